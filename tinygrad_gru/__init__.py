@@ -1,0 +1,27 @@
+"""tinygrad_gru: a mini deep-learning framework to read, and to use.
+
+>>> from tinygrad_gru import Tensor
+>>> x = Tensor(3.0, requires_grad=True)
+>>> y = x * x.sin()
+>>> y.backward()
+>>> x.grad  # sin 3 + 3 cos 3
+Tensor(-2.8288574, dtype=float32)
+"""
+
+from __future__ import annotations
+
+from . import nn, ops, optim, testing
+from .anomaly import AnomalyError, detect_anomaly
+from .backend import BackendError, manual_seed, random_state, set_random_state, use
+from .ops import op
+from .scan import scan
+from .tape import TapeError, enable_grad, grad, no_grad, tape
+from .tensor import Tensor
+from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
+from .version import __version__
+
+__all__ = [
+    "AnomalyError", "BackendError", "TapeError", "Tensor", "__version__", "checkpoint", "detect_anomaly", "enable_grad",
+    "grad", "hessian", "hvp", "jacobian", "jvp", "manual_seed", "nn", "no_grad", "op", "ops", "optim", "random_state",
+    "scan", "set_random_state", "tape", "testing", "use", "vjp",
+]  # fmt: skip

@@ -1,0 +1,124 @@
+"""Anomaly mode: where did the first value that is not finite come from, and was a saved value written?
+
+    with detect_anomaly():
+        loss = model(x)
+        loss.backward()
+
+Nothing of this costs anything outside of the block.
+"""
+
+from __future__ import annotations
+
+import traceback
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .backend import to_host, xp_of
+from .tape import Node, Variable, inspector
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class AnomalyError(FloatingPointError):
+    """A value is not finite, or one that backward needs was overwritten."""
+
+
+class Anomaly:
+    """Sees every op that runs and every cotangent that is pulled back inside a `detect_anomaly` block."""
+
+    def __init__(self) -> None:
+        self.path: list[str] = []
+        self.owners: list[Any] = []  # the modules that run, outermost first
+        self.made: dict[int, tuple[str, list[int | None]]] = {}  # by the number of the record
+
+    @contextmanager
+    def inside(self, name: str, owner: Any = None) -> Iterator[None]:
+        """Name the part of the program that runs: a time step, or a module (`owner`)."""
+        self.path.append(name)
+        if owner is not None:
+            self.owners.append(owner)
+        try:
+            yield
+        finally:
+            self.path.pop()
+            if owner is not None:
+                self.owners.pop()
+
+    def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
+        """Raise AnomalyError if the result is not finite, naming op, place and the ranges of the operands."""
+        value = result._data
+        where = _describe_place(self.path)
+        if not _finite(value):
+            guilty = [i for i, x in enumerate(inputs) if not _finite(x)]
+            origin = f"it came in through input {guilty[0]}" if guilty else "its inputs were finite"
+            ranges = "; ".join(f"input {i}: {_range(x)}" for i, x in enumerate(inputs))
+            raise AnomalyError(
+                f"{op.__name__} gave a value that is not finite, {origin}; {where}\n  {ranges}; result: {_range(value)}"
+            )
+        if result.node is not None:
+            self.made[result.node.number] = (where, list(map(_checksum, result.node.saved or ())))
+
+    def backward(self, record: Node, cotangent: Any) -> None:
+        """Raise AnomalyError if a cotangent is not finite, or if what the record saved is no longer what it was."""
+        where, checksums = self.made.pop(record.number, ("recorded before anomaly mode began", None))
+        if checksums is not None and checksums != list(map(_checksum, record.saved or ())):
+            raise AnomalyError(f"an array that {record!r} had saved was written before backward; {where}")
+        for g in cotangent if isinstance(cotangent, list) else [cotangent]:
+            if g is not None and not _finite(g):
+                raise AnomalyError(f"the gradient that reaches {record!r} is not finite ({_range(g)}); {where}")
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[Anomaly]:
+    """In this block raise AnomalyError at the first op that gives a NaN or an infinity, forward or backward.
+
+    The error names the module, the time step, the op, the line of the program and the ranges of the operands. Arrays
+    that were saved for backward and then written, also behind our back through NumPy, are found as well.
+    """
+    anomaly = Anomaly()
+    token = inspector.set(anomaly)
+    try:
+        yield anomaly
+    finally:
+        inspector.reset(token)
+
+
+def _describe_place(path: list[str]) -> str:
+    """The module path, and the innermost line of the program that is not ours."""
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith((_PACKAGE, "<op ")):
+            return f"in {'.'.join(path) or 'the program'}, at {frame.filename}:{frame.lineno}: {frame.line}"
+    return f"in {'.'.join(path) or 'the program'}"
+
+
+def _array(x: Any) -> Any:
+    return x._data if isinstance(x, Variable) else x
+
+
+def _is_float(x: Any) -> bool:
+    return hasattr(x, "dtype") and xp_of(x).isdtype(x.dtype, ("real floating", "complex floating"))
+
+
+def _finite(x: Any) -> bool:
+    x = _array(x)
+    if isinstance(x, float):
+        return x - x == 0
+    return not _is_float(x) or bool(xp_of(x).all(xp_of(x).isfinite(x)))
+
+
+def _range(x: Any) -> str:
+    x = _array(x)
+    if not _is_float(x):
+        return repr(x) if not hasattr(x, "shape") else f"{x.shape} {x.dtype}"
+    host = to_host(x)
+    known = host[host == host]
+    spread = f"{known.min():.4g} … {known.max():.4g}" if known.size else "empty"
+    return f"{host.shape} {host.dtype}, {spread}, {host.size - known.size} NaN"
+
+
+def _checksum(x: Any) -> int | None:
+    x = _array(x)
+    return zlib.crc32(to_host(x).tobytes()) if _is_float(x) else None

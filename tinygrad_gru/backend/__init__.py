@@ -1,0 +1,37 @@
+"""The array libraries, behind one small surface.
+
+This package is the only place that knows which libraries exist. The rest of the house writes
+`xp_of(x).tanh(x)`, with names of the Python array API standard, and calls the few functions below
+for what NumPy and CuPy do differently: conversion, scatter-add, index checks, random numbers.
+"""
+
+from __future__ import annotations
+
+from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
+from .base import Backend, BackendError
+from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
+from .select import available, backend_of, current, move, resolve, use
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "RandomStream",
+    "as_array",
+    "as_dtype",
+    "astype",
+    "available",
+    "backend_of",
+    "check_ids",
+    "copy_of",
+    "current",
+    "manual_seed",
+    "move",
+    "random_state",
+    "random_stream",
+    "resolve",
+    "scatter_add",
+    "set_random_state",
+    "to_host",
+    "use",
+    "xp_of",
+]

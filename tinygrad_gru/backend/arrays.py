@@ -1,0 +1,76 @@
+"""Functions on arrays of any backend."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from .base import Backend
+from .select import NUMPY, backend_of, resolve
+
+
+def xp_of(array: Any, *others: Any) -> Any:
+    """The namespace of functions for these arrays: `xp_of(x).tanh(x)` runs where x lives.
+
+    CuPy is looked up among the modules that are loaded already: an array of it cannot exist otherwise.
+    """
+    if type(array) is np.ndarray and not others:
+        return np
+    cupy = sys.modules.get("cupy")
+    for candidate in (array, *others):
+        if cupy is not None and isinstance(candidate, cupy.ndarray):
+            return cupy
+        if hasattr(candidate, "__array_namespace__") and not isinstance(candidate, (np.generic, np.ndarray)):
+            return candidate.__array_namespace__()
+    return np
+
+
+def as_array(value: Any, dtype: Any = None, device: str | Backend | None = None) -> Any:
+    """`value` as an array; it stays where it is unless `device` says otherwise."""
+    if device is not None:
+        return resolve(device).asarray(value, dtype=dtype)
+    if hasattr(value, "__array_namespace__") and not isinstance(value, np.generic):
+        return value if dtype is None else astype(value, dtype)
+    return NUMPY.asarray(value, dtype=dtype)
+
+
+def to_host(value: Any) -> np.ndarray:
+    """A NumPy array of `value`, whatever it is: a list, a scalar, an array of any backend."""
+    return backend_of(value).to_host(value)
+
+
+def astype(array: Any, dtype: Any) -> Any:
+    """The array with that dtype; itself if it has it already."""
+    dtype = as_dtype(array, dtype)
+    return array if array.dtype == dtype else xp_of(array).astype(array, dtype)
+
+
+def as_dtype(array: Any, dtype: Any) -> Any:
+    """The dtype object of that name in the library of `array`."""
+    return getattr(xp_of(array), dtype) if isinstance(dtype, str) else dtype
+
+
+def copy_of(array: Any) -> Any:
+    """A copy that shares no memory with `array`."""
+    return backend_of(array).copy(array)
+
+
+def scatter_add(target: Any, index: Any, values: Any) -> None:
+    """`target[index] += values`, right with repeated indices; writes into `target`."""
+    backend_of(target).scatter_add(target, index, values)
+
+
+def check_ids(ids: Any, size: int, name: str) -> None:
+    """Raise IndexError unless every id lies in 0 … size − 1 (CuPy would wrap silently, NumPy count from the end)."""
+    xp = xp_of(ids)
+    ids = xp.asarray(ids)
+    if not xp.isdtype(ids.dtype, "integral"):
+        raise TypeError(f"{name} must be integers, got {ids.dtype}")
+    if 0 in ids.shape:
+        return
+    low, high = int(xp.min(ids)), int(xp.max(ids))
+    if low < 0 or high >= size:
+        bad = low if low < 0 else high
+        raise IndexError(f"{name} must lie in 0 … {size - 1}, got {bad} (a vocabulary of another size?)")

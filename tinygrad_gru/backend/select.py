@@ -1,0 +1,91 @@
+"""Which backend: by the name that a user gives, by the array at hand, or the default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .base import Backend, BackendError
+from .cupy_backend import CuPyBackend
+from .numpy_backend import NumPyBackend
+
+NUMPY = NumPyBackend()
+_chosen: ContextVar[Backend | None] = ContextVar("backend", default=None)
+ENVIRONMENT_VARIABLE = "TINYGRAD_GRU_BACKEND"
+
+
+@cache
+def _cupy(index: int) -> CuPyBackend:
+    return CuPyBackend(index)
+
+
+def resolve(device: str | Backend | None) -> Backend:
+    """The backend of that name: 'numpy' (or 'cpu'), 'cupy' (or 'cuda'), 'cupy:1'; None means the default.
+
+    Raises BackendError for an unknown name, and where CuPy or a GPU is missing, with what to install.
+    """
+    if device is None:
+        return current()
+    if isinstance(device, Backend):
+        return device
+    name, _, index = str(device).partition(":")
+    if name in ("numpy", "cpu") and not index:
+        return NUMPY
+    if name in ("cupy", "cuda") and (not index or index.isdigit()):
+        return _cupy(int(index or 0))
+    raise BackendError(f"unknown backend {device!r}: expected 'numpy' or 'cupy' (or 'cupy:1' for the second GPU)")
+
+
+def current() -> Backend:
+    """The backend on which new values are made: that of `use`, else that of the environment variable, else NumPy."""
+    chosen = _chosen.get()
+    return chosen if chosen is not None else resolve(os.environ.get(ENVIRONMENT_VARIABLE) or "numpy")
+
+
+class use:  # noqa: N801  (reads as a verb: `use("cupy")`)
+    """Make a backend the default: `use("cupy")` from here on, `with use("cupy"):` for a block."""
+
+    def __init__(self, device: str | Backend):
+        self._token: Token = _chosen.set(resolve(device))
+
+    def __enter__(self) -> Backend:
+        return current()
+
+    def __exit__(self, *_: object) -> None:
+        _chosen.reset(self._token)
+
+
+def available() -> list[str]:
+    """Names of the backends that work on this machine."""
+    names = ["numpy"]
+    with suppress(BackendError):
+        names.append(resolve("cupy").name)
+    return names
+
+
+def backend_of(array: Any) -> Backend:
+    """The backend that holds this array; host scalars and lists belong to NumPy."""
+    if type(array) is np.ndarray:
+        return NUMPY
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(array, cupy.ndarray):
+        return _cupy(array.device.id)
+    if hasattr(array, "__array_namespace__") and not isinstance(array, (np.ndarray, np.generic)):
+        return Backend(
+            array.__array_namespace__().__name__, array.__array_namespace__(), getattr(array, "device", None)
+        )
+    return NUMPY
+
+
+def move(array: Any, device: str | Backend | None) -> Any:
+    """The same values on another backend, by way of the host; the array itself if it is there already."""
+    target, source = resolve(device), backend_of(array)
+    if target.name == source.name:
+        return array
+    return target.asarray(source.to_host(array))

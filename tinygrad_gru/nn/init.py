@@ -1,0 +1,58 @@
+"""Where parameters start. Drawn on the host, so that one seed gives the same start on every backend."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend import random_stream
+
+
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape)
+
+
+def uniform(*shape: int, bound: float) -> np.ndarray:
+    """w ~ U(−bound, bound)"""
+    return (2 * _draw("uniform", shape) - 1) * bound
+
+
+def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+    """w ~ N(0, scale²)"""
+    return scale * _draw("normal", shape)
+
+
+def xavier_uniform(fan_in: int, fan_out: int, gain: float = 1.0) -> np.ndarray:
+    """w ~ U(−a, a), a = gain √(6 / (fan_in + fan_out)); keeps variances of values and of gradients (Glorot 2010)"""
+    return uniform(fan_in, fan_out, bound=gain * math.sqrt(6 / (fan_in + fan_out)))
+
+
+def xavier_normal(fan_in: int, fan_out: int, gain: float = 1.0) -> np.ndarray:
+    """w ~ N(0, s²), s = gain √(2 / (fan_in + fan_out)) (Glorot 2010)"""
+    return normal(fan_in, fan_out, scale=gain * math.sqrt(2 / (fan_in + fan_out)))
+
+
+def he_uniform(fan_in: int, fan_out: int) -> np.ndarray:
+    """w ~ U(−a, a), a = √(6 / fan_in); for relu (He 2015)"""
+    return uniform(fan_in, fan_out, bound=math.sqrt(6 / fan_in))
+
+
+def he_normal(fan_in: int, fan_out: int) -> np.ndarray:
+    """w ~ N(0, 2 / fan_in); for relu (He 2015)"""
+    return normal(fan_in, fan_out, scale=math.sqrt(2 / fan_in))
+
+
+def orthogonal(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
+    """w with orthonormal rows or columns, whichever are fewer: keeps the length of a state (Saxe 2013)
+
+    The Q of a normal matrix's QR, its signs fixed by R's diagonal so that it is uniform over all such matrices.
+    """
+    q, r = np.linalg.qr(_draw("normal", (max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))
+    return gain * (q if rows >= columns else q.T)
+
+
+def _draw(kind: str, shape: tuple[int, ...]) -> Any:
+    return getattr(random_stream(), kind)(shape, "float64", "numpy")

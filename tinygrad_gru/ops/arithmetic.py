@@ -1,0 +1,208 @@
+"""Elementwise arithmetic."""
+
+from __future__ import annotations
+
+from ..backend import xp_of
+from .op import op
+
+
+@op
+def add(a, b):
+    """y = a + b        ∂L/∂a = g,  ∂L/∂b = g"""
+    return a + b
+
+
+add.vjp(a=lambda g: g,
+        b=lambda g: g)  # fmt: skip
+
+
+@op
+def subtract(a, b):
+    """y = a − b        ∂L/∂a = g,  ∂L/∂b = −g"""
+    return a - b
+
+
+subtract.vjp(a=lambda g: g,
+             b=lambda g: -g)  # fmt: skip
+
+
+@op
+def hadamard(a, b):
+    """y = a ⊙ b, the Hadamard product (NumPy's name, multiply, is an alias)        ∂L/∂a = g ⊙ b,  ∂L/∂b = g ⊙ a"""
+    return a * b
+
+
+hadamard.vjp(a=lambda g, b: g * b,
+             b=lambda g, a: g * a)  # fmt: skip
+multiply = hadamard
+
+
+@op
+def divide(a, b):
+    """y = a ⊘ b, elementwise        ∂L/∂a = g ⊘ b,  ∂L/∂b = −g ⊙ y ⊘ b"""
+    return a / b
+
+
+divide.vjp(a=lambda g, b: g / b,
+           b=lambda g, y, b: -g * y / b)  # fmt: skip
+
+
+@op
+def negative(x):
+    """y = −x        ∂L/∂x = −g"""
+    return -x
+
+
+negative.vjp(x=lambda g: -g)
+
+
+@op
+def power(a, b):
+    """y = aᵇ, elementwise        ∂L/∂a = g ⊙ b aᵇ⁻¹ (0 where b = 0),  ∂L/∂b = g ⊙ y log a (0 where a = 0)"""
+    return a**b
+
+
+def _power_base(g, a, b):
+    if isinstance(b, (int, float)):
+        return g * (b * a ** (b - 1)) if b else g * 0
+    return g * b * a ** where(b == 0, 1.0, b - 1)
+
+
+power.vjp(a=_power_base,
+          b=lambda g, y, a: g * y * log(where(a == 0, 1.0, a)))  # fmt: skip
+
+
+@op
+def exp(x):
+    """y = eˣ        ∂L/∂x = g ⊙ y"""
+    return xp_of(x).exp(x)
+
+
+exp.vjp(x=lambda g, y: g * y)
+
+
+@op
+def expm1(x):
+    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ (y + 1)"""
+    return xp_of(x).expm1(x)
+
+
+expm1.vjp(x=lambda g, y: g * (y + 1))
+
+
+@op
+def log(x):
+    """y = log x        ∂L/∂x = g ⊘ x"""
+    return xp_of(x).log(x)
+
+
+log.vjp(x=lambda g, x: g / x)
+
+
+@op
+def log1p(x):
+    """y = log(1 + x), exact for small x        ∂L/∂x = g ⊘ (1 + x)"""
+    return xp_of(x).log1p(x)
+
+
+log1p.vjp(x=lambda g, x: g / (1 + x))
+
+
+@op
+def sqrt(x):
+    """y = √x        ∂L/∂x = g ⊘ 2y"""
+    return xp_of(x).sqrt(x)
+
+
+sqrt.vjp(x=lambda g, y: g / (2 * y))
+
+
+@op
+def square(x):
+    """y = x²        ∂L/∂x = 2 g ⊙ x"""
+    return x * x
+
+
+square.vjp(x=lambda g, x: 2 * g * x)
+
+
+@op
+def absolute(x):
+    """y = |x|        ∂L/∂x = g ⊙ sign x (0 at 0)"""
+    return xp_of(x).abs(x)
+
+
+absolute.vjp(x=lambda g, x: g * sign(x))
+
+
+@op
+def sign(x):
+    """y = −1, 0 or 1        no gradient"""
+    return xp_of(x).sign(x)
+
+
+sign.vjp(x=None)
+
+
+@op
+def sin(x):
+    """y = sin x        ∂L/∂x = g ⊙ cos x"""
+    return xp_of(x).sin(x)
+
+
+@op
+def cos(x):
+    """y = cos x        ∂L/∂x = −g ⊙ sin x"""
+    return xp_of(x).cos(x)
+
+
+sin.vjp(x=lambda g, x: g * cos(x))
+cos.vjp(x=lambda g, x: -g * sin(x))
+
+
+@op
+def where(condition, a, b):
+    """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
+    return xp_of(condition, a, b).where(condition, a, b)
+
+
+where.vjp(condition=None,
+          a=lambda g, condition: where(condition, g, 0.0),
+          b=lambda g, condition: where(condition, 0.0, g))  # fmt: skip
+
+
+@op
+def maximum(a, b):
+    """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where they are equal; ∂L/∂b likewise"""
+    return xp_of(a, b).maximum(a, b)
+
+
+@op
+def minimum(a, b):
+    """y = min(a, b), elementwise        ∂L/∂a = g where a < b, g/2 where they are equal; ∂L/∂b likewise"""
+    return xp_of(a, b).minimum(a, b)
+
+
+def _to_winner(g, wins, ties):
+    return where(wins, g, where(ties, 0.5 * g, 0.0))
+
+
+maximum.vjp(a=lambda g, a, b: _to_winner(g, a > b, a == b),
+            b=lambda g, a, b: _to_winner(g, b > a, a == b))  # fmt: skip
+minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
+            b=lambda g, a, b: _to_winner(g, b < a, a == b))  # fmt: skip
+
+
+@op
+def clip(x, *, low=None, high=None):
+    """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
+    return xp_of(x).clip(x, low, high)
+
+
+def _clip_rule(g, x, low, high):
+    if low is not None:
+        g = where(x >= low, g, 0.0)
+    return g if high is None else where(x <= high, g, 0.0)
+
+
+clip.vjp(x=_clip_rule)

@@ -1,0 +1,104 @@
+"""Indexing: reading places of an array, and adding to them.
+
+The cotangent of an index is zero outside the places that were read. It travels as a `Sparse` sum of pieces and is
+made dense once, so that reading T slices of a tensor costs backward T small pieces, right with repeated indices.
+"""
+
+from __future__ import annotations
+
+from ..backend import as_dtype, backend_of, check_ids, copy_of, xp_of
+from ..backend import scatter_add as add_at
+from ..tape import Sparse
+from .op import op, raw
+
+
+@op(view=True)
+def getitem(x, *, index):
+    """y = x[index]: integers, slices, None, …, boolean and integer arrays        ∂L/∂x = g at those places, else 0"""
+    return x[index]
+
+
+@op
+def _place(*xs, shape, indices):
+    """y = zeros of `shape` to which each xᵢ is added at its index        ∂L/∂xᵢ = g[indexᵢ]"""
+    backend = backend_of(xs[0])
+    total = backend.zeros(shape, xs[0].dtype)
+    for index, x in zip(indices, xs):
+        add_at(total, index, x)
+    return total
+
+
+def _assemble(shape, pieces):
+    return _place(*(value for _, value in pieces), shape=shape, indices=[index for index, _ in pieces])
+
+
+_place.vjp(xs=lambda g, i, indices: getitem(g, index=indices[i]))
+getitem.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _assemble))
+
+
+@op
+def scatter_add(x, values, *, index):
+    """y = x with `values` added at `index`, as often as a place is named        ∂L/∂x = g,  ∂L/∂values = g[index]"""
+    y = copy_of(x)
+    add_at(y, index, values)
+    return y
+
+
+scatter_add.vjp(x=lambda g: g,
+                values=lambda g, index: getitem(g, index=index))  # fmt: skip
+
+
+def take(x, indices, *, axis=0):
+    """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist"""
+    size, indices = x.shape[axis], _integers(indices, x, "indices")
+    check_ids(xp_of(indices).where(indices < 0, indices + size, indices), size, "indices")
+    return getitem(x, index=(slice(None),) * (axis % len(x.shape)) + (indices,))
+
+
+def gather(x, indices, *, axis):
+    """yᵢⱼ = x at place indicesᵢⱼ along `axis` and i, j along the others (NumPy's take_along_axis)"""
+    indices = _integers(indices, x, "indices")
+    if len(indices.shape) != len(x.shape):
+        raise ValueError(f"gather: indices of shape {indices.shape} for x of shape {x.shape}: one axis each is needed")
+    check_ids(indices, x.shape[axis], "indices")
+    return getitem(x, index=_grid(indices, axis % len(x.shape)))
+
+
+def _grid(indices, axis):
+    """The full index that names, for every element of `indices`, its place on all axes."""
+    xp, ndim = xp_of(indices), len(indices.shape)
+    return tuple(
+        indices if k == axis else xp.reshape(xp.arange(n), (1,) * k + (n,) + (1,) * (ndim - k - 1))
+        for k, n in enumerate(indices.shape)
+    )
+
+
+def embedding(weight, ids):
+    """y = the rows of `weight` (num_embeddings, embedding_dim) at `ids` (…), (…, embedding_dim)
+
+    ∂L/∂weight = g added to the rows that were read. Raises IndexError for an id outside 0 … num_embeddings − 1.
+    """
+    ids = _integers(ids, weight, "ids")
+    check_ids(ids, weight.shape[0], "ids")
+    return getitem(weight, index=ids)
+
+
+@op
+def one_hot(ids, *, depth, dtype="float32"):
+    """y = 1 at place id of a new last axis of length `depth`, else 0        no gradient"""
+    xp = xp_of(ids)
+    ids = xp.asarray(ids)
+    check_ids(ids, depth, "ids")
+    return xp.astype(ids[..., None] == xp.arange(depth, device=ids.device), as_dtype(ids, dtype))
+
+
+one_hot.vjp(ids=None)
+
+
+def _integers(ids, x, name):
+    """`ids` as an array of integers on the backend of x."""
+    ids = raw(ids)
+    ids = ids if hasattr(ids, "dtype") else backend_of(raw(x)).asarray(ids)
+    if not xp_of(ids).isdtype(ids.dtype, "integral"):
+        raise TypeError(f"{name} must be integers, got {ids.dtype}")
+    return ids

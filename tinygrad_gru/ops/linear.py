@@ -1,0 +1,101 @@
+"""Products: matmul, einsum, and the affine map."""
+
+from __future__ import annotations
+
+from ..backend import xp_of
+from .op import broadcast_to, op
+from .shape import expand_dims, reshape
+
+
+@op
+def matmul(a, b):
+    """y = a b: a product of matrices, of batches of them (which broadcast), or with vectors
+
+    ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
+    """
+    return a @ b
+
+
+def _matmul_left(g, a_shape, b):
+    if len(b.shape) == 1:
+        return g[..., None] * b
+    if len(a_shape) == 1:
+        return (b @ g[..., None])[..., 0]
+    return g @ b.mT
+
+
+def _matmul_right(g, a, b_shape):
+    if len(a.shape) == 1:
+        return a * g if len(b_shape) == 1 else a[:, None] * g[..., None, :]
+    if len(b_shape) == 1:
+        return (a.mT @ g[..., None])[..., 0]
+    if len(b_shape) == 2 and len(a.shape) > 2:  # one product over all rows, not a batch of products to be summed
+        return reshape(a, shape=(-1, a.shape[-1])).mT @ reshape(g, shape=(-1, g.shape[-1]))
+    return a.mT @ g
+
+
+matmul.vjp(a=_matmul_left,
+           b=_matmul_right)  # fmt: skip
+
+
+def linear(x, weight, bias=None):
+    """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x"""
+    if len(x.shape) > 2:
+        y = reshape(matmul(reshape(x, shape=(-1, x.shape[-1])), weight), shape=(*x.shape[:-1], weight.shape[-1]))
+    else:
+        y = matmul(x, weight)
+    return y if bias is None else y + bias
+
+
+@op
+def _einsum(*xs, subscripts):
+    return xp_of(*xs).einsum(subscripts, *xs, optimize=True)
+
+
+def _einsum_rule(g, i, xs, subscripts):
+    """The cotangent of operand i is an einsum as well: g in the place of the output, operand i's letters as result."""
+    operands, output = subscripts.split("->")
+    letters = operands.split(",")
+    others = [(text, x) for k, (text, x) in enumerate(zip(letters, xs)) if k != i]
+    known = set(output).union(*(text for text, _ in others))
+    reached = "".join(c for c in letters[i] if c in known)
+    inputs = ",".join([output, *(text for text, _ in others)])
+    part = _einsum(g, *(x for _, x in others), subscripts=f"{inputs}->{reached}")
+    # A letter that stands in operand i alone was summed over: its cotangent is the same all along that axis.
+    alone = tuple(k for k, c in enumerate(letters[i]) if c not in known)
+    return broadcast_to(expand_dims(part, axis=alone), shape=xs[i].shape) if alone else part
+
+
+_einsum.vjp(xs=_einsum_rule)
+
+
+def einsum(subscripts, *operands):
+    """y = Σ of products over the letters that the output lacks, as in NumPy: `einsum("ij,jk->ik", a, b)`
+
+    Ellipses and an implicit output are understood; a letter that stands twice in one operand is not.
+    """
+    subscripts = _explicit(subscripts.replace(" ", ""), [len(x.shape) for x in operands])
+    for text in subscripts.split("->")[0].split(","):
+        if len(set(text)) < len(text):
+            raise ValueError(f"einsum: a letter stands twice in the operand {text!r}; take its diagonal first")
+    return _einsum(*operands, subscripts=subscripts)
+
+
+def _explicit(subscripts, ranks):
+    """The same subscripts with letters for ellipses and an output."""
+    inputs, arrow, output = subscripts.partition("->")
+    letters = inputs.split(",")
+    if len(letters) != len(ranks):
+        raise ValueError(f"einsum: {subscripts!r} is for {len(letters)} operands, got {len(ranks)}")
+    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in subscripts]
+    hidden = [rank - len(text.replace("...", "")) for text, rank in zip(letters, ranks)]
+    for text, rank, n in zip(letters, ranks, hidden):
+        if n < 0 or (n and "..." not in text):
+            raise ValueError(f"einsum: the operand {text!r} of {subscripts!r} has {rank} axes")
+    longest = max((n for n, text in zip(hidden, letters) if "..." in text), default=0)
+    dots = "".join(spare[:longest])
+    full = [text.replace("...", dots[longest - n :]) for text, n in zip(letters, hidden)]
+    if not arrow:
+        names = "".join(letters).replace("...", "")
+        output = "..." + "".join(sorted(c for c in set(names) if names.count(c) == 1))
+    return f"{','.join(full)}->{output.replace('...', dots)}"

@@ -1,0 +1,127 @@
+"""Losses. Each says what it averages over; those of probabilities work from logits.
+
+`reduction` is "mean" (the default: over all elements that count), "sum", or "none" (a loss for each element).
+"""
+
+from __future__ import annotations
+
+import builtins
+
+from ..backend import check_ids, xp_of
+from .activation import log_softmax, softplus
+from .arithmetic import absolute, log, square, where
+from .indexing import _integers, gather
+from .op import raw
+from .reduction import mean, sum
+from .shape import expand_dims, squeeze
+
+
+def _reduce(loss, reduction, count=None):
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return sum(loss)
+    if reduction != "mean":
+        raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    return mean(loss) if count is None else sum(loss) / builtins.max(count, 1)
+
+
+def _same_shape(name, a, b):
+    if tuple(a.shape) != tuple(b.shape):
+        raise ValueError(
+            f"{name}: predictions of shape {tuple(a.shape)} and targets of shape {tuple(b.shape)} must be alike; "
+            "broadcasting one over the other is nearly always a mistake (a missing squeeze or reshape?)"
+        )
+
+
+def mse(predictions, targets, *, reduction="mean"):
+    """L = (p − t)², averaged over all elements"""
+    _same_shape("mse", predictions, targets)
+    return _reduce(square(predictions - targets), reduction)
+
+
+def mae(predictions, targets, *, reduction="mean"):
+    """L = |p − t|, averaged over all elements"""
+    _same_shape("mae", predictions, targets)
+    return _reduce(absolute(predictions - targets), reduction)
+
+
+def huber(predictions, targets, *, delta=1.0, reduction="mean"):
+    """L = ½e² where |e| ≤ δ, else δ(|e| − ½δ), e = p − t, averaged over all elements (Huber 1964)"""
+    _same_shape("huber", predictions, targets)
+    error = absolute(predictions - targets)
+    return _reduce(where(error <= delta, 0.5 * square(error), delta * (error - 0.5 * delta)), reduction)
+
+
+def nll(log_probabilities, targets, *, ignore_index=None, reduction="mean"):
+    """L = −log p[target], averaged over the targets that count
+
+    log_probabilities (…, C), targets (…) class ids in 0 … C − 1. A target equal to `ignore_index` contributes
+    nothing and is not counted; where none counts the mean is 0.
+    """
+    targets, counts = _class_ids("nll", log_probabilities, targets, ignore_index)
+    picked = squeeze(gather(log_probabilities, expand_dims(targets, axis=-1), axis=-1), axis=-1)
+    return _reduce_counted(-picked, counts, reduction)
+
+
+def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, reduction="mean"):
+    """L = −Σ_c q_c log softmax(logits)_c in nats, averaged over the targets that count
+
+    logits (…, C); targets (…) are class ids, for which q is 1 at the target, or (…, C) are the probabilities q.
+    Label smoothing ε takes (1 − ε) q + ε / C for q. A class id equal to `ignore_index` contributes nothing and is
+    not counted; where none counts the mean is 0.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
+    log_p = log_softmax(logits, axis=-1)
+    if tuple(targets.shape) == tuple(logits.shape) and not _is_integer(targets):
+        if ignore_index is not None:
+            raise ValueError("ignore_index goes with class ids; with probabilities as targets set them to 0 instead")
+        loss, counts = -sum(targets * log_p, axis=-1), None
+    else:
+        targets, counts = _class_ids("cross_entropy", logits, targets, ignore_index)
+        loss = -squeeze(gather(log_p, expand_dims(targets, axis=-1), axis=-1), axis=-1)
+    if label_smoothing:
+        loss = (1 - label_smoothing) * loss - label_smoothing * mean(log_p, axis=-1)
+    return _reduce_counted(loss, counts, reduction)
+
+
+def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
+    """L = log(1 + eˣ) − t x = −t log σ(x) − (1 − t) log(1 − σ(x)), averaged over all elements"""
+    _same_shape("binary_cross_entropy_with_logits", logits, targets)
+    return _reduce(softplus(logits) - targets * logits, reduction)
+
+
+def kl_divergence(log_q, p, *, reduction="mean"):
+    """D(p‖q) = Σ_c p_c (log p_c − log q_c) over the last axis (0 log 0 = 0), averaged over the distributions
+
+    log_q (…, C) the model's log-probabilities, p (…, C) the target's probabilities.
+    """
+    _same_shape("kl_divergence", log_q, p)
+    return _reduce(sum(p * (log(where(p == 0, 1.0, p)) - log_q), axis=-1), reduction)
+
+
+def _is_integer(targets):
+    array = raw(targets)
+    return xp_of(array).isdtype(array.dtype, "integral")
+
+
+def _class_ids(name, scores, targets, ignore_index):
+    """The targets as a plain array of checked class ids, and where they count (None: everywhere)."""
+    targets = _integers(targets, scores, "targets")
+    if tuple(targets.shape) != tuple(scores.shape[:-1]):
+        raise ValueError(
+            f"{name}: scores of shape {tuple(scores.shape)} (classes last) need targets of shape "
+            f"{tuple(scores.shape[:-1])}, got {tuple(targets.shape)}"
+        )
+    counts = None if ignore_index is None else targets != ignore_index
+    if counts is not None:
+        targets = xp_of(targets).where(counts, targets, 0)
+    check_ids(targets, scores.shape[-1], "targets")
+    return targets, counts
+
+
+def _reduce_counted(loss, counts, reduction):
+    if counts is None:
+        return _reduce(loss, reduction)
+    return _reduce(where(counts, loss, 0.0), reduction, int(xp_of(counts).count_nonzero(counts)))

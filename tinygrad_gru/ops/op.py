@@ -1,0 +1,294 @@
+"""`@op`: from a formula and one rule an input to a function that runs, records and differentiates.
+
+    @op
+    def hadamard(a, b):
+        return a * b
+
+    hadamard.vjp(a=lambda g, b: g * b,
+                 b=lambda g, a: g * a)
+
+The formula is written for arrays. Arrays in: it runs, at their speed. Tensors in: it runs and is recorded. A rule
+gives the cotangent of one input from `g`, the cotangent of the output, and from what it names besides: `y` (the
+output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, without keeping x alive).
+What no rule of a wanted gradient names is not kept. Rules know nothing of broadcasting: a cotangent is summed to
+the shape of its input here, once for all. They never write in place, and they use ops themselves, so that they
+serve raw arrays and, for higher derivatives, Tensors.
+
+To be fast in spite of all that an op can be asked for, `@op` writes the straight-line function that one would
+write by hand for these inputs and these rules; print it with `hadamard.source`. All inspection happens here, when
+an op is defined, none when it is called.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from ..backend import as_array, backend_of, xp_of
+from ..backend.numpy_backend import HostArray
+from ..tape import Node, Variable, inspector, recording, tick
+
+
+class Op(Protocol):
+    """What `@op` returns: a function that also carries its formula, its rules and the source that was written."""
+
+    __name__: str
+    formula: Callable
+    rules: dict[str, Callable | None]
+    view: bool
+    source: str
+    vjp: Callable[..., None]
+    pull: Callable
+    lift: Callable
+    keeps: Callable[[Node, int], bool]
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
+
+
+def op(formula: Callable | None = None, *, view: bool = False) -> Any:
+    """Make an op of a formula (see the module's text).
+
+    Positional parameters are the inputs (`*xs` for any number), keyword-only ones the settings. `view=True` says
+    that the output shares the memory of its input, so that a write into one is noticed at the other.
+    """
+    if formula is None:
+        return lambda formula: op(formula, view=view)
+    parameters = inspect.signature(formula).parameters.values()
+    writer = _Writer(
+        formula,
+        [p for p in parameters if p.kind is not p.KEYWORD_ONLY],
+        [p for p in parameters if p.kind is p.KEYWORD_ONLY],
+    )
+    return cast(Op, writer.write(view))
+
+
+class _Writer:
+    """Writes the source of one op."""
+
+    def __init__(self, formula: Callable, inputs: list[inspect.Parameter], settings: list[inspect.Parameter]):
+        self.formula = formula
+        self.name = formula.__name__
+        self.inputs = [p.name for p in inputs]
+        self.settings = [p.name for p in settings]
+        self.variadic = bool(inputs) and inputs[0].kind is inspect.Parameter.VAR_POSITIONAL
+        self.rules: dict[str, Callable | None] | None = None  # until `vjp` gives them
+        self.globals: dict[str, Any] = {
+            "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
+            "HostArray": HostArray, "new": Variable.__new__, "recording": recording.get, "inspector": inspector.get,
+            "blame": blame, "fit": fit, "no_rules": no_rules,
+        }  # fmt: skip
+        for p in [*inputs, *settings]:
+            if p.default is not p.empty:
+                self.globals[f"default_{p.name}"] = p.default
+
+    def write(self, view: bool) -> Any:
+        function = self._compile(self._call(), self.name)
+        function.__doc__, function.__module__ = self.formula.__doc__, self.formula.__module__
+        function.__qualname__ = self.name
+        function.formula, function.view, function.vjp = self.formula, view, self._vjp
+        self.globals["this"] = self.function = function
+        self._attach()
+        return function
+
+    def _vjp(self, **rules: Callable | None) -> None:
+        """Give the rules: one for every input, by its name; None declares that an input has no gradient."""
+        if set(rules) != set(self.inputs):
+            raise TypeError(f"{self.name}.vjp: expected a rule for each of {self.inputs}, got {sorted(rules)}")
+        self.rules = rules
+        for name, rule in rules.items():
+            self.globals[f"{name}_rule"] = rule
+            for asked in self._asks(name):
+                if asked not in self._offers():
+                    raise TypeError(
+                        f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can ask for {self._offers()}"
+                    )
+        # The function is known by now (a class may hold it as a method): it keeps its identity and gets a new body.
+        self.function.__code__ = self._compile(self._call(), self.name).__code__
+        self._attach()
+
+    def _attach(self) -> None:
+        function, asked = self.function, [self._asks(name) for name in self.inputs]
+        function.rules = self.rules
+        function.source = f"{self._call()}\n\n{self._pull()}"
+        function.pull = self._compile(self._pull(), f"pull_{self.name}")
+        function.lift = self._lift
+        # Which inputs the rules keep, by position; in a variadic op all are kept or none.
+        kept = {name for names in asked for name in names}
+        positions = {i for i, name in enumerate(self.inputs) if name in kept}
+        function.keeps = lambda record, position: (0 if self.variadic else position) in positions
+
+    def _wanted(self) -> list[str]:
+        """The inputs that can have a gradient."""
+        return self.inputs if self.rules is None else [n for n in self.inputs if self.rules[n] is not None]
+
+    def _asks(self, name: str) -> list[str]:
+        """What the rule of input `name` names after `g` (after `g, i` in a variadic op)."""
+        rule = self.rules[name] if self.rules else None
+        return [] if rule is None else list(inspect.signature(rule).parameters)[2 if self.variadic else 1 :]
+
+    def _offers(self) -> list[str]:
+        described = [f"{name}_{what}" for name in self.inputs for what in ("shape", "dtype")]
+        return ["y", *self.inputs, *self.settings, *described]
+
+    def _saved(self) -> list[tuple[str, str]]:
+        """(whose rule, what it asks for): the layout of a record's `saved`."""
+        return [(name, asked) for name in self.inputs for asked in self._asks(name)]
+
+    def _value(self, asked: str) -> str:
+        """The expression for something that a rule asks for."""
+        name, _, what = asked.rpartition("_")
+        if asked in self._plain():
+            return asked
+        return f"[x.{what} for x in {name}]" if self.variadic else f"{name}.{what}"
+
+    def _plain(self) -> list[str]:
+        return ["y", *self.inputs, *self.settings]
+
+    def _signature(self) -> str:
+        def declare(name: str) -> str:
+            return f"{name}=default_{name}" if f"default_{name}" in self.globals else name
+
+        inputs = [f"*{self.inputs[0]}"] if self.variadic else [declare(name) for name in self.inputs]
+        keyword_only = [] if self.variadic or not self.settings else ["*"]
+        return ", ".join([*inputs, *keyword_only, *map(declare, self.settings)])
+
+    def _call(self) -> str:
+        inputs, wanted = self.inputs, self._wanted()
+        settings = "".join(f", {name}={name}" for name in self.settings)
+        lines = [f"def {self.name}({self._signature()}):", "    kind = None"]
+        if self.variadic:
+            xs = inputs[0]
+            lines += [
+                "    nodes = []; arrays = []",
+                f"    for x in {xs}:",
+                "        if isinstance(x, Variable): kind = type(x); nodes.append(x.node); arrays.append(x._data)",
+                "        else: nodes.append(None); arrays.append(x)",
+                f"    {xs} = tuple(arrays)",
+            ]
+            arguments, nodes, constant = f"*{xs}", "tuple(nodes)", "not any(nodes)"
+        else:
+            for name in inputs:
+                lines += [
+                    f"    if isinstance({name}, Variable): "
+                    f"kind = type({name}); {name}_node = {name}.node; {name} = {name}._data",
+                    f"    else: {name}_node = None",
+                ]
+            arguments = ", ".join(inputs)
+            nodes = "(" + "".join(f"{name}_node, " if name in wanted else "None, " for name in inputs) + ")"
+            constant = " and ".join(f"{name}_node is None" for name in wanted)
+        saved = "".join(
+            f"{self._value(asked)}, "
+            if len(wanted) == 1
+            else f"None if {name}_node is None else {self._value(asked)}, "
+            for name, asked in self._saved()
+        )
+        record = f"Node(tick(), this, {nodes}, ({saved}), y.shape)" if self.rules else "no_rules(this)"
+        lines += [
+            f"    try: y = formula({arguments}{settings})",
+            "    except (IndexError, TypeError, ValueError) as error: "
+            f"raise blame(this, error, ({arguments},)) from error",
+            "    if kind is None: return y",
+            "    if type(y) is not HostArray: y = as_array(y)",
+            "    result = new(kind)",
+            "    result._data = y",
+            f"    result.node = None if {constant} or not recording() else {record}"
+            if wanted
+            else "    result.node = None",
+            "    watcher = inspector()",
+            f"    if watcher is not None: watcher.forward(this, ({arguments},), result)",
+            "    return result",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _pull(self) -> str:
+        head = f"def pull_{self.name}(parents, saved, g, give):"
+        if self.variadic:
+            xs = self.inputs[0]
+            return "\n".join([
+                head,
+                "    for i, parent in enumerate(parents):",
+                f"        if parent is not None: give(parent, fit({xs}_rule(g, i, *saved), parent.shape))",
+            ]) + "\n"  # fmt: skip
+        lines, place = [head], 0
+        for position, name in enumerate(self.inputs):
+            if name not in self._wanted():
+                continue
+            asked = len(self._asks(name))
+            arguments = "".join(f", saved[{place + k}]" for k in range(asked))
+            place += asked
+            lines += [
+                f"    node = parents[{position}]",
+                "    if node is not None:",
+                f"        cotangent = {name}_rule(g{arguments})",
+                "        give(node, cotangent if cotangent.shape == node.shape else fit(cotangent, node.shape))",
+            ]
+        return "\n".join(lines if len(lines) > 1 else [head, "    pass"]) + "\n"
+
+    def _lift(self, kind: type[Variable], record: Node) -> tuple:
+        """`record.saved` with its inputs and its output as Variables on the tape, for a recorded backward."""
+        places = {"y": record} if self.variadic else {"y": record, **dict(zip(self.inputs, record.parents))}
+
+        def lifted(asked: str, value: Any) -> Any:
+            if value is None:
+                return None
+            if self.variadic and asked == self.inputs[0]:
+                return tuple(kind.at(x, node) if node else x for x, node in zip(value, record.parents))
+            return kind.at(value, places[asked]) if places.get(asked) is not None else value
+
+        assert record.saved is not None
+        return tuple(lifted(asked, value) for (_, asked), value in zip(self._saved(), record.saved))
+
+    def _compile(self, source: str, name: str) -> Any:
+        filename = f"<op {name}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)  # for tracebacks
+        exec(compile(source, filename, "exec"), self.globals)
+        return self.globals.pop(name)
+
+
+def raw(value: Any) -> Any:
+    """The array of a Variable; any other value as it is."""
+    return value._data if isinstance(value, Variable) else value
+
+
+def blame(this: Op, error: Exception, inputs: tuple) -> Exception:
+    """The same error, saying which op it was and what it was given."""
+    if type(error) not in (IndexError, TypeError, ValueError):
+        return error  # a subclass with a message, and perhaps a constructor, of its own
+    described = ", ".join(
+        f"{type(x).__name__}" if not hasattr(x, "dtype") else f"{tuple(x.shape)} {x.dtype}" for x in inputs
+    )
+    homes = {backend_of(x).name for x in inputs if hasattr(x, "dtype")}
+    hint = f"; the inputs are on {' and '.join(sorted(homes))}: move one with .to(...)" if len(homes) > 1 else ""
+    return type(error)(f"{this.__name__}: {error} (inputs: {described}{hint})")
+
+
+def no_rules(this: Op) -> Node:
+    raise TypeError(
+        f"{this.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
+        f"{this.__name__}.vjp(...), or None to declare that an input has no gradient"
+    )
+
+
+def fit(cotangent: Any, shape: tuple[int, ...]) -> Any:
+    """A cotangent summed over the axes along which its input was broadcast."""
+    return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
+
+
+@op(view=True)
+def broadcast_to(x, *, shape):
+    """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape"""
+    return xp_of(x).broadcast_to(x, shape)
+
+
+@op
+def sum_to(x, *, shape):
+    """y = x summed over the axes along which `shape` would be broadcast to x        ∂L/∂x = g, broadcast"""
+    xp, extra = xp_of(x), len(x.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
+    return xp.reshape(xp.sum(x, axis=axes, dtype=x.dtype), shape)
+
+
+broadcast_to.vjp(x=lambda g: g)
+sum_to.vjp(x=lambda g, x_shape: broadcast_to(g, shape=x_shape))

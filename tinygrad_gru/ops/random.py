@@ -1,0 +1,22 @@
+"""Ops that draw random numbers: from the stream of `manual_seed`, on the backend of their input."""
+
+from __future__ import annotations
+
+from ..backend import backend_of, random_stream
+from .op import raw
+
+
+def dropout_mask(shape, p, *, like):
+    """A constant of `shape`: 0 with probability p, else 1 / (1 − p); in the dtype and on the backend of `like`"""
+    if not 0 <= p < 1:
+        raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
+    array = raw(like)
+    kept = random_stream().uniform(shape, array.dtype, backend_of(array)) >= p
+    return kept.astype(array.dtype) / (1 - p)
+
+
+def dropout(x, *, p=0.5, training=True):
+    """y = x ⊙ m / (1 − p), m = 0 with probability p, else 1; y = x outside of training (Srivastava et al. 2014)"""
+    if not training or p == 0:
+        return x
+    return x * dropout_mask(x.shape, p, like=x)

@@ -1,0 +1,144 @@
+"""Reductions along axes. `axis` is an integer, a tuple, or None for all axes; `keepdims` keeps them with length 1."""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import xp_of
+from .arithmetic import exp, sqrt, square, where
+from .op import broadcast_to, op
+from .shape import astype, concatenate, flip, moveaxis, reshape
+
+
+def _spread(g, shape, axis, keepdims):
+    """A reduced array back at `shape`, repeated along the axes that had been reduced."""
+    if not keepdims:
+        g = reshape(g, shape=_kept_shape(shape, axis))
+    return broadcast_to(g, shape=shape)
+
+
+def _axes(axis, ndim):
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return {a % ndim if ndim else a for a in axes}
+
+
+def _kept_shape(shape, axis):
+    axes = _axes(axis, len(shape))
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _count(shape, axis):
+    return math.prod(shape[i] for i in _axes(axis, len(shape)))
+
+
+@op
+def sum(x, *, axis=None, keepdims=False):
+    """y = Σ x        ∂L/∂x = g, repeated"""
+    return xp_of(x).sum(x, axis=axis, keepdims=keepdims)
+
+
+sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims))
+
+
+def mean(x, *, axis=None, keepdims=False):
+    """y = Σ x / n"""
+    n = _count(x.shape, axis)
+    if n == 0:
+        raise ValueError(f"mean: no elements to average over axis {axis} of shape {tuple(x.shape)}")
+    return sum(x, axis=axis, keepdims=keepdims) / n
+
+
+def var(x, *, axis=None, keepdims=False, correction=0):
+    """y = Σ (x − mean x)² / (n − correction); correction 0 is the population's variance, 1 Bessel's"""
+    n = _count(x.shape, axis) - correction
+    if n <= 0:
+        raise ValueError(
+            f"var: too few elements over axis {axis} of shape {tuple(x.shape)} for correction {correction}"
+        )
+    return sum(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims) / n
+
+
+def std(x, *, axis=None, keepdims=False, correction=0):
+    """y = √var(x); its gradient is not finite where the variance is 0"""
+    return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))
+
+
+@op
+def max(x, *, axis=None, keepdims=False):
+    """y = the largest element        ∂L/∂x = g at the largest element, shared evenly where several are equal"""
+    return xp_of(x).max(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def min(x, *, axis=None, keepdims=False):
+    """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal"""
+    return xp_of(x).min(x, axis=axis, keepdims=keepdims)
+
+
+def _to_extreme(g, y, x, axis, keepdims):
+    chosen = x == _spread(y, x.shape, axis, keepdims)
+    count = sum(astype(chosen, dtype=x.dtype), axis=axis, keepdims=True)
+    return where(chosen, _spread(g, x.shape, axis, keepdims), 0.0) / count
+
+
+max.vjp(x=_to_extreme)
+min.vjp(x=_to_extreme)
+
+
+def prod(x, *, axis=None, keepdims=False):
+    """y = Π x, by pairwise products, so that gradients are right where elements are 0"""
+    axes = tuple(sorted(_axes(axis, len(x.shape))))
+    rest = tuple(n for i, n in enumerate(x.shape) if i not in axes)
+    result_shape = _kept_shape(x.shape, axis) if keepdims else rest
+    factors = reshape(
+        moveaxis(x, source=axes, destination=tuple(range(len(axes)))), shape=(_count(x.shape, axis), *rest)
+    )
+    if not factors.shape[0]:
+        factors = concatenate([factors, _ones_row(factors)])
+    while (n := factors.shape[0]) > 1:
+        products = factors[: n // 2] * factors[n // 2 : n // 2 * 2]
+        factors = concatenate([products, factors[-1:]]) if n % 2 else products
+    return reshape(factors, shape=result_shape)
+
+
+def _ones_row(x):
+    return 1 + sum(x, axis=0, keepdims=True)  # a sum of nothing is 0
+
+
+@op
+def logsumexp(x, *, axis=None, keepdims=False):
+    """y = log Σ eˣ, computed from x − max x        ∂L/∂x = g ⊙ e^(x − y)"""
+    xp = xp_of(x)
+    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, 0)
+    total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else xp.reshape(total, xp.sum(x, axis=axis).shape)
+
+
+logsumexp.vjp(
+    x=lambda g, y, x, axis, keepdims: _spread(g, x.shape, axis, keepdims) * exp(x - _spread(y, x.shape, axis, keepdims))
+)
+
+
+@op
+def cumsum(x, *, axis):
+    """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ"""
+    return xp_of(x).cumulative_sum(x, axis=axis)
+
+
+cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
+
+
+@op
+def norm(x, *, axis=None, keepdims=False):
+    """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)"""
+    xp = xp_of(x)
+    return xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
+
+
+def _norm_rule(g, y, x, axis, keepdims):
+    y = _spread(y, x.shape, axis, keepdims)
+    return _spread(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)
+
+
+norm.vjp(x=_norm_rule)

@@ -1,0 +1,48 @@
+"""Records with several outputs.
+
+The record itself has no value; every output is a small record of its own whose only parent it is. The cotangents
+of the outputs meet at the record as the pieces of a `Sparse`, and reach its op as one list, None where nothing came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..tape import Node, Sparse, Variable, tick
+
+
+class _Output:
+    """The op of one output: it hands its cotangent on, and says which output it was."""
+
+    __name__ = "output"
+    view = False
+
+    def __init__(self, position: int, count: int):
+        self.position = position
+        self.count = count
+
+    def pull(self, parents: tuple, saved: tuple, g: Any, give: Any) -> None:
+        if parents[0] is not None:
+            give(parents[0], Sparse((), [(self.position, g)], self._gather))
+
+    def lift(self, kind: type[Variable], record: Node) -> tuple:
+        return ()
+
+    def keeps(self, record: Node, position: int) -> bool:
+        return False
+
+    def _gather(self, shape: tuple, pieces: Sequence[tuple[int, Any]]) -> list:
+        cotangents: list = [None] * self.count
+        for position, g in pieces:
+            cotangents[position] = g if cotangents[position] is None else cotangents[position] + g
+        return cotangents
+
+
+def record_several(kind: type[Variable], op: Any, parents: tuple, saved: tuple, arrays: Sequence[Any]) -> list[Any]:
+    """The Variables of a record whose op gave several `arrays`; `op.pull` will get their cotangents as a list."""
+    record = Node(tick(), op, parents, saved, ())
+    return [
+        kind.at(array, Node(tick(), _Output(i, len(arrays)), (record,), (), array.shape))
+        for i, array in enumerate(arrays)
+    ]

@@ -1,0 +1,166 @@
+"""Shape and layout: what moves elements about without changing them, and `astype`, which changes their dtype."""
+
+from __future__ import annotations
+
+from ..backend import xp_of
+from .op import op, sum_to
+
+
+@op(view=True)
+def reshape(x, *, shape):
+    """y = x read in the same order at another shape; one length may be −1        ∂L/∂x = g at x's shape"""
+    return xp_of(x).reshape(x, shape)
+
+
+reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
+
+
+@op(view=True)
+def transpose(x, *, axes=None):
+    """y = x with its axes in the order `axes` (reversed if None)        ∂L/∂x = g with the axes put back"""
+    return xp_of(x).permute_dims(x, tuple(range(len(x.shape)))[::-1] if axes is None else axes)
+
+
+def _transpose_rule(g, axes):
+    if axes is None:
+        return transpose(g)
+    n = len(axes)
+    return transpose(g, axes=tuple(sorted(range(n), key=lambda i: axes[i] % n)))
+
+
+transpose.vjp(x=_transpose_rule)
+
+
+@op(view=True)
+def matrix_transpose(x):
+    """y = x with its last two axes exchanged        ∂L/∂x = gᵀ"""
+    return x.mT
+
+
+matrix_transpose.vjp(x=lambda g: g.mT)
+
+
+@op(view=True)
+def moveaxis(x, *, source, destination):
+    """y = x with the axes `source` moved to the places `destination`        ∂L/∂x = g with them moved back"""
+    return xp_of(x).moveaxis(x, source, destination)
+
+
+moveaxis.vjp(x=lambda g, source, destination: moveaxis(g, source=destination, destination=source))
+
+
+@op(view=True)
+def expand_dims(x, *, axis):
+    """y = x with a new axis of length 1 at the place `axis` (an integer, or a tuple)        ∂L/∂x = g at x's shape"""
+    places = axis if isinstance(axis, tuple) else (axis,)
+    n = len(x.shape) + len(places)
+    for place in sorted(p % n if -n <= p < n else p for p in places):
+        x = xp_of(x).expand_dims(x, axis=place)
+    return x
+
+
+expand_dims.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
+
+
+@op(view=True)
+def squeeze(x, *, axis=None):
+    """y = x without the axes `axis` of length 1 (all of them if None)        ∂L/∂x = g at x's shape"""
+    if axis is None:
+        axis = tuple(i for i, n in enumerate(x.shape) if n == 1)
+    return xp_of(x).squeeze(x, axis=axis)
+
+
+squeeze.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
+
+
+@op
+def _concatenate(*xs, axis):
+    return xp_of(*xs).concat(xs, axis=axis)
+
+
+def _part(g, i, xs_shape, axis):
+    start = sum(shape[axis] for shape in xs_shape[:i])
+    return g[_along(axis, len(g.shape), slice(start, start + xs_shape[i][axis]))]
+
+
+def _along(axis, ndim, index):
+    """The index that applies `index` to one axis and takes the others whole."""
+    return (slice(None),) * (axis % ndim) + (index,)
+
+
+_concatenate.vjp(xs=_part)
+
+
+def concatenate(arrays, *, axis=0):
+    """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the part of g that stands at xᵢ"""
+    return _concatenate(*arrays, axis=axis)
+
+
+@op
+def _stack(*xs, axis):
+    return xp_of(*xs).stack(xs, axis=axis)
+
+
+_stack.vjp(xs=lambda g, i, axis: g[_along(axis, len(g.shape), i)])
+
+
+def stack(arrays, *, axis=0):
+    """y = the arrays, all of one shape, along a new axis        ∂L/∂xᵢ = g at place i of that axis"""
+    return _stack(*arrays, axis=axis)
+
+
+def split(x, sections, *, axis=0):
+    """A list of the parts of x along `axis`: that many equal ones, or, given a list, parts that end at these places."""
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise ValueError(f"split: axis {axis} of length {n} cannot be cut into {sections} equal parts")
+        ends = [n // sections * (k + 1) for k in range(sections)]
+    else:
+        ends = [*sections, n]
+    starts = [0, *ends[:-1]]
+    return [x[_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
+
+
+@op
+def flip(x, *, axis=None):
+    """y = x in reverse order along `axis` (all axes if None)        ∂L/∂x = g in reverse order"""
+    return xp_of(x).flip(x, axis=axis)
+
+
+flip.vjp(x=lambda g, axis: flip(g, axis=axis))
+
+
+@op
+def pad(x, *, width, value=0.0):
+    """y = x with `value` around it; `width` gives (before, after) for each axis        ∂L/∂x = the inner part of g"""
+    if len(width) != len(x.shape):
+        raise ValueError(f"width: expected one (before, after) for each of the {len(x.shape)} axes, got {width}")
+    return xp_of(x).pad(x, width, constant_values=value)
+
+
+pad.vjp(x=lambda g, x_shape, width: g[tuple(slice(before, before + n) for (before, _), n in zip(width, x_shape))])
+
+
+@op
+def repeat(x, *, repeats, axis):
+    """y = x with every element along `axis` standing `repeats` times        ∂L/∂x = g summed over the repetitions"""
+    return xp_of(x).repeat(x, repeats, axis=axis)
+
+
+def _repeat_rule(g, x_shape, repeats, axis):
+    axis %= len(x_shape)
+    apart = reshape(g, shape=(*x_shape[: axis + 1], repeats, *x_shape[axis + 1 :]))
+    return reshape(sum_to(apart, shape=(*x_shape[: axis + 1], 1, *x_shape[axis + 1 :])), shape=x_shape)
+
+
+repeat.vjp(x=_repeat_rule)
+
+
+@op
+def astype(x, *, dtype):
+    """y = x in another dtype        ∂L/∂x = g in x's dtype"""
+    return xp_of(x).astype(x, dtype)
+
+
+astype.vjp(x=lambda g, x_dtype: astype(g, dtype=x_dtype))

@@ -1,0 +1,387 @@
+"""The tape: what ran, in the order in which it ran, and what each step needs to be differentiated.
+
+A `Variable` is an array and its place on the tape, a `Node`. A node is either a leaf, where gradients are wanted,
+or the record of one op: the nodes of its inputs, and what its rules asked to keep. Records point to earlier nodes
+and never back, so that memory is freed by reference counting alone, and a number that grows with every node puts
+them in order. That order, read from its end, is backpropagation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from operator import attrgetter
+from typing import Any
+
+from .backend import as_array, astype, backend_of, copy_of, xp_of
+
+#: Numbers the nodes and the moments at which a leaf was written: one clock for both, so that they compare.
+tick = count(1).__next__
+
+recording: ContextVar[bool] = ContextVar("recording", default=True)
+#: Sees every op and every pull while it is set: anomaly mode.
+inspector: ContextVar[Any] = ContextVar("inspector", default=None)
+
+
+class TapeError(RuntimeError):
+    """The tape cannot give the gradient that was asked for."""
+
+
+class Variable:
+    """An array (`_data`) and its place on the tape (`node`; None for a constant)."""
+
+    __slots__ = ("_data", "node")
+    _data: Any
+    node: Node | None
+
+    @classmethod
+    def at(cls, data: Any, node: Node | None) -> Any:
+        variable = cls.__new__(cls)
+        variable._data = data
+        variable.node = node
+        return variable
+
+
+class Node:
+    """A place on the tape: the record of one op, or a leaf (`op` is None).
+
+    number   when it was made, among all nodes
+    op       which op ran
+    parents  the node of every input; None for an input that wants no gradient
+    saved    what the op's rules asked to keep; None once backward has used and freed it
+    shape    of the value
+    watch    what somebody wants to know of the gradient here; None if nobody does
+    """
+
+    __slots__ = ("number", "op", "parents", "saved", "shape", "watch")
+
+    def __init__(self, number: int, op: Any, parents: tuple, saved: tuple | None, shape: tuple[int, ...]):
+        self.number = number
+        self.op = op
+        self.parents = parents
+        self.saved = saved
+        self.shape = shape
+        self.watch: Watch | None = None
+
+    def __repr__(self) -> str:
+        made_by = "leaf" if self.op is None else self.op.__name__
+        sources = f"  <-  {', '.join(map(name_of, self.parents))}" if self.parents else ""
+        return f"{name_of(self)} {made_by} {self.shape}{sources}"
+
+
+class Watch:
+    """What somebody wants to know of the gradient at a node: every leaf has one, a record when it is asked for."""
+
+    __slots__ = ("changed", "dtype", "grad", "hooks", "keep", "name")
+
+    def __init__(self, dtype: Any, keep: bool):
+        self.dtype = dtype
+        self.keep = keep  # whether `grad` is to hold the gradient
+        self.grad: Variable | None = None
+        self.hooks: list[Callable] = []
+        self.changed = 0  # when a leaf was last written in place
+        self.name: str | None = None
+
+
+def name_of(node: Node | None) -> str:
+    """How reports call a node: by the name it was given, else by its number."""
+    if node is None:
+        return "a constant"
+    return node.watch.name if node.watch and node.watch.name else f"#{node.number}"
+
+
+def leaf(array: Any) -> Node:
+    """A new leaf: the place where gradients with regard to `array` gather."""
+    if not xp_of(array).isdtype(array.dtype, "real floating"):
+        raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
+    node = Node(tick(), None, (), (), array.shape)
+    node.watch = Watch(array.dtype, keep=True)
+    return node
+
+
+class Tape(list):
+    """Records in the order in which they ran; prints one a line."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+
+def tape(*roots: Variable) -> Tape:
+    """The records that led to `roots`, in the order in which they ran."""
+    return _collect([root.node for root in roots if root.node is not None])[0]
+
+
+def leaves_of(*roots: Variable) -> list[Node]:
+    """The leaves that led to `roots`, in the order in which they were made."""
+    return sorted(_collect([root.node for root in roots if root.node is not None])[1], key=attrgetter("number"))
+
+
+def _collect(roots: Sequence[Node]) -> tuple[Tape, list[Node]]:
+    """All records behind `roots`, in order, and all leaves. No recursion, so any length will do."""
+    seen = set(roots)
+    leaves = [node for node in seen if node.op is None]
+    stack = [node for node in seen if node.op is not None]
+    records = Tape()
+    while stack:
+        record = stack.pop()
+        records.append(record)
+        for parent in record.parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                (leaves if parent.op is None else stack).append(parent)
+    records.sort(key=attrgetter("number"))
+    return records, leaves
+
+
+class Sparse:
+    """A cotangent that is zero outside a few places: a sum of (where, value) pieces, made dense once.
+
+    So the backward of T slices of one tensor costs T small pieces and one dense array, not T dense arrays.
+    `assemble(shape, pieces)` makes the dense array; `base` is a dense part of the sum, None where there is none.
+    """
+
+    __slots__ = ("assemble", "base", "pieces", "shape")
+    __array_ufunc__ = None  # array + Sparse is ours to answer
+
+    def __init__(self, shape: tuple[int, ...], pieces: list[tuple[Any, Any]], assemble: Callable, base: Any = None):
+        self.shape = shape
+        self.pieces = pieces
+        self.assemble = assemble
+        self.base = base
+
+    def __add__(self, other: Any) -> Sparse:
+        total = Sparse(self.shape, list(self.pieces), self.assemble, self.base)
+        total += other
+        return total
+
+    __radd__ = __add__
+
+    def __iadd__(self, other: Any) -> Sparse:
+        if isinstance(other, Sparse):
+            self.pieces += other.pieces
+            other = other.base
+        if other is not None:
+            self.base = other if self.base is None else self.base + other
+        return self
+
+    def dense(self) -> Any:
+        pieces = self.assemble(self.shape, self.pieces)
+        return pieces if self.base is None else self.base + pieces
+
+
+def walk(
+    kind: type[Variable],
+    cotangents: dict[Node, Any],
+    wanted: frozenset[Node] = frozenset(),
+    create_graph: bool = False,
+    retain_graph: bool = False,
+) -> dict[Node, Any]:
+    """Carry cotangents back from the nodes at which they are given; return the gradients of the leaves.
+
+    Each record is visited once, in the reverse of the order in which it ran, and pulls its cotangent back through
+    the rules of its op. If any nodes are `wanted`, theirs are the gradients returned, and only what leads to them
+    is visited. With `create_graph` the rules run on Variables and are recorded in their turn, else on raw arrays.
+    """
+    records, leaves = _collect(list(cotangents))
+    _check_unchanged(records, leaves)
+    path = _path_to(wanted, records) if wanted else None
+    owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
+    gradients: dict[Node, Any] = {}
+    watcher = inspector.get()
+
+    def give(node: Node, cotangent: Any) -> None:
+        previous = cotangents.get(node)
+        if previous is None:
+            cotangents[node] = cotangent
+        elif type(cotangent) is Sparse and type(previous) is not Sparse:
+            cotangents[node] = cotangent + previous
+            owned.add(node)
+        elif node in owned:
+            cotangents[node] += cotangent
+        else:
+            cotangents[node] = total = previous + cotangent
+            if not create_graph or type(total) is Sparse:
+                owned.add(node)
+
+    while records:
+        record = records.pop()
+        cotangent = cotangents.pop(record, None)
+        if cotangent is None:
+            continue
+        if type(cotangent) is Sparse:
+            cotangent = cotangent.dense()
+        if record.watch is not None:
+            cotangent = gradients[record] = _arrive(kind, record.watch, cotangent, create_graph)
+        parents = record.parents
+        if path is not None:
+            if record in wanted:
+                gradients[record] = cotangent
+            parents = tuple(parent if parent in path else None for parent in parents)
+        saved = record.saved
+        if saved is None:
+            raise TapeError(
+                f"backward was here before and has freed what {record!r} had saved: to go back through a record "
+                "twice, give the first backward retain_graph=True"
+            )
+        if watcher is not None:
+            watcher.backward(record, cotangent)
+        record.op.pull(parents, record.op.lift(kind, record) if create_graph else saved, cotangent, give)
+        if not retain_graph:
+            record.saved = None
+
+    for node, cotangent in cotangents.items():  # only leaves are left
+        if wanted and node not in wanted:
+            continue
+        if type(cotangent) is Sparse:
+            cotangent = cotangent.dense()
+        elif not create_graph and node not in owned:
+            cotangent = copy_of(cotangent)  # a rule may hand one array to two inputs; each leaf gets its own
+        assert node.watch is not None
+        gradients[node] = _arrive(kind, node.watch, cotangent, create_graph)
+    return gradients
+
+
+def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
+    """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
+    if cotangent.dtype != watch.dtype:
+        cotangent = cotangent.astype(watch.dtype)
+    for hook in tuple(watch.hooks):
+        changed = hook(cotangent if create_graph else kind.at(cotangent, None))
+        if changed is not None:
+            cotangent = changed if create_graph else changed._data
+    return cotangent
+
+
+def _path_to(wanted: frozenset[Node], records: Tape) -> set[Node]:
+    """The wanted nodes and every record from which one of them can be reached."""
+    path = set(wanted)
+    for record in records:
+        if not path.isdisjoint(record.parents):
+            path.add(record)
+    return path
+
+
+def _check_unchanged(records: Tape, leaves: list[Node]) -> None:
+    """Raise TapeError if a leaf was written in place after a record had saved it, itself or a view of it."""
+    changed = {node: node for node in leaves if records and node.watch and node.watch.changed > records[0].number}
+    if not changed:
+        return
+    for record in records:
+        for position, parent in enumerate(record.parents):
+            origin = changed.get(parent)
+            if origin is None or origin.watch is None or origin.watch.changed < record.number:
+                continue
+            if record.saved is not None and record.op.keeps(record, position):
+                raise TapeError(
+                    f"{name_of(origin)} {origin.shape} was changed in place after {record!r} had saved it, so that "
+                    "gradients would be wrong: change it after backward (an optimiser's step, too), or make a new one"
+                )
+            if record.op.view:
+                changed[record] = origin
+
+
+def backward(
+    root: Variable, cotangent: Any = None, create_graph: bool = False, retain_graph: bool | None = None
+) -> None:
+    """Add the gradient of `root` to the `grad` of every leaf that led to it.
+
+    root          what is differentiated; a scalar unless a cotangent is given
+    cotangent     its weight, of the shape of `root`: the result is cotangentᵀ · ∂root/∂leaf
+    create_graph  record the backward pass too, so that the gradients can be differentiated again
+    retain_graph  keep what the records had saved, for a second backward (default: as `create_graph`)
+    """
+    start = {_place(root, "backward"): _cotangent(root, cotangent, create_graph)}
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    for node, gradient in walk(type(root), start, frozenset(), create_graph, retain_graph).items():
+        watch = node.watch
+        if watch is not None and watch.keep:
+            gradient = gradient if create_graph else type(root).at(gradient, None)
+            watch.grad = gradient if watch.grad is None else watch.grad + gradient  # type: ignore[operator]
+
+
+def grad(
+    outputs: Variable | Sequence[Variable],
+    inputs: Variable | Sequence[Variable],
+    cotangents: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradients of `outputs` with regard to `inputs`, returned; the `grad` of no tensor is touched.
+
+    For one input its gradient, for a sequence a tuple. `cotangents` weighs the outputs as in `backward`, one for
+    each. An input that did not lead to the outputs is an error, or gives None with `allow_unused`.
+    """
+    roots = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    goals = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    weights = [cotangents] if isinstance(outputs, Variable) else list(cotangents or [None] * len(roots))
+    if len(weights) != len(roots):
+        raise ValueError(f"cotangents: expected one for each of the {len(roots)} outputs, got {len(weights)}")
+    kind = type(goals[0]) if goals else Variable
+    start: dict[Node, Any] = {}
+    for root, weight in zip(roots, weights):
+        root_place, cotangent = _place(root, "grad"), _cotangent(root, weight, create_graph)
+        start[root_place] = start[root_place] + cotangent if root_place in start else cotangent
+    places = [_place(goal, f"grad, inputs[{i}]") for i, goal in enumerate(goals)]
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    gradients = walk(kind, start, frozenset(places), create_graph, retain_graph)
+    results = []
+    for i, place in enumerate(places):
+        gradient = gradients.get(place)
+        if gradient is None and not allow_unused:
+            raise TapeError(
+                f"inputs[{i}] {place!r} did not lead to the outputs; pass allow_unused=True to get None for it"
+            )
+        results.append(gradient if gradient is None or create_graph else kind.at(gradient, None))
+    return results[0] if isinstance(inputs, Variable) else tuple(results)
+
+
+def _place(variable: Variable, caller: str) -> Node:
+    if variable.node is None:
+        raise TapeError(
+            f"{caller}: this tensor is a constant; no tensor that requires a gradient led to it "
+            "(made under no_grad, detached, or requires_grad=True was forgotten?)"
+        )
+    return variable.node
+
+
+def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
+    """The cotangent in the form in which the walk carries it, checked against `root`."""
+    backend, shape = backend_of(root._data), root._data.shape
+    if cotangent is None:
+        if root._data.size != 1:
+            raise TapeError(
+                f"backward from a tensor of shape {shape} needs a cotangent of that shape; "
+                "only a tensor with one element can do without (did you mean loss.mean() or loss.sum()?)"
+            )
+        cotangent = backend.asarray(1.0, root._data.dtype).reshape(shape)
+    array = cotangent._data if isinstance(cotangent, Variable) else cotangent
+    array = backend.asarray(array) if isinstance(array, (int, float, list)) else as_array(array)
+    if array.shape != shape:
+        raise TapeError(f"cotangent: expected the shape of what is differentiated, {shape}, got {array.shape}")
+    if array.dtype != root._data.dtype:
+        array = astype(array, root._data.dtype)
+    if not create_graph:
+        return array
+    return cotangent if isinstance(cotangent, Variable) else type(root).at(array, None)
+
+
+@contextmanager
+def _set_recording(on: bool) -> Iterator[None]:
+    token = recording.set(on)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+
+
+def no_grad() -> Any:
+    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded."""
+    return _set_recording(False)
+
+
+def enable_grad() -> Any:
+    """In this block or function ops are recorded, even inside `no_grad`."""
+    return _set_recording(True)

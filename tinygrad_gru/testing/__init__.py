@@ -1,0 +1,12 @@
+"""Tools that prove gradients: for our own tests and for yours."""
+
+from __future__ import annotations
+
+from .contract import ContractError, check_op
+from .gradcheck import GradientError, gradcheck, gradgradcheck
+from .sheet import SHEET, Case, check_all, check_case
+
+__all__ = [
+    "Case", "ContractError", "GradientError", "SHEET", "check_all", "check_case", "check_op", "gradcheck",
+    "gradgradcheck",
+]  # fmt: skip

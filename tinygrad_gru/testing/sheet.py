@@ -1,0 +1,333 @@
+"""The contract sheet: for every op of the framework, where and against what it is checked.
+
+An op without an entry fails the tests; so does an entry without an op. Oracles are NumPy's own functions, or the
+definition of the op spelled out for NumPy in another way than the op computes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import Backend, manual_seed, random_state, set_random_state
+from .contract import check_op
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the sheet: the arguments of `check_op` after the op."""
+
+    oracle: Callable[..., Any]
+    shapes: Sequence[Any]
+    domain: Any = (-2.0, 2.0)
+    settings: dict[str, Any] = field(default_factory=dict)
+    elementwise: bool = False
+    differentiable: bool = True
+    dtypes: Sequence[str] = ("float32", "float16")
+    function: Callable[..., Any] | None = None  # where the op takes its arrays in a list, or needs a seed
+
+
+def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> None:
+    """Check one line of the sheet for the op of that name."""
+    function = case.function or getattr(ops, name)
+    check_op(
+        function, case.oracle, case.shapes, case.domain,
+        elementwise=case.elementwise, differentiable=case.differentiable, dtypes=case.dtypes, backend=backend, **options,
+        **case.settings,
+    )  # fmt: skip
+
+
+def check_all(backend: str | Backend = "numpy") -> Iterator[tuple[str, bool, str]]:
+    """Check every op of the sheet on a backend: yields (name of the op, whether it passed, what failed)."""
+    for name, cases in SHEET.items():
+        try:
+            for case in cases:
+                check_case(name, case, backend)
+        except Exception as error:  # a broken op may raise anything; the others are still to be checked
+            yield name, False, f"{type(error).__name__}: {error}"
+        else:
+            yield name, True, ""
+
+
+def _elementwise(oracle: Callable, domain: Any = (-2.0, 2.0), inputs: int = 1, **settings: Any) -> list[Case]:
+    return [Case(oracle, [(3, 4)] * inputs, domain, settings, elementwise=True)]
+
+
+def _constant(oracle: Callable, inputs: int = 1, **settings: Any) -> list[Case]:
+    return [Case(oracle, [(3, 4)] * inputs, settings=settings, differentiable=False)]
+
+
+def _reduction(oracle: Callable, domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
+    choices: list[dict[str, Any]] = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"keepdims": True}]
+    cases = [Case(oracle, [(2, 3, 4)], domain, {**choice, **settings}) for choice in choices]
+    return [*cases, Case(oracle, [()], domain, settings), Case(oracle, [(1, 1)], domain, settings)]
+
+
+def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+
+
+def _along_axis(function: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    return lambda x, axis: np.apply_along_axis(function, axis, x)
+
+
+def _each(function: Callable[..., float]) -> Callable[..., np.ndarray]:
+    """A scalar function of Python's math, applied to every element."""
+    return lambda *arrays, **settings: np.vectorize(lambda *values: function(*values, **settings), otypes=[float])(*arrays)
+
+
+def _reduced(loss: np.ndarray, reduction: str) -> Any:
+    return loss if reduction == "none" else getattr(loss, reduction)()
+
+
+def _losses(oracle: Callable, cases: Sequence[Any], domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
+    def reduced(*inputs: np.ndarray, reduction: str = "mean", **more: Any) -> Any:
+        return _reduced(oracle(*inputs, **more), reduction)
+
+    return [Case(reduced, cases, domain, {"reduction": r, **settings}) for r in ("mean", "sum", "none")]
+
+
+def _nll(log_p: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return np.array([-row[target] for row, target in zip(log_p, targets)])
+
+
+def _cross_entropy(logits: np.ndarray, targets: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
+    classes = logits.shape[-1]
+    q = targets if targets.dtype.kind == "f" else np.eye(classes)[targets]
+    q = q * (1 - label_smoothing) + label_smoothing / classes
+    return -(q * np.log(_softmax(logits))).sum(axis=-1)
+
+
+def _ignoring(logits: np.ndarray, targets: np.ndarray, ignore_index: int) -> Any:
+    keep = targets != ignore_index
+    return _cross_entropy(logits[keep], targets[keep]).sum() / max(keep.sum(), 1)
+
+
+def _scatter(x: np.ndarray, values: np.ndarray, index: Any) -> np.ndarray:
+    y = x.copy()
+    np.add.at(y, index, values)
+    return y
+
+
+def _layer_norm(x: np.ndarray, weight: Any = 1.0, bias: Any = 0.0, eps: float = 1e-5) -> np.ndarray:
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * weight + bias
+
+
+def _matmul(*shapes: tuple[int, ...]) -> Case:
+    return Case(lambda a, b: np.einsum(_product_of(a.ndim, b.ndim), a, b), shapes)
+
+
+def _product_of(a: int, b: int) -> str:
+    """The einsum that is the matrix product of arrays of these ranks."""
+    if a == 1 or b == 1:
+        return f"{'k' if a == 1 else '...ik'},{'k' if b == 1 else '...kj'}->" + {
+            (True, True): "", (True, False): "...j", (False, True): "...i"
+        }[a == 1, b == 1]  # fmt: skip
+    return "...ik,...kj->...ij"
+
+
+def _embedded(weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    return np.stack([weight[i] for i in ids.ravel()]).reshape(*ids.shape, -1)
+
+
+def _dropout_seeded(x: Any, p: float, training: bool = True) -> Any:
+    before = random_state()
+    manual_seed(5)
+    try:
+        return ops.dropout(x, p=p, training=training)
+    finally:
+        set_random_state(before)
+
+
+def _kept(x: np.ndarray, p: float, training: bool = True) -> np.ndarray:
+    draws = np.random.Generator(np.random.Philox(key=5)).random(x.shape)
+    return x * (draws >= p) / (1 - p) if training else x
+
+
+_ids = np.array([[0, 2, 2], [1, 0, 2]])
+_spread_out = (0.3, 2.0)
+_probabilities = _softmax(np.linspace(-1, 2, 12).reshape(3, 4))
+
+SHEET: dict[str, list[Case]] = {
+    # arithmetic
+    "add": _elementwise(np.add, inputs=2),
+    "subtract": _elementwise(np.subtract, inputs=2),
+    "hadamard": _elementwise(np.multiply, inputs=2),
+    "multiply": _elementwise(np.multiply, inputs=2),
+    "divide": _elementwise(np.divide, [(-2.0, 2.0), _spread_out], inputs=2),
+    "negative": _elementwise(np.negative),
+    "power": [
+        *_elementwise(np.power, [_spread_out, (-2.0, 2.0)], inputs=2),
+        Case(lambda x: x * x * x, [(3, 4)], function=lambda x: x**3),
+        Case(lambda x: 1 / x, [(3, 4)], _spread_out, function=lambda x: x**-1),
+        Case(lambda x: np.exp2(x), [(3, 4)], function=lambda x: ops.power(2.0, x)),
+    ],
+    "exp": _elementwise(np.exp),
+    "expm1": _elementwise(_each(math.expm1)),
+    "log": _elementwise(np.log, _spread_out),
+    "log1p": _elementwise(_each(math.log1p), (-0.7, 2.0)),
+    "sqrt": _elementwise(_each(math.sqrt), _spread_out),
+    "square": _elementwise(np.square),
+    "absolute": _elementwise(np.abs, _spread_out) + _elementwise(np.abs, (-2.0, -0.3)),
+    "sign": _constant(np.sign),
+    "sin": _elementwise(np.sin),
+    "cos": _elementwise(np.cos),
+    "maximum": _elementwise(np.fmax, inputs=2),
+    "minimum": _elementwise(np.fmin, inputs=2),
+    "clip": _elementwise(lambda x, low, high: np.minimum(np.maximum(x, low), high), low=-0.5, high=1.1)
+    + _elementwise(lambda x, low: np.maximum(x, low), low=0.2),
+    "where": [
+        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array([[True], [False], [True]]), (3, 4), (4,)]),
+    ],
+    # comparison
+    "equal": _constant(np.equal, 2),
+    "not_equal": _constant(np.not_equal, 2),
+    "less": _constant(np.less, 2),
+    "less_equal": _constant(np.less_equal, 2),
+    "greater": _constant(np.greater, 2),
+    "greater_equal": _constant(np.greater_equal, 2),
+    "argmax": _constant(np.argmax, axis=1) + _constant(np.argmax),
+    "argmin": _constant(np.argmin, axis=0) + _constant(np.argmin),
+    "isfinite": _constant(np.isfinite),
+    # activation
+    "sigmoid": _elementwise(_each(lambda x: 1 / (1 + math.exp(-x)))),
+    "tanh": _elementwise(_each(math.tanh)),
+    "relu": _elementwise(lambda x: x * (x > 0)),
+    "leaky_relu": _elementwise(lambda x, slope: np.where(x > 0, x, x * slope), slope=0.1),
+    "elu": _elementwise(_each(lambda x, alpha: x if x > 0 else alpha * (math.exp(x) - 1)), alpha=1.3),
+    "softplus": _elementwise(_each(lambda x: math.log(1 + math.exp(x)))),
+    "silu": _elementwise(_each(lambda x: x / (1 + math.exp(-x)))),
+    "gelu": _elementwise(
+        _each(lambda x: x / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+    ),
+    "softmax": [Case(_softmax, [(3, 4)]), Case(_softmax, [(2, 3, 4)], settings={"axis": 1}), Case(_softmax, [(1,)])],
+    "log_softmax": [
+        Case(lambda x, axis=-1: np.log(_softmax(x, axis)), [(3, 4)]),
+        Case(lambda x, axis=-1: np.log(_softmax(x, axis)), [(2, 3, 4)], settings={"axis": 0}),
+    ],
+    # linear
+    "matmul": [
+        _matmul((3, 4), (4, 5)), _matmul((4,), (4,)), _matmul((3, 4), (4,)), _matmul((4,), (4, 5)),
+        _matmul((2, 3, 4), (4, 5)), _matmul((2, 3, 4), (2, 4, 5)), _matmul((3, 4), (2, 4, 5)),
+        _matmul((2, 1, 3, 4), (3, 4, 5)), _matmul((2, 3, 4), (4,)), _matmul((4,), (2, 4, 5)),
+        _matmul((0, 4), (4, 5)), _matmul((3, 0), (0, 5)), _matmul((1, 1), (1, 1)), _matmul((2, 0, 4), (4, 5)),
+    ],
+    "linear": [
+        Case(lambda x, w, b: np.tensordot(x, w, 1) + b, [(3, 4), (4, 5), (5,)]),
+        Case(lambda x, w, b: np.tensordot(x, w, 1) + b, [(2, 3, 4), (4, 5), (5,)]),
+        Case(lambda x, w: np.tensordot(x, w, 1), [(2, 3, 4), (4, 5)]),
+        Case(lambda x, w: np.tensordot(x, w, 1), [(4,), (4, 5)]),
+    ],
+    "einsum": [
+        Case(lambda a, b: np.tensordot(a, b, 1), [(2, 3), (3, 4)], function=lambda a, b: ops.einsum("ij,jk", a, b)),
+        Case(lambda a: a.sum(axis=1).T, [(2, 3, 4)], function=lambda a: ops.einsum("ijk->ki", a)),
+        Case(lambda a, b: a.sum() * b.sum(), [(2,), (3,)], function=lambda a, b: ops.einsum("i,j->", a, b)),
+        Case(lambda a, b: a @ b, [(2, 3, 4), (4, 5)], function=lambda a, b: ops.einsum("...ij,jk->...ik", a, b)),
+        Case(
+            lambda a, b, c: (a[:, :, None] * b[None, :, :] * c[:, None, :]).sum(axis=1), [(2, 3), (3, 4), (2, 4)],
+            function=lambda a, b, c: ops.einsum("ij,jk,ik->ik", a, b, c),
+        ),
+    ],
+    # reduction
+    "sum": _reduction(np.sum) + [Case(np.sum, [(0, 3)], settings={"axis": 0})],
+    "mean": _reduction(np.mean),
+    "var": _reduction(np.var)[:5] + [Case(lambda x, correction: np.var(x, ddof=correction), [(3, 4)], settings={"correction": 1})],
+    "std": _reduction(np.std)[:5],
+    "max": _reduction(np.max),
+    "min": _reduction(np.min),
+    "prod": _reduction(np.prod) + [
+        Case(np.prod, [np.array([[1.5, 0.0, 2.0], [0.0, 0.0, 1.0]])], settings={"axis": 1}),
+        Case(np.prod, [(0, 3)], settings={"axis": 0}), Case(np.prod, [(5, 2)], settings={"axis": 0}),
+    ],
+    "logsumexp": _reduction(lambda x, **k: np.log(np.sum(np.exp(x), **k))),
+    "cumsum": [Case(np.cumsum, [(3, 4)], settings={"axis": a}) for a in (0, 1, -1)] + [Case(np.cumsum, [(0, 2)], settings={"axis": 0})],
+    "norm": _reduction(lambda x, axis=None, keepdims=False: np.sqrt((x * x).sum(axis=axis, keepdims=keepdims)), _spread_out),
+    # shape
+    "reshape": [Case(lambda x, shape: x.reshape(shape), [(3, 4)], settings={"shape": s}) for s in ((2, 6), (-1,), (1, 12, 1))]
+    + [Case(lambda x, shape: x.reshape(shape), [(0, 4)], settings={"shape": (2, 0)})],
+    "transpose": [Case(np.transpose, [(2, 3, 4)]), Case(np.transpose, [(2, 3, 4)], settings={"axes": (1, 2, 0)}),
+                  Case(np.transpose, [(2, 3, 4)], settings={"axes": (-1, 0, 1)}), Case(np.transpose, [()])],
+    "matrix_transpose": [Case(lambda x: np.swapaxes(x, -1, -2), [s]) for s in ((3, 4), (2, 3, 4))],
+    "moveaxis": [Case(np.moveaxis, [(2, 3, 4)], settings={"source": s, "destination": d})
+                 for s, d in ((0, 2), (-1, 0), ((0, 1), (2, 0)))],
+    "expand_dims": [Case(np.expand_dims, [(3, 4)], settings={"axis": a}) for a in (0, 1, -1, (0, 2), (-1, 0))],
+    "squeeze": [Case(np.squeeze, [(1, 3, 1)]), Case(np.squeeze, [(1, 3, 1)], settings={"axis": 0}),
+                Case(np.squeeze, [(1, 3, 1)], settings={"axis": (0, -1)})],
+    "broadcast_to": [Case(np.broadcast_to, [s], settings={"shape": (2, 3, 4)}) for s in ((), (4,), (3, 1), (2, 1, 4), (2, 3, 4))],
+    "sum_to": [
+        Case(lambda x, shape: x.sum(), [(2, 3)], settings={"shape": ()}),
+        Case(lambda x, shape: x.sum(axis=(0, 1))[None], [(2, 3, 4)], settings={"shape": (1, 4)}),
+        Case(lambda x, shape: x.sum(axis=1, keepdims=True), [(2, 3)], settings={"shape": (2, 1)}),
+        Case(lambda x, shape: x, [(2, 3)], settings={"shape": (2, 3)}),
+    ],
+    "concatenate": [
+        Case(lambda *xs: np.vstack(xs), [(2, 3), (1, 3), (0, 3)], function=lambda *xs: ops.concatenate(xs)),
+        Case(lambda *xs: np.dstack(xs), [(2, 1, 3), (2, 1, 1)], function=lambda *xs: ops.concatenate(xs, axis=-1)),
+    ],
+    "stack": [
+        Case(lambda *xs: np.array(xs), [(2, 3), (2, 3)], function=lambda *xs: ops.stack(xs)),
+        Case(lambda *xs: np.moveaxis(np.array(xs), 0, -1), [(2, 3), (2, 3)], function=lambda *xs: ops.stack(xs, axis=-1)),
+    ],
+    "split": [
+        Case(lambda x: np.split(x, 3, axis=1), [(2, 6)], function=lambda x: ops.split(x, 3, axis=1)),
+        Case(lambda x: np.split(x, [1, 4]), [(6, 2)], function=lambda x: ops.split(x, [1, 4])),
+    ],
+    "flip": [Case(lambda x, axis=None: x[::-1, ::-1] if axis is None else x[:, ::-1], [(2, 3)], settings=s) for s in ({}, {"axis": 1})],
+    "pad": [Case(lambda x, width, value=0.0: np.pad(x, width, constant_values=value), [(2, 3)],
+                 settings={"width": ((1, 0), (0, 2)), **s}) for s in ({}, {"value": 1.5})],
+    "repeat": [Case(lambda x, repeats, axis: np.repeat(x, repeats, axis), [(2, 3)], settings={"repeats": 3, "axis": a}) for a in (0, -1)],
+    "astype": [Case(lambda x, dtype: x, [(3, 4)], settings={"dtype": np.float64}, dtypes=())],
+    # indexing
+    "getitem": [
+        Case(lambda x, index: x[index], [(4, 3)], settings={"index": i})
+        for i in (1, slice(0, 4, 2), (slice(None), -1), (None, Ellipsis, slice(1, 3)), slice(3, None, -1),
+                  np.array([0, 2, 2]), [1, 1], np.array([True, False, True, False]), (np.array([0, 0]), np.array([1, 1])),
+                  slice(2, 2))
+    ],
+    "take": [
+        Case(lambda x, indices, axis=0: np.take(x, indices, axis), [(3, 4)], settings={"indices": _ids, "axis": 0}),
+        Case(lambda x, indices, axis=0: np.take(x, indices, axis), [(2, 3)], settings={"indices": [-1, 0], "axis": 1}),
+    ],
+    "gather": [
+        Case(lambda x, indices, axis: np.take_along_axis(x, indices, axis), [(2, 3)], settings={"indices": _ids, "axis": 1}),
+        Case(lambda x, indices, axis: np.take_along_axis(x, indices, axis), [(3, 3)], settings={"indices": _ids, "axis": 0}),
+    ],
+    "scatter_add": [
+        Case(_scatter, [(3, 2), (2, 3, 2)], settings={"index": _ids}),
+        Case(_scatter, [(3, 2), (1, 2)], settings={"index": slice(1, 2)}),
+    ],
+    "embedding": [Case(_embedded, [(3, 4), _ids]), Case(_embedded, [(3, 4), np.array([2])])],
+    "one_hot": [Case(lambda ids, depth, dtype: np.eye(depth)[ids], [_ids], settings={"depth": 4, "dtype": "float64"},
+                     differentiable=False)],
+    # normalization and random (float32 draws other numbers than float64, so dropout is compared in float64 alone)
+    "layer_norm": [
+        Case(_layer_norm, [(3, 4)]), Case(_layer_norm, [(2, 3, 4), (4,), (4,)]),
+        Case(_layer_norm, [(3, 4), (4,)], settings={"eps": 0.1}),
+    ],
+    "dropout": [Case(_kept, [(3, 4)], settings={"p": 0.4}, dtypes=(), function=_dropout_seeded),
+                Case(_kept, [(3, 4)], settings={"p": 0.4, "training": False}, function=_dropout_seeded)],
+    # losses
+    "mse": _losses(lambda p, t: (p - t) ** 2, [(3, 4), (3, 4)]),
+    "mae": _losses(lambda p, t: np.abs(p - t), [(3, 4), (3, 4)], [(0.5, 2.0), (-2.0, 0.0)]),
+    "huber": _losses(
+        lambda p, t, delta: np.where(np.abs(p - t) <= delta, (p - t) ** 2 / 2, delta * (np.abs(p - t) - delta / 2)),
+        [(3, 4), (3, 4)], delta=0.7,
+    ),
+    "nll": _losses(_nll, [(6, 3), _ids.ravel()]),
+    "cross_entropy": [
+        *_losses(_cross_entropy, [(6, 3), _ids.ravel()]),
+        *_losses(_cross_entropy, [(6, 3), _ids.ravel()], label_smoothing=0.2),
+        *_losses(_cross_entropy, [(3, 4), _probabilities]),
+        Case(_ignoring, [(6, 3), _ids.ravel()], settings={"ignore_index": 2}),
+    ],
+    "binary_cross_entropy_with_logits": _losses(
+        lambda x, t: -(t * np.log(1 / (1 + np.exp(-x))) + (1 - t) * np.log(1 - 1 / (1 + np.exp(-x)))),
+        [(3, 4), (3, 4)], [(-2.0, 2.0), (0.0, 1.0)],
+    ),
+    "kl_divergence": _losses(lambda log_q, p: (p * (np.log(p) - log_q)).sum(-1), [(3, 4), (3, 4)], [(-2.0, 0.0), (0.1, 1.0)]),
+}  # fmt: skip
