@@ -113,16 +113,19 @@ def tape(*roots: Variable) -> Tape:
     return _collect([root.node for root in roots if root.node is not None])[0]
 
 
-def leaves_of(*roots: Variable) -> list[Node]:
-    """The leaves that led to `roots`, in the order in which they were made."""
-    return sorted(_collect([root.node for root in roots if root.node is not None])[1], key=attrgetter("number"))
+def ends_of(roots: Sequence[Variable], since: int) -> list[Node]:
+    """The leaves and the nodes older than `since` that led to `roots`, in the order in which they were made."""
+    return sorted(_collect([root.node for root in roots if root.node is not None], since)[1], key=attrgetter("number"))
 
 
-def _collect(roots: Sequence[Node]) -> tuple[Tape, list[Node]]:
-    """All records behind `roots`, in order, and all leaves. No recursion, so any length will do."""
+def _collect(roots: Sequence[Node], since: int = 0) -> tuple[Tape, list[Node]]:
+    """All records behind `roots`, in order, and the nodes at which they end. No recursion, so any length will do.
+
+    The ends are the leaves, and the nodes that are older than the moment `since`.
+    """
     seen = set(roots)
-    leaves = [node for node in seen if node.op is None]
-    stack = [node for node in seen if node.op is not None]
+    leaves = [node for node in seen if node.op is None or node.number < since]
+    stack = [node for node in seen if node.op is not None and node.number >= since]
     records = Tape()
     while stack:
         record = stack.pop()
@@ -130,7 +133,7 @@ def _collect(roots: Sequence[Node]) -> tuple[Tape, list[Node]]:
         for parent in record.parents:
             if parent is not None and parent not in seen:
                 seen.add(parent)
-                (leaves if parent.op is None else stack).append(parent)
+                (leaves if parent.op is None or parent.number < since else stack).append(parent)
     records.sort(key=attrgetter("number"))
     return records, leaves
 
@@ -177,14 +180,16 @@ def walk(
     wanted: frozenset[Node] = frozenset(),
     create_graph: bool = False,
     retain_graph: bool = False,
+    since: int = 0,
 ) -> dict[Node, Any]:
     """Carry cotangents back from the nodes at which they are given; return the gradients of the leaves.
 
     Each record is visited once, in the reverse of the order in which it ran, and pulls its cotangent back through
     the rules of its op. If any nodes are `wanted`, theirs are the gradients returned, and only what leads to them
     is visited. With `create_graph` the rules run on Variables and are recorded in their turn, else on raw arrays.
+    Nodes older than the moment `since` are ends, as leaves are.
     """
-    records, leaves = _collect(list(cotangents))
+    records, leaves = _collect(list(cotangents), since)
     _check_unchanged(records, leaves)
     path = _path_to(wanted, records) if wanted else None
     owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
@@ -213,12 +218,16 @@ def walk(
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
         if record.watch is not None:
-            cotangent = gradients[record] = _arrive(kind, record.watch, cotangent, create_graph)
+            cotangent = _arrive(kind, record.watch, cotangent, create_graph)
+            if record.watch.keep:
+                gradients[record] = _own(kind, cotangent, create_graph)
         parents = record.parents
         if path is not None:
             if record in wanted:
-                gradients[record] = cotangent
+                gradients[record] = _own(kind, cotangent, create_graph)
             parents = tuple(parent if parent in path else None for parent in parents)
+            if not any(parents):
+                continue
         saved = record.saved
         if saved is None:
             raise TapeError(
@@ -227,30 +236,43 @@ def walk(
             )
         if watcher is not None:
             watcher.backward(record, cotangent)
-        record.op.pull(parents, record.op.lift(kind, record) if create_graph else saved, cotangent, give)
+        if create_graph:
+            with enable_grad():
+                record.op.pull(parents, record.op.lift(kind, record), cotangent, give)
+        else:
+            record.op.pull(parents, saved, cotangent, give)
         if not retain_graph:
             record.saved = None
 
-    for node, cotangent in cotangents.items():  # only leaves are left
+    for node, cotangent in cotangents.items():  # only the ends are left
         if wanted and node not in wanted:
             continue
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
-        elif not create_graph and node not in owned:
-            cotangent = copy_of(cotangent)  # a rule may hand one array to two inputs; each leaf gets its own
-        assert node.watch is not None
-        gradients[node] = _arrive(kind, node.watch, cotangent, create_graph)
+        elif create_graph or node not in owned:
+            cotangent = _own(kind, cotangent, create_graph)
+        if node.watch is not None and node.number >= since:
+            cotangent = _arrive(kind, node.watch, cotangent, create_graph)
+        gradients[node] = cotangent
     return gradients
+
+
+def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
+    """A gradient with an array of its own: a rule may hand one array to two inputs, and users write into gradients."""
+    return kind.at(copy_of(cotangent._data), cotangent.node) if create_graph else copy_of(cotangent)
 
 
 def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
     if cotangent.dtype != watch.dtype:
-        cotangent = cotangent.astype(watch.dtype)
+        cotangent = cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
     for hook in tuple(watch.hooks):
         changed = hook(cotangent if create_graph else kind.at(cotangent, None))
-        if changed is not None:
-            cotangent = changed if create_graph else changed._data
+        if changed is None:
+            continue
+        if not isinstance(changed, Variable) or changed._data.shape != cotangent.shape:
+            raise TypeError(f"a hook must return None or a tensor of shape {cotangent.shape}, got {changed!r}")
+        cotangent = changed if create_graph else changed._data
     return cotangent
 
 
@@ -291,13 +313,16 @@ def backward(
     cotangent     its weight, of the shape of `root`: the result is cotangentᵀ · ∂root/∂leaf
     create_graph  record the backward pass too, so that the gradients can be differentiated again
     retain_graph  keep what the records had saved, for a second backward (default: as `create_graph`)
+
+    With `create_graph` a leaf holds a gradient whose record leads back to the leaf, a cycle that lasts until the
+    gradient is forgotten; `grad` returns its gradients and makes none.
     """
     start = {_place(root, "backward"): _cotangent(root, cotangent, create_graph)}
     retain_graph = create_graph if retain_graph is None else retain_graph
     for node, gradient in walk(type(root), start, frozenset(), create_graph, retain_graph).items():
         watch = node.watch
         if watch is not None and watch.keep:
-            gradient = gradient if create_graph else type(root).at(gradient, None)
+            gradient = gradient if create_graph else type(root).at(as_array(gradient), None)
             watch.grad = gradient if watch.grad is None else watch.grad + gradient  # type: ignore[operator]
 
 
@@ -316,7 +341,13 @@ def grad(
     """
     roots = [outputs] if isinstance(outputs, Variable) else list(outputs)
     goals = [inputs] if isinstance(inputs, Variable) else list(inputs)
-    weights = [cotangents] if isinstance(outputs, Variable) else list(cotangents or [None] * len(roots))
+    weights = (
+        [cotangents]
+        if isinstance(outputs, Variable)
+        else [None] * len(roots)
+        if cotangents is None
+        else list(cotangents)
+    )
     if len(weights) != len(roots):
         raise ValueError(f"cotangents: expected one for each of the {len(roots)} outputs, got {len(weights)}")
     kind = type(goals[0]) if goals else Variable
@@ -334,7 +365,7 @@ def grad(
             raise TapeError(
                 f"inputs[{i}] {place!r} did not lead to the outputs; pass allow_unused=True to get None for it"
             )
-        results.append(gradient if gradient is None or create_graph else kind.at(gradient, None))
+        results.append(gradient if gradient is None or create_graph else kind.at(as_array(gradient), None))
     return results[0] if isinstance(inputs, Variable) else tuple(results)
 
 
@@ -356,7 +387,7 @@ def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
                 f"backward from a tensor of shape {shape} needs a cotangent of that shape; "
                 "only a tensor with one element can do without (did you mean loss.mean() or loss.sum()?)"
             )
-        cotangent = backend.asarray(1.0, root._data.dtype).reshape(shape)
+        cotangent = xp_of(root._data).reshape(backend.asarray(1.0, root._data.dtype), shape)
     array = cotangent._data if isinstance(cotangent, Variable) else cotangent
     array = backend.asarray(array) if isinstance(array, (int, float, list)) else as_array(array)
     if array.shape != shape:

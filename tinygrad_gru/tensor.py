@@ -32,6 +32,8 @@ class Tensor(Variable):
         is_array = hasattr(data, "dtype")
         home = resolve(device) if device is not None or not is_array else backend_of(data)
         array = copy_of(move(data, home)) if is_array else home.asarray(_numbers(data))
+        if not xp_of(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+            raise TypeError(f"data: expected real numbers or booleans, got {type(data).__name__} ({array.dtype})")
         if dtype is not None:
             array = astype(array, dtype)
         elif not is_array and xp_of(array).isdtype(array.dtype, "real floating"):
@@ -64,8 +66,11 @@ class Tensor(Variable):
 
     def mark_changed(self) -> None:
         """Say that the array of this leaf was written in place: backward through older records will then refuse."""
-        if self.node is not None and self.node.watch is not None:
-            self.node.watch.changed = tick()
+        if self.node is None:
+            return
+        if self.node.op is not None or self.node.watch is None:
+            raise TapeError(f"mark_changed: {self.node!r} made this tensor; only a leaf or a constant may be written")
+        self.node.watch.changed = tick()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,7 +132,8 @@ class Tensor(Variable):
             raise TapeError(f"requires_grad: {self.node!r} made this tensor; use detach() to cut it from the tape")
         if on and self.node is None:
             self.node = leaf(self._data)
-        elif not on:
+        elif not on and self.node is not None:
+            self.mark_changed()  # older records lead to the leaf that it was; they would miss writes from here on
             self.node = None
 
     @property
@@ -232,6 +238,8 @@ class Tensor(Variable):
                 "a tensor that requires a gradient cannot be written in place: use where or scatter_add, which are "
                 "recorded" + ("" if self.node.op is not None else ", or write under no_grad()")
             )
+        if isinstance(value, Variable) and value.node is not None and recording.get():
+            raise TapeError("a recorded value cannot be written into a tensor: its gradient would be lost (see where)")
         if self.node is None:
             self._data = copy_of(self._data)
         self._data[tuple(map(raw, index)) if isinstance(index, tuple) else raw(index)] = raw(value)

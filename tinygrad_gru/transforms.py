@@ -9,22 +9,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops
-from .backend import backend_of, random_state, set_random_state, xp_of
+from .backend import backend_of, random_state, set_random_state
 from .ops.op import raw
 from .ops.several import record_several
-from .tape import Node, TapeError, Variable, enable_grad, grad, leaf, leaves_of, walk
+from .tape import Node, TapeError, Variable, enable_grad, ends_of, grad, leaf, tick, walk
 from .tensor import Tensor
 
 
 def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
     """y = f(x…), and the function that takes a cotangent v of y to vᵀ ∂y/∂x, one for each x
 
-    Each pull-back may be used as often as one likes, and is itself recorded.
+    Each pull-back may be used as often as one likes, and is itself recorded, also under no_grad.
     """
-    inputs = [_fresh(x) for x in primals]
-    y = function(*inputs)
+    with enable_grad():
+        inputs = [_fresh(x) for x in primals]
+        y = function(*inputs)
 
     def pullback(cotangent: Any) -> tuple[Tensor, ...]:
+        if not y.requires_grad:
+            return tuple(map(_zeros_like, inputs))
         found = grad(y, inputs, cotangent, create_graph=True, allow_unused=True)
         return tuple(_zeros_like(x) if g is None else g for x, g in zip(inputs, found))
 
@@ -38,22 +41,28 @@ def jvp(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Seque
     """
     if len(tangents) != len(primals):
         raise ValueError(f"tangents: expected one for each of the {len(primals)} primals, got {len(tangents)}")
+    for i, (x, t) in enumerate(zip(primals, tangents)):
+        if tuple(t.shape) != tuple(x.shape):
+            raise ValueError(f"tangents[{i}]: expected the shape {tuple(x.shape)} of its primal, got {tuple(t.shape)}")
     y, pullback = vjp(function, *primals)
-    dummy = Tensor(backend_of(y.data).zeros(y.shape, y.dtype), requires_grad=True)
-    if not y.requires_grad:
+    v = _fresh(_zeros_like(y))
+    pulled = [(g, t) for g, t in zip(pullback(v), tangents) if g.requires_grad]
+    if not pulled:
         return y, _zeros_like(y)
-    pulled = pullback(dummy)
-    total = sum((ops.sum(p * raw(t)) for p, t in zip(pulled, tangents)), start=Tensor(0.0, dtype=y.dtype))
-    if not total.requires_grad:
-        return y, _zeros_like(y)
-    return y, grad(total, dummy, create_graph=True)
+    gradients, weights = zip(*pulled)
+    derivative = grad(list(gradients), v, list(weights), create_graph=True, allow_unused=True)
+    return y, _zeros_like(y) if derivative is None else derivative
 
 
 def hvp(function: Callable[[Tensor], Tensor], x: Tensor, vector: Any) -> Tensor:
     """H v, H = ∂²f/∂x² of a scalar f: the gradient of gᵀ v, g = ∂f/∂x. H itself is never made."""
-    x = _fresh(x)
-    g = grad(_scalar(function(x), "hvp"), x, create_graph=True)
-    if not g.requires_grad:
+    with enable_grad():
+        x = _fresh(x)
+        y = _scalar(function(x), "hvp")
+    if not y.requires_grad:
+        return _zeros_like(x)
+    g = grad(y, x, create_graph=True, allow_unused=True)
+    if g is None or not g.requires_grad:
         return _zeros_like(x)
     result = grad(g, x, vector, create_graph=True, allow_unused=True)
     return _zeros_like(x) if result is None else result
@@ -64,9 +73,11 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     y, pullback = vjp(function, x)
     if not y.size:
         return Tensor(backend_of(y.data).zeros((*y.shape, *x.shape), x.dtype))
-    identity = xp_of(y.data).eye(y.size, dtype=y.dtype).reshape((y.size, *y.shape))
-    rows = [pullback(identity[i])[0] if y.requires_grad else _zeros_like(x) for i in range(y.size)]
-    return ops.reshape(ops.stack(rows), shape=(*y.shape, *x.shape))
+    places = backend_of(y.data).arange(y.size)
+    identity = ops.reshape(ops.one_hot(places, depth=y.size, dtype=y.dtype), shape=(y.size, *y.shape))
+    with enable_grad():
+        rows = ops.stack([pullback(identity[i])[0] for i in range(y.size)])
+        return ops.reshape(rows, shape=(*y.shape, *x.shape))
 
 
 def hessian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -81,22 +92,25 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     forward pass. Random numbers are drawn again as they were the first time. Leaves that f uses without being given
     them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors.
     """
-    state = random_state()
-    fresh = [_apart(x) for x in inputs]
-    result = function(*fresh)
+    state, start = random_state(), tick()
+    result = function(*inputs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
     if not any(y.requires_grad for y in results):
         return result
-    given = {x.node for x in fresh if isinstance(x, Tensor)}
-    closed_over = tuple(node for node in leaves_of(*results) if node not in given)
-    parents = (*(x.node if isinstance(x, Tensor) else None for x in inputs), *closed_over)
-    saved = tuple(map(raw, inputs))
-    outputs = record_several(Tensor, _Recomputation(function, state), parents, saved, [y.data for y in results])
+    given = [x.node if isinstance(x, Tensor) else None for x in inputs]
+    closed_over = [node for node in ends_of(results, start) if node not in given]
+    operation = Recomputation(function, state)
+    outputs = record_several(
+        Tensor, operation, (*given, *closed_over), tuple(map(raw, inputs)), [y.data for y in results]
+    )
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 
-class _Recomputation:
-    """The op of a checkpoint: its pull-back runs the function again, recorded, and goes back through that."""
+class Recomputation:
+    """The op of a checkpoint: its pull-back runs the function again, recorded, and goes back through that.
+
+    Its parents are the nodes of what the function was given, then those of what it used besides.
+    """
 
     __name__ = "checkpoint"
     view = False
@@ -106,25 +120,24 @@ class _Recomputation:
         self.state = state
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        recorded = any(isinstance(g, Variable) for g in cotangents)
-        inputs = [_apart(x) if isinstance(x, Variable) else x for x in saved]
-        if not recorded:
-            inputs = [Tensor.at(x, leaf(x)) if node is not None else x for x, node in zip(saved, parents)]
-        after = random_state()
+        create_graph = any(isinstance(g, Variable) for g in cotangents)
+        inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(saved, parents)]
+        here = random_state()
         set_random_state(self.state)
         try:
+            start = tick()
             with enable_grad():
                 result = self.function(*inputs)
         finally:
-            set_random_state(after)
+            set_random_state(here)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
-        targets = {x.node: parent for x, parent in zip(inputs, parents) if isinstance(x, Tensor) and x.node is not None}
-        targets |= {node: node for node in parents[len(saved) :] if node is not None}
-        start = {y.node: g for y, g in zip(results, cotangents) if g is not None and y.node is not None}
-        found = walk(Tensor, start, frozenset(targets), create_graph=recorded, retain_graph=True)
-        for node, gradient in found.items():
-            if targets.get(node) is not None:
-                give(targets[node], gradient)
+        weights: dict[Node, Any] = {}
+        for y, g in zip(results, cotangents):
+            if g is not None and y.node is not None:
+                weights[y.node] = weights[y.node] + g if y.node in weights else g
+        for node, gradient in walk(Tensor, weights, frozenset(), create_graph, create_graph, start).items():
+            if node in parents:
+                give(node, gradient)
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend
-from .select import NUMPY, backend_of, resolve
+from .select import backend_of, resolve
 
 
 def xp_of(array: Any, *others: Any) -> Any:
@@ -29,11 +29,8 @@ def xp_of(array: Any, *others: Any) -> Any:
 
 def as_array(value: Any, dtype: Any = None, device: str | Backend | None = None) -> Any:
     """`value` as an array; it stays where it is unless `device` says otherwise."""
-    if device is not None:
-        return resolve(device).asarray(value, dtype=dtype)
-    if hasattr(value, "__array_namespace__") and not isinstance(value, np.generic):
-        return value if dtype is None else astype(value, dtype)
-    return NUMPY.asarray(value, dtype=dtype)
+    home = backend_of(value) if device is None else resolve(device)
+    return home.asarray(value, dtype=dtype)
 
 
 def to_host(value: Any) -> np.ndarray:
@@ -49,7 +46,12 @@ def astype(array: Any, dtype: Any) -> Any:
 
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The dtype object of that name in the library of `array`."""
-    return getattr(xp_of(array), dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(dtype, str):
+        return dtype
+    found = getattr(xp_of(array), dtype, None)
+    if found is None:
+        raise TypeError(f"dtype: {dtype!r} is not a dtype (expected such as 'float32', 'float64' or 'int64')")
+    return found
 
 
 def copy_of(array: Any) -> Any:

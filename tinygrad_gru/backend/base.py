@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 
 class BackendError(RuntimeError):
@@ -30,7 +33,7 @@ class Backend:
 
     def to_host(self, array: Any) -> Any:
         """The same values as a NumPy array; shares memory where the array lives on the host."""
-        raise NotImplementedError(f"backend {self.name!r} cannot copy to the host")
+        return np.from_dlpack(array, device="cpu")
 
     def copy(self, array: Any) -> Any:
         """A copy that shares no memory with `array`."""
@@ -39,6 +42,13 @@ class Backend:
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new array of zeros."""
         return self.xp.zeros(shape, dtype=dtype, device=self.device)
+
+    def arange(self, n: int) -> Any:
+        """The integers 0 … n − 1."""
+        return self.xp.arange(n, device=self.device)
+
+    def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
+        """Raise IndexError if an array in the index points outside; nothing to do where the library does so itself."""
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         """`target[index] += values` in which a place that the index names twice receives both values."""
@@ -54,6 +64,13 @@ class Backend:
     def random(self, seed: int, position: int) -> Any:
         """A generator with `random(size, dtype)` and `standard_normal(size, dtype)` for draw `position` of `seed`."""
         raise NotImplementedError(f"backend {self.name!r} has no random numbers")
+
+    def place(self, shape: tuple[int, ...], indices: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        """Zeros of `shape` to which each array is added at its index."""
+        total = self.zeros(shape, arrays[0].dtype)
+        for index, array in zip(indices, arrays):
+            self.scatter_add(total, index, array)
+        return total
 
     def synchronize(self) -> None:
         """Wait until all work that was given to the device is done."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Any
 
 from .base import Backend, BackendError
@@ -33,7 +32,21 @@ class CuPyBackend(Backend):
         with self.device:
             return self.xp.zeros(shape, dtype=dtype)
 
+    def arange(self, n: int) -> Any:
+        with self.device:
+            return self.xp.arange(n)
+
+    def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
+        axis = 0
+        for part in index if isinstance(index, tuple) else (index,):
+            if isinstance(part, self.xp.ndarray) and part.dtype != bool and part.size:
+                n = shape[axis]
+                if int(part.min()) < -n or int(part.max()) >= n:  # CuPy itself would wrap around in silence
+                    raise IndexError(f"an index is out of bounds for axis {axis} with size {n}")
+            axis += 0 if part is None else len(shape) - len(index) + 1 if part is Ellipsis else 1
+
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
+        self.check_index(index, target.shape)
         self.xp.add.at(target, index, values)
 
     def random(self, seed: int, position: int) -> Any:
@@ -46,6 +59,8 @@ class CuPyBackend(Backend):
 
 
 def _import_cupy() -> Any:
+    import importlib.metadata  # slow to import, and only needed here
+
     wheels = sorted(
         {
             d.metadata["Name"]

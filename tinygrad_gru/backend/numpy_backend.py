@@ -10,6 +10,7 @@ from .base import Backend
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
 HostArray = np.ndarray
+DOUBLE = np.dtype(np.float64)
 
 
 class NumPyBackend(Backend):
@@ -25,6 +26,9 @@ class NumPyBackend(Backend):
     def copy(self, array: Any) -> np.ndarray:
         return np.array(array)
 
+    def arange(self, n: int) -> np.ndarray:
+        return np.arange(n)
+
     def scatter_add(self, target: np.ndarray, index: Any, values: Any) -> None:
         if isinstance(index, np.ndarray) and index.dtype != np.bool_ and index.size:
             self._add_rows(target, index, values)
@@ -36,7 +40,10 @@ class NumPyBackend(Backend):
     @staticmethod
     def _add_rows(target: np.ndarray, index: np.ndarray, values: Any) -> None:
         """Rows of equal index are summed side by side first: many times faster than `np.add.at`."""
-        rows = index.ravel() % target.shape[0]
+        rows = index.ravel().astype(np.intp)
+        if rows.min() < -len(target) or rows.max() >= len(target):
+            raise IndexError(f"an index is out of bounds for axis 0 with size {len(target)}")
+        rows %= len(target)
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
         starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))

@@ -6,7 +6,7 @@ setting it back, and goes on where it was on any backend.
 
 from __future__ import annotations
 
-import secrets
+import os
 from contextvars import ContextVar
 from typing import Any
 
@@ -43,7 +43,11 @@ class RandomStream:
         name = str(getattr(dtype, "name", dtype))
         wide = "float64" if name == "float64" else "float32"
         numbers = getattr(self.generator(device), kind)(shape, dtype=wide)
-        return numbers if name == wide else numbers.astype(name)
+        if name == wide:
+            return numbers
+        if kind == "random":  # rounding must not reach 1
+            numbers = numbers * (1 - 2.0**-11)
+        return numbers.astype(name)
 
 
 _stream: ContextVar[RandomStream | None] = ContextVar("random_stream", default=None)
@@ -53,7 +57,7 @@ def random_stream() -> RandomStream:
     """The stream from which layers and dropout draw; unseeded until `manual_seed`."""
     stream = _stream.get()
     if stream is None:
-        stream = RandomStream(secrets.randbits(62))
+        stream = RandomStream(int.from_bytes(os.urandom(7), "big"))
         _stream.set(stream)
     return stream
 

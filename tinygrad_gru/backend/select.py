@@ -70,12 +70,17 @@ def available() -> list[str]:
 
 
 def backend_of(array: Any) -> Backend:
-    """The backend that holds this array; host scalars and lists belong to NumPy."""
+    """The backend that holds this array; host scalars and lists belong to NumPy.
+
+    An array type of one's own names its backend in `__backend__`.
+    """
     if type(array) is np.ndarray:
         return NUMPY
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(array, cupy.ndarray):
         return _cupy(array.device.id)
+    if hasattr(array, "__backend__"):
+        return array.__backend__
     if hasattr(array, "__array_namespace__") and not isinstance(array, (np.ndarray, np.generic)):
         return Backend(
             array.__array_namespace__().__name__, array.__array_namespace__(), getattr(array, "device", None)

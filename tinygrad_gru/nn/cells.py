@@ -63,6 +63,11 @@ class Cell(Module):
         """The next carry: from the last one (batch, hidden_size) and the input x (batch, input_size)."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
+    @property
+    def weight(self) -> Tensor:
+        """One of the weights: the cell computes where it lives and in its dtype."""
+        return next(tensor for _, tensor in self.named_tensors())
+
     def initial_state(self, batch: int) -> Any:
         """The carry before the first step, for a batch of that size: zeros, or what was learned."""
         parts = tuple(self._initial(state, batch) for state in self.states)
@@ -73,28 +78,22 @@ class Cell(Module):
         shape = (batch, self.hidden_size)
         if learned is not None:
             return broadcast_to(learned, shape=shape)
-        weight = next(tensor for _, tensor in self.named_tensors())
+        weight = self.weight
         return Tensor.at(backend_of(weight.data).zeros(shape, weight.dtype), None)
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """One step by itself: x (batch, input_size) and a state, zeros if None, to the next state."""
-        if x.ndim != 2 or x.shape[1] != self.input_size:
-            raise ValueError(f"{type(self).__name__}: expected x (batch, {self.input_size}), got {tuple(x.shape)}")
-        state = self.initial_state(x.shape[0]) if state is None else state
-        self.check_state(state, x.shape[0])
+        name, dtype = type(self).__name__, self.weight.dtype
+        check_input(name, x, ("batch", "input_size"), self.input_size, dtype)
+        batch = x.shape[0]
+        if state is None:
+            return self.step(self.initial_state(batch), x)
+        for state_name, part in zip(self.states, state_parts(name, self.states, state)):
+            check_part(
+                state_name, part, (batch, self.hidden_size), "(batch, hidden_size)", dtype,
+                "the state of another batch, such as a last, shorter one?",
+            )  # fmt: skip
         return self.step(state, x)
-
-    def check_state(self, state: Any, batch: int) -> None:
-        """Raise unless the state has the parts and the shape that this cell needs. It is never broadcast."""
-        parts = state if isinstance(state, tuple) else (state,)
-        if len(parts) != len(self.states):
-            raise ValueError(f"state: {type(self).__name__} needs ({', '.join(self.states)}), got {len(parts)} part(s)")
-        for name, part in zip(self.states, parts):
-            if tuple(part.shape) != (batch, self.hidden_size):
-                raise ValueError(
-                    f"state {name}: expected (batch, hidden_size) = ({batch}, {self.hidden_size}), "
-                    f"got {tuple(part.shape)} (the state of another batch, such as a last, shorter one?)"
-                )
 
     def describe(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
@@ -147,7 +146,7 @@ class LSTMCell(Cell):
 
     states = ("h", "c")
 
-    def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0, **options: Any):
+    def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Any):
         super().__init__(input_size, hidden_size, **options)
         self.W_i, self.W_f, self.W_g, self.W_o = self.new_W(), self.new_W(), self.new_W(), self.new_W()
         self.U_i, self.U_f, self.U_g, self.U_o = self.new_U(), self.new_U(), self.new_U(), self.new_U()
@@ -161,3 +160,34 @@ class LSTMCell(Cell):
         o = sigmoid(x @ self.W_o + h @ self.U_o + self.b_o)
         c = f * c + i * g
         return o * tanh(c), c
+
+
+def check_input(layer: str, x: Tensor, layout: tuple[str, ...], size: int, dtype: Any) -> None:
+    """Raise unless x has the axes of `layout`, the last of that size, and the dtype of the weights."""
+    if x.ndim != len(layout) or x.shape[-1] != size:
+        raise ValueError(
+            f"{layer}: expected x ({', '.join(layout)}) with input_size {size}, got shape {tuple(x.shape)}"
+        )
+    if x.dtype != dtype:
+        raise TypeError(
+            f"{layer}: x is {x.dtype}, the weights are {dtype}: convert x (token ids need an Embedding first), or "
+            "make the layer with that dtype"
+        )
+
+
+def state_parts(layer: str, names: tuple[str, ...], state: Any) -> tuple[Tensor, ...]:
+    """The parts of a state, which is a Tensor if it has one name, else a tuple of a Tensor for each name."""
+    parts = state if len(names) > 1 else (state,)
+    if isinstance(parts, tuple) and len(parts) == len(names) and all(hasattr(part, "shape") for part in parts):
+        return parts
+    expected = f"the tuple ({', '.join(names)})" if len(names) > 1 else "a tensor"
+    inside = f" of {', '.join(type(part).__name__ for part in state)}" if isinstance(state, (tuple, list)) else ""
+    raise TypeError(f"state: {layer} needs {expected}, got {type(state).__name__}{inside}")
+
+
+def check_part(name: str, part: Tensor, shape: tuple[int, ...], layout: str, dtype: Any, cause: str) -> None:
+    """Raise unless a part of a state has that shape (it is never broadcast) and the dtype of the weights."""
+    if tuple(part.shape) != shape:
+        raise ValueError(f"state {name}: expected {layout} = {shape}, got {tuple(part.shape)} ({cause})")
+    if part.dtype != dtype:
+        raise TypeError(f"state {name}: expected {dtype}, as the weights are, got {part.dtype}: convert it")

@@ -28,10 +28,7 @@ class Linear(Module):
         self.b = Parameter(init.uniform(out_features, bound=bound), dtype, device) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.shape or x.shape[-1] != self.W.shape[0]:
-            raise ValueError(
-                f"Linear: x has shape {tuple(x.shape)}, its last axis must have the {self.W.shape[0]} in_features"
-            )
+        _check_last_axis("Linear", x, in_features=self.W.shape[0])
         return ops.linear(x, self.W, self.b)
 
     def describe(self) -> str:
@@ -80,10 +77,17 @@ class LayerNorm(Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_last_axis("LayerNorm", x, features=self.weight.shape[0])
         return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
     def describe(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
+
+
+def _check_last_axis(layer: str, x: Tensor, **expected: int) -> None:
+    ((name, size),) = expected.items()
+    if not x.shape or x.shape[-1] != size:
+        raise ValueError(f"{layer}: x has shape {tuple(x.shape)}, its last axis must have the {size} {name}")
 
 
 def check_sizes(**sizes: int) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, backend_of, move, resolve, to_host
+from ..backend import Backend, backend_of, move, resolve, to_host, xp_of
+from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
 
@@ -20,8 +22,8 @@ def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None)
 class Module:
     """A part of a model: tensors and modules as attributes, and a `forward`.
 
-    Attributes are the declaration: a Tensor, a Module, or a list of Modules. A tensor that requires a gradient is a
-    parameter; one that does not is a constant that is saved and moved along.
+    Attributes are the declaration: a Tensor, a Module, or a list of them. A tensor that requires a gradient is a
+    parameter; one that does not is a constant that is saved and moved along. One that was computed is neither.
     """
 
     training = True
@@ -30,11 +32,13 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        with self.in_reports():
+            return self.forward(*inputs, **settings)
+
+    def in_reports(self) -> AbstractContextManager:
+        """In this block the reports of anomaly mode name this module, as they do while it is called."""
         anomaly = inspector.get()
-        if anomaly is None:
-            return self.forward(*inputs, **settings)
-        with anomaly.inside(self._path_under(anomaly.owners), self):
-            return self.forward(*inputs, **settings)
+        return nullcontext() if anomaly is None else anomaly.inside(self._path_under(anomaly.owners), self)
 
     def _path_under(self, owners: list[Any]) -> str:
         """This module's name in the innermost module that runs and contains it; its class's name in none."""
@@ -46,33 +50,49 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if isinstance(value, Tensor) and value.requires_grad and value.is_leaf and value.name is None:
-            value.name = f"{type(self).__name__}.{name}"  # how the tape calls it
+        for path, item in _numbered(name, value):
+            if isinstance(item, Tensor):
+                self._label(path, item)
+
+    def _label(self, name: str, tensor: Tensor) -> None:
+        """Tell the tape what to call a parameter, if nobody has."""
+        if tensor.requires_grad and tensor.is_leaf and tensor.name is None:
+            tensor.name = f"{type(self).__name__}.{name}"
 
     # -- what is inside ----------------------------------------------------------------------------------------
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules right inside, by name, in the order of declaration; those of a list are numbered."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+        return ((name, value) for name, value in self._declared() if isinstance(value, Module))
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
         """This module (named "") and all inside, at any depth, each once."""
-        yield prefix, self
-        for name, child in self.children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+        return ((name, value) for name, value in self._contents("", set()) if isinstance(value, Module))
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors, each once, under the first of its names, in the order of declaration."""
-        seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Tensor) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield (f"{path}.{name}" if path else name), value
+        return ((name, value) for name, value in self._contents("", set()) if isinstance(value, Tensor))
+
+    def _declared(self) -> Iterator[tuple[str, Module | Tensor]]:
+        """The modules and tensors right inside."""
+        for name, value in vars(self).items():
+            for path, item in _numbered(name, value):
+                if isinstance(item, Module) or (isinstance(item, Tensor) and item.is_leaf):
+                    yield path, item
+
+    def _contents(self, path: str, seen: set[int]) -> Iterator[tuple[str, Module | Tensor]]:
+        """This module and all that is inside, at any depth, each once."""
+        seen.add(id(self))
+        yield path, self
+        for name, value in self._declared():
+            place = f"{path}.{name}" if path else name
+            if id(value) in seen:
+                continue
+            if isinstance(value, Module):
+                yield from value._contents(place, seen)
+            else:
+                seen.add(id(value))
+                yield place, value
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The tensors that require a gradient: what an optimiser is given."""
@@ -106,8 +126,11 @@ class Module:
         return self._set_requires_grad(True)
 
     def _set_requires_grad(self, on: bool) -> Module:
-        for _, tensor in self.named_tensors():
-            tensor.requires_grad = on
+        for _, module in self.named_modules():
+            for name, value in module._declared():
+                if isinstance(value, Tensor) and xp_of(value.data).isdtype(value.dtype, "real floating"):
+                    value.requires_grad = on
+                    module._label(name, value)
         return self
 
     def zero_grad(self) -> None:
@@ -143,9 +166,9 @@ class Module:
         ]
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
+        values = {name: to_host(raw(state[name])).astype(str(tensor.dtype)) for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
-            value = to_host(getattr(state[name], "_data", state[name]))
-            tensor.data[...] = backend_of(tensor.data).asarray(value.astype(str(tensor.dtype)))
+            tensor.data[...] = backend_of(tensor.data).asarray(values[name])
             tensor.mark_changed()
 
     # -- how it prints -----------------------------------------------------------------------------------------
@@ -160,6 +183,14 @@ class Module:
         head = f"{type(self).__name__}({self.describe()})  {learned:,} parameters{frozen}"
         lines = [f"{name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n  ".join([head, *lines])
+
+
+def _numbered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """An attribute by its name, or what is in it, if it is a list or tuple, by numbered names."""
+    if isinstance(value, (list, tuple)):
+        yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
+    else:
+        yield name, value
 
 
 class Sequential(Module):

@@ -7,7 +7,7 @@ from typing import Any
 from .. import ops
 from ..scan import scan
 from ..tensor import Tensor
-from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .cells import Cell, GRUCell, LSTMCell, RNNCell, check_input, check_part, state_parts
 from .layers import check_sizes
 from .module import Module
 
@@ -52,17 +52,21 @@ class Recurrent(Module):
         ]  # fmt: skip
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        self._check_input(x)
+        layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
+        check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight.dtype)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
-        carries = self._split_state(state, batch=x.shape[1])
+        carries = self._split_state(state, *x.shape[:2])
         for layer in range(self.num_layers):
             if layer:
                 x = ops.dropout(x, p=self.dropout, training=self.training)
             first, outputs = layer * self.directions, []
             for direction in range(self.directions):
                 cell = self.cells[first + direction]
-                carries[first + direction], ys = scan(cell.step, carries[first + direction], x, reverse=direction == 1)
+                with cell.in_reports():
+                    carries[first + direction], ys = scan(
+                        cell.step, carries[first + direction], x, reverse=direction == 1
+                    )
                 outputs.append(ys)
             x = outputs[0] if self.directions == 1 else ops.concatenate(outputs, axis=-1)
         return ops.moveaxis(x, source=0, destination=1) if self.batch_first else x, self._join_state(carries)
@@ -71,33 +75,32 @@ class Recurrent(Module):
         """The state before the first step, as `forward` takes it."""
         return self._join_state([cell.initial_state(batch) for cell in self.cells])
 
-    def _check_input(self, x: Tensor) -> None:
-        layout = "(batch, time, input_size)" if self.batch_first else "(time, batch, input_size)"
-        if x.ndim != 3:
-            raise ValueError(f"{type(self).__name__}: expected x {layout}, got shape {tuple(x.shape)}")
-        if x.shape[2] != self.input_size:
-            raise ValueError(
-                f"{type(self).__name__}: expected x {layout} with input_size {self.input_size}, got {tuple(x.shape)}"
-            )
-
-    def _split_state(self, state: Any, batch: int) -> list[Any]:
+    def _split_state(self, state: Any, steps: int, batch: int) -> list[Any]:
         """The carry of every cell."""
         if state is None:
             return [cell.initial_state(batch) for cell in self.cells]
-        names = self.cell_type.states
-        parts = state if isinstance(state, tuple) else (state,)
-        if len(parts) != len(names):
-            raise ValueError(f"state: {type(self).__name__} needs ({', '.join(names)}), got {len(parts)} part(s)")
-        count = len(self.cells)
-        expected = (batch, count, self.hidden_size) if self.batch_first else (count, batch, self.hidden_size)
+        names, dtype = self.cell_type.states, self.cells[0].weight.dtype
+        parts = state_parts(type(self).__name__, names, state)
         layout = "(batch, layers·directions, hidden)" if self.batch_first else "(layers·directions, batch, hidden)"
         for name, part in zip(names, parts):
-            if tuple(part.shape) != expected:
-                swapped = tuple(part.shape) == (expected[1], expected[0], expected[2])
-                cause = "its first two axes are exchanged: batch_first?" if swapped else "the state of another batch?"
-                raise ValueError(f"state {name}: expected {layout} = {expected}, got {tuple(part.shape)} ({cause})")
-        rows = [[part[:, k] if self.batch_first else part[k] for part in parts] for k in range(count)]
+            cause = self._cause(tuple(part.shape), steps, batch)
+            check_part(name, part, self._state_shape(batch), layout, dtype, cause)
+        rows = [[part[:, k] if self.batch_first else part[k] for part in parts] for k in range(len(self.cells))]
         return [tuple(row) if len(row) > 1 else row[0] for row in rows]
+
+    def _state_shape(self, batch: int) -> tuple[int, ...]:
+        count = len(self.cells)
+        return (batch, count, self.hidden_size) if self.batch_first else (count, batch, self.hidden_size)
+
+    def _cause(self, shape: tuple[int, ...], steps: int, batch: int) -> str:
+        """Why a state may have come with a shape that is not right."""
+        if len(shape) != 3:
+            return "the axis of layers and directions is missing?"
+        if (shape[1], shape[0], shape[2]) == self._state_shape(batch):
+            return "its first two axes are exchanged: batch_first?"
+        if shape == self._state_shape(steps):
+            return f"the first two axes of x are exchanged: batch_first={not self.batch_first}?"
+        return "the state of another batch, or of another layer?"
 
     def _join_state(self, carries: list[Any]) -> Any:
         axis = 1 if self.batch_first else 0

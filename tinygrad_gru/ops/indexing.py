@@ -12,20 +12,28 @@ from ..tape import Sparse
 from .op import op, raw
 
 
-@op(view=True)
 def getitem(x, *, index):
     """y = x[index]: integers, slices, None, …, boolean and integer arrays        ∂L/∂x = g at those places, else 0"""
+    parts = index if isinstance(index, tuple) else (index,)
+    basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+    return _slice(x, index=index) if basic else _pick(x, index=index)
+
+
+@op(view=True)
+def _slice(x, *, index):
+    return x[index]
+
+
+@op
+def _pick(x, *, index):
+    backend_of(x).check_index(index, x.shape)
     return x[index]
 
 
 @op
 def _place(*xs, shape, indices):
     """y = zeros of `shape` to which each xᵢ is added at its index        ∂L/∂xᵢ = g[indexᵢ]"""
-    backend = backend_of(xs[0])
-    total = backend.zeros(shape, xs[0].dtype)
-    for index, x in zip(indices, xs):
-        add_at(total, index, x)
-    return total
+    return backend_of(xs[0]).place(shape, indices, xs)
 
 
 def _assemble(shape, pieces):
@@ -33,7 +41,8 @@ def _assemble(shape, pieces):
 
 
 _place.vjp(xs=lambda g, i, indices: getitem(g, index=indices[i]))
-getitem.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _assemble))
+_slice.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _assemble))
+_pick.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _assemble))
 
 
 @op
@@ -89,7 +98,7 @@ def one_hot(ids, *, depth, dtype="float32"):
     xp = xp_of(ids)
     ids = xp.asarray(ids)
     check_ids(ids, depth, "ids")
-    return xp.astype(ids[..., None] == xp.arange(depth, device=ids.device), as_dtype(ids, dtype))
+    return xp.astype(ids[..., None] == backend_of(ids).arange(depth), as_dtype(ids, dtype))
 
 
 one_hot.vjp(ids=None)

@@ -15,8 +15,8 @@ the shape of its input here, once for all. They never write in place, and they u
 serve raw arrays and, for higher derivatives, Tensors.
 
 To be fast in spite of all that an op can be asked for, `@op` writes the straight-line function that one would
-write by hand for these inputs and these rules; print it with `hadamard.source`. All inspection happens here, when
-an op is defined, none when it is called.
+write by hand for these inputs and these rules; print it with `print(hadamard.source())`. All
+inspection happens when an op is defined, none when it is called.
 """
 
 from __future__ import annotations
@@ -24,24 +24,30 @@ from __future__ import annotations
 import inspect
 import linecache
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Protocol, cast
 
-from ..backend import as_array, backend_of, xp_of
-from ..backend.numpy_backend import HostArray
+from ..backend import as_array, astype, backend_of, xp_of
+from ..backend.numpy_backend import DOUBLE, HostArray
 from ..tape import Node, Variable, inspector, recording, tick
+
+#: Names that the written functions use themselves.
+_RESERVED = frozenset(
+    ["arrays", "cotangent", "g", "give", "i", "kind", "node", "nodes", "parent", "parents", "result", "saved", "y"]
+)
 
 
 class Op(Protocol):
-    """What `@op` returns: a function that also carries its formula, its rules and the source that was written."""
+    """What `@op` returns: a function that carries its formula, its rules, and the source that was written for it."""
 
     __name__: str
     formula: Callable
-    rules: dict[str, Callable | None]
+    rules: dict[str, Callable | None] | None
     view: bool
-    source: str
     vjp: Callable[..., None]
+    source: Callable[[], str]
     pull: Callable
-    lift: Callable
+    lift: Callable[[type[Variable], Node], tuple]
     keeps: Callable[[Node, int], bool]
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
@@ -55,96 +61,93 @@ def op(formula: Callable | None = None, *, view: bool = False) -> Any:
     """
     if formula is None:
         return lambda formula: op(formula, view=view)
-    parameters = inspect.signature(formula).parameters.values()
-    writer = _Writer(
-        formula,
-        [p for p in parameters if p.kind is not p.KEYWORD_ONLY],
-        [p for p in parameters if p.kind is p.KEYWORD_ONLY],
-    )
-    return cast(Op, writer.write(view))
+    return cast(Op, _Writer(formula, view).function)
+
+
+def _first_call(*inputs: Any, **settings: Any) -> Any:
+    """The body of an op until it is called for the first time: it has the real one written, and runs that."""
+    return write()(*inputs, **settings)  # type: ignore[name-defined]  # noqa: F821  (a global of the op's own)
 
 
 class _Writer:
-    """Writes the source of one op."""
+    """Writes the two functions of one op, when it is first called: an import so pays for none of them."""
 
-    def __init__(self, formula: Callable, inputs: list[inspect.Parameter], settings: list[inspect.Parameter]):
-        self.formula = formula
-        self.name = formula.__name__
-        self.inputs = [p.name for p in inputs]
-        self.settings = [p.name for p in settings]
-        self.variadic = bool(inputs) and inputs[0].kind is inspect.Parameter.VAR_POSITIONAL
+    def __init__(self, formula: Callable, view: bool):
+        self.signature = inspect.signature(formula)
+        parameters = self.signature.parameters.values()
+        self.formula, self.name = formula, formula.__name__
+        self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        taken = _RESERVED.intersection([*self.inputs, *self.settings])
+        if taken:
+            raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
         self.rules: dict[str, Callable | None] | None = None  # until `vjp` gives them
+        self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
             "HostArray": HostArray, "new": Variable.__new__, "recording": recording.get, "inspector": inspector.get,
-            "blame": blame, "fit": fit, "no_rules": no_rules,
+            "blame": blame, "fit": fit, "no_rules": no_rules, "write": self.write,
+            "DOUBLE": DOUBLE, "narrowed": narrowed,
         }  # fmt: skip
-        for p in [*inputs, *settings]:
-            if p.default is not p.empty:
-                self.globals[f"default_{p.name}"] = p.default
+        self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
+        self.globals["this"] = self.function = self._unwritten(view)
 
-    def write(self, view: bool) -> Any:
-        function = self._compile(self._call(), self.name)
+    def _unwritten(self, view: bool) -> Any:
+        function: Any = FunctionType(_first_call.__code__, self.globals, self.name)
         function.__doc__, function.__module__ = self.formula.__doc__, self.formula.__module__
-        function.__qualname__ = self.name
-        function.formula, function.view, function.vjp = self.formula, view, self._vjp
-        self.globals["this"] = self.function = function
-        self._attach()
+        function.__signature__ = self.signature
+        function.formula, function.rules, function.view = self.formula, None, view
+        function.vjp, function.lift, function.keeps = self.vjp, self.lift, self.keeps
+        function.source = lambda: f"{self._call()}\n\n{self._pull()}"
         return function
 
-    def _vjp(self, **rules: Callable | None) -> None:
+    def vjp(self, **rules: Callable | None) -> None:
         """Give the rules: one for every input, by its name; None declares that an input has no gradient."""
         if set(rules) != set(self.inputs):
             raise TypeError(f"{self.name}.vjp: expected a rule for each of {self.inputs}, got {sorted(rules)}")
-        self.rules = rules
+        described = [f"{name}_{what}" for name in self.inputs for what in ("shape", "dtype")]
+        offered = ["y", *self.inputs, *self.settings, *described]
+        first = 2 if self.variadic else 1  # after `g`, in a variadic op after `g, i`
         for name, rule in rules.items():
+            self.asks[name] = [] if rule is None else list(inspect.signature(rule).parameters)[first:]
+            for asked in self.asks[name]:
+                if asked not in offered:
+                    raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can have {offered}")
             self.globals[f"{name}_rule"] = rule
-            for asked in self._asks(name):
-                if asked not in self._offers():
-                    raise TypeError(
-                        f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can ask for {self._offers()}"
-                    )
-        # The function is known by now (a class may hold it as a method): it keeps its identity and gets a new body.
-        self.function.__code__ = self._compile(self._call(), self.name).__code__
-        self._attach()
+        self.rules = self.function.rules = rules
+        self.function.__code__ = _first_call.__code__
+        self.function.__defaults__ = self.function.__kwdefaults__ = None
 
-    def _attach(self) -> None:
-        function, asked = self.function, [self._asks(name) for name in self.inputs]
-        function.rules = self.rules
-        function.source = f"{self._call()}\n\n{self._pull()}"
-        function.pull = self._compile(self._pull(), f"pull_{self.name}")
-        function.lift = self._lift
-        # Which inputs the rules keep, by position; in a variadic op all are kept or none.
-        kept = {name for names in asked for name in names}
-        positions = {i for i, name in enumerate(self.inputs) if name in kept}
-        function.keeps = lambda record, position: (0 if self.variadic else position) in positions
+    def write(self) -> Any:
+        """Give the op the body that is written for it. It stays the same function, for a class may hold it."""
+        written = self._compile(self._call(), self.name)
+        self.function.pull = self._compile(self._pull(), f"pull_{self.name}")
+        self.function.__defaults__, self.function.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
+        self.function.__code__ = written.__code__
+        return self.function
+
+    def keeps(self, record: Node, position: int) -> bool:
+        """Whether a record holds its input at that position; in a variadic op it holds all of them or none."""
+        if self.variadic:
+            return self.inputs[0] in self.asks[self.inputs[0]]
+        wanted = [name for name, parent in zip(self.inputs, record.parents) if parent is not None]
+        return any(self.inputs[position] in self.asks[name] for name in wanted)
 
     def _wanted(self) -> list[str]:
         """The inputs that can have a gradient."""
         return self.inputs if self.rules is None else [n for n in self.inputs if self.rules[n] is not None]
 
-    def _asks(self, name: str) -> list[str]:
-        """What the rule of input `name` names after `g` (after `g, i` in a variadic op)."""
-        rule = self.rules[name] if self.rules else None
-        return [] if rule is None else list(inspect.signature(rule).parameters)[2 if self.variadic else 1 :]
-
-    def _offers(self) -> list[str]:
-        described = [f"{name}_{what}" for name in self.inputs for what in ("shape", "dtype")]
-        return ["y", *self.inputs, *self.settings, *described]
-
     def _saved(self) -> list[tuple[str, str]]:
         """(whose rule, what it asks for): the layout of a record's `saved`."""
-        return [(name, asked) for name in self.inputs for asked in self._asks(name)]
+        return [(name, asked) for name in self.inputs for asked in self.asks[name]]
 
     def _value(self, asked: str) -> str:
         """The expression for something that a rule asks for."""
         name, _, what = asked.rpartition("_")
-        if asked in self._plain():
+        if asked in ("y", *self.inputs, *self.settings):
             return asked
         return f"[x.{what} for x in {name}]" if self.variadic else f"{name}.{what}"
-
-    def _plain(self) -> list[str]:
-        return ["y", *self.inputs, *self.settings]
 
     def _signature(self) -> str:
         def declare(name: str) -> str:
@@ -191,6 +194,7 @@ class _Writer:
             f"raise blame(this, error, ({arguments},)) from error",
             "    if kind is None: return y",
             "    if type(y) is not HostArray: y = as_array(y)",
+            *([] if "dtype" in self.settings else [f"    if y.dtype is DOUBLE: y = narrowed(y, ({arguments},))"]),
             "    result = new(kind)",
             "    result._data = y",
             f"    result.node = None if {constant} or not recording() else {record}"
@@ -215,9 +219,8 @@ class _Writer:
         for position, name in enumerate(self.inputs):
             if name not in self._wanted():
                 continue
-            asked = len(self._asks(name))
-            arguments = "".join(f", saved[{place + k}]" for k in range(asked))
-            place += asked
+            arguments = "".join(f", saved[{place + k}]" for k in range(len(self.asks[name])))
+            place += len(self.asks[name])
             lines += [
                 f"    node = parents[{position}]",
                 "    if node is not None:",
@@ -226,7 +229,7 @@ class _Writer:
             ]
         return "\n".join(lines if len(lines) > 1 else [head, "    pass"]) + "\n"
 
-    def _lift(self, kind: type[Variable], record: Node) -> tuple:
+    def lift(self, kind: type[Variable], record: Node) -> tuple:
         """`record.saved` with its inputs and its output as Variables on the tape, for a recorded backward."""
         places = {"y": record} if self.variadic else {"y": record, **dict(zip(self.inputs, record.parents))}
 
@@ -247,21 +250,28 @@ class _Writer:
         return self.globals.pop(name)
 
 
+def narrowed(y: Any, inputs: tuple) -> Any:
+    """A result that NumPy made float64 though no input is, as float32: of integers, or of float32 with int64 or with
+    one of NumPy's own numbers, which is a Python float by birth."""
+    if any(getattr(x, "dtype", None) == DOUBLE and not isinstance(x, float) for x in inputs):
+        return y
+    return astype(y, "float32")
+
+
 def raw(value: Any) -> Any:
     """The array of a Variable; any other value as it is."""
     return value._data if isinstance(value, Variable) else value
 
 
 def blame(this: Op, error: Exception, inputs: tuple) -> Exception:
-    """The same error, saying which op it was and what it was given."""
-    if type(error) not in (IndexError, TypeError, ValueError):
-        return error  # a subclass with a message, and perhaps a constructor, of its own
+    """The error again, saying which op it was and what it was given."""
+    kind = next(kind for kind in (ValueError, TypeError, IndexError) if isinstance(error, kind))
     described = ", ".join(
         f"{type(x).__name__}" if not hasattr(x, "dtype") else f"{tuple(x.shape)} {x.dtype}" for x in inputs
     )
     homes = {backend_of(x).name for x in inputs if hasattr(x, "dtype")}
     hint = f"; the inputs are on {' and '.join(sorted(homes))}: move one with .to(...)" if len(homes) > 1 else ""
-    return type(error)(f"{this.__name__}: {error} (inputs: {described}{hint})")
+    return kind(f"{this.__name__}: {error} (inputs: {described}{hint})")
 
 
 def no_rules(this: Op) -> Node:
@@ -276,6 +286,14 @@ def fit(cotangent: Any, shape: tuple[int, ...]) -> Any:
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
+def total(x: Any, **settings: Any) -> Any:
+    """The sum of an array, in its dtype. Half precision is added up in float32: it would stop counting at 2048."""
+    xp = xp_of(x)
+    if getattr(x.dtype, "itemsize", 4) == 2:
+        return astype(xp.sum(x, dtype=xp.float32, **settings), x.dtype)
+    return xp.sum(x, **settings)
+
+
 @op(view=True)
 def broadcast_to(x, *, shape):
     """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape"""
@@ -287,7 +305,7 @@ def sum_to(x, *, shape):
     """y = x summed over the axes along which `shape` would be broadcast to x        ∂L/∂x = g, broadcast"""
     xp, extra = xp_of(x), len(x.shape) - len(shape)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    return xp.reshape(xp.sum(x, axis=axes, dtype=x.dtype), shape)
+    return xp.reshape(total(x, axis=axes), shape)
 
 
 broadcast_to.vjp(x=lambda g: g)

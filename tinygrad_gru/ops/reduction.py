@@ -6,7 +6,7 @@ import math
 
 from ..backend import xp_of
 from .arithmetic import exp, sqrt, square, where
-from .op import broadcast_to, op
+from .op import broadcast_to, op, total
 from .shape import astype, concatenate, flip, moveaxis, reshape
 
 
@@ -19,7 +19,10 @@ def _spread(g, shape, axis, keepdims):
 
 def _axes(axis, ndim):
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return {a % ndim if ndim else a for a in axes}
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"axis {a} is out of bounds for an array of {ndim} axes")
+    return {a % ndim for a in axes}
 
 
 def _kept_shape(shape, axis):
@@ -34,7 +37,7 @@ def _count(shape, axis):
 @op
 def sum(x, *, axis=None, keepdims=False):
     """y = Σ x        ∂L/∂x = g, repeated"""
-    return xp_of(x).sum(x, axis=axis, keepdims=keepdims)
+    return total(x, axis=axis, keepdims=keepdims)
 
 
 sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims))

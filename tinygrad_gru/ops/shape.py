@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from ..backend import xp_of
 from .op import op, sum_to
 
@@ -74,13 +76,8 @@ squeeze.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
 @op
-def _concatenate(*xs, axis):
+def _concatenate(*xs, axis, ends):
     return xp_of(*xs).concat(xs, axis=axis)
-
-
-def _part(g, i, xs_shape, axis):
-    start = sum(shape[axis] for shape in xs_shape[:i])
-    return g[_along(axis, len(g.shape), slice(start, start + xs_shape[i][axis]))]
 
 
 def _along(axis, ndim, index):
@@ -88,12 +85,12 @@ def _along(axis, ndim, index):
     return (slice(None),) * (axis % ndim) + (index,)
 
 
-_concatenate.vjp(xs=_part)
+_concatenate.vjp(xs=lambda g, i, axis, ends: g[_along(axis, len(g.shape), slice(ends[i], ends[i + 1]))])
 
 
 def concatenate(arrays, *, axis=0):
     """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the part of g that stands at xᵢ"""
-    return _concatenate(*arrays, axis=axis)
+    return _concatenate(*arrays, axis=axis, ends=list(accumulate((x.shape[axis] for x in arrays), initial=0)))
 
 
 @op
@@ -122,7 +119,7 @@ def split(x, sections, *, axis=0):
     return [x[_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
 
 
-@op
+@op(view=True)
 def flip(x, *, axis=None):
     """y = x in reverse order along `axis` (all axes if None)        ∂L/∂x = g in reverse order"""
     return xp_of(x).flip(x, axis=axis)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
+from ..ops.op import raw
 from ..tape import inspector, no_grad
 from ..tensor import Tensor
 
@@ -27,6 +28,8 @@ def scan(
     and to whatever tensors the step uses.
     """
     length = _length(xs, length)
+    if not all(hasattr(part, "shape") for part in _parts(carry)):
+        raise TypeError(f"scan: carry must be a Tensor or a tuple of Tensors, got {_described(carry)}")
     places = range(length)[::-1] if reverse else range(length)
     anomaly = inspector.get()
     ys: list[Any] = [None] * length
@@ -43,13 +46,19 @@ def split_result(result: Any, carry: Any) -> tuple[Any, Any]:
     if isinstance(carry, tuple):
         pair = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], tuple)
         return result if pair else (result, result[0])  # type: ignore[return-value]
-    return result if isinstance(result, tuple) else (result, result)  # type: ignore[return-value]
+    if not isinstance(result, tuple):
+        return result, result
+    if len(result) != 2:
+        raise ValueError(f"scan: step must return carry or (carry, y), got a tuple of {len(result)} (a tuple of y?)")
+    return result
 
 
 def _length(xs: Any, length: int | None) -> int:
     lengths = {len(x) for x in (xs if isinstance(xs, tuple) else () if xs is None else (xs,))}
     if length is not None:
         lengths.add(length)
+        if length < 0:
+            raise ValueError(f"scan: length must not be negative, got {length}")
     if len(lengths) != 1:
         raise ValueError(
             "scan: nothing says how long to run; give xs or length" if not lengths
@@ -67,13 +76,21 @@ def _parts(carry: Any) -> tuple:
 
 
 def _check_carry(old: Any, new: Any, t: int) -> None:
-    before, after = _parts(old), _parts(new)
-    described = [[f"{tuple(c.shape)} {c.dtype}" for c in parts] for parts in (before, after)]
-    if isinstance(old, tuple) != isinstance(new, tuple) or described[0] != described[1]:
+    kept = isinstance(old, tuple) == isinstance(new, tuple)
+    if not kept or list(map(_form, _parts(old))) != list(map(_form, _parts(new))):
         raise ValueError(
-            f"scan: the carry must keep its parts, shapes and dtypes; step {t} was given {', '.join(described[0])} "
-            f"and returned {', '.join(described[1])} (a state without the batch axis, or one that was broadcast?)"
+            f"scan: the carry must keep its parts, shapes and dtypes; step {t} was given {_described(old)} and "
+            f"returned {_described(new)} (a state without the batch axis, or broadcast? an x of another dtype?)"
         )
+
+
+def _form(part: Any) -> Any:
+    return (part.shape, part.dtype) if hasattr(part, "shape") else type(part)
+
+
+def _described(carry: Any) -> str:
+    parts = (f"{tuple(c.shape)} {c.dtype}" if hasattr(c, "shape") else type(c).__name__ for c in _parts(carry))
+    return f"({', '.join(parts)})" if isinstance(carry, tuple) else next(parts)
 
 
 def _stacked(ys: list) -> Any:
@@ -86,10 +103,10 @@ def _nothing(step: Callable, carry: Any, xs: Any) -> Any:
     """The outputs of no steps: empty, with the shapes that a step on zeros would give."""
 
     def zeros(x: Any) -> Tensor:
-        return Tensor(backend_of(x.data).zeros(x.shape[1:], x.dtype))
+        return Tensor(backend_of(raw(x)).zeros(x.shape[1:], x.dtype))
 
     def empty(y: Any) -> Any:
-        return None if y is None else Tensor(backend_of(y.data).zeros((0, *y.shape), y.dtype))
+        return None if y is None else Tensor(backend_of(raw(y)).zeros((0, *y.shape), y.dtype))
 
     with no_grad():
         x = tuple(map(zeros, xs)) if isinstance(xs, tuple) else None if xs is None else zeros(xs)

@@ -86,10 +86,11 @@ def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **options
 def _double(x: Any, name: str) -> Tensor:
     """A fresh leaf of the values of a float64 input; any other input as a constant."""
     array = x.data if isinstance(x, Tensor) else x
-    dtype = str(getattr(array, "dtype", np.asarray(array).dtype)).rpartition(".")[2]
+    array = array if hasattr(array, "dtype") else np.asarray(array)
+    dtype = str(array.dtype).rpartition(".")[2]
     if dtype in ("float16", "float32", "bfloat16"):
         raise TypeError(f"{name}: finite differences need float64, got {dtype}: convert the inputs first")
-    return Tensor(array if hasattr(array, "dtype") else np.asarray(array), requires_grad=dtype == "float64")
+    return Tensor(array, requires_grad=dtype == "float64")
 
 
 def _outputs(result: Any) -> list[Tensor]:

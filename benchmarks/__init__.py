@@ -1,0 +1,1 @@
+"""Measurements, each side by side with its peers in one run. `python -m benchmarks` runs all that need no peer."""

@@ -1,0 +1,112 @@
+"""The listing: a program on arrays as a list of values, each made from earlier ones.
+
+    v5 = matmul(v1, v3)            (16, 64) float32
+    v6 = add(v5, v4)               (16, 64) float32
+
+A value is what happens to one array at one step of time. Equal values are one value: whoever asks for an operation on
+the same operands a second time gets the first answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Value:
+    """One line of a listing.
+
+    op          what makes it: an operation, or where it comes from ("carry", "step", "fixed", "scalar")
+    inputs      the values it is made from
+    attributes  the settings of the operation, as sorted pairs
+    """
+
+    __slots__ = ("attributes", "dtype", "inputs", "number", "op", "shape")
+
+    def __init__(self, number: int, op: str, inputs: tuple, attributes: tuple, shape: tuple[int, ...], dtype: Any):
+        self.number = number
+        self.op = op
+        self.inputs: tuple[Value, ...] = inputs
+        self.attributes = attributes
+        self.shape = shape
+        self.dtype = dtype
+
+    def __getitem__(self, attribute: str) -> Any:
+        return dict(self.attributes)[attribute]
+
+    @property
+    def name(self) -> str:
+        return repr(self["value"]) if self.op == "scalar" else f"v{self.number}"
+
+    def __repr__(self) -> str:
+        settings = [f"{key}={value}" for key, value in self.attributes]
+        text = f"{self.name} = {self.op}({', '.join([v.name for v in self.inputs] + settings)})"
+        return f"{text:<44} {self.shape} {self.dtype}"
+
+
+#: Where values come from that no operation makes.
+SOURCES = frozenset({"carry", "step", "fixed", "scalar"})
+
+
+class Listing:
+    """A growing list of values, and the arrays that the program was found to use from outside ("fixed")."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.fixed: list[Any] = []
+        self._known: dict[Hashable, Value] = {}
+        self._fixed_by_identity: dict[int, Value] = {}
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.values))
+
+    def add(
+        self, op: str, inputs: Sequence[Value] = (), shape: tuple[int, ...] = (), dtype: Any = None, **attributes: Any
+    ) -> Value:
+        """The value of this operation: a new line, or the line that has it already."""
+        pairs = tuple(sorted(attributes.items()))
+        key = (op, tuple(v.number for v in inputs), pairs, shape, dtype)
+        value = self._known.get(key)
+        if value is None:
+            value = self._known[key] = Value(len(self.values), op, tuple(inputs), pairs, tuple(shape), dtype)
+            self.values.append(value)
+        return value
+
+    def scalar(self, number: float) -> Value:
+        """A Python number: it takes the dtype of what it meets."""
+        return self.add("scalar", value=number, kind=type(number).__name__)
+
+    def capture(self, array: Any) -> Value:
+        """An array from outside, the same at every step; known again by its identity."""
+        value = self._fixed_by_identity.get(id(array))
+        if value is None:
+            value = self.add("fixed", (), array.shape, array.dtype, position=len(self.fixed))
+            self.fixed.append(array)
+            self._fixed_by_identity[id(array)] = value
+        return value
+
+    def key(self) -> Hashable:
+        """What two listings have in common that do the same to arrays of the same shapes."""
+        return tuple(
+            (v.op, tuple(i.number for i in v.inputs), v.attributes, v.shape, v.dtype) for v in self.values
+        )
+
+
+def ancestors(values: Iterable[Value]) -> set[Value]:
+    """The values and all from which they are made."""
+    found: set[Value] = set()
+    stack = list(values)
+    while stack:
+        value = stack.pop()
+        if value not in found:
+            found.add(value)
+            stack.extend(value.inputs)
+    return found
+
+
+def dtype_of(op: str, operands: Sequence[Value]) -> Any:
+    """The dtype that NumPy gives the elementwise operation; Python numbers are weak."""
+    kinds = [v["value"] if v.op == "scalar" else v.dtype for v in operands]
+    return np.result_type(*kinds)
