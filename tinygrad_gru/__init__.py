@@ -10,7 +10,7 @@ Tensor(-2.8288574, dtype=float32)
 
 from __future__ import annotations
 
-from . import nn, ops, optim, testing
+from . import nn, ops, optim
 from .anomaly import AnomalyError, detect_anomaly
 from .backend import BackendError, manual_seed, random_state, set_random_state, use
 from .ops import op
@@ -23,5 +23,5 @@ from .version import __version__
 __all__ = [
     "AnomalyError", "BackendError", "TapeError", "Tensor", "__version__", "checkpoint", "detect_anomaly", "enable_grad",
     "grad", "hessian", "hvp", "jacobian", "jvp", "manual_seed", "nn", "no_grad", "op", "ops", "optim", "random_state",
-    "scan", "set_random_state", "tape", "testing", "use", "vjp",
+    "scan", "set_random_state", "tape", "use", "vjp",
 ]  # fmt: skip

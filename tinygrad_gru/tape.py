@@ -200,13 +200,12 @@ def walk(
         previous = cotangents.get(node)
         if previous is None:
             cotangents[node] = cotangent
-        elif type(cotangent) is Sparse and type(previous) is not Sparse:
-            cotangents[node] = cotangent + previous
-            owned.add(node)
         elif node in owned:
             cotangents[node] += cotangent
         else:
-            cotangents[node] = total = previous + cotangent
+            # A Sparse goes to the left, for a Variable on the left would not know what to do with it.
+            total = cotangent + previous if type(cotangent) is Sparse else previous + cotangent
+            cotangents[node] = total
             if not create_graph or type(total) is Sparse:
                 owned.add(node)
 

@@ -86,7 +86,7 @@ class _Writer:
         self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
-            "HostArray": HostArray, "new": Variable.__new__, "recording": recording.get, "inspector": inspector.get,
+            "HostArray": HostArray, "new": Variable.__new__, "blank": Node.__new__, "recording": recording.get, "inspector": inspector.get,
             "blame": blame, "fit": fit, "no_rules": no_rules, "write": self.write,
             "DOUBLE": DOUBLE, "narrowed": narrowed,
         }  # fmt: skip
@@ -187,7 +187,9 @@ class _Writer:
             else f"None if {name}_node is None else {self._value(asked)}, "
             for name, asked in self._saved()
         )
-        record = f"Node(tick(), this, {nodes}, ({saved}), y.shape)" if self.rules else "no_rules(this)"
+        # Field by field: a call of Node's __init__ would be a tenth of all that an op costs.
+        fields = f"number = tick(); node.op = this; node.parents = {nodes}; node.saved = ({saved})"
+        record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.watch = None"
         lines += [
             f"    try: y = formula({arguments}{settings})",
             "    except (IndexError, TypeError, ValueError) as error: "
@@ -197,9 +199,9 @@ class _Writer:
             *([] if "dtype" in self.settings else [f"    if y.dtype is DOUBLE: y = narrowed(y, ({arguments},))"]),
             "    result = new(kind)",
             "    result._data = y",
-            f"    result.node = None if {constant} or not recording() else {record}"
-            if wanted
-            else "    result.node = None",
+            f"    if {constant or True} or not recording(): node = None",
+            f"    else: {record if self.rules else 'no_rules(this)'}",
+            "    result.node = node",
             "    watcher = inspector()",
             f"    if watcher is not None: watcher.forward(this, ({arguments},), result)",
             "    return result",
