@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ..backend import xp_of
-from .arithmetic import exp, where
-from .op import op
+from .arithmetic import clip, exp, where
+from .op import op, widened
 from .reduction import sum as sum_of
 
 
@@ -82,10 +82,12 @@ silu.vjp(x=_silu_rule)
 
 def gelu(x):
     """y = ½x (1 + tanh(√(2/π)(x + 0.044715 x³))), the tanh form of the paper (Hendrycks & Gimpel 2016, section 2)."""
-    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    near = clip(x, low=-10.0, high=10.0)  # tanh is ±1 beyond, to the last bit, and x³ would overflow in float16
+    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (near + 0.044715 * near * near * near)))
 
 
 @op
+@widened
 def softmax(x, *, axis=-1):
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ along `axis`        ∂L/∂x = y ⊙ (g − Σ g ⊙ y)"""
     xp = xp_of(x)
@@ -97,6 +99,7 @@ softmax.vjp(x=lambda g, y, axis: y * (g - sum_of(g * y, axis=axis, keepdims=True
 
 
 @op
+@widened
 def log_softmax(x, *, axis=-1):
     """yᵢ = xᵢ − log Σⱼ e^xⱼ along `axis`        ∂L/∂x = g − e^y ⊙ Σ g"""
     xp = xp_of(x)

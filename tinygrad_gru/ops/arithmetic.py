@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from ..backend import xp_of
+from ..tape import Variable
 from .op import op
 
 
@@ -68,8 +71,14 @@ def _power_base(g, a, b):
     return g * b * a ** where(b == 0, 1.0, b - 1)
 
 
+def _power_exponent(g, y, a):
+    if isinstance(a, (int, float)):
+        return g * y * (math.log(a) if a > 0 else math.nan if a else 0.0)
+    return g * y * log(where(a == 0, 1.0, a))
+
+
 power.vjp(a=_power_base,
-          b=lambda g, y, a: g * y * log(where(a == 0, 1.0, a)))  # fmt: skip
+          b=_power_exponent)  # fmt: skip
 
 
 @op
@@ -196,6 +205,8 @@ minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
 @op
 def clip(x, *, low=None, high=None):
     """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
+    if isinstance(low, Variable) or isinstance(high, Variable):
+        raise TypeError("low and high are numbers or arrays, and get no gradient; for Tensors see maximum and minimum")
     return xp_of(x).clip(x, low, high)
 
 

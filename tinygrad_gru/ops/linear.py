@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..backend import xp_of
 from .op import broadcast_to, op
 from .shape import expand_dims, reshape
@@ -14,6 +16,11 @@ def matmul(a, b):
     ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
     """
     return a @ b
+
+
+def _rows(x):
+    """x (…, n) as a matrix of n columns."""
+    return reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _matmul_left(g, a_shape, b):
@@ -30,7 +37,7 @@ def _matmul_right(g, a, b_shape):
     if len(b_shape) == 1:
         return (a.mT @ g[..., None])[..., 0]
     if len(b_shape) == 2 and len(a.shape) > 2:  # one product over all rows, not a batch of products to be summed
-        return reshape(a, shape=(-1, a.shape[-1])).mT @ reshape(g, shape=(-1, g.shape[-1]))
+        return _rows(a).mT @ _rows(g)
     return a.mT @ g
 
 
@@ -41,7 +48,7 @@ matmul.vjp(a=_matmul_left,
 def linear(x, weight, bias=None):
     """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x"""
     if len(x.shape) > 2:
-        y = reshape(matmul(reshape(x, shape=(-1, x.shape[-1])), weight), shape=(*x.shape[:-1], weight.shape[-1]))
+        y = reshape(matmul(_rows(x), weight), shape=(*x.shape[:-1], weight.shape[-1]))
     else:
         y = matmul(x, weight)
     return y if bias is None else y + bias
@@ -61,9 +68,11 @@ def _einsum_rule(g, i, xs, subscripts):
     reached = "".join(c for c in letters[i] if c in known)
     inputs = ",".join([output, *(text for text, _ in others)])
     part = _einsum(g, *(x for _, x in others), subscripts=f"{inputs}->{reached}")
-    # A letter that stands in operand i alone was summed over: its cotangent is the same all along that axis.
+    # A letter that stands in operand i alone was summed over, and one may be broadcast over the others, where its
+    # length is 1: along such an axis the cotangent is everywhere the same.
     alone = tuple(k for k, c in enumerate(letters[i]) if c not in known)
-    return broadcast_to(expand_dims(part, axis=alone), shape=xs[i].shape) if alone else part
+    part = expand_dims(part, axis=alone)
+    return broadcast_to(part, shape=tuple(n if m == 1 else m for m, n in zip(part.shape, xs[i].shape)))
 
 
 _einsum.vjp(xs=_einsum_rule)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import builtins
+import math
 
-from ..backend import check_ids, xp_of
+from ..backend import astype, backend_of, check_ids, xp_of
 from .activation import log_softmax, softplus
-from .arithmetic import absolute, log, square, where
+from .arithmetic import absolute, log, minimum, square, where
 from .indexing import _integers, gather
 from .op import raw
 from .reduction import mean, sum
@@ -23,34 +24,44 @@ def _reduce(loss, reduction, count=None):
         return sum(loss)
     if reduction != "mean":
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    return mean(loss) if count is None else sum(loss) / builtins.max(count, 1)
+    return mean(loss) if count is None else sum(loss / builtins.max(count, 1))
 
 
-def _same_shape(name, a, b):
-    if tuple(a.shape) != tuple(b.shape):
+def _array(targets, scores):
+    """Targets that were given as a list or number as an array beside `scores`, floats in their dtype."""
+    if hasattr(targets, "shape"):
+        return targets
+    scores = raw(scores)
+    array = backend_of(scores).asarray(targets)
+    return astype(array, scores.dtype) if xp_of(array).isdtype(array.dtype, "real floating") else array
+
+
+def _alike(name, predictions, targets):
+    """The targets as an array. Raises ValueError if it has not the shape of the predictions."""
+    targets = _array(targets, predictions)
+    if tuple(predictions.shape) != tuple(targets.shape):
         raise ValueError(
-            f"{name}: predictions of shape {tuple(a.shape)} and targets of shape {tuple(b.shape)} must be alike; "
-            "broadcasting one over the other is nearly always a mistake (a missing squeeze or reshape?)"
+            f"{name}: predictions of shape {tuple(predictions.shape)} and targets of shape {tuple(targets.shape)} "
+            "must be alike; broadcasting one over the other is nearly always a mistake (a missing squeeze or reshape?)"
         )
+    return targets
 
 
 def mse(predictions, targets, *, reduction="mean"):
     """L = (p − t)², averaged over all elements"""
-    _same_shape("mse", predictions, targets)
-    return _reduce(square(predictions - targets), reduction)
+    return _reduce(square(predictions - _alike("mse", predictions, targets)), reduction)
 
 
 def mae(predictions, targets, *, reduction="mean"):
     """L = |p − t|, averaged over all elements"""
-    _same_shape("mae", predictions, targets)
-    return _reduce(absolute(predictions - targets), reduction)
+    return _reduce(absolute(predictions - _alike("mae", predictions, targets)), reduction)
 
 
 def huber(predictions, targets, *, delta=1.0, reduction="mean"):
     """L = ½e² where |e| ≤ δ, else δ(|e| − ½δ), e = p − t, averaged over all elements (Huber 1964)"""
-    _same_shape("huber", predictions, targets)
-    error = absolute(predictions - targets)
-    return _reduce(where(error <= delta, 0.5 * square(error), delta * (error - 0.5 * delta)), reduction)
+    error = absolute(predictions - _alike("huber", predictions, targets))
+    near = minimum(error, delta)  # so that both branches are one, and no square is taken of a large error
+    return _reduce(near * (error - 0.5 * near), reduction)
 
 
 def nll(log_probabilities, targets, *, ignore_index=None, reduction="mean"):
@@ -73,11 +84,11 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
-    log_p = log_softmax(logits, axis=-1)
+    log_p, targets = log_softmax(logits, axis=-1), _array(targets, logits)
     if tuple(targets.shape) == tuple(logits.shape) and not _is_integer(targets):
         if ignore_index is not None:
             raise ValueError("ignore_index goes with class ids; with probabilities as targets set them to 0 instead")
-        loss, counts = -sum(targets * log_p, axis=-1), None
+        loss, counts = -sum(_weighed(targets, log_p), axis=-1), None
     else:
         targets, counts = _class_ids("cross_entropy", logits, targets, ignore_index)
         loss = -squeeze(gather(log_p, expand_dims(targets, axis=-1), axis=-1), axis=-1)
@@ -88,7 +99,7 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
 
 def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     """L = log(1 + eˣ) − t x = −t log σ(x) − (1 − t) log(1 − σ(x)), averaged over all elements"""
-    _same_shape("binary_cross_entropy_with_logits", logits, targets)
+    targets = _alike("binary_cross_entropy_with_logits", logits, targets)
     return _reduce(softplus(logits) - targets * logits, reduction)
 
 
@@ -97,8 +108,14 @@ def kl_divergence(log_q, p, *, reduction="mean"):
 
     log_q (…, C) the model's log-probabilities, p (…, C) the target's probabilities.
     """
-    _same_shape("kl_divergence", log_q, p)
-    return _reduce(sum(p * (log(where(p == 0, 1.0, p)) - log_q), axis=-1), reduction)
+    p = _alike("kl_divergence", log_q, p)
+    return _reduce(sum(p * log(where(p == 0, 1.0, p)) - _weighed(p, log_q), axis=-1), reduction)
+
+
+def _weighed(p, log_q):
+    """p log q, in which what neither distribution allows counts nothing: 0 log 0 = 0"""
+    impossible = (raw(p) == 0) & (raw(log_q) == -math.inf)
+    return p * where(impossible, 0.0, log_q)
 
 
 def _is_integer(targets):

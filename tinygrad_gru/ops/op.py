@@ -24,6 +24,7 @@ from __future__ import annotations
 import inspect
 import linecache
 from collections.abc import Callable
+from functools import wraps
 from types import FunctionType
 from typing import Any, Protocol, cast
 
@@ -75,7 +76,7 @@ class _Writer:
     def __init__(self, formula: Callable, view: bool):
         self.signature = inspect.signature(formula)
         parameters = self.signature.parameters.values()
-        self.formula, self.name = formula, formula.__name__
+        self.formula, self.name = formula, formula.__name__.lstrip("_")
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -255,7 +256,7 @@ class _Writer:
 def narrowed(y: Any, inputs: tuple) -> Any:
     """A result that NumPy made float64 though no input is, as float32: of integers, or of float32 with int64 or with
     one of NumPy's own numbers, which is a Python float by birth."""
-    if any(getattr(x, "dtype", None) == DOUBLE and not isinstance(x, float) for x in inputs):
+    if any(hasattr(x, "dtype") and x.dtype == DOUBLE and not isinstance(x, float) for x in inputs):
         return y
     return astype(y, "float32")
 
@@ -288,12 +289,16 @@ def fit(cotangent: Any, shape: tuple[int, ...]) -> Any:
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
-def total(x: Any, **settings: Any) -> Any:
-    """The sum of an array, in its dtype. Half precision is added up in float32: it would stop counting at 2048."""
-    xp = xp_of(x)
-    if getattr(x.dtype, "itemsize", 4) == 2:
-        return astype(xp.sum(x, dtype=xp.float32, **settings), x.dtype)
-    return xp.sum(x, **settings)
+def widened(formula: Callable) -> Callable:
+    """The formula, run in float32 where x is in half precision, which stops counting at 2048 and ends at 65504."""
+
+    @wraps(formula)
+    def wide(x: Any, **settings: Any) -> Any:
+        if getattr(x.dtype, "itemsize", 4) != 2 or not xp_of(x).isdtype(x.dtype, "real floating"):
+            return formula(x, **settings)
+        return astype(formula(astype(x, "float32"), **settings), x.dtype)
+
+    return wide
 
 
 @op(view=True)
@@ -303,11 +308,17 @@ def broadcast_to(x, *, shape):
 
 
 @op
+@widened
 def sum_to(x, *, shape):
     """y = x summed over the axes along which `shape` would be broadcast to x        ∂L/∂x = g, broadcast"""
     xp, extra = xp_of(x), len(x.shape) - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:])):
+        raise ValueError(
+            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so that this is no sum over broadcast axes "
+            "(a rule whose cotangent has not the shape of its input?)"
+        )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    return xp.reshape(total(x, axis=axes), shape)
+    return xp.reshape(xp.sum(x, axis=axes), shape)
 
 
 broadcast_to.vjp(x=lambda g: g)

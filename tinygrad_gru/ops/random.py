@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..backend import backend_of, random_stream
+from ..backend import astype, backend_of, random_stream, xp_of
 from .op import raw
 
 
@@ -11,8 +11,10 @@ def dropout_mask(shape, p, *, like):
     if not 0 <= p < 1:
         raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
     array = raw(like)
+    if not xp_of(array).isdtype(array.dtype, "real floating"):
+        raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
     kept = random_stream().uniform(shape, array.dtype, backend_of(array)) >= p
-    return kept.astype(array.dtype) / (1 - p)
+    return astype(kept, array.dtype) / (1 - p)
 
 
 def dropout(x, *, p=0.5, training=True):

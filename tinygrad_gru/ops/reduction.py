@@ -6,8 +6,8 @@ import math
 
 from ..backend import xp_of
 from .arithmetic import exp, sqrt, square, where
-from .op import broadcast_to, op, total
-from .shape import astype, concatenate, flip, moveaxis, reshape
+from .op import broadcast_to, op, widened
+from .shape import astype, axis_number, concatenate, flip, moveaxis, reshape
 
 
 def _spread(g, shape, axis, keepdims):
@@ -19,10 +19,7 @@ def _spread(g, shape, axis, keepdims):
 
 def _axes(axis, ndim):
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        if not -ndim <= a < ndim:
-            raise ValueError(f"axis {a} is out of bounds for an array of {ndim} axes")
-    return {a % ndim for a in axes}
+    return {axis_number(a, ndim) for a in axes}
 
 
 def _kept_shape(shape, axis):
@@ -35,30 +32,37 @@ def _count(shape, axis):
 
 
 @op
+@widened
 def sum(x, *, axis=None, keepdims=False):
     """y = Σ x        ∂L/∂x = g, repeated"""
-    return total(x, axis=axis, keepdims=keepdims)
+    return xp_of(x).sum(x, axis=axis, keepdims=keepdims)
 
 
 sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims))
 
 
+@op
+@widened
 def mean(x, *, axis=None, keepdims=False):
-    """y = Σ x / n"""
+    """y = Σ x / n        ∂L/∂x = g / n, repeated"""
     n = _count(x.shape, axis)
     if n == 0:
-        raise ValueError(f"mean: no elements to average over axis {axis} of shape {tuple(x.shape)}")
-    return sum(x, axis=axis, keepdims=keepdims) / n
+        raise ValueError(f"no elements to average over axis {axis} of shape {tuple(x.shape)}")
+    return xp_of(x).sum(x, axis=axis, keepdims=keepdims) / n
+
+
+mean.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g / _count(x_shape, axis), x_shape, axis, keepdims))
 
 
 def var(x, *, axis=None, keepdims=False, correction=0):
     """y = Σ (x − mean x)² / (n − correction); correction 0 is the population's variance, 1 Bessel's"""
-    n = _count(x.shape, axis) - correction
-    if n <= 0:
+    n = _count(x.shape, axis)
+    if n <= correction:
         raise ValueError(
             f"var: too few elements over axis {axis} of shape {tuple(x.shape)} for correction {correction}"
         )
-    return sum(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims) / n
+    biased = mean(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
+    return biased * (n / (n - correction)) if correction else biased
 
 
 def std(x, *, axis=None, keepdims=False, correction=0):
@@ -99,8 +103,8 @@ def prod(x, *, axis=None, keepdims=False):
     if not factors.shape[0]:
         factors = concatenate([factors, _ones_row(factors)])
     while (n := factors.shape[0]) > 1:
-        products = factors[: n // 2] * factors[n // 2 : n // 2 * 2]
-        factors = concatenate([products, factors[-1:]]) if n % 2 else products
+        products = factors[: n // 2, ...] * factors[n // 2 : n // 2 * 2, ...]
+        factors = concatenate([products, factors[-1:, ...]]) if n % 2 else products
     return reshape(factors, shape=result_shape)
 
 
@@ -109,21 +113,27 @@ def _ones_row(x):
 
 
 @op
+@widened
 def logsumexp(x, *, axis=None, keepdims=False):
-    """y = log Σ eˣ, computed from x − max x        ∂L/∂x = g ⊙ e^(x − y)"""
+    """y = log Σ eˣ, computed from x − max x; −inf where every x is −inf        ∂L/∂x = g ⊙ e^(x − y)"""
     xp = xp_of(x)
     top = xp.max(x, axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, 0)
-    total = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
-    return total if keepdims else xp.reshape(total, xp.sum(x, axis=axis).shape)
+    total = xp.sum(xp.exp(x - xp.where(xp.isfinite(top), top, 0.0)), axis=axis, keepdims=True)
+    y = top + xp.log(xp.where(total == 0, 1.0, total))
+    return y if keepdims else xp.squeeze(y, axis=tuple(_axes(axis, len(x.shape))))
 
 
-logsumexp.vjp(
-    x=lambda g, y, x, axis, keepdims: _spread(g, x.shape, axis, keepdims) * exp(x - _spread(y, x.shape, axis, keepdims))
-)
+def _logsumexp_rule(g, y, x, axis, keepdims):
+    p = exp(x - _spread(where(y == -math.inf, 0.0, y), x.shape, axis, keepdims))
+    total = sum(p, axis=axis, keepdims=True)  # 1, but for what was lost when y was rounded
+    return _spread(g, x.shape, axis, keepdims) * (p / where(total == 0, 1.0, total))
+
+
+logsumexp.vjp(x=_logsumexp_rule)
 
 
 @op
+@widened
 def cumsum(x, *, axis):
     """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ"""
     return xp_of(x).cumulative_sum(x, axis=axis)
@@ -133,6 +143,7 @@ cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=ax
 
 
 @op
+@widened
 def norm(x, *, axis=None, keepdims=False):
     """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)"""
     xp = xp_of(x)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from ..backend import xp_of
-from .op import op, sum_to
+from ..backend import as_dtype, backend_of, xp_of
+from .op import op, raw, sum_to
+
+
+def axis_number(axis, ndim):
+    """The number of an axis, which may be counted from the end."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis {axis} is out of bounds for an array of {ndim} axes")
+    return axis % ndim
 
 
 @op(view=True)
@@ -82,7 +89,7 @@ def _concatenate(*xs, axis, ends):
 
 def _along(axis, ndim, index):
     """The index that applies `index` to one axis and takes the others whole."""
-    return (slice(None),) * (axis % ndim) + (index,)
+    return (slice(None),) * axis_number(axis, ndim) + (index, ...)
 
 
 _concatenate.vjp(xs=lambda g, i, axis, ends: g[_along(axis, len(g.shape), slice(ends[i], ends[i + 1]))])
@@ -90,7 +97,9 @@ _concatenate.vjp(xs=lambda g, i, axis, ends: g[_along(axis, len(g.shape), slice(
 
 def concatenate(arrays, *, axis=0):
     """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the part of g that stands at xᵢ"""
-    return _concatenate(*arrays, axis=axis, ends=list(accumulate((x.shape[axis] for x in arrays), initial=0)))
+    arrays = _several("concatenate", arrays)
+    lengths = [x.shape[axis_number(axis, len(x.shape))] for x in arrays]
+    return _concatenate(*arrays, axis=axis, ends=list(accumulate(lengths, initial=0)))
 
 
 @op
@@ -103,12 +112,19 @@ _stack.vjp(xs=lambda g, i, axis: g[_along(axis, len(g.shape), i)])
 
 def stack(arrays, *, axis=0):
     """y = the arrays, all of one shape, along a new axis        ∂L/∂xᵢ = g at place i of that axis"""
-    return _stack(*arrays, axis=axis)
+    return _stack(*_several("stack", arrays), axis=axis)
+
+
+def _several(name, arrays):
+    arrays = list(arrays)
+    if not arrays:
+        raise ValueError(f"{name}: expected at least one array, got none")
+    return arrays
 
 
 def split(x, sections, *, axis=0):
     """A list of the parts of x along `axis`: that many equal ones, or, given a list, parts that end at these places."""
-    n = x.shape[axis]
+    n = x.shape[axis_number(axis, len(x.shape))]
     if isinstance(sections, int):
         if sections < 1 or n % sections:
             raise ValueError(f"split: axis {axis} of length {n} cannot be cut into {sections} equal parts")
@@ -131,17 +147,30 @@ flip.vjp(x=lambda g, axis: flip(g, axis=axis))
 @op
 def pad(x, *, width, value=0.0):
     """y = x with `value` around it; `width` gives (before, after) for each axis        ∂L/∂x = the inner part of g"""
-    if len(width) != len(x.shape):
-        raise ValueError(f"width: expected one (before, after) for each of the {len(x.shape)} axes, got {width}")
-    return xp_of(x).pad(x, width, constant_values=value)
+    pairs = [pair if isinstance(pair, (tuple, list)) else () for pair in width]
+    if len(pairs) != len(x.shape) or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        raise ValueError(
+            f"width: expected (before, after), both ≥ 0, for each of the {len(x.shape)} axes, got {width!r}"
+        )
+    y = backend_of(x).zeros(tuple(before + n + after for (before, after), n in zip(width, x.shape)), x.dtype)
+    y[...] = value
+    y[_inner(width, x.shape)] = x
+    return y
 
 
-pad.vjp(x=lambda g, x_shape, width: g[tuple(slice(before, before + n) for (before, _), n in zip(width, x_shape))])
+def _inner(width, shape):
+    """The index of the inner part, where x stands."""
+    return (*(slice(before, before + n) for (before, _), n in zip(width, shape)), ...)
+
+
+pad.vjp(x=lambda g, x_shape, width: g[_inner(width, x_shape)])
 
 
 @op
 def repeat(x, *, repeats, axis):
     """y = x with every element along `axis` standing `repeats` times        ∂L/∂x = g summed over the repetitions"""
+    if not isinstance(repeats, int) or repeats < 0:
+        raise ValueError(f"repeats: expected one number ≥ 0 for all elements, got {repeats!r}")
     return xp_of(x).repeat(x, repeats, axis=axis)
 
 
@@ -154,10 +183,21 @@ def _repeat_rule(g, x_shape, repeats, axis):
 repeat.vjp(x=_repeat_rule)
 
 
-@op
 def astype(x, *, dtype):
-    """y = x in another dtype        ∂L/∂x = g in x's dtype"""
+    """y = x in another dtype        ∂L/∂x = g in x's dtype; integers and booleans are constants"""
+    dtype = as_dtype(raw(x), dtype)
+    return (_cast if xp_of(raw(x)).isdtype(dtype, "real floating") else _truncate)(x, dtype=dtype)
+
+
+@op
+def _cast(x, *, dtype):
     return xp_of(x).astype(x, dtype)
 
 
-astype.vjp(x=lambda g, x_dtype: astype(g, dtype=x_dtype))
+@op
+def _truncate(x, *, dtype):
+    return xp_of(x).astype(x, dtype)
+
+
+_cast.vjp(x=lambda g, x_dtype: astype(g, dtype=x_dtype))
+_truncate.vjp(x=None)

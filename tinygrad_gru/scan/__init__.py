@@ -1,7 +1,7 @@
-"""Recurrences: a step, run over time."""
+"""Recurrences: a step, run over time, plainly or compiled."""
 
 from __future__ import annotations
 
-from .plain import scan
+from .scan import compiling, scan
 
-__all__ = ["scan"]
+__all__ = ["compiling", "scan"]

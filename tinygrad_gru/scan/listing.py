@@ -106,7 +106,17 @@ def ancestors(values: Iterable[Value]) -> set[Value]:
     return found
 
 
+def broadcast_shape(operands: Sequence[Value]) -> tuple[int, ...]:
+    """The shape of an elementwise operation."""
+    shapes = {v.shape for v in operands if v.shape}
+    return shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
+
+
 def dtype_of(op: str, operands: Sequence[Value]) -> Any:
     """The dtype that NumPy gives the elementwise operation; Python numbers are weak."""
-    kinds = [v["value"] if v.op == "scalar" else v.dtype for v in operands]
-    return np.result_type(*kinds)
+    arrays = {v.dtype for v in operands if v.op != "scalar"}
+    if len(arrays) == 1:
+        (dtype,) = arrays
+        if dtype.kind == "f":  # the common case; NumPy's own answer takes longer
+            return dtype
+    return np.result_type(*(v["value"] if v.op == "scalar" else v.dtype for v in operands))

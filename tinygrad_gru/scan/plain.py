@@ -13,7 +13,7 @@ from ..tape import inspector, no_grad
 from ..tensor import Tensor
 
 
-def scan(
+def scan_plainly(
     step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, length: int | None = None, reverse: bool = False
 ) -> tuple[Any, Any]:
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
@@ -27,9 +27,7 @@ def scan(
     Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
     and to whatever tensors the step uses.
     """
-    length = _length(xs, length)
-    if not all(hasattr(part, "shape") for part in _parts(carry)):
-        raise TypeError(f"scan: carry must be a Tensor or a tuple of Tensors, got {_described(carry)}")
+    length = length_of(xs, length)
     places = range(length)[::-1] if reverse else range(length)
     anomaly = inspector.get()
     ys: list[Any] = [None] * length
@@ -53,7 +51,7 @@ def split_result(result: Any, carry: Any) -> tuple[Any, Any]:
     return result
 
 
-def _length(xs: Any, length: int | None) -> int:
+def length_of(xs: Any, length: int | None) -> int:
     lengths = {len(x) for x in (xs if isinstance(xs, tuple) else () if xs is None else (xs,))}
     if length is not None:
         lengths.add(length)
@@ -71,13 +69,19 @@ def _at(xs: Any, t: int) -> Any:
     return tuple(x[t] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[t]
 
 
-def _parts(carry: Any) -> tuple:
+def parts_of(carry: Any) -> tuple:
     return carry if isinstance(carry, tuple) else (carry,)
+
+
+def check_carry(carry: Any) -> None:
+    """Raise TypeError unless it is a Tensor or a tuple of Tensors."""
+    if not all(isinstance(part, Tensor) for part in parts_of(carry)):
+        raise TypeError(f"scan: carry must be a Tensor or a tuple of Tensors, got {_described(carry)}")
 
 
 def _check_carry(old: Any, new: Any, t: int) -> None:
     kept = isinstance(old, tuple) == isinstance(new, tuple)
-    if not kept or list(map(_form, _parts(old))) != list(map(_form, _parts(new))):
+    if not kept or list(map(_form, parts_of(old))) != list(map(_form, parts_of(new))):
         raise ValueError(
             f"scan: the carry must keep its parts, shapes and dtypes; step {t} was given {_described(old)} and "
             f"returned {_described(new)} (a state without the batch axis, or broadcast? an x of another dtype?)"
@@ -89,7 +93,7 @@ def _form(part: Any) -> Any:
 
 
 def _described(carry: Any) -> str:
-    parts = (f"{tuple(c.shape)} {c.dtype}" if hasattr(c, "shape") else type(c).__name__ for c in _parts(carry))
+    parts = (f"{tuple(c.shape)} {c.dtype}" if hasattr(c, "shape") else type(c).__name__ for c in parts_of(carry))
     return f"({', '.join(parts)})" if isinstance(carry, tuple) else next(parts)
 
 

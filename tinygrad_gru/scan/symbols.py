@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
-from .listing import Listing, Value, dtype_of
+from .listing import Listing, Value, broadcast_shape, dtype_of
 
 
 class Untraceable(Exception):
@@ -131,7 +131,7 @@ class _Namespace:
 
     def elementwise(self, op: str, *operands: Any, dtype: Any = None) -> Symbol:
         listing, values = self._all(*operands)
-        shape = np.broadcast_shapes(*(v.shape for v in values))
+        shape = broadcast_shape(values)
         return Symbol(listing, listing.add(op, values, shape, dtype or dtype_of(op, values)))
 
     def unary(self, op: str, x: Symbol) -> Symbol:
@@ -155,7 +155,7 @@ class _Namespace:
 
     def where(self, condition: Any, a: Any, b: Any) -> Symbol:
         listing, values = self._all(condition, a, b)
-        shape = np.broadcast_shapes(*(v.shape for v in values))
+        shape = broadcast_shape(values)
         return Symbol(listing, listing.add("where", values, shape, dtype_of("where", values[1:])))
 
     def matmul(self, a: Any, b: Any) -> Symbol:

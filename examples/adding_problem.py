@@ -1,0 +1,105 @@
+"""Who can remember over a long time? A tanh-RNN, a GRU and an LSTM on the adding problem.
+
+A sequence of pairs comes by: a random number between 0 and 1, and a mark, which is 1 at two places and 0 elsewhere. At
+the end the network is to say the sum of the two numbers that were marked (Hochreiter & Schmidhuber 1997). One mark is
+in the first half, so its number must be kept while dozens of others pass. To answer 1 every time costs 1/6 on average:
+whoever stays there has learned nothing.
+
+What one learns here: a layer is called as `output, h_n = layer(x)` on x (time, batch, features); a loss, backward, a
+clipped step; and why gates were invented.
+
+    python examples/adding_problem.py            # about a minute
+    python examples/adding_problem.py --length 150 --steps 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from tinygrad_gru import Tensor, manual_seed, no_grad, ops
+from tinygrad_gru.nn import GRU, LSTM, RNN, Linear, Module
+from tinygrad_gru.optim import Adam, clip_gradient_norm
+from tinygrad_gru.train import progress
+
+BASELINE = 1 / 6  # the variance of a sum of two numbers from U(0, 1)
+SOLVED = 0.01
+
+
+class Adder(Module):
+    """The sum as read from the last state of a recurrent layer."""
+
+    def __init__(self, layer: type, hidden: int):
+        self.recurrence = layer(2, hidden)
+        self.output = Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, state = self.recurrence(x)
+        h = state[0] if isinstance(state, tuple) else state  # an LSTM's state is (h, c)
+        return self.output(h[-1])[:, 0]
+
+
+def draw(random: np.random.Generator, length: int, count: int) -> tuple[Tensor, Tensor]:
+    """Sequences (length, count, 2) of numbers and marks, and the sums (count) to be told."""
+    numbers, marks = random.random((length, count), dtype=np.float32), np.zeros((length, count), dtype=np.float32)
+    everyone = np.arange(count)
+    marks[random.integers(0, length // 2, count), everyone] = 1
+    marks[random.integers(length // 2, length, count), everyone] = 1
+    return Tensor(np.stack([numbers, marks], axis=-1)), Tensor((numbers * marks).sum(axis=0))
+
+
+def learn(model: Adder, options: argparse.Namespace, display) -> list[float]:
+    """Train on fresh sequences; return the loss of every step."""
+    random = np.random.default_rng(options.seed)  # every network sees the same sequences
+    optimizer = Adam(model.parameters(), lr=options.lr)
+    losses = []
+    for _ in range(options.steps):
+        x, sums = draw(random, options.length, options.batch)
+        loss = ops.mse(model(x), sums)
+        optimizer.zero_grad()
+        loss.backward()
+        clip_gradient_norm(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        display.advance(1, loss=losses[-1])
+    return losses
+
+
+def curve(losses: list[float], width: int = 32) -> str:
+    """The course of the loss in one line of text, from the baseline (high) to 0 (low)."""
+    means = [part.mean() for part in np.array_split(losses, min(width, len(losses)))]
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * mean / (1.1 * BASELINE)))] for mean in means)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--length", type=int, default=100, help="numbers in a sequence (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=700, help="training steps for each (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=32, help="sequences a step (default: %(default)s)")
+    parser.add_argument("--hidden", type=int, default=32, help="width of the state (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=0.01, help="learning rate (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    tests = draw(np.random.default_rng(options.seed + 1), options.length, 1000)
+    print(f"{options.length} numbers, two of them marked; always answering 1 costs {BASELINE:.4f}\n")
+    rows = []
+    with progress(3 * options.steps, unit="steps") as display:
+        for layer in (RNN, GRU, LSTM):
+            manual_seed(options.seed)
+            model, began = Adder(layer, options.hidden), time.perf_counter()
+            losses = learn(model, options, display)
+            with no_grad():
+                error = ops.mse(model(tests[0]), tests[1]).item()
+            rows.append((layer.__name__, model.parameter_count(), time.perf_counter() - began, error, curve(losses)))
+
+    print(f"\n{'':6}{'parameters':>10}{'seconds':>9}{'test error':>12}  {'loss while learning':32}")
+    for name, parameters, seconds, error, picture in rows:
+        verdict = "solved" if error < SOLVED else "learning" if error < 0.8 * BASELINE else "no better than guessing"
+        print(f"{name:6}{parameters:10,}{seconds:9.1f}{error:12.5f}  {picture:32}  {verdict}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from tinygrad_gru.data import TextStream, shuffle_chunks
+
+
+def test_lanes_read_on_from_window_to_window():
+    stream = TextStream(np.arange(13), window=3, lanes=2)
+    first, second = stream
+    assert first.inputs.T.tolist() == [[0, 1, 2], [6, 7, 8]]
+    assert first.targets.T.tolist() == [[1, 2, 3], [7, 8, 9]]
+    assert second.inputs.T.tolist() == [[3, 4, 5], [9, 10, 11]]
+    assert second.targets.T.tolist() == [[4, 5, 6], [10, 11, 12]]
+    assert (first.starts, second.starts) == (True, False)
+
+
+@pytest.mark.parametrize("length", range(13, 19))
+def test_what_fills_no_window_is_left_out(length):
+    stream = TextStream(np.arange(length), window=3, lanes=2)
+    assert len(stream) == 2
+    windows = list(stream)
+    assert len(windows) == 2
+    assert all(window.inputs.shape == window.targets.shape == (3, 2) for window in windows)
+
+
+def test_every_character_of_a_fitting_text_is_a_target_once():
+    windows = list(TextStream(np.arange(4 * 5 * 6 + 1), window=5, lanes=6))
+    assert sorted(np.concatenate([window.targets.ravel() for window in windows])) == list(range(1, 121))
+
+
+def test_the_shortest_text_is_one_window_and_a_shorter_one_is_refused():
+    assert len(TextStream(np.arange(7), window=3, lanes=2)) == 1
+    with pytest.raises(ValueError, match="has 6 characters, but 2 lanes with a window of 3 need at least 7"):
+        TextStream(np.arange(6), window=3, lanes=2)
+
+
+def test_an_empty_text_is_refused():
+    with pytest.raises(ValueError, match="has 0 characters"):
+        TextStream(np.zeros(0, dtype=int), window=3, lanes=2)
+
+
+@pytest.mark.parametrize("name", ["window", "lanes", "chunk"])
+def test_sizes_are_at_least_one(name):
+    sizes = {"window": 2, "lanes": 2, "chunk": 2, name: 0}
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        TextStream(np.arange(100), **sizes)
+
+
+@pytest.mark.parametrize("ids", [np.zeros((3, 4), dtype=int), np.zeros(12)])
+def test_ids_are_integers_of_one_dimension(ids):
+    with pytest.raises(ValueError, match="integers of one dimension"):
+        TextStream(ids, window=1, lanes=1)
+
+
+def test_epochs_follow_each_other_and_each_starts_anew():
+    stream = TextStream(np.arange(13), window=3, lanes=2)
+    windows = [stream.next_batch() for _ in range(5)]
+    assert [window.starts for window in windows] == [True, False, True, False, True]
+    assert np.array_equal(windows[0].inputs, windows[2].inputs)
+
+
+def test_a_loop_takes_up_the_present_epoch_and_the_next_loop_the_next_epoch():
+    stream = TextStream(np.arange(100), window=3, lanes=2, chunk=5)
+    stream.next_batch()
+    assert len(list(stream)) == len(stream) - 1
+    assert len(list(stream)) == len(stream)
+    assert stream.epoch == 1
+
+
+def test_chunks_stay_whole_and_none_is_lost():
+    ids = np.arange(1000)
+    shuffled = shuffle_chunks(ids, 64, seed=1)
+    assert not np.array_equal(shuffled, ids)
+    assert np.array_equal(np.sort(shuffled), ids)
+    starts = np.flatnonzero(np.diff(shuffled) != 1) + 1
+    pieces = np.split(shuffled, starts)
+    assert all(piece[0] % 64 == 0 for piece in pieces)
+
+
+def test_every_epoch_shuffles_otherwise_and_every_run_alike():
+    def epochs(seed):
+        stream = TextStream(np.arange(200), window=5, lanes=2, chunk=7, seed=seed)
+        return [np.concatenate([window.inputs for window in stream]).tolist() for _ in range(2)]
+
+    assert epochs(seed=0) == epochs(seed=0)
+    assert epochs(seed=0)[0] != epochs(seed=0)[1]
+    assert epochs(seed=0)[0] != epochs(seed=1)[0]
+
+
+@pytest.mark.parametrize("taken", [0, 3, 9, 10, 25])
+def test_a_saved_position_goes_on_exactly(taken):
+    def new():
+        return TextStream(np.arange(101), window=5, lanes=2, chunk=7, seed=4)
+
+    stream = new()
+    for _ in range(taken):
+        stream.next_batch()
+    restored = new()
+    restored.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    for _ in range(25):
+        ours, theirs = restored.next_batch(), stream.next_batch()
+        assert np.array_equal(ours.inputs, theirs.inputs)
+        assert np.array_equal(ours.targets, theirs.targets)
+        assert ours.starts == theirs.starts
+
+
+def test_a_position_of_otherwise_cut_text_is_refused():
+    position = TextStream(np.arange(100), window=5, lanes=2).state_dict()
+    with pytest.raises(ValueError, match=r"window 5 .* window 4"):
+        TextStream(np.arange(100), window=4, lanes=2).load_state_dict(position)

@@ -1,0 +1,26 @@
+"""What the tests of modules share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import manual_seed
+from tinygrad_gru.backend import available
+
+
+@pytest.fixture(
+    params=["numpy", pytest.param("cupy", marks=pytest.mark.skipif("cupy" not in available(), reason="no GPU"))]
+)
+def device(request):
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    manual_seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,50 @@
+"""Writes frozen.json: what PyTorch and onnxruntime make of a few recurrent layers, for machines without them.
+
+    python tests/nn/make_frozen.py
+
+The LSTM and the RNN are PyTorch's and the GRU is its four equations in PyTorch, all in float64 with every gradient;
+onnxruntime's GRU and LSTM are in float32, without gradients.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import peer_onnxruntime
+import peer_torch
+import torch
+from recurrent_case import make_case
+
+SIZES = {"steps": 3, "batch": 2, "inputs": 2, "hidden": 2}
+CASES = [
+    (peer_torch, "RNN", {"num_layers": 2, "bidirectional": True}),
+    (peer_torch, "GRU", {"num_layers": 2}),
+    (peer_torch, "GRU", {"bidirectional": True, "batch_first": True}),
+    (peer_torch, "LSTM", {"num_layers": 2, "batch_first": True}),
+    (peer_torch, "LSTM", {"bidirectional": True}),
+    (peer_onnxruntime, "GRU", {"num_layers": 2, "bidirectional": True}),
+    (peer_onnxruntime, "LSTM", {"bidirectional": True}),
+]
+
+
+def rounded(tree, decimals):
+    """A case or result with lists for its arrays, of numbers that are short to write."""
+    if isinstance(tree, dict):
+        return {name: rounded(part, decimals) for name, part in tree.items()}
+    return np.round(np.asarray(tree, dtype=float), decimals).tolist() if isinstance(tree, np.ndarray) else tree
+
+
+if __name__ == "__main__":
+    versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+    lines = []
+    for seed, (peer, layer, settings) in enumerate(CASES):
+        case = rounded(make_case(layer, seed, **SIZES, **settings), 2)
+        result = rounded(peer.run(case), 15 if peer is peer_torch else 7)
+        lines.append(json.dumps({"peer": peer.__name__.removeprefix("peer_"), **case, "result": result}))
+    cases = ",\n".join(lines)
+    Path(__file__).with_name("frozen.json").write_text(
+        f'{{"versions": {json.dumps(versions)}, "cases": [\n{cases}\n]}}\n'
+    )

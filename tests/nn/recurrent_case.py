@@ -1,0 +1,66 @@
+"""A recurrent layer with everything drawn at random: what our layers and their peers are run on, to compare.
+
+A case is plain data. Arrays have our names and layouts: parameters as in `state_dict`, weights (in, out). A result is
+a dictionary of arrays: "output", the last "h" (and "c"), and the gradients of Σ cotangent · result, "d x" and so on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gru import Tensor, nn
+
+STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
+
+
+def make_case(
+    layer: str, seed: int = 0, steps: int = 4, batch: int = 3, inputs: int = 3, hidden: int = 2, **settings: Any
+):
+    """Biases and states are random too: in a test where they are 0, mistakes with them do not show."""
+    random = np.random.default_rng(seed)
+    model = getattr(nn, layer)(inputs, hidden, **settings)
+    count = len(model.cells)
+    directions, batch_first = settings.get("bidirectional", False) + 1, settings.get("batch_first", False)
+    state_shape = (batch, count, hidden) if batch_first else (count, batch, hidden)
+    steps_and_batch = (batch, steps) if batch_first else (steps, batch)
+    output_shape = (*steps_and_batch, directions * hidden)
+    return {
+        "layer": layer,
+        "sizes": [inputs, hidden],
+        "settings": settings,
+        "parameters": {name: random.standard_normal(value.shape) for name, value in model.state_dict().items()},
+        "x": random.standard_normal((*steps_and_batch, inputs)),
+        "state": {name: random.standard_normal(state_shape) for name in STATES[layer]},
+        "cotangents": {
+            "output": random.standard_normal(output_shape),
+            **{name: random.standard_normal(state_shape) for name in STATES[layer]},
+        },
+    }
+
+
+def run_ours(case, device="numpy", dtype="float64"):
+    """The result of our layer, with all gradients."""
+
+    def leaf(values):
+        return Tensor(np.asarray(values), requires_grad=True, dtype=dtype, device=device)
+
+    model = getattr(nn, case["layer"])(*case["sizes"], **case["settings"], dtype=dtype, device=device)
+    model.load_state_dict(case["parameters"])
+    x, state = leaf(case["x"]), {name: leaf(value) for name, value in case["state"].items()}
+    output, last = model(x, tuple(state.values()) if len(state) > 1 else state["h"])
+    result = {"output": output, **dict(zip(state, last if isinstance(last, tuple) else (last,)))}
+    sum((result[name] * leaf(weight)).sum() for name, weight in case["cotangents"].items()).backward()
+    gradients = {"x": x, **state, **dict(model.named_parameters())}
+    return {
+        **{name: value.numpy() for name, value in result.items()},
+        **{f"d {name}": tensor.grad.numpy() for name, tensor in gradients.items()},
+    }
+
+
+def assert_same(ours, theirs, **tolerance):
+    """Every entry of `theirs` must be ours."""
+    assert len(theirs) >= 2
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, err_msg=name, **tolerance)

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+
+from tinygrad_gru import Tensor, manual_seed, nn
+from tinygrad_gru.testing import gradcheck
+
+
+def leaf(values, device, dtype="float64"):
+    return Tensor(np.asarray(values, dtype=dtype), requires_grad=True, device=device)
+
+
+# -- Linear --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 4), (3, 5, 4), (2, 0, 4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_is_the_affine_map(rng, device, shape, bias):
+    layer = nn.Linear(4, 3, bias=bias, dtype="float64", device=device)
+    x, cotangent = leaf(rng.standard_normal(shape), device), rng.standard_normal((*shape[:-1], 3))
+    y = layer(x)
+    W, b = layer.W.numpy(), layer.b.numpy() if bias else 0
+    np.testing.assert_allclose(y.numpy(), x.numpy() @ W + b, atol=1e-14)
+    y.backward(Tensor(cotangent, device=device))
+    np.testing.assert_allclose(x.grad.numpy(), cotangent @ W.T, atol=1e-13)
+    rows, cotangents = x.numpy().reshape(-1, 4), cotangent.reshape(-1, 3)
+    np.testing.assert_allclose(layer.W.grad.numpy(), rows.T @ cotangents, atol=1e-13)
+    if bias:
+        np.testing.assert_allclose(layer.b.grad.numpy(), cotangents.sum(axis=0), atol=1e-13)
+
+
+def test_linear_equals_torch(rng):
+    torch = pytest.importorskip("torch")
+    layer, peer = nn.Linear(4, 3, dtype="float64"), torch.nn.Linear(4, 3, dtype=torch.float64)
+    layer.load_state_dict({"W": peer.weight.detach().numpy().T, "b": peer.bias.detach().numpy()})
+    x, cotangent = rng.standard_normal((2, 5, 4)), rng.standard_normal((2, 5, 3))
+    layer(Tensor(x)).backward(cotangent)
+    peer(torch.tensor(x)).backward(torch.tensor(cotangent))
+    np.testing.assert_allclose(layer.W.grad.numpy(), peer.weight.grad.numpy().T, atol=1e-13)
+    np.testing.assert_allclose(layer.b.grad.numpy(), peer.bias.grad.numpy(), atol=1e-13)
+
+
+def test_linear_without_bias_has_one_parameter():
+    assert [name for name, _ in nn.Linear(4, 3, bias=False).named_parameters()] == ["W"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (4, 1), ()])
+def test_linear_refuses_other_features(shape):
+    with pytest.raises(ValueError, match="last axis must have the 4 in_features"):
+        nn.Linear(4, 3)(Tensor(np.zeros(shape), dtype="float32"))
+
+
+# -- Embedding -----------------------------------------------------------------------------------------------------
+
+
+def test_embedding_gives_rows_and_gathers_their_gradients(rng, device):
+    layer = nn.Embedding(5, 3, dtype="float64", device=device)
+    ids, cotangent = np.array([[4, 0, 4], [1, 4, 0]]), rng.standard_normal((2, 3, 3))
+    y = layer(Tensor(ids, device=device))
+    np.testing.assert_array_equal(y.numpy(), layer.W.numpy()[ids])
+    y.backward(Tensor(cotangent, device=device))
+    expected = np.zeros((5, 3))
+    np.add.at(expected, ids, cotangent)
+    np.testing.assert_allclose(layer.W.grad.numpy(), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("ids", [[0, 5], [-1, 0], [[2], [99]]])
+def test_embedding_refuses_ids_out_of_range(device, ids):
+    layer = nn.Embedding(5, 3, device=device)
+    with pytest.raises(IndexError, match=r"ids must lie in 0 … 4, got"):
+        layer(Tensor(ids, device=device))
+
+
+def test_embedding_refuses_what_are_no_ids(device):
+    with pytest.raises(TypeError, match="ids must be integers, got float32"):
+        nn.Embedding(5, 3, device=device)(Tensor([0.0, 1.0], device=device))
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), ()])
+def test_embedding_of_no_and_of_one_id(device, shape):
+    y = nn.Embedding(5, 3, device=device)(Tensor(np.zeros(shape, dtype="int64"), device=device))
+    assert y.shape == (*shape, 3)
+
+
+# -- Dropout -------------------------------------------------------------------------------------------------------
+
+
+def test_dropout_drops_a_share_and_keeps_the_mean(device):
+    layer, x = nn.Dropout(0.3), leaf(np.ones((200, 200)), device, "float32")
+    y = layer(x)
+    kept = y.numpy() != 0
+    assert kept.mean() == pytest.approx(0.7, abs=0.015)
+    np.testing.assert_allclose(y.numpy()[kept], 1 / 0.7, rtol=1e-6)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # at x = 1 the mask is both
+
+
+def test_dropout_draws_anew_and_replays_from_its_seed(device):
+    layer, x = nn.Dropout(0.5), Tensor(np.ones(100), device=device)
+    manual_seed(3)
+    first, second = layer(x).numpy(), layer(x).numpy()
+    manual_seed(3)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(layer(x).numpy(), first)
+
+
+def test_dropout_does_nothing_in_evaluation_and_at_zero():
+    x = Tensor(np.ones(100))
+    assert nn.Dropout(0.9).eval()(x) is x
+    assert nn.Dropout(0.0)(x) is x
+
+
+@pytest.mark.parametrize("p", [-0.1, 1, 1.5, float("nan")])
+def test_dropout_refuses_what_is_no_probability(p):
+    with pytest.raises(ValueError, match="p: expected a probability"):
+        nn.Dropout(p)
+
+
+# -- LayerNorm -----------------------------------------------------------------------------------------------------
+
+
+def test_layer_norm_equals_its_equation(rng, device):
+    layer = nn.LayerNorm(6, eps=1e-3, dtype="float64", device=device)
+    weight, bias = rng.standard_normal(6), rng.standard_normal(6)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    x = 3 + 5 * rng.standard_normal((4, 2, 6))
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    y = layer(Tensor(x, device=device)).numpy()
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-3) * weight + bias, atol=1e-13)
+
+
+def test_layer_norm_equals_torch(rng):
+    torch = pytest.importorskip("torch")
+    layer, peer = nn.LayerNorm(6, dtype="float64"), torch.nn.LayerNorm(6, dtype=torch.float64)
+    weight, bias, x, cotangent = (rng.standard_normal(shape) for shape in [6, 6, (4, 6), (4, 6)])
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    peer.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
+    ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    layer(ours).backward(cotangent)
+    peer(theirs).backward(torch.tensor(cotangent))
+    for a, b in [(ours, theirs), (layer.weight, peer.weight), (layer.bias, peer.bias)]:
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), atol=1e-12)
+
+
+def test_layer_norm_of_equal_features_is_its_bias():
+    layer, x = nn.LayerNorm(3), Tensor(np.full((2, 3), 7.0), requires_grad=True, dtype="float32")
+    y = layer(x)
+    y.sum().backward()
+    np.testing.assert_array_equal(y.numpy(), np.zeros((2, 3)))
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 5), (1,), ()])
+def test_layer_norm_never_broadcasts(shape):
+    with pytest.raises(ValueError, match="last axis must have the 4 features"):
+        nn.LayerNorm(4)(Tensor(np.zeros(shape), dtype="float32"))
+
+
+# -- all -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(4, 3), nn.LayerNorm(4), nn.Embedding(4, 3), nn.Dropout()], ids=repr)
+def test_nothing_becomes_float64(layer, device):
+    layer = layer.to(device)
+    x = Tensor([0, 1] if isinstance(layer, nn.Embedding) else np.ones((2, 4), "float32"), device=device)
+    y = layer(x)
+    assert y.dtype == np.float32
+    if y.requires_grad:
+        y.sum().backward()
+        assert all(parameter.grad.dtype == np.float32 for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda n: nn.Linear(n, 3), lambda n: nn.Linear(3, n), lambda n: nn.Embedding(n, 2), nn.LayerNorm]
+)
+@pytest.mark.parametrize("size", [0, -1, 2.0, "3", None])
+def test_sizes_are_positive_integers(make, size):
+    with pytest.raises(ValueError, match="expected a positive integer, got"):
+        make(size)
+
+
+def test_layers_in_a_row_have_the_gradients_of_finite_differences(rng):
+    model = nn.Sequential(nn.Linear(4, 3, dtype="float64"), nn.LayerNorm(3, dtype="float64"))
+    gradcheck(model, [rng.standard_normal((2, 4))])

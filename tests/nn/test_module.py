@@ -1,0 +1,303 @@
+import copy
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, nn, no_grad, ops, tape
+from tinygrad_gru.optim import SGD
+
+
+class Affine(nn.Module):
+    def __init__(self, size, start=1.0):
+        self.scale = nn.Parameter(np.full(size, start))
+        self.shift = nn.Parameter(np.zeros(size))
+
+    def forward(self, x):
+        return x * self.scale + self.shift
+
+
+class Model(nn.Module):
+    """Parameters before, between and after modules, a constant, lists, and things that are no part of a model."""
+
+    def __init__(self):
+        self.first = nn.Parameter([1.0, 2.0])
+        self.affine = Affine(2)
+        self.middle = nn.Parameter([3.0])
+        self.blocks = [Affine(1), Affine(3)]
+        self.pair = (nn.Parameter([4.0]), Affine(4))
+        self.table = Tensor([5, 6, 7])
+        self.width, self.label = 3, "model"
+
+
+NAMES = [
+    "first", "affine.scale", "affine.shift", "middle", "blocks.0.scale", "blocks.0.shift", "blocks.1.scale",
+    "blocks.1.shift", "pair.0", "pair.1.scale", "pair.1.shift", "table",
+]  # fmt: skip
+
+
+def values(module):
+    return {name: tensor.numpy() for name, tensor in module.named_tensors()}
+
+
+def assert_same_values(one, other):
+    assert list(one) == list(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+# -- what is inside ------------------------------------------------------------------------------------------------
+
+
+def test_tensors_are_found_in_the_order_of_declaration():
+    model = Model()
+    assert [name for name, _ in model.named_tensors()] == NAMES
+    assert [name for name, _ in model.named_parameters()] == NAMES[:-1]
+    assert list(model.state_dict()) == NAMES
+    parameters = list(model.parameters())
+    assert parameters[0] is model.first and parameters[3] is model.middle and parameters[8] is model.pair[0]
+    assert model.parameter_count() == sum(parameter.size for parameter in parameters) == 24
+
+
+def test_modules_are_found_with_their_names():
+    model = Model()
+    assert [name for name, _ in model.children()] == ["affine", "blocks.0", "blocks.1", "pair.1"]
+    assert [name for name, _ in model.named_modules()] == ["", "affine", "blocks.0", "blocks.1", "pair.1"]
+    assert dict(nn.Sequential(nn.Sequential(model)).named_modules())["layers.0.layers.0.pair.1"] is model.pair[1]
+
+
+def test_a_parameter_that_is_assigned_anew_keeps_its_place():
+    model = Model()
+    model.first = nn.Parameter([7.0])
+    assert next(iter(model.named_parameters())) == ("first", model.first)
+
+
+def test_what_is_shared_is_counted_once_under_its_first_name():
+    model = nn.Module()
+    model.encoder = nn.Linear(3, 3)
+    model.decoder = nn.Linear(3, 3)
+    model.decoder.W = model.encoder.W
+    model.again = model.encoder
+    assert [name for name, _ in model.named_parameters()] == ["encoder.W", "encoder.b", "decoder.b"]
+    assert [name for name, _ in model.named_modules()] == ["", "encoder", "decoder"]
+    assert model.parameter_count() == 9 + 3 + 3
+    # Both uses add to the one gradient.
+    x = Tensor(np.ones((1, 3)), dtype="float32")
+    (model.encoder(x).sum() + 2 * model.decoder(x).sum()).backward()
+    np.testing.assert_allclose(model.encoder.W.grad.numpy(), np.full((3, 3), 3.0))
+
+
+def test_a_module_may_point_to_the_one_that_contains_it():
+    model = Model()
+    model.affine.parent = model
+    assert [name for name, _ in model.named_tensors()] == NAMES
+
+
+def test_what_was_computed_is_no_part_of_a_module():
+    model = Affine(2)
+    model.last_output = model(Tensor([1.0, 1.0]))
+    assert [name for name, _ in model.named_tensors()] == ["scale", "shift"]
+    model.freeze().unfreeze()
+    model.load_state_dict(model.state_dict())
+
+
+def test_a_module_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Model has no forward"):
+        Model()(1)
+
+
+def test_sequential_runs_its_layers_in_order_and_functions_too():
+    layers = nn.Sequential(Affine(2, 2.0), ops.tanh, lambda x: x + 1, Affine(2, 3.0))
+    np.testing.assert_allclose(layers(Tensor([0.5, 0.0])).numpy(), [3 * (np.tanh(1.0) + 1), 3.0], rtol=1e-6)
+    assert [name for name, _ in layers.named_modules()] == ["", "layers.0", "layers.3"]
+
+
+# -- saving and loading ----------------------------------------------------------------------------------------------
+
+
+def test_a_state_goes_round(device):
+    source, target = nn.GRU(3, 4, num_layers=2, device=device), nn.GRU(3, 4, num_layers=2, device=device)
+    target.load_state_dict(source.state_dict())
+    assert_same_values(values(source), values(target))
+    assert all(type(value) is np.ndarray for value in source.state_dict().values())
+    assert all(tensor.device.partition(":")[0] == device for tensor in target.parameters())
+
+
+def test_a_state_is_a_copy():
+    model = Affine(2)
+    state = model.state_dict()
+    state["scale"][:] = 9
+    np.testing.assert_array_equal(model.scale.numpy(), [1.0, 1.0])
+    state["scale"][:] = 8
+    model.load_state_dict(state)
+    state["scale"][:] = 7
+    np.testing.assert_array_equal(model.scale.numpy(), [8.0, 8.0])
+
+
+def test_loading_keeps_the_tensors_so_that_an_optimizer_keeps_its_hold():
+    model = Affine(2)
+    optimizer = SGD(model.parameters(), lr=1.0)
+    model.load_state_dict({"scale": [5.0, 5.0], "shift": Tensor([1.0, 1.0], requires_grad=True)})
+    model.scale.grad = Tensor(np.ones(2), dtype=model.scale.dtype)
+    optimizer.step()
+    np.testing.assert_array_equal(model.scale.numpy(), [4.0, 4.0])
+    np.testing.assert_array_equal(model.shift.numpy(), [1.0, 1.0])
+
+
+def test_loading_keeps_the_dtype_of_the_module():
+    model = nn.Linear(2, 2)
+    model.load_state_dict({"W": np.eye(2), "b": np.zeros(2)})
+    assert model.W.dtype == model.b.dtype == np.float32
+
+
+def test_loading_between_forward_and_backward_is_noticed():
+    model = nn.Linear(2, 2)
+    y = model(Tensor(np.ones((1, 2)), dtype="float32", requires_grad=True)).sum()
+    model.load_state_dict(model.state_dict())
+    with pytest.raises(RuntimeError, match=r"Linear\.W \(2, 2\) was changed in place"):
+        y.backward()
+
+
+def test_a_state_that_does_not_fit_lists_all_that_is_wrong_and_changes_nothing():
+    model = Model()
+    before, state = values(model), model.state_dict()
+    state = {name: value + 1 for name, value in state.items()}
+    del state["first"], state["blocks.1.shift"]
+    state["affine.scale"] = np.zeros((2, 1))
+    state["pair.0"] = np.float32(3)
+    state["stranger"] = np.zeros(6)
+    with pytest.raises(ValueError) as error:
+        model.load_state_dict(state)
+    for text in [
+        "does not fit Model",
+        "missing: first (2,)",
+        "missing: blocks.1.shift (3,)",
+        "unknown: stranger (6,)",
+        "affine.scale: expected shape (2,), got (2, 1)",
+        "pair.0: expected shape (1,), got ()",
+    ]:
+        assert text in str(error.value)
+    assert_same_values(values(model), before)
+
+
+def test_a_state_of_what_are_no_numbers_changes_nothing():
+    model = Affine(1)
+    with pytest.raises(ValueError):
+        model.load_state_dict({"scale": [7.0], "shift": ["seven"]})
+    np.testing.assert_array_equal(model.scale.numpy(), [1.0])
+
+
+# -- modes -----------------------------------------------------------------------------------------------------------
+
+
+def test_train_and_eval_reach_every_module():
+    model = nn.Sequential(nn.Dropout(), Model(), nn.Sequential(nn.Dropout()))
+    assert model.training
+    assert model.eval() is model
+    assert [module.training for _, module in model.named_modules()] == [False] * 9
+    assert nn.Dropout().training, "the mode of one module is not that of all"
+    model.layers[2].train()
+    assert [model.training, model.layers[2].layers[0].training] == [False, True]
+    model.train(False)
+    assert not model.layers[2].layers[0].training
+
+
+def test_freezing_one_part_trains_the_others():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model.layers[0].freeze()
+    assert [name for name, _ in model.named_parameters()] == ["layers.1.W", "layers.1.b"]
+    assert list(model.state_dict()) == ["layers.0.W", "layers.0.b", "layers.1.W", "layers.1.b"]
+    model(Tensor(np.ones((1, 2)), dtype="float32")).sum().backward()
+    assert model.layers[0].W.grad is None and model.layers[1].W.grad is not None
+    model.unfreeze()
+    model(Tensor(np.ones((1, 2)), dtype="float32")).sum().backward()
+    assert model.layers[0].W.grad is not None
+
+
+def test_unfreezing_leaves_integers_alone():
+    model = Model().freeze()
+    assert list(model.parameters()) == []
+    assert [name for name, _ in model.unfreeze().named_parameters()] == NAMES[:-1]
+
+
+def test_zero_grad_forgets_all_gradients():
+    model = Affine(2)
+    model(Tensor([1.0, 2.0])).sum().backward()
+    model.zero_grad()
+    assert model.scale.grad is None and model.shift.grad is None
+
+
+def test_moving_keeps_tensors_values_and_gradients(device):
+    model = nn.Sequential(nn.Linear(2, 2), Model())
+    tensors, before = list(model.named_tensors()), values(model)
+    model.layers[0](Tensor(np.ones((1, 2)), dtype="float32")).sum().backward()
+    gradient = model.layers[0].W.grad.numpy()
+    assert model.to(device) is model
+    assert [(name, id(tensor)) for name, tensor in model.named_tensors()] == [(n, id(t)) for n, t in tensors]
+    assert {tensor.device.partition(":")[0] for _, tensor in model.named_tensors()} == {device}
+    np.testing.assert_array_equal(model.layers[0].W.grad.numpy(), gradient)
+    assert model.layers[0].W.grad.device.partition(":")[0] == device
+    assert_same_values(values(model.to("numpy")), before)
+
+
+def test_an_unknown_device_changes_nothing():
+    model = Affine(2)
+    with pytest.raises(RuntimeError, match="unknown backend 'abacus'"):
+        model.to("abacus")
+    assert model.scale.device == "numpy"
+
+
+def test_a_deep_copy_is_independent():
+    model = nn.Linear(2, 2)
+    other = copy.deepcopy(model)
+    with no_grad():
+        other.W[:] = 0.0
+    other(Tensor(np.ones((1, 2)), dtype="float32")).sum().backward()
+    assert np.all(model.W.numpy() != 0) and model.W.grad is None and other.W.grad is not None
+
+
+# -- how it is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_repr_shows_the_tree_with_settings_and_counts():
+    model = nn.Sequential(
+        nn.Embedding(1000, 8), nn.GRU(8, 4, num_layers=2, dropout=0.5), nn.Linear(4, 2, bias=False), nn.LayerNorm(2)
+    )
+    model.layers[2].freeze()
+    assert repr(model).splitlines() == [
+        "Sequential()  8,268 parameters, 8 frozen",
+        "  layers.0: Embedding(1000, 8)  8,000 parameters",
+        "  layers.1: GRU(8, 4, num_layers=2, dropout=0.5)  264 parameters",
+        "    cells.0: GRUCell(8, 4)  156 parameters",
+        "    cells.1: GRUCell(4, 4)  108 parameters",
+        "  layers.2: Linear(4, 2, bias=False)  0 parameters, 8 frozen",
+        "  layers.3: LayerNorm(2, eps=1e-05)  4 parameters",
+    ]
+
+
+def test_the_tape_calls_parameters_by_their_names():
+    model = Model()
+    model.pair[1].load_state_dict(model.pair[1].state_dict())
+    for _ in range(2):
+        y = model.pair[1](model.pair[0])
+        product, total = tape(y)
+        assert repr(product).endswith("<-  Model.pair.0, Affine.scale")
+        assert repr(total).endswith("Affine.shift")
+        model.freeze().unfreeze()  # the leaves are made again, and named again
+
+
+def test_a_name_that_was_given_is_kept():
+    model = Affine(2)
+    parameter = nn.Parameter([1.0, 1.0])
+    parameter.name = "temperature"
+    model.scale = parameter
+    assert model.scale.name == "temperature"
+
+
+def test_anomaly_mode_names_the_path_of_the_module():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(Affine(2), Affine(2, np.inf)))
+    x = Tensor(np.ones((1, 2)), dtype="float32")
+    message = r"hadamard .* in Sequential\.layers\.1\.layers\.1, at .*test_module\.py"
+    with pytest.raises(AnomalyError, match=message), detect_anomaly():
+        model(x)
+    with pytest.raises(AnomalyError, match=r"in Affine, at"), detect_anomaly():
+        model.layers[1].layers[1](x)

@@ -1,0 +1,459 @@
+import json
+from math import exp, tanh
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recurrent_case import STATES, assert_same, make_case, run_ours
+
+from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, manual_seed, nn, no_grad, ops, tape
+from tinygrad_gru.testing import gradcheck, gradgradcheck
+
+LAYERS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+FROZEN = json.loads(Path(__file__).with_name("frozen.json").read_text())["cases"]
+
+all_layers = pytest.mark.parametrize("kind", LAYERS)
+one_or_both_directions = pytest.mark.parametrize("bidirectional", [False, True])
+
+
+@pytest.fixture
+def peer_torch():
+    return pytest.importorskip("peer_torch")
+
+
+@pytest.fixture
+def peer_onnxruntime():
+    return pytest.importorskip("peer_onnxruntime")
+
+
+def random(*shape, seed=0, **options):
+    return Tensor(np.random.default_rng(seed).standard_normal(shape), **{"dtype": "float64", **options})
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def whole(parts):
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def make(kind, *sizes, **settings):
+    """A layer whose biases and initial states are random as well."""
+    layer = LAYERS[kind](*sizes, **{"dtype": "float64", **settings})
+    generator = np.random.default_rng(1)
+    state = {name: generator.standard_normal(value.shape) for name, value in layer.state_dict().items()}
+    layer.load_state_dict(state)
+    return layer
+
+
+def gradients(loss, *tensors):
+    for tensor in tensors:
+        tensor.zero_grad()
+    loss.backward()
+    return [tensor.grad.numpy() for tensor in tensors]
+
+
+def assert_all_close(ours, theirs, **tolerance):
+    assert len(ours) == len(theirs) > 0
+    for one, other in zip(ours, theirs):
+        np.testing.assert_allclose(one, other, **{"rtol": 1e-11, "atol": 1e-13, **tolerance})
+
+
+# -- against others ------------------------------------------------------------------------------------------------
+
+
+@all_layers
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@one_or_both_directions
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_values_and_all_gradients_equal_those_of_torch(
+    peer_torch, device, kind, num_layers, bidirectional, batch_first
+):
+    case = make_case(kind, num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first)
+    theirs = peer_torch.run(case)
+    per_cell = {"RNN": 3, "GRU": 9, "LSTM": 12}[kind]
+    assert sum(name.startswith("d cells.") for name in theirs) == per_cell * num_layers * (bidirectional + 1)
+    assert_same(run_ours(case, device), theirs, rtol=1e-11, atol=1e-13)
+
+
+@all_layers
+def test_values_and_all_gradients_without_biases_equal_those_of_torch(peer_torch, device, kind):
+    case = make_case(kind, bias=False, num_layers=2)
+    assert not any(".b" in name for name in case["parameters"])
+    assert_same(run_ours(case, device), peer_torch.run(case), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@one_or_both_directions
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_values_equal_those_of_onnxruntime(peer_onnxruntime, device, kind, num_layers, bidirectional, batch_first):
+    case = make_case(kind, steps=6, num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first)
+    assert_same(run_ours(case, device, "float32"), peer_onnxruntime.run(case), rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", FROZEN, ids=[f"{c['layer']} by {c['peer']}, {c['settings']}" for c in FROZEN])
+def test_values_and_gradients_equal_those_that_were_frozen(device, case):
+    tolerance = {"rtol": 1e-9, "atol": 1e-12} if case["peer"] == "torch" else {"rtol": 1e-5, "atol": 2e-6}
+    assert_same(run_ours(case, device), case["result"], **tolerance)
+
+
+def test_the_frozen_cases_cover_every_layer_and_its_gradients():
+    covered = {(case["layer"], name.split(".")[0]) for case in FROZEN for name in case["result"]}
+    assert covered >= {(kind, name) for kind in LAYERS for name in ("output", "d x", "d cells", "d h")}
+
+
+def test_gru_equals_its_equations_number_by_number(device):
+    """Plain Python on single numbers, in the vector notation of the paper: W x + U h + b."""
+    case = make_case("GRU", steps=4, batch=2, inputs=3, hidden=2)
+    p = {name.removeprefix("cells.0."): value.T.tolist() for name, value in case["parameters"].items()}
+    expected = np.empty((4, 2, 2))
+    for b in range(2):
+        h = case["state"]["h"][0, b].tolist()
+        for t in range(4):
+            x = case["x"][t, b].tolist()
+
+            def affine(gate, j, state, x=x):
+                W, U, bias = p[f"W_{gate}"][j], p[f"U_{gate}"][j], p[f"b_{gate}"][j]
+                return sum(w * v for w, v in zip(W, x)) + sum(u * v for u, v in zip(U, state)) + bias
+
+            reset = [h[j] / (1 + exp(-affine("r", j, h))) for j in range(2)]
+            z = [1 / (1 + exp(-affine("z", j, h))) for j in range(2)]
+            h = [(1 - z[j]) * h[j] + z[j] * tanh(affine("h", j, reset)) for j in range(2)]
+            expected[t, b] = h
+    ours = run_ours(case, device)
+    np.testing.assert_allclose(ours["output"], expected, rtol=1e-13)
+    np.testing.assert_allclose(ours["h"][0], expected[-1], rtol=1e-13)
+
+
+@all_layers
+@one_or_both_directions
+def test_gradients_equal_finite_differences_to_second_order(kind, bidirectional):
+    layer = make(kind, 2, 2, num_layers=2, bidirectional=bidirectional)
+    names, tensors = zip(*layer.named_parameters())
+
+    def run(x, *rest):
+        state, parameters = rest[: len(STATES[kind])], rest[len(STATES[kind]) :]
+        for name, parameter in zip(names, parameters):
+            _, cell, attribute = name.split(".")
+            setattr(layer.cells[int(cell)], attribute, parameter)
+        output, last = layer(x, whole(state))
+        return output, *parts(last)
+
+    states = [random(2 * (bidirectional + 1), 2, 2, seed=k) for k in range(len(STATES[kind]))]
+    gradcheck(run, [random(3, 2, 2, seed=9), *states, *tensors])
+    gradgradcheck(run, [random(2, 2, 2, seed=9), *states, *tensors], rtol=1e-5, atol=1e-7)
+
+
+# -- states ----------------------------------------------------------------------------------------------------------
+
+
+@all_layers
+@one_or_both_directions
+def test_no_state_is_a_state_of_zeros(kind, bidirectional):
+    layer, x = make(kind, 3, 4, num_layers=2, bidirectional=bidirectional), random(5, 2, 3, requires_grad=True)
+    zeros = whole([Tensor(np.zeros((2 * (bidirectional + 1), 2, 4)))] * len(STATES[kind]))
+    results = []
+    for state in (None, zeros, layer.initial_state(2)):
+        output, last = layer(x, state)
+        loss = (output * output).sum() + sum(part.sum() for part in parts(last))
+        results.append([output.numpy(), *map(Tensor.numpy, parts(last)), *gradients(loss, x, *layer.parameters())])
+    assert_all_close(results[0], results[1], rtol=0, atol=0)
+    assert_all_close(results[0], results[2], rtol=0, atol=0)
+
+
+@all_layers
+def test_the_last_state_holds_what_each_direction_read_last(kind):
+    layer, x = make(kind, 3, 4, num_layers=2, bidirectional=True), random(5, 2, 3)
+    output, last = layer(x)
+    h = parts(last)[0].numpy()
+    assert h.shape == (4, 2, 4)
+    np.testing.assert_array_equal(h[2], output.numpy()[-1, :, :4])
+    np.testing.assert_array_equal(h[3], output.numpy()[0, :, 4:])
+
+
+@all_layers
+def test_the_last_state_and_the_output_give_the_same_gradients(kind):
+    layer, x = make(kind, 3, 4, bidirectional=True), random(5, 2, 3, requires_grad=True)
+    weight = random(2, 2, 4, seed=3)
+    output, last = layer(x)
+    by_state = gradients((parts(last)[0] * weight).sum(), x, *layer.parameters())
+    output, _ = layer(x)
+    loss = (output[-1, :, :4] * weight[0]).sum() + (output[0, :, 4:] * weight[1]).sum()
+    assert_all_close(by_state, gradients(loss, x, *layer.parameters()))
+
+
+@all_layers
+def test_the_backward_direction_reads_the_reversed_sequence(kind):
+    layer, x = make(kind, 3, 4, bidirectional=True), random(5, 2, 3)
+    single = make(kind, 3, 4)
+    single.cells[0].load_state_dict(layer.cells[1].state_dict())
+    backward, _ = single(ops.flip(x, axis=0))
+    np.testing.assert_array_equal(layer(x)[0].numpy()[:, :, 4:], backward.numpy()[::-1])
+
+
+@all_layers
+def test_a_state_carries_a_sequence_on(kind):
+    layer, x = make(kind, 3, 4, num_layers=2), random(6, 2, 3)
+    output, last = layer(x)
+    first, state = layer(x[:4])
+    second, state = layer(x[4:], state)
+    np.testing.assert_array_equal(np.concatenate([first.numpy(), second.numpy()]), output.numpy())
+    assert_all_close([part.numpy() for part in parts(state)], [part.numpy() for part in parts(last)], atol=0)
+
+
+@all_layers
+def test_truncated_backpropagation_sums_the_gradients_of_its_windows(kind):
+    layer, x = make(kind, 3, 4, num_layers=2), random(6, 2, 3)
+    parameters, weight = list(layer.parameters()), random(6, 2, 4, seed=5)
+
+    def loss(start, state):
+        output, last = layer(x[start : start + 3], state)
+        return (output * weight[start : start + 3]).sum(), last
+
+    first, last = loss(0, None)
+    second, _ = loss(3, whole([part.detach() for part in parts(last)]))
+    truncated = gradients(first + second, *parameters)
+
+    constants = whole([Tensor(part.numpy()) for part in parts(last)])
+    windows = [gradients(loss(0, None)[0], *parameters), gradients(loss(3, constants)[0], *parameters)]
+    assert_all_close(truncated, [a + b for a, b in zip(*windows)])
+
+    carried, last = loss(0, None)
+    full = gradients(carried + loss(3, last)[0], *parameters)
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(truncated, full)), "nothing was cut"
+
+
+@all_layers
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_an_initial_state_can_be_learned(kind, batch_first):
+    layer = make(kind, 3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, learn_initial_state=True)
+    names = [name for name, _ in layer.named_parameters() if name.endswith("_0")]
+    assert names == [f"cells.{cell}.{state}_0" for cell in range(4) for state in STATES[kind]]
+    learned = [dict(layer.named_parameters())[name] for name in names]
+    x = random(2, 5, 3) if batch_first else random(5, 2, 3)
+
+    def loss(state):
+        output, last = layer(x, state)
+        return (output * output).sum() + sum(part.sum() for part in parts(last))
+
+    ours = gradients(loss(None), *learned)
+
+    def given(state):  # (4, 4) to (4, B, 4)
+        values = np.stack([tensor.numpy() for name, tensor in zip(names, learned) if name.endswith(f"{state}_0")])
+        return Tensor(np.stack([values] * 2, axis=0 if batch_first else 1), requires_grad=True)
+
+    explicit = [given(state) for state in STATES[kind]]
+    assert loss(None).item() == loss(whole(explicit)).item()
+    per_row = gradients(loss(whole(explicit)), *explicit)
+    sums = [gradient.sum(axis=0 if batch_first else 1) for gradient in per_row]
+    assert_all_close(ours, [sums[STATES[kind].index(name[-3])][int(name.split(".")[1])] for name in names])
+
+
+@all_layers
+def test_learned_states_start_from_zero(kind):
+    layer = LAYERS[kind](3, 4, learn_initial_state=True)
+    assert all(not value.any() for name, value in layer.state_dict().items() if name.endswith("_0"))
+
+
+# -- lengths and batches of every size -------------------------------------------------------------------------------
+
+
+@all_layers
+@one_or_both_directions
+@pytest.mark.parametrize("steps, batch", [(0, 2), (3, 0), (0, 0), (1, 1)])
+def test_empty_and_single_sequences(device, kind, bidirectional, steps, batch):
+    layer = make(kind, 3, 4, num_layers=2, bidirectional=bidirectional, device=device)
+    x = Tensor(np.ones((steps, batch, 3)), requires_grad=True, device=device)
+    state = [Tensor(np.full((2 * (bidirectional + 1), batch, 4), 0.5), device=device) for _ in STATES[kind]]
+    output, last = layer(x, whole(state))
+    assert output.shape == (steps, batch, 4 * (bidirectional + 1))
+    if steps == 0:
+        assert_all_close([part.numpy() for part in parts(last)], [part.numpy() for part in state])
+    else:
+        found = gradients(output.sum() + parts(last)[0].sum(), x, *layer.parameters())
+        assert found[0].shape == x.shape
+        assert all(np.isfinite(gradient).all() and gradient.any() == (batch > 0) for gradient in found)
+
+
+@all_layers
+def test_batch_first_exchanges_every_pair_of_axes(kind):
+    layer = make(kind, 3, 4, num_layers=2, bidirectional=True)
+    other = make(kind, 3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    x, state = random(5, 2, 3), [random(4, 2, 4, seed=k) for k in range(len(STATES[kind]))]
+    output, last = layer(x, whole(state))
+    swapped = [tensor.moveaxis(0, 1) for tensor in (x, *state)]
+    output_swapped, last_swapped = other(swapped[0], whole(swapped[1:]))
+    for ours, theirs in zip((output_swapped, *parts(last_swapped)), (output, *parts(last))):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy().swapaxes(0, 1))
+    assert [p.shape for p in parts(other.initial_state(7))] == [(7, 4, 4)] * len(STATES[kind])
+
+
+def test_an_array_may_be_given_for_x():
+    x = np.ones((5, 2, 3), dtype="float32")
+    layer = nn.GRU(3, 4)
+    np.testing.assert_array_equal(layer(x)[0].numpy(), layer(Tensor(x))[0].numpy())
+
+
+@all_layers
+def test_nothing_becomes_float64(device, kind):
+    layer = LAYERS[kind](3, 4, num_layers=2, bidirectional=True, dropout=0.5, device=device)
+    x = Tensor(np.ones((5, 2, 3), dtype="float32"), requires_grad=True, device=device)
+    output, last = layer(x)
+    output.sum().backward()
+    assert {t.dtype for t in (output, *parts(last), x.grad, *(p.grad for p in layer.parameters()))} == {
+        np.dtype("float32")
+    }
+
+
+@all_layers
+def test_without_recording_no_tape_is_kept(kind):
+    layer = LAYERS[kind](3, 4)
+    with no_grad():
+        output, last = layer(Tensor(np.ones((5, 2, 3), dtype="float32")))
+    assert not output.requires_grad and not any(part.requires_grad for part in parts(last))
+
+
+def test_the_tape_shows_every_step():
+    layer, x = nn.GRU(3, 4), Tensor(np.ones((5, 2, 3), dtype="float32"))
+    records = tape(layer(x)[0])
+    assert sum(record.op is ops.tanh for record in records) == 5
+    assert repr(records).count("GRUCell.U_h") == 5
+
+
+# -- dropout ---------------------------------------------------------------------------------------------------------
+
+
+@all_layers
+def test_dropout_acts_between_layers_and_not_after_the_last(kind):
+    layer, x = make(kind, 3, 4, num_layers=3, bidirectional=True, dropout=0.5), random(5, 2, 3)
+    sizes = [3, 8, 8]
+    apart = [make(kind, size, 4, bidirectional=True) for size in sizes]
+    for k, single in enumerate(apart):
+        for direction in range(2):
+            single.cells[direction].load_state_dict(layer.cells[2 * k + direction].state_dict())
+    manual_seed(4)
+    output = layer(x)[0]
+    manual_seed(4)
+    y = apart[0](x)[0]
+    for single in apart[1:]:
+        y = single(ops.dropout(y, p=0.5))[0]
+    np.testing.assert_array_equal(output.numpy(), y.numpy())
+    assert np.all(output.numpy() != 0)
+
+
+def test_dropout_is_drawn_anew_every_time_and_is_off_in_evaluation():
+    layer, x = make("GRU", 3, 4, num_layers=2, dropout=0.5), random(5, 2, 3)
+    manual_seed(0)
+    first, second = layer(x)[0].numpy(), layer(x)[0].numpy()
+    manual_seed(0)
+    assert np.all(first[0] == layer(x)[0].numpy()[0]) and not np.array_equal(first, second)
+    layer.eval()
+    plain = make("GRU", 3, 4, num_layers=2)
+    np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
+
+
+# -- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"num_layers": 0}, "num_layers: expected a positive integer, got 0"),
+        ({"hidden_size": 0}, "hidden_size: expected a positive integer, got 0"),
+        ({"input_size": 2.5}, "input_size: expected a positive integer, got 2.5"),
+        ({"dropout": 1.0, "num_layers": 2}, "dropout: expected a probability"),
+        ({"dropout": 0.5}, "dropout acts between layers"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, message):
+    with pytest.raises(ValueError, match=message):
+        nn.GRU(**{"input_size": 3, "hidden_size": 4, **settings})
+
+
+@pytest.mark.parametrize(
+    "batch_first, shape, message",
+    [
+        (False, (5, 3), r"GRU: expected x \(time, batch, input_size\) with input_size 3, got shape \(5, 3\)"),
+        (True, (5, 3), r"GRU: expected x \(batch, time, input_size\) with input_size 3, got shape \(5, 3\)"),
+        (False, (5, 2, 4), r"with input_size 3, got shape \(5, 2, 4\)"),
+        (False, (1, 5, 2, 3), r"got shape \(1, 5, 2, 3\)"),
+        (False, (), r"got shape \(\)"),
+    ],
+)
+def test_an_input_of_another_shape(batch_first, shape, message):
+    with pytest.raises(ValueError, match=message):
+        nn.GRU(3, 4, batch_first=batch_first)(Tensor(np.zeros(shape, dtype="float32")))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64"])
+def test_an_input_of_another_dtype(dtype):
+    with pytest.raises(TypeError, match=f"x is {dtype}, the weights are float32: convert x .*Embedding"):
+        nn.GRU(3, 4)(Tensor(np.ones((5, 2, 3)), dtype=dtype))
+
+
+def zeros(*shape):
+    return Tensor(np.zeros(shape, dtype="float32"))
+
+
+@pytest.mark.parametrize(
+    "settings, shape, message",
+    [
+        (
+            {},
+            (1, 1, 4),
+            r"state h: expected \(layers·directions, batch, hidden\) = \(1, 2, 4\), got \(1, 1, 4\) .*another batch",
+        ),
+        ({}, (1, 3, 4), r"got \(1, 3, 4\) \(the state of another batch"),
+        ({}, (2, 1, 4), "first two axes are exchanged: batch_first"),
+        ({}, (1, 5, 4), r"the first two axes of x are exchanged: batch_first=True\?"),
+        ({"batch_first": True}, (5, 1, 4), r"\(batch, layers·directions, hidden\) = \(2, 1, 4\), .*another batch"),
+        ({"batch_first": True}, (6, 1, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
+        ({}, (2, 4), "the axis of layers and directions is missing"),
+        ({}, (4,), "the axis of layers and directions is missing"),
+        ({"num_layers": 2, "bidirectional": True}, (2, 2, 4), r"= \(4, 2, 4\), got \(2, 2, 4\) .*another layer"),
+        ({}, (1, 2, 5), r"got \(1, 2, 5\)"),
+    ],
+)
+def test_a_state_of_another_shape_is_never_broadcast(settings, shape, message):
+    x = zeros(2, 6, 3) if settings.get("batch_first") else zeros(5, 2, 3)
+    with pytest.raises(ValueError, match=message):
+        nn.GRU(3, 4, **settings)(x, zeros(*shape))
+    with pytest.raises(ValueError, match="state c"):
+        good = nn.LSTM(3, 4, **settings).initial_state(2)[0]
+        nn.LSTM(3, 4, **settings)(x, (good, zeros(*shape)))
+
+
+@pytest.mark.parametrize(
+    "kind, state, message",
+    [
+        ("GRU", (zeros(1, 2, 4), zeros(1, 2, 4)), "state: GRU needs a tensor, got tuple of Tensor, Tensor"),
+        ("GRU", (zeros(1, 2, 4),), "state: GRU needs a tensor, got tuple of Tensor"),
+        ("LSTM", zeros(1, 2, 4), r"state: LSTM needs the tuple \(h, c\), got Tensor"),
+        ("LSTM", zeros(2, 2, 4), r"state: LSTM needs the tuple \(h, c\), got Tensor"),
+        ("LSTM", [zeros(1, 2, 4), zeros(1, 2, 4)], r"needs the tuple \(h, c\), got list of Tensor, Tensor"),
+        ("LSTM", (zeros(1, 2, 4), None), r"needs the tuple \(h, c\), got tuple of Tensor, NoneType"),
+        ("LSTM", (zeros(1, 2, 4),) * 3, r"needs the tuple \(h, c\), got tuple of Tensor, Tensor, Tensor"),
+    ],
+)
+def test_a_state_of_other_parts(kind, state, message):
+    with pytest.raises(TypeError, match=message):
+        LAYERS[kind](3, 4)(zeros(5, 2, 3), state)
+
+
+def test_a_state_of_another_dtype():
+    with pytest.raises(TypeError, match="state h: expected float32, as the weights are, got float64"):
+        nn.GRU(3, 4)(zeros(5, 2, 3), Tensor(np.zeros((1, 2, 4))))
+
+
+def test_anomaly_mode_names_the_layer_the_cell_and_the_step():
+    model = nn.Sequential(nn.LSTM(3, 4, num_layers=2))
+    x = np.zeros((5, 2, 3), dtype="float32")
+    x[3, 1, 2] = np.nan
+    message = r"input 0; in Sequential\.layers\.0\.cells\.0\.step 3, at .*test_recurrent\.py"
+    with pytest.raises(AnomalyError, match=message), detect_anomaly():
+        model(Tensor(x))
+    model.layers[0].cells[1].b_o.data[:] = np.inf
+    with pytest.raises(AnomalyError, match=r"add .* in Sequential\.layers\.0\.cells\.1\.step 0"), detect_anomaly():
+        model(Tensor(np.zeros((5, 2, 3), dtype="float32")))

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import grad
+from tinygrad_gru.optim import clip_gradient_norm, clip_gradient_value
+
+
+def gradients(parameters):
+    return [parameter.grad.numpy() for parameter in parameters]
+
+
+@pytest.fixture
+def with_gradients(parameter):
+    def make(*arrays, dtype="float64"):
+        return [parameter(np.zeros(np.shape(array)), array, dtype=dtype) for array in arrays]
+
+    return make
+
+
+def test_a_long_gradient_keeps_its_direction(with_gradients):
+    parameters = with_gradients([3.0, 0.0], [[-4.0]])
+    assert clip_gradient_norm(parameters, 2.5) == 5.0
+    np.testing.assert_allclose(gradients(parameters)[0], [1.5, 0.0])
+    np.testing.assert_allclose(gradients(parameters)[1], [[-2.0]])
+
+
+@pytest.mark.parametrize("max_norm", [5.0, 6.0, math.inf])
+def test_a_short_gradient_is_left_alone(with_gradients, max_norm):
+    parameters = with_gradients([3.0, 0.0], [[-4.0]])
+    before = [parameter.grad for parameter in parameters]
+    assert clip_gradient_norm(parameters, max_norm) == 5.0
+    assert all(parameter.grad is old for parameter, old in zip(parameters, before, strict=True))
+
+
+def test_equals_torch(with_gradients):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in [(20, 30), (7,), (), (0, 3)]]
+    ours = with_gradients(*arrays)
+    theirs = [torch.zeros(array.shape, dtype=torch.float64, requires_grad=True) for array in arrays]
+    for tensor, array in zip(theirs, arrays, strict=True):
+        tensor.grad = torch.tensor(array)
+    norm = torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    assert clip_gradient_norm(iter(ours), 1.0) == pytest.approx(norm.item(), rel=1e-12)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-6)  # torch adds 1e-6 to the norm
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_dtype_is_kept(with_gradients, dtype):
+    parameters = with_gradients([3.0, 4.0], dtype=dtype)
+    clip_gradient_norm(parameters, 1.0)
+    assert parameters[0].grad.dtype == dtype
+    clip_gradient_value(parameters, 0.1)
+    assert parameters[0].grad.dtype == dtype
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 3e4), ("float32", 1e30)])
+def test_a_finite_gradient_whose_squares_overflow_is_clipped(with_gradients, dtype, size):
+    parameters = with_gradients(np.full(4, size), dtype=dtype)
+    assert clip_gradient_norm(parameters, 2.0) == pytest.approx(2 * size, rel=1e-3)
+    np.testing.assert_allclose(gradients(parameters)[0], 1.0, rtol=1e-2)
+
+
+def test_parameters_without_gradient_do_not_count(parameter):
+    tensors = [parameter([1.0]), parameter([0.0], [3.0])]
+    assert clip_gradient_norm(tensors, 1.0) == 3.0
+    clip_gradient_value(tensors, 0.5)
+    assert tensors[0].grad is None
+    assert tensors[1].grad.numpy() == [0.5]
+
+
+def test_no_gradient_at_all(parameter):
+    assert clip_gradient_norm([parameter([1.0])], 1.0) == 0.0
+    assert clip_gradient_norm([], 1.0) == 0.0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_norm_that_is_not_finite_is_reported_and_nothing_is_touched(with_gradients, bad):
+    parameters = with_gradients([3.0], [1.0, bad, bad])
+    norm = clip_gradient_norm(parameters, 1.0)
+    assert not math.isfinite(norm)
+    np.testing.assert_array_equal(gradients(parameters)[0], [3.0])
+    np.testing.assert_array_equal(gradients(parameters)[1], [1.0, bad, bad])
+
+
+def test_a_norm_that_is_not_finite_names_the_parameters_on_request(with_gradients):
+    parameters = with_gradients([3.0], [1.0, math.nan, math.inf], [math.nan])
+    parameters[2].name = "cell.W_r"
+    with pytest.raises(FloatingPointError) as error:
+        clip_gradient_norm(parameters, 1.0, error_if_nonfinite=True)
+    assert "parameter 1 in 2 of 3 elements" in str(error.value)
+    assert "parameter 2 (cell.W_r) in 1 of 1 elements" in str(error.value)
+    assert "parameter 0" not in str(error.value)
+
+
+def test_finite_gradients_with_an_infinite_norm(with_gradients):
+    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match="every element is finite"):
+        clip_gradient_norm(with_gradients([1e200]), 1.0, error_if_nonfinite=True)
+
+
+def test_values_are_limited_on_both_sides(with_gradients):
+    parameters = with_gradients([-3.0, -0.5, 0.0, 0.25, 7.0, math.nan, math.inf])
+    clip_gradient_value(parameters, 0.5)
+    np.testing.assert_array_equal(gradients(parameters)[0], [-0.5, -0.5, 0.0, 0.25, 0.5, math.nan, 0.5])
+
+
+def test_what_others_hold_is_not_written_to(with_gradients):
+    parameters = with_gradients([3.0, 4.0], [1.0])
+    shared = parameters[0].grad
+    parameters[1].grad = shared
+    clip_gradient_norm(parameters[:1], 1.0)
+    clip_gradient_value(parameters[:1], 0.1)
+    np.testing.assert_array_equal(shared.numpy(), [3.0, 4.0])
+
+
+def test_a_recorded_gradient_stays_differentiable(parameter):
+    tensor = parameter([3.0])
+    (tensor * tensor * tensor).sum().backward(create_graph=True)
+    clip_gradient_value([tensor], 100.0)
+    np.testing.assert_allclose(grad(tensor.grad.sum(), tensor).numpy(), [18.0])
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+def test_a_limit_must_be_above_zero(with_gradients, limit):
+    with pytest.raises(ValueError, match="max_norm"):
+        clip_gradient_norm(with_gradients([1.0]), limit)
+    with pytest.raises(ValueError, match="max_value"):
+        clip_gradient_value(with_gradients([1.0]), limit)
+
+
+@pytest.mark.parametrize("clip", [clip_gradient_norm, clip_gradient_value])
+def test_a_tensor_is_not_a_list_of_parameters(with_gradients, clip):
+    with pytest.raises(TypeError, match=r"write \[x\]"):
+        clip(with_gradients([1.0])[0], 1.0)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_gru.optim import RMSprop
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("eps", [1e-8, 0.01])
+@pytest.mark.parametrize(("alpha", "centered"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_equals_torch(equals_torch, alpha, centered, eps, weight_decay, momentum):
+    equals_torch(
+        RMSprop, lr=0.05, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
+    )
+
+
+def test_defaults_equal_torch(equals_torch):
+    equals_torch(RMSprop)
+
+
+def test_equals_frozen(equals_frozen):
+    equals_frozen(RMSprop)
+
+
+def test_a_constant_gradient_does_not_make_the_centered_variance_negative(parameter, apply):
+    tensor = parameter(np.zeros(1000), dtype="float32")
+    gradient = np.random.default_rng(0).standard_normal(1000).astype("float32")
+    apply(RMSprop([tensor], alpha=0.5, centered=True), [[gradient]] * 60)
+    assert np.isfinite(tensor.numpy()).all()

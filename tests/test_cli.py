@@ -1,0 +1,302 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygrad_gru import cli
+from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, text_run
+from tinygrad_gru.train.loop import CHECKPOINT
+
+SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch):
+    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 10)
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"  line {number % 17} of {number % 5}\n" for number in range(80)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def train(text_file, tmp_path):
+    def run(*arguments):
+        return cli.main(["train", "--text", str(text_file), "--out", str(tmp_path / "run"), *SMALL, *arguments])
+
+    return run
+
+
+def interrupt_at(monkeypatch, number):
+    original = Trainer.step
+
+    def step(self):
+        if self.steps + 1 == number:
+            signal.raise_signal(signal.SIGINT)
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "step", step)
+
+
+def test_train_writes_its_files_and_ends_with_a_summary(train, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert train() == 0
+    out = capsys.readouterr().out
+    assert "GRU, hidden 10" in out and "1,280 characters seen" in out and "(unigram)" in out and "    | " in out
+    files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert files == ["checkpoint.safetensors", "log.jsonl", "loss.png", "summary.json"]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert f"{summary['held_out']:.3f}" in out
+
+
+def test_quiet_prints_the_summary_alone(train, capsys):
+    assert train("--quiet") == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("GRU, hidden 10")
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_train_with_another_cell(train, capsys, cell):
+    assert train("--cell", cell, "--layers", "2", "--dropout", "0.1", "--quiet") == 0
+    assert cell.upper() in capsys.readouterr().out
+
+
+def test_without_matplotlib_training_succeeds_and_says_what_to_install(train, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert train("--quiet") == 0
+    assert "pip install" in capsys.readouterr().err
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on_and_that_command_ends_the_run(train, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        assert train("--quiet") == 130
+    out = capsys.readouterr().out
+    assert "the checkpoint holds step 5" in out
+    command = re.search(r"python\S* -m tinygrad_gru (train --resume .*)", out)[1].split()
+    assert cli.main([*command, "--quiet"]) == 0
+    resumed = load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["model"]
+    (tmp_path / "run").rename(tmp_path / "interrupted")
+    assert train("--quiet") == 0
+    whole = load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["model"]
+    assert all((whole[name] == resumed[name]).all() for name in whole)
+
+
+def test_a_run_is_not_overwritten(train, capsys):
+    assert train("--quiet") == 0
+    assert train("--quiet") == 1
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_runs_without_a_folder_get_one_each(text_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        assert cli.main(["train", "--text", "text.txt", "--quiet", *SMALL]) == 0
+        assert (tmp_path / "runs" / f"gru-{number}" / CHECKPOINT).exists()
+
+
+def test_seconds_settle_the_length_before_the_run(text_file, tmp_path, capsys):
+    size = ["--embedding", "4", "--hidden", "4", "--batch", "4", "--window", "16"]
+    folder = tmp_path / "run"
+    arguments = ["train", "--text", str(text_file), "--out", str(folder), *size, "--seconds", "0.05", "--quiet"]
+    assert cli.main(arguments) == 0
+    state = load_checkpoint(folder / CHECKPOINT)
+    assert state["about"]["settings"]["characters"] != 3_200_000
+    assert state["trainer"]["steps"] == max(1, state["about"]["settings"]["characters"] // 64)
+
+
+def test_generate_continues_a_prompt_and_a_seed_gives_one_text(train, tmp_path, capsys):
+    train("--quiet")
+    capsys.readouterr()
+    texts = []
+    for seed in ("3", "3", "4"):
+        arguments = ["generate", str(tmp_path / "run"), "--prompt", "  line", "--length", "30", "--seed", seed]
+        assert cli.main(arguments) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].startswith("  line") and len(texts[0]) == 6 + 30 + 1
+
+
+def test_info_without_a_checkpoint_tells_versions_and_backends(capsys):
+    assert cli.main(["info"]) == 0
+    assert re.search(r"backends +numpy", capsys.readouterr().out)
+
+
+def test_info_tells_what_a_checkpoint_holds(train, tmp_path, capsys):
+    train("--quiet")
+    capsys.readouterr()
+    assert cli.main(["info", str(tmp_path / "run" / CHECKPOINT)]) == 0
+    out = capsys.readouterr().out
+    for pattern in (r"steps +20\n", r"cell +gru\n", r"hidden +10\n", r"sha256 +[0-9a-f]{64}\n", r"made with numpy"):
+        assert re.search(pattern, out), pattern
+
+
+@pytest.mark.parametrize(("passed", "status"), [(True, 0), (False, 1)])
+def test_check_tells_every_op_and_fails_if_one_does(monkeypatch, capsys, passed, status):
+    asked = []
+    results = [("tanh", True, ""), ("exp", passed, "off by 0.1 %")]
+    monkeypatch.setattr(cli, "check_all", lambda backend: asked.append(backend.name) or results)
+    assert cli.main(["check", "--backend", "numpy"]) == status
+    out = capsys.readouterr().out
+    assert asked == ["numpy"]
+    assert "ok    tanh\n" in out
+    assert ("all passed" if passed else "FAIL  exp  off by 0.1 %\n1 failed") in out
+
+
+BAD = {
+    "a missing text": (["train", "--text", "nowhere.txt"], "nowhere.txt"),
+    "an empty text": (["train", "--text", "empty.txt"], "0 characters"),
+    "a text shorter than one window": (["train", "--text", "short.txt"], "need at least 2049"),
+    "a binary file": (["train", "--text", "binary"], "not UTF-8"),
+    "a folder as a text": (["train", "--text", "."], "directory"),
+    "no hidden units": (["train", "--hidden", "0"], "hidden must be at least 1"),
+    "a negative seed": (["train", "--seed", "-1"], "seed must not be negative"),
+    "no time": (["train", "--text", "short.txt", "--seconds", "0"], "seconds must be positive"),
+    "an unknown backend": (["train", "--text", "short.txt", "--backend", "torch"], "unknown backend 'torch'"),
+    "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
+    "resume without a folder": (["train", "--resume"], "--resume needs --out"),
+    "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds says how long a new run"),
+    "a file as a folder": (["train", "--text", "long.txt", "--out", "binary"], "binary"),
+    "no checkpoint": (["generate", "nothing"], "there is no checkpoint"),
+    "a text as a checkpoint": (["generate", "short.txt"], "not a whole checkpoint"),
+    "info on a binary file": (["info", "binary"], "not a whole checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_explained_without_a_traceback(name, tmp_path, monkeypatch, capsys):
+    arguments, message = BAD[name]
+    monkeypatch.chdir(tmp_path)
+    Path("empty.txt").touch()
+    Path("short.txt").write_text("some words " * 20)
+    Path("long.txt").write_text("some words " * 300)
+    Path("binary").write_bytes(bytes(range(128, 256)))
+    before = sorted(os.listdir())
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert message in captured.err
+    assert captured.out == ""
+    assert sorted(os.listdir()) == before, "a run that never began leaves nothing behind"
+
+
+def test_traceback_shows_where_an_error_came_from(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cli.main(["--traceback", "train", "--text", str(tmp_path / "nowhere.txt")])
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["train", "--cell", "mgu"], ["train", "--hidden", "many"]])
+def test_what_is_no_command_gets_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: tinygrad-gru" in capsys.readouterr().err
+
+
+def test_an_option_against_the_checkpoint_is_refused_and_the_same_one_is_not(train, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    assert cli.main([*resume, "--hidden", "11"]) == 1
+    assert "--hidden 11 is not how the run" in capsys.readouterr().err
+    assert cli.main([*resume, "--hidden", "10"]) == 0
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])
+def test_a_damaged_checkpoint_is_refused(train, tmp_path, capsys, damage):
+    train("--quiet")
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(damage(path.read_bytes()))
+    for arguments in (["train", "--resume", "--out", str(path.parent)], ["generate", str(path)], ["info", str(path)]):
+        capsys.readouterr()
+        assert cli.main(arguments) == 1
+        assert "not a whole checkpoint" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_is_explained_and_the_last_checkpoint_is_whole(train, tmp_path, monkeypatch, capsys):
+    real, calls = os.replace, []
+
+    def replace(source, target):
+        calls.append(target)
+        if len(calls) > 3:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert train("--quiet") == 1
+    assert re.search(r"could not write the checkpoint .*No space left on device; .*unharmed", capsys.readouterr().err)
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] == 6
+
+
+def test_training_that_diverges_is_explained(train, tmp_path, monkeypatch, capsys):
+    original = Trainer.step
+
+    def step(self):
+        if self.steps == 5:
+            next(iter(self.model.parameters())).data[...] = float("nan")
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    assert train("--quiet") == 1
+    assert "training has diverged" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] == 4
+
+
+def test_a_second_ctrl_c_tells_what_is_saved(train, tmp_path, monkeypatch, capsys):
+    def step(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        assert train("--quiet") == 130
+    assert "stopped before anything was saved" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    monkeypatch.setattr(Trainer, "step", step)
+    capsys.readouterr()
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]) == 130
+    assert "the checkpoint holds step 5" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_something_else_cannot_be_resumed(tmp_path, capsys):
+    save_checkpoint(tmp_path / CHECKPOINT, {"numbers": [1, 2]})
+    assert cli.main(["train", "--resume", "--out", str(tmp_path)]) == 1
+    assert "does not hold a model of text" in capsys.readouterr().err
+
+
+def test_ctrl_c_outside_of_training_is_no_traceback(monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "restore", interrupted)
+    assert cli.main(["generate", "run"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_reader_that_stops_reading_is_no_error(train, tmp_path):
+    train("--quiet")
+    command = [sys.executable, "-m", "tinygrad_gru", "generate", str(tmp_path / "run"), "--length", "9"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        program.stdout.close()
+        assert program.stderr.read() == ""
+
+
+def test_the_module_runs_as_a_program(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_gru", "generate", str(tmp_path / "nothing")], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is no checkpoint") and done.stdout == ""

@@ -1,0 +1,36 @@
+import random
+
+import pytest
+
+from tinygrad_gru.train import TextSettings, text_run
+
+SYLLABLES = ["ba", "be", "do", "du", "ka", "ko", "mi", "mu", "ra", "ti"]
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch):
+    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 10)
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    """A small text with some order in it, indented as code is."""
+    choose = random.Random(0)
+    lines = [
+        " " * choose.choice([0, 4]) + " ".join("".join(choose.choices(SYLLABLES, k=2)) for _ in range(4)) + "\n"
+        for _ in range(60)
+    ]
+    path = tmp_path / "text.txt"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small(text_file):
+    """Settings of a run of 20 steps that takes a fraction of a second: `small(cell="lstm")`."""
+
+    def settings(**changes):
+        sizes = {"embedding": 6, "hidden": 10, "batch": 4, "window": 16, "characters": 20 * 4 * 16}
+        return TextSettings(**{"text": str(text_file), **sizes, **changes})
+
+    return settings

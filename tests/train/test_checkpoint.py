@@ -1,0 +1,131 @@
+import errno
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from tinygrad_gru.train import safetensors
+from tinygrad_gru.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+
+STATE = {
+    "model": {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros(3, np.float32)},
+    "carried": [np.ones((1, 2)), None],
+    "random": {"seed": 2**62 + 1, "position": 3},
+    "note": "ein Süßes",
+    "flags": [True, 1.5, -1],
+}
+
+
+def same(left, right):
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, np.ndarray):
+        return left.dtype == right.dtype and np.array_equal(left, right)
+    return type(left) is type(right) and left == right
+
+
+def test_a_state_is_read_back_as_it_was(tmp_path):
+    save_checkpoint(tmp_path / "run", STATE)
+    assert same(load_checkpoint(tmp_path / "run"), STATE)
+
+
+def test_tuples_become_lists_and_numpy_scalars_become_numbers(tmp_path):
+    save_checkpoint(tmp_path / "run", {"pair": (1, 2), "loss": np.float32(0.5), "empty": {}})
+    assert same(load_checkpoint(tmp_path / "run"), {"pair": [1, 2], "loss": 0.5, "empty": {}})
+
+
+def test_arrays_are_tensors_that_any_reader_of_the_format_finds_by_their_path(tmp_path):
+    save_checkpoint(tmp_path / "run", STATE)
+    tensors, _ = safetensors.read((tmp_path / "run").read_bytes())
+    assert sorted(tensors) == ["carried.0", "model.bias", "model.weight"]
+
+
+def test_every_damaged_or_missing_byte_is_noticed(tmp_path):
+    path = tmp_path / "run"
+    save_checkpoint(path, {"x": np.arange(5.0), "steps": 7})
+    content = path.read_bytes()
+    padding = content[: 8 + int.from_bytes(content[:8], "little")]
+    harmless = range(len(padding.rstrip(b" ")), len(padding))  # spaces that fill up the header
+    for place in set(range(len(content))) - set(harmless):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(CheckpointError, match="run"):
+            load_checkpoint(path)
+        path.write_bytes(content[:place])
+        with pytest.raises(CheckpointError, match="run"):
+            load_checkpoint(path)
+
+
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
+    with open(tmp_path / "foreign", "wb") as file:
+        safetensors.write(file, {"weight": np.zeros(3)}, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"not a 'tinygrad_gru checkpoint 1'.*'pt'"):
+        load_checkpoint(tmp_path / "foreign")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\3\4" + bytes(1000)])
+def test_any_other_file_is_refused(tmp_path, content):
+    (tmp_path / "other").write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_checkpoint(tmp_path / "other")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        load_checkpoint(tmp_path / "nothing")
+    with pytest.raises(CheckpointError, match="could not read"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), CheckpointError),
+        (OSError(errno.EROFS, "Read-only file system"), CheckpointError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_a_save_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch, moment, error, raised):
+    def fail(*arguments, **settings):
+        raise error
+
+    path = tmp_path / "run"
+    save_checkpoint(path, {"steps": 1, "x": np.zeros(3)})
+    with monkeypatch.context() as patch:
+        if moment == "open":
+            patch.setattr("builtins.open", fail)
+        elif moment == "write":
+            patch.setattr(safetensors, "write", fail)
+        else:
+            patch.setattr(os, moment, fail)
+        with pytest.raises(raised) as caught:
+            save_checkpoint(path, {"steps": 2, "x": np.ones(3)})
+    if raised is CheckpointError:
+        assert error.strerror in str(caught.value) and "unharmed" in str(caught.value)
+    assert load_checkpoint(path)["steps"] == 1
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+def test_a_really_full_device_is_named(tmp_path, monkeypatch):
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, mode: real("/dev/full", mode))
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        save_checkpoint(tmp_path / "run", STATE)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        save_checkpoint(tmp_path / "run", STATE)
+
+
+@pytest.mark.parametrize("state", [{1: 2}, {"$tensor": "x"}, {"a": {"b": object()}}])
+def test_what_a_state_cannot_hold_is_refused(tmp_path, state):
+    with pytest.raises(TypeError, match="state"):
+        save_checkpoint(tmp_path / "run", state)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,41 @@
+from tinygrad_gru.train.early_stop import EarlyStop
+
+
+def test_it_is_due_after_more_than_patience_evaluations_without_a_better_one():
+    stop = EarlyStop(patience=1)
+    assert [(stop.update(loss), stop.due) for loss in (3.0, 2.0, 2.5, 2.0)] == [
+        (True, False),
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
+
+
+def test_a_better_loss_starts_the_count_again():
+    stop = EarlyStop(patience=0)
+    stop.update(2.0)
+    stop.update(3.0)
+    assert stop.due
+    stop.update(1.0)
+    assert not stop.due
+
+
+def test_too_small_an_improvement_does_not_count():
+    stop = EarlyStop(patience=5, min_improvement=0.1)
+    assert [stop.update(loss) for loss in (2.0, 1.95, 1.85)] == [True, False, True]
+
+
+def test_without_patience_it_is_never_due():
+    stop = EarlyStop(patience=None)
+    for loss in range(100):
+        stop.update(float(loss))
+    assert not stop.due
+    assert stop.best == 0.0
+
+
+def test_its_state_goes_on():
+    stop, other = EarlyStop(patience=2), EarlyStop(patience=2)
+    stop.update(1.0)
+    stop.update(2.0)
+    other.load_state_dict(stop.state_dict())
+    assert (other.best, other.since_best) == (1.0, 1)

@@ -1,0 +1,7 @@
+"""`python -m tinygrad_gru`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,247 @@
+"""The command line: `tinygrad-gru train`, `generate`, `info` and `check`, or `python -m tinygrad_gru …`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from .backend import BackendError, available, resolve
+from .testing import check_all
+from .train import (
+    CheckpointError,
+    PlotError,
+    TextRun,
+    TextSettings,
+    TrainingError,
+    characters_in,
+    generate,
+    load_checkpoint,
+    plot_loss,
+    progress,
+    restore,
+    summarize,
+)
+from .train.files import replacing
+from .train.log import read_log
+from .train.loop import CHECKPOINT, LOG
+from .train.model import CELLS
+from .train.restore import settings_in
+from .train.summary import in_words
+from .train.versions import versions
+
+_SUMMARY = "summary.json"
+_PICTURE = "loss.png"
+_INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 if all went well, 130 if it was interrupted, else 1 or 2."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode still shows a sample
+    try:
+        status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # as in `generate … | head`: nobody reads on, and Python need not complain at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, MemoryError, BackendError, CheckpointError, TrainingError) as error:
+        if options.traceback:
+            raise
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+def train(options: argparse.Namespace) -> int:
+    """Learn a text; from the beginning, or from the checkpoint of an interrupted run."""
+    given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
+    folder, state, settings = (_interrupted_run if options.resume else _new_run)(options, given)
+    run = TextRun(settings, options.backend)
+    folder.mkdir(parents=True, exist_ok=True)
+    loop = run.loop(folder, state)
+    total = settings.steps * settings.batch * settings.window
+    with progress(total, run.trainer.characters, quiet=options.quiet) as display:
+        display.say(f"{run.corpus.name}: {len(run.training):,} characters to train on, {len(run.held_out):,} held out")
+        try:
+            finished = loop.run(display)
+        except KeyboardInterrupt:  # asked a second time
+            finished = False
+    if not finished:
+        print(_how_to_go_on(folder, options.backend))
+        return _INTERRUPTED
+    loop.load_best()
+    summary = summarize(run, loop)
+    with replacing(folder / _SUMMARY) as file:
+        file.write(json.dumps(summary, indent=2).encode() + b"\n")
+    _draw(folder, summary)
+    print(in_words(summary, folder))
+    return 0
+
+
+def _new_run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, None, TextSettings]:
+    settings = TextSettings(**given)
+    folder = _free_folder(settings.cell) if options.out is None else Path(options.out)
+    if (folder / CHECKPOINT).exists():
+        raise ValueError(f"{folder} holds a run already: go on with it by --resume, or give another folder as --out")
+    if options.seconds is not None:
+        settings = replace(settings, characters=characters_in(options.seconds, settings, options.backend))
+    return folder, None, settings
+
+
+def _interrupted_run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, dict[str, Any], TextSettings]:
+    if options.out is None:
+        raise ValueError("--resume needs --out, the folder of the run to go on with")
+    if options.seconds is not None:
+        raise ValueError("--seconds says how long a new run is to be; the length of one to be resumed is settled")
+    folder = Path(options.out)
+    state = load_checkpoint(folder / CHECKPOINT)
+    settings = settings_in(state, folder / CHECKPOINT)
+    for name, value in given.items():
+        if value != getattr(settings, name):
+            began = getattr(settings, name)
+            raise ValueError(f"--{name} {value} is not how the run in {folder} began ({began}): leave it out")
+    return folder, state, settings
+
+
+def _free_folder(cell: str) -> Path:
+    return next(path for number in itertools.count(1) if not (path := Path("runs", f"{cell}-{number}")).exists())
+
+
+def _how_to_go_on(folder: Path, backend: str | None) -> str:
+    if not (folder / CHECKPOINT).exists():
+        return "stopped before anything was saved"
+    steps = load_checkpoint(folder / CHECKPOINT)["trainer"]["steps"]
+    words = [sys.executable, "-m", "tinygrad_gru", "train", "--resume", "--out", str(folder)]
+    command = shlex.join(words if backend is None else [*words, "--backend", backend])
+    return f"stopped; the checkpoint holds step {steps:,}, and to go on from there:\n  {command}"
+
+
+def _draw(folder: Path, summary: dict[str, Any]) -> None:
+    settings = summary["settings"]
+    title = (
+        f"{settings['cell'].upper()}, hidden {settings['hidden']}: {summary['held_out']:.3f} nats a character held out"
+    )
+    floors = {name: summary[name] for name in ("unigram", "bigram")}
+    try:
+        plot_loss(folder / _PICTURE, read_log(folder / LOG), floors, title)
+    except PlotError as error:
+        print(error, file=sys.stderr)
+
+
+def write_text(options: argparse.Namespace) -> int:
+    """Print text drawn from a trained model."""
+    model, vocabulary, _ = restore(options.checkpoint, options.backend)
+    text = generate(
+        model, vocabulary, options.length, options.prompt, options.temperature, options.top_p, seed=options.seed
+    )
+    print(options.prompt + text)
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print what this program runs on, and what a checkpoint holds."""
+    if options.checkpoint is None:
+        facts: dict[str, Any] = {**versions(), "backends": ", ".join(available())}
+    else:
+        model, vocabulary, state = restore(options.checkpoint)
+        about = state["about"]
+        facts = {
+            "parameters": f"{model.parameter_count():,}",
+            "symbols": len(vocabulary),
+            "steps": state["trainer"]["steps"],
+            "best held-out loss": state["early_stop"]["best"],
+            **about["settings"],
+            **{f"corpus {name}": value for name, value in about["corpus"].items()},
+            **{f"made with {name}": value for name, value in about["versions"].items()},
+        }
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value}")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check the gradient of every op against finite differences."""
+    failures = 0
+    for name, passed, message in check_all(resolve(options.backend)):
+        failures += not passed
+        print(f"{'ok  ' if passed else 'FAIL'}  {name}  {message}".rstrip())
+    print(f"{failures} failed" if failures else "all passed")
+    return 1 if failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("tinygrad-gru", description="Train recurrent networks on text, and look at them.")
+    parser.add_argument("--traceback", action="store_true", help="show where in the program an error came from")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_train(commands)
+
+    command = commands.add_parser("generate", help="print text drawn from a trained model")
+    command.set_defaults(command=write_text)
+    command.add_argument("checkpoint", help="a checkpoint, or the folder of a run")
+    command.add_argument("--prompt", default="", help="what the text begins with")
+    command.add_argument("--length", type=int, default=500, help="characters to draw (default: %(default)s)")
+    command.add_argument("--temperature", type=float, default=0.8, help="lower is safer, 0 the likeliest (%(default)s)")
+    command.add_argument("--top-p", type=float, default=0.95, help="draw only from this share (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="another seed, another text (default: %(default)s)")
+    _add_backend(command)
+
+    command = commands.add_parser("info", help="print versions and backends, or what a checkpoint holds")
+    command.set_defaults(command=info)
+    command.add_argument("checkpoint", nargs="?", help="a checkpoint, or the folder of a run")
+
+    command = commands.add_parser("check", help="check the gradient of every op")
+    command.set_defaults(command=check)
+    _add_backend(command)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    command = commands.add_parser(
+        "train",
+        help="learn a text, character by character",
+        description="Learn a text, character by character: --text, or the source of Python's standard library.",
+        argument_default=argparse.SUPPRESS,  # what is not given stays away: a resumed run takes it from its checkpoint
+    )
+    command.set_defaults(command=train, seconds=None, out=None, resume=False, quiet=False)
+    defaults = TextSettings()
+
+    def setting(name: str, kind: Any, text: str, **more: Any) -> None:
+        default = getattr(defaults, name)
+        note = "" if default is None else f" (default: {default})"
+        command.add_argument(f"--{name}", type=kind, help=text + note, **more)
+
+    setting("text", os.path.abspath, "a UTF-8 text file to learn", metavar="FILE")
+    setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
+    setting("embedding", int, "numbers that stand for a character", metavar="N")
+    setting("hidden", int, "width of the recurrent state", metavar="N")
+    setting("layers", int, "recurrent layers", metavar="N")
+    setting("dropout", float, "probability of dropping a hidden unit", metavar="P")
+    setting("batch", int, "lanes of text read side by side", metavar="N")
+    setting("window", int, "characters that one step goes back", metavar="N")
+    setting("characters", int, "how many to train on", metavar="N")
+    command.add_argument("--seconds", type=float, metavar="S", help="train for about so long, in place of --characters")
+    setting("lr", float, "the highest learning rate", metavar="RATE")
+    setting("seed", int, "of weights, order and dropout", metavar="N")
+    setting("patience", int, "stop after more evaluations than this without a better one", metavar="N")
+    _add_backend(command)
+    command.add_argument("--out", metavar="DIR", help="folder for the run's files (default: a new one in runs)")
+    command.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
+    command.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def _add_backend(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--backend", default=None, help="numpy, cupy, or cupy:1 for the second GPU (default: numpy)")

@@ -1,0 +1,20 @@
+"""Data on the host: text and sequences become batches of NumPy arrays, whatever backend computes with them."""
+
+from .corpus import Corpus, standard_library, text_corpus
+from .ngrams import ngram_losses
+from .sequences import SequenceBatch, SequenceBatches
+from .streams import TextStream, Window, shuffle_chunks
+from .vocabulary import CharacterVocabulary
+
+__all__ = [
+    "CharacterVocabulary",
+    "Corpus",
+    "SequenceBatch",
+    "SequenceBatches",
+    "TextStream",
+    "Window",
+    "ngram_losses",
+    "shuffle_chunks",
+    "standard_library",
+    "text_corpus",
+]

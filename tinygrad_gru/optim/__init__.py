@@ -1,0 +1,22 @@
+"""Optimizers, schedules of their learning rates, and clipping of gradients.
+
+`Optimizer` says how to write a new one: its rule is the equations of the paper, which `elementwise` runs in
+place.
+"""
+
+from __future__ import annotations
+
+from .adagrad import Adagrad
+from .adam import Adam, AdamW
+from .clipping import clip_gradient_norm, clip_gradient_value
+from .elementwise import maximum, sqrt
+from .optimizer import Optimizer
+from .rmsprop import RMSprop
+from .schedules import OneCycle, ReduceOnPlateau, Schedule, StepDecay, Warmup, WarmupCosine, WarmupLinear
+from .sgd import SGD
+
+__all__ = [
+    "SGD", "Adagrad", "Adam", "AdamW", "OneCycle", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
+    "StepDecay", "Warmup", "WarmupCosine", "WarmupLinear", "clip_gradient_norm", "clip_gradient_value",
+    "maximum", "sqrt",
+]  # fmt: skip

@@ -1,0 +1,69 @@
+"""Clipping: keep one bad batch from throwing the parameters far away. It stands between backward and step.
+
+A clipped gradient is a new tensor: whoever else holds the old one (a hook, a recorded backward) sees no
+change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import isfinite, sqrt
+from typing import Any
+
+from ..backend import astype, xp_of
+from ..tensor import Tensor
+
+
+def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> float:
+    """Shorten the gradients of all parameters, taken as one vector, to a norm of at most `max_norm`.
+
+        ‖g‖ = √(Σ gᵢ²)
+        g ← g · min(1, max_norm / ‖g‖)
+
+    Returns ‖g‖ as it was before. If that is NaN or infinite, no factor can help: the gradients stay as they
+    are, and the caller should skip the step; with `error_if_nonfinite`, FloatingPointError names the
+    parameters at fault instead. Parameters without a gradient do not count.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")
+    clipped = _with_gradient(parameters)
+    norm = sqrt(float(sum(_sum_of_squares(parameter.grad) for parameter in clipped.values())))
+    if isfinite(norm) and norm > max_norm:
+        for parameter in clipped.values():
+            parameter.grad = parameter.grad * (max_norm / norm)
+    elif not isfinite(norm) and error_if_nonfinite:
+        raise FloatingPointError(f"the norm of the gradients is {norm}: {_culprits(clipped)}")
+    return norm
+
+
+def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
+    """Limit every element of every gradient: g ← min(max(g, −max_value), max_value). NaN stays NaN."""
+    if not max_value > 0:
+        raise ValueError(f"max_value: expected a number above 0, got {max_value}")
+    for parameter in _with_gradient(parameters).values():
+        parameter.grad = parameter.grad.clip(-max_value, max_value)
+
+
+def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
+    """The parameters that have a gradient, by their positions."""
+    if isinstance(parameters, Tensor):
+        raise TypeError("parameters: expected a list of tensors, got one tensor: write [x]")
+    return {position: parameter for position, parameter in enumerate(parameters) if parameter.grad is not None}
+
+
+def _sum_of_squares(gradient: Tensor) -> Any:
+    # In float64: a gradient of 1e20 is still one to clip, but its square is infinite in float32.
+    wide = astype(gradient.data, "float64")
+    return xp_of(wide).sum(wide * wide)
+
+
+def _culprits(parameters: dict[int, Any]) -> str:
+    """Which gradients are not finite, and in how many elements."""
+    found = []
+    for position, parameter in parameters.items():
+        gradient = parameter.grad.data
+        bad = gradient.size - int(xp_of(gradient).isfinite(gradient).sum())
+        if bad:
+            name = f" ({parameter.name})" if parameter.name else ""
+            found.append(f"parameter {position}{name} in {bad} of {gradient.size} elements")
+    return ", ".join(found) or "every element is finite, but not the sum of their squares"

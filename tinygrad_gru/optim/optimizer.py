@@ -1,0 +1,208 @@
+"""What all optimizers share: groups of parameters, their settings, and the state kept for every parameter."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from ..backend import backend_of, copy_of, move, to_host, xp_of
+from ..tensor import Tensor
+from .elementwise import Program, Scratch, Symbol
+from .groups import Allowed, Parameters, read_groups, read_setting
+
+
+class Optimizer:
+    """Base of the optimizers. `step()` moves all parameters that have a gradient, in place.
+
+    parameters  tensors that require a gradient; or groups, dictionaries of "parameters" and their settings
+    settings    the hyperparameters of a group that does not say otherwise
+
+    A new optimizer states its rule as equations on the parameter p, its gradient g and its state, whose
+    arrays start at zero. What the rule returns is written back. The settings are plain numbers there, and
+    `step` counts the updates of that parameter, from 1. `allowed` says what the settings may be: numbers with
+    low ≤ number < high, lists of such numbers, or instances of a type.
+
+        class Momentum(Optimizer):
+            allowed = {"lr": (0, inf), "momentum": (0, 1)}
+
+            def __init__(self, parameters, lr=0.1, momentum=0.9):
+                super().__init__(parameters, lr=lr, momentum=momentum)
+
+            @staticmethod
+            def rule(p, g, velocity, *, step, lr, momentum):
+                velocity = momentum * velocity + g
+                return {"p": p - lr * velocity, "velocity": velocity}
+
+    The settings in `groups` may be changed between steps (a schedule sets "lr"). State goes by the position
+    of a parameter among all: `state[position]` holds its arrays, `updates[position]` says how often it was
+    moved.
+    """
+
+    rule: ClassVar[Callable[..., dict[str, Symbol]]]
+    allowed: ClassVar[Mapping[str, Allowed]]
+
+    def __init__(self, parameters: Parameters, **settings: Any):
+        signature = inspect.signature(self.rule).parameters.values()
+        self._arrays = tuple(x.name for x in signature if x.kind is x.POSITIONAL_OR_KEYWORD)
+        self.groups: list[dict[str, Any]] = [
+            {"parameters": members, **self._checked({**settings, **own}, f"group {number}")}
+            for number, (members, own) in enumerate(read_groups(parameters))
+        ]
+        self.steps = 0
+        self.state: list[dict[str, Any]] = [{} for _ in self.parameters()]
+        self.updates = [0] * len(self.state)
+        self._scratch = Scratch()
+
+    def __repr__(self) -> str:
+        groups = [{**group, "parameters": len(group["parameters"])} for group in self.groups]
+        lines = [", ".join(f"{name}={value}" for name, value in group.items()) for group in groups]
+        return f"{type(self).__name__}({'; '.join(lines)})"
+
+    def parameters(self) -> list[Tensor]:
+        """The parameters of all groups; the position of a parameter is its index here."""
+        return [parameter for group in self.groups for parameter in group["parameters"]]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, so that the next backward does not add to them."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def step(self) -> None:
+        """Apply the rule once to every parameter. One without a gradient keeps its value and its state."""
+        position = 0
+        for number, group in enumerate(self.groups):
+            settings = self._settings(group, f"group {number}")
+            programs: dict[int, Program] = {}  # more than one if some parameters had no gradient at times
+            for parameter in group["parameters"]:
+                if parameter.grad is not None:
+                    self._update(position, parameter, parameter.grad, settings, programs)
+                position += 1
+        self.steps += 1
+
+    def _update(
+        self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], programs: dict[int, Program]
+    ) -> None:
+        if g.shape != p.shape:
+            raise ValueError(f"parameter {position}: expected a gradient of shape {p.shape}, got {g.shape}")
+        step = self.updates[position] + 1
+        if step not in programs:
+            programs[step] = self._program(step, settings)
+        state = self.state[position]
+        for name in programs[step].state:
+            if name not in state:
+                state[name] = xp_of(p.data).full_like(p.data, self.initial(name, settings))
+            elif type(state[name]) is not type(p.data):  # the model has moved to another backend
+                state[name] = move(state[name], backend_of(p.data))
+        programs[step].run({"p": p.data, "g": g.data, **state}, self._scratch)
+        self.updates[position] = step
+        p.mark_changed()
+
+    def _program(self, step: int, settings: Mapping[str, Any]) -> Program:
+        return Program(self.rule, self._arrays, {"step": step, **settings})
+
+    def initial(self, name: str, settings: Mapping[str, Any]) -> float:
+        """The number with which the state array `name` is filled at first."""
+        return 0.0
+
+    def _settings(self, group: Mapping[str, Any], where: str) -> dict[str, Any]:
+        return self._checked({name: value for name, value in group.items() if name != "parameters"}, where)
+
+    def _checked(self, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The settings as plain numbers. Raises TypeError or ValueError, which names the setting at fault."""
+        if settings.keys() != self.allowed.keys():
+            odd = ", ".join(sorted(settings.keys() ^ self.allowed.keys()))
+            known = ", ".join(self.allowed)
+            raise ValueError(f"{where}: {type(self).__name__} takes {known}; missing or unknown: {odd}")
+        plain = {name: read_setting(f"{where}: {name}", value, self.allowed[name]) for name, value in settings.items()}
+        self.check(**plain)
+        return plain
+
+    def check(self, **settings: Any) -> None:
+        """Raise ValueError if these settings, each right by itself, do not go together."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs beside the parameters, as copies that later steps leave alone.
+
+        groups  a JSON-able dictionary for each group: its settings, and whose they are
+        state   "<position>.<name>" → host array
+        steps   how often `step` was called
+        """
+        groups = []
+        updates = iter(self.updates)
+        for number, group in enumerate(self.groups):
+            settings = self._settings(group, f"group {number}")
+            plain = {name: list(x) if isinstance(x, tuple) else x for name, x in settings.items()}
+            counts = [next(updates) for _ in group["parameters"]]
+            groups.append({**self._identity(group), "updates": counts, **plain})
+        state = {
+            f"{position}.{name}": copy_of(to_host(array))
+            for position, arrays in enumerate(self.state)
+            for name, array in arrays.items()
+        }
+        return {"groups": groups, "state": state, "steps": self.steps}
+
+    def _identity(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """By what a saved group is known to belong to this one."""
+        return {"optimizer": type(self).__name__, "shapes": [list(p.shape) for p in group["parameters"]]}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, bit for bit. The settings of the groups are taken over, too.
+
+        Raises ValueError, before anything is changed, if it is incomplete, or comes from another optimizer or
+        from parameters of other shapes. Arrays take the dtype of their parameter, and go where it is.
+        """
+        absent = {"groups", "state", "steps"} - set(saved)
+        if absent:
+            raise ValueError(f"saved optimizer: no {', '.join(sorted(absent))}; is it an optimizer's state?")
+        if len(saved["groups"]) != len(self.groups):
+            raise ValueError(f"saved optimizer: {len(saved['groups'])} groups, expected {len(self.groups)}")
+        settings = [
+            self._read_group(group, entry, f"saved group {number}")
+            for number, (group, entry) in enumerate(zip(self.groups, saved["groups"], strict=True))
+        ]
+        updates = [count for entry in saved["groups"] for count in entry["updates"]]
+        state = self._read_state(saved["state"], settings, updates)
+        for group, values in zip(self.groups, settings, strict=True):
+            group.update(values)
+        self.steps, self.updates, self.state = saved["steps"], updates, state
+
+    def _read_group(self, group: Mapping[str, Any], entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The settings of a saved group, once it is known to be of this optimizer and these parameters."""
+        identity = self._identity(group)
+        for name, expected in identity.items():
+            if entry.get(name) != expected:
+                raise ValueError(f"{where}: expected {name} {expected}, got {entry.get(name)}")
+        if len(entry.get("updates", ())) != len(group["parameters"]):
+            raise ValueError(f"{where}: expected updates of {len(group['parameters'])} parameters")
+        return self._checked({k: v for k, v in entry.items() if k not in identity and k != "updates"}, where)
+
+    def _read_state(self, saved: Mapping[str, Any], settings: list[dict[str, Any]], updates: list[int]) -> list[dict]:
+        """The saved arrays, ready to go on with; every one that the rule needs must be there."""
+        state: list[dict[str, Any]] = []
+        unread = dict(saved)
+        chosen = [values for group, values in zip(self.groups, settings, strict=True) for _ in group["parameters"]]
+        for position, parameter in enumerate(self.parameters()):
+            arrays = {}
+            count = updates[position]
+            needed = self._program(count, chosen[position]).state if count else ()
+            for name in self._arrays[2:]:
+                key = f"{position}.{name}"
+                if key in unread:
+                    arrays[name] = _state_array(key, unread.pop(key), parameter)
+                elif name in needed:
+                    raise ValueError(f"saved optimizer: {key} is missing")
+            state.append(arrays)
+        if unread:
+            raise ValueError(f"saved optimizer: unknown state {', '.join(sorted(unread))}")
+        return state
+
+
+def _state_array(key: str, value: Any, parameter: Tensor) -> Any:
+    array = to_host(value)
+    if array.shape != parameter.shape or array.dtype.kind != "f":
+        raise ValueError(
+            f"saved optimizer: {key} must hold floating-point numbers in shape {parameter.shape}, "
+            f"got {array.dtype} in shape {array.shape}"
+        )
+    return copy_of(backend_of(parameter.data).asarray(array, dtype=parameter.dtype))

@@ -1,0 +1,230 @@
+"""Schedules: the learning rate as a formula of the step.
+
+A schedule multiplies the learning rates that the groups had when it was made by one factor f(t), where t
+counts the updates that have been done. Call `schedule.step()` after `optimizer.step()`:
+
+    schedule = WarmupLinear(optimizer, total_steps=2000)
+    for batch in batches:
+        ...
+        optimizer.step()
+        schedule.step()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import cos, inf, isnan, pi
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from .optimizer import Optimizer
+
+
+class Schedule:
+    """Base of the schedules: each group's lr is base_lr · f(t). A new schedule defines `factor(t)`.
+
+    `state_dict` holds what has happened, not the settings of the formula. Those are the constructor's, so
+    that a resumed run may be given more steps.
+    """
+
+    remembered: ClassVar[tuple[str, ...]] = ("steps", "base_lrs")
+
+    def __init__(self, optimizer: Optimizer):
+        self.optimizer = optimizer
+        self.base_lrs = [group["lr"] for group in optimizer.groups]
+        self.steps = 0
+        self._apply()
+
+    def factor(self, t: int) -> float:
+        """What the learning rates are multiplied by after t updates."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Count one update and set the learning rates for the next."""
+        self.steps += 1
+        self._apply()
+
+    def _apply(self) -> None:
+        factor = self.factor(self.steps)
+        for group, base in zip(self.optimizer.groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on: JSON-able."""
+        return {"schedule": type(self).__name__, **{name: getattr(self, name) for name in self.remembered}}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, and set the learning rates. ValueError if it does not fit."""
+        if saved.get("schedule") != type(self).__name__:
+            raise ValueError(f"saved schedule: expected {type(self).__name__}, got {saved.get('schedule')}")
+        absent = [name for name in self.remembered if name not in saved]
+        if absent:
+            raise ValueError(f"saved schedule: {', '.join(absent)} missing")
+        if len(saved["base_lrs"]) != len(self.base_lrs):
+            raise ValueError(f"saved schedule: {len(saved['base_lrs'])} groups, expected {len(self.base_lrs)}")
+        for name in self.remembered:
+            setattr(self, name, saved[name])
+        self._apply()
+
+
+class StepDecay(Schedule):
+    """f(t) = decay^⌊t / every⌋: lower by a factor after every so many updates."""
+
+    def __init__(self, optimizer: Optimizer, every: int, decay: float = 0.1):
+        self.every = _count("every", every)
+        self.decay = _number("decay", decay)
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        return self.decay ** (t // self.every)
+
+
+class Warmup(Schedule):
+    """Base of the schedules that rise in a line over the first w updates, then fall until N = total_steps.
+
+        f(t) = (t + 1) / (w + 1)            t < w, where w is N · warmup to the nearest whole number
+        f(t) = fall((t − w) / (N − w))      w ≤ t < N;  fall(1) from there on
+
+    No update is lost: f is above 0 at the first one.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05):
+        self.total_steps = _count("total_steps", total_steps)
+        self.warmup_steps = round(_number("warmup", warmup) * total_steps)
+        super().__init__(optimizer)
+
+    def fall(self, done: float) -> float:
+        """The factor when a share `done` of the fall lies behind; fall(0) = 1."""
+        raise NotImplementedError
+
+    def factor(self, t: int) -> float:
+        if t < self.warmup_steps:
+            return (t + 1) / (self.warmup_steps + 1)
+        if t >= self.total_steps:
+            return self.fall(1.0)
+        return self.fall((t - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+
+
+class WarmupLinear(Warmup):
+    """Rise in a line over the share `warmup` of the steps (see Warmup), then fall in one: fall(u) = 1 − u."""
+
+    def fall(self, done: float) -> float:
+        return 1.0 - done
+
+
+class WarmupCosine(Warmup):
+    """Rise in a line over the share `warmup` of the steps (see Warmup), then fall along a cosine to `floor`:
+
+    fall(u) = floor + (1 − floor) · ½ (1 + cos πu)          (Loshchilov & Hutter 2017, without restarts)
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05, floor: float = 0.0):
+        self.floor = _number("floor", floor)
+        super().__init__(optimizer, total_steps, warmup)
+
+    def fall(self, done: float) -> float:
+        return _cosine(1.0, self.floor, done)
+
+
+class OneCycle(Schedule):
+    """Up and down once along cosines (Smith & Topin 2019). The lr of a group is its peak.
+
+        f(t) = 1 + (start − 1) · ½ (1 + cos(π t / T))                   t < T
+        f(t) = end + (1 − end) · ½ (1 + cos(π (t − T) / (N − T)))       T ≤ t < N;  end from there on
+
+    where the peak is at T = rise · total_steps − 1 and the last update at N = total_steps − 1. These are the
+    rates of torch.optim.lr_scheduler.OneCycleLR, with start = 1 / div_factor and end = start /
+    final_div_factor. Momentum is left as it is.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, total_steps: int, rise: float = 0.3, start: float = 0.04, end: float = 4e-6
+    ):
+        self.total_steps = _count("total_steps", total_steps)
+        self.rise = _number("rise", rise)
+        self.start = _number("start", start)
+        self.end = _number("end", end)
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        peak, last = self.rise * self.total_steps - 1, self.total_steps - 1
+        if t < peak:
+            return _cosine(self.start, 1.0, t / peak)
+        return _cosine(1.0, self.end, (t - peak) / (last - peak)) if t < last else self.end
+
+
+class ReduceOnPlateau(Schedule):
+    """f = max(decayᵏ, floor), where k counts the times that a metric stood still.
+
+    Call `schedule.step(metric)` when the metric was measured anew, as after an epoch. It improves if it is
+    lower (mode="max": higher) than the best so far by more than `threshold`, a share of the best, or with
+    relative=False a difference. More than `patience` calls in a row without improvement add 1 to k; the next
+    `cooldown` calls do not count. NaN is no improvement.
+    """
+
+    remembered = (*Schedule.remembered, "reductions", "best", "waited", "resting")
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        decay: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        relative: bool = True,
+        cooldown: int = 0,
+        floor: float = 0.0,
+    ):
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode: expected 'min' or 'max', got {mode!r}")
+        self.mode = mode
+        self.decay = _number("decay", decay)
+        self.patience = _count("patience", patience, least=0)
+        self.threshold = _number("threshold", threshold, most=inf)
+        self.relative = relative
+        self.cooldown = _count("cooldown", cooldown, least=0)
+        self.floor = _number("floor", floor)
+        self.reductions = 0
+        self.best: float | None = None
+        self.waited = 0
+        self.resting = 0
+        super().__init__(optimizer)
+
+    def factor(self, t: int) -> float:
+        return max(self.decay**self.reductions, self.floor)
+
+    def step(self, metric: float) -> None:  # type: ignore[override]
+        """Judge the newest value of the metric and set the learning rates."""
+        metric = float(metric)
+        if self._improves(metric):
+            self.best, self.waited = metric, 0
+        elif self.resting == 0:
+            self.waited += 1
+        self.resting = max(self.resting - 1, 0)
+        if self.waited > self.patience:
+            self.reductions += 1
+            self.waited, self.resting = 0, self.cooldown
+        super().step()
+
+    def _improves(self, metric: float) -> bool:
+        if self.best is None:
+            return not isnan(metric)
+        gain = self.best - metric if self.mode == "min" else metric - self.best
+        return gain > self.threshold * (abs(self.best) if self.relative else 1.0)
+
+
+def _cosine(begin: float, end: float, done: float) -> float:
+    """From `begin` to `end` along half a wave of the cosine, of which the share `done` lies behind."""
+    return end + (begin - end) * (1.0 + cos(pi * done)) / 2.0
+
+
+def _count(name: str, value: int, least: int = 1) -> int:
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def _number(name: str, value: float, most: float = 1.0) -> float:
+    if not isinstance(value, Real) or not 0 <= value <= most:
+        raise ValueError(f"{name}: expected a number from 0 to {most}, got {value!r}")
+    return float(value)

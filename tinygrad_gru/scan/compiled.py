@@ -1,0 +1,228 @@
+"""The compiled reading of a recurrence: plans, kept by what they depend on, and their place on the tape."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from ..backend import random_state
+from ..ops.op import raw
+from ..ops.several import record_several
+from ..tape import Node, Variable, recording
+from ..tensor import Tensor
+from ..transforms import Recomputation
+from .emit import Emitted
+from .listing import Value
+from .plain import parts_of, scan_plainly
+from .plan import plan
+from .program import Program, stored_values
+from .simplify import collect, reassociate
+from .trace import Forward, trace_backward, trace_forward
+from .workspace import Workspace
+
+#: How many plans are kept, and how many idle workspaces of one plan.
+PLANS, WORKSPACES = 64, 4
+
+
+class CompiledStep:
+    """A step compiled for arrays of certain shapes: a forward program and, if gradients are wanted, a backward one."""
+
+    def __init__(self, forward: Forward, xs_wanted: tuple[bool, ...] | None):
+        listing, size = forward.listing, len(forward.listing.values)
+        self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
+        self.stored: list[Value] = []
+        self.backward: Emitted | None = None
+        given = [*forward.carry, *forward.xs]
+        if xs_wanted is not None:
+            pulled = trace_backward(forward, [True] * self.ys_count, xs_wanted)
+            new = [g if g is not None else _zeros(forward, v) for g, v in zip(pulled.carry, forward.carry)]
+            each = [g for g in pulled.xs if g is not None]
+            sums = [g for g in pulled.captured if g is not None]
+            self.carry_reached = [g is not None for g in pulled.carry]
+            self.xs_reached = [g is not None for g in pulled.xs]
+            self.captured_reached = [g is not None for g in pulled.captured]
+            stored = stored_values(size, given, [*new, *each, *sums])
+            cotangents = [c for c in pulled.cotangents if c is not None]
+            self.cotangents_of_ys = cotangents[self.carry_count :]
+            reads = (*stored, *self.cotangents_of_ys)
+            program = Program(
+                listing, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
+            )
+            self.backward = Emitted(plan(collect(program)), "backward")
+            self.stored = stored
+        self.given = given
+        kept = [v for v in self.stored if v not in given]
+        program = Program(
+            listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()
+        )
+        self.forward = Emitted(plan(reassociate(program)), "forward")
+        self.kept = kept
+        self.constants = list(listing.fixed)
+        self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
+
+    def lend(self, length: int, reverse: bool) -> Workspaces:
+        """A pair of workspaces for that length: an idle one, or a new one."""
+        waiting = self.idle.get((length, reverse))
+        return waiting.pop() if waiting else Workspaces(self, length, reverse)
+
+    def take_back(self, workspaces: Workspaces) -> None:
+        waiting = self.idle.setdefault(workspaces.key, [])
+        waiting.append(workspaces)
+        while sum(map(len, self.idle.values())) > WORKSPACES:
+            _, oldest = next(iter(self.idle.items()))
+            if oldest:
+                oldest.pop(0)
+            if not oldest:
+                self.idle.popitem(last=False)
+
+
+class Workspaces:
+    """The arrays of one forward pass, and of the backward pass that reads what it stored."""
+
+    def __init__(self, step: CompiledStep, length: int, reverse: bool):
+        self.key = (length, reverse)
+        self.first, self.last = (length, 0) if reverse else (0, length)
+        self.forward = Workspace(step.forward, length, reverse, {})
+        self.backward: Workspace | None = None
+        if step.backward is not None:
+            own = dict(zip(step.kept, self.forward.each[step.ys_count :]))
+            for value in step.stored:
+                if value not in own:
+                    own[value] = self.forward.whole(value)
+            self.backward = Workspace(step.backward, length, not reverse, own)
+
+
+class Lease:
+    """Workspaces on loan to a record: given back when the record lets go of what it had saved."""
+
+    def __init__(self, step: CompiledStep, workspaces: Workspaces):
+        self.step, self.workspaces = step, workspaces
+
+    def __del__(self) -> None:
+        self.step.take_back(self.workspaces)
+
+
+class PlanCache:
+    """The plans that were used last. What is in it changes how fast a scan begins, never what it gives."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self.plans: OrderedDict[Hashable, CompiledStep] = OrderedDict()
+
+    def get(self, forward: Forward, xs_wanted: tuple[bool, ...] | None) -> CompiledStep:
+        key = (forward.key, xs_wanted)
+        found = self.plans.get(key)
+        if found is None:
+            found = self.plans[key] = CompiledStep(forward, xs_wanted)
+            if len(self.plans) > self.size:
+                self.plans.popitem(last=False)
+        else:
+            self.plans.move_to_end(key)
+        return found
+
+
+_cache = PlanCache(PLANS)
+
+
+def scan_compiled(step: Callable, carry: Any, xs: Any, length: int, reverse: bool) -> tuple[Any, Any]:
+    """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run."""
+    forward = trace_forward(step, carry, xs)
+    inputs = [*parts_of(carry), *(parts_of(xs) if xs is not None else ())]
+    wanted = tuple(x.node is not None for x in inputs)
+    differentiable = recording.get() and (any(wanted) or bool(forward.captured))
+    compiled = _cache.get(forward, wanted[len(forward.carry) :] if differentiable else None)
+    fixed = forward.listing.fixed + compiled.constants[len(forward.listing.fixed) :]
+    workspaces = compiled.lend(length, reverse)
+    lease = Lease(compiled, workspaces)
+    work = workspaces.forward
+    arrays = [x.data for x in inputs]
+    for stack, array in zip(work.carry, arrays):
+        stack[workspaces.first] = array
+    for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
+        stack[...] = array
+    compiled.forward.function(fixed, (), work)
+    results = [stack[workspaces.last].copy() for stack in work.carry]
+    results += [stack.copy() for stack in work.each[: compiled.ys_count]]
+    if differentiable:
+        operation = _CompiledScan(compiled, step, isinstance(carry, tuple), isinstance(xs, tuple), xs is None, reverse)
+        parents = (*(x.node for x in inputs), *forward.captured)
+        outputs = record_several(Tensor, operation, parents, (lease, fixed, arrays, length), results)
+    else:
+        outputs = [Tensor.at(array, None) for array in results]
+    carries, ys = outputs[: compiled.carry_count], outputs[compiled.carry_count :]
+    return (
+        tuple(carries) if isinstance(carry, tuple) else carries[0],
+        (ys[0] if ys else None) if forward.single_y else tuple(ys),
+    )
+
+
+class _CompiledScan:
+    """The op of a compiled scan. Its pull-back runs the backward program, or the plain reading if that is recorded."""
+
+    __name__ = "scan"
+    view = False
+
+    def __init__(
+        self, compiled: CompiledStep, step: Callable, carry_is_tuple: bool, xs_is_tuple: bool, no_xs: bool, reverse: bool
+    ):  # fmt: skip
+        self.compiled = compiled
+        self.step = step
+        self.carry_is_tuple, self.xs_is_tuple, self.no_xs = carry_is_tuple, xs_is_tuple, no_xs
+        self.reverse = reverse
+        self.random_state = random_state()
+
+    def lift(self, kind: type[Variable], record: Node) -> tuple:
+        assert record.saved is not None
+        return record.saved
+
+    def keeps(self, record: Node, position: int) -> bool:
+        return True
+
+    def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+        lease, fixed, arrays, length = saved
+        if any(isinstance(g, Variable) for g in cotangents):
+            plainly = Recomputation(lambda *inputs: self._plainly(inputs, length), self.random_state)
+            plainly.pull(parents, tuple(arrays), cotangents, give)
+            return
+        compiled, workspaces = self.compiled, lease.workspaces
+        work, program = workspaces.backward, compiled.backward
+        assert work is not None and program is not None
+        count = compiled.carry_count
+        for stack, cotangent in zip(work.carry, cotangents):
+            stack[workspaces.last] = 0 if cotangent is None else cotangent
+        for value, cotangent in zip(compiled.cotangents_of_ys, cotangents[count:]):
+            work.reads[value][...] = 0 if cotangent is None else cotangent
+        sums = program.plan.program.sums
+        totals = [np.zeros(value.shape, value.dtype) for value in sums]
+        program.function(fixed, totals, work)
+        for parent, stack, reached in zip(parents, work.carry, compiled.carry_reached):
+            if parent is not None and reached:
+                give(parent, stack[workspaces.first].copy())
+        each, total = iter(work.each), iter(totals)
+        for parent, reached in zip(parents[count:], compiled.xs_reached):
+            gradient = next(each) if reached else None
+            if parent is not None and gradient is not None:
+                give(parent, gradient.copy())
+        for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached):
+            gradient = next(total) if reached else None
+            if parent is not None and gradient is not None:
+                give(parent, gradient)
+
+    def _plainly(self, inputs: tuple, length: int) -> tuple:
+        tensors = [x if isinstance(x, Tensor) else Tensor.at(raw(x), None) for x in inputs]
+        carries, xs = tuple(tensors[: self.compiled.carry_count]), tuple(tensors[self.compiled.carry_count :])
+        new, ys = scan_plainly(
+            self.step,
+            carries if self.carry_is_tuple else carries[0],
+            None if self.no_xs else xs if self.xs_is_tuple else xs[0],
+            length=length,
+            reverse=self.reverse,
+        )
+        return (*parts_of(new), *(y for y in parts_of(ys) if y is not None))
+
+
+def _zeros(forward: Forward, like: Value) -> Value:
+    return forward.listing.capture(np.zeros(like.shape, like.dtype))

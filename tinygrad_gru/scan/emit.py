@@ -1,0 +1,278 @@
+"""Emit: the plan as Python source for NumPy, and the workspace in which it runs.
+
+The source is straight-line: every operation writes into an array that is there already. Whatever view of an array an
+operation needs at a step is made once, when the workspace is, and handed to the loop in a tuple a step.
+
+Names: `w3` is the same at all steps, `v3` is value v3 at one step, `V3` at all steps of a chunk.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .listing import Value
+from .plan import Plan, chunk_length, source_of
+from .schedule import ELEMENTWISE, VIEWS
+from .symbols import as_index
+
+#: Operations that NumPy has under the same name and that write into an array they are given.
+_UFUNCS = ELEMENTWISE - {"where", "astype"}
+_FUNCTIONS = {name: getattr(np, name) for name in (*_UFUNCS, "matmul", "copyto", "concatenate", "where", "zeros")}
+_FUNCTIONS |= {"ascontiguousarray": np.ascontiguousarray, "broadcast_to": np.broadcast_to}
+
+
+class Emitted:
+    """A program ready to run: `source`, and `function(fixed, external, totals, workspace)`."""
+
+    def __init__(self, plan: Plan, name: str):
+        self.plan = plan
+        self.name = name
+        self.given = frozenset(plan.program.carry) | frozenset(plan.program.reads)
+        self.static: dict[str, Value] = {}  # names bound once a workspace
+        self.batch: dict[str, Value] = {}  # names bound once a chunk
+        self.steps: dict[str, Value] = {}  # names bound at every step
+        self.constants: dict[str, Any] = dict(_FUNCTIONS)
+        self.lines: list[str] = []
+        self.loop_calls = 0
+        self._write()
+        self.source = "\n".join(self.lines) + "\n"
+        filename = f"<scan {name}>"
+        linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
+        exec(compile(self.source, filename, "exec"), self.constants)
+        self.function = self.constants[name]
+
+    # -- names -------------------------------------------------------------------------------------------------
+
+    def _fixed(self, value: Value) -> bool:
+        return self.plan.levels.get(value) == "fixed"
+
+    def step_name(self, value: Value) -> str:
+        """The name of a value at one step."""
+        if self._fixed(value):
+            return f"w{value.number}"
+        home = self.plan.home.get(source_of(value, self.given))
+        if home is not None and home[0] == "step":  # the same array at every step
+            name = f"s{home[1]}" if value.op not in VIEWS else f"v{value.number}"
+            self.static[name] = value
+        else:
+            name = f"v{value.number}"
+            self.steps[name] = value
+        return name
+
+    def batch_name(self, value: Value) -> str:
+        """The name of a value at all steps of a chunk."""
+        if self._fixed(value):
+            return f"w{value.number}"
+        home = self.plan.home.get(value)
+        name = f"V{value.number}"
+        if home is not None and home[0] == "batch":
+            name = f"B{home[1]}"
+        self.batch[name] = value
+        return name
+
+    def constant(self, value: Value, like: Any) -> str:
+        """A number as an array without axes, of the dtype of what it meets: NumPy takes that faster than a number."""
+        name = f"k{value.number}_{np.dtype(like).name}"
+        self.constants[name] = np.array(value["value"], like)
+        return name
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        plan, body = self.plan, []
+        before = [line for v in plan.at("before") for line in self._operation(v, batch=True)]
+        loop = [line for v in plan.at("loop") for line in self._operation(v, batch=False)]
+        loop += self._carry_copies()
+        loop += [line for i, v in enumerate(plan.program.sums) if self._summed_in_loop(v) for line in self._sum(i, v)]
+        after = [line for v in plan.at("after") if not self._is_contracted(v) for line in self._operation(v, batch=True)]
+        after += [line for i, v in enumerate(plan.program.sums) if not self._summed_in_loop(v) for line in self._sum(i, v)]
+        after += self._view_outputs()
+        fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
+        body += fixed
+        body += [f"({self._tuple(self.static)}) = workspace.static"] if self.static else []
+        body += ["for first, " + f"({self._tuple(self.batch)}), steps in workspace.chunks:"]
+        body += [f"    {line}" for line in before]
+        if loop:
+            body += [f"    for ({self._tuple(self.steps)}) in steps:", *(f"        {line}" for line in loop)]
+        body += [f"    {line}" for line in after] or ["    pass"]
+        self.loop_calls = len(loop)
+        self.lines = [f"def {self.name}(fixed, totals, workspace):", *(f"    {line}" for line in body)]
+
+    @staticmethod
+    def _tuple(names: dict[str, Value]) -> str:
+        return "".join(f"{name}, " for name in names) or "_, "
+
+    def _operand(self, value: Value, batch: bool, like: Value) -> str:
+        if value.op == "scalar":
+            dtype = like.dtype
+            if np.dtype(dtype) == np.bool_:
+                dtype = next(i.dtype for i in like.inputs if i.op != "scalar")
+            return self.constant(value, dtype)
+        if not batch or self._fixed(value):
+            return self.step_name(value)
+        name = self.batch_name(value)
+        missing = len(like.shape) - len(value.shape)
+        if missing > 0 and like.op in ELEMENTWISE:
+            return f"{name}[:{', None' * missing}, ...]"
+        return name
+
+    def _operation(self, value: Value, batch: bool) -> list[str]:
+        out = self.batch_name(value) if batch else self.step_name(value)
+        operands = [self._operand(i, batch, value) for i in value.inputs]
+        if value.op in _UFUNCS:
+            return [f"{value.op}({', '.join([*operands, out])})"]
+        if value.op == "matmul":
+            return [self._matmul(value, operands, out, batch)]
+        if value.op in ("sum", "max", "min"):
+            axes = tuple(a + 1 for a in value["axis"]) if batch else value["axis"]
+            return [f"{operands[0]}.{value.op}({axes}, out={out}, keepdims={value['keepdims']})"]
+        if value.op == "where":
+            condition, a, b = operands
+            return [f"copyto({out}, {b})", f"copyto({out}, {a}, where={condition})"]
+        if value.op == "astype":
+            return [f"copyto({out}, {operands[0]})"]
+        if value.op == "concat":
+            return [f"concatenate(({', '.join(operands)},), {value['axis'] + batch}, {out})"]
+        if value.op == "place":
+            lines = [f"{out}.fill(0)"]
+            for operand, index in zip(operands, value["indices"]):
+                text = _index_text(index, batch)
+                lines.append(f"{out}[{text}] += {operand}")
+            return lines
+        raise AssertionError(f"no emitter for {value.op}")
+
+    def _matmul(self, value: Value, operands: list[str], out: str, batch: bool) -> str:
+        left, right = value.inputs
+        flat = batch and self._fixed(right) and len(right.shape) == 2 and len(left.shape) == 2
+        if flat:  # one product over the rows of all steps
+            k, n = right.shape
+            return f"matmul({operands[0]}.reshape(-1, {k}), {operands[1]}, {out}.reshape(-1, {n}))"
+        return f"matmul({operands[0]}, {operands[1]}, {out})"
+
+    def _carry_copies(self) -> list[str]:
+        """The next parts of the carry that no operation writes in their place."""
+        lines = []
+        for position, value in enumerate(self.plan.program.new):
+            if self.plan.carried.get(value) == position:
+                continue
+            name = f"n{position}"
+            self.steps[name] = value
+            source = self.constant(value, self.plan.program.carry[position].dtype) if value.op == "scalar" else self.step_name(value)
+            lines.append(f"copyto({name}, {source})")
+        return lines
+
+    # -- sums over time -------------------------------------------------------------------------------------------
+
+    def _is_contracted(self, value: Value) -> bool:
+        """Whether the value is only there to be summed over time, and is so without being made at every step."""
+        return value in self.plan.program.sums and self._contraction(value) is not None and not self._used(value)
+
+    def _used(self, value: Value) -> bool:
+        return value in self.plan.program.each or any(
+            value in other.inputs for other in self.plan.program.values() if other in self.plan.levels
+        )
+
+    def _contraction(self, value: Value) -> str | None:
+        if self.plan.levels.get(value) not in ("before", "after"):
+            return None
+        if value.op == "matmul":
+            left, right = value.inputs
+            plain = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.given and len(right.shape) == 2
+            if plain and not self._fixed(left.inputs[0]) and not self._fixed(right):
+                return "product"
+        if value.op == "sum" and not self._fixed(value.inputs[0]):
+            return "sum"
+        return None
+
+    def _summed_in_loop(self, value: Value) -> bool:
+        source = source_of(value, self.given)
+        return self.plan.levels.get(value) == "loop" and self.plan.home.get(source, ("",))[0] == "step"
+
+    def _sum(self, position: int, value: Value) -> list[str]:
+        total = f"totals[{position}]"
+        if value.op == "scalar" or self._fixed(value):
+            what = self.constant(value, np.float64) if value.op == "scalar" else f"w{value.number}"
+            return [f"add({total}, {what} * len(steps), {total})"]
+        if self._summed_in_loop(value):
+            return [f"add({total}, {self.step_name(value)}, {total})"]
+        kind = self._contraction(value) if not self._used(value) else None
+        if kind == "product":
+            a, b = value.inputs[0].inputs[0], value.inputs[1]
+            left, right = f"{self.batch_name(a)}.reshape(-1, {a.shape[1]}).T", f"{self.batch_name(b)}.reshape(-1, {b.shape[1]})"
+            return [
+                f"if first: matmul({left}, {right}, {total})",
+                f"else: add({total}, matmul({left}, {right}), {total})",
+            ]
+        if kind == "sum":
+            axes = (0, *(a + 1 for a in value["axis"]))
+            operand = self.batch_name(value.inputs[0])
+            return [f"add({total}, {operand}.sum({axes}, keepdims={value['keepdims']}).reshape({total}.shape), {total})"]
+        return [f"add({total}, {self.batch_name(value)}.sum(0), {total})"]
+
+    def _view_outputs(self) -> list[str]:
+        """Outputs of every step that are views, or come from elsewhere: they are copied to where they are wanted."""
+        lines = []
+        for position, value in enumerate(self.plan.program.each):
+            if self.plan.home.get(value, ("",))[0] in ("stack", "carry"):
+                continue
+            name = f"E{position}"
+            self.batch[name] = value
+            if value.op == "scalar":
+                lines.append(f"{name}.fill({value['value']!r})")
+            else:
+                lines.append(f"copyto({name}, {self.batch_name(value)})")
+        return lines
+
+    def _fixed_line(self, value: Value) -> list[str]:
+        name = f"w{value.number}"
+        if value.op == "fixed":
+            return [f"{name} = fixed[{value['position']}]"]
+        if value.op == "scalar":
+            return []
+        names = [self.constant(i, value.dtype) if i.op == "scalar" else f"w{i.number}" for i in value.inputs]
+        if value.op in VIEWS:
+            # A product reads a weight the way it lies in memory, so a transposed one is laid out anew, once.
+            text = view_text(value, names[0], lead=False)
+            return [f"{name} = ascontiguousarray({text})" if value.op == "transpose" else f"{name} = {text}"]
+        if value.op in _UFUNCS:
+            return [f"{name} = {value.op}({', '.join(names)})"]
+        if value.op == "matmul":
+            return [f"{name} = matmul({', '.join(names)})"]
+        if value.op in ("sum", "max", "min"):
+            return [f"{name} = {names[0]}.{value.op}({value['axis']}, keepdims={value['keepdims']})"]
+        if value.op == "where":
+            return [f"{name} = where({', '.join(names)})"]
+        if value.op == "astype":
+            return [f"{name} = {names[0]}.astype('{np.dtype(value.dtype).name}')"]
+        if value.op == "concat":
+            return [f"{name} = concatenate(({', '.join(names)},), {value['axis']})"]
+        lines = [f"{name} = zeros({value.shape}, '{np.dtype(value.dtype).name}')"]
+        return lines + [f"{name}[{_index_text(index, False)}] += {n}" for n, index in zip(names, value["indices"])]
+
+
+def view_text(value: Value, source: str, lead: bool) -> str:
+    """The expression for a view of `source`; `lead` says that a first axis runs over steps."""
+    if value.op == "reshape":
+        shape = f"{source}.shape[:1] + {value.shape}" if lead else f"{value.shape}"
+        return f"{source}.reshape({shape})"
+    if value.op == "transpose":
+        axes = (0, *(a + 1 for a in value["axes"])) if lead else value["axes"]
+        return f"{source}.transpose({axes})"
+    if value.op == "getitem":
+        return f"{source}[{_index_text(value['index'], lead)}]"
+    missing = len(value.shape) - len(value.inputs[0].shape)  # broadcast_to
+    if lead:
+        aligned = f"{source}[:{', None' * missing}, ...]" if missing else source
+        return f"broadcast_to({aligned}, {source}.shape[:1] + {value.shape})"
+    return f"broadcast_to({source}, {value.shape})"
+
+
+def _index_text(plain: tuple, lead: bool) -> str:
+    parts = [":"] if lead else []
+    for p in as_index(plain):
+        parts.append(str(p) if isinstance(p, int) else f"{p.start}:{'' if p.stop is None else p.stop}:{p.step}")
+    return ", ".join(parts) or "..."

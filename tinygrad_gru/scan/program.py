@@ -1,0 +1,91 @@
+"""A program: a listing that is run once for every step of time, in either direction.
+
+The forward pass is a program whose carry is the state; the backward pass is one whose carry is the state's cotangent,
+which reads what the forward pass has stored and runs from the last step to the first. All passes serve both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from .listing import Listing, Value, ancestors
+
+
+@dataclass(frozen=True)
+class Program:
+    """carry → new at every step, from `reads`; `each` is wanted of every step, `sums` added up over all steps.
+
+    Every value that is neither made by an operation nor among `carry` and `reads` is the same at all steps.
+    """
+
+    listing: Listing
+    carry: tuple[Value, ...]
+    reads: tuple[Value, ...]
+    new: tuple[Value, ...]
+    each: tuple[Value, ...]
+    sums: tuple[Value, ...]
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        return (*self.new, *self.each, *self.sums)
+
+    def values(self) -> list[Value]:
+        """All values that the outputs need, in an order in which they can be computed; reads and carry included."""
+        given = set(self.carry) | set(self.reads)
+        found: set[Value] = set()
+        stack = list(self.outputs)
+        while stack:
+            value = stack.pop()
+            if value not in found:
+                found.add(value)
+                if value not in given:
+                    stack.extend(value.inputs)
+        return sorted(found, key=lambda value: value.number)
+
+    def rewritten(self, rewrite: Callable[[Value], Value]) -> Program:
+        """The program with each output replaced by what `rewrite` makes of it."""
+        return replace(
+            self,
+            new=tuple(map(rewrite, self.new)),
+            each=tuple(map(rewrite, self.each)),
+            sums=tuple(map(rewrite, self.sums)),
+        )
+
+    def depending_on(self, sources: Sequence[Value]) -> set[Value]:
+        """The values that change if one of the sources does."""
+        given, changing = set(self.carry) | set(self.reads), set(sources)
+        for value in self.values():
+            if value not in given and any(i in changing for i in value.inputs):
+                changing.add(value)
+        return changing
+
+
+def forward_program(
+    listing: Listing, carry: Sequence[Value], xs: Sequence[Value], new: Sequence[Value], each: Sequence[Value]
+) -> Program:
+    return Program(listing, tuple(carry), tuple(xs), tuple(new), tuple(each), ())
+
+
+def stored_values(forward_size: int, given: Sequence[Value], outputs: Sequence[Value]) -> list[Value]:
+    """The values of the forward pass that a backward pass with these outputs reads.
+
+    Those are the values of the first `forward_size` lines that change with time; what is made of weights and numbers
+    alone is made again.
+    """
+    changing: set[Value] = set()
+    for value in sorted(ancestors([*outputs, *given]), key=lambda v: v.number):
+        if value.op in ("carry", "step") or any(i in changing for i in value.inputs):
+            changing.add(value)
+    stored: set[Value] = set()
+    stack, seen = list(outputs), set(outputs)
+    while stack:
+        value = stack.pop()
+        if value.number < forward_size and value in changing:
+            stored.add(value)
+            continue
+        for i in value.inputs:
+            if i not in seen:
+                seen.add(i)
+                stack.append(i)
+    return sorted(stored, key=lambda v: v.number)

@@ -1,0 +1,128 @@
+"""Simplify: the same mathematics in fewer operations inside the loop.
+
+Equal values are one already, by the way in which a listing grows. Here sums are put in the order in which their terms
+become known, and what multiplies a cotangent is gathered, so that it can be computed for all steps at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .listing import Listing, Value
+from .program import Program
+
+
+def reassociate(program: Program) -> Program:
+    """a + (b + c) with the terms that do not depend on the carry first: they are added before the loop.
+
+    Of x W + h U + b so only "+ h U" stays in the loop. Rounding changes as it does whenever a sum is reordered.
+    """
+    listing, in_loop = program.listing, program.depending_on(program.carry)
+    uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
+    given = {value: value for value in (*program.carry, *program.reads)}
+    done: dict[Value, Value] = dict(given)
+
+    def terms(value: Value, top: bool) -> list[Value]:
+        if value.op == "add" and value not in given and (top or uses[value] == 1) and _same_shape(value):
+            return [term for i in value.inputs for term in terms(i, False)]
+        return [value]
+
+    for value in program.values():
+        if value in done:
+            continue
+        if value.op == "add" and value in in_loop:
+            parts = [done[term] for term in sorted(terms(value, True), key=lambda term: term in in_loop)]
+            total = parts[0]
+            for part in parts[1:]:
+                total = _add(listing, total, part, value)
+            done[value] = total
+        else:
+            done[value] = _with_inputs(listing, value, tuple(done[i] for i in value.inputs))
+    return program.rewritten(lambda value: done[value])
+
+
+def collect(program: Program) -> Program:
+    """g ⊙ p ⊙ q as g ⊙ (p ⊙ q), and g ⊙ p + g ⊙ q as g ⊙ (p + q), for all p and q that do not depend on the carry.
+
+    Every value is held as a coefficient times the value that carries the cotangent, and multiplied out where an
+    operation other than these needs it.
+    """
+    listing, in_loop = program.listing, program.depending_on(program.carry)
+    given = set(program.carry) | set(program.reads)
+    forms: dict[Value, tuple[Value, Value | None]] = {}  # carrier and coefficient, None for 1
+
+    def whole(value: Value) -> Value:
+        carrier, coefficient = forms[value]
+        if coefficient is None:
+            return carrier
+        return listing.add("multiply", (carrier, coefficient), value.shape, value.dtype)
+
+    def scaled(form: tuple, op: str, factor: Value, like: Value) -> tuple[Value, Value | None]:
+        carrier, coefficient = form
+        if coefficient is None and op == "multiply":
+            return carrier, factor
+        one = listing.scalar(1.0) if coefficient is None else coefficient
+        shape = one.shape if len(one.shape) >= len(factor.shape) and one.shape else factor.shape
+        return carrier, listing.add(op, (one, factor), shape, like.dtype)
+
+    for value in program.values():
+        if value in given or value not in in_loop:
+            forms[value] = (value, None)
+            continue
+        moving = [i for i in value.inputs if i in in_loop]
+        still = [i for i in value.inputs if i not in in_loop]
+        if value.op == "multiply" and len(moving) == 1 and _fits(moving[0], value) and _fits(still[0], value, True):
+            forms[value] = scaled(forms[moving[0]], "multiply", still[0], value)
+        elif value.op == "divide" and moving == [value.inputs[0]] and _fits(moving[0], value) and _fits(still[0], value, True):
+            forms[value] = scaled(forms[moving[0]], "divide", still[0], value)
+        elif value.op == "negative" and forms[moving[0]][1] is not None:
+            carrier, coefficient = forms[moving[0]]
+            assert coefficient is not None
+            forms[value] = carrier, listing.add("negative", (coefficient,), coefficient.shape, value.dtype)
+        elif value.op in ("add", "subtract") and len(moving) == 2 and _one_carrier(forms, value):
+            (carrier, p), (_, q) = (forms[i] for i in value.inputs)
+            assert p is not None and q is not None
+            shape = p.shape if len(p.shape) >= len(q.shape) else q.shape
+            forms[value] = carrier, _plus(listing, value.op, p, q, shape, value.dtype)
+        else:
+            inputs = tuple(whole(i) for i in value.inputs)
+            forms[value] = (_with_inputs(listing, value, inputs), None)
+    return program.rewritten(whole)
+
+
+def _one_carrier(forms: dict, value: Value) -> bool:
+    (a, p), (b, q) = (forms[i] for i in value.inputs)
+    return a is b and p is not None and q is not None and p.shape == q.shape
+
+
+def _fits(value: Value, result: Value, coefficient: bool = False) -> bool:
+    """Whether the operand has the shape and dtype of the result; a coefficient may also be a number."""
+    if coefficient and value.op == "scalar":
+        return True
+    return value.shape == result.shape and value.dtype == result.dtype
+
+
+def _plus(listing: Listing, op: str, a: Value, b: Value, shape: tuple[int, ...], dtype: object) -> Value:
+    """a ± b, with a negative b taken in."""
+    if b.op == "negative":
+        return listing.add("subtract" if op == "add" else "add", (a, b.inputs[0]), shape, dtype)
+    if a.op == "negative" and op == "add":
+        return listing.add("subtract", (b, a.inputs[0]), shape, dtype)
+    return listing.add(op, (a, b), shape, dtype)
+
+
+def _same_shape(value: Value) -> bool:
+    return any(i.shape == value.shape for i in value.inputs)
+
+
+def _add(listing: Listing, a: Value, b: Value, like: Value) -> Value:
+    shape = a.shape if len(a.shape) > len(b.shape) else b.shape if len(b.shape) > len(a.shape) else None
+    if shape is None:
+        shape = tuple(max(m, n) if min(m, n) != 0 else 0 for m, n in zip(a.shape, b.shape))
+    return listing.add("add", (a, b), shape, like.dtype)
+
+
+def _with_inputs(listing: Listing, value: Value, inputs: tuple[Value, ...]) -> Value:
+    if inputs == value.inputs:
+        return value
+    return listing.add(value.op, inputs, value.shape, value.dtype, **dict(value.attributes))

@@ -1,0 +1,154 @@
+"""Trace: the step, run once on symbols, and its backward, run once by the ops' own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backend import random_state
+from ..tape import Node, enable_grad, ends_of, leaf, tape, tick, walk
+from ..tensor import Tensor
+from .listing import Listing, Value
+from .plain import parts_of, split_result
+from .symbols import NAMESPACE, Symbol, Untraceable
+
+
+@dataclass
+class Forward:
+    """One step, as a listing.
+
+    carry, xs  the values that are read, None for an x that is not an array of numbers
+    new, ys    the values that are made
+    captured   the nodes of the tensors from outside that want gradients, in the order in which they were met
+    """
+
+    listing: Listing
+    carry: list[Value]
+    xs: list[Value]
+    new: list[Value]
+    ys: list[Value]
+    captured: list[Node]
+    key: Hashable
+    single_y: bool
+    start: int
+    inputs: list[Tensor] = field(repr=False, default_factory=list)
+    outputs: list[Tensor] = field(repr=False, default_factory=list)
+
+
+@dataclass
+class Backward:
+    """The backward of one step, in the same listing.
+
+    cotangents         for each part of the carry and each y its cotangent, None for a y that nobody asked about
+    carry, xs, captured  the gradients, None where there is none
+    """
+
+    cotangents: list[Value | None]
+    carry: list[Value | None]
+    xs: list[Value | None]
+    captured: list[Value | None]
+
+
+def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
+    """Run `step` on symbols in the place of the carry and of one x. Raises Untraceable with the reason it cannot."""
+    listing, random_before = Listing(), random_state()
+    start = tick()
+
+    def symbol(kind: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if not isinstance(like.data, np.ndarray):
+            raise Untraceable(f"there is no emitter for arrays on {like.device!r} yet")
+        array = Symbol(listing, listing.add(kind, (), tuple(shape), like.dtype, position=position))
+        return Tensor.at(array, leaf(array) if NAMESPACE.isdtype(like.dtype, "real floating") else None)
+
+    carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(parts_of(carry))]
+    reads = [symbol("step", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]
+    with enable_grad():
+        result = step(
+            tuple(carries) if isinstance(carry, tuple) else carries[0],
+            tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
+        )
+    new, y = split_result(result, carry)
+    if random_state() != random_before:
+        raise Untraceable("it draws random numbers at every step")
+    news, ys = list(parts_of(new)), [y_part for y_part in parts_of(y) if y_part is not None]
+    if len(news) != len(carries):
+        raise Untraceable("the carry changes its parts")
+    for before, after in zip(carries, news):
+        if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
+            raise Untraceable("the carry changes its shape or dtype")
+    outputs = [*news, *ys]
+    values = [_value(listing, t) for t in outputs]
+    inputs = [*carries, *reads]
+    own = {t.node for t in inputs}
+    captured = [node for node in ends_of(outputs, start) if node not in own]
+    key = (listing.key(), tuple(v.number for v in values), _tape_key(outputs, start, captured, inputs))
+    count = len(news)
+    return Forward(
+        listing, [_value(listing, t) for t in carries], [_value(listing, t) for t in reads], values[:count],
+        values[count:], captured, key, not isinstance(y, tuple), start, inputs, outputs,
+    )  # fmt: skip
+
+
+def trace_backward(forward: Forward, ys_wanted: Sequence[bool], xs_wanted: Sequence[bool]) -> Backward:
+    """Pull symbolic cotangents back through the traced step, to the carry, the captured, and those xs that want one."""
+    listing = forward.listing
+    for record in tape(*forward.outputs):
+        if record.number >= forward.start:
+            # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
+            record.saved = tuple(_symbolic(listing, x) for x in record.saved or ())
+    weights: dict[Node, Any] = {}
+    cotangents: list[Value | None] = []
+    wanted_outputs = [True] * len(forward.new) + list(ys_wanted)
+    for i, (output, wanted) in enumerate(zip(forward.outputs, wanted_outputs)):
+        value = listing.add("cotangent", (), output.shape, output.dtype, position=i) if wanted else None
+        cotangents.append(value)
+        if value is not None and output.node is not None:
+            cotangent = Symbol(listing, value)
+            weights[output.node] = weights[output.node] + cotangent if output.node in weights else cotangent
+    inputs_wanted = [True] * len(forward.carry) + list(xs_wanted)  # time runs through the carry, whoever started it
+    wanted = [t.node for t, needed in zip(forward.inputs, inputs_wanted) if needed and t.node is not None]
+    wanted += forward.captured
+    found = walk(Tensor, weights, frozenset(wanted), since=forward.start) if weights and wanted else {}
+
+    def gradient(node: Node | None) -> Value | None:
+        array = found.get(node) if node is not None else None
+        return None if array is None else _value_of(listing, array)
+
+    gradients = [gradient(t.node) for t in forward.inputs]
+    count = len(forward.carry)
+    return Backward(cotangents, gradients[:count], gradients[count:], [gradient(node) for node in forward.captured])
+
+
+def _symbolic(listing: Listing, x: Any) -> Any:
+    if isinstance(x, tuple):
+        return tuple(_symbolic(listing, part) for part in x)
+    return Symbol(listing, listing.capture(x)) if isinstance(x, np.ndarray) else x
+
+
+def _xs(xs: Any) -> tuple:
+    return xs if isinstance(xs, tuple) else () if xs is None else (xs,)
+
+
+def _value(listing: Listing, tensor: Any) -> Value:
+    if not isinstance(tensor, Tensor):
+        raise Untraceable(f"it returns a {type(tensor).__name__} where a Tensor is needed")
+    return _value_of(listing, tensor.data)
+
+
+def _value_of(listing: Listing, array: Any) -> Value:
+    return array.value if isinstance(array, Symbol) else listing.capture(np.asarray(array))
+
+
+def _tape_key(outputs: list[Tensor], start: int, captured: list[Node], inputs: list[Tensor]) -> Hashable:
+    """Which records the trace made and how they hang together: the listing alone does not say who wants a gradient."""
+    names: dict[Any, Any] = {None: None}
+    names |= {node: ("captured", i) for i, node in enumerate(captured)}
+    names |= {t.node: ("input", i) for i, t in enumerate(inputs) if t.node is not None}
+    rows = []
+    for i, record in enumerate(r for r in tape(*outputs) if r.number >= start):
+        names[record] = i
+        rows.append((record.op.__name__, tuple(names.get(parent) for parent in record.parents)))
+    return (*rows, tuple(names.get(t.node) for t in outputs))

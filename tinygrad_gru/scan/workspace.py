@@ -1,0 +1,113 @@
+"""Workspace: the arrays of a plan for one length of time, and all views of them that its program will use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .emit import _FUNCTIONS, Emitted, view_text
+from .listing import Value
+from .plan import chunk_length
+from .schedule import VIEWS
+
+
+class Workspace:
+    """Arrays for `length` steps of an emitted program.
+
+    carry   for each part of the carry its values at all moments, (length + 1, …)
+    reads   what the program reads at every step; arrays that are given are used as they are, the others are made
+    each    the outputs of every step
+    static, chunks  the views, in the order in which the program names them
+    """
+
+    def __init__(self, emitted: Emitted, length: int, reverse: bool, given: dict[Value, np.ndarray]):
+        self.emitted, self.length, self.reverse = emitted, length, reverse
+        plan = emitted.plan
+        program = plan.program
+        self.size = chunk_length(program, length)
+        self.carry = [self._stack(v, length + 1) for v in program.carry]
+        self.reads = {v: given[v] if v in given else self._stack(v, length) for v in program.reads}
+        self.stacks = {v: self._stack(v, length) for v, home in plan.home.items() if home[0] == "stack"}
+        self.scratch: dict[Any, np.ndarray] = {}
+        self.each: list[np.ndarray] = []
+        for value in program.each:
+            home = plan.home.get(value, ("",))[0]
+            whole = home in ("stack", "carry")
+            self.each.append(self._at(value, slice(0, length)) if whole else self._stack(value, length))
+        self.static = tuple(self._static(value) for value in emitted.static.values())
+        begins = range(0, length, self.size)
+        self.chunks = []
+        for begin in reversed(begins) if reverse else begins:
+            end = min(begin + self.size, length)
+            batch = tuple(self._batch(name, value, begin, end) for name, value in emitted.batch.items()) or (None,)
+            places = range(begin, end)[::-1] if reverse else range(begin, end)
+            steps = [tuple(self._step(name, value, t) for name, value in emitted.steps.items()) or (None,) for t in places]
+            self.chunks.append((not self.chunks, batch, steps))
+
+    @staticmethod
+    def _stack(value: Value, length: int) -> np.ndarray:
+        return np.zeros((length, *value.shape), value.dtype)
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """All arrays of its own."""
+        return [*self.carry, *self.stacks.values(), *self.scratch.values()]
+
+
+    def whole(self, value: Value) -> np.ndarray:
+        """What the program was given, at all steps."""
+        return self._at(value, slice(0, self.length))
+
+    def _at(self, value: Value, where: int | slice) -> np.ndarray:
+        """A value that lives in an array of its own, at one step or at a range of steps."""
+        plan = self.emitted.plan
+        program = plan.program
+        if value in program.carry:
+            return _part(self.carry[program.carry.index(value)], where, 1 if self.reverse else 0)
+        if value in self.reads:
+            return _part(self.reads[value], where)
+        kind, key = plan.home[value]
+        if kind == "carry":
+            return _part(self.carry[key], where, 0 if self.reverse else 1)
+        if kind == "stack":
+            return _part(self.stacks[value], where)
+        if kind == "step":
+            return self._own(("step", key), value, ())
+        array = self._own((kind, key), value, (self.size,))
+        if isinstance(where, slice):
+            return array[: where.stop - where.start]
+        return _part(array, where % self.size)  # chunks begin at multiples of their size
+
+    def _own(self, key: Any, value: Value, lead: tuple[int, ...]) -> np.ndarray:
+        if key not in self.scratch:
+            self.scratch[key] = np.zeros((*lead, *value.shape), value.dtype)
+        return self.scratch[key]
+
+    def _view(self, value: Value, where: int | slice) -> np.ndarray:
+        """A value, or the view that it is of another, at one step or at a range of steps."""
+        given = self.emitted.given
+        if value.op not in VIEWS or value in given:
+            return self._at(value, where)
+        source = self._view(value.inputs[0], where)
+        return eval(view_text(value, "source", lead=isinstance(where, slice)), {**_FUNCTIONS, "source": source})
+
+    def _static(self, value: Value) -> np.ndarray:
+        return self._view(value, 0)
+
+    def _batch(self, name: str, value: Value, begin: int, end: int) -> np.ndarray:
+        if name.startswith("E"):
+            return self.each[int(name[1:])][begin:end]
+        return self._view(value, slice(begin, end))
+
+    def _step(self, name: str, value: Value, t: int) -> np.ndarray:
+        if name.startswith("n"):
+            return _part(self.carry[int(name[1:])], t, 0 if self.reverse else 1)
+        return self._view(value, t)
+
+
+def _part(stack: np.ndarray, where: int | slice, moved: int = 0) -> np.ndarray:
+    """A view of one step or of a range of steps, an array also where a step is a number."""
+    if isinstance(where, slice):
+        return stack[where.start + moved : where.stop + moved]
+    return stack[where + moved, ...]

@@ -1,0 +1,42 @@
+"""Training: a character model, truncated backpropagation through time, checkpoints that resume exactly, samples."""
+
+from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from .early_stop import EarlyStop
+from .evaluate import character_losses, leading_spaces
+from .loop import Loop
+from .model import CharacterModel
+from .plot import PlotError, plot_loss
+from .restore import Restored, restore
+from .safetensors import SafetensorsError
+from .sampling import generate
+from .settings import TextSettings
+from .summary import summarize
+from .terminal import Progress, progress
+from .text_run import TextRun, characters_in
+from .trainer import Step, Trainer, TrainingError
+
+__all__ = [
+    "CharacterModel",
+    "CheckpointError",
+    "EarlyStop",
+    "Loop",
+    "PlotError",
+    "Progress",
+    "Restored",
+    "SafetensorsError",
+    "Step",
+    "TextRun",
+    "TextSettings",
+    "Trainer",
+    "TrainingError",
+    "character_losses",
+    "characters_in",
+    "generate",
+    "leading_spaces",
+    "load_checkpoint",
+    "plot_loss",
+    "progress",
+    "restore",
+    "save_checkpoint",
+    "summarize",
+]

@@ -1,0 +1,59 @@
+"""How well a model predicts a text that it was not trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..data import CharacterVocabulary
+from ..tape import no_grad
+from .model import CharacterModel
+
+_LANES = 128
+_SHORTEST_LANE = 1024
+
+
+def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -> np.ndarray:
+    """The loss (nats) on each character of a text but the first, given those before it: shape (len(ids) - 1,).
+
+    The text is read in up to 128 lanes side by side, each of at least 1024 characters, so that few characters have
+    little before them. Dropout is off; the model is in the mode in which it was afterwards.
+    """
+    count = len(ids) - 1
+    if count < 1:
+        raise ValueError(f"a text of {len(ids)} characters leaves nothing to predict: give at least 2")
+    lanes = max(1, min(_LANES, count // _SHORTEST_LANE))
+    padding = -count % lanes
+    inputs = np.pad(ids[:-1], (0, padding)).reshape(lanes, -1).T
+    targets = np.pad(ids[1:], (0, padding)).reshape(lanes, -1).T
+    losses, state = [], None
+    mode = model.training
+    model.eval()
+    try:
+        with no_grad():
+            for start in range(0, len(inputs), window):
+                part = slice(start, start + window)
+                loss, state = model.loss(inputs[part], targets[part], state, reduction="none")
+                losses.append(loss.numpy())
+    finally:
+        model.train(mode)
+    return np.concatenate(losses).T.reshape(-1)[:count]
+
+
+def excerpts(ids: np.ndarray, count: int = 64, length: int = 1024) -> np.ndarray:
+    """`count` pieces of a text, evenly spread over it and joined: enough to judge by on the way.
+
+    A text that is no longer than they would be is returned whole.
+    """
+    if len(ids) <= count * length:
+        return ids
+    starts = np.linspace(0, len(ids) - length, count).astype(int)
+    return ids[starts[:, None] + np.arange(length)].reshape(-1)
+
+
+def leading_spaces(ids: np.ndarray, vocabulary: CharacterVocabulary) -> np.ndarray:
+    """Which characters are spaces at the beginning of a line: booleans, one a character."""
+    is_space = ids == vocabulary.symbols.find(" ")
+    # The place of the last character that was not a space; before the text there is, as it were, a newline.
+    last = np.maximum.accumulate(np.where(is_space, -1, np.arange(len(ids))))
+    after_newline = (last < 0) | (ids[last] == vocabulary.symbols.find("\n"))
+    return is_space & after_newline

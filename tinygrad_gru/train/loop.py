@@ -1,0 +1,123 @@
+"""A whole training run: from the first step, or from a checkpoint, to the last, with all that one wants on the way."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .early_stop import EarlyStop
+from .interrupt import StopRequest
+from .log import JsonLines
+from .terminal import Progress
+from .trainer import Trainer
+
+CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
+LOG = "log.jsonl"
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class Loop:
+    """Runs `trainer` until it has made `steps` steps, and keeps in `folder` a log and a checkpoint to go on from.
+
+    evaluate        gives the held-out loss; called `evaluations` times in a run, and once before the first step
+    on_evaluation   called after that, for instance to print a sample
+    patience        stop after more evaluations than this without a better one, and keep the best checkpoint too
+    about           what else a checkpoint should tell its readers: dictionaries, lists, numbers, strings
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        steps: int,
+        folder: str | os.PathLike[str],
+        evaluate: Callable[[], float],
+        on_evaluation: Callable[[Progress], None] = lambda display: None,
+        patience: int | None = None,
+        about: Mapping[str, Any] | None = None,
+        evaluations: int = 10,
+    ) -> None:
+        self.trainer, self.steps, self.folder = trainer, steps, Path(folder)
+        self.evaluate, self.on_evaluation = evaluate, on_evaluation
+        self.evaluations = evaluations
+        self.early_stop = EarlyStop(patience)
+        self.about = dict(about or {})
+        self._seconds = 0.0
+        self._characters_before = 0
+        self._saved_step: int | None = None
+        self._saved_at = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        return self.trainer.steps >= self.steps or self.early_stop.due
+
+    @property
+    def characters_per_second(self) -> float | None:
+        """The speed of the steps made here, without evaluations; None if there were none."""
+        made_here = self.trainer.characters - self._characters_before
+        return made_here / self._seconds if made_here else None
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go to the state of a checkpoint."""
+        self.trainer.load_state_dict(state["trainer"])
+        self.early_stop.load_state_dict(state["early_stop"])
+        self._characters_before = self.trainer.characters
+        self._saved_step = self.trainer.steps
+
+    def run(self, display: Progress) -> bool:
+        """Train, and return whether the run came to its end: Ctrl-C and SIGTERM end it after the step under way.
+
+        Either way the checkpoint then holds the last step.
+        """
+        with StopRequest() as stop, JsonLines(self.folder / LOG, keep_until=self.trainer.steps or None) as log:
+            if self.trainer.steps == 0:
+                self._evaluate(log, display)
+            while not self.finished and not stop.requested:
+                self._step(log, display)
+                if self._evaluation_due():
+                    better = self.early_stop.update(self._evaluate(log, display))
+                    if better and self.early_stop.patience is not None:
+                        self._save(log, BEST)
+                    self._save(log)
+                elif time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save(log)
+            if self.trainer.steps != self._saved_step:
+                self._save(log)
+        return self.finished
+
+    def load_best(self) -> None:
+        """Give the model the weights of its best evaluation, if early stopping kept them."""
+        best = self.folder / BEST
+        if self.early_stop.patience is not None and best.exists():
+            self.trainer.model.load_state_dict(load_checkpoint(best)["trainer"]["model"])
+
+    def _step(self, log: JsonLines, display: Progress) -> None:
+        began = time.perf_counter()
+        before = self.trainer.characters
+        step = self.trainer.step()
+        self._seconds += time.perf_counter() - began
+        log.write({"step": self.trainer.steps, "characters": self.trainer.characters, **step._asdict()})
+        display.advance(self.trainer.characters - before, loss=step.loss)
+
+    def _evaluation_due(self) -> bool:
+        """Whether the last step completed one more of the equal parts of the run, up to rounding."""
+        done = self.trainer.steps
+        return done * self.evaluations // self.steps > (done - 1) * self.evaluations // self.steps
+
+    def _evaluate(self, log: JsonLines, display: Progress) -> float:
+        loss = self.evaluate()
+        log.write({"step": self.trainer.steps, "characters": self.trainer.characters, "held_out": loss})
+        display.say(f"{self.trainer.characters:,} characters: {loss:.3f} nats a character on held-out text")
+        self.on_evaluation(display)
+        return loss
+
+    def _save(self, log: JsonLines, name: str = CHECKPOINT) -> None:
+        # The log first: what a checkpoint goes on from is then in it.
+        log.flush()
+        state = {"about": self.about, "trainer": self.trainer.state_dict(), "early_stop": self.early_stop.state_dict()}
+        save_checkpoint(self.folder / name, state)
+        self._saved_step, self._saved_at = self.trainer.steps, time.monotonic()

@@ -1,0 +1,60 @@
+"""A picture of how the loss fell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .files import replacing
+
+
+class PlotError(RuntimeError):
+    """A picture cannot be drawn here."""
+
+
+def plot_loss(
+    path: str | os.PathLike[str], records: Sequence[Mapping[str, Any]], floors: Mapping[str, float], title: str
+) -> None:
+    """Draw the loss of a run to `path`, a PNG.
+
+    records   the run's log: "characters" seen, with the "loss" of a training step or the "held_out" loss
+    floors    losses to compare with, by name: horizontal lines
+
+    Raises PlotError if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotError(
+            "no picture of the loss: matplotlib is not installed (pip install 'tinygrad_gru[plot]')"
+        ) from error
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    trained = [(record["characters"] / 1e6, record["loss"]) for record in records if "loss" in record]
+    judged = [(record["characters"] / 1e6, record["held_out"]) for record in records if "held_out" in record]
+    if trained:
+        seen, losses = np.array(trained).T
+        axes.plot(seen, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
+        axes.plot(seen, _smooth(losses), color="tab:blue", linewidth=1.5, label="training (running mean)")
+    if judged:
+        axes.plot(*np.array(judged).T, "o", color="tab:orange", label="held out")
+    for style, (name, loss) in zip(("--", ":", "-."), floors.items()):
+        axes.axhline(loss, color="0.4", linestyle=style, linewidth=1, label=f"{name}, {loss:.2f}")
+    axes.set(title=title, xlabel="characters seen (millions)", ylabel="loss (nats a character)")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.2)
+    axes.legend()
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150)
+
+
+def _smooth(values: np.ndarray, share: int = 100) -> np.ndarray:
+    """Each value's mean with those before it, over a window of one part in `share` of the whole."""
+    width = max(1, len(values) // share)
+    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(ends - width, 0)
+    return (sums[ends] - sums[begins]) / (ends - begins)

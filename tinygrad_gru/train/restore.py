@@ -1,0 +1,57 @@
+"""A trained model from its checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..backend import resolve
+from ..data import CharacterVocabulary
+from .checkpoint import CheckpointError, load_checkpoint
+from .loop import BEST, CHECKPOINT
+from .model import CharacterModel
+from .settings import TextSettings
+from .text_run import new_model
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds: the model with its weights, its vocabulary, and the whole state."""
+
+    model: CharacterModel
+    vocabulary: CharacterVocabulary
+    state: dict[str, Any]
+
+
+def restore(path: str | os.PathLike[str], device: str | None = None) -> Restored:
+    """The model in a checkpoint, or in a run's folder: its best checkpoint if it kept one, else its last.
+
+    Raises CheckpointError if there is none, or if it holds something else.
+    """
+    path = checkpoint_in(path)
+    state = load_checkpoint(path)
+    try:
+        vocabulary = CharacterVocabulary.from_description(state["about"]["vocabulary"])
+        model = new_model(settings_in(state, path), vocabulary)
+        model.load_state_dict(state["trainer"]["model"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
+    model.to(resolve(device))
+    return Restored(model, vocabulary, state)
+
+
+def settings_in(state: Mapping[str, Any], path: Path) -> TextSettings:
+    """The settings of the run whose `state` was read from `path`; CheckpointError if it is not that of such a run."""
+    try:
+        return TextSettings(**state["about"]["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
+
+
+def checkpoint_in(path: str | os.PathLike[str]) -> Path:
+    """`path` itself, or the checkpoint to use in it if it is a folder."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    return path / BEST if (path / BEST).exists() else path / CHECKPOINT

@@ -1,0 +1,84 @@
+"""Text from a trained model, one character after another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..data import CharacterVocabulary
+from ..tape import no_grad
+from .model import CharacterModel
+
+
+def generate(
+    model: CharacterModel,
+    vocabulary: CharacterVocabulary,
+    length: int,
+    prompt: str = "",
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    seed: int = 0,
+) -> str:
+    """`length` characters that follow `prompt`; the same seed gives the same text.
+
+    temperature   logits are divided by it: lower is safer, and 0 takes the likeliest character
+    top_p         only the likeliest characters, those that together have this probability, can be drawn
+
+    Both would make rows endless: a model that has learned to indent finds one more space likelier than all else, and
+    sharpened again and again this becomes a certainty. So after two of a kind, whether a third follows is drawn as the
+    model has it; temperature and top_p then rule what comes instead.
+
+    An empty prompt stands for a newline, or for the first symbol of a vocabulary without one. The random numbers are
+    the function's own, and the model is in the mode (`train` or `eval`) in which it was.
+    """
+    if length < 0 or not temperature >= 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            "expected length and temperature of at least 0 and top_p in (0, 1], "
+            f"got {length}, {temperature} and {top_p}"
+        )
+    random = np.random.default_rng(seed)
+    read = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0])).tolist()
+    given = len(read)
+    unread, state = read.copy(), None
+    mode = model.training
+    model.eval()
+    try:
+        with no_grad():
+            while len(read) < given + length:
+                logits, state = model(np.array(unread)[:, None], state)
+                in_a_row = len(read) > 1 and read[-1] == read[-2]
+                unread = [draw(logits.numpy()[-1, 0], random, temperature, top_p, read[-1] if in_a_row else None)]
+                read += unread
+    finally:
+        model.train(mode)
+    return vocabulary.decode(read[given:])
+
+
+def draw(
+    logits: np.ndarray,
+    random: np.random.Generator,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    as_is: int | None = None,
+) -> int:
+    """A place in `logits` (1-D), drawn from softmax(logits / temperature), cut to the likeliest `top_p` of it.
+
+    The place `as_is` is drawn with its probability in softmax(logits), and the others as above if it is not.
+    """
+    if np.isnan(logits).any():
+        raise ValueError("the model's logits are not numbers: it cannot be sampled from (did its training diverge?)")
+    logits = logits.astype(np.float64)
+    if as_is is not None:
+        if random.random() < _softmax(logits)[as_is]:
+            return as_is
+        logits[as_is] = -np.inf
+    order = np.argsort(-logits, kind="stable")
+    if temperature == 0:
+        return int(order[0])
+    cumulative = np.cumsum(_softmax(logits[order] / temperature))
+    cumulative = cumulative[: np.searchsorted(cumulative, top_p) + 1]
+    return int(order[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")])
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()

@@ -1,0 +1,62 @@
+"""What a run on text is to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from .model import CELLS
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """All that decides the outcome of a run; its defaults are the main job's.
+
+    text         a text file to learn, or None for the standard library's source
+    cell         "gru", "lstm" or "rnn"
+    embedding    numbers that stand for a character
+    hidden       width of the recurrent state
+    layers       recurrent layers
+    dropout      probability of dropping a hidden unit
+    batch        lanes of text that are read side by side
+    window       characters of each lane that one step learns from
+    characters   how many characters to train on in all; a text that is shorter is read again
+    lr           the highest learning rate: it rises for the first twentieth of the steps, then falls to 0
+    seed         of the first weights, of the order of the text, and of dropout
+    patience     evaluations without a better one before training stops; None never stops early
+    """
+
+    text: str | None = None
+    cell: str = "gru"
+    embedding: int = 64
+    hidden: int = 192
+    layers: int = 1
+    dropout: float = 0.0
+    batch: int = 32
+    window: int = 64
+    characters: int = 3_200_000
+    lr: float = 6e-3
+    seed: int = 0
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell: unknown cell {self.cell!r}, expected one of {', '.join(CELLS)}")
+        for name in ("embedding", "hidden", "layers", "batch", "window", "characters"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("seed", "patience"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability below 1, got {self.dropout}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be a positive number, got {self.lr}")
+
+    @property
+    def steps(self) -> int:
+        """How many windows of all lanes fit into the characters; at least one."""
+        return max(1, self.characters // (self.batch * self.window))
+
+
+SETTING_NAMES = tuple(field.name for field in fields(TextSettings))

@@ -1,0 +1,102 @@
+"""Truncated backpropagation through time, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..backend import random_state, set_random_state
+from ..data import TextStream
+from ..optim import Optimizer, clip_gradient_norm
+from ..tensor import Tensor
+from .model import CharacterModel
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+class Step(NamedTuple):
+    """What one step found: its `loss` (nats a character), the gradient's norm before clipping, the learning rate."""
+
+    loss: float
+    gradient_norm: float
+    lr: float
+
+
+class Trainer:
+    """Teaches `model` the text of `stream`, one window a step.
+
+    The recurrent state is carried from each window to the next as a plain value: a gradient goes back to the beginning
+    of its window and no further. Gradients are clipped to `max_norm` between backward and the optimiser's step.
+
+    `state_dict` holds all that the following steps depend on, random numbers included: a run that is interrupted and
+    resumed gives, bit for bit, what it would have given undisturbed.
+    """
+
+    def __init__(
+        self, model: CharacterModel, optimizer: Optimizer, schedule: Any, stream: TextStream, max_norm: float = 1.0
+    ) -> None:
+        self.model, self.optimizer, self.schedule, self.stream = model, optimizer, schedule, stream
+        self.max_norm = max_norm
+        self.steps = 0
+        self._carried: Any = None
+
+    @property
+    def characters(self) -> int:
+        """How many characters the model has been trained on."""
+        return self.steps * self.stream.window * self.stream.lanes
+
+    def step(self) -> Step:
+        """Learn from the next window. Raises TrainingError if the loss or the gradient is no longer a finite number.
+
+        The weights then are what they were before the step.
+        """
+        window = self.stream.next_batch()
+        lr = self.optimizer.groups[0]["lr"]
+        loss, state = self.model.loss(window.inputs, window.targets, None if window.starts else self._carried)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = clip_gradient_norm(self.model.parameters(), self.max_norm)
+        step = Step(loss.item(), norm, lr)
+        if not (math.isfinite(step.loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"at step {self.steps + 1} the loss is {step.loss:g} and its gradient's norm {norm:g}: training has "
+                f"diverged (a learning rate of {lr:g} may be too high)"
+            )
+        self.optimizer.step()
+        self.schedule.step()
+        self._carried = _detach(state)
+        self.steps += 1
+        return step
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the following steps depend on: a tree of host arrays and plain values."""
+        parts = self._carried if isinstance(self._carried, tuple) else (self._carried,)
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "stream": self.stream.state_dict(),
+            "random": random_state(),
+            "steps": self.steps,
+            "carried": None if self._carried is None else [part.numpy() for part in parts],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `state_dict`, on whatever backend the model is now."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.stream.load_state_dict(state["stream"])
+        set_random_state(state["random"])
+        self.steps = state["steps"]
+        if state["carried"] is not None:
+            parts = tuple(Tensor(part, device=self.model.device) for part in state["carried"])
+            self._carried = parts if len(parts) > 1 else parts[0]
+
+
+def _detach(state: Any) -> Any:
+    """The state as constants: a GRU's is a tensor, an LSTM's a pair of them."""
+    return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
