@@ -200,13 +200,17 @@ def walk(
         previous = cotangents.get(node)
         if previous is None:
             cotangents[node] = cotangent
+        elif type(cotangent) is Sparse:  # on the left, for an array or a Variable would not know what to do with it
+            if type(previous) is Sparse and node in owned:
+                previous += cotangent
+            else:
+                cotangents[node] = cotangent + previous
+                owned.add(node)
         elif node in owned:
             cotangents[node] += cotangent
         else:
-            # A Sparse goes to the left, for a Variable on the left would not know what to do with it.
-            total = cotangent + previous if type(cotangent) is Sparse else previous + cotangent
-            cotangents[node] = total
-            if not create_graph or type(total) is Sparse:
+            cotangents[node] = previous + cotangent
+            if not create_graph or type(previous) is Sparse:
                 owned.add(node)
 
     while records:

@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_gru import manual_seed
 from tinygrad_gru.backend import available
+from tinygrad_gru.scan import compiling
 
 
 @pytest.fixture(
@@ -14,6 +15,13 @@ from tinygrad_gru.backend import available
 )
 def device(request):
     return request.param
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def reading(request):
+    """Runs a test in both readings of a recurrence."""
+    with compiling(request.param == "compiled"):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)

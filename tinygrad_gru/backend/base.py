@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from .places import places
 
 
 class BackendError(RuntimeError):
@@ -47,19 +50,23 @@ class Backend:
         """The integers 0 … n − 1."""
         return self.xp.arange(n, device=self.device)
 
-    def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
-        """Raise IndexError if an array in the index points outside; nothing to do where the library does so itself."""
+    def pick(self, array: Any, index: Any) -> Any:
+        """`array[index]` for an index with arrays in it. Raises IndexError if one of them points outside."""
+        named = self._places(array.shape, index)
+        picked = self.xp.take(self.xp.reshape(array, (-1,)), self.xp.reshape(named, (-1,)), axis=0)
+        return self.xp.reshape(picked, named.shape)
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         """`target[index] += values` in which a place that the index names twice receives both values."""
-        rows = self.xp.reshape(index, (-1,)) if hasattr(index, "dtype") else None
-        if rows is None or index.dtype == self.xp.bool:
-            target[index] = target[index] + values
-            return
-        places = self.xp.arange(target.shape[0], dtype=rows.dtype, device=self.device)
-        one_hot = self.xp.astype(places[:, None] == rows[None, :], target.dtype)
-        flat = self.xp.reshape(values, (rows.shape[0], -1))
-        target[...] = target + self.xp.reshape(one_hot @ flat, target.shape)
+        named = self._places(target.shape, index)
+        flat = self.xp.reshape(named, (-1,))
+        one_hot = self.xp.astype(self.arange(target.size)[:, None] == flat[None, :], target.dtype)
+        values = self.xp.reshape(self.xp.broadcast_to(values, named.shape), (-1,))
+        target[...] = target + self.xp.reshape(one_hot @ values, target.shape)
+
+    def _places(self, shape: tuple[int, ...], index: Any) -> Any:
+        """Where in the flattened array stands what the index names."""
+        return places(self.xp, self.xp.reshape(self.arange(math.prod(shape)), shape), index)
 
     def random(self, seed: int, position: int) -> Any:
         """A generator with `random(size, dtype)` and `standard_normal(size, dtype)` for draw `position` of `seed`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .base import Backend, BackendError
+from .places import check_bounds
 
 INSTALL = "install exactly one of `pip install cupy-cuda12x` or `pip install cupy-cuda13x`, to match the driver"
 
@@ -36,17 +37,12 @@ class CuPyBackend(Backend):
         with self.device:
             return self.xp.arange(n)
 
-    def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
-        axis = 0
-        for part in index if isinstance(index, tuple) else (index,):
-            if isinstance(part, self.xp.ndarray) and part.dtype != bool and part.size:
-                n = shape[axis]
-                if int(part.min()) < -n or int(part.max()) >= n:  # CuPy itself would wrap around in silence
-                    raise IndexError(f"an index is out of bounds for axis {axis} with size {n}")
-            axis += 0 if part is None else len(shape) - len(index) + 1 if part is Ellipsis else 1
+    def pick(self, array: Any, index: Any) -> Any:
+        check_bounds(self.xp, index, array.shape)  # CuPy itself would wrap around in silence
+        return array[index]
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
-        self.check_index(index, target.shape)
+        check_bounds(self.xp, index, target.shape)
         self.xp.add.at(target, index, values)
 
     def random(self, seed: int, position: int) -> Any:

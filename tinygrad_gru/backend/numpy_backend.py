@@ -29,7 +29,12 @@ class NumPyBackend(Backend):
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)
 
+    def pick(self, array: np.ndarray, index: Any) -> np.ndarray:
+        return array[index]
+
     def scatter_add(self, target: np.ndarray, index: Any, values: Any) -> None:
+        if isinstance(index, tuple) and len(index) == 1:
+            index = index[0]
         if isinstance(index, np.ndarray) and index.dtype != np.bool_ and index.size:
             self._add_rows(target, index, values)
         elif _may_repeat(index):

@@ -6,17 +6,40 @@ made dense once, so that reading T slices of a tensor costs backward T small pie
 
 from __future__ import annotations
 
-from ..backend import as_dtype, backend_of, check_ids, copy_of, xp_of
+import math
+
+from ..backend import as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ..backend import scatter_add as add_at
 from ..tape import Sparse
 from .op import op, raw
+from .shape import axis_number
 
 
 def getitem(x, *, index):
     """y = x[index]: integers, slices, None, …, boolean and integer arrays        ∂L/∂x = g at those places, else 0"""
     parts = index if isinstance(index, tuple) else (index,)
-    basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
-    return _slice(x, index=index) if basic else _pick(x, index=index)
+    if all(map(_is_basic, parts)):
+        # With `...` one element is an array too, not NumPy's scalar, and the standard asks for one where axes are left.
+        return _slice(x, index=parts if Ellipsis in parts else (*parts, Ellipsis))
+    return _pick(x, index=_entries(parts, x))
+
+
+def _is_basic(part):
+    return part is None or part is Ellipsis or isinstance(part, (int, slice))
+
+
+def _entries(parts, x):
+    """The parts of an index, with arrays on the backend of x for lists and Tensors."""
+    home = backend_of(raw(x))
+
+    def entry(part):
+        part = raw(part)
+        if _is_basic(part) or hasattr(part, "dtype"):
+            return part
+        array = home.asarray(part)
+        return array if math.prod(array.shape) else astype(array, "int64")  # an empty list says nothing of its dtype
+
+    return tuple(map(entry, parts))
 
 
 @op(view=True)
@@ -26,8 +49,7 @@ def _slice(x, *, index):
 
 @op
 def _pick(x, *, index):
-    backend_of(x).check_index(index, x.shape)
-    return x[index]
+    return backend_of(x).pick(x, index)
 
 
 @op
@@ -45,23 +67,26 @@ _slice.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _assemble))
 _pick.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _assemble))
 
 
-@op
 def scatter_add(x, values, *, index):
     """y = x with `values` added at `index`, as often as a place is named        ∂L/∂x = g,  ∂L/∂values = g[index]"""
+    return _scatter_add(x, values, index=_entries(index if isinstance(index, tuple) else (index,), x))
+
+
+@op
+def _scatter_add(x, values, *, index):
     y = copy_of(x)
     add_at(y, index, values)
     return y
 
 
-scatter_add.vjp(x=lambda g: g,
-                values=lambda g, index: getitem(g, index=index))  # fmt: skip
+_scatter_add.vjp(x=lambda g: g,
+                 values=lambda g, index: getitem(g, index=index))  # fmt: skip
 
 
 def take(x, indices, *, axis=0):
     """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist"""
-    size, indices = x.shape[axis], _integers(indices, x, "indices")
-    check_ids(xp_of(indices).where(indices < 0, indices + size, indices), size, "indices")
-    return getitem(x, index=(slice(None),) * (axis % len(x.shape)) + (indices,))
+    axis = axis_number(axis, len(x.shape))
+    return getitem(x, index=(slice(None),) * axis + (_integers(indices, x, "indices"),))
 
 
 def gather(x, indices, *, axis):
@@ -69,15 +94,16 @@ def gather(x, indices, *, axis):
     indices = _integers(indices, x, "indices")
     if len(indices.shape) != len(x.shape):
         raise ValueError(f"gather: indices of shape {indices.shape} for x of shape {x.shape}: one axis each is needed")
+    axis = axis_number(axis, len(x.shape))
     check_ids(indices, x.shape[axis], "indices")
-    return getitem(x, index=_grid(indices, axis % len(x.shape)))
+    return getitem(x, index=_grid(indices, axis))
 
 
 def _grid(indices, axis):
     """The full index that names, for every element of `indices`, its place on all axes."""
-    xp, ndim = xp_of(indices), len(indices.shape)
+    home, ndim = backend_of(indices), len(indices.shape)
     return tuple(
-        indices if k == axis else xp.reshape(xp.arange(n), (1,) * k + (n,) + (1,) * (ndim - k - 1))
+        indices if k == axis else home.xp.reshape(home.arange(n), (1,) * k + (n,) + (1,) * (ndim - k - 1))
         for k, n in enumerate(indices.shape)
     )
 

@@ -84,12 +84,14 @@ class Emitted:
 
     def _write(self) -> None:
         plan, body = self.plan, []
-        before = [line for v in plan.at("before") for line in self._operation(v, batch=True)]
+        sums = plan.program.sums
+        before = self._region("before")
         loop = [line for v in plan.at("loop") for line in self._operation(v, batch=False)]
         loop += self._carry_copies()
-        loop += [line for i, v in enumerate(plan.program.sums) if self._summed_in_loop(v) for line in self._sum(i, v)]
-        after = [line for v in plan.at("after") if not self._is_contracted(v) for line in self._operation(v, batch=True)]
-        after += [line for i, v in enumerate(plan.program.sums) if not self._summed_in_loop(v) for line in self._sum(i, v)]
+        loop += [line for i, v in enumerate(sums) if self._summed_in_loop(v) for line in self._sum(i, v)]
+        after = self._region("after")
+        rest = [i for i, v in enumerate(sums) if not self._summed_in_loop(v) and not self._is_contracted(v)]
+        after += [line for i in rest for line in self._sum(i, sums[i])]
         after += self._view_outputs()
         fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
         body += fixed
@@ -101,6 +103,17 @@ class Emitted:
         body += [f"    {line}" for line in after] or ["    pass"]
         self.loop_calls = len(loop)
         self.lines = [f"def {self.name}(fixed, totals, workspace):", *(f"    {line}" for line in body)]
+
+    def _region(self, level: str) -> list[str]:
+        """The lines for a chunk: what is summed over time without being made is summed where it would have been made."""
+        lines = []
+        for value in self.plan.at(level):
+            if self._is_contracted(value):
+                places = [i for i, v in enumerate(self.plan.program.sums) if v is value]
+                lines += [line for i in places for line in self._sum(i, value)]
+            else:
+                lines += self._operation(value, batch=True)
+        return lines
 
     @staticmethod
     def _tuple(names: dict[str, Value]) -> str:
@@ -135,6 +148,8 @@ class Emitted:
             return [f"copyto({out}, {b})", f"copyto({out}, {a}, where={condition})"]
         if value.op == "astype":
             return [f"copyto({out}, {operands[0]})"]
+        if value.op == "rearrange":
+            return [f"copyto({out}, {operands[0]}.reshape({out}.shape))"]
         if value.op == "concat":
             return [f"concatenate(({', '.join(operands)},), {value['axis'] + batch}, {out})"]
         if value.op == "place":
@@ -248,6 +263,8 @@ class Emitted:
             return [f"{name} = where({', '.join(names)})"]
         if value.op == "astype":
             return [f"{name} = {names[0]}.astype('{np.dtype(value.dtype).name}')"]
+        if value.op == "rearrange":
+            return [f"{name} = {names[0]}.reshape({value.shape})"]
         if value.op == "concat":
             return [f"{name} = concatenate(({', '.join(names)},), {value['axis']})"]
         lines = [f"{name} = zeros({value.shape}, '{np.dtype(value.dtype).name}')"]

@@ -186,7 +186,11 @@ class _Namespace:
 
     def reshape(self, x: Symbol, shape: tuple[int, ...]) -> Symbol:
         shape = np.empty(x.shape, np.bool_).reshape(shape).shape
-        return x if shape == x.shape else Symbol(x.listing, x.listing.add("reshape", (x.value,), shape, x.dtype))
+        if shape == x.shape:
+            return x
+        # Only what lies in memory in its own order can be seen at another shape; the rest is copied into order.
+        op = "rearrange" if x.value.op in ("transpose", "getitem", "broadcast_to") else "reshape"
+        return Symbol(x.listing, x.listing.add(op, (x.value,), shape, x.dtype))
 
     def broadcast_to(self, x: Symbol, shape: tuple[int, ...]) -> Symbol:
         shape = tuple(shape)

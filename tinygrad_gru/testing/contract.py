@@ -4,7 +4,8 @@
 
 checks the forward pass against an oracle that is independent of us, first and second derivatives against finite
 differences, that raw arrays and Tensors, and raw and recorded backward, give the same bits, that dtypes are kept
-and inputs are not written, and for an elementwise op arrays without axes, of size 0 and 1, and that broadcast.
+by the op and by each of its rules, that nothing writes into what it was given, and for an elementwise op arrays
+without axes, of size 0 and 1, and that broadcast.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..backend import Backend, resolve
 from ..tape import grad
 from ..tensor import Tensor
@@ -56,13 +58,14 @@ def check_op(
     differentiable  False for an op that has no gradient: it must then give constants
     dtypes          besides float64, those that the op must keep
     backend         where to run; the oracle stays on NumPy
-    settings        passed to the op and to the oracle
+    settings        passed to the op and to the oracle; to the op arrays among them on its backend
     """
     home, random = resolve(backend), np.random.default_rng(seed)
     name = getattr(op, "__name__", repr(op))
+    moved = {key: _moved(value, home) for key, value in settings.items()}
 
     def run(*inputs: Any) -> Any:
-        return op(*inputs, **settings)
+        return op(*inputs, **moved)
 
     for case in [list(shapes), *(BROADCASTS[len(shapes)] if elementwise else [])]:
         values = _values(case, domain, random)
@@ -77,7 +80,7 @@ def check_op(
             continue
         gradcheck(run, arrays, seed=seed)
         gradgradcheck(run, arrays, seed=seed)
-        _check_recorded_backward(run, arrays, home, random, clause)
+        _check_backward(run, arrays, home, random, clause)
         for dtype in dtypes:
             _check_dtype(run, arrays, dtype, expected, home, f"{clause} in {dtype}")
 
@@ -90,8 +93,20 @@ def _values(case: list, domain: Any, random: np.random.Generator) -> list[np.nda
     ]
 
 
+def _moved(value: Any, home: Backend) -> Any:
+    """A setting with its arrays on a backend."""
+    if isinstance(value, tuple):
+        return tuple(_moved(part, home) for part in value)
+    return home.asarray(value) if isinstance(value, np.ndarray) else value
+
+
 def _leaves(arrays: list) -> list[Tensor]:
     return [Tensor(a, requires_grad="float" in str(a.dtype)) for a in arrays]
+
+
+def _records(arrays: list) -> list[Tensor]:
+    """Recorded tensors of these values: unlike a leaf's, their gradient is what the rules gave, in the rules' dtype."""
+    return [ops.reshape(t, shape=t.shape) if t.requires_grad else t for t in _leaves(arrays)]
 
 
 def _all(result: Any) -> list:
@@ -109,16 +124,19 @@ def _check_forward(run: Callable, arrays: list, expected: list, home: Backend, r
     raw = _all(run(*arrays))
     _require(len(tensors) == len(expected), f"{clause}: {len(tensors)} outputs, the oracle has {len(expected)}")
     for y, r, e in zip(tensors, raw, expected):
-        value = home.to_host(y.data)
         _require(isinstance(y, Tensor), f"{clause}: Tensors must give a Tensor, got {type(y).__name__}")
+        value = home.to_host(y.data)
         _require(not isinstance(r, Tensor), f"{clause}: arrays must give an array, got a Tensor")
         _require(value.shape == np.shape(e), f"{clause}: shape {value.shape}, the oracle has {np.shape(e)}")
         error = _distance(value, e)
         _require(error <= rtol, f"{clause}: differs from the oracle by {error:.3g} (relative; allowed {rtol:.3g})")
-        same = np.array_equal(home.to_host(r), value, equal_nan=value.dtype.kind == "f")
-        _require(same, f"{clause}: arrays and Tensors give different values")
+        _require(_same(home.to_host(r), value), f"{clause}: arrays and Tensors give different values")
     for a, b in zip(arrays, before):
-        _require(np.array_equal(home.to_host(a), b), f"{clause}: the op wrote into its input")
+        _require(_same(home.to_host(a), b), f"{clause}: the op wrote into its input")
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def _distance(value: np.ndarray, expected: Any) -> float:
@@ -132,9 +150,9 @@ def _distance(value: np.ndarray, expected: Any) -> float:
 
 
 def _gradients(run: Callable, arrays: list, cotangents: list, create_graph: bool) -> tuple[list, list]:
-    leaves = _leaves(arrays)
-    wanted = [t for t in leaves if t.requires_grad]
-    found = grad(_all(run(*leaves)), wanted, cotangents, create_graph=create_graph, allow_unused=True)
+    inputs = _records(arrays)
+    wanted = [t for t in inputs if t.requires_grad]
+    found = grad(_all(run(*inputs)), wanted, cotangents, create_graph=create_graph, allow_unused=True)
     return wanted, list(found)
 
 
@@ -147,14 +165,19 @@ def _cast(values: Any, dtype: str, home: Backend) -> Any:
     return home.asarray(np.asarray(values).astype(dtype))
 
 
-def _check_recorded_backward(
-    run: Callable, arrays: list, home: Backend, random: np.random.Generator, clause: str
-) -> None:
+def _check_backward(run: Callable, arrays: list, home: Backend, random: np.random.Generator, clause: str) -> None:
+    """Raw and recorded backward give the same bits, and write into nothing that they were given."""
     cotangents = _cotangents(run, arrays, home, random)
-    _, plain = _gradients(run, arrays, cotangents, create_graph=False)
+    inputs = _records(arrays)
+    outputs = _all(run(*inputs))
+    given = [*(t.data for t in inputs), *(y.data for y in outputs), *cotangents]
+    before = [np.array(home.to_host(a)) for a in given]
+    plain = grad(outputs, [t for t in inputs if t.requires_grad], cotangents, allow_unused=True)
+    for a, b in zip(given, before):
+        _require(_same(home.to_host(a), b), f"{clause}: a rule wrote into an array that it was given")
     _, recorded = _gradients(run, arrays, cotangents, create_graph=True)
     for p, r in zip(plain, recorded):
-        same = (p is None and r is None) or np.array_equal(home.to_host(p.data), home.to_host(r.data), equal_nan=True)
+        same = (p is None and r is None) or _same(home.to_host(p.data), home.to_host(r.data))
         _require(same, f"{clause}: raw and recorded backward give different bits")
 
 

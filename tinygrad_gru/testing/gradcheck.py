@@ -78,7 +78,7 @@ def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **options
         primals, cotangents = arguments[: len(tensors)], arguments[len(tensors) :]
         results = _outputs(function(*primals))
         found = grad(results, [primals[i] for i in places], cotangents, create_graph=True, allow_unused=True)
-        return tuple(g for g in found if g is not None and g.requires_grad)
+        return tuple(g for g in found if g is not None)
 
     return gradcheck(gradient, [*tensors, *weights], **options)
 

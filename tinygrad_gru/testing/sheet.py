@@ -281,7 +281,7 @@ SHEET: dict[str, list[Case]] = {
     "pad": [Case(lambda x, width, value=0.0: np.pad(x, width, constant_values=value), [(2, 3)],
                  settings={"width": ((1, 0), (0, 2)), **s}) for s in ({}, {"value": 1.5})],
     "repeat": [Case(lambda x, repeats, axis: np.repeat(x, repeats, axis), [(2, 3)], settings={"repeats": 3, "axis": a}) for a in (0, -1)],
-    "astype": [Case(lambda x, dtype: x, [(3, 4)], settings={"dtype": np.float64}, dtypes=())],
+    "astype": [Case(lambda x, dtype: x, [(3, 4)], settings={"dtype": "float64"}, dtypes=())],
     # indexing
     "getitem": [
         Case(lambda x, index: x[index], [(4, 3)], settings={"index": i})

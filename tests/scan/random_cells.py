@@ -1,0 +1,169 @@
+"""Random recurrent cells: both readings of `scan` must agree on whatever a user writes.
+
+`python -m tests.scan.random_cells 5000` tries that many and prints the first that differ.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_gru import Tensor, ops, scan
+
+BATCH, WIDTH, READ = 3, 4, 5
+
+
+@dataclass
+class Cell:
+    """A step drawn from a seed: its parameters, how many parts its carry has, and what it returns."""
+
+    seed: int
+    parts: int
+    reads: int
+    outputs: int  # 0: the carry alone is returned
+    parameters: list[Tensor]
+
+    def step(self, carry: Any, x: Any) -> Any:
+        return _Drawing(self, carry, x).result()
+
+
+class _Drawing:
+    """One run of a step; the same seed draws the same operations every time."""
+
+    def __init__(self, cell: Cell, carry: Any, x: Any):
+        self.cell = cell
+        self.random = np.random.default_rng(cell.seed)
+        self.carry = list(carry) if isinstance(carry, tuple) else [carry]
+        self.xs = [] if x is None else list(x) if isinstance(x, tuple) else [x]
+        self.pool = [*self.carry]
+
+    def weight(self, rows: int) -> Tensor:
+        choices = [p for p in self.cell.parameters if p.shape == (rows, WIDTH)]
+        return choices[self.random.integers(len(choices))]
+
+    def vector(self) -> Tensor:
+        choices = [p for p in self.cell.parameters if p.shape in ((WIDTH,), (1, WIDTH), (BATCH, 1), (BATCH, WIDTH))]
+        return choices[self.random.integers(len(choices))]
+
+    def pick(self) -> Tensor:
+        return self.pool[self.random.integers(len(self.pool))]
+
+    def grow(self) -> None:
+        """One more value of shape (BATCH, WIDTH), made of those that are there."""
+        a, b = self.pick(), self.pick()
+        makers = [
+            lambda: a + b, lambda: a - b, lambda: a * b, lambda: -a, lambda: ops.tanh(a), lambda: ops.sigmoid(a),
+            lambda: (1 - ops.sigmoid(a)) * b, lambda: a @ self.weight(WIDTH), lambda: a @ self.weight(WIDTH) + self.vector(),
+            lambda: a * self.vector(), lambda: a + self.vector(), lambda: 0.5 * a, lambda: a / (2.0 + ops.square(b)),
+            lambda: ops.relu(a) - 0.1 * b, lambda: ops.where(a > b, a, 0.3 * b), lambda: ops.maximum(a, b),
+            lambda: a - ops.mean(a, axis=1, keepdims=True), lambda: ops.sigmoid(a[:, :1]) * b,
+            lambda: ops.concatenate([a[:, 2:], b[:, :2]], axis=1), lambda: ops.sin(a) * ops.cos(b),
+            lambda: ops.softmax(a), lambda: ops.exp(-ops.absolute(a)), lambda: ops.layer_norm(a), lambda: a.detach() * b,
+            lambda: ops.sum(a * b, axis=1, keepdims=True) * 0.2 + a, lambda: ops.clip(a, low=-0.7, high=0.9),
+            lambda: (ops.tanh(a @ self.weight(WIDTH)) + self.read()) * 0.5, lambda: ops.log(1.5 + ops.square(a)),
+            lambda: self.read() + a, lambda: ops.tanh(self.read()) * a, lambda: ops.reshape(a, shape=(WIDTH, BATCH)).T,
+            lambda: ops.max(a, axis=1, keepdims=True) + b,
+        ]  # fmt: skip
+        self.pool.append(makers[self.random.integers(len(makers))]())
+
+    def read(self) -> Tensor:
+        """Something that is read at this step, at the width of the carry."""
+        if not self.xs:
+            return self.pick()
+        x = self.xs[self.random.integers(len(self.xs))]
+        return x @ self.weight(READ) if self.random.random() < 0.7 else x[:, :WIDTH]
+
+    def result(self) -> Any:
+        for _ in range(self.random.integers(2, 9)):
+            self.grow()
+        new = []
+        for part in self.carry:
+            kind = self.random.random()
+            # Most parts are bounded, so that long runs stay finite; a few are passed on, swapped or read.
+            if kind < 0.08:
+                new.append(part)
+            elif kind < 0.16:
+                new.append(self.carry[self.random.integers(len(self.carry))])
+            elif kind < 0.22 and self.xs:
+                new.append(self.xs[0][:, :WIDTH])
+            else:
+                new.append(ops.tanh(self.pick()))
+        carry = tuple(new) if len(new) > 1 else new[0]
+        if self.cell.outputs == 0:
+            return carry
+        ys = tuple(
+            self.pick() if self.random.random() < 0.7 else ops.sum(self.pick(), axis=1)
+            for _ in range(self.cell.outputs)
+        )
+        return carry, ys if self.cell.outputs > 1 else ys[0]
+
+
+def draw(seed: int) -> Cell:
+    random = np.random.default_rng(seed)
+    shapes = [(WIDTH, WIDTH)] * 2 + [(READ, WIDTH)] * 2 + [(WIDTH,), (1, WIDTH), (BATCH, 1), (BATCH, WIDTH)]
+    parameters = [Tensor(0.6 * random.standard_normal(s), requires_grad=random.random() < 0.85) for s in shapes]
+    return Cell(seed, int(random.integers(1, 4)), int(random.integers(0, 3)), int(random.integers(0, 3)), parameters)
+
+
+def run(cell: Cell, length: int, reverse: bool, compiled: bool) -> list[np.ndarray | None]:
+    """All values and all gradients of one run."""
+    random = np.random.default_rng(cell.seed + 1)
+
+    def leaves(count: int, *shape: int) -> list[Tensor]:
+        return [Tensor(random.standard_normal(shape), requires_grad=random.random() < 0.8) for _ in range(count)]
+
+    carry, xs = leaves(cell.parts, BATCH, WIDTH), leaves(cell.reads, length, BATCH, READ)
+    for parameter in cell.parameters:
+        parameter.zero_grad()
+    last, ys = scan(
+        cell.step, tuple(carry) if cell.parts > 1 else carry[0],
+        None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=length, reverse=reverse, compiled=compiled,
+    )  # fmt: skip
+    outputs = [*(last if isinstance(last, tuple) else [last]), *(ys if isinstance(ys, tuple) else [ys])]
+    used = [y for y in outputs if random.random() < 0.8] or outputs[:1]
+    loss = sum(((y * random.standard_normal(y.shape)).sum() for y in used), start=Tensor(0.0, dtype="float64"))
+    if loss.requires_grad:
+        loss.backward()
+    gradients = [t.grad for t in [*carry, *xs, *cell.parameters]]
+    return [y.numpy() for y in outputs] + [None if g is None else g.numpy() for g in gradients]
+
+
+def difference(cell: Cell, length: int, reverse: bool) -> float:
+    """How far the two readings lie apart, relative to the size of each result; infinite if one has no gradient."""
+    with np.errstate(all="ignore"):
+        plain, compiled = run(cell, length, reverse, False), run(cell, length, reverse, True)
+    worst = 0.0
+    for p, c in zip(plain, compiled):
+        if p is None and c is None:
+            continue
+        if p is None or c is None:
+            present = p if c is None else c
+            worst = max(worst, 0.0 if not np.any(present) else np.inf)
+            continue
+        if p.size:
+            worst = max(worst, float(np.max(np.abs(p - c))) / max(1.0, float(np.max(np.abs(p)))))
+    return worst
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    bad = 0
+    for seed in range(count):
+        cell = draw(seed)
+        for length, reverse in ((1, False), (2, True), (7, False)):
+            try:
+                found = difference(cell, length, reverse)
+            except Exception as error:
+                found, reason = np.inf, f"{type(error).__name__}: {error}"
+            else:
+                reason = ""
+            if not found < 1e-10:
+                bad += 1
+                print(f"seed {seed}, length {length}, reverse {reverse}: {found:.3g} {reason}", flush=True)
+                break
+        if bad >= 10:
+            break
+    print(f"{count} cells, {bad} differ")

@@ -1,0 +1,71 @@
+"""What an index reads: its axes, and its places in the flattened array.
+
+For libraries whose own indexing knows less than NumPy's, or checks less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+
+def as_parts(index: Any) -> tuple:
+    """An index as a tuple of parts, one of which is `...`."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return parts if any(part is Ellipsis for part in parts) else (*parts, Ellipsis)
+
+
+def axes_read(parts: tuple, ndim: int) -> Iterator[tuple[Any, range]]:
+    """Each part of an index and the axes that it reads."""
+    counts = [0 if part is None or part is Ellipsis else len(part.shape) if is_mask(part) else 1 for part in parts]
+    rest, axis = ndim - sum(counts), 0
+    for part, count in zip(parts, counts):
+        count = rest if part is Ellipsis else count
+        yield part, range(axis, axis + count)
+        axis += count
+
+
+def check_bounds(xp: Any, index: Any, shape: tuple[int, ...]) -> None:
+    """Raise IndexError if an array of integers in the index points outside."""
+    for part, axes in axes_read(as_parts(index), len(shape)):
+        if not hasattr(part, "dtype") or is_mask(part) or 0 in part.shape:
+            continue
+        n = shape[axes[0]]
+        low, high = int(xp.min(part)), int(xp.max(part))
+        if low < -n or high >= n:
+            raise IndexError(f"index {low if low < -n else high} is out of bounds for axis {axes[0]} with size {n}")
+
+
+def places(xp: Any, numbers: Any, index: Any) -> Any:
+    """`numbers[index]` for an index with everything that NumPy allows, by what the array API standard allows.
+
+    Arrays in the index must be neighbours, without a slice between them: NumPy's layout for others is not offered.
+    """
+    check_bounds(xp, index, numbers.shape)
+    parts: list[Any] = []
+    for part in as_parts(index):
+        parts += xp.nonzero(part) if is_mask(part) else (part,)
+    where = [k for k, part in enumerate(parts) if hasattr(part, "dtype")]
+    if not where:
+        return numbers[tuple(parts)]
+    first, last = where[0], where[-1]
+    if len(where) != last - first + 1 or any(isinstance(part, int) for part in parts):
+        raise IndexError("on this backend an index holds arrays only side by side, and no integers beside them")
+    basic = tuple(slice(None) if k in where else part for k, part in enumerate(parts))
+    axes = {k: read for k, (_, read) in enumerate(axes_read(tuple(parts), numbers.ndim))}
+    lengths = [numbers.shape[axes[k][0]] for k in where]
+    at = sum(len(axes[k]) if parts[k] is Ellipsis else 1 for k in range(first))
+    selected = numbers[basic]
+    before, after = selected.shape[:at], selected.shape[at + len(where) :]
+    rows: Any = 0
+    for part, n in zip(parts[first : last + 1], lengths):
+        row = xp.astype(part, xp.int64)  # eight bits would not hold n
+        rows = rows * n + xp.where(row < 0, row + n, row)
+    merged = xp.reshape(selected, (*before, math.prod(lengths), *after))
+    return xp.reshape(xp.take(merged, xp.reshape(rows, (-1,)), axis=at), (*before, *rows.shape, *after))
+
+
+def is_mask(part: Any) -> bool:
+    """Whether a part of an index is an array of booleans."""
+    return hasattr(part, "dtype") and str(part.dtype).endswith("bool")
