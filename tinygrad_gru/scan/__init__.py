@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .scan import compiling, scan
+from .readings import compiling, scan
 
 __all__ = ["compiling", "scan"]

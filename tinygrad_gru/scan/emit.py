@@ -137,7 +137,9 @@ class Emitted:
         out = self.batch_name(value) if batch else self.step_name(value)
         operands = [self._operand(i, batch, value) for i in value.inputs]
         if value.op in _UFUNCS:
-            return [f"{value.op}({', '.join([*operands, out])})"]
+            # By position where NumPy allows it, which is faster; maximum and minimum want the word.
+            place = f"out={out}" if value.op in ("maximum", "minimum") else out
+            return [f"{value.op}({', '.join([*operands, place])})"]
         if value.op == "matmul":
             return [self._matmul(value, operands, out, batch)]
         if value.op in ("sum", "max", "min"):

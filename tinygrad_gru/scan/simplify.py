@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .listing import Listing, Value
+from .listing import Listing, Value, broadcast_shape
 from .program import Program
 
 
@@ -62,8 +62,7 @@ def collect(program: Program) -> Program:
         if coefficient is None and op == "multiply":
             return carrier, factor
         one = listing.scalar(1.0) if coefficient is None else coefficient
-        shape = one.shape if len(one.shape) >= len(factor.shape) and one.shape else factor.shape
-        return carrier, listing.add(op, (one, factor), shape, like.dtype)
+        return carrier, listing.add(op, (one, factor), broadcast_shape((one, factor)), like.dtype)
 
     for value in program.values():
         if value in given or value not in in_loop:
@@ -82,8 +81,7 @@ def collect(program: Program) -> Program:
         elif value.op in ("add", "subtract") and len(moving) == 2 and _one_carrier(forms, value):
             (carrier, p), (_, q) = (forms[i] for i in value.inputs)
             assert p is not None and q is not None
-            shape = p.shape if len(p.shape) >= len(q.shape) else q.shape
-            forms[value] = carrier, _plus(listing, value.op, p, q, shape, value.dtype)
+            forms[value] = carrier, _plus(listing, value.op, p, q, value.dtype)
         else:
             inputs = tuple(whole(i) for i in value.inputs)
             forms[value] = (_with_inputs(listing, value, inputs), None)
@@ -102,8 +100,9 @@ def _fits(value: Value, result: Value, coefficient: bool = False) -> bool:
     return value.shape == result.shape and value.dtype == result.dtype
 
 
-def _plus(listing: Listing, op: str, a: Value, b: Value, shape: tuple[int, ...], dtype: object) -> Value:
+def _plus(listing: Listing, op: str, a: Value, b: Value, dtype: object) -> Value:
     """a ± b, with a negative b taken in."""
+    shape = broadcast_shape((a, b))
     if b.op == "negative":
         return listing.add("subtract" if op == "add" else "add", (a, b.inputs[0]), shape, dtype)
     if a.op == "negative" and op == "add":
@@ -116,10 +115,7 @@ def _same_shape(value: Value) -> bool:
 
 
 def _add(listing: Listing, a: Value, b: Value, like: Value) -> Value:
-    shape = a.shape if len(a.shape) > len(b.shape) else b.shape if len(b.shape) > len(a.shape) else None
-    if shape is None:
-        shape = tuple(max(m, n) if min(m, n) != 0 else 0 for m, n in zip(a.shape, b.shape))
-    return listing.add("add", (a, b), shape, like.dtype)
+    return listing.add("add", (a, b), broadcast_shape((a, b)), like.dtype)
 
 
 def _with_inputs(listing: Listing, value: Value, inputs: tuple[Value, ...]) -> Value:

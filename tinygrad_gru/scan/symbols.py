@@ -263,6 +263,9 @@ class _SymbolicBackend(Backend):
     def to_host(self, array: Any) -> Any:
         raise Untraceable("it copies a value to the host")
 
+    def random(self, seed: int, position: int) -> Any:
+        raise Untraceable("it draws random numbers at every step")
+
     def place(self, shape: tuple[int, ...], indices: Any, arrays: Any) -> Symbol:
         listing, values = NAMESPACE._all(*arrays)
         plain = tuple(plain_index(index, shape) for index in indices)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, to_host
-from ..tape import grad
+from ..tape import enable_grad, grad
 from ..tensor import Tensor
 
 
@@ -21,6 +21,7 @@ class GradientError(AssertionError):
     """A gradient disagrees with finite differences."""
 
 
+@enable_grad()
 def gradcheck(
     function: Callable[..., Any],
     inputs: Sequence[Any],
@@ -63,6 +64,7 @@ def gradcheck(
     return True
 
 
+@enable_grad()
 def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **options: Any) -> bool:
     """Check the second derivatives of `function` at `inputs`: gradcheck of its recorded gradient.
 
@@ -76,8 +78,11 @@ def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **options
 
     def gradient(*arguments: Tensor) -> tuple[Tensor, ...]:
         primals, cotangents = arguments[: len(tensors)], arguments[len(tensors) :]
-        results = _outputs(function(*primals))
-        found = grad(results, [primals[i] for i in places], cotangents, create_graph=True, allow_unused=True)
+        alive = [(y, c) for y, c in zip(_outputs(function(*primals)), cotangents) if y.requires_grad]
+        if not alive:
+            return ()
+        ys, cs = zip(*alive)
+        found = grad(ys, [primals[i] for i in places], cs, create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
     return gradcheck(gradient, [*tensors, *weights], **options)

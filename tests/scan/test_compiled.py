@@ -1,0 +1,209 @@
+"""The compiled reading must give what the plain reading gives, to rounding, for whatever a user writes."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from tests.scan.random_cells import difference, draw
+from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
+from tinygrad_gru.nn import GRU, LSTM, RNN, GRUCell
+from tinygrad_gru.scan import compiled as compiled_module
+from tinygrad_gru.scan import readings
+from tinygrad_gru.scan.symbols import Untraceable
+from tinygrad_gru.scan.trace import trace_forward
+from tinygrad_gru.testing import gradcheck, gradgradcheck
+
+RANDOM_CELLS = 300
+
+
+@pytest.mark.parametrize("first", range(0, RANDOM_CELLS, 50))
+def test_random_cells_agree_in_both_readings(first):
+    for seed in range(first, first + 50):
+        cell = draw(seed)
+        for length, reverse in ((1, False), (2, True), (7, False)):
+            assert difference(cell, length, reverse) < 1e-10, (seed, length, reverse)
+
+
+def test_random_cells_are_really_compiled(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("this cell was run plainly")
+
+    monkeypatch.setattr(readings, "scan_plainly", refuse)
+    for seed in range(30):
+        cell = draw(seed)
+        carry = [Tensor(np.zeros((3, 4))) for _ in range(cell.parts)]
+        xs = [Tensor(np.zeros((2, 3, 5))) for _ in range(cell.reads)]
+        scan(cell.step, tuple(carry) if len(carry) > 1 else carry[0],
+             None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=2)  # fmt: skip
+
+
+def results(layer, x, on):
+    layer.zero_grad()
+    x = Tensor(x, requires_grad=True)
+    with compiling(on):
+        output, state = layer(x)
+    (output * np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape)).sum().backward()
+    states = state if isinstance(state, tuple) else (state,)
+    return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
+
+
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-4), ("float16", 0.1)])
+@pytest.mark.parametrize("length", [1, 40, 1500])
+def test_layers_agree_in_both_readings(kind, dtype, tolerance, length):
+    manual_seed(0)
+    layer = kind(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
+    x = np.random.default_rng(0).standard_normal((length, 2, 3)).astype(dtype)
+    if dtype == "float16" and length > 40:
+        pytest.skip("sums of thousands of half-precision numbers are compared nowhere")
+    for plain, compiled in zip(results(layer, x, False), results(layer, x, True)):
+        assert compiled.dtype == plain.dtype
+        scale = max(1.0, float(np.abs(plain).max()))
+        assert np.abs(plain.astype("float64") - compiled).max() <= tolerance * scale
+
+
+def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other():
+    layer = GRU(3, 4, dtype="float64")
+    first, second = np.random.default_rng(0).standard_normal((2, 6, 2, 3))
+    expected = results(layer, first, True)[2]
+    x = Tensor(first, requires_grad=True)
+    output, _ = layer(x)
+    layer(Tensor(second, requires_grad=True))[0].sum().backward()
+    waiting = layer(Tensor(second, requires_grad=True))[0]
+    (output * np.linspace(-1, 1, output.size).reshape(output.shape)).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), expected)
+    waiting.sum().backward()
+
+
+def test_what_leaves_a_scan_is_not_written_by_the_next():
+    layer = GRU(3, 4)
+    output, state = layer(Tensor(np.ones((5, 2, 3), "float32")))
+    kept, kept_state = output.numpy(), state.numpy()
+    output.sum().backward()
+    layer(Tensor(np.zeros((5, 2, 3), "float32")))[0].sum().backward()
+    np.testing.assert_array_equal(output.numpy(), kept)
+    np.testing.assert_array_equal(state.numpy(), kept_state)
+
+
+def test_backward_twice_with_retain_graph():
+    layer = LSTM(3, 4, dtype="float64")
+    x = Tensor(np.random.default_rng(0).standard_normal((6, 2, 3)), requires_grad=True)
+    loss = (layer(x)[0] ** 2).sum()
+    loss.backward(retain_graph=True)
+    once = x.grad.numpy()
+    loss.backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * once, rtol=1e-14)
+
+
+@pytest.mark.parametrize("kind", [GRU, LSTM])
+def test_derivatives_to_second_order(kind):
+    layer = kind(2, 3, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((4, 2, 2))
+    assert gradcheck(lambda x: layer(x)[0], [x])
+    assert gradgradcheck(lambda x: layer(x)[0], [x])
+
+
+def test_gradients_of_weights_made_outside_of_the_step():
+    random = np.random.default_rng(0)
+    base, mask = random.standard_normal((2, 4, 4))
+    x = Tensor(random.standard_normal((5, 2, 4)))
+
+    def gradient(compiled):
+        weight = Tensor(base, requires_grad=True)
+        masked = weight * mask  # a record, not a leaf
+        last, _ = scan(lambda h, x: ops.tanh(h @ masked + x @ masked), Tensor(np.zeros((2, 4))), x, compiled=compiled)
+        return grad(last.sum(), weight).numpy()
+
+    np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-12)
+
+
+def test_a_weight_that_changed_is_read_anew():
+    cell, x = GRUCell(3, 4), Tensor(np.ones((3, 2, 3), "float32"))
+    start = cell.initial_state(2)
+    before = scan(cell.step, start, x)[0].numpy()
+    cell.W_h.data[...] *= 2
+    after = scan(cell.step, start, x)[0].numpy()
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(after, scan(cell.step, start, x, compiled=False)[0].numpy(), rtol=1e-6)
+
+
+def test_a_number_that_changes_from_call_to_call():
+    x = Tensor(np.ones((3, 2)))
+    for factor in (0.5, 2.0, 0.5):
+        last, _ = scan(lambda h, x, f=factor: f * h + x, Tensor(np.zeros(2)), x)
+        np.testing.assert_allclose(last.numpy(), 1 + factor + factor**2)
+
+
+def test_a_new_length_alone_makes_no_new_plan(monkeypatch):
+    cache = compiled_module.PlanCache(8)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    layer = GRU(3, 4)
+    for length in (2, 5, 9, 5):
+        layer(Tensor(np.ones((length, 2, 3), "float32")))[0].sum().backward()
+    assert len(cache.plans) == 1
+    layer(Tensor(np.ones((2, 7, 3), "float32")))
+    assert len(cache.plans) == 2
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    cache = compiled_module.PlanCache(3)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    for batch in range(1, 8):
+        scan(lambda h, x: h + x, Tensor(np.zeros(batch)), Tensor(np.ones((2, batch))))
+    assert len(cache.plans) == 3
+
+
+def test_without_gradients_nothing_is_stored(monkeypatch):
+    cache = compiled_module.PlanCache(8)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    with no_grad():
+        output, _ = GRU(3, 4)(Tensor(np.ones((5, 2, 3), "float32")))
+    assert not output.requires_grad
+    (plan,) = cache.plans.values()
+    assert plan.backward is None
+    assert plan.stored == []
+
+
+def reason(step, carry, xs):
+    with pytest.raises(Untraceable) as refused:
+        trace_forward(step, carry, xs)
+    return str(refused.value)
+
+
+def test_what_cannot_be_compiled_runs_plainly_and_says_why():
+    x, start = Tensor(np.array([[1.0], [-2.0], [3.0]])), Tensor(np.zeros(1))
+
+    def step(h, x):
+        return h + x if x.item() > 0 else h
+
+    assert "values that are known only when it runs" in reason(step, start, x) or "host" in reason(step, start, x)
+    assert scan(step, start, x)[0].item() == 4.0
+
+
+def test_random_numbers_are_drawn_at_every_step():
+    x = Tensor(np.ones((50, 4)))
+
+    def step(h, x):
+        return ops.dropout(x, p=0.5)
+
+    assert "random" in reason(step, Tensor(np.zeros(4)), x)
+    manual_seed(0)
+    _, ys = scan(step, Tensor(np.zeros(4)), x)
+    assert len({tuple(row) for row in ys.numpy()}) > 4
+
+
+def test_memory_is_given_back_without_the_garbage_collector():
+    layer, x = GRU(3, 4), Tensor(np.ones((5, 2, 3), "float32"))
+    layer(x)[0].sum().backward()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            layer(x)[0].sum().backward()
+            layer.zero_grad()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
