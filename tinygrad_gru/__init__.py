@@ -14,7 +14,7 @@ from . import nn, ops, optim
 from .anomaly import AnomalyError, detect_anomaly
 from .backend import BackendError, manual_seed, random_state, set_random_state, use
 from .ops import op
-from .scan import compiling, scan
+from .scan import compiling, explain, scan
 from .tape import TapeError, enable_grad, grad, no_grad, tape
 from .tensor import Tensor
 from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
@@ -22,6 +22,7 @@ from .version import __version__
 
 __all__ = [
     "AnomalyError", "BackendError", "TapeError", "Tensor", "__version__", "checkpoint", "compiling", "detect_anomaly", "enable_grad",
+    "explain",
     "grad", "hessian", "hvp", "jacobian", "jvp", "manual_seed", "nn", "no_grad", "op", "ops", "optim", "random_state",
     "scan", "set_random_state", "tape", "use", "vjp",
 ]  # fmt: skip

@@ -32,9 +32,10 @@ from ..backend import as_array, astype, backend_of, xp_of
 from ..backend.numpy_backend import DOUBLE, HostArray
 from ..tape import Node, Variable, inspector, recording, tick
 
-#: Names that the written functions use themselves.
+#: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
-    ["arrays", "cotangent", "g", "give", "i", "kind", "node", "nodes", "parent", "parents", "result", "saved", "y"]
+    "any arrays cotangent enumerate error g give i isinstance kind node nodes parent parents result saved tuple type "
+    "watcher y".split()
 )
 
 
@@ -80,9 +81,6 @@ class _Writer:
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        taken = _RESERVED.intersection([*self.inputs, *self.settings])
-        if taken:
-            raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
         self.rules: dict[str, Callable | None] | None = None  # until `vjp` gives them
         self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
@@ -91,6 +89,10 @@ class _Writer:
             "blame": blame, "fit": fit, "no_rules": no_rules, "write": self.write,
             "DOUBLE": DOUBLE, "narrowed": narrowed,
         }  # fmt: skip
+        reserved = {*_RESERVED, *self.globals, *(("x",) if self.variadic else ())}
+        taken = reserved.intersection([*self.inputs, *self.settings])
+        if taken:
+            raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
         self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
         self.globals["this"] = self.function = self._unwritten(view)
 
@@ -254,11 +256,11 @@ class _Writer:
 
 
 def narrowed(y: Any, inputs: tuple) -> Any:
-    """A result that NumPy made float64 though no input is, as float32: of integers, or of float32 with int64 or with
-    one of NumPy's own numbers, which is a Python float by birth."""
-    if any(hasattr(x, "dtype") and x.dtype == DOUBLE and not isinstance(x, float) for x in inputs):
-        return y
-    return astype(y, "float32")
+    """A result that NumPy made float64 though no input is, in the dtype of the floats among them, or in float32: it was
+    made of integers, or of narrower floats with int64 or with NumPy's own numbers, which are Python floats by birth."""
+    arrays = [x for x in inputs if hasattr(x, "dtype") and not isinstance(x, float)]
+    floats = {x.dtype for x in arrays if x.dtype.kind == "f"}
+    return y if DOUBLE in floats else astype(y, max(floats, default="float32"))
 
 
 def raw(value: Any) -> Any:

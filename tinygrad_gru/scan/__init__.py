@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .explain import explain
 from .readings import compiling, scan
 
-__all__ = ["compiling", "scan"]
+__all__ = ["compiling", "explain", "scan"]

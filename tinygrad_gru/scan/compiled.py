@@ -19,7 +19,7 @@ from .listing import Value
 from .plain import parts_of, scan_plainly
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, reassociate
+from .simplify import collect, interpolate, reassociate
 from .trace import Forward, trace_backward, trace_forward
 from .workspace import Workspace
 
@@ -58,7 +58,7 @@ class CompiledStep:
         program = Program(
             listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()
         )
-        self.forward = Emitted(plan(reassociate(program)), "forward")
+        self.forward = Emitted(plan(interpolate(reassociate(program))), "forward")
         self.kept = kept
         self.constants = list(listing.fixed)
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()

@@ -55,6 +55,7 @@ class Listing:
 
     def __init__(self) -> None:
         self.values: list[Value] = []
+        self._rows: list[Hashable] = []
         self.fixed: list[Any] = []
         self._known: dict[Hashable, Value] = {}
         self._fixed_by_identity: dict[int, Value] = {}
@@ -66,12 +67,13 @@ class Listing:
         self, op: str, inputs: Sequence[Value] = (), shape: tuple[int, ...] = (), dtype: Any = None, **attributes: Any
     ) -> Value:
         """The value of this operation: a new line, or the line that has it already."""
-        pairs = tuple(sorted(attributes.items()))
-        key = (op, tuple(v.number for v in inputs), pairs, shape, dtype)
-        value = self._known.get(key)
+        pairs = tuple(sorted(attributes.items())) if attributes else ()
+        row = (op, tuple([v.number for v in inputs]), pairs, shape, dtype)
+        value = self._known.get(row)
         if value is None:
-            value = self._known[key] = Value(len(self.values), op, tuple(inputs), pairs, tuple(shape), dtype)
+            value = self._known[row] = Value(len(self.values), op, tuple(inputs), pairs, shape, dtype)
             self.values.append(value)
+            self._rows.append(row)
         return value
 
     def scalar(self, number: float) -> Value:
@@ -89,9 +91,7 @@ class Listing:
 
     def key(self) -> Hashable:
         """What two listings have in common that do the same to arrays of the same shapes."""
-        return tuple(
-            (v.op, tuple(i.number for i in v.inputs), v.attributes, v.shape, v.dtype) for v in self.values
-        )
+        return tuple(self._rows)
 
 
 def ancestors(values: Iterable[Value]) -> set[Value]:

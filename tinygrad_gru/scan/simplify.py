@@ -41,6 +41,40 @@ def reassociate(program: Program) -> Program:
     return program.rewritten(lambda value: done[value])
 
 
+def interpolate(program: Program) -> Program:
+    """(1 − z) ⊙ a + z ⊙ b as a + z ⊙ (b − a): one operation fewer in the loop, and 1 − z is not needed in it."""
+    listing, in_loop = program.listing, program.depending_on(program.carry)
+    done: dict[Value, Value] = {value: value for value in (*program.carry, *program.reads)}
+    for value in program.values():
+        if value in done:
+            continue
+        inputs = tuple(done[i] for i in value.inputs)
+        found = _interpolation(value) if value in in_loop else None
+        if found is None:
+            done[value] = _with_inputs(listing, value, inputs)
+        else:
+            z, a, b = (done[part] for part in found)
+            step = listing.add("subtract", (b, a), value.shape, value.dtype)
+            done[value] = listing.add(
+                "add", (a, listing.add("multiply", (z, step), value.shape, value.dtype)), value.shape, value.dtype
+            )
+    return program.rewritten(lambda value: done[value])
+
+
+def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
+    """z, a and b if the value is (1 − z) ⊙ a + z ⊙ b, in any order."""
+    if value.op != "add" or any(i.op != "multiply" for i in value.inputs):
+        return None
+    for kept, new in (value.inputs, value.inputs[::-1]):
+        for rest, a in (kept.inputs, kept.inputs[::-1]):
+            if rest.op != "subtract" or rest.inputs[0].op != "scalar" or rest.inputs[0]["value"] != 1:
+                continue
+            for z, b in (new.inputs, new.inputs[::-1]):
+                if z is rest.inputs[1] and all(_fits(part, value) for part in (z, a, b)):
+                    return z, a, b
+    return None
+
+
 def collect(program: Program) -> Program:
     """g ⊙ p ⊙ q as g ⊙ (p ⊙ q), and g ⊙ p + g ⊙ q as g ⊙ (p + q), for all p and q that do not depend on the carry.
 

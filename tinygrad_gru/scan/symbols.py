@@ -116,10 +116,13 @@ class _Namespace:
     @staticmethod
     def _all(*operands: Any) -> tuple[Listing, list[Value]]:
         """The listing of the symbols among the operands, and all operands as its values."""
-        listing = next(x.listing for x in operands if isinstance(x, Symbol))
+        for x in operands:
+            if type(x) is Symbol:
+                listing = x.listing
+                break
         values = []
         for x in operands:
-            if isinstance(x, Symbol):
+            if type(x) is Symbol:
                 values.append(x.value)
             elif isinstance(x, (bool, int, float)):
                 values.append(listing.scalar(x))
@@ -162,7 +165,10 @@ class _Namespace:
         if isinstance(a, (int, float)) or isinstance(b, (int, float)):
             return NotImplemented
         listing, (left, right) = self._all(a, b)
-        shape = np.matmul(np.empty(left.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
+        if len(left.shape) == len(right.shape) == 2 and left.shape[1] == right.shape[0]:
+            shape: tuple[int, ...] = (left.shape[0], right.shape[1])
+        else:
+            shape = np.matmul(np.empty(left.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
         return Symbol(listing, listing.add("matmul", (left, right), shape, dtype_of("matmul", (left, right))))
 
     def _reduce(self, op: str, x: Symbol, axis: Any, keepdims: bool) -> Symbol:
