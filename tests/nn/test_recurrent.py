@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from recurrent_case import STATES, assert_same, make_case, run_ours
 
-from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, manual_seed, nn, no_grad, ops, tape
+from tinygrad_gru import (
+    AnomalyError,
+    TapeError,
+    Tensor,
+    checkpoint,
+    detect_anomaly,
+    manual_seed,
+    nn,
+    no_grad,
+    ops,
+    tape,
+)
 from tinygrad_gru.scan import compiling
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
@@ -294,7 +305,7 @@ def test_batch_first_exchanges_every_pair_of_axes(kind):
 def test_an_array_may_be_given_for_x():
     x = np.ones((5, 2, 3), dtype="float32")
     layer = nn.GRU(3, 4)
-    np.testing.assert_array_equal(layer(x)[0].numpy(), layer(Tensor(x))[0].numpy())
+    np.testing.assert_allclose(layer(x)[0].numpy(), layer(Tensor(x))[0].numpy(), rtol=1e-6)
 
 
 @all_layers
@@ -459,3 +470,74 @@ def test_anomaly_mode_names_the_layer_the_cell_and_the_step():
     model.layers[0].cells[1].b_o.data[:] = np.inf
     with pytest.raises(AnomalyError, match=r"add .* in Sequential\.layers\.0\.cells\.1\.step 0"), detect_anomaly():
         model(Tensor(np.zeros((5, 2, 3), dtype="float32")))
+
+
+# -- on the tape -----------------------------------------------------------------------------------------------------
+
+
+@all_layers
+def test_passes_that_are_alive_at_once_do_not_disturb_each_other(reading, kind):
+    layer = make(kind, 3, 4)
+    parameters, sequences = list(layer.parameters()), [random(5, 2, 3, seed=seed) for seed in range(3)]
+
+    def loss(x):
+        output, last = layer(x)
+        return (output * output).sum() + sum(part.sum() for part in parts(last))
+
+    alone = [gradients(loss(x), *parameters) for x in sequences]
+    losses = [loss(x) for x in sequences]
+    for k in (1, 0, 2):
+        assert_all_close(gradients(losses[k], *parameters), alone[k], rtol=0, atol=0)
+    assert_all_close(gradients(sum(loss(x) for x in sequences), *parameters), [sum(g) for g in zip(*alone)])
+
+
+@all_layers
+def test_one_pass_can_be_gone_back_through_twice(reading, kind):
+    layer = make(kind, 3, 4)
+    parameters = list(layer.parameters())
+    output, last = layer(random(5, 2, 3))
+    loss = (output * output).sum() + parts(last)[0].sum()
+    loss.backward(retain_graph=True)
+    once = [parameter.grad.numpy() for parameter in parameters]
+    loss.backward()
+    assert_all_close([parameter.grad.numpy() for parameter in parameters], [2 * gradient for gradient in once])
+    with pytest.raises(TapeError, match="retain_graph"):
+        loss.backward()
+
+
+@all_layers
+def test_a_weight_that_changes_between_forward_and_backward_is_noticed(reading, kind):
+    layer = make(kind, 3, 4)
+    loss = layer(random(5, 2, 3))[0].sum()
+    weight = next(tensor for name, tensor in layer.named_parameters() if ".U" in name)
+    weight.data *= 1.5
+    with pytest.raises(TapeError, match=r"Cell\.U.* was changed in place"):
+        loss.backward()
+
+
+@all_layers
+def test_outputs_and_gradients_belong_to_whoever_holds_them(reading, kind):
+    """Nothing that a layer gave is overwritten by its next pass, and writing into it changes no later gradient."""
+    layer, x = make(kind, 3, 4), random(5, 2, 3, requires_grad=True)
+    output, last = layer(x)
+    before = [output.numpy(), *map(Tensor.numpy, parts(last))]
+    gradient = gradients((output * output).sum(), x)[0]
+    held = x.grad
+    x.zero_grad()
+    layer(random(5, 2, 3, seed=8))[0].sum().backward()
+    assert_all_close([output.numpy(), *map(Tensor.numpy, parts(last))], before, rtol=0, atol=0)
+    np.testing.assert_array_equal(held.numpy(), gradient)
+
+
+@all_layers
+def test_a_layer_can_be_recomputed_in_backward(reading, kind):
+    layer, x = make(kind, 3, 4, num_layers=2, dropout=0.5), random(5, 2, 3, requires_grad=True)
+    results = []
+    for run in (
+        layer,
+        lambda x: checkpoint(layer, x) if kind != "LSTM" else (checkpoint(lambda x: layer(x)[0], x), None),
+    ):
+        manual_seed(2)
+        output, _ = run(x)
+        results.append([output.numpy(), *gradients((output * output).sum(), x, *layer.parameters())])
+    assert_all_close(*results)

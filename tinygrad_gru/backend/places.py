@@ -27,8 +27,11 @@ def axes_read(parts: tuple, ndim: int) -> Iterator[tuple[Any, range]]:
 
 
 def check_bounds(xp: Any, index: Any, shape: tuple[int, ...]) -> None:
-    """Raise IndexError if an array of integers in the index points outside."""
+    """Raise IndexError if an array of integers in the index points outside, TypeError if one is of another library."""
     for part, axes in axes_read(as_parts(index), len(shape)):
+        if hasattr(part, "__array_namespace__") and part.__array_namespace__() is not xp:
+            library = part.__array_namespace__().__name__
+            raise TypeError(f"an index on {library} for an array on {xp.__name__}: move it to where the array is")
         if not hasattr(part, "dtype") or is_mask(part) or 0 in part.shape:
             continue
         n = shape[axes[0]]

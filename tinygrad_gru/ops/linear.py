@@ -104,6 +104,8 @@ def _explicit(subscripts, ranks):
     longest = max((n for n, text in zip(hidden, letters) if "..." in text), default=0)
     dots = "".join(spare[:longest])
     full = [text.replace("...", dots[longest - n :]) for text, n in zip(letters, hidden)]
+    if arrow and dots and "..." not in output:
+        raise ValueError(f"einsum: the output of {subscripts!r} lacks the '...' of its operands; sum over them by name")
     if not arrow:
         names = "".join(letters).replace("...", "")
         output = "..." + "".join(sorted(c for c in set(names) if names.count(c) == 1))

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..tape import inspector
+from ..tensor import Tensor
 from .compiled import scan_compiled
 from .plain import check_carry, length_of, scan_plainly
 from .symbols import Untraceable
@@ -29,7 +30,7 @@ def scan(
     step      a pure function of the carry and of one x. It returns the next carry, or (carry, y); without a y the
               carry itself is the output, or the first of its parts
     carry     where to start: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
-    xs        what is read: a Tensor (T, …), a tuple of them, or None if there is nothing to read
+    xs        what is read: a Tensor or an array (T, …), a tuple of them, or None if there is nothing to read
     length    T, needed where xs is None
     reverse   go from the last x to the first; y stands where its x stood
     compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
@@ -38,6 +39,7 @@ def scan(
     Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
     and to whatever tensors the step uses, to any order.
     """
+    xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
     steps = length_of(xs, length)
     check_carry(carry)
     wanted = _compiling.get() if compiled is None else compiled
@@ -47,6 +49,11 @@ def scan(
         except Untraceable:
             pass
     return scan_plainly(step, carry, xs, length=steps, reverse=reverse)
+
+
+def _tensor(x: Any) -> Any:
+    """An array as a constant Tensor."""
+    return Tensor.at(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
 
 
 @contextmanager

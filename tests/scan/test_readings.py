@@ -272,5 +272,5 @@ def test_an_error_in_the_step_passes_through():
 def test_anomaly_mode_names_the_step(reverse):
     x = np.ones((5, 2))
     x[3] = 0
-    with pytest.raises(AnomalyError, match=r"^log gave .* in step 3, at .*test_scan\.py"), detect_anomaly():
+    with pytest.raises(AnomalyError, match=r"^log gave .* in step 3, at .*test_readings\.py"), detect_anomaly():
         scan(lambda h, x: h + ops.log(x), ones(2), Tensor(x), reverse=reverse)
