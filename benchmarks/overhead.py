@@ -71,7 +71,7 @@ def hips_autograd() -> Callable[[], object]:
 
 def dezero() -> Callable[[], object]:
     from dezero import Variable
-    from dezero import functions as F
+    from dezero.functions import tanh
 
     w, b, start = (Variable(a) for a in _arrays()[:3])
     cotangent = Variable(_arrays()[3])
@@ -79,7 +79,7 @@ def dezero() -> Callable[[], object]:
     def run() -> None:
         h = start
         for _ in range(LENGTH):
-            h = F.tanh(h * w + b)
+            h = tanh(h * w + b)
         h.grad = cotangent
         for variable in (w, b, start):
             variable.cleargrad()
@@ -102,9 +102,7 @@ def main() -> None:
     lines = ["| | µs an op: median | minimum | our time over its |", "| --- | --- | --- | --- |"]
     for name, times in seconds.items():
         own = "" if name == "tinygrad_gru" else ratio(seconds["tinygrad_gru"], times)
-        lines.append(
-            f"| {name} | {statistics.median(times) / OPS * 1e6:.2f} | {min(times) / OPS * 1e6:.2f} | {own} |"
-        )
+        lines.append(f"| {name} | {statistics.median(times) / OPS * 1e6:.2f} | {min(times) / OPS * 1e6:.2f} | {own} |")
     lines += ["", f"{OPS} ops a run, 15 runs each in turn; the ratio is the median over the runs (its middle half)."]
     report("overhead", "Overhead of the tape", COMMAND, lines, list(PEERS))
 

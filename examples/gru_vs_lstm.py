@@ -17,8 +17,7 @@ import statistics
 import time
 from pathlib import Path
 
-from tinygrad_gru.train import TextRun, TextSettings, character_losses, progress
-from tinygrad_gru.train.evaluate import excerpts
+from tinygrad_gru.train import TextRun, TextSettings, character_losses, excerpts, progress
 
 GATES = {"gru": 3, "lstm": 4}
 

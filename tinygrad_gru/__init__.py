@@ -21,8 +21,7 @@ from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
 from .version import __version__
 
 __all__ = [
-    "AnomalyError", "BackendError", "TapeError", "Tensor", "__version__", "checkpoint", "compiling", "detect_anomaly", "enable_grad",
-    "explain",
-    "grad", "hessian", "hvp", "jacobian", "jvp", "manual_seed", "nn", "no_grad", "op", "ops", "optim", "random_state",
-    "scan", "set_random_state", "tape", "use", "vjp",
+    "AnomalyError", "BackendError", "TapeError", "Tensor", "__version__", "checkpoint", "compiling", "detect_anomaly",
+    "enable_grad", "explain", "grad", "hessian", "hvp", "jacobian", "jvp", "manual_seed", "nn", "no_grad", "op", "ops",
+    "optim", "random_state", "scan", "set_random_state", "tape", "use", "vjp",
 ]  # fmt: skip

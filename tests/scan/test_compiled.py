@@ -207,3 +207,36 @@ def test_memory_is_given_back_without_the_garbage_collector():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_an_op_whose_formula_asks_more_than_symbols_have_runs_plainly():
+    @ops.op
+    def doubled(x):
+        return np.add(x, x)
+
+    doubled.vjp(x=lambda g: 2 * g)
+    x = Tensor(np.ones((3, 2)), requires_grad=True)
+    assert "on symbols it fails" in reason(lambda h, x: h + doubled(x), Tensor(np.zeros(2)), x)
+    last, _ = scan(lambda h, x: h + doubled(x), Tensor(np.zeros(2)), x)
+    last.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 2), 2.0))
+
+
+def test_bias_gradients_in_half_precision_do_not_stop_counting():
+    layer = RNN(1, 1, dtype="float16")
+    for parameter in layer.parameters():
+        parameter.data[...] = 0
+    output, _ = layer(Tensor(np.zeros((40, 200, 1), "float16")))
+    output.sum().backward()
+    assert layer.cells[0].b.grad.item() == 8000
+
+
+def test_idle_workspaces_are_few(monkeypatch):
+    cache = compiled_module.PlanCache(8)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    layer = GRU(3, 4)
+    for length in range(1, 12):
+        layer(Tensor(np.ones((length, 2, 3), "float32")))[0].sum().backward()
+        layer.zero_grad()
+    (plan,) = cache.plans.values()
+    assert sum(map(len, plan.idle.values())) <= compiled_module.WORKSPACES

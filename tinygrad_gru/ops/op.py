@@ -85,9 +85,9 @@ class _Writer:
         self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
-            "HostArray": HostArray, "new": Variable.__new__, "blank": Node.__new__, "recording": recording.get, "inspector": inspector.get,
-            "blame": blame, "fit": fit, "no_rules": no_rules, "write": self.write,
-            "DOUBLE": DOUBLE, "narrowed": narrowed,
+            "HostArray": HostArray, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
+            "recording": recording.get, "inspector": inspector.get, "blame": blame, "fit": fit, "narrowed": narrowed,
+            "no_rules": no_rules, "write": self.write,
         }  # fmt: skip
         reserved = {*_RESERVED, *self.globals, *(("x",) if self.variadic else ())}
         taken = reserved.intersection([*self.inputs, *self.settings])
@@ -235,15 +235,19 @@ class _Writer:
         return "\n".join(lines if len(lines) > 1 else [head, "    pass"]) + "\n"
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
-        """`record.saved` with its inputs and its output as Variables on the tape, for a recorded backward."""
+        """`record.saved` with its inputs and its output as Variables on the tape, for a recorded backward.
+
+        Constants too: not every library leaves `array @ variable` to the variable.
+        """
         places = {"y": record} if self.variadic else {"y": record, **dict(zip(self.inputs, record.parents))}
 
+        def variable(value: Any, node: Node | None) -> Any:
+            return kind.at(value, node) if hasattr(value, "dtype") and not isinstance(value, float) else value
+
         def lifted(asked: str, value: Any) -> Any:
-            if value is None:
-                return None
             if self.variadic and asked == self.inputs[0]:
-                return tuple(kind.at(x, node) if node else x for x, node in zip(value, record.parents))
-            return kind.at(value, places[asked]) if places.get(asked) is not None else value
+                return tuple(map(variable, value, record.parents))
+            return variable(value, places[asked]) if asked in places else value
 
         assert record.saved is not None
         return tuple(lifted(asked, value) for (_, asked), value in zip(self._saved(), record.saved))

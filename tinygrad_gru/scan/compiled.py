@@ -23,8 +23,8 @@ from .simplify import collect, interpolate, reassociate
 from .trace import Forward, trace_backward, trace_forward
 from .workspace import Workspace
 
-#: How many plans are kept, and how many idle workspaces of one plan.
-PLANS, WORKSPACES = 64, 4
+#: How many plans are kept; of one plan, how many idle workspaces, and how many bytes of them unless it is the only one.
+PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
 
 
 class CompiledStep:
@@ -66,17 +66,25 @@ class CompiledStep:
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
         waiting = self.idle.get((length, reverse))
-        return waiting.pop() if waiting else Workspaces(self, length, reverse)
+        if not waiting:
+            return Workspaces(self, length, reverse)
+        workspaces = waiting.pop()
+        if not waiting:
+            del self.idle[workspaces.key]
+        return workspaces
 
     def take_back(self, workspaces: Workspaces) -> None:
-        waiting = self.idle.setdefault(workspaces.key, [])
-        waiting.append(workspaces)
-        while sum(map(len, self.idle.values())) > WORKSPACES:
-            _, oldest = next(iter(self.idle.items()))
-            if oldest:
-                oldest.pop(0)
+        self.idle.setdefault(workspaces.key, []).append(workspaces)
+        self.idle.move_to_end(workspaces.key)
+        while self._too_much_is_idle():
+            length, oldest = next(iter(self.idle.items()))
+            oldest.pop(0)
             if not oldest:
-                self.idle.popitem(last=False)
+                del self.idle[length]
+
+    def _too_much_is_idle(self) -> bool:
+        idle = [workspaces for waiting in self.idle.values() for workspaces in waiting]
+        return len(idle) > WORKSPACES or (len(idle) > 1 and sum(w.size for w in idle) > IDLE_BYTES)
 
 
 class Workspaces:
@@ -93,6 +101,7 @@ class Workspaces:
                 if value not in own:
                     own[value] = self.forward.whole(value)
             self.backward = Workspace(step.backward, length, not reverse, own)
+        self.size = sum(work.bytes for work in (self.forward, self.backward) if work is not None)
 
 
 class Lease:
@@ -166,8 +175,14 @@ class _CompiledScan:
     view = False
 
     def __init__(
-        self, compiled: CompiledStep, step: Callable, carry_is_tuple: bool, xs_is_tuple: bool, no_xs: bool, reverse: bool
-    ):  # fmt: skip
+        self,
+        compiled: CompiledStep,
+        step: Callable,
+        carry_is_tuple: bool,
+        xs_is_tuple: bool,
+        no_xs: bool,
+        reverse: bool,
+    ):
         self.compiled = compiled
         self.step = step
         self.carry_is_tuple, self.xs_is_tuple, self.no_xs = carry_is_tuple, xs_is_tuple, no_xs
@@ -196,7 +211,7 @@ class _CompiledScan:
         for value, cotangent in zip(compiled.cotangents_of_ys, cotangents[count:]):
             work.reads[value][...] = 0 if cotangent is None else cotangent
         sums = program.plan.program.sums
-        totals = [np.zeros(value.shape, value.dtype) for value in sums]
+        totals = [np.zeros(value.shape, np.promote_types(value.dtype, np.float32)) for value in sums]
         program.function(fixed, totals, work)
         for parent, stack, reached in zip(parents, work.carry, compiled.carry_reached):
             if parent is not None and reached:
@@ -209,7 +224,7 @@ class _CompiledScan:
         for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached):
             gradient = next(total) if reached else None
             if parent is not None and gradient is not None:
-                give(parent, gradient)
+                give(parent, gradient)  # in its own dtype once it arrives
 
     def _plainly(self, inputs: tuple, length: int) -> tuple:
         tensors = [x if isinstance(x, Tensor) else Tensor.at(raw(x), None) for x in inputs]

@@ -9,13 +9,12 @@ Names: `w3` is the same at all steps, `v3` is value v3 at one step, `V3` at all 
 from __future__ import annotations
 
 import linecache
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .listing import Value
-from .plan import Plan, chunk_length, source_of
+from .plan import Plan, source_of
 from .schedule import ELEMENTWISE, VIEWS
 from .symbols import as_index
 
@@ -23,6 +22,14 @@ from .symbols import as_index
 _UFUNCS = ELEMENTWISE - {"where", "astype"}
 _FUNCTIONS = {name: getattr(np, name) for name in (*_UFUNCS, "matmul", "copyto", "concatenate", "where", "zeros")}
 _FUNCTIONS |= {"ascontiguousarray": np.ascontiguousarray, "broadcast_to": np.broadcast_to}
+
+
+#: Half precision is added up in float32: it would stop counting at 2048.
+_WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
+
+
+def _is_half(value: Value) -> bool:
+    return np.dtype(value.dtype) == np.float16
 
 
 class Emitted:
@@ -144,6 +151,10 @@ class Emitted:
             return [self._matmul(value, operands, out, batch)]
         if value.op in ("sum", "max", "min"):
             axes = tuple(a + 1 for a in value["axis"]) if batch else value["axis"]
+            if _is_half(value):
+                return [
+                    f"copyto({out}, {operands[0]}.{value.op}({axes}, keepdims={value['keepdims']}{_WIDE[value.op]}))"
+                ]
             return [f"{operands[0]}.{value.op}({axes}, out={out}, keepdims={value['keepdims']})"]
         if value.op == "where":
             condition, a, b = operands
@@ -178,7 +189,11 @@ class Emitted:
                 continue
             name = f"n{position}"
             self.steps[name] = value
-            source = self.constant(value, self.plan.program.carry[position].dtype) if value.op == "scalar" else self.step_name(value)
+            source = (
+                self.constant(value, self.plan.program.carry[position].dtype)
+                if value.op == "scalar"
+                else self.step_name(value)
+            )
             lines.append(f"copyto({name}, {source})")
         return lines
 
@@ -198,7 +213,9 @@ class Emitted:
             return None
         if value.op == "matmul":
             left, right = value.inputs
-            plain = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.given and len(right.shape) == 2
+            plain = (
+                left.op == "transpose" and left["axes"] == (1, 0) and left not in self.given and len(right.shape) == 2
+            )
             if plain and not self._fixed(left.inputs[0]) and not self._fixed(right):
                 return "product"
         if value.op == "sum" and not self._fixed(value.inputs[0]):
@@ -219,7 +236,10 @@ class Emitted:
         kind = self._contraction(value) if not self._used(value) else None
         if kind == "product":
             a, b = value.inputs[0].inputs[0], value.inputs[1]
-            left, right = f"{self.batch_name(a)}.reshape(-1, {a.shape[1]}).T", f"{self.batch_name(b)}.reshape(-1, {b.shape[1]})"
+            left, right = (
+                f"{self.batch_name(a)}.reshape(-1, {a.shape[1]}).T",
+                f"{self.batch_name(b)}.reshape(-1, {b.shape[1]})",
+            )
             return [
                 f"if first: matmul({left}, {right}, {total})",
                 f"else: add({total}, matmul({left}, {right}), {total})",
@@ -227,8 +247,11 @@ class Emitted:
         if kind == "sum":
             axes = (0, *(a + 1 for a in value["axis"]))
             operand = self.batch_name(value.inputs[0])
-            return [f"add({total}, {operand}.sum({axes}, keepdims={value['keepdims']}).reshape({total}.shape), {total})"]
-        return [f"add({total}, {self.batch_name(value)}.sum(0), {total})"]
+            wide = _WIDE["sum"] if _is_half(value) else ""
+            summed = f"{operand}.sum({axes}, keepdims={value['keepdims']}{wide})"
+            return [f"add({total}, {summed}.reshape({total}.shape), {total})"]
+        wide = _WIDE["sum"] if _is_half(value) else ""
+        return [f"add({total}, {self.batch_name(value)}.sum(0{wide}), {total})"]
 
     def _view_outputs(self) -> list[str]:
         """Outputs of every step that are views, or come from elsewhere: they are copied to where they are wanted."""

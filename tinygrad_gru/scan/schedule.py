@@ -65,4 +65,4 @@ def batches(value: Value, changing: set[Value]) -> bool:
     """Whether the operation can be done for many steps at once, along a new first axis."""
     if value.op == "matmul":
         return all(len(i.shape) >= 2 for i in value.inputs)
-    return value.op in ELEMENTWISE or value.op in VIEWS or value.op in ("sum", "max", "min", "concat", "place", "rearrange")
+    return value.op in ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "place", "rearrange"}

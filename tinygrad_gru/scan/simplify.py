@@ -104,10 +104,9 @@ def collect(program: Program) -> Program:
             continue
         moving = [i for i in value.inputs if i in in_loop]
         still = [i for i in value.inputs if i not in in_loop]
-        if value.op == "multiply" and len(moving) == 1 and _fits(moving[0], value) and _fits(still[0], value, True):
-            forms[value] = scaled(forms[moving[0]], "multiply", still[0], value)
-        elif value.op == "divide" and moving == [value.inputs[0]] and _fits(moving[0], value) and _fits(still[0], value, True):
-            forms[value] = scaled(forms[moving[0]], "divide", still[0], value)
+        scales = len(moving) == 1 and len(still) == 1 and _fits(moving[0], value) and _fits(still[0], value, True)
+        if scales and (value.op == "multiply" or (value.op == "divide" and moving[0] is value.inputs[0])):
+            forms[value] = scaled(forms[moving[0]], value.op, still[0], value)
         elif value.op == "negative" and forms[moving[0]][1] is not None:
             carrier, coefficient = forms[moving[0]]
             assert coefficient is not None

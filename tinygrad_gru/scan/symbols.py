@@ -97,7 +97,8 @@ class Symbol:
     __mul__, __rmul__ = _binary("multiply"), _binary("multiply", swap=True)
     __truediv__, __rtruediv__ = _binary("divide"), _binary("divide", swap=True)
     __pow__, __rpow__ = _binary("power"), _binary("power", swap=True)
-    __lt__, __le__, __gt__, __ge__ = _binary("less"), _binary("less_equal"), _binary("greater"), _binary("greater_equal")
+    __lt__, __le__ = _binary("less"), _binary("less_equal")
+    __gt__, __ge__ = _binary("greater"), _binary("greater_equal")
     __eq__, __ne__ = _binary("equal"), _binary("not_equal")  # type: ignore[assignment]
 
 
@@ -108,7 +109,7 @@ class _Namespace:
     """The functions of the array API that can be written into a listing."""
 
     __name__ = "symbols"
-    float16, float32, float64, bool = np.float16, np.float32, np.float64, np.bool_
+    float16, float32, float64 = np.float16, np.float32, np.float64
 
     def __getattr__(self, name: str) -> Any:
         raise Untraceable(f"the array function {name} is not one that can be compiled")
@@ -261,6 +262,8 @@ class _Namespace:
 
 for _name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "abs", "sign"):
     setattr(_Namespace, _name, lambda self, x, _op=_name: self.unary(_op, x))
+
+setattr(_Namespace, "bool", np.bool_)  # noqa: B010  (as a class attribute it would hide the type from annotations)
 
 NAMESPACE = _Namespace()
 

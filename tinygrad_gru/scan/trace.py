@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,12 +66,12 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
 
     carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(parts_of(carry))]
     reads = [symbol("step", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]
-    with enable_grad():
-        result = step(
-            tuple(carries) if isinstance(carry, tuple) else carries[0],
-            tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
-        )
-    new, y = split_result(result, carry)
+    arguments = (
+        tuple(carries) if isinstance(carry, tuple) else carries[0],
+        tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
+    )
+    with enable_grad(), _on_symbols():
+        new, y = split_result(step(*arguments), carry)
     if random_state() != random_before:
         raise Untraceable("it draws random numbers at every step")
     news, ys = list(parts_of(new)), [y_part for y_part in parts_of(y) if y_part is not None]
@@ -102,8 +103,8 @@ def trace_backward(forward: Forward, ys_wanted: Sequence[bool], xs_wanted: Seque
     weights: dict[Node, Any] = {}
     cotangents: list[Value | None] = []
     wanted_outputs = [True] * len(forward.new) + list(ys_wanted)
-    for i, (output, wanted) in enumerate(zip(forward.outputs, wanted_outputs)):
-        value = listing.add("cotangent", (), output.shape, output.dtype, position=i) if wanted else None
+    for i, (output, asked) in enumerate(zip(forward.outputs, wanted_outputs)):
+        value = listing.add("cotangent", (), output.shape, output.dtype, position=i) if asked else None
         cotangents.append(value)
         if value is not None and output.node is not None:
             cotangent = Symbol(listing, value)
@@ -111,7 +112,8 @@ def trace_backward(forward: Forward, ys_wanted: Sequence[bool], xs_wanted: Seque
     inputs_wanted = [True] * len(forward.carry) + list(xs_wanted)  # time runs through the carry, whoever started it
     wanted = [t.node for t, needed in zip(forward.inputs, inputs_wanted) if needed and t.node is not None]
     wanted += forward.captured
-    found = walk(Tensor, weights, frozenset(wanted), since=forward.start) if weights and wanted else {}
+    with _on_symbols():
+        found = walk(Tensor, weights, frozenset(wanted), since=forward.start) if weights and wanted else {}
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None
@@ -120,6 +122,17 @@ def trace_backward(forward: Forward, ys_wanted: Sequence[bool], xs_wanted: Seque
     gradients = [gradient(t.node) for t in forward.inputs]
     count = len(forward.carry)
     return Backward(cotangents, gradients[:count], gradients[count:], [gradient(node) for node in forward.captured])
+
+
+@contextmanager
+def _on_symbols() -> Iterator[None]:
+    """A formula or a rule may ask of an array what a symbol cannot give: then it is run plainly, which will tell."""
+    try:
+        yield
+    except Untraceable:
+        raise
+    except Exception as error:
+        raise Untraceable(f"on symbols it fails with {type(error).__name__}: {error}") from error
 
 
 def _symbolic(listing: Listing, x: Any) -> Any:

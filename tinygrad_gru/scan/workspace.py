@@ -37,12 +37,13 @@ class Workspace:
             self.each.append(self._at(value, slice(0, length)) if whole else self._stack(value, length))
         self.static = tuple(self._static(value) for value in emitted.static.values())
         begins = range(0, length, self.size)
-        self.chunks = []
+        self.chunks: list[tuple[bool, tuple, list[tuple]]] = []
         for begin in reversed(begins) if reverse else begins:
             end = min(begin + self.size, length)
             batch = tuple(self._batch(name, value, begin, end) for name, value in emitted.batch.items()) or (None,)
             places = range(begin, end)[::-1] if reverse else range(begin, end)
-            steps = [tuple(self._step(name, value, t) for name, value in emitted.steps.items()) or (None,) for t in places]
+            names = emitted.steps.items()
+            steps = [tuple(self._step(name, value, t) for name, value in names) or (None,) for t in places]
             self.chunks.append((not self.chunks, batch, steps))
 
     @staticmethod
@@ -50,10 +51,9 @@ class Workspace:
         return np.zeros((length, *value.shape), value.dtype)
 
     @property
-    def arrays(self) -> list[np.ndarray]:
-        """All arrays of its own."""
-        return [*self.carry, *self.stacks.values(), *self.scratch.values()]
-
+    def bytes(self) -> int:
+        """How much memory its own arrays take."""
+        return sum(array.nbytes for array in (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.each))
 
     def whole(self, value: Value) -> np.ndarray:
         """What the program was given, at all steps."""

@@ -2,7 +2,7 @@
 
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .early_stop import EarlyStop
-from .evaluate import character_losses, leading_spaces
+from .evaluate import character_losses, excerpts, leading_spaces
 from .loop import Loop
 from .model import CharacterModel
 from .plot import PlotError, plot_loss
@@ -31,6 +31,7 @@ __all__ = [
     "TrainingError",
     "character_losses",
     "characters_in",
+    "excerpts",
     "generate",
     "leading_spaces",
     "load_checkpoint",

@@ -1,0 +1,103 @@
+"""Runs every example as a user would, with settings that make it quick, and looks at what it says."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs an example in an empty folder and returns what it printed; a warning is an error."""
+
+    def run_example(name, *arguments):
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+        command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run_example
+
+
+def test_xor_by_hand(run):
+    printed = run("xor_by_hand")
+    assert re.findall(r"(\d) xor (\d) = (\d)", printed) == [tuple("000"), tuple("011"), tuple("101"), tuple("110")]
+    losses = [float(loss) for loss in re.findall(r"loss (\d\.\d+)", printed)]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.01
+    by_tape, by_difference = map(float, re.search(r"∂W1\[0, 0\] = (\S+); .*: (\S+)", printed).groups())
+    assert by_tape == pytest.approx(by_difference, rel=0.02)
+    assert "matmul (4, 8)  <-  a constant, W1" in printed
+
+
+def test_gru_from_the_paper(run):
+    source = (ROOT / "examples" / "gru_from_the_paper.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 60
+    printed = run("gru_from_the_paper")
+    assert "first derivatives right: True" in printed and "second derivatives right: True" in printed
+    assert len(re.findall(r"^#\d+ \w+ \(2, 4\)  <-  ", printed, re.MULTILINE)) == 20
+    assert len(re.findall(r"‖∂loss/∂\w+‖ = 0\.0+$", printed, re.MULTILINE)) == 0
+
+
+def test_adding_problem(run):
+    """Sequences so short that the GRU and the LSTM learn it in seconds; the seed alone decides the outcome."""
+
+    def figures(*arguments):
+        rows = re.findall(
+            r"^(RNN|GRU|LSTM) +([\d,]+) +[\d.]+ +([\d.]+)   (\S+)   (.*)$", run("adding_problem", *arguments), re.M
+        )
+        assert [row[0] for row in rows] == ["RNN", "GRU", "LSTM"]
+        return rows
+
+    rows = figures("--length", 8, "--steps", 500, "--hidden", 16)
+    errors = {name: float(error) for name, _, error, _, _ in rows}
+    assert max(errors["GRU"], errors["LSTM"]) < 0.01
+    assert all(re.match(r"solved after [\d,]+ sequences", row[4]) for row in rows[1:])
+    assert all(len(row[3]) == 32 for row in rows)
+
+    few = ("--length", 8, "--steps", 20, "--hidden", 8)
+    assert figures(*few) == figures(*few) != figures(*few, "--seed", 1)
+    assert figures(*few)[0][4] == "no better than guessing"
+
+
+def test_gru_vs_lstm(run, tmp_path):
+    text = "".join(f"{'do re mi fa so'[k % 12 :]} {k % 7}\n" for k in range(400))
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    few = ("--text", "text.txt", "--hidden", 16, "--characters", 20480, "--evaluations", 2)
+    printed = run("gru_vs_lstm", *few)
+    rows = re.findall(r"^((?:GRU|LSTM) (\d+)[a-z, ]*?) +([\d,]+) +([\d.]+) +(\d\.\d{3})$", printed, re.M)
+    parameters = [int(row[2].replace(",", "")) for row in rows]
+    assert [row[1] for row in rows[:2]] == ["16", "16"] and 10 <= int(rows[2][1]) < 16
+    assert parameters[1] > parameters[0]
+    assert parameters[2] == pytest.approx(parameters[0], rel=0.05)
+    assert all(0 < float(row[4]) < 4 for row in rows)
+    assert len(re.findall(r"^LSTM .*: a step takes [\d.]+ times as long", printed, re.M)) == 2
+    if "no picture" not in printed:
+        assert (tmp_path / "runs" / "gru_vs_lstm.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_digits_by_row(run):
+    pytest.importorskip("sklearn")
+    printed = run("digits_by_row")
+    share = float(re.search(r"held out: ([\d.]+)% right", printed)[1])
+    assert share >= 96
+    assert sum(map(int, re.findall(r" of (\d+)$", printed, re.M))) == 360
+    assert len(re.findall(r"\d, read as \d", printed)) == min(5, int(re.search(r"(\d+) of 360 wrong", printed)[1]))
+
+
+def test_every_example_is_run_here_and_says_what_one_learns():
+    assert [f"test_{name}" for name in EXAMPLES if f"test_{name}" not in globals()] == []
+    for name in EXAMPLES:
+        source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+        text = ast.get_docstring(ast.parse(source))
+        assert "What one learns here" in text and f"python examples/{name}.py" in text, name
