@@ -52,8 +52,9 @@ def main() -> None:
     corpus = summary["corpus"]
     lines += [
         "",
-        f"By counting: unigram {summary['unigram']:.3f}, bigram {summary['bigram']:.3f} nats/char. "
-        f"Corpus: {corpus['files']} files, {corpus['held_out_characters']:,} characters held out, sha256 {corpus['sha256']}.",
+        f"By counting: unigram {summary['unigram']:.3f}, bigram {summary['bigram']:.3f} nats/char.",
+        f"Corpus: {corpus['files']} files, {corpus['held_out_characters']:,} characters held out, "
+        f"sha256 {corpus['sha256']}.",
     ]
     report("main_job", "The main job: a character model of the standard library's source", COMMAND, lines)
 

@@ -56,12 +56,14 @@ class _Drawing:
         a, b = self.pick(), self.pick()
         makers = [
             lambda: a + b, lambda: a - b, lambda: a * b, lambda: -a, lambda: ops.tanh(a), lambda: ops.sigmoid(a),
-            lambda: (1 - ops.sigmoid(a)) * b, lambda: a @ self.weight(WIDTH), lambda: a @ self.weight(WIDTH) + self.vector(),
+            lambda: (1 - ops.sigmoid(a)) * b, lambda: a @ self.weight(WIDTH),
+            lambda: a @ self.weight(WIDTH) + self.vector(),
             lambda: a * self.vector(), lambda: a + self.vector(), lambda: 0.5 * a, lambda: a / (2.0 + ops.square(b)),
             lambda: ops.relu(a) - 0.1 * b, lambda: ops.where(a > b, a, 0.3 * b), lambda: ops.maximum(a, b),
             lambda: a - ops.mean(a, axis=1, keepdims=True), lambda: ops.sigmoid(a[:, :1]) * b,
             lambda: ops.concatenate([a[:, 2:], b[:, :2]], axis=1), lambda: ops.sin(a) * ops.cos(b),
-            lambda: ops.softmax(a), lambda: ops.exp(-ops.absolute(a)), lambda: ops.layer_norm(a), lambda: a.detach() * b,
+            lambda: ops.softmax(a), lambda: ops.exp(-ops.absolute(a)), lambda: ops.layer_norm(a),
+            lambda: a.detach() * b,
             lambda: ops.sum(a * b, axis=1, keepdims=True) * 0.2 + a, lambda: ops.clip(a, low=-0.7, high=0.9),
             lambda: (ops.tanh(a @ self.weight(WIDTH)) + self.read()) * 0.5, lambda: ops.log(1.5 + ops.square(a)),
             lambda: self.read() + a, lambda: ops.tanh(self.read()) * a, lambda: ops.reshape(a, shape=(WIDTH, BATCH)).T,

@@ -112,7 +112,7 @@ class Emitted:
         self.lines = [f"def {self.name}(fixed, totals, workspace):", *(f"    {line}" for line in body)]
 
     def _region(self, level: str) -> list[str]:
-        """The lines for a chunk: what is summed over time without being made is summed where it would have been made."""
+        """The lines for a chunk. What is summed over time without being made is summed where it would be made."""
         lines = []
         for value in self.plan.at(level):
             if self._is_contracted(value):
@@ -189,12 +189,7 @@ class Emitted:
                 continue
             name = f"n{position}"
             self.steps[name] = value
-            source = (
-                self.constant(value, self.plan.program.carry[position].dtype)
-                if value.op == "scalar"
-                else self.step_name(value)
-            )
-            lines.append(f"copyto({name}, {source})")
+            lines.append(f"copyto({name}, {self.step_name(value)})")
         return lines
 
     # -- sums over time -------------------------------------------------------------------------------------------
@@ -213,10 +208,8 @@ class Emitted:
             return None
         if value.op == "matmul":
             left, right = value.inputs
-            plain = (
-                left.op == "transpose" and left["axes"] == (1, 0) and left not in self.given and len(right.shape) == 2
-            )
-            if plain and not self._fixed(left.inputs[0]) and not self._fixed(right):
+            transposed = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.given
+            if transposed and len(right.shape) == 2 and not self._fixed(left.inputs[0]) and not self._fixed(right):
                 return "product"
         if value.op == "sum" and not self._fixed(value.inputs[0]):
             return "sum"
