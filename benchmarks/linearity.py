@@ -10,10 +10,11 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from tinygrad_gru import Tensor, manual_seed
+from tinygrad_gru import Tensor, compiling, manual_seed
 from tinygrad_gru.nn import GRU
 from tinygrad_gru.ops import tanh
 
@@ -38,14 +39,15 @@ def chain(ops: int) -> Callable[[], tuple[float, float]]:
     return run
 
 
-def gru(steps: int) -> Callable[[], tuple[float, float]]:
+def gru(steps: int, compiled: bool) -> Callable[[], tuple[float, float]]:
     manual_seed(0)
     layer = GRU(16, 32)
     x = Tensor(np.random.default_rng(0).standard_normal((steps, 8, 16)).astype(np.float32), requires_grad=True)
 
     def run() -> tuple[float, float]:
         begin = time.perf_counter()
-        output, _ = layer(x)
+        with compiling(compiled):
+            output, _ = layer(x)
         middle = time.perf_counter()
         output.sum().backward()
         return middle - begin, time.perf_counter() - middle
@@ -76,8 +78,10 @@ def measure(make: Callable, sizes: list[int], unit: str) -> list[str]:
 def main() -> None:
     lines = ["Microseconds per op of a chain of tanh(h ⊙ w + b), 8 × 8 float32 (medians):", ""]
     lines += measure(chain, [1_000, 10_000, 50_000, 200_000], "ops")
-    lines += ["", "Microseconds per step of a GRU, input 16, hidden 32, batch 8, in its plain reading (medians):", ""]
-    lines += measure(gru, [100, 1_000, 10_000], "steps")
+    for compiled in (False, True):
+        reading = "compiled" if compiled else "in its plain reading"
+        lines += ["", f"Microseconds per step of a GRU, input 16, hidden 32, batch 8, {reading} (medians):", ""]
+        lines += measure(partial(gru, compiled=compiled), [100, 1_000, 10_000], "steps")
     report("linearity", "Backward is linear", COMMAND, lines)
 
 
