@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..data import CharacterVocabulary
+from ..scan import compiling
 from ..tape import no_grad
 from .model import CharacterModel
 
@@ -42,7 +43,7 @@ def generate(
     mode = model.training
     model.eval()
     try:
-        with no_grad():
+        with no_grad(), compiling(False):  # one step is done sooner than it is traced
             while len(read) < given + length:
                 logits, state = model(np.array(unread)[:, None], state)
                 in_a_row = len(read) > 1 and read[-1] == read[-2]
