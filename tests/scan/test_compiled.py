@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -240,3 +241,18 @@ def test_idle_workspaces_are_few(monkeypatch):
         layer.zero_grad()
     (plan,) = cache.plans.values()
     assert sum(map(len, plan.idle.values())) <= compiled_module.WORKSPACES
+
+
+def test_threads_do_not_disturb_each_other():
+    layer = LSTM(3, 4, dtype="float64")
+    inputs = np.random.default_rng(0).standard_normal((8, 20, 2, 3))
+
+    def run(x):
+        leaf = Tensor(x, requires_grad=True)
+        return grad((layer(leaf)[0] ** 2).sum(), leaf).numpy()
+
+    expected = [run(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for found, right in zip(pool.map(run, inputs), expected):
+                np.testing.assert_array_equal(found, right)

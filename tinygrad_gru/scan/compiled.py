@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -62,25 +63,26 @@ class CompiledStep:
         self.kept = kept
         self.constants = list(listing.fixed)
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
+        self.lock = RLock()  # taken again where memory is freed while it is held
 
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
-        waiting = self.idle.get((length, reverse))
-        if not waiting:
-            return Workspaces(self, length, reverse)
-        workspaces = waiting.pop()
-        if not waiting:
-            del self.idle[workspaces.key]
-        return workspaces
+        with self.lock:
+            waiting = self.idle.get((length, reverse), [])
+            workspaces = waiting.pop() if waiting else None
+            if not waiting:
+                self.idle.pop((length, reverse), None)
+        return Workspaces(self, length, reverse) if workspaces is None else workspaces
 
     def take_back(self, workspaces: Workspaces) -> None:
-        self.idle.setdefault(workspaces.key, []).append(workspaces)
-        self.idle.move_to_end(workspaces.key)
-        while self._too_much_is_idle():
-            length, oldest = next(iter(self.idle.items()))
-            oldest.pop(0)
-            if not oldest:
-                del self.idle[length]
+        with self.lock:
+            self.idle.setdefault(workspaces.key, []).append(workspaces)
+            self.idle.move_to_end(workspaces.key)
+            while self._too_much_is_idle():
+                key, oldest = next(iter(self.idle.items()))
+                oldest.pop(0)
+                if not oldest:
+                    del self.idle[key]
 
     def _too_much_is_idle(self) -> bool:
         idle = [workspaces for waiting in self.idle.values() for workspaces in waiting]
@@ -120,17 +122,19 @@ class PlanCache:
     def __init__(self, size: int):
         self.size = size
         self.plans: OrderedDict[Hashable, CompiledStep] = OrderedDict()
+        self.lock = RLock()
 
     def get(self, forward: Forward, xs_wanted: tuple[bool, ...] | None) -> CompiledStep:
         key = (forward.key, xs_wanted)
-        found = self.plans.get(key)
-        if found is None:
-            found = self.plans[key] = CompiledStep(forward, xs_wanted)
-            if len(self.plans) > self.size:
-                self.plans.popitem(last=False)
-        else:
-            self.plans.move_to_end(key)
-        return found
+        with self.lock:
+            found = self.plans.get(key)
+            if found is None:
+                found = self.plans[key] = CompiledStep(forward, xs_wanted)
+                if len(self.plans) > self.size:
+                    self.plans.popitem(last=False)
+            else:
+                self.plans.move_to_end(key)
+            return found
 
 
 _cache = PlanCache(PLANS)
