@@ -189,6 +189,9 @@ def walk(
     is visited. With `create_graph` the rules run on Variables and are recorded in their turn, else on raw arrays.
     Nodes older than the moment `since` are ends, as leaves are.
     """
+    if create_graph and not recording.get():
+        with enable_grad():
+            return walk(kind, cotangents, wanted, create_graph, retain_graph, since)
     records, leaves = _collect(list(cotangents), since)
     _check_unchanged(records, leaves)
     path = _path_to(wanted, records) if wanted else None
@@ -239,11 +242,7 @@ def walk(
             )
         if watcher is not None:
             watcher.backward(record, cotangent)
-        if create_graph:
-            with enable_grad():
-                record.op.pull(parents, record.op.lift(kind, record), cotangent, give)
-        else:
-            record.op.pull(parents, saved, cotangent, give)
+        record.op.pull(parents, record.op.lift(kind, record) if create_graph else saved, cotangent, give)
         if not retain_graph:
             record.saved = None
 
@@ -269,6 +268,8 @@ def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bo
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
     if cotangent.dtype != watch.dtype:
         cotangent = cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+    if watch.hooks:
+        cotangent = _own(kind, cotangent, create_graph)
     for hook in tuple(watch.hooks):
         changed = hook(cotangent if create_graph else kind.at(cotangent, None))
         if changed is None:

@@ -156,7 +156,14 @@ class Tensor(Variable):
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
-        self._watched("grad").grad = gradient
+        watch = self._watched("grad")
+        if gradient is not None and not isinstance(gradient, Tensor):
+            raise TypeError(f"grad: expected a Tensor or None, got {type(gradient).__name__}")
+        if gradient is not None and (gradient.shape != self.shape or gradient.dtype != self.dtype):
+            raise ValueError(
+                f"grad: expected shape {self.shape} and {self.dtype}, got {gradient.shape} and {gradient.dtype}"
+            )
+        watch.grad = gradient
 
     def zero_grad(self) -> None:
         """Forget the gradient."""

@@ -76,7 +76,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     places = backend_of(y.data).arange(y.size)
     identity = ops.reshape(ops.one_hot(places, depth=y.size, dtype=y.dtype), shape=(y.size, *y.shape))
     with enable_grad():
-        rows = ops.stack([pullback(identity[i])[0] for i in range(y.size)])
+        rows = ops.stack([pullback(identity[i, ...])[0] for i in range(y.size)])
         return ops.reshape(rows, shape=(*y.shape, *x.shape))
 
 

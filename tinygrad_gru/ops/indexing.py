@@ -34,8 +34,10 @@ def _entries(parts, x):
 
     def entry(part):
         part = raw(part)
-        if _is_basic(part) or hasattr(part, "dtype"):
+        if _is_basic(part):
             return part
+        if hasattr(part, "dtype"):
+            return copy_of(part) if len(part.shape) else part  # the array may be filled with the next batch
         array = home.asarray(part)
         return array if math.prod(array.shape) else astype(array, "int64")  # an empty list says nothing of its dtype
 

@@ -47,6 +47,10 @@ matmul.vjp(a=_matmul_left,
 
 def linear(x, weight, bias=None):
     """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x"""
+    if len(weight.shape) != 2 or tuple(x.shape[-1:]) != tuple(weight.shape[:1]):
+        raise ValueError(
+            f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} don't fit"
+        )
     if len(x.shape) > 2:
         y = reshape(matmul(_rows(x), weight), shape=(*x.shape[:-1], weight.shape[-1]))
     else:
@@ -83,6 +87,8 @@ def einsum(subscripts, *operands):
 
     Ellipses and an implicit output are understood; a letter that stands twice in one operand is not.
     """
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: expected the subscripts first, such as 'ij,jk->ik', got {type(subscripts).__name__}")
     subscripts = _explicit(subscripts.replace(" ", ""), [len(x.shape) for x in operands])
     for text in subscripts.split("->")[0].split(","):
         if len(set(text)) < len(text):

@@ -126,6 +126,8 @@ def _is_integer(targets):
 def _class_ids(name, scores, targets, ignore_index):
     """The targets as a plain array of checked class ids, and where they count (None: everywhere)."""
     targets = _integers(targets, scores, "targets")
+    if not scores.shape:
+        raise ValueError(f"{name}: scores need an axis of classes, got one number")
     if tuple(targets.shape) != tuple(scores.shape[:-1]):
         raise ValueError(
             f"{name}: scores of shape {tuple(scores.shape)} (classes last) need targets of shape "

@@ -19,7 +19,10 @@ def _spread(g, shape, axis, keepdims):
 
 def _axes(axis, ndim):
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return {axis_number(a, ndim) for a in axes}
+    numbers = {axis_number(a, ndim) for a in axes}
+    if len(numbers) < len(axes):
+        raise ValueError(f"axis: {axis} names an axis twice")
+    return numbers
 
 
 def _kept_shape(shape, axis):

@@ -10,6 +10,8 @@ from .op import op, raw, sum_to
 
 def axis_number(axis, ndim):
     """The number of an axis, which may be counted from the end."""
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"axis: expected an integer, or a tuple of them where several are possible, got {axis!r}")
     if not -ndim <= axis < ndim:
         raise ValueError(f"axis {axis} is out of bounds for an array of {ndim} axes")
     return axis % ndim
@@ -147,8 +149,8 @@ flip.vjp(x=lambda g, axis: flip(g, axis=axis))
 @op
 def pad(x, *, width, value=0.0):
     """y = x with `value` around it; `width` gives (before, after) for each axis        ∂L/∂x = the inner part of g"""
-    pairs = [pair if isinstance(pair, (tuple, list)) else () for pair in width]
-    if len(pairs) != len(x.shape) or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+    fits = isinstance(width, (tuple, list)) and len(width) == len(x.shape)
+    if not fits or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 or min(pair) < 0 for pair in width):
         raise ValueError(
             f"width: expected (before, after), both ≥ 0, for each of the {len(x.shape)} axes, got {width!r}"
         )

@@ -66,7 +66,7 @@ def length_of(xs: Any, length: int | None) -> int:
 
 
 def _at(xs: Any, t: int) -> Any:
-    return tuple(x[t] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[t]
+    return tuple(x[t, ...] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[t, ...]
 
 
 def parts_of(carry: Any) -> tuple:

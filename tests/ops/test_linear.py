@@ -1,0 +1,214 @@
+"""Products: every combination of ranks, nothing at all, and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tensors import gradient, leaf
+
+from tinygrad_gru import Tensor, ops, tape
+from tinygrad_gru.testing import gradcheck, gradgradcheck
+
+
+@st.composite
+def products(draw):
+    """Shapes of two operands whose matrix product exists: vectors, matrices, batches that broadcast, and nothing."""
+    length = st.integers(0, 3)
+    inner, rows, columns = draw(length), draw(length), draw(length)
+    batch = draw(st.lists(st.integers(1, 3), max_size=2))
+
+    def of_batch():
+        kept = batch[draw(st.integers(0, len(batch))) :]
+        return tuple(n if draw(st.booleans()) else 1 for n in kept)
+
+    left = (inner,) if draw(st.booleans()) else (*of_batch(), rows, inner)
+    right = (inner,) if draw(st.booleans()) else (*of_batch(), inner, columns)
+    return left, right
+
+
+@given(products())
+def test_matmul_of_all_ranks(shapes):
+    """Forward against einsum, gradients against differences; 0 rows, 0 columns and nothing to sum included."""
+    random = np.random.default_rng(0)
+    a, b = (random.standard_normal(shape) for shape in shapes)
+    subscripts = f"{'k' if a.ndim == 1 else '...ik'},{'k' if b.ndim == 1 else '...kj'}"
+    output = ("..." if a.ndim > 1 or b.ndim > 1 else "") + ("i" if a.ndim > 1 else "") + ("j" if b.ndim > 1 else "")
+    expected = np.einsum(f"{subscripts}->{output}", a, b)
+    np.testing.assert_allclose(ops.matmul(leaf(a), leaf(b)).numpy(), expected, atol=1e-13)
+    assert gradcheck(ops.matmul, [a, b])
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((2, 3, 0), (0, 5)),
+        ((2, 3, 4), (4, 0)),
+        ((2, 0, 4), (4, 5)),
+        ((0, 3, 4), (4, 5)),
+        ((2, 3, 0), (2, 0, 5)),
+        ((0,), (0,)),
+    ],
+)
+def test_products_of_nothing_are_zero(left, right):
+    for function in (ops.matmul, ops.linear) if len(right) == 2 else (ops.matmul,):
+        a, b = leaf(np.ones(left)), leaf(np.ones(right))
+        y = function(a, b)
+        assert y.shape == np.matmul(a.numpy(), b.numpy()).shape and not y.numpy().any()
+        y.sum().backward()
+        assert (a.grad.shape, b.grad.shape) == (left, right)
+        assert not a.grad.numpy().any() and not b.grad.numpy().any()
+
+
+def test_a_batch_times_one_matrix_is_one_product(rng):
+    a, b = rng.standard_normal((5, 3, 4)), rng.standard_normal((4, 2))
+    y = leaf(a) @ leaf(b)
+    np.testing.assert_allclose(y.numpy(), np.stack([rows @ b for rows in a]), atol=1e-14)
+    assert gradgradcheck(ops.matmul, [a, b])
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((2, 3), (2, 3)), ((3,), (2,)), ((2, 3), (4,)), ((), (2, 3)), ((2, 3), ()), ((2, 3, 4), (3, 4, 5))],
+)
+def test_matmul_names_itself_and_the_shapes(left, right):
+    shapes = ".*".join(str(shape).replace("(", r"\(").replace(")", r"\)") for shape in (left, right))
+    with pytest.raises(ValueError, match=f"^matmul: .*inputs: {shapes}"):
+        leaf(np.ones(left)) @ leaf(np.ones(right))
+
+
+def test_both_orders_with_arrays_of_numpy():
+    a, b = np.array([[1.0, 2.0]]), Tensor([[3.0], [4.0]])
+    assert (a @ b).tolist() == [[11.0]] and (b @ a).tolist() == [[3.0, 6.0], [4.0, 8.0]]
+    assert isinstance(a @ b, Tensor)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_products_keep_their_dtype(dtype):
+    x, w = leaf(np.ones((2, 3)), dtype), leaf(np.ones((3, 4)), dtype)
+    (x @ w).sum().backward()
+    assert (x @ w).dtype == x.grad.dtype == w.grad.dtype == dtype
+
+
+# -- linear --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (2, 1, 3, 4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_equals_torch(shape, bias, rng):
+    torch = pytest.importorskip("torch")
+    arrays = [rng.standard_normal(s) for s in (shape, (4, 5), (5,))][: 3 if bias else 2]
+    weight = rng.standard_normal((*shape[:-1], 5))
+    mine, peers = [leaf(a) for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
+    ops.linear(*mine).backward(weight)
+    torch.nn.functional.linear(peers[0], peers[1].T, *peers[2:]).backward(torch.tensor(weight))
+    for t, p in zip(mine, peers):
+        np.testing.assert_allclose(t.grad.numpy(), p.grad.numpy(), atol=1e-13)
+
+
+def test_linear_records_one_product(rng):
+    records = tape(
+        ops.linear(leaf(rng.standard_normal((2, 3, 4))), leaf(rng.standard_normal((4, 5))), leaf(np.ones(5)))
+    )
+    assert [r.op.__name__ for r in records] == ["reshape", "matmul", "reshape", "add"]
+
+
+@pytest.mark.parametrize(
+    ("x", "weight"), [((2, 3), (4, 5)), ((2, 2, 3), (4, 5)), ((2, 2, 3), (3,)), ((), (3, 4)), ((2, 3), (2, 3, 4))]
+)
+def test_linear_names_the_shapes_that_do_not_fit(x, weight):
+    with pytest.raises(
+        ValueError, match=r"linear: x \(…, in\) of shape \(.*\) and weight \(in, out\) of shape \(.*\) don't fit"
+    ):
+        ops.linear(leaf(np.ones(x)), leaf(np.ones(weight)))
+
+
+# -- einsum --------------------------------------------------------------------------------------------------------
+
+EINSUMS = [
+    ("ij,jk->ik", (2, 3), (3, 4)),
+    ("ij,jk", (2, 3), (3, 4)),
+    ("ij", (2, 3)),
+    ("ji", (2, 3)),
+    ("ij->", (2, 3)),
+    ("ij->i", (2, 3)),
+    ("i,i->", (3,), (3,)),
+    ("i,j->ij", (2,), (3,)),
+    ("i,j->", (2,), (3,)),
+    ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+    ("...ij,...jk->...ik", (2, 3, 4), (4, 5)),
+    ("...ij,...jk", (5, 1, 2, 3), (4, 3, 2)),
+    ("i...,i...->...", (3, 2), (3, 2)),
+    ("...,...->...", (), (3,)),
+    ("abc,cd,de->abe", (2, 3, 4), (4, 2), (2, 3)),
+    (" i j , j k -> k i ", (2, 3), (3, 4)),
+    ("ij,jk->ik", (2, 1), (3, 4)),
+    ("ij,jk->ik", (2, 3), (1, 4)),
+    ("ij,ij->i", (2, 3), (1, 3)),
+    ("ij,ij->ij", (2, 1), (1, 3)),
+    ("ij,kj->", (2, 3), (2, 1)),
+    ("ij,jk->ik", (2, 0), (0, 4)),
+    ("->", ()),
+]
+
+
+@pytest.mark.parametrize(("subscripts", "shapes"), [(case[0], case[1:]) for case in EINSUMS])
+def test_einsum(subscripts, shapes, rng):
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    y = ops.einsum(subscripts, *map(leaf, arrays))
+    np.testing.assert_allclose(y.numpy(), np.einsum(subscripts, *arrays), atol=1e-14)
+    assert gradcheck(lambda *xs: ops.einsum(subscripts, *xs), arrays)
+    assert gradgradcheck(lambda *xs: ops.einsum(subscripts, *xs), arrays)
+
+
+def test_einsum_of_arrays_gives_an_array(rng):
+    a = rng.standard_normal((2, 3))
+    y = ops.einsum("ij->j", a)
+    assert type(y) is np.ndarray and y.shape == (3,)
+
+
+def test_einsum_is_given_to_constants_no_gradient():
+    a = leaf([[1.0, 2.0]])
+    y = ops.einsum("ij,jk->ik", a, np.array([[3.0], [4.0]]))
+    y.backward()
+    assert a.grad.tolist() == [[3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "shapes", "message"),
+    [
+        ("ii->i", [(3, 3)], "a letter stands twice in the operand 'ii'; take its diagonal first"),
+        ("ij,jk->ik", [(2, 3)], "is for 2 operands, got 1"),
+        ("ij->j", [(2, 3), (3, 4)], "is for 1 operands, got 2"),
+        ("ijk->ik", [(2, 3)], "the operand 'ijk' of 'ijk->ik' has 2 axes"),
+        ("i->i", [(2, 3)], "the operand 'i' of 'i->i' has 2 axes"),
+        ("ij,jk->ik", [(2, 3), (2, 3)], "einsum: "),
+        ("ij->k", [(2, 3)], "einsum: "),
+        ("ij->ii", [(2, 3)], "einsum: "),
+        ("i1->i", [(2, 3)], "einsum: "),
+    ],
+)
+def test_einsum_refuses(subscripts, shapes, message):
+    with pytest.raises(ValueError, match=f"einsum: .*{message.removeprefix('einsum: ')}"):
+        ops.einsum(subscripts, *(leaf(np.ones(shape)) for shape in shapes))
+
+
+def test_einsum_wants_its_subscripts_first():
+    with pytest.raises(TypeError, match="einsum: expected the subscripts first, such as 'ij,jk->ik', got Tensor"):
+        ops.einsum(leaf([1.0]), "i->")
+
+
+@pytest.mark.parametrize("subscripts", ["...i->i", "...ij->ij"])
+def test_an_ellipsis_that_the_output_lacks_is_an_error_as_in_numpy(subscripts):
+    """NumPy refuses to sum over unnamed axes in silence, and so do we."""
+    with pytest.raises(ValueError):
+        np.einsum(subscripts, np.ones((2, 3, 4)))
+    with pytest.raises(ValueError, match=rf"einsum: the output of '{subscripts}' lacks the '\.\.\.'"):
+        ops.einsum(subscripts, leaf(np.ones((2, 3, 4))))
+
+
+def test_gradient_of_a_bilinear_form(rng):
+    x, A = rng.standard_normal(3), rng.standard_normal((3, 3))
+    g = gradient(lambda x: ops.einsum("i,ij,j->", x, A, x), x)
+    np.testing.assert_allclose(g, (A + A.T) @ x, rtol=1e-13)

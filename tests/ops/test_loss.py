@@ -1,0 +1,268 @@
+"""Losses: extremes, what is ignored, what they average over, and refusals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from support.tensors import constant, gradient, leaf
+
+from tinygrad_gru import Tensor, ops
+from tinygrad_gru.testing import gradcheck, gradgradcheck
+
+DTYPES = ["float16", "float32", "float64"]
+REGRESSION = ["mse", "mae", "huber", "binary_cross_entropy_with_logits", "kl_divergence"]
+
+
+# -- cross-entropy -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_of_far_apart_logits(dtype):
+    """Certain and right costs nothing, certain and wrong costs the distance; gradients are finite and right."""
+    logits = leaf([[800.0, -800.0, 0.0], [800.0, -800.0, 0.0], [-800.0, -800.0, -800.0]], dtype)
+    loss = ops.cross_entropy(logits, [0, 1, 2], reduction="none")
+    loss.sum().backward()
+    np.testing.assert_allclose(loss.numpy(), [0.0, 1600.0, math.log(3)], rtol=1e-3)
+    third = 1 / 3
+    np.testing.assert_allclose(logits.grad.numpy(), [[0, 0, 0], [1, -1, 0], [third, third, third - 1]], atol=1e-3)
+    assert loss.dtype == logits.grad.dtype == dtype
+
+
+def test_cross_entropy_of_masked_classes():
+    """A class at −∞ is impossible: it takes no part, with ids and with probabilities that give it nothing."""
+    logits = [[0.5, -np.inf, 1.5]]
+    expected = math.log(math.exp(0.5) + math.exp(1.5)) - 1.5
+    for targets in ([2], [[0.0, 0.0, 1.0]]):
+        x = leaf(logits)
+        loss = ops.cross_entropy(x, np.array(targets))
+        loss.backward()
+        assert loss.item() == pytest.approx(expected, rel=1e-14)
+        p = 1 / (1 + math.e)
+        np.testing.assert_allclose(x.grad.numpy(), [[p, 0.0, -p]], atol=1e-15)
+    assert ops.cross_entropy(leaf(logits), [1]).item() == np.inf
+
+
+def test_probabilities_as_targets_have_gradients_also_where_they_are_zero():
+    logits, q = np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 0.25, 0.75]])
+    _, dq = gradient(ops.cross_entropy, logits, q)
+    np.testing.assert_allclose(dq, -ops.log_softmax(logits), rtol=1e-14)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("kind", ["ids", "probabilities", "ignoring"])
+def test_cross_entropy_equals_torch(kind, reduction, smoothing, rng):
+    torch = pytest.importorskip("torch")
+    logits = 5 * rng.standard_normal((6, 4))
+    targets = rng.dirichlet(np.ones(4), 6) if kind == "probabilities" else rng.integers(0, 4, 6)
+    if kind == "ignoring":
+        targets[[1, 4]] = -100
+    x, p = leaf(logits), torch.tensor(logits, requires_grad=True)
+    mine = ops.cross_entropy(
+        x, targets, label_smoothing=smoothing, reduction=reduction, ignore_index=-100 if kind == "ignoring" else None
+    )
+    theirs = torch.nn.functional.cross_entropy(
+        p, torch.tensor(targets), label_smoothing=smoothing, reduction=reduction, ignore_index=-100
+    )
+    mine.sum().backward()
+    theirs.sum().backward()
+    np.testing.assert_allclose(mine.numpy(), theirs.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-13)
+
+
+def test_sequences_of_logits(rng):
+    """(T, B, C) against (T, B): the mean over all T·B targets."""
+    logits, targets = rng.standard_normal((3, 2, 5)), rng.integers(0, 5, (3, 2))
+    flat = ops.cross_entropy(logits.reshape(6, 5), targets.reshape(6))
+    assert ops.cross_entropy(logits, targets) == pytest.approx(flat, rel=1e-14)
+    assert ops.cross_entropy(logits, targets, reduction="none").shape == (3, 2)
+
+
+@pytest.mark.parametrize("function", [ops.cross_entropy, ops.nll])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_where_all_targets_are_ignored_the_loss_and_its_gradient_are_zero(function, reduction):
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    loss = function(x, [-100, -100], ignore_index=-100, reduction=reduction)
+    loss.sum().backward()
+    assert loss.numpy().sum() == 0.0 and not x.grad.numpy().any()
+
+
+def test_an_ignored_index_may_lie_inside_or_outside():
+    x = np.array([[1.0, 2.0], [3.0, 5.0]])
+    alone = ops.cross_entropy(x[1:], [0])
+    for ignored in (1, -1, 77):
+        assert ops.cross_entropy(x, [ignored, 0], ignore_index=ignored) == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+def test_ids_of_any_integer_dtype(dtype):
+    logits = np.eye(200) * 5
+    assert ops.cross_entropy(logits[:3], np.array([0, 1, 2], dtype)) == pytest.approx(math.log(1 + 199 * math.exp(-5)))
+
+
+def test_half_precision_averages_what_it_cannot_add_up():
+    """100 000 nats in all, beyond the largest number of float16."""
+    logits = leaf(np.tile([0.0, 200.0], (500, 1)), "float16")
+    assert ops.cross_entropy(logits, np.zeros(500, int)).item() == 200.0
+    assert ops.cross_entropy(logits, np.zeros(500, int), ignore_index=1).item() == pytest.approx(200.0, rel=1e-2)
+
+
+@pytest.mark.parametrize("function", [ops.cross_entropy, ops.nll])
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        ([0, 3], IndexError, r"targets must lie in 0 … 2, got 3"),
+        ([-1, 0], IndexError, r"targets must lie in 0 … 2, got -1"),
+        ([0], ValueError, r"scores of shape \(2, 3\) \(classes last\) need targets of shape \(2,\), got \(1,\)"),
+        ([[0], [1]], ValueError, r"need targets of shape \(2,\), got \(2, 1\)"),
+        ([0.0, 1.0], TypeError, "targets must be integers, got float64"),
+    ],
+)
+def test_targets_that_are_no_class_ids(function, targets, error, message):
+    with pytest.raises(error, match=message):
+        function(leaf(np.zeros((2, 3))), targets)
+    with pytest.raises(error, match=message):
+        function(leaf(np.zeros((2, 3))), np.array(targets))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, 2])
+def test_a_smoothing_that_is_no_share(smoothing):
+    with pytest.raises(ValueError, match=rf"label_smoothing: expected a number in \[0, 1\], got {smoothing}"):
+        ops.cross_entropy(leaf([[1.0, 2.0]]), [0], label_smoothing=smoothing)
+
+
+def test_one_number_is_no_distribution():
+    with pytest.raises(ValueError, match="cross_entropy: scores need an axis of classes, got one number"):
+        ops.cross_entropy(leaf(1.0), 0)
+    assert ops.cross_entropy(leaf([1.0, 1.0]), 0).item() == pytest.approx(math.log(2)), "a single target"
+
+
+def test_probabilities_cannot_be_ignored():
+    with pytest.raises(ValueError, match="ignore_index goes with class ids"):
+        ops.cross_entropy(leaf([[1.0, 2.0]]), np.array([[0.5, 0.5]]), ignore_index=0)
+
+
+# -- losses of two arrays of one shape -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_huber_of_large_errors(dtype):
+    """The square of 800 is beyond float16; the loss is linear there and needs none."""
+    p = leaf([800.0, -800.0, 0.25, 0.0], dtype)
+    loss = ops.huber(p, np.zeros(4, dtype), reduction="none")
+    loss.sum().backward()
+    np.testing.assert_allclose(loss.numpy(), [799.5, 799.5, 0.03125, 0.0])
+    assert p.grad.tolist() == [1.0, -1.0, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
+def test_huber_equals_torch_also_at_its_seam(delta, rng):
+    torch = pytest.importorskip("torch")
+    values = np.concatenate([3 * rng.standard_normal(20), [delta, -delta, 0.0]])
+    x, p = leaf(values), torch.tensor(values, requires_grad=True)
+    ops.huber(x, np.zeros(23), delta=delta).backward()
+    loss = torch.nn.functional.huber_loss(p, torch.zeros(23, dtype=torch.float64), delta=delta)
+    loss.backward()
+    np.testing.assert_allclose(ops.huber(x, np.zeros(23), delta=delta).item(), loss.item(), rtol=1e-14)
+    np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_binary_cross_entropy_of_large_logits(dtype):
+    x = leaf([800.0, 800.0, -800.0, -800.0, 0.0], dtype)
+    t = np.array([1.0, 0.0, 0.0, 1.0, 0.5], dtype)
+    loss = ops.binary_cross_entropy_with_logits(x, t, reduction="none")
+    loss.sum().backward()
+    np.testing.assert_allclose(loss.numpy(), [0.0, 800.0, 0.0, 800.0, math.log(2)], rtol=1e-3)
+    np.testing.assert_allclose(x.grad.numpy(), [0.0, 1.0, 0.0, -1.0, 0.0], atol=1e-6)
+
+
+def test_binary_cross_entropy_equals_torch(rng):
+    torch = pytest.importorskip("torch")
+    logits, targets = 20 * rng.standard_normal((4, 5)), rng.uniform(size=(4, 5))
+    x, p = leaf(logits), torch.tensor(logits, requires_grad=True)
+    ops.binary_cross_entropy_with_logits(x, targets).backward()
+    torch.nn.functional.binary_cross_entropy_with_logits(p, torch.tensor(targets)).backward()
+    np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-15)
+
+
+def test_divergence_of_what_cannot_happen():
+    """0 log 0 = 0, also against a q of 0; but p > 0 against q = 0 is infinite."""
+    log_q, p = leaf([[-np.inf, 0.0], [math.log(0.5), math.log(0.5)]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    loss = ops.kl_divergence(log_q, p, reduction="none")
+    loss.sum().backward()
+    np.testing.assert_allclose(loss.numpy(), [0.0, math.log(2)])
+    np.testing.assert_allclose(log_q.grad.numpy(), -p)
+    assert ops.kl_divergence(constant([[-np.inf, 0.0]]), np.array([[0.5, 0.5]])).item() == np.inf
+
+
+def test_divergence_equals_torch(rng):
+    torch = pytest.importorskip("torch")
+    p, q = rng.dirichlet(np.ones(4), 3), np.log(rng.dirichlet(np.ones(4), 3))
+    x, peer = leaf(q), torch.tensor(q, requires_grad=True)
+    ops.kl_divergence(x, p).backward()
+    torch.nn.functional.kl_div(peer, torch.tensor(p), reduction="batchmean").backward()
+    np.testing.assert_allclose(x.grad.numpy(), peer.grad.numpy(), atol=1e-15)
+
+
+def test_the_divergence_of_a_distribution_from_itself_is_zero(rng):
+    p = rng.dirichlet(np.ones(5), 3)
+    assert ops.kl_divergence(np.log(p), p) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_errors_have_no_slope_at_zero():
+    for loss in (ops.mse, ops.mae, ops.huber):
+        assert gradient(lambda p, loss=loss: loss(p, np.ones(2)), np.ones(2)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+def test_targets_may_be_lists(name):
+    predictions, targets = [[0.5, 0.25]], [[0.25, 0.75]]
+    loss = getattr(ops, name)
+    assert loss(leaf(predictions, "float32"), targets).dtype == "float32"
+    assert loss(leaf(predictions), targets).item() == loss(leaf(predictions), np.array(targets)).item()
+    assert (
+        ops.cross_entropy(leaf(predictions), targets).item()
+        == ops.cross_entropy(leaf(predictions), [[0.25, 0.75]]).item()
+    )
+
+
+def test_a_number_as_target_of_a_number():
+    assert ops.mse(leaf(3.0), 1.0).item() == 4.0
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+@pytest.mark.parametrize("targets", [np.zeros(3), np.zeros((3, 1)), [0.0, 0.0, 0.0], 0.0])
+def test_shapes_are_not_broadcast(name, targets):
+    shape = str(np.shape(targets)).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(
+        ValueError, match=rf"{name}: predictions of shape \(1, 3\) and targets of shape {shape} must be alike"
+    ):
+        getattr(ops, name)(leaf(np.zeros((1, 3))), targets)
+
+
+@pytest.mark.parametrize("name", [*REGRESSION, "cross_entropy"])
+def test_an_unknown_reduction(name):
+    with pytest.raises(ValueError, match="reduction: expected 'mean', 'sum' or 'none', got 'average'"):
+        getattr(ops, name)(leaf([[0.5, 0.5]]), np.array([[0.5, 0.5]]), reduction="average")
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+def test_targets_have_gradients_too(name, rng):
+    predictions, targets = rng.uniform(0.1, 0.9, (3, 4)), rng.uniform(1.1, 1.9, (3, 4))
+    assert gradcheck(getattr(ops, name), [predictions, targets])
+    assert gradgradcheck(getattr(ops, name), [predictions, targets])
+
+
+def test_a_batch_of_nothing():
+    with pytest.raises(ValueError, match="no elements to average"):
+        ops.cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int))
+    assert ops.cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int), reduction="sum").item() == 0.0
+    assert ops.cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int), ignore_index=-1).item() == 0.0
+
+
+def test_predictions_may_be_tensors_and_targets_integers():
+    loss = ops.mse(leaf([1.0, 2.0], "float32"), Tensor([0, 1]))
+    assert loss.item() == 1.0 and loss.dtype == "float32"

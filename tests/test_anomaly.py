@@ -1,0 +1,131 @@
+"""Anomaly mode: the first value that is not finite, named where it arose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.tensors import constant, leaf
+
+from tinygrad_gru import AnomalyError, TapeError, Tensor, detect_anomaly, grad, nn, ops
+from tinygrad_gru.tape import inspector
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of the values that are made here
+
+
+def test_the_first_op_that_gives_an_infinity_is_named_with_the_ranges_of_its_operands():
+    x = leaf([1.0, 0.0, 4.0])
+    with pytest.raises(AnomalyError) as caught, detect_anomaly():
+        h = x * 2.0
+        ops.log(h).sum()
+    message = str(caught.value)
+    assert message.startswith("log gave a value that is not finite, its inputs were finite; in the program, at ")
+    assert "test_anomaly.py:" in message and "ops.log(h).sum()" in message
+    assert "input 0: (3,) float64, 0 … 8, 0 NaN; result: (3,) float64, -inf … 2.079, 0 NaN" in message
+
+
+def test_what_came_in_from_outside_is_told_from_what_arose_here():
+    expected = r"(?s)add gave .* it came in through input 1; .*input 1: \(2,\) float64, 1 … 1, 1 NaN"
+    with pytest.raises(AnomalyError, match=expected), detect_anomaly():
+        constant([1.0, 1.0]) + np.array([1.0, np.nan])
+
+
+def test_numbers_among_the_operands():
+    with pytest.raises(AnomalyError, match=r"(?s)divide gave .*input 1: 0\.0"), detect_anomaly():
+        constant([1.0]) / 0.0
+    with pytest.raises(AnomalyError, match="it came in through input 1"), detect_anomaly():
+        constant([1.0]) * float("inf")
+
+
+def test_the_module_path_is_part_of_the_name():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.head(x)
+
+    model = Model()
+    model.head.W.data[...] = np.inf
+    with pytest.raises(AnomalyError, match=r"matmul gave .*in .*head"), detect_anomaly():
+        model(Tensor([[1.0, 2.0]]))
+
+
+def test_a_gradient_that_is_not_finite_names_the_record_and_where_it_was_made():
+    x, expected = leaf([0.0, 4.0]), r"the gradient that reaches .* is not finite .*test_anomaly\.py"
+    with pytest.raises(AnomalyError, match=expected), detect_anomaly():
+        y = ops.sqrt(x * 1.0)  # the slope at 0 is infinite
+        y.sum().backward()
+
+
+def test_gradients_that_are_not_finite_with_create_graph():
+    """Then the rules are recorded too: the op of the rule is named that gave it."""
+    x = leaf([0.0])
+    with pytest.raises(AnomalyError, match="divide gave a value that is not finite"), detect_anomaly():
+        grad(ops.sqrt(x * 1.0).sum(), x, create_graph=True)
+
+
+def test_a_saved_value_that_was_overwritten_behind_our_back_is_found():
+    x = leaf([1.0, 2.0])
+    h = ops.exp(x)
+    with detect_anomaly():
+        h = ops.exp(x)
+        h.data[0] = 5.0  # no version counter sees this
+        with pytest.raises(AnomalyError, match=r"an array that #\d+ exp .* had saved was written before backward"):
+            h.sum().backward()
+
+
+def test_finite_programs_run_as_without():
+    def program():
+        x = leaf([0.3, 0.5])
+        (ops.tanh(x) * x + ops.softmax(x)).sum().backward()
+        return x.grad.tolist()
+
+    expected = program()
+    with detect_anomaly():
+        assert program() == expected
+
+
+def test_what_was_recorded_before_can_be_differentiated_inside():
+    x = leaf([1.0])
+    y = x * x
+    with detect_anomaly():
+        y.backward()
+    assert x.grad.tolist() == [2.0]
+    h = ops.sqrt(leaf([0.0]) * 1.0)
+    with pytest.raises(AnomalyError, match="recorded before anomaly mode began"), detect_anomaly():
+        h.backward()
+
+
+def test_integers_and_booleans_are_always_finite():
+    with detect_anomaly():
+        assert (Tensor([1, 2]) > 1).tolist() == [False, True]
+        assert ops.where(Tensor([True, False]), Tensor([1.0]), 2).tolist() == [1.0, 2.0]
+
+
+def test_outside_of_the_block_nothing_is_watched():
+    with pytest.raises(AnomalyError), detect_anomaly():
+        constant([1.0]) / 0.0
+    assert inspector.get() is None
+    assert (constant([1.0]) / 0.0).tolist() == [np.inf]
+
+
+def test_blocks_nest():
+    with detect_anomaly():
+        with detect_anomaly():
+            pass
+        with pytest.raises(AnomalyError):
+            constant([1.0]) / 0.0
+
+
+def test_an_anomaly_is_a_floating_point_error_and_not_a_tape_error():
+    assert issubclass(AnomalyError, FloatingPointError) and not issubclass(AnomalyError, TapeError)
+
+
+def test_it_works_on_every_backend(backend):
+    x = Tensor(backend.asarray([1.0, 0.0]), requires_grad=True)
+    with pytest.raises(AnomalyError, match="log gave a value that is not finite"), detect_anomaly():
+        ops.log(x)
+    with detect_anomaly():
+        (x * x).sum().backward()
+    assert x.grad.tolist() == [2.0, 0.0]

@@ -1,0 +1,359 @@
+"""Tensor: what it is made of, what it may be written, and Python's own protocols."""
+
+from __future__ import annotations
+
+import copy
+import operator
+
+import numpy as np
+import pytest
+from support.strict import STRICT
+from support.tensors import constant, leaf
+
+from tinygrad_gru import BackendError, TapeError, Tensor, enable_grad, grad, no_grad, ops, tape, use
+from tinygrad_gru.backend import as_array
+
+# -- making one ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "shape"),
+    [
+        (1.5, "float32", ()),
+        (2, "int64", ()),
+        (True, "bool", ()),
+        ([1.0, 2.0], "float32", (2,)),
+        ([[1, 2], [3, 4]], "int64", (2, 2)),
+        ((1.0, 2), "float32", (2,)),
+        ([], "float32", (0,)),
+        (np.ones((2, 3)), "float64", (2, 3)),
+        (np.ones(2, np.float16), "float16", (2,)),
+        (np.float64(1.5), "float64", ()),
+        (np.array([True]), "bool", (1,)),
+        (np.array([1, 2], np.uint8), "uint8", (2,)),
+        ([Tensor(1.0), Tensor(2.0)], "float32", (2,)),
+    ],
+    ids=repr,
+)
+def test_dtype_and_shape_of_what_is_given(data, dtype, shape):
+    t = Tensor(data)
+    assert t.dtype == dtype and t.shape == shape and (t.ndim, t.size) == (len(shape), int(np.prod(shape)))
+    assert not t.requires_grad and t.is_leaf and t.grad is None and t.device == "numpy"
+
+
+@pytest.mark.parametrize("data", ["abc", None, {}, 1 + 2j, object(), ["a"], np.array(["a"])], ids=repr)
+def test_what_is_not_made_of_numbers(data):
+    with pytest.raises(TypeError, match="data: expected real numbers or booleans, got"):
+        Tensor(data)
+
+
+def test_a_ragged_list():
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        Tensor([1, [2, 3]])
+
+
+def test_data_is_copied():
+    values = np.ones(2)
+    t, again = Tensor(values), Tensor(Tensor(values))
+    values[0] = 9.0
+    assert t.tolist() == again.tolist() == [1.0, 1.0]
+
+
+def test_a_dtype_may_be_asked_for():
+    for dtype in ("float16", np.float16, np.dtype("float16")):
+        assert Tensor([1.0], dtype=dtype).dtype == np.float16
+    assert Tensor(np.ones(2), dtype="float32", requires_grad=True).dtype == "float32"
+    with pytest.raises(TypeError, match="dtype: 'foo' is not a dtype"):
+        Tensor([1.0], dtype="foo")
+
+
+@pytest.mark.parametrize("data", [1, [1, 2], True, np.array([1], np.uint8)])
+def test_integers_cannot_require_a_gradient(data):
+    with pytest.raises(TypeError, match=r"only a floating-point tensor can require a gradient, got \w+: convert it"):
+        Tensor(data, requires_grad=True)
+    t = Tensor(data)
+    with pytest.raises(TypeError, match="only a floating-point tensor can require a gradient"):
+        t.requires_grad = True
+
+
+def test_unknown_devices_and_backends_that_are_not_there():
+    with pytest.raises(BackendError, match="unknown backend 'tpu': expected 'numpy' or 'cupy'"):
+        Tensor([1.0], device="tpu")
+    with pytest.raises(BackendError, match="unknown backend"):
+        Tensor([1.0]).to("tpu")
+
+
+def test_values_come_out_as_copies():
+    t = Tensor([1.0, 2.0])
+    values = t.numpy()
+    values[0] = 9.0
+    assert t.tolist() == [1.0, 2.0] and type(values) is np.ndarray
+    assert t[1].item() == 2.0 and type(t[1].item()) is float and type(Tensor(2).item()) is int
+
+
+def test_item_wants_one_element():
+    assert Tensor([[3.0]]).item() == 3.0
+    with pytest.raises(
+        ValueError, match=r"item: only a tensor with one element is a number, this one has shape \(2,\)"
+    ):
+        Tensor([1.0, 2.0]).item()
+    with pytest.raises(ValueError, match="item"):
+        Tensor([]).item()
+
+
+def test_repr_shows_values_dtype_and_place():
+    assert repr(Tensor([1.0])) == "Tensor([1.], dtype=float32)"
+    assert repr(Tensor([1.0], requires_grad=True)) == "Tensor([1.], dtype=float32, requires_grad=True)"
+    assert repr(Tensor([1.0], requires_grad=True) * 2) == "Tensor([2.], dtype=float32, made by hadamard)"
+    assert "device='array_api_strict'" in repr(Tensor([1.0], device=STRICT))
+
+
+# -- arrays and tensors together -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "operate", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+)
+def test_arrays_and_tensors_in_both_orders(operate, device):
+    """Arrays of users' backends; those of array-api-strict raise where they should leave it to the other operand."""
+    a, b = [[1.0, 2.0], [3.0, 4.0]], [[2.0, 1.0], [1.0, 3.0]]
+    array, tensor = as_array(a, "float64", device), Tensor(b, requires_grad=True, dtype="float64", device=device)
+    for y, expected in (
+        (operate(array, tensor), operate(np.array(a), np.array(b))),
+        (operate(tensor, array), operate(np.array(b), np.array(a))),
+    ):
+        assert type(y) is Tensor and y.requires_grad
+        np.testing.assert_allclose(y.numpy(), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("number", [2, 2.0, np.float32(2), np.float64(2), np.int64(2)])
+def test_numbers_in_both_orders(number):
+    x = leaf([1.0, 2.0], "float32")
+    for y in (
+        number + x,
+        x + number,
+        number * x,
+        x * number,
+        number - x,
+        x - number,
+        number / x,
+        x / number,
+        x**number,
+    ):
+        assert type(y) is Tensor and y.requires_grad and y.dtype == "float32"
+    assert (number - x).tolist() == [1.0, 0.0] and (number / x).tolist() == [2.0, 1.0]
+
+
+def test_numpy_does_not_take_a_tensor_apart():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(TypeError):
+        np.add(np.ones(2), x)
+    with pytest.raises(TypeError, match=r"NumPy would lose this tensor's gradient: say tensor\.detach\(\)\.numpy\(\)"):
+        np.asarray(x)
+    np.testing.assert_array_equal(np.asarray(x.detach()), [1.0, 2.0])
+    assert np.asarray(constant([1.0, 2.0]), dtype="float32").dtype == np.float32
+
+
+def test_mixed_backends_say_what_to_move():
+    with pytest.raises((TypeError, ValueError), match=r"the inputs are on array_api_strict and numpy: move one with"):
+        ops.where(Tensor([True]), Tensor([1.0], device=STRICT), Tensor([1.0]))
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_constant_may_be_written():
+    c = constant(np.zeros(3))
+    c[0] = 1.0
+    c[1:] = Tensor([2.0, 3.0])
+    c[[0, 2]] = np.array([5.0, 6.0])
+    assert c.tolist() == [5.0, 2.0, 6.0]
+
+
+def test_writing_into_a_constant_disturbs_no_record():
+    c, w = constant([1.0, 2.0]), leaf([3.0, 4.0])
+    y = (c * w).sum()
+    c[0] = 100.0
+    y.backward()
+    assert w.grad.tolist() == [1.0, 2.0]
+
+
+def test_writing_into_a_detached_tensor_does_not_change_its_origin():
+    x = leaf([1.0, 2.0])
+    d = x.detach()
+    d[0] = 9.0
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_a_recorded_value_cannot_be_written_into_a_constant():
+    c, w = constant(np.zeros(3)), leaf(2.0)
+    for value in (w, w * 3.0):
+        with pytest.raises(TapeError, match="its gradient would be lost"):
+            c[0] = value
+    with no_grad():
+        c[0] = w
+    assert c.tolist() == [2.0, 0.0, 0.0]
+
+
+def test_what_requires_a_gradient_cannot_be_written():
+    x = leaf([1.0, 2.0])
+    with pytest.raises(
+        TapeError, match=r"cannot be written in place: use where or scatter_add.*write under no_grad\(\)"
+    ):
+        x[0] = 5.0
+    with pytest.raises(TapeError, match=r"use where or scatter_add, which are recorded$"):
+        (x * 2.0)[0] = 5.0
+    with no_grad():
+        x[0] = 5.0
+        with enable_grad():
+            y = x * 2.0
+        with pytest.raises(TapeError, match="cannot be written in place"):
+            y[0] = 1.0
+    assert x.tolist() == [5.0, 2.0]
+
+
+def test_data_of_a_leaf_keeps_shape_and_dtype():
+    x = leaf([1.0, 2.0])
+    for wrong in (np.ones(3), np.ones(2, np.float32), 1.0, np.ones((2, 1))):
+        with pytest.raises(ValueError, match=r"data: expected shape \(2,\) and float64, got"):
+            x.data = wrong
+    x.data = constant([3.0, 4.0])
+    assert x.tolist() == [3.0, 4.0] and x.requires_grad
+
+
+def test_data_of_a_recorded_tensor_cannot_be_set():
+    y = leaf([1.0]) * 2.0
+    with pytest.raises(TapeError, match=r"data: #\d+ hadamard .* made this tensor; it can only be set on a leaf"):
+        y.data = np.ones(1)
+    with pytest.raises(TapeError, match=r"mark_changed: .* made this tensor"):
+        y.mark_changed()
+
+
+def test_a_tensor_holds_nothing_else():
+    with pytest.raises(AttributeError):
+        Tensor([1.0]).colour = "red"
+
+
+# -- requires_grad, names, gradients -------------------------------------------------------------------------------
+
+
+def test_requires_grad_can_be_turned_on_and_off():
+    x = constant([1.0])
+    x.requires_grad = True
+    x.requires_grad = True
+    assert x.is_leaf and (x * x).requires_grad
+    x.requires_grad = False
+    assert not (x * x).requires_grad and x.grad is None
+    with pytest.raises(TapeError, match=r"requires_grad: .* made this tensor; use detach\(\)"):
+        (leaf([1.0]) * 2.0).requires_grad = False
+
+
+def test_detach_shares_the_array_and_is_a_constant():
+    x = leaf([1.0, 2.0])
+    d = x.detach()
+    assert d.data is x.data and not d.requires_grad and d.is_leaf
+    assert grad((x * d).sum(), x).tolist() == [1.0, 2.0]
+
+
+def test_a_name_is_for_reports():
+    x = leaf([1.0])
+    assert x.name is None and constant([1.0]).name is None
+    x.name = "embedding.weight"
+    assert "embedding.weight" in repr(tape(x * 2.0))
+    with pytest.raises(TapeError, match="name: this tensor is a constant"):
+        constant([1.0]).name = "nobody"
+
+
+def test_a_gradient_can_be_set_and_cleared():
+    x = leaf([1.0, 2.0])
+    x.grad = constant([3.0, 4.0])
+    x.sum().backward()
+    assert x.grad.tolist() == [4.0, 5.0]
+    x.zero_grad()
+    assert x.grad is None
+    constant([1.0]).zero_grad()  # nothing to forget
+
+
+@pytest.mark.parametrize("gradient", [constant([1.0]), constant([1.0, 2.0], "float32"), np.ones(2), 1.0])
+def test_a_gradient_has_the_shape_and_dtype_of_its_tensor(gradient):
+    x = leaf([1.0, 2.0])
+    with pytest.raises((TypeError, ValueError), match="grad: expected"):
+        x.grad = gradient
+
+
+def test_a_constant_has_no_gradient_to_set():
+    with pytest.raises(TapeError, match="grad: this tensor is a constant"):
+        constant([1.0]).grad = constant([1.0])
+
+
+# -- Python's protocols --------------------------------------------------------------------------------------------
+
+
+def test_len_iter_bool_float_int():
+    t = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert len(t) == 2 and [row.tolist() for row in t] == [[1.0, 2.0], [3.0, 4.0]]
+    assert float(Tensor([2.5])) == 2.5 and int(Tensor(2)) == 2 and bool(Tensor([[True]])) and not Tensor(0.0)
+    with pytest.raises(TypeError, match="a tensor without axes has no length"):
+        len(Tensor(1.0))
+    with pytest.raises(TypeError):
+        list(Tensor(1.0))
+    with pytest.raises(ValueError, match="only a tensor with one element"):
+        bool(Tensor([1.0, 2.0]))
+
+
+def test_rows_of_an_iteration_are_recorded():
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    first, second = x
+    (first * second).sum().backward()
+    assert x.grad.tolist() == [[3.0, 4.0], [1.0, 2.0]]
+
+
+def test_a_copy_is_a_leaf_of_its_own():
+    x = leaf([1.0, 2.0])
+    x.sum().backward()
+    y = copy.deepcopy(x)
+    y.data[...] = 5.0
+    (y * 2.0).sum().backward()
+    assert x.tolist() == [1.0, 2.0] and x.grad.tolist() == [1.0, 1.0]
+    assert y.requires_grad and y.node is not x.node
+
+
+def test_methods_are_ops():
+    x = leaf([[0.3, 0.5]])
+    for name in ("exp", "log", "sqrt", "square", "sin", "cos", "tanh", "sigmoid", "relu", "softmax", "log_softmax"):
+        assert getattr(x, name)().tolist() == getattr(ops, name)(x).tolist()
+    assert x.abs().tolist() == abs(x).tolist() and (-x).tolist() == [[-0.3, -0.5]]
+    assert x.std(axis=1, keepdims=True).shape == (1, 1) and x.norm().shape == ()
+    assert x.argmin().item() == 0 and x.min().item() == 0.3
+
+
+# -- moving --------------------------------------------------------------------------------------------------------
+
+
+def test_moving_there_and_back():
+    for there in (STRICT,):
+        x = Tensor([[1.0, 2.0]], requires_grad=True)
+        moved = x.to(there)
+        assert moved.device == there.name and moved.requires_grad and moved.is_leaf and moved.node is not x.node
+        assert not constant([1.0]).to(there).requires_grad
+        (moved * moved).sum().backward()
+        back = moved.grad.to("numpy")
+        assert back.device == "numpy" and back.tolist() == [[2.0, 4.0]]
+        assert moved.to(there) is moved and x.to("cpu") is x
+
+
+def test_a_recorded_tensor_stays_where_it_was_recorded():
+    y = leaf([1.0]) * 2.0
+    with pytest.raises(TapeError, match=r"to: #\d+ hadamard .* was recorded on 'numpy'; move its leaves, or detach it"):
+        y.to(STRICT)
+    assert y.to("numpy") is y and y.detach().to(STRICT).device == STRICT.name
+
+
+def test_new_tensors_are_made_where_use_says():
+    with use(STRICT):
+        t = Tensor([1.0, 2.0], requires_grad=True)
+        assert t.device == STRICT.name and t.dtype == STRICT.xp.float32
+        assert Tensor(np.ones(2)).device == "numpy", "an array stays where it is"
+        assert Tensor(np.ones(2), device=STRICT).device == STRICT.name
+        assert (t * 2.0 + 1.0).sum().item() == 8.0
+    assert Tensor([1.0]).device == "numpy"

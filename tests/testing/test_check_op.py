@@ -1,0 +1,244 @@
+"""check_op is checked with ops that break one clause of the contract each, and names the clause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.strict import STRICT
+
+from tinygrad_gru import Tensor, ops
+from tinygrad_gru.backend import xp_of
+from tinygrad_gru.ops import op
+from tinygrad_gru.ops.op import raw
+from tinygrad_gru.testing import ContractError, GradientError, check_op
+
+
+def tanh_with(rule):
+    @op
+    def curve(x):
+        return xp_of(x).tanh(x)
+
+    curve.vjp(x=rule)
+    return curve
+
+
+def product_with(a, b):
+    @op
+    def product(a, b):
+        return a * b
+
+    product.vjp(a=a, b=b)
+    return product
+
+
+def check_tanh(rule):
+    check_op(tanh_with(rule), np.tanh, [(3, 4)], elementwise=True)
+
+
+def check_product(a, b):
+    check_op(product_with(a, b), np.multiply, [(3, 4), (3, 4)], elementwise=True)
+
+
+# -- right rules pass ----------------------------------------------------------------------------------------------
+
+
+def test_right_rules_pass(backend):
+    check_op(tanh_with(lambda g, y: g * (1 - y * y)), np.tanh, [(3, 4)], elementwise=True, backend=backend)
+    product = product_with(lambda g, b: g * b, lambda g, a: g * a)
+    check_op(product, np.multiply, [(3, 4), (3, 4)], elementwise=True, backend=backend)
+
+
+def test_a_function_of_ops_is_checked_like_an_op():
+    check_op(lambda x, w: ops.tanh(x @ w), lambda x, w: np.tanh(x @ w), [(2, 3), (3, 4)])
+
+
+def test_arrays_among_the_shapes_are_used_as_they_are():
+    ids = np.array([2, 0, 2])
+    check_op(ops.embedding, lambda weight, ids: weight[ids], [(3, 2), ids])
+
+
+def test_arrays_among_the_settings_are_moved_to_the_backend(backend):
+    index = (np.array([0, 2, 2]), np.array([1, 1, 0]))
+    check_op(ops.getitem, lambda x, index: x[index], [(3, 2)], backend=backend, index=index)
+
+
+# -- wrong rules do not --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.999, -1.0])
+def test_a_factor(factor):
+    with pytest.raises(GradientError):
+        check_tanh(lambda g, y: g * (1 - y * y) * factor)
+
+
+def test_a_factor_on_one_of_two_inputs():
+    with pytest.raises(GradientError, match=r"inputs\[1\]"):
+        check_product(lambda g, b: g * b, lambda g, a: 1.001 * (g * a))
+
+
+def test_the_rule_of_the_other_input():
+    with pytest.raises(GradientError, match=r"inputs\[0\]"):
+        check_product(lambda g, a: g * a, lambda g, b: g * b)
+
+
+def test_a_rule_of_none_for_an_input_that_matters():
+    with pytest.raises(GradientError, match="the rules give 0"):
+        check_product(lambda g, b: g * b, None)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 4)])
+def test_a_missing_sum(shape):
+    @op
+    def scaled_rows(x, s):
+        return x * s[:, None]
+
+    scaled_rows.vjp(x=lambda g, s: g * s[:, None], s=lambda g, x: g * x)
+    with pytest.raises((GradientError, ValueError)):
+        check_op(scaled_rows, lambda x, s: x * s[:, None], [shape, shape[:1]])
+
+
+def test_a_cotangent_that_is_turned_on_its_side():
+    """As many numbers as the input has, in another shape: nothing may reshape them into place."""
+
+    @op
+    def row_sums(x):
+        return x.sum(axis=1)
+
+    row_sums.vjp(x=lambda g, x_shape: ops.broadcast_to(g, shape=x_shape[::-1]))
+    with pytest.raises(ValueError, match="cannot be broadcast"):
+        check_op(row_sums, lambda x: x.sum(axis=1), [(3, 4)])
+
+
+def test_a_second_order_that_is_wrong():
+    with pytest.raises(GradientError):
+        check_tanh(lambda g, y: g * (1 - Tensor(raw(y)) * Tensor(raw(y))) if isinstance(y, Tensor) else g * (1 - y * y))
+
+
+def test_a_recorded_rule_that_differs_from_the_raw_one():
+    with pytest.raises(ContractError, match="raw and recorded backward give different bits"):
+        check_tanh(lambda g, y: g * (1 - y * y) * (1.001 if isinstance(g, Tensor) else 1.0))
+
+
+def test_a_rounding_between_raw_and_recorded():
+    with pytest.raises(ContractError, match="raw and recorded backward give different bits"):
+        check_tanh(lambda g, y: g - g * y * y if isinstance(g, Tensor) else g * (1 - y * y))
+
+
+def _writes_into_g(g, y):
+    if isinstance(g, Tensor):
+        return g * (1 - y * y)
+    g *= 1 - y * y
+    return g
+
+
+def _writes_into_y(g, y):
+    result = g * (1 - y * y)
+    if not isinstance(y, Tensor):
+        y[...] = 0
+    return result
+
+
+def _writes_into_x(g, x):
+    result = g * (1 - ops.tanh(x) ** 2)
+    if not isinstance(x, Tensor):
+        x[...] = 0
+    return result
+
+
+@pytest.mark.parametrize("rule", [_writes_into_g, _writes_into_y, _writes_into_x])
+def test_a_rule_that_writes_in_place(rule):
+    with pytest.raises(ContractError, match="a rule wrote into an array that it was given"):
+        check_tanh(rule)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda g, y: g * (1 - y * y) * np.float64(1.0),
+        lambda g, y: ops.astype(g * (1 - y * y), dtype="float64"),
+        lambda g, y: g * (1 - y * y) + np.zeros(np.shape(raw(y))),
+    ],
+)
+def test_a_rule_that_widens_to_float64(rule):
+    """Seen although the gradient of a leaf is cast to its dtype."""
+    with pytest.raises(ContractError, match="in float32: the gradient became float64"):
+        check_tanh(rule)
+
+
+# -- nor do wrong formulas -----------------------------------------------------------------------------------------
+
+
+def unary(formula, rule=lambda g: g):
+    @op
+    def curve(x):
+        return formula(x)
+
+    curve.vjp(x=rule)
+    return curve
+
+
+def test_a_wrong_value():
+    with pytest.raises(ContractError, match="differs from the oracle by"):
+        check_op(unary(lambda x: x * (1 + 1e-9)), lambda x: x, [(3, 4)])
+
+
+def test_a_wrong_value_that_is_not_a_number():
+    with pytest.raises(ContractError, match="differs from the oracle"):
+        check_op(unary(lambda x: x * np.nan), lambda x: x, [(3, 4)])
+
+
+def test_a_wrong_shape():
+    with pytest.raises(ContractError, match=r"shape \(3, 4\), the oracle has \(4, 3\)"):
+        check_op(unary(lambda x: 1 * x), lambda x: x.T, [(3, 4)])
+
+
+def test_a_wrong_number_of_outputs():
+    with pytest.raises(ContractError, match="2 outputs, the oracle has 3"):
+        check_op(lambda x: ops.split(x, 2), lambda x: np.split(x, 3), [(6,)])
+
+
+def test_a_formula_that_writes_into_its_input():
+    def formula(x):
+        x += 1
+        return x
+
+    with pytest.raises(ContractError, match=r"into its input|different values"):
+        check_op(unary(formula), lambda x: x + 1, [(3, 4)])
+
+
+def test_a_formula_that_widens_to_float64():
+    with pytest.raises(ContractError, match="the output became float64"):
+        check_op(unary(lambda x: x + np.zeros(x.shape)), lambda x: x, [(3, 4)])
+
+
+def test_an_op_that_makes_tensors_of_arrays():
+    with pytest.raises(ContractError, match="arrays must give an array"):
+        check_op(lambda x: Tensor(raw(x)), lambda x: x, [(3, 4)])
+
+
+def test_an_op_that_makes_arrays_of_tensors():
+    with pytest.raises(ContractError, match="Tensors must give a Tensor, got ndarray"):
+        check_op(lambda x: raw(x) * 1, lambda x: x, [(3, 4)])
+
+
+def test_a_gradient_where_none_was_declared():
+    with pytest.raises(ContractError, match="no gradient was declared"):
+        check_op(ops.tanh, np.tanh, [(3, 4)], differentiable=False)
+
+
+def test_an_elementwise_op_that_fails_at_a_corner():
+    """Empty arrays: right everywhere but there."""
+
+    @op
+    def largest_shifted(x):
+        return x - x.max() + x.max()
+
+    largest_shifted.vjp(x=lambda g: g)
+    check_op(largest_shifted, lambda x: x, [(3, 4)])
+    with pytest.raises(ValueError, match="zero-size"):
+        check_op(largest_shifted, lambda x: x, [(3, 4)], elementwise=True)
+
+
+def test_a_numpy_ism_fails_on_the_bare_standard():
+    with pytest.raises((AttributeError, TypeError, RuntimeError)):
+        check_op(unary(lambda x: np.add(x, 0.0)), lambda x: x, [(3, 4)], backend=STRICT)
