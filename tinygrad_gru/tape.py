@@ -363,13 +363,17 @@ def grad(
     retain_graph = create_graph if retain_graph is None else retain_graph
     gradients = walk(kind, start, frozenset(places), create_graph, retain_graph)
     results = []
-    for i, place in enumerate(places):
+    for i, (goal, place) in enumerate(zip(goals, places)):
         gradient = gradients.get(place)
         if gradient is None and not allow_unused:
             raise TapeError(
                 f"inputs[{i}] {place!r} did not lead to the outputs; pass allow_unused=True to get None for it"
             )
-        results.append(gradient if gradient is None or create_graph else kind.at(as_array(gradient), None))
+        if gradient is not None:
+            gradient = gradient if create_graph else kind.at(as_array(gradient), None)
+            dtype = goal._data.dtype
+            gradient = gradient if gradient._data.dtype == dtype else gradient.astype(dtype)
+        results.append(gradient)
     return results[0] if isinstance(inputs, Variable) else tuple(results)
 
 
@@ -400,7 +404,9 @@ def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
         array = astype(array, root._data.dtype)
     if not create_graph:
         return array
-    return cotangent if isinstance(cotangent, Variable) else type(root).at(array, None)
+    if not isinstance(cotangent, Variable):
+        return type(root).at(array, None)
+    return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
 
 
 @contextmanager

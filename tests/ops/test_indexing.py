@@ -96,7 +96,12 @@ def test_tensors_as_indices(index):
 def test_tensors_as_indices_on_every_backend(backend):
     w = Tensor(backend.asarray(np.eye(3)), requires_grad=True)
     ids = Tensor(backend.asarray([0, 0, 2]))
-    for read in (lambda: w[ids], lambda: ops.embedding(w, ids), lambda: ops.take(w, ids)):
+    for read in (
+        lambda: w[ids],
+        lambda: ops.getitem(w, index=ids),
+        lambda: ops.embedding(w, ids),
+        lambda: ops.take(w, ids),
+    ):
         w.zero_grad()
         read().sum().backward()
         assert w.grad.numpy()[:, 0].tolist() == [2.0, 0.0, 1.0]

@@ -110,7 +110,7 @@ def test_values_are_limited_on_both_sides(with_gradients):
 
 
 def test_what_others_hold_is_not_written_to(with_gradients):
-    parameters = with_gradients([3.0, 4.0], [1.0])
+    parameters = with_gradients([3.0, 4.0], [1.0, 1.0])
     shared = parameters[0].grad
     parameters[1].grad = shared
     clip_gradient_norm(parameters[:1], 1.0)

@@ -147,13 +147,6 @@ def test_zero_grad(parameter):
     assert tensor.grad is None
 
 
-def test_a_gradient_of_another_shape(parameter, device):
-    tensor = parameter([1.0, 2.0])
-    tensor.grad = Tensor([1.0], device=device)
-    with pytest.raises(ValueError, match=r"parameter 0: expected a gradient of shape \(2,\), got \(1,\)"):
-        SGD([tensor]).step()
-
-
 def test_groups_have_settings_of_their_own(parameter):
     tensors = [parameter([1.0], [1.0]) for _ in range(3)]
     optimizer = SGD([{"parameters": tensors[:2], "lr": 0.5}, {"parameters": tensors[2:]}], lr=0.25)

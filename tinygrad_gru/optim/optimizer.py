@@ -83,8 +83,6 @@ class Optimizer:
     def _update(
         self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], programs: dict[int, Program]
     ) -> None:
-        if g.shape != p.shape:
-            raise ValueError(f"parameter {position}: expected a gradient of shape {p.shape}, got {g.shape}")
         step = self.updates[position] + 1
         if step not in programs:
             programs[step] = self._program(step, settings)
