@@ -6,6 +6,8 @@ ARGS ?=
 
 .PHONY: demo test lint bench gpu-check clean
 
+# One thread: a recurrence's products are too small to be worth sharing, and shared they are slower.
+demo: export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/.demo
 	$(BIN)/python -m tinygrad_gru train $(ARGS)
 
