@@ -452,6 +452,18 @@ def test_create_graph_records_slices_under_no_grad_too():
     assert grad(g.sum(), x).tolist() == [2 * 3.0 + 2 * 2.0, 2 * 2.0]
 
 
+def test_inputs_may_come_one_by_one():
+    x, z = leaf([2.0]), leaf([3.0])
+    assert [g.item() for g in grad(x * z, (t for t in (x, z)))] == [3.0, 2.0]
+
+
+def test_only_tensors_have_gradients():
+    x = leaf([2.0])
+    for outputs, inputs, name in ((3.0, x, "outputs"), (x, 3.0, "inputs"), (x, [x, None], "inputs")):
+        with pytest.raises(TypeError, match=f"{name}: expected a tensor or a list of tensors, got"):
+            grad(outputs, inputs)
+
+
 def test_without_create_graph_gradients_are_constants():
     x = leaf([2.0])
     assert not grad(x * x, x).requires_grad

@@ -8,7 +8,7 @@ them in order. That order, read from its end, is backpropagation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -343,8 +343,7 @@ def grad(
     For one input its gradient, for a sequence a tuple. `cotangents` weighs the outputs as in `backward`, one for
     each. An input that did not lead to the outputs is an error, or gives None with `allow_unused`.
     """
-    roots = [outputs] if isinstance(outputs, Variable) else list(outputs)
-    goals = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    roots, goals = _variables(outputs, "outputs"), _variables(inputs, "inputs")
     weights = (
         [cotangents]
         if isinstance(outputs, Variable)
@@ -375,6 +374,15 @@ def grad(
             gradient = gradient if gradient._data.dtype == dtype else gradient.astype(dtype)
         results.append(gradient)
     return results[0] if isinstance(inputs, Variable) else tuple(results)
+
+
+def _variables(value: Any, name: str) -> list[Variable]:
+    """One tensor or a sequence of them, as a list."""
+    variables = list(value) if isinstance(value, Iterable) and not isinstance(value, Variable) else [value]
+    for variable in variables:
+        if not isinstance(variable, Variable):
+            raise TypeError(f"{name}: expected a tensor or a list of tensors, got {type(variable).__name__}")
+    return variables
 
 
 def _place(variable: Variable, caller: str) -> Node:
