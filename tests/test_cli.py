@@ -7,17 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli
-from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, text_run
+from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint
 from tinygrad_gru.train.loop import CHECKPOINT
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
-
-
-@pytest.fixture(autouse=True)
-def short_samples(monkeypatch):
-    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 10)
 
 
 @pytest.fixture

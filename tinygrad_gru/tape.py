@@ -110,12 +110,13 @@ class Tape(list):
 
 def tape(*roots: Variable) -> Tape:
     """The records that led to `roots`, in the order in which they ran."""
-    return _collect([root.node for root in roots if root.node is not None])[0]
+    return history(roots)[0]
 
 
-def ends_of(roots: Sequence[Variable], since: int) -> list[Node]:
-    """The leaves and the nodes older than `since` that led to `roots`, in the order in which they were made."""
-    return sorted(_collect([root.node for root in roots if root.node is not None], since)[1], key=attrgetter("number"))
+def history(roots: Sequence[Variable], since: int = 0) -> tuple[Tape, list[Node]]:
+    """The records that led to `roots`, back to the moment `since`, and the nodes at which they end; both in order."""
+    records, ends = _collect([root.node for root in roots if root.node is not None], since)
+    return records, sorted(ends, key=attrgetter("number"))
 
 
 def _collect(roots: Sequence[Node], since: int = 0) -> tuple[Tape, list[Node]]:

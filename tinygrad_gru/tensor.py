@@ -8,7 +8,7 @@ from typing import Any
 from numpy import array2string
 
 from . import ops
-from .backend import Backend, as_array, as_dtype, astype, backend_of, copy_of, move, resolve, to_host, xp_of
+from .backend import Backend, as_array, astype, backend_of, copy_of, move, resolve, to_host, xp_of
 from .ops.op import raw
 from .tape import TapeError, Variable, Watch, backward, leaf, recording, tick
 
@@ -236,7 +236,7 @@ class Tensor(Variable):
         return ops.power(other, self)
 
     def __getitem__(self, index: Any) -> Any:
-        return ops.getitem(self, index=tuple(map(raw, index)) if isinstance(index, tuple) else raw(index))
+        return ops.getitem(self, index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write into a constant (into a copy, so that no record is disturbed), or under no_grad into a leaf."""
@@ -364,7 +364,7 @@ class Tensor(Variable):
         return ops.broadcast_to(self, shape=shape)
 
     def astype(self, dtype: Any) -> Any:
-        return ops.astype(self, dtype=as_dtype(self._data, dtype))
+        return ops.astype(self, dtype=dtype)
 
     def softmax(self, axis: int = -1) -> Any:
         return ops.softmax(self, axis=axis)

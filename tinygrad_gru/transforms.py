@@ -12,7 +12,7 @@ from . import ops
 from .backend import backend_of, random_state, set_random_state
 from .ops.op import raw
 from .ops.several import record_several
-from .tape import Node, TapeError, Variable, enable_grad, ends_of, grad, leaf, tick, walk
+from .tape import Node, TapeError, Variable, enable_grad, grad, history, leaf, tick, walk
 from .tensor import Tensor
 
 
@@ -98,7 +98,7 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     if not any(y.requires_grad for y in results):
         return result
     given = [x.node if isinstance(x, Tensor) else None for x in inputs]
-    closed_over = [node for node in ends_of(results, start) if node not in given]
+    closed_over = [node for node in history(results, start)[1] if node not in given]
     operation = Recomputation(function, state)
     outputs = record_several(
         Tensor, operation, (*given, *closed_over), tuple(map(raw, inputs)), [y.data for y in results]

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import Tensor
-from tinygrad_gru.backend import available
 
 SHAPES = [(3, 4), (5,), (), (2, 0), (2, 1, 3)]
-
-
-@pytest.fixture(params=available())
-def device(request):
-    return request.param
 
 
 @pytest.fixture

@@ -1,15 +1,11 @@
 import random
 
 import pytest
+from support.samples import short_samples as short_samples
 
-from tinygrad_gru.train import TextSettings, text_run
+from tinygrad_gru.train import TextSettings
 
 SYLLABLES = ["ba", "be", "do", "du", "ka", "ko", "mi", "mu", "ra", "ti"]
-
-
-@pytest.fixture(autouse=True)
-def short_samples(monkeypatch):
-    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 10)
 
 
 @pytest.fixture

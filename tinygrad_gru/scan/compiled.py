@@ -38,7 +38,7 @@ class CompiledStep:
         self.backward: Emitted | None = None
         given = [*forward.carry, *forward.xs]
         if xs_wanted is not None:
-            pulled = trace_backward(forward, [True] * self.ys_count, xs_wanted)
+            pulled = trace_backward(forward, xs_wanted)
             new = [g if g is not None else _zeros(forward, v) for g, v in zip(pulled.carry, forward.carry)]
             each = [g for g in pulled.xs if g is not None]
             sums = [g for g in pulled.captured if g is not None]
@@ -46,7 +46,7 @@ class CompiledStep:
             self.xs_reached = [g is not None for g in pulled.xs]
             self.captured_reached = [g is not None for g in pulled.captured]
             stored = stored_values(size, given, [*new, *each, *sums])
-            cotangents = [c for c in pulled.cotangents if c is not None]
+            cotangents = pulled.cotangents
             self.cotangents_of_ys = cotangents[self.carry_count :]
             reads = (*stored, *self.cotangents_of_ys)
             program = Program(
@@ -54,7 +54,6 @@ class CompiledStep:
             )
             self.backward = Emitted(plan(collect(program)), "backward")
             self.stored = stored
-        self.given = given
         kept = [v for v in self.stored if v not in given]
         program = Program(
             listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()

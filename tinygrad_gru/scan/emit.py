@@ -23,7 +23,6 @@ _UFUNCS = ELEMENTWISE - {"where", "astype"}
 _FUNCTIONS = {name: getattr(np, name) for name in (*_UFUNCS, "matmul", "copyto", "concatenate", "where", "zeros")}
 _FUNCTIONS |= {"ascontiguousarray": np.ascontiguousarray, "broadcast_to": np.broadcast_to}
 
-
 #: Half precision is added up in float32: it would stop counting at 2048.
 _WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
 
@@ -33,7 +32,7 @@ def _is_half(value: Value) -> bool:
 
 
 class Emitted:
-    """A program ready to run: `source`, and `function(fixed, external, totals, workspace)`."""
+    """A program ready to run: `source`, and `function(fixed, totals, workspace)`."""
 
     def __init__(self, plan: Plan, name: str):
         self.plan = plan
@@ -221,12 +220,12 @@ class Emitted:
 
     def _sum(self, position: int, value: Value) -> list[str]:
         total = f"totals[{position}]"
-        if value.op == "scalar" or self._fixed(value):
-            what = self.constant(value, np.float64) if value.op == "scalar" else f"w{value.number}"
-            return [f"add({total}, {what} * len(steps), {total})"]
+        if self._fixed(value):
+            return [f"add({total}, w{value.number} * len(steps), {total})"]
         if self._summed_in_loop(value):
             return [f"add({total}, {self.step_name(value)}, {total})"]
         kind = self._contraction(value) if not self._used(value) else None
+        wide = _WIDE["sum"] if _is_half(value) else ""
         if kind == "product":
             a, b = value.inputs[0].inputs[0], value.inputs[1]
             left, right = (
@@ -240,10 +239,8 @@ class Emitted:
         if kind == "sum":
             axes = (0, *(a + 1 for a in value["axis"]))
             operand = self.batch_name(value.inputs[0])
-            wide = _WIDE["sum"] if _is_half(value) else ""
             summed = f"{operand}.sum({axes}, keepdims={value['keepdims']}{wide})"
             return [f"add({total}, {summed}.reshape({total}.shape), {total})"]
-        wide = _WIDE["sum"] if _is_half(value) else ""
         return [f"add({total}, {self.batch_name(value)}.sum(0{wide}), {total})"]
 
     def _view_outputs(self) -> list[str]:
@@ -254,10 +251,7 @@ class Emitted:
                 continue
             name = f"E{position}"
             self.batch[name] = value
-            if value.op == "scalar":
-                lines.append(f"{name}.fill({value['value']!r})")
-            else:
-                lines.append(f"copyto({name}, {self.batch_name(value)})")
+            lines.append(f"copyto({name}, {self.batch_name(value)})")
         return lines
 
     def _fixed_line(self, value: Value) -> list[str]:

@@ -46,10 +46,6 @@ class Value:
         return f"{text:<44} {self.shape} {self.dtype}"
 
 
-#: Where values come from that no operation makes.
-SOURCES = frozenset({"carry", "step", "fixed", "scalar"})
-
-
 class Listing:
     """A growing list of values, and the arrays that the program was found to use from outside ("fixed")."""
 

@@ -36,7 +36,6 @@ class Plan:
     levels: dict[Value, str]
     home: dict[Value, tuple[str, int]] = field(default_factory=dict)
     carried: dict[Value, int] = field(default_factory=dict)
-    scratch: dict[tuple[str, int], Value] = field(default_factory=dict)
 
     def at(self, level: str) -> list[Value]:
         """The values of a level that an operation must compute, in order."""
@@ -114,7 +113,6 @@ def _share_scratch(result: Plan, given: frozenset[Value]) -> None:
             if value not in result.home:
                 shelf = free[(level, value.shape, value.dtype)]
                 result.home[value] = shelf.pop() if shelf else (kind, value.number)
-                result.scratch.setdefault(result.home[value], value)
             if value.op not in ELEMENTWISE or value.op == "where":
                 _release(result, dying, free)
 

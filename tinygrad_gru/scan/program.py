@@ -61,12 +61,6 @@ class Program:
         return changing
 
 
-def forward_program(
-    listing: Listing, carry: Sequence[Value], xs: Sequence[Value], new: Sequence[Value], each: Sequence[Value]
-) -> Program:
-    return Program(listing, tuple(carry), tuple(xs), tuple(new), tuple(each), ())
-
-
 def stored_values(forward_size: int, given: Sequence[Value], outputs: Sequence[Value]) -> list[Value]:
     """The values of the forward pass that a backward pass with these outputs reads.
 

@@ -7,6 +7,7 @@ become known, and what multiplies a cotangent is gathered, so that it can be com
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from .listing import Listing, Value, broadcast_shape
 from .program import Program
@@ -19,46 +20,49 @@ def reassociate(program: Program) -> Program:
     """
     listing, in_loop = program.listing, program.depending_on(program.carry)
     uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
-    given = {value: value for value in (*program.carry, *program.reads)}
-    done: dict[Value, Value] = dict(given)
+    given = {*program.carry, *program.reads}
 
     def terms(value: Value, top: bool) -> list[Value]:
         if value.op == "add" and value not in given and (top or uses[value] == 1) and _same_shape(value):
             return [term for i in value.inputs for term in terms(i, False)]
         return [value]
 
-    for value in program.values():
-        if value in done:
-            continue
-        if value.op == "add" and value in in_loop:
-            parts = [done[term] for term in sorted(terms(value, True), key=lambda term: term in in_loop)]
-            total = parts[0]
-            for part in parts[1:]:
-                total = _add(listing, total, part, value)
-            done[value] = total
-        else:
-            done[value] = _with_inputs(listing, value, tuple(done[i] for i in value.inputs))
-    return program.rewritten(lambda value: done[value])
+    def ordered(value: Value, done: dict[Value, Value]) -> Value | None:
+        if value.op != "add" or value not in in_loop:
+            return None
+        total, *others = (done[term] for term in sorted(terms(value, True), key=lambda term: term in in_loop))
+        for part in others:
+            total = listing.add("add", (total, part), broadcast_shape((total, part)), value.dtype)
+        return total
+
+    return _rebuilt(program, ordered)
 
 
 def interpolate(program: Program) -> Program:
     """(1 − z) ⊙ a + z ⊙ b as a + z ⊙ (b − a): one operation fewer in the loop, and 1 − z is not needed in it."""
     listing, in_loop = program.listing, program.depending_on(program.carry)
-    done: dict[Value, Value] = {value: value for value in (*program.carry, *program.reads)}
-    for value in program.values():
-        if value in done:
-            continue
-        inputs = tuple(done[i] for i in value.inputs)
+
+    def stepped(value: Value, done: dict[Value, Value]) -> Value | None:
         found = _interpolation(value) if value in in_loop else None
         if found is None:
-            done[value] = _with_inputs(listing, value, inputs)
-        else:
-            z, a, b = (done[part] for part in found)
-            step = listing.add("subtract", (b, a), value.shape, value.dtype)
-            done[value] = listing.add(
-                "add", (a, listing.add("multiply", (z, step), value.shape, value.dtype)), value.shape, value.dtype
-            )
-    return program.rewritten(lambda value: done[value])
+            return None
+        z, a, b = (done[part] for part in found)
+        step = listing.add("subtract", (b, a), value.shape, value.dtype)
+        part = listing.add("multiply", (z, step), value.shape, value.dtype)
+        return listing.add("add", (a, part), value.shape, value.dtype)
+
+    return _rebuilt(program, stepped)
+
+
+def _rebuilt(program: Program, rule: Callable[[Value, dict[Value, Value]], Value | None]) -> Program:
+    """The program with what `rule` makes of a value, given what was made of earlier ones; None leaves it as it is."""
+    done = {value: value for value in (*program.carry, *program.reads)}
+    for value in program.values():
+        if value not in done:
+            made = rule(value, done)
+            unchanged = tuple(done[i] for i in value.inputs) if made is None else ()
+            done[value] = _with_inputs(program.listing, value, unchanged) if made is None else made
+    return program.rewritten(done.__getitem__)
 
 
 def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
@@ -145,10 +149,6 @@ def _plus(listing: Listing, op: str, a: Value, b: Value, dtype: object) -> Value
 
 def _same_shape(value: Value) -> bool:
     return any(i.shape == value.shape for i in value.inputs)
-
-
-def _add(listing: Listing, a: Value, b: Value, like: Value) -> Value:
-    return listing.add("add", (a, b), broadcast_shape((a, b)), like.dtype)
 
 
 def _with_inputs(listing: Listing, value: Value, inputs: tuple[Value, ...]) -> Value:

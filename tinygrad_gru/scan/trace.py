@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..backend import random_state
-from ..tape import Node, enable_grad, ends_of, leaf, tape, tick, walk
+from ..tape import Node, Tape, enable_grad, history, leaf, tick, walk
 from ..tensor import Tensor
 from .listing import Listing, Value
 from .plain import parts_of, split_result
@@ -21,9 +21,10 @@ from .symbols import NAMESPACE, Symbol, Untraceable
 class Forward:
     """One step, as a listing.
 
-    carry, xs  the values that are read, None for an x that is not an array of numbers
+    carry, xs  the values that are read
     new, ys    the values that are made
-    captured   the nodes of the tensors from outside that want gradients, in the order in which they were met
+    captured   the nodes of the tensors from outside that want gradients, in the order in which they were made
+    records    what the step left on the tape since the moment `start`
     """
 
     listing: Listing
@@ -35,19 +36,20 @@ class Forward:
     key: Hashable
     single_y: bool
     start: int
-    inputs: list[Tensor] = field(repr=False, default_factory=list)
-    outputs: list[Tensor] = field(repr=False, default_factory=list)
+    records: Tape
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
 
 @dataclass
 class Backward:
     """The backward of one step, in the same listing.
 
-    cotangents         for each part of the carry and each y its cotangent, None for a y that nobody asked about
+    cotangents           of each part of the carry and of each y
     carry, xs, captured  the gradients, None where there is none
     """
 
-    cotangents: list[Value | None]
+    cotangents: list[Value]
     carry: list[Value | None]
     xs: list[Value | None]
     captured: list[Value | None]
@@ -84,29 +86,28 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     values = [_value(listing, t) for t in outputs]
     inputs = [*carries, *reads]
     own = {t.node for t in inputs}
-    captured = [node for node in ends_of(outputs, start) if node not in own]
-    key = (listing.key(), tuple(v.number for v in values), _tape_key(outputs, start, captured, inputs))
+    records, ends = history(outputs, start)
+    captured = [node for node in ends if node not in own]
+    key = (listing.key(), tuple(v.number for v in values), _tape_key(records, captured, inputs, outputs))
     count = len(news)
     return Forward(
         listing, [_value(listing, t) for t in carries], [_value(listing, t) for t in reads], values[:count],
-        values[count:], captured, key, not isinstance(y, tuple), start, inputs, outputs,
+        values[count:], captured, key, not isinstance(y, tuple), start, records, inputs, outputs,
     )  # fmt: skip
 
 
-def trace_backward(forward: Forward, ys_wanted: Sequence[bool], xs_wanted: Sequence[bool]) -> Backward:
+def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
     """Pull symbolic cotangents back through the traced step, to the carry, the captured, and those xs that want one."""
     listing = forward.listing
-    for record in tape(*forward.outputs):
-        if record.number >= forward.start:
-            # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
-            record.saved = tuple(_symbolic(listing, x) for x in record.saved or ())
+    for record in forward.records:
+        # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
+        record.saved = tuple(_symbolic(listing, x) for x in record.saved or ())
     weights: dict[Node, Any] = {}
-    cotangents: list[Value | None] = []
-    wanted_outputs = [True] * len(forward.new) + list(ys_wanted)
-    for i, (output, asked) in enumerate(zip(forward.outputs, wanted_outputs)):
-        value = listing.add("cotangent", (), output.shape, output.dtype, position=i) if asked else None
+    cotangents: list[Value] = []
+    for i, output in enumerate(forward.outputs):
+        value = listing.add("cotangent", (), output.shape, output.dtype, position=i)
         cotangents.append(value)
-        if value is not None and output.node is not None:
+        if output.node is not None:
             cotangent = Symbol(listing, value)
             weights[output.node] = weights[output.node] + cotangent if output.node in weights else cotangent
     inputs_wanted = [True] * len(forward.carry) + list(xs_wanted)  # time runs through the carry, whoever started it
@@ -155,13 +156,13 @@ def _value_of(listing: Listing, array: Any) -> Value:
     return array.value if isinstance(array, Symbol) else listing.capture(np.asarray(array))
 
 
-def _tape_key(outputs: list[Tensor], start: int, captured: list[Node], inputs: list[Tensor]) -> Hashable:
+def _tape_key(records: Tape, captured: list[Node], inputs: list[Tensor], outputs: list[Tensor]) -> Hashable:
     """Which records the trace made and how they hang together: the listing alone does not say who wants a gradient."""
     names: dict[Any, Any] = {None: None}
     names |= {node: ("captured", i) for i, node in enumerate(captured)}
     names |= {t.node: ("input", i) for i, t in enumerate(inputs) if t.node is not None}
     rows = []
-    for i, record in enumerate(r for r in tape(*outputs) if r.number >= start):
+    for i, record in enumerate(records):
         names[record] = i
         rows.append((record.op.__name__, tuple(names.get(parent) for parent in record.parents)))
     return (*rows, tuple(names.get(t.node) for t in outputs))

@@ -35,7 +35,7 @@ class Workspace:
             home = plan.home.get(value, ("",))[0]
             whole = home in ("stack", "carry")
             self.each.append(self._at(value, slice(0, length)) if whole else self._stack(value, length))
-        self.static = tuple(self._static(value) for value in emitted.static.values())
+        self.static = tuple(self._view(value, 0) for value in emitted.static.values())
         begins = range(0, length, self.size)
         self.chunks: list[tuple[bool, tuple, list[tuple]]] = []
         for begin in reversed(begins) if reverse else begins:
@@ -52,8 +52,9 @@ class Workspace:
 
     @property
     def bytes(self) -> int:
-        """How much memory its own arrays take."""
-        return sum(array.nbytes for array in (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.each))
+        """How much memory its own arrays take; some outputs are views of them."""
+        arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.each)
+        return sum(array.nbytes for array in arrays if array.base is None)
 
     def whole(self, value: Value) -> np.ndarray:
         """What the program was given, at all steps."""
@@ -91,9 +92,6 @@ class Workspace:
             return self._at(value, where)
         source = self._view(value.inputs[0], where)
         return eval(view_text(value, "source", lead=isinstance(where, slice)), {**_FUNCTIONS, "source": source})
-
-    def _static(self, value: Value) -> np.ndarray:
-        return self._view(value, 0)
 
     def _batch(self, name: str, value: Value, begin: int, end: int) -> np.ndarray:
         if name.startswith("E"):

@@ -1,0 +1,12 @@
+"""Training runs that draw short samples."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinygrad_gru.train import text_run
+
+
+@pytest.fixture(autouse=True)
+def short_samples(monkeypatch):
+    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 10)
