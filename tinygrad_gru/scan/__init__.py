@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .explain import explain
 from .readings import compiling, scan
+from .traces import pure
 
-__all__ = ["compiling", "explain", "scan"]
+__all__ = ["compiling", "explain", "pure", "scan"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from threading import RLock
 from typing import Any
 
@@ -17,15 +17,32 @@ from ..tensor import Tensor
 from ..transforms import Recomputation
 from .emit import Emitted
 from .listing import Value
+from .merge import merge_lanes, merge_sums
 from .plain import parts_of, scan_plainly
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, interpolate, reassociate
+from .simplify import collect, interpolate, logistic, reassociate
 from .trace import Forward, trace_backward, trace_forward
+from .traces import Traces
 from .workspace import Workspace
 
 #: How many plans are kept; of one plan, how many idle workspaces, and how many bytes of them unless it is the only one.
 PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
+
+
+#: What is done to a program before it is planned, in this order.
+FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
+    reassociate, interpolate, logistic, merge_lanes, merge_sums,
+)  # fmt: skip
+BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
+
+
+def _emitted(
+    program: Program, passes: tuple[Callable[[Program], Program], ...], name: str, kept: Collection[Value] = ()
+) -> Emitted:
+    for improve in passes:
+        program = improve(program)
+    return Emitted(plan(program, kept), name)
 
 
 class CompiledStep:
@@ -52,13 +69,13 @@ class CompiledStep:
             program = Program(
                 listing, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
             )
-            self.backward = Emitted(plan(collect(program)), "backward")
+            self.backward = _emitted(program, BACKWARD_PASSES, "backward")
             self.stored = stored
         kept = [v for v in self.stored if v not in given]
         program = Program(
             listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()
         )
-        self.forward = Emitted(plan(interpolate(reassociate(program))), "forward")
+        self.forward = _emitted(program, FORWARD_PASSES, "forward", kept=self.stored)
         self.kept = kept
         self.constants = list(listing.fixed)
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
@@ -123,12 +140,13 @@ class PlanCache:
         self.plans: OrderedDict[Hashable, CompiledStep] = OrderedDict()
         self.lock = RLock()
 
-    def get(self, forward: Forward, xs_wanted: tuple[bool, ...] | None) -> CompiledStep:
-        key = (forward.key, xs_wanted)
+    def get(self, traced: Hashable, xs_wanted: tuple[bool, ...] | None, trace: Callable[[], Forward]) -> CompiledStep:
+        """The plan for equal traces, made of the trace that `trace` gives if there is none."""
+        key = (traced, xs_wanted)
         with self.lock:
             found = self.plans.get(key)
             if found is None:
-                found = self.plans[key] = CompiledStep(forward, xs_wanted)
+                found = self.plans[key] = CompiledStep(trace(), xs_wanted)
                 if len(self.plans) > self.size:
                     self.plans.popitem(last=False)
             else:
@@ -136,39 +154,41 @@ class PlanCache:
             return found
 
 
-_cache = PlanCache(PLANS)
+_cache, _traces = PlanCache(PLANS), Traces()
 
 
 def scan_compiled(step: Callable, carry: Any, xs: Any, length: int, reverse: bool) -> tuple[Any, Any]:
     """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run."""
-    forward = trace_forward(step, carry, xs)
-    inputs = [*parts_of(carry), *(parts_of(xs) if xs is not None else ())]
-    wanted = tuple(x.node is not None for x in inputs)
-    differentiable = recording.get() and (any(wanted) or bool(forward.captured))
-    compiled = _cache.get(forward, wanted[len(forward.carry) :] if differentiable else None)
-    fixed = forward.listing.fixed + compiled.constants[len(forward.listing.fixed) :]
+    traced = _traces.trace(step, carry, xs)
+    carries = parts_of(carry)
+    inputs = [*carries, *(parts_of(xs) if xs is not None else ())]
+    wanted = tuple([x.node is not None for x in inputs])
+    differentiable = recording.get() and (any(wanted) or bool(traced.captured))
+    compiled = _cache.get(
+        traced.key,
+        wanted[len(carries) :] if differentiable else None,
+        lambda: traced.forward or trace_forward(step, carry, xs),
+    )
+    fixed = traced.fixed + compiled.constants[len(traced.fixed) :]
     workspaces = compiled.lend(length, reverse)
     lease = Lease(compiled, workspaces)
     work = workspaces.forward
     arrays = [x.data for x in inputs]
-    for stack, array in zip(work.carry, arrays):
-        stack[workspaces.first] = array
+    for part, array in zip(work.at_moment(workspaces.first), arrays):
+        part[...] = array
     for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
         stack[...] = array
     compiled.forward.function(fixed, (), work)
-    results = [stack[workspaces.last].copy() for stack in work.carry]
+    results = [part.copy() for part in work.at_moment(workspaces.last)]
     results += [stack.copy() for stack in work.each[: compiled.ys_count]]
     if differentiable:
         operation = _CompiledScan(compiled, step, isinstance(carry, tuple), isinstance(xs, tuple), xs is None, reverse)
-        parents = (*(x.node for x in inputs), *forward.captured)
+        parents = (*(x.node for x in inputs), *traced.captured)
         outputs = record_several(Tensor, operation, parents, (lease, fixed, arrays, length), results)
     else:
         outputs = [Tensor.at(array, None) for array in results]
-    carries, ys = outputs[: compiled.carry_count], outputs[compiled.carry_count :]
-    return (
-        tuple(carries) if isinstance(carry, tuple) else carries[0],
-        (ys[0] if ys else None) if forward.single_y else tuple(ys),
-    )
+    last, ys = tuple(outputs[: compiled.carry_count]), tuple(outputs[compiled.carry_count :])
+    return (last if isinstance(carry, tuple) else last[0], (ys[0] if ys else None) if traced.single_y else ys)
 
 
 class _CompiledScan:
@@ -209,17 +229,16 @@ class _CompiledScan:
         work, program = workspaces.backward, compiled.backward
         assert work is not None and program is not None
         count = compiled.carry_count
-        for stack, cotangent in zip(work.carry, cotangents):
-            stack[workspaces.last] = 0 if cotangent is None else cotangent
+        for part, cotangent in zip(work.at_moment(workspaces.last), cotangents):
+            part[...] = 0 if cotangent is None else cotangent
         for value, cotangent in zip(compiled.cotangents_of_ys, cotangents[count:]):
             work.reads[value][...] = 0 if cotangent is None else cotangent
-        sums = program.plan.program.sums
-        totals = [np.zeros(value.shape, np.promote_types(value.dtype, np.float32)) for value in sums]
+        totals = program.new_totals()
         program.function(fixed, totals, work)
-        for parent, stack, reached in zip(parents, work.carry, compiled.carry_reached):
+        for parent, part, reached in zip(parents, work.at_moment(workspaces.first), compiled.carry_reached):
             if parent is not None and reached:
-                give(parent, stack[workspaces.first].copy())
-        each, total = iter(work.each), iter(totals)
+                give(parent, part.copy())
+        each, total = iter(work.each), iter(program.sums(totals))
         for parent, reached in zip(parents[count:], compiled.xs_reached):
             gradient = next(each) if reached else None
             if parent is not None and gradient is not None:

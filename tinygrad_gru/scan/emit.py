@@ -9,12 +9,13 @@ Names: `w3` is the same at all steps, `v3` is value v3 at one step, `V3` at all 
 from __future__ import annotations
 
 import linecache
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from .listing import Value
-from .plan import Plan, source_of
+from .plan import Plan
 from .schedule import ELEMENTWISE, VIEWS
 from .symbols import as_index
 
@@ -42,6 +43,17 @@ class Emitted:
         self.batch: dict[str, Value] = {}  # names bound once a chunk
         self.steps: dict[str, Value] = {}  # names bound at every step
         self.constants: dict[str, Any] = dict(_FUNCTIONS)
+        self.users: dict[Value, list[Value]] = defaultdict(list)
+        for value in plan.program.values():
+            for i in value.inputs if value not in self.given else ():
+                self.users[i].append(value)
+        wholes = list(map(self._total_of, plan.program.sums))
+        self.totals = list(dict.fromkeys(wholes))
+        self.total_forms = [(v.shape, np.promote_types(v.dtype, np.float32)) for v in self.totals]
+        self.shares = [
+            (self.totals.index(whole), None if whole is value else as_index(value["index"]))
+            for whole, value in zip(wholes, plan.program.sums)
+        ]
         self.lines: list[str] = []
         self.loop_calls = 0
         self._write()
@@ -60,9 +72,8 @@ class Emitted:
         """The name of a value at one step."""
         if self._fixed(value):
             return f"w{value.number}"
-        home = self.plan.home.get(source_of(value, self.given))
-        if home is not None and home[0] == "step":  # the same array at every step
-            name = f"s{home[1]}" if value.op not in VIEWS else f"v{value.number}"
+        if self.plan.home_of(value) == "step":  # the same array at every step
+            name = f"s{self.plan.home[value][1]}" if value in self.plan.home else f"v{value.number}"
             self.static[name] = value
         else:
             name = f"v{value.number}"
@@ -86,11 +97,21 @@ class Emitted:
         self.constants[name] = np.array(value["value"], like)
         return name
 
-    # -- writing ------------------------------------------------------------------------------------------------
+    def new_totals(self) -> list[np.ndarray]:
+        """Zeros, to which a run adds; half precision is added up in float32."""
+        return [np.zeros(shape, dtype) for shape, dtype in self.total_forms]
+
+    def sums(self, totals: list[np.ndarray]) -> list[np.ndarray]:
+        """The program's sums over time, from what a run has added up."""
+        return [
+            totals[place] if index is None else np.ascontiguousarray(totals[place][index])
+            for place, index in self.shares
+        ]
+
+    # -- the function --------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        plan, body = self.plan, []
-        sums = plan.program.sums
+        plan, body, sums = self.plan, [], self.totals
         before = self._region("before")
         loop = [line for v in plan.at("loop") for line in self._operation(v, batch=False)]
         loop += self._carry_copies()
@@ -115,8 +136,7 @@ class Emitted:
         lines = []
         for value in self.plan.at(level):
             if self._is_contracted(value):
-                places = [i for i, v in enumerate(self.plan.program.sums) if v is value]
-                lines += [line for i in places for line in self._sum(i, value)]
+                lines += self._sum(self.totals.index(value), value)
             else:
                 lines += self._operation(value, batch=True)
         return lines
@@ -195,12 +215,22 @@ class Emitted:
 
     def _is_contracted(self, value: Value) -> bool:
         """Whether the value is only there to be summed over time, and is so without being made at every step."""
-        return value in self.plan.program.sums and self._contraction(value) is not None and not self._used(value)
+        return value in self.totals and self._contraction(value) is not None and not self._used(value)
 
     def _used(self, value: Value) -> bool:
-        return value in self.plan.program.each or any(
-            value in other.inputs for other in self.plan.program.values() if other in self.plan.levels
-        )
+        """Whether somebody needs the value itself: not its sum over time, nor a slice of that."""
+        users = self.users.get(value, ())
+        return value in self.plan.program.each or any(not self._is_share(user) for user in users)
+
+    def _is_share(self, value: Value) -> bool:
+        return value.op == "getitem" and value in self.plan.program.sums and not self.users.get(value)
+
+    def _total_of(self, value: Value) -> Value:
+        """What is added up over time to get the sum of this value: itself, or what it is a slice of."""
+        if not self._is_share(value) or value in self.given:
+            return value
+        whole = value.inputs[0]
+        return whole if self._contraction(whole) is not None and not self._used(whole) else value
 
     def _contraction(self, value: Value) -> str | None:
         if self.plan.levels.get(value) not in ("before", "after"):
@@ -215,8 +245,7 @@ class Emitted:
         return None
 
     def _summed_in_loop(self, value: Value) -> bool:
-        source = source_of(value, self.given)
-        return self.plan.levels.get(value) == "loop" and self.plan.home.get(source, ("",))[0] == "step"
+        return self.plan.levels.get(value) == "loop" and self.plan.home_of(value) == "step"
 
     def _sum(self, position: int, value: Value) -> list[str]:
         total = f"totals[{position}]"
@@ -247,7 +276,7 @@ class Emitted:
         """Outputs of every step that are views, or come from elsewhere: they are copied to where they are wanted."""
         lines = []
         for position, value in enumerate(self.plan.program.each):
-            if self.plan.home.get(value, ("",))[0] in ("stack", "carry"):
+            if self.plan.is_seen_whole(value):
                 continue
             name = f"E{position}"
             self.batch[name] = value
@@ -264,7 +293,8 @@ class Emitted:
         if value.op in VIEWS:
             # A product reads a weight the way it lies in memory, so a transposed one is laid out anew, once.
             text = view_text(value, names[0], lead=False)
-            return [f"{name} = ascontiguousarray({text})" if value.op == "transpose" else f"{name} = {text}"]
+            laid_out = value.op == "transpose" and any(user.op != "concat" for user in self.users[value])
+            return [f"{name} = ascontiguousarray({text})" if laid_out else f"{name} = {text}"]
         if value.op in _UFUNCS:
             return [f"{name} = {value.op}({', '.join(names)})"]
         if value.op == "matmul":

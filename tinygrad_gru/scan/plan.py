@@ -4,6 +4,7 @@
     chunk    one array for the steps of a chunk: what passes between the loop and what runs before and after it
     scratch  one array for one step (in the loop) or for one chunk (outside), used again as soon as nobody needs it
     view     another view of where its source lives
+    part     a slice of a joined array: its parts are written where it lives, so that joining them is no work
 
 A chunk is as many steps as are computed at once outside of the loop: enough rows for a product to be fast, few enough
 for them to stay in the cache.
@@ -13,7 +14,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .listing import Value
 from .program import Program
@@ -30,16 +33,45 @@ class Plan:
     levels   when each value is computed
     home     where each value lives: ("stack" | "chunk" | "step" | "batch", key); views have none
     carried  the carry parts whose next value is written into the stack by the operation that makes it
+    parts    of what is made in its place: the joined array, and from where to where along the last axis
+    fleeting the carry parts that only the next step reads, so that two moments of them are enough
     """
 
     program: Program
     levels: dict[Value, str]
     home: dict[Value, tuple[str, int]] = field(default_factory=dict)
     carried: dict[Value, int] = field(default_factory=dict)
+    parts: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
+    fleeting: set[int] = field(default_factory=set)
 
     def at(self, level: str) -> list[Value]:
         """The values of a level that an operation must compute, in order."""
-        return [v for v in self.program.values() if self.levels.get(v) == level and v.op not in VIEWS]
+        joined = self.joined
+        return [
+            v for v in self.program.values()
+            if self.levels.get(v) == level and v.op not in VIEWS and v not in joined
+        ]  # fmt: skip
+
+    @property
+    def joined(self) -> set[Value]:
+        """The joined arrays whose parts are made in their places."""
+        return {whole for whole, _, _ in self.parts.values()} | {v for v in self.parts if v.op == "concat"}
+
+    def home_of(self, value: Value) -> str:
+        """In what kind of array the memory of a value is; the empty string for what the program is given."""
+        source = source_of(value, self.given)
+        while source in self.parts:
+            source = self.parts[source][0]
+        return self.home.get(source, ("", 0))[0]
+
+    @property
+    def given(self) -> frozenset[Value]:
+        return frozenset(self.program.carry) | frozenset(self.program.reads)
+
+    def is_seen_whole(self, value: Value) -> bool:
+        """Whether the value at all steps is a view of an array for all steps."""
+        source = source_of(value, self.given)
+        return source in self.given or self.home_of(source) in ("stack", "carry")
 
 
 def source_of(value: Value, given: frozenset[Value]) -> Value:
@@ -54,7 +86,8 @@ def chunk_length(program: Program, length: int) -> int:
     return max(1, min(length, math.ceil(CHUNK_ROWS / max(rows, 1))))
 
 
-def plan(program: Program) -> Plan:
+def plan(program: Program, kept: Collection[Value] = ()) -> Plan:
+    """The plan of a program; `kept` are those of the values it is given that somebody wants afterwards."""
     levels = schedule(program)
     given = frozenset(program.carry) | frozenset(program.reads)
     result = Plan(program, levels)
@@ -67,32 +100,69 @@ def plan(program: Program) -> Plan:
     for value in program.sums:
         readers[source_of(value, given)].add("after")
 
-    outputs = {v for v in program.each if v.op not in VIEWS}
-    for value in program.each:
-        if value.op in VIEWS:
-            readers[source_of(value, given)].add("after")
+    outputs = {source_of(value, given) for value in program.each}
     for position, value in enumerate(program.new):
         if levels.get(value) == "loop" and value.op not in VIEWS and value not in result.carried:
             result.carried[value] = position
         else:
             readers[source_of(value, given)].add("loop")  # it is copied there
 
+    for position, (value, new) in enumerate(zip(program.carry, program.new)):
+        held = {value, new} if result.carried.get(new) == position else {value}
+        if all(readers[v] <= {"loop"} and v not in outputs and v not in kept for v in held):
+            result.fleeting.add(position)
+    _join_in_place(result, readers, outputs)
     for value in program.values():
         level = levels.get(value)
-        if value in given or level in (None, "fixed") or value.op in VIEWS:
+        if value in given or level in (None, "fixed") or value.op in VIEWS or value in result.parts:
             continue
         if value in result.carried:
             result.home[value] = ("carry", result.carried[value])
         elif value in outputs:
             result.home[value] = ("stack", value.number)
+        elif value in result.home:
+            continue
         elif readers[value] - {level}:
             result.home[value] = ("chunk", value.number)
     _share_scratch(result, given)
     return result
 
 
+def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Value]) -> None:
+    """Let the parts of what is joined along the last axis be written where the joined array lives.
+
+    That array is nobody else's: a part of it may be needed when it is not, and it when a part is not.
+    """
+    levels, given, parts = result.levels, result.given, result.parts
+
+    def is_free(value: Value) -> bool:
+        made = levels.get(value, "fixed") != "fixed" and value.op not in VIEWS and value not in given
+        return made and value not in parts and value not in outputs and value not in result.carried
+
+    joined = [v for v in result.program.values() if v.op == "concat" and is_free(v)]
+    for whole in sorted(joined, key=lambda v: len(v.inputs), reverse=True):
+        if whole["axis"] != len(whole.shape) - 1:
+            continue
+        if len(set(whole.inputs)) == len(whole.inputs) and all(map(is_free, whole.inputs)):
+            start = 0
+            for part in whole.inputs:
+                parts[part] = (whole, start, start + part.shape[-1])
+                start += part.shape[-1]
+            seen = {level for v in (whole, *whole.inputs) for level in (levels[v], *readers[v])}
+            result.home[whole] = ("step" if seen == {"loop"} else "chunk", whole.number)
+            continue
+        places = [parts[part] for part in whole.inputs if part in parts]
+        follow = all(a[0] is b[0] and a[2] == b[1] for a, b in pairwise(places))
+        if follow and len(places) == len(whole.inputs):  # they are neighbours in a larger one
+            larger = places[0][0]
+            parts[whole] = (larger, places[0][1], places[-1][2])
+            if {levels[whole], *readers[whole]} != {"loop"}:
+                result.home[larger] = ("chunk", larger.number)
+
+
 def _share_scratch(result: Plan, given: frozenset[Value]) -> None:
     """Give the values that live only while their level runs a few arrays in turn."""
+    joined = result.joined
     for level, kind in (("before", "batch"), ("loop", "step"), ("after", "batch")):
         order = result.at(level)
         last: dict[Value, int] = {}
@@ -105,12 +175,12 @@ def _share_scratch(result: Plan, given: frozenset[Value]) -> None:
         for place, value in enumerate(order):
             dying = [
                 s for s in dict.fromkeys(source_of(i, given) for i in value.inputs)
-                if last.get(s) == place and result.home.get(s, ("",))[0] == kind
+                if last.get(s) == place and result.home.get(s, ("",))[0] == kind and s not in joined
             ]  # fmt: skip
             # An elementwise operation may write over an operand that nobody needs after it.
             if value.op in ELEMENTWISE and value.op != "where":
                 _release(result, dying, free)
-            if value not in result.home:
+            if value not in result.home and value not in result.parts:
                 shelf = free[(level, value.shape, value.dtype)]
                 result.home[value] = shelf.pop() if shelf else (kind, value.number)
             if value.op not in ELEMENTWISE or value.op == "where":

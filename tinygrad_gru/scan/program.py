@@ -6,7 +6,7 @@ which reads what the forward pass has stored and runs from the last step to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .listing import Listing, Value, ancestors
@@ -52,6 +52,13 @@ class Program:
             sums=tuple(map(rewrite, self.sums)),
         )
 
+    def rebuilt(self, rule: Callable[[Value, Mapping[Value, Value]], Value | None]) -> Program:
+        """The program with what `rule` makes of a value, given what is made of others; None leaves it as it is."""
+        done = _Rebuilding(self, rule)
+        for value in self.values():
+            done[value]
+        return self.rewritten(done.__getitem__)
+
     def depending_on(self, sources: Sequence[Value]) -> set[Value]:
         """The values that change if one of the sources does."""
         given, changing = set(self.carry) | set(self.reads), set(sources)
@@ -61,11 +68,29 @@ class Program:
         return changing
 
 
+class _Rebuilding(dict):
+    """What is made of each value, made when somebody first asks."""
+
+    def __init__(self, program: Program, rule: Callable[[Value, Mapping[Value, Value]], Value | None]):
+        super().__init__({value: value for value in (*program.carry, *program.reads)})
+        self.listing, self.rule = program.listing, rule
+
+    def __missing__(self, value: Value) -> Value:
+        made = self.rule(value, self)
+        if made is None:
+            made = value.with_inputs(self.listing, [self[i] for i in value.inputs])
+        self[value] = made
+        return made
+
+
+_CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
+
+
 def stored_values(forward_size: int, given: Sequence[Value], outputs: Sequence[Value]) -> list[Value]:
     """The values of the forward pass that a backward pass with these outputs reads.
 
-    Those are the values of the first `forward_size` lines that change with time; what is made of weights and numbers
-    alone is made again.
+    Those are the values of the first `forward_size` lines that change with time. What is made of weights and numbers
+    alone is made again, and so is 1 − z: one cheap operation on what is stored in any case, for all steps at once.
     """
     changing: set[Value] = set()
     for value in sorted(ancestors([*outputs, *given]), key=lambda v: v.number):
@@ -75,7 +100,11 @@ def stored_values(forward_size: int, given: Sequence[Value], outputs: Sequence[V
     stack, seen = list(outputs), set(outputs)
     while stack:
         value = stack.pop()
-        if value.number < forward_size and value in changing:
+        moving = [i for i in value.inputs if i in changing]
+        is_cheap = (
+            value.op in _CHEAP and len(moving) == 1 and all(i.op == "scalar" for i in value.inputs if i not in moving)
+        )
+        if value.number < forward_size and value in changing and not is_cheap:
             stored.add(value)
             continue
         for i in value.inputs:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
+from .. import ops
 from ..tape import inspector
 from ..tensor import Tensor
+from ..transforms import checkpoint
 from .compiled import scan_compiled
-from .plain import check_carry, length_of, scan_plainly
+from .plain import check_carry, length_of, parts_of, scan_plainly
 from .symbols import Untraceable
 
 _compiling: ContextVar[bool] = ContextVar("compiling", default=True)
@@ -24,6 +27,7 @@ def scan(
     length: int | None = None,
     reverse: bool = False,
     compiled: bool | None = None,
+    checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
 
@@ -36,6 +40,9 @@ def scan(
     compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
               does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled
               (`explain` says why) is run plainly
+    checkpoint_every  k: for backward keep only the carry after every k steps, and run each k steps again when their
+              turn comes. Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one
+              more forward pass
     Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
     and to whatever tensors the step uses, to any order.
     """
@@ -43,12 +50,45 @@ def scan(
     steps = length_of(xs, length)
     check_carry(carry)
     wanted = _compiling.get() if compiled is None else compiled
+    if checkpoint_every is not None:
+        if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
+            raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
+        if checkpoint_every < steps:
+            return _scan_in_segments(step, carry, xs, steps, reverse, wanted, checkpoint_every)
     if wanted and steps and inspector.get() is None:  # anomaly mode names the step, so it must see every one
         try:
             return scan_compiled(step, carry, xs, steps, reverse)
         except Untraceable:
             pass
     return scan_plainly(step, carry, xs, length=steps, reverse=reverse)
+
+
+def _scan_in_segments(
+    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, compiled: bool, size: int
+) -> tuple[Any, Any]:
+    """`scan` in segments of `size` steps, each a checkpoint."""
+    several: list[bool] = []  # whether the outputs are a tuple; alike in all segments
+
+    def segment(count: int, *inputs: Any) -> tuple:
+        tensors = tuple(map(_tensor, inputs))
+        state, reads = tensors[: len(parts_of(carry))], tensors[len(parts_of(carry)) :]
+        last, ys = scan(
+            step, state if isinstance(carry, tuple) else state[0],
+            None if xs is None else reads if isinstance(xs, tuple) else reads[0],
+            length=count, reverse=reverse, compiled=compiled,
+        )  # fmt: skip
+        several.append(isinstance(ys, tuple))
+        return (*parts_of(last), *(y for y in parts_of(ys) if y is not None))
+
+    begins, state, pieces = range(0, length, size), parts_of(carry), []
+    for begin in reversed(begins) if reverse else begins:
+        reads = [x[begin : begin + size] for x in (parts_of(xs) if xs is not None else ())]
+        count = min(size, length - begin)
+        results = checkpoint(partial(segment, count), *state, *reads)
+        state = results[: len(state)]
+        pieces.append(results[len(state) :])
+    ys = tuple(ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces)))
+    return (state if isinstance(carry, tuple) else state[0]), (ys if several[0] else ys[0] if ys else None)
 
 
 def _tensor(x: Any) -> Any:

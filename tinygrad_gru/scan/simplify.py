@@ -7,7 +7,7 @@ become known, and what multiplies a cotangent is gathered, so that it can be com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from .listing import Listing, Value, broadcast_shape
 from .program import Program
@@ -27,7 +27,7 @@ def reassociate(program: Program) -> Program:
             return [term for i in value.inputs for term in terms(i, False)]
         return [value]
 
-    def ordered(value: Value, done: dict[Value, Value]) -> Value | None:
+    def ordered(value: Value, done: Mapping[Value, Value]) -> Value | None:
         if value.op != "add" or value not in in_loop:
             return None
         total, *others = (done[term] for term in sorted(terms(value, True), key=lambda term: term in in_loop))
@@ -35,14 +35,14 @@ def reassociate(program: Program) -> Program:
             total = listing.add("add", (total, part), broadcast_shape((total, part)), value.dtype)
         return total
 
-    return _rebuilt(program, ordered)
+    return program.rebuilt(ordered)
 
 
 def interpolate(program: Program) -> Program:
     """(1 − z) ⊙ a + z ⊙ b as a + z ⊙ (b − a): one operation fewer in the loop, and 1 − z is not needed in it."""
     listing, in_loop = program.listing, program.depending_on(program.carry)
 
-    def stepped(value: Value, done: dict[Value, Value]) -> Value | None:
+    def stepped(value: Value, done: Mapping[Value, Value]) -> Value | None:
         found = _interpolation(value) if value in in_loop else None
         if found is None:
             return None
@@ -51,18 +51,36 @@ def interpolate(program: Program) -> Program:
         part = listing.add("multiply", (z, step), value.shape, value.dtype)
         return listing.add("add", (a, part), value.shape, value.dtype)
 
-    return _rebuilt(program, stepped)
+    return program.rebuilt(stepped)
 
 
-def _rebuilt(program: Program, rule: Callable[[Value, dict[Value, Value]], Value | None]) -> Program:
-    """The program with what `rule` makes of a value, given what was made of earlier ones; None leaves it as it is."""
-    done = {value: value for value in (*program.carry, *program.reads)}
-    for value in program.values():
-        if value not in done:
-            made = rule(value, done)
-            unchanged = tuple(done[i] for i in value.inputs) if made is None else ()
-            done[value] = _with_inputs(program.listing, value, unchanged) if made is None else made
-    return program.rewritten(done.__getitem__)
+def logistic(program: Program) -> Program:
+    """½ + ½ tanh(x/2), which is σ(x), as 1 / (1 + e⁻ˣ): NumPy's exp takes half the time of its tanh.
+
+    Where e⁻ˣ is too large for its dtype it is infinite, and σ(x) is 0 as it should be.
+    """
+    listing = program.listing
+
+    def through_exp(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        x = _halved(value)
+        if x is None:
+            return None
+        one, result = listing.scalar(1.0), done[x]
+        for op, operands in (("negative", ()), ("exp", ()), ("add", (one,)), ("divide", (one,))):
+            result = listing.add(op, (*operands, result), value.shape, value.dtype)
+        return result
+
+    return program.rebuilt(through_exp)
+
+
+def _halved(value: Value) -> Value | None:
+    """x if the value is ½ + ½ tanh(½ x)."""
+    for op in ("add", "multiply", "tanh", "multiply"):
+        others = [i for i in value.inputs if i.op != "scalar" or i["value"] != 0.5]
+        if value.op != op or len(others) != 1:
+            return None
+        (value,) = others
+    return value
 
 
 def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
@@ -121,7 +139,7 @@ def collect(program: Program) -> Program:
             forms[value] = carrier, _plus(listing, value.op, p, q, value.dtype)
         else:
             inputs = tuple(whole(i) for i in value.inputs)
-            forms[value] = (_with_inputs(listing, value, inputs), None)
+            forms[value] = (value.with_inputs(listing, inputs), None)
     return program.rewritten(whole)
 
 
@@ -149,9 +167,3 @@ def _plus(listing: Listing, op: str, a: Value, b: Value, dtype: object) -> Value
 
 def _same_shape(value: Value) -> bool:
     return any(i.shape == value.shape for i in value.inputs)
-
-
-def _with_inputs(listing: Listing, value: Value, inputs: tuple[Value, ...]) -> Value:
-    if inputs == value.inputs:
-        return value
-    return listing.add(value.op, inputs, value.shape, value.dtype, **dict(value.attributes))

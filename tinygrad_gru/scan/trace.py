@@ -17,6 +17,21 @@ from .plain import parts_of, split_result
 from .symbols import NAMESPACE, Symbol, Untraceable
 
 
+class Key:
+    """A long key: its hash is computed once."""
+
+    __slots__ = ("hash", "parts")
+
+    def __init__(self, parts: Hashable):
+        self.parts, self.hash = parts, hash(parts)
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self.parts == other.parts
+
+
 @dataclass
 class Forward:
     """One step, as a listing.
@@ -88,7 +103,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     own = {t.node for t in inputs}
     records, ends = history(outputs, start)
     captured = [node for node in ends if node not in own]
-    key = (listing.key(), tuple(v.number for v in values), _tape_key(records, captured, inputs, outputs))
+    key = Key((listing.key(), tuple(v.number for v in values), _tape_key(records, captured, inputs, outputs)))
     count = len(news)
     return Forward(
         listing, [_value(listing, t) for t in carries], [_value(listing, t) for t in reads], values[:count],

@@ -15,7 +15,7 @@ from .schedule import VIEWS
 class Workspace:
     """Arrays for `length` steps of an emitted program.
 
-    carry   for each part of the carry its values at all moments, (length + 1, …)
+    carry   for each part of the carry its values at all moments, (length + 1, …), or in turn at even and odd ones
     reads   what the program reads at every step; arrays that are given are used as they are, the others are made
     each    the outputs of every step
     static, chunks  the views, in the order in which the program names them
@@ -26,15 +26,14 @@ class Workspace:
         plan = emitted.plan
         program = plan.program
         self.size = chunk_length(program, length)
-        self.carry = [self._stack(v, length + 1) for v in program.carry]
+        self.carry = [self._stack(v, 2 if i in plan.fleeting else length + 1) for i, v in enumerate(program.carry)]
         self.reads = {v: given[v] if v in given else self._stack(v, length) for v in program.reads}
         self.stacks = {v: self._stack(v, length) for v, home in plan.home.items() if home[0] == "stack"}
         self.scratch: dict[Any, np.ndarray] = {}
         self.each: list[np.ndarray] = []
         for value in program.each:
-            home = plan.home.get(value, ("",))[0]
-            whole = home in ("stack", "carry")
-            self.each.append(self._at(value, slice(0, length)) if whole else self._stack(value, length))
+            seen = plan.is_seen_whole(value)
+            self.each.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
         self.static = tuple(self._view(value, 0) for value in emitted.static.values())
         begins = range(0, length, self.size)
         self.chunks: list[tuple[bool, tuple, list[tuple]]] = []
@@ -56,6 +55,10 @@ class Workspace:
         arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.each)
         return sum(array.nbytes for array in arrays if array.base is None)
 
+    def at_moment(self, moment: int) -> list[np.ndarray]:
+        """The parts of the carry at a moment: 0 is before the first step in time, `length` after the last."""
+        return [_part(stack, moment) for stack in self.carry]
+
     def whole(self, value: Value) -> np.ndarray:
         """What the program was given, at all steps."""
         return self._at(value, slice(0, self.length))
@@ -65,12 +68,15 @@ class Workspace:
         plan = self.emitted.plan
         program = plan.program
         if value in program.carry:
-            return _part(self.carry[program.carry.index(value)], where, 1 if self.reverse else 0)
+            return _part(self.carry[program.carry.index(value)], where, moved=1 if self.reverse else 0)
         if value in self.reads:
             return _part(self.reads[value], where)
+        if value in plan.parts:
+            whole, start, stop = plan.parts[value]
+            return self._at(whole, where)[..., start:stop]
         kind, key = plan.home[value]
         if kind == "carry":
-            return _part(self.carry[key], where, 0 if self.reverse else 1)
+            return _part(self.carry[key], where, moved=0 if self.reverse else 1)
         if kind == "stack":
             return _part(self.stacks[value], where)
         if kind == "step":
@@ -100,7 +106,7 @@ class Workspace:
 
     def _step(self, name: str, value: Value, t: int) -> np.ndarray:
         if name.startswith("n"):
-            return _part(self.carry[int(name[1:])], t, 0 if self.reverse else 1)
+            return _part(self.carry[int(name[1:])], t, moved=0 if self.reverse else 1)
         return self._view(value, t)
 
 
@@ -108,4 +114,4 @@ def _part(stack: np.ndarray, where: int | slice, moved: int = 0) -> np.ndarray:
     """A view of one step or of a range of steps, an array also where a step is a number."""
     if isinstance(where, slice):
         return stack[where.start + moved : where.stop + moved]
-    return stack[where + moved, ...]
+    return stack[(where + moved) % len(stack), ...]
