@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_gru import Tensor, ops, scan
 
-BATCH, WIDTH, READ = 3, 4, 5
+WIDTH, READ = 4, 5
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Cell:
     """A step drawn from a seed: its parameters, how many parts its carry has, and what it returns."""
 
     seed: int
+    batch: int
     parts: int
     reads: int
     outputs: int  # 0: the carry alone is returned
@@ -45,14 +46,15 @@ class _Drawing:
         return choices[self.random.integers(len(choices))]
 
     def vector(self) -> Tensor:
-        choices = [p for p in self.cell.parameters if p.shape in ((WIDTH,), (1, WIDTH), (BATCH, 1), (BATCH, WIDTH))]
+        batch = self.cell.batch
+        choices = [p for p in self.cell.parameters if p.shape in ((WIDTH,), (1, WIDTH), (batch, 1), (batch, WIDTH))]
         return choices[self.random.integers(len(choices))]
 
     def pick(self) -> Tensor:
         return self.pool[self.random.integers(len(self.pool))]
 
     def grow(self) -> None:
-        """One more value of shape (BATCH, WIDTH), made of those that are there."""
+        """One more value of shape (batch, WIDTH), made of those that are there."""
         a, b = self.pick(), self.pick()
         makers = [
             lambda: a + b, lambda: a - b, lambda: a * b, lambda: -a, lambda: ops.tanh(a), lambda: ops.sigmoid(a),
@@ -66,10 +68,22 @@ class _Drawing:
             lambda: a.detach() * b,
             lambda: ops.sum(a * b, axis=1, keepdims=True) * 0.2 + a, lambda: ops.clip(a, low=-0.7, high=0.9),
             lambda: (ops.tanh(a @ self.weight(WIDTH)) + self.read()) * 0.5, lambda: ops.log(1.5 + ops.square(a)),
-            lambda: self.read() + a, lambda: ops.tanh(self.read()) * a, lambda: ops.reshape(a, shape=(WIDTH, BATCH)).T,
-            lambda: ops.max(a, axis=1, keepdims=True) + b,
+            lambda: self.read() + a, lambda: ops.tanh(self.read()) * a,
+            lambda: ops.reshape(a, shape=(WIDTH, self.cell.batch)).T,
+            lambda: ops.max(a, axis=1, keepdims=True) + b, lambda: self.gates(a, b), lambda: self.gates(a, b),
         ]  # fmt: skip
         self.pool.append(makers[self.random.integers(len(makers))]())
+
+    def gates(self, a: Tensor, b: Tensor) -> Tensor:
+        """Gates as a GRU or an LSTM has them: several products with one left operand, and what becomes of them."""
+        kinds = [ops.sigmoid, ops.sigmoid, ops.tanh, ops.square]
+        gates = [
+            kinds[self.random.integers(len(kinds))](self.read() + a @ self.weight(WIDTH) + self.vector())
+            for _ in range(self.random.integers(2, 5))
+        ]
+        if self.random.random() < 0.5:
+            gates[0] = gates[0] @ self.weight(WIDTH) + (gates[1] * b) @ self.weight(WIDTH)
+        return 0.4 * sum((gate * b for gate in gates[1:]), start=gates[0])
 
     def read(self) -> Tensor:
         """Something that is read at this step, at the width of the carry."""
@@ -105,9 +119,12 @@ class _Drawing:
 
 def draw(seed: int) -> Cell:
     random = np.random.default_rng(seed)
-    shapes = [(WIDTH, WIDTH)] * 2 + [(READ, WIDTH)] * 2 + [(WIDTH,), (1, WIDTH), (BATCH, 1), (BATCH, WIDTH)]
+    batch = int(random.choice([1, 3]))
+    shapes = [(WIDTH, WIDTH)] * 3 + [(READ, WIDTH)] * 2 + [(WIDTH,), (1, WIDTH), (batch, 1), (batch, WIDTH)]
     parameters = [Tensor(0.6 * random.standard_normal(s), requires_grad=random.random() < 0.85) for s in shapes]
-    return Cell(seed, int(random.integers(1, 4)), int(random.integers(0, 3)), int(random.integers(0, 3)), parameters)
+    return Cell(
+        seed, batch, int(random.integers(1, 4)), int(random.integers(0, 3)), int(random.integers(0, 3)), parameters
+    )
 
 
 def run(cell: Cell, length: int, reverse: bool, compiled: bool, nudge: float = 0.0) -> list[np.ndarray | None]:
@@ -120,7 +137,7 @@ def run(cell: Cell, length: int, reverse: bool, compiled: bool, nudge: float = 0
             for _ in range(count)
         ]
 
-    carry, xs = leaves(cell.parts, BATCH, WIDTH), leaves(cell.reads, length, BATCH, READ)
+    carry, xs = leaves(cell.parts, cell.batch, WIDTH), leaves(cell.reads, length, cell.batch, READ)
     for parameter in cell.parameters:
         parameter.zero_grad()
     last, ys = scan(

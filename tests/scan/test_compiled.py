@@ -35,8 +35,8 @@ def test_random_cells_are_really_compiled(monkeypatch):
     monkeypatch.setattr(readings, "scan_plainly", refuse)
     for seed in range(30):
         cell = draw(seed)
-        carry = [Tensor(np.zeros((3, 4))) for _ in range(cell.parts)]
-        xs = [Tensor(np.zeros((2, 3, 5))) for _ in range(cell.reads)]
+        carry = [Tensor(np.zeros((cell.batch, 4))) for _ in range(cell.parts)]
+        xs = [Tensor(np.zeros((2, cell.batch, 5))) for _ in range(cell.reads)]
         scan(cell.step, tuple(carry) if len(carry) > 1 else carry[0],
              None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=2)  # fmt: skip
 

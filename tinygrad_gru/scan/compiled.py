@@ -32,7 +32,7 @@ PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, interpolate, logistic, merge_lanes, merge_sums,
+    logistic, reassociate, interpolate, merge_lanes, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 

@@ -97,7 +97,7 @@ class Traces:
 def _all_that_counts(step: Any, carry: Any, xs: Any, owner: Any) -> list[Any]:
     """Everything on which the trace of a pure step depends; nothing if an attribute may change without being set."""
     try:
-        return [step.__func__, *_form(carry), *_form(xs), *_attributes(owner)]
+        return [step.__func__, *_form(carry), *_form(xs, skip=1), *_attributes(owner)]
     except _Unclear:
         return []
 
@@ -106,11 +106,11 @@ class _Unclear(Exception):
     pass
 
 
-def _form(argument: Any) -> Iterator[Any]:
-    """Of an argument not its numbers, but what a symbol in its place has."""
+def _form(argument: Any, skip: int = 0) -> Iterator[Any]:
+    """Of an argument not its numbers, but what a symbol in its place has; without its first `skip` axes."""
     yield isinstance(argument, tuple)
     for part in parts_of(argument) if argument is not None else ():
-        yield from (type(part.data), part.shape, part.dtype)
+        yield from (type(part.data), part.shape[skip:], part.dtype)
 
 
 def _attributes(owner: Any) -> Iterator[Any]:

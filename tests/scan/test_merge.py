@@ -1,0 +1,85 @@
+"""Merge: fewer, larger operations, with the same values; and no combination of passes may break another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.scan.random_cells import difference, draw
+from tinygrad_gru import Tensor, ops
+from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
+from tinygrad_gru.scan import compiled as compiled_module
+from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
+from tinygrad_gru.scan.trace import trace_forward
+
+
+def compiled_step(step, carry, x, xs_wanted=(True,)):
+    return CompiledStep(trace_forward(step, carry, x), xs_wanted)
+
+
+def layer_step(kind, batch=2):
+    cell = kind(3, 4)
+    return compiled_step(cell.step, cell.initial_state(batch), Tensor(np.zeros((5, batch, 3), "float32")))
+
+
+@pytest.mark.parametrize(("kind", "forward", "backward"), [(RNNCell, 3, 3), (GRUCell, 13, 10), (LSTMCell, 12, 9)])
+def test_array_calls_a_step(kind, forward, backward):
+    step = layer_step(kind)
+    assert (step.forward.loop_calls, step.backward.loop_calls) == (forward, backward)
+
+
+def products(emitted, level):
+    return [value for value in emitted.plan.at(level) if value.op == "matmul"]
+
+
+def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradient():
+    step = layer_step(LSTMCell)
+    assert len(products(step.forward, "before")) == len(products(step.forward, "loop")) == 1
+    assert len(products(step.backward, "loop")) == 1
+    # the gradients of x, of W and of U; those of the weights are summed over time
+    assert len(products(step.backward, "after")) == 3
+
+
+def test_gates_of_one_kind_become_neighbours():
+    """tanh stands between two σ in the program, and is moved aside."""
+    weights = [Tensor(np.zeros((4, 4))) for _ in range(3)]
+
+    def step(h, x):
+        a, b, c = (h @ weight for weight in weights)
+        return ops.sigmoid(a) * ops.tanh(b) + ops.sigmoid(c)
+
+    emitted = compiled_step(step, Tensor(np.zeros((2, 4))), Tensor(np.zeros((5, 2, 4))), None).forward
+    kinds = [value.op for value in emitted.plan.at("loop")]
+    assert kinds.count("exp") == kinds.count("tanh") == kinds.count("matmul") == 1
+
+
+def test_parts_are_written_where_the_joined_array_lives():
+    """Nothing is copied to be joined: no concatenation is left in the loop or after it."""
+    for kind in (GRUCell, LSTMCell):
+        step = layer_step(kind)
+        for emitted in (step.forward, step.backward):
+            looped = emitted.source.split("in workspace.chunks:")[1]
+            assert "concatenate" not in looped
+
+
+def test_gates_of_several_widths_are_joined():
+    random = np.random.default_rng(0)
+    narrow, wide = Tensor(random.standard_normal((4, 1)), True), Tensor(random.standard_normal((4, 4)), True)
+
+    def step(h, x):
+        return ops.sigmoid(h @ narrow) * ops.tanh(h @ wide + x)
+
+    step = compiled_step(step, Tensor(np.zeros((2, 4))), Tensor(np.zeros((5, 2, 4))))
+    assert len(products(step.forward, "loop")) == 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_choice_of_passes_gives_the_same(seed, monkeypatch):
+    random = np.random.default_rng(seed)
+    some = [tuple(p for p in passes if random.random() < 0.5) for passes in (FORWARD_PASSES, BACKWARD_PASSES)]
+    monkeypatch.setattr(compiled_module, "FORWARD_PASSES", some[0])
+    monkeypatch.setattr(compiled_module, "BACKWARD_PASSES", some[1])
+    monkeypatch.setattr(compiled_module, "_cache", PlanCache(8))
+    cell = draw(10_000 + seed)
+    for length, reverse in ((1, False), (3, True)):
+        assert difference(cell, length, reverse) < 1e-10
