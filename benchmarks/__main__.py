@@ -1,8 +1,8 @@
-"""Run every benchmark; peers that are not installed are left out."""
+"""Run every benchmark but that of the main job, which takes long; peers that are not installed are left out."""
 
 from __future__ import annotations
 
-from . import import_time, linearity, overhead
+from . import import_time, linearity, overhead, recurrence, recurrence_memory, training_step
 
-for benchmark in (import_time, overhead, linearity):
+for benchmark in (import_time, overhead, linearity, recurrence, recurrence_memory, training_step):
     benchmark.main()

@@ -1,22 +1,25 @@
-"""Four lines of math against kernels written by hand: GRU and LSTM beside PyTorch's, and beside our own plain reading.
+"""Equations, compiled, against kernels written by hand, against XLA, and against what the processor could do at best.
 
-Forward and backward, with gradients of all parameters, of the input and of the initial state, float32.
+A pass is forward and backward, with gradients of all parameters, of the input and of the initial state, float32.
+`--quick` measures little and keeps nothing.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
+import sys
+import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from tinygrad_gru import Tensor, compiling, manual_seed
-from tinygrad_gru import nn as ours
+from .cells import CELLS
+from .children import PAUSE, THREADS, printed
+from .contestants import Case, Pass, check_agreement, jax, jax_ways, ours, pytorch
+from .timing import installed, interleaved, ratio, ratios, report, row
 
-from .timing import interleaved, report
-
-COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.recurrence"
+COMMAND = "python -m benchmarks.recurrence"
 SIZES = [
     (50, 1, 32, 32),
     (50, 16, 64, 64),
@@ -25,74 +28,107 @@ SIZES = [
     (35, 20, 650, 650),
     (100, 64, 512, 512),
 ]
+PEERS = {"PyTorch": ("torch", pytorch), "JAX": ("jax", jax)}
+#: The side of the square matrices whose product tells what the processor could do at best.
+SIDE = 2048
+EXPLANATION = f"""\
+Medians over the rounds, in which all take turns; of a ratio also its middle half, and the ratio of the minima.
+
+- PyTorch: `nn.GRU` (it resets after the product, which costs the same products, and has a second bias), `nn.LSTM`
+  (oneDNN's fused kernel); the two-speed cell is a loop of its ops under autograd, what the input contributes hoisted by
+  hand.
+- JAX: `jax.jit` of the pull-back of `lax.scan`, with our equations, in the fastest of three forms at each size: as they
+  stand; what the input contributes hoisted by hand; that, with the weights of the gates joined (not for the two-speed
+  cell).
+- The two-speed cell ([cells.py](../cells.py)), three carries, three ys and a gate (B, 1), stands for a user's own.
+- Of the BLAS limit: what the flops of all products of a pass, forward and both gradients, would take at the rate of one
+  product of {SIDE} × {SIDE} matrices, measured in the same rounds, over what our pass takes.
+- Before they are timed, all that have the same equations are checked to give the same gradients."""
 
 
-def arrays(size: tuple[int, int, int, int], states: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    length, batch, features, hidden = size
-    random = np.random.default_rng(0)
-    x = random.standard_normal((length, batch, features)).astype(np.float32)
-    state = [random.standard_normal((1, batch, hidden)).astype(np.float32) for _ in range(states)]
-    return x, state, random.standard_normal((length, batch, hidden)).astype(np.float32)
+def measure(case: Case, rounds: int, product: Callable[[], object]) -> tuple[str, dict[str, tuple[float, float]]]:
+    """A row of the table, and of each peer how its time compares with ours: by median and by minimum."""
+    passes: dict[str, Pass] = {"ours": ours(case), "plain": ours(case, compiled=False)}
+    passes |= {name: make(case) for name, (package, make) in PEERS.items() if installed(package)}
+    check_agreement(case, {name: run for name, run in passes.items() if name != "PyTorch" or case.kind == "two-speed"})
+    seconds = interleaved({**passes, "product": product}, rounds, turn=0.03, pause=PAUSE)
+
+    own = seconds["ours"]
+    limit = [time * case.flops / (2 * SIDE**3) for time in seconds["product"]]
+    cells = [case.kind, str(case.size), f"{1e3 * statistics.median(own):.2f}", f"{1e3 * min(own):.2f}"]
+    compared = {}
+    for name in PEERS:
+        if name in seconds:
+            compared[name] = statistics.median(ratios(seconds[name], own)), min(seconds[name]) / min(own)
+            cells += [ratio(seconds[name], own), f"{compared[name][1]:.2f}"]
+        else:
+            cells += ["not installed", ""]
+    cells += [ratio(seconds["plain"], own), f"{100 * statistics.median(ratios(limit, own)):.0f} %"]
+    return row(cells), compared
 
 
-def with_us(kind: str, size: tuple[int, int, int, int], compiled: bool) -> Callable[[], object]:
-    manual_seed(0)
-    layer = getattr(ours, kind)(size[2], size[3])
-    x, state, cotangent = arrays(size, 2 if kind == "LSTM" else 1)
-    leaves = [Tensor(a, requires_grad=True) for a in (x, *state)]
-
-    def run() -> None:
-        with compiling(compiled):
-            output, _ = layer(leaves[0], leaves[1] if len(leaves) == 2 else tuple(leaves[1:]))
-        output.backward(cotangent)
-        for tensor in (*leaves, *layer.parameters()):
-            tensor.zero_grad()
-
-    run()  # the plan is made and the workspace warmed
-    return run
-
-
-def with_torch(kind: str, size: tuple[int, int, int, int]) -> Callable[[], object]:
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    layer = getattr(torch.nn, kind)(size[2], size[3])
-    x, state, cotangent = arrays(size, 2 if kind == "LSTM" else 1)
-    leaves = [torch.from_numpy(a).requires_grad_() for a in (x, *state)]
-    weights = torch.from_numpy(cotangent)
-
-    def run() -> None:
-        output, _ = layer(leaves[0], leaves[1] if len(leaves) == 2 else tuple(leaves[1:]))
-        output.backward(weights)
-        for tensor in (*leaves, *layer.parameters()):
-            tensor.grad = None
-
+def seconds_of(run: Pass) -> float:
+    start = time.perf_counter()
     run()
-    return run
+    return time.perf_counter() - start
 
 
-def main() -> None:
-    lines = [
-        "| | (T, B, I, H) | ours, ms | PyTorch over ours: median | minimum | our plain reading over compiled |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for kind in ("GRU", "LSTM"):
-        ratios = []
-        for size in SIZES:
-            contestants = {
-                "ours": with_us(kind, size, True), "torch": with_torch(kind, size), "plain": with_us(kind, size, False),
-            }  # fmt: skip
-            seconds = interleaved(contestants, rounds=11 if np.prod(size) < 1e8 else 5)
-            medians = {name: statistics.median(times) for name, times in seconds.items()}
-            ratios.append(medians["torch"] / medians["ours"])
-            lines.append(
-                f"| {kind} | {size} | {1e3 * medians['ours']:.2f} | {ratios[-1]:.2f} "
-                f"| {min(seconds['torch']) / min(seconds['ours']):.2f} | {medians['plain'] / medians['ours']:.2f} |"
-            )
-            print(lines[-1], flush=True)
-        lines.append(f"| {kind} | geometric mean | | {statistics.geometric_mean(ratios):.2f} | | |")
-    report("recurrence", "Recurrences, compiled from their equations", COMMAND, lines, ["torch"])
+def table(sizes: int, rounds: int) -> None:
+    """Print the rows of the first `sizes` sizes. Runs in a process with a number of threads."""
+    a, b = np.random.default_rng(0).standard_normal((2, SIDE, SIDE), np.float32)
+    product = partial(np.matmul, a, b, out=np.empty_like(a))
+    columns = ["", "(T, B, I, H)", "ours, ms", "minimum"]
+    for name in PEERS:
+        columns += [f"{name} over ours", "minima"]
+    columns += ["plain reading over ours", "of the BLAS limit"]
+    print(row(columns))
+    print(row(["---"] * len(columns)))
+    for kind in CELLS:
+        results = []
+        for size in SIZES[:sizes]:
+            line, compared = measure(Case(kind, size), rounds, product)
+            results.append(compared)
+            print(line)
+        means = [f"**{kind}**", "geometric mean", "", ""]
+        for name in PEERS:
+            figures = [compared[name] for compared in results if name in compared]
+            means += [f"**{statistics.geometric_mean(column):.2f}**" for column in zip(*figures)] or ["", ""]
+        print(row([*means, "", ""]))
+    rate = 2 * SIDE**3 / min(seconds_of(product) for _ in range(5)) / 1e9
+    print(f"\nOne product of {SIDE} × {SIDE} matrices runs at {rate:.0f} GFLOP/s at best.")
+
+
+def first_calls(shapes: int) -> None:
+    """Print what the first pass at a new shape costs more than a later one: planning, and writing the source."""
+    makers: dict[str, tuple[str, Callable[[Case], Pass]]] = {f"{kind}, ours": (kind, ours) for kind in CELLS}
+    if installed("jax"):
+        makers["GRU, `jax.jit`"] = "GRU", lambda case: jax_ways(case)[-1]
+    print(row(["", "median, ms", "minimum, ms"]))
+    print(row(["---"] * 3))
+    for name, (kind, make) in makers.items():
+        extra = []
+        for hidden in range(8, 9 + shapes):
+            run = make(Case(kind, (10, 4, 8, hidden)))
+            first, *later = (seconds_of(run) for _ in range(6))
+            extra.append(1e3 * (first - min(later)))
+        del extra[0]  # which imports, and writes the ops
+        print(row([name, f"{statistics.median(extra):.1f}", f"{min(extra):.1f}"]))
+
+
+def main(quick: bool = False) -> None:
+    lines = [EXPLANATION]
+    sizes, rounds, shapes = (2, 3, 2) if quick else (len(SIZES), 11, 9)
+    for threads, words in THREADS.items():
+        lines += ["", f"## {words}", ""]
+        lines += printed("recurrence", "table", sizes, rounds, threads=threads)
+    lines += ["", f"## What the first pass costs more than a later one, at {shapes} new shapes", ""]
+    lines += printed("recurrence", "first_calls", shapes)
+    lines += ["", "Time a step is flat in T to 10,000: [linearity.md](linearity.md). Peak memory:",
+              "[recurrence_memory.md](recurrence_memory.md)."]  # fmt: skip
+    if not quick:
+        title = "Recurrences, compiled from their equations"
+        report("recurrence", title, COMMAND, lines, ["torch", "jax"], " and ".join(THREADS.values()))
 
 
 if __name__ == "__main__":
-    main()
+    main("--quick" in sys.argv)
