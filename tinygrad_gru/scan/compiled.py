@@ -62,7 +62,7 @@ class CompiledStep:
             self.carry_reached = [g is not None for g in pulled.carry]
             self.xs_reached = [g is not None for g in pulled.xs]
             self.captured_reached = [g is not None for g in pulled.captured]
-            stored = stored_values(size, given, [*new, *each, *sums])
+            stored = stored_values(listing, size, [*new, *each, *sums])
             cotangents = pulled.cotangents
             self.cotangents_of_ys = cotangents[self.carry_count :]
             reads = (*stored, *self.cotangents_of_ys)

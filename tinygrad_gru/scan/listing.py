@@ -9,7 +9,7 @@ the same operands a second time gets the first answer.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,18 +94,6 @@ class Listing:
     def key(self) -> Hashable:
         """What two listings have in common that do the same to arrays of the same shapes."""
         return tuple(self._rows)
-
-
-def ancestors(values: Iterable[Value]) -> set[Value]:
-    """The values and all from which they are made."""
-    found: set[Value] = set()
-    stack = list(values)
-    while stack:
-        value = stack.pop()
-        if value not in found:
-            found.add(value)
-            stack.extend(value.inputs)
-    return found
 
 
 def broadcast_shape(operands: Sequence[Value]) -> tuple[int, ...]:

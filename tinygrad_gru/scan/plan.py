@@ -23,7 +23,7 @@ from .program import Program
 from .schedule import ELEMENTWISE, VIEWS, schedule
 
 #: Rows (steps times the length of the first axis) that a chunk should have.
-CHUNK_ROWS = 1024
+CHUNK_ROWS = 256
 
 
 @dataclass

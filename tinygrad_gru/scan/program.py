@@ -6,10 +6,11 @@ which reads what the forward pass has stored and runs from the last step to the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .listing import Listing, Value, ancestors
+from .listing import Listing, Value
 
 
 @dataclass(frozen=True)
@@ -86,25 +87,28 @@ class _Rebuilding(dict):
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
 
-def stored_values(forward_size: int, given: Sequence[Value], outputs: Sequence[Value]) -> list[Value]:
+def stored_values(listing: Listing, forward_size: int, outputs: Sequence[Value]) -> list[Value]:
     """The values of the forward pass that a backward pass with these outputs reads.
 
     Those are the values of the first `forward_size` lines that change with time. What is made of weights and numbers
-    alone is made again, and so is 1 − z: one cheap operation on what is stored in any case, for all steps at once.
+    alone is made again, and so is 1 − z: one cheap operation on what others need too, for all steps at once.
     """
+    forward = listing.values[:forward_size]
     changing: set[Value] = set()
-    for value in sorted(ancestors([*outputs, *given]), key=lambda v: v.number):
+    for value in forward:
         if value.op in ("carry", "step") or any(i in changing for i in value.inputs):
             changing.add(value)
+    uses = Counter(i for value in forward for i in value.inputs)
+
+    def is_cheap(value: Value) -> bool:
+        operands = [i for i in value.inputs if i.op != "scalar"]
+        return value.op in _CHEAP and len(operands) == 1 and uses[operands[0]] > 1
+
     stored: set[Value] = set()
     stack, seen = list(outputs), set(outputs)
     while stack:
         value = stack.pop()
-        moving = [i for i in value.inputs if i in changing]
-        is_cheap = (
-            value.op in _CHEAP and len(moving) == 1 and all(i.op == "scalar" for i in value.inputs if i not in moving)
-        )
-        if value.number < forward_size and value in changing and not is_cheap:
+        if value in changing and not is_cheap(value):
             stored.add(value)
             continue
         for i in value.inputs:
