@@ -37,12 +37,13 @@ FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 
 
-def _emitted(
+def emitted(
     program: Program, passes: tuple[Callable[[Program], Program], ...], name: str, kept: Collection[Value] = ()
 ) -> Emitted:
+    stages = [program]
     for improve in passes:
-        program = improve(program)
-    return Emitted(plan(program, kept), name)
+        stages.append(improve(stages[-1]))
+    return Emitted(plan(stages[-1], kept), name, list(zip(("trace", *(p.__name__ for p in passes)), stages)))
 
 
 class CompiledStep:
@@ -69,13 +70,13 @@ class CompiledStep:
             program = Program(
                 listing, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
             )
-            self.backward = _emitted(program, BACKWARD_PASSES, "backward")
+            self.backward = emitted(program, BACKWARD_PASSES, "backward")
             self.stored = stored
         kept = [v for v in self.stored if v not in given]
         program = Program(
             listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()
         )
-        self.forward = _emitted(program, FORWARD_PASSES, "forward", kept=self.stored)
+        self.forward = emitted(program, FORWARD_PASSES, "forward", kept=self.stored)
         self.kept = kept
         self.constants = list(listing.fixed)
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()

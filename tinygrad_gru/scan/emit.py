@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import linecache
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .listing import Value
 from .plan import Plan
+from .program import Program
 from .schedule import ELEMENTWISE, VIEWS
 from .symbols import as_index
 
@@ -33,11 +35,15 @@ def _is_half(value: Value) -> bool:
 
 
 class Emitted:
-    """A program ready to run: `source`, and `function(fixed, totals, workspace)`."""
+    """A program ready to run: `source`, and `function(fixed, totals, workspace)`.
 
-    def __init__(self, plan: Plan, name: str):
+    stages  the program as it was traced and after every pass, with their names
+    """
+
+    def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]] = ()):
         self.plan = plan
         self.name = name
+        self.stages = stages
         self.given = frozenset(plan.program.carry) | frozenset(plan.program.reads)
         self.static: dict[str, Value] = {}  # names bound once a workspace
         self.batch: dict[str, Value] = {}  # names bound once a chunk

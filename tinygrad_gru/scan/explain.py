@@ -2,48 +2,90 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
+from ..tensor import Tensor
+from . import compiled as compiler
 from .compiled import CompiledStep
 from .emit import Emitted
+from .schedule import VIEWS, schedule
 from .symbols import Untraceable
-from .trace import trace_forward
+from .trace import Forward, trace_forward
+
+LEVELS = {
+    "fixed": "once",
+    "before": "for a chunk of steps at once, before the loop (hoisted)",
+    "loop": "in the loop",
+    "after": "for a chunk of steps at once, after the loop (sunk)",
+}
 
 
 def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None) -> str:
-    """How `scan(step, carry, xs)` would be run: what is computed when, what is stored, and the source for NumPy.
+    """How `scan(step, carry, xs)` would be run: from the traced step, pass by pass, to the source for NumPy.
 
-    The arguments are those of `scan`. For a step that cannot be compiled, the reason.
+    The arguments are those of `scan`. It tells what is computed when, what is joined, and what is stored for
+    backward. For a step that cannot be compiled, the reason.
     """
     try:
         forward = trace_forward(step, carry, xs)
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
-    lines = ["The step, traced:", *(f"    {value!r}" for value in forward.listing.values), ""]
+    names = _names(forward, step)
+    traced = [f"    {value!r}" for value in forward.listing.values]
     wanted = tuple(True for _ in forward.xs)
     compiled = CompiledStep(forward, wanted if forward.captured or any(t.node for t in forward.inputs) else None)
-    lines += _described(compiled.forward, "Forward")
+    lines = ["The step, traced:", *traced, "", *_described(compiled.forward, "Forward")]
     if compiled.backward is not None:
         stored = ", ".join(value.name for value in compiled.stored)
         lines += [f"Stored at every step for backward: {stored}", ""]
         lines += _described(compiled.backward, "Backward, from the last step to the first")
-    return "\n".join(lines)
+    return "\n".join(_named(line, names) for line in lines)
 
 
 def _described(emitted: Emitted, title: str) -> list[str]:
     plan = emitted.plan
-    names = {
-        "fixed": "once",
-        "before": "for a chunk of steps at once, before the loop (hoisted)",
-        "loop": "in the loop",
-        "after": "for a chunk of steps at once, after the loop (sunk)",
-    }
-    lines = [f"{title}: {emitted.loop_calls} array calls a step"]
-    for level, words in names.items():
+    lines = [f"{title}: {emitted.loop_calls} array calls a step", ""]
+    for name, program in emitted.stages:
+        levels = schedule(program)
+        in_loop = [v for v, level in levels.items() if level == "loop" and v.op not in VIEWS and v.op != "concat"]
+        lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
+    lines.append("")
+    for level, words in LEVELS.items():
         operations = [value for value in plan.at(level) if value.op not in ("fixed", "scalar")]
         if operations:
             kinds = [value.op for value in operations]
             counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
             lines.append(f"    {words}: {counts}")
+    lines += [
+        f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
+        for whole in sorted(plan.joined, key=lambda v: v.number)
+    ]
     return [*lines, "", *(f"    {line}" for line in emitted.lines), ""]
+
+
+def _summary(name: str) -> str:
+    """What a pass does, in its own words."""
+    text = (getattr(compiler, name).__doc__ or "") if hasattr(compiler, name) else "what the ops do, one by one"
+    return text.partition("\n")[0].rstrip(".")
+
+
+def _names(forward: Forward, step: Callable) -> dict[int, str]:
+    """What the step calls the arrays that it uses from outside, by their position."""
+    owner = getattr(step, "__self__", None)
+    tensors: dict[str, Tensor] = dict(getattr(owner, "named_tensors", tuple)())
+    if inspect.isfunction(step):
+        outside = inspect.getclosurevars(step)
+        variables = {**outside.globals, **outside.nonlocals}
+        tensors |= {name: value for name, value in variables.items() if isinstance(value, Tensor)}
+    names = {id(tensor.data): name for name, tensor in tensors.items()}
+    return {i: names[id(array)] for i, array in enumerate(forward.listing.fixed) if id(array) in names}
+
+
+def _named(line: str, names: dict[int, str]) -> str:
+    """The line, with a remark which array from outside it fetches."""
+    found = re.search(r"fixed\[(\d+)\]|fixed\(position=(\d+)\)", line)
+    name = names.get(int(found[1] or found[2])) if found else None
+    return f"{line}  # {name}" if name else line
