@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tests.scan.random_cells import difference, draw
-from tinygrad_gru import Tensor, ops
+from tinygrad_gru import Tensor, ops, scan
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
+from tinygrad_gru.scan.merge import merge_lanes
 from tinygrad_gru.scan.trace import trace_forward
 
 
@@ -83,3 +84,18 @@ def test_any_choice_of_passes_gives_the_same(seed, monkeypatch):
     cell = draw(10_000 + seed)
     for length, reverse in ((1, False), (3, True)):
         assert difference(cell, length, reverse) < 1e-10
+
+
+def test_biases_of_several_shapes_are_not_taken_for_alike(monkeypatch):
+    """Found by drawing passes at random: (1, 4) beside (2, 4)."""
+    monkeypatch.setattr(compiled_module, "FORWARD_PASSES", (merge_lanes,))
+    monkeypatch.setattr(compiled_module, "_cache", PlanCache(8))
+    random = np.random.default_rng(0)
+    U, V = (Tensor(random.standard_normal((4, 4))) for _ in range(2))
+    b, c = Tensor(random.standard_normal((1, 4))), Tensor(random.standard_normal((2, 4)))
+
+    def step(h, x):
+        return ops.tanh(h @ U + b) * ops.tanh(h @ V + c)
+
+    compiled, plain = (scan(step, Tensor(np.ones((2, 4))), length=3, compiled=on)[1].numpy() for on in (True, False))
+    np.testing.assert_allclose(compiled, plain, rtol=1e-12)

@@ -64,7 +64,7 @@ def merge_lanes(program: Program) -> Program:
             elif _spreads(i):
                 terms.append(i.number)  # the same for all
             elif i.shape[-1] == lane.shape[-1] and levels.get(i) in ("fixed", "before"):
-                terms.append(("known before", len(i.shape)))
+                terms.append(("known before", i.shape[:-1]))
             elif i.shape == lane.shape and _has_fixed_right(i, levels):
                 terms.append(("product of", i.inputs[0].number))
             else:
