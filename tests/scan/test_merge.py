@@ -26,7 +26,7 @@ def layer_step(kind, batch=2):
 @pytest.mark.parametrize(("kind", "forward", "backward"), [(RNNCell, 3, 3), (GRUCell, 13, 10), (LSTMCell, 12, 9)])
 def test_array_calls_a_step(kind, forward, backward):
     step = layer_step(kind)
-    assert (step.forward.loop_calls, step.backward.loop_calls) == (forward, backward)
+    assert (step.forward.loop_calls, step.backward().loop_calls) == (forward, backward)
 
 
 def products(emitted, level):
@@ -36,9 +36,9 @@ def products(emitted, level):
 def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradient():
     step = layer_step(LSTMCell)
     assert len(products(step.forward, "before")) == len(products(step.forward, "loop")) == 1
-    assert len(products(step.backward, "loop")) == 1
+    assert len(products(step.backward(), "loop")) == 1
     # the gradients of x, of W and of U; those of the weights are summed over time
-    assert len(products(step.backward, "after")) == 3
+    assert len(products(step.backward(), "after")) == 3
 
 
 def test_gates_of_one_kind_become_neighbours():
@@ -58,7 +58,7 @@ def test_parts_are_written_where_the_joined_array_lives():
     """Nothing is copied to be joined: no concatenation is left in the loop or after it."""
     for kind in (GRUCell, LSTMCell):
         step = layer_step(kind)
-        for emitted in (step.forward, step.backward):
+        for emitted in (step.forward, step.backward()):
             looped = emitted.source.split("in workspace.chunks:")[1]
             assert "concatenate" not in looped
 

@@ -21,7 +21,7 @@ from .merge import merge_lanes, merge_sums
 from .plain import parts_of, scan_plainly
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, interpolate, logistic, reassociate
+from .simplify import collect, interpolate, logistic, reassociate, without
 from .trace import Forward, trace_backward, trace_forward
 from .traces import Traces
 from .workspace import Workspace
@@ -52,8 +52,10 @@ class CompiledStep:
     def __init__(self, forward: Forward, xs_wanted: tuple[bool, ...] | None):
         listing, size = forward.listing, len(forward.listing.values)
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
-        self.stored: list[Value] = []
-        self.backward: Emitted | None = None
+        self.listing, self.stored = listing, []
+        self.lock = RLock()  # taken again where memory is freed while it is held
+        self._backward: Program | None = None
+        self._backwards: dict[frozenset[Value], Emitted] = {}
         given = [*forward.carry, *forward.xs]
         if xs_wanted is not None:
             pulled = trace_backward(forward, xs_wanted)
@@ -67,10 +69,9 @@ class CompiledStep:
             cotangents = pulled.cotangents
             self.cotangents_of_ys = cotangents[self.carry_count :]
             reads = (*stored, *self.cotangents_of_ys)
-            program = Program(
+            self._backward = Program(
                 listing, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
             )
-            self.backward = emitted(program, BACKWARD_PASSES, "backward")
             self.stored = stored
         kept = [v for v in self.stored if v not in given]
         program = Program(
@@ -78,9 +79,17 @@ class CompiledStep:
         )
         self.forward = emitted(program, FORWARD_PASSES, "forward", kept=self.stored)
         self.kept = kept
-        self.constants = list(listing.fixed)
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
-        self.lock = RLock()  # taken again where memory is freed while it is held
+
+    def backward(self, absent: frozenset[Value] = frozenset()) -> Emitted | None:
+        """The backward program where these cotangents of ys are zero, made when it is first needed."""
+        if self._backward is None:
+            return None
+        with self.lock:
+            if absent not in self._backwards:
+                program = without(self._backward, absent) if absent else self._backward
+                self._backwards[absent] = emitted(program, BACKWARD_PASSES, "backward")
+            return self._backwards[absent]
 
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
@@ -113,14 +122,19 @@ class Workspaces:
         self.key = (length, reverse)
         self.first, self.last = (length, 0) if reverse else (0, length)
         self.forward = Workspace(step.forward, length, reverse, {})
-        self.backward: Workspace | None = None
-        if step.backward is not None:
-            own = dict(zip(step.kept, self.forward.each[step.ys_count :]))
-            for value in step.stored:
-                if value not in own:
-                    own[value] = self.forward.whole(value)
-            self.backward = Workspace(step.backward, length, not reverse, own)
-        self.size = sum(work.bytes for work in (self.forward, self.backward) if work is not None)
+        self.stored = dict(zip(step.kept, self.forward.each[step.ys_count :]))
+        self.stored |= {value: self.forward.whole(value) for value in step.stored if value not in self.stored}
+        self.backwards: dict[Emitted, Workspace] = {}
+
+    def backward(self, program: Emitted) -> Workspace:
+        if program not in self.backwards:
+            length, reverse = self.key
+            self.backwards[program] = Workspace(program, length, not reverse, self.stored)
+        return self.backwards[program]
+
+    @property
+    def size(self) -> int:
+        return sum(work.bytes for work in (self.forward, *self.backwards.values()))
 
 
 class Lease:
@@ -170,7 +184,7 @@ def scan_compiled(step: Callable, carry: Any, xs: Any, length: int, reverse: boo
         wanted[len(carries) :] if differentiable else None,
         lambda: traced.forward or trace_forward(step, carry, xs),
     )
-    fixed = traced.fixed + compiled.constants[len(traced.fixed) :]
+    fixed = traced.fixed + compiled.listing.fixed[len(traced.fixed) :]
     workspaces = compiled.lend(length, reverse)
     lease = Lease(compiled, workspaces)
     work = workspaces.forward
@@ -226,14 +240,17 @@ class _CompiledScan:
             plainly = Recomputation(lambda *inputs: self._plainly(inputs, length), self.random_state)
             plainly.pull(parents, tuple(arrays), cotangents, give)
             return
-        compiled, workspaces = self.compiled, lease.workspaces
-        work, program = workspaces.backward, compiled.backward
-        assert work is not None and program is not None
-        count = compiled.carry_count
+        compiled, workspaces, count = self.compiled, lease.workspaces, self.compiled.carry_count
+        given = dict(zip(compiled.cotangents_of_ys, cotangents[count:]))
+        program = compiled.backward(frozenset(value for value, cotangent in given.items() if cotangent is None))
+        assert program is not None
+        work = workspaces.backward(program)
+        fixed = [*fixed, *compiled.listing.fixed[len(fixed) :]]
         for part, cotangent in zip(work.at_moment(workspaces.last), cotangents):
             part[...] = 0 if cotangent is None else cotangent
-        for value, cotangent in zip(compiled.cotangents_of_ys, cotangents[count:]):
-            work.reads[value][...] = 0 if cotangent is None else cotangent
+        for value, cotangent in given.items():
+            if cotangent is not None and value in work.reads:
+                work.reads[value][...] = cotangent
         totals = program.new_totals()
         program.function(fixed, totals, work)
         for parent, part, reached in zip(parents, work.at_moment(workspaces.first), compiled.carry_reached):

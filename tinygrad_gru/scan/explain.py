@@ -38,10 +38,11 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None) -> str:
     wanted = tuple(True for _ in forward.xs)
     compiled = CompiledStep(forward, wanted if forward.captured or any(t.node for t in forward.inputs) else None)
     lines = ["The step, traced:", *traced, "", *_described(compiled.forward, "Forward")]
-    if compiled.backward is not None:
+    backward = compiled.backward()
+    if backward is not None:
         stored = ", ".join(value.name for value in compiled.stored)
         lines += [f"Stored at every step for backward: {stored}", ""]
-        lines += _described(compiled.backward, "Backward, from the last step to the first")
+        lines += _described(backward, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
 
 

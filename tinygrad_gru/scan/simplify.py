@@ -7,7 +7,10 @@ become known, and what multiplies a cotangent is gathered, so that it can be com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from .listing import Listing, Value, broadcast_shape
 from .program import Program
@@ -52,6 +55,39 @@ def interpolate(program: Program) -> Program:
         return listing.add("add", (a, part), value.shape, value.dtype)
 
     return program.rebuilt(stepped)
+
+
+#: What gives zeros if any operand is zero.
+_GIVES_ZERO = frozenset(
+    "multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype place".split()
+)
+
+
+def without(program: Program, absent: Collection[Value]) -> Program:
+    """The program with zeros for some of its reads: cotangents of outputs that nobody used. They are never added."""
+    listing, zeros = program.listing, {}
+
+    def zero(like: Value) -> Value:
+        form = (like.shape, like.dtype)
+        if form not in zeros:
+            zeros[form] = listing.capture(np.zeros(*form))
+        return zeros[form]
+
+    def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if value in absent:
+            return zero(value)
+        operands = [done[i] for i in value.inputs]
+        gone = [i in zeros.values() for i in operands]
+        if any(gone) and (value.op in _GIVES_ZERO or (value.op in ("add", "subtract") and all(gone))):
+            return zero(value)
+        if any(gone) and value.op in ("add", "subtract"):
+            (other,) = (i for i, is_zero in zip(operands, gone) if not is_zero)
+            if _fits(other, value):
+                is_negative = value.op == "subtract" and gone[0]
+                return listing.add("negative", (other,), value.shape, value.dtype) if is_negative else other
+        return None
+
+    return replace(program, reads=tuple(v for v in program.reads if v not in absent)).rebuilt(rule)
 
 
 def logistic(program: Program) -> Program:
