@@ -21,7 +21,7 @@ from .merge import merge_lanes, merge_sums
 from .plain import parts_of, scan_plainly
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, interpolate, logistic, reassociate, without
+from .simplify import collect, interpolate, logistic, overwrite, reassociate, without
 from .trace import Forward, trace_backward, trace_forward
 from .traces import Traces
 from .workspace import Workspace
@@ -32,7 +32,7 @@ PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    logistic, reassociate, interpolate, merge_lanes, merge_sums,
+    logistic, reassociate, interpolate, overwrite, merge_lanes, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 
@@ -193,7 +193,7 @@ def scan_compiled(step: Callable, carry: Any, xs: Any, length: int, reverse: boo
         part[...] = array
     for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
         stack[...] = array
-    compiled.forward.function(fixed, (), work)
+    compiled.forward.run(fixed, (), work)
     results = [part.copy() for part in work.at_moment(workspaces.last)]
     results += [stack.copy() for stack in work.each[: compiled.ys_count]]
     if differentiable:
@@ -252,7 +252,7 @@ class _CompiledScan:
             if cotangent is not None and value in work.reads:
                 work.reads[value][...] = cotangent
         totals = program.new_totals()
-        program.function(fixed, totals, work)
+        program.run(fixed, totals, work)
         for parent, part, reached in zip(parents, work.at_moment(workspaces.first), compiled.carry_reached):
             if parent is not None and reached:
                 give(parent, part.copy())

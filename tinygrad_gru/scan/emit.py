@@ -11,6 +11,7 @@ from __future__ import annotations
 import linecache
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def _is_half(value: Value) -> bool:
 
 
 class Emitted:
-    """A program ready to run: `source`, and `function(fixed, totals, workspace)`.
+    """A program ready to run: `source`, and the function that it defines, which `run` calls.
 
     stages  the program as it was traced and after every pass, with their names
     """
@@ -68,6 +69,12 @@ class Emitted:
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         exec(compile(self.source, filename, "exec"), self.constants)
         self.function = self.constants[name]
+        self.may_overflow = any(value.attributes == (("may_overflow", True),) for value in plan.program.values())
+
+    def run(self, fixed: Sequence[Any], totals: Sequence[np.ndarray], workspace: Any) -> None:
+        """Run the program on the arrays from outside; add to the totals."""
+        with np.errstate(over="ignore") if self.may_overflow else nullcontext():
+            self.function(fixed, totals, workspace)
 
     # -- names -------------------------------------------------------------------------------------------------
 
@@ -183,7 +190,8 @@ class Emitted:
             return [f"{operands[0]}.{value.op}({axes}, out={out}, keepdims={value['keepdims']})"]
         if value.op == "where":
             condition, a, b = operands
-            return [f"copyto({out}, {b})", f"copyto({out}, {a}, where={condition})"]
+            over = [] if value in self.plan.overwrites else [f"copyto({out}, {b})"]
+            return [*over, f"copyto({out}, {a}, where={condition})"]
         if value.op == "astype":
             return [f"copyto({out}, {operands[0]})"]
         if value.op == "rearrange":

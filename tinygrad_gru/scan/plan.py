@@ -13,7 +13,7 @@ for them to stay in the cache.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -30,11 +30,12 @@ CHUNK_ROWS = 256
 class Plan:
     """A scheduled program and the homes of its values.
 
-    levels   when each value is computed
-    home     where each value lives: ("stack" | "chunk" | "step" | "batch", key); views have none
-    carried  the carry parts whose next value is written into the stack by the operation that makes it
-    parts    of what is made in its place: the joined array, and from where to where along the last axis
-    fleeting the carry parts that only the next step reads, so that two moments of them are enough
+    levels      when each value is computed
+    home        where each value lives: ("stack" | "chunk" | "step" | "batch", key); views have none
+    carried     the carry parts whose next value is written into the stack by the operation that makes it
+    parts       of what is made in its place: the joined array, and from where to where along the last axis
+    fleeting    the carry parts that only the next step reads, so that two moments of them are enough
+    overwrites  values of `where` that are written over their last operand, which nobody else needs
     """
 
     program: Program
@@ -43,6 +44,7 @@ class Plan:
     carried: dict[Value, int] = field(default_factory=dict)
     parts: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
     fleeting: set[int] = field(default_factory=set)
+    overwrites: set[Value] = field(default_factory=set)
 
     def at(self, level: str) -> list[Value]:
         """The values of a level that an operation must compute, in order."""
@@ -124,8 +126,31 @@ def plan(program: Program, kept: Collection[Value] = ()) -> Plan:
             continue
         elif readers[value] - {level}:
             result.home[value] = ("chunk", value.number)
+    _overwrite(result)
     _share_scratch(result, given)
     return result
+
+
+def _overwrite(result: Plan) -> None:
+    """Let a value of `where` have the memory of its last operand, if that is there for nothing else."""
+    values = result.program.values()
+    uses = Counter(i for value in values for i in value.inputs) + Counter(result.program.outputs)
+    for value in values:
+        if value.op != "where" or value in result.given:
+            continue
+        last = value.inputs[2]
+        alike = (last.shape, last.dtype, result.levels.get(last)) == (
+            value.shape,
+            value.dtype,
+            result.levels.get(value),
+        )
+        own = uses[last] == 1 and last.op not in VIEWS and last not in result.given
+        placed = last in result.home or last in result.parts or last in result.joined or value in result.parts
+        home = result.home.get(value, ("step", 0))
+        if alike and own and not placed and result.levels[value] == "loop" and home[0] in ("carry", "chunk", "step"):
+            result.overwrites.add(value)
+            if value in result.home:
+                result.home[last] = home
 
 
 def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Value]) -> None:
@@ -176,10 +201,13 @@ def _share_scratch(result: Plan, given: frozenset[Value]) -> None:
             dying = [
                 s for s in dict.fromkeys(source_of(i, given) for i in value.inputs)
                 if last.get(s) == place and result.home.get(s, ("",))[0] == kind and s not in joined
+                and not (value in result.overwrites and s is value.inputs[2])
             ]  # fmt: skip
             # An elementwise operation may write over an operand that nobody needs after it.
             if value.op in ELEMENTWISE and value.op != "where":
                 _release(result, dying, free)
+            if value in result.overwrites and value not in result.home:
+                result.home[value] = result.home[value.inputs[2]]
             if value not in result.home and value not in result.parts:
                 shelf = free[(level, value.shape, value.dtype)]
                 result.home[value] = shelf.pop() if shelf else (kind, value.number)

@@ -15,7 +15,7 @@ from .program import Program
 
 ELEMENTWISE = frozenset(
     "add subtract multiply divide negative power exp expm1 log log1p sqrt tanh sin cos abs sign maximum minimum where "
-    "less less_equal greater greater_equal equal not_equal astype".split()
+    "less less_equal greater greater_equal equal not_equal logical_not astype".split()
 )
 #: What another view of the same memory gives: it costs nothing and is had wherever its source is.
 VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})

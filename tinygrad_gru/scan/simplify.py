@@ -103,7 +103,8 @@ def logistic(program: Program) -> Program:
             return None
         one, result = listing.scalar(1.0), done[x]
         for op, operands in (("negative", ()), ("exp", ()), ("add", (one,)), ("divide", (one,))):
-            result = listing.add(op, (*operands, result), value.shape, value.dtype)
+            settings = {"may_overflow": True} if op == "exp" else {}
+            result = listing.add(op, (*operands, result), value.shape, value.dtype, **settings)
         return result
 
     return program.rebuilt(through_exp)
@@ -131,6 +132,23 @@ def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
                 if z is rest.inputs[1] and all(_fits(part, value) for part in (z, a, b)):
                     return z, a, b
     return None
+
+
+def overwrite(program: Program) -> Program:
+    """where(c, a, b) as where(not c, b, a), if a is there for nothing else: then b is written over it (see the plan)."""
+    listing, in_loop = program.listing, program.depending_on(program.carry)
+    uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
+
+    def swapped(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if value.op != "where" or value.inputs[0] in in_loop:
+            return None
+        condition, a, b = value.inputs
+        if a not in in_loop or uses[a] != 1 or not _fits(a, value):
+            return None
+        otherwise = listing.add("logical_not", (done[condition],), condition.shape, condition.dtype)
+        return listing.add("where", (otherwise, done[b], done[a]), value.shape, value.dtype)
+
+    return program.rebuilt(swapped)
 
 
 def collect(program: Program) -> Program:
