@@ -71,6 +71,7 @@ class _Drawing:
             lambda: self.read() + a, lambda: ops.tanh(self.read()) * a,
             lambda: ops.reshape(a, shape=(WIDTH, self.cell.batch)).T,
             lambda: ops.max(a, axis=1, keepdims=True) + b, lambda: self.gates(a, b), lambda: self.gates(a, b),
+            lambda: ops.where(self.mask(), ops.where(self.mask(), ops.tanh(a), b), a), lambda: self.masked(a, b),
         ]  # fmt: skip
         self.pool.append(makers[self.random.integers(len(makers))]())
 
@@ -84,6 +85,15 @@ class _Drawing:
         if self.random.random() < 0.5:
             gates[0] = gates[0] @ self.weight(WIDTH) + (gates[1] * b) @ self.weight(WIDTH)
         return 0.4 * sum((gate * b for gate in gates[1:]), start=gates[0])
+
+    def mask(self) -> Tensor:
+        """What is chosen where: by what is read, by a parameter, or by the carry."""
+        makers = (self.read, self.vector, self.pick)
+        return makers[self.random.integers(3)]() > 0
+
+    def masked(self, a: Tensor, b: Tensor) -> Tensor:
+        """A value that is kept where a mask says so."""
+        return ops.where(self.mask(), ops.tanh(a * b), self.carry[0])
 
     def read(self) -> Tensor:
         """Something that is read at this step, at the width of the carry."""

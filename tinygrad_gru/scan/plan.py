@@ -135,19 +135,16 @@ def _overwrite(result: Plan) -> None:
     """Let a value of `where` have the memory of its last operand, if that is there for nothing else."""
     values = result.program.values()
     uses = Counter(i for value in values for i in value.inputs) + Counter(result.program.outputs)
-    for value in values:
+    levels = result.levels
+    for value in reversed(values):  # so that one that is written over is known to be, when its own operand is looked at
         if value.op != "where" or value in result.given:
             continue
         last = value.inputs[2]
-        alike = (last.shape, last.dtype, result.levels.get(last)) == (
-            value.shape,
-            value.dtype,
-            result.levels.get(value),
-        )
+        alike = (last.shape, last.dtype, levels.get(last)) == (value.shape, value.dtype, levels.get(value))
         own = uses[last] == 1 and last.op not in VIEWS and last not in result.given
         placed = last in result.home or last in result.parts or last in result.joined or value in result.parts
         home = result.home.get(value, ("step", 0))
-        if alike and own and not placed and result.levels[value] == "loop" and home[0] in ("carry", "chunk", "step"):
+        if alike and own and not placed and levels[value] == "loop" and home[0] in ("carry", "chunk", "step"):
             result.overwrites.add(value)
             if value in result.home:
                 result.home[last] = home

@@ -58,9 +58,7 @@ def interpolate(program: Program) -> Program:
 
 
 #: What gives zeros if any operand is zero.
-_GIVES_ZERO = frozenset(
-    "multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype place".split()
-)
+_GIVES_ZERO = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
 
 
 def without(program: Program, absent: Collection[Value]) -> Program:
@@ -78,7 +76,7 @@ def without(program: Program, absent: Collection[Value]) -> Program:
             return zero(value)
         operands = [done[i] for i in value.inputs]
         gone = [i in zeros.values() for i in operands]
-        if any(gone) and (value.op in _GIVES_ZERO or (value.op in ("add", "subtract") and all(gone))):
+        if any(gone) and (value.op in _GIVES_ZERO or (value.op in ("add", "subtract", "place") and all(gone))):
             return zero(value)
         if any(gone) and value.op in ("add", "subtract"):
             (other,) = (i for i, is_zero in zip(operands, gone) if not is_zero)
@@ -135,7 +133,7 @@ def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
 
 
 def overwrite(program: Program) -> Program:
-    """where(c, a, b) as where(not c, b, a), if a is there for nothing else: then b is written over it (see the plan)."""
+    """where(c, a, b) as where(not c, b, a), if a is there for nothing else: the plan then writes b over it."""
     listing, in_loop = program.listing, program.depending_on(program.carry)
     uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
 
