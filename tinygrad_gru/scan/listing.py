@@ -42,6 +42,10 @@ class Value:
             return self
         return listing.add(self.op, inputs, self.shape, self.dtype, **dict(self.attributes))
 
+    def is_like(self, other: Value) -> bool:
+        """Whether the two have one shape and dtype."""
+        return self.shape == other.shape and self.dtype == other.dtype
+
     @property
     def name(self) -> str:
         return repr(self["value"]) if self.op == "scalar" else f"v{self.number}"

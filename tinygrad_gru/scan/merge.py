@@ -137,7 +137,7 @@ def merge_sums(program: Program) -> Program:
         return levels.get(value, "fixed") != "fixed" and value.op not in VIEWS and value not in program.outputs
 
     def is_inner(value: Value, top: Value) -> bool:
-        return value.op == "add" and uses[value] == 1 and _is_like(value, top) and levels.get(value) == levels[top]
+        return value.op == "add" and uses[value] == 1 and value.is_like(top) and levels.get(value) == levels[top]
 
     def terms(value: Value, top: Value) -> list[Value]:
         if value is top or is_inner(value, top):
@@ -145,7 +145,7 @@ def merge_sums(program: Program) -> Program:
         return [value]
 
     def is_term(value: Value, top: Value) -> bool:
-        fits = _has_fixed_right(value, levels) and _is_like(value, top) and levels[value] == levels[top]
+        fits = _has_fixed_right(value, levels) and value.is_like(top) and levels[value] == levels[top]
         return fits and uses[value] == 1 and made(value.inputs[0])
 
     added: dict[Value, list[Value]] = {}  # of a sum those terms that are products
@@ -273,7 +273,3 @@ def _has_fixed_right(value: Value, levels: dict[Value, str]) -> bool:
         return False
     left, right = value.inputs
     return len(left.shape) == len(right.shape) == 2 and levels.get(right) == "fixed"
-
-
-def _is_like(value: Value, other: Value) -> bool:
-    return (value.shape, value.dtype) == (other.shape, other.dtype)

@@ -140,7 +140,7 @@ def _overwrite(result: Plan) -> None:
         if value.op != "where" or value in result.given:
             continue
         last = value.inputs[2]
-        alike = (last.shape, last.dtype, levels.get(last)) == (value.shape, value.dtype, levels.get(value))
+        alike = last.is_like(value) and levels.get(last) == levels.get(value)
         own = uses[last] == 1 and last.op not in VIEWS and last not in result.given
         placed = last in result.home or last in result.parts or last in result.joined or value in result.parts
         home = result.home.get(value, ("step", 0))

@@ -80,7 +80,7 @@ def without(program: Program, absent: Collection[Value]) -> Program:
             return zero(value)
         if any(gone) and value.op in ("add", "subtract"):
             (other,) = (i for i, is_zero in zip(operands, gone) if not is_zero)
-            if _fits(other, value):
+            if other.is_like(value):
                 is_negative = value.op == "subtract" and gone[0]
                 return listing.add("negative", (other,), value.shape, value.dtype) if is_negative else other
         return None
@@ -127,7 +127,7 @@ def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
             if rest.op != "subtract" or rest.inputs[0].op != "scalar" or rest.inputs[0]["value"] != 1:
                 continue
             for z, b in (new.inputs, new.inputs[::-1]):
-                if z is rest.inputs[1] and all(_fits(part, value) for part in (z, a, b)):
+                if z is rest.inputs[1] and all(part.is_like(value) for part in (z, a, b)):
                     return z, a, b
     return None
 
@@ -141,7 +141,7 @@ def overwrite(program: Program) -> Program:
         if value.op != "where" or value.inputs[0] in in_loop:
             return None
         condition, a, b = value.inputs
-        if a not in in_loop or uses[a] != 1 or not _fits(a, value):
+        if a not in in_loop or uses[a] != 1 or not a.is_like(value):
             return None
         otherwise = listing.add("logical_not", (done[condition],), condition.shape, condition.dtype)
         return listing.add("where", (otherwise, done[b], done[a]), value.shape, value.dtype)
@@ -178,7 +178,7 @@ def collect(program: Program) -> Program:
             continue
         moving = [i for i in value.inputs if i in in_loop]
         still = [i for i in value.inputs if i not in in_loop]
-        scales = len(moving) == 1 and len(still) == 1 and _fits(moving[0], value) and _fits(still[0], value, True)
+        scales = len(moving) == 1 and len(still) == 1 and moving[0].is_like(value) and _scales(still[0], value)
         if scales and (value.op == "multiply" or (value.op == "divide" and moving[0] is value.inputs[0])):
             forms[value] = scaled(forms[moving[0]], value.op, still[0], value)
         elif value.op == "negative" and forms[moving[0]][1] is not None:
@@ -187,8 +187,8 @@ def collect(program: Program) -> Program:
             forms[value] = carrier, listing.add("negative", (coefficient,), coefficient.shape, value.dtype)
         elif value.op in ("add", "subtract") and len(moving) == 2 and _one_carrier(forms, value):
             (carrier, p), (_, q) = (forms[i] for i in value.inputs)
-            assert p is not None and q is not None
-            forms[value] = carrier, _plus(listing, value.op, p, q, value.dtype)
+            one = listing.scalar(1.0)
+            forms[value] = carrier, _plus(listing, value.op, p or one, q or one, value.dtype)
         else:
             inputs = tuple(whole(i) for i in value.inputs)
             forms[value] = (value.with_inputs(listing, inputs), None)
@@ -197,14 +197,15 @@ def collect(program: Program) -> Program:
 
 def _one_carrier(forms: dict, value: Value) -> bool:
     (a, p), (b, q) = (forms[i] for i in value.inputs)
-    return a is b and p is not None and q is not None and p.shape == q.shape
+    return a is b and a.is_like(value) and (p is not None or q is not None)
 
 
-def _fits(value: Value, result: Value, coefficient: bool = False) -> bool:
-    """Whether the operand has the shape and dtype of the result; a coefficient may also be a number."""
-    if coefficient and value.op == "scalar":
+def _scales(value: Value, result: Value) -> bool:
+    """Whether the operand can be a coefficient of the result: it may be a number, or the same along an axis."""
+    if value.op == "scalar":
         return True
-    return value.shape == result.shape and value.dtype == result.dtype
+    fits = len(value.shape) == len(result.shape) and all(n in (1, m) for n, m in zip(value.shape, result.shape))
+    return fits and value.dtype == result.dtype
 
 
 def _plus(listing: Listing, op: str, a: Value, b: Value, dtype: object) -> Value:
