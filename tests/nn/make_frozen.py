@@ -2,8 +2,8 @@
 
     python tests/nn/make_frozen.py
 
-The LSTM and the RNN are PyTorch's and the GRU is its four equations in PyTorch, all in float64 with every gradient;
-onnxruntime's GRU and LSTM are in float32, without gradients.
+The LSTM, the RNN and the GRU that resets after the product are PyTorch's, and the other GRU is its four equations in
+PyTorch, all in float64 with every gradient; onnxruntime's layers are in float32, without gradients.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ CASES = [
     (peer_torch, "LSTM", {"bidirectional": True}),
     (peer_onnxruntime, "GRU", {"num_layers": 2, "bidirectional": True}),
     (peer_onnxruntime, "LSTM", {"bidirectional": True}),
+    (peer_torch, "GRU", {"reset_after": True, "bidirectional": True, "lengths": [2, 3]}),
+    (peer_torch, "LSTM", {"proj_size": 1, "num_layers": 2, "lengths": [3, 1]}),
+    (peer_torch, "RNN", {"bidirectional": True, "batch_first": True, "lengths": [1, 3]}),
+    (peer_onnxruntime, "GRU", {"reset_after": True, "clip": 0.75, "lengths": [3, 2]}),
+    (peer_onnxruntime, "LSTM", {"peephole": True, "bidirectional": True, "lengths": [2, 3]}),
+    (peer_onnxruntime, "LSTM", {"coupled": True, "peephole": True, "clip": 0.5}),
 ]
 
 

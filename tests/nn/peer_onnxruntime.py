@@ -1,4 +1,4 @@
-"""Cases of recurrent_case.py in onnxruntime, forward only and in float32: the operators GRU and LSTM of ONNX."""
+"""Cases of recurrent_case.py in onnxruntime, forward only and in float32: the operators RNN, GRU and LSTM of ONNX."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 # Our gates in the order of ONNX. Its GRU is h' = (1 − z) ⊙ h̃ + z ⊙ h: our z is its 1 − z, and σ(−a) = 1 − σ(a).
-GATES = {"GRU": "zrh", "LSTM": "iofg"}
-SIGNS = {"GRU": [-1, 1, 1], "LSTM": [1, 1, 1, 1]}
+GATES = {"RNN": [""], "GRU": ["_z", "_r", "_h"], "LSTM": ["_i", "_o", "_f", "_g"]}
+SIGNS = {"RNN": [1], "GRU": [-1, 1, 1], "LSTM": [1, 1, 1, 1]}
+ACTIVATIONS = {"RNN": ["activation"], "GRU": ["gate_activation", "activation"],
+               "LSTM": ["gate_activation", "activation", "output_activation"]}  # fmt: skip
+NAMES = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softplus": "Softplus", "elu": "Elu"}
 OPSET = 14
 
 
@@ -32,21 +35,34 @@ def run(case):
 
 def _run_layer(case, cells, x, states):
     """Y (T, directions, B, H) and the last states (directions, B, H) of one layer."""
-    kind, hidden, p = case["layer"], case["sizes"][1], case["parameters"]
+    kind, hidden, p, lengths = case["layer"], case["sizes"][1], case["parameters"], case.get("lengths")
 
-    def joined(letter, cell):  # the gates below each other
+    def joined(letter, cell):  # the gates below each other; a coupled f has no parameters
         named = zip(GATES[kind], SIGNS[kind])
-        return np.concatenate([sign * np.asarray(p[f"cells.{cell}.{letter}_{gate}"]).T for gate, sign in named])
+        zeros = np.zeros_like(p[f"cells.{cell}.{letter}{GATES[kind][0]}"])
+        return np.concatenate([sign * np.asarray(p.get(f"cells.{cell}.{letter}{g}", zeros)).T for g, sign in named])
+
+    def inner(cell):  # the second bias
+        zeros = np.zeros(len(GATES[kind]) * hidden)
+        c_h = p.get(f"cells.{cell}.c_h")
+        return zeros if c_h is None else np.concatenate([zeros[: 2 * hidden], c_h])
 
     weights = {
         "W": np.stack([joined("W", cell) for cell in cells]),
         "R": np.stack([joined("U", cell) for cell in cells]),
-        "B": np.stack([np.concatenate([joined("b", cell), np.zeros(len(GATES[kind]) * hidden)]) for cell in cells]),
+        "B": np.stack([np.concatenate([joined("b", cell), inner(cell)]) for cell in cells]),
     }
+    if case["settings"].get("peephole"):
+        zeros = np.zeros(hidden)
+        weights["P"] = np.stack([
+            np.concatenate([p.get(f"cells.{cell}.p_{gate}", zeros) for gate in "iof"]) for cell in cells
+        ])  # fmt: skip
     feed = {"X": x, **weights, **dict(zip(["initial_h", "initial_c"], states))}
     feed = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in feed.items()}
-    options = {"linear_before_reset": 0} if kind == "GRU" else {}
-    inputs = ["X", "W", "R", "B", "", "initial_h", "initial_c"][: 5 + len(states)]
+    if lengths is not None:
+        feed["sequence_lens"] = np.asarray(lengths, dtype=np.int32)
+    given = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
+    inputs = [name if name in feed else "" for name in given[: 8 if kind == "LSTM" else 6]]
     outputs = ["Y", "Y_h", "Y_c"][: 1 + len(states)]
     node = helper.make_node(
         kind,
@@ -54,7 +70,7 @@ def _run_layer(case, cells, x, states):
         outputs,
         hidden_size=hidden,
         direction="bidirectional" if len(cells) == 2 else "forward",
-        **options,
+        **_attributes(kind, case["settings"], len(cells)),
     )
     graph = helper.make_graph(
         [node], "case", [helper.make_tensor_value_info("X", TensorProto.FLOAT, feed["X"].shape)],
@@ -64,3 +80,17 @@ def _run_layer(case, cells, x, states):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(outputs, {"X": feed["X"]})
+
+
+def _attributes(kind, settings, directions):
+    """Our keywords as attributes of the operator; the activations for each direction again."""
+    attributes = {"linear_before_reset": int(settings.get("reset_after", False))} if kind == "GRU" else {}
+    if kind == "LSTM":
+        attributes["input_forget"] = int(settings.get("coupled", False))
+    if "clip" in settings:
+        attributes["clip"] = settings["clip"]
+    names = [settings.get(keyword) for keyword in ACTIVATIONS[kind]]
+    if any(names):
+        usual = ["Tanh"] if kind == "RNN" else ["Sigmoid", "Tanh", "Tanh"]
+        attributes["activations"] = directions * [NAMES[n] if n else u for n, u in zip(names, usual)]
+    return attributes

@@ -1,12 +1,15 @@
-"""Cases of recurrent_case.py in PyTorch, with all gradients: `torch.nn.LSTM` and `torch.nn.RNN`, and for the GRU, whose
-reset gate PyTorch puts after the product, its four equations as they stand in the paper."""
+"""Cases of recurrent_case.py in PyTorch, with all gradients: the layers of `torch.nn`, and for the GRU whose reset gate
+acts before the product, which PyTorch does not have, its four equations as they stand in the paper."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-ROWS = {"RNN": ("",), "LSTM": ("_i", "_f", "_g", "_o")}
+# Our gates in the order of PyTorch. Its GRU is h' = (1 − z) ⊙ h̃ + z ⊙ h: our z is its 1 − z, and σ(−a) = 1 − σ(a).
+ROWS = {"RNN": ("",), "GRU": ("_r", "_z", "_h"), "LSTM": ("_i", "_f", "_g", "_o")}
+KINDS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b"}
 
 
 def run(case):
@@ -16,7 +19,8 @@ def run(case):
     )
     batch_first = case["settings"].get("batch_first", False)
     time_major = [value.transpose(0, 1) if batch_first else value for value in (x["x"], *state.values())]
-    output, last = (_four_equations if case["layer"] == "GRU" else _library)(case, p, time_major[0], time_major[1:])
+    by_hand = case["layer"] == "GRU" and not case["settings"].get("reset_after")
+    output, last = (_four_equations if by_hand else _library)(case, p, time_major[0], time_major[1:])
     results = [value.transpose(0, 1) if batch_first else value for value in (output, *last)]
     result = dict(zip(["output", *state], results))
     sum((result[name] * _leaf(weight)).sum() for name, weight in case["cotangents"].items()).backward()
@@ -32,21 +36,32 @@ def _leaf(values):
 
 def _library(case, p, x, state):
     """By a layer of torch.nn, given our parameters in its layout: weights (out, in), gates stacked, two biases."""
-    settings, gates = {**case["settings"], "batch_first": False}, ROWS[case["layer"]]
+    settings = {name: value for name, value in case["settings"].items() if name not in ("batch_first", "reset_after")}
     directions = settings.get("bidirectional", False) + 1
     layer = getattr(torch.nn, case["layer"])(*case["sizes"], dtype=torch.float64, **settings)
     given = {}
     for name, parameter in layer.named_parameters():  # weight_ih_l1_reverse: W of direction 1 of layer 1
         kind, place = name.split("_l")
         cell = int(place.removesuffix("_reverse")) * directions + place.endswith("_reverse")
-        if kind == "bias_hh":  # a second bias, which we do not have
-            given[name] = torch.zeros_like(parameter)
-        else:
-            letter = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b"}[kind]
-            ours = [p[f"cells.{cell}.{letter}{gate}"] for gate in gates]
-            given[name] = torch.cat([value.mT if value.ndim == 2 else value for value in ours])
-    output, last = torch.func.functional_call(layer, given, (x, tuple(state) if len(state) > 1 else state[0]))
+        given[name] = _in_their_layout(case["layer"], kind, f"cells.{cell}", p, parameter)
+    lengths, steps = case.get("lengths"), len(x)
+    packed = x if lengths is None else pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+    output, last = torch.func.functional_call(layer, given, (packed, tuple(state) if len(state) > 1 else state[0]))
+    if lengths is not None:
+        output, _ = pad_packed_sequence(output, total_length=steps)
     return output, last if isinstance(last, tuple) else (last,)
+
+
+def _in_their_layout(layer, kind, cell, p, parameter):
+    if kind == "weight_hr":
+        return p[f"{cell}.P"].mT
+    if kind == "bias_hh":  # a second bias, which we have for the candidate of a GRU alone
+        zeros = torch.zeros_like(parameter)
+        return torch.cat([zeros[: len(zeros) // 3 * 2], p[f"{cell}.c_h"]]) if layer == "GRU" else zeros
+    ours = {gate: p[f"{cell}.{KINDS[kind]}{gate}"] for gate in ROWS[layer]}
+    if layer == "GRU":
+        ours["_z"] = -ours["_z"]
+    return torch.cat([value.mT if value.ndim == 2 else value for value in ours.values()])
 
 
 def _four_equations(case, p, x, state):
@@ -63,7 +78,9 @@ def _four_equations(case, p, x, state):
                 r = torch.sigmoid(x[t] @ W["r"] + h @ U["r"] + b["r"])
                 z = torch.sigmoid(x[t] @ W["z"] + h @ U["z"] + b["z"])
                 candidate = torch.tanh(x[t] @ W["h"] + (r * h) @ U["h"] + b["h"])
-                h = hs[t] = torch.lerp(h, candidate, z)
+                there = torch.tensor([[t < length] for length in case.get("lengths") or [len(x)] * x.shape[1]])
+                h = torch.where(there, torch.lerp(h, candidate, z), h)
+                hs[t] = torch.where(there, h, 0.0)
             last.append(h)
             outputs.append(torch.stack([hs[t] for t in range(len(x))]))
         x = torch.cat(outputs, dim=-1)

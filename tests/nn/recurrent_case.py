@@ -12,35 +12,36 @@ import numpy as np
 
 from tinygrad_gru import Tensor, nn
 
-STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
+STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc", "MGU": "h"}
 
 
 def make_case(
-    layer: str, seed: int = 0, steps: int = 4, batch: int = 3, inputs: int = 3, hidden: int = 2, **settings: Any
-):
+    layer: str, seed: int = 0, steps: int = 4, batch: int = 3, inputs: int = 3, hidden: int = 2, lengths: Any = None,
+    **settings: Any,
+):  # fmt: skip
     """Biases and states are random too: in a test where they are 0, mistakes with them do not show."""
     random = np.random.default_rng(seed)
     model = getattr(nn, layer)(inputs, hidden, **settings)
-    count = len(model.cells)
-    directions, batch_first = settings.get("bidirectional", False) + 1, settings.get("batch_first", False)
-    state_shape = (batch, count, hidden) if batch_first else (count, batch, hidden)
+    count, batch_first = len(model.cells), settings.get("batch_first", False)
+    sizes = dict(zip(STATES[layer], model.cells[0].state_sizes))
+    state_shapes = {n: (batch, count, size) if batch_first else (count, batch, size) for n, size in sizes.items()}
     steps_and_batch = (batch, steps) if batch_first else (steps, batch)
-    output_shape = (*steps_and_batch, directions * hidden)
     return {
         "layer": layer,
         "sizes": [inputs, hidden],
         "settings": settings,
         "parameters": {name: random.standard_normal(value.shape) for name, value in model.state_dict().items()},
         "x": random.standard_normal((*steps_and_batch, inputs)),
-        "state": {name: random.standard_normal(state_shape) for name in STATES[layer]},
+        "state": {name: random.standard_normal(shape) for name, shape in state_shapes.items()},
         "cotangents": {
-            "output": random.standard_normal(output_shape),
-            **{name: random.standard_normal(state_shape) for name in STATES[layer]},
+            "output": random.standard_normal((*steps_and_batch, model.output_size)),
+            **{name: random.standard_normal(shape) for name, shape in state_shapes.items()},
         },
+        "lengths": lengths,
     }
 
 
-def run_ours(case, device="numpy", dtype="float64"):
+def run_ours(case, device="numpy", dtype="float64", **options):
     """The result of our layer, with all gradients."""
 
     def leaf(values):
@@ -49,7 +50,7 @@ def run_ours(case, device="numpy", dtype="float64"):
     model = getattr(nn, case["layer"])(*case["sizes"], **case["settings"], dtype=dtype, device=device)
     model.load_state_dict(case["parameters"])
     x, state = leaf(case["x"]), {name: leaf(value) for name, value in case["state"].items()}
-    output, last = model(x, tuple(state.values()) if len(state) > 1 else state["h"])
+    output, last = model(x, tuple(state.values()) if len(state) > 1 else state["h"], case.get("lengths"), **options)
     result = {"output": output, **dict(zip(state, last if isinstance(last, tuple) else (last,)))}
     sum((result[name] * leaf(weight)).sum() for name, weight in case["cotangents"].items()).backward()
     gradients = {"x": x, **state, **dict(model.named_parameters())}

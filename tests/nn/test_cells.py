@@ -78,9 +78,8 @@ def test_gradients_equal_finite_differences_to_second_order(rng, kind):
     names, tensors = zip(*cell.named_parameters())
 
     def step(x, *rest):
-        for name, parameter in zip(names, rest[len(cell.states) :]):
-            setattr(cell, name, parameter)
-        return cell(x, as_state(rest[: len(cell.states)]))
+        given = cell.with_tensors(dict(zip(names, rest[len(cell.states) :])))
+        return given(x, as_state(rest[: len(cell.states)]))
 
     inputs = [rng.standard_normal((2, 3)), *(rng.standard_normal((2, 2)) for _ in cell.states), *tensors]
     gradcheck(step, inputs, full=True, rtol=1e-5)
@@ -197,34 +196,79 @@ def test_initial_states(kind):
 # -- cells of one's own ----------------------------------------------------------------------------------------------
 
 
-class MinimalGatedUnit(nn.Cell):
-    """f = σ(x W_f + h U_f + b_f);  h' = (1 − f) ⊙ h + f ⊙ tanh(x W_h + (f ⊙ h) U_h + b_h)"""
+class LeakyCell(nn.Cell):
+    """h' = ½ h + ½ tanh(x W + h U + b)"""
 
     def __init__(self, input_size, hidden_size, **options):
         super().__init__(input_size, hidden_size, **options)
-        self.W_f, self.W_h = self.new_W(), self.new_W()
-        self.U_f, self.U_h = self.new_U(), self.new_U()
-        self.b_f, self.b_h = self.new_b(), self.new_b()
+        self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
 
     def step(self, h, x):
-        f = ops.sigmoid(x @ self.W_f + h @ self.U_f + self.b_f)
-        return (1 - f) * h + f * ops.tanh(x @ self.W_h + (f * h) @ self.U_h + self.b_h)
+        return 0.5 * h + 0.5 * ops.tanh(x @ self.W + h @ self.U + self.b)
 
 
-class MinimalGated(nn.Recurrent):
-    cell_type = MinimalGatedUnit
+class Leaky(nn.Recurrent):
+    cell_type = LeakyCell
 
 
-def test_a_cell_of_ones_own_makes_a_layer(rng):
-    layer = MinimalGated(3, 4, num_layers=2, bidirectional=True, dtype="float64")
-    assert repr(layer).startswith("MinimalGated(3, 4, num_layers=2, bidirectional=True)")
+@pytest.mark.parametrize("kind", [Leaky, nn.Recurrent.of(LeakyCell)])
+def test_a_cell_of_ones_own_makes_a_layer(rng, kind):
+    layer = kind(3, 4, num_layers=2, bidirectional=True, dtype="float64")
+    assert repr(layer).startswith("Leaky(3, 4, num_layers=2, bidirectional=True)")
     x = rng.standard_normal((5, 2, 3))
     output, last = layer(Tensor(x))
     assert (output.shape, last.shape) == ((5, 2, 8), (4, 2, 4))
-    gradcheck(lambda x: layer(x)[0], [x])
-    single = MinimalGated(3, 4, dtype="float64")
+    names, values = zip(*layer.named_parameters())
+
+    def function(x, *parameters):
+        return layer.with_tensors(dict(zip(names, parameters)))(x, lengths=[5, 2])[0]
+
+    gradcheck(function, [x, *values])
+    single = kind(3, 4, dtype="float64", learn_initial_state=True, zoneout=0.2, bias=False).eval()
+    assert [name for name, _ in single.named_parameters()] == ["cells.0.h_0", "cells.0.W", "cells.0.U"]
+    single = kind(3, 4, dtype="float64")
     by_hand = scan(single.cells[0].step, single.cells[0].initial_state(2), Tensor(x))[1]
     np.testing.assert_array_equal(single(Tensor(x))[0].numpy(), by_hand.numpy())
+
+
+class NormalizedLeakyCell(nn.VariedCell):
+    """h' = ½ h + ½ φ(a(x, h))"""
+
+    def __init__(self, input_size, hidden_size, *, rate=0.5, **options):
+        super().__init__(input_size, hidden_size, **options)
+        self.rate = rate
+        self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
+        self.new_gains()
+
+    def step(self, h, x):
+        return (1 - self.rate) * h + self.rate * self.φ(self.affine("", x, h))
+
+
+def test_a_cell_of_ones_own_can_take_the_keywords_of_the_variants(rng):
+    layer = nn.Recurrent.of(NormalizedLeakyCell)(3, 4, layer_norm=True, recurrent_dropout=0.5, activation="relu")
+    assert "layer_norm=True" in repr(layer)
+    names = [name for name, _ in layer.named_parameters()]
+    assert names == [f"cells.0.{name}" for name in ("W", "U", "b", "gain_W", "gain_U")]
+    layer(Tensor(rng.standard_normal((5, 2, 3)), dtype="float32"))[0].sum().backward()
+    assert all(parameter.grad.numpy().any() for parameter in layer.parameters())
+
+
+def test_a_step_that_promises_nothing_is_read_anew_also_under_a_mask(rng):
+    scale = [1.0]
+
+    class Scaled(LeakyCell):
+        def step(self, h, x):
+            return scale[0] * super().step(h, x)
+
+    layer, x = (
+        nn.Recurrent.of(Scaled)(3, 4, zoneout=0.5).eval(),
+        Tensor(rng.standard_normal((1, 2, 3)), dtype="float32"),
+    )
+    for options in ({}, {"lengths": [1, 1]}):
+        scale[0] = 1.0
+        once = layer(x, **options)[0].numpy()
+        scale[0] = 3.0
+        np.testing.assert_allclose(layer(x, **options)[0].numpy(), 3 * once, rtol=1e-6)
 
 
 def test_a_cell_without_a_step_says_so():

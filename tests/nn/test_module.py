@@ -3,8 +3,9 @@ import copy
 import numpy as np
 import pytest
 
-from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, nn, no_grad, ops, tape
+from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, grad, nn, no_grad, ops, tape
 from tinygrad_gru.optim import SGD
+from tinygrad_gru.testing import gradcheck
 
 
 class Affine(nn.Module):
@@ -301,3 +302,90 @@ def test_anomaly_mode_names_the_path_of_the_module():
         model(x)
     with pytest.raises(AnomalyError, match=r"in Affine, at"), detect_anomaly():
         model.layers[1].layers[1](x)
+
+
+# -- with other tensors ----------------------------------------------------------------------------------------------
+
+
+def test_with_other_tensors_a_module_is_another_and_itself_stays_as_it_is():
+    model = Model()
+    before = values(model)
+    middle, inner = Tensor([30.0]), Tensor([70.0])
+    other = model.with_tensors({"middle": middle, "blocks.0.scale": inner})
+    assert type(other) is Model and other.middle is middle and other.blocks[0].scale is inner
+    assert other.blocks[1].scale is model.blocks[1].scale and other.pair[0] is model.pair[0]
+    assert_same_values(values(model), before)
+    other.blocks.append(Affine(1))
+    assert len(model.blocks) == 2
+
+
+def test_what_is_shared_is_replaced_everywhere():
+    shared = Affine(2)
+    model = nn.Sequential(shared, shared)
+    scale = Tensor([2.0, 3.0])
+    other = model.with_tensors({"layers.0.scale": scale})
+    assert other.layers[0] is other.layers[1] and other.layers[1].scale is scale
+    assert model.layers[0].scale is not scale
+
+
+def test_parameters_may_be_computed():
+    """The rate of the one step of descent through which one learns, say."""
+    layer, x = nn.GRU(2, 3, dtype="float64"), Tensor(np.ones((4, 1, 2)))
+    names, parameters = zip(*layer.named_parameters())
+    rate = Tensor(np.array(0.1), requires_grad=True)
+
+    def after_a_step(rate):
+        gradients = grad(layer(x)[0].sum(), parameters, create_graph=True)
+        stepped = {name: p - rate * g for name, p, g in zip(names, parameters, gradients)}
+        return layer.with_tensors(stepped)(x)[0].sum()
+
+    assert gradcheck(after_a_step, [rate])
+    after_a_step(rate).backward()
+    assert rate.grad.item() < 0
+
+
+def test_tensors_that_a_module_does_not_have_are_refused():
+    with pytest.raises(ValueError, match=r"Affine has no tensors bias, weight; it has scale, shift"):
+        Affine(2).with_tensors({"weight": Tensor([1.0]), "bias": Tensor([1.0])})
+
+
+# -- errors say where ------------------------------------------------------------------------------------------------
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        self.encoder = nn.Sequential(nn.GRU(3, 4), lambda pair: pair[0], nn.Linear(5, 2))
+        self.other = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.encoder(x)
+
+
+@pytest.mark.parametrize(
+    "features, error, message",
+    [
+        (2, ValueError, r"GRU: expected x .* got shape \(5, 2, 2\).* \(in Classifier\.encoder\.layers\.0\)$"),
+        (3, ValueError, r"Linear: x has shape \(5, 2, 4\).* \(in Classifier\.encoder\.layers\.2\)$"),
+    ],
+)
+def test_an_error_names_the_path_of_the_module_in_which_it_arose(features, error, message):
+    with pytest.raises(error, match=message):
+        Classifier()(Tensor(np.zeros((5, 2, features), dtype="float32")))
+
+
+def test_a_module_alone_needs_no_path_and_foreign_errors_stay_as_they_are():
+    with pytest.raises(ValueError, match=r"the 5 in_features$"):
+        nn.Linear(5, 2)(Tensor(np.zeros((2, 4), dtype="float32")))
+
+    def fail(x):
+        raise IndexError("first", "second")
+
+    with pytest.raises(IndexError) as caught:
+        nn.Sequential(nn.Sequential(fail))(1)
+    assert caught.value.args == ("first", "second")
+
+    def fail_with_words(x):
+        raise IndexError("words")
+
+    with pytest.raises(IndexError, match=r"^words \(in Sequential\.layers\.0\)$"):
+        nn.Sequential(nn.Sequential(fail_with_words))(1)

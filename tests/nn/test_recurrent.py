@@ -114,6 +114,8 @@ def test_values_and_gradients_equal_those_that_were_frozen(device, reading, case
 def test_the_frozen_cases_cover_every_layer_and_its_gradients():
     covered = {(case["layer"], name.split(".")[0]) for case in FROZEN for name in case["result"]}
     assert covered >= {(kind, name) for kind in LAYERS for name in ("output", "d x", "d cells", "d h")}
+    with_lengths = {(case["peer"], *case["settings"]) for case in FROZEN if case["lengths"]}
+    assert with_lengths >= {("torch", "reset_after", "bidirectional"), ("onnxruntime", "peephole", "bidirectional")}
 
 
 def test_gru_equals_its_equations_number_by_number(device):
@@ -147,10 +149,7 @@ def test_gradients_equal_finite_differences_to_second_order(reading, kind, bidir
 
     def run(x, *rest):
         state, parameters = rest[: len(STATES[kind])], rest[len(STATES[kind]) :]
-        for name, parameter in zip(names, parameters):
-            _, cell, attribute = name.split(".")
-            setattr(layer.cells[int(cell)], attribute, parameter)
-        output, last = layer(x, whole(state))
+        output, last = layer.with_tensors(dict(zip(names, parameters)))(x, whole(state))
         return output, *parts(last)
 
     states = [random(2 * (bidirectional + 1), 2, 2, seed=k) for k in range(len(STATES[kind]))]
@@ -335,6 +334,79 @@ def test_read_plainly_the_tape_shows_every_step():
     assert repr(records).count("GRUCell.U_h") == 5
 
 
+# -- directions that are merged, layers that are bridged ---------------------------------------------------------------
+
+
+MERGED = {
+    "concat": lambda a, b: np.concatenate([a, b], axis=-1),
+    "sum": np.add,
+    "mul": np.multiply,
+    "mean": lambda a, b: (a + b) / 2,
+}
+
+
+@all_layers
+@pytest.mark.parametrize("merge", MERGED)
+@pytest.mark.parametrize("residual", [False, True])
+def test_directions_are_merged_and_layers_bridged(reading, kind, merge, residual):
+    layer = make(kind, 3, 4, num_layers=3, bidirectional=True, merge=merge, residual=residual)
+    x, width = random(5, 2, 3), 8 if merge == "concat" else 4
+    assert [cell.input_size for cell in layer.cells] == [3, 3, width, width, width, width]
+    output, last = layer(x)
+    assert output.shape == (5, 2, width) and layer.output_size == width
+    y, lasts = x.numpy(), []
+    for k in range(3):
+        single = make(kind, y.shape[-1], 4, bidirectional=True)
+        for direction in range(2):
+            single.cells[direction].load_state_dict(layer.cells[2 * k + direction].state_dict())
+        both, state = single(Tensor(y))
+        merged = MERGED[merge](both.numpy()[..., :4], both.numpy()[..., 4:])
+        y = merged + y if residual and k else merged
+        lasts.append([part.numpy() for part in parts(state)])
+    np.testing.assert_allclose(output.numpy(), y, rtol=1e-12)
+    assert_all_close([part.numpy() for part in parts(last)], [np.concatenate(part) for part in zip(*lasts)])
+
+
+def test_a_residual_layer_adds_what_was_below_its_dropout():
+    layer, x = make("GRU", 3, 4, num_layers=2, dropout=0.5, residual=True), random(5, 2, 3)
+    below, above = make("GRU", 3, 4), make("GRU", 4, 4)
+    for k, single in enumerate((below, above)):
+        single.cells[0].load_state_dict(layer.cells[k].state_dict())
+    manual_seed(4)
+    output = layer(x)[0].numpy()
+    manual_seed(4)
+    y = below(x)[0]
+    np.testing.assert_allclose(output, (above(ops.dropout(y, p=0.5))[0] + y).numpy(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_a_layer_can_keep_the_state_at_some_steps_only(kind):
+    layer, sparing = (make(kind, 3, 4, bidirectional=True, checkpoint_every=k) for k in (None, 3))
+    x, results = random(8, 2, 3, requires_grad=True), []
+    for one in (layer, sparing):
+        output, _ = one(x, lengths=[8, 4])
+        results.append([output.numpy(), *gradients((output * output).sum(), x, *one.parameters())])
+    assert_all_close(*results)
+    assert "checkpoint_every=3" in repr(sparing)
+
+
+@pytest.mark.parametrize("compiled", [False, True, None])
+def test_a_layer_can_be_read_in_one_way_for_good(compiled):
+    layer = make("GRU", 3, 4, compiled=compiled)
+    records = tape(layer(random(5, 2, 3))[0])
+    assert (sum(record.op is ops.tanh for record in records) == 5) == (compiled is False)
+
+
+def test_what_differs_from_the_default_is_shown():
+    layer = nn.GRU(3, 4, num_layers=2, bidirectional=True, merge="sum", residual=True, dropout=0.1, batch_first=True,
+                   compiled=False, bias=False)  # fmt: skip
+    assert repr(layer).splitlines()[0] == (
+        "GRU(3, 4, num_layers=2, bidirectional=True, merge='sum', residual=True, dropout=0.1, batch_first=True, "
+        "compiled=False, bias=False)  360 parameters"
+    )
+    assert repr(nn.LSTM(3, 4)).splitlines()[0] == "LSTM(3, 4)  128 parameters"
+
+
 # -- dropout ---------------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +450,9 @@ def test_dropout_is_drawn_anew_every_time_and_is_off_in_evaluation():
         ({"input_size": 2.5}, "input_size: expected a positive integer, got 2.5"),
         ({"dropout": 1.0, "num_layers": 2}, "dropout: expected a probability"),
         ({"dropout": 0.5}, "dropout acts between layers"),
+        ({"residual": True}, "residual acts from the second layer on"),
+        ({"merge": "sum"}, "merge: expected one of concat, sum, mul, mean, with bidirectional=True, got 'sum'"),
+        ({"merge": "ave", "bidirectional": True}, "merge: expected one of concat, sum, mul, mean, .* got 'ave'"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
@@ -393,6 +468,11 @@ def test_settings_that_make_no_sense(settings, message):
         (False, (5, 2, 4), r"with input_size 3, got shape \(5, 2, 4\)"),
         (False, (1, 5, 2, 3), r"got shape \(1, 5, 2, 3\)"),
         (False, (), r"got shape \(\)"),
+        (False, (5, 3), r"an axis is missing: time \(x\[None\]\) or batch \(x\[:, None\]\)"),
+        (True, (5, 3), r"an axis is missing: batch \(x\[None\]\) or time \(x\[:, None\]\)"),
+        (False, (5, 2), "token ids need an Embedding first"),
+        (False, (3, 5, 2), "axis 0 has that size: are the axes in another order"),
+        (False, (5, 2, 6), "twice the size: both directions of a layer before it, joined"),
     ],
 )
 def test_an_input_of_another_shape(batch_first, shape, message):
@@ -425,7 +505,11 @@ def zeros(*shape):
         ({"batch_first": True}, (6, 1, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
         ({}, (2, 4), "the axis of layers and directions is missing"),
         ({}, (4,), "the axis of layers and directions is missing"),
-        ({"num_layers": 2, "bidirectional": True}, (2, 2, 4), r"= \(4, 2, 4\), got \(2, 2, 4\) .*another layer"),
+        ({"num_layers": 2, "bidirectional": True}, (2, 2, 4), r"= \(4, 2, 4\), got .* with one direction, or of fewer"),
+        ({"num_layers": 2}, (4, 2, 4), r"= \(2, 2, 4\), got \(4, 2, 4\) .* with two directions"),
+        ({"num_layers": 3}, (2, 2, 4), "3 layers times 1 direction are 3 states"),
+        ({"num_layers": 3}, (2, 5, 5), "of another batch, or of another layer"),
+        ({}, (1, 32, 4), "the state of another batch, such as the one before a last, shorter one"),
         ({}, (1, 2, 5), r"got \(1, 2, 5\)"),
     ],
 )

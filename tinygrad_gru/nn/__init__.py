@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from . import init
-from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .layers import Dropout, Embedding, LayerNorm, Linear
 from .module import Module, Parameter, Sequential
-from .recurrent import GRU, LSTM, RNN, Recurrent
+from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
+from .variants import VariedCell
 
 __all__ = [
-    "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LayerNorm", "Linear", "Module", "Parameter",
-    "RNN", "RNNCell", "Recurrent", "Sequential", "init",
+    "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LayerNorm", "Linear", "MGU", "MGUCell",
+    "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "VariedCell", "init",
 ]  # fmt: skip

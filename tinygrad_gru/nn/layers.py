@@ -10,6 +10,7 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from . import init
+from .checks import check_probability, check_sizes
 from .module import Module, Parameter
 
 
@@ -56,8 +57,7 @@ class Dropout(Module):
     """y = x ⊙ m / (1 − p) in training, m = 0 with probability p, else 1; y = x in evaluation"""
 
     def __init__(self, p: float = 0.5):
-        if not 0 <= p < 1:
-            raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
+        check_probability(p=p)
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,10 +88,3 @@ def _check_last_axis(layer: str, x: Tensor, **expected: int) -> None:
     ((name, size),) = expected.items()
     if not x.shape or x.shape[-1] != size:
         raise ValueError(f"{layer}: x has shape {tuple(x.shape)}, its last axis must have the {size} {name}")
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise ValueError unless every size is a positive integer."""
-    for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name}: expected a positive integer, got {size!r}")

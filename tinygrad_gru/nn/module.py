@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,21 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        with self.in_reports():
-            return self.forward(*inputs, **settings)
+        try:
+            with self.in_reports():
+                return self.forward(*inputs, **settings)
+        except (IndexError, TypeError, ValueError) as error:
+            self._say_where(error)
+            raise
+
+    def _say_where(self, error: Exception) -> None:
+        """End the message of an error from inside with the path of the module in which it arose, as seen from here."""
+        if len(error.args) != 1 or not isinstance(error.args[0], str):
+            return
+        origin, message = vars(error).setdefault("arose_in", (self, error.args[0]))
+        path = next((name for name, module in self.named_modules() if module is origin), "")
+        if path:
+            error.args = (f"{message} (in {type(self).__name__}.{path})",)
 
     def in_reports(self) -> AbstractContextManager:
         """In this block the reports of anomaly mode name this module, as they do while it is called."""
@@ -171,6 +185,17 @@ class Module:
             tensor.data[...] = backend_of(tensor.data).asarray(values[name])
             tensor.mark_changed()
 
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Module:
+        """A module like this one that has other tensors in the places of those names; this one stays as it is.
+
+        So a module becomes a function of its parameters: for `gradcheck`, for parameters that were computed.
+        """
+        own = dict(self.named_tensors())
+        unknown = sorted(set(tensors) - set(own))
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no tensors {', '.join(unknown)}; it has {', '.join(own)}")
+        return _replaced(self, {id(own[name]): tensor for name, tensor in tensors.items()})
+
     # -- how it prints -----------------------------------------------------------------------------------------
 
     def describe(self) -> str:
@@ -191,6 +216,19 @@ def _numbered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
     else:
         yield name, value
+
+
+def _replaced(value: Any, places: dict[int, Any]) -> Any:
+    """What stands in the place of a value: places know what by its identity, and learn of modules that were copied."""
+    if id(value) in places:
+        return places[id(value)]
+    if isinstance(value, Module):
+        clone = places[id(value)] = copy(value)
+        vars(clone).update((name, _replaced(inside, places)) for name, inside in vars(value).items())
+        return clone
+    if type(value) in (list, tuple):
+        return type(value)(_replaced(inside, places) for inside in value)
+    return value
 
 
 class Sequential(Module):

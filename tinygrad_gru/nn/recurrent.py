@@ -7,9 +7,19 @@ from typing import Any
 from .. import ops
 from ..scan import scan
 from ..tensor import Tensor
-from .cells import Cell, GRUCell, LSTMCell, RNNCell, check_input, check_part, state_parts
-from .layers import check_sizes
+from .cell import Cell
+from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
+from .checks import check_input, check_part, check_probability, check_sizes, state_parts
+from .lengths import check_past_end, chosen, valid_steps
 from .module import Module
+
+#: How the outputs of two directions become one.
+MERGES = {
+    "concat": lambda forward, backward: ops.concatenate([forward, backward], axis=-1),
+    "sum": lambda forward, backward: forward + backward,
+    "mul": lambda forward, backward: forward * backward,
+    "mean": lambda forward, backward: 0.5 * (forward + backward),
+}
 
 
 class Recurrent(Module):
@@ -20,56 +30,111 @@ class Recurrent(Module):
     bias                     whether the cells have b
     batch_first              x and output are (B, T, features), and states (B, layers·directions, hidden_size)
     dropout                  probability with which an output is dropped between layers (not after the last)
-    bidirectional            a second cell reads backwards; outputs are joined, forward first
+    bidirectional            a second cell reads backwards
     learn_initial_state      the state before the first step is learned instead of zeros
-    options                  go to the cell: `dtype`, `device`, an LSTM's `forget_bias`
+    merge                    how the outputs of both directions become one: "concat" (forward first), "sum", "mul" or
+                             "mean"
+    residual                 y = layer(dropout(x)) + x from the second layer on
+    compiled                 for `scan`: False runs and records every op, None does as `compiling` says
+    checkpoint_every         for `scan`: after how many steps the state is kept for backward, which runs the rest again
+    options                  go to the cell: `dtype`, `device`, and the keywords of its variants
 
     Called with x (T, B, input_size) and a state, zeros if None; returns (output, state):
-    output (T, B, directions·hidden_size) is h of the last layer at every step, state is that after the last step,
+    output (T, B, output_size) is that of the last layer at every step, state is that after the last step,
     (layers·directions, B, hidden_size) at index layer·directions + direction. An LSTM's state is the tuple (h, c).
+
+    Sequences of several lengths, which may stand in any order, are told by
+    lengths   (B,) integers in 0 … T: of each sequence the first so many steps are there
+    mask      or (T, B) booleans: any steps are there, those that are not may be left, right or between
+    past_end  what the output is at a step that is not there: "zero"; "nan"; or "hold", the state as it stands there,
+              which is that after the last step read before it
+    A step that is not there leaves the state as it is: the state returned is each sequence's own, the reverse direction
+    begins at each sequence's own end, and a sequence without steps returns its initial state. Whatever x holds there,
+    NaN too, reaches no output and no gradient, and the gradient there is 0.
     """
 
     cell_type: type[Cell]
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-        dropout: float = 0.0, bidirectional: bool = False, learn_initial_state: bool = False, **options: Any,
+        dropout: float = 0.0, bidirectional: bool = False, learn_initial_state: bool = False, *,
+        merge: str = "concat", residual: bool = False, compiled: bool | None = None,
+        checkpoint_every: int | None = None, **options: Any,
     ):  # fmt: skip
         check_sizes(num_layers=num_layers)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout: expected a probability in [0, 1), got {dropout!r}")
+        check_probability(dropout=dropout)
         if dropout and num_layers == 1:
             raise ValueError("dropout acts between layers, so it needs num_layers of 2 or more (put a Dropout after)")
+        if residual and num_layers == 1:
+            raise ValueError("residual acts from the second layer on, so it needs num_layers of 2 or more")
+        if merge not in MERGES or (merge != "concat" and not bidirectional):
+            raise ValueError(f"merge: expected one of {', '.join(MERGES)}, with bidirectional=True, got {merge!r}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.dropout, self.directions = batch_first, dropout, 2 if bidirectional else 1
-        self.cells = [
-            self.cell_type(
-                input_size if layer == 0 else self.directions * hidden_size, hidden_size, bias=bias,
-                learn_initial_state=learn_initial_state, **options,
-            )
-            for layer in range(num_layers)
-            for _ in range(self.directions)
-        ]  # fmt: skip
+        self.merge, self.residual = merge, residual
+        self.compiled, self.checkpoint_every = compiled, checkpoint_every
+        self.cells: list[Cell] = []
+        for _ in range(num_layers):
+            width = self.output_size if self.cells else input_size
+            self.cells += [
+                self.cell_type(width, hidden_size, bias=bias, learn_initial_state=learn_initial_state, **options)
+                for _ in range(self.directions)
+            ]
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    @staticmethod
+    def of(cell_type: type[Cell]) -> type[Recurrent]:
+        """The layer of a cell: `Recurrent.of(MyCell)(3, 4, num_layers=2, bidirectional=True)`."""
+        name = cell_type.__name__.removesuffix("Cell") or cell_type.__name__
+        return type(name, (Recurrent,), {"cell_type": cell_type, "__doc__": f"A layer of `{cell_type.__name__}`."})
+
+    @property
+    def bidirectional(self) -> bool:
+        return self.directions == 2
+
+    @property
+    def output_size(self) -> int:
+        """Features of the output."""
+        return self.cells[0].output_size * (self.directions if self.merge == "concat" else 1)
+
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str = "zero"
+    ) -> tuple[Tensor, Any]:
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
         check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight.dtype)
+        check_past_end(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
+        valid = valid_steps(lengths, mask, x, self.batch_first)
+        if valid is not None:
+            x = chosen(valid, x, 0.0)
+            if past_end == "hold" and not self.cells[0].output_is_state:
+                raise ValueError(
+                    f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
+                    "'zero' or 'nan'"
+                )
         for layer in range(self.num_layers):
-            if layer:
-                x = ops.dropout(x, p=self.dropout, training=self.training)
-            first, outputs = layer * self.directions, []
-            for direction in range(self.directions):
-                cell = self.cells[first + direction]
-                with cell.in_reports():
-                    carries[first + direction], ys = scan(
-                        cell.step, carries[first + direction], x, reverse=direction == 1
-                    )
-                outputs.append(ys)
-            x = outputs[0] if self.directions == 1 else ops.concatenate(outputs, axis=-1)
+            below = ops.dropout(x, p=self.dropout, training=self.training) if layer else x
+            outputs = []
+            for k in range(layer * self.directions, (layer + 1) * self.directions):
+                reverse = k % self.directions == 1
+                carries[k], y = self._run(self.cells[k], carries[k], below, valid, reverse)
+                outputs.append(y)
+            y = MERGES[self.merge](*outputs) if self.bidirectional else outputs[0]
+            x = y + x if self.residual and layer else y
+        if valid is not None and past_end != "hold":
+            x = ops.where(valid, x, 0.0 if past_end == "zero" else float("nan"))  # whatever cotangent comes, stops here
         return ops.moveaxis(x, source=0, destination=1) if self.batch_first else x, self._join_state(carries)
+
+    def _run(self, cell: Cell, carry: Any, x: Tensor, valid: Tensor | None, reverse: bool) -> tuple[Any, Tensor]:
+        """One cell over time: its last carry, and its outputs."""
+        step, xs = cell.prepared(x, valid)
+        with cell.in_reports():
+            return scan(
+                step, carry, xs, reverse=reverse, compiled=self.compiled, checkpoint_every=self.checkpoint_every
+            )
+
+    # -- states --------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> Any:
         """The state before the first step, as `forward` takes it."""
@@ -79,27 +144,37 @@ class Recurrent(Module):
         """The carry of every cell."""
         if state is None:
             return [cell.initial_state(batch) for cell in self.cells]
-        names, dtype = self.cell_type.states, self.cells[0].weight.dtype
-        parts = state_parts(type(self).__name__, names, state)
+        first, dtype = self.cells[0], self.cells[0].weight.dtype
+        parts = state_parts(type(self).__name__, first.states, state)
         layout = "(batch, layers·directions, hidden)" if self.batch_first else "(layers·directions, batch, hidden)"
-        for name, part in zip(names, parts):
-            cause = self._cause(tuple(part.shape), steps, batch)
-            check_part(name, part, self._state_shape(batch), layout, dtype, cause)
+        for name, part, size in zip(first.states, parts, first.state_sizes):
+            cause = self._cause(tuple(part.shape), steps, batch, size)
+            check_part(name, part, self._state_shape(batch, size), layout, dtype, cause)
         rows = [[part[:, k] if self.batch_first else part[k] for part in parts] for k in range(len(self.cells))]
         return [tuple(row) if len(row) > 1 else row[0] for row in rows]
 
-    def _state_shape(self, batch: int) -> tuple[int, ...]:
+    def _state_shape(self, batch: int, size: int) -> tuple[int, ...]:
         count = len(self.cells)
-        return (batch, count, self.hidden_size) if self.batch_first else (count, batch, self.hidden_size)
+        return (batch, count, size) if self.batch_first else (count, batch, size)
 
-    def _cause(self, shape: tuple[int, ...], steps: int, batch: int) -> str:
+    def _cause(self, shape: tuple[int, ...], steps: int, batch: int, size: int) -> str:
         """Why a state may have come with a shape that is not right."""
         if len(shape) != 3:
             return "the axis of layers and directions is missing?"
-        if (shape[1], shape[0], shape[2]) == self._state_shape(batch):
-            return "its first two axes are exchanged: batch_first?"
-        if shape == self._state_shape(steps):
+        if (shape[1], shape[0], shape[2]) == self._state_shape(batch, size):
+            return f"its first two axes are exchanged: batch_first={self.batch_first} holds for states too"
+        if shape == self._state_shape(steps, size):
             return f"the first two axes of x are exchanged: batch_first={not self.batch_first}?"
+        count, rows = (shape[1], shape[0]) if self.batch_first else shape[:2]
+        if rows == batch and shape[2] == size:
+            if self.bidirectional and 2 * count == len(self.cells):
+                return "of a layer with one direction, or of fewer layers?"
+            if not self.bidirectional and count == 2 * len(self.cells):
+                return "of a layer with two directions, or of more layers?"
+            directions = "2 directions" if self.bidirectional else "1 direction"
+            return f"{self.num_layers} layers times {directions} are {len(self.cells)} states"
+        if count == len(self.cells) and shape[2] == size:
+            return "the state of another batch, such as the one before a last, shorter one?"
         return "the state of another batch, or of another layer?"
 
     def _join_state(self, carries: list[Any]) -> Any:
@@ -108,26 +183,43 @@ class Recurrent(Module):
             return ops.stack(carries, axis=axis)
         return tuple(ops.stack(list(part), axis=axis) for part in zip(*carries))
 
+    # -- how it prints -------------------------------------------------------------------------------------------
+
     def describe(self) -> str:
-        settings = {"num_layers": (self.num_layers, 1), "bidirectional": (self.directions == 2, False),
-                    "dropout": (self.dropout, 0.0), "batch_first": (self.batch_first, False)}  # fmt: skip
-        changed = [f"{name}={value}" for name, (value, default) in settings.items() if value != default]
-        return ", ".join([str(self.input_size), str(self.hidden_size), *changed])
+        settings = {"num_layers": (self.num_layers, 1), "bidirectional": (self.bidirectional, False),
+                    "merge": (self.merge, "concat"), "residual": (self.residual, False),
+                    "dropout": (self.dropout, 0.0), "batch_first": (self.batch_first, False),
+                    "compiled": (self.compiled, None), "checkpoint_every": (self.checkpoint_every, None)}  # fmt: skip
+        changed = [f"{name}={value!r}" for name, (value, default) in settings.items() if value != default]
+        cell = self.cells[0].changed_settings()
+        return ", ".join([str(self.input_size), str(self.hidden_size), *changed, *cell])
 
 
 class RNN(Recurrent):
-    """A layer of `RNNCell`: h' = tanh(x W + h U + b)"""
+    """A layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (see variants.py)"""
 
     cell_type = RNNCell
 
 
 class GRU(Recurrent):
-    """A layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)"""
+    """A layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)
+
+    By keyword after it, as PyTorch and cuDNN have it (`reset_after=True`), and others (see variants.py).
+    """
 
     cell_type = GRUCell
 
 
 class LSTM(Recurrent):
-    """A layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)"""
+    """A layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)
+
+    By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see variants.py).
+    """
 
     cell_type = LSTMCell
+
+
+class MGU(Recurrent):
+    """A layer of `MGUCell`: h' = (1 − f) ⊙ h + f ⊙ h̃, with one gate for two uses (Zhou et al. 2016)"""
+
+    cell_type = MGUCell

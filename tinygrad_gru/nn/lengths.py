@@ -1,0 +1,102 @@
+"""Sequences of several lengths in one batch: which steps of which sequences are there.
+
+A step that is not there is masked: it leaves the state as it is, gets no gradient and gives none. Nothing is sorted and
+nothing packed, and a mask may have any pattern: padding on the right (`lengths`), on the left, holes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import backend_of, move, to_host, xp_of
+from ..ops import astype, expand_dims, op
+from ..ops.op import raw
+from ..tensor import Tensor
+
+PAST_END = ("zero", "hold", "nan")
+
+
+def valid_steps(lengths: Any, mask: Any, x: Tensor, batch_first: bool) -> Tensor | None:
+    """Which steps are there, booleans (T, B, 1), where x lives; None if all are.
+
+    lengths  (B,) integers in 0 … T: of each sequence the first so many steps
+    mask     (T, B) booleans, (B, T) if `batch_first`
+    x        (T, B, features)
+    """
+    if lengths is None and mask is None:
+        return None
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths and mask: give one of them (a mask can say all that lengths say)")
+    steps, batch = x.shape[:2]
+    backend = backend_of(raw(x))
+    if mask is None:
+        counts = _checked_lengths(to_host(raw(lengths)), steps, batch, batch_first)
+        valid = backend.asarray(np.arange(steps)[:, None] < counts)
+    else:
+        valid = move(_checked_mask(mask, steps, batch, batch_first), backend)
+    return expand_dims(Tensor.at(valid, None), axis=-1)
+
+
+def _checked_lengths(lengths: np.ndarray, steps: int, batch: int, batch_first: bool) -> np.ndarray:
+    if lengths.dtype == np.bool_:
+        raise TypeError("lengths: expected integers, got booleans (give them as mask?)")
+    if lengths.dtype.kind not in "iu" and lengths.size:  # an empty list comes as floats
+        raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
+    if lengths.shape != (batch,):
+        cause = "one number a sequence"
+        if lengths.shape == (steps,):
+            cause = f"one a step: are the first two axes of x exchanged? batch_first={not batch_first}"
+        elif lengths.ndim == 1:
+            cause = "the lengths of another batch, such as a last, shorter one?"
+        raise ValueError(f"lengths: expected (batch,) = ({batch},), got {lengths.shape} ({cause})")
+    wrong = np.flatnonzero((lengths < 0) | (lengths > steps))
+    if wrong.size:
+        row = int(wrong[0])
+        cause = (
+            "" if lengths[row] < 0
+            else f" (are the first two axes of x exchanged? batch_first={not batch_first})" if lengths.max() <= batch
+            else " (the lengths of another batch, or from before it was cut?)"
+        )  # fmt: skip
+        raise ValueError(f"lengths: expected 0 … {steps}, the steps of x, got {lengths[row]} in row {row}{cause}")
+    return lengths.astype(np.int64)
+
+
+def _checked_mask(mask: Any, steps: int, batch: int, batch_first: bool) -> Any:
+    """The mask as an array (T, B)."""
+    array = raw(mask)
+    array = array if hasattr(array, "dtype") else np.asarray(array)
+    xp = xp_of(array)
+    layout, shape = ("(batch, time)", (batch, steps)) if batch_first else ("(time, batch)", (steps, batch))
+    if tuple(array.shape) != shape:
+        if tuple(array.shape) == (*shape, 1):
+            cause = "without the last axis"
+        elif tuple(array.shape) == shape[::-1]:
+            cause = f"its axes are exchanged: the mask follows x, whose batch_first={batch_first}"
+        else:
+            cause = "the mask of another batch, such as a last, shorter one?"
+        raise ValueError(f"mask: expected {layout} = {shape}, got {tuple(array.shape)} ({cause})")
+    if not xp.isdtype(array.dtype, "bool"):
+        raise TypeError(f"mask: expected booleans, True where there is a step, got {array.dtype} (mask != 0?)")
+    return xp.permute_dims(array, (1, 0)) if batch_first else array
+
+
+def check_past_end(past_end: str) -> None:
+    if past_end not in PAST_END:
+        raise ValueError(f"past_end: expected one of {', '.join(map(repr, PAST_END))}, got {past_end!r}")
+
+
+@op
+def chosen(valid, after, before):
+    """y = after where valid, else before
+
+    ∂L/∂after = g ⊙ m,  ∂L/∂before = g ⊙ (1 − m),  m = 1 where valid, else 0. It is `where` with rules that are
+    products: the compiler joins m with the other factors of a cotangent, outside the loop.
+    """
+    return xp_of(valid, after, before).where(valid, after, before)
+
+
+chosen.vjp(valid=None,
+           after=lambda g, valid: g * astype(valid, dtype=g.dtype),
+           before=lambda g, valid: g - g * astype(valid, dtype=g.dtype))  # fmt: skip
