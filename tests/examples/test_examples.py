@@ -95,6 +95,30 @@ def test_digits_by_row(run):
     assert len(re.findall(r"\d, read as \d", printed)) == min(5, int(re.search(r"(\d+) of 360 wrong", printed)[1]))
 
 
+def test_custom_cell(run, tmp_path):
+    printed = run("custom_cell", "--length", 10, "--steps", 300, "--hidden", 16)
+    assert "first derivatives right: True" in printed and "second derivatives right: True" in printed
+    rows = re.findall(r"^(\w+) +([\d,]+) +[\d.]+ +(\d\.\d+)$", printed, re.M)
+    assert [row[0] for row in rows] == ["GRU", "MinGRU"]
+    assert all(float(row[2]) < 0.08 for row in rows)
+    sums, told = (list(map(float, text.split())) for text in re.findall(r"\[([^]]+)\]", printed.splitlines()[-1]))
+    assert len(sums) == 5 and sum(abs(a - b) for a, b in zip(sums, told)) / 5 < 0.4
+    assert (tmp_path / "runs" / "min_gru.npz").exists()
+
+
+def test_weights_that_travel(run, tmp_path):
+    pytest.importorskip("onnxruntime")
+    printed = run("weights_that_travel")
+    sums = re.findall(r"([\d,]+) \+ ([\d,]+) += +([\d,]+)   in onnxruntime +([\d,]+)   right", printed)
+    assert len(sums) == 4
+    for row in sums:
+        one, other, ours, theirs = (int(number.replace(",", "")) for number in row)
+        assert one + other == ours == theirs
+    assert all(float(size) < 1e-4 for size in re.findall(r"(\d\.\de[+-]\d\d)$", printed, re.M))
+    assert "no weights make one of them compute the other" in printed and "on the wrong side: 0" in printed
+    assert (tmp_path / "runs" / "adder.onnx").exists()
+
+
 def test_every_example_is_run_here_and_says_what_one_learns():
     assert [f"test_{name}" for name in EXAMPLES if f"test_{name}" not in globals()] == []
     for name in EXAMPLES:

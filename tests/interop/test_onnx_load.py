@@ -1,0 +1,218 @@
+"""Imported graphs against onnxruntime, and against the ONNX project's own test cases."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx_graphs import in_onnxruntime, recurrent  # noqa: E402
+
+from tinygrad_gru import Tensor, nn  # noqa: E402
+from tinygrad_gru.interop import InteropError  # noqa: E402
+from tinygrad_gru.interop.onnx import load  # noqa: E402
+from tinygrad_gru.interop.torch import state_dict  # noqa: E402
+
+LENGTHS = [None, [5, 2, 3], [1, 5, 4]]
+
+
+def assert_as_onnxruntime(made, tolerance=2e-6):
+    graph, inputs = made
+    ours, theirs = load(graph)(*inputs.values()), in_onnxruntime(graph, inputs)
+    ours = ours if isinstance(ours, tuple) else (ours,)
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a.numpy(), b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("RNN", {}),
+        ("GRU", {"linear_before_reset": 0}),
+        ("GRU", {"linear_before_reset": 1}),
+        ("LSTM", {}),
+        ("LSTM", {"input_forget": 1}),
+        ("LSTM", {"peephole": True}),
+        ("LSTM", {"peephole": True, "input_forget": 1}),
+    ],
+    ids=str,
+)
+def test_recurrent_nodes(kind, settings, direction, lengths):
+    for seed, (bias, initial, fixed) in enumerate([(True, True, True), (True, True, False), (False, False, True)]):
+        assert_as_onnxruntime(recurrent(kind, seed, direction, bias, lengths, initial, fixed=fixed, **settings), 2e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "alphas", "betas"),
+    [
+        ("RNN", ["Relu"], [], []),
+        ("RNN", ["Affine"], [0.3], [0.5]),
+        ("RNN", ["LeakyRelu"], [], []),
+        ("RNN", ["LeakyRelu"], [0.3], []),
+        ("RNN", ["ThresholdedRelu"], [0.3], []),
+        ("RNN", ["ScaledTanh"], [0.3], [0.5]),
+        ("RNN", ["HardSigmoid"], [], []),
+        ("RNN", ["Elu"], [0.3], []),
+        ("RNN", ["Softsign"], [], []),
+        ("GRU", ["Sigmoid", "Softplus"], [], []),
+        ("GRU", ["HardSigmoid", "Softsign"], [], []),
+        ("GRU", ["hardsigmoid", "LEAKYRELU"], [0.3, 0.2], [0.5]),
+        ("GRU", ["Sigmoid", "HardSigmoid"], [0.3], [0.4]),
+        ("LSTM", ["HardSigmoid", "Softsign", "Sigmoid"], [0.3], [0.4]),
+        ("LSTM", ["Sigmoid", "Relu", "Tanh"], [], []),
+        ("LSTM", ["Sigmoid", "Affine", "ScaledTanh"], [0.3, 0.2], [0.4, 0.1]),
+    ],
+)
+def test_activations(kind, names, alphas, betas):
+    for direction in ("forward", "bidirectional"):
+        times = 2 if direction == "bidirectional" else 1
+        other = [[0.9 * number for number in numbers] for numbers in (alphas, betas)]
+        other[1] = betas if kind == "GRU" else other[1]  # a gate's β must stay 0.5
+        settings = {"activations": names * times}
+        if alphas:
+            settings["activation_alpha"] = (alphas + other[0])[: len(alphas) * times]
+        if betas:
+            settings["activation_beta"] = (betas + other[1])[: len(betas) * times]
+        assert_as_onnxruntime(recurrent(kind, direction=direction, lengths=[5, 2, 3], **settings), 1e-5)
+
+
+@pytest.mark.parametrize("clip", [0.3, 1.0])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("RNN", {}), ("GRU", {}), ("GRU", {"linear_before_reset": 1}), ("LSTM", {}), ("LSTM", {"peephole": True})],
+    ids=str,
+)
+def test_clip(kind, settings, clip):
+    assert_as_onnxruntime(recurrent(kind, direction="bidirectional", lengths=[5, 2, 3], clip=clip, **settings))
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_layout_with_the_batch_first(kind, direction):
+    """onnxruntime does not have it: the same node with the time first says what it gives, with axes exchanged."""
+    graph, inputs = recurrent(kind, direction=direction, lengths=[5, 2, 3])
+    expected = in_onnxruntime(graph, inputs)
+    graph.graph.node[0].attribute.append(onnx.helper.make_attribute("layout", 1))
+    for value in graph.graph.input:
+        if value.name != "sequence_lens":
+            shape = value.type.tensor_type.shape.dim
+            shape[0].dim_value, shape[1].dim_value = shape[1].dim_value, shape[0].dim_value
+    first = {name: value if value.ndim == 1 else np.swapaxes(value, 0, 1) for name, value in inputs.items()}
+    y, *last = load(graph)(*first.values())
+    np.testing.assert_allclose(np.moveaxis(y.numpy(), 0, 2), expected[0], rtol=0, atol=1e-6)
+    for ours, theirs in zip(last, expected[1:]):
+        np.testing.assert_allclose(np.swapaxes(ours.numpy(), 0, 1), theirs, rtol=0, atol=1e-6)
+
+
+def test_recurrent_nodes_are_layers_of_ours():
+    """Their weights can go on to PyTorch, and can be trained."""
+    graph, inputs = recurrent("GRU", direction="bidirectional", linear_before_reset=1)
+    model = load(graph)
+    assert type(model.gru.layer) is nn.GRU and "GRU(2, 4, bidirectional=True, reset_after=True)" in repr(model)
+    stacked = {array.name: onnx.numpy_helper.to_array(array) for array in graph.graph.initializer}
+    weights = state_dict(model.gru.layer)
+    z, r, h = np.split(stacked["W"][1], 3)
+    np.testing.assert_array_equal(weights["weight_ih_l0_reverse"], np.concatenate([r, z, h]))
+    y, _ = model(*inputs.values())
+    (y * y).sum().backward()
+    assert all(np.abs(parameter.grad.numpy()).max() > 0 for parameter in model.parameters())
+
+
+def test_weights_that_are_inputs_have_gradients():
+    """The same as those of a layer that has them."""
+    graph, inputs = recurrent("LSTM", peephole=True, fixed=False)
+    given = {name: Tensor(value, requires_grad=True) for name, value in inputs.items()}
+    (load(graph)(*given.values())[0] * 2).sum().backward()
+    fixed, inputs = recurrent("LSTM", peephole=True)
+    model = load(fixed)
+    (model(*inputs.values())[0] * 2).sum().backward()
+    cell = model.lstm.layer.cells[0]
+    np.testing.assert_allclose(given["W"].grad.numpy()[0, 8:12], cell.W_f.grad.numpy().T, rtol=1e-5)
+    np.testing.assert_allclose(given["R"].grad.numpy()[0, 4:8], cell.U_o.grad.numpy().T, rtol=1e-5)
+    np.testing.assert_allclose(given["P"].grad.numpy()[0, 8:], cell.p_f.grad.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(given["B"].grad.numpy()[0, 28:], cell.b_g.grad.numpy(), rtol=1e-5)
+
+
+def test_weights_that_nodes_make_of_constants_are_constants():
+    """Exporters turn and join what they have."""
+    graph, inputs = recurrent("RNN")
+    (weight,) = (array for array in graph.graph.initializer if array.name == "W")
+    turned = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight).transpose(2, 1, 0).copy(), "turned")
+    graph.graph.initializer.remove(weight)
+    graph.graph.initializer.append(turned)
+    graph.graph.node.insert(0, onnx.helper.make_node("Transpose", ["turned"], ["W"], perm=[2, 1, 0]))
+    model = load(graph)
+    assert [name for name, _ in model.named_parameters()] == [f"rnn.layer.cells.0.{letter}" for letter in "WUb"]
+    assert_as_onnxruntime((graph, inputs))
+
+
+def test_two_nodes_of_a_kind_have_two_names():
+    graph, inputs = recurrent("RNN")
+    second = onnx.NodeProto()
+    second.CopyFrom(graph.graph.node[0])
+    second.output[:] = ["Y2", "Y2_h"]
+    graph.graph.node.append(second)
+    graph.graph.output.append(onnx.helper.make_tensor_value_info("Y2", onnx.TensorProto.FLOAT, None))
+    model = load(graph)
+    assert [name for name, _ in model.children()] == ["rnn", "rnn_1", "weights"]
+    assert_as_onnxruntime((graph, inputs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "reason"),
+    [
+        ("GRU", {"activations": ["Tanh", "Tanh"]}, "one of Tanh cannot be turned"),
+        ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_beta": [0.4]}, "HardSigmoid cannot be turned"),
+        ("RNN", {"activations": ["Gelu"]}, "activation 'Gelu' is none of ONNX's"),
+        ("RNN", {"activations": ["ThresholdedRelu"]}, "ThresholdedRelu: its α has no sure default"),
+        ("RNN", {"activations": ["Tanh", "Tanh"]}, "expected 1 activations a direction, got Tanh, Tanh"),
+        ("RNN", {"activation_alpha": [0.5]}, "more α than the activations Tanh use"),
+        ("LSTM", {"direction": "sideways"}, "direction is 'sideways', expected one of 'forward'"),
+        ("LSTM", {"layout": 2}, "layout is 2"),
+        ("LSTM", {"output_sequence": 1}, "not known here: output_sequence"),
+    ],
+)
+def test_what_cannot_be_computed_exactly_is_refused(kind, settings, reason):
+    with pytest.raises(InteropError, match=reason):
+        load(recurrent(kind, **settings)[0])
+
+
+def test_weights_that_do_not_fit_are_refused():
+    graph, _ = recurrent("LSTM")
+    (hidden,) = (setting for setting in graph.graph.node[0].attribute if setting.name == "hidden_size")
+    hidden.i = 7
+    with pytest.raises(InteropError, match=r"shapes \(1, 28, 2\) and \(1, 28, 7\).*got \(1, 16, 2\) and \(1, 16, 4\)"):
+        load(graph)
+
+
+def node_tests():
+    """The ONNX project's own cases of these operators: importing their modules makes them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case import node
+        from onnx.backend.test.case.node import gru, lstm, rnn  # noqa: F401
+
+    return [case for case in node._NodeTestCases if re.match("test_(gru|lstm|rnn|simple_rnn)_", case.name)]
+
+
+def test_the_node_tests_of_onnx_itself():
+    passed = []
+    for case in node_tests():
+        graph = load(case.model)
+        for inputs, outputs in case.data_sets:
+            ours = graph(*inputs)
+            ours = ours if isinstance(ours, tuple) else (ours,)
+            assert len(ours) == len(outputs), case.name
+            for a, b in zip(ours, outputs):
+                np.testing.assert_allclose(a.numpy(), b, rtol=case.rtol, atol=case.atol, err_msg=case.name)
+        passed.append(case.name)
+    assert len(passed) >= 18

@@ -1,0 +1,342 @@
+"""Modules as ONNX files: onnxruntime, and the file read back, compute what the module computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from onnx_graphs import in_onnxruntime, recurrent  # noqa: E402
+
+from tinygrad_gru import Tensor, no_grad, ops  # noqa: E402
+from tinygrad_gru.interop import InteropError  # noqa: E402
+from tinygrad_gru.interop.onnx import load, save  # noqa: E402
+from tinygrad_gru.nn import (  # noqa: E402
+    GRU,
+    LSTM,
+    MGU,
+    RNN,
+    Dropout,
+    Embedding,
+    GRUCell,
+    LayerNorm,
+    Linear,
+    Module,
+    Recurrent,
+    Sequential,
+)  # fmt: skip
+
+RANDOM = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return Tensor(RANDOM.standard_normal(shape).astype(np.float32))
+
+
+def randomized(module):
+    for parameter in module.parameters():
+        parameter.data = 0.5 * RANDOM.standard_normal(parameter.shape).astype(np.float32)
+    return module
+
+
+def flat(values):
+    for value in values if isinstance(values, (tuple, list)) else (values,):
+        if isinstance(value, (tuple, list)):
+            yield from flat(value)
+        elif value is not None:
+            yield value.numpy() if isinstance(value, Tensor) else value
+
+
+def assert_exported(path, module, example, *others, tolerance=1e-5, **settings):
+    """The file computes what the module does, on the example and on inputs of other lengths; returns its model."""
+    save(module, path, example, **settings)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    imported = load(path)
+    module.eval()
+    for inputs in (example, *others):
+        inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        with no_grad():
+            expected = list(flat(module(*inputs)))
+            ours = list(flat(imported(*flat(inputs))))
+        theirs = in_onnxruntime(path, dict(zip((value.name for value in model.graph.input), flat(inputs))))
+        assert len(expected) == len(theirs) == len(ours)
+        for a, b, c in zip(expected, theirs, ours):
+            assert a.dtype == b.dtype == c.dtype
+            np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance)
+            np.testing.assert_allclose(c, a, rtol=tolerance, atol=tolerance)
+    return model
+
+
+def kinds(model):
+    return [node.op_type for node in model.graph.node]
+
+
+class Leaky(GRUCell):
+    """Equations of one's own, with an output that is not the state."""
+
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        h = 0.9 * h + 0.1 * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+        return h, ops.softmax(h)
+
+
+LAYERS = {
+    "RNN": (RNN, {}, "RNN"),
+    "RNN relu": (RNN, {"activation": "relu"}, "RNN"),
+    "GRU": (GRU, {}, "GRU"),
+    "GRU after": (GRU, {"reset_after": True}, "GRU"),
+    "GRU clip": (GRU, {"clip": 0.4}, "GRU"),
+    "LSTM": (LSTM, {}, "LSTM"),
+    "LSTM peephole": (LSTM, {"peephole": True, "clip": 0.4}, "LSTM"),
+    "LSTM coupled": (LSTM, {"peephole": True, "coupled": True}, "LSTM"),
+    "LSTM curves": (LSTM, {"activation": "softplus", "output_activation": "leaky_relu"}, "LSTM"),
+    "LSTM projection": (LSTM, {"proj_size": 2}, "Scan"),
+    "GRU normalized": (GRU, {"layer_norm": True}, "Scan"),
+    "LSTM zoneout": (LSTM, {"zoneout": (0.1, 0.2)}, "Scan"),
+    "GRU own gate": (GRU, {"gate_activation": lambda a: ops.clip(a, low=0, high=1)}, "Scan"),
+    "MGU": (MGU, {}, "Scan"),
+    "own cell": (Recurrent.of(Leaky), {}, "Scan"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_recurrent_layers(tmp_path, name):
+    """In every arrangement; lengths, and axes that are longer than in the example, among them."""
+    make, options, kind = LAYERS[name]
+    axes = {"x": ("time", "batch", None), "lengths": ("batch",), "state": (None, "batch", None)}
+    axes |= {"state_0": axes["state"], "state_1": axes["state"]}
+
+    def state(layer, batch):
+        zeros = layer.initial_state(batch)
+        return tuple(draw(*p.shape) for p in zeros) if isinstance(zeros, tuple) else draw(*zeros.shape)
+
+    def named(*names):
+        parts = [f"state_{k}" for k in range(2)] if make is LSTM else ["state"]
+        return {part: axes[part] for name in names for part in (parts if name == "state" else [name])}
+
+    layer = randomized(make(3, 4, **options))
+    model = assert_exported(tmp_path / "one.onnx", layer, draw(5, 2, 3), draw(7, 4, 3), axes=named("x"))
+    assert kinds(model).count(kind) == 1
+
+    layer = randomized(make(3, 4, num_layers=2, bidirectional=True, **options))
+    example = (draw(5, 2, 3), state(layer, 2), np.array([5, 2]))
+    other = (draw(6, 3, 3), state(layer, 3), np.array([1, 6, 3]))
+    model = assert_exported(tmp_path / "two.onnx", layer, example, other, axes=named("x", "state", "lengths"))
+    assert kinds(model).count(kind) == (4 if kind == "Scan" else 2)
+
+    layer = randomized(
+        make(3, 4, num_layers=2, bidirectional=True, merge="mean", residual=True, batch_first=True,
+             learn_initial_state=True, **options)
+    )  # fmt: skip
+    axes["x"] = ("batch", "time", None)
+    example = (draw(2, 5, 3), None, np.array([5, 2]))
+    assert_exported(
+        tmp_path / "all.onnx", layer, example, (draw(3, 6, 3), None, np.array([6, 1, 3])), axes=named("x", "lengths")
+    )
+
+
+@pytest.mark.parametrize("past_end", ["hold", "nan"])
+@pytest.mark.parametrize("make", [GRU, LSTM])
+def test_masks_and_what_is_past_the_end(tmp_path, make, past_end):
+    class Masked(Module):
+        def __init__(self):
+            self.layer = make(3, 4, bidirectional=True)
+
+        def forward(self, x, mask):
+            return self.layer(x, mask=mask, past_end=past_end)
+
+    mask = np.array([[True, False], [False, True], [True, True], [True, False]])
+    x = draw(4, 2, 3)
+    x.data[~mask] = np.nan
+    axes = {"x": ("time", "batch", None), "mask": ("time", "batch")}
+    assert_exported(
+        tmp_path / "masked.onnx", randomized(Masked()), (x, mask),
+        (draw(6, 3, 3), RANDOM.random((6, 3)) > 0.4), axes=axes,
+    )  # fmt: skip
+
+
+class Reader(Module):
+    """A user's module: known layers, and whatever one does between them."""
+
+    def __init__(self):
+        self.embedding = Embedding(7, 4)
+        self.scale = Tensor(np.float32(0.5), requires_grad=True)
+        self.readers = [GRU(4, 6, batch_first=True), LSTM(4, 6, batch_first=True)]
+        self.head = Sequential(Linear(12, 8), ops.relu, Dropout(0.5), LayerNorm(8), Linear(8, 3, bias=False))
+
+    def forward(self, ids, weights=None):
+        x = self.embedding(ids) * self.scale
+        outputs = [layer(x)[0] for layer in self.readers]
+        y = ops.concatenate(outputs, axis=-1)
+        last = y[:, -1] + y.mean(axis=2, keepdims=True)[:, 0]
+        heads = y.reshape(*y.shape[:2], 2, 6).transpose(0, 2, 1, 3)
+        scores = ops.softmax(heads @ heads.mT / 6**0.5)
+        spread = (scores @ heads)[:, :, 0].reshape(len(ids), 12)
+        logits = self.head(ops.where(last > 0, last, 0.1 * last) + ops.sigmoid(spread))
+        if weights is not None:
+            logits = logits * weights[None, :]
+        return {"a": logits, "b": y}["a"], (ops.stack([last, spread], axis=1), y[:, ::-1, None, 1:3])
+
+
+def test_a_users_module(tmp_path):
+    model = randomized(Reader())
+    ids = np.array([[0, 3, 6, 1], [2, 2, 5, 4]])
+    longer = RANDOM.integers(0, 7, (3, 9))
+    axes = {"ids": ("batch", "time")}
+    exported = assert_exported(
+        tmp_path / "reader.onnx", model, (ids, draw(3)), (longer, draw(3)), axes=axes,
+        output_names=("logits", "summary", "backwards"), metadata={"made for": "a test"},
+    )  # fmt: skip
+    assert [i.name for i in exported.graph.input] == ["ids", "weights"]
+    assert [o.name for o in exported.graph.output] == ["logits", "summary", "backwards"]
+    shapes = [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim] for o in exported.graph.output]
+    assert shapes == [["batch", 3], ["batch", 2, 12], ["batch", "time", 1, 2]]
+    assert {"GRU", "LSTM", "LayerNormalization"} <= set(kinds(exported)) and "Identity" not in kinds(exported)
+    names = {array.name for array in exported.graph.initializer}
+    assert {"embedding.W", "scale", "readers.0.0.W", "readers.1.0.B", "head.layers.0.W", "head.layers.4.W"} <= names
+    assert exported.producer_name == "tinygrad_gru" and exported.metadata_props[0].value == "a test"
+    assert_exported(tmp_path / "tensors.onnx", model, Tensor(ids), Tensor(longer), axes=axes)
+
+
+def test_the_module_stays_as_it_was(tmp_path):
+    model = Reader()
+    model.head.eval()
+    before, modes = model.state_dict(), [part.training for _, part in model.named_modules()]
+    save(model, tmp_path / "reader.onnx", np.array([[1, 2]]))
+    assert modes == [part.training for _, part in model.named_modules()]
+    assert all((value == before[name]).all() for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        ops.exp, ops.tanh, ops.sigmoid, ops.relu, ops.softplus, ops.elu, ops.leaky_relu, ops.silu, ops.gelu, ops.sign,
+        ops.absolute, ops.sin, ops.cos, ops.square, ops.negative, ops.softmax, ops.log_softmax, ops.argmax, ops.expm1,
+        ops.layer_norm,
+        lambda x: ops.log(ops.sqrt(ops.square(x) + 1)),
+        lambda x: ops.clip(x, low=-0.5, high=0.3),
+        lambda x: ops.log1p(ops.absolute(x)),
+        lambda x: ops.maximum(x, 0.1) + ops.minimum(0.2, x),
+        lambda x: ops.where(x > 0, x, -1.0),
+        lambda x: x**2 - 2**x,
+        lambda x: 1 / (x + 9),
+        lambda x: x != x * 1,
+        lambda x: x <= 0.5,
+        lambda x: 0 * x + np.arange(4),
+        lambda x: x.astype("float64"),
+        lambda x: x.astype("int32") / 2,
+        lambda x: x.sum(axis=0),
+        lambda x: x.max(axis=1, keepdims=True),
+        lambda x: x.min(),
+        lambda x: x.mean(axis=(1, 2)),
+        lambda x: x.var(axis=-1),
+        lambda x: x.cumsum(axis=1),
+        lambda x: ops.norm(x, axis=-1),
+        lambda x: x.argmin(axis=0),
+        lambda x: x.T,
+        lambda x: x.mT,
+        lambda x: x.transpose(2, 0, 1),
+        lambda x: x.moveaxis((0, 1), (2, 0)),
+        lambda x: x.reshape(2, -1),
+        lambda x: x.expand_dims((0, 2)),
+        lambda x: x.expand_dims(1).squeeze(),
+        lambda x: x[0].broadcast_to((5, 3, 4)),
+        lambda x: x[1],
+        lambda x: x[..., -1],
+        lambda x: x[:, None, 1:, ::2],
+        lambda x: x[::-1, 0],
+        lambda x: x[0, 1, 2],
+        lambda x: ops.take(x, [2, 0, 2], axis=1),
+        lambda x: ops.flip(x, axis=1),
+        lambda x: ops.split(x, 2, axis=2)[1],
+        lambda x: ops.stack([x, 2 * x], axis=1),
+        lambda x: x @ x.mT,
+        lambda x: np.ones((2, 3), np.float32) @ x,
+        lambda x: ops.einsum("bij,bkj->bik", x, x),
+        lambda x: ops.linear(x, np.ones((4, 2), np.float32)),
+    ],
+)  # fmt: skip
+def test_ops(tmp_path, function):
+    class Applied(Module):
+        def forward(self, x):
+            return function(x)
+
+    assert_exported(tmp_path / "op.onnx", Applied(), draw(2, 3, 4))
+
+
+class Plain(Module):
+    def __init__(self, function):
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: x[: len(x) - 1], r"length of a named axis: a Slice has \[4\] in one run and \[5\] in another"),
+        (lambda x: x * len(x), r"a Mul has 5\.0 in one run and 6\.0 in another"),
+        (lambda x: sum(x), "does other things for other values, or for other lengths"),
+        (lambda x: x * float(x.sum()), "takes numbers, from values"),
+        (lambda x: x if (x > 0).sum() > 3 else -x, "makes a decision"),
+        (lambda x: x * x.detach().numpy(), "takes numbers, from values"),
+        (lambda x: (x[:, None] * x).reshape(2, 2 * x.shape[0], -1), "length of a named axis: a Reshape"),
+        (lambda x: ops.isfinite(x), "no ONNX operator here for the array function isfinite"),
+        (lambda x: ops.pad(x, width=((0, 0), (1, 1), (0, 0))), "known only when the graph runs"),
+        (lambda x: x[np.array([[True, False]] * 5)], "expected one of|only integers along one axis"),
+        (lambda x: {"y": x}, "`forward` returns a dict"),
+    ],
+)
+def test_what_a_graph_cannot_say_is_refused(tmp_path, function, reason):
+    with pytest.raises(InteropError, match=reason):
+        save(Plain(function), tmp_path / "no.onnx", draw(5, 2, 4), axes={"input_0": ("time", None, None)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_made_of_integers_by_numpy_are_refused(tmp_path):
+    class Shifted(Module):
+        def __init__(self):
+            self.embedding = Embedding(7, 3)
+
+        def forward(self, ids):
+            return self.embedding(ids + 1)
+
+    with pytest.raises(InteropError, match="an array that the graph cannot know"):
+        save(Shifted(), tmp_path / "no.onnx", np.array([[1, 2], [3, 4]]))
+    with pytest.raises(InteropError, match="an array that was not computed from its inputs"):
+        save(Plain(lambda ids: Tensor(ids + 1)), tmp_path / "no.onnx", np.array([1, 2]))
+    with pytest.raises(InteropError, match="makes a number of the values"):
+        save(Plain(lambda ids, x: x * (ids > 2)), tmp_path / "no.onnx", (np.array([1, 2, 3]), draw(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"axes": {"y": (None,)}}, "there is no input 'y', there are x, state"),
+        ({"axes": {"x": ("time", "batch")}}, "x has 3 axes in the example, got names for 2"),
+        ({"axes": {"x": ("n", "n", None)}}, "'n' is 5 long in one place of the example and 2 in x"),
+        ({"input_names": ("x",)}, "input_names: expected 2 different names"),
+        ({"output_names": ("y",)}, "output_names: expected 2 names"),
+        ({"output_names": ("x", "y")}, "none an input's"),
+    ],
+)
+def test_wrong_arguments(tmp_path, settings, reason):
+    with pytest.raises(InteropError, match=reason):
+        save(RNN(3, 4), tmp_path / "no.onnx", (draw(5, 2, 3), draw(1, 2, 4)), **settings)
+    with pytest.raises(ValueError, match="expected x"):
+        save(RNN(3, 4), tmp_path / "no.onnx", draw(5, 3))
+
+
+def test_an_imported_graph_goes_out_again(tmp_path):
+    """With activations that we have no name for, too."""
+    settings = {"activations": ["HardSigmoid", "Softsign"] * 2, "activation_alpha": [0.3, 0.1], "clip": 2.0}
+    settings |= {"direction": "bidirectional", "lengths": [5, 2, 3], "activation_beta": [0.5, 0.5]}
+    graph, inputs = recurrent("GRU", **settings)
+    again = tmp_path / "again.onnx"
+    exported = assert_exported(again, load(graph), tuple(inputs.values()), input_names=tuple(inputs))
+    assert "GRU" in kinds(exported)
+    for a, b in zip(in_onnxruntime(again, inputs), in_onnxruntime(graph, inputs)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)

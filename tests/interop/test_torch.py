@@ -1,0 +1,171 @@
+"""Weights of PyTorch, frozen in golden/torch.json and live, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ours import assert_as_torch
+
+from tinygrad_gru import nn
+from tinygrad_gru.interop import InteropError
+from tinygrad_gru.interop import torch as interop
+
+GOLDEN = Path(__file__).parent / "golden"
+*CASES, FILES = json.loads((GOLDEN / "torch.json").read_text())["cases"]
+
+
+class Text(nn.Module):
+    def __init__(self, **options):
+        self.embedding = nn.Embedding(5, 3)
+        self.recurrence = nn.GRU(3, 4, num_layers=2, reset_after=True, **options)
+        self.head = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.LayerNorm(4), nn.Linear(4, 5, bias=False))
+        self.scale = nn.Parameter([1.0, 2.0])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']} {case['settings']} {case['lengths']}")
+def test_layers_compute_what_pytorch_computed(case):
+    assert_as_torch(case, 1e-10)
+
+
+def test_layers_compute_what_pytorch_computes():
+    """Output, state and every gradient within 1e-10 over layers, directions, biases, projection and packed lengths."""
+    pytest.importorskip("torch")
+    from torch_cases import grid, make
+
+    for seed, (kind, settings, lengths) in enumerate(grid()):
+        assert_as_torch(make(kind, settings, lengths, seed), 1e-10)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_cells_compute_what_pytorch_computes(kind):
+    torch = pytest.importorskip("torch")
+    theirs = getattr(torch.nn, f"{kind}Cell")(3, 4, dtype=torch.float64)
+    ours = getattr(nn, f"{kind}Cell")(3, 4, dtype="float64", **({"reset_after": True} if kind == "GRU" else {}))
+    interop.load(ours, theirs.state_dict())
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    expected, result = theirs(torch.tensor(x)), ours(nn.Parameter(x))
+    for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (result, expected))):
+        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=0, atol=1e-12)
+    assert {name: value.shape for name, value in interop.state_dict(ours).items()} == {
+        name: tuple(value.shape) for name, value in theirs.state_dict().items()
+    }
+
+
+def test_names_and_layouts_are_pytorchs():
+    weights = interop.state_dict(Text(bidirectional=True), names={"recurrence": "rnn", "head": "out.head"})
+    shapes = {name: value.shape for name, value in weights.items()}
+    assert shapes["embedding.weight"] == (5, 3)
+    assert shapes["rnn.weight_ih_l0"] == (12, 3) and shapes["rnn.weight_ih_l1_reverse"] == (12, 8)
+    assert shapes["rnn.bias_hh_l1"] == (12,)
+    assert shapes["out.head.0.weight"] == (4, 4) and shapes["out.head.3.weight"] == (5, 4)
+    assert shapes["out.head.2.bias"] == (4,) and shapes["scale"] == (2,)
+    assert "out.head.3.bias" not in shapes and len(shapes) == 1 + 4 * 4 + 5 + 1
+
+
+@pytest.mark.parametrize("through", ["mapping", "file", "tensors"])
+def test_there_and_back_is_the_same(through, tmp_path):
+    one, two = Text(), Text()
+    if through == "file":
+        interop.save(one, tmp_path / "weights.safetensors")
+        source = tmp_path / "weights.safetensors"
+    else:
+        source = interop.state_dict(one)
+    if through == "tensors":
+        source = {name: nn.Parameter(value) for name, value in source.items()}
+    assert interop.load(two, source) is two
+    for name, value in one.state_dict().items():
+        np.testing.assert_array_equal(two.state_dict()[name], value, err_msg=name)
+
+
+def test_pytorch_reads_what_is_saved(tmp_path):
+    torch = pytest.importorskip("torch")
+    load_file = pytest.importorskip("safetensors.torch").load_file
+    ours = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2))
+    interop.save(ours, tmp_path / "weights.safetensors")
+    theirs = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Linear(3, 2))
+    theirs.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    ids = np.array([0, 4, 2])
+    np.testing.assert_allclose(theirs(torch.tensor(ids)).detach().numpy(), ours(ids).numpy(), rtol=1e-6)
+
+
+def test_a_part_of_a_checkpoint_is_chosen():
+    model = nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3), nn.LayerNorm(3))
+    checkpoint = interop.read(GOLDEN / FILES["file"])
+    interop.load(model, checkpoint["model"])
+    np.testing.assert_allclose(model.layers[1].W.numpy(), np.array(FILES["model"]["1.weight"]).T, rtol=1e-6)
+    with pytest.raises(InteropError, match=r"read\(path\)\['model'\]"):
+        interop.load(model, checkpoint)
+    with pytest.raises(InteropError, match="epoch: expected an array or a tensor, got a int"):
+        interop.load(model, {"epoch": 3})
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (nn.GRU(2, 3), "no weights make one of them compute the other.*reset_after=True"),
+        (nn.Sequential(nn.GRUCell(2, 3)), r"layers\.0: its reset gate"),
+        (nn.LSTM(2, 3, peephole=True), "PyTorch has no LSTM with peephole=True"),
+        (nn.LSTM(2, 3, coupled=True), "coupled"),
+        (nn.LSTM(2, 3, layer_norm=True), "layer_norm"),
+        (nn.LSTM(2, 3, zoneout=0.1), "zoneout"),
+        (nn.LSTM(2, 3, clip=1.0), "clip"),
+        (nn.LSTM(2, 3, activation="relu"), "activation='relu'"),
+        (nn.GRU(2, 3, reset_after=True, gate_activation=lambda a: a), "gate_activation=<lambda>"),
+        (nn.RNN(2, 3, learn_initial_state=True), "learn_initial_state"),
+        (nn.RNN(2, 3, num_layers=2, residual=True), "residual"),
+        (nn.RNN(2, 3, bidirectional=True, merge="sum"), "merge='sum'"),
+        (nn.LSTMCell(2, 3, proj_size=2), "LSTMCell with proj_size=2"),
+    ],
+    ids=lambda value: repr(value).splitlines()[0] if isinstance(value, nn.Module) else "",
+)
+def test_what_pytorch_does_not_have_is_refused(module, reason):
+    for attempt in (lambda: interop.state_dict(module), lambda: interop.load(module, {})):
+        with pytest.raises(InteropError, match=reason):
+            attempt()
+
+
+def test_settings_that_only_training_knows_are_none_of_its_business():
+    layer = nn.LSTM(2, 3, num_layers=2, dropout=0.5, recurrent_dropout=0.2, forget_bias=2.0, batch_first=True)
+    assert len(interop.state_dict(layer)) == 8
+    assert len(interop.state_dict(nn.RNN(2, 3, activation="relu"))) == 4
+
+
+class OwnCell(nn.RNNCell):
+    def step(self, h, x):
+        return h + x @ self.W
+
+
+def test_cells_with_equations_of_their_own_go_by_our_names():
+    layer = nn.Recurrent.of(OwnCell)(3, 3)
+    assert list(interop.state_dict(layer)) == ["cells.0.W", "cells.0.U", "cells.0.b"]
+    np.testing.assert_array_equal(interop.state_dict(layer)["cells.0.W"], layer.cells[0].W.numpy())
+
+
+def test_all_that_does_not_fit_is_listed_and_nothing_is_changed():
+    model = Text()
+    before, weights = model.state_dict(), interop.state_dict(model)
+    del weights["scale"]
+    weights["bias"] = np.zeros(3)
+    weights["embedding.weight"] = np.zeros((6, 3))
+    with pytest.raises(InteropError) as caught:
+        interop.load(model, weights)
+    message = str(caught.value)
+    assert "missing: scale (2,)" in message and "unknown: bias (3,)" in message
+    assert "embedding.weight: expected shape (5, 3), got (6, 3)" in message
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_no_pickle_is_written(tmp_path):
+    with pytest.raises(InteropError, match=r"expected a name that ends in \.safetensors"):
+        interop.save(nn.Linear(2, 2), tmp_path / "weights.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_safetensors_file_is_refused(tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"\x10")
+    with pytest.raises(InteropError, match="header"):
+        interop.load(nn.Linear(2, 2), tmp_path / "weights.safetensors")

@@ -1,0 +1,63 @@
+"""What our recurrent cells are, in the words that other libraries share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import nn, ops
+from ..nn.module import Module
+
+_TEXTBOOK = {"RNN": nn.RNNCell, "GRU": nn.GRUCell, "LSTM": nn.LSTMCell}
+LAYERS: dict[str, type[nn.Recurrent]] = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+
+#: What each keyword of a cell is in the textbook's. The others concern training or the start only.
+_NEUTRAL = {
+    "reset_after": False, "peephole": False, "coupled": False, "proj_size": 0, "activation": "tanh",
+    "gate_activation": "sigmoid", "output_activation": "tanh", "clip": None, "layer_norm": False, "zoneout": 0.0,
+}  # fmt: skip
+_OF_TRAINING = {"forget_bias", "recurrent_dropout"}
+
+
+def kind_of(cell: nn.Cell) -> str | None:
+    """ "RNN", "GRU" or "LSTM"; None for a cell with equations of its own, also one that was derived from these."""
+    for kind, textbook in _TEXTBOOK.items():
+        variant = textbook.variant
+        if type(cell).step is textbook.step or (variant is not None and type(cell).step is variant.step):
+            return kind
+    return None
+
+
+def kind_of_layer(module: Module) -> str | None:
+    """The kind of the cells of a recurrent layer; None for other modules, and for one that runs in its own way."""
+    if not isinstance(module, nn.Recurrent) or type(module).forward is not nn.Recurrent.forward:
+        return None
+    return kind_of(module.cells[0])
+
+
+def settings_of(cell: nn.Cell) -> dict[str, Any]:
+    """The keywords by which an evaluated cell differs from the textbook's. Functions stand by their names in `ops`."""
+    settings: dict[str, Any] = {name: getattr(cell, name, neutral) for name, neutral in _NEUTRAL.items()}
+    settings |= {name: getattr(cell, name) for name in cell.keywords if name not in (*_NEUTRAL, *_OF_TRAINING)}
+    settings |= {name: _name(value) for name, value in settings.items() if name.endswith("activation")}
+    if not any(settings["zoneout"] if isinstance(settings["zoneout"], tuple) else [settings["zoneout"]]):
+        del settings["zoneout"]
+    if hasattr(cell, f"{cell.states[0]}_0"):
+        settings["learn_initial_state"] = True
+    return {name: value for name, value in settings.items() if value != _NEUTRAL.get(name)}
+
+
+def settings_of_layer(layer: nn.Recurrent) -> dict[str, Any]:
+    """The same of a layer: what it does with its cells' outputs, and the settings of its cells."""
+    own = {"merge": layer.merge} if layer.merge != "concat" else {}
+    return own | ({"residual": True} if layer.residual else {}) | settings_of(layer.cells[0])
+
+
+def in_words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={getattr(value, '__name__', repr(value))}" for name, value in settings.items())
+
+
+def _name(activation: str | Callable) -> Any:
+    """The name in `ops` of a function, or the function itself if it is not there."""
+    names = {id(getattr(ops, name)): name for name in ops.__all__}
+    return names.get(id(activation), activation)

@@ -1,0 +1,289 @@
+"""Keras's weights into our modules and back, in the order and the layouts of `get_weights()`.
+
+    load(model, keras_model.get_weights())      # of a model or a layer; or a .keras or .weights.h5 file (needs h5py)
+    keras_model.set_weights(weights(model))
+
+Keras itself is not needed. Weights have no names there, so that parts are paired by their order: ours is the order of
+declaration, and the k-th GRU of a file is our k-th. A recurrent layer of ours with several layers is as many layers of
+Keras, and one with two directions is a Bidirectional. What can be exchanged exactly is; what cannot is refused with
+the reason:
+
+    Linear (Dense), Embedding, LayerNorm    as they are
+    RNN (SimpleRNN), LSTM                   gates stacked
+    GRU                                     of both forms: `reset_after` must be the same on both sides, and the shape
+                                            of the bias tells. The update gates have opposite senses, so that W_z, U_z
+                                            and b_z are negated; two biases are one here where that is exact
+
+Weights do not tell which activation a layer has, nor a LayerNormalization its epsilon (0.001 in Keras). A .keras file
+does, and it is compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..backend import to_host
+from ..ops.op import raw
+from .cells import in_words, kind_of_layer, settings_of_layer
+from .errors import InteropError
+from .gates import KERAS, Stacked, from_ours, to_ours
+
+try:
+    import h5py
+except ImportError:  # only files need it
+    h5py = None
+
+#: Keras's activations that ours of the same name compute. (Its leaky_relu and gelu have other numbers.)
+_ACTIVATIONS = {"tanh", "sigmoid", "relu", "softplus", "elu", "silu"}
+_MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "mean": "ave"}
+_CLASSES = {"RNN": "SimpleRNN", "GRU": "GRU", "LSTM": "LSTM"}
+_SNAKE = {
+    "SimpleRNN": "simple_rnn", "GRU": "gru", "LSTM": "lstm", "Bidirectional": "bidirectional", "Dense": "dense",
+    "Embedding": "embedding", "LayerNormalization": "layer_normalization",
+}  # fmt: skip
+
+
+def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> nn.Module:
+    """Give `module` the weights of a Keras model or layer; returns it.
+
+    source   a list of arrays as `get_weights()` gives it, or a .keras or .weights.h5 file of a Sequential or functional
+             model
+
+    Nothing is changed unless everything fits. Raises InteropError that says where it does not, or why a part of the
+    module has no counterpart in Keras.
+    """
+    parts = list(_parts(module, ""))
+    if isinstance(source, (str, os.PathLike)):
+        given = _arrays_in(Path(source), parts)
+    else:
+        given = [to_host(raw(array)) for array in source]
+    expected = sum(len(part.weights()) for part in parts)
+    if len(given) != expected:
+        raise InteropError(
+            f"source: expected {expected} arrays, got {len(given)} (other layers, or layers without a bias?): "
+            f"{type(module).__name__} has {', '.join(f'{part.path} ({len(part.weights())})' for part in parts)}"
+        )
+    values: dict[str, np.ndarray] = {}
+    for part in parts:
+        count = len(part.weights())
+        values |= part.reverted(given[:count])
+        given = given[count:]
+    module.load_state_dict(values)
+    return module
+
+
+def weights(module: nn.Module) -> list[np.ndarray]:
+    """The weights of `module` as the `set_weights` of a Keras model with the same layers takes them.
+
+    Raises InteropError if a part of the module has no counterpart in Keras.
+    """
+    return [array for part in _parts(module, "") for array in part.weights()]
+
+
+class _Part:
+    """A layer of Keras in a module of ours.
+
+    path       of our module, with a dot at its end
+    class_name of the layer in Keras
+    settings   those in its configuration that it must have to compute what ours does
+    """
+
+    def __init__(self, module: nn.Module, path: str, class_name: str, **settings: Any):
+        self.module, self.path, self.class_name, self.settings = module, path.removesuffix("."), class_name, settings
+        self.prefix = path
+
+    @property
+    def folders(self) -> list[str]:
+        """Where its arrays are, in the folder that a file has for the layer."""
+        return ["vars"]
+
+    def weights(self) -> list[np.ndarray]:
+        return list(self.module.state_dict().values())  # in the same order as in Keras
+
+    def reverted(self, given: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        self.check(given, self.weights())
+        return {self.prefix + name: array for name, array in zip(self.module.state_dict(), given)}
+
+    def check(self, given: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
+        shapes = [array.shape for array in given], [array.shape for array in expected]
+        if shapes[0] != shapes[1]:
+            raise InteropError(
+                f"{self.path or type(self.module).__name__}: expected {self.class_name} weights of shapes {shapes[1]}, "
+                f"got {shapes[0]} (layers in another order, or of other sizes?)"
+            )
+
+
+class _Recurrent(_Part):
+    """One layer of a recurrent layer of ours, in one direction or both."""
+
+    def __init__(self, layer: nn.Recurrent, path: str, kind: str, first: int):
+        settings = settings_of_layer(layer)
+        self.kind, self.first, self.cells = kind, first, layer.cells[first : first + layer.directions]
+        self.reset_after = settings.pop("reset_after", False)
+        cell = {"activation": settings.pop("activation", "tanh"), "use_bias": self.cells[0].has_bias}
+        if kind != "RNN":
+            cell["recurrent_activation"] = settings.pop("gate_activation", "sigmoid")
+        if kind == "GRU":
+            cell["reset_after"] = self.reset_after
+        merge = _MERGES[settings.pop("merge", "concat")]
+        where = path.removesuffix(".") or type(layer).__name__
+        if settings.pop("output_activation", "tanh") != cell["activation"] and kind == "LSTM":
+            raise InteropError(f"{where}: Keras's LSTM has one activation for candidate and output")
+        foreign = {name: cell[name] for name in ("activation", "recurrent_activation") if name in cell}
+        settings |= {name: value for name, value in foreign.items() if value not in _ACTIVATIONS}
+        if settings or (kind == "GRU" and cell["recurrent_activation"] != "sigmoid"):
+            # A gate of the opposite sense comes by σ(−a) = 1 − σ(a), which no other activation there fulfills.
+            raise InteropError(f"{where}: Keras has no {_CLASSES[kind]} with {in_words(settings or cell)}")
+        wrapped = layer.bidirectional
+        super().__init__(layer, path, "Bidirectional" if wrapped else _CLASSES[kind])
+        self.settings = {"merge_mode": merge, "layer": cell} if wrapped else {"go_backwards": False, **cell}
+
+    @property
+    def folders(self) -> list[str]:
+        if len(self.cells) == 1:
+            return ["cell/vars"]
+        return ["forward_layer/cell/vars", "backward_layer/cell/vars"]
+
+    def weights(self) -> list[np.ndarray]:
+        return [array for cell in self.cells for array in self._converted(cell)]
+
+    def _converted(self, cell: nn.Cell) -> list[np.ndarray]:
+        stacked = from_ours(KERAS, self.kind, cell.state_dict(), cell.has_bias)
+        if stacked.b_x is None:
+            return [stacked.W, stacked.U]
+        return [stacked.W, stacked.U, np.stack([stacked.b_x, stacked.b_h]) if self.reset_after else stacked.b_x]
+
+    def reverted(self, given: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        has_bias, count = self.cells[0].has_bias, len(given) // len(self.cells)
+        if self.kind == "GRU" and has_bias and (theirs := given[2].ndim == 2) != self.reset_after:
+            raise InteropError(
+                f"{self.path or 'GRU'}: a bias of shape {given[2].shape} belongs to reset_after={theirs}, and this "
+                f"layer has reset_after={self.reset_after}; no weights make one of them compute the other. "
+                f"Make it with reset_after={theirs}"
+            )
+        self.check(given, self.weights())
+        ours: dict[str, np.ndarray] = {}
+        for k in range(len(self.cells)):
+            W, U, *bias = given[k * count : (k + 1) * count]
+            b_x, b_h = bias[0] if has_bias and self.reset_after else (*bias, None, None)[:2]
+            tensors = to_ours(KERAS, self.kind, Stacked(W, U, b_x, b_h), self.reset_after)
+            ours |= {f"{self.prefix}cells.{self.first + k}.{name}": array for name, array in tensors.items()}
+        return ours
+
+
+_PLAIN: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
+    nn.Linear: lambda layer: ("Dense", {"use_bias": layer.b is not None}),
+    nn.Embedding: lambda layer: ("Embedding", {}),
+    nn.LayerNorm: lambda layer: ("LayerNormalization", {"epsilon": layer.eps, "center": True, "scale": True}),
+}
+
+
+def _parts(module: nn.Module, path: str) -> Iterator[_Part]:
+    """The layers of Keras that a module stands for, in the order of declaration. `path` ends in a dot."""
+    kind = kind_of_layer(module)
+    if kind is not None:
+        assert isinstance(module, nn.Recurrent)
+        for first in range(0, len(module.cells), module.directions):
+            yield _Recurrent(module, path, kind, first)
+    elif type(module) in _PLAIN:
+        class_name, settings = _PLAIN[type(module)](module)
+        yield _Part(module, path, class_name, **settings)
+    else:
+        inside = {id(tensor) for _, child in module.children() for _, tensor in child.named_tensors()}
+        own = [name for name, tensor in module.named_tensors() if id(tensor) not in inside]
+        if own:
+            raise InteropError(
+                f"{path.removesuffix('.') or type(module).__name__}: Keras has no layer with the tensors "
+                f"{', '.join(own)} of {type(module).__name__}"
+            )
+        for name, child in module.children():
+            yield from _parts(child, f"{path}{name}.")
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _arrays_in(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
+    """The arrays of a file, for these parts."""
+    if h5py is None:
+        raise ImportError(f"{path} is read by h5py, which is not here: pip install h5py (or give model.get_weights())")
+    try:
+        if path.suffix != ".keras":
+            with h5py.File(path) as file:
+                return _arrays_of(file, parts)
+        with zipfile.ZipFile(path) as archive:
+            _check_configuration(json.loads(archive.read("config.json")), parts)
+            with archive.open("model.weights.h5") as content, h5py.File(content) as file:
+                return _arrays_of(file, parts)
+    except FileNotFoundError:
+        raise
+    except InteropError as error:
+        raise InteropError(f"{path}: {error}") from error
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise InteropError(f"{path}: expected a .keras or .weights.h5 file of Keras 3: {error}") from error
+
+
+def _arrays_of(file: Any, parts: Sequence[_Part]) -> list[np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+
+    def collect(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
+            found[name] = item[()]
+
+    if "layers" not in file:
+        raise InteropError(
+            "expected the layers of a Sequential or functional model; the weights of others are read by their order: "
+            "load(module, keras_model.get_weights())"
+        )
+    file["layers"].visititems(collect)
+    used: list[str] = []
+    for part, name in zip(parts, _names_in_file(parts)):
+        for folder in part.folders:
+            place = f"{name}/{folder}/"
+            used += sorted((entry for entry in found if entry.startswith(place)), key=lambda e: int(e[len(place) :]))
+    unknown = sorted(found.keys() - set(used))
+    if unknown:
+        raise InteropError(f"it holds weights that the module has no place for: {', '.join(unknown)}")
+    return [found[name] for name in used]
+
+
+def _names_in_file(parts: Sequence[_Part]) -> Iterator[str]:
+    """gru, gru_1, …: a file counts the layers of every class."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        name = _SNAKE[part.class_name]
+        count = counts[name] = counts.get(name, -1) + 1
+        yield f"{name}_{count}" if count else name
+
+
+def _check_configuration(model: Mapping[str, Any], parts: Sequence[_Part]) -> None:
+    """Raise InteropError unless the layers of a .keras file are those of the module, with the same settings."""
+    layers = [layer for layer in model["config"].get("layers", ()) if layer["class_name"] in _SNAKE]
+    classes = [layer["class_name"] for layer in layers], [part.class_name for part in parts]
+    if sorted(classes[0]) != sorted(classes[1]):
+        raise InteropError(f"expected layers {', '.join(classes[1])}, the file has {', '.join(classes[0])}")
+    for class_name in _SNAKE:
+        ours = [part for part in parts if part.class_name == class_name]
+        theirs = [layer["config"] for layer in layers if layer["class_name"] == class_name]
+        for part, configuration in zip(ours, theirs):
+            for name, value, found in _differences(part.settings, configuration):
+                raise InteropError(
+                    f"{part.path or class_name}: the layer {configuration['name']!r} of the file has {name}={found!r}, "
+                    f"and ours {name}={value!r}"
+                )
+
+
+def _differences(settings: Mapping[str, Any], configuration: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _differences(value, configuration[name]["config"])
+        elif configuration.get(name) != value:
+            yield name, value, configuration.get(name)

@@ -1,0 +1,16 @@
+"""ONNX graphs: `load` makes a Module of one, `save` makes one of a Module, `check` finds a known fault in them."""
+
+from __future__ import annotations
+
+try:
+    import onnx  # noqa: F401
+except ImportError as error:
+    raise ImportError("ONNX files need the onnx package: pip install 'tinygrad_gru[onnx]'") from error
+
+from ..errors import InteropError
+from .check import Finding, check
+from .export import save
+from .graph import Graph, load
+from .text import save_text_model
+
+__all__ = ["Finding", "Graph", "InteropError", "check", "load", "save", "save_text_model"]

@@ -1,0 +1,171 @@
+"""The operators GRU, LSTM and RNN of ONNX as our layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from ... import nn, ops
+from ...backend import to_host
+from ...ops.op import raw
+from ...tensor import Tensor
+from ..cells import LAYERS
+from ..gates import ONNX, Stacked, to_ours
+from .activations import Activation, activations
+from .call import Call, one_of
+
+#: The curves of each kind in ONNX's order, by our keywords, and what they are if a file does not say.
+CURVES = {
+    "RNN": {"activation": "Tanh"},
+    "GRU": {"gate_activation": "Sigmoid", "activation": "Tanh"},
+    "LSTM": {"gate_activation": "Sigmoid", "activation": "Tanh", "output_activation": "Tanh"},
+}
+INPUTS = {
+    "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
+    "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
+    "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
+}
+PEEPHOLES = "iof"  # their order in P
+_WEIGHTS = ("W", "R", "B", "P")
+_DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+
+
+class RecurrentNode(nn.Module):
+    """A recurrent operator in a graph: a layer of ours, and how ONNX arranges what goes in and out.
+
+    call       the node
+    constants  arrays by name. Weights that are all among them become the layer's; others are read at every call
+    shapes     of the weights, by name
+
+    Called with the inputs of `reads` in that order, None for one that is left out; returns Y, Y_h and an LSTM's Y_c.
+    """
+
+    def __init__(self, call: Call, constants: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]):
+        self.kind, self.place = call.kind, call.place
+        named = {name: value for name, value in zip(INPUTS[call.kind], call.inputs) if value}
+        direction = one_of(call, "direction", call.setting("direction", "forward"), tuple(_DIRECTIONS))
+        self.is_reverse, self.directions = direction == "reverse", _DIRECTIONS[direction]
+        self.batch_first = bool(one_of(call, "layout", call.setting("layout", 0), (0, 1)))
+        self.layer = self._new_layer(call, named, shapes)
+        call.finish()
+        weights = {name: constants.get(named[name]) for name in _WEIGHTS if name in named}
+        self.is_fixed = all(array is not None for array in weights.values())
+        if self.is_fixed:
+            for direction, cell in enumerate(self.layer.cells):
+                cell.load_state_dict(self._tensors(cell, direction, weights))
+        self.takes = tuple(name for name in named if not (self.is_fixed and name in _WEIGHTS))
+        self.reads = tuple(named[name] for name in self.takes)
+
+    def _new_layer(self, call: Call, named: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> nn.Recurrent:
+        W, R = (shapes.get(named[name], ()) for name in "WR")
+        gates = len(ONNX.gates[call.kind])
+        if len(W) != 3 or len(R) != 3 or not all((*W[1:], *R[1:])):
+            raise call.refused("the shapes of its weights W and R must be known, and are not")
+        hidden = call.setting("hidden_size", R[2])
+        expected = (self.directions, gates * hidden, W[2]), (self.directions, gates * hidden, hidden)
+        if (tuple(W), tuple(R)) != expected:
+            raise call.refused(
+                f"expected W and R of shapes {expected[0]} and {expected[1]} (directions, gates · hidden_size, …), got "
+                f"{tuple(W)} and {tuple(R)}"
+            )
+        options = {"bias": "B" in named, **self._equations(call, "P" in named)}
+        layer = LAYERS[call.kind](W[2], hidden, bidirectional=self.directions == 2, batch_first=self.batch_first)
+        curves = self._curves(call)
+        layer.cells = [layer.cell_type(W[2], hidden, **options, **curve) for curve in curves]
+        return layer
+
+    @staticmethod
+    def _equations(call: Call, peephole: bool) -> dict[str, Any]:
+        """The settings of the node that are keywords of our cells; those that are not the textbook's."""
+        settings: dict[str, Any] = {"clip": call.setting("clip")}
+        if call.kind == "GRU":
+            settings["reset_after"] = bool(call.setting("linear_before_reset", 0))
+        if call.kind == "LSTM":
+            settings |= {"coupled": bool(call.setting("input_forget", 0)), "peephole": peephole}
+        return {name: value for name, value in settings.items() if value}
+
+    def _curves(self, call: Call) -> list[dict[str, Any]]:
+        """The activations of the cell of each direction, by keyword; those that are not the textbook's."""
+        usual = CURVES[call.kind]
+        names = call.setting("activations", list(usual.values()) * self.directions)
+        names = [name.decode() if isinstance(name, bytes) else name for name in names]
+        if len(names) != len(usual) * self.directions:
+            raise call.refused(f"expected {len(usual)} activations a direction, got {', '.join(names)}")
+        made = activations(names, call.setting("activation_alpha", ()), call.setting("activation_beta", ()))
+        rows = [dict(zip(usual, made[k * len(usual) :])) for k in range(self.directions)]
+        for row in rows:
+            if call.kind == "GRU" and not row["gate_activation"].is_complementary:
+                raise call.refused(
+                    "the update gates of ONNX and of ours have opposite senses, and one of "
+                    f"{row['gate_activation'].name} cannot be turned: for that f(−a) = 1 − f(a) is needed"
+                )
+        textbook = {key: Activation(name) for key, name in usual.items()}
+        return [{} if row == textbook else row for row in rows]
+
+    def _tensors(self, cell: nn.Cell, direction: int, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """The tensors of one of the cells, by our names, from ONNX's weights: arrays, or Tensors."""
+        W, R = weights["W"][direction], weights["R"][direction]
+        half = W.shape[0]
+        B = weights["B"][direction] if "B" in weights else None
+        biases = (None, None) if B is None else (B[:half], B[half:])
+        reset_after = getattr(cell, "reset_after", False)
+        tensors = to_ours(ONNX, self.kind, Stacked(W, R, *biases), reset_after)
+        if "P" in weights:
+            P, hidden = weights["P"][direction], cell.hidden_size
+            tensors |= {f"p_{gate}": P[k * hidden : (k + 1) * hidden] for k, gate in enumerate(PEEPHOLES)}
+        if getattr(cell, "coupled", False):  # there is no forget gate: what the file has for one is not used
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("_f")}
+        return tensors
+
+    # -- a call --------------------------------------------------------------------------------------------------
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(self.takes, inputs))
+        x, lengths = given["X"], given.get("sequence_lens")
+        layer = self.layer if self.is_fixed else self._with_weights(given)
+        states = [given.get(f"initial_{name}") for name in layer.cells[0].states]
+        if self.is_reverse:
+            x = self._turned(x, lengths)
+        output, last = layer(x, self._state(layer, x, states), lengths=None if lengths is None else raw(lengths))
+        if self.is_reverse:
+            output = self._turned(output, lengths)
+        output = output.reshape(*output.shape[:2], self.directions, -1)
+        output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
+        return (output, *last) if isinstance(last, tuple) else (output, last)
+
+    def _with_weights(self, given: Mapping[str, Tensor]) -> nn.Recurrent:
+        """The layer with the weights of this call in the place of its own."""
+        layer = copy(self.layer)
+        weights = {name: given[name] for name in _WEIGHTS if name in given}
+        layer.cells = [copy(cell) for cell in layer.cells]
+        for direction, cell in enumerate(layer.cells):
+            for name, tensor in self._tensors(cell, direction, weights).items():
+                setattr(cell, name, tensor)
+        return layer
+
+    def _state(self, layer: nn.Recurrent, x: Tensor, states: Sequence[Tensor | None]) -> Any:
+        """The state before the first step: what is given, zeros for the rest."""
+        if all(state is None for state in states):
+            return None
+        zeros = layer.initial_state(x.shape[0] if self.batch_first else x.shape[1])
+        parts = zeros if isinstance(zeros, tuple) else (zeros,)
+        filled = tuple(zero if state is None else state for state, zero in zip(states, parts))
+        return filled if len(filled) > 1 else filled[0]
+
+    def _turned(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Every sequence from its own end to its beginning; what is behind the end stays there."""
+        time = 1 if self.batch_first else 0
+        if lengths is None:
+            return ops.flip(x, axis=time)
+        places = np.arange(x.shape[time])[:, None]
+        ends = to_host(raw(lengths))[None, :]
+        places = np.where(places < ends, ends - 1 - places, places)
+        rows = np.arange(x.shape[1 - time])[None, :]
+        index = (rows.T, places.T) if self.batch_first else (places, rows)
+        return x[tuple(part.tolist() for part in np.broadcast_arrays(*index))]
+
+    def describe(self) -> str:
+        return f"{self.place}{', reverse' if self.is_reverse else ''}"
