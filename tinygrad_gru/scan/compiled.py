@@ -51,6 +51,7 @@ class CompiledStep:
 
     def __init__(self, forward: Forward, xs_wanted: tuple[bool, ...] | None):
         listing, size = forward.listing, len(forward.listing.values)
+        self.traced = size
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
         self.listing, self.stored = listing, []
         self.lock = RLock()  # taken again where memory is freed while it is held

@@ -162,13 +162,13 @@ class Emitted:
         if value.op == "scalar":
             dtype = like.dtype
             if np.dtype(dtype) == np.bool_:
-                dtype = next(i.dtype for i in like.inputs if i.op != "scalar")
+                dtype = np.result_type(*(i["value"] if i.op == "scalar" else i.dtype for i in like.inputs))
             return self.constant(value, dtype)
         if not batch or self._fixed(value):
             return self.step_name(value)
         name = self.batch_name(value)
         missing = len(like.shape) - len(value.shape)
-        if missing > 0 and like.op in ELEMENTWISE:
+        if missing > 0 and like.op in ELEMENTWISE | {"matmul"}:
             return f"{name}[:{', None' * missing}, ...]"
         return name
 
@@ -197,6 +197,11 @@ class Emitted:
         if value.op == "rearrange":
             return [f"copyto({out}, {operands[0]}.reshape({out}.shape))"]
         if value.op == "concat":
+            if batch:  # what is the same at all steps is there once
+                operands = [
+                    f"broadcast_to({text}, {out}.shape[:1] + {i.shape})" if self._fixed(i) else text
+                    for text, i in zip(operands, value.inputs)
+                ]
             return [f"concatenate(({', '.join(operands)},), {value['axis'] + batch}, {out})"]
         if value.op == "place":
             lines = [f"{out}.fill(0)"]
@@ -238,7 +243,8 @@ class Emitted:
     def _used(self, value: Value) -> bool:
         """Whether somebody needs the value itself: not its sum over time, nor a slice of that."""
         users = self.users.get(value, ())
-        return value in self.plan.program.each or any(not self._is_share(user) for user in users)
+        outputs = (*self.plan.program.new, *self.plan.program.each)
+        return value in outputs or any(not self._is_share(user) for user in users)
 
     def _is_share(self, value: Value) -> bool:
         return value.op == "getitem" and value in self.plan.program.sums and not self.users.get(value)
@@ -307,7 +313,7 @@ class Emitted:
             return [f"{name} = fixed[{value['position']}]"]
         if value.op == "scalar":
             return []
-        names = [self.constant(i, value.dtype) if i.op == "scalar" else f"w{i.number}" for i in value.inputs]
+        names = [self._operand(i, False, value) for i in value.inputs]
         if value.op in VIEWS:
             # A product reads a weight the way it lies in memory, so a transposed one is laid out anew, once.
             text = view_text(value, names[0], lead=False)
@@ -352,4 +358,4 @@ def _index_text(plain: tuple, lead: bool) -> str:
     parts = [":"] if lead else []
     for p in as_index(plain):
         parts.append(str(p) if isinstance(p, int) else f"{p.start}:{'' if p.stop is None else p.stop}:{p.step}")
-    return ", ".join(parts) or "..."
+    return ", ".join([*parts, "..."])  # a view also where every axis has an integer

@@ -31,12 +31,12 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None) -> str:
     """
     try:
         forward = trace_forward(step, carry, xs)
+        wanted = tuple(True for _ in forward.xs)
+        compiled = CompiledStep(forward, wanted if forward.captured or any(t.node for t in forward.inputs) else None)
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
     names = _names(forward, step)
-    traced = [f"    {value!r}" for value in forward.listing.values]
-    wanted = tuple(True for _ in forward.xs)
-    compiled = CompiledStep(forward, wanted if forward.captured or any(t.node for t in forward.inputs) else None)
+    traced = [f"    {value!r}" for value in forward.listing.values[: compiled.traced]]
     lines = ["The step, traced:", *traced, "", *_described(compiled.forward, "Forward")]
     backward = compiled.backward()
     if backward is not None:

@@ -40,7 +40,9 @@ class Value:
         """The same operation on other values."""
         if tuple(inputs) == self.inputs:
             return self
-        return listing.add(self.op, inputs, self.shape, self.dtype, **dict(self.attributes))
+        sliced = inputs and inputs[0].op in ("transpose", "getitem", "broadcast_to")
+        op = "rearrange" if self.op == "reshape" and sliced else self.op
+        return listing.add(op, inputs, self.shape, self.dtype, **dict(self.attributes))
 
     def is_like(self, other: Value) -> bool:
         """Whether the two have one shape and dtype."""
@@ -84,7 +86,7 @@ class Listing:
 
     def scalar(self, number: float) -> Value:
         """A Python number: it takes the dtype of what it meets."""
-        return self.add("scalar", value=number, kind=type(number).__name__)
+        return self.add("scalar", value=number, text=repr(number))
 
     def capture(self, array: Any) -> Value:
         """An array from outside, the same at every step; known again by its identity."""
@@ -113,4 +115,7 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
         (dtype,) = arrays
         if dtype.kind == "f":  # the common case; NumPy's own answer takes longer
             return dtype
-    return np.result_type(*(v["value"] if v.op == "scalar" else v.dtype for v in operands))
+    kinds = [v["value"] if v.op == "scalar" else v.dtype for v in operands]
+    if op in ("where", "matmul", "concat"):
+        return np.result_type(*kinds)
+    return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in kinds)).dtype

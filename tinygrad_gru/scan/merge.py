@@ -139,10 +139,15 @@ def merge_sums(program: Program) -> Program:
     def is_inner(value: Value, top: Value) -> bool:
         return value.op == "add" and uses[value] == 1 and value.is_like(top) and levels.get(value) == levels[top]
 
-    def terms(value: Value, top: Value) -> list[Value]:
-        if value is top or is_inner(value, top):
-            return [term for i in value.inputs for term in terms(i, top)]
-        return [value]
+    def terms(top: Value) -> list[Value]:
+        found, stack = [], [*reversed(top.inputs)]
+        while stack:
+            value = stack.pop()
+            if is_inner(value, top):
+                stack += reversed(value.inputs)
+            else:
+                found.append(value)
+        return found
 
     def is_term(value: Value, top: Value) -> bool:
         fits = _has_fixed_right(value, levels) and value.is_like(top) and levels[value] == levels[top]
@@ -152,7 +157,7 @@ def merge_sums(program: Program) -> Program:
     for top in values:
         whole = top in levels and not (top in user and user[top].op == "add" and is_inner(top, user[top]))
         if top.op == "add" and whole:
-            products = [term for term in terms(top, top) if is_term(term, top)]
+            products = [term for term in terms(top) if is_term(term, top)]
             if len({product.inputs[0] for product in products}) == len(products) > 1:
                 added[top] = products
     summed: dict[Hashable, list[Value]] = defaultdict(list)  # what is only there to be summed over time
@@ -201,7 +206,7 @@ def merge_sums(program: Program) -> Program:
         left = concat(listing, [done[p.inputs[0]] for p in products])
         right = concat(listing, [done[p.inputs[1]] for p in products], axis=0)
         total = listing.add("matmul", (left, right), value.shape, value.dtype)
-        for term in terms(value, value):
+        for term in terms(value):
             if term not in products:
                 total = listing.add("add", (done[term], total), value.shape, value.dtype)
         return total
@@ -225,7 +230,8 @@ def join(listing: Listing, values: Sequence[Value], given: Container[Value]) -> 
     first = values[0]
     if any(v in given for v in values):
         return concat(listing, values)
-    if all(v.op == "matmul" and v.inputs[0] is first.inputs[0] for v in values):
+    of_matrices = first.op == "matmul" and len(first.shape) == len(first.inputs[0].shape) == 2
+    if of_matrices and all(v.op == "matmul" and v.inputs[0] is first.inputs[0] for v in values):
         return _product(listing, first.inputs[0], [v.inputs[1] for v in values])
     if first.op in ELEMENTWISE and _alike(values):
         columns = zip(*(v.inputs for v in values))

@@ -157,15 +157,24 @@ def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Va
     """
     levels, given, parts = result.levels, result.given, result.parts
 
-    def is_free(value: Value) -> bool:
+    reshaped = {source_of(v, given) for v in result.program.values() if v.op == "reshape" and v not in given}
+
+    def is_free(value: Value) -> bool:  # a slice cannot be seen at another shape
         made = levels.get(value, "fixed") != "fixed" and value.op not in VIEWS and value not in given
-        return made and value not in parts and value not in outputs and value not in result.carried
+        return (
+            made
+            and value not in reshaped
+            and value not in parts
+            and value not in outputs
+            and value not in result.carried
+        )
 
     joined = [v for v in result.program.values() if v.op == "concat" and is_free(v)]
     for whole in sorted(joined, key=lambda v: len(v.inputs), reverse=True):
         if whole["axis"] != len(whole.shape) - 1:
             continue
-        if len(set(whole.inputs)) == len(whole.inputs) and all(map(is_free, whole.inputs)):
+        made_here = all(is_free(part) and part.op != "concat" for part in whole.inputs)
+        if len(set(whole.inputs)) == len(whole.inputs) and made_here:
             start = 0
             for part in whole.inputs:
                 parts[part] = (whole, start, start + part.shape[-1])

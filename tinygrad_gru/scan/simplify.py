@@ -25,15 +25,23 @@ def reassociate(program: Program) -> Program:
     uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
     given = {*program.carry, *program.reads}
 
-    def terms(value: Value, top: bool) -> list[Value]:
-        if value.op == "add" and value not in given and (top or uses[value] == 1) and _same_shape(value):
-            return [term for i in value.inputs for term in terms(i, False)]
-        return [value]
+    sums: dict[Value, list[Value]] = {}  # the terms of every sum that is not itself a term
+    opened: set[Value] = set()
+    for top in reversed(program.values()):
+        if top.op == "add" and top in in_loop and top not in opened and _is_uniform(top):
+            sums[top], stack = [], [*reversed(top.inputs)]
+            while stack:
+                value = stack.pop()
+                if value.op == "add" and value not in given and uses[value] == 1 and _is_uniform(value):
+                    opened.add(value)
+                    stack += reversed(value.inputs)
+                else:
+                    sums[top].append(value)
 
     def ordered(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        if value.op != "add" or value not in in_loop:
+        if value not in sums:
             return None
-        total, *others = (done[term] for term in sorted(terms(value, True), key=lambda term: term in in_loop))
+        total, *others = (done[term] for term in sorted(sums[value], key=lambda term: term in in_loop))
         for part in others:
             total = listing.add("add", (total, part), broadcast_shape((total, part)), value.dtype)
         return total
@@ -218,5 +226,7 @@ def _plus(listing: Listing, op: str, a: Value, b: Value, dtype: object) -> Value
     return listing.add(op, (a, b), shape, dtype)
 
 
-def _same_shape(value: Value) -> bool:
-    return any(i.shape == value.shape for i in value.inputs)
+def _is_uniform(value: Value) -> bool:
+    """Whether a sum may be made in another order: in one dtype, and without an outer sum of a row and a column."""
+    alike = all(i.op == "scalar" or i.dtype == value.dtype for i in value.inputs)
+    return alike and any(i.shape == value.shape for i in value.inputs)

@@ -179,7 +179,8 @@ class _Namespace:
             return x
         kept = [1 if i in axes else n for i, n in enumerate(x.shape)]
         shape = tuple(kept) if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
-        value = x.listing.add(op, (x.value,), shape, x.dtype, axis=axes, keepdims=keepdims)
+        dtype = np.empty(0, x.dtype).sum().dtype if op == "sum" else x.dtype
+        value = x.listing.add(op, (x.value,), shape, dtype, axis=axes, keepdims=keepdims)
         return Symbol(x.listing, value)
 
     def sum(self, x: Symbol, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Symbol:
@@ -245,6 +246,10 @@ class _Namespace:
         return self.concat(expanded, axis)
 
     def getitem(self, x: Symbol, index: Any) -> Symbol:
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(part is None for part in parts):
+            shape = np.empty(x.shape, np.bool_)[index].shape
+            return self.reshape(self.getitem(x, tuple(part for part in parts if part is not None)), shape)
         plain = plain_index(index, x.shape)
         shape = np.empty(x.shape, np.bool_)[as_index(plain)].shape
         return Symbol(x.listing, x.listing.add("getitem", (x.value,), shape, x.dtype, index=plain))

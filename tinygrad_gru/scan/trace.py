@@ -103,6 +103,9 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     own = {t.node for t in inputs}
     records, ends = history(outputs, start)
     captured = [node for node in ends if node not in own]
+    for record in records:  # what backward will read of what was computed of weights alone, anew at every call
+        for x in record.saved or ():
+            _symbolic(listing, x)
     key = Key((listing.key(), tuple(v.number for v in values), _tape_key(records, captured, inputs, outputs)))
     count = len(news)
     return Forward(

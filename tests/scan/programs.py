@@ -1,0 +1,122 @@
+"""The programs of a step as it is traced, before any pass, and numbers on which to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tests.scan.interpreter import Results, interpret
+from tests.scan.random_cells import READ, WIDTH, Cell, draw
+from tinygrad_gru import Tensor, ops
+from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
+from tinygrad_gru.scan.compiled import CompiledStep
+from tinygrad_gru.scan.emit import Emitted
+from tinygrad_gru.scan.listing import Value
+from tinygrad_gru.scan.plain import parts_of, split_result
+from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.trace import Forward, trace_forward
+
+CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
+LENGTH = 4
+
+
+@dataclass
+class Example:
+    """A program, what it is run on, and which of the values that it is given are wanted afterwards."""
+
+    program: Program
+    carry: list[np.ndarray]
+    reads: list[np.ndarray]
+    reverse: bool
+    kept: Sequence[Value] = ()
+
+    def run(self, program: Program | None = None) -> Results:
+        """What the program gives, or another one of the same carry and reads."""
+        with np.errstate(all="ignore"):
+            return interpret(program or self.program, self.carry, self.reads, LENGTH, self.reverse)
+
+
+@dataclass
+class Traced:
+    """The forward and the backward program of a step, and what they were made of."""
+
+    forward: Example
+    backward: Example
+    trace: Forward
+    compiled: CompiledStep
+
+    def examples(self) -> dict[str, Example]:
+        return {"forward": self.forward, "backward": self.backward}
+
+
+def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int = 0) -> Traced:
+    """The programs of `step`, with random cotangents for the backward one."""
+    random = np.random.default_rng(seed)
+    trace = trace_forward(step, carry, xs)
+    compiled = CompiledStep(trace, tuple(True for _ in trace.xs))
+    arrays = [t.numpy() for t in [*_tuple(carry), *_tuple(xs)]]
+    parts = len(trace.new)
+    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.stored)
+    stored = forward.run(replace(forward.program, each=tuple(compiled.stored))).each
+
+    def cotangent(value: Value, *lead: int) -> np.ndarray:
+        return random.standard_normal((*lead, *value.shape)).astype(value.dtype)
+
+    program = as_traced(compiled.backward())
+    of_ys = [cotangent(value, LENGTH) for value in compiled.cotangents_of_ys]
+    backward = Example(program, [cotangent(value) for value in program.carry], [*stored, *of_ys], not reverse)
+    return Traced(forward, backward, trace, compiled)
+
+
+def as_traced(emitted: Emitted) -> Program:
+    """The program before any pass."""
+    return emitted.stages[0][1]
+
+
+def traced_cell(name: str, seed: int = 0) -> Traced:
+    """The programs of one of our cells, of 3 features and a state of 5, at batch 2."""
+    random = np.random.default_rng(seed)
+    cell = CELLS[name](3, 5, dtype="float64")
+    for parameter in cell.parameters():
+        parameter.data[...] = 0.5 * random.standard_normal(parameter.shape)
+    carry = tuple(_normal(random, 2, 5) for _ in cell.states)
+    return traced(cell.step, carry if len(carry) > 1 else carry[0], _normal(random, LENGTH, 2, 3))
+
+
+def arguments_of(cell: Cell) -> tuple[Callable, Any, Any]:
+    """The step of a random cell, a carry and xs for it. Every third is gated: else there is little to interpolate."""
+    random = np.random.default_rng(cell.seed)
+    carry = tuple(_normal(random, cell.batch, WIDTH) for _ in range(cell.parts))
+    xs = tuple(_normal(random, LENGTH, cell.batch, READ) for _ in range(cell.reads))
+    step = gated(cell.step) if cell.seed % 3 == 0 else cell.step
+    return step, carry if len(carry) > 1 else carry[0], xs if len(xs) > 1 else xs[0] if xs else None
+
+
+def gated(step: Callable) -> Callable:
+    """The step with carryₜ = (1 − z) ⊙ carryₜ₋₁ + z ⊙ what it gives, z = σ(carryₜ₋₁)."""
+
+    def gated_step(carry: Any, x: Any) -> Any:
+        new, y = split_result(step(carry, x), carry)
+        gates = [ops.sigmoid(part) for part in parts_of(carry)]
+        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, parts_of(carry), parts_of(new))]
+        return (tuple(parts) if isinstance(carry, tuple) else parts[0]), y
+
+    return gated_step
+
+
+@cache
+def traced_random_cell(seed: int) -> Traced:
+    """The programs of the random cell of that seed."""
+    return traced(*arguments_of(draw(seed)), reverse=seed % 2 == 1, seed=seed)
+
+
+def _normal(random: np.random.Generator, *shape: int) -> Tensor:
+    return Tensor(random.standard_normal(shape))
+
+
+def _tuple(tensors: Any) -> tuple:
+    return tensors if isinstance(tensors, tuple) else () if tensors is None else (tensors,)

@@ -1,0 +1,122 @@
+"""Random programs: what passes, plans and the emitter must be ready for, whether or not a step would lead to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tests.scan.programs import LENGTH, Example
+from tinygrad_gru.scan.listing import Listing
+from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.symbols import NAMESPACE, SYMBOLIC, Symbol
+
+xp = NAMESPACE
+DOUBLE, SQUARE = np.dtype("float64"), (3, 3)
+
+
+def draw_program(seed: int) -> Example:
+    """A program of up to forty operations on arrays of a few shapes, with outputs of all kinds."""
+    random = np.random.default_rng(seed)
+    return _Drawing(random).example()
+
+
+class _Drawing:
+    def __init__(self, random: np.random.Generator):
+        self.random = random
+        self.listing = Listing()
+        carry_shapes = [SQUARE] * random.integers(1, 4) + [(3,), (1, 3), ()][: random.integers(0, 4)]
+        read_shapes = [SQUARE] * random.integers(0, 3) + [(3,), (3, 1), (), (2, 3, 3)][: random.integers(0, 5)]
+        self.carry = [self.given("carry", i, shape) for i, shape in enumerate(carry_shapes)]
+        self.reads = [self.given("step", i, shape) for i, shape in enumerate(read_shapes)]
+        fixed = [random.standard_normal(shape) for shape in (SQUARE, SQUARE, (3,), (3, 1), (2, 3, 3))]
+        self.fixed = [Symbol(self.listing, self.listing.capture(array)) for array in fixed]
+        self.pool = [*self.carry, *self.reads, *self.fixed]
+
+    def given(self, kind: str, position: int, shape: tuple[int, ...]) -> Symbol:
+        return Symbol(self.listing, self.listing.add(kind, (), shape, DOUBLE, position=position))
+
+    def pick(self, fits: Callable[[Symbol], bool] = lambda x: True) -> Symbol:
+        """One of the values, rather a late one."""
+        choices = [x for x in self.pool if fits(x)]
+        return choices[max(self.random.integers(len(choices), size=2))]
+
+    def matrix(self) -> Symbol:
+        return self.pick(lambda x: x.shape == SQUARE)
+
+    def condition(self) -> Symbol:
+        a, b = self.pick(), self.number_or(self.pick)
+        return [lambda: a > b, lambda: a <= b, lambda: a == a][self.random.integers(3)]()
+
+    def number_or(self, pick: Callable) -> Symbol | float:
+        return float(self.random.integers(1, 4)) if self.random.random() < 0.2 else pick()
+
+    def grow(self) -> None:
+        a, b, m = self.pick(), self.number_or(self.pick), self.matrix()
+        z = self.matrix()
+        makers: list[Callable[[], Symbol]] = [
+            lambda: a + b, lambda: a + b, lambda: a - b, lambda: a * b, lambda: a * b, lambda: b * a, lambda: -a,
+            lambda: a / (1.0 + b * b), lambda: xp.tanh(a), lambda: xp.maximum(a, b), lambda: a**2,
+            lambda: xp.where(self.condition(), a, b), lambda: xp.astype(self.condition(), DOUBLE) * a,
+            lambda: xp.astype(xp.astype(xp.tanh(a), "float32"), DOUBLE), lambda: (1 - z) * m + z * self.matrix(),
+            lambda: m @ self.matrix(), lambda: m @ self.matrix(), lambda: m.mT @ self.matrix(), lambda: m @ z.mT,
+            lambda: a @ m, lambda: m @ a, lambda: xp.sum(a, axis=-1, keepdims=True), lambda: xp.sum(a, axis=0),
+            lambda: xp.max(a, axis=0), lambda: xp.sum(a), lambda: m.mT, lambda: xp.permute_dims(a, range(a.ndim)[::-1]),
+            lambda: m[:, 1:], lambda: m[::-1], lambda: a[0], lambda: a[..., :1], lambda: m[1, ::2],
+            lambda: xp.reshape(m, (9,))[:3], lambda: xp.reshape(m, (1, 3, 3)), lambda: xp.expand_dims(a, 0),
+            lambda: xp.broadcast_to(a, np.broadcast_shapes(a.shape, SQUARE)), lambda: xp.concat([m[:2], z[:1]], 0),
+            lambda: xp.concat([m[:, :2], z[:, :1]], 1), lambda: xp.stack([m, z], 0),
+            lambda: SYMBOLIC.place(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
+            lambda: SYMBOLIC.place(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
+        ]  # fmt: skip
+        if self.random.random() < 0.1:
+            makers = [self.gates]
+        try:
+            made = makers[self.random.integers(len(makers))]()
+        except ValueError:  # shapes that do not go together
+            return
+        if made.dtype == DOUBLE and made.ndim <= 3 and made.size <= 27:
+            self.pool.append(xp.tanh(made) if self.random.random() < 0.4 else made)  # so that all stays finite
+
+    def gates(self) -> Symbol:
+        """As merge meets them: products with one left operand, what becomes of them, and products of that, added up."""
+        left, count = self.matrix(), self.random.integers(2, 4)
+        kinds = [xp.tanh, lambda x: 0.5 + 0.5 * xp.tanh(0.5 * x), lambda x: x * x]
+        lanes = [left @ self.weight() + self.number_or(self.matrix) for _ in range(count)]
+        lanes = [kinds[self.random.integers(len(kinds))](lane) for lane in lanes]
+        self.pool += lanes[: self.random.integers(count)]
+        if self.random.random() < 0.5:
+            lanes = [lane @ self.weight() for lane in lanes]
+        return sum(lanes[1:], start=lanes[0])
+
+    def weight(self) -> Symbol:
+        """A fixed matrix of its own, or one that others have too."""
+        if self.random.random() < 0.5:
+            return self.fixed[self.random.integers(2)]
+        return Symbol(self.listing, self.listing.capture(self.random.standard_normal(SQUARE)))
+
+    def some(self, most: int) -> list:
+        return [self.pick().value for _ in range(self.random.integers(0, most))]
+
+    def summed(self) -> tuple:
+        """Any values, and such products as the gradients of weights are."""
+        lefts = [self.matrix().mT for _ in range(2)]
+        products = [lefts[self.random.integers(2)] @ self.matrix() for _ in range(self.random.integers(4))]
+        biases = [xp.sum(self.matrix(), axis=0) for _ in range(self.random.integers(3))]
+        return (*self.some(4), *(x.value for x in products + biases))
+
+    def example(self) -> Example:
+        for _ in range(self.random.integers(3, 40)):
+            self.grow()
+        new = tuple(self.next_carry(part).value for part in self.carry)
+        given = [[x.value for x in xs] for xs in (self.carry, self.reads)]
+        program = Program(self.listing, tuple(given[0]), tuple(given[1]), new, tuple(self.some(5)), self.summed())
+        carry = [self.random.standard_normal(x.shape) for x in self.carry]
+        reads = [self.random.standard_normal((LENGTH, *x.shape)) for x in self.reads]
+        return Example(program, carry, reads, bool(self.random.integers(2)))
+
+    def next_carry(self, part: Symbol) -> Symbol:
+        """Bounded, for it comes back; or what was there already."""
+        made = self.pick(lambda x: x.shape == part.shape)
+        known = made.value.op in ("carry", "step", "fixed", "tanh")
+        return made if known else xp.tanh(made)

@@ -1,0 +1,60 @@
+"""The emitted source computes what the listing says, for programs of all kinds and in chunks of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.scan.interpreter import Results
+from tests.scan.programs import CELLS, LENGTH, traced_cell
+from tests.scan.random_programs import draw_program
+from tinygrad_gru.scan import plan as plan_module
+from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES
+from tinygrad_gru.scan.emit import Emitted
+from tinygrad_gru.scan.plan import plan
+from tinygrad_gru.scan.workspace import Workspace
+
+RANDOM_PROGRAMS = 200
+
+
+def run_emitted(program, example):
+    emitted = Emitted(plan(program), "emitted")
+    work = Workspace(emitted, LENGTH, example.reverse, {})
+    first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
+    for part, array in zip(work.at_moment(first), example.carry):
+        part[...] = array
+    for value, array in zip(program.reads, example.reads):
+        work.reads[value][...] = array
+    totals = emitted.new_totals()
+    with np.errstate(all="ignore"):
+        emitted.run(program.listing.fixed, totals, work)
+    return Results(work.at_moment(last), work.each, emitted.sums(totals))
+
+
+def assert_emitted_as_interpreted(example, passes, hint):
+    program = example.program
+    for rewrite in passes:
+        program = rewrite(program)
+    names = [rewrite.__name__ for rewrite in passes]
+    for right, found in zip(example.run().arrays(), run_emitted(program, example).arrays(), strict=True):
+        scale = max(1.0, np.abs(right).max(initial=0.0))
+        assert np.abs(right - found).max(initial=0.0) <= 1e-9 * scale, f"{hint} {names}"
+
+
+@pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
+@pytest.mark.parametrize("cell", CELLS)
+def test_our_cells(cell, rows, monkeypatch):
+    monkeypatch.setattr(plan_module, "CHUNK_ROWS", rows)
+    traced = traced_cell(cell)
+    assert_emitted_as_interpreted(traced.forward, FORWARD_PASSES, cell)
+    assert_emitted_as_interpreted(traced.backward, BACKWARD_PASSES, cell)
+
+
+@pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 50))
+def test_random_programs(first, rng, monkeypatch):
+    """As they are, after all passes and after some."""
+    for seed in range(first, first + 50):
+        monkeypatch.setattr(plan_module, "CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
+        example = draw_program(seed)
+        for passes in ([], FORWARD_PASSES, [rewrite for rewrite in FORWARD_PASSES if rng.random() < 0.5]):
+            assert_emitted_as_interpreted(example, passes, seed)

@@ -1,0 +1,245 @@
+"""Every pass keeps the values of a program, as a plain interpreter of listings finds them, and does what it is for."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.scan.programs import CELLS, traced_cell, traced_random_cell
+from tests.scan.random_programs import draw_program
+from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES
+from tinygrad_gru.scan.listing import Listing
+from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.schedule import VIEWS, schedule
+from tinygrad_gru.scan.simplify import collect, interpolate, reassociate, without
+from tinygrad_gru.scan.symbols import Symbol
+
+PASSES = {"forward": FORWARD_PASSES, "backward": BACKWARD_PASSES}
+EVERY_PASS = pytest.mark.parametrize(
+    "rewrite", dict.fromkeys(FORWARD_PASSES + BACKWARD_PASSES), ids=lambda rewrite: rewrite.__name__
+)
+RANDOM_CELLS, RANDOM_PROGRAMS = 60, 60
+
+
+def assert_same(example, program, hint=None, tolerance=1e-12):
+    """That another program gives what the example's own does, to rounding."""
+    assert (program.carry, program.reads) == (example.program.carry, example.program.reads)
+    for before, after in zip(example.run().arrays(), example.run(program).arrays(), strict=True):
+        assert (after.shape, after.dtype) == (before.shape, before.dtype), hint
+        scale = np.abs(before).max(initial=1.0)
+        np.testing.assert_allclose(after, before, rtol=0, atol=tolerance * scale, err_msg=hint)
+
+
+def count(program, level):
+    """How often each operation is at that level; views cost nothing."""
+    return Counter(value.op for value, found in schedule(program).items() if found == level and value.op not in VIEWS)
+
+
+# -- values stay ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("direction", PASSES)
+def test_our_cells_keep_their_values(cell, direction):
+    """Pass by pass, in the order in which they are done."""
+    example = traced_cell(cell).examples()[direction]
+    program = example.program
+    for rewrite in PASSES[direction]:
+        program = rewrite(program)
+        assert_same(example, program, rewrite.__name__)
+
+
+@EVERY_PASS
+def test_random_cells_keep_their_values(rewrite):
+    changed = 0
+    for seed in range(RANDOM_CELLS):
+        for direction, example in traced_random_cell(seed).examples().items():
+            if rewrite in PASSES[direction]:
+                program = rewrite(example.program)
+                changed += program.outputs != example.program.outputs
+                assert_same(example, program, f"{seed} {direction}")
+    assert changed, "else this would say nothing"
+
+
+@EVERY_PASS
+def test_random_programs_keep_their_values(rewrite):
+    for seed in range(RANDOM_PROGRAMS):
+        example = draw_program(seed)
+        assert_same(example, rewrite(example.program), f"{seed}", tolerance=1e-9)
+
+
+def test_passes_do_not_disturb_one_another(rng):
+    """Some of them, in any order."""
+    for seed in range(RANDOM_PROGRAMS):
+        example = draw_program(seed)
+        program, chosen = example.program, [FORWARD_PASSES[i] for i in rng.integers(len(FORWARD_PASSES), size=4)]
+        for rewrite in chosen:
+            program = rewrite(program)
+        assert_same(example, program, f"{seed} {[rewrite.__name__ for rewrite in chosen]}", tolerance=1e-9)
+
+
+def test_without_is_with_zeros(rng):
+    """Cotangents of outputs that nobody used: left out, or zero."""
+    backward = [traced_random_cell(seed).backward for seed in range(RANDOM_CELLS)]
+    shorter = 0
+    for number, example in enumerate([*backward, *map(draw_program, range(RANDOM_PROGRAMS))]):
+        program = example.program
+        absent = [value for value in program.reads if value.op in ("cotangent", "step") and rng.random() < 0.5]
+        zeros = [0 * a if value in absent else a for value, a in zip(program.reads, example.reads)]
+        rest = [(value, a) for value, a in zip(program.reads, example.reads) if value not in absent]
+        fewer = without(program, absent)
+        assert fewer.reads == tuple(value for value, _ in rest)
+        expected = replace(example, reads=zeros).run()
+        found = replace(example, program=fewer, reads=[a for _, a in rest]).run()
+        for right, array in zip(expected.arrays(), found.arrays(), strict=True):
+            scale = np.abs(right).max(initial=1.0)
+            np.testing.assert_allclose(array, right, rtol=0, atol=1e-9 * scale, err_msg=f"{number}")
+        shorter += len(fewer.values()) < len(program.values())
+    assert shorter > 20
+
+
+@pytest.mark.parametrize("rewrite", [reassociate, interpolate, collect], ids=lambda rewrite: rewrite.__name__)
+def test_a_second_time_changes_nothing(rewrite):
+    for cell in CELLS:
+        for example in traced_cell(cell).examples().values():
+            once = rewrite(example.program)
+            assert rewrite(once).outputs == once.outputs
+
+
+# -- what each is for: formulas ------------------------------------------------------------------------------------
+
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
+
+
+def rewritten(rewrite, formula):
+    """What a pass makes of a formula in a carry h and in x, y and z, which are read, as text. b is a row."""
+    listing, double, shape = Listing(), np.dtype("float64"), (3, 3)
+    given = {name: listing.add("carry" if name == "h" else "step", (), shape, double, name=name) for name in "hxyz"}
+    given["b"] = listing.add("step", (), shape[1:], double, name="b")
+    used = inspect.signature(formula).parameters
+    result = formula(*(Symbol(listing, given[name]) for name in used)).value
+    program = Program(listing, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
+
+    def text(value):
+        if value.op in ("carry", "step"):
+            return value["name"]
+        if value.op == "scalar":
+            return f"{value['value']}"
+        parts = [text(i) for i in value.inputs]
+        return f"({parts[0]} {SIGNS[value.op]} {parts[1]})" if value.op in SIGNS else f"{value.op}({', '.join(parts)})"
+
+    (new,) = rewrite(program).new
+    return text(new).removeprefix("(").removesuffix(")") if new.op in SIGNS else text(new)
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (lambda h, x, y: h + x + y, "(x + y) + h"),
+        (lambda h, x, y: x + (h + y), "(x + y) + h"),
+        (lambda h, x, y, z: (x + h @ y) + (z + y), "((x + z) + y) + (h @ y)"),
+        (lambda h, x, b: x + h @ x + b, "(x + b) + (h @ x)"),
+        (lambda h, x, y: (h + h * x) + y, "(y + h) + (h * x)"),
+        (lambda x, y, z: (x + y) + z, "(x + y) + z"),  # nothing here depends on the carry
+        (lambda h, x, y: (h + x) * (h + x) + y, "y + ((x + h) * (x + h))"),  # what has two uses is not opened
+        (lambda h, x, y: (h - x) + y, "y + (h - x)"),
+    ],
+)
+def test_reassociate(formula, expected):
+    assert rewritten(reassociate, formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (lambda h, x, z: (1 - z) * h + z * x, "h + (z * (x - h))"),
+        (lambda h, x, z: h * (1 - z) + x * z, "h + (z * (x - h))"),
+        (lambda h, x, z: z * x + h * (1 - z), "h + (z * (x - h))"),
+        (lambda h, x, z: z * h + (1.0 - z) * x, "x + (z * (h - x))"),
+        (lambda h, x, z: (2 - z) * h + z * x, "((2 - z) * h) + (z * x)"),
+        (lambda h, x, z: (z - 1) * h + z * x, "((z - 1) * h) + (z * x)"),
+        (lambda h, x, y, z: (1 - z) * h + y * x, "((1 - z) * h) + (y * x)"),
+        (lambda h, x, z: (1 - z) * h - z * x, "((1 - z) * h) - (z * x)"),
+        (lambda h, b, z: (1 - z) * h + z * b, "((1 - z) * h) + (z * b)"),  # b - h would be an operation on the whole
+        (lambda x, y, z: (1 - z) * x + z * y, "((1 - z) * x) + (z * y)"),  # nothing here is in the loop
+    ],
+)
+def test_interpolate(formula, expected):
+    assert rewritten(interpolate, formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (lambda h, x, y: h * x * y, "h * (x * y)"),
+        (lambda h, x, y: x * (h * y), "h * (y * x)"),
+        (lambda h, x, y, z: h * x * y * z, "h * ((x * y) * z)"),
+        (lambda h, x, y: h * x + h * y, "h * (x + y)"),
+        (lambda h, x, y: h * x - y * h, "h * (x - y)"),
+        (lambda h, x, y: h * x + -(h * y), "h * (x - y)"),
+        (lambda h, x, y: -(h * x) + h * y, "h * (y - x)"),
+        (lambda h, x, y: h * x / y, "h * (x / y)"),
+        (lambda h, x, y: h / x / y, "h * ((1.0 / x) / y)"),
+        (lambda h, x: 2 * h * 3 * x, "h * ((2 * 3) * x)"),
+        (lambda h, x, y: (h * x) @ y * x * y, "((h * x) @ y) * (x * y)"),
+        (lambda h, x, y: h * x + (h @ y) * x, "(h * x) + ((h @ y) * x)"),
+        (lambda h, x: h * h * x, "(h * h) * x"),
+        (lambda h, x, y: x / h * y, "(x / h) * y"),
+        (lambda h, x, b: h * b * x, "(h * b) * x"),  # b broadcasts, so it is multiplied with where it stands
+    ],
+)
+def test_collect(formula, expected):
+    assert rewritten(collect, formula) == expected
+
+
+# -- what each is for: cells ---------------------------------------------------------------------------------------
+
+GATES = pytest.mark.parametrize(("cell", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+
+
+@GATES
+def test_reassociate_adds_the_bias_before_the_loop(cell, gates):
+    """x W + h U + b: only the sum with h U stays in the loop."""
+    program = traced_cell(cell).forward.program
+    after = reassociate(program)
+    assert count(program, "loop") - count(after, "loop") == {"add": gates}
+    assert count(after, "before") - count(program, "before") == {"add": gates}
+
+
+def test_interpolate_takes_one_operation_out_of_a_gru():
+    """(1 − z) h + z h̃ as h + z (h̃ − h)"""
+    program = traced_cell("GRU").forward.program
+    before, after = count(program, "loop"), count(interpolate(program), "loop")
+    assert before - after == {"multiply": 1} and not after - before
+
+
+def test_interpolate_makes_one_minus_z_outside_of_the_loop_or_not_at_all():
+    program = traced_cell("GRU").forward.program
+    alone = replace(program, each=())
+
+    def levels_of_rest(program):
+        levels = schedule(program)
+        return [level for v, level in levels.items() if v.op == "subtract" and v.inputs[0].op == "scalar"]
+
+    assert levels_of_rest(program) == levels_of_rest(alone) == ["loop"]
+    assert "loop" not in levels_of_rest(interpolate(program))
+    assert levels_of_rest(interpolate(alone)) == []
+
+
+@GATES
+def test_collect_leaves_few_operations_in_the_loop_of_backward(cell, gates):
+    """A product a gate, and each cotangent times one coefficient; what the coefficients are made of is known before."""
+    program = traced_cell(cell).backward.program
+    before, after = count(program, "loop"), count(collect(program), "loop")
+    expected = {
+        "RNN": {"add": 1, "multiply": 1, "matmul": 1},
+        "GRU": {"add": 4, "multiply": 5, "matmul": 3},
+        "LSTM": {"add": 5, "multiply": 6, "matmul": 4},
+    }
+    assert after == expected[cell]
+    assert before["matmul"] == after["matmul"] == gates
+    assert before.total() == {"RNN": 3, "GRU": 18, "LSTM": 20}[cell]
