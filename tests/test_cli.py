@@ -123,6 +123,22 @@ def test_generate_continues_a_prompt_and_a_seed_gives_one_text(train, tmp_path, 
     assert texts[0].startswith("  line") and len(texts[0]) == 6 + 30 + 1
 
 
+def test_export_writes_a_graph_that_another_runtime_runs(train, tmp_path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    train("--quiet")
+    assert cli.main(["export", str(tmp_path / "run"), str(tmp_path / "model.onnx")]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert [value.name for value in session.get_inputs()] == ["ids", "state"]
+    assert "model.onnx" in capsys.readouterr().out
+
+
+def test_export_without_the_package_says_what_to_install(train, tmp_path, monkeypatch, capsys):
+    train("--quiet")
+    monkeypatch.setitem(sys.modules, "tinygrad_gru.interop.onnx", None)
+    assert cli.main(["export", str(tmp_path / "run"), str(tmp_path / "model.onnx")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_info_without_a_checkpoint_tells_versions_and_backends(capsys):
     assert cli.main(["info"]) == 0
     assert re.search(r"backends +numpy", capsys.readouterr().out)

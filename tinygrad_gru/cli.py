@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-gru train`, `generate`, `info` and `check`, or `python -m tinygrad_gru …`."""
+"""The command line: `tinygrad-gru train`, `generate`, `export`, `info` and `check`, or `python -m tinygrad_gru …`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `generate … | head`: nobody reads on, and Python need not complain at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, MemoryError, BackendError, CheckpointError, TrainingError) as error:
+    except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
         if options.traceback:
             raise
         print(f"error: {error or type(error).__name__}", file=sys.stderr)
@@ -151,6 +151,16 @@ def write_text(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    """Write a trained model as an ONNX graph, with its vocabulary in the metadata."""
+    from .interop.onnx import save_text_model  # here, for only who exports needs the onnx package
+
+    restored = restore(options.checkpoint)
+    save_text_model(restored.model, restored.vocabulary, options.out)
+    print(f"wrote {options.out}: ids and a state in, logits and the next state out")
+    return 0
+
+
 def info(options: argparse.Namespace) -> int:
     """Print what this program runs on, and what a checkpoint holds."""
     if options.checkpoint is None:
@@ -198,6 +208,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--top-p", type=float, default=0.95, help="draw only from this share (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, help="another seed, another text (default: %(default)s)")
     _add_backend(command)
+
+    command = commands.add_parser("export", help="write a trained model as an ONNX graph")
+    command.set_defaults(command=export)
+    command.add_argument("checkpoint", help="a checkpoint, or the folder of a run")
+    command.add_argument("out", help="the file to write, such as model.onnx")
 
     command = commands.add_parser("info", help="print versions and backends, or what a checkpoint holds")
     command.set_defaults(command=info)
