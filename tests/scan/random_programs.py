@@ -116,7 +116,9 @@ class _Drawing:
         return Example(program, carry, reads, bool(self.random.integers(2)))
 
     def next_carry(self, part: Symbol) -> Symbol:
-        """Bounded, for it comes back; or what was there already."""
+        """Bounded, for it comes back: what was there already, a tanh, or a view of those."""
         made = self.pick(lambda x: x.shape == part.shape)
-        known = made.value.op in ("carry", "step", "fixed", "tanh")
-        return made if known else xp.tanh(made)
+        source = made.value
+        while source.op in ("getitem", "transpose", "reshape"):
+            (source,) = source.inputs
+        return made if source.op in ("carry", "step", "fixed", "tanh") else xp.tanh(made)

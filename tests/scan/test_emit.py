@@ -14,7 +14,7 @@ from tinygrad_gru.scan.emit import Emitted
 from tinygrad_gru.scan.plan import plan
 from tinygrad_gru.scan.workspace import Workspace
 
-RANDOM_PROGRAMS = 200
+RANDOM_PROGRAMS = 150
 
 
 def run_emitted(program, example):

@@ -15,14 +15,16 @@ from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.listing import Listing
 from tinygrad_gru.scan.program import Program
 from tinygrad_gru.scan.schedule import VIEWS, schedule
-from tinygrad_gru.scan.simplify import collect, interpolate, reassociate, without
-from tinygrad_gru.scan.symbols import Symbol
+from tinygrad_gru.scan.simplify import collect, interpolate, logistic, overwrite, reassociate, without
+from tinygrad_gru.scan.symbols import NAMESPACE, SYMBOLIC, Symbol
+
+xp = NAMESPACE
 
 PASSES = {"forward": FORWARD_PASSES, "backward": BACKWARD_PASSES}
 EVERY_PASS = pytest.mark.parametrize(
     "rewrite", dict.fromkeys(FORWARD_PASSES + BACKWARD_PASSES), ids=lambda rewrite: rewrite.__name__
 )
-RANDOM_CELLS, RANDOM_PROGRAMS = 60, 60
+RANDOM_CELLS, RANDOM_PROGRAMS = 50, 50
 
 
 def assert_same(example, program, hint=None, tolerance=1e-12):
@@ -125,6 +127,8 @@ def rewritten(rewrite, formula):
     program = Program(listing, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
 
     def text(value):
+        if value.op == "fixed":
+            return "zero"
         if value.op in ("carry", "step"):
             return value["name"]
         if value.op == "scalar":
@@ -147,6 +151,7 @@ def rewritten(rewrite, formula):
         (lambda x, y, z: (x + y) + z, "(x + y) + z"),  # nothing here depends on the carry
         (lambda h, x, y: (h + x) * (h + x) + y, "y + ((x + h) * (x + h))"),  # what has two uses is not opened
         (lambda h, x, y: (h - x) + y, "y + (h - x)"),
+        (lambda h, x, y: ((s := h + x) + y) * s, "(y + (x + h)) * (x + h)"),
     ],
 )
 def test_reassociate(formula, expected):
@@ -182,6 +187,8 @@ def test_interpolate(formula, expected):
         (lambda h, x, y: h * x - y * h, "h * (x - y)"),
         (lambda h, x, y: h * x + -(h * y), "h * (x - y)"),
         (lambda h, x, y: -(h * x) + h * y, "h * (y - x)"),
+        (lambda h, x, y: h * x - -(h * y), "h * (x + y)"),
+        (lambda h, x, y: -(h * x) - h * y, "h * (negative(x) - y)"),
         (lambda h, x, y: h * x / y, "h * (x / y)"),
         (lambda h, x, y: h / x / y, "h * ((1.0 / x) / y)"),
         (lambda h, x: 2 * h * 3 * x, "h * ((2 * 3) * x)"),
@@ -194,6 +201,55 @@ def test_interpolate(formula, expected):
 )
 def test_collect(formula, expected):
     assert rewritten(collect, formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (lambda h: 0.5 + 0.5 * xp.tanh(0.5 * h), "1.0 / (1.0 + exp(negative(h)))"),
+        (lambda h: xp.tanh(h * 0.5) * 0.5 + 0.5, "1.0 / (1.0 + exp(negative(h)))"),
+        (lambda h: 1.0 + 0.5 * xp.tanh(0.5 * h), "1.0 + (0.5 * tanh((0.5 * h)))"),
+        (lambda h: 0.5 + xp.tanh(0.5 * h), "0.5 + tanh((0.5 * h))"),
+        (lambda h: 0.5 + 0.5 * xp.tanh(h), "0.5 + (0.5 * tanh(h))"),
+        (lambda h: 0.5 + 0.5 * xp.tanh(2 * h), "0.5 + (0.5 * tanh((2 * h)))"),
+        (lambda h: 0.5 + 0.5 * xp.sin(0.5 * h), "0.5 + (0.5 * sin((0.5 * h)))"),
+    ],
+)
+def test_logistic(formula, expected):
+    assert rewritten(logistic, formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (lambda h, x, y: xp.where(x > y, h * x, y), "where(logical_not(greater(x, y)), y, (h * x))"),
+        (lambda h, x, y: xp.where(x > y, y, h * x), "where(greater(x, y), y, (h * x))"),
+        (lambda h, x, y: xp.where(h > y, h * x, y), "where(greater(h, y), (h * x), y)"),  # no gain
+        (lambda h, x, y: (p := h * x) + xp.where(x > y, p, y), "(h * x) + where(greater(x, y), (h * x), y)"),
+    ],
+)
+def test_overwrite(formula, expected):
+    assert rewritten(overwrite, formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (lambda h, x: h + x, "h"),
+        (lambda h, x: h - x, "h"),
+        (lambda h, x: x - h, "negative(h)"),
+        (lambda h, x, y: h + x * y, "h"),
+        (lambda h, x, y: h + (x @ y).mT, "h"),
+        (lambda h, x, y: h + (x + y), "h + y"),
+        (lambda h, x, y: x * y + x, "zero"),
+        (lambda h, x: h + xp.tanh(x), "h + tanh(zero)"),  # only what is linear is known to be zero
+        (lambda h, x, b: x + b, "zero + b"),  # b is not as large
+        (lambda h, x, y: SYMBOLIC.place((3, 3), [(0,), (1,)], [x[0], y[1]]), "place(zero, getitem(y))"),
+        (lambda h, x: SYMBOLIC.place((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
+    ],
+)
+def test_without_x(formula, expected):
+    assert rewritten(lambda program: without(program, program.reads[:1]), formula) == expected
 
 
 # -- what each is for: cells ---------------------------------------------------------------------------------------

@@ -171,6 +171,38 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
     "a part of joined products is transposed": (
         lambda h, x, A, B: ops.tanh(h @ A).T @ ops.tanh(h @ B) + x, [(4, 4)], [(4, 4)], [(4, 4)] * 2,
     ),
+    "axes are moved twice": (
+        lambda h, x: (
+            h * x,
+            ops.moveaxis(ops.moveaxis(ops.stack([h, x], axis=0), source=0, destination=2), source=0, destination=2),
+        ),
+        [H], [H], [],
+    ),
+    # what looks as if it could be joined
+    "gates with numbers of their own": (
+        lambda h, x, A, B: ops.tanh(2 * (h @ A)) * ops.tanh(3 * (h @ B)) + x, [H], [H], [(4, 4)] * 2,
+    ),
+    "gates with columns of their own": (
+        lambda h, x, A, B, a, b: ops.tanh(a * (h @ A)) * ops.tanh(b * (h @ B)) + x,
+        [H], [H], [(4, 4), (4, 4), (3, 1), (3, 1)],
+    ),
+    "gates with biases of several shapes": (
+        lambda h, x, A, B, a, b: ops.tanh(h @ A + a) * ops.tanh(h @ B + b) + x, [H], [H], [(4, 4), (4, 4), H, (1, 4)],
+    ),
+    "gates that meet": (lambda h, x, A, B: ops.tanh(h @ A + h @ B) * x, [H], [H], [(4, 4)] * 2),
+    "a gate that is an output": (
+        lambda h, x, A, B: (ops.tanh(h @ A) * ops.tanh(h @ B) + x, h @ B), [H], [H], [(4, 4)] * 2,
+    ),
+    "a product in two sums": (
+        lambda h, x, A, B: ((p := ops.tanh(h) @ A) + ops.tanh(x * h) @ B, p * x), [H], [H], [(4, 4)] * 2,
+    ),
+    "a sum in two sums": (
+        lambda h, x, A, B: ops.tanh((s := ops.tanh(h) @ A + ops.tanh(x * h) @ B) + h) * s, [H], [H], [(4, 4)] * 2,
+    ),
+    "a sum of products of one row": (
+        lambda h, x, A, B, C: h * x + (ops.tanh(h[:1]) @ A + ops.sin(h[1:2]) @ B) + ops.tanh(h * x) @ C,
+        [H], [H], [(4, 4)] * 3,
+    ),
     # decisions
     "comparisons and where": (
         lambda h, x: ops.where(h > x, ops.where(h == h, x, h), ops.where(x <= 0.1, h * x, 1.0)), [H], [H], [],
@@ -530,6 +562,20 @@ def test_passes_that_wait_for_their_backward_in_any_order(count, dropped, rng, c
     assert len(cache.plans) == 1
 
 
+def test_what_a_pass_gave_is_not_written_by_the_next(rng, cache):
+    arrays, (W,) = rng.standard_normal((3, LENGTH, *H)), leaves(rng, [(4, 4)])
+    given = []
+    for array in arrays:
+        x, outputs = pending(array, W)
+        given += [*outputs, *grad([y.sum() for y in outputs], [x, W])]
+    kept = [tensor.numpy() for tensor in given]
+    for array in arrays[::-1]:
+        x, outputs = pending(array, W)
+        gradients(outputs, [x, W])
+    assert_close([tensor.numpy() for tensor in given], kept, tolerance=0)
+    assert len(cache.plans) == 1
+
+
 def test_passes_of_several_lengths_and_directions_wait(rng, cache):
     (W,) = leaves(rng, [(4, 4)])
     cases = [(leaves(rng, [H]), leaves(rng, [H], length), reverse) for length in (1, 5, 9) for reverse in (False, True)]
@@ -627,14 +673,15 @@ def test_second_derivatives_against_finite_differences(name, rng):
     gradgradcheck(function, inputs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", TWICE)
-def test_second_derivatives_against_the_plain_reading(name, rng):
+def test_second_derivatives_against_the_plain_reading(name, reverse, rng):
     step, *shapes = STEPS[name]
     inputs = [leaves(rng, shape, *lead) for shape, lead in zip(shapes, ((), (LENGTH,), ()))]
     flat = [x for part in inputs for x in part]
     results = []
     for compiled in (True, False):
-        outputs = run(step, *inputs, compiled=compiled)
+        outputs = run(step, *inputs, compiled=compiled, reverse=reverse)
         loss = sum((ops.square(y).sum() for y in outputs), start=Tensor(0.0, dtype="float64"))
         first = grad(loss, flat, create_graph=True)
         results.append(gradients(list(first), flat))
