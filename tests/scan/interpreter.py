@@ -60,6 +60,8 @@ def _made(value: Value, operands: list[Any], fixed: Sequence[np.ndarray]) -> Any
             return value["value"]
         case "fixed":
             return fixed[value["position"]]
+        case "zeros":
+            return np.zeros(value.shape, value.dtype)
         case "matmul":
             return operands[0] @ operands[1]
         case "sum" | "max" | "min":

@@ -67,7 +67,7 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
         return random.standard_normal((*lead, *value.shape)).astype(value.dtype)
 
     program = as_traced(compiled.backward())
-    of_ys = [cotangent(value, LENGTH) for value in compiled.cotangents_of_ys]
+    of_ys = [cotangent(value, LENGTH) for value in compiled.cotangents[parts:]]
     backward = Example(program, [cotangent(value) for value in program.carry], [*stored, *of_ys], not reverse)
     return Traced(forward, backward, trace, compiled)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -278,7 +279,31 @@ def test_outputs_that_nobody_used_cost_nothing_in_backward(kind, monkeypatch):
         for compiled, plain in zip(gradients(True, which), gradients(False, which)):
             np.testing.assert_allclose(compiled, plain, rtol=1e-12, atol=1e-14)
     (plan,) = cache.plans.values()
-    (unused,) = plan.cotangents_of_ys
+    unused = plan.cotangents[-1]
     without, whole = plan.backward(frozenset([unused])), plan.backward()
     assert without.loop_calls == whole.loop_calls - 1
     assert unused in whole.plan.program.reads and unused not in without.plan.program.reads
+
+
+def test_a_plan_keeps_no_model_alive():
+    layer = GRU(3, 4)
+    layer(Tensor(np.ones((5, 2, 3), "float32")))[0].sum().backward()
+    gone = weakref.ref(layer.cells[0].U_h.data)
+    del layer
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_the_used_outputs_do_not_reach_gets_no_gradient(compiled):
+    """Not zeros: an optimizer would let weight decay act on it."""
+    used, unused = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+    start = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
+
+    def step(carry, x):
+        a, b = carry
+        return (a * used, b * unused), (a, b)
+
+    scan(step, start, length=3, compiled=compiled)[1][0].sum().backward()
+    assert used.grad is not None and unused.grad is None
+    assert start[0].grad is not None and start[1].grad is None

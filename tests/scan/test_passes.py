@@ -127,7 +127,7 @@ def rewritten(rewrite, formula):
     program = Program(listing, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
 
     def text(value):
-        if value.op == "fixed":
+        if value.op == "zeros":
             return "zero"
         if value.op in ("carry", "step"):
             return value["name"]

@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Hashable
 from threading import RLock
 from typing import Any
 
-import numpy as np
-
 from ..backend import random_state
 from ..ops.op import raw
 from ..ops.several import record_several
@@ -60,16 +58,15 @@ class CompiledStep:
         given = [*forward.carry, *forward.xs]
         if xs_wanted is not None:
             pulled = trace_backward(forward, xs_wanted)
-            new = [g if g is not None else _zeros(forward, v) for g, v in zip(pulled.carry, forward.carry)]
+            new = [g if g is not None else listing.zeros(v) for g, v in zip(pulled.carry, forward.carry)]
             each = [g for g in pulled.xs if g is not None]
             sums = [g for g in pulled.captured if g is not None]
-            self.carry_reached = [g is not None for g in pulled.carry]
             self.xs_reached = [g is not None for g in pulled.xs]
             self.captured_reached = [g is not None for g in pulled.captured]
             stored = stored_values(listing, size, [*new, *each, *sums])
             cotangents = pulled.cotangents
-            self.cotangents_of_ys = cotangents[self.carry_count :]
-            reads = (*stored, *self.cotangents_of_ys)
+            self.cotangents = cotangents
+            reads = (*stored, *cotangents[self.carry_count :])
             self._backward = Program(
                 listing, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
             )
@@ -83,7 +80,7 @@ class CompiledStep:
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
 
     def backward(self, absent: frozenset[Value] = frozenset()) -> Emitted | None:
-        """The backward program where these cotangents of ys are zero, made when it is first needed."""
+        """The backward program where these cotangents are zero, made when it is first needed."""
         if self._backward is None:
             return None
         with self.lock:
@@ -162,7 +159,10 @@ class PlanCache:
         with self.lock:
             found = self.plans.get(key)
             if found is None:
-                found = self.plans[key] = CompiledStep(trace(), xs_wanted)
+                forward = trace()
+                count = len(forward.listing.fixed)
+                found = self.plans[key] = CompiledStep(forward, xs_wanted)
+                found.listing.forget(count)  # a plan keeps no model alive
                 if len(self.plans) > self.size:
                     self.plans.popitem(last=False)
             else:
@@ -242,7 +242,7 @@ class _CompiledScan:
             plainly.pull(parents, tuple(arrays), cotangents, give)
             return
         compiled, workspaces, count = self.compiled, lease.workspaces, self.compiled.carry_count
-        given = dict(zip(compiled.cotangents_of_ys, cotangents[count:]))
+        given = dict(zip(compiled.cotangents, cotangents))
         program = compiled.backward(frozenset(value for value, cotangent in given.items() if cotangent is None))
         assert program is not None
         work = workspaces.backward(program)
@@ -254,17 +254,17 @@ class _CompiledScan:
                 work.reads[value][...] = cotangent
         totals = program.new_totals()
         program.run(fixed, totals, work)
-        for parent, part, reached in zip(parents, work.at_moment(workspaces.first), compiled.carry_reached):
-            if parent is not None and reached:
+        outputs = program.plan.program
+        for parent, part, value in zip(parents, work.at_moment(workspaces.first), outputs.new):
+            if parent is not None and value.op != "zeros":
                 give(parent, part.copy())
-        each, total = iter(work.each), iter(program.sums(totals))
-        for parent, reached in zip(parents[count:], compiled.xs_reached):
-            gradient = next(each) if reached else None
-            if parent is not None and gradient is not None:
+        reached_xs = [parent for parent, reached in zip(parents[count:], compiled.xs_reached) if reached]
+        for parent, gradient, value in zip(reached_xs, work.each, outputs.each):
+            if parent is not None and value.op != "zeros":
                 give(parent, gradient.copy())
-        for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached):
-            gradient = next(total) if reached else None
-            if parent is not None and gradient is not None:
+        reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
+        for parent, gradient, value in zip(reached, program.sums(totals), outputs.sums):
+            if parent is not None and value.op != "zeros":
                 give(parent, gradient)  # in its own dtype once it arrives
 
     def _plainly(self, inputs: tuple, length: int) -> tuple:
@@ -278,7 +278,3 @@ class _CompiledScan:
             reverse=self.reverse,
         )
         return (*parts_of(new), *(y for y in parts_of(ys) if y is not None))
-
-
-def _zeros(forward: Forward, like: Value) -> Value:
-    return forward.listing.capture(np.zeros(like.shape, like.dtype))

@@ -227,12 +227,17 @@ class Emitted:
         """The next parts of the carry that no operation writes in their place."""
         lines = []
         for position, value in enumerate(self.plan.program.new):
-            if self.plan.carried.get(value) == position:
+            if self.plan.carried.get(value) == position or self._is_never_read(position, value):
                 continue
             name = f"n{position}"
             self.steps[name] = value
             lines.append(f"copyto({name}, {self.step_name(value)})")
         return lines
+
+    def _is_never_read(self, position: int, value: Value) -> bool:
+        """Whether that part of the carry is and stays zero, and so was written out of the program."""
+        carry = self.plan.program.carry[position]
+        return value.op == "zeros" and not self.users.get(carry) and carry not in self.plan.program.outputs
 
     # -- sums over time -------------------------------------------------------------------------------------------
 
@@ -313,6 +318,8 @@ class Emitted:
             return [f"{name} = fixed[{value['position']}]"]
         if value.op == "scalar":
             return []
+        if value.op == "zeros":
+            return [f"{name} = zeros({value.shape}, '{np.dtype(value.dtype).name}')"]
         names = [self._operand(i, False, value) for i in value.inputs]
         if value.op in VIEWS:
             # A product reads a weight the way it lies in memory, so a transposed one is laid out anew, once.

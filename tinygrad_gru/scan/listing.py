@@ -97,6 +97,15 @@ class Listing:
             self._fixed_by_identity[id(array)] = value
         return value
 
+    def zeros(self, like: Value) -> Value:
+        """Zeros in the shape of a value: what has no gradient."""
+        return self.add("zeros", (), like.shape, like.dtype)
+
+    def forget(self, count: int) -> None:
+        """Let go of the first so many arrays from outside: others stand in their places at every call."""
+        self.fixed[:count] = [None] * count
+        self._fixed_by_identity.clear()
+
     def key(self) -> Hashable:
         """What two listings have in common that do the same to arrays of the same shapes."""
         return tuple(self._rows)

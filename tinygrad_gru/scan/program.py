@@ -7,7 +7,7 @@ which reads what the forward pass has stored and runs from the last step to the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .listing import Listing, Value
@@ -53,9 +53,15 @@ class Program:
             sums=tuple(map(rewrite, self.sums)),
         )
 
-    def rebuilt(self, rule: Callable[[Value, Mapping[Value, Value]], Value | None]) -> Program:
-        """The program with what `rule` makes of a value, given what is made of others; None leaves it as it is."""
+    def rebuilt(
+        self, rule: Callable[[Value, Mapping[Value, Value]], Value | None], zeros: Collection[Value] = ()
+    ) -> Program:
+        """The program with what `rule` makes of a value, given what is made of others; None leaves it as it is.
+
+        zeros  parts of the carry that are taken for zeros
+        """
         done = _Rebuilding(self, rule)
+        done.update({value: self.listing.zeros(value) for value in zeros})
         for value in self.values():
             done[value]
         return self.rewritten(done.__getitem__)

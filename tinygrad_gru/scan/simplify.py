@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from .listing import Listing, Value, broadcast_shape
 from .program import Program
 
@@ -70,22 +68,21 @@ _GIVES_ZERO = frozenset("multiply matmul negative sum reshape rearrange transpos
 
 
 def without(program: Program, absent: Collection[Value]) -> Program:
-    """The program with zeros for some of its reads: cotangents of outputs that nobody used. They are never added."""
-    listing, zeros = program.listing, {}
+    """The program with zeros for some of its reads: cotangents of outputs that nobody used. They are never added.
 
-    def zero(like: Value) -> Value:
-        form = (like.shape, like.dtype)
-        if form not in zeros:
-            zeros[form] = listing.capture(np.zeros(*form))
-        return zeros[form]
+    A part of the carry may be absent too, if it begins with zeros; it is if nothing is ever added to it.
+    """
+    listing = program.listing
+    reads = tuple(v for v in program.reads if v not in absent)
+    begins_with_zeros = {v for v in program.carry if v in absent}
 
     def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
         if value in absent:
-            return zero(value)
+            return listing.zeros(value)
         operands = [done[i] for i in value.inputs]
-        gone = [i in zeros.values() for i in operands]
+        gone = [i.op == "zeros" for i in operands]
         if any(gone) and (value.op in _GIVES_ZERO or (value.op in ("add", "subtract", "place") and all(gone))):
-            return zero(value)
+            return listing.zeros(value)
         if any(gone) and value.op in ("add", "subtract"):
             (other,) = (i for i, is_zero in zip(operands, gone) if not is_zero)
             if other.is_like(value):
@@ -93,7 +90,12 @@ def without(program: Program, absent: Collection[Value]) -> Program:
                 return listing.add("negative", (other,), value.shape, value.dtype) if is_negative else other
         return None
 
-    return replace(program, reads=tuple(v for v in program.reads if v not in absent)).rebuilt(rule)
+    while True:
+        found = replace(program, reads=reads).rebuilt(rule, zeros=begins_with_zeros)
+        changing = {v for v, new in zip(found.carry, found.new) if v in begins_with_zeros and new.op != "zeros"}
+        if not changing:
+            return found
+        begins_with_zeros -= changing
 
 
 def logistic(program: Program) -> Program:
