@@ -51,7 +51,7 @@ class Case:
         return 3 * sum(2 * rows * w.size for w in self.weights.values() if w.ndim == 2)
 
 
-def ours(case: Case, compiled: bool = True) -> Pass:
+def ours(case: Case, compiled: bool | str = True) -> Pass:
     layer = getattr(nn, case.kind, None)
     forward, leaves = _our_scan(case) if layer is None else _our_layer(layer, case)
 

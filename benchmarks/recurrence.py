@@ -1,7 +1,7 @@
 """Equations, compiled, against kernels written by hand, against XLA, and against what the processor could do at best.
 
 A pass is forward and backward, with gradients of all parameters, of the input and of the initial state, float32.
-`--quick` measures little and keeps nothing.
+`--quick` measures little and keeps nothing; `--numba` has our loops compiled by numba, on one thread.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ Medians over the rounds, in which all take turns; of a ratio also its middle hal
 - Before they are timed, all that have the same equations are checked to give the same gradients."""
 
 
-def measure(case: Case, rounds: int, product: Callable[[], object]) -> tuple[str, dict[str, tuple[float, float]]]:
+def measure(
+    case: Case, rounds: int, product: Callable[[], object], emitter: str
+) -> tuple[str, dict[str, tuple[float, float]]]:
     """A row of the table, and of each peer how its time compares with ours: by median and by minimum."""
-    passes: dict[str, Pass] = {"ours": ours(case), "plain": ours(case, compiled=False)}
+    passes: dict[str, Pass] = {"ours": ours(case, emitter), "plain": ours(case, compiled=False)}
     passes |= {name: make(case) for name, (package, make) in PEERS.items() if installed(package)}
     check_agreement(case, {name: run for name, run in passes.items() if name != "PyTorch" or case.kind == "two-speed"})
     seconds = interleaved({**passes, "product": product}, rounds, turn=0.03, pause=PAUSE)
@@ -73,7 +75,7 @@ def seconds_of(run: Pass) -> float:
     return time.perf_counter() - start
 
 
-def table(sizes: int, rounds: int) -> None:
+def table(sizes: int, rounds: int, emitter: str = "numpy") -> None:
     """Print the rows of the first `sizes` sizes. Runs in a process with a number of threads."""
     a, b = np.random.default_rng(0).standard_normal((2, SIDE, SIDE), np.float32)
     product = partial(np.matmul, a, b, out=np.empty_like(a))
@@ -86,7 +88,7 @@ def table(sizes: int, rounds: int) -> None:
     for kind in CELLS:
         results = []
         for size in SIZES[:sizes]:
-            line, compared = measure(Case(kind, size), rounds, product)
+            line, compared = measure(Case(kind, size), rounds, product, emitter)
             results.append(compared)
             print(line)
         means = [f"**{kind}**", "geometric mean", "", ""]
@@ -115,6 +117,12 @@ def first_calls(shapes: int) -> None:
         print(row([name, f"{statistics.median(extra):.1f}", f"{min(extra):.1f}"]))
 
 
+def with_numba() -> None:
+    lines = [EXPLANATION, "", *printed("recurrence", "table", len(SIZES), 5, "numba", threads=1)]
+    title, command = "Recurrences, compiled from their equations by numba", f"{COMMAND} --numba"
+    report("recurrence_numba", title, command, lines, ["torch", "jax", "numba"], THREADS[1])
+
+
 def main(quick: bool = False) -> None:
     lines = [EXPLANATION]
     sizes, rounds, shapes = (2, 3, 2) if quick else (len(SIZES), 11, 9)
@@ -131,4 +139,7 @@ def main(quick: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    main("--quick" in sys.argv)
+    if "--numba" in sys.argv:
+        with_numba()
+    else:
+        main("--quick" in sys.argv)

@@ -1,17 +1,19 @@
 """Random recurrent cells: both readings of `scan` must agree on whatever a user writes.
 
-`python -m tests.scan.random_cells 5000` tries that many and prints the first that differ.
+`python -m tests.scan.random_cells 5000` tries that many and prints the first that differ. `… 500 numba` lets numba
+compile their loops, and prints how many it refused and why.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_gru import Tensor, ops, scan
+from tinygrad_gru import Tensor, explain, ops, scan
 
 WIDTH, READ = 4, 5
 
@@ -137,7 +139,7 @@ def draw(seed: int) -> Cell:
     )
 
 
-def run(cell: Cell, length: int, reverse: bool, compiled: bool, nudge: float = 0.0) -> list[np.ndarray | None]:
+def run(cell: Cell, length: int, reverse: bool, compiled: bool | str, nudge: float = 0.0) -> list[np.ndarray | None]:
     """All values and all gradients of one run; `nudge` changes the inputs by that much of themselves."""
     random, noise = np.random.default_rng(cell.seed + 1), np.random.default_rng(cell.seed + 2)
 
@@ -163,18 +165,30 @@ def run(cell: Cell, length: int, reverse: bool, compiled: bool, nudge: float = 0
     return [y.numpy() for y in outputs] + [None if g is None else g.numpy() for g in gradients]
 
 
-def difference(cell: Cell, length: int, reverse: bool) -> float:
+def difference(cell: Cell, length: int, reverse: bool, reading: bool | str = True) -> float:
     """How far the two readings lie apart, relative to the size of each result; infinite if one has no gradient.
 
     A few cells magnify rounding: for them the two must lie no further apart than the plain reading from itself when
     its inputs change in their last digits.
     """
     with np.errstate(all="ignore"):
-        plain, compiled = run(cell, length, reverse, False), run(cell, length, reverse, True)
+        plain, compiled = run(cell, length, reverse, False), run(cell, length, reverse, reading)
         found = _apart(plain, compiled)
         if 1e-10 < found < np.inf and found < 100 * _apart(plain, run(cell, length, reverse, False, nudge=1e-15)):
             return 0.0
     return found
+
+
+def refusal(cell: Cell, reading: bool | str) -> str:
+    """Why the cell is not, or not in all its parts, compiled as that reading has it; empty if it is."""
+    carry = [Tensor(np.zeros((cell.batch, WIDTH)), requires_grad=True) for _ in range(cell.parts)]
+    xs = [Tensor(np.zeros((1, cell.batch, READ)), requires_grad=True) for _ in range(cell.reads)]
+    text = explain(
+        cell.step, tuple(carry) if cell.parts > 1 else carry[0],
+        None if not xs else tuple(xs) if len(xs) > 1 else xs[0], compiled=reading,
+    )  # fmt: skip
+    reasons = (line for line in text.splitlines() if line.startswith(("This step runs plainly", "numba does not")))
+    return next(reasons, "")
 
 
 def _apart(plain: list, compiled: list) -> float:
@@ -193,12 +207,15 @@ def _apart(plain: list, compiled: list) -> float:
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    reading = sys.argv[2] if len(sys.argv) > 2 else True
+    first = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     bad = 0
-    for seed in range(count):
+    refusals: Counter[str] = Counter()
+    for seed in range(first, first + count):
         cell = draw(seed)
         for length, reverse in ((1, False), (2, True), (7, False)):
             try:
-                found = difference(cell, length, reverse)
+                found = difference(cell, length, reverse, reading)
             except Exception as error:
                 found, reason = np.inf, f"{type(error).__name__}: {error}"
             else:
@@ -207,6 +224,10 @@ if __name__ == "__main__":
                 bad += 1
                 print(f"seed {seed}, length {length}, reverse {reverse}: {found:.3g} {reason}", flush=True)
                 break
+        refusals[refusal(cell, reading)] += 1
         if bad >= 10:
             break
     print(f"{count} cells, {bad} differ")
+    for reason, times in refusals.most_common():
+        if reason:
+            print(f"{times} cells: {reason}")

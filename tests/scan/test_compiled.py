@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -307,3 +308,14 @@ def test_what_the_used_outputs_do_not_reach_gets_no_gradient(compiled):
     scan(step, start, length=3, compiled=compiled)[1][0].sum().backward()
     assert used.grad is not None and unused.grad is None
     assert start[0].grad is not None and start[1].grad is None
+
+
+def test_without_numba_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tinygrad_gru.scan.emit_numba", None)
+    with pytest.raises(ImportError, match=r"pip install tinygrad_gru\[numba\]"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="numba")
+
+
+def test_an_emitter_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="expected True, False, 'numba' or 'numba:2'"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="cython")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from threading import RLock
@@ -20,6 +22,7 @@ from .plain import parts_of, scan_plainly
 from .plan import plan
 from .program import Program, stored_values
 from .simplify import collect, interpolate, logistic, overwrite, reassociate, without
+from .symbols import Untraceable
 from .trace import Forward, trace_backward, trace_forward
 from .traces import Traces
 from .workspace import Workspace
@@ -35,6 +38,24 @@ FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 
 
+def emitter(compiled: bool | str) -> str:
+    """The emitter that is asked for: "numpy" by True, others by their names. Raises where it is not there."""
+    if compiled is True or compiled == "numpy":
+        return "numpy"
+    if not isinstance(compiled, str) or not re.fullmatch("numba(:[1-9][0-9]*)?", compiled):
+        raise ValueError(f"compiled: expected True, False, 'numba' or 'numba:2' (for two threads), got {compiled!r}")
+    _numba()
+    return compiled
+
+
+def _numba() -> Any:
+    """The emitter for numba, which imports it."""
+    try:
+        return importlib.import_module(".emit_numba", __package__)
+    except ImportError as error:
+        raise ImportError(f"compiled='numba' needs numba: pip install tinygrad_gru[numba] ({error})") from error
+
+
 def emitted(
     program: Program, passes: tuple[Callable[[Program], Program], ...], name: str, kept: Collection[Value] = ()
 ) -> Emitted:
@@ -45,14 +66,18 @@ def emitted(
 
 
 class CompiledStep:
-    """A step compiled for arrays of certain shapes: a forward program and, if gradients are wanted, a backward one."""
+    """A step compiled for arrays of certain shapes: a forward program and, if gradients are wanted, a backward one.
 
-    def __init__(self, forward: Forward, xs_wanted: tuple[bool, ...] | None):
+    refused  why its programs are emitted for NumPy, where another emitter was asked for
+    """
+
+    def __init__(self, forward: Forward, xs_wanted: tuple[bool, ...] | None, emitter: str = "numpy"):
         listing, size = forward.listing, len(forward.listing.values)
         self.traced = size
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
         self.listing, self.stored = listing, []
         self.lock = RLock()  # taken again where memory is freed while it is held
+        self.emitter, self.refused = emitter, ""
         self._backward: Program | None = None
         self._backwards: dict[frozenset[Value], Emitted] = {}
         given = [*forward.carry, *forward.xs]
@@ -75,7 +100,7 @@ class CompiledStep:
         program = Program(
             listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()
         )
-        self.forward = emitted(program, FORWARD_PASSES, "forward", kept=self.stored)
+        self.forward = self._emitted(program, "forward", self.stored)
         self.kept = kept
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
 
@@ -86,8 +111,17 @@ class CompiledStep:
         with self.lock:
             if absent not in self._backwards:
                 program = without(self._backward, absent) if absent else self._backward
-                self._backwards[absent] = emitted(program, BACKWARD_PASSES, "backward")
+                self._backwards[absent] = self._emitted(program, "backward")
             return self._backwards[absent]
+
+    def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:
+        if self.emitter != "numpy" and not self.refused:  # what follows a program for NumPy must be one too
+            threads = int(self.emitter.partition(":")[2] or 1)
+            try:
+                return _numba().emitted(program, name, kept, threads)
+            except Untraceable as reason:
+                self.refused = str(reason)
+        return emitted(program, FORWARD_PASSES if name == "forward" else BACKWARD_PASSES, name, kept)
 
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
@@ -153,15 +187,17 @@ class PlanCache:
         self.plans: OrderedDict[Hashable, CompiledStep] = OrderedDict()
         self.lock = RLock()
 
-    def get(self, traced: Hashable, xs_wanted: tuple[bool, ...] | None, trace: Callable[[], Forward]) -> CompiledStep:
+    def get(
+        self, traced: Hashable, xs_wanted: tuple[bool, ...] | None, emitter: str, trace: Callable[[], Forward]
+    ) -> CompiledStep:
         """The plan for equal traces, made of the trace that `trace` gives if there is none."""
-        key = (traced, xs_wanted)
+        key = (traced, xs_wanted, emitter)
         with self.lock:
             found = self.plans.get(key)
             if found is None:
                 forward = trace()
                 count = len(forward.listing.fixed)
-                found = self.plans[key] = CompiledStep(forward, xs_wanted)
+                found = self.plans[key] = CompiledStep(forward, xs_wanted, emitter)
                 found.listing.forget(count)  # a plan keeps no model alive
                 if len(self.plans) > self.size:
                     self.plans.popitem(last=False)
@@ -173,7 +209,9 @@ class PlanCache:
 _cache, _traces = PlanCache(PLANS), Traces()
 
 
-def scan_compiled(step: Callable, carry: Any, xs: Any, length: int, reverse: bool) -> tuple[Any, Any]:
+def scan_compiled(
+    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, emitter: str = "numpy"
+) -> tuple[Any, Any]:
     """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run."""
     traced = _traces.trace(step, carry, xs)
     carries = parts_of(carry)
@@ -183,6 +221,7 @@ def scan_compiled(step: Callable, carry: Any, xs: Any, length: int, reverse: boo
     compiled = _cache.get(
         traced.key,
         wanted[len(carries) :] if differentiable else None,
+        emitter,
         lambda: traced.forward or trace_forward(step, carry, xs),
     )
     fixed = traced.fixed + compiled.listing.fixed[len(traced.fixed) :]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import linecache
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -41,6 +41,8 @@ class Emitted:
     stages  the program as it was traced and after every pass, with their names
     """
 
+    step_count = "len(steps)"  # in the source, how many steps a chunk has
+
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]] = ()):
         self.plan = plan
         self.name = name
@@ -62,6 +64,7 @@ class Emitted:
             for whole, value in zip(wholes, plan.program.sums)
         ]
         self.lines: list[str] = []
+        self.loop_lines: list[str] = []  # the source of a loop that is a function of its own
         self.loop_calls = 0
         self._write()
         self.source = "\n".join(self.lines) + "\n"
@@ -126,23 +129,34 @@ class Emitted:
     def _write(self) -> None:
         plan, body, sums = self.plan, [], self.totals
         before = self._region("before")
-        loop = [line for v in plan.at("loop") for line in self._operation(v, batch=False)]
-        loop += self._carry_copies()
-        loop += [line for i, v in enumerate(sums) if self._summed_in_loop(v) for line in self._sum(i, v)]
+        loop = self._loop()
         after = self._region("after")
         rest = [i for i, v in enumerate(sums) if not self._summed_in_loop(v) and not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, sums[i])]
         after += self._view_outputs()
         fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
-        body += fixed
         body += [f"({self._tuple(self.static)}) = workspace.static"] if self.static else []
-        body += ["for first, " + f"({self._tuple(self.batch)}), steps in workspace.chunks:"]
-        body += [f"    {line}" for line in before]
-        if loop:
-            body += [f"    for ({self._tuple(self.steps)}) in steps:", *(f"        {line}" for line in loop)]
-        body += [f"    {line}" for line in after] or ["    pass"]
-        self.loop_calls = len(loop)
+        body += fixed
+        body += [f"for first, ({self._tuple(self.batch)}), steps in workspace.chunks:"]
+        body += [f"    {line}" for line in before + loop + after] or ["    pass"]
         self.lines = [f"def {self.name}(fixed, totals, workspace):", *(f"    {line}" for line in body)]
+
+    def _loop(self) -> list[str]:
+        """The lines that run the steps of a chunk one after the other."""
+        lines = [line for v in self.plan.at("loop") for line in self._operation(v, batch=False)]
+        lines += self._carry_copies()
+        lines += [line for i, v in enumerate(self.totals) if self._summed_in_loop(v) for line in self._sum(i, v)]
+        self.loop_calls = len(lines)
+        return [f"for ({self._tuple(self.steps)}) in steps:", *(f"    {line}" for line in lines)] if lines else []
+
+    def steps_of(self, view: Callable[[str, Value, int], np.ndarray], places: range) -> Any:
+        """What the loop is given for the steps at these places: the views of all that it names, step by step."""
+        names = self.steps.items()
+        return [tuple(view(name, value, t) for name, value in names) or (None,) for t in places]
+
+    def in_words(self) -> str:
+        """What a step takes."""
+        return f"{self.loop_calls} array calls a step"
 
     def _region(self, level: str) -> list[str]:
         """The lines for a chunk. What is summed over time without being made is summed where it would be made."""
@@ -223,12 +237,18 @@ class Emitted:
             return f"{operands[0]}.dot({operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"
 
+    def _left_to_copy(self) -> dict[int, Value]:
+        """The next parts of the carry that no operation writes in their place, by their positions."""
+        return {
+            i: value
+            for i, value in enumerate(self.plan.program.new)
+            if self.plan.carried.get(value) != i and not self._is_never_read(i, value)
+        }
+
     def _carry_copies(self) -> list[str]:
         """The next parts of the carry that no operation writes in their place."""
         lines = []
-        for position, value in enumerate(self.plan.program.new):
-            if self.plan.carried.get(value) == position or self._is_never_read(position, value):
-                continue
+        for position, value in self._left_to_copy().items():
             name = f"n{position}"
             self.steps[name] = value
             lines.append(f"copyto({name}, {self.step_name(value)})")
@@ -279,7 +299,7 @@ class Emitted:
     def _sum(self, position: int, value: Value) -> list[str]:
         total = f"totals[{position}]"
         if self._fixed(value):
-            return [f"add({total}, w{value.number} * len(steps), {total})"]
+            return [f"add({total}, w{value.number} * {self.step_count}, {total})"]
         if self._summed_in_loop(value):
             return [f"add({total}, {self.step_name(value)}, {total})"]
         kind = self._contraction(value) if not self._used(value) else None

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from . import compiled as compiler
-from .compiled import CompiledStep
+from . import fuse, merge, simplify
+from .compiled import CompiledStep, emitter
 from .emit import Emitted
 from .schedule import VIEWS, schedule
 from .symbols import Untraceable
@@ -23,24 +23,28 @@ LEVELS = {
 }
 
 
-def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None) -> str:
-    """How `scan(step, carry, xs)` would be run: from the traced step, pass by pass, to the source for NumPy.
+def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, compiled: bool | str = True) -> str:
+    """How `scan(step, carry, xs)` would be run: from the traced step, pass by pass, to the source.
 
-    The arguments are those of `scan`. It tells what is computed when, what is joined, and what is stored for
-    backward. For a step that cannot be compiled, the reason.
+    The arguments are those of `scan`; compiled="numba" shows the source that numba would compile. It tells what is
+    computed when, what is joined, and what is stored for backward. For a step that cannot be compiled, the reason.
     """
     try:
         forward = trace_forward(step, carry, xs)
         wanted = tuple(True for _ in forward.xs)
-        compiled = CompiledStep(forward, wanted if forward.captured or any(t.node for t in forward.inputs) else None)
+        differentiable = forward.captured or any(t.node for t in forward.inputs)
+        made = CompiledStep(forward, wanted if differentiable else None, emitter(compiled))
+        backward = made.backward()
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
     names = _names(forward, step)
-    traced = [f"    {value!r}" for value in forward.listing.values[: compiled.traced]]
-    lines = ["The step, traced:", *traced, "", *_described(compiled.forward, "Forward")]
-    backward = compiled.backward()
+    traced = [f"    {value!r}" for value in forward.listing.values[: made.traced]]
+    lines = ["The step, traced:", *traced, ""]
+    if made.refused:
+        lines += [f"numba does not compile all of it: {made.refused}.", ""]
+    lines += _described(made.forward, "Forward")
     if backward is not None:
-        stored = ", ".join(value.name for value in compiled.stored)
+        stored = ", ".join(value.name for value in made.stored)
         lines += [f"Stored at every step for backward: {stored}", ""]
         lines += _described(backward, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
@@ -48,7 +52,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None) -> str:
 
 def _described(emitted: Emitted, title: str) -> list[str]:
     plan = emitted.plan
-    lines = [f"{title}: {emitted.loop_calls} array calls a step", ""]
+    lines = [f"{title}: {emitted.in_words()}", ""]
     for name, program in emitted.stages:
         levels = schedule(program)
         in_loop = [v for v, level in levels.items() if level == "loop" and v.op not in VIEWS and v.op != "concat"]
@@ -64,12 +68,13 @@ def _described(emitted: Emitted, title: str) -> list[str]:
         f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
         for whole in sorted(plan.joined, key=lambda v: v.number)
     ]
-    return [*lines, "", *(f"    {line}" for line in emitted.lines), ""]
+    return [*lines, "", *(f"    {line}" for line in (*emitted.loop_lines, *emitted.lines)), ""]
 
 
 def _summary(name: str) -> str:
     """What a pass does, in its own words."""
-    text = (getattr(compiler, name).__doc__ or "") if hasattr(compiler, name) else "what the ops do, one by one"
+    passes = [getattr(room, name) for room in (simplify, merge, fuse) if hasattr(room, name)]
+    text = (passes[0].__doc__ or "") if passes else "what the ops do, one by one"
     return text.partition("\n")[0].rstrip(".")
 
 

@@ -114,6 +114,23 @@ def merge_lanes(program: Program) -> Program:
     return program.rebuilt(rule)
 
 
+def merge_products(program: Program) -> Program:
+    """Join the products that have one left operand and are done at the same level, and nothing else."""
+    listing, levels = program.listing, schedule(program)
+    lots: dict[Hashable, list[Value]] = defaultdict(list)
+    for value in program.values():
+        if _has_fixed_right(value, levels) and levels[value] != "fixed":
+            lots[levels[value], value.inputs[0]].append(value)
+
+    def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        lot = lots.get((levels.get(value), value.inputs[0]), []) if value.op == "matmul" else []
+        if len(lot) < 2 or value not in lot:
+            return None
+        return _part(listing, _product(listing, done[value.inputs[0]], [done[v.inputs[1]] for v in lot]), lot, [value])
+
+    return program.rebuilt(rule)
+
+
 def _grouped(lanes: Iterable[Value], fate: Callable[[Value], Hashable]) -> list[list[Value]]:
     """Lanes with the same fate together; one without is alone."""
     lots: dict[Hashable, list[Value]] = {}

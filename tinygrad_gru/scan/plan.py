@@ -36,6 +36,8 @@ class Plan:
     parts       of what is made in its place: the joined array, and from where to where along the last axis
     fleeting    the carry parts that only the next step reads, so that two moments of them are enough
     overwrites  values of `where` that are written over their last operand, which nobody else needs
+    chunk_rows  how many rows a chunk has at least, as far as there are so many
+    copies_views  whether outputs that are views are copied, so that all outputs lie row by row
     """
 
     program: Program
@@ -45,6 +47,8 @@ class Plan:
     parts: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
     fleeting: set[int] = field(default_factory=set)
     overwrites: set[Value] = field(default_factory=set)
+    chunk_rows: int = field(default_factory=lambda: CHUNK_ROWS)
+    copies_views: bool = False
 
     def at(self, level: str) -> list[Value]:
         """The values of a level that an operation must compute, in order."""
@@ -73,7 +77,8 @@ class Plan:
     def is_seen_whole(self, value: Value) -> bool:
         """Whether the value at all steps is a view of an array for all steps."""
         source = source_of(value, self.given)
-        return source in self.given or self.home_of(source) in ("stack", "carry")
+        lies_whole = source in self.given or self.home_of(source) in ("stack", "carry")
+        return lies_whole and not (self.copies_views and source is not value)
 
 
 def source_of(value: Value, given: frozenset[Value]) -> Value:
@@ -83,14 +88,17 @@ def source_of(value: Value, given: frozenset[Value]) -> Value:
     return value
 
 
-def chunk_length(program: Program, length: int) -> int:
+def chunk_length(program: Program, length: int, chunk_rows: int) -> int:
     rows = max([v.shape[0] for v in (*program.carry, *program.reads) if v.shape] or [1])
-    return max(1, min(length, math.ceil(CHUNK_ROWS / max(rows, 1))))
+    return max(1, min(length, math.ceil(chunk_rows / max(rows, 1))))
 
 
-def plan(program: Program, kept: Collection[Value] = ()) -> Plan:
-    """The plan of a program; `kept` are those of the values it is given that somebody wants afterwards."""
-    levels = schedule(program)
+def plan(program: Program, kept: Collection[Value] = (), levels: dict[Value, str] | None = None) -> Plan:
+    """The plan of a program, where its values are computed at these levels, by default those of `schedule`.
+
+    kept  those of the values it is given that somebody wants afterwards
+    """
+    levels = schedule(program) if levels is None else levels
     given = frozenset(program.carry) | frozenset(program.reads)
     result = Plan(program, levels)
     readers: dict[Value, set[str]] = defaultdict(set)  # the levels that read what lives at a source

@@ -12,11 +12,11 @@ from .. import ops
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import checkpoint
-from .compiled import scan_compiled
+from .compiled import emitter, scan_compiled
 from .plain import check_carry, length_of, parts_of, scan_plainly
 from .symbols import Untraceable
 
-_compiling: ContextVar[bool] = ContextVar("compiling", default=True)
+_compiling: ContextVar[bool | str] = ContextVar("compiling", default=True)
 
 
 def scan(
@@ -26,7 +26,7 @@ def scan(
     *,
     length: int | None = None,
     reverse: bool = False,
-    compiled: bool | None = None,
+    compiled: bool | str | None = None,
     checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
@@ -39,7 +39,9 @@ def scan(
     reverse   go from the last x to the first; y stands where its x stood
     compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
               does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled
-              (`explain` says why) is run plainly
+              (`explain` says why) is run plainly. "numba", which must be installed, makes the loop one compiled
+              function: faster at every size, after a second or two when a step is met first. "numba:2" lets two
+              threads share the batch
     checkpoint_every  k: for backward keep only the carry after every k steps, and run each k steps again when their
               turn comes. Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one
               more forward pass
@@ -50,21 +52,22 @@ def scan(
     steps = length_of(xs, length)
     check_carry(carry)
     wanted = _compiling.get() if compiled is None else compiled
+    target = emitter(wanted) if wanted else ""
     if checkpoint_every is not None:
         if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
             raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
         if checkpoint_every < steps:
             return _scan_in_segments(step, carry, xs, steps, reverse, wanted, checkpoint_every)
-    if wanted and steps and inspector.get() is None:  # anomaly mode names the step, so it must see every one
+    if target and steps and inspector.get() is None:  # anomaly mode names the step, so it must see every one
         try:
-            return scan_compiled(step, carry, xs, steps, reverse)
+            return scan_compiled(step, carry, xs, steps, reverse, target)
         except Untraceable:
             pass
     return scan_plainly(step, carry, xs, length=steps, reverse=reverse)
 
 
 def _scan_in_segments(
-    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, compiled: bool, size: int
+    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, compiled: bool | str, size: int
 ) -> tuple[Any, Any]:
     """`scan` in segments of `size` steps, each a checkpoint."""
     several: list[bool] = []  # whether the outputs are a tuple; alike in all segments
@@ -97,9 +100,12 @@ def _tensor(x: Any) -> Any:
 
 
 @contextmanager
-def compiling(on: bool = True) -> Iterator[None]:
-    """In this block recurrences run compiled, or with False plainly, unless a scan says otherwise."""
-    token = _compiling.set(on)
+def compiling(on: bool | str = True) -> Iterator[None]:
+    """In this block recurrences run compiled, with False plainly, or as `scan` is told by "numba" or "numba:2".
+
+    A scan that is told otherwise does otherwise.
+    """
+    token = _compiling.set(emitter(on) if on else False)
     try:
         yield
     finally:

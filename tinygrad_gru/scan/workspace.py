@@ -25,7 +25,7 @@ class Workspace:
         self.emitted, self.length, self.reverse = emitted, length, reverse
         plan = emitted.plan
         program = plan.program
-        self.size = chunk_length(program, length)
+        self.size = chunk_length(program, length, plan.chunk_rows)
         self.carry = [self._stack(v, 2 if i in plan.fleeting else length + 1) for i, v in enumerate(program.carry)]
         self.reads = {v: given[v] if v in given else self._stack(v, length) for v in program.reads}
         self.stacks = {v: self._stack(v, length) for v, home in plan.home.items() if home[0] == "stack"}
@@ -36,14 +36,13 @@ class Workspace:
             self.each.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
         self.static = tuple(self._view(value, 0) for value in emitted.static.values())
         begins = range(0, length, self.size)
-        self.chunks: list[tuple[bool, tuple, list[tuple]]] = []
+        self.chunks: list[tuple[bool, tuple, Any]] = []
         for begin in reversed(begins) if reverse else begins:
             end = min(begin + self.size, length)
-            batch = tuple(self._batch(name, value, begin, end) for name, value in emitted.batch.items()) or (None,)
+            steps = slice(begin, end)
+            batch = tuple(self.view(name, value, steps) for name, value in emitted.batch.items()) or (None,)
             places = range(begin, end)[::-1] if reverse else range(begin, end)
-            names = emitted.steps.items()
-            steps = [tuple(self._step(name, value, t) for name, value in names) or (None,) for t in places]
-            self.chunks.append((not self.chunks, batch, steps))
+            self.chunks.append((not self.chunks, batch, emitted.steps_of(self.view, places)))
 
     @staticmethod
     def _stack(value: Value, length: int) -> np.ndarray:
@@ -99,15 +98,15 @@ class Workspace:
         source = self._view(value.inputs[0], where)
         return eval(view_text(value, "source", lead=isinstance(where, slice)), {**_FUNCTIONS, "source": source})
 
-    def _batch(self, name: str, value: Value, begin: int, end: int) -> np.ndarray:
+    def view(self, name: str, value: Value, where: int | slice) -> np.ndarray:
+        """What the program calls by this name at one step or at a range of steps."""
         if name.startswith("E"):
-            return self.each[int(name[1:])][begin:end]
-        return self._view(value, slice(begin, end))
-
-    def _step(self, name: str, value: Value, t: int) -> np.ndarray:
+            return self.each[int(name[1:])][where]
         if name.startswith("n"):
-            return _part(self.carry[int(name[1:])], t, moved=0 if self.reverse else 1)
-        return self._view(value, t)
+            return _part(self.carry[int(name[1:])], where, moved=0 if self.reverse else 1)
+        if name.startswith("C"):
+            return self.carry[int(name[1:])]
+        return self._view(value, where)
 
 
 def _part(stack: np.ndarray, where: int | slice, moved: int = 0) -> np.ndarray:

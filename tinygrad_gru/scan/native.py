@@ -1,0 +1,267 @@
+"""Native: what the loops that numba compiles are made of: memory by its address, products of matrices, exp and tanh.
+
+Whoever imports this file imports numba.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal, localcontext
+from threading import Thread
+from typing import Any, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+#: Division by zero gives what it gives in NumPy; a product and a sum may be rounded once instead of twice.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+class _Apart(Compiler):
+    """Compiles a function whose arguments point to memory that does not overlap: else its loops are not vectorised."""
+
+    def define_pipelines(self) -> list:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+def inline(function: Callable) -> Callable:
+    """A function of numbers, to be used in loops."""
+    return njit(function, **OPTIONS)
+
+
+def apart(function: Callable) -> Callable:
+    """A function of pointers; what it writes is seen through one of them only."""
+    return njit(function, pipeline_class=_Apart, **OPTIONS)
+
+
+def entry(function: Callable) -> Callable:
+    """A function of a list of numbers and addresses, compiled at once."""
+    return njit("void(int64[::1])", **OPTIONS)(function)
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _pointer_to(kind: Any) -> Callable:
+    @intrinsic
+    def pointer(_: Any, address: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(address), code
+
+    return pointer
+
+
+#: Of each dtype: from an address to what lies there. A boolean is a byte.
+POINTERS = {name: _pointer_to(getattr(types, name)) for name in ("float32", "float64", "int32", "int64")}
+POINTERS["bool"] = _pointer_to(types.int8)
+
+# -- products --------------------------------------------------------------------------------------------------------
+
+#: Rows of a block of the result, and bytes of all its rows, that stay in registers while it is added up.
+_HEIGHT, _BYTES = 6, 384
+
+
+def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
+    """Write a matrix (k, n) into panels (-, k, width) of so many neighbouring columns, which a product reads in order.
+
+    The last panel ends where the matrix does; it may overlap the one before.
+    """
+    rows, columns = matrix.shape
+    width = panels.shape[2]
+    full, rest = divmod(columns, width)
+    panels[:full] = matrix[:, : full * width].reshape(rows, full, width).transpose(1, 0, 2)
+    if rest:
+        panels[full] = matrix[:, columns - width :]
+
+
+@intrinsic(prefer_literal=True)
+def product(
+    _: Any, m: Any, k: Any, n: Any, a: Any, a_start: Any, a_row: Any, a_column: Any, b: Any, b_start: Any, b_width: Any,
+    c: Any, c_start: Any, c_row: Any,
+) -> Any:  # fmt: skip
+    """c = a b, (m, n) = (m, k) (k, n), with b in panels of a width. Starts and strides count elements.
+
+    A library packs b anew at every call; where b is the same at all steps and the product is small, this is what takes
+    the time. Each block of c, a few rows by a panel, is added up in vector registers over all of k.
+    """
+    rows, inner, columns = m.literal_value, k.literal_value, n.literal_value
+    c_type = c.dtype
+    row_stride, column_stride, out_stride = a_row.literal_value, a_column.literal_value, c_row.literal_value
+    width, item = b_width.literal_value, np.dtype(c.dtype.name).itemsize
+    blocks = -(-rows // min(_HEIGHT, max(1, _BYTES // (width * item))))
+    height, taller = divmod(rows, blocks)  # so many blocks have a row more
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, _, _, a, a_start, _, _, b, b_start, _, c, c_start, _ = arguments
+        vector = ir.VectorType(context.get_value_type(c_type), width)
+        whole, word = ir.IntType(64), ir.IntType(32)
+
+        def number(value: int) -> Any:
+            return ir.Constant(whole, value)
+
+        def at(pointer: Any, start: Any, *steps: tuple[Any, int]) -> Any:
+            for index, stride in steps:
+                start = builder.add(start, builder.mul(index, number(stride)))
+            return builder.gep(pointer, [start])
+
+        def spread(x: Any) -> Any:
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), x, ir.Constant(word, 0))
+            return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(word, width), [0] * width))
+
+        def block(row: Any, panel: Any, column: Any, height: int) -> None:
+            totals = [cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * width)) for _ in range(height)]
+            for total in totals:
+                builder.store(ir.Constant(vector, [0.0] * width), total)
+            with cgutils.for_range(builder, number(inner)) as steps:
+                place = at(b, b_start, (panel, inner * width), (steps.index, width))
+                right = builder.load(builder.bitcast(place, vector.as_pointer()), align=item)
+                for i, total in enumerate(totals):
+                    place = at(a, a_start, (builder.add(row, number(i)), row_stride), (steps.index, column_stride))
+                    term = builder.fmul(spread(builder.load(place)), right, flags=["contract"])
+                    builder.store(builder.fadd(builder.load(total), term, flags=["contract"]), total)
+            for i, total in enumerate(totals):
+                place = at(c, c_start, (builder.add(row, number(i)), out_stride), (column, 1))
+                builder.store(builder.load(total), builder.bitcast(place, vector.as_pointer()), align=item)
+
+        with cgutils.for_range(builder, number(-(-columns // width))) as panels:
+            column = builder.mul(panels.index, number(width))
+            last = number(columns - width)
+            column = builder.select(builder.icmp_signed("<", column, last), column, last)
+            with cgutils.for_range(builder, number(taller)) as some:
+                block(builder.mul(some.index, number(height + 1)), panels.index, column, height + 1)
+            with cgutils.for_range(builder, number(blocks - taller)) as some:
+                row = builder.add(number(taller * (height + 1)), builder.mul(some.index, number(height)))
+                block(row, panels.index, column, height)
+        return context.get_dummy_value()
+
+    return types.void(m, k, n, a, a_start, a_row, a_column, b, b_start, b_width, c, c_start, c_row), code
+
+
+# -- functions of numbers --------------------------------------------------------------------------------------------
+
+
+@inline
+def select(condition: Any, a: Any, b: Any) -> Any:
+    return a if condition else b
+
+
+@inline
+def maximum(a: Any, b: Any) -> Any:
+    """The larger; NaN if either is."""
+    return a if a >= b or a != a else b
+
+
+@inline
+def minimum(a: Any, b: Any) -> Any:
+    return a if a <= b or a != a else b
+
+
+@njit(**(OPTIONS | {"fastmath": {"contract", "reassoc"}}))
+def plus(a: Any, b: Any) -> Any:
+    """a + b, a term of a longer sum that may be added up in any order."""
+    return a + b
+
+
+@intrinsic
+def _power_of_two(_: Any, shifted: Any) -> Any:
+    """2ᵏ, where k stands in the lowest bits of the fraction of `shifted`."""
+    info = np.finfo(shifted.name)
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = ir.IntType(info.bits)
+        exponent = builder.shl(builder.bitcast(arguments[0], bits), ir.Constant(bits, info.nmant))
+        exponent = builder.add(exponent, ir.Constant(bits, (info.maxexp - 1) << info.nmant))
+        return builder.bitcast(exponent, context.get_value_type(signature.return_type))
+
+    return shifted(shifted), code
+
+
+def _exponentials(real: type, terms: int, digits: int) -> tuple[Callable, Callable]:
+    """exp and tanh in arithmetic alone, which vectorises as a call of a library does not; right to 1 and 3 units.
+
+    With x = k ln 2 + r, |r| ≤ ½ ln 2:  eˣ = 2ᵏ eʳ, and eʳ is its series, as long as the dtype can tell. Adding a large
+    number rounds x / ln 2 to k and leaves k in the lowest bits. ln 2 is split in two, so that k times its first part,
+    of so many binary digits, is exact (Cody and Waite). tanh x = e / (e + 2) with e = e²ˣ − 1 = 2ᵏ (eʳ − 1) + (2ᵏ − 1).
+    Limits beyond which the result does not change come first; they are written so that NaN passes.
+    """
+    info, power_of_two = np.finfo(real), cast(Callable, _power_of_two)
+    with localcontext() as context:
+        context.prec = 50
+        log_2 = Decimal(2).ln()
+        log_2_high = round(float(log_2) * 2**digits) / 2**digits
+        high, low, per_log_2 = real(log_2_high), real(float(log_2 - Decimal(log_2_high))), real(float(1 / log_2))
+    one, two, half, shift = real(1), real(2), real(0.5), real(1.5 * 2**info.nmant)
+    coefficients = [real(1 / math.factorial(n)) for n in range(terms, 0, -1)]
+    first, rest = coefficients[0], tuple(coefficients[1:])
+    largest, smallest = real(math.log(info.max) + 1), real(math.log(info.tiny) - math.log(2) * (info.nmant + 2))
+    saturated = real(info.nmant + 3) * real(math.log(2))
+
+    @inline
+    def series(r: Any) -> Any:
+        """eʳ − 1"""
+        total = first
+        for coefficient in rest:
+            total = total * r + coefficient
+        return total * r
+
+    @inline
+    def exp(x: Any) -> Any:
+        x = largest if x > largest else x
+        x = smallest if x < smallest else x
+        k = (x * per_log_2 + shift) - shift
+        r = (x - k * high) - k * low
+        halved = k * half + shift  # 2ᵏ itself may be too large or too small
+        return (series(r) + one) * power_of_two(halved) * power_of_two((k - (halved - shift)) + shift)
+
+    @inline
+    def tanh(x: Any) -> Any:
+        y = x + x
+        y = saturated if y > saturated else y
+        y = -saturated if y < -saturated else y
+        shifted = y * per_log_2 + shift
+        k = shifted - shift
+        power = power_of_two(shifted)
+        e = power * series((y - k * high) - k * low) + (power - one)
+        return e / (e + two)
+
+    return exp, tanh
+
+
+_exp_32, _tanh_32 = _exponentials(np.float32, terms=7, digits=12)
+_exp_64, _tanh_64 = _exponentials(np.float64, terms=13, digits=32)
+
+
+def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
+    """Run the loop once for each share of the batch, all at the same time."""
+    others = [Thread(target=loop, args=(share,)) for share in steps[1:]]
+    for thread in others:
+        thread.start()
+    loop(steps[0])
+    for thread in others:
+        thread.join()
+
+
+#: What the source of a loop names.
+IN_LOOPS: dict[str, Any] = {
+    "apart": apart, "entry": entry, "product": product, "select": select, "maximum": maximum, "minimum": minimum,
+    "plus": plus, "exp_float32": _exp_32, "tanh_float32": _tanh_32, "exp_float64": _exp_64, "tanh_float64": _tanh_64,
+    "inf": np.inf, "nan": np.nan,
+}  # fmt: skip
+IN_LOOPS |= {f"pointer_{name}": pointer for name, pointer in POINTERS.items()}
+IN_LOOPS |= {name: getattr(types, name) for name in POINTERS if name != "bool"}
+IN_LOOPS |= {name: getattr(np, name) for name in ("expm1", "log", "log1p", "sqrt", "sin", "cos", "sign", "abs")}
+
+
+def compiled(source: str, filename: str) -> Callable:
+    """The function `loop` that the source defines."""
+    scope = dict(IN_LOOPS)
+    exec(compile(source, filename, "exec"), scope)
+    return scope["loop"]
