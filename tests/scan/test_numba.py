@@ -18,13 +18,13 @@ from tests.scan.programs import CELLS, LENGTH, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
-from tinygrad_gru.nn import GRU, LSTM, RNN, GRUCell
+from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan import emit_numba, explain, fuse, native
 from tinygrad_gru.scan.symbols import Untraceable
 from tinygrad_gru.scan.workspace import Workspace
 
-RANDOM_CELLS, RANDOM_PROGRAMS = 12, 150
+RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
 # -- what it writes: the source of a loop is Python, so that Python can run it too ----------------------------------
 
@@ -113,7 +113,7 @@ def test_our_cells(cell):
 @pytest.mark.parametrize("seed", range(RANDOM_CELLS))
 def test_random_cells(seed):
     cell = draw(seed)
-    for length, reverse in ((1, False), (2, True), (7, False)):
+    for length, reverse in ((1, False), (7, True)):
         assert difference(cell, length, reverse, "numba") < 1e-10, (seed, length, reverse)
 
 
@@ -128,12 +128,13 @@ def results(layer, x, reading):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "tolerance"), [(GRU, "float32", 1e-4), (LSTM, "float64", 1e-12), (RNN, "float32", 1e-4)]
+    ("kind", "dtype", "tolerance", "reading"),
+    [(GRU, "float32", 1e-4, "numba"), (LSTM, "float64", 1e-12, "numba"), (GRU, "float64", 1e-12, "numba:2")],
 )
-def test_layers_in_both_directions_at_several_lengths_and_with_threads(kind, dtype, tolerance, rng):
+def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, reading, rng):
     manual_seed(0)
     layer = kind(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
-    for length, reading in ((1, "numba"), (40, "numba"), (700, "numba"), (40, "numba:2")):
+    for length in (1, 40, 700):
         x = rng.standard_normal((length, 4, 3)).astype(dtype)
         for plain, found in zip(results(layer, x, False), results(layer, x, reading), strict=True):
             assert found.dtype == plain.dtype

@@ -19,7 +19,10 @@ from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
 #: Division by zero gives what it gives in NumPy; a product and a sum may be rounded once instead of twice.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+OPTIONS: dict[str, Any] = {
+    "nogil": True, "error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True,
+}  # fmt: skip
+_INSIDE: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True}  # called by compiled functions alone
 
 
 class _Apart(Compiler):
@@ -32,12 +35,12 @@ class _Apart(Compiler):
 
 def inline(function: Callable) -> Callable:
     """A function of numbers, to be used in loops."""
-    return njit(function, **OPTIONS)
+    return njit(function, **_INSIDE)
 
 
 def apart(function: Callable) -> Callable:
     """A function of pointers; what it writes is seen through one of them only."""
-    return njit(function, pipeline_class=_Apart, **OPTIONS)
+    return njit(function, pipeline_class=_Apart, **_INSIDE)
 
 
 def entry(function: Callable) -> Callable:
@@ -164,7 +167,7 @@ def minimum(a: Any, b: Any) -> Any:
     return a if a <= b or a != a else b
 
 
-@njit(**(OPTIONS | {"fastmath": {"contract", "reassoc"}}))
+@njit(**(_INSIDE | {"fastmath": {"contract", "reassoc"}}))
 def plus(a: Any, b: Any) -> Any:
     """a + b, a term of a longer sum that may be added up in any order."""
     return a + b
