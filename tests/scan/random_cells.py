@@ -139,40 +139,52 @@ def draw(seed: int) -> Cell:
     )
 
 
-def run(cell: Cell, length: int, reverse: bool, compiled: bool | str, nudge: float = 0.0) -> list[np.ndarray | None]:
+def run(
+    cell: Cell, length: int, reverse: bool, compiled: bool | str, nudge: float = 0.0, device: str = "numpy"
+) -> list[np.ndarray | None]:
     """All values and all gradients of one run; `nudge` changes the inputs by that much of themselves."""
     random, noise = np.random.default_rng(cell.seed + 1), np.random.default_rng(cell.seed + 2)
 
     def leaves(count: int, *shape: int) -> list[Tensor]:
         return [
-            Tensor(random.standard_normal(shape) * (1 + nudge * noise.standard_normal(shape)), random.random() < 0.8)
+            Tensor(
+                random.standard_normal(shape) * (1 + nudge * noise.standard_normal(shape)),
+                random.random() < 0.8,
+                device=device,
+            )
             for _ in range(count)
         ]
 
+    cell.parameters = [Tensor(p.numpy(), p.requires_grad, device=device) for p in cell.parameters]
     carry, xs = leaves(cell.parts, cell.batch, WIDTH), leaves(cell.reads, length, cell.batch, READ)
-    for parameter in cell.parameters:
-        parameter.zero_grad()
     last, ys = scan(
         cell.step, tuple(carry) if cell.parts > 1 else carry[0],
         None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=length, reverse=reverse, compiled=compiled,
     )  # fmt: skip
     outputs = [*(last if isinstance(last, tuple) else [last]), *(ys if isinstance(ys, tuple) else [ys])]
     used = [y for y in outputs if random.random() < 0.8] or outputs[:1]
-    loss = sum(((y * random.standard_normal(y.shape)).sum() for y in used), start=Tensor(0.0, dtype="float64"))
+    cotangents = [Tensor(random.standard_normal(y.shape), device=device) for y in used]
+    loss = sum(((y * g).sum() for y, g in zip(used, cotangents)), start=Tensor(0.0, dtype="float64", device=device))
     if loss.requires_grad:
         loss.backward()
     gradients = [t.grad for t in [*carry, *xs, *cell.parameters]]
     return [y.numpy() for y in outputs] + [None if g is None else g.numpy() for g in gradients]
 
 
-def difference(cell: Cell, length: int, reverse: bool, reading: bool | str = True) -> float:
+def difference(
+    cell: Cell, length: int, reverse: bool, reading: bool | str = True, device: str = "numpy", times: int = 1
+) -> float:
     """How far the two readings lie apart, relative to the size of each result; infinite if one has no gradient.
+
+    The second is run there, and so many times: what is captured at first is replayed later.
 
     A few cells magnify rounding: for them the two must lie no further apart than the plain reading from itself when
     its inputs change in their last digits.
     """
     with np.errstate(all="ignore"):
-        plain, compiled = run(cell, length, reverse, False), run(cell, length, reverse, reading)
+        plain = run(cell, length, reverse, False)
+        for _ in range(times):
+            compiled = run(cell, length, reverse, reading, device=device)
         found = _apart(plain, compiled)
         if 1e-10 < found < np.inf and found < 100 * _apart(plain, run(cell, length, reverse, False, nudge=1e-15)):
             return 0.0

@@ -66,10 +66,9 @@ def run_emitted(program, example, threads=1):
         part[...] = array
     for value, array in zip(program.reads, example.reads):
         work.reads[value][...] = array
-    totals = emitted.new_totals()
     with np.errstate(all="ignore"):
-        emitted.run(program.listing.fixed, totals, work)
-    return Results(work.at_moment(last), work.each, emitted.sums(totals)), emitted
+        sums = emitted.run(program.listing.fixed, work)
+    return Results(work.at_moment(last), work.each, sums), emitted
 
 
 def assert_emitted_as_interpreted(example, hint, threads=1, tolerance=1e-9):

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+from support.stand_in_cuda import Stream, add_cuda, launched
 
 FUNCTIONS = (
-    "abs add all argmax argmin astype broadcast_to clip concat copyto cos count_nonzero cumulative_sum einsum empty "
-    "exp expand_dims expm1 flip full_like isfinite log log1p max maximum min minimum moveaxis nonzero permute_dims "
-    "repeat reshape sign sin sqrt squeeze stack sum take tanh where zeros arange asarray"
+    "abs add all arange argmax argmin asarray ascontiguousarray astype broadcast_to clip concat concatenate "
+    "copyto cos count_nonzero cumulative_sum divide einsum empty equal exp expand_dims expm1 flip full_like "
+    "greater greater_equal isfinite less less_equal log log1p logical_not matmul max maximum min minimum moveaxis "
+    "multiply negative nonzero not_equal permute_dims power repeat reshape sign sin sqrt squeeze stack subtract "
+    "sum take tanh where zeros"
 ).split()
 
 
@@ -51,12 +54,39 @@ class ndarray:  # noqa: N801
     size = property(lambda self: self.host.size)
     mT = property(lambda self: ndarray(self.host.mT))  # noqa: N815
     device = property(lambda self: Device(0))
+    T = property(lambda self: ndarray(self.host.T))
+    data = property(lambda self: SimpleNamespace(ptr=self.host.__array_interface__["data"][0]))
+    strides = property(lambda self: self.host.strides)
+    itemsize = property(lambda self: self.host.itemsize)
+    nbytes = property(lambda self: self.host.nbytes)
+    base = property(lambda self: self.host.base)
 
     def __array__(self, *_, **__):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def copy(self):
         return ndarray(self.host.copy())
+
+    def reshape(self, *shape):
+        return ndarray(self.host.reshape(*shape))
+
+    def transpose(self, axes):
+        return ndarray(self.host.transpose(axes))
+
+    def fill(self, value):
+        launched(lambda: self.host.fill(value), (self,))
+
+    def sum(self, axis, keepdims=False):
+        return ndarray(np.asarray(self.host.sum(axis, keepdims=keepdims)))
+
+    def max(self, axis, keepdims=False):
+        return ndarray(np.asarray(self.host.max(axis, keepdims=keepdims)))
+
+    def min(self, axis, keepdims=False):
+        return ndarray(np.asarray(self.host.min(axis, keepdims=keepdims)))
+
+    def astype(self, dtype):
+        return ndarray(self.host.astype(dtype))
 
     def __getitem__(self, index):
         return ndarray(np.asarray(self.host[self._wrapped(index)]))
@@ -154,6 +184,9 @@ def _function(function):
         assert "device" not in settings, "CuPy's functions know no device="
         if function is np.asarray and isinstance(arguments[0], np.ndarray):
             return ndarray(np.array(arguments[0], **settings))
+        if function is np.copyto:
+            return launched(lambda: np.copyto(*map(inner, arguments), **settings), arguments)
+        assert Stream.capturing is None, "a captured function may not allocate"
         return outer(function(*map(inner, arguments), **{key: inner(value) for key, value in settings.items()}))
 
     return call
@@ -178,6 +211,7 @@ def make_cupy(devices=1):
 
     runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=CUDARuntimeError)
     cupy.cuda = SimpleNamespace(Device=Device, runtime=runtime)
+    add_cuda(cupy)
     return cupy
 
 

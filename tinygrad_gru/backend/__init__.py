@@ -9,21 +9,27 @@ from __future__ import annotations
 
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
+from .cuda import THREADS, Cuda, capturing, is_matrix, is_on_cuda, wants_graphs
 from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 
 __all__ = [
+    "THREADS",
     "Backend",
     "BackendError",
+    "Cuda",
     "RandomStream",
     "as_array",
     "as_dtype",
     "astype",
     "available",
     "backend_of",
+    "capturing",
     "check_ids",
     "copy_of",
     "current",
+    "is_matrix",
+    "is_on_cuda",
     "manual_seed",
     "move",
     "random_state",
@@ -33,5 +39,6 @@ __all__ = [
     "set_random_state",
     "to_host",
     "use",
+    "wants_graphs",
     "xp_of",
 ]

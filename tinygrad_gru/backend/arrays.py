@@ -18,13 +18,13 @@ def xp_of(array: Any, *others: Any) -> Any:
     """
     if type(array) is np.ndarray and not others:
         return np
-    cupy = sys.modules.get("cupy")
+    cupy, found = sys.modules.get("cupy"), np
     for candidate in (array, *others):
         if cupy is not None and isinstance(candidate, cupy.ndarray):
-            return cupy
-        if hasattr(candidate, "__array_namespace__") and not isinstance(candidate, (np.generic, np.ndarray)):
-            return candidate.__array_namespace__()
-    return np
+            found = cupy
+        elif hasattr(candidate, "__array_namespace__") and not isinstance(candidate, (np.generic, np.ndarray)):
+            return candidate.__array_namespace__()  # a symbol among arrays decides
+    return found
 
 
 def as_array(value: Any, dtype: Any = None, device: str | Backend | None = None) -> Any:

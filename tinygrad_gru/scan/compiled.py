@@ -6,15 +6,17 @@ import importlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
 from typing import Any
 
-from ..backend import random_state
+from ..backend import Backend, backend_of, is_on_cuda, random_state
 from ..ops.op import raw
 from ..ops.several import record_several
 from ..tape import Node, Variable, recording
 from ..tensor import Tensor
 from ..transforms import Recomputation
+from . import emit_cuda
 from .emit import Emitted
 from .listing import Value
 from .merge import merge_lanes, merge_sums
@@ -42,9 +44,12 @@ def emitter(compiled: bool | str) -> str:
     """The emitter that is asked for: "numpy" by True, others by their names. Raises where it is not there."""
     if compiled is True or compiled == "numpy":
         return "numpy"
-    if not isinstance(compiled, str) or not re.fullmatch("numba(:[1-9][0-9]*)?", compiled):
-        raise ValueError(f"compiled: expected True, False, 'numba' or 'numba:2' (for two threads), got {compiled!r}")
-    _numba()
+    if not isinstance(compiled, str) or not re.fullmatch("cuda|numba(:[1-9][0-9]*)?", compiled):
+        raise ValueError(
+            f"compiled: expected True, False, 'cuda', 'numba' or 'numba:2' (for two threads), got {compiled!r}"
+        )
+    if compiled != "cuda":
+        _numba()
     return compiled
 
 
@@ -68,16 +73,19 @@ def emitted(
 class CompiledStep:
     """A step compiled for arrays of certain shapes: a forward program and, if gradients are wanted, a backward one.
 
+    home     the GPU on which it is to run; without one its programs for CUDA can only be read
     refused  why its programs are emitted for NumPy, where another emitter was asked for
     """
 
-    def __init__(self, forward: Forward, xs_wanted: tuple[bool, ...] | None, emitter: str = "numpy"):
+    def __init__(
+        self, forward: Forward, xs_wanted: tuple[bool, ...] | None, emitter: str = "numpy", home: Backend | None = None
+    ):
         listing, size = forward.listing, len(forward.listing.values)
         self.traced = size
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
         self.listing, self.stored = listing, []
         self.lock = RLock()  # taken again where memory is freed while it is held
-        self.emitter, self.refused = emitter, ""
+        self.emitter, self.refused, self.home = emitter, "", home
         self._backward: Program | None = None
         self._backwards: dict[frozenset[Value], Emitted] = {}
         given = [*forward.carry, *forward.xs]
@@ -102,6 +110,8 @@ class CompiledStep:
         )
         self.forward = self._emitted(program, "forward", self.stored)
         self.kept = kept
+        if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
+            self.backward()
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
 
     def backward(self, absent: frozenset[Value] = frozenset()) -> Emitted | None:
@@ -115,6 +125,8 @@ class CompiledStep:
             return self._backwards[absent]
 
     def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:
+        if self.emitter == "cuda":
+            return emit_cuda.emitted(program, name, kept, self.home)
         if self.emitter != "numpy" and not self.refused:  # what follows a program for NumPy must be one too
             threads = int(self.emitter.partition(":")[2] or 1)
             try:
@@ -122,6 +134,11 @@ class CompiledStep:
             except Untraceable as reason:
                 self.refused = str(reason)
         return emitted(program, FORWARD_PASSES if name == "forward" else BACKWARD_PASSES, name, kept)
+
+    @property
+    def place(self) -> AbstractContextManager:
+        """Where arrays are made."""
+        return nullcontext() if self.home is None else self.home.device
 
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
@@ -153,7 +170,7 @@ class Workspaces:
     def __init__(self, step: CompiledStep, length: int, reverse: bool):
         self.key = (length, reverse)
         self.first, self.last = (length, 0) if reverse else (0, length)
-        self.forward = Workspace(step.forward, length, reverse, {})
+        self.forward = step.forward.workspace(length, reverse, {})
         self.stored = dict(zip(step.kept, self.forward.each[step.ys_count :]))
         self.stored |= {value: self.forward.whole(value) for value in step.stored if value not in self.stored}
         self.backwards: dict[Emitted, Workspace] = {}
@@ -161,7 +178,7 @@ class Workspaces:
     def backward(self, program: Emitted) -> Workspace:
         if program not in self.backwards:
             length, reverse = self.key
-            self.backwards[program] = Workspace(program, length, not reverse, self.stored)
+            self.backwards[program] = program.workspace(length, not reverse, self.stored)
         return self.backwards[program]
 
     @property
@@ -184,25 +201,36 @@ class PlanCache:
 
     def __init__(self, size: int):
         self.size = size
-        self.plans: OrderedDict[Hashable, CompiledStep] = OrderedDict()
+        self.plans: OrderedDict[Hashable, CompiledStep | Untraceable] = OrderedDict()
         self.lock = RLock()
 
     def get(
-        self, traced: Hashable, xs_wanted: tuple[bool, ...] | None, emitter: str, trace: Callable[[], Forward]
+        self,
+        traced: Hashable,
+        xs_wanted: tuple[bool, ...] | None,
+        emitter: str,
+        home: Backend | None,
+        trace: Callable[[], Forward],
     ) -> CompiledStep:
         """The plan for equal traces, made of the trace that `trace` gives if there is none."""
-        key = (traced, xs_wanted, emitter)
+        key = (traced, xs_wanted, emitter, None if home is None else home.name)
         with self.lock:
             found = self.plans.get(key)
             if found is None:
                 forward = trace()
                 count = len(forward.listing.fixed)
-                found = self.plans[key] = CompiledStep(forward, xs_wanted, emitter)
-                found.listing.forget(count)  # a plan keeps no model alive
+                try:
+                    found = CompiledStep(forward, xs_wanted, emitter, home)
+                except Untraceable as reason:
+                    found = reason.with_traceback(None)
+                self.plans[key] = found
+                forward.listing.forget(count)  # a plan keeps no model alive
                 if len(self.plans) > self.size:
                     self.plans.popitem(last=False)
             else:
                 self.plans.move_to_end(key)
+            if isinstance(found, Untraceable):
+                raise Untraceable(*found.args)
             return found
 
 
@@ -216,26 +244,29 @@ def scan_compiled(
     traced = _traces.trace(step, carry, xs)
     carries = parts_of(carry)
     inputs = [*carries, *(parts_of(xs) if xs is not None else ())]
+    arrays = [x.data for x in inputs]
+    emitter, home = _target(emitter, [*arrays, *traced.fixed])
     wanted = tuple([x.node is not None for x in inputs])
     differentiable = recording.get() and (any(wanted) or bool(traced.captured))
     compiled = _cache.get(
         traced.key,
         wanted[len(carries) :] if differentiable else None,
         emitter,
+        home,
         lambda: traced.forward or trace_forward(step, carry, xs),
     )
     fixed = traced.fixed + compiled.listing.fixed[len(traced.fixed) :]
     workspaces = compiled.lend(length, reverse)
     lease = Lease(compiled, workspaces)
     work = workspaces.forward
-    arrays = [x.data for x in inputs]
-    for part, array in zip(work.at_moment(workspaces.first), arrays):
-        part[...] = array
-    for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
-        stack[...] = array
-    compiled.forward.run(fixed, (), work)
-    results = [part.copy() for part in work.at_moment(workspaces.last)]
-    results += [stack.copy() for stack in work.each[: compiled.ys_count]]
+    with compiled.place:
+        for part, array in zip(work.at_moment(workspaces.first), arrays):
+            part[...] = array
+        for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
+            stack[...] = array
+        compiled.forward.run(fixed, work)
+        results = [part.copy() for part in work.at_moment(workspaces.last)]
+        results += [stack.copy() for stack in work.each[: compiled.ys_count]]
     if differentiable:
         operation = _CompiledScan(compiled, step, isinstance(carry, tuple), isinstance(xs, tuple), xs is None, reverse)
         parents = (*(x.node for x in inputs), *traced.captured)
@@ -244,6 +275,18 @@ def scan_compiled(
         outputs = [Tensor.at(array, None) for array in results]
     last, ys = tuple(outputs[: compiled.carry_count]), tuple(outputs[compiled.carry_count :])
     return (last if isinstance(carry, tuple) else last[0], (ys[0] if ys else None) if traced.single_y else ys)
+
+
+def _target(emitter: str, arrays: list[Any]) -> tuple[str, Backend | None]:
+    """The emitter for these arrays, and the GPU on which they are."""
+    if not is_on_cuda(arrays[0]):
+        if emitter == "cuda":
+            raise ValueError("compiled: 'cuda' is for arrays on a GPU, got NumPy arrays (`explain` shows its source)")
+        return emitter, None
+    homes = {backend_of(array).name for array in arrays}
+    if len(homes) > 1:
+        raise Untraceable(f"its arrays are on {' and '.join(sorted(homes))}")
+    return "cuda", backend_of(arrays[0])
 
 
 class _CompiledScan:
@@ -275,6 +318,10 @@ class _CompiledScan:
         return True
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+        with self.compiled.place:
+            self._pull(parents, saved, cotangents, give)
+
+    def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         lease, fixed, arrays, length = saved
         if any(isinstance(g, Variable) for g in cotangents):
             plainly = Recomputation(lambda *inputs: self._plainly(inputs, length), self.random_state)
@@ -291,8 +338,7 @@ class _CompiledScan:
         for value, cotangent in given.items():
             if cotangent is not None and value in work.reads:
                 work.reads[value][...] = cotangent
-        totals = program.new_totals()
-        program.run(fixed, totals, work)
+        sums = program.run(fixed, work)
         outputs = program.plan.program
         for parent, part, value in zip(parents, work.at_moment(workspaces.first), outputs.new):
             if parent is not None and value.op != "zeros":
@@ -302,7 +348,7 @@ class _CompiledScan:
             if parent is not None and value.op != "zeros":
                 give(parent, gradient.copy())
         reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
-        for parent, gradient, value in zip(reached, program.sums(totals), outputs.sums):
+        for parent, gradient, value in zip(reached, sums, outputs.sums):
             if parent is not None and value.op != "zeros":
                 give(parent, gradient)  # in its own dtype once it arrives
 

@@ -1,4 +1,4 @@
-"""Emit: the plan as Python source for NumPy, and the workspace in which it runs.
+"""Emit: the plan as Python source for NumPy.
 
 The source is straight-line: every operation writes into an array that is there already. Whatever view of an array an
 operation needs at a step is made once, when the workspace is, and handed to the loop in a tuple a step.
@@ -9,8 +9,9 @@ Names: `w3` is the same at all steps, `v3` is value v3 at one step, `V3` at all 
 from __future__ import annotations
 
 import linecache
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,11 +22,13 @@ from .plan import Plan
 from .program import Program
 from .schedule import ELEMENTWISE, VIEWS
 from .symbols import as_index
+from .views import index_text, view_text
+from .workspace import Workspace
 
 #: Operations that NumPy has under the same name and that write into an array they are given.
 _UFUNCS = ELEMENTWISE - {"where", "astype"}
-_FUNCTIONS = {name: getattr(np, name) for name in (*_UFUNCS, "matmul", "copyto", "concatenate", "where", "zeros")}
-_FUNCTIONS |= {"ascontiguousarray": np.ascontiguousarray, "broadcast_to": np.broadcast_to}
+_OTHERS = ("ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul", "where", "zeros")
+FUNCTIONS: dict[str, Any] = {name: getattr(np, name) for name in (*_UFUNCS, *_OTHERS)}
 
 #: Half precision is added up in float32: it would stop counting at 2048.
 _WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
@@ -42,6 +45,9 @@ class Emitted:
     """
 
     step_count = "len(steps)"  # in the source, how many steps a chunk has
+    most_steps = sys.maxsize  # that a chunk may have
+    zeros: Callable[..., Any] = staticmethod(np.zeros)
+    broadcast_to: Callable[..., Any] = staticmethod(np.broadcast_to)
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]] = ()):
         self.plan = plan
@@ -51,7 +57,7 @@ class Emitted:
         self.static: dict[str, Value] = {}  # names bound once a workspace
         self.batch: dict[str, Value] = {}  # names bound once a chunk
         self.steps: dict[str, Value] = {}  # names bound at every step
-        self.constants: dict[str, Any] = dict(_FUNCTIONS)
+        self.constants: dict[str, Any] = dict(FUNCTIONS)
         self.users: dict[Value, list[Value]] = defaultdict(list)
         for value in plan.program.values():
             for i in value.inputs if value not in self.given else ():
@@ -74,10 +80,20 @@ class Emitted:
         self.function = self.constants[name]
         self.may_overflow = any(value.attributes == (("may_overflow", True),) for value in plan.program.values())
 
-    def run(self, fixed: Sequence[Any], totals: Sequence[np.ndarray], workspace: Any) -> None:
-        """Run the program on the arrays from outside; add to the totals."""
+    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
+        """The arrays in which it runs so many steps; `given` are those that are there already."""
+        return Workspace(self, length, reverse, given)
+
+    def run(self, fixed: Sequence[Any], workspace: Any) -> list[Any]:
+        """Run the program on the arrays from outside and those of the workspace; return its sums over time."""
+        # Half precision is added up in float32.
+        totals = [np.zeros(shape, dtype) for shape, dtype in self.total_forms]
         with np.errstate(over="ignore") if self.may_overflow else nullcontext():
             self.function(fixed, totals, workspace)
+        return [
+            totals[place] if index is None else np.ascontiguousarray(totals[place][index])
+            for place, index in self.shares
+        ]
 
     # -- names -------------------------------------------------------------------------------------------------
 
@@ -112,17 +128,6 @@ class Emitted:
         name = f"k{value.number}_{np.dtype(like).name}"
         self.constants[name] = np.array(value["value"], like)
         return name
-
-    def new_totals(self) -> list[np.ndarray]:
-        """Zeros, to which a run adds; half precision is added up in float32."""
-        return [np.zeros(shape, dtype) for shape, dtype in self.total_forms]
-
-    def sums(self, totals: list[np.ndarray]) -> list[np.ndarray]:
-        """The program's sums over time, from what a run has added up."""
-        return [
-            totals[place] if index is None else np.ascontiguousarray(totals[place][index])
-            for place, index in self.shares
-        ]
 
     # -- the function --------------------------------------------------------------------------------------------
 
@@ -220,7 +225,7 @@ class Emitted:
         if value.op == "place":
             lines = [f"{out}.fill(0)"]
             for operand, index in zip(operands, value["indices"]):
-                text = _index_text(index, batch)
+                text = index_text(index, batch)
                 lines.append(f"{out}[{text}] += {operand}")
             return lines
         raise AssertionError(f"no emitter for {value.op}")
@@ -361,28 +366,4 @@ class Emitted:
         if value.op == "concat":
             return [f"{name} = concatenate(({', '.join(names)},), {value['axis']})"]
         lines = [f"{name} = zeros({value.shape}, '{np.dtype(value.dtype).name}')"]
-        return lines + [f"{name}[{_index_text(index, False)}] += {n}" for n, index in zip(names, value["indices"])]
-
-
-def view_text(value: Value, source: str, lead: bool) -> str:
-    """The expression for a view of `source`; `lead` says that a first axis runs over steps."""
-    if value.op == "reshape":
-        shape = f"{source}.shape[:1] + {value.shape}" if lead else f"{value.shape}"
-        return f"{source}.reshape({shape})"
-    if value.op == "transpose":
-        axes = (0, *(a + 1 for a in value["axes"])) if lead else value["axes"]
-        return f"{source}.transpose({axes})"
-    if value.op == "getitem":
-        return f"{source}[{_index_text(value['index'], lead)}]"
-    missing = len(value.shape) - len(value.inputs[0].shape)  # broadcast_to
-    if lead:
-        aligned = f"{source}[:{', None' * missing}, ...]" if missing else source
-        return f"broadcast_to({aligned}, {source}.shape[:1] + {value.shape})"
-    return f"broadcast_to({source}, {value.shape})"
-
-
-def _index_text(plain: tuple, lead: bool) -> str:
-    parts = [":"] if lead else []
-    for p in as_index(plain):
-        parts.append(str(p) if isinstance(p, int) else f"{p.start}:{'' if p.stop is None else p.stop}:{p.step}")
-    return ", ".join([*parts, "..."])  # a view also where every axis has an integer
+        return lines + [f"{name}[{index_text(index, False)}] += {n}" for n, index in zip(names, value["indices"])]

@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 
 from . import native
-from .emit import Emitted, view_text
+from .emit_loops import LoopEmitted
 from .fuse import Cluster, clusters, draw_in, lay_out
 from .listing import Value
 from .loops import AXES, Memory, address, expression, nest, number
 from .merge import merge_products, merge_sums
 from .plan import Plan, plan
 from .program import Program
-from .schedule import VIEWS
 from .symbols import Untraceable, as_index
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
@@ -58,15 +57,14 @@ class _Entangled(Exception):
     """Rows of the batch depend on each other."""
 
 
-class NumbaEmitted(Emitted):
+class NumbaEmitted(LoopEmitted):
     """A program whose loop is a compiled function; several threads share the batch, where its rows are independent."""
 
     step_count = "int(steps[0][0])"
+    dtypes = frozenset(native.POINTERS)
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]], threads: int):
         self.threads = threads
-        self.memory: dict[str, Memory] = {}  # what the loop names, and how it lies there
-        self.values: dict[str, Value] = {}
         super().__init__(plan, name, stages)
 
     def in_words(self) -> str:
@@ -143,48 +141,6 @@ class NumbaEmitted(Emitted):
         numbers = [len(places), places[0] - first, places.step, moment % 2]
         threads = range(self.threads)
         return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
-
-    # -- memory ------------------------------------------------------------------------------------------------------
-
-    def _at(self, value: Value) -> Memory:
-        """Where a value lies at a step."""
-        plan = self.plan
-        if value in plan.parts:
-            whole, start, stop = plan.parts[value]
-            memory = self._at(whole)
-            return memory.seen(memory.view[..., start:stop])
-        if value in plan.program.carry and (position := plan.program.carry.index(value)) in plan.fleeting:
-            return self._named(f"C{position}", value, "now")
-        if value in self.given:
-            return self._named(f"V{value.number}", value, "t")
-        if value.op in VIEWS:
-            memory = self._at(value.inputs[0])
-            names = {"source": memory.view, "broadcast_to": np.broadcast_to}
-            return memory.seen(eval(view_text(value, "source", lead=False), names))
-        kind, key = plan.home[value]
-        if kind == "carry":
-            return self._next(key, value)
-        if kind == "step":
-            return self._named(f"{'W' if self._fixed(value) else 'S'}{value.number}", value, "")
-        return self._named(f"V{value.number}", value, "t")
-
-    def _next(self, position: int, value: Value) -> Memory:
-        """Where that part of the next carry lies."""
-        if position in self.plan.fleeting:
-            return replace(self._named(f"C{position}", value, "now"), moment="then")
-        return self._named(f"n{position}", value, "t")
-
-    def _named(self, name: str, value: Value, moment: str) -> Memory:
-        """What the loop calls by a name."""
-        if name not in self.memory:
-            dtype = np.dtype(value.dtype)
-            if dtype.name not in native.POINTERS or not dtype.isnative:
-                raise Untraceable(f"it computes in {dtype.name}")
-            if 0 in value.shape or len(value.shape) > len(AXES):
-                raise Untraceable(f"an array of it has shape {value.shape}")
-            array = np.empty(value.shape, dtype)
-            self.memory[name], self.values[name] = Memory(name, moment, array, array), value
-        return self.memory[name]
 
     # -- threads -----------------------------------------------------------------------------------------------------
 

@@ -64,8 +64,8 @@ def panel_width(rows: int, columns: int, dtype: Any) -> int:
     return min(in_bytes // np.dtype(dtype).itemsize, columns)
 
 
-def draw_in(program: Program) -> dict[Value, str]:
-    """The level of every value, with as much in the loop as is not slower there."""
+def draw_in(program: Program, products: bool = True) -> dict[Value, str]:
+    """The level of every value, with as much in the loop as is not slower there; `products` may come too."""
     levels = schedule(program)
     given = frozenset(program.carry) | frozenset(program.reads)
     users = _users(program, given)
@@ -74,6 +74,8 @@ def draw_in(program: Program) -> dict[Value, str]:
         if levels.get(value) != level or value in given:
             return False
         if value.op == "matmul":
+            if not products:
+                return False
             left, right = value.inputs
             is_small = size_in_bytes(right) <= _BYTES or left.shape[0] >= _ROWS
             return levels.get(right) == "fixed" and len(left.shape) == len(right.shape) == 2 and is_small
@@ -109,7 +111,7 @@ def _users(program: Program, given: frozenset[Value]) -> dict[Value, list[Value]
 
 @dataclass(frozen=True)
 class Job:
-    """Something to be done in the loop: "make" a value, "copy" it to the next carry, or "total" it over time."""
+    """Something to be done: "make" a value, "copy" it to the next carry, or "total" it over time."""
 
     kind: str
     value: Value
@@ -139,20 +141,23 @@ class Cluster:
         return self.jobs[0].is_elementwise
 
 
-def clusters(plan: Plan, copies: Mapping[int, Value], totals: Mapping[int, Value]) -> list[Cluster]:
-    """The jobs of the loop, in clusters in the order in which they are done.
+def clusters(
+    plan: Plan, copies: Mapping[int, Value], totals: Mapping[int, Value], level: str = "loop"
+) -> list[Cluster]:
+    """The jobs of a level, in clusters in the order in which they are done.
 
     copies, totals  the values that are copied to the next carry, and that are added up over time, by position
     A job is done as soon as what it needs is there; what does not depend on the carry, only where it is first needed.
     """
     program, given, joined = plan.program, plan.given, plan.joined
-    making = [Job("make", value) for value in plan.at("loop")]
+    making = [Job("make", value) for value in plan.at(level)]
+    scratch = "step" if level == "loop" else "batch"
     ending = [Job("copy", v, i) for i, v in copies.items()] + [Job("total", v, i) for i, v in totals.items()]
     depth: dict[Value, int] = {}
 
     def finds_in_register(job: Job, source: Value) -> bool:
         """Whether the job, in one nest with what makes the source, needs it in no other way than from there."""
-        made = source.op in ELEMENTWISE and source not in given and plan.levels.get(source) == "loop"
+        made = source.op in ELEMENTWISE and source not in given and plan.levels.get(source) == level
         fits = job.is_elementwise and source.shape == job.value.shape
         return made and fits and all(i is source for i in job.inputs if source_of(i, given) is source)
 
@@ -192,6 +197,6 @@ def clusters(plan: Plan, copies: Mapping[int, Value], totals: Mapping[int, Value
             value = job.value
             if job.kind == "make":
                 here = all(user in cluster.jobs and finds_in_register(user, value) for user in readers[value])
-                if not here or plan.home_of(value) != "step" or value in plan.parts:
+                if not here or plan.home_of(value) != scratch or value in plan.parts:
                     cluster.stored.add(value)
     return result

@@ -61,7 +61,8 @@ class Value:
 class Listing:
     """A growing list of values, and the arrays that the program was found to use from outside ("fixed")."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: type = np.ndarray) -> None:
+        self.arrays = arrays  # of which library those from outside are
         self.values: list[Value] = []
         self._rows: list[Hashable] = []
         self.fixed: list[Any] = []

@@ -1,4 +1,7 @@
-"""Loops: where a value lies in memory, and the text of what is done to each of its elements."""
+"""Loops: where a value lies in memory, and the text of what is done to each of its elements.
+
+The text is Python and C++ alike; the functions in it, such as `select`, are defined for each target.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from .symbols import COMPARISONS, Untraceable
 AXES = ("i", "j", "k", "l", "m", "n")
 
 _OPERATORS = {
-    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "less": "<", "less_equal": "<=",
-    "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "less_equal": "<=", "greater": ">",
+    "greater_equal": ">=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
 #: What can be computed of whole numbers and of truth values.
 _ON_KIND = {
@@ -84,20 +87,26 @@ def number(value: Any, dtype: Any) -> str:
     return f"{np.dtype(dtype).name}({value!r})"
 
 
+def in_register(dtype: Any) -> np.dtype:
+    """The dtype in which a number is computed with: half precision is only stored."""
+    dtype = np.dtype(dtype)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
 def expression(value: Value, names: Sequence[str]) -> str:
     """What makes an element of the value from those of its operands, which have these names; a number needs none."""
-    op, dtype = value.op, np.dtype(value.dtype)
+    op, dtype = value.op, in_register(value.dtype)
     if op not in COMPARISONS and op not in _ON_KIND.get(dtype.kind, (op,)):
         raise Untraceable(f"it computes {op} in {dtype.name}")
     common = dtype
     if op in COMPARISONS:
-        common = np.result_type(*(i["value"] if i.op == "scalar" else i.dtype for i in value.inputs))
+        common = in_register(np.result_type(*(i["value"] if i.op == "scalar" else i.dtype for i in value.inputs)))
 
     def operand(position: int, wanted: np.dtype = common) -> str:
         i = value.inputs[position]
         if i.op == "scalar":
             return number(i["value"], wanted)
-        return names[position] if np.dtype(i.dtype) == wanted else f"{wanted.name}({names[position]})"
+        return names[position] if in_register(i.dtype) == wanted else f"{wanted.name}({names[position]})"
 
     if op in _OPERATORS:
         text = f"{operand(0)} {_OPERATORS[op]} {operand(1)}"

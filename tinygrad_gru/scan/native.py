@@ -167,6 +167,11 @@ def minimum(a: Any, b: Any) -> Any:
     return a if a <= b or a != a else b
 
 
+@inline
+def power(a: Any, b: Any) -> Any:
+    return a**b
+
+
 @njit(**(_INSIDE | {"fastmath": {"contract", "reassoc"}}))
 def plus(a: Any, b: Any) -> Any:
     """a + b, a term of a longer sum that may be added up in any order."""
@@ -255,8 +260,8 @@ def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
 #: What the source of a loop names.
 IN_LOOPS: dict[str, Any] = {
     "apart": apart, "entry": entry, "product": product, "select": select, "maximum": maximum, "minimum": minimum,
-    "plus": plus, "exp_float32": _exp_32, "tanh_float32": _tanh_32, "exp_float64": _exp_64, "tanh_float64": _tanh_64,
-    "inf": np.inf, "nan": np.nan,
+    "plus": plus, "power": power, "exp_float32": _exp_32, "tanh_float32": _tanh_32, "exp_float64": _exp_64,
+    "tanh_float64": _tanh_64, "inf": np.inf, "nan": np.nan,
 }  # fmt: skip
 IN_LOOPS |= {f"pointer_{name}": pointer for name, pointer in POINTERS.items()}
 IN_LOOPS |= {name: getattr(types, name) for name in POINTERS if name != "bool"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend
+from ..backend import Backend, is_on_cuda
 from .listing import Listing, Value, broadcast_shape, dtype_of
 
 
@@ -127,8 +127,8 @@ class _Namespace:
                 values.append(x.value)
             elif isinstance(x, (bool, int, float)):
                 values.append(listing.scalar(x))
-            elif isinstance(x, (np.ndarray, np.generic)):
-                values.append(listing.capture(np.asarray(x)))
+            elif is_array(listing, x):
+                values.append(captured(listing, x))
             else:
                 raise Untraceable(f"an operand is a {type(x).__name__}")
         return listing, values
@@ -143,7 +143,7 @@ class _Namespace:
 
     def binary(self, op: str, a: Any, b: Any) -> Any:
         for x in (a, b):
-            if not isinstance(x, (Symbol, bool, int, float, np.ndarray, np.generic)):
+            if not isinstance(x, (Symbol, bool, int, float, np.ndarray, np.generic)) and not is_on_cuda(x):
                 return NotImplemented
         return self.elementwise(op, a, b, dtype=np.dtype(bool) if op in COMPARISONS else None)
 
@@ -271,6 +271,15 @@ for _name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "abs
 setattr(_Namespace, "bool", np.bool_)  # noqa: B010  (as a class attribute it would hide the type from annotations)
 
 NAMESPACE = _Namespace()
+
+
+def is_array(listing: Listing, x: Any) -> bool:
+    """Whether a listing can take `x` from outside: an array where those of the trace are."""
+    return isinstance(x, listing.arrays) or (isinstance(x, np.generic) and listing.arrays is np.ndarray)
+
+
+def captured(listing: Listing, x: Any) -> Value:
+    return listing.capture(np.asarray(x) if listing.arrays is np.ndarray else x)
 
 
 class _SymbolicBackend(Backend):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import random_state
+from ..backend import is_on_cuda, random_state
 from ..tape import Node, Tape, enable_grad, history, leaf, tick, walk
 from ..tensor import Tensor
 from .listing import Listing, Value
 from .plain import parts_of, split_result
-from .symbols import NAMESPACE, Symbol, Untraceable
+from .symbols import NAMESPACE, Symbol, Untraceable, captured, is_array
 
 
 class Key:
@@ -72,12 +72,14 @@ class Backward:
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     """Run `step` on symbols in the place of the carry and of one x. Raises Untraceable with the reason it cannot."""
-    listing, random_before = Listing(), random_state()
+    random_before = random_state()
+    listing = Listing(type(parts_of(carry)[0].data))
     start = tick()
 
     def symbol(kind: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if not isinstance(like.data, np.ndarray):
-            raise Untraceable(f"there is no emitter for arrays on {like.device!r} yet")
+        can_be_run = isinstance(like.data, np.ndarray) or is_on_cuda(like.data)
+        if not can_be_run or not isinstance(like.data, listing.arrays):
+            raise Untraceable(f"there is no emitter for arrays on {like.device!r}")
         array = Symbol(listing, listing.add(kind, (), tuple(shape), like.dtype, position=position))
         return Tensor.at(array, leaf(array) if NAMESPACE.isdtype(like.dtype, "real floating") else None)
 
@@ -157,7 +159,7 @@ def _on_symbols() -> Iterator[None]:
 def _symbolic(listing: Listing, x: Any) -> Any:
     if isinstance(x, tuple):
         return tuple(_symbolic(listing, part) for part in x)
-    return Symbol(listing, listing.capture(x)) if isinstance(x, np.ndarray) else x
+    return Symbol(listing, captured(listing, x)) if isinstance(x, listing.arrays) else x
 
 
 def _xs(xs: Any) -> tuple:
@@ -171,7 +173,11 @@ def _value(listing: Listing, tensor: Any) -> Value:
 
 
 def _value_of(listing: Listing, array: Any) -> Value:
-    return array.value if isinstance(array, Symbol) else listing.capture(np.asarray(array))
+    if isinstance(array, Symbol):
+        return array.value
+    if not is_array(listing, array):
+        raise Untraceable(f"it returns a {type(array).__name__}")
+    return captured(listing, array)
 
 
 def _tape_key(records: Tape, captured: list[Node], inputs: list[Tensor], outputs: list[Tensor]) -> Hashable:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .emit import _FUNCTIONS, Emitted, view_text
 from .listing import Value
 from .plan import chunk_length
 from .schedule import VIEWS
+from .views import view_text
 
 
 class Workspace:
@@ -21,11 +22,11 @@ class Workspace:
     static, chunks  the views, in the order in which the program names them
     """
 
-    def __init__(self, emitted: Emitted, length: int, reverse: bool, given: dict[Value, np.ndarray]):
+    def __init__(self, emitted: Any, length: int, reverse: bool, given: Mapping[Value, Any]):
         self.emitted, self.length, self.reverse = emitted, length, reverse
         plan = emitted.plan
         program = plan.program
-        self.size = chunk_length(program, length, plan.chunk_rows)
+        self.size = min(chunk_length(program, length, plan.chunk_rows), emitted.most_steps)
         self.carry = [self._stack(v, 2 if i in plan.fleeting else length + 1) for i, v in enumerate(program.carry)]
         self.reads = {v: given[v] if v in given else self._stack(v, length) for v in program.reads}
         self.stacks = {v: self._stack(v, length) for v, home in plan.home.items() if home[0] == "stack"}
@@ -34,7 +35,7 @@ class Workspace:
         for value in program.each:
             seen = plan.is_seen_whole(value)
             self.each.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
-        self.static = tuple(self._view(value, 0) for value in emitted.static.values())
+        self.static = tuple(self.view(name, value, 0) for name, value in emitted.static.items())
         begins = range(0, length, self.size)
         self.chunks: list[tuple[bool, tuple, Any]] = []
         for begin in reversed(begins) if reverse else begins:
@@ -44,9 +45,8 @@ class Workspace:
             places = range(begin, end)[::-1] if reverse else range(begin, end)
             self.chunks.append((not self.chunks, batch, emitted.steps_of(self.view, places)))
 
-    @staticmethod
-    def _stack(value: Value, length: int) -> np.ndarray:
-        return np.zeros((length, *value.shape), value.dtype)
+    def _stack(self, value: Value, length: int) -> Any:
+        return self.emitted.zeros((length, *value.shape), value.dtype)
 
     @property
     def bytes(self) -> int:
@@ -87,7 +87,7 @@ class Workspace:
 
     def _own(self, key: Any, value: Value, lead: tuple[int, ...]) -> np.ndarray:
         if key not in self.scratch:
-            self.scratch[key] = np.zeros((*lead, *value.shape), value.dtype)
+            self.scratch[key] = self.emitted.zeros((*lead, *value.shape), value.dtype)
         return self.scratch[key]
 
     def _view(self, value: Value, where: int | slice) -> np.ndarray:
@@ -96,7 +96,8 @@ class Workspace:
         if value.op not in VIEWS or value in given:
             return self._at(value, where)
         source = self._view(value.inputs[0], where)
-        return eval(view_text(value, "source", lead=isinstance(where, slice)), {**_FUNCTIONS, "source": source})
+        names = {"broadcast_to": self.emitted.broadcast_to, "source": source}
+        return eval(view_text(value, "source", lead=isinstance(where, slice)), names)
 
     def view(self, name: str, value: Value, where: int | slice) -> np.ndarray:
         """What the program calls by this name at one step or at a range of steps."""

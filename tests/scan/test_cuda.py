@@ -1,0 +1,214 @@
+"""The CUDA emitter: what it writes, run on the host in the place of a GPU, and compiled for one where nvcc is here."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from support.stand_in_cuda import COMPILER
+from support.stand_in_cupy import inner, ndarray, stand_in_cupy
+
+from tests.scan.interpreter import Results
+from tests.scan.programs import CELLS, LENGTH, traced_cell
+from tests.scan.random_cells import difference, draw
+from tests.scan.random_programs import draw_program
+from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
+from tinygrad_gru.backend import Cuda, available, capturing, cuda, resolve
+from tinygrad_gru.nn import GRU, LSTM, GRUCell
+from tinygrad_gru.scan import emit_cuda, explain
+from tinygrad_gru.scan.symbols import Untraceable
+
+pytestmark = [
+    pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it"),
+    pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler to stand in for CUDA's"),
+]
+RANDOM_CELLS, RANDOM_PROGRAMS = 6, 30
+
+
+#: The module; the package has a function of its name.
+readings = importlib.import_module("tinygrad_gru.scan.readings")
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    for module in (cuda, emit_cuda):  # threads that wait for each other are dear on the host
+        monkeypatch.setattr(module, "THREADS", 8)
+    with stand_in_cupy(monkeypatch) as module:
+        yield module
+
+
+def run_emitted(program, example):
+    """What the program gives: run directly, and as a graph."""
+    name = "backward" if example.reverse else "forward"
+    emitted = emit_cuda.emitted(program, name, example.kept, resolve("cupy"))
+    work = emitted.workspace(LENGTH, example.reverse, {})
+    first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
+    for _ in range(2):
+        for part, array in zip(work.at_moment(first), example.carry):
+            part[...] = ndarray(np.asarray(array))
+        for value, array in zip(program.reads, example.reads):
+            work.reads[value][...] = ndarray(array)
+        with np.errstate(all="ignore"):
+            sums = emitted.run([ndarray(np.asarray(array)) for array in program.listing.fixed], work)
+        yield Results(*([inner(array).copy() for array in part] for part in (work.at_moment(last), work.each, sums)))
+    assert work.graphs
+
+
+def assert_emitted_as_interpreted(example, hint, tolerance=1e-9):
+    expected = example.run().arrays()
+    for found in run_emitted(example.program, example):
+        for right, array in zip(expected, found.arrays(), strict=True):
+            scale = max(1.0, np.abs(right).max(initial=0.0))
+            assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
+
+
+@pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
+@pytest.mark.parametrize("cell", CELLS)
+def test_our_cells_as_written(cell, rows, cupy, monkeypatch):
+    monkeypatch.setattr(emit_cuda, "_CHUNK_ROWS", rows)
+    for example in traced_cell(cell).examples().values():
+        assert_emitted_as_interpreted(example, cell)
+
+
+@pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 10))
+def test_random_programs_as_written(first, rng, cupy, monkeypatch):
+    refused = []
+    for seed in range(first, first + 10):
+        monkeypatch.setattr(emit_cuda, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
+        try:
+            assert_emitted_as_interpreted(draw_program(seed), seed)
+        except Untraceable as reason:
+            refused.append(str(reason))
+    assert len(refused) < 5, refused
+
+
+# -- in the place of CuPy -------------------------------------------------------------------------------------------
+
+
+def results(layer, x, device, reading=True):
+    """The output, the state and all gradients of a layer, there."""
+    layer.to(device).zero_grad()
+    x = Tensor(x, requires_grad=True, device=device)
+    with compiling(reading):
+        output, state = layer(x)
+    weights = Tensor(np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape), device=device)
+    (output * weights).sum().backward()
+    states = state if isinstance(state, tuple) else (state,)
+    return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "tolerance"),
+    [
+        (lambda dtype: GRU(3, 5, num_layers=2, bidirectional=True, dtype=dtype), "float32", 1e-5),
+        (lambda dtype: LSTM(3, 5, dtype=dtype), "float64", 1e-12),
+        (lambda dtype: LSTM(3, 5, layer_norm=True, dtype=dtype), "float64", 1e-12),
+        (lambda dtype: LSTM(3, 5, dtype=dtype), "float16", 2e-2),
+    ],
+    ids=["GRU", "LSTM", "LSTM with layer norm", "LSTM in half precision"],
+)
+def test_layers(make, dtype, tolerance, cupy, rng):
+    layer = make(dtype)
+    x = rng.standard_normal((7, 4, 3)).astype(dtype)
+    expected = results(layer, x, "numpy", reading=False)
+    for _ in range(3):  # directly, captured, and replayed
+        for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
+            assert found.dtype == right.dtype
+            assert np.abs(right - found).max() <= tolerance * max(1.0, float(np.abs(right).max()))
+
+
+def test_it_is_compiled_there(cupy, rng, monkeypatch):
+    """And nothing but graphs is launched at the third pass."""
+    monkeypatch.setattr(readings, "scan_plainly", None)
+    layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
+    for _ in range(2):
+        results(layer, x, "cupy")
+    monkeypatch.setattr(cuda._Kernel, "__call__", None)
+    monkeypatch.setattr(Cuda, "product", None)
+    results(layer, x, "cupy")
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_CELLS))
+def test_random_cells(seed, cupy):
+    for length, reverse in ((1, False), (5, True)):
+        assert difference(draw(seed), length, reverse, device="cupy", times=3) < 1e-10
+
+
+def test_without_graphs(cupy, rng):
+    layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
+    expected = results(layer, x, "numpy")
+    with capturing(False):
+        for _ in range(3):
+            for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
+                np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
+
+
+def test_a_change_of_the_weights_reaches_the_graph(cupy, rng):
+    """Optimisers may put another array in their place."""
+    layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
+    for _ in range(4):
+        for parameter in layer.parameters():
+            parameter.data = parameter.data * 0.9
+        expected = results(layer, x, "numpy")
+        for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
+            np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
+
+
+def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other(cupy, rng):
+    layer = GRU(3, 4, dtype="float64")
+    first, second = rng.standard_normal((2, 6, 2, 3))
+    expected = results(layer, first, "cupy")[2]
+    for _ in range(2):
+        x = Tensor(first, requires_grad=True, device="cupy")
+        output, _ = layer(x)
+        layer(Tensor(second, requires_grad=True, device="cupy"))[0].sum().backward()
+        waiting = layer(Tensor(second, requires_grad=True, device="cupy"))[0]
+        weights = Tensor(np.linspace(-1, 1, output.size).reshape(output.shape), device="cupy")
+        (output * weights).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=0, atol=1e-14)
+        waiting.sum().backward()
+
+
+def test_second_derivatives_take_the_plain_reading(cupy, rng):
+    layer, x = GRU(3, 4, dtype="float64"), rng.standard_normal((3, 2, 3))
+
+    def second(device):
+        there = Tensor(x, requires_grad=True, device=device)
+        layer.to(device)
+        (first,) = grad((layer(there)[0] ** 2).sum(), [there], create_graph=True)
+        return grad((first**2).sum(), there).numpy()
+
+    np.testing.assert_allclose(second("cupy"), second("numpy"), rtol=1e-10)
+
+
+def test_what_has_no_kernel_runs_plainly_and_is_refused_once(cupy, rng, monkeypatch):
+    weights = Tensor(rng.standard_normal((2, 3, 3)), device="cupy")
+
+    def step(h, x):
+        return ops.tanh(h + ops.sum(h @ weights, axis=0) + x)
+
+    h, x = (Tensor(rng.standard_normal(shape), device="cupy") for shape in ((2, 3), (4, 2, 3)))
+    assert "there is no kernel for products of (2, 3) and (2, 3, 3)" in explain(step, h, x, compiled="cuda")
+    with no_grad():
+        first = scan(step, h, x)[0].numpy()
+        monkeypatch.setattr(emit_cuda, "emitted", None)
+        np.testing.assert_array_equal(scan(step, h, x)[0].numpy(), first)
+        host = scan(
+            lambda h, x: ops.tanh(h + ops.sum(h @ weights.to("numpy"), axis=0) + x), h.to("numpy"), x.to("numpy")
+        )
+    np.testing.assert_allclose(first, host[0].numpy(), rtol=0, atol=1e-13)
+
+
+def test_mixing_says_what_to_move(cupy, rng):
+    layer = GRU(3, 4)
+    with pytest.raises(TypeError, match=r"move"):
+        layer(Tensor(rng.standard_normal((3, 2, 3)).astype("float32"), device="cupy"))
+
+
+def test_cuda_asked_for_without_a_gpu(rng):
+    cell = GRUCell(3, 4)
+    h, x = Tensor(np.zeros((2, 4), "float32")), Tensor(np.zeros((3, 2, 3), "float32"))
+    assert "__global__ void forward_1" in explain(cell.step, h, x, compiled="cuda")
+    with pytest.raises(ValueError, match="'cuda' is for arrays on a GPU, got NumPy arrays"):
+        scan(cell.step, h, x, compiled="cuda")

@@ -1,0 +1,217 @@
+"""A stand-in for CUDA on machines without a GPU: kernels compiled for the host, cuBLAS on raw addresses, graphs.
+
+The kernels are the emitted source itself, compiled by the host's C++ compiler, their threads run one after the other
+(or side by side, where they wait for each other). cuBLAS is NumPy on memory that is found by address, gap and order, as
+cuBLAS finds it. A graph replays the launches that were captured; while one is captured nothing runs, and whatever else
+is asked of an array is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+COMPILER = shutil.which("g++")
+
+#: What CUDA offers to every source, on the host. Headers take a second, so there are none that are not needed.
+_ON_HOST = r"""
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __shared__ static
+struct Index { int x; };
+static thread_local Index blockIdx, threadIdx, blockDim;
+static inline double __longlong_as_double(long long bits) { double x; __builtin_memcpy(&x, &bits, 8); return x; }
+#define BOTH(name) static inline float name(float x) { return __builtin_##name##f(x); } \
+                   static inline double name(double x) { return __builtin_##name(x); }
+BOTH(exp) BOTH(expm1) BOTH(log) BOTH(log1p) BOTH(sqrt) BOTH(sin) BOTH(cos) BOTH(tanh)
+static inline float abs(float x) { return __builtin_fabsf(x); }
+static inline double abs(double x) { return __builtin_fabs(x); }
+static inline float pow(float x, float y) { return __builtin_powf(x, y); }
+static inline double pow(double x, double y) { return __builtin_pow(x, y); }
+static inline float expf(float x) { return __builtin_expf(x); }
+static inline float tanhf(float x) { return __builtin_tanhf(x); }
+#define HALF_PRECISION
+"""
+_NO_HALVES = "static float widened(unsigned short);\nstatic unsigned short narrowed(float);\n"
+_HALVES = r"""
+static float widened(unsigned short bits) {
+    const int exponent = bits >> 10 & 31, rest = bits & 1023;
+    const float size = exponent == 31 ? (rest ? __builtin_nanf("") : __builtin_inff())
+        : exponent ? __builtin_ldexpf(1024 + rest, exponent - 25) : __builtin_ldexpf(rest, -24);
+    return bits >> 15 ? -size : size;
+}
+static unsigned short narrowed(float x) {
+    const float size = __builtin_fabsf(x);
+    const int sign = __builtin_signbit(x) ? 32768 : 0;
+    if (x != x) return 0x7e00;
+    if (size >= 65520) return sign + 0x7c00;
+    if (size < 0x1p-14f) return sign + int(__builtin_nearbyintf(size * 0x1p24f));
+    int exponent;
+    const float part = __builtin_frexpf(size, &exponent);
+    return sign + ((exponent + 13) << 10) + int(__builtin_nearbyintf(part * 2048));
+}
+"""
+_ALONE = r"""
+template <class F> static void launch(int blocks, int threads, F kernel) {
+    for (int b = 0; b < blocks; b++)
+        for (int i = 0; i < threads; i++) { blockIdx.x = b; threadIdx.x = i; blockDim.x = threads; kernel(); }
+}
+"""
+_TOGETHER = r"""
+static thread_local std::barrier<>* meeting;
+static inline void __syncthreads() { meeting->arrive_and_wait(); }
+template <class F> static void launch(int blocks, int threads, F kernel) {
+    for (int b = 0; b < blocks; b++) {
+        std::barrier<> all(threads);
+        std::vector<std::thread> running;
+        for (int i = 0; i < threads; i++) running.emplace_back([&, i] {
+            blockIdx.x = b; threadIdx.x = i; blockDim.x = threads; meeting = &all; kernel();
+        });
+        for (auto& thread : running) thread.join();
+    }
+}
+"""
+
+
+@cache
+def compiled(source):
+    """The library of a source; each of its kernels has a function that runs all blocks."""
+    entries = []
+    for name, parameters in re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source):
+        names = ", ".join(p.split()[-1] for p in parameters.split(", "))
+        entries.append(
+            f'extern "C" void run_{name}(int blocks, int threads, {parameters}) '
+            f"{{ launch(blocks, threads, [&] {{ {name}({names}); }}); }}"
+        )
+    halves, together = "float16*" in source, "__syncthreads" in source
+    headers = ["barrier", "thread", "vector"] * together
+    text = "\n".join([
+        *(f"#include <{header}>" for header in headers), _ON_HOST, _HALVES if halves else _NO_HALVES,
+        _TOGETHER if together else _ALONE, source, *entries,
+    ])  # fmt: skip
+    folder = Path(tempfile.gettempdir()) / "tinygrad_gru_kernels"
+    folder.mkdir(exist_ok=True)
+    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory() as place:
+            file, made = Path(place) / "kernels.cpp", Path(place) / "kernels.so"
+            file.write_text(text)
+            command = [COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"]
+            result = subprocess.run([*command, str(file), "-o", str(made)], capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr[:3000]
+            shutil.move(made, library)
+    return ctypes.CDLL(str(library))
+
+
+class RawModule:
+    def __init__(self, code, options):
+        self.code, self.options = code, options
+
+    def get_function(self, name):
+        function = getattr(compiled(self.code), f"run_{name}")
+
+        def run(blocks, threads, arguments):
+            assert 0 < blocks[0] < 2**31 and threads[0] <= 1024
+            values = [ctypes.c_longlong(a) if isinstance(a, int) else ctypes.c_void_p(a.data.ptr) for a in arguments]
+            launched(lambda: function(blocks[0], threads[0], *values), arguments)
+
+        return run
+
+
+class Stream:
+    """A stream that records while it captures; there is one current stream at a time."""
+
+    capturing = None
+
+    def __init__(self, non_blocking=False):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def begin_capture(self):
+        assert Stream.capturing is None
+        Stream.capturing = []
+
+    def end_capture(self):
+        work, Stream.capturing = Stream.capturing, None
+        return Graph(work)
+
+
+class Graph:
+    def __init__(self, work):
+        self.work = work
+
+    def launch(self):
+        for run, _ in self.work:
+            run()
+
+
+def launched(run, arrays=()):
+    """Work for the device: done now, or captured. The arrays are kept alive as long as the graph is."""
+    if Stream.capturing is None:
+        run()
+    else:
+        Stream.capturing.append((run, arrays))
+
+
+def matrix_at(pointer, dtype, rows, columns, gap):
+    """A matrix that lies column by column from an address on, each column `gap` elements after the one before."""
+    assert gap >= max(rows, 1), "the leading dimension is too small"
+    item = np.dtype(dtype).itemsize
+    buffer = (ctypes.c_char * ((gap * (columns - 1) + rows) * item)).from_address(pointer)
+    flat = np.frombuffer(buffer, dtype)
+    return np.lib.stride_tricks.as_strided(flat, (rows, columns), (item, gap * item))
+
+
+KINDS = {0: np.float32, 1: np.float64, 2: np.float16}
+
+
+def gemm_ex(
+    handle, order_a, order_b, m, n, k, alpha, a, kind_a, gap_a, b, kind_b, gap_b, beta, c, kind_c, gap_c, compute, algo
+):
+    wide = np.float64 if compute == 70 else np.float32
+    scale = [np.frombuffer((ctypes.c_char * np.dtype(wide).itemsize).from_address(p), wide)[0] for p in (alpha, beta)]
+    assert scale[0] == 1 and scale[1] in (0, 1)
+
+    def run():
+        left = matrix_at(a, KINDS[kind_a], *((k, m) if order_a else (m, k)), gap_a)
+        right = matrix_at(b, KINDS[kind_b], *((n, k) if order_b else (k, n)), gap_b)
+        out = matrix_at(c, KINDS[kind_c], m, n, gap_c)
+        product = (left.T if order_a else left).astype(wide) @ (right.T if order_b else right).astype(wide)
+        with np.errstate(all="ignore"):
+            out[...] = product + out if scale[1] else product
+
+    launched(run)
+
+
+def add_cuda(cupy):
+    """Give the stand-in for CuPy kernels, streams and cuBLAS."""
+    linalg = SimpleNamespace(COMPUTE_TYPE_TF32=7, compute_type=1)
+    linalg.get_compute_type = lambda dtype: linalg.compute_type
+    linalg.set_compute_type = lambda dtype, kind: setattr(linalg, "compute_type", kind)
+    if not hasattr(cupy, "_core"):
+        cupy._core = SimpleNamespace()
+    cupy._core._routines_linalg = linalg
+    cupy.RawModule = RawModule
+    cupy.cuda.Stream = Stream
+    cupy.cuda.device = SimpleNamespace(get_cublas_handle=lambda: 1)
+    cupy.cuda.cublas = SimpleNamespace(
+        gemmEx=gemm_ex, CUBLAS_COMPUTE_32F=68, CUBLAS_COMPUTE_64F=70, CUBLAS_COMPUTE_32F_FAST_TF32=77,
+        CUBLAS_GEMM_DEFAULT=-1,
+    )  # fmt: skip
+    cupy.cuda.runtime.CUDA_R_32F, cupy.cuda.runtime.CUDA_R_64F = 0, 1
+    cupy.cuda.runtime.CUDA_R_16F, cupy.cuda.runtime.CUDA_R_16BF = 2, 14

@@ -1,0 +1,167 @@
+"""What the recurrence compiler asks of a CUDA device beyond arrays: kernels, products in place, and graphs, by CuPy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .base import Backend
+
+#: Threads of a block; a power of two.
+THREADS = 128
+
+#: One and zero, where cuBLAS can read them.
+_NUMBERS = {name: np.array([1, 0], name) for name in ("float32", "float64")}
+
+_capturing: ContextVar[bool] = ContextVar("capturing", default=True)
+
+
+def is_on_cuda(array: Any) -> bool:
+    """Whether this is an array of CuPy."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(array, cupy.ndarray)
+
+
+@contextmanager
+def capturing(on: bool = True) -> Iterator[None]:
+    """In this block recurrences on a GPU run as captured graphs (the default), or launch by launch."""
+    token = _capturing.set(on)
+    try:
+        yield
+    finally:
+        _capturing.reset(token)
+
+
+def wants_graphs() -> bool:
+    """Whether work that is done again and again is to be captured."""
+    return _capturing.get()
+
+
+class Cuda:
+    """A CUDA device, seen through the backend of its arrays."""
+
+    def __init__(self, backend: Backend):
+        self.backend, self.cupy, self.device = backend, backend.xp, backend.device
+
+    def kernels(self, source: str, names: list[str]) -> dict[str, Callable[..., None]]:
+        """The kernels of these names. Called with how many threads are needed, then the kernel's own arguments.
+
+        Arrays are handed over as pointers, Python integers as `long long`. Compiled when the first one is called.
+        """
+        module = self.cupy.RawModule(code=source, options=("--std=c++14",))
+        return {name: _Kernel(module, name) for name in names}
+
+    def graph(self, work: Callable[[], Any]) -> Any:
+        """What `work` launches, as one thing that is given to the device whole by `launch()`.
+
+        `work` is called once, and nothing of it is done: it must neither allocate, nor wait, nor ask for numbers, and
+        must have been done before, so that its kernels are compiled.
+        """
+        stream = self.cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                work()
+            except BaseException:
+                with suppress(Exception):  # the capture is invalid, and says so when it is ended
+                    stream.end_capture()
+                raise
+            return stream.end_capture()
+
+    def product(self, left: Any, right: Any, out: Any, accumulate: bool = False) -> None:
+        """out = left @ right, or out += left @ right, for matrices and vectors, without a copy or an allocation.
+
+        Along one of its axes a matrix lies element by element; along the other it may leave gaps. `out` lies row by
+        row. Operands have one dtype, that of `out` or one that is narrower.
+        """
+        left, out = (left[None, :], out[None, ...]) if left.ndim == 1 else (left, out)
+        right, out = (right[:, None], out[..., None]) if right.ndim == 1 else (right, out)
+        (rows, inner), columns = left.shape, right.shape[1]
+        if not out.size:
+            return
+        if not inner:
+            if not accumulate:
+                out.fill(0)
+            return
+        # What lies row by row is for cuBLAS a transposed matrix that lies column by column: so outᵀ = rightᵀ leftᵀ.
+        (left_order, left_gap), (right_order, right_gap), (_, out_gap) = map(_order, (left, right, out))
+        numbers = _NUMBERS["float64" if str(out.dtype) == "float64" else "float32"]
+        one, zero = numbers.ctypes.data, numbers.ctypes.data + numbers.itemsize
+        cublas, kinds = self._cublas, self._kinds
+        cublas.gemmEx(
+            self.cupy.cuda.device.get_cublas_handle(), right_order, left_order, columns, rows, inner, one,
+            right.data.ptr, kinds[str(right.dtype)], right_gap, left.data.ptr, kinds[str(left.dtype)], left_gap,
+            one if accumulate else zero, out.data.ptr, kinds[str(out.dtype)], out_gap,
+            self.compute_type(left.dtype), cublas.CUBLAS_GEMM_DEFAULT,
+        )  # fmt: skip
+
+    def products(self, left: Any, right: Any, out: Any) -> None:
+        """`product` for each step; an operand with only two axes is the same at all."""
+        for t in range(len(out)):
+            self.product(left[t] if left.ndim > 2 else left, right[t] if right.ndim > 2 else right, out[t])
+
+    def add_rows(self, ones: Any, matrix: Any, total: Any, accumulate: bool) -> None:
+        """total = Σ of the rows of the matrix, or total += that, as a product with a row of ones."""
+        self.product(ones[:, : len(matrix)], matrix, total.reshape(1, -1), accumulate)
+
+    def compute_type(self, dtype: Any) -> int:
+        """In what cuBLAS multiplies and adds: for float32 that is TF32 if CuPy's own products may use it."""
+        cublas = self._cublas
+        if str(dtype) == "float64":
+            return cublas.CUBLAS_COMPUTE_64F
+        if str(dtype) == "float32":
+            linalg = self.cupy._core._routines_linalg
+            if linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32:
+                return cublas.CUBLAS_COMPUTE_32F_FAST_TF32
+        return cublas.CUBLAS_COMPUTE_32F
+
+    @cached_property
+    def _cublas(self) -> Any:
+        return self.cupy.cuda.cublas
+
+    @cached_property
+    def _kinds(self) -> dict[str, int]:
+        runtime = self.cupy.cuda.runtime
+        return {
+            "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F, "float16": runtime.CUDA_R_16F,
+            "bfloat16": runtime.CUDA_R_16BF,
+        }  # fmt: skip
+
+
+class _Kernel:
+    def __init__(self, module: Any, name: str):
+        self.module, self.name = module, name
+
+    @cached_property
+    def function(self) -> Any:
+        return self.module.get_function(self.name)
+
+    def __call__(self, threads: int, *arguments: Any) -> None:
+        self.function((-(-threads // THREADS),), (THREADS,), arguments)
+
+
+def is_matrix(strides: tuple[int, ...], shape: tuple[int, ...], itemsize: int) -> bool:
+    """Whether cuBLAS can read a matrix that lies so, or a vector."""
+    if len(shape) == 1:
+        return shape[0] == 1 or strides[0] >= itemsize
+    if 0 in shape or len(shape) != 2:
+        return len(shape) == 2
+    rows = shape[1] == 1 or strides[1] == itemsize
+    columns = shape[0] == 1 or strides[0] == itemsize
+    return (rows and (shape[0] == 1 or strides[0] >= shape[1] * itemsize)) or (
+        columns and (shape[1] == 1 or strides[1] >= shape[0] * itemsize)
+    )
+
+
+def _order(matrix: Any) -> tuple[int, int]:
+    """How the matrix lies, as cuBLAS is told: row by row (0), or column by column (1), and from one to the next."""
+    (rows, columns), (down, along), item = matrix.shape, matrix.strides, matrix.itemsize
+    if (columns == 1 or along == item) and (rows == 1 or down >= columns * item):
+        return 0, max(columns, down // item if rows > 1 else 1)
+    return 1, max(rows, along // item if columns > 1 else 1)
