@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -15,9 +18,11 @@ from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
 from tinygrad_gru.backend import Cuda, available, capturing, cuda, resolve
-from tinygrad_gru.nn import GRU, LSTM, GRUCell
+from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import emit_cuda, explain
+from tinygrad_gru.scan.compiled import CompiledStep
 from tinygrad_gru.scan.symbols import Untraceable
+from tinygrad_gru.scan.trace import trace_forward
 
 pytestmark = [
     pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it"),
@@ -81,6 +86,38 @@ def test_random_programs_as_written(first, rng, cupy, monkeypatch):
         except Untraceable as reason:
             refused.append(str(reason))
     assert len(refused) < 5, refused
+
+
+# -- as CUDA's own compiler reads it ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_it_compiles_for_a_gpu(dtype, tmp_path):
+    """With everything that an expression can name; without a word from the compiler, and without spilled registers."""
+    layer = {"layer_norm": True} if dtype == "float32" else {}
+    programs = []
+    for cell in (GRUCell(24, 96, dtype=dtype), LSTMCell(24, 96, dtype=dtype, **layer), LSTMCell(8, 24, dtype=dtype)):
+        states = tuple(Tensor(np.zeros((32, cell.hidden_size), dtype)) for _ in cell.states)
+        xs = Tensor(np.zeros((3, 32, cell.input_size), dtype))
+        forward = trace_forward(cell.step, states if len(states) > 1 else states[0], xs)
+        made = CompiledStep(forward, (True,), "cuda")
+        programs += [made.forward, made.backward()]
+    every = """extern "C" __global__ void every(real* a, bool* b, int64* n) {
+        const real x = a[0];
+        const real sums = log(x) + log1p(x) + expm1(x) + sqrt(x) + sin(x) + cos(x) + abs(x) + sign(x) + plus(x, x);
+        const real others = power(x, real(2.5)) + minimum(x, real(nan)) + maximum(x, real(inf)) + exp_real(x);
+        b[0] = not (b[1] != 0);
+        n[0] = int64(abs(maximum(n[0], int64(3))));
+        a[0] = select(bool(True), sums, others) + tanh_real(x);
+    }""".replace("real", "float32" if dtype == "float16" else dtype)
+    for i, program in enumerate(programs):
+        file = tmp_path / f"{i}.cu"
+        file.write_text(program.cuda_source + every)
+        command = ["nvcc", "-std=c++14", "-cubin", "-arch=sm_80", "-Xptxas=-v", "-diag-suppress=177", "-o", "/dev/null"]
+        result = subprocess.run([*command, str(file)], capture_output=True, text=True)
+        assert result.returncode == 0 and "warning" not in result.stderr, result.stderr
+        assert not re.search("[1-9][0-9]* bytes spill", result.stderr)
 
 
 # -- in the place of CuPy -------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from .merge import merge_products, merge_sums
 from .plan import Plan, plan, source_of
 from .program import Program
 from .schedule import VIEWS
+from .simplify import narrow_sums
 from .symbols import Untraceable, as_index
 from .views import view_text
 from .workspace import Workspace
@@ -89,7 +90,7 @@ def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: 
     Of the passes only those that join products are worth it: an operation in a kernel costs next to nothing.
     """
     stages = [("trace", program)]
-    for improve in (merge_products, merge_sums, lay_in_place):
+    for improve in (narrow_sums, merge_products, merge_sums, lay_in_place):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
     made = plan(program, kept, draw_in(program, products=False))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from . import fuse, merge, simplify
+from . import emit_cuda, fuse, merge, simplify
 from .compiled import CompiledStep, emitter
 from .emit import Emitted
 from .schedule import VIEWS, schedule
@@ -73,7 +73,7 @@ def _described(emitted: Emitted, title: str) -> list[str]:
 
 def _summary(name: str) -> str:
     """What a pass does, in its own words."""
-    passes = [getattr(room, name) for room in (simplify, merge, fuse) if hasattr(room, name)]
+    passes = [getattr(room, name) for room in (simplify, merge, fuse, emit_cuda) if hasattr(room, name)]
     text = (passes[0].__doc__ or "") if passes else "what the ops do, one by one"
     return text.partition("\n")[0].rstrip(".")
 

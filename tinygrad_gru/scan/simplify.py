@@ -63,6 +63,22 @@ def interpolate(program: Program) -> Program:
     return program.rebuilt(stepped)
 
 
+def narrow_sums(program: Program) -> Program:
+    """Sums of half precision without a copy in float32, where the target adds up in float32 in any case."""
+
+    def narrow(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if value.op != "astype" or value.dtype != "float16" or value.inputs[0].op != "sum":
+            return None
+        (total,) = value.inputs
+        (wide,) = total.inputs
+        if wide.op != "astype" or wide.inputs[0].dtype != value.dtype:
+            return None
+        terms = done[wide.inputs[0]]
+        return program.listing.add("sum", (terms,), value.shape, value.dtype, **dict(total.attributes))
+
+    return program.rebuilt(narrow)
+
+
 #: What gives zeros if any operand is zero.
 _GIVES_ZERO = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
 
