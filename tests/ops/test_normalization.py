@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.tensors import leaf
 
-from tinygrad_gru import grad, ops
+from tinygrad_gru import Tensor, grad, ops
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
@@ -40,3 +40,14 @@ def test_weight_and_bias_are_optional(rng):
     np.testing.assert_array_equal(ops.layer_norm(x, weight), plain * weight)
     np.testing.assert_array_equal(ops.layer_norm(x, bias=bias), plain + bias)
     np.testing.assert_array_equal(ops.layer_norm(x, weight, bias), plain * weight + bias)
+
+
+def test_squares_have_room_in_half_precision():
+    x = np.array([[-3000.0, 0.0, 1000.0, 2000.0]])
+    wide = leaf(x)
+    half = Tensor(x, requires_grad=True, dtype="float16")
+    for tensor in (wide, half):
+        (ops.layer_norm(tensor) * np.array([1, 2, 3, 5], str(tensor.dtype))).sum().backward()
+    assert half.grad.dtype == ops.layer_norm(half).dtype == "float16"
+    np.testing.assert_allclose(ops.layer_norm(half).numpy(), ops.layer_norm(wide).numpy(), rtol=2e-3)
+    np.testing.assert_allclose(half.grad.numpy(), wide.grad.numpy(), rtol=5e-2, atol=1e-6)

@@ -317,5 +317,5 @@ def test_without_numba_it_says_what_to_install(monkeypatch):
 
 
 def test_an_emitter_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="expected True, False, 'numba' or 'numba:2'"):
+    with pytest.raises(ValueError, match="expected True, False, 'cuda', 'numba' or 'numba:2'"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="cython")

@@ -324,7 +324,7 @@ def test_the_plans_of_emitters_are_kept_apart(monkeypatch):
 
 @pytest.mark.parametrize("wrong", ["numbo", "numba:0", "numba:x", 2])
 def test_what_is_no_emitter(wrong):
-    with pytest.raises(ValueError, match="expected True, False, 'numba'"):
+    with pytest.raises(ValueError, match="expected True, False, 'cuda', 'numba'"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled=wrong)
     with pytest.raises(ValueError, match="compiled"), compiling(wrong):
         pass

@@ -189,6 +189,7 @@ def test_the_dtype_is_kept():
         (lambda h, x: h.astype("float32"), r"\(2,\) float64", r"\(2,\) float32"),
         (lambda h, x: None, r"\(2,\) float64", "NoneType"),
         (lambda h, x: [h], r"\(2,\) float64", "list"),
+        (lambda h, x: h.numpy(), r"\(2,\) float64", "ndarray"),
         (lambda h, x: ((h, h), h), r"\(2,\) float64", r"\(\(2,\) float64, \(2,\) float64\)"),
     ],
 )

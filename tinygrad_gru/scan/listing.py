@@ -9,6 +9,7 @@ the same operands a second time gets the first answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -87,6 +88,8 @@ class Listing:
 
     def scalar(self, number: float) -> Value:
         """A Python number: it takes the dtype of what it meets."""
+        if number != number:
+            number = math.nan  # always the same one, for it equals nothing but itself
         return self.add("scalar", value=number, text=repr(number))
 
     def capture(self, array: Any) -> Value:

@@ -89,11 +89,11 @@ def _check_carry(old: Any, new: Any, t: int) -> None:
 
 
 def _form(part: Any) -> Any:
-    return (part.shape, part.dtype) if hasattr(part, "shape") else type(part)
+    return (part.shape, part.dtype) if isinstance(part, Tensor) else type(part)
 
 
 def _described(carry: Any) -> str:
-    parts = (f"{tuple(c.shape)} {c.dtype}" if hasattr(c, "shape") else type(c).__name__ for c in parts_of(carry))
+    parts = (f"{tuple(c.shape)} {c.dtype}" if isinstance(c, Tensor) else type(c).__name__ for c in parts_of(carry))
     return f"({', '.join(parts)})" if isinstance(carry, tuple) else next(parts)
 
 

@@ -20,6 +20,9 @@ class Untraceable(Exception):
     """This program cannot be written as a listing; the message says why. It runs in its plain reading instead."""
 
 
+_DECIDES = "it makes a decision, or takes a number, from values that are known only when it runs"
+
+
 def _binary(op: str, swap: bool = False) -> Callable:
     def operator(self: Symbol, other: Any) -> Any:
         return NAMESPACE.binary(op, other, self) if swap else NAMESPACE.binary(op, self, other)
@@ -73,7 +76,7 @@ class Symbol:
         return NAMESPACE.reshape(self, shape)
 
     def _refuse(self, *_: Any) -> Any:
-        raise Untraceable("it makes a decision, or takes a number, from values that are known only when it runs")
+        raise Untraceable(_DECIDES)
 
     __bool__ = __int__ = __float__ = __index__ = __len__ = __iter__ = __array__ = _refuse
 
@@ -284,7 +287,7 @@ def captured(listing: Listing, x: Any) -> Value:
 
 class _SymbolicBackend(Backend):
     def to_host(self, array: Any) -> Any:
-        raise Untraceable("it copies a value to the host")
+        raise Untraceable(_DECIDES)
 
     def random(self, seed: int, position: int) -> Any:
         raise Untraceable("it draws random numbers at every step")

@@ -23,7 +23,7 @@ class Workspace:
     """
 
     def __init__(self, emitted: Any, length: int, reverse: bool, given: Mapping[Value, Any]):
-        self.emitted, self.length, self.reverse = emitted, length, reverse
+        self.emitted, self.length, self.reverse, self.given = emitted, length, reverse, frozenset(given)
         plan = emitted.plan
         program = plan.program
         self.size = min(chunk_length(program, length, plan.chunk_rows), emitted.most_steps)
@@ -52,7 +52,8 @@ class Workspace:
     def bytes(self) -> int:
         """How much memory its own arrays take; some outputs are views of them."""
         arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.each)
-        return sum(array.nbytes for array in arrays if array.base is None)
+        read = (array for value, array in self.reads.items() if value not in self.given)
+        return sum(array.nbytes for array in (*arrays, *read) if array.base is None)
 
     def at_moment(self, moment: int) -> list[np.ndarray]:
         """The parts of the carry at a moment: 0 is before the first step in time, `length` after the last."""
