@@ -17,7 +17,7 @@ from tests.scan.programs import CELLS, LENGTH, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
-from tinygrad_gru.backend import Cuda, available, capturing, cuda, resolve
+from tinygrad_gru.backend import PRELUDE, Cuda, available, capturing, cuda, resolve
 from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import emit_cuda, explain
 from tinygrad_gru.scan.compiled import CompiledStep
@@ -113,7 +113,7 @@ def test_it_compiles_for_a_gpu(dtype, tmp_path):
     }""".replace("real", "float32" if dtype == "float16" else dtype)
     for i, program in enumerate(programs):
         file = tmp_path / f"{i}.cu"
-        file.write_text(program.cuda_source + every)
+        file.write_text("\n".join([PRELUDE, program.cuda_source, every]))
         command = ["nvcc", "-std=c++14", "-cubin", "-arch=sm_80", "-Xptxas=-v", "-diag-suppress=177", "-o", "/dev/null"]
         result = subprocess.run([*command, str(file)], capture_output=True, text=True)
         assert result.returncode == 0 and "warning" not in result.stderr, result.stderr

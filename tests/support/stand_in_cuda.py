@@ -122,10 +122,17 @@ class RawModule:
 
         def run(blocks, threads, arguments):
             assert 0 < blocks[0] < 2**31 and threads[0] <= 1024
-            values = [ctypes.c_longlong(a) if isinstance(a, int) else ctypes.c_void_p(a.data.ptr) for a in arguments]
+            values = [_argument(argument) for argument in arguments]
             launched(lambda: function(blocks[0], threads[0], *values), arguments)
 
         return run
+
+
+def _argument(value):
+    """What CuPy makes of an argument of a kernel."""
+    if isinstance(value, int):
+        return ctypes.c_longlong(value)
+    return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_void_p(value.data.ptr)
 
 
 class Stream:

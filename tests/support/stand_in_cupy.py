@@ -56,6 +56,7 @@ class ndarray:  # noqa: N801
     device = property(lambda self: Device(0))
     T = property(lambda self: ndarray(self.host.T))
     data = property(lambda self: SimpleNamespace(ptr=self.host.__array_interface__["data"][0]))
+    flags = property(lambda self: self.host.flags)
     strides = property(lambda self: self.host.strides)
     itemsize = property(lambda self: self.host.itemsize)
     nbytes = property(lambda self: self.host.nbytes)

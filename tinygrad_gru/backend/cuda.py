@@ -16,6 +16,39 @@ from .base import Backend
 #: Threads of a block; a power of two.
 THREADS = 128
 
+#: What kernels are made of: dtypes by NumPy's names, and the functions of one element.
+PRELUDE = """\
+typedef float float32; typedef double float64; typedef int int32; typedef long long int64;
+#define inf __longlong_as_double(0x7ff0000000000000LL)
+#define nan __longlong_as_double(0x7ff8000000000000LL)
+#define True true
+#define False false
+#define ON_DEVICE static __device__ __forceinline__
+
+#ifndef HALF_PRECISION
+ON_DEVICE float widened(unsigned short bits) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x; }
+ON_DEVICE unsigned short narrowed(float x) {
+    unsigned short bits; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); return bits;
+}
+#endif
+struct float16 {  // in memory only: numbers are computed with in float32
+    unsigned short bits;
+    __device__ operator float() const { return widened(bits); }
+    __device__ float16& operator=(float x) { bits = narrowed(x); return *this; }
+};
+
+template <class T> ON_DEVICE T select(bool condition, T a, T b) { return condition ? a : b; }
+template <class T> ON_DEVICE T maximum(T a, T b) { return a >= b || a != a ? a : b; }
+template <class T> ON_DEVICE T minimum(T a, T b) { return a <= b || a != a ? a : b; }
+template <class T> ON_DEVICE T plus(T a, T b) { return a + b; }
+template <class T> ON_DEVICE T power(T a, T b) { return pow(a, b); }
+template <class T> ON_DEVICE T sign(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }
+ON_DEVICE float32 exp_float32(float32 x) { return expf(x); }
+ON_DEVICE float64 exp_float64(float64 x) { return exp(x); }
+ON_DEVICE float32 tanh_float32(float32 x) { return tanhf(x); }
+ON_DEVICE float64 tanh_float64(float64 x) { return tanh(x); }
+"""
+
 #: One and zero, where cuBLAS can read them.
 _NUMBERS = {name: np.array([1, 0], name) for name in ("float32", "float64")}
 
@@ -50,11 +83,12 @@ class Cuda:
         self.backend, self.cupy, self.device = backend, backend.xp, backend.device
 
     def kernels(self, source: str, names: list[str]) -> dict[str, Callable[..., None]]:
-        """The kernels of these names. Called with how many threads are needed, then the kernel's own arguments.
+        """The kernels of these names in a source that may use `PRELUDE`, compiled when the first one is called.
 
-        Arrays are handed over as pointers, Python integers as `long long`. Compiled when the first one is called.
+        One is called with how many threads are needed, then with its own arguments: arrays are handed over as
+        pointers, Python integers as `long long`, floats as `double`.
         """
-        module = self.cupy.RawModule(code=source, options=("--std=c++14",))
+        module = self.cupy.RawModule(code=f"{PRELUDE}\n{source}", options=("--std=c++14",))
         return {name: _Kernel(module, name) for name in names}
 
     def graph(self, work: Callable[[], Any]) -> Any:

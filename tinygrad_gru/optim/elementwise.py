@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..backend import backend_of, xp_of
+from ..backend import Backend, Cuda, backend_of, is_on_cuda, xp_of
 
 #: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
 TILE = 65536
@@ -155,16 +155,20 @@ class Program:
             if value.value < len(names) or value.value in receiver:
                 value = reading.record("positive", value)  # a plain copy, as in `velocity = g`
             receiver[value.value] = name
-        results = tuple((name, value) for value, name in receiver.items())
+        self._rule = tuple(reading.operations)
+        self._results = results = tuple((name, value) for value, name in receiver.items())
         self.state = tuple(name for name, _ in results if name != "p")
         self._names = names
-        self._operations, self._scratch = plan(names, tuple(reading.operations), results)
+        self._operations, self._scratch = plan(names, self._rule, results)
         self._constants = reading.constants[::-1]  # the last registers, so that ~i finds constant i
 
     def run(self, arrays: Mapping[str, Any], scratch: Scratch) -> None:
         """Apply the rule: all arrays but g receive their new values, in place."""
         p = arrays["p"]
         if not p.size:
+            return
+        if is_on_cuda(p) and all(a.flags.c_contiguous for name, a in arrays.items() if name != "g"):
+            self._launch(arrays)
             return
         xp = xp_of(p)
         operations = [(getattr(xp, name), sources, target) for name, sources, target in self._operations]
@@ -174,7 +178,6 @@ class Program:
             operands = [array.reshape(1) for array in operands]
         rows = len(operands[0])
         width = p.size // rows
-        # On a GPU a launch costs more than a pass over the array.
         tile = min(rows, max(1, TILE // width)) if backend_of(p).device == "cpu" else rows
         buffers = scratch.take(p, self._scratch, tile * width)
         for start in range(0, rows, tile):
@@ -184,6 +187,69 @@ class Program:
             registers += self._constants
             for function, sources, target in operations:
                 function(*[registers[source] for source in sources], out=registers[target])
+
+    def _launch(self, arrays: Mapping[str, Any]) -> None:
+        """Apply the rule by one kernel: on a GPU a launch costs more than the arithmetic."""
+        used = {name: array for name, array in arrays.items() if self._is_used(name)}
+        if "g" in used:  # it is only read, and may lie in any order
+            used["g"] = xp_of(used["g"]).ascontiguousarray(used["g"])
+        dtypes = tuple((name, array.dtype.name) for name, array in used.items())
+        source, size, home = self._source(dtypes), arrays["p"].size, backend_of(arrays["p"])
+        with home.device:
+            _kernel(source, home)(size, size, *used.values(), *self._constants[::-1])
+
+    def _source(self, dtypes: tuple[tuple[str, str], ...]) -> str:
+        return kernel_source(self._names, self._rule, self._results, dtypes)
+
+    def _is_used(self, name: str) -> bool:
+        place = self._names.index(name)
+        read = any(place in operation.sources for operation in self._rule)
+        return read or any(place == value or name == result for result, value in self._results)
+
+
+_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+
+
+@lru_cache(maxsize=256)
+def kernel_source(
+    names: tuple[str, ...],
+    operations: tuple[Operation, ...],
+    results: tuple[tuple[str, int], ...],
+    dtypes: tuple[tuple[str, str], ...],
+) -> str:
+    """The rule as a kernel: every thread reads an element of each array, computes, and writes the results.
+
+    dtypes  of the arrays that are used, by name
+    """
+    real = "float64" if "float64" in dict(dtypes).values() else "float32"
+    constants = sorted({~source for operation in operations for source in operation.sources if source < 0})
+    pointers = [f"{dtype}* {name}" for name, dtype in dtypes]
+
+    def operand(source: int) -> str:
+        return f"v{source}" if source >= 0 else f"{real}(c{~source})"
+
+    lines = [f"const {real} v{names.index(name)} = {name}[n];" for name, _ in dtypes]
+    for function, sources, target in operations:
+        operands = [operand(source) for source in sources]
+        if function in _OPERATORS:
+            text = f" {_OPERATORS[function]} ".join(operands)
+        else:
+            text = operands[0] if function == "positive" else f"{function}({', '.join(operands)})"
+        lines.append(f"const {real} v{target} = {text};")
+    lines += [f"{name}[n] = v{value};" for name, value in results]
+    parameters = ["int64 size", *pointers, *(f"float64 c{i}" for i in constants)]
+    return "\n".join([
+        f'extern "C" __global__ void update({", ".join(parameters)}) {{',
+        "    const int64 n = int64(blockIdx.x) * blockDim.x + threadIdx.x;",
+        "    if (n >= size) return;",
+        *(f"    {line}" for line in lines),
+        "}",
+    ])  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _kernel(source: str, home: Backend) -> Callable[..., None]:
+    return Cuda(home).kernels(source, ["update"])["update"]
 
 
 class Scratch:

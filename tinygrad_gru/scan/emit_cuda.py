@@ -50,39 +50,6 @@ from .workspace import Workspace
 #: Rows of a chunk, and steps that one has at most: a graph has some launches for each.
 _CHUNK_ROWS, _STEPS = 2**16, 2**10
 
-#: What kernels are made of. The same names are numba's in `native.py`.
-PRELUDE = """\
-typedef float float32; typedef double float64; typedef int int32; typedef long long int64;
-#define inf __longlong_as_double(0x7ff0000000000000LL)
-#define nan __longlong_as_double(0x7ff8000000000000LL)
-#define True true
-#define False false
-#define ON_DEVICE static __device__ __forceinline__
-
-#ifndef HALF_PRECISION
-ON_DEVICE float widened(unsigned short bits) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x; }
-ON_DEVICE unsigned short narrowed(float x) {
-    unsigned short bits; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); return bits;
-}
-#endif
-struct float16 {  // in memory only: numbers are computed with in float32
-    unsigned short bits;
-    __device__ operator float() const { return widened(bits); }
-    __device__ float16& operator=(float x) { bits = narrowed(x); return *this; }
-};
-
-template <class T> ON_DEVICE T select(bool condition, T a, T b) { return condition ? a : b; }
-template <class T> ON_DEVICE T maximum(T a, T b) { return a >= b || a != a ? a : b; }
-template <class T> ON_DEVICE T minimum(T a, T b) { return a <= b || a != a ? a : b; }
-template <class T> ON_DEVICE T plus(T a, T b) { return a + b; }
-template <class T> ON_DEVICE T power(T a, T b) { return pow(a, b); }
-template <class T> ON_DEVICE T sign(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }
-ON_DEVICE float32 exp_float32(float32 x) { return expf(x); }
-ON_DEVICE float64 exp_float64(float64 x) { return exp(x); }
-ON_DEVICE float32 tanh_float32(float32 x) { return tanhf(x); }
-ON_DEVICE float64 tanh_float64(float64 x) { return tanh(x); }
-"""
-
 
 def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: Backend | None = None) -> CudaEmitted:
     """The program for CUDA. Raises Untraceable, with the reason, if there is no kernel for something in it.
@@ -145,7 +112,7 @@ class CudaEmitted(LoopEmitted):
 
     @property
     def cuda_source(self) -> str:
-        return "\n".join([PRELUDE, *self.kernels.values()])
+        return "\n".join(self.kernels.values())
 
     def in_words(self) -> str:
         return f"{self.loop_calls} launches a step, captured in a graph"
