@@ -212,7 +212,6 @@ def make_cupy(devices=1):
 
     runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=CUDARuntimeError)
     cupy.cuda = SimpleNamespace(Device=Device, runtime=runtime)
-    add_cuda(cupy)
     return cupy
 
 
@@ -225,6 +224,7 @@ def stand_in_cupy(monkeypatch, devices=1):
 
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "cupy", make_cupy(devices))
+        add_cuda(sys.modules["cupy"], patch)
         patch.setattr("importlib.metadata.distributions", list)
         select._cupy.cache_clear()
         try:

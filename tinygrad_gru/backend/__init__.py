@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
-from .cuda import PRELUDE, THREADS, Cuda, capturing, is_matrix, is_on_cuda, wants_graphs
+from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
 from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 
@@ -28,6 +28,7 @@ __all__ = [
     "capturing",
     "check_ids",
     "copy_of",
+    "cuda_of",
     "current",
     "is_matrix",
     "is_on_cuda",

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 
 from .base import Backend
+from .cublas import IN_FLOAT32, IN_FLOAT64, IN_TF32, Cublas
 
 #: Threads of a block; a power of two.
 THREADS = 128
@@ -48,9 +49,6 @@ ON_DEVICE float64 exp_float64(float64 x) { return exp(x); }
 ON_DEVICE float32 tanh_float32(float32 x) { return tanhf(x); }
 ON_DEVICE float64 tanh_float64(float64 x) { return tanh(x); }
 """
-
-#: One and zero, where cuBLAS can read them.
-_NUMBERS = {name: np.array([1, 0], name) for name in ("float32", "float64")}
 
 _capturing: ContextVar[bool] = ContextVar("capturing", default=True)
 
@@ -125,14 +123,9 @@ class Cuda:
             return
         # What lies row by row is for cuBLAS a transposed matrix that lies column by column: so outᵀ = rightᵀ leftᵀ.
         (left_order, left_gap), (right_order, right_gap), (_, out_gap) = map(_order, (left, right, out))
-        numbers = _NUMBERS["float64" if str(out.dtype) == "float64" else "float32"]
-        one, zero = numbers.ctypes.data, numbers.ctypes.data + numbers.itemsize
-        cublas, kinds = self._cublas, self._kinds
-        cublas.gemmEx(
-            self.cupy.cuda.device.get_cublas_handle(), right_order, left_order, columns, rows, inner, one,
-            right.data.ptr, kinds[str(right.dtype)], right_gap, left.data.ptr, kinds[str(left.dtype)], left_gap,
-            one if accumulate else zero, out.data.ptr, kinds[str(out.dtype)], out_gap,
-            self.compute_type(left.dtype), cublas.CUBLAS_GEMM_DEFAULT,
+        self._cublas.gemm(
+            (right_order, left_order), (columns, rows, inner), right, right_gap, left, left_gap, out, out_gap,
+            accumulate, self.compute_type(left.dtype),
         )  # fmt: skip
 
     def products(self, left: Any, right: Any, out: Any) -> None:
@@ -146,26 +139,24 @@ class Cuda:
 
     def compute_type(self, dtype: Any) -> int:
         """In what cuBLAS multiplies and adds: for float32 that is TF32 if CuPy's own products may use it."""
-        cublas = self._cublas
         if str(dtype) == "float64":
-            return cublas.CUBLAS_COMPUTE_64F
+            return IN_FLOAT64
         if str(dtype) == "float32":
             linalg = self.cupy._core._routines_linalg
             if linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32:
-                return cublas.CUBLAS_COMPUTE_32F_FAST_TF32
-        return cublas.CUBLAS_COMPUTE_32F
+                return IN_TF32
+        return IN_FLOAT32
 
     @cached_property
-    def _cublas(self) -> Any:
-        return self.cupy.cuda.cublas
+    def _cublas(self) -> Cublas:
+        with self.device:
+            return Cublas(self.cupy)
 
-    @cached_property
-    def _kinds(self) -> dict[str, int]:
-        runtime = self.cupy.cuda.runtime
-        return {
-            "float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F, "float16": runtime.CUDA_R_16F,
-            "bfloat16": runtime.CUDA_R_16BF,
-        }  # fmt: skip
+
+@cache
+def cuda_of(backend: Backend) -> Cuda:
+    """The device of a backend."""
+    return Cuda(backend)
 
 
 class _Kernel:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..backend import Backend, Cuda, backend_of, is_on_cuda, xp_of
+from ..backend import Backend, backend_of, cuda_of, is_on_cuda, xp_of
 
 #: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
 TILE = 65536
@@ -249,7 +249,7 @@ def kernel_source(
 
 @lru_cache(maxsize=256)
 def _kernel(source: str, home: Backend) -> Callable[..., None]:
-    return Cuda(home).kernels(source, ["update"])["update"]
+    return cuda_of(home).kernels(source, ["update"])["update"]
 
 
 class Scratch:

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import THREADS, Backend, Cuda, is_matrix, wants_graphs
+from ..backend import THREADS, Backend, cuda_of, is_matrix, wants_graphs
 from .emit import FUNCTIONS
 from .emit_loops import LoopEmitted
 from .fuse import Cluster, clusters, draw_in
@@ -104,7 +104,7 @@ class CudaEmitted(LoopEmitted):
         if backend is not None:
             self.zeros, self.broadcast_to = backend.zeros, backend.xp.broadcast_to
             self.constants |= {f: getattr(backend.xp, f) for f in FUNCTIONS}
-            self.cuda = Cuda(backend)
+            self.cuda = cuda_of(backend)
             self.constants |= self.cuda.kernels(self.cuda_source, list(self.kernels))
             self.constants |= {f: getattr(self.cuda, f) for f in ("product", "products", "add_rows")}
         self.constants |= {dtype: np.dtype(dtype).type for dtype in self.dtypes if dtype != "bool"}
