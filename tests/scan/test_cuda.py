@@ -92,7 +92,7 @@ def test_random_programs_as_written(first, rng, cupy, monkeypatch):
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_it_compiles_for_a_gpu(dtype, tmp_path):
     """With everything that an expression can name; without a word from the compiler, and without spilled registers."""
     layer = {"layer_norm": True} if dtype == "float32" else {}

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,8 @@ _ON_HOST = r"""
 #define __shared__ static
 struct Index { int x; };
 static thread_local Index blockIdx, threadIdx, blockDim;
+static inline float __int_as_float(int bits) { float x; __builtin_memcpy(&x, &bits, 4); return x; }
+static inline int __float_as_int(float x) { int bits; __builtin_memcpy(&bits, &x, 4); return bits; }
 static inline double __longlong_as_double(long long bits) { double x; __builtin_memcpy(&x, &bits, 8); return x; }
 #define BOTH(name) static inline float name(float x) { return __builtin_##name##f(x); } \
                    static inline double name(double x) { return __builtin_##name(x); }
@@ -187,6 +190,10 @@ def matrix_at(pointer, dtype, rows, columns, gap):
 
 
 KINDS = {0: np.float32, 1: np.float64, 2: np.float16}
+with suppress(ImportError):
+    import ml_dtypes
+
+    KINDS[14] = ml_dtypes.bfloat16
 
 
 class Library:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
 from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
+from .dtypes import is_floating, is_half
 from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 
@@ -30,6 +31,8 @@ __all__ = [
     "copy_of",
     "cuda_of",
     "current",
+    "is_floating",
+    "is_half",
     "is_matrix",
     "is_on_cuda",
     "manual_seed",

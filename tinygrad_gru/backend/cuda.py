@@ -37,6 +37,15 @@ struct float16 {  // in memory only: numbers are computed with in float32
     __device__ operator float() const { return widened(bits); }
     __device__ float16& operator=(float x) { bits = narrowed(x); return *this; }
 };
+struct bfloat16 {  // the upper half of a float32; rounded to the nearest, in doubt to the even one
+    unsigned short bits;
+    __device__ operator float() const { return __int_as_float(int(bits) << 16); }
+    __device__ bfloat16& operator=(float x) {
+        const unsigned int all = __float_as_int(x);
+        bits = x != x ? 0x7fc0 : (all + 0x7fff + (all >> 16 & 1)) >> 16;
+        return *this;
+    }
+};
 
 template <class T> ON_DEVICE T select(bool condition, T a, T b) { return condition ? a : b; }
 template <class T> ON_DEVICE T maximum(T a, T b) { return a >= b || a != a ? a : b; }

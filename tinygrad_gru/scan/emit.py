@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_half
 from .listing import Value
 from .plan import Plan
 from .program import Program
@@ -35,7 +36,7 @@ _WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
 
 
 def _is_half(value: Value) -> bool:
-    return np.dtype(value.dtype) == np.float16
+    return is_half(np.dtype(value.dtype))
 
 
 class Emitted:

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import THREADS, Backend, cuda_of, is_matrix, wants_graphs
+from ..backend import THREADS, Backend, cuda_of, is_floating, is_matrix, wants_graphs
 from .emit import FUNCTIONS
 from .emit_loops import LoopEmitted
 from .fuse import Cluster, clusters, draw_in
@@ -90,7 +90,7 @@ def lay_in_place(program: Program) -> Program:
 class CudaEmitted(LoopEmitted):
     """A program of kernels and products. Without a backend it can be read, but not run."""
 
-    dtypes = frozenset({"float16", "float32", "float64", "int32", "int64", "bool"})
+    dtypes = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
     most_steps = _STEPS
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]], backend: Backend | None):
@@ -107,7 +107,8 @@ class CudaEmitted(LoopEmitted):
             self.cuda = cuda_of(backend)
             self.constants |= self.cuda.kernels(self.cuda_source, list(self.kernels))
             self.constants |= {f: getattr(self.cuda, f) for f in ("product", "products", "add_rows")}
-        self.constants |= {dtype: np.dtype(dtype).type for dtype in self.dtypes if dtype != "bool"}
+        dtypes = {np.dtype(value.dtype) for value in plan.program.values() if value.dtype is not None}
+        self.constants |= {dtype.name: dtype.type for dtype in dtypes}
         self.constants |= {"inf": math.inf, "nan": math.nan}
 
     @property
@@ -287,7 +288,7 @@ class CudaEmitted(LoopEmitted):
         }  # fmt: skip
         if value.op not in writers:
             raise Untraceable(f"there is no kernel for {value.op}")
-        if np.dtype(value.dtype).kind != "f" and value.op not in ("concat", "rearrange"):
+        if not is_floating(value.dtype) and value.op not in ("concat", "rearrange"):
             raise Untraceable(f"it computes {value.op} in {np.dtype(value.dtype).name}")
         if any(i.dtype != value.dtype for i in value.inputs):
             raise Untraceable(f"it computes {value.op} of several dtypes")
@@ -385,7 +386,7 @@ class CudaEmitted(LoopEmitted):
             )
             return [*lines, f"product({left}.T, {right}, {total}, not first)"]
         summed = value.inputs[0] if kind == "sum" else value
-        if np.dtype(value.dtype).kind != "f":
+        if not is_floating(value.dtype):
             raise Untraceable(f"it sums over time in {np.dtype(value.dtype).name}")
         columns = math.prod(self.total_forms[position][0])
         summed = self._as_rows(summed, columns, "after", lines)

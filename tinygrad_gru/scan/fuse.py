@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_floating
 from .listing import Value
 from .plan import Plan, source_of
 from .program import Program
@@ -79,7 +80,7 @@ def draw_in(program: Program, products: bool = True) -> dict[Value, str]:
             left, right = value.inputs
             is_small = size_in_bytes(right) <= _BYTES or left.shape[0] >= _ROWS
             return levels.get(right) == "fixed" and len(left.shape) == len(right.shape) == 2 and is_small
-        return value.op in ELEMENTWISE and all(np.dtype(v.dtype).kind == "f" for v in (value, *_arrays(value)))
+        return value.op in ELEMENTWISE and all(is_floating(np.dtype(v.dtype)) for v in (value, *_arrays(value)))
 
     for value in program.values():
         comes = can_come(value, "after") or (value.op == "concat" and levels.get(value) == "after")

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_floating
+
 
 class Value:
     """One line of a listing.
@@ -126,7 +128,7 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
     arrays = {v.dtype for v in operands if v.op != "scalar"}
     if len(arrays) == 1:
         (dtype,) = arrays
-        if dtype.kind == "f":  # the common case; NumPy's own answer takes longer
+        if is_floating(dtype):  # the common case, and for bfloat16 NumPy does not know that numbers are weak
             return dtype
     kinds = [v["value"] if v.op == "scalar" else v.dtype for v in operands]
     if op in ("where", "matmul", "concat"):

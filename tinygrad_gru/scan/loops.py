@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_half
 from .listing import Value
 from .symbols import COMPARISONS, Untraceable
 
@@ -90,7 +91,7 @@ def number(value: Any, dtype: Any) -> str:
 def in_register(dtype: Any) -> np.dtype:
     """The dtype in which a number is computed with: half precision is only stored."""
     dtype = np.dtype(dtype)
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.float32) if is_half(dtype) else dtype
 
 
 def expression(value: Value, names: Sequence[str]) -> str:

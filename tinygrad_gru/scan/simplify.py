@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from ..backend import is_half
 from .listing import Listing, Value, broadcast_shape
 from .program import Program
 
@@ -67,7 +68,7 @@ def narrow_sums(program: Program) -> Program:
     """Sums of half precision without a copy in float32, where the target adds up in float32 in any case."""
 
     def narrow(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        if value.op != "astype" or value.dtype != "float16" or value.inputs[0].op != "sum":
+        if value.op != "astype" or not is_half(value.dtype) or value.inputs[0].op != "sum":
             return None
         (total,) = value.inputs
         (wide,) = total.inputs

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, is_on_cuda
+from ..backend import Backend, is_floating, is_on_cuda
 from .listing import Listing, Value, broadcast_shape, dtype_of
 
 
@@ -182,7 +182,7 @@ class _Namespace:
             return x
         kept = [1 if i in axes else n for i, n in enumerate(x.shape)]
         shape = tuple(kept) if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
-        dtype = np.empty(0, x.dtype).sum().dtype if op == "sum" else x.dtype
+        dtype = x.dtype if op != "sum" or is_floating(x.dtype) else np.empty(0, x.dtype).sum().dtype
         value = x.listing.add(op, (x.value,), shape, dtype, axis=axes, keepdims=keepdims)
         return Symbol(x.listing, value)
 
@@ -265,7 +265,7 @@ class _Namespace:
         return x
 
     def isdtype(self, dtype: Any, kind: Any) -> bool:
-        return np.isdtype(dtype, kind)
+        return is_floating(dtype) if kind == "real floating" else np.isdtype(dtype, kind)
 
 
 for _name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "abs", "sign"):
