@@ -119,6 +119,21 @@ class Tensor(Variable):
             raise TapeError(f"to: {self.node!r} was recorded on {self.device!r}; move its leaves, or detach it first")
         return Tensor(self._data, self.requires_grad, device=target)
 
+    def relocate(self, device: str | Backend) -> None:
+        """Move this leaf or constant itself, and its gradient, to another backend; whoever holds it holds it there.
+
+        What was recorded with it before stays where it was.
+        """
+        if self.node is not None and self.node.op is not None:
+            raise TapeError(f"relocate: {self.node!r} was recorded; move the leaves that it was made of")
+        target = resolve(device)
+        self._data = move(self._data, target)
+        if self.node is not None and self.node.watch is not None:
+            watch = self.node.watch
+            watch.dtype = self._data.dtype
+            if watch.grad is not None:
+                watch.grad = Tensor.at(move(watch.grad._data, target), None)
+
     # -- the tape ----------------------------------------------------------------------------------------------
 
     @property

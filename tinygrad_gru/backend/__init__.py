@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
+from .doubts import immediate_checks
+from .memory import MemoryReport, OutOfMemoryError, explained
+from .notes import note_launches
+from .places import Checked
 from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
 from .select import available, backend_of, current, move, resolve, use
+from .settings import memory_limit, memory_report, tf32, tf32_allowed
 
 __all__ = [
     "Backend",
     "BackendError",
+    "Checked",
+    "MemoryReport",
+    "OutOfMemoryError",
     "RandomStream",
     "as_array",
     "as_dtype",
@@ -24,13 +32,20 @@ __all__ = [
     "check_ids",
     "copy_of",
     "current",
+    "explained",
+    "immediate_checks",
     "manual_seed",
+    "memory_limit",
+    "memory_report",
     "move",
+    "note_launches",
     "random_state",
     "random_stream",
     "resolve",
     "scatter_add",
     "set_random_state",
+    "tf32",
+    "tf32_allowed",
     "to_host",
     "use",
     "xp_of",

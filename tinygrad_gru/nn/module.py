@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, backend_of, move, resolve, to_host, xp_of
+from ..backend import Backend, backend_of, resolve, to_host, xp_of
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
@@ -155,10 +155,7 @@ class Module:
         """Move all tensors to a backend; they stay the same tensors, so that an optimiser keeps its hold on them."""
         target = resolve(device)
         for _, tensor in self.named_tensors():
-            gradient = tensor.grad
-            tensor.data = move(tensor.data, target)
-            if gradient is not None:
-                tensor.grad = Tensor(gradient.data, device=target)
+            tensor.relocate(target)
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:

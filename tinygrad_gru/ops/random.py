@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..backend import astype, backend_of, random_stream, xp_of
+from ..backend import backend_of, random_stream, xp_of
+from .arithmetic import divide
+from .comparison import greater_equal
 from .op import raw
+from .shape import astype
 
 
 def dropout_mask(shape, p, *, like):
@@ -13,8 +16,8 @@ def dropout_mask(shape, p, *, like):
     array = raw(like)
     if not xp_of(array).isdtype(array.dtype, "real floating"):
         raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
-    kept = random_stream().uniform(shape, array.dtype, backend_of(array)) >= p
-    return astype(kept, array.dtype) / (1 - p)
+    kept = greater_equal(random_stream().uniform(shape, array.dtype, backend_of(array)), p)
+    return divide(astype(kept, dtype=array.dtype), 1 - p)
 
 
 def dropout(x, *, p=0.5, training=True):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..backend import backend_of, xp_of
+from ..backend import backend_of, note_launches, xp_of
 
 #: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
 TILE = 65536
@@ -166,24 +166,27 @@ class Program:
         p = arrays["p"]
         if not p.size:
             return
-        xp = xp_of(p)
-        operations = [(getattr(xp, name), sources, target) for name, sources, target in self._operations]
+        home, xp = backend_of(p), xp_of(p)
         # p also fills the places of arrays that the rule neither keeps nor reads.
         operands = [arrays.get(name, p) for name in self._names]
+        if home.update(self._operations, operands, self._constants[::-1]):
+            return
+        operations = [(home.writing(name), sources, target) for name, sources, target in self._operations]
         if not p.shape:
-            operands = [array.reshape(1) for array in operands]
-        rows = len(operands[0])
+            operands = [xp.reshape(array, (1,)) for array in operands]
+        rows = operands[0].shape[0]
         width = p.size // rows
-        # On a GPU a launch costs more than a pass over the array.
-        tile = min(rows, max(1, TILE // width)) if backend_of(p).device == "cpu" else rows
+        tile = min(rows, max(1, TILE // width)) if home.is_host else rows
         buffers = scratch.take(p, self._scratch, tile * width)
         for start in range(0, rows, tile):
-            registers = [array[start : start + tile] for array in operands]
+            registers = [array[start : start + tile, ...] for array in operands]
             shape, size = registers[0].shape, registers[0].size
-            registers += [buffer[:size].reshape(shape) for buffer in buffers]
+            registers += [xp.reshape(buffers[i, :size], shape) for i in range(self._scratch)]
             registers += self._constants
             for function, sources, target in operations:
                 function(*[registers[source] for source in sources], out=registers[target])
+        if not home.is_host:
+            note_launches(len(operations), "an update rule")  # on a device each is one: it gets no tiles
 
 
 class Scratch:
@@ -193,8 +196,9 @@ class Scratch:
         self._buffers: dict[tuple[str, Any, int], Any] = {}
 
     def take(self, like: Any, number: int, size: int) -> Any:
-        """`number` flat buffers of at least `size` elements, of the dtype and on the backend of `like`."""
-        key = backend_of(like).name, like.dtype, number
+        """An array of `number` buffers of at least `size` elements each, of the dtype and on the backend of `like`."""
+        home = backend_of(like)
+        key = home.name, like.dtype, number
         if key not in self._buffers or self._buffers[key].shape[1] < size:
-            self._buffers[key] = xp_of(like).empty((number, size), dtype=like.dtype)
+            self._buffers[key] = home.empty((number, size), like.dtype)
         return self._buffers[key]
