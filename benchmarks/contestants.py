@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan
+from tinygrad_gru.interop.torch import state_dict
 
 from .cells import CELLS, JOINED, contributions, joined
 
@@ -20,10 +22,14 @@ Pass = Callable[[], Sequence[Any]]
 
 @dataclass
 class Case:
-    """A cell at a size (T, B, I, H), with random float32 arrays; `cotangents` weigh the ys, of all steps."""
+    """A cell at a size (T, B, I, H), with random float32 arrays; `cotangents` weigh the ys, of all steps.
+
+    reset_after  the GRU that resets after the product, with a second bias, as PyTorch's does
+    """
 
     kind: str
     size: tuple[int, int, int, int]
+    reset_after: bool = False
 
     def __post_init__(self) -> None:
         cell, random = CELLS[self.kind], np.random.default_rng(0)
@@ -40,9 +46,16 @@ class Case:
             self.weights[f"W_{gate}"] = normal(features, width) / np.float32(features) ** 0.5
             self.weights[f"U_{gate}"] = normal(hidden, width) / np.float32(hidden) ** 0.5
             self.weights[f"b_{gate}"] = normal(width)
+        if self.reset_after:
+            self.weights["c_h"] = normal(hidden)
         self.x = normal(steps, batch, features)
         self.carry = tuple(normal(batch, hidden) for _ in range(cell.parts))
         self.cotangents = tuple(normal(steps, batch, width) for width in widths(cell.ys))
+
+    @property
+    def is_pytorchs(self) -> bool:
+        """Whether PyTorch's layer of that name has these equations."""
+        return self.kind == "LSTM" or self.reset_after
 
     @property
     def flops(self) -> int:
@@ -51,29 +64,42 @@ class Case:
         return 3 * sum(2 * rows * w.size for w in self.weights.values() if w.ndim == 2)
 
 
-def ours(case: Case, compiled: bool | str = True) -> Pass:
+def ours(case: Case, compiled: bool | str = True, device: str = "numpy", dtype: str = "float32") -> Pass:
+    return readings(case, (compiled,), device, dtype)[0]
+
+
+def readings(case: Case, compiled: Sequence[bool | str], device: str = "numpy", dtype: str = "float32") -> list[Pass]:
+    """Ours in several readings, on the same arrays."""
     layer = getattr(nn, case.kind, None)
-    forward, leaves = _our_scan(case) if layer is None else _our_layer(layer, case)
+    forward, leaves = _our_scan(case, device, dtype) if layer is None else _our_layer(case, device, dtype)
+    cotangents = [Tensor(array, dtype=dtype, device=device) for array in case.cotangents]
 
-    def run() -> Sequence[Any]:
-        with compiling(compiled):
+    def run(reading: bool | str) -> Sequence[Any]:
+        with compiling(reading):
             ys = forward()
-        return grad(ys, leaves, case.cotangents)
+        return grad(ys, leaves, cotangents)
 
-    return run
+    return [partial(run, reading) for reading in compiled]
 
 
-def _our_layer(layer: type, case: Case) -> tuple[Callable, list[Tensor]]:
-    model = layer(*case.size[2:])
-    model.load_state_dict({f"cells.0.{name}": array for name, array in case.weights.items()})
-    x, *carry = (Tensor(array, requires_grad=True) for array in (case.x, *(part[None] for part in case.carry)))
+def _our_layer(case: Case, device: str, dtype: str) -> tuple[Callable, list[Tensor]]:
+    model = _module(case, device, dtype)
+    x, *carry = _our_leaves((case.x, *(part[None] for part in case.carry)), device, dtype)
     return lambda: (model(x, _state(carry))[0],), [x, *carry, *model.parameters()]
 
 
-def _our_scan(case: Case) -> tuple[Callable, list[Tensor]]:
+def _module(case: Case, device: str = "numpy", dtype: str = "float32") -> nn.Module:
+    """Our layer with the weights of a case."""
+    options = {"reset_after": True} if case.reset_after else {}
+    model = getattr(nn, case.kind)(*case.size[2:], dtype=dtype, device=device, **options)
+    model.load_state_dict({f"cells.0.{name}": array for name, array in case.weights.items()})
+    return model
+
+
+def _our_scan(case: Case, device: str, dtype: str) -> tuple[Callable, list[Tensor]]:
     cell = CELLS[case.kind]
-    x, *carry = (Tensor(array, requires_grad=True) for array in (case.x, *case.carry))
-    w = {name: Tensor(array, requires_grad=True) for name, array in case.weights.items()}
+    x, *carry = _our_leaves((case.x, *case.carry), device, dtype)
+    w = dict(zip(case.weights, _our_leaves(case.weights.values(), device, dtype)))
 
     def step(carry: tuple, x: Tensor) -> tuple:
         return cell.step(ops, w, carry, contributions(w, x))
@@ -81,35 +107,52 @@ def _our_scan(case: Case) -> tuple[Callable, list[Tensor]]:
     return lambda: scan(step, tuple(carry), x)[1], [x, *carry, *w.values()]
 
 
+def _our_leaves(arrays: Iterable[np.ndarray], device: str, dtype: str) -> list[Tensor]:
+    return [Tensor(array, requires_grad=True, dtype=dtype, device=device) for array in arrays]
+
+
 def _state(parts: Sequence[Any]) -> Any:
     """A state as layers take it."""
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-def pytorch(case: Case) -> Pass:
+def pytorch(case: Case, device: str = "cpu", dtype: str = "float32") -> Pass:
     """PyTorch's layer of that name (its GRU resets after the product and has a second bias), else a loop of its ops."""
     import torch
 
     layer = getattr(torch.nn, case.kind, None)
-    return _torch_loop(case) if layer is None else _torch_layer(layer, case)
+    return _torch_loop(case, device, dtype) if layer is None else _torch_layer(layer, case, device, dtype)
 
 
-def _torch_layer(layer: type, case: Case) -> Pass:
+def _torch_layer(layer: type, case: Case, device: str, dtype: str) -> Pass:
     import torch
 
     model = layer(*case.size[2:])
-    x, *carry = (torch.tensor(array).requires_grad_() for array in (case.x, *(part[None] for part in case.carry)))
-    leaves, cotangents = [x, *carry, *model.parameters()], [torch.tensor(array) for array in case.cotangents]
+    if case.is_pytorchs:
+        model.load_state_dict({name: torch.tensor(array) for name, array in state_dict(_module(case)).items()})
+    model.to(device, getattr(torch, dtype))
+    x, *carry = _torch_leaves((case.x, *(part[None] for part in case.carry)), device, dtype)
+    leaves, cotangents = [x, *carry, *model.parameters()], _torch_arrays(case.cotangents, device, dtype)
     return lambda: torch.autograd.grad(model(x, _state(carry))[:1], leaves, cotangents)
 
 
-def _torch_loop(case: Case) -> Pass:
+def _torch_arrays(arrays: Iterable[np.ndarray], device: str, dtype: str) -> list[Any]:
+    import torch
+
+    return [torch.tensor(array, device=device, dtype=getattr(torch, dtype)) for array in arrays]
+
+
+def _torch_leaves(arrays: Iterable[np.ndarray], device: str, dtype: str) -> list[Any]:
+    return [array.requires_grad_() for array in _torch_arrays(arrays, device, dtype)]
+
+
+def _torch_loop(case: Case, device: str, dtype: str) -> Pass:
     import torch
 
     cell = CELLS[case.kind]
-    x, *start = (torch.tensor(array).requires_grad_() for array in (case.x, *case.carry))
-    w = {name: torch.tensor(array).requires_grad_() for name, array in case.weights.items()}
-    leaves, cotangents = [x, *start, *w.values()], [torch.tensor(array) for array in case.cotangents]
+    x, *start = _torch_leaves((case.x, *case.carry), device, dtype)
+    w = dict(zip(case.weights, _torch_leaves(case.weights.values(), device, dtype)))
+    leaves, cotangents = [x, *start, *w.values()], _torch_arrays(case.cotangents, device, dtype)
 
     def run() -> Sequence[Any]:
         # As one would write it for speed: what the input contributes is computed for all steps at once, and taken apart
@@ -176,10 +219,22 @@ def fastest(ways: Sequence[Pass]) -> Pass:
     return min(ways, key=seconds)
 
 
-def check_agreement(case: Case, passes: dict[str, Pass]) -> None:
-    """Raise AssertionError unless all passes give the same gradients of x and of the initial state, to rounding."""
-    first, *others = (list(map(np.ravel, run()))[: 1 + len(case.carry)] for run in passes.values())
-    for name, gradients in zip(list(passes)[1:], others):
-        for expected, found in zip(first, gradients):
-            error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
-            assert error < 1e-4, f"{name} computes something else: {case.kind} {case.size}, relative error {error:.1e}"
+def check_agreement(case: Case, passes: dict[str, Pass], allowed: float = 1e-4) -> dict[str, float]:
+    """By how much gradients of x and of the initial state differ from those of the first pass, relative to their norms.
+
+    Raises AssertionError where that is more than rounding, `allowed`.
+    """
+    expected, *others = (list(map(_on_the_host, run()))[: 1 + len(case.carry)] for run in passes.values())
+    errors = {}
+    for name, found in zip(list(passes)[1:], others):
+        errors[name] = max(float(np.linalg.norm(f - e) / np.linalg.norm(e)) for f, e in zip(found, expected))
+        differs = f"{name} computes something else: {case.kind} {case.size}, relative error {errors[name]:.1e}"
+        assert errors[name] < allowed, differs
+    return errors
+
+
+def _on_the_host(gradient: Any) -> np.ndarray:
+    """A flat NumPy array of anybody's array."""
+    if hasattr(gradient, "cpu"):
+        gradient = gradient.float().cpu()
+    return np.asarray(gradient.numpy() if hasattr(gradient, "numpy") else gradient, np.float32).ravel()

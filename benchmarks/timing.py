@@ -14,13 +14,30 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 
 
+#: Calls a contestant for about so many seconds, at least once; returns the seconds of a call.
+Clock = Callable[[Callable[[], object], float], float]
+
+
+def on_the_host(run: Callable[[], object], turn: float) -> float:
+    start, elapsed, calls = time.perf_counter(), 0.0, 0
+    while not calls or elapsed < turn:
+        run()
+        elapsed, calls = time.perf_counter() - start, calls + 1
+    return elapsed / calls
+
+
 def interleaved(
-    contestants: dict[str, Callable[[], object]], rounds: int = 15, turn: float = 0.0, pause: float = 0.0
+    contestants: dict[str, Callable[[], object]],
+    rounds: int = 15,
+    turn: float = 0.0,
+    pause: float = 0.0,
+    clock: Clock = on_the_host,
 ) -> dict[str, list[float]]:
     """Seconds of a call of every contestant in every round; each has one round first that does not count.
 
     turn   seconds for which a contestant is called again, so that a short one is timed as it runs in a loop
     pause  seconds between turns, in which threads of the last contestant, waiting busily for more, fall asleep
+    clock  how a call is timed
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     gc.collect()
@@ -29,12 +46,9 @@ def interleaved(
         for name, run in contestants.items():
             gc.collect()
             time.sleep(pause)
-            start, elapsed, calls = time.perf_counter(), 0.0, 0
-            while not calls or elapsed < turn:
-                run()
-                elapsed, calls = time.perf_counter() - start, calls + 1
+            elapsed = clock(run, turn)
             if round_number:
-                seconds[name].append(elapsed / calls)
+                seconds[name].append(elapsed)
     gc.unfreeze()
     return seconds
 

@@ -86,7 +86,7 @@ def ours(run: TextRun) -> Steps:
     )  # fmt: skip
 
 
-def pytorch(run: TextRun) -> Steps:
+def pytorch(run: TextRun, device: str = "cpu") -> Steps:
     """The same model, with PyTorch's first weights."""
     import torch
 
@@ -96,13 +96,13 @@ def pytorch(run: TextRun) -> Steps:
         torch.nn.GRU(settings.embedding, settings.hidden),
         torch.nn.Linear(settings.hidden, symbols),
     )
-    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    parameters = [parameter for layer in layers for parameter in layer.to(device).parameters()]
     return Steps(
         *layers,
         lambda logits, targets: torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()),
-        partial(torch.nn.utils.clip_grad_norm_, parameters, run.trainer.max_norm, foreach=False),
+        partial(torch.nn.utils.clip_grad_norm_, parameters, run.trainer.max_norm, foreach=device != "cpu"),
         torch.optim.Adam(parameters, lr=settings.lr, fused=True),
-        run.trainer.stream, as_ids=lambda ids: torch.from_numpy(ids).long(),
+        run.trainer.stream, as_ids=lambda ids: torch.from_numpy(ids).to(device).long(),
     )  # fmt: skip
 
 

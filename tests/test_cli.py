@@ -178,6 +178,10 @@ BAD = {
     "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
     "resume without a folder": (["train", "--resume"], "--resume needs --out"),
     "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds says how long a new run"),
+    "a precision that the backend lacks": (
+        ["train", "--text", "long.txt", "--precision", "bfloat16"],
+        "precision: 'numpy' has no 'bfloat16', expected 'float32' or 'float16' there",
+    ),
     "a file as a folder": (["train", "--text", "long.txt", "--out", "binary"], "binary"),
     "no checkpoint": (["generate", "nothing"], "there is no checkpoint"),
     "a text as a checkpoint": (["generate", "short.txt"], "not a whole checkpoint"),
@@ -207,7 +211,10 @@ def test_traceback_shows_where_an_error_came_from(tmp_path):
         cli.main(["--traceback", "train", "--text", str(tmp_path / "nowhere.txt")])
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["train", "--cell", "mgu"], ["train", "--hidden", "many"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["train", "--cell", "mgu"], ["train", "--precision", "half"], ["train", "--hidden", "many"]],
+)
 def test_what_is_no_command_gets_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
@@ -223,6 +230,21 @@ def test_an_option_against_the_checkpoint_is_refused_and_the_same_one_is_not(tra
     assert cli.main([*resume, "--hidden", "11"]) == 1
     assert "--hidden 11 is not how the run" in capsys.readouterr().err
     assert cli.main([*resume, "--hidden", "10"]) == 0
+
+
+def test_train_in_float16_which_a_resumed_run_may_leave(train, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet", "--precision", "float16")
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 10)
+        cli.main(resume)
+    capsys.readouterr()
+    assert cli.main(["info", str(tmp_path / "run")]) == 0
+    assert re.search(r"precision +float16\n", capsys.readouterr().out)
+    assert cli.main([*resume, "--precision", "float32"]) == 0
+    assert "on numpy, float32\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])

@@ -12,8 +12,20 @@ from __future__ import annotations
 
 from . import nn, ops, optim
 from .anomaly import AnomalyError, detect_anomaly
-from .backend import BackendError, manual_seed, random_state, set_random_state, use
+from .backend import (
+    BackendError,
+    OutOfMemoryError,
+    manual_seed,
+    memory_limit,
+    memory_report,
+    random_state,
+    set_random_state,
+    tf32,
+    tf32_allowed,
+    use,
+)  # fmt: skip
 from .ops import op
+from .sanitizer import sanitize
 from .scan import compiling, explain, scan
 from .tape import TapeError, enable_grad, grad, no_grad, tape
 from .tensor import Tensor
@@ -21,7 +33,8 @@ from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
 from .version import __version__
 
 __all__ = [
-    "AnomalyError", "BackendError", "TapeError", "Tensor", "__version__", "checkpoint", "compiling", "detect_anomaly",
-    "enable_grad", "explain", "grad", "hessian", "hvp", "jacobian", "jvp", "manual_seed", "nn", "no_grad", "op", "ops",
-    "optim", "random_state", "scan", "set_random_state", "tape", "use", "vjp",
+    "AnomalyError", "BackendError", "OutOfMemoryError", "TapeError", "Tensor", "__version__", "checkpoint",
+    "compiling", "detect_anomaly", "enable_grad", "explain", "grad", "hessian", "hvp", "jacobian", "jvp",
+    "manual_seed", "memory_limit", "memory_report", "nn", "no_grad", "op", "ops", "optim", "random_state", "sanitize",
+    "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
 ]  # fmt: skip

@@ -9,30 +9,39 @@ Nothing of this costs anything outside of the block.
 
 from __future__ import annotations
 
-import traceback
+import contextlib
+import linecache
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from .backend import to_host, xp_of
+from .backend import immediate_checks, is_floating, to_host, xp_of
 from .tape import Node, Variable, inspector
 
-_PACKAGE = str(Path(__file__).parent)
+#: Beginnings of the names of files that are no part of a user's program.
+_OURS = (str(Path(__file__).parent), "<op ", contextlib.__file__)
 
 
 class AnomalyError(FloatingPointError):
     """A value is not finite, or one that backward needs was overwritten."""
 
 
-class Anomaly:
-    """Sees every op that runs and every cotangent that is pulled back inside a `detect_anomaly` block."""
+class Inspector:
+    """Sees every op that runs and every cotangent that is pulled back while it is the tape's `inspector`.
+
+    A subclass says what it does with them: `forward(op, inputs, result)`, `backward(record, cotangent)`.
+    """
+
+    #: Whether it must see the ops of every step, so that recurrences run plainly while it looks.
+    every_step = True
 
     def __init__(self) -> None:
         self.path: list[str] = []
         self.owners: list[Any] = []  # the modules that run, outermost first
-        self.made: dict[int, tuple[str, list[int | None]]] = {}  # by the number of the record
 
     @contextmanager
     def inside(self, name: str, owner: Any = None) -> Iterator[None]:
@@ -47,10 +56,40 @@ class Anomaly:
             if owner is not None:
                 self.owners.pop()
 
+    def place(self) -> str:
+        """Where the program is: the module path, and the innermost line of the program that is not ours."""
+        inside = f"in {'.'.join(self.path) or 'the program'}"
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+            frame = frame.f_back
+        if frame is None:
+            return inside
+        filename, line = frame.f_code.co_filename, frame.f_lineno
+        return f"{inside}, at {filename}:{line}: {linecache.getline(filename, line).strip()}"
+
+    def run(self, op: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
+        """What an op's formula gives."""
+        return op.formula(*inputs, **settings)
+
+    def pull(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, give: Callable) -> None:
+        """Pull a cotangent back through a record (see `tape.walk`)."""
+        record.op.pull(parents, saved, cotangent, give)
+
+    def added(self, gradient: Any) -> None:
+        """A second gradient has come to a node, and was added to the first."""
+
+
+class Anomaly(Inspector):
+    """What looks for values that are not finite, inside a `detect_anomaly` block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, tuple[str, list[int | None]]] = {}  # by the number of the record
+
     def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
         """Raise AnomalyError if the result is not finite, naming op, place and the ranges of the operands."""
         value = result._data
-        where = _describe_place(self.path)
+        where = self.place()
         if not _finite(value):
             guilty = [i for i, x in enumerate(inputs) if not _finite(x)]
             origin = f"it came in through input {guilty[0]}" if guilty else "its inputs were finite"
@@ -81,17 +120,10 @@ def detect_anomaly() -> Iterator[Anomaly]:
     anomaly = Anomaly()
     token = inspector.set(anomaly)
     try:
-        yield anomaly
+        with immediate_checks():
+            yield anomaly
     finally:
         inspector.reset(token)
-
-
-def _describe_place(path: list[str]) -> str:
-    """The module path, and the innermost line of the program that is not ours."""
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((_PACKAGE, "<op ")):
-            return f"in {'.'.join(path) or 'the program'}, at {frame.filename}:{frame.lineno}: {frame.line}"
-    return f"in {'.'.join(path) or 'the program'}"
 
 
 def _array(x: Any) -> Any:
@@ -99,7 +131,7 @@ def _array(x: Any) -> Any:
 
 
 def _is_float(x: Any) -> bool:
-    return hasattr(x, "dtype") and xp_of(x).isdtype(x.dtype, ("real floating", "complex floating"))
+    return hasattr(x, "dtype") and is_floating(x.dtype)
 
 
 def _finite(x: Any) -> bool:

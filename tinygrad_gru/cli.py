@@ -10,11 +10,12 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .backend import BackendError, available, resolve
+from .backend import BackendError, available, explained, resolve, use
 from .testing import check_all
 from .train import (
     CheckpointError,
@@ -34,7 +35,9 @@ from .train.files import replacing
 from .train.log import read_log
 from .train.loop import CHECKPOINT, LOG
 from .train.model import CELLS
+from .train.precision import PRECISIONS
 from .train.restore import settings_in
+from .train.settings import CHANGEABLE
 from .train.summary import in_words
 from .train.versions import versions
 
@@ -49,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode still shows a sample
     try:
-        status = options.command(options)
+        with nullcontext() if getattr(options, "backend", None) is None else use(options.backend):
+            status = options.command(options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -61,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
         if options.traceback:
             raise
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        reason = explained(error) if isinstance(error, MemoryError) else error
+        print(f"error: {str(reason) or type(error).__name__}", file=sys.stderr)
         return 1
 
 
@@ -110,10 +115,10 @@ def _interrupted_run(options: argparse.Namespace, given: dict[str, Any]) -> tupl
     state = load_checkpoint(folder / CHECKPOINT)
     settings = settings_in(state, folder / CHECKPOINT)
     for name, value in given.items():
-        if value != getattr(settings, name):
+        if name not in CHANGEABLE and value != getattr(settings, name):
             began = getattr(settings, name)
             raise ValueError(f"--{name} {value} is not how the run in {folder} began ({began}): leave it out")
-    return folder, state, settings
+    return folder, state, replace(settings, **given)
 
 
 def _free_folder(cell: str) -> Path:
@@ -249,6 +254,7 @@ def _add_train(commands: Any) -> None:
     setting("window", int, "characters that one step goes back", metavar="N")
     setting("characters", int, "how many to train on", metavar="N")
     command.add_argument("--seconds", type=float, metavar="S", help="train for about so long, in place of --characters")
+    setting("precision", str, "in which the model works; its weights stay float32", choices=PRECISIONS)
     setting("lr", float, "the highest learning rate", metavar="RATE")
     setting("seed", int, "of weights, order and dropout", metavar="N")
     setting("patience", int, "stop after more evaluations than this without a better one", metavar="N")

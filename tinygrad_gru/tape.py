@@ -15,7 +15,7 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
-from .backend import as_array, astype, backend_of, copy_of, xp_of
+from .backend import as_array, astype, backend_of, copy_of, explained, is_floating, xp_of
 
 #: Numbers the nodes and the moments at which a leaf was written: one clock for both, so that they compare.
 tick = count(1).__next__
@@ -94,7 +94,7 @@ def name_of(node: Node | None) -> str:
 
 def leaf(array: Any) -> Node:
     """A new leaf: the place where gradients with regard to `array` gather."""
-    if not xp_of(array).isdtype(array.dtype, "real floating"):
+    if not is_floating(array.dtype):
         raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
     node = Node(tick(), None, (), (), array.shape)
     node.watch = Watch(array.dtype, keep=True)
@@ -204,7 +204,10 @@ def walk(
         previous = cotangents.get(node)
         if previous is None:
             cotangents[node] = cotangent
-        elif type(cotangent) is Sparse:  # on the left, for an array or a Variable would not know what to do with it
+            return
+        if watcher is not None:
+            watcher.added(cotangent)
+        if type(cotangent) is Sparse:  # on the left, for an array or a Variable would not know what to do with it
             if type(previous) is Sparse and node in owned:
                 previous += cotangent
             else:
@@ -241,9 +244,16 @@ def walk(
                 f"backward was here before and has freed what {record!r} had saved: to go back through a record "
                 "twice, give the first backward retain_graph=True"
             )
-        if watcher is not None:
-            watcher.backward(record, cotangent)
-        record.op.pull(parents, record.op.lift(kind, record) if create_graph else saved, cotangent, give)
+        if create_graph:
+            saved = record.op.lift(kind, record)
+        try:
+            if watcher is None:
+                record.op.pull(parents, saved, cotangent, give)
+            else:
+                watcher.backward(record, cotangent)
+                watcher.pull(record, parents, saved, cotangent, give)
+        except MemoryError as error:
+            raise explained(error) from error
         if not retain_graph:
             record.saved = None
 

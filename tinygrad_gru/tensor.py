@@ -8,7 +8,7 @@ from typing import Any
 from numpy import array2string
 
 from . import ops
-from .backend import Backend, as_array, astype, backend_of, copy_of, move, resolve, to_host, xp_of
+from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
 from .ops.op import raw
 from .tape import TapeError, Variable, Watch, backward, leaf, recording, tick
 
@@ -32,11 +32,11 @@ class Tensor(Variable):
         is_array = hasattr(data, "dtype")
         home = resolve(device) if device is not None or not is_array else backend_of(data)
         array = copy_of(move(data, home)) if is_array else home.asarray(_numbers(data))
-        if not xp_of(array).isdtype(array.dtype, ("bool", "integral", "real floating")):
+        if not is_floating(array.dtype) and not xp_of(array).isdtype(array.dtype, ("bool", "integral")):
             raise TypeError(f"data: expected real numbers or booleans, got {type(data).__name__} ({array.dtype})")
         if dtype is not None:
             array = astype(array, dtype)
-        elif not is_array and xp_of(array).isdtype(array.dtype, "real floating"):
+        elif not is_array and is_floating(array.dtype):
             array = astype(array, "float32")
         self._data = array
         self.node = leaf(array) if requires_grad else None
@@ -118,6 +118,21 @@ class Tensor(Variable):
         if self.node is not None and self.node.op is not None:
             raise TapeError(f"to: {self.node!r} was recorded on {self.device!r}; move its leaves, or detach it first")
         return Tensor(self._data, self.requires_grad, device=target)
+
+    def relocate(self, device: str | Backend) -> None:
+        """Move this leaf or constant itself, and its gradient, to another backend; whoever holds it holds it there.
+
+        What was recorded with it before stays where it was.
+        """
+        if self.node is not None and self.node.op is not None:
+            raise TapeError(f"relocate: {self.node!r} was recorded; move the leaves that it was made of")
+        target = resolve(device)
+        self._data = move(self._data, target)
+        if self.node is not None and self.node.watch is not None:
+            watch = self.node.watch
+            watch.dtype = self._data.dtype
+            if watch.grad is not None:
+                watch.grad = Tensor.at(move(watch.grad._data, target), None)
 
     # -- the tape ----------------------------------------------------------------------------------------------
 

@@ -10,8 +10,18 @@ import pytest
 from support.stand_in_cupy import stand_in_cupy
 from support.tensors import leaf
 
-from tinygrad_gru import BackendError, Tensor, manual_seed, ops, use
-from tinygrad_gru.backend import as_array, available, backend_of, resolve, scatter_add, select, to_host, xp_of
+from tinygrad_gru import BackendError, Tensor, nn, ops, optim, use
+from tinygrad_gru.backend import (
+    RandomStream,
+    as_array,
+    available,
+    backend_of,
+    resolve,
+    scatter_add,
+    select,
+    to_host,
+    xp_of,
+)
 from tinygrad_gru.testing import SHEET, check_case
 
 pytestmark = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it")
@@ -26,8 +36,6 @@ def cupy(monkeypatch):
 @pytest.mark.parametrize("name", SHEET)
 def test_every_op_keeps_the_contract_on_the_stand_in(cupy, name):
     """No hidden copy to the host, no mixing, no NumPy-ism: the stand-in refuses them."""
-    if name == "dropout":
-        pytest.skip("the sheet's oracle draws NumPy's numbers")
     for case in SHEET[name]:
         check_case(name, case, "cupy")
 
@@ -71,18 +79,6 @@ def test_mixing_says_what_to_move(cupy):
         ops.cross_entropy(Tensor([[1.0, 2.0]], device="cupy"), np.array([0]))
 
 
-@pytest.mark.parametrize("index", [[2], [-3], (slice(None), [5]), (None, [2]), (Ellipsis, [5]), (0, [5])], ids=repr)
-def test_indices_that_cupy_would_wrap_around_are_errors(cupy, index):
-    x = Tensor(np.ones((2, 5)), device="cupy")
-    with pytest.raises(IndexError, match="is out of bounds for axis"):
-        x[index]
-    parts = index if isinstance(index, tuple) else (index,)
-    arrays = tuple(as_array(p, device="cupy") if isinstance(p, list) else p for p in parts)
-    with pytest.raises(IndexError, match="is out of bounds for axis"):
-        scatter_add(x.data, arrays, 1.0)
-    assert (x.numpy() == 1).all()
-
-
 @pytest.mark.parametrize("index", [[1], [-2], (slice(None), [4]), (None, [1]), (Ellipsis, [4]), ([True, False], [4])])
 def test_indices_within_bounds(cupy, index):
     values = np.arange(10.0).reshape(2, 5)
@@ -96,34 +92,157 @@ def test_the_mask_of_a_matrix_reads_two_axes(cupy):
     np.testing.assert_array_equal(x[as_array(mask, device="cupy"), [0, 2, 1]].numpy(), values[mask, [0, 2, 1]])
 
 
-def test_seeds_and_positions_draw_different_numbers(cupy):
-    draws = []
-    for seed in range(3):
-        manual_seed(seed)
-        draws += [ops.dropout(Tensor(np.ones(64), device="cupy")).tolist() for _ in range(3)]
-    assert len({tuple(draw) for draw in draws}) == 9
+def test_random_numbers_are_numpys(cupy):
+    """So that one seed drops the same units on both backends."""
+    for draw in (RandomStream(7, 3).uniform, RandomStream(2**60).uniform):
+        for dtype in ("float32", "float64", "float16"):
+            here, there = draw((3, 5), dtype), RandomStream(*_at(draw)).uniform((3, 5), dtype, "cupy")
+            np.testing.assert_array_equal(to_host(there), here)
+            assert there.dtype == dtype and isinstance(there, cupy.ndarray)
+
+
+def _at(draw):
+    """The seed and the position of the draw that was made last."""
+    return draw.__self__.seed, draw.__self__.position - 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normal_numbers(cupy, dtype):
+    numbers = to_host(RandomStream(1).normal((201, 499), dtype, "cupy"))
+    assert numbers.shape == (201, 499) and numbers.dtype == dtype
+    assert abs(numbers.mean()) < 0.02 and abs(numbers.std() - 1) < 0.02 and abs((numbers**4).mean() - 3) < 0.2
+    assert RandomStream(1).normal((), dtype, "cupy").shape == ()
 
 
 def test_waiting_for_the_device(cupy):
     backend = resolve("cupy")
     backend.synchronize()
-    assert backend.device.waits == 1
+    assert cupy.machine.count("wait") == 1
 
 
-def test_a_second_gpu_that_is_not_there(monkeypatch):
-    with stand_in_cupy(monkeypatch, devices=2):
-        assert resolve("cupy:1").name == "cupy:1" and "cupy" in available()
-        with pytest.raises(
-            BackendError, match=r"device 'cupy:2' was asked for, but this machine has 2 CUDA device\(s\)"
-        ):
-            resolve("cupy:2")
+# -- several GPUs ---------------------------------------------------------------------------------------------------
 
 
-def test_without_a_driver(monkeypatch):
-    with stand_in_cupy(monkeypatch, devices=None):
-        with pytest.raises(BackendError, match=r"CUDA finds no usable GPU or driver here .*look at `nvidia-smi`"):
+@pytest.fixture
+def two_gpus(monkeypatch):
+    with stand_in_cupy(monkeypatch, devices=2) as module:
+        yield module
+
+
+def index_of(array):
+    return array.device.id
+
+
+def test_a_second_gpu_that_is_not_there(two_gpus):
+    assert resolve("cupy:1").name == resolve("cuda:1").name == "cupy:1" and "cupy" in available()
+    with pytest.raises(BackendError, match=r"device 'cupy:2' was asked for, but this machine has 2 CUDA device\(s\)"):
+        resolve("cupy:2")
+
+
+def test_what_a_backend_makes_is_on_its_gpu(two_gpus):
+    second = resolve("cupy:1")
+    x = second.asarray(np.arange(6.0).reshape(2, 3))
+    row = second.asarray([1])
+    made = [
+        x, row, second.copy(x), second.astype(x, "float32"), second.empty((2,), "float32"), second.arange(3),
+        second.zeros((2, 3), "float64"), second.pick(x, (row,)), second.place((2, 3), [(row,)], [x[:1]]),
+        RandomStream(0).uniform((3,), device=second), RandomStream(0).normal((3,), device=second),
+    ]  # fmt: skip
+    scatter_add(x, (row,), second.asarray([[1.0, 1.0, 1.0]]))
+    assert [index_of(array) for array in made] == [1] * len(made) and two_gpus.machine.current == 0
+    assert all(backend_of(array) is second for array in made)
+    assert to_host(x).tolist() == [[0, 1, 2], [4, 5, 6]]
+    second.check_within(row, 0, 1, "row {} is not there")
+    with pytest.raises(IndexError, match="row 1 is not there"):
+        second.synchronize()
+
+
+def test_values_go_from_gpu_to_gpu_without_the_host(two_gpus):
+    x = Tensor([1.0, 2.0], device="cupy")
+    two_gpus.machine.calls.clear()
+    y = x.to("cupy:1")
+    assert y.device == "cupy:1" and index_of(y.data) == 1 and two_gpus.machine.count("to host") == 0
+    assert y.tolist() == y.to("numpy").tolist() == y.to("cupy").tolist() == [1.0, 2.0]
+
+
+def test_use_says_which_gpu_computes(two_gpus):
+    layer = nn.Linear(2, 3)
+    with use("cupy:1"):
+        assert two_gpus.machine.current == 1
+        layer.to("cupy:1")
+        layer(Tensor([[1.0, 2.0]])).sum().backward()
+        assert index_of(layer.W.grad.data) == 1
+        with use("cupy"):
+            assert two_gpus.machine.current == 0
+        assert two_gpus.machine.current == 1
+    assert two_gpus.machine.current == 0
+
+
+def test_the_environment_variable_says_which_gpu_computes(two_gpus, monkeypatch):
+    monkeypatch.setenv(select.ENVIRONMENT_VARIABLE, "cupy:1")
+    x = Tensor([1.0, 2.0])
+    assert index_of((x * x).data) == 1
+
+
+def test_a_tensor_of_a_gpu_that_does_not_compute_says_how_to_let_it(two_gpus):
+    x = Tensor([1.0, 2.0], device="cupy:1")
+    with pytest.raises(ValueError, match=r"the current GPU is another: say use\('cupy:1'\) or `with use\('cupy:1'\):`"):
+        x * x
+    with pytest.raises(ValueError, match=r"the inputs are on cupy and cupy:1: move one with"):
+        Tensor([1.0, 2.0], device="cupy") * x
+
+
+def test_an_optimizer_follows_its_model(two_gpus):
+    layer = nn.Linear(2, 3)
+    adam = optim.Adam(layer.parameters())
+    for name in ("numpy", "cupy:1", "cupy", "numpy"):
+        with use(name):
+            layer.to(name)
+            layer(Tensor([[1.0, 2.0]])).sum().backward()
+            adam.step()
+            adam.zero_grad()
+            assert {backend_of(array).name for state in adam.state for array in state.values()} == {name}
+
+
+# -- GPUs that cannot be had -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"devices": None, "driver": 0}, "there is no NVIDIA driver here .*`nvidia-smi`, or use the backend 'numpy'"),
+        (
+            {"devices": None, "driver": 11080},
+            "the NVIDIA driver is too old: it knows CUDA up to 11.8, and this CuPy was made for 12.9; update the driver",
+        ),
+        ({"devices": 0}, "the NVIDIA driver finds no GPU .*CUDA_VISIBLE_DEVICES"),
+        ({"refuses": "cudaErrorDevicesUnavailable: busy or unavailable"}, "the GPU is taken by another process"),
+        (
+            {"refuses": "cudaErrorMemoryAllocation: out of memory"},
+            "the GPU has no memory left .*which processes hold it",
+        ),
+        ({"memory": 100}, "the GPU has no memory left"),
+        ({"refuses": "cudaErrorECCUncorrectable: broken"}, "CUDA finds no usable GPU here .*broken"),
+    ],
+)
+def test_a_gpu_that_cannot_be_used(monkeypatch, properties, message):
+    with stand_in_cupy(monkeypatch, **properties):
+        with pytest.raises(BackendError, match=f"the backend 'cupy' was asked for, but {message}"):
             resolve("cupy")
         assert available() == ["numpy"]
+
+
+def test_cupy_without_the_libraries_of_cuda(monkeypatch):
+    def missing(*_):
+        raise ImportError('Failure finding "libcublasLt.so.12": No such file\nand more')
+
+    with stand_in_cupy(monkeypatch) as cupy:
+        cupy.cuda.nvrtc.getVersion = missing
+        found = [SimpleNamespace(metadata={"Name": "cupy-cuda13x"})]
+        monkeypatch.setattr("importlib.metadata.distributions", lambda: found)
+        message = r"not the libraries of CUDA that it needs \(Failure finding .*No such file\): `pip install cupy-cuda13x\[ctk\]`"
+        with pytest.raises(BackendError, match=message):
+            resolve("cupy")
 
 
 @pytest.fixture

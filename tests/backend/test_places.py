@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.strict import STRICT
 
-from tinygrad_gru.backend.places import as_parts, axes_read, check_bounds
+from tinygrad_gru.backend import resolve
+from tinygrad_gru.backend.places import Checked, as_parts, axes_read, check_bounds
+
+NUMPY = resolve("numpy")
 
 SHAPE = (3, 4, 2)
 VALUES = np.arange(24.0).reshape(SHAPE)
@@ -74,12 +77,18 @@ def test_what_is_not_offered_says_so(index):
 )
 def test_bounds(index, message):
     with pytest.raises(IndexError, match=message):
-        check_bounds(np, index, SHAPE)
+        check_bounds(NUMPY, index, SHAPE)
 
 
 def test_bounds_of_what_reads_nothing():
-    check_bounds(np, np.array([], int), (0,))
-    check_bounds(np, (np.array([-3, 2]), slice(9, 12)), SHAPE)
+    check_bounds(NUMPY, np.array([], int), (0,))
+    check_bounds(NUMPY, (np.array([-3, 2]), slice(9, 12)), SHAPE)
+
+
+def test_what_was_checked_is_not_checked_again_but_its_library_is():
+    check_bounds(NUMPY, Checked((np.array([99]),)), SHAPE)
+    with pytest.raises(TypeError, match="an index on array_api_strict for an array on numpy"):
+        check_bounds(NUMPY, Checked((STRICT.asarray([0]),)), SHAPE)
 
 
 def test_axes_that_parts_read():

@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +119,57 @@ def test_weights_that_travel(run, tmp_path):
     assert all(float(size) < 1e-4 for size in re.findall(r"(\d\.\de[+-]\d\d)$", printed, re.M))
     assert "no weights make one of them compute the other" in printed and "on the wrong side: 0" in printed
     assert (tmp_path / "runs" / "adder.onnx").exists()
+
+
+@pytest.fixture
+def package_of_recordings(tmp_path, monkeypatch):
+    """A package that shadows aeon, with recordings of three who hum on different notes, and that breaks if imported."""
+    package = tmp_path / "packages" / "aeon"
+    folder = package / "datasets" / "data" / "JapaneseVowels"
+    folder.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('its files are read, and it is not imported')")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    random = np.random.default_rng(0)
+    for part, count in (("TRAIN", 60), ("TEST", 30)):
+        lines = ["#made up", "@problemName JapaneseVowels", "@equalLength false", "@classLabel true 1 2 3", "@data"]
+        for number in range(count):
+            sounds = random.normal([[-0.5], [number % 3]], 0.2, (2, random.integers(3, 9)))
+            channels = [",".join(f"{value:.4f}" for value in channel) for channel in sounds]
+            lines.append(":".join([*channels, str(number % 3 + 1)]))
+        (folder / f"JapaneseVowels_{part}.ts").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def shares_of_speakers(printed):
+    """What each network got right, after a look at what the program says of padding."""
+    assert len(re.findall(r"^logits padded with .*: the same, bit for bit$", printed, re.M)) == 3
+    assert float(re.search(r"by itself: (\S+)$", printed)[1]) < 1e-4
+    rows = re.findall(r"^(GRU|LSTM), both directions +[\d,]+ +[\d.]+ +([\d.]+)%", printed, re.M)
+    assert [name for name, _ in rows] == ["GRU", "LSTM"]
+    return [float(share) for _, share in rows]
+
+
+def test_speakers_by_vowel(run, package_of_recordings):
+    printed = run("speakers_by_vowel", "--seeds", 1, "--batch", 10, "--hidden", 8)
+    assert printed.startswith("60 and 30 recordings of 3 speakers")
+    assert min(shares_of_speakers(printed)) >= 90
+
+
+def test_speakers_by_vowel_for_real(run):
+    if not any(map(find_spec, ("aeon", "sktime"))):
+        pytest.skip("needs aeon or sktime")
+    printed = run("speakers_by_vowel", "--seeds", 1, "--epochs", 10, "--hidden", 32)
+    assert printed.startswith("270 and 370 recordings of 9 speakers")
+    assert min(shares_of_speakers(printed)) > 94.1  # what the classifier of the paper gets
+
+
+def test_speakers_by_vowel_says_what_it_needs(run, package_of_recordings):
+    package_of_recordings.rename(package_of_recordings.with_name("Others"))
+    sktime = package_of_recordings.parents[3] / "sktime"
+    sktime.mkdir()
+    (sktime / "__init__.py").touch()
+    with pytest.raises(AssertionError, match="pip install --no-deps aeon"):
+        run("speakers_by_vowel")
 
 
 def test_every_example_is_run_here_and_says_what_one_learns():

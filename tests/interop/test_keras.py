@@ -32,21 +32,21 @@ class Text(nn.Module):
         return self.output(self.norm(hidden))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']} {case['settings']}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']} {case['settings']} {case['mask']}")
 def test_layers_compute_what_keras_computed(case):
     assert_as_keras(case, 1e-10)
 
 
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
 def test_layers_compute_what_keras_computes(monkeypatch):
-    """Output and states within 1e-10, both conventions of the reset gate, biases, directions and merges among them."""
+    """Output, states and every gradient within 1e-10: both conventions of the reset gate, masks with holes, merges."""
     pytest.importorskip("torch")  # as Keras's backend
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip("keras")
     from keras_cases import grid, make
 
-    for seed, (kind, settings) in enumerate(grid()):
-        assert_as_keras(make(kind, settings, seed), 1e-10)
+    for seed, (kind, settings, mask) in enumerate(grid()):
+        assert_as_keras(make(kind, settings, mask, seed), 1e-10)
 
 
 def sources():
@@ -109,6 +109,7 @@ def test_the_two_forms_of_a_gru_are_not_exchanged(ours):
     [
         (nn.LSTM(2, 3, peephole=True), "Keras has no LSTM with peephole=True"),
         (nn.LSTM(2, 3, proj_size=2), "proj_size"),
+        (nn.LSTM(2, 3, reverse=True), "go_backwards come in the order in which it read"),
         (nn.LSTM(2, 3, activation="relu", output_activation="tanh"), "one activation for candidate and output"),
         (nn.GRU(2, 3, gate_activation="relu"), "recurrent_activation='relu'"),
         (nn.LSTM(2, 3, activation="leaky_relu"), "activation='leaky_relu'"),

@@ -92,6 +92,7 @@ LAYERS = {
     "LSTM peephole": (LSTM, {"peephole": True, "clip": 0.4}, "LSTM"),
     "LSTM coupled": (LSTM, {"peephole": True, "coupled": True}, "LSTM"),
     "LSTM curves": (LSTM, {"activation": "softplus", "output_activation": "leaky_relu"}, "LSTM"),
+    "LSTM full peephole": (LSTM, {"peephole": "full"}, "Scan"),
     "LSTM projection": (LSTM, {"proj_size": 2}, "Scan"),
     "GRU normalized": (GRU, {"layer_norm": True}, "Scan"),
     "LSTM zoneout": (LSTM, {"zoneout": (0.1, 0.2)}, "Scan"),
@@ -137,7 +138,17 @@ def test_recurrent_layers(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("past_end", ["hold", "nan"])
+@pytest.mark.parametrize("name", ["GRU", "GRU normalized"])
+def test_layers_that_read_backwards(tmp_path, name):
+    make, options, kind = LAYERS[name]
+    layer = randomized(make(3, 4, num_layers=2, reverse=True, **options))
+    example, other = (draw(5, 2, 3), None, np.array([5, 2])), (draw(6, 3, 3), None, np.array([1, 6, 3]))
+    axes = {"x": ("time", "batch", None), "lengths": ("batch",)}
+    model = assert_exported(tmp_path / "layer.onnx", layer, example, other, axes=axes)
+    assert kinds(model).count(kind) == 2
+
+
+@pytest.mark.parametrize("past_end", ["hold", "nan", -7.5])
 @pytest.mark.parametrize("make", [GRU, LSTM])
 def test_masks_and_what_is_past_the_end(tmp_path, make, past_end):
     class Masked(Module):

@@ -117,7 +117,7 @@ def test_what_is_past_the_end_reaches_nothing(reading, name, garbage):
 
 
 @all_layers
-@pytest.mark.parametrize("past_end", ["zero", "nan"])
+@pytest.mark.parametrize("past_end", ["zero", "nan", -7.5])
 def test_a_cotangent_past_the_end_reaches_nothing(reading, name, past_end):
     """A loss whose targets are padded with NaN has a NaN there times 0, which is NaN."""
     layer, x = make(name, 2, 3, bidirectional=True), random(4, 2, 2, requires_grad=True)
@@ -198,10 +198,11 @@ def test_what_the_output_is_past_the_end(reading, name, bidirectional):
     layer, x, lengths = make(name, 2, 3, bidirectional=bidirectional), random(5, 3, 2), [2, 5, 0]
     initial = tuple(random(*part.shape, seed=7) for part in parts(layer.initial_state(3)))
     state, there = initial if len(initial) > 1 else initial[0], mask_of(lengths, 5)
-    outputs = {policy: layer(x, state, lengths, past_end=policy)[0].numpy() for policy in ("zero", "hold", "nan")}
+    outputs = {policy: layer(x, state, lengths, past_end=policy)[0].numpy() for policy in ("zero", "hold", "nan", -7.5)}
     for output in outputs.values():
         np.testing.assert_array_equal(output[there], outputs["zero"][there])
     assert not outputs["zero"][~there].any() and np.isnan(outputs["nan"][~there]).all()
+    assert (outputs[-7.5][~there] == -7.5).all()
     held, h_0, width = outputs["hold"], initial[0].numpy(), layer.cells[0].output_size
     np.testing.assert_array_equal(held[2:, 0, :width], np.broadcast_to(held[1, 0, :width], (3, width)))
     np.testing.assert_array_equal(held[:, 2, :width], np.broadcast_to(h_0[0, 2], (5, width)))
@@ -323,8 +324,9 @@ def zeros(*shape):
             (5, 2, 3),
             {"lengths": [1, 2], "past_end": "last"},
             ValueError,
-            "past_end: expected one of 'zero', 'hold', 'n",
+            "past_end: expected one of 'zero', 'hold', 'nan', or a number, got 'last'",
         ),
+        ((5, 2, 3), {"lengths": [1, 2], "past_end": True}, ValueError, "or a number, got True"),
     ],
 )
 def test_what_makes_no_sense_is_refused(shape, options, error, message):

@@ -205,6 +205,17 @@ def test_the_backward_direction_reads_the_reversed_sequence(kind):
 
 
 @all_layers
+@pytest.mark.parametrize("lengths", [None, [5, 2, 0]], ids=["dense", "lengths"])
+def test_a_layer_that_reads_backwards_is_the_backward_direction_of_two(reading, kind, lengths):
+    both, one, x = make(kind, 3, 4, bidirectional=True), make(kind, 3, 4, reverse=True), random(5, 3, 3)
+    one.cells[0].load_state_dict(both.cells[1].state_dict())
+    (output, last), (backward, own) = both(x, lengths=lengths), one(x, lengths=lengths)
+    np.testing.assert_allclose(backward.numpy(), output.numpy()[..., 4:], rtol=1e-12)
+    for part, expected in zip(parts(own), parts(last)):
+        np.testing.assert_allclose(part.numpy()[0], expected.numpy()[1], rtol=1e-12)
+
+
+@all_layers
 def test_a_state_carries_a_sequence_on(kind):
     layer, x = make(kind, 3, 4, num_layers=2), random(6, 2, 3)
     output, last = layer(x)
@@ -405,6 +416,7 @@ def test_what_differs_from_the_default_is_shown():
         "compiled=False, bias=False)  360 parameters"
     )
     assert repr(nn.LSTM(3, 4)).splitlines()[0] == "LSTM(3, 4)  128 parameters"
+    assert repr(nn.GRU(3, 4, reverse=True, input_dropout=0.2)).startswith("GRU(3, 4, reverse=True, input_dropout=0.2)")
 
 
 # -- dropout ---------------------------------------------------------------------------------------------------------
@@ -439,6 +451,26 @@ def test_dropout_is_drawn_anew_every_time_and_is_off_in_evaluation():
     np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
 
 
+@all_layers
+def test_input_dropout_drops_the_same_features_at_all_steps(kind):
+    layer, x = make(kind, 3, 4, num_layers=2, bidirectional=True, input_dropout=0.5), random(5, 2, 3)
+    apart = [make(kind, size, 4, reverse=direction == 1) for size in (3, 8) for direction in range(2)]
+    for single, cell in zip(apart, layer.cells, strict=True):
+        single.cells[0].load_state_dict(cell.state_dict())
+    manual_seed(4)
+    output = layer(x)[0]
+    manual_seed(4)
+    y = x
+    for pair in (apart[:2], apart[2:]):
+        masks = [ops.dropout(Tensor(np.ones((1, *y.shape[1:]))), p=0.5) for _ in pair]
+        assert all(set(np.unique(mask.numpy())) == {0.0, 2.0} for mask in masks)
+        y = ops.concatenate([single(y * mask)[0] for single, mask in zip(pair, masks)], axis=-1)
+    np.testing.assert_array_equal(output.numpy(), y.numpy())
+    layer.eval()
+    plain = make(kind, 3, 4, num_layers=2, bidirectional=True)
+    np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -451,6 +483,8 @@ def test_dropout_is_drawn_anew_every_time_and_is_off_in_evaluation():
         ({"dropout": 1.0, "num_layers": 2}, "dropout: expected a probability"),
         ({"dropout": 0.5}, "dropout acts between layers"),
         ({"residual": True}, "residual acts from the second layer on"),
+        ({"input_dropout": 1.0}, "input_dropout: expected a probability"),
+        ({"reverse": True, "bidirectional": True}, "reverse is for a layer of one direction"),
         ({"merge": "sum"}, "merge: expected one of concat, sum, mul, mean, with bidirectional=True, got 'sum'"),
         ({"merge": "ave", "bidirectional": True}, "merge: expected one of concat, sum, mul, mean, .* got 'ave'"),
     ],

@@ -6,7 +6,8 @@ from recurrent_case import assert_same, make_case, run_ours
 from variant_cases import VARIANTS, next_state
 
 from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, ops
-from tinygrad_gru.scan import compiling, explain
+from tinygrad_gru.scan import compiling, explain, traces
+from tinygrad_gru.scan.trace import trace_forward
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 all_variants = pytest.mark.parametrize("name", VARIANTS)
@@ -173,6 +174,7 @@ def test_a_seed_gives_a_variant_the_weights_of_the_textbooks_cell():
         ("GRU", {"reset_after": True}, "W_r W_z W_h U_r U_z U_h b_r b_z b_h c_h"),
         ("GRU", {"reset_after": True, "bias": False}, "W_r W_z W_h U_r U_z U_h"),
         ("LSTM", {"peephole": True}, "W_i W_f W_g W_o U_i U_f U_g U_o b_i b_f b_g b_o p_i p_f p_o"),
+        ("LSTM", {"coupled": True, "peephole": "full"}, "W_i W_g W_o U_i U_g U_o b_i b_g b_o V_i V_o"),
         ("LSTM", {"proj_size": 2}, "W_i W_f W_g W_o U_i U_f U_g U_o b_i b_f b_g b_o P"),
         ("LSTM", {"coupled": True, "peephole": True}, "W_i W_g W_o U_i U_g U_o b_i b_g b_o p_i p_o"),
         ("MGU", {}, "W_f W_h U_f U_h b_f b_h"),
@@ -184,7 +186,7 @@ def test_a_seed_gives_a_variant_the_weights_of_the_textbooks_cell():
 def test_parameters_are_those_of_the_equations(kind, settings, names):
     cell = getattr(nn, f"{kind}Cell")(3, 4, **settings)
     h = settings.get("proj_size", 4)
-    shapes = {"W": (3, 4), "U": (h, 4), "P": (4, h)}
+    shapes = {"W": (3, 4), "U": (h, 4), "P": (4, h), "V": (4, 4)}
     expected = {name: shapes.get(name.split("_")[0], (4,)) for name in names.split()}
     assert {name: tensor.shape for name, tensor in cell.named_parameters()} == expected
     assert [name for name, _ in cell.named_parameters()] == names.split()
@@ -273,6 +275,16 @@ def test_peepholes_see_unit_by_unit_the_input_the_old_cell_the_output_the_new():
     h, c = new([0.3, -0.2], p_o=[1.0, 2.0], **shut)
     np.testing.assert_allclose(c[0], [0.5, 0.5])
     np.testing.assert_allclose(h[0], np.tanh(0.5) / (1 + np.exp(-np.array([0.5, 1.0]))))
+
+
+def test_full_peepholes_with_diagonal_matrices_are_those_unit_by_unit(rng):
+    layer, p = make("LSTM", 3, 4, peephole=True)
+    full = nn.LSTM(3, 4, peephole="full", dtype="float64")
+    full.load_state_dict(
+        {name.replace(".p_", ".V_"): np.diag(value) if ".p_" in name else value for name, value in p.items()}
+    )
+    x = Tensor(rng.standard_normal((5, 2, 3)))
+    np.testing.assert_allclose(full(x)[0].numpy(), layer(x)[0].numpy(), rtol=1e-12)
 
 
 def test_a_projection_narrows_h_and_leaves_c(rng):
@@ -388,7 +400,16 @@ def test_recurrent_dropout_is_drawn_anew_for_every_pass_and_cell_and_is_off_in_e
     plain, _ = make("GRU", 3, 6, bidirectional=True)
     plain.load_state_dict(layer.state_dict())
     np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
-    assert layer.cells[0].drawn(2) is layer.cells[0]
+
+
+def test_another_mask_of_recurrent_dropout_needs_no_new_trace(monkeypatch):
+    layer, _ = make("GRU", 3, 6, recurrent_dropout=0.5, zoneout=0.1)
+    x, traced = Tensor(np.ones((4, 2, 3))), []
+    monkeypatch.setattr(traces, "trace_forward", lambda *step: traced.append(step) or trace_forward(*step))
+    for training in (True, True, False, True):
+        layer.train(training)
+        layer(x)
+    assert len(traced) == 2  # in training and in evaluation
 
 
 def test_recurrent_dropout_is_recomputed_with_the_same_mask():
@@ -467,6 +488,7 @@ def test_a_single_step_draws_as_well(rng):
         ("GRU", {"recurrent_dropout": 1.0}, ValueError, "recurrent_dropout: expected a probability"),
         ("GRU", {"zoneout": -0.1}, ValueError, "zoneout: expected a probability"),
         ("GRU", {"zoneout": (0.1, 0.1)}, ValueError, r"zoneout: expected a number, or one for each of \('h',\)"),
+        ("LSTM", {"peephole": "diagonal"}, ValueError, "peephole: expected False, True .* or 'full', got 'diagonal'"),
         ("LSTM", {"proj_size": -1}, ValueError, "proj_size: expected a positive integer"),
         ("GRU", {"peephole": True}, TypeError, "GRUCell has no keyword peephole; it has bias, .*reset_after"),
         ("RNN", {"gate_activation": "relu"}, TypeError, "RNNCell has no keyword gate_activation"),

@@ -13,6 +13,7 @@ VARIANTS = {
     "GRU, other curves": ("GRU", {"gate_activation": "softplus", "activation": "sin", "clip": 0.7}),
     "GRU, normalized": ("GRU", {"layer_norm": True}),
     "LSTM, peepholes": ("LSTM", {"peephole": True}),
+    "LSTM, full peepholes": ("LSTM", {"peephole": "full"}),
     "LSTM, projected": ("LSTM", {"proj_size": 3}),
     "LSTM, coupled": ("LSTM", {"coupled": True}),
     "LSTM, other curves": ("LSTM", {"activation": "silu", "output_activation": "elu", "clip": 0.6}),
@@ -69,10 +70,14 @@ def next_state(layer, settings, p, x, state, dropped=1.0):
             candidate = phi(a("_h", r * h))
         return ((1 - z) * h + z * candidate,)
     c = state[1]
-    i = sigma(a("_i", h) + p.get("p_i", 0) * c)
-    f = 1 - i if settings.get("coupled") else sigma(a("_f", h) + p.get("p_f", 0) * c)
+
+    def seen_by(gate):
+        return c @ p[f"V{gate}"] if settings.get("peephole") == "full" else c * p.get(f"p{gate}", 0)
+
+    i = sigma(a("_i", h) + seen_by("_i"))
+    f = 1 - i if settings.get("coupled") else sigma(a("_f", h) + seen_by("_f"))
     c = f * c + i * phi(a("_g", h))
-    o = sigma(a("_o", h) + p.get("p_o", 0) * c)
+    o = sigma(a("_o", h) + seen_by("_o"))
     seen = normalized(c, p["gain_c"]) + p.get("b_c", 0) if settings.get("layer_norm") else c
     h = o * FUNCTIONS[settings.get("output_activation") or settings.get("activation", "tanh")](seen)
     return h @ p["P"] if "P" in p else h, c

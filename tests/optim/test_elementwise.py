@@ -4,17 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.stand_in_cuda import COMPILER
-from support.stand_in_cupy import stand_in_cupy
 
-from tinygrad_gru.backend import as_array, available, to_host
-from tinygrad_gru.optim import Adam, elementwise, maximum, sqrt
+from tinygrad_gru.optim import elementwise, maximum, sqrt
 from tinygrad_gru.optim.elementwise import Program, Scratch
 
 SYMBOLIC = SimpleNamespace(sqrt=sqrt, maximum=maximum)
 ON_ARRAYS = SimpleNamespace(sqrt=np.sqrt, maximum=np.maximum)
 NAMES = ("p", "g", "m", "v")
-ADAM = {"v_max": None, "lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "amsgrad": False}
 
 
 def arrays_of(shape=(5, 3), dtype="float64", seed=0):
@@ -97,53 +93,6 @@ def test_strided_arrays_are_written_where_they_are():
     assert_runs_as_it_reads(lambda p, g, m, v: {"p": p - m * g, "m": m + g, "v": v * 0.5}, parts)
     for name, array in whole.items():
         np.testing.assert_array_equal(array[1::2], left[name])
-
-
-# -- as one kernel ---------------------------------------------------------------------------------------------------
-
-
-def run_there(rule, arrays, **settings):
-    """In the place of a GPU; the arrays receive what it wrote."""
-    there = {name: as_array(array, device="cupy") for name, array in arrays.items()}
-    if not arrays["p"].flags.c_contiguous:
-        there = {name: as_array(array.T, device="cupy").T for name, array in arrays.items()}
-    Program(rule, NAMES, settings).run(there, Scratch())
-    for name, array in there.items():
-        arrays[name][...] = to_host(array)
-
-
-@pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler to stand in for CUDA's")
-@pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
-def test_rules_as_kernels(monkeypatch):
-    """Random rules, arrays of one dtype and of several, in any order in memory."""
-    with stand_in_cupy(monkeypatch):
-        for seed in range(12):
-            arrays = arrays_of(seed=seed)
-            expected = expect(random_rule(seed, ON_ARRAYS), {name: array.copy() for name, array in arrays.items()})
-            run_there(random_rule(seed, SYMBOLIC), arrays)
-            for name in NAMES:
-                np.testing.assert_allclose(arrays[name], expected[name], rtol=1e-14)
-        for dtype, shape in (("float32", ()), ("float16", (50,)), ("float32", (0, 3))):
-            arrays = arrays_of(shape, dtype)
-            expected = {name: array.copy() for name, array in arrays.items()}
-            run(Adam.rule, expected, step=3, **ADAM)
-            run_there(Adam.rule, arrays, step=3, **ADAM)
-            for name in NAMES:
-                np.testing.assert_allclose(arrays[name], expected[name], rtol=2e-3 if dtype == "float16" else 1e-6)
-        strided = {name: array.T for name, array in arrays_of((5, 3)).items()}
-        expected = {name: array.copy() for name, array in strided.items()}
-        run(Adam.rule, expected, step=3, **ADAM)
-        run_there(Adam.rule, strided, step=3, **ADAM)
-        for name in NAMES:
-            np.testing.assert_allclose(strided[name], expected[name], rtol=1e-14)
-
-
-def test_a_rule_is_one_kernel_whatever_its_numbers_are():
-    sources = {
-        Program(Adam.rule, NAMES, {"step": step, **ADAM})._source((("p", "float32"), ("g", "float32")))
-        for step in (1, 2, 3)
-    }
-    assert len(sources) == 1
 
 
 def test_terms_and_factors_that_change_nothing_cost_nothing():

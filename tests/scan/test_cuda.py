@@ -93,13 +93,16 @@ def test_random_programs_as_written(first, rng, cupy, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
-def test_it_compiles_for_a_gpu(dtype, tmp_path):
+def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
     """With everything that an expression can name; without a word from the compiler, and without spilled registers."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
     layer = {"layer_norm": True} if dtype == "float32" else {}
     programs = []
-    for cell in (GRUCell(24, 96, dtype=dtype), LSTMCell(24, 96, dtype=dtype, **layer), LSTMCell(8, 24, dtype=dtype)):
-        states = tuple(Tensor(np.zeros((32, cell.hidden_size), dtype)) for _ in cell.states)
-        xs = Tensor(np.zeros((3, 32, cell.input_size), dtype))
+    there = {"dtype": dtype, "device": "cupy"}
+    for cell in (GRUCell(24, 96, **there), LSTMCell(24, 96, **there, **layer), LSTMCell(8, 24, **there)):
+        states = tuple(Tensor(np.zeros((32, cell.hidden_size)), device="cupy").astype(dtype) for _ in cell.states)
+        xs = Tensor(np.zeros((3, 32, cell.input_size)), device="cupy").astype(dtype)
         forward = trace_forward(cell.step, states if len(states) > 1 else states[0], xs)
         made = CompiledStep(forward, (True,), "cuda")
         programs += [made.forward, made.backward()]
@@ -110,7 +113,7 @@ def test_it_compiles_for_a_gpu(dtype, tmp_path):
         b[0] = not (b[1] != 0);
         n[0] = int64(abs(maximum(n[0], int64(3))));
         a[0] = select(bool(True), sums, others) + tanh_real(x);
-    }""".replace("real", "float32" if dtype == "float16" else dtype)
+    }""".replace("real", "float32" if dtype.endswith("16") else dtype)
     for i, program in enumerate(programs):
         file = tmp_path / f"{i}.cu"
         file.write_text("\n".join([PRELUDE, program.cuda_source, every]))
@@ -153,6 +156,27 @@ def test_layers(make, dtype, tolerance, cupy, rng):
         for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
             assert found.dtype == right.dtype
             assert np.abs(right - found).max() <= tolerance * max(1.0, float(np.abs(right).max()))
+
+
+def test_bfloat16(cupy, rng):
+    """It is only stored; so the result is that of float32, to the digits that are stored."""
+    pytest.importorskip("ml_dtypes")
+    wide = LSTM(3, 5)
+    x = rng.standard_normal((7, 4, 3)).astype("float32")
+    expected = results(wide, x, "numpy")
+    narrow = LSTM(3, 5, dtype="bfloat16", device="cupy")
+    for mine, parameter in zip(narrow.parameters(), wide.to("cupy").parameters()):
+        mine.data = parameter.detach().astype("bfloat16").data
+    for _ in range(3):
+        there = Tensor(x, requires_grad=True, device="cupy", dtype="bfloat16")
+        output, (h, c) = narrow(there)
+        weights = Tensor(np.linspace(-1, 1, output.size).reshape(output.shape), device="cupy", dtype="bfloat16")
+        (output * weights).sum().backward()
+        found = [output, h, c, there.grad, *(p.grad for p in narrow.parameters())]
+        for right, other in zip(expected, found, strict=True):
+            assert str(other.dtype) == "bfloat16"
+            assert np.abs(right - other.astype("float32").numpy()).max() <= 0.05 * max(1.0, np.abs(right).max())
+        narrow.zero_grad()
 
 
 def test_it_is_compiled_there(cupy, rng, monkeypatch):

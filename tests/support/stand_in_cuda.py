@@ -22,6 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinygrad_gru.backend import cuda_of
+from tinygrad_gru.scan import compiled as compiled_module
 
 COMPILER = shutil.which("g++")
 
@@ -235,13 +236,12 @@ def add_cuda(cupy, patch):
     """Give the stand-in for CuPy kernels, streams and cuBLAS."""
     patch.setattr("tinygrad_gru.backend.cublas.library", lambda cupy: Library())
     cuda_of.cache_clear()
-    linalg = SimpleNamespace(COMPUTE_TYPE_TF32=7, compute_type=1)
-    linalg.get_compute_type = lambda dtype: linalg.compute_type
-    linalg.set_compute_type = lambda dtype, kind: setattr(linalg, "compute_type", kind)
-    if not hasattr(cupy, "_core"):
-        cupy._core = SimpleNamespace()
-    cupy._core._routines_linalg = linalg
     cupy.RawModule = RawModule
     cupy.cuda.Stream = Stream
     cupy.cuda.get_current_stream = lambda: SimpleNamespace(ptr=0)
-    cupy.cuda.cublas = SimpleNamespace()
+
+
+def forget_cuda():
+    """Let go of what was made there: plans, and the memory that cuBLAS had."""
+    cuda_of.cache_clear()
+    compiled_module._cache.plans.clear()

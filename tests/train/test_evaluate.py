@@ -4,11 +4,12 @@ import pytest
 from tinygrad_gru.data import CharacterVocabulary
 from tinygrad_gru.train import CharacterModel, character_losses, leading_spaces
 from tinygrad_gru.train.evaluate import excerpts
+from tinygrad_gru.train.model import prediction_loss
 
 
 def one_lane_losses(model, ids):
     """The definition: the whole text in one lane, without windows."""
-    return model.loss(ids[:-1, None], ids[1:, None], reduction="none")[0].numpy()[:, 0]
+    return prediction_loss(model, ids[:-1, None], ids[1:, None], reduction="none")[0].numpy()[:, 0]
 
 
 @pytest.fixture

@@ -51,6 +51,31 @@ def test_a_run_that_was_interrupted_and_resumed_ends_bit_identical(small, tmp_pa
     assert left["early_stop"] == right["early_stop"]
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_run_in_float16_goes_on_in_any_precision(small, tmp_path, precision):
+    expected, _ = run(small(precision="float16"), tmp_path)
+    whole = read_log(tmp_path / LOG)
+    run(small(precision="float16"), tmp_path, interrupt_at=10)
+    resumed, finished = run(small(precision=precision), tmp_path, resume=True)
+    assert finished
+    log = read_log(tmp_path / LOG)
+    assert [record["step"] for record in log] == [record["step"] for record in whole]
+    if precision == "float16":
+        assert log == whole
+        assert_identical(resumed.model.state_dict(), expected.model.state_dict())
+    else:
+        assert log[-1]["held_out"] == pytest.approx(whole[-1]["held_out"], abs=1e-3)
+        assert log[-1]["held_out"] != whole[-1]["held_out"]
+    assert load_checkpoint(tmp_path / CHECKPOINT)["about"]["settings"]["precision"] == precision
+
+
+def test_a_checkpoint_from_before_there_was_a_choice_of_precision_can_be_resumed(small, tmp_path):
+    run(small(), tmp_path, interrupt_at=3)
+    state = load_checkpoint(tmp_path / CHECKPOINT)
+    del state["about"]["settings"]["precision"], state["trainer"]["precision"], state["trainer"]["scaler"]
+    assert TextRun(small()).loop(tmp_path, state).run(Progress())
+
+
 def test_the_log_has_every_step_and_every_evaluation(small, tmp_path):
     run(small(), tmp_path)
     records = read_log(tmp_path / LOG)

@@ -7,6 +7,7 @@ from tinygrad_gru.train import TextSettings
     ("changes", "message"),
     [
         ({"cell": "transformer"}, "unknown cell 'transformer', expected one of gru, lstm, rnn"),
+        ({"precision": "half"}, "precision: expected one of float32, float16, bfloat16, got 'half'"),
         ({"hidden": 0}, "hidden must be at least 1"),
         ({"characters": -5}, "characters must be at least 1, got -5"),
         ({"seed": -1}, "seed must not be negative"),
@@ -30,3 +31,4 @@ def test_the_defaults_are_the_main_job():
     settings = TextSettings()
     assert (settings.cell, settings.embedding, settings.hidden) == ("gru", 64, 192)
     assert (settings.batch, settings.window, settings.lr) == (32, 64, 6e-3)
+    assert settings.precision == "float32"

@@ -37,6 +37,17 @@ def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
         assert figure in words
 
 
+@pytest.mark.parametrize(
+    ("skipped", "words"), [(0, "on numpy, float16\n"), (3, "on numpy, float16, 3 steps skipped\n")]
+)
+def test_a_summary_tells_the_precision_and_the_steps_left_out(small, tmp_path, skipped, words):
+    run = TextRun(small(precision="float16"))
+    run.trainer.scaler.skipped = skipped
+    summary = summarize(run, run.loop(tmp_path))
+    assert summary["skipped_steps"] == skipped and summary["settings"]["precision"] == "float16"
+    assert words in in_words(summary, tmp_path)
+
+
 def test_a_summary_of_a_run_that_had_nothing_left_to_do(small, tmp_path):
     run = TextRun(small())
     summary = summarize(run, run.loop(tmp_path))

@@ -10,16 +10,24 @@ from __future__ import annotations
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
 from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
+from .doubts import immediate_checks
 from .dtypes import is_floating, is_half
+from .memory import MemoryReport, OutOfMemoryError, explained
+from .notes import note_launches
+from .places import Checked
 from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
 from .select import available, backend_of, current, move, resolve, use
+from .settings import memory_limit, memory_report, tf32, tf32_allowed
 
 __all__ = [
     "PRELUDE",
     "THREADS",
     "Backend",
     "BackendError",
+    "Checked",
     "Cuda",
+    "MemoryReport",
+    "OutOfMemoryError",
     "RandomStream",
     "as_array",
     "as_dtype",
@@ -31,17 +39,24 @@ __all__ = [
     "copy_of",
     "cuda_of",
     "current",
+    "explained",
+    "immediate_checks",
     "is_floating",
     "is_half",
     "is_matrix",
     "is_on_cuda",
     "manual_seed",
+    "memory_limit",
+    "memory_report",
     "move",
+    "note_launches",
     "random_state",
     "random_stream",
     "resolve",
     "scatter_add",
     "set_random_state",
+    "tf32",
+    "tf32_allowed",
     "to_host",
     "use",
     "wants_graphs",

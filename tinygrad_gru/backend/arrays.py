@@ -41,14 +41,14 @@ def to_host(value: Any) -> np.ndarray:
 def astype(array: Any, dtype: Any) -> Any:
     """The array with that dtype; itself if it has it already."""
     dtype = as_dtype(array, dtype)
-    return array if array.dtype == dtype else xp_of(array).astype(array, dtype)
+    return array if array.dtype == dtype else backend_of(array).astype(array, dtype)
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The dtype object of that name in the library of `array`."""
     if not isinstance(dtype, str):
         return dtype
-    found = getattr(xp_of(array), dtype, None)
+    found = backend_of(array).dtype(dtype)
     if found is None:
         raise TypeError(f"dtype: {dtype!r} is not a dtype (expected such as 'float32', 'float64' or 'int64')")
     return found
@@ -65,14 +65,13 @@ def scatter_add(target: Any, index: Any, values: Any) -> None:
 
 
 def check_ids(ids: Any, size: int, name: str) -> None:
-    """Raise IndexError unless every id lies in 0 … size − 1 (CuPy would wrap silently, NumPy count from the end)."""
-    xp = xp_of(ids)
-    ids = xp.asarray(ids)
-    if not xp.isdtype(ids.dtype, "integral"):
+    """Raise IndexError unless every id lies in 0 … size − 1 (CuPy would wrap silently, NumPy count from the end).
+
+    On a GPU the error may come when a value is next fetched from it (see `Backend.check_within`).
+    """
+    home = backend_of(ids)
+    ids = home.asarray(ids)
+    if not home.xp.isdtype(ids.dtype, "integral"):
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
-    if 0 in ids.shape:
-        return
-    low, high = int(xp.min(ids)), int(xp.max(ids))
-    if low < 0 or high >= size:
-        bad = low if low < 0 else high
-        raise IndexError(f"{name} must lie in 0 … {size - 1}, got {bad} (a vocabulary of another size?)")
+    complaint = f"{name} must lie in 0 … {size - 1}, got {{}} (a vocabulary of another size?)"
+    home.check_within(ids, 0, size, complaint)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from .places import places
+from .memory import MemoryReport
+from .notes import TO_HOST, WAIT, note, note_given
+from .places import Checked, check_bounds, places
 
 
 class BackendError(RuntimeError):
-    """A backend that was asked for is not here, or arrays of two backends met."""
+    """A backend that was asked for is not here or cannot do that, or arrays of two backends met."""
 
 
 class Backend:
@@ -22,6 +25,9 @@ class Backend:
     used; NumPy and CuPy override what they do better.
     """
 
+    #: Whether its arrays are the host's own memory, so that looking at a value costs nothing.
+    is_host = False
+
     def __init__(self, name: str, namespace: Any, device: Any = None):
         self.name = name
         self.xp = namespace
@@ -30,17 +36,49 @@ class Backend:
     def __repr__(self) -> str:
         return f"<backend {self.name}>"
 
+    def make_current(self) -> Callable[[], None]:
+        """Let the library compute on this device where it is not told otherwise; returns what puts it back."""
+        return lambda: None
+
+    def advice(self) -> str:
+        """What would help where an op on arrays of this backend has failed, to end a message with; if that is known."""
+        return ""
+
+    def here(self) -> AbstractContextManager:
+        """A block in which this device is the current one, for libraries that have such a thing."""
+        return nullcontext()
+
+    def dtype(self, name: str) -> Any:
+        """The dtype of that name; None if the library has none."""
+        return getattr(self.xp, name, None)
+
     def asarray(self, value: Any, dtype: Any = None) -> Any:
         """The array of this backend with these values; shares memory with `value` where it can."""
+        if not self.holds(value):
+            note_given(value)
         return self.xp.asarray(value, dtype=dtype, device=self.device)
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is an array of this library."""
+        return hasattr(value, "__array_namespace__") and value.__array_namespace__() is self.xp
 
     def to_host(self, array: Any) -> Any:
         """The same values as a NumPy array; shares memory where the array lives on the host."""
-        return np.from_dlpack(array, device="cpu")
+        host = np.from_dlpack(array, device="cpu")
+        note(TO_HOST, "to_host", nbytes=host.nbytes)
+        return host
 
     def copy(self, array: Any) -> Any:
         """A copy that shares no memory with `array`."""
         return self.xp.asarray(array, copy=True)
+
+    def astype(self, array: Any, dtype: Any) -> Any:
+        """A copy in another dtype of the library."""
+        return self.xp.astype(array, dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A new array with whatever was in its memory."""
+        return self.xp.empty(shape, dtype=dtype, device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new array of zeros."""
@@ -49,6 +87,36 @@ class Backend:
     def arange(self, n: int) -> Any:
         """The integers 0 … n − 1."""
         return self.xp.arange(n, device=self.device)
+
+    def writing(self, function: str) -> Callable[..., Any]:
+        """The namespace's function of that name, which with `out=` writes its result there."""
+        compute = getattr(self.xp, function)
+
+        def write(*operands: Any, out: Any) -> Any:  # the standard has no `out=`
+            out[...] = compute(*operands)
+            return out
+
+        return write
+
+    def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
+        """Run elementwise operations of an update rule (see `optim.elementwise`) as one; False if that is not offered."""
+        return False
+
+    def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
+        """Raise IndexError unless low ≤ index < high everywhere; `complaint` has `{}` where the wrong one is named.
+
+        A device that computes while the host goes on may raise later: when a value comes to the host.
+        """
+        if math.prod(index.shape) == 0:
+            return
+        least, greatest = int(self.xp.min(index)), int(self.xp.max(index))
+        if least < low or greatest >= high:
+            raise IndexError(complaint.format(least if least < low else greatest))
+
+    def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
+        """Raise IndexError if an array in the index points outside of `shape`, as in `check_within`, and TypeError if
+        it is one of another library."""
+        check_bounds(self, index, shape)
 
     def pick(self, array: Any, index: Any) -> Any:
         """`array[index]` for an index with arrays in it. Raises IndexError if one of them points outside."""
@@ -66,18 +134,39 @@ class Backend:
 
     def _places(self, shape: tuple[int, ...], index: Any) -> Any:
         """Where in the flattened array stands what the index names."""
-        return places(self.xp, self.xp.reshape(self.arange(math.prod(shape)), shape), index)
+        numbers = self.xp.reshape(self.arange(math.prod(shape)), shape)
+        self.check_index(index, shape)
+        return places(self.xp, numbers, index)
 
     def random(self, seed: int, position: int) -> Any:
         """A generator with `random(size, dtype)` and `standard_normal(size, dtype)` for draw `position` of `seed`."""
         raise NotImplementedError(f"backend {self.name!r} has no random numbers")
 
     def place(self, shape: tuple[int, ...], indices: Sequence[Any], arrays: Sequence[Any]) -> Any:
-        """Zeros of `shape` to which each array is added at its index."""
+        """Zeros of `shape` to which each array is added at its index, which was checked when it was read."""
         total = self.zeros(shape, arrays[0].dtype)
         for index, array in zip(indices, arrays):
-            self.scatter_add(total, index, array)
+            self.scatter_add(total, Checked(index) if isinstance(index, tuple) else Checked((index,)), array)
         return total
 
+    def memory(self) -> MemoryReport:
+        """How much memory there is on the device."""
+        raise BackendError(f"backend {self.name!r} has no memory of its own to report on or to limit: that is for GPUs")
+
+    def limit_memory(self, limit: int | float | None) -> None:
+        """Let arrays take no more memory than so many bytes, or, as a float, than that share of the device's."""
+        self.memory()
+
+    @property
+    def allows_tf32(self) -> bool:
+        """Whether products of float32 may be made in TF32."""
+        return False
+
+    def allow_tf32(self, on: bool) -> None:
+        """Set `allows_tf32`. Raises BackendError where there is no TF32."""
+        if on:
+            raise BackendError(f"backend {self.name!r} has no TF32: that is for GPUs")
+
     def synchronize(self) -> None:
-        """Wait until all work that was given to the device is done."""
+        """Wait until all work that was given to the device is done. Raises what `check_within` has put off."""
+        note(WAIT, "synchronize")

@@ -9,8 +9,6 @@ from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any
 
-import numpy as np
-
 from .base import Backend
 from .cublas import IN_FLOAT32, IN_FLOAT64, IN_TF32, Cublas
 
@@ -87,7 +85,7 @@ class Cuda:
     """A CUDA device, seen through the backend of its arrays."""
 
     def __init__(self, backend: Backend):
-        self.backend, self.cupy, self.device = backend, backend.xp, backend.device
+        self.backend, self.cupy = backend, backend.xp
 
     def kernels(self, source: str, names: list[str]) -> dict[str, Callable[..., None]]:
         """The kernels of these names in a source that may use `PRELUDE`, compiled when the first one is called.
@@ -150,15 +148,11 @@ class Cuda:
         """In what cuBLAS multiplies and adds: for float32 that is TF32 if CuPy's own products may use it."""
         if str(dtype) == "float64":
             return IN_FLOAT64
-        if str(dtype) == "float32":
-            linalg = self.cupy._core._routines_linalg
-            if linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32:
-                return IN_TF32
-        return IN_FLOAT32
+        return IN_TF32 if str(dtype) == "float32" and self.backend.allows_tf32 else IN_FLOAT32
 
     @cached_property
     def _cublas(self) -> Cublas:
-        with self.device:
+        with self.backend.here():
             return Cublas(self.cupy)
 
 

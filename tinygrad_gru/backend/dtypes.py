@@ -10,10 +10,15 @@ FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 
 def is_floating(dtype: Any) -> bool:
     """Whether numbers of this dtype, of any library, are real and have gradients."""
-    kind = getattr(dtype, "kind", "")
-    return kind == "f" or (kind in ("", "V") and str(dtype).rpartition(".")[2] in FLOATS)
+    return getattr(dtype, "kind", "") == "f" or name_of(dtype) in FLOATS
 
 
 def is_half(dtype: Any) -> bool:
-    """Whether numbers of this dtype have 16 bits."""
-    return is_floating(dtype) and getattr(dtype, "itemsize", 0) == 2
+    """Whether numbers of this dtype are real, and have 16 bits."""
+    return name_of(dtype) in ("float16", "bfloat16")
+
+
+def name_of(dtype: Any) -> str:
+    """The name of a dtype: NumPy has objects and classes for them, other libraries objects of their own."""
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
+    return name if isinstance(name, str) else str(dtype).rpartition(".")[2]

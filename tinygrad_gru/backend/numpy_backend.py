@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .base import Backend
+from .notes import READ, note
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
 HostArray = np.ndarray
@@ -14,6 +16,8 @@ DOUBLE = np.dtype(np.float64)
 
 
 class NumPyBackend(Backend):
+    is_host = True
+
     def __init__(self) -> None:
         super().__init__("numpy", np, "cpu")
 
@@ -21,6 +25,8 @@ class NumPyBackend(Backend):
         return np.asarray(value, dtype=dtype)
 
     def to_host(self, array: Any) -> np.ndarray:
+        if isinstance(array, np.ndarray):
+            note(READ, "to_host", nbytes=array.nbytes)
         return np.asarray(array)
 
     def copy(self, array: Any) -> np.ndarray:
@@ -28,6 +34,9 @@ class NumPyBackend(Backend):
 
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)
+
+    def writing(self, function: str) -> Callable[..., Any]:
+        return getattr(np, function)
 
     def pick(self, array: np.ndarray, index: Any) -> np.ndarray:
         return array[index]

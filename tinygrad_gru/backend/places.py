@@ -26,26 +26,30 @@ def axes_read(parts: tuple, ndim: int) -> Iterator[tuple[Any, range]]:
         axis += count
 
 
-def check_bounds(xp: Any, index: Any, shape: tuple[int, ...]) -> None:
+class Checked(tuple):
+    """An index whose arrays are known to point inside of the array that it is for."""
+
+    __slots__ = ()
+
+
+def check_bounds(backend: Any, index: Any, shape: tuple[int, ...]) -> None:
     """Raise IndexError if an array of integers in the index points outside, TypeError if one is of another library."""
+    xp, known = backend.xp, isinstance(index, Checked)
     for part, axes in axes_read(as_parts(index), len(shape)):
         if hasattr(part, "__array_namespace__") and part.__array_namespace__() is not xp:
             library = part.__array_namespace__().__name__
             raise TypeError(f"an index on {library} for an array on {xp.__name__}: move it to where the array is")
-        if not hasattr(part, "dtype") or is_mask(part) or 0 in part.shape:
-            continue
-        n = shape[axes[0]]
-        low, high = int(xp.min(part)), int(xp.max(part))
-        if low < -n or high >= n:
-            raise IndexError(f"index {low if low < -n else high} is out of bounds for axis {axes[0]} with size {n}")
+        if hasattr(part, "dtype") and not is_mask(part) and not known:
+            n = shape[axes[0]]
+            backend.check_within(part, -n, n, f"index {{}} is out of bounds for axis {axes[0]} with size {n}")
 
 
 def places(xp: Any, numbers: Any, index: Any) -> Any:
     """`numbers[index]` for an index with everything that NumPy allows, by what the array API standard allows.
 
+    The index must point inside (see `check_bounds`).
     Arrays in the index must be neighbours, without a slice between them: NumPy's layout for others is not offered.
     """
-    check_bounds(xp, index, numbers.shape)
     parts: list[Any] = []
     for part in as_parts(index):
         parts += xp.nonzero(part) if is_mask(part) else (part,)

@@ -45,19 +45,29 @@ def resolve(device: str | Backend | None) -> Backend:
 def current() -> Backend:
     """The backend on which new values are made: that of `use`, else that of the environment variable, else NumPy."""
     chosen = _chosen.get()
-    return chosen if chosen is not None else resolve(os.environ.get(ENVIRONMENT_VARIABLE) or "numpy")
+    if chosen is not None:
+        return chosen
+    home = resolve(os.environ.get(ENVIRONMENT_VARIABLE) or "numpy")
+    home.make_current()
+    return home
 
 
 class use:  # noqa: N801  (reads as a verb: `use("cupy")`)
-    """Make a backend the default: `use("cupy")` from here on, `with use("cupy"):` for a block."""
+    """Make a backend the default: `use("cupy")` from here on, `with use("cupy"):` for a block.
+
+    With several GPUs it also says on which of them this thread computes.
+    """
 
     def __init__(self, device: str | Backend):
-        self._token: Token = _chosen.set(resolve(device))
+        home = resolve(device)
+        self._token: Token = _chosen.set(home)
+        self._put_back = home.make_current()
 
     def __enter__(self) -> Backend:
         return current()
 
     def __exit__(self, *_: object) -> None:
+        self._put_back()
         _chosen.reset(self._token)
 
 
@@ -89,8 +99,8 @@ def backend_of(array: Any) -> Backend:
 
 
 def move(array: Any, device: str | Backend | None) -> Any:
-    """The same values on another backend, by way of the host; the array itself if it is there already."""
+    """The same values on another backend; the array itself if it is there already."""
     target, source = resolve(device), backend_of(array)
     if target.name == source.name:
         return array
-    return target.asarray(source.to_host(array))
+    return target.asarray(array if target.holds(array) else source.to_host(array))

@@ -49,8 +49,9 @@ def settings_of(cell: nn.Cell) -> dict[str, Any]:
 
 def settings_of_layer(layer: nn.Recurrent) -> dict[str, Any]:
     """The same of a layer: what it does with its cells' outputs, and the settings of its cells."""
-    own = {"merge": layer.merge} if layer.merge != "concat" else {}
-    return own | ({"residual": True} if layer.residual else {}) | settings_of(layer.cells[0])
+    own: dict[str, Any] = {"merge": layer.merge} if layer.merge != "concat" else {}
+    own |= {name: True for name in ("residual", "reverse") if getattr(layer, name)}
+    return own | settings_of(layer.cells[0])
 
 
 def in_words(settings: dict[str, Any]) -> str:

@@ -135,6 +135,11 @@ class _Recurrent(_Part):
             cell["reset_after"] = self.reset_after
         merge = _MERGES[settings.pop("merge", "concat")]
         where = path.removesuffix(".") or type(layer).__name__
+        if settings.pop("reverse", False):
+            raise InteropError(
+                f"{where}: outputs of Keras's go_backwards come in the order in which it read, and with reverse=True "
+                "ours stay at their steps"
+            )
         if settings.pop("output_activation", "tanh") != cell["activation"] and kind == "LSTM":
             raise InteropError(f"{where}: Keras's LSTM has one activation for candidate and output")
         foreign = {name: cell[name] for name in ("activation", "recurrent_activation") if name in cell}

@@ -7,7 +7,7 @@ A cell keeps no state. Its parameters are named as in the equations: W multiplie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -124,8 +124,12 @@ class Cell(Module):
         """
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
-    def drawn(self, batch: int) -> Cell:
-        """This cell with what is random in its equations drawn for one pass over sequences, if anything is."""
+    def drawn(self, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """What is random in the equations, drawn for one pass over x (*shape, input_size); every step reads its own."""
+        return ()
+
+    def with_drawn(self, reads: Iterator[Tensor]) -> Cell:
+        """This cell with what a step reads of `drawn` in its place; this one stays as it is."""
         return self
 
     @property
@@ -144,26 +148,27 @@ class Cell(Module):
 
         valid  booleans (T, batch, 1): elsewhere the carry stays as it is
         """
-        cell, reads = self.drawn(x.shape[-2]), self._zones(x.shape[:-1])
+        reads = self.drawn(x.shape[:-1]) + self._zones(x.shape[:-1])
         if valid is not None:
             reads = (*reads, valid)
         if not reads and not any(self._zoneout_rates):
-            return cell.step, x
-        if getattr(cell.step, "is_pure", False):
-            return cell.guarded_step, (x, *reads)
-        return lambda carry, reads: cell.guarded_step(carry, reads), (x, *reads)  # which promises nothing either
+            return self.step, x
+        if getattr(self.step, "is_pure", False):
+            return self.guarded_step, (x, *reads)
+        return lambda carry, reads: self.guarded_step(carry, reads), (x, *reads)  # which promises nothing either
 
     @pure
     def guarded_step(self, carry: Any, reads: tuple[Tensor, ...]) -> Any:
         """`step` with what may be around it: h' = m ⊙ h + (1 − m) ⊙ step(h, x) for zoneout, and h' = h if not valid.
 
-        reads  (x, m, …, valid): in training m (batch, size), booleans, for every state that has zoneout, elsewhere m is
-               its expectation; valid (batch, 1), booleans, if some steps are not
+        reads  (x, …, m, …, valid): what was `drawn`; in training m (batch, size), booleans, for every state that has
+               zoneout, elsewhere m is its expectation; valid (batch, 1), booleans, if some steps are not
         """
         x, *rest = reads
-        new, y = split_result(self.step(carry, x), carry)
+        remaining = iter(rest)
+        new, y = split_result(self.with_drawn(remaining).step(carry, x), carry)
         before, after = parts_of(carry), parts_of(new)
-        is_state, remaining = y is after[0], iter(rest)
+        is_state = y is after[0]
 
         def zoned(rate: float, old: Tensor, new: Tensor) -> Tensor:
             if rate == 0:

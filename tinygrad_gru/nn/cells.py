@@ -66,7 +66,8 @@ class LSTMCell(Cell):
     states = ("h", "c")
     keywords = ("forget_bias", *Cell.keywords)
     forget_bias = 1.0
-    peephole, proj_size, coupled = False, 0, False
+    peephole: bool | str = False
+    proj_size, coupled = 0, False
     output_activation: Any = "tanh"
 
     def __init__(self, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Any):

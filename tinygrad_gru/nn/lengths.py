@@ -6,6 +6,7 @@ nothing packed, and a mask may have any pattern: padding on the right (`lengths`
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from ..ops import astype, expand_dims, op
 from ..ops.op import raw
 from ..tensor import Tensor
 
-PAST_END = ("zero", "hold", "nan")
+#: What outputs past the end are, by name; "hold" is the state as it stands.
+_FILLERS = {"zero": 0.0, "hold": None, "nan": float("nan")}
 
 
 def valid_steps(lengths: Any, mask: Any, x: Tensor, batch_first: bool) -> Tensor | None:
@@ -82,9 +84,13 @@ def _checked_mask(mask: Any, steps: int, batch: int, batch_first: bool) -> Any:
     return xp.permute_dims(array, (1, 0)) if batch_first else array
 
 
-def check_past_end(past_end: str) -> None:
-    if past_end not in PAST_END:
-        raise ValueError(f"past_end: expected one of {', '.join(map(repr, PAST_END))}, got {past_end!r}")
+def filler_of(past_end: str | float) -> float | None:
+    """The number that outputs past the end are; None if they hold the state."""
+    if isinstance(past_end, str) and past_end in _FILLERS:
+        return _FILLERS[past_end]
+    if isinstance(past_end, Real) and not isinstance(past_end, bool):
+        return float(past_end)
+    raise ValueError(f"past_end: expected one of {', '.join(map(repr, _FILLERS))}, or a number, got {past_end!r}")
 
 
 @op

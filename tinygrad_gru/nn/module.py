@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, backend_of, move, resolve, to_host, xp_of
+from ..backend import Backend, backend_of, is_floating, resolve, to_host
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
@@ -142,7 +142,7 @@ class Module:
     def _set_requires_grad(self, on: bool) -> Module:
         for _, module in self.named_modules():
             for name, value in module._declared():
-                if isinstance(value, Tensor) and xp_of(value.data).isdtype(value.dtype, "real floating"):
+                if isinstance(value, Tensor) and is_floating(value.dtype):
                     value.requires_grad = on
                     module._label(name, value)
         return self
@@ -155,10 +155,7 @@ class Module:
         """Move all tensors to a backend; they stay the same tensors, so that an optimiser keeps its hold on them."""
         target = resolve(device)
         for _, tensor in self.named_tensors():
-            gradient = tensor.grad
-            tensor.data = move(tensor.data, target)
-            if gradient is not None:
-                tensor.grad = Tensor(gradient.data, device=target)
+            tensor.relocate(target)
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..ops.random import dropout_mask
 from ..scan import scan
 from ..tensor import Tensor
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import check_past_end, chosen, valid_steps
+from .lengths import chosen, filler_of, valid_steps
 from .module import Module
 
 #: How the outputs of two directions become one.
@@ -35,6 +36,9 @@ class Recurrent(Module):
     merge                    how the outputs of both directions become one: "concat" (forward first), "sum", "mul" or
                              "mean"
     residual                 y = layer(dropout(x)) + x from the second layer on
+    reverse                  read from each sequence's end to its beginning; an output stays at its step
+    input_dropout            probability with which a feature of an input is dropped, in the first layer too: drawn once
+                             a pass for every sequence, and the same at all steps (Gal & Ghahramani 2016)
     compiled                 for `scan`: False runs and records every op, None does as `compiling` says
     checkpoint_every         for `scan`: after how many steps the state is kept for backward, which runs the rest again
     options                  go to the cell: `dtype`, `device`, and the keywords of its variants
@@ -46,8 +50,8 @@ class Recurrent(Module):
     Sequences of several lengths, which may stand in any order, are told by
     lengths   (B,) integers in 0 … T: of each sequence the first so many steps are there
     mask      or (T, B) booleans: any steps are there, those that are not may be left, right or between
-    past_end  what the output is at a step that is not there: "zero"; "nan"; or "hold", the state as it stands there,
-              which is that after the last step read before it
+    past_end  what the output is at a step that is not there: "zero", "nan" or any number; or "hold", the state as it
+              stands there, which is that after the last step read before it
     A step that is not there leaves the state as it is: the state returned is each sequence's own, the reverse direction
     begins at each sequence's own end, and a sequence without steps returns its initial state. Whatever x holds there,
     NaN too, reaches no output and no gradient, and the gradient there is 0.
@@ -58,20 +62,23 @@ class Recurrent(Module):
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
         dropout: float = 0.0, bidirectional: bool = False, learn_initial_state: bool = False, *,
-        merge: str = "concat", residual: bool = False, compiled: bool | None = None,
-        checkpoint_every: int | None = None, **options: Any,
+        merge: str = "concat", residual: bool = False, reverse: bool = False, input_dropout: float = 0.0,
+        compiled: bool | None = None, checkpoint_every: int | None = None, **options: Any,
     ):  # fmt: skip
         check_sizes(num_layers=num_layers)
         check_probability(dropout=dropout)
+        check_probability(input_dropout=input_dropout)
         if dropout and num_layers == 1:
             raise ValueError("dropout acts between layers, so it needs num_layers of 2 or more (put a Dropout after)")
         if residual and num_layers == 1:
             raise ValueError("residual acts from the second layer on, so it needs num_layers of 2 or more")
+        if reverse and bidirectional:
+            raise ValueError("reverse is for a layer of one direction, and bidirectional=True reads in both")
         if merge not in MERGES or (merge != "concat" and not bidirectional):
             raise ValueError(f"merge: expected one of {', '.join(MERGES)}, with bidirectional=True, got {merge!r}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.dropout, self.directions = batch_first, dropout, 2 if bidirectional else 1
-        self.merge, self.residual = merge, residual
+        self.merge, self.residual, self.reverse, self.input_dropout = merge, residual, reverse, input_dropout
         self.compiled, self.checkpoint_every = compiled, checkpoint_every
         self.cells: list[Cell] = []
         for _ in range(num_layers):
@@ -97,18 +104,18 @@ class Recurrent(Module):
         return self.cells[0].output_size * (self.directions if self.merge == "concat" else 1)
 
     def forward(
-        self, x: Tensor, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str = "zero"
+        self, x: Tensor, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str | float = "zero"
     ) -> tuple[Tensor, Any]:
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
         check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight.dtype)
-        check_past_end(past_end)
+        filler = filler_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
         valid = valid_steps(lengths, mask, x, self.batch_first)
         if valid is not None:
             x = chosen(valid, x, 0.0)
-            if past_end == "hold" and not self.cells[0].output_is_state:
+            if filler is None and not self.cells[0].output_is_state:
                 raise ValueError(
                     f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
                     "'zero' or 'nan'"
@@ -117,14 +124,20 @@ class Recurrent(Module):
             below = ops.dropout(x, p=self.dropout, training=self.training) if layer else x
             outputs = []
             for k in range(layer * self.directions, (layer + 1) * self.directions):
-                reverse = k % self.directions == 1
-                carries[k], y = self._run(self.cells[k], carries[k], below, valid, reverse)
+                reverse = self.reverse or k % self.directions == 1
+                carries[k], y = self._run(self.cells[k], carries[k], self._thinned(below), valid, reverse)
                 outputs.append(y)
             y = MERGES[self.merge](*outputs) if self.bidirectional else outputs[0]
             x = y + x if self.residual and layer else y
-        if valid is not None and past_end != "hold":
-            x = ops.where(valid, x, 0.0 if past_end == "zero" else float("nan"))  # whatever cotangent comes, stops here
+        if valid is not None and filler is not None:
+            x = ops.where(valid, x, filler)  # whatever cotangent comes, stops here
         return ops.moveaxis(x, source=0, destination=1) if self.batch_first else x, self._join_state(carries)
+
+    def _thinned(self, x: Tensor) -> Tensor:
+        """x with some features dropped, the same at all steps."""
+        if not (self.training and self.input_dropout):
+            return x
+        return x * dropout_mask((1, *x.shape[1:]), self.input_dropout, like=x)
 
     def _run(self, cell: Cell, carry: Any, x: Tensor, valid: Tensor | None, reverse: bool) -> tuple[Any, Tensor]:
         """One cell over time: its last carry, and its outputs."""
@@ -188,7 +201,8 @@ class Recurrent(Module):
     def describe(self) -> str:
         settings = {"num_layers": (self.num_layers, 1), "bidirectional": (self.bidirectional, False),
                     "merge": (self.merge, "concat"), "residual": (self.residual, False),
-                    "dropout": (self.dropout, 0.0), "batch_first": (self.batch_first, False),
+                    "reverse": (self.reverse, False), "dropout": (self.dropout, 0.0),
+                    "input_dropout": (self.input_dropout, 0.0), "batch_first": (self.batch_first, False),
                     "compiled": (self.compiled, None), "checkpoint_every": (self.checkpoint_every, None)}  # fmt: skip
         changed = [f"{name}={value!r}" for name, (value, default) in settings.items() if value != default]
         cell = self.cells[0].changed_settings()

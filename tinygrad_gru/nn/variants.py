@@ -20,11 +20,14 @@ recurrent_dropout  in training d is 0 with this probability, else 1 / (1 − p);
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import Any
 
+import numpy as np
+
 from .. import ops
+from ..backend import xp_of
 from ..ops.random import dropout_mask
 from ..scan import pure
 from ..tensor import Tensor
@@ -97,12 +100,23 @@ class VariedCell(Cell):
         """d ⊙ h"""
         return h if self._mask is None else h * self._mask
 
-    def drawn(self, batch: int) -> Cell:
-        if not (self.training and self.recurrent_dropout):
+    @property
+    def _thins(self) -> bool:
+        """Whether d is other than 1."""
+        return bool(self.training and self.recurrent_dropout)
+
+    def drawn(self, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+        if not self._thins:
+            return ()
+        size = self.state_sizes[0]
+        mask = dropout_mask((shape[-1], size), self.recurrent_dropout, like=self.weight)
+        return (Tensor.at(xp_of(mask).broadcast_to(mask, (*shape, size)), None),)  # every step sees the same numbers
+
+    def with_drawn(self, reads: Iterator[Tensor]) -> Cell:
+        if not self._thins:
             return self
-        mask = dropout_mask((batch, self.state_sizes[0]), self.recurrent_dropout, like=self.weight)
-        cell = copy(self)  # with the same weights; the cell itself stays as it is
-        cell._mask = Tensor.at(mask, None)
+        cell = copy(self)  # with the same weights
+        cell._mask = next(reads)
         return cell
 
 
@@ -169,7 +183,8 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
     o  = σ(a_o(x, h) + p_o ⊙ c')
     h' = (o ⊙ ψ(c')) P
 
-    peephole           the gates see the cell, unit by unit (Gers & Schmidhuber 2000); without, p = 0
+    peephole           the gates see the cell, unit by unit (Gers & Schmidhuber 2000); "full": every unit sees all of
+                       it, c V_i in place of p_i ⊙ c, as in Chainer; without, p = 0
     proj_size          P (hidden_size, proj_size) makes h narrower than c (Sak et al. 2014), and every U
                        (proj_size, hidden_size); 0: without P
     coupled            the cell forgets just as much as it takes in (Greff et al. 2015). f has nothing to learn; b_i
@@ -186,7 +201,7 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
         input_size: int,
         hidden_size: int,
         *,
-        peephole: bool = False,
+        peephole: bool | str = False,
         proj_size: int = 0,
         coupled: bool = False,
         output_activation: str | Callable | None = None,
@@ -194,11 +209,15 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
     ):
         if proj_size:
             check_sizes(proj_size=proj_size)
+        if peephole not in (False, True, "full"):
+            raise ValueError(f"peephole: expected False, True (unit by unit) or 'full', got {peephole!r}")
         self.peephole, self.proj_size, self.coupled = peephole, proj_size, coupled
         super().__init__(input_size, hidden_size, **options)
         self.output_activation = self.activation if output_activation is None else output_activation
         self.ψ = function_of(self.output_activation, "output_activation")
-        if peephole:
+        if peephole == "full":
+            self.V_i, self.V_f, self.V_o = self._new_V(), self._new_V(), self._new_V()
+        elif peephole:
             self.p_i, self.p_f, self.p_o = self._vector(0.0), self._vector(0.0), self._vector(0.0)
         if coupled:
             for name in [name for name in vars(self) if name.endswith("_f")]:
@@ -209,6 +228,10 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
         if self.layer_norm:
             self.gain_c, self.b_c = self._vector(1.0), self.new_b()
 
+    def _new_V(self) -> Tensor:  # noqa: N802
+        """A weight of the cell, (hidden_size, hidden_size): zeros, like p."""
+        return Parameter(np.zeros((self.hidden_size, self.hidden_size)), self._dtype, self._device)
+
     @property
     def state_sizes(self):
         return (self.proj_size or self.hidden_size, self.hidden_size)
@@ -216,7 +239,9 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
     def gate(self, name: str, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
         """σ(a(x, h) + p ⊙ c)"""
         a = self.affine(name, x, h)
-        return self.σ(a + getattr(self, f"p{name}") * c if self.peephole else a)
+        if self.peephole:
+            a = a + (c @ getattr(self, f"V{name}") if self.peephole == "full" else getattr(self, f"p{name}") * c)
+        return self.σ(a)
 
     @pure
     def step(self, carry, x):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import as_dtype, astype, backend_of, check_ids, copy_of, xp_of
+from ..backend import Checked, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ..backend import scatter_add as add_at
 from ..tape import Sparse
 from .op import op, raw
@@ -98,16 +98,18 @@ def gather(x, indices, *, axis):
         raise ValueError(f"gather: indices of shape {indices.shape} for x of shape {x.shape}: one axis each is needed")
     axis = axis_number(axis, len(x.shape))
     check_ids(indices, x.shape[axis], "indices")
-    return getitem(x, index=_grid(indices, axis))
+    return gather_checked(x, indices, axis)
 
 
-def _grid(indices, axis):
-    """The full index that names, for every element of `indices`, its place on all axes."""
+def gather_checked(x, indices, axis):
+    """`gather` for an array of indices that are known to exist, along the axis of that number"""
     home, ndim = backend_of(indices), len(indices.shape)
-    return tuple(
-        indices if k == axis else home.xp.reshape(home.arange(n), (1,) * k + (n,) + (1,) * (ndim - k - 1))
+    # The full index: for every element of `indices` its place on all axes.
+    grid = [
+        copy_of(indices) if k == axis else home.xp.reshape(home.arange(n), (1,) * k + (n,) + (1,) * (ndim - k - 1))
         for k, n in enumerate(indices.shape)
-    )
+    ]
+    return _pick(x, index=Checked(grid))
 
 
 def embedding(weight, ids):
@@ -117,7 +119,7 @@ def embedding(weight, ids):
     """
     ids = _integers(ids, weight, "ids")
     check_ids(ids, weight.shape[0], "ids")
-    return getitem(weight, index=ids)
+    return _pick(weight, index=Checked((copy_of(ids),)))
 
 
 @op

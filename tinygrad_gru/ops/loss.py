@@ -5,26 +5,28 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 
-from ..backend import astype, backend_of, check_ids, xp_of
+from ..backend import astype, backend_of, check_ids, is_floating, xp_of
 from .activation import log_softmax, softplus
-from .arithmetic import absolute, log, minimum, square, where
-from .indexing import _integers, gather
+from .arithmetic import absolute, log, maximum, minimum, square, where
+from .indexing import _integers, gather_checked
 from .op import raw
 from .reduction import mean, sum
 from .shape import expand_dims, squeeze
 
 
-def _reduce(loss, reduction, count=None):
+def _reduce(loss, reduction, counts=None):
+    """The loss of all elements, or of those that count."""
     if reduction == "none":
         return loss
     if reduction == "sum":
         return sum(loss)
     if reduction != "mean":
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-    return mean(loss) if count is None else sum(loss / builtins.max(count, 1))
+    if counts is None:
+        return mean(loss)
+    return sum(loss / maximum(sum(astype(counts, loss.dtype)), 1.0))  # a GPU need not tell the host how many they are
 
 
 def _array(targets, scores):
@@ -33,7 +35,7 @@ def _array(targets, scores):
         return targets
     scores = raw(scores)
     array = backend_of(scores).asarray(targets)
-    return astype(array, scores.dtype) if xp_of(array).isdtype(array.dtype, "real floating") else array
+    return astype(array, scores.dtype) if is_floating(array.dtype) else array
 
 
 def _alike(name, predictions, targets):
@@ -71,8 +73,7 @@ def nll(log_probabilities, targets, *, ignore_index=None, reduction="mean"):
     nothing and is not counted; where none counts the mean is 0.
     """
     targets, counts = _class_ids("nll", log_probabilities, targets, ignore_index)
-    picked = squeeze(gather(log_probabilities, expand_dims(targets, axis=-1), axis=-1), axis=-1)
-    return _reduce_counted(-picked, counts, reduction)
+    return _reduce_counted(-_at_class(log_probabilities, targets), counts, reduction)
 
 
 def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, reduction="mean"):
@@ -91,7 +92,7 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
         loss, counts = -sum(_weighed(targets, log_p), axis=-1), None
     else:
         targets, counts = _class_ids("cross_entropy", logits, targets, ignore_index)
-        loss = -squeeze(gather(log_p, expand_dims(targets, axis=-1), axis=-1), axis=-1)
+        loss = -_at_class(log_p, targets)
     if label_smoothing:
         loss = (1 - label_smoothing) * loss - label_smoothing * mean(log_p, axis=-1)
     return _reduce_counted(loss, counts, reduction)
@@ -140,7 +141,12 @@ def _class_ids(name, scores, targets, ignore_index):
     return targets, counts
 
 
+def _at_class(scores, targets):
+    """The score at each target, which was checked."""
+    return squeeze(gather_checked(scores, expand_dims(targets, axis=-1), len(targets.shape)), axis=-1)
+
+
 def _reduce_counted(loss, counts, reduction):
     if counts is None:
         return _reduce(loss, reduction)
-    return _reduce(where(counts, loss, 0.0), reduction, int(xp_of(counts).count_nonzero(counts)))
+    return _reduce(where(counts, loss, 0.0), reduction, counts)

@@ -28,7 +28,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, Protocol, cast
 
-from ..backend import as_array, astype, backend_of, xp_of
+from ..backend import as_array, astype, backend_of, explained, is_half, xp_of
 from ..backend.numpy_backend import DOUBLE, HostArray
 from ..tape import Node, Variable, inspector, recording, tick
 
@@ -193,9 +193,12 @@ class _Writer:
         # Field by field: a call of Node's __init__ would be a tenth of all that an op costs.
         fields = f"number = tick(); node.op = this; node.parents = {nodes}; node.saved = ({saved})"
         record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.watch = None"
+        by_name = ", ".join(f"{name!r}: {name}" for name in self.settings)
         lines += [
-            f"    try: y = formula({arguments}{settings})",
-            "    except (IndexError, TypeError, ValueError) as error: "
+            "    watcher = inspector()",
+            f"    try: y = formula({arguments}{settings}) if watcher is None else "
+            f"watcher.run(this, ({arguments},), {{{by_name}}})",
+            "    except (IndexError, TypeError, ValueError, MemoryError) as error: "
             f"raise blame(this, error, ({arguments},)) from error",
             "    if kind is None: return y",
             "    if type(y) is not HostArray: y = as_array(y)",
@@ -205,7 +208,6 @@ class _Writer:
             f"    if {constant or True} or not recording(): node = None",
             f"    else: {record if self.rules else 'no_rules(this)'}",
             "    result.node = node",
-            "    watcher = inspector()",
             f"    if watcher is not None: watcher.forward(this, ({arguments},), result)",
             "    return result",
         ]
@@ -273,13 +275,18 @@ def raw(value: Any) -> Any:
 
 
 def blame(this: Op, error: Exception, inputs: tuple) -> Exception:
-    """The error again, saying which op it was and what it was given."""
+    """The error again, saying which op it was and what it was given, or, if memory has run out, what holds it."""
+    if isinstance(error, MemoryError):
+        return explained(error)
     kind = next(kind for kind in (ValueError, TypeError, IndexError) if isinstance(error, kind))
     described = ", ".join(
         f"{type(x).__name__}" if not hasattr(x, "dtype") else f"{tuple(x.shape)} {x.dtype}" for x in inputs
     )
-    homes = {backend_of(x).name for x in inputs if hasattr(x, "dtype")}
-    hint = f"; the inputs are on {' and '.join(sorted(homes))}: move one with .to(...)" if len(homes) > 1 else ""
+    homes = {home.name: home for home in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
+    if len(homes) > 1:
+        hint = f"; the inputs are on {' and '.join(sorted(homes))}: move one with .to(...)"
+    else:
+        hint = "".join(home.advice() for home in homes.values())
     return kind(f"{this.__name__}: {error} (inputs: {described}{hint})")
 
 
@@ -300,7 +307,7 @@ def widened(formula: Callable) -> Callable:
 
     @wraps(formula)
     def wide(x: Any, **settings: Any) -> Any:
-        if getattr(x.dtype, "itemsize", 4) != 2 or not xp_of(x).isdtype(x.dtype, "real floating"):
+        if not is_half(x.dtype):
             return formula(x, **settings)
         return astype(formula(astype(x, "float32"), **settings), x.dtype)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..backend import astype, backend_of, random_stream, xp_of
+from ..backend import backend_of, is_floating, random_stream
+from .arithmetic import divide
+from .comparison import greater_equal
 from .op import raw
+from .shape import astype
 
 
 def dropout_mask(shape, p, *, like):
@@ -11,10 +14,10 @@ def dropout_mask(shape, p, *, like):
     if not 0 <= p < 1:
         raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
     array = raw(like)
-    if not xp_of(array).isdtype(array.dtype, "real floating"):
+    if not is_floating(array.dtype):
         raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
-    kept = random_stream().uniform(shape, array.dtype, backend_of(array)) >= p
-    return astype(kept, array.dtype) / (1 - p)
+    kept = greater_equal(random_stream().uniform(shape, array.dtype, backend_of(array)), p)
+    return divide(astype(kept, dtype=array.dtype), 1 - p)
 
 
 def dropout(x, *, p=0.5, training=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from ..backend import as_dtype, backend_of, xp_of
+from ..backend import as_dtype, backend_of, is_floating, xp_of
 from .op import op, raw, sum_to
 
 
@@ -188,7 +188,7 @@ repeat.vjp(x=_repeat_rule)
 def astype(x, *, dtype):
     """y = x in another dtype        ∂L/∂x = g in x's dtype; integers and booleans are constants"""
     dtype = as_dtype(raw(x), dtype)
-    return (_cast if xp_of(raw(x)).isdtype(dtype, "real floating") else _truncate)(x, dtype=dtype)
+    return (_cast if is_floating(dtype) else _truncate)(x, dtype=dtype)
 
 
 @op

@@ -7,33 +7,41 @@ change.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite, sqrt
+from math import inf, isfinite
 from typing import Any
 
-from ..backend import astype, xp_of
+from .. import ops
+from ..backend import as_array, backend_of, xp_of
+from ..ops.op import raw
 from ..tensor import Tensor
 
 
-def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> float:
+def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
     """Shorten the gradients of all parameters, taken as one vector, to a norm of at most `max_norm`.
 
         ‖g‖ = √(Σ gᵢ²)
         g ← g · min(1, max_norm / ‖g‖)
 
-    Returns ‖g‖ as it was before. If that is NaN or infinite, no factor can help: the gradients stay as they
-    are, and the caller should skip the step; with `error_if_nonfinite`, FloatingPointError names the
-    parameters at fault instead. Parameters without a gradient do not count.
+    Returns ‖g‖ as it was before, a float64 tensor without axes: on a GPU nothing waits for it until it is read, as by
+    `float(norm)`. If it is NaN or infinite, no factor can help: the gradients stay as they are, and the caller should
+    skip the step; with `error_if_nonfinite`, which waits, FloatingPointError names the parameters at fault instead.
+    Parameters without a gradient do not count.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")
     clipped = _with_gradient(parameters)
-    norm = sqrt(float(sum(_sum_of_squares(parameter.grad) for parameter in clipped.values())))
-    if isfinite(norm) and norm > max_norm:
+    if not clipped:
+        return Tensor(0.0, dtype="float64")
+    norm = ops.sqrt(ops.sum(ops.stack([_sum_of_squares(parameter.grad) for parameter in clipped.values()])))
+    # Where looking costs nothing, gradients that are right are not copied.
+    right = not max_norm < inf or (backend_of(norm).is_host and not max_norm < norm < inf)
+    if not right:
+        factor = ops.where(ops.isfinite(norm), ops.divide(max_norm, ops.maximum(norm, max_norm)), 1.0)
         for parameter in clipped.values():
-            parameter.grad = parameter.grad * (max_norm / norm)
-    elif not isfinite(norm) and error_if_nonfinite:
-        raise FloatingPointError(f"the norm of the gradients is {norm}: {_culprits(clipped)}")
-    return norm
+            parameter.grad = parameter.grad * ops.astype(factor, dtype=parameter.grad.dtype)
+    if error_if_nonfinite and not isfinite(float(norm)):
+        raise FloatingPointError(f"the norm of the gradients is {float(norm)}: {_culprits(clipped)}")
+    return Tensor.at(as_array(norm), None)
 
 
 def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
@@ -53,8 +61,7 @@ def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
 
 def _sum_of_squares(gradient: Tensor) -> Any:
     # In float64: a gradient of 1e20 is still one to clip, but its square is infinite in float32.
-    wide = astype(gradient.data, "float64")
-    return xp_of(wide).sum(wide * wide)
+    return ops.sum(ops.square(ops.astype(raw(gradient), dtype="float64")))
 
 
 def _culprits(parameters: dict[int, Any]) -> str:

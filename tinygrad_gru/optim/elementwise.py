@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..backend import Backend, backend_of, cuda_of, is_on_cuda, xp_of
+from ..backend import backend_of, note_launches, xp_of
 
 #: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
 TILE = 65536
@@ -155,11 +155,10 @@ class Program:
             if value.value < len(names) or value.value in receiver:
                 value = reading.record("positive", value)  # a plain copy, as in `velocity = g`
             receiver[value.value] = name
-        self._rule = tuple(reading.operations)
-        self._results = results = tuple((name, value) for value, name in receiver.items())
+        results = tuple((name, value) for value, name in receiver.items())
         self.state = tuple(name for name, _ in results if name != "p")
         self._names = names
-        self._operations, self._scratch = plan(names, self._rule, results)
+        self._operations, self._scratch = plan(names, tuple(reading.operations), results)
         self._constants = reading.constants[::-1]  # the last registers, so that ~i finds constant i
 
     def run(self, arrays: Mapping[str, Any], scratch: Scratch) -> None:
@@ -167,89 +166,27 @@ class Program:
         p = arrays["p"]
         if not p.size:
             return
-        if is_on_cuda(p) and all(a.flags.c_contiguous for name, a in arrays.items() if name != "g"):
-            self._launch(arrays)
-            return
-        xp = xp_of(p)
-        operations = [(getattr(xp, name), sources, target) for name, sources, target in self._operations]
+        home, xp = backend_of(p), xp_of(p)
         # p also fills the places of arrays that the rule neither keeps nor reads.
         operands = [arrays.get(name, p) for name in self._names]
+        if home.update(self._operations, operands, self._constants[::-1]):
+            return
+        operations = [(home.writing(name), sources, target) for name, sources, target in self._operations]
         if not p.shape:
-            operands = [array.reshape(1) for array in operands]
-        rows = len(operands[0])
+            operands = [xp.reshape(array, (1,)) for array in operands]
+        rows = operands[0].shape[0]
         width = p.size // rows
-        tile = min(rows, max(1, TILE // width)) if backend_of(p).device == "cpu" else rows
+        tile = min(rows, max(1, TILE // width)) if home.is_host else rows
         buffers = scratch.take(p, self._scratch, tile * width)
         for start in range(0, rows, tile):
-            registers = [array[start : start + tile] for array in operands]
+            registers = [array[start : start + tile, ...] for array in operands]
             shape, size = registers[0].shape, registers[0].size
-            registers += [buffer[:size].reshape(shape) for buffer in buffers]
+            registers += [xp.reshape(buffers[i, :size], shape) for i in range(self._scratch)]
             registers += self._constants
             for function, sources, target in operations:
                 function(*[registers[source] for source in sources], out=registers[target])
-
-    def _launch(self, arrays: Mapping[str, Any]) -> None:
-        """Apply the rule by one kernel: on a GPU a launch costs more than the arithmetic."""
-        used = {name: array for name, array in arrays.items() if self._is_used(name)}
-        if "g" in used:  # it is only read, and may lie in any order
-            used["g"] = xp_of(used["g"]).ascontiguousarray(used["g"])
-        dtypes = tuple((name, array.dtype.name) for name, array in used.items())
-        source, size, home = self._source(dtypes), arrays["p"].size, backend_of(arrays["p"])
-        with home.device:
-            _kernel(source, home)(size, size, *used.values(), *self._constants[::-1])
-
-    def _source(self, dtypes: tuple[tuple[str, str], ...]) -> str:
-        return kernel_source(self._names, self._rule, self._results, dtypes)
-
-    def _is_used(self, name: str) -> bool:
-        place = self._names.index(name)
-        read = any(place in operation.sources for operation in self._rule)
-        return read or any(place == value or name == result for result, value in self._results)
-
-
-_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-
-
-@lru_cache(maxsize=256)
-def kernel_source(
-    names: tuple[str, ...],
-    operations: tuple[Operation, ...],
-    results: tuple[tuple[str, int], ...],
-    dtypes: tuple[tuple[str, str], ...],
-) -> str:
-    """The rule as a kernel: every thread reads an element of each array, computes, and writes the results.
-
-    dtypes  of the arrays that are used, by name
-    """
-    real = "float64" if "float64" in dict(dtypes).values() else "float32"
-    constants = sorted({~source for operation in operations for source in operation.sources if source < 0})
-    pointers = [f"{dtype}* {name}" for name, dtype in dtypes]
-
-    def operand(source: int) -> str:
-        return f"v{source}" if source >= 0 else f"{real}(c{~source})"
-
-    lines = [f"const {real} v{names.index(name)} = {name}[n];" for name, _ in dtypes]
-    for function, sources, target in operations:
-        operands = [operand(source) for source in sources]
-        if function in _OPERATORS:
-            text = f" {_OPERATORS[function]} ".join(operands)
-        else:
-            text = operands[0] if function == "positive" else f"{function}({', '.join(operands)})"
-        lines.append(f"const {real} v{target} = {text};")
-    lines += [f"{name}[n] = v{value};" for name, value in results]
-    parameters = ["int64 size", *pointers, *(f"float64 c{i}" for i in constants)]
-    return "\n".join([
-        f'extern "C" __global__ void update({", ".join(parameters)}) {{',
-        "    const int64 n = int64(blockIdx.x) * blockDim.x + threadIdx.x;",
-        "    if (n >= size) return;",
-        *(f"    {line}" for line in lines),
-        "}",
-    ])  # fmt: skip
-
-
-@lru_cache(maxsize=256)
-def _kernel(source: str, home: Backend) -> Callable[..., None]:
-    return cuda_of(home).kernels(source, ["update"])["update"]
+        if not home.is_host:
+            note_launches(len(operations), "an update rule")  # on a device each is one: it gets no tiles
 
 
 class Scratch:
@@ -259,8 +196,9 @@ class Scratch:
         self._buffers: dict[tuple[str, Any, int], Any] = {}
 
     def take(self, like: Any, number: int, size: int) -> Any:
-        """`number` flat buffers of at least `size` elements, of the dtype and on the backend of `like`."""
-        key = backend_of(like).name, like.dtype, number
+        """An array of `number` buffers of at least `size` elements each, of the dtype and on the backend of `like`."""
+        home = backend_of(like)
+        key = home.name, like.dtype, number
         if key not in self._buffers or self._buffers[key].shape[1] < size:
-            self._buffers[key] = xp_of(like).empty((number, size), dtype=like.dtype)
+            self._buffers[key] = home.empty((number, size), like.dtype)
         return self._buffers[key]

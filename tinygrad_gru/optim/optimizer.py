@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from ..backend import backend_of, copy_of, move, to_host, xp_of
+from ..backend import backend_of, copy_of, explained, move, to_host
 from ..tensor import Tensor
 from .elementwise import Program, Scratch, Symbol
 from .groups import Allowed, Parameters, read_groups, read_setting
@@ -76,7 +76,10 @@ class Optimizer:
             programs: dict[int, Program] = {}  # more than one if some parameters had no gradient at times
             for parameter in group["parameters"]:
                 if parameter.grad is not None:
-                    self._update(position, parameter, parameter.grad, settings, programs)
+                    try:
+                        self._update(position, parameter, parameter.grad, settings, programs)
+                    except MemoryError as error:  # in the first step, which makes the state
+                        raise explained(error) from error
                 position += 1
         self.steps += 1
 
@@ -86,12 +89,12 @@ class Optimizer:
         step = self.updates[position] + 1
         if step not in programs:
             programs[step] = self._program(step, settings)
-        state = self.state[position]
+        state, home = self.state[position], backend_of(p.data)
         for name in programs[step].state:
-            if name not in state:
-                state[name] = xp_of(p.data).full_like(p.data, self.initial(name, settings))
-            elif type(state[name]) is not type(p.data):  # the model has moved to another backend
-                state[name] = move(state[name], backend_of(p.data))
+            if name in state:
+                state[name] = move(state[name], home)  # if the model has moved to another backend
+            else:
+                state[name] = home.xp.full_like(p.data, self.initial(name, settings))
         programs[step].run({"p": p.data, "g": g.data, **state}, self._scratch)
         self.updates[position] = step
         p.mark_changed()

@@ -138,7 +138,7 @@ class CompiledStep:
     @property
     def place(self) -> AbstractContextManager:
         """Where arrays are made."""
-        return nullcontext() if self.home is None else self.home.device
+        return nullcontext() if self.home is None else self.home.here()
 
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""

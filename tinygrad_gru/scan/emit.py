@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_half
+from ..backend import is_half, note_launches
 from .listing import Value
 from .plan import Plan
 from .program import Program
@@ -72,7 +72,7 @@ class Emitted:
         ]
         self.lines: list[str] = []
         self.loop_lines: list[str] = []  # the source of a loop that is a function of its own
-        self.loop_calls = 0
+        self.fixed_calls = self.chunk_calls = self.loop_calls = 0  # array calls a run, a chunk and a step
         self._write()
         self.source = "\n".join(self.lines) + "\n"
         filename = f"<scan {name}>"
@@ -91,10 +91,15 @@ class Emitted:
         totals = [np.zeros(shape, dtype) for shape, dtype in self.total_forms]
         with np.errstate(over="ignore") if self.may_overflow else nullcontext():
             self.function(fixed, totals, workspace)
+        self._note(len(workspace.chunks), workspace.length)
         return [
             totals[place] if index is None else np.ascontiguousarray(totals[place][index])
             for place, index in self.shares
         ]
+
+    def _note(self, chunks: int, steps: int) -> None:
+        """Note what a run has asked of the library."""
+        note_launches(self.fixed_calls + chunks * self.chunk_calls + steps * self.loop_calls, f"scan, {self.name}")
 
     # -- names -------------------------------------------------------------------------------------------------
 
@@ -141,6 +146,7 @@ class Emitted:
         after += [line for i in rest for line in self._sum(i, sums[i])]
         after += self._view_outputs()
         fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
+        self.fixed_calls, self.chunk_calls = len(fixed), len(before) + len(after)
         body += [f"({self._tuple(self.static)}) = workspace.static"] if self.static else []
         body += fixed
         body += [f"for first, ({self._tuple(self.batch)}), steps in workspace.chunks:"]

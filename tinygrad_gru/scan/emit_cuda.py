@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import THREADS, Backend, cuda_of, is_floating, is_matrix, wants_graphs
+from ..backend import THREADS, Backend, cuda_of, is_floating, is_matrix, note_launches, wants_graphs
 from .emit import FUNCTIONS
 from .emit_loops import LoopEmitted
 from .fuse import Cluster, clusters, draw_in
@@ -100,7 +100,7 @@ class CudaEmitted(LoopEmitted):
         self.ones_rows = 0  # how many rows a step has at most, of those that are summed
         super().__init__(plan, name, stages)
         self.prepare = self.constants[f"{name}_fixed"]
-        self.device = nullcontext() if backend is None else backend.device
+        self.here = nullcontext if backend is None else backend.here
         if backend is not None:
             self.zeros, self.broadcast_to = backend.zeros, backend.xp.broadcast_to
             self.constants |= {f: getattr(backend.xp, f) for f in FUNCTIONS}
@@ -122,9 +122,13 @@ class CudaEmitted(LoopEmitted):
         return CudaWorkspace(self, length, reverse, given)
 
     def run(self, fixed: Sequence[Any], workspace: Any) -> list[Any]:
-        with self.device:
+        with self.here():
             self.prepare(fixed, workspace.static, workspace.length)
-            workspace.play(self.function)
+            graphs = workspace.play(self.function)
+            if graphs:
+                note_launches(self.fixed_calls + graphs, f"scan, {self.name}")
+            else:
+                self._note(len(workspace.chunks), workspace.length)
             totals = [workspace.totals[place] for place, _ in self.shares]
             return [(total if index is None else total[index]).copy() for total, (_, index) in zip(totals, self.shares)]
 
@@ -141,10 +145,11 @@ class CudaEmitted(LoopEmitted):
         rest = [i for i, v in enumerate(self.totals) if not self._summed_in_loop(v) and not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, self.totals[i])]
         after += self._view_outputs()
-        self.loop_calls = len(loop)
+        self.loop_calls, self.chunk_calls = len(loop), len(before) + len(after)
         fixed = [line for v in self.plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
         fixed += [line for i, v in enumerate(self.totals) for line in self._total_begins(i, v)]
         steps = [f"for t, now, {self._tuple(self.steps)} in steps:", *(f"    {line}" for line in loop)] if loop else []
+        self.fixed_calls = len(fixed)
         named = [f"    ({self._tuple(self.static)}) = static"] if self.static else []
         self.lines = [
             f"def {self.name}_fixed(fixed, static, length):",
@@ -435,7 +440,7 @@ class CudaWorkspace(Workspace):
     """The arrays of a CUDA program, and the graphs that were captured over them."""
 
     def __init__(self, emitted: CudaEmitted, length: int, reverse: bool, given: Mapping[Value, Any]):
-        with emitted.device:
+        with emitted.here():
             self.rows_of_ones = emitted.ones_rows
             super().__init__(emitted, length, reverse, given)
         self.cuda = emitted.cuda
@@ -444,18 +449,19 @@ class CudaWorkspace(Workspace):
         self.graphs: dict[int, list[Any]] = {}  # by what cuBLAS computes in
         self.is_warm = False
 
-    def play(self, function: Callable[..., None]) -> None:
-        """Do what the function launches, chunk after chunk: the first time directly, then captured."""
+    def play(self, function: Callable[..., None]) -> int:
+        """Do what the function launches, chunk after chunk: the first time directly, then by so many graphs."""
         if not self.is_warm or not wants_graphs():
             for chunk in self.chunks:
                 function(self.static, *chunk)
             self.is_warm = True
-            return
+            return 0
         mode = self.cuda.compute_type(np.float32)
         if mode not in self.graphs:
             self.graphs[mode] = [self.cuda.graph(partial(function, self.static, *chunk)) for chunk in self.chunks]
         for graph in self.graphs[mode]:
             graph.launch()
+        return len(self.graphs[mode])
 
     def view(self, name: str, value: Value, where: int | slice) -> Any:
         if name.startswith("ones"):

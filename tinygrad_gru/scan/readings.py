@@ -58,7 +58,8 @@ def scan(
             raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
         if checkpoint_every < steps:
             return _scan_in_segments(step, carry, xs, steps, reverse, wanted, checkpoint_every)
-    if target and steps and inspector.get() is None:  # anomaly mode names the step, so it must see every one
+    watcher = inspector.get()  # anomaly mode names the step, so it must see every one
+    if target and steps and not (watcher is not None and watcher.every_step):
         try:
             return scan_compiled(step, carry, xs, steps, reverse, target)
         except Untraceable:

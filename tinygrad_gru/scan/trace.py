@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_on_cuda, random_state
+from ..backend import is_floating, is_on_cuda, random_state
 from ..tape import Node, Tape, enable_grad, history, leaf, tick, walk
 from ..tensor import Tensor
 from .listing import Listing, Value
 from .plain import parts_of, split_result
-from .symbols import NAMESPACE, Symbol, Untraceable, captured, is_array
+from .symbols import Symbol, Untraceable, captured, is_array
 
 
 class Key:
@@ -81,7 +81,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         if not can_be_run or not isinstance(like.data, listing.arrays):
             raise Untraceable(f"there is no emitter for arrays on {like.device!r}")
         array = Symbol(listing, listing.add(kind, (), tuple(shape), like.dtype, position=position))
-        return Tensor.at(array, leaf(array) if NAMESPACE.isdtype(like.dtype, "real floating") else None)
+        return Tensor.at(array, leaf(array) if is_floating(like.dtype) else None)
 
     carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(parts_of(carry))]
     reads = [symbol("step", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .contract import ContractError, check_op
 from .gradcheck import GradientError, gradcheck, gradgradcheck
+from .lockstep import Agreement, DivergenceError, lockstep
 from .sheet import SHEET, Case, check_all, check_case
 
 __all__ = [
-    "Case", "ContractError", "GradientError", "SHEET", "check_all", "check_case", "check_op", "gradcheck",
-    "gradgradcheck",
+    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "SHEET", "check_all", "check_case",
+    "check_op", "gradcheck", "gradgradcheck", "lockstep",
 ]  # fmt: skip

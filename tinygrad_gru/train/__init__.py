@@ -4,8 +4,10 @@ from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .early_stop import EarlyStop
 from .evaluate import character_losses, excerpts, leading_spaces
 from .loop import Loop
+from .loss_scaler import LossScaler
 from .model import CharacterModel
 from .plot import PlotError, plot_loss
+from .precision import MixedPrecision, mixed_precision
 from .restore import Restored, restore
 from .safetensors import SafetensorsError
 from .sampling import generate
@@ -20,6 +22,8 @@ __all__ = [
     "CheckpointError",
     "EarlyStop",
     "Loop",
+    "LossScaler",
+    "MixedPrecision",
     "PlotError",
     "Progress",
     "Restored",
@@ -35,6 +39,7 @@ __all__ = [
     "generate",
     "leading_spaces",
     "load_checkpoint",
+    "mixed_precision",
     "plot_loss",
     "progress",
     "restore",

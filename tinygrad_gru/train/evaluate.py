@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data import CharacterVocabulary
 from ..tape import no_grad
-from .model import CharacterModel
+from .model import CharacterModel, prediction_loss
 
 _LANES = 128
 _SHORTEST_LANE = 1024
@@ -32,7 +32,7 @@ def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -
         with no_grad():
             for start in range(0, len(inputs), window):
                 part = slice(start, start + window)
-                loss, state = model.loss(inputs[part], targets[part], state, reduction="none")
+                loss, state = prediction_loss(model, inputs[part], targets[part], state, reduction="none")
                 losses.append(loss.numpy())
     finally:
         model.train(mode)

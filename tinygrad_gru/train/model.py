@@ -44,7 +44,7 @@ class CharacterModel(Module):
     @property
     def device(self) -> str:
         """The backend on which the model computes."""
-        return next(iter(self.parameters())).device
+        return self.output.W.device
 
     def forward(self, ids: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Logits (T, B, V) and the state after the last step, from integer `ids` (T, B) and the state before the first.
@@ -54,7 +54,13 @@ class CharacterModel(Module):
         hidden, state = self.recurrence(self.embedding(as_array(ids, device=self.device)), state)
         return self.output(self.dropout(hidden)), state
 
-    def loss(self, ids: Any, targets: Any, state: Any = None, reduction: str = "mean") -> tuple[Tensor, Any]:
-        """The cross-entropy (nats a character) of predicting `targets` (T, B) from `ids`; the state as in `forward`."""
-        logits, state = self(ids, state)
-        return cross_entropy(logits, as_array(targets, device=self.device), reduction=reduction), state
+
+def prediction_loss(
+    model: Module, ids: Any, targets: Any, state: Any = None, reduction: str = "mean"
+) -> tuple[Tensor, Any]:
+    """The cross-entropy (nats a character) of predicting `targets` (T, B) from `ids`; the state as `model` returns it.
+
+    model  a CharacterModel, itself or in mixed precision
+    """
+    logits, state = model(ids, state)
+    return cross_entropy(logits, as_array(targets, device=logits.device), reduction=reduction), state

@@ -6,6 +6,10 @@ import math
 from dataclasses import dataclass, fields
 
 from .model import CELLS
+from .precision import PRECISIONS
+
+#: Settings that a run may change when it is resumed: what a checkpoint holds is the same with any of their values.
+CHANGEABLE = frozenset({"precision"})
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class TextSettings:
     batch        lanes of text that are read side by side
     window       characters of each lane that one step learns from
     characters   how many characters to train on in all; a text that is shorter is read again
+    precision    "float32"; or "float16" or "bfloat16", in which the model then works while its weights stay float32
     lr           the highest learning rate: it rises for the first twentieth of the steps, then falls to 0
     seed         of the first weights, of the order of the text, and of dropout
     patience     evaluations without a better one before training stops; None never stops early
@@ -35,6 +40,7 @@ class TextSettings:
     batch: int = 32
     window: int = 64
     characters: int = 3_200_000
+    precision: str = "float32"
     lr: float = 6e-3
     seed: int = 0
     patience: int | None = None
@@ -42,6 +48,8 @@ class TextSettings:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell: unknown cell {self.cell!r}, expected one of {', '.join(CELLS)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         for name in ("embedding", "hidden", "layers", "batch", "window", "characters"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -27,6 +27,7 @@ def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
         "held_out_without_leading_spaces": float(losses[~leading].mean()),
         "unigram": unigram,
         "bigram": bigram,
+        "skipped_steps": run.trainer.scaler.skipped,
         "backend": run.model.device,
         **run.about(),
     }
@@ -38,9 +39,11 @@ def in_words(summary: dict[str, Any], folder: Path) -> str:
     rate = summary["characters_per_second"]
     speed = f"at {rate:,.0f} a second" if rate else "with no step left to make"
     source = corpus["name"] if corpus["files"] == 1 else f"{corpus['name']} ({corpus['files']} files)"
+    skipped = f", {summary['skipped_steps']:,} steps skipped" if summary["skipped_steps"] else ""
+    place = f"{summary['backend']}, {settings['precision']}{skipped}"
     visible = summary["held_out_without_leading_spaces"]
     return f"""\
-{settings["cell"].upper()}, hidden {settings["hidden"]}: {summary["parameters"]:,} parameters on {summary["backend"]}
+{settings["cell"].upper()}, hidden {settings["hidden"]}: {summary["parameters"]:,} parameters on {place}
 {summary["characters_seen"]:,} characters seen, {speed}, of {source}
 held-out loss:  {summary["held_out"]:.3f} nats a character, {visible:.3f} without leading spaces
 by counting:    {summary["unigram"]:.3f} (unigram), {summary["bigram"]:.3f} (bigram)

@@ -16,7 +16,7 @@ from .evaluate import character_losses, excerpts
 from .loop import Loop
 from .model import CharacterModel
 from .sampling import generate
-from .settings import TextSettings
+from .settings import CHANGEABLE, TextSettings
 from .terminal import Progress
 from .trainer import Trainer
 from .versions import versions
@@ -52,21 +52,23 @@ class TextRun:
         optimizer = Adam(self.model.parameters(), lr=settings.lr)
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
-        self.trainer = Trainer(self.model, optimizer, schedule, stream, _MAX_NORM)
+        self.trainer = Trainer(self.model, optimizer, schedule, stream, _MAX_NORM, settings.precision)
 
     def loop(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> Loop:
         """The run from its beginning, or from the `state` of a checkpoint; its files go to `folder`.
 
-        Raises CheckpointError if the checkpoint is of other settings or of another text.
+        Raises CheckpointError if the checkpoint is of another text, or of other settings than may be changed.
         """
         about = self.about()
         loop = Loop(self.trainer, self.settings.steps, folder, self._judge, self._sample, self.settings.patience, about)
         if state is not None:
+            chosen = {name: about["settings"][name] for name in CHANGEABLE}
+            began = {**state["about"], "settings": {**state["about"]["settings"], **chosen}}
             for part, reason in (("settings", "other settings"), ("corpus", "a text that has changed since")):
-                if state["about"][part] != about[part]:
+                if began[part] != about[part]:
                     raise CheckpointError(
                         f"the checkpoint was made with {reason}, so that its run cannot be continued exactly: "
-                        f"{part} were {state['about'][part]} and are {about[part]}"
+                        f"{part} were {began[part]} and are {about[part]}"
                     )
             loop.resume(state)
         return loop

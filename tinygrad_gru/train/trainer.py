@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 from ..backend import random_state, set_random_state
 from ..data import TextStream
+from ..ops import stack
 from ..optim import Optimizer, clip_gradient_norm
 from ..tensor import Tensor
-from .model import CharacterModel
+from .loss_scaler import LossScaler
+from .model import CharacterModel, prediction_loss
+from .precision import mixed_precision
 
 
 class TrainingError(RuntimeError):
@@ -18,10 +21,13 @@ class TrainingError(RuntimeError):
 
 
 class Step(NamedTuple):
-    """What one step found: its `loss` (nats a character), the gradient's norm before clipping, the learning rate."""
+    """What one step found: its `loss` (nats a character), the gradient's norm before clipping, the learning rate.
+
+    `gradient_norm` is None where the gradient left the range of float16, so that the weights stayed as they were.
+    """
 
     loss: float
-    gradient_norm: float
+    gradient_norm: float | None
     lr: float
 
 
@@ -31,15 +37,27 @@ class Trainer:
     The recurrent state is carried from each window to the next as a plain value: a gradient goes back to the beginning
     of its window and no further. Gradients are clipped to `max_norm` between backward and the optimiser's step.
 
+    With a `precision` of "float16" or "bfloat16" the model works in that dtype; parameters, optimiser, logits and state
+    stay float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is left out because a gradient
+    overflowed counts as any other: its text has been read, and the learning rate goes on with the text.
+
     `state_dict` holds all that the following steps depend on, random numbers included: a run that is interrupted and
     resumed gives, bit for bit, what it would have given undisturbed.
     """
 
     def __init__(
-        self, model: CharacterModel, optimizer: Optimizer, schedule: Any, stream: TextStream, max_norm: float = 1.0
+        self,
+        model: CharacterModel,
+        optimizer: Optimizer,
+        schedule: Any,
+        stream: TextStream,
+        max_norm: float = 1.0,
+        precision: str = "float32",
     ) -> None:
         self.model, self.optimizer, self.schedule, self.stream = model, optimizer, schedule, stream
-        self.max_norm = max_norm
+        self.max_norm, self.precision = max_norm, precision
+        self.network = mixed_precision(model, precision)
+        self.scaler = LossScaler() if precision == "float16" else LossScaler(1, growth_interval=None)
         self.steps = 0
         self._carried: Any = None
 
@@ -55,21 +73,26 @@ class Trainer:
         """
         window = self.stream.next_batch()
         lr = self.optimizer.groups[0]["lr"]
-        loss, state = self.model.loss(window.inputs, window.targets, None if window.starts else self._carried)
+        state = None if window.starts else self._carried
+        loss, state = prediction_loss(self.network, window.inputs, window.targets, state)
         self.optimizer.zero_grad()
-        loss.backward()
+        self.scaler.backward(loss)
+        self.scaler.unscale(self.model.parameters())
         norm = clip_gradient_norm(self.model.parameters(), self.max_norm)
-        step = Step(loss.item(), norm, lr)
-        if not (math.isfinite(step.loss) and math.isfinite(norm)):
+        # Both in one copy: on a GPU all before was only asked for, and this is where the host waits for it.
+        value, norm = stack([loss.detach().astype("float64"), norm]).tolist()
+        finite = math.isfinite(norm)
+        if not math.isfinite(value) or not (finite or self.scaler.can_shrink):
             raise TrainingError(
-                f"at step {self.steps + 1} the loss is {step.loss:g} and its gradient's norm {norm:g}: training has "
+                f"at step {self.steps + 1} the loss is {value:g} and its gradient's norm {norm:g}: training has "
                 f"diverged (a learning rate of {lr:g} may be too high)"
             )
-        self.optimizer.step()
+        if self.scaler.update(finite):
+            self.optimizer.step()
         self.schedule.step()
         self._carried = _detach(state)
         self.steps += 1
-        return step
+        return Step(value, norm if finite else None, lr)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the following steps depend on: a tree of host arrays and plain values."""
@@ -79,17 +102,21 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "stream": self.stream.state_dict(),
+            "precision": self.precision,
+            "scaler": self.scaler.state_dict(),
             "random": random_state(),
             "steps": self.steps,
             "carried": None if self._carried is None else [part.numpy() for part in parts],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of `state_dict`, on whatever backend the model is now."""
+        """Go on from a state of `state_dict`, on whatever backend the model is now, and in whatever precision."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.stream.load_state_dict(state["stream"])
+        if state.get("precision") == self.precision:  # else how the loss was scaled says nothing of how to go on
+            self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
         self.steps = state["steps"]
         if state["carried"] is not None:

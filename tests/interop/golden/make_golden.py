@@ -38,10 +38,10 @@ TORCH_CASES = [
     ("LSTM", {"bidirectional": True, "proj_size": 1}, None),
 ]
 KERAS_CASES = [
-    ("RNN", {"bias": True}),
-    ("GRU", {"bias": True, "reset_after": True, "bidirectional": True, "merge": "mean"}),
-    ("GRU", {"bias": True}),
-    ("LSTM", {"bias": True, "bidirectional": True, "merge": "concat"}),
+    ("RNN", {"bias": True}, None),
+    ("GRU", {"bias": True, "reset_after": True, "bidirectional": True, "merge": "mean"}, None),
+    ("GRU", {"bias": True}, [[True, False, True], [False, True, False]]),
+    ("LSTM", {"bias": True, "bidirectional": True, "merge": "concat"}, [[True, True, False], [True, True, True]]),
 ]
 ONNX_CASES = [
     ("RNN", {"direction": "reverse", "lengths": [5, 2, 3], "activations": ["LeakyRelu"], "activation_alpha": [0.3]}),

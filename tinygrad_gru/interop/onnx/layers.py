@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import nn, ops
+from ...nn.lengths import filler_of
 from ...nn.recurrent import MERGES
 from ...ops.op import raw
 from ...scan import scan
@@ -60,7 +61,7 @@ def _layer_norm(trace: Trace, layer: nn.LayerNorm, path: str, x: Tensor) -> Tens
 
 def _recurrent(
     trace: Trace, layer: nn.Recurrent, path: str, x: Any, state: Any = None, lengths: Any = None, mask: Any = None,
-    past_end: str = "zero",
+    past_end: str | float = "zero",
 ) -> tuple[Tensor, Any]:  # fmt: skip
     """A node GRU, LSTM or RNN a layer where ONNX has these equations; a Scan over the cell's step where it has not."""
     x = trace.find(raw(x), "x")
@@ -70,23 +71,25 @@ def _recurrent(
     if mask is not None:
         valid = trace.find(raw(mask), "mask")
         valid = NAMESPACE.expand_dims(NAMESPACE.permute_dims(valid, (1, 0)) if layer.batch_first else valid, 2)
+    filler = filler_of(past_end)
+    direction = "bidirectional" if layer.bidirectional else "reverse" if layer.reverse else "forward"
     lasts: list[Sequence[Tensor]] = []
     y = _tensor(x)
     for k in range(layer.num_layers):
         cells = layer.cells[k * layer.directions : (k + 1) * layer.directions]
         before = _before(trace, layer, cells, k, state, x)
-        settings = None if mask is not None or past_end != "zero" else _settings(cells)
+        settings = None if mask is not None or filler != 0 else _settings(cells)
         if settings is not None:
             name = f"{path}.{k}" if path else str(k)
-            outputs, last = _node(trace, cells, name, settings, raw(y), before, lengths)
+            outputs, last = _node(trace, cells, name, {"direction": direction, **settings}, raw(y), before, lengths)
         else:
             valid = _valid(trace, x, lengths) if valid is None and lengths is not None else valid
-            outputs, last = _scans(trace, cells, y, before, valid)
+            outputs, last = _scans(trace, cells, y, before, valid, layer.reverse)
         below, y = y, MERGES[layer.merge](*outputs) if layer.bidirectional else outputs[0]
         y = y + below if layer.residual and k else y
         lasts.append(last)
-    if valid is not None and past_end != "hold":
-        y = ops.where(_tensor(valid), y, 0.0 if past_end == "zero" else float("nan"))
+    if valid is not None and filler is not None:
+        y = ops.where(_tensor(valid), y, filler)
     states = [ops.concatenate(parts, axis=0) if len(parts) > 1 else parts[0] for parts in zip(*lasts)]
     if layer.batch_first:
         y, states = ops.moveaxis(y, source=0, destination=1), [ops.moveaxis(s, source=0, destination=1) for s in states]
@@ -134,6 +137,8 @@ def _settings(cells: Sequence[nn.Cell]) -> dict[str, Any] | None:
     curves = [_curve(row.pop(key, name.lower())) for row in rows for key, name in CURVES[kind].items()]
     for row in rows:
         row.pop("learn_initial_state", None)  # which is an input there
+    if any(row.get("peephole") == "full" for row in rows):
+        return None
     known = {"clip", *{"RNN": (), "GRU": ("reset_after",), "LSTM": ("peephole", "coupled")}[kind]}
     if any(row != rows[0] or row.keys() - known for row in rows) or any(curve is None for curve in curves):
         return None
@@ -172,11 +177,8 @@ def _node(
     inputs = [x, weights["W"], weights["R"], weights.get("B"), lengths, *states, weights.get("P")]
     while inputs[-1] is None:
         inputs.pop()
-    y, last = _in_the_example(cells, x, before, lengths)
-    outputs = trace.emit(
-        kind, inputs, [y, *last], hidden_size=cells[0].hidden_size,
-        direction="bidirectional" if len(cells) == 2 else "forward", **settings,
-    )  # fmt: skip
+    y, last = _in_the_example(cells, x, before, lengths, settings["direction"] == "reverse")
+    outputs = trace.emit(kind, inputs, [y, *last], hidden_size=cells[0].hidden_size, **settings)
     if len(cells) == 1:
         each = [NAMESPACE.squeeze(outputs[0], 1)]
     else:
@@ -202,10 +204,10 @@ def _weights(kind: str, cells: Sequence[nn.Cell]) -> dict[str, np.ndarray]:
 
 
 def _in_the_example(
-    cells: Sequence[nn.Cell], x: Traced, before: Sequence[Traced | None], lengths: Traced | None
+    cells: Sequence[nn.Cell], x: Traced, before: Sequence[Traced | None], lengths: Traced | None, reverse: bool
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Y (T, directions, batch, size) and the last states of a node."""
-    layer = nn.Recurrent.of(type(cells[0]))(1, 1, bidirectional=len(cells) == 2)
+    layer = nn.Recurrent.of(type(cells[0]))(1, 1, bidirectional=len(cells) == 2, reverse=reverse)
     layer.input_size, layer.cells = cells[0].input_size, list(cells)
     state = None
     if before[0] is not None:
@@ -225,8 +227,9 @@ class Body(NamedTuple):
 
 
 def _scans(
-    trace: Trace, cells: Sequence[nn.Cell], x: Tensor, before: Sequence[Traced | None], valid: Traced | None
-) -> tuple[list[Tensor], list[Tensor]]:
+    trace: Trace, cells: Sequence[nn.Cell], x: Tensor, before: Sequence[Traced | None], valid: Traced | None,
+    reverse: bool,
+) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     """One layer as a Scan a direction."""
     outputs, lasts = [], []
     for direction, cell in enumerate(cells):
@@ -234,7 +237,7 @@ def _scans(
             _repeated(trace, np.zeros(size, str(cell.weight.dtype)), raw(x)) if part is None else part[direction]
             for part, size in zip(before, cell.state_sizes)
         ]
-        y, last = _scan(trace, cell, carry, raw(x), valid, direction == 1)
+        y, last = _scan(trace, cell, carry, raw(x), valid, reverse or direction == 1)
         outputs.append(_tensor(y))
         lasts.append([NAMESPACE.expand_dims(part, 0) for part in last])
     return outputs, [_tensor(NAMESPACE.concat(parts) if len(cells) > 1 else parts[0]) for parts in zip(*lasts)]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops
-from ...backend import to_host
 from ...ops.op import raw
 from ...tensor import Tensor
 from ..cells import LAYERS
@@ -47,7 +46,7 @@ class RecurrentNode(nn.Module):
         self.kind, self.place = call.kind, call.place
         named = {name: value for name, value in zip(INPUTS[call.kind], call.inputs) if value}
         direction = one_of(call, "direction", call.setting("direction", "forward"), tuple(_DIRECTIONS))
-        self.is_reverse, self.directions = direction == "reverse", _DIRECTIONS[direction]
+        self.direction, self.directions = direction, _DIRECTIONS[direction]
         self.batch_first = bool(one_of(call, "layout", call.setting("layout", 0), (0, 1)))
         self.layer = self._new_layer(call, named, shapes)
         call.finish()
@@ -72,7 +71,10 @@ class RecurrentNode(nn.Module):
                 f"{tuple(W)} and {tuple(R)}"
             )
         options = {"bias": "B" in named, **self._equations(call, "P" in named)}
-        layer = LAYERS[call.kind](W[2], hidden, bidirectional=self.directions == 2, batch_first=self.batch_first)
+        layer = LAYERS[call.kind](
+            W[2], hidden, bidirectional=self.directions == 2, reverse=self.direction == "reverse",
+            batch_first=self.batch_first,
+        )  # fmt: skip
         curves = self._curves(call)
         layer.cells = [layer.cell_type(W[2], hidden, **options, **curve) for curve in curves]
         return layer
@@ -127,11 +129,7 @@ class RecurrentNode(nn.Module):
         x, lengths = given["X"], given.get("sequence_lens")
         layer = self.layer if self.is_fixed else self._with_weights(given)
         states = [given.get(f"initial_{name}") for name in layer.cells[0].states]
-        if self.is_reverse:
-            x = self._turned(x, lengths)
         output, last = layer(x, self._state(layer, x, states), lengths=None if lengths is None else raw(lengths))
-        if self.is_reverse:
-            output = self._turned(output, lengths)
         output = output.reshape(*output.shape[:2], self.directions, -1)
         output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
         return (output, *last) if isinstance(last, tuple) else (output, last)
@@ -155,17 +153,5 @@ class RecurrentNode(nn.Module):
         filled = tuple(zero if state is None else state for state, zero in zip(states, parts))
         return filled if len(filled) > 1 else filled[0]
 
-    def _turned(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Every sequence from its own end to its beginning; what is behind the end stays there."""
-        time = 1 if self.batch_first else 0
-        if lengths is None:
-            return ops.flip(x, axis=time)
-        places = np.arange(x.shape[time])[:, None]
-        ends = to_host(raw(lengths))[None, :]
-        places = np.where(places < ends, ends - 1 - places, places)
-        rows = np.arange(x.shape[1 - time])[None, :]
-        index = (rows.T, places.T) if self.batch_first else (places, rows)
-        return x[tuple(part.tolist() for part in np.broadcast_arrays(*index))]
-
     def describe(self) -> str:
-        return f"{self.place}{', reverse' if self.is_reverse else ''}"
+        return f"{self.place}{', reverse' if self.direction == 'reverse' else ''}"

@@ -1,0 +1,20 @@
+"""The contract of every op, kept on the GPU: `tinygrad-gru check --backend cupy`, with the failures alone."""
+
+from __future__ import annotations
+
+from tinygrad_gru.backend import resolve
+from tinygrad_gru.testing import check_all
+
+from .options import Failed, Options
+
+
+def main(options: Options) -> None:
+    count, failed = 0, []
+    for name, passed, message in check_all(resolve(options.backend)):
+        count += 1
+        if not passed:
+            failed.append(name)
+            print(f"- {name}: {message}\n", flush=True)
+    print(f"{count - len(failed)} of {count} ops keep the contract.")
+    if failed:
+        raise Failed(f"{len(failed)} of {count} ops: {', '.join(failed)}")

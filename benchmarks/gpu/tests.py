@@ -1,0 +1,34 @@
+"""The tests that run on every backend, on this one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .options import Failed, Options
+
+ROOT = Path(__file__).parents[2]
+#: How many processes share the tests, where pytest-xdist is installed: each takes some of the GPU's memory.
+PROCESSES = 6
+#: What a rehearsal runs of them.
+FEW = ["tests/backend/test_arrays.py"]
+SHOWN = 40
+
+
+def main(options: Options) -> None:
+    name = options.backend.partition(":")[0]
+    command = [sys.executable, "-m", "pytest", "-q", "-k", name, "--tb=short", "-rfE", "-p", "no:cacheprovider"]
+    if importlib.util.find_spec("xdist") and not options.rehearsal:
+        command += ["-n", str(PROCESSES)]
+    command += FEW if options.rehearsal else []
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}  # processes that share tests must find them in one order
+    asked = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    print(asked.stdout, file=sys.stderr, flush=True)  # all of it, for who watches
+    lines = asked.stdout.strip().splitlines() or ["pytest printed nothing"]
+    failures = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    print("\n".join(["```", *failures[:SHOWN], *(["…"] if len(failures) > SHOWN else []), lines[-1], "```"]))
+    if asked.returncode:
+        raise Failed(lines[-1])

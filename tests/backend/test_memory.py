@@ -1,0 +1,141 @@
+"""Memory of a GPU: how much there is, how much one may take, and who holds it when there is none left."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.stand_in_cupy import stand_in_cupy
+from support.strict import STRICT
+
+from tinygrad_gru import BackendError, OutOfMemoryError, Tensor, cli, nn, ops, optim, use
+from tinygrad_gru.backend import available, explained, memory_limit, memory_report, resolve
+from tinygrad_gru.backend.memory import in_words
+
+pytestmark = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
+MEGABYTE = 2**20
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    with stand_in_cupy(monkeypatch, devices=2, memory=64 * MEGABYTE) as module:
+        yield module
+
+
+def zeros(megabytes, device="cupy"):
+    return resolve(device).zeros((megabytes, 2**18), np.float32)
+
+
+def test_a_report(cupy):
+    before = memory_report()
+    x = zeros(8)
+    report = memory_report("cupy")
+    assert report.used - before.used == x.nbytes == 8 * MEGABYTE and report.held >= report.used
+    assert report.total == 64 * MEGABYTE and before.free - report.free == 8 * MEGABYTE
+    assert report.limit is None and report.backend == "cupy"
+    assert memory_report("cupy:1").used < MEGABYTE
+    assert str(report) == (
+        "cupy: arrays use 8.0 MiB of the 8.0 MiB held for them; 56.0 MiB of 64.0 MiB on the device are free"
+    )
+    with use("cupy:1"):
+        assert memory_report().backend == "cupy:1"
+
+
+def test_a_limit_in_bytes_or_as_a_share(cupy):
+    memory_limit(16 * MEGABYTE)
+    assert memory_report().limit == 16 * MEGABYTE and memory_report("cupy:1").limit is None
+    assert "held for them, of at most 16.0 MiB; " in str(memory_report())
+    with pytest.raises(MemoryError):
+        zeros(20)
+    assert zeros(20, "cupy:1").nbytes == 20 * MEGABYTE
+    memory_limit(0.5, "cupy")
+    assert memory_report().limit == 32 * MEGABYTE and zeros(20).nbytes == 20 * MEGABYTE
+    memory_limit(None)
+    assert memory_report().limit is None and zeros(40).nbytes == 40 * MEGABYTE
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, 0.0, float("nan")])
+def test_limits_that_are_none(cupy, limit):
+    with pytest.raises(ValueError, match="limit: expected a positive number of bytes, or a share in"):
+        memory_limit(limit)
+
+
+@pytest.mark.parametrize("limit", [True, "1GB", [1]])
+def test_limits_of_another_kind(cupy, limit):
+    with pytest.raises(TypeError, match="limit: expected bytes as an int, a share as a float, or None"):
+        memory_limit(limit)
+
+
+@pytest.mark.parametrize("device", ["numpy", STRICT])
+def test_the_host_has_no_pool(device):
+    for ask in (lambda: memory_report(device), lambda: memory_limit(1, device)):
+        with pytest.raises(BackendError, match=r"backend '\w+' has no memory of its own to report on or to limit"):
+            ask()
+
+
+def test_without_a_gpu_the_first_is_asked_for_and_what_to_install_is_said():
+    with pytest.raises(BackendError, match="CuPy is not installed: install exactly one of"):
+        memory_report()
+
+
+NEEDS = "a smaller batch, shorter sequences or a smaller hidden size need less, and so does checkpoint_every="
+
+
+def test_out_of_memory_in_an_op_names_the_largest_arrays(cupy):
+    held = [Tensor.at(zeros(8), None) for _ in range(4)] + [Tensor.at(zeros(12), None)]
+    large = Tensor.at(zeros(15), None)
+    with pytest.raises(OutOfMemoryError, match=NEEDS) as error:
+        held[0] * held[1]
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("out of memory: Out of memory allocating 8,388,608 bytes (allocated so far: ")
+    assert lines[2:5] == [
+        "    4 × (8, 262144) float32, 8.0 MiB each",
+        "    1 × (15, 262144) float32, 15.0 MiB",
+        "    1 × (12, 262144) float32, 12.0 MiB",
+    ]
+    del held, large
+    assert isinstance(error.value, MemoryError)
+
+
+def test_out_of_memory_in_backward_and_in_the_optimizer(cupy):
+    weight = Tensor(np.zeros((10, 2**18), np.float32), requires_grad=True, device="cupy")
+    kept = [zeros(10) for _ in range(3)]
+    memory_limit(41 * MEGABYTE)
+    with pytest.raises(
+        OutOfMemoryError, match=r"4 × \(10, 262144\) float32, 10.0 MiB each\n(.*\n)*.*checkpoint_every="
+    ):
+        ops.sum(weight).backward()
+    memory_limit(None)
+    kept.clear()
+    ops.sum(weight).backward()
+    memory_limit(31 * MEGABYTE)
+    with pytest.raises(OutOfMemoryError, match=r"3 × \(10, 262144\) float32"):
+        optim.Adam([weight]).step()
+
+
+def test_out_of_memory_on_the_host():
+    with pytest.raises(OutOfMemoryError, match=rf"out of memory: Unable to allocate .*\n(.*\n)*.*{NEEDS[:40]}"):
+        ops.broadcast_to(Tensor(1.0), shape=(2**45,)) * 2.0
+
+
+def test_it_is_explained_once():
+    error = explained(MemoryError("first"))
+    assert explained(error) is error
+
+
+def test_the_command_line_explains_it(monkeypatch, capsys):
+    def exhausted(*_):
+        raise MemoryError("Unable to allocate")
+
+    monkeypatch.setattr(cli, "versions", exhausted)
+    assert cli.main(["info"]) == 1
+    assert "error: out of memory: Unable to allocate" in capsys.readouterr().err
+
+
+def test_a_model_too_large_says_where(cupy):
+    memory_limit(MEGABYTE)
+    with pytest.raises(OutOfMemoryError):
+        nn.Linear(1024, 1024).to("cupy")
+
+
+def test_sizes_in_words():
+    assert [in_words(n) for n in (0, 1023, 1024, 1536 * 2**20)] == ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 GiB"]

@@ -1,0 +1,82 @@
+"""TF32: an option that is off, and that only newer GPUs have. On a stand-in for CuPy."""
+
+from __future__ import annotations
+
+import pytest
+from support.stand_in_cupy import stand_in_cupy
+
+from tinygrad_gru import BackendError, use
+from tinygrad_gru.backend import available, backend_of, resolve, tf32, tf32_allowed
+from tinygrad_gru.backend.cupy_backend import TF32_VARIABLE
+
+pytestmark = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    with stand_in_cupy(monkeypatch) as module:
+        yield module
+
+
+def test_it_is_off_until_it_is_asked_for(cupy):
+    assert not tf32_allowed("cupy") and not cupy.machine.tf32
+    with tf32():
+        assert tf32_allowed("cupy") and cupy.machine.tf32
+        with tf32(False):
+            assert not tf32_allowed("cupy") and not cupy.machine.tf32
+        assert cupy.machine.tf32
+        assert backend_of(resolve("cupy").zeros((1,), "float32")).allows_tf32
+    assert not tf32_allowed("cupy") and not cupy.machine.tf32
+
+
+def test_from_here_on(cupy):
+    tf32(True)
+    assert tf32_allowed("cupy")
+    with use("cupy"):
+        assert tf32_allowed()
+        tf32(False)
+        assert not tf32_allowed()
+
+
+def test_a_block_ends_with_an_exception(cupy):
+    with pytest.raises(KeyError), tf32():
+        raise KeyError
+    assert not tf32_allowed("cupy")
+
+
+@pytest.mark.parametrize(("value", "on"), [("1", True), ("0", False), ("", False)])
+def test_the_environment_variable(cupy, monkeypatch, value, on):
+    monkeypatch.setenv(TF32_VARIABLE, value)
+    assert tf32_allowed("cupy") is on
+
+
+def test_cupys_own_variable_is_seen(cupy):
+    cupy.machine.tf32 = True
+    assert tf32_allowed("cupy")
+
+
+@pytest.mark.parametrize(("capability", "dotted"), [("75", "7.5"), ("61", "6.1")])
+def test_older_gpus_have_none(monkeypatch, capability, dotted):
+    with stand_in_cupy(monkeypatch, capability=capability):
+        message = rf"TF32 needs a GPU of compute capability 8.0 \(Ampere\) or later, and 'cupy' has {dotted}"
+        with pytest.raises(BackendError, match=message):
+            tf32()
+        assert not tf32_allowed("cupy")
+        with tf32(False):
+            assert not tf32_allowed("cupy")
+
+
+@pytest.mark.parametrize("capability", ["80", "90", "120"])
+def test_newer_gpus_have_it(monkeypatch, capability):
+    with stand_in_cupy(monkeypatch, capability=capability), tf32():
+        assert tf32_allowed("cupy")
+
+
+def test_numpy_has_none():
+    assert not tf32_allowed() and not tf32_allowed("numpy")
+    with pytest.raises(BackendError, match="backend 'numpy' has no TF32: that is for GPUs"):
+        tf32(device="numpy")
+    with tf32(False, "numpy"):
+        pass
+    with pytest.raises(BackendError, match="CuPy is not installed: install exactly one of"):
+        tf32()

@@ -1,0 +1,163 @@
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import Tensor, nn, ops
+from tinygrad_gru.optim import SGD, clip_gradient_norm
+from tinygrad_gru.train import LossScaler, mixed_precision
+
+
+def test_an_overflow_halves_the_scale_and_leaves_the_step_out():
+    scaler = LossScaler()
+    assert scaler.scale == 2**16
+    assert not scaler.update(False)
+    assert not scaler.update(False)
+    assert (scaler.scale, scaler.skipped) == (2**14, 2)
+    assert scaler.update(True)
+    assert (scaler.scale, scaler.skipped) == (2**14, 2)
+
+
+def test_the_scale_doubles_after_so_many_good_steps_in_a_row():
+    scaler = LossScaler(8, growth_interval=3)
+    answers = [scaler.update(finite) for finite in (True, True, False, True, True, True, True, True)]
+    assert answers == [True, True, False, True, True, True, True, True]
+    assert (scaler.scale, scaler.good_steps) == (8, 2)
+    scaler.update(True)
+    assert (scaler.scale, scaler.good_steps) == (16, 0)
+
+
+def test_2000_good_steps_are_the_default():
+    scaler = LossScaler()
+    scales = [scaler.scale for _ in range(2001) if scaler.update(True)]
+    assert scales[1998:] == [2**16, 2**17, 2**17]
+
+
+def test_the_scale_stays_below_its_limit():
+    scaler = LossScaler(2**24, growth_interval=1)
+    scaler.update(True)
+    assert scaler.scale == 2**24
+
+
+def test_without_growth_the_scale_only_falls():
+    scaler = LossScaler(2, growth_interval=None)
+    assert all(scaler.update(True) for _ in range(5000))
+    assert scaler.scale == 2
+
+
+def test_what_is_not_finite_without_scaling_is_an_error():
+    scaler = LossScaler(2)
+    assert scaler.can_shrink
+    assert not scaler.update(False)
+    assert not scaler.can_shrink
+    with pytest.raises(FloatingPointError, match="not finite although the loss was not scaled"):
+        scaler.update(False)
+
+
+@pytest.mark.parametrize("scale", [3, 0.5, 0, -2, 2**25, math.inf, math.nan, 65535])
+def test_a_scale_that_would_round_is_refused(scale):
+    with pytest.raises(ValueError, match="scale: expected a power of two from 1 to 2\\*\\*24, got"):
+        LossScaler(scale)
+
+
+@pytest.mark.parametrize("interval", [0, -1, 2.5])
+def test_a_growth_interval_is_a_number_of_steps(interval):
+    with pytest.raises(ValueError, match="growth_interval: expected a number of steps"):
+        LossScaler(growth_interval=interval)
+
+
+def test_scaling_and_unscaling_leave_no_trace(rng):
+    """Bit for bit: the scale is a power of two."""
+    values = (rng.standard_normal(1000) * 10.0 ** rng.integers(-20, 10, 1000)).astype("float32")
+    x = Tensor(np.ones(1000), requires_grad=True, dtype="float32")
+    frozen = Tensor([1.0], requires_grad=True)
+    scaler = LossScaler(2**24)
+    scaler.backward(ops.sum(x * values))
+    assert np.array_equal(x.grad.numpy(), values * np.float32(2**24))
+    before = x.grad
+    scaler.unscale([x, frozen])
+    assert np.array_equal(x.grad.numpy(), values)
+    assert frozen.grad is None
+    assert np.array_equal(before.numpy(), values * np.float32(2**24)), "who else holds the gradient sees no change"
+
+
+def tiny_gradients(scale):
+    """Gradients of a loss of 10⁻⁸, in float32 and in float16 with a scaler of that scale."""
+    layer = nn.Linear(3, 2)
+    x = Tensor(np.linspace(-1, 1, 12).reshape(4, 3), dtype="float32")
+    results = []
+    for model, scaler in ((layer, LossScaler(1)), (mixed_precision(layer, "float16"), LossScaler(scale))):
+        layer.zero_grad()
+        scaler.backward(1e-8 * ops.mean(ops.square(model(x))))
+        scaler.unscale(layer.parameters())
+        results.append(np.concatenate([parameter.grad.numpy().ravel() for parameter in layer.parameters()]))
+    return results
+
+
+def test_gradients_that_would_underflow_are_kept_by_the_scale():
+    expected, found = tiny_gradients(scale=2**16)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+
+
+def test_without_a_scale_they_are_lost():
+    """The test above can fail: it is the scale that keeps them."""
+    expected, found = tiny_gradients(scale=1)
+    assert np.abs(expected).max() > 0 and not found.any()
+
+
+def overflowing():
+    """A layer whose gradient overflows in float16 at a scale of 2¹⁶ and not at 2¹⁰."""
+    layer = nn.Linear(1, 1, bias=False)
+    layer.W.data[...] = 1.0
+    return layer, mixed_precision(layer, "float16"), Tensor([[4.0]])
+
+
+def test_a_loop_of_ones_own_finds_its_scale():
+    layer, half, x = overflowing()
+    adam, scaler, made = SGD(layer.parameters(), lr=1e-3), LossScaler(), []
+    for _ in range(20):
+        adam.zero_grad()
+        scaler.backward(ops.mean(ops.square(half(x))))
+        scaler.unscale(adam.parameters())
+        norm = clip_gradient_norm(adam.parameters(), 1.0)
+        made.append(scaler.update(math.isfinite(norm)))
+        if made[-1]:
+            adam.step()
+    skipped = made.index(True)
+    assert 0 < skipped < 10 and all(made[skipped:])
+    assert scaler.scale == 2 ** (16 - skipped)
+    assert layer.W.item() == pytest.approx(1 - 1e-3 * (20 - skipped)), "clipping sees unscaled gradients"
+
+
+def test_an_overflow_is_no_cause_for_a_warning_where_it_is_dealt_with():
+    layer, half, x = overflowing()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LossScaler().backward(ops.mean(ops.square(half(x))))
+    assert not np.isfinite(layer.W.grad.numpy()).any()
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        LossScaler(1).backward(1e6 * ops.mean(ops.square(half(x))))
+
+
+def test_a_loss_is_one_number():
+    with pytest.raises(RuntimeError, match="only a tensor with one element can do without"):
+        LossScaler().backward(Tensor([1.0, 2.0], requires_grad=True))
+
+
+def test_a_saved_scaler_goes_on_where_it_was():
+    scaler, other = LossScaler(growth_interval=3), LossScaler(growth_interval=3)
+    answers = [True, False, True, True]
+    for finite in answers:
+        scaler.update(finite)
+    other.load_state_dict(json.loads(json.dumps(scaler.state_dict())))
+    assert vars(other) == vars(scaler) == {"scale": 2**15, "growth_interval": 3, "good_steps": 2, "skipped": 1}
+    scaler.update(True), other.update(True)
+    assert scaler.scale == other.scale == 2**16
+
+
+def test_a_state_that_is_incomplete_is_refused():
+    with pytest.raises(ValueError, match="saved loss scaler: good_steps, skipped missing"):
+        LossScaler().load_state_dict({"scale": 2.0})
