@@ -1,11 +1,15 @@
-"""What every pass of the compiler is worth on the GPU: it is left out, and the pass of a recurrence timed again."""
+"""What the compiler's passes and the graphs are worth on the GPU: each is left out, or one put in, and a pass timed."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
 
-from tinygrad_gru.scan import compiled
+from tinygrad_gru.backend import capturing
+from tinygrad_gru.scan import compiled, emit_cuda
+from tinygrad_gru.scan.simplify import collect
 
 from ..contestants import Case, check_agreement, ours
 from ..timing import interleaved, ratio, row
@@ -14,20 +18,34 @@ from .options import Complaints, Options
 from .precision import FLOAT32
 from .recurrence import SIZES, TOYS
 
-LEFT_OUT = {
-    "logistic": {"logistic"},
-    "reassociate": {"reassociate"},
-    "interpolate": {"interpolate"},
-    "collect": {"collect"},
-    "merge": {"merge_lanes", "merge_sums"},
-    "all passes": {p.__name__ for p in (*compiled.FORWARD_PASSES, *compiled.BACKWARD_PASSES)},
+_MERGED = frozenset({"merge_products", "merge_lanes"})
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The compiler without passes of some names, with others before those of CUDA, and with graphs or without."""
+
+    without: frozenset[str] = frozenset()
+    before: tuple[Callable, ...] = ()
+    graphs: bool = True
+
+    def of(self, passes: tuple[Callable, ...]) -> tuple[Callable, ...]:
+        return tuple(p for p in passes if p.__name__ not in self.without)
+
+
+VARIATIONS = {
+    "products not joined": Variation(_MERGED),
+    "sums not joined": Variation(frozenset({"merge_sums"})),
+    "nothing joined": Variation(_MERGED | {"merge_sums"}),
+    "coefficients gathered": Variation(before=(collect,)),
+    "no graphs": Variation(graphs=False),
 }
 
 
 def main(options: Options) -> None:
     FLOAT32.choose_ours(options)
-    print("Time of a training pass without some of the compiler's passes, over the time with all of them.\n")
-    columns = ["", "(T, B, I, H)", "ours, ms", *(f"without {name}" for name in LEFT_OUT)]
+    print("Time of a training pass, compiled in another way, over the time as it is.\n")
+    columns = ["", "(T, B, I, H)", "ours, ms", *VARIATIONS]
     print(row(columns))
     print(row(["---"] * len(columns)))
     complaints = Complaints()
@@ -40,29 +58,33 @@ def main(options: Options) -> None:
 
 def measure(case: Case, options: Options) -> str:
     run = ours(case, device=options.backend)
-    contestants = {"": run} | {name: Without(run, passes) for name, passes in LEFT_OUT.items()}
+    contestants = {"": run} | {name: Varied(run, variation) for name, variation in VARIATIONS.items()}
     check_agreement(case, contestants, FLOAT32.allowed)
     rounds, turn = options.choose((9, 0.2), (3, 0.05), (2, 0.0))
     seconds = interleaved(contestants, rounds, turn, clock=clock_for(options))
-    compared = [ratio(seconds[name], seconds[""]) for name in LEFT_OUT]
+    compared = [ratio(seconds[name], seconds[""]) for name in VARIATIONS]
     return row([case.kind, str(case.size), f"{1e3 * statistics.median(seconds['']):.2f}", *compared])
 
 
-class Without:
-    """A call for which some passes are not there, with plans of its own."""
+class Varied:
+    """A call that is compiled in another way, with plans of its own."""
 
-    def __init__(self, run: Callable[[], object], names: set[str]):
-        self.run = run
-        self.settings = {
-            "FORWARD_PASSES": tuple(p for p in compiled.FORWARD_PASSES if p.__name__ not in names),
-            "BACKWARD_PASSES": tuple(p for p in compiled.BACKWARD_PASSES if p.__name__ not in names),
-            "_cache": compiled.PlanCache(compiled.PLANS),
-        }
+    def __init__(self, run: Callable[[], object], variation: Variation):
+        self.run, self.graphs = run, variation.graphs
+        self.settings: list[tuple[ModuleType, str, object]] = [
+            (compiled, "FORWARD_PASSES", variation.of(compiled.FORWARD_PASSES)),
+            (compiled, "BACKWARD_PASSES", variation.of(compiled.BACKWARD_PASSES)),
+            (emit_cuda, "PASSES", variation.before + variation.of(emit_cuda.PASSES)),
+            (compiled, "_cache", compiled.PlanCache(compiled.PLANS)),
+        ]
 
     def __call__(self) -> object:
-        before = {name: getattr(compiled, name) for name in self.settings}
-        vars(compiled).update(self.settings)
+        before = [(module, name, getattr(module, name)) for module, name, _ in self.settings]
+        for module, name, value in self.settings:
+            setattr(module, name, value)
         try:
-            return self.run()
+            with capturing(self.graphs):
+                return self.run()
         finally:
-            vars(compiled).update(before)
+            for module, name, value in before:
+                setattr(module, name, value)

@@ -50,14 +50,14 @@ from .workspace import Workspace
 #: Rows of a chunk, and steps that one has at most: a graph has some launches for each.
 _CHUNK_ROWS, _STEPS = 2**16, 2**10
 
+#: Of the passes those that save launches: an operation in a kernel costs next to nothing.
+PASSES: tuple[Callable[[Program], Program], ...] = (narrow_sums, merge_products, merge_sums)
+
 
 def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: Backend | None = None) -> CudaEmitted:
-    """The program for CUDA. Raises Untraceable, with the reason, if there is no kernel for something in it.
-
-    Of the passes only those that join products are worth it: an operation in a kernel costs next to nothing.
-    """
+    """The program for CUDA. Raises Untraceable, with the reason, if there is no kernel for something in it."""
     stages = [("trace", program)]
-    for improve in (narrow_sums, merge_products, merge_sums, lay_in_place):
+    for improve in (*PASSES, lay_in_place):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
     made = plan(program, kept, draw_in(program, products=False))
