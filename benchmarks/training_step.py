@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -109,15 +109,24 @@ def pytorch(run: TextRun, device: str = "cpu") -> Steps:
 MAKERS = {"ours": ours} | ({"PyTorch": pytorch} if installed("torch") else {})
 
 
+def whole_steps(settings: TextSettings) -> dict[str, Callable[[], Any]]:
+    """A step of each contestant; ours also with its recurrence compiled by numba, if that is installed."""
+    steps: dict[str, Callable[[], Any]] = {"ours": TextRun(settings).trainer.step}
+    if installed("numba"):
+        steps["ours by numba"] = TextRun(replace(settings, compiled="numba")).trainer.step
+    return steps | {name: make(TextRun(settings)).step for name, make in MAKERS.items() if name != "ours"}
+
+
 def tables(rounds: int) -> None:
     """Print what a step takes, and where. Runs in a process with a number of threads."""
-    columns = ["hidden", "ours, ms", "characters/s"]
-    if "PyTorch" in MAKERS:
-        columns += ["PyTorch, ms", "characters/s", "PyTorch over ours", "minima"]
-    print(row(columns))
-    print(row(["---"] * len(columns)))
+    heads: list[str] = []
     for hidden in WIDTHS:
-        print(speed(TextSettings(hidden=hidden), rounds))
+        columns = speed(TextSettings(hidden=hidden), rounds)
+        if not heads:
+            heads = list(columns)
+            print(row(heads))
+            print(row(["---"] * len(heads)))
+        print(row(columns.values()))
     print()
     profiles: dict[str, dict[str, float]] = {}
     for hidden in WIDTHS:
@@ -129,19 +138,19 @@ def tables(rounds: int) -> None:
     print(row(["sum", *(f"{1e3 * sum(laps.values()):.2f}" for laps in profiles.values())]))
 
 
-def speed(settings: TextSettings, rounds: int) -> str:
-    steps = {"ours": TextRun(settings).trainer.step} | {
-        name: make(TextRun(settings)).step for name, make in MAKERS.items() if name != "ours"
-    }
-    seconds = interleaved(steps, rounds, turn=0.3, pause=PAUSE)
-    characters = settings.window * settings.batch
-    cells = [str(settings.hidden)]
-    for times in seconds.values():
+def speed(settings: TextSettings, rounds: int) -> dict[str, str]:
+    """A row of the table, by the names of its columns."""
+    seconds = interleaved(whole_steps(settings), rounds, turn=0.3, pause=PAUSE)
+    cells = {"hidden": str(settings.hidden)}
+    for name, times in seconds.items():
         median = statistics.median(times)
-        cells += [f"{1e3 * median:.1f}", f"{characters / median:,.0f}"]
-    if "PyTorch" in seconds:
-        cells += [ratio(seconds["PyTorch"], seconds["ours"]), f"{min(seconds['PyTorch']) / min(seconds['ours']):.2f}"]
-    return row(cells)
+        cells[f"{name}, ms"] = f"{1e3 * median:.1f}"
+        cells[f"{name}, characters/s"] = f"{settings.window * settings.batch / median:,.0f}"
+    peer = seconds.pop("PyTorch", None)
+    for name, times in seconds.items() if peer else ():
+        cells[f"PyTorch over {name}"] = ratio(peer, times)
+        cells[f"minima, {name}"] = f"{min(peer) / min(times):.2f}"
+    return cells
 
 
 def profile(settings: TextSettings, count: int) -> dict[str, dict[str, float]]:
@@ -172,7 +181,7 @@ def main(quick: bool = False) -> None:
         lines += printed("training_step", "tables", 2 if quick else 15, threads=threads)
     if not quick:
         title = "A training step of the main job"
-        report("training_step", title, COMMAND, lines, ["torch"], " and ".join(THREADS.values()))
+        report("training_step", title, COMMAND, lines, ["torch", "numba"], " and ".join(THREADS.values()))
 
 
 if __name__ == "__main__":

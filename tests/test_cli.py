@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.samples import short_samples as short_samples
 
-from tinygrad_gru import cli
-from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint
+from tinygrad_gru import cli, compiling
+from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
 from tinygrad_gru.train.loop import CHECKPOINT
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
@@ -245,6 +245,16 @@ def test_train_in_float16_which_a_resumed_run_may_leave(train, tmp_path, monkeyp
     assert re.search(r"precision +float16\n", capsys.readouterr().out)
     assert cli.main([*resume, "--precision", "float32"]) == 0
     assert "on numpy, float32\n" in capsys.readouterr().out
+
+
+def test_train_plainly_which_a_resumed_run_may_leave(train, tmp_path, monkeypatch):
+    readings = []
+    monkeypatch.setattr(trainer, "compiling", lambda reading: readings.append(reading) or compiling(reading))
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet", "--compiled", "no")
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet", "--compiled", "yes"]) == 0
+    assert readings[:5] == [False] * 5 and set(readings[5:]) == {True}
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])

@@ -255,6 +255,7 @@ def _add_train(commands: Any) -> None:
     setting("characters", int, "how many to train on", metavar="N")
     command.add_argument("--seconds", type=float, metavar="S", help="train for about so long, in place of --characters")
     setting("precision", str, "in which the model works; its weights stay float32", choices=PRECISIONS)
+    setting("compiled", str, "recurrences, while training: yes, no, numba, or numba:2 for two threads", metavar="HOW")
     setting("lr", float, "the highest learning rate", metavar="RATE")
     setting("seed", int, "of weights, order and dropout", metavar="N")
     setting("patience", int, "stop after more evaluations than this without a better one", metavar="N")

@@ -7,6 +7,7 @@ from tinygrad_gru.train import TextSettings
     ("changes", "message"),
     [
         ({"cell": "transformer"}, "unknown cell 'transformer', expected one of gru, lstm, rnn"),
+        ({"compiled": "fast"}, "compiled: expected yes, no, numba, or numba:2 for two threads, got 'fast'"),
         ({"precision": "half"}, "precision: expected one of float32, float16, bfloat16, got 'half'"),
         ({"hidden": 0}, "hidden must be at least 1"),
         ({"characters": -5}, "characters must be at least 1, got -5"),
@@ -31,4 +32,9 @@ def test_the_defaults_are_the_main_job():
     settings = TextSettings()
     assert (settings.cell, settings.embedding, settings.hidden) == ("gru", 64, 192)
     assert (settings.batch, settings.window, settings.lr) == (32, 64, 6e-3)
-    assert settings.precision == "float32"
+    assert settings.precision == "float32" and settings.reading is True
+
+
+def test_how_recurrences_run():
+    assert TextSettings(compiled="no").reading is False
+    assert TextSettings(compiled="numba:2").reading == "numba:2"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 
 from .model import CELLS
 from .precision import PRECISIONS
 
 #: Settings that a run may change when it is resumed: what a checkpoint holds is the same with any of their values.
-CHANGEABLE = frozenset({"precision"})
+CHANGEABLE = frozenset({"precision", "compiled"})
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class TextSettings:
     window       characters of each lane that one step learns from
     characters   how many characters to train on in all; a text that is shorter is read again
     precision    "float32"; or "float16" or "bfloat16", in which the model then works while its weights stay float32
+    compiled     how recurrences run while training: "yes", "no" for the plain loop, "numba" or "numba:2" if installed
     lr           the highest learning rate: it rises for the first twentieth of the steps, then falls to 0
     seed         of the first weights, of the order of the text, and of dropout
     patience     evaluations without a better one before training stops; None never stops early
@@ -41,6 +43,7 @@ class TextSettings:
     window: int = 64
     characters: int = 3_200_000
     precision: str = "float32"
+    compiled: str = "yes"
     lr: float = 6e-3
     seed: int = 0
     patience: int | None = None
@@ -50,6 +53,8 @@ class TextSettings:
             raise ValueError(f"cell: unknown cell {self.cell!r}, expected one of {', '.join(CELLS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if not re.fullmatch("yes|no|numba(:[1-9][0-9]*)?", self.compiled):
+            raise ValueError(f"compiled: expected yes, no, numba, or numba:2 for two threads, got {self.compiled!r}")
         for name in ("embedding", "hidden", "layers", "batch", "window", "characters"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -60,6 +65,11 @@ class TextSettings:
             raise ValueError(f"dropout is a probability below 1, got {self.dropout}")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a positive number, got {self.lr}")
+
+    @property
+    def reading(self) -> bool | str:
+        """What `compiling` is told."""
+        return {"yes": True, "no": False}.get(self.compiled, self.compiled)
 
     @property
     def steps(self) -> int:

@@ -52,7 +52,7 @@ class TextRun:
         optimizer = Adam(self.model.parameters(), lr=settings.lr)
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
-        self.trainer = Trainer(self.model, optimizer, schedule, stream, _MAX_NORM, settings.precision)
+        self.trainer = Trainer(self.model, optimizer, schedule, stream, _MAX_NORM, settings.precision, settings.reading)
 
     def loop(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> Loop:
         """The run from its beginning, or from the `state` of a checkpoint; its files go to `folder`.

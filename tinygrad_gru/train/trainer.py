@@ -10,6 +10,7 @@ from ..backend import random_state, set_random_state
 from ..data import TextStream
 from ..ops import stack
 from ..optim import Optimizer, clip_gradient_norm
+from ..scan import compiling
 from ..tensor import Tensor
 from .loss_scaler import LossScaler
 from .model import CharacterModel, prediction_loss
@@ -41,6 +42,8 @@ class Trainer:
     stay float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is left out because a gradient
     overflowed counts as any other: its text has been read, and the learning rate goes on with the text.
 
+    Recurrences run as `compiling(compiled)` has it.
+
     `state_dict` holds all that the following steps depend on, random numbers included: a run that is interrupted and
     resumed gives, bit for bit, what it would have given undisturbed.
     """
@@ -53,9 +56,10 @@ class Trainer:
         stream: TextStream,
         max_norm: float = 1.0,
         precision: str = "float32",
+        compiled: bool | str = True,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.stream = model, optimizer, schedule, stream
-        self.max_norm, self.precision = max_norm, precision
+        self.max_norm, self.precision, self.compiled = max_norm, precision, compiled
         self.network = mixed_precision(model, precision)
         self.scaler = LossScaler() if precision == "float16" else LossScaler(1, growth_interval=None)
         self.steps = 0
@@ -71,6 +75,10 @@ class Trainer:
 
         The weights then are what they were before the step.
         """
+        with compiling(self.compiled):
+            return self._step()
+
+    def _step(self) -> Step:
         window = self.stream.next_batch()
         lr = self.optimizer.groups[0]["lr"]
         state = None if window.starts else self._carried
