@@ -196,6 +196,13 @@ def test_random_cells(seed, cupy):
         assert difference(draw(seed), length, reverse, device="cupy", times=3) < 1e-10
 
 
+@pytest.mark.parametrize(("kind", "launches"), [("RNN", (2, 2)), ("GRU", (4, 4)), ("LSTM", (2, 2))])
+def test_how_many_launches_a_step_takes(kind, launches):
+    """As many kernels as products: what ends a step and what begins the next are one."""
+    for example, count in zip(traced_cell(kind).examples().values(), launches, strict=True):
+        assert emit_cuda.emitted(example.program, "program", example.kept).loop_calls == count
+
+
 def test_without_graphs(cupy, rng):
     layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
     expected = results(layer, x, "numpy")

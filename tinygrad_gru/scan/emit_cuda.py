@@ -50,6 +50,12 @@ from .workspace import Workspace
 #: Rows of a chunk, and steps that one has at most: a graph has some launches for each.
 _CHUNK_ROWS, _STEPS = 2**16, 2**10
 
+#: The numbers that a kernel is given: for one step, for many at once, at the turn from one to the next.
+_NUMBERS = {
+    "loop": "int64 t, int64 now", "before": "int64 count", "after": "int64 count",
+    "turn": "int64 t_now, int64 moment, int64 next",
+}  # fmt: skip
+
 #: Of the passes those that save launches: an operation in a kernel costs next to nothing.
 PASSES: tuple[Callable[[Program], Program], ...] = (narrow_sums, merge_products, merge_sums)
 
@@ -97,6 +103,7 @@ class CudaEmitted(LoopEmitted):
         self.backend = backend
         self.kernels: dict[str, str] = {}  # the source of each
         self.used: dict[str, str] = {}  # what the kernel that is being written names, and of which dtype
+        self.turns = False  # whether the end of a step and the beginning of the next are one kernel
         self.ones_rows = 0  # how many rows a step has at most, of those that are summed
         super().__init__(plan, name, stages)
         self.prepare = self.constants[f"{name}_fixed"]
@@ -140,15 +147,18 @@ class CudaEmitted(LoopEmitted):
             self.static[f"T{i}"] = total = self.plan.program.listing.add("total", (value,), shape, dtype, position=i)
             self.plan.home[total] = ("step", total.number)
         before = self._launches("before")
-        loop = self._launches("loop")
+        loop = self._loop()
         after = self._launches("after")
         rest = [i for i, v in enumerate(self.totals) if not self._summed_in_loop(v) and not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, self.totals[i])]
         after += self._view_outputs()
-        self.loop_calls, self.chunk_calls = len(loop), len(before) + len(after)
+        self.loop_calls, self.chunk_calls = len(loop) - self.turns, len(before) + len(after) + self.turns
         fixed = [line for v in self.plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
         fixed += [line for i, v in enumerate(self.totals) for line in self._total_begins(i, v)]
-        steps = [f"for t, now, {self._tuple(self.steps)} in steps:", *(f"    {line}" for line in loop)] if loop else []
+        numbers = "t, now, next" if self.turns else "t, now"
+        steps = (
+            [f"for {numbers}, {self._tuple(self.steps)} in steps:", *(f"    {line}" for line in loop)] if loop else []
+        )
         self.fixed_calls = len(fixed)
         named = [f"    ({self._tuple(self.static)}) = static"] if self.static else []
         self.lines = [
@@ -164,11 +174,59 @@ class CudaEmitted(LoopEmitted):
         self.loop_lines = [line for kernel in self.kernels.values() for line in kernel.splitlines() + [""]]
 
     def _launches(self, level: str) -> list[str]:
-        """The host's lines of a level: launches of kernels, and products."""
-        summed = {i: v for i, v in enumerate(self.totals) if self._summed_in_loop(v)} if level == "loop" else {}
-        copies = self._left_to_copy() if level == "loop" else {}
-        found = clusters(self.plan, copies, summed, level)
+        """The host's lines for what is done for many steps at once: launches of kernels, and products."""
+        found = clusters(self.plan, {}, {}, level)
         return [line for cluster in found for line in self._cluster(cluster, level)]
+
+    def _loop(self) -> list[str]:
+        """The host's lines for a step. If it ends with a kernel and begins with one, both are launched as one."""
+        summed = {i: v for i, v in enumerate(self.totals) if self._summed_in_loop(v)}
+        found = clusters(self.plan, self._left_to_copy(), summed)
+        self.turns = self._can_turn(found)
+        lines = [line for cluster in (found[:-1] if self.turns else found) for line in self._cluster(cluster, "loop")]
+        if self.turns:
+            lines[0] = f"if t == steps[0][0]: {lines[0]}"
+            lines.append(self._turn(found[-1], found[0]))
+        return lines
+
+    def _can_turn(self, found: list[Cluster]) -> bool:
+        """Whether the first nest of a step may follow the last one of the step before in the same threads.
+
+        Then what one of them writes where the other reads, each thread must read where it has written itself.
+        """
+        if len(found) < 2 or not (found[0].is_nest and found[-1].is_nest):
+            return False
+        first, last = found[0], found[-1]
+        writes_carry = any(job.kind != "make" or job.value in self.plan.carried for job in first.jobs)
+        if first.shape != last.shape or writes_carry:
+            return False
+        begins = [(i, source_of(i, self.given)) for job in first.jobs for i in job.inputs]
+        ends = [(i, source_of(i, self.given)) for job in last.jobs for i in job.inputs]
+        scratch = {v for v in first.stored if self.plan.home_of(v) == "step"}
+        carried = all(
+            i is source and i.shape == first.shape for i, source in begins if source in self.plan.program.carry
+        )
+        read = all(i is source for i, source in ends if source in scratch)
+        return carried and read and not any(source in self.plan.joined for _, source in ends)
+
+    def _turn(self, last: Cluster, first: Cluster) -> str:
+        """Write the kernel that ends a step and begins the next; return the host's line."""
+        self.used = {}
+        ending, beginning = self._nest(last), self._nest(first)
+        return self._launch("turn", str(math.prod(last.shape)), [
+            "const int n = blockIdx.x * blockDim.x + threadIdx.x;",
+            f"if (n >= {math.prod(last.shape)}) return;",
+            *_indices("n", last.shape, range(len(last.shape))),
+            "{",
+            "    const int64 t = t_now, now = moment, then = 1 - moment;",
+            *(f"    {line}" for line in ending),
+            "}",
+            "if (next < 0) return;",
+            "{",
+            "    const int64 t = next, now = 1 - moment;",
+            *(f"    {line}" for line in beginning),
+            "}",
+        ])  # fmt: skip
 
     def _fixed_line(self, value: Value) -> list[str]:
         if value.op == "laid":
@@ -186,12 +244,17 @@ class CudaEmitted(LoopEmitted):
         return number(value["value"], like)
 
     def steps_of(self, view: Callable[[str, Value, int], Any], places: range) -> Any:
-        """For each step its number in the chunk, the moment of a fleeting carry, and the views that the step names."""
+        """For each step its number in the chunk, the moment of a fleeting carry, and the views that the step names.
+
+        At a turn also the number of the next step, −1 after the last.
+        """
         first, after = min(places[0], places[-1]), 1 if places.step < 0 else 0
-        names = self.steps.items()
-        return [
-            (t - first, (t + after) % 2, *([view(name, value, t) for name, value in names] or [None])) for t in places
-        ]
+        numbers: list[tuple[int, ...]] = [(t - first, (t + after) % 2) for t in places]
+        if self.turns:
+            nexts = [*(pair[0] for pair in numbers[1:]), -1]
+            numbers = [(*pair, following) for pair, following in zip(numbers, nexts)]
+        views = ([view(name, value, t) for name, value in self.steps.items()] or [None] for t in places)
+        return [(*these, *seen) for these, seen in zip(numbers, views)]
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -239,7 +302,7 @@ class CudaEmitted(LoopEmitted):
     def _launch(self, level: str, threads: str, body: Sequence[str]) -> str:
         """Write a kernel; return the host's line that launches it with so many threads a step."""
         name = f"{self.name}_{len(self.kernels) + 1}"
-        first = "int64 t, int64 now" if level == "loop" else "int64 count"
+        first = _NUMBERS[level]
         pointers = [f"{dtype}* {array}" for array, dtype in self.used.items()]
         then = ["const int64 then = 1 - now;"] if level == "loop" and any("then *" in line for line in body) else []
         self.kernels[name] = "\n".join([
@@ -250,16 +313,19 @@ class CudaEmitted(LoopEmitted):
         ])  # fmt: skip
         arrays = ", ".join(self.used)
         self.used = {}
-        if level == "loop":
-            return f"{name}({threads}, t, now, {arrays})"
+        if level in ("loop", "turn"):
+            return f"{name}({threads}, t, now, {'next, ' if level == 'turn' else ''}{arrays})"
         return f"{name}({threads} * {self.step_count}, {self.step_count}, {arrays})"
 
     def _cluster(self, cluster: Cluster, level: str) -> list[str]:
         if not cluster.is_nest:
             return self._other(cluster.jobs[0].value, level)
-        shape = cluster.jobs[0].value.shape
-        axes, lines = AXES[: len(shape)], []
         self.used = {}
+        return [self._kernel(level, cluster.shape, self._nest(cluster, level))]
+
+    def _nest(self, cluster: Cluster, level: str = "loop") -> list[str]:
+        """What is done at every index."""
+        axes, lines = AXES[: len(cluster.shape)], list[str]()
         names: dict[Value, str] = {}  # what is in a register
 
         def register(value: Value) -> str:
@@ -282,7 +348,7 @@ class CudaEmitted(LoopEmitted):
                 total = self.static[f"T{job.position}"]
                 place = self._named(f"T{job.position}", total, "").element(axes)
                 lines.append(f"{place} = {place} + {operands[0]};")
-        return [self._kernel(level, shape, lines)]
+        return lines
 
     def _other(self, value: Value, level: str) -> list[str]:
         if self._is_contracted(value):

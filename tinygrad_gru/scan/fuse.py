@@ -141,6 +141,10 @@ class Cluster:
     def is_nest(self) -> bool:
         return self.jobs[0].is_elementwise
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.jobs[0].value.shape
+
 
 def clusters(
     plan: Plan, copies: Mapping[int, Value], totals: Mapping[int, Value], level: str = "loop"
