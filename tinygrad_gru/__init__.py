@@ -13,9 +13,17 @@ from __future__ import annotations
 from . import nn, ops, optim
 from .anomaly import AnomalyError, detect_anomaly
 from .backend import (
-    BackendError, OutOfMemoryError, manual_seed, memory_limit, memory_report, random_state, set_random_state, tf32,
-    tf32_allowed, use,
-)  # fmt: skip
+    BackendError,
+    OutOfMemoryError,
+    manual_seed,
+    memory_limit,
+    memory_report,
+    random_state,
+    set_random_state,
+    tf32,
+    tf32_allowed,
+    use,
+)
 from .ops import op
 from .sanitizer import sanitize
 from .scan import compiling, explain, scan

@@ -22,8 +22,8 @@ import numpy as np
 FUNCTIONS = (
     "abs add all any argmax argmin astype broadcast_to clip concat copyto cos count_nonzero cumulative_sum divide "
     "einsum equal exp expand_dims expm1 flip full_like greater greater_equal isfinite less log log1p matmul max "
-    "maximum min minimum moveaxis multiply negative nonzero not_equal ones_like permute_dims positive repeat reshape sign sin "
-    "sqrt squeeze stack subtract sum take tanh where zeros_like"
+    "maximum min minimum moveaxis multiply negative nonzero not_equal ones_like permute_dims positive repeat reshape "
+    "sign sin sqrt squeeze stack subtract sum take tanh where zeros_like"
 ).split()
 CREATION = ("empty", "zeros", "ones", "full", "arange")
 DTYPES = ("float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool", "isdtype", "finfo")
@@ -317,7 +317,7 @@ def _call(function, name, *arguments, **settings):
     if name == "isdtype" or not isinstance(result, (np.ndarray, np.generic, tuple)):
         return result
     seen = [x for x in arrays if isinstance(result, np.ndarray) and np.may_share_memory(result, x.host)]
-    if not seen:
+    if not seen and name != "empty":
         machine.note("launch", name)
     return outer(result, seen[0] if seen else None)
 
@@ -349,6 +349,7 @@ def asnumpy(array):
 def make_cupy():
     """The module, for `sys.modules["cupy"]`."""
     cupy = ModuleType("cupy")
+    cupy.__version__ = "14.2.0"
     for name in (*FUNCTIONS, *CREATION):
         setattr(cupy, name, _function(name))
     for name in DTYPES:
@@ -399,7 +400,7 @@ def _device_count():
 
 @contextmanager
 def stand_in_cupy(monkeypatch, devices=1, **properties):
-    """`import cupy` finds the stand-in within this block, whose `machine` counts; with `devices=None` without a driver."""
+    """`import cupy` finds the stand-in within this block; its `machine` counts. `devices=None`: there is no driver."""
     from tinygrad_gru.backend import select
 
     global machine

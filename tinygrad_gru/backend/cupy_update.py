@@ -32,7 +32,7 @@ class UpdateKernel:
         targets = {target for _, _, target in operations}
         self.written = sorted(register for register in targets if register < arrays)
         self.read = sorted(register for register in used - targets if register >= 0)
-        self.constants = sorted((~register for register in used if register < 0))
+        self.constants = sorted(~register for register in used if register < 0)
         scratch = ", ".join(_name(register) for register in sorted(targets) if register >= arrays)
         steps = (
             f"{_name(target)} = {_FORMULAS[function].format(*map(_name, sources))};"
