@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.stand_in_cupy import stand_in_cupy
 from support.strict import STRICT
 
 from tinygrad_gru import manual_seed
-from tinygrad_gru.backend import available, resolve
+from tinygrad_gru.backend import available, immediate_checks, resolve
 
 BACKENDS = [*map(resolve, available()), STRICT]
 
@@ -24,9 +25,35 @@ def device(request):
     return request.param
 
 
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A stand-in for CuPy, whose `machine` counts and can be broken; what comes late from a GPU comes late."""
+    if "cupy" in available():
+        pytest.skip("CuPy itself is here, and it does not count")
+    with immediate_checks(False), stand_in_cupy(monkeypatch) as cupy:
+        yield cupy
+
+
+@pytest.fixture
+def gpu(request):
+    """CuPy where there is a GPU, else the stand-in; what comes late from a GPU comes late."""
+    if "cupy" in available():
+        with immediate_checks(False):
+            yield resolve("cupy").xp
+    else:
+        yield request.getfixturevalue("stand_in")
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def checks_at_once():
+    """An index that points outside is an error where it is used, on a GPU too; for tests of late errors see `gpu`."""
+    with immediate_checks():
+        yield
 
 
 @pytest.fixture

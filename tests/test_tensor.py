@@ -101,6 +101,13 @@ def test_item_wants_one_element():
         Tensor([]).item()
 
 
+def test_a_number_is_formatted_as_one():
+    x = Tensor([2.5], requires_grad=True)
+    assert f"{x:.2f}" == "2.50" and f"{x}" == str(x) == repr(x)
+    with pytest.raises(ValueError, match="item: only a tensor with one element is a number"):
+        f"{Tensor([1.0, 2.0]):.2f}"
+
+
 def test_repr_shows_values_dtype_and_place():
     assert repr(Tensor([1.0])) == "Tensor([1.], dtype=float32)"
     assert repr(Tensor([1.0], requires_grad=True)) == "Tensor([1.], dtype=float32, requires_grad=True)"

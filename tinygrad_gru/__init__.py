@@ -23,7 +23,7 @@ from .backend import (
     tf32,
     tf32_allowed,
     use,
-)  # fmt: skip
+)
 from .ops import op
 from .sanitizer import sanitize
 from .scan import compiling, explain, scan

@@ -75,8 +75,8 @@ class Inspector:
         """Pull a cotangent back through a record (see `tape.walk`)."""
         record.op.pull(parents, saved, cotangent, give)
 
-    def added(self, gradient: Any) -> None:
-        """A second gradient has come to a node, and was added to the first."""
+    def added(self, previous: Any, gradient: Any) -> None:
+        """A gradient is added to what came to its node before."""
 
 
 class Anomaly(Inspector):

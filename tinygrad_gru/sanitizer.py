@@ -43,12 +43,14 @@ class Report:
             f"{self.transfers} copies between host and device, {self.synchronizations} times the host waited, "
             f"{self.launches} launches"
         )
+        if not self.counts:
+            return head
         rows = sorted(self.counts.items(), key=lambda row: (_ORDER.index(row[0].kind), -row[1]))
-        width = max((len(request.op) for request in self.counts), default=0)
-        return "\n".join([head, *(
-            f"{count:7}  {request.kind:14}  {self.bytes[request] or '':>12}  {request.op:{width}}  {request.place}"
-            for request, count in rows
-        )])  # fmt: skip
+        table = [("times", "what", "bytes", "op", "where")]
+        table += [(f"{n:,}", r.kind, f"{self.bytes[r]:,}" if self.bytes[r] else "", r.op, r.place) for r, n in rows]
+        times, what, size, op, _ = (max(map(len, column)) for column in zip(*table))
+        lines = [f"{n:>{times}}  {k:{what}}  {b:>{size}}  {o:{op}}  {place}" for n, k, b, o, place in table]
+        return "\n".join([head, *lines])
 
     def clear(self) -> None:
         """Forget what was counted: after a first step, which makes what the others use again."""
@@ -116,14 +118,18 @@ class Sanitizer(Inspector):
             if outermost:
                 self.running = None
 
+    def _counts(self, array: Any) -> bool:
+        return not _is_symbolic(array) and (self.rehearse or not backend_of(array).is_host)
+
     def _watched(self, value: Any) -> Any:
         if isinstance(value, tuple):
             return type(value)(map(self._watched, value))
-        if not hasattr(value, "dtype") or isinstance(value, Variable):
-            return value
-        return watched(value) if self.rehearse or not backend_of(value).is_host else value
+        is_array = hasattr(value, "dtype") and not isinstance(value, Variable)
+        return watched(value) if is_array and self._counts(value) else value
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
+        if any(map(_is_symbolic, inputs)):
+            return op.formula(*inputs, **settings)
         with self._about(op.__name__):
             result = op.formula(*map(self._watched, inputs), **settings)
         return result if any(isinstance(x, Watched) for x in inputs) else bare(result)
@@ -137,13 +143,20 @@ class Sanitizer(Inspector):
             give(node, bare(gradient))
 
         with self._about(f"{record.op.__name__}, backward"):
-            if isinstance(cotangent, Variable) or not hasattr(record.op, "formula"):  # recorded, or no rules: as it is
+            recorded = isinstance(cotangent, Variable)  # its rules run as ops, which are seen
+            if recorded or _is_symbolic(cotangent) or not hasattr(record.op, "formula"):
                 record.op.pull(parents, saved, cotangent, give)
             else:
                 record.op.pull(parents, self._watched(saved), self._watched(cotangent), give_bare)
 
-    def added(self, gradient: Any) -> None:
-        if type(gradient) is not Sparse:
+    def added(self, previous: Any, gradient: Any) -> None:
+        if isinstance(gradient, Variable):  # added by an op, which is seen
+            return
+        arrays = [x.base if type(x) is Sparse else x for x in (previous, gradient)]
+        known = [x for x in arrays if x is not None]
+        # To a sparse gradient without one an array is added when it is made dense.
+        is_sum = len(known) == 2 or (len(known) == 1 and type(previous) is not type(gradient))
+        if is_sum and self._counts(known[0]):
             note_launches(1, "sum of gradients")
 
     def forward(self, op: Op, inputs: tuple, result: Variable) -> None:
@@ -151,6 +164,11 @@ class Sanitizer(Inspector):
 
     def backward(self, record: Node, cotangent: Any) -> None:
         pass
+
+
+def _is_symbolic(value: Any) -> bool:
+    """Whether it is an array without numbers, of which nothing is asked: a step is being compiled."""
+    return hasattr(value, "__backend__") and not isinstance(value, Watched)
 
 
 @contextmanager

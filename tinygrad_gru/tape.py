@@ -206,7 +206,7 @@ def walk(
             cotangents[node] = cotangent
             return
         if watcher is not None:
-            watcher.added(cotangent)
+            watcher.added(previous, cotangent)
         if type(cotangent) is Sparse:  # on the left, for an array or a Variable would not know what to do with it
             if type(previous) is Sparse and node in owned:
                 previous += cotangent

@@ -291,6 +291,9 @@ class Tensor(Variable):
             raise TypeError("NumPy would lose this tensor's gradient: say tensor.detach().numpy() if that is meant")
         return self.numpy() if dtype is None else self.numpy().astype(dtype)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __repr__(self) -> str:
         body = array2string(to_host(self._data), separator=", ", prefix="Tensor(")
         place = (

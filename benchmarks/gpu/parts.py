@@ -47,8 +47,10 @@ PARTS = {
 }
 #: Run if they are asked for by name.
 EXTRA = {"ablation": Part("Passes of the compiler, left out one by one", False, 900, 180)}
-_PATIENCE = 0.1
 VERDICTS = {Failed: "FAIL", Skipped: "SKIP"}
+_VERDICT = re.compile("(PASS|FAIL|SKIP)(?:: (.*))?")
+#: Seconds between two looks at whether a part has taken too long.
+_PATIENCE = 0.1
 
 
 class Outcome(NamedTuple):
@@ -102,16 +104,16 @@ def run_apart(command: list[str], seconds: float, echo: bool = True, stop: threa
         try:
             for line in map(str.rstrip, child.stdout or ()):
                 lines.append(line)
-                if echo:
+                if echo and not _VERDICT.fullmatch(line):
                     print(line, flush=True)
             child.wait()
         finally:
             ended.set()
             _kill(child)  # with whatever it started
     spent = time.perf_counter() - start
-    verdict = re.fullmatch("(PASS|FAIL|SKIP)(?:: )?(.*)", lines[-1]) if lines else None
+    verdict = _VERDICT.fullmatch(lines[-1]) if lines else None
     if verdict:
-        return Outcome(verdict[1], verdict[2], spent, lines[:-1])
+        return Outcome(verdict[1], verdict[2] or "", spent, lines[:-1])
     if late.is_set():
         return Outcome("FAIL", f"not done in {seconds:.0f} s", spent, lines)
     return Outcome("FAIL", f"its process ended with {_described(child.returncode)}", spent, lines)

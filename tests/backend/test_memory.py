@@ -11,12 +11,12 @@ from tinygrad_gru import BackendError, OutOfMemoryError, Tensor, cli, nn, ops, o
 from tinygrad_gru.backend import available, explained, memory_limit, memory_report, resolve
 from tinygrad_gru.backend.memory import in_words
 
-pytestmark = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
 MEGABYTE = 2**20
 
 
 @pytest.fixture
-def cupy(monkeypatch):
+def small_gpus(stand_in, monkeypatch):
+    """Two GPUs of 64 MB."""
     with stand_in_cupy(monkeypatch, devices=2, memory=64 * MEGABYTE) as module:
         yield module
 
@@ -25,7 +25,7 @@ def zeros(megabytes, device="cupy"):
     return resolve(device).zeros((megabytes, 2**18), np.float32)
 
 
-def test_a_report(cupy):
+def test_a_report(small_gpus):
     before = memory_report()
     x = zeros(8)
     report = memory_report("cupy")
@@ -40,7 +40,7 @@ def test_a_report(cupy):
         assert memory_report().backend == "cupy:1"
 
 
-def test_a_limit_in_bytes_or_as_a_share(cupy):
+def test_a_limit_in_bytes_or_as_a_share(small_gpus):
     memory_limit(16 * MEGABYTE)
     assert memory_report().limit == 16 * MEGABYTE and memory_report("cupy:1").limit is None
     assert "held for them, of at most 16.0 MiB; " in str(memory_report())
@@ -54,13 +54,13 @@ def test_a_limit_in_bytes_or_as_a_share(cupy):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, 0.0, float("nan")])
-def test_limits_that_are_none(cupy, limit):
+def test_limits_that_are_none(small_gpus, limit):
     with pytest.raises(ValueError, match="limit: expected a positive number of bytes, or a share in"):
         memory_limit(limit)
 
 
 @pytest.mark.parametrize("limit", [True, "1GB", [1]])
-def test_limits_of_another_kind(cupy, limit):
+def test_limits_of_another_kind(small_gpus, limit):
     with pytest.raises(TypeError, match="limit: expected bytes as an int, a share as a float, or None"):
         memory_limit(limit)
 
@@ -72,6 +72,7 @@ def test_the_host_has_no_pool(device):
             ask()
 
 
+@pytest.mark.skipif("cupy" in available(), reason="there is a GPU here")
 def test_without_a_gpu_the_first_is_asked_for_and_what_to_install_is_said():
     with pytest.raises(BackendError, match="CuPy is not installed: install exactly one of"):
         memory_report()
@@ -80,7 +81,7 @@ def test_without_a_gpu_the_first_is_asked_for_and_what_to_install_is_said():
 NEEDS = "a smaller batch, shorter sequences or a smaller hidden size need less, and so does checkpoint_every="
 
 
-def test_out_of_memory_in_an_op_names_the_largest_arrays(cupy):
+def test_out_of_memory_in_an_op_names_the_largest_arrays(small_gpus):
     held = [Tensor.at(zeros(8), None) for _ in range(4)] + [Tensor.at(zeros(12), None)]
     large = Tensor.at(zeros(15), None)
     with pytest.raises(OutOfMemoryError, match=NEEDS) as error:
@@ -96,7 +97,7 @@ def test_out_of_memory_in_an_op_names_the_largest_arrays(cupy):
     assert isinstance(error.value, MemoryError)
 
 
-def test_out_of_memory_in_backward_and_in_the_optimizer(cupy):
+def test_out_of_memory_in_backward_and_in_the_optimizer(small_gpus):
     weight = Tensor(np.zeros((10, 2**18), np.float32), requires_grad=True, device="cupy")
     kept = [zeros(10) for _ in range(3)]
     memory_limit(41 * MEGABYTE)
@@ -131,7 +132,7 @@ def test_the_command_line_explains_it(monkeypatch, capsys):
     assert "error: out of memory: Unable to allocate" in capsys.readouterr().err
 
 
-def test_a_model_too_large_says_where(cupy):
+def test_a_model_too_large_says_where(small_gpus):
     memory_limit(MEGABYTE)
     with pytest.raises(OutOfMemoryError):
         nn.Linear(1024, 1024).to("cupy")

@@ -340,7 +340,7 @@ def _call(function, name, *arguments, **settings):
     if name == "isdtype" or not isinstance(result, (np.ndarray, np.generic, tuple)):
         return result
     seen = [x for x in arrays if isinstance(result, np.ndarray) and np.may_share_memory(result, x.host)]
-    if not seen:
+    if not seen and name != "empty":
         assert Stream.capturing is None, "what is captured may not allocate"
         machine.note("launch", name)
     return outer(result, seen[0] if seen else None)
@@ -373,6 +373,7 @@ def asnumpy(array):
 def make_cupy():
     """The module, for `sys.modules["cupy"]`."""
     cupy = ModuleType("cupy")
+    cupy.__version__ = "14.2.0"
     for name in (*FUNCTIONS, *CREATION):
         setattr(cupy, name, _function(name))
     for name in DTYPES:
@@ -423,7 +424,7 @@ def _device_count():
 
 @contextmanager
 def stand_in_cupy(monkeypatch, devices=1, **properties):
-    """`import cupy` finds the stand-in within this block, whose `machine` counts; with `devices=None` without a driver."""
+    """`import cupy` finds the stand-in within this block; its `machine` counts. `devices=None`: there is no driver."""
     from tinygrad_gru.backend import select
 
     global machine

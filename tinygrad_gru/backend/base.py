@@ -18,6 +18,12 @@ class BackendError(RuntimeError):
     """A backend that was asked for is not here or cannot do that, or arrays of two backends met."""
 
 
+def host_generator(seed: int, position: int) -> np.random.Generator:
+    """NumPy's generator for draw `position` of `seed`."""
+    # The position sits in a high word of Philox's counter, so that no two draws overlap.
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, 0]))
+
+
 class Backend:
     """One array library on one device.
 
@@ -99,7 +105,7 @@ class Backend:
         return write
 
     def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
-        """Run elementwise operations of an update rule (see `optim.elementwise`) as one; False if that is not offered."""
+        """Run the operations of an update rule (see `optim.elementwise`) as one; False if that is not offered."""
         return False
 
     def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
@@ -140,7 +146,7 @@ class Backend:
 
     def random(self, seed: int, position: int) -> Any:
         """A generator with `random(size, dtype)` and `standard_normal(size, dtype)` for draw `position` of `seed`."""
-        raise NotImplementedError(f"backend {self.name!r} has no random numbers")
+        return _FromHost(self, host_generator(seed, position))  # the standard has no random numbers
 
     def place(self, shape: tuple[int, ...], indices: Sequence[Any], arrays: Sequence[Any]) -> Any:
         """Zeros of `shape` to which each array is added at its index, which was checked when it was read."""
@@ -170,3 +176,16 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until all work that was given to the device is done. Raises what `check_within` has put off."""
         note(WAIT, "synchronize")
+
+
+class _FromHost:
+    """A generator whose numbers are drawn on the host and copied to another backend."""
+
+    def __init__(self, home: Backend, generator: np.random.Generator):
+        self.home, self.generator = home, generator
+
+    def random(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.home.asarray(self.generator.random(shape, dtype=dtype))
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.home.asarray(self.generator.standard_normal(shape, dtype=dtype))

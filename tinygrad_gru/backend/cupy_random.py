@@ -52,8 +52,9 @@ class Draw:
         note_launches(1, "random numbers")
         numbers = self.home.empty(shape, dtype)
         blocks = -(-numbers.nbytes // _BLOCK_BYTES)
-        with self.home.here():
-            self.kernel(self.seed, self.position, numbers.size, numbers, size=blocks)
+        if blocks:
+            with self.home.here():
+                self.kernel(self.seed, self.position, numbers.size, numbers, size=blocks)
         return numbers
 
     def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -60,17 +60,17 @@ class Doubts:
         # Pinned, for only to such memory does a copy go while the host goes on.
         self._found = np.frombuffer(cupy.cuda.alloc_pinned_memory(self._wrong.nbytes), np.int64, SLOTS)
         self._slots: dict[str, int] = {}
-        self._lock = Lock()
+        self._lock = RLock()
         self._open = False  # whether there were checks since the host last looked
 
     def check(self, index: Any, low: int, high: int, complaint: str) -> None:
         """Let the device look for an index outside of low … high − 1; there must be numbers that are inside."""
-        if complaint not in self._slots and len(self._slots) == SLOTS:
-            self._make_room()
         with self._lock:
+            if complaint not in self._slots and len(self._slots) == SLOTS:
+                self._make_room()
             slot = self._slots.setdefault(complaint, len(self._slots))
-        self._kernel(index, low, high, slot, self._wrong)
-        self._open = True
+            self._kernel(index, low, high, slot, self._wrong)
+            self._open = True
         note_launches(1, "check of an index")
 
     @contextmanager
@@ -92,16 +92,17 @@ class Doubts:
         self._wrong.get(out=self._found)
         note(WAIT, "check of an index")
         self._raise()
-        with self._lock:
-            self._slots.clear()
+        self._slots.clear()
 
     def _raise(self) -> None:
-        wrong = np.flatnonzero(self._found)
-        if not wrong.size:
-            return
-        bad = int(self._found[wrong[0]])
-        complaint = next(text for text, slot in self._slots.items() if slot == wrong[0])
-        self._wrong.fill(0)
+        """Raise IndexError if a wrong index was found, the first of its kind, and forget them all."""
+        with self._lock:
+            found = [(text, int(self._found[slot])) for text, slot in self._slots.items() if self._found[slot]]
+            if not found:
+                return
+            self._found[:] = 0
+            self._wrong.fill(0)
+        complaint, bad = found[0]
         raise IndexError(
             f"{complaint.format(bad)}; the GPU found it in an op before this one: to see in which, run it again under "
             f"detect_anomaly(), or with {ENVIRONMENT_VARIABLE}=1"

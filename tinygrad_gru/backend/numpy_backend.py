@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Backend
+from .base import Backend, host_generator
 from .notes import READ, note
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
@@ -65,8 +65,7 @@ class NumPyBackend(Backend):
         target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0)
 
     def random(self, seed: int, position: int) -> np.random.Generator:
-        # The position sits in a high word of Philox's counter, so that no two draws overlap.
-        return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, position, 0]))
+        return host_generator(seed, position)
 
 
 def _may_repeat(index: Any) -> bool:

@@ -10,6 +10,7 @@ import os
 from contextvars import ContextVar
 from typing import Any
 
+from .arrays import astype
 from .base import Backend
 from .select import resolve
 
@@ -40,14 +41,14 @@ class RandomStream:
 
     def _draw(self, kind: str, shape: tuple[int, ...], dtype: Any, device: str | Backend | None) -> Any:
         # The libraries draw in 32 or 64 bits only.
-        name = str(getattr(dtype, "name", dtype))
+        home, name = resolve(device), str(getattr(dtype, "name", dtype)).rpartition(".")[2]
         wide = "float64" if name == "float64" else "float32"
-        numbers = getattr(self.generator(device), kind)(shape, dtype=wide)
+        numbers = getattr(self.generator(home), kind)(shape, dtype=wide)
         if name == wide:
             return numbers
         if kind == "random":  # rounding must not reach 1
             numbers = numbers * (1 - 2.0**-11)
-        return numbers.astype(name)
+        return astype(numbers, dtype)
 
 
 _stream: ContextVar[RandomStream | None] = ContextVar("random_stream", default=None)

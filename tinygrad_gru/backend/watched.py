@@ -74,6 +74,8 @@ class Watched:
         self.array = array
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # no protocol by which the array would be taken unseen
+            raise AttributeError(name)
         value = getattr(self.array, name)
         return _noting(name, value) if callable(value) else watched(value)
 
@@ -83,6 +85,9 @@ class Watched:
     @property
     def __backend__(self) -> Backend:
         return _WatchingBackend(backend_of(self.array))
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("a watched array does not become one of NumPy's by itself, as a GPU's would not")
 
     def __len__(self) -> int:
         return len(self.array)

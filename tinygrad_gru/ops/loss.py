@@ -10,6 +10,7 @@ import math
 from ..backend import astype, backend_of, check_ids, is_floating, xp_of
 from .activation import log_softmax, softplus
 from .arithmetic import absolute, log, maximum, minimum, square, where
+from .comparison import not_equal
 from .indexing import _integers, gather_checked
 from .op import raw
 from .reduction import mean, sum
@@ -134,9 +135,9 @@ def _class_ids(name, scores, targets, ignore_index):
             f"{name}: scores of shape {tuple(scores.shape)} (classes last) need targets of shape "
             f"{tuple(scores.shape[:-1])}, got {tuple(targets.shape)}"
         )
-    counts = None if ignore_index is None else targets != ignore_index
+    counts = None if ignore_index is None else not_equal(targets, ignore_index)
     if counts is not None:
-        targets = xp_of(targets).where(counts, targets, 0)
+        targets = where(counts, targets, 0)
     check_ids(targets, scores.shape[-1], "targets")
     return targets, counts
 

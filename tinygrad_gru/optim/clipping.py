@@ -11,7 +11,7 @@ from math import inf, isfinite
 from typing import Any
 
 from .. import ops
-from ..backend import as_array, backend_of, xp_of
+from ..backend import as_array, backend_of
 from ..ops.op import raw
 from ..tensor import Tensor
 
@@ -39,9 +39,10 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_n
         factor = ops.where(ops.isfinite(norm), ops.divide(max_norm, ops.maximum(norm, max_norm)), 1.0)
         for parameter in clipped.values():
             parameter.grad = parameter.grad * ops.astype(factor, dtype=parameter.grad.dtype)
-    if error_if_nonfinite and not isfinite(float(norm)):
-        raise FloatingPointError(f"the norm of the gradients is {float(norm)}: {_culprits(clipped)}")
-    return Tensor.at(as_array(norm), None)
+    norm = Tensor.at(as_array(norm), None)
+    if error_if_nonfinite and not isfinite(norm):
+        raise FloatingPointError(f"the norm of the gradients is {norm.item()}: {_culprits(clipped)}")
+    return norm
 
 
 def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
@@ -68,9 +69,8 @@ def _culprits(parameters: dict[int, Any]) -> str:
     """Which gradients are not finite, and in how many elements."""
     found = []
     for position, parameter in parameters.items():
-        gradient = parameter.grad.data
-        bad = gradient.size - int(xp_of(gradient).isfinite(gradient).sum())
-        if bad:
+        finite = int(ops.sum(ops.astype(ops.isfinite(parameter.grad), dtype="int64")))
+        if finite < parameter.size:
             name = f" ({parameter.name})" if parameter.name else ""
-            found.append(f"parameter {position}{name} in {bad} of {gradient.size} elements")
+            found.append(f"parameter {position}{name} in {parameter.size - finite} of {parameter.size} elements")
     return ", ".join(found) or "every element is finite, but not the sum of their squares"

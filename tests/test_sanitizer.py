@@ -1,0 +1,239 @@
+"""What a program asks of a GPU is counted: against a stand-in for CuPy that counts by itself, and on other backends."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from support.strict import STRICT
+
+from tinygrad_gru import Tensor, checkpoint, compiling, explain, grad, nn, no_grad, ops, optim, sanitize
+from tinygrad_gru.backend import as_array, note_launches, resolve
+from tinygrad_gru.ops import op
+from tinygrad_gru.testing import SHEET, check_case
+from tinygrad_gru.train import TextRun, TextSettings
+
+
+def counts(report):
+    return {(request.kind, request.op): count for request, count in report.counts.items()}
+
+
+def by_itself(stand_in):
+    """What the stand-in has counted, and the report should."""
+    return {kind: stand_in.machine.count(kind) for kind in ("launch", "to device", "to host", "wait")}
+
+
+def in_report(report):
+    return {
+        "launch": report.launches,
+        "to device": report.count("copy to device"),
+        "to host": report.count("copy to host", "copy alongside"),
+        "wait": report.count("wait"),
+    }
+
+
+# -- the main job ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainer(stand_in, tmp_path):
+    """The main job on the stand-in, after a first step, in which what all steps use is made."""
+
+    def make(**settings):
+        text = tmp_path / "text.txt"
+        text.write_text("A text that is short, and read again and again. " * 300)
+        chosen = TextSettings(text=str(text), embedding=4, hidden=6, batch=4, window=5, **settings)
+        trainer = TextRun(chosen, "cupy").trainer
+        trainer.step()
+        stand_in.machine.calls.clear()
+        return trainer
+
+    with compiling(False):
+        yield make
+
+
+@pytest.mark.parametrize("settings", [{}, {"cell": "lstm", "layers": 2, "dropout": 0.3}], ids=["gru", "lstm"])
+def test_a_training_step_waits_once_to_read_its_loss(stand_in, trainer, settings):
+    trainer = trainer(**settings)
+    with sanitize() as report:
+        trainer.step()
+    assert report.synchronizations == 1
+    assert report.transfers == 4, "ids, targets, loss and norm together, and along with them what the checks found"
+    assert in_report(report) == by_itself(stand_in), "the report is true"
+    (read,) = (request for request in report.counts if request.kind == "copy to host")
+    assert "trainer.step()" in read.place and __file__ in read.place
+
+
+def test_an_optimizer_launches_one_kernel_a_parameter(stand_in, trainer):
+    trainer = trainer()
+    with sanitize() as report:
+        trainer.optimizer.step()
+    assert counts(report) == {("launch", "an update rule"): len(list(trainer.model.parameters()))}
+    assert in_report(report) == by_itself(stand_in)
+
+
+def test_every_op_of_the_sheet_is_counted_as_the_stand_in_counts_it(stand_in):
+    """Forward and backward, raw, recorded and to second order."""
+    for name in SHEET.keys() - {"einsum"}:  # NumPy's may be a view
+        for case in SHEET[name]:
+            stand_in.machine.calls.clear()
+            with sanitize() as report:
+                check_case(name, case, "cupy")
+            found, expected = in_report(report), by_itself(stand_in)
+            # The checks themselves work with raw arrays here and there, which only the stand-in sees.
+            assert found["wait"] == expected["wait"] and found["launch"] <= expected["launch"], name
+            assert found["launch"] > 0, name
+
+
+# -- what is noted -----------------------------------------------------------------------------------------------------
+
+
+def test_every_kind(stand_in):
+    x, ids = Tensor(np.ones((3, 2)), device="cupy", requires_grad=True), as_array([0, 2], device="cupy")
+    mask = as_array(np.array([True, False, True]), device="cupy")
+    stand_in.machine.calls.clear()
+    with sanitize() as report:
+        y = ops.sigmoid(x)[ids]
+        x[mask]
+        as_array([1.0, 2.0], device="cupy")
+        as_array(3.0, device="cupy")
+        y.sum().backward()
+        resolve("cupy").synchronize()
+        x.grad.numpy()
+    assert counts(report)["launch", "sigmoid"] == 4 and counts(report)["launch", "sigmoid, backward"] == 3
+    assert counts(report)["wait", "synchronize"] == 1 and counts(report)["wait", "pick"] == 1
+    assert counts(report)["copy to device", "asarray"] == counts(report)["copy to host", "to_host"] == 1
+    assert in_report(report) == by_itself(stand_in)
+    assert report.bytes[next(r for r in report.counts if r.kind == "copy to host")] == 3 * 2 * 8
+
+
+@pytest.mark.parametrize(("convert", "name"), [(bool, "bool"), (float, "float"), (int, "int")])
+def test_an_op_that_looks_at_a_value_is_found(stand_in, convert, name):
+    @op
+    def looking(x):
+        return x * convert(x[0, ...])
+
+    looking.vjp(x=lambda g, x: g * convert(x[0, ...]))
+    x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
+    with sanitize() as report:
+        looking(x).sum().backward()
+    assert report.synchronizations == report.transfers == 2
+    assert counts(report)["copy to host", "looking"] == counts(report)["copy to host", "looking, backward"] == 1
+
+
+def test_gradients_that_are_added_and_second_derivatives(stand_in):
+    x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
+    stand_in.machine.calls.clear()
+    with sanitize() as report:
+        (x * x + x * x + x[0:1]).sum().backward()
+        g = grad((x * x * x).sum(), x, create_graph=True)
+        grad(g.sum(), x)
+    assert in_report(report) == by_itself(stand_in)
+
+
+def test_nothing_is_left_behind(stand_in):
+    x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
+    with sanitize() as report:
+        y = checkpoint(ops.tanh, ops.stack([x, x])[0])
+        y.sum().backward()
+    assert type(y.data) is type(x.grad.data) is stand_in.ndarray
+    before = report.launches
+    (x * x).sum().backward()
+    assert report.launches == before > 0
+
+
+def test_the_name_of_the_module_and_the_line(stand_in):
+    layer = nn.Linear(2, 3).to("cupy")
+    with sanitize() as report:
+        layer(Tensor([[1.0, 2.0]], device="cupy"))
+    (request,) = (r for r in report.counts if r.op == "matmul")
+    assert request.kind == "launch" and request.place.startswith(f"in Linear, at {__file__}:")
+    assert request.place.endswith('layer(Tensor([[1.0, 2.0]], device="cupy"))')
+
+
+def test_launches_of_compiled_programs():
+    note_launches(5, "scan")
+    with sanitize() as report:
+        for count in (3, 2):
+            note_launches(count, "scan")
+    note_launches(5, "scan")
+    assert report.launches == 5 and counts(report) == {("launch", "scan"): 5}
+
+
+def test_the_host_asks_nothing_of_a_gpu():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with sanitize() as report:
+        (x * x).sum().backward()
+        x.grad.numpy()
+    assert not report.counts and str(report) == "0 copies between host and device, 0 times the host waited, 0 launches"
+
+
+def test_a_rehearsal_takes_numpy_for_a_gpu():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with sanitize(rehearse=True) as report:
+        y = ops.sigmoid(x).sum()
+        y.backward()
+        if y > 0:
+            y.item()
+    assert counts(report)["launch", "sigmoid"] == 4 and counts(report)["launch", "sigmoid, backward"] == 3
+    assert report.synchronizations == report.transfers == 2
+    assert type(y.data) is np.ndarray and type(x.grad.data) is np.ndarray
+
+
+def test_a_rehearsal_of_every_op():
+    """Ops and rules do not notice: the contract holds on watched arrays, to the last bit."""
+    for name, cases in SHEET.items():
+        for case in cases:
+            with sanitize(rehearse=True):
+                check_case(name, case)
+
+
+def test_compiling_asks_nothing():
+    cell = nn.GRUCell(2, 3)
+    with sanitize(rehearse=True) as report:
+        text = str(explain(cell.step, Tensor(np.zeros((4, 3), "float32")), Tensor(np.zeros((5, 4, 2), "float32"))))
+    assert "def forward" in text and not report.counts
+
+
+def test_other_threads_are_not_counted():
+    with sanitize(rehearse=True) as report:
+        thread = threading.Thread(target=lambda: Tensor([1.0]).item())
+        thread.start()
+        thread.join(10)
+    assert not report.counts
+
+
+def test_it_is_not_on_after_an_error():
+    with pytest.raises(KeyError), sanitize(rehearse=True) as report:
+        raise KeyError
+    Tensor([1.0]).item()
+    assert not report.counts
+
+
+def test_a_report_is_a_table():
+    with sanitize(rehearse=True) as report, no_grad():
+        for _ in range(3):
+            x = Tensor([1.0, 2.0]) * 2.0
+        x.sum().item()
+    lines = str(report).splitlines()
+    assert lines[0] == "1 copies between host and device, 1 times the host waited, 4 launches"
+    assert lines[1].split() == ["times", "what", "bytes", "op", "where"]
+    assert [line.split()[0] for line in lines[2:]] == ["1", "3", "1"], "what is worst comes first, then what is most"
+    assert "copy to host" in lines[2] and "hadamard" in lines[3] and lines[3].endswith("x = Tensor([1.0, 2.0]) * 2.0")
+    report.clear()
+    assert report.launches == report.transfers == 0 and not report.bytes
+
+
+def test_a_whole_step_on_the_bare_standard():
+    layer, head = nn.GRU(3, 4), nn.Linear(4, 5)
+    model = nn.Sequential(layer, head).to(STRICT)
+    adam = optim.Adam(model.parameters())
+    x = Tensor(STRICT.asarray(np.ones((3, 2, 3), "float32")))
+    with sanitize() as report, compiling(False):
+        loss = ops.cross_entropy(head(layer(x)[0]), STRICT.asarray(np.zeros((3, 2), int)))
+        loss.backward()
+        optim.clip_gradient_norm(model.parameters(), 1.0)
+        adam.step()
+        loss.item()
+    assert report.synchronizations == report.count("copy to host") == 1

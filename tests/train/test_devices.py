@@ -1,0 +1,128 @@
+"""Whole trainings on backends that are not the host: what they compute, and states that go from one to another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.stand_in_cupy import stand_in_cupy
+from support.strict import STRICT
+
+from tinygrad_gru import Tensor, compiling, manual_seed, nn, ops, optim, use
+from tinygrad_gru.backend import available, backend_of
+from tinygrad_gru.cli import main
+from tinygrad_gru.train import TextRun, generate, load_checkpoint, restore, save_checkpoint, text_run
+
+without_gpu = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
+
+LAYERS = {
+    "RNN": lambda: nn.RNN(3, 4),
+    "GRU": lambda: nn.GRU(3, 4, num_layers=2),
+    "GRU, reset after": lambda: nn.GRU(3, 4, reset_after=True, layer_norm=True),
+    "LSTM both ways": lambda: nn.LSTM(3, 2, bidirectional=True, learn_initial_state=True),
+    "LSTM with peepholes": lambda: nn.LSTM(3, 5, peephole=True, proj_size=4, clip=2.0),
+    "MGU": lambda: nn.MGU(3, 4),
+    "GRU with noise": lambda: nn.GRU(3, 4, num_layers=2, dropout=0.3, zoneout=0.1, recurrent_dropout=0.2),
+}
+OPTIMIZERS = {
+    "Adam": lambda p: optim.Adam(p, lr=1e-2, amsgrad=True),
+    "SGD": lambda p: optim.SGD(p, lr=1e-1, momentum=0.9, nesterov=True),
+    "RMSprop": lambda p: optim.RMSprop(p, centered=True),
+    "Adagrad": lambda p: optim.Adagrad(p),
+}
+
+
+def losses(layer, optimizer, home, lengths=None):
+    """The losses and norms of three steps of a whole model on a backend, with clipping; and the weights then."""
+    manual_seed(0)
+    embedding, recurrence, norm, head = nn.Embedding(6, 3), LAYERS[layer](), nn.LayerNorm(4), nn.Linear(4, 6)
+    model = nn.Sequential(embedding, recurrence, norm, head).to(home)
+    moved = OPTIMIZERS[optimizer](model.parameters())
+    ids = np.arange(6).reshape(3, 2)
+    found = []
+    for step in range(3):
+        inputs, targets = Tensor(ids, device=home), Tensor((ids + 1 + step) % 6, device=home)
+        hidden, _ = recurrence(embedding(inputs), lengths=lengths)
+        loss = ops.cross_entropy(head(norm(hidden)), targets, label_smoothing=0.1)
+        moved.zero_grad()
+        loss.backward()
+        length = optim.clip_gradient_norm(model.parameters(), 0.5)
+        moved.step()
+        found += [loss.item(), length.item()]
+    assert {backend_of(p.data).name for p in model.parameters()} == {getattr(home, "name", home)}
+    return found, model.state_dict()
+
+
+CASES = [
+    *((layer, "Adam", None) for layer in LAYERS),
+    *(("RNN", optimizer, None) for optimizer in OPTIMIZERS if optimizer != "Adam"),
+    *((layer, "SGD", [3, 0]) for layer in ("GRU", "LSTM both ways")),
+]
+
+
+@pytest.mark.parametrize(("layer", "optimizer", "lengths"), CASES)
+@pytest.mark.parametrize("away", [STRICT, "cupy"], ids=["standard", "cupy"])
+def test_training_there_is_training_on_numpy(gpu, away, layer, optimizer, lengths):
+    """No hidden copy to the host and nothing that only NumPy has, from the ids to the weights after three steps."""
+    with compiling(False):
+        (expected, weights), (found, others) = (losses(layer, optimizer, home, lengths) for home in ("numpy", away))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for name, weight in weights.items():
+        np.testing.assert_allclose(others[name], weight, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("away", [STRICT, "cupy"], ids=["standard", "cupy"])
+def test_a_module_moves_there_and_back(gpu, away):
+    layer = nn.LSTM(3, 4, layer_norm=True)
+    before, names = layer.state_dict(), [p.name for p in layer.parameters()]
+    layer.to(away)
+    ops.sum(ops.square(layer(Tensor(np.ones((2, 1, 3), "float32"), device=away))[0])).backward()
+    gradients = [p.grad.numpy() for p in layer.parameters()]
+    layer.to("numpy")
+    assert [p.name for p in layer.parameters()] == names
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    for parameter, gradient in zip(layer.parameters(), gradients):
+        np.testing.assert_array_equal(parameter.grad.numpy(), gradient)
+    layer(Tensor(np.ones((2, 1, 3), "float32")))[0].sum().backward()
+
+
+# -- checkpoints of one backend, on another ----------------------------------------------------------------------------
+
+
+@without_gpu
+@pytest.mark.parametrize(("first", "second"), [("cupy", "numpy"), ("numpy", "cupy"), ("cupy", "cupy:1")])
+def test_a_run_goes_on_on_another_backend(monkeypatch, small, tmp_path, first, second):
+    with stand_in_cupy(monkeypatch, devices=2), compiling(False):
+        settings = small(dropout=0.2)
+        with use(first):
+            interrupted = TextRun(settings, first).trainer
+            for _ in range(3):
+                interrupted.step()
+            save_checkpoint(tmp_path / "checkpoint", interrupted.state_dict())
+            expected = [interrupted.step().loss for _ in range(3)]
+        with use(second):
+            resumed = TextRun(settings, second).trainer
+            resumed.load_state_dict(load_checkpoint(tmp_path / "checkpoint"))
+            assert resumed.model.device == second
+            np.testing.assert_allclose([resumed.step().loss for _ in range(3)], expected, rtol=1e-5)
+
+
+@without_gpu
+def test_what_a_gpu_has_learned_is_there_without_one(monkeypatch, tmp_path, capsys):
+    """By the command line: train on one machine, and write text on another, that has never heard of CuPy."""
+    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 2)
+    text, folder = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text("Words that are read again and again. " * 300)
+    options = "--hidden 4 --embedding 3 --batch 4 --window 5 --characters 200 --quiet".split()
+    with stand_in_cupy(monkeypatch) as cupy, compiling(False):
+        command = ["train", "--text", str(text), *options, "--backend", "cupy", "--out", str(folder)]
+        assert main(command) == 0, capsys.readouterr().err
+        assert cupy.machine.count("launch") > 1000
+        there = generate(*restore(folder, "cupy")[:2], 20, "W")
+    model, vocabulary, state = restore(folder)
+    assert model.device == "numpy" and state["about"]["versions"].keys() >= {"cupy", "numpy"}
+    assert generate(model, vocabulary, 20, "W") == there
+    assert main(["generate", str(folder), "--length", "5", "--backend", "numpy"]) == 0
+    capsys.readouterr()
+    assert main(["generate", str(folder), "--length", "5", "--backend", "cupy"]) == 1
+    assert "CuPy is not installed: install exactly one of" in capsys.readouterr().err
