@@ -129,7 +129,7 @@ class RawModule:
         def run(blocks, threads, arguments):
             assert 0 < blocks[0] < 2**31 and threads[0] <= 1024
             values = [_argument(argument) for argument in arguments]
-            launched(lambda: function(blocks[0], threads[0], *values), arguments)
+            launched(name, lambda: function(blocks[0], threads[0], *values), arguments)
 
         return run
 
@@ -144,7 +144,7 @@ def _argument(value):
 class Stream:
     """A stream that records while it captures; there is one current stream at a time."""
 
-    capturing = None
+    capturing = machine = None
 
     def __init__(self, non_blocking=False):
         pass
@@ -169,13 +169,15 @@ class Graph:
         self.work = work
 
     def launch(self):
+        Stream.machine.note("launch", "graph")
         for run, _ in self.work:
             run()
 
 
-def launched(run, arrays=()):
+def launched(name, run, arrays=()):
     """Work for the device: done now, or captured. The arrays are kept alive as long as the graph is."""
     if Stream.capturing is None:
+        Stream.machine.note("launch", name)
         run()
     else:
         Stream.capturing.append((run, arrays))
@@ -228,7 +230,7 @@ class Library:
             with np.errstate(all="ignore"):
                 out[...] = product + out if scale[1] else product
 
-        launched(run)
+        launched("gemm", run)
         return 0
 
 
@@ -236,6 +238,7 @@ def add_cuda(cupy, patch):
     """Give the stand-in for CuPy kernels, streams and cuBLAS."""
     patch.setattr("tinygrad_gru.backend.cublas.library", lambda cupy: Library())
     cuda_of.cache_clear()
+    Stream.machine, Stream.capturing = cupy.machine, None
     cupy.RawModule = RawModule
     cupy.cuda.Stream = Stream
     cupy.cuda.get_current_stream = lambda: SimpleNamespace(ptr=0)

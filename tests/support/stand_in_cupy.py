@@ -159,8 +159,7 @@ class ndarray:  # noqa: N801
         return _call(np.min, "min", self, axis=axis, keepdims=keepdims)
 
     def fill(self, value):
-        machine.note("launch", "fill")
-        launched(lambda: self.host.fill(inner(value)), (self,))
+        launched("fill", lambda: self.host.fill(inner(value)), (self,))
 
     def get(self, out=None, blocking=True):
         machine.note("to host", "get")
@@ -327,9 +326,8 @@ KERNELS = {"draw_uniform": _draw_uniform}
 def _call(function, name, *arguments, **settings):
     assert "device" not in settings, "CuPy's functions know no device="
     if name == "copyto":
-        machine.note("launch", name)
         target, source = map(inner, arguments)
-        return launched(lambda: np.copyto(target, source), arguments)
+        return launched(name, lambda: np.copyto(target, source), arguments)
     given = [x for x in (*arguments, *settings.values()) if isinstance(x, (ndarray, tuple, list))]
     arrays = [x for value in given for x in (value if isinstance(value, (tuple, list)) else (value,))]
     arrays = [x for x in arrays if isinstance(x, ndarray)]

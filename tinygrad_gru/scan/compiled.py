@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
 from typing import Any
 
-from ..backend import Backend, backend_of, is_on_cuda, random_state
+from ..backend import Backend, backend_of, is_on_cuda, note_launches, random_state
 from ..ops.op import raw
 from ..ops.several import record_several
 from ..tape import Node, Variable, recording
@@ -267,6 +267,7 @@ def scan_compiled(
         compiled.forward.run(fixed, work)
         results = [part.copy() for part in work.at_moment(workspaces.last)]
         results += [stack.copy() for stack in work.each[: compiled.ys_count]]
+    note_launches(len(arrays) + len(results), "scan, what enters and leaves")
     if differentiable:
         operation = _CompiledScan(compiled, step, isinstance(carry, tuple), isinstance(xs, tuple), xs is None, reverse)
         parents = (*(x.node for x in inputs), *traced.captured)
@@ -335,18 +336,23 @@ class _CompiledScan:
         fixed = [*fixed, *compiled.listing.fixed[len(fixed) :]]
         for part, cotangent in zip(work.at_moment(workspaces.last), cotangents):
             part[...] = 0 if cotangent is None else cotangent
+        copied = len(work.carry)
         for value, cotangent in given.items():
             if cotangent is not None and value in work.reads:
                 work.reads[value][...] = cotangent
+                copied += 1
         sums = program.run(fixed, work)
         outputs = program.plan.program
         for parent, part, value in zip(parents, work.at_moment(workspaces.first), outputs.new):
             if parent is not None and value.op != "zeros":
                 give(parent, part.copy())
+                copied += 1
         reached_xs = [parent for parent, reached in zip(parents[count:], compiled.xs_reached) if reached]
         for parent, gradient, value in zip(reached_xs, work.each, outputs.each):
             if parent is not None and value.op != "zeros":
                 give(parent, gradient.copy())
+                copied += 1
+        note_launches(copied, "scan, what enters and leaves")
         reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
         for parent, gradient, value in zip(reached, sums, outputs.sums):
             if parent is not None and value.op != "zeros":

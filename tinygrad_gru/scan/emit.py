@@ -97,6 +97,11 @@ class Emitted:
             for place, index in self.shares
         ]
 
+    def _calls_once(self) -> int:
+        """How many array calls make what is the same at all steps."""
+        free = VIEWS | {"fixed", "scalar"}
+        return sum(self._fixed(value) and value.op not in free for value in self.plan.program.values())
+
     def _note(self, chunks: int, steps: int) -> None:
         """Note what a run has asked of the library."""
         note_launches(self.fixed_calls + chunks * self.chunk_calls + steps * self.loop_calls, f"scan, {self.name}")
@@ -146,7 +151,7 @@ class Emitted:
         after += [line for i in rest for line in self._sum(i, sums[i])]
         after += self._view_outputs()
         fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
-        self.fixed_calls, self.chunk_calls = len(fixed), len(before) + len(after)
+        self.fixed_calls, self.chunk_calls = self._calls_once(), len(before) + len(after)
         body += [f"({self._tuple(self.static)}) = workspace.static"] if self.static else []
         body += fixed
         body += [f"for first, ({self._tuple(self.batch)}), steps in workspace.chunks:"]

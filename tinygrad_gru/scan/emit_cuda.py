@@ -132,6 +132,7 @@ class CudaEmitted(LoopEmitted):
         with self.here():
             self.prepare(fixed, workspace.static, workspace.length)
             graphs = workspace.play(self.function)
+            note_launches(len(self.shares), f"scan, {self.name}")  # what leaves is copied
             if graphs:
                 note_launches(self.fixed_calls + graphs, f"scan, {self.name}")
             else:
@@ -159,7 +160,7 @@ class CudaEmitted(LoopEmitted):
         steps = (
             [f"for {numbers}, {self._tuple(self.steps)} in steps:", *(f"    {line}" for line in loop)] if loop else []
         )
-        self.fixed_calls = len(fixed)
+        self.fixed_calls = self._calls_once() + sum(len(self._total_begins(i, v)) for i, v in enumerate(self.totals))
         named = [f"    ({self._tuple(self.static)}) = static"] if self.static else []
         self.lines = [
             f"def {self.name}_fixed(fixed, static, length):",
