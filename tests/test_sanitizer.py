@@ -237,3 +237,12 @@ def test_a_whole_step_on_the_bare_standard():
         adam.step()
         loss.item()
     assert report.synchronizations == report.count("copy to host") == 1
+
+
+def test_a_loss_that_leaves_targets_out_does_not_wait_to_count_them(stand_in):
+    logits = Tensor(np.ones((3, 2), "float32"), device="cupy", requires_grad=True)
+    targets = as_array([0, -1, 1], device="cupy")
+    with sanitize() as report:
+        ops.cross_entropy(logits, targets, ignore_index=-1).backward()
+        ops.nll(logits, targets, ignore_index=-1, reduction="sum").backward()
+    assert report.synchronizations == report.transfers == 0 and report.launches > 0

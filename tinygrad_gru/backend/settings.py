@@ -44,7 +44,7 @@ class tf32:  # noqa: N801  (reads as a verb: `tf32(True)`)
         pass
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self._backend.allow_tf32(self._before)
 
 
 def tf32_allowed(device: str | Backend | None = None) -> bool:
