@@ -254,7 +254,7 @@ def test_train_plainly_which_a_resumed_run_may_leave(train, tmp_path, monkeypatc
         interrupt_at(patch, 5)
         train("--quiet", "--compiled", "no")
     assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet", "--compiled", "yes"]) == 0
-    assert readings[:5] == [False] * 5 and set(readings[5:]) == {True}
+    assert readings == [False] * 5
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from support.stand_in_cuda import COMPILER
 from support.strict import STRICT
 
 from tinygrad_gru import Tensor, checkpoint, compiling, explain, grad, nn, no_grad, ops, optim, sanitize
@@ -63,6 +64,21 @@ def test_a_training_step_waits_once_to_read_its_loss(stand_in, trainer, settings
     assert in_report(report) == by_itself(stand_in), "the report is true"
     (read,) = (request for request in report.counts if request.kind == "copy to host")
     assert "trainer.step()" in read.place and __file__ in read.place
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler to stand in for CUDA's")
+@pytest.mark.parametrize(("cell", "launches"), [("gru", 157), ("lstm", 184)])
+def test_a_compiled_training_step_waits_once_and_launches_few(stand_in, trainer, cell, launches):
+    """From the third step on all that a recurrence does is in two graphs, however many steps of time it has."""
+    trainer = trainer(cell=cell)
+    with compiling():
+        for _ in range(3):
+            stand_in.machine.calls.clear()
+            with sanitize() as report:
+                trainer.step()
+            assert report.synchronizations == 1 and report.transfers == 4
+            assert in_report(report) == by_itself(stand_in), "the report is true"
+    assert report.launches == launches
 
 
 def test_an_optimizer_launches_one_kernel_a_parameter(stand_in, trainer):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import sys
 
 import pytest
-
 from support import stand_in_cupy
 from support.stand_in_cuda import add_cuda
 

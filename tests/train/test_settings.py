@@ -32,7 +32,7 @@ def test_the_defaults_are_the_main_job():
     settings = TextSettings()
     assert (settings.cell, settings.embedding, settings.hidden) == ("gru", 64, 192)
     assert (settings.batch, settings.window, settings.lr) == (32, 64, 6e-3)
-    assert settings.precision == "float32" and settings.reading is True
+    assert settings.precision == "float32" and settings.reading is None
 
 
 def test_how_recurrences_run():

@@ -534,6 +534,7 @@ class CudaWorkspace(Workspace):
         if name.startswith("ones"):
             ones = self.emitted.zeros((1, max(self.size * self.rows_of_ones, 1)), value.dtype)
             ones.fill(1)
+            note_launches(1, f"scan, {self.emitted.name}")
             return ones
         return super().view(name, value, where)
 

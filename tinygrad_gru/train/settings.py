@@ -67,9 +67,9 @@ class TextSettings:
             raise ValueError(f"lr must be a positive number, got {self.lr}")
 
     @property
-    def reading(self) -> bool | str:
-        """What `compiling` is told."""
-        return {"yes": True, "no": False}.get(self.compiled, self.compiled)
+    def reading(self) -> bool | str | None:
+        """What `compiling` is told; None for nothing."""
+        return {"yes": None, "no": False}.get(self.compiled, self.compiled)
 
     @property
     def steps(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from ..backend import random_state, set_random_state
@@ -42,7 +43,7 @@ class Trainer:
     stay float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is left out because a gradient
     overflowed counts as any other: its text has been read, and the learning rate goes on with the text.
 
-    Recurrences run as `compiling(compiled)` has it.
+    Recurrences run as `compiling(compiled)` has it, or as they would anyway if that is None.
 
     `state_dict` holds all that the following steps depend on, random numbers included: a run that is interrupted and
     resumed gives, bit for bit, what it would have given undisturbed.
@@ -56,7 +57,7 @@ class Trainer:
         stream: TextStream,
         max_norm: float = 1.0,
         precision: str = "float32",
-        compiled: bool | str = True,
+        compiled: bool | str | None = None,
     ) -> None:
         self.model, self.optimizer, self.schedule, self.stream = model, optimizer, schedule, stream
         self.max_norm, self.precision, self.compiled = max_norm, precision, compiled
@@ -75,7 +76,7 @@ class Trainer:
 
         The weights then are what they were before the step.
         """
-        with compiling(self.compiled):
+        with nullcontext() if self.compiled is None else compiling(self.compiled):
             return self._step()
 
     def _step(self) -> Step:
