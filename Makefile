@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 CUDA ?= 13
 
-.PHONY: demo test lint bench gpu-check clean
+.PHONY: demo test lint bench gpu-check gpu-rehearsal clean
 
 # One thread: a recurrence's products are too small to be worth sharing, and shared they are slower.
 demo: export OMP_NUM_THREADS ?= 1
@@ -27,6 +27,10 @@ bench: $(VENV)/.demo
 # ARGS=--quick for 10 minutes. PyTorch is compared with if it is installed in .venv.
 gpu-check: $(VENV)/.test $(VENV)/.cuda$(CUDA)
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
+
+# The tests of a GPU without one: on a stand-in for CuPy, for which the host's C++ compiler reads the kernels.
+gpu-rehearsal: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m pytest -p support.rehearsal -k cupy $(ARGS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

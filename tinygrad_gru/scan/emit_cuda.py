@@ -37,7 +37,7 @@ from .emit import FUNCTIONS
 from .emit_loops import LoopEmitted
 from .fuse import Cluster, clusters, draw_in
 from .listing import Value
-from .loops import AXES, Memory, expression, in_register, number
+from .loops import AXES, Memory, in_register, number
 from .merge import merge_products, merge_sums
 from .plan import Plan, plan, source_of
 from .program import Program
@@ -98,6 +98,7 @@ class CudaEmitted(LoopEmitted):
 
     dtypes = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
     most_steps = _STEPS
+    end = ";"
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]], backend: Backend | None):
         self.backend = backend
@@ -322,34 +323,12 @@ class CudaEmitted(LoopEmitted):
         if not cluster.is_nest:
             return self._other(cluster.jobs[0].value, level)
         self.used = {}
-        return [self._kernel(level, cluster.shape, self._nest(cluster, level))]
+        if level != "loop":  # what is summed over time is read from memory
+            cluster.stored |= {job.value for job in cluster.jobs} & {source_of(v, self.given) for v in self.totals}
+        return [self._kernel(level, cluster.shape, self._nest(cluster))]
 
-    def _nest(self, cluster: Cluster, level: str = "loop") -> list[str]:
-        """What is done at every index."""
-        axes, lines = AXES[: len(cluster.shape)], list[str]()
-        names: dict[Value, str] = {}  # what is in a register
-
-        def register(value: Value) -> str:
-            if value not in names and value.op != "scalar":
-                names[value] = f"v{value.number}"
-                lines.append(f"{_declared(value)} = {self._at(value).read(axes)};")
-            return names.get(value, "")
-
-        for job in cluster.jobs:
-            operands = [register(i) for i in job.inputs]
-            if job.kind == "make":
-                names[job.value] = f"v{job.value.number}"
-                lines.append(f"{_declared(job.value)} = {expression(job.value, operands)};")
-                is_summed = level != "loop" and any(source_of(v, self.given) is job.value for v in self.totals)
-                if job.value in cluster.stored or is_summed:
-                    lines.append(f"{self._at(job.value).element(axes)} = {names[job.value]};")
-            elif job.kind == "copy":
-                lines.append(f"{self._next(job.position, job.value).element(axes)} = {operands[0]};")
-            else:
-                total = self.static[f"T{job.position}"]
-                place = self._named(f"T{job.position}", total, "").element(axes)
-                lines.append(f"{place} = {place} + {operands[0]};")
-        return lines
+    def _declared(self, value: Value) -> str:
+        return f"const {in_register(value.dtype).name} v{value.number}"
 
     def _other(self, value: Value, level: str) -> list[str]:
         if self._is_contracted(value):
@@ -537,10 +516,6 @@ class CudaWorkspace(Workspace):
             note_launches(1, f"scan, {self.emitted.name}")
             return ones
         return super().view(name, value, where)
-
-
-def _declared(value: Value) -> str:
-    return f"const {in_register(value.dtype).name} v{value.number}"
 
 
 def _indices(number: str, shape: Sequence[int], axes: Sequence[int]) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from .emit import Emitted
+from .fuse import Cluster
 from .listing import Value
-from .loops import AXES, Memory
+from .loops import AXES, Memory, expression
 from .plan import Plan
 from .program import Program
 from .schedule import VIEWS
@@ -24,6 +25,7 @@ class LoopEmitted(Emitted):
     """
 
     dtypes: frozenset[str] = frozenset()  # those that the target computes with
+    end = ""  # of a statement
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]]):
         self.memory: dict[str, Memory] = {}
@@ -69,3 +71,43 @@ class LoopEmitted(Emitted):
             array = np.empty(value.shape, dtype)
             self.memory[name], self.values[name] = Memory(name, moment, array, array), value
         return self.memory[name]
+
+    def _nest(self, cluster: Cluster) -> list[str]:
+        """What is done at every index of a nest, in statements of the target."""
+        axes, lines = AXES[: len(cluster.shape)], list[str]()
+        names: dict[Value, str] = {}  # what is in a register
+
+        def state(target: str, text: str) -> None:
+            lines.append(f"{target} = {text}{self.end}")
+
+        def register(value: Value) -> str:
+            if value not in names and value.op != "scalar":
+                names[value] = f"v{value.number}"
+                state(self._declared(value), self._reached(self._at(value)).read(axes))
+            return names.get(value, "")
+
+        for job in cluster.jobs:
+            operands = [register(i) for i in job.inputs]
+            if job.kind == "make":
+                names[job.value] = f"v{job.value.number}"
+                state(self._declared(job.value), expression(job.value, operands))
+                if job.value in cluster.stored:
+                    state(self._reached(self._at(job.value)).element(axes), names[job.value])
+            elif job.kind == "copy":
+                state(self._reached(self._next(job.position, job.value)).element(axes), operands[0])
+            else:
+                total = self._total(job.position).element(axes)
+                state(total, f"{total} + {operands[0]}")
+        return lines
+
+    def _declared(self, value: Value) -> str:
+        """The beginning of a statement that gives a register its value."""
+        return f"v{value.number}"
+
+    def _reached(self, memory: Memory) -> Memory:
+        """The memory, if what does the nest may reach for it."""
+        return memory
+
+    def _total(self, position: int) -> Memory:
+        """Where a sum over time is added up."""
+        return self._named(f"T{position}", self.static[f"T{position}"], "")

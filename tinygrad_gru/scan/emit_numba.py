@@ -24,7 +24,7 @@ from . import native
 from .emit_loops import LoopEmitted
 from .fuse import Cluster, clusters, draw_in, lay_out
 from .listing import Value
-from .loops import AXES, Memory, address, expression, nest, number
+from .loops import AXES, Memory, address, nest, number
 from .merge import merge_products, merge_sums
 from .plan import Plan, plan
 from .program import Program
@@ -153,7 +153,7 @@ class NumbaEmitted(LoopEmitted):
         """Whether each thread has rows of its own in what is there."""
         return self.threads > 1 and memory.whole.ndim == 2 and memory.whole.shape[0] == self._batch
 
-    def _own_rows(self, memory: Memory) -> Memory:
+    def _reached(self, memory: Memory) -> Memory:
         """The memory, if it shows each thread its own rows, or all of them the same."""
         view, whole = memory.view, memory.whole
         if self._is_shared(memory):
@@ -176,35 +176,17 @@ class NumbaEmitted(LoopEmitted):
     def _cluster(self, cluster: Cluster) -> list[str]:
         if not cluster.is_nest:
             return self._other(cluster.jobs[0].value)
-        shape = cluster.jobs[0].value.shape
+        shape = cluster.shape
         if self.threads > 1:
             if len(shape) != 2:
                 raise _Entangled
             shape = (self._rows(shape[0]), shape[1])
-        axes, lines = AXES[: len(shape)], []
-        names: dict[Value, str] = {}  # what is in a register
+        return nest(shape, self._nest(cluster))
 
-        def register(value: Value) -> str:
-            if value not in names and value.op != "scalar":
-                names[value] = f"v{value.number}"
-                lines.append(f"{names[value]} = {self._own_rows(self._at(value)).read(axes)}")
-            return names.get(value, "")
-
-        for job in cluster.jobs:
-            operands = [register(i) for i in job.inputs]
-            if job.kind == "make":
-                names[job.value] = f"v{job.value.number}"
-                lines.append(f"{names[job.value]} = {expression(job.value, operands)}")
-                if job.value in cluster.stored:
-                    lines.append(f"{self._own_rows(self._at(job.value)).element(axes)} = {names[job.value]}")
-            elif job.kind == "copy":
-                lines.append(f"{self._own_rows(self._next(job.position, job.value)).element(axes)} = {operands[0]}")
-            elif self.threads > 1:
-                raise _Entangled
-            else:
-                place = self._named(f"T{job.position}", self.static[f"T{job.position}"], "").element(axes)
-                lines.append(f"{place} = {place} + {operands[0]}")
-        return nest(shape, lines)
+    def _total(self, position: int) -> Memory:
+        if self.threads > 1:
+            raise _Entangled
+        return super()._total(position)
 
     # -- other operations ----------------------------------------------------------------------------------------------
 
@@ -225,7 +207,7 @@ class NumbaEmitted(LoopEmitted):
 
     def _product(self, value: Value) -> list[str]:
         rows, inner, columns = value["sizes"]
-        left, out = (self._own_rows(self._at(v)) for v in (value.inputs[0], value))
+        left, out = (self._reached(self._at(v)) for v in (value.inputs[0], value))
         right = self._at(value.inputs[1])
         if self.threads > 1 and not self._fixed(value.inputs[1]):
             raise _Entangled
