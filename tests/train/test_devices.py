@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from support.stand_in_cuda import COMPILER
 from support.stand_in_cupy import stand_in_cupy
 from support.strict import STRICT
 
 from tinygrad_gru import Tensor, compiling, manual_seed, nn, ops, optim, use
 from tinygrad_gru.backend import available, backend_of
 from tinygrad_gru.cli import main
-from tinygrad_gru.train import TextRun, generate, load_checkpoint, restore, save_checkpoint, text_run
+from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint, text_run
 
 without_gpu = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
 
@@ -126,3 +129,32 @@ def test_what_a_gpu_has_learned_is_there_without_one(monkeypatch, tmp_path, caps
     capsys.readouterr()
     assert main(["generate", str(folder), "--length", "5", "--backend", "cupy"]) == 1
     assert "CuPy is not installed: install exactly one of" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    COMPILER is None and "cupy" not in available(), reason="needs a C++ compiler to stand in for CUDA's"
+)
+@pytest.mark.parametrize(
+    ("settings", "apart"),
+    [
+        ({}, 1e-5),
+        ({"cell": "lstm", "layers": 2, "dropout": 0.3}, 1e-5),
+        ({"precision": "float16"}, 1e-3),
+        ({"precision": "bfloat16"}, 1e-2),
+    ],
+    ids=["GRU", "LSTM with dropout", "float16", "bfloat16"],
+)
+def test_the_main_job_compiled_for_a_gpu(gpu, settings, apart, tmp_path):
+    """Its losses are those on NumPy in float32: of the first step, which is launched directly, and of the captured."""
+    if settings.get("precision") == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    text = tmp_path / "text.txt"
+    text.write_text("A text that is short, and read again and again. " * 300)
+    whole = TextSettings(text=str(text), embedding=4, hidden=16, batch=4, window=8, characters=4000, **settings)
+
+    def losses_of(settings, device):
+        trainer = TextRun(settings, device).trainer
+        return [trainer.step().loss for _ in range(6)]
+
+    expected = losses_of(replace(whole, precision="float32"), "numpy")
+    assert losses_of(whole, "cupy") == pytest.approx(expected, abs=apart)
