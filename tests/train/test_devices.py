@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,8 @@ from tinygrad_gru.backend import available, backend_of
 from tinygrad_gru.cli import main
 from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint, text_run
 
+#: The module; the package has a function of its name.
+readings = importlib.import_module("tinygrad_gru.scan.readings")
 without_gpu = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
 
 LAYERS = {
@@ -131,9 +134,24 @@ def test_what_a_gpu_has_learned_is_there_without_one(monkeypatch, tmp_path, caps
     assert "CuPy is not installed: install exactly one of" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(
-    COMPILER is None and "cupy" not in available(), reason="needs a C++ compiler to stand in for CUDA's"
+with_kernels = pytest.mark.skipif(
+    COMPILER is None and "cupy" not in available(), reason="needs a C++ compiler in CUDA's place"
 )
+
+
+@with_kernels
+@pytest.mark.parametrize(("layer", "optimizer", "lengths"), CASES)
+def test_training_there_compiled_is_training_on_numpy(gpu, monkeypatch, layer, optimizer, lengths):
+    """And nothing of it runs plainly."""
+    expected, weights = losses(layer, optimizer, "numpy", lengths)
+    monkeypatch.setattr(readings, "scan_plainly", None)
+    found, others = losses(layer, optimizer, "cupy", lengths)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for name, weight in weights.items():
+        np.testing.assert_allclose(others[name], weight, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@with_kernels
 @pytest.mark.parametrize(
     ("settings", "apart"),
     [
