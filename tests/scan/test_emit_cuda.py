@@ -17,7 +17,7 @@ from tests.scan.programs import CELLS, LENGTH, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
-from tinygrad_gru.backend import PRELUDE, Cuda, available, capturing, cuda, resolve
+from tinygrad_gru.backend import PRELUDE, Cuda, available, capturing, cuda, resolve, tf32
 from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import emit_cuda, explain
 from tinygrad_gru.scan.compiled import CompiledStep
@@ -201,6 +201,88 @@ def test_how_many_launches_a_step_takes(kind, launches):
     """As many kernels as products: what ends a step and what begins the next are one."""
     for example, count in zip(traced_cell(kind).examples().values(), launches, strict=True):
         assert emit_cuda.emitted(example.program, "program", example.kept).loop_calls == count
+
+
+TURNS = {
+    "the carry in another order": lambda h, x, U: ops.tanh(h[:, ::-1] * x) @ U + x,
+    "what begins a step in another order": lambda h, x, U: (lambda s: s @ U + s[:, ::-1])(ops.tanh(h + x)),
+    "what was joined": lambda h, x, U: (lambda c: c[:, 2:] @ U + c[:, 1:5])(
+        ops.concatenate([ops.tanh(h), ops.sigmoid(h + x)], axis=1)[:, :6]
+    ),
+    "nothing": lambda h, x, U: ops.tanh(h) @ U + x,
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_the_end_of_a_step_does_not_read_what_the_next_has_begun_to_write(name, cupy, rng):
+    U, h, x = (rng.standard_normal(shape) for shape in ((4, 4), (3, 4), (5, 3, 4)))
+
+    def run(device, reading):
+        weights, start, xs = (Tensor(array, device=device) for array in (U, h, x))
+        with no_grad(), compiling(reading):
+            return scan(lambda h, x: TURNS[name](h, x, weights), start, xs)[1].numpy()
+
+    for _ in range(2):
+        np.testing.assert_allclose(run("cupy", True), run("numpy", False), rtol=0, atol=1e-12)
+
+
+def test_a_carry_that_is_made_when_a_step_begins(cupy, rng):
+    U, h, c, x = (rng.standard_normal(shape) for shape in ((4, 4), (3, 4), (3, 4), (5, 3, 4)))
+
+    def run(device, reading):
+        weights, first, second, xs = (Tensor(array, device=device) for array in (U, h, c, x))
+
+        def step(carry, x):
+            new = ops.tanh(carry[0] + x)
+            return (new @ weights + carry[1][:, ::-1], new), carry[0]
+
+        with no_grad(), compiling(reading):
+            return scan(step, (first, second), xs)[1].numpy()
+
+    for _ in range(2):
+        np.testing.assert_allclose(run("cupy", True), run("numpy", False), rtol=0, atol=1e-12)
+
+
+def test_a_switch_to_tf32_makes_new_graphs(cupy, rng, monkeypatch):
+    layer, x = GRU(3, 5), rng.standard_normal((6, 2, 3)).astype("float32")
+    for _ in range(2):
+        results(layer, x, "cupy")
+    captured = []
+    capture = Cuda.graph
+    monkeypatch.setattr(Cuda, "graph", lambda self, work: captured.append(work) or capture(self, work))
+    results(layer, x, "cupy")
+    assert not captured
+    with tf32():
+        results(layer, x, "cupy")
+        assert len(captured) == 2, "one forward, one backward"
+    results(layer, x, "cupy")
+    assert len(captured) == 2, "those of before are there still"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_numbers_are_narrowed_to_the_nearest(dtype, cupy, rng):
+    """In doubt to the even one; infinities and NaN stay what they are."""
+    if dtype == "bfloat16":
+        target = pytest.importorskip("ml_dtypes").bfloat16
+    else:
+        target = np.float16
+    ties = np.ldexp(1 + np.arange(64) / 512, np.arange(-32, 32) // 3)
+    x = np.concatenate(
+        [rng.standard_normal(500) * 10.0 ** rng.integers(-6, 4, 500), ties, [np.inf, -np.inf, np.nan, 0.0]]
+    )
+    xs = Tensor(x.astype("float32").reshape(-1, 1, 4), device="cupy")
+    for _ in range(2):
+        _, found = scan(lambda h, x: (h, ops.astype(x * 1.0, dtype=dtype)), Tensor(np.zeros(1), device="cupy"), xs)
+    with np.errstate(over="ignore"):
+        expected = x.astype("float32").astype(target)
+    np.testing.assert_array_equal(inner(found.data).ravel().astype("float32"), expected.astype("float32"))
+
+
+def test_arrays_on_two_gpus_say_what_to_move(monkeypatch, rng):
+    with stand_in_cupy(monkeypatch, devices=2):
+        layer = GRU(3, 4).to("cupy:1")
+        with pytest.raises(ValueError, match=r"the inputs are on cupy and cupy:1: move one"):
+            layer(Tensor(rng.standard_normal((3, 2, 3)).astype("float32"), device="cupy"))
 
 
 def test_without_graphs(cupy, rng):
