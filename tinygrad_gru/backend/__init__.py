@@ -11,7 +11,7 @@ from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add,
 from .base import Backend, BackendError
 from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
 from .doubts import immediate_checks
-from .dtypes import is_floating, is_half
+from .dtypes import bfloat16, is_floating, is_half
 from .memory import MemoryReport, OutOfMemoryError, explained
 from .notes import note_launches
 from .places import Checked
@@ -34,6 +34,7 @@ __all__ = [
     "astype",
     "available",
     "backend_of",
+    "bfloat16",
     "capturing",
     "check_ids",
     "copy_of",

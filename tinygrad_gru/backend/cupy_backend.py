@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import wraps
 from typing import Any
-
-import numpy as np
 
 from .base import Backend, BackendError
 from .cupy_random import Draw, draw_kernel
 from .cupy_update import UpdateKernel
 from .doubts import Doubts, checks_are_immediate
+from .dtypes import bfloat16
 from .memory import MemoryReport, explained
 from .notes import TO_HOST, WAIT, note, note_given, note_launches
 from .places import as_parts, is_mask
@@ -92,12 +90,7 @@ class CuPyBackend(Backend):
     # -- arrays ------------------------------------------------------------------------------------------------------
 
     def dtype(self, name: str) -> Any:
-        if name != "bfloat16":
-            return super().dtype(name)
-        with suppress(ImportError):  # CuPy knows bfloat16 as the dtype that this package adds to NumPy
-            import ml_dtypes
-
-            return np.dtype(ml_dtypes.bfloat16)
+        return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def holds(self, value: Any) -> bool:
         return isinstance(value, self.xp.ndarray)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, is_floating, is_on_cuda
+from ..backend import Backend, bfloat16, is_floating, is_on_cuda
 from .listing import Listing, Value, broadcast_shape, dtype_of
 
 
@@ -286,6 +286,9 @@ def captured(listing: Listing, x: Any) -> Value:
 
 
 class _SymbolicBackend(Backend):
+    def dtype(self, name: str) -> Any:
+        return bfloat16() if name == "bfloat16" else super().dtype(name)
+
     def to_host(self, array: Any) -> Any:
         raise Untraceable(_DECIDES)
 
