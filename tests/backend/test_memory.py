@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from support.stand_in_cupy import stand_in_cupy
@@ -9,7 +11,7 @@ from support.strict import STRICT
 
 from tinygrad_gru import BackendError, OutOfMemoryError, Tensor, cli, nn, ops, optim, use
 from tinygrad_gru.backend import available, explained, memory_limit, memory_report, resolve
-from tinygrad_gru.backend.memory import in_words
+from tinygrad_gru.backend.memory import in_words, live_arrays
 
 MEGABYTE = 2**20
 
@@ -140,3 +142,12 @@ def test_a_model_too_large_says_where(small_gpus):
 
 def test_sizes_in_words():
     assert [in_words(n) for n in (0, 1023, 1024, 1536 * 2**20)] == ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 GiB"]
+
+
+def test_weak_proxies_of_what_is_gone_are_no_hindrance():
+    class Gone:
+        pass
+
+    proxies = [weakref.proxy(Gone())]
+    kept = np.zeros(3)
+    assert any(array is kept for array in live_arrays(np.ndarray)) and proxies

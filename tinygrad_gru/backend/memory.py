@@ -63,7 +63,8 @@ def live_arrays(kind: type) -> list[Any]:
     found: dict[int, Any] = {}
     for thing in gc.get_objects():
         for one in (thing, *gc.get_referents(thing)):
-            if isinstance(one, kind) and getattr(one, "base", None) is None:
+            # By its own type: a weak proxy of something that is gone cannot be asked for another.
+            if issubclass(type(one), kind) and getattr(one, "base", None) is None:
                 found[id(one)] = one
     return list(found.values())
 
