@@ -19,6 +19,7 @@ from tinygrad_gru.scan.listing import Value
 from tinygrad_gru.scan.plain import parts_of, split_result
 from tinygrad_gru.scan.program import Program
 from tinygrad_gru.scan.trace import Forward, trace_forward
+from tinygrad_gru.scan.workspace import Workspace
 
 CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
 LENGTH = 4
@@ -70,6 +71,18 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     of_ys = [cotangent(value, LENGTH) for value in compiled.cotangents[parts:]]
     backward = Example(program, [cotangent(value) for value in program.carry], [*stored, *of_ys], not reverse)
     return Traced(forward, backward, trace, compiled)
+
+
+def run_in(work: Workspace, emitted: Emitted, example: Example, there: Callable = np.asarray) -> Results:
+    """What an emitted program gives on the numbers of an example, in that workspace; `there` moves arrays to it."""
+    first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
+    for part, array in zip(work.at_moment(first), example.carry):
+        part[...] = there(array)
+    for value, array in zip(example.program.reads, example.reads):
+        work.reads[value][...] = there(array)
+    with np.errstate(all="ignore"):
+        sums = emitted.run(list(map(there, example.program.listing.fixed)), work)
+    return Results(work.at_moment(last), work.each, sums)
 
 
 def as_traced(emitted: Emitted) -> Program:

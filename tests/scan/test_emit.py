@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tests.scan.interpreter import Results
-from tests.scan.programs import CELLS, LENGTH, traced_cell
+from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_programs import draw_program
 from tinygrad_gru.scan import plan as plan_module
 from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.emit import Emitted
 from tinygrad_gru.scan.plan import plan
-from tinygrad_gru.scan.workspace import Workspace
 
 RANDOM_PROGRAMS = 150
 
 
 def run_emitted(program, example):
     emitted = Emitted(plan(program), "emitted")
-    work = Workspace(emitted, LENGTH, example.reverse, {})
-    first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
-    for part, array in zip(work.at_moment(first), example.carry):
-        part[...] = array
-    for value, array in zip(program.reads, example.reads):
-        work.reads[value][...] = array
-    with np.errstate(all="ignore"):
-        sums = emitted.run(program.listing.fixed, work)
-    return Results(work.at_moment(last), work.each, sums)
+    return run_in(emitted.workspace(LENGTH, example.reverse, {}), emitted, replace(example, program=program))
 
 
 def assert_emitted_as_interpreted(example, passes, hint):

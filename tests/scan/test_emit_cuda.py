@@ -6,6 +6,7 @@ import importlib
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from support.stand_in_cuda import COMPILER
 from support.stand_in_cupy import inner, ndarray, stand_in_cupy
 
 from tests.scan.interpreter import Results
-from tests.scan.programs import CELLS, LENGTH, traced_cell
+from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
@@ -48,15 +49,9 @@ def run_emitted(program, example):
     name = "backward" if example.reverse else "forward"
     emitted = emit_cuda.emitted(program, name, example.kept, resolve("cupy"))
     work = emitted.workspace(LENGTH, example.reverse, {})
-    first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
     for _ in range(2):
-        for part, array in zip(work.at_moment(first), example.carry):
-            part[...] = ndarray(np.asarray(array))
-        for value, array in zip(program.reads, example.reads):
-            work.reads[value][...] = ndarray(array)
-        with np.errstate(all="ignore"):
-            sums = emitted.run([ndarray(np.asarray(array)) for array in program.listing.fixed], work)
-        yield Results(*([inner(array).copy() for array in part] for part in (work.at_moment(last), work.each, sums)))
+        found = run_in(work, emitted, replace(example, program=program), there=lambda a: ndarray(np.asarray(a)))
+        yield Results(*([inner(a).copy() for a in part] for part in (found.carry, found.each, found.sums)))
     assert work.graphs
 
 

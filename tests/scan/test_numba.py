@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 numba = pytest.importorskip("numba")
 
 # ruff: noqa: E402  (what follows imports numba)
-from tests.scan.interpreter import Results
-from tests.scan.programs import CELLS, LENGTH, traced_cell
+from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
@@ -22,7 +22,6 @@ from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan import emit_numba, explain, fuse, native
 from tinygrad_gru.scan.symbols import Untraceable
-from tinygrad_gru.scan.workspace import Workspace
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
@@ -60,15 +59,8 @@ def by_python(monkeypatch):
 def run_emitted(program, example, threads=1):
     name = "backward" if example.reverse else "forward"
     emitted = emit_numba.emitted(program, name, example.kept, threads)
-    work = Workspace(emitted, LENGTH, example.reverse, {})
-    first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
-    for part, array in zip(work.at_moment(first), example.carry):
-        part[...] = array
-    for value, array in zip(program.reads, example.reads):
-        work.reads[value][...] = array
-    with np.errstate(all="ignore"):
-        sums = emitted.run(program.listing.fixed, work)
-    return Results(work.at_moment(last), work.each, sums), emitted
+    work = emitted.workspace(LENGTH, example.reverse, {})
+    return run_in(work, emitted, replace(example, program=program)), emitted
 
 
 def assert_emitted_as_interpreted(example, hint, threads=1, tolerance=1e-9):

@@ -11,7 +11,7 @@ from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add,
 from .base import Backend, BackendError
 from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
 from .doubts import immediate_checks
-from .dtypes import bfloat16, is_floating, is_half
+from .dtypes import bfloat16, dtype_name, is_floating, is_half
 from .memory import MemoryReport, OutOfMemoryError, explained
 from .notes import note_launches
 from .places import Checked
@@ -39,6 +39,7 @@ __all__ = [
     "check_ids",
     "copy_of",
     "cuda_of",
+    "dtype_name",
     "current",
     "explained",
     "immediate_checks",

@@ -11,7 +11,7 @@ from typing import Any
 
 from .base import Backend
 from .cublas import IN_FLOAT32, IN_FLOAT64, IN_TF32, Cublas
-from .dtypes import name_of
+from .dtypes import dtype_name
 
 #: Threads of a block; a power of two.
 THREADS = 128
@@ -147,7 +147,7 @@ class Cuda:
 
     def compute_type(self, dtype: Any) -> int:
         """In what cuBLAS multiplies and adds: for float32 that is TF32 if CuPy's own products may use it."""
-        name = name_of(dtype)
+        name = dtype_name(dtype)
         if name == "float64":
             return IN_FLOAT64
         return IN_TF32 if name == "float32" and self.backend.allows_tf32 else IN_FLOAT32

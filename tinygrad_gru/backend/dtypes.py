@@ -14,15 +14,15 @@ FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 
 def is_floating(dtype: Any) -> bool:
     """Whether numbers of this dtype, of any library, are real and have gradients."""
-    return getattr(dtype, "kind", "") == "f" or name_of(dtype) in FLOATS
+    return getattr(dtype, "kind", "") == "f" or dtype_name(dtype) in FLOATS
 
 
 def is_half(dtype: Any) -> bool:
     """Whether numbers of this dtype are real, and have 16 bits."""
-    return name_of(dtype) in ("float16", "bfloat16")
+    return dtype_name(dtype) in ("float16", "bfloat16")
 
 
-def name_of(dtype: Any) -> str:
+def dtype_name(dtype: Any) -> str:
     """The name of a dtype: NumPy has objects and classes for them, other libraries objects of their own."""
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
     return name if isinstance(name, str) else str(dtype).rpartition(".")[2]

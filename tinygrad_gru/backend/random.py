@@ -12,6 +12,7 @@ from typing import Any
 
 from .arrays import astype
 from .base import Backend
+from .dtypes import dtype_name
 from .select import resolve
 
 
@@ -41,7 +42,7 @@ class RandomStream:
 
     def _draw(self, kind: str, shape: tuple[int, ...], dtype: Any, device: str | Backend | None) -> Any:
         # The libraries draw in 32 or 64 bits only.
-        home, name = resolve(device), str(getattr(dtype, "name", dtype)).rpartition(".")[2]
+        home, name = resolve(device), dtype_name(dtype)
         wide = "float64" if name == "float64" else "float32"
         numbers = getattr(self.generator(home), kind)(shape, dtype=wide)
         if name == wide:

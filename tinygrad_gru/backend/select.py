@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import cache
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, BackendError
+from .cuda import is_on_cuda
 from .cupy_backend import CuPyBackend
 from .numpy_backend import NumPyBackend
 
@@ -86,8 +86,7 @@ def backend_of(array: Any) -> Backend:
     """
     if type(array) is np.ndarray:
         return NUMPY
-    cupy = sys.modules.get("cupy")
-    if cupy is not None and isinstance(array, cupy.ndarray):
+    if is_on_cuda(array):
         return _cupy(array.device.id)
     if hasattr(array, "__backend__"):
         return array.__backend__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..backend import is_half
 from .arithmetic import sqrt, square
 from .reduction import mean
 from .shape import astype
@@ -12,10 +13,10 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
 
     x (…, F), weight and bias (F), both optional. Half precision is normalized in float32, where squares have room.
     """
-    narrow = str(x.dtype) if str(x.dtype) in ("float16", "bfloat16") else None
-    x = x if narrow is None else astype(x, dtype="float32")
+    dtype = x.dtype
+    x = astype(x, dtype="float32") if is_half(dtype) else x
     centered = x - mean(x, axis=-1, keepdims=True)
     y = centered / sqrt(mean(square(centered), axis=-1, keepdims=True) + eps)
-    y = y if narrow is None else astype(y, dtype=narrow)
+    y = astype(y, dtype=dtype) if is_half(dtype) else y
     y = y if weight is None else y * weight
     return y if bias is None else y + bias

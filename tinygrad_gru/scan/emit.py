@@ -147,7 +147,7 @@ class Emitted:
         before = self._region("before")
         loop = self._loop()
         after = self._region("after")
-        rest = [i for i, v in enumerate(sums) if not self._summed_in_loop(v) and not self._is_contracted(v)]
+        rest = [i for i, v in enumerate(sums) if not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, sums[i])]
         after += self._view_outputs()
         fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
@@ -162,7 +162,6 @@ class Emitted:
         """The lines that run the steps of a chunk one after the other."""
         lines = [line for v in self.plan.at("loop") for line in self._operation(v, batch=False)]
         lines += self._carry_copies()
-        lines += [line for i, v in enumerate(self.totals) if self._summed_in_loop(v) for line in self._sum(i, v)]
         self.loop_calls = len(lines)
         return [f"for ({self._tuple(self.steps)}) in steps:", *(f"    {line}" for line in lines)] if lines else []
 
@@ -310,15 +309,10 @@ class Emitted:
             return "sum"
         return None
 
-    def _summed_in_loop(self, value: Value) -> bool:
-        return self.plan.levels.get(value) == "loop" and self.plan.home_of(value) == "step"
-
     def _sum(self, position: int, value: Value) -> list[str]:
         total = f"totals[{position}]"
         if self._fixed(value):
             return [f"add({total}, w{value.number} * {self.step_count}, {total})"]
-        if self._summed_in_loop(value):
-            return [f"add({total}, {self.step_name(value)}, {total})"]
         kind = self._contraction(value) if not self._used(value) else None
         wide = _WIDE["sum"] if _is_half(value) else ""
         if kind == "product":

@@ -151,22 +151,22 @@ class CudaEmitted(LoopEmitted):
         before = self._launches("before")
         loop = self._loop()
         after = self._launches("after")
-        rest = [i for i, v in enumerate(self.totals) if not self._summed_in_loop(v) and not self._is_contracted(v)]
+        rest = [i for i, v in enumerate(self.totals) if not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, self.totals[i])]
         after += self._view_outputs()
         self.loop_calls, self.chunk_calls = len(loop) - self.turns, len(before) + len(after) + self.turns
         fixed = [line for v in self.plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
-        fixed += [line for i, v in enumerate(self.totals) for line in self._total_begins(i, v)]
+        constant = [f"T{i}[...] = w{v.number} * length" for i, v in enumerate(self.totals) if self._fixed(v)]
         numbers = "t, now, next" if self.turns else "t, now"
         steps = (
             [f"for {numbers}, {self._tuple(self.steps)} in steps:", *(f"    {line}" for line in loop)] if loop else []
         )
-        self.fixed_calls = self._calls_once() + sum(len(self._total_begins(i, v)) for i, v in enumerate(self.totals))
+        self.fixed_calls = self._calls_once() + len(constant)
         named = [f"    ({self._tuple(self.static)}) = static"] if self.static else []
         self.lines = [
             f"def {self.name}_fixed(fixed, static, length):",
             *(named or ["    pass"]),
-            *(f"    {line}" for line in fixed),
+            *(f"    {line}" for line in fixed + constant),
             "",
             f"def {self.name}(static, first, batch, steps):",
             *named,
@@ -177,13 +177,12 @@ class CudaEmitted(LoopEmitted):
 
     def _launches(self, level: str) -> list[str]:
         """The host's lines for what is done for many steps at once: launches of kernels, and products."""
-        found = clusters(self.plan, {}, {}, level)
+        found = clusters(self.plan, {}, level)
         return [line for cluster in found for line in self._cluster(cluster, level)]
 
     def _loop(self) -> list[str]:
         """The host's lines for a step. If it ends with a kernel and begins with one, both are launched as one."""
-        summed = {i: v for i, v in enumerate(self.totals) if self._summed_in_loop(v)}
-        found = clusters(self.plan, self._left_to_copy(), summed)
+        found = clusters(self.plan, self._left_to_copy())
         self.turns = self._can_turn(found)
         lines = [line for cluster in (found[:-1] if self.turns else found) for line in self._cluster(cluster, "loop")]
         if self.turns:
@@ -236,11 +235,6 @@ class CudaEmitted(LoopEmitted):
         if value.op in VIEWS:
             return [f"w{value.number} = {view_text(value, self._operand(value.inputs[0], False, value), lead=False)}"]
         return super()._fixed_line(value)
-
-    def _total_begins(self, position: int, value: Value) -> list[str]:
-        if self._fixed(value):
-            return [f"T{position}[...] = w{value.number} * length"]
-        return [f"T{position}.fill(0)"] if self._summed_in_loop(value) else []
 
     def constant(self, value: Value, like: Any) -> str:
         return number(value["value"], like)

@@ -93,11 +93,8 @@ class LoopEmitted(Emitted):
                 state(self._declared(job.value), expression(job.value, operands))
                 if job.value in cluster.stored:
                     state(self._reached(self._at(job.value)).element(axes), names[job.value])
-            elif job.kind == "copy":
-                state(self._reached(self._next(job.position, job.value)).element(axes), operands[0])
             else:
-                total = self._total(job.position).element(axes)
-                state(total, f"{total} + {operands[0]}")
+                state(self._reached(self._next(job.position, job.value)).element(axes), operands[0])
         return lines
 
     def _declared(self, value: Value) -> str:
@@ -107,7 +104,3 @@ class LoopEmitted(Emitted):
     def _reached(self, memory: Memory) -> Memory:
         """The memory, if what does the nest may reach for it."""
         return memory
-
-    def _total(self, position: int) -> Memory:
-        """Where a sum over time is added up."""
-        return self._named(f"T{position}", self.static[f"T{position}"], "")

@@ -74,11 +74,7 @@ class NumbaEmitted(LoopEmitted):
     # -- the function ------------------------------------------------------------------------------------------------
 
     def _loop(self) -> list[str]:
-        totals = {i: value for i, value in enumerate(self.totals) if self._summed_in_loop(value)}
-        for i, value in totals.items():
-            self.static[f"T{i}"] = total = self.plan.program.listing.add("total", (value,), value.shape, value.dtype)
-            self.plan.home[total] = ("step", total.number)
-        found = clusters(self.plan, self._left_to_copy(), totals)
+        found = clusters(self.plan, self._left_to_copy())
         self.loop_calls = len(found)
         try:
             lines = [line for cluster in found for line in self._cluster(cluster)]
@@ -108,9 +104,7 @@ class NumbaEmitted(LoopEmitted):
             "",
         ]
         self.constants |= {"pack": native.pack, "in_threads": native.in_threads}
-        adding = [f"add(totals[{i}], T{i}, totals[{i}])" for i in totals]
-        call = "loop(steps[0])" if self.threads == 1 else "in_threads(loop, steps)"
-        return [*(f"T{i}.fill(0)" for i in totals), call, *adding]
+        return ["loop(steps[0])" if self.threads == 1 else "in_threads(loop, steps)"]
 
     def _fixed_line(self, value: Value) -> list[str]:
         if value.op not in ("laid", "packed"):
@@ -182,11 +176,6 @@ class NumbaEmitted(LoopEmitted):
                 raise _Entangled
             shape = (self._rows(shape[0]), shape[1])
         return nest(shape, self._nest(cluster))
-
-    def _total(self, position: int) -> Memory:
-        if self.threads > 1:
-            raise _Entangled
-        return super()._total(position)
 
     # -- other operations ----------------------------------------------------------------------------------------------
 

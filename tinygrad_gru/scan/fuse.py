@@ -112,7 +112,7 @@ def _users(program: Program, given: frozenset[Value]) -> dict[Value, list[Value]
 
 @dataclass(frozen=True)
 class Job:
-    """Something to be done: "make" a value, "copy" it to the next carry, or "total" it over time."""
+    """Something to be done: "make" a value, or "copy" it to the next carry."""
 
     kind: str
     value: Value
@@ -146,18 +146,16 @@ class Cluster:
         return self.jobs[0].value.shape
 
 
-def clusters(
-    plan: Plan, copies: Mapping[int, Value], totals: Mapping[int, Value], level: str = "loop"
-) -> list[Cluster]:
+def clusters(plan: Plan, copies: Mapping[int, Value], level: str = "loop") -> list[Cluster]:
     """The jobs of a level, in clusters in the order in which they are done.
 
-    copies, totals  the values that are copied to the next carry, and that are added up over time, by position
+    copies  the values that are copied to the next carry, by position
     A job is done as soon as what it needs is there; what does not depend on the carry, only where it is first needed.
     """
     program, given, joined = plan.program, plan.given, plan.joined
     making = [Job("make", value) for value in plan.at(level)]
     scratch = "step" if level == "loop" else "batch"
-    ending = [Job("copy", v, i) for i, v in copies.items()] + [Job("total", v, i) for i, v in totals.items()]
+    ending = [Job("copy", v, i) for i, v in copies.items()]
     depth: dict[Value, int] = {}
 
     def finds_in_register(job: Job, source: Value) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import Backend, resolve
+from ..backend import Backend, dtype_name, resolve
 from ..tape import Node, grad, walk
 from ..tensor import Tensor
 from .gradcheck import gradcheck, gradgradcheck
@@ -165,7 +165,7 @@ def _gradients(run: Callable, arrays: list, cotangents: list, create_graph: bool
 
 def _cotangents(run: Callable, arrays: list, home: Backend, random: np.random.Generator) -> list:
     outputs = _all(run(*arrays))
-    return [_cast(random.standard_normal(y.shape), str(y.dtype).rpartition(".")[2], home) for y in outputs]
+    return [_cast(random.standard_normal(y.shape), dtype_name(y.dtype), home) for y in outputs]
 
 
 def _cast(values: Any, dtype: str, home: Backend) -> Any:

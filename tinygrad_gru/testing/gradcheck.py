@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, to_host
+from ..backend import backend_of, dtype_name, to_host
 from ..tape import enable_grad, grad
 from ..tensor import Tensor
 
@@ -92,7 +92,7 @@ def _double(x: Any, name: str) -> Tensor:
     """A fresh leaf of the values of a float64 input; any other input as a constant."""
     array = x.data if isinstance(x, Tensor) else x
     array = array if hasattr(array, "dtype") else np.asarray(array)
-    dtype = str(array.dtype).rpartition(".")[2]
+    dtype = dtype_name(array.dtype)
     if dtype in ("float16", "float32", "bfloat16"):
         raise TypeError(f"{name}: finite differences need float64, got {dtype}: convert the inputs first")
     return Tensor(array, requires_grad=dtype == "float64")
