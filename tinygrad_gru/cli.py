@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .backend import BackendError, available, explained, resolve, use
+from .io import replacing
 from .testing import check_all
 from .train import (
     CheckpointError,
@@ -31,7 +32,6 @@ from .train import (
     restore,
     summarize,
 )
-from .train.files import replacing
 from .train.log import read_log
 from .train.loop import CHECKPOINT, LOG
 from .train.model import CELLS

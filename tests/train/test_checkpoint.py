@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_gru.train import safetensors
+from tinygrad_gru.io import safetensors
 from tinygrad_gru.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 STATE = {

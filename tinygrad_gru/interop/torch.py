@@ -25,9 +25,8 @@ import numpy as np
 
 from .. import nn
 from ..backend import to_host
+from ..io import replacing, safetensors
 from ..ops.op import raw
-from ..train import safetensors
-from ..train.files import replacing
 from .cells import in_words, kind_of, kind_of_layer, settings_of, settings_of_layer
 from .errors import InteropError
 from .gates import TORCH, Stacked, from_ours, to_ours

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tinygrad_gru.train.files import replacing
+from tinygrad_gru.io import replacing
 
 
 def test_the_file_is_replaced_when_the_block_ends(tmp_path):

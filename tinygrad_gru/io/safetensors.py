@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .limits import FileFormatError
+
 _DTYPES = {
     "BOOL": "?",
     "U8": "u1", "I8": "i1",
@@ -32,7 +34,7 @@ _LONGEST_HEADER = 100_000_000
 _ALIGNMENT = 8
 
 
-class SafetensorsError(ValueError):
+class SafetensorsError(FileFormatError):
     """Bytes that are not a whole safetensors file, or values that cannot be put into one."""
 
 

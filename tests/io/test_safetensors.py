@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from tinygrad_gru.train import safetensors
+from tinygrad_gru.io import safetensors
 
 DTYPES = ["bool", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
 
