@@ -151,7 +151,7 @@ POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mi
         (lambda layers: layers["GRU"].update(module="mine"), "module='mine', and ours module='keras.layers'"),
         (lambda layers: layers["GRU"].update(config=None), "expected the configuration of the layer GRU, got None"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_setting_of_a_layer_is_ours_or_refused(tmp_path, edit, reason):
     with pytest.raises(InteropError, match=reason):
@@ -189,7 +189,7 @@ def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compressio
         (lambda m: m.pop("model.weights.h5"), {}, r"expected one model\.weights\.h5 in it, got 0"),
         (lambda m: None, {"compression": zipfile.ZIP_LZMA}, "compressed in a way that is not known"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_archives_that_are_none_of_keras(tmp_path, members, options, reason):
     with pytest.raises(InteropError, match=reason):
