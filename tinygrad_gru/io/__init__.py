@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .files import replacing
-from .limits import Budget, FileFormatError, open_untrusted
+from .limits import Budget, FileFormatError, open_untrusted, untrusted
 from .safetensors import SafetensorsError
 
-__all__ = ["Budget", "FileFormatError", "SafetensorsError", "open_untrusted", "replacing"]
+__all__ = ["Budget", "FileFormatError", "SafetensorsError", "open_untrusted", "replacing", "untrusted"]
