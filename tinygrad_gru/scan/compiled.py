@@ -294,7 +294,6 @@ class _CompiledScan:
     """The op of a compiled scan. Its pull-back runs the backward program, or the plain reading if that is recorded."""
 
     __name__ = "scan"
-    view = False
 
     def __init__(
         self,
@@ -315,9 +314,6 @@ class _CompiledScan:
         assert record.saved is not None
         return record.saved
 
-    def keeps(self, record: Node, position: int) -> bool:
-        return True
-
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         with self.compiled.place:
             self._pull(parents, saved, cotangents, give)
@@ -326,7 +322,7 @@ class _CompiledScan:
         lease, fixed, arrays, length = saved
         if any(isinstance(g, Variable) for g in cotangents):
             plainly = Recomputation(lambda *inputs: self._plainly(inputs, length), self.random_state)
-            plainly.pull(parents, tuple(arrays), cotangents, give)
+            plainly.pull(parents, (*arrays, {}), cotangents, give)
             return
         compiled, workspaces, count = self.compiled, lease.workspaces, self.compiled.carry_count
         given = dict(zip(compiled.cotangents, cotangents))

@@ -1,5 +1,6 @@
 """Training: a character model, truncated backpropagation through time, checkpoints that resume exactly, samples."""
 
+from ..io import SafetensorsError
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .early_stop import EarlyStop
 from .evaluate import character_losses, excerpts, leading_spaces
@@ -9,7 +10,6 @@ from .model import CharacterModel
 from .plot import PlotError, plot_loss
 from .precision import MixedPrecision, mixed_precision
 from .restore import Restored, restore
-from .safetensors import SafetensorsError
 from .sampling import generate
 from .settings import TextSettings
 from .summary import summarize

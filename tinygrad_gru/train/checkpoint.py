@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import safetensors
-from .files import replacing
+from ..io import replacing, safetensors
 
 _FORMAT = "tinygrad_gru checkpoint 1"
 _TENSOR = "$tensor"

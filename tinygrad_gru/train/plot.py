@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import replacing
+from ..io import replacing
 
 
 class PlotError(RuntimeError):

@@ -16,10 +16,10 @@ from onnx import helper, numpy_helper
 
 from ... import nn
 from ...backend import to_host
+from ...io import replacing
 from ...ops.op import raw
 from ...tape import no_grad
 from ...tensor import Tensor
-from ...train.files import replacing
 from ...version import __version__
 from ..errors import InteropError
 from .agreement import Run, agreed
