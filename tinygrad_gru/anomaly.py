@@ -120,8 +120,8 @@ class Anomaly(Inspector):
             for piece in [value for _, value in gradient.pieces] if isinstance(gradient, Sparse) else [gradient]:
                 if piece is not None and not _finite(piece):
                     raise AnomalyError(
-                        f"the gradient that {record.op.__name__} gives to its input {parents.index(node)} is not finite "
-                        f"({_range(piece)}), and what reached {record!r} was; {self._made(record)[0]}"
+                        f"the gradient that {record.op.__name__} gives to its input {parents.index(node)} is not "
+                        f"finite ({_range(piece)}), and what reached {record!r} was; {self._made(record)[0]}"
                     )
             give(node, gradient)
 
@@ -132,8 +132,8 @@ class Anomaly(Inspector):
         """Raise AnomalyError if the gradient of a leaf is not finite, as a sum or a hook's result may be."""
         if not _finite(gradient):
             raise AnomalyError(
-                f"the gradient that arrives at {node!r} is not finite ({_range(gradient)}), though what each op gave it "
-                "was: a sum of them that overflows, a dtype that is too narrow, or a hook"
+                f"the gradient that arrives at {node!r} is not finite ({_range(gradient)}), though what each op gave "
+                "it was: a sum of them that overflows, a dtype that is too narrow, or a hook"
             )
 
     def _made(self, record: Node) -> tuple[str, list[int | None] | None]:

@@ -9,6 +9,6 @@ from .report import Report
 from .sheet import SHEET, Case, check_all, check_case
 
 __all__ = [
-    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Report", "SHEET", "check_all", "check_case",
-    "check_op", "gradcheck", "gradgradcheck", "lockstep",
+    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Report", "SHEET", "check_all",
+    "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep",
 ]  # fmt: skip

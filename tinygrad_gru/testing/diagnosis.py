@@ -63,9 +63,10 @@ def _as_length(factor: float, shape: tuple[int, ...]) -> str:
         if n > 1 and np.isclose(factor, 1 / n):
             return f" = 1/{n}, the length of an axis: a mean in the place of a sum?"
         if n > 1 and np.isclose(factor, n):
-            return f", the length of an axis: a sum in the place of a mean, or twice?"
+            return ", the length of an axis: a sum in the place of a mean, or twice?"
     return ""
 
 
 def _rounded(number: float) -> str:
-    return f"{number:.6g}".replace("-", "−")
+    near_one = 0 < abs(number - 1) < 1e-4
+    return (f"1 + {number - 1:.3g}" if near_one else f"{number:.6g}").replace("+ -", "− ").replace("-", "−")

@@ -142,7 +142,7 @@ class _Problem:
         first = _flat(self.outputs)
         if not np.array_equal(first, self.at_rest, equal_nan=True):
             raise GradientError(
-                "two calls of the function at the same point differ: it has a state, or is random (call manual_seed in it)"
+                "two calls of the function at the same point differ: it has a state, or is random (manual_seed helps)"
             )
 
     def values(self, moves: dict[int, np.ndarray] | None = None) -> np.ndarray:

@@ -28,7 +28,7 @@ def _strided(values: np.ndarray) -> np.ndarray:
 
 def _reversed(values: np.ndarray) -> np.ndarray:
     """Negative strides along every axis."""
-    backwards = (*(slice(None, None, -1),) * values.ndim, ...)
+    backwards: tuple[Any, ...] = (*(slice(None, None, -1),) * values.ndim, ...)
     return values[backwards].copy()[backwards]
 
 

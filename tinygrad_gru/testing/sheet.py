@@ -15,11 +15,8 @@ import numpy as np
 
 from .. import ops
 from ..backend import Backend, manual_seed, random_state, set_random_state
-from .contract import check_op
+from .contract import DTYPES, check_op
 from .report import Report
-
-#: The dtypes in which every op is checked besides float64.
-DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -40,11 +37,9 @@ class Case:
 def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> Report:
     """Check one line of the sheet for the op of that name."""
     function = case.function or getattr(ops, name)
-    return check_op(
-        function, case.oracle, case.shapes, case.domain,
-        elementwise=case.elementwise, differentiable=case.differentiable, dtypes=case.dtypes, backend=backend,
-        empty=case.empty, **options, **case.settings,
-    )  # fmt: skip
+    how: dict[str, Any] = {"dtypes": case.dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
+    how |= {"backend": backend, "empty": case.empty, **options}
+    return check_op(function, case.oracle, case.shapes, case.domain, **how, **case.settings)
 
 
 def check_all(backend: str | Backend = "numpy") -> Iterator[tuple[str, bool, str]]:
