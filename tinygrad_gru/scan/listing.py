@@ -90,6 +90,8 @@ class Listing:
 
     def scalar(self, number: float) -> Value:
         """A Python number: it takes the dtype of what it meets."""
+        if isinstance(number, np.generic):  # np.float64 is a float by birth, and prints otherwise
+            number = number.item()
         if number != number:
             number = math.nan  # always the same one, for it equals nothing but itself
         return self.add("scalar", value=number, text=repr(number))
@@ -107,9 +109,9 @@ class Listing:
         """Zeros in the shape of a value: what has no gradient."""
         return self.add("zeros", (), like.shape, like.dtype)
 
-    def forget(self, count: int) -> None:
-        """Let go of the first so many arrays from outside: others stand in their places at every call."""
-        self.fixed[:count] = [None] * count
+    def forget(self) -> None:
+        """Let go of the arrays from outside: others stand in their places at every call."""
+        self.fixed = [None] * len(self.fixed)
         self._fixed_by_identity.clear()
 
     def key(self) -> Hashable:
