@@ -25,6 +25,7 @@ import inspect
 import linecache
 from collections.abc import Callable
 from functools import wraps
+from keyword import iskeyword
 from types import FunctionType
 from typing import Any, Protocol
 
@@ -73,6 +74,8 @@ class _Writer:
         self.signature = inspect.signature(formula)
         parameters = self.signature.parameters.values()
         self.formula, self.name = formula, formula.__name__.lstrip("_")
+        if not self.name.isidentifier() or iskeyword(self.name):
+            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
