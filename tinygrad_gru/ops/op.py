@@ -74,8 +74,6 @@ class _Writer:
         self.signature = inspect.signature(formula)
         parameters = self.signature.parameters.values()
         self.formula, self.name = formula, formula.__name__.lstrip("_")
-        if not self.name.isidentifier() or iskeyword(self.name):
-            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -91,6 +89,8 @@ class _Writer:
         taken = reserved.intersection([*self.inputs, *self.settings])
         if taken:
             raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
+        if not self.name.isidentifier() or iskeyword(self.name):
+            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
         self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
         self.globals["this"] = self.function = self._unwritten()
 

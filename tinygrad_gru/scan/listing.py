@@ -18,6 +18,8 @@ import numpy as np
 
 from ..backend import is_floating
 
+_WORDS = frozenset({"slice", "step", "batch"})  # that the compiler itself uses in settings
+
 
 class Value:
     """One line of a listing.
@@ -124,7 +126,7 @@ class Listing:
 def _plain(setting: Any, op: str) -> Any:
     """A setting as plain numbers in tuples, which print as what they are: settings are written into source, and there a
     string would be executed, and a number of NumPy's or of a class of one's own has a name that means nothing."""
-    if setting is None or type(setting) in (bool, int, float) or (type(setting) is str and setting == "slice"):
+    if setting is None or type(setting) in (bool, int, float) or (type(setting) is str and setting in _WORDS):
         return setting
     if isinstance(setting, (tuple, list)):
         return tuple([_plain(item, op) for item in setting])
