@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import count
 from operator import attrgetter
 from typing import Any
 
 from .backend import as_array, astype, backend_of, copy_of, explained, is_floating, xp_of
-
-#: Numbers the nodes and the moments at which a leaf was written: one clock for both, so that they compare.
-tick = count(1).__next__
+from .writes import tick, writes
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 #: Sees every op and every pull while it is set: anomaly mode.
@@ -30,10 +27,14 @@ class TapeError(RuntimeError):
 
 
 class Variable:
-    """An array (`_data`) and its place on the tape (`node`; None for a constant)."""
+    """An array (`_data`) and its place on the tape (`node`; None for a constant).
 
-    __slots__ = ("_data", "node")
+    `_frozen` is the leaf that a constant was before gradients with regard to it were turned off; unset if it was none.
+    """
+
+    __slots__ = ("_data", "_frozen", "node")
     _data: Any
+    _frozen: Node | None
     node: Node | None
 
     @classmethod
@@ -42,6 +43,16 @@ class Variable:
         variable._data = data
         variable.node = node
         return variable
+
+    def __reduce__(self) -> tuple:
+        return _restored, (type(self), self._data, self.node, getattr(self, "_frozen", None))
+
+
+def _restored(kind: type[Variable], data: Any, node: Node | None, frozen: Node | None) -> Variable:
+    """A Variable that was copied or pickled."""
+    variable = kind.at(data, node)
+    variable._frozen = frozen
+    return variable
 
 
 class Node:
@@ -65,23 +76,38 @@ class Node:
         self.shape = shape
         self.watch: Watch | None = None
 
+    def __reduce__(self) -> tuple:
+        if self.op is not None:
+            raise TapeError(
+                f"{self!r} cannot be copied or pickled, for it is a record of the tape: only leaves and constants can "
+                "(detach() gives a constant)"
+            )
+        return _restored_leaf, (self.shape, self.watch)
+
     def __repr__(self) -> str:
         made_by = "leaf" if self.op is None else self.op.__name__
         sources = f"  <-  {', '.join(map(name_of, self.parents))}" if self.parents else ""
         return f"{name_of(self)} {made_by} {self.shape}{sources}"
 
 
+def _restored_leaf(shape: tuple[int, ...], watch: Watch) -> Node:
+    """A leaf that was copied or pickled; its number is of this process."""
+    node = Node(tick(), None, (), (), shape)
+    node.watch = watch
+    return node
+
+
 class Watch:
     """What somebody wants to know of the gradient at a node: every leaf has one, a record when it is asked for."""
 
-    __slots__ = ("changed", "dtype", "grad", "hooks", "keep", "name")
+    __slots__ = ("array", "dtype", "grad", "hooks", "keep", "name")
 
     def __init__(self, dtype: Any, keep: bool):
         self.dtype = dtype
         self.keep = keep  # whether `grad` is to hold the gradient
         self.grad: Variable | None = None
         self.hooks: list[Callable] = []
-        self.changed = 0  # when a leaf was last written in place
+        self.array: Any = None  # the values of a leaf
         self.name: str | None = None
 
 
@@ -98,6 +124,7 @@ def leaf(array: Any) -> Node:
         raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
     node = Node(tick(), None, (), (), array.shape)
     node.watch = Watch(array.dtype, keep=True)
+    node.watch.array = array
     return node
 
 
@@ -193,9 +220,9 @@ def walk(
     if create_graph and not recording.get():
         with enable_grad():
             return walk(kind, cotangents, wanted, create_graph, retain_graph, since)
-    records, leaves = _collect(list(cotangents), since)
-    _check_unchanged(records, leaves)
+    records, _ = _collect(list(cotangents), since)
     path = _path_to(wanted, records) if wanted else None
+    _check_unchanged(records, path)
     owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
     gradients: dict[Node, Any] = {}
     watcher = inspector.get()
@@ -300,23 +327,31 @@ def _path_to(wanted: frozenset[Node], records: Tape) -> set[Node]:
     return path
 
 
-def _check_unchanged(records: Tape, leaves: list[Node]) -> None:
-    """Raise TapeError if a leaf was written in place after a record had saved it, itself or a view of it."""
-    changed = {node: node for node in leaves if records and node.watch and node.watch.changed > records[0].number}
-    if not changed:
+def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
+    """Raise TapeError if an array that one of the records (on the path) has saved was written in place since."""
+    if not records or writes.latest < records[0].number:
         return
     for record in records:
-        for position, parent in enumerate(record.parents):
-            origin = changed.get(parent)
-            if origin is None or origin.watch is None or origin.watch.changed < record.number:
-                continue
-            if record.saved is not None and record.op.keeps(record, position):
+        if path is not None and path.isdisjoint(record.parents):
+            continue
+        for array in _arrays_in(record.saved):
+            write = writes.last(array)
+            if write is not None and write.moment > record.number:
                 raise TapeError(
-                    f"{name_of(origin)} {origin.shape} was changed in place after {record!r} had saved it, so that "
+                    f"{write.name} was changed in place after {record!r} had saved it, so that "
                     "gradients would be wrong: change it after backward (an optimiser's step, too), or make a new one"
                 )
-            if record.op.view:
-                changed[record] = origin
+
+
+def _arrays_in(saved: Any) -> Iterator[Any]:
+    """The arrays that a record has saved, alone or in tuples, lists and dictionaries."""
+    if isinstance(saved, (tuple, list)):
+        for part in saved:
+            yield from _arrays_in(part)
+    elif isinstance(saved, dict):
+        yield from _arrays_in(list(saved.values()))
+    elif hasattr(saved, "dtype") and hasattr(saved, "shape"):
+        yield saved
 
 
 def backward(

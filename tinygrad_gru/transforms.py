@@ -12,7 +12,7 @@ from . import ops
 from .backend import backend_of, random_state, set_random_state
 from .ops.op import raw
 from .ops.several import record_several
-from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, tick, walk
+from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
 from .tensor import Tensor
 
 
@@ -103,9 +103,8 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     given = [x.node if isinstance(x, Tensor) else None for x in inputs]
     closed_over = [node for node in history(results, start)[1] if node not in given]
     operation = Recomputation(function, state)
-    outputs = record_several(
-        Tensor, operation, (*given, *closed_over), tuple(map(raw, inputs)), [y.data for y in results]
-    )
+    saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
+    outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
     outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
@@ -113,11 +112,11 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
 class Recomputation:
     """The op of a checkpoint: its pull-back runs the function again, recorded, and goes back through that.
 
-    Its parents are the nodes of what the function was given, then those of what it used besides.
+    Its parents are the nodes of what the function was given, then those of what it used besides. What it saved are the
+    arrays that it was given and, last, those of the leaves that it used besides, by their nodes.
     """
 
     __name__ = "checkpoint"
-    view = False
 
     def __init__(self, function: Callable[..., Any], state: dict[str, int]):
         self.function = function
@@ -125,7 +124,14 @@ class Recomputation:
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         create_graph = any(isinstance(g, Variable) for g in cotangents)
-        inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(saved, parents)]
+        *given, leaves = saved
+        for node, array in leaves.items():
+            if node.watch.array is not array:
+                raise TapeError(
+                    f"{name_of(node)} {node.shape} was given other data after a checkpointed function had used it, "
+                    "which would be computed again with other values: set data after backward"
+                )
+        inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(given, parents)]
         here = random_state()
         set_random_state(self.state)
         try:
@@ -145,10 +151,8 @@ class Recomputation:
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
-        return tuple(kind.at(x, node) if node is not None else x for x, node in zip(record.saved, record.parents))
-
-    def keeps(self, record: Node, position: int) -> bool:
-        return True
+        *given, leaves = record.saved
+        return (*(kind.at(x, node) if node is not None else x for x, node in zip(given, record.parents)), leaves)
 
 
 def _apart(x: Any) -> Any:

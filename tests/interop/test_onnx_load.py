@@ -11,7 +11,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from onnx_graphs import in_onnxruntime, recurrent  # noqa: E402
+from onnx_graphs import in_onnxruntime, model, recurrent  # noqa: E402
 
 from tinygrad_gru import Tensor, nn  # noqa: E402
 from tinygrad_gru.interop import InteropError  # noqa: E402
@@ -165,6 +165,23 @@ def test_two_nodes_of_a_kind_have_two_names():
     model = load(graph)
     assert [name for name, _ in model.children()] == ["rnn", "rnn_1", "weights"]
     assert_as_onnxruntime((graph, inputs))
+
+
+def test_names_that_modules_use_themselves_are_names_of_weights():
+    """Whatever a file calls its arrays: each keeps its own value, by a name of its own in the state_dict."""
+    names = [
+        "forward", "forward_", "forward~", "forward~~", "_forward", "~", "_names", "by_name", "training", "to", "W",
+        "__class__", "__dict__", "__init__", "_declared", "named_tensors", "weights", "a.b", "a", "a.0", "0", "é", " ",
+    ]  # fmt: skip
+    node = onnx.helper.make_node("Concat", ["x", *names], ["y"], axis=0)
+    graph, inputs = model([node], {"x": np.float32([-1])}, ["y"], {n: np.float32([k]) for k, n in enumerate(names)})
+    ours = load(graph)
+    expected = np.arange(-1, len(names))
+    np.testing.assert_array_equal(ours(*inputs.values()).numpy(), expected)
+    state = ours.eval().state_dict()
+    assert len(state) == len(names)
+    ours.load_state_dict({name: array + 1 for name, array in state.items()})
+    np.testing.assert_array_equal(ours(*inputs.values()).numpy()[1:], expected[1:] + 1)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ writes into memory, freezing, train/eval flips, attributes that are set anew. Th
 compiled one and an eager one (which recomputes nothing), and every event must have the same result in both. A TapeError
 in either is no disagreement: a refusal is right where a value cannot be had.
 
-`python -m tests.scan.random_histories 20000` runs that many; `… 2000 numba` compiles loops by numba; a third number is
-the first seed. A seed alone, `… 1 True 17`, runs one and says what happened.
+`python -m tests.scan.random_histories 20000` runs that many, and prints those that disagree. `… 500 numba` and, where
+there is a GPU, `… 500 cupy` run other targets; a third number is the first seed, and `… 1 numpy 17` tells one history.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def _product() -> Any:
 class World:
     """What a history happens to. Everything is drawn from seeds, so two worlds of one seed are alike."""
 
-    def __init__(self, seed: int, mode: bool | str):
+    def __init__(self, seed: int, mode: bool | str, device: str = "numpy"):
         random = np.random.default_rng(seed)
-        self.mode = mode
+        self.mode, self.device = mode, device
         self.dtype = "float64" if random.random() < 0.8 else "float32"
         manual_seed(seed)
         self.settings = {"strength": 1.0, "k": 1.0, "gain": 0.5, "hook": 0.0, "shift": 0.1}
@@ -97,7 +97,11 @@ class World:
         self.random_state = random_state()
 
     def tensor(self, random: np.random.Generator, shape: tuple[int, ...], wanted: bool, scale: float = 1.0) -> Tensor:
-        return Tensor((scale * random.standard_normal(shape)).astype(self.dtype), requires_grad=wanted)
+        return self.holding(scale * random.standard_normal(shape), wanted)
+
+    def holding(self, values: Any, wanted: bool = False) -> Tensor:
+        """A tensor of these values, of the dtype and on the device of this world."""
+        return Tensor(values, requires_grad=wanted, dtype=self.dtype, device=self.device)
 
     # -- what is called ----------------------------------------------------------------------------------------------
 
@@ -149,7 +153,7 @@ class World:
                 options[name] = value
         if random.random() < 0.3:
             options["activation"] = lambda a: ops.tanh(self.settings["k"] * a)
-        layer = getattr(nn, kind)(READ, WIDTH, dtype=self.dtype, **options)
+        layer = getattr(nn, kind)(READ, WIDTH, dtype=self.dtype, device=self.device, **options)
         if not self.mode:
             layer.checkpoint_every = None
         return self._calling(layer)
@@ -165,7 +169,7 @@ class World:
                 super().__init__(input_size, hidden_size, **options)
                 self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b(0.1)
                 self.slow = self.U.detach()
-                self.gain, self.pair = 0.5, [Tensor(np.full(1, 0.3, world.dtype)), 0.2]
+                self.gain, self.pair = 0.5, [world.holding([0.3]), 0.2]
                 self.function = lambda a: ops.tanh(world.settings["k"] * a)
 
             @pure
@@ -176,7 +180,7 @@ class World:
             def gate(self, h):
                 return world.own["reversal"](h, strength=self.gain)
 
-        return self._calling(nn.Recurrent.of(Own)(READ, WIDTH, dtype=self.dtype))
+        return self._calling(nn.Recurrent.of(Own)(READ, WIDTH, dtype=self.dtype, device=self.device))
 
     def _calling(self, layer: nn.Recurrent) -> Callable[..., list[Tensor]]:
         self.layers.append(layer)
@@ -212,7 +216,7 @@ class World:
             return None
         inputs, outputs = self.calls.pop(random.integers(len(self.calls)))
         used = [y for y in outputs if random.random() < 0.6] or outputs[:1]
-        total = Tensor(np.zeros((), self.dtype))
+        total = self.holding(0.0)
         for y in used:
             part = y[-1] if random.random() < 0.2 else y
             total = total + (part * self.tensor(random, part.shape, False)).sum()
@@ -275,10 +279,10 @@ class World:
             *(t for layer in self.layers for _, t in layer.named_tensors()),
         ]
         tensor, kind = tensors[random.integers(len(tensors))], random.integers(3)
-        new = tensor.numpy() * 0.9 + 0.05
+        new = self.holding(tensor.numpy() * 0.9 + 0.05).data
         if kind == 0:
             with no_grad():
-                tensor[...] = Tensor(new)
+                tensor[...] = Tensor.at(new, None)
         elif kind == 1 and tensor.is_leaf:
             tensor.data = new
         elif tensor.is_leaf:
@@ -309,9 +313,9 @@ class World:
         tensors = [name for name, t in vars(cell).items() if isinstance(t, Tensor) and name.startswith(("W", "U", "b"))]
         name = tensors[random.integers(len(tensors))]
         if choice == 0:
-            setattr(cell, name, Tensor(getattr(cell, name).numpy() * value, requires_grad=True))
+            setattr(cell, name, self.holding(getattr(cell, name).numpy() * value, wanted=True))
         elif choice == 1:  # weight normalisation, a hypernetwork
-            with_history = getattr(cell, name) * Tensor(np.full(1, value, self.dtype), requires_grad=True)
+            with_history = getattr(cell, name) * self.holding([value], wanted=True)
             setattr(cell, name, with_history)
         elif hasattr(cell, "gain"):
             if choice == 2:
@@ -319,9 +323,7 @@ class World:
             elif choice == 3:
                 type(cell).factor = value
             else:
-                cell.pair[random.integers(2)] = (
-                    value if random.random() < 0.5 else Tensor(np.full(1, value, self.dtype))
-                )
+                cell.pair[random.integers(2)] = value if random.random() < 0.5 else self.holding([value])
 
     def set_function(self, random: np.random.Generator) -> None:
         for layer in self.layers:
@@ -379,9 +381,13 @@ def history(seed: int, length: int = 10) -> list[tuple[str, int]]:
     return [(str(name), int(random.integers(2**31))) for name in names]
 
 
-def disagreement(seed: int, mode: bool | str = True, tell: Callable[[str], None] = lambda text: None) -> str:
-    """What differs first between an eager and a compiled world, or "" if nothing does."""
-    eager, compiled = World(seed, False), World(seed, mode)
+def disagreement(seed: int, target: str, tell: Callable[[str], None] = lambda text: None) -> str:
+    """What differs first between an eager world on NumPy and a compiled one, or "" if nothing does.
+
+    target  "numpy", "numba", or "cupy"
+    """
+    eager = World(seed, False)
+    compiled = World(seed, "numba" if target == "numba" else True, "cupy" if target == "cupy" else "numpy")
     for place, (event, event_seed) in enumerate(history(seed)):
         expected, found = (_outcome(world, event, event_seed) for world in (eager, compiled))
         tell(f"{place} {event}: {_short(expected)} | {_short(found)}")
@@ -435,20 +441,19 @@ def _difference(expected: Any, found: Any, tolerance: float) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    count = int(arguments[0]) if arguments else 2000
-    mode: Any = arguments[1] if len(arguments) > 1 else True
-    first = int(arguments[2]) if len(arguments) > 2 else 0
-    if count == 1:
-        print(disagreement(first, True if mode == "True" else mode, tell=print))
-        return 0
+    count, target, first = (
+        int(arguments[0]),
+        arguments[1] if len(arguments) > 1 else "numpy",
+        int((*arguments, 0, 0)[2]),
+    )
     bad, events = 0, Counter[str]()
     for seed in range(first, first + count):
-        problem = disagreement(seed, True if mode == "True" else mode)
+        problem = disagreement(seed, target, tell=print if count == 1 else lambda text: None)
         events.update(event for event, _ in history(seed))
         if problem:
             bad += 1
             print(f"seed {seed}: {problem}", flush=True)
-    print(f"{count} histories, {sum(events.values())} events, {bad} disagreements")
+    print(f"{count} histories on {target}, {sum(events.values())} events, {bad} disagreements")
     return bad > 0
 
 

@@ -59,14 +59,13 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
     """
     with open_untrusted(path, InteropError) as file:
         try:
-            archive = zipfile.ZipFile(file)
+            with zipfile.ZipFile(file) as archive:
+                return _Archive(archive, file).value()
         except zipfile.BadZipFile as error:
             raise InteropError(
                 "expected a zip archive of torch.save (a file from before torch 1.6, a whole pickle, or cut short?): "
                 f"{error}"
             ) from error
-        with archive:
-            return _Archive(archive, file).value()
 
 
 class _Archive:

@@ -8,7 +8,7 @@ until somebody looks at it. So the result is measured, before it is given away, 
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,8 +63,8 @@ class Unpickler:
 
     def run(self, program: bytes) -> Any:
         """What the program makes: dictionaries, lists and tuples of plain values and arrays."""
-        for instruction, argument, _ in pickletools.genops(program):
-            self._do(instruction.name, argument)
+        for name, argument in _instructions(program):
+            self._do(name, argument)
         if len(self.stack) != 1 or self.marks:
             raise InteropError("the file is damaged: the pickle does not end with one value")
         self._measure(self.stack[0])
@@ -122,7 +122,7 @@ class Unpickler:
 
     def _taken(self, count: int | None) -> list[Any]:
         """The last `count` values, or those since the last mark, taken off the stack."""
-        start = self.marks.pop() if count is None else len(self.stack) - count
+        start = len(self.stack) - count if count is not None else self.marks.pop() if self.marks else -1
         if start < 0 or start > len(self.stack):
             raise InteropError("the file is damaged: the pickle takes more from its stack than is there")
         taken = self.stack[start:]
@@ -178,6 +178,15 @@ class Unpickler:
                 waiting.pop()
         total, _ = known.get(id(result)) or (1, 0)
         self.budget.spend(8 * total, "what the pickle builds, written out")
+
+
+def _instructions(program: bytes) -> Iterator[tuple[str, Any]]:
+    """The instructions of a pickle with their arguments, up to the one that stops it."""
+    try:
+        for instruction, argument, _ in pickletools.genops(program):
+            yield instruction.name, argument
+    except ValueError as error:
+        raise InteropError(f"the file is damaged: what should be a pickle is none ({error})") from error
 
 
 def _inside(value: Any) -> Any:

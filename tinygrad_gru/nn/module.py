@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, backend_of, is_floating, resolve, to_host
+from ..backend import Backend, backend_of, resolve, to_host
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
@@ -133,22 +133,20 @@ class Module:
 
     def freeze(self) -> Module:
         """Learn nothing here and inside until `unfreeze`."""
-        return self._set_requires_grad(False)
+        for tensor in list(self.parameters()):
+            tensor.requires_grad = False
+        return self
 
     def unfreeze(self) -> Module:
-        """Learn all floating-point tensors here and inside."""
-        return self._set_requires_grad(True)
-
-    def _set_requires_grad(self, on: bool) -> Module:
-        for _, module in self.named_modules():
-            for name, value in module._declared():
-                if isinstance(value, Tensor) and is_floating(value.dtype):
-                    value.requires_grad = on
-                    module._label(name, value)
+        """Learn again what was frozen here and inside, by `freeze` or by `requires_grad = False`; constants stay so."""
+        for _, tensor in self.named_tensors():
+            if tensor.is_frozen:
+                tensor.requires_grad = True
         return self
 
     def zero_grad(self) -> None:
-        for tensor in self.parameters():
+        """Forget the gradients, those of frozen parameters too."""
+        for _, tensor in self.named_tensors():
             tensor.zero_grad()
 
     def to(self, device: str | Backend) -> Module:

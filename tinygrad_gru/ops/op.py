@@ -25,8 +25,9 @@ import inspect
 import linecache
 from collections.abc import Callable
 from functools import wraps
+from keyword import iskeyword
 from types import FunctionType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from ..backend import as_array, astype, backend_of, explained, is_half, xp_of
 from ..backend.numpy_backend import DOUBLE, HostArray
@@ -45,25 +46,20 @@ class Op(Protocol):
     __name__: str
     formula: Callable
     rules: dict[str, Callable | None] | None
-    view: bool
     vjp: Callable[..., None]
     source: Callable[[], str]
     pull: Callable
     lift: Callable[[type[Variable], Node], tuple]
-    keeps: Callable[[Node, int], bool]
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
 
 
-def op(formula: Callable | None = None, *, view: bool = False) -> Any:
+def op(formula: Callable) -> Any:
     """Make an op of a formula (see the module's text).
 
-    Positional parameters are the inputs (`*xs` for any number), keyword-only ones the settings. `view=True` says
-    that the output shares the memory of its input, so that a write into one is noticed at the other.
+    Positional parameters are the inputs (`*xs` for any number), keyword-only ones the settings.
     """
-    if formula is None:
-        return lambda formula: op(formula, view=view)
-    return cast(Op, _Writer(formula, view).function)
+    return _Writer(formula).function
 
 
 def _first_call(*inputs: Any, **settings: Any) -> Any:
@@ -74,7 +70,7 @@ def _first_call(*inputs: Any, **settings: Any) -> Any:
 class _Writer:
     """Writes the two functions of one op, when it is first called: an import so pays for none of them."""
 
-    def __init__(self, formula: Callable, view: bool):
+    def __init__(self, formula: Callable):
         self.signature = inspect.signature(formula)
         parameters = self.signature.parameters.values()
         self.formula, self.name = formula, formula.__name__.lstrip("_")
@@ -93,15 +89,16 @@ class _Writer:
         taken = reserved.intersection([*self.inputs, *self.settings])
         if taken:
             raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
+        if not self.name.isidentifier() or iskeyword(self.name):
+            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
         self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
-        self.globals["this"] = self.function = self._unwritten(view)
+        self.globals["this"] = self.function = self._unwritten()
 
-    def _unwritten(self, view: bool) -> Any:
+    def _unwritten(self) -> Any:
         function: Any = FunctionType(_first_call.__code__, self.globals, self.name)
         function.__doc__, function.__module__ = self.formula.__doc__, self.formula.__module__
         function.__signature__ = self.signature
-        function.formula, function.rules, function.view = self.formula, None, view
-        function.vjp, function.lift, function.keeps = self.vjp, self.lift, self.keeps
+        function.formula, function.rules, function.vjp, function.lift = self.formula, None, self.vjp, self.lift
         function.source = lambda: f"{self._call()}\n\n{self._pull()}"
         return function
 
@@ -129,13 +126,6 @@ class _Writer:
         self.function.__defaults__, self.function.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
         self.function.__code__ = written.__code__
         return self.function
-
-    def keeps(self, record: Node, position: int) -> bool:
-        """Whether a record holds its input at that position; in a variadic op it holds all of them or none."""
-        if self.variadic:
-            return self.inputs[0] in self.asks[self.inputs[0]]
-        wanted = [name for name, parent in zip(self.inputs, record.parents) if parent is not None]
-        return any(self.inputs[position] in self.asks[name] for name in wanted)
 
     def _wanted(self) -> list[str]:
         """The inputs that can have a gradient."""
@@ -314,7 +304,7 @@ def widened(formula: Callable) -> Callable:
     return wide
 
 
-@op(view=True)
+@op
 def broadcast_to(x, *, shape):
     """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape"""
     return xp_of(x).broadcast_to(x, shape)

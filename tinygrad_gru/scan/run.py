@@ -100,7 +100,6 @@ class _CompiledScan:
     """
 
     __name__ = "scan"
-    view = False
 
     def __init__(self, trace: Trace, compiled: CompiledStep, reverse: bool):
         self.trace, self.compiled, self.reverse = trace, compiled, reverse
@@ -109,15 +108,12 @@ class _CompiledScan:
         assert record.saved is not None
         return record.saved
 
-    def keeps(self, record: Node, position: int) -> bool:
-        return True
-
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         _, fixed, arrays, length = saved
         recorded = any(isinstance(g, Variable) for g in cotangents)
         if recorded or any(call.op.rules is not call.rules for call in self.trace.forward.calls):
             replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
-            replayed.pull(parents, tuple(arrays), cotangents, give)
+            replayed.pull(parents, (*arrays, {}), cotangents, give)
             return
         with self.compiled.place:
             self._pull(parents, saved, cotangents, give)

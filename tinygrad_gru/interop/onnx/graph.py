@@ -65,15 +65,19 @@ class Step(NamedTuple):
 
 
 class Weights(nn.Module):
-    """The arrays that a graph holds, by their names there: floating-point ones with axes are parameters."""
+    """The arrays that a graph holds, by their names there: floating-point ones with axes are parameters.
+
+    A name that is an attribute of every module gets a "~" at its end, and so does one that has one already: no two
+    names become one, and none hides what a module is made of.
+    """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self._names = {name: name + "_" * hasattr(nn.Module, name) for name in arrays}
         for name, array in arrays.items():
-            setattr(self, self._names[name], Tensor(array, requires_grad=array.dtype.kind == "f" and array.ndim > 0))
+            tensor = Tensor(array, requires_grad=array.dtype.kind == "f" and array.ndim > 0)
+            setattr(self, name + "~" * (hasattr(Weights, name) or name.endswith("~")), tensor)
 
     def by_name(self) -> dict[str, Tensor]:
-        return {name: getattr(self, attribute) for name, attribute in self._names.items()}
+        return {name.removesuffix("~"): tensor for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
 
 
 class Block(nn.Module):
