@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli, compiling
 from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
-from tinygrad_gru.train.loop import CHECKPOINT
+from tinygrad_gru.train.folder import CHECKPOINT
+from tinygrad_gru.train.log import read_log
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
 
@@ -344,3 +346,71 @@ def test_the_module_runs_as_a_program(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no checkpoint") and done.stdout == ""
+
+
+def program(*arguments):
+    return [sys.executable, "-m", "tinygrad_gru", *map(str, arguments)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
+@pytest.mark.parametrize("redirection", ["| head -1", ">&- 2>&-", "> /dev/full 2> /dev/full"])
+def test_output_that_fails_changes_nothing_of_a_run(text_file, tmp_path, redirection):
+    if "/dev/full" in redirection and not os.path.exists("/dev/full"):
+        pytest.skip("no device that is always full")
+    command = shlex.join(program("train", "--text", text_file, "--out", tmp_path / "run", *SMALL))
+    done = subprocess.run(
+        f"( {command} ; echo $? > {tmp_path}/status ) {redirection}", shell=True, capture_output=True, text=True
+    )
+    assert (tmp_path / "status").read_text() == "0\n"
+    assert done.stderr == ""
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] == 20
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["characters_seen"] == 1280
+    assert len(read_log(tmp_path / "run" / "log.jsonl")) == 20 + 11
+
+
+def test_a_run_that_another_process_has_is_left_alone(train, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    capsys.readouterr()
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    hold = "import sys; from tinygrad_gru.train.folder import RunFolder\nwith RunFolder(sys.argv[1]): print(); input()"
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "run")], **pipes) as other:
+        other.stdout.readline()
+        assert cli.main(resume) == 1
+        assert re.search(rf"error: .*run is in use by another run: .*process {other.pid} on", capsys.readouterr().err)
+        assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+        other.kill()
+    assert cli.main(resume) == 0
+
+
+def test_runs_that_begin_together_do_not_mix(text_file, tmp_path):
+    """Both have looked whether the folder is free before either has begun."""
+    command = program("train", "--text", text_file, "--out", tmp_path / "run", "--quiet", *SMALL)
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [one.communicate()[1] for one in both]
+    assert sorted(one.returncode for one in both) == [0, 1]
+    assert re.search("in use by another run|holds a run already", "".join(errors))
+    assert len(read_log(tmp_path / "run" / "log.jsonl")) == 20 + 11
+
+
+def test_what_a_killed_run_left_is_removed_when_it_goes_on(train, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    folder = tmp_path / "run"
+    for name in (".lock", f".{CHECKPOINT}.0a1b2c3d.part", ".summary.json.0a1b2c3d.part"):
+        (folder / name).write_text("process 1 on this machine")
+    assert cli.main(["train", "--resume", "--out", str(folder), "--quiet"]) == 0
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="a device")
+def test_export_onto_a_device_leaves_it_one(train, capsys, tmp_path):
+    pytest.importorskip("onnx")
+    train("--quiet")
+    before = os.stat("/dev/null")
+    assert cli.main(["export", str(tmp_path / "run"), "/dev/null"]) == 0
+    assert os.path.samestat(os.stat("/dev/null"), before)

@@ -86,7 +86,7 @@ def test_random_programs_as_written(first, rng, cupy, monkeypatch):
 # -- as CUDA's own compiler reads it ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, the compiler for a GPU")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
     """With everything that an expression can name; without a word from the compiler, and without spilled registers."""

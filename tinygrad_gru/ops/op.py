@@ -25,6 +25,7 @@ import inspect
 import linecache
 from collections.abc import Callable
 from functools import wraps
+from keyword import iskeyword
 from threading import Lock
 from types import FunctionType
 from typing import Any, Protocol
@@ -92,6 +93,8 @@ class _Writer:
         taken = reserved.intersection([*self.inputs, *self.settings])
         if taken:
             raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
+        if not self.name.isidentifier() or iskeyword(self.name):
+            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
         self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
         self.globals["this"] = self.function = self._unwritten()
 

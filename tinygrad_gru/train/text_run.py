@@ -13,6 +13,7 @@ from ..data import CharacterVocabulary, TextStream, standard_library, text_corpu
 from ..optim import Adam, WarmupLinear
 from .checkpoint import CheckpointError
 from .evaluate import character_losses, excerpts
+from .folder import RunFolder
 from .loop import Loop
 from .model import CharacterModel
 from .sampling import generate
@@ -54,7 +55,7 @@ class TextRun:
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
         self.trainer = Trainer(self.model, optimizer, schedule, stream, _MAX_NORM, settings.precision, settings.reading)
 
-    def loop(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> Loop:
+    def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> Loop:
         """The run from its beginning, or from the `state` of a checkpoint; its files go to `folder`.
 
         Raises CheckpointError if the checkpoint is of another text, or of other settings than may be changed.
