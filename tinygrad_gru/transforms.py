@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops
-from .backend import backend_of, random_state, set_random_state
+from .backend import backend_of, random_state, replayed_from
 from .ops.op import raw
 from .ops.several import record_several
 from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
@@ -132,14 +132,9 @@ class Recomputation:
                     "which would be computed again with other values: set data after backward"
                 )
         inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(given, parents)]
-        here = random_state()
-        set_random_state(self.state)
-        try:
-            start = tick()
-            with enable_grad():
-                result = self.function(*inputs)
-        finally:
-            set_random_state(here)
+        start = tick()
+        with replayed_from(self.state), enable_grad():
+            result = self.function(*inputs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
         weights: dict[Node, Any] = {}
         for y, g in zip(results, cotangents):

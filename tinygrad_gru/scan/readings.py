@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from .. import ops
+from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import checkpoint
@@ -98,7 +98,7 @@ def _tensor(x: Any) -> Any:
     return Tensor.at(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
 
 
-@contextmanager
+@block
 def compiling(on: bool | str = True) -> Iterator[None]:
     """In this block recurrences run compiled, with False plainly, or as `scan` is told by "numba" or "numba:2".
 
