@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from .backend import immediate_checks, is_floating, to_host, xp_of
+from .contexts import block
 from .tape import Node, Variable, inspector
 
 #: Beginnings of the names of files that are no part of a user's program.
@@ -38,6 +39,8 @@ class Inspector:
 
     #: Whether it must see the ops of every step, so that recurrences run plainly while it looks.
     every_step = True
+    #: Whether checkpoints recompute while it looks; else they only run what they are given.
+    recomputes = True
 
     def __init__(self) -> None:
         self.path: list[str] = []
@@ -110,7 +113,7 @@ class Anomaly(Inspector):
                 raise AnomalyError(f"the gradient that reaches {record!r} is not finite ({_range(g)}); {where}")
 
 
-@contextmanager
+@block
 def detect_anomaly() -> Iterator[Anomaly]:
     """In this block raise AnomalyError at the first op that gives a NaN or an infinity, forward or backward.
 
