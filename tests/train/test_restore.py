@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint, restore, save_checkpoint
-from tinygrad_gru.train.loop import BEST, CHECKPOINT
+from tinygrad_gru.train.folder import BEST, CHECKPOINT
 
 
 @pytest.fixture

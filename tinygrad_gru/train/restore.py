@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..backend import resolve
 from ..data import CharacterVocabulary
 from .checkpoint import CheckpointError, load_checkpoint
-from .loop import BEST, CHECKPOINT
+from .folder import BEST, CHECKPOINT
 from .model import CharacterModel
 from .settings import TextSettings
 from .text_run import new_model

@@ -153,7 +153,7 @@ class RecurrentNode(nn.Module):
         for direction, cell in enumerate(layer.cells):
             cell.input_size, cell.hidden_size = layer.input_size, layer.hidden_size
             for name, values in self._tensors(cell, direction, weights).items():
-                setattr(cell, name, values if isinstance(values, Tensor) else Parameter(values))
+                setattr(cell, name, values if isinstance(values, Tensor) else Parameter(np.ascontiguousarray(values)))
         return layer
 
     def _state(self, layer: nn.Recurrent, x: Tensor, states: Sequence[Tensor | None]) -> Any:
