@@ -304,7 +304,7 @@ sys.stdout.buffer.write(pickle.dumps(model.state_dict()))
 
 def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
     """The clock is a process's own: a model from another process has no marks of that one's."""
-    model, x = nn.Linear(2, 1), Tensor(np.ones((3, 2), np.float32))
+    model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), Tensor(np.ones((3, 2), np.float32))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
 
     def train(steps):

@@ -9,17 +9,20 @@ them in order. That order, read from its end, is backpropagation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 from .backend import as_array, astype, backend_of, copy_of, explained, is_floating, xp_of
+from .contexts import Block, block
 from .writes import tick, writes
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 #: Sees every op and every pull while it is set: anomaly mode.
 inspector: ContextVar[Any] = ContextVar("inspector", default=None)
+#: Held while a sum of gradients takes the place of another, by whatever thread.
+_lock = Lock()
 
 
 class TapeError(RuntimeError):
@@ -109,6 +112,16 @@ class Watch:
         self.hooks: list[Callable] = []
         self.array: Any = None  # the values of a leaf
         self.name: str | None = None
+
+    def accumulate(self, gradient: Variable) -> None:
+        """Add to `grad`; nothing is lost if several threads do so at once."""
+        while True:
+            before = self.grad
+            after = gradient if before is None else before + gradient  # type: ignore[operator]
+            with _lock:
+                if self.grad is before:
+                    self.grad = after
+                    return
 
 
 def name_of(node: Node | None) -> str:
@@ -293,6 +306,8 @@ def walk(
             cotangent = _own(kind, cotangent, create_graph)
         if node.watch is not None and node.number >= since:
             cotangent = _arrive(kind, node.watch, cotangent, create_graph)
+        if watcher is not None:
+            watcher.arrived(node, cotangent)
         gradients[node] = cotangent
     return gradients
 
@@ -334,6 +349,8 @@ def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
     for record in records:
         if path is not None and path.isdisjoint(record.parents):
             continue
+        if getattr(record.op, "redefined", 0) > record.number:
+            raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
         for array in _arrays_in(record.saved):
             write = writes.last(array)
             if write is not None and write.moment > record.number:
@@ -373,7 +390,7 @@ def backward(
         watch = node.watch
         if watch is not None and watch.keep:
             gradient = gradient if create_graph else type(root).at(as_array(gradient), None)
-            watch.grad = gradient if watch.grad is None else watch.grad + gradient  # type: ignore[operator]
+            watch.accumulate(gradient)
 
 
 def grad(
@@ -463,7 +480,7 @@ def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
     return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
 
 
-@contextmanager
+@block
 def _set_recording(on: bool) -> Iterator[None]:
     token = recording.set(on)
     try:
@@ -472,11 +489,15 @@ def _set_recording(on: bool) -> Iterator[None]:
         recording.reset(token)
 
 
-def no_grad() -> Any:
-    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded."""
+def no_grad() -> Block[None]:
+    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded.
+
+    A generator or a coroutine is decorated, too: nothing is recorded while it runs. A `with` around a `yield` instead
+    stays on in whoever reads from the generator.
+    """
     return _set_recording(False)
 
 
-def enable_grad() -> Any:
+def enable_grad() -> Block[None]:
     """In this block or function ops are recorded, even inside `no_grad`."""
     return _set_recording(True)

@@ -50,6 +50,12 @@ class WriteLog:
             self.latest = tick()
             self._writes[start] = Write(end, self.latest, name)
 
+    def mark(self) -> int:
+        """Something other than memory has changed on which older records depend; the moment at which it did."""
+        with self._lock:
+            self.latest = tick()
+            return self.latest
+
     def last(self, array: Any) -> Write | None:
         """The last write into any part of the memory of `array`."""
         start, end = backend_of(array).memory_range(array)
