@@ -114,8 +114,8 @@ def test_every_edited_state_is_refused(trained, tmp_path):
 def test_shapes_are_compared_before_the_model_is_built(trained, tmp_path, monkeypatch):
     state = load_checkpoint(tmp_path / CHECKPOINT)
     monkeypatch.setattr(CharacterModel, "__init__", None)
-    for name in ("hidden", "layers", "embedding"):
-        save_checkpoint(tmp_path / "large", changed(state, f"about.settings.{name}", 10**7))
+    for name, value in (("hidden", 5000), ("layers", 900), ("embedding", 5000)):
+        save_checkpoint(tmp_path / "large", changed(state, f"about.settings.{name}", value))
         with pytest.raises(CheckpointError, match=r"one has at least [\d,]+ numbers in [\d,]+ layers, and it holds"):
             restore(tmp_path / "large")
 
