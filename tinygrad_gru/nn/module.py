@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend, backend_of, resolve, to_host
+from ..contexts import block
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
@@ -130,6 +131,17 @@ class Module:
     def eval(self) -> Module:
         """Switch dropout and the like off."""
         return self.train(False)
+
+    @block
+    def evaluating(self) -> Iterator[None]:
+        """In this block all is in evaluation, here and inside; afterwards every module is in the mode in which it was."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
     def freeze(self) -> Module:
         """Learn nothing here and inside until `unfreeze`."""
