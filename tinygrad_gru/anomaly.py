@@ -39,6 +39,8 @@ class Inspector:
 
     #: Whether it must see the ops of every step, so that recurrences run plainly while it looks.
     every_step = True
+    #: Whether checkpoints recompute while it looks; else they only run what they are given.
+    recomputes = True
 
     def __init__(self) -> None:
         self.path: list[str] = []

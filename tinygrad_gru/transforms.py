@@ -12,7 +12,7 @@ from . import ops
 from .backend import backend_of, random_state, replayed_from
 from .ops.op import raw
 from .ops.several import record_several
-from .tape import Node, TapeError, Variable, enable_grad, grad, history, leaf, name_of, tick, walk
+from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
 from .tensor import Tensor
 
 
@@ -92,6 +92,9 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     forward pass. Random numbers are drawn again as they were the first time. Leaves that f uses without being given
     them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors.
     """
+    watcher = inspector.get()
+    if watcher is not None and not watcher.recomputes:
+        return function(*inputs)
     state, start = random_state(), tick()
     result = function(*inputs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -102,6 +105,7 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     operation = Recomputation(function, state)
     saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
     outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
+    outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 

@@ -113,9 +113,9 @@ class Listing:
         """Zeros in the shape of a value: what has no gradient."""
         return self.add("zeros", (), like.shape, like.dtype)
 
-    def forget(self, count: int) -> None:
-        """Let go of the first so many arrays from outside: others stand in their places at every call."""
-        self.fixed[:count] = [None] * count
+    def forget(self) -> None:
+        """Let go of the arrays from outside: others stand in their places at every call."""
+        self.fixed = [None] * len(self.fixed)
         self._fixed_by_identity.clear()
 
     def key(self) -> Hashable:
