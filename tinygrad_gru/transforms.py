@@ -19,7 +19,8 @@ from .tensor import Tensor
 def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
     """y = f(x…), and the function that takes a cotangent v of y to vᵀ ∂y/∂x, one for each x
 
-    A y with one element can do without a cotangent (None). Each pull-back may be used as often as one likes, and is itself recorded, also under no_grad.
+    A y with one element can do without a cotangent (None). Each pull-back may be used as often as one likes, and is
+    itself recorded, also under no_grad.
     """
     with enable_grad():
         inputs = [_fresh(x) for x in primals]

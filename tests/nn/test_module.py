@@ -389,3 +389,18 @@ def test_a_module_alone_needs_no_path_and_foreign_errors_stay_as_they_are():
 
     with pytest.raises(IndexError, match=r"^words \(in Sequential\.layers\.0\)$"):
         nn.Sequential(nn.Sequential(fail_with_words))(1)
+
+
+def test_in_evaluation_for_a_while():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)), nn.Linear(2, 2))
+    model.layers[1].eval()
+    modes = [module.training for _, module in model.named_modules()]
+
+    @model.evaluating()
+    def evaluate():
+        return [module.training for _, module in model.named_modules()]
+
+    assert evaluate() == [False] * 5 and modes == [True, True, False, False, True]
+    with pytest.raises(KeyError), model.evaluating():
+        raise KeyError
+    assert [module.training for _, module in model.named_modules()] == modes

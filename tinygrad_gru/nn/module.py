@@ -134,7 +134,7 @@ class Module:
 
     @block
     def evaluating(self) -> Iterator[None]:
-        """In this block all is in evaluation, here and inside; afterwards every module is in the mode in which it was."""
+        """In this block this and all inside is in evaluation, and afterwards each again in the mode in which it was."""
         modes = [(module, module.training) for _, module in self.named_modules()]
         self.eval()
         try:
