@@ -1,4 +1,5 @@
 import copy
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -404,3 +405,21 @@ def test_in_evaluation_for_a_while():
     with pytest.raises(KeyError), model.evaluating():
         raise KeyError
     assert [module.training for _, module in model.named_modules()] == modes
+
+
+Weights = namedtuple("Weights", "scale shift")
+
+
+def test_other_tensors_take_the_places_of_those_in_named_tuples():
+    class Model(nn.Module):
+        def __init__(self):
+            self.weights = Weights(nn.Parameter([2.0]), nn.Parameter([1.0]))
+            self.by_name = {"scale": self.weights.scale, "text": "unchanged"}
+
+        def forward(self, x):
+            return x * self.weights.scale + self.weights.shift + self.by_name["scale"]
+
+    model = Model()
+    other = model.with_tensors({"weights.0": Tensor([5.0])})
+    assert type(other.weights) is Weights and other.weights.shift is model.weights.shift
+    assert (model(Tensor([1.0])).item(), other(Tensor([1.0])).item()) == (5.0, 11.0)

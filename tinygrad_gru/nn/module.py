@@ -14,6 +14,7 @@ from ..contexts import block
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
+from ..trees import map_leaves
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
@@ -231,10 +232,9 @@ def _replaced(value: Any, places: dict[int, Any]) -> Any:
         return places[id(value)]
     if isinstance(value, Module):
         clone = places[id(value)] = copy(value)
-        vars(clone).update((name, _replaced(inside, places)) for name, inside in vars(value).items())
+        inside = {name: map_leaves(lambda leaf: _replaced(leaf, places), part) for name, part in vars(value).items()}
+        vars(clone).update(inside)
         return clone
-    if type(value) in (list, tuple):
-        return type(value)(_replaced(inside, places) for inside in value)
     return value
 
 
