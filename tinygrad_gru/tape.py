@@ -306,6 +306,8 @@ def walk(
             cotangent = _own(kind, cotangent, create_graph)
         if node.watch is not None and node.number >= since:
             cotangent = _arrive(kind, node.watch, cotangent, create_graph)
+        if watcher is not None:
+            watcher.arrived(node, cotangent)
         gradients[node] = cotangent
     return gradients
 

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.folder: str | None = None
+        self.others: set[str] = set()
         self.seen: list[str] = []
         sys.addaudithook(self.hook)
 
@@ -73,7 +74,11 @@ class _Watch:
             return True
         path = os.path.realpath(os.fsdecode(path))
         inside = path.startswith(f"{self.folder}{os.sep}")
-        return inside or (path.startswith((*_LIBRARIES, _PROJECT)) and path.endswith((".py", ".pyc", ".so")))
+        return (
+            inside
+            or path in self.others
+            or (path.startswith((*_LIBRARIES, _PROJECT)) and path.endswith((".py", ".pyc", ".so")))
+        )
 
     def _ours(self, code: Any) -> bool:
         """Whether code belongs to an installed module (which is imported late), or is the text of one of our ops."""
@@ -85,10 +90,11 @@ _watch: list[_Watch] = []
 
 
 @contextmanager
-def _watched(folder: Path) -> Iterator[list[str]]:
+def _watched(folder: Path, others: Sequence[Path]) -> Iterator[list[str]]:
     if not _watch:
         _watch.append(_Watch())
     watch = _watch[0]
+    watch.others = set(map(os.path.realpath, others))
     watch.seen, watch.folder = [], os.path.realpath(folder)
     try:
         yield watch.seen
@@ -113,7 +119,7 @@ def _alarm() -> Iterator[None]:
 def read_one(target: Target, path: Path) -> tuple[str, str]:
     """(outcome, detail): "accepted", "refused", "unforeseen" (refused by the last net only) or "fault"."""
     try:
-        with _watched(path.parent) as touched, _alarm():
+        with _watched(path.parent, target.others) as touched, _alarm():
             result = target.read(path)
         outcome, detail = "accepted", ""
         target.check(result)
