@@ -109,7 +109,7 @@ class Watch:
         self.dtype = dtype
         self.keep = keep  # whether `grad` is to hold the gradient
         self.grad: Variable | None = None
-        self.hooks: list[Callable] = []
+        self.hooks: dict[object, Callable] = {}  # by what `register_hook` removes them by
         self.array: Any = None  # the values of a leaf
         self.name: str | None = None
 
@@ -319,17 +319,31 @@ def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
 
 def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
-    if cotangent.dtype != watch.dtype:
-        cotangent = cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    def fitted(cotangent: Any) -> Any:
+        if cotangent.dtype == watch.dtype:
+            return cotangent
+        return cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    cotangent = fitted(cotangent)
     if watch.hooks:
         cotangent = _own(kind, cotangent, create_graph)
-    for hook in tuple(watch.hooks):
+    for hook in tuple(watch.hooks.values()):
         changed = hook(cotangent if create_graph else kind.at(cotangent, None))
         if changed is None:
             continue
-        if not isinstance(changed, Variable) or changed._data.shape != cotangent.shape:
-            raise TypeError(f"a hook must return None or a tensor of shape {cotangent.shape}, got {changed!r}")
-        cotangent = changed if create_graph else changed._data
+        home = backend_of(cotangent._data if create_graph else cotangent)
+        if (
+            not isinstance(changed, Variable)
+            or changed._data.shape != cotangent.shape
+            or not is_floating(changed._data.dtype)
+            or backend_of(changed._data).name != home.name
+        ):
+            raise TypeError(
+                f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on {home.name!r}, "
+                f"got {changed!r}"
+            )
+        cotangent = fitted(changed if create_graph else changed._data)
     return cotangent
 
 

@@ -218,9 +218,13 @@ class Tensor(Variable):
 
         Returns a function that removes the hook.
         """
-        hooks = self._watched("register_hook").hooks
-        hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+        hooks, key = self._watched("register_hook").hooks, object()
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
 
     def _watched(self, caller: str) -> Any:
         if self.node is None:
