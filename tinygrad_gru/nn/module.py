@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend, backend_of, resolve, to_host
+from ..contexts import block
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
+from ..trees import map_leaves
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
@@ -131,6 +133,17 @@ class Module:
         """Switch dropout and the like off."""
         return self.train(False)
 
+    @block
+    def evaluating(self) -> Iterator[None]:
+        """In this block this and all inside is in evaluation, and afterwards each again in the mode in which it was."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
     def freeze(self) -> Module:
         """Learn nothing here and inside until `unfreeze`."""
         for tensor in list(self.parameters()):
@@ -219,10 +232,9 @@ def _replaced(value: Any, places: dict[int, Any]) -> Any:
         return places[id(value)]
     if isinstance(value, Module):
         clone = places[id(value)] = copy(value)
-        vars(clone).update((name, _replaced(inside, places)) for name, inside in vars(value).items())
+        inside = {name: map_leaves(lambda leaf: _replaced(leaf, places), part) for name, part in vars(value).items()}
+        vars(clone).update(inside)
         return clone
-    if type(value) in (list, tuple):
-        return type(value)(_replaced(inside, places) for inside in value)
     return value
 
 
