@@ -95,8 +95,8 @@ def _target(emitter: str, arrays: list[Any]) -> tuple[str, Backend | None]:
 class _CompiledScan:
     """The op of a compiled scan.
 
-    Its pull-back runs the backward program. If that is to be recorded, or an op has been given other rules since, the
-    traced step is replayed op by op on the arrays that it had, and gradients are taken of that.
+    Its pull-back runs the backward program. If that is to be recorded, the traced step is replayed op by op on the
+    arrays that it had, and gradients are taken of that.
     """
 
     __name__ = "scan"
@@ -104,14 +104,18 @@ class _CompiledScan:
     def __init__(self, trace: Trace, compiled: CompiledStep, reverse: bool):
         self.trace, self.compiled, self.reverse = trace, compiled, reverse
 
+    @property
+    def redefined(self) -> int:
+        """When one of the step's ops was last given other rules."""
+        return max((getattr(call.op, "redefined", 0) for call in self.trace.forward.calls), default=0)
+
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
         return record.saved
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         _, fixed, arrays, length = saved
-        recorded = any(isinstance(g, Variable) for g in cotangents)
-        if recorded or any(call.op.rules is not call.rules for call in self.trace.forward.calls):
+        if any(isinstance(g, Variable) for g in cotangents):
             replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
             replayed.pull(parents, (*arrays, {}), cotangents, give)
             return
