@@ -10,8 +10,11 @@ import importlib.util
 import numpy as np
 import pytest
 
-from tinygrad_gru import TapeError, Tensor, grad, manual_seed, nn, no_grad, op, ops, scan
+from tinygrad_gru import TapeError, Tensor, grad, manual_seed, nn, op, ops, scan
+from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan import pure
+from tinygrad_gru.scan.compiled import PlanCache
+from tinygrad_gru.scan.plain import parts_of
 
 MODES = [False, True, *(["numba"] if importlib.util.find_spec("numba") else [])]
 modes = pytest.mark.parametrize("mode", MODES)
@@ -308,10 +311,100 @@ def test_factors_of_a_cotangent_meet_it_one_by_one(mode, dtype, p, q, g):
     np.testing.assert_allclose(grad(last, h, cotangent).numpy(), g * p * q, rtol=1e-2 if dtype == "float16" else 1e-5)
 
 
-def test_the_gates_of_our_cells_are_known_to_be_bounded():
-    """Their factors are gathered: nothing else in the loop scales a cotangent."""
-    x = Tensor(np.random.default_rng(0).standard_normal((20, 2, 3)))
-    for kind in (nn.GRU, nn.LSTM):
-        layer = kind(3, 4, dtype="float64")
-        with no_grad():
-            assert layer(x)[0].shape == (20, 2, 4)
+# -- what nobody asked for -------------------------------------------------------------------------------------------
+
+
+@modes
+@pytest.mark.parametrize(
+    "singular",
+    [lambda u: 1 / u, ops.log, ops.sqrt, lambda u: u / ops.absolute(u), lambda u: ops.clip(1 / u, low=-1.0)],
+    ids=["divide", "log", "sqrt", "sign", "clip"],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_an_output_that_is_not_used_has_no_gradient(mode, singular):
+    x = leaf(1, 0)
+    _, (used, _) = scan(lambda h, u: (h, (u, singular(u))), Tensor(np.zeros(())), x, compiled=mode)
+    np.testing.assert_array_equal(grad(used.sum(), x).numpy(), [1, 1])
+
+
+@modes
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_part_of_the_carry_that_is_not_used_at_the_end(mode, reverse):
+    """s is not used after the last step, where its factor 1/x is infinite, but at the others by h."""
+    x = leaf(*((0, 2, 4) if reverse else (4, 2, 0)))
+
+    def step(carry, u):
+        h, s = carry
+        return h + s, 1 / u
+
+    start = Tensor(np.zeros(())), Tensor(np.zeros(()))
+    (h, _), _ = scan(step, start, x, reverse=reverse, compiled=mode)
+    expected = [0, -1 / 4, -1 / 16] if reverse else [-1 / 16, -1 / 4, 0]
+    np.testing.assert_allclose(grad(h, x).numpy(), expected)
+
+
+@modes
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_parts_that_change_places(mode):
+    """Which part has a cotangent changes at every step: a goes to b and back."""
+    x = leaf(2, 0, 3)
+
+    def step(carry, u):
+        a, b = carry
+        return b * 2, a / u
+
+    start = leaf(1.0), leaf(1.0)
+    (a, _), _ = scan(step, start, x, compiled=mode)
+    found = grad(a.sum(), [x, *start], allow_unused=True)
+    # a₃ = 2 b₂ = 2 a₁ / u₂ = 4 b₀ / u₂, which is infinite; a₀ and u₁, u₃ lead to b₃ alone
+    assert found[1] is None
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found[2].numpy(), [np.inf])
+    np.testing.assert_array_equal(found[0].numpy(), [0, -np.inf, 0])
+
+
+@modes
+def test_a_rule_that_is_not_linear_is_not_called_for_what_is_absent(mode):
+    """It adds a multiple of its input to every gradient that passes."""
+
+    @op
+    def decayed(x):
+        return x * 1.0
+
+    decayed.vjp(x=lambda g, x: g + 0.5 * x)
+    x = leaf(2, 4)
+    _, (a, b) = scan(lambda h, u: (h, (u * 3, decayed(u))), Tensor(np.zeros(())), x, compiled=mode)
+    np.testing.assert_allclose(grad(a.sum(), x, retain_graph=True).numpy(), [3, 3])
+    np.testing.assert_allclose(grad(b.sum(), x).numpy(), [2, 3])
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 3]])
+@pytest.mark.parametrize("used", ["outputs", "last state"])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_our_layers_need_one_program_for_what_is_commonly_used(kind, used, lengths, monkeypatch):
+    """Of the outputs alone, say: the cotangents of the last state are zeros that are only added."""
+    cache = PlanCache(8)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    layer = kind(2, 3, dtype="float64")
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 2)), requires_grad=True)
+    found = []
+    for mode in (True, False):
+        layer.compiled = mode
+        y, state = layer(x, lengths=lengths)
+        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in parts_of(state))
+        found.append([g.numpy() for g in grad(loss, [x, *layer.parameters()])])
+    for compiled, eager in zip(*found):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-13)
+    (plan,) = cache.plans.values()
+    assert len(plan._backwards) == 1
+
+
+@modes
+def test_outputs_that_no_gradient_reaches_are_constants(mode):
+    h, x = leaf(0.0), Tensor(np.ones((2, 1)))
+    last, (a, b, c) = scan(lambda h, u: (h + u, (h > 0, u * 2, h * 2)), h, x, compiled=mode)
+    assert [last.requires_grad, a.requires_grad, b.requires_grad, c.requires_grad] == [True, False, False, True]
+    assert a.numpy().tolist() == [[False], [True]]
+    (one, two), _ = scan(lambda s, u: ((s[0] + u, s[1] + s[0]), u), (Tensor(np.zeros(1)), h), x, compiled=mode)
+    assert [one.requires_grad, two.requires_grad] == [False, True]

@@ -8,8 +8,7 @@ loses more than rounding does, whatever the numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from ..backend import is_half
 from .listing import Listing, Value, broadcast_shape
@@ -59,41 +58,6 @@ def narrow_sums(program: Program) -> Program:
         return program.listing.add("sum", (terms,), value.shape, value.dtype, **dict(total.attributes))
 
     return program.rebuilt(narrow)
-
-
-#: What gives zeros if any operand is zero.
-_GIVES_ZERO = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
-
-
-def without(program: Program, absent: Collection[Value]) -> Program:
-    """The program with zeros for some of its reads: cotangents of outputs that nobody used. They are never added.
-
-    A part of the carry may be absent too, if it begins with zeros; it is if nothing is ever added to it.
-    """
-    listing = program.listing
-    reads = tuple(v for v in program.reads if v not in absent)
-    begins_with_zeros = {v for v in program.carry if v in absent}
-
-    def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        if value in absent:
-            return listing.zeros(value)
-        operands = [done[i] for i in value.inputs]
-        gone = [i.op == "zeros" for i in operands]
-        if any(gone) and (value.op in _GIVES_ZERO or (value.op in ("add", "subtract", "place") and all(gone))):
-            return listing.zeros(value)
-        if any(gone) and value.op in ("add", "subtract"):
-            (other,) = (i for i, is_zero in zip(operands, gone) if not is_zero)
-            if other.is_like(value):
-                is_negative = value.op == "subtract" and gone[0]
-                return listing.add("negative", (other,), value.shape, value.dtype) if is_negative else other
-        return None
-
-    while True:
-        found = replace(program, reads=reads).rebuilt(rule, zeros=begins_with_zeros)
-        changing = {v for v, new in zip(found.carry, found.new) if v in begins_with_zeros and new.op != "zeros"}
-        if not changing:
-            return found
-        begins_with_zeros -= changing
 
 
 def logistic(program: Program) -> Program:
