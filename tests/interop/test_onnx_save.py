@@ -483,7 +483,8 @@ def test_integers_that_may_have_one_value_only_are_refused(tmp_path):
         lambda self, x: x * np.float64(0.1), lambda self, x: x @ x.T, lambda self, x: ops.astype(x > 0, dtype="int32"),
         lambda self, x: ops.exp(x), lambda self, x: ops.tanh(x), lambda self, x: ops.softmax(x, axis=-1),
         lambda self, x: ops.logsumexp(x, axis=-1),
-        lambda self, x: ops.where(ops.isfinite(x), x, 1), lambda self, x: ops.expm1(x), lambda self, x: ops.log1p(x * x),
+        lambda self, x: ops.where(ops.isfinite(x), x, 1), lambda self, x: ops.expm1(x),
+        lambda self, x: ops.log1p(x * x),
     ],
 )  # fmt: skip
 def test_values_and_types_of_every_kind(tmp_path, dtype, function):
