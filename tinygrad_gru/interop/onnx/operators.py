@@ -268,7 +268,9 @@ def _slice(call: Call) -> Function:
 
 
 def _split(call: Call) -> Function:
-    axis, count = call.setting("axis", 0), call.setting("num_outputs", len(call.outputs))
+    axis, count = call.setting("axis", 0), len(call.outputs)
+    if call.setting("num_outputs", count) != count:
+        raise call.refused(f"it has {count} outputs, and its setting num_outputs says {call.setting('num_outputs')}")
     fixed = call.setting("split") if call.opset < 13 else None
 
     def parts(x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
