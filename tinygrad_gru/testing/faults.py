@@ -7,7 +7,8 @@ Tensors, and the symbols of a tracer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,22 @@ class Call:
             return Sparse(result.shape, pieces, result.assemble, result.base)
         return change(result)
 
+    def elsewhere(self, random: np.random.Generator) -> Call:
+        """The same call with other numbers in the arrays that the rule keeps."""
+
+        def moved(value: Any) -> Any:
+            if not isinstance(value, np.ndarray) or not is_floating(value.dtype):
+                return value
+            return (value * random.uniform(0.3, 3.0, value.shape)).astype(value.dtype)
+
+        kept = {name: _each(value, moved) for name, value in self.kept.items()}
+        return replace(self, right=partial(self.right, **kept), kept=kept)
+
+    def scaled(self, factor: float) -> Any:
+        return self.altered(lambda r: r * factor)
+
     def scaled_if(self, condition: bool, factor: float) -> Any:
-        return self.altered(lambda r: r * factor) if condition else self.right()
+        return self.scaled(factor) if condition else self.right()
 
 
 @dataclass
@@ -103,8 +118,8 @@ def faults(profile: Profile) -> Iterator[Fault]:
     """The faults that can show in a rule whose calls look like that."""
     yield Fault("wrong sign", lambda c: c.right(g=-c.g))
     for factor in (2.0, 1.001, 1.00001):
-        yield Fault(f"times {factor:g}", lambda c, factor=factor: c.altered(lambda r: r * factor))
-    yield Fault("zero", lambda c: c.altered(lambda r: r * 0.0))
+        yield Fault(f"times {factor:g}", partial(Call.scaled, factor=factor))
+    yield Fault("zero", lambda c: c.scaled(0.0))
     yield Fault("not linear in g", lambda c: c.right(g=c.g * c.g))
     yield Fault("every second entry doubled", _every_second)
     if profile.matrices:
@@ -122,18 +137,18 @@ def faults(profile: Profile) -> Iterator[Fault]:
     if "traced" in profile.forms:
         yield Fault("times 1.5 when traced", lambda c: c.scaled_if(c.form == "traced", 1.5), traced=True)
     if len(profile.shapes) > 1:
-        first, last = profile.shapes[0], profile.shapes[-1]
+        first, last = profile.shapes[0], max(profile.shapes[1:], key=np.prod)
         yield Fault(f"right at {first} only", lambda c: c.scaled_if(tuple(c.g.shape) != first, 1.01))
         yield Fault(f"wrong at {last} only", lambda c: c.scaled_if(tuple(c.g.shape) == last, 1.01))
     for dtype, factor in (("float64", 1.001), ("float32", 1.001), ("float16", 1.1), ("bfloat16", 1.5)):
         if dtype in profile.dtypes:
-            yield Fault(f"times {factor} in {dtype}", lambda c, d=dtype, f=factor: c.scaled_if(_is(c.g, d), f))
+            yield Fault(f"times {factor} in {dtype}", partial(_wrong_in, dtype=dtype, factor=factor))
     if profile.dtypes & {"float32", "float16"}:
         yield Fault("widens to float64", _widened)
     for layout in sorted(profile.layouts - {"contiguous"}):
-        yield Fault(f"wrong for a cotangent: {layout}", lambda c, k=layout: c.scaled_if(layout_of(c.g) == k, 1.01))
+        yield Fault(f"wrong for a cotangent: {layout}", _if_laid_out(lambda c: [c.g], layout))
     for layout in sorted(profile.kept_layouts - {"contiguous"}):
-        yield Fault(f"wrong for what it keeps: {layout}", lambda c, k=layout: c.scaled_if(_any_kept(c, k), 1.01))
+        yield Fault(f"wrong for what it keeps: {layout}", _if_laid_out(_kept_parts, layout))
     if "raw" in profile.forms:
         yield Fault("writes into g", _writes_into_g)
 
@@ -159,8 +174,16 @@ def _is(g: Any, dtype: str) -> bool:
     return dtype_name(raw(g).dtype) == dtype
 
 
-def _any_kept(call: Call, layout: str) -> bool:
-    return any(layout_of(part) == layout for v in call.kept.values() for part in (v if isinstance(v, tuple) else (v,)))
+def _kept_parts(call: Call) -> list[Any]:
+    return [part for value in call.kept.values() for part in (value if isinstance(value, tuple) else (value,))]
+
+
+def _if_laid_out(parts: Callable[[Call], list[Any]], layout: str) -> Callable[[Call], Any]:
+    return lambda c: c.scaled_if(any(layout_of(part) == layout for part in parts(c)), 1.01)
+
+
+def _wrong_in(call: Call, dtype: str, factor: float) -> Any:
+    return call.scaled_if(_is(call.g, dtype), factor)
 
 
 def _constant(value: Any) -> Any:
@@ -175,7 +198,8 @@ def _reversed(x: Any) -> Any:
     """In the opposite order along the first axis that is longer than 1."""
     for axis, n in enumerate(getattr(x, "shape", ())):
         if n > 1:
-            return x[(*(slice(None),) * axis, slice(None, None, -1), ...)]
+            backwards = (*(slice(None),) * axis, slice(None, None, -1), ...)
+            return x[backwards]
     return x
 
 

@@ -9,13 +9,16 @@ call of the check is no fault (a symmetric thing transposed, say): it counts as 
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, Signature, signature
+from multiprocessing import get_context
 from types import FunctionType
 from typing import Any
 
@@ -48,10 +51,11 @@ class Mutant:
 
 @dataclass(frozen=True)
 class MutationScore:
-    """How many of an op's wrong rules a check noticed. Prints what survived."""
+    """How many of an op's wrong rules a check noticed. Prints what survived, or why the op itself does not pass."""
 
     op: str
     mutants: tuple[Mutant, ...]
+    failure: str | None = None
 
     @property
     def noticed(self) -> int:
@@ -66,7 +70,14 @@ class MutationScore:
         """The mutants that are wrong and were not noticed."""
         return [m for m in self.mutants if m.noticed is None and m.equivalent is None]
 
+    @property
+    def perfect(self) -> bool:
+        """Whether there was something to notice, and all of it was noticed."""
+        return self.noticed > 0 and not self.survivors
+
     def __str__(self) -> str:
+        if self.failure is not None:
+            return f"{self.op}: its own rules do not pass, which says nothing of wrong ones: {self.failure}"
         faulty = len(self.mutants) - len(self.equivalent)
         same = f", {len(self.equivalent)} more make no difference" if self.equivalent else ""
         lines = [f"{self.op}: {self.noticed} of {faulty} wrong rules are noticed{same}"]
@@ -105,11 +116,26 @@ def ops_with_rules() -> dict[str, Any]:
     # Not the attributes of the package, where an op may hide the module of its name.
     modules = [module for name, module in sys.modules.items() if name.startswith(ops.__name__)]
     values = [value for module in (*modules, lengths) for value in vars(module).values()]
-    return {v.formula.__name__: v for v in values if isinstance(v, FunctionType) and any(_rules(v).values())}
+    made: list[Any] = [v for v in values if isinstance(v, FunctionType) and any(_rules(v).values())]
+    return {v.formula.__name__: v for v in made}
 
 
 def _rules(function: Any) -> dict[str, Any]:
     return getattr(function, "rules", None) or {}
+
+
+def mutation_scores(processes: int | None = None) -> Iterator[MutationScore]:
+    """The score of every op of the framework, by so many processes (as many as there are cores), in order."""
+    names = list(ops_with_rules())
+    with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
+        yield from pool.map(_score_of, names)
+
+
+def _score_of(name: str) -> MutationScore:
+    try:
+        return mutants(ops_with_rules()[name])
+    except Exception as error:  # a broken op may raise anything; the others are still to be checked
+        return MutationScore(name, (), f"{type(error).__name__}: {error}")
 
 
 def _checks(op: Any, oracle: Any, shapes: Any, domain: Any, how: dict[str, Any]) -> list[Callable[..., Any]]:
@@ -195,13 +221,18 @@ def _fate(op: Any, name: str, fault: Fault, checks: Sequence[Callable]) -> Mutan
 
 
 def _equivalence(op: Any, name: str, fault: Fault, checks: Sequence[Callable]) -> str | None:
-    """Why a mutant that survived is no fault, if in every call of the check it gives what the right rule gives."""
+    """Why a mutant that survived is no fault: it gives what the right rule gives in every call of the check, and with
+    other numbers in the place of those that the rule keeps, for else it would only be the check that lacks an input."""
     same: list[bool] = []
+    random = np.random.default_rng(0)
 
     def answer(call: Call) -> Any:
         result = call.right()
         if call.form != "traced":
             same.append(_same(call, result, fault.wrong(call)))
+        if call.form == "raw":
+            other = call.elsewhere(random)
+            same.append(_same(other, other.right(), fault.wrong(other)))
         return result
 
     with _replaced(op, {name: _wrapped(op, name, answer)}):
