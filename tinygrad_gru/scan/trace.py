@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,9 +91,13 @@ class Forward:
     inputs: list[Tensor]
     outputs: list[Tensor]
     size: int
+    found: dict[Any, list[bool]] = field(default_factory=dict)  # what requires_grad gave
 
     def requires_grad(self, wanted: Sequence[bool], length: int) -> list[bool]:
         """Which outputs, the last carry and the stacked ys, gradients flow through after that many steps."""
+        key = (tuple(wanted), length)
+        if key in self.found:
+            return self.found[key]
         count = len(self.carry)
         bits = 1 << len(self.inputs) | sum(1 << i for i, yes in enumerate(wanted) if yes)
         ys = [False] * len(self.ys)
@@ -104,7 +108,10 @@ class Forward:
             if after == bits:
                 break
             bits = after
-        return [*(bool(bits >> i & 1) for i in range(count)), *ys]
+        if len(self.found) > 100:
+            self.found.clear()
+        self.found[key] = [*(bool(bits >> i & 1) for i in range(count)), *ys]
+        return self.found[key]
 
 
 @dataclass
