@@ -125,7 +125,7 @@ class Dependencies:
         self.things.append(code)
         if _is_library(scope.get("__name__", "")):
             return
-        names = _names(code)
+        names = names_in(code)
         if not names.isdisjoint(_OPAQUE):
             raise Unclear
         for value in (
@@ -170,9 +170,8 @@ def _is_library(module: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _names(code: CodeType) -> frozenset[str]:
-    """All names that the code looks up, of globals and of attributes."""
-    if any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code)):
-        return _OPAQUE
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner)
+def names_in(code: CodeType) -> frozenset[str]:
+    """All names that the code looks up, of globals and of attributes; `__import__` too if it imports."""
+    imports = any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code))
+    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(code.co_names).union(*inner, ("__import__",) if imports else ())
