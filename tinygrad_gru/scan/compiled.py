@@ -23,7 +23,7 @@ from .merge import merge_lanes, merge_sums
 from .plain import parts_of, scan_plainly
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, interpolate, logistic, overwrite, reassociate, without
+from .simplify import collect, interpolate, overwrite, reassociate, without
 from .symbols import Untraceable
 from .trace import Forward, trace_backward, trace_forward
 from .traces import Traces
@@ -35,7 +35,7 @@ PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    logistic, reassociate, interpolate, overwrite, merge_lanes, merge_sums,
+    reassociate, interpolate, overwrite, merge_lanes, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 
