@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 CUDA ?= 13
 
-.PHONY: demo test lint bench gpu-check gpu-rehearsal clean
+# As many processes as there are cores, each of which would slow the others with threads of its own. ARGS="-n 0": one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: demo test test-peers lint bench gpu-check gpu-rehearsal clean
 
 # One thread: a recurrence's products are too small to be worth sharing, and shared they are slower.
 demo: export OMP_NUM_THREADS ?= 1
@@ -13,7 +16,11 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m tinygrad_gru train $(ARGS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# The tests that compare with PyTorch, Keras, autograd and numba too; ends with what is skipped all the same, and why.
+test-peers: $(VENV)/.test $(VENV)/.peers $(VENV)/.recordings
+	$(PYTEST) -rs $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -38,6 +45,11 @@ $(VENV)/bin/python:
 # One stamp a set of extras, so that each is installed once and again when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch $@
+
+# Real recordings for an example: they come inside a package, whose own needs are of no use here.
+$(VENV)/.recordings: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aeon
 	touch $@
 
 clean:

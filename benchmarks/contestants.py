@@ -130,7 +130,7 @@ def _torch_layer(layer: type, case: Case, device: str, dtype: str) -> Pass:
     model = layer(*case.size[2:])
     if case.is_pytorchs:
         model.load_state_dict({name: torch.tensor(array) for name, array in state_dict(_module(case)).items()})
-    model.to(device, getattr(torch, dtype))
+    model.to(device, getattr(torch, dtype)).flatten_parameters()  # which cuDNN would do anew at every call
     x, *carry = _torch_leaves((case.x, *(part[None] for part in case.carry)), device, dtype)
     leaves, cotangents = [x, *carry, *model.parameters()], _torch_arrays(case.cotangents, device, dtype)
     return lambda: torch.autograd.grad(model(x, _state(carry))[:1], leaves, cotangents)

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli, compiling
 from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
-from tinygrad_gru.train.loop import CHECKPOINT
+from tinygrad_gru.train.folder import CHECKPOINT
+from tinygrad_gru.train.log import read_log
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
 
@@ -171,8 +173,24 @@ BAD = {
     "a text shorter than one window": (["train", "--text", "short.txt"], "need at least 2049"),
     "a binary file": (["train", "--text", "binary"], "not UTF-8"),
     "a folder as a text": (["train", "--text", "."], "directory"),
-    "no hidden units": (["train", "--hidden", "0"], "hidden must be at least 1"),
-    "a negative seed": (["train", "--seed", "-1"], "seed must not be negative"),
+    "no hidden units": (["train", "--hidden", "0"], "hidden must be a whole number from 1 to"),
+    "a negative seed": (["train", "--seed", "-1"], "seed must be a whole number from 0 to"),
+    "400 digits of characters": (["train", "--characters", "9" * 400], "got a number of about 400 digits"),
+    "more layers than memory": (["train", "--layers", str(10**9)], "layers must be a whole number from 1 to 1000"),
+    "endless time": (
+        ["train", "--text", "short.txt", "--seconds", "inf"],
+        "seconds must be positive and at most 1e+09",
+    ),
+    "nearly endless time": (["train", "--text", "short.txt", "--seconds", "1e308"], "seconds must be positive"),
+    "a device as a text": (["train", "--text", os.devnull], "is a device"),
+    "10 characters": (
+        ["train", "--text", "ten.txt", "--batch", "1", "--window", "4"],
+        "holds 10 characters: too short",
+    ),
+    "19 characters": (["train", "--text", "19.txt", "--batch", "1", "--window", "4"], "holds 19 characters: too short"),
+    "3,000 folders": (["train", "--text", "long.txt", "--out", "x/" * 3000], "File name too long"),
+    "a name of 300 characters": (["train", "--text", "long.txt", "--out", "x" * 300], "File name too long"),
+    "resume in 3,000 folders": (["train", "--resume", "--out", "x/" * 3000], "File name too long"),
     "no time": (["train", "--text", "short.txt", "--seconds", "0"], "seconds must be positive"),
     "an unknown backend": (["train", "--text", "short.txt", "--backend", "torch"], "unknown backend 'torch'"),
     "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
@@ -196,11 +214,14 @@ def test_bad_input_is_explained_without_a_traceback(name, tmp_path, monkeypatch,
     Path("empty.txt").touch()
     Path("short.txt").write_text("some words " * 20)
     Path("long.txt").write_text("some words " * 300)
+    Path("ten.txt").write_text("0123456789")
+    Path("19.txt").write_text("0123456789" * 2)
+    os.truncate("19.txt", 19)
     Path("binary").write_bytes(bytes(range(128, 256)))
     before = sorted(os.listdir())
     assert cli.main(arguments) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and len(captured.err) < 600
     assert message in captured.err
     assert captured.out == ""
     assert sorted(os.listdir()) == before, "a run that never began leaves nothing behind"
@@ -213,7 +234,20 @@ def test_traceback_shows_where_an_error_came_from(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["dance"], ["train", "--cell", "mgu"], ["train", "--precision", "half"], ["train", "--hidden", "many"]],
+    [
+        [],
+        ["dance"],
+        ["train", "--cell", "mgu"],
+        ["train", "--precision", "half"],
+        ["train", "--hidden", "many"],
+        ["train", "--hidden", "9" * 5000],
+        ["train", "--out", ""],
+        ["train", "--text", ""],
+        ["generate", ""],
+        ["generate", "run", "--seed", "-1"],
+        ["generate", "run", "--length", "9" * 400],
+        ["export", "run", "a\0b"],
+    ],
 )
 def test_what_is_no_command_gets_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -344,3 +378,107 @@ def test_the_module_runs_as_a_program(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no checkpoint") and done.stdout == ""
+
+
+def program(*arguments):
+    return [sys.executable, "-m", "tinygrad_gru", *map(str, arguments)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
+@pytest.mark.parametrize("redirection", ["| head -1", ">&- 2>&-", "> /dev/full 2> /dev/full"])
+def test_output_that_fails_changes_nothing_of_a_run(text_file, tmp_path, redirection):
+    if "/dev/full" in redirection and not os.path.exists("/dev/full"):
+        pytest.skip("no device that is always full")
+    command = shlex.join(program("train", "--text", text_file, "--out", tmp_path / "run", *SMALL))
+    done = subprocess.run(
+        f"( {command} ; echo $? > {tmp_path}/status ) {redirection}", shell=True, capture_output=True, text=True
+    )
+    assert (tmp_path / "status").read_text() == "0\n"
+    assert done.stderr == ""
+    assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] == 20
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["characters_seen"] == 1280
+    assert len(read_log(tmp_path / "run" / "log.jsonl")) == 20 + 11
+
+
+def test_a_run_that_another_process_has_is_left_alone(train, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    capsys.readouterr()
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    hold = "import sys; from tinygrad_gru.train.folder import RunFolder\nwith RunFolder(sys.argv[1]): print(); input()"
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "run")], **pipes) as other:
+        other.stdout.readline()
+        assert cli.main(resume) == 1
+        assert re.search(rf"error: .*run is in use by another run: .*process {other.pid} on", capsys.readouterr().err)
+        assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+        other.kill()
+    assert cli.main(resume) == 0
+
+
+def test_runs_that_begin_together_do_not_mix(text_file, tmp_path):
+    """Both have looked whether the folder is free before either has begun."""
+    command = program("train", "--text", text_file, "--out", tmp_path / "run", "--quiet", *SMALL)
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [one.communicate()[1] for one in both]
+    assert sorted(one.returncode for one in both) == [0, 1]
+    assert re.search("in use by another run|holds a run already", "".join(errors))
+    assert len(read_log(tmp_path / "run" / "log.jsonl")) == 20 + 11
+
+
+def test_what_a_killed_run_left_is_removed_when_it_goes_on(train, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    folder = tmp_path / "run"
+    for name in (".lock", f".{CHECKPOINT}.0a1b2c3d.part", ".summary.json.0a1b2c3d.part"):
+        (folder / name).write_text("process 1 on this machine")
+    assert cli.main(["train", "--resume", "--out", str(folder), "--quiet"]) == 0
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="a device")
+def test_export_onto_a_device_leaves_it_one(train, capsys, tmp_path):
+    pytest.importorskip("onnx")
+    train("--quiet")
+    before = os.stat("/dev/null")
+    assert cli.main(["export", str(tmp_path / "run"), "/dev/null"]) == 0
+    assert os.path.samestat(os.stat("/dev/null"), before)
+
+
+def test_a_text_of_20_characters_is_learned(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("01234567890123456789")
+    size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16"]
+    assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
+    assert "18 characters to train on, 2 held out" in capsys.readouterr().out
+
+
+def test_a_text_without_anything_visible_has_no_loss_of_what_is_visible(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(" " * 3000)
+    size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16", "--quiet"]
+    assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
+    assert "nats a character\nby counting" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out_without_leading_spaces"] is None
+
+
+def test_a_text_that_was_moved_is_the_same_and_a_changed_one_is_not(train, text_file, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    moved = text_file.rename(tmp_path / "moved.txt")
+    capsys.readouterr()
+    assert cli.main(resume) == 1
+    assert f"the run's text, {text_file}, is not there: if it was moved, give its --text" in capsys.readouterr().err
+    (tmp_path / "other.txt").write_text(moved.read_text().replace("1", "2"))
+    assert cli.main([*resume, "--text", str(tmp_path / "other.txt")]) == 1
+    assert "a text that has changed since" in capsys.readouterr().err
+    moved.write_text("\ufeff" + moved.read_text(), encoding="utf-8", newline="\r\n")
+    assert cli.main([*resume, "--text", str(moved)]) == 0
+    (tmp_path / "run").rename(tmp_path / "resumed")
+    moved.rename(text_file)
+    assert train("--quiet") == 0
+    left, right = (load_checkpoint(tmp_path / name / CHECKPOINT)["trainer"]["model"] for name in ("run", "resumed"))
+    assert all((left[name] == right[name]).all() for name in left)

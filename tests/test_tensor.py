@@ -41,7 +41,9 @@ def test_dtype_and_shape_of_what_is_given(data, dtype, shape):
     assert not t.requires_grad and t.is_leaf and t.grad is None and t.device == "numpy"
 
 
-@pytest.mark.parametrize("data", ["abc", None, {}, 1 + 2j, object(), ["a"], np.array(["a"])], ids=repr)
+@pytest.mark.parametrize(
+    "data", ["abc", None, {}, 1 + 2j, object(), ["a"], np.array(["a"])], ids=lambda data: type(data).__name__
+)
 def test_what_is_not_made_of_numbers(data):
     with pytest.raises(TypeError, match="data: expected real numbers or booleans, got"):
         Tensor(data)

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,22 +32,23 @@ from .train import (
     restore,
     summarize,
 )
+from .train.folder import RunFolder, make_folder
 from .train.log import read_log
-from .train.loop import CHECKPOINT, LOG
+from .train.loop import Loop
 from .train.model import CELLS
 from .train.precision import PRECISIONS
 from .train.restore import settings_in
 from .train.settings import CHANGEABLE
 from .train.summary import in_words
+from .train.terminal import Guarded, discard_unwritten, open_standard_streams, tell
 from .train.versions import versions
 
-_SUMMARY = "summary.json"
-_PICTURE = "loss.png"
 _INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 if all went well, 130 if it was interrupted, else 1 or 2."""
+    open_standard_streams()
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode still shows a sample
@@ -57,93 +58,114 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted", sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:  # as in `generate … | head`: nobody reads on, and Python need not complain at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # as in `generate … | head`: nobody reads on
         return 1
     except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
         if options.traceback:
             raise
-        reason = explained(error) if isinstance(error, MemoryError) else error
-        print(f"error: {str(reason) or type(error).__name__}", file=sys.stderr)
+        reason = str(explained(error) if isinstance(error, MemoryError) else error) or type(error).__name__
+        lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
+        tell("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
         return 1
+    finally:
+        discard_unwritten(sys.stdout)
 
 
 def train(options: argparse.Namespace) -> int:
-    """Learn a text; from the beginning, or from the checkpoint of an interrupted run."""
+    """Learn a text; from the beginning, or from the checkpoint of an interrupted run.
+
+    No output that fails changes what becomes of the run, or its exit status.
+    """
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
-    folder, state, settings = (_interrupted_run if options.resume else _new_run)(options, given)
-    run = TextRun(settings, options.backend)
-    folder.mkdir(parents=True, exist_ok=True)
-    loop = run.loop(folder, state)
-    total = settings.steps * settings.batch * settings.window
-    with progress(total, run.trainer.characters, quiet=options.quiet) as display:
-        display.say(f"{run.corpus.name}: {len(run.training):,} characters to train on, {len(run.held_out):,} held out")
-        try:
-            finished = loop.run(display)
-        except KeyboardInterrupt:  # asked a second time
-            finished = False
-    if not finished:
-        print(_how_to_go_on(folder, options.backend))
-        return _INTERRUPTED
-    loop.load_best()
-    summary = summarize(run, loop)
-    with replacing(folder / _SUMMARY) as file:
-        file.write(json.dumps(summary, indent=2).encode() + b"\n")
-    _draw(folder, summary)
-    print(in_words(summary, folder))
-    return 0
+    with ExitStack() as held:
+        run, loop = (_interrupted_run if options.resume else _new_run)(options, given, held)
+        total = run.settings.steps * run.settings.batch * run.settings.window
+        with Guarded(progress(total, run.trainer.characters, quiet=options.quiet)) as display:
+            display.say(
+                f"{run.corpus.name}: {len(run.training):,} characters to train on, {len(run.held_out):,} held out"
+            )
+            try:
+                finished = loop.run(display)
+            except KeyboardInterrupt:  # asked a second time
+                finished = False
+        if finished:
+            loop.load_best()
+            summary = summarize(run, loop)
+            with replacing(loop.folder.summary) as file:
+                file.write(json.dumps(summary, indent=2).encode() + b"\n")
+            _draw(loop.folder, summary)
+            tell(in_words(summary, loop.folder.path))
+        else:
+            tell(_how_to_go_on(loop.folder, options.backend))
+    discard_unwritten(sys.stdout)
+    return 0 if finished else _INTERRUPTED
 
 
-def _new_run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, None, TextSettings]:
+def _new_run(options: argparse.Namespace, given: dict[str, Any], held: ExitStack) -> tuple[TextRun, Loop]:
     settings = TextSettings(**given)
-    folder = _free_folder(settings.cell) if options.out is None else Path(options.out)
-    if (folder / CHECKPOINT).exists():
-        raise ValueError(f"{folder} holds a run already: go on with it by --resume, or give another folder as --out")
+    if options.out is not None:
+        RunFolder(options.out).check_free()  # before work that would be in vain; the loop looks again
     if options.seconds is not None:
         settings = replace(settings, characters=characters_in(options.seconds, settings, options.backend))
-    return folder, None, settings
+    run = TextRun(settings, options.backend)
+    folder = held.enter_context(RunFolder(options.out if options.out is not None else _new_folder(settings.cell)))
+    return run, run.loop(folder)
 
 
-def _interrupted_run(options: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, dict[str, Any], TextSettings]:
+def _interrupted_run(options: argparse.Namespace, given: dict[str, Any], held: ExitStack) -> tuple[TextRun, Loop]:
     if options.out is None:
         raise ValueError("--resume needs --out, the folder of the run to go on with")
     if options.seconds is not None:
         raise ValueError("--seconds says how long a new run is to be; the length of one to be resumed is settled")
-    folder = Path(options.out)
-    state = load_checkpoint(folder / CHECKPOINT)
-    settings = settings_in(state, folder / CHECKPOINT)
+    folder = RunFolder(options.out)
+    if not folder.checkpoint.exists():
+        raise CheckpointError(f"there is no checkpoint {folder.checkpoint}")
+    held.enter_context(folder)  # before the checkpoint is read: another run may be about to replace it
+    state = load_checkpoint(folder.checkpoint)
+    settings = settings_in(state, folder.checkpoint)
     for name, value in given.items():
         if name not in CHANGEABLE and value != getattr(settings, name):
             began = getattr(settings, name)
-            raise ValueError(f"--{name} {value} is not how the run in {folder} began ({began}): leave it out")
-    return folder, state, replace(settings, **given)
+            raise ValueError(f"--{name} {value} is not how the run in {folder.path} began ({began}): leave it out")
+    settings = replace(settings, **given)
+    if settings.text is not None and not os.path.exists(settings.text):
+        raise FileNotFoundError(f"the run's text, {settings.text}, is not there: if it was moved, give its --text")
+    run = TextRun(settings, options.backend)
+    return run, run.loop(folder, state)
 
 
-def _free_folder(cell: str) -> Path:
-    return next(path for number in itertools.count(1) if not (path := Path("runs", f"{cell}-{number}")).exists())
+def _new_folder(cell: str) -> Path:
+    """The first of runs/gru-1, runs/gru-2 … that was not there; it is made, so that it is nobody else's."""
+    make_folder(Path("runs"))
+    for number in itertools.count(1):
+        with suppress(FileExistsError):
+            path = Path("runs", f"{cell}-{number}")
+            path.mkdir()
+            return path
+    raise AssertionError  # for the type checker: there is no end of numbers
 
 
-def _how_to_go_on(folder: Path, backend: str | None) -> str:
-    if not (folder / CHECKPOINT).exists():
+def _how_to_go_on(folder: RunFolder, backend: str | None) -> str:
+    if not folder.checkpoint.exists():
         return "stopped before anything was saved"
-    steps = load_checkpoint(folder / CHECKPOINT)["trainer"]["steps"]
-    words = [sys.executable, "-m", "tinygrad_gru", "train", "--resume", "--out", str(folder)]
+    steps = load_checkpoint(folder.checkpoint)["trainer"]["steps"]
+    words = [sys.executable, "-m", "tinygrad_gru", "train", "--resume", "--out", str(folder.path)]
     command = shlex.join(words if backend is None else [*words, "--backend", backend])
     return f"stopped; the checkpoint holds step {steps:,}, and to go on from there:\n  {command}"
 
 
-def _draw(folder: Path, summary: dict[str, Any]) -> None:
+def _draw(folder: RunFolder, summary: dict[str, Any]) -> None:
     settings = summary["settings"]
     title = (
         f"{settings['cell'].upper()}, hidden {settings['hidden']}: {summary['held_out']:.3f} nats a character held out"
     )
     floors = {name: summary[name] for name in ("unigram", "bigram")}
     try:
-        plot_loss(folder / _PICTURE, read_log(folder / LOG), floors, title)
+        plot_loss(folder.picture, read_log(folder.log), floors, title)
     except PlotError as error:
-        print(error, file=sys.stderr)
+        tell(str(error), sys.stderr)
 
 
 def write_text(options: argparse.Namespace) -> int:
@@ -206,22 +228,22 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("generate", help="print text drawn from a trained model")
     command.set_defaults(command=write_text)
-    command.add_argument("checkpoint", help="a checkpoint, or the folder of a run")
+    command.add_argument("checkpoint", type=_path, help="a checkpoint, or the folder of a run")
     command.add_argument("--prompt", default="", help="what the text begins with")
-    command.add_argument("--length", type=int, default=500, help="characters to draw (default: %(default)s)")
+    command.add_argument("--length", type=_count, default=500, help="characters to draw (default: %(default)s)")
     command.add_argument("--temperature", type=float, default=0.8, help="lower is safer, 0 the likeliest (%(default)s)")
     command.add_argument("--top-p", type=float, default=0.95, help="draw only from this share (default: %(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="another seed, another text (default: %(default)s)")
+    command.add_argument("--seed", type=_count, default=0, help="another seed, another text (default: %(default)s)")
     _add_backend(command)
 
     command = commands.add_parser("export", help="write a trained model as an ONNX graph")
     command.set_defaults(command=export)
-    command.add_argument("checkpoint", help="a checkpoint, or the folder of a run")
-    command.add_argument("out", help="the file to write, such as model.onnx")
+    command.add_argument("checkpoint", type=_path, help="a checkpoint, or the folder of a run")
+    command.add_argument("out", type=_path, help="the file to write, such as model.onnx")
 
     command = commands.add_parser("info", help="print versions and backends, or what a checkpoint holds")
     command.set_defaults(command=info)
-    command.add_argument("checkpoint", nargs="?", help="a checkpoint, or the folder of a run")
+    command.add_argument("checkpoint", type=_path, nargs="?", help="a checkpoint, or the folder of a run")
 
     command = commands.add_parser("check", help="check the gradient of every op")
     command.set_defaults(command=check)
@@ -244,7 +266,7 @@ def _add_train(commands: Any) -> None:
         note = "" if default is None else f" (default: {default})"
         command.add_argument(f"--{name}", type=kind, help=text + note, **more)
 
-    setting("text", os.path.abspath, "a UTF-8 text file to learn", metavar="FILE")
+    setting("text", _absolute, "a UTF-8 text file to learn", metavar="FILE")
     setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
     setting("embedding", int, "numbers that stand for a character", metavar="N")
     setting("hidden", int, "width of the recurrent state", metavar="N")
@@ -260,9 +282,27 @@ def _add_train(commands: Any) -> None:
     setting("seed", int, "of weights, order and dropout", metavar="N")
     setting("patience", int, "stop after more evaluations than this without a better one", metavar="N")
     _add_backend(command)
-    command.add_argument("--out", metavar="DIR", help="folder for the run's files (default: a new one in runs)")
+    command.add_argument(
+        "--out", type=_path, metavar="DIR", help="folder for the run's files (default: a new one in runs)"
+    )
     command.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     command.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
+    return text
+
+
+def _absolute(text: str) -> str:
+    return os.path.abspath(_path(text))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r:.40}")
+    return int(text)
 
 
 def _add_backend(command: argparse.ArgumentParser) -> None:

@@ -9,20 +9,20 @@ them in order. That order, read from its end, is backpropagation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import count
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 from .backend import as_array, astype, backend_of, copy_of, explained, is_floating, xp_of
-
-#: Numbers the nodes and the moments at which a leaf was written: one clock for both, so that they compare.
-tick = count(1).__next__
+from .contexts import Block, block
+from .writes import tick, writes
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 #: Sees every op and every pull while it is set: anomaly mode.
 inspector: ContextVar[Any] = ContextVar("inspector", default=None)
+#: Held while a sum of gradients takes the place of another, by whatever thread.
+_lock = Lock()
 
 
 class TapeError(RuntimeError):
@@ -30,10 +30,14 @@ class TapeError(RuntimeError):
 
 
 class Variable:
-    """An array (`_data`) and its place on the tape (`node`; None for a constant)."""
+    """An array (`_data`) and its place on the tape (`node`; None for a constant).
 
-    __slots__ = ("_data", "node")
+    `_frozen` is the leaf that a constant was before gradients with regard to it were turned off; unset if it was none.
+    """
+
+    __slots__ = ("_data", "_frozen", "node")
     _data: Any
+    _frozen: Node | None
     node: Node | None
 
     @classmethod
@@ -42,6 +46,16 @@ class Variable:
         variable._data = data
         variable.node = node
         return variable
+
+    def __reduce__(self) -> tuple:
+        return _restored, (type(self), self._data, self.node, getattr(self, "_frozen", None))
+
+
+def _restored(kind: type[Variable], data: Any, node: Node | None, frozen: Node | None) -> Variable:
+    """A Variable that was copied or pickled."""
+    variable = kind.at(data, node)
+    variable._frozen = frozen
+    return variable
 
 
 class Node:
@@ -65,24 +79,49 @@ class Node:
         self.shape = shape
         self.watch: Watch | None = None
 
+    def __reduce__(self) -> tuple:
+        if self.op is not None:
+            raise TapeError(
+                f"{self!r} cannot be copied or pickled, for it is a record of the tape: only leaves and constants can "
+                "(detach() gives a constant)"
+            )
+        return _restored_leaf, (self.shape, self.watch)
+
     def __repr__(self) -> str:
         made_by = "leaf" if self.op is None else self.op.__name__
         sources = f"  <-  {', '.join(map(name_of, self.parents))}" if self.parents else ""
         return f"{name_of(self)} {made_by} {self.shape}{sources}"
 
 
+def _restored_leaf(shape: tuple[int, ...], watch: Watch) -> Node:
+    """A leaf that was copied or pickled; its number is of this process."""
+    node = Node(tick(), None, (), (), shape)
+    node.watch = watch
+    return node
+
+
 class Watch:
     """What somebody wants to know of the gradient at a node: every leaf has one, a record when it is asked for."""
 
-    __slots__ = ("changed", "dtype", "grad", "hooks", "keep", "name")
+    __slots__ = ("array", "dtype", "grad", "hooks", "keep", "name")
 
     def __init__(self, dtype: Any, keep: bool):
         self.dtype = dtype
         self.keep = keep  # whether `grad` is to hold the gradient
         self.grad: Variable | None = None
-        self.hooks: list[Callable] = []
-        self.changed = 0  # when a leaf was last written in place
+        self.hooks: dict[object, Callable] = {}  # by what `register_hook` removes them by
+        self.array: Any = None  # the values of a leaf
         self.name: str | None = None
+
+    def accumulate(self, gradient: Variable) -> None:
+        """Add to `grad`; nothing is lost if several threads do so at once."""
+        while True:
+            before = self.grad
+            after = gradient if before is None else before + gradient  # type: ignore[operator]
+            with _lock:
+                if self.grad is before:
+                    self.grad = after
+                    return
 
 
 def name_of(node: Node | None) -> str:
@@ -98,6 +137,7 @@ def leaf(array: Any) -> Node:
         raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
     node = Node(tick(), None, (), (), array.shape)
     node.watch = Watch(array.dtype, keep=True)
+    node.watch.array = array
     return node
 
 
@@ -193,9 +233,9 @@ def walk(
     if create_graph and not recording.get():
         with enable_grad():
             return walk(kind, cotangents, wanted, create_graph, retain_graph, since)
-    records, leaves = _collect(list(cotangents), since)
-    _check_unchanged(records, leaves)
+    records, _ = _collect(list(cotangents), since)
     path = _path_to(wanted, records) if wanted else None
+    _check_unchanged(records, path)
     owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
     gradients: dict[Node, Any] = {}
     watcher = inspector.get()
@@ -266,6 +306,8 @@ def walk(
             cotangent = _own(kind, cotangent, create_graph)
         if node.watch is not None and node.number >= since:
             cotangent = _arrive(kind, node.watch, cotangent, create_graph)
+        if watcher is not None:
+            watcher.arrived(node, cotangent)
         gradients[node] = cotangent
     return gradients
 
@@ -277,17 +319,31 @@ def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
 
 def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
-    if cotangent.dtype != watch.dtype:
-        cotangent = cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    def fitted(cotangent: Any) -> Any:
+        if cotangent.dtype == watch.dtype:
+            return cotangent
+        return cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    cotangent = fitted(cotangent)
     if watch.hooks:
         cotangent = _own(kind, cotangent, create_graph)
-    for hook in tuple(watch.hooks):
+    for hook in tuple(watch.hooks.values()):
         changed = hook(cotangent if create_graph else kind.at(cotangent, None))
         if changed is None:
             continue
-        if not isinstance(changed, Variable) or changed._data.shape != cotangent.shape:
-            raise TypeError(f"a hook must return None or a tensor of shape {cotangent.shape}, got {changed!r}")
-        cotangent = changed if create_graph else changed._data
+        home = backend_of(cotangent._data if create_graph else cotangent)
+        if (
+            not isinstance(changed, Variable)
+            or changed._data.shape != cotangent.shape
+            or not is_floating(changed._data.dtype)
+            or backend_of(changed._data).name != home.name
+        ):
+            raise TypeError(
+                f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on {home.name!r}, "
+                f"got {changed!r}"
+            )
+        cotangent = fitted(changed if create_graph else changed._data)
     return cotangent
 
 
@@ -300,23 +356,33 @@ def _path_to(wanted: frozenset[Node], records: Tape) -> set[Node]:
     return path
 
 
-def _check_unchanged(records: Tape, leaves: list[Node]) -> None:
-    """Raise TapeError if a leaf was written in place after a record had saved it, itself or a view of it."""
-    changed = {node: node for node in leaves if records and node.watch and node.watch.changed > records[0].number}
-    if not changed:
+def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
+    """Raise TapeError if an array that one of the records (on the path) has saved was written in place since."""
+    if not records or writes.latest < records[0].number:
         return
     for record in records:
-        for position, parent in enumerate(record.parents):
-            origin = changed.get(parent)
-            if origin is None or origin.watch is None or origin.watch.changed < record.number:
-                continue
-            if record.saved is not None and record.op.keeps(record, position):
+        if path is not None and path.isdisjoint(record.parents):
+            continue
+        if getattr(record.op, "redefined", 0) > record.number:
+            raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
+        for array in _arrays_in(record.saved):
+            write = writes.last(array)
+            if write is not None and write.moment > record.number:
                 raise TapeError(
-                    f"{name_of(origin)} {origin.shape} was changed in place after {record!r} had saved it, so that "
+                    f"{write.name} was changed in place after {record!r} had saved it, so that "
                     "gradients would be wrong: change it after backward (an optimiser's step, too), or make a new one"
                 )
-            if record.op.view:
-                changed[record] = origin
+
+
+def _arrays_in(saved: Any) -> Iterator[Any]:
+    """The arrays that a record has saved, alone or in tuples, lists and dictionaries."""
+    if isinstance(saved, (tuple, list)):
+        for part in saved:
+            yield from _arrays_in(part)
+    elif isinstance(saved, dict):
+        yield from _arrays_in(list(saved.values()))
+    elif hasattr(saved, "dtype") and hasattr(saved, "shape"):
+        yield saved
 
 
 def backward(
@@ -338,7 +404,7 @@ def backward(
         watch = node.watch
         if watch is not None and watch.keep:
             gradient = gradient if create_graph else type(root).at(as_array(gradient), None)
-            watch.grad = gradient if watch.grad is None else watch.grad + gradient  # type: ignore[operator]
+            watch.accumulate(gradient)
 
 
 def grad(
@@ -428,7 +494,7 @@ def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
     return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
 
 
-@contextmanager
+@block
 def _set_recording(on: bool) -> Iterator[None]:
     token = recording.set(on)
     try:
@@ -437,11 +503,15 @@ def _set_recording(on: bool) -> Iterator[None]:
         recording.reset(token)
 
 
-def no_grad() -> Any:
-    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded."""
+def no_grad() -> Block[None]:
+    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded.
+
+    A generator or a coroutine is decorated, too: nothing is recorded while it runs. A `with` around a `yield` instead
+    stays on in whoever reads from the generator.
+    """
     return _set_recording(False)
 
 
-def enable_grad() -> Any:
+def enable_grad() -> Block[None]:
     """In this block or function ops are recorded, even inside `no_grad`."""
     return _set_recording(True)

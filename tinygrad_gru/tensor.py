@@ -10,7 +10,8 @@ from numpy import array2string
 from . import ops
 from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
 from .ops.op import raw
-from .tape import TapeError, Variable, Watch, backward, leaf, recording, tick
+from .tape import Node, TapeError, Variable, Watch, backward, leaf, name_of, recording
+from .writes import writes
 
 
 class Tensor(Variable):
@@ -41,6 +42,17 @@ class Tensor(Variable):
         self._data = array
         self.node = leaf(array) if requires_grad else None
 
+    @property
+    def _leaf(self) -> Node | None:
+        """The leaf that it is, or was before it was frozen; None for a record or any other constant."""
+        return getattr(self, "_frozen", None) if self.node is None else self.node if self.node.op is None else None
+
+    def _rebind(self, array: Any) -> None:
+        """Show another array from now on."""
+        self._data = array
+        if (place := self._leaf) is not None and place.watch is not None:
+            place.watch.array, place.watch.dtype = array, array.dtype
+
     # -- the array ---------------------------------------------------------------------------------------------
 
     @property
@@ -62,15 +74,16 @@ class Tensor(Variable):
             raise ValueError(
                 f"data: expected shape {self._data.shape} and {self._data.dtype}, got {array.shape} and {array.dtype}"
             )
-        self._data = array
+        self._rebind(array)
 
     def mark_changed(self) -> None:
-        """Say that the array of this leaf was written in place: backward through older records will then refuse."""
-        if self.node is None:
-            return
-        if self.node.op is not None or self.node.watch is None:
+        """Say that the array of this leaf or constant was written in place.
+
+        Backward through older records that have saved it, or anything that shares memory with it, will then refuse.
+        """
+        if not self.is_leaf:
             raise TapeError(f"mark_changed: {self.node!r} made this tensor; only a leaf or a constant may be written")
-        self.node.watch.changed = tick()
+        writes.note(self._data, f"{name_of(self._leaf)} {self.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,33 +140,42 @@ class Tensor(Variable):
         if self.node is not None and self.node.op is not None:
             raise TapeError(f"relocate: {self.node!r} was recorded; move the leaves that it was made of")
         target = resolve(device)
-        self._data = move(self._data, target)
-        if self.node is not None and self.node.watch is not None:
-            watch = self.node.watch
-            watch.dtype = self._data.dtype
-            if watch.grad is not None:
-                watch.grad = Tensor.at(move(watch.grad._data, target), None)
+        self._rebind(move(self._data, target))
+        watch = self._leaf.watch if self._leaf is not None else None
+        if watch is not None and watch.grad is not None:
+            watch.grad = Tensor.at(move(watch.grad._data, target), None)
 
     # -- the tape ----------------------------------------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to or through this tensor; settable on a leaf or a constant."""
+        """Whether gradients flow to or through this tensor; settable on a leaf or a constant.
+
+        A leaf for which it was turned off is frozen: no gradients come to it, and those that it has are kept until it
+        is turned on again.
+        """
         return self.node is not None
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
         if self.node is not None and self.node.op is not None:
             raise TapeError(f"requires_grad: {self.node!r} made this tensor; use detach() to cut it from the tape")
-        if on and self.node is None:
-            self.node = leaf(self._data)
-        elif not on and self.node is not None:
-            self.mark_changed()  # older records lead to the leaf that it was; they would miss writes from here on
-            self.node = None
+        place = self._leaf
+        if place is None:
+            self.node = leaf(self._data) if on else None
+            return
+        assert place.watch is not None
+        place.watch.keep = on
+        self.node, self._frozen = (place, None) if on else (None, place)
 
     @property
     def is_leaf(self) -> bool:
         return self.node is None or self.node.op is None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it required a gradient until `requires_grad` was turned off."""
+        return self.node is None and self._leaf is not None
 
     @property
     def name(self) -> str | None:
@@ -181,9 +203,10 @@ class Tensor(Variable):
         watch.grad = gradient
 
     def zero_grad(self) -> None:
-        """Forget the gradient."""
-        if self.node is not None and self.node.watch is not None:
-            self.node.watch.grad = None
+        """Forget the gradient; of a frozen leaf, too."""
+        place = self._leaf or self.node
+        if place is not None and place.watch is not None:
+            place.watch.grad = None
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this recorded tensor too in backward; returns the tensor."""
@@ -195,9 +218,13 @@ class Tensor(Variable):
 
         Returns a function that removes the hook.
         """
-        hooks = self._watched("register_hook").hooks
-        hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+        hooks, key = self._watched("register_hook").hooks, object()
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
 
     def _watched(self, caller: str) -> Any:
         if self.node is None:
@@ -263,9 +290,10 @@ class Tensor(Variable):
         if isinstance(value, Variable) and value.node is not None and recording.get():
             raise TapeError("a recorded value cannot be written into a tensor: its gradient would be lost (see where)")
         if self.node is None:
-            self._data = copy_of(self._data)
+            self._rebind(copy_of(self._data))
         self._data[tuple(map(raw, index)) if isinstance(index, tuple) else raw(index)] = raw(value)
-        self.mark_changed()
+        if self.node is not None:
+            self.mark_changed()
 
     # -- Python's own protocols ------------------------------------------------------------------------------------
 

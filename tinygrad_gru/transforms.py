@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops
-from .backend import backend_of, random_state, set_random_state
+from .backend import backend_of, random_state, replayed_from
 from .ops.op import raw
 from .ops.several import record_several
-from .tape import Node, TapeError, Variable, enable_grad, grad, history, leaf, tick, walk
+from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
 from .tensor import Tensor
 
 
 def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
     """y = f(x…), and the function that takes a cotangent v of y to vᵀ ∂y/∂x, one for each x
 
-    Each pull-back may be used as often as one likes, and is itself recorded, also under no_grad.
+    A y with one element can do without a cotangent (None). Each pull-back may be used as often as one likes, and is
+    itself recorded, also under no_grad.
     """
     with enable_grad():
         inputs = [_fresh(x) for x in primals]
@@ -82,7 +83,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def hessian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """H = ∂²f/∂x² of a scalar f, of shape x.shape + x.shape: the Jacobian of the gradient"""
-    return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](1.0)[0], x)
+    return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](None)[0], x)
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -92,6 +93,9 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     forward pass. Random numbers are drawn again as they were the first time. Leaves that f uses without being given
     them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors.
     """
+    watcher = inspector.get()
+    if watcher is not None and not watcher.recomputes:
+        return function(*inputs)
     state, start = random_state(), tick()
     result = function(*inputs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -100,20 +104,20 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     given = [x.node if isinstance(x, Tensor) else None for x in inputs]
     closed_over = [node for node in history(results, start)[1] if node not in given]
     operation = Recomputation(function, state)
-    outputs = record_several(
-        Tensor, operation, (*given, *closed_over), tuple(map(raw, inputs)), [y.data for y in results]
-    )
+    saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
+    outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
+    outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 
 class Recomputation:
     """The op of a checkpoint: its pull-back runs the function again, recorded, and goes back through that.
 
-    Its parents are the nodes of what the function was given, then those of what it used besides.
+    Its parents are the nodes of what the function was given, then those of what it used besides. What it saved are the
+    arrays that it was given and, last, those of the leaves that it used besides, by their nodes.
     """
 
     __name__ = "checkpoint"
-    view = False
 
     def __init__(self, function: Callable[..., Any], state: dict[str, int]):
         self.function = function
@@ -121,15 +125,17 @@ class Recomputation:
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         create_graph = any(isinstance(g, Variable) for g in cotangents)
-        inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(saved, parents)]
-        here = random_state()
-        set_random_state(self.state)
-        try:
-            start = tick()
-            with enable_grad():
-                result = self.function(*inputs)
-        finally:
-            set_random_state(here)
+        *given, leaves = saved
+        for node, array in leaves.items():
+            if node.watch.array is not array:
+                raise TapeError(
+                    f"{name_of(node)} {node.shape} was given other data after a checkpointed function had used it, "
+                    "which would be computed again with other values: set data after backward"
+                )
+        inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(given, parents)]
+        start = tick()
+        with replayed_from(self.state), enable_grad():
+            result = self.function(*inputs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
         weights: dict[Node, Any] = {}
         for y, g in zip(results, cotangents):
@@ -141,10 +147,8 @@ class Recomputation:
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
-        return tuple(kind.at(x, node) if node is not None else x for x, node in zip(record.saved, record.parents))
-
-    def keeps(self, record: Node, position: int) -> bool:
-        return True
+        *given, leaves = record.saved
+        return (*(kind.at(x, node) if node is not None else x for x, node in zip(given, record.parents)), leaves)
 
 
 def _apart(x: Any) -> Any:

@@ -40,6 +40,7 @@ PARTS = {
     "curves": Part("Loss curves", True, 900, 200),
     "contract": Part("The contract of every op", True, 1200, 200),
     "tests": Part("Tests", True, 2400, 210),
+    "memcheck": Part("Memory, checked by compute-sanitizer", True, 900, 200),
     "recurrence": Part("Recurrences beside cuDNN", False, 1800, 190),
     "cell": Part("A cell of one's own beside a loop of PyTorch's ops", False, 600, 50),
     "training": Part("Training of the main job", False, 600, 50),

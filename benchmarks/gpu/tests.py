@@ -20,7 +20,8 @@ SHOWN = 40
 
 def main(options: Options) -> None:
     name = options.backend.partition(":")[0]
-    command = [sys.executable, "-m", "pytest", "-q", "-k", name, "--tb=short", "-rfE", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-k", name, "--tb=short", "-rfE", "-p", "no:cacheprovider",
+               "-p", "no:benchmark"]  # pytest-benchmark warns beside xdist, and warnings are errors  # fmt: skip
     if importlib.util.find_spec("xdist") and not options.rehearsal:
         command += ["-n", str(PROCESSES)]
     command += FEW if options.rehearsal else []

@@ -23,13 +23,18 @@ REHEARSAL = Options("numpy", quick=True)
 NEED_TORCH = {"recurrence", "cell", "where"}
 
 
-@pytest.mark.parametrize("name", [name for name in (*PARTS, *EXTRA) if name not in ("contract", "tests")])
+@pytest.mark.parametrize("name", [name for name in (*PARTS, *EXTRA) if name not in ("contract", "tests", "memcheck")])
 def test_every_part_runs_at_toy_sizes(name, capsys):
     expected = "PASS" if installed("torch") or name not in NEED_TORCH else "SKIP: PyTorch, "
     status = run_here(name, REHEARSAL)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith(expected) and status == (expected != "PASS")
     assert len(lines) > 3 or expected != "PASS"
+
+
+def test_without_a_gpu_memory_is_not_checked(capsys):
+    assert run_here("memcheck", REHEARSAL) == 1
+    assert capsys.readouterr().out == "SKIP: there is no GPU\n"
 
 
 def test_curves_that_part_are_found(monkeypatch, capsys):

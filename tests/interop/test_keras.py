@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,6 @@ def sources():
 
 @pytest.mark.parametrize("source", list(sources()), ids=["list", *FILES["files"]])
 def test_a_whole_model_computes_what_keras_computed(source):
-    if isinstance(source, Path):
-        pytest.importorskip("h5py")
     model = interop.load(Text(), source)
     np.testing.assert_allclose(model(np.array(FILES["ids"])).numpy(), FILES["output"], rtol=0, atol=1e-6)
     for array, expected in zip(interop.load(Text(), interop.weights(model)).state_dict().values(), model.parameters()):
@@ -75,25 +74,151 @@ def test_a_whole_model_computes_what_keras_computed(source):
     ],
 )
 def test_a_file_that_knows_settings_is_compared(model, reason):
-    pytest.importorskip("h5py")
     with pytest.raises(InteropError, match=reason):
         interop.load(model(), GOLDEN / "model.keras")
 
 
 def test_weights_without_a_place_are_refused():
-    pytest.importorskip("h5py")
-    with pytest.raises(InteropError, match=r"no place for: bidirectional/backward_layer/cell/vars/0.*layer_norm"):
+    with pytest.raises(InteropError, match=r"no place for: layers/bidirectional/backward_layer/.*layer_norm"):
         interop.load(nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3)), GOLDEN / "model.weights.h5")
 
 
 @pytest.mark.parametrize("name", ["broken.keras", "broken.weights.h5"])
 def test_broken_files_are_refused(tmp_path, name):
-    pytest.importorskip("h5py")
     (tmp_path / name).write_bytes(b"nothing")
     with pytest.raises(InteropError, match=r"expected a \.keras or \.weights\.h5 file"):
         interop.load(Text(), tmp_path / name)
     with pytest.raises(FileNotFoundError):
         interop.load(Text(), tmp_path / "missing" / name)
+
+
+def edited(folder, edit=lambda layers: None, members=lambda members: None, **options):
+    """The golden .keras file with another configuration, and perhaps other members."""
+    with zipfile.ZipFile(GOLDEN / "model.keras") as archive:
+        contents = {info.filename: archive.read(info) for info in archive.infolist()}
+    model = json.loads(contents["config.json"])
+    edit({layer["class_name"]: layer for layer in model["config"]["layers"]})
+    contents["config.json"] = json.dumps(model).encode()
+    members(contents)
+    path = folder / "edited.keras"
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return path
+
+
+def config(class_name, **settings):
+    return lambda layers: layers[class_name]["config"].update(settings)
+
+
+def within(name, **settings):
+    return lambda layers: layers["Bidirectional"]["config"][name]["config"].update(settings)
+
+
+POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (config("Dense", activation="relu"), "activation='relu', and ours activation='linear'.*get_weights"),
+        (config("Dense", activation={"class_name": "LeakyReLU"}), "activation={'class_name': 'LeakyReLU'}"),
+        (config("Dense", use_bias=False), "use_bias=False"),
+        (config("Dense", quantization_config={"mode": "int8"}), "quantization_config="),
+        (config("Dense", lora_rank=2), "lora_rank=2, and ours lora_rank=None"),
+        (config("Dense", dtype=POLICY), "dtype='mixed_float16'"),
+        (config("Embedding", mask_zero=True), "mask_zero=True, and ours mask_zero=None"),
+        (config("LayerNormalization", axis=[1]), r"axis=\[1\], and ours axis=\[-1\]"),
+        (config("LayerNormalization", axis=[1, 2]), r"axis=\[1, -1\], and ours"),
+        (config("LayerNormalization", center=False), "center=False"),
+        (config("LayerNormalization", scale=False), "scale=False"),
+        (config("LayerNormalization", rms_scaling=True), "rms_scaling=True"),
+        (config("GRU", go_backwards=True), "go_backwards=True"),
+        (config("GRU", stateful=True), "stateful=True"),
+        (config("GRU", time_major=True), "time_major=True"),
+        (config("GRU", dropout=0.5), "dropout=0.5, and ours dropout=0.0"),
+        (config("GRU", recurrent_dropout=0.5), "recurrent_dropout=0.5"),
+        (config("GRU", recurrent_activation="hard_sigmoid"), "recurrent_activation='hard_sigmoid'"),
+        (config("GRU", reset_after=True), "reset_after=True"),
+        (config("GRU", anything="new"), "anything='new'"),
+        (config("Bidirectional", merge_mode="ave"), "merge_mode='ave'"),
+        (within("layer", go_backwards=True), "go_backwards=True"),
+        (within("backward_layer", activation="relu"), "activation='relu'"),
+        (within("backward_layer", go_backwards=False), "go_backwards=False"),
+        (within("backward_layer", reset_after=False), "reset_after=False"),
+        (lambda layers: layers["Bidirectional"]["config"]["backward_layer"].update(class_name="LSTM"), "='LSTM'"),
+        (lambda layers: layers["GRU"].update(registered_name="mine>GRU"), "registered_name='mine>GRU'"),
+        (lambda layers: layers["GRU"].update(module="mine"), "module='mine', and ours module='keras.layers'"),
+        (lambda layers: layers["GRU"].update(config=None), "expected the configuration of the layer GRU, got None"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_setting_of_a_layer_is_ours_or_refused(tmp_path, edit, reason):
+    with pytest.raises(InteropError, match=reason):
+        interop.load(Text(), edited(tmp_path, edit))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda layers: None,
+        config("LayerNormalization", axis=[2]),
+        config("LayerNormalization", axis=-1),
+        config("GRU", unroll=True, seed=3, implementation=1, return_state=True, kernel_regularizer={"l2": 1}),
+        config("Dense", dtype="float32", name="another"),
+        lambda layers: layers["Bidirectional"]["config"].pop("backward_layer"),
+    ],
+)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compression):
+    model = interop.load(Text(), edited(tmp_path, edit, compression=compression))
+    np.testing.assert_allclose(model(np.array(FILES["ids"])).numpy(), FILES["output"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("members", "options", "reason"),
+    [
+        (
+            lambda m: m.update({"model.weights.h5": bytes(10**8)}),
+            {"compression": zipfile.ZIP_DEFLATED},
+            "asks for more",
+        ),
+        (
+            lambda m: m.update({"config.json": b"[" * 10**6}),
+            {"compression": zipfile.ZIP_DEFLATED},
+            "the JSON has too many",
+        ),
+        (lambda m: m.update({"config.json": b"[]"}), {}, "expected the configuration of the model"),
+        (lambda m: m.update({"config.json": b'{"config": {"layers": 3}}'}), {}, "expected a list of layers"),
+        (lambda m: m.pop("model.weights.h5"), {}, r"expected one model\.weights\.h5 in it, got 0"),
+        (lambda m: None, {"compression": zipfile.ZIP_LZMA}, "compressed in a way that is not known"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_archives_that_are_none_of_keras(tmp_path, members, options, reason):
+    with pytest.raises(InteropError, match=reason):
+        interop.load(Text(), edited(tmp_path, members=members, **options))
+
+
+@pytest.mark.parametrize("dtype", [complex, bool, str, object])
+def test_only_real_numbers_are_weights(dtype):
+    layer = nn.Linear(2, 3)
+    with pytest.raises(InteropError, match="expected arrays of real numbers, got"):
+        interop.load(layer, [np.ones((2, 3), dtype), np.ones(3, dtype)])
+
+
+@pytest.mark.parametrize("name", ["vars/0", "layers/linear/vars/00", "layers/dense/vars/2", "layers/dense/0", "odd"])
+def test_an_array_of_a_file_that_has_no_place_is_not_passed_over(tmp_path, name):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "more.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["layers/dense/vars/0"], file["layers/dense/vars/1"] = np.ones((2, 3)), np.ones(3)
+        file["optimizer/vars/0"] = file["layers/dense/seed_generator/vars/0"] = np.ones(2)  # which no layer needs
+    assert interop.load(nn.Linear(2, 3), path).W.numpy().sum() == 6
+    with h5py.File(path, "a") as file:
+        file[name] = np.ones(3)
+    with pytest.raises(InteropError, match=f"no place for: .*{name}|expected 2 arrays, got 3"):
+        interop.load(nn.Linear(2, 3), path)
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tinygrad_gru.io import replacing
+from tinygrad_gru.io import remove_parts, replacing
 
 
 def test_the_file_is_replaced_when_the_block_ends(tmp_path):
@@ -44,3 +44,89 @@ def test_a_disk_that_fills_up_at_the_last_moment_harms_nothing(tmp_path, monkeyp
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"), replacing(tmp_path / "nowhere" / "numbers"):
         pass
+
+
+def parts(folder):
+    return sorted(name for name in os.listdir(folder) if name.endswith(".part"))
+
+
+def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    (tmp_path / ".numbers.0a1b2c3d.part").write_bytes(b"half")
+    (tmp_path / ".others.0a1b2c3d.part").write_bytes(b"another's")
+    with replacing(tmp_path / "numbers") as file:
+        file.write(b"slow")
+        assert len(parts(tmp_path)) == 2
+        with replacing(tmp_path / "numbers") as other:
+            other.write(b"quick")
+        remove_parts(tmp_path / "numbers")
+        assert (tmp_path / "numbers").read_bytes() == b"quick"
+        assert len(parts(tmp_path)) == 2
+    assert (tmp_path / "numbers").read_bytes() == b"slow"
+    assert parts(tmp_path) == [".others.0a1b2c3d.part"]
+
+
+def test_names_with_wildcards_are_names(tmp_path):
+    (tmp_path / ".numbers.0a1b2c3d.part").write_bytes(b"")
+    remove_parts(tmp_path / "*")
+    assert parts(tmp_path) == [".numbers.0a1b2c3d.part"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+def test_a_device_is_written_into_and_not_replaced():
+    for device in ("/dev/null", "/dev/full"):
+        before = os.stat(device)
+        try:
+            with replacing(device) as file:
+                file.write(b"numbers")
+        except OSError as error:
+            assert device == "/dev/full" and (error.errno, error.filename) == (errno.ENOSPC, device)
+        assert os.path.samestat(os.stat(device), before)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name")
+def test_a_pipe_is_written_into(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with replacing(tmp_path / "pipe") as file:
+            file.write(b"numbers")
+        assert os.read(reader, 100) == b"numbers"
+    finally:
+        os.close(reader)
+
+
+def test_a_folder_is_refused_by_its_name_before_anything_is_written(tmp_path):
+    (tmp_path / "numbers").mkdir()
+    with pytest.raises(OSError, match="numbers"), replacing(tmp_path / "numbers"):
+        raise AssertionError
+    assert os.listdir(tmp_path) == ["numbers"]
+
+
+def test_a_symbolic_link_stays_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "folder" / "numbers")
+    for content in (b"first", b"second"):
+        with replacing(tmp_path / "latest") as file:
+            file.write(content)
+        assert (tmp_path / "latest").is_symlink()
+        assert (tmp_path / "folder" / "numbers").read_bytes() == content
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_permissions_are_kept(tmp_path):
+    path = tmp_path / "numbers"
+    path.touch()
+    usual = path.stat().st_mode
+    path.chmod(0o600)
+    with replacing(path):
+        pass
+    assert path.stat().st_mode & 0o777 == 0o600
+    with replacing(tmp_path / "new"):
+        pass
+    assert (tmp_path / "new").stat().st_mode == usual
+
+
+def test_an_error_without_a_file_gets_its_name(tmp_path):
+    with pytest.raises(OSError, match="numbers") as raised, replacing(tmp_path / "numbers"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "numbers"))

@@ -1,4 +1,5 @@
 import copy
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -389,3 +390,36 @@ def test_a_module_alone_needs_no_path_and_foreign_errors_stay_as_they_are():
 
     with pytest.raises(IndexError, match=r"^words \(in Sequential\.layers\.0\)$"):
         nn.Sequential(nn.Sequential(fail_with_words))(1)
+
+
+def test_in_evaluation_for_a_while():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)), nn.Linear(2, 2))
+    model.layers[1].eval()
+    modes = [module.training for _, module in model.named_modules()]
+
+    @model.evaluating()
+    def evaluate():
+        return [module.training for _, module in model.named_modules()]
+
+    assert evaluate() == [False] * 5 and modes == [True, True, False, False, True]
+    with pytest.raises(KeyError), model.evaluating():
+        raise KeyError
+    assert [module.training for _, module in model.named_modules()] == modes
+
+
+Weights = namedtuple("Weights", "scale shift")
+
+
+def test_other_tensors_take_the_places_of_those_in_named_tuples():
+    class Model(nn.Module):
+        def __init__(self):
+            self.weights = Weights(nn.Parameter([2.0]), nn.Parameter([1.0]))
+            self.by_name = {"scale": self.weights.scale, "text": "unchanged"}
+
+        def forward(self, x):
+            return x * self.weights.scale + self.weights.shift + self.by_name["scale"]
+
+    model = Model()
+    other = model.with_tensors({"weights.0": Tensor([5.0])})
+    assert type(other.weights) is Weights and other.weights.shift is model.weights.shift
+    assert (model(Tensor([1.0])).item(), other(Tensor([1.0])).item()) == (5.0, 11.0)

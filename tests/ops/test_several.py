@@ -14,7 +14,6 @@ class Halves:
     """x ↦ (x[:2], x[2:]), with a pull-back that notes what it is given."""
 
     __name__ = "halves"
-    view = False
 
     def __init__(self):
         self.given = []
@@ -26,9 +25,6 @@ class Halves:
 
     def lift(self, kind, record):
         return ()
-
-    def keeps(self, record, position):
-        return False
 
 
 @pytest.fixture

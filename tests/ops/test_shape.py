@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_named(call, message):
     ],
 )  # fmt: skip
 def test_a_view_shares_memory_and_a_write_through_it_is_noticed(view):
-    """What `view=True` promises: the leaf's memory is seen through it, and so is a change of the leaf."""
+    """The leaf's memory is seen through it, and so is a change of the leaf."""
     x = leaf(np.arange(6.0).reshape(2, 3))
     y = view(x)
     assert np.shares_memory(y.data, x.data)

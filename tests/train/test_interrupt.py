@@ -5,8 +5,10 @@ import pytest
 
 from tinygrad_gru.train.interrupt import StopRequest
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_only_sets_the_flag(number):
     before = signal.getsignal(number)
     with StopRequest() as stop:
@@ -16,10 +18,31 @@ def test_a_signal_only_sets_the_flag(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_ctrl_c_does_not_wait():
     with pytest.raises(KeyboardInterrupt), StopRequest():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", SIGNALS[1:])
+def test_other_signals_wait_however_many_come(number):
+    with StopRequest() as stop:
+        for _ in range(3):
+            signal.raise_signal(number)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_stays_so(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert not stop.requested
+    finally:
+        signal.signal(number, before)
 
 
 def test_another_thread_leaves_signals_alone():

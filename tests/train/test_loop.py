@@ -4,10 +4,11 @@ import signal
 import numpy as np
 import pytest
 
+from tinygrad_gru.io import LockedError
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint
 from tinygrad_gru.train import loop as module
+from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG
 from tinygrad_gru.train.log import read_log
-from tinygrad_gru.train.loop import BEST, CHECKPOINT, LOG
 
 
 def run(settings, folder, interrupt_at=None, resume=False):
@@ -53,8 +54,9 @@ def test_a_run_that_was_interrupted_and_resumed_ends_bit_identical(small, tmp_pa
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_a_run_in_float16_goes_on_in_any_precision(small, tmp_path, precision):
-    expected, _ = run(small(precision="float16"), tmp_path)
-    whole = read_log(tmp_path / LOG)
+    (tmp_path / "whole").mkdir()
+    expected, _ = run(small(precision="float16"), tmp_path / "whole")
+    whole = read_log(tmp_path / "whole" / LOG)
     run(small(precision="float16"), tmp_path, interrupt_at=10)
     resumed, finished = run(small(precision=precision), tmp_path, resume=True)
     assert finished
@@ -153,6 +155,162 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_weights(small, tmp_path)
     assert best["steps"] == 4
     loop.load_best()
     assert_identical(text_run.model.state_dict(), best["model"])
+
+
+def with_losses(loop, *losses):
+    remaining = iter(losses)
+    loop.evaluate = lambda: next(remaining)
+    return loop
+
+
+def test_a_kill_between_the_checkpoint_and_the_best_one_is_made_up_for(small, tmp_path, monkeypatch):
+    loop = with_losses(TextRun(small(patience=20)).loop(tmp_path), 9.0, 3.0, 2.0)
+    real = module.save_checkpoint
+
+    def killed(path, state):
+        if path.name == BEST and state["trainer"]["steps"] == 4:
+            raise KeyboardInterrupt
+        real(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(Progress())
+    assert [load_checkpoint(tmp_path / name)["trainer"]["steps"] for name in (CHECKPOINT, BEST)] == [4, 2]
+    text_run = TextRun(small(patience=20))
+    loop = with_losses(text_run.loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT)), *[7.0] * 8)
+    loop.run(Progress())
+    best = load_checkpoint(tmp_path / BEST)["trainer"]
+    assert best["steps"] == 4
+    loop.load_best()
+    assert_identical(text_run.model.state_dict(), best["model"])
+
+
+def test_losses_that_are_no_numbers_leave_no_best_weights(small, tmp_path):
+    text_run = TextRun(small(patience=1))
+    loop = with_losses(text_run.loop(tmp_path), *[float("nan")] * 3)
+    assert loop.run(Progress()) and text_run.trainer.steps == 4
+    assert not (tmp_path / BEST).exists()
+    before = text_run.model.state_dict()
+    loop.load_best()
+    assert_identical(text_run.model.state_dict(), before)
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_a_second_run_in_a_folder_is_refused_and_the_first_one_unharmed(small, tmp_path, patience):
+    folder = tmp_path / "run"
+    run(small(patience=patience), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(FileExistsError, match="holds a run already"):
+        run(small(patience=5), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_best_weights_of_another_run_are_refused(small, tmp_path):
+    for seed, losses in ((1, [9.0, 3.0, *[4.0] * 9]), (2, [9.0, 4.0, 3.0, *[4.0] * 8])):
+        loop = TextRun(small(patience=20, seed=seed)).loop(tmp_path / str(seed))
+        with_losses(loop, *losses).run(Progress())
+    (tmp_path / "1" / BEST).write_bytes((tmp_path / "2" / BEST).read_bytes())
+    state = load_checkpoint(tmp_path / "1" / CHECKPOINT)
+    resumed = TextRun(small(patience=20, seed=1)).loop(tmp_path / "1", state)
+    for use in (resumed.load_best, lambda: resumed.run(Progress())):
+        with pytest.raises(CheckpointError, match="holds step 4, but the best step of this run is 2"):
+            use()
+
+
+def test_while_a_run_goes_on_its_folder_is_its_own(small, tmp_path):
+    loop, other = (TextRun(small()).loop(tmp_path) for _ in range(2))
+
+    def judge():
+        with pytest.raises(LockedError, match="in use by another run"):
+            other.run(Progress())
+        return 1.0
+
+    loop.evaluate = judge
+    assert loop.run(Progress())
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00\xff", b"{}\n[]\n"])
+def test_a_damaged_log_stands_in_no_checkpoints_way_and_is_told(small, tmp_path, damage):
+    expected, _ = run(small(), tmp_path / "whole")
+    run(small(), tmp_path, interrupt_at=7)
+    log = tmp_path / LOG
+    log.write_bytes(log.read_bytes()[:-400] + damage)
+    kept = len(read_log(log))
+    heard = []
+    text_run = TextRun(small())
+    display = Progress()
+    display.say = heard.append
+    assert text_run.loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT)).run(display)
+    assert_identical(text_run.model.state_dict(), expected.model.state_dict())
+    assert f"{log} had {kept} of the 11 records to go on from" in heard[0]
+    records, whole = read_log(log), read_log(tmp_path / "whole" / LOG)
+    assert records == whole[:kept] + whole[11:]
+
+
+def test_what_belongs_to_a_checkpoint_is_in_the_log_whenever_a_resumed_run_is_killed(small, tmp_path, monkeypatch):
+    """Before and after every replacement of a file, what is on the disk is enough for a whole log."""
+    run(small(), tmp_path / "whole")
+    whole = read_log(tmp_path / "whole" / LOG)
+    run(small(), tmp_path, interrupt_at=7)
+    real, seen = os.replace, []
+
+    def look():
+        seen.append(load_checkpoint(tmp_path / CHECKPOINT)["trainer"]["steps"])
+        known = [record for record in whole if record["step"] <= seen[-1]]
+        assert read_log(tmp_path / LOG)[: len(known)] == known
+
+    def replace(source, target):
+        look()
+        real(source, target)
+        look()
+
+    monkeypatch.setattr(os, "replace", replace)
+    run(small(), tmp_path, resume=True)
+    assert seen[0] == 7 and seen[-1] == 20
+    assert read_log(tmp_path / LOG) == whole
+
+
+def test_a_display_that_fails_ends_no_run(small, tmp_path):
+    def broken(*arguments, **figures):
+        raise BrokenPipeError
+
+    display = Progress()
+    display.say = display.advance = broken
+    assert TextRun(small()).loop(tmp_path).run(display)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
+def test_a_terminal_that_closes_ends_a_run_with_a_checkpoint(small, tmp_path):
+    text_run = TextRun(small())
+    real = text_run.trainer.step
+
+    def step():
+        if text_run.trainer.steps == 6:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+        return real()
+
+    text_run.trainer.step = step
+    assert not text_run.loop(tmp_path).run(Progress())
+    assert load_checkpoint(tmp_path / CHECKPOINT)["trainer"]["steps"] == 7
+
+
+def test_a_loop_that_was_torn_off_goes_on_when_it_is_run_again(small, tmp_path):
+    text_run = TextRun(small())
+    loop, real = text_run.loop(tmp_path), text_run.trainer.step
+
+    def step():
+        if text_run.trainer.steps == 1:
+            text_run.trainer.step = real
+            raise KeyboardInterrupt
+        return real()
+
+    text_run.trainer.step = step
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(Progress())
+    assert loop.run(Progress())
+    assert [record["step"] for record in read_log(tmp_path / LOG) if "loss" in record] == list(range(1, 21))
 
 
 def test_without_patience_no_best_checkpoint_is_kept(small, tmp_path):

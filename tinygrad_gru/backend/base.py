@@ -82,6 +82,13 @@ class Backend:
         """A copy in another dtype of the library."""
         return self.xp.astype(array, dtype)
 
+    def memory_range(self, array: Any) -> tuple[int, int]:
+        """The addresses of the first byte of an array and of what follows its last: arrays that share memory overlap.
+
+        The standard has no addresses; here the array itself stands for its memory, and views of it are not known.
+        """
+        return id(array), id(array) + 1
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """A new array with whatever was in its memory."""
         return self.xp.empty(shape, dtype=dtype, device=self.device)
@@ -176,6 +183,15 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until all work that was given to the device is done. Raises what `check_within` has put off."""
         note(WAIT, "synchronize")
+
+
+def byte_range(address: int, array: Any) -> tuple[int, int]:
+    """The memory of an array whose first element is at `address`, from its lowest byte to what follows its highest."""
+    if not array.size:
+        return address, address
+    reach = [(n - 1) * stride for n, stride in zip(array.shape, array.strides)]
+    low, high = (sum(step for step in reach if (step > 0) == up) for up in (False, True))
+    return address + low, address + high + array.itemsize
 
 
 class _FromHost:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from .base import Backend, BackendError
+from .base import Backend, BackendError, byte_range
 from .cupy_random import Draw, draw_kernel
 from .cupy_update import UpdateKernel
 from .doubts import Doubts, checks_are_immediate
@@ -118,6 +118,9 @@ class CuPyBackend(Backend):
     @_launching
     def astype(self, array: Any, dtype: Any) -> Any:
         return array.astype(dtype)
+
+    def memory_range(self, array: Any) -> tuple[int, int]:
+        return byte_range(array.data.ptr, array)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         with self.here():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Backend, host_generator
+from .base import Backend, byte_range, host_generator
 from .dtypes import is_floating
 from .notes import READ, note
 
@@ -34,6 +34,11 @@ class NumPyBackend(Backend):
 
     def copy(self, array: Any) -> np.ndarray:
         return np.array(array)
+
+    def memory_range(self, array: Any) -> tuple[int, int]:
+        if not isinstance(array, np.ndarray):
+            return 0, 0  # one of NumPy's scalars, which nobody can write
+        return byte_range(array.__array_interface__["data"][0], array)
 
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)

@@ -1,6 +1,6 @@
 """Keras's weights into our modules and back, in the order and the layouts of `get_weights()`.
 
-    load(model, keras_model.get_weights())      # of a model or a layer; or a .keras or .weights.h5 file (needs h5py)
+    load(model, keras_model.get_weights())      # of a model or a layer; or a .keras or .weights.h5 file
     keras_model.set_weights(weights(model))
 
 Keras itself is not needed. Weights have no names there, so that parts are paired by their order: ours is the order of
@@ -15,14 +15,16 @@ the reason:
                                             and b_z are negated; two biases are one here where that is exact
 
 Weights do not tell which activation a layer has, nor a LayerNormalization its epsilon (0.001 in Keras). A .keras file
-does, and it is compared.
+does: every setting of its layers must be the one that ours has, or one that changes nothing here, or not be set. How
+layers are joined, layers without weights (Activation, Masking), and what of a layer's outputs is used are `forward`'s
+to say. Neither file needs Keras or h5py, and nothing but the file itself is read.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,16 +32,13 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..backend import to_host
+from ..backend import is_floating, to_host
+from ..io import Budget, open_untrusted, parse_json
 from ..ops.op import raw
+from . import hdf5
 from .cells import in_words, kind_of_layer, settings_of_layer
 from .errors import InteropError
 from .gates import KERAS, Stacked, from_ours, to_ours
-
-try:
-    import h5py
-except ImportError:  # only files need it
-    h5py = None
 
 #: Keras's activations that ours of the same name compute. (Its leaky_relu and gelu have other numbers.)
 _ACTIVATIONS = {"tanh", "sigmoid", "relu", "softplus", "elu", "silu"}
@@ -49,6 +48,15 @@ _SNAKE = {
     "SimpleRNN": "simple_rnn", "GRU": "gru", "LSTM": "lstm", "Bidirectional": "bidirectional", "Dense": "dense",
     "Embedding": "embedding", "LayerNormalization": "layer_normalization",
 }  # fmt: skip
+
+#: Settings of a layer that change nothing of what ours computes: sizes (the arrays have them), how it begins, how it is
+#: trained from outside, how it is run, and which of its outputs are used.
+_OF_NO_MATTER = {
+    "name", "trainable", "units", "input_dim", "output_dim", "seed", "unit_forget_bias", "unroll", "implementation",
+    "use_cudnn", "return_sequences", "return_state", "zero_output_for_mask",
+}  # fmt: skip
+_OF_NO_MATTER_ENDS = ("_initializer", "_regularizer", "_constraint")
+_DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
 
 def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> nn.Module:
@@ -61,15 +69,20 @@ def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> n
     module has no counterpart in Keras.
     """
     parts = list(_parts(module, ""))
+    what = "source"
     if isinstance(source, (str, os.PathLike)):
-        given = _arrays_in(Path(source), parts)
+        what, given = str(source), _arrays_in(Path(source), parts)
     else:
         given = [to_host(raw(array)) for array in source]
+    strange = {str(array.dtype) for array in given if not (is_floating(array.dtype) or array.dtype.kind in "iu")}
+    if strange:
+        raise InteropError(f"{what}: expected arrays of real numbers, got {', '.join(sorted(strange))}")
     expected = sum(len(part.weights()) for part in parts)
     if len(given) != expected:
+        counts = ", ".join(f"{part.path or part.class_name} ({len(part.weights())})" for part in parts)
         raise InteropError(
-            f"source: expected {expected} arrays, got {len(given)} (other layers, or layers without a bias?): "
-            f"{type(module).__name__} has {', '.join(f'{part.path} ({len(part.weights())})' for part in parts)}"
+            f"{what}: expected {expected} arrays, got {len(given)} (other layers, or layers without a bias?): "
+            f"{type(module).__name__} has {counts}"
         )
     values: dict[str, np.ndarray] = {}
     for part in parts:
@@ -149,7 +162,11 @@ class _Recurrent(_Part):
             raise InteropError(f"{where}: Keras has no {_CLASSES[kind]} with {in_words(settings or cell)}")
         wrapped = layer.bidirectional
         super().__init__(layer, path, "Bidirectional" if wrapped else _CLASSES[kind])
-        self.settings = {"merge_mode": merge, "layer": cell} if wrapped else {"go_backwards": False, **cell}
+        cell["dropout"] = layer.input_dropout
+        self.settings: dict[str, Any] = {"go_backwards": False, **cell}
+        if wrapped:
+            forward, backward = ((_CLASSES[kind], {**cell, "go_backwards": way}) for way in (False, True))
+            self.settings = {"merge_mode": merge, "layer": forward, "backward_layer": backward}
 
     @property
     def folders(self) -> list[str]:
@@ -185,9 +202,12 @@ class _Recurrent(_Part):
 
 
 _PLAIN: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
-    nn.Linear: lambda layer: ("Dense", {"use_bias": layer.b is not None}),
+    nn.Linear: lambda layer: ("Dense", {"use_bias": layer.b is not None, "activation": "linear"}),
     nn.Embedding: lambda layer: ("Embedding", {}),
-    nn.LayerNorm: lambda layer: ("LayerNormalization", {"epsilon": layer.eps, "center": True, "scale": True}),
+    nn.LayerNorm: lambda layer: (
+        "LayerNormalization",
+        {"axis": [-1], "epsilon": layer.eps, "center": True, "scale": True},
+    ),
 }
 
 
@@ -218,42 +238,54 @@ def _parts(module: nn.Module, path: str) -> Iterator[_Part]:
 
 def _arrays_in(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
     """The arrays of a file, for these parts."""
-    if h5py is None:
-        raise ImportError(f"{path} is read by h5py, which is not here: pip install h5py (or give model.get_weights())")
-    try:
+    with open_untrusted(path, InteropError) as file:
         if path.suffix != ".keras":
-            with h5py.File(path) as file:
-                return _arrays_of(file, parts)
-        with zipfile.ZipFile(path) as archive:
-            _check_configuration(json.loads(archive.read("config.json")), parts)
-            with archive.open("model.weights.h5") as content, h5py.File(content) as file:
-                return _arrays_of(file, parts)
-    except FileNotFoundError:
-        raise
-    except InteropError as error:
-        raise InteropError(f"{path}: {error}") from error
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise InteropError(f"{path}: expected a .keras or .weights.h5 file of Keras 3: {error}") from error
+            content = file.read()
+            if not content.startswith(hdf5.SIGNATURE):
+                raise InteropError("expected a .keras or .weights.h5 file of Keras 3, got neither")
+        else:
+            budget = Budget.of(file)
+            try:
+                archive = zipfile.ZipFile(file)
+            except (ValueError, OSError, zipfile.BadZipFile) as error:
+                raise InteropError(f"expected a .keras or .weights.h5 file of Keras 3: {error}") from error
+            _check_configuration(parse_json(_member(archive, "config.json", budget)), parts)
+            content = _member(archive, "model.weights.h5", budget)
+        return _arrays_of(hdf5.read(content), parts)
 
 
-def _arrays_of(file: Any, parts: Sequence[_Part]) -> list[np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
+    """The content of a file in an archive."""
+    found = [info for info in archive.infolist() if info.filename == name]
+    if len(found) != 1:
+        raise InteropError(f"expected one {name} in it, got {len(found)}: not of Keras 3?")
+    (info,) = found
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+        raise InteropError(f"{name} is encrypted, or compressed in a way that is not known here")
+    budget.spend(info.file_size, name)
+    try:
+        return archive.read(info)  # no more than the size that was said is ever unpacked
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InteropError(f"{name} cannot be unpacked: {error}") from error
 
-    def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
-            found[name] = item[()]
 
-    if "layers" not in file:
+def _arrays_of(found: Mapping[str, np.ndarray], parts: Sequence[_Part]) -> list[np.ndarray]:
+    """The arrays of a file that are those of the parts, in their order."""
+    found = {
+        name: array for name, array in found.items()
+        if not name.startswith("optimizer/") and "seed_generator" not in name.split("/")
+    }  # fmt: skip
+    if not any(name.startswith("layers/") for name in found):
         raise InteropError(
             "expected the layers of a Sequential or functional model; the weights of others are read by their order: "
             "load(module, keras_model.get_weights())"
         )
-    file["layers"].visititems(collect)
     used: list[str] = []
     for part, name in zip(parts, _names_in_file(parts)):
         for folder in part.folders:
-            place = f"{name}/{folder}/"
-            used += sorted((entry for entry in found if entry.startswith(place)), key=lambda e: int(e[len(place) :]))
+            place = f"layers/{name}/{folder}/"
+            count = sum(entry.startswith(place) for entry in found)
+            used += [entry for entry in (f"{place}{k}" for k in range(count)) if entry in found]
     unknown = sorted(found.keys() - set(used))
     if unknown:
         raise InteropError(f"it holds weights that the module has no place for: {', '.join(unknown)}")
@@ -269,26 +301,68 @@ def _names_in_file(parts: Sequence[_Part]) -> Iterator[str]:
         yield f"{name}_{count}" if count else name
 
 
-def _check_configuration(model: Mapping[str, Any], parts: Sequence[_Part]) -> None:
+# -- configurations --------------------------------------------------------------------------------------------------
+
+
+def _check_configuration(model: Any, parts: Sequence[_Part]) -> None:
     """Raise InteropError unless the layers of a .keras file are those of the module, with the same settings."""
-    layers = [layer for layer in model["config"].get("layers", ()) if layer["class_name"] in _SNAKE]
+    listed = _mapping(_mapping(model, "the model").get("config"), "the model").get("layers", ())
+    if not isinstance(listed, (list, tuple)):
+        raise InteropError("config.json: expected a list of layers")
+    layers = [layer for layer in listed if _mapping(layer, "a layer").get("class_name") in _SNAKE]
     classes = [layer["class_name"] for layer in layers], [part.class_name for part in parts]
     if sorted(classes[0]) != sorted(classes[1]):
         raise InteropError(f"expected layers {', '.join(classes[1])}, the file has {', '.join(classes[0])}")
     for class_name in _SNAKE:
         ours = [part for part in parts if part.class_name == class_name]
-        theirs = [layer["config"] for layer in layers if layer["class_name"] == class_name]
-        for part, configuration in zip(ours, theirs):
-            for name, value, found in _differences(part.settings, configuration):
+        theirs = [layer for layer in layers if layer["class_name"] == class_name]
+        for part, layer in zip(ours, theirs):
+            for name, value, found in _differences(part.class_name, part.settings, layer):
                 raise InteropError(
-                    f"{part.path or class_name}: the layer {configuration['name']!r} of the file has {name}={found!r}, "
-                    f"and ours {name}={value!r}"
+                    f"{part.path or class_name}: the layer {layer['config'].get('name')!r} of the file has "
+                    f"{name}={found!r}, and ours {name}={value!r} (if `forward` makes up for it: "
+                    "load(module, keras_model.get_weights()), which compares no settings)"
                 )
 
 
-def _differences(settings: Mapping[str, Any], configuration: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InteropError(f"config.json: expected the configuration of {what}, got {str(value)[:40]}")
+    return value
+
+
+def _differences(
+    class_name: str, settings: Mapping[str, Any], layer: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """What a layer of a file is or does otherwise than a class of Keras itself with these settings."""
+    for name, value in (("module", "keras.layers"), ("class_name", class_name), ("registered_name", None)):
+        if layer.get(name) != value:
+            yield name, value, layer.get(name)
+    given = dict(_mapping(layer.get("config"), f"the layer {class_name}"))
+    dtype = given.pop("dtype", None)
+    if isinstance(dtype, Mapping):
+        dtype = _mapping(dtype.get("config"), "a dtype").get("name")
+    if dtype not in (None, *_DTYPES):
+        yield "dtype", "float32", dtype
+    if class_name == "LayerNormalization" and "axis" in given:
+        given["axis"] = _axis(given["axis"], layer)
+    if class_name == "Bidirectional":  # which makes it of the other one, where a file of an older version has none
+        given.setdefault("backward_layer", None)
     for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _differences(value, configuration[name]["config"])
-        elif configuration.get(name) != value:
-            yield name, value, configuration.get(name)
+        found = given.pop(name, None)
+        if isinstance(value, tuple):
+            if name != "backward_layer" or found is not None:
+                yield from _differences(value[0], value[1], _mapping(found, name))
+        elif found != value:
+            yield name, value, found
+    for name, found in given.items():  # not known here, or not there in ours: only as if it were not there in the file
+        if not (name in _OF_NO_MATTER or name.endswith(_OF_NO_MATTER_ENDS)) and found not in (None, False):
+            yield name, None, found
+
+
+def _axis(axis: Any, layer: Mapping[str, Any]) -> Any:
+    """Axes to be normalized, in which the last is −1, where the file tells how many there are."""
+    built = layer.get("build_config")
+    shape = built.get("input_shape") if isinstance(built, Mapping) else None
+    last = len(shape) - 1 if isinstance(shape, list) else -1
+    return [-1 if a == last else a for a in (axis if isinstance(axis, list) else [axis])]

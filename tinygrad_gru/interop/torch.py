@@ -25,7 +25,7 @@ import numpy as np
 
 from .. import nn
 from ..backend import to_host
-from ..io import replacing, safetensors
+from ..io import open_untrusted, replacing, safetensors
 from ..ops.op import raw
 from .cells import in_words, kind_of, kind_of_layer, settings_of, settings_of_layer
 from .errors import InteropError
@@ -44,10 +44,8 @@ def read(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     if path.suffix != ".safetensors":
         return read_torch_file(path)
-    try:
-        return safetensors.read(path.read_bytes())[0]
-    except safetensors.SafetensorsError as error:
-        raise InteropError(f"{path}: {error}") from error
+    with open_untrusted(path, InteropError) as file:
+        return safetensors.read(file.read())[0]
 
 
 def load(

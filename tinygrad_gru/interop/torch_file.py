@@ -2,24 +2,22 @@
 
 Such a file is a zip archive: `data.pkl` is a pickle that says what was saved, `data/0`, `data/1`, … are the numbers. A
 pickle is a program for a small stack machine, and its instruction REDUCE calls any function that the file names. The
-machine here knows the instructions that build dictionaries, lists and tensors. It calls nothing: the few names that it
-understands stand for what it does itself, and any other name is refused.
+machine here (`unpickle.py`) knows the instructions that build dictionaries, lists and tensors. It calls nothing: the
+few names that it understands stand for what is done here, and any other name is refused.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import pickletools
-import struct
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
+from ..io import Budget, open_untrusted
 from .errors import InteropError
+from .unpickle import Name, Unpickler
 
 _BFLOAT16 = "bfloat16"
 _STORAGES = {
@@ -27,25 +25,23 @@ _STORAGES = {
     "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
     "BoolStorage": "?",
 }  # fmt: skip
-_ORDERED, _SIZE = "collections.OrderedDict", "torch.Size"
-_TENSOR, _PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
-_NAMES = {_ORDERED, _SIZE, _TENSOR, _PARAMETER, *(f"torch.{name}" for name in _STORAGES)}
-
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict,
-}  # fmt: skip
-_VALUES = {
-    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
-    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-}  # fmt: skip
-_NOTHING = {"PROTO", "FRAME", "STOP"}
-
-
-class _Name(NamedTuple):
-    """A name of the file's program; nothing is looked up under it."""
-
-    path: str
+_FUNCTIONS = (
+    "collections.OrderedDict", "torch.Size", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
+)  # fmt: skip
+_NAMES = frozenset({*_FUNCTIONS, *(f"torch.{name}" for name in _STORAGES)})
+#: Tensors that are not numbers in memory, and how to save them as such.
+_ADVICE = {
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor: save its .to_dense()",
+    "torch._utils._rebuild_nested_tensor": "a nested tensor: save its .to_padded_tensor(0)",
+    "torch._utils._rebuild_qtensor": "a quantized tensor: save its .dequantize()",
+    "torch._utils._rebuild_meta_tensor_no_storage": "a tensor on the meta device, which has no numbers",
+    "torch._utils._rebuild_tensor_v3": "a tensor of a dtype that NumPy has not: save its .float()",
+    **{
+        f"torch.{name}Storage": "complex numbers, which no module here has: save torch.view_as_real of them"
+        for name in ("ComplexFloat", "ComplexDouble")
+    },
+}
+_MOST_AXES = 64  # NumPy's
 
 
 class _Storage(NamedTuple):
@@ -59,159 +55,125 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
     """What `torch.save` wrote: dictionaries, lists, numbers and strings, with NumPy arrays for tensors.
 
     bfloat16, which NumPy does not have, becomes float32; that is exact. Raises InteropError for a file that is not
-    such an archive, that is damaged, or that holds more than data.
+    such an archive, that is damaged, that holds more than data, or that asks for much more memory than its size.
     """
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _Archive(archive).value()
-    except InteropError as error:
-        raise InteropError(f"{path}: {error}") from error
-    except zipfile.BadZipFile as error:
-        raise InteropError(
-            f"{path}: expected a zip archive of torch.save (a file from before torch 1.6, a whole pickle, or cut "
-            f"short?): {error}"
-        ) from error
-    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError, struct.error) as error:
-        raise InteropError(f"{path}: the archive is damaged: {type(error).__name__}: {error}") from error
+    with open_untrusted(path, InteropError) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return _Archive(archive, file).value()
+        except zipfile.BadZipFile as error:
+            raise InteropError(
+                "expected a zip archive of torch.save (a file from before torch 1.6, a whole pickle, or cut short?): "
+                f"{error}"
+            ) from error
 
 
 class _Archive:
-    def __init__(self, archive: zipfile.ZipFile):
-        self.archive = archive
-        programs = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+    """What is in the archive, and what may be made of it."""
+
+    def __init__(self, archive: zipfile.ZipFile, file: BinaryIO):
+        self.archive, self.budget = archive, Budget.of(file)
+        self.storages: dict[str, tuple[tuple[str, int], _Storage]] = {}
+        names = archive.namelist()
+        if len(set(names)) != len(names):
+            raise InteropError("several members of the archive have one name: which one holds is not said")
+        programs = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
         if len(programs) != 1:
             raise InteropError("expected an archive of torch.save with one data.pkl (a file of another kind?)")
         self.folder = programs[0].removesuffix("data.pkl")
-        if f"{self.folder}constants.pkl" in archive.namelist():
+        if f"{self.folder}constants.pkl" in names:
             raise InteropError("a TorchScript archive holds code: save the module's state_dict() instead")
-        order = self._member("byteorder") if f"{self.folder}byteorder" in archive.namelist() else b"little"
-        self.is_big = {b"little": False, b"big": True}[order]
+        order = self._member("byteorder") if f"{self.folder}byteorder" in names else b"little"
+        if order not in (b"little", b"big"):
+            raise InteropError(f"byteorder: expected little or big, got {order[:20]!r}")
+        self.order: Literal["<", ">"] = ">" if order == b"big" else "<"
 
     def value(self) -> Any:
-        return _Machine(self.storage).run(self._member("data.pkl"))
+        machine = Unpickler(_NAMES, _ADVICE, self.storage, self.call, self.budget)
+        return machine.run(self._member("data.pkl"))
 
     def _member(self, name: str) -> bytes:
-        entry = self.archive.getinfo(self.folder + name)
+        try:
+            entry = self.archive.getinfo(self.folder + name)
+        except KeyError:
+            raise InteropError(f"{name} is missing in the archive") from None
         if entry.compress_type != zipfile.ZIP_STORED:  # torch never does that, and a few bytes may unfold to gigabytes
             raise InteropError(f"{name} is compressed, which torch.save does not do")
+        if entry.file_size != entry.compress_size or entry.file_size > self.budget.size:
+            raise InteropError(f"{name}: the archive says that it has {entry.file_size:,} bytes, which it cannot have")
+        self.budget.spend(entry.file_size, name)
         return self.archive.read(entry)
 
     def storage(self, described: Any) -> _Storage:
         """The storage that a pickle refers to as ("storage", its type, its name, a device, the number of elements)."""
-        tag, kind, key, _, count = described
-        if tag != "storage":
-            raise InteropError(f"expected a reference to a storage, got {tag!r}")
-        kind = _STORAGES[kind.path.removeprefix("torch.")]
-        dtype = np.dtype("u2" if kind == _BFLOAT16 else kind).newbyteorder(">" if self.is_big else "<")
-        return _Storage(np.frombuffer(self._member(f"data/{key}"), dtype, count), kind)
+        if type(described) is not tuple or tuple(map(type, described)) != (str, Name, str, str, int):
+            raise InteropError("the file is damaged: expected a reference to a storage")
+        _, name, key, _, count = described
+        kind = _STORAGES.get(name.path.removeprefix("torch."))
+        if kind is None:
+            raise InteropError(f"the file is damaged: {name.path} is no storage")
+        if key not in self.storages:
+            dtype = np.dtype({_BFLOAT16: "u2", "?": "u1"}.get(kind, kind)).newbyteorder(self.order)
+            content = self._member(f"data/{key}")
+            if len(content) != count * dtype.itemsize:
+                raise InteropError(f"data/{key}: expected {count} elements of {dtype}, got {len(content)} bytes")
+            self.storages[key] = (kind, count), _Storage(np.frombuffer(content, dtype), kind)
+        known, storage = self.storages[key]
+        if known != (kind, count):
+            raise InteropError(f"data/{key} is read as {kind} and as {known[0]}, of {count} and of {known[1]} elements")
+        return storage
+
+    def call(self, path: str, arguments: tuple) -> Any:
+        """What the function of that name would give; `arguments` are those with which torch.save has it called."""
+        match path, arguments:
+            case "torch._utils._rebuild_tensor_v2", (_Storage() as storage, offset, shape, strides, _, _, *metadata):
+                return _resolved(self.tensor(storage, offset, shape, strides), metadata)
+            case "torch._utils._rebuild_parameter", (np.ndarray() as parameter, _, _):
+                return parameter
+            case "torch.Size", (tuple() as sizes,):
+                return _sizes(sizes)
+            case "collections.OrderedDict", ():
+                return {}
+        raise InteropError(f"the file is damaged: {path} is called as no state_dict does it")
+
+    def tensor(self, storage: _Storage, offset: Any, shape: Any, strides: Any) -> np.ndarray:
+        """The elements of a storage that a tensor shows, as an array of its own."""
+        numbers, kind = storage
+        (offset,), shape, strides = _sizes((offset,)), _sizes(shape), _sizes(strides)
+        size = math.prod(shape)
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) if size else offset
+        fits = len(shape) == len(strides) and last < numbers.size + (size == 0) and size <= numbers.size
+        if not fits or math.prod(filter(None, shape)) >= 2**60:  # of an empty array too: NumPy multiplies them all
+            raise InteropError(
+                f"a tensor of shape {shape} and strides {strides} from place {offset} on does not lie in a storage of "
+                f"{numbers.size} elements (an expanded tensor? save its .contiguous())"
+            )
+        self.budget.spend(128 + size * (4 if kind == _BFLOAT16 else numbers.itemsize), f"a tensor of shape {shape}")
+        steps = tuple(stride * numbers.itemsize * (n > 1) for n, stride in zip(shape, strides)) if size else None
+        array = np.ndarray(shape, numbers.dtype, numbers, offset * numbers.itemsize if size else 0, steps)
+        if kind == _BFLOAT16:  # the upper half of a float32
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        elif kind == "?":  # any byte but 0 is true
+            array = array != 0
+        return array.astype(array.dtype.newbyteorder("="))
 
 
-class _Machine:
-    """Runs the program of a pickle, as far as it makes data.
-
-    storage  gives the `_Storage` for a reference to one
-    """
-
-    def __init__(self, storage: Callable[[Any], _Storage]):
-        self.storage = storage
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
-    def run(self, program: bytes) -> Any:
-        for instruction, argument, _ in pickletools.genops(program):
-            self._do(instruction.name, argument)
-        (result,) = self.stack
-        return result
-
-    def _do(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in _VALUES:
-            stack.append(argument)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            self.memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(self.memo[argument])
-        elif name == "MARK":
-            self.marks.append(len(stack))
-        elif name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(self._taken(None if name == "TUPLE" else int(name[-1]))))
-        elif name in ("APPEND", "APPENDS"):
-            items = self._taken(1 if name == "APPEND" else None)
-            _a(list, stack[-1]).extend(items)
-        elif name in ("SETITEM", "SETITEMS"):
-            items = self._taken(2 if name == "SETITEM" else None)
-            _a(dict, stack[-1]).update(zip(items[::2], items[1::2]))
-        elif name == "GLOBAL":
-            stack.append(_known(argument.replace(" ", ".")))
-        elif name == "STACK_GLOBAL":
-            stack.append(_known(".".join(self._taken(2))))
-        elif name == "BINPERSID":
-            stack.append(self.storage(stack.pop()))
-        elif name == "REDUCE":
-            called, arguments = self._taken(2)
-            stack.append(_made(_a(_Name, called).path, arguments))
-        elif name == "BUILD":  # the versions of the modules, which a state_dict carries as an attribute
-            stack.pop()
-            _a(dict, stack[-1])
-        elif name not in _NOTHING:
-            raise InteropError(f"the pickle has an instruction {name}, which no state_dict needs")
-
-    def _taken(self, count: int | None) -> list[Any]:
-        """The last `count` values, or those since the last mark, taken off the stack."""
-        start = self.marks.pop() if count is None else len(self.stack) - count
-        taken = self.stack[start:]
-        if start < 0 or start > len(self.stack):
-            raise IndexError("the stack is empty")
-        del self.stack[start:]
-        return taken
+def _resolved(array: np.ndarray, metadata: list[Any]) -> np.ndarray:
+    """The numbers of a tensor, of which metadata may say that they lie in memory with the other sign."""
+    match metadata:
+        case []:
+            return array
+        case [{"neg": True, **more}] if not more and array.dtype.kind == "f":  # x.conj().imag is such a view
+            return -array
+    raise InteropError("a tensor has metadata that are not understood (save its .resolve_conj().resolve_neg())")
 
 
-def _known(path: str) -> _Name:
-    if path not in _NAMES:
+def _sizes(values: Any) -> tuple[int, ...]:
+    """A tuple of integers from 0 on, of which NumPy can make a shape or strides."""
+    sound = type(values) is tuple and len(values) <= _MOST_AXES
+    if not sound or not all(type(n) is int and 0 <= n < 2**62 for n in values):
         raise InteropError(
-            f"it asks for {path}, which would mean to run code from a file; only tensors in dictionaries and lists are "
-            "read (a whole module was saved? save its state_dict() instead)"
+            "a tensor does not lie in its storage: its offset, shape or strides are no integers, negative, or out of "
+            "all range"
         )
-    return _Name(path)
-
-
-def _a(kind: type, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"expected a {kind.__name__}, got a {type(value).__name__}")
-    return value
-
-
-def _made(path: str, arguments: tuple) -> Any:
-    if path == _TENSOR:
-        return _tensor(*arguments[:4])
-    if path == _PARAMETER:
-        return _a(np.ndarray, arguments[0])
-    if path == _SIZE:
-        return tuple(arguments[0])
-    if path == _ORDERED:
-        return dict(*arguments)
-    raise TypeError(f"{path} is not called in a state_dict")
-
-
-def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
-    """The elements of a storage that a tensor shows, as an array of its own."""
-    numbers, kind = storage
-    size = math.prod(shape)
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) if size else offset
-    fits = len(shape) == len(strides) and min(offset, *shape, *strides, 0) == 0 and last < len(numbers) + (size == 0)
-    if not fits or size > len(numbers):
-        raise InteropError(
-            f"a tensor of shape {shape} and strides {strides} from place {offset} on does not lie in a storage of "
-            f"{len(numbers)} elements (an expanded tensor? save its .contiguous())"
-        )
-    steps = tuple(stride * numbers.itemsize for stride in strides)
-    array = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps)
-    if kind == _BFLOAT16:  # the upper half of a float32
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(array.dtype.newbyteorder("="))
+    return values

@@ -1,9 +1,23 @@
-"""Files: safetensors, files that are replaced whole, and limits for files that come from others."""
+"""Files: safetensors, files that are replaced whole, locks, and limits for files that come from others."""
 
 from __future__ import annotations
 
-from .files import replacing
-from .limits import Budget, FileFormatError, open_untrusted
+from .files import remove_parts, replacing, sync_folder
+from .limits import Budget, FileFormatError, open_untrusted, untrusted
+from .lock import FileLock, LockedError
 from .safetensors import SafetensorsError
+from .strict_json import parse_json
 
-__all__ = ["Budget", "FileFormatError", "SafetensorsError", "open_untrusted", "replacing"]
+__all__ = [
+    "Budget",
+    "FileFormatError",
+    "FileLock",
+    "LockedError",
+    "SafetensorsError",
+    "open_untrusted",
+    "parse_json",
+    "remove_parts",
+    "replacing",
+    "sync_folder",
+    "untrusted",
+]

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, backend_of, is_floating, resolve, to_host
+from ..backend import Backend, backend_of, resolve, to_host
+from ..contexts import block
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
+from ..trees import map_leaves
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
@@ -131,24 +133,33 @@ class Module:
         """Switch dropout and the like off."""
         return self.train(False)
 
+    @block
+    def evaluating(self) -> Iterator[None]:
+        """In this block this and all inside is in evaluation, and afterwards each again in the mode in which it was."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
     def freeze(self) -> Module:
         """Learn nothing here and inside until `unfreeze`."""
-        return self._set_requires_grad(False)
+        for tensor in list(self.parameters()):
+            tensor.requires_grad = False
+        return self
 
     def unfreeze(self) -> Module:
-        """Learn all floating-point tensors here and inside."""
-        return self._set_requires_grad(True)
-
-    def _set_requires_grad(self, on: bool) -> Module:
-        for _, module in self.named_modules():
-            for name, value in module._declared():
-                if isinstance(value, Tensor) and is_floating(value.dtype):
-                    value.requires_grad = on
-                    module._label(name, value)
+        """Learn again what was frozen here and inside, by `freeze` or by `requires_grad = False`; constants stay so."""
+        for _, tensor in self.named_tensors():
+            if tensor.is_frozen:
+                tensor.requires_grad = True
         return self
 
     def zero_grad(self) -> None:
-        for tensor in self.parameters():
+        """Forget the gradients, those of frozen parameters too."""
+        for _, tensor in self.named_tensors():
             tensor.zero_grad()
 
     def to(self, device: str | Backend) -> Module:
@@ -221,10 +232,9 @@ def _replaced(value: Any, places: dict[int, Any]) -> Any:
         return places[id(value)]
     if isinstance(value, Module):
         clone = places[id(value)] = copy(value)
-        vars(clone).update((name, _replaced(inside, places)) for name, inside in vars(value).items())
+        inside = {name: map_leaves(lambda leaf: _replaced(leaf, places), part) for name, part in vars(value).items()}
+        vars(clone).update(inside)
         return clone
-    if type(value) in (list, tuple):
-        return type(value)(_replaced(inside, places) for inside in value)
     return value
 
 

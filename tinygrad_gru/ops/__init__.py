@@ -56,8 +56,8 @@ __all__ = [
     "concatenate", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding",
     "equal", "exp", "expand_dims", "expm1", "flip", "gather", "gelu", "getitem", "greater", "greater_equal", "hadamard",
     "huber", "isfinite", "kl_divergence", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
-    "log_sigmoid", "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum", "mean", "min", "minimum",
-    "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot", "pad", "power", "prod", "relu",
-    "repeat", "reshape", "scatter_add", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt",
+    "log_sigmoid", "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum", "mean", "min",
+    "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot", "pad", "power", "prod",
+    "relu", "repeat", "reshape", "scatter_add", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt",
     "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take", "tanh", "transpose", "var", "where",
 ]  # fmt: skip

@@ -45,7 +45,7 @@ def _entries(parts, x):
     return tuple(map(entry, parts))
 
 
-@op(view=True)
+@op
 def _slice(x, *, index):
     return x[index]
 

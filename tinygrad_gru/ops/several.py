@@ -16,7 +16,6 @@ class _Output:
     """The op of one output: it hands its cotangent on, and says which output it was."""
 
     __name__ = "output"
-    view = False
 
     def __init__(self, position: int, count: int):
         self.position = position
@@ -28,9 +27,6 @@ class _Output:
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         return ()
-
-    def keeps(self, record: Node, position: int) -> bool:
-        return False
 
     def _gather(self, shape: tuple, pieces: Sequence[tuple[int, Any]]) -> list:
         cotangents: list = [None] * self.count

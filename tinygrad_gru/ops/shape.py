@@ -17,7 +17,7 @@ def axis_number(axis, ndim):
     return axis % ndim
 
 
-@op(view=True)
+@op
 def reshape(x, *, shape):
     """y = x read in the same order at another shape; one length may be −1        ∂L/∂x = g at x's shape"""
     return xp_of(x).reshape(x, shape)
@@ -26,7 +26,7 @@ def reshape(x, *, shape):
 reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@op(view=True)
+@op
 def transpose(x, *, axes=None):
     """y = x with its axes in the order `axes` (reversed if None)        ∂L/∂x = g with the axes put back"""
     return xp_of(x).permute_dims(x, tuple(range(len(x.shape)))[::-1] if axes is None else axes)
@@ -42,7 +42,7 @@ def _transpose_rule(g, axes):
 transpose.vjp(x=_transpose_rule)
 
 
-@op(view=True)
+@op
 def matrix_transpose(x):
     """y = x with its last two axes exchanged        ∂L/∂x = gᵀ"""
     return x.mT
@@ -51,7 +51,7 @@ def matrix_transpose(x):
 matrix_transpose.vjp(x=lambda g: g.mT)
 
 
-@op(view=True)
+@op
 def moveaxis(x, *, source, destination):
     """y = x with the axes `source` moved to the places `destination`        ∂L/∂x = g with them moved back"""
     return xp_of(x).moveaxis(x, source, destination)
@@ -60,7 +60,7 @@ def moveaxis(x, *, source, destination):
 moveaxis.vjp(x=lambda g, source, destination: moveaxis(g, source=destination, destination=source))
 
 
-@op(view=True)
+@op
 def expand_dims(x, *, axis):
     """y = x with a new axis of length 1 at the place `axis` (an integer, or a tuple)        ∂L/∂x = g at x's shape"""
     places = axis if isinstance(axis, tuple) else (axis,)
@@ -73,7 +73,7 @@ def expand_dims(x, *, axis):
 expand_dims.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@op(view=True)
+@op
 def squeeze(x, *, axis=None):
     """y = x without the axes `axis` of length 1 (all of them if None)        ∂L/∂x = g at x's shape"""
     if axis is None:
@@ -137,7 +137,7 @@ def split(x, sections, *, axis=0):
     return [x[_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
 
 
-@op(view=True)
+@op
 def flip(x, *, axis=None):
     """y = x in reverse order along `axis` (all axes if None)        ∂L/∂x = g in reverse order"""
     return xp_of(x).flip(x, axis=axis)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from math import isnan
 from typing import Any
 
 
@@ -22,7 +22,7 @@ class EarlyStop:
 
     def update(self, loss: float) -> bool:
         """Take note of an evaluation; whether it is the best so far."""
-        if not isnan(loss) and (self.best is None or loss < self.best - self.min_improvement):
+        if not math.isnan(loss) and (self.best is None or loss < self.best - self.min_improvement):
             self.best, self.since_best = loss, 0
             return True
         self.since_best += 1

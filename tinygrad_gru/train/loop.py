@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .early_stop import EarlyStop
+from .folder import RunFolder
 from .interrupt import StopRequest
 from .log import JsonLines
-from .terminal import Progress
+from .schema import LOOP, check
+from .terminal import Guarded, Progress
 from .trainer import Trainer
 
-CHECKPOINT = "checkpoint.safetensors"
-BEST = "best.safetensors"
-LOG = "log.jsonl"
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Loop:
     """Runs `trainer` until it has made `steps` steps, and keeps in `folder` a log and a checkpoint to go on from.
+
+    The folder is this run's alone: another one there, at the same time or finished, is an error (see RunFolder).
 
     evaluate        gives the held-out loss; called `evaluations` times in a run, and once before the first step
     on_evaluation   called after that, for instance to print a sample
@@ -34,20 +34,24 @@ class Loop:
         self,
         trainer: Trainer,
         steps: int,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | RunFolder,
         evaluate: Callable[[], float],
         on_evaluation: Callable[[Progress], None] = lambda display: None,
         patience: int | None = None,
         about: Mapping[str, Any] | None = None,
         evaluations: int = 10,
     ) -> None:
-        self.trainer, self.steps, self.folder = trainer, steps, Path(folder)
+        self.trainer, self.steps = trainer, steps
+        self.folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
         self.evaluate, self.on_evaluation = evaluate, on_evaluation
         self.evaluations = evaluations
         self.early_stop = EarlyStop(patience)
         self.about = dict(about or {})
         self._seconds = 0.0
         self._characters_before = 0
+        self._best_step: int | None = None
+        self._logged = 0
+        self._begun = False
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
 
@@ -62,38 +66,73 @@ class Loop:
         return made_here / self._seconds if made_here else None
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go to the state of a checkpoint."""
-        self.trainer.load_state_dict(state["trainer"])
+        """Go to the state of a checkpoint. Raises CheckpointError if it is not one of such a run."""
+        check(state, LOOP)
+        try:
+            self.trainer.load_state_dict(state["trainer"])
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
         self.early_stop.load_state_dict(state["early_stop"])
+        self._best_step, self._logged = state["best_step"], state["logged"]
         self._characters_before = self.trainer.characters
         self._saved_step = self.trainer.steps
+        self._begun = True
 
     def run(self, display: Progress) -> bool:
-        """Train, and return whether the run came to its end: Ctrl-C and SIGTERM end it after the step under way.
+        """Train, and return whether the run came to its end: a signal ends it after the step under way.
 
-        Either way the checkpoint then holds the last step.
+        Either way the checkpoint then holds the last step. Ctrl-C, SIGTERM and SIGHUP are such signals (see
+        StopRequest). A `display` that fails, as one whose terminal is gone, ends nothing.
         """
-        with StopRequest() as stop, JsonLines(self.folder / LOG, keep_until=self.trainer.steps or None) as log:
-            if self.trainer.steps == 0:
-                self._evaluate(log, display)
-            while not self.finished and not stop.requested:
-                self._step(log, display)
-                if self._evaluation_due():
-                    better = self.early_stop.update(self._evaluate(log, display))
-                    if better and self.early_stop.patience is not None:
-                        self._save(log, BEST)
+        display = Guarded(display)
+        with self.folder, StopRequest() as stop:
+            if not self._begun:
+                self.folder.check_free()
+            with JsonLines(self.folder.log, keep_until=self.trainer.steps if self._begun else None) as log:
+                if self._begun:
+                    self._check_what_is_there(log, display)
+                else:
+                    self._evaluate(log, display)
+                    self._begun = True
+                while not self.finished and not stop.requested:
+                    self._step(log, display)
+                    if self._evaluation_due():
+                        better = self.early_stop.update(self._evaluate(log, display))
+                        if better and self.early_stop.patience is not None:
+                            self._best_step = self.trainer.steps
+                        self._save(log)
+                    elif time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+                        self._save(log)
+                if self.trainer.steps != self._saved_step:
                     self._save(log)
-                elif time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
-                    self._save(log)
-            if self.trainer.steps != self._saved_step:
-                self._save(log)
         return self.finished
 
     def load_best(self) -> None:
         """Give the model the weights of its best evaluation, if early stopping kept them."""
-        best = self.folder / BEST
-        if self.early_stop.patience is not None and best.exists():
-            self.trainer.model.load_state_dict(load_checkpoint(best)["trainer"]["model"])
+        if self._best_step is not None:
+            self.trainer.model.load_state_dict(self._best()["trainer"]["model"])
+
+    def _best(self) -> dict[str, Any]:
+        best = load_checkpoint(self.folder.best)
+        if best["trainer"]["steps"] != self._best_step:
+            raise CheckpointError(
+                f"{self.folder.best} holds step {best['trainer']['steps']}, but the best step of this run is "
+                f"{self._best_step}: it is of another run"
+            )
+        return best
+
+    def _check_what_is_there(self, log: JsonLines, display: Progress) -> None:
+        """Look, before the run goes on, at what it will need of the folder besides the checkpoint."""
+        if log.records < self._logged:
+            display.say(
+                f"{log.path} had {log.records:,} of the {self._logged:,} records to go on from: was it damaged?"
+            )
+        if self._best_step is None:
+            return
+        if self._best_step == self.trainer.steps:  # a kill may have come between the two files
+            save_checkpoint(self.folder.best, self._state())
+        else:
+            self._best()
 
     def _step(self, log: JsonLines, display: Progress) -> None:
         began = time.perf_counter()
@@ -115,9 +154,20 @@ class Loop:
         self.on_evaluation(display)
         return loss
 
-    def _save(self, log: JsonLines, name: str = CHECKPOINT) -> None:
-        # The log first: what a checkpoint goes on from is then in it.
-        log.flush()
-        state = {"about": self.about, "trainer": self.trainer.state_dict(), "early_stop": self.early_stop.state_dict()}
-        save_checkpoint(self.folder / name, state)
+    def _save(self, log: JsonLines) -> None:
+        log.sync()  # before the checkpoint, which then finds in the log what it goes on from
+        self._logged = log.records
+        state = self._state()
+        save_checkpoint(self.folder.checkpoint, state)
+        if self._best_step == self.trainer.steps:
+            save_checkpoint(self.folder.best, state)
         self._saved_step, self._saved_at = self.trainer.steps, time.monotonic()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "about": self.about,
+            "trainer": self.trainer.state_dict(),
+            "early_stop": self.early_stop.state_dict(),
+            "best_step": self._best_step,
+            "logged": self._logged,
+        }

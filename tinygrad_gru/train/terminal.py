@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -26,6 +28,29 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Guarded(Progress):
+    """Another display whose failures are passed over: output that fails is no reason to stop what it tells of.
+
+    A reader that reads no further (`| head`), a full disk, a terminal that was closed: OSError, or ValueError where the
+    stream itself is closed.
+    """
+
+    def __init__(self, display: Progress) -> None:
+        self._display = display
+
+    def advance(self, amount: int, **figures: float) -> None:
+        with suppress(OSError, ValueError):
+            self._display.advance(amount, **figures)
+
+    def say(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._display.say(text)
+
+    def close(self) -> None:
+        with suppress(OSError, ValueError):
+            self._display.close()
 
 
 class Bar(Progress):
@@ -75,7 +100,7 @@ def progress(total: int, done: int = 0, unit: str = "characters", quiet: bool = 
     """A display that goes from `done` to `total`: lines where there is no terminal or no tqdm, and none if `quiet`."""
     if quiet:
         return Progress()
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         try:
             from tqdm import tqdm
         except ImportError:
@@ -83,3 +108,32 @@ def progress(total: int, done: int = 0, unit: str = "characters", quiet: bool = 
         else:
             return Bar(tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=True, dynamic_ncols=True))
     return Lines(total, done, unit)
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print a line to `stream` (default: stdout), if it can be printed."""
+    with suppress(OSError, ValueError):
+        print(text, file=stream, flush=True)
+
+
+def discard_unwritten(stream: TextIO) -> None:
+    """Let go of what `stream` could not write, at which Python would complain when it exits."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def open_standard_streams() -> None:
+    """Open to nothing what is closed of stdin, stdout and stderr (`>&-`).
+
+    A file would be opened by their numbers otherwise, and libraries would print into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (as open as the program runs)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115

@@ -1,0 +1,184 @@
+"""`python -m tests.fuzz --format pt --count 20000`: a run in a process of its own, with a bound on its memory.
+
+Inputs are read with 1 GiB of address space above what the process has at its start and 2 s of processor time each. A
+process that crashes or hangs is a fault, after which another one goes on with the next input. Inputs that are faults
+are kept in the folder `--keep`. `--atheris` lets libFuzzer choose the inputs by coverage (with `pip install atheris`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from .run import read_one, run
+from .target import FORMATS, load_target
+
+_GIGABYTE = 1 << 30
+_PATIENCE = 60.0  # seconds without a sign of life, on a machine that may be busy
+_BATCH = 200
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("tests.fuzz", description=__doc__)
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first input")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for inputs that are faults")
+    parser.add_argument("--atheris", action="store_true", help="inputs chosen by coverage, by libFuzzer")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.atheris:
+        return _atheris(options)
+    return _child(options) if options.child else _parent(options)
+
+
+def _bound_memory() -> None:
+    """Leave 1 GiB of address space."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + _GIGABYTE
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _child(options: argparse.Namespace) -> int:
+    target = load_target(options.format)
+    for place, seed in enumerate(target.seeds):  # what is imported late is imported now; and seeds are sound
+        (options.child / f"input{target.suffix}").write_bytes(seed)
+        outcome, detail = read_one(target, options.child / f"input{target.suffix}")
+        assert outcome == "accepted", f"seed {place}: {outcome} {detail}"
+    _bound_memory()
+    sign = options.child / "sign"
+
+    def before(number: int, kind: str, path: Path) -> None:
+        sign.write_text(f"{number} {kind}")
+
+    for first in range(options.first, options.first + options.count, _BATCH):
+        count = min(_BATCH, options.first + options.count - first)
+        report = run(target, options.child, count, options.seed, first, before)
+        counts = [[kind, outcome, n] for (kind, outcome), n in report.counts.items()]
+        batch = {"next": first + count, "counts": counts, "faults": report.faults, "slowest": report.slowest}
+        print(json.dumps(batch | {"unforeseen": report.unforeseen}), flush=True)
+    return 0
+
+
+def _parent(options: argparse.Namespace) -> int:
+    counts: Counter[tuple[str, str]] = Counter()
+    unforeseen: Counter[str] = Counter()
+    faults: list[tuple[int, str, str]] = []
+    slowest, number, end = 0.0, options.first, options.first + options.count
+    began = time.monotonic()
+    target = load_target(options.format)
+    while number < end:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            lines, died = _attend(options, folder, number, end - number)
+            for line in lines:
+                batch = json.loads(line)
+                counts.update({(kind, outcome): n for kind, outcome, n in batch["counts"]})
+                unforeseen.update(batch["unforeseen"])
+                faults += [tuple(fault) for fault in batch["faults"]]
+                slowest, number = max(slowest, batch["slowest"]), batch["next"]
+            if died:  # of its last batch only the input that killed it is counted
+                sign = (folder / "sign").read_text().split() if (folder / "sign").exists() else [str(number), "?"]
+                faults.append((int(sign[0]), sign[1], died))
+                counts[sign[1], "fault"] += 1
+                number = int(sign[0]) + 1
+    if options.keep and faults:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        for place, _, _ in faults[:100]:
+            content = next(target.inputs(options.seed, place))[2]
+            (options.keep / f"{options.format}-{options.seed}-{place}{target.suffix}").write_bytes(content)
+    print(f"{options.format}: inputs {options.first} to {end - 1} of seed {options.seed}, {platform.machine()}, Python "
+          f"{platform.python_version()}, {time.monotonic() - began:.0f} s, slowest input {slowest:.2f} s")  # fmt: skip
+    outcomes = ("accepted", "refused", "unforeseen", "fault")
+    print(f"{'kind':16}" + "".join(f"{outcome:>12}" for outcome in outcomes))
+    for kind in sorted({kind for kind, _ in counts}):
+        print(f"{kind:16}" + "".join(f"{counts[kind, outcome]:12,}" for outcome in outcomes))
+    for detail, n in unforeseen.most_common(20):
+        print(f"  unforeseen {n:6,} × {detail}")
+    for place, kind, detail in faults[:40]:
+        print(f"  FAULT {place} ({kind}): {detail}")
+    print(f"{len(faults)} faults in {options.count:,} inputs")
+    return 1 if faults else 0
+
+
+def _attend(options: argparse.Namespace, folder: Path, first: int, count: int) -> tuple[list[str], str]:
+    """Let a process read inputs; the lines that it wrote, and how it died, if it did."""
+    command = [sys.executable, "-m", "tests.fuzz", "--format", options.format, "--seed", str(options.seed)]
+    command += ["--first", str(first), "--count", str(count), "--child", str(folder)]
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        sign, last, at = folder / "sign", "", time.monotonic()
+        hung = False
+        while process.poll() is None:
+            time.sleep(0.2)
+            now = sign.read_text() if sign.exists() else ""
+            if now != last:
+                last, at = now, time.monotonic()
+            elif time.monotonic() - at > _PATIENCE:
+                process.kill()
+                hung = True
+    lines = (folder / "out").read_text().splitlines()
+    if process.returncode == 0:
+        return lines, ""
+    if not last:
+        sys.exit(f"the process did not start:\n{(folder / 'err').read_text()}")
+    tail = (folder / "err").read_text().strip().splitlines()[-1:]
+    return lines, f"hung for {_PATIENCE:g} s" if hung else f"died with status {process.returncode}: {tail}"
+
+
+def _atheris(options: argparse.Namespace) -> int:
+    """libFuzzer starts from the seeds, and mutates what is inside of files, if a target says how, else the files."""
+    import atheris  # an optional package
+
+    with atheris.instrument_imports(include=["tinygrad_gru"]):
+        target = load_target(options.format)
+    wraps = [*((part.seeds, part.wrap) for part in target.parts), (target.seeds, bytes)]
+    folder = Path(tempfile.mkdtemp())
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for which, (seeds, _) in enumerate(wraps):
+        for place, seed in enumerate(seeds):
+            (corpus / f"{which}-{place}").write_bytes(bytes([which]) + seed)
+            (folder / f"input{target.suffix}").write_bytes(wraps[which][1](seed))
+            read_one(target, folder / f"input{target.suffix}")
+    outcomes: Counter[str] = Counter()
+
+    def one(data: bytes) -> None:
+        if not data:
+            return
+        _, wrap = wraps[data[0] % len(wraps)]
+        path = folder / f"input{target.suffix}"
+        path.write_bytes(wrap(data[1:]))
+        outcome, detail = read_one(target, path)
+        outcomes[outcome] += 1
+        if outcome == "fault":
+            if options.keep:
+                options.keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, options.keep / f"{options.format}-atheris{target.suffix}")
+            raise RuntimeError(detail)
+        if sum(outcomes.values()) == options.count:
+            print(f"{options.format}: {options.count:,} inputs chosen by libFuzzer, {dict(outcomes)}, 0 faults")
+            sys.stdout.flush()
+            shutil.rmtree(folder)
+            os._exit(0)
+
+    _bound_memory()
+    arguments = [sys.argv[0], f"-seed={options.seed + 1}", "-rss_limit_mb=0", "-timeout=60", "-print_final_stats=0"]
+    atheris.Setup([*arguments, str(corpus)], one)
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

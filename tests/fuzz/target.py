@@ -1,0 +1,77 @@
+"""What is fuzzed: a reader, its one documented error, and where inputs for it come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from .mutations import mutated
+
+#: Formats by the modules here that have a function `target`.
+FORMATS = ("checkpoint", "pt", "safetensors")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is inside of files, such as a compressed or checksummed member, to be mutated before it is wrapped.
+
+    seeds   well-formed contents
+    wrap    gives the file that has this content, with checksums, lengths and compression in order
+    """
+
+    seeds: Sequence[bytes]
+    wrap: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader under attack.
+
+    suffix      of the files' names
+    read        reads a file and uses what it holds as users would
+    error       the one documented error
+    seeds       well-formed files
+    parts       contents that are mutated inside of files
+    structured  by name, functions that make a hostile file from a random number generator
+    others      what else `read` may open
+    check       raises AssertionError if what was read holds what it must not
+    """
+
+    suffix: str
+    read: Callable[[Path], Any]
+    error: type[Exception]
+    seeds: Sequence[bytes]
+    parts: Sequence[Part] = ()
+    structured: dict[str, Callable[[Random], bytes]] = field(default_factory=dict)
+    others: Sequence[Path] = ()
+    check: Callable[[Any], None] = lambda result: None
+
+    def kinds(self) -> list[str]:
+        """The kinds of inputs."""
+        return ["bytes", *["parts"] * bool(self.parts), *self.structured]
+
+    def make(self, kind: str, random: Random) -> bytes:
+        """One input of a kind."""
+        if kind == "bytes":
+            return mutated(random, random.choice(self.seeds), self.seeds)
+        if kind == "parts":
+            part = random.choice(self.parts)
+            return part.wrap(mutated(random, random.choice(part.seeds), part.seeds))
+        return self.structured[kind](random)
+
+    def inputs(self, seed: int, first: int = 0) -> Iterator[tuple[int, str, bytes]]:
+        """(number, kind, content) without an end; each follows from the seed and its number alone."""
+        kinds = self.kinds()
+        number = first
+        while True:
+            kind = kinds[number % len(kinds)]
+            yield number, kind, self.make(kind, Random(f"{seed}/{number}"))
+            number += 1
+
+
+def load_target(name: str) -> Target:
+    return import_module(f".{name}", __package__).target()

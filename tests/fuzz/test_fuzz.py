@@ -1,0 +1,130 @@
+"""A small run of the fuzzer for every format, and a proof that it finds what it is to find."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from .run import read_one, run
+from .target import FORMATS, Target, load_target
+
+COUNT = 120
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fuzzer's alarm is a POSIX signal")
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def target(request):
+    return load_target(request.param)
+
+
+def test_seeds_are_sound(target, tmp_path):
+    path = tmp_path / f"seed{target.suffix}"
+    for seed in [*target.seeds, *(part.wrap(seed) for part in target.parts for seed in part.seeds)]:
+        path.write_bytes(seed)
+        assert read_one(target, path) == ("accepted", "")
+
+
+def test_mutations_are_refused_or_read(target, tmp_path):
+    report = run(target, tmp_path, COUNT)
+    assert not report.faults
+    assert sum(report.counts.values()) == COUNT
+
+
+def test_hypothesis_finds_no_fault(target, tmp_path):
+    path = tmp_path / f"input{target.suffix}"
+
+    @settings(
+        max_examples=COUNT // 2, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.sampled_from(target.kinds()), st.randoms(use_true_random=False))
+    def attack(kind, random):
+        path.write_bytes(target.make(kind, random))
+        outcome, detail = read_one(target, path)
+        assert outcome != "fault", detail
+
+    attack()
+
+
+def test_inputs_follow_from_their_numbers(target):
+    inputs = target.inputs(seed=3)
+    first = [next(inputs) for _ in range(8)]
+    assert next(target.inputs(seed=3, first=7)) == first[7]
+
+
+# -- the fuzzer itself ---------------------------------------------------------------------------------------------
+
+
+class Documented(Exception):
+    pass
+
+
+def reads(function):
+    return Target(".x", function, Documented, [b"seed"])
+
+
+def opens_another_file(path: Path):
+    Path(os.devnull).read_bytes()
+
+
+def evaluates(path: Path):
+    eval(compile("1 + 1", "<made>", "eval"))
+
+
+def hides(path: Path):
+    try:
+        os.system("true")
+    except Exception as error:
+        raise Documented from error
+
+
+def lasts(path: Path):
+    began = time.process_time()
+    while time.process_time() < began + 5:
+        pass
+
+
+def raises(error):
+    def read(path):
+        raise error
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("read", "fault"),
+    [
+        (opens_another_file, "touched open"),
+        (evaluates, "touched compile"),
+        (hides, "touched os.system"),
+        (raises(KeyError("x")), "KeyError"),
+        (raises(MemoryError()), "MemoryError"),
+        (raises(SystemExit(0)), "SystemExit"),
+        (lasts, "more than 0.1 s"),
+    ],
+)
+def test_the_fuzzer_finds_faults(tmp_path, monkeypatch, read, fault):
+    monkeypatch.setattr("fuzz.run.SECONDS", 0.1)
+    (tmp_path / "x").write_bytes(b"")
+    outcome, detail = read_one(reads(read), tmp_path / "x")
+    assert outcome == "fault" and detail.startswith(fault)
+
+
+def test_the_fuzzer_tells_refusals_apart(tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    assert read_one(reads(Path.read_bytes), tmp_path / "x") == ("accepted", "")
+    assert read_one(reads(raises(Documented("no"))), tmp_path / "x") == ("refused", "")
+    outside = Documented("damaged: IndexError")
+    outside.__cause__ = IndexError()
+    assert read_one(reads(raises(outside)), tmp_path / "x")[0] == "unforeseen"
+
+
+def test_makers_need_nothing_but_a_random_number_generator():
+    assert Target(".x", Path.read_bytes, Documented, [b"seed"]).make("bytes", Random(0)) != b"seed"

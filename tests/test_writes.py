@@ -1,0 +1,393 @@
+"""Writes in place between forward and backward: whatever looks at the memory that was written, backward refuses to read
+it, and refuses nothing else."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import TapeError, Tensor, checkpoint, compiling, enable_grad, grad, nn, no_grad, ops, optim, scan
+from tinygrad_gru.backend import backend_of
+from tinygrad_gru.writes import WriteLog
+
+CHANGED = "was changed in place after #.* had saved it"
+
+
+def leaf(data, dtype="float64"):
+    return Tensor(np.asarray(data, dtype), requires_grad=True)
+
+
+def optimizer_step(W):
+    W.grad = Tensor(np.ones_like(W.data))
+    optim.SGD([W], lr=0.5).step()
+
+
+def write_an_element(W):
+    with no_grad():
+        W[0] = 50.0
+
+
+def write_through_a_detached_tensor(W):
+    alias = W.detach()
+    alias.data[...] = 50.0
+    alias.mark_changed()
+
+
+def write_through_a_view(W):
+    with no_grad():
+        view = W[1:]
+    view.data[...] = 50.0
+    view.mark_changed()
+
+
+def add_to_data(W):
+    W.data += 1.0
+
+
+def load_state(W):
+    module = nn.Module()
+    module.W = W
+    module.load_state_dict({"W": np.full(W.shape, 50.0)})
+
+
+WRITES = [
+    optimizer_step, write_an_element, write_through_a_detached_tensor, write_through_a_view, add_to_data, load_state,
+]  # fmt: skip
+LOOKS = {
+    "detach": lambda W: W.detach(),
+    "the raw array": lambda W: W.data,
+    "the leaf itself": lambda W: W,
+    "a declared view": lambda W: W.reshape(2, 1)[:, :],
+    "an integer of NumPy's": lambda W: ops.expand_dims(W[:, np.int64(0)], axis=1),
+    "a view under no_grad": lambda W: no_grad()(lambda: W.reshape(2, 1))(),
+    "a view of a constant": lambda W: W.detach()[::-1][::-1],
+    "another tensor that shows the array": lambda W: _showing(W.data),
+}
+
+
+def _showing(array):
+    other = Tensor(np.zeros_like(array))
+    other.data = array
+    return other
+
+
+@pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_write_is_noticed_whatever_looks_at_the_memory(look, write):
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    y = (x @ LOOKS[look](W)).sum()
+    write(W)
+    with pytest.raises(TapeError, match=CHANGED):
+        y.backward()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_without_a_write_the_gradient_is_that_of_the_equation(look):
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    (x @ LOOKS[look](W)).sum().backward()
+    assert x.grad.tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
+def test_a_write_before_the_record_or_into_other_memory_does_not_matter(write):
+    W, x, other = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([[5.0], [6.0]])
+    write(W)
+    expected = [W.numpy().ravel().tolist()]
+    y = (x @ W.detach()).sum()
+    write(other)
+    y.backward()
+    assert x.grad.tolist() == expected
+
+
+def test_a_copy_may_be_kept_while_the_original_is_written():
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    y = (x @ Tensor(W.data)).sum() + (x @ W[np.array([0, 1])].detach()).sum()
+    write_an_element(W)
+    y.backward()
+    assert x.grad.tolist() == [[2.0, 4.0]]
+
+
+def test_one_part_of_an_array_may_be_written_while_another_is_kept():
+    W, x = leaf(np.arange(6.0).reshape(3, 2)), leaf([1.0, 1.0])
+    y = (x * W.detach()[0]).sum()
+    row = W.detach()[2]
+    row.data[...] = 9.0
+    row.mark_changed()
+    y.backward()
+    assert x.grad.tolist() == [0.0, 1.0]
+
+
+def test_a_constant_that_was_written():
+    x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
+    y = (x * c).sum()
+    c.data[...] = 0.0
+    c.mark_changed()
+    with pytest.raises(TapeError, match=r"a constant \(2,\) was changed in place"):
+        y.backward()
+
+
+def test_writing_an_element_of_a_constant_disturbs_no_record():
+    x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
+    y = (x * c).sum()
+    c[0] = 7.0
+    y.backward()
+    assert x.grad.tolist() == [3.0, 4.0] and c.tolist() == [7.0, 4.0]
+
+
+def test_only_what_backward_reads_again_must_stay():
+    """The gradient with regard to x needs W and not x; on the path to b nothing of W is needed."""
+    W, x, b = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([0.0])
+    y = (x @ W.detach() + b).sum()
+    write_an_element(x)
+    y.backward(retain_graph=True)
+    assert x.grad.tolist() == [[1.0, 2.0]]
+    write_an_element(W)
+    assert grad(y, b, retain_graph=True).tolist() == [1.0]
+    with pytest.raises(TapeError, match=CHANGED):
+        grad(y, x)
+
+
+def test_a_second_derivative_is_refused_too():
+    x, w = leaf([2.0]), leaf([3.0])
+    g = grad((x * x * x * w.detach()).sum(), x, create_graph=True)
+    x.data += 1.0
+    with pytest.raises(TapeError, match=CHANGED):
+        g.backward()
+
+
+# -- modules -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def layers():
+    generator, discriminator = nn.Linear(2, 3), nn.Linear(3, 1)
+    return generator, discriminator, Tensor(np.ones((4, 2), np.float32))
+
+
+def test_a_frozen_module_that_is_stepped_before_backward(layers):
+    """The order of a GAN: the generator's loss is recorded, the discriminator learns, and only then comes backward."""
+    generator, discriminator, z = layers
+    step = optim.SGD(discriminator.parameters(), lr=0.1)
+    loss = discriminator.freeze()(generator(z)).sum()
+    discriminator.unfreeze()
+    discriminator(generator(z).detach()).sum().backward()
+    step.step()
+    with pytest.raises(TapeError, match=r"Linear\.W \(3, 1\) was changed in place"):
+        loss.backward()
+
+
+def test_a_frozen_module_whose_weights_are_loaded_before_backward(layers):
+    generator, discriminator, z = layers
+    loss = discriminator.freeze()(generator(z)).sum()
+    discriminator.load_state_dict({name: value + 1 for name, value in discriminator.state_dict().items()})
+    with pytest.raises(TapeError, match=r"Linear\.W \(3, 1\) was changed in place"):
+        loss.backward()
+
+
+def test_the_order_of_a_gan_that_is_right(layers):
+    """Generator first, then discriminator: as PyTorch has it, by the chain rule on paper."""
+    generator, discriminator, z = layers
+    W = discriminator.W.numpy()
+    discriminator.freeze()(generator(z)).sum().backward()
+    discriminator.unfreeze()
+    np.testing.assert_allclose(generator.W.grad.numpy(), z.numpy().T @ np.ones((4, 1)) @ W.T, rtol=1e-6)
+    assert discriminator.W.grad is None
+
+
+def test_freezing_between_forward_and_backward_is_no_write(layers):
+    generator, discriminator, z = layers
+    W = discriminator.W.numpy()
+    loss = discriminator(generator(z)).sum()
+    discriminator.freeze()
+    loss.backward()
+    np.testing.assert_allclose(generator.W.grad.numpy(), z.numpy().T @ np.ones((4, 1)) @ W.T, rtol=1e-6)
+    assert discriminator.unfreeze().W.grad is None, "what is frozen when gradients come gets none"
+
+
+def test_a_module_that_was_frozen_for_a_while_keeps_its_place_on_the_tape(layers):
+    """Its gradient from before arrives when it learns again, and one that it has is not lost (PyTorch agrees)."""
+    _, layer, _ = layers
+    x = Tensor(np.ones((2, 3), np.float32))
+    early = layer(x).sum()
+    layer(x).sum().backward()
+    layer.freeze().unfreeze()
+    early.backward()
+    assert layer.W.grad.tolist() == [[4.0]] * 3
+    layer.freeze().zero_grad()
+    assert layer.unfreeze().W.grad is None, "a frozen parameter forgets its gradient, too"
+
+
+def test_unfreeze_makes_no_parameters_of_constants(layers):
+    model = nn.Sequential(*layers[:2])
+    model.scale = Tensor(np.ones(3, np.float32))
+    before = [name for name, _ in model.named_parameters()]
+    model.freeze().freeze()
+    assert not list(model.parameters())
+    assert [name for name, _ in model.unfreeze().named_parameters()] == before
+    assert not model.scale.requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_weights_of_a_recurrence_that_are_written(compiled, frozen):
+    layer, x = nn.GRU(2, 3), leaf(np.ones((4, 1, 2)), "float32")
+    if frozen:
+        layer.freeze()
+    with compiling(compiled):
+        y = layer(x)[0].sum()
+    layer.load_state_dict({name: value * 2 for name, value in layer.state_dict().items()})
+    with pytest.raises(TapeError, match=r"GRUCell\.\w+ .* was changed in place"):
+        y.backward()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_constant_that_a_step_closes_over(compiled):
+    x, U = leaf(np.ones((3, 1, 2))), leaf(np.eye(2))
+
+    def step(h, x):
+        return ops.tanh(h @ U.detach() + x)
+
+    y = scan(step, Tensor(np.zeros((1, 2))), x, compiled=compiled)[0].sum()
+    U.data += 1.0
+    with pytest.raises(TapeError, match="was changed in place"):
+        y.backward()
+
+
+# -- checkpoints -------------------------------------------------------------------------------------------------------
+
+
+def test_other_data_of_a_leaf_that_a_checkpoint_computes_with_again():
+    """The gradient of w x with regard to x, at x = 0, where the value does not tell."""
+    x, w = leaf(0.0), leaf(2.0)
+    y = checkpoint(lambda x: x * w, x)
+    w.data = np.array(50.0)
+    with pytest.raises(TapeError, match="was given other data after a checkpointed function had used it"):
+        y.backward()
+    assert x.grad is None
+
+
+def test_a_write_through_an_alias_of_a_leaf_that_a_checkpoint_computes_with_again():
+    x, w = leaf(0.0), leaf(2.0)
+    y = checkpoint(lambda x: x * w, x)
+    write_through_a_detached_tensor(w)
+    with pytest.raises(TapeError, match="was changed in place"):
+        y.backward()
+
+
+def test_other_data_of_a_leaf_after_backward_is_welcome():
+    x, w = leaf(3.0), leaf(2.0)
+    for value in (2.0, 50.0):
+        w.data = np.array(value)
+        x.zero_grad()
+        checkpoint(lambda x: x * w, x).backward()
+        assert x.grad.item() == value
+
+
+# -- across processes --------------------------------------------------------------------------------------------------
+
+TRAIN_AGAIN = """
+import pickle, sys
+from tinygrad_gru import ops, optim
+model, optimizer, x = pickle.load(sys.stdin.buffer)
+for _ in range(2):
+    optimizer.zero_grad()
+    ops.sum(ops.square(model(x))).backward()
+    optimizer.step()
+sys.stdout.buffer.write(pickle.dumps(model.state_dict()))
+"""
+
+
+def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
+    """The clock is a process's own: a model from another process has no marks of that one's."""
+    model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), Tensor(np.ones((3, 2), np.float32))
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+    def train(steps):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            ops.sum(ops.square(model(x))).backward()
+            optimizer.step()
+
+    train(20)
+    pickled = pickle.dumps((model, optimizer, x))
+    train(2)
+    done = subprocess.run([sys.executable, "-c", TRAIN_AGAIN], input=pickled, capture_output=True, check=True)
+    for name, value in pickle.loads(done.stdout).items():
+        np.testing.assert_array_equal(value, model.state_dict()[name])
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_against_a_clock_for_every_byte(rng):
+    """Random strided writes; what is read is the moment of the youngest write into the range that an array spans."""
+    log, memory = WriteLog(), np.zeros(64, np.int16)
+    moments, spans = np.zeros(memory.nbytes, int), []
+    for _ in range(400):
+        start, stop = sorted(rng.integers(0, 65, 2))
+        part = memory[start : stop : rng.choice([1, 2, 3])][:: rng.choice([1, -1])]
+        low, high = (end - memory.__array_interface__["data"][0] for end in backend_of(part).memory_range(part))
+        if rng.random() < 0.5:
+            log.note(part, "part")
+            if part.size:
+                moments[low:high] = log.latest
+        spans.append((part, low, high))
+        part, low, high = spans[rng.integers(len(spans))]
+        write = log.last(part)
+        assert (write.moment if write else 0) == (moments[low:high].max() if part.size else 0)
+    assert len(log._starts) <= memory.nbytes
+
+
+def test_the_log_holds_no_more_than_there_is_memory():
+    log, memory = WriteLog(), np.zeros(1000)
+    for start in range(500):
+        log.note(memory[start : start + 500], "part")
+    log.note(memory, "all")
+    assert len(log._starts) == len(log._writes) == 1
+
+
+@pytest.mark.parametrize(
+    "part", [lambda a: a, lambda a: a[1:], lambda a: a[::-1], lambda a: a[:, ::-2], lambda a: a.T, lambda a: a[1, 2]]
+)
+def test_the_memory_of_an_array(part):
+    """From the lowest to the highest of its elements' addresses."""
+    whole = np.arange(12, dtype=np.int16).reshape(3, 4)
+    first, places = whole.__array_interface__["data"][0], np.ravel(part(whole))
+    seen = part(whole) if np.ndim(part(whole)) else whole[1, 2:3]
+    assert backend_of(seen).memory_range(seen) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
+
+
+def test_what_has_no_elements_and_numbers_of_numpy_have_no_memory():
+    for value in (np.zeros((2, 0)), np.float32(1.0)):
+        start, end = backend_of(value).memory_range(value)
+        assert start == end
+
+
+def test_writes_on_a_gpu_are_noticed(gpu):
+    x = Tensor(gpu.asarray(np.ones((2, 2), np.float32)), requires_grad=True)
+    W = Tensor(gpu.asarray(np.ones((2, 2), np.float32)), requires_grad=True)
+    y = (x * W.detach()[1]).sum()
+    row = W.detach()[0]
+    row.data[...] = 5.0
+    row.mark_changed()
+    y.backward(retain_graph=True)
+    assert x.grad.tolist() == [[1.0, 1.0]] * 2
+    W.data[...] = 5.0
+    W.mark_changed()
+    with pytest.raises(TapeError, match="was changed in place"):
+        y.backward()
+
+
+def test_writes_are_noticed_on_every_backend(backend):
+    x, W = (Tensor(backend.asarray([1.0, 2.0]), requires_grad=True) for _ in range(2))
+    with enable_grad():
+        y = (x * W.detach()).sum()
+    W.data[...] = backend.asarray([5.0, 5.0])
+    W.mark_changed()
+    with pytest.raises(TapeError, match="was changed in place"):
+        y.backward()

@@ -1,0 +1,104 @@
+"""Advisory file locks, which the system releases when a process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _BEYOND_ANY_CONTENT = 2**31 - 2  # Windows refuses reads of locked bytes, and others are to read who holds the lock
+
+    def _lock(descriptor: int) -> None:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, _BEYOND_ANY_CONTENT, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, position, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+
+
+class LockedError(OSError):
+    """A lock that something else holds: another process, or another part of this one."""
+
+
+def lock_descriptor(descriptor: int) -> None:
+    """Lock an open file until it is closed. Raises LockedError if it is locked, another OSError if it cannot be."""
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        if error.errno in _HELD_BY_ANOTHER:
+            raise LockedError(error.errno, "locked by another") from error
+        raise
+
+
+def is_open_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is still the one that `path` names: it may have been removed or replaced meanwhile."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+class FileLock:
+    """A lock that is held from `acquire` to `release`, or to the end of the process.
+
+    The file at `path` says who holds it and is removed with the lock. After a kill it stays and stops nobody: what
+    counts is the system's lock on the file, not that there is one. Where a file system has no locks, a warning says so.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, without waiting for it. Raises LockedError, which says who has it."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                self._lock(descriptor)
+                if is_open_at(self.path, descriptor):
+                    break
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # who had the lock has just removed the file: what we have locked is nobody's
+        self._descriptor = descriptor
+        with suppress(OSError):  # a full disk: the lock holds, it only does not say whose it is
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            lock_descriptor(descriptor)
+        except LockedError as error:
+            holder = os.read(descriptor, 200).decode(errors="replace")
+            raise LockedError(f"{self.path} is locked by {holder or 'another process'}") from error
+        except OSError as error:
+            warnings.warn(
+                f"{self.path} cannot be locked ({error.strerror}): see to it that nothing else writes there",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    def release(self) -> None:
+        """Give the lock back; nothing if it is not held."""
+        if self._descriptor is None:
+            return
+        with suppress(OSError):  # Windows does not remove what is open
+            if is_open_at(self.path, self._descriptor):
+                os.unlink(self.path)
+        os.close(self._descriptor)
+        self._descriptor = None
