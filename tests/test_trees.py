@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tinygrad_gru.trees import map_leaves
+from tinygrad_gru.trees import leaves, map_leaves
 
 Pair = namedtuple("Pair", "first second")
 
@@ -56,3 +56,11 @@ def test_what_does_not_change_stays_itself():
     found = map_leaves(doubled, tree)
     assert found["same"] is inner and found["other"] == [2] and changed == [1] and found["class"] is Frozen
     assert map_leaves(doubled, {"same": inner})["same"] is inner
+
+
+def test_leaves_and_the_paths_to_them():
+    tree = {"a": [1, None, Pair(2, (3,))], "b": Frozen(4)}
+    expected = {"x['a'][0]": 1, "x['a'][2].first": 2, "x['a'][2].second[0]": 3, "x['b'].number": 4, "x['b'].double": 2}
+    assert dict(leaves(tree, "x")) == expected and list(leaves(5, "x")) == [("x", 5)]
+    with pytest.raises(TypeError, match=r"x\[0\]: a set has no order"):
+        list(leaves([{1, 2}], "x"))

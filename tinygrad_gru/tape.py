@@ -360,13 +360,16 @@ def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
     """Raise TapeError if an array that one of the records (on the path) has saved was written in place since."""
     if not records or writes.latest < records[0].number:
         return
+    known: dict[int, Any] = {}  # the last write into an array, by its identity, for what one op made the next has saved
     for record in records:
         if path is not None and path.isdisjoint(record.parents):
             continue
         if getattr(record.op, "redefined", 0) > record.number:
             raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
         for array in _arrays_in(record.saved):
-            write = writes.last(array)
+            if id(array) not in known:
+                known[id(array)] = writes.last(array)
+            write = known[id(array)]
             if write is not None and write.moment > record.number:
                 raise TapeError(
                     f"{write.name} was changed in place after {record!r} had saved it, so that "

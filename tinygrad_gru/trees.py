@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from copy import copy
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+
+def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """All in `value` that is no container, each with the path that leads to it; None is nothing."""
+    if isinstance(value, (set, frozenset)):
+        raise TypeError(f"{name}: a set has no order in which its parts could be compared; use a list, tuple or dict")
+    parts = _parts(value)
+    if parts is None:
+        if value is not None:
+            yield name, value
+        return
+    fields_of = getattr(value, "_fields", None) if isinstance(value, tuple) else None
+    by_name = fields_of is not None or is_dataclass(value)
+    for key, part in parts.items():
+        yield from leaves(part, f"{name}.{fields_of[key] if fields_of else key}" if by_name else f"{name}[{key!r}]")
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:

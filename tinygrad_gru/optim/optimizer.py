@@ -98,11 +98,13 @@ class Optimizer:
                 state[name] = move(state[name], home)  # if the model has moved to another backend
             else:
                 state[name] = home.xp.full_like(data, self.initial(name, settings))
-        programs[step].run({"p": data, "g": gradient, **state}, self._scratch)
-        if half:
-            p.data[...] = astype(data, p.dtype)
+        try:
+            programs[step].run({"p": data, "g": gradient, **state}, self._scratch)
+            if half:
+                p.data[...] = astype(data, p.dtype)
+        finally:
+            p.mark_changed()
         self.updates[position] = step
-        p.mark_changed()
 
     def _program(self, step: int, settings: Mapping[str, Any]) -> Program:
         return Program(self.rule, self._arrays, {"step": step, **settings})

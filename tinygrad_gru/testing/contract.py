@@ -21,12 +21,12 @@ from ..backend import Backend, dtype_name, is_floating, resolve, to_host
 from ..ops import op as make_op
 from ..tape import Node, TapeError, grad, no_grad, walk
 from ..tensor import Tensor
+from ..trees import leaves
 from .comparison import disagreement, disagreement_in, epsilon, numpy_dtype
 from .gradcheck import EPS, GradientError, gradcheck, gradgradcheck
 from .layouts import LAYOUTS, contiguous, laid_out
 from .recurrence import check_compiled
 from .report import Report
-from .trees import leaves
 
 #: The dtypes that are checked besides float64.
 DTYPES = ("float32", "float16")

@@ -19,9 +19,9 @@ import numpy as np
 from ..backend import backend_of, dtype_name, is_floating, to_host
 from ..tape import enable_grad, grad
 from ..tensor import Tensor
+from ..trees import leaves
 from .diagnosis import likely_cause
 from .report import Report
-from .trees import leaves
 
 EPS = float(np.finfo(np.float64).eps)
 #: Up to so many evaluations a problem is checked entry by entry, if `full` doesn't say otherwise.

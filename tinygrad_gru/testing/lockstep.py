@@ -22,7 +22,7 @@ from ..nn import Module
 from ..ops.op import raw
 from ..tape import Node, Sparse, Variable, enable_grad, grad, inspector
 from ..tensor import Tensor
-from .trees import leaves, map_leaves
+from ..trees import leaves, map_leaves
 
 #: By how much results in that dtype may differ, relative to the largest of their values.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}

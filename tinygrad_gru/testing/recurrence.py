@@ -12,7 +12,7 @@ from ..backend import is_floating, to_host
 from ..scan import scan
 from ..tape import grad
 from ..tensor import Tensor
-from .trees import leaves
+from ..trees import leaves
 
 
 def check_compiled(
