@@ -188,6 +188,49 @@ def test_a_state_of_what_are_no_numbers_changes_nothing():
     np.testing.assert_array_equal(model.scale.numpy(), [1.0])
 
 
+class Mixed(nn.Module):
+    def __init__(self):
+        self.weight, self.half = nn.Parameter([0.0, 0.0]), nn.Parameter([0.0, 0.0], dtype="float16")
+        self.count, self.flag = Tensor(np.zeros(2, "i4")), Tensor(np.zeros(2, "?"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weight", np.array([1, 2j])),
+        ("weight", np.array([1e300, 0])),
+        ("weight", np.array(["1", "2"])),
+        ("weight", np.array([None, 1])),
+        ("half", np.array([1e5, 0], "f4")),
+        ("half", np.array([10**6, 0])),
+        ("count", np.array([1.5, 2])),
+        ("count", np.array([2**31, 0])),
+        ("count", np.array([-1, 2**32], "i8")),
+        ("flag", np.array([0, 1])),
+        ("flag", np.array([0.0, 1.0])),
+    ],
+)
+def test_numbers_that_a_dtype_does_not_have_are_refused(name, value):
+    model = Mixed()
+    state = model.state_dict() | {"weight": np.ones(2, "f4"), name: value}
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        model.load_state_dict(state)
+    assert not any(tensor.numpy().any() for _, tensor in model.named_tensors())
+
+
+def test_numbers_are_rounded_at_most():
+    model = Mixed()
+    state = {
+        "weight": [1, 2],
+        "half": np.array([1 / 3, np.inf]),
+        "count": np.array([True, False]),
+        "flag": [True, False],
+    }
+    model.load_state_dict(state)
+    assert model.weight.tolist() == [1, 2] and model.half.tolist() == [np.float16(1 / 3), np.inf]
+    assert model.count.tolist() == [1, 0] and model.flag.tolist() == [True, False]
+
+
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
