@@ -146,6 +146,17 @@ def test_info_without_a_checkpoint_tells_versions_and_backends(capsys):
     assert re.search(r"backends +numpy", capsys.readouterr().out)
 
 
+def test_info_shows_a_terminal_nothing_to_obey(train, tmp_path, capsys):
+    train("--quiet")
+    state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
+    state["about"]["corpus"]["\x1b]0;name"] = "\x1b[2J\nforged line"
+    save_checkpoint(tmp_path / "edited", state)
+    capsys.readouterr()
+    assert cli.main(["info", str(tmp_path / "edited")]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\\x1b[2J\\nforged line" in out
+
+
 def test_info_tells_what_a_checkpoint_holds(train, tmp_path, capsys):
     train("--quiet")
     capsys.readouterr()
@@ -173,8 +184,24 @@ BAD = {
     "a text shorter than one window": (["train", "--text", "short.txt"], "need at least 2049"),
     "a binary file": (["train", "--text", "binary"], "not UTF-8"),
     "a folder as a text": (["train", "--text", "."], "directory"),
-    "no hidden units": (["train", "--hidden", "0"], "hidden must be at least 1"),
-    "a negative seed": (["train", "--seed", "-1"], "seed must not be negative"),
+    "no hidden units": (["train", "--hidden", "0"], "hidden must be a whole number from 1 to"),
+    "a negative seed": (["train", "--seed", "-1"], "seed must be a whole number from 0 to"),
+    "400 digits of characters": (["train", "--characters", "9" * 400], "got a number of about 400 digits"),
+    "more layers than memory": (["train", "--layers", str(10**9)], "layers must be a whole number from 1 to 1000"),
+    "endless time": (
+        ["train", "--text", "short.txt", "--seconds", "inf"],
+        "seconds must be positive and at most 1e+09",
+    ),
+    "nearly endless time": (["train", "--text", "short.txt", "--seconds", "1e308"], "seconds must be positive"),
+    "a device as a text": (["train", "--text", os.devnull], "is a device"),
+    "10 characters": (
+        ["train", "--text", "ten.txt", "--batch", "1", "--window", "4"],
+        "holds 10 characters: too short",
+    ),
+    "19 characters": (["train", "--text", "19.txt", "--batch", "1", "--window", "4"], "holds 19 characters: too short"),
+    "3,000 folders": (["train", "--text", "long.txt", "--out", "x/" * 3000], "File name too long"),
+    "a name of 300 characters": (["train", "--text", "long.txt", "--out", "x" * 300], "File name too long"),
+    "resume in 3,000 folders": (["train", "--resume", "--out", "x/" * 3000], "File name too long"),
     "no time": (["train", "--text", "short.txt", "--seconds", "0"], "seconds must be positive"),
     "an unknown backend": (["train", "--text", "short.txt", "--backend", "torch"], "unknown backend 'torch'"),
     "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
@@ -198,11 +225,14 @@ def test_bad_input_is_explained_without_a_traceback(name, tmp_path, monkeypatch,
     Path("empty.txt").touch()
     Path("short.txt").write_text("some words " * 20)
     Path("long.txt").write_text("some words " * 300)
+    Path("ten.txt").write_text("0123456789")
+    Path("19.txt").write_text("0123456789" * 2)
+    os.truncate("19.txt", 19)
     Path("binary").write_bytes(bytes(range(128, 256)))
     before = sorted(os.listdir())
     assert cli.main(arguments) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1 and len(captured.err) < 600
     assert message in captured.err
     assert captured.out == ""
     assert sorted(os.listdir()) == before, "a run that never began leaves nothing behind"
@@ -215,7 +245,20 @@ def test_traceback_shows_where_an_error_came_from(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["dance"], ["train", "--cell", "mgu"], ["train", "--precision", "half"], ["train", "--hidden", "many"]],
+    [
+        [],
+        ["dance"],
+        ["train", "--cell", "mgu"],
+        ["train", "--precision", "half"],
+        ["train", "--hidden", "many"],
+        ["train", "--hidden", "9" * 5000],
+        ["train", "--out", ""],
+        ["train", "--text", ""],
+        ["generate", ""],
+        ["generate", "run", "--seed", "-1"],
+        ["generate", "run", "--length", "9" * 400],
+        ["export", "run", "a\0b"],
+    ],
 )
 def test_what_is_no_command_gets_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -414,3 +457,39 @@ def test_export_onto_a_device_leaves_it_one(train, capsys, tmp_path):
     before = os.stat("/dev/null")
     assert cli.main(["export", str(tmp_path / "run"), "/dev/null"]) == 0
     assert os.path.samestat(os.stat("/dev/null"), before)
+
+
+def test_a_text_of_20_characters_is_learned(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("01234567890123456789")
+    size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16"]
+    assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
+    assert "18 characters to train on, 2 held out" in capsys.readouterr().out
+
+
+def test_a_text_without_anything_visible_has_no_loss_of_what_is_visible(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(" " * 3000)
+    size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16", "--quiet"]
+    assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
+    assert "nats a character\nby counting" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out_without_leading_spaces"] is None
+
+
+def test_a_text_that_was_moved_is_the_same_and_a_changed_one_is_not(train, text_file, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)
+        train("--quiet")
+    resume = ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]
+    moved = text_file.rename(tmp_path / "moved.txt")
+    capsys.readouterr()
+    assert cli.main(resume) == 1
+    assert f"the run's text, {text_file}, is not there: if it was moved, give its --text" in capsys.readouterr().err
+    (tmp_path / "other.txt").write_text(moved.read_text().replace("1", "2"))
+    assert cli.main([*resume, "--text", str(tmp_path / "other.txt")]) == 1
+    assert "a text that has changed since" in capsys.readouterr().err
+    moved.write_text("\ufeff" + moved.read_text(), encoding="utf-8", newline="\r\n")
+    assert cli.main([*resume, "--text", str(moved)]) == 0
+    (tmp_path / "run").rename(tmp_path / "resumed")
+    moved.rename(text_file)
+    assert train("--quiet") == 0
+    left, right = (load_checkpoint(tmp_path / name / CHECKPOINT)["trainer"]["model"] for name in ("run", "resumed"))
+    assert all((left[name] == right[name]).all() for name in left)

@@ -131,6 +131,29 @@ def test_a_constant_that_was_written():
         y.backward()
 
 
+def test_the_value_of_a_record_that_was_written_although_that_is_refused():
+    x = leaf([1.0, 2.0])
+    y = x * 2.0
+    z = (y * y).sum()
+    with pytest.raises(TapeError, match="only a leaf or a constant may be written"):
+        y.data += 1.0  # NumPy has written before we are asked
+    with pytest.raises(TapeError, match=CHANGED):
+        z.backward()
+
+
+def test_an_optimizer_step_that_failed_half_way(monkeypatch):
+    """What it has written by then is written."""
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    y = (x @ W.detach()).sum()
+    W.grad = Tensor(np.ones_like(W.data))
+    optimizer = optim.SGD([W], lr=0.5)
+    monkeypatch.setattr(optimizer._scratch, "take", lambda *_: W.data.fill(7.0) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step()
+    with pytest.raises(TapeError, match=CHANGED):
+        y.backward()
+
+
 def test_writing_an_element_of_a_constant_disturbs_no_record():
     x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
     y = (x * c).sum()
@@ -304,7 +327,7 @@ sys.stdout.buffer.write(pickle.dumps(model.state_dict()))
 
 def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
     """The clock is a process's own: a model from another process has no marks of that one's."""
-    model, x = nn.Linear(2, 1), Tensor(np.ones((3, 2), np.float32))
+    model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), Tensor(np.ones((3, 2), np.float32))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
 
     def train(steps):

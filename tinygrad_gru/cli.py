@@ -65,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
         if options.traceback:
             raise
-        reason = explained(error) if isinstance(error, MemoryError) else error
-        tell(f"error: {str(reason) or type(error).__name__}", sys.stderr)
+        reason = str(explained(error) if isinstance(error, MemoryError) else error) or type(error).__name__
+        lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
+        tell("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
         return 1
     finally:
         discard_unwritten(sys.stdout)
@@ -128,7 +129,10 @@ def _interrupted_run(options: argparse.Namespace, given: dict[str, Any], held: E
         if name not in CHANGEABLE and value != getattr(settings, name):
             began = getattr(settings, name)
             raise ValueError(f"--{name} {value} is not how the run in {folder.path} began ({began}): leave it out")
-    run = TextRun(replace(settings, **given), options.backend)
+    settings = replace(settings, **given)
+    if settings.text is not None and not os.path.exists(settings.text):
+        raise FileNotFoundError(f"the run's text, {settings.text}, is not there: if it was moved, give its --text")
+    run = TextRun(settings, options.backend)
     return run, run.loop(folder, state)
 
 
@@ -202,8 +206,13 @@ def info(options: argparse.Namespace) -> int:
         }
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+        print(_printable(f"{name:{width}}  {value}"))
     return 0
+
+
+def _printable(text: str) -> str:
+    """A text, perhaps of a file that somebody else has made, without what a terminal would obey."""
+    return "".join(symbol if symbol.isprintable() else ascii(symbol)[1:-1] for symbol in text)
 
 
 def check(options: argparse.Namespace) -> int:
@@ -224,22 +233,22 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("generate", help="print text drawn from a trained model")
     command.set_defaults(command=write_text)
-    command.add_argument("checkpoint", help="a checkpoint, or the folder of a run")
+    command.add_argument("checkpoint", type=_path, help="a checkpoint, or the folder of a run")
     command.add_argument("--prompt", default="", help="what the text begins with")
-    command.add_argument("--length", type=int, default=500, help="characters to draw (default: %(default)s)")
+    command.add_argument("--length", type=_count, default=500, help="characters to draw (default: %(default)s)")
     command.add_argument("--temperature", type=float, default=0.8, help="lower is safer, 0 the likeliest (%(default)s)")
     command.add_argument("--top-p", type=float, default=0.95, help="draw only from this share (default: %(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="another seed, another text (default: %(default)s)")
+    command.add_argument("--seed", type=_count, default=0, help="another seed, another text (default: %(default)s)")
     _add_backend(command)
 
     command = commands.add_parser("export", help="write a trained model as an ONNX graph")
     command.set_defaults(command=export)
-    command.add_argument("checkpoint", help="a checkpoint, or the folder of a run")
-    command.add_argument("out", help="the file to write, such as model.onnx")
+    command.add_argument("checkpoint", type=_path, help="a checkpoint, or the folder of a run")
+    command.add_argument("out", type=_path, help="the file to write, such as model.onnx")
 
     command = commands.add_parser("info", help="print versions and backends, or what a checkpoint holds")
     command.set_defaults(command=info)
-    command.add_argument("checkpoint", nargs="?", help="a checkpoint, or the folder of a run")
+    command.add_argument("checkpoint", type=_path, nargs="?", help="a checkpoint, or the folder of a run")
 
     command = commands.add_parser("check", help="check the gradient of every op")
     command.set_defaults(command=check)
@@ -262,7 +271,7 @@ def _add_train(commands: Any) -> None:
         note = "" if default is None else f" (default: {default})"
         command.add_argument(f"--{name}", type=kind, help=text + note, **more)
 
-    setting("text", os.path.abspath, "a UTF-8 text file to learn", metavar="FILE")
+    setting("text", _absolute, "a UTF-8 text file to learn", metavar="FILE")
     setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
     setting("embedding", int, "numbers that stand for a character", metavar="N")
     setting("hidden", int, "width of the recurrent state", metavar="N")
@@ -278,9 +287,27 @@ def _add_train(commands: Any) -> None:
     setting("seed", int, "of weights, order and dropout", metavar="N")
     setting("patience", int, "stop after more evaluations than this without a better one", metavar="N")
     _add_backend(command)
-    command.add_argument("--out", metavar="DIR", help="folder for the run's files (default: a new one in runs)")
+    command.add_argument(
+        "--out", type=_path, metavar="DIR", help="folder for the run's files (default: a new one in runs)"
+    )
     command.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     command.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
+    return text
+
+
+def _absolute(text: str) -> str:
+    return os.path.abspath(_path(text))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r:.40}")
+    return int(text)
 
 
 def _add_backend(command: argparse.ArgumentParser) -> None:

@@ -9,17 +9,20 @@ them in order. That order, read from its end, is backpropagation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 from .backend import as_array, astype, backend_of, copy_of, explained, is_floating, xp_of
+from .contexts import Block, block
 from .writes import tick, writes
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 #: Sees every op and every pull while it is set: anomaly mode.
 inspector: ContextVar[Any] = ContextVar("inspector", default=None)
+#: Held while a sum of gradients takes the place of another, by whatever thread.
+_lock = Lock()
 
 
 class TapeError(RuntimeError):
@@ -106,9 +109,19 @@ class Watch:
         self.dtype = dtype
         self.keep = keep  # whether `grad` is to hold the gradient
         self.grad: Variable | None = None
-        self.hooks: list[Callable] = []
+        self.hooks: dict[object, Callable] = {}  # by what `register_hook` removes them by
         self.array: Any = None  # the values of a leaf
         self.name: str | None = None
+
+    def accumulate(self, gradient: Variable) -> None:
+        """Add to `grad`; nothing is lost if several threads do so at once."""
+        while True:
+            before = self.grad
+            after = gradient if before is None else before + gradient  # type: ignore[operator]
+            with _lock:
+                if self.grad is before:
+                    self.grad = after
+                    return
 
 
 def name_of(node: Node | None) -> str:
@@ -293,6 +306,8 @@ def walk(
             cotangent = _own(kind, cotangent, create_graph)
         if node.watch is not None and node.number >= since:
             cotangent = _arrive(kind, node.watch, cotangent, create_graph)
+        if watcher is not None:
+            watcher.arrived(node, cotangent)
         gradients[node] = cotangent
     return gradients
 
@@ -304,17 +319,31 @@ def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
 
 def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
-    if cotangent.dtype != watch.dtype:
-        cotangent = cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    def fitted(cotangent: Any) -> Any:
+        if cotangent.dtype == watch.dtype:
+            return cotangent
+        return cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    cotangent = fitted(cotangent)
     if watch.hooks:
         cotangent = _own(kind, cotangent, create_graph)
-    for hook in tuple(watch.hooks):
+    for hook in tuple(watch.hooks.values()):
         changed = hook(cotangent if create_graph else kind.at(cotangent, None))
         if changed is None:
             continue
-        if not isinstance(changed, Variable) or changed._data.shape != cotangent.shape:
-            raise TypeError(f"a hook must return None or a tensor of shape {cotangent.shape}, got {changed!r}")
-        cotangent = changed if create_graph else changed._data
+        home = backend_of(cotangent._data if create_graph else cotangent)
+        if (
+            not isinstance(changed, Variable)
+            or changed._data.shape != cotangent.shape
+            or not is_floating(changed._data.dtype)
+            or backend_of(changed._data).name != home.name
+        ):
+            raise TypeError(
+                f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on {home.name!r}, "
+                f"got {changed!r}"
+            )
+        cotangent = fitted(changed if create_graph else changed._data)
     return cotangent
 
 
@@ -331,11 +360,16 @@ def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
     """Raise TapeError if an array that one of the records (on the path) has saved was written in place since."""
     if not records or writes.latest < records[0].number:
         return
+    known: dict[int, Any] = {}  # the last write into an array, by its identity, for what one op made the next has saved
     for record in records:
         if path is not None and path.isdisjoint(record.parents):
             continue
+        if getattr(record.op, "redefined", 0) > record.number:
+            raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
         for array in _arrays_in(record.saved):
-            write = writes.last(array)
+            if id(array) not in known:
+                known[id(array)] = writes.last(array)
+            write = known[id(array)]
             if write is not None and write.moment > record.number:
                 raise TapeError(
                     f"{write.name} was changed in place after {record!r} had saved it, so that "
@@ -373,7 +407,7 @@ def backward(
         watch = node.watch
         if watch is not None and watch.keep:
             gradient = gradient if create_graph else type(root).at(as_array(gradient), None)
-            watch.grad = gradient if watch.grad is None else watch.grad + gradient  # type: ignore[operator]
+            watch.accumulate(gradient)
 
 
 def grad(
@@ -463,7 +497,7 @@ def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
     return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
 
 
-@contextmanager
+@block
 def _set_recording(on: bool) -> Iterator[None]:
     token = recording.set(on)
     try:
@@ -472,11 +506,15 @@ def _set_recording(on: bool) -> Iterator[None]:
         recording.reset(token)
 
 
-def no_grad() -> Any:
-    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded."""
+def no_grad() -> Block[None]:
+    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded.
+
+    A generator or a coroutine is decorated, too: nothing is recorded while it runs. A `with` around a `yield` instead
+    stays on in whoever reads from the generator.
+    """
     return _set_recording(False)
 
 
-def enable_grad() -> Any:
+def enable_grad() -> Block[None]:
     """In this block or function ops are recorded, even inside `no_grad`."""
     return _set_recording(True)

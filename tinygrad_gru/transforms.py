@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops
-from .backend import backend_of, random_state, set_random_state
+from .backend import backend_of, random_state, replayed_from
 from .ops.op import raw
 from .ops.several import record_several
-from .tape import Node, TapeError, Variable, enable_grad, grad, history, leaf, name_of, tick, walk
+from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
 from .tensor import Tensor
 
 
 def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
     """y = f(x…), and the function that takes a cotangent v of y to vᵀ ∂y/∂x, one for each x
 
-    Each pull-back may be used as often as one likes, and is itself recorded, also under no_grad.
+    A y with one element can do without a cotangent (None). Each pull-back may be used as often as one likes, and is
+    itself recorded, also under no_grad.
     """
     with enable_grad():
         inputs = [_fresh(x) for x in primals]
@@ -82,7 +83,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def hessian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """H = ∂²f/∂x² of a scalar f, of shape x.shape + x.shape: the Jacobian of the gradient"""
-    return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](1.0)[0], x)
+    return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](None)[0], x)
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -92,6 +93,9 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     forward pass. Random numbers are drawn again as they were the first time. Leaves that f uses without being given
     them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors.
     """
+    watcher = inspector.get()
+    if watcher is not None and not watcher.recomputes:
+        return function(*inputs)
     state, start = random_state(), tick()
     result = function(*inputs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -102,6 +106,7 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     operation = Recomputation(function, state)
     saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
     outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
+    outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
 
@@ -128,14 +133,9 @@ class Recomputation:
                     "which would be computed again with other values: set data after backward"
                 )
         inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(given, parents)]
-        here = random_state()
-        set_random_state(self.state)
-        try:
-            start = tick()
-            with enable_grad():
-                result = self.function(*inputs)
-        finally:
-            set_random_state(here)
+        start = tick()
+        with replayed_from(self.state), enable_grad():
+            result = self.function(*inputs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
         weights: dict[Node, Any] = {}
         for y, g in zip(results, cotangents):

@@ -1,3 +1,5 @@
+import hashlib
+import os
 import zlib
 
 import pytest
@@ -82,3 +84,24 @@ def test_a_binary_file_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
         text_corpus(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize("length", [0, 1, 10, 19])
+def test_a_text_is_refused_whose_tenth_cannot_be_judged(tmp_path, length):
+    (tmp_path / "text.txt").write_text("x" * length)
+    with pytest.raises(ValueError, match=f"holds {length} characters: too short"):
+        text_corpus(tmp_path / "text.txt")
+
+
+def test_the_digest_of_a_text_is_that_of_its_content(tmp_path):
+    content = "a line\nand é\n" * 9
+    (tmp_path / "text.txt").write_text(content, encoding="utf-8", newline="\n")
+    (tmp_path / "other.txt").write_text(content, encoding="utf-8-sig", newline="\r\n")
+    expected = hashlib.sha256(content.encode()).hexdigest()
+    assert text_corpus(tmp_path / "text.txt").digest == text_corpus(tmp_path / "other.txt").digest == expected
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="a device without an end")
+def test_a_device_is_refused():
+    with pytest.raises(ValueError, match="/dev/zero is a device"):
+        text_corpus("/dev/zero")

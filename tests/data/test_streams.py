@@ -110,3 +110,14 @@ def test_a_position_of_otherwise_cut_text_is_refused():
     position = TextStream(np.arange(100), window=5, lanes=2).state_dict()
     with pytest.raises(ValueError, match=r"window 5 .* window 4"):
         TextStream(np.arange(100), window=4, lanes=2).load_state_dict(position)
+
+
+@pytest.mark.parametrize("spoiled", [{"index": 11}, {"index": -1}, {"epoch": -1}, {"index": 2.5}, {"epoch": None}])
+def test_a_position_outside_of_the_data_is_refused(spoiled):
+    stream = TextStream(np.arange(101), window=5, lanes=2)
+    saved = stream.state_dict()
+    with pytest.raises(ValueError, match="are no position in epochs of 10 batches"):
+        stream.load_state_dict({**saved, **spoiled})
+    assert stream.state_dict() == saved
+    stream.load_state_dict({**saved, "index": 10})
+    assert stream.next_batch().starts

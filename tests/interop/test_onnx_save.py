@@ -138,6 +138,34 @@ def test_recurrent_layers(tmp_path, name):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "GRU after", "LSTM peephole", "GRU normalized"])
+def test_layers_of_other_types_are_read_back(tmp_path, name, dtype):
+    """onnxruntime has no such nodes: what was written computes what the layer does, to the last bits."""
+    make, options, _ = LAYERS[name]
+    layer = make(3, 4, bidirectional=True, dtype=dtype, **options)
+    for parameter in layer.parameters():
+        parameter.data = RANDOM.standard_normal(parameter.shape).astype(dtype)
+    x, lengths = RANDOM.standard_normal((5, 2, 3)).astype(dtype), np.array([5, 2])
+    save(layer, tmp_path / "layer.onnx", (x, None, lengths))
+    for ours, again in zip(flat(layer(x, None, lengths)), flat(load(tmp_path / "layer.onnx")(x, lengths))):
+        assert ours.dtype == again.dtype == dtype
+        np.testing.assert_allclose(ours, again, rtol=0, atol=1e-2 if dtype == "float16" else 1e-14)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM", "GRU normalized", "MGU"])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_sequences_without_steps_end_in_their_initial_state(tmp_path, name, batch_first):
+    """As in the layer; the nodes of onnxruntime alone would end in zeros."""
+    make, options, _ = LAYERS[name]
+    layer = randomized(make(3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, **options))
+    x, state = draw(5, 3, 3), layer.initial_state(3)
+    parts = [draw(*part.shape) for part in (state if isinstance(state, tuple) else (state,))]
+    state = tuple(parts) if len(parts) > 1 else parts[0]
+    x = Tensor(np.swapaxes(x.numpy(), 0, 1)) if batch_first else x
+    assert_exported(tmp_path / "layer.onnx", layer, (x, state, np.array([2, 0, 5])), (x, state, np.array([0, 0, 1])))
+
+
 @pytest.mark.parametrize("name", ["GRU", "GRU normalized"])
 def test_layers_that_read_backwards(tmp_path, name):
     make, options, kind = LAYERS[name]

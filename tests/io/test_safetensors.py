@@ -102,6 +102,25 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         file_with({"x": {}}),
         file_with({"x": ENTRY, "__metadata__": [1]}),
         file_with({"x": {**ENTRY, "dtype": "BF16"}}),
+        file_with({"x": {**ENTRY, "dtype": "C64", "shape": [1]}}),
+        file_with({"x": {**ENTRY, "more": 1}}),
+        file_with({"x": {**ENTRY, "shape": [True, 2]}}),
+        file_with({"x": {**ENTRY, "shape": [1] * 65 + [2]}}),
+        file_with({"x": {**ENTRY, "shape": [2**31] * 200_000}}),
+        file_with({"x": {**ENTRY, "shape": [2**61, 0], "data_offsets": [0, 0]}}, b""),
+        file_with({"x": {**ENTRY, "data_offsets": [8, 16]}}),
+        file_with({"x": {**ENTRY, "data_offsets": [-8, 0]}}),
+        file_with({"x": {**ENTRY, "data_offsets": [0, 8], "shape": [2**40]}}),
+        file_with({"x": ENTRY, "y": {**ENTRY, "data_offsets": [4, 12]}}, b"\0" * 12),  # they overlap
+        file_with({"x": ENTRY, "y": {**ENTRY, "data_offsets": [12, 20]}}, b"\0" * 20),  # a gap
+        file_with({"\ud800": ENTRY}),
+        file_with({"x": ENTRY, "__metadata__": {"a": 1}}),
+        file_with(
+            b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"x":{"dtype":"I32","shape":[2],"data_offsets":[0,8]}}'
+        ),
+        file_with(b'{"x":{"dtype":"F32","dtype":"I32","shape":[2],"data_offsets":[0,8]}}'),
+        file_with(b'{"x":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,8]}}'),
+        file_with(json.dumps({"x": ENTRY}).encode("utf-16")),
         file_with({"x": {**ENTRY, "dtype": ["F32"]}}),
         file_with({"x": {**ENTRY, "shape": [3]}}),
         file_with({"x": {**ENTRY, "shape": [-2]}}),
@@ -120,6 +139,60 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 def test_what_is_no_safetensors_file_is_refused(content):
     with pytest.raises(safetensors.SafetensorsError):
         safetensors.read(content)
+
+
+def test_what_is_wrong_is_known_before_an_array_is_made(monkeypatch):
+    content = file_with({"x": ENTRY, "y": {**ENTRY, "data_offsets": [8, 16], "dtype": "F99"}}, b"\0" * 16)
+    monkeypatch.setattr(np, "frombuffer", None)
+    with pytest.raises(safetensors.SafetensorsError, match="F99"):
+        safetensors.read(content)
+
+
+def test_messages_are_short_and_can_be_printed():
+    with pytest.raises(safetensors.SafetensorsError) as caught:
+        safetensors.read(file_with({"x\ud800" * 100_000: {**ENTRY, "dtype": "é" * 100_000}}))
+    assert len(str(caught.value).encode()) < 2000
+
+
+def test_arrays_may_be_listed_in_any_order_and_be_empty():
+    second = {**ENTRY, "data_offsets": [8, 16]}
+    empty = {**ENTRY, "shape": [0, 3], "data_offsets": [8, 8]}
+    tensors, _ = safetensors.read(file_with({"y": second, "e": empty, "x": ENTRY}, np.arange(4, dtype="<f4").tobytes()))
+    assert (tensors["x"].tolist(), tensors["y"].tolist(), tensors["e"].shape) == ([0, 1], [2, 3], (0, 3))
+
+
+def test_bfloat16_becomes_float32_exactly():
+    numbers = np.array([1.5, -2.0, 3.25e38, 1e-40], "f4").view("u4") & 0xFFFF0000
+    entry = {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}
+    tensors, _ = safetensors.read(file_with({"x": entry}, (numbers >> 16).astype("<u2").tobytes()))
+    assert tensors["x"].dtype == np.float32 and tensors["x"].shape == (2, 2)
+    np.testing.assert_array_equal(tensors["x"].view("u4").ravel(), numbers)
+
+
+def test_bfloat16_is_written_as_such():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = np.array([[1.5, -2.0], [3.0, 1e30]], "f4").astype(ml_dtypes.bfloat16)
+    content = written({"x": array, "turned": array.T, "one": array[0, 0].reshape(())})
+    assert b"BF16" in content
+    tensors, _ = safetensors.read(content)
+    assert_same(tensors, {"x": array.astype("f4"), "turned": array.T.astype("f4"), "one": np.float32(1.5).reshape(())})
+
+
+def test_bfloat16_of_pytorch_and_back():
+    torch = pytest.importorskip("torch")
+    theirs = pytest.importorskip("safetensors.torch")
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    tensor = torch.randn(3, 2).to(torch.bfloat16)
+    tensors, _ = safetensors.read(theirs.save({"x": tensor}))
+    np.testing.assert_array_equal(tensors["x"], tensor.float().numpy())
+    back = theirs.load(written({"x": tensors["x"].astype(ml_dtypes.bfloat16)}))
+    assert back["x"].dtype == torch.bfloat16 and torch.equal(back["x"], tensor)
+
+
+def test_a_byte_that_is_not_0_is_true():
+    entry = {"dtype": "BOOL", "shape": [3], "data_offsets": [0, 3]}
+    tensors, _ = safetensors.read(file_with({"x": entry}, b"\0\1\2"))
+    assert tensors["x"].dtype == bool and tensors["x"].view("u1").tolist() == [0, 1, 1]
 
 
 def test_the_hand_made_header_itself_is_sound():

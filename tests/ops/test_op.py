@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tensors import constant, leaf
 
-from tinygrad_gru import Tensor, enable_grad, grad, no_grad, ops, tape
+from tinygrad_gru import TapeError, Tensor, enable_grad, grad, no_grad, ops, tape
 from tinygrad_gru.backend import xp_of
 from tinygrad_gru.ops import op, sum_to
 
@@ -409,3 +409,38 @@ def test_recording_is_as_the_context_says():
 def test_xp_of_finds_the_library_of_any_input():
     a = np.ones(2)
     assert xp_of(a) is np and xp_of(2.0, a) is np and xp_of([1.0]) is np
+
+
+# -- rules that are given again ----------------------------------------------------------------------------------------
+
+
+def test_backward_refuses_a_record_whose_rules_were_given_anew():
+    """It has saved what the old rules asked for; what ran since has the new ones."""
+
+    @op
+    def scaled(a, b):
+        return a * b
+
+    scaled.vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
+    x, w = (Tensor([v], requires_grad=True) for v in (2.0, 3.0))
+    early, other = scaled(x, w), x * w
+    scaled.vjp(a=lambda g, a: g * a, b=lambda g, b: g * b)
+    late = scaled(x, w)
+    with pytest.raises(TapeError, match=r"scaled was given other rules after #\d+ scaled .* ran: run it again"):
+        (early + late).backward()
+    assert x.grad is None
+    (late + other).backward()
+    assert (x.grad.tolist(), w.grad.tolist()) == ([2.0 + 3.0], [3.0 + 2.0])
+
+
+def test_rules_that_are_refused_leave_the_old_ones():
+    @op
+    def scaled(a, b):
+        return a * b
+
+    scaled.vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
+    with pytest.raises(TypeError, match="the rule of b asks for 'c'"):
+        scaled.vjp(a=lambda g: g, b=lambda g, c: g)
+    x = Tensor([2.0], requires_grad=True)
+    scaled(x, 3.0).backward()
+    assert x.grad.tolist() == [3.0]

@@ -272,3 +272,15 @@ def test_a_schedule_of_ones_own(optimizer):
 
     rates = run(optimizer, InverseRoot(optimizer), [()] * 3)
     np.testing.assert_allclose(rates[:, 1], [2.0, 2.0 / math.sqrt(2), 2.0 / math.sqrt(3), 1.0])
+
+
+def test_a_state_shares_nothing_with_its_schedule():
+    optimizer = SGD([Tensor([1.0], requires_grad=True)], lr=0.5)
+    schedule = StepDecay(optimizer, every=10)
+    saved = schedule.state_dict()
+    saved["base_lrs"][0] = 7.0
+    assert schedule.base_lrs == [0.5]
+    schedule.load_state_dict(saved)
+    saved["base_lrs"][0] = 9.0
+    schedule.step()
+    assert optimizer.groups[0]["lr"] == 7.0

@@ -120,8 +120,11 @@ SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": 
 def rewritten(rewrite, formula):
     """What a pass makes of a formula in a carry h and in x, y and z, which are read, as text. b is a row."""
     listing, double, shape = Listing(), np.dtype("float64"), (3, 3)
-    given = {name: listing.add("carry" if name == "h" else "step", (), shape, double, name=name) for name in "hxyz"}
-    given["b"] = listing.add("step", (), shape[1:], double, name="b")
+    given = {
+        name: listing.add("carry" if name == "h" else "step", (), shape, double, position=i)
+        for i, name in enumerate("hxyz")
+    }
+    given["b"] = listing.add("step", (), shape[1:], double, position=4)
     used = inspect.signature(formula).parameters
     result = formula(*(Symbol(listing, given[name]) for name in used)).value
     program = Program(listing, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
@@ -130,7 +133,7 @@ def rewritten(rewrite, formula):
         if value.op == "zeros":
             return "zero"
         if value.op in ("carry", "step"):
-            return value["name"]
+            return "hxyzb"[value["position"]]
         if value.op == "scalar":
             return f"{value['value']}"
         parts = [text(i) for i in value.inputs]

@@ -161,3 +161,37 @@ def test_a_saved_scaler_goes_on_where_it_was():
 def test_a_state_that_is_incomplete_is_refused():
     with pytest.raises(ValueError, match="saved loss scaler: good_steps, skipped missing"):
         LossScaler().load_state_dict({"scale": 2.0})
+
+
+@pytest.mark.parametrize("good_steps", [3, 4, 1999])
+def test_a_scaler_loaded_at_or_past_its_interval_still_grows(good_steps):
+    scaler = LossScaler(2.0, growth_interval=3)
+    scaler.load_state_dict({"scale": 8.0, "good_steps": good_steps, "skipped": 0})
+    scales = []
+    for _ in range(4):
+        scaler.update(True)
+        scales.append(scaler.scale)
+    assert scales == [16, 16, 16, 32]
+
+
+def test_a_scaler_that_does_not_grow_takes_any_count():
+    scaler = LossScaler(1, growth_interval=None)
+    scaler.load_state_dict({"scale": 1.0, "good_steps": 5000, "skipped": 0})
+    scaler.update(True)
+    assert (scaler.scale, scaler.good_steps) == (1, 5001)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [{"scale": 3.0}, {"scale": float("nan")}, {"scale": "2"}, {"good_steps": -1}, {"skipped": 1.5}, {"skipped": None}],
+)
+def test_a_state_that_cannot_be_is_refused_and_changes_nothing(spoiled):
+    scaler = LossScaler()
+    before = dict(vars(scaler))
+    with pytest.raises(ValueError, match=next(iter(spoiled))):
+        scaler.load_state_dict({"scale": 2.0, "good_steps": 1, "skipped": 1, **spoiled})
+    assert vars(scaler) == before
+
+
+def test_an_interval_may_be_a_number_of_numpy():
+    assert LossScaler(growth_interval=np.int64(3)).growth_interval == 3

@@ -15,7 +15,7 @@ from .dtypes import bfloat16, dtype_name, is_floating, is_half
 from .memory import MemoryReport, OutOfMemoryError, explained
 from .notes import note_launches
 from .places import Checked
-from .random import RandomStream, manual_seed, random_state, random_stream, set_random_state
+from .random import RandomStream, manual_seed, random_state, random_stream, replayed_from, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 from .settings import memory_limit, memory_report, tf32, tf32_allowed
 
@@ -54,6 +54,7 @@ __all__ = [
     "note_launches",
     "random_state",
     "random_stream",
+    "replayed_from",
     "resolve",
     "scatter_add",
     "set_random_state",

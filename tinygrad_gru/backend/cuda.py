@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any
 
+from ..contexts import block
 from .base import Backend
 from .cublas import IN_FLOAT32, IN_FLOAT64, IN_TF32, Cublas
 from .dtypes import dtype_name
@@ -67,7 +68,7 @@ def is_on_cuda(array: Any) -> bool:
     return cupy is not None and isinstance(array, cupy.ndarray)
 
 
-@contextmanager
+@block
 def capturing(on: bool = True) -> Iterator[None]:
     """In this block recurrences on a GPU run as captured graphs (the default), or launch by launch."""
     token = _capturing.set(on)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..contexts import block
 from .notes import ALONGSIDE, WAIT, note, note_launches
 
 #: How many kinds of checks, told apart by what they would complain of, can wait for the host at a time.
@@ -23,7 +24,7 @@ ENVIRONMENT_VARIABLE = "TINYGRAD_GRU_IMMEDIATE_CHECKS"
 _immediate: ContextVar[bool | None] = ContextVar("immediate", default=None)
 
 
-@contextmanager
+@block
 def immediate_checks(on: bool = True) -> Iterator[None]:
     """In this block an index that points outside is an error at once, also on a GPU, which is waited for at every op.
 

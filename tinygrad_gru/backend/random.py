@@ -2,12 +2,19 @@
 
 A stream is a seed and the number of draws made so far, nothing else: it is saved as two integers, replayed by
 setting it back, and goes on where it was on any backend.
+
+A thread that was seeded has a stream of its own, and draws the same whatever others do. All that were not draw from
+that of the main thread: a single such thread draws what the main thread would have drawn, several at once share the
+draws by whoever comes first, and no two draw the same.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock, current_thread, main_thread
 from typing import Any
 
 from .arrays import astype
@@ -28,9 +35,10 @@ class RandomStream:
 
     def generator(self, device: str | Backend | None = None) -> Any:
         """The library's own generator for the next draw."""
-        generator = resolve(device).random(self.seed, self.position)
-        self.position += 1
-        return generator
+        with _lock:  # no two threads may make one draw
+            position = self.position
+            self.position += 1
+        return resolve(device).random(self.seed, position)
 
     def uniform(self, shape: tuple[int, ...], dtype: Any = "float32", device: str | Backend | None = None) -> Any:
         """Numbers evenly spread over [0, 1)."""
@@ -52,21 +60,26 @@ class RandomStream:
         return astype(numbers, dtype)
 
 
-_stream: ContextVar[RandomStream | None] = ContextVar("random_stream", default=None)
+_lock = Lock()
+#: The stream of a thread (or of a task of asyncio) that was seeded.
+_own: ContextVar[RandomStream | None] = ContextVar("random_stream", default=None)
+#: The stream of the main thread, and of all others.
+_shared = RandomStream(int.from_bytes(os.urandom(7), "big"))
 
 
 def random_stream() -> RandomStream:
     """The stream from which layers and dropout draw; unseeded until `manual_seed`."""
-    stream = _stream.get()
-    if stream is None:
-        stream = RandomStream(int.from_bytes(os.urandom(7), "big"))
-        _stream.set(stream)
-    return stream
+    return _own.get() or _shared
 
 
 def manual_seed(seed: int) -> None:
-    """Start the random numbers again from this seed: the same program then draws the same numbers."""
-    _stream.set(RandomStream(seed))
+    """Start the random numbers again from this seed: the same program then draws the same numbers.
+
+    It holds for the thread that calls it and, if that is the main thread, for all not seeded themselves. Threads
+    that draw at the same time get numbers that do not depend on their timing if each is given a seed. A forked
+    process goes on where its parent was.
+    """
+    _use(RandomStream(seed))
 
 
 def random_state() -> dict[str, int]:
@@ -76,5 +89,22 @@ def random_state() -> dict[str, int]:
 
 
 def set_random_state(state: dict[str, int]) -> None:
-    """Go on from a state of `random_state`: the numbers that followed it are drawn again."""
-    _stream.set(RandomStream(state["seed"], state["position"]))
+    """Go on from a state of `random_state`: the numbers that followed it are drawn again. Holds as `manual_seed`."""
+    _use(RandomStream(state["seed"], state["position"]))
+
+
+def _use(stream: RandomStream) -> None:
+    global _shared
+    _own.set(stream)
+    if current_thread() is main_thread():
+        _shared = stream
+
+
+@contextmanager
+def replayed_from(state: dict[str, int]) -> Iterator[None]:
+    """In this block the numbers that followed a state are drawn again; afterwards all goes on as if it had not been."""
+    token = _own.set(RandomStream(state["seed"], state["position"]))
+    try:
+        yield
+    finally:
+        _own.reset(token)

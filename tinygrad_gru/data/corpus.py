@@ -23,13 +23,15 @@ _EXCLUDED = (
 )  # fmt: skip
 _ONE_FILE_IN = 20
 _HELD_OUT_PART = 10
+_FEWEST_HELD_OUT = 2  # a character is judged by those before it
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Text in two parts: one to train on, and one that is held out to judge by.
 
-    `files` counts the files of both parts; `digest` is a SHA-256 over their names and contents, in order.
+    `files` counts the files of both parts. `digest` is a SHA-256 by which the text is known again: over the names and
+    contents of the files, in order, or over the content alone where it is one file, which may be moved.
     """
 
     name: str
@@ -53,7 +55,7 @@ def standard_library(root: str | os.PathLike[str] | None = None) -> Corpus:
         parts[is_held_out(name)].append(text)
         _add_to_digest(digest, name, text)
     training, held_out = "".join(parts[False]), "".join(parts[True])
-    if not training or not held_out:
+    if not training or len(held_out) < _FEWEST_HELD_OUT:
         raise ValueError(
             f"{root} holds too little Python source to train on and to hold out "
             f"({len(parts[False])} and {len(parts[True])} files): this Python may keep its library in an archive; "
@@ -71,16 +73,20 @@ def is_held_out(name: str) -> bool:
 def text_corpus(path: str | os.PathLike[str]) -> Corpus:
     """One UTF-8 text file: its last tenth is held out, the rest is for training."""
     path = Path(path)
+    if path.is_char_device():  # some never end
+        raise ValueError(f"{path} is a device: give a file that can be read again when the run is resumed")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: byte {error.start} cannot be read (a binary file?)") from error
-    if len(text) < _HELD_OUT_PART:
-        raise ValueError(f"{path} holds {len(text)} characters: too short a text to train on and to hold out a tenth")
+    if len(text) < _FEWEST_HELD_OUT * _HELD_OUT_PART:
+        raise ValueError(
+            f"{path} holds {len(text)} characters: too short a text to hold out a tenth, of which at least "
+            f"{_FEWEST_HELD_OUT} are needed"
+        )
     boundary = len(text) - len(text) // _HELD_OUT_PART
-    digest = hashlib.sha256()
-    _add_to_digest(digest, path.name, text)
-    return Corpus(path.name, text[:boundary], text[boundary:], 1, digest.hexdigest())
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Corpus(path.name, text[:boundary], text[boundary:], 1, digest)
 
 
 def _source_files(root: Path) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any, Generic, TypeVar
 
 Batch = TypeVar("Batch")
@@ -69,4 +70,8 @@ class Epochs(ABC, Generic[Batch]):
                 raise ValueError(
                     f"a position saved with {name} {saved.get(name)!r} means nothing in data with {name} {ours[name]!r}"
                 )
-        self.epoch, self.index = int(state["epoch"]), int(state["index"])
+        epoch: int = state["epoch"]
+        index: int = state["index"]
+        if not (isinstance(epoch, Integral) and isinstance(index, Integral) and epoch >= 0 and 0 <= index <= len(self)):
+            raise ValueError(f"epoch {epoch!r} and index {index!r} are no position in epochs of {len(self)} batches")
+        self.epoch, self.index = int(epoch), int(index)

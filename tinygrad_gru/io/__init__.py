@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .files import remove_parts, replacing, sync_folder
-from .limits import Budget, FileFormatError, open_untrusted
+from .limits import Budget, FileFormatError, open_untrusted, untrusted
 from .lock import FileLock, LockedError
 from .safetensors import SafetensorsError
+from .strict_json import parse_json
 
 __all__ = [
     "Budget",
@@ -14,7 +15,9 @@ __all__ = [
     "LockedError",
     "SafetensorsError",
     "open_untrusted",
+    "parse_json",
     "remove_parts",
     "replacing",
     "sync_folder",
+    "untrusted",
 ]

@@ -50,6 +50,8 @@ class Cell(Module):
 
     #: The class that has the equations with more keywords, if there is one (see `variant_of`).
     variant: type[Cell] | None = None
+    #: The class that runs it over time, once there is one (see `Recurrent.of`).
+    layer_type: Any
 
     def __new__(cls, *sizes: int, **options: Any) -> Cell:
         variant = vars(cls).get("variant")  # not inherited: a subclass has equations of its own
@@ -242,7 +244,7 @@ def variant_of(textbook: type[Cell]) -> Callable[[type[Cell]], type[Cell]]:
     """Decorates the class whose instance `textbook(…)` makes when it is given a keyword that only that class knows."""
 
     def register(variant: type[Cell]) -> type[Cell]:
-        textbook.variant, variant.__name__, variant.__qualname__ = variant, textbook.__name__, textbook.__name__
+        textbook.variant, variant.__name__ = variant, textbook.__name__  # pickle finds it by its __qualname__
         return variant
 
     return register

@@ -91,8 +91,16 @@ class Recurrent(Module):
     @staticmethod
     def of(cell_type: type[Cell]) -> type[Recurrent]:
         """The layer of a cell: `Recurrent.of(MyCell)(3, 4, num_layers=2, bidirectional=True)`."""
-        name = cell_type.__name__.removesuffix("Cell") or cell_type.__name__
-        return type(name, (Recurrent,), {"cell_type": cell_type, "__doc__": f"A layer of `{cell_type.__name__}`."})
+        if "layer_type" not in vars(cell_type):
+            name = cell_type.__name__.removesuffix("Cell") or cell_type.__name__
+            members = {"cell_type": cell_type, "__doc__": f"A layer of `{cell_type.__name__}`."}
+            cell_type.layer_type = type(name, (Recurrent,), members)
+        return vars(cell_type)["layer_type"]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if vars(self.cell_type).get("layer_type") is type(self):  # pickle finds the cell, and not the layer made of it
+            return _new_layer, (self.cell_type,), vars(self)
+        return super().__reduce_ex__(protocol)
 
     @property
     def bidirectional(self) -> bool:
@@ -207,6 +215,11 @@ class Recurrent(Module):
         changed = [f"{name}={value!r}" for name, (value, default) in settings.items() if value != default]
         cell = self.cells[0].changed_settings()
         return ", ".join([str(self.input_size), str(self.hidden_size), *changed, *cell])
+
+
+def _new_layer(cell_type: type[Cell]) -> Recurrent:
+    """A layer of that cell which has no attributes yet."""
+    return object.__new__(Recurrent.of(cell_type))
 
 
 class RNN(Recurrent):

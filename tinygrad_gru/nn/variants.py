@@ -78,9 +78,14 @@ class VariedCell(Cell):
         super().__init__(input_size, hidden_size, **options)
         self.activation, self.clip, self.layer_norm = activation, clip, layer_norm
         self.recurrent_dropout = recurrent_dropout
-        self.φ = bounded(function_of(activation, "activation"), clip)
+        function_of(activation, "activation")  # what is none is an error here, not at the first step
         self._mask: Tensor | None = None
         self.new_gains()
+
+    @property
+    def φ(self) -> Callable:
+        """The activation of the candidate, bounded."""
+        return bounded(function_of(self.activation, "activation"), self.clip)
 
     def new_gains(self) -> None:
         """A gain for every W and U that was made so far, with `layer_norm`: a cell of one's own calls it after them."""
@@ -130,7 +135,12 @@ class VariedGatedCell(VariedCell):
     ):
         super().__init__(input_size, hidden_size, **options)
         self.gate_activation = gate_activation
-        self.σ = bounded(function_of(gate_activation, "gate_activation"), self.clip)
+        function_of(gate_activation, "gate_activation")
+
+    @property
+    def σ(self) -> Callable:
+        """The activation of the gates, bounded."""
+        return bounded(function_of(self.gate_activation, "gate_activation"), self.clip)
 
 
 @variant_of(RNNCell)
@@ -214,7 +224,7 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
         self.peephole, self.proj_size, self.coupled = peephole, proj_size, coupled
         super().__init__(input_size, hidden_size, **options)
         self.output_activation = self.activation if output_activation is None else output_activation
-        self.ψ = function_of(self.output_activation, "output_activation")
+        function_of(self.output_activation, "output_activation")
         if peephole == "full":
             self.V_i, self.V_f, self.V_o = self._new_V(), self._new_V(), self._new_V()
         elif peephole:
@@ -227,6 +237,11 @@ class VariedLSTMCell(VariedGatedCell, LSTMCell):
             self.P = Parameter(init.xavier_uniform(hidden_size, proj_size), self._dtype, self._device)
         if self.layer_norm:
             self.gain_c, self.b_c = self._vector(1.0), self.new_b()
+
+    @property
+    def ψ(self) -> Callable:
+        """The activation of the output."""
+        return function_of(self.output_activation, "output_activation")
 
     def _new_V(self) -> Tensor:  # noqa: N802
         """A weight of the cell, (hidden_size, hidden_size): zeros, like p."""

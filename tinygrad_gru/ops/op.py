@@ -25,12 +25,15 @@ import inspect
 import linecache
 from collections.abc import Callable
 from functools import wraps
+from keyword import iskeyword
+from threading import Lock
 from types import FunctionType
 from typing import Any, Protocol
 
 from ..backend import as_array, astype, backend_of, explained, is_half, xp_of
 from ..backend.numpy_backend import DOUBLE, HostArray
-from ..tape import Node, Variable, inspector, recording, tick
+from ..tape import Node, Variable, inspector, recording
+from ..writes import tick, writes
 
 #: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
@@ -45,6 +48,7 @@ class Op(Protocol):
     __name__: str
     formula: Callable
     rules: dict[str, Callable | None] | None
+    redefined: int
     vjp: Callable[..., None]
     source: Callable[[], str]
     pull: Callable
@@ -77,6 +81,7 @@ class _Writer:
         self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, Callable | None] | None = None  # until `vjp` gives them
+        self.lock = Lock()  # held while the op is given another body, by whatever thread
         self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
@@ -88,14 +93,18 @@ class _Writer:
         taken = reserved.intersection([*self.inputs, *self.settings])
         if taken:
             raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
+        if not self.name.isidentifier() or iskeyword(self.name):
+            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
         self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
         self.globals["this"] = self.function = self._unwritten()
 
     def _unwritten(self) -> Any:
         function: Any = FunctionType(_first_call.__code__, self.globals, self.name)
         function.__doc__, function.__module__ = self.formula.__doc__, self.formula.__module__
+        function.__qualname__ = self.formula.__qualname__  # by which pickle finds it
         function.__signature__ = self.signature
         function.formula, function.rules, function.vjp, function.lift = self.formula, None, self.vjp, self.lift
+        function.redefined = 0  # when it was given other rules
         function.source = lambda: f"{self._call()}\n\n{self._pull()}"
         return function
 
@@ -106,23 +115,28 @@ class _Writer:
         described = [f"{name}_{what}" for name in self.inputs for what in ("shape", "dtype")]
         offered = ["y", *self.inputs, *self.settings, *described]
         first = 2 if self.variadic else 1  # after `g`, in a variadic op after `g, i`
-        for name, rule in rules.items():
-            self.asks[name] = [] if rule is None else list(inspect.signature(rule).parameters)[first:]
-            for asked in self.asks[name]:
+        asks = {n: list(inspect.signature(rule).parameters)[first:] if rule else [] for n, rule in rules.items()}
+        for name in rules:
+            for asked in asks[name]:
                 if asked not in offered:
                     raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can have {offered}")
-            self.globals[f"{name}_rule"] = rule
-        self.rules = self.function.rules = rules
-        self.function.__code__ = _first_call.__code__
-        self.function.__defaults__ = self.function.__kwdefaults__ = None
+        with self.lock:
+            if self.rules is not None:
+                self.function.redefined = writes.mark()
+            self.asks, self.rules, self.function.rules = asks, rules, rules
+            self.globals |= {f"{name}_rule": rule for name, rule in rules.items()}
+            self.function.__code__ = _first_call.__code__
+            self.function.__defaults__ = self.function.__kwdefaults__ = None
 
     def write(self) -> Any:
         """Give the op the body that is written for it. It stays the same function, for a class may hold it."""
-        written = self._compile(self._call(), self.name)
-        self.function.pull = self._compile(self._pull(), f"pull_{self.name}")
-        self.function.__defaults__, self.function.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
-        self.function.__code__ = written.__code__
-        return self.function
+        with self.lock:
+            if self.function.__code__ is _first_call.__code__:  # else another thread was faster
+                written = self._compile(self._call(), self.name)
+                self.function.pull = self._compile(self._pull(), f"pull_{self.name}")
+                self.function.__defaults__, self.function.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
+                self.function.__code__ = written.__code__
+            return self.function
 
     def _wanted(self) -> list[str]:
         """The inputs that can have a gradient."""

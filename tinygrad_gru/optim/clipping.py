@@ -54,10 +54,14 @@ def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
 
 
 def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
-    """The parameters that have a gradient, by their positions."""
+    """The parameters that have a gradient, by their positions; one that is there twice is there once."""
     if isinstance(parameters, Tensor):
         raise TypeError("parameters: expected a list of tensors, got one tensor: write [x]")
-    return {position: parameter for position, parameter in enumerate(parameters) if parameter.grad is not None}
+    found: dict[Any, tuple[int, Tensor]] = {}
+    for position, parameter in enumerate(parameters):
+        if parameter.grad is not None:
+            found.setdefault(parameter.node, (position, parameter))
+    return dict(found.values())
 
 
 def _sum_of_squares(gradient: Tensor) -> Any:

@@ -95,9 +95,11 @@ class Optimizer:
                 state[name] = move(state[name], home)  # if the model has moved to another backend
             else:
                 state[name] = home.xp.full_like(p.data, self.initial(name, settings))
-        programs[step].run({"p": p.data, "g": g.data, **state}, self._scratch)
+        try:
+            programs[step].run({"p": p.data, "g": g.data, **state}, self._scratch)
+        finally:
+            p.mark_changed()
         self.updates[position] = step
-        p.mark_changed()
 
     def _program(self, step: int, settings: Mapping[str, Any]) -> Program:
         return Program(self.rule, self._arrays, {"step": step, **settings})

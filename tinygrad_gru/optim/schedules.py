@@ -13,6 +13,7 @@ counts the updates that have been done. Call `schedule.step()` after `optimizer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from math import cos, inf, isnan, pi
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -51,7 +52,7 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on: JSON-able."""
-        return {"schedule": type(self).__name__, **{name: getattr(self, name) for name in self.remembered}}
+        return {"schedule": type(self).__name__, **{name: deepcopy(getattr(self, name)) for name in self.remembered}}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave, and set the learning rates. ValueError if it does not fit."""
@@ -63,7 +64,7 @@ class Schedule:
         if len(saved["base_lrs"]) != len(self.base_lrs):
             raise ValueError(f"saved schedule: {len(saved['base_lrs'])} groups, expected {len(self.base_lrs)}")
         for name in self.remembered:
-            setattr(self, name, saved[name])
+            setattr(self, name, deepcopy(saved[name]))
         self._apply()
 
 

@@ -13,7 +13,7 @@ from .compiled import CompiledStep, emitter
 from .emit import Emitted
 from .schedule import VIEWS, schedule
 from .symbols import Untraceable
-from .trace import Forward, trace_forward
+from .trace import Trace, trace_backward, trace_forward
 
 LEVELS = {
     "fixed": "once",
@@ -31,22 +31,23 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     """
     try:
         forward = trace_forward(step, carry, xs)
-        wanted = tuple(True for _ in forward.xs)
         differentiable = forward.captured or any(t.node for t in forward.inputs)
-        made = CompiledStep(forward, wanted if differentiable else None, emitter(compiled))
-        backward = made.backward()
+        backward = trace_backward(forward, [True for _ in forward.xs]) if differentiable else None
+        trace = Trace.of(forward, backward)
+        made = CompiledStep(trace, emitter(compiled))
+        gradient = made.backward()
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
-    names = _names(forward, step)
-    traced = [f"    {value!r}" for value in forward.listing.values[: made.traced]]
+    names = _names(trace, step)
+    traced = [f"    {value!r}" for value in forward.listing.values[: forward.size]]
     lines = ["The step, traced:", *traced, ""]
     if made.refused:
         lines += [f"numba does not compile all of it: {made.refused}.", ""]
     lines += _described(made.forward, "Forward")
-    if backward is not None:
+    if gradient is not None:
         stored = ", ".join(value.name for value in made.stored)
         lines += [f"Stored at every step for backward: {stored}", ""]
-        lines += _described(backward, "Backward, from the last step to the first")
+        lines += _described(gradient, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
 
 
@@ -78,7 +79,7 @@ def _summary(name: str) -> str:
     return text.partition("\n")[0].rstrip(".")
 
 
-def _names(forward: Forward, step: Callable) -> dict[int, str]:
+def _names(trace: Trace, step: Callable) -> dict[int, str]:
     """What the step calls the arrays that it uses from outside, by their position."""
     owner = getattr(step, "__self__", None)
     tensors: dict[str, Tensor] = dict(getattr(owner, "named_tensors", tuple)())
@@ -87,7 +88,7 @@ def _names(forward: Forward, step: Callable) -> dict[int, str]:
         variables = {**outside.globals, **outside.nonlocals}
         tensors |= {name: value for name, value in variables.items() if isinstance(value, Tensor)}
     names = {id(tensor.data): name for name, tensor in tensors.items()}
-    return {i: names[id(array)] for i, array in enumerate(forward.listing.fixed) if id(array) in names}
+    return {i: names[id(array)] for i, array in enumerate(trace.fixed) if id(array) in names}
 
 
 def _named(line: str, names: dict[int, str]) -> str:

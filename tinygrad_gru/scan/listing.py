@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from ..backend import is_floating
+
+_WORDS = frozenset({"slice", "step", "batch"})  # that the compiler itself uses in settings
 
 
 class Value:
@@ -80,6 +83,8 @@ class Listing:
     ) -> Value:
         """The value of this operation: a new line, or the line that has it already."""
         pairs = tuple(sorted(attributes.items())) if attributes else ()
+        if pairs and op != "scalar":
+            pairs = tuple([(name, _plain(setting, op)) for name, setting in pairs])
         row = (op, tuple([v.number for v in inputs]), pairs, shape, dtype)
         value = self._known.get(row)
         if value is None:
@@ -90,6 +95,7 @@ class Listing:
 
     def scalar(self, number: float) -> Value:
         """A Python number: it takes the dtype of what it meets."""
+        number = _plain(number, "scalar")
         if number != number:
             number = math.nan  # always the same one, for it equals nothing but itself
         return self.add("scalar", value=number, text=repr(number))
@@ -107,14 +113,30 @@ class Listing:
         """Zeros in the shape of a value: what has no gradient."""
         return self.add("zeros", (), like.shape, like.dtype)
 
-    def forget(self, count: int) -> None:
-        """Let go of the first so many arrays from outside: others stand in their places at every call."""
-        self.fixed[:count] = [None] * count
+    def forget(self) -> None:
+        """Let go of the arrays from outside: others stand in their places at every call."""
+        self.fixed = [None] * len(self.fixed)
         self._fixed_by_identity.clear()
 
     def key(self) -> Hashable:
         """What two listings have in common that do the same to arrays of the same shapes."""
         return tuple(self._rows)
+
+
+def _plain(setting: Any, op: str) -> Any:
+    """A setting as plain numbers in tuples, which print as what they are: settings are written into source, and there a
+    string would be executed, and a number of NumPy's or of a class of one's own has a name that means nothing."""
+    if setting is None or type(setting) in (bool, int, float) or (type(setting) is str and setting in _WORDS):
+        return setting
+    if isinstance(setting, (tuple, list)):
+        return tuple([_plain(item, op) for item in setting])
+    if isinstance(setting, (bool, np.bool_)):
+        return bool(setting)
+    if isinstance(setting, Integral):
+        return int(setting)
+    if isinstance(setting, Real):
+        return float(setting)
+    raise TypeError(f"{op}: a setting is {setting!r}, a {type(setting).__name__}; expected numbers, or tuples of them")
 
 
 def broadcast_shape(operands: Sequence[Value]) -> tuple[int, ...]:

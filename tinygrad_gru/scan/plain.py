@@ -43,7 +43,9 @@ def split_result(result: Any, carry: Any) -> tuple[Any, Any]:
     """What a step returned as (carry, y), whichever of the two forms it took."""
     if isinstance(carry, tuple):
         pair = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], tuple)
-        return result if pair else (result, result[0])  # type: ignore[return-value]
+        if pair:
+            return result  # type: ignore[return-value]
+        return result, None if isinstance(result, tuple) and not result else result[0]
     if not isinstance(result, tuple):
         return result, result
     if len(result) != 2:
@@ -67,6 +69,14 @@ def length_of(xs: Any, length: int | None) -> int:
 
 def _at(xs: Any, t: int) -> Any:
     return tuple(x[t, ...] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[t, ...]
+
+
+def in_form(ys: list, form: tuple[bool, ...] | None) -> Any:
+    """The ys as the step returns them: one, none, or a tuple in which some may be None."""
+    if form is None:
+        return ys[0] if ys else None
+    there = iter(ys)
+    return tuple(next(there) if is_there else None for is_there in form)
 
 
 def parts_of(carry: Any) -> tuple:
@@ -99,7 +109,7 @@ def _described(carry: Any) -> str:
 
 def _stacked(ys: list) -> Any:
     if isinstance(ys[0], tuple):
-        return tuple(ops.stack(list(part)) for part in zip(*ys))
+        return tuple(None if part[0] is None else ops.stack(list(part)) for part in zip(*ys))
     return None if ys[0] is None else ops.stack(ys)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 from .. import ops
+from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import checkpoint
-from .compiled import emitter, scan_compiled
-from .plain import check_carry, length_of, parts_of, scan_plainly
+from .compiled import emitter
+from .plain import check_carry, in_form, length_of, parts_of, scan_plainly
+from .run import scan_compiled
 from .symbols import Untraceable
 
 _compiling: ContextVar[bool | str] = ContextVar("compiling", default=True)
@@ -53,46 +54,43 @@ def scan(
     check_carry(carry)
     wanted = _compiling.get() if compiled is None else compiled
     target = emitter(wanted) if wanted else ""
-    if checkpoint_every is not None:
-        if not isinstance(checkpoint_every, int) or checkpoint_every < 1:
-            raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
-        if checkpoint_every < steps:
-            return _scan_in_segments(step, carry, xs, steps, reverse, wanted, checkpoint_every)
+    if checkpoint_every is not None and (not isinstance(checkpoint_every, int) or checkpoint_every < 1):
+        raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
+    every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
     watcher = inspector.get()  # anomaly mode names the step, so it must see every one
     if target and steps and not (watcher is not None and watcher.every_step):
         try:
-            return scan_compiled(step, carry, xs, steps, reverse, target)
+            return scan_compiled(step, carry, xs, steps, reverse, target, every)
         except Untraceable:
             pass
+    if every is not None:
+        return _scan_in_segments(step, carry, xs, steps, reverse, every)
     return scan_plainly(step, carry, xs, length=steps, reverse=reverse)
 
 
-def _scan_in_segments(
-    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, compiled: bool | str, size: int
-) -> tuple[Any, Any]:
-    """`scan` in segments of `size` steps, each a checkpoint."""
-    several: list[bool] = []  # whether the outputs are a tuple; alike in all segments
+def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
+    """`scan_plainly` in segments of `size` steps, each a checkpoint."""
+    forms: list[tuple[bool, ...] | None] = []  # which ys are there, alike in all segments; None if there is one y
 
     def segment(count: int, *inputs: Any) -> tuple:
         tensors = tuple(map(_tensor, inputs))
         state, reads = tensors[: len(parts_of(carry))], tensors[len(parts_of(carry)) :]
-        last, ys = scan(
+        last, ys = scan_plainly(
             step, state if isinstance(carry, tuple) else state[0],
             None if xs is None else reads if isinstance(xs, tuple) else reads[0],
-            length=count, reverse=reverse, compiled=compiled,
+            length=count, reverse=reverse,
         )  # fmt: skip
-        several.append(isinstance(ys, tuple))
+        forms.append(tuple(y is not None for y in ys) if isinstance(ys, tuple) else None)
         return (*parts_of(last), *(y for y in parts_of(ys) if y is not None))
 
     begins, state, pieces = range(0, length, size), parts_of(carry), []
     for begin in reversed(begins) if reverse else begins:
         reads = [x[begin : begin + size] for x in (parts_of(xs) if xs is not None else ())]
-        count = min(size, length - begin)
-        results = checkpoint(partial(segment, count), *state, *reads)
+        results = checkpoint(partial(segment, min(size, length - begin)), *state, *reads)
         state = results[: len(state)]
         pieces.append(results[len(state) :])
-    ys = tuple(ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces)))
-    return (state if isinstance(carry, tuple) else state[0]), (ys if several[0] else ys[0] if ys else None)
+    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]
+    return (state if isinstance(carry, tuple) else state[0]), in_form(ys, forms[0])
 
 
 def _tensor(x: Any) -> Any:
@@ -100,7 +98,7 @@ def _tensor(x: Any) -> Any:
     return Tensor.at(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
 
 
-@contextmanager
+@block
 def compiling(on: bool | str = True) -> Iterator[None]:
     """In this block recurrences run compiled, with False plainly, or as `scan` is told by "numba" or "numba:2".
 

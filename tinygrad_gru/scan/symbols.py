@@ -7,6 +7,7 @@ namespace and operators alone, so run on it unchanged, and what they would have 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -204,7 +205,7 @@ class _Namespace:
         return Symbol(x.listing, x.listing.add(op, (x.value,), shape, x.dtype))
 
     def broadcast_to(self, x: Symbol, shape: tuple[int, ...]) -> Symbol:
-        shape = tuple(shape)
+        shape = tuple(map(operator.index, shape))
         return x if shape == x.shape else Symbol(x.listing, x.listing.add("broadcast_to", (x.value,), shape, x.dtype))
 
     def permute_dims(self, x: Symbol, axes: tuple[int, ...]) -> Symbol:

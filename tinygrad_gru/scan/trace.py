@@ -1,16 +1,23 @@
-"""Trace: the step, run once on symbols, and its backward, run once by the ops' own rules."""
+"""Trace: the step, run once on symbols, and its backward, run once by the ops' own rules.
+
+Two traces are equal, and may share a compiled plan, if both listings are: all operations of the step and of its
+backward. Whatever made another program of them (another op or rule, a setting that only a rule reads, frozen weights,
+two tensors that are one array) is in the listings by its effect, and nothing else needs to be compared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..anomaly import Inspector
 from ..backend import is_floating, is_on_cuda, random_state
-from ..tape import Node, Tape, enable_grad, history, leaf, tick, walk
+from ..ops.op import Op
+from ..tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
 from ..tensor import Tensor
 from .listing import Listing, Value
 from .plain import parts_of, split_result
@@ -32,14 +39,45 @@ class Key:
         return isinstance(other, Key) and self.parts == other.parts
 
 
+class Operand(NamedTuple):
+    """An input of a recorded op.
+
+    value    which value of the listing it was; None for a Python number
+    node     its node, through which gradients flow; None for a constant
+    literal  the number
+    """
+
+    value: Value | None
+    node: Node | None
+    literal: Any = None
+
+
+@dataclass
+class Call:
+    """One op that the step recorded: what it was called with, the node and the value (None: of weights alone) it made,
+    and the rules that it had.
+    """
+
+    op: Op
+    operands: list[Operand]
+    settings: dict[str, Any]
+    node: Node
+    value: Value | None
+    rules: Any
+
+
 @dataclass
 class Forward:
-    """One step, as a listing.
+    """One step, as a listing and as the ops that were recorded.
 
     carry, xs  the values that are read
     new, ys    the values that are made
+    y_form     None if there is one y, else for each part of the tuple whether it is there (not None)
     captured   the nodes of the tensors from outside that want gradients, in the order in which they were made
     records    what the step left on the tape since the moment `start`
+    calls      the ops of these records
+    reaches    of every output the inputs that gradients reach from it, as bits; the last bit stands for the captured
+    size       how many lines the listing has
     """
 
     listing: Listing
@@ -48,12 +86,28 @@ class Forward:
     new: list[Value]
     ys: list[Value]
     captured: list[Node]
-    key: Hashable
-    single_y: bool
+    y_form: tuple[bool, ...] | None
     start: int
     records: Tape
+    calls: list[Call]
+    reaches: list[int]
     inputs: list[Tensor]
     outputs: list[Tensor]
+    size: int
+
+    def requires_grad(self, wanted: Sequence[bool], length: int) -> list[bool]:
+        """Which outputs, the last carry and the stacked ys, gradients flow through after that many steps."""
+        count = len(self.carry)
+        bits = 1 << len(self.inputs) | sum(1 << i for i, yes in enumerate(wanted) if yes)
+        ys = [False] * len(self.ys)
+        for _ in range(length):
+            found = [bool(reached & bits) for reached in self.reaches]
+            ys = [before or now for before, now in zip(ys, found[count:])]
+            after = bits >> count << count | sum(1 << i for i, yes in enumerate(found[:count]) if yes)
+            if after == bits:
+                break
+            bits = after
+        return [*(bool(bits >> i & 1) for i in range(count)), *ys]
 
 
 @dataclass
@@ -68,6 +122,59 @@ class Backward:
     carry: list[Value | None]
     xs: list[Value | None]
     captured: list[Value | None]
+
+
+@dataclass
+class Trace:
+    """A step as it was traced, forward and, where gradients are wanted, backward.
+
+    fixed  the arrays from outside, in the order of the listing
+    key    what equal traces have in common
+    """
+
+    forward: Forward
+    backward: Backward | None
+    fixed: list[Any]
+    key: Key
+
+    @classmethod
+    def of(cls, forward: Forward, backward: Backward | None) -> Trace:
+        values = [*forward.carry, *forward.xs, *forward.new, *forward.ys]
+        if backward is not None:
+            values += [*backward.cotangents, *backward.carry, *backward.xs, *backward.captured]  # type: ignore[list-item]
+        numbers = tuple([None if v is None else v.number for v in values])
+        counts = (len(forward.carry), len(forward.xs), len(forward.ys), forward.size, backward is None)
+        for record in forward.records:
+            record.saved = None  # arrays, which an old trace must not hold
+        listing = forward.listing
+        return cls(forward, backward, list(listing.fixed), Key((listing.key(), numbers, counts)))
+
+
+class _Recorder(Inspector):
+    """Takes down every op that is recorded. What else watches the program goes on seeing what is not symbolic."""
+
+    recomputes = False
+
+    def __init__(self, outer: Inspector | None):
+        super().__init__()
+        self.outer = outer
+        if outer is not None:
+            self.path, self.owners = outer.path, outer.owners
+        self.calls: list[tuple[Op, tuple, dict[str, Any], Variable]] = []
+        self.settings: dict[str, Any] = {}
+
+    def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
+        watcher = self.outer
+        result = op.formula(*inputs, **settings) if watcher is None else watcher.run(op, inputs, settings)
+        self.settings = settings  # after those of ops inside the formula
+        return result
+
+    def forward(self, op: Op, inputs: tuple, result: Variable) -> None:
+        if result.node is not None:
+            self.calls.append((op, inputs, self.settings, result))
+
+    def backward(self, record: Node, cotangent: Any) -> None:
+        pass
 
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
@@ -89,11 +196,17 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         tuple(carries) if isinstance(carry, tuple) else carries[0],
         tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
     )
-    with enable_grad(), _on_symbols():
-        new, y = split_result(step(*arguments), carry)
+    recorder = _Recorder(inspector.get())
+    token = inspector.set(recorder)
+    try:
+        with enable_grad(), _on_symbols():
+            new, y = split_result(step(*arguments), carry)
+    finally:
+        inspector.reset(token)
     if random_state() != random_before:
         raise Untraceable("it draws random numbers at every step")
-    news, ys = list(parts_of(new)), [y_part for y_part in parts_of(y) if y_part is not None]
+    news = list(parts_of(new))
+    ys = [] if y is None else [part for part in parts_of(y) if part is not None]
     if len(news) != len(carries):
         raise Untraceable("the carry changes its parts")
     for before, after in zip(carries, news):
@@ -105,14 +218,14 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     own = {t.node for t in inputs}
     records, ends = history(outputs, start)
     captured = [node for node in ends if node not in own]
-    for record in records:  # what backward will read of what was computed of weights alone, anew at every call
-        for x in record.saved or ():
-            _symbolic(listing, x)
-    key = Key((listing.key(), tuple(v.number for v in values), _tape_key(records, captured, inputs, outputs)))
+    if any(_is_watched(node) for node in (*records, *own, *(node for node in captured if node.number >= start))):
+        raise Untraceable("it asks for the gradient of a value inside, by a hook or retain_grad, at every step")
+    calls = _calls(listing, recorder, records)
     count = len(news)
     return Forward(
         listing, [_value(listing, t) for t in carries], [_value(listing, t) for t in reads], values[:count],
-        values[count:], captured, key, not isinstance(y, tuple), start, records, inputs, outputs,
+        values[count:], captured, tuple([part is not None for part in y]) if isinstance(y, tuple) else None, start,
+        records, calls, _reaches(records, captured, inputs, outputs), inputs, outputs, len(listing.values),
     )  # fmt: skip
 
 
@@ -180,13 +293,37 @@ def _value_of(listing: Listing, array: Any) -> Value:
     return captured(listing, array)
 
 
-def _tape_key(records: Tape, captured: list[Node], inputs: list[Tensor], outputs: list[Tensor]) -> Hashable:
-    """Which records the trace made and how they hang together: the listing alone does not say who wants a gradient."""
-    names: dict[Any, Any] = {None: None}
-    names |= {node: ("captured", i) for i, node in enumerate(captured)}
-    names |= {t.node: ("input", i) for i, t in enumerate(inputs) if t.node is not None}
-    rows = []
-    for i, record in enumerate(records):
-        names[record] = i
-        rows.append((record.op.__name__, tuple(names.get(parent) for parent in record.parents)))
-    return (*rows, tuple(names.get(t.node) for t in outputs))
+def _is_watched(node: Node | None) -> bool:
+    """Whether somebody wants to know of the gradient at a node of the trace."""
+    return node is not None and node.watch is not None and bool(node.watch.hooks or (node.watch.keep and node.op))
+
+
+def _calls(listing: Listing, recorder: _Recorder, records: Tape) -> list[Call]:
+    """The ops of the records, in order."""
+    on_path, calls = set(records), []
+    for op, inputs, settings, result in recorder.calls:
+        node: Any = result.node
+        if node in on_path:
+            operands = [_operand(listing, x, parent) for x, parent in zip(inputs, node.parents)]
+            value = result._data.value if isinstance(result._data, Symbol) else None
+            calls.append(Call(op, operands, settings, node, value, op.rules))
+    if len(calls) != len(records):
+        raise Untraceable("it records what is no op")
+    return calls
+
+
+def _operand(listing: Listing, x: Any, node: Node | None) -> Operand:
+    if isinstance(x, Symbol):
+        return Operand(x.value, node)
+    return Operand(captured(listing, x), node) if isinstance(x, listing.arrays) else Operand(None, node, x)
+
+
+def _reaches(records: Tape, captured: list[Node], inputs: list[Tensor], outputs: list[Tensor]) -> list[int]:
+    bits: dict[Node | None, int] = {None: 0} | dict.fromkeys(captured, 1 << len(inputs))
+    bits |= {t.node: 1 << i for i, t in enumerate(inputs) if t.node is not None}
+    for record in records:
+        found = 0
+        for parent in record.parents:
+            found |= bits.get(parent, 0)
+        bits[record] = found
+    return [bits[t.node] for t in outputs]

@@ -1,24 +1,23 @@
 """Pure steps: a promise that saves the trace.
 
 A step is traced at every call of `scan`, for it may close over anything. A method that is `pure` depends on its
-arguments and on the attributes of its object alone: it is traced again when one of those was set anew.
+arguments and on what its code names alone: it is traced again when one of these is another. What cannot be compared,
+such as a dictionary, is traced at every call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from threading import RLock
-from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
-from ..tape import Node
+from ..tape import recording
 from ..tensor import Tensor
+from .dependencies import Unclear, are_same, dependencies
 from .plain import parts_of
-from .trace import Forward, trace_forward
+from .trace import Trace, trace_backward, trace_forward
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -27,9 +26,9 @@ TRACES = 8
 
 
 def pure(method: Method) -> Method:
-    """Promise that a method depends on nothing but its arguments and the attributes of its object.
+    """Promise that a method depends on its arguments and on what its code names: attributes of its object above all.
 
-    It takes no numbers out of its tensors (`item()`), and reads nothing else that may change, such as globals. What
+    It takes no numbers out of its tensors (`item()`), and reads nothing else that may change, such as a file. What
     overrides the method makes no such promise unless it says so itself.
     """
     method.is_pure = True  # type: ignore[attr-defined]
@@ -37,36 +36,25 @@ def pure(method: Method) -> Method:
 
 
 @dataclass
-class Traced:
-    """What a call needs to know of a trace.
+class _Kept:
+    """An old trace, what it depends on, and the tensors whose arrays it has from outside.
 
-    key       what equal traces have in common
-    fixed     the arrays from outside
-    captured  the nodes of the tensors from outside that want gradients
-    single_y  whether there is one output, or a tuple of them
-    forward   the trace itself, unless it is an old one
+    One array may be that of several tensors; the trace holds as long as it is.
     """
 
-    key: Hashable
-    fixed: list[Any]
-    captured: list[Node]
-    single_y: bool
-    forward: Forward | None = None
+    depends_on: list[Any]
+    sources: list[list[Tensor]]
+    trace: Trace
 
-
-class _Kept:
-    """An old trace, what it depends on, and the tensors whose arrays it has from outside."""
-
-    def __init__(self, depends_on: list[Any], sources: list[Tensor], forward: Forward):
-        self.depends_on, self.sources = depends_on, sources
-        self.key, self.captured, self.single_y = forward.key, forward.captured, forward.single_y
-
-    def is_for(self, depends_on: list[Any]) -> bool:
-        kept = self.depends_on
-        return len(kept) == len(depends_on) and all(map(_is_same, kept, depends_on))
-
-    def now(self) -> Traced:
-        return Traced(self.key, [source.data for source in self.sources], self.captured, self.single_y)
+    def now(self) -> Trace | None:
+        """The trace with the arrays of today; None if what was one array is no longer, or the reverse."""
+        fixed = [source[0].data for source in self.sources]
+        for array, source in zip(fixed, self.sources):
+            if any(tensor.data is not array for tensor in source):
+                return None
+        if len(set(map(id, fixed))) < len(fixed):
+            return None
+        return replace(self.trace, fixed=fixed)
 
 
 class Traces:
@@ -76,73 +64,53 @@ class Traces:
         self._of: WeakKeyDictionary[Any, list[_Kept]] = WeakKeyDictionary()
         self._lock = RLock()
 
-    def trace(self, step: Callable, carry: Any, xs: Any) -> Traced:
+    def trace(self, step: Callable, carry: Any, xs: Any) -> Trace:
         """What a trace of the step with these arguments gives: a new one, or an old one if nothing has changed."""
         owner = getattr(step, "__self__", None)
         depends_on: list[Any] = []
         if owner is not None and getattr(step, "is_pure", False):
-            depends_on = _all_that_counts(step, carry, xs, owner)
+            depends_on = _all_that_counts(step, carry, xs)
             with self._lock:
                 for kept in self._of.get(owner, ()) if depends_on else ():
-                    if kept.is_for(depends_on):
-                        return kept.now()
+                    found = kept.now() if are_same(kept.depends_on, depends_on) else None
+                    if found is not None:
+                        return found
         forward = trace_forward(step, carry, xs)
-        sources = _sources(forward, depends_on) if depends_on else None
+        wanted = [x.requires_grad for x in (*parts_of(carry), *_parts(xs))]
+        differentiable = recording.get() and (any(wanted) or bool(forward.captured))
+        backward = trace_backward(forward, wanted[len(forward.carry) :]) if differentiable else None
+        trace = Trace.of(forward, backward)
+        sources = _sources(trace, depends_on) if depends_on else None
         if sources is not None:
+            kept = _Kept(depends_on, sources, replace(trace, fixed=[]))
             with self._lock:
-                self._of[owner] = [*self._of.get(owner, [])[1 - TRACES :], _Kept(depends_on, sources, forward)]
-        return Traced(forward.key, list(forward.listing.fixed), forward.captured, forward.single_y, forward)
+                self._of[owner] = [*self._of.get(owner, [])[1 - TRACES :], kept]
+        return trace
 
 
-def _all_that_counts(step: Any, carry: Any, xs: Any, owner: Any) -> list[Any]:
-    """Everything on which the trace of a pure step depends; nothing if an attribute may change without being set."""
+def _all_that_counts(step: Any, carry: Any, xs: Any) -> list[Any]:
+    """Everything on which the trace of a pure step depends; nothing if something may change without being set."""
     try:
-        return [step.__func__, *_form(carry), *_form(xs, skip=1), *_attributes(owner)]
-    except _Unclear:
+        return [recording.get(), *_form(carry), *_form(xs, skip=1), *dependencies(step)]
+    except Unclear:
         return []
 
 
-class _Unclear(Exception):
-    pass
+def _parts(xs: Any) -> tuple:
+    return () if xs is None else parts_of(xs)
 
 
 def _form(argument: Any, skip: int = 0) -> Iterator[Any]:
     """Of an argument not its numbers, but what a symbol in its place has; without its first `skip` axes."""
     yield isinstance(argument, tuple)
-    for part in parts_of(argument) if argument is not None else ():
-        yield from (type(part.data), part.shape[skip:], part.dtype)
+    for part in _parts(argument):
+        yield from (type(part.data), part.shape[skip:], part.dtype, part.requires_grad)
 
 
-def _attributes(owner: Any) -> Iterator[Any]:
-    for name, value in vars(owner).items():
-        yield name
-        yield from _contents(value)
-
-
-def _contents(value: Any) -> Iterable[Any]:
-    if isinstance(value, Tensor):
-        return (value, value.node, type(value.data), value.shape, value.dtype)
-    if value is None or isinstance(value, _PLAIN):
-        return (value,)
-    if isinstance(value, (list, tuple)):
-        return [len(value), *(part for item in value for part in _contents(item))]
-    if hasattr(value, "named_tensors"):  # a module inside
-        return [type(value), *_attributes(value)]
-    raise _Unclear
-
-
-#: What does not change: another one is another object.
-_PLAIN = (bool, int, float, str, type, np.dtype, FunctionType, BuiltinFunctionType)
-
-
-def _is_same(old: Any, new: Any) -> bool:
-    return old is new or (type(old) is type(new) and type(old) in (tuple, int) and old == new)
-
-
-def _sources(forward: Forward, depends_on: list[Any]) -> list[Tensor] | None:
-    """The tensors whose arrays the trace has from outside, in its order; None if it has anything else."""
-    tensors = [value for value in depends_on if isinstance(value, Tensor)]
-    by_array, nodes = {id(tensor.data): tensor for tensor in tensors}, {tensor.node for tensor in tensors}
-    if not all(id(array) in by_array for array in forward.listing.fixed) or not nodes.issuperset(forward.captured):
+def _sources(trace: Trace, depends_on: Sequence[Any]) -> list[list[Tensor]] | None:
+    """For every array that the trace has from outside the tensors whose it is; None if it has anything else."""
+    tensors = {id(value): value for value in depends_on if isinstance(value, Tensor)}.values()
+    sources = [[tensor for tensor in tensors if tensor.data is array] for array in trace.fixed]
+    if not all(sources) or not {tensor.node for tensor in tensors}.issuperset(trace.forward.captured):
         return None
-    return [by_array[id(array)] for array in forward.listing.fixed]
+    return sources

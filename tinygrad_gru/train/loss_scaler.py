@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import frexp, isfinite
+from math import frexp
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,8 @@ class LossScaler:
     """
 
     def __init__(self, scale: float = 2.0**16, growth_interval: int | None = 2000):
-        if not isfinite(scale) or not 1 <= scale <= _HIGHEST or frexp(scale)[0] != 0.5:
-            raise ValueError(
-                f"scale: expected a power of two from 1 to 2**24, got {scale!r} (other factors would round gradients)"
-            )
-        if growth_interval is not None and (not isinstance(growth_interval, int) or growth_interval < 1):
+        _check_scale(scale)
+        if growth_interval is not None and (not isinstance(growth_interval, Integral) or growth_interval < 1):
             raise ValueError(
                 f"growth_interval: expected a number of steps, 1 or more, or None, got {growth_interval!r}"
             )
@@ -80,7 +78,8 @@ class LossScaler:
             self.scale, self.good_steps, self.skipped = self.scale / 2, 0, self.skipped + 1
             return False
         self.good_steps += 1
-        if self.good_steps == self.growth_interval:
+        # More than the interval, where a state was loaded that comes from a longer one.
+        if self.growth_interval is not None and self.good_steps >= self.growth_interval:
             self.scale, self.good_steps = min(2 * self.scale, _HIGHEST), 0
         return True
 
@@ -89,9 +88,20 @@ class LossScaler:
         return {name: getattr(self, name) for name in _REMEMBERED}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave. ValueError if it is incomplete."""
+        """Go on from what `state_dict` gave. ValueError if that cannot be."""
         absent = [name for name in _REMEMBERED if name not in saved]
         if absent:
             raise ValueError(f"saved loss scaler: {', '.join(absent)} missing")
+        _check_scale(saved["scale"])
+        for name in ("good_steps", "skipped"):
+            if not isinstance(saved[name], Integral) or saved[name] < 0:
+                raise ValueError(f"saved loss scaler: {name}: expected a count, got {saved[name]!r}")
         for name in _REMEMBERED:
             setattr(self, name, saved[name])
+
+
+def _check_scale(scale: float) -> None:
+    if not isinstance(scale, Real) or not 1 <= scale <= _HIGHEST or frexp(scale)[0] != 0.5:
+        raise ValueError(
+            f"scale: expected a power of two from 1 to 2**24, got {scale!r} (other factors would round gradients)"
+        )

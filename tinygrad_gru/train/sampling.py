@@ -40,17 +40,12 @@ def generate(
     read = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0])).tolist()
     given = len(read)
     unread, state = read.copy(), None
-    mode = model.training
-    model.eval()
-    try:
-        with no_grad(), compiling(False):  # one step is done sooner than it is traced
-            while len(read) < given + length:
-                logits, state = model(np.array(unread)[:, None], state)
-                in_a_row = len(read) > 1 and read[-1] == read[-2]
-                unread = [draw(logits.numpy()[-1, 0], random, temperature, top_p, read[-1] if in_a_row else None)]
-                read += unread
-    finally:
-        model.train(mode)
+    with model.evaluating(), no_grad(), compiling(False):  # one step is done sooner than it is traced
+        while len(read) < given + length:
+            logits, state = model(np.array(unread)[:, None], state)
+            in_a_row = len(read) > 1 and read[-1] == read[-2]
+            unread = [draw(logits.numpy()[-1, 0], random, temperature, top_p, read[-1] if in_a_row else None)]
+            read += unread
     return vocabulary.decode(read[given:])
 
 

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 from .model import CELLS
 from .precision import PRECISIONS
 
-#: Settings that a run may change when it is resumed: what a checkpoint holds is the same with any of their values.
-CHANGEABLE = frozenset({"precision", "compiled"})
+#: Settings that a run may change when it is resumed: what a checkpoint holds is the same with any of their values, or,
+#: where the text is now, is looked at apart from the settings.
+CHANGEABLE = frozenset({"text", "precision", "compiled"})
+
+#: Whole numbers and what they may be. More layers than these would be made for hours before memory ran out, more
+#: characters are not counted exactly by a float, and seeds end where the random numbers end.
+_WHOLE = {
+    "embedding": (1, 2**31 - 1),
+    "hidden": (1, 2**31 - 1),
+    "layers": (1, 1000),
+    "batch": (1, 2**31 - 1),
+    "window": (1, 2**31 - 1),
+    "characters": (1, 2**53),
+    "seed": (0, 2**63 - 1),
+    "patience": (0, 2**53),
+}
+
+
+_HIGHEST_RATE = 3.4e38  # there weights are float32
 
 
 @dataclass(frozen=True)
@@ -55,16 +72,16 @@ class TextSettings:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if not re.fullmatch("yes|no|numba(:[1-9][0-9]*)?", self.compiled):
             raise ValueError(f"compiled: expected yes, no, numba, or numba:2 for two threads, got {self.compiled!r}")
-        for name in ("embedding", "hidden", "layers", "batch", "window", "characters"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("seed", "patience"):
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability below 1, got {self.dropout}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be a positive number, got {self.lr}")
+        for name, (least, most) in _WHOLE.items():
+            value: int = getattr(self, name)
+            if value is None and name == "patience":
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, got {_shown(value)}")
+        if not isinstance(self.dropout, Real) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability below 1, got {self.dropout!r}")
+        if not isinstance(self.lr, Real) or not 0 < self.lr <= _HIGHEST_RATE:
+            raise ValueError(f"lr must be a positive number that float32 has, got {self.lr!r}")
 
     @property
     def reading(self) -> bool | str | None:
@@ -75,6 +92,13 @@ class TextSettings:
     def steps(self) -> int:
         """How many windows of all lanes fit into the characters; at least one."""
         return max(1, self.characters // (self.batch * self.window))
+
+
+def _shown(value: object) -> str:
+    """A value in a message, which is to be read: not with 400 digits."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of about {int(value.bit_length() * 0.30103)} digits"
+    return repr(value)
 
 
 SETTING_NAMES = tuple(field.name for field in fields(TextSettings))

@@ -28,6 +28,7 @@ _MAX_NORM = 1.0
 _SAMPLE_LENGTH = 200
 _WARMING_STEPS = 3
 _MEASURED_SECONDS = 2.0
+_LONGEST_RUN = 1e9  # seconds, thirty years
 
 
 class TextRun:
@@ -65,12 +66,17 @@ class TextRun:
         if state is not None:
             chosen = {name: about["settings"][name] for name in CHANGEABLE}
             began = {**state["about"], "settings": {**state["about"]["settings"], **chosen}}
-            for part, reason in (("settings", "other settings"), ("corpus", "a text that has changed since")):
-                if began[part] != about[part]:
-                    raise CheckpointError(
-                        f"the checkpoint was made with {reason}, so that its run cannot be continued exactly: "
-                        f"{part} were {began[part]} and are {about[part]}"
-                    )
+            changed = None
+            if began["settings"] != about["settings"]:
+                changed = "settings", "other settings"
+            elif began["corpus"]["sha256"] != about["corpus"]["sha256"]:  # its name may have: it was moved
+                changed = "corpus", "a text that has changed since"
+            if changed is not None:
+                part, reason = changed
+                raise CheckpointError(
+                    f"the checkpoint was made with {reason}, so that its run cannot be continued exactly: "
+                    f"{part} was {began[part]} and is {about[part]}"
+                )
             loop.resume(state)
         return loop
 
@@ -111,8 +117,8 @@ def characters_in(seconds: float, settings: TextSettings, device: str | None = N
     The number is found before the run, by a short one that is thrown away: the learning rate's course needs the number
     of steps in advance, and a run must not depend on the clock if it is to be repeated.
     """
-    if not seconds > 0:
-        raise ValueError(f"seconds must be positive, got {seconds}")
+    if not 0 < seconds <= _LONGEST_RUN:
+        raise ValueError(f"seconds must be positive and at most {_LONGEST_RUN:.0e}, got {seconds}")
     trainer = TextRun(settings, device).trainer
     for _ in range(_WARMING_STEPS):
         trainer.step()

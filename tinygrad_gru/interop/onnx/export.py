@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def save(
         raise InteropError(f"module: it is on {', '.join(elsewhere)}; move it to the host first: module.to('numpy')")
     leaves = _leaves(module, example_inputs, input_names)
     lengths = _lengths(leaves, axes or {})
-    with _evaluated(module), no_grad():
+    with module.evaluating(), no_grad():
         module(*example_inputs)  # what is wrong with the inputs it says best itself
         first = _traced(module, example_inputs, leaves)
         other = {name: _other_example(leaf, (axes or {}).get(name, ()), lengths) for name, leaf in leaves.items()}
@@ -125,18 +124,6 @@ def _other_example(array: np.ndarray, names: Sequence[str | None], lengths: Mapp
             longer = lengths[name] + 1 + list(lengths).index(name)
             array = np.take(array, np.arange(longer) % max(1, lengths[name]), axis=axis)
     return np.roll(array.ravel(), 1).reshape(array.shape)
-
-
-@contextmanager
-def _evaluated(module: nn.Module) -> Iterator[None]:
-    """In this block the module, and all inside, is in evaluation."""
-    modes = [(part, part.training) for _, part in module.named_modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 # -- the trace -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,261 @@
+"""Blocks that decorate generators and coroutines: what they set is set while the body runs, and not in between."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import Tensor, compiling, detect_anomaly, enable_grad, no_grad
+from tinygrad_gru.backend import immediate_checks
+from tinygrad_gru.backend.doubts import checks_are_immediate
+from tinygrad_gru.scan.readings import _compiling
+from tinygrad_gru.tape import inspector, recording
+
+#: A decorator, what its block sets, and the value that says it is set.
+BLOCKS = {
+    "no_grad": (no_grad, recording.get, False),
+    "compiling": (lambda: compiling(False), _compiling.get, False),
+    "immediate_checks": (immediate_checks, checks_are_immediate, True),
+    "detect_anomaly": (detect_anomaly, lambda: inspector.get() is not None, True),
+}
+
+
+@pytest.fixture(params=BLOCKS)
+def block(request):
+    decorate, read, inside = BLOCKS[request.param]
+    with immediate_checks(False):
+        assert read() is not inside
+        yield decorate(), lambda: read() is inside
+        assert read() is not inside
+
+
+def test_a_function(block):
+    decorate, is_set = block
+
+    @decorate
+    def function(a, *, b):
+        """Adds."""
+        return a + b, is_set()
+
+    assert function(1, b=2) == (3, True) and function(2, b=2) == (4, True) and not is_set()
+    assert function.__name__ == "function" and function.__doc__ == "Adds."
+
+
+def test_a_generator(block):
+    decorate, is_set = block
+
+    @decorate
+    def generator(n):
+        for i in range(n):
+            yield i, is_set()
+        return is_set()
+
+    assert inspect.isgeneratorfunction(generator)
+    steps, seen = generator(3), []
+    while True:
+        try:
+            seen.append((*next(steps), is_set()))
+        except StopIteration as stop:
+            assert stop.value is True
+            break
+    assert seen == [(0, True, False), (1, True, False), (2, True, False)] and not is_set()
+
+
+def test_what_is_sent_and_thrown_into_a_generator(block):
+    decorate, is_set = block
+    log = []
+
+    @decorate
+    def generator():
+        try:
+            log.append((yield "first"))
+            try:
+                yield "second"
+            except KeyError as error:
+                log.append((error, is_set()))
+            yield "third"
+        finally:
+            log.append(("closed", is_set()))
+
+    steps, error = generator(), KeyError("thrown")
+    assert next(steps) == "first" and steps.send(5) == "second" and steps.throw(error) == "third"
+    steps.close()
+    assert log == [5, (error, True), ("closed", True)] and not is_set()
+
+
+def test_an_error_in_a_generator_reaches_the_reader(block):
+    decorate, is_set = block
+
+    @decorate
+    def generator():
+        yield 1
+        raise KeyError("inside")
+
+    steps = generator()
+    next(steps)
+    with pytest.raises(KeyError, match="inside"):
+        next(steps)
+    assert not is_set() and list(steps) == []
+
+
+def test_two_generators_side_by_side(block):
+    decorate, is_set = block
+
+    @decorate
+    def generator():
+        yield from (is_set(), is_set())
+
+    assert list(zip(generator(), generator())) == [(True, True)] * 2 and not is_set()
+
+
+def test_a_coroutine_beside_another_task(block):
+    decorate, is_set = block
+
+    @decorate
+    async def inside(log):
+        for _ in range(3):
+            log.append(is_set())
+            await asyncio.sleep(0)
+        return is_set()
+
+    async def beside(log):
+        for _ in range(3):
+            log.append(is_set())
+            await asyncio.sleep(0)
+
+    async def main():
+        first, second = [], []
+        result, _ = await asyncio.gather(inside(first), beside(second))
+        return first, second, result, is_set()
+
+    assert inspect.iscoroutinefunction(inside)
+    assert asyncio.run(main()) == ([True] * 3, [False] * 3, True, False)
+
+
+def test_a_coroutine_that_is_cancelled(block):
+    decorate, is_set = block
+    log = []
+
+    @decorate
+    async def waits():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            log.append(is_set())
+
+    async def main():
+        task = asyncio.ensure_future(waits())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        log.append(is_set())
+
+    asyncio.run(main())
+    assert log == [True, False]
+
+
+def test_an_async_generator(block):
+    decorate, is_set = block
+    log = []
+
+    @decorate
+    async def generator():
+        try:
+            for i in range(5):
+                await asyncio.sleep(0)
+                try:
+                    log.append((yield i, is_set()))
+                except KeyError:
+                    yield "caught", is_set()
+        finally:
+            log.append(("closed", is_set()))
+
+    async def main():
+        steps = generator()
+        seen = [await steps.asend(None), await steps.asend("sent"), await steps.athrow(KeyError()), is_set()]
+        await steps.aclose()
+        return seen, [item async for item in generator()]
+
+    assert inspect.isasyncgenfunction(generator)
+    seen, items = asyncio.run(main())
+    assert seen == [(0, True), (1, True), ("caught", True), False]
+    assert items == [(i, True) for i in range(5)]
+    assert log == ["sent", ("closed", True), *[None] * 5, ("closed", True)]
+
+
+def test_what_wraps_a_function_is_of_its_kind():
+    class Reader:
+        def __call__(self):
+            yield recording.get()
+
+        def read(self):
+            yield recording.get()
+
+        @staticmethod
+        def plain():
+            return recording.get()
+
+    partial = functools.partial(lambda n: (yield from [recording.get()] * n), 2)
+    assert list(no_grad()(Reader())()) == list(no_grad()(Reader().read)()) == [False]
+    assert list(no_grad()(partial)()) == [False, False] and no_grad()(Reader.plain)() is False
+
+
+def test_a_class_is_refused():
+    with pytest.raises(TypeError, match="decorates functions, got <class"):
+        no_grad()(Tensor)
+    with pytest.raises(TypeError, match="decorates functions, got 3"):
+        no_grad()(3)
+
+
+def test_recursion_and_one_block_entered_twice():
+    @no_grad()
+    def descend(n):
+        with enable_grad():
+            assert recording.get()
+        return recording.get() if n == 0 else descend(n - 1)
+
+    assert descend(3) is False and recording.get()
+    off = no_grad()
+    with off:
+        with off:
+            assert not recording.get()
+        assert not recording.get()
+    assert recording.get()
+
+
+def test_batches_from_a_generator_are_trained_on():
+    """As in PyTorch: the generator records nothing, the loop that reads from it does."""
+    w = Tensor([2.0], requires_grad=True)
+
+    @no_grad()
+    def batches():
+        for x in (1.0, 2.0):
+            yield w * x
+
+    def gradient(tensor, generator):
+        total = sum((tensor * batch).sum() for batch in generator())
+        total.backward()
+        return tensor.grad.tolist()
+
+    mine = gradient(w, batches)
+    assert mine == [6.0]
+    torch = pytest.importorskip("torch")
+    v = torch.tensor([2.0], requires_grad=True)
+
+    @torch.no_grad()
+    def peers():
+        for x in (1.0, 2.0):
+            yield v * x
+
+    assert gradient(v, peers) == mine
+
+
+def test_the_value_of_a_block():
+    with detect_anomaly() as anomaly:
+        assert inspector.get() is anomaly
+        np.testing.assert_array_equal((Tensor([1.0]) * 2.0).numpy(), [2.0])

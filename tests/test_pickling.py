@@ -1,0 +1,173 @@
+"""Copies and pickles: of tensors, ops, modules, every cell variant, optimizers. What comes back computes and learns the
+same, bit for bit, and shares nothing with what it was made of."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from nn.variant_cases import VARIANTS
+
+from tinygrad_gru import TapeError, Tensor, checkpoint, manual_seed, nn, ops, optim
+from tinygrad_gru.ops.op import raw
+from tinygrad_gru.testing.sheet import SHEET
+from tinygrad_gru.train.precision import mixed_precision
+
+COPIES = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
+
+
+@pytest.fixture(params=COPIES)
+def copied(request):
+    return COPIES[request.param]
+
+
+class LeakyCell(nn.VariedCell):
+    """A cell of a user's own."""
+
+    def __init__(self, input_size, hidden_size, **options):
+        super().__init__(input_size, hidden_size, **options)
+        self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
+
+    def step(self, h, x):
+        return 0.5 * h + 0.5 * self.φ(self.affine("", x, h))
+
+
+X = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
+MODULES = {
+    "Linear": lambda: nn.Linear(4, 3),
+    "LayerNorm": lambda: nn.LayerNorm(4),
+    "Embedding": lambda: nn.Embedding(5, 4),
+    "Dropout": lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)),
+    "Sequential": lambda: nn.Sequential(nn.Linear(4, 4), ops.tanh, nn.Linear(4, 1)),
+    "GRU": lambda: nn.GRU(4, 3, num_layers=2, bidirectional=True, dropout=0.2, zoneout=0.1),
+    "LSTM": lambda: nn.LSTM(4, 3, learn_initial_state=True, recurrent_dropout=0.3),
+    "RNN": lambda: nn.RNN(4, 3, activation=ops.sin),
+    "one's own cell": lambda: nn.Recurrent.of(LeakyCell)(4, 3, num_layers=2),
+    "mixed precision": lambda: mixed_precision(nn.GRU(4, 3, reset_after=True), "float16"),
+    **{name: lambda kind=kind, options=options: getattr(nn, kind)(4, 4, **options)
+       for name, (kind, options) in VARIANTS.items()},
+    "frozen": lambda: nn.Linear(4, 3).freeze(),
+}  # fmt: skip
+
+
+def learn(model, optimizer, steps):
+    """The losses of some steps, with the random numbers of a seed."""
+    manual_seed(3)
+    x = Tensor(np.array([[0, 3], [4, 0]])) if isinstance(model, nn.Embedding) else Tensor(X)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        y = model(x)
+        loss = ops.sum(ops.square(y[0] if isinstance(y, tuple) else y))
+        losses.append(loss.item())
+        if loss.requires_grad:
+            loss.backward()
+        optimizer.step()
+    return losses
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_computes_and_learns_as_its_copy_does(name, copied):
+    model = MODULES[name]()
+    frozen = not list(model.parameters())
+    optimizer = optim.Adam((model.unfreeze() if frozen else model).parameters(), lr=0.01)
+    if frozen:
+        model.freeze()
+    learn(model, optimizer, 1)
+    other, its_optimizer = copied((model, optimizer))
+    before = other.state_dict()
+    assert repr(other) == repr(model) and type(other) is type(model)
+    assert [(n, p.name) for n, p in other.named_parameters()] == [(n, p.name) for n, p in model.named_parameters()]
+    losses = learn(model, optimizer, 2)
+    for name, value in other.state_dict().items():
+        np.testing.assert_array_equal(value, before[name], err_msg="the copy shares memory with the model")
+    assert learn(other, its_optimizer, 2) == losses
+    for name, value in other.state_dict().items():
+        np.testing.assert_array_equal(value, model.state_dict()[name])
+    if frozen:
+        assert len(list(other.unfreeze().parameters())) == 2
+
+
+def test_an_op_is_itself(copied):
+    for name in SHEET:
+        assert copied(getattr(ops, name)) is getattr(ops, name)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+def test_an_optimizer(kind, copied):
+    model = nn.Linear(4, 3)
+    optimizer = getattr(optim, kind)(model.parameters(), lr=0.01)
+    learn(model, optimizer, 2)
+    other, its_optimizer = copied((model, optimizer))
+    assert learn(other, its_optimizer, 2) == learn(model, optimizer, 2)
+
+
+# -- tensors -----------------------------------------------------------------------------------------------------------
+
+
+def doubled(g):
+    return g * 2.0
+
+
+def test_a_leaf_keeps_its_gradient_its_name_and_its_hooks(copied):
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    x.name = "x"
+    (x * x).sum().backward()
+    x.register_hook(doubled)
+    y = copied(x)
+    assert (y.name, y.requires_grad, y.is_leaf, y.grad.tolist()) == ("x", True, True, [2.0, 4.0])
+    (y * y).sum().backward()
+    assert y.grad.tolist() == [6.0, 12.0] and x.grad.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "bool"])
+@pytest.mark.parametrize("shape", [(), (0, 2), (3, 2)])
+def test_constants(dtype, shape, copied):
+    x = Tensor(np.ones(shape, dtype))
+    y = copied(x)
+    assert (y.dtype, y.shape, y.tolist(), y.requires_grad) == (x.dtype, x.shape, x.tolist(), False)
+    y.data[...] = 0
+    assert x.tolist() == np.ones(shape, dtype).tolist()
+
+
+def test_what_is_one_tensor_stays_one(copied):
+    x = Tensor([1.0], requires_grad=True)
+    y, z, cast = copied((x, x, Tensor.at(x.data.astype("float16"), x.node)))
+    assert y is z and y is not x and cast.node is y.node
+
+
+def test_a_frozen_leaf_stays_frozen(copied):
+    x = Tensor([1.0], requires_grad=True)
+    x.name = "x"
+    x.requires_grad = False
+    y = copied(x)
+    assert y.is_frozen and not y.requires_grad
+    y.requires_grad = True
+    assert y.name == "x"
+
+
+def test_a_record_is_refused(copied):
+    """As in PyTorch: it leads to all that it was made of."""
+    x = Tensor([1.0], requires_grad=True)
+    with pytest.raises(TapeError, match=r"#\d+ hadamard .* cannot be copied or pickled.*detach\(\) gives a constant"):
+        copied(x * x)
+    assert copied((x * x).detach()).tolist() == [1.0]
+
+
+def test_a_shallow_copy_is_another_name_for_the_same_place():
+    x = Tensor([3.0], requires_grad=True)
+    y = copy.copy(x * x)
+    y.backward()
+    assert x.grad.tolist() == [6.0] and copy.copy(x).node is x.node
+
+
+def test_a_leaf_from_elsewhere_is_numbered_here():
+    """Its number compares with those of this process, so that hooks run once, at the outermost walk."""
+    x = Tensor([1.0], requires_grad=True)
+    x.node.number = 10**15  # of a process that has lived long
+    y, calls = copy.deepcopy(x), []
+    y.register_hook(lambda g: calls.append(1))
+    checkpoint(lambda: y * 2.0).backward()
+    assert calls == [1] and raw(y).tolist() == [1.0]

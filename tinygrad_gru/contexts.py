@@ -1,0 +1,142 @@
+"""Context managers that decorate functions of every kind.
+
+Those of `contextlib` are left before the body of a generator or a coroutine begins, so that as decorators of one they
+do nothing. Here what a block sets is set while the body runs, step by step, and not in between, where others run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial, wraps
+from typing import Any, Generic, ParamSpec, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Open = Callable[[], AbstractContextManager]
+
+
+class Block(Generic[T]):
+    """A block (`with no_grad():`) and a decorator (`@no_grad()`). `open` makes the context manager of one entry."""
+
+    def __init__(self, open: Callable[[], AbstractContextManager[T]]):
+        self._open = open
+        self._entered: list[AbstractContextManager[T]] = []
+
+    def __enter__(self) -> T:
+        entered = self._open()
+        value = entered.__enter__()
+        self._entered.append(entered)
+        return value
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._entered.pop().__exit__(*error)
+
+    def __call__(self, function: Callable) -> Any:
+        """The function, with the block open while its body runs; that of a generator or a coroutine, at each step."""
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"a block like this decorates functions, got {function!r}")
+        body = function.func if isinstance(function, partial) else function
+        body = body if inspect.isroutine(body) else type(body).__call__
+        for is_kind, decorate in _KINDS:
+            if is_kind(body):
+                return wraps(function)(decorate(function, self._open))
+        raise AssertionError("every function is of a kind")
+
+
+def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
+    """`contextlib.contextmanager` whose context managers decorate functions of every kind."""
+    manager = contextmanager(function)
+
+    @wraps(function)
+    def make(*arguments: P.args, **settings: P.kwargs) -> Block[T]:
+        return Block(lambda: manager(*arguments, **settings))
+
+    return make
+
+
+def _stepped(steps: Any, open: Open) -> Generator[Any, Any, Any]:
+    """A generator, or the iterator of an awaitable, with the block open while it runs."""
+
+    def advance(move: Callable, *arguments: Any) -> tuple[bool, Any]:
+        with open():
+            try:
+                return False, move(*arguments)
+            except StopIteration as stop:
+                return True, stop.value
+
+    done, value = advance(steps.send, None)
+    while not done:
+        try:
+            received = yield value
+        except GeneratorExit:
+            with open():
+                steps.close()
+            raise
+        except BaseException as error:
+            done, value = advance(steps.throw, error)
+        else:
+            done, value = advance(steps.send, received)
+    return value
+
+
+class _Steps:
+    """An awaitable, with the block open while it runs."""
+
+    def __init__(self, awaitable: Any, open: Open):
+        self._awaitable, self._open = awaitable, open
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return _stepped(self._awaitable.__await__(), self._open)
+
+
+def _generator(function: Callable, open: Open) -> Callable:
+    def run(*arguments: Any, **settings: Any) -> Generator:
+        return (yield from _stepped(function(*arguments, **settings), open))
+
+    return run
+
+
+def _coroutine(function: Callable, open: Open) -> Callable:
+    async def run(*arguments: Any, **settings: Any) -> Any:
+        return await _Steps(function(*arguments, **settings), open)
+
+    return run
+
+
+def _async_generator(function: Callable, open: Open) -> Callable:
+    async def run(*arguments: Any, **settings: Any) -> AsyncGenerator:
+        steps = function(*arguments, **settings)
+        try:
+            value = await _Steps(steps.asend(None), open)
+            while True:
+                try:
+                    received = yield value
+                except GeneratorExit:
+                    await _Steps(steps.aclose(), open)
+                    raise
+                except BaseException as error:
+                    value = await _Steps(steps.athrow(error), open)
+                else:
+                    value = await _Steps(steps.asend(received), open)
+        except StopAsyncIteration:
+            return
+
+    return run
+
+
+def _plain(function: Callable, open: Open) -> Callable:
+    def run(*arguments: Any, **settings: Any) -> Any:
+        with open():
+            return function(*arguments, **settings)
+
+    return run
+
+
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Callable, Open], Callable]], ...] = (
+    (inspect.isasyncgenfunction, _async_generator),
+    (inspect.iscoroutinefunction, _coroutine),
+    (inspect.isgeneratorfunction, _generator),
+    (lambda function: True, _plain),
+)

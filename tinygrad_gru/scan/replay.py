@@ -1,0 +1,101 @@
+"""Replay: a traced step, run again op by op on the arrays that it had; the step's own Python does not run.
+
+The ops are recorded like those of eager mode, so second derivatives are taken of them by their own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import ops
+from ..backend import as_array, astype, backend_of
+from ..tape import Node
+from ..tensor import Tensor
+from .listing import Value
+from .symbols import Symbol, as_index
+from .trace import Trace
+
+
+def replay(
+    trace: Trace, fixed: Sequence[Any], carry: Sequence[Tensor], xs: Sequence[Tensor], length: int, reverse: bool
+) -> list[Tensor]:
+    """The last carry and all stacked ys of the traced step, run over time on these inputs and arrays from outside."""
+    forward, state = trace.forward, list(carry)
+    ys: list[list[Tensor]] = [[None] * length for _ in forward.ys]  # type: ignore[list-item]
+    for t in reversed(range(length)) if reverse else range(length):
+        results = _step(trace, fixed, [*state, *(x[t, ...] for x in xs)])
+        state = results[: len(state)]
+        for steps, y in zip(ys, results[len(state) :]):
+            steps[t] = y
+    return [*state, *map(ops.stack, ys)]
+
+
+def _step(trace: Trace, fixed: Sequence[Any], inputs: Sequence[Tensor]) -> list[Tensor]:
+    forward = trace.forward
+    arrays = dict(zip((*forward.carry, *forward.xs), (x.data for x in inputs)))
+    made: dict[Node, Tensor] = {t.node: x for t, x in zip(forward.inputs, inputs) if t.node is not None}
+
+    def tensor(value: Value, node: Node | None) -> Tensor:
+        if node is not None and node in made:
+            return made[node]
+        return Tensor.at(evaluate(value, arrays, fixed), node if node is None or node.number < forward.start else None)
+
+    def setting(x: Any) -> Any:
+        if type(x) in (tuple, list):
+            return type(x)(map(setting, x))
+        return evaluate(x.value, arrays, fixed) if isinstance(x, Symbol) else x
+
+    for call in forward.calls:
+        operands = [tensor(o.value, o.node) if o.value is not None else o.literal for o in call.operands]
+        result = made[call.node] = call.op(*operands, **{name: setting(x) for name, x in call.settings.items()})
+        if call.value is not None:
+            arrays[call.value] = result.data
+    return [tensor(value, t.node) for value, t in zip((*forward.new, *forward.ys), forward.outputs)]
+
+
+def evaluate(wanted: Value, known: dict[Value, Any], fixed: Sequence[Any]) -> Any:
+    """The array of a value, from those that are known; what is found on the way is known from then on."""
+    stack = [wanted]
+    while stack:
+        value = stack[-1]
+        missing = [i for i in value.inputs if i not in known]
+        if value not in known and missing:
+            stack += missing
+            continue
+        if value not in known:
+            known[value] = _made(value, [known[i] for i in value.inputs], fixed)
+        stack.pop()
+    return known[wanted]
+
+
+def _made(value: Value, operands: list[Any], fixed: Sequence[Any]) -> Any:
+    """What the operation of a value gives."""
+    if value.op == "scalar":
+        return value["value"]
+    if value.op == "fixed":
+        return fixed[value["position"]]
+    home = next(backend_of(x) for x in (*operands, *fixed) if hasattr(x, "dtype"))
+    xp: Any = home.xp
+    if value.op == "zeros":
+        return home.zeros(value.shape, value.dtype)
+    if value.op in ("sum", "max", "min"):
+        result = getattr(xp, value.op)(operands[0], axis=value["axis"], keepdims=value["keepdims"])
+    elif value.op in ("reshape", "rearrange"):
+        result = xp.reshape(operands[0], value.shape)
+    elif value.op == "transpose":
+        result = xp.permute_dims(operands[0], value["axes"])
+    elif value.op == "broadcast_to":
+        result = xp.broadcast_to(operands[0], value.shape)
+    elif value.op == "astype":
+        result = operands[0]
+    elif value.op == "concat":
+        result = xp.concat(operands, axis=value["axis"])
+    elif value.op == "getitem":
+        result = operands[0][as_index(value["index"]) + (...,)]
+    elif value.op == "place":
+        result = home.place(value.shape, [as_index(index) for index in value["indices"]], operands)
+    else:
+        result = getattr(xp, value.op)(*operands)
+    result = as_array(result)
+    return result if result.dtype == value.dtype else astype(result, value.dtype)

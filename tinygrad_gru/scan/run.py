@@ -1,0 +1,159 @@
+"""The compiled mode of a recurrence: running a plan, and its place on the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import ops
+from ..backend import Backend, backend_of, is_on_cuda, note_launches, random_state
+from ..ops.several import record_several
+from ..tape import Node, Variable
+from ..tensor import Tensor
+from ..transforms import Recomputation
+from .compiled import CompiledStep, Lease, Workspaces, plan_of
+from .plain import in_form, parts_of
+from .replay import replay
+from .symbols import Untraceable
+from .trace import Trace
+from .traces import Traces
+
+_traces = Traces()
+
+
+def scan_compiled(
+    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, emitter: str = "numpy", every: int | None = None
+) -> tuple[Any, Any]:
+    """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run.
+
+    every  after how many steps the carry is kept for backward, which runs the program again from there; None: never
+    """
+    trace = _traces.trace(step, carry, xs)
+    state, reads = list(parts_of(carry)), list(parts_of(xs)) if xs is not None else []
+    emitter, home = _target(emitter, [x.data for x in (*state, *reads)] + trace.fixed)
+    compiled = plan_of(trace, emitter, home)
+    if every is None:
+        outputs = _run(trace, compiled, [*state, *reads], length, reverse, recompute=False)
+        state, ys = outputs[: len(state)], outputs[len(state) :]
+    else:
+        begins, pieces = range(0, length, every), []
+        for begin in reversed(begins) if reverse else begins:
+            part = [x[begin : begin + every] for x in reads]
+            count = min(every, length - begin)
+            outputs = _run(trace, compiled, [*state, *part], count, reverse, recompute=True)
+            state = outputs[: len(state)]
+            pieces.append(outputs[len(state) :])
+        ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]
+    return (tuple(state) if isinstance(carry, tuple) else state[0]), in_form(ys, trace.forward.y_form)
+
+
+def _run(
+    trace: Trace, compiled: CompiledStep, inputs: list[Tensor], length: int, reverse: bool, recompute: bool
+) -> list[Tensor]:
+    """The last carry and the ys of that many steps, recorded as one op if gradients are wanted."""
+    arrays = [x.data for x in inputs]
+    lease = Lease(compiled, compiled.lend(length, reverse))
+    results = _forward(compiled, lease.workspaces, arrays, trace.fixed)
+    if trace.backward is None:
+        return [Tensor.at(array, None) for array in results]
+    wanted = trace.forward.requires_grad([x.requires_grad for x in inputs], length)
+    if not any(wanted):
+        return [Tensor.at(array, None) for array in results]
+    parents = (*(x.node for x in inputs), *trace.forward.captured)
+    saved = (None if recompute else lease, trace.fixed, arrays, length)
+    outputs = record_several(Tensor, _CompiledScan(trace, compiled, reverse), parents, saved, results)
+    return [y if yes else y.detach() for y, yes in zip(outputs, wanted)]
+
+
+def _forward(compiled: CompiledStep, workspaces: Workspaces, arrays: list[Any], fixed: list[Any]) -> list[Any]:
+    """Run the forward program; returns copies of the last carry and the ys."""
+    work = workspaces.forward
+    with compiled.place:
+        for part, array in zip(work.at_moment(workspaces.first), arrays):
+            part[...] = array
+        for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
+            stack[...] = array
+        compiled.forward.run(fixed, work)
+        results = [part.copy() for part in work.at_moment(workspaces.last)]
+        results += [stack.copy() for stack in work.each[: compiled.ys_count]]
+    note_launches(len(arrays) + len(results), "scan, what enters and leaves")
+    return results
+
+
+def _target(emitter: str, arrays: list[Any]) -> tuple[str, Backend | None]:
+    """The emitter for these arrays, and the GPU on which they are."""
+    if not is_on_cuda(arrays[0]):
+        if emitter == "cuda":
+            raise ValueError("compiled: 'cuda' is for arrays on a GPU, got NumPy arrays (`explain` shows its source)")
+        return emitter, None
+    homes = {backend_of(array).name for array in arrays}
+    if len(homes) > 1:
+        raise Untraceable(f"its arrays are on {' and '.join(sorted(homes))}")
+    return "cuda", backend_of(arrays[0])
+
+
+class _CompiledScan:
+    """The op of a compiled scan.
+
+    Its pull-back runs the backward program. If that is to be recorded, or an op has been given other rules since, the
+    traced step is replayed op by op on the arrays that it had, and gradients are taken of that.
+    """
+
+    __name__ = "scan"
+
+    def __init__(self, trace: Trace, compiled: CompiledStep, reverse: bool):
+        self.trace, self.compiled, self.reverse = trace, compiled, reverse
+
+    def lift(self, kind: type[Variable], record: Node) -> tuple:
+        assert record.saved is not None
+        return record.saved
+
+    def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+        _, fixed, arrays, length = saved
+        recorded = any(isinstance(g, Variable) for g in cotangents)
+        if recorded or any(call.op.rules is not call.rules for call in self.trace.forward.calls):
+            replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
+            replayed.pull(parents, (*arrays, {}), cotangents, give)
+            return
+        with self.compiled.place:
+            self._pull(parents, saved, cotangents, give)
+
+    def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+        lease, fixed, arrays, _ = saved
+        compiled, count = self.compiled, self.compiled.carry_count
+        if lease is None:
+            lease = Lease(compiled, compiled.lend(saved[3], self.reverse))
+            _forward(compiled, lease.workspaces, arrays, fixed)
+        workspaces = lease.workspaces
+        given = dict(zip(compiled.cotangents, cotangents))
+        program = compiled.backward(frozenset(value for value, cotangent in given.items() if cotangent is None))
+        assert program is not None
+        work = workspaces.backward(program)
+        for part, cotangent in zip(work.at_moment(workspaces.last), cotangents):
+            part[...] = 0 if cotangent is None else cotangent
+        copied = len(work.carry)
+        for value, cotangent in given.items():
+            if cotangent is not None and value in work.reads:
+                work.reads[value][...] = cotangent
+                copied += 1
+        sums = program.run(fixed, work)
+        outputs = program.plan.program
+        for parent, part, value in zip(parents, work.at_moment(workspaces.first), outputs.new):
+            if parent is not None and value.op != "zeros":
+                give(parent, part.copy())
+                copied += 1
+        reached_xs = [parent for parent, reached in zip(parents[count:], compiled.xs_reached) if reached]
+        for parent, gradient, value in zip(reached_xs, work.each, outputs.each):
+            if parent is not None and value.op != "zeros":
+                give(parent, gradient.copy())
+                copied += 1
+        note_launches(copied, "scan, what enters and leaves")
+        reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
+        for parent, gradient, value in zip(reached, sums, outputs.sums):
+            if parent is not None and value.op != "zeros":
+                give(parent, gradient)  # in its own dtype once it arrives
+
+    def _replay(self, inputs: Sequence[Any], fixed: list[Any], length: int) -> tuple:
+        tensors = [x if isinstance(x, Tensor) else Tensor.at(x, None) for x in inputs]
+        count = self.compiled.carry_count
+        return tuple(replay(self.trace, fixed, tensors[:count], tensors[count:], length, self.reverse))
