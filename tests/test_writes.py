@@ -175,6 +175,27 @@ def test_only_what_backward_reads_again_must_stay():
         grad(y, x)
 
 
+def test_a_hook_that_writes_what_is_still_to_be_read():
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    h = x @ W.detach()
+    h.register_hook(lambda g: write_an_element(W))
+    with pytest.raises(TapeError, match=CHANGED):
+        h.sum().backward()
+    assert x.grad is None
+
+
+def test_a_leaf_may_be_moved_by_its_hook():
+    """The hooks of leaves run when all else is done: an update in backward."""
+    x, W = leaf([[3.0, 4.0]]), leaf([[1.0], [2.0]])
+
+    def update(g):
+        W.data -= g.data
+
+    W.register_hook(update)
+    (x @ W).sum().backward()
+    assert x.grad.tolist() == [[1.0, 2.0]] and W.tolist() == [[-2.0], [-2.0]]
+
+
 def test_a_second_derivative_is_refused_too():
     x, w = leaf([2.0]), leaf([3.0])
     g = grad((x * x * x * w.detach()).sum(), x, create_graph=True)

@@ -185,7 +185,7 @@ def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compressio
         (
             lambda m: m.update({"config.json": b"[" * 10**6}),
             {"compression": zipfile.ZIP_DEFLATED},
-            "the JSON has too many",
+            "JSON",
         ),
         (lambda m: m.update({"config.json": b"[]"}), {}, "expected the configuration of the model"),
         (lambda m: m.update({"config.json": b'{"config": {"layers": 3}}'}), {}, "expected a list of layers"),
