@@ -236,6 +236,7 @@ def walk(
     records, _ = _collect(list(cotangents), since)
     path = _path_to(wanted, records) if wanted else None
     _check_unchanged(records, path)
+    checked = writes.latest
     owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
     gradients: dict[Node, Any] = {}
     watcher = inspector.get()
@@ -269,6 +270,9 @@ def walk(
             cotangent = cotangent.dense()
         if record.watch is not None:
             cotangent = _arrive(kind, record.watch, cotangent, create_graph)
+            if writes.latest > checked:  # a hook may have written
+                _check_unchanged(Tape([*records, record]), path)
+                checked = writes.latest
             if record.watch.keep:
                 gradients[record] = _own(kind, cotangent, create_graph)
         parents = record.parents

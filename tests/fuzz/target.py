@@ -12,7 +12,7 @@ from typing import Any
 from .mutations import mutated
 
 #: Formats by the modules here that have a function `target`.
-FORMATS = ("checkpoint", "jsonl", "pt", "safetensors")
+FORMATS = ("checkpoint", "h5", "jsonl", "keras", "onnx", "pt", "safetensors")
 
 
 @dataclass(frozen=True)

@@ -288,6 +288,18 @@ def test_float64_is_rounded_and_what_is_not_finite_stays_so():
     np.testing.assert_array_equal(ours.W.numpy().T, weight.astype("f4"))
 
 
+@pytest.mark.parametrize("make", [lambda **dtype: nn.Linear(2, 3, **dtype), lambda **dtype: nn.RNN(2, 3, **dtype)])
+def test_bfloat16_goes_there_and_back(tmp_path, make):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    one, two = make(dtype=ml_dtypes.bfloat16), make(dtype=ml_dtypes.bfloat16)
+    interop.save(one, tmp_path / "weights.safetensors")
+    assert b"BF16" in (tmp_path / "weights.safetensors").read_bytes()
+    interop.load(two, tmp_path / "weights.safetensors")
+    for name, value in two.state_dict().items():
+        assert value.dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(value.astype("f4"), one.state_dict()[name].astype("f4"))
+
+
 def test_biases_are_added_in_the_dtype_of_the_module():
     """In float16, the dtype of many files, 2048 + 1 is 2048."""
     source = interop.state_dict(nn.RNN(2, 3))

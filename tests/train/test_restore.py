@@ -111,6 +111,15 @@ def test_every_edited_state_is_refused(trained, tmp_path):
             pytest.fail(f"{path} was taken to be {value!r}")
 
 
+def test_a_model_is_read_from_a_checkpoint_that_no_run_can_go_on_from(trained, tmp_path):
+    state = load_checkpoint(tmp_path / CHECKPOINT)
+    del state["logged"]
+    save_checkpoint(tmp_path / "earlier", state)
+    assert restore(tmp_path / "earlier").state["trainer"]["steps"] == 20
+    with pytest.raises(CheckpointError, match="logged is missing"):
+        trained.loop(tmp_path, load_checkpoint(tmp_path / "earlier"))
+
+
 def test_shapes_are_compared_before_the_model_is_built(trained, tmp_path, monkeypatch):
     state = load_checkpoint(tmp_path / CHECKPOINT)
     monkeypatch.setattr(CharacterModel, "__init__", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import is_floating
+from ..backend import bfloat16, is_floating
 from ..tensor import Tensor
 
 _KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # a dtype can be converted to one of the same or a higher number
@@ -83,7 +83,7 @@ def check_part(name: str, part: Tensor, shape: tuple[int, ...], layout: str, dty
 
 def converted(name: str, array: Any, dtype: Any) -> np.ndarray:
     """An array of the host in another dtype, rounded at most. ValueError if its numbers do not survive that."""
-    array, dtype = np.asarray(array), np.dtype(dtype)
+    array, dtype = np.asarray(array), bfloat16() if str(dtype) == "bfloat16" else np.dtype(dtype)
     kind, wanted = (_KINDS.get("f" if is_floating(t) else t.kind) for t in (array.dtype, dtype))
     if kind is None or wanted is None or kind > wanted:
         raise ValueError(f"{name}: expected {dtype}, got {array.dtype}, which cannot be converted to it")

@@ -219,6 +219,7 @@ SHEET: dict[str, list[Case]] = {
     "leaky_relu": _elementwise(lambda x, slope: np.where(x > 0, x, x * slope), slope=0.1),
     "elu": _elementwise(_each(lambda x, alpha: x if x > 0 else alpha * (math.exp(x) - 1)), alpha=1.3),
     "softplus": _elementwise(_each(lambda x: math.log(1 + math.exp(x)))),
+    "log_sigmoid": _elementwise(_each(lambda x: -math.log(1 + math.exp(-x)))),
     "silu": _elementwise(_each(lambda x: x / (1 + math.exp(-x)))),
     "gelu": _elementwise(
         _each(lambda x: x / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))

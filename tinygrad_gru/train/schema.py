@@ -54,12 +54,8 @@ TRAINER: dict[str, Any] = {
     "steps": WHOLE,
     "carried": optional(list_of(ARRAY)),
 }
-LOOP: dict[str, Any] = {
-    "trainer": TRAINER,
-    "early_stop": {"best": optional(NUMBER), "since_best": WHOLE},
-    "best_step": optional(WHOLE),
-    "logged": WHOLE,
-}
+_EARLY_STOP = {"best": optional(NUMBER), "since_best": WHOLE}
+LOOP: dict[str, Any] = {"trainer": TRAINER, "early_stop": _EARLY_STOP, "best_step": optional(WHOLE), "logged": WHOLE}
 _SETTINGS: dict[str, Any] = {
     "text": optional(TEXT),
     "cell": TEXT,
@@ -71,8 +67,9 @@ _SETTINGS: dict[str, Any] = {
     "patience": optional(WHOLE),
 }
 _PLAIN = Kind("a string or a number", lambda value: TEXT.fits(value) or NUMBER.fits(value))
-TEXT_RUN: dict[str, Any] = {
-    **LOOP,
+TEXT_RUN: dict[str, Any] = {  # also of a time before a loop had more to say
+    "trainer": TRAINER,
+    "early_stop": _EARLY_STOP,
     "about": {
         "settings": _SETTINGS,
         "vocabulary": {"symbols": TEXT, "other": optional(TEXT)},

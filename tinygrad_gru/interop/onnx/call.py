@@ -78,7 +78,8 @@ def host_array(value: onnx.TensorProto) -> np.ndarray:
     if value.data_type not in _KNOWN_TYPES:
         raise InteropError(f"{what} is of type {type_name(value.data_type)}, which there is no array of here")
     dtype, shape = np.dtype(dtype_name(value.data_type)), tuple(value.dims)
-    if len(shape) > _MOST_AXES or min(shape, default=0) < 0 or value.HasField("segment"):
+    possible = len(shape) <= _MOST_AXES and min(shape, default=0) >= 0 and math.prod(filter(None, shape)) < 2**60
+    if not possible or value.HasField("segment"):
         raise InteropError(f"{what} has the shape {shape[:8]}, or is in parts: there is no such array here")
     if value.data_location == onnx.TensorProto.EXTERNAL:
         raise InteropError(f"{what} has its numbers in another file, which only a model that is read by its path has")

@@ -20,7 +20,7 @@ from ..errors import InteropError
 from .call import OWN_DOMAINS, Call, dtype_name
 from .model import opened
 from .recurrent import CURVES, INPUTS, WEIGHTS, RecurrentNode
-from .scope import Scope, prepared, run
+from .scope import Operator, Scope, run
 from .signature import Signature
 
 #: Before this version of the operators broadcasting had rules of its own.
@@ -97,7 +97,7 @@ class Block(nn.Module):
     def _step(self, call: Call, scope: Scope, budget: Budget) -> Step | None:
         """What a node does; None for a constant, which the scope then has."""
         if call.kind == "Constant":
-            scope.constants[call.outputs[0]] = prepared(call)()[0].numpy()
+            scope.constants[call.outputs[0]] = Operator(call)()[0].numpy()
             return None
         if call.kind in CURVES:
             weights = [name for kind, name in zip(INPUTS[call.kind], call.inputs) if kind in WEIGHTS and name]
@@ -110,7 +110,7 @@ class Block(nn.Module):
             scope.check(scanned.body.captured, call.place)
             reads = (*call.inputs, *scanned.body.captured)
             return Step(self._named(call.kind, scanned), reads, call.outputs, call.place)
-        return Step(prepared(call), call.inputs, call.outputs, call.place)
+        return Step(Operator(call), call.inputs, call.outputs, call.place)
 
     def _named(self, kind: str, module: nn.Module) -> str:
         """Make the module an attribute that is called after its kind; returns the name."""

@@ -98,7 +98,7 @@ class Scope:
             return
         self.budget.spend(_most_bytes(call.kind, [array for array in arrays if array is not None]), call.place)
         inputs = [None if array is None else constant(array) for array in arrays]
-        results = run(prepared(call), inputs, call.place)
+        results = run(Operator(call), inputs, call.place)
         self._folded |= {name: result.numpy() for name, result in zip(call.outputs, results)}
 
 
@@ -113,23 +113,26 @@ def _most_bytes(kind: str, arrays: Sequence[np.ndarray]) -> int:
     return width * (math.prod(sizes) if kind == "Gather" else sum(sizes))
 
 
-def prepared(call: Call) -> Callable[..., tuple[Any, ...]]:
-    """What the node does, of inputs to outputs; refused if it is not known here, or not with these settings."""
-    if call.kind not in OPERATORS:
-        raise call.refused(f"the operator {call.kind} is not known here")
-    signature = Signature(call)
-    function = OPERATORS[call.kind](call)
-    call.finish()
+class Operator:
+    """What a node does, of inputs to outputs; refused if it is not known here, or not with these settings."""
 
-    def typed(*inputs: Any) -> tuple[Any, ...]:
-        bound = signature.check(inputs)
-        results = function(*inputs)
+    def __init__(self, call: Call):
+        if call.kind not in OPERATORS:
+            raise call.refused(f"the operator {call.kind} is not known here")
+        self._call, self._signature = call, Signature(call)
+        self._function = OPERATORS[call.kind](call)
+        call.finish()
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        bound = self._signature.check(inputs)
+        results = self._function(*inputs)
         results = results if isinstance(results, tuple) else (results,)
-        if len(results) < len(call.outputs):
-            raise call.refused(f"it gives {len(results)} outputs, and {len(call.outputs)} are named")
-        return signature.typed(results, bound)
+        if len(results) < len(self._call.outputs):
+            raise self._call.refused(f"it gives {len(results)} outputs, and {len(self._call.outputs)} are named")
+        return self._signature.typed(results, bound)
 
-    return typed
+    def __reduce__(self) -> tuple:
+        return Operator, (self._call,)  # pickled as the node that it was made of, for its function is a closure
 
 
 def run(function: Callable[..., tuple[Any, ...]], inputs: Sequence[Any], place: str) -> tuple[Any, ...]:
