@@ -7,7 +7,8 @@ import pytest
 from support.tensors import constant, leaf
 
 from tinygrad_gru import AnomalyError, TapeError, Tensor, detect_anomaly, grad, nn, ops
-from tinygrad_gru.tape import inspector
+from tinygrad_gru.ops import op
+from tinygrad_gru.tape import Sparse, inspector
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of the values that are made here
 
@@ -51,11 +52,53 @@ def test_the_module_path_is_part_of_the_name():
         model(Tensor([[1.0, 2.0]]))
 
 
-def test_a_gradient_that_is_not_finite_names_the_record_and_where_it_was_made():
-    x, expected = leaf([0.0, 4.0]), r"the gradient that reaches .* is not finite .*test_anomaly\.py"
+def test_a_gradient_that_is_not_finite_names_the_op_whose_rule_gave_it_and_where_it_was_made():
+    x = leaf([0.0, 4.0])
+    expected = r"the gradient that sqrt gives to its input 0 is not finite .*test_anomaly\.py"
     with pytest.raises(AnomalyError, match=expected), detect_anomaly():
         y = ops.sqrt(x * 1.0)  # the slope at 0 is infinite
         y.sum().backward()
+
+
+@pytest.mark.parametrize("through", ["backward", "grad"])
+def test_what_arrives_at_a_leaf_is_looked_at(through):
+    x = leaf([0.0, 4.0])
+    with pytest.raises(AnomalyError, match=r"sqrt gives to its input 0 is not finite .*inf"), detect_anomaly():
+        y = ops.sqrt(x).sum()
+        y.backward() if through == "backward" else grad(y, x)
+
+
+def test_pieces_of_a_sparse_gradient_that_arrive_at_a_leaf_are_looked_at():
+    @op
+    def multiplied(x):
+        return 2 * x
+
+    multiplied.vjp(x=lambda g: Sparse((2,), [((slice(0, 1),), g[:1] * np.inf)], None))
+    x = leaf([1.0, 4.0])
+    with pytest.raises(AnomalyError, match="multiplied gives to its input 0"), detect_anomaly():
+        multiplied(x).backward([1.0, 1.0])
+
+
+def test_a_sum_of_gradients_that_overflows_at_a_leaf():
+    x = leaf([1.0], dtype="float16")
+    with (
+        pytest.raises(AnomalyError, match=r"arrives at #\d+ leaf \(1,\) is not finite .* a sum of them"),
+        detect_anomaly(),
+    ):
+        grad([x * 4e4, x * 4e4], x)
+
+
+def test_a_hook_that_makes_the_gradient_of_a_leaf_infinite():
+    x = leaf([1.0])
+    x.register_hook(lambda g: g * np.inf)
+    with pytest.raises(AnomalyError), detect_anomaly():
+        (x * 2.0).sum().backward()
+
+
+def test_a_leaf_that_is_its_own_result():
+    x = leaf([1.0])
+    with pytest.raises(AnomalyError, match="arrives at"), detect_anomaly():
+        x.backward([np.nan])
 
 
 def test_gradients_that_are_not_finite_with_create_graph():

@@ -146,6 +146,17 @@ def test_info_without_a_checkpoint_tells_versions_and_backends(capsys):
     assert re.search(r"backends +numpy", capsys.readouterr().out)
 
 
+def test_info_shows_a_terminal_nothing_to_obey(train, tmp_path, capsys):
+    train("--quiet")
+    state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
+    state["about"]["corpus"]["\x1b]0;name"] = "\x1b[2J\nforged line"
+    save_checkpoint(tmp_path / "edited", state)
+    capsys.readouterr()
+    assert cli.main(["info", str(tmp_path / "edited")]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\\x1b[2J\\nforged line" in out
+
+
 def test_info_tells_what_a_checkpoint_holds(train, tmp_path, capsys):
     train("--quiet")
     capsys.readouterr()

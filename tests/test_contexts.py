@@ -205,6 +205,51 @@ def test_what_wraps_a_function_is_of_its_kind():
     assert list(no_grad()(partial)()) == [False, False] and no_grad()(Reader.plain)() is False
 
 
+def test_methods_of_a_class():
+    class Reader:
+        @no_grad()
+        @staticmethod
+        def static():
+            yield recording.get()
+
+        @no_grad()
+        @classmethod
+        def of_class(cls):
+            return cls.__name__, recording.get()
+
+    assert list(Reader.static()) == [False] and Reader().of_class() == ("Reader", False)
+
+
+def test_a_function_that_returns_what_has_not_run_yet():
+    """A generator expression, or what another decorator hides."""
+
+    @no_grad()
+    def expression():
+        return (recording.get() for _ in range(2))
+
+    def hiding(function):
+        return lambda *arguments: function(*arguments)
+
+    @no_grad()
+    @hiding
+    async def coroutine(log):
+        await asyncio.sleep(0)
+        log.append(recording.get())
+
+    @no_grad()
+    @hiding
+    async def async_generator():
+        yield recording.get()
+
+    async def main():
+        log = []
+        await coroutine(log)
+        return log, [value async for value in async_generator()]
+
+    assert list(expression()) == [False, False] and recording.get()
+    assert asyncio.run(main()) == ([False], [False])
+
+
 def test_a_class_is_refused():
     with pytest.raises(TypeError, match="decorates functions, got <class"):
         no_grad()(Tensor)

@@ -90,6 +90,29 @@ def test_a_module_computes_and_learns_as_its_copy_does(name, copied):
         assert len(list(other.unfreeze().parameters())) == 2
 
 
+class Tagger(nn.Module):
+    """Operators, a GRU node, and a Scan node when it is exported."""
+
+    def __init__(self):
+        self.layer, self.own, self.head = nn.GRU(4, 3), nn.Recurrent.of(LeakyCell)(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return ops.softmax(self.head(self.own(self.layer(x)[0])[0]), axis=-1)
+
+
+def test_a_graph_from_an_onnx_file(copied, tmp_path):
+    pytest.importorskip("onnx")
+    from tinygrad_gru.interop import onnx
+
+    model = Tagger()
+    onnx.save(model, tmp_path / "model.onnx", (Tensor(X),))
+    graph = onnx.load(tmp_path / "model.onnx")
+    other = copied(graph)
+    np.testing.assert_array_equal(other(Tensor(X)).numpy(), graph(Tensor(X)).numpy())
+    np.testing.assert_allclose(other(Tensor(X)).numpy(), model(Tensor(X)).numpy(), rtol=1e-5)
+    assert repr(other) == repr(graph)
+
+
 def test_an_op_is_itself(copied):
     for name in SHEET:
         assert copied(getattr(ops, name)) is getattr(ops, name)

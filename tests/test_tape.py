@@ -556,12 +556,49 @@ def test_a_hook_that_removes_itself():
     assert seen == [1, 2, 2]
 
 
-@pytest.mark.parametrize("answer", [np.ones(2), constant([1.0]), 3.0, "g"])
+@pytest.mark.parametrize("answer", [np.ones(2), constant([1.0]), 3.0, "g", Tensor([1, 2]), Tensor([True, False])])
 def test_a_hook_returns_a_tensor_of_the_shape_or_nothing(answer):
     x = leaf([1.0, 2.0])
     x.register_hook(lambda g: answer)
-    with pytest.raises(TypeError, match=r"a hook must return None or a tensor of shape \(2,\), got"):
+    with pytest.raises(TypeError, match=r"hook must return None or a floating-point tensor of shape \(2,\) on 'numpy'"):
         x.sum().backward()
+    assert x.grad is None
+
+
+def test_a_hook_returns_a_tensor_of_the_same_device(stand_in):
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    x.register_hook(lambda g: g.to("cupy"))
+    with pytest.raises(TypeError, match=r"a floating-point tensor of shape .* on 'numpy'"):
+        x.sum().backward()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_hook_returns_takes_the_dtype_of_the_gradient(create_graph, recorded):
+    x = leaf([1.0, 2.0], "float32")
+    h, seen = x * 1.0 if recorded else x, []
+    h.register_hook(lambda g: g.astype("float64") * 3.0)
+    h.register_hook(lambda g: seen.append(g.dtype))
+    g = grad((h * h).sum(), x, create_graph=create_graph, retain_graph=True)
+    assert g.dtype == "float32" and g.tolist() == [6.0, 12.0] and seen == ["float32"]
+    (h * h).sum().backward(create_graph=create_graph)
+    assert x.grad.dtype == "float32"
+    x.zero_grad()
+
+
+def test_one_function_as_two_hooks():
+    """Each removal takes away its own, however often it is called."""
+    x = leaf([1.0])
+
+    def doubled(g):
+        return g * 2.0
+
+    first, second = x.register_hook(doubled), x.register_hook(doubled)
+    first()
+    first()
+    assert grad(x.sum(), x).tolist() == [2.0]
+    second()
+    assert grad(x.sum(), x).tolist() == [1.0]
 
 
 def test_a_hook_can_be_recorded():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, op, ops, optim, random_state
-from tinygrad_gru.backend import RandomStream, random_stream
+from tinygrad_gru.backend import RandomStream, random_stream, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,10 @@ def test_the_first_call_of_an_op_may_be_made_by_many():
         x.zero_grad()
         scaled(x, 1.0, by=5.0).backward()
         assert x.grad.tolist() == [5.0]
+
+
+def test_a_gpu_that_many_ask_for_first_is_one_backend(stand_in):
+    assert len(set(together(*[lambda: id(resolve("cupy"))] * 6))) == 1
 
 
 # -- random numbers ----------------------------------------------------------------------------------------------------

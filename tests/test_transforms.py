@@ -151,6 +151,17 @@ def test_shapes_of_a_jacobian(shape):
     assert hessian(lambda x: (x * x).sum(), x).shape == shape + shape
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_scalar_may_have_axes(shape):
+    """What hvp takes hessian takes, and both equal the matrix on paper."""
+
+    def function(x):
+        return ops.reshape(bowl(x), shape=shape)
+
+    np.testing.assert_allclose(hessian(function, leaf(X)).numpy(), bowl_hessian(X), rtol=1e-13)
+    np.testing.assert_allclose(hvp(function, leaf(X), constant(V)).numpy(), bowl_hessian(X) @ V, rtol=1e-13)
+
+
 def test_equals_torch(rng):
     torch = pytest.importorskip("torch")
     W, x = rng.standard_normal((3, 4)), rng.standard_normal((2, 3))

@@ -131,6 +131,29 @@ def test_a_constant_that_was_written():
         y.backward()
 
 
+def test_the_value_of_a_record_that_was_written_although_that_is_refused():
+    x = leaf([1.0, 2.0])
+    y = x * 2.0
+    z = (y * y).sum()
+    with pytest.raises(TapeError, match="only a leaf or a constant may be written"):
+        y.data += 1.0  # NumPy has written before we are asked
+    with pytest.raises(TapeError, match=CHANGED):
+        z.backward()
+
+
+def test_an_optimizer_step_that_failed_half_way(monkeypatch):
+    """What it has written by then is written."""
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    y = (x @ W.detach()).sum()
+    W.grad = Tensor(np.ones_like(W.data))
+    optimizer = optim.SGD([W], lr=0.5)
+    monkeypatch.setattr(optimizer._scratch, "take", lambda *_: W.data.fill(7.0) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step()
+    with pytest.raises(TapeError, match=CHANGED):
+        y.backward()
+
+
 def test_writing_an_element_of_a_constant_disturbs_no_record():
     x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
     y = (x * c).sum()
@@ -150,6 +173,27 @@ def test_only_what_backward_reads_again_must_stay():
     assert grad(y, b, retain_graph=True).tolist() == [1.0]
     with pytest.raises(TapeError, match=CHANGED):
         grad(y, x)
+
+
+def test_a_hook_that_writes_what_is_still_to_be_read():
+    W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
+    h = x @ W.detach()
+    h.register_hook(lambda g: write_an_element(W))
+    with pytest.raises(TapeError, match=CHANGED):
+        h.sum().backward()
+    assert x.grad is None
+
+
+def test_a_leaf_may_be_moved_by_its_hook():
+    """The hooks of leaves run when all else is done: an update in backward."""
+    x, W = leaf([[3.0, 4.0]]), leaf([[1.0], [2.0]])
+
+    def update(g):
+        W.data -= g.data
+
+    W.register_hook(update)
+    (x @ W).sum().backward()
+    assert x.grad.tolist() == [[1.0, 2.0]] and W.tolist() == [[-2.0], [-2.0]]
 
 
 def test_a_second_derivative_is_refused_too():

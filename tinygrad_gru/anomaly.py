@@ -21,7 +21,7 @@ from typing import Any
 
 from .backend import immediate_checks, is_floating, to_host, xp_of
 from .contexts import block
-from .tape import Node, Variable, inspector
+from .tape import Node, Sparse, Variable, inspector
 
 #: Beginnings of the names of files that are no part of a user's program.
 _OURS = (str(Path(__file__).parent), "<op ", contextlib.__file__)
@@ -34,7 +34,8 @@ class AnomalyError(FloatingPointError):
 class Inspector:
     """Sees every op that runs and every cotangent that is pulled back while it is the tape's `inspector`.
 
-    A subclass says what it does with them: `forward(op, inputs, result)`, `backward(record, cotangent)`.
+    A subclass says what it does with them: `forward(op, inputs, result)`, `backward(record, cotangent)`, and
+    `arrived(node, gradient)` for the gradients of leaves.
     """
 
     #: Whether it must see the ops of every step, so that recurrences run plainly while it looks.
@@ -81,6 +82,9 @@ class Inspector:
     def added(self, previous: Any, gradient: Any) -> None:
         """A gradient is added to what came to its node before."""
 
+    def arrived(self, node: Node, gradient: Any) -> None:
+        """The whole gradient of a leaf has come, and its hooks have seen it."""
+
 
 class Anomaly(Inspector):
     """What looks for values that are not finite, inside a `detect_anomaly` block."""
@@ -105,12 +109,38 @@ class Anomaly(Inspector):
 
     def backward(self, record: Node, cotangent: Any) -> None:
         """Raise AnomalyError if a cotangent is not finite, or if what the record saved is no longer what it was."""
-        where, checksums = self.made.pop(record.number, ("recorded before anomaly mode began", None))
+        where, checksums = self._made(record)
         if checksums is not None and checksums != list(map(_checksum, record.saved or ())):
             raise AnomalyError(f"an array that {record!r} had saved was written before backward; {where}")
         for g in cotangent if isinstance(cotangent, list) else [cotangent]:
             if g is not None and not _finite(g):
                 raise AnomalyError(f"the gradient that reaches {record!r} is not finite ({_range(g)}); {where}")
+
+    def pull(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, give: Callable) -> None:
+        """Raise AnomalyError at the first rule whose gradient is not finite, naming its op and input."""
+
+        def checked(node: Node, gradient: Any) -> None:
+            for piece in [value for _, value in gradient.pieces] if isinstance(gradient, Sparse) else [gradient]:
+                if piece is not None and not _finite(piece):
+                    raise AnomalyError(
+                        f"the gradient that {record.op.__name__} gives to its input {parents.index(node)} is not "
+                        f"finite ({_range(piece)}), and what reached {record!r} was; {self._made(record)[0]}"
+                    )
+            give(node, gradient)
+
+        super().pull(record, parents, saved, cotangent, checked)
+        self.made.pop(record.number, None)
+
+    def arrived(self, node: Node, gradient: Any) -> None:
+        """Raise AnomalyError if the gradient of a leaf is not finite, as a sum or a hook's result may be."""
+        if not _finite(gradient):
+            raise AnomalyError(
+                f"the gradient that arrives at {node!r} is not finite ({_range(gradient)}), though what each op gave "
+                "it was: a sum of them that overflows, a dtype that is too narrow, or a hook"
+            )
+
+    def _made(self, record: Node) -> tuple[str, list[int | None] | None]:
+        return self.made.get(record.number, ("recorded before anomaly mode began", None))
 
 
 @block

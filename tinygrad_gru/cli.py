@@ -206,8 +206,13 @@ def info(options: argparse.Namespace) -> int:
         }
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+        print(_printable(f"{name:{width}}  {value}"))
     return 0
+
+
+def _printable(text: str) -> str:
+    """A text, perhaps of a file that somebody else has made, without what a terminal would obey."""
+    return "".join(symbol if symbol.isprintable() else ascii(symbol)[1:-1] for symbol in text)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -35,14 +35,14 @@ class Block(Generic[T]):
 
     def __call__(self, function: Callable) -> Any:
         """The function, with the block open while its body runs; that of a generator or a coroutine, at each step."""
+        if isinstance(function, (staticmethod, classmethod)):
+            return type(function)(self(function.__func__))
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"a block like this decorates functions, got {function!r}")
         body = function.func if isinstance(function, partial) else function
         body = body if inspect.isroutine(body) else type(body).__call__
-        for is_kind, decorate in _KINDS:
-            if is_kind(body):
-                return wraps(function)(decorate(function, self._open))
-        raise AssertionError("every function is of a kind")
+        decorate = next((decorate for is_kind, _, decorate in _KINDS if is_kind(body)), _plain)
+        return wraps(function)(decorate(function, self._open))
 
 
 def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
@@ -129,14 +129,18 @@ def _async_generator(function: Callable, open: Open) -> Callable:
 def _plain(function: Callable, open: Open) -> Callable:
     def run(*arguments: Any, **settings: Any) -> Any:
         with open():
-            return function(*arguments, **settings)
+            result = function(*arguments, **settings)
+        for _, is_kind, decorate in _KINDS:
+            if is_kind(result):  # it has not run yet
+                return decorate(lambda: result, open)()
+        return result
 
     return run
 
 
-_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Callable, Open], Callable]], ...] = (
-    (inspect.isasyncgenfunction, _async_generator),
-    (inspect.iscoroutinefunction, _coroutine),
-    (inspect.isgeneratorfunction, _generator),
-    (lambda function: True, _plain),
+#: How a function of a kind is known, how its result is known, and what decorates it.
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Callable, Open], Callable]], ...] = (
+    (inspect.isasyncgenfunction, inspect.isasyncgen, _async_generator),
+    (inspect.iscoroutinefunction, inspect.iscoroutine, _coroutine),
+    (inspect.isgeneratorfunction, inspect.isgenerator, _generator),
 )

@@ -109,7 +109,7 @@ class Watch:
         self.dtype = dtype
         self.keep = keep  # whether `grad` is to hold the gradient
         self.grad: Variable | None = None
-        self.hooks: list[Callable] = []
+        self.hooks: dict[object, Callable] = {}  # by what `register_hook` removes them by
         self.array: Any = None  # the values of a leaf
         self.name: str | None = None
 
@@ -236,6 +236,7 @@ def walk(
     records, _ = _collect(list(cotangents), since)
     path = _path_to(wanted, records) if wanted else None
     _check_unchanged(records, path)
+    checked = writes.latest
     owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
     gradients: dict[Node, Any] = {}
     watcher = inspector.get()
@@ -269,6 +270,9 @@ def walk(
             cotangent = cotangent.dense()
         if record.watch is not None:
             cotangent = _arrive(kind, record.watch, cotangent, create_graph)
+            if writes.latest > checked:  # a hook may have written
+                _check_unchanged(Tape([*records, record]), path)
+                checked = writes.latest
             if record.watch.keep:
                 gradients[record] = _own(kind, cotangent, create_graph)
         parents = record.parents
@@ -306,6 +310,8 @@ def walk(
             cotangent = _own(kind, cotangent, create_graph)
         if node.watch is not None and node.number >= since:
             cotangent = _arrive(kind, node.watch, cotangent, create_graph)
+        if watcher is not None:
+            watcher.arrived(node, cotangent)
         gradients[node] = cotangent
     return gradients
 
@@ -317,17 +323,31 @@ def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
 
 def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
-    if cotangent.dtype != watch.dtype:
-        cotangent = cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    def fitted(cotangent: Any) -> Any:
+        if cotangent.dtype == watch.dtype:
+            return cotangent
+        return cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+
+    cotangent = fitted(cotangent)
     if watch.hooks:
         cotangent = _own(kind, cotangent, create_graph)
-    for hook in tuple(watch.hooks):
+    for hook in tuple(watch.hooks.values()):
         changed = hook(cotangent if create_graph else kind.at(cotangent, None))
         if changed is None:
             continue
-        if not isinstance(changed, Variable) or changed._data.shape != cotangent.shape:
-            raise TypeError(f"a hook must return None or a tensor of shape {cotangent.shape}, got {changed!r}")
-        cotangent = changed if create_graph else changed._data
+        home = backend_of(cotangent._data if create_graph else cotangent)
+        if (
+            not isinstance(changed, Variable)
+            or changed._data.shape != cotangent.shape
+            or not is_floating(changed._data.dtype)
+            or backend_of(changed._data).name != home.name
+        ):
+            raise TypeError(
+                f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on {home.name!r}, "
+                f"got {changed!r}"
+            )
+        cotangent = fitted(changed if create_graph else changed._data)
     return cotangent
 
 
@@ -344,13 +364,16 @@ def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
     """Raise TapeError if an array that one of the records (on the path) has saved was written in place since."""
     if not records or writes.latest < records[0].number:
         return
+    known: dict[int, Any] = {}  # the last write into an array, by its identity, for what one op made the next has saved
     for record in records:
         if path is not None and path.isdisjoint(record.parents):
             continue
         if getattr(record.op, "redefined", 0) > record.number:
             raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
         for array in _arrays_in(record.saved):
-            write = writes.last(array)
+            if id(array) not in known:
+                known[id(array)] = writes.last(array)
+            write = known[id(array)]
             if write is not None and write.moment > record.number:
                 raise TapeError(
                     f"{write.name} was changed in place after {record!r} had saved it, so that "

@@ -62,13 +62,13 @@ class Tensor(Variable):
 
     @data.setter
     def data(self, array: Any) -> None:
-        if self.node is not None and self.node.op is not None:
-            raise TapeError(
-                f"data: {self.node!r} made this tensor; it can only be set on a leaf or a constant (detach it)"
-            )
         if array is self._data:  # an in-place operator such as `t.data += 1`
             self.mark_changed()
             return
+        if not self.is_leaf:
+            raise TapeError(
+                f"data: {self.node!r} made this tensor; it can only be set on a leaf or a constant (detach it)"
+            )
         array = as_array(raw(array))
         if array.shape != self._data.shape or array.dtype != self._data.dtype:
             raise ValueError(
@@ -81,9 +81,9 @@ class Tensor(Variable):
 
         Backward through older records that have saved it, or anything that shares memory with it, will then refuse.
         """
+        writes.note(self._data, f"{name_of(self.node or self._leaf)} {self.shape}")
         if not self.is_leaf:
             raise TapeError(f"mark_changed: {self.node!r} made this tensor; only a leaf or a constant may be written")
-        writes.note(self._data, f"{name_of(self._leaf)} {self.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,9 +218,13 @@ class Tensor(Variable):
 
         Returns a function that removes the hook.
         """
-        hooks = self._watched("register_hook").hooks
-        hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+        hooks, key = self._watched("register_hook").hooks, object()
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
 
     def _watched(self, caller: str) -> Any:
         if self.node is None:

@@ -19,7 +19,8 @@ from .tensor import Tensor
 def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
     """y = f(x…), and the function that takes a cotangent v of y to vᵀ ∂y/∂x, one for each x
 
-    Each pull-back may be used as often as one likes, and is itself recorded, also under no_grad.
+    A y with one element can do without a cotangent (None). Each pull-back may be used as often as one likes, and is
+    itself recorded, also under no_grad.
     """
     with enable_grad():
         inputs = [_fresh(x) for x in primals]
@@ -82,7 +83,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def hessian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """H = ∂²f/∂x² of a scalar f, of shape x.shape + x.shape: the Jacobian of the gradient"""
-    return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](1.0)[0], x)
+    return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](None)[0], x)
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:

@@ -59,10 +59,14 @@ class WriteLog:
     def last(self, array: Any) -> Write | None:
         """The last write into any part of the memory of `array`."""
         start, end = backend_of(array).memory_range(array)
+        youngest = None
         with self._lock:
             first = max(bisect_right(self._starts, start) - 1, 0)
-            near = [self._writes[place] for place in self._starts[first : bisect_left(self._starts, end)]]
-        return max((write for write in near if write.end > start), key=lambda write: write.moment, default=None)
+            for place in self._starts[first : bisect_left(self._starts, end)]:
+                write = self._writes[place]
+                if write.end > start and (youngest is None or write.moment > youngest.moment):
+                    youngest = write
+        return youngest
 
     def _cut(self, start: int, end: int) -> None:
         """Forget what is known of the memory from `start` to `end`; blocks that reach out of it keep the rest."""

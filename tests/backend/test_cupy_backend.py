@@ -247,9 +247,9 @@ def uninstalled(monkeypatch):
         monkeypatch.setattr("importlib.metadata.distributions", lambda: found)
 
     monkeypatch.setitem(sys.modules, "cupy", None)
-    select._cupy.cache_clear()
+    select._gpus.clear()
     yield with_distributions
-    select._cupy.cache_clear()
+    select._gpus.clear()
 
 
 def test_without_cupy(uninstalled):

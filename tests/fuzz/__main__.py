@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def _bound_memory() -> None:
 
 def _child(options: argparse.Namespace) -> int:
     target = load_target(options.format)
+    warnings.simplefilter("error")
     for place, seed in enumerate(target.seeds):  # what is imported late is imported now; and seeds are sound
         (options.child / f"input{target.suffix}").write_bytes(seed)
         outcome, detail = read_one(target, options.child / f"input{target.suffix}")

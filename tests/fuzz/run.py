@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,17 @@ SECONDS = 2.0  # of processor time for one input
 _LIBRARIES = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
 _PROJECT = os.path.realpath(Path(__file__).parents[2])
 _FORBIDDEN = (
-    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename", "os.mkdir",
-    "os.rmdir", "os.chmod", "os.truncate", "os.link", "os.symlink", "shutil.", "ctypes.dlopen", "pickle.find_class",
-    "urllib.", "ftplib.", "winreg.", "code.__new__",
+    "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.link", "os.symlink",
+    "shutil.", "ctypes.dlopen", "pickle.find_class", "urllib.", "ftplib.", "winreg.", "code.__new__",
 )  # fmt: skip
+_WITH_PATHS = {
+    "os.chmod": 1,
+    "os.remove": 1,
+    "os.rename": 2,
+    "os.mkdir": 1,
+    "os.rmdir": 1,
+    "os.truncate": 1,
+}  # how many
 
 
 class Hang(BaseException):
@@ -53,6 +60,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.folder: str | None = None
+        self.others: set[str] = set()
         self.seen: list[str] = []
         sys.addaudithook(self.hook)
 
@@ -60,7 +68,9 @@ class _Watch:
         if self.folder is None:
             return
         if event == "open":
-            wrong = not self._allowed(arguments[0], arguments[1])
+            wrong = not self._allowed(arguments[0])
+        elif event in _WITH_PATHS:
+            wrong = not all(map(self._inside, arguments[: _WITH_PATHS[event]]))
         elif event in ("exec", "compile"):
             wrong = not self._ours(arguments[0] if event == "exec" else arguments[1])
         else:
@@ -68,12 +78,19 @@ class _Watch:
         if wrong:
             self.seen.append(f"{event}{arguments!r:.200}")
 
-    def _allowed(self, path: Any, mode: Any) -> bool:
-        if isinstance(path, int):
+    def _allowed(self, path: Any) -> bool:
+        if isinstance(path, int) or self._inside(path):
             return True
         path = os.path.realpath(os.fsdecode(path))
-        inside = path.startswith(f"{self.folder}{os.sep}")
-        return inside or (path.startswith((*_LIBRARIES, _PROJECT)) and path.endswith((".py", ".pyc", ".so")))
+        return path in self.others or (
+            path.startswith((*_LIBRARIES, _PROJECT)) and path.endswith((".py", ".pyc", ".so"))
+        )
+
+    def _inside(self, path: Any) -> bool:
+        """Whether it is the input's folder, something in it, or open already."""
+        if isinstance(path, int):
+            return True
+        return f"{os.path.realpath(os.fsdecode(path))}{os.sep}".startswith(f"{self.folder}{os.sep}")
 
     def _ours(self, code: Any) -> bool:
         """Whether code belongs to an installed module (which is imported late), or is the text of one of our ops."""
@@ -85,10 +102,11 @@ _watch: list[_Watch] = []
 
 
 @contextmanager
-def _watched(folder: Path) -> Iterator[list[str]]:
+def _watched(folder: Path, others: Sequence[Path]) -> Iterator[list[str]]:
     if not _watch:
         _watch.append(_Watch())
     watch = _watch[0]
+    watch.others = set(map(os.path.realpath, others))
     watch.seen, watch.folder = [], os.path.realpath(folder)
     try:
         yield watch.seen
@@ -113,7 +131,7 @@ def _alarm() -> Iterator[None]:
 def read_one(target: Target, path: Path) -> tuple[str, str]:
     """(outcome, detail): "accepted", "refused", "unforeseen" (refused by the last net only) or "fault"."""
     try:
-        with _watched(path.parent) as touched, _alarm():
+        with _watched(path.parent, target.others) as touched, _alarm():
             result = target.read(path)
         outcome, detail = "accepted", ""
         target.check(result)

@@ -12,7 +12,7 @@ from typing import Any
 from .mutations import mutated
 
 #: Formats by the modules here that have a function `target`.
-FORMATS = ("pt", "safetensors")
+FORMATS = ("checkpoint", "h5", "jsonl", "keras", "onnx", "pt", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Target:
     seeds       well-formed files
     parts       contents that are mutated inside of files
     structured  by name, functions that make a hostile file from a random number generator
+    others      what else `read` may open
     check       raises AssertionError if what was read holds what it must not
     """
 
@@ -46,6 +47,7 @@ class Target:
     seeds: Sequence[bytes]
     parts: Sequence[Part] = ()
     structured: dict[str, Callable[[Random], bytes]] = field(default_factory=dict)
+    others: Sequence[Path] = ()
     check: Callable[[Any], None] = lambda result: None
 
     def kinds(self) -> list[str]:

@@ -74,6 +74,10 @@ def opens_another_file(path: Path):
     Path(os.devnull).read_bytes()
 
 
+def removes_another_file(path: Path):
+    (path.parent.parent / "another").unlink(missing_ok=True)
+
+
 def evaluates(path: Path):
     eval(compile("1 + 1", "<made>", "eval"))
 
@@ -102,6 +106,7 @@ def raises(error):
     ("read", "fault"),
     [
         (opens_another_file, "touched open"),
+        (removes_another_file, "touched os.remove"),
         (evaluates, "touched compile"),
         (hides, "touched os.system"),
         (raises(KeyError("x")), "KeyError"),

@@ -207,8 +207,79 @@ def test_weights_that_do_not_fit_are_refused():
     graph, _ = recurrent("LSTM")
     (hidden,) = (setting for setting in graph.graph.node[0].attribute if setting.name == "hidden_size")
     hidden.i = 7
-    with pytest.raises(InteropError, match=r"shapes \(1, 28, 2\) and \(1, 28, 7\).*got \(1, 16, 2\) and \(1, 16, 4\)"):
+    with pytest.raises(InteropError, match=r"expected W of shape \(1, 28, 2\).*got \(1, 16, 2\)"):
         load(graph)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_recurrent_nodes_of_every_floating_point_type(kind, fixed, dtype):
+    """They compute in the type of their weights; float32's own result says what is right, as far as a type can."""
+    graph, inputs = recurrent(kind, direction="bidirectional", lengths=[5, 2, 3], peephole=kind == "LSTM", fixed=fixed)
+    expected = in_onnxruntime(graph, inputs)
+    for array in graph.graph.initializer:
+        array.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(array).astype(dtype), array.name))
+    for value in (*graph.graph.input, *graph.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    inputs = {name: x.astype(dtype) if x.dtype.kind == "f" else x for name, x in inputs.items()}
+    for ours, theirs in zip(load(graph)(*inputs.values()), expected):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=2e-2 if dtype == "float16" else 1e-6)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("lengths", [[0, 2, 5], [0, 0, 0]])
+def test_sequences_without_steps(kind, direction, lengths):
+    """They end in zeros in onnxruntime, whatever their initial state is."""
+    graph, inputs = recurrent(kind, direction=direction, lengths=lengths)
+    assert_as_onnxruntime((graph, inputs))
+    assert not load(graph)(*inputs.values())[1].numpy()[:, 0].any()
+
+
+def scan_model(states, outputs, **settings):
+    """A Scan over x (3, 2) that sums up or not, and squares or not; w is read of the graph around its body."""
+
+    def value(name):
+        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+
+    nodes = [onnx.helper.make_node("Mul", ["u", "w"], ["v"])]
+    nodes += [onnx.helper.make_node("Add", ["s", "v"], ["s_out"])] if states else []
+    nodes += [onnx.helper.make_node("Mul", ["v", "v"], ["square"])] if outputs else []
+    carried, made = ["s"] * states, ["square"] * outputs
+    body = onnx.helper.make_graph(
+        nodes, "body", [*map(value, carried), value("u")], [value(name) for name in ["s_out"] * states + made]
+    )
+    node = onnx.helper.make_node(
+        "Scan", ["start"] * states + ["x"], ["last"] * states + ["ys"] * outputs, body=body,
+        **{"num_scan_inputs": 1, **settings},
+    )  # fmt: skip
+    inputs = {"x": np.arange(6, dtype=np.float32).reshape(3, 2), "w": np.float32([2, 3])}
+    inputs |= {"start": np.float32([1, 1])} if states else {}
+    return model([node], inputs, ["last"] * states + ["ys"] * outputs)
+
+
+@pytest.mark.parametrize(("states", "outputs"), [(1, 1), (0, 1), (1, 0)])
+def test_scans(states, outputs):
+    graph, inputs = scan_model(states, outputs)
+    assert_as_onnxruntime((graph, inputs))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"num_scan_inputs": 0}, "they do not go together"),
+        ({"num_scan_inputs": 3}, "they do not go together"),
+        ({"num_scan_inputs": -1}, "they do not go together"),
+        ({"scan_input_directions": [2], "scan_output_directions": [2]}, "all in one direction"),
+        ({"scan_input_axes": [1]}, "along axis 0"),
+    ],
+)
+def test_scans_that_do_not_go_together_are_refused(settings, reason):
+    with pytest.raises(InteropError, match=reason):
+        load(scan_model(1, 1, **settings)[0])
 
 
 def node_tests():

@@ -102,7 +102,12 @@ def test_older_definitions(kind, opset, settings, shape, expected):
         (lambda: node_model("Tanh", colour=3), "settings that are not known here: colour"),
         (lambda: node_model("CumSum", 2, reverse=1), "runs backwards"),
         (lambda: node_model("Dropout", outputs=("y", "mask")), "its mask is asked for"),
-        (lambda: node_model("GRU", 3, hidden_size=2), "the shapes of its weights W and R must be known"),
+        (lambda: node_model("Relu", 2), "it has 2 inputs, and Relu has 1 to 1"),
+        (lambda: node_model("Concat"), "it lacks the setting axis"),
+        (lambda: node_model("Concat", axis="1"), "its setting axis is of another type than int"),
+        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is none"),
+        (lambda: node_model("Relu", opset=99), "opset 99 is newer than the onnx package"),
+        (lambda: node_model("GreaterOrEqual", 2, opset=11), "no operator GreaterOrEqual in opset 11"),
     ],
 )
 def test_what_is_not_known_is_refused(model, reason):
@@ -123,6 +128,108 @@ def test_files_that_are_none(tmp_path):
         load(tmp_path / "broken.onnx")
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "missing.onnx")
+
+
+def in_ints(kind, *arrays, opset=18, **settings):
+    """What the operator makes of these arrays, and what onnxruntime does."""
+    graph = node_model(kind, len(arrays), opset, **settings)
+    for value, array in zip(graph.graph.input, arrays):
+        value.type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    graph.graph.output[0].type.tensor_type.elem_type = graph.graph.input[0].type.tensor_type.elem_type
+    from onnx_graphs import in_onnxruntime
+
+    (theirs,) = in_onnxruntime(graph, {f"x{k}": array for k, array in enumerate(arrays)})
+    return load(graph)(*arrays).numpy(), theirs
+
+
+def int32(*values):
+    return np.array(values, np.int32)
+
+
+LEAST, MOST = -(2**31), 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "expected"),
+    [
+        ("Div", (int32(LEAST, LEAST, 7, -7), int32(2, 3, 2, 2)), [-(2**30), -715827882, 3, -3]),
+        ("Div", (int32(7, -7, 0), int32(-2, -2, -5)), [-3, 3, 0]),
+        ("Div", (np.array([-(2**63), -(2**63)]), np.array([3, 2])), [-3074457345618258602, -(2**62)]),
+        ("Div", (np.array([200, 7], np.uint8), np.array([3, 255], np.uint8)), [66, 0]),
+        ("Add", (int32(MOST), int32(1)), [LEAST]),
+        ("Sub", (int32(LEAST), int32(1)), [MOST]),
+        ("Mul", (int32(MOST), int32(3)), [MOST - 2]),
+        ("Neg", (int32(LEAST),), [LEAST]),
+        ("Abs", (int32(LEAST),), [LEAST]),
+        ("MatMul", (int32(2**30, 2**30)[None], int32(2, 1)[:, None]), [[-(2**30)]]),
+        ("CumSum", (int32(MOST, 1, 5), np.array(0)), [MOST, LEAST, LEAST + 5]),
+        ("ReduceSum", (int32(100, -1, 5), np.array([0])), [104]),
+        ("ReduceMean", (int32(-1, -2),), [-1]),
+        ("ReduceMean", (int32(1, 2, 5, -30),), [-5]),
+        ("ReduceMean", (int32(MOST, MOST, MOST, MOST - 1),), [MOST - 1]),
+        ("ReduceMean", (np.array([2**62, 2**62, 2**62]),), [2**62]),
+        ("ReduceMean", (int32(LEAST, LEAST, LEAST + 1),), [LEAST + 1]),
+        ("Pow", (int32(2, -3, 5, -1, 1, -1), int32(3, 3, -1, -3, -4, -2)), [8, -27, 0, -1, 1, 1]),
+        ("Pow", (int32(2, 9), np.float32([0.5, 0.5])), [1, 3]),
+    ],
+)  # fmt: skip
+def test_integers_stay_integers_and_wrap(kind, inputs, expected):
+    ours, theirs = in_ints(kind, *inputs)
+    assert ours.dtype == theirs.dtype == inputs[0].dtype
+    np.testing.assert_array_equal(ours.ravel(), np.ravel(expected))
+    np.testing.assert_array_equal(theirs.ravel(), np.ravel(expected))
+
+
+def test_what_onnxruntime_leaves_undefined():
+    """Sums that overflow wrap; the quotient of the least number and −1 wraps; a division by 0 is refused."""
+    graph = node_model("ReduceSum", keepdims=0)
+    graph.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    assert load(graph)(int32(MOST, 1, 5)).item() == LEAST + 5
+    graph = node_model("Div", 2)
+    for value in graph.graph.input:
+        value.type.tensor_type.elem_type = onnx.TensorProto.INT32
+    assert load(graph)(int32(LEAST), int32(-1)).item() == LEAST
+    with pytest.raises(InteropError, match="an integer is divided by 0"):
+        load(graph)(int32(1), int32(0))
+    graph.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    with pytest.raises(InteropError, match="its input B is float32, expected int32"):
+        load(graph)(int32(1), np.float32([2]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "settings", "reason"),
+    [
+        ("ConstantOfShape", [2**40], {}, "at most 134,217,728 elements"),
+        ("ConstantOfShape", [-1], {}, "an array of shape"),
+        ("Expand", [2**30, 3], {}, "at most 134,217,728 elements"),
+        ("Split", [1, 1], {"axis": 0}, r"3 elements cannot be split into 2 parts of \[1, 1\]"),
+        ("Reshape", [2**62, 4], {}, "Reshape 'the_node': "),
+        ("Unsqueeze", [5], {}, "Unsqueeze 'the_node': "),
+    ],
+)
+def test_what_a_few_numbers_can_ask_for_is_limited(kind, given, settings, reason):
+    only = kind == "ConstantOfShape"
+    graph = node_model(kind, 1 if only else 2, 13, ("y", "z") if kind == "Split" else ("y",), **settings)
+    graph.graph.input[0 if only else 1].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    inputs = [np.array(given)] if only else [np.ones(3, np.float32), np.array(given)]
+    with pytest.raises(InteropError, match=reason):
+        load(graph)(*inputs)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((0, 1e12, 1), None), ((0, 1, 0), None), ((0, np.inf, 1), None),
+        ((1, 4, 1.5), [1, 2.5]), ((3, 0, -1), [3, 2, 1]), ((0, 3, -1), []),
+    ],
+)  # fmt: skip
+def test_ranges(limits, expected):
+    graph = load(node_model("Range", 3))
+    if expected is None:
+        with pytest.raises(InteropError, match="Range 'the_node': "):
+            graph(*np.float32(limits))
+    else:
+        np.testing.assert_array_equal(graph(*np.float32(limits)).numpy(), expected)
 
 
 def test_inputs_are_checked():

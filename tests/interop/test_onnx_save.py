@@ -73,6 +73,11 @@ def kinds(model):
     return [node.op_type for node in model.graph.node]
 
 
+@ops.op
+def no_such_op(x):
+    return x.__array_namespace__().hypot(x, x)
+
+
 class Leaky(GRUCell):
     """Equations of one's own, with an output that is not the state."""
 
@@ -136,6 +141,34 @@ def test_recurrent_layers(tmp_path, name):
     assert_exported(
         tmp_path / "all.onnx", layer, example, (draw(3, 6, 3), None, np.array([6, 1, 3])), axes=named("x", "lengths")
     )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "GRU after", "LSTM peephole", "GRU normalized"])
+def test_layers_of_other_types_are_read_back(tmp_path, name, dtype):
+    """onnxruntime has no such nodes: what was written computes what the layer does, to the last bits."""
+    make, options, _ = LAYERS[name]
+    layer = make(3, 4, bidirectional=True, dtype=dtype, **options)
+    for parameter in layer.parameters():
+        parameter.data = RANDOM.standard_normal(parameter.shape).astype(dtype)
+    x, lengths = RANDOM.standard_normal((5, 2, 3)).astype(dtype), np.array([5, 2])
+    save(layer, tmp_path / "layer.onnx", (x, None, lengths))
+    for ours, again in zip(flat(layer(x, None, lengths)), flat(load(tmp_path / "layer.onnx")(x, lengths))):
+        assert ours.dtype == again.dtype == dtype
+        np.testing.assert_allclose(ours, again, rtol=0, atol=1e-2 if dtype == "float16" else 1e-14)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM", "GRU normalized", "MGU"])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_sequences_without_steps_end_in_their_initial_state(tmp_path, name, batch_first):
+    """As in the layer; the nodes of onnxruntime alone would end in zeros."""
+    make, options, _ = LAYERS[name]
+    layer = randomized(make(3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, **options))
+    x, state = draw(5, 3, 3), layer.initial_state(3)
+    parts = [draw(*part.shape) for part in (state if isinstance(state, tuple) else (state,))]
+    state = tuple(parts) if len(parts) > 1 else parts[0]
+    x = Tensor(np.swapaxes(x.numpy(), 0, 1)) if batch_first else x
+    assert_exported(tmp_path / "layer.onnx", layer, (x, state, np.array([2, 0, 5])), (x, state, np.array([0, 0, 1])))
 
 
 @pytest.mark.parametrize("name", ["GRU", "GRU normalized"])
@@ -295,7 +328,7 @@ class Plain(Module):
         (lambda x: x if (x > 0).sum() > 3 else -x, "makes a decision"),
         (lambda x: x * x.detach().numpy(), "takes numbers, from values"),
         (lambda x: (x[:, None] * x).reshape(2, 2 * x.shape[0], -1), "length of a named axis: a Reshape"),
-        (lambda x: ops.isfinite(x), "no ONNX operator here for the array function isfinite"),
+        (lambda x: no_such_op(x), "no ONNX operator here for the array function hypot"),
         (lambda x: ops.pad(x, width=((0, 0), (1, 1), (0, 0))), "known only when the graph runs"),
         (lambda x: x[np.array([[True, False]] * 5)], "expected one of|only integers along one axis"),
         (lambda x: {"y": x}, "`forward` returns a dict"),
@@ -351,3 +384,136 @@ def test_an_imported_graph_goes_out_again(tmp_path):
     assert "GRU" in kinds(exported)
     for a, b in zip(in_onnxruntime(again, inputs), in_onnxruntime(graph, inputs)):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+# -- nothing silently wrong ------------------------------------------------------------------------------------------
+
+
+class Formula(Module):
+    """Any function of x, and tensors by any names."""
+
+    def __init__(self, function, **tensors):
+        self.function = function
+        for name, values in tensors.items():
+            setattr(self, name, Tensor(np.asarray(values, np.float32)))
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+class OfW(Formula):
+    def forward(self, W):
+        return self.function(self, W)
+
+
+class OfMul(Formula):
+    def forward(self, mul_1):
+        return self.function(self, mul_1)
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        (OfW(lambda self, x: self.W * 10 - x, W=[[1, 2, 3]]), {}),
+        (Formula(lambda self, x: x * 2 * self.mul_1 + self.constant_2, mul_1=[2, 3, 4], constant_2=[5, 6, 7]), {}),
+        (OfMul(lambda self, x: (x * 2) * (x * 3)), {}),
+        (Formula(lambda self, x: ((x * 2) * 3, x * 4)), {"output_names": ["mul_2", "mul_1"]}),
+        (Formula(lambda self, x: x * self.output + 1, output=[2, 3, 4]), {"output_names": ["y"]}),
+        (Formula(lambda self, x: x * 2), {"input_names": ["mul_1"], "output_names": ["constant_1"]}),
+    ],
+)
+def test_names_of_all_kinds_stay_apart(tmp_path, module, options):
+    """Of inputs, parameters, outputs, and of what the exporter itself calls its values."""
+    assert_exported(tmp_path / "model.onnx", module, draw(2, 3), **options)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", ""], ["x", "b"], ["a"], ["a", "b", "c"]])
+def test_outputs_have_names_of_their_own(tmp_path, names):
+    with pytest.raises(InteropError, match="output_names: expected 2 names"):
+        save(Formula(lambda self, x: (x * 2, x * 3)), tmp_path / "x.onnx", draw(2), output_names=names)
+
+
+def test_inputs_have_names_of_their_own(tmp_path):
+    class Two(Module):
+        def forward(self, x, x_0):
+            return x[0] + x[1] * x_0
+
+    with pytest.raises(InteropError, match="expected 3 different names, got x_0, x_1, x_0"):
+        save(Two(), tmp_path / "x.onnx", ((draw(2), draw(2)), draw(2)))
+
+
+class Scaled(Module):
+    """Makes a number of integers, which a graph cannot follow."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def forward(self, x, n):
+        return x * float(self.number(n))
+
+
+@pytest.mark.parametrize("number", [np.sum, np.max, np.min, np.mean, np.size, lambda n: n.flat[0]])
+@pytest.mark.parametrize("n", [3, [3], [3, 3], [2, 5, 2], np.zeros((2, 2), int), [True], [True, True]], ids=str)
+def test_numbers_of_integers_are_not_written_down_as_constants(tmp_path, number, n):
+    example = (draw(2), np.asarray(n))
+    if number is np.size:
+        assert_exported(tmp_path / "x.onnx", Formula(lambda self, x: x * 2.0), example[0])  # which is a shape's
+        return
+    with pytest.raises(InteropError, match="makes a number of the values of its inputs"):
+        save(Scaled(number), tmp_path / "x.onnx", example)
+
+
+def test_integers_that_may_have_one_value_only_are_refused(tmp_path):
+    def only_three(n):
+        if (n != 3).any():
+            raise ValueError
+        return 3
+
+    with pytest.raises(InteropError, match=r"n has the value 3 alone, .* give an example that may have other values"):
+        save(Scaled(only_three), tmp_path / "x.onnx", (draw(2), np.array([3, 3])))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, x: x.sum(axis=0), lambda self, x: ops.cumsum(x, axis=0), lambda self, x: x.mean(axis=1),
+        lambda self, x: ops.max(x, axis=0), lambda self, x: x * 2.5, lambda self, x: x / 3, lambda self, x: 2 - x,
+        lambda self, x: x**2, lambda self, x: ops.where(x > 0, x, 0.5), lambda self, x: ops.clip(x, low=1, high=2),
+        lambda self, x: x * np.float64(0.1), lambda self, x: x @ x.T, lambda self, x: ops.astype(x > 0, dtype="int32"),
+        lambda self, x: ops.exp(x), lambda self, x: ops.tanh(x), lambda self, x: ops.softmax(x, axis=-1),
+        lambda self, x: ops.logsumexp(x, axis=-1),
+        lambda self, x: ops.where(ops.isfinite(x), x, 1), lambda self, x: ops.expm1(x),
+        lambda self, x: ops.log1p(x * x),
+    ],
+)  # fmt: skip
+def test_values_and_types_of_every_kind(tmp_path, dtype, function):
+    x = np.array([[1, -2, 3], [0, 5, -1]], dtype)
+    tolerance = {"float16": 2e-2, "float64": 1e-12}.get(dtype, 1e-5)
+    assert_exported(tmp_path / "x.onnx", Formula(function), Tensor(x, dtype=x.dtype), tolerance=tolerance)
+
+
+def test_functions_that_lose_nothing_near_0(tmp_path):
+    """eˣ − 1 and log(1 + x), which ONNX has no operators for."""
+    x = np.array([1e-30, -1e-10, 1e-7, -1e-3, 0.3, -0.7, 0.999, 1.001, 3, 50, 0, np.inf], np.float32)
+    for function, expected in ((ops.expm1, np.expm1), (ops.log1p, np.log1p)):
+        save(Formula(lambda self, x, function=function: function(x)), tmp_path / "x.onnx", x)
+        (theirs,) = in_onnxruntime(tmp_path / "x.onnx", {"x": x})
+        np.testing.assert_allclose(theirs, expected(x.astype(float)), rtol=5e-7)
+
+
+def test_types_that_onnx_has_no_operator_for_are_refused(tmp_path):
+    with pytest.raises(InteropError, match="ONNX has no such graph"):
+        save(Formula(lambda self, x: -x), tmp_path / "x.onnx", Tensor(np.array([1, 2], np.uint8)))
+
+
+def test_a_number_that_onnx_would_round_is_written_in_another_way(tmp_path):
+    """Settings of nodes are float32: a clip at 0.4 of a float64 layer is a Scan, and one at 0.5 a GRU."""
+    x = RANDOM.standard_normal((4, 2, 3))
+    for clip, kind in ((0.4, "Scan"), (0.5, "GRU")):
+        layer = GRU(3, 4, dtype="float64", clip=clip)
+        for parameter in layer.parameters():
+            parameter.data = 3 * RANDOM.standard_normal(parameter.shape)
+        save(layer, tmp_path / "x.onnx", x)
+        assert kind in kinds(onnx.load(tmp_path / "x.onnx"))
+        np.testing.assert_allclose(load(tmp_path / "x.onnx")(x)[0].numpy(), layer(x)[0].numpy(), rtol=0, atol=1e-13)

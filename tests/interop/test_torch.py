@@ -171,3 +171,153 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"\x10")
     with pytest.raises(InteropError, match="header"):
         interop.load(nn.Linear(2, 2), tmp_path / "weights.safetensors")
+
+
+# -- what would be silently wrong ----------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """A layer under two names, a weight under two names, and a weight in two layers."""
+
+    def __init__(self):
+        self.encoder = nn.GRU(2, 3, reset_after=True)
+        self.decoder = self.encoder
+        self.scale = self.shift = nn.Parameter([1.0, 2.0])
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.W = self.first.W
+
+
+def tied_in_pytorch(torch):
+    class Theirs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torch.nn.GRU(2, 3)
+            self.decoder = self.encoder
+            self.scale = self.shift = torch.nn.Parameter(torch.ones(2))
+            self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+            self.second.weight = self.first.weight
+
+    return Theirs()
+
+
+def test_a_tied_tensor_has_all_of_its_names_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    weights = interop.state_dict(Tied())
+    theirs = tied_in_pytorch(torch)
+    assert {name: value.shape for name, value in weights.items()} == {
+        name: tuple(value.shape) for name, value in theirs.state_dict().items()
+    }
+    theirs.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})  # strict
+    ours = interop.load(Tied(), theirs.state_dict())
+    np.testing.assert_array_equal(ours.first.W.numpy(), weights["second.weight"].T)
+
+
+@pytest.mark.parametrize(
+    "name", ["decoder.weight_ih_l0", "encoder.bias_hh_l0", "scale", "shift", "first.weight", "second.weight"]
+)
+def test_tied_names_that_differ_are_refused(name):
+    model = Tied()
+    before, weights = model.state_dict(), interop.state_dict(Tied())
+    weights[name] = weights[name] + 1
+    with pytest.raises(InteropError, match="are one tensor here, but they differ"):
+        interop.load(model, weights)
+    for ours, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[ours])
+
+
+@pytest.mark.parametrize(
+    "once", [["decoder."], ["encoder."], ["shift"], ["scale"], ["first.weight"], ["second.weight"]]
+)
+def test_tied_weights_may_be_stored_once(once):
+    source = Tied()
+    weights = interop.state_dict(source)
+    left = {name: value for name, value in weights.items() if not name.startswith(tuple(once))}
+    assert len(left) < len(weights)
+    loaded = interop.load(Tied(), left)
+    for name, value in source.state_dict().items():
+        np.testing.assert_array_equal(loaded.state_dict()[name], value)
+
+
+def test_what_is_stored_nowhere_is_missing():
+    weights = interop.state_dict(Tied())
+    del (
+        weights["first.weight"],
+        weights["second.weight"],
+        weights["encoder.bias_hh_l0"],
+        weights["decoder.weight_ih_l0"],
+    )
+    with pytest.raises(InteropError) as caught:
+        interop.load(Tied(), weights)
+    for name in ("first.weight", "second.weight", "encoder.bias_hh_l0", "decoder.weight_ih_l0"):
+        assert f"missing: {name}" in str(caught.value)
+
+
+def test_files_of_safetensors_in_which_tied_weights_are_stored_once(tmp_path):
+    torch = pytest.importorskip("torch")
+    save_model = pytest.importorskip("safetensors.torch").save_model
+    theirs = tied_in_pytorch(torch)
+    save_model(theirs, str(tmp_path / "tied.safetensors"))
+    assert len(interop.read(tmp_path / "tied.safetensors")) < len(theirs.state_dict())
+    ours = interop.load(Tied(), tmp_path / "tied.safetensors")
+    for name, value in interop.state_dict(ours).items():
+        expected = theirs.state_dict()[name]
+        if "bias" not in name:  # two biases are one here
+            np.testing.assert_allclose(value, expected.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.ones((2, 2), "c8"), "expected real numbers, got complex64"),
+        (np.full((2, 2), "1"), "expected real numbers"),
+        (np.full((2, 2), None), "expected real numbers"),
+        (np.ones((2, 2), "i1"), r"got int8 \(quantized weights\?"),
+        (np.ones((2, 2), "?"), r"got bool \(quantized"),
+        (np.full((2, 2), 1e300), "got float64 with 1e.300, which is out of its range"),
+    ],
+)
+def test_numbers_that_would_be_others_are_refused(value, reason):
+    weights = {"weight": value, "bias": np.zeros(2)}
+    with pytest.raises(InteropError, match=reason):
+        interop.load(nn.Linear(2, 2), weights)
+
+
+def test_float64_is_rounded_and_what_is_not_finite_stays_so():
+    weight = np.array([[1 / 3, np.inf], [np.nan, -1e-300]])
+    ours = interop.load(nn.Linear(2, 2), {"weight": weight, "bias": np.zeros(2, "f2")})
+    np.testing.assert_array_equal(ours.W.numpy().T, weight.astype("f4"))
+
+
+@pytest.mark.parametrize("make", [lambda **dtype: nn.Linear(2, 3, **dtype), lambda **dtype: nn.RNN(2, 3, **dtype)])
+def test_bfloat16_goes_there_and_back(tmp_path, make):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    one, two = make(dtype=ml_dtypes.bfloat16), make(dtype=ml_dtypes.bfloat16)
+    interop.save(one, tmp_path / "weights.safetensors")
+    assert b"BF16" in (tmp_path / "weights.safetensors").read_bytes()
+    interop.load(two, tmp_path / "weights.safetensors")
+    for name, value in two.state_dict().items():
+        assert value.dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(value.astype("f4"), one.state_dict()[name].astype("f4"))
+
+
+def test_biases_are_added_in_the_dtype_of_the_module():
+    """In float16, the dtype of many files, 2048 + 1 is 2048."""
+    source = interop.state_dict(nn.RNN(2, 3))
+    halves = {name: value.astype("f2") for name, value in source.items()}
+    halves["bias_ih_l0"], halves["bias_hh_l0"] = np.full(3, 2048, "f2"), np.full(3, 1, "f2")
+    assert interop.load(nn.RNN(2, 3), halves).cells[0].b.tolist() == [2049.0] * 3
+
+
+def test_tensors_of_pytorch_that_are_not_what_lies_in_memory():
+    torch = pytest.importorskip("torch")
+    numbers = torch.tensor([[1 + 2j, 3 - 4j], [5j, 6 - 1j]])
+    ours = interop.load(nn.Linear(2, 2, bias=False), {"weight": numbers.conj().imag})
+    np.testing.assert_array_equal(ours.W.numpy().T, [[-2, 4], [-5, 1]])
+    for odd in (
+        numbers,
+        torch.eye(2).to_sparse(),
+        torch.ones(2, 2, device="meta"),
+        torch.ones(2, 2).to(torch.float8_e5m2),
+    ):
+        with pytest.raises(InteropError, match=r"weight: expected (real numbers|numbers in memory)"):
+            interop.load(nn.Linear(2, 2, bias=False), {"weight": odd})

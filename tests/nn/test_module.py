@@ -1,4 +1,5 @@
 import copy
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -185,6 +186,49 @@ def test_a_state_of_what_are_no_numbers_changes_nothing():
     with pytest.raises(ValueError):
         model.load_state_dict({"scale": [7.0], "shift": ["seven"]})
     np.testing.assert_array_equal(model.scale.numpy(), [1.0])
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        self.weight, self.half = nn.Parameter([0.0, 0.0]), nn.Parameter([0.0, 0.0], dtype="float16")
+        self.count, self.flag = Tensor(np.zeros(2, "i4")), Tensor(np.zeros(2, "?"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weight", np.array([1, 2j])),
+        ("weight", np.array([1e300, 0])),
+        ("weight", np.array(["1", "2"])),
+        ("weight", np.array([None, 1])),
+        ("half", np.array([1e5, 0], "f4")),
+        ("half", np.array([10**6, 0])),
+        ("count", np.array([1.5, 2])),
+        ("count", np.array([2**31, 0])),
+        ("count", np.array([-1, 2**32], "i8")),
+        ("flag", np.array([0, 1])),
+        ("flag", np.array([0.0, 1.0])),
+    ],
+)
+def test_numbers_that_a_dtype_does_not_have_are_refused(name, value):
+    model = Mixed()
+    state = model.state_dict() | {"weight": np.ones(2, "f4"), name: value}
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        model.load_state_dict(state)
+    assert not any(tensor.numpy().any() for _, tensor in model.named_tensors())
+
+
+def test_numbers_are_rounded_at_most():
+    model = Mixed()
+    state = {
+        "weight": [1, 2],
+        "half": np.array([1 / 3, np.inf]),
+        "count": np.array([True, False]),
+        "flag": [True, False],
+    }
+    model.load_state_dict(state)
+    assert model.weight.tolist() == [1, 2] and model.half.tolist() == [np.float16(1 / 3), np.inf]
+    assert model.count.tolist() == [1, 0] and model.flag.tolist() == [True, False]
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
@@ -389,3 +433,36 @@ def test_a_module_alone_needs_no_path_and_foreign_errors_stay_as_they_are():
 
     with pytest.raises(IndexError, match=r"^words \(in Sequential\.layers\.0\)$"):
         nn.Sequential(nn.Sequential(fail_with_words))(1)
+
+
+def test_in_evaluation_for_a_while():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)), nn.Linear(2, 2))
+    model.layers[1].eval()
+    modes = [module.training for _, module in model.named_modules()]
+
+    @model.evaluating()
+    def evaluate():
+        return [module.training for _, module in model.named_modules()]
+
+    assert evaluate() == [False] * 5 and modes == [True, True, False, False, True]
+    with pytest.raises(KeyError), model.evaluating():
+        raise KeyError
+    assert [module.training for _, module in model.named_modules()] == modes
+
+
+Weights = namedtuple("Weights", "scale shift")
+
+
+def test_other_tensors_take_the_places_of_those_in_named_tuples():
+    class Model(nn.Module):
+        def __init__(self):
+            self.weights = Weights(nn.Parameter([2.0]), nn.Parameter([1.0]))
+            self.by_name = {"scale": self.weights.scale, "text": "unchanged"}
+
+        def forward(self, x):
+            return x * self.weights.scale + self.weights.shift + self.by_name["scale"]
+
+    model = Model()
+    other = model.with_tensors({"weights.0": Tensor([5.0])})
+    assert type(other.weights) is Weights and other.weights.shift is model.weights.shift
+    assert (model(Tensor([1.0])).item(), other(Tensor([1.0])).item()) == (5.0, 11.0)

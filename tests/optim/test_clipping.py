@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_gru import grad
+from tinygrad_gru import Tensor, grad
 from tinygrad_gru.backend import backend_of
 from tinygrad_gru.optim import clip_gradient_norm, clip_gradient_value
 
@@ -146,3 +146,12 @@ def test_a_limit_must_be_above_zero(with_gradients, limit):
 def test_a_tensor_is_not_a_list_of_parameters(with_gradients, clip):
     with pytest.raises(TypeError, match=r"write \[x\]"):
         clip(with_gradients([1.0])[0], 1.0)
+
+
+def test_a_parameter_that_is_listed_twice_is_clipped_once(with_gradients):
+    a, b = with_gradients([3.0], [4.0])
+    alias = Tensor.at(a.data, a.node)  # another tensor at the same place, as mixed precision has them
+    assert clip_gradient_norm([a, b, a, alias], 2.5) == 5.0
+    assert gradients([a, b]) == [[1.5], [2.0]]
+    clip_gradient_value([a, b, a], 1.75)
+    assert gradients([a, b]) == [[1.5], [1.75]]

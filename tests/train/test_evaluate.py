@@ -44,6 +44,14 @@ def test_the_model_keeps_its_mode_and_dropout_is_off(model, training):
     assert model.training == training
 
 
+def test_every_part_of_the_model_is_afterwards_in_the_mode_in_which_it_was(model):
+    model.dropout.eval()
+    modes = [part.training for _, part in model.named_modules()]
+    assert True in modes and False in modes
+    character_losses(model, np.arange(50) % 7)
+    assert [part.training for _, part in model.named_modules()] == modes
+
+
 @pytest.mark.parametrize("length", [0, 1])
 def test_a_text_that_leaves_nothing_to_predict_is_refused(model, length):
     with pytest.raises(ValueError, match="nothing to predict"):

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_gru.train.plot import PlotError, _smooth, plot_loss
+from tinygrad_gru.train.plot import PlotError, _curve, _smooth, plot_loss
 
 RECORDS = [
     {"step": 0, "characters": 0, "held_out": 4.5},
@@ -31,3 +31,13 @@ def test_the_running_mean_is_over_values_that_have_been():
     values = np.random.default_rng(0).random(400)
     expected = [values[max(0, end - 4) : end].mean() for end in range(1, 401)]
     assert np.allclose(_smooth(values), expected)
+
+
+def test_records_without_a_place_in_the_picture_are_left_out():
+    records = [
+        {"characters": 10**6, "loss": 2.0}, {"characters": None, "loss": 1.0}, {"loss": 1.0}, {"characters": 1},
+        {"characters": 2 * 10**6, "loss": float("nan")}, {"characters": 3 * 10**6, "loss": float("inf")},
+        {"characters": 4 * 10**6, "loss": 1}, {"step": 1},
+    ]  # fmt: skip
+    assert _curve(records, "loss").tolist() == [[1.0, 4.0], [2.0, 1.0]]
+    assert _curve([], "loss").shape == (2, 0)

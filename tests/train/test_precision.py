@@ -1,3 +1,5 @@
+from collections import namedtuple
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,34 @@ def test_a_model_works_in_float16_between_float32s(rng):
     assert model.layer.W.dtype == x.dtype == "float32"
     np.testing.assert_array_equal(again.numpy(), x.numpy().astype("float16"))
     np.testing.assert_allclose(y.numpy(), model(x)[0].numpy(), atol=ROUNDING)
+
+
+class Nested(nn.Module):
+    """Takes and gives back containers; tells the dtypes of what is in them."""
+
+    def __init__(self, tell):
+        self.layer, self.tell = nn.Linear(3, 2), tell
+
+    def forward(self, xs, *, more):
+        self.tell([xs[0].dtype.name, xs[1]["x"].dtype.name, more.a.dtype.name, more.b.dtype.name])
+        y = self.layer(xs[0] + xs[1]["x"] + more.a)
+        return {"y": y, "all": [y, Pair(y, more.b)]}
+
+
+Pair = namedtuple("Pair", "a b")
+
+
+def test_containers_are_cast_on_the_way_in_and_on_the_way_out(rng):
+    seen = []
+    model = Nested(seen.extend)
+    x = Tensor(rng.standard_normal((4, 3)).astype("float32"))
+    given = {"xs": [x, {"x": x, "name": "x"}], "more": Pair(x, np.arange(3))}
+    found = MixedPrecision(model, "float16")(given["xs"], more=given["more"])
+    assert seen == ["float16", "float16", "float16", "int64"]
+    pair = found["all"][1]
+    assert type(pair) is Pair and [t.dtype.name for t in (found["y"], found["all"][0], pair.a)] == ["float32"] * 3
+    assert pair.b.dtype == "int64" and x.dtype == given["xs"][1]["x"].dtype == "float32"
+    np.testing.assert_allclose(found["y"].numpy(), model.layer(x * 3.0).numpy(), atol=4 * ROUNDING)
 
 
 CELLS = {

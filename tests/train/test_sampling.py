@@ -3,25 +3,20 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from tinygrad_gru import nn
 from tinygrad_gru.data import CharacterVocabulary
 from tinygrad_gru.tensor import Tensor
 from tinygrad_gru.train import CharacterModel, generate
 from tinygrad_gru.train.sampling import draw
 
 
-class Fixed:
+class Fixed(nn.Module):
     """Stands for a model that gives the same logits whatever it has read; notes what it was asked."""
 
     def __init__(self, logits):
-        self.logits, self.training, self.asked = np.array(logits, dtype=np.float32), True, []
+        self.logits, self.asked = np.array(logits, dtype=np.float32), []
 
-    def eval(self):
-        self.training = False
-
-    def train(self, mode):
-        self.training = mode
-
-    def __call__(self, ids, state):
+    def forward(self, ids, state):
         assert not self.training
         self.asked.append(np.asarray(ids).ravel().tolist())
         return Tensor(np.broadcast_to(self.logits, (*ids.shape, len(self.logits)))), state
@@ -35,6 +30,15 @@ def test_the_prompt_is_read_first_and_then_what_was_drawn():
     assert generate(model, VOCABULARY, 2, prompt="ba", temperature=0) == "aa"
     assert model.asked == [[3, 2], [2]]
     assert model.training
+
+
+def test_every_part_of_the_model_is_afterwards_in_the_mode_in_which_it_was():
+    model = CharacterModel(4, embedding=2, hidden=3, dropout=0.5)
+    model.dropout.eval()
+    modes = [part.training for _, part in model.named_modules()]
+    assert modes.count(False) == 1
+    generate(model, VOCABULARY, 2)
+    assert [part.training for _, part in model.named_modules()] == modes
 
 
 def test_an_empty_prompt_stands_for_a_newline_or_for_the_first_symbol():

@@ -187,8 +187,8 @@ class Backend:
 
 def byte_range(address: int, array: Any) -> tuple[int, int]:
     """The memory of an array whose first element is at `address`, from its lowest byte to what follows its highest."""
-    if not array.size:
-        return address, address
+    if array.flags.c_contiguous or not array.size:
+        return address, address + array.nbytes
     reach = [(n - 1) * stride for n, stride in zip(array.shape, array.strides)]
     low, high = (sum(step for step in reach if (step > 0) == up) for up in (False, True))
     return address + low, address + high + array.itemsize

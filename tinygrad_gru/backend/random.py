@@ -76,7 +76,8 @@ def manual_seed(seed: int) -> None:
     """Start the random numbers again from this seed: the same program then draws the same numbers.
 
     It holds for the thread that calls it and, if that is the main thread, for all not seeded themselves. Threads
-    that draw at the same time get numbers that do not depend on their timing if each is given a seed.
+    that draw at the same time get numbers that do not depend on their timing if each is given a seed. A forked
+    process goes on where its parent was.
     """
     _use(RandomStream(seed))
 

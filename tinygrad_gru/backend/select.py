@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,17 @@ _chosen: ContextVar[Backend | None] = ContextVar("backend", default=None)
 ENVIRONMENT_VARIABLE = "TINYGRAD_GRU_BACKEND"
 
 
-@cache
+#: The GPUs that were asked for, by their numbers; there is one object for each, whatever thread asks first.
+_gpus: dict[int, CuPyBackend] = {}
+_lock = Lock()
+
+
 def _cupy(index: int) -> CuPyBackend:
-    return CuPyBackend(index)
+    if index not in _gpus:
+        with _lock:
+            if index not in _gpus:
+                _gpus[index] = CuPyBackend(index)
+    return _gpus[index]
 
 
 def resolve(device: str | Backend | None) -> Backend:

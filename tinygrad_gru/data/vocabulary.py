@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ class CharacterVocabulary:
         if not symbols:
             raise ValueError("symbols is empty: a vocabulary needs at least one character (was the text empty?)")
         if len(set(symbols)) != len(symbols):
-            repeated = sorted(symbol for symbol in set(symbols) if symbols.count(symbol) > 1)
+            repeated = sorted(symbol for symbol, count in Counter(symbols).items() if count > 1)[:20]
             raise ValueError(f"symbols must hold each character once, but repeats {repeated}")
         if other is not None and (len(other) != 1 or other not in symbols):
             raise ValueError(f"other must be None or one of the symbols, got {other!r}")

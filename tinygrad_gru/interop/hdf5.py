@@ -24,6 +24,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NOWHERE = 2**64 - 1  # an address that is not set
 _DEEPEST = 64  # groups in groups; Keras's files have about 8
 _MOST_AXES = 32
+_MOST_ELEMENTS = 2**60
 
 _DATASPACE, _LINK_INFO, _DATATYPE, _LINK, _EXTERNAL = 0x01, 0x02, 0x03, 0x06, 0x07
 _LAYOUT, _FILTERS, _CONTINUATION, _SYMBOL_TABLE = 0x08, 0x0B, 0x10, 0x11
@@ -272,6 +273,8 @@ class _File:
         else:
             start, size = self._within(layout, "QQ", 2)
         needed = math.prod(shape) * dtype.itemsize
+        if math.prod(filter(None, shape)) >= _MOST_ELEMENTS:  # of an empty array too: NumPy multiplies them all
+            raise InteropError(f"{path!r} is said to have the shape {shape}: damaged")
         if needed == 0:
             return np.zeros(shape, dtype)
         if start == _NOWHERE:

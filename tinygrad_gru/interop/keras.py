@@ -22,7 +22,6 @@ to say. Neither file needs Keras or h5py, and nothing but the file itself is rea
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 import zlib
@@ -34,7 +33,7 @@ import numpy as np
 
 from .. import nn
 from ..backend import is_floating, to_host
-from ..io import Budget, open_untrusted
+from ..io import Budget, open_untrusted, parse_json
 from ..ops.op import raw
 from . import hdf5
 from .cells import in_words, kind_of_layer, settings_of_layer
@@ -250,7 +249,7 @@ def _arrays_in(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
                 archive = zipfile.ZipFile(file)
             except (ValueError, OSError, zipfile.BadZipFile) as error:
                 raise InteropError(f"expected a .keras or .weights.h5 file of Keras 3: {error}") from error
-            _check_configuration(_parsed(_member(archive, "config.json", budget)), parts)
+            _check_configuration(parse_json(_member(archive, "config.json", budget)), parts)
             content = _member(archive, "model.weights.h5", budget)
         return _arrays_of(hdf5.read(content), parts)
 
@@ -268,13 +267,6 @@ def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
         return archive.read(info)  # no more than the size that was said is ever unpacked
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InteropError(f"{name} cannot be unpacked: {error}") from error
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InteropError(f"config.json is not JSON: {error}") from error
 
 
 def _arrays_of(found: Mapping[str, np.ndarray], parts: Sequence[_Part]) -> list[np.ndarray]:

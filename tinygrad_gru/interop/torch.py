@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..backend import to_host
+from ..backend import is_floating, to_host
 from ..io import open_untrusted, replacing, safetensors
+from ..nn.checks import converted
 from ..ops.op import raw
+from ..tensor import Tensor
 from .cells import in_words, kind_of, kind_of_layer, settings_of, settings_of_layer
 from .errors import InteropError
 from .gates import TORCH, Stacked, from_ours, to_ours
@@ -56,26 +58,36 @@ def load(
     source   a file, as for `read`, or a state_dict: a mapping of arrays or tensors
     names    what modules are called there, by what they are called here: {"recurrence": "rnn", "output": "head.fc"}
 
-    Nothing is changed unless everything fits. Raises InteropError that lists what is missing, unknown or of another
-    shape, or that says why a part of the module has no counterpart in PyTorch.
+    What is one tensor here, under several names, may be there under any of them; under several it must be the same.
+    Nothing is changed unless everything fits. Raises InteropError that lists what is missing, unknown, of another
+    shape, or not of real numbers, or that says why a part of the module has no counterpart in PyTorch.
     """
     given = _state_dict_in(source)
     parts = list(_parts(module, names or {}))
-    expected = {theirs: array.shape for part in parts for theirs, array in part.out().items()}
-    problems = [f"missing: {name} {shape}" for name, shape in expected.items() if name not in given]
-    problems += [f"unknown: {name} {array.shape}" for name, array in given.items() if name not in expected]
-    problems += [
-        f"{name}: expected shape {shape}, got {given[name].shape}"
-        for name, shape in expected.items()
-        if name in given and given[name].shape != shape
-    ]
+    expected = {theirs: array for part in parts for theirs, array in part.out().items()}
+    problems = [f"unknown: {name} {array.shape}" for name, array in given.items() if name not in expected]
+    fitting: Arrays = {}
+    for name in filter(given.__contains__, expected):
+        try:
+            fitting[name] = _fitting(name, given[name], expected[name])
+        except ValueError as error:
+            problems.append(str(error))
+    taken: dict[int, tuple[str, np.ndarray]] = {}  # what a tensor gets, and from where
+    for part in parts:
+        if part.out().keys() <= fitting.keys():
+            for tensor, array in part.back(fitting):
+                where, other = taken.setdefault(id(tensor), (part.theirs, array))
+                if not np.array_equal(array, other, equal_nan=True):
+                    problems.append(f"{part.theirs} and {where} are one tensor here, but they differ in the state_dict")
+    for part in parts:
+        if not all(id(tensor) in taken for tensor in part.tensors):
+            problems += [f"missing: {name} {array.shape}" for name, array in part.out().items() if name not in given]
     if problems:
         raise InteropError(
             f"the state_dict does not fit {type(module).__name__} (made with other settings? modules of other names "
             "can be paired by `names`):\n  " + "\n  ".join(problems)
         )
-    values = {ours: array for part in parts for ours, array in part.back(given).items()}
-    module.load_state_dict({name: values[name] for name, _ in module.named_tensors()})
+    module.load_state_dict({name: taken[id(tensor)][1] for name, tensor in module.named_tensors()})
     return module
 
 
@@ -112,111 +124,104 @@ def _state_dict_in(source: Any) -> Arrays:
     return {name: _array(name, value) for name, value in given.items()}
 
 
-def _array(name: str, value: Any) -> np.ndarray:
-    """A NumPy array of an array of any backend, of a Tensor, or of a tensor of PyTorch."""
-    if hasattr(value, "cpu"):
-        value = value.detach().cpu()
-        value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+def _array(name: Any, value: Any) -> np.ndarray:
+    """A NumPy array of real numbers, of an array of any backend, of a Tensor, or of a tensor of PyTorch."""
+    if hasattr(value, "resolve_neg"):
+        try:
+            value = value.detach().resolve_conj().resolve_neg().cpu()
+            value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
+        except (RuntimeError, TypeError) as error:
+            raise InteropError(f"{name}: expected numbers in memory, not such a tensor: {error}") from error
     value = raw(value)
     if not hasattr(value, "shape"):
         raise InteropError(f"{name}: expected an array or a tensor, got a {type(value).__name__}")
-    return to_host(value)
+    array = to_host(value)
+    if not is_floating(array.dtype) and array.dtype.kind not in "biu":
+        raise InteropError(f"{name}: expected real numbers, got {array.dtype}, which no module here has")
+    return array
 
 
-class _Part:
-    """Tensors of a module as PyTorch has them, and the way back.
+def _fitting(name: str, array: np.ndarray, ours: np.ndarray) -> np.ndarray:
+    """An array of a state_dict, in the dtype of ours. ValueError unless it fits."""
+    if array.shape != ours.shape:
+        raise ValueError(f"{name}: expected shape {ours.shape}, got {array.shape}")
+    if is_floating(ours.dtype) and not is_floating(array.dtype):
+        raise ValueError(
+            f"{name}: expected {ours.dtype}, got {array.dtype} (quantized weights? they mean nothing without a scale)"
+        )
+    return converted(name, array, ours.dtype)
 
-    ours, theirs   what comes before the names of the tensors, here and there
+
+def _turned(array: np.ndarray, turned: bool) -> np.ndarray:
+    return np.ascontiguousarray(array.T) if turned else array
+
+
+class _Single:
+    """A tensor that PyTorch has too, as it is or transposed.
+
+    theirs   its name there
     """
 
-    def __init__(self, module: nn.Module, ours: str, theirs: str):
-        self.module, self.ours, self.theirs = module, ours, theirs
+    def __init__(self, tensor: Tensor, theirs: str, transposed: bool = False):
+        self.tensors, self.theirs, self.transposed = [tensor], theirs, transposed
 
     def out(self) -> Arrays:
-        """The tensors by their names in PyTorch."""
-        return {self.theirs + name: array for name, array in self.converted().items()}
+        """The tensor, by its name in PyTorch."""
+        return {self.theirs: _turned(self.tensors[0].numpy(), self.transposed)}
 
-    def back(self, given: Arrays) -> Arrays:
-        """Ours by our names, from a whole state_dict."""
-        own = {name: given[self.theirs + name] for name in self.converted()}
-        return {self.ours + name: array for name, array in self.reverted(own).items()}
-
-    def converted(self) -> Arrays:
-        raise NotImplementedError
-
-    def reverted(self, theirs: Arrays) -> Arrays:
-        raise NotImplementedError
+    def back(self, given: Arrays) -> list[tuple[Tensor, np.ndarray]]:
+        """Our tensor and its values, from a whole state_dict."""
+        return [(self.tensors[0], _turned(given[self.theirs], self.transposed))]
 
 
-class _Own(_Part):
-    """The tensors right inside of a module that is not one of ours; they go as they are."""
+class _Cell:
+    """The tensors of a cell, alone or at its place in a layer, which PyTorch writes behind the names of its tensors.
 
-    def converted(self) -> Arrays:
-        inside = {id(tensor) for _, child in self.module.children() for _, tensor in child.named_tensors()}
-        return {name: tensor.numpy() for name, tensor in self.module.named_tensors() if id(tensor) not in inside}
-
-    def reverted(self, theirs: Arrays) -> Arrays:
-        return theirs
-
-
-class _Embedding(_Part):
-    def converted(self) -> Arrays:
-        return {"weight": self.module.state_dict()["W"]}
-
-    def reverted(self, theirs: Arrays) -> Arrays:
-        return {"W": theirs["weight"]}
-
-
-class _Linear(_Part):
-    def converted(self) -> Arrays:
-        ours = self.module.state_dict()
-        return {"weight": np.ascontiguousarray(ours["W"].T)} | ({"bias": ours["b"]} if "b" in ours else {})
-
-    def reverted(self, theirs: Arrays) -> Arrays:
-        return {"W": theirs["weight"].T} | ({"b": theirs["bias"]} if "bias" in theirs else {})
-
-
-class _Cell(_Part):
-    """A cell, alone or at its place in a layer, which PyTorch writes behind the names of its tensors.
-
+    theirs  what comes before the names of the tensors
     place   such as "_l0_reverse"; nothing for a cell that is alone
     """
 
-    def __init__(self, cell: nn.Cell, ours: str, theirs: str, kind: str, place: str = ""):
-        super().__init__(cell, ours, theirs)
-        self.cell, self.kind, self.place = cell, kind, place
+    def __init__(self, cell: nn.Cell, theirs: str, kind: str, place: str = ""):
+        self.cell, self.theirs, self.kind, self.place = cell, theirs, kind, place
+        self.named = _own(cell)
+        self.tensors = list(self.named.values())
 
-    def converted(self) -> Arrays:
-        ours = self.module.state_dict()
+    def out(self) -> Arrays:
+        ours = {name: tensor.numpy() for name, tensor in self.named.items()}
         stacked = from_ours(TORCH, self.kind, ours, self.cell.has_bias)
         theirs = {"weight_ih": stacked.W, "weight_hh": stacked.U, "bias_ih": stacked.b_x, "bias_hh": stacked.b_h}
         theirs["weight_hr"] = np.ascontiguousarray(ours["P"].T) if "P" in ours else None
-        return {name + self.place: array for name, array in theirs.items() if array is not None}
+        return {self.theirs + name + self.place: array for name, array in theirs.items() if array is not None}
 
-    def reverted(self, theirs: Arrays) -> Arrays:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        stacked = Stacked(*(theirs.get(name + self.place) for name in names))
-        projection = theirs.get(f"weight_hr{self.place}")
-        ours = to_ours(TORCH, self.kind, stacked, reset_after=self.kind == "GRU")
-        return ours if projection is None else ours | {"P": projection.T}
+    def back(self, given: Arrays) -> list[tuple[Tensor, np.ndarray]]:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        *parts, projection = (given.get(self.theirs + name + self.place) for name in names)
+        ours = to_ours(TORCH, self.kind, Stacked(*parts), reset_after=self.kind == "GRU")
+        ours |= {} if projection is None else {"P": projection.T}
+        return [(self.named[name], array) for name, array in ours.items()]
 
 
-def _parts(module: nn.Module, names: Mapping[str, str], ours: str = "", theirs: str = "") -> Iterator[_Part]:
+def _own(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors right inside of a module by all of their names."""
+    return {name: value for name, value in module._declared() if isinstance(value, Tensor)}
+
+
+def _parts(module: nn.Module, names: Mapping[str, str], ours: str = "", theirs: str = "") -> Iterator[_Single | _Cell]:
     """A module and what is inside, as far as it has tensors. `ours` and `theirs` are paths that end in a dot."""
     kind = kind_of(module) if isinstance(module, nn.Cell) else kind_of_layer(module)
     if kind is not None:
         yield from _recurrent_parts(module, kind, ours, theirs)
-    elif type(module) in (nn.Linear, nn.Embedding):
-        yield (_Linear if type(module) is nn.Linear else _Embedding)(module, ours, theirs)
-    else:
-        yield _Own(module, ours, theirs)
-        for name, child in module.children():
-            here = f"{ours}{name}"
-            there = name.removeprefix("layers.") if isinstance(module, nn.Sequential) else name
-            yield from _parts(child, names, f"{here}.", f"{names.get(here, theirs + there)}.")
+        return
+    known = {nn.Linear: {"W": "weight", "b": "bias"}, nn.Embedding: {"W": "weight"}}.get(type(module), {})
+    for name, tensor in _own(module).items():
+        yield _Single(tensor, theirs + known.get(name, name), transposed=type(module) is nn.Linear and name == "W")
+    for name, child in module.children():
+        here = f"{ours}{name}"
+        there = name.removeprefix("layers.") if isinstance(module, nn.Sequential) else name
+        yield from _parts(child, names, f"{here}.", f"{names.get(here, theirs + there)}.")
 
 
-def _recurrent_parts(module: Any, kind: str, ours: str, theirs: str) -> Iterator[_Part]:
+def _recurrent_parts(module: Any, kind: str, ours: str, theirs: str) -> Iterator[_Cell]:
     is_cell = isinstance(module, nn.Cell)
     settings = settings_of(module) if is_cell else settings_of_layer(module)
     where = ours.removesuffix(".") or type(module).__name__
@@ -232,9 +237,9 @@ def _recurrent_parts(module: Any, kind: str, ours: str, theirs: str) -> Iterator
     if settings:
         raise InteropError(f"{where}: PyTorch has no {kind}{'Cell' * is_cell} with {in_words(settings)}")
     if is_cell:
-        yield _Cell(module, ours, theirs, kind)
+        yield _Cell(module, theirs, kind)
         return
     for k, cell in enumerate(module.cells):
         layer, direction = divmod(k, module.directions)
         place = f"_l{layer}{'_reverse' * direction}"
-        yield _Cell(cell, f"{ours}cells.{k}.", theirs, kind, place)
+        yield _Cell(cell, theirs, kind, place)

@@ -35,7 +35,7 @@ _ADVICE = {
     "torch._utils._rebuild_nested_tensor": "a nested tensor: save its .to_padded_tensor(0)",
     "torch._utils._rebuild_qtensor": "a quantized tensor: save its .dequantize()",
     "torch._utils._rebuild_meta_tensor_no_storage": "a tensor on the meta device, which has no numbers",
-    "torch._utils._rebuild_tensor_v3": "a tensor of a dtype that NumPy has not: save its .float()",
+    "torch._utils._rebuild_tensor_v3": "a tensor of a dtype that is not read here: save its .float() or .long()",
     **{
         f"torch.{name}Storage": "complex numbers, which no module here has: save torch.view_as_real of them"
         for name in ("ComplexFloat", "ComplexDouble")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .files import remove_parts, replacing, sync_folder
-from .limits import Budget, FileFormatError, open_untrusted
+from .limits import Budget, FileFormatError, open_untrusted, untrusted
 from .lock import FileLock, LockedError
 from .safetensors import SafetensorsError
 from .strict_json import parse_json
@@ -19,4 +19,5 @@ __all__ = [
     "remove_parts",
     "replacing",
     "sync_folder",
+    "untrusted",
 ]

@@ -51,17 +51,23 @@ class Budget:
 
 
 @contextmanager
-def open_untrusted(path: str | os.PathLike[str], error: type[Exception]) -> Iterator[BinaryIO]:
-    """The open file; whatever is raised because of its content becomes `error`, which names the path.
+def untrusted(name: str, error: type[Exception]) -> Iterator[None]:
+    """In this block whatever is raised because of the content of a file becomes `error`, which gives its name.
 
-    An OSError of opening it, and MemoryError, stay what they are.
+    MemoryError stays what it is: budgets keep small files from it.
     """
-    with open(path, "rb") as file:
-        try:
-            yield file
-        except MemoryError:  # budgets keep small files from it
-            raise
-        except (error, FileFormatError) as reason:
-            raise error(f"{path}: {reason}") from reason
-        except Exception as reason:  # a reader foresees what it can; what it did not is the file's fault all the same
-            raise error(f"{path}: the file is damaged: {type(reason).__name__}: {reason}") from reason
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (error, FileFormatError) as reason:
+        raise error(f"{name}: {reason}") from reason
+    except Exception as reason:  # a reader foresees what it can; what it did not is the file's fault all the same
+        raise error(f"{name}: the file is damaged: {type(reason).__name__}: {reason}") from reason
+
+
+@contextmanager
+def open_untrusted(path: str | os.PathLike[str], error: type[Exception]) -> Iterator[BinaryIO]:
+    """The open file, in a block of `untrusted`. An OSError of opening it stays what it is."""
+    with open(path, "rb") as file, untrusted(str(path), error):
+        yield file

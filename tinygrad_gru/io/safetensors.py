@@ -52,7 +52,7 @@ def write(file: BinaryIO, tensors: Mapping[str, np.ndarray], metadata: Mapping[s
         kind = "BF16" if array.dtype.name == "bfloat16" else _NAMES.get(array.dtype.newbyteorder("="))
         if kind is None:
             raise SafetensorsError(f"{name} has dtype {array.dtype}, which safetensors files do not know")
-        if name == _METADATA or not _is_text(name):
+        if name == _METADATA or not is_text(name):
             raise SafetensorsError(f"a tensor cannot be called {name!r}: no reader of the format takes that name")
         end = offset + array.nbytes
         header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [offset, end]}
@@ -112,7 +112,7 @@ class _Entry(NamedTuple):
 
 def _entry(name: str, entry: Any) -> _Entry:
     """What the header says of one array, if that is possible in itself."""
-    if not _is_text(name):
+    if not is_text(name):
         raise SafetensorsError(f"{_short(name)}: the name is no text that can be written")
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise SafetensorsError(f"{_short(name)}: expected a dtype, a shape and data_offsets, and nothing else")
@@ -143,7 +143,7 @@ def _are_sizes(values: Any, most: int) -> bool:
     return type(values) is list and len(values) <= most and all(type(n) is int and 0 <= n < 2**62 for n in values)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
     """Whether a string has no halves of characters, which JSON can escape and nobody can encode."""
     try:
         name.encode()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .limits import FileFormatError
+from .limits import Budget, FileFormatError
+
+_CONTAINER = 64  # bytes of a small one
 
 
 def parse_json(content: bytes | str) -> Any:
-    """The value that a text is. FileFormatError where readers may differ about it, or where it is no JSON.
-
-    Memory is in proportion to the text: a container takes two characters and at most some 64 bytes.
+    """The value that a text is. FileFormatError where readers may differ about it, or where it is no JSON, or where it
+    would take much more memory than the text: "[]," is three characters, and a list.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
+        Budget(len(text)).spend(_CONTAINER * (text.count("[") + text.count("{")), "JSON")
         return json.loads(text, object_pairs_hook=_object)
     except FileFormatError:
         raise

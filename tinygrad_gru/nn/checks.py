@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import bfloat16, is_floating
 from ..tensor import Tensor
+
+_KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # a dtype can be converted to one of the same or a higher number
 
 
 def check_sizes(**sizes: int) -> None:
@@ -76,3 +79,19 @@ def check_part(name: str, part: Tensor, shape: tuple[int, ...], layout: str, dty
         raise ValueError(f"state {name}: expected {layout} = {shape}, got {tuple(part.shape)} ({cause})")
     if part.dtype != dtype:
         raise TypeError(f"state {name}: expected {dtype}, as the weights are, got {part.dtype}: convert it")
+
+
+def converted(name: str, array: Any, dtype: Any) -> np.ndarray:
+    """An array of the host in another dtype, rounded at most. ValueError if its numbers do not survive that."""
+    array, dtype = np.asarray(array), bfloat16() if str(dtype) == "bfloat16" else np.dtype(dtype)
+    kind, wanted = (_KINDS.get("f" if is_floating(t) else t.kind) for t in (array.dtype, dtype))
+    if kind is None or wanted is None or kind > wanted:
+        raise ValueError(f"{name}: expected {dtype}, got {array.dtype}, which cannot be converted to it")
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype)
+    lost = np.isfinite(array) & ~np.isfinite(result) if wanted == _KINDS["f"] else result != array
+    if lost.any():
+        raise ValueError(
+            f"{name}: expected {dtype}, got {array.dtype} with {array[lost][0]}, which is out of its range"
+        )
+    return result

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend, backend_of, resolve, to_host
+from ..contexts import block
 from ..ops.op import raw
 from ..tape import inspector
 from ..tensor import Tensor
+from ..trees import map_leaves
+from .checks import converted
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
@@ -131,6 +134,17 @@ class Module:
         """Switch dropout and the like off."""
         return self.train(False)
 
+    @block
+    def evaluating(self) -> Iterator[None]:
+        """In this block this and all inside is in evaluation, and afterwards each again in the mode in which it was."""
+        modes = [(module, module.training) for _, module in self.named_modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
     def freeze(self) -> Module:
         """Learn nothing here and inside until `unfreeze`."""
         for tensor in list(self.parameters()):
@@ -163,7 +177,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the values of `state_dict`. Nothing is changed unless all of them fit.
 
-        Raises ValueError that lists every entry that is missing, unknown or of another shape.
+        Raises ValueError that lists every entry that is missing, unknown, of another shape, or of a dtype whose numbers
+        cannot be converted: complex ones to real ones, fractions to integers, what is out of range.
         """
         tensors = dict(self.named_tensors())
         problems = [f"missing: {name} {tuple(t.shape)}" for name, t in tensors.items() if name not in state]
@@ -173,9 +188,14 @@ class Module:
             for name, value in state.items()
             if name in tensors and np.shape(value) != tuple(tensors[name].shape)
         ]
+        values = {}
+        for name in filter(state.__contains__, tensors):
+            try:
+                values[name] = converted(name, to_host(raw(state[name])), str(tensors[name].dtype))
+            except ValueError as error:
+                problems.append(str(error))
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
-        values = {name: to_host(raw(state[name])).astype(str(tensor.dtype)) for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
             tensor.data[...] = backend_of(tensor.data).asarray(values[name])
             tensor.mark_changed()
@@ -219,10 +239,9 @@ def _replaced(value: Any, places: dict[int, Any]) -> Any:
         return places[id(value)]
     if isinstance(value, Module):
         clone = places[id(value)] = copy(value)
-        vars(clone).update((name, _replaced(inside, places)) for name, inside in vars(value).items())
+        inside = {name: map_leaves(lambda leaf: _replaced(leaf, places), part) for name, part in vars(value).items()}
+        vars(clone).update(inside)
         return clone
-    if type(value) in (list, tuple):
-        return type(value)(_replaced(inside, places) for inside in value)
     return value
 
 

@@ -12,6 +12,7 @@ from ..backend import Checked, as_dtype, astype, backend_of, check_ids, copy_of,
 from ..backend import scatter_add as add_at
 from ..tape import Sparse
 from .op import op, raw
+from .precision import widened
 from .shape import axis_number
 
 
@@ -55,6 +56,7 @@ def _pick(x, *, index):
 
 
 @op
+@widened
 def _place(*xs, shape, indices):
     """y = zeros of `shape` to which each xᵢ is added at its index        ∂L/∂xᵢ = g[indexᵢ]"""
     return backend_of(xs[0]).place(shape, indices, xs)
@@ -75,6 +77,7 @@ def scatter_add(x, values, *, index):
 
 
 @op
+@widened
 def _scatter_add(x, values, *, index):
     y = copy_of(x)
     add_at(y, index, values)

@@ -6,6 +6,7 @@ import math
 
 from ..backend import xp_of
 from .op import broadcast_to, op
+from .precision import widened
 from .shape import expand_dims, reshape
 
 
@@ -59,10 +60,12 @@ def linear(x, weight, bias=None):
 
 
 @op
+@widened
 def _einsum(*xs, subscripts):
     return xp_of(*xs).einsum(subscripts, *xs, optimize=True)
 
 
+@widened
 def _einsum_rule(g, i, xs, subscripts):
     """The cotangent of operand i is an einsum as well: g in the place of the output, operand i's letters as result."""
     operands, output = subscripts.split("->")

@@ -24,16 +24,16 @@ from __future__ import annotations
 import inspect
 import linecache
 from collections.abc import Callable
-from functools import wraps
 from keyword import iskeyword
 from threading import Lock
 from types import FunctionType
 from typing import Any, Protocol
 
-from ..backend import as_array, astype, backend_of, explained, is_half, xp_of
+from ..backend import as_array, backend_of, explained, xp_of
 from ..backend.numpy_backend import DOUBLE, HostArray
 from ..tape import Node, Variable, inspector, recording
 from ..writes import tick, writes
+from .precision import narrowed, pairwise_sum, widened
 
 #: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
@@ -262,14 +262,6 @@ class _Writer:
         return self.globals.pop(name)
 
 
-def narrowed(y: Any, inputs: tuple) -> Any:
-    """A result that NumPy made float64 though no input is, in the dtype of the floats among them, or in float32: it was
-    made of integers, or of narrower floats with int64 or with NumPy's own numbers, which are Python floats by birth."""
-    arrays = [x for x in inputs if hasattr(x, "dtype") and not isinstance(x, float)]
-    floats = {x.dtype for x in arrays if x.dtype.kind == "f"}
-    return y if DOUBLE in floats else astype(y, max(floats, default="float32"))
-
-
 def raw(value: Any) -> Any:
     """The array of a Variable; any other value as it is."""
     return value._data if isinstance(value, Variable) else value
@@ -303,18 +295,6 @@ def fit(cotangent: Any, shape: tuple[int, ...]) -> Any:
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
-def widened(formula: Callable) -> Callable:
-    """The formula, run in float32 where x is in half precision, which stops counting at 2048 and ends at 65504."""
-
-    @wraps(formula)
-    def wide(x: Any, **settings: Any) -> Any:
-        if not is_half(x.dtype):
-            return formula(x, **settings)
-        return astype(formula(astype(x, "float32"), **settings), x.dtype)
-
-    return wide
-
-
 @op
 def broadcast_to(x, *, shape):
     """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape"""
@@ -332,7 +312,7 @@ def sum_to(x, *, shape):
             "(a rule whose cotangent has not the shape of its input?)"
         )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    return xp.reshape(xp.sum(x, axis=axes), shape)
+    return xp.reshape(pairwise_sum(x, axis=axes), shape)
 
 
 broadcast_to.vjp(x=lambda g: g)

@@ -12,12 +12,13 @@ from typing import Any
 
 from ..backend import Backend
 from . import emit_cuda
+from .absent import Absence, Absent, without
 from .emit import Emitted
 from .listing import Value
 from .merge import merge_lanes, merge_sums
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, interpolate, logistic, overwrite, reassociate, without
+from .simplify import collect, overwrite, reassociate
 from .symbols import Untraceable
 from .trace import Trace
 from .workspace import Workspace
@@ -28,7 +29,7 @@ PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    logistic, reassociate, interpolate, overwrite, merge_lanes, merge_sums,
+    reassociate, overwrite, merge_lanes, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 
@@ -76,9 +77,11 @@ class CompiledStep:
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
         self.listing, self.stored = listing, []
         self.lock = RLock()  # taken again where memory is freed while it is held
+        self.building = RLock()
         self.emitter, self.refused, self.home = emitter, "", home
         self._backward: Program | None = None
-        self._backwards: dict[frozenset[Value], Emitted] = {}
+        self._backwards: dict[Absent, Emitted] = {}
+        self._absences: dict[Absent, Absence] = {}
         given = [*forward.carry, *forward.xs]
         if backward is not None:
             new = [g if g is not None else listing.zeros(v) for g, v in zip(backward.carry, forward.carry)]
@@ -104,14 +107,21 @@ class CompiledStep:
             self.backward()
         self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
 
-    def backward(self, absent: frozenset[Value] = frozenset()) -> Emitted | None:
-        """The backward program where these cotangents are zero, made when it is first needed."""
+    def absence(self, absent: Absent) -> Absence:
+        """What becomes of these cotangents, which are absent at the last step. Raises Nonlinear."""
+        assert self._backward is not None
+        with self.building:
+            if absent not in self._absences:
+                self._absences[absent] = Absence(self._backward, absent)
+            return self._absences[absent]
+
+    def backward(self, absent: Absent = frozenset()) -> Emitted | None:
+        """The backward program of steps at which these cotangents are absent, made when it is first needed."""
         if self._backward is None:
             return None
-        with self.lock:
+        with self.building:
             if absent not in self._backwards:
-                program = without(self._backward, absent) if absent else self._backward
-                self._backwards[absent] = self._emitted(program, "backward")
+                self._backwards[absent] = self._emitted(without(self._backward, absent), "backward")
             return self._backwards[absent]
 
     def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:
@@ -163,13 +173,15 @@ class Workspaces:
         self.forward = step.forward.workspace(length, reverse, {})
         self.stored = dict(zip(step.kept, self.forward.each[step.ys_count :]))
         self.stored |= {value: self.forward.whole(value) for value in step.stored if value not in self.stored}
-        self.backwards: dict[Emitted, Workspace] = {}
+        self.backwards: dict[tuple[Emitted, int, int], Workspace] = {}
 
-    def backward(self, program: Emitted) -> Workspace:
-        if program not in self.backwards:
-            length, reverse = self.key
-            self.backwards[program] = program.workspace(length, not reverse, self.stored)
-        return self.backwards[program]
+    def backward(self, program: Emitted, begin: int, end: int) -> Workspace:
+        """The arrays of a backward pass over these steps."""
+        key = (program, begin, end)
+        if key not in self.backwards:
+            stored = {value: array[begin:end] for value, array in self.stored.items()}
+            self.backwards[key] = program.workspace(end - begin, not self.key[1], stored)
+        return self.backwards[key]
 
     @property
     def size(self) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import Backend, backend_of, is_on_cuda, note_launches, random_state
+from ..backend import Backend, backend_of, is_on_cuda, note_launches, random_state, xp_of
 from ..ops.several import record_several
 from ..tape import Node, Variable
 from ..tensor import Tensor
 from ..transforms import Recomputation
+from .absent import Nonlinear
 from .compiled import CompiledStep, Lease, Workspaces, plan_of
 from .plain import in_form, parts_of
 from .replay import replay
@@ -95,8 +96,8 @@ def _target(emitter: str, arrays: list[Any]) -> tuple[str, Backend | None]:
 class _CompiledScan:
     """The op of a compiled scan.
 
-    Its pull-back runs the backward program. If that is to be recorded, or an op has been given other rules since, the
-    traced step is replayed op by op on the arrays that it had, and gradients are taken of that.
+    Its pull-back runs the backward program. If that is to be recorded, the traced step is replayed op by op on the
+    arrays that it had, and gradients are taken of that.
     """
 
     __name__ = "scan"
@@ -104,54 +105,72 @@ class _CompiledScan:
     def __init__(self, trace: Trace, compiled: CompiledStep, reverse: bool):
         self.trace, self.compiled, self.reverse = trace, compiled, reverse
 
+    @property
+    def redefined(self) -> int:
+        """When one of the step's ops was last given other rules."""
+        return max((getattr(call.op, "redefined", 0) for call in self.trace.forward.calls), default=0)
+
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
         return record.saved
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         _, fixed, arrays, length = saved
-        recorded = any(isinstance(g, Variable) for g in cotangents)
-        if recorded or any(call.op.rules is not call.rules for call in self.trace.forward.calls):
-            replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
-            replayed.pull(parents, (*arrays, {}), cotangents, give)
-            return
         with self.compiled.place:
-            self._pull(parents, saved, cotangents, give)
+            try:
+                if any(isinstance(g, Variable) for g in cotangents):
+                    raise Nonlinear
+                self._pull(parents, saved, cotangents, give)
+            except Nonlinear:
+                replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
+                replayed.pull(parents, (*arrays, {}), cotangents, give)
 
     def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        lease, fixed, arrays, _ = saved
+        lease, fixed, arrays, length = saved
         compiled, count = self.compiled, self.compiled.carry_count
-        if lease is None:
-            lease = Lease(compiled, compiled.lend(saved[3], self.reverse))
-            _forward(compiled, lease.workspaces, arrays, fixed)
-        workspaces = lease.workspaces
         given = dict(zip(compiled.cotangents, cotangents))
-        program = compiled.backward(frozenset(value for value, cotangent in given.items() if cotangent is None))
-        assert program is not None
-        work = workspaces.backward(program)
-        for part, cotangent in zip(work.at_moment(workspaces.last), cotangents):
-            part[...] = 0 if cotangent is None else cotangent
-        copied = len(work.carry)
-        for value, cotangent in given.items():
-            if cotangent is not None and value in work.reads:
-                work.reads[value][...] = cotangent
-                copied += 1
-        sums = program.run(fixed, work)
-        outputs = program.plan.program
-        for parent, part, value in zip(parents, work.at_moment(workspaces.first), outputs.new):
-            if parent is not None and value.op != "zeros":
+        absence = compiled.absence(frozenset(value for value, cotangent in given.items() if cotangent is None))
+        if lease is None:
+            lease = Lease(compiled, compiled.lend(length, self.reverse))
+            _forward(compiled, lease.workspaces, arrays, fixed)
+        carry, pieces, sums, left, copied = cotangents[:count], [], [], (0, length), 0
+        for absent, steps in absence.steps(length):
+            begin, end = (left[0], left[0] + steps) if self.reverse else (left[1] - steps, left[1])
+            left = (end, left[1]) if self.reverse else (left[0], begin)
+            program = compiled.backward(absent)
+            assert program is not None
+            work = lease.workspaces.backward(program, begin, end)
+            first, last = (steps, 0) if self.reverse else (0, steps)
+            for part, cotangent in zip(work.at_moment(last), carry):
+                part[...] = 0 if cotangent is None else cotangent
+            for value in work.reads:
+                if value in given:
+                    work.reads[value][...] = given[value][begin:end]
+                    copied += 1
+            sums.append(program.run(fixed, work))
+            copied += count
+            carry = [
+                part if value.op != "zeros" else None
+                for part, value in zip(work.at_moment(first), program.plan.program.new)
+            ]
+            pieces.append(work.each)
+        if not self.reverse:
+            pieces.reverse()
+        of_carry, of_each, of_sums = absence.outputs(length)
+        reached_xs = [parent for parent, reached in zip(parents[count:], compiled.xs_reached) if reached]
+        for parent, part, yes in zip(parents, carry, of_carry):
+            if parent is not None and yes:
                 give(parent, part.copy())
                 copied += 1
-        reached_xs = [parent for parent, reached in zip(parents[count:], compiled.xs_reached) if reached]
-        for parent, gradient, value in zip(reached_xs, work.each, outputs.each):
-            if parent is not None and value.op != "zeros":
-                give(parent, gradient.copy())
+        for parent, parts, yes in zip(reached_xs, zip(*pieces), of_each):
+            if parent is not None and yes:
+                give(parent, parts[0].copy() if len(parts) == 1 else xp_of(*parts).concat(parts))
                 copied += 1
         note_launches(copied, "scan, what enters and leaves")
         reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
-        for parent, gradient, value in zip(reached, sums, outputs.sums):
-            if parent is not None and value.op != "zeros":
-                give(parent, gradient)  # in its own dtype once it arrives
+        for parent, parts, yes in zip(reached, zip(*sums), of_sums):
+            if parent is not None and yes:
+                give(parent, sum(parts[1:], start=parts[0]))  # in its own dtype once it arrives
 
     def _replay(self, inputs: Sequence[Any], fixed: list[Any], length: int) -> tuple:
         tensors = [x if isinstance(x, Tensor) else Tensor.at(x, None) for x in inputs]

@@ -1,41 +1,37 @@
 """Simplify: the same mathematics in fewer operations inside the loop.
 
 Equal values are one already, by the way in which a listing grows. Here sums are put in the order in which their terms
-become known, and what multiplies a cotangent is gathered, so that it can be computed for all steps at once.
+become known, and what multiplies a cotangent is gathered, so that it can be computed for all steps at once. No rewrite
+loses more than rounding does, whatever the numbers.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from ..backend import is_half
 from .listing import Listing, Value, broadcast_shape
 from .program import Program
+from .ranges import Ranges
 
 
 def reassociate(program: Program) -> Program:
-    """a + (b + c) with the terms that do not depend on the carry first: they are added before the loop.
+    """a + h U + b as (a + b) + h U: what does not depend on the carry is added before the loop.
 
-    Of x W + h U + b so only "+ h U" stays in the loop. Rounding changes as it does whenever a sum is reordered.
+    That is one product, [a h b] [1; U; 1], and the terms of a product have no order. Another sum stays as it is: in
+    (x + h) + y, x and h may be large and cancel, which (x + y) + h would not survive.
     """
     listing, in_loop = program.listing, program.depending_on(program.carry)
     uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
     given = {*program.carry, *program.reads}
 
-    sums: dict[Value, list[Value]] = {}  # the terms of every sum that is not itself a term
-    opened: set[Value] = set()
-    for top in reversed(program.values()):
-        if top.op == "add" and top in in_loop and top not in opened and _is_uniform(top):
-            sums[top], stack = [], [*reversed(top.inputs)]
-            while stack:
-                value = stack.pop()
-                if value.op == "add" and value not in given and uses[value] == 1 and _is_uniform(value):
-                    opened.add(value)
-                    stack += reversed(value.inputs)
-                else:
-                    sums[top].append(value)
+    sums: dict[Value, list[Value]] = {}  # the terms of every sum whose terms in the loop are all products of matrices
+    for value in program.values():
+        if value.op == "add" and value in in_loop and value not in given and _is_uniform(value):
+            inner = {i: sums[i] for i in value.inputs if i in sums and uses[i] == 1}
+            if all(i not in in_loop or i.op == "matmul" or i in inner for i in value.inputs):
+                sums[value] = [term for i in value.inputs for term in inner.get(i, [i])]
 
     def ordered(value: Value, done: Mapping[Value, Value]) -> Value | None:
         if value not in sums:
@@ -46,22 +42,6 @@ def reassociate(program: Program) -> Program:
         return total
 
     return program.rebuilt(ordered)
-
-
-def interpolate(program: Program) -> Program:
-    """(1 − z) ⊙ a + z ⊙ b as a + z ⊙ (b − a): one operation fewer in the loop, and 1 − z is not needed in it."""
-    listing, in_loop = program.listing, program.depending_on(program.carry)
-
-    def stepped(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        found = _interpolation(value) if value in in_loop else None
-        if found is None:
-            return None
-        z, a, b = (done[part] for part in found)
-        step = listing.add("subtract", (b, a), value.shape, value.dtype)
-        part = listing.add("multiply", (z, step), value.shape, value.dtype)
-        return listing.add("add", (a, part), value.shape, value.dtype)
-
-    return program.rebuilt(stepped)
 
 
 def narrow_sums(program: Program) -> Program:
@@ -78,85 +58,6 @@ def narrow_sums(program: Program) -> Program:
         return program.listing.add("sum", (terms,), value.shape, value.dtype, **dict(total.attributes))
 
     return program.rebuilt(narrow)
-
-
-#: What gives zeros if any operand is zero.
-_GIVES_ZERO = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
-
-
-def without(program: Program, absent: Collection[Value]) -> Program:
-    """The program with zeros for some of its reads: cotangents of outputs that nobody used. They are never added.
-
-    A part of the carry may be absent too, if it begins with zeros; it is if nothing is ever added to it.
-    """
-    listing = program.listing
-    reads = tuple(v for v in program.reads if v not in absent)
-    begins_with_zeros = {v for v in program.carry if v in absent}
-
-    def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        if value in absent:
-            return listing.zeros(value)
-        operands = [done[i] for i in value.inputs]
-        gone = [i.op == "zeros" for i in operands]
-        if any(gone) and (value.op in _GIVES_ZERO or (value.op in ("add", "subtract", "place") and all(gone))):
-            return listing.zeros(value)
-        if any(gone) and value.op in ("add", "subtract"):
-            (other,) = (i for i, is_zero in zip(operands, gone) if not is_zero)
-            if other.is_like(value):
-                is_negative = value.op == "subtract" and gone[0]
-                return listing.add("negative", (other,), value.shape, value.dtype) if is_negative else other
-        return None
-
-    while True:
-        found = replace(program, reads=reads).rebuilt(rule, zeros=begins_with_zeros)
-        changing = {v for v, new in zip(found.carry, found.new) if v in begins_with_zeros and new.op != "zeros"}
-        if not changing:
-            return found
-        begins_with_zeros -= changing
-
-
-def logistic(program: Program) -> Program:
-    """½ + ½ tanh(x/2), which is σ(x), as 1 / (1 + e⁻ˣ): NumPy's exp takes half the time of its tanh.
-
-    Where e⁻ˣ is too large for its dtype it is infinite, and σ(x) is 0 as it should be.
-    """
-    listing = program.listing
-
-    def through_exp(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        x = _halved(value)
-        if x is None:
-            return None
-        one, result = listing.scalar(1.0), done[x]
-        for op, operands in (("negative", ()), ("exp", ()), ("add", (one,)), ("divide", (one,))):
-            settings = {"may_overflow": True} if op == "exp" else {}
-            result = listing.add(op, (*operands, result), value.shape, value.dtype, **settings)
-        return result
-
-    return program.rebuilt(through_exp)
-
-
-def _halved(value: Value) -> Value | None:
-    """x if the value is ½ + ½ tanh(½ x)."""
-    for op in ("add", "multiply", "tanh", "multiply"):
-        others = [i for i in value.inputs if i.op != "scalar" or i["value"] != 0.5]
-        if value.op != op or len(others) != 1:
-            return None
-        (value,) = others
-    return value
-
-
-def _interpolation(value: Value) -> tuple[Value, Value, Value] | None:
-    """z, a and b if the value is (1 − z) ⊙ a + z ⊙ b, in any order."""
-    if value.op != "add" or any(i.op != "multiply" for i in value.inputs):
-        return None
-    for kept, new in (value.inputs, value.inputs[::-1]):
-        for rest, a in (kept.inputs, kept.inputs[::-1]):
-            if rest.op != "subtract" or rest.inputs[0].op != "scalar" or rest.inputs[0]["value"] != 1:
-                continue
-            for z, b in (new.inputs, new.inputs[::-1]):
-                if z is rest.inputs[1] and all(part.is_like(value) for part in (z, a, b)):
-                    return z, a, b
-    return None
 
 
 def overwrite(program: Program) -> Program:
@@ -180,46 +81,62 @@ def collect(program: Program) -> Program:
     """g ⊙ p ⊙ q as g ⊙ (p ⊙ q), and g ⊙ p + g ⊙ q as g ⊙ (p + q), for all p and q that do not depend on the carry.
 
     Every value is held as a coefficient times the value that carries the cotangent, and multiplied out where an
-    operation other than these needs it.
+    operation other than these needs it. Of two factors that meet in a coefficient one is bounded by what makes it, as
+    σ′ and tanh′ are: the product of two numbers of any size may be too large or too small where g ⊙ p is not. In half
+    precision it soon is, bounded or not, so there nothing is gathered.
     """
     listing, in_loop = program.listing, program.depending_on(program.carry)
     given = set(program.carry) | set(program.reads)
+    ranges = Ranges(listing)
     forms: dict[Value, tuple[Value, Value | None]] = {}  # carrier and coefficient, None for 1
+
+    def times(a: Value, b: Value, like: Value) -> Value:
+        return listing.add("multiply", (a, b), broadcast_shape((a, b)), like.dtype)
 
     def whole(value: Value) -> Value:
         carrier, coefficient = forms[value]
-        if coefficient is None:
-            return carrier
-        return listing.add("multiply", (carrier, coefficient), value.shape, value.dtype)
+        return carrier if coefficient is None else times(carrier, coefficient, value)
 
-    def scaled(form: tuple, op: str, factor: Value, like: Value) -> tuple[Value, Value | None]:
-        carrier, coefficient = form
-        if coefficient is None and op == "multiply":
-            return carrier, factor
-        one = listing.scalar(1.0) if coefficient is None else coefficient
-        return carrier, listing.add(op, (one, factor), broadcast_shape((one, factor)), like.dtype)
+    def may_meet(*factors: Value) -> bool:
+        return sum(not ranges.are_moderate(factor) for factor in factors) <= 1
 
     for value in program.values():
-        if value in given or value not in in_loop:
-            forms[value] = (value, None)
+        if value in given or value not in in_loop or is_half(value.dtype):
+            forms[value] = (
+                (value, None) if value in given or value not in in_loop else (_of(value, whole, listing), None)
+            )
             continue
         moving = [i for i in value.inputs if i in in_loop]
         still = [i for i in value.inputs if i not in in_loop]
         scales = len(moving) == 1 and len(still) == 1 and moving[0].is_like(value) and _scales(still[0], value)
-        if scales and (value.op == "multiply" or (value.op == "divide" and moving[0] is value.inputs[0])):
-            forms[value] = scaled(forms[moving[0]], value.op, still[0], value)
+        if value.op == "multiply" and scales:
+            carrier, coefficient = forms[moving[0]]
+            if coefficient is None:
+                forms[value] = carrier, still[0]
+            elif may_meet(coefficient, still[0]):
+                forms[value] = carrier, times(coefficient, still[0], value)
+            else:
+                forms[value] = times(carrier, coefficient, value), still[0]
         elif value.op == "negative" and forms[moving[0]][1] is not None:
             carrier, coefficient = forms[moving[0]]
             assert coefficient is not None
             forms[value] = carrier, listing.add("negative", (coefficient,), coefficient.shape, value.dtype)
         elif value.op in ("add", "subtract") and len(moving) == 2 and _one_carrier(forms, value):
-            (carrier, p), (_, q) = (forms[i] for i in value.inputs)
             one = listing.scalar(1.0)
-            forms[value] = carrier, _plus(listing, value.op, p or one, q or one, value.dtype)
+            (carrier, p), (_, q) = (forms[i] for i in value.inputs)
+            p, q = p or one, q or one
+            if may_meet(p, q):
+                forms[value] = carrier, _plus(listing, value.op, p, q, value.dtype)
+            else:
+                forms[value] = _of(value, whole, listing), None
         else:
-            inputs = tuple(whole(i) for i in value.inputs)
-            forms[value] = (value.with_inputs(listing, inputs), None)
+            forms[value] = _of(value, whole, listing), None
     return program.rewritten(whole)
+
+
+def _of(value: Value, whole: Callable[[Value], Value], listing: Listing) -> Value:
+    """The same operation on its operands as they are when multiplied out."""
+    return value.with_inputs(listing, tuple(map(whole, value.inputs)))
 
 
 def _one_carrier(forms: dict, value: Value) -> bool:

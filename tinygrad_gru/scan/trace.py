@@ -54,16 +54,13 @@ class Operand(NamedTuple):
 
 @dataclass
 class Call:
-    """One op that the step recorded: what it was called with, the node and the value (None: of weights alone) it made,
-    and the rules that it had.
-    """
+    """One op that the step recorded: its inputs, and the node and the value (None: of weights alone) that it made."""
 
     op: Op
     operands: list[Operand]
     settings: dict[str, Any]
     node: Node
     value: Value | None
-    rules: Any
 
 
 @dataclass
@@ -306,7 +303,7 @@ def _calls(listing: Listing, recorder: _Recorder, records: Tape) -> list[Call]:
         if node in on_path:
             operands = [_operand(listing, x, parent) for x, parent in zip(inputs, node.parents)]
             value = result._data.value if isinstance(result._data, Symbol) else None
-            calls.append(Call(op, operands, settings, node, value, op.rules))
+            calls.append(Call(op, operands, settings, node, value))
     if len(calls) != len(records):
         raise Untraceable("it records what is no op")
     return calls

@@ -5,9 +5,10 @@ from __future__ import annotations
 from .contract import ContractError, check_op
 from .gradcheck import GradientError, gradcheck, gradgradcheck
 from .lockstep import Agreement, DivergenceError, lockstep
+from .report import Report
 from .sheet import SHEET, Case, check_all, check_case
 
 __all__ = [
-    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "SHEET", "check_all", "check_case",
-    "check_op", "gradcheck", "gradgradcheck", "lockstep",
+    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Report", "SHEET", "check_all",
+    "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep",
 ]  # fmt: skip

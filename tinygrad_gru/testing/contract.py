@@ -1,11 +1,13 @@
 """The contract that every op keeps, as one function to run on ours and on yours.
 
-    check_op(tanh, oracle=np.tanh, shapes=[(3, 4)])
+    print(check_op(tanh, oracle=np.tanh, shapes=[(3, 4)]))
 
-checks the forward pass against an oracle that is independent of us, first and second derivatives against finite
-differences, that raw arrays and Tensors, and raw and recorded backward, give the same bits, that dtypes are kept
-by the op and by each of its rules, that nothing writes into what it was given, and for an elementwise op arrays
-without axes, of size 0 and 1, and that broadcast.
+checks the values against an oracle that is independent of us, first and second derivatives against finite differences,
+and values and both derivatives in narrower dtypes against float64; that none of it depends on how arrays and
+cotangents lie in memory, and nothing writes into them; that raw arrays and Tensors, and raw and recorded backward, give
+the same bits; that dtypes are kept by the op and by each of its rules; that a write between forward and backward is
+noticed where it matters; that a compiled scan agrees with an eager one; and for an elementwise op all of that for
+arrays without axes, of size 0 and 1, and that broadcast. It returns a `Report` of how much was compared.
 """
 
 from __future__ import annotations
@@ -15,19 +17,24 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..backend import Backend, dtype_name, resolve
-from ..tape import Node, grad, walk
+from ..backend import Backend, dtype_name, is_floating, resolve, to_host
+from ..ops import op as make_op
+from ..tape import Node, TapeError, grad, no_grad, walk
 from ..tensor import Tensor
-from .gradcheck import gradcheck, gradgradcheck
+from ..trees import leaves
+from .comparison import disagreement, disagreement_in, epsilon, numpy_dtype
+from .gradcheck import EPS, GradientError, gradcheck, gradgradcheck
+from .layouts import LAYOUTS, contiguous, laid_out
+from .recurrence import check_compiled
+from .report import Report
 
-#: How far a result in that dtype may lie from the float64 result, relative to the largest value.
-ROUNDING = {"float32": 2e-5, "float16": 2e-2}
-BROADCASTS: dict[int, list[list[Any]]] = {
-    1: [[()], [(0, 3)], [(1,)], [(2, 1, 3)]],
-    2: [[(), ()], [(2, 3), ()], [(0, 3), (3,)], [(1,), (1,)], [(3, 1), (1, 4)], [(4,), (2, 3, 4)], [(2, 1, 3), (4, 1)]],
-    3: [[(), (), ()], [(2, 3), (), (3,)], [(0, 3), (3,), (1,)], [(3, 1), (1, 4), (4,)]],
-}
+#: The dtypes that are checked besides float64.
+DTYPES = ("float32", "float16")
+#: Shapes that broadcast, for one input and for several: input k takes the k-th, and again from the first.
+CORNERS: tuple[list[Any], list[list[Any]]] = (
+    [(), (0, 3), (1,), (2, 1, 3)],
+    [[()], [(2, 3), ()], [(0, 3), (3,)], [(1,)], [(3, 1), (1, 4)], [(4,), (2, 3, 4)], [(2, 1, 3), (4, 1)]],
+)
 
 
 class ContractError(AssertionError):
@@ -42,13 +49,16 @@ def check_op(
     *,
     elementwise: bool = False,
     differentiable: bool = True,
-    dtypes: Sequence[str] = ("float32", "float16"),
+    dtypes: Sequence[str] = DTYPES,
     backend: str | Backend = "numpy",
+    compiled: bool = True,
+    quick: bool = False,
+    empty: bool = False,
     seed: int = 0,
     rtol: float = 1e-10,
     **settings: Any,
-) -> None:
-    """Check that `op` keeps the contract; raise ContractError or GradientError that says which clause fails.
+) -> Report:
+    """Check that `op` keeps the contract; raise ContractError or GradientError that says which clause fails, and where.
 
     op              the op, or any function of Tensors and settings
     oracle          the same on NumPy arrays, from another source than the op's own formula
@@ -56,37 +66,52 @@ def check_op(
     domain          (low, high) for all inputs, or one for each: stay clear of kinks and poles
     elementwise     check arrays without axes, of size 0 and 1 and broadcasting ones as well
     differentiable  False for an op that has no gradient: it must then give constants
-    dtypes          besides float64, those that the op must keep
+    dtypes          besides float64, those that the op must keep and be right in
     backend         where to run; the oracle stays on NumPy
+    compiled        whether a compiled scan must agree with the eager one (on NumPy)
+    quick           random directions in the place of single entries of the Jacobian, and no memory layouts
+    empty           True allows that there is nothing to compare but shapes, because every array is of size 0
     settings        passed to the op and to the oracle; to the op arrays among them on its backend
     """
     home, random = resolve(backend), np.random.default_rng(seed)
-    name = getattr(op, "__name__", repr(op))
     moved = {key: _moved(value, home) for key, value in settings.items()}
-
-    def run(*inputs: Any) -> Any:
-        return op(*inputs, **moved)
-
-    for case in [list(shapes), *(BROADCASTS[len(shapes)] if elementwise else [])]:
+    name = getattr(op, "__name__", repr(op))
+    check = _Check(lambda *xs: op(*xs, **moved), lambda *xs: oracle(*xs, **settings), home, random, rtol)
+    report = Report()
+    for number, case in enumerate([list(shapes), *(_corners(len(shapes)) if elementwise else [])]):
         values = _values(case, domain, random)
-        arrays = [home.asarray(v) for v in values]
-        clause = f"{name} at {[v.shape for v in values]}"
-        expected = _all(oracle(*values, **settings))
-        _check_forward(run, arrays, expected, home, rtol, clause)
+        check.clause = f"{name} at {[v.shape for v in values]}"
+        report += check.values(values)
         if not differentiable:
-            _require(
-                not any(y.requires_grad for y in _all(run(*_leaves(arrays)))), f"{clause}: no gradient was declared"
-            )
-            continue
-        _check_backward(run, arrays, home, random, clause)
-        gradcheck(run, arrays, seed=seed)
-        gradgradcheck(run, arrays, seed=seed)
+            check.gives_constants(values)
+        else:
+            check.backward(values)
+            report += check.derivatives(values, full=home.name == "numpy" and not quick)
+        if number == 0 and home.name in ("numpy", "cupy") and not quick:
+            report += check.layouts(values, differentiable)
         for dtype in dtypes:
-            _check_dtype(run, arrays, dtype, expected, home, f"{clause} in {dtype}")
+            report += check.dtype(values, dtype, differentiable)
+        if number == 0 and home.name == "numpy":
+            if differentiable:
+                check.writes(values)
+            if compiled:
+                draws = [_values(case, domain, random) for _ in range(3)]
+                report += check.compiled(draws, differentiable)
+    if not (report or empty):
+        raise ContractError(f"{name}: nothing was checked: every array was empty, or nothing came out")
+    return report
+
+
+def _corners(inputs: int) -> list[list[Any]]:
+    if inputs == 1:
+        return [[shape] for shape in CORNERS[0]]
+    return [[pattern[k % len(pattern)] for k in range(inputs)] for pattern in CORNERS[1]]
 
 
 def _values(case: list, domain: Any, random: np.random.Generator) -> list[np.ndarray]:
     domains = [domain] * len(case) if np.ndim(domain) == 1 else list(domain)
+    if len(domains) != len(case):
+        raise ValueError(f"domain: expected (low, high), or one for each of the {len(case)} inputs, got {domain!r}")
     return [
         shape if isinstance(shape, np.ndarray) else random.uniform(low, high, size=shape)
         for shape, (low, high) in zip(case, domains)
@@ -100,108 +125,282 @@ def _moved(value: Any, home: Backend) -> Any:
     return home.asarray(value) if isinstance(value, np.ndarray) else value
 
 
-def _leaves(arrays: list) -> list[Tensor]:
-    return [Tensor(a, requires_grad="float" in str(a.dtype)) for a in arrays]
+@make_op
+def _recorded(x):
+    return x
 
 
-def _records(arrays: list) -> list[Tensor]:
-    """Recorded tensors of these values: unlike a leaf's, their gradient is what the rules gave, in the rules' dtype."""
-    return [ops.reshape(t, shape=t.shape) if t.requires_grad else t for t in _leaves(arrays)]
+_recorded.vjp(x=lambda g: g)
+
+
+def _tensors(arrays: Sequence[Any]) -> list[Tensor]:
+    return [Tensor(a, requires_grad=is_floating(a.dtype)) for a in arrays]
 
 
 def _all(result: Any) -> list:
-    return list(result) if isinstance(result, (tuple, list)) else [result]
+    return [part for _, part in leaves(result, "output")]
 
 
-def _require(holds: bool, clause: str) -> None:
-    if not holds:
-        raise ContractError(clause)
+def _host(array: Any) -> np.ndarray:
+    """The values of a result on the host, in float64 if they are real."""
+    values = np.asarray(to_host(array.data if isinstance(array, Tensor) else array))
+    return values.astype(np.float64) if is_floating(values.dtype) else values
 
 
-def _check_forward(run: Callable, arrays: list, expected: list, home: Backend, rtol: float, clause: str) -> None:
-    before = [np.array(home.to_host(a)) for a in arrays]
-    tensors = _all(run(*_leaves(arrays)))
-    raw = _all(run(*arrays))
-    _require(len(tensors) == len(expected), f"{clause}: {len(tensors)} outputs, the oracle has {len(expected)}")
-    for y, r, e in zip(tensors, raw, expected):
-        _require(isinstance(y, Tensor), f"{clause}: Tensors must give a Tensor, got {type(y).__name__}")
-        value = home.to_host(y.data)
-        _require(not isinstance(r, Tensor), f"{clause}: arrays must give an array, got a Tensor")
-        _require(value.shape == np.shape(e), f"{clause}: shape {value.shape}, the oracle has {np.shape(e)}")
-        error = _distance(value, e)
-        _require(error <= rtol, f"{clause}: differs from the oracle by {error:.3g} (relative; allowed {rtol:.3g})")
-        _require(_same(home.to_host(r), value), f"{clause}: arrays and Tensors give different values")
-    for a, b in zip(arrays, before):
-        _require(_same(home.to_host(a), b), f"{clause}: the op wrote into its input")
+class _Check:
+    """The clauses of the contract for one op on one backend; `clause` says what is being checked."""
+
+    def __init__(
+        self, run: Callable, oracle: Callable, home: Backend, random: np.random.Generator, rtol: float
+    ) -> None:
+        self.run, self.oracle, self.home, self.random, self.rtol = run, oracle, home, random, rtol
+        self.clause = ""
+
+    # -- values
+
+    def values(self, values: list[np.ndarray]) -> Report:
+        """The values are the oracle's, the same for arrays and Tensors, and inputs are left as they were."""
+        arrays = [self.home.asarray(np.array(v)) for v in values]
+        expected = [np.asarray(e) for e in _all(self.oracle(*values))]
+        tensors, raw = _all(self.run(*_tensors(arrays))), _all(self.run(*arrays))
+        self._require(len(tensors) == len(expected), f"{len(tensors)} outputs, the oracle has {len(expected)}")
+        self._require(len(raw) == len(tensors), f"{len(raw)} outputs for arrays, {len(tensors)} for Tensors")
+        for k, (y, r, e) in enumerate(zip(tensors, raw, expected)):
+            self._require(isinstance(y, Tensor), f"Tensors must give a Tensor, got {type(y).__name__}")
+            self._require(not isinstance(r, Tensor), "arrays must give an array, got a Tensor")
+            self._require(tuple(y.shape) == e.shape, f"shape {tuple(y.shape)}, the oracle has {e.shape}")
+            self._agree(f"output {k}", "the oracle", disagreement(_host(y), e, self.rtol, 64 * EPS))
+            self._require(_same_bits(r, y), "arrays and Tensors give different values")
+        for i, (a, v) in enumerate(zip(arrays, values)):
+            self._require(_same_bits(a, v), f"the op wrote into its input {i}")
+        return Report(values=sum(e.size for e in expected), dtypes=("float64",))
+
+    def gives_constants(self, values: list[np.ndarray]) -> None:
+        outputs = _all(self.run(*_tensors([self.home.asarray(v) for v in values])))
+        self._require(not any(y.requires_grad for y in outputs), "no gradient was declared, but there is one")
+
+    # -- derivatives
+
+    def derivatives(self, values: list[np.ndarray], full: bool) -> Report:
+        """First derivatives, entry by entry if `full`, and second ones in random directions."""
+        arrays = [self.home.asarray(v) for v in values]
+        if not any(v.size for v in values if is_floating(v.dtype)) or not any(y.size for y in _all(self.run(*arrays))):
+            return Report()
+        report = Report()
+        for check, entries in ((gradcheck, full), (gradgradcheck, False)):
+            try:
+                report += check(self.run, arrays, full=entries)
+            except GradientError as error:
+                raise GradientError(f"{self.clause}: {error}") from None
+        return report
+
+    def backward(self, values: list[np.ndarray]) -> None:
+        """Raw and recorded backward give the same bits, and write into nothing that they were given."""
+        arrays = [self.home.asarray(v) for v in values]
+        cotangents = self._cotangents(arrays)
+        inputs = _tensors(arrays)
+        outputs = _all(self.run(*inputs))
+        given = [*(t.data for t in inputs), *(y.data for y in outputs), *cotangents]
+        before = [np.array(to_host(a)) for a in given]
+        wanted = [t for t in inputs if t.requires_grad]
+        plain = grad(*_alive(outputs, cotangents, wanted), allow_unused=True)
+        for a, b in zip(given, before):
+            self._require(_same_bits(a, b), "a rule wrote into an array that it was given")
+        inputs = _tensors(arrays)
+        wanted = [t for t in inputs if t.requires_grad]
+        recorded = grad(*_alive(_all(self.run(*inputs)), cotangents, wanted), create_graph=True, allow_unused=True)
+        for p, r in zip(plain, recorded):
+            same = (p is None and r is None) or (p is not None and r is not None and _same_bits(p, r))
+            self._require(same, "raw and recorded backward give different bits")
+
+    def _cotangents(self, arrays: list, seed: int | None = None) -> list:
+        random = self.random if seed is None else np.random.default_rng(seed)
+        return [
+            self._array(random.standard_normal(y.shape), dtype_name(y.dtype) if is_floating(y.dtype) else "float64")
+            for y in _all(self.run(*arrays))
+        ]
+
+    def _array(self, values: Any, dtype: str) -> Any:
+        return self.home.asarray(np.asarray(values).astype(numpy_dtype(dtype)))
+
+    def _gradients(self, arrays: list, cotangents: list, weights: list | None = None) -> list[tuple[str, Tensor, Any]]:
+        """(what it is, with regard to what, the gradient or None): as the rules gave them, in the rules' dtype.
+
+        With `weights` for the first derivatives also the second: of the weighed gradients, with regard to the inputs
+        and to the cotangents.
+        """
+        twice = weights is not None
+        # A record's gradient is not cast to the dtype of its values, as a leaf's is.
+        inputs = [_recorded(t) if t.requires_grad else t for t in _tensors(arrays)]
+        seeds = [_recorded(Tensor(c, requires_grad=True)) if twice else c for c in cotangents]
+        wanted = [(f"input {i}", t) for i, t in enumerate(inputs) if t.requires_grad]
+        outputs = _all(self.run(*inputs))
+        found = _pulled(outputs, seeds, [t for _, t in wanted], create_graph=twice)
+        results = [(f"the gradient of {name}", t, g) for (name, t), g in zip(wanted, found)]
+        if weights is None:
+            return results
+        goals = [*wanted, *((f"the cotangent of output {k}", c) for k, c in enumerate(seeds))]
+        again = _pulled([Tensor.at(None, None) if g is None else g for g in found], weights, [t for _, t in goals])
+        return [*results, *((f"the second derivative by {name}", t, g) for (name, t), g in zip(goals, again))]
+
+    # -- dtypes
+
+    def dtype(self, values: list[np.ndarray], dtype: str, differentiable: bool) -> Report:
+        """Values and derivatives in a narrower dtype are those of float64 at the same inputs, up to rounding."""
+        if self.home.xp.__name__ == "array_api_strict" and dtype in ("float16", "bfloat16"):
+            return Report()  # the standard has neither
+        clause, self.clause = self.clause, f"{self.clause} in {dtype}"
+        narrow = [self._array(v, dtype) if is_floating(v.dtype) else self.home.asarray(v) for v in values]
+        wide = [_host(a) for a in narrow]
+        eps = epsilon(dtype)
+        shaken = [self._shaken(wide, eps) for _ in range(2)]
+        expected = [np.asarray(e) for e in _all(self.oracle(*wide))]
+        near = [[np.asarray(e) for e in _all(self.oracle(*values))] for values in shaken]
+        outputs = _all(self.run(*narrow))
+        for k, (y, e) in enumerate(zip(outputs, expected)):
+            kept = not (differentiable and e.dtype.kind == "f") or dtype_name(y.dtype) == dtype
+            self._require(kept, f"the output became {y.dtype}")
+            found = disagreement_in(dtype, _host(y), e, [n[k] for n in near])
+            self._agree(f"output {k}", "the oracle", found)
+        report = Report(values=sum(e.size for e in expected), dtypes=(dtype,))
+        if differentiable:
+            report += self._gradients_in(narrow, eps, dtype)
+        self.clause = clause
+        return report
+
+    def _gradients_in(self, narrow: list, eps: float, dtype: str) -> Report:
+        raw_dtypes = {"raw": False, "recorded": True}
+        cotangents = self._cotangents(narrow, seed=1)
+        weights = [self._array(np.random.default_rng(2).standard_normal(a.shape), dtype) for a in narrow
+                   if is_floating(a.dtype)]  # fmt: skip
+        first = self._gradients(narrow, cotangents)
+        both = self._gradients(narrow, cotangents, weights)
+        for (name, t, raw), (_, _, recorded) in zip(first, both):
+            for kind, g in zip(raw_dtypes, (raw, recorded)):
+                if g is not None:
+                    self._require(g.dtype == t.dtype, f"{name} ({kind}): the gradient became {g.dtype}")
+                    self._require(g.shape == t.shape, f"{name} ({kind}) has shape {g.shape} for an input {t.shape}")
+            same = (raw is None) == (recorded is None) and (raw is None or _same_bits(raw, recorded))
+            self._require(same, f"{name}: raw and recorded backward give different bits")
+
+        def in_float64(values: list, gs: list, ws: list) -> list[np.ndarray]:
+            found = self._gradients(*([self.home.asarray(a) for a in part] for part in (values, gs, ws)))
+            return [np.zeros(t.shape) if g is None else _host(g) for _, t, g in found]
+
+        wide = [[_host(a) for a in part] for part in (narrow, cotangents, weights)]
+        expected = in_float64(*wide)
+        near = [in_float64(*(self._shaken(part, eps) for part in wide)) for _ in range(2)]
+        for k, ((name, t, g), e) in enumerate(zip(both, expected)):
+            got = np.zeros(t.shape) if g is None else _host(g)
+            # What is 0 to second order is a difference of what is not, of about the size of the first derivatives.
+            size = max([float(np.max(abs(f), initial=0.0)) for f in expected[: len(first)]], default=0.0)
+            more = 8 * eps * size if k >= len(first) else 0.0
+            found = disagreement_in(dtype, got, e, [n[k] for n in near], more)
+            self._agree(name, "that in float64", found)
+        return Report(gradients=sum(e.size for e in expected), dtypes=(dtype,))
+
+    def _shaken(self, values: list[np.ndarray], eps: float) -> list[np.ndarray]:
+        """The same values up to a rounding: how far results move then is how far rounding may move them."""
+        return [v * (1 + eps * self.random.choice([-1, 1], v.shape)) if v.dtype.kind == "f" else v for v in values]
+
+    # -- memory
+
+    def layouts(self, values: list[np.ndarray], differentiable: bool) -> Report:
+        """Neither values nor gradients depend on how inputs and cotangents lie in memory; nothing writes into them."""
+        with np.errstate(all="ignore"):  # equal numbers may be a pole
+            for k, name in enumerate(names := list(LAYOUTS)):
+                # Cotangents in another layout than inputs: they seldom come in the same.
+                arrays = [self._placed(v, name) for v in values]
+                plain = [contiguous(a, self.home) for a in arrays]
+                shapes = [v.shape for _, v in self._values_and_gradients(plain, [], False)]
+                cotangents = [self._placed(self.random.standard_normal(shape), names[k - 1]) for shape in shapes]
+                flat = [contiguous(c, self.home) for c in cotangents]
+                expected = self._values_and_gradients(plain, flat, differentiable)
+                for xs, gs, what in (
+                    (arrays, flat, f"inputs {name}"),
+                    (plain, cotangents, f"a cotangent {names[k - 1]}"),
+                ):
+                    found = self._values_and_gradients(xs, gs, differentiable)
+                    for (label, got), (_, e) in zip(found, expected):
+                        self._agree(f"{label} for {what}", "contiguous ones", disagreement(got, e, 1e-11, 64 * EPS))
+        return Report(layouts=2 * len(LAYOUTS))
+
+    def _placed(self, values: np.ndarray, layout: str) -> Any:
+        array = laid_out(values, layout)
+        return array if self.home.name == "numpy" else self.home.asarray(array)
+
+    def _values_and_gradients(
+        self, arrays: list, cotangents: list, differentiable: bool
+    ) -> list[tuple[str, np.ndarray]]:
+        try:
+            results = [(f"output {k}", _host(y)) for k, y in enumerate(_all(self.run(*arrays)))]
+            if differentiable:
+                for name, t, g in self._gradients(arrays, cotangents):
+                    results.append((name, np.zeros(t.shape) if g is None else _host(g)))
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise ContractError(f"{self.clause}: the op or a rule wrote into what it was given: {error}") from error
+        return results
+
+    def writes(self, values: list[np.ndarray]) -> None:
+        """A write into an input between forward and backward is an error, or the gradient doesn't depend on it."""
+        places = [i for i, v in enumerate(values) if is_floating(v.dtype)]
+        cotangents = self._cotangents([self.home.asarray(v) for v in values], seed=3)
+        for written in places:
+            inputs = _tensors([self.home.asarray(np.array(v)) for v in values])
+            wanted = [inputs[i] for i in places]
+            ys, _, cs = _alive(_all(self.run(*inputs)), cotangents, wanted)
+            squares = [y * y for y in ys]  # so that somebody has saved the output
+            expected = grad(squares, wanted, cs, retain_graph=True, allow_unused=True)
+            with no_grad():
+                inputs[written][...] = 0.5
+            try:
+                found = grad(squares, wanted, cs, allow_unused=True)
+            except TapeError:
+                continue
+            self._require(
+                all((e is None and f is None) or _same_bits(e, f) for e, f in zip(expected, found)),
+                f"input {written} was written between forward and backward, and its gradient is another one without a "
+                "word: does the op keep an array that no rule names?",
+            )
+
+    # -- recurrences
+
+    def compiled(self, draws: list[list[np.ndarray]], differentiable: bool) -> Report:
+        """The op inside a step: compiled and eager scans agree in values, first and second derivatives."""
+        pairs, compiled = check_compiled(self.run, draws, differentiable)
+        for name, got, expected in pairs:
+            self._agree(f"{name} of a compiled scan", "the eager one", disagreement(got, expected, 1e-9, 1e-11))
+        return Report(compiled=int(compiled))
+
+    # -- comparisons
+
+    def _require(self, holds: bool, message: str) -> None:
+        if not holds:
+            raise ContractError(f"{self.clause}: {message}")
+
+    def _agree(self, what: str, reference: str, found: str | None) -> None:
+        if found is not None:
+            raise ContractError(f"{self.clause}: {what} differs from {reference}: {found}")
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+def _alive(outputs: list, cotangents: list, wanted: list) -> tuple[list, list, list]:
+    pairs = [(y, c) for y, c in zip(outputs, cotangents) if y.requires_grad]
+    return [y for y, _ in pairs], wanted, [c for _, c in pairs]
 
 
-def _distance(value: np.ndarray, expected: Any) -> float:
-    if value.size == 0:
-        return 0.0
-    expected = np.asarray(expected)
-    if expected.dtype.kind != "f":
-        return 0.0 if np.array_equal(value, expected) else np.inf
-    scale = max(1.0, float(np.max(np.abs(expected))))
-    return float(np.max(np.abs(value.astype(np.float64) - expected))) / scale
-
-
-def _gradients(run: Callable, arrays: list, cotangents: list, create_graph: bool) -> tuple[list, list]:
-    """The inputs that want a gradient, and what the rules give for each: `grad` would cast it."""
-    inputs = _records(arrays)
-    wanted = [t for t in inputs if t.requires_grad]
+def _pulled(outputs: list, cotangents: list, goals: list[Tensor], create_graph: bool = False) -> list:
+    """What the rules give for each goal, a record; None where nothing arrives."""
     start: dict[Node, Any] = {}
-    for y, cotangent in zip(_all(run(*inputs)), cotangents):
+    for y, c in zip(outputs, cotangents):
         if y.node is not None:
-            weight = Tensor.at(cotangent, None) if create_graph else cotangent
-            start[y.node] = start[y.node] + weight if y.node in start else weight
-    nodes = [t.node for t in wanted if t.node is not None]
-    found = walk(Tensor, start, frozenset(nodes), create_graph, create_graph) if nodes else {}
-    return wanted, [found.get(node) for node in nodes]
+            start[y.node] = start[y.node] + c if y.node in start else c
+    nodes = [goal.node for goal in goals if goal.node is not None]
+    found = walk(Tensor, start, frozenset(nodes), create_graph, create_graph) if start and nodes else {}
+    return [found.get(node) for node in nodes]
 
 
-def _cotangents(run: Callable, arrays: list, home: Backend, random: np.random.Generator) -> list:
-    outputs = _all(run(*arrays))
-    return [_cast(random.standard_normal(y.shape), dtype_name(y.dtype), home) for y in outputs]
-
-
-def _cast(values: Any, dtype: str, home: Backend) -> Any:
-    return home.asarray(np.asarray(values).astype(dtype))
-
-
-def _check_backward(run: Callable, arrays: list, home: Backend, random: np.random.Generator, clause: str) -> None:
-    """Raw and recorded backward give the same bits, and write into nothing that they were given."""
-    cotangents = _cotangents(run, arrays, home, random)
-    inputs = _records(arrays)
-    outputs = _all(run(*inputs))
-    given = [*(t.data for t in inputs), *(y.data for y in outputs), *cotangents]
-    before = [np.array(home.to_host(a)) for a in given]
-    plain = grad(outputs, [t for t in inputs if t.requires_grad], cotangents, allow_unused=True)
-    for a, b in zip(given, before):
-        _require(_same(home.to_host(a), b), f"{clause}: a rule wrote into an array that it was given")
-    inputs = _records(arrays)
-    wanted = [t for t in inputs if t.requires_grad]
-    recorded = grad(_all(run(*inputs)), wanted, cotangents, create_graph=True, allow_unused=True)
-    for p, r in zip(plain, recorded):
-        same = (p is None and r is None) or _same(home.to_host(p.data), home.to_host(r.data))
-        _require(same, f"{clause}: raw and recorded backward give different bits")
-
-
-def _check_dtype(run: Callable, arrays: list, dtype: str, expected: list, home: Backend, clause: str) -> None:
-    if home.xp.__name__ == "array_api_strict" and dtype == "float16":
-        return  # the standard has no float16
-    narrow = [_cast(home.to_host(a), dtype, home) if "float" in str(a.dtype) else a for a in arrays]
-    cotangents = _cotangents(run, narrow, home, np.random.default_rng(0))
-    for y, e in zip(_all(run(*narrow)), expected):
-        _require(str(y.dtype).endswith(dtype), f"{clause}: the output became {y.dtype}")
-        if np.size(e):
-            _require(_distance(home.to_host(y), e) <= ROUNDING[dtype] * 10, f"{clause}: far from the result in float64")
-    for create_graph in (False, True):
-        wanted, found = _gradients(run, narrow, cotangents, create_graph)
-        for t, g in zip(wanted, found):
-            if g is not None:
-                _require(g.dtype == t.dtype, f"{clause}: the gradient became {g.dtype}")
-                _require(g.shape == t.shape, f"{clause}: the gradient has shape {g.shape} for an input {t.shape}")
+def _same_bits(a: Any, b: Any) -> bool:
+    a, b = (np.asarray(to_host(x.data if isinstance(x, Tensor) else x)) for x in (a, b))
+    return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=is_floating(a.dtype))

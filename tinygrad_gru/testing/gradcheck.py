@@ -1,159 +1,337 @@
 """Gradients against finite differences.
 
-A derivative in one random direction, weighed by one random cotangent, tests every entry of a Jacobian at the price
-of two evaluations: a wrong entry shows unless the directions happen to be orthogonal to it. `full=True` tests entry
-by entry and says which one is wrong.
+Every derivative is compared on its own scale: a small one isn't hidden by a large one beside it. The numerical
+derivative is the central difference at a step relative to the coordinate, extrapolated (Richardson) from two steps,
+whose disagreement, with the rounding of the function's values, bounds its error. That bound is the tolerance; where
+it is too wide to tell right from wrong other steps are tried, and if none will do, that is an error too.
+
+Small problems are checked entry by entry. In large ones a random direction is weighed by a random cotangent in which
+every output counts the same, and then again in a direction in which every coordinate of the inputs counts the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, dtype_name, to_host
+from ..backend import backend_of, dtype_name, is_floating, to_host
 from ..tape import enable_grad, grad
 from ..tensor import Tensor
+from ..trees import leaves
+from .diagnosis import likely_cause
+from .report import Report
+
+EPS = float(np.finfo(np.float64).eps)
+#: Up to so many evaluations a problem is checked entry by entry, if `full` doesn't say otherwise.
+SMALL = 128
+#: Up to so many, a wrong derivative in a random direction is traced to its entry.
+AFFORDABLE = 6000
+#: By how much of a derivative its numerical value may be uncertain and still tell right from wrong.
+DECIDED = 1e-3
 
 
 class GradientError(AssertionError):
-    """A gradient disagrees with finite differences."""
+    """A gradient disagrees with finite differences, or none was compared."""
 
 
-@enable_grad()
 def gradcheck(
     function: Callable[..., Any],
     inputs: Sequence[Any],
     *,
-    full: bool = False,
-    step: float = 1e-5,
+    full: bool | None = None,
+    step: float = 1e-4,
     rtol: float = 1e-6,
-    atol: float = 1e-8,
+    atol: float = 0.0,
     seed: int = 0,
-) -> bool:
-    """Check the first derivatives of `function` at `inputs`; return True, or raise GradientError that says where.
+) -> Report:
+    """Check the first derivatives of `function` at `inputs`; return a Report, or raise GradientError that says where.
 
-    function  takes as many Tensors as there are inputs, returns a Tensor or a tuple of them
+    function  takes as many Tensors as there are inputs, returns a Tensor or a container of them, nested or not
     inputs    arrays or Tensors; those of float64 are differentiated, others (integers, booleans) are passed on.
               Less precise floats are refused: their differences would be noise
-    full      every input element and output element, not one random direction and cotangent
-    step      of the central differences, relative to max(1, |x|)
+    full      True: every input element and output element; False: random directions and cotangents, at the price of a
+              few evaluations however large the inputs; None: True for small problems
+    step      of the central differences, relative to |x| of each coordinate (to 1 at 0)
+    rtol      by how much of its own size a derivative may be off, besides the error of the difference itself
+    atol      by how much any derivative may be off, for functions that are not smooth to rounding
     """
-    tensors = [_double(x, f"inputs[{i}]") for i, x in enumerate(inputs)]
-    places = [i for i, t in enumerate(tensors) if t.requires_grad]
-    if not places:
-        raise ValueError("inputs: none is of float64, so there is nothing to differentiate")
-    random = np.random.default_rng(seed)
-    outputs = _outputs(function(*tensors))
-    cotangents = [_like(random.standard_normal(y.shape), y) for y in outputs]
-    if full:
-        for k, y in enumerate(outputs):
-            for element in np.ndindex(*y.shape):
-                one = np.zeros(y.shape)
-                one[element] = 1.0
-                _check_each(function, tensors, places, k, _like(one, y), step, rtol, atol, element)
-        return True
-
-    gradients = _gradients(outputs, [tensors[i] for i in places], cotangents)
-    directions = [random.standard_normal(tensors[i].shape) for i in places]
-    for i, direction, gradient in zip(places, directions, gradients):
-        analytic = float(np.sum(to_host(gradient) * direction))
-        numeric = _difference(function, tensors, i, direction, cotangents, step)
-        _compare(analytic, numeric, rtol, atol, f"the derivative with regard to inputs[{i}] {tensors[i].shape}")
-    return True
+    tensors = _doubles(inputs)
+    with enable_grad():
+        problem = _Problem(function, tensors, [f"inputs[{i}]" for i in range(len(tensors))], 1)
+        return problem.check(full, step, rtol, atol, np.random.default_rng(seed))
 
 
-@enable_grad()
-def gradgradcheck(function: Callable[..., Any], inputs: Sequence[Any], **options: Any) -> bool:
+def gradgradcheck(
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    *,
+    full: bool | None = None,
+    step: float = 1e-4,
+    rtol: float = 1e-6,
+    atol: float = 0.0,
+    seed: int = 0,
+) -> Report:
     """Check the second derivatives of `function` at `inputs`: gradcheck of its recorded gradient.
 
     The gradient is taken as a function of the inputs and of the cotangents, so that both of its slots are checked.
+    The arguments are those of `gradcheck`.
     """
-    tensors = [_double(x, f"inputs[{i}]") for i, x in enumerate(inputs)]
-    places = [i for i, t in enumerate(tensors) if t.requires_grad]
-    outputs = _outputs(function(*tensors))
-    random = np.random.default_rng(options.get("seed", 0) + 1)
-    weights = [_like(random.standard_normal(y.shape), y) for y in outputs]
+    tensors = _doubles(inputs)
+    wanted = [i for i, t in enumerate(tensors) if t.requires_grad]
+    random = np.random.default_rng(seed + 1)
 
-    def gradient(*arguments: Tensor) -> tuple[Tensor, ...]:
+    def gradient(*arguments: Tensor) -> dict[str, Tensor]:
         primals, cotangents = arguments[: len(tensors)], arguments[len(tensors) :]
-        alive = [(y, c) for y, c in zip(_outputs(function(*primals)), cotangents) if y.requires_grad]
-        if not alive:
-            return ()
-        ys, cs = zip(*alive)
-        found = grad(ys, [primals[i] for i in places], cs, create_graph=True, allow_unused=True)
-        return tuple(g for g in found if g is not None)
+        alive = [(y, c) for (_, y), c in zip(_outputs(function, primals), cotangents) if y.requires_grad]
+        found: Sequence[Any] = [None] * len(wanted)
+        if alive:
+            ys, cs = zip(*alive)
+            found = grad(ys, [primals[i] for i in wanted], cs, create_graph=True, allow_unused=True)
+        return {f"inputs[{i}]": _zeros_like(primals[i]) if g is None else g for i, g in zip(wanted, found)}
 
-    return gradcheck(gradient, [*tensors, *weights], **options)
-
-
-def _double(x: Any, name: str) -> Tensor:
-    """A fresh leaf of the values of a float64 input; any other input as a constant."""
-    array = x.data if isinstance(x, Tensor) else x
-    array = array if hasattr(array, "dtype") else np.asarray(array)
-    dtype = dtype_name(array.dtype)
-    if dtype in ("float16", "float32", "bfloat16"):
-        raise TypeError(f"{name}: finite differences need float64, got {dtype}: convert the inputs first")
-    return Tensor(array, requires_grad=dtype == "float64")
+    with enable_grad():
+        outputs = _outputs(function, tensors)
+        weights = [_like(random.standard_normal(y.shape), y) for _, y in outputs]
+        names = [*(f"inputs[{i}]" for i in range(len(tensors))), *(f"the cotangent of {name}" for name, _ in outputs)]
+        problem = _Problem(gradient, [*tensors, *weights], names, 2)
+        return problem.check(full, step, rtol, atol, random)
 
 
-def _outputs(result: Any) -> list[Tensor]:
-    return list(result) if isinstance(result, (tuple, list)) else [result]
+def _doubles(inputs: Sequence[Any]) -> list[Tensor]:
+    """Fresh leaves of the values of the float64 inputs; the others as constants."""
+    tensors = []
+    for i, x in enumerate(inputs):
+        array = x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x)
+        dtype = dtype_name(array.dtype)
+        if is_floating(array.dtype) and dtype != "float64":
+            raise TypeError(f"inputs[{i}]: finite differences need float64, got {dtype}: convert the inputs first")
+        tensors.append(Tensor(array, requires_grad=dtype == "float64"))
+    if not any(t.requires_grad for t in tensors):
+        raise ValueError("inputs: none is of float64, so there is nothing to differentiate")
+    return tensors
+
+
+def _outputs(function: Callable, arguments: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
+    outputs = list(leaves(function(*arguments), "output"))
+    for name, y in outputs:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"{name}: expected a Tensor, got {type(y).__name__}: it cannot be differentiated")
+    return outputs
 
 
 def _like(values: np.ndarray, tensor: Tensor) -> Tensor:
     return Tensor(backend_of(tensor.data).asarray(values), requires_grad=True)
 
 
-def _gradients(outputs: list[Tensor], inputs: list[Tensor], cotangents: list[Tensor]) -> list[Any]:
-    """The gradients as arrays; zeros for an input that does not matter."""
-    alive = [(y, c) for y, c in zip(outputs, cotangents) if y.requires_grad]
-    if not alive:
-        return [np.zeros(x.shape) for x in inputs]
-    ys, cs = zip(*alive)
-    found = grad(list(ys), inputs, list(cs), allow_unused=True)
-    return [np.zeros(x.shape) if g is None else g.data for x, g in zip(inputs, found)]
+def _zeros_like(tensor: Tensor) -> Tensor:
+    return Tensor(backend_of(tensor.data).zeros(tensor.shape, tensor.dtype))
 
 
-def _difference(
-    function: Callable, tensors: list[Tensor], i: int, direction: np.ndarray, cotangents: list[Any], step: float
-) -> float:
-    """The central difference of Σ cotangent · output along `direction` in input i."""
-    here = to_host(tensors[i].data)
-    step = step * max(1.0, float(np.max(np.abs(here), initial=0.0)))
+class _Problem:
+    """A function at a point, with its outputs, one after the other, as one vector."""
 
-    def value(sign: int) -> float:
-        moved = list(tensors)
-        moved[i] = Tensor(backend_of(tensors[i].data).asarray(here + sign * step * direction), requires_grad=True)
-        # Not under no_grad: the function may itself take gradients.
-        results = _outputs(function(*moved))
-        return sum(float(np.sum(to_host(y.data) * to_host(c.data))) for y, c in zip(results, cotangents))
+    def __init__(self, function: Callable, tensors: list[Tensor], names: list[str], order: int):
+        self.function, self.tensors, self.names, self.order = function, tensors, names, order
+        self.wanted = [i for i, t in enumerate(tensors) if t.requires_grad]
+        self.here = [to_host(t.data) for t in tensors]
+        self.outputs = _outputs(function, tensors)
+        self.sizes = [y.size for _, y in self.outputs]
+        self.at_rest = self.values()
+        first = _flat(self.outputs)
+        if not np.array_equal(first, self.at_rest, equal_nan=True):
+            raise GradientError(
+                "two calls of the function at the same point differ: it has a state, or is random (manual_seed helps)"
+            )
 
-    return (value(1) - value(-1)) / (2 * step)
+    def values(self, moves: dict[int, np.ndarray] | None = None) -> np.ndarray:
+        """The outputs, with some inputs moved elsewhere. Recorded: the function may itself take gradients."""
+        moved = list(self.tensors)
+        for i, array in (moves or {}).items():
+            moved[i] = _like(array, moved[i])
+        with np.errstate(all="ignore"):
+            values = _flat(_outputs(self.function, moved))
+        if len(values) != sum(self.sizes):
+            raise GradientError(f"the function gives {sum(self.sizes)} numbers here and {len(values)} a step away")
+        return values
 
+    def gradients(self, weights: np.ndarray) -> list[np.ndarray]:
+        """weightsᵀ · Jacobian, for each wanted input; zeros for one that doesn't matter."""
+        parts = np.split(weights, np.cumsum(self.sizes)[:-1])
+        alive = [(y, w) for (_, y), w in zip(self.outputs, parts) if y.requires_grad and w.any()]
+        goals = [self.tensors[i] for i in self.wanted]
+        if not alive:
+            return [np.zeros(goal.shape) for goal in goals]
+        cotangents = [backend_of(y.data).asarray(w.reshape(y.shape)) for y, w in alive]
+        with np.errstate(all="ignore"):
+            found = grad([y for y, _ in alive], goals, cotangents, retain_graph=True, allow_unused=True)
+        return [np.zeros(goal.shape) if g is None else to_host(g.data) for goal, g in zip(goals, found)]
 
-def _check_each(
-    function: Callable, tensors: list[Tensor], places: list[int], k: int, one: Tensor, step: float, rtol: float,
-    atol: float, element: tuple[int, ...],
-) -> None:  # fmt: skip
-    def output(*arguments: Tensor) -> Tensor:
-        return _outputs(function(*arguments))[k]
+    def slope(self, direction: dict[int, np.ndarray], step: float) -> tuple[np.ndarray, np.ndarray]:
+        """The derivative of every output along a direction, given by input, and a bound of its error."""
 
-    gradients = _gradients([output(*tensors)], [tensors[i] for i in places], [one])
-    for i, gradient in zip(places, gradients):
-        for place in np.ndindex(*tensors[i].shape):
-            direction = np.zeros(tensors[i].shape)
-            direction[place] = 1.0
-            numeric = _difference(output, tensors, i, direction, [one], step)
-            what = f"∂output[{k}]{list(element)} / ∂inputs[{i}]{list(place)}"
-            _compare(float(to_host(gradient)[place]), numeric, rtol, atol, what)
+        def central(h: float) -> tuple[np.ndarray, np.ndarray]:
+            up, down = (self.values({i: self.here[i] + s * d for i, d in direction.items()}) for s in (h, -h))
+            return (up - down) / (2 * h), 4 * EPS * np.maximum(abs(up), abs(down)) / h
 
+        with np.errstate(all="ignore"):
+            (coarse, _), (fine, noise) = central(step), central(step / 2)
+            return (4 * fine - coarse) / 3, abs(fine - coarse) + noise
 
-def _compare(analytic: float, numeric: float, rtol: float, atol: float, what: str) -> None:
-    # The larger of the two scales the tolerance, and a NaN on either side must fail: hence `not <=`.
-    error, scale = abs(analytic - numeric), max(abs(analytic), abs(numeric))
-    if not error <= atol + rtol * scale:
-        raise GradientError(
-            f"{what}: the rules give {analytic:.9g}, finite differences {numeric:.9g} (they differ by {error:.3g})"
+    def check(self, full: bool | None, step: float, rtol: float, atol: float, random: np.random.Generator) -> Report:
+        inputs = sum(self.tensors[i].size for i in self.wanted)
+        if not inputs * sum(self.sizes):
+            raise GradientError(
+                f"nothing was checked: {len(self.outputs)} outputs of {sum(self.sizes)} elements in all, inputs of "
+                f"{inputs} elements"
+            )
+        if full is None:
+            full = 4 * inputs + sum(self.sizes) <= SMALL
+        if full:
+            self._check_entries(self.wanted, step, rtol, atol)
+            count = inputs * sum(self.sizes)
+        else:
+            count = self._check_directions(self.wanted, step, rtol, atol, random)
+        return Report(derivatives=count, orders=(self.order,), dtypes=("float64",))
+
+    # -- entry by entry
+
+    def _check_entries(self, wanted: Sequence[int], step: float, rtol: float, atol: float) -> None:
+        rows = [self.gradients(one) for one in np.eye(sum(self.sizes))]
+        for place, i in enumerate(self.wanted):
+            if i not in wanted:
+                continue
+            jacobian = np.stack([row[place].ravel() for row in rows])
+            floor = 64 * EPS * np.max(abs(jacobian), axis=1, initial=0.0, where=np.isfinite(jacobian)) + atol
+            for e in range(jacobian.shape[1]):
+                column = jacobian[:, e]
+                wrong, best, error = self._compare_column(i, e, column, floor, step, rtol)
+                if wrong.any():
+                    k = int(np.argmax(wrong))
+                    raise GradientError(self._entry_is_wrong(i, e, k, jacobian, best[k], error[k], step))
+
+    def _compare_column(
+        self, i: int, e: int, column: np.ndarray, floor: np.ndarray, step: float, rtol: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which entries of a column of the Jacobian are wrong, at every step that was tried; the best differences and
+        their errors."""
+        wrong = np.ones(len(column), bool)
+        best, error = np.full(len(column), np.nan), np.full(len(column), np.inf)
+        for length in self._lengths(i, e):
+            value, bound = self._entry(i, e, length, step)
+            better = bound < error
+            best, error = np.where(better, value, best), np.where(better, bound, error)
+            scale = np.maximum(abs(column), abs(value))
+            with np.errstate(invalid="ignore"):
+                # A NaN on either side must fail: hence `<=`, never `not >`.
+                decided = bound <= DECIDED * scale + floor + 1e-6 * abs(self.at_rest) / length
+                wrong &= ~(decided & (abs(column - value) <= rtol * scale + 2 * bound + floor))
+            if not wrong.any():
+                break
+        return wrong, best, error
+
+    def _lengths(self, i: int, e: int) -> Iterator[float]:
+        """What a step may be relative to: the coordinate, then 1, the largest of the array, and less than any."""
+        here = self.here[i]
+        x, largest = abs(float(here.flat[e])), float(np.max(abs(here)))
+        yield from dict.fromkeys([x or 1.0, 1.0, largest or 1.0, 1e-2 * (x or 1.0)])
+
+    def _entry(self, i: int, e: int, length: float, step: float) -> tuple[np.ndarray, np.ndarray]:
+        direction = np.zeros(self.tensors[i].shape)
+        direction.flat[e] = length
+        value, bound = self.slope({i: direction}, step)
+        return value / length, bound / length
+
+    def _entry_is_wrong(
+        self, i: int, e: int, k: int, jacobian: np.ndarray, value: float, error: float, step: float
+    ) -> str:
+        output, first = self._output_of(k)
+        shape, into = self.outputs[output][1].shape, self.tensors[i].shape
+        got = jacobian[k, e]
+        what = (
+            f"{self._called(output)}{_index(k - first, shape)} / ∂{self.names[i]}{_index(e, into)}: "
+            f"the rules give {got:.9g}, finite differences {value:.9g}"
         )
+        if not error <= DECIDED * max(abs(got), abs(value)) + 1e-6 * abs(self.at_rest[k]):
+            return f"{what} ± {error:.2g}, which decides nothing: is there a kink, a pole, or noise at this point?"
+        block = jacobian[first : first + self.sizes[output]]
+        numeric = np.stack([self._entry(i, c, next(self._lengths(i, c)), step)[0] for c in range(block.shape[1])], 1)
+        numeric = numeric[first : first + self.sizes[output]]
+        cause = likely_cause(block.reshape(*shape, *into), numeric.reshape(*shape, *into), len(shape))
+        return f"{what} (they differ by {abs(got - value):.3g}); {cause}"
+
+    def _called(self, output: int) -> str:
+        name = self.outputs[output][0]
+        return f"∂{name}" if self.order == 1 else f"∂(gradient of {name.removeprefix('output')[2:-2]})"
+
+    def _output_of(self, k: int) -> tuple[int, int]:
+        """Which output an entry of the vector belongs to, and where that begins."""
+        ends = np.cumsum(self.sizes)
+        output = int(np.searchsorted(ends, k, side="right"))
+        return output, int(ends[output] - self.sizes[output])
+
+    # -- in random directions
+
+    def _check_directions(
+        self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
+    ) -> int:
+        """Check the derivatives with regard to these inputs in two directions; how many were compared."""
+        reach = {i: np.where(self.here[i] == 0, 1.0, abs(self.here[i])) for i in wanted}
+        for _ in range(2):
+            direction = {i: size * random.standard_normal(size.shape) for i, size in reach.items()}
+            signs = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
+            for size in (step, 1e-2 * step, 10 * step):
+                agrees, message, terms = self._direction_agrees(direction, signs, size, rtol, atol)
+                if agrees:
+                    break
+            else:
+                self._narrow_down(wanted, step, rtol, atol, random, message)
+            typical = np.median(np.concatenate([term.ravel() for term in terms.values()]))
+            for i, term in terms.items():
+                reach[i] = reach[i] * np.minimum(1.0, typical / np.where(term == 0, 1.0, term) if typical else 1.0)
+        return 2
+
+    def _narrow_down(
+        self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator, message: str
+    ) -> None:
+        """Raise an error that says which input is wrong and where; if none is, the direction only crossed a kink."""
+        if len(wanted) > 1:
+            for i in wanted:
+                self._check_directions([i], step, rtol, atol, random)
+        elif self.tensors[wanted[0]].size * 4 + sum(self.sizes) <= AFFORDABLE:
+            self._check_entries(wanted, step, rtol, atol)
+        else:
+            raise GradientError(message)
+
+    def _direction_agrees(
+        self, direction: dict[int, np.ndarray], signs: np.ndarray, step: float, rtol: float, atol: float
+    ) -> tuple[bool, str, dict[int, np.ndarray]]:
+        value, bound = self.slope(direction, step)
+        size = abs(value) + 1e6 * bound
+        largest = np.max(size, initial=0.0, where=np.isfinite(size)) or 1.0
+        weights = signs / np.where(np.isfinite(size) & (size > 0), size, largest)
+        gradients = dict(zip(self.wanted, self.gradients(weights)))
+        terms = {i: gradients[i] * d for i, d in direction.items()}
+        analytic, numeric = sum(float(np.sum(term)) for term in terms.values()), float(weights @ value)
+        scale, error = float(abs(weights) @ abs(value)), float(abs(weights) @ bound)
+        terms = {i: abs(term) for i, term in terms.items()}
+        slack = 64 * EPS * sum(float(np.sum(term)) for term in terms.values()) + atol * float(np.sum(abs(weights)))
+        # Weighed so, an output that cannot be decided counts a millionth, and every other about 1.
+        decided = error <= DECIDED * scale + slack + 1e-6 * len(weights)
+        agrees = decided and abs(analytic - numeric) <= rtol * max(scale, abs(analytic)) + 2 * error + slack
+        names = " and ".join(f"{self.names[i]} {self.tensors[i].shape}" for i in direction)
+        message = (
+            f"a derivative of order {self.order} with regard to {names}, along a random direction and weighed by a "
+            f"random cotangent: the rules give {analytic:.9g}, finite differences {numeric:.9g} ± {error:.2g}; "
+            "full=True would say which entry it is"
+        )
+        return bool(agrees), message, terms
+
+
+def _flat(outputs: list[tuple[str, Tensor]]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(to_host(y.data).astype(np.float64).ravel() for _, y in outputs)])
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> str:
+    return str([int(n) for n in np.unravel_index(flat, shape)]) if shape else ""

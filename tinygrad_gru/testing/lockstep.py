@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..anomaly import Inspector
-from ..backend import Backend, backend_of, manual_seed, random_state, resolve, set_random_state, to_host
+from ..backend import Backend, backend_of, is_floating, manual_seed, random_state, resolve, set_random_state, to_host
 from ..nn import Module
 from ..ops.op import raw
 from ..tape import Node, Sparse, Variable, enable_grad, grad, inspector
 from ..tensor import Tensor
+from ..trees import leaves, map_leaves
 
 #: By how much results in that dtype may differ, relative to the largest of their values.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
@@ -68,9 +69,9 @@ def lockstep(
 ) -> Agreement:
     """Run `function(*inputs)` and its gradients on two backends; raise DivergenceError at the first difference.
 
-    function   of Tensors and modules, or a module; it returns a Tensor or a tuple of them, nested or not
-    inputs     arrays, Tensors, tuples of them: floats are differentiated. A Module is moved to each backend, its
-               parameters are differentiated, and then it is moved back. Other values are handed on
+    function   of Tensors and modules, or a module; it returns Tensors, arrays or numbers, alone or in containers
+    inputs     arrays and Tensors, alone or in containers: floats are differentiated. A Module is moved to each backend,
+               its parameters are differentiated, and then it is moved back. Other values are handed on
     backends   the one that is believed, and the one that is compared with it
     order      2 compares the second derivatives as well
     every_op   False compares outputs and gradients alone. Recurrences then run as they do otherwise, compiled, while op
@@ -79,7 +80,8 @@ def lockstep(
     seed       of the cotangents that weigh the outputs, the same on both
     Nothing random may happen in between, for backends draw different numbers. Raises DivergenceError that names the op,
     its number in the run, its record on the tape, shapes, the largest difference, the place in the program, and by how
-    much the results before it differed; or that says where the two backends ran different ops.
+    much the results before it differed; or that says where the two backends ran different ops, or that nothing was
+    compared.
     """
     first, second = map(resolve, backends)
     log: list[_Result] = []
@@ -117,7 +119,7 @@ class _Run(Inspector):
             manual_seed(seed)
             for module in modules:
                 module.to(backend)
-            arguments = [x if isinstance(x, Module) else _moved(x, backend) for x in inputs]
+            arguments = [map_leaves(lambda leaf: _moved(leaf, backend), x) for x in inputs]
             with enable_grad():
                 self._differentiate(function, arguments, modules, backend, order, seed)
         finally:
@@ -131,19 +133,22 @@ class _Run(Inspector):
         self, function: Callable, arguments: list, modules: Iterable[Module], backend: Backend, order: int, seed: int
     ) -> None:
         random = np.random.default_rng(seed)
-        leaves = dict(_leaves(arguments, modules))
-        outputs = dict(_tensors(function(*arguments), "output"))
-        for name, value in outputs.items():
-            self._give(name, "output", value)
+        wanted_leaves = dict(_differentiated(arguments, modules))
+        results = dict(leaves(function(*arguments), "output"))
+        for name, value in results.items():
+            self._give(name, "output", _comparable(value, name))
+        outputs = {name: y for name, y in results.items() if isinstance(y, Tensor)}
         for level in range(1, order + 1):
             wanted = [y for y in outputs.values() if y.requires_grad]
-            if not wanted or not leaves:
+            if not wanted or not wanted_leaves:
                 return
             cotangents = [backend.asarray(random.standard_normal(y.shape)) for y in wanted]
-            found = grad(wanted, list(leaves.values()), cotangents, create_graph=level < order, allow_unused=True)
+            found = grad(
+                wanted, list(wanted_leaves.values()), cotangents, create_graph=level < order, allow_unused=True
+            )
             kind = "gradient" if level == 1 else f"order {level} derivative"
             outputs = {}
-            for (name, leaf), gradient in zip(leaves.items(), found):
+            for (name, leaf), gradient in zip(wanted_leaves.items(), found):
                 if gradient is not None:
                     outputs[name] = gradient
                     self._give(f"{kind} of {name}", kind, gradient, self._rules_of(leaf.node))
@@ -189,7 +194,7 @@ class _Run(Inspector):
         return [f"summed from: {'; '.join(shown)}"] if users else []
 
     def _give(self, what: str, kind: str, value: Any, origin: Sequence[str] = ()) -> None:
-        self.see(_Result(what, kind, np.array(to_host(raw(value))), origin))
+        self.see(_Result(what, kind, np.array(_on_host(raw(value))), origin))
 
 
 class _Comparison:
@@ -229,6 +234,10 @@ class _Comparison:
         if self.seen < len(self.expected):
             missing = self.expected[self.seen]
             self._differ(missing, [f"{_form(missing)} came on {self.backends[0]} alone"])
+        if not any(result.value.size for result in self.expected):
+            raise DivergenceError(
+                f"nothing was compared on {' and '.join(self.backends)}: the function gave no value, or only empty ones"
+            )
         return Agreement(self.backends, self.kinds)
 
 
@@ -257,6 +266,10 @@ def _distance(value: np.ndarray, expected: np.ndarray) -> tuple[float, tuple]:
     return float(gaps[place] / scale), place
 
 
+def _on_host(value: Any) -> Any:
+    return to_host(value) if hasattr(value, "dtype") else value
+
+
 def _home(module: Module) -> Backend:
     """Where a module is now."""
     return next((backend_of(tensor.data) for _, tensor in module.named_tensors()), resolve("numpy"))
@@ -264,26 +277,23 @@ def _home(module: Module) -> Backend:
 
 def _moved(value: Any, backend: Backend) -> Any:
     """An input on a backend: floats as leaves, other arrays as constants, anything else as it is."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(_moved(part, backend) for part in value)
-    if not hasattr(value, "dtype"):
+    if isinstance(value, Module) or not hasattr(value, "dtype"):
         return value
     array = to_host(raw(value))
-    return Tensor(array, requires_grad=array.dtype.kind not in "biu", device=backend)
+    return Tensor(array, requires_grad=is_floating(array.dtype), device=backend)
 
 
-def _leaves(arguments: Iterable[Any], modules: Iterable[Module]) -> Iterator[tuple[str, Tensor]]:
+def _comparable(value: Any, name: str) -> Any:
+    if isinstance(value, (Tensor, bool, int, float)) or hasattr(value, "dtype"):
+        return value
+    raise TypeError(f"{name}: a {type(value).__name__} cannot be compared; return Tensors, arrays or numbers")
+
+
+def _differentiated(arguments: Iterable[Any], modules: Iterable[Module]) -> Iterator[tuple[str, Tensor]]:
     """What is differentiated, by name."""
     for i, argument in enumerate(arguments):
-        yield from ((name, x) for name, x in _tensors(argument, f"inputs[{i}]") if x.requires_grad)
+        for name, x in leaves(argument, f"inputs[{i}]"):
+            if isinstance(x, Tensor) and x.requires_grad:
+                yield name, x
     for module in modules:
         yield from ((f"{type(module).__name__}.{name}", x) for name, x in module.named_parameters())
-
-
-def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
-    """The Tensors in a value, by name."""
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, (tuple, list)):
-        for i, part in enumerate(value):
-            yield from _tensors(part, f"{name}[{i}]")

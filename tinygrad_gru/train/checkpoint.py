@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..io import replacing, safetensors
+from ..io import open_untrusted, parse_json, replacing, safetensors
 
 _FORMAT = "tinygrad_gru checkpoint 1"
 _TENSOR = "$tensor"
+_NO_NAMES = ("", "__metadata__")
+_DEEPEST = 64  # objects and arrays in one another
 
 
 class CheckpointError(RuntimeError):
@@ -53,36 +55,48 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises CheckpointError if there is none, or if it is damaged, cut short, or a file of another kind.
     """
     try:
-        tensors, metadata = safetensors.read(Path(path).read_bytes())
+        with open_untrusted(path, CheckpointError) as file:
+            return _state(file.read())
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except OSError as error:
         raise CheckpointError(f"could not read the checkpoint {path}: {error.strerror or error}") from error
+
+
+def _state(content: bytes) -> dict[str, Any]:
+    try:
+        tensors, metadata = safetensors.read(content)
     except safetensors.SafetensorsError as error:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint: {error} (damaged, cut short, or a file of another kind?)"
+            f"not a whole checkpoint: {error} (damaged, cut short, or a file of another kind?)"
         ) from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path} is a safetensors file but not a {_FORMAT!r}: its format is {metadata.get('format')!r} "
+            f"a safetensors file but not a {_FORMAT!r}: its format is {metadata.get('format')!r:.40} "
             "(weights of another program, or a checkpoint of another version?)"
         )
     text = metadata.get("state", "")
     if metadata.get("checksum") != _checksum(text, tensors):
-        raise CheckpointError(f"{path} is damaged: its content does not have the checksum that it was saved with")
-    return _put_tensors_back(json.loads(text), tensors)
+        raise CheckpointError("damaged: its content does not have the checksum that it was saved with")
+    state = _put_tensors_back(parse_json(text), tensors, _DEEPEST)
+    if type(state) is not dict or tensors:
+        raise CheckpointError("its state is no object, or has not all of its tensors in it")
+    return state
 
 
 def _take_tensors(tree: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
     """The tree as JSON can hold it: arrays go to `tensors` and leave their names behind."""
     if isinstance(tree, np.ndarray):
-        tensors[path] = tree
-        return {_TENSOR: path}
+        name = path
+        while name in tensors or name in _NO_NAMES:  # {"a.b": …} beside {"a": {"b": …}}
+            name += "'"
+        tensors[name] = tree.astype(np.float32) if tree.dtype.name == "bfloat16" else tree
+        return {_TENSOR: name}
     if isinstance(tree, np.generic):
         return tree.item()
     if isinstance(tree, Mapping):
         for key in tree:
-            if not isinstance(key, str) or key == _TENSOR:
+            if not isinstance(key, str) or key == _TENSOR or not safetensors.is_text(key):
                 raise TypeError(f"keys in a state must be strings other than {_TENSOR!r}, got {key!r} at {path!r}")
         return {key: _take_tensors(value, _join(path, key), tensors) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -92,13 +106,21 @@ def _take_tensors(tree: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"a state holds arrays, strings, numbers, booleans and None, got {type(tree).__name__} at {path!r}")
 
 
-def _put_tensors_back(tree: Any, tensors: Mapping[str, np.ndarray]) -> Any:
+def _put_tensors_back(tree: Any, tensors: dict[str, np.ndarray], levels: int) -> Any:
+    """The tree with its arrays in their places, each once; they are taken out of `tensors`."""
+    if isinstance(tree, (dict, list)) and not levels:
+        raise CheckpointError(f"its state has more than {_DEEPEST} objects and arrays in one another")
     if isinstance(tree, dict):
         if tree.keys() == {_TENSOR}:
-            return tensors[tree[_TENSOR]]
-        return {key: _put_tensors_back(value, tensors) for key, value in tree.items()}
+            name = tree[_TENSOR]
+            if type(name) is not str or name not in tensors:
+                raise CheckpointError(
+                    f"its state refers to a tensor {name!r:.100}, which is not there or has its place"
+                )
+            return tensors.pop(name)
+        return {key: _put_tensors_back(value, tensors, levels - 1) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_put_tensors_back(value, tensors) for value in tree]
+        return [_put_tensors_back(value, tensors, levels - 1) for value in tree]
     return tree
 
 

@@ -26,16 +26,11 @@ def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -
     inputs = np.pad(ids[:-1], (0, padding)).reshape(lanes, -1).T
     targets = np.pad(ids[1:], (0, padding)).reshape(lanes, -1).T
     losses, state = [], None
-    mode = model.training
-    model.eval()
-    try:
-        with no_grad():
-            for start in range(0, len(inputs), window):
-                part = slice(start, start + window)
-                loss, state = prediction_loss(model, inputs[part], targets[part], state, reduction="none")
-                losses.append(loss.numpy())
-    finally:
-        model.train(mode)
+    with model.evaluating(), no_grad():
+        for start in range(0, len(inputs), window):
+            part = slice(start, start + window)
+            loss, state = prediction_loss(model, inputs[part], targets[part], state, reduction="none")
+            losses.append(loss.numpy())
     return np.concatenate(losses).T.reshape(-1)[:count]
 
 

@@ -12,6 +12,7 @@ from .early_stop import EarlyStop
 from .folder import RunFolder
 from .interrupt import StopRequest
 from .log import JsonLines
+from .schema import LOOP, check
 from .terminal import Guarded, Progress
 from .trainer import Trainer
 
@@ -65,8 +66,12 @@ class Loop:
         return made_here / self._seconds if made_here else None
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go to the state of a checkpoint."""
-        self.trainer.load_state_dict(state["trainer"])
+        """Go to the state of a checkpoint. Raises CheckpointError if it is not one of such a run."""
+        check(state, LOOP)
+        try:
+            self.trainer.load_state_dict(state["trainer"])
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
         self.early_stop.load_state_dict(state["early_stop"])
         self._best_step, self._logged = state["best_step"], state["logged"]
         self._characters_before = self.trainer.characters

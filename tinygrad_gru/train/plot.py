@@ -33,14 +33,12 @@ def plot_loss(
         ) from error
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    trained = [(record["characters"] / 1e6, record["loss"]) for record in records if "loss" in record]
-    judged = [(record["characters"] / 1e6, record["held_out"]) for record in records if "held_out" in record]
-    if trained:
-        seen, losses = np.array(trained).T
+    (seen, losses), judged = _curve(records, "loss"), _curve(records, "held_out")
+    if losses.size:
         axes.plot(seen, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
         axes.plot(seen, _smooth(losses), color="tab:blue", linewidth=1.5, label="training (running mean)")
-    if judged:
-        axes.plot(*np.array(judged).T, "o", color="tab:orange", label="held out")
+    if judged.size:
+        axes.plot(*judged, "o", color="tab:orange", label="held out")
     for style, (name, loss) in zip(("--", ":", "-."), floors.items()):
         axes.axhline(loss, color="0.4", linestyle=style, linewidth=1, label=f"{name}, {loss:.2f}")
     axes.set(title=title, xlabel="characters seen (millions)", ylabel="loss (nats a character)")
@@ -49,6 +47,14 @@ def plot_loss(
     axes.legend()
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=150)
+
+
+def _curve(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """Millions of characters, and what the records have by that name. A damaged log may lack either; what is not finite
+    has no place in a picture, and would end the running mean."""
+    pairs = [(record.get("characters"), record.get(name)) for record in records]
+    points = np.array(pairs, float).reshape(-1, 2)  # None is NaN there
+    return (points[np.isfinite(points).all(axis=1)] / (1e6, 1)).T
 
 
 def _smooth(values: np.ndarray, share: int = 100) -> np.ndarray:

@@ -8,6 +8,7 @@ from ..backend import as_dtype, astype, is_floating
 from ..nn import Module
 from ..ops import astype as recorded_astype
 from ..tensor import Tensor
+from ..trees import map_leaves
 
 #: In what a model can be run: its own float32, or 16 bits, in which it runs on casts of its parameters.
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -53,8 +54,8 @@ class MixedPrecision(Module):
         if not self._copy.is_of(self.model):
             self._copy = _Copy(self.model)
         self._copy.cast(self.dtype)
-        settings = {name: _cast(value, self.dtype) for name, value in settings.items()}
-        return _cast(self._copy.module(*_cast(inputs, self.dtype), **settings), "float32")
+        inputs, settings = _cast((inputs, settings), self.dtype)
+        return _cast(self._copy.module(*inputs, **settings), "float32")
 
     def describe(self) -> str:
         return self.dtype
@@ -91,10 +92,8 @@ def _attributes(model: Module) -> list[Any]:
 
 
 def _cast(value: Any, dtype: str) -> Any:
-    """A floating-point array or Tensor in that dtype, alone or in tuples; anything else as it is."""
-    if isinstance(value, tuple):
-        return tuple(_cast(part, dtype) for part in value)
-    return recorded_astype(value, dtype=dtype) if _is_floating(value) else value
+    """Floating-point arrays and Tensors in that dtype, alone or in containers; anything else as it is."""
+    return map_leaves(lambda leaf: recorded_astype(leaf, dtype=dtype) if _is_floating(leaf) else leaf, value)
 
 
 def _is_floating(value: Any) -> bool:

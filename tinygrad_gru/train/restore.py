@@ -12,6 +12,7 @@ from ..data import CharacterVocabulary
 from .checkpoint import CheckpointError, load_checkpoint
 from .folder import BEST, CHECKPOINT
 from .model import CharacterModel
+from .schema import TEXT_RUN, check
 from .settings import TextSettings
 from .text_run import new_model
 
@@ -31,22 +32,38 @@ def restore(path: str | os.PathLike[str], device: str | None = None) -> Restored
     """
     path = checkpoint_in(path)
     state = load_checkpoint(path)
+    settings = settings_in(state, path)
     try:
         vocabulary = CharacterVocabulary.from_description(state["about"]["vocabulary"])
-        model = new_model(settings_in(state, path), vocabulary)
+        model = new_model(settings, vocabulary)
         model.load_state_dict(state["trainer"]["model"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
     model.to(resolve(device))
     return Restored(model, vocabulary, state)
 
 
 def settings_in(state: Mapping[str, Any], path: Path) -> TextSettings:
-    """The settings of the run whose `state` was read from `path`; CheckpointError if it is not that of such a run."""
+    """The settings of the run whose `state` was read from `path`; CheckpointError if it is not that of such a run.
+
+    A model with these settings takes no more than some times the memory of the weights that are in the state.
+    """
     try:
-        return TextSettings(**state["about"]["settings"])
-    except (KeyError, TypeError, ValueError) as error:
+        check(state, TEXT_RUN)
+        settings = TextSettings(**state["about"]["settings"])
+    except (CheckpointError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
+    arrays = state["trainer"]["model"].values()
+    symbols, embedding, hidden = len(state["about"]["vocabulary"]["symbols"]), settings.embedding, settings.hidden
+    # Every cell has at least these: x W and h U of one gate. So nothing large is made before the shapes are compared.
+    needed = symbols * (embedding + hidden) + embedding * hidden + settings.layers * hidden**2
+    held = sum(array.size for array in arrays)
+    if needed > held or settings.layers > len(arrays):
+        raise CheckpointError(
+            f"{path} does not hold a model of text: with its settings one has at least {needed:,} numbers in "
+            f"{settings.layers:,} layers, and it holds {held:,} in {len(arrays):,} arrays"
+        )
+    return settings
 
 
 def checkpoint_in(path: str | os.PathLike[str]) -> Path:

@@ -105,7 +105,6 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the following steps depend on: a tree of host arrays and plain values."""
-        parts = self._carried if isinstance(self._carried, tuple) else (self._carried,)
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -115,11 +114,19 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "random": random_state(),
             "steps": self.steps,
-            "carried": None if self._carried is None else [part.numpy() for part in parts],
+            "carried": None if self._carried is None else [part.numpy() for part in _parts(self._carried)],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of `state_dict`, on whatever backend the model is now, and in whatever precision."""
+        """Go on from a state of `state_dict`, on whatever backend the model is now, and in whatever precision.
+
+        Raises ValueError if it is of another model, optimizer, schedule or text.
+        """
+        carried = state["carried"]
+        first = _parts(self.model.recurrence.initial_state(self.stream.lanes))
+        expected, got = ([(part.shape, str(part.dtype)) for part in parts] for parts in (first, carried or ()))
+        if carried is not None and got != expected:
+            raise ValueError(f"carried: expected states of {expected}, got {got}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -128,9 +135,13 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
         self.steps = state["steps"]
-        if state["carried"] is not None:
-            parts = tuple(Tensor(part, device=self.model.device) for part in state["carried"])
-            self._carried = parts if len(parts) > 1 else parts[0]
+        parts = tuple(Tensor(part, device=self.model.device) for part in carried or ())
+        self._carried = None if carried is None else parts if len(parts) > 1 else parts[0]
+
+
+def _parts(state: Any) -> tuple[Tensor, ...]:
+    """A GRU's state is a tensor, an LSTM's a pair of them."""
+    return state if isinstance(state, tuple) else (state,)
 
 
 def _detach(state: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from ...ops.op import raw
 from ...tensor import Tensor
 from ..errors import InteropError
 
+OWN_DOMAINS = ("", "ai.onnx")
+
 
 class Call:
     """A call of an operator: its kind, its settings, and the names of what it reads and writes.
@@ -23,35 +26,81 @@ class Call:
     def __init__(self, node: onnx.NodeProto, opset: int):
         self.kind, self.opset = node.op_type, opset
         self.inputs, self.outputs = tuple(node.input), tuple(node.output)
-        self.place = f"{node.op_type} {node.name!r}" if node.name else f"{node.op_type} that gives {node.output[0]!r}"
-        self._settings = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        first = next((name for name in self.outputs if name), "")
+        self.place = f"{node.op_type} {node.name!r}" if node.name else f"{node.op_type} that gives {first!r}"
+        self.attribute_types = {attribute.name: attribute.type for attribute in node.attribute}
+        if len(self.attribute_types) < len(node.attribute) or any(a.ref_attr_name for a in node.attribute):
+            raise self.refused("it has a setting twice, or one that only a function can have")
+        if node.domain not in OWN_DOMAINS:
+            raise self.refused(f"operators of {node.domain!r} are not known here, only those of ONNX itself")
+        if not first:
+            raise self.refused("it has no output")
+        self._settings = {attribute.name: _value(attribute) for attribute in node.attribute}
+        self._asked: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        return name in self._settings
 
     def setting(self, name: str, default: Any = None) -> Any:
         """The attribute of that name, which is then known to be understood."""
-        value = self._settings.pop(name, default)
-        return value.decode() if isinstance(value, bytes) else value
+        self._asked.add(name)
+        return self._settings.get(name, default)
 
     def finish(self) -> None:
         """Raise InteropError if the node has settings that nobody has asked for."""
-        if self._settings:
-            raise self.refused(f"it has settings that are not known here: {', '.join(sorted(self._settings))}")
+        unknown = sorted(self._settings.keys() - self._asked)
+        if unknown:
+            raise self.refused(f"it has settings that are not known here: {', '.join(unknown)}")
 
     def refused(self, reason: str) -> InteropError:
         return InteropError(f"{self.place}: {reason}")
 
 
+def _value(attribute: onnx.AttributeProto) -> Any:
+    try:
+        value = onnx.helper.get_attribute_value(attribute)
+        if attribute.type == onnx.AttributeProto.STRINGS:
+            return [text.decode() for text in value]
+        return value.decode() if isinstance(value, bytes) else value
+    except (ValueError, AttributeError) as error:  # of a type that there is not; or no text
+        raise InteropError(f"the setting {attribute.name!r} cannot be read: {error}") from error
+
+
+def type_name(kind: int) -> str:
+    """ONNX's name of a type of element."""
+    known = onnx.TensorProto.DataType
+    return known.Name(kind) if kind in known.values() else f"number {kind}"
+
+
 def host_array(value: onnx.TensorProto) -> np.ndarray:
-    """The numbers of a constant of the file."""
+    """The numbers of a constant of the file: as many as its shape says, no less and no more."""
+    what = f"the constant {value.name!r}"
     if value.data_type not in _KNOWN_TYPES:
-        kind = onnx.TensorProto.DataType.Name(value.data_type)
-        raise InteropError(f"the constant {value.name!r} is of type {kind}, which there is no array of here")
-    return onnx.numpy_helper.to_array(value)
+        raise InteropError(f"{what} is of type {type_name(value.data_type)}, which there is no array of here")
+    dtype, shape = np.dtype(dtype_name(value.data_type)), tuple(value.dims)
+    possible = len(shape) <= _MOST_AXES and min(shape, default=0) >= 0 and math.prod(filter(None, shape)) < 2**60
+    if not possible or value.HasField("segment"):
+        raise InteropError(f"{what} has the shape {shape[:8]}, or is in parts: there is no such array here")
+    if value.data_location == onnx.TensorProto.EXTERNAL:
+        raise InteropError(f"{what} has its numbers in another file, which only a model that is read by its path has")
+    if value.HasField("raw_data"):
+        unit, count, found = "bytes", math.prod(shape) * dtype.itemsize, len(value.raw_data)
+    else:
+        unit, count, found = (
+            "numbers",
+            math.prod(shape),
+            len(getattr(value, onnx.helper.tensor_dtype_to_field(value.data_type))),
+        )
+    if count != found:
+        raise InteropError(f"{what} of shape {shape} needs {count} {unit}, and the file has {found}")
+    array = onnx.numpy_helper.to_array(value)
+    return array.view(np.uint8) != 0 if dtype.kind == "b" else array  # any byte that is not 0 is True
 
 
 def dtype_name(kind: int) -> str:
     """NumPy's name of a type of element."""
     if kind not in _KNOWN_TYPES:
-        raise InteropError(f"type {onnx.TensorProto.DataType.Name(kind)}: there is no array of it here")
+        raise InteropError(f"type {type_name(kind)}: there is no array of it here")
     return str(onnx.helper.tensor_dtype_to_np_dtype(kind))
 
 
@@ -72,6 +121,7 @@ def one_of(call: Call, name: str, value: Any, expected: Sequence[Any]) -> Any:
     return value
 
 
+_MOST_AXES = 32
 _TYPES = onnx.TensorProto
 _KNOWN_TYPES = {
     _TYPES.FLOAT, _TYPES.DOUBLE, _TYPES.FLOAT16, _TYPES.INT8, _TYPES.INT16, _TYPES.INT32, _TYPES.INT64,

@@ -9,13 +9,13 @@ microsoft/onnxscript#2852). What a file still knows of its origin gives it away.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+
+from .call import OWN_DOMAINS, host_array
+from .model import graphs_in, opened
 
 _SURE, _LIKELY, _POSSIBLE = "sure", "likely", "possible"
 
@@ -50,23 +50,15 @@ def check(source: str | os.PathLike[str] | onnx.ModelProto) -> list[Finding]:
 
     A file may have the attribute wrong and bear none of these marks; only comparing outputs with the original can tell.
     """
-    model = source if isinstance(source, onnx.ModelProto) else onnx.load(str(Path(source)))
-    constants = {array.name: array for array in model.graph.initializer}
-    return [found for node in _nodes(model) if (found := _finding(node, model, constants)) is not None]
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """All GRU nodes, those in functions and in the bodies of other nodes among them."""
-    remaining = [model.graph.node, *(function.node for function in model.functions)]
-    while remaining:
-        for node in remaining.pop():
-            remaining += [a.g.node for a in node.attribute if a.HasField("g")]
-            if node.op_type == "GRU" and node.domain in ("", "ai.onnx"):
-                yield node
+    with opened(source) as (model, _):
+        constants = {array.name: array for array in model.graph.initializer}
+        nodes = [node for graph in graphs_in(model.graph) for node in graph.node]
+        grus = [node for node in nodes if node.op_type == "GRU" and node.domain in OWN_DOMAINS]
+        return [found for node in grus if (found := _finding(node, model, constants)) is not None]
 
 
 def _finding(node: onnx.NodeProto, model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> Finding | None:
-    settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    settings = {a.name: a.i for a in node.attribute}
     if settings.get("linear_before_reset", 0):
         return None
     evidence = []
@@ -89,6 +81,6 @@ def _second_bias(node: onnx.NodeProto, settings: dict, constants: dict[str, onnx
     """Whether the last third of the recurrent half of B is there and not 0."""
     if len(node.input) < 4 or node.input[3] not in constants:
         return False
-    biases = numpy_helper.to_array(constants[node.input[3]])
+    biases = host_array(constants[node.input[3]])
     hidden = settings.get("hidden_size", biases.shape[-1] // 6)
     return bool(np.any(biases[:, 5 * hidden :] != 0))

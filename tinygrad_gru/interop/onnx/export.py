@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from ...tensor import Tensor
 from ...version import __version__
 from ..errors import InteropError
 from .agreement import Run, agreed
+from .examples import leaves_of, lengths_of, map_leaves, other_examples
 from .layers import Body, exporter_of
 from .traced import Node, Trace, Traced
 
@@ -61,121 +60,63 @@ def save(
     elsewhere = {tensor.device for _, tensor in module.named_tensors()} - {"numpy"}
     if elsewhere:
         raise InteropError(f"module: it is on {', '.join(elsewhere)}; move it to the host first: module.to('numpy')")
-    leaves = _leaves(module, example_inputs, input_names)
-    lengths = _lengths(leaves, axes or {})
-    with _evaluated(module), no_grad():
-        module(*example_inputs)  # what is wrong with the inputs it says best itself
-        first = _traced(module, example_inputs, leaves)
-        other = {name: _other_example(leaf, (axes or {}).get(name, ()), lengths) for name, leaf in leaves.items()}
-        second = _traced(module, example_inputs, other)
+    leaves = leaves_of(module, example_inputs, input_names)
+    lengths = lengths_of(leaves, axes or {})
+    with module.evaluating(), no_grad():
+        expected = _arrays_in(module(*example_inputs))  # what is wrong with the inputs it says best itself
+        other = other_examples(module, example_inputs, leaves, axes or {}, lengths)
+        first, second = (_traced(module, example_inputs, example, output_names or ()) for example in (leaves, other))
+    _check_same(expected, first.outputs)
     nodes = agreed(first, second)
     model = _model(first, second, nodes, axes or {}, output_names, metadata or {}, type(module).__name__)
     with replacing(path) as file:
         file.write(model.SerializeToString())
 
 
-# -- examples --------------------------------------------------------------------------------------------------------
-
-
-def _leaves(module: nn.Module, inputs: tuple, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """The arrays among the inputs, on the host, by the names that they have in the graph."""
-    found: list[tuple[str, np.ndarray]] = []
-
-    def collect(name: str, value: Any) -> None:
-        if isinstance(value, (tuple, list)):
-            for k, part in enumerate(value):
-                collect(f"{name}_{k}", part)
-        elif value is not None:
-            if not hasattr(raw(value), "dtype"):
-                raise InteropError(f"example_inputs: {name} is a {type(value).__name__}, expected an array or a Tensor")
-            found.append((name, to_host(raw(value))))
-
-    parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    for k, value in enumerate(inputs):
-        by_name = k < len(parameters) and parameters[k].kind is not inspect.Parameter.VAR_POSITIONAL
-        collect(parameters[k].name if by_name else f"input_{k}", value)
-    if names is not None:
-        if len(set(names)) != len(found):
-            raise InteropError(f"input_names: expected {len(found)} different names, got {', '.join(names)}")
-        found = [(name, array) for name, (_, array) in zip(names, found)]
-    return dict(found)
-
-
-def _lengths(leaves: Mapping[str, np.ndarray], axes: Mapping[str, Sequence[str | None]]) -> dict[str, int]:
-    """How long each named axis is in the example."""
-    lengths: dict[str, int] = {}
-    for name, names in axes.items():
-        if name not in leaves:
-            raise InteropError(f"axes: there is no input {name!r}, there are {', '.join(leaves)}")
-        if len(names) != leaves[name].ndim:
-            raise InteropError(f"axes: {name} has {leaves[name].ndim} axes in the example, got names for {len(names)}")
-        for axis, length in zip(names, leaves[name].shape):
-            if axis is not None and lengths.setdefault(axis, length) != length:
-                raise InteropError(
-                    f"axes: {axis!r} is {lengths[axis]} long in one place of the example and {length} in {name}: axes "
-                    "that may differ need different names"
-                )
-    return lengths
-
-
-def _other_example(array: np.ndarray, names: Sequence[str | None], lengths: Mapping[str, int]) -> np.ndarray:
-    """An example of other values, and of other lengths along named axes: no two of them grow by as much."""
-    for axis, name in enumerate(names):
-        if name is not None:
-            longer = lengths[name] + 1 + list(lengths).index(name)
-            array = np.take(array, np.arange(longer) % max(1, lengths[name]), axis=axis)
-    return np.roll(array.ravel(), 1).reshape(array.shape)
-
-
-@contextmanager
-def _evaluated(module: nn.Module) -> Iterator[None]:
-    """In this block the module, and all inside, is in evaluation."""
-    modes = [(part, part.training) for _, part in module.named_modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 # -- the trace -------------------------------------------------------------------------------------------------------
 
 
-def _traced(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray]) -> Run:
-    trace = Trace({name: tensor.data for name, tensor in module.named_tensors()})
+def _traced(
+    module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], output_names: Sequence[str]
+) -> Run:  # fmt: skip
+    parameters = {name: tensor.data for name, tensor in module.named_tensors()}
+    trace = Trace(parameters, reserved=(*leaves, *output_names))
     traced = {name: trace.input(name, np.array(array)) for name, array in leaves.items()}
     remaining = iter(traced.values())
 
     def stand_in(value: Any) -> Any:
         """What takes the place of an input. Arrays of integers stay arrays, for a program may take them as they are."""
-        if isinstance(value, (tuple, list)):
-            return type(value)(map(stand_in, value))
-        if value is None:
-            return None
         made = next(remaining)
         return Tensor.at(made, None) if isinstance(value, Tensor) or made.dtype.kind == "f" else made.example
 
     twin = _twin(module, trace, dict(module.named_modules()), {})
     try:
-        result = twin(*map(stand_in, inputs))
+        result = twin(*map_leaves(stand_in, inputs))
     except InteropError:
         raise
     except Exception as error:  # the same has just run on arrays, so that whatever is wrong comes of tracing it
         raise InteropError(f"`forward` cannot be followed: {error}") from error
-    outputs: list[Any] = []
+    return Run(trace, traced, _arrays_in(result))
+
+
+def _arrays_in(result: Any) -> list[Any]:
+    """The arrays, or what stands for them, in what `forward` returns."""
+    arrays: list[Any] = []
 
     def collect(value: Any) -> None:
-        if isinstance(value, (tuple, list)):
-            for part in value:
-                collect(part)
-        elif value is not None:
-            if not hasattr(raw(value), "dtype"):
-                raise InteropError(f"`forward` returns a {type(value).__name__}, and a graph Tensors or tuples of them")
-            outputs.append(raw(value))
+        if not hasattr(raw(value), "dtype"):
+            raise InteropError(f"`forward` returns a {type(value).__name__}, and a graph Tensors or tuples of them")
+        arrays.append(raw(value))
 
-    collect(result)
-    return Run(trace, traced, outputs)
+    map_leaves(collect, result)
+    return arrays
+
+
+def _check_same(expected: Sequence[Any], traced: Sequence[Any]) -> None:
+    """Raise InteropError unless the outputs in the graph are of the types and the shapes of the module's own."""
+    kinds = [[(str(array.dtype), tuple(array.shape)) for array in arrays] for arrays in (expected, traced)]
+    if kinds[0] != kinds[1]:
+        raise InteropError(f"`forward` gives {kinds[0]}, and in the operators that ONNX has it would give {kinds[1]}")
 
 
 class _StandIn(nn.Module):
@@ -226,7 +167,7 @@ def _model(
     count = len(first.outputs)
     names = list(output_names or (["output"] if count == 1 else [f"output_{k}" for k in range(count)]))
     taken = {*first.inputs, *first.trace.constants}
-    if len(set(names)) != count or taken & set(names):
+    if len(set(names)) != count or taken & set(names) or "" in names:
         raise InteropError(
             f"output_names: expected {count} names, all different and none an input's or a parameter's, got {names}"
         )
@@ -257,7 +198,10 @@ def _model(
         producer_version=__version__,
     )  # fmt: skip
     helper.set_model_props(model, dict(metadata))
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise InteropError(f"ONNX has no such graph (an operator of it has no such type there?): {error}") from error
     return model
 
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnx.inliner
 
 from ... import nn
 from ...backend import Backend, as_array, backend_of
+from ...io import Budget
 from ...ops.op import raw
 from ...scan import scan
 from ...tensor import Tensor
 from ..errors import InteropError
-from .call import Call, constant, dtype_name, host_array
-from .operators import OPERATORS
-from .recurrent import CURVES, RecurrentNode
+from .call import OWN_DOMAINS, Call, dtype_name
+from .model import opened
+from .recurrent import CURVES, INPUTS, WEIGHTS, RecurrentNode
+from .scope import Operator, Scope, run
+from .signature import Signature
 
 #: Before this version of the operators broadcasting had rules of its own.
 _OLDEST_OPSET = 7
-_OWN_DOMAINS = ("", "ai.onnx")
 
 
 def load(source: str | os.PathLike[str] | onnx.ModelProto) -> Graph:
@@ -35,21 +35,8 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto) -> Graph:
     arrays that the file keeps as initializers are parameters, so that it can be trained on. What cannot be computed
     exactly is refused: InteropError names the node and the reason.
     """
-    name = "the model" if isinstance(source, onnx.ModelProto) else str(source)
-    try:
-        model = source if isinstance(source, onnx.ModelProto) else onnx.load(str(Path(source)))
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # protobuf and onnx raise errors of several kinds, with no base of their own
-        raise InteropError(f"{name} is not a valid ONNX file: {error}") from error
-    with suppress(Exception):  # shapes help, but who cannot tell them need not be wrong
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    try:
-        return Graph(model)
-    except InteropError as error:
-        raise InteropError(f"{name}: {error}") from error
+    with opened(source) as (model, budget):
+        return Graph(model, budget)
 
 
 class Step(NamedTuple):
@@ -84,69 +71,51 @@ class Block(nn.Module):
     """The nodes of a graph, or of the body of one of its nodes.
 
     opset   the version of the operators' definitions that the file was written for
+    budget  what may be made of the file
     outer   the names that the graph around a body has
     """
 
-    def __init__(self, graph: onnx.GraphProto, opset: int, outer: Container[str] = ()):
-        if graph.sparse_initializer:
-            raise InteropError("it has sparse initializers, which there are no arrays for here")
-        constants = {array.name: host_array(array) for array in graph.initializer}
-        self.opset = opset
-        self.reads = [value.name for value in graph.input if value.name not in constants]
+    def __init__(self, graph: onnx.GraphProto, opset: int, budget: Budget, outer: Container[str] = ()):
+        scope = Scope(graph, opset, budget, outer)
+        self.reads = [value.name for value in graph.input if value.name not in scope.constants]
         self.writes = [value.name for value in graph.output]
-        self.captured: list[str] = []  # what is read of the graph around
         self.steps: list[Step] = []
-        shapes = {name: array.shape for name, array in constants.items()}
-        for value in (*graph.input, *graph.value_info):
-            shapes.setdefault(value.name, shape_of(value) or ())
-        makers = {name: node for node in graph.node for name in node.output if name}
-        known = {"", *constants, *self.reads}
+        self._counts: Counter[str] = Counter()
         for node in graph.node:
-            step = self._step(node, makers, constants, shapes, _Union(known, outer))
+            call = Call(node, opset)
+            scope.check(node.input, call.place)
+            step = self._step(call, scope, budget)
             if step is not None:
-                self._check_known(step.reads, known, outer, step.place)
                 self.steps.append(step)
-            known.update(node.output)
-        self._check_known(self.writes, known, outer, "the output of the graph")
+            scope.add(node)
+        scope.check(self.writes, "the output of the graph")
         self._drop_unused()
         needed = {name for step in self.steps for name in step.reads}.union(self.writes)
-        self.weights = Weights({name: array for name, array in constants.items() if name in needed})
+        self.weights = Weights({name: array for name, array in scope.constants.items() if name in needed})
+        self.captured = [name for name in scope.captured if name in needed]  # what is read of the graph around
 
-    def _check_known(self, names: Iterable[str], known: Container[str], outer: Container[str], reader: str) -> None:
-        for name in names:
-            if name in known:
-                continue
-            if name not in outer:
-                raise InteropError(f"{reader} reads {name!r}, which no input, initializer or node before it gives")
-            if name not in self.captured:
-                self.captured.append(name)
-
-    def _step(
-        self, node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], constants: dict[str, np.ndarray],
-        shapes: Mapping[str, Sequence[int]], known: Container[str],
-    ) -> Step | None:  # fmt: skip
-        """What a node does; None for a constant, which goes to the `constants`."""
-        call = Call(node, self.opset)
-        if node.domain not in _OWN_DOMAINS:
-            raise call.refused(f"operators of {node.domain!r} are not known here, only those of ONNX itself")
+    def _step(self, call: Call, scope: Scope, budget: Budget) -> Step | None:
+        """What a node does; None for a constant, which the scope then has."""
         if call.kind == "Constant":
-            constants[call.outputs[0]] = prepared(call)().numpy()
+            scope.constants[call.outputs[0]] = Operator(call)()[0].numpy()
             return None
         if call.kind in CURVES:
-            folded = {name: _folded(name, makers, constants, self.opset) for name in call.inputs[1:] if name}
-            fixed = {name: array for name, array in folded.items() if array is not None}
-            shapes = {**shapes, **{name: array.shape for name, array in fixed.items()}}
-            recurrent = RecurrentNode(call, fixed, shapes)
+            weights = [name for kind, name in zip(INPUTS[call.kind], call.inputs) if kind in WEIGHTS and name]
+            fixed = {name: array for name in weights if (array := scope.constant(name)) is not None}
+            budget.spend(sum(array.nbytes for array in fixed.values()), call.place)
+            recurrent = RecurrentNode(call, fixed)
             return Step(self._named(call.kind, recurrent), recurrent.reads, call.outputs, call.place)
         if call.kind == "Scan":
-            scanned = ScanNode(call, self.opset, known)
+            scanned = ScanNode(call, budget, scope)
+            scope.check(scanned.body.captured, call.place)
             reads = (*call.inputs, *scanned.body.captured)
             return Step(self._named(call.kind, scanned), reads, call.outputs, call.place)
-        return Step(prepared(call), call.inputs, call.outputs, call.place)
+        return Step(Operator(call), call.inputs, call.outputs, call.place)
 
     def _named(self, kind: str, module: nn.Module) -> str:
         """Make the module an attribute that is called after its kind; returns the name."""
-        count = sum(name.partition("_")[0] == kind.lower() for name, _ in self.children())
+        count = self._counts[kind]
+        self._counts[kind] += 1
         name = f"{kind.lower()}_{count}" if count else kind.lower()
         setattr(self, name, module)
         return name
@@ -165,24 +134,34 @@ class Block(nn.Module):
         values |= {"": None, **self.weights.by_name()}
         for step in self.steps:
             function = getattr(self, step.function) if isinstance(step.function, str) else step.function
-            results = _run(function, [values[name] for name in step.reads], step.place)
-            values.update(zip(step.writes, results if isinstance(results, tuple) else (results,)))
+            values.update(zip(step.writes, run(function, [values[name] for name in step.reads], step.place)))
         return tuple(values[name] for name in self.writes)
 
 
 class ScanNode(nn.Module):
     """Scan: a body, run over time by our `scan`. Called with states, with what is read step by step, and captured."""
 
-    def __init__(self, call: Call, opset: int, known: Container[str]):
-        self.read = call.setting("num_scan_inputs")
-        self.body = Block(call.setting("body"), opset, known)
+    def __init__(self, call: Call, budget: Budget, scope: Scope):
+        Signature(call)
+        self.place, self.read, body = call.place, call.setting("num_scan_inputs"), call.setting("body")
+        self.body = Block(body, call.opset, budget, scope)
         self.states = len(self.body.reads) - self.read
+        made = len(self.body.writes) - self.states
         ways = [*call.setting("scan_input_directions", [0]), *call.setting("scan_output_directions", [0])]
         axes = [*call.setting("scan_input_axes", [0]), *call.setting("scan_output_axes", [0])]
         call.finish()
         self.reverse = bool(ways[0])
-        if opset < 9 or len(set(ways)) > 1 or any(axes):
+        if call.opset < 9 or len(set(ways)) > 1 or ways[0] not in (0, 1) or any(axes):
             raise call.refused("only a Scan of opset 9 or later, along axis 0, all in one direction, is known here")
+        if len(self.body.reads) != len(body.input):
+            raise call.refused("an input of its body has a value already")
+        if self.read < 1 or self.states < 0 or made < 0 or len(call.inputs) != len(body.input):
+            raise call.refused(
+                f"it has {len(call.inputs)} inputs, {self.read} of them read step by step, and its body has "
+                f"{len(body.input)} inputs and {len(body.output)} outputs: they do not go together"
+            )
+        if len(call.outputs) > len(body.output):
+            raise call.refused(f"it has {len(call.outputs)} outputs, and its body {len(body.output)}")
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         count = self.states + self.read
@@ -192,7 +171,9 @@ class ScanNode(nn.Module):
             results = self.body.run({**captured, **dict(zip(self.body.reads, (*carry, *reads)))})
             return results[: self.states], results[self.states :]
 
-        last, ys = scan(step, inputs[: self.states], inputs[self.states : count], reverse=self.reverse)
+        compiled = None if self.states else False  # where nothing is carried, there is no recurrence to compile
+        carry, xs = inputs[: self.states], inputs[self.states : count]
+        last, ys = scan(step, carry, xs, reverse=self.reverse, compiled=compiled)
         return (*last, *ys)
 
 
@@ -214,12 +195,16 @@ class Graph(Block):
     outputs  the names of what it returns, in order
     """
 
-    def __init__(self, model: onnx.ModelProto):
+    def __init__(self, model: onnx.ModelProto, budget: Budget):
         opsets = {entry.domain: entry.version for entry in model.opset_import}
-        opset = next((opsets[domain] for domain in _OWN_DOMAINS if domain in opsets), 0)
+        opset = next((opsets[domain] for domain in OWN_DOMAINS if domain in opsets), 0)
         if opset < _OLDEST_OPSET:
             raise InteropError(f"opset {opset} is too old, {_OLDEST_OPSET} is needed: see onnx.version_converter")
-        super().__init__(model.graph, opset)
+        if opset > onnx.defs.onnx_opset_version():
+            raise InteropError(f"opset {opset} is newer than the onnx package that is installed: update it")
+        if not model.graph.output:
+            raise InteropError("it has no outputs")
+        super().__init__(model.graph, opset, budget)
         self.inputs = [_input(value) for value in model.graph.input if value.name in self.reads]
         self.outputs = self.writes
 
@@ -235,51 +220,6 @@ class Graph(Block):
 
     def describe(self) -> str:
         return f"{self._signature()} → {', '.join(self.outputs)}"
-
-
-class _Union:
-    """What is in one of several sets, some of which still grow."""
-
-    def __init__(self, *sets: Container[str]):
-        self._sets = sets
-
-    def __contains__(self, name: object) -> bool:
-        return any(name in one for one in self._sets)
-
-
-def prepared(call: Call) -> Callable[..., Any]:
-    """What the node does; refused if it is not known here, or not with these settings."""
-    if call.kind not in OPERATORS:
-        raise call.refused(f"the operator {call.kind} is not known here")
-    function = OPERATORS[call.kind](call)
-    call.finish()
-    return function
-
-
-def _run(function: Callable[..., Any], inputs: Iterable[Any], place: str) -> Any:
-    try:
-        return function(*inputs)
-    except (IndexError, TypeError, ValueError) as error:
-        if len(error.args) == 1 and isinstance(error.args[0], str) and not isinstance(error, InteropError):
-            error.args = (f"{place}: {error.args[0]}",)
-        raise
-
-
-def _folded(
-    name: str, makers: Mapping[str, onnx.NodeProto], constants: Mapping[str, np.ndarray], opset: int
-) -> np.ndarray | None:
-    """The value of that name if only constants lead to it: exporters turn and join weights by nodes."""
-    if name in constants or name not in makers:
-        return constants.get(name)
-    node = makers[name]
-    if node.op_type not in OPERATORS or node.domain not in _OWN_DOMAINS:
-        return None
-    read = {i: _folded(i, makers, constants, opset) for i in node.input if i}
-    if any(array is None for array in read.values()):
-        return None
-    results = prepared(Call(node, opset))(*(constant(read[i]) if i else None for i in node.input))
-    values = dict(zip(node.output, results if isinstance(results, tuple) else (results,)))
-    return values[name].numpy()
 
 
 def shape_of(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:

@@ -51,6 +51,8 @@ def _embedding(trace: Trace, layer: nn.Embedding, path: str, ids: Any) -> Tensor
 
 
 def _layer_norm(trace: Trace, layer: nn.LayerNorm, path: str, x: Tensor) -> Tensor:
+    if not _fits(raw(x).dtype)(layer.eps):
+        return nn.LayerNorm.forward(layer, x)  # by its formula
     example = layer(Tensor(raw(x).example)).data
     inputs = (raw(x), layer.weight.data, layer.bias.data)
     return _tensor(trace.emit("LayerNormalization", inputs, [example], axis=-1, epsilon=layer.eps)[0])
@@ -130,7 +132,7 @@ def _valid(trace: Trace, x: Traced, lengths: Traced) -> Traced:
 
 def _settings(cells: Sequence[nn.Cell]) -> dict[str, Any] | None:
     """The settings of the node that has the equations of these cells, one a direction; None if ONNX has none."""
-    kind = kind_of(cells[0])
+    kind = kind_of(*cells)
     if kind is None:
         return None
     rows = [settings_of(cell) for cell in cells]
@@ -147,7 +149,19 @@ def _settings(cells: Sequence[nn.Cell]) -> dict[str, Any] | None:
     settings = {"clip": rows[0]["clip"]} if "clip" in rows[0] else {}
     settings |= {"linear_before_reset": int(rows[0].get("reset_after", False))} if kind == "GRU" else {}
     settings |= {"input_forget": 1} if "coupled" in rows[0] else {}
-    return settings | _named(curves, list(CURVES[kind].values()) * len(cells))
+    settings |= _named(curves, list(CURVES[kind].values()) * len(cells))
+    return settings if all(map(_fits(cells[0].weight.dtype), settings.values())) else None
+
+
+def _fits(dtype: Any) -> Callable[[Any], bool]:
+    """Whether a setting keeps its value in ONNX, whose settings are float32, for who computes in this type."""
+
+    def fits(value: Any) -> bool:
+        if isinstance(value, list):
+            return all(map(fits, value))
+        return not isinstance(value, float) or str(dtype) != "float64" or float(np.float32(value)) == value
+
+    return fits
 
 
 def _curve(value: Any) -> Any:
@@ -170,7 +184,7 @@ def _node(
     before: Sequence[Traced | None], lengths: Traced | None,
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     """One layer as one node: the output of each direction, and the parts of the last state."""
-    kind = kind_of(cells[0])
+    kind = kind_of(*cells)
     assert kind is not None
     weights = {name: trace.constant(array, f"{path}.{name}") for name, array in _weights(kind, cells).items()}
     states = [None if all(part is None for part in before) else part for part in before]
@@ -179,6 +193,11 @@ def _node(
         inputs.pop()
     y, last = _in_the_example(cells, x, before, lengths, settings["direction"] == "reverse")
     outputs = trace.emit(kind, inputs, [y, *last], hidden_size=cells[0].hidden_size, **settings)
+    if lengths is not None:  # a sequence without steps ends in its initial state here, and in zeros there
+        some = NAMESPACE.expand_dims(lengths > 0, (0, 2))
+        outputs[1:] = [
+            end if start is None else NAMESPACE.where(some, end, start) for end, start in zip(outputs[1:], before)
+        ]
     if len(cells) == 1:
         each = [NAMESPACE.squeeze(outputs[0], 1)]
     else:

@@ -8,7 +8,8 @@ definition, for the version too. All of it is made of ops, so that gradients flo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import accumulate
 from typing import Any
@@ -41,11 +42,36 @@ def _fold(function: Function) -> Callable[[Call], Function]:
 
 
 def _divide(a: Tensor, b: Tensor) -> Tensor:
-    if xp_of(a.data).isdtype(a.dtype, "integral"):  # towards 0, as in C
-        quotient = np.abs(to_host(a.data)) // np.abs(to_host(b.data))
-        signs = np.sign(to_host(a.data)) * np.sign(to_host(b.data))
-        return constant((quotient * signs).astype(str(a.dtype)), a)
-    return ops.divide(a, b)
+    if not xp_of(a.data).isdtype(a.dtype, "integral"):
+        return ops.divide(a, b)
+    x, y = to_host(a.data), to_host(b.data)
+    if not y.all():
+        raise ZeroDivisionError("an integer is divided by 0")
+    with np.errstate(over="ignore"):  # the least number by −1 is itself: it wraps, as sums and products do
+        quotient, remainder = x // y, x % y
+    return constant(quotient + ((remainder != 0) & ((x < 0) != (y < 0))), a)  # towards 0, as in C
+
+
+def _mean(x: Tensor, axis: Any, keepdims: bool) -> Tensor:
+    """The mean; of integers an integer, exactly, towards 0."""
+    if not xp_of(x.data).isdtype(x.dtype, "integral"):
+        return ops.mean(x, axis=axis, keepdims=keepdims)
+    numbers = to_host(x.data)
+    count = numbers.size // max(1, numbers.sum(axis=axis, dtype=np.int64).size)
+    if not count:
+        raise ValueError("there is no mean of nothing")
+    quotient, remainder = np.divmod(numbers, numbers.dtype.type(count))
+    whole = quotient.sum(axis=axis, keepdims=keepdims, dtype=numbers.dtype)
+    rest = remainder.sum(axis=axis, keepdims=keepdims, dtype=np.int64)
+    whole = whole + (rest // count).astype(whole.dtype)
+    return constant(whole + ((whole < 0) & (rest % count != 0)), x)
+
+
+def _sized(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape that a graph asks for; refused if it is none, or larger than any that is meant."""
+    if min(shape, default=0) < 0 or math.prod(shape) > _MOST_ELEMENTS:
+        raise ValueError(f"an array of shape {tuple(shape)} is asked for: expected at most {_MOST_ELEMENTS:,} elements")
+    return tuple(shape)
 
 
 def _gelu(call: Call) -> Function:
@@ -95,6 +121,10 @@ def _gemm(call: Call) -> Function:
     turn_a, turn_b = call.setting("transA", 0), call.setting("transB", 0)
 
     def product(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+        if (a.ndim, b.ndim) != (2, 2) or (a.dtype.kind != "f" and (alpha, beta) != (1, 1)):
+            raise call.refused(
+                f"expected matrices, of floating point if they are scaled, got {a.ndim} and {b.ndim} axes"
+            )
         y = (a.T if turn_a else a) @ (b.T if turn_b else b)
         y = y if alpha == 1 else alpha * y
         return y if c is None else y + (c if beta == 1 else beta * c)
@@ -156,8 +186,8 @@ def _cast(call: Call) -> Function:
 def _constant(call: Call) -> Function:
     names = ("value", "value_float", "value_floats", "value_int", "value_ints")
     given = {name: value for name in names if (value := call.setting(name)) is not None}
-    if not given:
-        raise call.refused("it is neither numbers nor a tensor of them")
+    if len(given) != 1:
+        raise call.refused("it is neither numbers nor a tensor of them, or both")
     ((name, value),) = given.items()
     array = host_array(value) if name == "value" else np.array(value, "float32" if "float" in name else "int64")
     return lambda: constant(array)
@@ -166,7 +196,10 @@ def _constant(call: Call) -> Function:
 def _constant_of_shape(call: Call) -> Function:
     value = call.setting("value")
     filling = np.zeros(1, np.float32) if value is None else host_array(value)
-    return lambda shape: constant(np.full(integers(shape), filling[0], filling.dtype), shape)
+    if filling.size != 1:
+        raise call.refused(f"its value has {filling.size} elements, expected one")
+    filling = filling.ravel()
+    return lambda shape: constant(np.full(_sized(integers(shape)), filling[0], filling.dtype), shape)
 
 
 def _shape(call: Call) -> Function:
@@ -222,7 +255,12 @@ def _slice(call: Call) -> Function:
         starts, ends, *rest = fixed or [None if part is None else integers(part) for part in given]
         axes, steps = (*rest, None, None)[:2]
         index = [slice(None)] * x.ndim
-        for i, axis in enumerate(axes if axes is not None else range(len(starts))):
+        axes = list(range(len(starts))) if axes is None else axes
+        if not len(starts) == len(ends) == len(axes) == len(steps or starts) or len({a % x.ndim for a in axes}) < len(
+            axes
+        ):
+            raise ValueError(f"starts, ends, axes and steps do not go together: {starts}, {ends}, {axes}, {steps}")
+        for i, axis in enumerate(axes):
             index[axis] = slice(starts[i], ends[i], steps[i] if steps else 1)
         return x[tuple(index)]
 
@@ -238,6 +276,8 @@ def _split(call: Call) -> Function:
         if chosen is None:  # equal ones; the last may be shorter
             longest, n = -(-x.shape[axis] // count), x.shape[axis]
             chosen = [max(0, min(longest, n - k * longest)) for k in range(count)]
+        if sum(chosen) != x.shape[axis] or min(chosen, default=-1) < 0 or len(chosen) != len(call.outputs):
+            raise ValueError(f"{x.shape[axis]} elements cannot be split into {len(call.outputs)} parts of {chosen}")
         return tuple(ops.split(x, list(accumulate(chosen))[:-1], axis=axis))
 
     return parts
@@ -249,7 +289,9 @@ def _gather(call: Call) -> Function:
 
 
 def _range(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    return constant(np.arange(start.item(), limit.item(), delta.item(), dtype=str(start.dtype)), start)
+    first, last, step = (value.item() for value in (start, limit, delta))
+    (count,) = _sized([max(0, math.ceil((last - first) / step))])
+    return constant((first + np.arange(count) * step).astype(str(start.dtype)), start)
 
 
 def _cumsum(call: Call) -> Function:
@@ -261,16 +303,28 @@ def _cumsum(call: Call) -> Function:
 
 def _einsum(call: Call) -> Function:
     equation = call.setting("equation")
+    if not re.fullmatch(r"[A-Za-z,.\->\s]*", equation):
+        raise call.refused(f"its equation {equation[:40]!r} is none")
     return lambda *xs: ops.einsum(equation, *xs)
 
 
 def _power(a: Tensor, b: Tensor) -> Tensor:
+    integral = xp_of(a.data).isdtype
+    if integral(a.dtype, "integral") and integral(b.dtype, "signed integer") and (to_host(b.data) < 0).any():
+        x, y = np.broadcast_arrays(to_host(a.data), to_host(b.data))
+        if (x[y < 0] == 0).any():
+            raise ZeroDivisionError("0 to a negative power")
+        power = np.power(x, np.abs(y))
+        return constant(np.where((y < 0) & (np.abs(x) != 1), 0, power).astype(x.dtype), a)  # towards 0
     return ops.astype(ops.power(a, b), dtype=str(a.dtype))
 
 
 def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    return ops.broadcast_to(x, shape=np.broadcast_shapes(x.shape, tuple(integers(shape))))
+    return ops.broadcast_to(x, shape=_sized(np.broadcast_shapes(x.shape, tuple(integers(shape)))))
 
+
+#: What an array that a few numbers of a graph ask for may have.
+_MOST_ELEMENTS = 2**27
 
 OPERATORS: dict[str, Callable[[Call], Function]] = {
     "Abs": _plain(ops.absolute), "Cos": _plain(ops.cos), "Exp": _plain(ops.exp), "Log": _plain(ops.log),
@@ -288,7 +342,7 @@ OPERATORS: dict[str, Callable[[Call], Function]] = {
     "Greater": _plain(ops.greater), "GreaterOrEqual": _plain(ops.greater_equal), "Where": _plain(ops.where),
     "Not": _plain(lambda x: ops.equal(x, False)),
     "MatMul": _plain(ops.matmul), "Gemm": _gemm, "LayerNormalization": _layer_norm,
-    "ReduceSum": _reduction(ops.sum, 13), "ReduceMean": _reduction(ops.mean, 18),
+    "ReduceSum": _reduction(ops.sum, 13), "ReduceMean": _reduction(_mean, 18),
     "ReduceMax": _reduction(ops.max, 18), "ReduceMin": _reduction(ops.min, 18),
     "ArgMax": _arg(ops.argmax), "ArgMin": _arg(ops.argmin),
     "Cast": _cast, "Constant": _constant, "ConstantOfShape": _constant_of_shape, "Shape": _shape,

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from ... import nn, ops
+from ...nn.module import Parameter
 from ...ops.op import raw
 from ...tensor import Tensor
 from ..cells import LAYERS
+from ..errors import InteropError
 from ..gates import ONNX, Stacked, to_ours
 from .activations import Activation, activations
 from .call import Call, one_of
+from .signature import Signature
 
 #: The curves of each kind in ONNX's order, by our keywords, and what they are if a file does not say.
 CURVES = {
@@ -28,7 +31,7 @@ INPUTS = {
     "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
 }
 PEEPHOLES = "iof"  # their order in P
-_WEIGHTS = ("W", "R", "B", "P")
+WEIGHTS = ("W", "R", "B", "P")
 _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
 
@@ -37,47 +40,51 @@ class RecurrentNode(nn.Module):
 
     call       the node
     constants  arrays by name. Weights that are all among them become the layer's; others are read at every call
-    shapes     of the weights, by name
 
     Called with the inputs of `reads` in that order, None for one that is left out; returns Y, Y_h and an LSTM's Y_c.
     """
 
-    def __init__(self, call: Call, constants: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[int]]):
+    def __init__(self, call: Call, constants: Mapping[str, np.ndarray]):
+        Signature(call)
         self.kind, self.place = call.kind, call.place
         named = {name: value for name, value in zip(INPUTS[call.kind], call.inputs) if value}
         direction = one_of(call, "direction", call.setting("direction", "forward"), tuple(_DIRECTIONS))
         self.direction, self.directions = direction, _DIRECTIONS[direction]
         self.batch_first = bool(one_of(call, "layout", call.setting("layout", 0), (0, 1)))
-        self.layer = self._new_layer(call, named, shapes)
+        self.hidden_size = call.setting("hidden_size")
+        equations = {"bias": "B" in named, **self._equations(call, "P" in named)}
+        options = [{**equations, **row} for row in self._curves(call)]
         call.finish()
-        weights = {name: constants.get(named[name]) for name in _WEIGHTS if name in named}
-        self.is_fixed = all(array is not None for array in weights.values())
-        if self.is_fixed:
-            for direction, cell in enumerate(self.layer.cells):
-                cell.load_state_dict(self._tensors(cell, direction, weights))
-        self.takes = tuple(name for name in named if not (self.is_fixed and name in _WEIGHTS))
+        weights = {name: constants[named[name]] for name in WEIGHTS if named.get(name) in constants}
+        self.is_fixed = all(name in weights for name in WEIGHTS if name in named)
+        layer = LAYERS[call.kind](  # of the least size: the weights that take their places say what it is
+            1, 1, bidirectional=self.directions == 2, reverse=direction == "reverse", batch_first=self.batch_first
+        )
+        layer.cells = [layer.cell_type(1, 1, **row) for row in options]
+        self.layer = self._with_weights(layer, weights) if self.is_fixed else layer
+        self.takes = tuple(name for name in named if not (self.is_fixed and name in WEIGHTS))
         self.reads = tuple(named[name] for name in self.takes)
 
-    def _new_layer(self, call: Call, named: Mapping[str, str], shapes: Mapping[str, Sequence[int]]) -> nn.Recurrent:
-        W, R = (shapes.get(named[name], ()) for name in "WR")
-        gates = len(ONNX.gates[call.kind])
-        if len(W) != 3 or len(R) != 3 or not all((*W[1:], *R[1:])):
-            raise call.refused("the shapes of its weights W and R must be known, and are not")
-        hidden = call.setting("hidden_size", R[2])
-        expected = (self.directions, gates * hidden, W[2]), (self.directions, gates * hidden, hidden)
-        if (tuple(W), tuple(R)) != expected:
-            raise call.refused(
-                f"expected W and R of shapes {expected[0]} and {expected[1]} (directions, gates · hidden_size, …), got "
-                f"{tuple(W)} and {tuple(R)}"
-            )
-        options = {"bias": "B" in named, **self._equations(call, "P" in named)}
-        layer = LAYERS[call.kind](
-            W[2], hidden, bidirectional=self.directions == 2, reverse=self.direction == "reverse",
-            batch_first=self.batch_first,
-        )  # fmt: skip
-        curves = self._curves(call)
-        layer.cells = [layer.cell_type(W[2], hidden, **options, **curve) for curve in curves]
-        return layer
+    def _sizes(self, weights: Mapping[str, Any]) -> tuple[int, int]:
+        """input_size and hidden_size; the weights must fit together, in their types too."""
+        W, R = weights["W"].shape, weights["R"].shape
+        gates, inputs, hidden = len(ONNX.gates[self.kind]), W[-1] if len(W) == 3 else 0, self.hidden_size
+        if hidden is None:
+            hidden = R[-1] if len(R) == 3 else 0
+        expected = {
+            "W": (self.directions, gates * hidden, inputs), "R": (self.directions, gates * hidden, hidden),
+            "B": (self.directions, 2 * gates * hidden), "P": (self.directions, len(PEEPHOLES) * hidden),
+        }  # fmt: skip
+        for name, array in weights.items():
+            if tuple(array.shape) != expected[name] or inputs < 1 or hidden < 1:
+                raise InteropError(
+                    f"{self.place}: expected {name} of shape {expected[name]} (directions, gates · hidden_size, …), "
+                    f"got {tuple(array.shape)}"
+                )
+        dtypes = {str(array.dtype) for array in weights.values()}
+        if len(dtypes) > 1 or not dtypes <= {"float16", "float32", "float64"}:
+            raise InteropError(f"{self.place}: expected weights of one floating-point type, got {', '.join(dtypes)}")
+        return inputs, hidden
 
     @staticmethod
     def _equations(call: Call, peephole: bool) -> dict[str, Any]:
@@ -93,7 +100,6 @@ class RecurrentNode(nn.Module):
         """The activations of the cell of each direction, by keyword; those that are not the textbook's."""
         usual = CURVES[call.kind]
         names = call.setting("activations", list(usual.values()) * self.directions)
-        names = [name.decode() if isinstance(name, bytes) else name for name in names]
         if len(names) != len(usual) * self.directions:
             raise call.refused(f"expected {len(usual)} activations a direction, got {', '.join(names)}")
         made = activations(names, call.setting("activation_alpha", ()), call.setting("activation_beta", ()))
@@ -127,21 +133,27 @@ class RecurrentNode(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.takes, inputs))
         x, lengths = given["X"], given.get("sequence_lens")
-        layer = self.layer if self.is_fixed else self._with_weights(given)
+        layer = self.layer if self.is_fixed else self._with_weights(self.layer, given)
         states = [given.get(f"initial_{name}") for name in layer.cells[0].states]
         output, last = layer(x, self._state(layer, x, states), lengths=None if lengths is None else raw(lengths))
         output = output.reshape(*output.shape[:2], self.directions, -1)
         output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
-        return (output, *last) if isinstance(last, tuple) else (output, last)
+        last = last if isinstance(last, tuple) else (last,)
+        if lengths is not None:  # a sequence without steps ends in zeros there, whatever its initial state is
+            some = ops.expand_dims(ops.greater(lengths, 0), axis=(1, 2) if self.batch_first else (0, 2))
+            last = tuple(ops.where(some, part, 0.0) for part in last)
+        return (output, *last)
 
-    def _with_weights(self, given: Mapping[str, Tensor]) -> nn.Recurrent:
-        """The layer with the weights of this call in the place of its own."""
-        layer = copy(self.layer)
-        weights = {name: given[name] for name in _WEIGHTS if name in given}
+    def _with_weights(self, layer: nn.Recurrent, given: Mapping[str, Any]) -> nn.Recurrent:
+        """A layer like this one with these weights in the place of its own; of arrays they are parameters."""
+        layer = copy(layer)
+        weights = {name: given[name] for name in WEIGHTS if name in given}
+        layer.input_size, layer.hidden_size = self._sizes(weights)
         layer.cells = [copy(cell) for cell in layer.cells]
         for direction, cell in enumerate(layer.cells):
-            for name, tensor in self._tensors(cell, direction, weights).items():
-                setattr(cell, name, tensor)
+            cell.input_size, cell.hidden_size = layer.input_size, layer.hidden_size
+            for name, values in self._tensors(cell, direction, weights).items():
+                setattr(cell, name, values if isinstance(values, Tensor) else Parameter(np.ascontiguousarray(values)))
         return layer
 
     def _state(self, layer: nn.Recurrent, x: Tensor, states: Sequence[Tensor | None]) -> Any:

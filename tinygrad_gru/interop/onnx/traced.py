@@ -37,14 +37,15 @@ class Trace:
     depth      0 for a graph, 1 for the body of a node in it, and so on
     """
 
-    def __init__(self, parameters: dict[str, np.ndarray], outer: Trace | None = None):
+    def __init__(self, parameters: dict[str, np.ndarray], outer: Trace | None = None, reserved: Iterable[str] = ()):
         self.nodes: list[Node] = []
         self.root: Trace = outer.root if outer else self
         self.depth: int = outer.depth + 1 if outer else 0
-        self.parameters = {id(array): name for name, array in parameters.items()}
+        self._taken = set(reserved)  # names that values have, or will have
         self.constants: dict[str, np.ndarray] = {}
         self._known: dict[int, Traced] = {}  # by the array that stands for it
         self._count = 0
+        self.parameters = {id(array): self._free(name) for name, array in parameters.items()}
 
     def body(self) -> Trace:
         """A trace for the body of a node; it sees the values of this one."""
@@ -73,8 +74,13 @@ class Trace:
         known = self.root._known.get(id(array))
         if known is not None:
             return known.name
-        root = self.root
-        name = name or root.parameters.get(id(array)) or self.fresh("constant")
+        root, array = self.root, np.asarray(array) if not hasattr(array, "dtype") else array
+        if id(array) in root.parameters:
+            name = root.parameters[id(array)]
+        elif name is None:
+            name = self.fresh("constant")
+        elif name not in root.constants or not _same(root.constants[name], array):
+            name = root._free(name)
         root.constants[name] = np.asarray(array)
         return name
 
@@ -103,7 +109,18 @@ class Trace:
     def fresh(self, word: str) -> str:
         """A name that no other value has."""
         self.root._count += 1
-        return f"{word}_{self.root._count}"
+        return self.root._free(f"{word}_{self.root._count}")
+
+    def _free(self, name: str) -> str:
+        """This name, or if it is taken one like it; it is taken then."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def _binary(function: str, swap: bool = False) -> Callable[[Traced, Any], Any]:
@@ -204,12 +221,18 @@ class _Namespace:
 
     def __getattr__(self, name: str) -> Any:
         if name in _UNARY:
-            return lambda x: self._one(_UNARY[name], getattr(np, name), x)
+            return lambda x: self._unary(_UNARY[name], getattr(np, name), x)
         if name in _BINARY:
             return lambda *xs: self._elementwise(_BINARY[name], getattr(np, name), *xs)
         if name in _REDUCTIONS:
             return lambda x, axis=None, keepdims=False: self._reduced(name, x, axis, keepdims)
         raise InteropError(f"there is no ONNX operator here for the array function {name}")
+
+    def _unary(self, kind: str, function: Callable, x: Any) -> Traced:
+        """A function of each element. Of integers it is one of floating point, as in NumPy."""
+        with np.errstate(all="ignore"):
+            dtype = function(_example(x)).dtype
+        return self._one(kind, function, self._as(x, dtype))
 
     @staticmethod
     def _one(kind: str, function: Callable, x: Any, *more: Any, **settings: Any) -> Traced:
@@ -223,9 +246,7 @@ class _Namespace:
         examples = [_example(x) for x in xs]
         with np.errstate(all="ignore"):
             example = function(*examples)
-        common = np.result_type(*examples)
-        if function is np.divide and common.kind != "f":
-            common = example.dtype
+        common = np.result_type(*examples) if example.dtype == bool else example.dtype  # a comparison's operands
         return _trace_of(*xs).emit(kind, [self._as(x, common) for x in xs], [example])[0]
 
     def _as(self, x: Any, dtype: np.dtype) -> Any:
@@ -246,11 +267,22 @@ class _Namespace:
         x = x if low is None else self.maximum(x, low)
         return x if high is None else self.minimum(x, high)
 
+    def isfinite(self, x: Traced) -> Traced:
+        return self.equal(x - x, 0)
+
     def expm1(self, x: Traced) -> Traced:
-        return self.exp(x) - 1
+        """eˣ − 1, which is 2t / (1 − t), t = tanh(x/2); near 0 this loses nothing."""
+        t = self.tanh(0.5 * x)
+        return self.where(self.less(self.abs(x), 1), 2 * t / (1 - t), self.exp(x) - 1)
 
     def log1p(self, x: Traced) -> Traced:
-        return self.log(1 + x)
+        """log(1 + x); near 0 times x / ((1 + x) − 1), which makes up for what the sum 1 + x has lost (Kahan)."""
+        u = 1 + x
+        lost = u - 1
+        is_near = self.less(self.abs(x), 1)
+        factor = x / self.where(self.equal(lost, 0), 1, lost)
+        near = self.where(self.equal(lost, 0), x, self.log(u) * factor)
+        return self.where(is_near, near, self.log(u))
 
     def astype(self, x: Traced, dtype: Any) -> Traced:
         dtype = np.dtype(dtype)
@@ -274,6 +306,7 @@ class _Namespace:
     def _reduced(self, name: str, x: Traced, axis: Any, keepdims: bool) -> Traced:
         axes = list(range(x.ndim)) if axis is None else list(axis) if isinstance(axis, tuple) else [axis]
         example = getattr(np, name)(x.example, axis=tuple(axes), keepdims=keepdims)
+        x = self.astype(x, example.dtype)  # as NumPy widens small integers
         if name == "sum":  # whose axes became an input before those of the others did
             return x.trace.emit("ReduceSum", (x, _integers(axes)), [example], keepdims=int(keepdims))[0]
         return x.trace.emit(_REDUCTIONS[name], (x,), [example], axes=axes, keepdims=int(keepdims))[0]
@@ -286,6 +319,7 @@ class _Namespace:
         return self.argmax(x, axis, "ArgMin")
 
     def cumulative_sum(self, x: Traced, axis: int) -> Traced:
+        x = self.astype(x, np.cumulative_sum(x.example, axis=axis).dtype)
         return self._one("CumSum", lambda a: np.cumulative_sum(a, axis=axis), x, np.array(axis, np.int64))
 
     # -- shape ---------------------------------------------------------------------------------------------------

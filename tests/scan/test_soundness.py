@@ -1,0 +1,410 @@
+"""What compiled mode once gave and eager mode does not: a stale plan, a lost digit, a NaN from what nobody asked for.
+
+The right values are closed forms, or PyTorch's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import TapeError, Tensor, grad, manual_seed, nn, op, ops, scan
+from tinygrad_gru.scan import compiled as compiled_module
+from tinygrad_gru.scan import pure
+from tinygrad_gru.scan.compiled import PlanCache
+from tinygrad_gru.scan.plain import parts_of
+
+MODES = [False, True, *(["numba"] if importlib.util.find_spec("numba") else [])]
+modes = pytest.mark.parametrize("mode", MODES)
+
+
+def leaf(*values, dtype="float64"):
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+def gradient_of_x(step, mode, steps=3):
+    """∂(last carry)/∂x of a scan from 0 over `steps` ones."""
+    x = Tensor(np.ones(steps), requires_grad=True)
+    return grad(scan(step, Tensor(np.zeros(())), x, compiled=mode)[0], x).numpy()
+
+
+# -- what makes two traces equal -------------------------------------------------------------------------------------
+
+
+def reversal(scale):
+    @op
+    def rev(x):
+        return x * 1.0
+
+    rev.vjp(x=lambda g: -scale * g)
+    return rev
+
+
+@modes
+def test_two_ops_of_one_name(mode):
+    for scale in (0.1, 1.0):
+        rev = reversal(scale)
+        np.testing.assert_allclose(gradient_of_x(lambda h, u, rev=rev: h + rev(u), mode), -scale)
+
+
+@modes
+def test_a_rule_that_is_redefined(mode):
+    rev = reversal(1.0)
+
+    def step(h, u):
+        return h + rev(u)
+
+    np.testing.assert_allclose(gradient_of_x(step, mode), -1)
+    rev.vjp(x=lambda g: 5 * g)
+    np.testing.assert_allclose(gradient_of_x(step, mode), 5)
+    x = leaf(1, 1)
+    last = scan(step, Tensor(np.zeros(())), x, compiled=mode)[0]
+    rev.vjp(x=lambda g: 7 * g)
+    with pytest.raises(TapeError, match="was given other rules"):
+        grad(last, x)
+
+
+@modes
+def test_a_setting_that_only_the_rule_reads(mode):
+    @op
+    def grl(x, *, scale):
+        return x * 1.0
+
+    grl.vjp(x=lambda g, scale: -scale * g)
+    for scale in (0.0, 0.5, 1.0):
+        np.testing.assert_allclose(gradient_of_x(lambda h, u, s=scale: h + grl(u, scale=s), mode), -scale)
+
+
+@modes
+def test_a_rule_that_reads_what_is_set_anew(mode):
+    scale, mask = [1.0], [np.ones(())]
+
+    @op
+    def scaled(x):
+        return x * 1.0
+
+    scaled.vjp(x=lambda g: scale[0] * g * mask[0])
+    np.testing.assert_allclose(gradient_of_x(lambda h, u: h + scaled(u), mode), 1)
+    scale[0] = 3.0
+    np.testing.assert_allclose(gradient_of_x(lambda h, u: h + scaled(u), mode), 3)
+    mask[0] = np.full((), 2.0)
+    np.testing.assert_allclose(gradient_of_x(lambda h, u: h + scaled(u), mode), 6)
+
+
+@modes
+@pytest.mark.parametrize("first", [False, True])
+def test_a_hook_on_a_value_inside(mode, first):
+    seen = []
+
+    def step(h, u, hooked=True):
+        y = u * 2.0
+        if hooked:
+            y.register_hook(lambda g: (seen.append(g.item()), g * 10)[1])
+        return h + y
+
+    if first:
+        np.testing.assert_allclose(gradient_of_x(lambda h, u: step(h, u, False), mode), 2)
+    np.testing.assert_allclose(gradient_of_x(step, mode), 20)
+    assert seen == [1.0] * 3
+
+
+def layer_output(layer, mode):
+    layer.compiled = mode
+    return layer(Tensor(np.full((1, 1, 1), 0.5)))[0].item()
+
+
+def simple_layer(**options):
+    layer = nn.RNN(1, 1, dtype="float64", bias=False, **options)
+    layer.cells[0].W.data[...] = 1.0
+    return layer
+
+
+FACTOR = 1.0
+
+
+def global_factor(a):
+    return ops.tanh(FACTOR * a)
+
+
+@modes
+@pytest.mark.parametrize("where", ["closure", "default", "global", "nested"])
+def test_a_function_that_sees_something_else(mode, where, monkeypatch):
+    """k in tanh(k a), wherever the function has it from."""
+    k = 1.0
+
+    def inner(a):
+        return ops.tanh(k * a)
+
+    def default(a, k=1.0):
+        return ops.tanh(k * a)
+
+    functions = {"closure": inner, "default": default, "global": global_factor, "nested": lambda a: inner(a)}
+    layer = simple_layer(activation=functions[where])
+    assert layer_output(layer, mode) == pytest.approx(np.tanh(0.5))
+    k = 3.0
+    default.__defaults__ = (3.0,)
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    assert layer_output(layer, mode) == pytest.approx(np.tanh(1.5))
+
+
+@modes
+def test_an_attribute_of_the_class(mode):
+    class Scaled(nn.Cell):
+        factor = 1.0
+
+        @pure
+        def step(self, h, x):
+            return self.helper(x) + 0 * h
+
+        def helper(self, x):
+            return self.factor * x
+
+        def __init__(self, *sizes, **options):
+            super().__init__(*sizes, **options)
+            self.b = self.new_b()
+
+    layer = nn.Recurrent.of(Scaled)(1, 1, dtype="float64")
+    assert layer_output(layer, mode) == 0.5
+    Scaled.factor = 3.0
+    assert layer_output(layer, mode) == 1.5
+    Scaled.helper = lambda self, x: 5 * x
+    assert layer_output(layer, mode) == 2.5
+
+
+@modes
+def test_two_tensors_of_one_array(mode):
+    class Two(nn.Cell):
+        def __init__(self, *sizes, **options):
+            super().__init__(*sizes, **options)
+            self.U = self.new_W()
+            self.U.data[...] = 1.0
+            self.slow = self.U.detach()
+
+        @pure
+        def step(self, h, x):
+            return x @ self.U + x @ self.slow + 0 * h
+
+    layer = nn.Recurrent.of(Two)(1, 1, dtype="float64")
+    assert layer_output(layer, mode) == 1.0
+    layer.cells[0].slow[...] = 2.0  # a constant is written into a copy
+    assert layer_output(layer, mode) == 1.5
+    layer.cells[0].slow.data = layer.cells[0].U.data
+    assert layer_output(layer, mode) == 1.0
+
+
+# -- what runs a second time -----------------------------------------------------------------------------------------
+
+
+@modes
+def test_second_derivatives_are_those_of_the_step_as_it_was(mode):
+    """A late-bound loop variable; 2 + 3 = 5, not 3 + 3."""
+    x, total = leaf(1, 1, 1), 0
+    for k in (2.0, 3.0):
+        total = total + scan(lambda h, u: h + k * u * u, Tensor(np.zeros(())), x, compiled=mode)[0]  # noqa: B023
+    first = grad(total, x, create_graph=True)
+    np.testing.assert_allclose(first.numpy(), 10)
+    np.testing.assert_allclose(grad(first.sum(), x).numpy(), 10)
+
+
+@modes
+def test_second_derivatives_go_by_the_rules_of_the_ops(mode):
+    """A straight-through op inside: y = sign x with dy/dx = 1, so that d(y²)/dx = 2y and d²(y²)/dx² = 2."""
+
+    @op
+    def binary(x):
+        return np.sign(1.0) * x / abs(x)
+
+    binary.vjp(x=lambda g: g)
+    x = leaf(0.5, -3.0)
+    last = scan(lambda h, u: h + binary(u) * binary(u), Tensor(np.zeros(())), x, compiled=mode)[0]
+    first = grad(last, x, create_graph=True)
+    np.testing.assert_allclose(first.numpy(), [2, -2])
+    np.testing.assert_allclose(grad(first.sum(), x).numpy(), [2, 2])
+
+
+@pytest.mark.parametrize("mode", MODES[1:])
+@pytest.mark.parametrize("every", [None, 1, 2])
+def test_evaluation_between_forward_and_backward_changes_nothing(mode, every):
+    found = []
+    for evaluated in (False, True):
+        manual_seed(0)
+        layer = nn.GRU(2, 2, zoneout=0.5, recurrent_dropout=0.5, checkpoint_every=every, compiled=mode, dtype="float64")
+        x = Tensor(np.ones((4, 1, 2)), requires_grad=True)
+        y = layer(x)[0].sum()
+        if evaluated:
+            layer.eval()
+        first = grad(y, x, create_graph=True)
+        found.append([first.numpy(), *(g.numpy() for g in grad(ops.square(first).sum(), [x, layer.cells[0].U_h]))])
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("every", [None, 1])
+def test_weights_that_are_computed_of_a_layer_that_is_called_twice(mode, every):
+    """h' = tanh(x w) at two steps of x = 1, twice: 4 (1 − tanh² w)."""
+    if mode is False and every:
+        pytest.skip("eager recomputation runs the step's Python again, with the attributes of today")
+    w = Tensor(np.full((1, 1), 0.5), requires_grad=True)
+    layer, total = nn.RNN(1, 1, bias=False, checkpoint_every=every, compiled=mode, dtype="float64"), 0
+    layer.cells[0].U.data[...] = 0
+    for _ in range(2):
+        layer.cells[0].W = w * 1.0
+        total = total + layer(Tensor(np.ones((2, 1, 1))))[0].sum()
+    np.testing.assert_allclose(grad(total, w).item(), 4 * (1 - np.tanh(0.5) ** 2))
+
+
+def test_the_step_runs_once_whatever_is_asked_of_it():
+    calls = []
+
+    def probe(a):
+        if not calls or calls[-1] != "closed":
+            calls.append(type(a.data).__name__)
+        return a
+
+    x = leaf(1, 2, 3)
+    last = scan(lambda h, u: h * probe(u), Tensor(np.ones(())), x, checkpoint_every=2)[0]
+    count = len(calls)
+    first = grad(last, x, create_graph=True)
+    grad(first.sum(), x)
+    assert len(calls) == count
+
+
+# -- rewrites lose nothing -------------------------------------------------------------------------------------------
+
+
+@modes
+def test_a_gate_that_is_open(mode):
+    """(1 − z) h + z h̃ with z = 1 is h̃, however large h."""
+
+    def step(h, x):
+        return (1 - x[0]) * h + x[0] * x[1]
+
+    start = Tensor(np.full(1, 3e6, "float32"))
+    x = Tensor(np.array([[[1.0], [0.1]]], "float32"))
+    np.testing.assert_allclose(scan(step, start, x, compiled=mode)[0].numpy(), 0.1)
+
+
+@modes
+@pytest.mark.parametrize("order", ["left", "right"])
+def test_terms_that_cancel(mode, order):
+    """Large terms cancel before the small one comes; in another order it would be lost."""
+    x, y = Tensor(np.full((1, 1), -1e8, "float32")), 0.25
+    steps = {"left": lambda h, u: (h + u) + y, "right": lambda h, u: y + (h + u)}
+    found = scan(steps[order], Tensor(np.full(1, 1e8, "float32")), x, compiled=mode)[0]
+    assert found.item() == 0.25
+
+
+@modes
+@pytest.mark.parametrize(
+    ("dtype", "p", "q", "g"),
+    [("float16", 1e-4, 1e-4, 2.0**15), ("float32", 1e-25, 1e-25, 1e25), ("float32", 1e25, 1e25, 1e-25)],
+)
+def test_factors_of_a_cotangent_meet_it_one_by_one(mode, dtype, p, q, g):
+    """g p q, where p q alone is too small or too large for the dtype. Loss scaling exists for the first."""
+    h = Tensor(np.full(1, min(g, 1.0), dtype), requires_grad=True)
+    factors = Tensor(np.full((1, 1), p, dtype)), Tensor(np.full((1, 1), q, dtype))
+    last, _ = scan(lambda h, u: (h * u[0]) * u[1], h, factors, compiled=mode)
+    cotangent = Tensor(np.full(1, g, dtype))
+    np.testing.assert_allclose(grad(last, h, cotangent).numpy(), g * p * q, rtol=1e-2 if dtype == "float16" else 1e-5)
+
+
+# -- what nobody asked for -------------------------------------------------------------------------------------------
+
+
+@modes
+@pytest.mark.parametrize(
+    "singular",
+    [lambda u: 1 / u, ops.log, ops.sqrt, lambda u: u / ops.absolute(u), lambda u: ops.clip(1 / u, low=-1.0)],
+    ids=["divide", "log", "sqrt", "sign", "clip"],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_an_output_that_is_not_used_has_no_gradient(mode, singular):
+    x = leaf(1, 0)
+    _, (used, _) = scan(lambda h, u: (h, (u, singular(u))), Tensor(np.zeros(())), x, compiled=mode)
+    np.testing.assert_array_equal(grad(used.sum(), x).numpy(), [1, 1])
+
+
+@modes
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_part_of_the_carry_that_is_not_used_at_the_end(mode, reverse):
+    """s is not used after the last step, where its factor 1/x is infinite, but at the others by h."""
+    x = leaf(*((0, 2, 4) if reverse else (4, 2, 0)))
+
+    def step(carry, u):
+        h, s = carry
+        return h + s, 1 / u
+
+    start = Tensor(np.zeros(())), Tensor(np.zeros(()))
+    (h, _), _ = scan(step, start, x, reverse=reverse, compiled=mode)
+    expected = [0, -1 / 4, -1 / 16] if reverse else [-1 / 16, -1 / 4, 0]
+    np.testing.assert_allclose(grad(h, x).numpy(), expected)
+
+
+@modes
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_parts_that_change_places(mode):
+    """Which part has a cotangent changes at every step: a goes to b and back."""
+    x = leaf(2, 0, 3)
+
+    def step(carry, u):
+        a, b = carry
+        return b * 2, a / u
+
+    start = leaf(1.0), leaf(1.0)
+    (a, _), _ = scan(step, start, x, compiled=mode)
+    found = grad(a.sum(), [x, *start], allow_unused=True)
+    # a₃ = 2 b₂ = 2 a₁ / u₂ = 4 b₀ / u₂, which is infinite; a₀ and u₁, u₃ lead to b₃ alone
+    assert found[1] is None
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found[2].numpy(), [np.inf])
+    np.testing.assert_array_equal(found[0].numpy(), [0, -np.inf, 0])
+
+
+@modes
+def test_a_rule_that_is_not_linear_is_not_called_for_what_is_absent(mode):
+    """It adds a multiple of its input to every gradient that passes."""
+
+    @op
+    def decayed(x):
+        return x * 1.0
+
+    decayed.vjp(x=lambda g, x: g + 0.5 * x)
+    x = leaf(2, 4)
+    _, (a, b) = scan(lambda h, u: (h, (u * 3, decayed(u))), Tensor(np.zeros(())), x, compiled=mode)
+    np.testing.assert_allclose(grad(a.sum(), x, retain_graph=True).numpy(), [3, 3])
+    np.testing.assert_allclose(grad(b.sum(), x).numpy(), [2, 3])
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 3]])
+@pytest.mark.parametrize("used", ["outputs", "last state"])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_our_layers_need_one_program_for_what_is_commonly_used(kind, used, lengths, monkeypatch):
+    """Of the outputs alone, say: the cotangents of the last state are zeros that are only added."""
+    cache = PlanCache(8)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    layer = kind(2, 3, dtype="float64")
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 2)), requires_grad=True)
+    found = []
+    for mode in (True, False):
+        layer.compiled = mode
+        y, state = layer(x, lengths=lengths)
+        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in parts_of(state))
+        found.append([g.numpy() for g in grad(loss, [x, *layer.parameters()])])
+    for compiled, eager in zip(*found):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-13)
+    (plan,) = cache.plans.values()
+    assert len(plan._backwards) == 1
+
+
+@modes
+def test_outputs_that_no_gradient_reaches_are_constants(mode):
+    h, x = leaf(0.0), Tensor(np.ones((2, 1)))
+    last, (a, b, c) = scan(lambda h, u: (h + u, (h > 0, u * 2, h * 2)), h, x, compiled=mode)
+    assert [last.requires_grad, a.requires_grad, b.requires_grad, c.requires_grad] == [True, False, False, True]
+    assert a.numpy().tolist() == [[False], [True]]
+    (one, two), _ = scan(lambda s, u: ((s[0] + u, s[1] + s[0]), u), (Tensor(np.zeros(1)), h), x, compiled=mode)
+    assert [one.requires_grad, two.requires_grad] == [False, True]

@@ -1,0 +1,186 @@
+"""ONNX files, read and checked as a whole before anything is made of them.
+
+What a file can say to make a reader work or read beyond it is bounded here: functions that call each other may not
+expand to more nodes than the file has bytes, and numbers that are kept in another file (external data) are read only
+from regular files in the model's own folder.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PureWindowsPath
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+
+from ...io import Budget, open_untrusted, untrusted
+from ..errors import InteropError
+
+_DEEPEST_CALLS = 64
+_SMALL = 1000  # nodes that any file may expand to
+
+
+@contextmanager
+def opened(source: str | os.PathLike[str] | onnx.ModelProto) -> Iterator[tuple[onnx.ModelProto, Budget]]:
+    """A model without functions and external data, and what may be made of it.
+
+    In this block whatever is raised because of the model is InteropError, which names the file.
+    """
+    if isinstance(source, onnx.ModelProto):
+        with untrusted("the model", InteropError):
+            yield _whole(source, None, source.ByteSize())
+        return
+    path = Path(source)
+    with open_untrusted(path, InteropError) as file:
+        content = file.read()
+        try:
+            model = onnx.ModelProto.FromString(content)
+        except DecodeError as error:
+            raise InteropError(f"it is not a valid ONNX file: {error}") from error
+        yield _whole(model, path.parent, len(content))
+
+
+def _whole(model: onnx.ModelProto, folder: Path | None, size: int) -> tuple[onnx.ModelProto, Budget]:
+    if model.functions:
+        _check_functions(model, size)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:  # of several kinds, with no base of their own
+            raise InteropError(f"its functions cannot be put in the places of their calls: {error}") from error
+    outside = [tensor for tensor in tensors_in(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if not outside:
+        return model, Budget(size)
+    if folder is None:
+        raise InteropError(f"the numbers of {outside[0].name!r} are in another file: give the path of the model")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    outside = [tensor for tensor in tensors_in(copy.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    places = [_Place(tensor, folder) for tensor in outside]
+    budget = Budget(size + sum({place.path: place.size for place in places}.values()))
+    for place in places:
+        place.fetch(budget)
+    return copy, budget
+
+
+def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and all that are the bodies of its nodes, at any depth."""
+    remaining = [graph]
+    while remaining:
+        graph = remaining.pop()
+        yield graph
+        remaining += [body for node in graph.node for body in _bodies(node)]
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def tensors_in(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants of a graph, those of its nodes and bodies among them."""
+    for part in graphs_in(graph):
+        yield from part.initializer
+        for node in part.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+# -- functions -------------------------------------------------------------------------------------------------------
+
+_Name = tuple[str, str, str]
+
+
+def _check_functions(model: onnx.ModelProto, size: int) -> None:
+    """Raise InteropError if functions call themselves, or make more nodes of a model than its bytes explain."""
+    bodies: dict[_Name, list[onnx.NodeProto]] = {}
+    for function in model.functions:
+        name = (function.domain, function.name, function.overload)
+        if name in bodies:
+            raise InteropError(f"it has two functions {name[1]!r}")
+        bodies[name] = _nodes_in(function.node)
+    counts: dict[_Name, int] = {}
+
+    def count(nodes: list[onnx.NodeProto], callers: tuple[_Name, ...]) -> int:
+        total = 0
+        for node in nodes:
+            name = (node.domain, node.op_type, node.overload)
+            if name in callers or len(callers) > _DEEPEST_CALLS:
+                raise InteropError(f"its function {name[1]!r} calls itself, or calls go too deep")
+            if name in bodies and name not in counts:
+                counts[name] = count(bodies[name], (*callers, name))
+            total += counts.get(name, 0) + 1
+            if total > _SMALL + size:
+                raise InteropError(f"its functions expand to more nodes than a file of {size:,} bytes may have")
+        return total
+
+    for name, nodes in bodies.items():
+        counts[name] = count(nodes, (name,))
+    count(_nodes_in(model.graph.node), ())
+
+
+def _nodes_in(nodes: Iterator[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """These nodes, and those of their bodies."""
+    listed = list(nodes)
+    return listed + [
+        inner for node in listed for body in _bodies(node) for part in graphs_in(body) for inner in part.node
+    ]
+
+
+# -- external data ---------------------------------------------------------------------------------------------------
+
+
+class _Place:
+    """Where the numbers of a tensor lie, in a file beside the model's."""
+
+    def __init__(self, tensor: onnx.TensorProto, folder: Path):
+        self.tensor = tensor
+        said = {entry.key: entry.value for entry in tensor.external_data}
+        location = said.get("location", "")
+        self.path = self._inside(folder, location)
+        self.offset, self.length = self._number(said.get("offset", "0")), said.get("length")
+        status = os.stat(self.path)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._refused(f"{location!r} is no regular file")
+        self.size = status.st_size
+        self.count = self.size - self.offset if self.length is None else self._number(self.length)
+        if self.offset > self.size or self.count > self.size - self.offset:
+            raise self._refused(f"{location!r} has {self.size} bytes, and {self.count} from {self.offset} on are named")
+
+    def _inside(self, folder: Path, location: str) -> Path:
+        """The path of a file in the folder, reached by no link that leads elsewhere."""
+        parts = PureWindowsPath(location).parts  # which takes / and \ for what they are on some systems
+        if not parts or PureWindowsPath(location).anchor or ".." in parts or "\0" in location:
+            raise self._refused(f"{location!r} is no path inside of the model's folder")
+        folder = Path(os.path.realpath(folder))
+        path = folder.joinpath(*Path(location).parts)
+        if os.path.realpath(path) != str(path):
+            raise self._refused(f"{location!r} is a link, or leads through one: it may lead out of the model's folder")
+        if not path.exists():
+            raise self._refused(f"{location!r} is not in the model's folder")
+        return path
+
+    def _number(self, text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20):
+            raise self._refused(f"expected a number of bytes, got {text[:40]!r}")
+        return int(text)
+
+    def _refused(self, reason: str) -> InteropError:
+        return InteropError(f"the numbers of {self.tensor.name!r} are in another file: {reason}")
+
+    def fetch(self, budget: Budget) -> None:
+        """Put the numbers into the tensor, which is then like one that has them."""
+        budget.spend(self.count, f"the constant {self.tensor.name!r}")
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.count)
+        self.tensor.raw_data = content
+        self.tensor.ClearField("data_location")
+        self.tensor.ClearField("external_data")

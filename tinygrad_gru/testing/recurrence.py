@@ -1,0 +1,64 @@
+"""An op inside a scan: compiled and eager, whose results must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import is_floating, to_host
+from ..scan import scan
+from ..tape import grad
+from ..tensor import Tensor
+from ..trees import leaves
+
+
+def check_compiled(
+    function: Callable[..., Any], draws: Sequence[Sequence[np.ndarray]], differentiable: bool
+) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], bool]:
+    """(name, compiled, eager) of all results to second order, and whether the step was compiled at all.
+
+    function  the op, of as many Tensors as each draw has arrays
+    draws     the inputs of every step. The first real one, scaled by the carry, is read step by step, as integers are;
+              other real ones are parameters of the step
+    """
+    (eager, _), (compiled, runs) = (_results(function, draws, differentiable, mode) for mode in (False, True))
+    return [(name, compiled[name], eager[name]) for name in eager], runs < len(draws)
+
+
+def _results(
+    function: Callable, draws: Sequence[Sequence[np.ndarray]], differentiable: bool, compiled: bool
+) -> tuple[dict[str, np.ndarray], int]:
+    real = [i for i, x in enumerate(draws[0]) if is_floating(x.dtype)]
+    read = [i for i in range(len(draws[0])) if i not in real[1:]]
+    xs = [Tensor(np.stack([draw[i] for draw in draws]), requires_grad=i in real) for i in read]
+    parameters = {i: Tensor(draws[0][i], requires_grad=True) for i in real[1:]}
+    runs = []
+
+    def step(carry: Tensor, x: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        runs.append(carry)
+        inputs = {**dict(zip(read, x)), **parameters}
+        if real:
+            inputs[real[0]] = inputs[real[0]] * (1 + 0.01 * carry)
+        ys = tuple(y for _, y in leaves(function(*(inputs[i] for i in sorted(inputs))), "output"))
+        for y in ys if differentiable else ():
+            carry = carry + 0.1 * ops.sum(y)
+        return ops.tanh(carry), ys
+
+    carry = Tensor(np.array(0.3), requires_grad=True)
+    last, ys = scan(step, carry, tuple(xs), compiled=compiled)
+    traced = len(runs)
+    outputs = {"the carry": last, **{f"output {k}": y for k, y in enumerate(ys)}}
+    results = dict(outputs)
+    goals = {"the carry": carry, **{f"input {i}": x for i, x in zip(read, xs) if x.requires_grad}}
+    goals |= {f"input {i}": p for i, p in parameters.items()}
+    random = np.random.default_rng(0)
+    for order in ("first", "second") if differentiable else ():
+        alive = [y for y in outputs.values() if y.requires_grad]
+        weights = [random.standard_normal(y.shape) for y in alive]
+        found = grad(alive, list(goals.values()), weights, create_graph=order == "first", allow_unused=True)
+        outputs = {f"the {order} derivative by {n}": g for n, g in zip(goals, found) if g is not None}
+        results |= outputs
+    return {name: np.asarray(to_host(y.data)) for name, y in results.items()}, traced
