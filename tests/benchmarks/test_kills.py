@@ -16,12 +16,12 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a signal
 
 
 def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path):
-    steps, moments = 100, iter([7, 31, 60])
+    steps, moments = 60, iter([7, 31, 60])
 
     def wait(process: subprocess.Popen, folder) -> None:
         records = next(moments, 0)
         while process.poll() is None and len(read_log(folder / LOG)) < records:
-            time.sleep(0.001)
+            time.sleep(0.01)
 
     path = text(tmp_path)
     go_on(str(path), str(tmp_path / "whole"), steps)
