@@ -220,7 +220,7 @@ class Emitted:
             over = [] if value in self.plan.overwrites else [f"copyto({out}, {b})"]
             return [*over, f"copyto({out}, {a}, where={condition})"]
         if value.op == "astype":
-            return [f"copyto({out}, {operands[0]})"]
+            return [f"copyto({out}, {operands[0]}, 'unsafe')"]  # as an array's own astype does
         if value.op == "rearrange":
             return [f"copyto({out}, {operands[0]}.reshape({out}.shape))"]
         if value.op == "concat":

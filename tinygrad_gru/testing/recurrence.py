@@ -55,10 +55,14 @@ def _results(
     goals = {"the carry": carry, **{f"input {i}": x for i, x in zip(read, xs) if x.requires_grad}}
     goals |= {f"input {i}": p for i, p in parameters.items()}
     random = np.random.default_rng(0)
-    for order in ("first", "second") if differentiable else ():
+    for order in ("first", "recorded first", "second") if differentiable else ():
         alive = [y for y in outputs.values() if y.requires_grad]
         weights = [random.standard_normal(y.shape) for y in alive]
-        found = grad(alive, list(goals.values()), weights, create_graph=order == "first", allow_unused=True)
-        outputs = {f"the {order} derivative by {n}": g for n, g in zip(goals, found) if g is not None}
-        results |= outputs
+        found = grad(
+            alive, list(goals.values()), weights, create_graph=order == "recorded first", retain_graph=True,
+            allow_unused=True,
+        )  # fmt: skip
+        derivatives = {f"the {order} derivative by {n}": g for n, g in zip(goals, found) if g is not None}
+        results |= derivatives
+        outputs = derivatives if order == "recorded first" else outputs
     return {name: np.asarray(to_host(y.data)) for name, y in results.items()}, traced
