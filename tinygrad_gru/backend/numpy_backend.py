@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, byte_range, host_generator
-from .dtypes import is_floating
+from .dtypes import bfloat16, is_floating
 from .notes import READ, note
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
@@ -23,6 +23,9 @@ class NumPyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__("numpy", np, "cpu")
+
+    def dtype(self, name: str) -> Any:
+        return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def asarray(self, value: Any, dtype: Any = None) -> np.ndarray:
         return np.asarray(value, dtype=dtype)
