@@ -34,7 +34,7 @@ def test_the_op_keeps_the_contract(backend, name, number):
     assert report or case.empty
     assert report.orders == ((1, 2) if case.differentiable and (name, number) not in EMPTY else ())
     if backend.name == "numpy":
-        assert report.layouts and (report.compiled or name in NOT_COMPILED)
+        assert report.layouts and (report.compiled or name in NOT_COMPILED or (name, number) in EMPTY)
         assert set(report.dtypes) == {"float64", *case.dtypes}
 
 
