@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 
@@ -8,7 +9,7 @@ from tinygrad_gru.io import LockedError
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint
 from tinygrad_gru.train import loop as module
 from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.log import JsonLines, read_log
 
 
 def run(settings, folder, interrupt_at=None, resume=False):
@@ -269,6 +270,29 @@ def test_what_belongs_to_a_checkpoint_is_in_the_log_whenever_a_resumed_run_is_ki
     run(small(), tmp_path, resume=True)
     assert seen[0] == 7 and seen[-1] == 20
     assert read_log(tmp_path / LOG) == whole
+
+
+@pytest.mark.parametrize("room_again_at", [None, 12])
+def test_a_full_disk_while_logging_is_named_unless_there_is_room_in_time(small, tmp_path, monkeypatch, room_again_at):
+    """Steps 11 to 20 (or 11) are taken on a full disk; a checkpoint comes after every second step."""
+    expected, _ = run(small(), tmp_path / "whole")
+    real, folder = JsonLines._drain, tmp_path / "run"
+    text_run = TextRun(small())
+
+    def drain(log):
+        if text_run.trainer.steps > 10 and text_run.trainer.steps != room_again_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(log)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "_drain", drain)
+        with pytest.raises(OSError, match=r"could not write the log: No space left on device: .*log\.jsonl"):
+            text_run.loop(folder).run(Progress())
+    saved = 10 if room_again_at is None else 12
+    assert load_checkpoint(folder / CHECKPOINT)["trainer"]["steps"] == saved
+    resumed, _ = run(small(), folder, resume=True)
+    assert_identical(resumed.model.state_dict(), expected.model.state_dict())
+    assert read_log(folder / LOG) == read_log(tmp_path / "whole" / LOG)
 
 
 def test_a_display_that_fails_ends_no_run(small, tmp_path):
