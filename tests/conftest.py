@@ -1,6 +1,8 @@
-"""What all tests share: the backends."""
+"""What all tests share: the backends, and Keras's, which is PyTorch."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from support.strict import STRICT
 
 from tinygrad_gru import manual_seed
 from tinygrad_gru.backend import available, immediate_checks, resolve
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # where Keras is imported it is too late
 
 BACKENDS = [*map(resolve, available()), STRICT]
 

@@ -39,10 +39,9 @@ def test_layers_compute_what_keras_computed(case):
 
 
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
-def test_layers_compute_what_keras_computes(monkeypatch):
+def test_layers_compute_what_keras_computes():
     """Output, states and every gradient within 1e-10: both conventions of the reset gate, masks with holes, merges."""
     pytest.importorskip("torch")  # as Keras's backend
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip("keras")
     from keras_cases import grid, make
 

@@ -264,7 +264,7 @@ def test_memory_is_in_proportion_to_the_file(tmp_path):
     with pytest.raises(InteropError, match=r"a tensor of shape \(262144,\): the file asks for more than the"):
         read_program(tmp_path, *views, count=2**18)
     assert len(read_program(tmp_path, *views[:10], count=2**18)) == 10
-    for many in (b"]" * 400_000, b"}" * 400_000, b")" + b"".join(b"r" + struct.pack("<I", n) for n in range(400_000))):
+    for many in (b"]" * 500_000, b"}" * 500_000, b")" + b"".join(b"r" + struct.pack("<I", n) for n in range(400_000))):
         with pytest.raises(InteropError, match="what the pickle builds: the file asks for more"):
             read_program(tmp_path, many)
 

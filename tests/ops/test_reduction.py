@@ -119,9 +119,9 @@ def test_max_of_infinities():
     assert gradient(ops.max, [1.0, np.inf]).tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("name", ["max", "min", "logsumexp", "argmax"])
+@pytest.mark.parametrize("name", ["max", "min", "argmax"])
 def test_the_extreme_of_nothing_is_an_error(name):
-    with pytest.raises(ValueError, match=name if name != "logsumexp" else "zero-size"):
+    with pytest.raises(ValueError, match=name):
         getattr(ops, name)(leaf(np.ones((0, 3))), axis=0)
 
 

@@ -20,7 +20,7 @@ def test_a_learner_can_follow_a_gru_from_its_lines_to_the_program():
     for told in (
         "The step, traced:",
         "# U_h",  # what the step uses from outside goes by its names
-        "Forward: 13 array calls a step",
+        "Forward: 14 array calls a step",
         "operations in the loop after reassociate",
         "before the loop (hoisted): 2 matmul, 2 add",
         "Stored at every step for backward:",

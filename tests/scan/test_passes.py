@@ -16,7 +16,7 @@ from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.listing import Listing
 from tinygrad_gru.scan.program import Program
 from tinygrad_gru.scan.schedule import VIEWS, schedule
-from tinygrad_gru.scan.simplify import collect, logistic, overwrite, reassociate
+from tinygrad_gru.scan.simplify import collect, overwrite, reassociate
 from tinygrad_gru.scan.symbols import NAMESPACE, SYMBOLIC, Symbol
 
 xp = NAMESPACE
@@ -196,22 +196,6 @@ def test_reassociate(formula, expected):
 )
 def test_collect(formula, expected):
     assert rewritten(collect, formula) == expected
-
-
-@pytest.mark.parametrize(
-    ("formula", "expected"),
-    [
-        (lambda h: 0.5 + 0.5 * xp.tanh(0.5 * h), "1.0 / (1.0 + exp(negative(h)))"),
-        (lambda h: xp.tanh(h * 0.5) * 0.5 + 0.5, "1.0 / (1.0 + exp(negative(h)))"),
-        (lambda h: 1.0 + 0.5 * xp.tanh(0.5 * h), "1.0 + (0.5 * tanh((0.5 * h)))"),
-        (lambda h: 0.5 + xp.tanh(0.5 * h), "0.5 + tanh((0.5 * h))"),
-        (lambda h: 0.5 + 0.5 * xp.tanh(h), "0.5 + (0.5 * tanh(h))"),
-        (lambda h: 0.5 + 0.5 * xp.tanh(2 * h), "0.5 + (0.5 * tanh((2 * h)))"),
-        (lambda h: 0.5 + 0.5 * xp.sin(0.5 * h), "0.5 + (0.5 * sin((0.5 * h)))"),
-    ],
-)
-def test_logistic(formula, expected):
-    assert rewritten(logistic, formula) == expected
 
 
 @pytest.mark.parametrize(

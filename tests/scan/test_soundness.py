@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from tinygrad_gru import TapeError, Tensor, grad, manual_seed, nn, op, ops, scan
+from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
 from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan import pure
 from tinygrad_gru.scan.compiled import PlanCache
@@ -256,20 +256,17 @@ def test_weights_that_are_computed_of_a_layer_that_is_called_twice(mode, every):
     np.testing.assert_allclose(grad(total, w).item(), 4 * (1 - np.tanh(0.5) ** 2))
 
 
-def test_the_step_runs_once_whatever_is_asked_of_it():
-    calls = []
-
-    def probe(a):
-        if not calls or calls[-1] != "closed":
-            calls.append(type(a.data).__name__)
-        return a
+@pytest.mark.parametrize("every", [None, 2])
+def test_the_step_runs_once_whatever_is_asked_of_it(every, capsys):
+    def step(h, u):
+        print("step")
+        return h * u * u
 
     x = leaf(1, 2, 3)
-    last = scan(lambda h, u: h * probe(u), Tensor(np.ones(())), x, checkpoint_every=2)[0]
-    count = len(calls)
+    last = scan(step, Tensor(np.ones(())), x, checkpoint_every=every)[0]
     first = grad(last, x, create_graph=True)
-    grad(first.sum(), x)
-    assert len(calls) == count
+    np.testing.assert_allclose(grad(first[0], x).numpy(), [72, 72, 48])
+    assert capsys.readouterr().out.count("step") == 1
 
 
 # -- rewrites lose nothing -------------------------------------------------------------------------------------------
@@ -408,3 +405,163 @@ def test_outputs_that_no_gradient_reaches_are_constants(mode):
     assert a.numpy().tolist() == [[False], [True]]
     (one, two), _ = scan(lambda s, u: ((s[0] + u, s[1] + s[0]), u), (Tensor(np.zeros(1)), h), x, compiled=mode)
     assert [one.requires_grad, two.requires_grad] == [False, True]
+
+
+# -- what a step does besides ----------------------------------------------------------------------------------------
+
+
+@modes
+def test_a_list_in_which_the_step_keeps_its_values(mode):
+    kept, h = [], leaf(1.0)
+
+    def step(h, u):
+        kept.append(h * u)
+        return kept[-1]
+
+    scan(step, h, Tensor(np.array([2.0, 3.0])), compiled=mode)
+    assert len(kept) == 2
+    sum(kept[1:], kept[0]).sum().backward()
+    np.testing.assert_allclose(h.grad.numpy(), 8)
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        self.calls, self.seen = 0, {}
+
+    def step(self, h, x):
+        self.calls += 1
+        self.seen[self.calls] = True
+        return h + self.calls * x
+
+
+@modes
+@pytest.mark.parametrize("traceable", [True, False])
+def test_state_outside_of_the_step_changes_at_every_step(mode, traceable):
+    """Once a step, no more and no less, and what depends on it as well."""
+    count, array, draws, cell = 0, np.zeros(1, int), np.random.default_rng(0), Counter()
+
+    def step(h, u):
+        nonlocal count
+        count += 1
+        array[0] += 1
+        if not traceable:
+            assert u.item() > 0
+        return cell.step(h, u) + count + draws.random()
+
+    expected = [0.0]
+    random = np.random.default_rng(0)
+    for k in (1, 2, 3):
+        expected.append(expected[-1] + k + k + random.random())
+    _, ys = scan(step, Tensor(np.zeros(())), Tensor(np.ones(3)), compiled=mode)
+    np.testing.assert_allclose(ys.numpy(), expected[1:])
+    assert (count, array[0], cell.calls, list(cell.seen)) == (3, 3, 3, [1, 2, 3])
+    assert "changes what is outside" in explain(step, Tensor(np.zeros(())), Tensor(np.ones(3))) or not traceable
+    assert count == 3  # nor does explaining change anything
+
+
+@modes
+def test_an_iterator_is_taken_from_at_every_step(mode):
+    factors = iter([1.0, 2.0, 3.0])
+    last, _ = scan(lambda h, u: h + next(factors) * u, Tensor(np.zeros(())), Tensor(np.ones(3)), compiled=mode)
+    assert last.item() == 6
+
+
+@modes
+def test_one_seed_gives_one_result(mode):
+    """Whether the step can be compiled or not: a trial does not shift the random numbers."""
+
+    def step(h, u):
+        return ops.dropout(h + u, p=0.5) * (1.0 if u.item() > 0 else 2.0)
+
+    manual_seed(0)
+    x = Tensor(np.ones((4, 1)))
+    found = [scan(step, Tensor(np.ones(1)), x, compiled=mode)[0].item(), ops.dropout(x, p=0.5).numpy().tolist()]
+    manual_seed(0)
+    h = Tensor(np.ones(1))
+    for _ in range(4):
+        h = ops.dropout(h + 1, p=0.5)
+    assert found == [h.item(), ops.dropout(x, p=0.5).numpy().tolist()]
+
+
+def test_no_steps_draw_no_random_numbers():
+    manual_seed(0)
+    expected = random_state()
+    scan(lambda h, u: ops.dropout(h + u, p=0.5), Tensor(np.ones(1)), Tensor(np.ones((0, 1))))
+    assert random_state() == expected
+
+
+def test_traced_values_that_escaped_say_so():
+    class Hidden:
+        __slots__ = ("value",)
+
+    hidden = Hidden()
+
+    def step(h, u):
+        hidden.value = h * u
+        return hidden.value
+
+    scan(step, Tensor(np.ones(())), Tensor(np.ones(2)))
+    with pytest.raises(RuntimeError, match="put somewhere while it was traced"):
+        hidden.value + 1
+
+
+# -- small ones ------------------------------------------------------------------------------------------------------
+
+
+@modes
+@pytest.mark.parametrize("sizes", [(0, 3), (2, 0)])
+def test_no_features(mode, sizes):
+    """x W + h U of no inputs is h U; of no units nothing."""
+    inputs, units = sizes
+    W, U = (Tensor(np.full(shape, 0.5), requires_grad=True) for shape in (sizes, (units, units)))
+    last, ys = scan(
+        lambda h, x: ops.tanh(x @ W + h @ U),
+        Tensor(np.ones((2, units))),
+        Tensor(np.ones((4, 2, inputs))),
+        compiled=mode,
+    )
+    expected = np.ones((2, units))
+    for _ in range(4):
+        expected = np.tanh(expected @ U.numpy())
+    np.testing.assert_allclose(last.numpy(), expected)
+    gradients = grad(ys.sum(), [W, U], allow_unused=True)
+    assert [g.shape for g in gradients] == [sizes, (units, units)]
+
+
+@modes
+def test_an_empty_carry(mode):
+    last, ys = scan(lambda s, u: ((), u * 2), (), Tensor(np.array([1.0, 2.0])), compiled=mode)
+    assert last == () and ys.numpy().tolist() == [2, 4]
+
+
+@modes
+def test_none_keeps_its_place(mode):
+    _, ys = scan(
+        lambda h, u: (h, (None, u, None, -u)), Tensor(np.zeros(())), Tensor(np.array([1.0, 2.0])), compiled=mode
+    )
+    assert [None if y is None else y.numpy().tolist() for y in ys] == [None, [1, 2], None, [-1, -2]]
+
+
+@modes
+@pytest.mark.parametrize("dtype", ["bool", "int32", "int64", "float32"])
+def test_casts(mode, dtype):
+    values = np.array([0.0, -1.5, 2.7, 0.3])
+    _, ys = scan(
+        lambda h, u: (h + u, ops.astype(u * 1.0, dtype=dtype)), Tensor(np.zeros(())), Tensor(values), compiled=mode
+    )
+    assert ys.dtype == dtype and ys.numpy().tolist() == values.astype(dtype).tolist()
+
+
+@modes
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_number_of_numpy_is_written_by_its_value(mode, dtype):
+    scale = np.sqrt(2.0)
+    start, x = Tensor(np.zeros((2, 3), dtype)), Tensor(np.ones((4, 2, 3), dtype))
+    last, _ = scan(lambda h, u: ops.tanh(h * scale + u), start, x, compiled=mode)
+    expected = 0.0
+    for _ in range(4):
+        expected = np.tanh(expected * np.sqrt(2.0) + 1)
+    np.testing.assert_allclose(last.numpy(), expected, rtol=1e-6)
+    assert last.dtype == dtype
+    for target in ("cuda", True):
+        assert "np.float64" not in explain(lambda h, u: ops.tanh(h * scale + u), start, x, compiled=target)

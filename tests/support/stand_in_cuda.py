@@ -1,7 +1,7 @@
 """A stand-in for CUDA on machines without a GPU: kernels compiled for the host, cuBLAS on raw addresses, graphs.
 
 The kernels are the emitted source itself, compiled by the host's C++ compiler, their threads run one after the other
-(or side by side, where they wait for each other). cuBLAS is NumPy on memory that is found by address, gap and order, as
+(or in turns, where they wait for each other). cuBLAS is NumPy on memory that is found by address, gap and order, as
 cuBLAS finds it. A graph replays the launches that were captured; while one is captured nothing runs, and whatever else
 is asked of an array is an error.
 """
@@ -73,17 +73,30 @@ template <class F> static void launch(int blocks, int threads, F kernel) {
         for (int i = 0; i < threads; i++) { blockIdx.x = b; threadIdx.x = i; blockDim.x = threads; kernel(); }
 }
 """
+#: Threads that wait for each other take turns: each runs until it waits, so that one that should have waited and did not
+#: meets what the later ones have not written yet, every time.
 _TOGETHER = r"""
-static thread_local std::barrier<>* meeting;
-static inline void __syncthreads() { meeting->arrive_and_wait(); }
+static ucontext_t turns[1024], back;
+static char stacks[1024][32768];
+static bool finished[1024];
+static void* running;
+static inline void __syncthreads() { swapcontext(&turns[threadIdx.x], &back); }
+template <class F> static void turn() { (*static_cast<F*>(running))(); finished[threadIdx.x] = true; }
 template <class F> static void launch(int blocks, int threads, F kernel) {
-    for (int b = 0; b < blocks; b++) {
-        std::barrier<> all(threads);
-        std::vector<std::thread> running;
-        for (int i = 0; i < threads; i++) running.emplace_back([&, i] {
-            blockIdx.x = b; threadIdx.x = i; blockDim.x = threads; meeting = &all; kernel();
-        });
-        for (auto& thread : running) thread.join();
+    running = &kernel;
+    blockDim.x = threads;
+    for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++) {
+        for (int i = 0; i < threads; i++) {
+            getcontext(&turns[i]);
+            turns[i].uc_stack.ss_sp = stacks[i];
+            turns[i].uc_stack.ss_size = sizeof stacks[i];
+            turns[i].uc_link = &back;
+            finished[i] = false;
+            makecontext(&turns[i], turn<F>, 0);
+        }
+        for (int waiting = threads; waiting;)
+            for (int i = waiting = 0; i < threads; i++)
+                if (!finished[i]) { threadIdx.x = i; swapcontext(&back, &turns[i]); waiting += !finished[i]; }
     }
 }
 """
@@ -100,9 +113,8 @@ def compiled(source):
             f"{{ launch(blocks, threads, [&] {{ {name}({names}); }}); }}"
         )
     halves, together = "float16*" in source, "__syncthreads" in source
-    headers = ["barrier", "thread", "vector"] * together
     text = "\n".join([
-        *(f"#include <{header}>" for header in headers), _ON_HOST, _HALVES if halves else _NO_HALVES,
+        "#include <ucontext.h>" * together, _ON_HOST, _HALVES if halves else _NO_HALVES,
         _TOGETHER if together else _ALONE, source, *entries,
     ])  # fmt: skip
     folder = Path(tempfile.gettempdir()) / "tinygrad_gru_kernels"
@@ -112,7 +124,7 @@ def compiled(source):
         with tempfile.TemporaryDirectory() as place:
             file, made = Path(place) / "kernels.cpp", Path(place) / "kernels.so"
             file.write_text(text)
-            command = [COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-pthread"]
+            command = [COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-shared", "-fPIC"]
             result = subprocess.run([*command, str(file), "-o", str(made)], capture_output=True, text=True)
             assert result.returncode == 0, result.stderr[:3000]
             shutil.move(made, library)

@@ -19,7 +19,8 @@ def is_floating(dtype: Any) -> bool:
 
 def is_half(dtype: Any) -> bool:
     """Whether numbers of this dtype are real, and have 16 bits."""
-    return dtype_name(dtype) in ("float16", "bfloat16")
+    size = getattr(dtype, "itemsize", None)  # NumPy makes the name of a dtype anew every time, which takes long
+    return (size == 2 or type(size) is not int) and dtype_name(dtype) in ("float16", "bfloat16")
 
 
 def dtype_name(dtype: Any) -> str:

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, byte_range, host_generator
+from .dtypes import bfloat16, is_floating
 from .notes import READ, note
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
 HostArray = np.ndarray
-DOUBLE = np.dtype(np.float64)
+#: How many rows are summed one after the other.
+_BLOCK = 128
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class NumPyBackend(Backend):
@@ -20,6 +23,9 @@ class NumPyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__("numpy", np, "cpu")
+
+    def dtype(self, name: str) -> Any:
+        return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def asarray(self, value: Any, dtype: Any = None) -> np.ndarray:
         return np.asarray(value, dtype=dtype)
@@ -51,6 +57,10 @@ class NumPyBackend(Backend):
             index = index[0]
         if isinstance(index, np.ndarray) and index.dtype != np.bool_ and index.size:
             self._add_rows(target, index, values)
+        elif _may_repeat(index) and is_floating(target.dtype):
+            sums = np.zeros(target.shape, np.float64)  # one value after the other is added: float32 would lose digits
+            np.add.at(sums, index, np.asarray(values, np.float64))
+            target += sums.astype(target.dtype)
         elif _may_repeat(index):
             np.add.at(target, index, values)
         else:
@@ -58,16 +68,26 @@ class NumPyBackend(Backend):
 
     @staticmethod
     def _add_rows(target: np.ndarray, index: np.ndarray, values: Any) -> None:
-        """Rows of equal index are summed side by side first: many times faster than `np.add.at`."""
+        """Rows of equal index are summed side by side first: many times faster than `np.add.at`.
+
+        Long runs of them are cut into blocks, and the sums of those are summed in their turn, so that rounding grows
+        with the logarithm of a run.
+        """
         rows = index.ravel().astype(np.intp)
         if rows.min() < -len(target) or rows.max() >= len(target):
             raise IndexError(f"an index is out of bounds for axis 0 with size {len(target)}")
         rows %= len(target)
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
-        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        values = np.broadcast_to(values, index.shape + target.shape[1:]).reshape(index.size, *target.shape[1:])
-        target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0)
+        values = np.broadcast_to(values, index.shape + target.shape[1:]).reshape(index.size, *target.shape[1:])[order]
+        repeats = True
+        while repeats:
+            same = rows[1:] == rows[:-1]
+            repeats = bool(same.any())
+            same[_BLOCK - 1 :: _BLOCK] = False
+            starts = np.flatnonzero(np.concatenate(([True], ~same)))
+            rows, values = rows[starts], np.add.reduceat(values, starts, axis=0)
+        target[rows] += values
 
     def random(self, seed: int, position: int) -> np.random.Generator:
         return host_generator(seed, position)

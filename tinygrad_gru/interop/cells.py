@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import getattr_static, isroutine
 from typing import Any
 
 from .. import nn, ops
@@ -16,23 +17,41 @@ _NEUTRAL = {
     "reset_after": False, "peephole": False, "coupled": False, "proj_size": 0, "activation": "tanh",
     "gate_activation": "sigmoid", "output_activation": "tanh", "clip": None, "layer_norm": False, "zoneout": 0.0,
 }  # fmt: skip
+#: What a derived class may have of its own and still compute the same.
+_HARMLESS = {"__init__", "__repr__", "__str__", "__doc__", "describe", "changed_settings"}
 _OF_TRAINING = {"forget_bias", "recurrent_dropout"}
 
 
-def kind_of(cell: nn.Cell) -> str | None:
-    """ "RNN", "GRU" or "LSTM"; None for a cell with equations of its own, also one that was derived from these."""
+def kind_of(*cells: nn.Cell) -> str | None:
+    """ "RNN", "GRU" or "LSTM"; None for equations of one's own, also ones derived from these, and for mixed cells."""
     for kind, textbook in _TEXTBOOK.items():
-        variant = textbook.variant
-        if type(cell).step is textbook.step or (variant is not None and type(cell).step is variant.step):
+        bases = (textbook.variant, textbook) if textbook.variant is not None else (textbook,)
+        if all(any(_computes_as(cell, base) for base in bases) for cell in cells):
             return kind
     return None
 
 
 def kind_of_layer(module: Module) -> str | None:
-    """The kind of the cells of a recurrent layer; None for other modules, and for one that runs in its own way."""
-    if not isinstance(module, nn.Recurrent) or type(module).forward is not nn.Recurrent.forward:
+    """The kind of the cells of a recurrent layer; None for other modules, for one that runs in its own way, and for one
+    whose cells are not all the same."""
+    if not isinstance(module, nn.Recurrent) or not _computes_as(module, nn.Recurrent):
         return None
-    return kind_of(module.cells[0])
+    first = settings_of(module.cells[0])
+    return kind_of(*module.cells) if all(settings_of(cell) == first for cell in module.cells) else None
+
+
+def _computes_as(module: Module, base: type[Module]) -> bool:
+    """Whether a module computes what its base class does: neither the classes in between nor the object itself have
+    anything else in the place of a method or a property of the base."""
+    if not isinstance(module, base):
+        return False
+    order = type(module).__mro__
+    for added in (vars(module), *map(vars, order[: order.index(base)])):
+        for name in added:
+            inherited = getattr_static(base, name, None)
+            if name not in _HARMLESS and (isroutine(inherited) or isinstance(inherited, property)):
+                return False
+    return True
 
 
 def settings_of(cell: nn.Cell) -> dict[str, Any]:

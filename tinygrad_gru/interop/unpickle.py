@@ -26,7 +26,7 @@ _VALUES = {
 }  # fmt: skip
 _NOTHING = {"PROTO", "FRAME", "STOP"}
 _FREE = {"NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE", "MARK", *_VALUES, *_NOTHING}
-_COST = 128  # bytes of a small container, of an entry of a dictionary or of the memo
+_COST = 96  # bytes of a small container, of an entry of a dictionary or of the memo
 _LONGEST = 16  # bytes of an integer
 _DEEPEST = 64  # containers in one another
 _PLAIN = (str, bytes, int, float, type(None), np.ndarray)  # bool is an int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .activation import elu, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
+from .activation import elu, gelu, leaky_relu, log_sigmoid, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
 from .arithmetic import (
     absolute,
     add,
@@ -53,11 +53,12 @@ from .shape import (
 __all__ = [
     "Op", "op",
     "absolute", "add", "argmax", "argmin", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip",
-    "concatenate", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding",
-    "equal", "exp", "expand_dims", "expm1", "flip", "gather", "gelu", "getitem", "greater", "greater_equal", "hadamard",
-    "huber", "isfinite", "kl_divergence", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
-    "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum", "mean", "min", "minimum",
-    "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot", "pad", "power", "prod", "relu",
-    "repeat", "reshape", "scatter_add", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take", "tanh", "transpose", "var", "where",
+    "concatenate", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding", "equal",
+    "exp", "expand_dims", "expm1", "flip", "gather", "gelu", "getitem", "greater", "greater_equal", "hadamard",
+    "huber", "isfinite", "kl_divergence", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log",
+    "log1p", "log_sigmoid", "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum",
+    "mean", "min", "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot",
+    "pad", "power", "prod", "relu", "repeat", "reshape", "scatter_add", "sigmoid", "sign", "silu", "sin", "softmax",
+    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take", "tanh",
+    "transpose", "var", "where",
 ]  # fmt: skip

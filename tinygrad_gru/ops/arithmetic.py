@@ -7,6 +7,7 @@ import math
 from ..backend import xp_of
 from ..tape import Variable
 from .op import op
+from .precision import floats, widened
 
 
 @op
@@ -47,7 +48,7 @@ def divide(a, b):
 
 
 divide.vjp(a=lambda g, b: g / b,
-           b=lambda g, y, b: -g * y / b)  # fmt: skip
+           b=widened(lambda g, y, b: -g * y / b))  # fmt: skip
 
 
 @op
@@ -65,12 +66,14 @@ def power(a, b):
     return a**b
 
 
+@widened
 def _power_base(g, a, b):
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b else g * 0
     return g * b * a ** where(b == 0, 1.0, b - 1)
 
 
+@widened
 def _power_exponent(g, y, a):
     if isinstance(a, (int, float)):
         return g * y * (math.log(a) if a > 0 else math.nan if a else 0.0)
@@ -84,7 +87,8 @@ power.vjp(a=_power_base,
 @op
 def exp(x):
     """y = eˣ        ∂L/∂x = g ⊙ y"""
-    return xp_of(x).exp(x)
+    xp, x = floats(x)
+    return xp.exp(x)
 
 
 exp.vjp(x=lambda g, y: g * y)
@@ -92,17 +96,19 @@ exp.vjp(x=lambda g, y: g * y)
 
 @op
 def expm1(x):
-    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ (y + 1)"""
-    return xp_of(x).expm1(x)
+    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ eˣ, of which y + 1 would lose all where x is far below 0"""
+    xp, x = floats(x)
+    return xp.expm1(x)
 
 
-expm1.vjp(x=lambda g, y: g * (y + 1))
+expm1.vjp(x=lambda g, x: g * exp(x))
 
 
 @op
 def log(x):
     """y = log x        ∂L/∂x = g ⊘ x"""
-    return xp_of(x).log(x)
+    xp, x = floats(x)
+    return xp.log(x)
 
 
 log.vjp(x=lambda g, x: g / x)
@@ -111,19 +117,21 @@ log.vjp(x=lambda g, x: g / x)
 @op
 def log1p(x):
     """y = log(1 + x), exact for small x        ∂L/∂x = g ⊘ (1 + x)"""
-    return xp_of(x).log1p(x)
+    xp, x = floats(x)
+    return xp.log1p(x)
 
 
-log1p.vjp(x=lambda g, x: g / (1 + x))
+log1p.vjp(x=widened(lambda g, x: g / (1 + x)))
 
 
 @op
 def sqrt(x):
     """y = √x        ∂L/∂x = g ⊘ 2y"""
-    return xp_of(x).sqrt(x)
+    xp, x = floats(x)
+    return xp.sqrt(x)
 
 
-sqrt.vjp(x=lambda g, y: g / (2 * y))
+sqrt.vjp(x=widened(lambda g, y: g / (2 * y)))
 
 
 @op
@@ -132,7 +140,7 @@ def square(x):
     return x * x
 
 
-square.vjp(x=lambda g, x: 2 * g * x)
+square.vjp(x=widened(lambda g, x: 2 * g * x))
 
 
 @op
@@ -156,13 +164,15 @@ sign.vjp(x=None)
 @op
 def sin(x):
     """y = sin x        ∂L/∂x = g ⊙ cos x"""
-    return xp_of(x).sin(x)
+    xp, x = floats(x)
+    return xp.sin(x)
 
 
 @op
 def cos(x):
     """y = cos x        ∂L/∂x = −g ⊙ sin x"""
-    return xp_of(x).cos(x)
+    xp, x = floats(x)
+    return xp.cos(x)
 
 
 sin.vjp(x=lambda g, x: g * cos(x))
@@ -203,6 +213,7 @@ minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
 
 
 @op
+@widened
 def clip(x, *, low=None, high=None):
     """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
     if isinstance(low, Variable) or isinstance(high, Variable):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..backend import xp_of
+from ..backend import is_half, xp_of
+from ..backend.numpy_backend import HostArray
 from .op import broadcast_to, op
+from .precision import widened
 from .shape import expand_dims, reshape
 
 
@@ -15,7 +17,12 @@ def matmul(a, b):
 
     ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
     """
+    if type(a) is HostArray and is_half(a.dtype):  # of which NumPy has no fast products
+        return _product_in_float32(a, b)
     return a @ b
+
+
+_product_in_float32 = widened(lambda a, b: a @ b)
 
 
 def _rows(x):
@@ -59,10 +66,12 @@ def linear(x, weight, bias=None):
 
 
 @op
+@widened
 def _einsum(*xs, subscripts):
     return xp_of(*xs).einsum(subscripts, *xs, optimize=True)
 
 
+@widened
 def _einsum_rule(g, i, xs, subscripts):
     """The cotangent of operand i is an einsum as well: g in the place of the output, operand i's letters as result."""
     operands, output = subscripts.split("->")

@@ -1,6 +1,7 @@
 """Losses. Each says what it averages over; those of probabilities work from logits.
 
-`reduction` is "mean" (the default: over all elements that count), "sum", or "none" (a loss for each element).
+`reduction` is "mean" (the default: over all elements that count), "sum", or "none" (a loss for each element). Losses of
+half precision are computed in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from .arithmetic import absolute, log, maximum, minimum, square, where
 from .comparison import not_equal
 from .indexing import _integers, gather_checked
 from .op import raw
+from .precision import in_float32, real_valued
 from .reduction import mean, sum
+from .shape import astype as recorded_astype
 from .shape import expand_dims, squeeze
 
 
@@ -40,8 +43,9 @@ def _array(targets, scores):
 
 
 def _alike(name, predictions, targets):
-    """The targets as an array. Raises ValueError if it has not the shape of the predictions."""
+    """The targets as an array of floats. Raises ValueError if it has not the shape of the predictions."""
     targets = _array(targets, predictions)
+    targets = in_float32(targets) if is_floating(targets.dtype) else recorded_astype(targets, dtype=predictions.dtype)
     if tuple(predictions.shape) != tuple(targets.shape):
         raise ValueError(
             f"{name}: predictions of shape {tuple(predictions.shape)} and targets of shape {tuple(targets.shape)} "
@@ -50,16 +54,19 @@ def _alike(name, predictions, targets):
     return targets
 
 
+@real_valued
 def mse(predictions, targets, *, reduction="mean"):
     """L = (p − t)², averaged over all elements"""
     return _reduce(square(predictions - _alike("mse", predictions, targets)), reduction)
 
 
+@real_valued
 def mae(predictions, targets, *, reduction="mean"):
     """L = |p − t|, averaged over all elements"""
     return _reduce(absolute(predictions - _alike("mae", predictions, targets)), reduction)
 
 
+@real_valued
 def huber(predictions, targets, *, delta=1.0, reduction="mean"):
     """L = ½e² where |e| ≤ δ, else δ(|e| − ½δ), e = p − t, averaged over all elements (Huber 1964)"""
     error = absolute(predictions - _alike("huber", predictions, targets))
@@ -67,6 +74,7 @@ def huber(predictions, targets, *, delta=1.0, reduction="mean"):
     return _reduce(near * (error - 0.5 * near), reduction)
 
 
+@real_valued
 def nll(log_probabilities, targets, *, ignore_index=None, reduction="mean"):
     """L = −log p[target], averaged over the targets that count
 
@@ -77,6 +85,7 @@ def nll(log_probabilities, targets, *, ignore_index=None, reduction="mean"):
     return _reduce_counted(-_at_class(log_probabilities, targets), counts, reduction)
 
 
+@real_valued
 def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, reduction="mean"):
     """L = −Σ_c q_c log softmax(logits)_c in nats, averaged over the targets that count
 
@@ -86,7 +95,7 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
-    log_p, targets = log_softmax(logits, axis=-1), _array(targets, logits)
+    log_p, targets = log_softmax(logits, axis=-1), in_float32(_array(targets, logits))
     if tuple(targets.shape) == tuple(logits.shape) and not _is_integer(targets):
         if ignore_index is not None:
             raise ValueError("ignore_index goes with class ids; with probabilities as targets set them to 0 instead")
@@ -99,12 +108,15 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
     return _reduce_counted(loss, counts, reduction)
 
 
+@real_valued
 def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     """L = log(1 + eˣ) − t x = −t log σ(x) − (1 − t) log(1 − σ(x)), averaged over all elements"""
     targets = _alike("binary_cross_entropy_with_logits", logits, targets)
-    return _reduce(softplus(logits) - targets * logits, reduction)
+    # No difference of large numbers: the loss is small where the logit is sure, and right.
+    return _reduce((1 - targets) * softplus(logits) + targets * softplus(-logits), reduction)
 
 
+@real_valued
 def kl_divergence(log_q, p, *, reduction="mean"):
     """D(p‖q) = Σ_c p_c (log p_c − log q_c) over the last axis (0 log 0 = 0), averaged over the distributions
 

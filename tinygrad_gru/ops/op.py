@@ -24,20 +24,20 @@ from __future__ import annotations
 import inspect
 import linecache
 from collections.abc import Callable
-from functools import wraps
 from keyword import iskeyword
 from threading import Lock
 from types import FunctionType
 from typing import Any, Protocol
 
-from ..backend import as_array, astype, backend_of, explained, is_half, xp_of
-from ..backend.numpy_backend import DOUBLE, HostArray
+from ..backend import as_array, backend_of, explained, xp_of
+from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
 from ..tape import Node, Variable, inspector, recording
 from ..writes import tick, writes
+from .precision import narrowed, pairwise_sum, widened
 
 #: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
-    "any arrays cotangent enumerate error g give i isinstance kind node nodes parent parents result saved tuple type "
+    "any arrays cotangent enumerate error g give i isinstance kind node nodes number parent parents result saved tuple type "
     "watcher y".split()
 )
 
@@ -85,7 +85,7 @@ class _Writer:
         self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
-            "HostArray": HostArray, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
+            "HostArray": HostArray, "SINGLE": SINGLE, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
             "recording": recording.get, "inspector": inspector.get, "blame": blame, "fit": fit, "narrowed": narrowed,
             "no_rules": no_rules, "write": self.write,
         }  # fmt: skip
@@ -164,7 +164,10 @@ class _Writer:
     def _call(self) -> str:
         inputs, wanted = self.inputs, self._wanted()
         settings = "".join(f", {name}={name}" for name in self.settings)
-        lines = [f"def {self.name}({self._signature()}):", "    kind = None"]
+        lines = [
+            f"def {self.name}({self._signature()}):",
+            "    kind = None" + ("; number = False" if len(inputs) > 1 else ""),
+        ]
         if self.variadic:
             xs = inputs[0]
             lines += [
@@ -180,7 +183,7 @@ class _Writer:
                 lines += [
                     f"    if isinstance({name}, Variable): "
                     f"kind = type({name}); {name}_node = {name}.node; {name} = {name}._data",
-                    f"    else: {name}_node = None",
+                    f"    else: {name}_node = None" + ("; number = True" if len(inputs) > 1 else ""),
                 ]
             arguments = ", ".join(inputs)
             nodes = "(" + "".join(f"{name}_node, " if name in wanted else "None, " for name in inputs) + ")"
@@ -194,6 +197,9 @@ class _Writer:
         # Field by field: a call of Node's __init__ would be a tenth of all that an op costs.
         fields = f"number = tick(); node.op = this; node.parents = {nodes}; node.saved = ({saved})"
         record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.watch = None"
+        wide = "y.dtype is DOUBLE"
+        if len(inputs) > 1:  # NumPy does not know that numbers are weak beside bfloat16
+            wide += " or number and y.dtype is SINGLE"
         by_name = ", ".join(f"{name!r}: {name}" for name in self.settings)
         lines += [
             "    watcher = inspector()",
@@ -203,7 +209,7 @@ class _Writer:
             f"raise blame(this, error, ({arguments},)) from error",
             "    if kind is None: return y",
             "    if type(y) is not HostArray: y = as_array(y)",
-            *([] if "dtype" in self.settings else [f"    if y.dtype is DOUBLE: y = narrowed(y, ({arguments},))"]),
+            *([] if "dtype" in self.settings else [f"    if {wide}: y = narrowed(y, ({arguments},))"]),
             "    result = new(kind)",
             "    result._data = y",
             f"    if {constant or True} or not recording(): node = None",
@@ -262,14 +268,6 @@ class _Writer:
         return self.globals.pop(name)
 
 
-def narrowed(y: Any, inputs: tuple) -> Any:
-    """A result that NumPy made float64 though no input is, in the dtype of the floats among them, or in float32: it was
-    made of integers, or of narrower floats with int64 or with NumPy's own numbers, which are Python floats by birth."""
-    arrays = [x for x in inputs if hasattr(x, "dtype") and not isinstance(x, float)]
-    floats = {x.dtype for x in arrays if x.dtype.kind == "f"}
-    return y if DOUBLE in floats else astype(y, max(floats, default="float32"))
-
-
 def raw(value: Any) -> Any:
     """The array of a Variable; any other value as it is."""
     return value._data if isinstance(value, Variable) else value
@@ -303,18 +301,6 @@ def fit(cotangent: Any, shape: tuple[int, ...]) -> Any:
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
-def widened(formula: Callable) -> Callable:
-    """The formula, run in float32 where x is in half precision, which stops counting at 2048 and ends at 65504."""
-
-    @wraps(formula)
-    def wide(x: Any, **settings: Any) -> Any:
-        if not is_half(x.dtype):
-            return formula(x, **settings)
-        return astype(formula(astype(x, "float32"), **settings), x.dtype)
-
-    return wide
-
-
 @op
 def broadcast_to(x, *, shape):
     """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape"""
@@ -332,7 +318,7 @@ def sum_to(x, *, shape):
             "(a rule whose cotangent has not the shape of its input?)"
         )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    return xp.reshape(xp.sum(x, axis=axes), shape)
+    return xp.reshape(pairwise_sum(x, axis=axes), shape)
 
 
 broadcast_to.vjp(x=lambda g: g)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..backend import backend_of, is_floating, random_stream
+from ..backend import backend_of, dtype_name, is_floating, random_stream
 from .arithmetic import divide
 from .comparison import greater_equal
 from .op import raw
@@ -16,8 +16,9 @@ def dropout_mask(shape, p, *, like):
     array = raw(like)
     if not is_floating(array.dtype):
         raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
-    kept = greater_equal(random_stream().uniform(shape, array.dtype, backend_of(array)), p)
-    return divide(astype(kept, dtype=array.dtype), 1 - p)
+    dtype = "float64" if dtype_name(array.dtype) == "float64" else "float32"  # half precision would round p
+    kept = greater_equal(random_stream().uniform(shape, dtype, backend_of(array)), float(p))
+    return astype(divide(astype(kept, dtype=dtype), 1 - float(p)), dtype=array.dtype)
 
 
 def dropout(x, *, p=0.5, training=True):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
-from ..backend import xp_of
+import numpy as np
+
+from ..backend import dtype_name, is_floating, xp_of
+from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
 from .arithmetic import exp, sqrt, square, where
-from .op import broadcast_to, op, widened
+from .op import broadcast_to, op
+from .precision import pairwise_sum, real_valued, widened
 from .shape import astype, axis_number, concatenate, flip, moveaxis, reshape
 
 
@@ -38,25 +42,27 @@ def _count(shape, axis):
 @widened
 def sum(x, *, axis=None, keepdims=False):
     """y = Σ x        ∂L/∂x = g, repeated"""
-    return xp_of(x).sum(x, axis=axis, keepdims=keepdims)
+    return pairwise_sum(x, axis=axis, keepdims=keepdims)
 
 
 sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims))
 
 
 @op
-@widened
+@real_valued
 def mean(x, *, axis=None, keepdims=False):
     """y = Σ x / n        ∂L/∂x = g / n, repeated"""
     n = _count(x.shape, axis)
     if n == 0:
         raise ValueError(f"no elements to average over axis {axis} of shape {tuple(x.shape)}")
-    return xp_of(x).sum(x, axis=axis, keepdims=keepdims) / n
+    return pairwise_sum(x, axis=axis, keepdims=keepdims) / n
 
 
-mean.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g / _count(x_shape, axis), x_shape, axis, keepdims))
+_divided = widened(lambda g, n: g / n)  # float16 ends at 65504, and would not know of more elements
+mean.vjp(x=lambda g, x_shape, axis, keepdims: _spread(_divided(g, _count(x_shape, axis)), x_shape, axis, keepdims))
 
 
+@real_valued
 def var(x, *, axis=None, keepdims=False, correction=0):
     """y = Σ (x − mean x)² / (n − correction); correction 0 is the population's variance, 1 Bessel's"""
     n = _count(x.shape, axis)
@@ -68,6 +74,7 @@ def var(x, *, axis=None, keepdims=False, correction=0):
     return biased * (n / (n - correction)) if correction else biased
 
 
+@real_valued
 def std(x, *, axis=None, keepdims=False, correction=0):
     """y = √var(x); its gradient is not finite where the variance is 0"""
     return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))
@@ -85,6 +92,7 @@ def min(x, *, axis=None, keepdims=False):
     return xp_of(x).min(x, axis=axis, keepdims=keepdims)
 
 
+@widened
 def _to_extreme(g, y, x, axis, keepdims):
     chosen = x == _spread(y, x.shape, axis, keepdims)
     count = sum(astype(chosen, dtype=x.dtype), axis=axis, keepdims=True)
@@ -95,8 +103,11 @@ max.vjp(x=_to_extreme)
 min.vjp(x=_to_extreme)
 
 
+@widened
 def prod(x, *, axis=None, keepdims=False):
-    """y = Π x, by pairwise products, so that gradients are right where elements are 0"""
+    """y = Π x, by pairwise products, so that gradients are right where elements are 0; of integers in 64 bits"""
+    if not is_floating(x.dtype):
+        x = astype(x, dtype="uint64" if dtype_name(x.dtype).startswith("uint") else "int64")
     axes = tuple(sorted(_axes(axis, len(x.shape))))
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     result_shape = _kept_shape(x.shape, axis) if keepdims else rest
@@ -116,16 +127,19 @@ def _ones_row(x):
 
 
 @op
-@widened
+@real_valued
 def logsumexp(x, *, axis=None, keepdims=False):
-    """y = log Σ eˣ, computed from x − max x; −inf where every x is −inf        ∂L/∂x = g ⊙ e^(x − y)"""
+    """y = log Σ eˣ, computed from x − max x; −inf where every x is, or there is none        ∂L/∂x = g ⊙ e^(x − y)"""
     xp = xp_of(x)
+    if 0 in x.shape:
+        return xp.sum(x, axis=axis, keepdims=keepdims) - math.inf
     top = xp.max(x, axis=axis, keepdims=True)
-    total = xp.sum(xp.exp(x - xp.where(xp.isfinite(top), top, 0.0)), axis=axis, keepdims=True)
+    total = pairwise_sum(xp.exp(x - xp.where(xp.isfinite(top), top, 0.0)), axis=axis, keepdims=True)
     y = top + xp.log(xp.where(total == 0, 1.0, total))
     return y if keepdims else xp.squeeze(y, axis=tuple(_axes(axis, len(x.shape))))
 
 
+@widened
 def _logsumexp_rule(g, y, x, axis, keepdims):
     p = exp(x - _spread(where(y == -math.inf, 0.0, y), x.shape, axis, keepdims))
     total = sum(p, axis=axis, keepdims=True)  # 1, but for what was lost when y was rounded
@@ -139,6 +153,8 @@ logsumexp.vjp(x=_logsumexp_rule)
 @widened
 def cumsum(x, *, axis):
     """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ"""
+    if type(x) is HostArray and x.dtype is SINGLE:  # one number after the other: in float32 that would lose digits
+        return np.cumulative_sum(x, axis=axis, dtype=DOUBLE).astype(SINGLE)
     return xp_of(x).cumulative_sum(x, axis=axis)
 
 
@@ -146,13 +162,14 @@ cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=ax
 
 
 @op
-@widened
+@real_valued
 def norm(x, *, axis=None, keepdims=False):
     """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)"""
     xp = xp_of(x)
-    return xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
+    return xp.sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
 
 
+@widened
 def _norm_rule(g, y, x, axis, keepdims):
     y = _spread(y, x.shape, axis, keepdims)
     return _spread(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)

@@ -13,6 +13,7 @@ from typing import Any
 from .. import ops
 from ..backend import as_array, backend_of
 from ..ops.op import raw
+from ..ops.precision import in_float32
 from ..tensor import Tensor
 
 
@@ -38,7 +39,7 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_n
     if not right:
         factor = ops.where(ops.isfinite(norm), ops.divide(max_norm, ops.maximum(norm, max_norm)), 1.0)
         for parameter in clipped.values():
-            parameter.grad = parameter.grad * ops.astype(factor, dtype=parameter.grad.dtype)
+            parameter.grad = _scaled(parameter.grad, factor)
     norm = Tensor.at(as_array(norm), None)
     if error_if_nonfinite and not isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm.item()}: {_culprits(clipped)}")
@@ -62,6 +63,11 @@ def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
         if parameter.grad is not None:
             found.setdefault(parameter.node, (position, parameter))
     return dict(found.values())
+
+
+def _scaled(gradient: Tensor, factor: Any) -> Tensor:
+    wide = in_float32(gradient)  # half precision would round a small factor
+    return ops.astype(wide * ops.astype(factor, dtype=wide.dtype), dtype=gradient.dtype)
 
 
 def _sum_of_squares(gradient: Tensor) -> Any:

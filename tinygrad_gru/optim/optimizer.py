@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from ..backend import backend_of, copy_of, explained, move, to_host
+import numpy as np
+
+from ..backend import astype, backend_of, copy_of, explained, is_floating, is_half, move, to_host
 from ..tensor import Tensor
 from .elementwise import Program, Scratch, Symbol
 from .groups import Allowed, Parameters, read_groups, read_setting
@@ -36,7 +38,7 @@ class Optimizer:
 
     The settings in `groups` may be changed between steps (a schedule sets "lr"). State goes by the position
     of a parameter among all: `state[position]` holds its arrays, `updates[position]` says how often it was
-    moved.
+    moved. Parameters in half precision are moved in float32, in which their state stays.
     """
 
     rule: ClassVar[Callable[..., dict[str, Symbol]]]
@@ -89,14 +91,17 @@ class Optimizer:
         step = self.updates[position] + 1
         if step not in programs:
             programs[step] = self._program(step, settings)
-        state, home = self.state[position], backend_of(p.data)
+        state, home, half = self.state[position], backend_of(p.data), is_half(p.dtype)
+        data, gradient = (astype(x.data, "float32") if half else x.data for x in (p, g))
         for name in programs[step].state:
             if name in state:
                 state[name] = move(state[name], home)  # if the model has moved to another backend
             else:
-                state[name] = home.xp.full_like(p.data, self.initial(name, settings))
+                state[name] = home.xp.full_like(data, self.initial(name, settings))
         try:
-            programs[step].run({"p": p.data, "g": g.data, **state}, self._scratch)
+            programs[step].run({"p": data, "g": gradient, **state}, self._scratch)
+            if half:
+                p.data[...] = astype(data, p.dtype)
         finally:
             p.mark_changed()
         self.updates[position] = step
@@ -153,7 +158,8 @@ class Optimizer:
         """Go on from what `state_dict` gave, bit for bit. The settings of the groups are taken over, too.
 
         Raises ValueError, before anything is changed, if it is incomplete, or comes from another optimizer or
-        from parameters of other shapes. Arrays take the dtype of their parameter, and go where it is.
+        from parameters of other shapes. Arrays take the dtype of their parameter (float32 for half precision), and go
+        where it is.
         """
         absent = {"groups", "state", "steps"} - set(saved)
         if absent:
@@ -203,9 +209,10 @@ class Optimizer:
 
 def _state_array(key: str, value: Any, parameter: Tensor) -> Any:
     array = to_host(value)
-    if array.shape != parameter.shape or array.dtype.kind != "f":
+    if array.shape != parameter.shape or not is_floating(array.dtype):
         raise ValueError(
             f"saved optimizer: {key} must hold floating-point numbers in shape {parameter.shape}, "
             f"got {array.dtype} in shape {array.shape}"
         )
-    return copy_of(backend_of(parameter.data).asarray(array, dtype=parameter.dtype))
+    dtype = np.float32 if is_half(parameter.dtype) else parameter.dtype
+    return copy_of(backend_of(parameter.data).asarray(array.astype(dtype)))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from math import cos, inf, isnan, pi
+from math import cos, inf, isinf, isnan, pi
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -211,6 +211,8 @@ class ReduceOnPlateau(Schedule):
         if self.best is None:
             return not isnan(metric)
         gain = self.best - metric if self.mode == "min" else metric - self.best
+        if isinf(self.best):  # no share can be taken of it
+            return gain > 0
         return gain > self.threshold * (abs(self.best) if self.relative else 1.0)
 
 

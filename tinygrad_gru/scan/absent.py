@@ -68,6 +68,7 @@ class Absence:
     def __init__(self, program: Program, absent: Absent):
         self.programs: dict[Absent, Program] = {}
         self.patterns: list[Absent] = [absent]
+        self._outputs: dict[int, tuple[list[bool], list[bool], list[bool]]] = {}
         of_ys = absent - set(program.carry)
         while True:
             now = self.patterns[-1]
@@ -100,11 +101,15 @@ class Absence:
 
     def outputs(self, length: int) -> tuple[list[bool], list[bool], list[bool]]:
         """Of the carry, of `each` and of the sums, after that many steps: which have a cotangent."""
+        length = min(length, len(self.patterns))
+        if length in self._outputs:
+            return self._outputs[length]
         met = [self.programs[pattern] for pattern in self.patterns[:length]]
-        last = self.programs[self.patterns[min(length, len(self.patterns)) - 1]]
+        last = self.programs[self.patterns[length - 1]]
         each = [any(v.op != "zeros" for v in values) for values in zip(*(program.each for program in met))]
         sums = [any(v.op != "zeros" for v in values) for values in zip(*(program.sums for program in met))]
-        return [v.op != "zeros" for v in last.new], each, sums
+        self._outputs[length] = [v.op != "zeros" for v in last.new], each, sums
+        return self._outputs[length]
 
 
 def _only_adds(program: Program, zeros: Absent) -> bool:

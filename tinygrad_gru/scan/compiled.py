@@ -18,7 +18,7 @@ from .listing import Value
 from .merge import merge_lanes, merge_sums
 from .plan import plan
 from .program import Program, stored_values
-from .simplify import collect, logistic, overwrite, reassociate
+from .simplify import collect, overwrite, reassociate
 from .symbols import Untraceable
 from .trace import Trace
 from .workspace import Workspace
@@ -29,7 +29,7 @@ PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    logistic, reassociate, overwrite, merge_lanes, merge_sums,
+    reassociate, overwrite, merge_lanes, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
+from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -32,126 +32,137 @@ class Unclear(Exception):
     """Something may change without being set anew."""
 
 
-def dependencies(step: Any) -> list[Any]:
-    """Everything on which a bound method depends besides its arguments, in an order of its own. Raises Unclear."""
-    reader = _Reader()
-    return [step.__func__, *reader.attributes(step.__self__)]
+class Dependencies:
+    """What the trace of a pure step depends on: things that must be the same, and shapes, numbers and words that must
+    be equal.
 
+    Some things are read once only: those that are met again are passed over.
+    """
 
-def are_same(old: list[Any], new: list[Any]) -> bool:
-    return len(old) == len(new) and all(map(_is_same, old, new))
+    def __init__(self, *things: Any):
+        self.things: list[Any] = [*things]
+        self.forms: list[Any] = []
+        self._seen: set[int] = set()
 
+    def are_those_of(self, other: Dependencies) -> bool:
+        same = len(self.things) == len(other.things) and all(map(is_, self.things, other.things))
+        return same and self.forms == other.forms
 
-def _is_same(old: Any, new: Any) -> bool:
-    return old is new or (type(old) is type(new) and type(old) in (tuple, int, str) and old == new)
+    def of_step(self, step: Any) -> None:
+        """Everything on which a bound method depends besides its arguments. Raises Unclear."""
+        self.things.append(step.__func__)
+        self._attributes(step.__self__)
 
+    def _is_new(self, thing: Any) -> bool:
+        seen = id(thing) in self._seen
+        self._seen.add(id(thing))
+        return not seen
 
-class _Reader:
-    """Reads things; one that it meets again it passes over."""
-
-    def __init__(self) -> None:
-        self.seen: set[int] = set()
-
-    def attributes(self, owner: Any) -> Iterator[Any]:
+    def _attributes(self, owner: Any) -> None:
         """What an object and its classes have."""
-        if id(owner) in self.seen:
+        if not self._is_new(owner):
             return
-        self.seen.add(id(owner))
         for kind in type(owner).__mro__[:-1]:
-            yield from self.kind(kind)
+            self._class(kind)
         for name, value in vars(owner).items():
-            yield name
-            yield from self.value(value)
+            self.things.append(name)
+            self._value(value)
 
-    def kind(self, kind: type) -> Iterator[Any]:
+    def _class(self, kind: type) -> None:
         """What a class has of its own."""
-        if id(kind) in self.seen:
+        if not self._is_new(kind):
             return
-        self.seen.add(id(kind))
-        values = tuple(vars(kind).values())
-        yield kind
-        yield from values
-        if not _is_library(kind.__module__):
-            for name, value in vars(kind).items():
-                function = getattr(value, "fget", None) or getattr(value, "__func__", value)
-                if isinstance(function, FunctionType):
-                    yield from self.function(function) if name not in ("__init__", "__new__", "__repr__") else ()
-                elif not (name.startswith("__") and name.endswith("__")) and not hasattr(value, "__get__"):
-                    yield from self.value(value)
+        self.things.append(kind)
+        self.things += vars(kind).values()
+        if _is_library(kind.__module__):
+            return
+        for name, value in vars(kind).items():
+            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            if isinstance(function, FunctionType):
+                if name not in ("__init__", "__new__", "__repr__"):
+                    self._function(function)
+            elif not (name.startswith("__") and name.endswith("__")) and not hasattr(value, "__get__"):
+                self._value(value)
 
-    def value(self, value: Any) -> Iterator[Any]:
+    def _value(self, value: Any) -> None:
         """Something that code sees by a name."""
         if isinstance(value, Tensor):
-            yield from (value, value.node, type(value.data), value.shape, value.dtype)
+            array = value.data
+            self.things += (value, value.node, type(array))
+            self.forms += (array.shape, array.dtype)
+        elif type(value) in (int, str):
+            self.forms.append(value)
         elif isinstance(value, _PLAIN):
-            yield value
+            self.things.append(value)
         elif isinstance(value, FunctionType):
-            yield from self.function(value)
+            self._function(value)
         elif (isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, (ModuleType, type(None)))) or (
             isinstance(value, type) and _is_library(value.__module__)
         ):
-            yield value
+            self.things.append(value)
         elif type(value) in (list, tuple):
-            yield type(value)
-            yield len(value)
+            self.forms += (type(value), len(value))
             for part in value:
-                yield from self.value(part)
+                self._value(part)
         elif hasattr(value, "named_tensors"):  # a module inside
-            yield value
-            yield from self.attributes(value)
+            self.things.append(value)
+            self._attributes(value)
         else:
             raise Unclear
 
-    def function(self, function: Any) -> Iterator[Any]:
+    def _function(self, function: Any) -> None:
         """What a function is, and what its code sees."""
-        yield function
-        if id(function) in self.seen:
+        self.things.append(function)
+        if not self._is_new(function):
             return
-        self.seen.add(id(function))
         if hasattr(function, "formula"):  # an op
-            yield function.rules
+            self.things.append(function.rules)
             for part in (function.formula, *(function.rules or {}).values()):
-                yield from self.function(part) if part is not None else ()
+                if part is not None:
+                    self._function(part)
             return
         code, scope = function.__code__, function.__globals__
-        yield code
+        self.things.append(code)
         if _is_library(scope.get("__name__", "")):
             return
-        names = _names(code)
+        names = names_in(code)
         if not names.isdisjoint(_OPAQUE):
             raise Unclear
-        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
-            yield from self.value(value)
+        for value in (
+            *(function.__defaults__ or ()),
+            *(function.__kwdefaults__ or {}).values(),
+            *vars(function).values(),
+        ):
+            self._value(value)
         for cell in function.__closure__ or ():
             try:
-                yield from self.value(cell.cell_contents)
+                self._value(cell.cell_contents)
             except ValueError:  # it is empty yet
-                yield cell
-        for value in vars(function).values():
-            yield from self.value(value)
+                self.things.append(cell)
         for name in names:
             if name in scope:
-                yield name
-                yield from (
-                    self.module(scope[name], names) if isinstance(scope[name], ModuleType) else self.value(scope[name])
-                )
+                value = scope[name]
+                self.things.append(name)
+                if isinstance(value, ModuleType):
+                    self._module(value, names)
+                else:
+                    self._value(value)
 
-    def module(self, module: ModuleType, names: frozenset[str]) -> Iterator[Any]:
+    def _module(self, module: ModuleType, names: frozenset[str]) -> None:
         """What code with these names may see in a module."""
-        yield module
-        if id(module) in self.seen:
+        self.things.append(module)
+        if not self._is_new(module):
             return
-        self.seen.add(id(module))
         for name in names:
             if name in vars(module):
                 value = vars(module)[name]
-                yield name
+                self.things.append(name)
                 if isinstance(value, ModuleType):
-                    yield from self.module(value, names)
+                    self._module(value, names)
                 elif _is_library(module.__name__):
-                    yield value
+                    self.things.append(value)
                 else:
-                    yield from self.value(value)
+                    self._value(value)
 
 
 def _is_library(module: Any) -> bool:
@@ -159,9 +170,8 @@ def _is_library(module: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _names(code: CodeType) -> frozenset[str]:
-    """All names that the code looks up, of globals and of attributes."""
-    if any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code)):
-        return _OPAQUE
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner)
+def names_in(code: CodeType) -> frozenset[str]:
+    """All names that the code looks up, of globals and of attributes; `__import__` too if it imports."""
+    imports = any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code))
+    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(code.co_names).union(*inner, ("__import__",) if imports else ())

@@ -12,7 +12,6 @@ import linecache
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -79,7 +78,6 @@ class Emitted:
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
         exec(compile(self.source, filename, "exec"), self.constants)
         self.function = self.constants[name]
-        self.may_overflow = any(value.attributes == (("may_overflow", True),) for value in plan.program.values())
 
     def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
         """The arrays in which it runs so many steps; `given` are those that are there already."""
@@ -89,8 +87,7 @@ class Emitted:
         """Run the program on the arrays from outside and those of the workspace; return its sums over time."""
         # Half precision is added up in float32.
         totals = [np.zeros(shape, dtype) for shape, dtype in self.total_forms]
-        with np.errstate(over="ignore") if self.may_overflow else nullcontext():
-            self.function(fixed, totals, workspace)
+        self.function(fixed, totals, workspace)
         self._note(len(workspace.chunks), workspace.length)
         return [
             totals[place] if index is None else np.ascontiguousarray(totals[place][index])
@@ -223,7 +220,7 @@ class Emitted:
             over = [] if value in self.plan.overwrites else [f"copyto({out}, {b})"]
             return [*over, f"copyto({out}, {a}, where={condition})"]
         if value.op == "astype":
-            return [f"copyto({out}, {operands[0]})"]
+            return [f"copyto({out}, {operands[0]}, 'unsafe')"]  # as an array's own astype does
         if value.op == "rearrange":
             return [f"copyto({out}, {operands[0]}.reshape({out}.shape))"]
         if value.op == "concat":

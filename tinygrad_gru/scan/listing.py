@@ -69,6 +69,7 @@ class Listing:
 
     def __init__(self, arrays: type = np.ndarray) -> None:
         self.arrays = arrays  # of which library those from outside are
+        self.closed = False  # whether the trace is over, so that nobody is to compute with symbols any more
         self.values: list[Value] = []
         self._rows: list[Hashable] = []
         self.fixed: list[Any] = []

@@ -22,7 +22,7 @@ from .schedule import ELEMENTWISE, VIEWS, schedule
 # -- products with the same left operand, and what becomes of them --------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class _Bundle:
     """Values made in the same way, one a lane, and the bundles to which some of the lanes together lead.
 
@@ -51,9 +51,11 @@ def merge_lanes(program: Program) -> Program:
 
     def fate(lane: Value) -> Hashable:
         """What becomes of a lane, in terms that lanes with the same fate share; None if it has no other's fate."""
-        if len(consumers[lane]) != 1:
+        if not consumers[lane]:
             return None
-        (value,) = consumers[lane]
+        value, *later = consumers[lane]
+        if later and consumers[value] != later:  # as in e / (1 + e) another may read it, together with what is made
+            return None
         fits = value.op in ELEMENTWISE and (value.shape, value.dtype) == (lane.shape, lane.dtype)
         if not fits or value in bundle_of:
             return None
@@ -61,6 +63,8 @@ def merge_lanes(program: Program) -> Program:
         for i in value.inputs:
             if i is lane:
                 terms.append("lane")
+            elif i in lane.inputs and i in bundle_of:
+                terms.append("what the lane is made of")
             elif _spreads(i):
                 terms.append(i.number)  # the same for all
             elif i.shape[-1] == lane.shape[-1] and levels.get(i) in ("fixed", "before"):
@@ -93,8 +97,9 @@ def merge_lanes(program: Program) -> Program:
         assert source.joined is not None
         columns = []
         for column in zip(*(lane.inputs for lane in lanes)):
-            if bundle_of.get(column[0]) is source:
-                columns.append(_part(listing, source.joined, source.lanes, column))
+            earlier = bundle_of.get(column[0])
+            if earlier is not None and earlier.joined is not None and earlier in (source, source.source):
+                columns.append(_part(listing, earlier.joined, earlier.lanes, column))
             elif _spreads(column[0]):
                 columns.append(done[column[0]])
             elif levels.get(column[0]) == "loop":

@@ -11,6 +11,7 @@ from ..backend import backend_of
 from ..ops.op import raw
 from ..tape import inspector, no_grad
 from ..tensor import Tensor
+from .effects import undone
 
 
 def scan_plainly(
@@ -122,7 +123,7 @@ def _nothing(step: Callable, carry: Any, xs: Any) -> Any:
     def empty(y: Any) -> Any:
         return None if y is None else Tensor(backend_of(raw(y)).zeros((0, *y.shape), y.dtype))
 
-    with no_grad():
+    with undone(step), no_grad():
         x = tuple(map(zeros, xs)) if isinstance(xs, tuple) else None if xs is None else zeros(xs)
         y = split_result(step(carry, x), carry)[1]
     return tuple(map(empty, y)) if isinstance(y, tuple) else empty(y)

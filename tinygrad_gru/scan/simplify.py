@@ -60,36 +60,6 @@ def narrow_sums(program: Program) -> Program:
     return program.rebuilt(narrow)
 
 
-def logistic(program: Program) -> Program:
-    """½ + ½ tanh(x/2), which is σ(x), as 1 / (1 + e⁻ˣ): NumPy's exp takes half the time of its tanh.
-
-    Where e⁻ˣ is too large for its dtype it is infinite, and σ(x) is 0 as it should be.
-    """
-    listing = program.listing
-
-    def through_exp(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        x = _halved(value)
-        if x is None:
-            return None
-        one, result = listing.scalar(1.0), done[x]
-        for op, operands in (("negative", ()), ("exp", ()), ("add", (one,)), ("divide", (one,))):
-            settings = {"may_overflow": True} if op == "exp" else {}
-            result = listing.add(op, (*operands, result), value.shape, value.dtype, **settings)
-        return result
-
-    return program.rebuilt(through_exp)
-
-
-def _halved(value: Value) -> Value | None:
-    """x if the value is ½ + ½ tanh(½ x)."""
-    for op in ("add", "multiply", "tanh", "multiply"):
-        others = [i for i in value.inputs if i.op != "scalar" or i["value"] != 0.5]
-        if value.op != op or len(others) != 1:
-            return None
-        (value,) = others
-    return value
-
-
 def overwrite(program: Program) -> Program:
     """where(c, a, b) as where(not c, b, a), if a is there for nothing else: the plan then writes b over it."""
     listing, in_loop = program.listing, program.depending_on(program.carry)

@@ -39,6 +39,11 @@ class Symbol:
     __hash__ = object.__hash__
 
     def __init__(self, listing: Listing, value: Value):
+        if listing.closed:
+            raise RuntimeError(
+                "this is an array without numbers, which a step of a scan has put somewhere while it was traced: let "
+                "the step return what is wanted of it, or say compiled=False"
+            )
         self.listing = listing
         self.value = value
 

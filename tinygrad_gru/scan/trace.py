@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..anomaly import Inspector
-from ..backend import is_floating, is_on_cuda, random_state
+from ..backend import is_floating, is_on_cuda
 from ..ops.op import Op
 from ..tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
 from ..tensor import Tensor
+from .effects import undone
 from .listing import Listing, Value
 from .plain import parts_of, split_result
 from .symbols import Symbol, Untraceable, captured, is_array
@@ -91,9 +92,13 @@ class Forward:
     inputs: list[Tensor]
     outputs: list[Tensor]
     size: int
+    found: dict[Any, list[bool]] = field(default_factory=dict)  # what requires_grad gave
 
     def requires_grad(self, wanted: Sequence[bool], length: int) -> list[bool]:
         """Which outputs, the last carry and the stacked ys, gradients flow through after that many steps."""
+        key = (tuple(wanted), length)
+        if key in self.found:
+            return self.found[key]
         count = len(self.carry)
         bits = 1 << len(self.inputs) | sum(1 << i for i, yes in enumerate(wanted) if yes)
         ys = [False] * len(self.ys)
@@ -104,7 +109,10 @@ class Forward:
             if after == bits:
                 break
             bits = after
-        return [*(bool(bits >> i & 1) for i in range(count)), *ys]
+        if len(self.found) > 100:
+            self.found.clear()
+        self.found[key] = [*(bool(bits >> i & 1) for i in range(count)), *ys]
+        return self.found[key]
 
 
 @dataclass
@@ -144,6 +152,7 @@ class Trace:
         for record in forward.records:
             record.saved = None  # arrays, which an old trace must not hold
         listing = forward.listing
+        listing.closed = True
         return cls(forward, backward, list(listing.fixed), Key((listing.key(), numbers, counts)))
 
 
@@ -176,7 +185,8 @@ class _Recorder(Inspector):
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     """Run `step` on symbols in the place of the carry and of one x. Raises Untraceable with the reason it cannot."""
-    random_before = random_state()
+    if not parts_of(carry):
+        raise Untraceable("it carries nothing")
     listing = Listing(type(parts_of(carry)[0].data))
     start = tick()
 
@@ -196,12 +206,12 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     recorder = _Recorder(inspector.get())
     token = inspector.set(recorder)
     try:
-        with enable_grad(), _on_symbols():
-            new, y = split_result(step(*arguments), carry)
+        with undone(step) as check, enable_grad():
+            with _on_symbols():
+                new, y = split_result(step(*arguments), carry)
+            check()
     finally:
         inspector.reset(token)
-    if random_state() != random_before:
-        raise Untraceable("it draws random numbers at every step")
     news = list(parts_of(new))
     ys = [] if y is None else [part for part in parts_of(y) if part is not None]
     if len(news) != len(carries):
@@ -217,6 +227,8 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     captured = [node for node in ends if node not in own]
     if any(_is_watched(node) for node in (*records, *own, *(node for node in captured if node.number >= start))):
         raise Untraceable("it asks for the gradient of a value inside, by a hook or retain_grad, at every step")
+    if any(value.op == "matmul" and 0 in value.inputs[1].shape for value in listing.values):
+        raise Untraceable("it multiplies with a matrix without elements")
     calls = _calls(listing, recorder, records)
     count = len(news)
     return Forward(

@@ -7,7 +7,7 @@ such as a dictionary, is traced at every call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ..tape import recording
 from ..tensor import Tensor
-from .dependencies import Unclear, are_same, dependencies
+from .dependencies import Dependencies, Unclear
 from .plain import parts_of
 from .trace import Trace, trace_backward, trace_forward
 
@@ -42,19 +42,18 @@ class _Kept:
     One array may be that of several tensors; the trace holds as long as it is.
     """
 
-    depends_on: list[Any]
-    sources: list[list[Tensor]]
+    depends_on: Dependencies
+    sources: list[Tensor]
+    others: list[tuple[Tensor, Tensor]]  # two of one array
     trace: Trace
 
     def now(self) -> Trace | None:
         """The trace with the arrays of today; None if what was one array is no longer, or the reverse."""
-        fixed = [source[0].data for source in self.sources]
-        for array, source in zip(fixed, self.sources):
-            if any(tensor.data is not array for tensor in source):
-                return None
-        if len(set(map(id, fixed))) < len(fixed):
+        fixed = [source.data for source in self.sources]
+        if any(one.data is not other.data for one, other in self.others) or len(set(map(id, fixed))) < len(fixed):
             return None
-        return replace(self.trace, fixed=fixed)
+        old = self.trace
+        return Trace(old.forward, old.backward, fixed, old.key)
 
 
 class Traces:
@@ -67,12 +66,13 @@ class Traces:
     def trace(self, step: Callable, carry: Any, xs: Any) -> Trace:
         """What a trace of the step with these arguments gives: a new one, or an old one if nothing has changed."""
         owner = getattr(step, "__self__", None)
-        depends_on: list[Any] = []
+        depends_on: Dependencies | None = None
         if owner is not None and getattr(step, "is_pure", False):
             depends_on = _all_that_counts(step, carry, xs)
+        if depends_on is not None:
             with self._lock:
-                for kept in self._of.get(owner, ()) if depends_on else ():
-                    found = kept.now() if are_same(kept.depends_on, depends_on) else None
+                for kept in self._of.get(owner, ()):
+                    found = kept.now() if depends_on.are_those_of(kept.depends_on) else None
                     if found is not None:
                         return found
         forward = trace_forward(step, carry, xs)
@@ -80,36 +80,39 @@ class Traces:
         differentiable = recording.get() and (any(wanted) or bool(forward.captured))
         backward = trace_backward(forward, wanted[len(forward.carry) :]) if differentiable else None
         trace = Trace.of(forward, backward)
-        sources = _sources(trace, depends_on) if depends_on else None
-        if sources is not None:
-            kept = _Kept(depends_on, sources, replace(trace, fixed=[]))
+        sources = _sources(trace, depends_on) if depends_on is not None else None
+        if depends_on is not None and sources is not None:
+            first = [source[0] for source in sources]
+            others = [(source[0], other) for source in sources for other in source[1:]]
+            kept = _Kept(depends_on, first, others, replace(trace, fixed=[]))
             with self._lock:
                 self._of[owner] = [*self._of.get(owner, [])[1 - TRACES :], kept]
         return trace
 
 
-def _all_that_counts(step: Any, carry: Any, xs: Any) -> list[Any]:
-    """Everything on which the trace of a pure step depends; nothing if something may change without being set."""
+def _all_that_counts(step: Any, carry: Any, xs: Any) -> Dependencies | None:
+    """Everything on which the trace of a pure step depends; None if something may change without being set."""
+    found = Dependencies(recording.get())
+    for skip, argument in enumerate((carry, xs)):  # not the numbers of an argument, but what a symbol in its place has
+        found.things.append(isinstance(argument, tuple))
+        for part in _parts(argument):
+            array = part.data
+            found.things += (type(array), part.requires_grad)
+            found.forms += (array.shape[skip:], array.dtype)
     try:
-        return [recording.get(), *_form(carry), *_form(xs, skip=1), *dependencies(step)]
+        found.of_step(step)
     except Unclear:
-        return []
+        return None
+    return found
 
 
 def _parts(xs: Any) -> tuple:
     return () if xs is None else parts_of(xs)
 
 
-def _form(argument: Any, skip: int = 0) -> Iterator[Any]:
-    """Of an argument not its numbers, but what a symbol in its place has; without its first `skip` axes."""
-    yield isinstance(argument, tuple)
-    for part in _parts(argument):
-        yield from (type(part.data), part.shape[skip:], part.dtype, part.requires_grad)
-
-
-def _sources(trace: Trace, depends_on: Sequence[Any]) -> list[list[Tensor]] | None:
+def _sources(trace: Trace, depends_on: Dependencies) -> list[list[Tensor]] | None:
     """For every array that the trace has from outside the tensors whose it is; None if it has anything else."""
-    tensors = {id(value): value for value in depends_on if isinstance(value, Tensor)}.values()
+    tensors = {id(value): value for value in depends_on.things if isinstance(value, Tensor)}.values()
     sources = [[tensor for tensor in tensors if tensor.data is array] for array in trace.fixed]
     if not all(sources) or not {tensor.node for tensor in tensors}.issuperset(trace.forward.captured):
         return None

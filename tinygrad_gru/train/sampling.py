@@ -60,9 +60,9 @@ def draw(
 
     The place `as_is` is drawn with its probability in softmax(logits), and the others as above if it is not.
     """
-    if np.isnan(logits).any():
-        raise ValueError("the model's logits are not numbers: it cannot be sampled from (did its training diverge?)")
     logits = logits.astype(np.float64)
+    if np.isnan(logits).any() or logits.max() == -np.inf:
+        raise ValueError("the model's logits are not numbers: it cannot be sampled from (did its training diverge?)")
     if as_is is not None:
         if random.random() < _softmax(logits)[as_is]:
             return as_is
@@ -70,11 +70,15 @@ def draw(
     order = np.argsort(-logits, kind="stable")
     if temperature == 0:
         return int(order[0])
-    cumulative = np.cumsum(_softmax(logits[order] / temperature))
+    cumulative = np.cumsum(_softmax(logits[order], temperature))
     cumulative = cumulative[: np.searchsorted(cumulative, top_p) + 1]
     return int(order[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")])
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max())
+def _softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """softmax(logits / temperature), in which infinite logits share all of the probability."""
+    top = logits.max()
+    below = np.where(logits == top, 0.0, -np.inf) if np.isinf(top) else logits - top
+    with np.errstate(over="ignore"):  # next to the likeliest, what is infinitely less likely has probability 0
+        exponentials = np.exp(below / temperature)
     return exponentials / exponentials.sum()

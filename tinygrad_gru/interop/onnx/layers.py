@@ -132,7 +132,7 @@ def _valid(trace: Trace, x: Traced, lengths: Traced) -> Traced:
 
 def _settings(cells: Sequence[nn.Cell]) -> dict[str, Any] | None:
     """The settings of the node that has the equations of these cells, one a direction; None if ONNX has none."""
-    kind = kind_of(cells[0])
+    kind = kind_of(*cells)
     if kind is None:
         return None
     rows = [settings_of(cell) for cell in cells]
@@ -184,7 +184,7 @@ def _node(
     before: Sequence[Traced | None], lengths: Traced | None,
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     """One layer as one node: the output of each direction, and the parts of the last state."""
-    kind = kind_of(cells[0])
+    kind = kind_of(*cells)
     assert kind is not None
     weights = {name: trace.constant(array, f"{path}.{name}") for name, array in _weights(kind, cells).items()}
     states = [None if all(part is None for part in before) else part for part in before]
