@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..backend import Backend, backend_of, is_on_cuda, note_launches, random_state, xp_of
+from ..backend import Backend, backend_of, is_on_cuda, note_launches, xp_of
 from ..ops.several import record_several
-from ..tape import Node, Variable
+from ..tape import Node, Variable, enable_grad, tick
 from ..tensor import Tensor
-from ..transforms import Recomputation
+from ..transforms import pull_through
 from .absent import Nonlinear
 from .compiled import CompiledStep, Lease, Workspaces, plan_of
 from .plain import in_form, parts_of
@@ -115,15 +115,13 @@ class _CompiledScan:
         return record.saved
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        _, fixed, arrays, length = saved
         with self.compiled.place:
             try:
                 if any(isinstance(g, Variable) for g in cotangents):
                     raise Nonlinear
                 self._pull(parents, saved, cotangents, give)
             except Nonlinear:
-                replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
-                replayed.pull(parents, (*arrays, {}), cotangents, give)
+                self._replay(parents, saved, cotangents, give)
 
     def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         lease, fixed, arrays, length = saved
@@ -172,7 +170,11 @@ class _CompiledScan:
             if parent is not None and yes:
                 give(parent, sum(parts[1:], start=parts[0]))  # in its own dtype once it arrives
 
-    def _replay(self, inputs: Sequence[Any], fixed: list[Any], length: int) -> tuple:
-        tensors = [x if isinstance(x, Tensor) else Tensor.at(x, None) for x in inputs]
-        count = self.compiled.carry_count
-        return tuple(replay(self.trace, fixed, tensors[:count], tensors[count:], length, self.reverse))
+    def _replay(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+        _, fixed, arrays, length = saved
+        inputs = [Tensor.at(array, node) for array, node in zip(arrays, parents)]
+        start, count = tick(), self.compiled.carry_count
+        with enable_grad():
+            results = replay(self.trace, fixed, inputs[:count], inputs[count:], length, self.reverse)
+        create_graph = any(isinstance(g, Variable) for g in cotangents)
+        pull_through(results, cotangents, parents, give, create_graph, start)
