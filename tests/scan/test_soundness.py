@@ -395,7 +395,7 @@ def test_our_layers_need_one_program_for_what_is_commonly_used(kind, used, lengt
         found.append([g.numpy() for g in grad(loss, [x, *layer.parameters()])])
     for compiled, eager in zip(*found):
         np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-13)
-    (plan,) = cache.plans.values()
+    (plan,) = cache.steps
     assert len(plan._backwards) == 1
 
 

@@ -11,7 +11,7 @@ from ..ops.several import record_several
 from ..tape import Node, Variable, enable_grad, tick
 from ..tensor import Tensor
 from ..transforms import pull_through
-from .absent import Nonlinear
+from .absent import Absence, Nonlinear
 from .compiled import CompiledStep, Lease, Workspaces, plan_of
 from .plain import in_form, parts_of
 from .replay import replay
@@ -125,19 +125,27 @@ class _CompiledScan:
 
     def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         lease, fixed, arrays, length = saved
-        compiled, count = self.compiled, self.compiled.carry_count
+        compiled = self.compiled
         given = dict(zip(compiled.cotangents, cotangents))
         absence = compiled.absence(frozenset(value for value, cotangent in given.items() if cotangent is None))
         if lease is None:
             lease = Lease(compiled, compiled.lend(length, self.reverse))
             _forward(compiled, lease.workspaces, arrays, fixed)
-        carry, pieces, sums, left, copied = cotangents[:count], [], [], (0, length), 0
+        with lease.workspaces.lock:
+            self._run_backward(lease.workspaces, absence, given, parents, saved, give)
+
+    def _run_backward(
+        self, workspaces: Workspaces, absence: Absence, given: dict, parents: tuple, saved: tuple, give: Callable
+    ) -> None:
+        _, fixed, arrays, length = saved
+        compiled, count = self.compiled, self.compiled.carry_count
+        carry, pieces, sums, left, copied = [*given.values()][:count], [], [], (0, length), 0
         for absent, steps in absence.steps(length):
             begin, end = (left[0], left[0] + steps) if self.reverse else (left[1] - steps, left[1])
             left = (end, left[1]) if self.reverse else (left[0], begin)
             program = compiled.backward(absent)
             assert program is not None
-            work = lease.workspaces.backward(program, begin, end)
+            work = workspaces.backward(program, begin, end)
             first, last = (steps, 0) if self.reverse else (0, steps)
             for part, cotangent in zip(work.at_moment(last), carry):
                 part[...] = 0 if cotangent is None else cotangent
