@@ -121,7 +121,7 @@ def _interrupted_run(options: argparse.Namespace, given: dict[str, Any], held: E
         raise ValueError("--seconds says how long a new run is to be; the length of one to be resumed is settled")
     folder = RunFolder(options.out)
     if not folder.checkpoint.exists():
-        raise CheckpointError(f"there is no checkpoint {folder.checkpoint}")
+        load_checkpoint(folder.checkpoint)  # raises, and says why
     held.enter_context(folder)  # before the checkpoint is read: another run may be about to replace it
     state = load_checkpoint(folder.checkpoint)
     settings = settings_in(state, folder.checkpoint)
