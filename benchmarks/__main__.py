@@ -1,4 +1,4 @@
-"""Run every benchmark but that of the main job, which takes long; peers that are not installed are left out."""
+"""Run every benchmark but main_job and kills, which take long; peers that are not installed are left out."""
 
 from __future__ import annotations
 

@@ -108,6 +108,22 @@ def test_gradients_that_are_not_finite_with_create_graph():
         grad(ops.sqrt(x * 1.0).sum(), x, create_graph=True)
 
 
+@pytest.mark.parametrize("which", range(3))
+def test_saved_values_in_tuples_and_whole_numbers_are_watched_too(which):
+    @op
+    def total(*xs):
+        return xs[0] * xs[1] * xs[2]
+
+    total.vjp(xs=lambda g, i, xs: g * xs[i - 1] * xs[i - 2])
+    inputs = [np.array([1.0, 2.0]), np.array([3, 4]), np.array([True, False])]
+    x = Tensor([1.0, 1.0], requires_grad=True)
+    with detect_anomaly():
+        y = total(x, *inputs[:2]) if which < 2 else ops.where(inputs[2], x, 0.0)
+        np.logical_not(inputs[which], out=inputs[which], casting="unsafe")
+        with pytest.raises(AnomalyError, match="was written before backward"):
+            y.sum().backward()
+
+
 def test_a_saved_value_that_was_overwritten_behind_our_back_is_found():
     x = leaf([1.0, 2.0])
     h = ops.exp(x)

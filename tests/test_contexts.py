@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import threading
 
 import numpy as np
 import pytest
@@ -271,6 +272,40 @@ def test_recursion_and_one_block_entered_twice():
             assert not recording.get()
         assert not recording.get()
     assert recording.get()
+
+
+def test_one_block_in_several_tasks_and_threads():
+    off = no_grad()
+
+    async def task(log):
+        with off:
+            await asyncio.sleep(0)
+            log.append(recording.get())
+        await asyncio.sleep(0)
+        log.append(recording.get())
+
+    async def main():
+        logs = [], []
+        await asyncio.gather(*map(task, logs))
+        return logs
+
+    assert asyncio.run(main()) == ([False, True], [False, True])
+    inside, outside, seen = threading.Event(), threading.Event(), []
+
+    def other():
+        with off:
+            inside.set()
+            assert outside.wait(10)
+            seen.append(recording.get())
+        seen.append(recording.get())
+
+    thread = threading.Thread(target=other)
+    with off:
+        thread.start()
+        assert inside.wait(10)
+    outside.set()
+    thread.join(10)
+    assert seen == [False, True] and recording.get()
 
 
 def test_batches_from_a_generator_are_trained_on():

@@ -21,7 +21,7 @@ from typing import Any
 
 from .backend import immediate_checks, is_floating, to_host, xp_of
 from .contexts import block
-from .tape import Node, Sparse, Variable, inspector
+from .tape import Node, Sparse, Variable, arrays_in, inspector
 
 #: Beginnings of the names of files that are no part of a user's program.
 _OURS = (str(Path(__file__).parent), "<op ", contextlib.__file__)
@@ -91,7 +91,7 @@ class Anomaly(Inspector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.made: dict[int, tuple[str, list[int | None]]] = {}  # by the number of the record
+        self.made: dict[int, tuple[str, list[int]]] = {}  # by the number of the record
 
     def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
         """Raise AnomalyError if the result is not finite, naming op, place and the ranges of the operands."""
@@ -105,12 +105,12 @@ class Anomaly(Inspector):
                 f"{op.__name__} gave a value that is not finite, {origin}; {where}\n  {ranges}; result: {_range(value)}"
             )
         if result.node is not None:
-            self.made[result.node.number] = (where, list(map(_checksum, result.node.saved or ())))
+            self.made[result.node.number] = (where, _checksums(result.node))
 
     def backward(self, record: Node, cotangent: Any) -> None:
         """Raise AnomalyError if a cotangent is not finite, or if what the record saved is no longer what it was."""
         where, checksums = self._made(record)
-        if checksums is not None and checksums != list(map(_checksum, record.saved or ())):
+        if checksums is not None and checksums != _checksums(record):
             raise AnomalyError(f"an array that {record!r} had saved was written before backward; {where}")
         for g in cotangent if isinstance(cotangent, list) else [cotangent]:
             if g is not None and not _finite(g):
@@ -139,7 +139,7 @@ class Anomaly(Inspector):
                 "it was: a sum of them that overflows, a dtype that is too narrow, or a hook"
             )
 
-    def _made(self, record: Node) -> tuple[str, list[int | None] | None]:
+    def _made(self, record: Node) -> tuple[str, list[int] | None]:
         return self.made.get(record.number, ("recorded before anomaly mode began", None))
 
 
@@ -184,6 +184,5 @@ def _range(x: Any) -> str:
     return f"{host.shape} {host.dtype}, {spread}, {host.size - known.size} NaN"
 
 
-def _checksum(x: Any) -> int | None:
-    x = _array(x)
-    return zlib.crc32(to_host(x).tobytes()) if _is_float(x) else None
+def _checksums(record: Node) -> list[int]:
+    return [zlib.crc32(to_host(array).tobytes()) for array in arrays_in(record.saved)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from .backend import BackendError, available, explained, resolve, use
 from .io import replacing
-from .testing import check_all
+from .testing import check_all, mutation_scores
 from .train import (
     CheckpointError,
     PlotError,
@@ -121,7 +121,7 @@ def _interrupted_run(options: argparse.Namespace, given: dict[str, Any], held: E
         raise ValueError("--seconds says how long a new run is to be; the length of one to be resumed is settled")
     folder = RunFolder(options.out)
     if not folder.checkpoint.exists():
-        raise CheckpointError(f"there is no checkpoint {folder.checkpoint}")
+        load_checkpoint(folder.checkpoint)  # raises, and says why
     held.enter_context(folder)  # before the checkpoint is read: another run may be about to replace it
     state = load_checkpoint(folder.checkpoint)
     settings = settings_in(state, folder.checkpoint)
@@ -216,13 +216,27 @@ def _printable(text: str) -> str:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Check the gradient of every op against finite differences."""
+    """Check every op by the contract, or by making its rules wrong whether the contract notices."""
+    if options.mutants:
+        if options.backend is not None:
+            raise ValueError("--mutants runs on NumPy: leave --backend out")
+        return _check_mutants(options.processes)
     failures = 0
     for name, passed, message in check_all(resolve(options.backend)):
         failures += not passed
-        print(f"{'ok  ' if passed else 'FAIL'}  {name}  {message}".rstrip())
+        print(f"{'ok  ' if passed else 'FAIL'}  {name}  {message}".rstrip(), flush=True)
     print(f"{failures} failed" if failures else "all passed")
     return 1 if failures else 0
+
+
+def _check_mutants(processes: int | None) -> int:
+    scores = []
+    for score in mutation_scores(processes):
+        scores.append(score)
+        print(f"{'ok  ' if score.perfect else 'FAIL'}  {score}", flush=True)
+    noticed, survivors = sum(s.noticed for s in scores), sum(len(s.survivors) for s in scores)
+    print(f"{noticed} of {noticed + survivors} wrong rules of {len(scores)} ops are noticed")
+    return 0 if all(score.perfect for score in scores) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -250,8 +264,10 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=info)
     command.add_argument("checkpoint", type=_path, nargs="?", help="a checkpoint, or the folder of a run")
 
-    command = commands.add_parser("check", help="check the gradient of every op")
+    command = commands.add_parser("check", help="check the values and gradients of every op")
     command.set_defaults(command=check)
+    command.add_argument("--mutants", action="store_true", help="make every rule wrong on purpose: is it noticed?")
+    command.add_argument("--processes", type=_count, default=None, help="for --mutants (default: one a core)")
     _add_backend(command)
     return parser
 

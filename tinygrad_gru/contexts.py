@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -17,21 +18,29 @@ P = ParamSpec("P")
 Open = Callable[[], AbstractContextManager]
 
 
+#: The blocks in which a thread (or a task of asyncio) is, each with its context manager.
+_entered: ContextVar[tuple[tuple[Block, AbstractContextManager], ...]] = ContextVar("entered", default=())
+
+
 class Block(Generic[T]):
     """A block (`with no_grad():`) and a decorator (`@no_grad()`). `open` makes the context manager of one entry."""
 
     def __init__(self, open: Callable[[], AbstractContextManager[T]]):
         self._open = open
-        self._entered: list[AbstractContextManager[T]] = []
 
     def __enter__(self) -> T:
-        entered = self._open()
-        value = entered.__enter__()
-        self._entered.append(entered)
+        manager = self._open()
+        value = manager.__enter__()
+        _entered.set((*_entered.get(), (self, manager)))
         return value
 
     def __exit__(self, *error: Any) -> bool | None:
-        return self._entered.pop().__exit__(*error)
+        entered = _entered.get()
+        for place in reversed(range(len(entered))):
+            if entered[place][0] is self:
+                _entered.set(entered[:place] + entered[place + 1 :])
+                return entered[place][1].__exit__(*error)
+        raise RuntimeError("a block ends in another thread, or another task, than it began in")
 
     def __call__(self, function: Callable) -> Any:
         """The function, with the block open while its body runs; that of a generator or a coroutine, at each step."""

@@ -370,7 +370,7 @@ def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
             continue
         if getattr(record.op, "redefined", 0) > record.number:
             raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
-        for array in _arrays_in(record.saved):
+        for array in arrays_in(record.saved):
             if id(array) not in known:
                 known[id(array)] = writes.last(array)
             write = known[id(array)]
@@ -381,13 +381,13 @@ def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
                 )
 
 
-def _arrays_in(saved: Any) -> Iterator[Any]:
+def arrays_in(saved: Any) -> Iterator[Any]:
     """The arrays that a record has saved, alone or in tuples, lists and dictionaries."""
     if isinstance(saved, (tuple, list)):
         for part in saved:
-            yield from _arrays_in(part)
+            yield from arrays_in(part)
     elif isinstance(saved, dict):
-        yield from _arrays_in(list(saved.values()))
+        yield from arrays_in(list(saved.values()))
     elif hasattr(saved, "dtype") and hasattr(saved, "shape"):
         yield saved
 

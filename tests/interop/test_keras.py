@@ -182,11 +182,7 @@ def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compressio
             {"compression": zipfile.ZIP_DEFLATED},
             "asks for more",
         ),
-        (
-            lambda m: m.update({"config.json": b"[" * 10**6}),
-            {"compression": zipfile.ZIP_DEFLATED},
-            "JSON",
-        ),
+        (lambda m: m.update({"config.json": b"[" * 10**6}), {"compression": zipfile.ZIP_DEFLATED}, "JSON"),
         (lambda m: m.update({"config.json": b"[]"}), {}, "expected the configuration of the model"),
         (lambda m: m.update({"config.json": b'{"config": {"layers": 3}}'}), {}, "expected a list of layers"),
         (lambda m: m.pop("model.weights.h5"), {}, r"expected one model\.weights\.h5 in it, got 0"),

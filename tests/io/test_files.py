@@ -126,6 +126,12 @@ def test_permissions_are_kept(tmp_path):
     assert (tmp_path / "new").stat().st_mode == usual
 
 
+def test_the_name_in_an_error_is_not_that_of_the_file_beside(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised, replacing(tmp_path / "nowhere" / "numbers"):
+        raise AssertionError
+    assert raised.value.filename == str(tmp_path / "nowhere" / "numbers")
+
+
 def test_an_error_without_a_file_gets_its_name(tmp_path):
     with pytest.raises(OSError, match="numbers") as raised, replacing(tmp_path / "numbers"):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -155,3 +155,11 @@ def test_a_parameter_that_is_listed_twice_is_clipped_once(with_gradients):
     assert gradients([a, b]) == [[1.5], [2.0]]
     clip_gradient_value([a, b, a], 1.75)
     assert gradients([a, b]) == [[1.5], [1.75]]
+
+
+def test_a_million_gradients_in_half_precision():
+    x = Tensor(np.zeros(10**6, np.float16), requires_grad=True)
+    x.grad = Tensor(np.full(10**6, 3.0, np.float16))
+    assert float(clip_gradient_norm([x], 1.0)) == 3000
+    assert x.grad.dtype == np.float16
+    assert np.linalg.norm(x.grad.numpy().astype(float)) == pytest.approx(1, rel=1e-3)

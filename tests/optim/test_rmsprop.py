@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tinygrad_gru import Tensor
 from tinygrad_gru.optim import RMSprop
 
 
@@ -29,3 +30,25 @@ def test_a_constant_gradient_does_not_make_the_centered_variance_negative(parame
     gradient = np.random.default_rng(0).standard_normal(1000).astype("float32")
     apply(RMSprop([tensor], alpha=0.5, centered=True), [[gradient]] * 60)
     assert np.isfinite(tensor.numpy()).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"centered": True}, {"momentum": 0.9}])
+def test_half_precision_with_a_gradient_of_zero_stays_where_it_is(settings):
+    x = Tensor(np.array([1.0, 2.0], np.float16), requires_grad=True)
+    optimizer = RMSprop([x], **settings)  # eps = 1e-8 is 0 in float16
+    (x * 0.0).sum().backward()
+    optimizer.step()
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_half_precision_moves_by_what_float32_computes():
+    """The square of a small gradient is 0 in float16."""
+    moved = []
+    for dtype in (np.float16, np.float32):
+        x = Tensor(np.array([1.0], dtype), requires_grad=True)
+        optimizer = RMSprop([x], lr=1e-2)
+        for _ in range(3):
+            x.grad = Tensor(np.array([1e-4], dtype))
+            optimizer.step()
+        moved.append(x.item())
+    assert moved[0] == pytest.approx(moved[1], abs=2e-3) and moved[1] < 0.9

@@ -284,3 +284,14 @@ def test_a_state_shares_nothing_with_its_schedule():
     saved["base_lrs"][0] = 9.0
     schedule.step()
     assert optimizer.groups[0]["lr"] == 7.0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_plateau_forgets_an_infinite_record(optimizer, sign):
+    schedule = ReduceOnPlateau(optimizer, mode="min" if sign > 0 else "max", patience=1)
+    for metric in (math.inf, 5.0, 4.0, math.nan, 3.0, 2.0):
+        schedule.step(sign * metric)
+    assert schedule.best == sign * 2.0 and schedule.reductions == 0
+    for _ in range(2):
+        schedule.step(sign * math.inf)  # worse than any
+    assert schedule.best == sign * 2.0 and schedule.reductions == 1

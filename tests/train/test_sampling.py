@@ -123,3 +123,19 @@ def test_impossible_settings_are_refused(settings):
 def test_logits_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="did its training diverge"):
         generate(Fixed([0.0, np.nan]), CharacterVocabulary("ab"), 1)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-300, 1e-308, 5e-324])
+def test_the_lowest_temperatures_are_greedy(temperature):
+    assert frequencies([0.0, 3.0, 2.5, -1e30], temperature=temperature) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("temperature", [1e-308, 0.8, 1e308])
+def test_infinite_logits_share_all_of_the_probability(temperature):
+    drawn = frequencies([0.0, np.inf, np.inf, -np.inf], temperature=temperature)
+    assert drawn == pytest.approx([0, 0.5, 0.5, 0], abs=0.015)
+
+
+def test_no_character_at_all_is_refused():
+    with pytest.raises(ValueError, match="did its training diverge"):
+        generate(Fixed([-np.inf, -np.inf]), CharacterVocabulary("ab"), 1)

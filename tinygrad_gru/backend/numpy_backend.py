@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, byte_range, host_generator
-from .dtypes import is_floating
+from .dtypes import bfloat16, is_floating
 from .memory import IDLE, MemoryReport, host_memory, live_arrays
 from .notes import READ, note
 
@@ -24,6 +24,9 @@ class NumPyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__("numpy", np, "cpu")
+
+    def dtype(self, name: str) -> Any:
+        return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def asarray(self, value: Any, dtype: Any = None) -> np.ndarray:
         return np.asarray(value, dtype=dtype)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from threading import Lock, current_thread, main_thread
 from typing import Any
 
@@ -28,10 +29,10 @@ class RandomStream:
 
     def __init__(self, seed: int, position: int = 0):
         for name, value in (("seed", seed), ("position", position)):
-            if not isinstance(value, int) or not 0 <= value < 2**63:
+            if not isinstance(value, Integral) or not 0 <= value < 2**63:
                 raise ValueError(f"{name} must be an integer in 0 … 2**63 − 1, got {value!r}")
-        self.seed = seed
-        self.position = position
+        self.seed = int(seed)
+        self.position = int(position)
 
     def generator(self, device: str | Backend | None = None) -> Any:
         """The library's own generator for the next draw."""

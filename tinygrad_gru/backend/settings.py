@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+
 from .base import Backend
 from .memory import MemoryReport
 from .select import resolve
@@ -21,8 +23,10 @@ def memory_limit(limit: int | float | None, device: str | Backend | None = None)
 
     None takes the limit away. What is over it is an OutOfMemoryError. Raises BackendError as `memory_report` does.
     """
-    if isinstance(limit, bool) or not isinstance(limit, (int, float, type(None))):
+    if isinstance(limit, bool) or not isinstance(limit, (Real, type(None))):
         raise TypeError(f"limit: expected bytes as an int, a share as a float, or None, got {limit!r}")
+    if limit is not None:
+        limit = int(limit) if isinstance(limit, Integral) else float(limit)
     if limit is not None and not 0 < limit <= (1 if isinstance(limit, float) else limit):
         raise ValueError(f"limit: expected a positive number of bytes, or a share in (0.0, 1.0], got {limit!r}")
     _device(device).limit_memory(limit)

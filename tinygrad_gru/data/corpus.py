@@ -78,7 +78,9 @@ def text_corpus(path: str | os.PathLike[str]) -> Corpus:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: byte {error.start} cannot be read (a binary file?)") from error
+        raise ValueError(
+            f"{path} is not UTF-8 text: byte {error.start} cannot be read (another encoding, or a binary file?)"
+        ) from error
     if len(text) < _FEWEST_HELD_OUT * _HELD_OUT_PART:
         raise ValueError(
             f"{path} holds {len(text)} characters: too short a text to hold out a tenth, of which at least "

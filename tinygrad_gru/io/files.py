@@ -23,7 +23,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     earlier attempt is removed. Permissions are kept, a symbolic link stays one, and into what is no file (a device, a
     pipe) the content is written as it comes.
 
-    An OSError that names no file, as that of a full disk, is raised again with the name of this one.
+    An OSError that names no file, as that of a full disk, or the one beside, is raised again with the name of this one.
     """
     path = Path(path)
     try:
@@ -97,6 +97,6 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if error.errno is None or not str(error.filename or ".part").endswith(".part"):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

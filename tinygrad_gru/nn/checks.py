@@ -5,6 +5,7 @@ The path of the module in which it happened is added on the way out, by `Module.
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ _KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # a dtype can be converted to one of 
 def check_sizes(**sizes: int) -> None:
     """Raise ValueError unless every size is a positive integer."""
     for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)) or size < 1:
+        if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name}: expected a positive integer, got {size!r}")
 
 
 def check_probability(**probabilities: float) -> None:
     """Raise ValueError unless every number lies in [0, 1): who drops all learns nothing."""
     for name, p in probabilities.items():
-        if not isinstance(p, (int, float)) or not 0 <= p < 1:
+        if not isinstance(p, Real) or not 0 <= p < 1:
             raise ValueError(f"{name}: expected a probability in [0, 1), got {p!r}")
 
 

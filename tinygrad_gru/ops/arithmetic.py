@@ -213,6 +213,7 @@ minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
 
 
 @op
+@widened
 def clip(x, *, low=None, high=None):
     """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
     if isinstance(low, Variable) or isinstance(high, Variable):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..backend import Checked, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ..backend import scatter_add as add_at
 from ..tape import Sparse
@@ -22,6 +24,8 @@ def getitem(x, *, index):
     if all(map(_is_basic, parts)):
         # With `...` one element is an array too, not NumPy's scalar, and the standard asks for one where axes are left.
         return _slice(x, index=parts if Ellipsis in parts else (*parts, Ellipsis))
+    if any(isinstance(part, np.integer) for part in parts):
+        return getitem(x, index=tuple(int(part) if isinstance(part, np.integer) else part for part in parts))
     return _pick(x, index=_entries(parts, x))
 
 

@@ -30,14 +30,14 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from ..backend import as_array, backend_of, explained, xp_of
-from ..backend.numpy_backend import DOUBLE, HostArray
+from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
 from ..tape import Node, Variable, inspector, recording
 from ..writes import tick, writes
 from .precision import narrowed, pairwise_sum, widened
 
 #: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
-    "any arrays cotangent enumerate error g give i isinstance kind node nodes parent parents result saved tuple type "
+    "any arrays cotangent enumerate error g give i isinstance kind node nodes number parent parents result saved tuple type "
     "watcher y".split()
 )
 
@@ -85,7 +85,7 @@ class _Writer:
         self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
-            "HostArray": HostArray, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
+            "HostArray": HostArray, "SINGLE": SINGLE, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
             "recording": recording.get, "inspector": inspector.get, "blame": blame, "fit": fit, "narrowed": narrowed,
             "no_rules": no_rules, "write": self.write,
         }  # fmt: skip
@@ -164,7 +164,10 @@ class _Writer:
     def _call(self) -> str:
         inputs, wanted = self.inputs, self._wanted()
         settings = "".join(f", {name}={name}" for name in self.settings)
-        lines = [f"def {self.name}({self._signature()}):", "    kind = None"]
+        lines = [
+            f"def {self.name}({self._signature()}):",
+            "    kind = None" + ("; number = False" if len(inputs) > 1 else ""),
+        ]
         if self.variadic:
             xs = inputs[0]
             lines += [
@@ -180,7 +183,7 @@ class _Writer:
                 lines += [
                     f"    if isinstance({name}, Variable): "
                     f"kind = type({name}); {name}_node = {name}.node; {name} = {name}._data",
-                    f"    else: {name}_node = None",
+                    f"    else: {name}_node = None" + ("; number = True" if len(inputs) > 1 else ""),
                 ]
             arguments = ", ".join(inputs)
             nodes = "(" + "".join(f"{name}_node, " if name in wanted else "None, " for name in inputs) + ")"
@@ -194,6 +197,9 @@ class _Writer:
         # Field by field: a call of Node's __init__ would be a tenth of all that an op costs.
         fields = f"number = tick(); node.op = this; node.parents = {nodes}; node.saved = ({saved})"
         record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.watch = None"
+        wide = "y.dtype is DOUBLE"
+        if len(inputs) > 1:  # NumPy does not know that numbers are weak beside bfloat16
+            wide += " or number and y.dtype is SINGLE"
         by_name = ", ".join(f"{name!r}: {name}" for name in self.settings)
         lines += [
             "    watcher = inspector()",
@@ -203,7 +209,7 @@ class _Writer:
             f"raise blame(this, error, ({arguments},)) from error",
             "    if kind is None: return y",
             "    if type(y) is not HostArray: y = as_array(y)",
-            *([] if "dtype" in self.settings else [f"    if y.dtype is DOUBLE: y = narrowed(y, ({arguments},))"]),
+            *([] if "dtype" in self.settings else [f"    if {wide}: y = narrowed(y, ({arguments},))"]),
             "    result = new(kind)",
             "    result._data = y",
             f"    if {constant or True} or not recording(): node = None",

@@ -108,10 +108,14 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def narrowed(y: Any, inputs: tuple) -> Any:
-    """A result that NumPy made float64 though no input is, in the dtype of the floats among them, or in float32: it was
-    made of integers, or of narrower floats with int64 or with NumPy's own numbers, which are Python floats by birth."""
-    arrays = [x for x in inputs if hasattr(x, "dtype") and not isinstance(x, float)]
-    kinds = {dtype_name(x.dtype): x.dtype for x in arrays if is_floating(x.dtype)}
-    if "float64" in kinds:
-        return y
+    """A result that is wider than all inputs, in the dtype of the floats among them, or in float32. NumPy made it of
+    integers, of narrower floats with int64, or with numbers: its own, which are Python floats by birth, or, beside
+    bfloat16, Python's."""
+    kinds = {}
+    for x in inputs:
+        dtype = None if isinstance(x, float) else getattr(x, "dtype", None)
+        if dtype is y.dtype:
+            return y
+        if dtype is not None and is_floating(dtype):
+            kinds[dtype_name(dtype)] = dtype
     return astype(y, kinds.popitem()[1] if len(kinds) == 1 else "float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from numbers import Integral
 
 from ..backend import as_dtype, backend_of, is_floating, xp_of
 from .op import op, raw, sum_to
@@ -127,7 +128,7 @@ def _several(name, arrays):
 def split(x, sections, *, axis=0):
     """A list of the parts of x along `axis`: that many equal ones, or, given a list, parts that end at these places."""
     n = x.shape[axis_number(axis, len(x.shape))]
-    if isinstance(sections, int):
+    if isinstance(sections, Integral):
         if sections < 1 or n % sections:
             raise ValueError(f"split: axis {axis} of length {n} cannot be cut into {sections} equal parts")
         ends = [n // sections * (k + 1) for k in range(sections)]
@@ -171,7 +172,7 @@ pad.vjp(x=lambda g, x_shape, width: g[_inner(width, x_shape)])
 @op
 def repeat(x, *, repeats, axis):
     """y = x with every element along `axis` standing `repeats` times        ∂L/∂x = g summed over the repetitions"""
-    if not isinstance(repeats, int) or repeats < 0:
+    if not isinstance(repeats, Integral) or repeats < 0:
         raise ValueError(f"repeats: expected one number ≥ 0 for all elements, got {repeats!r}")
     return xp_of(x).repeat(x, repeats, axis=axis)
 

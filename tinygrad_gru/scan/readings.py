@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 from .. import ops
@@ -54,7 +55,7 @@ def scan(
     check_carry(carry)
     wanted = _compiling.get() if compiled is None else compiled
     target = emitter(wanted) if wanted else ""
-    if checkpoint_every is not None and (not isinstance(checkpoint_every, int) or checkpoint_every < 1):
+    if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
     watcher = inspector.get()  # anomaly mode names the step, so it must see every one

@@ -5,10 +5,12 @@ from __future__ import annotations
 from .contract import ContractError, check_op
 from .gradcheck import GradientError, gradcheck, gradgradcheck
 from .lockstep import Agreement, DivergenceError, lockstep
+from .mutation import Mutant, MutationScore, mutants, mutation_scores
 from .report import Report
 from .sheet import SHEET, Case, check_all, check_case
 
 __all__ = [
-    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Report", "SHEET", "check_all",
-    "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep",
+    "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Mutant", "MutationScore", "Report",
+    "SHEET", "check_all", "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep", "mutants",
+    "mutation_scores",
 ]  # fmt: skip

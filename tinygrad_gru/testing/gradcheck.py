@@ -189,7 +189,7 @@ class _Problem:
         if full is None:
             full = 4 * inputs + sum(self.sizes) <= SMALL
         if full:
-            self._check_entries(self.wanted, step, rtol, atol)
+            self._check_entries(self.wanted, step, rtol, atol, random)
             count = inputs * sum(self.sizes)
         else:
             count = self._check_directions(self.wanted, step, rtol, atol, random)
@@ -197,12 +197,16 @@ class _Problem:
 
     # -- entry by entry
 
-    def _check_entries(self, wanted: Sequence[int], step: float, rtol: float, atol: float) -> None:
-        rows = [self.gradients(one) for one in np.eye(sum(self.sizes))]
+    def _check_entries(
+        self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
+    ) -> None:
+        weights = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
+        rows, whole = [self.gradients(one) for one in np.diag(weights)], self.gradients(weights)
         for place, i in enumerate(self.wanted):
             if i not in wanted:
                 continue
-            jacobian = np.stack([row[place].ravel() for row in rows])
+            jacobian = np.stack([row[place].ravel() for row in rows]) / weights[:, None]
+            self._check_linear(i, jacobian * weights[:, None], whole[place].ravel())
             floor = 64 * EPS * np.max(abs(jacobian), axis=1, initial=0.0, where=np.isfinite(jacobian)) + atol
             for e in range(jacobian.shape[1]):
                 column = jacobian[:, e]
@@ -210,6 +214,17 @@ class _Problem:
                 if wrong.any():
                     k = int(np.argmax(wrong))
                     raise GradientError(self._entry_is_wrong(i, e, k, jacobian, best[k], error[k], step))
+
+    def _check_linear(self, i: int, parts: np.ndarray, whole: np.ndarray) -> None:
+        """The gradient for several outputs is the sum of the gradients for each."""
+        with np.errstate(invalid="ignore"):
+            wrong = ~(abs(parts.sum(0) - whole) <= 1e-9 * abs(parts).sum(0)) & np.isfinite(parts).all(0)
+        if wrong.any():
+            e = int(np.argmax(wrong))
+            raise GradientError(
+                f"the gradient of {self.names[i]}{_index(e, self.tensors[i].shape)} for all outputs is {whole[e]:.9g}, "
+                f"the sum of those for each output {parts.sum(0)[e]:.9g}: a rule is not linear in its cotangent"
+            )
 
     def _compare_column(
         self, i: int, e: int, column: np.ndarray, floor: np.ndarray, step: float, rtol: float
@@ -300,7 +315,7 @@ class _Problem:
             for i in wanted:
                 self._check_directions([i], step, rtol, atol, random)
         elif self.tensors[wanted[0]].size * 4 + sum(self.sizes) <= AFFORDABLE:
-            self._check_entries(wanted, step, rtol, atol)
+            self._check_entries(wanted, step, rtol, atol, random)
         else:
             raise GradientError(message)
 

@@ -61,7 +61,7 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
 
 def contiguous(array: Any, home: Backend) -> Any:
     """The same values in an array of its own, read-only on NumPy."""
-    return read_only(home.asarray(np.array(to_host(array))))
+    return read_only(home.asarray(np.array(to_host(array), order="C")))
 
 
 def read_only(array: Any) -> Any:

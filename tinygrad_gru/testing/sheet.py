@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import Backend, manual_seed, random_state, set_random_state
+from ..nn import lengths
 from .contract import DTYPES, check_op
 from .report import Report
 
@@ -32,6 +33,13 @@ class Case:
     dtypes: Sequence[str] = DTYPES
     empty: bool = False  # whether there is nothing to compare but shapes
     function: Callable[..., Any] | None = None  # where the op takes its arrays in a list, or needs a seed
+
+
+#: By which entries ops are checked that are not public themselves.
+REACHED_BY = {
+    "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_pick": "getitem", "_place": "getitem",
+    "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack",
+}  # fmt: skip
 
 
 def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> Report:
@@ -151,6 +159,7 @@ def _kept(x: np.ndarray, p: float, training: bool = True) -> np.ndarray:
 
 
 _ids = np.array([[0, 2, 2], [1, 0, 2]])
+_close_pairs = [np.array([1.0, 1.0, -2.0, -2.0]), np.array([1.004, 0.996, -2.008, -1.992])]
 _spread_out = (0.3, 2.0)
 _probabilities = _softmax(np.linspace(-1, 2, 12).reshape(3, 4))
 
@@ -174,16 +183,23 @@ SHEET: dict[str, list[Case]] = {
     "log1p": _elementwise(_each(math.log1p), (-0.7, 2.0)),
     "sqrt": _elementwise(_each(math.sqrt), _spread_out),
     "square": _elementwise(np.square),
-    "absolute": _elementwise(np.abs, _spread_out) + _elementwise(np.abs, (-2.0, -0.3)),
+    "absolute": _elementwise(np.abs, _spread_out) + _elementwise(np.abs, (-2.0, -0.3)) + [Case(np.abs, [np.array([0.5, -0.7, -1.2])])],
     "sign": _constant(np.sign),
     "sin": _elementwise(np.sin),
     "cos": _elementwise(np.cos),
-    "maximum": _elementwise(np.fmax, inputs=2),
-    "minimum": _elementwise(np.fmin, inputs=2),
+    "maximum": [*_elementwise(np.fmax, inputs=2), Case(np.fmax, _close_pairs)],
+    "minimum": [*_elementwise(np.fmin, inputs=2), Case(np.fmin, _close_pairs)],
     "clip": _elementwise(lambda x, low, high: np.minimum(np.maximum(x, low), high), low=-0.5, high=1.1)
-    + _elementwise(lambda x, low: np.maximum(x, low), low=0.2),
+    + _elementwise(lambda x, low: np.maximum(x, low), low=0.2)
+    + [Case(lambda x, low, high: np.minimum(np.maximum(x, low), high), [np.array([-0.502, -0.498, 1.097, 1.103])],
+            settings={"low": -0.5, "high": 1.1}, dtypes=("float32",))],
     "where": [
-        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array([[True], [False], [True]]), (3, 4), (4,)]),
+        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (4,)])
+        for c in ([[True], [False], [False]], [[False], [True], [True]])
+    ],
+    "chosen": [  # not public: what recurrences with lengths choose by
+        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (3, 4)], function=lengths.chosen)
+        for c in ([[True], [False], [False]], [[False], [True], [True]])
     ],
     # comparison
     "equal": _constant(np.equal, 2),
@@ -259,7 +275,7 @@ SHEET: dict[str, list[Case]] = {
                  for s, d in ((0, 2), (-1, 0), ((0, 1), (2, 0)))],
     "expand_dims": [Case(np.expand_dims, [(3, 4)], settings={"axis": a}) for a in (0, 1, -1, (0, 2), (-1, 0))],
     "squeeze": [Case(np.squeeze, [(1, 3, 1)]), Case(np.squeeze, [(1, 3, 1)], settings={"axis": 0}),
-                Case(np.squeeze, [(1, 3, 1)], settings={"axis": (0, -1)})],
+                Case(np.squeeze, [(1, 3, 1)], settings={"axis": (0, -1)}), Case(np.squeeze, [(1, 3, 4)])],
     "broadcast_to": [Case(np.broadcast_to, [s], settings={"shape": (2, 3, 4)}) for s in ((), (4,), (3, 1), (2, 1, 4), (2, 3, 4))],
     "sum_to": [
         Case(lambda x, shape: x.sum(), [(2, 3)], settings={"shape": ()}),
@@ -288,7 +304,7 @@ SHEET: dict[str, list[Case]] = {
     "getitem": [
         Case(lambda x, index: x[index], [(4, 3)], settings={"index": i})
         for i in (1, slice(0, 4, 2), (slice(None), -1), (None, Ellipsis, slice(1, 3)), slice(3, None, -1),
-                  np.array([0, 2, 2]), [1, 1], np.array([True, False, True, False]), (np.array([0, 0]), np.array([1, 1])),
+                  np.array([0, 2, 2]), np.array([3, 0, 1]), [1, 1], np.array([True, False, True, False]), (np.array([0, 0]), np.array([1, 1])),
                   slice(2, 2))
     ],
     "take": [
@@ -301,6 +317,7 @@ SHEET: dict[str, list[Case]] = {
     ],
     "scatter_add": [
         Case(_scatter, [(3, 2), (2, 3, 2)], settings={"index": _ids}),
+        Case(_scatter, [(3, 2), (2, 3, 2)], settings={"index": 2 - _ids}),
         Case(_scatter, [(3, 2), (1, 2)], settings={"index": slice(1, 2)}),
     ],
     "embedding": [Case(_embedded, [(3, 4), _ids]), Case(_embedded, [(3, 4), np.array([2])])],

@@ -19,7 +19,7 @@ class JsonLines:
     is cut as a whole or not at all; lines in it that are no records are left out.
 
     A record is with the system as soon as it is written, so that a kill loses none, and on the disk after `sync`. A
-    write that fails, as on a full disk, is tried again at the next; only `sync` raises its error, which names the file.
+    write that fails, as on a full disk, is tried again at the next and at `sync`, which alone raises its error.
 
     `records` counts those in the log.
     """
@@ -43,7 +43,7 @@ class JsonLines:
             self._drain()
 
     def sync(self) -> None:
-        """Force all records to the disk. Raises OSError if that cannot be done."""
+        """Force all records to the disk. Raises OSError, which names the file, if that cannot be done."""
         try:
             self._drain()
             os.fsync(self._file.fileno())
@@ -55,8 +55,6 @@ class JsonLines:
             self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._drain()
         self._file.close()
 
     def __enter__(self) -> JsonLines:

@@ -101,7 +101,7 @@ class LossScaler:
 
 
 def _check_scale(scale: float) -> None:
-    if not isinstance(scale, Real) or not 1 <= scale <= _HIGHEST or frexp(scale)[0] != 0.5:
+    if not isinstance(scale, Real) or not 1 <= float(scale) <= _HIGHEST or frexp(scale)[0] != 0.5:
         raise ValueError(
             f"scale: expected a power of two from 1 to 2**24, got {scale!r} (other factors would round gradients)"
         )
