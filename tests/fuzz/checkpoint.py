@@ -61,7 +61,7 @@ def _read(path: Path) -> Any:
     if settings.text == str(_TEXT) and settings.batch * settings.window * 2 < 1000:
         run = TextRun(settings)
         run.loop(path.parent / "run", state)
-        with suppress(TrainingError):  # as is right with weights that are not finite
+        with suppress(TrainingError), np.errstate(all="ignore"):  # as is right with weights that are not finite
             run.trainer.step()
 
 

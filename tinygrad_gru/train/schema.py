@@ -56,24 +56,26 @@ TRAINER: dict[str, Any] = {
 }
 _EARLY_STOP = {"best": optional(NUMBER), "since_best": WHOLE}
 LOOP: dict[str, Any] = {"trainer": TRAINER, "early_stop": _EARLY_STOP, "best_step": optional(WHOLE), "logged": WHOLE}
-_SETTINGS: dict[str, Any] = {
-    "text": optional(TEXT),
-    "cell": TEXT,
-    "precision": TEXT,
-    "compiled": TEXT,
-    **dict.fromkeys(("embedding", "hidden", "layers", "batch", "window", "characters", "seed"), WHOLE),
-    "dropout": NUMBER,
-    "lr": NUMBER,
-    "patience": optional(WHOLE),
+_SETTINGS: dict[str, Any] = {  # what is missing has its default
+    "text?": optional(TEXT),
+    **dict.fromkeys(("cell?", "precision?", "compiled?"), TEXT),
+    **dict.fromkeys(("embedding?", "hidden?", "layers?", "batch?", "window?", "characters?", "seed?"), WHOLE),
+    **dict.fromkeys(("dropout?", "lr?"), NUMBER),
+    "patience?": optional(WHOLE),
 }
-_PLAIN = Kind("a string or a number", lambda value: TEXT.fits(value) or NUMBER.fits(value))
 TEXT_RUN: dict[str, Any] = {  # also of a time before a loop had more to say
     "trainer": TRAINER,
     "early_stop": _EARLY_STOP,
     "about": {
         "settings": _SETTINGS,
         "vocabulary": {"symbols": TEXT, "other": optional(TEXT)},
-        "corpus": dict_of(_PLAIN),
+        "corpus": {
+            "name": TEXT,
+            "files": WHOLE,
+            "sha256": TEXT,
+            "training_characters": WHOLE,
+            "held_out_characters": WHOLE,
+        },
         "versions": dict_of(TEXT),
     },
 }

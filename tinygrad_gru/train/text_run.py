@@ -17,6 +17,7 @@ from .folder import RunFolder
 from .loop import Loop
 from .model import CharacterModel
 from .sampling import generate
+from .schema import TEXT_RUN, check
 from .settings import CHANGEABLE, TextSettings
 from .terminal import Progress
 from .trainer import Trainer
@@ -59,11 +60,13 @@ class TextRun:
     def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> Loop:
         """The run from its beginning, or from the `state` of a checkpoint; its files go to `folder`.
 
-        Raises CheckpointError if the checkpoint is of another text, or of other settings than may be changed.
+        Raises CheckpointError if the checkpoint is of something else, of another text, or of other settings than may be
+        changed.
         """
         about = self.about()
         loop = Loop(self.trainer, self.settings.steps, folder, self._judge, self._sample, self.settings.patience, about)
         if state is not None:
+            check(state, TEXT_RUN)
             chosen = {name: about["settings"][name] for name in CHANGEABLE}
             began = {**state["about"], "settings": {**state["about"]["settings"], **chosen}}
             changed = None
