@@ -185,6 +185,11 @@ def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compressio
         (lambda m: m.update({"config.json": b"[" * 10**6}), {"compression": zipfile.ZIP_DEFLATED}, "JSON"),
         (lambda m: m.update({"config.json": b"[]"}), {}, "expected the configuration of the model"),
         (lambda m: m.update({"config.json": b'{"config": {"layers": 3}}'}), {}, "expected a list of layers"),
+        (
+            lambda m: m.update({"config.json": b'{"config": {"layers": [{"class_name": []}]}}'}),
+            {},
+            "expected layers Emb",
+        ),
         (lambda m: m.pop("model.weights.h5"), {}, r"expected one model\.weights\.h5 in it, got 0"),
         (lambda m: None, {"compression": zipfile.ZIP_LZMA}, "compressed in a way that is not known"),
     ],

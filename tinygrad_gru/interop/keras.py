@@ -309,7 +309,7 @@ def _check_configuration(model: Any, parts: Sequence[_Part]) -> None:
     listed = _mapping(_mapping(model, "the model").get("config"), "the model").get("layers", ())
     if not isinstance(listed, (list, tuple)):
         raise InteropError("config.json: expected a list of layers")
-    layers = [layer for layer in listed if _mapping(layer, "a layer").get("class_name") in _SNAKE]
+    layers = [layer for layer in listed if _mapping(layer, "a layer").get("class_name") in list(_SNAKE)]  # of any type
     classes = [layer["class_name"] for layer in layers], [part.class_name for part in parts]
     if sorted(classes[0]) != sorted(classes[1]):
         raise InteropError(f"expected layers {', '.join(classes[1])}, the file has {', '.join(classes[0])}")
