@@ -22,7 +22,7 @@ import numpy as np
 
 from ..backend import random_state, set_random_state
 from ..tensor import Tensor
-from .dependencies import names_in
+from .dependencies import is_library, names_in
 from .symbols import Untraceable
 
 #: How far from the step is looked (its object, say; what that has; what a list among these holds), of how long a list
@@ -139,6 +139,8 @@ class _Snapshot:
         for cell in one.__closure__ or ():
             yield self._hold(partial(_in_cell, cell), partial(_fill_cell, cell))
         scope, names = one.__globals__, names_in(one.__code__)
+        if is_library(scope.get("__name__")):
+            return
         for name in names:
             yield self._hold(partial(_in_scope, scope, name), partial(_put_in_scope, scope, name))
         if "random" in names:  # Python's own and NumPy's own
