@@ -104,42 +104,43 @@ class OurCharacters:
 
 # -- Keras: a bidirectional LSTM with masks --------------------------------------------------------------------------
 
-COUNT, STEPS, FEATURES, CELLS, BATCH, RATE = 800, 10, 3, 16, 16, 2.0**-7
+COUNT, STEPS, WORDS, FEATURES, CELLS, BATCH, RATE = 400, 20, 20, 8, 16, 32, 2.0**-5
 
 
-def recordings(dtype: str) -> Batch:
-    """Sequences of 3 to 10 steps, padded with zeros: is the sum of the first feature above 0?"""
+def sentences(dtype: str) -> Batch:
+    """Sequences of 3 to 20 symbols, padded with symbol 0: is either 3 or 5 among them, but not both?"""
     random = np.random.default_rng(0)
     there = np.arange(STEPS) < random.integers(3, STEPS + 1, COUNT)[:, None]
-    x = np.where(there[..., None], random.standard_normal((COUNT, STEPS, FEATURES)), 0).astype(dtype)
-    return Batch(x, (x[..., :1].sum(axis=1) > 0).astype(dtype), there)
+    x = np.where(there, random.integers(1, WORDS, (COUNT, STEPS)), 0)
+    return Batch(x, ((x == 3).any(axis=1) != (x == 5).any(axis=1)).astype(dtype)[:, None], there)
 
 
 class KerasProgram:
     """Compiled and fitted as its users do, from probabilities; `losses` are those that `fit` reports."""
 
-    def __init__(self, dtype: str):
+    def __init__(self) -> None:
         keras.utils.set_random_seed(0)
         layers = keras.layers
-        self.model = keras.Sequential(
-            [layers.Masking(), layers.Bidirectional(layers.LSTM(CELLS)), layers.Dense(1, activation="sigmoid")]
-        )
-        self.model.build((None, STEPS, FEATURES))
+        self.model = keras.Sequential([
+            layers.Embedding(WORDS, FEATURES, mask_zero=True), layers.Bidirectional(layers.LSTM(CELLS)),
+            layers.Dense(1, activation="sigmoid"),
+        ])  # fmt: skip
+        self.model.build((None, STEPS))
         self.model.compile(keras.optimizers.Adam(RATE), "binary_crossentropy")
 
     def losses(self, data: Batch, epochs: int) -> list[float]:
-        return self.model.fit(data.x, data.target, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0).history[
-            "loss"
-        ]
+        settings = {"batch_size": BATCH, "epochs": epochs, "shuffle": False, "verbose": 0}
+        return self.model.fit(data.x, data.target, **settings).history["loss"]
 
 
 class Classifier(nn.Module):
     def __init__(self, dtype: str):
+        self.embedding = nn.Embedding(WORDS, FEATURES, dtype=dtype)
         self.lstm = nn.LSTM(FEATURES, CELLS, bidirectional=True, batch_first=True, dtype=dtype)
         self.out = nn.Linear(2 * CELLS, 1, dtype=dtype)
 
-    def forward(self, x: Tensor, mask: Any) -> Tensor:
-        h, _ = self.lstm(x, mask=mask)[1]
+    def forward(self, x: np.ndarray, mask: np.ndarray) -> Tensor:
+        h, _ = self.lstm(self.embedding(x), mask=mask)[1]
         return self.out(ops.concatenate([h[:, 0], h[:, 1]], axis=-1))
 
 
@@ -152,14 +153,14 @@ def from_probabilities(logits: Tensor, target: np.ndarray) -> Tensor:
 def our_losses(
     start: list[np.ndarray], data: Batch, epochs: int, loss: Callable[..., Tensor], optimizer: Callable[..., Any]
 ) -> list[float]:
-    model = keras_weights.load(Classifier(str(data.x.dtype)), start)
+    model = keras_weights.load(Classifier(str(start[0].dtype)), start)
     moved = optimizer(model.parameters())
     means = []
     for _ in range(epochs):
         total = 0.0
         for first in range(0, COUNT, BATCH):
             x, target, mask = (array[first : first + BATCH] for array in data)
-            value = loss(model(Tensor(x), mask), target)
+            value = loss(model(x, mask), target)
             moved.zero_grad()
             value.backward()
             moved.step()
@@ -170,16 +171,17 @@ def our_losses(
 
 def keras_program(dtype: str, epochs: int) -> dict[str, list[float]]:
     """Losses of the epochs: Keras's, Keras's from weights one bit apart, and ours in three ways."""
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
     try:
-        data = recordings(dtype)
-        program, apart = KerasProgram(dtype), KerasProgram(dtype)
-        start = program.model.get_weights()
+        data, program, apart = sentences(dtype), KerasProgram(), KerasProgram()
+        start = [value.copy() for value in program.model.get_weights()]
         apart.model.set_weights([np.nextafter(value, np.asarray(np.inf, value.dtype)) for value in start])
         curves = {"Keras": program.losses(data, epochs), "Keras, one bit apart": apart.losses(data, epochs)}
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
     def as_keras(parameters: Any) -> Any:
         return KerasAdam(parameters, lr=RATE)
@@ -191,7 +193,7 @@ def keras_program(dtype: str, epochs: int) -> dict[str, list[float]]:
     for name, loss, optimizer in (
         ("ours, its rule and its loss", from_probabilities, as_keras),
         ("ours, its rule, from logits", logits, as_keras),
-        ("ours, our Adam with its ε", from_probabilities, with_its_eps),
+        ("ours, our Adam with its ε, from logits", logits, with_its_eps),
     ):
         curves[name] = our_losses(start, data, epochs, loss, optimizer)
     return curves

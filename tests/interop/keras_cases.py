@@ -18,6 +18,7 @@ from keras.src.backend.common import dtypes
 # Keras multiplies float64 in float32 on all backends but TensorFlow's. Its layers are compared, not its precision.
 dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 keras.config.set_floatx("float64")
+keras.config.set_dtype_policy("float64")
 
 LAYERS = {"RNN": keras.layers.SimpleRNN, "GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}
 MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "mean": "ave"}  # ours: theirs

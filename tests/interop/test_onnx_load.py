@@ -194,7 +194,7 @@ def test_names_that_modules_use_themselves_are_names_of_weights():
         ("RNN", {"activations": ["Tanh", "Tanh"]}, "expected 1 activations a direction, got Tanh, Tanh"),
         ("RNN", {"activation_alpha": [0.5]}, "more α than the activations Tanh use"),
         ("LSTM", {"direction": "sideways"}, "direction is 'sideways', expected one of 'forward'"),
-        ("LSTM", {"layout": 2}, "layout is 2"),
+        ("LSTM", {"layout": 2}, "layout is 2, expected 0 or 1"),
         ("LSTM", {"output_sequence": 1}, "not known here: output_sequence"),
     ],
 )

@@ -106,6 +106,11 @@ def test_older_definitions(kind, opset, settings, shape, expected):
         (lambda: node_model("Concat"), "it lacks the setting axis"),
         (lambda: node_model("Concat", axis="1"), "its setting axis is of another type than int"),
         (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is none"),
+        (
+            lambda: node_model("Split", opset=18, num_outputs=2**62),
+            "it has 1 outputs, and its setting num_outputs says",
+        ),
+        (lambda: node_model("ReduceSum", keepdims=7), "keepdims is 7, expected 0 or 1"),
         (lambda: node_model("Relu", opset=99), "opset 99 is newer than the onnx package"),
         (lambda: node_model("GreaterOrEqual", 2, opset=11), "no operator GreaterOrEqual in opset 11"),
     ],

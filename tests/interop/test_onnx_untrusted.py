@@ -284,6 +284,17 @@ def test_bytes_that_are_no_model(tmp_path, read, content):
         read(tmp_path / "model.onnx")
 
 
+@pytest.mark.parametrize("part", [b"the_node", b"first", b"second", b"axis_", b"Concat", b"given"])
+def test_names_that_are_no_text_are_refused(tmp_path, part):
+    """Python has them as bytes, which other names are not equal to."""
+    node = helper.make_node("Concat", ["first", "second"], ["given"], name="the_node", axis=0, axis_=1)
+    content = model([node], {"first": [1], "second": [2]}, outputs=["given"]).SerializeToString()
+    (tmp_path / "model.onnx").write_bytes(content.replace(part, b"\xff" * len(part)))
+    with pytest.raises(InteropError) as caught:
+        load(tmp_path / "model.onnx")
+    assert "damaged" not in str(caught.value)
+
+
 def test_a_setting_that_is_no_text_is_refused():
     node = gru(direction=b"\xff\xfe")
     with pytest.raises(InteropError, match="the setting 'direction' cannot be read"):

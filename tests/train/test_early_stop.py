@@ -25,11 +25,11 @@ def test_too_small_an_improvement_does_not_count():
     assert [stop.update(loss) for loss in (2.0, 1.95, 1.85)] == [True, False, True]
 
 
-def test_what_is_not_a_number_is_never_the_best():
+def test_what_is_not_finite_is_never_the_best():
     stop, nan, inf = EarlyStop(patience=1), float("nan"), float("inf")
-    better = [stop.update(loss) for loss in (nan, inf, 5.0, nan, 4.0, -inf)]
-    assert better == [False, True, True, False, True, True]
-    assert stop.best == -inf
+    better = [stop.update(loss) for loss in (nan, inf, 5.0, nan, 4.0, -inf, 3.0)]
+    assert better == [False, False, True, False, True, False, True]
+    assert stop.best == 3.0
 
 
 def test_losses_that_are_never_numbers_end_a_run():

@@ -214,9 +214,39 @@ def test_best_weights_of_another_run_are_refused(small, tmp_path):
     (tmp_path / "1" / BEST).write_bytes((tmp_path / "2" / BEST).read_bytes())
     state = load_checkpoint(tmp_path / "1" / CHECKPOINT)
     resumed = TextRun(small(patience=20, seed=1)).loop(tmp_path / "1", state)
-    for use in (resumed.load_best, lambda: resumed.run(Progress())):
-        with pytest.raises(CheckpointError, match="holds step 4, but the best step of this run is 2"):
-            use()
+    with pytest.raises(CheckpointError, match="does not hold step 2, the best one, of this run"):
+        resumed.load_best()
+    with pytest.raises(FileExistsError, match="is of another run than the one to go on with"):
+        resumed.run(Progress())
+
+
+def test_best_weights_that_are_gone_are_missed_before_the_run_goes_on(small, tmp_path):
+    loop = with_losses(TextRun(small(patience=20)).loop(tmp_path), 9.0, 3.0, *[4.0] * 9)
+    loop.run(Progress())
+    (tmp_path / BEST).unlink()
+    resumed = TextRun(small(patience=20)).loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT))
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*best"):
+        resumed.run(Progress())
+
+
+def test_a_run_does_not_go_on_in_the_folder_of_another(small, tmp_path):
+    for seed in (1, 2):
+        run(small(seed=seed), tmp_path / str(seed), interrupt_at=5)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()}
+    state = load_checkpoint(tmp_path / "1" / CHECKPOINT)
+    with pytest.raises(FileExistsError, match="is of another run than the one to go on with"):
+        TextRun(small(seed=1)).loop(tmp_path / "2", state).run(Progress())
+    assert {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()} == before
+    assert TextRun(small(seed=1)).loop(tmp_path / "3", state).run(Progress()), "an empty folder is as good as its own"
+
+
+def test_a_damaged_checkpoint_does_not_keep_a_run_from_going_on_from_its_best_one(small, tmp_path):
+    loop = with_losses(TextRun(small(patience=20)).loop(tmp_path), 9.0, 3.0, 2.0, *[4.0] * 8)
+    loop.run(Progress())
+    (tmp_path / CHECKPOINT).write_bytes(b"")
+    resumed = TextRun(small(patience=20)).loop(tmp_path, load_checkpoint(tmp_path / BEST))
+    assert with_losses(resumed, *[4.0] * 8).run(Progress())
+    assert [record["step"] for record in read_log(tmp_path / LOG) if "loss" in record] == list(range(1, 21))
 
 
 def test_while_a_run_goes_on_its_folder_is_its_own(small, tmp_path):
@@ -244,7 +274,7 @@ def test_a_damaged_log_stands_in_no_checkpoints_way_and_is_told(small, tmp_path,
     display.say = heard.append
     assert text_run.loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT)).run(display)
     assert_identical(text_run.model.state_dict(), expected.model.state_dict())
-    assert f"{log} had {kept} of the 11 records to go on from" in heard[0]
+    assert heard[0] == f"{log} had {kept} of the 11 records to go on from"
     records, whole = read_log(log), read_log(tmp_path / "whole" / LOG)
     assert records == whole[:kept] + whole[11:]
 

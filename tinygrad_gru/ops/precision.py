@@ -108,9 +108,9 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def narrowed(y: Any, inputs: tuple) -> Any:
-    """A result that is wider than all inputs, in the dtype of the floats among them, or in float32: NumPy made it of
-    integers, of narrower floats with int64, or with numbers: its own, which are Python floats by birth, or with Python's
-    beside bfloat16, which it does not know."""
+    """A result that is wider than all inputs, in the dtype of the floats among them, or in float32. NumPy made it of
+    integers, of narrower floats with int64, or with numbers: its own, which are Python floats by birth, or, beside
+    bfloat16, Python's."""
     kinds = {}
     for x in inputs:
         dtype = None if isinstance(x, float) else getattr(x, "dtype", None)

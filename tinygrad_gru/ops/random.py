@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ..backend import backend_of, dtype_name, is_floating, random_stream
+from ..backend import astype, backend_of, dtype_name, is_floating, random_stream
 from .arithmetic import divide
 from .comparison import greater_equal
 from .op import raw
-from .shape import astype
 
 
 def dropout_mask(shape, p, *, like):
@@ -18,7 +17,7 @@ def dropout_mask(shape, p, *, like):
         raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
     dtype = "float64" if dtype_name(array.dtype) == "float64" else "float32"  # half precision would round p
     kept = greater_equal(random_stream().uniform(shape, dtype, backend_of(array)), float(p))
-    return astype(divide(astype(kept, dtype=dtype), 1 - float(p)), dtype=array.dtype)
+    return astype(divide(astype(kept, dtype), 1 - float(p)), array.dtype)
 
 
 def dropout(x, *, p=0.5, training=True):

@@ -67,7 +67,8 @@ def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
 
 def _scaled(gradient: Tensor, factor: Any) -> Tensor:
     wide = in_float32(gradient)  # half precision would round a small factor
-    return ops.astype(wide * ops.astype(factor, dtype=wide.dtype), dtype=gradient.dtype)
+    scaled = wide * ops.astype(factor, dtype=wide.dtype)
+    return scaled if wide is gradient else ops.astype(scaled, dtype=gradient.dtype)
 
 
 def _sum_of_squares(gradient: Tensor) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..backend import is_floating, to_host
 from ..scan import scan
-from ..tape import grad
+from ..tape import grad, tape
 from ..tensor import Tensor
 from ..trees import leaves
 
@@ -24,21 +24,20 @@ def check_compiled(
     draws     the inputs of every step. The first real one, scaled by the carry, is read step by step, as integers are;
               other real ones are parameters of the step
     """
-    (eager, _), (compiled, runs) = (_results(function, draws, differentiable, mode) for mode in (False, True))
-    return [(name, compiled[name], eager[name]) for name in eager], runs < len(draws)
+    (eager, _), (compiled, as_one) = (_results(function, draws, differentiable, mode) for mode in (False, True))
+    return [(name, compiled[name], eager[name]) for name in eager], as_one
 
 
 def _results(
     function: Callable, draws: Sequence[Sequence[np.ndarray]], differentiable: bool, compiled: bool
-) -> tuple[dict[str, np.ndarray], int]:
+) -> tuple[dict[str, np.ndarray], bool]:
+    """All results by name, and whether the scan is one record of the tape."""
     real = [i for i, x in enumerate(draws[0]) if is_floating(x.dtype)]
     read = [i for i in range(len(draws[0])) if i not in real[1:]]
     xs = [Tensor(np.stack([draw[i] for draw in draws]), requires_grad=i in real) for i in read]
     parameters = {i: Tensor(draws[0][i], requires_grad=True) for i in real[1:]}
-    runs = []
 
     def step(carry: Tensor, x: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        runs.append(carry)
         inputs = {**dict(zip(read, x)), **parameters}
         if real:
             inputs[real[0]] = inputs[real[0]] * (1 + 0.01 * carry)
@@ -49,7 +48,7 @@ def _results(
 
     carry = Tensor(np.array(0.3), requires_grad=True)
     last, ys = scan(step, carry, tuple(xs), compiled=compiled)
-    traced = len(runs)
+    as_one = any(record.op.__name__ == "scan" for record in tape(last))
     outputs = {"the carry": last, **{f"output {k}": y for k, y in enumerate(ys)}}
     results = dict(outputs)
     goals = {"the carry": carry, **{f"input {i}": x for i, x in zip(read, xs) if x.requires_grad}}
@@ -65,4 +64,4 @@ def _results(
         derivatives = {f"the {order} derivative by {n}": g for n, g in zip(goals, found) if g is not None}
         results |= derivatives
         outputs = derivatives if order == "recorded first" else outputs
-    return {name: np.asarray(to_host(y.data)) for name, y in results.items()}, traced
+    return {name: np.asarray(to_host(y.data)) for name, y in results.items()}, as_one

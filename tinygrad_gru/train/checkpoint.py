@@ -37,8 +37,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
 
     Raises CheckpointError if the file cannot be written; what stood there before is then unharmed.
     """
-    tensors: dict[str, np.ndarray] = {}
-    text = json.dumps(_take_tensors(state, "", tensors))
+    text, tensors = _parts(state)
     metadata = {"format": _FORMAT, "state": text, "checksum": _checksum(text, tensors)}
     path = Path(path)
     try:
@@ -47,6 +46,11 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
     except OSError as error:
         before = "; the checkpoint that was there is unharmed" if path.exists() else ""
         raise CheckpointError(f"could not write the checkpoint {path}: {error.strerror or error}{before}") from error
+
+
+def fingerprint(state: Mapping[str, Any]) -> str:
+    """A SHA-256 of a state, by which it is known again."""
+    return _checksum(*_parts(state))
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -82,6 +86,12 @@ def _state(content: bytes) -> dict[str, Any]:
     if type(state) is not dict or tensors:
         raise CheckpointError("its state is no object, or has not all of its tensors in it")
     return state
+
+
+def _parts(state: Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """The state as JSON, and its arrays by the names that they have there."""
+    tensors: dict[str, np.ndarray] = {}
+    return json.dumps(_take_tensors(state, "", tensors)), tensors
 
 
 def _take_tensors(tree: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:

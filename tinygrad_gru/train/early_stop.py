@@ -11,7 +11,7 @@ class EarlyStop:
     """Counts the evaluations since the best one; more than `patience` of them without a better one is enough.
 
     With `patience` None it only remembers the best loss. A loss must be lower than the best by more than
-    `min_improvement` to count as better; NaN never is.
+    `min_improvement` to count as better; one that is not finite never is.
     """
 
     def __init__(self, patience: int | None, min_improvement: float = 0.0) -> None:
@@ -22,7 +22,7 @@ class EarlyStop:
 
     def update(self, loss: float) -> bool:
         """Take note of an evaluation; whether it is the best so far."""
-        if not math.isnan(loss) and (self.best is None or loss < self.best - self.min_improvement):
+        if math.isfinite(loss) and (self.best is None or loss < self.best - self.min_improvement):
             self.best, self.since_best = loss, 0
             return True
         self.since_best += 1

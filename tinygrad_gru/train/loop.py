@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
 from .early_stop import EarlyStop
 from .folder import RunFolder
 from .interrupt import StopRequest
@@ -51,7 +52,7 @@ class Loop:
         self._characters_before = 0
         self._best_step: int | None = None
         self._logged = 0
-        self._begun = False
+        self._run: str | None = None  # known by how it began; None before that
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
 
@@ -73,10 +74,9 @@ class Loop:
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
         self.early_stop.load_state_dict(state["early_stop"])
-        self._best_step, self._logged = state["best_step"], state["logged"]
+        self._run, self._best_step, self._logged = state["run"], state["best_step"], state["logged"]
         self._characters_before = self.trainer.characters
         self._saved_step = self.trainer.steps
-        self._begun = True
 
     def run(self, display: Progress) -> bool:
         """Train, and return whether the run came to its end: a signal ends it after the step under way.
@@ -86,14 +86,18 @@ class Loop:
         """
         display = Guarded(display)
         with self.folder, StopRequest() as stop:
-            if not self._begun:
+            goes_on = self._run is not None
+            if goes_on:
+                self._check_what_is_there()
+            else:
                 self.folder.check_free()
-            with JsonLines(self.folder.log, keep_until=self.trainer.steps if self._begun else None) as log:
-                if self._begun:
-                    self._check_what_is_there(log, display)
-                else:
+            with JsonLines(self.folder.log, keep_until=self.trainer.steps if goes_on else None) as log:
+                if log.records < self._logged:
+                    display.say(f"{log.path} had {log.records:,} of the {self._logged:,} records to go on from")
+                if not goes_on:
+                    began = fingerprint({"about": self.about, "trainer": self.trainer.state_dict()})
                     self._evaluate(log, display)
-                    self._begun = True
+                    self._run = began
                 while not self.finished and not stop.requested:
                     self._step(log, display)
                     if self._evaluation_due():
@@ -114,19 +118,16 @@ class Loop:
 
     def _best(self) -> dict[str, Any]:
         best = load_checkpoint(self.folder.best)
-        if best["trainer"]["steps"] != self._best_step:
-            raise CheckpointError(
-                f"{self.folder.best} holds step {best['trainer']['steps']}, but the best step of this run is "
-                f"{self._best_step}: it is of another run"
-            )
+        if (best.get("run"), best["trainer"]["steps"]) != (self._run, self._best_step):
+            raise CheckpointError(f"{self.folder.best} does not hold step {self._best_step}, the best one, of this run")
         return best
 
-    def _check_what_is_there(self, log: JsonLines, display: Progress) -> None:
-        """Look, before the run goes on, at what it will need of the folder besides the checkpoint."""
-        if log.records < self._logged:
-            display.say(
-                f"{log.path} had {log.records:,} of the {self._logged:,} records to go on from: was it damaged?"
-            )
+    def _check_what_is_there(self) -> None:
+        """Look, before the run goes on, whether the folder is its own and has the best weights that it will need."""
+        for path in (self.folder.checkpoint, self.folder.best):
+            with suppress(CheckpointError):  # not there, or damaged: the run goes on from something else
+                if load_checkpoint(path).get("run") != self._run:
+                    raise FileExistsError(f"{path} is of another run than the one to go on with: give another folder")
         if self._best_step is None:
             return
         if self._best_step == self.trainer.steps:  # a kill may have come between the two files
@@ -166,6 +167,7 @@ class Loop:
     def _state(self) -> dict[str, Any]:
         return {
             "about": self.about,
+            "run": self._run,
             "trainer": self.trainer.state_dict(),
             "early_stop": self.early_stop.state_dict(),
             "best_step": self._best_step,

@@ -55,7 +55,13 @@ TRAINER: dict[str, Any] = {
     "carried": optional(list_of(ARRAY)),
 }
 _EARLY_STOP = {"best": optional(NUMBER), "since_best": WHOLE}
-LOOP: dict[str, Any] = {"trainer": TRAINER, "early_stop": _EARLY_STOP, "best_step": optional(WHOLE), "logged": WHOLE}
+LOOP: dict[str, Any] = {
+    "run": TEXT,
+    "trainer": TRAINER,
+    "early_stop": _EARLY_STOP,
+    "best_step": optional(WHOLE),
+    "logged": WHOLE,
+}
 _SETTINGS: dict[str, Any] = {  # what is missing has its default
     "text?": optional(TEXT),
     **dict.fromkeys(("cell?", "precision?", "compiled?"), TEXT),

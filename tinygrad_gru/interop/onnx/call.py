@@ -26,6 +26,9 @@ class Call:
     def __init__(self, node: onnx.NodeProto, opset: int):
         self.kind, self.opset = node.op_type, opset
         self.inputs, self.outputs = tuple(node.input), tuple(node.output)
+        texts = (node.op_type, node.name, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+        if not all(isinstance(text, str) for text in texts):
+            raise InteropError(f"a node {node.op_type!r} has a name that is no text, or reads or gives one")
         first = next((name for name in self.outputs if name), "")
         self.place = f"{node.op_type} {node.name!r}" if node.name else f"{node.op_type} that gives {first!r}"
         self.attribute_types = {attribute.name: attribute.type for attribute in node.attribute}
@@ -45,6 +48,13 @@ class Call:
         """The attribute of that name, which is then known to be understood."""
         self._asked.add(name)
         return self._settings.get(name, default)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """An attribute that is 0 or 1; what other numbers mean, runtimes do not agree upon."""
+        value = self.setting(name, int(default))
+        if value not in (0, 1):
+            raise self.refused(f"{name} is {value}, expected 0 or 1")
+        return bool(value)
 
     def finish(self) -> None:
         """Raise InteropError if the node has settings that nobody has asked for."""

@@ -118,7 +118,7 @@ def _dropout(call: Call) -> Function:
 
 def _gemm(call: Call) -> Function:
     alpha, beta = call.setting("alpha", 1.0), call.setting("beta", 1.0)
-    turn_a, turn_b = call.setting("transA", 0), call.setting("transB", 0)
+    turn_a, turn_b = call.flag("transA"), call.flag("transB")
 
     def product(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
         if (a.ndim, b.ndim) != (2, 2) or (a.dtype.kind != "f" and (alpha, beta) != (1, 1)):
@@ -148,7 +148,7 @@ def _layer_norm(call: Call) -> Function:
 
 def _reduction(function: Function, axes_are_an_input_from: int) -> Callable[[Call], Function]:
     def prepared(call: Call) -> Function:
-        keepdims, nothing = bool(call.setting("keepdims", 1)), bool(call.setting("noop_with_empty_axes", 0))
+        keepdims, nothing = call.flag("keepdims", True), call.flag("noop_with_empty_axes")
         fixed = call.setting("axes") if call.opset < axes_are_an_input_from else None
 
         def reduced(x: Tensor, axes: Tensor | None = None) -> Tensor:
@@ -164,8 +164,8 @@ def _reduction(function: Function, axes_are_an_input_from: int) -> Callable[[Cal
 
 def _arg(function: Function) -> Callable[[Call], Function]:
     def prepared(call: Call) -> Function:
-        axis, keepdims = call.setting("axis", 0), call.setting("keepdims", 1)
-        if call.setting("select_last_index", 0):
+        axis, keepdims = call.setting("axis", 0), call.flag("keepdims", True)
+        if call.flag("select_last_index"):
             raise call.refused("select_last_index: only the first of equal elements can be found here")
 
         def chosen(x: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ def _shape(call: Call) -> Function:
 
 
 def _reshape(call: Call) -> Function:
-    zero_is_zero = call.setting("allowzero", 0)
+    zero_is_zero = call.flag("allowzero")
 
     def reshaped(x: Tensor, shape: Tensor) -> Tensor:
         wanted = integers(shape)
@@ -268,7 +268,9 @@ def _slice(call: Call) -> Function:
 
 
 def _split(call: Call) -> Function:
-    axis, count = call.setting("axis", 0), call.setting("num_outputs", len(call.outputs))
+    axis, count = call.setting("axis", 0), len(call.outputs)
+    if call.setting("num_outputs", count) != count:
+        raise call.refused(f"it has {count} outputs, and its setting num_outputs says {call.setting('num_outputs')}")
     fixed = call.setting("split") if call.opset < 13 else None
 
     def parts(x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -295,7 +297,7 @@ def _range(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
 
 
 def _cumsum(call: Call) -> Function:
-    exclusive, reverse = call.setting("exclusive", 0), call.setting("reverse", 0)
+    exclusive, reverse = call.flag("exclusive"), call.flag("reverse")
     if exclusive or reverse:
         raise call.refused("a sum that is exclusive or runs backwards is not known here")
     return lambda x, axis: ops.astype(ops.cumsum(x, axis=axis.item()), dtype=str(x.dtype))

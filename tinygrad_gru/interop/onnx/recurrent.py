@@ -50,7 +50,7 @@ class RecurrentNode(nn.Module):
         named = {name: value for name, value in zip(INPUTS[call.kind], call.inputs) if value}
         direction = one_of(call, "direction", call.setting("direction", "forward"), tuple(_DIRECTIONS))
         self.direction, self.directions = direction, _DIRECTIONS[direction]
-        self.batch_first = bool(one_of(call, "layout", call.setting("layout", 0), (0, 1)))
+        self.batch_first = call.flag("layout")
         self.hidden_size = call.setting("hidden_size")
         equations = {"bias": "B" in named, **self._equations(call, "P" in named)}
         options = [{**equations, **row} for row in self._curves(call)]
@@ -91,9 +91,9 @@ class RecurrentNode(nn.Module):
         """The settings of the node that are keywords of our cells; those that are not the textbook's."""
         settings: dict[str, Any] = {"clip": call.setting("clip")}
         if call.kind == "GRU":
-            settings["reset_after"] = bool(call.setting("linear_before_reset", 0))
+            settings["reset_after"] = call.flag("linear_before_reset")
         if call.kind == "LSTM":
-            settings |= {"coupled": bool(call.setting("input_forget", 0)), "peephole": peephole}
+            settings |= {"coupled": call.flag("input_forget"), "peephole": peephole}
         return {name: value for name, value in settings.items() if value}
 
     def _curves(self, call: Call) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ class Scope:
                 self._makers[name] = node
 
     def _define(self, name: str, what: str) -> None:
-        if not name or name in self.names:
+        if not name or not isinstance(name, str) or name in self.names:  # bytes are what is no UTF-8
             raise InteropError(f"{what} has the name {name!r}, which is none, or is that of another value")
         self.names.add(name)
 
