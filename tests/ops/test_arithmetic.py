@@ -172,7 +172,7 @@ def test_a_tensor_used_over_and_over(names):
         return y
 
     assert gradcheck(chain, [np.array([0.7, 1.3])])
-    assert gradgradcheck(chain, [np.array([0.7, 1.3])])
+    assert gradgradcheck(chain, [np.array([0.7, 1.3])], atol=1e-11)  # where it is 0, terms of order 1 cancel
 
 
 def test_multiply_is_hadamard():
