@@ -36,7 +36,8 @@ def main(quick: bool = False) -> None:
     seconds, noticed = time.perf_counter() - start, sum(s.noticed for s in scores)
     faulty = noticed + sum(len(s.survivors) for s in scores)
     cpu = sum(os.times()[:4])  # of the processes too
-    summary = f"{noticed} of {faulty} wrong rules of {len(scores)} ops are noticed, in {seconds:.0f} s ({cpu:.0f} s of CPU time)."
+    took = f"in {seconds:.0f} s ({cpu:.0f} s of CPU time)"
+    summary = f"{noticed} of {faulty} wrong rules of {len(scores)} ops are noticed, {took}."
     lines = [summary, "", EXPLANATION, "", row(["op", "noticed", "not noticed", "no difference"]), row(["---"] * 4)]
     lines += [line(score) for score in scores]
     if quick:

@@ -49,7 +49,7 @@ def test_right_rules_pass(backend):
 
 
 def test_a_function_of_ops_is_checked_like_an_op():
-    check_op(lambda x, w: ops.tanh(x @ w), lambda x, w: np.tanh(x @ w), [(2, 3), (3, 4)], dtypes=("float32", "float16"))
+    check_op(lambda x, w: ops.tanh(x @ w), lambda x, w: np.tanh(x @ w), [(2, 3), (3, 4)])
 
 
 def test_arrays_among_the_shapes_are_used_as_they_are():

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, bfloat16, dtype_name, is_floating, resolve, to_host
+from ..backend import Backend, dtype_name, is_floating, resolve, to_host
 from ..ops import op as make_op
 from ..tape import Node, TapeError, grad, leaf, no_grad, walk
 from ..tensor import Tensor
@@ -28,8 +28,8 @@ from .layouts import LAYOUTS, contiguous, laid_out
 from .recurrence import check_compiled
 from .report import Report
 
-#: The dtypes that are checked besides float64.
-DTYPES = ("float32", "float16", *(("bfloat16",) if bfloat16() is not None else ()))
+#: The dtypes that are checked besides float64. Not bfloat16, which NumPy itself leaves beside a Python number.
+DTYPES = ("float32", "float16")
 #: Shapes that broadcast, for one input and for several: input k takes the k-th, and again from the first.
 CORNERS: tuple[list[Any], list[list[Any]]] = (
     [(), (0, 3), (1,), (2, 1, 3)],
@@ -66,8 +66,7 @@ def check_op(
     domain          (low, high) for all inputs, or one for each: stay clear of kinks and poles
     elementwise     check arrays without axes, of size 0 and 1 and broadcasting ones as well
     differentiable  False for an op that has no gradient: it must then give constants
-    dtypes          besides float64, those that the op must keep and be right in; bfloat16 among them where ml_dtypes is
-                    installed
+    dtypes          besides float64, those that the op must keep and be right in ("bfloat16" too, with ml_dtypes)
     backend         where to run; the oracle stays on NumPy
     compiled        whether a compiled scan must agree with the eager one (on NumPy)
     quick           random directions in the place of single entries of the Jacobian, and no memory layouts

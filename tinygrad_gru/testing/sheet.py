@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import Backend, manual_seed, random_state, set_random_state
+from ..backend import Backend, bfloat16, manual_seed, random_state, set_random_state
 from ..nn import lengths
 from .contract import DTYPES, check_op
 from .report import Report
+
+#: The dtypes in which our own ops are checked besides float64.
+OUR_DTYPES = (*DTYPES, *(("bfloat16",) if bfloat16() is not None else ()))
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     elementwise: bool = False
     differentiable: bool = True
-    dtypes: Sequence[str] = DTYPES
+    dtypes: Sequence[str] = OUR_DTYPES
     empty: bool = False  # whether there is nothing to compare but shapes
     function: Callable[..., Any] | None = None  # where the op takes its arrays in a list, or needs a seed
 
