@@ -411,3 +411,27 @@ def test_a_checkpoint_on_every_backend(backend):
     x = Tensor(backend.asarray(X), requires_grad=True)
     checkpoint(lambda x: ops.tanh(x) * x, x).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.tanh(X) + X * (1 - np.tanh(X) ** 2), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("change", ["value", "tensor", "constant", "one element"])
+def test_a_recomputation_that_gives_something_else_is_an_error(dtype, change):
+    x = Tensor(np.linspace(0.1, 1, 60, dtype=dtype).reshape(5, 12), requires_grad=True)
+    first, second = (Tensor(np.ones(12, dtype), requires_grad=True) for _ in range(2))
+    mask = np.ones(12, dtype)
+    weight, factor = first, 1.0
+
+    def function(x):
+        return ops.tanh(x * weight * factor) * mask
+
+    y = checkpoint(function, x).sum()
+    grad(y, x, retain_graph=True)
+    if change == "value":
+        factor = 1.1
+    elif change == "one element":
+        mask[3] = 0.9
+    else:
+        weight = second if change == "tensor" else first.detach()
+    with pytest.raises(TapeError, match="gave other values in backward"):
+        y.backward()
+    assert x.grad is None

@@ -5,11 +5,12 @@ All are made of one thing, the pull-back of a cotangent through a recorded funct
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops
-from .backend import backend_of, random_state, replayed_from
+from .backend import astype, backend_of, dtype_name, random_state, replayed_from, xp_of
 from .ops.op import raw
 from .ops.several import record_several
 from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
@@ -91,7 +92,8 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
 
     What f computes takes memory while f runs and while its backward runs, not in between; the price is one more
     forward pass. Random numbers are drawn again as they were the first time. Leaves that f uses without being given
-    them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors.
+    them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors. What it
+    computes again must be what it has computed: backward raises TapeError if a closure, say, has changed since.
     """
     watcher = inspector.get()
     if watcher is not None and not watcher.recomputes:
@@ -102,8 +104,9 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     if not any(y.requires_grad for y in results):
         return result
     given = [x.node if isinstance(x, Tensor) else None for x in inputs]
-    closed_over = [node for node in history(results, start)[1] if node not in given]
-    operation = Recomputation(function, state)
+    reached = history(results, start)[1]
+    closed_over = [node for node in reached if node not in given]
+    operation = Recomputation(function, state, [_digest(y.data) for y in results], set(reached))
     saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
     outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
     outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
@@ -119,9 +122,10 @@ class Recomputation:
 
     __name__ = "checkpoint"
 
-    def __init__(self, function: Callable[..., Any], state: dict[str, int]):
+    def __init__(self, function: Callable[..., Any], state: dict[str, int], digests: list[Any], reached: set[Node]):
         self.function = function
         self.state = state
+        self.digests, self.reached = digests, reached  # of what it gave, and the nodes that gradients reach from there
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         create_graph = any(isinstance(g, Variable) for g in cotangents)
@@ -137,18 +141,59 @@ class Recomputation:
         with replayed_from(self.state), enable_grad():
             result = self.function(*inputs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
-        weights: dict[Node, Any] = {}
-        for y, g in zip(results, cotangents):
-            if g is not None and y.node is not None:
-                weights[y.node] = weights[y.node] + g if y.node in weights else g
-        for node, gradient in walk(Tensor, weights, frozenset(), create_graph, create_graph, start).items():
-            if node in parents:
-                give(node, gradient)
+        self._check(results, start)
+        pull_through(results, cotangents, parents, give, create_graph, start)
+
+    def _check(self, results: list[Tensor], start: int) -> None:
+        """Raise TapeError if what was computed again is not what was computed, or of other tensors."""
+        same = len(results) == len(self.digests) and all(
+            _is_digest(before, y.data) for y, before in zip(results, self.digests)
+        )
+        if not same or set(history(results, start)[1]) != self.reached:
+            raise TapeError(
+                "a checkpointed function gave other values in backward than in forward, or used other tensors: "
+                "something that it sees has changed since (a variable of a closure, an attribute, train() or eval())"
+            )
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
         *given, leaves = record.saved
         return (*(kind.at(x, node) if node is not None else x for x, node in zip(given, record.parents)), leaves)
+
+
+def pull_through(
+    results: Sequence[Tensor], cotangents: Sequence[Any], parents: tuple, give: Callable, create_graph: bool, start: int
+) -> None:
+    """Carry cotangents back through what was recorded since the moment `start`, and give them to the parents."""
+    weights: dict[Node, Any] = {}
+    for y, g in zip(results, cotangents):
+        if g is not None and y.node is not None:
+            weights[y.node] = weights[y.node] + g if y.node in weights else g
+    for node, gradient in walk(Tensor, weights, frozenset(), create_graph, create_graph, start).items():
+        if node in parents:
+            give(node, gradient)
+
+
+def _digest(array: Any) -> tuple[Any, Any]:
+    """A number for every row of an array that tells whether an element has changed, and how large it could be.
+
+    It is the row times numbers without a pattern, a small part of the memory that the array itself would take.
+    """
+    home = backend_of(array)
+    n = array.shape[-1] if array.shape else 1
+    wide = "float64" if dtype_name(array.dtype) in ("float64", "int64") else "float32"
+    array, irregular = astype(array, wide), 1.5 + home.xp.cos(astype(home.arange(n), wide))
+    rows = home.xp.reshape(array, (math.prod(array.shape[:-1]), n))
+    return rows @ irregular, home.xp.abs(rows) @ irregular
+
+
+def _is_digest(before: tuple[Any, Any], array: Any) -> bool:
+    """Whether the array is that of the digest, but for rounding in the last places."""
+    now, size = _digest(array)
+    if now.shape != before[0].shape:
+        return False
+    places = {"float64": 1e-14, "float32": 1e-5}.get(dtype_name(array.dtype), 2e-3)
+    return not bool(xp_of(now).any(xp_of(now).abs(now - before[0]) > places * size))
 
 
 def _apart(x: Any) -> Any:

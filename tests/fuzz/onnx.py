@@ -31,7 +31,7 @@ def target() -> Target:
         return model.SerializeToString()
 
     def drawn(random: Random) -> bytes:
-        return _drawn(random, onnx).SerializeToString()
+        return drawn_model(random, onnx).SerializeToString()
 
     def bombs(random: Random) -> bytes:
         return _bomb(random, onnx).SerializeToString()
@@ -167,7 +167,7 @@ def _other(random: Random, model: Any, value: Any) -> Any:
 # -- graphs of any nodes ---------------------------------------------------------------------------------------------
 
 
-def _drawn(random: Random, onnx: Any) -> Any:
+def drawn_model(random: Random, onnx: Any) -> Any:
     """Nodes of any operators that are known, of any of the names before them, with any of their settings."""
     from tinygrad_gru.interop.onnx.operators import OPERATORS
 

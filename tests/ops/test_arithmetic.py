@@ -171,8 +171,9 @@ def test_a_tensor_used_over_and_over(names):
             y = getattr(ops, name)(y, x)
         return y
 
-    assert gradcheck(chain, [np.array([0.7, 1.3])])
-    assert gradgradcheck(chain, [np.array([0.7, 1.3])])
+    x = np.array([0.7, 1.3])
+    assert gradcheck(chain, [x], atol=1e-11)  # a derivative of 0 is one of terms that cancel
+    assert gradgradcheck(chain, [x], atol=1e-11)
 
 
 def test_multiply_is_hadamard():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import TapeError, Tensor, checkpoint, explain, grad, no_grad, op, ops, scan
+from tinygrad_gru.backend import IDLE
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan import plan as plan_module
@@ -616,7 +617,7 @@ def test_an_error_in_a_pass_leaves_the_next_one_alone(rng, cache):
     start = [cell.initial_state(3)]
     step = lambda h, x: cell.step(h, x)  # noqa: E731
     before = gradients(run(step, start, x), x)
-    (plan,) = cache.plans.values()
+    (plan,) = cache.steps
     function, plan.forward.function = plan.forward.function, lambda *_: 1 / 0
     with pytest.raises(ZeroDivisionError):
         run(step, start, x)
@@ -647,10 +648,10 @@ def test_inference_holds_its_outputs_and_nothing_else_over_time(kind, short_chun
     for length in (100, 200):
         with no_grad():
             layer(Tensor(np.zeros((length, batch, size), "float32")))
-        (plan,) = cache.plans.values()
-        (workspaces,) = plan.idle[(length, False)]
-        assert not workspaces.backwards
-        held.append(workspaces.size)
+        (plan,) = cache.steps
+        workspaces = IDLE.take((plan, length, False))
+        assert not workspaces.backwards and IDLE.take((plan, length, False)) is None
+        held.append(workspaces.size())
     assert held[1] - held[0] == 100 * batch * (size + hidden) * 4
 
 
@@ -659,8 +660,8 @@ def test_a_dropped_pass_gives_its_memory_to_the_next(rng, cache):
     array = rng.standard_normal((LENGTH, *H))
     for _ in range(5):
         pending(array, W)
-    (plan,) = cache.plans.values()
-    assert [len(waiting) for waiting in plan.idle.values()] == [1]
+    (plan,) = cache.steps
+    assert IDLE.take((plan, LENGTH, False)) is not None and IDLE.take((plan, LENGTH, False)) is None
 
 
 # -- second derivatives ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from .base import Backend, BackendError
 from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
 from .doubts import immediate_checks
 from .dtypes import bfloat16, dtype_name, is_floating, is_half
-from .memory import MemoryReport, OutOfMemoryError, explained
+from .memory import IDLE, MemoryReport, OutOfMemoryError, explained
 from .notes import note_launches
 from .places import Checked
 from .random import RandomStream, manual_seed, random_state, random_stream, replayed_from, set_random_state
@@ -20,6 +20,7 @@ from .select import available, backend_of, current, move, resolve, use
 from .settings import memory_limit, memory_report, tf32, tf32_allowed
 
 __all__ = [
+    "IDLE",
     "PRELUDE",
     "THREADS",
     "Backend",

@@ -12,7 +12,7 @@ from .cupy_random import Draw, draw_kernel
 from .cupy_update import UpdateKernel
 from .doubts import Doubts, checks_are_immediate
 from .dtypes import bfloat16
-from .memory import MemoryReport, explained
+from .memory import IDLE, MemoryReport, explained
 from .notes import TO_HOST, WAIT, note, note_given, note_launches
 from .places import as_parts, is_mask
 
@@ -188,7 +188,8 @@ class CuPyBackend(Backend):
         pool = self.xp.get_default_memory_pool()
         with self.here():
             free, total = self.xp.cuda.runtime.memGetInfo()
-            return MemoryReport(self.name, pool.used_bytes(), pool.total_bytes(), free, total, pool.get_limit() or None)
+            used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit() or None
+            return MemoryReport(self.name, used, held, free, total, limit, IDLE.bytes)
 
     def limit_memory(self, limit: int | float | None) -> None:
         pool = self.xp.get_default_memory_pool()

@@ -9,6 +9,7 @@ import numpy as np
 
 from .base import Backend, byte_range, host_generator
 from .dtypes import bfloat16, is_floating
+from .memory import IDLE, MemoryReport, host_memory, live_arrays
 from .notes import READ, note
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
@@ -88,6 +89,14 @@ class NumPyBackend(Backend):
             starts = np.flatnonzero(np.concatenate(([True], ~same)))
             rows, values = rows[starts], np.add.reduceat(values, starts, axis=0)
         target[rows] += values
+
+    def memory(self) -> MemoryReport:
+        free, total, limit = host_memory()
+        used = sum(array.nbytes for array in live_arrays(np.ndarray))
+        return MemoryReport(self.name, used, used, free, total, limit, IDLE.bytes)
+
+    def limit_memory(self, limit: int | float | None) -> None:
+        super().memory()
 
     def random(self, seed: int, position: int) -> np.random.Generator:
         return host_generator(seed, position)

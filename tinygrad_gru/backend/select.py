@@ -63,7 +63,8 @@ def current() -> Backend:
 class use:  # noqa: N801  (reads as a verb: `use("cupy")`)
     """Make a backend the default: `use("cupy")` from here on, `with use("cupy"):` for a block.
 
-    With several GPUs it also says on which of them this thread computes.
+    It holds for this thread; a new one begins with the environment variable's, or NumPy. With several GPUs it also says
+    on which of them this thread computes.
     """
 
     def __init__(self, device: str | Backend):

@@ -10,9 +10,10 @@ from .select import resolve
 
 
 def memory_report(device: str | Backend | None = None) -> MemoryReport:
-    """How much memory arrays use on a GPU, and how much there is: print it, or read its numbers.
+    """How much memory arrays use on a GPU, or as "numpy" on the host, and how much there is: print it, or read its
+    numbers. What recurrences keep for their next pass is `idle` there.
 
-    Raises BackendError for a backend that has no memory of its own, such as NumPy.
+    Raises BackendError for a backend that has no memory of its own.
     """
     return _device(device).memory()
 

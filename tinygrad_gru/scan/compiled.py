@@ -7,10 +7,11 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from threading import RLock
 from typing import Any
 
-from ..backend import Backend
+from ..backend import IDLE, Backend
 from . import emit_cuda
 from .absent import Absence, Absent, without
 from .emit import Emitted
@@ -23,8 +24,8 @@ from .symbols import Untraceable
 from .trace import Trace
 from .workspace import Workspace
 
-#: How many plans are kept; of one plan, how many idle workspaces, and how many bytes of them unless it is the only one.
-PLANS, WORKSPACES, IDLE_BYTES = 64, 4, 2**28
+#: How many plans are kept.
+PLANS = 64
 
 
 #: What is done to a program before it is planned, in this order.
@@ -72,11 +73,10 @@ class CompiledStep:
     """
 
     def __init__(self, trace: Trace, emitter: str = "numpy", home: Backend | None = None):
-        forward, backward = trace.forward, trace.backward
+        forward, backward = trace.forward, trace.backward()
         listing = forward.listing
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
         self.listing, self.stored = listing, []
-        self.lock = RLock()  # taken again where memory is freed while it is held
         self.building = RLock()
         self.emitter, self.refused, self.home = emitter, "", home
         self._backward: Program | None = None
@@ -105,7 +105,6 @@ class CompiledStep:
         self.kept = kept
         if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
             self.backward()
-        self.idle: OrderedDict[tuple[int, bool], list[Workspaces]] = OrderedDict()
 
     def absence(self, absent: Absent) -> Absence:
         """What becomes of these cotangents, which are absent at the last step. Raises Nonlinear."""
@@ -142,26 +141,11 @@ class CompiledStep:
 
     def lend(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
-        with self.lock:
-            waiting = self.idle.get((length, reverse), [])
-            workspaces = waiting.pop() if waiting else None
-            if not waiting:
-                self.idle.pop((length, reverse), None)
-        return Workspaces(self, length, reverse) if workspaces is None else workspaces
+        idle = IDLE.take((self, length, reverse))
+        return IDLE.made(lambda: Workspaces(self, length, reverse)) if idle is None else idle
 
     def take_back(self, workspaces: Workspaces) -> None:
-        with self.lock:
-            self.idle.setdefault(workspaces.key, []).append(workspaces)
-            self.idle.move_to_end(workspaces.key)
-            while self._too_much_is_idle():
-                key, oldest = next(iter(self.idle.items()))
-                oldest.pop(0)
-                if not oldest:
-                    del self.idle[key]
-
-    def _too_much_is_idle(self) -> bool:
-        idle = [workspaces for waiting in self.idle.values() for workspaces in waiting]
-        return len(idle) > WORKSPACES or (len(idle) > 1 and sum(w.size for w in idle) > IDLE_BYTES)
+        IDLE.give_back((self, *workspaces.key), workspaces, workspaces.size())
 
 
 class Workspaces:
@@ -174,18 +158,23 @@ class Workspaces:
         self.stored = dict(zip(step.kept, self.forward.each[step.ys_count :]))
         self.stored |= {value: self.forward.whole(value) for value in step.stored if value not in self.stored}
         self.backwards: dict[tuple[Emitted, int, int], Workspace] = {}
+        self._size = 0  # not known
+        self.lock = RLock()  # a record may be gone back through by several threads
 
     def backward(self, program: Emitted, begin: int, end: int) -> Workspace:
         """The arrays of a backward pass over these steps."""
         key = (program, begin, end)
         if key not in self.backwards:
             stored = {value: array[begin:end] for value, array in self.stored.items()}
-            self.backwards[key] = program.workspace(end - begin, not self.key[1], stored)
+            make = partial(program.workspace, end - begin, not self.key[1], stored)
+            self.backwards[key] = IDLE.made(make)
+            self._size = 0
         return self.backwards[key]
 
-    @property
     def size(self) -> int:
-        return sum(work.bytes for work in (self.forward, *self.backwards.values()))
+        """How many bytes its arrays take."""
+        self._size = self._size or sum(work.bytes for work in (self.forward, *self.backwards.values()))
+        return self._size
 
 
 class Lease:
@@ -203,25 +192,46 @@ class PlanCache:
 
     def __init__(self, size: int):
         self.size = size
-        self.plans: OrderedDict[Hashable, CompiledStep | Untraceable] = OrderedDict()
+        self.plans: OrderedDict[Hashable, _Plan] = OrderedDict()
         self.lock = RLock()
 
+    @property
+    def steps(self) -> list[CompiledStep]:
+        """The plans that were made."""
+        return [plan.found for plan in self.plans.values() if isinstance(plan.found, CompiledStep)]
+
     def get(self, trace: Trace, emitter: str, home: Backend | None) -> CompiledStep:
-        """The plan for traces equal to this one."""
+        """The plan for traces equal to this one. While it is made, which may take seconds, others are found."""
         key = (trace.key, emitter, None if home is None else home.name)
         with self.lock:
-            found = self.plans.get(key)
-            if found is None:
-                try:
-                    found = CompiledStep(trace, emitter, home)
-                except Untraceable as reason:
-                    found = reason.with_traceback(None)
-                self.plans[key] = found
-                if len(self.plans) > self.size:
-                    self.plans.popitem(last=False)
-            else:
-                self.plans.move_to_end(key)
+            plan = self.plans.get(key)
+            if plan is None:
+                plan = self.plans[key] = _Plan()
+            self.plans.move_to_end(key)
+            if len(self.plans) > self.size:
+                self.plans.popitem(last=False)
+        found = plan.made(lambda: CompiledStep(trace, emitter, home))
         trace.forward.listing.forget()  # a plan keeps no model alive
+        return found
+
+
+class _Plan:
+    """A plan that is made once, by the first who needs it; whoever comes meanwhile waits."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.found: CompiledStep | Untraceable | None = None
+
+    def made(self, make: Callable[[], CompiledStep]) -> CompiledStep:
+        found = self.found
+        if found is None:
+            with self.lock:
+                if self.found is None:
+                    try:
+                        self.found = make()
+                    except Untraceable as reason:
+                        self.found = reason.with_traceback(None)
+                found = self.found
         if isinstance(found, Untraceable):
             raise Untraceable(*found.args)
         return found

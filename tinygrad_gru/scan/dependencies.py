@@ -74,7 +74,7 @@ class Dependencies:
             return
         self.things.append(kind)
         self.things += vars(kind).values()
-        if _is_library(kind.__module__):
+        if is_library(kind.__module__):
             return
         for name, value in vars(kind).items():
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
@@ -97,7 +97,7 @@ class Dependencies:
         elif isinstance(value, FunctionType):
             self._function(value)
         elif (isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, (ModuleType, type(None)))) or (
-            isinstance(value, type) and _is_library(value.__module__)
+            isinstance(value, type) and is_library(value.__module__)
         ):
             self.things.append(value)
         elif type(value) in (list, tuple):
@@ -123,7 +123,7 @@ class Dependencies:
             return
         code, scope = function.__code__, function.__globals__
         self.things.append(code)
-        if _is_library(scope.get("__name__", "")):
+        if is_library(scope.get("__name__", "")):
             return
         names = names_in(code)
         if not names.isdisjoint(_OPAQUE):
@@ -159,13 +159,14 @@ class Dependencies:
                 self.things.append(name)
                 if isinstance(value, ModuleType):
                     self._module(value, names)
-                elif _is_library(module.__name__):
+                elif is_library(module.__name__):
                     self.things.append(value)
                 else:
                     self._value(value)
 
 
-def _is_library(module: Any) -> bool:
+def is_library(module: Any) -> bool:
+    """Whether a module of that name is taken for unchanging."""
     return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..backend import Backend, backend_of, is_on_cuda, note_launches, random_state, xp_of
+from ..backend import Backend, backend_of, is_on_cuda, note_launches, xp_of
 from ..ops.several import record_several
-from ..tape import Node, Variable
+from ..tape import Node, Variable, enable_grad, tick
 from ..tensor import Tensor
-from ..transforms import Recomputation
-from .absent import Nonlinear
+from ..transforms import pull_through
+from .absent import Absence, Nonlinear
 from .compiled import CompiledStep, Lease, Workspaces, plan_of
 from .plain import in_form, parts_of
 from .replay import replay
@@ -55,7 +55,7 @@ def _run(
     arrays = [x.data for x in inputs]
     lease = Lease(compiled, compiled.lend(length, reverse))
     results = _forward(compiled, lease.workspaces, arrays, trace.fixed)
-    if trace.backward is None:
+    if trace.xs_wanted is None:
         return [Tensor.at(array, None) for array in results]
     wanted = trace.forward.requires_grad([x.requires_grad for x in inputs], length)
     if not any(wanted):
@@ -115,31 +115,37 @@ class _CompiledScan:
         return record.saved
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        _, fixed, arrays, length = saved
         with self.compiled.place:
             try:
                 if any(isinstance(g, Variable) for g in cotangents):
                     raise Nonlinear
                 self._pull(parents, saved, cotangents, give)
             except Nonlinear:
-                replayed = Recomputation(lambda *inputs: self._replay(inputs, fixed, length), random_state())
-                replayed.pull(parents, (*arrays, {}), cotangents, give)
+                self._replay(parents, saved, cotangents, give)
 
     def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         lease, fixed, arrays, length = saved
-        compiled, count = self.compiled, self.compiled.carry_count
+        compiled = self.compiled
         given = dict(zip(compiled.cotangents, cotangents))
         absence = compiled.absence(frozenset(value for value, cotangent in given.items() if cotangent is None))
         if lease is None:
             lease = Lease(compiled, compiled.lend(length, self.reverse))
             _forward(compiled, lease.workspaces, arrays, fixed)
-        carry, pieces, sums, left, copied = cotangents[:count], [], [], (0, length), 0
+        with lease.workspaces.lock:
+            self._run_backward(lease.workspaces, absence, given, parents, saved, give)
+
+    def _run_backward(
+        self, workspaces: Workspaces, absence: Absence, given: dict, parents: tuple, saved: tuple, give: Callable
+    ) -> None:
+        _, fixed, arrays, length = saved
+        compiled, count = self.compiled, self.compiled.carry_count
+        carry, pieces, sums, left, copied = [*given.values()][:count], [], [], (0, length), 0
         for absent, steps in absence.steps(length):
             begin, end = (left[0], left[0] + steps) if self.reverse else (left[1] - steps, left[1])
             left = (end, left[1]) if self.reverse else (left[0], begin)
             program = compiled.backward(absent)
             assert program is not None
-            work = lease.workspaces.backward(program, begin, end)
+            work = workspaces.backward(program, begin, end)
             first, last = (steps, 0) if self.reverse else (0, steps)
             for part, cotangent in zip(work.at_moment(last), carry):
                 part[...] = 0 if cotangent is None else cotangent
@@ -172,7 +178,11 @@ class _CompiledScan:
             if parent is not None and yes:
                 give(parent, sum(parts[1:], start=parts[0]))  # in its own dtype once it arrives
 
-    def _replay(self, inputs: Sequence[Any], fixed: list[Any], length: int) -> tuple:
-        tensors = [x if isinstance(x, Tensor) else Tensor.at(x, None) for x in inputs]
-        count = self.compiled.carry_count
-        return tuple(replay(self.trace, fixed, tensors[:count], tensors[count:], length, self.reverse))
+    def _replay(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+        _, fixed, arrays, length = saved
+        inputs = [Tensor.at(array, node) for array, node in zip(arrays, parents)]
+        start, count = tick(), self.compiled.carry_count
+        with enable_grad():
+            results = replay(self.trace, fixed, inputs[:count], inputs[count:], length, self.reverse)
+        create_graph = any(isinstance(g, Variable) for g in cotangents)
+        pull_through(results, cotangents, parents, give, create_graph, start)
