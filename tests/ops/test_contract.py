@@ -28,7 +28,9 @@ EMPTY = {("cumsum", 3), ("getitem", 10), ("matmul", 10), ("matmul", 11), ("matmu
 @pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{number}" for name, number in CASES])
 def test_the_op_keeps_the_contract(backend, name, number):
     if backend is STRICT and name in NOT_IN_THE_STANDARD:
-        pytest.skip(NOT_IN_THE_STANDARD[name])
+        with pytest.raises((AttributeError, NotImplementedError)):  # the exception is still needed
+            check_case(name, SHEET[name][number], backend, quick=True)
+        return
     case = SHEET[name][number]
     report = check_case(name, case, backend, quick=backend is STRICT)
     assert report or case.empty
@@ -64,12 +66,6 @@ def test_every_op_has_its_rules():
         function = getattr(ops, name, None)
         if hasattr(function, "formula"):
             assert function.rules is not None, name
-
-
-def test_the_exceptions_for_the_bare_standard_are_still_needed():
-    for name in NOT_IN_THE_STANDARD:
-        with pytest.raises((AttributeError, NotImplementedError)):
-            check_case(name, SHEET[name][0], STRICT)
 
 
 def test_implicit_copies_to_the_host_fail_on_the_strict_backend():

@@ -55,7 +55,7 @@ def _run(
     arrays = [x.data for x in inputs]
     lease = Lease(compiled, compiled.lend(length, reverse))
     results = _forward(compiled, lease.workspaces, arrays, trace.fixed)
-    if trace.backward is None:
+    if trace.xs_wanted is None:
         return [Tensor.at(array, None) for array in results]
     wanted = trace.forward.requires_grad([x.requires_grad for x in inputs], length)
     if not any(wanted):
