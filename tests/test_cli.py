@@ -11,6 +11,7 @@ import pytest
 from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli, compiling
+from tinygrad_gru.testing import Mutant, MutationScore
 from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
 from tinygrad_gru.train.folder import CHECKPOINT
 from tinygrad_gru.train.log import read_log
@@ -164,6 +165,30 @@ def test_info_tells_what_a_checkpoint_holds(train, tmp_path, capsys):
     out = capsys.readouterr().out
     for pattern in (r"steps +20\n", r"cell +gru\n", r"hidden +10\n", r"sha256 +[0-9a-f]{64}\n", r"made with numpy"):
         assert re.search(pattern, out), pattern
+
+
+@pytest.mark.parametrize(("survivor", "status"), [("killed", 0), (None, 1)])
+def test_check_mutants_tells_every_op_and_fails_if_a_wrong_rule_passes(monkeypatch, capsys, survivor, status):
+    mutants = (
+        Mutant("x", "wrong sign", "GradientError"),
+        Mutant("x", "zero", survivor),
+        Mutant("x", "flip", None, "same"),
+    )
+    scores = [MutationScore("tanh", mutants[:1]), MutationScore("exp", mutants)]
+    monkeypatch.setattr(cli, "mutation_scores", lambda processes: scores)
+    assert cli.main(["check", "--mutants"]) == status
+    out = capsys.readouterr().out
+    assert "ok    tanh: 1 of 1 wrong rules are noticed\n" in out
+    assert out.endswith(f"{3 - status} of 3 wrong rules of 2 ops are noticed\n")
+    assert (
+        "FAIL  exp: 1 of 2 wrong rules are noticed, 1 more make no difference\n  not noticed: rule of x, zero" in out
+    ) == status
+
+
+def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "mutation_scores", lambda processes: [MutationScore("tanh", (), "GradientError: off")])
+    assert cli.main(["check", "--mutants"]) == 1
+    assert "FAIL  tanh: its own rules do not pass" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("passed", "status"), [(True, 0), (False, 1)])

@@ -28,7 +28,7 @@ from .layouts import LAYOUTS, contiguous, laid_out
 from .recurrence import check_compiled
 from .report import Report
 
-#: The dtypes that are checked besides float64.
+#: The dtypes that are checked besides float64. Not bfloat16, which NumPy itself leaves beside a Python number.
 DTYPES = ("float32", "float16")
 #: Shapes that broadcast, for one input and for several: input k takes the k-th, and again from the first.
 CORNERS: tuple[list[Any], list[list[Any]]] = (
@@ -66,7 +66,7 @@ def check_op(
     domain          (low, high) for all inputs, or one for each: stay clear of kinks and poles
     elementwise     check arrays without axes, of size 0 and 1 and broadcasting ones as well
     differentiable  False for an op that has no gradient: it must then give constants
-    dtypes          besides float64, those that the op must keep and be right in
+    dtypes          besides float64, those that the op must keep and be right in ("bfloat16" too, with ml_dtypes)
     backend         where to run; the oracle stays on NumPy
     compiled        whether a compiled scan must agree with the eager one (on NumPy)
     quick           random directions in the place of single entries of the Jacobian, and no memory layouts
@@ -220,7 +220,7 @@ class _Check:
         random = self.random if seed is None else np.random.default_rng(seed)
         return [
             self._array(random.standard_normal(y.shape), dtype_name(y.dtype) if is_floating(y.dtype) else "float64")
-            for y in _all(self.run(*arrays))
+            for y in _all(self.run(*(Tensor.at(a, None) for a in arrays)))
         ]
 
     def _array(self, values: Any, dtype: str) -> Any:
@@ -259,7 +259,9 @@ class _Check:
         shaken = [self._shaken(wide, eps) for _ in range(2)]
         expected = [np.asarray(e) for e in _all(self.oracle(*wide))]
         near = [[np.asarray(e) for e in _all(self.oracle(*values))] for values in shaken]
-        outputs = _all(self.run(*narrow))
+        # NumPy doesn't know bfloat16, and is only held to it where Tensors are.
+        constants = [Tensor.at(a, None) for a in narrow]
+        outputs = _all(self.run(*(constants if dtype == "bfloat16" else narrow)))
         for k, (y, e) in enumerate(zip(outputs, expected)):
             kept = not (differentiable and e.dtype.kind == "f") or dtype_name(y.dtype) == dtype
             self._require(kept, f"the output became {y.dtype}")
