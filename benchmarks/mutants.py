@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -34,7 +35,9 @@ def main(quick: bool = False) -> None:
     scores = [mutants(ops_with_rules()[name]) for name in ("tanh", "add")] if quick else list(mutation_scores())
     seconds, noticed = time.perf_counter() - start, sum(s.noticed for s in scores)
     faulty = noticed + sum(len(s.survivors) for s in scores)
-    summary = f"{noticed} of {faulty} wrong rules of {len(scores)} ops are noticed, in {seconds:.0f} s."
+    cpu = sum(os.times()[:4])  # of the processes too
+    took = f"in {seconds:.0f} s ({cpu:.0f} s of CPU time)"
+    summary = f"{noticed} of {faulty} wrong rules of {len(scores)} ops are noticed, {took}."
     lines = [summary, "", EXPLANATION, "", row(["op", "noticed", "not noticed", "no difference"]), row(["---"] * 4)]
     lines += [line(score) for score in scores]
     if quick:

@@ -194,7 +194,8 @@ CONCLUSIONS = """\
 - **Rounding, amplified.** The character RNN is equal to nine decimals for ten steps and ends elsewhere, but so does
   autograd beside itself, one bit apart; put back to autograd's weights before every step, we are never off by more than
   the last column says. The LSTM with masks, in float32, is equal to five decimals for some epochs and then parts from
-  Keras, but so does Keras from itself; in float64, where the same rounding starts at 1e-16, all three are the same.
+  Keras, but so does Keras from itself; in float64, where the same rounding starts at 1e-16, all three are the same
+  to nine decimals.
 - **Adam's ε.** Keras adds it before the second moment is corrected, we and PyTorch after. Where gradients are small,
   that is a difference in every step, and `eps=1e-7` alone does not remove it. `KerasAdam`, which stands in
   `benchmarks/training_peers.py`, does. Keras's RMSprop and Adagrad have their ε under the root.

@@ -84,8 +84,8 @@ def check_derivatives() -> None:
         return layer.with_tensors(dict(zip(names, parameters)))(x, lengths=[4, 2, 0])[0]
 
     inputs = [np.random.default_rng(0).standard_normal((4, 3, 2)), *values]
-    print("first derivatives right:", gradcheck(function, inputs))
-    print("second derivatives right:", gradgradcheck(function, inputs, rtol=1e-5, atol=1e-7))
+    print("first derivatives agree:", gradcheck(function, inputs))
+    print("second derivatives agree:", gradgradcheck(function, inputs, rtol=1e-5, atol=1e-7))
 
 
 def learn(model: Adder, options: argparse.Namespace, display) -> list[float]:

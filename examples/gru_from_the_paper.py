@@ -49,5 +49,5 @@ for name, parameter in zip(NAMES, parameters):
 
 everything = [x, h, *parameters]
 print("\nAgainst finite differences:")
-print("  first derivatives right:", gradcheck(gru, everything))
-print("  second derivatives right:", gradgradcheck(gru, everything, rtol=1e-5))
+print("  first derivatives agree:", gradcheck(gru, everything))
+print("  second derivatives agree:", gradgradcheck(gru, everything, rtol=1e-5))

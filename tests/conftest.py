@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import numpy as np
 import pytest
 from support.stand_in_cupy import stand_in_cupy
@@ -13,6 +14,10 @@ from tinygrad_gru import manual_seed
 from tinygrad_gru.backend import available, immediate_checks, resolve
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # where Keras is imported it is too late
+
+# The same examples in every run, in whatever process, however slow; --hypothesis-profile=default draws new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same")
 
 BACKENDS = [*map(resolve, available()), STRICT]
 

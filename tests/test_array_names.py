@@ -19,12 +19,15 @@ LIBRARIES = ("numpy", "cupy", "cupyx", "cupy_backends", "torch", "jax", "array_a
 #: What a file may name of NumPy, and why.
 ALLOWED = {
     "nn/cell.py": ("full", "first values are made on the host, and then moved"),
-    "nn/checks.py": ("integer", "a size may be a number of NumPy's"),
+    "nn/checks.py": ("ndarray asarray dtype errstate isfinite", "weights from elsewhere are converted on the host"),
     "nn/init.py": ("ndarray zeros linalg sign diagonal", "drawn on the host, so that a seed gives the same everywhere"),
     "nn/layers.py": ("ones zeros", "first values"),
     "nn/lengths.py": ("ndarray arange bool_ flatnonzero int64 asarray", "lengths are few numbers, checked on the host"),
     "nn/module.py": ("ndarray shape", "a state_dict holds arrays of the host"),
     "nn/variants.py": ("zeros", "first values"),
+    "ops/indexing.py": ("integer", "an index may be a number of NumPy's"),
+    "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
+    "optim/optimizer.py": ("float32", "the dtype of the state of a half-precision parameter"),
     "tensor.py": ("array2string", "how a tensor prints"),
 }
 

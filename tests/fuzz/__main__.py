@@ -2,17 +2,14 @@
 
 Inputs are read with 1 GiB of address space above what the process has at its start and 2 s of processor time each. A
 process that crashes or hangs is a fault, after which another one goes on with the next input. Inputs that are faults
-are kept in the folder `--keep`. `--atheris` lets libFuzzer choose the inputs by coverage (with `pip install atheris`).
+are kept in the folder `--keep`. `python -m tests.fuzz.guided` lets libFuzzer choose the inputs instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,10 +18,9 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from .run import read_one, run
+from .run import bound_memory, read_one, run
 from .target import FORMATS, load_target
 
-_GIGABYTE = 1 << 30
 _PATIENCE = 60.0  # seconds without a sign of life, on a machine that may be busy
 _BATCH = 200
 
@@ -36,19 +32,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first input")
     parser.add_argument("--keep", type=Path, default=None, help="folder for inputs that are faults")
-    parser.add_argument("--atheris", action="store_true", help="inputs chosen by coverage, by libFuzzer")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.atheris:
-        return _atheris(options)
     return _child(options) if options.child else _parent(options)
-
-
-def _bound_memory() -> None:
-    """Leave 1 GiB of address space."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + _GIGABYTE
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _child(options: argparse.Namespace) -> int:
@@ -58,7 +44,7 @@ def _child(options: argparse.Namespace) -> int:
         (options.child / f"input{target.suffix}").write_bytes(seed)
         outcome, detail = read_one(target, options.child / f"input{target.suffix}")
         assert outcome == "accepted", f"seed {place}: {outcome} {detail}"
-    _bound_memory()
+    bound_memory()
     sign = options.child / "sign"
 
     def before(number: int, kind: str, path: Path) -> None:
@@ -137,49 +123,6 @@ def _attend(options: argparse.Namespace, folder: Path, first: int, count: int) -
         sys.exit(f"the process did not start:\n{(folder / 'err').read_text()}")
     tail = (folder / "err").read_text().strip().splitlines()[-1:]
     return lines, f"hung for {_PATIENCE:g} s" if hung else f"died with status {process.returncode}: {tail}"
-
-
-def _atheris(options: argparse.Namespace) -> int:
-    """libFuzzer starts from the seeds, and mutates what is inside of files, if a target says how, else the files."""
-    import atheris  # an optional package
-
-    with atheris.instrument_imports(include=["tinygrad_gru"]):
-        target = load_target(options.format)
-    wraps = [*((part.seeds, part.wrap) for part in target.parts), (target.seeds, bytes)]
-    folder = Path(tempfile.mkdtemp())
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    for which, (seeds, _) in enumerate(wraps):
-        for place, seed in enumerate(seeds):
-            (corpus / f"{which}-{place}").write_bytes(bytes([which]) + seed)
-            (folder / f"input{target.suffix}").write_bytes(wraps[which][1](seed))
-            read_one(target, folder / f"input{target.suffix}")
-    outcomes: Counter[str] = Counter()
-
-    def one(data: bytes) -> None:
-        if not data:
-            return
-        _, wrap = wraps[data[0] % len(wraps)]
-        path = folder / f"input{target.suffix}"
-        path.write_bytes(wrap(data[1:]))
-        outcome, detail = read_one(target, path)
-        outcomes[outcome] += 1
-        if outcome == "fault":
-            if options.keep:
-                options.keep.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, options.keep / f"{options.format}-atheris{target.suffix}")
-            raise RuntimeError(detail)
-        if sum(outcomes.values()) == options.count:
-            print(f"{options.format}: {options.count:,} inputs chosen by libFuzzer, {dict(outcomes)}, 0 faults")
-            sys.stdout.flush()
-            shutil.rmtree(folder)
-            os._exit(0)
-
-    _bound_memory()
-    arguments = [sys.argv[0], f"-seed={options.seed + 1}", "-rss_limit_mb=0", "-timeout=60", "-print_final_stats=0"]
-    atheris.Setup([*arguments, str(corpus)], one)
-    atheris.Fuzz()
-    return 0
 
 
 if __name__ == "__main__":

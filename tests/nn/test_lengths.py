@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recurrent_case import STATES, assert_same, make_case, run_ours
 
-from tinygrad_gru import Tensor, nn, ops
+from tinygrad_gru import Tensor, grad, nn, ops
 from tinygrad_gru.scan import compiling
 from tinygrad_gru.testing import gradcheck
 
@@ -370,3 +370,60 @@ def test_outputs_of_ones_own_are_masked_but_cannot_be_held(reading):
 
 def test_every_kind_of_state_is_covered():
     assert {kind for kind, _ in LAYERS.values()} == set(STATES)
+
+
+# -- singular points -------------------------------------------------------------------------------------------------
+
+SINGULAR = {
+    "direction": lambda x: x / ops.sqrt((x * x).sum(axis=-1, keepdims=True)),
+    "log": lambda x: ops.log(x * x),
+    "inverse": lambda x: 1 / x,
+    "root": lambda x: ops.sqrt(ops.absolute(x)),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2}, {"reverse": True}], ids=str)
+@pytest.mark.parametrize("name", SINGULAR)
+def test_a_cell_may_be_singular_where_padding_is(name, options, compiled):
+    """Zeros, infinities and NaN in the padding: gradients are those of every sequence by itself."""
+
+    class Singular(nn.Cell):
+        def __init__(self, *sizes, **others):
+            super().__init__(*sizes, **others)
+            self.W, self.U = self.new_W(), self.new_U()
+
+        def step(self, h, x):
+            return 0.3 + ops.sigmoid(SINGULAR[name](x) @ self.W + h @ self.U)
+
+    layer = nn.Recurrent.of(Singular)(2, 2, dtype="float64", compiled=compiled, **options)
+    random, lengths = np.random.default_rng(0), [3, 0, 1]
+    array = random.standard_normal((4, 3, 2))
+    weights = random.standard_normal((4, 3, layer.output_size))
+    expected = [0.0 for _ in layer.parameters()]
+    of_x = np.zeros(array.shape)
+    for row, length in enumerate(lengths):
+        if length:
+            x = Tensor(array[:length, row : row + 1], requires_grad=True)
+            loss = (layer(x)[0] * weights[:length, row : row + 1]).sum()
+            found = grad(loss, [x, *layer.parameters()])
+            of_x[:length, row : row + 1] = found[0].numpy()
+            expected = [e + g.numpy() for e, g in zip(expected, found[1:])]
+    for filler in (0.0, np.inf, np.nan):
+        for row, length in enumerate(lengths):
+            array[length:, row] = filler
+        x = Tensor(array, requires_grad=True)
+        found = grad((layer(x, lengths=lengths)[0] * weights).sum(), [x, *layer.parameters()])
+        for one, right in zip(found, [of_x, *expected]):
+            np.testing.assert_allclose(one.numpy(), right, rtol=1e-10, atol=1e-12)
+
+
+def test_a_batch_of_nothing_but_padding_is_regular():
+    layer = nn.Recurrent.of(type("Log", (nn.Cell,), {"step": lambda self, h, x: h + ops.log(x) @ self.W}))(2, 2)
+    for cell in layer.cells:
+        cell.W = cell.new_W()
+    x = Tensor(np.full((2, 3, 2), np.nan, "float32"), requires_grad=True)
+    y, h = layer(x, lengths=[0, 0, 0])
+    assert not y.numpy().any() and not h.numpy().any()
+    found = grad(y.sum() + h.sum(), [x, layer.cells[0].W])
+    assert not any(g.numpy().any() for g in found)

@@ -11,7 +11,7 @@ from support.strict import NOT_IN_THE_STANDARD, STRICT
 from tinygrad_gru import ops
 from tinygrad_gru.ops import op
 from tinygrad_gru.testing import SHEET, check_case
-from tinygrad_gru.testing.sheet import REACHED_BY
+from tinygrad_gru.testing.sheet import REACHED_BY, WIDER_THAN_BFLOAT16
 
 CASES = [(name, number) for name, cases in SHEET.items() for number in range(len(cases))]
 
@@ -28,14 +28,26 @@ EMPTY = {("cumsum", 3), ("getitem", 10), ("matmul", 10), ("matmul", 11), ("matmu
 @pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{number}" for name, number in CASES])
 def test_the_op_keeps_the_contract(backend, name, number):
     if backend is STRICT and name in NOT_IN_THE_STANDARD:
-        pytest.skip(NOT_IN_THE_STANDARD[name])
+        with pytest.raises((AttributeError, NotImplementedError)):  # the exception is still needed
+            check_case(name, SHEET[name][number], backend, quick=True)
+        return
     case = SHEET[name][number]
     report = check_case(name, case, backend, quick=backend is STRICT)
     assert report or case.empty
     assert report.orders == ((1, 2) if case.differentiable and (name, number) not in EMPTY else ())
     if backend.name == "numpy":
         assert report.layouts and (report.compiled or name in NOT_COMPILED or (name, number) in EMPTY)
-        assert set(report.dtypes) == {"float64", *case.dtypes}
+        assert {"float64", *case.dtypes} - set(report.dtypes) <= (
+            {"bfloat16"} if name in WIDER_THAN_BFLOAT16 else set()
+        )
+
+
+@pytest.mark.xfail(reason="a rule of it gives a wider cotangent, which is cast where it arrives", strict=True)
+@pytest.mark.parametrize("name", sorted(WIDER_THAN_BFLOAT16))
+def test_the_exceptions_for_bfloat16_are_still_needed(name):
+    pytest.importorskip("ml_dtypes")
+    for case in SHEET[name]:
+        check_case(name, case, dtypes=("bfloat16",), quick=True, compiled=False)
 
 
 def test_every_public_op_has_an_entry_and_every_entry_an_op():
@@ -64,12 +76,6 @@ def test_every_op_has_its_rules():
         function = getattr(ops, name, None)
         if hasattr(function, "formula"):
             assert function.rules is not None, name
-
-
-def test_the_exceptions_for_the_bare_standard_are_still_needed():
-    for name in NOT_IN_THE_STANDARD:
-        with pytest.raises((AttributeError, NotImplementedError)):
-            check_case(name, SHEET[name][0], STRICT)
 
 
 def test_implicit_copies_to_the_host_fail_on_the_strict_backend():

@@ -37,7 +37,7 @@ def test_matmul_of_all_ranks(shapes):
     output = ("..." if a.ndim > 1 or b.ndim > 1 else "") + ("i" if a.ndim > 1 else "") + ("j" if b.ndim > 1 else "")
     expected = np.einsum(f"{subscripts}->{output}", a, b)
     np.testing.assert_allclose(ops.matmul(leaf(a), leaf(b)).numpy(), expected, atol=1e-13)
-    assert gradcheck(ops.matmul, [a, b])
+    assert not (expected.size and a.size + b.size) or gradcheck(ops.matmul, [a, b])
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,8 @@ def test_einsum(subscripts, shapes, rng):
     arrays = [rng.standard_normal(shape) for shape in shapes]
     y = ops.einsum(subscripts, *map(leaf, arrays))
     np.testing.assert_allclose(y.numpy(), np.einsum(subscripts, *arrays), atol=1e-14)
+    if not any(array.size for array in arrays):
+        return
     assert gradcheck(lambda *xs: ops.einsum(subscripts, *xs), arrays)
     assert gradgradcheck(lambda *xs: ops.einsum(subscripts, *xs), arrays)
 

@@ -169,7 +169,7 @@ def test_equal_parts(length, sections):
     parts = ops.split(leaf(x), sections, axis=1)
     assert len(parts) == sections
     np.testing.assert_array_equal(ops.concatenate(parts, axis=-1).numpy(), x)
-    assert gradcheck(lambda x: ops.split(x, sections, axis=-1)[-1] * 2, [x])
+    assert not length or gradcheck(lambda x: ops.split(x, sections, axis=-1)[-1] * 2, [x])
 
 
 @given(st.lists(st.integers(0, 6), max_size=4).map(sorted))

@@ -18,7 +18,7 @@ from tinygrad_gru.scan.emit import Emitted
 from tinygrad_gru.scan.listing import Value
 from tinygrad_gru.scan.plain import parts_of, split_result
 from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.trace import Forward, Trace, trace_backward, trace_forward
+from tinygrad_gru.scan.trace import Forward, Trace, trace_forward
 from tinygrad_gru.scan.workspace import Workspace
 
 CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
@@ -58,7 +58,7 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     """The programs of `step`, with random cotangents for the backward one."""
     random = np.random.default_rng(seed)
     trace = trace_forward(step, carry, xs)
-    compiled = CompiledStep(Trace.of(trace, trace_backward(trace, [True for _ in trace.xs])))
+    compiled = CompiledStep(Trace.of(trace, [True for _ in trace.xs]))
     arrays = [t.numpy() for t in [*_tuple(carry), *_tuple(xs)]]
     parts = len(trace.new)
     forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.stored)

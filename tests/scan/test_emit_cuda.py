@@ -23,7 +23,7 @@ from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import emit_cuda, explain
 from tinygrad_gru.scan.compiled import CompiledStep
 from tinygrad_gru.scan.symbols import Untraceable
-from tinygrad_gru.scan.trace import Trace, trace_backward, trace_forward
+from tinygrad_gru.scan.trace import Trace, trace_forward
 
 pytestmark = [
     pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it"),
@@ -99,7 +99,7 @@ def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
         states = tuple(Tensor(np.zeros((32, cell.hidden_size)), device="cupy").astype(dtype) for _ in cell.states)
         xs = Tensor(np.zeros((3, 32, cell.input_size)), device="cupy").astype(dtype)
         forward = trace_forward(cell.step, states if len(states) > 1 else states[0], xs)
-        made = CompiledStep(Trace.of(forward, trace_backward(forward, [True])), "cuda")
+        made = CompiledStep(Trace.of(forward, [True]), "cuda")
         programs += [made.forward, made.backward()]
     every = """extern "C" __global__ void every(real* a, bool* b, int64* n) {
         const real x = a[0];

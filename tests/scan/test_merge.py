@@ -11,12 +11,12 @@ from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan import compiled as compiled_module
 from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
 from tinygrad_gru.scan.merge import merge_lanes
-from tinygrad_gru.scan.trace import Trace, trace_backward, trace_forward
+from tinygrad_gru.scan.trace import Trace, trace_forward
 
 
 def compiled_step(step, carry, x, xs_wanted=(True,)):
     forward = trace_forward(step, carry, x)
-    return CompiledStep(Trace.of(forward, None if xs_wanted is None else trace_backward(forward, xs_wanted)))
+    return CompiledStep(Trace.of(forward, xs_wanted))
 
 
 def layer_step(kind, batch=2):

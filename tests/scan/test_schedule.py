@@ -21,8 +21,8 @@ def symbols():
     listing, shapes = Listing(), {"h": (3, 3), "x": (3, 3), "W": (3, 3), "g": (3,), "v": (3,)}
     kinds = {"h": "carry", "g": "carry", "x": "step", "v": "step", "W": "fixed"}
     return {
-        name: Symbol(listing, listing.add(kinds[name], (), shape, np.dtype("float64"), name=name))
-        for name, shape in shapes.items()
+        name: Symbol(listing, listing.add(kinds[name], (), shape, np.dtype("float64"), index=index))
+        for index, (name, shape) in enumerate(shapes.items())
     }
 
 

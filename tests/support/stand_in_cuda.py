@@ -73,8 +73,8 @@ template <class F> static void launch(int blocks, int threads, F kernel) {
         for (int i = 0; i < threads; i++) { blockIdx.x = b; threadIdx.x = i; blockDim.x = threads; kernel(); }
 }
 """
-#: Threads that wait for each other take turns: each runs until it waits, so that one that should have waited and did not
-#: meets what the later ones have not written yet, every time.
+#: Threads that wait for each other take turns: each runs until it waits. One that should have waited and did not meets
+#: what the later ones have not written yet, every time.
 _TOGETHER = r"""
 static ucontext_t turns[1024], back;
 static char stacks[1024][32768];

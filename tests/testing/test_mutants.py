@@ -27,6 +27,7 @@ def test_every_wrong_rule_of_an_op_is_noticed(name):
     score = mutants(ops_with_rules()[name])
     assert score.perfect, str(score)
     assert score.noticed >= 14 and not score.equivalent
+    assert all(m.noticed.startswith(("GradientError: ", "ContractError: ")) for m in score.mutants)
 
 
 def test_an_op_of_the_users_own():

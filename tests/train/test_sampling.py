@@ -139,3 +139,13 @@ def test_infinite_logits_share_all_of_the_probability(temperature):
 def test_no_character_at_all_is_refused():
     with pytest.raises(ValueError, match="did its training diverge"):
         generate(Fixed([-np.inf, -np.inf]), CharacterVocabulary("ab"), 1)
+
+
+def test_at_an_infinite_temperature_all_that_is_possible_is_as_likely():
+    random = np.random.default_rng(0)
+    logits = np.array([0.0, 1.0, -np.inf, 2.0, -1e308])
+    counts = np.bincount([draw(logits, random, temperature=np.inf) for _ in range(4000)], minlength=5)
+    assert counts[2] == 0
+    np.testing.assert_allclose(counts[[0, 1, 3, 4]] / 4000, 0.25, atol=0.03)
+    others = {draw(logits, random, temperature=np.inf, as_is=3) for _ in range(500)}
+    assert others == {0, 1, 3, 4}

@@ -61,7 +61,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _Archive(archive, file).value()
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OSError) as error:  # all are what zipfile raises
             raise InteropError(
                 "expected a zip archive of torch.save (a file from before torch 1.6, a whole pickle, or cut short?): "
                 f"{error}"

@@ -20,7 +20,7 @@ from ..tape import no_grad
 from ..tensor import Tensor
 from . import init
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import chosen
+from .lengths import REGULAR, chosen
 from .module import Module, Parameter
 
 
@@ -138,7 +138,7 @@ class Cell(Module):
     def output_is_state(self) -> bool:
         """Whether the output of a step is the first state: `step` returns no other beside it."""
         weight, carry = self.weight, self.initial_state(1)
-        x = Tensor.at(backend_of(weight.data).zeros((1, self.input_size), weight.dtype), None)
+        x = Tensor.at(backend_of(weight.data).zeros((1, self.input_size), weight.dtype) + REGULAR, None)
         with no_grad():
             new, y = split_result(self.step(carry, x), carry)
         return y is parts_of(new)[0]

@@ -2,6 +2,9 @@
 
 A step that is not there is masked: it leaves the state as it is, gets no gradient and gives none. Nothing is sorted and
 nothing packed, and a mask may have any pattern: padding on the right (`lengths`), on the left, holes.
+
+Masked steps are computed like the others, and 0 · ∞ is NaN: so they are computed on an input that is there, where the
+derivatives of the cell are as finite as at the step that has it (`padded`).
 """
 
 from __future__ import annotations
@@ -91,6 +94,21 @@ def filler_of(past_end: str | float) -> float | None:
     if isinstance(past_end, Real) and not isinstance(past_end, bool):
         return float(past_end)
     raise ValueError(f"past_end: expected one of {', '.join(map(repr, _FILLERS))}, or a number, got {past_end!r}")
+
+
+#: Where the functions of cells are not singular, unless they are made for it.
+REGULAR = 0.618
+
+
+def padded(x: Tensor, valid: Tensor) -> Tensor:
+    """x (T, B, features) with the first input that is there in the place of all that are not."""
+    array, there = x.data, valid.data
+    if 0 in array.shape:
+        return x
+    xp = xp_of(array)
+    first = xp.reshape(xp.argmax(xp.astype(xp.reshape(there, (-1,)), xp.int8)), (1,))
+    row = xp.take(xp.reshape(array, (-1, array.shape[-1])), first, axis=0)
+    return chosen(valid, x, xp.where(xp.any(there), row, REGULAR))
 
 
 @op

@@ -11,7 +11,7 @@ from ..tensor import Tensor
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import chosen, filler_of, valid_steps
+from .lengths import filler_of, padded, valid_steps
 from .module import Module
 
 #: How the outputs of two directions become one.
@@ -121,15 +121,14 @@ class Recurrent(Module):
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
         valid = valid_steps(lengths, mask, x, self.batch_first)
-        if valid is not None:
-            x = chosen(valid, x, 0.0)
-            if filler is None and not self.cells[0].output_is_state:
-                raise ValueError(
-                    f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
-                    "'zero' or 'nan'"
-                )
+        if valid is not None and filler is None and not self.cells[0].output_is_state:
+            raise ValueError(
+                f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
+                "'zero' or 'nan'"
+            )
         for layer in range(self.num_layers):
             below = ops.dropout(x, p=self.dropout, training=self.training) if layer else x
+            below = below if valid is None else padded(below, valid)
             outputs = []
             for k in range(layer * self.directions, (layer + 1) * self.directions):
                 reverse = self.reverse or k % self.directions == 1

@@ -37,8 +37,8 @@ from .precision import narrowed, pairwise_sum, widened
 
 #: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
-    "any arrays cotangent enumerate error g give i isinstance kind node nodes number parent parents result saved tuple type "
-    "watcher y".split()
+    "any arrays cotangent enumerate error g give i isinstance kind node nodes number parent parents result saved tuple "
+    "type watcher y".split()
 )
 
 

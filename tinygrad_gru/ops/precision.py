@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from ..backend import as_array, astype, dtype_name, is_floating, is_half, xp_of
 from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
 from ..tape import Variable
@@ -24,7 +26,7 @@ _HELD_BY_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
 def floats(x: Any) -> tuple[Any, Any]:
     """The namespace of x, and x in floating point, for formulas whose results are real."""
     if type(x) is HostArray and (x.dtype is SINGLE or x.dtype is DOUBLE):
-        return xp_of(x), x
+        return np, x
     return xp_of(x), as_floating(x)
 
 

@@ -73,7 +73,7 @@ class CompiledStep:
     """
 
     def __init__(self, trace: Trace, emitter: str = "numpy", home: Backend | None = None):
-        forward, backward = trace.forward, trace.backward
+        forward, backward = trace.forward, trace.backward()
         listing = forward.listing
         self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
         self.listing, self.stored = listing, []

@@ -1,14 +1,16 @@
-"""Effects: what a step changes outside of itself, which a trace must not do in its stead.
+"""Side effects: what a step changes outside of itself, which a trace must not do in its stead.
 
 A step is traced by running it once on arrays without numbers. Where it counts its calls, appends to a list or draws
 from a generator of its own, it may do something else at every step: then everything is put back as it was before the
-trace, and the step runs eagerly. Seen is what the step can reach by its closure, the globals that it names, its object
-and what these hold; not files, or what it prints.
+trace, and the step runs eagerly. Seen is what the step holds by its closure, the globals that it names and its object,
+and what these hold; not what lies deeper, nor files, or what it prints. While other threads run nothing is put back,
+for it could be theirs.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,9 +25,9 @@ from ..tensor import Tensor
 from .dependencies import is_library, names_in
 from .symbols import Untraceable
 
-#: How many things are looked at, of how long a list all parts, and of how many bytes an array the numbers: counters are
-#: small.
-_THINGS, _PARTS, _BYTES = 2000, 200, 256
+#: How far from the step is looked (its object, say; what that has; what a list among these holds), of how long a list
+#: all parts, and of how many bytes an array the numbers: counters are small.
+_DEPTH, _PARTS, _BYTES = 3, 200, 256
 
 _EMPTY = object()
 
@@ -35,24 +37,28 @@ _PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, np.generic, n
 
 @contextmanager
 def undone(step: Callable) -> Iterator[Callable[[], None]]:
-    """Run the block and put everything back that the step can reach. Gives a function that raises Untraceable if
-    there is anything to put back.
+    """Run the block and put everything back that the step holds. Gives a function that raises Untraceable if there is
+    anything to put back.
     """
-    before, drawn = _Snapshot(step), random_state()
+    before, drawn, clean = _Snapshot(step), random_state(), False
 
     def check() -> None:
+        nonlocal clean
         if before.changes():
             raise Untraceable("it changes what is outside of it")
         if random_state() != drawn:
             raise Untraceable("it draws random numbers at every step")
+        clean = True
 
     try:
         yield check
     finally:
-        for place in before.changes():
-            place.write(place.content)
-        if random_state() != drawn:
-            set_random_state(drawn)
+        if not clean:
+            if threading.active_count() == 1:
+                for place in before.changes():
+                    place.write(place.content)
+            if random_state() != drawn:
+                set_random_state(drawn)
 
 
 class _Place(NamedTuple):
@@ -66,17 +72,19 @@ class _Place(NamedTuple):
 
 
 class _Snapshot:
-    """What can be reached from a step, and what it held."""
+    """What a step holds, and what that held."""
 
     def __init__(self, step: Callable):
         self.places: list[_Place] = []
         seen: dict[int, Any] = {}  # and kept, so that nothing new gets the identity of one of them
-        stack: list[Any] = [step]
-        while stack and len(seen) < _THINGS:
-            one = stack.pop()
-            if not isinstance(one, _PLAIN) and id(one) not in seen:
-                seen[id(one)] = one
-                stack += self._parts(one)
+        near: list[Any] = [step]
+        for _ in range(_DEPTH):
+            further: list[Any] = []
+            for one in near:
+                if not isinstance(one, _PLAIN) and id(one) not in seen:
+                    seen[id(one)] = one
+                    further += self._parts(one)
+            near = further
         self._kept = seen
 
     def changes(self) -> list[_Place]:

@@ -13,7 +13,7 @@ from .compiled import CompiledStep, emitter
 from .emit import Emitted
 from .schedule import VIEWS, schedule
 from .symbols import Untraceable
-from .trace import Trace, trace_backward, trace_forward
+from .trace import Trace, trace_forward
 
 LEVELS = {
     "fixed": "once",
@@ -32,8 +32,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     try:
         forward = trace_forward(step, carry, xs)
         differentiable = forward.captured or any(t.node for t in forward.inputs)
-        backward = trace_backward(forward, [True for _ in forward.xs]) if differentiable else None
-        trace = Trace.of(forward, backward)
+        trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
         made = CompiledStep(trace, emitter(compiled))
         gradient = made.backward()
     except Untraceable as reason:

@@ -40,8 +40,9 @@ def scan(
     length    T, needed where xs is None
     reverse   go from the last x to the first; y stands where its x stood
     compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
-              does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled
-              (`explain` says why) is run plainly. "numba", which must be installed, makes the loop one compiled
+              does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled, or
+              that changes something outside of itself (`explain` says why), is run plainly, after that trial, of
+              which nothing is left but what it printed. "numba", which must be installed, makes the loop one compiled
               function: faster at every size, after a second or two when a step is met first. "numba:2" lets two
               threads share the batch
     checkpoint_every  k: for backward keep only the carry after every k steps, and run each k steps again when their

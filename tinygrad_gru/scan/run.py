@@ -55,7 +55,7 @@ def _run(
     arrays = [x.data for x in inputs]
     lease = Lease(compiled, compiled.lend(length, reverse))
     results = _forward(compiled, lease.workspaces, arrays, trace.fixed)
-    if trace.backward is None:
+    if trace.xs_wanted is None:
         return [Tensor.at(array, None) for array in results]
     wanted = trace.forward.requires_grad([x.requires_grad for x in inputs], length)
     if not any(wanted):
@@ -170,13 +170,14 @@ class _CompiledScan:
                 copied += 1
         for parent, parts, yes in zip(reached_xs, zip(*pieces), of_each):
             if parent is not None and yes:
-                give(parent, parts[0].copy() if len(parts) == 1 else xp_of(*parts).concat(parts))
+                give(parent, xp_of(*parts).concat(parts) if len(parts) > 1 else parts[0].copy())
                 copied += 1
         note_launches(copied, "scan, what enters and leaves")
         reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
-        for parent, parts, yes in zip(reached, zip(*sums), of_sums):
+        totals = sums[0] if len(sums) == 1 else [sum(parts) for parts in zip(*sums)]
+        for parent, total, yes in zip(reached, totals, of_sums):
             if parent is not None and yes:
-                give(parent, sum(parts[1:], start=parts[0]))  # in its own dtype once it arrives
+                give(parent, total)  # in its own dtype once it arrives
 
     def _replay(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         _, fixed, arrays, length = saved

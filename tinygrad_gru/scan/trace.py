@@ -1,8 +1,9 @@
 """Trace: the step, run once on symbols, and its backward, run once by the ops' own rules.
 
-Two traces are equal, and may share a compiled plan, if both listings are: all operations of the step and of its
-backward. Whatever made another program of them (another op or rule, a setting that only a rule reads, frozen weights,
-two tensors that are one array) is in the listings by its effect, and nothing else needs to be compared.
+Two traces are equal, and may share a compiled plan, if they are one program: one listing of all that the step does, and
+of its backward either the listing too or, where all ops are ours, what it is made of: the ops, what each has saved and
+how they hang together. Whatever makes another program, such as another op or rule, a setting that only a rule reads,
+frozen weights, or two tensors that are one array, is in there by its effect.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..backend import is_floating, is_on_cuda
 from ..ops.op import Op
 from ..tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
 from ..tensor import Tensor
+from .dependencies import is_library
 from .effects import undone
 from .listing import Listing, Value
 from .plain import parts_of, split_result
@@ -129,31 +131,86 @@ class Backward:
     captured: list[Value | None]
 
 
-@dataclass
 class Trace:
-    """A step as it was traced, forward and, where gradients are wanted, backward.
+    """A step as it was traced.
 
-    fixed  the arrays from outside, in the order of the listing
-    key    what equal traces have in common
+    xs_wanted  which xs want a gradient; None if nothing does
+    fixed      the arrays from outside, in the order of the listing
+    key        what equal traces have in common
     """
 
-    forward: Forward
-    backward: Backward | None
-    fixed: list[Any]
-    key: Key
+    def __init__(
+        self, forward: Forward, xs_wanted: Sequence[bool] | None, fixed: list[Any], key: Key, backward: Any = None
+    ):
+        self.forward, self.xs_wanted, self.fixed, self.key = forward, xs_wanted, fixed, key
+        self._backward: Backward | None = backward
+
+    def with_arrays(self, fixed: list[Any]) -> Trace:
+        """The same trace with other arrays from outside."""
+        return Trace(self.forward, self.xs_wanted, fixed, self.key, self._backward)
 
     @classmethod
-    def of(cls, forward: Forward, backward: Backward | None) -> Trace:
-        values = [*forward.carry, *forward.xs, *forward.new, *forward.ys]
-        if backward is not None:
-            values += [*backward.cotangents, *backward.carry, *backward.xs, *backward.captured]  # type: ignore[list-item]
-        numbers = tuple([None if v is None else v.number for v in values])
-        counts = (len(forward.carry), len(forward.xs), len(forward.ys), forward.size, backward is None)
-        for record in forward.records:
-            record.saved = None  # arrays, which an old trace must not hold
-        listing = forward.listing
+    def of(cls, forward: Forward, xs_wanted: Sequence[bool] | None) -> Trace:
+        listing, parts, backward = forward.listing, [], None
+        if xs_wanted is not None:
+            for record in forward.records:
+                # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
+                record.saved = tuple([_symbolic(listing, x) for x in record.saved or ()])
+            try:
+                parts.append(_tape_key(forward, xs_wanted))
+            except _OfAUser:  # the backward itself tells what its rules do
+                backward = trace_backward(forward, xs_wanted)
+                parts.append(_numbers(*backward.cotangents, *backward.carry, *backward.xs, *backward.captured))
         listing.closed = True
-        return cls(forward, backward, list(listing.fixed), Key((listing.key(), numbers, counts)))
+        values = _numbers(*forward.carry, *forward.xs, *forward.new, *forward.ys)
+        parts += [len(forward.carry), len(forward.xs), len(forward.ys), forward.size, values, listing.key()]
+        return cls(forward, xs_wanted, list(listing.fixed), Key(tuple(parts)), backward)
+
+    def backward(self) -> Backward | None:
+        """The backward of the step, in the same listing; None if nothing wants a gradient."""
+        if self.xs_wanted is None or self._backward is not None:
+            return self._backward
+        listing = self.forward.listing
+        listing.closed, count = False, len(listing.fixed)
+        try:
+            self._backward = trace_backward(self.forward, self.xs_wanted)
+        finally:
+            listing.closed = True
+        if len(listing.fixed) > count:
+            raise Untraceable("its backward uses arrays that its forward does not")
+        return self._backward
+
+
+class _OfAUser(Exception):
+    """An op of which only its rules themselves tell what they do."""
+
+
+def _tape_key(forward: Forward, xs_wanted: Sequence[bool]) -> Hashable:
+    """What the backward is made of, if all ops are ours: the ops, what they have saved, and how they hang together."""
+    names: dict[Any, Any] = {None: None} | {node: ("captured", i) for i, node in enumerate(forward.captured)}
+    names |= {t.node: ("input", i) for i, t in enumerate(forward.inputs) if t.node is not None}
+    rows: list[Hashable] = [tuple(xs_wanted)]
+    for i, record in enumerate(forward.records):
+        if record.op.redefined or not is_library(record.op.formula.__module__):
+            raise _OfAUser
+        names[record] = i
+        rows.append((record.op, tuple([names.get(parent) for parent in record.parents]), _plain(record.saved)))
+    return (*rows, tuple([names.get(t.node) for t in forward.outputs]))
+
+
+def _plain(x: Any) -> Hashable:
+    """Something that an op has saved, so that it is equal to what does the same."""
+    if isinstance(x, Symbol):
+        return ("value", x.value.number)
+    if isinstance(x, (tuple, list)):
+        return tuple([_plain(part) for part in x])
+    if x is None or isinstance(x, (bool, int, float, str, slice, type(...), np.dtype, np.generic)):
+        return (type(x), repr(x))
+    raise _OfAUser
+
+
+def _numbers(*values: Value | None) -> Hashable:
+    return tuple([None if v is None else v.number for v in values])
 
 
 class _Recorder(Inspector):
@@ -241,9 +298,6 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
 def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
     """Pull symbolic cotangents back through the traced step, to the carry, the captured, and those xs that want one."""
     listing = forward.listing
-    for record in forward.records:
-        # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
-        record.saved = tuple(_symbolic(listing, x) for x in record.saved or ())
     weights: dict[Node, Any] = {}
     cotangents: list[Value] = []
     for i, output in enumerate(forward.outputs):
@@ -255,8 +309,10 @@ def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
     inputs_wanted = [True] * len(forward.carry) + list(xs_wanted)  # time runs through the carry, whoever started it
     wanted = [t.node for t, needed in zip(forward.inputs, inputs_wanted) if needed and t.node is not None]
     wanted += forward.captured
+    found: dict[Node, Any] = {}
     with _on_symbols():
-        found = walk(Tensor, weights, frozenset(wanted), since=forward.start) if weights and wanted else {}
+        if weights and wanted:
+            found = walk(Tensor, weights, frozenset(wanted), retain_graph=True, since=forward.start)
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None

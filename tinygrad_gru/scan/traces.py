@@ -8,7 +8,7 @@ such as a dictionary, is traced at every call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,7 +17,7 @@ from ..tape import recording
 from ..tensor import Tensor
 from .dependencies import Dependencies, Unclear
 from .plain import parts_of
-from .trace import Trace, trace_backward, trace_forward
+from .trace import Trace, trace_forward
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -52,8 +52,7 @@ class _Kept:
         fixed = [source.data for source in self.sources]
         if any(one.data is not other.data for one, other in self.others) or len(set(map(id, fixed))) < len(fixed):
             return None
-        old = self.trace
-        return Trace(old.forward, old.backward, fixed, old.key)
+        return self.trace.with_arrays(fixed)
 
 
 class Traces:
@@ -78,13 +77,12 @@ class Traces:
         forward = trace_forward(step, carry, xs)
         wanted = [x.requires_grad for x in (*parts_of(carry), *_parts(xs))]
         differentiable = recording.get() and (any(wanted) or bool(forward.captured))
-        backward = trace_backward(forward, wanted[len(forward.carry) :]) if differentiable else None
-        trace = Trace.of(forward, backward)
+        trace = Trace.of(forward, wanted[len(forward.carry) :] if differentiable else None)
         sources = _sources(trace, depends_on) if depends_on is not None else None
         if depends_on is not None and sources is not None:
             first = [source[0] for source in sources]
             others = [(source[0], other) for source in sources for other in source[1:]]
-            kept = _Kept(depends_on, first, others, replace(trace, fixed=[]))
+            kept = _Kept(depends_on, first, others, trace.with_arrays([]))
             with self._lock:
                 self._of[owner] = [*self._of.get(owner, [])[1 - TRACES :], kept]
         return trace

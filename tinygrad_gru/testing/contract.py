@@ -19,7 +19,7 @@ import numpy as np
 
 from ..backend import Backend, dtype_name, is_floating, resolve, to_host
 from ..ops import op as make_op
-from ..tape import Node, TapeError, grad, no_grad, walk
+from ..tape import Node, TapeError, grad, leaf, no_grad, walk
 from ..tensor import Tensor
 from ..trees import leaves
 from .comparison import disagreement, disagreement_in, epsilon, numpy_dtype
@@ -28,7 +28,7 @@ from .layouts import LAYOUTS, contiguous, laid_out
 from .recurrence import check_compiled
 from .report import Report
 
-#: The dtypes that are checked besides float64.
+#: The dtypes that are checked besides float64. Not bfloat16, which NumPy itself leaves beside a Python number.
 DTYPES = ("float32", "float16")
 #: Shapes that broadcast, for one input and for several: input k takes the k-th, and again from the first.
 CORNERS: tuple[list[Any], list[list[Any]]] = (
@@ -66,7 +66,7 @@ def check_op(
     domain          (low, high) for all inputs, or one for each: stay clear of kinks and poles
     elementwise     check arrays without axes, of size 0 and 1 and broadcasting ones as well
     differentiable  False for an op that has no gradient: it must then give constants
-    dtypes          besides float64, those that the op must keep and be right in
+    dtypes          besides float64, those that the op must keep and be right in ("bfloat16" too, with ml_dtypes)
     backend         where to run; the oracle stays on NumPy
     compiled        whether a compiled scan must agree with the eager one (on NumPy)
     quick           random directions in the place of single entries of the Jacobian, and no memory layouts
@@ -136,7 +136,8 @@ _recorded.vjp(x=lambda g: g)
 
 
 def _tensors(arrays: Sequence[Any]) -> list[Tensor]:
-    return [Tensor(a, requires_grad=is_floating(a.dtype)) for a in arrays]
+    # Not by the constructor, which may copy: the memory layout is to reach the op.
+    return [Tensor.at(a, leaf(a) if is_floating(a.dtype) else None) for a in arrays]
 
 
 def _all(result: Any) -> list:
@@ -165,6 +166,8 @@ class _Check:
         arrays = [self.home.asarray(np.array(v)) for v in values]
         expected = [np.asarray(e) for e in _all(self.oracle(*values))]
         tensors, raw = _all(self.run(*_tensors(arrays))), _all(self.run(*arrays))
+        for i, (a, v) in enumerate(zip(arrays, values)):
+            self._require(_same_bits(a, v), f"the op wrote into its input {i}")
         self._require(len(tensors) == len(expected), f"{len(tensors)} outputs, the oracle has {len(expected)}")
         self._require(len(raw) == len(tensors), f"{len(raw)} outputs for arrays, {len(tensors)} for Tensors")
         for k, (y, r, e) in enumerate(zip(tensors, raw, expected)):
@@ -173,8 +176,6 @@ class _Check:
             self._require(tuple(y.shape) == e.shape, f"shape {tuple(y.shape)}, the oracle has {e.shape}")
             self._agree(f"output {k}", "the oracle", disagreement(_host(y), e, self.rtol, 64 * EPS))
             self._require(_same_bits(r, y), "arrays and Tensors give different values")
-        for i, (a, v) in enumerate(zip(arrays, values)):
-            self._require(_same_bits(a, v), f"the op wrote into its input {i}")
         return Report(values=sum(e.size for e in expected), dtypes=("float64",))
 
     def gives_constants(self, values: list[np.ndarray]) -> None:
@@ -219,7 +220,7 @@ class _Check:
         random = self.random if seed is None else np.random.default_rng(seed)
         return [
             self._array(random.standard_normal(y.shape), dtype_name(y.dtype) if is_floating(y.dtype) else "float64")
-            for y in _all(self.run(*arrays))
+            for y in _all(self.run(*(Tensor.at(a, None) for a in arrays)))
         ]
 
     def _array(self, values: Any, dtype: str) -> Any:
@@ -258,7 +259,9 @@ class _Check:
         shaken = [self._shaken(wide, eps) for _ in range(2)]
         expected = [np.asarray(e) for e in _all(self.oracle(*wide))]
         near = [[np.asarray(e) for e in _all(self.oracle(*values))] for values in shaken]
-        outputs = _all(self.run(*narrow))
+        # NumPy doesn't know bfloat16, and is only held to it where Tensors are.
+        constants = [Tensor.at(a, None) for a in narrow]
+        outputs = _all(self.run(*(constants if dtype == "bfloat16" else narrow)))
         for k, (y, e) in enumerate(zip(outputs, expected)):
             kept = not (differentiable and e.dtype.kind == "f") or dtype_name(y.dtype) == dtype
             self._require(kept, f"the output became {y.dtype}")
@@ -308,6 +311,7 @@ class _Check:
 
     def layouts(self, values: list[np.ndarray], differentiable: bool) -> Report:
         """Neither values nor gradients depend on how inputs and cotangents lie in memory; nothing writes into them."""
+        usual: dict[str, float] = {}  # the largest of each result at values that aren't repeated
         with np.errstate(all="ignore"):  # equal numbers may be a pole
             for k, name in enumerate(names := list(LAYOUTS)):
                 # Cotangents in another layout than inputs: they seldom come in the same.
@@ -317,13 +321,15 @@ class _Check:
                 cotangents = [self._placed(self.random.standard_normal(shape), names[k - 1]) for shape in shapes]
                 flat = [contiguous(c, self.home) for c in cotangents]
                 expected = self._values_and_gradients(plain, flat, differentiable)
+                usual = usual or {label: float(np.max(abs(e), initial=0.0)) for label, e in expected if e.dtype != bool}
                 for xs, gs, what in (
                     (arrays, flat, f"inputs {name}"),
                     (plain, cotangents, f"a cotangent {names[k - 1]}"),
                 ):
                     found = self._values_and_gradients(xs, gs, differentiable)
                     for (label, got), (_, e) in zip(found, expected):
-                        self._agree(f"{label} for {what}", "contiguous ones", disagreement(got, e, 1e-11, 64 * EPS))
+                        found_wrong = disagreement(got, e, 1e-11, 64 * EPS, 64 * EPS * usual.get(label, 0.0))
+                        self._agree(f"{label} for {what}", "contiguous ones", found_wrong)
         return Report(layouts=2 * len(LAYOUTS))
 
     def _placed(self, values: np.ndarray, layout: str) -> Any:

@@ -4,6 +4,7 @@ from ..io import SafetensorsError
 from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .early_stop import EarlyStop
 from .evaluate import character_losses, excerpts, leading_spaces
+from .folder import RunFolder
 from .loop import Loop
 from .loss_scaler import LossScaler
 from .model import CharacterModel
@@ -27,6 +28,7 @@ __all__ = [
     "PlotError",
     "Progress",
     "Restored",
+    "RunFolder",
     "SafetensorsError",
     "Step",
     "TextRun",

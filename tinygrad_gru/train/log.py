@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..io import replacing
+from ..io import FileFormatError, parse_json, replacing
 
 
 class JsonLines:
@@ -83,8 +83,8 @@ def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
 def _record(line: bytes) -> dict[str, Any] | None:
     """The record in a line, or None: a log that was damaged must not stop those who have a checkpoint."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except FileFormatError:
         return None
     if not isinstance(record, dict) or not _is_number(record.get("step")):
         return None

@@ -79,6 +79,7 @@ def _softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """softmax(logits / temperature), in which infinite logits share all of the probability."""
     top = logits.max()
     below = np.where(logits == top, 0.0, -np.inf) if np.isinf(top) else logits - top
-    with np.errstate(over="ignore"):  # next to the likeliest, what is infinitely less likely has probability 0
-        exponentials = np.exp(below / temperature)
+    # Next to the likeliest, what is infinitely less likely has probability 0, at an infinite temperature too.
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponentials = np.where(below == -np.inf, 0.0, np.exp(below / temperature))
     return exponentials / exponentials.sum()

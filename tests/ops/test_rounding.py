@@ -9,6 +9,7 @@ import pytest
 from support.tensors import gradient, leaf
 
 from tinygrad_gru import Tensor, manual_seed, ops, tape
+from tinygrad_gru.backend import as_array, to_host
 
 
 def close(value, expected, rtol):
@@ -215,3 +216,10 @@ def test_nothing_of_this_is_recorded_for_ordinary_floats():
     """A conversion that does nothing leaves no record."""
     x = leaf([1.0, 2.0], "float32")
     assert [record.op.__name__ for record in tape(ops.mean(ops.sigmoid(x)))] == ["sigmoid", "mean"]
+
+
+def test_sums_in_blocks_on_a_device(stand_in, rng):
+    """CuPy's arrays, of which a stand-in is here, are summed in blocks where they are longer still."""
+    x = rng.standard_normal((70_000, 2)).astype(np.float32)
+    y = ops.sum(as_array(x, device="cupy"), axis=0)
+    np.testing.assert_allclose(to_host(y), x.astype(float).sum(0), rtol=1e-4)
