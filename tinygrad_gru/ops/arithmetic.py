@@ -7,7 +7,7 @@ import math
 from ..backend import xp_of
 from ..tape import Variable
 from .op import op
-from .precision import floats, widened
+from .precision import floats, keeps_half, widened
 
 
 @op
@@ -182,7 +182,7 @@ cos.vjp(x=lambda g, x: -g * sin(x))
 @op
 def where(condition, a, b):
     """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
-    return xp_of(condition, a, b).where(condition, a, b)
+    return keeps_half(xp_of(condition, a, b).where(condition, a, b), a, b)
 
 
 where.vjp(condition=None,
@@ -202,6 +202,7 @@ def minimum(a, b):
     return xp_of(a, b).minimum(a, b)
 
 
+@widened
 def _to_winner(g, wins, ties):
     return where(wins, g, where(ties, 0.5 * g, 0.0))
 

@@ -34,18 +34,18 @@ def _matmul_left(g, a_shape, b):
     if len(b.shape) == 1:
         return g[..., None] * b
     if len(a_shape) == 1:
-        return (b @ g[..., None])[..., 0]
-    return g @ b.mT
+        return matmul(b, g[..., None])[..., 0]
+    return matmul(g, b.mT)
 
 
 def _matmul_right(g, a, b_shape):
     if len(a.shape) == 1:
         return a * g if len(b_shape) == 1 else a[:, None] * g[..., None, :]
     if len(b_shape) == 1:
-        return (a.mT @ g[..., None])[..., 0]
+        return matmul(a.mT, g[..., None])[..., 0]
     if len(b_shape) == 2 and len(a.shape) > 2:  # one product over all rows, not a batch of products to be summed
-        return _rows(a).mT @ _rows(g)
-    return a.mT @ g
+        return matmul(_rows(a).mT, _rows(g))
+    return matmul(a.mT, g)
 
 
 matmul.vjp(a=_matmul_left,

@@ -98,6 +98,14 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return x if keepdims else xp.squeeze(x, axis=axes)
 
 
+def keeps_half(y: Any, a: Any, b: Any) -> Any:
+    """A result of a and b, in their dtype if one is in half precision and the other a number: NumPy makes float64 of
+    bfloat16 beside a number."""
+    array = a if hasattr(a, "dtype") else b
+    other = b if array is a else a
+    return _cast(y, array.dtype) if not hasattr(other, "dtype") and is_half(getattr(array, "dtype", None)) else y
+
+
 def in_float32(x: Any) -> Any:
     """An array or Variable in half precision as float32, alone or in tuples; anything else as it is."""
     if isinstance(x, tuple):

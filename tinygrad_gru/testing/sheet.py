@@ -44,15 +44,11 @@ REACHED_BY = {
     "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack",
 }  # fmt: skip
 
-#: Ops one of whose rules gives a wider cotangent than bfloat16: NumPy promotes it beside a Python number, and to multiply.
-WIDER_THAN_BFLOAT16 = frozenset("clip linear matmul maximum minimum relu where".split())
-
 
 def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> Report:
     """Check one line of the sheet for the op of that name."""
     function = case.function or getattr(ops, name)
-    dtypes = [dtype for dtype in case.dtypes if dtype != "bfloat16" or name not in WIDER_THAN_BFLOAT16]
-    how: dict[str, Any] = {"dtypes": dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
+    how: dict[str, Any] = {"dtypes": case.dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
     how |= {"backend": backend, "empty": case.empty, **options}
     return check_op(function, case.oracle, case.shapes, case.domain, **how, **case.settings)
 
