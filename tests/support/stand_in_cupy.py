@@ -228,8 +228,12 @@ def _operator(operate, name, swapped):
         if not isinstance(other, ndarray) and getattr(other, "__array_ufunc__", 0) is None:
             return NotImplemented  # as CuPy leaves it to the other operand
         a, b = inner(self), inner(other)
+        if name == "matmul" and max(a.ndim, b.ndim) > 2 and "bfloat16" in (a.dtype.name, b.dtype.name):
+            raise TypeError("data type 'E' not understood")  # CuPy 14.2 has no batches of such products
         machine.note("launch", name)
-        return ndarray(np.asarray(operate(b, a) if swapped else operate(a, b)))
+        result = np.asarray(operate(b, a) if swapped else operate(a, b))
+        is_narrow = name == "matmul" and a.dtype == b.dtype  # NumPy would make float32 of bfloat16
+        return ndarray(result.astype(a.dtype, copy=False) if is_narrow else result)
 
     return method
 
@@ -335,6 +339,8 @@ def _call(function, name, *arguments, **settings):
     if "out" in settings:
         machine.note("launch", name)
         return settings["out"]
+    if name == "where" and result.dtype.name == "bfloat16":
+        result = result.astype("float32")  # CuPy 14.2 has no such choice in bfloat16
     if name == "isdtype" or not isinstance(result, (np.ndarray, np.generic, tuple)):
         return result
     seen = [x for x in arrays if isinstance(result, np.ndarray) and np.may_share_memory(result, x.host)]

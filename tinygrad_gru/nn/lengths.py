@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, move, to_host, xp_of
-from ..ops import astype, expand_dims, op
+from ..ops import astype, expand_dims, op, where
 from ..ops.op import raw
 from ..tensor import Tensor
 
@@ -118,7 +118,7 @@ def chosen(valid, after, before):
     ∂L/∂after = g ⊙ m,  ∂L/∂before = g ⊙ (1 − m),  m = 1 where valid, else 0. It is `where` with rules that are
     products: the compiler joins m with the other factors of a cotangent, outside the loop.
     """
-    return xp_of(valid, after, before).where(valid, after, before)
+    return where.formula(valid, after, before)
 
 
 chosen.vjp(valid=None,

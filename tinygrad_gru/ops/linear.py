@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import is_half, xp_of
+from ..backend import dtype_name, is_half, xp_of
 from ..backend.numpy_backend import HostArray
 from .op import broadcast_to, op
 from .precision import widened
@@ -17,12 +17,16 @@ def matmul(a, b):
 
     ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
     """
-    if type(a) is HostArray and is_half(a.dtype):  # of which NumPy has no fast products
-        return _product_in_float32(a, b)
+    if is_half(a.dtype) and (type(a) is HostArray or _are_batches_of_bfloat16(a, b)):
+        return _product_in_float32(a, b)  # NumPy has no fast products of them, CuPy no batches of products
     return a @ b
 
 
 _product_in_float32 = widened(lambda a, b: a @ b)
+
+
+def _are_batches_of_bfloat16(a, b):
+    return dtype_name(a.dtype) == "bfloat16" and max(len(a.shape), len(b.shape)) > 2
 
 
 def _rows(x):

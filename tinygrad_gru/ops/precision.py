@@ -98,12 +98,13 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return x if keepdims else xp.squeeze(x, axis=axes)
 
 
-def keeps_half(y: Any, a: Any, b: Any) -> Any:
-    """A result of a and b, in their dtype if one is in half precision and the other a number: NumPy makes float64 of
-    bfloat16 beside a number."""
-    array = a if hasattr(a, "dtype") else b
-    other = b if array is a else a
-    return _cast(y, array.dtype) if not hasattr(other, "dtype") and is_half(getattr(array, "dtype", None)) else y
+def keeps_half(y: Any, *inputs: Any) -> Any:
+    """A result in the dtype of its inputs, if that is one of half precision: beside a number, NumPy makes float64 of
+    bfloat16, and CuPy's `where` float32 in any case."""
+    dtypes = [x.dtype for x in inputs if hasattr(x, "dtype")]
+    if not dtypes or not is_half(dtypes[0]) or any(dtype != dtypes[0] for dtype in dtypes):
+        return y
+    return y if y.dtype == dtypes[0] else _cast(y, dtypes[0])
 
 
 def in_float32(x: Any) -> Any:
