@@ -292,7 +292,7 @@ assert report.idle <= 2**27 and report.limit == 2**30 and "for their next pass" 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
 def test_many_batch_sizes_fit_into_little_memory():
-    """Some of 14 sizes would not. (Of 2,000 sizes, 1 2001 256, they do as well.)"""
+    """Without a bound on all idle workspaces together, some of 14 large sizes would not."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", SIZES, "20000", "20014", "8"], check=True, env=environment)
 
