@@ -11,6 +11,7 @@ from typing import Any
 
 from . import ops
 from .backend import astype, backend_of, dtype_name, random_state, replayed_from, xp_of
+from .fingerprint import fingerprint
 from .ops.op import raw
 from .ops.several import record_several
 from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
@@ -104,9 +105,10 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     if not any(y.requires_grad for y in results):
         return result
     given = [x.node if isinstance(x, Tensor) else None for x in inputs]
-    reached = history(results, start)[1]
+    records, reached = history(results, start)
     closed_over = [node for node in reached if node not in given]
-    operation = Recomputation(function, state, [_digest(y.data) for y in results], set(reached))
+    digests = [_digest(y.data) for y in results]
+    operation = Recomputation(function, state, digests, set(reached), fingerprint(records))
     saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
     outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
     outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
@@ -122,10 +124,13 @@ class Recomputation:
 
     __name__ = "checkpoint"
 
-    def __init__(self, function: Callable[..., Any], state: dict[str, int], digests: list[Any], reached: set[Node]):
+    def __init__(
+        self, function: Callable[..., Any], state: dict[str, int], digests: list[Any], reached: set[Node], recorded: int
+    ):
         self.function = function
         self.state = state
         self.digests, self.reached = digests, reached  # of what it gave, and the nodes that gradients reach from there
+        self.recorded = recorded  # the fingerprint of what was recorded
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         create_graph = any(isinstance(g, Variable) for g in cotangents)
@@ -145,14 +150,16 @@ class Recomputation:
         pull_through(results, cotangents, parents, give, create_graph, start)
 
     def _check(self, results: list[Tensor], start: int) -> None:
-        """Raise TapeError if what was computed again is not what was computed, or of other tensors."""
+        """Raise TapeError if what was computed again is not what was computed, of other tensors or by other rules."""
+        records, reached = history(results, start)
         same = len(results) == len(self.digests) and all(
             _is_digest(before, y.data) for y, before in zip(results, self.digests)
         )
-        if not same or set(history(results, start)[1]) != self.reached:
+        if not same or set(reached) != self.reached or fingerprint(records) != self.recorded:
             raise TapeError(
-                "a checkpointed function gave other values in backward than in forward, or used other tensors: "
-                "something that it sees has changed since (a variable of a closure, an attribute, train() or eval())"
+                "a checkpointed function gave other values in backward than in forward, or used other tensors, rules, "
+                "settings or hooks: something that it sees has changed since (a variable of a closure, an attribute, "
+                "train() or eval())"
             )
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:

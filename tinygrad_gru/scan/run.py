@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from .. import ops
@@ -109,6 +109,11 @@ class _CompiledScan:
     def redefined(self) -> int:
         """When one of the step's ops was last given other rules."""
         return max((getattr(call.op, "redefined", 0) for call in self.trace.forward.calls), default=0)
+
+    @property
+    def fingerprint(self) -> Hashable:
+        """What two scans have in common whose steps are the same but for the numbers in their arrays."""
+        return self.trace.key
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
