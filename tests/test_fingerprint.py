@@ -84,3 +84,12 @@ def test_negative_settings_are_told_apart():
     seen.strength = -2.0
     with pytest.raises(TapeError, match="settings"):
         y.sum().backward()
+
+
+def test_a_checkpoint_inside_a_checkpoint_is_compared_too():
+    """Both would be computed again with the new setting, so the inner one would agree with itself."""
+    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    y = checkpoint(lambda x: 2 * checkpoint(lambda x: seen.op(x, strength=seen.strength), x), x)
+    set_strength(seen)
+    with pytest.raises(TapeError, match="settings"):
+        y.sum().backward()

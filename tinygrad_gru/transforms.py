@@ -130,7 +130,7 @@ class Recomputation:
         self.function = function
         self.state = state
         self.digests, self.reached = digests, reached  # of what it gave, and the nodes that gradients reach from there
-        self.recorded = recorded  # the fingerprint of what was recorded
+        self.fingerprint = recorded  # of what was recorded; what holds this checkpoint compares it too
 
     def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
         create_graph = any(isinstance(g, Variable) for g in cotangents)
@@ -155,7 +155,7 @@ class Recomputation:
         same = len(results) == len(self.digests) and all(
             _is_digest(before, y.data) for y, before in zip(results, self.digests)
         )
-        if not same or set(reached) != self.reached or fingerprint(records) != self.recorded:
+        if not same or set(reached) != self.reached or fingerprint(records) != self.fingerprint:
             raise TapeError(
                 "a checkpointed function gave other values in backward than in forward, or used other tensors, rules, "
                 "settings or hooks: something that it sees has changed since (a variable of a closure, an attribute, "

@@ -84,10 +84,6 @@ def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
 
 
-def _along_axis(function: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
-    return lambda x, axis: np.apply_along_axis(function, axis, x)
-
-
 def _each(function: Callable[..., float]) -> Callable[..., np.ndarray]:
     """A scalar function of Python's math, applied to every element."""
     return lambda *arrays, **settings: np.vectorize(lambda *values: function(*values, **settings), otypes=[float])(*arrays)
