@@ -247,7 +247,7 @@ BAD = {
 def test_bad_input_is_explained_without_a_traceback(name, tmp_path, monkeypatch, capsys):
     arguments, message = BAD[name]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tinygrad_gru.backend.numpy_backend.bfloat16", lambda: None)  # as without ml_dtypes
+    monkeypatch.setattr("tinygrad_gru.backend.numpy.bfloat16", lambda: None)  # as without ml_dtypes
     Path("empty.txt").touch()
     Path("short.txt").write_text("some words " * 20)
     Path("long.txt").write_text("some words " * 300)

@@ -11,7 +11,6 @@ Tensor(-2.8288574, dtype=float32)
 from __future__ import annotations
 
 from . import nn, ops, optim
-from .anomaly import AnomalyError, detect_anomaly
 from .backend import (
     BackendError,
     OutOfMemoryError,
@@ -24,8 +23,8 @@ from .backend import (
     tf32_allowed,
     use,
 )
+from .debug import AnomalyError, detect_anomaly, sanitize
 from .ops import op
-from .sanitizer import sanitize
 from .scan import compiling, explain, scan
 from .tape import TapeError, enable_grad, grad, no_grad, tape
 from .tensor import Tensor

@@ -180,7 +180,7 @@ def write_text(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write a trained model as an ONNX graph, with its vocabulary in the metadata."""
-    from .interop.onnx import save_text_model  # here, for only who exports needs the onnx package
+    from .interop.onnx import save_text_model
 
     restored = restore(options.checkpoint)
     save_text_model(restored.model, restored.vocabulary, options.out)

@@ -12,8 +12,8 @@ from typing import Any
 from . import ops
 from .backend import astype, backend_of, dtype_name, random_state, replayed_from, xp_of
 from .fingerprint import fingerprint
+from .ops.multi_output import record_several
 from .ops.op import raw
-from .ops.several import record_several
 from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
 from .tensor import Tensor
 

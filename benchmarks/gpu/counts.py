@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinygrad_gru.sanitizer import Report, sanitize
+from tinygrad_gru.debug.device_events import Report, sanitize
 from tinygrad_gru.train import TextRun, TextSettings
 
 from ..contestants import Case, ours

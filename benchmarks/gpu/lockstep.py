@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_gru import Tensor, manual_seed, nn, ops
-from tinygrad_gru.testing import lockstep
+from tinygrad_gru.debug import lockstep
 from tinygrad_gru.train import TextRun, TextSettings
 
 from ..timing import row

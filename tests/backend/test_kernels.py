@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tinygrad_gru.backend import RandomStream
-from tinygrad_gru.backend.cupy_random import BLOCK
-from tinygrad_gru.backend.cupy_update import UpdateKernel
+from tinygrad_gru.backend.cuda.random import BLOCK
+from tinygrad_gru.backend.cuda.update import UpdateKernel
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler here")

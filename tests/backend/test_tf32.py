@@ -7,7 +7,7 @@ from support.stand_in_cupy import stand_in_cupy
 
 from tinygrad_gru import BackendError, use
 from tinygrad_gru.backend import backend_of, resolve, tf32, tf32_allowed
-from tinygrad_gru.backend.cupy_backend import TF32_VARIABLE
+from tinygrad_gru.backend.cuda.backend import TF32_VARIABLE
 
 
 def test_it_is_off_until_it_is_asked_for(stand_in):

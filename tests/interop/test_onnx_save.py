@@ -25,7 +25,7 @@ from tinygrad_gru.nn import (  # noqa: E402
     Module,
     Recurrent,
     Sequential,
-)  # fmt: skip
+)
 
 RANDOM = np.random.default_rng(0)
 

@@ -1,1 +1,1 @@
-from support.readings import reading as reading
+from support.modes import reading as reading

@@ -6,8 +6,9 @@ from recurrent_case import assert_same, make_case, run_ours
 from variant_cases import VARIANTS, next_state
 
 from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, ops
-from tinygrad_gru.scan import compiling, explain, traces
-from tinygrad_gru.scan.trace import trace_forward
+from tinygrad_gru.scan import compiling, explain
+from tinygrad_gru.scan.tracing import trace_cache as traces
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 all_variants = pytest.mark.parametrize("name", VARIANTS)

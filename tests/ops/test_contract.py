@@ -11,7 +11,7 @@ from support.strict import NOT_IN_THE_STANDARD, STRICT
 from tinygrad_gru import ops
 from tinygrad_gru.ops import op
 from tinygrad_gru.testing import SHEET, check_case
-from tinygrad_gru.testing.sheet import REACHED_BY
+from tinygrad_gru.testing.op_specs import REACHED_BY
 
 CASES = [(name, number) for name, cases in SHEET.items() for number in range(len(cases))]
 

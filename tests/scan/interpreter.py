@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gru.scan.listing import Value
+from tinygrad_gru.scan.ir import Value
 from tinygrad_gru.scan.program import Program
 
 

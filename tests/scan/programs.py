@@ -13,13 +13,13 @@ from tests.scan.interpreter import Results, interpret
 from tests.scan.random_cells import READ, WIDTH, Cell, draw
 from tinygrad_gru import Tensor, ops
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
-from tinygrad_gru.scan.compiled import CompiledStep
-from tinygrad_gru.scan.emit import Emitted
-from tinygrad_gru.scan.listing import Value
-from tinygrad_gru.scan.plain import parts_of, split_result
+from tinygrad_gru.scan.eager import parts_of, split_result
+from tinygrad_gru.scan.ir import Value
+from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.trace import Forward, Trace, trace_forward
-from tinygrad_gru.scan.workspace import Workspace
+from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.targets.workspace import Workspace
+from tinygrad_gru.scan.tracing.tracer import Forward, Trace, trace_forward
 
 CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
 LENGTH = 4

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.scan.programs import LENGTH, Example
-from tinygrad_gru.scan.listing import Listing
+from tinygrad_gru.scan.ir import Listing
 from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.symbols import NAMESPACE, SYMBOLIC, Symbol
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, Symbol
 
 xp = NAMESPACE
 DOUBLE, SQUARE = np.dtype("float64"), (3, 3)

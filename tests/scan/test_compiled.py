@@ -17,11 +17,11 @@ from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
 from tinygrad_gru.backend.memory import IdleMemory
 from tinygrad_gru.nn import GRU, LSTM, RNN, GRUCell
-from tinygrad_gru.scan import compiled as compiled_module
-from tinygrad_gru.scan import readings
-from tinygrad_gru.scan.emit import Emitted
-from tinygrad_gru.scan.symbols import Untraceable
-from tinygrad_gru.scan.trace import trace_forward
+from tinygrad_gru.scan import api as scan_api
+from tinygrad_gru.scan import plan_cache as compiled_module
+from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 RANDOM_CELLS = 300
@@ -39,7 +39,7 @@ def test_random_cells_are_really_compiled(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("this cell was run plainly")
 
-    monkeypatch.setattr(readings, "scan_plainly", refuse)
+    monkeypatch.setattr(scan_api, "scan_plainly", refuse)
     for seed in range(30):
         cell = draw(seed)
         carry = [Tensor(np.zeros((cell.batch, 4))) for _ in range(cell.parts)]
@@ -389,7 +389,7 @@ def test_what_the_used_outputs_do_not_reach_gets_no_gradient(compiled):
 
 
 def test_without_numba_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tinygrad_gru.scan.emit_numba", None)
+    monkeypatch.setitem(sys.modules, "tinygrad_gru.scan.targets.numba", None)
     with pytest.raises(ImportError, match=r"pip install tinygrad_gru\[numba\]"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="numba")
 

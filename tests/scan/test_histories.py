@@ -3,7 +3,7 @@
 import pytest
 
 from tests.scan.random_histories import EVENTS, World, disagreement, history
-from tinygrad_gru.scan import compiled
+from tinygrad_gru.scan import plan_cache as compiled
 
 HISTORIES, TOGETHER = 500, 25
 

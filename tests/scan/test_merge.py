@@ -8,10 +8,10 @@ import pytest
 from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, ops, scan
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
-from tinygrad_gru.scan import compiled as compiled_module
-from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
-from tinygrad_gru.scan.merge import merge_lanes
-from tinygrad_gru.scan.trace import Trace, trace_forward
+from tinygrad_gru.scan import plan_cache as compiled_module
+from tinygrad_gru.scan.passes.merge import merge_lanes
+from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
+from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
 
 
 def compiled_step(step, carry, x, xs_wanted=(True,)):

@@ -14,12 +14,12 @@ import pytest
 
 from tests.scan.programs import CELLS, LENGTH, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
-from tinygrad_gru.scan import plan as plan_module
-from tinygrad_gru.scan.compiled import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.emit import Emitted
-from tinygrad_gru.scan.plan import plan, source_of
-from tinygrad_gru.scan.schedule import ELEMENTWISE
-from tinygrad_gru.scan.workspace import Workspace
+from tinygrad_gru.scan.passes import plan as plan_module
+from tinygrad_gru.scan.passes.plan import plan, source_of
+from tinygrad_gru.scan.passes.schedule import ELEMENTWISE
+from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
+from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.targets.workspace import Workspace
 
 
 class Shadow:

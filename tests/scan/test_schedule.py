@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
-from tinygrad_gru.scan.listing import Listing
+from tinygrad_gru.scan.ir import Listing
+from tinygrad_gru.scan.passes.schedule import schedule
+from tinygrad_gru.scan.passes.simplify import collect, reassociate
 from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.schedule import schedule
-from tinygrad_gru.scan.simplify import collect, reassociate
-from tinygrad_gru.scan.symbols import NAMESPACE, Symbol
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, Symbol
 
 ORDER = ["fixed", "before", "loop", "after"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
-from tinygrad_gru.scan import compiled as compiled_module
+from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan import pure
-from tinygrad_gru.scan.compiled import PlanCache
-from tinygrad_gru.scan.plain import parts_of
+from tinygrad_gru.scan.eager import parts_of
+from tinygrad_gru.scan.plan_cache import PlanCache
 
 MODES = [False, True, *(["numba"] if importlib.util.find_spec("numba") else [])]
 modes = pytest.mark.parametrize("mode", MODES)

@@ -16,13 +16,13 @@ import pytest
 from tinygrad_gru import TapeError, Tensor, checkpoint, explain, grad, no_grad, op, ops, scan
 from tinygrad_gru.backend import IDLE
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
-from tinygrad_gru.scan import compiled as compiled_module
-from tinygrad_gru.scan import plan as plan_module
-from tinygrad_gru.scan import readings
-from tinygrad_gru.scan.compiled import PlanCache
-from tinygrad_gru.scan.plain import scan_plainly
-from tinygrad_gru.scan.symbols import Symbol, Untraceable
-from tinygrad_gru.scan.trace import trace_forward
+from tinygrad_gru.scan import api as scan_api
+from tinygrad_gru.scan import plan_cache as compiled_module
+from tinygrad_gru.scan.eager import scan_plainly
+from tinygrad_gru.scan.passes import plan as plan_module
+from tinygrad_gru.scan.plan_cache import PlanCache
+from tinygrad_gru.scan.tracing.traced_array import Symbol, Untraceable
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 LENGTH = 7
@@ -87,7 +87,7 @@ def really_compiling():
         raise AssertionError(explain(step, carry, xs))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readings, "scan_plainly", refuse)
+        patch.setattr(scan_api, "scan_plainly", refuse)
         yield
 
 

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tinygrad_gru.backend import cuda_of
-from tinygrad_gru.scan import compiled as compiled_module
+from tinygrad_gru.scan import plan_cache as compiled_module
 
 COMPILER = shutil.which("g++")
 
@@ -248,7 +248,7 @@ class Library:
 
 def add_cuda(cupy, patch):
     """Give the stand-in for CuPy kernels, streams and cuBLAS."""
-    patch.setattr("tinygrad_gru.backend.cublas.library", lambda cupy: Library())
+    patch.setattr("tinygrad_gru.backend.cuda.cublas.library", lambda cupy: Library())
     cuda_of.cache_clear()
     Stream.machine, Stream.capturing = cupy.machine, None
     cupy.RawModule = RawModule

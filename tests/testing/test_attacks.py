@@ -16,10 +16,11 @@ from support.strict import STRICT
 
 from tinygrad_gru import Tensor, ops
 from tinygrad_gru.backend import bfloat16, dtype_name
+from tinygrad_gru.debug import lockstep
 from tinygrad_gru.ops import op
 from tinygrad_gru.ops.op import raw
-from tinygrad_gru.scan.symbols import Symbol
-from tinygrad_gru.testing import check_op, gradcheck, gradgradcheck, lockstep
+from tinygrad_gru.scan.tracing.traced_array import Symbol
+from tinygrad_gru.testing import check_op, gradcheck, gradgradcheck
 
 X = np.array([[0.3, -0.7, 1.1], [0.5, 0.2, -1.3]])
 Pair = namedtuple("Pair", "first second")

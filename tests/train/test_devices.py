@@ -17,7 +17,7 @@ from tinygrad_gru.cli import main
 from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint, text_run
 
 #: The module; the package has a function of its name.
-readings = importlib.import_module("tinygrad_gru.scan.readings")
+scan_api = importlib.import_module("tinygrad_gru.scan.api")
 without_gpu = pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here")
 
 LAYERS = {
@@ -144,7 +144,7 @@ with_kernels = pytest.mark.skipif(
 def test_training_there_compiled_is_training_on_numpy(gpu, monkeypatch, layer, optimizer, lengths):
     """And nothing of it runs plainly."""
     expected, weights = losses(layer, optimizer, "numpy", lengths)
-    monkeypatch.setattr(readings, "scan_plainly", None)
+    monkeypatch.setattr(scan_api, "scan_plainly", None)
     found, others = losses(layer, optimizer, "cupy", lengths)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     for name, weight in weights.items():

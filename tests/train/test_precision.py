@@ -115,7 +115,7 @@ def test_gradients_of_a_whole_model_are_those_of_float32_up_to_rounding(rng):
 
 
 def test_recurrences_are_compiled_and_traced_once(rng, monkeypatch):
-    from tinygrad_gru.scan import traces
+    from tinygrad_gru.scan.tracing import trace_cache as traces
 
     traced = []
     original = traces.trace_forward
@@ -198,7 +198,7 @@ def test_float32_is_the_model_itself():
 
 
 def test_what_cannot_be_is_explained(monkeypatch):
-    monkeypatch.setattr("tinygrad_gru.backend.numpy_backend.bfloat16", lambda: None)  # as without ml_dtypes
+    monkeypatch.setattr("tinygrad_gru.backend.numpy.bfloat16", lambda: None)  # as without ml_dtypes
     with pytest.raises(ValueError, match="precision: expected one of float32, float16, bfloat16, got 'half'"):
         mixed_precision(nn.Linear(2, 2), "half")
     with pytest.raises(ValueError, match="precision: 'numpy' has no 'bfloat16', expected 'float32' or 'float16'"):

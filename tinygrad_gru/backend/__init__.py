@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
-from .cuda import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
-from .doubts import immediate_checks
+from .cuda.device import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
+from .cuda.index_checks import immediate_checks
 from .dtypes import bfloat16, dtype_name, is_floating, is_half
+from .events import note_launches
+from .indexing import Checked
 from .memory import IDLE, MemoryReport, OutOfMemoryError, explained
-from .notes import note_launches
-from .places import Checked
 from .random import RandomStream, manual_seed, random_state, random_stream, replayed_from, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 from .settings import memory_limit, memory_report, tf32, tf32_allowed

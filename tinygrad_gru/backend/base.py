@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .events import TO_HOST, WAIT, note, note_given
+from .indexing import Checked, check_bounds, places
 from .memory import MemoryReport
-from .notes import TO_HOST, WAIT, note, note_given
-from .places import Checked, check_bounds, places
 
 
 class BackendError(RuntimeError):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .base import Backend, BackendError
-from .cuda import is_on_cuda
-from .cupy_backend import CuPyBackend
-from .numpy_backend import NumPyBackend
+from .cuda.backend import CuPyBackend
+from .cuda.device import is_on_cuda
+from .numpy import NumPyBackend
 
 NUMPY = NumPyBackend()
 _chosen: ContextVar[Backend | None] = ContextVar("backend", default=None)

@@ -15,7 +15,7 @@ import numpy as np
 from ..backend import backend_of, random_stream
 from ..ops import broadcast_to, where
 from ..scan import pure
-from ..scan.plain import parts_of, split_result
+from ..scan.eager import parts_of, split_result
 from ..tape import no_grad
 from ..tensor import Tensor
 from . import init

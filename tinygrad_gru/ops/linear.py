@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..backend import dtype_name, is_half, xp_of
-from ..backend.numpy_backend import HostArray
+from ..backend.numpy import HostArray
 from .op import broadcast_to, op
 from .precision import widened
 from .shape import expand_dims, reshape

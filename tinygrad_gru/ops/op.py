@@ -30,7 +30,7 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from ..backend import as_array, backend_of, explained, xp_of
-from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
+from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..tape import Node, Variable, inspector, recording
 from ..writes import tick, writes
 from .precision import narrowed, pairwise_sum, widened

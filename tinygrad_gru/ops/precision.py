@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import as_array, astype, dtype_name, is_floating, is_half, xp_of
-from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
+from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..tape import Variable
 
 #: Up to how many numbers are added up as the library does, and of how many a block consists. A GPU adds up with many

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..backend import dtype_name, is_floating, xp_of
-from ..backend.numpy_backend import DOUBLE, SINGLE, HostArray
+from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from .arithmetic import exp, sqrt, square, where
 from .op import broadcast_to, op
 from .precision import pairwise_sum, real_valued, widened

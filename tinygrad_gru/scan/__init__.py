@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .api import compiling, scan
 from .explain import explain
-from .readings import compiling, scan
-from .traces import pure
+from .tracing.trace_cache import pure
 
 __all__ = ["compiling", "explain", "pure", "scan"]

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from . import emit_cuda, fuse, merge, simplify
-from .compiled import CompiledStep, emitter
-from .emit import Emitted
-from .schedule import VIEWS, schedule
-from .symbols import Untraceable
-from .trace import Trace, trace_forward
+from .passes import fuse, merge, simplify
+from .passes.schedule import VIEWS, schedule
+from .plan_cache import CompiledStep, emitter
+from .targets import cuda as emit_cuda
+from .targets.numpy import Emitted
+from .tracing.traced_array import Untraceable
+from .tracing.tracer import Trace, trace_forward
 
 LEVELS = {
     "fixed": "once",

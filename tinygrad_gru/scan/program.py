@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .listing import Listing, Value
+from .ir import Listing, Value
 
 
 @dataclass(frozen=True)

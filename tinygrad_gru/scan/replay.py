@@ -12,9 +12,9 @@ from .. import ops
 from ..backend import as_array, astype, backend_of
 from ..tape import Node
 from ..tensor import Tensor
-from .listing import Value
-from .symbols import Symbol, as_index
-from .trace import Trace
+from .ir import Value
+from .tracing.traced_array import Symbol, as_index
+from .tracing.tracer import Trace
 
 
 def replay(

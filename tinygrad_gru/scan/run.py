@@ -7,17 +7,17 @@ from typing import Any
 
 from .. import ops
 from ..backend import Backend, backend_of, is_on_cuda, note_launches, xp_of
-from ..ops.several import record_several
+from ..ops.multi_output import record_several
 from ..tape import Node, Variable, enable_grad, tick
 from ..tensor import Tensor
 from ..transforms import pull_through
-from .absent import Absence, Nonlinear
-from .compiled import CompiledStep, Lease, Workspaces, plan_of
-from .plain import in_form, parts_of
+from .eager import in_form, parts_of
+from .passes.symbolic_zeros import Absence, Nonlinear
+from .plan_cache import CompiledStep, Lease, Workspaces, plan_of
 from .replay import replay
-from .symbols import Untraceable
-from .trace import Trace
-from .traces import Traces
+from .tracing.trace_cache import Traces
+from .tracing.traced_array import Untraceable
+from .tracing.tracer import Trace
 
 _traces = Traces()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..debug import Agreement, DivergenceError, lockstep
 from .contract import ContractError, check_op
 from .gradcheck import GradientError, gradcheck, gradgradcheck
-from .lockstep import Agreement, DivergenceError, lockstep
 from .mutation import Mutant, MutationScore, mutants, mutation_scores
+from .op_specs import SHEET, Case, check_all, check_case
 from .report import Report
-from .sheet import SHEET, Case, check_all, check_case
 
 __all__ = [
     "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Mutant", "MutationScore", "Report",

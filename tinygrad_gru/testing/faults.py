@@ -16,7 +16,7 @@ import numpy as np
 from .. import ops
 from ..backend import dtype_name, is_floating
 from ..ops.op import raw
-from ..scan.symbols import Symbol
+from ..scan.tracing.traced_array import Symbol
 from ..tape import Sparse
 from ..tensor import Tensor
 

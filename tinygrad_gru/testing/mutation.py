@@ -33,7 +33,7 @@ from ..tensor import Tensor
 from .comparison import epsilon
 from .contract import check_op
 from .faults import Call, Fault, Profile, faults
-from .sheet import REACHED_BY, SHEET, check_case
+from .op_specs import REACHED_BY, SHEET, check_case
 
 
 @dataclass(frozen=True)

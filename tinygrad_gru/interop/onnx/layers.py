@@ -16,7 +16,7 @@ from ...nn.lengths import filler_of
 from ...nn.recurrent import MERGES
 from ...ops.op import raw
 from ...scan import scan
-from ...scan.plain import parts_of, split_result
+from ...scan.eager import parts_of, split_result
 from ...tensor import Tensor
 from ..cells import kind_of, settings_of
 from ..gates import ONNX, from_ours

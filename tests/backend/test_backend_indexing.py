@@ -1,0 +1,98 @@
+"""Indices by what the standard allows, against NumPy's own indexing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from support.strict import STRICT
+
+from tinygrad_gru.backend import resolve
+from tinygrad_gru.backend.indexing import Checked, as_parts, axes_read, check_bounds
+
+NUMPY = resolve("numpy")
+
+SHAPE = (3, 4, 2)
+VALUES = np.arange(24.0).reshape(SHAPE)
+
+
+def moved(index):
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple(STRICT.asarray(part) if isinstance(part, np.ndarray) else part for part in parts)
+
+
+def check(index):
+    array = STRICT.asarray(VALUES)
+    np.testing.assert_array_equal(STRICT.to_host(STRICT.pick(array, moved(index))), VALUES[index])
+    target, expected = STRICT.zeros(SHAPE, STRICT.xp.float64), np.zeros(SHAPE)
+    values = np.random.default_rng(0).standard_normal(VALUES[index].shape)
+    STRICT.scatter_add(target, moved(index), STRICT.asarray(values))
+    np.add.at(expected, index, values)
+    np.testing.assert_allclose(STRICT.to_host(target), expected, atol=1e-14)
+
+
+@given(hnp.basic_indices(SHAPE, allow_newaxis=True, max_dims=5))
+def test_basic_indices(index):
+    check(index)
+
+
+@given(hnp.integer_array_indices(SHAPE[:2], result_shape=hnp.array_shapes(max_dims=2, max_side=3)), st.integers(0, 3))
+def test_neighbouring_arrays_of_integers(index, form):
+    check((index, index[0], (*index, Ellipsis, slice(None, None, -1)), (None, *index))[form])
+    check((slice(1, 3), index[1]))
+    check((Ellipsis, index[0] % 2))
+
+
+@given(st.integers(1, 3).flatmap(lambda n: hnp.arrays(bool, SHAPE[:n])))
+def test_masks(mask):
+    check(mask)
+    check((mask, Ellipsis))
+
+
+def test_ids_of_few_bits_do_not_wrap_around():
+    array = np.arange(600.0).reshape(300, 2)
+    ids = np.array([[250, 3], [0, 255]], np.uint8)
+    picked = STRICT.pick(STRICT.asarray(array), (STRICT.asarray(ids), Ellipsis))
+    np.testing.assert_array_equal(STRICT.to_host(picked), array[ids])
+
+
+@pytest.mark.parametrize("index", [(np.array([0]), slice(None), np.array([0])), (0, np.array([1]))])
+def test_what_is_not_offered_says_so(index):
+    with pytest.raises(IndexError, match="on this backend an index holds arrays only side by side"):
+        STRICT.pick(STRICT.asarray(VALUES), moved(index))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (np.array([3]), "index 3 is out of bounds for axis 0 with size 3"),
+        (np.array([0, -4]), "index -4 is out of bounds for axis 0 with size 3"),
+        ((slice(None), np.array([4])), "index 4 is out of bounds for axis 1 with size 4"),
+        ((None, 0, np.array([4])), "index 4 is out of bounds for axis 1 with size 4"),
+        ((Ellipsis, np.array([2])), "index 2 is out of bounds for axis 2 with size 2"),
+        ((np.ones((3, 4), bool), np.array([2])), "index 2 is out of bounds for axis 2 with size 2"),
+    ],
+)
+def test_bounds(index, message):
+    with pytest.raises(IndexError, match=message):
+        check_bounds(NUMPY, index, SHAPE)
+
+
+def test_bounds_of_what_reads_nothing():
+    check_bounds(NUMPY, np.array([], int), (0,))
+    check_bounds(NUMPY, (np.array([-3, 2]), slice(9, 12)), SHAPE)
+
+
+def test_what_was_checked_is_not_checked_again_but_its_library_is():
+    check_bounds(NUMPY, Checked((np.array([99]),)), SHAPE)
+    with pytest.raises(TypeError, match="an index on array_api_strict for an array on numpy"):
+        check_bounds(NUMPY, Checked((STRICT.asarray([0]),)), SHAPE)
+
+
+def test_axes_that_parts_read():
+    mask, ids = np.ones((3, 4), bool), np.array([0])
+    assert [list(axes) for _, axes in axes_read((None, mask, ids), 3)] == [[], [0, 1], [2]]
+    assert [list(axes) for _, axes in axes_read((0, Ellipsis, ids), 4)] == [[0], [1, 2], [3]]
+    assert as_parts(0) == (0, Ellipsis) and as_parts((Ellipsis, 1)) == (Ellipsis, 1)

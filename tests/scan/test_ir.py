@@ -1,0 +1,100 @@
+"""No text of a user is written into generated source."""
+
+from __future__ import annotations
+
+import builtins
+from enum import IntEnum
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import Tensor, op, ops, scan
+from tinygrad_gru.backend import xp_of
+from tinygrad_gru.scan.ir import Listing
+
+
+class Odd(float):
+    """A number that prints as a program."""
+
+    def __repr__(self):
+        return "__import__('builtins').note('run')"
+
+
+class Axis(IntEnum):
+    FEATURES = 1
+
+    def __repr__(self):
+        return "__import__('builtins').note('run')"
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """What generated source has called; if it was executed at all, through this name."""
+    notes = []
+    monkeypatch.setattr(builtins, "note", notes.append, raising=False)
+    return notes
+
+
+@op
+def total(x, *, axis, keepdims):
+    return xp_of(x).sum(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def spread(x, *, shape):
+    return xp_of(x).broadcast_to(x, shape)
+
+
+total.vjp(x=lambda g, x_shape: spread(g, shape=x_shape))
+spread.vjp(x=lambda g, x_shape: ops.reshape(g, x_shape))
+
+
+PROGRAM = "False) or __import__('builtins').note('run') or sum(x"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"axis": 1, "keepdims": PROGRAM},
+        {"axis": "__import__('builtins').note('run')", "keepdims": True},
+        {"axis": ("__import__('builtins').note('run')",), "keepdims": True},
+        {"axis": 1, "keepdims": object()},
+    ],
+)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_string_is_no_setting(ran, settings, compiled):
+    xs, h = Tensor(np.ones((3, 2, 4), "f4")), Tensor(np.zeros((2, 1), "f4"), requires_grad=True)
+    with pytest.raises(TypeError):
+        scan(lambda h, x: h + total(x * h, **settings), h, xs, compiled=compiled)
+    assert not ran
+
+
+@pytest.mark.parametrize("axis", [np.int64(1), (np.int8(1),), Axis.FEATURES])
+@pytest.mark.parametrize("keepdims", [np.True_, 1, True])
+def test_settings_are_written_by_value(ran, axis, keepdims):
+    xs, h = np.arange(24, dtype="f4").reshape(3, 2, 4), Tensor(np.zeros((2, 1), "f4"), requires_grad=True)
+    last, _ = scan(lambda h, x: h * Odd(0.5) + total(x, axis=axis, keepdims=keepdims), h, Tensor(xs), compiled=True)
+    expected = np.zeros((2, 1))
+    for x in xs.astype("f8"):
+        expected = expected * 0.5 + x.sum(1, keepdims=True)
+    np.testing.assert_allclose(last.numpy(), expected)
+    assert not ran
+
+
+def test_a_listing_holds_plain_numbers():
+    listing = Listing()
+    scalars = [listing.scalar(number) for number in (Odd(0.5), np.float64(0.5), Axis.FEATURES, np.float32(0.5))]
+    assert [scalar.name for scalar in scalars] == ["0.5", "0.5", "1", "0.5"]
+    value = listing.add("sum", (), (), "f4", axis=[np.int64(1), Axis.FEATURES], keepdims=np.True_)
+    assert value.attributes == (("axis", (1, 1)), ("keepdims", True))
+    assert repr(value.attributes) == "(('axis', (1, 1)), ('keepdims', True))"
+
+
+@pytest.mark.parametrize("name", ["f(): pass\nimport os\ndef g", "<lambda>", "class", "a b", "_"])
+def test_the_name_of_an_op_is_a_name(name):
+    def formula(x):
+        return x
+
+    formula.__name__ = name
+    with pytest.raises(TypeError, match="cannot be"):
+        op(formula)

@@ -1,0 +1,363 @@
+"""The CUDA emitter: what it writes, run on the host in the place of a GPU, and compiled for one where nvcc is here."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.stand_in_cuda import COMPILER
+from support.stand_in_cupy import inner, ndarray, stand_in_cupy
+
+from tests.scan.interpreter import Results
+from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
+from tests.scan.random_cells import difference, draw
+from tests.scan.random_programs import draw_program
+from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
+from tinygrad_gru.backend import PRELUDE, Cuda, available, capturing, resolve, tf32
+from tinygrad_gru.backend.cuda import device as cuda
+from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
+from tinygrad_gru.scan import explain
+from tinygrad_gru.scan.plan_cache import CompiledStep
+from tinygrad_gru.scan.targets import cuda as emit_cuda
+from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
+
+pytestmark = [
+    pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it"),
+    pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler to stand in for CUDA's"),
+]
+RANDOM_CELLS, RANDOM_PROGRAMS = 6, 30
+
+
+#: The module; the package has a function of its name.
+scan_api = importlib.import_module("tinygrad_gru.scan.api")
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    for module in (cuda, emit_cuda):  # threads that wait for each other are dear on the host
+        monkeypatch.setattr(module, "THREADS", 8)
+    with stand_in_cupy(monkeypatch) as module:
+        yield module
+
+
+def run_emitted(program, example):
+    """What the program gives: run directly, and as a graph."""
+    name = "backward" if example.reverse else "forward"
+    emitted = emit_cuda.emitted(program, name, example.kept, resolve("cupy"))
+    work = emitted.workspace(LENGTH, example.reverse, {})
+    for _ in range(2):
+        found = run_in(work, emitted, replace(example, program=program), there=lambda a: ndarray(np.asarray(a)))
+        yield Results(*([inner(a).copy() for a in part] for part in (found.carry, found.each, found.sums)))
+    assert work.graphs
+
+
+def assert_emitted_as_interpreted(example, hint, tolerance=1e-9):
+    expected = example.run().arrays()
+    for found in run_emitted(example.program, example):
+        for right, array in zip(expected, found.arrays(), strict=True):
+            scale = max(1.0, np.abs(right).max(initial=0.0))
+            assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
+
+
+@pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
+@pytest.mark.parametrize("cell", CELLS)
+def test_our_cells_as_written(cell, rows, cupy, monkeypatch):
+    monkeypatch.setattr(emit_cuda, "_CHUNK_ROWS", rows)
+    for example in traced_cell(cell).examples().values():
+        assert_emitted_as_interpreted(example, cell)
+
+
+@pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 10))
+def test_random_programs_as_written(first, rng, cupy, monkeypatch):
+    refused = []
+    for seed in range(first, first + 10):
+        monkeypatch.setattr(emit_cuda, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
+        try:
+            assert_emitted_as_interpreted(draw_program(seed), seed)
+        except Untraceable as reason:
+            refused.append(str(reason))
+    assert len(refused) < 5, refused
+
+
+# -- as CUDA's own compiler reads it ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, the compiler for a GPU")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
+    """With everything that an expression can name; without a word from the compiler, and without spilled registers."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    layer = {"layer_norm": True} if dtype == "float32" else {}
+    programs = []
+    there = {"dtype": dtype, "device": "cupy"}
+    for cell in (GRUCell(24, 96, **there), LSTMCell(24, 96, **there, **layer), LSTMCell(8, 24, **there)):
+        states = tuple(Tensor(np.zeros((32, cell.hidden_size)), device="cupy").astype(dtype) for _ in cell.states)
+        xs = Tensor(np.zeros((3, 32, cell.input_size)), device="cupy").astype(dtype)
+        forward = trace_forward(cell.step, states if len(states) > 1 else states[0], xs)
+        made = CompiledStep(Trace.of(forward, [True]), "cuda")
+        programs += [made.forward, made.backward()]
+    every = """extern "C" __global__ void every(real* a, bool* b, int64* n) {
+        const real x = a[0];
+        const real sums = log(x) + log1p(x) + expm1(x) + sqrt(x) + sin(x) + cos(x) + abs(x) + sign(x) + plus(x, x);
+        const real others = power(x, real(2.5)) + minimum(x, real(nan)) + maximum(x, real(inf)) + exp_real(x);
+        b[0] = not (b[1] != 0);
+        n[0] = int64(abs(maximum(n[0], int64(3))));
+        a[0] = select(bool(True), sums, others) + tanh_real(x);
+    }""".replace("real", "float32" if dtype.endswith("16") else dtype)
+    for i, program in enumerate(programs):
+        file = tmp_path / f"{i}.cu"
+        file.write_text("\n".join([PRELUDE, program.cuda_source, every]))
+        command = ["nvcc", "-std=c++14", "-cubin", "-arch=sm_80", "-Xptxas=-v", "-diag-suppress=177", "-o", "/dev/null"]
+        result = subprocess.run([*command, str(file)], capture_output=True, text=True)
+        assert result.returncode == 0 and "warning" not in result.stderr, result.stderr
+        assert not re.search("[1-9][0-9]* bytes spill", result.stderr)
+
+
+# -- in the place of CuPy -------------------------------------------------------------------------------------------
+
+
+def results(layer, x, device, reading=True):
+    """The output, the state and all gradients of a layer, there."""
+    layer.to(device).zero_grad()
+    x = Tensor(x, requires_grad=True, device=device)
+    with compiling(reading):
+        output, state = layer(x)
+    weights = Tensor(np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape), device=device)
+    (output * weights).sum().backward()
+    states = state if isinstance(state, tuple) else (state,)
+    return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "tolerance"),
+    [
+        (lambda dtype: GRU(3, 5, num_layers=2, bidirectional=True, dtype=dtype), "float32", 1e-5),
+        (lambda dtype: LSTM(3, 5, dtype=dtype), "float64", 1e-12),
+        (lambda dtype: LSTM(3, 5, layer_norm=True, dtype=dtype), "float64", 1e-12),
+        (lambda dtype: LSTM(3, 5, dtype=dtype), "float16", 2e-2),
+    ],
+    ids=["GRU", "LSTM", "LSTM with layer norm", "LSTM in half precision"],
+)
+def test_layers(make, dtype, tolerance, cupy, rng):
+    layer = make(dtype)
+    x = rng.standard_normal((7, 4, 3)).astype(dtype)
+    expected = results(layer, x, "numpy", reading=False)
+    for _ in range(3):  # directly, captured, and replayed
+        for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
+            assert found.dtype == right.dtype
+            assert np.abs(right - found).max() <= tolerance * max(1.0, float(np.abs(right).max()))
+
+
+def test_bfloat16(cupy, rng, monkeypatch):
+    """It is only stored; so the result is that of float32, to the digits that are stored."""
+    pytest.importorskip("ml_dtypes")
+    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    wide = LSTM(3, 5, layer_norm=True)
+    x = rng.standard_normal((7, 4, 3)).astype("float32")
+    expected = results(wide, x, "numpy")
+    narrow = LSTM(3, 5, layer_norm=True, dtype="bfloat16", device="cupy")
+    for mine, parameter in zip(narrow.parameters(), wide.to("cupy").parameters()):
+        mine.data = parameter.detach().astype("bfloat16").data
+    for _ in range(3):
+        there = Tensor(x, requires_grad=True, device="cupy", dtype="bfloat16")
+        output, (h, c) = narrow(there)
+        weights = Tensor(np.linspace(-1, 1, output.size).reshape(output.shape), device="cupy", dtype="bfloat16")
+        (output * weights).sum().backward()
+        found = [output, h, c, there.grad, *(p.grad for p in narrow.parameters())]
+        for right, other in zip(expected, found, strict=True):
+            assert str(other.dtype) == "bfloat16"
+            assert np.abs(right - other.astype("float32").numpy()).max() <= 0.05 * max(1.0, np.abs(right).max())
+        narrow.zero_grad()
+
+
+def test_it_is_compiled_there(cupy, rng, monkeypatch):
+    """And nothing but graphs is launched at the third pass."""
+    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
+    for _ in range(2):
+        results(layer, x, "cupy")
+    monkeypatch.setattr(cuda._Kernel, "__call__", None)
+    monkeypatch.setattr(Cuda, "product", None)
+    results(layer, x, "cupy")
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_CELLS))
+def test_random_cells(seed, cupy):
+    for length, reverse in ((1, False), (5, True)):
+        assert difference(draw(seed), length, reverse, device="cupy", times=3) < 1e-10
+
+
+@pytest.mark.parametrize(("kind", "launches"), [("RNN", (2, 2)), ("GRU", (4, 4)), ("LSTM", (2, 2))])
+def test_how_many_launches_a_step_takes(kind, launches):
+    """As many kernels as products: what ends a step and what begins the next are one."""
+    for example, count in zip(traced_cell(kind).examples().values(), launches, strict=True):
+        assert emit_cuda.emitted(example.program, "program", example.kept).loop_calls == count
+
+
+TURNS = {
+    "the carry in another order": lambda h, x, U: ops.tanh(h[:, ::-1] * x) @ U + x,
+    "what begins a step in another order": lambda h, x, U: (lambda s: s @ U + s[:, ::-1])(ops.tanh(h + x)),
+    "what was joined": lambda h, x, U: (lambda c: c[:, 2:] @ U + c[:, 1:5])(
+        ops.concatenate([ops.tanh(h), ops.sigmoid(h + x)], axis=1)[:, :6]
+    ),
+    "nothing": lambda h, x, U: ops.tanh(h) @ U + x,
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_the_end_of_a_step_does_not_read_what_the_next_has_begun_to_write(name, cupy, rng):
+    U, h, x = (rng.standard_normal(shape) for shape in ((4, 4), (3, 4), (5, 3, 4)))
+
+    def run(device, reading):
+        weights, start, xs = (Tensor(array, device=device) for array in (U, h, x))
+        with no_grad(), compiling(reading):
+            return scan(lambda h, x: TURNS[name](h, x, weights), start, xs)[1].numpy()
+
+    for _ in range(2):
+        np.testing.assert_allclose(run("cupy", True), run("numpy", False), rtol=0, atol=1e-12)
+
+
+def test_a_carry_that_is_made_when_a_step_begins(cupy, rng):
+    U, h, c, x = (rng.standard_normal(shape) for shape in ((4, 4), (3, 4), (3, 4), (5, 3, 4)))
+
+    def run(device, reading):
+        weights, first, second, xs = (Tensor(array, device=device) for array in (U, h, c, x))
+
+        def step(carry, x):
+            new = ops.tanh(carry[0] + x)
+            return (new @ weights + carry[1][:, ::-1], new), carry[0]
+
+        with no_grad(), compiling(reading):
+            return scan(step, (first, second), xs)[1].numpy()
+
+    for _ in range(2):
+        np.testing.assert_allclose(run("cupy", True), run("numpy", False), rtol=0, atol=1e-12)
+
+
+def test_a_switch_to_tf32_makes_new_graphs(cupy, rng, monkeypatch):
+    layer, x = GRU(3, 5), rng.standard_normal((6, 2, 3)).astype("float32")
+    for _ in range(2):
+        results(layer, x, "cupy")
+    captured = []
+    capture = Cuda.graph
+    monkeypatch.setattr(Cuda, "graph", lambda self, work: captured.append(work) or capture(self, work))
+    results(layer, x, "cupy")
+    assert not captured
+    with tf32():
+        results(layer, x, "cupy")
+        assert len(captured) == 2, "one forward, one backward"
+    results(layer, x, "cupy")
+    assert len(captured) == 2, "those of before are there still"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_numbers_are_narrowed_to_the_nearest(dtype, cupy, rng, monkeypatch):
+    """In doubt to the even one; infinities and NaN stay what they are."""
+    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    if dtype == "bfloat16":
+        target = pytest.importorskip("ml_dtypes").bfloat16
+    else:
+        target = np.float16
+    ties = np.ldexp(1 + np.arange(64) / 512, np.arange(-32, 32) // 3)
+    x = np.concatenate(
+        [rng.standard_normal(500) * 10.0 ** rng.integers(-6, 4, 500), ties, [np.inf, -np.inf, np.nan, 0.0]]
+    )
+    xs = Tensor(x.astype("float32").reshape(-1, 1, 4), device="cupy")
+    for _ in range(2):
+        _, found = scan(lambda h, x: (h, ops.astype(x * 1.0, dtype=dtype)), Tensor(np.zeros(1), device="cupy"), xs)
+    with np.errstate(over="ignore"):
+        expected = x.astype("float32").astype(target)
+    np.testing.assert_array_equal(inner(found.data).ravel().astype("float32"), expected.astype("float32"))
+
+
+def test_arrays_on_two_gpus_say_what_to_move(monkeypatch, rng):
+    with stand_in_cupy(monkeypatch, devices=2):
+        layer = GRU(3, 4).to("cupy:1")
+        with pytest.raises(ValueError, match=r"the inputs are on cupy and cupy:1: move one"):
+            layer(Tensor(rng.standard_normal((3, 2, 3)).astype("float32"), device="cupy"))
+
+
+def test_without_graphs(cupy, rng):
+    layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
+    expected = results(layer, x, "numpy")
+    with capturing(False):
+        for _ in range(3):
+            for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
+                np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
+
+
+def test_a_change_of_the_weights_reaches_the_graph(cupy, rng):
+    """Optimisers may put another array in their place."""
+    layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
+    for _ in range(4):
+        for parameter in layer.parameters():
+            parameter.data = parameter.data * 0.9
+        expected = results(layer, x, "numpy")
+        for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
+            np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
+
+
+def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other(cupy, rng):
+    layer = GRU(3, 4, dtype="float64")
+    first, second = rng.standard_normal((2, 6, 2, 3))
+    expected = results(layer, first, "cupy")[2]
+    for _ in range(2):
+        x = Tensor(first, requires_grad=True, device="cupy")
+        output, _ = layer(x)
+        layer(Tensor(second, requires_grad=True, device="cupy"))[0].sum().backward()
+        waiting = layer(Tensor(second, requires_grad=True, device="cupy"))[0]
+        weights = Tensor(np.linspace(-1, 1, output.size).reshape(output.shape), device="cupy")
+        (output * weights).sum().backward()
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=0, atol=1e-14)
+        waiting.sum().backward()
+
+
+def test_second_derivatives_take_the_plain_reading(cupy, rng):
+    layer, x = GRU(3, 4, dtype="float64"), rng.standard_normal((3, 2, 3))
+
+    def second(device):
+        there = Tensor(x, requires_grad=True, device=device)
+        layer.to(device)
+        (first,) = grad((layer(there)[0] ** 2).sum(), [there], create_graph=True)
+        return grad((first**2).sum(), there).numpy()
+
+    np.testing.assert_allclose(second("cupy"), second("numpy"), rtol=1e-10)
+
+
+def test_what_has_no_kernel_runs_plainly_and_is_refused_once(cupy, rng, monkeypatch):
+    weights = Tensor(rng.standard_normal((2, 3, 3)), device="cupy")
+
+    def step(h, x):
+        return ops.tanh(h + ops.sum(h @ weights, axis=0) + x)
+
+    h, x = (Tensor(rng.standard_normal(shape), device="cupy") for shape in ((2, 3), (4, 2, 3)))
+    assert "there is no kernel for products of (2, 3) and (2, 3, 3)" in explain(step, h, x, compiled="cuda")
+    with no_grad():
+        first = scan(step, h, x)[0].numpy()
+        monkeypatch.setattr(emit_cuda, "emitted", None)
+        np.testing.assert_array_equal(scan(step, h, x)[0].numpy(), first)
+        host = scan(
+            lambda h, x: ops.tanh(h + ops.sum(h @ weights.to("numpy"), axis=0) + x), h.to("numpy"), x.to("numpy")
+        )
+    np.testing.assert_allclose(first, host[0].numpy(), rtol=0, atol=1e-13)
+
+
+def test_mixing_says_what_to_move(cupy, rng):
+    layer = GRU(3, 4)
+    with pytest.raises(TypeError, match=r"move"):
+        layer(Tensor(rng.standard_normal((3, 2, 3)).astype("float32"), device="cupy"))
+
+
+def test_cuda_asked_for_without_a_gpu(rng):
+    cell = GRUCell(3, 4)
+    h, x = Tensor(np.zeros((2, 4), "float32")), Tensor(np.zeros((3, 2, 3), "float32"))
+    assert "__global__ void forward_1" in explain(cell.step, h, x, compiled="cuda")
+    with pytest.raises(ValueError, match="'cuda' is for arrays on a GPU, got NumPy arrays"):
+        scan(cell.step, h, x, compiled="cuda")

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_gru import ops
+from tinygrad_gru.testing import SHEET, Case, check_all
+
+
+def test_check_all_reports_every_op_and_what_is_wrong_with_it(monkeypatch):
+    monkeypatch.setattr("tinygrad_gru.testing.op_specs.SHEET", {
+        "tanh": SHEET["tanh"],
+        "sin": [Case(np.cos, [(3,)])],
+        "cos": [Case(np.cos, [(3,)], function=lambda x: x.no_such_method())],
+        "matmul": SHEET["matmul"][:1],
+    })  # fmt: skip
+    results = list(check_all())
+    assert [(name, passed) for name, passed, _ in results] == [
+        ("tanh", True), ("sin", False), ("cos", False), ("matmul", True),
+    ]  # fmt: skip
+    assert "ContractError" in results[1][2] and "differs from the oracle" in results[1][2]
+    assert "AttributeError" in results[2][2]
+
+
+def test_a_case_names_the_op_that_it_checks():
+    assert all(callable(getattr(ops, name, None) or case.function) for name, cases in SHEET.items() for case in cases)

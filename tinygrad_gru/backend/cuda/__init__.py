@@ -1,0 +1,1 @@
+"""All that is specific to CuPy and CUDA."""

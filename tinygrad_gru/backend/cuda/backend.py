@@ -1,0 +1,291 @@
+"""CuPy: the same arrays on a CUDA GPU. Imported only when somebody asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from ..base import Backend, BackendError, byte_range
+from ..dtypes import bfloat16
+from ..events import TO_HOST, WAIT, note, note_given, note_launches
+from ..indexing import as_parts, is_mask
+from ..memory import IDLE, MemoryReport, explained
+from .index_checks import Doubts, checks_are_immediate
+from .random import Draw, draw_kernel
+from .update import UpdateKernel
+
+INSTALL = "install exactly one of `pip install cupy-cuda12x` or `pip install cupy-cuda13x`, to match the driver"
+TF32_VARIABLE = "TINYGRAD_GRU_TF32"
+#: Compute capability of the first GPUs that have TF32 (Ampere).
+_FIRST_WITH_TF32 = 80
+
+
+class _OnGPU:
+    """A block in which a GPU is the current one; if its memory runs out there, the error says what holds it."""
+
+    def __init__(self, device: Any):
+        self.device = device
+
+    def __enter__(self) -> None:
+        self.device.__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self.device.__exit__(kind, error, trace)
+        if isinstance(error, MemoryError):
+            raise explained(error) from error
+
+
+def _launching(method: Callable) -> Callable:
+    """The method of a backend, run on its GPU, which need not be the current one, and noted as a launch."""
+
+    @wraps(method)
+    def run(self: CuPyBackend, *arguments: Any) -> Any:
+        note_launches(1, method.__name__)
+        with self.here():
+            return method(self, *arguments)
+
+    return run
+
+
+class CuPyBackend(Backend):
+    """CuPy's arrays on the GPU of that number.
+
+    CuPy computes on a thread's current GPU, and so do formulas; the methods here compute on their own.
+    """
+
+    def __init__(self, index: int = 0):
+        cupy = _import_cupy()
+        count = _device_count(cupy)
+        if not 0 <= index < count:
+            raise BackendError(f"device 'cupy:{index}' was asked for, but this machine has {count} CUDA device(s)")
+        super().__init__("cupy" if index == 0 else f"cupy:{index}", cupy, cupy.cuda.Device(index))
+        self.index = index
+        try:
+            with self.here():
+                self._doubts = Doubts(cupy)  # the first that is asked of this GPU
+        except (cupy.cuda.runtime.CUDARuntimeError, MemoryError) as error:
+            raise BackendError(_refusal(cupy, self.name, error)) from error
+        self._draw_kernel = draw_kernel(cupy)
+        self._updates: dict[Any, UpdateKernel] = {}
+        if os.environ.get(TF32_VARIABLE, "") not in ("", "0"):
+            self.allow_tf32(True)
+
+    def here(self) -> _OnGPU:
+        """A block in which this GPU is the current one."""
+        return _OnGPU(self.xp.cuda.Device(self.index))  # a new one each: it knows what was current, for one thread
+
+    def make_current(self) -> Callable[[], None]:
+        runtime = self.xp.cuda.runtime
+        before = runtime.getDevice()
+        runtime.setDevice(self.index)
+        return lambda: runtime.setDevice(before)
+
+    def advice(self) -> str:
+        if self.xp.cuda.runtime.getDevice() == self.index:
+            return ""
+        return f"; the current GPU is another: say use({self.name!r}) or `with use({self.name!r}):`"
+
+    # -- arrays ------------------------------------------------------------------------------------------------------
+
+    def dtype(self, name: str) -> Any:
+        return bfloat16() if name == "bfloat16" else super().dtype(name)
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, self.xp.ndarray)
+
+    def asarray(self, value: Any, dtype: Any = None) -> Any:
+        """As in `Backend`. What comes from the host is first copied to pinned memory, by CuPy, so that the host need
+        not wait and may write into `value` at once."""
+        if self.holds(value):
+            if dtype is None and value.device.id == self.index:
+                return value
+        else:
+            note_given(value)
+        with self.here():
+            return self.xp.asarray(value, dtype=dtype)
+
+    def to_host(self, array: Any) -> Any:
+        note(TO_HOST, "to_host", nbytes=array.nbytes)
+        with self.here(), self._doubts.settled():
+            return self.xp.asnumpy(array)
+
+    @_launching
+    def copy(self, array: Any) -> Any:
+        return array.copy()
+
+    @_launching
+    def astype(self, array: Any, dtype: Any) -> Any:
+        return array.astype(dtype)
+
+    def memory_range(self, array: Any) -> tuple[int, int]:
+        return byte_range(array.data.ptr, array)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self.here():
+            return self.xp.empty(shape, dtype=dtype)
+
+    @_launching
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.xp.zeros(shape, dtype=dtype)
+
+    @_launching
+    def arange(self, n: int) -> Any:
+        return self.xp.arange(n)
+
+    def writing(self, function: str) -> Callable[..., Any]:
+        return getattr(self.xp, function)
+
+    def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
+        key = operations, len(arrays)
+        with self.here():
+            if key not in self._updates:
+                self._updates[key] = UpdateKernel(self.xp, *key)
+            self._updates[key](arrays, constants)
+        note_launches(1, "an update rule")
+        return True
+
+    # -- indices -----------------------------------------------------------------------------------------------------
+
+    def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
+        if low >= high or checks_are_immediate():
+            note(WAIT, "check of an index", count=2)
+            with self.here():
+                super().check_within(index, low, high, complaint)
+        else:
+            with self.here():
+                self._doubts.check(index, low, high, complaint)
+
+    def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
+        super().check_index(index, shape)  # CuPy itself would wrap around in silence
+        if any(map(is_mask, as_parts(index))):
+            note(WAIT, "counting of a mask")  # for it says how many numbers are read
+
+    @_launching
+    def pick(self, array: Any, index: Any) -> Any:
+        self.check_index(index, array.shape)
+        return array[index]
+
+    @_launching
+    def scatter_add(self, target: Any, index: Any, values: Any) -> None:
+        self.check_index(index, target.shape)
+        self.xp.add.at(target, index, values)
+
+    # -- random numbers ----------------------------------------------------------------------------------------------
+
+    def random(self, seed: int, position: int) -> Draw:
+        return Draw(self, self._draw_kernel, seed, position)
+
+    def synchronize(self) -> None:
+        note(WAIT, "synchronize")
+        with self.here(), self._doubts.settled():
+            self.device.synchronize()
+
+    # -- settings ----------------------------------------------------------------------------------------------------
+
+    def memory(self) -> MemoryReport:
+        pool = self.xp.get_default_memory_pool()
+        with self.here():
+            free, total = self.xp.cuda.runtime.memGetInfo()
+            used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit() or None
+            return MemoryReport(self.name, used, held, free, total, limit, IDLE.bytes)
+
+    def limit_memory(self, limit: int | float | None) -> None:
+        pool = self.xp.get_default_memory_pool()
+        with self.here():
+            if isinstance(limit, float):
+                pool.set_limit(fraction=limit)
+            else:
+                pool.set_limit(size=limit or 0)
+
+    @property
+    def allows_tf32(self) -> bool:
+        products = self.xp._core._routines_linalg
+        with self.here():
+            return products.get_compute_type(self.xp.float32) == products.COMPUTE_TYPE_TF32
+
+    def allow_tf32(self, on: bool) -> None:
+        capability = self.device.compute_capability
+        if on and int(capability) < _FIRST_WITH_TF32:
+            raise BackendError(
+                f"TF32 needs a GPU of compute capability 8.0 (Ampere) or later, and {self.name!r} has "
+                f"{capability[:-1]}.{capability[-1]}"
+            )
+        products = self.xp._core._routines_linalg
+        with self.here():
+            products.set_compute_type(
+                self.xp.float32, products.COMPUTE_TYPE_TF32 if on else products.COMPUTE_TYPE_DEFAULT
+            )
+
+
+def _import_cupy() -> Any:
+    import importlib.metadata  # slow to import, and only needed here
+
+    wheels = sorted(
+        {
+            d.metadata["Name"]
+            for d in importlib.metadata.distributions()
+            if (d.metadata["Name"] or "").startswith("cupy")
+        }
+    )
+    if len(wheels) > 1:
+        raise BackendError(
+            f"several CuPy packages are installed and overwrite each other: {', '.join(wheels)}; "
+            f"uninstall all of them, then {INSTALL}"
+        )
+    try:
+        import cupy
+    except ImportError as error:
+        if wheels:
+            raise BackendError(f"{wheels[0]} is installed but cannot be imported ({error}); {INSTALL}") from error
+        raise BackendError(f"the backend 'cupy' was asked for, but CuPy is not installed: {INSTALL}") from error
+    try:
+        cupy.cuda.nvrtc.getVersion()  # CuPy itself would look for both when it first needs them
+        cupy.cuda.cublas  # noqa: B018
+    except (ImportError, RuntimeError) as error:
+        wheel = wheels[0] if wheels else "cupy-cuda12x"
+        raise BackendError(
+            f"CuPy is installed, but not the libraries of CUDA that it needs ({str(error).splitlines()[0]}): "
+            f"`pip install {wheel}[ctk]` brings them"
+        ) from error
+    return cupy
+
+
+def _device_count(cupy: Any) -> int:
+    try:
+        return cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(_refusal(cupy, "cupy", error)) from error
+
+
+def _refusal(cupy: Any, name: str, error: Exception) -> str:
+    """Why CUDA does not let us use a GPU, and what would help, by the name of its error."""
+    runtime = cupy.cuda.runtime
+    problem = f"the backend {name!r} was asked for, but "
+    if "InsufficientDriver" in str(error):
+        has, needs = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        if has:
+            return problem + (
+                f"the NVIDIA driver is too old: it knows CUDA up to {_dotted(has)}, and this CuPy was made for "
+                f"{_dotted(needs)}; update the driver, or {INSTALL}"
+            )
+        return problem + f"there is no NVIDIA driver here ({error}): look at `nvidia-smi`, or use the backend 'numpy'"
+    if "NoDevice" in str(error):
+        return problem + (
+            f"the NVIDIA driver finds no GPU ({error}): look at `nvidia-smi` and at CUDA_VISIBLE_DEVICES, or use the "
+            "backend 'numpy'"
+        )
+    if "DevicesUnavailable" in str(error) or "AlreadyInUse" in str(error):
+        return problem + (
+            f"the GPU is taken by another process ({error}): `nvidia-smi` shows by which, and whether it lets in more "
+            "than one (its compute mode)"
+        )
+    if "MemoryAllocation" in str(error) or isinstance(error, MemoryError):
+        return problem + f"the GPU has no memory left ({error}): `nvidia-smi` shows which processes hold it"
+    return problem + f"CUDA finds no usable GPU here ({error}): look at `nvidia-smi`, or use the backend 'numpy'"
+
+
+def _dotted(version: int) -> str:
+    """12090, as CUDA writes its version 12.9."""
+    return f"{version // 1000}.{version % 1000 // 10}"

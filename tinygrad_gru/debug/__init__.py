@@ -1,0 +1,9 @@
+"""Tools that one turns on to find a fault: anomaly mode, lockstep comparison of two runs, and device events."""
+
+from __future__ import annotations
+
+from .anomaly import AnomalyError, detect_anomaly
+from .device_events import sanitize
+from .lockstep import Agreement, DivergenceError, lockstep
+
+__all__ = ["Agreement", "AnomalyError", "DivergenceError", "detect_anomaly", "lockstep", "sanitize"]

@@ -1,0 +1,113 @@
+"""`scan`: a step, run over time, in one of two readings that agree to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+from .. import ops
+from ..contexts import block
+from ..tape import inspector
+from ..tensor import Tensor
+from ..transforms import checkpoint
+from .eager import check_carry, in_form, length_of, parts_of, scan_plainly
+from .plan_cache import emitter
+from .run import scan_compiled
+from .tracing.traced_array import Untraceable
+
+_compiling: ContextVar[bool | str] = ContextVar("compiling", default=True)
+
+
+def scan(
+    step: Callable[[Any, Any], Any],
+    carry: Any,
+    xs: Any = None,
+    *,
+    length: int | None = None,
+    reverse: bool = False,
+    compiled: bool | str | None = None,
+    checkpoint_every: int | None = None,
+) -> tuple[Any, Any]:
+    """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
+
+    step      a pure function of the carry and of one x. It returns the next carry, or (carry, y); without a y the
+              carry itself is the output, or the first of its parts
+    carry     where to start: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
+    xs        what is read: a Tensor or an array (T, …), a tuple of them, or None if there is nothing to read
+    length    T, needed where xs is None
+    reverse   go from the last x to the first; y stands where its x stood
+    compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
+              does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled, or
+              that changes something outside of itself (`explain` says why), is run plainly, after that trial, of
+              which nothing is left but what it printed. "numba", which must be installed, makes the loop one compiled
+              function: faster at every size, after a second or two when a step is met first. "numba:2" lets two
+              threads share the batch
+    checkpoint_every  k: for backward keep only the carry after every k steps, and run each k steps again when their
+              turn comes. Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one
+              more forward pass
+    Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
+    and to whatever tensors the step uses, to any order.
+    """
+    xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
+    steps = length_of(xs, length)
+    check_carry(carry)
+    wanted = _compiling.get() if compiled is None else compiled
+    target = emitter(wanted) if wanted else ""
+    if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
+        raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
+    every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
+    watcher = inspector.get()  # anomaly mode names the step, so it must see every one
+    if target and steps and not (watcher is not None and watcher.every_step):
+        try:
+            return scan_compiled(step, carry, xs, steps, reverse, target, every)
+        except Untraceable:
+            pass
+    if every is not None:
+        return _scan_in_segments(step, carry, xs, steps, reverse, every)
+    return scan_plainly(step, carry, xs, length=steps, reverse=reverse)
+
+
+def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
+    """`scan_plainly` in segments of `size` steps, each a checkpoint."""
+    forms: list[tuple[bool, ...] | None] = []  # which ys are there, alike in all segments; None if there is one y
+
+    def segment(count: int, *inputs: Any) -> tuple:
+        tensors = tuple(map(_tensor, inputs))
+        state, reads = tensors[: len(parts_of(carry))], tensors[len(parts_of(carry)) :]
+        last, ys = scan_plainly(
+            step, state if isinstance(carry, tuple) else state[0],
+            None if xs is None else reads if isinstance(xs, tuple) else reads[0],
+            length=count, reverse=reverse,
+        )  # fmt: skip
+        forms.append(tuple(y is not None for y in ys) if isinstance(ys, tuple) else None)
+        return (*parts_of(last), *(y for y in parts_of(ys) if y is not None))
+
+    begins, state, pieces = range(0, length, size), parts_of(carry), []
+    for begin in reversed(begins) if reverse else begins:
+        reads = [x[begin : begin + size] for x in (parts_of(xs) if xs is not None else ())]
+        results = checkpoint(partial(segment, min(size, length - begin)), *state, *reads)
+        state = results[: len(state)]
+        pieces.append(results[len(state) :])
+    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]
+    return (state if isinstance(carry, tuple) else state[0]), in_form(ys, forms[0])
+
+
+def _tensor(x: Any) -> Any:
+    """An array as a constant Tensor."""
+    return Tensor.at(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
+
+
+@block
+def compiling(on: bool | str = True) -> Iterator[None]:
+    """In this block recurrences run compiled, with False plainly, or as `scan` is told by "numba" or "numba:2".
+
+    A scan that is told otherwise does otherwise.
+    """
+    token = _compiling.set(emitter(on) if on else False)
+    try:
+        yield
+    finally:
+        _compiling.reset(token)

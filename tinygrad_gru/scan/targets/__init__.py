@@ -1,0 +1,1 @@
+"""Code generators, one a target, and what they share."""
