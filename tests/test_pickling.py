@@ -11,7 +11,7 @@ import pytest
 from nn.variant_cases import VARIANTS
 
 from tinygrad_gru import TapeError, Tensor, checkpoint, manual_seed, nn, ops, optim
-from tinygrad_gru.ops.op import raw
+from tinygrad_gru.ops.op import unwrap
 from tinygrad_gru.train.precision import mixed_precision
 
 COPIES = {"pickle": lambda value: pickle.loads(pickle.dumps(value)), "deepcopy": copy.deepcopy}
@@ -158,7 +158,7 @@ def test_constants(dtype, shape, copied):
 
 def test_what_is_one_tensor_stays_one(copied):
     x = Tensor([1.0], requires_grad=True)
-    y, z, cast = copied((x, x, Tensor.at(x.data.astype("float16"), x.node)))
+    y, z, cast = copied((x, x, Tensor.from_node(x.data.astype("float16"), x.node)))
     assert y is z and y is not x and cast.node is y.node
 
 
@@ -194,4 +194,4 @@ def test_a_leaf_from_elsewhere_is_numbered_here():
     y, calls = copy.deepcopy(x), []
     y.register_hook(lambda g: calls.append(1))
     checkpoint(lambda: y * 2.0).backward()
-    assert calls == [1] and raw(y).tolist() == [1.0]
+    assert calls == [1] and unwrap(y).tolist() == [1.0]

@@ -245,7 +245,7 @@ def test_any_history_of_looks_and_writes(seed):
             source = sources[rng.integers(3)]
             part = random_part(rng, source.data)
             part += 1.0
-            written = Tensor.at(part, None) if rng.random() < 0.8 else source
+            written = Tensor.from_node(part, None) if rng.random() < 0.8 else source
             written.mark_changed()
             spoiled = spoiled or any(np.may_share_memory(written.data, array) for array in kept)
     if spoiled:

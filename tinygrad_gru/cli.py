@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .backend import BackendError, available, explained, resolve, use
+from .backend import BackendError, available, resolve, use, with_memory_report
 from .io import replacing
 from .testing import check_all, mutation_scores
 from .train import (
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
         if options.traceback:
             raise
-        reason = str(explained(error) if isinstance(error, MemoryError) else error) or type(error).__name__
+        reason = str(with_memory_report(error) if isinstance(error, MemoryError) else error) or type(error).__name__
         lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
         tell("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
         return 1

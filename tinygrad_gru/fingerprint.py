@@ -23,7 +23,7 @@ def fingerprint(records: Iterable[Node]) -> int:
     for record in records:
         if id(record.op) not in ops:
             ops[id(record.op)] = _of_op(record.op)
-        hooks = tuple(map(_of_function, record.watch.hooks.values())) if record.watch is not None else ()
+        hooks = tuple(map(_of_function, record.grad_state.hooks.values())) if record.grad_state is not None else ()
         total = hash((total, ops[id(record.op)], _of_value(record.saved), hooks))
     return total
 

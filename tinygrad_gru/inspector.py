@@ -61,9 +61,9 @@ class Inspector:
         """What an op's formula gives."""
         return op.formula(*inputs, **settings)
 
-    def pull(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, give: Callable) -> None:
+    def apply_vjp(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, accumulate: Callable) -> None:
         """Pull a cotangent back through a record (see `tape.walk`)."""
-        record.op.pull(parents, saved, cotangent, give)
+        record.op.apply_vjp(parents, saved, cotangent, accumulate)
 
     def added(self, previous: Any, gradient: Any) -> None:
         """A gradient is added to what came to its node before."""

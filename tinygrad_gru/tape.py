@@ -14,7 +14,7 @@ from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-from .backend import as_array, astype, backend_of, copy_of, explained, is_floating, xp_of
+from .backend import as_array, astype, backend_of, copy_of, is_floating, with_memory_report, xp_of
 from .contexts import Block, block
 from .writes import tick, writes
 
@@ -41,7 +41,7 @@ class Variable:
     node: Node | None
 
     @classmethod
-    def at(cls, data: Any, node: Node | None) -> Any:
+    def from_node(cls, data: Any, node: Node | None) -> Any:
         variable = cls.__new__(cls)
         variable._data = data
         variable.node = node
@@ -53,7 +53,7 @@ class Variable:
 
 def _restored(kind: type[Variable], data: Any, node: Node | None, frozen: Node | None) -> Variable:
     """A Variable that was copied or pickled."""
-    variable = kind.at(data, node)
+    variable = kind.from_node(data, node)
     variable._frozen = frozen
     return variable
 
@@ -69,7 +69,7 @@ class Node:
     watch    what somebody wants to know of the gradient here; None if nobody does
     """
 
-    __slots__ = ("number", "op", "parents", "saved", "shape", "watch")
+    __slots__ = ("number", "op", "parents", "saved", "shape", "grad_state")
 
     def __init__(self, number: int, op: Any, parents: tuple, saved: tuple | None, shape: tuple[int, ...]):
         self.number = number
@@ -77,7 +77,7 @@ class Node:
         self.parents = parents
         self.saved = saved
         self.shape = shape
-        self.watch: Watch | None = None
+        self.grad_state: GradState | None = None
 
     def __reduce__(self) -> tuple:
         if self.op is not None:
@@ -85,7 +85,7 @@ class Node:
                 f"{self!r} cannot be copied or pickled, for it is a record of the tape: only leaves and constants can "
                 "(detach() gives a constant)"
             )
-        return _restored_leaf, (self.shape, self.watch)
+        return _restored_leaf, (self.shape, self.grad_state)
 
     def __repr__(self) -> str:
         made_by = "leaf" if self.op is None else self.op.__name__
@@ -93,14 +93,14 @@ class Node:
         return f"{name_of(self)} {made_by} {self.shape}{sources}"
 
 
-def _restored_leaf(shape: tuple[int, ...], watch: Watch) -> Node:
+def _restored_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
     """A leaf that was copied or pickled; its number is of this process."""
     node = Node(tick(), None, (), (), shape)
-    node.watch = watch
+    node.grad_state = grad_state
     return node
 
 
-class Watch:
+class GradState:
     """What somebody wants to know of the gradient at a node: every leaf has one, a record when it is asked for."""
 
     __slots__ = ("array", "dtype", "grad", "hooks", "keep", "name")
@@ -113,7 +113,7 @@ class Watch:
         self.array: Any = None  # the values of a leaf
         self.name: str | None = None
 
-    def accumulate(self, gradient: Variable) -> None:
+    def add_to_grad(self, gradient: Variable) -> None:
         """Add to `grad`; nothing is lost if several threads do so at once."""
         while True:
             before = self.grad
@@ -128,7 +128,7 @@ def name_of(node: Node | None) -> str:
     """How reports call a node: by the name it was given, else by its number."""
     if node is None:
         return "a constant"
-    return node.watch.name if node.watch and node.watch.name else f"#{node.number}"
+    return node.grad_state.name if node.grad_state and node.grad_state.name else f"#{node.number}"
 
 
 def leaf(array: Any) -> Node:
@@ -136,8 +136,8 @@ def leaf(array: Any) -> Node:
     if not is_floating(array.dtype):
         raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
     node = Node(tick(), None, (), (), array.shape)
-    node.watch = Watch(array.dtype, keep=True)
-    node.watch.array = array
+    node.grad_state = GradState(array.dtype, keep=True)
+    node.grad_state.array = array
     return node
 
 
@@ -239,15 +239,15 @@ def walk(
     checked = writes.latest
     owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
     gradients: dict[Node, Any] = {}
-    watcher = inspector.get()
+    observer = inspector.get()
 
-    def give(node: Node, cotangent: Any) -> None:
+    def accumulate(node: Node, cotangent: Any) -> None:
         previous = cotangents.get(node)
         if previous is None:
             cotangents[node] = cotangent
             return
-        if watcher is not None:
-            watcher.added(previous, cotangent)
+        if observer is not None:
+            observer.added(previous, cotangent)
         if type(cotangent) is Sparse:  # on the left, for an array or a Variable would not know what to do with it
             if type(previous) is Sparse and node in owned:
                 previous += cotangent
@@ -268,12 +268,12 @@ def walk(
             continue
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
-        if record.watch is not None:
-            cotangent = _arrive(kind, record.watch, cotangent, create_graph)
+        if record.grad_state is not None:
+            cotangent = _arrive(kind, record.grad_state, cotangent, create_graph)
             if writes.latest > checked:  # a hook may have written
                 _check_unchanged(Tape([*records, record]), path)
                 checked = writes.latest
-            if record.watch.keep:
+            if record.grad_state.keep:
                 gradients[record] = _own(kind, cotangent, create_graph)
         parents = record.parents
         if path is not None:
@@ -291,13 +291,13 @@ def walk(
         if create_graph:
             saved = record.op.lift(kind, record)
         try:
-            if watcher is None:
-                record.op.pull(parents, saved, cotangent, give)
+            if observer is None:
+                record.op.apply_vjp(parents, saved, cotangent, accumulate)
             else:
-                watcher.backward(record, cotangent)
-                watcher.pull(record, parents, saved, cotangent, give)
+                observer.backward(record, cotangent)
+                observer.apply_vjp(record, parents, saved, cotangent, accumulate)
         except MemoryError as error:
-            raise explained(error) from error
+            raise with_memory_report(error) from error
         if not retain_graph:
             record.saved = None
 
@@ -308,32 +308,32 @@ def walk(
             cotangent = cotangent.dense()
         elif create_graph or node not in owned:
             cotangent = _own(kind, cotangent, create_graph)
-        if node.watch is not None and node.number >= since:
-            cotangent = _arrive(kind, node.watch, cotangent, create_graph)
-        if watcher is not None:
-            watcher.arrived(node, cotangent)
+        if node.grad_state is not None and node.number >= since:
+            cotangent = _arrive(kind, node.grad_state, cotangent, create_graph)
+        if observer is not None:
+            observer.arrived(node, cotangent)
         gradients[node] = cotangent
     return gradients
 
 
 def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
     """A gradient with an array of its own: a rule may hand one array to two inputs, and users write into gradients."""
-    return kind.at(copy_of(cotangent._data), cotangent.node) if create_graph else copy_of(cotangent)
+    return kind.from_node(copy_of(cotangent._data), cotangent.node) if create_graph else copy_of(cotangent)
 
 
-def _arrive(kind: type[Variable], watch: Watch, cotangent: Any, create_graph: bool) -> Any:
+def _arrive(kind: type[Variable], grad_state: GradState, cotangent: Any, create_graph: bool) -> Any:
     """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
 
     def fitted(cotangent: Any) -> Any:
-        if cotangent.dtype == watch.dtype:
+        if cotangent.dtype == grad_state.dtype:
             return cotangent
-        return cotangent.astype(watch.dtype) if create_graph else astype(cotangent, watch.dtype)
+        return cotangent.astype(grad_state.dtype) if create_graph else astype(cotangent, grad_state.dtype)
 
     cotangent = fitted(cotangent)
-    if watch.hooks:
+    if grad_state.hooks:
         cotangent = _own(kind, cotangent, create_graph)
-    for hook in tuple(watch.hooks.values()):
-        changed = hook(cotangent if create_graph else kind.at(cotangent, None))
+    for hook in tuple(grad_state.hooks.values()):
+        changed = hook(cotangent if create_graph else kind.from_node(cotangent, None))
         if changed is None:
             continue
         home = backend_of(cotangent._data if create_graph else cotangent)
@@ -408,10 +408,10 @@ def backward(
     start = {_place(root, "backward"): _cotangent(root, cotangent, create_graph)}
     retain_graph = create_graph if retain_graph is None else retain_graph
     for node, gradient in walk(type(root), start, frozenset(), create_graph, retain_graph).items():
-        watch = node.watch
-        if watch is not None and watch.keep:
-            gradient = gradient if create_graph else type(root).at(as_array(gradient), None)
-            watch.accumulate(gradient)
+        grad_state = node.grad_state
+        if grad_state is not None and grad_state.keep:
+            gradient = gradient if create_graph else type(root).from_node(as_array(gradient), None)
+            grad_state.add_to_grad(gradient)
 
 
 def grad(
@@ -453,7 +453,7 @@ def grad(
                 f"inputs[{i}] {place!r} did not lead to the outputs; pass allow_unused=True to get None for it"
             )
         if gradient is not None:
-            gradient = gradient if create_graph else kind.at(as_array(gradient), None)
+            gradient = gradient if create_graph else kind.from_node(as_array(gradient), None)
             dtype = goal._data.dtype
             gradient = gradient if gradient._data.dtype == dtype else gradient.astype(dtype)
         results.append(gradient)
@@ -497,7 +497,7 @@ def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
     if not create_graph:
         return array
     if not isinstance(cotangent, Variable):
-        return type(root).at(array, None)
+        return type(root).from_node(array, None)
     return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
 
 

@@ -9,8 +9,8 @@ from numpy import array2string
 
 from . import ops
 from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
-from .ops.op import raw
-from .tape import Node, TapeError, Variable, Watch, backward, leaf, name_of, recording
+from .ops.op import unwrap
+from .tape import GradState, Node, TapeError, Variable, backward, leaf, name_of, recording
 from .writes import writes
 
 
@@ -50,8 +50,8 @@ class Tensor(Variable):
     def _rebind(self, array: Any) -> None:
         """Show another array from now on."""
         self._data = array
-        if (place := self._leaf) is not None and place.watch is not None:
-            place.watch.array, place.watch.dtype = array, array.dtype
+        if (place := self._leaf) is not None and place.grad_state is not None:
+            place.grad_state.array, place.grad_state.dtype = array, array.dtype
 
     # -- the array ---------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Tensor(Variable):
             raise TapeError(
                 f"data: {self.node!r} made this tensor; it can only be set on a leaf or a constant (detach it)"
             )
-        array = as_array(raw(array))
+        array = as_array(unwrap(array))
         if array.shape != self._data.shape or array.dtype != self._data.dtype:
             raise ValueError(
                 f"data: expected shape {self._data.shape} and {self._data.dtype}, got {array.shape} and {array.dtype}"
@@ -141,9 +141,9 @@ class Tensor(Variable):
             raise TapeError(f"relocate: {self.node!r} was recorded; move the leaves that it was made of")
         target = resolve(device)
         self._rebind(move(self._data, target))
-        watch = self._leaf.watch if self._leaf is not None else None
-        if watch is not None and watch.grad is not None:
-            watch.grad = Tensor.at(move(watch.grad._data, target), None)
+        grad_state = self._leaf.grad_state if self._leaf is not None else None
+        if grad_state is not None and grad_state.grad is not None:
+            grad_state.grad = Tensor.from_node(move(grad_state.grad._data, target), None)
 
     # -- the tape ----------------------------------------------------------------------------------------------
 
@@ -164,8 +164,8 @@ class Tensor(Variable):
         if place is None:
             self.node = leaf(self._data) if on else None
             return
-        assert place.watch is not None
-        place.watch.keep = on
+        assert place.grad_state is not None
+        place.grad_state.keep = on
         self.node, self._frozen = (place, None) if on else (None, place)
 
     @property
@@ -180,7 +180,7 @@ class Tensor(Variable):
     @property
     def name(self) -> str | None:
         """How reports call this leaf, if it was given a name."""
-        return self.node.watch.name if self.node is not None and self.node.watch is not None else None
+        return self.node.grad_state.name if self.node is not None and self.node.grad_state is not None else None
 
     @name.setter
     def name(self, name: str) -> None:
@@ -189,24 +189,24 @@ class Tensor(Variable):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward has gathered here, None if it has not."""
-        return self.node.watch.grad if self.node is not None and self.node.watch is not None else None  # type: ignore[return-value]
+        return self.node.grad_state.grad if self.node is not None and self.node.grad_state is not None else None  # type: ignore[return-value]
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
-        watch = self._watched("grad")
+        grad_state = self._watched("grad")
         if gradient is not None and not isinstance(gradient, Tensor):
             raise TypeError(f"grad: expected a Tensor or None, got {type(gradient).__name__}")
         if gradient is not None and (gradient.shape != self.shape or gradient.dtype != self.dtype):
             raise ValueError(
                 f"grad: expected shape {self.shape} and {self.dtype}, got {gradient.shape} and {gradient.dtype}"
             )
-        watch.grad = gradient
+        grad_state.grad = gradient
 
     def zero_grad(self) -> None:
         """Forget the gradient; of a frozen leaf, too."""
         place = self._leaf or self.node
-        if place is not None and place.watch is not None:
-            place.watch.grad = None
+        if place is not None and place.grad_state is not None:
+            place.grad_state.grad = None
 
     def retain_grad(self) -> Tensor:
         """Keep the gradient of this recorded tensor too in backward; returns the tensor."""
@@ -229,13 +229,13 @@ class Tensor(Variable):
     def _watched(self, caller: str) -> Any:
         if self.node is None:
             raise TapeError(f"{caller}: this tensor is a constant and will have no gradient (requires_grad=True?)")
-        if self.node.watch is None:
-            self.node.watch = Watch(self.dtype, keep=False)
-        return self.node.watch
+        if self.node.grad_state is None:
+            self.node.grad_state = GradState(self.dtype, keep=False)
+        return self.node.grad_state
 
     def detach(self) -> Tensor:
         """The same array as a constant, cut from the tape."""
-        return Tensor.at(self._data, None)
+        return Tensor.from_node(self._data, None)
 
     def backward(self, cotangent: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
         """Add the gradient of this tensor to the `grad` of every leaf that led to it (see `tape.backward`)."""
@@ -291,7 +291,7 @@ class Tensor(Variable):
             raise TapeError("a recorded value cannot be written into a tensor: its gradient would be lost (see where)")
         if self.node is None:
             self._rebind(copy_of(self._data))
-        self._data[tuple(map(raw, index)) if isinstance(index, tuple) else raw(index)] = raw(value)
+        self._data[tuple(map(unwrap, index)) if isinstance(index, tuple) else unwrap(index)] = unwrap(value)
         if self.node is not None:
             self.mark_changed()
 

@@ -12,8 +12,8 @@ from typing import Any
 from . import ops
 from .backend import astype, backend_of, dtype_name, random_state, replayed_from, xp_of
 from .fingerprint import fingerprint
-from .ops.multi_output import record_several
-from .ops.op import raw
+from .ops.multi_output import record_multi_output
+from .ops.op import unwrap
 from .tape import Node, TapeError, Variable, enable_grad, grad, history, inspector, leaf, name_of, tick, walk
 from .tensor import Tensor
 
@@ -96,8 +96,8 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     them, such as a module's parameters, get their gradients too. f returns a Tensor or a tuple of Tensors. What it
     computes again must be what it has computed: backward raises TapeError if a closure, say, has changed since.
     """
-    watcher = inspector.get()
-    if watcher is not None and not watcher.recomputes:
+    observer = inspector.get()
+    if observer is not None and not observer.recomputes:
         return function(*inputs)
     state, start = random_state(), tick()
     result = function(*inputs)
@@ -109,8 +109,11 @@ def checkpoint(function: Callable[..., Any], *inputs: Any) -> Any:
     closed_over = [node for node in reached if node not in given]
     digests = [_digest(y.data) for y in results]
     operation = Recomputation(function, state, digests, set(reached), fingerprint(records))
-    saved = (*map(raw, inputs), {node: node.watch.array for node in closed_over if node.op is None and node.watch})
-    outputs = record_several(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
+    saved = (
+        *map(unwrap, inputs),
+        {node: node.grad_state.array for node in closed_over if node.op is None and node.grad_state},
+    )
+    outputs = record_multi_output(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
     outputs = [made if y.requires_grad else y for made, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]
 
@@ -132,22 +135,22 @@ class Recomputation:
         self.digests, self.reached = digests, reached  # of what it gave, and the nodes that gradients reach from there
         self.fingerprint = recorded  # of what was recorded; what holds this checkpoint compares it too
 
-    def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
+    def apply_vjp(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
         create_graph = any(isinstance(g, Variable) for g in cotangents)
         *given, leaves = saved
         for node, array in leaves.items():
-            if node.watch.array is not array:
+            if node.grad_state.array is not array:
                 raise TapeError(
                     f"{name_of(node)} {node.shape} was given other data after a checkpointed function had used it, "
                     "which would be computed again with other values: set data after backward"
                 )
-        inputs = [Tensor.at(raw(x), node) if node is not None else x for x, node in zip(given, parents)]
+        inputs = [Tensor.from_node(unwrap(x), node) if node is not None else x for x, node in zip(given, parents)]
         start = tick()
         with replayed_from(self.state), enable_grad():
             result = self.function(*inputs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
         self._check(results, start)
-        pull_through(results, cotangents, parents, give, create_graph, start)
+        pull_through(results, cotangents, parents, accumulate, create_graph, start)
 
     def _check(self, results: list[Tensor], start: int) -> None:
         """Raise TapeError if what was computed again is not what was computed, of other tensors or by other rules."""
@@ -165,11 +168,16 @@ class Recomputation:
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         assert record.saved is not None
         *given, leaves = record.saved
-        return (*(kind.at(x, node) if node is not None else x for x, node in zip(given, record.parents)), leaves)
+        return (*(kind.from_node(x, node) if node is not None else x for x, node in zip(given, record.parents)), leaves)
 
 
 def pull_through(
-    results: Sequence[Tensor], cotangents: Sequence[Any], parents: tuple, give: Callable, create_graph: bool, start: int
+    results: Sequence[Tensor],
+    cotangents: Sequence[Any],
+    parents: tuple,
+    accumulate: Callable,
+    create_graph: bool,
+    start: int,
 ) -> None:
     """Carry cotangents back through what was recorded since the moment `start`, and give them to the parents."""
     weights: dict[Node, Any] = {}
@@ -178,7 +186,7 @@ def pull_through(
             weights[y.node] = weights[y.node] + g if y.node in weights else g
     for node, gradient in walk(Tensor, weights, frozenset(), create_graph, create_graph, start).items():
         if node in parents:
-            give(node, gradient)
+            accumulate(node, gradient)
 
 
 def _digest(array: Any) -> tuple[Any, Any]:
@@ -212,7 +220,7 @@ def _apart(x: Any) -> Any:
 
 def _fresh(x: Tensor) -> Tensor:
     """A place of its own for x, to differentiate with regard to; a leaf if x is a constant."""
-    return _apart(x) if x.requires_grad else Tensor.at(x.data, leaf(x.data))
+    return _apart(x) if x.requires_grad else Tensor.from_node(x.data, leaf(x.data))
 
 
 def _zeros_like(x: Tensor) -> Tensor:

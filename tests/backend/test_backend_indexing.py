@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from support.strict import STRICT
 
 from tinygrad_gru.backend import resolve
-from tinygrad_gru.backend.indexing import Checked, as_parts, axes_read, check_bounds
+from tinygrad_gru.backend.indexing import CheckedIndex, as_parts, axes_read, check_bounds
 
 NUMPY = resolve("numpy")
 
@@ -25,7 +25,7 @@ def moved(index):
 
 def check(index):
     array = STRICT.asarray(VALUES)
-    np.testing.assert_array_equal(STRICT.to_host(STRICT.pick(array, moved(index))), VALUES[index])
+    np.testing.assert_array_equal(STRICT.to_host(STRICT.advanced_index(array, moved(index))), VALUES[index])
     target, expected = STRICT.zeros(SHAPE, STRICT.xp.float64), np.zeros(SHAPE)
     values = np.random.default_rng(0).standard_normal(VALUES[index].shape)
     STRICT.scatter_add(target, moved(index), STRICT.asarray(values))
@@ -54,14 +54,14 @@ def test_masks(mask):
 def test_ids_of_few_bits_do_not_wrap_around():
     array = np.arange(600.0).reshape(300, 2)
     ids = np.array([[250, 3], [0, 255]], np.uint8)
-    picked = STRICT.pick(STRICT.asarray(array), (STRICT.asarray(ids), Ellipsis))
+    picked = STRICT.advanced_index(STRICT.asarray(array), (STRICT.asarray(ids), Ellipsis))
     np.testing.assert_array_equal(STRICT.to_host(picked), array[ids])
 
 
 @pytest.mark.parametrize("index", [(np.array([0]), slice(None), np.array([0])), (0, np.array([1]))])
 def test_what_is_not_offered_says_so(index):
     with pytest.raises(IndexError, match="on this backend an index holds arrays only side by side"):
-        STRICT.pick(STRICT.asarray(VALUES), moved(index))
+        STRICT.advanced_index(STRICT.asarray(VALUES), moved(index))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_bounds_of_what_reads_nothing():
 
 
 def test_what_was_checked_is_not_checked_again_but_its_library_is():
-    check_bounds(NUMPY, Checked((np.array([99]),)), SHAPE)
+    check_bounds(NUMPY, CheckedIndex((np.array([99]),)), SHAPE)
     with pytest.raises(TypeError, match="an index on array_api_strict for an array on numpy"):
-        check_bounds(NUMPY, Checked((STRICT.asarray([0]),)), SHAPE)
+        check_bounds(NUMPY, CheckedIndex((STRICT.asarray([0]),)), SHAPE)
 
 
 def test_axes_that_parts_read():

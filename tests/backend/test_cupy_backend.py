@@ -23,13 +23,13 @@ from tinygrad_gru.backend import (
     to_host,
     xp_of,
 )
-from tinygrad_gru.testing import SHEET, check_case
+from tinygrad_gru.testing import OP_SPECS, check_case
 
 
-@pytest.mark.parametrize("name", SHEET)
+@pytest.mark.parametrize("name", OP_SPECS)
 def test_every_op_keeps_the_contract(gpu, name):
     """No hidden copy to the host, no mixing, no NumPy-ism: CuPy refuses them, and so does the stand-in."""
-    for case in SHEET[name]:
+    for case in OP_SPECS[name]:
         check_case(name, case, "cupy")
 
 
@@ -89,8 +89,8 @@ def test_random_numbers_are_numpys(gpu):
     """So that one seed drops the same units on both backends."""
     for draw in (RandomStream(7, 3).uniform, RandomStream(2**60).uniform):
         for dtype in ("float32", "float64", "float16"):
-            here, there = draw((3, 5), dtype), RandomStream(*_at(draw)).uniform((3, 5), dtype, "cupy")
-            np.testing.assert_array_equal(to_host(there), here)
+            as_current, there = draw((3, 5), dtype), RandomStream(*_at(draw)).uniform((3, 5), dtype, "cupy")
+            np.testing.assert_array_equal(to_host(there), as_current)
             assert there.dtype == dtype and isinstance(there, gpu.ndarray)
 
 
@@ -138,7 +138,7 @@ def test_what_a_backend_makes_is_on_its_gpu(two_gpus):
     row = second.asarray([1])
     made = [
         x, row, second.copy(x), second.astype(x, "float32"), second.empty((2,), "float32"), second.arange(3),
-        second.zeros((2, 3), "float64"), second.pick(x, (row,)), second.place((2, 3), [(row,)], [x[:1]]),
+        second.zeros((2, 3), "float64"), second.advanced_index(x, (row,)), second.scatter((2, 3), [(row,)], [x[:1]]),
         RandomStream(0).uniform((3,), device=second), RandomStream(0).normal((3,), device=second),
     ]  # fmt: skip
     scatter_add(x, (row,), second.asarray([[1.0, 1.0, 1.0]]))

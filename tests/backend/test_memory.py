@@ -11,7 +11,7 @@ from support.stand_in_cupy import stand_in_cupy
 from support.strict import STRICT
 
 from tinygrad_gru import BackendError, OutOfMemoryError, Tensor, cli, nn, ops, optim, use
-from tinygrad_gru.backend import available, explained, memory_limit, memory_report, resolve
+from tinygrad_gru.backend import available, memory_limit, memory_report, resolve, with_memory_report
 from tinygrad_gru.backend.memory import in_words, live_arrays
 
 MEGABYTE = 2**20
@@ -96,8 +96,8 @@ NEEDS = "a smaller batch, shorter sequences or a smaller hidden size need less, 
 
 
 def test_out_of_memory_in_an_op_names_the_largest_arrays(small_gpus):
-    held = [Tensor.at(zeros(8), None) for _ in range(4)] + [Tensor.at(zeros(12), None)]
-    large = Tensor.at(zeros(15), None)
+    held = [Tensor.from_node(zeros(8), None) for _ in range(4)] + [Tensor.from_node(zeros(12), None)]
+    large = Tensor.from_node(zeros(15), None)
     with pytest.raises(OutOfMemoryError, match=NEEDS) as error:
         held[0] * held[1]
     lines = str(error.value).splitlines()
@@ -133,8 +133,8 @@ def test_out_of_memory_on_the_host():
 
 
 def test_it_is_explained_once():
-    error = explained(MemoryError("first"))
-    assert explained(error) is error
+    error = with_memory_report(MemoryError("first"))
+    assert with_memory_report(error) is error
 
 
 def test_the_command_line_explains_it(monkeypatch, capsys):

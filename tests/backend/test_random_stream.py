@@ -86,6 +86,6 @@ def test_without_a_seed_every_thread_draws_its_own():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_library_without_random_numbers_gets_those_of_the_host(dtype):
     for kind in ("uniform", "normal"):
-        here, there = (getattr(RandomStream(3, 1), kind)((2, 3), dtype, device) for device in ("numpy", STRICT))
+        as_current, there = (getattr(RandomStream(3, 1), kind)((2, 3), dtype, device) for device in ("numpy", STRICT))
         assert there.device == STRICT.device and there.dtype == getattr(STRICT.xp, dtype)
-        assert to_host(there).tolist() == here.tolist()
+        assert to_host(there).tolist() == as_current.tolist()

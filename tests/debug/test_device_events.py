@@ -10,9 +10,9 @@ from support.stand_in_cuda import COMPILER
 from support.strict import STRICT
 
 from tinygrad_gru import Tensor, checkpoint, compiling, explain, grad, nn, no_grad, ops, optim, sanitize
-from tinygrad_gru.backend import as_array, note_launches, resolve
+from tinygrad_gru.backend import as_array, record_launches, resolve
 from tinygrad_gru.ops import op
-from tinygrad_gru.testing import SHEET, check_case
+from tinygrad_gru.testing import OP_SPECS, check_case
 from tinygrad_gru.train import TextRun, TextSettings
 
 
@@ -91,8 +91,8 @@ def test_an_optimizer_launches_one_kernel_a_parameter(stand_in, trainer):
 
 def test_every_op_of_the_sheet_is_counted_as_the_stand_in_counts_it(stand_in):
     """Forward and backward, raw, recorded and to second order."""
-    for name in SHEET.keys() - {"einsum"}:  # NumPy's may be a view
-        for case in SHEET[name]:
+    for name in OP_SPECS.keys() - {"einsum"}:  # NumPy's may be a view
+        for case in OP_SPECS[name]:
             stand_in.machine.calls.clear()
             with sanitize() as report:
                 check_case(name, case, "cupy", quick=True, dtypes=case.dtypes[:1])
@@ -169,11 +169,11 @@ def test_the_name_of_the_module_and_the_line(stand_in):
 
 
 def test_launches_of_compiled_programs():
-    note_launches(5, "scan")
+    record_launches(5, "scan")
     with sanitize() as report:
         for count in (3, 2):
-            note_launches(count, "scan")
-    note_launches(5, "scan")
+            record_launches(count, "scan")
+    record_launches(5, "scan")
     assert report.launches == 5 and counts(report) == {("launch", "scan"): 5}
 
 
@@ -199,7 +199,7 @@ def test_a_rehearsal_takes_numpy_for_a_gpu():
 
 def test_a_rehearsal_of_every_op():
     """Ops and rules do not notice: the contract holds on watched arrays, to the last bit."""
-    for name, cases in SHEET.items():
+    for name, cases in OP_SPECS.items():
         for case in cases:
             with sanitize(rehearse=True):
                 check_case(name, case, quick=True, compiled=False, dtypes=case.dtypes[:1])

@@ -7,11 +7,11 @@ import pytest
 
 from tinygrad_gru import Tensor, grad, manual_seed, nn, ops, optim
 from tinygrad_gru.scan import compiling
-from tinygrad_gru.testing import SHEET
+from tinygrad_gru.testing import OP_SPECS
 from tinygrad_gru.train import mixed_precision
 
 bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
-CASES = [(name, k) for name, cases in SHEET.items() for k in range(len(cases)) if name not in ("one_hot", "astype")]
+CASES = [(name, k) for name, cases in OP_SPECS.items() for k in range(len(cases)) if name not in ("one_hot", "astype")]
 
 
 def cast(value):
@@ -20,7 +20,7 @@ def cast(value):
 
 @pytest.mark.parametrize(("name", "k"), CASES, ids=[f"{name}-{k}" for name, k in CASES])
 def test_every_op_keeps_the_dtype_and_is_right(name, k):
-    case, random = SHEET[name][k], np.random.default_rng(0)
+    case, random = OP_SPECS[name][k], np.random.default_rng(0)
     function = case.function or getattr(ops, name)
     domains = [case.domain] * len(case.shapes) if np.ndim(case.domain) == 1 else list(case.domain)
     values = [s if isinstance(s, np.ndarray) else random.uniform(*d, size=s) for s, d in zip(case.shapes, domains)]

@@ -10,10 +10,10 @@ from support.strict import NOT_IN_THE_STANDARD, STRICT
 
 from tinygrad_gru import ops
 from tinygrad_gru.ops import op
-from tinygrad_gru.testing import SHEET, check_case
+from tinygrad_gru.testing import OP_SPECS, check_case
 from tinygrad_gru.testing.op_specs import REACHED_BY
 
-CASES = [(name, number) for name, cases in SHEET.items() for number in range(len(cases))]
+CASES = [(name, number) for name, cases in OP_SPECS.items() for number in range(len(cases))]
 
 #: Ops that the compiler leaves to eager mode.
 NOT_COMPILED = frozenset(
@@ -29,9 +29,9 @@ EMPTY = {("cumsum", 3), ("getitem", 10), ("matmul", 10), ("matmul", 11), ("matmu
 def test_the_op_keeps_the_contract(backend, name, number):
     if backend is STRICT and name in NOT_IN_THE_STANDARD:
         with pytest.raises((AttributeError, NotImplementedError)):  # the exception is still needed
-            check_case(name, SHEET[name][number], backend, quick=True)
+            check_case(name, OP_SPECS[name][number], backend, quick=True)
         return
-    case = SHEET[name][number]
+    case = OP_SPECS[name][number]
     report = check_case(name, case, backend, quick=backend is STRICT)
     assert report or case.empty
     assert report.orders == ((1, 2) if case.differentiable and (name, number) not in EMPTY else ())
@@ -42,9 +42,9 @@ def test_the_op_keeps_the_contract(backend, name, number):
 
 def test_every_public_op_has_an_entry_and_every_entry_an_op():
     public = {name for name in ops.__all__ if name not in ("Op", "op")}
-    assert {name for name, cases in SHEET.items() if not all(case.function for case in cases)} <= public
-    assert public <= set(SHEET)
-    assert all(SHEET.values()), "an entry without a case checks nothing"
+    assert {name for name, cases in OP_SPECS.items() if not all(case.function for case in cases)} <= public
+    assert public <= set(OP_SPECS)
+    assert all(OP_SPECS.values()), "an entry without a case checks nothing"
 
 
 def test_every_op_that_is_defined_is_checked():
@@ -55,14 +55,16 @@ def test_every_op_that_is_defined_is_checked():
         f.formula.__name__ for f in values if type(f) is type(op) and hasattr(f, "formula") and f.__module__ != CONTRACT
     }
     assert len(defined) > 60 and "matmul" in defined and "chosen" in defined
-    assert {REACHED_BY.get(name, name) for name in defined} <= {*SHEET, "_truncate"}, "these have no entry in the sheet"
+    assert {REACHED_BY.get(name, name) for name in defined} <= {*OP_SPECS, "_truncate"}, (
+        "these have no entry in the sheet"
+    )
 
 
 CONTRACT = "tinygrad_gru.testing.contract"
 
 
 def test_every_op_has_its_rules():
-    for name in SHEET:
+    for name in OP_SPECS:
         function = getattr(ops, name, None)
         if hasattr(function, "formula"):
             assert function.rules is not None, name

@@ -7,7 +7,7 @@ import pytest
 from support.tensors import leaf
 
 from tinygrad_gru import Tensor, grad, ops, tape
-from tinygrad_gru.ops.multi_output import record_several
+from tinygrad_gru.ops.multi_output import record_multi_output
 
 
 class Halves:
@@ -18,10 +18,10 @@ class Halves:
     def __init__(self):
         self.given = []
 
-    def pull(self, parents, saved, cotangents, give):
+    def apply_vjp(self, parents, saved, cotangents, accumulate):
         self.given.append([None if g is None else type(g).__name__ for g in cotangents])
         missing = next(g for g in cotangents if g is not None) * 0.0
-        give(parents[0], ops.concatenate([missing if g is None else g for g in cotangents]))
+        accumulate(parents[0], ops.concatenate([missing if g is None else g for g in cotangents]))
 
     def lift(self, kind, record):
         return ()
@@ -30,7 +30,7 @@ class Halves:
 @pytest.fixture
 def halves():
     op, x = Halves(), leaf([1.0, 2.0, 3.0, 4.0])
-    return op, x, record_several(Tensor, op, (x.node,), (), [x.data[:2], x.data[2:]])
+    return op, x, record_multi_output(Tensor, op, (x.node,), (), [x.data[:2], x.data[2:]])
 
 
 def test_cotangents_meet_as_one_list(halves):

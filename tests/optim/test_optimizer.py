@@ -90,7 +90,7 @@ def test_a_step_does_not_allocate(optimizer_class, settings, strided):
     rng = np.random.default_rng(0)
     tensor = Tensor(rng.standard_normal((512, 512)), requires_grad=True, dtype="float32")
     gradient = rng.standard_normal((512, 512)).astype("float32")
-    tensor.grad = Tensor.at(gradient.T if strided else gradient, None)
+    tensor.grad = Tensor.from_node(gradient.T if strided else gradient, None)
     optimizer = optimizer_class([tensor], **settings)
     optimizer.step()
     optimizer.step()  # the first step of SGD with momentum is another rule than the later ones

@@ -26,7 +26,7 @@ class Results:
     sums: list[np.ndarray]
 
     def arrays(self) -> list[np.ndarray]:
-        return [*self.carry, *self.each, *self.sums]
+        return [*self.carry, *self.ys, *self.sums]
 
 
 def interpret(
@@ -34,32 +34,32 @@ def interpret(
 ) -> Results:
     """Run `program` for `length` steps from `carry`, reading the stacks `reads` (length, …), forwards or backwards."""
     carry = list(carry)
-    each: list[list[Any]] = [[None] * length for _ in program.each]
+    each: list[list[Any]] = [[None] * length for _ in program.ys]
     sums: list[Any] = [0] * len(program.sums)
     for t in reversed(range(length)) if reverse else range(length):
-        known = dict(zip(program.carry, carry)) | dict(zip(program.reads, [read[t] for read in reads]))
-        carry = [evaluate(value, known, program.listing.fixed) for value in program.new]
-        for steps, value in zip(each, program.each):
-            steps[t] = evaluate(value, known, program.listing.fixed)
-        sums = [s + evaluate(value, known, program.listing.fixed) for s, value in zip(sums, program.sums)]
+        known = dict(zip(program.carry, carry)) | dict(zip(program.xs, [read[t] for read in reads]))
+        carry = [evaluate(value, known, program.graph.constants) for value in program.new_carry]
+        for steps, value in zip(each, program.ys):
+            steps[t] = evaluate(value, known, program.graph.constants)
+        sums = [s + evaluate(value, known, program.graph.constants) for s, value in zip(sums, program.sums)]
     return Results(carry, list(map(np.stack, each)), sums)
 
 
-def evaluate(value: Value, known: dict[Value, Any], fixed: Sequence[np.ndarray]) -> Any:
+def evaluate(value: Value, known: dict[Value, Any], constants: Sequence[np.ndarray]) -> Any:
     """The array of a value, from those that are known; what is found is known from then on."""
     if value not in known:
-        known[value] = _made(value, [evaluate(i, known, fixed) for i in value.inputs], fixed)
+        known[value] = _made(value, [evaluate(i, known, constants) for i in value.inputs], constants)
         said = value.op == "scalar" or (known[value].shape, known[value].dtype) == (value.shape, value.dtype)
         assert said, f"{value!r} is {known[value].shape} {known[value].dtype}"
     return known[value]
 
 
-def _made(value: Value, operands: list[Any], fixed: Sequence[np.ndarray]) -> Any:
+def _made(value: Value, operands: list[Any], constants: Sequence[np.ndarray]) -> Any:
     match value.op:
         case "scalar":
             return value["value"]
-        case "fixed":
-            return fixed[value["position"]]
+        case "constant":
+            return constants[value["position"]]
         case "zeros":
             return np.zeros(value.shape, value.dtype)
         case "matmul":
@@ -78,7 +78,7 @@ def _made(value: Value, operands: list[Any], fixed: Sequence[np.ndarray]) -> Any
             return np.concatenate(operands, axis=value["axis"])
         case "getitem":
             return operands[0].ravel()[_places(value["index"], operands[0].shape)].reshape(value.shape)
-        case "place":
+        case "scatter":
             whole = np.zeros(math.prod(value.shape), value.dtype)
             for index, part in zip(value["indices"], operands):
                 whole[_places(index, value.shape)] += part.ravel()

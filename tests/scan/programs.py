@@ -38,7 +38,7 @@ class Example:
     def run(self, program: Program | None = None) -> Results:
         """What the program gives, or another one of the same carry and reads."""
         with np.errstate(all="ignore"):
-            return interpret(program or self.program, self.carry, self.reads, LENGTH, self.reverse)
+            return interpret(program or self.program, self.carry, self.xs, LENGTH, self.reverse)
 
 
 @dataclass
@@ -60,9 +60,9 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     trace = trace_forward(step, carry, xs)
     compiled = CompiledStep(Trace.of(trace, [True for _ in trace.xs]))
     arrays = [t.numpy() for t in [*_tuple(carry), *_tuple(xs)]]
-    parts = len(trace.new)
+    parts = len(trace.new_carry)
     forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.stored)
-    stored = forward.run(replace(forward.program, each=tuple(compiled.stored))).each
+    stored = forward.run(replace(forward.program, ys=tuple(compiled.stored))).ys
 
     def cotangent(value: Value, *lead: int) -> np.ndarray:
         return random.standard_normal((*lead, *value.shape)).astype(value.dtype)
@@ -78,11 +78,11 @@ def run_in(work: Workspace, emitted: Emitted, example: Example, there: Callable 
     first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
     for part, array in zip(work.at_moment(first), example.carry):
         part[...] = there(array)
-    for value, array in zip(example.program.reads, example.reads):
-        work.reads[value][...] = there(array)
+    for value, array in zip(example.program.xs, example.xs):
+        work.xs[value][...] = there(array)
     with np.errstate(all="ignore"):
-        sums = emitted.run(list(map(there, example.program.listing.fixed)), work)
-    return Results(work.at_moment(last), work.each, sums)
+        sums = emitted.run(list(map(there, example.program.graph.constants)), work)
+    return Results(work.at_moment(last), work.ys, sums)
 
 
 def as_traced(emitted: Emitted) -> Program:
@@ -104,7 +104,7 @@ def arguments_of(cell: Cell) -> tuple[Callable, Any, Any]:
     """The step of a random cell, a carry and xs for it. Every third is gated: else there is little to interpolate."""
     random = np.random.default_rng(cell.seed)
     carry = tuple(_normal(random, cell.batch, WIDTH) for _ in range(cell.parts))
-    xs = tuple(_normal(random, LENGTH, cell.batch, READ) for _ in range(cell.reads))
+    xs = tuple(_normal(random, LENGTH, cell.batch, READ) for _ in range(cell.xs))
     step = gated(cell.step) if cell.seed % 3 == 0 else cell.step
     return step, carry if len(carry) > 1 else carry[0], xs if len(xs) > 1 else xs[0] if xs else None
 

@@ -156,7 +156,7 @@ def run(
         ]
 
     cell.parameters = [Tensor(p.numpy(), p.requires_grad, device=device) for p in cell.parameters]
-    carry, xs = leaves(cell.parts, cell.batch, WIDTH), leaves(cell.reads, length, cell.batch, READ)
+    carry, xs = leaves(cell.parts, cell.batch, WIDTH), leaves(cell.xs, length, cell.batch, READ)
     last, ys = scan(
         cell.step, tuple(carry) if cell.parts > 1 else carry[0],
         None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=length, reverse=reverse, compiled=compiled,
@@ -194,7 +194,7 @@ def difference(
 def refusal(cell: Cell, reading: bool | str) -> str:
     """Why the cell is not, or not in all its parts, compiled as that reading has it; empty if it is."""
     carry = [Tensor(np.zeros((cell.batch, WIDTH)), requires_grad=True) for _ in range(cell.parts)]
-    xs = [Tensor(np.zeros((1, cell.batch, READ)), requires_grad=True) for _ in range(cell.reads)]
+    xs = [Tensor(np.zeros((1, cell.batch, READ)), requires_grad=True) for _ in range(cell.xs)]
     text = explain(
         cell.step, tuple(carry) if cell.parts > 1 else carry[0],
         None if not xs else tuple(xs) if len(xs) > 1 else xs[0], compiled=reading,

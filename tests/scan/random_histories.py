@@ -282,7 +282,7 @@ class World:
         new = self.holding(tensor.numpy() * 0.9 + 0.05).data
         if kind == 0:
             with no_grad():
-                tensor[...] = Tensor.at(new, None)
+                tensor[...] = Tensor.from_node(new, None)
         elif kind == 1 and tensor.is_leaf:
             tensor.data = new
         elif tensor.is_leaf:

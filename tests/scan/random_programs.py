@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.scan.programs import LENGTH, Example
-from tinygrad_gru.scan.ir import Listing
+from tinygrad_gru.scan.ir import Graph
 from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, Symbol
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
 
 xp = NAMESPACE
 DOUBLE, SQUARE = np.dtype("float64"), (3, 3)
@@ -24,37 +24,37 @@ def draw_program(seed: int) -> Example:
 class _Drawing:
     def __init__(self, random: np.random.Generator):
         self.random = random
-        self.listing = Listing()
+        self.graph = Graph()
         carry_shapes = [SQUARE] * random.integers(1, 4) + [(3,), (1, 3), ()][: random.integers(0, 4)]
         read_shapes = [SQUARE] * random.integers(0, 3) + [(3,), (3, 1), (), (2, 3, 3)][: random.integers(0, 5)]
         self.carry = [self.given("carry", i, shape) for i, shape in enumerate(carry_shapes)]
-        self.reads = [self.given("step", i, shape) for i, shape in enumerate(read_shapes)]
-        fixed = [random.standard_normal(shape) for shape in (SQUARE, SQUARE, (3,), (3, 1), (2, 3, 3))]
-        self.fixed = [Symbol(self.listing, self.listing.capture(array)) for array in fixed]
-        self.pool = [*self.carry, *self.reads, *self.fixed]
+        self.xs = [self.given("x", i, shape) for i, shape in enumerate(read_shapes)]
+        constants = [random.standard_normal(shape) for shape in (SQUARE, SQUARE, (3,), (3, 1), (2, 3, 3))]
+        self.constants = [TracedArray(self.graph, self.graph.capture(array)) for array in constants]
+        self.pool = [*self.carry, *self.xs, *self.constants]
 
-    def given(self, kind: str, position: int, shape: tuple[int, ...]) -> Symbol:
-        return Symbol(self.listing, self.listing.add(kind, (), shape, DOUBLE, position=position))
+    def given(self, kind: str, position: int, shape: tuple[int, ...]) -> TracedArray:
+        return TracedArray(self.graph, self.graph.add(kind, (), shape, DOUBLE, position=position))
 
-    def pick(self, fits: Callable[[Symbol], bool] = lambda x: True) -> Symbol:
+    def pick(self, fits: Callable[[TracedArray], bool] = lambda x: True) -> TracedArray:
         """One of the values, rather a late one."""
         choices = [x for x in self.pool if fits(x)]
         return choices[max(self.random.integers(len(choices), size=2))]
 
-    def matrix(self) -> Symbol:
+    def matrix(self) -> TracedArray:
         return self.pick(lambda x: x.shape == SQUARE)
 
-    def condition(self) -> Symbol:
+    def condition(self) -> TracedArray:
         a, b = self.pick(), self.number_or(self.pick)
         return [lambda: a > b, lambda: a <= b, lambda: a == a][self.random.integers(3)]()
 
-    def number_or(self, pick: Callable) -> Symbol | float:
+    def number_or(self, pick: Callable) -> TracedArray | float:
         return float(self.random.integers(1, 4)) if self.random.random() < 0.2 else pick()
 
     def grow(self) -> None:
         a, b, m = self.pick(), self.number_or(self.pick), self.matrix()
         z = self.matrix()
-        makers: list[Callable[[], Symbol]] = [
+        makers: list[Callable[[], TracedArray]] = [
             lambda: a + b, lambda: a + b, lambda: a - b, lambda: a * b, lambda: a * b, lambda: b * a, lambda: -a,
             lambda: a / (1.0 + b * b), lambda: xp.tanh(a), lambda: xp.maximum(a, b), lambda: a**2,
             lambda: xp.where(self.condition(), a, b), lambda: xp.astype(self.condition(), DOUBLE) * a,
@@ -66,8 +66,8 @@ class _Drawing:
             lambda: xp.reshape(m, (9,))[:3], lambda: xp.reshape(m, (1, 3, 3)), lambda: xp.expand_dims(a, 0),
             lambda: xp.broadcast_to(a, np.broadcast_shapes(a.shape, SQUARE)), lambda: xp.concat([m[:2], z[:1]], 0),
             lambda: xp.concat([m[:, :2], z[:, :1]], 1), lambda: xp.stack([m, z], 0),
-            lambda: SYMBOLIC.place(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
-            lambda: SYMBOLIC.place(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
+            lambda: SYMBOLIC.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
+            lambda: SYMBOLIC.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
         ]  # fmt: skip
         if self.random.random() < 0.1:
             makers = [self.gates]
@@ -78,7 +78,7 @@ class _Drawing:
         if made.dtype == DOUBLE and made.ndim <= 3 and made.size <= 27:
             self.pool.append(xp.tanh(made) if self.random.random() < 0.4 else made)  # so that all stays finite
 
-    def gates(self) -> Symbol:
+    def gates(self) -> TracedArray:
         """As merge meets them: products with one left operand, what becomes of them, and products of that, added up."""
         left, count = self.matrix(), self.random.integers(2, 4)
         kinds = [xp.tanh, lambda x: 0.5 + 0.5 * xp.tanh(0.5 * x), lambda x: x * x]
@@ -89,11 +89,11 @@ class _Drawing:
             lanes = [lane @ self.weight() for lane in lanes]
         return sum(lanes[1:], start=lanes[0])
 
-    def weight(self) -> Symbol:
+    def weight(self) -> TracedArray:
         """A fixed matrix of its own, or one that others have too."""
         if self.random.random() < 0.5:
-            return self.fixed[self.random.integers(2)]
-        return Symbol(self.listing, self.listing.capture(self.random.standard_normal(SQUARE)))
+            return self.constants[self.random.integers(2)]
+        return TracedArray(self.graph, self.graph.capture(self.random.standard_normal(SQUARE)))
 
     def some(self, most: int) -> list:
         return [self.pick().value for _ in range(self.random.integers(0, most))]
@@ -109,16 +109,16 @@ class _Drawing:
         for _ in range(self.random.integers(3, 40)):
             self.grow()
         new = tuple(self.next_carry(part).value for part in self.carry)
-        given = [[x.value for x in xs] for xs in (self.carry, self.reads)]
-        program = Program(self.listing, tuple(given[0]), tuple(given[1]), new, tuple(self.some(5)), self.summed())
+        given = [[x.value for x in xs] for xs in (self.carry, self.xs)]
+        program = Program(self.graph, tuple(given[0]), tuple(given[1]), new, tuple(self.some(5)), self.summed())
         carry = [self.random.standard_normal(x.shape) for x in self.carry]
-        reads = [self.random.standard_normal((LENGTH, *x.shape)) for x in self.reads]
+        reads = [self.random.standard_normal((LENGTH, *x.shape)) for x in self.xs]
         return Example(program, carry, reads, bool(self.random.integers(2)))
 
-    def next_carry(self, part: Symbol) -> Symbol:
+    def next_carry(self, part: TracedArray) -> TracedArray:
         """Bounded, for it comes back: what was there already, a tanh, or a view of those."""
         made = self.pick(lambda x: x.shape == part.shape)
         source = made.value
         while source.op in ("getitem", "transpose", "reshape"):
             (source,) = source.inputs
-        return made if source.op in ("carry", "step", "fixed", "tanh") else xp.tanh(made)
+        return made if source.op in ("carry", "x", "constant", "tanh") else xp.tanh(made)

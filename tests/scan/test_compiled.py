@@ -39,11 +39,11 @@ def test_random_cells_are_really_compiled(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("this cell was run plainly")
 
-    monkeypatch.setattr(scan_api, "scan_plainly", refuse)
+    monkeypatch.setattr(scan_api, "scan_eager", refuse)
     for seed in range(30):
         cell = draw(seed)
         carry = [Tensor(np.zeros((cell.batch, 4))) for _ in range(cell.parts)]
-        xs = [Tensor(np.zeros((2, cell.batch, 5))) for _ in range(cell.reads)]
+        xs = [Tensor(np.zeros((2, cell.batch, 5))) for _ in range(cell.xs)]
         scan(cell.step, tuple(carry) if len(carry) > 1 else carry[0],
              None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=2)  # fmt: skip
 
@@ -361,7 +361,7 @@ def test_outputs_that_nobody_used_cost_nothing_in_backward(kind, monkeypatch):
     unused = plan.cotangents[-1]
     without, whole = plan.backward(frozenset([unused])), plan.backward()
     assert without.loop_calls == whole.loop_calls - 1
-    assert unused in whole.plan.program.reads and unused not in without.plan.program.reads
+    assert unused in whole.plan.program.xs and unused not in without.plan.program.xs
 
 
 def test_a_plan_keeps_no_model_alive():

@@ -18,10 +18,10 @@ def test_a_plan_that_is_reused_for_other_traces_is_noticed(monkeypatch):
     """The test above can fail: with a cache whose keys are shapes alone, most histories disagree."""
     get = compiled.PlanCache.get
 
-    def by_shapes(self, trace, emitter, home):
-        listing = trace.forward.listing
-        trace.key = tuple((v.op, v.shape) for v in listing.values if v.op != "scalar")
-        return get(self, trace, emitter, home)
+    def by_shapes(self, trace, emitter, storage):
+        graph = trace.forward.graph
+        trace.key = tuple((v.op, v.shape) for v in graph.values if v.op != "scalar")
+        return get(self, trace, emitter, storage)
 
     monkeypatch.setattr(compiled.PlanCache, "get", by_shapes)
     assert any(disagreement(seed, "numpy") for seed in range(30))

@@ -10,7 +10,7 @@ import pytest
 
 from tinygrad_gru import Tensor, op, ops, scan
 from tinygrad_gru.backend import xp_of
-from tinygrad_gru.scan.ir import Listing
+from tinygrad_gru.scan.ir import Graph
 
 
 class Odd(float):
@@ -82,10 +82,10 @@ def test_settings_are_written_by_value(ran, axis, keepdims):
 
 
 def test_a_listing_holds_plain_numbers():
-    listing = Listing()
-    scalars = [listing.scalar(number) for number in (Odd(0.5), np.float64(0.5), Axis.FEATURES, np.float32(0.5))]
+    graph = Graph()
+    scalars = [graph.scalar(number) for number in (Odd(0.5), np.float64(0.5), Axis.FEATURES, np.float32(0.5))]
     assert [scalar.name for scalar in scalars] == ["0.5", "0.5", "1", "0.5"]
-    value = listing.add("sum", (), (), "f4", axis=[np.int64(1), Axis.FEATURES], keepdims=np.True_)
+    value = graph.add("sum", (), (), "f4", axis=[np.int64(1), Axis.FEATURES], keepdims=np.True_)
     assert value.attributes == (("axis", (1, 1)), ("keepdims", True))
     assert repr(value.attributes) == "(('axis', (1, 1)), ('keepdims', True))"
 

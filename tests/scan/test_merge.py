@@ -36,10 +36,10 @@ def products(emitted, level):
 
 def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradient():
     step = layer_step(LSTMCell)
-    assert len(products(step.forward, "before")) == len(products(step.forward, "loop")) == 1
+    assert len(products(step.forward, "hoisted")) == len(products(step.forward, "loop")) == 1
     assert len(products(step.backward(), "loop")) == 1
     # the gradients of x, of W and of U; those of the weights are summed over time
-    assert len(products(step.backward(), "after")) == 3
+    assert len(products(step.backward(), "sunk")) == 3
 
 
 def test_gates_of_one_kind_become_neighbours():

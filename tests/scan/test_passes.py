@@ -11,13 +11,13 @@ import pytest
 from tests.scan.interpreter import interpret
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
-from tinygrad_gru.scan.ir import Listing
+from tinygrad_gru.scan.ir import Graph
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
 from tinygrad_gru.scan.passes.simplify import collect, overwrite, reassociate
 from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, without
 from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, Symbol
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
 
 xp = NAMESPACE
 
@@ -30,7 +30,7 @@ RANDOM_CELLS, RANDOM_PROGRAMS = 50, 50
 
 def assert_same(example, program, hint=None, tolerance=1e-12):
     """That another program gives what the example's own does, to rounding."""
-    assert (program.carry, program.reads) == (example.program.carry, example.program.reads)
+    assert (program.carry, program.xs) == (example.program.carry, example.program.xs)
     for before, after in zip(example.run().arrays(), example.run(program).arrays(), strict=True):
         assert (after.shape, after.dtype) == (before.shape, before.dtype), hint
         scale = np.abs(before).max(initial=1.0)
@@ -90,15 +90,15 @@ def test_without_is_with_zeros(rng):
     shorter = 0
     for number, example in enumerate(traced_random_cell(seed).backward for seed in range(RANDOM_CELLS)):
         program = example.program
-        given = (*program.carry, *program.reads)
+        given = (*program.carry, *program.xs)
         absent = frozenset(value for value in given if value.op == "cotangent" and rng.random() < 0.5)
         carry, reads = (
             [0 * a if value in absent else a for value, a in zip(values, arrays)]
-            for values, arrays in ((program.carry, example.carry), (program.reads, example.reads))
+            for values, arrays in ((program.carry, example.carry), (program.xs, example.xs))
         )
-        kept = [a for value, a in zip(program.reads, reads) if value not in absent]
+        kept = [a for value, a in zip(program.xs, reads) if value not in absent]
         fewer = without(program, absent)
-        assert fewer.reads == tuple(value for value in program.reads if value not in absent)
+        assert fewer.xs == tuple(value for value in program.xs if value not in absent)
         expected = interpret(program, carry, [read[:1] for read in reads], 1)
         found = interpret(fewer, carry, [read[:1] for read in kept], 1)
         for right, array in zip(expected.arrays(), found.arrays(), strict=True):
@@ -123,29 +123,29 @@ SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": 
 
 def rewritten(rewrite, formula, cotangents=""):
     """What a pass makes of a formula in a carry h and in x, y and z, which are read, as text. b is a row."""
-    listing, double, shape = Listing(), np.dtype("float64"), (3, 3)
+    graph, double, shape = Graph(), np.dtype("float64"), (3, 3)
     given = {
-        name: listing.add(
-            "cotangent" if name in cotangents else "carry" if name == "h" else "step", (), shape, double, position=i
+        name: graph.add(
+            "cotangent" if name in cotangents else "carry" if name == "h" else "x", (), shape, double, position=i
         )
         for i, name in enumerate("hxyz")
     }
-    given["b"] = listing.add("step", (), shape[1:], double, position=4)
+    given["b"] = graph.add("x", (), shape[1:], double, position=4)
     used = inspect.signature(formula).parameters
-    result = formula(*(Symbol(listing, given[name]) for name in used)).value
-    program = Program(listing, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
+    result = formula(*(TracedArray(graph, given[name]) for name in used)).value
+    program = Program(graph, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
 
     def text(value):
         if value.op == "zeros":
             return "zero"
-        if value.op in ("carry", "step", "cotangent"):
+        if value.op in ("carry", "x", "cotangent"):
             return "hxyzb"[value["position"]]
         if value.op == "scalar":
             return f"{value['value']}"
         parts = [text(i) for i in value.inputs]
         return f"({parts[0]} {SIGNS[value.op]} {parts[1]})" if value.op in SIGNS else f"{value.op}({', '.join(parts)})"
 
-    (new,) = rewrite(program).new
+    (new,) = rewrite(program).new_carry
     return text(new).removeprefix("(").removesuffix(")") if new.op in SIGNS else text(new)
 
 
@@ -223,12 +223,12 @@ def test_overwrite(formula, expected):
         (lambda h, x, y: x / y, "zero"),
         (lambda h, x, y: xp.where(y > 0, x, 0.0), "zero"),
         (lambda h, x, y: xp.where(y > 0, x, h), "where(greater(y, 0), zero, h)"),
-        (lambda h, x: SYMBOLIC.place((3, 3), [(0,), (1,)], [x[0], h[1]]), "place(zero, getitem(h))"),
-        (lambda h, x: SYMBOLIC.place((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
+        (lambda h, x: SYMBOLIC.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
+        (lambda h, x: SYMBOLIC.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
     ],
 )
 def test_without_x(formula, expected):
-    assert rewritten(lambda program: without(program, frozenset(program.reads[:1])), formula, "hx") == expected
+    assert rewritten(lambda program: without(program, frozenset(program.xs[:1])), formula, "hx") == expected
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_without_x(formula, expected):
 )
 def test_without_says_what_it_cannot_know(formula):
     with pytest.raises(Nonlinear):
-        rewritten(lambda program: without(program, frozenset(program.reads[:1])), formula, "hx")
+        rewritten(lambda program: without(program, frozenset(program.xs[:1])), formula, "hx")
 
 
 # -- what each is for: cells ---------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_reassociate_adds_the_bias_before_the_loop(cell, gates):
     program = traced_cell(cell).forward.program
     after = reassociate(program)
     assert count(program, "loop") - count(after, "loop") == {"add": gates}
-    assert count(after, "before") - count(program, "before") == {"add": gates}
+    assert count(after, "hoisted") - count(program, "hoisted") == {"add": gates}
 
 
 @GATES

@@ -31,29 +31,29 @@ class Shadow:
         self.work = Workspace(Emitted(self.plan, "shadow"), LENGTH, reverse, {})
         self.joined = self.plan.joined
         # the moments before and after step t are t + old and t + new
-        self.old, self.new = (1, 0) if reverse else (0, 1)
+        self.old, self.new_carry = (1, 0) if reverse else (0, 1)
 
     def run(self):
         for position in range(len(self.program.carry)):
             self.begin_moment(position, LENGTH if self.reverse else 0)
-        for value in self.program.reads:
+        for value in self.program.xs:
             self.write(value, range(LENGTH))
         for begin in range(0, LENGTH, self.work.size)[:: -1 if self.reverse else 1]:
             self.run_chunk(range(begin, min(begin + self.work.size, LENGTH))[:: -1 if self.reverse else 1])
-        stay = [value for value in self.program.each if self.plan.is_seen_whole(value)]
+        stay = [value for value in self.program.ys if self.plan.is_seen_whole(value)]
         self.read([*stay, *self.kept], range(LENGTH))
 
     def run_chunk(self, steps):
-        self.compute("before", steps)
+        self.compute("hoisted", steps)
         for t in steps:
             self.compute("loop", [t])
-            for position, value in enumerate(self.program.new):
+            for position, value in enumerate(self.program.new_carry):
                 if self.plan.carried.get(value) != position:
                     self.read([value], [t])
-                    self.begin_moment(position, t + self.new)
+                    self.begin_moment(position, t + self.new_carry)
             self.read([v for v in self.program.sums if self.kind(v) == "step"], [t])
-        self.compute("after", steps)
-        outputs = (*self.program.sums, *self.program.each)
+        self.compute("sunk", steps)
+        outputs = (*self.program.sums, *self.program.ys)
         self.read([v for v in outputs if self.kind(v) != "step"], steps)
 
     def compute(self, level, steps):
@@ -92,7 +92,7 @@ class Shadow:
     def kind(self, value):
         """In what kind of array a value lives; numbers, and what is computed once, live in none."""
         given = source_of(value, self.plan.given) in self.plan.given
-        return "given" if given else self.plan.home_of(value)
+        return "given" if given else self.plan.storage_of(value)
 
     def content(self, value, t):
         """What the array of a value must hold: its name, or side by side those of the parts that were made in it."""
@@ -102,7 +102,7 @@ class Shadow:
 
     def name(self, value, t):
         if value in self.plan.carried:  # the next carry is the carry at the next moment
-            return name(self.program.carry[self.plan.carried[value]], t + self.new)
+            return name(self.program.carry[self.plan.carried[value]], t + self.new_carry)
         return name(value, t + self.old if value in self.program.carry else t)
 
 
@@ -144,6 +144,6 @@ def test_few_arrays_serve_a_loop(cell, arrays):
     program = traced_cell(cell).forward.program
     for rewrite in FORWARD_PASSES:
         program = rewrite(program)
-    planned = plan(replace(program, each=program.new[:1]))
-    homes = {planned.home[value] for value in planned.at("loop")}
-    assert len({home for home in homes if home[0] == "step"}) <= arrays < len(planned.at("loop"))
+    planned = plan(replace(program, ys=program.new_carry[:1]))
+    storages = {planned.storage[value] for value in planned.at("loop")}
+    assert len({storage for storage in storages if storage[0] == "step"}) <= arrays < len(planned.at("loop"))

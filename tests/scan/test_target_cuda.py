@@ -53,7 +53,7 @@ def run_emitted(program, example):
     work = emitted.workspace(LENGTH, example.reverse, {})
     for _ in range(2):
         found = run_in(work, emitted, replace(example, program=program), there=lambda a: ndarray(np.asarray(a)))
-        yield Results(*([inner(a).copy() for a in part] for part in (found.carry, found.each, found.sums)))
+        yield Results(*([inner(a).copy() for a in part] for part in (found.carry, found.ys, found.sums)))
     assert work.graphs
 
 
@@ -158,7 +158,7 @@ def test_layers(make, dtype, tolerance, cupy, rng):
 def test_bfloat16(cupy, rng, monkeypatch):
     """It is only stored; so the result is that of float32, to the digits that are stored."""
     pytest.importorskip("ml_dtypes")
-    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    monkeypatch.setattr(scan_api, "scan_eager", None)
     wide = LSTM(3, 5, layer_norm=True)
     x = rng.standard_normal((7, 4, 3)).astype("float32")
     expected = results(wide, x, "numpy")
@@ -179,7 +179,7 @@ def test_bfloat16(cupy, rng, monkeypatch):
 
 def test_it_is_compiled_there(cupy, rng, monkeypatch):
     """And nothing but graphs is launched at the third pass."""
-    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    monkeypatch.setattr(scan_api, "scan_eager", None)
     layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
     for _ in range(2):
         results(layer, x, "cupy")
@@ -260,7 +260,7 @@ def test_a_switch_to_tf32_makes_new_graphs(cupy, rng, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_numbers_are_narrowed_to_the_nearest(dtype, cupy, rng, monkeypatch):
     """In doubt to the even one; infinities and NaN stay what they are."""
-    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    monkeypatch.setattr(scan_api, "scan_eager", None)
     if dtype == "bfloat16":
         target = pytest.importorskip("ml_dtypes").bfloat16
     else:

@@ -20,7 +20,7 @@ def test_the_interpreted_trace_is_the_plain_reading(seed):
     step, start, read = arguments_of(cell)
     found = traced(step, start, read, reverse=reverse, seed=seed)
     forward, backward, compiled = found.forward, found.backward, found.compiled
-    carry, xs = leaves(forward.carry), leaves(forward.reads)
+    carry, xs = leaves(forward.carry), leaves(forward.xs)
     last, ys = scan(
         step, tuple(carry) if len(carry) > 1 else carry[0], tuple(xs) if len(xs) > 1 else xs[0] if xs else None,
         length=LENGTH, reverse=reverse, compiled=False,
@@ -30,15 +30,15 @@ def test_the_interpreted_trace_is_the_plain_reading(seed):
     for output, array in zip(outputs, forward.run().arrays()):
         np.testing.assert_allclose(array, output.numpy(), rtol=1e-12, atol=1e-12)
 
-    cotangents = [*backward.carry, *backward.reads[len(backward.reads) - len(ys) :]]
+    cotangents = [*backward.carry, *backward.xs[len(backward.xs) - len(ys) :]]
     used = [(output, Tensor(g)) for output, g in zip(outputs, cotangents) if output.requires_grad]
     parameters = {p.node: p for p in cell.parameters}
-    captured = [parameters[node] for node in found.trace.captured]
-    plain = grad([y for y, _ in used], [*carry, *xs, *captured], [g for _, g in used], allow_unused=True)
+    closed_over = [parameters[node] for node in found.trace.closed_over]
+    plain = grad([y for y, _ in used], [*carry, *xs, *closed_over], [g for _, g in used], allow_unused=True)
     results = backward.run()
-    each, sums = iter(results.each), iter(results.sums)
+    each, sums = iter(results.ys), iter(results.sums)
     interpreted = [*results.carry]
     interpreted += [next(each) if reached else 0.0 for reached in compiled.xs_reached]
-    interpreted += [next(sums) if reached else 0.0 for reached in compiled.captured_reached]
+    interpreted += [next(sums) if reached else 0.0 for reached in compiled.closed_over_reached]
     for right, found in zip(plain, interpreted, strict=True):
         np.testing.assert_allclose(found, 0.0 if right is None else right.numpy(), rtol=1e-11, atol=1e-11)

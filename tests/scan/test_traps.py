@@ -18,10 +18,10 @@ from tinygrad_gru.backend import IDLE
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import api as scan_api
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.eager import scan_plainly
+from tinygrad_gru.scan.eager import scan_eager
 from tinygrad_gru.scan.passes import plan as plan_module
 from tinygrad_gru.scan.plan_cache import PlanCache
-from tinygrad_gru.scan.tracing.traced_array import Symbol, Untraceable
+from tinygrad_gru.scan.tracing.traced_array import TracedArray, Untraceable
 from tinygrad_gru.scan.tracing.tracer import trace_forward
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
@@ -82,12 +82,12 @@ def really_compiling():
     """In this block a step that cannot be compiled is an error; a scan inside of a step runs plainly, on symbols."""
 
     def refuse(step, carry, xs, **options):
-        if isinstance(unpacked(carry)[0].data, Symbol):
-            return scan_plainly(step, carry, xs, **options)
+        if isinstance(unpacked(carry)[0].data, TracedArray):
+            return scan_eager(step, carry, xs, **options)
         raise AssertionError(explain(step, carry, xs))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_api, "scan_plainly", refuse)
+        patch.setattr(scan_api, "scan_eager", refuse)
         yield
 
 

@@ -18,8 +18,8 @@ from tinygrad_gru import Tensor, ops
 from tinygrad_gru.backend import bfloat16, dtype_name
 from tinygrad_gru.debug import lockstep
 from tinygrad_gru.ops import op
-from tinygrad_gru.ops.op import raw
-from tinygrad_gru.scan.tracing.traced_array import Symbol
+from tinygrad_gru.ops.op import unwrap
+from tinygrad_gru.scan.tracing.traced_array import TracedArray
 from tinygrad_gru.testing import check_op, gradcheck, gradgradcheck
 
 X = np.array([[0.3, -0.7, 1.1], [0.5, 0.2, -1.3]])
@@ -78,11 +78,11 @@ def identity(formula: Callable, rule: Callable = lambda g: g * 1.0) -> Callable:
 
 
 def is_in(value: Any, dtype: str) -> bool:
-    return dtype_name(raw(value).dtype) == dtype
+    return dtype_name(unwrap(value).dtype) == dtype
 
 
 def constant(value: Any) -> Any:
-    return Tensor.at(value.data, None) if isinstance(value, Tensor) else value
+    return Tensor.from_node(value.data, None) if isinstance(value, Tensor) else value
 
 
 def in_memory_order(x: Any) -> Any:
@@ -104,7 +104,7 @@ def through_base(x: Any) -> Any:
 
 def changed(x: Any, name: str) -> Any:
     """x, after a write where writing is possible."""
-    array = raw(x)
+    array = unwrap(x)
     if isinstance(array, np.ndarray) and array.flags.writeable and name == "written":
         array[...] = 0.25
     return x
@@ -262,8 +262,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "second order: a constant output": lambda: check_op(made(np.tanh, lambda g, y: g * (1 - constant(y) * constant(y))), np.tanh, [(3, 4)]),
     "second order: a constant cotangent": squared(lambda g, x: 2 * constant(g) * x),
     "other bits when recorded": squared(lambda g, x: g * x + g * x if isinstance(g, Tensor) else 2.0000000001 * g * x),
-    "a gradient when traced": squared(lambda g, x: 2 * g * x * (1.5 if isinstance(raw(g), Symbol) else 1.0)),
-    "values when traced": identity(lambda x: x * (1.5 if isinstance(x, Symbol) else 1.0)),
+    "a gradient when traced": squared(lambda g, x: 2 * g * x * (1.5 if isinstance(unwrap(g), TracedArray) else 1.0)),
+    "values when traced": identity(lambda x: x * (1.5 if isinstance(x, TracedArray) else 1.0)),
     # gradcheck
     "a small output beside a large one": lambda: gradcheck(hundredfold(wrong=True), [X]),
     "in random directions too": lambda: gradcheck(hundredfold(wrong=True), [LARGE], full=False),

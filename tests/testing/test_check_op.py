@@ -9,7 +9,7 @@ from support.strict import STRICT
 from tinygrad_gru import Tensor, ops
 from tinygrad_gru.backend import xp_of
 from tinygrad_gru.ops import op
-from tinygrad_gru.ops.op import raw
+from tinygrad_gru.ops.op import unwrap
 from tinygrad_gru.testing import ContractError, GradientError, check_op
 
 
@@ -111,7 +111,9 @@ def test_a_cotangent_that_is_turned_on_its_side():
 
 def test_a_second_order_that_is_wrong():
     with pytest.raises(GradientError):
-        check_tanh(lambda g, y: g * (1 - Tensor(raw(y)) * Tensor(raw(y))) if isinstance(y, Tensor) else g * (1 - y * y))
+        check_tanh(
+            lambda g, y: g * (1 - Tensor(unwrap(y)) * Tensor(unwrap(y))) if isinstance(y, Tensor) else g * (1 - y * y)
+        )
 
 
 def test_a_recorded_rule_that_differs_from_the_raw_one():
@@ -156,7 +158,7 @@ def test_a_rule_that_writes_in_place(rule):
     [
         lambda g, y: g * (1 - y * y) * np.float64(1.0),
         lambda g, y: ops.astype(g * (1 - y * y), dtype="float64"),
-        lambda g, y: g * (1 - y * y) + np.zeros(np.shape(raw(y))),
+        lambda g, y: g * (1 - y * y) + np.zeros(np.shape(unwrap(y))),
     ],
 )
 def test_a_rule_that_widens_to_float64(rule):
@@ -213,12 +215,12 @@ def test_a_formula_that_widens_to_float64():
 
 def test_an_op_that_makes_tensors_of_arrays():
     with pytest.raises(ContractError, match="arrays must give an array"):
-        check_op(lambda x: Tensor(raw(x)), lambda x: x, [(3, 4)])
+        check_op(lambda x: Tensor(unwrap(x)), lambda x: x, [(3, 4)])
 
 
 def test_an_op_that_makes_arrays_of_tensors():
     with pytest.raises(ContractError, match="Tensors must give a Tensor, got ndarray"):
-        check_op(lambda x: raw(x) * 1, lambda x: x, [(3, 4)])
+        check_op(lambda x: unwrap(x) * 1, lambda x: x, [(3, 4)])
 
 
 def test_a_gradient_where_none_was_declared():

@@ -9,7 +9,7 @@ from support.tensors import constant, leaf
 
 from tinygrad_gru import Tensor, no_grad, ops
 from tinygrad_gru.ops import op
-from tinygrad_gru.ops.op import raw
+from tinygrad_gru.ops.op import unwrap
 from tinygrad_gru.testing import GradientError, gradcheck, gradgradcheck
 
 X = np.array([[0.3, -0.7, 1.1], [0.5, 0.2, -1.3]])
@@ -63,7 +63,7 @@ def test_a_rule_that_forgets_its_cotangent_is_caught():
 
 
 def detached(y):
-    return Tensor(raw(y)) if isinstance(y, Tensor) else y
+    return Tensor(unwrap(y)) if isinstance(y, Tensor) else y
 
 
 WRONG_IN_SECOND_ORDER = {
@@ -112,7 +112,7 @@ def test_a_missing_sum_over_a_broadcast_axis_is_caught(shape):
 
 def test_a_dependence_that_the_tape_does_not_see_is_caught():
     with pytest.raises(GradientError, match="the rules give 0"):
-        gradcheck(lambda x: x * 0.0 + Tensor(raw(x)) * Tensor(raw(x)), [X])
+        gradcheck(lambda x: x * 0.0 + Tensor(unwrap(x)) * Tensor(unwrap(x)), [X])
 
 
 def test_several_outputs_and_inputs():

@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_gru import Tensor, grad, ops
 from tinygrad_gru.ops import op
-from tinygrad_gru.ops.op import raw
+from tinygrad_gru.ops.op import unwrap
 from tinygrad_gru.testing import GradientError, MutationScore, mutants, mutation
 from tinygrad_gru.testing.mutation import ops_with_rules
 
@@ -70,7 +70,7 @@ def test_only_rules_that_give_the_same_are_no_fault():
     """A rule right to second order and wrong in the derivatives by what it keeps is no equal of the right one."""
 
     def detached(g, x):
-        return g * Tensor(raw(x)) ** 2 * 3 if isinstance(x, Tensor) else 3 * g * x * x
+        return g * Tensor(unwrap(x)) ** 2 * 3 if isinstance(x, Tensor) else 3 * g * x * x
 
     call = mutation.Call(
         lambda: 3 * G * X * X, G := Tensor(np.ones(3), requires_grad=True), {"x": (X := G * 2.0)}, (3,)

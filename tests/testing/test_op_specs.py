@@ -3,15 +3,15 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_gru import ops
-from tinygrad_gru.testing import SHEET, Case, check_all
+from tinygrad_gru.testing import OP_SPECS, Case, check_all
 
 
 def test_check_all_reports_every_op_and_what_is_wrong_with_it(monkeypatch):
-    monkeypatch.setattr("tinygrad_gru.testing.op_specs.SHEET", {
-        "tanh": SHEET["tanh"],
+    monkeypatch.setattr("tinygrad_gru.testing.op_specs.OP_SPECS", {
+        "tanh": OP_SPECS["tanh"],
         "sin": [Case(np.cos, [(3,)])],
         "cos": [Case(np.cos, [(3,)], function=lambda x: x.no_such_method())],
-        "matmul": SHEET["matmul"][:1],
+        "matmul": OP_SPECS["matmul"][:1],
     })  # fmt: skip
     results = list(check_all())
     assert [(name, passed) for name, passed, _ in results] == [
@@ -22,4 +22,6 @@ def test_check_all_reports_every_op_and_what_is_wrong_with_it(monkeypatch):
 
 
 def test_a_case_names_the_op_that_it_checks():
-    assert all(callable(getattr(ops, name, None) or case.function) for name, cases in SHEET.items() for case in cases)
+    assert all(
+        callable(getattr(ops, name, None) or case.function) for name, cases in OP_SPECS.items() for case in cases
+    )

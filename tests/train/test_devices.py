@@ -144,7 +144,7 @@ with_kernels = pytest.mark.skipif(
 def test_training_there_compiled_is_training_on_numpy(gpu, monkeypatch, layer, optimizer, lengths):
     """And nothing of it runs plainly."""
     expected, weights = losses(layer, optimizer, "numpy", lengths)
-    monkeypatch.setattr(scan_api, "scan_plainly", None)
+    monkeypatch.setattr(scan_api, "scan_eager", None)
     found, others = losses(layer, optimizer, "cupy", lengths)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     for name, weight in weights.items():

@@ -12,9 +12,9 @@ from .base import Backend, BackendError
 from .cuda.device import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
 from .cuda.index_checks import immediate_checks
 from .dtypes import bfloat16, dtype_name, is_floating, is_half
-from .events import note_launches
-from .indexing import Checked
-from .memory import IDLE, MemoryReport, OutOfMemoryError, explained
+from .events import record_launches
+from .indexing import CheckedIndex
+from .memory import IDLE, MemoryReport, OutOfMemoryError, with_memory_report
 from .random import RandomStream, manual_seed, random_state, random_stream, replayed_from, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 from .settings import memory_limit, memory_report, tf32, tf32_allowed
@@ -25,7 +25,7 @@ __all__ = [
     "THREADS",
     "Backend",
     "BackendError",
-    "Checked",
+    "CheckedIndex",
     "Cuda",
     "MemoryReport",
     "OutOfMemoryError",
@@ -42,7 +42,7 @@ __all__ = [
     "cuda_of",
     "dtype_name",
     "current",
-    "explained",
+    "with_memory_report",
     "immediate_checks",
     "is_floating",
     "is_half",
@@ -52,7 +52,7 @@ __all__ = [
     "memory_limit",
     "memory_report",
     "move",
-    "note_launches",
+    "record_launches",
     "random_state",
     "random_stream",
     "replayed_from",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .events import TO_HOST, WAIT, note, note_given
-from .indexing import Checked, check_bounds, places
+from .events import TO_HOST, WAIT, record_event, record_upload
+from .indexing import CheckedIndex, check_bounds, places
 from .memory import MemoryReport
 
 
@@ -50,7 +50,7 @@ class Backend:
         """What would help where an op on arrays of this backend has failed, to end a message with; if that is known."""
         return ""
 
-    def here(self) -> AbstractContextManager:
+    def as_current(self) -> AbstractContextManager:
         """A block in which this device is the current one, for libraries that have such a thing."""
         return nullcontext()
 
@@ -60,18 +60,18 @@ class Backend:
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
         """The array of this backend with these values; shares memory with `value` where it can."""
-        if not self.holds(value):
-            note_given(value)
+        if not self.owns(value):
+            record_upload(value)
         return self.xp.asarray(value, dtype=dtype, device=self.device)
 
-    def holds(self, value: Any) -> bool:
+    def owns(self, value: Any) -> bool:
         """Whether `value` is an array of this library."""
         return hasattr(value, "__array_namespace__") and value.__array_namespace__() is self.xp
 
     def to_host(self, array: Any) -> Any:
         """The same values as a NumPy array; shares memory where the array lives on the host."""
         host = np.from_dlpack(array, device="cpu")
-        note(TO_HOST, "to_host", nbytes=host.nbytes)
+        record_event(TO_HOST, "to_host", nbytes=host.nbytes)
         return host
 
     def copy(self, array: Any) -> Any:
@@ -131,7 +131,7 @@ class Backend:
         it is one of another library."""
         check_bounds(self, index, shape)
 
-    def pick(self, array: Any, index: Any) -> Any:
+    def advanced_index(self, array: Any, index: Any) -> Any:
         """`array[index]` for an index with arrays in it. Raises IndexError if one of them points outside."""
         named = self._places(array.shape, index)
         picked = self.xp.take(self.xp.reshape(array, (-1,)), self.xp.reshape(named, (-1,)), axis=0)
@@ -155,11 +155,11 @@ class Backend:
         """A generator with `random(size, dtype)` and `standard_normal(size, dtype)` for draw `position` of `seed`."""
         return _FromHost(self, host_generator(seed, position))  # the standard has no random numbers
 
-    def place(self, shape: tuple[int, ...], indices: Sequence[Any], arrays: Sequence[Any]) -> Any:
+    def scatter(self, shape: tuple[int, ...], indices: Sequence[Any], arrays: Sequence[Any]) -> Any:
         """Zeros of `shape` to which each array is added at its index, which was checked when it was read."""
         total = self.zeros(shape, arrays[0].dtype)
         for index, array in zip(indices, arrays):
-            self.scatter_add(total, Checked(index) if isinstance(index, tuple) else Checked((index,)), array)
+            self.scatter_add(total, CheckedIndex(index) if isinstance(index, tuple) else CheckedIndex((index,)), array)
         return total
 
     def memory(self) -> MemoryReport:
@@ -182,7 +182,7 @@ class Backend:
 
     def synchronize(self) -> None:
         """Wait until all work that was given to the device is done. Raises what `check_within` has put off."""
-        note(WAIT, "synchronize")
+        record_event(WAIT, "synchronize")
 
 
 def byte_range(address: int, array: Any) -> tuple[int, int]:

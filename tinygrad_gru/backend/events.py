@@ -15,27 +15,27 @@ TO_HOST, TO_DEVICE, WAIT, LAUNCH = "copy to host", "copy to device", "wait", "la
 #: A copy to the host that comes along with another one, for which the host waits.
 ALONGSIDE = "copy alongside"
 #: A value of NumPy's was taken as one: with a GPU it would have been a copy to the host.
-READ = "read"
+HOST_READ = "read"
 
 #: Takes every note while it is set: its kind, what it is about, how many times, how many bytes.
-reader: ContextVar[Callable[[str, str, int, int], None] | None] = ContextVar("reader", default=None)
+event_listener: ContextVar[Callable[[str, str, int, int], None] | None] = ContextVar("reader", default=None)
 
 
-def note(kind: str, name: str, count: int = 1, nbytes: int = 0) -> None:
+def record_event(kind: str, name: str, count: int = 1, nbytes: int = 0) -> None:
     """Something of that kind was done."""
-    take = reader.get()
+    take = event_listener.get()
     if take is not None:
         take(kind, name, count, nbytes)
 
 
-def note_launches(count: int, name: str) -> None:
+def record_launches(count: int, name: str) -> None:
     """`count` kernels were launched for `name`."""
-    note(LAUNCH, name, count)
+    record_event(LAUNCH, name, count)
 
 
-def note_given(value: Any) -> None:
+def record_upload(value: Any) -> None:
     """The host gave a value to the device."""
-    if reader.get() is not None:
+    if event_listener.get() is not None:
         host = np.asarray(value)
         # A single number needs no copy: it is an argument of the kernel that fills an array with it.
-        note(TO_DEVICE if host.ndim else LAUNCH, "asarray", nbytes=host.nbytes)
+        record_event(TO_DEVICE if host.ndim else LAUNCH, "asarray", nbytes=host.nbytes)

@@ -26,7 +26,7 @@ def axes_read(parts: tuple, ndim: int) -> Iterator[tuple[Any, range]]:
         axis += count
 
 
-class Checked(tuple):
+class CheckedIndex(tuple):
     """An index whose arrays are known to point inside of the array that it is for."""
 
     __slots__ = ()
@@ -34,7 +34,7 @@ class Checked(tuple):
 
 def check_bounds(backend: Any, index: Any, shape: tuple[int, ...]) -> None:
     """Raise IndexError if an array of integers in the index points outside, TypeError if one is of another library."""
-    xp, known = backend.xp, isinstance(index, Checked)
+    xp, known = backend.xp, isinstance(index, CheckedIndex)
     for part, axes in axes_read(as_parts(index), len(shape)):
         if hasattr(part, "__array_namespace__") and part.__array_namespace__() is not xp:
             library = part.__array_namespace__().__name__

@@ -131,7 +131,7 @@ def _idle_limit() -> int:
 IDLE = IdleMemory(256, _idle_limit())
 
 
-def explained(error: MemoryError) -> OutOfMemoryError:
+def with_memory_report(error: MemoryError) -> OutOfMemoryError:
     """The error again, with the largest arrays of the library that raised it, and what to do."""
     if isinstance(error, OutOfMemoryError):
         return error

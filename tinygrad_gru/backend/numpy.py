@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Backend, byte_range, host_generator
 from .dtypes import bfloat16, is_floating
-from .events import READ, note
+from .events import HOST_READ, record_event
 from .memory import IDLE, MemoryReport, host_memory, live_arrays
 
 #: The type of the arrays of this backend, for a quick test on the hot path of every op.
@@ -33,7 +33,7 @@ class NumPyBackend(Backend):
 
     def to_host(self, array: Any) -> np.ndarray:
         if isinstance(array, np.ndarray):
-            note(READ, "to_host", nbytes=array.nbytes)
+            record_event(HOST_READ, "to_host", nbytes=array.nbytes)
         return np.asarray(array)
 
     def copy(self, array: Any) -> np.ndarray:
@@ -50,7 +50,7 @@ class NumPyBackend(Backend):
     def writing(self, function: str) -> Callable[..., Any]:
         return getattr(np, function)
 
-    def pick(self, array: np.ndarray, index: Any) -> np.ndarray:
+    def advanced_index(self, array: np.ndarray, index: Any) -> np.ndarray:
         return array[index]
 
     def scatter_add(self, target: np.ndarray, index: Any, values: Any) -> None:

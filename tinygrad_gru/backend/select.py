@@ -111,4 +111,4 @@ def move(array: Any, device: str | Backend | None) -> Any:
     target, source = resolve(device), backend_of(array)
     if target.name == source.name:
         return array
-    return target.asarray(array if target.holds(array) else source.to_host(array))
+    return target.asarray(array if target.owns(array) else source.to_host(array))

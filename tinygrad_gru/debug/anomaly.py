@@ -53,7 +53,7 @@ class Anomaly(Inspector):
             if g is not None and not _finite(g):
                 raise AnomalyError(f"the gradient that reaches {record!r} is not finite ({_range(g)}); {where}")
 
-    def pull(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, give: Callable) -> None:
+    def apply_vjp(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, accumulate: Callable) -> None:
         """Raise AnomalyError at the first rule whose gradient is not finite, naming its op and input."""
 
         def checked(node: Node, gradient: Any) -> None:
@@ -63,9 +63,9 @@ class Anomaly(Inspector):
                         f"the gradient that {record.op.__name__} gives to its input {parents.index(node)} is not "
                         f"finite ({_range(piece)}), and what reached {record!r} was; {self._made(record)[0]}"
                     )
-            give(node, gradient)
+            accumulate(node, gradient)
 
-        super().pull(record, parents, saved, cotangent, checked)
+        super().apply_vjp(record, parents, saved, cotangent, checked)
         self.made.pop(record.number, None)
 
     def arrived(self, node: Node, gradient: Any) -> None:

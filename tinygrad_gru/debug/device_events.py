@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..backend import backend_of
-from ..backend.events import ALONGSIDE, LAUNCH, READ, TO_DEVICE, TO_HOST, WAIT, note_launches, reader
+from ..backend.events import ALONGSIDE, HOST_READ, LAUNCH, TO_DEVICE, TO_HOST, WAIT, event_listener, record_launches
 from ..inspector import Inspector
 from ..ops.op import Op
 from ..tape import Node, Sparse, Variable, inspector
-from .instrumented import Watched, bare, watched
+from .instrumented import InstrumentedArray, instrument, uninstrument
 
 
 class Request(NamedTuple):
@@ -92,7 +92,7 @@ class Sanitizer(Inspector):
 
     def take(self, kind: str, name: str, count: int, nbytes: int) -> None:
         """Count a note."""
-        if kind == READ:
+        if kind == HOST_READ:
             if not self.rehearse:
                 return
             kind = TO_HOST
@@ -125,29 +125,29 @@ class Sanitizer(Inspector):
         if isinstance(value, tuple):
             return type(value)(map(self._watched, value))
         is_array = hasattr(value, "dtype") and not isinstance(value, Variable)
-        return watched(value) if is_array and self._counts(value) else value
+        return instrument(value) if is_array and self._counts(value) else value
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
         if any(map(_is_symbolic, inputs)):
             return op.formula(*inputs, **settings)
         with self._about(op.__name__):
             result = op.formula(*map(self._watched, inputs), **settings)
-        return result if any(isinstance(x, Watched) for x in inputs) else bare(result)
+        return result if any(isinstance(x, InstrumentedArray) for x in inputs) else uninstrument(result)
 
-    def pull(
-        self, record: Node, parents: tuple, saved: tuple, cotangent: Any, give: Callable[[Node, Any], None]
+    def apply_vjp(
+        self, record: Node, parents: tuple, saved: tuple, cotangent: Any, accumulate: Callable[[Node, Any], None]
     ) -> None:
         def give_bare(node: Node, gradient: Any) -> None:
             if type(gradient) is Sparse:
-                gradient.pieces = bare(gradient.pieces)
-            give(node, bare(gradient))
+                gradient.pieces = uninstrument(gradient.pieces)
+            accumulate(node, uninstrument(gradient))
 
         with self._about(f"{record.op.__name__}, backward"):
             recorded = isinstance(cotangent, Variable)  # its rules run as ops, which are seen
             if recorded or _is_symbolic(cotangent) or not hasattr(record.op, "formula"):
-                record.op.pull(parents, saved, cotangent, give)
+                record.op.apply_vjp(parents, saved, cotangent, accumulate)
             else:
-                record.op.pull(parents, self._watched(saved), self._watched(cotangent), give_bare)
+                record.op.apply_vjp(parents, self._watched(saved), self._watched(cotangent), give_bare)
 
     def added(self, previous: Any, gradient: Any) -> None:
         if isinstance(gradient, Variable):  # added by an op, which is seen
@@ -157,7 +157,7 @@ class Sanitizer(Inspector):
         # To a sparse gradient without one an array is added when it is made dense.
         is_sum = len(known) == 2 or (len(known) == 1 and type(previous) is not type(gradient))
         if is_sum and self._counts(known[0]):
-            note_launches(1, "sum of gradients")
+            record_launches(1, "sum of gradients")
 
     def forward(self, op: Op, inputs: tuple, result: Variable) -> None:
         pass
@@ -168,7 +168,7 @@ class Sanitizer(Inspector):
 
 def _is_symbolic(value: Any) -> bool:
     """Whether it is an array without numbers, of which nothing is asked: a step is being compiled."""
-    return hasattr(value, "__backend__") and not isinstance(value, Watched)
+    return hasattr(value, "__backend__") and not isinstance(value, InstrumentedArray)
 
 
 @contextmanager
@@ -179,9 +179,9 @@ def sanitize(rehearse: bool = False) -> Iterator[Report]:
     """
     report = Report()
     sanitizer = Sanitizer(report, rehearse)
-    tokens = inspector.set(sanitizer), reader.set(sanitizer.take)
+    tokens = inspector.set(sanitizer), event_listener.set(sanitizer.take)
     try:
         yield report
     finally:
         inspector.reset(tokens[0])
-        reader.reset(tokens[1])
+        event_listener.reset(tokens[1])

@@ -11,60 +11,62 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backend.base import Backend
-from ..backend.events import LAUNCH, TO_HOST, note
+from ..backend.events import LAUNCH, TO_HOST, record_event
 from ..backend.select import backend_of
 
 #: Functions that only look at an array in another way, and launch nothing.
 _VIEWS = frozenset("asarray broadcast_to expand_dims flip moveaxis permute_dims reshape squeeze".split())
 
 
-def watched(value: Any) -> Any:
+def instrument(value: Any) -> Any:
     """The value with watched arrays for its arrays; what stands for an array already is left as it is."""
     if isinstance(value, (tuple, list)):
-        return type(value)(map(watched, value))
+        return type(value)(map(instrument, value))
     is_array = hasattr(value, "dtype") and hasattr(value, "shape") and not hasattr(value, "__backend__")
-    return Watched(value) if is_array else value
+    return InstrumentedArray(value) if is_array else value
 
 
-def bare(value: Any) -> Any:
+def uninstrument(value: Any) -> Any:
     """The value with the arrays themselves for watched ones."""
     if isinstance(value, (tuple, list)):
-        return type(value)(map(bare, value))
-    return value.array if isinstance(value, Watched) else value
+        return type(value)(map(uninstrument, value))
+    return value.array if isinstance(value, InstrumentedArray) else value
 
 
 def _noting(name: str, function: Callable) -> Callable:
     """The function on watched arrays. What gives no array is a question about one, and launches nothing."""
 
     def call(*arguments: Any, **settings: Any) -> Any:
-        result = function(*bare(arguments), **{key: bare(value) for key, value in settings.items()})
-        seen = watched(result)
+        result = function(*uninstrument(arguments), **{key: uninstrument(value) for key, value in settings.items()})
+        seen = instrument(result)
         if seen is not result and name not in _VIEWS:
-            note(LAUNCH, name)
+            record_event(LAUNCH, name)
         return seen
 
     return call
 
 
 def _number(kind: type) -> Callable[[Any], Any]:
-    def convert(self: Watched) -> Any:
-        note(TO_HOST, f"{kind.__name__}()", nbytes=getattr(self.array.dtype, "itemsize", 0))
+    def convert(self: InstrumentedArray) -> Any:
+        record_event(TO_HOST, f"{kind.__name__}()", nbytes=getattr(self.array.dtype, "itemsize", 0))
         return kind(self.array)
 
     return convert
 
 
 def _binary(operate: Callable, swap: bool = False) -> Callable[[Any, Any], Any]:
-    def method(self: Watched, other: Any) -> Any:
-        if getattr(other, "__array_ufunc__", self) is None and type(other) not in (Watched, type(self.array)):
+    def method(self: InstrumentedArray, other: Any) -> Any:
+        if getattr(other, "__array_ufunc__", self) is None and type(other) not in (InstrumentedArray, type(self.array)):
             return NotImplemented  # a Variable, or a symbol
-        note(LAUNCH, operate.__name__.strip("_"))
-        return watched(operate(bare(other), self.array) if swap else operate(self.array, bare(other)))
+        record_event(LAUNCH, operate.__name__.strip("_"))
+        return instrument(
+            operate(uninstrument(other), self.array) if swap else operate(self.array, uninstrument(other))
+        )
 
     return method
 
 
-class Watched:
+class InstrumentedArray:
     """An array in whose place it is."""
 
     __slots__ = ("array",)
@@ -77,7 +79,7 @@ class Watched:
         if name.startswith("__"):  # no protocol by which the array would be taken unseen
             raise AttributeError(name)
         value = getattr(self.array, name)
-        return _noting(name, value) if callable(value) else watched(value)
+        return _noting(name, value) if callable(value) else instrument(value)
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return self.__backend__.xp
@@ -93,18 +95,18 @@ class Watched:
         return len(self.array)
 
     def __getitem__(self, index: Any) -> Any:
-        index = bare(index)
+        index = uninstrument(index)
         if any(hasattr(part, "dtype") for part in (index if isinstance(index, tuple) else (index,))):
-            note(LAUNCH, "getitem")
-        return watched(self.array[index])
+            record_event(LAUNCH, "getitem")
+        return instrument(self.array[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        note(LAUNCH, "setitem")
-        self.array[bare(index)] = bare(value)
+        record_event(LAUNCH, "setitem")
+        self.array[uninstrument(index)] = uninstrument(value)
 
     def __neg__(self) -> Any:
-        note(LAUNCH, "neg")
-        return watched(-self.array)
+        record_event(LAUNCH, "neg")
+        return instrument(-self.array)
 
     __bool__, __int__, __float__, __index__ = _number(bool), _number(int), _number(float), _number(int)
     __add__, __radd__ = _binary(operator.add), _binary(operator.add, swap=True)
@@ -142,13 +144,13 @@ class _WatchingBackend(Backend):
 
 def _of_home(name: str) -> Callable:
     def method(self: _WatchingBackend, *arguments: Any, **settings: Any) -> Any:
-        return watched(getattr(self.home, name)(*bare(arguments), **settings))
+        return instrument(getattr(self.home, name)(*uninstrument(arguments), **settings))
 
     return method
 
 
 for _name in (
-    "arange", "asarray", "astype", "check_index", "check_within", "copy", "empty", "holds", "pick", "place",
+    "arange", "asarray", "astype", "check_index", "check_within", "copy", "empty", "owns", "advanced_index", "scatter",
     "scatter_add", "to_host", "zeros",
 ):  # fmt: skip
     setattr(_WatchingBackend, _name, _of_home(_name))

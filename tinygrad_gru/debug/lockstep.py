@@ -19,7 +19,7 @@ import numpy as np
 from ..backend import Backend, backend_of, is_floating, manual_seed, random_state, resolve, set_random_state, to_host
 from ..inspector import Inspector
 from ..nn import Module
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..tape import Node, Sparse, Variable, enable_grad, grad, inspector
 from ..tensor import Tensor
 from ..trees import leaves, map_leaves
@@ -170,7 +170,7 @@ class _Run(Inspector):
                 kind = f"{record.op.__name__}, cotangent"
                 self._give(f"the cotangent that reaches {what}", kind, g, [*origin, *self._rules_of(record)])
 
-    def pull(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, give: Callable) -> None:
+    def apply_vjp(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, accumulate: Callable) -> None:
         what, origin = self._known(record)
 
         def seen(node: Node, gradient: Any) -> None:
@@ -178,9 +178,9 @@ class _Run(Inspector):
             for piece in pieces:
                 name = f"the cotangent that {what} gives to its input {parents.index(node)}"
                 self._give(name, f"{record.op.__name__}, rule", piece, origin)
-            give(node, gradient)
+            accumulate(node, gradient)
 
-        super().pull(record, parents, saved, cotangent, seen)
+        super().apply_vjp(record, parents, saved, cotangent, seen)
 
     def _known(self, record: Node) -> tuple[str, list[str]]:
         """What a record is called here, and where it comes from."""
@@ -194,7 +194,7 @@ class _Run(Inspector):
         return [f"summed from: {'; '.join(shown)}"] if users else []
 
     def _give(self, what: str, kind: str, value: Any, origin: Sequence[str] = ()) -> None:
-        self.see(_Result(what, kind, np.array(_on_host(raw(value))), origin))
+        self.see(_Result(what, kind, np.array(_on_host(unwrap(value))), origin))
 
 
 class _Comparison:
@@ -279,7 +279,7 @@ def _moved(value: Any, backend: Backend) -> Any:
     """An input on a backend: floats as leaves, other arrays as constants, anything else as it is."""
     if isinstance(value, Module) or not hasattr(value, "dtype"):
         return value
-    array = to_host(raw(value))
+    array = to_host(unwrap(value))
     return Tensor(array, requires_grad=is_floating(array.dtype), device=backend)
 
 

@@ -34,7 +34,7 @@ import numpy as np
 from .. import nn
 from ..backend import is_floating, to_host
 from ..io import Budget, open_untrusted, parse_json
-from ..ops.op import raw
+from ..ops.op import unwrap
 from . import hdf5
 from .cells import in_words, kind_of_layer, settings_of_layer
 from .errors import InteropError
@@ -73,7 +73,7 @@ def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> n
     if isinstance(source, (str, os.PathLike)):
         what, given = str(source), _arrays_in(Path(source), parts)
     else:
-        given = [to_host(raw(array)) for array in source]
+        given = [to_host(unwrap(array)) for array in source]
     strange = {str(array.dtype) for array in given if not (is_floating(array.dtype) or array.dtype.kind in "iu")}
     if strange:
         raise InteropError(f"{what}: expected arrays of real numbers, got {', '.join(sorted(strange))}")

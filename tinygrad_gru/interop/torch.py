@@ -27,7 +27,7 @@ from .. import nn
 from ..backend import is_floating, to_host
 from ..io import open_untrusted, replacing, safetensors
 from ..nn.checks import converted
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..tensor import Tensor
 from .cells import in_words, kind_of, kind_of_layer, settings_of, settings_of_layer
 from .errors import InteropError
@@ -132,7 +132,7 @@ def _array(name: Any, value: Any) -> np.ndarray:
             value = (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
         except (RuntimeError, TypeError) as error:
             raise InteropError(f"{name}: expected numbers in memory, not such a tensor: {error}") from error
-    value = raw(value)
+    value = unwrap(value)
     if not hasattr(value, "shape"):
         raise InteropError(f"{name}: expected an array or a tensor, got a {type(value).__name__}")
     array = to_host(value)

@@ -138,7 +138,7 @@ class Cell(Module):
     def output_is_state(self) -> bool:
         """Whether the output of a step is the first state: `step` returns no other beside it."""
         weight, carry = self.weight, self.initial_state(1)
-        x = Tensor.at(backend_of(weight.data).zeros((1, self.input_size), weight.dtype) + REGULAR, None)
+        x = Tensor.from_node(backend_of(weight.data).zeros((1, self.input_size), weight.dtype) + REGULAR, None)
         with no_grad():
             new, y = split_result(self.step(carry, x), carry)
         return y is parts_of(new)[0]
@@ -188,7 +188,7 @@ class Cell(Module):
         weight, stream = self.weight, random_stream()
         backend = backend_of(weight.data)
         return tuple(
-            Tensor.at(stream.uniform((*shape, size), weight.dtype, backend) < rate, None)
+            Tensor.from_node(stream.uniform((*shape, size), weight.dtype, backend) < rate, None)
             for rate, size in zip(self._zoneout_rates, self.state_sizes)
             if rate and self.training
         )
@@ -203,7 +203,7 @@ class Cell(Module):
         if learned is not None:
             return broadcast_to(learned, shape=shape)
         weight = self.weight
-        return Tensor.at(backend_of(weight.data).zeros(shape, weight.dtype), None)
+        return Tensor.from_node(backend_of(weight.data).zeros(shape, weight.dtype), None)
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """One step by itself: x (batch, input_size) and a state, zeros if None, to the next state."""

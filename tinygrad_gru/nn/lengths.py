@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backend import backend_of, move, to_host, xp_of
 from ..ops import astype, expand_dims, op, where
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..tensor import Tensor
 
 #: What outputs past the end are, by name; "hold" is the state as it stands.
@@ -35,13 +35,13 @@ def valid_steps(lengths: Any, mask: Any, x: Tensor, batch_first: bool) -> Tensor
     if lengths is not None and mask is not None:
         raise ValueError("lengths and mask: give one of them (a mask can say all that lengths say)")
     steps, batch = x.shape[:2]
-    backend = backend_of(raw(x))
+    backend = backend_of(unwrap(x))
     if mask is None:
-        counts = _checked_lengths(to_host(raw(lengths)), steps, batch, batch_first)
+        counts = _checked_lengths(to_host(unwrap(lengths)), steps, batch, batch_first)
         valid = backend.asarray(np.arange(steps)[:, None] < counts)
     else:
         valid = move(_checked_mask(mask, steps, batch, batch_first), backend)
-    return expand_dims(Tensor.at(valid, None), axis=-1)
+    return expand_dims(Tensor.from_node(valid, None), axis=-1)
 
 
 def _checked_lengths(lengths: np.ndarray, steps: int, batch: int, batch_first: bool) -> np.ndarray:
@@ -70,7 +70,7 @@ def _checked_lengths(lengths: np.ndarray, steps: int, batch: int, batch_first: b
 
 def _checked_mask(mask: Any, steps: int, batch: int, batch_first: bool) -> Any:
     """The mask as an array (T, B)."""
-    array = raw(mask)
+    array = unwrap(mask)
     array = array if hasattr(array, "dtype") else np.asarray(array)
     xp = xp_of(array)
     layout, shape = ("(batch, time)", (batch, steps)) if batch_first else ("(time, batch)", (steps, batch))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend import Backend, backend_of, resolve, to_host
 from ..contexts import block
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
 from ..trees import map_leaves
@@ -191,7 +191,7 @@ class Module:
         values = {}
         for name in filter(state.__contains__, tensors):
             try:
-                values[name] = converted(name, to_host(raw(state[name])), str(tensors[name].dtype))
+                values[name] = converted(name, to_host(unwrap(state[name])), str(tensors[name].dtype))
             except ValueError as error:
                 problems.append(str(error))
         if problems:

@@ -115,7 +115,9 @@ class VariedCell(Cell):
             return ()
         size = self.state_sizes[0]
         mask = dropout_mask((shape[-1], size), self.recurrent_dropout, like=self.weight)
-        return (Tensor.at(xp_of(mask).broadcast_to(mask, (*shape, size)), None),)  # every step sees the same numbers
+        return (
+            Tensor.from_node(xp_of(mask).broadcast_to(mask, (*shape, size)), None),
+        )  # every step sees the same numbers
 
     def with_drawn(self, reads: Iterator[Tensor]) -> Cell:
         if not self._thins:

@@ -7,7 +7,7 @@ import math
 from ..backend import xp_of
 from .arithmetic import clip, exp, minimum, where
 from .op import op
-from .precision import floats, pairwise_sum, real_valued, widened
+from .precision import accumulate_in_float32, floats, pairwise_sum, real_valued
 from .reduction import sum as sum_of
 
 #: Beyond it σ is 1 in every dtype.
@@ -23,7 +23,7 @@ def sigmoid(x):
     return e / (1 + e)
 
 
-sigmoid.vjp(x=widened(lambda g, y: g * (y * (1 - y))))
+sigmoid.vjp(x=accumulate_in_float32(lambda g, y: g * (y * (1 - y))))
 
 
 def log_sigmoid(x):
@@ -38,7 +38,7 @@ def tanh(x):
     return xp.tanh(x)
 
 
-tanh.vjp(x=widened(lambda g, y: g * (1 - y * y)))
+tanh.vjp(x=accumulate_in_float32(lambda g, y: g * (1 - y * y)))
 
 
 @op
@@ -57,7 +57,7 @@ def leaky_relu(x, *, slope=0.01):
     return xp_of(x).where(x > 0, x, slope * x)
 
 
-leaky_relu.vjp(x=widened(lambda g, x, slope: where(x > 0, g, slope * g)))
+leaky_relu.vjp(x=accumulate_in_float32(lambda g, x, slope: where(x > 0, g, slope * g)))
 
 
 @op
@@ -68,7 +68,7 @@ def elu(x, *, alpha=1.0):
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
 
 
-elu.vjp(x=widened(lambda g, x, alpha: where(x > 0, g, g * alpha * exp(minimum(x, 0.0)))))
+elu.vjp(x=accumulate_in_float32(lambda g, x, alpha: where(x > 0, g, g * alpha * exp(minimum(x, 0.0)))))
 
 
 @op
@@ -79,7 +79,7 @@ def softplus(x):
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-softplus.vjp(x=widened(lambda g, x: g * sigmoid(x)))
+softplus.vjp(x=accumulate_in_float32(lambda g, x: g * sigmoid(x)))
 
 
 @op
@@ -89,7 +89,7 @@ def silu(x):
     return x * sigmoid(x)
 
 
-@widened
+@accumulate_in_float32
 def _silu_rule(g, x):
     return g * (sigmoid(x) * (1 + x * sigmoid(-x)))
 
@@ -115,7 +115,7 @@ def softmax(x, *, axis=-1):
     return exponentials / pairwise_sum(exponentials, axis=axis, keepdims=True)
 
 
-softmax.vjp(x=widened(lambda g, y, axis: y * (g - sum_of(g * y, axis=axis, keepdims=True))))
+softmax.vjp(x=accumulate_in_float32(lambda g, y, axis: y * (g - sum_of(g * y, axis=axis, keepdims=True))))
 
 
 @op
@@ -129,4 +129,4 @@ def log_softmax(x, *, axis=-1):
     return shifted - xp.log(pairwise_sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
-log_softmax.vjp(x=widened(lambda g, y, axis: g - exp(y) * sum_of(g, axis=axis, keepdims=True)))
+log_softmax.vjp(x=accumulate_in_float32(lambda g, y, axis: g - exp(y) * sum_of(g, axis=axis, keepdims=True)))

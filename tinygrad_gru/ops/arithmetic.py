@@ -7,7 +7,7 @@ import math
 from ..backend import xp_of
 from ..tape import Variable
 from .op import op
-from .precision import floats, keeps_half, widened
+from .precision import accumulate_in_float32, floats, keeps_half
 
 
 @op
@@ -48,7 +48,7 @@ def divide(a, b):
 
 
 divide.vjp(a=lambda g, b: g / b,
-           b=widened(lambda g, y, b: -g * y / b))  # fmt: skip
+           b=accumulate_in_float32(lambda g, y, b: -g * y / b))  # fmt: skip
 
 
 @op
@@ -66,14 +66,14 @@ def power(a, b):
     return a**b
 
 
-@widened
+@accumulate_in_float32
 def _power_base(g, a, b):
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b else g * 0
     return g * b * a ** where(b == 0, 1.0, b - 1)
 
 
-@widened
+@accumulate_in_float32
 def _power_exponent(g, y, a):
     if isinstance(a, (int, float)):
         return g * y * (math.log(a) if a > 0 else math.nan if a else 0.0)
@@ -121,7 +121,7 @@ def log1p(x):
     return xp.log1p(x)
 
 
-log1p.vjp(x=widened(lambda g, x: g / (1 + x)))
+log1p.vjp(x=accumulate_in_float32(lambda g, x: g / (1 + x)))
 
 
 @op
@@ -131,7 +131,7 @@ def sqrt(x):
     return xp.sqrt(x)
 
 
-sqrt.vjp(x=widened(lambda g, y: g / (2 * y)))
+sqrt.vjp(x=accumulate_in_float32(lambda g, y: g / (2 * y)))
 
 
 @op
@@ -140,7 +140,7 @@ def square(x):
     return x * x
 
 
-square.vjp(x=widened(lambda g, x: 2 * g * x))
+square.vjp(x=accumulate_in_float32(lambda g, x: 2 * g * x))
 
 
 @op
@@ -202,7 +202,7 @@ def minimum(a, b):
     return xp_of(a, b).minimum(a, b)
 
 
-@widened
+@accumulate_in_float32
 def _to_winner(g, wins, ties):
     return where(wins, g, where(ties, 0.5 * g, 0.0))
 
@@ -214,7 +214,7 @@ minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
 
 
 @op
-@widened
+@accumulate_in_float32
 def clip(x, *, low=None, high=None):
     """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
     if isinstance(low, Variable) or isinstance(high, Variable):

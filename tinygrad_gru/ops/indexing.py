@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from ..backend import Checked, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
+from ..backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ..backend import scatter_add as add_at
 from ..tape import Sparse
-from .op import op, raw
-from .precision import widened
+from .op import op, unwrap
+from .precision import accumulate_in_float32
 from .shape import axis_number
 
 
@@ -35,10 +35,10 @@ def _is_basic(part):
 
 def _entries(parts, x):
     """The parts of an index, with arrays on the backend of x for lists and Tensors."""
-    home = backend_of(raw(x))
+    home = backend_of(unwrap(x))
 
     def entry(part):
-        part = raw(part)
+        part = unwrap(part)
         if _is_basic(part):
             return part
         if hasattr(part, "dtype"):
@@ -56,14 +56,14 @@ def _slice(x, *, index):
 
 @op
 def _pick(x, *, index):
-    return backend_of(x).pick(x, index)
+    return backend_of(x).advanced_index(x, index)
 
 
 @op
-@widened
+@accumulate_in_float32
 def _place(*xs, shape, indices):
     """y = zeros of `shape` to which each xᵢ is added at its index        ∂L/∂xᵢ = g[indexᵢ]"""
-    return backend_of(xs[0]).place(shape, indices, xs)
+    return backend_of(xs[0]).scatter(shape, indices, xs)
 
 
 def _assemble(shape, pieces):
@@ -81,7 +81,7 @@ def scatter_add(x, values, *, index):
 
 
 @op
-@widened
+@accumulate_in_float32
 def _scatter_add(x, values, *, index):
     y = copy_of(x)
     add_at(y, index, values)
@@ -116,7 +116,7 @@ def gather_checked(x, indices, axis):
         copy_of(indices) if k == axis else home.xp.reshape(home.arange(n), (1,) * k + (n,) + (1,) * (ndim - k - 1))
         for k, n in enumerate(indices.shape)
     ]
-    return _pick(x, index=Checked(grid))
+    return _pick(x, index=CheckedIndex(grid))
 
 
 def embedding(weight, ids):
@@ -126,7 +126,7 @@ def embedding(weight, ids):
     """
     ids = _integers(ids, weight, "ids")
     check_ids(ids, weight.shape[0], "ids")
-    return _pick(weight, index=Checked((copy_of(ids),)))
+    return _pick(weight, index=CheckedIndex((copy_of(ids),)))
 
 
 @op
@@ -143,8 +143,8 @@ one_hot.vjp(ids=None)
 
 def _integers(ids, x, name):
     """`ids` as an array of integers on the backend of x."""
-    ids = raw(ids)
-    ids = ids if hasattr(ids, "dtype") else backend_of(raw(x)).asarray(ids)
+    ids = unwrap(ids)
+    ids = ids if hasattr(ids, "dtype") else backend_of(unwrap(x)).asarray(ids)
     if not xp_of(ids).isdtype(ids.dtype, "integral"):
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
     return ids

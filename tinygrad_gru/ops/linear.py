@@ -7,7 +7,7 @@ import math
 from ..backend import dtype_name, is_half, xp_of
 from ..backend.numpy import HostArray
 from .op import broadcast_to, op
-from .precision import widened
+from .precision import accumulate_in_float32
 from .shape import expand_dims, reshape
 
 
@@ -22,7 +22,7 @@ def matmul(a, b):
     return a @ b
 
 
-_product_in_float32 = widened(lambda a, b: a @ b)
+_product_in_float32 = accumulate_in_float32(lambda a, b: a @ b)
 
 
 def _are_batches_of_bfloat16(a, b):
@@ -70,12 +70,12 @@ def linear(x, weight, bias=None):
 
 
 @op
-@widened
+@accumulate_in_float32
 def _einsum(*xs, subscripts):
     return xp_of(*xs).einsum(subscripts, *xs, optimize=True)
 
 
-@widened
+@accumulate_in_float32
 def _einsum_rule(g, i, xs, subscripts):
     """The cotangent of operand i is an einsum as well: g in the place of the output, operand i's letters as result."""
     operands, output = subscripts.split("->")

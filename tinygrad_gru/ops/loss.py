@@ -13,7 +13,7 @@ from .activation import log_softmax, softplus
 from .arithmetic import absolute, log, maximum, minimum, square, where
 from .comparison import not_equal
 from .indexing import _integers, gather_checked
-from .op import raw
+from .op import unwrap
 from .precision import in_float32, real_valued
 from .reduction import mean, sum
 from .shape import astype as recorded_astype
@@ -37,7 +37,7 @@ def _array(targets, scores):
     """Targets that were given as a list or number as an array beside `scores`, floats in their dtype."""
     if hasattr(targets, "shape"):
         return targets
-    scores = raw(scores)
+    scores = unwrap(scores)
     array = backend_of(scores).asarray(targets)
     return astype(array, scores.dtype) if is_floating(array.dtype) else array
 
@@ -128,12 +128,12 @@ def kl_divergence(log_q, p, *, reduction="mean"):
 
 def _weighed(p, log_q):
     """p log q, in which what neither distribution allows counts nothing: 0 log 0 = 0"""
-    impossible = (raw(p) == 0) & (raw(log_q) == -math.inf)
+    impossible = (unwrap(p) == 0) & (unwrap(log_q) == -math.inf)
     return p * where(impossible, 0.0, log_q)
 
 
 def _is_integer(targets):
-    array = raw(targets)
+    array = unwrap(targets)
     return xp_of(array).isdtype(array.dtype, "integral")
 
 

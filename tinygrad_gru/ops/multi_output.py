@@ -21,9 +21,9 @@ class _Output:
         self.position = position
         self.count = count
 
-    def pull(self, parents: tuple, saved: tuple, g: Any, give: Any) -> None:
+    def apply_vjp(self, parents: tuple, saved: tuple, g: Any, accumulate: Any) -> None:
         if parents[0] is not None:
-            give(parents[0], Sparse((), [(self.position, g)], self._gather))
+            accumulate(parents[0], Sparse((), [(self.position, g)], self._gather))
 
     def lift(self, kind: type[Variable], record: Node) -> tuple:
         return ()
@@ -35,10 +35,12 @@ class _Output:
         return cotangents
 
 
-def record_several(kind: type[Variable], op: Any, parents: tuple, saved: tuple, arrays: Sequence[Any]) -> list[Any]:
+def record_multi_output(
+    kind: type[Variable], op: Any, parents: tuple, saved: tuple, arrays: Sequence[Any]
+) -> list[Any]:
     """The Variables of a record whose op gave several `arrays`; `op.pull` will get their cotangents as a list."""
     record = Node(tick(), op, parents, saved, ())
     return [
-        kind.at(array, Node(tick(), _Output(i, len(arrays)), (record,), (), array.shape))
+        kind.from_node(array, Node(tick(), _Output(i, len(arrays)), (record,), (), array.shape))
         for i, array in enumerate(arrays)
     ]

@@ -29,16 +29,16 @@ from threading import Lock
 from types import FunctionType
 from typing import Any, Protocol
 
-from ..backend import as_array, backend_of, explained, xp_of
+from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..tape import Node, Variable, inspector, recording
 from ..writes import tick, writes
-from .precision import narrowed, pairwise_sum, widened
+from .precision import accumulate_in_float32, demote_float64, pairwise_sum
 
 #: Names that the written functions use themselves, besides their globals.
 _RESERVED = frozenset(
-    "any arrays cotangent enumerate error g give i isinstance kind node nodes number parent parents result saved tuple "
-    "type watcher y".split()
+    "any arrays cotangent enumerate accumulate error g i isinstance kind node nodes number parent parents result saved tuple "
+    "type observer y".split()
 )
 
 
@@ -51,7 +51,7 @@ class Op(Protocol):
     redefined: int
     vjp: Callable[..., None]
     source: Callable[[], str]
-    pull: Callable
+    apply_vjp: Callable
     lift: Callable[[type[Variable], Node], tuple]
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
@@ -82,11 +82,11 @@ class _Writer:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.rules: dict[str, Callable | None] | None = None  # until `vjp` gives them
         self.lock = Lock()  # held while the op is given another body, by whatever thread
-        self.asks: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
+        self.residuals: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
         self.globals: dict[str, Any] = {
             "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
             "HostArray": HostArray, "SINGLE": SINGLE, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
-            "recording": recording.get, "inspector": inspector.get, "blame": blame, "fit": fit, "narrowed": narrowed,
+            "recording": recording.get, "inspector": inspector.get, "add_op_context": add_op_context, "sum_to_shape": sum_to_shape, "demote_float64": demote_float64,
             "no_rules": no_rules, "write": self.write,
         }  # fmt: skip
         reserved = {*_RESERVED, *self.globals, *(("x",) if self.variadic else ())}
@@ -115,15 +115,15 @@ class _Writer:
         described = [f"{name}_{what}" for name in self.inputs for what in ("shape", "dtype")]
         offered = ["y", *self.inputs, *self.settings, *described]
         first = 2 if self.variadic else 1  # after `g`, in a variadic op after `g, i`
-        asks = {n: list(inspect.signature(rule).parameters)[first:] if rule else [] for n, rule in rules.items()}
+        residuals = {n: list(inspect.signature(rule).parameters)[first:] if rule else [] for n, rule in rules.items()}
         for name in rules:
-            for asked in asks[name]:
+            for asked in residuals[name]:
                 if asked not in offered:
                     raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can have {offered}")
         with self.lock:
             if self.rules is not None:
                 self.function.redefined = writes.mark()
-            self.asks, self.rules, self.function.rules = asks, rules, rules
+            self.residuals, self.rules, self.function.rules = residuals, rules, rules
             self.globals |= {f"{name}_rule": rule for name, rule in rules.items()}
             self.function.__code__ = _first_call.__code__
             self.function.__defaults__ = self.function.__kwdefaults__ = None
@@ -133,7 +133,7 @@ class _Writer:
         with self.lock:
             if self.function.__code__ is _first_call.__code__:  # else another thread was faster
                 written = self._compile(self._call(), self.name)
-                self.function.pull = self._compile(self._pull(), f"pull_{self.name}")
+                self.function.apply_vjp = self._compile(self._pull(), f"vjp_{self.name}")
                 self.function.__defaults__, self.function.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
                 self.function.__code__ = written.__code__
             return self.function
@@ -144,7 +144,7 @@ class _Writer:
 
     def _saved(self) -> list[tuple[str, str]]:
         """(whose rule, what it asks for): the layout of a record's `saved`."""
-        return [(name, asked) for name in self.inputs for asked in self.asks[name]]
+        return [(name, asked) for name in self.inputs for asked in self.residuals[name]]
 
     def _value(self, asked: str) -> str:
         """The expression for something that a rule asks for."""
@@ -196,50 +196,50 @@ class _Writer:
         )
         # Field by field: a call of Node's __init__ would be a tenth of all that an op costs.
         fields = f"number = tick(); node.op = this; node.parents = {nodes}; node.saved = ({saved})"
-        record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.watch = None"
+        record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.grad_state = None"
         wide = "y.dtype is DOUBLE"
         if len(inputs) > 1:  # NumPy does not know that numbers are weak beside bfloat16
             wide += " or number and y.dtype is SINGLE"
         by_name = ", ".join(f"{name!r}: {name}" for name in self.settings)
         lines += [
-            "    watcher = inspector()",
-            f"    try: y = formula({arguments}{settings}) if watcher is None else "
-            f"watcher.run(this, ({arguments},), {{{by_name}}})",
+            "    observer = inspector()",
+            f"    try: y = formula({arguments}{settings}) if observer is None else "
+            f"observer.run(this, ({arguments},), {{{by_name}}})",
             "    except (IndexError, TypeError, ValueError, MemoryError) as error: "
-            f"raise blame(this, error, ({arguments},)) from error",
+            f"raise add_op_context(this, error, ({arguments},)) from error",
             "    if kind is None: return y",
             "    if type(y) is not HostArray: y = as_array(y)",
-            *([] if "dtype" in self.settings else [f"    if {wide}: y = narrowed(y, ({arguments},))"]),
+            *([] if "dtype" in self.settings else [f"    if {wide}: y = demote_float64(y, ({arguments},))"]),
             "    result = new(kind)",
             "    result._data = y",
             f"    if {constant or True} or not recording(): node = None",
             f"    else: {record if self.rules else 'no_rules(this)'}",
             "    result.node = node",
-            f"    if watcher is not None: watcher.forward(this, ({arguments},), result)",
+            f"    if observer is not None: observer.forward(this, ({arguments},), result)",
             "    return result",
         ]
         return "\n".join(lines) + "\n"
 
     def _pull(self) -> str:
-        head = f"def pull_{self.name}(parents, saved, g, give):"
+        head = f"def vjp_{self.name}(parents, saved, g, accumulate):"
         if self.variadic:
             xs = self.inputs[0]
             return "\n".join([
                 head,
                 "    for i, parent in enumerate(parents):",
-                f"        if parent is not None: give(parent, fit({xs}_rule(g, i, *saved), parent.shape))",
+                f"        if parent is not None: accumulate(parent, sum_to_shape({xs}_rule(g, i, *saved), parent.shape))",
             ]) + "\n"  # fmt: skip
         lines, place = [head], 0
         for position, name in enumerate(self.inputs):
             if name not in self._wanted():
                 continue
-            arguments = "".join(f", saved[{place + k}]" for k in range(len(self.asks[name])))
-            place += len(self.asks[name])
+            arguments = "".join(f", saved[{place + k}]" for k in range(len(self.residuals[name])))
+            place += len(self.residuals[name])
             lines += [
                 f"    node = parents[{position}]",
                 "    if node is not None:",
                 f"        cotangent = {name}_rule(g{arguments})",
-                "        give(node, cotangent if cotangent.shape == node.shape else fit(cotangent, node.shape))",
+                "        accumulate(node, cotangent if cotangent.shape == node.shape else sum_to_shape(cotangent, node.shape))",
             ]
         return "\n".join(lines if len(lines) > 1 else [head, "    pass"]) + "\n"
 
@@ -251,7 +251,7 @@ class _Writer:
         places = {"y": record} if self.variadic else {"y": record, **dict(zip(self.inputs, record.parents))}
 
         def variable(value: Any, node: Node | None) -> Any:
-            return kind.at(value, node) if hasattr(value, "dtype") and not isinstance(value, float) else value
+            return kind.from_node(value, node) if hasattr(value, "dtype") and not isinstance(value, float) else value
 
         def lifted(asked: str, value: Any) -> Any:
             if self.variadic and asked == self.inputs[0]:
@@ -268,15 +268,15 @@ class _Writer:
         return self.globals.pop(name)
 
 
-def raw(value: Any) -> Any:
+def unwrap(value: Any) -> Any:
     """The array of a Variable; any other value as it is."""
     return value._data if isinstance(value, Variable) else value
 
 
-def blame(this: Op, error: Exception, inputs: tuple) -> Exception:
+def add_op_context(this: Op, error: Exception, inputs: tuple) -> Exception:
     """The error again, saying which op it was and what it was given, or, if memory has run out, what holds it."""
     if isinstance(error, MemoryError):
-        return explained(error)
+        return with_memory_report(error)
     kind = next(kind for kind in (ValueError, TypeError, IndexError) if isinstance(error, kind))
     described = ", ".join(
         f"{type(x).__name__}" if not hasattr(x, "dtype") else f"{tuple(x.shape)} {x.dtype}" for x in inputs
@@ -296,7 +296,7 @@ def no_rules(this: Op) -> Node:
     )
 
 
-def fit(cotangent: Any, shape: tuple[int, ...]) -> Any:
+def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
@@ -308,7 +308,7 @@ def broadcast_to(x, *, shape):
 
 
 @op
-@widened
+@accumulate_in_float32
 def sum_to(x, *, shape):
     """y = x summed over the axes along which `shape` would be broadcast to x        ∂L/∂x = g, broadcast"""
     xp, extra = xp_of(x), len(x.shape) - len(shape)

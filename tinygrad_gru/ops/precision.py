@@ -41,7 +41,7 @@ def as_floating(x: Any) -> Any:
     return _cast(x, "float32" if dtype_name(dtype) in _HELD_BY_FLOAT32 else "float64")
 
 
-def widened(function: Callable) -> Callable:
+def accumulate_in_float32(function: Callable) -> Callable:
     """The function of arrays or Tensors (a formula, a rule, or one made of ops), run in float32 where the first of them
     is in half precision."""
     return _converting(function, real=False)
@@ -118,7 +118,7 @@ def _cast(x: Any, dtype: Any) -> Any:
     return x.astype(dtype) if isinstance(x, Variable) else astype(as_array(x), dtype)  # type: ignore[attr-defined]
 
 
-def narrowed(y: Any, inputs: tuple) -> Any:
+def demote_float64(y: Any, inputs: tuple) -> Any:
     """A result that is wider than all inputs, in the dtype of the floats among them, or in float32. NumPy made it of
     integers, of narrower floats with int64, or with numbers: its own, which are Python floats by birth, or, beside
     bfloat16, Python's."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from ..backend import astype, backend_of, dtype_name, is_floating, random_stream
 from .arithmetic import divide
 from .comparison import greater_equal
-from .op import raw
+from .op import unwrap
 
 
 def dropout_mask(shape, p, *, like):
     """A constant of `shape`: 0 with probability p, else 1 / (1 − p); in the dtype and on the backend of `like`"""
     if not 0 <= p < 1:
         raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
-    array = raw(like)
+    array = unwrap(like)
     if not is_floating(array.dtype):
         raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
     dtype = "float64" if dtype_name(array.dtype) == "float64" else "float32"  # half precision would round p

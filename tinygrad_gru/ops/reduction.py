@@ -10,7 +10,7 @@ from ..backend import dtype_name, is_floating, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from .arithmetic import exp, sqrt, square, where
 from .op import broadcast_to, op
-from .precision import pairwise_sum, real_valued, widened
+from .precision import accumulate_in_float32, pairwise_sum, real_valued
 from .shape import astype, axis_number, concatenate, flip, moveaxis, reshape
 
 
@@ -39,7 +39,7 @@ def _count(shape, axis):
 
 
 @op
-@widened
+@accumulate_in_float32
 def sum(x, *, axis=None, keepdims=False):
     """y = Σ x        ∂L/∂x = g, repeated"""
     return pairwise_sum(x, axis=axis, keepdims=keepdims)
@@ -58,7 +58,7 @@ def mean(x, *, axis=None, keepdims=False):
     return pairwise_sum(x, axis=axis, keepdims=keepdims) / n
 
 
-_divided = widened(lambda g, n: g / n)  # float16 ends at 65504, and would not know of more elements
+_divided = accumulate_in_float32(lambda g, n: g / n)  # float16 ends at 65504, and would not know of more elements
 mean.vjp(x=lambda g, x_shape, axis, keepdims: _spread(_divided(g, _count(x_shape, axis)), x_shape, axis, keepdims))
 
 
@@ -92,7 +92,7 @@ def min(x, *, axis=None, keepdims=False):
     return xp_of(x).min(x, axis=axis, keepdims=keepdims)
 
 
-@widened
+@accumulate_in_float32
 def _to_extreme(g, y, x, axis, keepdims):
     chosen = x == _spread(y, x.shape, axis, keepdims)
     count = sum(astype(chosen, dtype=x.dtype), axis=axis, keepdims=True)
@@ -103,7 +103,7 @@ max.vjp(x=_to_extreme)
 min.vjp(x=_to_extreme)
 
 
-@widened
+@accumulate_in_float32
 def prod(x, *, axis=None, keepdims=False):
     """y = Π x, by pairwise products, so that gradients are right where elements are 0; of integers in 64 bits"""
     if not is_floating(x.dtype):
@@ -139,7 +139,7 @@ def logsumexp(x, *, axis=None, keepdims=False):
     return y if keepdims else xp.squeeze(y, axis=tuple(_axes(axis, len(x.shape))))
 
 
-@widened
+@accumulate_in_float32
 def _logsumexp_rule(g, y, x, axis, keepdims):
     p = exp(x - _spread(where(y == -math.inf, 0.0, y), x.shape, axis, keepdims))
     total = sum(p, axis=axis, keepdims=True)  # 1, but for what was lost when y was rounded
@@ -150,7 +150,7 @@ logsumexp.vjp(x=_logsumexp_rule)
 
 
 @op
-@widened
+@accumulate_in_float32
 def cumsum(x, *, axis):
     """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ"""
     if type(x) is HostArray and x.dtype is SINGLE:  # one number after the other: in float32 that would lose digits
@@ -169,7 +169,7 @@ def norm(x, *, axis=None, keepdims=False):
     return xp.sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
 
 
-@widened
+@accumulate_in_float32
 def _norm_rule(g, y, x, axis, keepdims):
     y = _spread(y, x.shape, axis, keepdims)
     return _spread(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)

@@ -6,7 +6,7 @@ from itertools import accumulate
 from numbers import Integral
 
 from ..backend import as_dtype, backend_of, is_floating, xp_of
-from .op import op, raw, sum_to
+from .op import op, sum_to, unwrap
 
 
 def axis_number(axis, ndim):
@@ -188,7 +188,7 @@ repeat.vjp(x=_repeat_rule)
 
 def astype(x, *, dtype):
     """y = x in another dtype        ∂L/∂x = g in x's dtype; integers and booleans are constants"""
-    dtype = as_dtype(raw(x), dtype)
+    dtype = as_dtype(unwrap(x), dtype)
     return (_cast if is_floating(dtype) else _truncate)(x, dtype=dtype)
 
 

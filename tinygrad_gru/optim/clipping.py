@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import as_array, backend_of
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..ops.precision import in_float32
 from ..tensor import Tensor
 
@@ -40,7 +40,7 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_n
         factor = ops.where(ops.isfinite(norm), ops.divide(max_norm, ops.maximum(norm, max_norm)), 1.0)
         for parameter in clipped.values():
             parameter.grad = _scaled(parameter.grad, factor)
-    norm = Tensor.at(as_array(norm), None)
+    norm = Tensor.from_node(as_array(norm), None)
     if error_if_nonfinite and not isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm.item()}: {_culprits(clipped)}")
     return norm
@@ -73,7 +73,7 @@ def _scaled(gradient: Tensor, factor: Any) -> Tensor:
 
 def _sum_of_squares(gradient: Tensor) -> Any:
     # In float64: a gradient of 1e20 is still one to clip, but its square is infinite in float32.
-    return ops.sum(ops.square(ops.astype(raw(gradient), dtype="float64")))
+    return ops.sum(ops.square(ops.astype(unwrap(gradient), dtype="float64")))
 
 
 def _culprits(parameters: dict[int, Any]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..backend import backend_of, note_launches, xp_of
+from ..backend import backend_of, record_launches, xp_of
 
 #: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
 TILE = 65536
@@ -186,7 +186,7 @@ class Program:
             for function, sources, target in operations:
                 function(*[registers[source] for source in sources], out=registers[target])
         if not home.is_host:
-            note_launches(len(operations), "an update rule")  # on a device each is one: it gets no tiles
+            record_launches(len(operations), "an update rule")  # on a device each is one: it gets no tiles
 
 
 class Scratch:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..backend import astype, backend_of, copy_of, explained, is_floating, is_half, move, to_host
+from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report
 from ..tensor import Tensor
 from .elementwise import Program, Scratch, Symbol
 from .groups import Allowed, Parameters, read_groups, read_setting
@@ -81,7 +81,7 @@ class Optimizer:
                     try:
                         self._update(position, parameter, parameter.grad, settings, programs)
                     except MemoryError as error:  # in the first step, which makes the state
-                        raise explained(error) from error
+                        raise with_memory_report(error) from error
                 position += 1
         self.steps += 1
 

@@ -13,7 +13,7 @@ from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import checkpoint
-from .eager import check_carry, in_form, length_of, parts_of, scan_plainly
+from .eager import check_carry, in_form, length_of, parts_of, scan_eager
 from .plan_cache import emitter
 from .run import scan_compiled
 from .tracing.traced_array import Untraceable
@@ -59,15 +59,15 @@ def scan(
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
-    watcher = inspector.get()  # anomaly mode names the step, so it must see every one
-    if target and steps and not (watcher is not None and watcher.every_step):
+    observer = inspector.get()  # anomaly mode names the step, so it must see every one
+    if target and steps and not (observer is not None and observer.every_step):
         try:
             return scan_compiled(step, carry, xs, steps, reverse, target, every)
         except Untraceable:
             pass
     if every is not None:
         return _scan_in_segments(step, carry, xs, steps, reverse, every)
-    return scan_plainly(step, carry, xs, length=steps, reverse=reverse)
+    return scan_eager(step, carry, xs, length=steps, reverse=reverse)
 
 
 def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
@@ -77,7 +77,7 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
     def segment(count: int, *inputs: Any) -> tuple:
         tensors = tuple(map(_tensor, inputs))
         state, reads = tensors[: len(parts_of(carry))], tensors[len(parts_of(carry)) :]
-        last, ys = scan_plainly(
+        last, ys = scan_eager(
             step, state if isinstance(carry, tuple) else state[0],
             None if xs is None else reads if isinstance(xs, tuple) else reads[0],
             length=count, reverse=reverse,
@@ -97,7 +97,7 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
 
 def _tensor(x: Any) -> Any:
     """An array as a constant Tensor."""
-    return Tensor.at(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
+    return Tensor.from_node(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
 
 
 @block

@@ -8,13 +8,13 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..tape import inspector, no_grad
 from ..tensor import Tensor
 from .tracing.effects import undone
 
 
-def scan_plainly(
+def scan_eager(
     step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, length: int | None = None, reverse: bool = False
 ) -> tuple[Any, Any]:
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
@@ -118,10 +118,10 @@ def _nothing(step: Callable, carry: Any, xs: Any) -> Any:
     """The outputs of no steps: empty, with the shapes that a step on zeros would give."""
 
     def zeros(x: Any) -> Tensor:
-        return Tensor(backend_of(raw(x)).zeros(x.shape[1:], x.dtype))
+        return Tensor(backend_of(unwrap(x)).zeros(x.shape[1:], x.dtype))
 
     def empty(y: Any) -> Any:
-        return None if y is None else Tensor(backend_of(raw(y)).zeros((0, *y.shape), y.dtype))
+        return None if y is None else Tensor(backend_of(unwrap(y)).zeros((0, *y.shape), y.dtype))
 
     with undone(step), no_grad():
         x = tuple(map(zeros, xs)) if isinstance(xs, tuple) else None if xs is None else zeros(xs)

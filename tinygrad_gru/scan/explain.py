@@ -17,10 +17,10 @@ from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace, trace_forward
 
 LEVELS = {
-    "fixed": "once",
-    "before": "for a chunk of steps at once, before the loop (hoisted)",
+    "invariant": "once",
+    "hoisted": "for a chunk of steps at once, before the loop (hoisted)",
     "loop": "in the loop",
-    "after": "for a chunk of steps at once, after the loop (sunk)",
+    "sunk": "for a chunk of steps at once, after the loop (sunk)",
 }
 
 
@@ -32,14 +32,14 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     """
     try:
         forward = trace_forward(step, carry, xs)
-        differentiable = forward.captured or any(t.node for t in forward.inputs)
+        differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
         made = CompiledStep(trace, emitter(compiled))
         gradient = made.backward()
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
     names = _names(trace, step)
-    traced = [f"    {value!r}" for value in forward.listing.values[: forward.size]]
+    traced = [f"    {value!r}" for value in forward.graph.values[: forward.size]]
     lines = ["The step, traced:", *traced, ""]
     if made.refused:
         lines += [f"numba does not compile all of it: {made.refused}.", ""]
@@ -60,7 +60,7 @@ def _described(emitted: Emitted, title: str) -> list[str]:
         lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
     lines.append("")
     for level, words in LEVELS.items():
-        operations = [value for value in plan.at(level) if value.op not in ("fixed", "scalar")]
+        operations = [value for value in plan.at(level) if value.op not in ("constant", "scalar")]
         if operations:
             kinds = [value.op for value in operations]
             counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
@@ -88,11 +88,11 @@ def _names(trace: Trace, step: Callable) -> dict[int, str]:
         variables = {**outside.globals, **outside.nonlocals}
         tensors |= {name: value for name, value in variables.items() if isinstance(value, Tensor)}
     names = {id(tensor.data): name for name, tensor in tensors.items()}
-    return {i: names[id(array)] for i, array in enumerate(trace.fixed) if id(array) in names}
+    return {i: names[id(array)] for i, array in enumerate(trace.constants) if id(array) in names}
 
 
 def _named(line: str, names: dict[int, str]) -> str:
     """The line, with a remark which array from outside it fetches."""
-    found = re.search(r"fixed\[(\d+)\]|fixed\(position=(\d+)\)", line)
+    found = re.search(r"constants\[(\d+)\]|constant\(position=(\d+)\)", line)
     name = names.get(int(found[1] or found[2])) if found else None
     return f"{line}  # {name}" if name else line

@@ -24,7 +24,7 @@ _WORDS = frozenset({"slice", "step", "batch"})  # that the compiler itself uses 
 class Value:
     """One line of a listing.
 
-    op          what makes it: an operation, or where it comes from ("carry", "step", "fixed", "scalar")
+    op          what makes it: an operation, or where it comes from ("carry", "x", "constant", "scalar")
     inputs      the values it is made from
     attributes  the settings of the operation, as sorted pairs
     """
@@ -42,13 +42,13 @@ class Value:
     def __getitem__(self, attribute: str) -> Any:
         return dict(self.attributes)[attribute]
 
-    def with_inputs(self, listing: Listing, inputs: Sequence[Value]) -> Value:
+    def with_inputs(self, graph: Graph, inputs: Sequence[Value]) -> Value:
         """The same operation on other values."""
         if tuple(inputs) == self.inputs:
             return self
         sliced = inputs and inputs[0].op in ("transpose", "getitem", "broadcast_to")
         op = "rearrange" if self.op == "reshape" and sliced else self.op
-        return listing.add(op, inputs, self.shape, self.dtype, **dict(self.attributes))
+        return graph.add(op, inputs, self.shape, self.dtype, **dict(self.attributes))
 
     def is_like(self, other: Value) -> bool:
         """Whether the two have one shape and dtype."""
@@ -64,17 +64,17 @@ class Value:
         return f"{text:<44} {self.shape} {self.dtype}"
 
 
-class Listing:
-    """A growing list of values, and the arrays that the program was found to use from outside ("fixed")."""
+class Graph:
+    """A growing list of values, and the arrays that the program was found to use from outside ("constant")."""
 
     def __init__(self, arrays: type = np.ndarray) -> None:
         self.arrays = arrays  # of which library those from outside are
         self.closed = False  # whether the trace is over, so that nobody is to compute with symbols any more
         self.values: list[Value] = []
         self._rows: list[Hashable] = []
-        self.fixed: list[Any] = []
+        self.constants: list[Any] = []
         self._known: dict[Hashable, Value] = {}
-        self._fixed_by_identity: dict[int, Value] = {}
+        self._constants_by_identity: dict[int, Value] = {}
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.values))
@@ -103,11 +103,11 @@ class Listing:
 
     def capture(self, array: Any) -> Value:
         """An array from outside, the same at every step; known again by its identity."""
-        value = self._fixed_by_identity.get(id(array))
+        value = self._constants_by_identity.get(id(array))
         if value is None:
-            value = self.add("fixed", (), array.shape, array.dtype, position=len(self.fixed))
-            self.fixed.append(array)
-            self._fixed_by_identity[id(array)] = value
+            value = self.add("constant", (), array.shape, array.dtype, position=len(self.constants))
+            self.constants.append(array)
+            self._constants_by_identity[id(array)] = value
         return value
 
     def zeros(self, like: Value) -> Value:
@@ -116,8 +116,8 @@ class Listing:
 
     def forget(self) -> None:
         """Let go of the arrays from outside: others stand in their places at every call."""
-        self.fixed = [None] * len(self.fixed)
-        self._fixed_by_identity.clear()
+        self.constants = [None] * len(self.constants)
+        self._constants_by_identity.clear()
 
     def key(self) -> Hashable:
         """What two listings have in common that do the same to arrays of the same shapes."""

@@ -72,35 +72,33 @@ class CompiledStep:
     refused  why its programs are emitted for NumPy, where another emitter was asked for
     """
 
-    def __init__(self, trace: Trace, emitter: str = "numpy", home: Backend | None = None):
+    def __init__(self, trace: Trace, emitter: str = "numpy", device: Backend | None = None):
         forward, backward = trace.forward, trace.backward()
-        listing = forward.listing
-        self.carry_count, self.ys_count = len(forward.new), len(forward.ys)
-        self.listing, self.stored = listing, []
+        graph = forward.graph
+        self.carry_count, self.ys_count = len(forward.new_carry), len(forward.ys)
+        self.graph, self.stored = graph, []
         self.building = RLock()
-        self.emitter, self.refused, self.home = emitter, "", home
+        self.emitter, self.refused, self.device = emitter, "", device
         self._backward: Program | None = None
         self._backwards: dict[Absent, Emitted] = {}
         self._absences: dict[Absent, Absence] = {}
         given = [*forward.carry, *forward.xs]
         if backward is not None:
-            new = [g if g is not None else listing.zeros(v) for g, v in zip(backward.carry, forward.carry)]
+            new = [g if g is not None else graph.zeros(v) for g, v in zip(backward.carry, forward.carry)]
             each = [g for g in backward.xs if g is not None]
-            sums = [g for g in backward.captured if g is not None]
+            sums = [g for g in backward.closed_over if g is not None]
             self.xs_reached = [g is not None for g in backward.xs]
-            self.captured_reached = [g is not None for g in backward.captured]
-            stored = stored_values(listing, forward.size, [*new, *each, *sums])
+            self.closed_over_reached = [g is not None for g in backward.closed_over]
+            stored = stored_values(graph, forward.size, [*new, *each, *sums])
             cotangents = backward.cotangents
             self.cotangents = cotangents
             reads = (*stored, *cotangents[self.carry_count :])
             self._backward = Program(
-                listing, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
+                graph, tuple(cotangents[: self.carry_count]), reads, tuple(new), tuple(each), tuple(sums)
             )
             self.stored = stored
         kept = [v for v in self.stored if v not in given]
-        program = Program(
-            listing, tuple(forward.carry), tuple(forward.xs), tuple(forward.new), (*forward.ys, *kept), ()
-        )
+        program = Program(graph, tuple(forward.carry), tuple(forward.xs), tuple(forward.new_carry), (*forward.ys, *kept), ())
         self.forward = self._emitted(program, "forward", self.stored)
         self.kept = kept
         if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
@@ -125,7 +123,7 @@ class CompiledStep:
 
     def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:
         if self.emitter == "cuda":
-            return emit_cuda.emitted(program, name, kept, self.home)
+            return emit_cuda.emitted(program, name, kept, self.device)
         if self.emitter != "numpy" and not self.refused:  # what follows a program for NumPy must be one too
             threads = int(self.emitter.partition(":")[2] or 1)
             try:
@@ -135,16 +133,16 @@ class CompiledStep:
         return emitted(program, FORWARD_PASSES if name == "forward" else BACKWARD_PASSES, name, kept)
 
     @property
-    def place(self) -> AbstractContextManager:
+    def device_context(self) -> AbstractContextManager:
         """Where arrays are made."""
-        return nullcontext() if self.home is None else self.home.here()
+        return nullcontext() if self.device is None else self.device.as_current()
 
-    def lend(self, length: int, reverse: bool) -> Workspaces:
+    def acquire(self, length: int, reverse: bool) -> Workspaces:
         """A pair of workspaces for that length: an idle one, or a new one."""
         idle = IDLE.take((self, length, reverse))
         return IDLE.made(lambda: Workspaces(self, length, reverse)) if idle is None else idle
 
-    def take_back(self, workspaces: Workspaces) -> None:
+    def release(self, workspaces: Workspaces) -> None:
         IDLE.give_back((self, *workspaces.key), workspaces, workspaces.size())
 
 
@@ -155,7 +153,7 @@ class Workspaces:
         self.key = (length, reverse)
         self.first, self.last = (length, 0) if reverse else (0, length)
         self.forward = step.forward.workspace(length, reverse, {})
-        self.stored = dict(zip(step.kept, self.forward.each[step.ys_count :]))
+        self.stored = dict(zip(step.kept, self.forward.ys[step.ys_count :]))
         self.stored |= {value: self.forward.whole(value) for value in step.stored if value not in self.stored}
         self.backwards: dict[tuple[Emitted, int, int], Workspace] = {}
         self._size = 0  # not known
@@ -177,14 +175,14 @@ class Workspaces:
         return self._size
 
 
-class Lease:
+class WorkspaceHandle:
     """Workspaces on loan to a record: given back when the record lets go of what it had saved."""
 
     def __init__(self, step: CompiledStep, workspaces: Workspaces):
         self.step, self.workspaces = step, workspaces
 
     def __del__(self) -> None:
-        self.step.take_back(self.workspaces)
+        self.step.release(self.workspaces)
 
 
 class PlanCache:
@@ -200,9 +198,9 @@ class PlanCache:
         """The plans that were made."""
         return [plan.found for plan in self.plans.values() if isinstance(plan.found, CompiledStep)]
 
-    def get(self, trace: Trace, emitter: str, home: Backend | None) -> CompiledStep:
+    def get(self, trace: Trace, emitter: str, device: Backend | None) -> CompiledStep:
         """The plan for traces equal to this one. While it is made, which may take seconds, others are found."""
-        key = (trace.key, emitter, None if home is None else home.name)
+        key = (trace.key, emitter, None if device is None else device.name)
         with self.lock:
             plan = self.plans.get(key)
             if plan is None:
@@ -210,8 +208,8 @@ class PlanCache:
             self.plans.move_to_end(key)
             if len(self.plans) > self.size:
                 self.plans.popitem(last=False)
-        found = plan.made(lambda: CompiledStep(trace, emitter, home))
-        trace.forward.listing.forget()  # a plan keeps no model alive
+        found = plan.made(lambda: CompiledStep(trace, emitter, device))
+        trace.forward.graph.forget()  # a plan keeps no model alive
         return found
 
 
@@ -240,6 +238,6 @@ class _Plan:
 _cache = PlanCache(PLANS)
 
 
-def plan_of(trace: Trace, emitter: str, home: Backend | None) -> CompiledStep:
+def plan_of(trace: Trace, emitter: str, device: Backend | None) -> CompiledStep:
     """The plan for a trace, from the cache."""
-    return _cache.get(trace, emitter, home)
+    return _cache.get(trace, emitter, device)

@@ -10,30 +10,30 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .ir import Listing, Value
+from .ir import Graph, Value
 
 
 @dataclass(frozen=True)
 class Program:
-    """carry → new at every step, from `reads`; `each` is wanted of every step, `sums` added up over all steps.
+    """carry → new_carry at every step, from `xs`; `ys` are wanted of every step, `sums` added up over all steps.
 
-    Every value that is neither made by an operation nor among `carry` and `reads` is the same at all steps.
+    Every value that is neither made by an operation nor among `carry` and `xs` is the same at all steps.
     """
 
-    listing: Listing
+    graph: Graph
     carry: tuple[Value, ...]
-    reads: tuple[Value, ...]
-    new: tuple[Value, ...]
-    each: tuple[Value, ...]
+    xs: tuple[Value, ...]
+    new_carry: tuple[Value, ...]
+    ys: tuple[Value, ...]
     sums: tuple[Value, ...]
 
     @property
     def outputs(self) -> tuple[Value, ...]:
-        return (*self.new, *self.each, *self.sums)
+        return (*self.new_carry, *self.ys, *self.sums)
 
     def values(self) -> list[Value]:
         """All values that the outputs need, in an order in which they can be computed; reads and carry included."""
-        given = set(self.carry) | set(self.reads)
+        given = set(self.carry) | set(self.xs)
         found: set[Value] = set()
         stack = list(self.outputs)
         while stack:
@@ -48,8 +48,8 @@ class Program:
         """The program with each output replaced by what `rewrite` makes of it."""
         return replace(
             self,
-            new=tuple(map(rewrite, self.new)),
-            each=tuple(map(rewrite, self.each)),
+            new_carry=tuple(map(rewrite, self.new_carry)),
+            ys=tuple(map(rewrite, self.ys)),
             sums=tuple(map(rewrite, self.sums)),
         )
 
@@ -61,14 +61,14 @@ class Program:
         zeros  parts of the carry that are taken for zeros
         """
         done = _Rebuilding(self, rule)
-        done.update({value: self.listing.zeros(value) for value in zeros})
+        done.update({value: self.graph.zeros(value) for value in zeros})
         for value in self.values():
             done[value]
         return self.rewritten(done.__getitem__)
 
     def depending_on(self, sources: Sequence[Value]) -> set[Value]:
         """The values that change if one of the sources does."""
-        given, changing = set(self.carry) | set(self.reads), set(sources)
+        given, changing = set(self.carry) | set(self.xs), set(sources)
         for value in self.values():
             if value not in given and any(i in changing for i in value.inputs):
                 changing.add(value)
@@ -79,13 +79,13 @@ class _Rebuilding(dict):
     """What is made of each value, made when somebody first asks."""
 
     def __init__(self, program: Program, rule: Callable[[Value, Mapping[Value, Value]], Value | None]):
-        super().__init__({value: value for value in (*program.carry, *program.reads)})
-        self.listing, self.rule = program.listing, rule
+        super().__init__({value: value for value in (*program.carry, *program.xs)})
+        self.graph, self.rule = program.graph, rule
 
     def __missing__(self, value: Value) -> Value:
         made = self.rule(value, self)
         if made is None:
-            made = value.with_inputs(self.listing, [self[i] for i in value.inputs])
+            made = value.with_inputs(self.graph, [self[i] for i in value.inputs])
         self[value] = made
         return made
 
@@ -93,16 +93,16 @@ class _Rebuilding(dict):
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
 
-def stored_values(listing: Listing, forward_size: int, outputs: Sequence[Value]) -> list[Value]:
+def stored_values(graph: Graph, forward_size: int, outputs: Sequence[Value]) -> list[Value]:
     """The values of the forward pass that a backward pass with these outputs reads.
 
     Those are the values of the first `forward_size` lines that change with time. What is made of weights and numbers
     alone is made again, and so is 1 − z: one cheap operation on what others need too, for all steps at once.
     """
-    forward = listing.values[:forward_size]
+    forward = graph.values[:forward_size]
     changing: set[Value] = set()
     for value in forward:
-        if value.op in ("carry", "step") or any(i in changing for i in value.inputs):
+        if value.op in ("carry", "x") or any(i in changing for i in value.inputs):
             changing.add(value)
     uses = Counter(i for value in forward for i in value.inputs)
 

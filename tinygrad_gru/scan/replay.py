@@ -13,25 +13,25 @@ from ..backend import as_array, astype, backend_of
 from ..tape import Node
 from ..tensor import Tensor
 from .ir import Value
-from .tracing.traced_array import Symbol, as_index
+from .tracing.traced_array import TracedArray, as_index
 from .tracing.tracer import Trace
 
 
 def replay(
-    trace: Trace, fixed: Sequence[Any], carry: Sequence[Tensor], xs: Sequence[Tensor], length: int, reverse: bool
+    trace: Trace, constants: Sequence[Any], carry: Sequence[Tensor], xs: Sequence[Tensor], length: int, reverse: bool
 ) -> list[Tensor]:
     """The last carry and all stacked ys of the traced step, run over time on these inputs and arrays from outside."""
     forward, state = trace.forward, list(carry)
     ys: list[list[Tensor]] = [[None] * length for _ in forward.ys]  # type: ignore[list-item]
     for t in reversed(range(length)) if reverse else range(length):
-        results = _step(trace, fixed, [*state, *(x[t, ...] for x in xs)])
+        results = _step(trace, constants, [*state, *(x[t, ...] for x in xs)])
         state = results[: len(state)]
         for steps, y in zip(ys, results[len(state) :]):
             steps[t] = y
     return [*state, *map(ops.stack, ys)]
 
 
-def _step(trace: Trace, fixed: Sequence[Any], inputs: Sequence[Tensor]) -> list[Tensor]:
+def _step(trace: Trace, constants: Sequence[Any], inputs: Sequence[Tensor]) -> list[Tensor]:
     forward = trace.forward
     arrays = dict(zip((*forward.carry, *forward.xs), (x.data for x in inputs)))
     made: dict[Node, Tensor] = {t.node: x for t, x in zip(forward.inputs, inputs) if t.node is not None}
@@ -39,22 +39,24 @@ def _step(trace: Trace, fixed: Sequence[Any], inputs: Sequence[Tensor]) -> list[
     def tensor(value: Value, node: Node | None) -> Tensor:
         if node is not None and node in made:
             return made[node]
-        return Tensor.at(evaluate(value, arrays, fixed), node if node is None or node.number < forward.start else None)
+        return Tensor.from_node(
+            evaluate(value, arrays, constants), node if node is None or node.number < forward.start else None
+        )
 
     def setting(x: Any) -> Any:
         if type(x) in (tuple, list):
             return type(x)(map(setting, x))
-        return evaluate(x.value, arrays, fixed) if isinstance(x, Symbol) else x
+        return evaluate(x.value, arrays, constants) if isinstance(x, TracedArray) else x
 
     for call in forward.calls:
         operands = [tensor(o.value, o.node) if o.value is not None else o.literal for o in call.operands]
         result = made[call.node] = call.op(*operands, **{name: setting(x) for name, x in call.settings.items()})
         if call.value is not None:
             arrays[call.value] = result.data
-    return [tensor(value, t.node) for value, t in zip((*forward.new, *forward.ys), forward.outputs)]
+    return [tensor(value, t.node) for value, t in zip((*forward.new_carry, *forward.ys), forward.outputs)]
 
 
-def evaluate(wanted: Value, known: dict[Value, Any], fixed: Sequence[Any]) -> Any:
+def evaluate(wanted: Value, known: dict[Value, Any], constants: Sequence[Any]) -> Any:
     """The array of a value, from those that are known; what is found on the way is known from then on."""
     stack = [wanted]
     while stack:
@@ -64,18 +66,18 @@ def evaluate(wanted: Value, known: dict[Value, Any], fixed: Sequence[Any]) -> An
             stack += missing
             continue
         if value not in known:
-            known[value] = _made(value, [known[i] for i in value.inputs], fixed)
+            known[value] = _made(value, [known[i] for i in value.inputs], constants)
         stack.pop()
     return known[wanted]
 
 
-def _made(value: Value, operands: list[Any], fixed: Sequence[Any]) -> Any:
+def _made(value: Value, operands: list[Any], constants: Sequence[Any]) -> Any:
     """What the operation of a value gives."""
     if value.op == "scalar":
         return value["value"]
-    if value.op == "fixed":
-        return fixed[value["position"]]
-    home = next(backend_of(x) for x in (*operands, *fixed) if hasattr(x, "dtype"))
+    if value.op == "constant":
+        return constants[value["position"]]
+    home = next(backend_of(x) for x in (*operands, *constants) if hasattr(x, "dtype"))
     xp: Any = home.xp
     if value.op == "zeros":
         return home.zeros(value.shape, value.dtype)
@@ -93,8 +95,8 @@ def _made(value: Value, operands: list[Any], fixed: Sequence[Any]) -> Any:
         result = xp.concat(operands, axis=value["axis"])
     elif value.op == "getitem":
         result = operands[0][as_index(value["index"]) + (...,)]
-    elif value.op == "place":
-        result = home.place(value.shape, [as_index(index) for index in value["indices"]], operands)
+    elif value.op == "scatter":
+        result = home.scatter(value.shape, [as_index(index) for index in value["indices"]], operands)
     else:
         result = getattr(xp, value.op)(*operands)
     result = as_array(result)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from .. import ops
-from ..backend import Backend, backend_of, is_on_cuda, note_launches, xp_of
-from ..ops.multi_output import record_several
+from ..backend import Backend, backend_of, is_on_cuda, record_launches, xp_of
+from ..ops.multi_output import record_multi_output
 from ..tape import Node, Variable, enable_grad, tick
 from ..tensor import Tensor
 from ..transforms import pull_through
 from .eager import in_form, parts_of
 from .passes.symbolic_zeros import Absence, Nonlinear
-from .plan_cache import CompiledStep, Lease, Workspaces, plan_of
+from .plan_cache import CompiledStep, WorkspaceHandle, Workspaces, plan_of
 from .replay import replay
 from .tracing.trace_cache import Traces
 from .tracing.traced_array import Untraceable
@@ -31,8 +31,8 @@ def scan_compiled(
     """
     trace = _traces.trace(step, carry, xs)
     state, reads = list(parts_of(carry)), list(parts_of(xs)) if xs is not None else []
-    emitter, home = _target(emitter, [x.data for x in (*state, *reads)] + trace.fixed)
-    compiled = plan_of(trace, emitter, home)
+    emitter, device = _target(emitter, [x.data for x in (*state, *reads)] + trace.constants)
+    compiled = plan_of(trace, emitter, device)
     if every is None:
         outputs = _run(trace, compiled, [*state, *reads], length, reverse, recompute=False)
         state, ys = outputs[: len(state)], outputs[len(state) :]
@@ -53,31 +53,31 @@ def _run(
 ) -> list[Tensor]:
     """The last carry and the ys of that many steps, recorded as one op if gradients are wanted."""
     arrays = [x.data for x in inputs]
-    lease = Lease(compiled, compiled.lend(length, reverse))
-    results = _forward(compiled, lease.workspaces, arrays, trace.fixed)
+    handle = WorkspaceHandle(compiled, compiled.acquire(length, reverse))
+    results = _forward(compiled, handle.workspaces, arrays, trace.constants)
     if trace.xs_wanted is None:
-        return [Tensor.at(array, None) for array in results]
+        return [Tensor.from_node(array, None) for array in results]
     wanted = trace.forward.requires_grad([x.requires_grad for x in inputs], length)
     if not any(wanted):
-        return [Tensor.at(array, None) for array in results]
-    parents = (*(x.node for x in inputs), *trace.forward.captured)
-    saved = (None if recompute else lease, trace.fixed, arrays, length)
-    outputs = record_several(Tensor, _CompiledScan(trace, compiled, reverse), parents, saved, results)
+        return [Tensor.from_node(array, None) for array in results]
+    parents = (*(x.node for x in inputs), *trace.forward.closed_over)
+    saved = (None if recompute else handle, trace.constants, arrays, length)
+    outputs = record_multi_output(Tensor, _CompiledScan(trace, compiled, reverse), parents, saved, results)
     return [y if yes else y.detach() for y, yes in zip(outputs, wanted)]
 
 
-def _forward(compiled: CompiledStep, workspaces: Workspaces, arrays: list[Any], fixed: list[Any]) -> list[Any]:
+def _forward(compiled: CompiledStep, workspaces: Workspaces, arrays: list[Any], constants: list[Any]) -> list[Any]:
     """Run the forward program; returns copies of the last carry and the ys."""
     work = workspaces.forward
-    with compiled.place:
+    with compiled.device_context:
         for part, array in zip(work.at_moment(workspaces.first), arrays):
             part[...] = array
-        for stack, array in zip(work.reads.values(), arrays[compiled.carry_count :]):
+        for stack, array in zip(work.xs.values(), arrays[compiled.carry_count :]):
             stack[...] = array
-        compiled.forward.run(fixed, work)
+        compiled.forward.run(constants, work)
         results = [part.copy() for part in work.at_moment(workspaces.last)]
-        results += [stack.copy() for stack in work.each[: compiled.ys_count]]
-    note_launches(len(arrays) + len(results), "scan, what enters and leaves")
+        results += [stack.copy() for stack in work.ys[: compiled.ys_count]]
+    record_launches(len(arrays) + len(results), "scan, what enters and leaves")
     return results
 
 
@@ -119,30 +119,30 @@ class _CompiledScan:
         assert record.saved is not None
         return record.saved
 
-    def pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        with self.compiled.place:
+    def apply_vjp(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
+        with self.compiled.device_context:
             try:
                 if any(isinstance(g, Variable) for g in cotangents):
                     raise Nonlinear
-                self._pull(parents, saved, cotangents, give)
+                self._pull(parents, saved, cotangents, accumulate)
             except Nonlinear:
-                self._replay(parents, saved, cotangents, give)
+                self._replay(parents, saved, cotangents, accumulate)
 
-    def _pull(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        lease, fixed, arrays, length = saved
+    def _pull(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
+        handle, constants, arrays, length = saved
         compiled = self.compiled
         given = dict(zip(compiled.cotangents, cotangents))
         absence = compiled.absence(frozenset(value for value, cotangent in given.items() if cotangent is None))
-        if lease is None:
-            lease = Lease(compiled, compiled.lend(length, self.reverse))
-            _forward(compiled, lease.workspaces, arrays, fixed)
-        with lease.workspaces.lock:
-            self._run_backward(lease.workspaces, absence, given, parents, saved, give)
+        if handle is None:
+            handle = WorkspaceHandle(compiled, compiled.acquire(length, self.reverse))
+            _forward(compiled, handle.workspaces, arrays, constants)
+        with handle.workspaces.lock:
+            self._run_backward(handle.workspaces, absence, given, parents, saved, accumulate)
 
     def _run_backward(
-        self, workspaces: Workspaces, absence: Absence, given: dict, parents: tuple, saved: tuple, give: Callable
+        self, workspaces: Workspaces, absence: Absence, given: dict, parents: tuple, saved: tuple, accumulate: Callable
     ) -> None:
-        _, fixed, arrays, length = saved
+        _, constants, arrays, length = saved
         compiled, count = self.compiled, self.compiled.carry_count
         carry, pieces, sums, left, copied = [*given.values()][:count], [], [], (0, length), 0
         for absent, steps in absence.steps(length):
@@ -154,41 +154,41 @@ class _CompiledScan:
             first, last = (steps, 0) if self.reverse else (0, steps)
             for part, cotangent in zip(work.at_moment(last), carry):
                 part[...] = 0 if cotangent is None else cotangent
-            for value in work.reads:
+            for value in work.xs:
                 if value in given:
-                    work.reads[value][...] = given[value][begin:end]
+                    work.xs[value][...] = given[value][begin:end]
                     copied += 1
-            sums.append(program.run(fixed, work))
+            sums.append(program.run(constants, work))
             copied += count
             carry = [
                 part if value.op != "zeros" else None
-                for part, value in zip(work.at_moment(first), program.plan.program.new)
+                for part, value in zip(work.at_moment(first), program.plan.program.new_carry)
             ]
-            pieces.append(work.each)
+            pieces.append(work.ys)
         if not self.reverse:
             pieces.reverse()
         of_carry, of_each, of_sums = absence.outputs(length)
         reached_xs = [parent for parent, reached in zip(parents[count:], compiled.xs_reached) if reached]
         for parent, part, yes in zip(parents, carry, of_carry):
             if parent is not None and yes:
-                give(parent, part.copy())
+                accumulate(parent, part.copy())
                 copied += 1
         for parent, parts, yes in zip(reached_xs, zip(*pieces), of_each):
             if parent is not None and yes:
-                give(parent, xp_of(*parts).concat(parts) if len(parts) > 1 else parts[0].copy())
+                accumulate(parent, xp_of(*parts).concat(parts) if len(parts) > 1 else parts[0].copy())
                 copied += 1
-        note_launches(copied, "scan, what enters and leaves")
-        reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.captured_reached) if reached]
+        record_launches(copied, "scan, what enters and leaves")
+        reached = [parent for parent, reached in zip(parents[len(arrays) :], compiled.closed_over_reached) if reached]
         totals = sums[0] if len(sums) == 1 else [sum(parts) for parts in zip(*sums)]
         for parent, total, yes in zip(reached, totals, of_sums):
             if parent is not None and yes:
-                give(parent, total)  # in its own dtype once it arrives
+                accumulate(parent, total)  # in its own dtype once it arrives
 
-    def _replay(self, parents: tuple, saved: tuple, cotangents: list, give: Callable) -> None:
-        _, fixed, arrays, length = saved
-        inputs = [Tensor.at(array, node) for array, node in zip(arrays, parents)]
+    def _replay(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
+        _, constants, arrays, length = saved
+        inputs = [Tensor.from_node(array, node) for array, node in zip(arrays, parents)]
         start, count = tick(), self.compiled.carry_count
         with enable_grad():
-            results = replay(self.trace, fixed, inputs[:count], inputs[count:], length, self.reverse)
+            results = replay(self.trace, constants, inputs[:count], inputs[count:], length, self.reverse)
         create_graph = any(isinstance(g, Variable) for g in cotangents)
-        pull_through(results, cotangents, parents, give, create_graph, start)
+        pull_through(results, cotangents, parents, accumulate, create_graph, start)

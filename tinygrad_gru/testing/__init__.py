@@ -6,11 +6,11 @@ from ..debug import Agreement, DivergenceError, lockstep
 from .contract import ContractError, check_op
 from .gradcheck import GradientError, gradcheck, gradgradcheck
 from .mutation import Mutant, MutationScore, mutants, mutation_scores
-from .op_specs import SHEET, Case, check_all, check_case
+from .op_specs import OP_SPECS, Case, check_all, check_case
 from .report import Report
 
 __all__ = [
     "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Mutant", "MutationScore", "Report",
-    "SHEET", "check_all", "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep", "mutants",
+    "OP_SPECS", "check_all", "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep", "mutants",
     "mutation_scores",
 ]  # fmt: skip

@@ -137,7 +137,7 @@ _recorded.vjp(x=lambda g: g)
 
 def _tensors(arrays: Sequence[Any]) -> list[Tensor]:
     # Not by the constructor, which may copy: the memory layout is to reach the op.
-    return [Tensor.at(a, leaf(a) if is_floating(a.dtype) else None) for a in arrays]
+    return [Tensor.from_node(a, leaf(a) if is_floating(a.dtype) else None) for a in arrays]
 
 
 def _all(result: Any) -> list:
@@ -220,7 +220,7 @@ class _Check:
         random = self.random if seed is None else np.random.default_rng(seed)
         return [
             self._array(random.standard_normal(y.shape), dtype_name(y.dtype) if is_floating(y.dtype) else "float64")
-            for y in _all(self.run(*(Tensor.at(a, None) for a in arrays)))
+            for y in _all(self.run(*(Tensor.from_node(a, None) for a in arrays)))
         ]
 
     def _array(self, values: Any, dtype: str) -> Any:
@@ -243,7 +243,9 @@ class _Check:
         if weights is None:
             return results
         goals = [*wanted, *((f"the cotangent of output {k}", c) for k, c in enumerate(seeds))]
-        again = _pulled([Tensor.at(None, None) if g is None else g for g in found], weights, [t for _, t in goals])
+        again = _pulled(
+            [Tensor.from_node(None, None) if g is None else g for g in found], weights, [t for _, t in goals]
+        )
         return [*results, *((f"the second derivative by {name}", t, g) for (name, t), g in zip(goals, again))]
 
     # -- dtypes
@@ -260,7 +262,7 @@ class _Check:
         expected = [np.asarray(e) for e in _all(self.oracle(*wide))]
         near = [[np.asarray(e) for e in _all(self.oracle(*values))] for values in shaken]
         # NumPy doesn't know bfloat16, and is only held to it where Tensors are.
-        constants = [Tensor.at(a, None) for a in narrow]
+        constants = [Tensor.from_node(a, None) for a in narrow]
         outputs = _all(self.run(*(constants if dtype == "bfloat16" else narrow)))
         for k, (y, e) in enumerate(zip(outputs, expected)):
             kept = not (differentiable and e.dtype.kind == "f") or dtype_name(y.dtype) == dtype

@@ -15,8 +15,8 @@ import numpy as np
 
 from .. import ops
 from ..backend import dtype_name, is_floating
-from ..ops.op import raw
-from ..scan.tracing.traced_array import Symbol
+from ..ops.op import unwrap
+from ..scan.tracing.traced_array import TracedArray
 from ..tape import Sparse
 from ..tensor import Tensor
 
@@ -34,7 +34,9 @@ class Call:
     @property
     def form(self) -> str:
         """In which form the rule runs."""
-        return "traced" if isinstance(raw(self.g), Symbol) else "recorded" if isinstance(self.g, Tensor) else "raw"
+        return (
+            "traced" if isinstance(unwrap(self.g), TracedArray) else "recorded" if isinstance(self.g, Tensor) else "raw"
+        )
 
     def altered(self, change: Callable[[Any], Any]) -> Any:
         """The right result, changed; of a sparse one each piece."""
@@ -82,7 +84,7 @@ class Profile:
         shape = tuple(call.g.shape)
         if shape not in self.shapes and 0 not in shape:
             self.shapes.append(shape)
-        self.dtypes.add(dtype_name(raw(call.g).dtype))
+        self.dtypes.add(dtype_name(unwrap(call.g).dtype))
         self.forms.add(call.form)
         self.layouts.add(layout_of(call.g))
         for name, value in call.kept.items():
@@ -171,7 +173,7 @@ def _each(value: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _is(g: Any, dtype: str) -> bool:
-    return dtype_name(raw(g).dtype) == dtype
+    return dtype_name(unwrap(g).dtype) == dtype
 
 
 def _kept_parts(call: Call) -> list[Any]:
@@ -187,7 +189,7 @@ def _wrong_in(call: Call, dtype: str, factor: float) -> Any:
 
 
 def _constant(value: Any) -> Any:
-    return Tensor.at(value.data, None) if isinstance(value, Tensor) else value
+    return Tensor.from_node(value.data, None) if isinstance(value, Tensor) else value
 
 
 def _transposed(x: Any) -> Any:
@@ -234,7 +236,7 @@ def _averaged(call: Call) -> Any:
 
 def _widened(call: Call) -> Any:
     def wide(r: Any) -> Any:
-        return r if isinstance(raw(r), Symbol) else ops.astype(r, dtype="float64")
+        return r if isinstance(unwrap(r), TracedArray) else ops.astype(r, dtype="float64")
 
     return call.altered(wide)
 

@@ -27,13 +27,13 @@ import numpy as np
 from .. import ops
 from ..backend import is_floating, to_host
 from ..nn import lengths
-from ..ops.op import raw
+from ..ops.op import unwrap
 from ..tape import Sparse, grad
 from ..tensor import Tensor
 from .comparison import epsilon
 from .contract import check_op
 from .faults import Call, Fault, Profile, faults
-from .op_specs import REACHED_BY, SHEET, check_case
+from .op_specs import OP_SPECS, REACHED_BY, check_case
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ def _checks(op: Any, oracle: Any, shapes: Any, domain: Any, how: dict[str, Any])
     if oracle is not None and shapes is not None:
         return [partial(check_op, op, oracle, shapes, domain, **how)]
     name = REACHED_BY.get(op.formula.__name__, op.__name__)
-    if oracle is not None or shapes is not None or name not in SHEET:
+    if oracle is not None or shapes is not None or name not in OP_SPECS:
         raise TypeError(f"{op.__name__}: say by what it is to be checked: oracle and shapes, as for check_op")
-    return [partial(check_case, name, case, **how) for case in SHEET[name]]
+    return [partial(check_case, name, case, **how) for case in OP_SPECS[name]]
 
 
 @contextmanager
@@ -264,7 +264,7 @@ def _same(call: Call, right: Any, wrong: Any) -> bool:
 
 def _close(right: Sequence[Any], wrong: Sequence[Any]) -> bool:
     """Whether the numbers are the same up to rounding, by the largest of them."""
-    xs, ys = ([np.asarray(to_host(raw(v))) for v in part] for part in (right, wrong))
+    xs, ys = ([np.asarray(to_host(unwrap(v))) for v in part] for part in (right, wrong))
     eps = max((epsilon(x.dtype.name) for x in xs if is_floating(x.dtype)), default=0.0)
     xs, ys = ([v.astype(np.float64) for v in part] for part in (xs, ys))
     largest = max((float(np.max(abs(x), initial=0.0, where=np.isfinite(x))) for x in xs), default=0.0)

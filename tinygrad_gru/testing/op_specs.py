@@ -55,7 +55,7 @@ def check_case(name: str, case: Case, backend: str | Backend = "numpy", **option
 
 def check_all(backend: str | Backend = "numpy") -> Iterator[tuple[str, bool, str]]:
     """Check every op of the sheet on a backend: yields (name of the op, whether it passed, what was compared or failed)."""
-    for name, cases in SHEET.items():
+    for name, cases in OP_SPECS.items():
         try:
             report = Report()
             for case in cases:
@@ -162,7 +162,7 @@ _close_pairs = [np.array([1.0, 1.0, -2.0, -2.0]), np.array([1.004, 0.996, -2.008
 _spread_out = (0.3, 2.0)
 _probabilities = _softmax(np.linspace(-1, 2, 12).reshape(3, 4))
 
-SHEET: dict[str, list[Case]] = {
+OP_SPECS: dict[str, list[Case]] = {
     # arithmetic
     "add": _elementwise(np.add, inputs=2),
     "subtract": _elementwise(np.subtract, inputs=2),

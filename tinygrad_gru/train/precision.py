@@ -69,7 +69,7 @@ class _Copy:
 
     def __init__(self, model: Module):
         floats = {name: tensor for name, tensor in model.named_tensors() if _is_floating(tensor)}
-        casts = {name: Tensor.at(tensor.data, tensor.node) for name, tensor in floats.items()}
+        casts = {name: Tensor.from_node(tensor.data, tensor.node) for name, tensor in floats.items()}
         self.module = model.with_tensors(casts)
         self._pairs = [(tensor, casts[name]) for name, tensor in floats.items()]
         self._attributes = _attributes(model)

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..base import Backend, BackendError, byte_range
 from ..dtypes import bfloat16
-from ..events import TO_HOST, WAIT, note, note_given, note_launches
+from ..events import TO_HOST, WAIT, record_event, record_launches, record_upload
 from ..indexing import as_parts, is_mask
-from ..memory import IDLE, MemoryReport, explained
-from .index_checks import Doubts, checks_are_immediate
+from ..memory import IDLE, MemoryReport, with_memory_report
+from .index_checks import DeferredIndexChecks, checks_are_immediate
 from .random import Draw, draw_kernel
 from .update import UpdateKernel
 
@@ -34,7 +34,7 @@ class _OnGPU:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.device.__exit__(kind, error, trace)
         if isinstance(error, MemoryError):
-            raise explained(error) from error
+            raise with_memory_report(error) from error
 
 
 def _launching(method: Callable) -> Callable:
@@ -42,8 +42,8 @@ def _launching(method: Callable) -> Callable:
 
     @wraps(method)
     def run(self: CuPyBackend, *arguments: Any) -> Any:
-        note_launches(1, method.__name__)
-        with self.here():
+        record_launches(1, method.__name__)
+        with self.as_current():
             return method(self, *arguments)
 
     return run
@@ -63,8 +63,8 @@ class CuPyBackend(Backend):
         super().__init__("cupy" if index == 0 else f"cupy:{index}", cupy, cupy.cuda.Device(index))
         self.index = index
         try:
-            with self.here():
-                self._doubts = Doubts(cupy)  # the first that is asked of this GPU
+            with self.as_current():
+                self._index_checks = DeferredIndexChecks(cupy)  # the first that is asked of this GPU
         except (cupy.cuda.runtime.CUDARuntimeError, MemoryError) as error:
             raise BackendError(_refusal(cupy, self.name, error)) from error
         self._draw_kernel = draw_kernel(cupy)
@@ -72,7 +72,7 @@ class CuPyBackend(Backend):
         if os.environ.get(TF32_VARIABLE, "") not in ("", "0"):
             self.allow_tf32(True)
 
-    def here(self) -> _OnGPU:
+    def as_current(self) -> _OnGPU:
         """A block in which this GPU is the current one."""
         return _OnGPU(self.xp.cuda.Device(self.index))  # a new one each: it knows what was current, for one thread
 
@@ -92,23 +92,23 @@ class CuPyBackend(Backend):
     def dtype(self, name: str) -> Any:
         return bfloat16() if name == "bfloat16" else super().dtype(name)
 
-    def holds(self, value: Any) -> bool:
+    def owns(self, value: Any) -> bool:
         return isinstance(value, self.xp.ndarray)
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
         """As in `Backend`. What comes from the host is first copied to pinned memory, by CuPy, so that the host need
         not wait and may write into `value` at once."""
-        if self.holds(value):
+        if self.owns(value):
             if dtype is None and value.device.id == self.index:
                 return value
         else:
-            note_given(value)
-        with self.here():
+            record_upload(value)
+        with self.as_current():
             return self.xp.asarray(value, dtype=dtype)
 
     def to_host(self, array: Any) -> Any:
-        note(TO_HOST, "to_host", nbytes=array.nbytes)
-        with self.here(), self._doubts.settled():
+        record_event(TO_HOST, "to_host", nbytes=array.nbytes)
+        with self.as_current(), self._index_checks.settled():
             return self.xp.asnumpy(array)
 
     @_launching
@@ -123,7 +123,7 @@ class CuPyBackend(Backend):
         return byte_range(array.data.ptr, array)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        with self.here():
+        with self.as_current():
             return self.xp.empty(shape, dtype=dtype)
 
     @_launching
@@ -139,31 +139,31 @@ class CuPyBackend(Backend):
 
     def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
         key = operations, len(arrays)
-        with self.here():
+        with self.as_current():
             if key not in self._updates:
                 self._updates[key] = UpdateKernel(self.xp, *key)
             self._updates[key](arrays, constants)
-        note_launches(1, "an update rule")
+        record_launches(1, "an update rule")
         return True
 
     # -- indices -----------------------------------------------------------------------------------------------------
 
     def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
         if low >= high or checks_are_immediate():
-            note(WAIT, "check of an index", count=2)
-            with self.here():
+            record_event(WAIT, "check of an index", count=2)
+            with self.as_current():
                 super().check_within(index, low, high, complaint)
         else:
-            with self.here():
-                self._doubts.check(index, low, high, complaint)
+            with self.as_current():
+                self._index_checks.check(index, low, high, complaint)
 
     def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
         super().check_index(index, shape)  # CuPy itself would wrap around in silence
         if any(map(is_mask, as_parts(index))):
-            note(WAIT, "counting of a mask")  # for it says how many numbers are read
+            record_event(WAIT, "counting of a mask")  # for it says how many numbers are read
 
     @_launching
-    def pick(self, array: Any, index: Any) -> Any:
+    def advanced_index(self, array: Any, index: Any) -> Any:
         self.check_index(index, array.shape)
         return array[index]
 
@@ -178,22 +178,22 @@ class CuPyBackend(Backend):
         return Draw(self, self._draw_kernel, seed, position)
 
     def synchronize(self) -> None:
-        note(WAIT, "synchronize")
-        with self.here(), self._doubts.settled():
+        record_event(WAIT, "synchronize")
+        with self.as_current(), self._index_checks.settled():
             self.device.synchronize()
 
     # -- settings ----------------------------------------------------------------------------------------------------
 
     def memory(self) -> MemoryReport:
         pool = self.xp.get_default_memory_pool()
-        with self.here():
+        with self.as_current():
             free, total = self.xp.cuda.runtime.memGetInfo()
             used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit() or None
             return MemoryReport(self.name, used, held, free, total, limit, IDLE.bytes)
 
     def limit_memory(self, limit: int | float | None) -> None:
         pool = self.xp.get_default_memory_pool()
-        with self.here():
+        with self.as_current():
             if isinstance(limit, float):
                 pool.set_limit(fraction=limit)
             else:
@@ -202,7 +202,7 @@ class CuPyBackend(Backend):
     @property
     def allows_tf32(self) -> bool:
         products = self.xp._core._routines_linalg
-        with self.here():
+        with self.as_current():
             return products.get_compute_type(self.xp.float32) == products.COMPUTE_TYPE_TF32
 
     def allow_tf32(self, on: bool) -> None:
@@ -213,7 +213,7 @@ class CuPyBackend(Backend):
                 f"{capability[:-1]}.{capability[-1]}"
             )
         products = self.xp._core._routines_linalg
-        with self.here():
+        with self.as_current():
             products.set_compute_type(
                 self.xp.float32, products.COMPUTE_TYPE_TF32 if on else products.COMPUTE_TYPE_DEFAULT
             )

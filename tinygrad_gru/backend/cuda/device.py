@@ -155,7 +155,7 @@ class Cuda:
 
     @cached_property
     def _cublas(self) -> Cublas:
-        with self.backend.here():
+        with self.backend.as_current():
             return Cublas(self.cupy)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...contexts import block
-from ..events import ALONGSIDE, WAIT, note, note_launches
+from ..events import ALONGSIDE, WAIT, record_event, record_launches
 
 #: How many kinds of checks, told apart by what they would complain of, can wait for the host at a time.
 SLOTS = 256
@@ -42,7 +42,7 @@ def checks_are_immediate() -> bool:
     return os.environ.get(ENVIRONMENT_VARIABLE, "") not in ("", "0") if chosen is None else chosen
 
 
-class Doubts:
+class DeferredIndexChecks:
     """What the checks on one GPU have found.
 
     Every kind of check has a slot in an array on the device, where a wrong index is kept if there was one. A slot holds
@@ -72,7 +72,7 @@ class Doubts:
             slot = self._slots.setdefault(complaint, len(self._slots))
             self._kernel(index, low, high, slot, self._wrong)
             self._open = True
-        note_launches(1, "check of an index")
+        record_launches(1, "check of an index")
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -85,13 +85,13 @@ class Doubts:
             return
         self._open = False
         self._wrong.get(out=self._found, blocking=False)
-        note(ALONGSIDE, "check of an index", nbytes=self._found.nbytes)
+        record_event(ALONGSIDE, "check of an index", nbytes=self._found.nbytes)
         yield
         self._raise()
 
     def _make_room(self) -> None:
         self._wrong.get(out=self._found)
-        note(WAIT, "check of an index")
+        record_event(WAIT, "check of an index")
         self._raise()
         self._slots.clear()
 

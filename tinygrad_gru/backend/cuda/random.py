@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..events import note_launches
+from ..events import record_launches
 
 #: One block: four words of 64 bits, which are as many doubles or twice as many floats, in the order of NumPy's Philox.
 BLOCK = """
@@ -49,11 +49,11 @@ class Draw:
 
     def random(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Numbers evenly spread over [0, 1), float32 or float64: those that NumPy's generator gives."""
-        note_launches(1, "random numbers")
+        record_launches(1, "random numbers")
         numbers = self.home.empty(shape, dtype)
         blocks = -(-numbers.nbytes // _BLOCK_BYTES)
         if blocks:
-            with self.home.here():
+            with self.home.as_current():
                 self.kernel(self.seed, self.position, numbers.size, numbers, size=blocks)
         return numbers
 
@@ -63,7 +63,7 @@ class Draw:
         NumPy makes them in another way, one by one.
         """
         xp, n = self.home.xp, math.prod(shape)
-        with self.home.here():
+        with self.home.as_current():
             u, v = self.random((2, (n + 1) // 2), dtype)
             radius, angle = xp.sqrt(-2 * xp.log1p(-u)), 2 * math.pi * v
             pairs = xp.concat([radius * xp.cos(angle), radius * xp.sin(angle)])

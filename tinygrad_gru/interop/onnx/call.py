@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ...backend import backend_of, resolve, to_host
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...tensor import Tensor
 from ..errors import InteropError
 
@@ -116,7 +116,7 @@ def dtype_name(kind: int) -> str:
 
 def integers(value: Any) -> list[int]:
     """The integers in a tensor that says something about shapes or axes."""
-    return to_host(raw(value)).ravel().tolist()
+    return to_host(unwrap(value)).ravel().tolist()
 
 
 def constant(array: Any, like: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import nn
 from ...backend import to_host
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...tensor import Tensor
 from ..errors import InteropError
 
@@ -31,9 +31,9 @@ def leaves_of(module: nn.Module, inputs: tuple, names: Sequence[str] | None) -> 
             for k, part in enumerate(value):
                 collect(f"{name}_{k}", part)
         elif value is not None:
-            if not hasattr(raw(value), "dtype"):
+            if not hasattr(unwrap(value), "dtype"):
                 raise InteropError(f"example_inputs: {name} is a {type(value).__name__}, expected an array or a Tensor")
-            found.append((name, to_host(raw(value))))
+            found.append((name, to_host(unwrap(value))))
 
     parameters = [p for p in inspect.signature(module.forward).parameters.values() if p.kind is not p.KEYWORD_ONLY]
     for k, value in enumerate(inputs):

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from ... import nn
 from ...backend import to_host
 from ...io import replacing
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...tape import no_grad
 from ...tensor import Tensor
 from ...version import __version__
@@ -87,7 +87,7 @@ def _traced(
     def stand_in(value: Any) -> Any:
         """What takes the place of an input. Arrays of integers stay arrays, for a program may take them as they are."""
         made = next(remaining)
-        return Tensor.at(made, None) if isinstance(value, Tensor) or made.dtype.kind == "f" else made.example
+        return Tensor.from_node(made, None) if isinstance(value, Tensor) or made.dtype.kind == "f" else made.example
 
     twin = _twin(module, trace, dict(module.named_modules()), {})
     try:
@@ -104,9 +104,9 @@ def _arrays_in(result: Any) -> list[Any]:
     arrays: list[Any] = []
 
     def collect(value: Any) -> None:
-        if not hasattr(raw(value), "dtype"):
+        if not hasattr(unwrap(value), "dtype"):
             raise InteropError(f"`forward` returns a {type(value).__name__}, and a graph Tensors or tuples of them")
-        arrays.append(raw(value))
+        arrays.append(unwrap(value))
 
     map_leaves(collect, result)
     return arrays

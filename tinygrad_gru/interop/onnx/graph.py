@@ -13,7 +13,7 @@ import onnx
 from ... import nn
 from ...backend import Backend, as_array, backend_of
 from ...io import Budget
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...scan import scan
 from ...tensor import Tensor
 from ..errors import InteropError
@@ -239,14 +239,14 @@ def _input(value: onnx.ValueInfoProto) -> Input:
 def _checked(expected: Input, given: Any, home: Backend | None) -> Tensor:
     """An input as a Tensor; it must be of the type and the shape that the graph says."""
     given = given if hasattr(given, "dtype") else np.asarray(given, expected.dtype)
-    if str(raw(given).dtype) != expected.dtype:
-        raise TypeError(f"{expected.name}: the graph reads {expected.dtype}, got {raw(given).dtype}: convert it")
+    if str(unwrap(given).dtype) != expected.dtype:
+        raise TypeError(f"{expected.name}: the graph reads {expected.dtype}, got {unwrap(given).dtype}: convert it")
     shape = expected.shape
     if shape is not None and (
         len(given.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, given.shape))
     ):
         raise ValueError(f"{expected.name}: the graph reads {_layout(shape)}, got shape {tuple(given.shape)}")
-    return given if isinstance(given, Tensor) else Tensor.at(as_array(given, device=home), None)
+    return given if isinstance(given, Tensor) else Tensor.from_node(as_array(given, device=home), None)
 
 
 def _layout(shape: tuple[int | None, ...] | None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from ... import nn, ops
 from ...nn.lengths import filler_of
 from ...nn.recurrent import MERGES
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...scan import scan
 from ...scan.eager import parts_of, split_result
 from ...tensor import Tensor
@@ -36,25 +36,25 @@ def exporter_of(module: nn.Module) -> Callable[..., Any] | None:
 
 
 def _tensor(value: Traced) -> Tensor:
-    return Tensor.at(value, None)
+    return Tensor.from_node(value, None)
 
 
 def _linear(trace: Trace, layer: nn.Linear, path: str, x: Tensor) -> Tensor:
-    y = raw(x) @ layer.W.data  # over any number of axes, where the op makes rows of them
+    y = unwrap(x) @ layer.W.data  # over any number of axes, where the op makes rows of them
     return _tensor(y if layer.b is None else y + layer.b.data)
 
 
 def _embedding(trace: Trace, layer: nn.Embedding, path: str, ids: Any) -> Tensor:
-    ids = trace.find(raw(ids), f"the ids of {path or 'Embedding'}")
+    ids = trace.find(unwrap(ids), f"the ids of {path or 'Embedding'}")
     example = layer.W.data[ids.example]
     return _tensor(trace.emit("Gather", (layer.W.data, ids), [example], axis=0)[0])
 
 
 def _layer_norm(trace: Trace, layer: nn.LayerNorm, path: str, x: Tensor) -> Tensor:
-    if not _fits(raw(x).dtype)(layer.eps):
+    if not _fits(unwrap(x).dtype)(layer.eps):
         return nn.LayerNorm.forward(layer, x)  # by its formula
-    example = layer(Tensor(raw(x).example)).data
-    inputs = (raw(x), layer.weight.data, layer.bias.data)
+    example = layer(Tensor(unwrap(x).example)).data
+    inputs = (unwrap(x), layer.weight.data, layer.bias.data)
     return _tensor(trace.emit("LayerNormalization", inputs, [example], axis=-1, epsilon=layer.eps)[0])
 
 
@@ -66,12 +66,12 @@ def _recurrent(
     past_end: str | float = "zero",
 ) -> tuple[Tensor, Any]:  # fmt: skip
     """A node GRU, LSTM or RNN a layer where ONNX has these equations; a Scan over the cell's step where it has not."""
-    x = trace.find(raw(x), "x")
+    x = trace.find(unwrap(x), "x")
     x = NAMESPACE.moveaxis(x, 1, 0) if layer.batch_first else x
-    lengths = None if lengths is None else NAMESPACE.astype(trace.find(raw(lengths), "lengths"), np.int32)
+    lengths = None if lengths is None else NAMESPACE.astype(trace.find(unwrap(lengths), "lengths"), np.int32)
     valid = None
     if mask is not None:
-        valid = trace.find(raw(mask), "mask")
+        valid = trace.find(unwrap(mask), "mask")
         valid = NAMESPACE.expand_dims(NAMESPACE.permute_dims(valid, (1, 0)) if layer.batch_first else valid, 2)
     filler = filler_of(past_end)
     direction = "bidirectional" if layer.bidirectional else "reverse" if layer.reverse else "forward"
@@ -83,7 +83,7 @@ def _recurrent(
         settings = None if mask is not None or filler != 0 else _settings(cells)
         if settings is not None:
             name = f"{path}.{k}" if path else str(k)
-            outputs, last = _node(trace, cells, name, {"direction": direction, **settings}, raw(y), before, lengths)
+            outputs, last = _node(trace, cells, name, {"direction": direction, **settings}, unwrap(y), before, lengths)
         else:
             valid = _valid(trace, x, lengths) if valid is None and lengths is not None else valid
             outputs, last = _scans(trace, cells, y, before, valid, layer.reverse)
@@ -103,7 +103,7 @@ def _before(
 ) -> list[Traced | None]:
     """The state of layer k before the first step, (directions, batch, size) for each of its parts; None for zeros."""
     if state is not None:
-        parts = [trace.find(raw(part), "state") for part in parts_of(state)]
+        parts = [trace.find(unwrap(part), "state") for part in parts_of(state)]
         parts = [NAMESPACE.moveaxis(part, 1, 0) if layer.batch_first else part for part in parts]
         first, count = k * layer.directions, layer.directions
         return [part if layer.num_layers == 1 else part[first : first + count] for part in parts]
@@ -253,10 +253,10 @@ def _scans(
     outputs, lasts = [], []
     for direction, cell in enumerate(cells):
         carry = [
-            _repeated(trace, np.zeros(size, str(cell.weight.dtype)), raw(x)) if part is None else part[direction]
+            _repeated(trace, np.zeros(size, str(cell.weight.dtype)), unwrap(x)) if part is None else part[direction]
             for part, size in zip(before, cell.state_sizes)
         ]
-        y, last = _scan(trace, cell, carry, raw(x), valid, reverse or direction == 1)
+        y, last = _scan(trace, cell, carry, unwrap(x), valid, reverse or direction == 1)
         outputs.append(_tensor(y))
         lasts.append([NAMESPACE.expand_dims(part, 0) for part in last])
     return outputs, [_tensor(NAMESPACE.concat(parts) if len(cells) > 1 else parts[0]) for parts in zip(*lasts)]
@@ -267,10 +267,10 @@ def _scan(
 ) -> tuple[Traced, list[Traced]]:
     """A cell's step as the body of a Scan: its outputs at all steps, and its last carry."""
     step, xs = cell.prepared(_tensor(x), None if valid is None else _tensor(valid))
-    reads = [raw(read) for read in parts_of(xs)]
+    reads = [unwrap(read) for read in parts_of(xs)]
 
     def tensors(values: Sequence[Any], like: Any) -> Any:
-        made = tuple(Tensor.at(value, None) for value in values)
+        made = tuple(Tensor.from_node(value, None) for value in values)
         return made if isinstance(like, tuple) else made[0]
 
     start = cell.initial_state(1)
@@ -278,7 +278,7 @@ def _scan(
     states = [body.input(trace.fresh("state"), part.example) for part in carry]
     places = [body.input(trace.fresh("step"), read.example[0]) for read in reads]
     new, y = split_result(step(tensors(states, start), tensors(places, xs)), start)
-    results = [body.identity(raw(part)) for part in (*parts_of(new), y)]
+    results = [body.identity(unwrap(part)) for part in (*parts_of(new), y)]
     last, ys = scan(
         step, tensors([part.example for part in carry], start), tensors([read.example for read in reads], xs),
         reverse=reverse,

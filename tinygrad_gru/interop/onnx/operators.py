@@ -18,7 +18,7 @@ import numpy as np
 
 from ... import ops
 from ...backend import to_host, xp_of
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...tensor import Tensor
 from .activations import activation
 from .call import Call, constant, dtype_name, host_array, integers
@@ -100,7 +100,7 @@ def _clip(call: Call) -> Function:
     if call.opset < 11:
         low, high = call.setting("min"), call.setting("max")
         return lambda x: ops.clip(x, low=low, high=high)
-    return lambda x, low=None, high=None: ops.clip(x, low=raw(low), high=raw(high))
+    return lambda x, low=None, high=None: ops.clip(x, low=unwrap(low), high=unwrap(high))
 
 
 def _dropout(call: Call) -> Function:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import nn, ops
 from ...nn.module import Parameter
-from ...ops.op import raw
+from ...ops.op import unwrap
 from ...tensor import Tensor
 from ..cells import LAYERS
 from ..errors import InteropError
@@ -135,7 +135,7 @@ class RecurrentNode(nn.Module):
         x, lengths = given["X"], given.get("sequence_lens")
         layer = self.layer if self.is_fixed else self._with_weights(self.layer, given)
         states = [given.get(f"initial_{name}") for name in layer.cells[0].states]
-        output, last = layer(x, self._state(layer, x, states), lengths=None if lengths is None else raw(lengths))
+        output, last = layer(x, self._state(layer, x, states), lengths=None if lengths is None else unwrap(lengths))
         output = output.reshape(*output.shape[:2], self.directions, -1)
         output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
         last = last if isinstance(last, tuple) else (last,)

@@ -430,7 +430,7 @@ class _Tracing(Backend):
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)
 
-    def pick(self, array: Any, index: Any) -> Any:
+    def advanced_index(self, array: Any, index: Any) -> Any:
         parts = index if isinstance(index, tuple) else (index,)
         whole = [isinstance(part, slice) and part == slice(None) for part in parts]
         chosen = {axis: part for axis, part in enumerate(parts) if not whole[axis]}

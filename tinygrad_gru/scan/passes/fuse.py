@@ -31,29 +31,31 @@ def lay_out(program: Program) -> Program:
     The right operand of a product is packed in panels of a few columns, all else "laid" row by
     row. A right operand that changes from step to step is packed anew at each.
     """
-    listing, levels = program.listing, draw_in(program)
+    graph, levels = program.graph, sink_into_loop(program)
 
-    def laid(value: Value) -> Value:
-        return listing.add("laid", (value,), value.shape, value.dtype) if levels.get(value) == "fixed" else value
+    def materialized(value: Value) -> Value:
+        return (
+            graph.add("materialized", (value,), value.shape, value.dtype) if levels.get(value) == "invariant" else value
+        )
 
     def product(value: Value, done: Mapping[Value, Value]) -> Value:
         left, right = value.inputs
         inner, columns = right.shape if len(right.shape) == 2 else (right.shape[0], 1)
         rows = left.shape[0] if len(left.shape) == 2 else 1
         panel = panel_width(rows, columns, value.dtype)
-        packed = listing.add("packed", (done[right],), (-(-columns // panel), inner, panel), right.dtype)
+        packed = graph.add("packed", (done[right],), (-(-columns // panel), inner, panel), right.dtype)
         sizes = (rows, inner, columns)
-        return listing.add("product", (laid(done[left]), packed), value.shape, value.dtype, sizes=sizes)
+        return graph.add("product", (materialized(done[left]), packed), value.shape, value.dtype, sizes=sizes)
 
     def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
         if levels.get(value) != "loop" or value.op in VIEWS:
             return None
         if value.op == "matmul" and max(len(i.shape) for i in value.inputs) <= 2:
             return product(value, done)
-        return value.with_inputs(listing, [laid(done[i]) for i in value.inputs])
+        return value.with_inputs(graph, [materialized(done[i]) for i in value.inputs])
 
     rebuilt = program.rebuilt(rule)
-    return replace(rebuilt, new=tuple(map(laid, rebuilt.new)))
+    return replace(rebuilt, new_carry=tuple(map(materialized, rebuilt.new_carry)))
 
 
 def panel_width(rows: int, columns: int, dtype: Any) -> int:
@@ -65,10 +67,10 @@ def panel_width(rows: int, columns: int, dtype: Any) -> int:
     return min(in_bytes // np.dtype(dtype).itemsize, columns)
 
 
-def draw_in(program: Program, products: bool = True) -> dict[Value, str]:
+def sink_into_loop(program: Program, products: bool = True) -> dict[Value, str]:
     """The level of every value, with as much in the loop as is not slower there; `products` may come too."""
     levels = schedule(program)
-    given = frozenset(program.carry) | frozenset(program.reads)
+    given = frozenset(program.carry) | frozenset(program.xs)
     users = _users(program, given)
 
     def can_come(value: Value, level: str) -> bool:
@@ -79,15 +81,15 @@ def draw_in(program: Program, products: bool = True) -> dict[Value, str]:
                 return False
             left, right = value.inputs
             is_small = size_in_bytes(right) <= _BYTES or left.shape[0] >= _ROWS
-            return levels.get(right) == "fixed" and len(left.shape) == len(right.shape) == 2 and is_small
+            return levels.get(right) == "invariant" and len(left.shape) == len(right.shape) == 2 and is_small
         return value.op in ELEMENTWISE and all(is_floating(np.dtype(v.dtype)) for v in (value, *_arrays(value)))
 
     for value in program.values():
-        comes = can_come(value, "after") or (value.op == "concat" and levels.get(value) == "after")
-        if comes and all(levels.get(source_of(i, given)) != "after" for i in value.inputs):
+        comes = can_come(value, "sunk") or (value.op == "concat" and levels.get(value) == "sunk")
+        if comes and all(levels.get(source_of(i, given)) != "sunk" for i in value.inputs):
             levels[value] = "loop"
     for value in reversed(program.values()):
-        if can_come(value, "before") and users[value] and all(levels[user] == "loop" for user in users[value]):
+        if can_come(value, "hoisted") and users[value] and all(levels[user] == "loop" for user in users[value]):
             levels[value] = "loop"
     return levels
 
@@ -200,6 +202,6 @@ def clusters(plan: Plan, copies: Mapping[int, Value], level: str = "loop") -> li
             value = job.value
             if job.kind == "make":
                 here = all(user in cluster.jobs and finds_in_register(user, value) for user in readers[value])
-                if not here or plan.home_of(value) != scratch or value in plan.parts:
+                if not here or plan.storage_of(value) != scratch or value in plan.parts:
                     cluster.stored.add(value)
     return result

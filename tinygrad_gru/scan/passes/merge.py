@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..ir import Listing, Value, broadcast_shape
+from ..ir import Graph, Value, broadcast_shape
 from ..program import Program
 from .schedule import ELEMENTWISE, VIEWS, schedule
 
@@ -37,17 +37,17 @@ class _Bundle:
 
 def merge_lanes(program: Program) -> Program:
     """Join the products in the loop that have one left operand, and the elementwise operations that follow them."""
-    listing, levels = program.listing, schedule(program)
+    graph, levels = program.graph, schedule(program)
     consumers: dict[Value, list[Value]] = defaultdict(list)
     products: dict[Value, list[Value]] = defaultdict(list)
     for value in program.values():
         if levels.get(value) == "loop":
             for i in dict.fromkeys(value.inputs):
                 consumers[i].append(value)
-            if _has_fixed_right(value, levels):
+            if _has_invariant_right(value, levels):
                 products[value.inputs[0]].append(value)
     bundle_of: dict[Value, _Bundle] = {}
-    given = {*program.carry, *program.reads}
+    given = {*program.carry, *program.xs}
 
     def fate(lane: Value) -> Hashable:
         """What becomes of a lane, in terms that lanes with the same fate share; None if it has no other's fate."""
@@ -67,9 +67,9 @@ def merge_lanes(program: Program) -> Program:
                 terms.append("what the lane is made of")
             elif _spreads(i):
                 terms.append(i.number)  # the same for all
-            elif i.shape[-1] == lane.shape[-1] and levels.get(i) in ("fixed", "before"):
+            elif i.shape[-1] == lane.shape[-1] and levels.get(i) in ("invariant", "hoisted"):
                 terms.append(("known before", i.shape[:-1]))
-            elif i.shape == lane.shape and _has_fixed_right(i, levels):
+            elif i.shape == lane.shape and _has_invariant_right(i, levels):
                 terms.append(("product of", i.inputs[0].number))
             else:
                 return None
@@ -93,20 +93,20 @@ def merge_lanes(program: Program) -> Program:
     def joined(own: _Bundle, done: Mapping[Value, Value]) -> Value:
         lanes, source = own.lanes, own.source
         if source is None:
-            return _product(listing, done[lanes[0].inputs[0]], [done[lane.inputs[1]] for lane in lanes])
+            return _product(graph, done[lanes[0].inputs[0]], [done[lane.inputs[1]] for lane in lanes])
         assert source.joined is not None
         columns = []
         for column in zip(*(lane.inputs for lane in lanes)):
             earlier = bundle_of.get(column[0])
             if earlier is not None and earlier.joined is not None and earlier in (source, source.source):
-                columns.append(_part(listing, earlier.joined, earlier.lanes, column))
+                columns.append(_part(graph, earlier.joined, earlier.lanes, column))
             elif _spreads(column[0]):
                 columns.append(done[column[0]])
             elif levels.get(column[0]) == "loop":
-                columns.append(_product(listing, done[column[0].inputs[0]], [done[i.inputs[1]] for i in column]))
+                columns.append(_product(graph, done[column[0].inputs[0]], [done[i.inputs[1]] for i in column]))
             else:
-                columns.append(join(listing, [done[i] for i in column], given))
-        return listing.add(lanes[0].op, columns, broadcast_shape(columns), lanes[0].dtype, **dict(lanes[0].attributes))
+                columns.append(join(graph, [done[i] for i in column], given))
+        return graph.add(lanes[0].op, columns, broadcast_shape(columns), lanes[0].dtype, **dict(lanes[0].attributes))
 
     def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
         own = bundle_of.get(value)
@@ -114,24 +114,24 @@ def merge_lanes(program: Program) -> Program:
             return None
         if own.joined is None:
             own.joined = joined(own, done)
-        return _part(listing, own.joined, own.lanes, [value])
+        return _part(graph, own.joined, own.lanes, [value])
 
     return program.rebuilt(rule)
 
 
 def merge_products(program: Program) -> Program:
     """Join the products that have one left operand and are done at the same level, and nothing else."""
-    listing, levels = program.listing, schedule(program)
+    graph, levels = program.graph, schedule(program)
     lots: dict[Hashable, list[Value]] = defaultdict(list)
     for value in program.values():
-        if _has_fixed_right(value, levels) and levels[value] != "fixed":
+        if _has_invariant_right(value, levels) and levels[value] != "invariant":
             lots[levels[value], value.inputs[0]].append(value)
 
     def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
         lot = lots.get((levels.get(value), value.inputs[0]), []) if value.op == "matmul" else []
         if len(lot) < 2 or value not in lot:
             return None
-        return _part(listing, _product(listing, done[value.inputs[0]], [done[v.inputs[1]] for v in lot]), lot, [value])
+        return _part(graph, _product(graph, done[value.inputs[0]], [done[v.inputs[1]] for v in lot]), lot, [value])
 
     return program.rebuilt(rule)
 
@@ -150,13 +150,13 @@ def _grouped(lanes: Iterable[Value], fate: Callable[[Value], Hashable]) -> list[
 
 def merge_sums(program: Program) -> Program:
     """Join the terms of sums of products, and the products (and sums) that are added up over all steps."""
-    listing, levels, values = program.listing, schedule(program), program.values()
+    graph, levels, values = program.graph, schedule(program), program.values()
     uses = Counter(i for value in values for i in value.inputs) + Counter(program.outputs)
     user = {i: value for value in values for i in value.inputs if uses[i] == 1}
 
     def made(value: Value) -> bool:
         """Whether an operation makes it, which can be told where to write."""
-        return levels.get(value, "fixed") != "fixed" and value.op not in VIEWS and value not in program.outputs
+        return levels.get(value, "invariant") != "invariant" and value.op not in VIEWS and value not in program.outputs
 
     def is_inner(value: Value, top: Value) -> bool:
         return value.op == "add" and uses[value] == 1 and value.is_like(top) and levels.get(value) == levels[top]
@@ -172,7 +172,7 @@ def merge_sums(program: Program) -> Program:
         return found
 
     def is_term(value: Value, top: Value) -> bool:
-        fits = _has_fixed_right(value, levels) and value.is_like(top) and levels[value] == levels[top]
+        fits = _has_invariant_right(value, levels) and value.is_like(top) and levels[value] == levels[top]
         return fits and uses[value] == 1 and made(value.inputs[0])
 
     added: dict[Value, list[Value]] = {}  # of a sum those terms that are products
@@ -184,7 +184,7 @@ def merge_sums(program: Program) -> Program:
                 added[top] = products
     summed: dict[Hashable, list[Value]] = defaultdict(list)  # what is only there to be summed over time
     for value in dict.fromkeys(program.sums):
-        if uses[value] == program.sums.count(value) and levels.get(value) in ("before", "after"):
+        if uses[value] == program.sums.count(value) and levels.get(value) in ("hoisted", "sunk"):
             if value.op == "matmul" and len(value.shape) == len(value.inputs[0].shape) == 2 and made(value.inputs[1]):
                 summed[value.inputs[0]].append(value)
             elif value.op == "sum" and len(value.inputs[0].shape) == 2 and value["axis"] == (0,):
@@ -216,21 +216,21 @@ def merge_sums(program: Program) -> Program:
             lot = lot_of[value]
             operands = [done[other.inputs[-1]] for other in lot]
             if value.op == "sum":
-                operand = concat(listing, operands)
+                operand = concat(graph, operands)
                 shape = (*value.shape[:-1], operand.shape[-1])
-                whole = listing.add("sum", (operand,), shape, value.dtype, **dict(value.attributes))
+                whole = graph.add("sum", (operand,), shape, value.dtype, **dict(value.attributes))
             else:
-                whole = _product(listing, done[value.inputs[0]], operands)
-            return _part(listing, whole, lot, [value])
+                whole = _product(graph, done[value.inputs[0]], operands)
+            return _part(graph, whole, lot, [value])
         if value not in added:
             return None
         products = added[value]
-        left = concat(listing, [done[p.inputs[0]] for p in products])
-        right = concat(listing, [done[p.inputs[1]] for p in products], axis=0)
-        total = listing.add("matmul", (left, right), value.shape, value.dtype)
+        left = concat(graph, [done[p.inputs[0]] for p in products])
+        right = concat(graph, [done[p.inputs[1]] for p in products], axis=0)
+        total = graph.add("matmul", (left, right), value.shape, value.dtype)
         for term in terms(value):
             if term not in products:
-                total = listing.add("add", (done[term], total), value.shape, value.dtype)
+                total = graph.add("add", (done[term], total), value.shape, value.dtype)
         return total
 
     return program.rebuilt(rule)
@@ -239,35 +239,35 @@ def merge_sums(program: Program) -> Program:
 # -- joining ---------------------------------------------------------------------------------------------------------
 
 
-def concat(listing: Listing, values: Sequence[Value], axis: int = -1) -> Value:
+def concat(graph: Graph, values: Sequence[Value], axis: int = -1) -> Value:
     """The values side by side along an axis."""
     first, shape = values[0], list(values[0].shape)
     axis %= len(shape)
     shape[axis] = sum(v.shape[axis] for v in values)
-    return listing.add("concat", values, tuple(shape), first.dtype, axis=axis)
+    return graph.add("concat", values, tuple(shape), first.dtype, axis=axis)
 
 
-def join(listing: Listing, values: Sequence[Value], given: Container[Value]) -> Value:
+def join(graph: Graph, values: Sequence[Value], given: Container[Value]) -> Value:
     """The values side by side; made so from the beginning where they are made alike. What is given is as it is."""
     first = values[0]
     if any(v in given for v in values):
-        return concat(listing, values)
+        return concat(graph, values)
     of_matrices = first.op == "matmul" and len(first.shape) == len(first.inputs[0].shape) == 2
     if of_matrices and all(v.op == "matmul" and v.inputs[0] is first.inputs[0] for v in values):
-        return _product(listing, first.inputs[0], [v.inputs[1] for v in values])
+        return _product(graph, first.inputs[0], [v.inputs[1] for v in values])
     if first.op in ELEMENTWISE and _alike(values):
         columns = zip(*(v.inputs for v in values))
-        operands = [column[0] if _spreads(column[0]) else join(listing, column, given) for column in columns]
-        return listing.add(first.op, operands, broadcast_shape(operands), first.dtype, **dict(first.attributes))
-    return concat(listing, values)
+        operands = [column[0] if _spreads(column[0]) else join(graph, column, given) for column in columns]
+        return graph.add(first.op, operands, broadcast_shape(operands), first.dtype, **dict(first.attributes))
+    return concat(graph, values)
 
 
-def _product(listing: Listing, left: Value, rights: Sequence[Value]) -> Value:
-    right = concat(listing, rights)
-    return listing.add("matmul", (left, right), (left.shape[0], right.shape[1]), rights[0].dtype)
+def _product(graph: Graph, left: Value, rights: Sequence[Value]) -> Value:
+    right = concat(graph, rights)
+    return graph.add("matmul", (left, right), (left.shape[0], right.shape[1]), rights[0].dtype)
 
 
-def _part(listing: Listing, whole: Value, lanes: Sequence[Value], part: Sequence[Value]) -> Value:
+def _part(graph: Graph, whole: Value, lanes: Sequence[Value], part: Sequence[Value]) -> Value:
     """The slice of `whole`, which joins `lanes`, that belongs to those that follow each other in `part`."""
     start = sum(lane.shape[-1] for lane in lanes[: lanes.index(part[0])])
     width = sum(lane.shape[-1] for lane in part)
@@ -275,7 +275,7 @@ def _part(listing: Listing, whole: Value, lanes: Sequence[Value], part: Sequence
         return whole
     shape = (*whole.shape[:-1], width)
     index = (*(("slice", 0, n, 1) for n in shape[:-1]), ("slice", start, start + width, 1))
-    return listing.add("getitem", (whole,), shape, whole.dtype, index=index)
+    return graph.add("getitem", (whole,), shape, whole.dtype, index=index)
 
 
 def _spreads(value: Value) -> bool:
@@ -295,9 +295,9 @@ def _alike(values: Sequence[Value]) -> bool:
     return len(kinds) == 1 and all(map(fits, zip(*(v.inputs for v in values))))
 
 
-def _has_fixed_right(value: Value, levels: dict[Value, str]) -> bool:
+def _has_invariant_right(value: Value, levels: dict[Value, str]) -> bool:
     """Whether it is a product of matrices with one that is the same at all steps on the right."""
     if value.op != "matmul" or value not in levels:
         return False
     left, right = value.inputs
-    return len(left.shape) == len(right.shape) == 2 and levels.get(right) == "fixed"
+    return len(left.shape) == len(right.shape) == 2 and levels.get(right) == "invariant"

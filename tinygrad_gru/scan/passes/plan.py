@@ -42,10 +42,10 @@ class Plan:
 
     program: Program
     levels: dict[Value, str]
-    home: dict[Value, tuple[str, int]] = field(default_factory=dict)
+    storage: dict[Value, tuple[str, int]] = field(default_factory=dict)
     carried: dict[Value, int] = field(default_factory=dict)
     parts: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
-    fleeting: set[int] = field(default_factory=set)
+    double_buffered: set[int] = field(default_factory=set)
     overwrites: set[Value] = field(default_factory=set)
     chunk_rows: int = field(default_factory=lambda: CHUNK_ROWS)
     copies_views: bool = False
@@ -63,21 +63,21 @@ class Plan:
         """The joined arrays whose parts are made in their places."""
         return {whole for whole, _, _ in self.parts.values()} | {v for v in self.parts if v.op == "concat"}
 
-    def home_of(self, value: Value) -> str:
+    def storage_of(self, value: Value) -> str:
         """In what kind of array the memory of a value is; the empty string for what the program is given."""
         source = source_of(value, self.given)
         while source in self.parts:
             source = self.parts[source][0]
-        return self.home.get(source, ("", 0))[0]
+        return self.storage.get(source, ("", 0))[0]
 
     @property
     def given(self) -> frozenset[Value]:
-        return frozenset(self.program.carry) | frozenset(self.program.reads)
+        return frozenset(self.program.carry) | frozenset(self.program.xs)
 
     def is_seen_whole(self, value: Value) -> bool:
         """Whether the value at all steps is a view of an array for all steps."""
         source = source_of(value, self.given)
-        lies_whole = source in self.given or self.home_of(source) in ("stack", "carry")
+        lies_whole = source in self.given or self.storage_of(source) in ("stack", "carry")
         return lies_whole and not (self.copies_views and source is not value)
 
 
@@ -89,7 +89,7 @@ def source_of(value: Value, given: frozenset[Value]) -> Value:
 
 
 def chunk_length(program: Program, length: int, chunk_rows: int) -> int:
-    rows = max([v.shape[0] for v in (*program.carry, *program.reads) if v.shape] or [1])
+    rows = max([v.shape[0] for v in (*program.carry, *program.xs) if v.shape] or [1])
     return max(1, min(length, math.ceil(chunk_rows / max(rows, 1))))
 
 
@@ -99,7 +99,7 @@ def plan(program: Program, kept: Collection[Value] = (), levels: dict[Value, str
     kept  those of the values it is given that somebody wants afterwards
     """
     levels = schedule(program) if levels is None else levels
-    given = frozenset(program.carry) | frozenset(program.reads)
+    given = frozenset(program.carry) | frozenset(program.xs)
     result = Plan(program, levels)
     readers: dict[Value, set[str]] = defaultdict(set)  # the levels that read what lives at a source
     for value in program.values():
@@ -108,32 +108,32 @@ def plan(program: Program, kept: Collection[Value] = (), levels: dict[Value, str
         for i in value.inputs:
             readers[source_of(i, given)].add(levels[value])
     for value in program.sums:
-        readers[source_of(value, given)].add("after")
+        readers[source_of(value, given)].add("sunk")
 
-    outputs = {source_of(value, given) for value in program.each}
-    for position, value in enumerate(program.new):
+    outputs = {source_of(value, given) for value in program.ys}
+    for position, value in enumerate(program.new_carry):
         if levels.get(value) == "loop" and value.op not in VIEWS and value not in result.carried:
             result.carried[value] = position
         else:
             readers[source_of(value, given)].add("loop")  # it is copied there
 
-    for position, (value, new) in enumerate(zip(program.carry, program.new)):
+    for position, (value, new) in enumerate(zip(program.carry, program.new_carry)):
         held = {value, new} if result.carried.get(new) == position else {value}
         if all(readers[v] <= {"loop"} and v not in outputs and v not in kept for v in held):
-            result.fleeting.add(position)
+            result.double_buffered.add(position)
     _join_in_place(result, readers, outputs)
     for value in program.values():
         level = levels.get(value)
-        if value in given or level in (None, "fixed") or value.op in VIEWS or value in result.parts:
+        if value in given or level in (None, "invariant") or value.op in VIEWS or value in result.parts:
             continue
         if value in result.carried:
-            result.home[value] = ("carry", result.carried[value])
+            result.storage[value] = ("carry", result.carried[value])
         elif value in outputs:
-            result.home[value] = ("stack", value.number)
-        elif value in result.home:
+            result.storage[value] = ("stack", value.number)
+        elif value in result.storage:
             continue
         elif readers[value] - {level}:
-            result.home[value] = ("chunk", value.number)
+            result.storage[value] = ("chunk", value.number)
     _overwrite(result)
     _share_scratch(result, given)
     return result
@@ -150,12 +150,12 @@ def _overwrite(result: Plan) -> None:
         last = value.inputs[2]
         alike = last.is_like(value) and levels.get(last) == levels.get(value)
         own = uses[last] == 1 and last.op not in VIEWS and last not in result.given
-        placed = last in result.home or last in result.parts or last in result.joined or value in result.parts
-        home = result.home.get(value, ("step", 0))
-        if alike and own and not placed and levels[value] == "loop" and home[0] in ("carry", "chunk", "step"):
+        placed = last in result.storage or last in result.parts or last in result.joined or value in result.parts
+        storage = result.storage.get(value, ("step", 0))
+        if alike and own and not placed and levels[value] == "loop" and storage[0] in ("carry", "chunk", "step"):
             result.overwrites.add(value)
-            if value in result.home:
-                result.home[last] = home
+            if value in result.storage:
+                result.storage[last] = storage
 
 
 def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Value]) -> None:
@@ -168,7 +168,7 @@ def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Va
     reshaped = {source_of(v, given) for v in result.program.values() if v.op == "reshape" and v not in given}
 
     def is_free(value: Value) -> bool:  # a slice cannot be seen at another shape
-        made = levels.get(value, "fixed") != "fixed" and value.op not in VIEWS and value not in given
+        made = levels.get(value, "invariant") != "invariant" and value.op not in VIEWS and value not in given
         return (
             made
             and value not in reshaped
@@ -188,7 +188,7 @@ def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Va
                 parts[part] = (whole, start, start + part.shape[-1])
                 start += part.shape[-1]
             seen = {level for v in (whole, *whole.inputs) for level in (levels[v], *readers[v])}
-            result.home[whole] = ("step" if seen == {"loop"} else "chunk", whole.number)
+            result.storage[whole] = ("step" if seen == {"loop"} else "chunk", whole.number)
             continue
         places = [parts[part] for part in whole.inputs if part in parts]
         follow = all(a[0] is b[0] and a[2] == b[1] for a, b in pairwise(places))
@@ -196,35 +196,35 @@ def _join_in_place(result: Plan, readers: dict[Value, set[str]], outputs: set[Va
             larger = places[0][0]
             parts[whole] = (larger, places[0][1], places[-1][2])
             if {levels[whole], *readers[whole]} != {"loop"}:
-                result.home[larger] = ("chunk", larger.number)
+                result.storage[larger] = ("chunk", larger.number)
 
 
 def _share_scratch(result: Plan, given: frozenset[Value]) -> None:
     """Give the values that live only while their level runs a few arrays in turn."""
     joined = result.joined
-    for level, kind in (("before", "batch"), ("loop", "step"), ("after", "batch")):
+    for level, kind in (("hoisted", "batch"), ("loop", "step"), ("sunk", "batch")):
         order = result.at(level)
         last: dict[Value, int] = {}
         for place, value in enumerate(order):
             for i in value.inputs:
                 last[source_of(i, given)] = place
-        for value in (*result.program.sums, *result.program.each, *result.program.new):
+        for value in (*result.program.sums, *result.program.ys, *result.program.new_carry):
             last[source_of(value, given)] = len(order)
         free: dict[tuple, list[tuple[str, int]]] = defaultdict(list)
         for place, value in enumerate(order):
             dying = [
                 s for s in dict.fromkeys(source_of(i, given) for i in value.inputs)
-                if last.get(s) == place and result.home.get(s, ("",))[0] == kind and s not in joined
+                if last.get(s) == place and result.storage.get(s, ("",))[0] == kind and s not in joined
                 and not (value in result.overwrites and s is value.inputs[2])
             ]  # fmt: skip
             # An elementwise operation may write over an operand that nobody needs after it.
             if value.op in ELEMENTWISE and value.op != "where":
                 _release(result, dying, free)
-            if value in result.overwrites and value not in result.home:
-                result.home[value] = result.home[value.inputs[2]]
-            if value not in result.home and value not in result.parts:
+            if value in result.overwrites and value not in result.storage:
+                result.storage[value] = result.storage[value.inputs[2]]
+            if value not in result.storage and value not in result.parts:
                 shelf = free[(level, value.shape, value.dtype)]
-                result.home[value] = shelf.pop() if shelf else (kind, value.number)
+                result.storage[value] = shelf.pop() if shelf else (kind, value.number)
             if value.op not in ELEMENTWISE or value.op == "where":
                 _release(result, dying, free)
 
@@ -232,4 +232,4 @@ def _share_scratch(result: Plan, given: frozenset[Value]) -> None:
 def _release(result: Plan, dying: list[Value], free: dict) -> None:
     for value in dying:
         level = result.levels[value]
-        free[(level, value.shape, value.dtype)].append(result.home[value])
+        free[(level, value.shape, value.dtype)].append(result.storage[value])

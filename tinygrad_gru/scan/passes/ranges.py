@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from ..ir import Listing, Value
+from ..ir import Graph, Value
 
 Range = tuple[float, float]
 
@@ -30,12 +30,12 @@ _OF_ANY: dict[str, Range] = {
 class Ranges:
     """The ranges of the values of a listing, found when they are asked for."""
 
-    def __init__(self, listing: Listing):
-        self.listing = listing
+    def __init__(self, graph: Graph):
+        self.graph = graph
         self.known: list[Range] = []  # by the number of the value
 
     def __getitem__(self, value: Value) -> Range:
-        for one in self.listing.values[len(self.known) : value.number + 1]:
+        for one in self.graph.values[len(self.known) : value.number + 1]:
             self.known.append(self._found(one))
         return self.known[value.number]
 

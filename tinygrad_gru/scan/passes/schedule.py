@@ -24,25 +24,25 @@ VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})
 def schedule(program: Program) -> dict[Value, str]:
     """The level of every value that the program computes."""
     values = program.values()
-    given = set(program.carry) | set(program.reads)
-    changing = program.depending_on([*program.carry, *program.reads])
+    given = set(program.carry) | set(program.xs)
+    changing = program.depending_on([*program.carry, *program.xs])
     in_carry = program.depending_on(program.carry)
-    needed = _ancestors_within(program, [v for v in program.new if v in in_carry], in_carry)
+    needed = _ancestors_within(program, [v for v in program.new_carry if v in in_carry], in_carry)
     needed |= _ancestors_within(program, [v for v in values if v in in_carry and not batches(v, changing)], in_carry)
     levels: dict[Value, str] = {}
     for value in values:
         if value in given or value.op == "scalar":
             continue
         if value not in changing:
-            levels[value] = "fixed"
+            levels[value] = "invariant"
         elif value in needed:
             levels[value] = "loop"
         elif value in in_carry:
-            levels[value] = "after"
+            levels[value] = "sunk"
         else:
-            levels[value] = "before"
+            levels[value] = "hoisted"
     for value in values:  # what cannot be computed for many steps at once is computed step by step, and what needs it
-        if levels.get(value) == "before" and (
+        if levels.get(value) == "hoisted" and (
             not batches(value, changing) or any(levels.get(i) == "loop" for i in value.inputs)
         ):
             levels[value] = "loop"
@@ -50,7 +50,7 @@ def schedule(program: Program) -> dict[Value, str]:
 
 
 def _ancestors_within(program: Program, values: list[Value], within: set[Value]) -> set[Value]:
-    given = set(program.carry) | set(program.reads)
+    given = set(program.carry) | set(program.xs)
     found: set[Value] = set()
     stack = [v for v in values if v not in given]
     while stack:
@@ -65,4 +65,4 @@ def batches(value: Value, changing: set[Value]) -> bool:
     """Whether the operation can be done for many steps at once, along a new first axis."""
     if value.op == "matmul":
         return all(len(i.shape) >= 2 for i in value.inputs)
-    return value.op in ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "place", "rearrange"}
+    return value.op in ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "rearrange"}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ...backend import is_half
-from ..ir import Listing, Value, broadcast_shape
+from ..ir import Graph, Value, broadcast_shape
 from ..program import Program
 from .ranges import Ranges
 
@@ -22,9 +22,9 @@ def reassociate(program: Program) -> Program:
     That is one product, [a h b] [1; U; 1], and the terms of a product have no order. Another sum stays as it is: in
     (x + h) + y, x and h may be large and cancel, which (x + y) + h would not survive.
     """
-    listing, in_loop = program.listing, program.depending_on(program.carry)
+    graph, in_loop = program.graph, program.depending_on(program.carry)
     uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
-    given = {*program.carry, *program.reads}
+    given = {*program.carry, *program.xs}
 
     sums: dict[Value, list[Value]] = {}  # the terms of every sum whose terms in the loop are all products of matrices
     for value in program.values():
@@ -38,7 +38,7 @@ def reassociate(program: Program) -> Program:
             return None
         total, *others = (done[term] for term in sorted(sums[value], key=lambda term: term in in_loop))
         for part in others:
-            total = listing.add("add", (total, part), broadcast_shape((total, part)), value.dtype)
+            total = graph.add("add", (total, part), broadcast_shape((total, part)), value.dtype)
         return total
 
     return program.rebuilt(ordered)
@@ -55,14 +55,14 @@ def narrow_sums(program: Program) -> Program:
         if wide.op != "astype" or wide.inputs[0].dtype != value.dtype:
             return None
         terms = done[wide.inputs[0]]
-        return program.listing.add("sum", (terms,), value.shape, value.dtype, **dict(total.attributes))
+        return program.graph.add("sum", (terms,), value.shape, value.dtype, **dict(total.attributes))
 
     return program.rebuilt(narrow)
 
 
 def overwrite(program: Program) -> Program:
     """where(c, a, b) as where(not c, b, a), if a is there for nothing else: the plan then writes b over it."""
-    listing, in_loop = program.listing, program.depending_on(program.carry)
+    graph, in_loop = program.graph, program.depending_on(program.carry)
     uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
 
     def swapped(value: Value, done: Mapping[Value, Value]) -> Value | None:
@@ -71,8 +71,8 @@ def overwrite(program: Program) -> Program:
         condition, a, b = value.inputs
         if a not in in_loop or uses[a] != 1 or not a.is_like(value):
             return None
-        otherwise = listing.add("logical_not", (done[condition],), condition.shape, condition.dtype)
-        return listing.add("where", (otherwise, done[b], done[a]), value.shape, value.dtype)
+        otherwise = graph.add("logical_not", (done[condition],), condition.shape, condition.dtype)
+        return graph.add("where", (otherwise, done[b], done[a]), value.shape, value.dtype)
 
     return program.rebuilt(swapped)
 
@@ -85,13 +85,13 @@ def collect(program: Program) -> Program:
     σ′ and tanh′ are: the product of two numbers of any size may be too large or too small where g ⊙ p is not. In half
     precision it soon is, bounded or not, so there nothing is gathered.
     """
-    listing, in_loop = program.listing, program.depending_on(program.carry)
-    given = set(program.carry) | set(program.reads)
-    ranges = Ranges(listing)
+    graph, in_loop = program.graph, program.depending_on(program.carry)
+    given = set(program.carry) | set(program.xs)
+    ranges = Ranges(graph)
     forms: dict[Value, tuple[Value, Value | None]] = {}  # carrier and coefficient, None for 1
 
     def times(a: Value, b: Value, like: Value) -> Value:
-        return listing.add("multiply", (a, b), broadcast_shape((a, b)), like.dtype)
+        return graph.add("multiply", (a, b), broadcast_shape((a, b)), like.dtype)
 
     def whole(value: Value) -> Value:
         carrier, coefficient = forms[value]
@@ -102,9 +102,7 @@ def collect(program: Program) -> Program:
 
     for value in program.values():
         if value in given or value not in in_loop or is_half(value.dtype):
-            forms[value] = (
-                (value, None) if value in given or value not in in_loop else (_of(value, whole, listing), None)
-            )
+            forms[value] = (value, None) if value in given or value not in in_loop else (_of(value, whole, graph), None)
             continue
         moving = [i for i in value.inputs if i in in_loop]
         still = [i for i in value.inputs if i not in in_loop]
@@ -120,23 +118,23 @@ def collect(program: Program) -> Program:
         elif value.op == "negative" and forms[moving[0]][1] is not None:
             carrier, coefficient = forms[moving[0]]
             assert coefficient is not None
-            forms[value] = carrier, listing.add("negative", (coefficient,), coefficient.shape, value.dtype)
+            forms[value] = carrier, graph.add("negative", (coefficient,), coefficient.shape, value.dtype)
         elif value.op in ("add", "subtract") and len(moving) == 2 and _one_carrier(forms, value):
-            one = listing.scalar(1.0)
+            one = graph.scalar(1.0)
             (carrier, p), (_, q) = (forms[i] for i in value.inputs)
             p, q = p or one, q or one
             if may_meet(p, q):
-                forms[value] = carrier, _plus(listing, value.op, p, q, value.dtype)
+                forms[value] = carrier, _plus(graph, value.op, p, q, value.dtype)
             else:
-                forms[value] = _of(value, whole, listing), None
+                forms[value] = _of(value, whole, graph), None
         else:
-            forms[value] = _of(value, whole, listing), None
+            forms[value] = _of(value, whole, graph), None
     return program.rewritten(whole)
 
 
-def _of(value: Value, whole: Callable[[Value], Value], listing: Listing) -> Value:
+def _of(value: Value, whole: Callable[[Value], Value], graph: Graph) -> Value:
     """The same operation on its operands as they are when multiplied out."""
-    return value.with_inputs(listing, tuple(map(whole, value.inputs)))
+    return value.with_inputs(graph, tuple(map(whole, value.inputs)))
 
 
 def _one_carrier(forms: dict, value: Value) -> bool:
@@ -152,14 +150,14 @@ def _scales(value: Value, result: Value) -> bool:
     return fits and value.dtype == result.dtype
 
 
-def _plus(listing: Listing, op: str, a: Value, b: Value, dtype: object) -> Value:
+def _plus(graph: Graph, op: str, a: Value, b: Value, dtype: object) -> Value:
     """a ± b, with a negative b taken in."""
     shape = broadcast_shape((a, b))
     if b.op == "negative":
-        return listing.add("subtract" if op == "add" else "add", (a, b.inputs[0]), shape, dtype)
+        return graph.add("subtract" if op == "add" else "add", (a, b.inputs[0]), shape, dtype)
     if a.op == "negative" and op == "add":
-        return listing.add("subtract", (b, a.inputs[0]), shape, dtype)
-    return listing.add(op, (a, b), shape, dtype)
+        return graph.add("subtract", (b, a.inputs[0]), shape, dtype)
+    return graph.add(op, (a, b), shape, dtype)
 
 
 def _is_uniform(value: Value) -> bool:

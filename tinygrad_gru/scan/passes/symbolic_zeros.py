@@ -18,7 +18,7 @@ Absent = frozenset[Value]
 
 #: What is linear in every operand, so that it gives nothing where one is absent, and in what it adds or joins together.
 _LINEAR = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
-_JOINS = frozenset("add subtract concat place where".split())
+_JOINS = frozenset("add subtract concat scatter where".split())
 
 
 class Nonlinear(Exception):
@@ -30,8 +30,8 @@ def without(program: Program, absent: Absent) -> Program:
 
     What is absent in its turn is `zeros`. Raises Nonlinear.
     """
-    listing = program.listing
-    present = [v for v in (*program.carry, *program.reads) if v.op == "cotangent" and v not in absent]
+    graph = program.graph
+    present = [v for v in (*program.carry, *program.xs) if v.op == "cotangent" and v not in absent]
     cotangents = program.depending_on(present)
 
     def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
@@ -44,18 +44,18 @@ def without(program: Program, absent: Absent) -> Program:
         if value.op == "where":  # g where the condition holds, else 0
             others = [i for i in others if i.op != "scalar" or i["value"] != 0]
         if value.op in _LINEAR or (value.op == "divide" and gone[0]) or (value.op in _JOINS and not others):
-            return listing.zeros(value)
+            return graph.zeros(value)
         if value.op not in _JOINS or not all(i in cotangents for i in others):
             raise Nonlinear
         if value.op in ("add", "subtract"):
             other = done[others[0]]
             if other.is_like(value):
                 is_negative = value.op == "subtract" and gone[0]
-                return listing.add("negative", (other,), value.shape, value.dtype) if is_negative else other
+                return graph.add("negative", (other,), value.shape, value.dtype) if is_negative else other
         return None
 
-    reads = tuple(v for v in program.reads if v not in absent)
-    return replace(program, reads=reads).rebuilt(rule, zeros=absent)
+    reads = tuple(v for v in program.xs if v not in absent)
+    return replace(program, xs=reads).rebuilt(rule, zeros=absent)
 
 
 class Absence:
@@ -73,7 +73,7 @@ class Absence:
         while True:
             now = self.patterns[-1]
             found = self.programs[now] = without(program, now) if now else program
-            then = of_ys | {part for part, new in zip(program.carry, found.new) if new.op == "zeros"}
+            then = of_ys | {part for part, new in zip(program.carry, found.new_carry) if new.op == "zeros"}
             if then == now:
                 break
             if then in self.programs:
@@ -106,15 +106,15 @@ class Absence:
             return self._outputs[length]
         met = [self.programs[pattern] for pattern in self.patterns[:length]]
         last = self.programs[self.patterns[length - 1]]
-        each = [any(v.op != "zeros" for v in values) for values in zip(*(program.each for program in met))]
+        each = [any(v.op != "zeros" for v in values) for values in zip(*(program.ys for program in met))]
         sums = [any(v.op != "zeros" for v in values) for values in zip(*(program.sums for program in met))]
-        self._outputs[length] = [v.op != "zeros" for v in last.new], each, sums
+        self._outputs[length] = [v.op != "zeros" for v in last.new_carry], each, sums
         return self._outputs[length]
 
 
 def _only_adds(program: Program, zeros: Absent) -> bool:
     """Whether zeros in these parts of the carry do what their absence does: they are but added to what is there."""
-    ranges, gone = Ranges(program.listing), set(zeros)
+    ranges, gone = Ranges(program.graph), set(zeros)
     for value in program.values():
         zero = [i in gone for i in value.inputs]
         if not any(zero) or value in program.carry:

@@ -32,9 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import THREADS, Backend, cuda_of, is_floating, is_matrix, note_launches, wants_graphs
+from ...backend import THREADS, Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
 from ..ir import Value
-from ..passes.fuse import Cluster, clusters, draw_in
+from ..passes.fuse import Cluster, clusters, sink_into_loop
 from ..passes.merge import merge_products, merge_sums
 from ..passes.plan import Plan, plan, source_of
 from ..passes.schedule import VIEWS
@@ -52,7 +52,7 @@ _CHUNK_ROWS, _STEPS = 2**16, 2**10
 
 #: The numbers that a kernel is given: for one step, for many at once, at the turn from one to the next.
 _NUMBERS = {
-    "loop": "int64 t, int64 now", "before": "int64 count", "after": "int64 count",
+    "loop": "int64 t, int64 now", "hoisted": "int64 count", "sunk": "int64 count",
     "turn": "int64 t_now, int64 moment, int64 next",
 }  # fmt: skip
 
@@ -66,31 +66,33 @@ def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: 
     for improve in (*PASSES, lay_in_place):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
-    made = plan(program, kept, draw_in(program, products=False))
+    made = plan(program, kept, sink_into_loop(program, products=False))
     # Scratch is not shared: little is left of it, and the order of operations may change.
-    apart = {value: ("step", value.number) for value in made.levels if value.op == "laid"}
+    apart = {value: ("step", value.number) for value in made.levels if value.op == "materialized"}
     apart |= {value.inputs[2]: ("step", value.inputs[2].number) for value in made.overwrites}
-    for level, kind in (("before", "batch"), ("loop", "step"), ("after", "batch")):
-        scratch = [value for value in made.at(level) if made.home.get(value, ("",))[0] == kind]
+    for level, kind in (("hoisted", "batch"), ("loop", "step"), ("sunk", "batch")):
+        scratch = [value for value in made.at(level) if made.storage.get(value, ("",))[0] == kind]
         apart |= {value: (kind, value.number) for value in scratch}
-    made = replace(made, home=made.home | apart, copies_views=True, chunk_rows=_CHUNK_ROWS)
+    made = replace(made, storage=made.storage | apart, copies_views=True, chunk_rows=_CHUNK_ROWS)
     return CudaEmitted(made, name, stages, backend)
 
 
 def lay_in_place(program: Program) -> Program:
     """What is the same at all steps and read at one as a copy in memory of its own, made once a run."""
-    listing, levels = program.listing, draw_in(program, products=False)
+    graph, levels = program.graph, sink_into_loop(program, products=False)
 
-    def laid(value: Value) -> Value:
-        return listing.add("laid", (value,), value.shape, value.dtype) if levels.get(value) == "fixed" else value
+    def materialized(value: Value) -> Value:
+        return (
+            graph.add("materialized", (value,), value.shape, value.dtype) if levels.get(value) == "invariant" else value
+        )
 
     def rule(value: Value, done: Any) -> Value | None:
-        if levels.get(value, "fixed") == "fixed" or value.op in VIEWS:
+        if levels.get(value, "invariant") == "invariant" or value.op in VIEWS:
             return None
-        return value.with_inputs(listing, [laid(done[i]) for i in value.inputs])
+        return value.with_inputs(graph, [materialized(done[i]) for i in value.inputs])
 
     rebuilt = program.rebuilt(rule)
-    return replace(rebuilt, new=tuple(map(laid, rebuilt.new)), each=tuple(map(laid, rebuilt.each)))
+    return replace(rebuilt, new_carry=tuple(map(materialized, rebuilt.new_carry)), ys=tuple(map(materialized, rebuilt.ys)))
 
 
 class CudaEmitted(LoopEmitted):
@@ -107,17 +109,17 @@ class CudaEmitted(LoopEmitted):
         self.turns = False  # whether the end of a step and the beginning of the next are one kernel
         self.ones_rows = 0  # how many rows a step has at most, of those that are summed
         super().__init__(plan, name, stages)
-        self.prepare = self.constants[f"{name}_fixed"]
-        self.here = nullcontext if backend is None else backend.here
+        self.prepare = self.namespace[f"{name}_invariant"]
+        self.as_current = nullcontext if backend is None else backend.as_current
         if backend is not None:
             self.zeros, self.broadcast_to = backend.zeros, backend.xp.broadcast_to
-            self.constants |= {f: getattr(backend.xp, f) for f in FUNCTIONS}
+            self.namespace |= {f: getattr(backend.xp, f) for f in FUNCTIONS}
             self.cuda = cuda_of(backend)
-            self.constants |= self.cuda.kernels(self.cuda_source, list(self.kernels))
-            self.constants |= {f: getattr(self.cuda, f) for f in ("product", "products", "add_rows")}
+            self.namespace |= self.cuda.kernels(self.cuda_source, list(self.kernels))
+            self.namespace |= {f: getattr(self.cuda, f) for f in ("product", "products", "add_rows")}
         dtypes = {np.dtype(value.dtype) for value in plan.program.values() if value.dtype is not None}
-        self.constants |= {dtype.name: dtype.type for dtype in dtypes}
-        self.constants |= {"inf": math.inf, "nan": math.nan}
+        self.namespace |= {dtype.name: dtype.type for dtype in dtypes}
+        self.namespace |= {"inf": math.inf, "nan": math.nan}
 
     @property
     def cuda_source(self) -> str:
@@ -129,13 +131,13 @@ class CudaEmitted(LoopEmitted):
     def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> CudaWorkspace:
         return CudaWorkspace(self, length, reverse, given)
 
-    def run(self, fixed: Sequence[Any], workspace: Any) -> list[Any]:
-        with self.here():
-            self.prepare(fixed, workspace.static, workspace.length)
+    def run(self, constants: Sequence[Any], workspace: Any) -> list[Any]:
+        with self.as_current():
+            self.prepare(constants, workspace.static, workspace.length)
             graphs = workspace.play(self.function)
-            note_launches(len(self.shares), f"scan, {self.name}")  # what leaves is copied
+            record_launches(len(self.shares), f"scan, {self.name}")  # what leaves is copied
             if graphs:
-                note_launches(self.fixed_calls + graphs, f"scan, {self.name}")
+                record_launches(self.invariant_calls + graphs, f"scan, {self.name}")
             else:
                 self._note(len(workspace.chunks), workspace.length)
             totals = [workspace.totals[place] for place, _ in self.shares]
@@ -146,27 +148,29 @@ class CudaEmitted(LoopEmitted):
     def _write(self) -> None:
         for i, value in enumerate(self.totals):
             shape, dtype = self.total_forms[i]
-            self.static[f"T{i}"] = total = self.plan.program.listing.add("total", (value,), shape, dtype, position=i)
-            self.plan.home[total] = ("step", total.number)
-        before = self._launches("before")
+            self.static[f"T{i}"] = total = self.plan.program.graph.add("total", (value,), shape, dtype, position=i)
+            self.plan.storage[total] = ("step", total.number)
+        before = self._launches("hoisted")
         loop = self._loop()
-        after = self._launches("after")
+        after = self._launches("sunk")
         rest = [i for i, v in enumerate(self.totals) if not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, self.totals[i])]
         after += self._view_outputs()
         self.loop_calls, self.chunk_calls = len(loop) - self.turns, len(before) + len(after) + self.turns
-        fixed = [line for v in self.plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
-        constant = [f"T{i}[...] = w{v.number} * length" for i, v in enumerate(self.totals) if self._fixed(v)]
+        constants = [
+            line for v in self.plan.program.values() if self._is_invariant(v) for line in self._invariant_lines(v)
+        ]
+        constant = [f"T{i}[...] = w{v.number} * length" for i, v in enumerate(self.totals) if self._is_invariant(v)]
         numbers = "t, now, next" if self.turns else "t, now"
         steps = (
             [f"for {numbers}, {self._tuple(self.steps)} in steps:", *(f"    {line}" for line in loop)] if loop else []
         )
-        self.fixed_calls = self._calls_once() + len(constant)
+        self.invariant_calls = self._calls_once() + len(constant)
         named = [f"    ({self._tuple(self.static)}) = static"] if self.static else []
         self.lines = [
-            f"def {self.name}_fixed(fixed, static, length):",
+            f"def {self.name}_invariant(constants, static, length):",
             *(named or ["    pass"]),
-            *(f"    {line}" for line in fixed + constant),
+            *(f"    {line}" for line in constants + constant),
             "",
             f"def {self.name}(static, first, batch, steps):",
             *named,
@@ -203,7 +207,7 @@ class CudaEmitted(LoopEmitted):
             return False
         begins = [(i, source_of(i, self.given)) for job in first.jobs for i in job.inputs]
         ends = [(i, source_of(i, self.given)) for job in last.jobs for i in job.inputs]
-        scratch = {v for v in first.stored if self.plan.home_of(v) == "step"}
+        scratch = {v for v in first.stored if self.plan.storage_of(v) == "step"}
         carried = all(
             i is source and i.shape == first.shape for i, source in begins if source in self.plan.program.carry
         )
@@ -229,12 +233,12 @@ class CudaEmitted(LoopEmitted):
             "}",
         ])  # fmt: skip
 
-    def _fixed_line(self, value: Value) -> list[str]:
-        if value.op == "laid":
+    def _invariant_lines(self, value: Value) -> list[str]:
+        if value.op == "materialized":
             return [f"copyto({self.step_name(value)}, w{value.inputs[0].number})"]
         if value.op in VIEWS:
             return [f"w{value.number} = {view_text(value, self._operand(value.inputs[0], False, value), lead=False)}"]
-        return super()._fixed_line(value)
+        return super()._invariant_lines(value)
 
     def constant(self, value: Value, like: Any) -> str:
         return number(value["value"], like)
@@ -255,16 +259,16 @@ class CudaEmitted(LoopEmitted):
     # -- names ---------------------------------------------------------------------------------------------------------
 
     def step_name(self, value: Value) -> str:
-        if value.op == "laid":
+        if value.op == "materialized":
             self.static[f"W{value.number}"] = value
             return f"W{value.number}"
-        if not self._fixed(value) and value in self.plan.home and self.plan.home_of(value) == "step":
+        if not self._is_invariant(value) and value in self.plan.storage and self.plan.storage_of(value) == "step":
             self.static[f"S{value.number}"] = value
             return f"S{value.number}"
         return super().step_name(value)
 
     def batch_name(self, value: Value) -> str:
-        if self._fixed(value):
+        if self._is_invariant(value):
             return self.step_name(value)
         self.batch[f"V{value.number}"] = value
         return f"V{value.number}"
@@ -328,7 +332,7 @@ class CudaEmitted(LoopEmitted):
         if self._is_contracted(value):
             return self._sum(self.totals.index(value), value)
         writers = {
-            "matmul": self._product, "concat": self._joined, "place": self._placed, "rearrange": self._rearranged,
+            "matmul": self._product, "concat": self._joined, "scatter": self._placed, "rearrange": self._rearranged,
             "sum": self._reduced, "max": self._reduced, "min": self._reduced,
         }  # fmt: skip
         if value.op not in writers:
@@ -410,7 +414,7 @@ class CudaEmitted(LoopEmitted):
             return [*lines, f"product({', '.join(names)})"]
         if len(left.shape) != 2 or len(right.shape) != 2:
             raise Untraceable("there is no kernel for products of vectors at many steps at once")
-        if self._fixed(right) and not self._fixed(left):  # one product of the rows of all steps
+        if self._is_invariant(right) and not self._is_invariant(left):  # one product of the rows of all steps
             left, (k, n) = self._as_rows(left, left.shape[1], level, lines), right.shape
             a, b, out = map(self.batch_name, (left, right, value))
             return [*lines, f"product({a}.reshape(-1, {k}), {b}, {out}.reshape(-1, {n}))"]
@@ -419,14 +423,14 @@ class CudaEmitted(LoopEmitted):
 
     def _sum(self, position: int, value: Value) -> list[str]:
         """Add up over the steps of a chunk, by a product: of two matrices, or of a row of ones and one."""
-        if self._fixed(value):
+        if self._is_invariant(value):
             return []
         total, lines = f"T{position}", list[str]()
         kind = self._contraction(value) if not self._used(value) else None
         if kind == "product":
             factors = (value.inputs[0].inputs[0], value.inputs[1])
             left, right = (
-                f"{self.batch_name(self._as_rows(v, v.shape[1], 'after', lines))}.reshape(-1, {v.shape[1]})"
+                f"{self.batch_name(self._as_rows(v, v.shape[1], 'sunk', lines))}.reshape(-1, {v.shape[1]})"
                 for v in factors
             )
             return [*lines, f"product({left}.T, {right}, {total}, not first)"]
@@ -434,10 +438,10 @@ class CudaEmitted(LoopEmitted):
         if not is_floating(value.dtype):
             raise Untraceable(f"it sums over time in {np.dtype(value.dtype).name}")
         columns = math.prod(self.total_forms[position][0])
-        summed = self._as_rows(summed, columns, "after", lines)
+        summed = self._as_rows(summed, columns, "sunk", lines)
         self.ones_rows = max(self.ones_rows, math.prod(summed.shape) // columns)
         ones = f"ones_{np.dtype(summed.dtype).name}"
-        self.static[ones] = self.plan.program.listing.add("ones", (), (1, 1), summed.dtype)
+        self.static[ones] = self.plan.program.graph.add("ones", (), (1, 1), summed.dtype)
         return [*lines, f"add_rows({ones}, {self.batch_name(summed)}.reshape(-1, {columns}), {total}, not first)"]
 
     def _contraction(self, value: Value) -> str | None:
@@ -469,9 +473,9 @@ class CudaEmitted(LoopEmitted):
     def _settled(self, value: Value, level: str, lines: list[str]) -> Value:
         """A copy of a value that lies row by row."""
         kind = "step" if level == "loop" else "batch"
-        copy = self.plan.program.listing.add("settled", (value,), value.shape, value.dtype, level=kind)
-        if copy not in self.plan.home:
-            self.plan.home[copy] = (kind, copy.number)
+        copy = self.plan.program.graph.add("settled", (value,), value.shape, value.dtype, level=kind)
+        if copy not in self.plan.storage:
+            self.plan.storage[copy] = (kind, copy.number)
             lines.append(self._copied(value, self._at(copy), level))
         return copy
 
@@ -480,7 +484,7 @@ class CudaWorkspace(Workspace):
     """The arrays of a CUDA program, and the graphs that were captured over them."""
 
     def __init__(self, emitted: CudaEmitted, length: int, reverse: bool, given: Mapping[Value, Any]):
-        with emitted.here():
+        with emitted.as_current():
             self.rows_of_ones = emitted.ones_rows
             super().__init__(emitted, length, reverse, given)
         self.cuda = emitted.cuda
@@ -507,7 +511,7 @@ class CudaWorkspace(Workspace):
         if name.startswith("ones"):
             ones = self.emitted.zeros((1, max(self.size * self.rows_of_ones, 1)), value.dtype)
             ones.fill(1)
-            note_launches(1, f"scan, {self.emitted.name}")
+            record_launches(1, f"scan, {self.emitted.name}")
             return ones
         return super().view(name, value, where)
 

@@ -39,7 +39,7 @@ class LoopEmitted(Emitted):
             whole, start, stop = plan.parts[value]
             memory = self._at(whole)
             return memory.seen(memory.view[..., start:stop])
-        if value in plan.program.carry and (position := plan.program.carry.index(value)) in plan.fleeting:
+        if value in plan.program.carry and (position := plan.program.carry.index(value)) in plan.double_buffered:
             return self._named(f"C{position}", value, "now")
         if value in self.given:
             return self._named(f"V{value.number}", value, "t")
@@ -47,16 +47,16 @@ class LoopEmitted(Emitted):
             memory = self._at(value.inputs[0])
             names = {"source": memory.view, "broadcast_to": np.broadcast_to}
             return memory.seen(eval(view_text(value, "source", lead=False), names))
-        kind, key = plan.home[value]
+        kind, key = plan.storage[value]
         if kind == "carry":
             return self._next(key, value)
         if kind == "step":
-            return self._named(f"{'W' if self._fixed(value) else 'S'}{value.number}", value, "")
+            return self._named(f"{'W' if self._is_invariant(value) else 'S'}{value.number}", value, "")
         return self._named(f"V{value.number}", value, "t")
 
     def _next(self, position: int, value: Value) -> Memory:
         """Where that part of the next carry lies."""
-        if position in self.plan.fleeting:
+        if position in self.plan.double_buffered:
             return replace(self._named(f"C{position}", value, "now"), moment="then")
         return self._named(f"n{position}", value, "t")
 

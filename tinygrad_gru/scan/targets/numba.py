@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Value
-from ..passes.fuse import Cluster, clusters, draw_in, lay_out
+from ..passes.fuse import Cluster, clusters, lay_out, sink_into_loop
 from ..passes.merge import merge_products, merge_sums
 from ..passes.plan import Plan, plan
 from ..program import Program
@@ -43,14 +43,16 @@ def emitted(program: Program, name: str, kept: Collection[Value] = (), threads: 
     for improve in (merge_products, merge_sums, lay_out):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
-    made = plan(program, kept, draw_in(program))
+    made = plan(program, kept, sink_into_loop(program))
     # Scratch is not shared: little is left of it, and the order of operations may change.
-    apart = [value for value in made.levels if value.op in ("laid", "packed")]
+    apart = [value for value in made.levels if value.op in ("materialized", "packed")]
     apart += [value.inputs[2] for value in made.overwrites] + [
-        value for value in made.at("loop") if made.home.get(value, ("",))[0] == "step"
+        value for value in made.at("loop") if made.storage.get(value, ("",))[0] == "step"
     ]
-    home = made.home | {value: ("step", value.number) for value in apart}
-    return NumbaEmitted(replace(made, home=home, copies_views=True, chunk_rows=_CHUNK_ROWS), name, stages, threads)
+    storage = made.storage | {value: ("step", value.number) for value in apart}
+    return NumbaEmitted(
+        replace(made, storage=storage, copies_views=True, chunk_rows=_CHUNK_ROWS), name, stages, threads
+    )
 
 
 class _Entangled(Exception):
@@ -103,15 +105,15 @@ class NumbaEmitted(LoopEmitted):
             "        t, now = t + onwards, then",
             "",
         ]
-        self.constants |= {"pack": native.pack, "in_threads": native.in_threads}
+        self.namespace |= {"pack": native.pack, "in_threads": native.in_threads}
         return ["loop(steps[0])" if self.threads == 1 else "in_threads(loop, steps)"]
 
-    def _fixed_line(self, value: Value) -> list[str]:
-        if value.op not in ("laid", "packed"):
-            return super()._fixed_line(value)
+    def _invariant_lines(self, value: Value) -> list[str]:
+        if value.op not in ("materialized", "packed"):
+            return super()._invariant_lines(value)
         name, (source,) = f"W{value.number}", value.inputs
         self.static[name] = value
-        if value.op == "laid":
+        if value.op == "materialized":
             return [f"copyto({name}, w{source.number})"]
         return [f"pack(w{source.number}.reshape({value.shape[1]}, -1), {name})"]
 
@@ -121,8 +123,8 @@ class NumbaEmitted(LoopEmitted):
         The numbers are how many steps, at which of the chunk they begin, in which direction, and at which of the two
         moments of a fleeting carry.
         """
-        if self.loop_lines and "loop" not in self.constants:
-            self.constants["loop"] = _compiled("\n".join(self.loop_lines), f"<scan {self.name}>")
+        if self.loop_lines and "loop" not in self.namespace:
+            self.namespace["loop"] = _compiled("\n".join(self.loop_lines), f"<scan {self.name}>")
         first, last = sorted((places[0], places[-1]))
         begins, shares = [], []
         for name, value in self.values.items():
@@ -181,7 +183,7 @@ class NumbaEmitted(LoopEmitted):
 
     def _other(self, value: Value) -> list[str]:
         writers = {
-            "product": self._product, "packed": self._packed, "concat": self._joined, "place": self._placed,
+            "product": self._product, "packed": self._packed, "concat": self._joined, "scatter": self._placed,
             "rearrange": self._rearranged, "sum": self._reduced, "max": self._reduced, "min": self._reduced,
         }  # fmt: skip
         if self.threads > 1 and value.op != "product":
@@ -198,7 +200,7 @@ class NumbaEmitted(LoopEmitted):
         rows, inner, columns = value["sizes"]
         left, out = (self._reached(self._at(v)) for v in (value.inputs[0], value))
         right = self._at(value.inputs[1])
-        if self.threads > 1 and not self._fixed(value.inputs[1]):
+        if self.threads > 1 and not self._is_invariant(value.inputs[1]):
             raise _Entangled
         down, along = left.strides if len(left.strides) == 2 else (0, *left.strides)
         below = out.strides[0] if rows > 1 else 0

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import is_half, note_launches
+from ...backend import is_half, record_launches
 from ..ir import Value
 from ..passes.plan import Plan
 from ..passes.schedule import ELEMENTWISE, VIEWS
@@ -53,11 +53,11 @@ class Emitted:
         self.plan = plan
         self.name = name
         self.stages = stages
-        self.given = frozenset(plan.program.carry) | frozenset(plan.program.reads)
+        self.given = frozenset(plan.program.carry) | frozenset(plan.program.xs)
         self.static: dict[str, Value] = {}  # names bound once a workspace
         self.batch: dict[str, Value] = {}  # names bound once a chunk
         self.steps: dict[str, Value] = {}  # names bound at every step
-        self.constants: dict[str, Any] = dict(FUNCTIONS)
+        self.namespace: dict[str, Any] = dict(FUNCTIONS)
         self.users: dict[Value, list[Value]] = defaultdict(list)
         for value in plan.program.values():
             for i in value.inputs if value not in self.given else ():
@@ -71,23 +71,23 @@ class Emitted:
         ]
         self.lines: list[str] = []
         self.loop_lines: list[str] = []  # the source of a loop that is a function of its own
-        self.fixed_calls = self.chunk_calls = self.loop_calls = 0  # array calls a run, a chunk and a step
+        self.invariant_calls = self.chunk_calls = self.loop_calls = 0  # array calls a run, a chunk and a step
         self._write()
         self.source = "\n".join(self.lines) + "\n"
         filename = f"<scan {name}>"
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(keepends=True), filename)
-        exec(compile(self.source, filename, "exec"), self.constants)
-        self.function = self.constants[name]
+        exec(compile(self.source, filename, "exec"), self.namespace)
+        self.function = self.namespace[name]
 
     def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
         """The arrays in which it runs so many steps; `given` are those that are there already."""
         return Workspace(self, length, reverse, given)
 
-    def run(self, fixed: Sequence[Any], workspace: Any) -> list[Any]:
+    def run(self, constants: Sequence[Any], workspace: Any) -> list[Any]:
         """Run the program on the arrays from outside and those of the workspace; return its sums over time."""
         # Half precision is added up in float32.
         totals = [np.zeros(shape, dtype) for shape, dtype in self.total_forms]
-        self.function(fixed, totals, workspace)
+        self.function(constants, totals, workspace)
         self._note(len(workspace.chunks), workspace.length)
         return [
             totals[place] if index is None else np.ascontiguousarray(totals[place][index])
@@ -96,24 +96,26 @@ class Emitted:
 
     def _calls_once(self) -> int:
         """How many array calls make what is the same at all steps."""
-        free = VIEWS | {"fixed", "scalar"}
-        return sum(self._fixed(value) and value.op not in free for value in self.plan.program.values())
+        free = VIEWS | {"constant", "scalar"}
+        return sum(self._is_invariant(value) and value.op not in free for value in self.plan.program.values())
 
     def _note(self, chunks: int, steps: int) -> None:
         """Note what a run has asked of the library."""
-        note_launches(self.fixed_calls + chunks * self.chunk_calls + steps * self.loop_calls, f"scan, {self.name}")
+        record_launches(
+            self.invariant_calls + chunks * self.chunk_calls + steps * self.loop_calls, f"scan, {self.name}"
+        )
 
     # -- names -------------------------------------------------------------------------------------------------
 
-    def _fixed(self, value: Value) -> bool:
-        return self.plan.levels.get(value) == "fixed"
+    def _is_invariant(self, value: Value) -> bool:
+        return self.plan.levels.get(value) == "invariant"
 
     def step_name(self, value: Value) -> str:
         """The name of a value at one step."""
-        if self._fixed(value):
+        if self._is_invariant(value):
             return f"w{value.number}"
-        if self.plan.home_of(value) == "step":  # the same array at every step
-            name = f"s{self.plan.home[value][1]}" if value in self.plan.home else f"v{value.number}"
+        if self.plan.storage_of(value) == "step":  # the same array at every step
+            name = f"s{self.plan.storage[value][1]}" if value in self.plan.storage else f"v{value.number}"
             self.static[name] = value
         else:
             name = f"v{value.number}"
@@ -122,38 +124,38 @@ class Emitted:
 
     def batch_name(self, value: Value) -> str:
         """The name of a value at all steps of a chunk."""
-        if self._fixed(value):
+        if self._is_invariant(value):
             return f"w{value.number}"
-        home = self.plan.home.get(value)
+        storage = self.plan.storage.get(value)
         name = f"V{value.number}"
-        if home is not None and home[0] == "batch":
-            name = f"B{home[1]}"
+        if storage is not None and storage[0] == "batch":
+            name = f"B{storage[1]}"
         self.batch[name] = value
         return name
 
     def constant(self, value: Value, like: Any) -> str:
         """A number as an array without axes, of the dtype of what it meets: NumPy takes that faster than a number."""
         name = f"k{value.number}_{np.dtype(like).name}"
-        self.constants[name] = np.array(value["value"], like)
+        self.namespace[name] = np.array(value["value"], like)
         return name
 
     # -- the function --------------------------------------------------------------------------------------------
 
     def _write(self) -> None:
         plan, body, sums = self.plan, [], self.totals
-        before = self._region("before")
+        before = self._region("hoisted")
         loop = self._loop()
-        after = self._region("after")
+        after = self._region("sunk")
         rest = [i for i, v in enumerate(sums) if not self._is_contracted(v)]
         after += [line for i in rest for line in self._sum(i, sums[i])]
         after += self._view_outputs()
-        fixed = [line for v in plan.program.values() if self._fixed(v) for line in self._fixed_line(v)]
-        self.fixed_calls, self.chunk_calls = self._calls_once(), len(before) + len(after)
+        constants = [line for v in plan.program.values() if self._is_invariant(v) for line in self._invariant_lines(v)]
+        self.invariant_calls, self.chunk_calls = self._calls_once(), len(before) + len(after)
         body += [f"({self._tuple(self.static)}) = workspace.static"] if self.static else []
-        body += fixed
+        body += constants
         body += [f"for first, ({self._tuple(self.batch)}), steps in workspace.chunks:"]
         body += [f"    {line}" for line in before + loop + after] or ["    pass"]
-        self.lines = [f"def {self.name}(fixed, totals, workspace):", *(f"    {line}" for line in body)]
+        self.lines = [f"def {self.name}(constants, totals, workspace):", *(f"    {line}" for line in body)]
 
     def _loop(self) -> list[str]:
         """The lines that run the steps of a chunk one after the other."""
@@ -191,7 +193,7 @@ class Emitted:
             if np.dtype(dtype) == np.bool_:
                 dtype = np.result_type(*(i["value"] if i.op == "scalar" else i.dtype for i in like.inputs))
             return self.constant(value, dtype)
-        if not batch or self._fixed(value):
+        if not batch or self._is_invariant(value):
             return self.step_name(value)
         name = self.batch_name(value)
         missing = len(like.shape) - len(value.shape)
@@ -226,11 +228,11 @@ class Emitted:
         if value.op == "concat":
             if batch:  # what is the same at all steps is there once
                 operands = [
-                    f"broadcast_to({text}, {out}.shape[:1] + {i.shape})" if self._fixed(i) else text
+                    f"broadcast_to({text}, {out}.shape[:1] + {i.shape})" if self._is_invariant(i) else text
                     for text, i in zip(operands, value.inputs)
                 ]
             return [f"concatenate(({', '.join(operands)},), {value['axis'] + batch}, {out})"]
-        if value.op == "place":
+        if value.op == "scatter":
             lines = [f"{out}.fill(0)"]
             for operand, index in zip(operands, value["indices"]):
                 text = index_text(index, batch)
@@ -240,7 +242,7 @@ class Emitted:
 
     def _matmul(self, value: Value, operands: list[str], out: str, batch: bool) -> str:
         left, right = value.inputs
-        flat = batch and self._fixed(right) and len(right.shape) == 2 and len(left.shape) == 2
+        flat = batch and self._is_invariant(right) and len(right.shape) == 2 and len(left.shape) == 2
         if flat:  # one product over the rows of all steps
             k, n = right.shape
             return f"matmul({operands[0]}.reshape(-1, {k}), {operands[1]}, {out}.reshape(-1, {n}))"
@@ -254,7 +256,7 @@ class Emitted:
         """The next parts of the carry that no operation writes in their place, by their positions."""
         return {
             i: value
-            for i, value in enumerate(self.plan.program.new)
+            for i, value in enumerate(self.plan.program.new_carry)
             if self.plan.carried.get(value) != i and not self._is_never_read(i, value)
         }
 
@@ -281,7 +283,7 @@ class Emitted:
     def _used(self, value: Value) -> bool:
         """Whether somebody needs the value itself: not its sum over time, nor a slice of that."""
         users = self.users.get(value, ())
-        outputs = (*self.plan.program.new, *self.plan.program.each)
+        outputs = (*self.plan.program.new_carry, *self.plan.program.ys)
         return value in outputs or any(not self._is_share(user) for user in users)
 
     def _is_share(self, value: Value) -> bool:
@@ -295,20 +297,25 @@ class Emitted:
         return whole if self._contraction(whole) is not None and not self._used(whole) else value
 
     def _contraction(self, value: Value) -> str | None:
-        if self.plan.levels.get(value) not in ("before", "after"):
+        if self.plan.levels.get(value) not in ("hoisted", "sunk"):
             return None
         if value.op == "matmul":
             left, right = value.inputs
             transposed = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.given
-            if transposed and len(right.shape) == 2 and not self._fixed(left.inputs[0]) and not self._fixed(right):
+            if (
+                transposed
+                and len(right.shape) == 2
+                and not self._is_invariant(left.inputs[0])
+                and not self._is_invariant(right)
+            ):
                 return "product"
-        if value.op == "sum" and not self._fixed(value.inputs[0]):
+        if value.op == "sum" and not self._is_invariant(value.inputs[0]):
             return "sum"
         return None
 
     def _sum(self, position: int, value: Value) -> list[str]:
         total = f"totals[{position}]"
-        if self._fixed(value):
+        if self._is_invariant(value):
             return [f"add({total}, w{value.number} * {self.step_count}, {total})"]
         kind = self._contraction(value) if not self._used(value) else None
         wide = _WIDE["sum"] if _is_half(value) else ""
@@ -332,7 +339,7 @@ class Emitted:
     def _view_outputs(self) -> list[str]:
         """Outputs of every step that are views, or come from elsewhere: they are copied to where they are wanted."""
         lines = []
-        for position, value in enumerate(self.plan.program.each):
+        for position, value in enumerate(self.plan.program.ys):
             if self.plan.is_seen_whole(value):
                 continue
             name = f"E{position}"
@@ -340,10 +347,10 @@ class Emitted:
             lines.append(f"copyto({name}, {self.batch_name(value)})")
         return lines
 
-    def _fixed_line(self, value: Value) -> list[str]:
+    def _invariant_lines(self, value: Value) -> list[str]:
         name = f"w{value.number}"
-        if value.op == "fixed":
-            return [f"{name} = fixed[{value['position']}]"]
+        if value.op == "constant":
+            return [f"{name} = constants[{value['position']}]"]
         if value.op == "scalar":
             return []
         if value.op == "zeros":

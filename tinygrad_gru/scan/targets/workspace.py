@@ -27,14 +27,16 @@ class Workspace:
         plan = emitted.plan
         program = plan.program
         self.size = min(chunk_length(program, length, plan.chunk_rows), emitted.most_steps)
-        self.carry = [self._stack(v, 2 if i in plan.fleeting else length + 1) for i, v in enumerate(program.carry)]
-        self.reads = {v: given[v] if v in given else self._stack(v, length) for v in program.reads}
-        self.stacks = {v: self._stack(v, length) for v, home in plan.home.items() if home[0] == "stack"}
+        self.carry = [
+            self._stack(v, 2 if i in plan.double_buffered else length + 1) for i, v in enumerate(program.carry)
+        ]
+        self.xs = {v: given[v] if v in given else self._stack(v, length) for v in program.xs}
+        self.stacks = {v: self._stack(v, length) for v, storage in plan.storage.items() if storage[0] == "stack"}
         self.scratch: dict[Any, np.ndarray] = {}
-        self.each: list[np.ndarray] = []
-        for value in program.each:
+        self.ys: list[np.ndarray] = []
+        for value in program.ys:
             seen = plan.is_seen_whole(value)
-            self.each.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
+            self.ys.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
         self.static = tuple(self.view(name, value, 0) for name, value in emitted.static.items())
         begins = range(0, length, self.size)
         self.chunks: list[tuple[bool, tuple, Any]] = []
@@ -51,8 +53,8 @@ class Workspace:
     @property
     def bytes(self) -> int:
         """How much memory its own arrays take; some outputs are views of them."""
-        arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.each)
-        read = (array for value, array in self.reads.items() if value not in self.given)
+        arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.ys)
+        read = (array for value, array in self.xs.items() if value not in self.given)
         return sum(array.nbytes for array in (*arrays, *read) if array.base is None)
 
     def at_moment(self, moment: int) -> list[np.ndarray]:
@@ -69,12 +71,12 @@ class Workspace:
         program = plan.program
         if value in program.carry:
             return _part(self.carry[program.carry.index(value)], where, moved=1 if self.reverse else 0)
-        if value in self.reads:
-            return _part(self.reads[value], where)
+        if value in self.xs:
+            return _part(self.xs[value], where)
         if value in plan.parts:
             whole, start, stop = plan.parts[value]
             return self._at(whole, where)[..., start:stop]
-        kind, key = plan.home[value]
+        kind, key = plan.storage[value]
         if kind == "carry":
             return _part(self.carry[key], where, moved=0 if self.reverse else 1)
         if kind == "stack":
@@ -103,7 +105,7 @@ class Workspace:
     def view(self, name: str, value: Value, where: int | slice) -> np.ndarray:
         """What the program calls by this name at one step or at a range of steps."""
         if name.startswith("E"):
-            return self.each[int(name[1:])][where]
+            return self.ys[int(name[1:])][where]
         if name.startswith("n"):
             return _part(self.carry[int(name[1:])], where, moved=0 if self.reverse else 1)
         if name.startswith("C"):

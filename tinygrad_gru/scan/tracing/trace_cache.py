@@ -49,10 +49,12 @@ class _Kept:
 
     def now(self) -> Trace | None:
         """The trace with the arrays of today; None if what was one array is no longer, or the reverse."""
-        fixed = [source.data for source in self.sources]
-        if any(one.data is not other.data for one, other in self.others) or len(set(map(id, fixed))) < len(fixed):
+        constants = [source.data for source in self.sources]
+        if any(one.data is not other.data for one, other in self.others) or len(set(map(id, constants))) < len(
+            constants
+        ):
             return None
-        return self.trace.with_arrays(fixed)
+        return self.trace.with_arrays(constants)
 
 
 class Traces:
@@ -76,7 +78,7 @@ class Traces:
                         return found
         forward = trace_forward(step, carry, xs)
         wanted = [x.requires_grad for x in (*parts_of(carry), *_parts(xs))]
-        differentiable = recording.get() and (any(wanted) or bool(forward.captured))
+        differentiable = recording.get() and (any(wanted) or bool(forward.closed_over))
         trace = Trace.of(forward, wanted[len(forward.carry) :] if differentiable else None)
         sources = _sources(trace, depends_on) if depends_on is not None else None
         if depends_on is not None and sources is not None:
@@ -111,7 +113,7 @@ def _parts(xs: Any) -> tuple:
 def _sources(trace: Trace, depends_on: Dependencies) -> list[list[Tensor]] | None:
     """For every array that the trace has from outside the tensors whose it is; None if it has anything else."""
     tensors = {id(value): value for value in depends_on.things if isinstance(value, Tensor)}.values()
-    sources = [[tensor for tensor in tensors if tensor.data is array] for array in trace.fixed]
-    if not all(sources) or not {tensor.node for tensor in tensors}.issuperset(trace.forward.captured):
+    sources = [[tensor for tensor in tensors if tensor.data is array] for array in trace.constants]
+    if not all(sources) or not {tensor.node for tensor in tensors}.issuperset(trace.forward.closed_over):
         return None
     return sources

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import Backend, bfloat16, is_floating, is_on_cuda
-from ..ir import Listing, Value, broadcast_shape, dtype_of
+from ..ir import Graph, Value, broadcast_shape, dtype_of
 
 
 class Untraceable(Exception):
@@ -25,26 +25,26 @@ _DECIDES = "it makes a decision, or takes a number, from values that are known o
 
 
 def _binary(op: str, swap: bool = False) -> Callable:
-    def operator(self: Symbol, other: Any) -> Any:
+    def operator(self: TracedArray, other: Any) -> Any:
         return NAMESPACE.binary(op, other, self) if swap else NAMESPACE.binary(op, self, other)
 
     return operator
 
 
-class Symbol:
+class TracedArray:
     """An array of which only shape and dtype are known."""
 
-    __slots__ = ("listing", "value")
+    __slots__ = ("graph", "value")
     __array_ufunc__ = None  # array + Symbol is ours to answer
     __hash__ = object.__hash__
 
-    def __init__(self, listing: Listing, value: Value):
-        if listing.closed:
+    def __init__(self, graph: Graph, value: Value):
+        if graph.closed:
             raise RuntimeError(
                 "this is an array without numbers, which a step of a scan has put somewhere while it was traced: let "
                 "the step return what is wanted of it, or say compiled=False"
             )
-        self.listing = listing
+        self.graph = graph
         self.value = value
 
     @property
@@ -64,7 +64,7 @@ class Symbol:
         return math.prod(self.value.shape)
 
     @property
-    def mT(self) -> Symbol:  # noqa: N802
+    def mT(self) -> TracedArray:  # noqa: N802
         n = self.ndim
         return NAMESPACE.permute_dims(self, (*range(n - 2), n - 1, n - 2))
 
@@ -75,10 +75,10 @@ class Symbol:
     def __backend__(self) -> Backend:
         return SYMBOLIC
 
-    def astype(self, dtype: Any) -> Symbol:
+    def astype(self, dtype: Any) -> TracedArray:
         return NAMESPACE.astype(self, dtype)
 
-    def reshape(self, shape: tuple[int, ...]) -> Symbol:
+    def reshape(self, shape: tuple[int, ...]) -> TracedArray:
         return NAMESPACE.reshape(self, shape)
 
     def _refuse(self, *_: Any) -> Any:
@@ -89,10 +89,10 @@ class Symbol:
     def __setitem__(self, index: Any, value: Any) -> None:
         raise Untraceable("it writes into an array in place")
 
-    def __getitem__(self, index: Any) -> Symbol:
+    def __getitem__(self, index: Any) -> TracedArray:
         return NAMESPACE.getitem(self, index)
 
-    def __neg__(self) -> Symbol:
+    def __neg__(self) -> TracedArray:
         return NAMESPACE.unary("negative", self)
 
     def __matmul__(self, other: Any) -> Any:
@@ -124,64 +124,64 @@ class _Namespace:
         raise Untraceable(f"the array function {name} is not one that can be compiled")
 
     @staticmethod
-    def _all(*operands: Any) -> tuple[Listing, list[Value]]:
+    def _all(*operands: Any) -> tuple[Graph, list[Value]]:
         """The listing of the symbols among the operands, and all operands as its values."""
         for x in operands:
-            if type(x) is Symbol:
-                listing = x.listing
+            if type(x) is TracedArray:
+                graph = x.graph
                 break
         values = []
         for x in operands:
-            if type(x) is Symbol:
+            if type(x) is TracedArray:
                 values.append(x.value)
             elif isinstance(x, (bool, int, float)):
-                values.append(listing.scalar(x))
-            elif is_array(listing, x):
-                values.append(captured(listing, x))
+                values.append(graph.scalar(x))
+            elif is_array(graph, x):
+                values.append(closed_over(graph, x))
             else:
                 raise Untraceable(f"an operand is a {type(x).__name__}")
-        return listing, values
+        return graph, values
 
-    def elementwise(self, op: str, *operands: Any, dtype: Any = None) -> Symbol:
-        listing, values = self._all(*operands)
+    def elementwise(self, op: str, *operands: Any, dtype: Any = None) -> TracedArray:
+        graph, values = self._all(*operands)
         shape = broadcast_shape(values)
-        return Symbol(listing, listing.add(op, values, shape, dtype or dtype_of(op, values)))
+        return TracedArray(graph, graph.add(op, values, shape, dtype or dtype_of(op, values)))
 
-    def unary(self, op: str, x: Symbol) -> Symbol:
+    def unary(self, op: str, x: TracedArray) -> TracedArray:
         return self.elementwise(op, x)
 
     def binary(self, op: str, a: Any, b: Any) -> Any:
         for x in (a, b):
-            if not isinstance(x, (Symbol, bool, int, float, np.ndarray, np.generic)) and not is_on_cuda(x):
+            if not isinstance(x, (TracedArray, bool, int, float, np.ndarray, np.generic)) and not is_on_cuda(x):
                 return NotImplemented
         return self.elementwise(op, a, b, dtype=np.dtype(bool) if op in COMPARISONS else None)
 
-    def maximum(self, a: Any, b: Any) -> Symbol:
+    def maximum(self, a: Any, b: Any) -> TracedArray:
         return self.elementwise("maximum", a, b)
 
-    def minimum(self, a: Any, b: Any) -> Symbol:
+    def minimum(self, a: Any, b: Any) -> TracedArray:
         return self.elementwise("minimum", a, b)
 
-    def clip(self, x: Symbol, low: Any, high: Any) -> Symbol:
+    def clip(self, x: TracedArray, low: Any, high: Any) -> TracedArray:
         x = x if low is None else self.maximum(x, low)
         return x if high is None else self.minimum(x, high)
 
-    def where(self, condition: Any, a: Any, b: Any) -> Symbol:
-        listing, values = self._all(condition, a, b)
+    def where(self, condition: Any, a: Any, b: Any) -> TracedArray:
+        graph, values = self._all(condition, a, b)
         shape = broadcast_shape(values)
-        return Symbol(listing, listing.add("where", values, shape, dtype_of("where", values[1:])))
+        return TracedArray(graph, graph.add("where", values, shape, dtype_of("where", values[1:])))
 
-    def matmul(self, a: Any, b: Any) -> Symbol:
+    def matmul(self, a: Any, b: Any) -> TracedArray:
         if isinstance(a, (int, float)) or isinstance(b, (int, float)):
             return NotImplemented
-        listing, (left, right) = self._all(a, b)
+        graph, (left, right) = self._all(a, b)
         if len(left.shape) == len(right.shape) == 2 and left.shape[1] == right.shape[0]:
             shape: tuple[int, ...] = (left.shape[0], right.shape[1])
         else:
             shape = np.matmul(np.empty(left.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
-        return Symbol(listing, listing.add("matmul", (left, right), shape, dtype_of("matmul", (left, right))))
+        return TracedArray(graph, graph.add("matmul", (left, right), shape, dtype_of("matmul", (left, right))))
 
-    def _reduce(self, op: str, x: Symbol, axis: Any, keepdims: bool) -> Symbol:
+    def _reduce(self, op: str, x: TracedArray, axis: Any, keepdims: bool) -> TracedArray:
         axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
         if not axes:
@@ -189,42 +189,42 @@ class _Namespace:
         kept = [1 if i in axes else n for i, n in enumerate(x.shape)]
         shape = tuple(kept) if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
         dtype = x.dtype if op != "sum" or is_floating(x.dtype) else np.empty(0, x.dtype).sum().dtype
-        value = x.listing.add(op, (x.value,), shape, dtype, axis=axes, keepdims=keepdims)
-        return Symbol(x.listing, value)
+        value = x.graph.add(op, (x.value,), shape, dtype, axis=axes, keepdims=keepdims)
+        return TracedArray(x.graph, value)
 
-    def sum(self, x: Symbol, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Symbol:
+    def sum(self, x: TracedArray, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> TracedArray:
         return self._reduce("sum", x, axis, keepdims)
 
-    def max(self, x: Symbol, axis: Any = None, keepdims: bool = False) -> Symbol:
+    def max(self, x: TracedArray, axis: Any = None, keepdims: bool = False) -> TracedArray:
         return self._reduce("max", x, axis, keepdims)
 
-    def min(self, x: Symbol, axis: Any = None, keepdims: bool = False) -> Symbol:
+    def min(self, x: TracedArray, axis: Any = None, keepdims: bool = False) -> TracedArray:
         return self._reduce("min", x, axis, keepdims)
 
-    def reshape(self, x: Symbol, shape: tuple[int, ...]) -> Symbol:
+    def reshape(self, x: TracedArray, shape: tuple[int, ...]) -> TracedArray:
         shape = np.empty(x.shape, np.bool_).reshape(shape).shape
         if shape == x.shape:
             return x
         # Only what lies in memory in its own order can be seen at another shape; the rest is copied into order.
         op = "rearrange" if x.value.op in ("transpose", "getitem", "broadcast_to") else "reshape"
-        return Symbol(x.listing, x.listing.add(op, (x.value,), shape, x.dtype))
+        return TracedArray(x.graph, x.graph.add(op, (x.value,), shape, x.dtype))
 
-    def broadcast_to(self, x: Symbol, shape: tuple[int, ...]) -> Symbol:
+    def broadcast_to(self, x: TracedArray, shape: tuple[int, ...]) -> TracedArray:
         shape = tuple(map(operator.index, shape))
-        return x if shape == x.shape else Symbol(x.listing, x.listing.add("broadcast_to", (x.value,), shape, x.dtype))
+        return x if shape == x.shape else TracedArray(x.graph, x.graph.add("broadcast_to", (x.value,), shape, x.dtype))
 
-    def permute_dims(self, x: Symbol, axes: tuple[int, ...]) -> Symbol:
+    def permute_dims(self, x: TracedArray, axes: tuple[int, ...]) -> TracedArray:
         axes = tuple(a % x.ndim for a in axes)
         if axes == tuple(range(x.ndim)):
             return x
         if x.value.op == "transpose":  # the transpose of a transpose
             before = x.value["axes"]
-            inner = Symbol(x.listing, x.value.inputs[0])
+            inner = TracedArray(x.graph, x.value.inputs[0])
             return self.permute_dims(inner, tuple(before[a] for a in axes))
         shape = tuple(x.shape[a] for a in axes)
-        return Symbol(x.listing, x.listing.add("transpose", (x.value,), shape, x.dtype, axes=axes))
+        return TracedArray(x.graph, x.graph.add("transpose", (x.value,), shape, x.dtype, axes=axes))
 
-    def moveaxis(self, x: Symbol, source: Any, destination: Any) -> Symbol:
+    def moveaxis(self, x: TracedArray, source: Any, destination: Any) -> TracedArray:
         sources = [s % x.ndim for s in (source if isinstance(source, tuple) else (source,))]
         targets = [d % x.ndim for d in (destination if isinstance(destination, tuple) else (destination,))]
         rest = [p for p in range(x.ndim) if p not in sources]
@@ -232,40 +232,40 @@ class _Namespace:
             rest.insert(target, origin)
         return self.permute_dims(x, tuple(rest))
 
-    def expand_dims(self, x: Symbol, axis: int = 0) -> Symbol:
+    def expand_dims(self, x: TracedArray, axis: int = 0) -> TracedArray:
         axis %= x.ndim + 1
         return self.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
 
-    def squeeze(self, x: Symbol, axis: Any = None) -> Symbol:
+    def squeeze(self, x: TracedArray, axis: Any = None) -> TracedArray:
         axes = {a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))}
         return self.reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
-    def concat(self, arrays: Any, axis: int = 0) -> Symbol:
-        listing, values = self._all(*arrays)
+    def concat(self, arrays: Any, axis: int = 0) -> TracedArray:
+        graph, values = self._all(*arrays)
         axis %= len(values[0].shape)
         shape = list(values[0].shape)
         shape[axis] = sum(v.shape[axis] for v in values)
-        return Symbol(listing, listing.add("concat", values, tuple(shape), dtype_of("concat", values), axis=axis))
+        return TracedArray(graph, graph.add("concat", values, tuple(shape), dtype_of("concat", values), axis=axis))
 
-    def stack(self, arrays: Any, axis: int = 0) -> Symbol:
+    def stack(self, arrays: Any, axis: int = 0) -> TracedArray:
         ndim = next(x.ndim for x in arrays)
         axis %= ndim + 1
-        listing, values = self._all(*arrays)
-        expanded = [self.expand_dims(Symbol(listing, v), axis) for v in values]
+        graph, values = self._all(*arrays)
+        expanded = [self.expand_dims(TracedArray(graph, v), axis) for v in values]
         return self.concat(expanded, axis)
 
-    def getitem(self, x: Symbol, index: Any) -> Symbol:
+    def getitem(self, x: TracedArray, index: Any) -> TracedArray:
         parts = index if isinstance(index, tuple) else (index,)
         if any(part is None for part in parts):
             shape = np.empty(x.shape, np.bool_)[index].shape
             return self.reshape(self.getitem(x, tuple(part for part in parts if part is not None)), shape)
         plain = plain_index(index, x.shape)
         shape = np.empty(x.shape, np.bool_)[as_index(plain)].shape
-        return Symbol(x.listing, x.listing.add("getitem", (x.value,), shape, x.dtype, index=plain))
+        return TracedArray(x.graph, x.graph.add("getitem", (x.value,), shape, x.dtype, index=plain))
 
-    def astype(self, x: Symbol, dtype: Any) -> Symbol:
+    def astype(self, x: TracedArray, dtype: Any) -> TracedArray:
         dtype = np.dtype(dtype)
-        return x if dtype == x.dtype else Symbol(x.listing, x.listing.add("astype", (x.value,), x.shape, dtype))
+        return x if dtype == x.dtype else TracedArray(x.graph, x.graph.add("astype", (x.value,), x.shape, dtype))
 
     def asarray(self, x: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
         return x
@@ -282,13 +282,13 @@ setattr(_Namespace, "bool", np.bool_)  # noqa: B010  (as a class attribute it wo
 NAMESPACE = _Namespace()
 
 
-def is_array(listing: Listing, x: Any) -> bool:
+def is_array(graph: Graph, x: Any) -> bool:
     """Whether a listing can take `x` from outside: an array where those of the trace are."""
-    return isinstance(x, listing.arrays) or (isinstance(x, np.generic) and listing.arrays is np.ndarray)
+    return isinstance(x, graph.arrays) or (isinstance(x, np.generic) and graph.arrays is np.ndarray)
 
 
-def captured(listing: Listing, x: Any) -> Value:
-    return listing.capture(np.asarray(x) if listing.arrays is np.ndarray else x)
+def closed_over(graph: Graph, x: Any) -> Value:
+    return graph.capture(np.asarray(x) if graph.arrays is np.ndarray else x)
 
 
 class _SymbolicBackend(Backend):
@@ -301,10 +301,10 @@ class _SymbolicBackend(Backend):
     def random(self, seed: int, position: int) -> Any:
         raise Untraceable("it draws random numbers at every step")
 
-    def place(self, shape: tuple[int, ...], indices: Any, arrays: Any) -> Symbol:
-        listing, values = NAMESPACE._all(*arrays)
+    def scatter(self, shape: tuple[int, ...], indices: Any, arrays: Any) -> TracedArray:
+        graph, values = NAMESPACE._all(*arrays)
         plain = tuple(plain_index(index, shape) for index in indices)
-        return Symbol(listing, listing.add("place", values, tuple(shape), values[0].dtype, indices=plain))
+        return TracedArray(graph, graph.add("scatter", values, tuple(shape), values[0].dtype, indices=plain))
 
 
 SYMBOLIC = _SymbolicBackend("symbols", NAMESPACE)

@@ -21,10 +21,10 @@ from ...ops.op import Op
 from ...tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
 from ...tensor import Tensor
 from ..eager import parts_of, split_result
-from ..ir import Listing, Value
+from ..ir import Graph, Value
 from .dependencies import is_library
 from .effects import undone
-from .traced_array import Symbol, Untraceable, captured, is_array
+from .traced_array import TracedArray, Untraceable, closed_over, is_array
 
 
 class Key:
@@ -80,12 +80,12 @@ class Forward:
     size       how many lines the listing has
     """
 
-    listing: Listing
+    graph: Graph
     carry: list[Value]
     xs: list[Value]
-    new: list[Value]
+    new_carry: list[Value]
     ys: list[Value]
-    captured: list[Node]
+    closed_over: list[Node]
     y_form: tuple[bool, ...] | None
     start: int
     records: Tape
@@ -128,7 +128,7 @@ class Backward:
     cotangents: list[Value]
     carry: list[Value | None]
     xs: list[Value | None]
-    captured: list[Value | None]
+    closed_over: list[Value | None]
 
 
 class Trace:
@@ -140,43 +140,43 @@ class Trace:
     """
 
     def __init__(
-        self, forward: Forward, xs_wanted: Sequence[bool] | None, fixed: list[Any], key: Key, backward: Any = None
+        self, forward: Forward, xs_wanted: Sequence[bool] | None, constants: list[Any], key: Key, backward: Any = None
     ):
-        self.forward, self.xs_wanted, self.fixed, self.key = forward, xs_wanted, fixed, key
+        self.forward, self.xs_wanted, self.constants, self.key = forward, xs_wanted, constants, key
         self._backward: Backward | None = backward
 
-    def with_arrays(self, fixed: list[Any]) -> Trace:
+    def with_arrays(self, constants: list[Any]) -> Trace:
         """The same trace with other arrays from outside."""
-        return Trace(self.forward, self.xs_wanted, fixed, self.key, self._backward)
+        return Trace(self.forward, self.xs_wanted, constants, self.key, self._backward)
 
     @classmethod
     def of(cls, forward: Forward, xs_wanted: Sequence[bool] | None) -> Trace:
-        listing, parts, backward = forward.listing, [], None
+        graph, parts, backward = forward.graph, [], None
         if xs_wanted is not None:
             for record in forward.records:
                 # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
-                record.saved = tuple([_symbolic(listing, x) for x in record.saved or ()])
+                record.saved = tuple([_symbolic(graph, x) for x in record.saved or ()])
             try:
                 parts.append(_tape_key(forward, xs_wanted))
             except _OfAUser:  # the backward itself tells what its rules do
                 backward = trace_backward(forward, xs_wanted)
-                parts.append(_numbers(*backward.cotangents, *backward.carry, *backward.xs, *backward.captured))
-        listing.closed = True
-        values = _numbers(*forward.carry, *forward.xs, *forward.new, *forward.ys)
-        parts += [len(forward.carry), len(forward.xs), len(forward.ys), forward.size, values, listing.key()]
-        return cls(forward, xs_wanted, list(listing.fixed), Key(tuple(parts)), backward)
+                parts.append(_numbers(*backward.cotangents, *backward.carry, *backward.xs, *backward.closed_over))
+        graph.closed = True
+        values = _numbers(*forward.carry, *forward.xs, *forward.new_carry, *forward.ys)
+        parts += [len(forward.carry), len(forward.xs), len(forward.ys), forward.size, values, graph.key()]
+        return cls(forward, xs_wanted, list(graph.constants), Key(tuple(parts)), backward)
 
     def backward(self) -> Backward | None:
         """The backward of the step, in the same listing; None if nothing wants a gradient."""
         if self.xs_wanted is None or self._backward is not None:
             return self._backward
-        listing = self.forward.listing
-        listing.closed, count = False, len(listing.fixed)
+        graph = self.forward.graph
+        graph.closed, count = False, len(graph.constants)
         try:
             self._backward = trace_backward(self.forward, self.xs_wanted)
         finally:
-            listing.closed = True
-        if len(listing.fixed) > count:
+            graph.closed = True
+        if len(graph.constants) > count:
             raise Untraceable("its backward uses arrays that its forward does not")
         return self._backward
 
@@ -187,7 +187,7 @@ class _OfAUser(Exception):
 
 def _tape_key(forward: Forward, xs_wanted: Sequence[bool]) -> Hashable:
     """What the backward is made of, if all ops are ours: the ops, what they have saved, and how they hang together."""
-    names: dict[Any, Any] = {None: None} | {node: ("captured", i) for i, node in enumerate(forward.captured)}
+    names: dict[Any, Any] = {None: None} | {node: ("closed_over", i) for i, node in enumerate(forward.closed_over)}
     names |= {t.node: ("input", i) for i, t in enumerate(forward.inputs) if t.node is not None}
     rows: list[Hashable] = [tuple(xs_wanted)]
     for i, record in enumerate(forward.records):
@@ -200,7 +200,7 @@ def _tape_key(forward: Forward, xs_wanted: Sequence[bool]) -> Hashable:
 
 def _plain(x: Any) -> Hashable:
     """Something that an op has saved, so that it is equal to what does the same."""
-    if isinstance(x, Symbol):
+    if isinstance(x, TracedArray):
         return ("value", x.value.number)
     if isinstance(x, (tuple, list)):
         return tuple([_plain(part) for part in x])
@@ -227,8 +227,8 @@ class _Recorder(Inspector):
         self.settings: dict[str, Any] = {}
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
-        watcher = self.outer
-        result = op.formula(*inputs, **settings) if watcher is None else watcher.run(op, inputs, settings)
+        observer = self.outer
+        result = op.formula(*inputs, **settings) if observer is None else observer.run(op, inputs, settings)
         self.settings = settings  # after those of ops inside the formula
         return result
 
@@ -244,18 +244,18 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     """Run `step` on symbols in the place of the carry and of one x. Raises Untraceable with the reason it cannot."""
     if not parts_of(carry):
         raise Untraceable("it carries nothing")
-    listing = Listing(type(parts_of(carry)[0].data))
+    graph = Graph(type(parts_of(carry)[0].data))
     start = tick()
 
     def symbol(kind: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         can_be_run = isinstance(like.data, np.ndarray) or is_on_cuda(like.data)
-        if not can_be_run or not isinstance(like.data, listing.arrays):
+        if not can_be_run or not isinstance(like.data, graph.arrays):
             raise Untraceable(f"there is no emitter for arrays on {like.device!r}")
-        array = Symbol(listing, listing.add(kind, (), tuple(shape), like.dtype, position=position))
-        return Tensor.at(array, leaf(array) if is_floating(like.dtype) else None)
+        array = TracedArray(graph, graph.add(kind, (), tuple(shape), like.dtype, position=position))
+        return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
 
     carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(parts_of(carry))]
-    reads = [symbol("step", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]
+    reads = [symbol("x", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]
     arguments = (
         tuple(carries) if isinstance(carry, tuple) else carries[0],
         tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
@@ -277,38 +277,38 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
             raise Untraceable("the carry changes its shape or dtype")
     outputs = [*news, *ys]
-    values = [_value(listing, t) for t in outputs]
+    values = [_value(graph, t) for t in outputs]
     inputs = [*carries, *reads]
     own = {t.node for t in inputs}
     records, ends = history(outputs, start)
-    captured = [node for node in ends if node not in own]
-    if any(_is_watched(node) for node in (*records, *own, *(node for node in captured if node.number >= start))):
+    closed_over = [node for node in ends if node not in own]
+    if any(_is_watched(node) for node in (*records, *own, *(node for node in closed_over if node.number >= start))):
         raise Untraceable("it asks for the gradient of a value inside, by a hook or retain_grad, at every step")
-    if any(value.op == "matmul" and 0 in value.inputs[1].shape for value in listing.values):
+    if any(value.op == "matmul" and 0 in value.inputs[1].shape for value in graph.values):
         raise Untraceable("it multiplies with a matrix without elements")
-    calls = _calls(listing, recorder, records)
+    calls = _calls(graph, recorder, records)
     count = len(news)
     return Forward(
-        listing, [_value(listing, t) for t in carries], [_value(listing, t) for t in reads], values[:count],
-        values[count:], captured, tuple([part is not None for part in y]) if isinstance(y, tuple) else None, start,
-        records, calls, _reaches(records, captured, inputs, outputs), inputs, outputs, len(listing.values),
+        graph, [_value(graph, t) for t in carries], [_value(graph, t) for t in reads], values[:count],
+        values[count:], closed_over, tuple([part is not None for part in y]) if isinstance(y, tuple) else None, start,
+        records, calls, _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
     )  # fmt: skip
 
 
 def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
     """Pull symbolic cotangents back through the traced step, to the carry, the captured, and those xs that want one."""
-    listing = forward.listing
+    graph = forward.graph
     weights: dict[Node, Any] = {}
     cotangents: list[Value] = []
     for i, output in enumerate(forward.outputs):
-        value = listing.add("cotangent", (), output.shape, output.dtype, position=i)
+        value = graph.add("cotangent", (), output.shape, output.dtype, position=i)
         cotangents.append(value)
         if output.node is not None:
-            cotangent = Symbol(listing, value)
+            cotangent = TracedArray(graph, value)
             weights[output.node] = weights[output.node] + cotangent if output.node in weights else cotangent
     inputs_wanted = [True] * len(forward.carry) + list(xs_wanted)  # time runs through the carry, whoever started it
     wanted = [t.node for t, needed in zip(forward.inputs, inputs_wanted) if needed and t.node is not None]
-    wanted += forward.captured
+    wanted += forward.closed_over
     found: dict[Node, Any] = {}
     with _on_symbols():
         if weights and wanted:
@@ -316,11 +316,11 @@ def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None
-        return None if array is None else _value_of(listing, array)
+        return None if array is None else _value_of(graph, array)
 
     gradients = [gradient(t.node) for t in forward.inputs]
     count = len(forward.carry)
-    return Backward(cotangents, gradients[:count], gradients[count:], [gradient(node) for node in forward.captured])
+    return Backward(cotangents, gradients[:count], gradients[count:], [gradient(node) for node in forward.closed_over])
 
 
 @contextmanager
@@ -334,57 +334,61 @@ def _on_symbols() -> Iterator[None]:
         raise Untraceable(f"on symbols it fails with {type(error).__name__}: {error}") from error
 
 
-def _symbolic(listing: Listing, x: Any) -> Any:
+def _symbolic(graph: Graph, x: Any) -> Any:
     if isinstance(x, tuple):
-        return tuple(_symbolic(listing, part) for part in x)
-    return Symbol(listing, captured(listing, x)) if isinstance(x, listing.arrays) else x
+        return tuple(_symbolic(graph, part) for part in x)
+    return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
 
 
 def _xs(xs: Any) -> tuple:
     return xs if isinstance(xs, tuple) else () if xs is None else (xs,)
 
 
-def _value(listing: Listing, tensor: Any) -> Value:
+def _value(graph: Graph, tensor: Any) -> Value:
     if not isinstance(tensor, Tensor):
         raise Untraceable(f"it returns a {type(tensor).__name__} where a Tensor is needed")
-    return _value_of(listing, tensor.data)
+    return _value_of(graph, tensor.data)
 
 
-def _value_of(listing: Listing, array: Any) -> Value:
-    if isinstance(array, Symbol):
+def _value_of(graph: Graph, array: Any) -> Value:
+    if isinstance(array, TracedArray):
         return array.value
-    if not is_array(listing, array):
+    if not is_array(graph, array):
         raise Untraceable(f"it returns a {type(array).__name__}")
-    return captured(listing, array)
+    return closed_over(graph, array)
 
 
 def _is_watched(node: Node | None) -> bool:
     """Whether somebody wants to know of the gradient at a node of the trace."""
-    return node is not None and node.watch is not None and bool(node.watch.hooks or (node.watch.keep and node.op))
+    return (
+        node is not None
+        and node.grad_state is not None
+        and bool(node.grad_state.hooks or (node.grad_state.keep and node.op))
+    )
 
 
-def _calls(listing: Listing, recorder: _Recorder, records: Tape) -> list[Call]:
+def _calls(graph: Graph, recorder: _Recorder, records: Tape) -> list[Call]:
     """The ops of the records, in order."""
     on_path, calls = set(records), []
     for op, inputs, settings, result in recorder.calls:
         node: Any = result.node
         if node in on_path:
-            operands = [_operand(listing, x, parent) for x, parent in zip(inputs, node.parents)]
-            value = result._data.value if isinstance(result._data, Symbol) else None
+            operands = [_operand(graph, x, parent) for x, parent in zip(inputs, node.parents)]
+            value = result._data.value if isinstance(result._data, TracedArray) else None
             calls.append(Call(op, operands, settings, node, value))
     if len(calls) != len(records):
         raise Untraceable("it records what is no op")
     return calls
 
 
-def _operand(listing: Listing, x: Any, node: Node | None) -> Operand:
-    if isinstance(x, Symbol):
+def _operand(graph: Graph, x: Any, node: Node | None) -> Operand:
+    if isinstance(x, TracedArray):
         return Operand(x.value, node)
-    return Operand(captured(listing, x), node) if isinstance(x, listing.arrays) else Operand(None, node, x)
+    return Operand(closed_over(graph, x), node) if isinstance(x, graph.arrays) else Operand(None, node, x)
 
 
-def _reaches(records: Tape, captured: list[Node], inputs: list[Tensor], outputs: list[Tensor]) -> list[int]:
-    bits: dict[Node | None, int] = {None: 0} | dict.fromkeys(captured, 1 << len(inputs))
+def _reaches(records: Tape, closed_over: list[Node], inputs: list[Tensor], outputs: list[Tensor]) -> list[int]:
+    bits: dict[Node | None, int] = {None: 0} | dict.fromkeys(closed_over, 1 << len(inputs))
     bits |= {t.node: 1 << i for i, t in enumerate(inputs) if t.node is not None}
     for record in records:
         found = 0
