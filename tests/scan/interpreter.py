@@ -19,10 +19,10 @@ from tinygrad_gru.scan.program import Program
 
 @dataclass
 class Results:
-    """What a program gives: the last carry, `each` of all steps stacked in order of time, `sums` over all steps."""
+    """What a program gives: the last carry, `ys` of all steps stacked in order of time, `sums` over all steps."""
 
     carry: list[np.ndarray]
-    each: list[np.ndarray]
+    ys: list[np.ndarray]
     sums: list[np.ndarray]
 
     def arrays(self) -> list[np.ndarray]:
@@ -34,15 +34,15 @@ def interpret(
 ) -> Results:
     """Run `program` for `length` steps from `carry`, reading the stacks `reads` (length, …), forwards or backwards."""
     carry = list(carry)
-    each: list[list[Any]] = [[None] * length for _ in program.ys]
+    ys: list[list[Any]] = [[None] * length for _ in program.ys]
     sums: list[Any] = [0] * len(program.sums)
     for t in reversed(range(length)) if reverse else range(length):
         known = dict(zip(program.carry, carry)) | dict(zip(program.xs, [read[t] for read in reads]))
         carry = [evaluate(value, known, program.graph.constants) for value in program.new_carry]
-        for steps, value in zip(each, program.ys):
+        for steps, value in zip(ys, program.ys):
             steps[t] = evaluate(value, known, program.graph.constants)
         sums = [s + evaluate(value, known, program.graph.constants) for s, value in zip(sums, program.sums)]
-    return Results(carry, list(map(np.stack, each)), sums)
+    return Results(carry, list(map(np.stack, ys)), sums)
 
 
 def evaluate(value: Value, known: dict[Value, Any], constants: Sequence[np.ndarray]) -> Any:

@@ -31,7 +31,7 @@ class Example:
 
     program: Program
     carry: list[np.ndarray]
-    reads: list[np.ndarray]
+    xs: list[np.ndarray]
     reverse: bool
     kept: Sequence[Value] = ()
 

@@ -25,7 +25,7 @@ class Cell:
     seed: int
     batch: int
     parts: int
-    reads: int
+    xs: int
     outputs: int  # 0: the carry alone is returned
     parameters: list[Tensor]
 
