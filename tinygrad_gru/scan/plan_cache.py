@@ -13,7 +13,7 @@ from typing import Any
 
 from ..backend import IDLE, Backend
 from .ir import Value
-from .passes.merge import merge_lanes, merge_sums
+from .passes.merge import fuse_horizontally, merge_sums
 from .passes.plan import plan
 from .passes.simplify import collect, overwrite, reassociate
 from .passes.symbolic_zeros import Absence, Absent, without
@@ -30,9 +30,9 @@ PLANS = 64
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, overwrite, merge_lanes, merge_sums,
+    reassociate, overwrite, fuse_horizontally, merge_sums,
 )  # fmt: skip
-BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
+BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
 
 
 def emitter(compiled: bool | str) -> str:
@@ -98,7 +98,9 @@ class CompiledStep:
             )
             self.stored = stored
         kept = [v for v in self.stored if v not in given]
-        program = Program(graph, tuple(forward.carry), tuple(forward.xs), tuple(forward.new_carry), (*forward.ys, *kept), ())
+        program = Program(
+            graph, tuple(forward.carry), tuple(forward.xs), tuple(forward.new_carry), (*forward.ys, *kept), ()
+        )
         self.forward = self._emitted(program, "forward", self.stored)
         self.kept = kept
         if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
