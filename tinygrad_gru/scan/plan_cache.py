@@ -98,7 +98,9 @@ class CompiledStep:
             )
             self.stored = stored
         kept = [v for v in self.stored if v not in given]
-        program = Program(graph, tuple(forward.carry), tuple(forward.xs), tuple(forward.new_carry), (*forward.ys, *kept), ())
+        program = Program(
+            graph, tuple(forward.carry), tuple(forward.xs), tuple(forward.new_carry), (*forward.ys, *kept), ()
+        )
         self.forward = self._emitted(program, "forward", self.stored)
         self.kept = kept
         if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
