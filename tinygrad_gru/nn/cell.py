@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, random_stream
-from ..ops import broadcast_to, where
+from ..ops import broadcast_to, select, where
 from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tape import no_grad
 from ..tensor import Tensor
 from . import init
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import REGULAR, chosen
+from .lengths import REGULAR
 from .module import Module, Parameter
 
 
@@ -179,7 +179,7 @@ class Cell(Module):
 
         after = tuple(map(zoned, self._zoneout_rates, before, after))
         for valid in remaining:
-            after = tuple(chosen(valid, new, old) for new, old in zip(after, before))
+            after = tuple(select(valid, new, old) for new, old in zip(after, before))
         carry = after if isinstance(carry, tuple) else after[0]
         return carry if is_state else (carry, y)
 
