@@ -15,8 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..ir import Graph, Value, broadcast_shape
-from ..program import Program
+from ..ir import Graph, Program, Value, broadcast_shape
 from .schedule import ELEMENTWISE, VIEWS, schedule
 
 # -- products with the same left operand, and what becomes of them --------------------------------------------------
