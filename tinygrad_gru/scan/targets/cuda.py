@@ -33,13 +33,12 @@ from typing import Any
 import numpy as np
 
 from ...backend import THREADS, Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
-from ..ir import Value
+from ..ir import Program, Value
 from ..passes.fuse import Cluster, clusters, sink_into_loop
 from ..passes.merge import merge_matmuls, merge_sums
 from ..passes.plan import Plan, plan, source_of
 from ..passes.schedule import VIEWS
 from ..passes.simplify import narrow_sums
-from ..program import Program
 from ..tracing.traced_array import Untraceable, as_index
 from .elements import AXES, Memory, in_register, number
 from .kernels import LoopEmitted

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Value
+from ..ir import Program, Value
 from ..passes.fuse import Cluster, clusters, lay_out, sink_into_loop
 from ..passes.merge import merge_matmuls, merge_sums
 from ..passes.plan import Plan, plan
-from ..program import Program
 from ..tracing.traced_array import Untraceable, as_index
 from . import numba_math as native
 from .elements import AXES, Memory, address, nest, number

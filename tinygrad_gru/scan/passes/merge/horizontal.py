@@ -12,8 +12,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...ir import Value, broadcast_shape
-from ...program import Program
+from ...ir import Program, Value, broadcast_shape
 from ..schedule import ELEMENTWISE, schedule
 from .concat import broadcasts, fused_concat, has_invariant_right, merged_matmul, slice_of
 
@@ -151,4 +150,4 @@ def _fused_operand(column: Sequence[Value], producer: Group, groups: Groups, don
         return done[first]
     if groups.levels.get(first) == "loop":
         return merged_matmul(graph, done[first.inputs[0]], [done[product.inputs[1]] for product in column])
-    return fused_concat(graph, [done[operand] for operand in column], {*program.carry, *program.xs})
+    return fused_concat(graph, [done[operand] for operand in column], program.inputs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ...ir import Value
-from ...program import Program
+from ...ir import Program, Value
 from ..schedule import schedule
 from .concat import has_invariant_right, merged_matmul, slice_of
 

@@ -8,12 +8,11 @@ Both concatenate a and b, the cotangents of the gates in a backward pass, so bot
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...ir import Graph, Value
-from ...program import Program
+from ...ir import Graph, Program, Value
 from ..schedule import VIEWS, schedule
 from .concat import concat, has_invariant_right, merged_matmul, slice_of
 
@@ -46,19 +45,16 @@ def merge_sums(program: Program) -> Program:
 
 @dataclass
 class _Facts:
-    """What is asked of a program: levels, how many uses a value has, and its use where that is the only one."""
+    """A program, the levels of its values, and the operation that uses a value where there is only one use."""
 
     program: Program
     levels: Mapping[Value, str]
-    uses: Counter[Value]
     sole_use: Mapping[Value, Value]
 
     @classmethod
     def of(cls, program: Program) -> _Facts:
-        values = program.values()
-        uses = Counter(i for value in values for i in value.inputs) + Counter(program.outputs)
-        sole_use = {i: value for value in values for i in value.inputs if uses[i] == 1}
-        return cls(program, schedule(program), uses, sole_use)
+        sole_use = {i: value for value in program.values() for i in value.inputs if program.uses[i] == 1}
+        return cls(program, schedule(program), sole_use)
 
     def can_be_written_in_place(self, value: Value) -> bool:
         """Whether an operation computes the value at every step, and so can write it into a slice."""
@@ -94,7 +90,9 @@ def _is_partial_sum(value: Value, total: Value | None, facts: _Facts) -> bool:
     """Whether the value is a sum that is only there to be added up in `total`."""
     if total is None or not total.op == value.op == "add":
         return False
-    return facts.uses[value] == 1 and value.is_like(total) and facts.levels.get(value) == facts.levels.get(total)
+    return (
+        facts.program.uses[value] == 1 and value.is_like(total) and facts.levels.get(value) == facts.levels.get(total)
+    )
 
 
 def _terms(total: Value, facts: _Facts) -> list[Value]:
@@ -113,7 +111,7 @@ def _is_mergeable(term: Value, total: Value, facts: _Facts) -> bool:
     """Whether the term is a product with a weight, used nowhere else, whose left operand can be written in place."""
     levels = facts.levels
     fits = has_invariant_right(term, levels) and term.is_like(total) and levels[term] == levels[total]
-    return fits and facts.uses[term] == 1 and facts.can_be_written_in_place(term.inputs[0])
+    return fits and facts.program.uses[term] == 1 and facts.can_be_written_in_place(term.inputs[0])
 
 
 def _merged_addition(graph: Graph, total: Value, addition: _Addition, done: Mapping[Value, Value]) -> Value:
@@ -135,7 +133,7 @@ def _summed_over_time(facts: _Facts) -> tuple[list[list[Value]], list[list[Value
     sums: dict[Hashable, list[Value]] = defaultdict(list)
     outputs = facts.program.sums
     for value in dict.fromkeys(outputs):
-        if facts.uses[value] != outputs.count(value) or facts.levels.get(value) not in ("hoisted", "sunk"):
+        if facts.program.uses[value] != outputs.count(value) or facts.levels.get(value) not in ("hoisted", "sunk"):
             continue
         if value.op == "matmul":
             is_matrix = len(value.shape) == len(value.inputs[0].shape) == 2
