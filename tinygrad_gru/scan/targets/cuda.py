@@ -33,13 +33,12 @@ from typing import Any
 import numpy as np
 
 from ...backend import THREADS, Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
-from ..ir import Value
+from ..ir import Program, Value
 from ..passes.fuse import Cluster, clusters, sink_into_loop
-from ..passes.merge import merge_products, merge_sums
+from ..passes.merge import merge_matmuls, merge_sums
 from ..passes.plan import Plan, plan, source_of
 from ..passes.schedule import VIEWS
 from ..passes.simplify import narrow_sums
-from ..program import Program
 from ..tracing.traced_array import Untraceable, as_index
 from .elements import CUDA, PYTHON, in_register
 from .kernels import AXES, LoopEmitted, Memory
@@ -57,7 +56,7 @@ _NUMBERS = {
 }  # fmt: skip
 
 #: Of the passes those that save launches: an operation in a kernel costs next to nothing.
-PASSES: tuple[Callable[[Program], Program], ...] = (narrow_sums, merge_products, merge_sums)
+PASSES: tuple[Callable[[Program], Program], ...] = (narrow_sums, merge_matmuls, merge_sums)
 
 
 def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: Backend | None = None) -> CudaEmitted:

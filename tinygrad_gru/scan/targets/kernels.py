@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..ir import Value
+from ..ir import Program, Value
 from ..passes.fuse import Cluster
 from ..passes.plan import Plan
 from ..passes.schedule import VIEWS
-from ..program import Program
 from ..tracing.traced_array import Untraceable
 from .elements import PYTHON, Language, expression
 from .numpy import Emitted

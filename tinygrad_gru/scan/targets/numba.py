@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Value
+from ..ir import Program, Value
 from ..passes.fuse import Cluster, clusters, lay_out, sink_into_loop
-from ..passes.merge import merge_products, merge_sums
+from ..passes.merge import merge_matmuls, merge_sums
 from ..passes.plan import Plan, plan
-from ..program import Program
 from ..tracing.traced_array import Untraceable, as_index
 from . import numba_math as native
 from .elements import PYTHON
@@ -40,7 +39,7 @@ def emitted(program: Program, name: str, kept: Collection[Value] = (), threads: 
     Of the passes only those that join products are worth it: an operation in a nest costs next to nothing.
     """
     stages = [("trace", program)]
-    for improve in (merge_products, merge_sums, lay_out):
+    for improve in (merge_matmuls, merge_sums, lay_out):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
     made = plan(program, kept, sink_into_loop(program))
