@@ -31,7 +31,8 @@ from typing import Any, Protocol
 
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from ..tape import Node, Variable, inspector, recording
+from ..contexts import recording
+from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
 from .precision import accumulate_in_float32, demote_float64, pairwise_sum
 
@@ -122,7 +123,7 @@ class _Writer:
                     raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can have {offered}")
         with self.lock:
             if self.rules is not None:
-                self.function.redefined = writes.mark()
+                self.function.redefined = writes.add_redefinition()
             self.residuals, self.rules, self.function.rules = residuals, rules, rules
             self.globals |= {f"{name}_rule": rule for name, rule in rules.items()}
             self.function.__code__ = _first_call.__code__

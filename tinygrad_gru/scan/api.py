@@ -12,7 +12,7 @@ from .. import ops
 from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
-from ..transforms import checkpoint
+from ..transforms import remat
 from .eager import check_carry, in_form, length_of, parts_of, scan_eager
 from .plan_cache import emitter
 from .run import scan_compiled
@@ -88,7 +88,7 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
     begins, state, pieces = range(0, length, size), parts_of(carry), []
     for begin in reversed(begins) if reverse else begins:
         reads = [x[begin : begin + size] for x in (parts_of(xs) if xs is not None else ())]
-        results = checkpoint(partial(segment, min(size, length - begin)), *state, *reads)
+        results = remat(partial(segment, min(size, length - begin)), *state, *reads)
         state = results[: len(state)]
         pieces.append(results[len(state) :])
     ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]

@@ -13,7 +13,7 @@ from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ...tape import recording
+from ...contexts import recording
 from ...tensor import Tensor
 from ..eager import parts_of
 from .dependencies import Dependencies, Unclear
