@@ -232,7 +232,7 @@ def test_data_of_a_leaf_keeps_shape_and_dtype():
 
 def test_data_of_a_recorded_tensor_cannot_be_set():
     y = leaf([1.0]) * 2.0
-    with pytest.raises(TapeError, match=r"data: this tensor was computed by #\d+ hadamard .*; it can only be set on a leaf"):
+    with pytest.raises(TapeError, match=r"data: this tensor was computed by #\d+ hadamard .*; it can only be set on a"):
         y.data = np.ones(1)
     with pytest.raises(TapeError, match=r"mark_changed: this tensor was computed by"):
         y.mark_changed()
@@ -353,7 +353,9 @@ def test_moving_there_and_back():
 
 def test_a_recorded_tensor_stays_where_it_was_recorded():
     y = leaf([1.0]) * 2.0
-    with pytest.raises(TapeError, match=r"to: #\d+ hadamard .* was recorded on 'numpy'; move its leaves, or detach it"):
+    with pytest.raises(
+        TapeError, match=r"to: .* computed by #\d+ hadamard .*; move its leaves from 'numpy', or detach it"
+    ):
         y.to(STRICT)
     assert y.to("numpy") is y and y.detach().to(STRICT).device == STRICT.name
 

@@ -56,6 +56,10 @@ class Tensor(Operators, Variable):
         if (node := self._leaf) is not None and node.grad_state is not None:
             node.grad_state.array, node.grad_state.dtype = array, array.dtype
 
+    def _require_leaf(self, caller: str, advice: str) -> None:
+        if not self.is_leaf:
+            raise TapeError(f"{caller}: this tensor was computed by {self.node!r}; {advice}")
+
     # -- the array ---------------------------------------------------------------------------------------------
 
     @property
@@ -68,10 +72,7 @@ class Tensor(Operators, Variable):
         if array is self._data:  # an in-place operator such as `t.data += 1`
             self.mark_changed()
             return
-        if not self.is_leaf:
-            raise TapeError(
-                f"data: this tensor was computed by {self.node!r}; it can only be set on a leaf or a constant (detach it)"
-            )
+        self._require_leaf("data", "it can only be set on a leaf or a constant (detach it)")
         array = as_array(unwrap(array))
         if array.shape != self._data.shape or array.dtype != self._data.dtype:
             raise ValueError(
@@ -85,8 +86,7 @@ class Tensor(Operators, Variable):
         Backward through older records that have saved it, or anything that shares its memory, is then an error.
         """
         writes.add(self._data, f"{name_of(self.node or self._leaf)} {self.shape}")
-        if not self.is_leaf:
-            raise TapeError(f"mark_changed: this tensor was computed by {self.node!r}; only a leaf or a constant may be written")
+        self._require_leaf("mark_changed", "only a leaf or a constant may be written")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -131,14 +131,12 @@ class Tensor(Operators, Variable):
         target = resolve(device)
         if target.name == self.device:
             return self
-        if not self.is_leaf:
-            raise TapeError(f"to: {self.node!r} was recorded on {self.device!r}; move its leaves, or detach it first")
+        self._require_leaf("to", f"move its leaves from {self.device!r}, or detach it first")
         return Tensor(self._data, self.requires_grad, device=target)
 
     def relocate(self, device: str | Backend) -> None:
         """Move this leaf or constant, and its gradient, to another backend in place; older records do not move."""
-        if not self.is_leaf:
-            raise TapeError(f"relocate: {self.node!r} was recorded; move the leaves from which it was computed")
+        self._require_leaf("relocate", "move the leaves from which it was computed")
         target = resolve(device)
         self._rebind(move(self._data, target))
         grad_state = self._leaf.grad_state if self._leaf is not None else None
@@ -158,8 +156,7 @@ class Tensor(Operators, Variable):
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
-        if not self.is_leaf:
-            raise TapeError(f"requires_grad: this tensor was computed by {self.node!r}; use detach() to cut it from the tape")
+        self._require_leaf("requires_grad", "use detach() to cut it from the tape")
         node = self._leaf
         if node is None:
             self.node = leaf(self._data) if on else None

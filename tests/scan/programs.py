@@ -13,10 +13,9 @@ from tests.scan.interpreter import Results, interpret
 from tests.scan.random_cells import READ, WIDTH, Cell, draw
 from tinygrad_gru import Tensor, ops
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
-from tinygrad_gru.scan.eager import parts_of, split_result
-from tinygrad_gru.scan.ir import Value
+from tinygrad_gru.scan.ir import Program, Value
 from tinygrad_gru.scan.plan_cache import CompiledStep
-from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.protocol import split_output, tree_leaves
 from tinygrad_gru.scan.targets.numpy import Emitted
 from tinygrad_gru.scan.targets.workspace import Workspace
 from tinygrad_gru.scan.tracing.tracer import Forward, Trace, trace_forward
@@ -113,9 +112,9 @@ def gated(step: Callable) -> Callable:
     """The step with carryₜ = (1 − z) ⊙ carryₜ₋₁ + z ⊙ what it gives, z = σ(carryₜ₋₁)."""
 
     def gated_step(carry: Any, x: Any) -> Any:
-        new, y = split_result(step(carry, x), carry)
-        gates = [ops.sigmoid(part) for part in parts_of(carry)]
-        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, parts_of(carry), parts_of(new))]
+        new, y = split_output(step(carry, x), carry)
+        gates = [ops.sigmoid(part) for part in tree_leaves(carry)]
+        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, tree_leaves(carry), tree_leaves(new))]
         return (tuple(parts) if isinstance(carry, tuple) else parts[0]), y
 
     return gated_step

@@ -13,8 +13,8 @@ import pytest
 from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
 from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan import pure
-from tinygrad_gru.scan.eager import parts_of
 from tinygrad_gru.scan.plan_cache import PlanCache
+from tinygrad_gru.scan.protocol import tree_leaves
 
 MODES = [False, True, *(["numba"] if importlib.util.find_spec("numba") else [])]
 modes = pytest.mark.parametrize("mode", MODES)
@@ -391,7 +391,7 @@ def test_our_layers_need_one_program_for_what_is_commonly_used(kind, used, lengt
     for mode in (True, False):
         layer.compiled = mode
         y, state = layer(x, lengths=lengths)
-        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in parts_of(state))
+        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in tree_leaves(state))
         found.append([g.numpy() for g in grad(loss, [x, *layer.parameters()])])
     for compiled, eager in zip(*found):
         np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-13)

@@ -14,13 +14,13 @@ import numpy as np
 
 from ..backend import backend_of, random_stream
 from ..contexts import no_grad
-from ..ops import broadcast_to, where
+from ..ops import broadcast_to, select, where
 from ..scan import pure
-from ..scan.eager import parts_of, split_result
+from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import REGULAR, chosen
+from .lengths import REGULAR
 from .module import Module, Parameter
 
 
@@ -140,8 +140,8 @@ class Cell(Module):
         weight, carry = self.weight, self.initial_state(1)
         x = Tensor.from_node(backend_of(weight.data).zeros((1, self.input_size), weight.dtype) + REGULAR, None)
         with no_grad():
-            new, y = split_result(self.step(carry, x), carry)
-        return y is parts_of(new)[0]
+            new, y = split_output(self.step(carry, x), carry)
+        return y is tree_leaves(new)[0]
 
     def prepared(self, x: Tensor, valid: Tensor | None = None) -> tuple[Callable, Any]:
         """(step, xs) for one pass over x (T, batch, input_size), or for one step, (batch, input_size).
@@ -168,8 +168,8 @@ class Cell(Module):
         """
         x, *rest = reads
         remaining = iter(rest)
-        new, y = split_result(self.with_drawn(remaining).step(carry, x), carry)
-        before, after = parts_of(carry), parts_of(new)
+        new, y = split_output(self.with_drawn(remaining).step(carry, x), carry)
+        before, after = tree_leaves(carry), tree_leaves(new)
         is_state = y is after[0]
 
         def zoned(rate: float, old: Tensor, new: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class Cell(Module):
 
         after = tuple(map(zoned, self._zoneout_rates, before, after))
         for valid in remaining:
-            after = tuple(chosen(valid, new, old) for new, old in zip(after, before))
+            after = tuple(select(valid, new, old) for new, old in zip(after, before))
         carry = after if isinstance(carry, tuple) else after[0]
         return carry if is_state else (carry, y)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, move, to_host, xp_of
-from ..ops import astype, expand_dims, op, where
+from ..ops import expand_dims, select
 from ..ops.op import unwrap
 from ..tensor import Tensor
 
@@ -108,19 +108,4 @@ def padded(x: Tensor, valid: Tensor) -> Tensor:
     xp = xp_of(array)
     first = xp.reshape(xp.argmax(xp.astype(xp.reshape(there, (-1,)), xp.int8)), (1,))
     row = xp.take(xp.reshape(array, (-1, array.shape[-1])), first, axis=0)
-    return chosen(valid, x, xp.where(xp.any(there), row, REGULAR))
-
-
-@op
-def chosen(valid, after, before):
-    """y = after where valid, else before
-
-    ∂L/∂after = g ⊙ m,  ∂L/∂before = g ⊙ (1 − m),  m = 1 where valid, else 0. It is `where` with rules that are
-    products: the compiler joins m with the other factors of a cotangent, outside the loop.
-    """
-    return where.formula(valid, after, before)
-
-
-chosen.vjp(valid=None,
-           after=lambda g, valid: g * astype(valid, dtype=g.dtype),
-           before=lambda g, valid: g - g * astype(valid, dtype=g.dtype))  # fmt: skip
+    return select(valid, x, xp.where(xp.any(there), row, REGULAR))

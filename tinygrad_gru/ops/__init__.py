@@ -19,6 +19,7 @@ from .arithmetic import (
     multiply,
     negative,
     power,
+    select,
     sign,
     sin,
     sqrt,
@@ -58,7 +59,7 @@ __all__ = [
     "huber", "isfinite", "kl_divergence", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log",
     "log1p", "log_sigmoid", "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum",
     "mean", "min", "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot",
-    "pad", "power", "prod", "relu", "repeat", "reshape", "scatter_add", "sigmoid", "sign", "silu", "sin", "softmax",
-    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take", "tanh",
-    "transpose", "var", "where",
+    "pad", "power", "prod", "relu", "repeat", "reshape", "scatter_add", "select", "sigmoid", "sign", "silu", "sin",
+    "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take",
+    "tanh", "transpose", "var", "where",
 ]  # fmt: skip

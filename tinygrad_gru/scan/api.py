@@ -13,8 +13,9 @@ from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
-from .eager import check_carry, in_form, length_of, parts_of, scan_eager
+from .eager import scan_eager
 from .plan_cache import emitter
+from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
 from .run import scan_compiled
 from .tracing.traced_array import Untraceable
 
@@ -52,7 +53,7 @@ def scan(
     and to whatever tensors the step uses, to any order.
     """
     xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
-    steps = length_of(xs, length)
+    steps = scan_length(xs, length)
     check_carry(carry)
     wanted = _compiling.get() if compiled is None else compiled
     target = emitter(wanted) if wanted else ""
@@ -71,28 +72,27 @@ def scan(
 
 
 def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
-    """`scan_plainly` in segments of `size` steps, each a checkpoint."""
-    forms: list[tuple[bool, ...] | None] = []  # which ys are there, alike in all segments; None if there is one y
+    """`scan_eager` in segments of `size` steps, each a checkpoint."""
+    carry_structure, xs_structure, count = tree_structure(carry), tree_structure(xs), len(tree_leaves(carry))
+    y_structures: list[Structure] = []  # alike in all segments
 
-    def segment(count: int, *inputs: Any) -> tuple:
+    def segment(steps: int, *inputs: Any) -> tuple:
         tensors = tuple(map(_tensor, inputs))
-        state, reads = tensors[: len(parts_of(carry))], tensors[len(parts_of(carry)) :]
         last, ys = scan_eager(
-            step, state if isinstance(carry, tuple) else state[0],
-            None if xs is None else reads if isinstance(xs, tuple) else reads[0],
-            length=count, reverse=reverse,
+            step, tree_unflatten(carry_structure, tensors[:count]), tree_unflatten(xs_structure, tensors[count:]),
+            length=steps, reverse=reverse,
         )  # fmt: skip
-        forms.append(tuple(y is not None for y in ys) if isinstance(ys, tuple) else None)
-        return (*parts_of(last), *(y for y in parts_of(ys) if y is not None))
+        y_structures.append(tree_structure(ys))
+        return (*tree_leaves(last), *(y for y in tree_leaves(ys) if y is not None))
 
-    begins, state, pieces = range(0, length, size), parts_of(carry), []
+    begins, state, segments = range(0, length, size), tree_leaves(carry), []
     for begin in reversed(begins) if reverse else begins:
-        reads = [x[begin : begin + size] for x in (parts_of(xs) if xs is not None else ())]
-        results = remat(partial(segment, min(size, length - begin)), *state, *reads)
-        state = results[: len(state)]
-        pieces.append(results[len(state) :])
-    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]
-    return (state if isinstance(carry, tuple) else state[0]), in_form(ys, forms[0])
+        inputs = [x[begin : begin + size] for x in tree_leaves(xs)]
+        outputs = remat(partial(segment, min(size, length - begin)), *state, *inputs)
+        state = outputs[:count]
+        segments.append(outputs[count:])
+    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(segments) if reverse else segments))]
+    return tree_unflatten(carry_structure, state), tree_unflatten(y_structures[0], ys)
 
 
 def _tensor(x: Any) -> Any:

@@ -13,9 +13,9 @@ from ..tape import Node, Variable
 from ..tensor import Tensor
 from ..transforms import backward_through
 from ..writes import tick
-from .eager import in_form, parts_of
 from .passes.symbolic_zeros import Absence, Nonlinear
 from .plan_cache import CompiledStep, WorkspaceHandle, Workspaces, plan_of
+from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
 from .tracing.trace_cache import Traces
 from .tracing.traced_array import Untraceable
@@ -32,7 +32,7 @@ def scan_compiled(
     every  after how many steps the carry is kept for backward, which runs the program again from there; None: never
     """
     trace = _traces.trace(step, carry, xs)
-    state, reads = list(parts_of(carry)), list(parts_of(xs)) if xs is not None else []
+    state, reads = list(tree_leaves(carry)), tree_leaves(xs)
     emitter, device = _target(emitter, [x.data for x in (*state, *reads)] + trace.constants)
     compiled = plan_of(trace, emitter, device)
     if every is None:
@@ -47,7 +47,7 @@ def scan_compiled(
             state = outputs[: len(state)]
             pieces.append(outputs[len(state) :])
         ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]
-    return (tuple(state) if isinstance(carry, tuple) else state[0]), in_form(ys, trace.forward.y_form)
+    return tree_unflatten(tree_structure(carry), state), tree_unflatten(trace.forward.y_structure, ys)
 
 
 def _run(

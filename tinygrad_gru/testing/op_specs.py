@@ -15,7 +15,6 @@ import numpy as np
 
 from .. import ops
 from ..backend import Backend, bfloat16, manual_seed, random_state, set_random_state
-from ..nn import lengths
 from .contract import DTYPES, check_op
 from .report import Report
 
@@ -196,8 +195,8 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (4,)])
         for c in ([[True], [False], [False]], [[False], [True], [True]])
     ],
-    "chosen": [  # not public: what recurrences with lengths choose by
-        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (3, 4)], function=lengths.chosen)
+    "select": [
+        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (3, 4)])
         for c in ([[True], [False], [False]], [[False], [True], [True]])
     ],
     # comparison

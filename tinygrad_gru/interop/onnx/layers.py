@@ -16,7 +16,7 @@ from ...nn.lengths import filler_of
 from ...nn.recurrent import MERGES
 from ...ops.op import unwrap
 from ...scan import scan
-from ...scan.eager import parts_of, split_result
+from ...scan.protocol import split_output, tree_leaves
 from ...tensor import Tensor
 from ..cells import kind_of, settings_of
 from ..gates import ONNX, from_ours
@@ -103,7 +103,7 @@ def _before(
 ) -> list[Traced | None]:
     """The state of layer k before the first step, (directions, batch, size) for each of its parts; None for zeros."""
     if state is not None:
-        parts = [trace.find(unwrap(part), "state") for part in parts_of(state)]
+        parts = [trace.find(unwrap(part), "state") for part in tree_leaves(state)]
         parts = [NAMESPACE.moveaxis(part, 1, 0) if layer.batch_first else part for part in parts]
         first, count = k * layer.directions, layer.directions
         return [part if layer.num_layers == 1 else part[first : first + count] for part in parts]
@@ -234,7 +234,7 @@ def _in_the_example(
         state = parts if len(parts) > 1 else parts[0]
     y, last = layer(Tensor(x.example), state, None if lengths is None else lengths.example)
     y = np.moveaxis(y.data.reshape(*y.shape[:2], len(cells), -1), 2, 1)
-    return y, [part.data for part in parts_of(last)]
+    return y, [part.data for part in tree_leaves(last)]
 
 
 class Body(NamedTuple):
@@ -267,7 +267,7 @@ def _scan(
 ) -> tuple[Traced, list[Traced]]:
     """A cell's step as the body of a Scan: its outputs at all steps, and its last carry."""
     step, xs = cell.prepared(_tensor(x), None if valid is None else _tensor(valid))
-    reads = [unwrap(read) for read in parts_of(xs)]
+    reads = [unwrap(read) for read in tree_leaves(xs)]
 
     def tensors(values: Sequence[Any], like: Any) -> Any:
         made = tuple(Tensor.from_node(value, None) for value in values)
@@ -277,14 +277,14 @@ def _scan(
     body = trace.body()
     states = [body.input(trace.fresh("state"), part.example) for part in carry]
     places = [body.input(trace.fresh("step"), read.example[0]) for read in reads]
-    new, y = split_result(step(tensors(states, start), tensors(places, xs)), start)
-    results = [body.identity(unwrap(part)) for part in (*parts_of(new), y)]
+    new, y = split_output(step(tensors(states, start), tensors(places, xs)), start)
+    results = [body.identity(unwrap(part)) for part in (*tree_leaves(new), y)]
     last, ys = scan(
         step, tensors([part.example for part in carry], start), tensors([read.example for read in reads], xs),
         reverse=reverse,
     )  # fmt: skip
     *made, outputs = trace.emit(
-        "Scan", (*carry, *reads), [*(part.data for part in parts_of(last)), ys.data],
+        "Scan", (*carry, *reads), [*(part.data for part in tree_leaves(last)), ys.data],
         body=Body(body.nodes, [*states, *places], [(r.name, r.dtype, r.ndim) for r in results]),
         num_scan_inputs=len(reads), scan_input_directions=[int(reverse)] * len(reads),
         scan_output_directions=[int(reverse)],

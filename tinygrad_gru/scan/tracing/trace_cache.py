@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ...contexts import recording
 from ...tensor import Tensor
-from ..eager import parts_of
+from ..protocol import tree_leaves
 from .dependencies import Dependencies, Unclear
 from .tracer import Trace, trace_forward
 
@@ -77,7 +77,7 @@ class Traces:
                     if found is not None:
                         return found
         forward = trace_forward(step, carry, xs)
-        wanted = [x.requires_grad for x in (*parts_of(carry), *_parts(xs))]
+        wanted = [x.requires_grad for x in (*tree_leaves(carry), *tree_leaves(xs))]
         differentiable = recording.get() and (any(wanted) or bool(forward.closed_over))
         trace = Trace.of(forward, wanted[len(forward.carry) :] if differentiable else None)
         sources = _sources(trace, depends_on) if depends_on is not None else None
@@ -95,7 +95,7 @@ def _all_that_counts(step: Any, carry: Any, xs: Any) -> Dependencies | None:
     found = Dependencies(recording.get())
     for skip, argument in enumerate((carry, xs)):  # not the numbers of an argument, but what a symbol in its place has
         found.things.append(isinstance(argument, tuple))
-        for part in _parts(argument):
+        for part in tree_leaves(argument):
             array = part.data
             found.things += (type(array), part.requires_grad)
             found.forms += (array.shape[skip:], array.dtype)
@@ -104,10 +104,6 @@ def _all_that_counts(step: Any, carry: Any, xs: Any) -> Dependencies | None:
     except Unclear:
         return None
     return found
-
-
-def _parts(xs: Any) -> tuple:
-    return () if xs is None else parts_of(xs)
 
 
 def _sources(trace: Trace, depends_on: Dependencies) -> list[list[Tensor]] | None:

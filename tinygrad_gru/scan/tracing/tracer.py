@@ -22,8 +22,8 @@ from ...ops.op import Op
 from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
 from ...writes import tick
-from ..eager import parts_of, split_result
 from ..ir import Graph, Value
+from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
 from .dependencies import is_library
 from .effects import undone
 from .traced_array import TracedArray, Untraceable, closed_over, is_array
@@ -74,7 +74,7 @@ class Forward:
 
     carry, xs  the values that are read
     new, ys    the values that are made
-    y_form     None if there is one y, else for each part of the tuple whether it is there (not None)
+    y_structure  the structure of y
     captured   the nodes of the tensors from outside that want gradients, in the order in which they were made
     records    what the step left on the tape since the moment `start`
     calls      the ops of these records
@@ -88,7 +88,7 @@ class Forward:
     new_carry: list[Value]
     ys: list[Value]
     closed_over: list[Node]
-    y_form: tuple[bool, ...] | None
+    y_structure: Structure
     start: int
     records: Tape
     calls: list[Call]
@@ -244,9 +244,9 @@ class _Recorder(Inspector):
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     """Run `step` on symbols in the place of the carry and of one x. Raises Untraceable with the reason it cannot."""
-    if not parts_of(carry):
+    if not tree_leaves(carry):
         raise Untraceable("it carries nothing")
-    graph = Graph(type(parts_of(carry)[0].data))
+    graph = Graph(type(tree_leaves(carry)[0].data))
     start = tick()
 
     def symbol(kind: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -256,23 +256,20 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         array = TracedArray(graph, graph.add(kind, (), tuple(shape), like.dtype, position=position))
         return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
 
-    carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(parts_of(carry))]
-    reads = [symbol("x", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]
-    arguments = (
-        tuple(carries) if isinstance(carry, tuple) else carries[0],
-        tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
-    )
+    carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
+    reads = [symbol("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
+    arguments = tree_unflatten(tree_structure(carry), carries), tree_unflatten(tree_structure(xs), reads)
     recorder = _Recorder(inspector.get())
     token = inspector.set(recorder)
     try:
         with undone(step) as check, enable_grad():
             with _on_symbols():
-                new, y = split_result(step(*arguments), carry)
+                new, y = split_output(step(*arguments), carry)
             check()
     finally:
         inspector.reset(token)
-    news = list(parts_of(new))
-    ys = [] if y is None else [part for part in parts_of(y) if part is not None]
+    news = list(tree_leaves(new))
+    ys = [part for part in tree_leaves(y) if part is not None]
     if len(news) != len(carries):
         raise Untraceable("the carry changes its parts")
     for before, after in zip(carries, news):
@@ -292,8 +289,8 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     count = len(news)
     return Forward(
         graph, [_value(graph, t) for t in carries], [_value(graph, t) for t in reads], values[:count],
-        values[count:], closed_over, tuple([part is not None for part in y]) if isinstance(y, tuple) else None, start,
-        records, calls, _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
+        values[count:], closed_over, tree_structure(y), start, records, calls,
+        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
     )  # fmt: skip
 
 
@@ -340,10 +337,6 @@ def _symbolic(graph: Graph, x: Any) -> Any:
     if isinstance(x, tuple):
         return tuple(_symbolic(graph, part) for part in x)
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
-
-
-def _xs(xs: Any) -> tuple:
-    return xs if isinstance(xs, tuple) else () if xs is None else (xs,)
 
 
 def _value(graph: Graph, tensor: Any) -> Value:
