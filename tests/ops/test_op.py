@@ -198,7 +198,9 @@ def test_a_rule_that_asks_for_what_there_is_not(affine):
         affine.vjp(a=None, x=lambda g, weight: g)
 
 
-@pytest.mark.parametrize("name", ["y", "g", "kind", "node", "accumulate", "saved", "formula", "recording", "type", "new"])
+@pytest.mark.parametrize(
+    "name", ["y", "g", "kind", "node", "accumulate", "saved", "formula", "recording", "type", "new"]
+)
 def test_names_that_the_written_code_uses_are_refused(name):
     with pytest.raises(TypeError, match=rf"cannot be called \['{name}'\]"):
         op(eval(f"lambda {name}: {name} * 2"))

@@ -92,7 +92,9 @@ def lay_in_place(program: Program) -> Program:
         return value.with_inputs(graph, [materialized(done[i]) for i in value.inputs])
 
     rebuilt = program.rebuilt(rule)
-    return replace(rebuilt, new_carry=tuple(map(materialized, rebuilt.new_carry)), ys=tuple(map(materialized, rebuilt.ys)))
+    return replace(
+        rebuilt, new_carry=tuple(map(materialized, rebuilt.new_carry)), ys=tuple(map(materialized, rebuilt.ys))
+    )
 
 
 class CudaEmitted(LoopEmitted):
