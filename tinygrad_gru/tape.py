@@ -69,7 +69,7 @@ class Node:
     watch    what somebody wants to know of the gradient here; None if nobody does
     """
 
-    __slots__ = ("grad_state", "number", "op", "parents", "saved", "shape")
+    __slots__ = ("number", "op", "parents", "saved", "shape", "grad_state")
 
     def __init__(self, number: int, op: Any, parents: tuple, saved: tuple | None, shape: tuple[int, ...]):
         self.number = number

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gru.scan.ir import Value
-from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.ir import Program, Value
 
 
 @dataclass

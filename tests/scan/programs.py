@@ -13,9 +13,8 @@ from tests.scan.interpreter import Results, interpret
 from tests.scan.random_cells import READ, WIDTH, Cell, draw
 from tinygrad_gru import Tensor, ops
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
-from tinygrad_gru.scan.ir import Value
+from tinygrad_gru.scan.ir import Program, Value
 from tinygrad_gru.scan.plan_cache import CompiledStep
-from tinygrad_gru.scan.program import Program
 from tinygrad_gru.scan.protocol import split_output, tree_leaves
 from tinygrad_gru.scan.targets.numpy import Emitted
 from tinygrad_gru.scan.targets.workspace import Workspace

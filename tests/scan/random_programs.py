@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.scan.programs import LENGTH, Example
-from tinygrad_gru.scan.ir import Graph
-from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.ir import Graph, Program
 from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
 
 xp = NAMESPACE

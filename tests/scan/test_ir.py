@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import textwrap
 from enum import IntEnum
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from tinygrad_gru import Tensor, op, ops, scan
 from tinygrad_gru.backend import xp_of
+from tinygrad_gru.scan import ir
 from tinygrad_gru.scan.ir import Graph
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 
 
 class Odd(float):
@@ -79,6 +82,15 @@ def test_settings_are_written_by_value(ran, axis, keepdims):
         expected = expected * 0.5 + x.sum(1, keepdims=True)
     np.testing.assert_allclose(last.numpy(), expected)
     assert not ran
+
+
+def test_the_example_of_the_docstring():
+    def step(h, x, U=Tensor(np.zeros((4, 4), "float32"))):
+        z = ops.sigmoid(x + h @ U)
+        return (1 - z) * h + z * ops.tanh(x)
+
+    graph = trace_forward(step, Tensor(np.zeros((2, 4), "float32")), Tensor(np.zeros((1, 2, 4), "float32"))).graph
+    assert textwrap.indent(repr(graph), "    ") in ir.__doc__
 
 
 def test_a_listing_holds_plain_numbers():

@@ -11,12 +11,11 @@ import pytest
 from tests.scan.interpreter import interpret
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
-from tinygrad_gru.scan.ir import Graph
+from tinygrad_gru.scan.ir import Graph, Program
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
 from tinygrad_gru.scan.passes.simplify import collect, overwrite, reassociate
 from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, without
 from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.program import Program
 from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
 
 xp = NAMESPACE

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
-from tinygrad_gru.scan.ir import Graph
+from tinygrad_gru.scan.ir import Graph, Program
 from tinygrad_gru.scan.passes.schedule import schedule
 from tinygrad_gru.scan.passes.simplify import collect, reassociate
-from tinygrad_gru.scan.program import Program
 from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TracedArray
 
 ORDER = ["invariant", "hoisted", "loop", "sunk"]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
 from ..backend import IDLE, Backend
-from .ir import Value
-from .passes.merge import merge_lanes, merge_sums
+from .ir import Graph, Program, Value, changing
+from .passes.merge import fuse_horizontally, merge_sums
 from .passes.plan import plan
 from .passes.simplify import collect, overwrite, reassociate
 from .passes.symbolic_zeros import Absence, Absent, without
-from .program import Program, stored_values
 from .targets import cuda as emit_cuda
 from .targets.numpy import Emitted
 from .targets.workspace import Workspace
@@ -30,9 +31,9 @@ PLANS = 64
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, overwrite, merge_lanes, merge_sums,
+    reassociate, overwrite, fuse_horizontally, merge_sums,
 )  # fmt: skip
-BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
+BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
 
 
 def emitter(compiled: bool | str) -> str:
@@ -63,6 +64,37 @@ def emitted(
     for improve in passes:
         stages.append(improve(stages[-1]))
     return Emitted(plan(stages[-1], kept), name, list(zip(("trace", *(p.__name__ for p in passes)), stages)))
+
+
+_CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
+
+
+def stored_values(graph: Graph, forward_size: int, outputs: Sequence[Value]) -> list[Value]:
+    """The residuals: values of the forward pass (the first `forward_size` of the graph) that these outputs read.
+
+    Only values that change with time are stored. What is computed from constants alone is recomputed, and so is
+    1 − z: one cheap operation, for all steps at once, on a value that others need too.
+    """
+    forward = graph.values[:forward_size]
+    varying = changing(forward, [value for value in forward if value.op in ("carry", "x")])
+    uses = Counter(chain.from_iterable([value.inputs for value in forward]))
+
+    def is_cheap(value: Value) -> bool:
+        operands = [i for i in value.inputs if i.op != "scalar"]
+        return value.op in _CHEAP and len(operands) == 1 and uses[operands[0]] > 1
+
+    stored: set[Value] = set()
+    stack, seen = list(outputs), set(outputs)
+    while stack:
+        value = stack.pop()
+        if value in varying and not is_cheap(value):
+            stored.add(value)
+            continue
+        for i in value.inputs:
+            if i not in seen:
+                seen.add(i)
+                stack.append(i)
+    return sorted(stored, key=attrgetter("number"))
 
 
 class CompiledStep:

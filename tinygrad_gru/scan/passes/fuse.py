@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import is_floating
-from ..ir import Value
-from ..program import Program
+from ..ir import Program, Value
 from .plan import Plan, source_of
 from .schedule import ELEMENTWISE, VIEWS, schedule
 

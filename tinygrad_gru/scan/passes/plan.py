@@ -18,8 +18,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ..ir import Value
-from ..program import Program
+from ..ir import Program, Value
 from .schedule import ELEMENTWISE, VIEWS, schedule
 
 #: Rows (steps times the length of the first axis) that a chunk should have.

@@ -10,8 +10,7 @@ In the forward pass `before` takes x W out of the loop; in the backward pass `af
 
 from __future__ import annotations
 
-from ..ir import Value
-from ..program import Program
+from ..ir import Program, Value
 
 ELEMENTWISE = frozenset(
     "add subtract multiply divide negative power exp expm1 log log1p sqrt tanh sin cos abs sign maximum minimum where "

@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from ...backend import is_half
-from ..ir import Graph, Value, broadcast_shape
-from ..program import Program
+from ..ir import Graph, Program, Value, broadcast_shape
 from .ranges import Ranges
 
 

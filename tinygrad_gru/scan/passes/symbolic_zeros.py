@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..ir import Value
-from ..program import Program
+from ..ir import Program, Value
 from .ranges import Ranges
 
 Absent = frozenset[Value]

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from ...backend import is_half, record_launches
-from ..ir import Value
+from ..ir import Program, Value
 from ..passes.plan import Plan
 from ..passes.schedule import ELEMENTWISE, VIEWS
-from ..program import Program
 from ..tracing.traced_array import as_index
 from .views import index_text, view_text
 from .workspace import Workspace
