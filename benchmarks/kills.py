@@ -116,7 +116,7 @@ def go_on(path: str, folder: str, steps: int) -> None:
     run = TextRun(settings)
     with RunFolder(folder) as held:
         loop = run.loop(held, load_checkpoint(held.checkpoint) if held.checkpoint.exists() else None)
-        loop.evaluations, loop.on_evaluation = steps, lambda display: None
+        loop.evaluations, loop.on_evaluation = steps, lambda progress: None
         loop.run(Progress())
 
 

@@ -27,12 +27,14 @@ _STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 class Steppable(Protocol):
     """What a Loop trains: one step at a time, each on `units_per_step` of some `unit` ("characters", …).
 
-    `state_schema` is the schema of its `state_dict` (see schema.py).
+    loss_unit      the unit of the held-out loss, for messages
+    state_schema   the schema of `state_dict` (see schema.py)
     """
 
     model: Any  # a Module
     steps: int
     unit: str
+    loss_unit: str
     state_schema: Mapping[str, Any]
 
     @property
@@ -52,7 +54,7 @@ class Loop:
     A folder belongs to one run: another one in it, at the same time or finished, is an error (see RunFolder).
 
     evaluate        returns the held-out loss; called `evaluations` times per run, and once before the first step
-    on_evaluation   called after that with the progress display and the loss; prints the loss by default
+    on_evaluation   called after that with the progress display, for instance to print a sample
     patience        stop after more evaluations than this without a better one, and keep the best checkpoint too
     metadata        what else a checkpoint says about its run: dictionaries, lists, numbers, strings
     """
@@ -63,14 +65,14 @@ class Loop:
         steps: int,
         folder: str | os.PathLike[str] | RunFolder,
         evaluate: Callable[[], float],
-        on_evaluation: Callable[[Progress, float], None] | None = None,
+        on_evaluation: Callable[[Progress], None] = lambda progress: None,
         patience: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         evaluations: int = 10,
     ) -> None:
         self.trainer, self.steps = trainer, steps
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-        self.evaluate, self.on_evaluation = evaluate, on_evaluation or self._print_loss
+        self.evaluate, self.on_evaluation = evaluate, on_evaluation
         self.evaluations = evaluations
         self.early_stop = EarlyStop(patience)
         self.metadata = dict(metadata or {})
@@ -175,12 +177,12 @@ class Loop:
 
     def _evaluate(self, log: JsonLines, progress: Progress) -> float:
         loss = self.evaluate()
-        log.write({**self._position(), "held_out": loss})
-        self.on_evaluation(progress, loss)
+        position = self._position()
+        log.write({**position, "held_out": loss})
+        unit, loss_unit = self.trainer.unit, self.trainer.loss_unit
+        progress.write(f"{position[unit]:,} {unit}: held-out loss {loss:.3f} {loss_unit}")
+        self.on_evaluation(progress)
         return loss
-
-    def _print_loss(self, progress: Progress, loss: float) -> None:
-        progress.write(f"step {self.trainer.steps:,}: held-out loss {loss:.3f}")
 
     def _save(self, log: JsonLines) -> None:
         log.sync()  # before the checkpoint, so that the log always has the records that a resumed run needs

@@ -96,7 +96,7 @@ class TextRun:
         """
         metadata = self.metadata()
         loop = Loop(
-            self.trainer, self.settings.steps, folder, self._evaluate, self._report, self.settings.patience, metadata
+            self.trainer, self.settings.steps, folder, self._evaluate, self._print_sample, self.settings.patience, metadata
         )
         if state is not None:
             check(state, TEXT_RUN)
@@ -135,9 +135,7 @@ class TextRun:
     def _evaluate(self) -> float:
         return float(character_losses(self.model, excerpts(self.held_out)).mean())
 
-    def _report(self, progress: Progress, loss: float) -> None:
-        """Print the held-out loss and a sample."""
-        progress.write(f"{self.trainer.characters:,} characters: {loss:.3f} nats/char on held-out text")
+    def _print_sample(self, progress: Progress) -> None:
         prompt = "def " if self.settings.text is None else ""
         text = prompt + generate(self.model, self.vocabulary, _SAMPLE_LENGTH, prompt, seed=self.trainer.steps)
         progress.write("".join(f"    | {line}\n" for line in text.splitlines()))

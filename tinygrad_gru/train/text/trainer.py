@@ -68,7 +68,7 @@ class Trainer:
     resumed gives, bit for bit, the results of an uninterrupted one.
     """
 
-    unit = "characters"
+    unit, loss_unit = "characters", "nats/char"
     state_schema: Mapping[str, Any] = TRAINER_STATE
 
     def __init__(
