@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from tinygrad_gru.train import Progress, TextRun, TextSettings, load_checkpoint
 from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.loop import read_log
 
 from .timing import report
 
