@@ -17,11 +17,11 @@ from .passes.symbolic_zeros import Absence, Nonlinear
 from .plan_cache import CompiledStep, WorkspaceHandle, Workspaces, plan_of
 from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
-from .tracing.trace_cache import Traces
+from .tracing.trace_cache import TraceCache
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace
 
-_traces = Traces()
+_traces = TraceCache()
 
 
 def scan_compiled(

@@ -147,7 +147,7 @@ class Trace:
         self.forward, self.xs_wanted, self.constants, self.key = forward, xs_wanted, constants, key
         self._backward: Backward | None = backward
 
-    def with_arrays(self, constants: list[Any]) -> Trace:
+    def with_constants(self, constants: list[Any]) -> Trace:
         """The same trace with other arrays from outside."""
         return Trace(self.forward, self.xs_wanted, constants, self.key, self._backward)
 
