@@ -17,7 +17,7 @@ CASES = [(name, number) for name, cases in OP_SPECS.items() for number in range(
 
 #: Ops that the compiler leaves to eager mode.
 NOT_COMPILED = frozenset(
-    "argmax argmin cross_entropy cumsum dropout einsum embedding flip gather getitem isfinite kl_divergence logsumexp "
+    "argmax argmin cross_entropy cumsum dropout einsum embedding gather getitem isfinite kl_divergence logsumexp "
     "nll one_hot pad repeat scatter_add take".split()
 )
 #: Cases in which all inputs or all outputs are empty, so that there is no derivative.
