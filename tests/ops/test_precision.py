@@ -1,4 +1,4 @@
-"""Right to the last digits: tails, half precision, narrow integers, long sums. What is right comes from elsewhere."""
+"""Accuracy to the last digits: tails, half precision, narrow integers, long sums; compared with independent values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def close(value, expected, rtol):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("x", [-80.0, -20.0, -3.0, 3.0, 18.0])
-def test_sigmoid_and_what_is_made_of_it_are_right_in_both_tails(x, dtype):
+def test_sigmoid_and_functions_of_it_are_exact_in_both_tails(x, dtype):
     rtol = 8 * np.finfo(dtype).eps
     exact = 1 / (1 + math.exp(-x))
     t = leaf([x], dtype)
@@ -38,14 +38,14 @@ def test_sigmoid_and_what_is_made_of_it_are_right_in_both_tails(x, dtype):
         close(gradient(ops.expm1, [x], dtype=dtype), [math.exp(x)], rtol)
 
 
-def test_the_smallest_float32_that_sigmoid_can_give():
+def test_sigmoid_is_subnormal_in_its_left_tail():
     exact = 1 / (1 + np.exp(95.0))
     assert abs(float(ops.sigmoid(np.float32([-95.0]))[0]) - exact) <= 2 * np.finfo(np.float32).smallest_subnormal
 
 
 @pytest.mark.parametrize("x", [-80.0, -18.0, 0.0, 18.0, 80.0])
 @pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
-def test_binary_cross_entropy_is_right_where_the_logit_is_sure(x, target):
+def test_binary_cross_entropy_is_exact_for_large_logits(x, target):
     exact = (1 - target) * np.logaddexp(0, x) + target * np.logaddexp(0, -x)
     slope = (1 - target) / (1 + math.exp(-x)) - target / (1 + math.exp(x))
     loss = lambda logits: ops.binary_cross_entropy_with_logits(logits, [target])  # noqa: E731
@@ -53,7 +53,7 @@ def test_binary_cross_entropy_is_right_where_the_logit_is_sure(x, target):
     close(gradient(loss, [x], dtype="float32"), [slope], 1e-6)
 
 
-def test_gelu_is_right_in_its_tail():
+def test_gelu_is_exact_in_its_left_tail():
     x = -4.0
     u = 2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     close(ops.gelu(leaf([x], "float32")), [x / (1 + math.exp(-u))], 2e-6)
@@ -66,7 +66,7 @@ def half(values, **settings):
     return Tensor(np.asarray(values, np.float16), **settings)
 
 
-def test_variances_of_half_precision():
+def test_variance_in_float16():
     assert ops.var(half([2048.0, 2050.0])).item() == 1.0
     assert ops.std(half([-60000.0, 60000.0])).item() == 60000.0  # whose square is out of range
     x = half([-60000.0, 60000.0], requires_grad=True)
@@ -74,7 +74,7 @@ def test_variances_of_half_precision():
     close(x.grad, [-0.5, 0.5], 1e-3)
 
 
-def test_counts_of_half_precision():
+def test_counts_in_float16():
     x = half(np.ones(70_000), requires_grad=True)
     ops.max(x).backward()
     close(x.grad, np.full(70_000, 1 / 70_000), 3e-3)
@@ -88,7 +88,7 @@ def test_counts_of_half_precision():
     close(gradient(ops.mean, np.ones(70_000), dtype="float16"), np.full(70_000, 1 / 70_000), 3e-3)
 
 
-def test_sums_of_half_precision():
+def test_sums_in_float16():
     repeated = np.zeros(5000, int)
     x = half(np.ones((2, 3)), requires_grad=True)
     x[:, repeated].sum().backward()
@@ -103,7 +103,7 @@ def test_sums_of_half_precision():
     assert ops.matmul(half(np.ones((1, 5000))), half(np.ones((5000, 1)))).item() == 5000
 
 
-def test_rules_of_half_precision_overflow_only_if_their_result_does():
+def test_rules_in_float16_overflow_only_if_their_result_does():
     square = Tensor(np.float16([1e-3]), requires_grad=True)
     (ops.square(square)).backward(np.float16([40000.0]))
     close(square.grad, [80.0], 1e-3)
@@ -113,7 +113,7 @@ def test_rules_of_half_precision_overflow_only_if_their_result_does():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
-def test_dropout_keeps_as_many_as_it_says(dtype):
+def test_dropout_in_half_precision_does_not_round_p(dtype):
     if dtype == "bfloat16":
         dtype = pytest.importorskip("ml_dtypes").bfloat16
     manual_seed(0)
@@ -126,7 +126,7 @@ def test_dropout_keeps_as_many_as_it_says(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int64", "bool"])
-def test_results_that_are_real_are_computed_in_floating_point(dtype):
+def test_real_functions_of_narrow_integers(dtype):
     a, b = np.array([0, 1, 1], dtype), np.array([1, 1, 0], dtype)
     if dtype != "bool":
         a, b = a * 100, b * 120
@@ -147,7 +147,7 @@ def test_results_that_are_real_are_computed_in_floating_point(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "bool"])
-def test_products_of_integers_widen_as_sums_do(dtype):
+def test_products_of_narrow_integers_are_in_64_bits(dtype):
     x = np.array([[1, 100, 100]] * 2, dtype)
     for array in (x, Tensor(x)):
         product = ops.prod(array, axis=1)
@@ -159,7 +159,7 @@ def test_products_of_integers_widen_as_sums_do(dtype):
 
 
 @pytest.mark.parametrize("shape", [(3_000_000, 1), (1, 500_000, 3), (700, 3, 700)])
-def test_long_sums_of_float32_along_any_axis(shape):
+def test_long_float32_sums_along_any_axis(shape):
     x, value = np.full(shape, 0.1, np.float32), float(np.float32(0.1))
     for axis in (0, 1, -1, (0, 1), None):
         count = x.size // ops.sum(x, axis=axis).size
@@ -170,7 +170,7 @@ def test_long_sums_of_float32_along_any_axis(shape):
     assert ops.sum(x, axis=(0, 2) if len(shape) == 3 else (0,), keepdims=True).shape[0] == 1
 
 
-def test_sums_in_blocks_leave_nothing_out(rng):
+def test_pairwise_sum_equals_sum_for_any_length(rng):
     for shape in [(257, 5), (1000, 3), (8193, 2), (3, 700, 2), (600, 1, 300)]:
         x = rng.standard_normal(shape)
         for axis in [*range(len(shape)), (0, 1), None]:
@@ -183,7 +183,7 @@ def test_long_cumulative_sums():
     close(ops.cumsum(x, axis=0)[-1], [2e6 * float(np.float32(0.1))], 1e-6)
 
 
-def test_long_sums_of_broadcasts_and_of_repeated_indices():
+def test_long_sums_over_broadcast_axes_and_repeated_indices():
     n, value = 500_000, float(np.float32(0.1))
     bias = leaf(np.zeros(2), "float32")
     (np.zeros((n, 2), np.float32) + bias).backward(np.full((n, 2), 0.1, np.float32))
@@ -196,11 +196,11 @@ def test_long_sums_of_broadcasts_and_of_repeated_indices():
     close(x.grad, [[n // 10 * value, 0, 0]] * 2, 3e-6)
 
 
-# -- nothing -----------------------------------------------------------------------------------------------------------
+# -- empty axes -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(2, 0), (0, 3), (0,)])
-def test_softmax_and_logsumexp_over_nothing_are_pytorchs(shape):
+def test_softmax_and_logsumexp_over_nothing_equal_torch(shape):
     torch = pytest.importorskip("torch")
     x = np.ones(shape, np.float32)
     for axis in range(len(shape)):
@@ -212,14 +212,13 @@ def test_softmax_and_logsumexp_over_nothing_are_pytorchs(shape):
             y.backward(np.ones_like(expected))
 
 
-def test_nothing_of_this_is_recorded_for_ordinary_floats():
-    """A conversion that does nothing leaves no record."""
+def test_no_casts_are_recorded_for_float32_and_float64():
     x = leaf([1.0, 2.0], "float32")
     assert [record.op.__name__ for record in tape(ops.mean(ops.sigmoid(x)))] == ["sigmoid", "mean"]
 
 
-def test_sums_in_blocks_on_a_device(stand_in, rng):
-    """CuPy's arrays, of which a stand-in is here, are summed in blocks where they are longer still."""
+def test_pairwise_sum_on_a_device(stand_in, rng):
+    """On CuPy's arrays (here a stand-in's) blocks are longer."""
     x = rng.standard_normal((70_000, 2)).astype(np.float32)
     y = ops.sum(as_array(x, device="cupy"), axis=0)
     np.testing.assert_allclose(to_host(y), x.astype(float).sum(0), rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Elementwise arithmetic."""
+"""Elementwise ops: arithmetic, elementary functions, selection and comparison."""
 
 from __future__ import annotations
 
@@ -245,3 +245,52 @@ def _clip_rule(g, x, low, high):
 
 
 clip.vjp(x=_clip_rule)
+
+
+@op
+def equal(a, b):
+    """y = (a = b), booleans        no gradient"""
+    return a == b
+
+
+@op
+def not_equal(a, b):
+    """y = (a ≠ b), booleans        no gradient"""
+    return a != b
+
+
+@op
+def less(a, b):
+    """y = (a < b), booleans        no gradient"""
+    return a < b
+
+
+@op
+def less_equal(a, b):
+    """y = (a ≤ b), booleans        no gradient"""
+    return a <= b
+
+
+@op
+def greater(a, b):
+    """y = (a > b), booleans        no gradient"""
+    return a > b
+
+
+@op
+def greater_equal(a, b):
+    """y = (a ≥ b), booleans        no gradient"""
+    return a >= b
+
+
+for _comparison in (equal, not_equal, less, less_equal, greater, greater_equal):
+    _comparison.vjp(a=None, b=None)
+
+
+@op
+def isfinite(x):
+    """y = whether each element is neither NaN nor infinite, booleans        no gradient"""
+    return xp_of(x).isfinite(x)
+
+
+isfinite.vjp(x=None)

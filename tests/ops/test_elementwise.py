@@ -1,4 +1,4 @@
-"""The hard points of elementwise arithmetic; the rest is the contract's."""
+"""Elementwise ops where they are hard; the rest is in the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_powers_of_zero_have_the_gradients_of_the_limit(dtype):
+def test_gradients_of_integer_powers_at_zero(dtype):
     """x⁰, x¹, x², x³ at 0: 0, 1, 0, 0, without warnings; for exponents in numbers and in arrays."""
     for exponent, slope in ((0, 0.0), (1, 1.0), (2, 0.0), (3, 0.0), (0.0, 0.0), (1.0, 1.0), (2.0, 0.0)):
         assert gradient(lambda x, n=exponent: x**n, [0.0], dtype=dtype) == slope
@@ -25,7 +25,7 @@ def test_powers_of_zero_have_the_gradients_of_the_limit(dtype):
         assert a == slope
 
 
-def test_zero_to_a_positive_power_has_no_slope_in_the_exponent():
+def test_gradient_of_the_exponent_is_zero_for_base_zero():
     a, b = gradient(ops.power, [0.0, 2.0], [2.0, 0.0])
     assert a.tolist() == [0.0, 0.0] and b.tolist() == [0.0, math.log(2.0)]
 
@@ -45,7 +45,7 @@ def test_second_derivatives_of_a_square_at_zero():
 
 @pytest.mark.parametrize("base", [2, 2.0, 0.5, 1])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_a_number_to_a_tensor(base, dtype):
+def test_scalar_to_the_power_of_a_tensor(base, dtype):
     x = leaf([0.5, 2.0], dtype)
     inner = x + 0.0  # not a leaf, whose gradient is cast: what the rule gives
     y = base**inner
@@ -54,15 +54,15 @@ def test_a_number_to_a_tensor(base, dtype):
     np.testing.assert_allclose(g.numpy(), float(base) ** x.numpy() * math.log(base), rtol=2e-3)
 
 
-def test_zero_to_a_tensor():
+def test_zero_to_the_power_of_a_tensor():
     assert gradient(lambda x: 0**x, [2.0, 1.0]).tolist() == [0.0, 0.0]
 
 
-def test_a_negative_number_to_a_tensor_has_no_slope():
+def test_gradient_of_the_exponent_of_a_negative_scalar_is_nan():
     assert np.isnan(gradient(lambda x: (-2.0) ** x, [2.0])).all()
 
 
-def test_both_orders_of_power():
+def test_power_operator_with_a_scalar_on_either_side():
     x = Tensor([2.0, 3.0])
     assert (x**2).tolist() == [4.0, 9.0] and (2**x).tolist() == [4.0, 8.0] and (x**x).tolist() == [4.0, 27.0]
 
@@ -71,14 +71,14 @@ def test_both_orders_of_power():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_exact_for_small_arguments(dtype):
+def test_log1p_and_expm1_are_exact_for_small_arguments(dtype):
     small = float(np.finfo(dtype).tiny) * 4
     x = constant([small, -small], dtype)
     np.testing.assert_array_equal(ops.log1p(x).numpy(), x.numpy())
     np.testing.assert_array_equal(ops.expm1(x).numpy(), x.numpy())
 
 
-def test_where_shields_the_branch_that_is_not_taken():
+def test_where_passes_no_nan_to_the_branch_not_taken():
     """The gradient of log at 0 is infinite; taken from the other branch it must not become 0 × ∞."""
     x = leaf([0.0, 4.0])
     safe = ops.where(x.data > 0, x, 1.0)
@@ -86,7 +86,7 @@ def test_where_shields_the_branch_that_is_not_taken():
     assert x.grad.tolist() == [0.0, 0.25]
 
 
-def test_where_hands_infinite_and_nan_cotangents_to_the_chosen_branch_alone():
+def test_where_passes_infinite_and_nan_cotangents_to_the_branch_taken_only():
     a, b = leaf([1.0, 1.0]), leaf([1.0, 1.0])
     ops.where(np.array([True, False]), a, b).backward(np.array([np.inf, np.nan]))
     assert a.grad.tolist() == [np.inf, 0.0]
@@ -99,13 +99,13 @@ def test_where_broadcasts_its_condition():
     assert a.tolist() == [1.0, 1.0, 1.0] and b.tolist() == [[0.0] * 3, [1.0] * 3]
 
 
-def test_where_of_two_numbers():
+def test_where_of_two_scalars():
     assert ops.where(Tensor([True, False]), 1.0, 0.0).tolist() == [1.0, 0.0]
     assert ops.where(np.array([True]), leaf([2.0]), 0.0).requires_grad
 
 
 @pytest.mark.parametrize("function", [ops.maximum, ops.minimum])
-def test_equal_elements_share_the_gradient(function):
+def test_maximum_and_minimum_split_the_gradient_of_ties(function):
     a, b = gradient(function, [1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
     larger = [0.5, 0.0, 1.0]
     assert a.tolist() == (larger if function is ops.maximum else [0.5, 1.0, 0.0])
@@ -113,7 +113,7 @@ def test_equal_elements_share_the_gradient(function):
 
 
 @pytest.mark.parametrize("function", [ops.maximum, ops.minimum])
-def test_nan_wins_as_in_numpy(function):
+def test_maximum_and_minimum_propagate_nan_as_numpy(function):
     assert np.isnan(function(constant([np.nan, 1.0]), constant([1.0, np.nan])).numpy()).all()
 
 
@@ -135,23 +135,23 @@ def test_clip_to_arrays_of_bounds():
     assert y.tolist() == [[1.0, 4.0], [0.0, 4.0]]
 
 
-def test_clip_says_that_its_bounds_have_no_gradient():
+def test_clip_refuses_tensor_bounds():
     with pytest.raises(TypeError, match="low and high are numbers or arrays, and get no gradient"):
         ops.clip(leaf([1.0]), low=constant([0.0]))
 
 
-def test_absolute_has_no_slope_at_zero():
+def test_gradient_of_absolute_at_zero_is_zero():
     assert gradient(ops.absolute, [-2.0, 0.0, 3.0]).tolist() == [-1.0, 0.0, 1.0]
     assert abs(Tensor([-1.0])).tolist() == [1.0]
 
 
-def test_division_by_zero_is_numpys_business():
+def test_division_by_zero_warns_as_numpy():
     with pytest.warns(RuntimeWarning, match="divide by zero"):
         assert (Tensor([1.0]) / 0.0).tolist() == [np.inf]
 
 
 @pytest.mark.parametrize("function", [ops.sqrt, ops.log])
-def test_an_infinite_slope_is_infinite(function):
+def test_infinite_derivatives_are_infinite(function):
     x = leaf([0.0])
     with np.errstate(divide="ignore"):
         function(x).sum().backward()
@@ -162,7 +162,7 @@ def test_an_infinite_slope_is_infinite(function):
 
 
 @given(st.lists(st.sampled_from(["add", "subtract", "hadamard", "divide"]), min_size=1, max_size=6))
-def test_a_tensor_used_over_and_over(names):
+def test_gradients_of_repeated_uses_accumulate(names):
     """x op x op x …: every use adds its share."""
 
     def chain(x):
@@ -200,7 +200,7 @@ def test_equals_torch(name, dtype, rng):
 
 
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
-def test_two_inputs_equal_torch(name, rng):
+def test_binary_ops_equal_torch(name, rng):
     torch = pytest.importorskip("torch")
     a, b = rng.uniform(0.5, 2.0, (2, 1, 4)), rng.uniform(0.5, 2.0, (3, 1))
     x, z, weight = leaf(a), leaf(b), rng.standard_normal((2, 3, 4))
@@ -209,3 +209,45 @@ def test_two_inputs_equal_torch(name, rng):
     getattr(torch, name)(p, q).backward(torch.tensor(weight))
     np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), rtol=1e-13)
     np.testing.assert_allclose(z.grad.numpy(), q.grad.numpy(), rtol=1e-13)
+
+
+# -- comparison ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [Tensor([2.0, 2.0, 2.0]), np.full(3, 2.0), 2.0, 2])
+def test_comparison_operators(other):
+    x = leaf([1.0, 2.0, 3.0])
+    for y, expected in (
+        (x < other, [True, False, False]), (x <= other, [True, True, False]), (x > other, [False, False, True]),
+        (x >= other, [False, True, True]), (x == other, [False, True, False]), (x != other, [True, False, True]),
+        (other < x, [False, False, True]), (other >= x, [True, True, False]), (other == x, [False, True, False]),
+    ):  # fmt: skip
+        assert type(y) is Tensor and y.dtype == bool and y.tolist() == expected and not y.requires_grad
+
+
+def test_boolean_and_integer_results_are_constants():
+    x = leaf([[1.0, 3.0, 2.0]])
+    for y in (
+        ops.argmax(x),
+        ops.argmin(x, axis=1),
+        ops.isfinite(x),
+        x > 1,
+        ops.sign(x),
+        ops.one_hot(Tensor([1]), depth=2),
+    ):
+        assert not y.requires_grad
+
+
+def test_isfinite():
+    assert ops.isfinite(Tensor([1.0, np.inf, -np.inf, np.nan])).tolist() == [True, False, False, False]
+
+
+def test_where_with_a_comparison_as_condition():
+    x = leaf([-1.0, 2.0])
+    ops.where(x > 0, x, 0.1 * x).sum().backward()
+    assert x.grad.tolist() == [0.1, 1.0]
+
+
+def test_tensors_hash_by_identity():
+    x, y = leaf([1.0]), leaf([1.0])
+    assert {x: "x", y: "y"}[x] == "x" and x in {x} and y not in {x}
