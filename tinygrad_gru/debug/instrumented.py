@@ -16,7 +16,9 @@ from ..backend.events import LAUNCH, TO_HOST, record_event
 from ..backend.select import backend_of
 
 #: Functions that return a view and launch nothing.
-_VIEWS = frozenset("asarray broadcast_to expand_dims flip matrix_transpose moveaxis permute_dims reshape squeeze".split())
+_VIEWS = frozenset(
+    "asarray broadcast_to expand_dims flip matrix_transpose moveaxis permute_dims reshape squeeze".split()
+)
 
 
 def instrument(value: Any) -> Any:
