@@ -3,8 +3,8 @@ import pytest
 
 from tinygrad_gru.data import CharacterVocabulary
 from tinygrad_gru.train import CharacterModel, character_losses, leading_spaces
-from tinygrad_gru.train.evaluate import excerpts
-from tinygrad_gru.train.model import prediction_loss
+from tinygrad_gru.train.text.evaluate import excerpts
+from tinygrad_gru.train.text.model import prediction_loss
 
 
 def one_lane_losses(model, ids):

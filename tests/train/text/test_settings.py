@@ -43,7 +43,7 @@ def test_the_defaults_are_the_main_job():
     settings = TextSettings()
     assert (settings.cell, settings.embedding, settings.hidden) == ("gru", 64, 192)
     assert (settings.batch, settings.window, settings.lr) == (32, 64, 6e-3)
-    assert settings.precision == "float32" and settings.reading is None
+    assert settings.precision == "float32" and settings.compile_mode is None
 
 
 def test_numbers_of_numpy_are_numbers():
@@ -52,5 +52,5 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_how_recurrences_run():
-    assert TextSettings(compiled="no").reading is False
-    assert TextSettings(compiled="numba:2").reading == "numba:2"
+    assert TextSettings(compiled="no").compile_mode is False
+    assert TextSettings(compiled="numba:2").compile_mode == "numba:2"

@@ -5,7 +5,7 @@ import pytest
 
 from tinygrad_gru.data import ngram_losses
 from tinygrad_gru.train import Progress, TextRun, character_losses, summarize
-from tinygrad_gru.train.summary import in_words
+from tinygrad_gru.train.text.run import format_summary
 
 
 def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
@@ -27,7 +27,7 @@ def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
     assert summary["corpus"]["sha256"] == run.corpus.digest
     assert {"python", "numpy"} <= summary["versions"].keys()
     assert summary["settings"]["hidden"] == 10
-    words = in_words(summary, tmp_path)
+    words = format_summary(summary, tmp_path)
     for figure in (
         "1,280 characters",
         f"{summary['held_out']:.3f}",
@@ -45,11 +45,11 @@ def test_a_summary_tells_the_precision_and_the_steps_left_out(small, tmp_path, s
     run.trainer.scaler.skipped = skipped
     summary = summarize(run, run.loop(tmp_path))
     assert summary["skipped_steps"] == skipped and summary["settings"]["precision"] == "float16"
-    assert words in in_words(summary, tmp_path)
+    assert words in format_summary(summary, tmp_path)
 
 
 def test_a_summary_of_a_run_that_had_nothing_left_to_do(small, tmp_path):
     run = TextRun(small())
     summary = summarize(run, run.loop(tmp_path))
     assert summary["characters_per_second"] is None
-    assert "no step left" in in_words(summary, tmp_path)
+    assert "no step left" in format_summary(summary, tmp_path)

@@ -1,4 +1,4 @@
-"""A trained model from its checkpoint."""
+"""Restoring a trained model from a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..backend import resolve
-from ..data import CharacterVocabulary
-from .checkpoint import CheckpointError, load_checkpoint
-from .folder import BEST, CHECKPOINT
+from ...backend import resolve
+from ...data import CharacterVocabulary
+from ..checkpoint import CheckpointError, load_checkpoint
+from ..folder import BEST, CHECKPOINT
+from ..schema import check
 from .model import CharacterModel
-from .schema import TEXT_RUN, check
+from .run import TEXT_RUN, new_model
 from .settings import TextSettings
-from .text_run import new_model
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds: the model with its weights, its vocabulary, and the whole state."""
+    """A model with its trained weights, its vocabulary, and the whole state of the checkpoint."""
 
     model: CharacterModel
     vocabulary: CharacterVocabulary
@@ -44,9 +44,9 @@ def restore(path: str | os.PathLike[str], device: str | None = None) -> Restored
 
 
 def settings_in(state: Mapping[str, Any], path: Path) -> TextSettings:
-    """The settings of the run whose `state` was read from `path`; CheckpointError if it is not that of such a run.
+    """The settings of the run whose `state` was read from `path`. Raises CheckpointError if it is not such a state.
 
-    A model with these settings takes no more than some times the memory of the weights that are in the state.
+    A model with these settings needs memory in proportion to the weights in the state.
     """
     try:
         check(state, TEXT_RUN)
@@ -55,19 +55,19 @@ def settings_in(state: Mapping[str, Any], path: Path) -> TextSettings:
         raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
     arrays = state["trainer"]["model"].values()
     symbols, embedding, hidden = len(state["about"]["vocabulary"]["symbols"]), settings.embedding, settings.hidden
-    # Every cell has at least these: x W and h U of one gate. So nothing large is made before the shapes are compared.
+    # Every cell has at least these: x W and h U of one gate. So nothing large is built before the shapes are compared.
     needed = symbols * (embedding + hidden) + embedding * hidden + settings.layers * hidden**2
     held = sum(array.size for array in arrays)
     if needed > held or settings.layers > len(arrays):
         raise CheckpointError(
-            f"{path} does not hold a model of text: with its settings one has at least {needed:,} numbers in "
-            f"{settings.layers:,} layers, and it holds {held:,} in {len(arrays):,} arrays"
+            f"{path} does not hold a model of text: with its settings one has at least {needed:,} parameters in "
+            f"{settings.layers:,} layers, but it holds {held:,} in {len(arrays):,} arrays"
         )
     return settings
 
 
 def checkpoint_in(path: str | os.PathLike[str]) -> Path:
-    """`path` itself, or the checkpoint to use in it if it is a folder."""
+    """`path` itself, or if it is a folder the best checkpoint in it."""
     path = Path(path)
     if not path.is_dir():
         return path

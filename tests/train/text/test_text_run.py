@@ -1,14 +1,19 @@
+import platform
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+import tinygrad_gru.version
 from tinygrad_gru.train import Progress, TextRun, TextSettings, characters_in
+from tinygrad_gru.train.text.run import versions
 
 
 class Heard(Progress):
     def __init__(self):
         self.lines = []
 
-    def say(self, text):
+    def write(self, text):
         self.lines.append(text)
 
 
@@ -47,7 +52,7 @@ def test_samples_and_evaluations_leave_the_random_numbers_of_the_run_alone(small
     assert disturbed.trainer.step() == expected
 
 
-def test_samples_are_shown_line_by_line(small, tmp_path):
+def test_samples_are_printed_line_by_line(small, tmp_path):
     heard = Heard()
     TextRun(small()).loop(tmp_path).on_evaluation(heard)
     assert all(line.startswith("    | ") for line in heard.lines[0].splitlines())
@@ -68,7 +73,7 @@ def test_no_time_is_no_run(small, seconds):
 
 def test_a_text_shorter_than_one_window_is_refused(small, tmp_path):
     (tmp_path / "short.txt").write_text("0123456789" * 5)
-    with pytest.raises(ValueError, match="has 45 characters, but 4 lanes with a window of 16 need at least 65"):
+    with pytest.raises(ValueError, match="45 characters, but 4 streams with a window of 16 need at least 65"):
         TextRun(small(text=str(tmp_path / "short.txt")))
 
 
@@ -79,3 +84,13 @@ def test_the_text_is_shuffled_in_chunks(small, text_file):
     jumps = epoch[1:][np.diff(epoch, axis=0) != 1]
     assert len(jumps) > 10
     assert (jumps % 1024 == 0).all(), "every character's id is its place in this text"
+
+
+def test_versions_name_what_computes():
+    expected = {
+        "tinygrad_gru": tinygrad_gru.version.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    assert versions() == expected
+    assert versions(SimpleNamespace(__name__="other", __version__="9")) == {**expected, "other": "9"}

@@ -3,7 +3,7 @@ import pytest
 
 from tinygrad_gru.backend import manual_seed
 from tinygrad_gru.train import CharacterModel
-from tinygrad_gru.train.model import prediction_loss
+from tinygrad_gru.train.text.model import prediction_loss
 
 CELLS = ["gru", "lstm", "rnn"]
 IDS = np.random.default_rng(0).integers(0, 7, (5, 3))

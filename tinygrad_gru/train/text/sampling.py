@@ -1,12 +1,12 @@
-"""Text from a trained model, one character after another."""
+"""Sampling text from a trained model, one character at a time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..data import CharacterVocabulary
-from ..scan import compiling
-from ..tape import no_grad
+from ...contexts import no_grad
+from ...data import CharacterVocabulary
+from ...scan import compiling
 from .model import CharacterModel
 
 
@@ -24,12 +24,12 @@ def generate(
     temperature   logits are divided by it: lower is safer, and 0 takes the likeliest character
     top_p         only the likeliest characters, those that together have this probability, can be drawn
 
-    Both would make rows endless: a model that has learned to indent finds one more space likelier than all else, and
-    sharpened again and again this becomes a certainty. So after two of a kind, whether a third follows is drawn as the
-    model has it; temperature and top_p then rule what comes instead.
+    Both would make repetitions endless: a model that has learned to indent finds one more space likelier than all else,
+    and sharpened at every step this becomes a certainty. So after two equal characters, whether a third follows is
+    sampled from the unmodified distribution; temperature and top_p then apply to what comes instead.
 
     An empty prompt stands for a newline, or for the first symbol of a vocabulary without one. The random numbers are
-    the function's own, and the model is in the mode (`train` or `eval`) in which it was.
+    independent of the global ones, and the model's mode (`train` or `eval`) is restored afterwards.
     """
     if length < 0 or not temperature >= 0 or not 0 < top_p <= 1:
         raise ValueError(
@@ -40,7 +40,7 @@ def generate(
     read = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0])).tolist()
     given = len(read)
     unread, state = read.copy(), None
-    with model.evaluating(), no_grad(), compiling(False):  # one step is done sooner than it is traced
+    with model.evaluating(), no_grad(), compiling(False):  # one step runs faster than it is traced
         while len(read) < given + length:
             logits, state = model(np.array(unread)[:, None], state)
             in_a_row = len(read) > 1 and read[-1] == read[-2]
@@ -56,13 +56,13 @@ def draw(
     top_p: float = 1.0,
     as_is: int | None = None,
 ) -> int:
-    """A place in `logits` (1-D), drawn from softmax(logits / temperature), cut to the likeliest `top_p` of it.
+    """An index into `logits` (1-D), sampled from softmax(logits / temperature), cut to its likeliest `top_p`.
 
-    The place `as_is` is drawn with its probability in softmax(logits), and the others as above if it is not.
+    The index `as_is` is sampled with its probability in softmax(logits), and the others as above if it is not.
     """
     logits = logits.astype(np.float64)
     if np.isnan(logits).any() or logits.max() == -np.inf:
-        raise ValueError("the model's logits are not numbers: it cannot be sampled from (did its training diverge?)")
+        raise ValueError("the model's logits are not finite: it cannot be sampled from (did its training diverge?)")
     if as_is is not None:
         if random.random() < _softmax(logits)[as_is]:
             return as_is
@@ -76,10 +76,10 @@ def draw(
 
 
 def _softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """softmax(logits / temperature), in which infinite logits share all of the probability."""
+    """softmax(logits / temperature), in which infinite logits share all the probability."""
     top = logits.max()
     below = np.where(logits == top, 0.0, -np.inf) if np.isinf(top) else logits - top
-    # Next to the likeliest, what is infinitely less likely has probability 0, at an infinite temperature too.
+    # What is infinitely less likely than the likeliest has probability 0, at an infinite temperature too.
     with np.errstate(over="ignore", invalid="ignore"):
         exponentials = np.where(below == -np.inf, 0.0, np.exp(below / temperature))
     return exponentials / exponentials.sum()

@@ -7,7 +7,7 @@ from tinygrad_gru import nn
 from tinygrad_gru.data import CharacterVocabulary
 from tinygrad_gru.tensor import Tensor
 from tinygrad_gru.train import CharacterModel, generate
-from tinygrad_gru.train.sampling import draw
+from tinygrad_gru.train.text.sampling import draw
 
 
 class Fixed(nn.Module):

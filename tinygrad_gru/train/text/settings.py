@@ -1,4 +1,4 @@
-"""What a run on text is to be."""
+"""Settings of a training run on text."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 
+from ..precision import PRECISIONS
 from .model import CELLS
-from .precision import PRECISIONS
 
-#: Settings that a run may change when it is resumed: what a checkpoint holds is the same with any of their values, or,
-#: where the text is now, is looked at apart from the settings.
+#: Settings that may change when a run is resumed: a checkpoint's content does not depend on them; whether the text is
+#: the same is checked by its hash.
 CHANGEABLE = frozenset({"text", "precision", "compiled"})
 
-#: Whole numbers and what they may be. More layers than these would be made for hours before memory ran out, more
-#: characters are not counted exactly by a float, and seeds end where the random numbers end.
-_WHOLE = {
+#: The ranges of the integers. More layers would take hours to build before memory ran out, more characters are not
+#: counted exactly by a float, and the random numbers take no larger seeds.
+_RANGES = {
     "embedding": (1, 2**31 - 1),
     "hidden": (1, 2**31 - 1),
     "layers": (1, 1000),
@@ -27,27 +27,27 @@ _WHOLE = {
 }
 
 
-_HIGHEST_RATE = 3.4e38  # there weights are float32
+_HIGHEST_RATE = 3.4e38  # of float32, in which the weights are
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """All that decides the outcome of a run; its defaults are the main job's.
+    """The settings that determine a run; the defaults are those of `tinygrad-gru train`.
 
     text         a text file to learn, or None for the standard library's source
     cell         "gru", "lstm" or "rnn"
-    embedding    numbers that stand for a character
+    embedding    width of the character embedding
     hidden       width of the recurrent state
     layers       recurrent layers
     dropout      probability of dropping a hidden unit
-    batch        lanes of text that are read side by side
-    window       characters of each lane that one step learns from
-    characters   how many characters to train on in all; a text that is shorter is read again
-    precision    "float32"; or "float16" or "bfloat16", in which the model then works while its weights stay float32
-    compiled     how recurrences run while training: "yes", "no" for the plain loop, "numba" or "numba:2" if installed
-    lr           the highest learning rate: it rises for the first twentieth of the steps, then falls to 0
-    seed         of the first weights, of the order of the text, and of dropout
-    patience     evaluations without a better one before training stops; None never stops early
+    batch        streams of text per batch
+    window       characters of each stream per step: the length of truncated backpropagation through time
+    characters   number of characters to train on in all; a shorter text is repeated
+    precision    "float32"; or "float16" or "bfloat16", in which the model then runs while its weights stay float32
+    compiled     how recurrences run while training: "yes", "no" for eager mode, "numba" or "numba:2" if installed
+    lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
+    seed         of the initial weights, of shuffling the text, and of dropout
+    patience     number of evaluations without a better one before training stops; None: no early stopping
     """
 
     text: str | None = None
@@ -72,7 +72,7 @@ class TextSettings:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if not re.fullmatch("yes|no|numba(:[1-9][0-9]*)?", self.compiled):
             raise ValueError(f"compiled: expected yes, no, numba, or numba:2 for two threads, got {self.compiled!r}")
-        for name, (least, most) in _WHOLE.items():
+        for name, (least, most) in _RANGES.items():
             value: int = getattr(self, name)
             if value is None and name == "patience":
                 continue
@@ -84,18 +84,18 @@ class TextSettings:
             raise ValueError(f"lr must be a positive number that float32 has, got {self.lr!r}")
 
     @property
-    def reading(self) -> bool | str | None:
-        """What `compiling` is told; None for nothing."""
+    def compile_mode(self) -> bool | str | None:
+        """The argument of `compiling`; None leaves the mode as it is."""
         return {"yes": None, "no": False}.get(self.compiled, self.compiled)
 
     @property
     def steps(self) -> int:
-        """How many windows of all lanes fit into the characters; at least one."""
+        """The number of training steps: windows of all streams that fit into the characters, at least one."""
         return max(1, self.characters // (self.batch * self.window))
 
 
 def _shown(value: object) -> str:
-    """A value in a message, which is to be read: not with 400 digits."""
+    """A value for an error message: without hundreds of digits."""
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"a number of about {int(value.bit_length() * 0.30103)} digits"
     return repr(value)

@@ -1,26 +1,26 @@
-"""A recurrent model of text, character by character."""
+"""A character-level language model: embedding, recurrent layers, linear output."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..backend import as_array
-from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
-from ..ops import cross_entropy
-from ..tensor import Tensor
+from ...backend import as_array
+from ...nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from ...ops import cross_entropy
+from ...tensor import Tensor
 
 CELLS = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 
 
 class CharacterModel(Module):
-    """Logits of the next character from those so far:
+    """A character-level language model: logits of the next character from those so far.
 
         x = E[ids],   h = recurrence(x),   logits = dropout(h) W + b
 
     num_symbols   V, the size of the vocabulary
-    embedding     numbers that stand for a character
+    embedding     width of the character embedding
     hidden        width of the recurrent state
-    layers        recurrent layers, one above the other
+    layers        recurrent layers, stacked
     dropout       probability of dropping a hidden unit between layers and before the output, while training
     cell          "gru", "lstm" or "rnn"
     """
@@ -47,9 +47,9 @@ class CharacterModel(Module):
         return self.output.W.device
 
     def forward(self, ids: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """Logits (T, B, V) and the state after the last step, from integer `ids` (T, B) and the state before the first.
+        """Logits (T, B, V) and the state after the last step, from integer `ids` (T, B) and the initial state.
 
-        The ids may be on any backend; they go to the model's.
+        The ids may be on any backend; they are moved to the model's.
         """
         hidden, state = self.recurrence(self.embedding(as_array(ids, device=self.device)), state)
         return self.output(self.dropout(hidden)), state
@@ -58,9 +58,9 @@ class CharacterModel(Module):
 def prediction_loss(
     model: Module, ids: Any, targets: Any, state: Any = None, reduction: str = "mean"
 ) -> tuple[Tensor, Any]:
-    """The cross-entropy (nats a character) of predicting `targets` (T, B) from `ids`; the state as `model` returns it.
+    """The cross-entropy (nats/char) of predicting `targets` (T, B) from `ids`, and the state that `model` returns.
 
-    model  a CharacterModel, itself or in mixed precision
+    model  a CharacterModel, possibly in mixed precision
     """
     logits, state = model(ids, state)
     return cross_entropy(logits, as_array(targets, device=logits.device), reduction=reduction), state

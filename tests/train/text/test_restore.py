@@ -13,7 +13,7 @@ from tinygrad_gru.train import (
     save_checkpoint,
 )
 from tinygrad_gru.train.folder import BEST, CHECKPOINT
-from tinygrad_gru.train.restore import settings_in
+from tinygrad_gru.train.text.restore import settings_in
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_shapes_are_compared_before_the_model_is_built(trained, tmp_path, monkey
     monkeypatch.setattr(CharacterModel, "__init__", None)
     for name, value in (("hidden", 5000), ("layers", 900), ("embedding", 5000)):
         save_checkpoint(tmp_path / "large", changed(state, f"about.settings.{name}", value))
-        with pytest.raises(CheckpointError, match=r"one has at least [\d,]+ numbers in [\d,]+ layers, and it holds"):
+        with pytest.raises(CheckpointError, match=r"one has at least [\d,]+ parameters in [\d,]+ layers, but it holds"):
             restore(tmp_path / "large")
 
 
@@ -144,7 +144,7 @@ def test_no_model_is_too_small_for_its_settings(small, tmp_path, cell, layers, s
     settings = small(cell=cell, layers=layers, embedding=sizes[0], hidden=sizes[1])
     run = TextRun(settings)
     loop = run.loop(tmp_path)
-    state = {"about": loop.about, "trainer": run.trainer.state_dict(), "early_stop": loop.early_stop.state_dict()}
+    state = {"about": loop.metadata, "trainer": run.trainer.state_dict(), "early_stop": loop.early_stop.state_dict()}
     assert settings_in({**state, "best_step": None, "logged": 0}, tmp_path) == settings
 
 

@@ -6,7 +6,7 @@ from support.stand_in_cupy import stand_in_cupy
 
 from tinygrad_gru.scan import compiling
 from tinygrad_gru.train import LossScaler, TextRun, TrainingError
-from tinygrad_gru.train import trainer as module
+from tinygrad_gru.train.text import trainer as module
 
 CELLS = ["gru", "lstm", "rnn"]
 PRECISIONS = ["float32", "float16"]

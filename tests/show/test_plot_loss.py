@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_gru.train.plot import PlotError, _curve, _smooth, plot_loss
+from tinygrad_gru.show.loss import PlotError, _curve, _smooth, plot_loss
 
 RECORDS = [
     {"step": 0, "characters": 0, "held_out": 4.5},
