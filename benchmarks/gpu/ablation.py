@@ -19,7 +19,7 @@ from .options import Complaints, Options
 from .precision import FLOAT32
 from .recurrence import SIZES, TOYS
 
-_MERGED = frozenset({"merge_products", "merge_lanes"})
+_MERGED = frozenset({"merge_matmuls", "fuse_horizontally"})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, ops, scan
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.passes.merge import merge_lanes
+from tinygrad_gru.scan.passes.merge import fuse_horizontally
 from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
 from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
 
@@ -89,7 +89,7 @@ def test_any_choice_of_passes_gives_the_same(seed, monkeypatch):
 
 def test_biases_of_several_shapes_are_not_taken_for_alike(monkeypatch):
     """Found by drawing passes at random: (1, 4) beside (2, 4)."""
-    monkeypatch.setattr(compiled_module, "FORWARD_PASSES", (merge_lanes,))
+    monkeypatch.setattr(compiled_module, "FORWARD_PASSES", (fuse_horizontally,))
     monkeypatch.setattr(compiled_module, "_cache", PlanCache(8))
     random = np.random.default_rng(0)
     U, V = (Tensor(random.standard_normal((4, 4))) for _ in range(2))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..scan import pure
 from ..tensor import Tensor
-from .cell_options import LSTMOptions, GatedCell, VariedCell
+from .cell_options import GatedCell, LSTMOptions, VariedCell
 
 
 class RNNCell(VariedCell):

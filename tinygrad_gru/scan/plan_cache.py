@@ -15,7 +15,7 @@ from typing import Any
 
 from ..backend import IDLE, Backend
 from .ir import Graph, Program, Value, changing
-from .passes.merge import merge_lanes, merge_sums
+from .passes.merge import fuse_horizontally, merge_sums
 from .passes.plan import plan
 from .passes.simplify import collect, overwrite, reassociate
 from .passes.symbolic_zeros import Absence, Absent, without
@@ -31,9 +31,9 @@ PLANS = 64
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, overwrite, merge_lanes, merge_sums,
+    reassociate, overwrite, fuse_horizontally, merge_sums,
 )  # fmt: skip
-BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, merge_lanes, merge_sums)
+BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
 
 
 def emitter(compiled: bool | str) -> str:
