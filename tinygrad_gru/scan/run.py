@@ -11,7 +11,7 @@ from ..ops.multi_output import record_multi_output
 from ..tape import Node, Variable, enable_grad, tick
 from ..tensor import Tensor
 from ..transforms import pull_through
-from .passes.symbolic_zeros import Absence, Nonlinear
+from .passes.symbolic_zeros import Nonlinear, ZerosOverTime
 from .plan_cache import CompiledStep, WorkspaceHandle, Workspaces, plan_of
 from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
@@ -140,7 +140,7 @@ class _CompiledScan:
             self._run_backward(handle.workspaces, absence, given, parents, saved, accumulate)
 
     def _run_backward(
-        self, workspaces: Workspaces, absence: Absence, given: dict, parents: tuple, saved: tuple, accumulate: Callable
+        self, workspaces: Workspaces, absence: ZerosOverTime, given: dict, parents: tuple, saved: tuple, accumulate: Callable
     ) -> None:
         _, constants, arrays, length = saved
         compiled, count = self.compiled, self.compiled.carry_count
