@@ -4,6 +4,7 @@ same, bit for bit, and shares nothing with what it was made of."""
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 
 import numpy as np
@@ -31,6 +32,27 @@ class LeakyCell(nn.VariedCell):
 
     def step(self, h, x):
         return 0.5 * h + 0.5 * self.φ(self.affine("", x, h))
+
+
+@ops.op
+def swish(x, *, slope=1.0):
+    """An op of a user's own."""
+    return x / (1 + np.exp(-slope * x))
+
+
+swish.vjp(x=lambda g, x, slope: g * (ops.sigmoid(slope * x) * (1 + slope * x * ops.sigmoid(-slope * x))))
+
+
+class Activated(nn.Module):
+    """A module with an op as an attribute, and one as a default of its class."""
+
+    curve = staticmethod(swish)
+
+    def __init__(self):
+        self.activation = swish
+
+    def forward(self, x):
+        return self.activation(x) * 0.5 + self.curve(x) * 0.5
 
 
 X = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
@@ -117,6 +139,26 @@ def test_an_op_is_itself(copied):
     assert len(every) > 40
     for function in every:
         assert copied(function) is function
+
+
+def test_an_op_of_the_users_module_alone_and_in_what_holds_it(copied):
+    assert copied(swish) is swish
+    held = copied({"partial": functools.partial(swish, slope=2.0), "cell": nn.RNNCell(4, 3, activation=swish)})
+    assert held["partial"].func is swish and held["cell"].activation is swish
+    assert held["partial"](1.0) == swish(1.0, slope=2.0)
+    assert copied(Activated())(Tensor([1.0])).item() == pytest.approx(swish(1.0))
+
+
+def test_pickle_says_why_it_refuses_a_local_op_and_a_lambda():
+    @ops.op
+    def local(x):
+        return x
+
+    with pytest.raises((AttributeError, pickle.PicklingError), match=r"local object '.*<locals>\.local'"):
+        pickle.dumps(local)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="<lambda>"):
+        pickle.dumps(ops.op(lambda x: x))
+    assert copy.deepcopy(local) is local
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])

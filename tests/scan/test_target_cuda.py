@@ -109,7 +109,7 @@ def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
         const real others = power(x, real(2.5)) + minimum(x, real(nan)) + maximum(x, real(inf)) + exp_real(x);
         b[0] = not (b[1] != 0);
         n[0] = int64(abs(maximum(n[0], int64(3))));
-        a[0] = select(bool(True), sums, others) + tanh_real(x);
+        a[0] = select(true, sums, others) + tanh_real(x);
     }""".replace("real", "float32" if dtype.endswith("16") else dtype)
     for i, program in enumerate(programs):
         file = tmp_path / f"{i}.cu"

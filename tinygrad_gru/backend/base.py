@@ -111,10 +111,6 @@ class Backend:
 
         return write
 
-    def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
-        """Run the operations of an update rule (see `optim.elementwise`) as one; False if that is not offered."""
-        return False
-
     def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
         """Raise IndexError unless low ≤ index < high everywhere; `complaint` has `{}` where the wrong one is named.
 

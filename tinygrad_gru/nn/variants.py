@@ -28,7 +28,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import xp_of
-from ..ops.random import dropout_mask
+from ..ops.activation import dropout_mask
 from ..scan import pure
 from ..tensor import Tensor
 from . import init

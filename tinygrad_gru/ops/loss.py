@@ -10,8 +10,7 @@ import math
 
 from ..backend import astype, backend_of, check_ids, is_floating, xp_of
 from .activation import log_softmax, softplus
-from .arithmetic import absolute, log, maximum, minimum, square, where
-from .comparison import not_equal
+from .elementwise import absolute, log, maximum, minimum, not_equal, square, where
 from .indexing import _integers, gather_checked
 from .op import unwrap
 from .precision import in_float32, real_valued

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend import dtype_name, is_floating, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from .arithmetic import exp, sqrt, square, where
+from .elementwise import exp, sqrt, square, where
 from .op import broadcast_to, op
 from .precision import accumulate_in_float32, pairwise_sum, real_valued
 from .shape import astype, axis_number, concatenate, flip, moveaxis, reshape
@@ -101,6 +101,22 @@ def _to_extreme(g, y, x, axis, keepdims):
 
 max.vjp(x=_to_extreme)
 min.vjp(x=_to_extreme)
+
+
+@op
+def argmax(x, *, axis=None):
+    """y = the index of the first largest element along `axis` (of the flattened array if None)        no gradient"""
+    return xp_of(x).argmax(x, axis=axis)
+
+
+@op
+def argmin(x, *, axis=None):
+    """y = the index of the first smallest element along `axis` (of the flattened array if None)        no gradient"""
+    return xp_of(x).argmin(x, axis=axis)
+
+
+argmax.vjp(x=None)
+argmin.vjp(x=None)
 
 
 @accumulate_in_float32

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..backend import backend_of, record_launches, xp_of
+from .update_kernel import update_in_one_kernel
 
 #: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
 TILE = 65536
@@ -169,7 +170,7 @@ class Program:
         home, xp = backend_of(p), xp_of(p)
         # p also fills the places of arrays that the rule neither keeps nor reads.
         operands = [arrays.get(name, p) for name in self._names]
-        if home.update(self._operations, operands, self._constants[::-1]):
+        if update_in_one_kernel(self._operations, operands, self._constants[::-1]):
             return
         operations = [(home.writing(name), sources, target) for name, sources, target in self._operations]
         if not p.shape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -14,7 +14,6 @@ from ..indexing import as_parts, is_mask
 from ..memory import IDLE, MemoryReport, with_memory_report
 from .index_checks import DeferredIndexChecks, checks_are_immediate
 from .random import Draw, draw_kernel
-from .update import UpdateKernel
 
 INSTALL = "install exactly one of `pip install cupy-cuda12x` or `pip install cupy-cuda13x`, to match the driver"
 TF32_VARIABLE = "TINYGRAD_GRU_TF32"
@@ -68,7 +67,6 @@ class CuPyBackend(Backend):
         except (cupy.cuda.runtime.CUDARuntimeError, MemoryError) as error:
             raise BackendError(_refusal(cupy, self.name, error)) from error
         self._draw_kernel = draw_kernel(cupy)
-        self._updates: dict[Any, UpdateKernel] = {}
         if os.environ.get(TF32_VARIABLE, "") not in ("", "0"):
             self.allow_tf32(True)
 
@@ -136,15 +134,6 @@ class CuPyBackend(Backend):
 
     def writing(self, function: str) -> Callable[..., Any]:
         return getattr(self.xp, function)
-
-    def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
-        key = operations, len(arrays)
-        with self.as_current():
-            if key not in self._updates:
-                self._updates[key] = UpdateKernel(self.xp, *key)
-            self._updates[key](arrays, constants)
-        record_launches(1, "an update rule")
-        return True
 
     # -- indices -----------------------------------------------------------------------------------------------------
 

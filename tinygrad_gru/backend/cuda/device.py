@@ -22,8 +22,6 @@ PRELUDE = """\
 typedef float float32; typedef double float64; typedef int int32; typedef long long int64;
 #define inf __longlong_as_double(0x7ff0000000000000LL)
 #define nan __longlong_as_double(0x7ff8000000000000LL)
-#define True true
-#define False false
 #define ON_DEVICE static __device__ __forceinline__
 
 #ifndef HALF_PRECISION
@@ -88,6 +86,7 @@ class Cuda:
 
     def __init__(self, backend: Backend):
         self.backend, self.cupy = backend, backend.xp
+        self._launched: dict[str, Callable[..., None]] = {}
 
     def kernels(self, source: str, names: list[str]) -> dict[str, Callable[..., None]]:
         """The kernels of these names in a source that may use `PRELUDE`, compiled when the first one is called.
@@ -97,6 +96,13 @@ class Cuda:
         """
         module = self.cupy.RawModule(code=f"{PRELUDE}\n{source}", options=("--std=c++14",))
         return {name: _Kernel(module, name) for name in names}
+
+    def launch(self, source: str, name: str, threads: int, *arguments: Any) -> None:
+        """Launch the one kernel of a source, which is compiled once."""
+        with self.backend.as_current():
+            if source not in self._launched:
+                self._launched |= {source: self.kernels(source, [name])[name]}
+            self._launched[source](threads, *arguments)
 
     def graph(self, work: Callable[[], Any]) -> Any:
         """What `work` launches, as one thing that is given to the device whole by `launch()`.

@@ -42,8 +42,8 @@ from ..passes.simplify import fold_casts_into_sums
 from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan, Storage, StorageKind
 from ..tracing.traced_array import Untraceable, as_index
-from .elements import AXES, Memory, in_register, number
-from .kernels import LoopEmitted
+from .elements import CUDA, PYTHON, in_register
+from .kernels import AXES, LoopEmitted, Memory
 from .numpy import FUNCTIONS
 from .views import view_text
 from .workspace import Workspace
@@ -98,6 +98,7 @@ class CudaEmitted(LoopEmitted):
 
     dtypes = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
     most_steps = _STEPS
+    language = CUDA
     end = ";"
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]], backend: Backend | None):
@@ -239,7 +240,7 @@ class CudaEmitted(LoopEmitted):
         return super()._invariant_lines(value)
 
     def constant(self, value: Value, like: Any) -> str:
-        return number(value["value"], like)
+        return PYTHON.literal(value["value"], like)
 
     def steps_of(self, view: Callable[[str, Value, int], Any], places: range) -> Any:
         """For each step its number in the chunk, the moment of a fleeting carry, and the views that the step names.
@@ -360,7 +361,7 @@ class CudaEmitted(LoopEmitted):
 
     def _placed(self, value: Value, level: str) -> list[str]:
         axes = AXES[: len(value.shape)]
-        zero = f"{self._at(value).element(axes)} = {number(0, in_register(value.dtype))};"
+        zero = f"{self._at(value).element(axes)} = {CUDA.literal(0, in_register(value.dtype))};"
         lines = [self._kernel(level, value.shape, [zero])]
         for part, index in zip(value.inputs, value["indices"]):
             out, axes = self._at(value), AXES[: len(part.shape)]
@@ -383,7 +384,7 @@ class CudaEmitted(LoopEmitted):
             f"__shared__ {dtype.name} shared[{THREADS}];",
             *at_n,
             *_indices(f"int(n % {size})", shape, kept),
-            f"{dtype.name} total = {number(neutral, dtype)};",
+            f"{dtype.name} total = {CUDA.literal(neutral, dtype)};",
             f"for (int m = threadIdx.x; m < {math.prod(shape[a] for a in value['axis'])}; m += {THREADS}) {{",
             *(f"    {line}" for line in _indices("m", shape, value["axis"])),
             f"    total = {function}(total, {dtype.name}({self._at(source).read(axes)}));",

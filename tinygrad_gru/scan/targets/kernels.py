@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,9 +12,67 @@ from ..passes.clusters import Cluster
 from ..passes.schedule import VIEWS
 from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable
-from .elements import AXES, Memory, expression
+from .elements import PYTHON, Language, expression
 from .numpy import Emitted
 from .views import view_text
+
+AXES = ("i", "j", "k", "l", "m", "n")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where a value lies: behind a pointer to arrays like `whole`, in that of a moment, seen through a view.
+
+    moment  the variable that counts the arrays, such as the step t; empty if there is only one
+    whole, view  show how the value lies in its array; their numbers are never read
+    """
+
+    pointer: str
+    moment: str
+    whole: np.ndarray
+    view: np.ndarray
+
+    @property
+    def offset(self) -> int:
+        return (address(self.view) - address(self.whole)) // self.whole.itemsize
+
+    @property
+    def start(self) -> str:
+        """The place of its first element."""
+        terms = [f"{self.moment} * {self.whole.size}"] if self.moment else []
+        return " + ".join([*terms, f"{self.offset}"] if self.offset or not terms else terms)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(stride // self.whole.itemsize for stride in self.view.strides)
+
+    def element(self, axes: Sequence[str]) -> str:
+        """The element at these indices; where there is only one along an axis, that."""
+        terms = [self.start] if self.start != "0" else []
+        for axis, n, stride in zip(axes[len(axes) - self.view.ndim :], self.view.shape, self.strides):
+            if n > 1 and stride:
+                terms.append(axis if stride == 1 else f"{axis} * {stride}")
+        return f"{self.pointer}[{' + '.join(terms) or '0'}]"
+
+    def read(self, axes: Sequence[str]) -> str:
+        return self.element(axes) + (" != 0" if self.whole.dtype == np.bool_ else "")
+
+    def seen(self, view: np.ndarray) -> Memory:
+        if not np.may_share_memory(view, self.whole):
+            raise Untraceable("it looks at an array in an order in which it does not lie in memory")
+        return replace(self, view=view)
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def nest(shape: Sequence[int], lines: Sequence[str]) -> list[str]:
+    """The lines, done at every index of that shape."""
+    result = list(lines)
+    for axis, n in reversed(list(zip(AXES, shape))):
+        result = [f"for {axis} in range({n}):", *(f"    {line}" for line in result)]
+    return result
 
 
 class LoopEmitted(Emitted):
@@ -24,6 +82,7 @@ class LoopEmitted(Emitted):
     """
 
     dtypes: frozenset[str] = frozenset()  # those that the target computes with
+    language: Language = PYTHON
     end = ""  # of a statement
 
     def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]]):
@@ -89,7 +148,7 @@ class LoopEmitted(Emitted):
             operands = [register(i) for i in task.inputs]
             if task.kind == "compute":
                 names[task.value] = f"v{task.value.number}"
-                state(self._declared(task.value), expression(task.value, operands))
+                state(self._declared(task.value), expression(task.value, operands, self.language))
                 if task.value in cluster.stored:
                     state(self._reached(self._at(task.value)).element(axes), names[task.value])
             else:

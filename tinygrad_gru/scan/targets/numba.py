@@ -29,8 +29,8 @@ from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable, as_index
 from . import numba_math as native
-from .elements import AXES, Memory, address, nest, number
-from .kernels import LoopEmitted
+from .elements import PYTHON
+from .kernels import AXES, LoopEmitted, Memory, address, nest
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
@@ -234,7 +234,7 @@ class NumbaEmitted(LoopEmitted):
         return nest(value.shape, [f"{self._at(value).element(AXES[: len(value.shape)])} = {text}"])
 
     def _placed(self, value: Value) -> list[str]:
-        out, lines = self._at(value), self._filled(value, number(0, value.dtype))
+        out, lines = self._at(value), self._filled(value, PYTHON.literal(0, value.dtype))
         for part, index in zip(value.inputs, value["indices"]):
             axes = AXES[: len(part.shape)]
             place = out.seen(out.view[as_index(index)]).element(axes)
@@ -245,7 +245,7 @@ class NumbaEmitted(LoopEmitted):
         """A sum, or what is largest or smallest; along the last axis it is gathered in a register."""
         (source,) = value.inputs
         function, neutral = {"sum": ("plus", 0.0), "max": ("maximum", -np.inf), "min": ("minimum", np.inf)}[value.op]
-        axes, out, first = AXES[: len(source.shape)], self._at(value), number(neutral, value.dtype)
+        axes, out, first = AXES[: len(source.shape)], self._at(value), PYTHON.literal(neutral, value.dtype)
         view = out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])
         place, element = out.seen(view).element(axes), self._at(source).read(axes)
         lines = self._filled(value, first)
