@@ -7,8 +7,9 @@ import pytest
 from support.tensors import constant, leaf
 
 from tinygrad_gru import AnomalyError, TapeError, Tensor, detect_anomaly, grad, nn, ops
+from tinygrad_gru.cotangents import Sparse
 from tinygrad_gru.ops import op
-from tinygrad_gru.tape import Sparse, inspector
+from tinygrad_gru.tape import inspector
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of the values that are made here
 

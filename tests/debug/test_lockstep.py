@@ -194,7 +194,7 @@ def test_outputs_with_several_parts_and_checkpoints(rng):
         return checkpoint(lambda x: (ops.tanh(x), 2 * x), x)
 
     found = lockstep(halves, rng.standard_normal(4), backends=STRICTLY)
-    assert found.kinds["checkpoint, cotangent"][0] == 2 and found.kinds["gradient"][0] == 1
+    assert found.kinds["remat, cotangent"][0] == 2 and found.kinds["gradient"][0] == 1
 
 
 def test_other_programs_are_no_agreement():

@@ -15,8 +15,10 @@ from typing import Any
 
 from ..backend import immediate_checks, is_floating, to_host, xp_of
 from ..contexts import block
+from ..cotangents import Sparse
 from ..inspector import Inspector
-from ..tape import Node, Sparse, Variable, arrays_in, inspector
+from ..tape import Node, Variable, inspector
+from ..writes import arrays_in
 
 
 class AnomalyError(FloatingPointError):

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from ..backend import backend_of
 from ..backend.events import ALONGSIDE, HOST_READ, LAUNCH, TO_DEVICE, TO_HOST, WAIT, event_listener, record_launches
+from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..ops.op import Op
-from ..tape import Node, Sparse, Variable, inspector
+from ..tape import Node, Variable, inspector
 from .instrumented import InstrumentedArray, instrument, uninstrument
 
 

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend, backend_of, is_floating, manual_seed, random_state, resolve, set_random_state, to_host
+from ..contexts import enable_grad
+from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..nn import Module
 from ..ops.op import unwrap
-from ..tape import Node, Sparse, Variable, enable_grad, grad, inspector
+from ..tape import Node, Variable, inspector
 from ..tensor import Tensor
+from ..transforms import grad
 from ..trees import leaves, map_leaves
 
 #: By how much results in that dtype may differ, relative to the largest of their values.

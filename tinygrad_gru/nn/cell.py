@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, random_stream
+from ..contexts import no_grad
 from ..ops import broadcast_to, select, where
 from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
-from ..tape import no_grad
 from ..tensor import Tensor
 from . import init
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts

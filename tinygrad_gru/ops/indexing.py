@@ -12,7 +12,7 @@ import numpy as np
 
 from ..backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ..backend import scatter_add as add_at
-from ..tape import Sparse
+from ..cotangents import Sparse
 from .op import op, unwrap
 from .precision import accumulate_in_float32
 from .shape import axis_number

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..tape import Node, Sparse, Variable, tick
+from ..cotangents import Sparse
+from ..tape import Node, Variable
+from ..writes import tick
 
 
 class _Output:

@@ -32,7 +32,8 @@ from weakref import finalize
 
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from ..tape import Node, Variable, inspector, recording
+from ..contexts import recording
+from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
 from .codegen import Interface, load, source, unique_filename
 from .precision import accumulate_in_float32, demote_float64, pairwise_sum
@@ -152,7 +153,7 @@ class _Definition:
                 raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {unknown!r}; it can have {offered}")
         with self.lock:
             if self.function.rules is not None:
-                self.function.redefined = writes.mark()
+                self.function.redefined = writes.add_redefinition()
             interface.residuals, self.function.rules = residuals, rules
             self.scope |= {f"_{name}_rule": rule for name, rule in rules.items()}
             self.function.__code__ = self.first_code

@@ -8,8 +8,9 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
+from ..contexts import no_grad
 from ..ops.op import unwrap
-from ..tape import inspector, no_grad
+from ..tape import inspector
 from ..tensor import Tensor
 from .protocol import check_carry_keeps_form, scan_length, split_output
 from .tracing.effects import undone

@@ -7,10 +7,12 @@ from typing import Any
 
 from .. import ops
 from ..backend import Backend, backend_of, is_on_cuda, record_launches, xp_of
+from ..contexts import enable_grad
 from ..ops.multi_output import record_multi_output
-from ..tape import Node, Variable, enable_grad, tick
+from ..tape import Node, Variable
 from ..tensor import Tensor
-from ..transforms import pull_through
+from ..transforms import backward_through
+from ..writes import tick
 from .passes.symbolic_zeros import Absence, Nonlinear
 from .plan_cache import CompiledStep, WorkspaceHandle, Workspaces, plan_of
 from .protocol import tree_leaves, tree_structure, tree_unflatten
@@ -191,4 +193,4 @@ class _CompiledScan:
         with enable_grad():
             results = replay(self.trace, constants, inputs[:count], inputs[count:], length, self.reverse)
         create_graph = any(isinstance(g, Variable) for g in cotangents)
-        pull_through(results, cotangents, parents, accumulate, create_graph, start)
+        backward_through(results, cotangents, parents, accumulate, create_graph, start)

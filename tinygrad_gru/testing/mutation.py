@@ -26,10 +26,11 @@ import numpy as np
 
 from .. import ops
 from ..backend import is_floating, to_host
+from ..cotangents import Sparse
 from ..nn import lengths
 from ..ops.op import unwrap
-from ..tape import Sparse, grad
 from ..tensor import Tensor
+from ..transforms import grad
 from .comparison import epsilon
 from .contract import check_op
 from .faults import Call, Fault, Profile, faults

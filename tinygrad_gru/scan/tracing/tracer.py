@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
+from ...contexts import enable_grad
 from ...inspector import Inspector
 from ...ops.op import Op
-from ...tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
+from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
+from ...writes import tick
 from ..ir import Graph, Value
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
 from .dependencies import is_library
@@ -277,7 +279,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     values = [_value(graph, t) for t in outputs]
     inputs = [*carries, *reads]
     own = {t.node for t in inputs}
-    records, ends = history(outputs, start)
+    records, ends = history([t.node for t in outputs], start)
     closed_over = [node for node in ends if node not in own]
     if any(_is_watched(node) for node in (*records, *own, *(node for node in closed_over if node.number >= start))):
         raise Untraceable("it asks for the gradient of a value inside, by a hook or retain_grad, at every step")
