@@ -118,7 +118,7 @@ def test_every_kind_of_event_is_counted(stand_in):
         resolve("cupy").synchronize()
         x.grad.numpy()
     assert counts(report)["launch", "sigmoid"] == 4 and counts(report)["launch", "sigmoid, backward"] == 3
-    assert counts(report)["wait", "synchronize"] == 1 and counts(report)["wait", "pick"] == 1
+    assert counts(report)["wait", "synchronize"] == 1 and counts(report)["wait", "advanced_index"] == 1
     assert counts(report)["copy to device", "asarray"] == counts(report)["copy to host", "to_host"] == 1
     assert counted_in(report) == counted_by(stand_in)
     assert report.bytes[next(r for r in report.counts if r.kind == "copy to host")] == 3 * 2 * 8
