@@ -150,8 +150,8 @@ def test_outside_is_an_error_on_every_backend(backend):
 def assembled(monkeypatch):
     """Counts the dense arrays that are made of pieces, and the pieces."""
     counts = []
-    place = indexing._place
-    monkeypatch.setattr(indexing, "_place", lambda *xs, **k: (counts.append(len(xs)), place(*xs, **k))[1])
+    place = indexing._scatter
+    monkeypatch.setattr(indexing, "_scatter", lambda *xs, **k: (counts.append(len(xs)), place(*xs, **k))[1])
     return counts
 
 
@@ -281,7 +281,7 @@ def test_gather_equals_torch(rng):
     [
         (lambda x: ops.take(x, [0], axis=2), ValueError, "axis 2 is out of bounds for an array of 2 axes"),
         (lambda x: ops.gather(x, [[0]], axis=-3), ValueError, "axis -3 is out of bounds for an array of 2 axes"),
-        (lambda x: ops.gather(x, [0], axis=0), ValueError, r"gather: indices of shape \(1,\) for x of shape \(2, 3\)"),
+        (lambda x: ops.gather(x, [0], axis=0), ValueError, r"gather: indices \(1,\) and x \(2, 3\) must have"),
         (lambda x: ops.gather(x, [[2]], axis=0), IndexError, r"indices must lie in 0 … 1, got 2"),
         (lambda x: ops.gather(x, [[0], [0], [0]], axis=1), IndexError, "index 2 is out of bounds for axis 0"),
         (lambda x: ops.take(x, [0.5]), TypeError, "indices must be integers, got float64"),
@@ -332,7 +332,7 @@ def test_scatter_add_with_masks_and_slices(rng):
 @pytest.mark.parametrize("call", [lambda x: x[Tensor([0])], lambda x: ops.embedding(x, np.array([0]))])
 def test_an_index_is_not_recorded(call):
     x = leaf(np.ones((2, 2)))
-    assert [record.op.__name__ for record in tape(call(x))] == ["pick"]
+    assert [record.op.__name__ for record in tape(call(x))] == ["advanced_index"]
     with no_grad():
         assert call(x).node is None
 

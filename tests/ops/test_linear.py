@@ -180,7 +180,7 @@ def test_einsum_is_given_to_constants_no_gradient():
 @pytest.mark.parametrize(
     ("subscripts", "shapes", "message"),
     [
-        ("ii->i", [(3, 3)], "a letter stands twice in the operand 'ii'; take its diagonal first"),
+        ("ii->i", [(3, 3)], "repeated letter in the operand 'ii'; take its diagonal first"),
         ("ij,jk->ik", [(2, 3)], "is for 2 operands, got 1"),
         ("ij->j", [(2, 3), (3, 4)], "is for 1 operands, got 2"),
         ("ijk->ik", [(2, 3)], "the operand 'ijk' of 'ijk->ik' has 2 axes"),

@@ -232,7 +232,7 @@ def test_repeat(repeats, axis):
 
 @pytest.mark.parametrize("repeats", [[1, 2], np.array([1, 2]), -1, 1.5])
 def test_repeat_takes_one_number(repeats):
-    with pytest.raises(ValueError, match="repeat: repeats: expected one number ≥ 0 for all elements, got"):
+    with pytest.raises(ValueError, match="repeat: repeats: expected one integer ≥ 0 for all elements, got"):
         ops.repeat(leaf([1.0, 2.0]), repeats=repeats, axis=0)
 
 
