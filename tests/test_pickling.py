@@ -31,7 +31,7 @@ class LeakyCell(nn.VariedCell):
         self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
 
     def step(self, h, x):
-        return 0.5 * h + 0.5 * self.φ(self.affine("", x, h))
+        return 0.5 * h + 0.5 * self.activation(self.affine("", x, h))
 
 
 @ops.op

@@ -66,7 +66,7 @@ class Cotangents(dict):
             self[node] = cotangent
             return
         if self.observer is not None:
-            self.observer.added(previous, cotangent)
+            self.observer.accumulating(previous, cotangent)
         if type(cotangent) is Sparse:  # on the left, for neither arrays nor Variables know how to add one
             if type(previous) is Sparse and node in self.owned:
                 previous += cotangent

@@ -276,7 +276,7 @@ def _gradients_at_ends(
         if node.grad_state is not None and node.number >= since:
             cotangent = node.grad_state.run_hooks(tensor_type, cotangent, cotangents.create_graph)
         if cotangents.observer is not None:
-            cotangents.observer.arrived(node, cotangent)
+            cotangents.observer.leaf_gradient(node, cotangent)
         gradients[node] = cotangent
     return gradients
 

@@ -17,7 +17,7 @@ CASES = [(name, number) for name, cases in OP_SPECS.items() for number in range(
 
 #: Ops that scan runs in eager mode.
 NOT_COMPILED = frozenset(
-    "argmax argmin cross_entropy cumsum dropout einsum embedding flip gather getitem isfinite kl_divergence logsumexp "
+    "argmax argmin cross_entropy cumsum dropout einsum embedding gather getitem isfinite kl_divergence logsumexp "
     "nll one_hot pad repeat scatter_add take".split()
 )
 #: Cases whose inputs or outputs are all empty, so that there is no derivative.

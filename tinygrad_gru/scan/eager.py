@@ -28,7 +28,7 @@ def scan_eager(
     anomaly = inspector.get()
     ys: list[Any] = [None] * length
     for t in times:
-        with nullcontext() if anomaly is None else anomaly.inside(f"step {t}"):
+        with nullcontext() if anomaly is None else anomaly.scope(f"step {t}"):
             new, ys[t] = split_output(step(carry, _at(xs, t)), carry)
             check_carry_keeps_form(carry, new, t)
             carry = new

@@ -224,7 +224,7 @@ class _Recorder(Inspector):
         super().__init__()
         self.outer = outer
         if outer is not None:
-            self.path, self.owners = outer.path, outer.owners
+            self.path, self.modules = outer.path, outer.modules
         self.calls: list[tuple[Op, tuple, dict[str, Any], Variable]] = []
         self.settings: dict[str, Any] = {}
 
