@@ -15,7 +15,7 @@ from tinygrad_gru.scan.ir import Graph, Program
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
 from tinygrad_gru.scan.passes.simplify import collect, overwrite, reassociate
 from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, without
-from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
+from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
 
 xp = NAMESPACE

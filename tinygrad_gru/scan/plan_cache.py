@@ -15,25 +15,16 @@ from typing import Any
 
 from ..backend import IDLE, Backend
 from .ir import Graph, Program, Value, changing
-from .passes.merge import fuse_horizontally, merge_sums
-from .passes.plan import plan
-from .passes.simplify import collect, overwrite, reassociate
 from .passes.symbolic_zeros import Absence, Absent, without
-from .targets import cuda as emit_cuda
-from .targets.numpy import Emitted
+from .targets.cuda import CudaTarget
+from .targets.numpy import NumPyTarget
+from .targets.source import Executable, build
 from .targets.workspace import Workspace
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace
 
 #: How many plans are kept.
 PLANS = 64
-
-
-#: What is done to a program before it is planned, in this order.
-FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, overwrite, fuse_horizontally, merge_sums,
-)  # fmt: skip
-BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
 
 
 def emitter(compiled: bool | str) -> str:
@@ -55,15 +46,6 @@ def _numba() -> Any:
         return importlib.import_module(".targets.numba", __package__)
     except ImportError as error:
         raise ImportError(f"compiled='numba' needs numba: pip install tinygrad_gru[numba] ({error})") from error
-
-
-def emitted(
-    program: Program, passes: tuple[Callable[[Program], Program], ...], name: str, kept: Collection[Value] = ()
-) -> Emitted:
-    stages = [program]
-    for improve in passes:
-        stages.append(improve(stages[-1]))
-    return Emitted(plan(stages[-1], kept), name, list(zip(("trace", *(p.__name__ for p in passes)), stages)))
 
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
@@ -112,7 +94,7 @@ class CompiledStep:
         self.building = RLock()
         self.emitter, self.refused, self.device = emitter, "", device
         self._backward: Program | None = None
-        self._backwards: dict[Absent, Emitted] = {}
+        self._backwards: dict[Absent, Executable] = {}
         self._absences: dict[Absent, Absence] = {}
         given = [*forward.carry, *forward.xs]
         if backward is not None:
@@ -133,7 +115,7 @@ class CompiledStep:
         program = Program(
             graph, tuple(forward.carry), tuple(forward.xs), tuple(forward.new_carry), (*forward.ys, *kept), ()
         )
-        self.forward = self._emitted(program, "forward", self.stored)
+        self.forward = self._built(program, "forward", self.stored)
         self.kept = kept
         if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
             self.backward()
@@ -146,25 +128,25 @@ class CompiledStep:
                 self._absences[absent] = Absence(self._backward, absent)
             return self._absences[absent]
 
-    def backward(self, absent: Absent = frozenset()) -> Emitted | None:
+    def backward(self, absent: Absent = frozenset()) -> Executable | None:
         """The backward program of steps at which these cotangents are absent, made when it is first needed."""
         if self._backward is None:
             return None
         with self.building:
             if absent not in self._backwards:
-                self._backwards[absent] = self._emitted(without(self._backward, absent), "backward")
+                self._backwards[absent] = self._built(without(self._backward, absent), "backward")
             return self._backwards[absent]
 
-    def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:
+    def _built(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
         if self.emitter == "cuda":
-            return emit_cuda.emitted(program, name, kept, self.device)
+            return build(CudaTarget(self.device), program, name, kept)
         if self.emitter != "numpy" and not self.refused:  # what follows a program for NumPy must be one too
             threads = int(self.emitter.partition(":")[2] or 1)
             try:
-                return _numba().emitted(program, name, kept, threads)
+                return build(_numba().NumbaTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.refused = str(reason)
-        return emitted(program, FORWARD_PASSES if name == "forward" else BACKWARD_PASSES, name, kept)
+        return build(NumPyTarget(), program, name, kept)
 
     @property
     def device_context(self) -> AbstractContextManager:
@@ -189,11 +171,11 @@ class Workspaces:
         self.forward = step.forward.workspace(length, reverse, {})
         self.stored = dict(zip(step.kept, self.forward.ys[step.ys_count :]))
         self.stored |= {value: self.forward.whole(value) for value in step.stored if value not in self.stored}
-        self.backwards: dict[tuple[Emitted, int, int], Workspace] = {}
+        self.backwards: dict[tuple[Executable, int, int], Workspace] = {}
         self._size = 0  # not known
         self.lock = RLock()  # a record may be gone back through by several threads
 
-    def backward(self, program: Emitted, begin: int, end: int) -> Workspace:
+    def backward(self, program: Executable, begin: int, end: int) -> Workspace:
         """The arrays of a backward pass over these steps."""
         key = (program, begin, end)
         if key not in self.backwards:

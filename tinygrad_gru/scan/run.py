@@ -162,7 +162,7 @@ class _CompiledScan:
             copied += count
             carry = [
                 part if value.op != "zeros" else None
-                for part, value in zip(work.at_moment(first), program.plan.program.new_carry)
+                for part, value in zip(work.at_moment(first), program.source.plan.program.new_carry)
             ]
             pieces.append(work.ys)
         if not self.reverse:
