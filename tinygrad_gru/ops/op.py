@@ -150,7 +150,7 @@ class _Definition:
         }
         for name, names in residuals.items():
             for unknown in [residual for residual in names if residual not in offered]:
-                raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {unknown!r}; it can have {offered}")
+                raise TypeError(f"{self.name}.vjp: the rule of {name} takes {unknown!r}; it can take {offered}")
         with self.lock:
             if self.function.rules is not None:
                 self.function.redefined = writes.add_redefinition()

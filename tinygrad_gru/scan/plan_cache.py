@@ -15,10 +15,9 @@ from typing import Any
 
 from ..backend import IDLE, Backend
 from .ir import Graph, Program, Value, changing
-from .passes.merge import fuse_horizontally, merge_sums
+from .passes import collect, fuse_horizontally, merge_sums, propagate_zeros, reassociate, swap_where
 from .passes.plan import plan
-from .passes.simplify import collect, overwrite, reassociate
-from .passes.symbolic_zeros import Absence, Absent, without
+from .passes.symbolic_zeros import Zeros, ZerosOverTime
 from .targets import cuda as emit_cuda
 from .targets.numpy import Emitted
 from .targets.workspace import Workspace
@@ -31,7 +30,7 @@ PLANS = 64
 
 #: What is done to a program before it is planned, in this order.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, overwrite, fuse_horizontally, merge_sums,
+    reassociate, swap_where, fuse_horizontally, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
 
@@ -112,8 +111,8 @@ class CompiledStep:
         self.building = RLock()
         self.emitter, self.refused, self.device = emitter, "", device
         self._backward: Program | None = None
-        self._backwards: dict[Absent, Emitted] = {}
-        self._absences: dict[Absent, Absence] = {}
+        self._backwards: dict[Zeros, Emitted] = {}
+        self._absences: dict[Zeros, ZerosOverTime] = {}
         given = [*forward.carry, *forward.xs]
         if backward is not None:
             new = [g if g is not None else graph.zeros(v) for g, v in zip(backward.carry, forward.carry)]
@@ -138,21 +137,21 @@ class CompiledStep:
         if emitter == "cuda":  # what there is no kernel for is to be known before anything runs
             self.backward()
 
-    def absence(self, absent: Absent) -> Absence:
+    def absence(self, absent: Zeros) -> ZerosOverTime:
         """What becomes of these cotangents, which are absent at the last step. Raises Nonlinear."""
         assert self._backward is not None
         with self.building:
             if absent not in self._absences:
-                self._absences[absent] = Absence(self._backward, absent)
+                self._absences[absent] = ZerosOverTime(self._backward, absent)
             return self._absences[absent]
 
-    def backward(self, absent: Absent = frozenset()) -> Emitted | None:
+    def backward(self, absent: Zeros = frozenset()) -> Emitted | None:
         """The backward program of steps at which these cotangents are absent, made when it is first needed."""
         if self._backward is None:
             return None
         with self.building:
             if absent not in self._backwards:
-                self._backwards[absent] = self._emitted(without(self._backward, absent), "backward")
+                self._backwards[absent] = self._emitted(propagate_zeros(self._backward, absent), "backward")
             return self._backwards[absent]
 
     def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:

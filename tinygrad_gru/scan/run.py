@@ -13,7 +13,7 @@ from ..tape import Node, Variable
 from ..tensor import Tensor
 from ..transforms import backward_through
 from ..writes import tick
-from .passes.symbolic_zeros import Absence, Nonlinear
+from .passes.symbolic_zeros import Nonlinear, ZerosOverTime
 from .plan_cache import CompiledStep, WorkspaceHandle, Workspaces, plan_of
 from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
@@ -142,7 +142,7 @@ class _CompiledScan:
             self._run_backward(handle.workspaces, absence, given, parents, saved, accumulate)
 
     def _run_backward(
-        self, workspaces: Workspaces, absence: Absence, given: dict, parents: tuple, saved: tuple, accumulate: Callable
+        self, workspaces: Workspaces, absence: ZerosOverTime, given: dict, parents: tuple, saved: tuple, accumulate: Callable
     ) -> None:
         _, constants, arrays, length = saved
         compiled, count = self.compiled, self.compiled.carry_count
