@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from .backend import astype, backend_of, dtype_name, xp_of
+from .ops.op import is_op
 from .tape import Node
 
 #: How deep containers, and functions that functions close over, are searched.
@@ -71,7 +72,7 @@ def _of_function(function: Any, depth: int = _DEPTH) -> Hashable:
     code = getattr(function, "__code__", None)
     if code is None or not depth:
         return type(function).__name__
-    if hasattr(function, "formula"):  # an op, whose code is generated at its first call
+    if is_op(function):  # whose code is generated at its first call
         return _of_op(function, depth - 1)
     cells = [_content(cell) for cell in function.__closure__ or ()]
     scope = [function.__globals__.get(name) for name in code.co_names]
