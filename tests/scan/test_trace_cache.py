@@ -9,8 +9,8 @@ from types import MethodType, ModuleType
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, no_grad, ops, scan
-from tinygrad_gru.nn import GRUCell, LSTMCell, Module, Parameter
+from tinygrad_gru import Tensor, no_grad, op, ops, scan
+from tinygrad_gru.nn import GRUCell, LSTMCell, Module, Parameter, RNNCell, cells
 from tinygrad_gru.scan import pure
 from tinygrad_gru.scan.tracing import trace_cache as traces
 from tinygrad_gru.scan.tracing.tracer import trace_forward
@@ -320,6 +320,27 @@ def test_a_pure_function_bound_to_an_object_of_another_class(monkeypatch):
         monkeypatch.setattr(SETTINGS, "one", factor)
         last, _ = scan(MethodType(step, cell), Tensor(np.zeros(2)), Tensor(X))
         np.testing.assert_allclose(last.numpy(), 3 * factor)
+
+
+def test_other_rules_of_an_op_of_the_library(monkeypatch):
+    def formula(x):
+        return x * 1.0
+
+    formula.__module__ = "tinygrad_gru.ops.activation"
+    identity = op(formula)
+
+    def scaled(factor):
+        return lambda g: factor * g
+
+    identity.vjp(x=scaled(1))
+    monkeypatch.setattr(cells, "tanh", identity)
+    cell = RNNCell(1, 1, dtype="float64")
+    cell.W.data[...], cell.U.data[...] = 1.0, 0.0
+    for factor in (1, 3, 5):
+        identity.vjp(x=scaled(factor))
+        x = Tensor(np.ones((1, 1, 1)), requires_grad=True)
+        scan(cell.step, cell.initial_state(1), x)[0].sum().backward()
+        assert x.grad.item() == factor
 
 
 def test_a_step_that_calls_super_is_traced_once(traced):
