@@ -252,8 +252,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("checkpoint", type=_path, help="a checkpoint file, or the folder of a run")
     command.add_argument("--prompt", default="", help="the beginning of the text")
     command.add_argument("--length", type=_count, default=500, help="characters to sample (default: %(default)s)")
-    command.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: %(default)s)")
-    command.add_argument("--top-p", type=float, default=0.95, help="nucleus sampling (default: %(default)s)")
+    command.add_argument(
+        "--temperature", type=float, default=0.8, help="divides the logits, 0 is greedy (default: %(default)s)"
+    )
+    command.add_argument(
+        "--top-p", type=float, default=0.95, help="nucleus sampling: mass that is kept (default: %(default)s)"
+    )
     command.add_argument("--seed", type=_count, default=0, help="random seed (default: %(default)s)")
     _add_backend(command)
 

@@ -153,3 +153,30 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Call
     (inspect.iscoroutinefunction, inspect.iscoroutine, _coroutine),
     (inspect.isgeneratorfunction, inspect.isgenerator, _generator),
 )
+
+
+#: Whether ops are recorded on the tape.
+recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+@block
+def _set_recording(on: bool) -> Iterator[None]:
+    token = recording.set(on)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+
+
+def no_grad() -> Block[None]:
+    """A block (`with no_grad():`) or decorator (`@no_grad()`) in which nothing is recorded.
+
+    Generators and coroutines can be decorated, too: nothing is recorded while their bodies run. A `with` around a
+    `yield` instead stays on in the code that reads from the generator.
+    """
+    return _set_recording(False)
+
+
+def enable_grad() -> Block[None]:
+    """A block or decorator in which ops are recorded, even inside `no_grad`."""
+    return _set_recording(True)

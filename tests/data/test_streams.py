@@ -116,7 +116,7 @@ def test_a_position_of_otherwise_cut_text_is_refused():
 def test_a_position_outside_of_the_data_is_refused(spoiled):
     stream = TextStream(np.arange(101), window=5, batch_size=2)
     saved = stream.state_dict()
-    with pytest.raises(ValueError, match="are no position in epochs of 10 batches"):
+    with pytest.raises(ValueError, match="are not a position in epochs of 10 batches"):
         stream.load_state_dict({**saved, **spoiled})
     assert stream.state_dict() == saved
     stream.load_state_dict({**saved, "index": 10})

@@ -1,5 +1,4 @@
-"""Activations at their extremes (right values, right gradients, no warnings, in every precision), layer normalization and
-dropout."""
+"""Activations at their extremes in every precision; layer normalization; dropout."""
 
 from __future__ import annotations
 

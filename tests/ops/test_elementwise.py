@@ -136,7 +136,7 @@ def test_clip_to_arrays_of_bounds():
 
 
 def test_clip_refuses_tensor_bounds():
-    with pytest.raises(TypeError, match="low and high are numbers or arrays, and get no gradient"):
+    with pytest.raises(TypeError, match="low and high are scalars or arrays, and get no gradient"):
         ops.clip(leaf([1.0]), low=constant([0.0]))
 
 

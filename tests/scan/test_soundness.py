@@ -503,7 +503,7 @@ def test_traced_values_that_escaped_say_so():
         return hidden.value
 
     scan(step, Tensor(np.ones(())), Tensor(np.ones(2)))
-    with pytest.raises(RuntimeError, match="put somewhere while it was traced"):
+    with pytest.raises(RuntimeError, match="stored somewhere while it was traced"):
         hidden.value + 1
 
 

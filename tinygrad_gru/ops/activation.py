@@ -7,12 +7,12 @@ import math
 from ..backend import astype, backend_of, dtype_name, is_floating, random_stream, xp_of
 from .elementwise import clip, divide, exp, greater_equal, minimum, sqrt, square, where
 from .op import op, unwrap
-from .precision import accumulate_in_float32, floats, pairwise_sum, real_valued
+from .precision import accumulate_in_float32, pairwise_sum, promote_integers, real_valued
 from .reduction import mean
 from .reduction import sum as sum_of
 
-#: Beyond it σ is 1 in every dtype.
-_ONE_FROM = 40.0
+#: From here on σ(x) is 1 in every dtype.
+_SATURATED = 40.0
 
 
 @op
@@ -20,7 +20,7 @@ _ONE_FROM = 40.0
 def sigmoid(x):
     """y = σ(x) = 1 / (1 + e⁻ˣ), computed as eˣ / (1 + eˣ), which cannot overflow        ∂L/∂x = g ⊙ y(1 − y)"""
     xp = xp_of(x)
-    e = xp.exp(xp.minimum(x, _ONE_FROM))
+    e = xp.exp(xp.minimum(x, _SATURATED))
     return e / (1 + e)
 
 
@@ -28,14 +28,14 @@ sigmoid.vjp(x=accumulate_in_float32(lambda g, y: g * (y * (1 - y))))
 
 
 def log_sigmoid(x):
-    """y = log σ(x) = −log(1 + e⁻ˣ), right in both tails, where σ itself is 0 or 1"""
+    """y = log σ(x) = −log(1 + e⁻ˣ), exact in both tails, where σ itself is 0 or 1"""
     return -softplus(-x)
 
 
 @op
 def tanh(x):
     """y = tanh x        ∂L/∂x = g ⊙ (1 − y²)"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.tanh(x)
 
 
@@ -111,7 +111,7 @@ def softmax(x, *, axis=-1):
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ along `axis`        ∂L/∂x = y ⊙ (g − Σ g ⊙ y)"""
     xp = xp_of(x)
     if 0 in x.shape:
-        return xp.exp(x)  # of nothing
+        return xp.exp(x)  # empty
     exponentials = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return exponentials / pairwise_sum(exponentials, axis=axis, keepdims=True)
 
@@ -125,7 +125,7 @@ def log_softmax(x, *, axis=-1):
     """yᵢ = xᵢ − log Σⱼ e^xⱼ along `axis`        ∂L/∂x = g − e^y ⊙ Σ g"""
     xp = xp_of(x)
     if 0 in x.shape:
-        return xp.exp(x)  # of nothing
+        return xp.exp(x)  # empty
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(pairwise_sum(xp.exp(shifted), axis=axis, keepdims=True))
 

@@ -7,7 +7,7 @@ import math
 from ..backend import xp_of
 from ..tape import Variable
 from .op import op
-from .precision import accumulate_in_float32, floats, keeps_half
+from .precision import accumulate_in_float32, keep_half_precision, promote_integers
 from .shape import astype
 
 
@@ -68,27 +68,27 @@ def power(a, b):
 
 
 @accumulate_in_float32
-def _power_base(g, a, b):
+def _power_rule_of_base(g, a, b):
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b else g * 0
     return g * b * a ** where(b == 0, 1.0, b - 1)
 
 
 @accumulate_in_float32
-def _power_exponent(g, y, a):
+def _power_rule_of_exponent(g, y, a):
     if isinstance(a, (int, float)):
         return g * y * (math.log(a) if a > 0 else math.nan if a else 0.0)
     return g * y * log(where(a == 0, 1.0, a))
 
 
-power.vjp(a=_power_base,
-          b=_power_exponent)  # fmt: skip
+power.vjp(a=_power_rule_of_base,
+          b=_power_rule_of_exponent)  # fmt: skip
 
 
 @op
 def exp(x):
     """y = eˣ        ∂L/∂x = g ⊙ y"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.exp(x)
 
 
@@ -97,8 +97,8 @@ exp.vjp(x=lambda g, y: g * y)
 
 @op
 def expm1(x):
-    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ eˣ, of which y + 1 would lose all where x is far below 0"""
-    xp, x = floats(x)
+    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ eˣ (y + 1 would cancel where x is far below 0)"""
+    xp, x = promote_integers(x)
     return xp.expm1(x)
 
 
@@ -108,7 +108,7 @@ expm1.vjp(x=lambda g, x: g * exp(x))
 @op
 def log(x):
     """y = log x        ∂L/∂x = g ⊘ x"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.log(x)
 
 
@@ -118,7 +118,7 @@ log.vjp(x=lambda g, x: g / x)
 @op
 def log1p(x):
     """y = log(1 + x), exact for small x        ∂L/∂x = g ⊘ (1 + x)"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.log1p(x)
 
 
@@ -128,7 +128,7 @@ log1p.vjp(x=accumulate_in_float32(lambda g, x: g / (1 + x)))
 @op
 def sqrt(x):
     """y = √x        ∂L/∂x = g ⊘ 2y"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.sqrt(x)
 
 
@@ -165,14 +165,14 @@ sign.vjp(x=None)
 @op
 def sin(x):
     """y = sin x        ∂L/∂x = g ⊙ cos x"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.sin(x)
 
 
 @op
 def cos(x):
     """y = cos x        ∂L/∂x = −g ⊙ sin x"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.cos(x)
 
 
@@ -183,7 +183,7 @@ cos.vjp(x=lambda g, x: -g * sin(x))
 @op
 def where(condition, a, b):
     """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
-    return keeps_half(xp_of(condition, a, b).where(condition, a, b), a, b)
+    return keep_half_precision(xp_of(condition, a, b).where(condition, a, b), a, b)
 
 
 where.vjp(condition=None,
@@ -219,14 +219,14 @@ def minimum(a, b):
 
 
 @accumulate_in_float32
-def _to_winner(g, wins, ties):
-    return where(wins, g, where(ties, 0.5 * g, 0.0))
+def _split_ties(g, is_extremum, is_tie):
+    return where(is_extremum, g, where(is_tie, 0.5 * g, 0.0))
 
 
-maximum.vjp(a=lambda g, a, b: _to_winner(g, a > b, a == b),
-            b=lambda g, a, b: _to_winner(g, b > a, a == b))  # fmt: skip
-minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
-            b=lambda g, a, b: _to_winner(g, b < a, a == b))  # fmt: skip
+maximum.vjp(a=lambda g, a, b: _split_ties(g, a > b, a == b),
+            b=lambda g, a, b: _split_ties(g, b > a, a == b))  # fmt: skip
+minimum.vjp(a=lambda g, a, b: _split_ties(g, a < b, a == b),
+            b=lambda g, a, b: _split_ties(g, b < a, a == b))  # fmt: skip
 
 
 @op
@@ -234,7 +234,7 @@ minimum.vjp(a=lambda g, a, b: _to_winner(g, a < b, a == b),
 def clip(x, *, low=None, high=None):
     """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
     if isinstance(low, Variable) or isinstance(high, Variable):
-        raise TypeError("low and high are numbers or arrays, and get no gradient; for Tensors see maximum and minimum")
+        raise TypeError("low and high are scalars or arrays, and get no gradient; for Tensors use maximum and minimum")
     return xp_of(x).clip(x, low, high)
 
 

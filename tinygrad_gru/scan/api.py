@@ -12,7 +12,7 @@ from .. import ops
 from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
-from ..transforms import checkpoint
+from ..transforms import remat
 from .eager import scan_eager
 from .plan_cache import target_name
 from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
@@ -88,7 +88,7 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
     begins, state, segments = range(0, length, size), tree_leaves(carry), []
     for begin in reversed(begins) if reverse else begins:
         inputs = [x[begin : begin + size] for x in tree_leaves(xs)]
-        outputs = checkpoint(partial(segment, min(size, length - begin)), *state, *inputs)
+        outputs = remat(partial(segment, min(size, length - begin)), *state, *inputs)
         state = outputs[:count]
         segments.append(outputs[count:])
     ys = [ops.concatenate(list(part)) for part in zip(*(reversed(segments) if reverse else segments))]

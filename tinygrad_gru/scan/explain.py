@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from .passes import fuse, merge, simplify
-from .passes.schedule import VIEWS, schedule
+from . import passes
+from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
 from .targets import cuda as emit_cuda
 from .targets.numpy import Emitted
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace, trace_forward
 
-LEVELS = {
+LEVELS: dict[Level, str] = {
     "invariant": "once",
     "hoisted": "for a chunk of steps at once, before the loop (hoisted)",
     "loop": "in the loop",
@@ -60,22 +60,22 @@ def _described(emitted: Emitted, title: str) -> list[str]:
         lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
     lines.append("")
     for level, words in LEVELS.items():
-        operations = [value for value in plan.at(level) if value.op not in ("constant", "scalar")]
+        operations = [value for value in plan.operations(level) if value.op not in ("constant", "scalar")]
         if operations:
             kinds = [value.op for value in operations]
             counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
             lines.append(f"    {words}: {counts}")
     lines += [
         f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
-        for whole in sorted(plan.joined, key=lambda v: v.number)
+        for whole in sorted(plan.concats, key=lambda v: v.number)
     ]
     return [*lines, "", *(f"    {line}" for line in (*emitted.loop_lines, *emitted.lines)), ""]
 
 
 def _summary(name: str) -> str:
     """What a pass does, in its own words."""
-    passes = [getattr(room, name) for room in (simplify, merge, fuse, emit_cuda) if hasattr(room, name)]
-    text = (passes[0].__doc__ or "") if passes else "what the ops do, one by one"
+    found = [getattr(room, name) for room in (passes, emit_cuda) if hasattr(room, name)]
+    text = (found[0].__doc__ or "") if found else "what the ops do, one by one"
     return text.partition("\n")[0].rstrip(".")
 
 

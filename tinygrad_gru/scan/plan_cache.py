@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 from ..backend import IDLE, Backend
 from .ir import Graph, Program, Value, changing
-from .passes.merge import fuse_horizontally, merge_sums
+from .passes import collect, fuse_horizontally, merge_sums, propagate_zeros, reassociate, swap_where
 from .passes.plan import plan
-from .passes.simplify import collect, overwrite, reassociate
-from .passes.symbolic_zeros import Absence, Absent, without
+from .passes.symbolic_zeros import Zeros, ZerosOverTime
 from .targets import cuda as emit_cuda
 from .targets.numpy import Emitted
 from .targets.workspace import Workspace
@@ -29,7 +28,7 @@ PLANS = 64
 
 #: The passes that a program goes through before it is planned.
 FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, overwrite, fuse_horizontally, merge_sums,
+    reassociate, swap_where, fuse_horizontally, merge_sums,
 )  # fmt: skip
 BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
 
@@ -115,8 +114,8 @@ class CompiledStep:
         self.residuals: list[Value] = []
         self.lock = RLock()  # held while a backward program is compiled
         self._backward: Program | None = None
-        self._backwards: dict[Absent, Emitted] = {}
-        self._absences: dict[Absent, Absence] = {}
+        self._backwards: dict[Zeros, Emitted] = {}
+        self._absences: dict[Zeros, ZerosOverTime] = {}
         if backward is not None:
             new_carry = [g if g is not None else graph.zeros(v) for g, v in zip(backward.carry, forward.carry)]
             ys = [g for g in backward.xs if g is not None]
@@ -136,21 +135,21 @@ class CompiledStep:
         if target == "cuda":  # what has no kernel is to be found before anything runs
             self.backward()
 
-    def absence(self, absent: Absent) -> Absence:
+    def absence(self, absent: Zeros) -> ZerosOverTime:
         """Where cotangents are absent, step by step, if these are at the last step. Raises Nonlinear."""
         assert self._backward is not None
         with self.lock:
             if absent not in self._absences:
-                self._absences[absent] = Absence(self._backward, absent)
+                self._absences[absent] = ZerosOverTime(self._backward, absent)
             return self._absences[absent]
 
-    def backward(self, absent: Absent = frozenset()) -> Emitted | None:
+    def backward(self, absent: Zeros = frozenset()) -> Emitted | None:
         """The backward program of steps at which these cotangents are absent, compiled when it is first needed."""
         if self._backward is None:
             return None
         with self.lock:
             if absent not in self._backwards:
-                self._backwards[absent] = self._emitted(without(self._backward, absent), "backward")
+                self._backwards[absent] = self._emitted(propagate_zeros(self._backward, absent), "backward")
             return self._backwards[absent]
 
     def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:

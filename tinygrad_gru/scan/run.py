@@ -9,10 +9,12 @@ from typing import Any
 
 from .. import ops
 from ..backend import Backend, backend_of, is_on_cuda, record_launches, xp_of
+from ..contexts import enable_grad
 from ..ops.multi_output import record_multi_output
-from ..tape import Node, Variable, enable_grad, tick
+from ..tape import Node, Variable
 from ..tensor import Tensor
-from ..transforms import pull_through
+from ..transforms import backward_through
+from ..writes import tick
 from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
 from .protocol import tree_leaves, tree_structure, tree_unflatten
@@ -133,7 +135,7 @@ class _CompiledScan:
         start, count = tick(), self.compiled.carry_count
         with enable_grad():
             results = replay(self.trace, constants, inputs[:count], inputs[count:], length, self.reverse)
-        pull_through(results, cotangents, parents, accumulate, create_graph, start)
+        backward_through(results, cotangents, parents, accumulate, create_graph, start)
 
     def _run_backward(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
         """Accumulate the gradients by the backward program, run anew where other cotangents are absent."""

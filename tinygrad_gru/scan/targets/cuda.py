@@ -34,11 +34,13 @@ import numpy as np
 
 from ...backend import THREADS, Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
 from ..ir import Program, Value
-from ..passes.fuse import Cluster, clusters, sink_into_loop
+from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
-from ..passes.plan import Plan, plan, source_of
-from ..passes.schedule import VIEWS
-from ..passes.simplify import narrow_sums
+from ..passes.plan import plan
+from ..passes.schedule import VIEWS, Level, base_of
+from ..passes.simplify import fold_casts_into_sums
+from ..passes.sink import sink_into_loop
+from ..passes.storage import Plan, Storage, StorageKind
 from ..tracing.traced_array import Untraceable, as_index
 from .elements import CUDA, PYTHON, in_register
 from .kernels import AXES, LoopEmitted, Memory
@@ -56,7 +58,7 @@ _NUMBERS = {
 }  # fmt: skip
 
 #: Of the passes those that save launches: an operation in a kernel costs next to nothing.
-PASSES: tuple[Callable[[Program], Program], ...] = (narrow_sums, merge_matmuls, merge_sums)
+PASSES: tuple[Callable[[Program], Program], ...] = (fold_casts_into_sums, merge_matmuls, merge_sums)
 
 
 def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: Backend | None = None) -> CudaEmitted:
@@ -65,14 +67,9 @@ def emitted(program: Program, name: str, kept: Collection[Value] = (), backend: 
     for improve in (*PASSES, lay_in_place):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
-    made = plan(program, kept, sink_into_loop(program, products=False))
+    levels = sink_into_loop(program, products=False)
     # Scratch is not shared: little is left of it, and the order of operations may change.
-    apart = {value: ("step", value.number) for value in made.levels if value.op == "materialized"}
-    apart |= {value.inputs[2]: ("step", value.inputs[2].number) for value in made.overwrites}
-    for level, kind in (("hoisted", "batch"), ("loop", "step"), ("sunk", "batch")):
-        scratch = [value for value in made.at(level) if made.storage.get(value, ("",))[0] == kind]
-        apart |= {value: (kind, value.number) for value in scratch}
-    made = replace(made, storage=made.storage | apart, copies_views=True, chunk_rows=_CHUNK_ROWS)
+    made = plan(program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=())
     return CudaEmitted(made, name, stages, backend)
 
 
@@ -151,7 +148,7 @@ class CudaEmitted(LoopEmitted):
         for i, value in enumerate(self.totals):
             shape, dtype = self.total_forms[i]
             self.static[f"T{i}"] = total = self.plan.program.graph.add("total", (value,), shape, dtype, position=i)
-            self.plan.storage[total] = ("step", total.number)
+            self.plan.storage[total] = Storage("step", total.number)
         before = self._launches("hoisted")
         loop = self._loop()
         after = self._launches("sunk")
@@ -181,7 +178,7 @@ class CudaEmitted(LoopEmitted):
         ]
         self.loop_lines = [line for kernel in self.kernels.values() for line in kernel.splitlines() + [""]]
 
-    def _launches(self, level: str) -> list[str]:
+    def _launches(self, level: Level) -> list[str]:
         """The host's lines for what is done for many steps at once: launches of kernels, and products."""
         found = clusters(self.plan, {}, level)
         return [line for cluster in found for line in self._cluster(cluster, level)]
@@ -204,17 +201,17 @@ class CudaEmitted(LoopEmitted):
         if len(found) < 2 or not (found[0].is_nest and found[-1].is_nest):
             return False
         first, last = found[0], found[-1]
-        writes_carry = any(job.kind != "make" or job.value in self.plan.carried for job in first.jobs)
+        writes_carry = any(task.kind == "copy" or task.value in self.plan.carried for task in first.tasks)
         if first.shape != last.shape or writes_carry:
             return False
-        begins = [(i, source_of(i, self.given)) for job in first.jobs for i in job.inputs]
-        ends = [(i, source_of(i, self.given)) for job in last.jobs for i in job.inputs]
+        begins = [(i, base_of(i, self.given)) for task in first.tasks for i in task.inputs]
+        ends = [(i, base_of(i, self.given)) for task in last.tasks for i in task.inputs]
         scratch = {v for v in first.stored if self.plan.storage_of(v) == "step"}
         carried = all(
             i is source and i.shape == first.shape for i, source in begins if source in self.plan.program.carry
         )
         read = all(i is source for i, source in ends if source in scratch)
-        return carried and read and not any(source in self.plan.joined for _, source in ends)
+        return carried and read and not any(source in self.plan.concats for _, source in ends)
 
     def _turn(self, last: Cluster, first: Cluster) -> str:
         """Write the kernel that ends a step and begins the next; return the host's line."""
@@ -321,10 +318,10 @@ class CudaEmitted(LoopEmitted):
 
     def _cluster(self, cluster: Cluster, level: str) -> list[str]:
         if not cluster.is_nest:
-            return self._other(cluster.jobs[0].value, level)
+            return self._other(cluster.tasks[0].value, level)
         self.used = {}
         if level != "loop":  # what is summed over time is read from memory
-            cluster.stored |= {job.value for job in cluster.jobs} & {source_of(v, self.given) for v in self.totals}
+            cluster.stored |= {task.value for task in cluster.tasks} & {base_of(v, self.given) for v in self.totals}
         return [self._kernel(level, cluster.shape, self._nest(cluster))]
 
     def _declared(self, value: Value) -> str:
@@ -474,10 +471,10 @@ class CudaEmitted(LoopEmitted):
 
     def _settled(self, value: Value, level: str, lines: list[str]) -> Value:
         """A copy of a value that lies row by row."""
-        kind = "step" if level == "loop" else "batch"
+        kind: StorageKind = "step" if level == "loop" else "batch"
         copy = self.plan.program.graph.add("settled", (value,), value.shape, value.dtype, level=kind)
         if copy not in self.plan.storage:
-            self.plan.storage[copy] = (kind, copy.number)
+            self.plan.storage[copy] = Storage(kind, copy.number)
             lines.append(self._copied(value, self._at(copy), level))
         return copy
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..ir import Program, Value
-from ..passes.fuse import Cluster
-from ..passes.plan import Plan
+from ..passes.clusters import Cluster
 from ..passes.schedule import VIEWS
+from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable
 from .elements import PYTHON, Language, expression
 from .numpy import Emitted
@@ -144,15 +144,15 @@ class LoopEmitted(Emitted):
                 state(self._declared(value), self._reached(self._at(value)).read(axes))
             return names.get(value, "")
 
-        for job in cluster.jobs:
-            operands = [register(i) for i in job.inputs]
-            if job.kind == "make":
-                names[job.value] = f"v{job.value.number}"
-                state(self._declared(job.value), expression(job.value, operands, self.language))
-                if job.value in cluster.stored:
-                    state(self._reached(self._at(job.value)).element(axes), names[job.value])
+        for task in cluster.tasks:
+            operands = [register(i) for i in task.inputs]
+            if task.kind == "compute":
+                names[task.value] = f"v{task.value.number}"
+                state(self._declared(task.value), expression(task.value, operands, self.language))
+                if task.value in cluster.stored:
+                    state(self._reached(self._at(task.value)).element(axes), names[task.value])
             else:
-                state(self._reached(self._next(job.position, job.value)).element(axes), operands[0])
+                state(self._reached(self._next(task.position, task.value)).element(axes), operands[0])
         return lines
 
     def _declared(self, value: Value) -> str:

@@ -14,16 +14,19 @@ is addressed by numbers that are known when the source is written: all arrays of
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..ir import Program, Value
-from ..passes.fuse import Cluster, clusters, lay_out, sink_into_loop
+from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
-from ..passes.plan import Plan, plan
+from ..passes.pack import pack_operands
+from ..passes.plan import plan
+from ..passes.schedule import Level
+from ..passes.sink import sink_into_loop
+from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable, as_index
 from . import numba_math as native
 from .elements import PYTHON
@@ -39,19 +42,14 @@ def emitted(program: Program, name: str, kept: Collection[Value] = (), threads: 
     Of the passes only those that join products are worth it: an operation in a nest costs next to nothing.
     """
     stages = [("trace", program)]
-    for improve in (merge_matmuls, merge_sums, lay_out):
+    for improve in (merge_matmuls, merge_sums, pack_operands):
         stages.append((improve.__name__, improve(stages[-1][1])))
     program = stages[-1][1]
-    made = plan(program, kept, sink_into_loop(program))
-    # Scratch is not shared: little is left of it, and the order of operations may change.
-    apart = [value for value in made.levels if value.op in ("materialized", "packed")]
-    apart += [value.inputs[2] for value in made.overwrites] + [
-        value for value in made.at("loop") if made.storage.get(value, ("",))[0] == "step"
-    ]
-    storage = made.storage | {value: ("step", value.number) for value in apart}
-    return NumbaEmitted(
-        replace(made, storage=storage, copies_views=True, chunk_rows=_CHUNK_ROWS), name, stages, threads
-    )
+    levels = sink_into_loop(program)
+    # Scratch of the loop is not shared: little is left of it, and the order of operations may change.
+    shared: tuple[Level, ...] = ("hoisted", "sunk")
+    made = plan(program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=shared)
+    return NumbaEmitted(made, name, stages, threads)
 
 
 class _Entangled(Exception):
@@ -170,7 +168,7 @@ class NumbaEmitted(LoopEmitted):
 
     def _cluster(self, cluster: Cluster) -> list[str]:
         if not cluster.is_nest:
-            return self._other(cluster.jobs[0].value)
+            return self._other(cluster.tasks[0].value)
         shape = cluster.shape
         if self.threads > 1:
             if len(shape) != 2:

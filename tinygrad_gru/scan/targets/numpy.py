@@ -18,8 +18,8 @@ import numpy as np
 
 from ...backend import is_half, record_launches
 from ..ir import Program, Value
-from ..passes.plan import Plan
-from ..passes.schedule import ELEMENTWISE, VIEWS
+from ..passes.schedule import ELEMENTWISE, VIEWS, Level
+from ..passes.storage import Plan
 from ..tracing.traced_array import as_index
 from .views import index_text, view_text
 from .workspace import Workspace
@@ -158,7 +158,7 @@ class Emitted:
 
     def _loop(self) -> list[str]:
         """The lines that run the steps of a chunk one after the other."""
-        lines = [line for v in self.plan.at("loop") for line in self._operation(v, batch=False)]
+        lines = [line for v in self.plan.operations("loop") for line in self._operation(v, batch=False)]
         lines += self._carry_copies()
         self.loop_calls = len(lines)
         return [f"for ({self._tuple(self.steps)}) in steps:", *(f"    {line}" for line in lines)] if lines else []
@@ -172,10 +172,10 @@ class Emitted:
         """What a step takes."""
         return f"{self.loop_calls} array calls a step"
 
-    def _region(self, level: str) -> list[str]:
+    def _region(self, level: Level) -> list[str]:
         """The lines for a chunk. What is summed over time without being made is summed where it would be made."""
         lines = []
-        for value in self.plan.at(level):
+        for value in self.plan.operations(level):
             if self._is_contracted(value):
                 lines += self._sum(self.totals.index(value), value)
             else:
@@ -339,7 +339,7 @@ class Emitted:
         """Outputs of every step that are views, or come from elsewhere: they are copied to where they are wanted."""
         lines = []
         for position, value in enumerate(self.plan.program.ys):
-            if self.plan.is_seen_whole(value):
+            if self.plan.is_view_of_stack(value):
                 continue
             name = f"E{position}"
             self.batch[name] = value

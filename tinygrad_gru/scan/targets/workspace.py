@@ -35,7 +35,7 @@ class Workspace:
         self.scratch: dict[Any, np.ndarray] = {}
         self.ys: list[np.ndarray] = []
         for value in program.ys:
-            seen = plan.is_seen_whole(value)
+            seen = plan.is_view_of_stack(value)
             self.ys.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
         self.static = tuple(self.view(name, value, 0) for name, value in emitted.static.items())
         begins = range(0, length, self.size)

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
+from ...contexts import enable_grad
 from ...inspector import Inspector
 from ...ops.op import Op
-from ...tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
+from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
+from ...writes import tick
 from ..ir import Graph, Value
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
 from .dependencies import is_library
@@ -224,7 +226,7 @@ class _Recorder(Inspector):
         super().__init__()
         self.outer = outer
         if outer is not None:
-            self.path, self.owners = outer.path, outer.owners
+            self.path, self.modules = outer.path, outer.modules
         self.calls: list[tuple[Op, tuple, dict[str, Any], Variable]] = []
         self.settings: dict[str, Any] = {}
 
@@ -279,7 +281,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     values = [_value(graph, t) for t in outputs]
     inputs = [*carries, *reads]
     input_nodes = {t.node for t in inputs}
-    records, ends = history(outputs, start)
+    records, ends = history([t.node for t in outputs], start)
     closed_over = [node for node in ends if node not in input_nodes]
     new_leaves = [node for node in closed_over if node.number >= start]
     if any(map(_is_observed, (*records, *input_nodes, *new_leaves))):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...contexts import no_grad
 from ...data import CharacterVocabulary
-from ...tape import no_grad
 from .model import CharacterModel, prediction_loss
 
 _MOST_STREAMS = 128

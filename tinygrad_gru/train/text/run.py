@@ -95,9 +95,8 @@ class TextRun:
         changed.
         """
         metadata = self.metadata()
-        loop = Loop(
-            self.trainer, self.settings.steps, folder, self._evaluate, self._print_sample, self.settings.patience, metadata
-        )
+        steps, patience = self.settings.steps, self.settings.patience
+        loop = Loop(self.trainer, steps, folder, self._evaluate, self._print_sample, patience, metadata)
         if state is not None:
             check(state, TEXT_RUN)
             chosen = {name: metadata["settings"][name] for name in CHANGEABLE}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...contexts import no_grad
 from ...data import CharacterVocabulary
 from ...scan import compiling
-from ...tape import no_grad
 from .model import CharacterModel
 
 
