@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from tinygrad_gru.train import Progress, TextRun, TextSettings, load_checkpoint
 from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.loop import read_log
 
 from .timing import report
 
@@ -116,7 +116,7 @@ def go_on(path: str, folder: str, steps: int) -> None:
     run = TextRun(settings)
     with RunFolder(folder) as held:
         loop = run.loop(held, load_checkpoint(held.checkpoint) if held.checkpoint.exists() else None)
-        loop.evaluations, loop.on_evaluation = steps, lambda display: None
+        loop.evaluations, loop.on_evaluation = steps, lambda progress: None
         loop.run(Progress())
 
 

@@ -117,7 +117,7 @@ def main() -> None:
     steps = gru.settings.steps
     due = {math.ceil(steps * (k + 1) / options.evaluations) for k in range(options.evaluations)}
     with progress(3 * steps, unit="steps") as display:
-        display.say(f"{gru.run.corpus.name}, {options.characters:,} characters for each")
+        display.write(f"{gru.run.corpus.name}, {options.characters:,} characters for each")
         for step in range(1, steps + 1):
             for one in contestants:
                 loss = one.step()

@@ -24,7 +24,7 @@ ALLOWED = {
     "nn/layers.py": ("ones zeros", "first values"),
     "nn/lengths.py": ("ndarray arange bool_ flatnonzero int64 asarray", "lengths are few numbers, checked on the host"),
     "nn/module.py": ("ndarray shape", "a state_dict holds arrays of the host"),
-    "nn/variants.py": ("zeros", "first values"),
+    "nn/cell_options.py": ("zeros", "first values"),
     "ops/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
     "optim/optimizer.py": ("float32", "the dtype of the state of a half-precision parameter"),

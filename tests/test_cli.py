@@ -12,9 +12,10 @@ from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli, compiling
 from tinygrad_gru.testing import Mutant, MutationScore
-from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
+from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint
 from tinygrad_gru.train.folder import CHECKPOINT
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.loop import read_log
+from tinygrad_gru.train.text import trainer
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
 
@@ -231,7 +232,7 @@ BAD = {
     "an unknown backend": (["train", "--text", "short.txt", "--backend", "torch"], "unknown backend 'torch'"),
     "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
     "resume without a folder": (["train", "--resume"], "--resume needs --out"),
-    "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds says how long a new run"),
+    "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds sets the length"),
     "a precision that the backend lacks": (
         ["train", "--text", "long.txt", "--precision", "bfloat16"],
         "precision: 'numpy' has no 'bfloat16', expected 'float32' or 'float16' there",
@@ -376,7 +377,7 @@ def test_a_second_ctrl_c_tells_what_is_saved(train, tmp_path, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", step)
         assert train("--quiet") == 130
-    assert "stopped before anything was saved" in capsys.readouterr().out
+    assert "stopped before the first checkpoint" in capsys.readouterr().out
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet")
@@ -499,14 +500,14 @@ def test_a_text_of_20_characters_is_learned(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("01234567890123456789")
     size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16"]
     assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
-    assert "18 characters to train on, 2 held out" in capsys.readouterr().out
+    assert "18 characters for training, 2 held out" in capsys.readouterr().out
 
 
 def test_a_text_without_anything_visible_has_no_loss_of_what_is_visible(tmp_path, capsys):
     (tmp_path / "text.txt").write_text(" " * 3000)
     size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16", "--quiet"]
     assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
-    assert "nats a character\nby counting" in capsys.readouterr().out
+    assert "nats/char\nn-gram baselines" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out_without_leading_spaces"] is None
 
 

@@ -13,8 +13,9 @@ import pytest
 from tinygrad_gru import Tensor, compiling, detect_anomaly, enable_grad, no_grad
 from tinygrad_gru.backend import immediate_checks
 from tinygrad_gru.backend.cuda.index_checks import checks_are_immediate
+from tinygrad_gru.contexts import recording
 from tinygrad_gru.scan.api import _compiling
-from tinygrad_gru.tape import inspector, recording
+from tinygrad_gru.tape import inspector
 
 #: A decorator, what its block sets, and the value that says it is set.
 BLOCKS = {

@@ -606,7 +606,7 @@ def test_a_hook_can_be_recorded():
     x.register_hook(lambda g: g * g)
     g = grad((x * x * x).sum(), x, create_graph=True)
     assert g.item() == 144.0
-    x._watched("test").hooks.clear()
+    x._state("test").hooks.clear()
     assert grad(g, x).item() == 2 * 12 * 12  # d/dx (3x²)² = 2 · 3x² · 6x
 
 

@@ -362,7 +362,7 @@ def test_other_data_of_a_leaf_that_a_checkpoint_computes_with_again():
     x, w = leaf(0.0), leaf(2.0)
     y = checkpoint(lambda x: x * w, x)
     w.data = np.array(50.0)
-    with pytest.raises(TapeError, match="was given other data after a checkpointed function had used it"):
+    with pytest.raises(TapeError, match="was given other data after a function under remat had used it"):
         y.backward()
     assert x.grad is None
 
@@ -423,27 +423,27 @@ def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
 def test_the_log_against_a_clock_for_every_byte(rng):
     """Random strided writes; what is read is the moment of the youngest write into the range that an array spans."""
     log, memory = WriteLog(), np.zeros(64, np.int16)
-    moments, spans = np.zeros(memory.nbytes, int), []
+    times, spans = np.zeros(memory.nbytes, int), []
     for _ in range(400):
         start, stop = sorted(rng.integers(0, 65, 2))
         part = memory[start : stop : rng.choice([1, 2, 3])][:: rng.choice([1, -1])]
         low, high = (end - memory.__array_interface__["data"][0] for end in backend_of(part).memory_range(part))
         if rng.random() < 0.5:
-            log.note(part, "part")
+            log.add(part, "part")
             if part.size:
-                moments[low:high] = log.latest
+                times[low:high] = log.latest
         spans.append((part, low, high))
         part, low, high = spans[rng.integers(len(spans))]
         write = log.last(part)
-        assert (write.moment if write else 0) == (moments[low:high].max() if part.size else 0)
+        assert (write.time if write else 0) == (times[low:high].max() if part.size else 0)
     assert len(log._starts) <= memory.nbytes
 
 
 def test_the_log_holds_no_more_than_there_is_memory():
     log, memory = WriteLog(), np.zeros(1000)
     for start in range(500):
-        log.note(memory[start : start + 500], "part")
-    log.note(memory, "all")
+        log.add(memory[start : start + 500], "part")
+    log.add(memory, "all")
     assert len(log._starts) == len(log._writes) == 1
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from tinygrad_gru.backend import capturing
 from tinygrad_gru.scan import plan_cache as compiled
-from tinygrad_gru.scan.passes.simplify import collect
+from tinygrad_gru.scan.passes import collect
 from tinygrad_gru.scan.targets import cuda as cuda_target
 from tinygrad_gru.scan.targets import numpy as numpy_target
 

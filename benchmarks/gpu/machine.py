@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from tinygrad_gru.backend import resolve
-from tinygrad_gru.train.versions import versions
+from tinygrad_gru.train.text.run import versions
 
 from ..timing import installed, machine, row
 from .options import Options

@@ -17,7 +17,7 @@ from tinygrad_gru.interop.onnx import load  # noqa: E402
 from tinygrad_gru.interop.onnx.operators import OPERATORS  # noqa: E402
 
 #: Cases that are refused while they run, by a word of the message: a mask of dropout, a sum over nothing, ….
-REFUSED_AT_RUN_TIME = ("training_mode", "no identity", "letter stands twice", "only the last axis")
+REFUSED_AT_RUN_TIME = ("training_mode", "no identity", "repeated letter", "only the last axis")
 
 #: Their cases have types or outputs that we have not; test_onnx_save.py compares them with onnxruntime.
 COMPARED_ELSEWHERE = {"Cast", "LayerNormalization", "Not", "Range"}

@@ -120,7 +120,7 @@ def test_a_file_beside_that_is_named_again_and_again_is_refused(folder):
         arrays[f"w{k}"] = TensorProto(name=f"w{k}", data_type=1, dims=[2**18], data_location=TensorProto.EXTERNAL)
         arrays[f"w{k}"].external_data.add(key="location", value="data")
     (folder / "model.onnx").write_bytes(model([add("w0", "w1")], arrays).SerializeToString())
-    with pytest.raises(InteropError, match="asks for more than"):
+    with pytest.raises(InteropError, match="requires more than"):
         load(folder / "model.onnx")
 
 
@@ -188,8 +188,8 @@ def nested(depth):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: doubled("Concat", 40, axis=0), "asks for more than"),
-        (outer_product, "asks for more than"),
+        (lambda: doubled("Concat", 40, axis=0), "requires more than"),
+        (outer_product, "requires more than"),
         (lambda: functions(40), "expand to more nodes than a file"),
         (lambda: functions(4, 100), "expand to more nodes than a file"),
         (one_that_calls_itself, "calls itself"),
@@ -198,7 +198,7 @@ def nested(depth):
         (lambda: declared([2**40, 0, 2**40]), "there is no such array here"),
         (lambda: declared([-1], raw_data=b"1234"), "there is no such array here"),
         (lambda: declared([1] * 200_000, raw_data=b"1234"), "there is no such array here"),
-        (shared_weights, "asks for more than"),
+        (shared_weights, "requires more than"),
     ],
 )  # fmt: skip
 def test_small_files_that_ask_for_much_are_refused_at_once(make, reason):

@@ -12,9 +12,9 @@ class Refused(Exception):
 
 
 def test_a_budget_is_spent_once():
-    budget = Budget(100, factor=2, floor=0)
+    budget = Budget(100, factor=2, minimum=0)
     budget.spend(150, "a")
-    with pytest.raises(FileFormatError, match=r"b: the file asks for more than the 200 bytes .* its 100"):
+    with pytest.raises(FileFormatError, match=r"b: the file requires more than the 200 bytes .* its 100"):
         budget.spend(51, "b")
     budget.spend(50, "c")
     with pytest.raises(FileFormatError):

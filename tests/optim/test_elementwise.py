@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tinygrad_gru.optim import elementwise, maximum, sqrt
-from tinygrad_gru.optim.elementwise import Program, Scratch
+from tinygrad_gru.optim.elementwise import Scratch, UpdateRule
 
-SYMBOLIC = SimpleNamespace(sqrt=sqrt, maximum=maximum)
+TRACED = SimpleNamespace(sqrt=sqrt, maximum=maximum)
 ON_ARRAYS = SimpleNamespace(sqrt=np.sqrt, maximum=np.maximum)
 NAMES = ("p", "g", "m", "v")
 
@@ -19,7 +19,7 @@ def arrays_of(shape=(5, 3), dtype="float64", seed=0):
 
 
 def run(rule, arrays, **settings):
-    Program(rule, NAMES, settings).run(arrays, Scratch())
+    UpdateRule(rule, NAMES, settings).run(arrays, Scratch())
 
 
 def expect(rule, arrays, **settings):
@@ -63,7 +63,7 @@ def random_rule(seed, library):
 @pytest.mark.parametrize("seed", range(150))
 def test_any_rule_runs_as_it_reads(seed):
     arrays = arrays_of(seed=seed)
-    rule, on_arrays = random_rule(seed, SYMBOLIC), random_rule(seed, ON_ARRAYS)
+    rule, on_arrays = random_rule(seed, TRACED), random_rule(seed, ON_ARRAYS)
     assert_runs_as_it_reads(rule, arrays, on_arrays)
 
 
@@ -100,28 +100,28 @@ def test_terms_and_factors_that_change_nothing_cost_nothing():
         g = g + decay * p
         return {"p": p - factor * g}
 
-    free = Program(rule, NAMES, {"decay": 0.0, "factor": 1.0})
-    full = Program(rule, NAMES, {"decay": 0.1, "factor": 0.5})
+    free = UpdateRule(rule, NAMES, {"decay": 0.0, "factor": 1.0})
+    full = UpdateRule(rule, NAMES, {"decay": 0.1, "factor": 0.5})
     assert [operation.function for operation in free._operations] == ["subtract"]
     assert len(full._operations) == 4
 
 
 def test_only_returned_state_is_kept():
-    program = Program(lambda p, g, m, v: {"p": p - g, "m": m + g}, NAMES, {})
-    assert program.state == ("m",)
+    rule = UpdateRule(lambda p, g, m, v: {"p": p - g, "m": m + g}, NAMES, {})
+    assert rule.state == ("m",)
     arrays = arrays_of()
     del arrays["v"]
-    program.run(arrays, Scratch())
+    rule.run(arrays, Scratch())
 
 
 def test_state_that_is_read_must_be_returned():
     with pytest.raises(ValueError, match="'v'"):
-        Program(lambda p, g, m, v: {"p": p - v}, NAMES, {})
+        UpdateRule(lambda p, g, m, v: {"p": p - v}, NAMES, {})
 
 
 def test_branching_on_elements_is_an_error():
     with pytest.raises(TypeError, match="branch"):
-        Program(lambda p, g, m, v: {"p": p if p - g else m}, NAMES, {})
+        UpdateRule(lambda p, g, m, v: {"p": p if p - g else m}, NAMES, {})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

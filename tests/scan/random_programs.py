@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.scan.programs import LENGTH, Example
 from tinygrad_gru.scan.ir import Graph, Program
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
 
 xp = NAMESPACE
 DOUBLE, SQUARE = np.dtype("float64"), (3, 3)
@@ -65,8 +65,8 @@ class _Drawing:
             lambda: xp.reshape(m, (9,))[:3], lambda: xp.reshape(m, (1, 3, 3)), lambda: xp.expand_dims(a, 0),
             lambda: xp.broadcast_to(a, np.broadcast_shapes(a.shape, SQUARE)), lambda: xp.concat([m[:2], z[:1]], 0),
             lambda: xp.concat([m[:, :2], z[:, :1]], 1), lambda: xp.stack([m, z], 0),
-            lambda: SYMBOLIC.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
-            lambda: SYMBOLIC.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
+            lambda: TRACING.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
+            lambda: TRACING.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
         ]  # fmt: skip
         if self.random.random() < 0.1:
             makers = [self.gates]

@@ -9,7 +9,7 @@ from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, ops, scan
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.passes.merge import fuse_horizontally
+from tinygrad_gru.scan.passes import fuse_horizontally
 from tinygrad_gru.scan.plan_cache import CompiledStep, PlanCache
 from tinygrad_gru.scan.targets import numpy as numpy_target
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
@@ -33,7 +33,7 @@ def test_array_calls_a_step(kind, forward, backward):
 
 
 def products(executable, level):
-    return [value for value in executable.source.plan.at(level) if value.op == "matmul"]
+    return [value for value in executable.source.plan.operations(level) if value.op == "matmul"]
 
 
 def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradient():
@@ -53,7 +53,7 @@ def test_gates_of_one_kind_become_neighbours():
         return ops.sigmoid(a) * ops.tanh(b) + ops.sigmoid(c)
 
     executable = compiled_step(step, Tensor(np.zeros((2, 4))), Tensor(np.zeros((5, 2, 4))), None).forward
-    kinds = [value.op for value in executable.source.plan.at("loop")]
+    kinds = [value.op for value in executable.source.plan.operations("loop")]
     assert kinds.count("exp") == kinds.count("tanh") == kinds.count("matmul") == 1
 
 

@@ -12,11 +12,11 @@ from tests.scan.interpreter import interpret
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
 from tinygrad_gru.scan.ir import Graph, Program
+from tinygrad_gru.scan.passes import collect, reassociate, swap_where
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
-from tinygrad_gru.scan.passes.simplify import collect, overwrite, reassociate
-from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, without
+from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, propagate_zeros
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
 
 xp = NAMESPACE
 
@@ -96,7 +96,7 @@ def test_without_is_with_zeros(rng):
             for values, arrays in ((program.carry, example.carry), (program.xs, example.xs))
         )
         kept = [a for value, a in zip(program.xs, reads) if value not in absent]
-        fewer = without(program, absent)
+        fewer = propagate_zeros(program, absent)
         assert fewer.xs == tuple(value for value in program.xs if value not in absent)
         expected = interpret(program, carry, [read[:1] for read in reads], 1)
         found = interpret(fewer, carry, [read[:1] for read in kept], 1)
@@ -207,7 +207,7 @@ def test_collect(formula, expected):
     ],
 )
 def test_overwrite(formula, expected):
-    assert rewritten(overwrite, formula) == expected
+    assert rewritten(swap_where, formula) == expected
 
 
 @pytest.mark.parametrize(
@@ -222,12 +222,12 @@ def test_overwrite(formula, expected):
         (lambda h, x, y: x / y, "zero"),
         (lambda h, x, y: xp.where(y > 0, x, 0.0), "zero"),
         (lambda h, x, y: xp.where(y > 0, x, h), "where(greater(y, 0), zero, h)"),
-        (lambda h, x: SYMBOLIC.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
-        (lambda h, x: SYMBOLIC.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
+        (lambda h, x: TRACING.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
+        (lambda h, x: TRACING.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
     ],
 )
 def test_without_x(formula, expected):
-    assert rewritten(lambda program: without(program, frozenset(program.xs[:1])), formula, "hx") == expected
+    assert rewritten(lambda program: propagate_zeros(program, frozenset(program.xs[:1])), formula, "hx") == expected
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_without_x(formula, expected):
 )
 def test_without_says_what_it_cannot_know(formula):
     with pytest.raises(Nonlinear):
-        rewritten(lambda program: without(program, frozenset(program.xs[:1])), formula, "hx")
+        rewritten(lambda program: propagate_zeros(program, frozenset(program.xs[:1])), formula, "hx")
 
 
 # -- what each is for: cells ---------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import pytest
 from tests.scan.programs import CELLS, LENGTH, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
 from tinygrad_gru.scan.passes import plan as plan_module
-from tinygrad_gru.scan.passes.plan import plan, source_of
-from tinygrad_gru.scan.passes.schedule import ELEMENTWISE
+from tinygrad_gru.scan.passes.plan import plan
+from tinygrad_gru.scan.passes.schedule import ELEMENTWISE, base_of
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES, NumPyTarget
 
 
@@ -28,7 +28,7 @@ class Shadow:
         self.plan = plan(program, kept)
         target = NumPyTarget()
         self.work = target.load(target.emit(self.plan, "shadow"), []).workspace(LENGTH, reverse, {})
-        self.joined = self.plan.joined
+        self.concats = self.plan.concats
         # the moments before and after step t are t + old and t + new
         self.old, self.new_carry = (1, 0) if reverse else (0, 1)
 
@@ -39,7 +39,7 @@ class Shadow:
             self.write(value, range(LENGTH))
         for begin in range(0, LENGTH, self.work.size)[:: -1 if self.reverse else 1]:
             self.run_chunk(range(begin, min(begin + self.work.size, LENGTH))[:: -1 if self.reverse else 1])
-        stay = [value for value in self.program.ys if self.plan.is_seen_whole(value)]
+        stay = [value for value in self.program.ys if self.plan.is_view_of_stack(value)]
         self.read([*stay, *self.kept], range(LENGTH))
 
     def run_chunk(self, steps):
@@ -57,7 +57,7 @@ class Shadow:
 
     def compute(self, level, steps):
         """All operands of all steps are read before anything is written, as an operation on a chunk does."""
-        for value in self.plan.at(level):
+        for value in self.plan.operations(level):
             self.read(value.inputs, steps)
             for operand in value.inputs:
                 if value not in self.plan.overwrites or operand is not value.inputs[-1]:
@@ -66,7 +66,7 @@ class Shadow:
 
     def check_overlap(self, value, operand, t):
         """What does not go element by element, or writes twice, must not write where it reads."""
-        source = source_of(operand, self.plan.given)
+        source = base_of(operand, self.program.inputs)
         if self.kind(source) and (value.op not in ELEMENTWISE or value.op == "where"):
             shared = np.shares_memory(self.array(source, t), self.array(value, t))
             assert not shared, f"{value!r} is written over its operand {operand!r}"
@@ -76,7 +76,7 @@ class Shadow:
 
     def read(self, values, steps):
         for value in values:
-            source = source_of(value, self.plan.given)
+            source = base_of(value, self.program.inputs)
             for t in steps if self.kind(source) else ():
                 found = self.array(source, t)
                 assert (found == self.content(source, t).astype(found.dtype)).all(), f"{source!r} is lost, at step {t}"
@@ -90,12 +90,12 @@ class Shadow:
 
     def kind(self, value):
         """In what kind of array a value lives; numbers, and what is computed once, live in none."""
-        given = source_of(value, self.plan.given) in self.plan.given
+        given = base_of(value, self.program.inputs) in self.program.inputs
         return "given" if given else self.plan.storage_of(value)
 
     def content(self, value, t):
         """What the array of a value must hold: its name, or side by side those of the parts that were made in it."""
-        if value in self.joined:
+        if value in self.concats:
             return np.concatenate([self.content(part, t) for part in value.inputs], axis=value["axis"])
         return np.full(value.shape, self.name(value, t))
 
@@ -144,5 +144,5 @@ def test_few_arrays_serve_a_loop(cell, arrays):
     for rewrite in FORWARD_PASSES:
         program = rewrite(program)
     planned = plan(replace(program, ys=program.new_carry[:1]))
-    storages = {planned.storage[value] for value in planned.at("loop")}
-    assert len({storage for storage in storages if storage[0] == "step"}) <= arrays < len(planned.at("loop"))
+    storages = {planned.storage[value] for value in planned.operations("loop")}
+    assert len({storage for storage in storages if storage[0] == "step"}) <= arrays < len(planned.operations("loop"))

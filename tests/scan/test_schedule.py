@@ -7,8 +7,8 @@ import pytest
 
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
 from tinygrad_gru.scan.ir import Graph, Program
+from tinygrad_gru.scan.passes import collect, reassociate
 from tinygrad_gru.scan.passes.schedule import schedule
-from tinygrad_gru.scan.passes.simplify import collect, reassociate
 from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TracedArray
 
 ORDER = ["invariant", "hoisted", "loop", "sunk"]

@@ -21,7 +21,7 @@ from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, sca
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.passes import fuse
+from tinygrad_gru.scan.passes import pack
 from tinygrad_gru.scan.targets import numba as numba_target
 from tinygrad_gru.scan.targets import numba_math as native
 from tinygrad_gru.scan.targets.source import build
@@ -249,7 +249,7 @@ def test_products(m, k, n, dtype, transposed, rng):
     """Of a part of a joined array, or of a transposed one, into a part of another; what is around it stays."""
     a = rng.standard_normal((k, m + 2) if transposed else (m, k + 2)).astype(dtype)
     b, c = rng.standard_normal((k, n)).astype(dtype), np.zeros((m, n + 3), dtype)
-    width = fuse.panel_width(m, n, dtype)
+    width = pack.panel_width(m, n, dtype)
     panels = np.empty((-(-n // width), k, width), dtype)
     native.pack(b, panels)
     names = {"product": native.product, "entry": native.entry, "pointer": native.POINTERS[dtype]}

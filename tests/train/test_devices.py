@@ -14,7 +14,8 @@ from support.strict import STRICT
 from tinygrad_gru import Tensor, compiling, manual_seed, nn, ops, optim, use
 from tinygrad_gru.backend import available, backend_of
 from tinygrad_gru.cli import main
-from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint, text_run
+from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint
+from tinygrad_gru.train.text import run
 
 #: The module; the package has a function of its name.
 scan_api = importlib.import_module("tinygrad_gru.scan.api")
@@ -116,7 +117,7 @@ def test_a_run_goes_on_on_another_backend(monkeypatch, small, tmp_path, first, s
 @without_gpu
 def test_what_a_gpu_has_learned_is_there_without_one(monkeypatch, tmp_path, capsys):
     """By the command line: train on one machine, and write text on another, that has never heard of CuPy."""
-    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 2)
+    monkeypatch.setattr(run, "_SAMPLE_LENGTH", 2)
     text, folder = tmp_path / "text.txt", tmp_path / "run"
     text.write_text("Words that are read again and again. " * 300)
     options = "--hidden 4 --embedding 3 --batch 4 --window 5 --characters 200 --quiet".split()

@@ -9,7 +9,7 @@ from tinygrad_gru.io import LockedError
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint
 from tinygrad_gru.train import loop as module
 from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG
-from tinygrad_gru.train.log import JsonLines, read_log
+from tinygrad_gru.train.loop import JsonLines, read_log
 
 
 def run(settings, folder, interrupt_at=None, resume=False):
@@ -216,7 +216,7 @@ def test_best_weights_of_another_run_are_refused(small, tmp_path):
     resumed = TextRun(small(patience=20, seed=1)).loop(tmp_path / "1", state)
     with pytest.raises(CheckpointError, match="does not hold step 2, the best one, of this run"):
         resumed.load_best()
-    with pytest.raises(FileExistsError, match="is of another run than the one to go on with"):
+    with pytest.raises(FileExistsError, match="is of another run than the one to resume"):
         resumed.run(Progress())
 
 
@@ -234,7 +234,7 @@ def test_a_run_does_not_go_on_in_the_folder_of_another(small, tmp_path):
         run(small(seed=seed), tmp_path / str(seed), interrupt_at=5)
     before = {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()}
     state = load_checkpoint(tmp_path / "1" / CHECKPOINT)
-    with pytest.raises(FileExistsError, match="is of another run than the one to go on with"):
+    with pytest.raises(FileExistsError, match="is of another run than the one to resume"):
         TextRun(small(seed=1)).loop(tmp_path / "2", state).run(Progress())
     assert {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()} == before
     assert TextRun(small(seed=1)).loop(tmp_path / "3", state).run(Progress()), "an empty folder is as good as its own"
@@ -271,10 +271,10 @@ def test_a_damaged_log_stands_in_no_checkpoints_way_and_is_told(small, tmp_path,
     heard = []
     text_run = TextRun(small())
     display = Progress()
-    display.say = heard.append
+    display.write = heard.append
     assert text_run.loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT)).run(display)
     assert_identical(text_run.model.state_dict(), expected.model.state_dict())
-    assert heard[0] == f"{log} had {kept} of the 11 records to go on from"
+    assert heard[0] == f"{log} is damaged: it has {kept} of 11 records"
     records, whole = read_log(log), read_log(tmp_path / "whole" / LOG)
     assert records == whole[:kept] + whole[11:]
 
@@ -330,7 +330,7 @@ def test_a_display_that_fails_ends_no_run(small, tmp_path):
         raise BrokenPipeError
 
     display = Progress()
-    display.say = display.advance = broken
+    display.write = display.advance = broken
     assert TextRun(small()).loop(tmp_path).run(display)
 
 
@@ -388,8 +388,8 @@ def test_the_checkpoint_of_other_settings_or_of_a_changed_text_is_refused(small,
 def test_speed_counts_the_steps_made_here_alone(small, tmp_path):
     text_run = TextRun(small())
     loop = text_run.loop(tmp_path)
-    assert loop.characters_per_second is None
+    assert loop.steps_per_second is None
     loop.run(Progress())
-    assert loop.characters_per_second > 0
+    assert loop.steps_per_second > 0
     finished = TextRun(small()).loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT))
-    assert finished.characters_per_second is None
+    assert finished.steps_per_second is None

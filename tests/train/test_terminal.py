@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from tinygrad_gru.train import terminal as module
-from tinygrad_gru.train.terminal import Bar, Guarded, Lines, Progress, progress
+from tinygrad_gru.train.terminal import Bar, BestEffort, Lines, Progress, progress
 
 
 class Clock:
@@ -49,7 +49,7 @@ def test_quiet_says_nothing(capsys):
     with progress(100, quiet=True) as display:
         assert type(display) is Progress
         display.advance(100, loss=1.0)
-        display.say("text")
+        display.write("text")
     assert capsys.readouterr() == ("", "")
 
 
@@ -74,7 +74,7 @@ def test_on_a_terminal_there_is_a_bar_and_lines_without_tqdm(monkeypatch):
     with progress(100, done=20) as display:
         assert isinstance(display, Bar)
         display.advance(5, loss=1.0)
-        display.say("text")
+        display.write("text")
     assert bars[0].settings["initial"] == 20
     assert bars[0].calls == [("set_postfix", {"loss": "1.000"}), ("update", 5), ("write", "text"), ("close",)]
     monkeypatch.setitem(sys.modules, "tqdm", None)
@@ -93,27 +93,27 @@ def test_output_that_fails_is_passed_over_and_tried_again(error):
         def advance(self, amount, **figures):
             self._fail(amount)
 
-        def say(self, text):
+        def write(self, text):
             self._fail(text)
 
         def close(self):
             self._fail("close")
 
     failing = Failing()
-    with Guarded(failing) as display:
+    with BestEffort(failing) as display:
         display.advance(3, loss=1.0)
-        display.say("text")
-        display.say("more")
+        display.write("text")
+        display.write("more")
     assert failing.heard == (3, "text", "more", "close")
 
 
 def test_a_display_with_a_fault_of_its_own_is_heard():
     class Wrong(Progress):
-        def say(self, text):
+        def write(self, text):
             raise TypeError("a fault")
 
     with pytest.raises(TypeError, match="a fault"):
-        Guarded(Wrong()).say("text")
+        BestEffort(Wrong()).write("text")
 
 
 def test_where_there_is_no_stderr_there_are_lines(monkeypatch):

@@ -20,7 +20,7 @@ from ..ops.op import unwrap
 from ..tensor import Tensor
 
 #: What outputs past the end are, by name; "hold" is the state as it stands.
-_FILLERS = {"zero": 0.0, "hold": None, "nan": float("nan")}
+_FILL_VALUES = {"zero": 0.0, "hold": None, "nan": float("nan")}
 
 
 def valid_steps(lengths: Any, mask: Any, x: Tensor, batch_first: bool) -> Tensor | None:
@@ -87,17 +87,17 @@ def _checked_mask(mask: Any, steps: int, batch: int, batch_first: bool) -> Any:
     return xp.permute_dims(array, (1, 0)) if batch_first else array
 
 
-def filler_of(past_end: str | float) -> float | None:
+def fill_value_of(past_end: str | float) -> float | None:
     """The number that outputs past the end are; None if they hold the state."""
-    if isinstance(past_end, str) and past_end in _FILLERS:
-        return _FILLERS[past_end]
+    if isinstance(past_end, str) and past_end in _FILL_VALUES:
+        return _FILL_VALUES[past_end]
     if isinstance(past_end, Real) and not isinstance(past_end, bool):
         return float(past_end)
-    raise ValueError(f"past_end: expected one of {', '.join(map(repr, _FILLERS))}, or a number, got {past_end!r}")
+    raise ValueError(f"past_end: expected one of {', '.join(map(repr, _FILL_VALUES))}, or a number, got {past_end!r}")
 
 
 #: Where the functions of cells are not singular, unless they are made for it.
-REGULAR = 0.618
+PADDING_VALUE = 0.618
 
 
 def padded(x: Tensor, valid: Tensor) -> Tensor:
@@ -108,4 +108,4 @@ def padded(x: Tensor, valid: Tensor) -> Tensor:
     xp = xp_of(array)
     first = xp.reshape(xp.argmax(xp.astype(xp.reshape(there, (-1,)), xp.int8)), (1,))
     row = xp.take(xp.reshape(array, (-1, array.shape[-1])), first, axis=0)
-    return select(valid, x, xp.where(xp.any(there), row, REGULAR))
+    return select(valid, x, xp.where(xp.any(there), row, PADDING_VALUE))

@@ -55,7 +55,7 @@ class Module:
     def in_reports(self) -> AbstractContextManager:
         """In this block the reports of anomaly mode name this module, as they do while it is called."""
         anomaly = inspector.get()
-        return nullcontext() if anomaly is None else anomaly.inside(self._path_under(anomaly.owners), self)
+        return nullcontext() if anomaly is None else anomaly.scope(self._path_under(anomaly.modules), self)
 
     def _path_under(self, owners: list[Any]) -> str:
         """This module's name in the innermost module that runs and contains it; its class's name in none."""

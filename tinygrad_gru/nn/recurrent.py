@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.random import dropout_mask
+from ..ops.activation import dropout_mask
 from ..scan import scan
 from ..tensor import Tensor
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import filler_of, padded, valid_steps
+from .lengths import fill_value_of, padded, valid_steps
 from .module import Module
 
 #: How the outputs of two directions become one.
@@ -116,12 +116,12 @@ class Recurrent(Module):
     ) -> tuple[Tensor, Any]:
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
         check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight.dtype)
-        filler = filler_of(past_end)
+        fill_value = fill_value_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
         valid = valid_steps(lengths, mask, x, self.batch_first)
-        if valid is not None and filler is None and not self.cells[0].output_is_state:
+        if valid is not None and fill_value is None and not self.cells[0].output_is_state:
             raise ValueError(
                 f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
                 "'zero' or 'nan'"
@@ -132,15 +132,15 @@ class Recurrent(Module):
             outputs = []
             for k in range(layer * self.directions, (layer + 1) * self.directions):
                 reverse = self.reverse or k % self.directions == 1
-                carries[k], y = self._run(self.cells[k], carries[k], self._thinned(below), valid, reverse)
+                carries[k], y = self._run(self.cells[k], carries[k], self._drop_inputs(below), valid, reverse)
                 outputs.append(y)
             y = MERGES[self.merge](*outputs) if self.bidirectional else outputs[0]
             x = y + x if self.residual and layer else y
-        if valid is not None and filler is not None:
-            x = ops.where(valid, x, filler)  # whatever cotangent comes, stops here
+        if valid is not None and fill_value is not None:
+            x = ops.where(valid, x, fill_value)  # whatever cotangent comes, stops here
         return ops.moveaxis(x, source=0, destination=1) if self.batch_first else x, self._join_state(carries)
 
-    def _thinned(self, x: Tensor) -> Tensor:
+    def _drop_inputs(self, x: Tensor) -> Tensor:
         """x with some features dropped, the same at all steps."""
         if not (self.training and self.input_dropout):
             return x
@@ -148,7 +148,7 @@ class Recurrent(Module):
 
     def _run(self, cell: Cell, carry: Any, x: Tensor, valid: Tensor | None, reverse: bool) -> tuple[Any, Tensor]:
         """One cell over time: its last carry, and its outputs."""
-        step, xs = cell.prepared(x, valid)
+        step, xs = cell.scan_arguments(x, valid)
         with cell.in_reports():
             return scan(
                 step, carry, xs, reverse=reverse, compiled=self.compiled, checkpoint_every=self.checkpoint_every
@@ -222,7 +222,7 @@ def _new_layer(cell_type: type[Cell]) -> Recurrent:
 
 
 class RNN(Recurrent):
-    """A layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (see variants.py)"""
+    """A layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (see cell_options.py)"""
 
     cell_type = RNNCell
 
@@ -230,7 +230,7 @@ class RNN(Recurrent):
 class GRU(Recurrent):
     """A layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)
 
-    By keyword after it, as PyTorch and cuDNN have it (`reset_after=True`), and others (see variants.py).
+    By keyword after it, as PyTorch and cuDNN have it (`reset_after=True`), and others (see cell_options.py).
     """
 
     cell_type = GRUCell
@@ -239,7 +239,7 @@ class GRU(Recurrent):
 class LSTM(Recurrent):
     """A layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)
 
-    By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see variants.py).
+    By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see cell_options.py).
     """
 
     cell_type = LSTMCell

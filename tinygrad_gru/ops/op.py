@@ -32,7 +32,8 @@ from weakref import finalize
 
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from ..tape import Node, Variable, inspector, recording
+from ..contexts import recording
+from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
 from .codegen import Interface, load, source, unique_filename
 from .precision import accumulate_in_float32, demote_float64, pairwise_sum
@@ -51,6 +52,11 @@ class Op(Protocol):
     lift: Callable[[type[Variable], Node], tuple]
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
+
+
+def is_op(value: Any) -> bool:
+    """Whether a value is an op. A function to which `functools.wraps` has copied the attributes of one is not."""
+    return isinstance(value, FunctionType) and value.__globals__.get("_op") is value
 
 
 def unwrap(value: Any) -> Any:
@@ -149,10 +155,10 @@ class _Definition:
         }
         for name, names in residuals.items():
             for unknown in [residual for residual in names if residual not in offered]:
-                raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {unknown!r}; it can have {offered}")
+                raise TypeError(f"{self.name}.vjp: the rule of {name} takes {unknown!r}; it can take {offered}")
         with self.lock:
             if self.function.rules is not None:
-                self.function.redefined = writes.mark()
+                self.function.redefined = writes.add_redefinition()
             interface.residuals, self.function.rules = residuals, rules
             self.scope |= {f"_{name}_rule": rule for name, rule in rules.items()}
             self.function.__code__ = self.first_code

@@ -53,8 +53,10 @@ def _name(register: int) -> str:
 
 def update_in_one_kernel(operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
     """Run the operations in one kernel on arrays of one shape on a GPU; False where that is not possible."""
+    if not is_on_cuda(arrays[0]):
+        return False
     dtype = dtype_name(arrays[0].dtype)
-    if not is_on_cuda(arrays[0]) or dtype not in _DTYPES:
+    if dtype not in _DTYPES:
         return False
     kernel = update_kernel(operations, len(arrays), dtype)
     used = [arrays[register] for register in (*kernel.read, *kernel.written)]

@@ -8,8 +8,9 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
+from ..contexts import no_grad
 from ..ops.op import unwrap
-from ..tape import inspector, no_grad
+from ..tape import inspector
 from ..tensor import Tensor
 from .protocol import check_carry_keeps_form, scan_length, split_output
 from .tracing.effects import undone
@@ -27,7 +28,7 @@ def scan_eager(
     anomaly = inspector.get()
     ys: list[Any] = [None] * length
     for t in times:
-        with nullcontext() if anomaly is None else anomaly.inside(f"step {t}"):
+        with nullcontext() if anomaly is None else anomaly.scope(f"step {t}"):
             new, ys[t] = split_output(step(carry, _at(xs, t)), carry)
             check_carry_keeps_form(carry, new, t)
             carry = new

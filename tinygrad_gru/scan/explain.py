@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from .passes import fuse, merge, simplify
-from .passes.schedule import VIEWS, schedule
-from .plan_cache import CompiledStep, emitter
+from . import passes
+from .passes.schedule import VIEWS, Level, schedule
+from .plan_cache import CompiledStep, target_name
 from .targets import cuda
 from .targets.source import Executable
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace, trace_forward
 
-LEVELS = {
+LEVELS: dict[Level, str] = {
     "invariant": "once",
     "hoisted": "for a chunk of steps at once, before the loop (hoisted)",
     "loop": "in the loop",
@@ -34,18 +34,18 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         forward = trace_forward(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
-        made = CompiledStep(trace, emitter(compiled))
+        made = CompiledStep(trace, target_name(compiled))
         gradient = made.backward()
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
     names = _names(trace, step)
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size]]
     lines = ["The step, traced:", *traced, ""]
-    if made.refused:
-        lines += [f"numba does not compile all of it: {made.refused}.", ""]
+    if made.fallback:
+        lines += [f"numba does not compile all of it: {made.fallback}.", ""]
     lines += _described(made.forward, "Forward")
     if gradient is not None:
-        stored = ", ".join(value.name for value in made.stored)
+        stored = ", ".join(value.name for value in made.residuals)
         lines += [f"Stored at every step for backward: {stored}", ""]
         lines += _described(gradient, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
@@ -60,22 +60,22 @@ def _described(executable: Executable, title: str) -> list[str]:
         lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
     lines.append("")
     for level, words in LEVELS.items():
-        operations = [value for value in plan.at(level) if value.op not in ("constant", "scalar")]
+        operations = [value for value in plan.operations(level) if value.op not in ("constant", "scalar")]
         if operations:
             kinds = [value.op for value in operations]
             counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
             lines.append(f"    {words}: {counts}")
     lines += [
         f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
-        for whole in sorted(plan.joined, key=lambda v: v.number)
+        for whole in sorted(plan.concats, key=lambda v: v.number)
     ]
     return [*lines, "", *(f"    {line}" for line in (*source.loop_lines, *source.lines)), ""]
 
 
 def _summary(name: str) -> str:
     """What a pass does, in its own words."""
-    passes = [getattr(room, name) for room in (simplify, merge, fuse, cuda) if hasattr(room, name)]
-    text = (passes[0].__doc__ or "") if passes else "what the ops do, one by one"
+    found = [getattr(room, name) for room in (passes, cuda) if hasattr(room, name)]
+    text = (found[0].__doc__ or "") if found else "what the ops do, one by one"
     return text.partition("\n")[0].rstrip(".")
 
 

@@ -277,7 +277,7 @@ class _Rebuilt(dict):
 
 
 def changing(values: Collection[Value], sources: Collection[Value], fixed: Collection[Value] = ()) -> set[Value]:
-    """The sources, and those of the `values` (in topological order) that depend on one of them, but for `fixed` ones."""
+    """The sources, and those of the `values`, in topological order, that depend on one of them and are not `fixed`."""
     found = set(sources)
     for value in values:
         if value not in fixed and not found.isdisjoint(value.inputs):

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend, dtype_name, is_floating, resolve, to_host
+from ..contexts import no_grad
 from ..ops import op as make_op
-from ..tape import Node, TapeError, grad, leaf, no_grad, walk
+from ..tape import Node, TapeError, leaf, walk
 from ..tensor import Tensor
+from ..transforms import grad
 from ..trees import leaves
 from .comparison import disagreement, disagreement_in, epsilon, numpy_dtype
 from .gradcheck import EPS, GradientError, gradcheck, gradgradcheck

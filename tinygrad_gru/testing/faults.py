@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import ops
 from ..backend import dtype_name, is_floating
+from ..cotangents import Sparse
 from ..ops.op import unwrap
 from ..scan.tracing.traced_array import TracedArray
-from ..tape import Sparse
 from ..tensor import Tensor
 
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, dtype_name, is_floating, to_host
-from ..tape import enable_grad, grad
+from ..contexts import enable_grad
 from ..tensor import Tensor
+from ..transforms import grad
 from ..trees import leaves
 from .diagnosis import likely_cause
 from .report import Report

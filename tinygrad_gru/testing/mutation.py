@@ -26,14 +26,15 @@ import numpy as np
 
 from .. import ops
 from ..backend import is_floating, to_host
+from ..cotangents import Sparse
 from ..nn import lengths
 from ..ops.op import unwrap
-from ..tape import Sparse, grad
 from ..tensor import Tensor
+from ..transforms import grad
 from .comparison import epsilon
 from .contract import check_op
 from .faults import Call, Fault, Profile, faults
-from .op_specs import OP_SPECS, REACHED_BY, check_case
+from .op_specs import CHECKED_BY, OP_SPECS, check_case
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _score_of(name: str) -> MutationScore:
 def _checks(op: Any, oracle: Any, shapes: Any, domain: Any, how: dict[str, Any]) -> list[Callable[..., Any]]:
     if oracle is not None and shapes is not None:
         return [partial(check_op, op, oracle, shapes, domain, **how)]
-    name = REACHED_BY.get(op.formula.__name__, op.__name__)
+    name = CHECKED_BY.get(op.formula.__name__, op.__name__)
     if oracle is not None or shapes is not None or name not in OP_SPECS:
         raise TypeError(f"{op.__name__}: say by what it is to be checked: oracle and shapes, as for check_op")
     return [partial(check_case, name, case, **how) for case in OP_SPECS[name]]

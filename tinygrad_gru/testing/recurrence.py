@@ -10,8 +10,9 @@ import numpy as np
 from .. import ops
 from ..backend import is_floating, to_host
 from ..scan import scan
-from ..tape import grad, tape
+from ..tape import tape
 from ..tensor import Tensor
+from ..transforms import grad
 from ..trees import leaves
 
 

@@ -14,9 +14,9 @@ from onnx import helper, numpy_helper
 
 from ... import nn
 from ...backend import to_host
+from ...contexts import no_grad
 from ...io import replacing
 from ...ops.op import unwrap
-from ...tape import no_grad
 from ...tensor import Tensor
 from ...version import __version__
 from ..errors import InteropError

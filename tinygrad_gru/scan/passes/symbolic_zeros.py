@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..ir import Program, Value
 from .ranges import Ranges
 
-Absent = frozenset[Value]
+Zeros = frozenset[Value]
 
 #: What is linear in every operand, so that it gives nothing where one is absent, and in what it adds or joins together.
 _LINEAR = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
@@ -24,7 +24,7 @@ class Nonlinear(Exception):
     """A rule does to its cotangent what is not linear, so that the program does not tell what it does without one."""
 
 
-def without(program: Program, absent: Absent) -> Program:
+def propagate_zeros(program: Program, absent: Zeros) -> Program:
     """The program of one step for which some cotangents, of the carry and among the reads, are absent.
 
     What is absent in its turn is `zeros`. Raises Nonlinear.
@@ -57,28 +57,28 @@ def without(program: Program, absent: Absent) -> Program:
     return replace(program, xs=reads).rebuilt(rule, zeros=absent)
 
 
-class Absence:
+class ZerosOverTime:
     """What becomes of absent cotangents step by step, from the last on.
 
     patterns  which cotangents are absent at every step, up to the pattern that stays
     runs      for how many steps which program will do; the last is for all that are left
     """
 
-    def __init__(self, program: Program, absent: Absent):
-        self.programs: dict[Absent, Program] = {}
-        self.patterns: list[Absent] = [absent]
+    def __init__(self, program: Program, absent: Zeros):
+        self.programs: dict[Zeros, Program] = {}
+        self.patterns: list[Zeros] = [absent]
         self._outputs: dict[int, tuple[list[bool], list[bool], list[bool]]] = {}
         of_ys = absent - set(program.carry)
         while True:
             now = self.patterns[-1]
-            found = self.programs[now] = without(program, now) if now else program
+            found = self.programs[now] = propagate_zeros(program, now) if now else program
             then = of_ys | {part for part, new in zip(program.carry, found.new_carry) if new.op == "zeros"}
             if then == now:
                 break
             if then in self.programs:
                 raise Nonlinear  # they go round; op by op it is then
             self.patterns.append(then)
-        self.runs: list[tuple[Absent, int]] = []
+        self.runs: list[tuple[Zeros, int]] = []
         count = 1
         for now, then in zip(self.patterns, self.patterns[1:]):
             if then < now and _only_adds(self.programs[then], now - then):
@@ -88,7 +88,7 @@ class Absence:
                 count = 1
         self.runs.append((self.patterns[-1], count))
 
-    def steps(self, length: int) -> list[tuple[Absent, int]]:
+    def steps(self, length: int) -> list[tuple[Zeros, int]]:
         """The runs for that many steps."""
         result = []
         for i, (pattern, count) in enumerate(self.runs):
@@ -111,7 +111,7 @@ class Absence:
         return self._outputs[length]
 
 
-def _only_adds(program: Program, zeros: Absent) -> bool:
+def _only_adds(program: Program, zeros: Zeros) -> bool:
     """Whether zeros in these parts of the carry do what their absence does: they are but added to what is there."""
     ranges, gone = Ranges(program.graph), set(zeros)
     for value in program.values():

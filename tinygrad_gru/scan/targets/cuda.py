@@ -24,18 +24,19 @@ import numpy as np
 
 from ...backend import Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
 from ..ir import Program, Value
-from ..passes.fuse import Cluster, clusters, sink_into_loop
+from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
-from ..passes.plan import Plan, source_of
 from ..passes.plan import plan as planned
-from ..passes.schedule import VIEWS
-from ..passes.simplify import narrow_sums
+from ..passes.schedule import VIEWS, Level, base_of
+from ..passes.simplify import fold_casts_into_sums
+from ..passes.sink import sink_into_loop
+from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable
 from .cuda_kernels import Kernels
 from .elements import CUDA, PYTHON
 from .host import compiled, invariant_lines, output_copies
 from .loops import Layout, LoopWriter, check_operation
-from .source import Buffer, Buffers, Calls, Pass, Source, Stages, TimeSums, calls_once
+from .source import Buffer, Buffers, Calls, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
 #: Rows of a chunk, and steps that one has at most: a graph has some launches for each.
@@ -43,7 +44,7 @@ _CHUNK_ROWS, _STEPS = 2**16, 2**10
 _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
 
 #: Of the passes those that save launches: an operation in a kernel costs next to nothing.
-PASSES: tuple[Pass, ...] = (narrow_sums, merge_matmuls, merge_sums)
+PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums)
 
 
 def lay_in_place(program: Program) -> Program:
@@ -71,18 +72,13 @@ class CudaTarget:
 
     backend: Backend | None = None
 
-    def passes(self, name: str) -> Sequence[Pass]:
+    def passes(self, name: str) -> Sequence[Rewrite]:
         return *PASSES, lay_in_place
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
-        plan = planned(program, kept, sink_into_loop(program, products=False))
+        levels = sink_into_loop(program, products=False)
         # Scratch is not shared: little is left of it, and the order of operations may change.
-        own = {value: ("step", value.number) for value in plan.levels if value.op == "materialized"}
-        own |= {value.inputs[2]: ("step", value.inputs[2].number) for value in plan.overwrites}
-        for level, kind in (("hoisted", "batch"), ("loop", "step"), ("sunk", "batch")):
-            scratch = [value for value in plan.at(level) if plan.storage.get(value, ("",))[0] == kind]
-            own |= {value: (kind, value.number) for value in scratch}
-        return replace(plan, storage=plan.storage | own, copies_views=True, chunk_rows=_CHUNK_ROWS)
+        return planned(program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=())
 
     def emit(self, plan: Plan, name: str) -> Source:
         return Emitter(plan, name).emit()
@@ -205,7 +201,7 @@ class Emitter:
 
     # -- regions -------------------------------------------------------------------------------------------------------
 
-    def _region(self, level: str) -> list[str]:
+    def _region(self, level: Level) -> list[str]:
         """The host's lines for a chunk: launches of kernels, and products."""
         return [line for cluster in clusters(self.plan, {}, level) for line in self._cluster(cluster, level)]
 
@@ -227,26 +223,26 @@ class Emitter:
         if len(found) < 2 or not (found[0].is_nest and found[-1].is_nest):
             return False
         first, last = found[0], found[-1]
-        writes_carry = any(job.kind != "make" or job.value in self.plan.carried for job in first.jobs)
+        writes_carry = any(task.kind == "copy" or task.value in self.plan.carried for task in first.tasks)
         if first.shape != last.shape or writes_carry:
             return False
         program = self.plan.program
-        begins = [(i, source_of(i, program.inputs)) for job in first.jobs for i in job.inputs]
-        ends = [(i, source_of(i, program.inputs)) for job in last.jobs for i in job.inputs]
+        begins = [(i, base_of(i, program.inputs)) for task in first.tasks for i in task.inputs]
+        ends = [(i, base_of(i, program.inputs)) for task in last.tasks for i in task.inputs]
         scratch = {v for v in first.stored if self.plan.storage_of(v) == "step"}
         carried = all(i is source and i.shape == first.shape for i, source in begins if source in program.carry)
         read = all(i is source for i, source in ends if source in scratch)
-        return carried and read and not any(source in self.plan.joined for _, source in ends)
+        return carried and read and not any(source in self.plan.concats for _, source in ends)
 
-    def _cluster(self, cluster: Cluster, level: str) -> list[str]:
+    def _cluster(self, cluster: Cluster, level: Level) -> list[str]:
         if not cluster.is_nest:
-            return self._operation(cluster.jobs[0].value, level)
+            return self._operation(cluster.tasks[0].value, level)
         if level != "loop":  # the terms of totals are read from memory
-            terms = {source_of(v, self.plan.program.inputs) for v in self.sums.totals}
-            cluster.stored |= {job.value for job in cluster.jobs} & terms
+            terms = {base_of(v, self.plan.program.inputs) for v in self.sums.totals}
+            cluster.stored |= {task.value for task in cluster.tasks} & terms
         return [self.kernels.nest(level, self.writer.cluster(cluster))]
 
-    def _operation(self, value: Value, level: str) -> list[str]:
+    def _operation(self, value: Value, level: Level) -> list[str]:
         if self.sums.is_contracted(value):
             return self._sum(self.sums.totals.index(value), value)
         nests = {"concat": self.writer.concat, "scatter": self.writer.scatter, "rearrange": self.writer.rearrange}
@@ -260,7 +256,7 @@ class Emitter:
 
     # -- products ------------------------------------------------------------------------------------------------------
 
-    def _product(self, value: Value, level: str) -> list[str]:
+    def _product(self, value: Value, level: Level) -> list[str]:
         left, right = value.inputs
         if max(len(left.shape), len(right.shape)) > 2:
             raise Untraceable(f"there is no kernel for products of {left.shape} and {right.shape}")
@@ -293,10 +289,10 @@ class Emitter:
         ones = self.buffers.declare(Buffer(f"ones_{dtype}", "static", "ones", term, rows=rows))
         return [*lines, f"add_rows({ones}, {matrix}.reshape(-1, {columns}), {total}, not first)"]
 
-    def _name(self, value: Value, level: str) -> str:
+    def _name(self, value: Value, level: Level) -> str:
         return self.buffers.declare(self.names.at_step(value) if level == "loop" else self.names.at_chunk(value))
 
-    def _as_matrix(self, value: Value, level: str, lines: list[str]) -> str:
+    def _as_matrix(self, value: Value, level: Level, lines: list[str]) -> str:
         """The name of the value, if its strides at one step are such that cuBLAS can read it; else that of a copy,
         which is made in `lines`."""
         view = self.layout.memory(value).view
@@ -304,7 +300,7 @@ class Emitter:
             return self._name(value, level)
         return self._contiguous(value, level, lines)
 
-    def _as_rows(self, value: Value, columns: int, level: str, lines: list[str]) -> str:
+    def _as_rows(self, value: Value, columns: int, level: Level, lines: list[str]) -> str:
         """The name of the value, if all its steps together are a matrix with that many columns; else that of a copy."""
         memory = self.layout.memory(value)
         whole = np.empty((2, *memory.whole.shape), memory.whole.dtype)
@@ -315,7 +311,7 @@ class Emitter:
             return self._name(value, level)
         return self._contiguous(value, level, lines)
 
-    def _contiguous(self, value: Value, level: str, lines: list[str]) -> str:
+    def _contiguous(self, value: Value, level: Level, lines: list[str]) -> str:
         """The name of a contiguous copy of the value, which is made where it is first needed."""
         is_chunk = level != "loop"
         name = f"{'copies' if is_chunk else 'copy'}{value.number}"

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ...backend import is_half
+from ...backend.duck_array import COMPARISONS
 from ..ir import Value
-from ..tracing.traced_array import COMPARISONS, Untraceable
+from ..tracing.traced_array import Untraceable
 
 #: What can be computed of integers and of booleans.
 _ON_KIND = {

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..ir import Value
-from ..passes.fuse import Cluster
-from ..passes.plan import Plan
+from ..passes.clusters import Cluster
 from ..passes.schedule import VIEWS
+from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable, as_index
 from .elements import Language, expression, in_register
 from .host import view_text
@@ -176,14 +176,14 @@ class LoopWriter:
                 define(value, nest.at(self.layout.memory(value)).read(nest.axes))
             return variables.get(value, "")
 
-        for job in cluster.jobs:
-            operands = [variable(i) for i in job.inputs]
-            if job.kind == "make":
-                define(job.value, expression(job.value, operands, self.language))
-                if job.value in cluster.stored:
-                    store(self.layout.memory(job.value), variables[job.value])
+        for task in cluster.tasks:
+            operands = [variable(i) for i in task.inputs]
+            if task.kind == "compute":
+                define(task.value, expression(task.value, operands, self.language))
+                if task.value in cluster.stored:
+                    store(self.layout.memory(task.value), variables[task.value])
             else:
-                store(self.layout.next_carry(job.position, job.value), operands[0])
+                store(self.layout.next_carry(task.position, task.value), operands[0])
         return nest
 
     def copy(self, source: Memory, target: Memory) -> Nest:

@@ -19,16 +19,18 @@ from functools import lru_cache
 import numpy as np
 
 from ..ir import Program, Value
-from ..passes.fuse import Cluster, clusters, lay_out, sink_into_loop
+from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
-from ..passes.plan import Plan
+from ..passes.pack import pack_operands
 from ..passes.plan import plan as planned
+from ..passes.sink import sink_into_loop
+from ..passes.storage import Plan
 from . import numba_math
 from .elements import PYTHON
 from .host import compiled
 from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation
 from .numpy import Emitter, HostExecutable
-from .source import Pass, Source, Stages
+from .source import Rewrite, Source, Stages
 from .workspace import Workspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
@@ -44,17 +46,15 @@ class NumbaTarget:
 
     threads: int = 1
 
-    def passes(self, name: str) -> Sequence[Pass]:
-        return merge_matmuls, merge_sums, lay_out
+    def passes(self, name: str) -> Sequence[Rewrite]:
+        return merge_matmuls, merge_sums, pack_operands
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
-        plan = planned(program, kept, sink_into_loop(program))
-        # Scratch is not shared: little is left of it, and the order of operations may change.
-        own = [value for value in plan.levels if value.op in ("materialized", "packed")]
-        own += [value.inputs[2] for value in plan.overwrites]
-        own += [value for value in plan.at("loop") if plan.storage.get(value, ("",))[0] == "step"]
-        storage = plan.storage | {value: ("step", value.number) for value in own}
-        return replace(plan, storage=storage, copies_views=True, chunk_rows=_CHUNK_ROWS)
+        levels = sink_into_loop(program)
+        # Scratch of the loop is not shared: little is left of it, and the order of operations may change.
+        return planned(
+            program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=("hoisted", "sunk")
+        )
 
     def emit(self, plan: Plan, name: str) -> Source:
         try:
@@ -197,7 +197,7 @@ class LoopEmitter:
 
     def _cluster(self, cluster: Cluster) -> list[str]:
         if not cluster.is_nest:
-            return self._operation(cluster.jobs[0].value)
+            return self._operation(cluster.tasks[0].value)
         nest = self.writer.cluster(cluster)
         if self.loop.threads > 1:
             if len(nest.shape) != 2:

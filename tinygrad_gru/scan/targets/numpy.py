@@ -20,17 +20,16 @@ import numpy as np
 
 from ...backend import is_half, record_launches, resolve
 from ..ir import Program, Value
-from ..passes.merge import fuse_horizontally, merge_sums
-from ..passes.plan import Plan
+from ..passes import collect, fuse_horizontally, merge_sums, reassociate, swap_where
 from ..passes.plan import plan as planned
-from ..passes.schedule import ELEMENTWISE
-from ..passes.simplify import collect, overwrite, reassociate
+from ..passes.schedule import ELEMENTWISE, Level
+from ..passes.storage import Plan
 from .host import UFUNCS, compiled, index_text, invariant_lines, output_copies, scalar_dtype
-from .source import Buffer, Buffers, Calls, Names, Pass, Source, Stages, TimeSums, calls_once
+from .source import Buffer, Buffers, Calls, Names, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
-FORWARD_PASSES: tuple[Pass, ...] = (reassociate, overwrite, fuse_horizontally, merge_sums)
-BACKWARD_PASSES: tuple[Pass, ...] = (collect, fuse_horizontally, merge_sums)
+FORWARD_PASSES: tuple[Rewrite, ...] = (reassociate, swap_where, fuse_horizontally, merge_sums)
+BACKWARD_PASSES: tuple[Rewrite, ...] = (collect, fuse_horizontally, merge_sums)
 
 #: Half precision is added up in float32: it would stop counting at 2048.
 _WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
@@ -39,7 +38,7 @@ _WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
 class NumPyTarget:
     """NumPy on the host."""
 
-    def passes(self, name: str) -> Sequence[Pass]:
+    def passes(self, name: str) -> Sequence[Rewrite]:
         return FORWARD_PASSES if name == "forward" else BACKWARD_PASSES
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
@@ -148,10 +147,10 @@ class Emitter:
 
     # -- regions -------------------------------------------------------------------------------------------------------
 
-    def _region(self, level: str) -> list[str]:
+    def _region(self, level: Level) -> list[str]:
         """The lines for a chunk of steps. A contracted value is summed where it would be computed."""
         lines = []
-        for value in self.plan.at(level):
+        for value in self.plan.operations(level):
             if self.sums.is_contracted(value):
                 lines += self._sum(self.sums.totals.index(value), value)
             else:
@@ -162,7 +161,7 @@ class Emitter:
         """The lines for one step."""
         if self.loop is not None:
             return []
-        lines = [line for value in self.plan.at("loop") for line in self._operation(value, batch=False)]
+        lines = [line for value in self.plan.operations("loop") for line in self._operation(value, batch=False)]
         for position, value in self.names.carry_copies().items():
             name = self.buffers.declare(Buffer(f"n{position}", "step", "next carry", value, position))
             lines.append(f"copyto({name}, {self._at_step(value)})")

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..ir import Program, Value
-from ..passes.plan import Plan
 from ..passes.schedule import VIEWS
+from ..passes.storage import Plan
 from ..tracing.traced_array import as_index
 
-Pass = Callable[[Program], Program]
+Rewrite = Callable[[Program], Program]
 #: Names of passes, and the programs that they gave; the first is the program as it was traced.
 Stages = list[tuple[str, Program]]
 
@@ -119,7 +119,7 @@ class Executable(Protocol):
 class Target(Protocol):
     """A code generator. Each raises Untraceable, with the reason, for a program that it cannot compile."""
 
-    def passes(self, name: str) -> Sequence[Pass]:
+    def passes(self, name: str) -> Sequence[Rewrite]:
         """The passes for the program of that name, "forward" or "backward"."""
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan: ...
@@ -158,15 +158,16 @@ class Names:
         if self.plan.storage_of(value) != "step":
             return Buffer(f"v{value.number}", "step", "value", value)
         storage = self.plan.storage.get(value)
-        name = f"v{value.number}" if storage is None else f"S{storage[1]}"
+        name = f"v{value.number}" if storage is None else f"S{storage.key}"
         return Buffer(name, "static", "value", value)  # the same array at every step
 
     def at_chunk(self, value: Value) -> Buffer:
         """The buffer of a value at all steps of a chunk."""
         if self.is_invariant(value):
             return self.at_step(value)
-        kind, key = self.plan.storage.get(value, ("", 0))
-        return Buffer(f"B{key}" if kind == "batch" else f"V{value.number}", "chunk", "value", value)
+        storage = self.plan.storage.get(value)
+        name = f"B{storage.key}" if storage is not None and storage.kind == "batch" else f"V{value.number}"
+        return Buffer(name, "chunk", "value", value)
 
     def carry_copies(self) -> dict[int, Value]:
         """The parts of the next carry that no operation writes into their places, by their positions."""
@@ -183,7 +184,7 @@ class Names:
 
     def output_copies(self) -> dict[int, Value]:
         """The outputs of every step that are views, or slices of other arrays, by their positions."""
-        return {i: value for i, value in enumerate(self.plan.program.ys) if not self.plan.is_seen_whole(value)}
+        return {i: value for i, value in enumerate(self.plan.program.ys) if not self.plan.is_view_of_stack(value)}
 
 
 class TimeSums:

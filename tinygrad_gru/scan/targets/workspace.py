@@ -37,11 +37,11 @@ class Workspace:
             self._stack(v, 2 if i in plan.double_buffered else length + 1) for i, v in enumerate(program.carry)
         ]
         self.xs = {v: given[v] if v in given else self._stack(v, length) for v in program.xs}
-        self.stacks = {v: self._stack(v, length) for v, storage in plan.storage.items() if storage[0] == "stack"}
+        self.stacks = {v: self._stack(v, length) for v, storage in plan.storage.items() if storage.kind == "stack"}
         self.scratch: dict[Any, Any] = {}
         self.ys: list[Any] = []
         for value in program.ys:
-            seen = plan.is_seen_whole(value)
+            seen = plan.is_view_of_stack(value)
             self.ys.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
         self.static = tuple(self.view(buffer, 0) for buffer in source.buffers.bound("static"))
         self.graphs: Any = None

@@ -1,0 +1,116 @@
+"""Buffer reuse: values that share memory, so that a concatenation copies nothing and a loop stays in the cache."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+
+from ..ir import Value
+from .schedule import ELEMENTWISE, VIEWS, Level, base_of
+from .storage import SCRATCH, Plan, Slice, Storage
+
+# -- concatenations in place -----------------------------------------------------------------------------------------
+
+
+def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: Collection[Value]) -> None:
+    """Let the operands of a concatenation along the last axis be written into slices of the result.
+
+    Nothing else shares the array of the result: an operand may be needed when the result is not, and the reverse.
+
+    uses     the levels that use the memory of a value
+    outputs  the values whose memory holds an output of every step
+    """
+    inputs, parts = plan.program.inputs, plan.parts
+    reshaped = {base_of(v, inputs) for v in plan.program.values() if v.op == "reshape" and v not in inputs}
+    kept_apart = {*reshaped, *outputs, *plan.carried, *inputs}  # a slice has no view of another shape
+
+    def is_free(value: Value) -> bool:
+        is_computed = plan.levels.get(value, "invariant") != "invariant" and value.op not in VIEWS
+        return is_computed and value not in kept_apart and value not in parts
+
+    concats = [v for v in plan.program.values() if v.op == "concat" and is_free(v)]
+    for whole in sorted(concats, key=lambda v: len(v.inputs), reverse=True):
+        operands = whole.inputs
+        if whole["axis"] != len(whole.shape) - 1:
+            continue
+        are_free = all(is_free(part) and part.op != "concat" for part in operands)
+        if are_free and len(set(operands)) == len(operands):
+            start = 0
+            for part in operands:
+                parts[part] = Slice(whole, start, start + part.shape[-1])
+                start += part.shape[-1]
+            seen = {level for v in (whole, *operands) for level in (plan.levels[v], *uses[v])}
+            plan.storage[whole] = Storage("step" if seen == {"loop"} else "chunk", whole.number)
+        elif all(part in parts for part in operands) and _are_neighbours([parts[part] for part in operands]):
+            first, last = parts[operands[0]], parts[operands[-1]]
+            parts[whole] = Slice(first.whole, first.start, last.stop)
+            if {plan.levels[whole], *uses[whole]} != {"loop"}:
+                plan.storage[first.whole] = Storage("chunk", first.whole.number)
+
+
+def _are_neighbours(slices: list[Slice]) -> bool:
+    """Whether each slice begins where the one before it ends."""
+    return all(a.whole is b.whole and a.stop == b.start for a, b in pairwise(slices))
+
+
+# -- selections in place ---------------------------------------------------------------------------------------------
+
+
+def overwrite_operands(plan: Plan) -> None:
+    """Let the result of where(c, a, b) in the loop be written over b, if b is used nowhere else."""
+    program, concats = plan.program, plan.concats
+    for value in reversed(program.values()):  # so that the storage of a result is known when its operand gets the same
+        if value.op != "where" or plan.levels.get(value) != "loop" or value in plan.parts:
+            continue
+        last = value.inputs[2]
+        is_alike = last.is_like(value) and plan.levels.get(last) == "loop" and last.op not in VIEWS
+        has_storage = last in plan.storage or last in plan.parts or last in concats
+        storage = plan.storage.get(value)
+        if is_alike and program.uses[last] == 1 and not has_storage and (storage is None or storage.kind != "stack"):
+            plan.overwrites.add(value)
+            if storage is not None:
+                plan.storage[last] = storage
+
+
+# -- scratch -----------------------------------------------------------------------------------------------------------
+
+
+def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
+    """Give the values that live within one level a few arrays in turn: register allocation by linear scan.
+
+    An array is free after the last use of its value. An elementwise operation may write over an operand.
+
+    levels  those in which it is done; in others each value has an array of its own
+    """
+    inputs, concats = plan.program.inputs, plan.concats
+    outputs = [base_of(value, inputs) for value in plan.program.outputs]
+    for level, kind in SCRATCH.items():
+        operations = plan.operations(level)
+        bases = [dict.fromkeys(base_of(operand, inputs) for operand in value.inputs) for value in operations]
+        last_use = {base: position for position, used in enumerate(bases) for base in used}
+        last_use.update(dict.fromkeys(outputs, len(operations)))
+        free: dict[tuple, list[Storage]] = defaultdict(list)
+        for position, value in enumerate(operations):
+            overwritten = value.inputs[2] if value in plan.overwrites else None
+            ending = [
+                base for base in bases[position]
+                if level in levels and last_use[base] == position and base is not overwritten and base not in concats
+                and base in plan.storage and plan.storage[base].kind == kind
+            ]  # fmt: skip
+            writes_over = value.op in ELEMENTWISE and value.op != "where"
+            if writes_over:
+                _release(plan, ending, free)
+            if value not in plan.storage and value not in plan.parts:
+                idle = free[value.shape, value.dtype]
+                if overwritten is not None:
+                    plan.storage[value] = plan.storage[overwritten]
+                else:
+                    plan.storage[value] = idle.pop() if idle else Storage(kind, value.number)
+            if not writes_over:
+                _release(plan, ending, free)
+
+
+def _release(plan: Plan, values: list[Value], free: dict[tuple, list[Storage]]) -> None:
+    for value in values:
+        free[value.shape, value.dtype].append(plan.storage[value])
