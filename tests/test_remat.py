@@ -326,6 +326,27 @@ def test_an_op_that_is_defined_anew_at_every_call_is_the_same():
     np.testing.assert_allclose(x.grad.numpy(), -0.5 * (1 - t * t), rtol=1e-14)
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_an_op_that_a_rule_calls_may_be_called_first_in_between(factor):
+    """Its code is generated at its first call, but its formula and rules stay the same; other rules are refused."""
+    halve, x = reversal(-0.5), Tensor([3.0], requires_grad=True)
+
+    @op
+    def square(x):
+        return x * x
+
+    square.vjp(x=lambda g, x: halve(2 * g) * x)
+    y = remat(square, x)
+    halve(1.0)
+    if factor == 1.0:
+        y.backward()
+        assert x.grad.tolist() == [6.0]
+    else:
+        halve.vjp(x=lambda g: g * factor)
+        with pytest.raises(TapeError, match="used other tensors, rules"):
+            y.backward()
+
+
 def test_negative_settings_are_told_apart():
     """hash(-1) is hash(-2)."""
     seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)

@@ -60,8 +60,8 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     compiled = CompiledStep(Trace.of(trace, [True for _ in trace.xs]))
     arrays = [t.numpy() for t in [*_tuple(carry), *_tuple(xs)]]
     parts = len(trace.new_carry)
-    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.stored)
-    stored = forward.run(replace(forward.program, ys=tuple(compiled.stored))).ys
+    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.residuals)
+    stored = forward.run(replace(forward.program, ys=tuple(compiled.residuals))).ys
 
     def cotangent(value: Value, *lead: int) -> np.ndarray:
         return random.standard_normal((*lead, *value.shape)).astype(value.dtype)

@@ -10,7 +10,7 @@ from typing import Any
 from ..tensor import Tensor
 from . import passes
 from .passes.schedule import VIEWS, Level, schedule
-from .plan_cache import CompiledStep, emitter
+from .plan_cache import CompiledStep, target_name
 from .targets import cuda as emit_cuda
 from .targets.numpy import Emitted
 from .tracing.traced_array import Untraceable
@@ -34,18 +34,18 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         forward = trace_forward(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
-        made = CompiledStep(trace, emitter(compiled))
+        made = CompiledStep(trace, target_name(compiled))
         gradient = made.backward()
     except Untraceable as reason:
         return f"This step runs plainly, every op at every step: {reason}."
     names = _names(trace, step)
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size]]
     lines = ["The step, traced:", *traced, ""]
-    if made.refused:
-        lines += [f"numba does not compile all of it: {made.refused}.", ""]
+    if made.fallback:
+        lines += [f"numba does not compile all of it: {made.fallback}.", ""]
     lines += _described(made.forward, "Forward")
     if gradient is not None:
-        stored = ", ".join(value.name for value in made.stored)
+        stored = ", ".join(value.name for value in made.residuals)
         lines += [f"Stored at every step for backward: {stored}", ""]
         lines += _described(gradient, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
