@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 from types import MethodType, ModuleType
@@ -249,6 +250,28 @@ def test_a_change_that_is_no_assignment_to_the_object(expression, change, monkey
 class TimesThree(Scaled):
     def factor(self):
         return 3.0
+
+
+GAIN = 1.0
+
+
+@functools.wraps(ops.square)
+def wrapper_of_an_op(x):
+    return GAIN * ops.square(x)
+
+
+def test_a_function_that_wraps_an_op_is_no_op(monkeypatch):
+    """It has the attributes of the op, and code of its own."""
+
+    class Wrapped(Module):
+        @pure
+        def step(self, h, x):
+            return h + wrapper_of_an_op(x)
+
+    cell = Wrapped()
+    np.testing.assert_allclose(run(cell).numpy(), 3)
+    monkeypatch.setitem(globals(), "GAIN", 2.0)
+    np.testing.assert_allclose(run(cell).numpy(), 6)
 
 
 def test_an_attribute_in_a_slot():

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import random_state, set_random_state
+from ...ops.op import is_op
 from ...tensor import Tensor
 from .dependencies import is_library, names_in
 from .traced_array import Untraceable
@@ -134,7 +135,7 @@ class _Snapshot:
         return self._watch(read, partial(_refill, one.clear, one.update)).values()
 
     def _of_function(self, one: FunctionType) -> Iterator[Any]:
-        if hasattr(one, "formula"):  # an op
+        if is_op(one):
             return
         yield from (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), vars(one))
         for cell in one.__closure__ or ():
