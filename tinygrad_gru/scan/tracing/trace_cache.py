@@ -14,7 +14,7 @@ from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ...tape import recording
+from ...contexts import recording
 from ..protocol import tree_leaves
 from .dependencies import Dependencies, Unclear
 from .tracer import Trace, trace_forward
