@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nn.variant_cases import VARIANTS
 
-from tinygrad_gru import TapeError, Tensor, checkpoint, manual_seed, nn, ops, optim
+from tinygrad_gru import TapeError, Tensor, manual_seed, nn, ops, optim, remat
 from tinygrad_gru.ops.op import unwrap
 from tinygrad_gru.train.precision import mixed_precision
 
@@ -235,5 +235,5 @@ def test_restored_leaf_has_a_number_of_this_process():
     x.node.number = 10**15  # of a process that has lived long
     y, calls = copy.deepcopy(x), []
     y.register_hook(lambda g: calls.append(1))
-    checkpoint(lambda: y * 2.0).backward()
+    remat(lambda: y * 2.0).backward()
     assert calls == [1] and unwrap(y).tolist() == [1.0]

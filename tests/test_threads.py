@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, op, ops, optim, random_state
+from tinygrad_gru import Tensor, manual_seed, nn, no_grad, op, ops, optim, random_state, remat
 from tinygrad_gru.backend import RandomStream, random_stream, resolve
 
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_in_one_thread_replays_only_its_own_draws():
         gradients = []
         for _ in range(30):
             leaf = Tensor(x.data, requires_grad=True)
-            y = checkpoint(lambda x: ops.dropout(x, p=0.5), leaf)
+            y = remat(lambda x: ops.dropout(x, p=0.5), leaf)
             y.sum().backward()
             assert leaf.grad.tolist() == y.tolist()
             gradients.append(leaf.grad.tolist())
@@ -137,7 +137,7 @@ def test_a_replay_leaves_the_stream_where_it_was():
     manual_seed(0)
     stream, state = random_stream(), random_state()
     x = Tensor(np.ones(8, np.float32), requires_grad=True)
-    checkpoint(lambda x: ops.dropout(x, p=0.5), x).sum().backward()
+    remat(lambda x: ops.dropout(x, p=0.5), x).sum().backward()
     assert random_stream() is stream and random_state() == {**state, "position": 1}
 
 

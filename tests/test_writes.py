@@ -9,16 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+from support.tensors import leaf
 
-from tinygrad_gru import TapeError, Tensor, checkpoint, compiling, enable_grad, grad, nn, no_grad, ops, optim, scan
+from tinygrad_gru import TapeError, Tensor, enable_grad, grad, nn, no_grad, ops, optim
 from tinygrad_gru.backend import backend_of
 from tinygrad_gru.writes import WriteLog
 
 CHANGED = "was changed in place after #.* had saved it"
-
-
-def leaf(data, dtype="float64"):
-    return Tensor(np.asarray(data, dtype), requires_grad=True)
 
 
 def optimizer_step(W):
@@ -204,7 +201,7 @@ def test_a_second_derivative_is_refused_too():
         g.backward()
 
 
-# -- any history -------------------------------------------------------------------------------------------------------
+# -- any history -----------------------------------------------------------------------------------------------------
 
 
 def random_part(rng, array):
@@ -256,135 +253,8 @@ def test_any_history_of_looks_and_writes(seed):
         np.testing.assert_allclose(x.grad.item(), expected, rtol=1e-12, atol=1e-12)
 
 
-# -- modules -----------------------------------------------------------------------------------------------------------
+# -- across processes ------------------------------------------------------------------------------------------------
 
-
-@pytest.fixture
-def layers():
-    generator, discriminator = nn.Linear(2, 3), nn.Linear(3, 1)
-    return generator, discriminator, Tensor(np.ones((4, 2), np.float32))
-
-
-def test_a_frozen_module_that_is_stepped_before_backward(layers):
-    """The order of a GAN: the generator's loss is recorded, the discriminator learns, and only then comes backward."""
-    generator, discriminator, z = layers
-    step = optim.SGD(discriminator.parameters(), lr=0.1)
-    loss = discriminator.freeze()(generator(z)).sum()
-    discriminator.unfreeze()
-    discriminator(generator(z).detach()).sum().backward()
-    step.step()
-    with pytest.raises(TapeError, match=r"Linear\.W \(3, 1\) was changed in place"):
-        loss.backward()
-
-
-def test_a_frozen_module_whose_weights_are_loaded_before_backward(layers):
-    generator, discriminator, z = layers
-    loss = discriminator.freeze()(generator(z)).sum()
-    discriminator.load_state_dict({name: value + 1 for name, value in discriminator.state_dict().items()})
-    with pytest.raises(TapeError, match=r"Linear\.W \(3, 1\) was changed in place"):
-        loss.backward()
-
-
-def test_the_order_of_a_gan_that_is_right(layers):
-    """Generator first, then discriminator: as PyTorch has it, by the chain rule on paper."""
-    generator, discriminator, z = layers
-    W = discriminator.W.numpy()
-    discriminator.freeze()(generator(z)).sum().backward()
-    discriminator.unfreeze()
-    np.testing.assert_allclose(generator.W.grad.numpy(), z.numpy().T @ np.ones((4, 1)) @ W.T, rtol=1e-6)
-    assert discriminator.W.grad is None
-
-
-def test_freezing_between_forward_and_backward_is_no_write(layers):
-    generator, discriminator, z = layers
-    W = discriminator.W.numpy()
-    loss = discriminator(generator(z)).sum()
-    discriminator.freeze()
-    loss.backward()
-    np.testing.assert_allclose(generator.W.grad.numpy(), z.numpy().T @ np.ones((4, 1)) @ W.T, rtol=1e-6)
-    assert discriminator.unfreeze().W.grad is None, "what is frozen when gradients come gets none"
-
-
-def test_a_module_that_was_frozen_for_a_while_keeps_its_place_on_the_tape(layers):
-    """Its gradient from before arrives when it learns again, and one that it has is not lost (PyTorch agrees)."""
-    _, layer, _ = layers
-    x = Tensor(np.ones((2, 3), np.float32))
-    early = layer(x).sum()
-    layer(x).sum().backward()
-    layer.freeze().unfreeze()
-    early.backward()
-    assert layer.W.grad.tolist() == [[4.0]] * 3
-    layer.freeze().zero_grad()
-    assert layer.unfreeze().W.grad is None, "a frozen parameter forgets its gradient, too"
-
-
-def test_unfreeze_makes_no_parameters_of_constants(layers):
-    model = nn.Sequential(*layers[:2])
-    model.scale = Tensor(np.ones(3, np.float32))
-    before = [name for name, _ in model.named_parameters()]
-    model.freeze().freeze()
-    assert not list(model.parameters())
-    assert [name for name, _ in model.unfreeze().named_parameters()] == before
-    assert not model.scale.requires_grad
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_the_weights_of_a_recurrence_that_are_written(compiled, frozen):
-    layer, x = nn.GRU(2, 3), leaf(np.ones((4, 1, 2)), "float32")
-    if frozen:
-        layer.freeze()
-    with compiling(compiled):
-        y = layer(x)[0].sum()
-    layer.load_state_dict({name: value * 2 for name, value in layer.state_dict().items()})
-    with pytest.raises(TapeError, match=r"GRUCell\.\w+ .* was changed in place"):
-        y.backward()
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_constant_that_a_step_closes_over(compiled):
-    x, U = leaf(np.ones((3, 1, 2))), leaf(np.eye(2))
-
-    def step(h, x):
-        return ops.tanh(h @ U.detach() + x)
-
-    y = scan(step, Tensor(np.zeros((1, 2))), x, compiled=compiled)[0].sum()
-    U.data += 1.0
-    with pytest.raises(TapeError, match="was changed in place"):
-        y.backward()
-
-
-# -- checkpoints -------------------------------------------------------------------------------------------------------
-
-
-def test_other_data_of_a_leaf_that_a_checkpoint_computes_with_again():
-    """The gradient of w x with regard to x, at x = 0, where the value does not tell."""
-    x, w = leaf(0.0), leaf(2.0)
-    y = checkpoint(lambda x: x * w, x)
-    w.data = np.array(50.0)
-    with pytest.raises(TapeError, match="was given other data after a function under remat had used it"):
-        y.backward()
-    assert x.grad is None
-
-
-def test_a_write_through_an_alias_of_a_leaf_that_a_checkpoint_computes_with_again():
-    x, w = leaf(0.0), leaf(2.0)
-    y = checkpoint(lambda x: x * w, x)
-    write_through_a_detached_tensor(w)
-    with pytest.raises(TapeError, match="was changed in place"):
-        y.backward()
-
-
-def test_other_data_of_a_leaf_after_backward_is_welcome():
-    x, w = leaf(3.0), leaf(2.0)
-    for value in (2.0, 50.0):
-        w.data = np.array(value)
-        x.zero_grad()
-        checkpoint(lambda x: x * w, x).backward()
-        assert x.grad.item() == value
-
-
-# -- across processes --------------------------------------------------------------------------------------------------
 
 TRAIN_AGAIN = """
 import pickle, sys
@@ -417,7 +287,7 @@ def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
         np.testing.assert_array_equal(value, model.state_dict()[name])
 
 
-# -- the log -----------------------------------------------------------------------------------------------------------
+# -- the log ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_log_against_a_clock_for_every_byte(rng):

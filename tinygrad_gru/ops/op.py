@@ -54,6 +54,11 @@ class Op(Protocol):
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
 
 
+def is_op(value: Any) -> bool:
+    """Whether a value is an op. A function to which `functools.wraps` has copied the attributes of one is not."""
+    return isinstance(value, FunctionType) and value.__globals__.get("_op") is value
+
+
 def unwrap(value: Any) -> Any:
     """The array of a Variable; any other value as it is."""
     return value._data if isinstance(value, Variable) else value
