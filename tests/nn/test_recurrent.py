@@ -345,7 +345,7 @@ def test_in_eager_mode_the_tape_shows_every_step():
     assert repr(records).count("GRUCell.U_h") == 5
 
 
-# -- merge, residual, compiled, checkpoint_every ------------------------------------------------------------------------
+# -- merge, residual, compiled, checkpoint_every -----------------------------------------------------------------------
 
 
 MERGED = {
