@@ -45,7 +45,7 @@ def together(*functions):
     return results
 
 
-def test_no_gradient_is_lost():
+def test_concurrent_backward_loses_no_gradient():
     w = Tensor([0.0], requires_grad=True)
 
     def work():
@@ -56,7 +56,7 @@ def test_no_gradient_is_lost():
     assert w.grad.tolist() == [6000.0]
 
 
-def test_the_first_call_of_an_op_may_be_made_by_many():
+def test_concurrent_first_calls_of_an_op():
     x = Tensor([3.0], requires_grad=True)
     for _ in range(30):
 
@@ -71,7 +71,7 @@ def test_the_first_call_of_an_op_may_be_made_by_many():
         assert x.grad.tolist() == [5.0]
 
 
-def test_a_gpu_that_many_ask_for_first_is_one_backend(stand_in):
+def test_concurrent_resolve_gives_one_backend(stand_in):
     assert len(set(together(*[lambda: id(resolve("cupy"))] * 6))) == 1
 
 
@@ -82,14 +82,14 @@ def mask():
     return ops.dropout(Tensor(np.ones(64, np.float32)), p=0.5).tolist()
 
 
-def test_a_thread_draws_what_its_caller_would_have_drawn():
+def test_an_unseeded_thread_continues_the_stream_of_the_main_thread():
     manual_seed(0)
     expected = [mask(), mask(), mask()]
     manual_seed(0)
     assert [mask(), *together(mask), mask()] == expected
 
 
-def test_threads_that_draw_at_once_share_the_draws():
+def test_concurrent_draws_share_one_stream():
     manual_seed(0)
     expected = [mask() for _ in range(80)]
     manual_seed(0)
@@ -97,7 +97,7 @@ def test_threads_that_draw_at_once_share_the_draws():
     assert sorted(chain(*drawn)) == sorted(expected) and random_state() == {"seed": 0, "position": 80}
 
 
-def test_a_thread_that_was_seeded_draws_the_same_whatever_others_do():
+def test_a_seeded_thread_has_a_stream_of_its_own():
     def seeded(seed):
         manual_seed(seed)
         return [mask() for _ in range(20)]
@@ -111,7 +111,7 @@ def test_a_thread_that_was_seeded_draws_the_same_whatever_others_do():
     assert [mask(), mask()] == [before, after], "the main thread's numbers are its own, too"
 
 
-def test_a_checkpoint_in_one_thread_replays_only_its_own_draws():
+def test_remat_replays_only_the_draws_of_its_thread():
     """While one goes back through a checkpoint, another draws: neither sees the other's place."""
     x = Tensor(np.ones(64, np.float32), requires_grad=True)
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_in_one_thread_replays_only_its_own_draws():
     assert together(recompute, lambda: [mask() for _ in range(30)]) == [alone, expected]
 
 
-def test_a_replay_leaves_the_stream_where_it_was():
+def test_a_replay_does_not_move_the_stream():
     manual_seed(0)
     stream, state = random_stream(), random_state()
     x = Tensor(np.ones(8, np.float32), requires_grad=True)
@@ -141,7 +141,7 @@ def test_a_replay_leaves_the_stream_where_it_was():
     assert random_stream() is stream and random_state() == {**state, "position": 1}
 
 
-def test_no_draw_is_made_twice():
+def test_concurrent_draws_are_distinct():
     stream = RandomStream(7)
     drawn = together(*[lambda: [float(stream.uniform((1,), "float64")[0]) for _ in range(200)]] * 4)
     expected = RandomStream(7)
@@ -170,13 +170,13 @@ def trained(seed, steps=6):
     return [losses, *(p.tolist() for p in optimizer.parameters())]
 
 
-def test_models_of_their_own_learn_as_one_after_the_other():
+def test_separate_models_train_concurrently_as_sequentially():
     """With the same plans, ops and log of writes between them, bit for bit."""
     alone = [trained(seed) for seed in range(4)]
     assert together(*[lambda seed=seed: trained(seed) for seed in range(4)]) == alone
 
 
-def test_a_shared_model_gathers_the_gradients_of_all():
+def test_a_shared_model_accumulates_the_gradients_of_all_threads():
     """The sum of whole numbers, which no order of adding changes."""
     rng = np.random.default_rng(0)
     model = nn.Linear(3, 2)
@@ -192,7 +192,7 @@ def test_a_shared_model_gathers_the_gradients_of_all():
     np.testing.assert_array_equal(model.b.grad.numpy(), [100 * 4 * 6] * 2)
 
 
-def test_a_shared_recurrence_evaluates_and_differentiates_in_all():
+def test_a_shared_recurrence_runs_concurrently():
     layer = nn.LSTM(3, 4)
     rng = np.random.default_rng(0)
     xs = [rng.standard_normal((5, 2, 3)).astype(np.float32) for _ in range(4)]

@@ -74,7 +74,7 @@ def _showing(array):
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_write_is_noticed_whatever_looks_at_the_memory(look, write):
+def test_a_write_is_detected_through_every_alias(look, write):
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     y = (x @ LOOKS[look](W)).sum()
     write(W)
@@ -84,14 +84,14 @@ def test_a_write_is_noticed_whatever_looks_at_the_memory(look, write):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_without_a_write_the_gradient_is_that_of_the_equation(look):
+def test_without_a_write_the_gradient_is_right(look):
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     (x @ LOOKS[look](W)).sum().backward()
     assert x.grad.tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
-def test_a_write_before_the_record_or_into_other_memory_does_not_matter(write):
+def test_a_write_before_the_record_or_into_other_memory_is_harmless(write):
     W, x, other = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([[5.0], [6.0]])
     write(W)
     expected = [W.numpy().ravel().tolist()]
@@ -101,7 +101,7 @@ def test_a_write_before_the_record_or_into_other_memory_does_not_matter(write):
     assert x.grad.tolist() == expected
 
 
-def test_a_copy_may_be_kept_while_the_original_is_written():
+def test_a_write_into_the_original_of_a_copy_is_harmless():
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     y = (x @ Tensor(W.data)).sum() + (x @ W[np.array([0, 1])].detach()).sum()
     write_an_element(W)
@@ -109,7 +109,7 @@ def test_a_copy_may_be_kept_while_the_original_is_written():
     assert x.grad.tolist() == [[2.0, 4.0]]
 
 
-def test_one_part_of_an_array_may_be_written_while_another_is_kept():
+def test_a_write_into_another_part_of_the_array_is_harmless():
     W, x = leaf(np.arange(6.0).reshape(3, 2)), leaf([1.0, 1.0])
     y = (x * W.detach()[0]).sum()
     row = W.detach()[2]
@@ -119,7 +119,7 @@ def test_one_part_of_an_array_may_be_written_while_another_is_kept():
     assert x.grad.tolist() == [0.0, 1.0]
 
 
-def test_a_constant_that_was_written():
+def test_a_write_into_a_constant_is_detected():
     x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
     y = (x * c).sum()
     c.data[...] = 0.0
@@ -128,7 +128,7 @@ def test_a_constant_that_was_written():
         y.backward()
 
 
-def test_the_value_of_a_record_that_was_written_although_that_is_refused():
+def test_a_write_into_a_recorded_value_is_logged_although_it_raises():
     x = leaf([1.0, 2.0])
     y = x * 2.0
     z = (y * y).sum()
@@ -138,7 +138,7 @@ def test_the_value_of_a_record_that_was_written_although_that_is_refused():
         z.backward()
 
 
-def test_an_optimizer_step_that_failed_half_way(monkeypatch):
+def test_the_writes_of_a_failed_optimizer_step_are_logged(monkeypatch):
     """What it has written by then is written."""
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     y = (x @ W.detach()).sum()
@@ -151,7 +151,7 @@ def test_an_optimizer_step_that_failed_half_way(monkeypatch):
         y.backward()
 
 
-def test_writing_an_element_of_a_constant_disturbs_no_record():
+def test_setitem_on_a_constant_copies():
     x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
     y = (x * c).sum()
     c[0] = 7.0
@@ -159,7 +159,7 @@ def test_writing_an_element_of_a_constant_disturbs_no_record():
     assert x.grad.tolist() == [3.0, 4.0] and c.tolist() == [7.0, 4.0]
 
 
-def test_only_what_backward_reads_again_must_stay():
+def test_a_write_into_an_array_that_no_visited_record_saved_is_harmless():
     """The gradient with regard to x needs W and not x; on the path to b nothing of W is needed."""
     W, x, b = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([0.0])
     y = (x @ W.detach() + b).sum()
@@ -172,7 +172,7 @@ def test_only_what_backward_reads_again_must_stay():
         grad(y, x)
 
 
-def test_a_hook_that_writes_what_is_still_to_be_read():
+def test_a_hook_that_writes_a_saved_array_raises():
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     h = x @ W.detach()
     h.register_hook(lambda g: write_an_element(W))
@@ -181,7 +181,7 @@ def test_a_hook_that_writes_what_is_still_to_be_read():
     assert x.grad is None
 
 
-def test_a_leaf_may_be_moved_by_its_hook():
+def test_a_leaf_may_be_updated_by_its_hook():
     """The hooks of leaves run when all else is done: an update in backward."""
     x, W = leaf([[3.0, 4.0]]), leaf([[1.0], [2.0]])
 
@@ -193,7 +193,7 @@ def test_a_leaf_may_be_moved_by_its_hook():
     assert x.grad.tolist() == [[1.0, 2.0]] and W.tolist() == [[-2.0], [-2.0]]
 
 
-def test_a_second_derivative_is_refused_too():
+def test_a_write_before_second_order_backward_is_detected():
     x, w = leaf([2.0]), leaf([3.0])
     g = grad((x * x * x * w.detach()).sum(), x, create_graph=True)
     x.data += 1.0
@@ -225,7 +225,7 @@ def random_tensor(rng, source):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_any_history_of_looks_and_writes(seed):
+def test_random_histories_of_aliases_and_writes(seed):
     """y = Σ x · sum of things that look at memory, some of which is written in between: ∂y/∂x is the sum of what they
     were; if the range of memory of one was written since, TapeError, and never otherwise."""
     rng, x = np.random.default_rng(seed), leaf(1.0)
@@ -268,7 +268,7 @@ sys.stdout.buffer.write(pickle.dumps(model.state_dict()))
 """
 
 
-def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
+def test_a_model_pickled_by_another_process_can_be_trained():
     """The clock is a process's own: a model from another process has no marks of that one's."""
     model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), Tensor(np.ones((3, 2), np.float32))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
@@ -290,7 +290,7 @@ def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
 # -- the log ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_log_against_a_clock_for_every_byte(rng):
+def test_the_log_equals_a_time_for_every_byte(rng):
     """Random strided writes; what is read is the moment of the youngest write into the range that an array spans."""
     log, memory = WriteLog(), np.zeros(64, np.int16)
     times, spans = np.zeros(memory.nbytes, int), []
@@ -309,7 +309,7 @@ def test_the_log_against_a_clock_for_every_byte(rng):
     assert len(log._starts) <= memory.nbytes
 
 
-def test_the_log_holds_no_more_than_there_is_memory():
+def test_the_log_has_no_more_entries_than_there_is_memory():
     log, memory = WriteLog(), np.zeros(1000)
     for start in range(500):
         log.add(memory[start : start + 500], "part")
@@ -320,7 +320,7 @@ def test_the_log_holds_no_more_than_there_is_memory():
 @pytest.mark.parametrize(
     "part", [lambda a: a, lambda a: a[1:], lambda a: a[::-1], lambda a: a[:, ::-2], lambda a: a.T, lambda a: a[1, 2]]
 )
-def test_the_memory_of_an_array(part):
+def test_memory_range_of_an_array(part):
     """From the lowest to the highest of its elements' addresses."""
     whole = np.arange(12, dtype=np.int16).reshape(3, 4)
     first, places = whole.__array_interface__["data"][0], np.ravel(part(whole))
@@ -328,13 +328,13 @@ def test_the_memory_of_an_array(part):
     assert backend_of(seen).memory_range(seen) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
 
 
-def test_what_has_no_elements_and_numbers_of_numpy_have_no_memory():
+def test_memory_range_of_empty_arrays_and_numpy_scalars_is_empty():
     for value in (np.zeros((2, 0)), np.float32(1.0)):
         start, end = backend_of(value).memory_range(value)
         assert start == end
 
 
-def test_writes_on_a_gpu_are_noticed(gpu):
+def test_writes_on_a_gpu_are_detected(gpu):
     x = Tensor(gpu.asarray(np.ones((2, 2), np.float32)), requires_grad=True)
     W = Tensor(gpu.asarray(np.ones((2, 2), np.float32)), requires_grad=True)
     y = (x * W.detach()[1]).sum()
@@ -349,7 +349,7 @@ def test_writes_on_a_gpu_are_noticed(gpu):
         y.backward()
 
 
-def test_writes_are_noticed_on_every_backend(backend):
+def test_writes_are_detected_on_every_backend(backend):
     x, W = (Tensor(backend.asarray([1.0, 2.0]), requires_grad=True) for _ in range(2))
     with enable_grad():
         y = (x * W.detach()).sum()
