@@ -74,7 +74,7 @@ def test_records_that_are_not_visited_are_not_freed():
     x, w = leaf([2.0]), leaf([3.0])
     h = x * x
     loss, other = (h * w).sum(), (h * h).sum()
-    assert grad(loss, h).tolist() == [3.0]  # ends at h, so that x * x is still whole
+    assert grad(loss, h).tolist() == [3.0]  # ends at h, so that x * x is not freed
     other.backward()
     assert x.grad.tolist() == [4 * 8.0]
 
@@ -202,7 +202,7 @@ def test_the_result_of_a_hook_is_cast_to_the_dtype_of_the_gradient(create_graph,
 
 
 def test_one_function_registered_as_two_hooks():
-    """Each removal takes away its own, however often it is called."""
+    """Each removal function removes its own hook, however often it is called."""
     x = leaf([1.0])
 
     def doubled(g):

@@ -1,4 +1,4 @@
-"""Blocks that decorate generators and coroutines: what they set is set while the body runs, and not in between."""
+"""Blocks as context managers and decorators: also of generators and coroutines, open only while the body runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinygrad_gru.contexts import recording
 from tinygrad_gru.scan.api import _compiling
 from tinygrad_gru.tape import inspector
 
-#: A decorator, what its block sets, and the value that says it is set.
+#: A block, how the variable that it sets is read, and the value while the block is open.
 BLOCKS = {
     "no_grad": (no_grad, recording.get, False),
     "compiling": (lambda: compiling(False), _compiling.get, False),
@@ -223,7 +223,7 @@ def test_decorated_staticmethod_and_classmethod():
 
 
 def test_decorated_function_that_returns_a_generator_or_coroutine():
-    """A generator expression, or what another decorator hides."""
+    """Such as a generator expression, or a coroutine function that another decorator wraps."""
 
     @no_grad()
     def expression():

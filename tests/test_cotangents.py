@@ -1,4 +1,4 @@
-"""Accumulation of cotangents: sums, and which arrays they may be added to in place."""
+"""Accumulation of cotangents: sums, and which arrays may be added to in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_gradients_accumulate_over_uses_and_over_backward_calls():
 
 
 def test_a_cotangent_shared_by_two_inputs_is_not_added_to_in_place():
-    """z = (a + b) + a: one array is handed to both; adding a's second share in place would change b's."""
+    """z = (a + b) + a: the rule of + returns one array for both; adding to a's in place would change b's."""
     a, b = leaf([1.0, 1.0]), leaf([1.0, 1.0])
     ((a + b) + a).backward(np.ones(2))
     assert a.grad.tolist() == [2.0, 2.0] and b.grad.tolist() == [1.0, 1.0]

@@ -158,7 +158,7 @@ def test_without_create_graph_gradients_are_constants():
 
 
 def test_grad_is_differentiable_in_the_cotangent():
-    """gᵀv is linear in v: its derivative with regard to v is g."""
+    """gᵀv is linear in v: its derivative with respect to v is g."""
     x, v = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     g = grad(x * x, x, v, create_graph=True)
     assert grad(g.sum(), v).tolist() == [2.0, 4.0]

@@ -60,7 +60,7 @@ def test_a_change_is_detected_through_a_chain_of_views():
 
 def test_a_change_of_a_leaf_that_no_record_saved_is_harmless():
     x = leaf([1.0, 2.0])
-    y = (x * 2.0 + 1.0).sum()  # nobody has saved x
+    y = (x * 2.0 + 1.0).sum()  # no record has saved x
     changed(x)
     y.backward()
     assert x.grad.tolist() == [2.0, 2.0]
@@ -118,7 +118,7 @@ def test_turning_requires_grad_off_and_on_does_not_hide_a_change():
 
 
 def test_setting_data_to_another_array_is_harmless():
-    """The record holds the old array; the leaf merely shows another one from now on."""
+    """The record holds the old array; only the leaf has another one."""
     x = leaf([1.0, 2.0])
     y = (x * x).sum()
     x.data = np.array([5.0, 6.0])
@@ -127,7 +127,7 @@ def test_setting_data_to_another_array_is_harmless():
 
 
 def test_anomaly_mode_detects_writes_through_numpy():
-    """NumPy writes into an array without a word to us."""
+    """The write log does not see them."""
     for saved in (constant([3.0, 4.0]), leaf([3.0, 4.0])):
         x = leaf([1.0, 2.0])
         with detect_anomaly():
@@ -147,7 +147,7 @@ def layers():
 
 
 def test_an_optimizer_step_of_a_frozen_module_before_backward_raises(layers):
-    """The order of a GAN: the generator's loss is recorded, the discriminator learns, and only then comes backward."""
+    """The wrong order for a GAN: the discriminator is stepped before backward of the generator's loss."""
     generator, discriminator, z = layers
     step = optim.SGD(discriminator.parameters(), lr=0.1)
     loss = discriminator.freeze()(generator(z)).sum()
@@ -167,7 +167,7 @@ def test_loading_weights_of_a_frozen_module_before_backward_raises(layers):
 
 
 def test_gan_training_in_the_right_order(layers):
-    """Generator first, then discriminator: as PyTorch has it, by the chain rule on paper."""
+    """Generator first, then discriminator; the expected gradient is by the chain rule on paper."""
     generator, discriminator, z = layers
     W = discriminator.W.numpy()
     discriminator.freeze()(generator(z)).sum().backward()
@@ -187,7 +187,7 @@ def test_freezing_between_forward_and_backward_is_harmless(layers):
 
 
 def test_unfreezing_restores_the_leaves_of_a_module(layers):
-    """Its gradient from before arrives when it learns again, and one that it has is not lost (PyTorch agrees)."""
+    """Records from before lead to them again, and a gradient that they had is kept (PyTorch agrees)."""
     _, layer, _ = layers
     x = Tensor(np.ones((2, 3), np.float32))
     early = layer(x).sum()
@@ -239,7 +239,7 @@ def test_changing_a_constant_that_a_step_closes_over_raises(compiled):
 
 
 def test_setting_data_of_a_leaf_that_remat_closes_over_raises():
-    """The gradient of w x with regard to x, at x = 0, where the value does not tell."""
+    """The gradient of w x with respect to x at x = 0, where the value is the same."""
     x, w = leaf(0.0), leaf(2.0)
     y = remat(lambda x: x * w, x)
     w.data = np.array(50.0)

@@ -1,4 +1,4 @@
-"""The README's programs run as they are written."""
+"""The README's programs run unchanged."""
 
 from __future__ import annotations
 

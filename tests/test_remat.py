@@ -1,4 +1,4 @@
-"""remat: recomputation in backward, and that it refuses to compute anything else."""
+"""remat: recomputation in backward, and errors if it would compute something else."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_changing_an_input_of_remat_raises():
 
 
 def test_changing_a_leaf_that_remat_closes_over_raises():
-    """The recomputation would see the new values: the gradient would belong to another forward pass."""
+    """The recomputation would use the new values: the gradient would be that of another forward pass."""
     x, w = leaf(X), leaf(V)
     y = remat(lambda x: x * w, x).sum()
     w.data += 1.0
@@ -265,8 +265,8 @@ def reversal(factor):
     return reverse
 
 
-class Seen:
-    """What a checkpointed function sees, and may see changed."""
+class Environment:
+    """What a function under remat reads, and what may change before backward."""
 
     def __init__(self):
         self.op, self.strength, self.weight, self.second = reversal(0.5), 1.0, 2.0, False
@@ -293,7 +293,7 @@ def add_hook(seen):
 
 
 def gradient(change):
-    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
 
     def function(x):
         y, weight = seen.op(ops.tanh(x), strength=seen.strength), seen.weight
@@ -328,7 +328,7 @@ def test_an_op_defined_at_every_call_is_accepted():
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 def test_an_op_that_a_rule_calls_may_be_first_called_between_forward_and_backward(factor):
-    """Its code is generated at its first call, but its formula and rules stay the same; other rules are refused."""
+    """Its code is generated at its first call, but its formula and rules stay the same; other rules raise."""
     halve, x = reversal(-0.5), Tensor([3.0], requires_grad=True)
 
     @op
@@ -349,7 +349,7 @@ def test_an_op_that_a_rule_calls_may_be_first_called_between_forward_and_backwar
 
 def test_negative_settings_are_distinguished():
     """hash(-1) is hash(-2)."""
-    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
     seen.strength = -1.0
     y = remat(lambda x: seen.op(x, strength=seen.strength), x)
     seen.strength = -2.0
@@ -358,8 +358,8 @@ def test_negative_settings_are_distinguished():
 
 
 def test_a_nested_remat_is_compared_too():
-    """Both would be computed again with the new setting, so the inner one would agree with itself."""
-    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    """Both would be recomputed with the new setting, so the inner one would agree with itself."""
+    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
     y = remat(lambda x: 2 * remat(lambda x: seen.op(x, strength=seen.strength), x), x)
     set_strength(seen)
     with pytest.raises(TapeError, match="settings"):

@@ -1,4 +1,4 @@
-"""The tape: order, length and memory, and the switches of recording."""
+"""The tape: order, length and memory; no_grad and enable_grad."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tinygrad_gru.tape import Node, name_of
 
 @contextmanager
 def without_collector():
-    """Whatever is freed in this block is freed by reference counting."""
+    """A block in which memory is freed by reference counting alone."""
     gc.collect()
     gc.disable()
     try:
@@ -106,7 +106,7 @@ def test_backward_visits_each_record_once():
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_records_are_freed_by_reference_counting_alone(create_graph):
-    """A GRU-like step over some time: all records are gone with the loss, without the garbage collector."""
+    """A GRU-like recurrence: all records are freed with the loss, without the garbage collector."""
     W, U = leaf(np.full((3, 3), 0.1)), leaf(np.full((3, 3), 0.2))
     xs = constant(np.ones((5, 2, 3)))
 

@@ -1,4 +1,4 @@
-"""Tensor: what it is made of, what it may be written, and Python's own protocols."""
+"""Tensor: construction, in-place writes, gradient attributes, Python's protocols, devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.tensors import constant, leaf
 from tinygrad_gru import BackendError, TapeError, Tensor, enable_grad, grad, no_grad, ops, tape, use
 from tinygrad_gru.backend import as_array
 
-# -- making one ----------------------------------------------------------------------------------------------------
+# -- construction ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_repr_shows_values_dtype_device_and_op():
     assert "device='array_api_strict'" in repr(Tensor([1.0], device=STRICT))
 
 
-# -- arrays and tensors together -----------------------------------------------------------------------------------
+# -- arrays and tensors together -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "operate", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
 )
 def test_arrays_and_tensors_in_both_orders(operate, device):
-    """Arrays of users' backends; those of array-api-strict raise where they should leave it to the other operand."""
+    """Arrays of users' backends; those of array-api-strict raise instead of returning NotImplemented."""
     a, b = [[1.0, 2.0], [3.0, 4.0]], [[2.0, 1.0], [1.0, 3.0]]
     array, tensor = as_array(a, "float64", device), Tensor(b, requires_grad=True, dtype="float64", device=device)
     for y, expected in (
@@ -168,7 +168,7 @@ def test_mixed_backends_raise():
         ops.where(Tensor([True]), Tensor([1.0], device=STRICT), Tensor([1.0]))
 
 
-# -- writing -------------------------------------------------------------------------------------------------------
+# -- in-place writes -------------------------------------------------------------------------------------------------
 
 
 def test_setitem_on_a_constant():
@@ -243,7 +243,7 @@ def test_tensors_have_no_other_attributes():
         Tensor([1.0]).colour = "red"
 
 
-# -- requires_grad, names, gradients -------------------------------------------------------------------------------
+# -- requires_grad, names, gradients ---------------------------------------------------------------------------------
 
 
 def test_requires_grad_can_be_turned_on_and_off():
@@ -280,7 +280,7 @@ def test_a_gradient_can_be_set_and_cleared():
     assert x.grad.tolist() == [4.0, 5.0]
     x.zero_grad()
     assert x.grad is None
-    constant([1.0]).zero_grad()  # nothing to forget
+    constant([1.0]).zero_grad()  # nothing to clear
 
 
 @pytest.mark.parametrize("gradient", [constant([1.0]), constant([1.0, 2.0], "float32"), np.ones(2), 1.0])
@@ -295,7 +295,7 @@ def test_setting_the_gradient_of_a_constant_raises():
         constant([1.0]).grad = constant([1.0])
 
 
-# -- Python's protocols --------------------------------------------------------------------------------------------
+# -- Python's protocols ----------------------------------------------------------------------------------------------
 
 
 def test_len_iter_bool_float_int():
@@ -336,7 +336,7 @@ def test_methods_are_ops():
     assert x.argmin().item() == 0 and x.min().item() == 0.3
 
 
-# -- moving --------------------------------------------------------------------------------------------------------
+# -- devices ---------------------------------------------------------------------------------------------------------
 
 
 def test_to_another_backend_and_back():

@@ -1,4 +1,4 @@
-"""Threads: what several of them do at once gives what one gives."""
+"""Threads: concurrent work gives the results of sequential work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinygrad_gru.backend import RandomStream, random_stream, resolve
 
 @pytest.fixture(autouse=True)
 def frequent_switches():
-    """Threads take turns every few instructions."""
+    """Threads are switched every few instructions."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -23,7 +23,7 @@ def frequent_switches():
 
 
 def together(*functions):
-    """Run each in a thread of its own, all from the same moment on; the results, or the first error."""
+    """Run each in a thread, all started at a barrier; return the results, or raise the first error."""
     start, results = threading.Barrier(len(functions)), [None] * len(functions)
 
     def run(i):
@@ -75,7 +75,7 @@ def test_concurrent_resolve_gives_one_backend(stand_in):
     assert len(set(together(*[lambda: id(resolve("cupy"))] * 6))) == 1
 
 
-# -- random numbers ----------------------------------------------------------------------------------------------------
+# -- random numbers --------------------------------------------------------------------------------------------------
 
 
 def mask():
@@ -112,7 +112,7 @@ def test_a_seeded_thread_has_a_stream_of_its_own():
 
 
 def test_remat_replays_only_the_draws_of_its_thread():
-    """While one goes back through a checkpoint, another draws: neither sees the other's place."""
+    """While one recomputes, another draws: neither moves the other's stream."""
     x = Tensor(np.ones(64, np.float32), requires_grad=True)
 
     def recompute():
@@ -148,11 +148,11 @@ def test_concurrent_draws_are_distinct():
     assert sorted(chain(*drawn)) == sorted(float(expected.uniform((1,), "float64")[0]) for _ in range(800))
 
 
-# -- training ----------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------------------------
 
 
 def trained(seed, steps=6):
-    """The weights and losses of a recurrent model that learns for some steps."""
+    """The losses and weights of a recurrent model that is trained for some steps."""
     manual_seed(seed)
     rng = np.random.default_rng(seed)
     layer, head = nn.GRU(3, 4, zoneout=0.2), nn.Linear(4, 1)
@@ -171,13 +171,13 @@ def trained(seed, steps=6):
 
 
 def test_separate_models_train_concurrently_as_sequentially():
-    """With the same plans, ops and log of writes between them, bit for bit."""
+    """They share plans, ops and the write log; results are equal bit for bit."""
     alone = [trained(seed) for seed in range(4)]
     assert together(*[lambda seed=seed: trained(seed) for seed in range(4)]) == alone
 
 
 def test_a_shared_model_accumulates_the_gradients_of_all_threads():
-    """The sum of whole numbers, which no order of adding changes."""
+    """Sums of integers, which do not depend on the order."""
     rng = np.random.default_rng(0)
     model = nn.Linear(3, 2)
     xs = [Tensor(rng.integers(-9, 9, (4, 3)).astype(np.float32)) for _ in range(6)]

@@ -1,4 +1,4 @@
-"""vjp, jvp, hvp, jacobian, hessian, checkpoint: against closed forms, PyTorch, and each other."""
+"""vjp, jvp, hvp, jacobian, hessian: against closed forms, PyTorch, and each other."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_shapes_of_a_jacobian(shape):
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 def test_the_scalar_of_hessian_and_hvp_may_have_axes(shape):
-    """What hvp takes hessian takes, and both equal the matrix on paper."""
+    """Both equal the closed form."""
 
     def function(x):
         return ops.reshape(bowl(x), shape=shape)

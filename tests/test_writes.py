@@ -1,5 +1,5 @@
-"""Writes in place between forward and backward: whatever looks at the memory that was written, backward refuses to read
-it, and refuses nothing else."""
+"""The write log: backward raises if memory that it would read was written in place, through whatever alias, and
+never otherwise."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_state(W):
 WRITES = [
     optimizer_step, write_an_element, write_through_a_detached_tensor, write_through_a_view, add_to_data, load_state,
 ]  # fmt: skip
-LOOKS = {
+ALIASES = {
     "detach": lambda W: W.detach(),
     "the raw array": lambda W: W.data,
     "the leaf itself": lambda W: W,
@@ -62,31 +62,31 @@ LOOKS = {
     "an integer of NumPy's": lambda W: ops.expand_dims(W[:, np.int64(0)], axis=1),
     "a view under no_grad": lambda W: no_grad()(lambda: W.reshape(2, 1))(),
     "a view of a constant": lambda W: W.detach()[::-1][::-1],
-    "another tensor that shows the array": lambda W: _showing(W.data),
+    "another tensor of the array": lambda W: _another_tensor_of(W.data),
 }
 
 
-def _showing(array):
+def _another_tensor_of(array):
     other = Tensor(np.zeros_like(array))
     other.data = array
     return other
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_write_is_detected_through_every_alias(look, write):
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_write_is_detected_through_every_alias(alias, write):
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
-    y = (x @ LOOKS[look](W)).sum()
+    y = (x @ ALIASES[alias](W)).sum()
     write(W)
     with pytest.raises(TapeError, match=CHANGED):
         y.backward()
     assert x.grad is None
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_without_a_write_the_gradient_is_right(look):
+@pytest.mark.parametrize("alias", ALIASES)
+def test_without_a_write_the_gradient_is_right(alias):
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
-    (x @ LOOKS[look](W)).sum().backward()
+    (x @ ALIASES[alias](W)).sum().backward()
     assert x.grad.tolist() == [[1.0, 2.0]]
 
 
@@ -133,13 +133,13 @@ def test_a_write_into_a_recorded_value_is_logged_although_it_raises():
     y = x * 2.0
     z = (y * y).sum()
     with pytest.raises(TapeError, match="only a leaf or a constant may be written"):
-        y.data += 1.0  # NumPy has written before we are asked
+        y.data += 1.0  # NumPy writes before the setter is called
     with pytest.raises(TapeError, match=CHANGED):
         z.backward()
 
 
 def test_the_writes_of_a_failed_optimizer_step_are_logged(monkeypatch):
-    """What it has written by then is written."""
+    """It raises after some writes."""
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     y = (x @ W.detach()).sum()
     W.grad = Tensor(np.ones_like(W.data))
@@ -160,7 +160,7 @@ def test_setitem_on_a_constant_copies():
 
 
 def test_a_write_into_an_array_that_no_visited_record_saved_is_harmless():
-    """The gradient with regard to x needs W and not x; on the path to b nothing of W is needed."""
+    """The gradient with respect to x needs W and not x; on the path to b nothing of W is needed."""
     W, x, b = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([0.0])
     y = (x @ W.detach() + b).sum()
     write_an_element(x)
@@ -182,7 +182,7 @@ def test_a_hook_that_writes_a_saved_array_raises():
 
 
 def test_a_leaf_may_be_updated_by_its_hook():
-    """The hooks of leaves run when all else is done: an update in backward."""
+    """The hooks of leaves run after all rules, so an update in backward is possible."""
     x, W = leaf([[3.0, 4.0]]), leaf([[1.0], [2.0]])
 
     def update(g):
@@ -201,7 +201,7 @@ def test_a_write_before_second_order_backward_is_detected():
         g.backward()
 
 
-# -- any history -----------------------------------------------------------------------------------------------------
+# -- random histories ------------------------------------------------------------------------------------------------
 
 
 def random_part(rng, array):
@@ -214,20 +214,20 @@ def random_part(rng, array):
     return array
 
 
-def random_tensor(rng, source):
-    """Something that looks at the memory of a source, at a part of it, or at a copy."""
-    looks = [
+def random_alias(rng, source):
+    """An alias of a source, a view of a part of it, or a copy."""
+    aliases = [
         lambda: source, source.detach, lambda: source.T, lambda: source[1:], lambda: source[np.int64(0)],
         lambda: source[np.array([0, 2])], lambda: no_grad()(lambda: source[::2].T)(), lambda: Tensor(source.data),
         lambda: source.detach().reshape(-1), lambda: random_part(rng, source.data), lambda: source * 1.0,
     ]  # fmt: skip
-    return looks[rng.integers(len(looks))]()
+    return aliases[rng.integers(len(aliases))]()
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_histories_of_aliases_and_writes(seed):
-    """y = Σ x · sum of things that look at memory, some of which is written in between: ∂y/∂x is the sum of what they
-    were; if the range of memory of one was written since, TapeError, and never otherwise."""
+    """y = Σ x · sum(alias), with writes in between: ∂y/∂x is the sum of the aliases as they were; TapeError if the
+    range of memory of one was written since, and never otherwise."""
     rng, x = np.random.default_rng(seed), leaf(1.0)
     leaves = [leaf(rng.standard_normal((3, 4))) for _ in range(2)]
     leaves[1].requires_grad = False
@@ -235,7 +235,7 @@ def test_random_histories_of_aliases_and_writes(seed):
     y, expected, kept, spoiled = x * 0.0, 0.0, [], False
     for _ in range(rng.integers(2, 9)):
         if rng.random() < 0.6:
-            seen = random_tensor(rng, sources[rng.integers(3)])
+            seen = random_alias(rng, sources[rng.integers(3)])
             array = seen.data if isinstance(seen, Tensor) else seen
             y, expected, kept = y + (x * seen).sum(), expected + array.sum(), [*kept, array]
         else:
@@ -269,7 +269,7 @@ sys.stdout.buffer.write(pickle.dumps(model.state_dict()))
 
 
 def test_a_model_pickled_by_another_process_can_be_trained():
-    """The clock is a process's own: a model from another process has no marks of that one's."""
+    """The logical clock is local to a process, and a pickled model has no times of another one."""
     model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), Tensor(np.ones((3, 2), np.float32))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
 
@@ -291,7 +291,7 @@ def test_a_model_pickled_by_another_process_can_be_trained():
 
 
 def test_the_log_equals_a_time_for_every_byte(rng):
-    """Random strided writes; what is read is the moment of the youngest write into the range that an array spans."""
+    """Random strided writes; `last` gives the time of the youngest write into the range that an array spans."""
     log, memory = WriteLog(), np.zeros(64, np.int16)
     times, spans = np.zeros(memory.nbytes, int), []
     for _ in range(400):

@@ -1,4 +1,4 @@
-"""Any integral and any real number is taken where a number is: NumPy's own, too."""
+"""Scalar arguments: any integral or real type is accepted, NumPy's scalars included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What computes names no array library: ops, layers, optimizers and the tape ask the array at hand for its namespace.
+"""Computing modules use no array library by name: ops, layers, optimizers and the tape ask an array for its namespace.
 
 Where NumPy is named all the same, it is for what happens on the host, and listed here with the reason.
 """
@@ -16,7 +16,7 @@ PACKAGE = Path(tinygrad_gru.__file__).parent
 COMPUTING = ("ops", "nn", "optim", "tape.py", "tensor.py", "transforms.py")
 LIBRARIES = ("numpy", "cupy", "cupyx", "cupy_backends", "torch", "jax", "array_api_strict")
 
-#: What a file may name of NumPy, and why.
+#: The NumPy names that a file may use, and why.
 ALLOWED = {
     "nn/cell.py": ("full", "first values are made on the host, and then moved"),
     "nn/checks.py": ("ndarray asarray dtype errstate isfinite", "weights from elsewhere are converted on the host"),
@@ -39,7 +39,7 @@ def files():
 
 
 def named(tree):
-    """What a program names of array libraries: (library, name), with the name "" for the library itself."""
+    """The uses of array libraries in a program: (library, name), with the name "" for the library itself."""
     aliases = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
