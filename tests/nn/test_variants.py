@@ -364,7 +364,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("name", DROPPED)
-def test_recurrent_dropout_is_one_mask_for_all_steps_and_gates_where_the_state_meets_u(reading, name):
+def test_recurrent_dropout_is_one_mask_for_all_steps_and_gates_where_the_state_meets_u(mode, name):
     kind, settings = name.split(",")[0], DROPPED[name]
     layer, p = make(kind, 3, 6, recurrent_dropout=0.5, **settings)
     cell = layer.cells[0]
@@ -430,7 +430,7 @@ def test_recurrent_dropout_is_recomputed_with_the_same_mask():
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(reading, kind):
+def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(mode, kind):
     rates = (0.4, 0.2) if kind == "LSTM" else (0.4,)
     layer, p = make(kind, 3, 6, zoneout=rates)
     p = {key.removeprefix("cells.0."): value for key, value in p.items()}
@@ -451,7 +451,7 @@ def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(reading,
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_zoneout_keeps_as_many_numbers_as_its_rate_says(reading, kind):
+def test_zoneout_keeps_as_many_numbers_as_its_rate_says(mode, kind):
     layer, _ = make(kind, 3, 40, zoneout=0.2)
     x = Tensor(np.random.default_rng(0).standard_normal((10, 4, 3)))
     for lengths in (None, [10, 10, 10, 10]):
