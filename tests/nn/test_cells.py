@@ -241,7 +241,7 @@ class NormalizedLeakyCell(nn.VariedCell):
         self.new_gains()
 
     def step(self, h, x):
-        return (1 - self.rate) * h + self.rate * self.φ(self.affine("", x, h))
+        return (1 - self.rate) * h + self.rate * self.activation(self.affine("", x, h))
 
 
 def test_a_cell_of_ones_own_can_take_the_keywords_of_the_variants(rng):
@@ -251,6 +251,13 @@ def test_a_cell_of_ones_own_can_take_the_keywords_of_the_variants(rng):
     assert names == [f"cells.0.{name}" for name in ("W", "U", "b", "gain_W", "gain_U")]
     layer(Tensor(rng.standard_normal((5, 2, 3)), dtype="float32"))[0].sum().backward()
     assert all(parameter.grad.numpy().any() for parameter in layer.parameters())
+
+
+def test_old_names_say_what_they_are_called_now():
+    with pytest.raises(AttributeError, match=r"GRUCell\.φ is called activation now, σ gate_activation"):
+        nn.GRUCell(3, 4).φ  # noqa: B018
+    with pytest.raises(TypeError, match=r"Noisy\.drawn: the method of Cell is called sample_noise now"):
+        type("Noisy", (nn.Cell,), {"drawn": lambda self, shape: ()})
 
 
 def test_a_step_that_promises_nothing_is_read_anew_also_under_a_mask(rng):

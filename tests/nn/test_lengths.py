@@ -105,7 +105,7 @@ def test_every_sequence_fares_as_if_it_were_alone(name, mask, num_layers, merge,
 
 @all_layers
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e300])
-def test_what_is_past_the_end_reaches_nothing(reading, name, garbage):
+def test_what_is_past_the_end_reaches_nothing(mode, name, garbage):
     layer, lengths = make(name, 2, 3, num_layers=2, bidirectional=True), [2, 0, 4]
     x = np.random.default_rng(0).standard_normal((4, 3, 2))
     state = [np.random.default_rng(3).standard_normal(part.shape) for part in parts(layer.initial_state(3))]
@@ -118,7 +118,7 @@ def test_what_is_past_the_end_reaches_nothing(reading, name, garbage):
 
 @all_layers
 @pytest.mark.parametrize("past_end", ["zero", "nan", -7.5])
-def test_a_cotangent_past_the_end_reaches_nothing(reading, name, past_end):
+def test_a_cotangent_past_the_end_reaches_nothing(mode, name, past_end):
     """A loss whose targets are padded with NaN has a NaN there times 0, which is NaN."""
     layer, x = make(name, 2, 3, bidirectional=True), random(4, 2, 2, requires_grad=True)
     targets = np.where(mask_of([2, 4], 4)[..., None], 1.0, np.nan)
@@ -130,7 +130,7 @@ def test_a_cotangent_past_the_end_reaches_nothing(reading, name, past_end):
 
 
 @all_layers
-def test_gradients_equal_finite_differences(reading, name):
+def test_gradients_equal_finite_differences(mode, name):
     layer = make(name, 2, 3, bidirectional=True)
     count = len(parts(layer.initial_state(1)))
     names, tensors = zip(*layer.named_parameters())
@@ -194,7 +194,7 @@ def test_the_last_state_and_the_last_output_give_the_same_gradients(name):
 
 @all_layers
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_the_output_is_past_the_end(reading, name, bidirectional):
+def test_what_the_output_is_past_the_end(mode, name, bidirectional):
     layer, x, lengths = make(name, 2, 3, bidirectional=bidirectional), random(5, 3, 2), [2, 5, 0]
     initial = tuple(random(*part.shape, seed=7) for part in parts(layer.initial_state(3)))
     state, there = initial if len(initial) > 1 else initial[0], mask_of(lengths, 5)
@@ -252,7 +252,7 @@ def test_empty_batches_and_no_steps(device, name, steps, batch):
 
 
 @all_layers
-def test_full_lengths_change_nothing(reading, name):
+def test_full_lengths_change_nothing(mode, name):
     layer, x = make(name, 2, 3, num_layers=2, bidirectional=True), np.random.default_rng(0).standard_normal((4, 3, 2))
     state = numpy(layer.initial_state(3))
     dense, full = run(layer, x, state), run(layer, x, state, lengths=[4, 4, 4])
@@ -312,7 +312,7 @@ def zeros(*shape):
         ((5, 7, 3), {"lengths": [6, 1, 1, 1, 1, 1, 1]}, ValueError, r"got 6 in row 0 \(are the .* batch_first=True"),
         ((5, 2, 3), {"lengths": [5, 5, 1, 1, 1]}, ValueError, r"expected \(batch,\) = \(2,\), .*batch_first=True"),
         ((5, 2, 3), {"lengths": [1, 2, 3]}, ValueError, "lengths of another batch, such as a last, shorter one"),
-        ((5, 2, 3), {"lengths": 3}, ValueError, r"got \(\) \(one number a sequence"),
+        ((5, 2, 3), {"lengths": 3}, ValueError, r"got \(\) \(one number per sequence"),
         ((5, 2, 3), {"lengths": [1.0, 2.0]}, TypeError, "lengths: expected integers, got float64"),
         ((5, 2, 3), {"lengths": [True, False]}, TypeError, "lengths: expected integers, got booleans .*mask"),
         ((5, 2, 3), {"mask": np.ones((2, 5), bool)}, ValueError, r"mask: expected \(time, batch\) = .* exchanged"),
@@ -357,7 +357,7 @@ class Echo(nn.Cell):
         return h, 2 * h + 1
 
 
-def test_outputs_of_ones_own_are_masked_but_cannot_be_held(reading):
+def test_outputs_of_ones_own_are_masked_but_cannot_be_held(mode):
     layer, x = nn.Recurrent.of(Echo)(2, 3, zoneout=0.5).eval(), Tensor(np.ones((4, 2, 2), dtype="float32"))
     output, last = layer(x, lengths=[2, 4])
     assert not output.numpy()[2:, 0].any()

@@ -80,7 +80,7 @@ def assert_all_close(ours, theirs, **tolerance):
 @one_or_both_directions
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_values_and_all_gradients_equal_those_of_torch(
-    peer_torch, device, reading, kind, num_layers, bidirectional, batch_first
+    peer_torch, device, mode, kind, num_layers, bidirectional, batch_first
 ):
     case = make_case(kind, num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first)
     theirs = peer_torch.run(case)
@@ -106,7 +106,7 @@ def test_values_equal_those_of_onnxruntime(peer_onnxruntime, device, kind, num_l
 
 
 @pytest.mark.parametrize("case", FROZEN, ids=[f"{c['layer']} by {c['peer']}, {c['settings']}" for c in FROZEN])
-def test_values_and_gradients_equal_those_that_were_frozen(device, reading, case):
+def test_values_and_gradients_equal_those_that_were_frozen(device, mode, case):
     tolerance = {"rtol": 1e-9, "atol": 1e-12} if case["peer"] == "torch" else {"rtol": 1e-5, "atol": 2e-6}
     assert_same(run_ours(case, device), case["result"], **tolerance)
 
@@ -143,7 +143,7 @@ def test_gru_equals_its_equations_number_by_number(device):
 
 @all_layers
 @one_or_both_directions
-def test_gradients_equal_finite_differences_to_second_order(reading, kind, bidirectional):
+def test_gradients_equal_finite_differences_to_second_order(mode, kind, bidirectional):
     layer = make(kind, 2, 2, num_layers=2, bidirectional=bidirectional)
     names, tensors = zip(*layer.named_parameters())
 
@@ -206,7 +206,7 @@ def test_the_backward_direction_reads_the_reversed_sequence(kind):
 
 @all_layers
 @pytest.mark.parametrize("lengths", [None, [5, 2, 0]], ids=["dense", "lengths"])
-def test_a_layer_that_reads_backwards_is_the_backward_direction_of_two(reading, kind, lengths):
+def test_a_layer_that_reads_backwards_is_the_backward_direction_of_two(mode, kind, lengths):
     both, one, x = make(kind, 3, 4, bidirectional=True), make(kind, 3, 4, reverse=True), random(5, 3, 3)
     one.cells[0].load_state_dict(both.cells[1].state_dict())
     (output, last), (backward, own) = both(x, lengths=lengths), one(x, lengths=lengths)
@@ -359,7 +359,7 @@ MERGED = {
 @all_layers
 @pytest.mark.parametrize("merge", MERGED)
 @pytest.mark.parametrize("residual", [False, True])
-def test_directions_are_merged_and_layers_bridged(reading, kind, merge, residual):
+def test_directions_are_merged_and_layers_bridged(mode, kind, merge, residual):
     layer = make(kind, 3, 4, num_layers=3, bidirectional=True, merge=merge, residual=residual)
     x, width = random(5, 2, 3), 8 if merge == "concat" else 4
     assert [cell.input_size for cell in layer.cells] == [3, 3, width, width, width, width]
@@ -594,7 +594,7 @@ def test_anomaly_mode_names_the_layer_the_cell_and_the_step():
 
 
 @all_layers
-def test_passes_that_are_alive_at_once_do_not_disturb_each_other(reading, kind):
+def test_passes_that_are_alive_at_once_do_not_disturb_each_other(mode, kind):
     layer = make(kind, 3, 4)
     parameters, sequences = list(layer.parameters()), [random(5, 2, 3, seed=seed) for seed in range(3)]
 
@@ -610,7 +610,7 @@ def test_passes_that_are_alive_at_once_do_not_disturb_each_other(reading, kind):
 
 
 @all_layers
-def test_one_pass_can_be_gone_back_through_twice(reading, kind):
+def test_one_pass_can_be_gone_back_through_twice(mode, kind):
     layer = make(kind, 3, 4)
     parameters = list(layer.parameters())
     output, last = layer(random(5, 2, 3))
@@ -624,7 +624,7 @@ def test_one_pass_can_be_gone_back_through_twice(reading, kind):
 
 
 @all_layers
-def test_a_weight_that_changes_between_forward_and_backward_is_noticed(reading, kind):
+def test_a_weight_that_changes_between_forward_and_backward_is_noticed(mode, kind):
     layer = make(kind, 3, 4)
     loss = layer(random(5, 2, 3))[0].sum()
     weight = next(tensor for name, tensor in layer.named_parameters() if ".U" in name)
@@ -634,7 +634,7 @@ def test_a_weight_that_changes_between_forward_and_backward_is_noticed(reading, 
 
 
 @all_layers
-def test_outputs_and_gradients_belong_to_whoever_holds_them(reading, kind):
+def test_outputs_and_gradients_belong_to_whoever_holds_them(mode, kind):
     """Nothing that a layer gave is overwritten by its next pass, and writing into it changes no later gradient."""
     layer, x = make(kind, 3, 4), random(5, 2, 3, requires_grad=True)
     output, last = layer(x)
@@ -648,7 +648,7 @@ def test_outputs_and_gradients_belong_to_whoever_holds_them(reading, kind):
 
 
 @all_layers
-def test_a_layer_can_be_recomputed_in_backward(reading, kind):
+def test_a_layer_can_be_recomputed_in_backward(mode, kind):
     layer, x = make(kind, 3, 4, num_layers=2, dropout=0.5), random(5, 2, 3, requires_grad=True)
     results = []
     for run in (

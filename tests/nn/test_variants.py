@@ -93,7 +93,7 @@ def test_every_variant_compiles_with_whatever_is_drawn_and_masked(name):
     layer, settings = VARIANTS[name]
     model, _ = make(layer, 3, 4, **settings, recurrent_dropout=0.5, zoneout=0.1)
     (cell,), x = model.cells, Tensor(np.random.default_rng(0).standard_normal((5, 2, 3)), requires_grad=True)
-    step, xs = cell.prepared(x, Tensor(np.ones((5, 2, 1), dtype=bool)))
+    step, xs = cell.scan_arguments(x, Tensor(np.ones((5, 2, 1), dtype=bool)))
     assert "runs plainly" not in explain(step, cell.initial_state(2), xs)
     results = []
     for on in (False, True):
@@ -143,11 +143,11 @@ def test_state_dicts_repr_and_learned_initial_states(rng, name):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_with_the_textbooks_settings_a_variant_is_the_textbooks_cell(rng, layer):
-    """The same numbers, to the last bit: both classes say the same."""
+def test_a_cell_with_default_keywords_is_the_textbooks_cell(rng, layer):
+    """One class, one repr, and the same numbers to the last bit."""
     textbook, p = make(f"{layer}Cell", 3, 4)
     varied = getattr(nn, f"{layer}Cell")(3, 4, dtype="float64", activation="tanh")
-    assert type(varied) is not type(textbook) and isinstance(varied, type(textbook))
+    assert type(varied) is type(textbook) is getattr(nn, f"{layer}Cell")
     varied.load_state_dict(p)
     assert repr(varied) == repr(textbook)
     x, state = Tensor(rng.standard_normal((2, 3))), whole(random_state(textbook, rng))
@@ -364,7 +364,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("name", DROPPED)
-def test_recurrent_dropout_is_one_mask_for_all_steps_and_gates_where_the_state_meets_u(reading, name):
+def test_recurrent_dropout_is_one_mask_for_all_steps_and_gates_where_the_state_meets_u(mode, name):
     kind, settings = name.split(",")[0], DROPPED[name]
     layer, p = make(kind, 3, 6, recurrent_dropout=0.5, **settings)
     cell = layer.cells[0]
@@ -430,7 +430,7 @@ def test_recurrent_dropout_is_recomputed_with_the_same_mask():
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(reading, kind):
+def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(mode, kind):
     rates = (0.4, 0.2) if kind == "LSTM" else (0.4,)
     layer, p = make(kind, 3, 6, zoneout=rates)
     p = {key.removeprefix("cells.0."): value for key, value in p.items()}
@@ -451,7 +451,7 @@ def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(reading,
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_zoneout_keeps_as_many_numbers_as_its_rate_says(reading, kind):
+def test_zoneout_keeps_as_many_numbers_as_its_rate_says(mode, kind):
     layer, _ = make(kind, 3, 40, zoneout=0.2)
     x = Tensor(np.random.default_rng(0).standard_normal((10, 4, 3)))
     for lengths in (None, [10, 10, 10, 10]):
@@ -461,7 +461,7 @@ def test_zoneout_keeps_as_many_numbers_as_its_rate_says(reading, kind):
 
 def test_zoneout_has_its_rate_in_the_mean_and_only_for_the_states_that_have_one():
     cell = nn.LSTMCell(3, 50, zoneout=(0.3, 0.0))
-    _, (_, *masks) = cell.prepared(Tensor(np.zeros((20, 10, 3), dtype="float32")))
+    _, (_, *masks) = cell.scan_arguments(Tensor(np.zeros((20, 10, 3), dtype="float32")))
     assert [mask.shape for mask in masks] == [(20, 10, 50)]
     assert masks[0].numpy().mean() == pytest.approx(0.3, abs=0.02)
 

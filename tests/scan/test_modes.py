@@ -5,7 +5,7 @@ from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, grad, no_grad, op
 from tinygrad_gru.scan import scan
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
-pytestmark = pytest.mark.usefixtures("reading")
+pytestmark = pytest.mark.usefixtures("mode")
 
 
 def leaf(values):

@@ -457,7 +457,7 @@ def test_state_outside_of_the_step_changes_at_every_step(mode, traceable):
     _, ys = scan(step, Tensor(np.zeros(())), Tensor(np.ones(3)), compiled=mode)
     np.testing.assert_allclose(ys.numpy(), expected[1:])
     assert (count, array[0], cell.calls, list(cell.seen)) == (3, 3, 3, [1, 2, 3])
-    assert "changes what is outside" in explain(step, Tensor(np.zeros(())), Tensor(np.ones(3))) or not traceable
+    assert "side effects" in explain(step, Tensor(np.zeros(())), Tensor(np.ones(3))) or not traceable
     assert count == 3  # nor does explaining change anything
 
 
@@ -503,7 +503,7 @@ def test_traced_values_that_escaped_say_so():
         return hidden.value
 
     scan(step, Tensor(np.ones(())), Tensor(np.ones(2)))
-    with pytest.raises(RuntimeError, match="put somewhere while it was traced"):
+    with pytest.raises(RuntimeError, match="stored somewhere while it was traced"):
         hidden.value + 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 from types import MethodType, ModuleType
@@ -9,7 +10,7 @@ from types import MethodType, ModuleType
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, no_grad, ops, scan
+from tinygrad_gru import Tensor, no_grad, op, ops, scan
 from tinygrad_gru.nn import GRUCell, LSTMCell, Module, Parameter
 from tinygrad_gru.scan import pure
 from tinygrad_gru.scan.tracing import trace_cache as traces
@@ -44,7 +45,7 @@ X = np.ones((3, 2))
 
 
 def run(cell, x=X):
-    return scan(cell.step, Tensor(np.zeros(x.shape[1:], x.dtype)), Tensor(x))[0]
+    return scan(cell.step, Tensor(np.zeros(x.shape[1:], x.dtype)), x)[0]
 
 
 def test_a_pure_step_is_traced_once(traced):
@@ -251,6 +252,28 @@ class TimesThree(Scaled):
         return 3.0
 
 
+GAIN = 1.0
+
+
+@functools.wraps(ops.square)
+def wrapper_of_an_op(x):
+    return GAIN * ops.square(x)
+
+
+def test_a_function_that_wraps_an_op_is_no_op(monkeypatch):
+    """It has the attributes of the op, and code of its own."""
+
+    class Wrapped(Module):
+        @pure
+        def step(self, h, x):
+            return h + wrapper_of_an_op(x)
+
+    cell = Wrapped()
+    np.testing.assert_allclose(run(cell).numpy(), 3)
+    monkeypatch.setitem(globals(), "GAIN", 2.0)
+    np.testing.assert_allclose(run(cell).numpy(), 6)
+
+
 def test_an_attribute_in_a_slot():
     class Slotted:
         __slots__ = ("k",)
@@ -320,6 +343,32 @@ def test_a_pure_function_bound_to_an_object_of_another_class(monkeypatch):
         monkeypatch.setattr(SETTINGS, "one", factor)
         last, _ = scan(MethodType(step, cell), Tensor(np.zeros(2)), Tensor(X))
         np.testing.assert_allclose(last.numpy(), 3 * factor)
+
+
+def test_other_rules_of_an_op_that_the_library_calls():
+    def formula(x):
+        return x * 1.0
+
+    formula.__module__ = "tinygrad_gru.ops.fake"
+    identity = op(formula)
+
+    def scaled(factor):
+        return lambda g: factor * g
+
+    class Calls(Decay):
+        @pure
+        def step(self, h, x):
+            return h + self.function(x)
+
+    library = {"__name__": "tinygrad_gru.fake", "identity": identity}
+    exec("def function(x): return identity(x)", library)
+    cell = Calls()
+    cell.function = library["function"]
+    for factor in (1, 3, 5):
+        identity.vjp(x=scaled(factor))
+        x = Tensor(X, requires_grad=True)
+        run(cell, x)[0].backward()
+        np.testing.assert_array_equal(x.grad.numpy()[:, 0], factor)
 
 
 def test_a_step_that_calls_super_is_traced_once(traced):

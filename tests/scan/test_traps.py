@@ -514,7 +514,7 @@ cubed.vjp(x=lambda g, x: g * np.float64(3) * np.square(x))  # a rule for NumPy's
 def test_explain_says_why_if_only_backward_cannot_be_compiled():
     x, start = Tensor(np.ones((3, 2)), requires_grad=True), Tensor(np.ones(2))
     text = explain(lambda h, x: h * cubed(x), start, x)
-    assert text.startswith("This step runs plainly") and "on symbols it fails" in text
+    assert text.startswith("This step runs plainly") and "on traced arrays it fails" in text
     scan(lambda h, x: h * cubed(x), start, x)[0].sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 2), 3.0))
 
