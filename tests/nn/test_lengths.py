@@ -312,7 +312,7 @@ def zeros(*shape):
         ((5, 7, 3), {"lengths": [6, 1, 1, 1, 1, 1, 1]}, ValueError, r"got 6 in row 0 \(are the .* batch_first=True"),
         ((5, 2, 3), {"lengths": [5, 5, 1, 1, 1]}, ValueError, r"expected \(batch,\) = \(2,\), .*batch_first=True"),
         ((5, 2, 3), {"lengths": [1, 2, 3]}, ValueError, "lengths of another batch, such as a last, shorter one"),
-        ((5, 2, 3), {"lengths": 3}, ValueError, r"got \(\) \(one number a sequence"),
+        ((5, 2, 3), {"lengths": 3}, ValueError, r"got \(\) \(one number per sequence"),
         ((5, 2, 3), {"lengths": [1.0, 2.0]}, TypeError, "lengths: expected integers, got float64"),
         ((5, 2, 3), {"lengths": [True, False]}, TypeError, "lengths: expected integers, got booleans .*mask"),
         ((5, 2, 3), {"mask": np.ones((2, 5), bool)}, ValueError, r"mask: expected \(time, batch\) = .* exchanged"),

@@ -11,8 +11,8 @@ from ..tensor import Tensor
 from . import passes
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
-from .targets import cuda as emit_cuda
-from .targets.numpy import Emitted
+from .targets import cuda
+from .targets.source import Executable
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace, trace_forward
 
@@ -51,10 +51,10 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     return "\n".join(_named(line, names) for line in lines)
 
 
-def _described(emitted: Emitted, title: str) -> list[str]:
-    plan = emitted.plan
-    lines = [f"{title}: {emitted.in_words()}", ""]
-    for name, program in emitted.stages:
+def _described(executable: Executable, title: str) -> list[str]:
+    source, plan = executable.source, executable.source.plan
+    lines = [f"{title}: {source.per_step}", ""]
+    for name, program in executable.stages:
         levels = schedule(program)
         in_loop = [v for v, level in levels.items() if level == "loop" and v.op not in VIEWS and v.op != "concat"]
         lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
@@ -69,12 +69,12 @@ def _described(emitted: Emitted, title: str) -> list[str]:
         f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
         for whole in sorted(plan.concats, key=lambda v: v.number)
     ]
-    return [*lines, "", *(f"    {line}" for line in (*emitted.loop_lines, *emitted.lines)), ""]
+    return [*lines, "", *(f"    {line}" for line in (*source.loop_lines, *source.lines)), ""]
 
 
 def _summary(name: str) -> str:
     """What a pass does, in its own words."""
-    found = [getattr(room, name) for room in (passes, emit_cuda) if hasattr(room, name)]
+    found = [getattr(room, name) for room in (passes, cuda) if hasattr(room, name)]
     text = (found[0].__doc__ or "") if found else "what the ops do, one by one"
     return text.partition("\n")[0].rstrip(".")
 

@@ -14,24 +14,17 @@ from typing import Any, NamedTuple
 
 from ..backend import IDLE, Backend
 from .ir import Graph, Program, Value, changing
-from .passes import collect, fuse_horizontally, merge_sums, propagate_zeros, reassociate, swap_where
-from .passes.plan import plan
+from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
-from .targets import cuda as emit_cuda
-from .targets.numpy import Emitted
+from .targets.cuda import CudaTarget
+from .targets.numpy import NumPyTarget
+from .targets.source import Executable, build
 from .targets.workspace import Workspace
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace
 
 #: How many compiled steps are kept.
 PLANS = 64
-
-#: The passes that a program goes through before it is planned.
-FORWARD_PASSES: tuple[Callable[[Program], Program], ...] = (
-    reassociate, swap_where, fuse_horizontally, merge_sums,
-)  # fmt: skip
-BACKWARD_PASSES: tuple[Callable[[Program], Program], ...] = (collect, fuse_horizontally, merge_sums)
-
 
 def target_name(compiled: bool | str) -> str:
     """The target that an argument `compiled` other than False names. Raises if it is not installed."""
@@ -52,16 +45,6 @@ def _numba() -> Any:
         return importlib.import_module(".targets.numba", __package__)
     except ImportError as error:
         raise ImportError(f"compiled='numba' needs numba: pip install tinygrad_gru[numba] ({error})") from error
-
-
-def emitted(
-    program: Program, passes: tuple[Callable[[Program], Program], ...], name: str, kept: Collection[Value] = ()
-) -> Emitted:
-    """The program for NumPy, with its stages: what each pass made of it."""
-    stages = [program]
-    for run_pass in passes:
-        stages.append(run_pass(stages[-1]))
-    return Emitted(plan(stages[-1], kept), name, list(zip(("trace", *(p.__name__ for p in passes)), stages)))
 
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
@@ -114,7 +97,7 @@ class CompiledStep:
         self.residuals: list[Value] = []
         self.lock = RLock()  # held while a backward program is compiled
         self._backward: Program | None = None
-        self._backwards: dict[Zeros, Emitted] = {}
+        self._backwards: dict[Zeros, Executable] = {}
         self._absences: dict[Zeros, ZerosOverTime] = {}
         if backward is not None:
             new_carry = [g if g is not None else graph.zeros(v) for g, v in zip(backward.carry, forward.carry)]
@@ -131,7 +114,7 @@ class CompiledStep:
         self.computed_residuals = [value for value in self.residuals if value not in inputs]
         outputs = tuple(forward.new_carry), (*forward.ys, *self.computed_residuals)
         program = Program(graph, tuple(forward.carry), tuple(forward.xs), *outputs, ())
-        self.forward = self._emitted(program, "forward", self.residuals)
+        self.forward = self._build(program, "forward", self.residuals)
         if target == "cuda":  # what has no kernel is to be found before anything runs
             self.backward()
 
@@ -143,25 +126,25 @@ class CompiledStep:
                 self._absences[absent] = ZerosOverTime(self._backward, absent)
             return self._absences[absent]
 
-    def backward(self, absent: Zeros = frozenset()) -> Emitted | None:
+    def backward(self, absent: Zeros = frozenset()) -> Executable | None:
         """The backward program of steps at which these cotangents are absent, compiled when it is first needed."""
         if self._backward is None:
             return None
         with self.lock:
             if absent not in self._backwards:
-                self._backwards[absent] = self._emitted(propagate_zeros(self._backward, absent), "backward")
+                self._backwards[absent] = self._build(propagate_zeros(self._backward, absent), "backward")
             return self._backwards[absent]
 
-    def _emitted(self, program: Program, name: str, kept: Collection[Value] = ()) -> Emitted:
+    def _build(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
         if self.target == "cuda":
-            return emit_cuda.emitted(program, name, kept, self.device)
+            return build(CudaTarget(self.device), program, name, kept)
         if self.target != "numpy" and not self.fallback:  # beside a forward program for NumPy the backward one is, too
             threads = int(self.target.partition(":")[2] or 1)
             try:
-                return _numba().emitted(program, name, kept, threads)
+                return build(_numba().NumbaTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.fallback = str(reason)
-        return emitted(program, FORWARD_PASSES if name == "forward" else BACKWARD_PASSES, name, kept)
+        return build(NumPyTarget(), program, name, kept)
 
     def on_device(self, function: Callable, *arguments: Any) -> Any:
         """Call the function while the step's device is the current one, where arrays are made."""
@@ -201,11 +184,11 @@ class Workspaces:
         self.forward = Pass.of(work, length, reverse)
         self.residuals = dict(zip(step.computed_residuals, work.ys[step.ys_count :]))
         self.residuals |= {value: work.whole(value) for value in step.residuals if value not in self.residuals}
-        self.backwards: dict[tuple[Emitted, int, int], Pass] = {}
+        self.backwards: dict[tuple[Executable, int, int], Pass] = {}
         self._size = 0  # not known
         self.lock = RLock()  # several threads may run backward through one record
 
-    def backward(self, program: Emitted, begin: int, end: int) -> Pass:
+    def backward(self, program: Executable, begin: int, end: int) -> Pass:
         """The backward pass over these steps."""
         key = (program, begin, end)
         if key not in self.backwards:

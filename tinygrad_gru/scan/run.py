@@ -163,7 +163,7 @@ class _CompiledScan:
                         copies += 1
                 sums.append(program.run(constants, work))
                 copies += count
-                carry = [g if v.op != "zeros" else None for g, v in zip(final, program.plan.program.new_carry)]
+                carry = [g if v.op != "zeros" else None for g, v in zip(final, program.source.plan.program.new_carry)]
                 segments.append(work.ys)
             totals = sums[0] if len(sums) == 1 else [sum(parts) for parts in zip(*sums)]
             ys = zip(*(segments if self.reverse else reversed(segments)))
