@@ -94,7 +94,7 @@ def command_line_job(path: Path, steps: int) -> Job:
 
 def frequent_saves_job(path: Path, steps: int) -> Job:
     def command(folder: Path) -> list[str]:
-        call = f"from benchmarks.kills import go_on; go_on({str(path)!r}, {str(folder)!r}, {steps})"
+        call = f"from benchmarks.kills import run_or_resume; run_or_resume({str(path)!r}, {str(folder)!r}, {steps})"
         return [sys.executable, "-c", call]
 
     return Job("a loop that saves after every step", command, 0.04, (CHECKPOINT, BEST, LOG))
