@@ -1,4 +1,4 @@
-"""Modules: layers with parameters, and the recurrent ones among them."""
+"""Neural network modules: recurrent cells and layers, Linear, Embedding, Dropout, LayerNorm, initialisers."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
-from .checks import check_input, check_part, check_probability, check_sizes, state_parts
+from .checks import check_input, check_probability, check_sizes, check_state_part, state_parts
 from .lengths import PADDING_VALUE
 from .module import Module, Parameter
 
@@ -153,7 +153,10 @@ class Cell(Module):
     @property
     def weight(self) -> Tensor:
         """One of the weights: its backend and dtype are those of the cell."""
-        return next(t for _, module in self.named_modules() for t in vars(module).values() if isinstance(t, Tensor))
+        for value in vars(self).values():  # at every call: no search if there is one right here
+            if type(value) is Tensor:
+                return value
+        return next(tensor for _, tensor in self.named_tensors())
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -173,14 +176,14 @@ class Cell(Module):
             state = self.initial_state(batch)
         for state_name, part, size in zip(self.states, state_parts(name, self.states, state), self.state_sizes):
             cause = "the state of another batch, such as a last, shorter one?"
-            check_part(state_name, part, (batch, size), "(batch, hidden_size)", dtype, cause)
+            check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", dtype, cause)
         step, xs = self.scan_arguments(x)
         return step(state, xs)
 
     def initial_state(self, batch: int) -> Any:
         """The carry before the first step, for a batch of that size: zeros, or the learned state."""
-        parts = tuple(self._initial(state, (batch, size)) for state, size in zip(self.states, self.state_sizes))
-        return parts if len(parts) > 1 else parts[0]
+        parts = [self._initial(state, (batch, size)) for state, size in zip(self.states, self.state_sizes)]
+        return tuple(parts) if len(parts) > 1 else parts[0]
 
     def _initial(self, state: str, shape: tuple[int, int]) -> Tensor:
         learned = getattr(self, f"{state}_0", None)
@@ -215,10 +218,13 @@ class Cell(Module):
 
         valid  booleans (T, batch, 1): where False, the carry stays as it is
         """
-        xs = self.sample_noise(x.shape[:-1]) + self._zoneout_masks(x.shape[:-1])
+        has_zoneout = any(self._zoneout_rates)
+        xs = self.sample_noise(x.shape[:-1])
+        if has_zoneout and self.training:
+            xs += self._zoneout_masks(x.shape[:-1])
         if valid is not None:
             xs = (*xs, valid)
-        if not xs and not any(self._zoneout_rates):
+        if not xs and not has_zoneout:
             return self.step, x
         if getattr(self.step, "is_pure", False):
             return self.masked_step, (x, *xs)
@@ -249,9 +255,7 @@ class Cell(Module):
         return carry if is_state else (carry, y)
 
     def _zoneout_masks(self, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """Booleans (*shape, size) for each state that has zoneout; none in evaluation."""
-        if not (self.training and any(self._zoneout_rates)):
-            return ()
+        """Booleans (*shape, size) for each state that has zoneout."""
         weight, stream = self.weight, random_stream()
         backend = backend_of(weight.data)
         return tuple(

@@ -82,20 +82,15 @@ class VariedCell(Cell):
             from_h = ops.layer_norm(from_h, getattr(self, "gain_U" + gate))
         return from_x, from_h
 
-    @property
-    def _drops(self) -> bool:
-        """Whether d differs from 1."""
-        return bool(self.training and self.recurrent_dropout)
-
     def sample_noise(self, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-        if not self._drops:
+        if not (self.training and self.recurrent_dropout):
             return ()
         size = self.state_sizes[0]
         mask = dropout_mask((shape[-1], size), self.recurrent_dropout, like=self.weight)
         return (Tensor.from_node(xp_of(mask).broadcast_to(mask, (*shape, size)), None),)  # one mask for all steps
 
     def with_noise(self, noise: Iterator[Tensor]) -> Cell:
-        if not self._drops:
+        if not (self.training and self.recurrent_dropout):
             return self
         cell = copy(self)  # with the same weights
         cell._drop_mask = next(noise)
