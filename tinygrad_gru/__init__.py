@@ -38,3 +38,12 @@ __all__ = [
     "manual_seed", "memory_limit", "memory_report", "nn", "no_grad", "op", "ops", "optim", "random_state", "remat",
     "sanitize", "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
 ]  # fmt: skip
+
+#: Former names of modules, and their names now.
+_RENAMED = {"anomaly": "tinygrad_gru.debug", "sanitizer": "tinygrad_gru.debug"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _RENAMED:  # an ImportError, for `from tinygrad_gru import …` would hide the text of an AttributeError
+        raise ImportError(f"tinygrad_gru.{name} is now {_RENAMED[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

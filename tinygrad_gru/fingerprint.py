@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from .backend import astype, backend_of, dtype_name, xp_of
+from .ops.op import is_op
 from .tape import Node
 
 #: How deep containers, and functions that functions close over, are searched.
@@ -59,11 +60,11 @@ def fingerprint(records: Iterable[Node]) -> int:
     return total
 
 
-def _of_op(op: Any) -> Hashable:
+def _of_op(op: Any, depth: int = _DEPTH) -> Hashable:
     if not hasattr(op, "formula"):  # an operation that is constructed at every call, such as a scan
         return type(op).__name__, getattr(op, "fingerprint", None)
-    rules = tuple((name, rule and _of_function(rule)) for name, rule in (op.rules or {}).items())
-    return op.__name__, _of_function(op.formula), rules
+    rules = tuple((name, rule and _of_function(rule, depth)) for name, rule in (op.rules or {}).items())
+    return op.__name__, _of_function(op.formula, depth), rules
 
 
 def _of_function(function: Any, depth: int = _DEPTH) -> Hashable:
@@ -71,6 +72,8 @@ def _of_function(function: Any, depth: int = _DEPTH) -> Hashable:
     code = getattr(function, "__code__", None)
     if code is None or not depth:
         return type(function).__name__
+    if is_op(function):  # whose code is generated at its first call
+        return _of_op(function, depth - 1)
     cells = [_content(cell) for cell in function.__closure__ or ()]
     scope = [function.__globals__.get(name) for name in code.co_names]
     scalars = [value for value in scope if isinstance(value, _SCALARS)]

@@ -293,8 +293,6 @@ def _path_to(wrt: frozenset[Node], records: Tape) -> set[Node]:
 def _check_saved_arrays(records: Tape, path: set[Node] | None) -> int:
     """Raise TapeError if one of the records is stale (see `writes.stale_record`); returns the time of the check."""
     now = writes.latest
-    if records and now >= records[0].number:
-        reason = stale_record(records, path)
-        if reason is not None:
-            raise TapeError(reason)
+    if reason := stale_record(records, path):
+        raise TapeError(reason)
     return now

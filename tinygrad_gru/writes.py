@@ -96,8 +96,10 @@ def stale_record(records: Sequence[Any], path: Set[Any] | None = None) -> str | 
     """The reason why backward through these records would give wrong gradients, None if there is none.
 
     A record (on the `path`, if given) is stale if an array that it saved was written after it ran, or if its op was
-    given other rules since.
+    given other rules since. While no write is younger than the oldest record, none is looked at.
     """
+    if not records or writes.latest < records[0].number:
+        return None
     known: dict[int, Write | None] = {}  # by id of the array: what one op returns is often saved by the next as well
     for record in records:
         if path is not None and path.isdisjoint(record.parents):

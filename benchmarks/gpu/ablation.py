@@ -10,7 +10,8 @@ from types import ModuleType
 from tinygrad_gru.backend import capturing
 from tinygrad_gru.scan import plan_cache as compiled
 from tinygrad_gru.scan.passes import collect
-from tinygrad_gru.scan.targets import cuda as emit_cuda
+from tinygrad_gru.scan.targets import cuda as cuda_target
+from tinygrad_gru.scan.targets import numpy as numpy_target
 
 from ..contestants import Case, check_agreement, ours
 from ..timing import interleaved, ratio, row
@@ -73,9 +74,9 @@ class Varied:
     def __init__(self, run: Callable[[], object], variation: Variation):
         self.run, self.graphs = run, variation.graphs
         self.settings: list[tuple[ModuleType, str, object]] = [
-            (compiled, "FORWARD_PASSES", variation.of(compiled.FORWARD_PASSES)),
-            (compiled, "BACKWARD_PASSES", variation.of(compiled.BACKWARD_PASSES)),
-            (emit_cuda, "PASSES", variation.before + variation.of(emit_cuda.PASSES)),
+            (numpy_target, "FORWARD_PASSES", variation.of(numpy_target.FORWARD_PASSES)),
+            (numpy_target, "BACKWARD_PASSES", variation.of(numpy_target.BACKWARD_PASSES)),
+            (cuda_target, "PASSES", variation.before + variation.of(cuda_target.PASSES)),
             (compiled, "_cache", compiled.PlanCache(compiled.PLANS)),
         ]
 

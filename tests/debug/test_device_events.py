@@ -9,7 +9,7 @@ import pytest
 from support.stand_in_cuda import COMPILER
 from support.strict import STRICT
 
-from tinygrad_gru import Tensor, checkpoint, compiling, explain, grad, nn, no_grad, ops, optim, sanitize
+from tinygrad_gru import Tensor, compiling, explain, grad, nn, no_grad, ops, optim, remat, sanitize
 from tinygrad_gru.backend import as_array, record_launches, resolve
 from tinygrad_gru.ops import op
 from tinygrad_gru.testing import OP_SPECS, check_case
@@ -151,7 +151,7 @@ def test_sums_of_gradients_and_second_derivatives_are_counted(stand_in):
 def test_arrays_are_uninstrumented_after_the_block(stand_in):
     x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
     with sanitize() as report:
-        y = checkpoint(ops.tanh, ops.stack([x, x])[0])
+        y = remat(ops.tanh, ops.stack([x, x])[0])
         y.sum().backward()
     assert type(y.data) is type(x.grad.data) is stand_in.ndarray
     before = report.launches

@@ -8,7 +8,7 @@ import pytest
 from support.stand_in_cupy import stand_in_cupy
 from support.strict import STRICT
 
-from tinygrad_gru import Tensor, checkpoint, nn, ops, random_state, scan, tape
+from tinygrad_gru import Tensor, nn, ops, random_state, remat, scan, tape
 from tinygrad_gru.backend import available, backend_of
 from tinygrad_gru.debug import lockstep
 from tinygrad_gru.testing import DivergenceError
@@ -191,7 +191,7 @@ def test_recurrences_run_eagerly_with_every_op_and_compiled_without(every_op, rn
 
 def test_tuples_of_outputs_and_remat(rng):
     def halves(x):
-        return checkpoint(lambda x: (ops.tanh(x), 2 * x), x)
+        return remat(lambda x: (ops.tanh(x), 2 * x), x)
 
     found = lockstep(halves, rng.standard_normal(4), backends=STRICTLY)
     assert found.kinds["remat, cotangent"][0] == 2 and found.kinds["gradient"][0] == 1

@@ -16,7 +16,7 @@ from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan.ir import Program, Value
 from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.protocol import split_output, tree_leaves
-from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.targets.source import Executable
 from tinygrad_gru.scan.targets.workspace import Workspace
 from tinygrad_gru.scan.tracing.tracer import Forward, Trace, trace_forward
 
@@ -60,8 +60,8 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     compiled = CompiledStep(Trace.of(trace, [True for _ in trace.xs]))
     arrays = [t.numpy() for t in [*_tuple(carry), *_tuple(xs)]]
     parts = len(trace.new_carry)
-    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.stored)
-    stored = forward.run(replace(forward.program, ys=tuple(compiled.stored))).ys
+    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.residuals)
+    stored = forward.run(replace(forward.program, ys=tuple(compiled.residuals))).ys
 
     def cotangent(value: Value, *lead: int) -> np.ndarray:
         return random.standard_normal((*lead, *value.shape)).astype(value.dtype)
@@ -72,21 +72,21 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     return Traced(forward, backward, trace, compiled)
 
 
-def run_in(work: Workspace, emitted: Emitted, example: Example, there: Callable = np.asarray) -> Results:
-    """What an emitted program gives on the numbers of an example, in that workspace; `there` moves arrays to it."""
+def run_in(work: Workspace, executable: Executable, example: Example, there: Callable = np.asarray) -> Results:
+    """The results of a program on the arrays of an example, in that workspace; `there` moves arrays to its device."""
     first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
     for part, array in zip(work.at_moment(first), example.carry):
         part[...] = there(array)
     for value, array in zip(example.program.xs, example.xs):
         work.xs[value][...] = there(array)
     with np.errstate(all="ignore"):
-        sums = emitted.run(list(map(there, example.program.graph.constants)), work)
+        sums = executable.run(list(map(there, example.program.graph.constants)), work)
     return Results(work.at_moment(last), work.ys, sums)
 
 
-def as_traced(emitted: Emitted) -> Program:
+def as_traced(executable: Executable) -> Program:
     """The program before any pass."""
-    return emitted.stages[0][1]
+    return executable.stages[0][1]
 
 
 def traced_cell(name: str, seed: int = 0) -> Traced:

@@ -15,7 +15,7 @@ from tinygrad_gru.scan.ir import Graph, Program
 from tinygrad_gru.scan.passes import collect, reassociate, swap_where
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
 from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, propagate_zeros
-from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
+from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
 
 xp = NAMESPACE

@@ -17,9 +17,7 @@ from tests.scan.random_programs import draw_program
 from tinygrad_gru.scan.passes import plan as plan_module
 from tinygrad_gru.scan.passes.plan import plan
 from tinygrad_gru.scan.passes.schedule import ELEMENTWISE, base_of
-from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.targets.numpy import Emitted
-from tinygrad_gru.scan.targets.workspace import Workspace
+from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES, NumPyTarget
 
 
 class Shadow:
@@ -28,7 +26,8 @@ class Shadow:
     def __init__(self, program, reverse, kept):
         self.program, self.reverse, self.kept = program, reverse, kept
         self.plan = plan(program, kept)
-        self.work = Workspace(Emitted(self.plan, "shadow"), LENGTH, reverse, {})
+        target = NumPyTarget()
+        self.work = target.load(target.emit(self.plan, "shadow"), []).workspace(LENGTH, reverse, {})
         self.concats = self.plan.concats
         # the moments before and after step t are t + old and t + new
         self.old, self.new_carry = (1, 0) if reverse else (0, 1)

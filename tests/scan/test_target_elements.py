@@ -131,9 +131,8 @@ def test_javascript(dtype, tmp_path):
     folder = json.dumps(str(tmp_path))
     lines = [f"const fs = require('fs'), folder = {folder};"]
     for name, array in operands(dtype).items():
-        lines.append(
-            f"const {name}_ = new {arrays[array.dtype.name]}(new Uint8Array(fs.readFileSync(`${{folder}}/{name}`)).buffer);"
-        )
+        content = f"new Uint8Array(fs.readFileSync(`${{folder}}/{name}`)).buffer"
+        lines.append(f"const {name}_ = new {arrays[array.dtype.name]}({content});")
     for n, case in enumerate(found):
         registers = " ".join(f"const {name} = {name}_[n]{' !== 0' * (name == 'c')};" for name in case.names)
         lines += [

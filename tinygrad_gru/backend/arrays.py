@@ -29,6 +29,8 @@ def xp_of(array: Any, *others: Any) -> Any:
 
 def as_array(value: Any, dtype: Any = None, device: str | Backend | None = None) -> Any:
     """`value` as an array; it stays where it is unless `device` says otherwise."""
+    if type(value) is np.ndarray and dtype is None and device is None:
+        return value
     home = backend_of(value) if device is None else resolve(device)
     return home.asarray(value, dtype=dtype)
 
@@ -56,7 +58,7 @@ def as_dtype(array: Any, dtype: Any) -> Any:
 
 def copy_of(array: Any) -> Any:
     """A copy that shares no memory with `array`."""
-    return backend_of(array).copy(array)
+    return np.array(array) if type(array) is np.ndarray else backend_of(array).copy(array)
 
 
 def scatter_add(target: Any, index: Any, values: Any) -> None:

@@ -54,6 +54,11 @@ class Op(Protocol):
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
 
 
+def is_op(value: Any) -> bool:
+    """Whether a value is an op. A function to which `functools.wraps` has copied the attributes of one is not."""
+    return isinstance(value, FunctionType) and value.__globals__.get("_op") is value
+
+
 def unwrap(value: Any) -> Any:
     """The array of a Variable; any other value as it is."""
     return value._data if isinstance(value, Variable) else value
@@ -150,7 +155,7 @@ class _Definition:
         }
         for name, names in residuals.items():
             for unknown in [residual for residual in names if residual not in offered]:
-                raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {unknown!r}; it can have {offered}")
+                raise TypeError(f"{self.name}.vjp: the rule of {name} takes {unknown!r}; it can take {offered}")
         with self.lock:
             if self.function.rules is not None:
                 self.function.redefined = writes.add_redefinition()

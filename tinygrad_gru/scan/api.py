@@ -1,4 +1,4 @@
-"""`scan`: a step, run over time, in one of two readings that agree to rounding."""
+"""`scan`: a step function run over time, in eager or in compiled mode, which agree to rounding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
 from .eager import scan_eager
-from .plan_cache import emitter
+from .plan_cache import target_name
 from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
 from .run import scan_compiled
 from .tracing.traced_array import Untraceable
@@ -35,32 +35,32 @@ def scan(
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
 
     step      a pure function of the carry and of one x. It returns the next carry, or (carry, y); without a y the
-              carry itself is the output, or the first of its parts
-    carry     where to start: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
-    xs        what is read: a Tensor or an array (T, …), a tuple of them, or None if there is nothing to read
-    length    T, needed where xs is None
-    reverse   go from the last x to the first; y stands where its x stood
-    compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
-              does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled, or
-              that changes something outside of itself (`explain` says why), is run plainly, after that trial, of
-              which nothing is left but what it printed. "numba", which must be installed, makes the loop one compiled
-              function: faster at every size, after a second or two when a step is met first. "numba:2" lets two
-              threads share the batch
-    checkpoint_every  k: for backward keep only the carry after every k steps, and run each k steps again when their
-              turn comes. Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one
-              more forward pass
+              carry itself is the output, or its first part
+    carry     the initial carry: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
+    xs        the inputs: a Tensor or an array (T, …), a tuple of them, or None for a step without inputs
+    length    T, required where xs is None
+    reverse   run from the last x to the first; each y is stacked at the position of its x
+    compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
+              step is traced: it runs once, on arrays without values, so that a print in it prints once. What it does
+              is compiled. A step that cannot be compiled, or that has side effects (`explain` says why), runs eagerly,
+              after a trace of which nothing is left but what it printed. "numba", which must be installed, compiles
+              the loop to machine code: faster at every size, after a second or two for a new step. "numba:2" shares
+              the batch between two threads
+    checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
+              Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
+              pass
     Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
-    and to whatever tensors the step uses, to any order.
+    and to all tensors that the step closes over, to any order.
     """
     xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
     steps = scan_length(xs, length)
     check_carry(carry)
-    wanted = _compiling.get() if compiled is None else compiled
-    target = emitter(wanted) if wanted else ""
+    mode = _compiling.get() if compiled is None else compiled
+    target = target_name(mode) if mode else ""
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
-    observer = inspector.get()  # anomaly mode names the step, so it must see every one
+    observer = inspector.get()  # anomaly mode names the time step, so it must see every one
     if target and steps and not (observer is not None and observer.every_step):
         try:
             return scan_compiled(step, carry, xs, steps, reverse, target, every)
@@ -102,11 +102,8 @@ def _tensor(x: Any) -> Any:
 
 @block
 def compiling(on: bool | str = True) -> Iterator[None]:
-    """In this block recurrences run compiled, with False plainly, or as `scan` is told by "numba" or "numba:2".
-
-    A scan that is told otherwise does otherwise.
-    """
-    token = _compiling.set(emitter(on) if on else False)
+    """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2"."""
+    token = _compiling.set(target_name(on) if on else False)
     try:
         yield
     finally:

@@ -10,9 +10,9 @@ from typing import Any
 from ..tensor import Tensor
 from . import passes
 from .passes.schedule import VIEWS, Level, schedule
-from .plan_cache import CompiledStep, emitter
-from .targets import cuda as emit_cuda
-from .targets.numpy import Emitted
+from .plan_cache import CompiledStep, target_name
+from .targets import cuda
+from .targets.source import Executable
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace, trace_forward
 
@@ -34,27 +34,27 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         forward = trace_forward(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
-        made = CompiledStep(trace, emitter(compiled))
+        made = CompiledStep(trace, target_name(compiled))
         gradient = made.backward()
     except Untraceable as reason:
-        return f"This step runs plainly, every op at every step: {reason}."
+        return f"This step runs eagerly, every op at every step: {reason}."
     names = _names(trace, step)
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size]]
     lines = ["The step, traced:", *traced, ""]
-    if made.refused:
-        lines += [f"numba does not compile all of it: {made.refused}.", ""]
+    if made.fallback:
+        lines += [f"numba does not compile all of it: {made.fallback}.", ""]
     lines += _described(made.forward, "Forward")
     if gradient is not None:
-        stored = ", ".join(value.name for value in made.stored)
+        stored = ", ".join(value.name for value in made.residuals)
         lines += [f"Stored at every step for backward: {stored}", ""]
         lines += _described(gradient, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
 
 
-def _described(emitted: Emitted, title: str) -> list[str]:
-    plan = emitted.plan
-    lines = [f"{title}: {emitted.in_words()}", ""]
-    for name, program in emitted.stages:
+def _described(executable: Executable, title: str) -> list[str]:
+    source, plan = executable.source, executable.source.plan
+    lines = [f"{title}: {source.per_step}", ""]
+    for name, program in executable.stages:
         levels = schedule(program)
         in_loop = [v for v, level in levels.items() if level == "loop" and v.op not in VIEWS and v.op != "concat"]
         lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
@@ -69,12 +69,12 @@ def _described(emitted: Emitted, title: str) -> list[str]:
         f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
         for whole in sorted(plan.concats, key=lambda v: v.number)
     ]
-    return [*lines, "", *(f"    {line}" for line in (*emitted.loop_lines, *emitted.lines)), ""]
+    return [*lines, "", *(f"    {line}" for line in (*source.loop_lines, *source.lines)), ""]
 
 
 def _summary(name: str) -> str:
     """What a pass does, in its own words."""
-    found = [getattr(room, name) for room in (passes, emit_cuda) if hasattr(room, name)]
+    found = [getattr(room, name) for room in (passes, cuda) if hasattr(room, name)]
     text = (found[0].__doc__ or "") if found else "what the ops do, one by one"
     return text.partition("\n")[0].rstrip(".")
 

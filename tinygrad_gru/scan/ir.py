@@ -37,6 +37,7 @@ import numpy as np
 from ..backend import is_floating
 
 _WORDS = frozenset({"slice", "step", "batch"})  # the strings that the compiler itself uses as attributes
+_SCALARS = frozenset({bool, int, float, type(None)})
 _number, _inputs, _shape, _dtype = map(attrgetter, ("number", "inputs", "shape", "dtype"))
 
 
@@ -104,7 +105,7 @@ class Graph:
         """The value of this operation: a new one, or the one that the graph has already."""
         pairs = tuple(sorted(attributes.items())) if attributes else ()
         if pairs and op != "scalar":
-            pairs = tuple([(name, _literal(setting, op)) for name, setting in pairs])
+            pairs = tuple([(name, x if type(x) in _SCALARS else _literal(x, op)) for name, x in pairs])
         return self.intern(op, tuple(inputs), pairs, shape, dtype)
 
     def intern(
@@ -153,10 +154,10 @@ def _literal(setting: Any, op: str) -> Any:
 
     A string would be executed there, and the repr of a NumPy scalar or of a user's class need not evaluate to it.
     """
-    if setting is None or type(setting) in (bool, int, float) or (type(setting) is str and setting in _WORDS):
+    if type(setting) in _SCALARS or (type(setting) is str and setting in _WORDS):
         return setting
     if isinstance(setting, (tuple, list)):
-        return tuple([_literal(item, op) for item in setting])
+        return tuple([item if type(item) in _SCALARS else _literal(item, op) for item in setting])
     if isinstance(setting, (bool, np.bool_)):
         return bool(setting)
     if isinstance(setting, Integral):
@@ -202,6 +203,15 @@ class Program:
     new_carry: tuple[Value, ...]
     ys: tuple[Value, ...]
     sums: tuple[Value, ...]
+
+    def __repr__(self) -> str:
+        """The values that are needed and, in the last line, what becomes of the carry, and the outputs."""
+        lines = [repr(value) for value in self.values() if value.op != "scalar"]
+        names = {
+            "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
+            **{name: [value.name for value in getattr(self, name)] for name in ("xs", "ys", "sums")},
+        }
+        return "\n".join([*lines, "; ".join(f"{key} {', '.join(found)}" for key, found in names.items() if found)])
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
@@ -271,7 +281,8 @@ class _Rebuilt(dict):
     def __missing__(self, value: Value) -> Value:
         result = self.rule(value, self)
         if result is None:
-            result = value.with_inputs(self.graph, tuple(map(self.__getitem__, value.inputs)))
+            inputs = tuple(map(self.__getitem__, value.inputs))
+            result = value if inputs == value.inputs else value.with_inputs(self.graph, inputs)
         self[value] = result
         return result
 

@@ -24,16 +24,30 @@ ELEMENTWISE = frozenset(
 #: Operations whose result is a view of their operand's memory: they cost nothing and need no storage.
 VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})
 
+#: What can be done for many steps at once, along a new first axis; so can products of matrices.
 _BATCHABLE = ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "rearrange"}
 
 
 def schedule(program: Program) -> dict[Value, Level]:
-    """The level of every value that the program computes."""
+    """The level of every value that the program computes.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 3) float32
+    v2 = constant(position=0)                    (3, 4) float32    invariant
+    v3 = constant(position=1)                    (4, 4) float32    invariant
+    v4 = matmul(v1, v2)                          (2, 4) float32    hoisted
+    v5 = matmul(v0, v3)                          (2, 4) float32    loop
+    v6 = add(v4, v5)                             (2, 4) float32    loop
+    v7 = tanh(v6)                                (2, 4) float32    loop
+    v8 = exp(v7)                                 (2, 4) float32    sunk
+    carry v0 -> v7; xs v1; ys v8
+    """
     changing = program.depending_on(program.inputs)
     in_carry = program.depending_on(program.carry)
-    step_by_step = [v for v in program.values() if v in in_carry and not _can_batch(v)]
-    in_loop = _ancestors((*program.new_carry, *step_by_step), in_carry - program.inputs)
+    batched = {v for v in program.values() if v.op in _BATCHABLE or (v.op == "matmul" and _is_of_matrices(v))}
+    in_loop = _ancestors((*program.new_carry, *(in_carry - batched)), in_carry - program.inputs)
     levels: dict[Value, Level] = {}
+    looped: set[Value] = set()
     for value in program.values():
         if value in program.inputs or value.op == "scalar":
             continue
@@ -41,16 +55,18 @@ def schedule(program: Program) -> dict[Value, Level]:
             levels[value] = "invariant"
         elif value in in_loop:
             levels[value] = "loop"
+            looped.add(value)
         elif value in in_carry:
             levels[value] = "sunk"
-        elif _can_batch(value) and all(levels.get(operand) != "loop" for operand in value.inputs):
+        elif value in batched and looped.isdisjoint(value.inputs):
             levels[value] = "hoisted"
         else:  # it cannot be computed for many steps at once, or uses what cannot
             levels[value] = "loop"
+            looped.add(value)
     return levels
 
 
-def _ancestors(values: Iterable[Value], within: Collection[Value]) -> set[Value]:
+def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
     """Those of the values that are in a set, and all members of it on which they depend through members."""
     found: set[Value] = set()
     stack = [value for value in values if value in within]
@@ -58,15 +74,12 @@ def _ancestors(values: Iterable[Value], within: Collection[Value]) -> set[Value]
         value = stack.pop()
         if value not in found:
             found.add(value)
-            stack.extend(operand for operand in value.inputs if operand in within)
+            stack.extend(within.intersection(value.inputs))
     return found
 
 
-def _can_batch(value: Value) -> bool:
-    """Whether the operation can be done for many steps at once, along a new first axis."""
-    if value.op == "matmul":
-        return all(len(operand.shape) >= 2 for operand in value.inputs)
-    return value.op in _BATCHABLE
+def _is_of_matrices(product: Value) -> bool:
+    return all(len(operand.shape) >= 2 for operand in product.inputs)
 
 
 def base_of(value: Value, inputs: Collection[Value]) -> Value:

@@ -35,6 +35,8 @@ class Language:
     casts       by dtype: the conversion of {0} to it; without an entry the language does not have the dtype
     results     by dtype: what rounds or wraps a result {0} where the language's own operators do not
     literals    by their texts in Python: the constants that the language writes in another way
+    definition  the statement that gives a new variable {name} of {dtype} the value {text}
+    assignment  the statement that writes {text} to an element {target}
     """
 
     name: str
@@ -42,6 +44,8 @@ class Language:
     casts: Mapping[str, str]
     results: Mapping[str, str]
     literals: Mapping[str, str]
+    definition: str
+    assignment: str
 
     def apply(self, op: str, dtype: Any, *operands: str) -> str:
         """The operation on operands that are of the dtype in which it is computed."""
@@ -58,6 +62,12 @@ class Language:
         """A Python scalar as a constant of that dtype."""
         text = repr(scalar)
         return self.cast(self.literals.get(text, text), dtype)
+
+    def define(self, name: str, text: str, dtype: Any) -> str:
+        return self.definition.format(name=name, text=text, dtype=np.dtype(dtype).name)
+
+    def assign(self, target: str, text: str) -> str:
+        return self.assignment.format(target=target, text=text)
 
     def _name(self, dtype: Any) -> str:
         name = np.dtype(dtype).name
@@ -88,6 +98,8 @@ PYTHON = Language(
     casts={name: f"{name}({{0}})" for name in _DTYPES},
     results={name: f"{name}({{0}})" for name in ("int32", "int64")},  # numba computes all integers in 64 bits
     literals={},
+    definition="{name} = {text}",
+    assignment="{target} = {text}",
 )
 CUDA = Language(
     name="CUDA",
@@ -95,6 +107,8 @@ CUDA = Language(
     casts=PYTHON.casts,
     results=PYTHON.results,
     literals={"True": "true", "False": "false"},
+    definition="const {dtype} {name} = {text};",
+    assignment="{target} = {text};",
 )
 #: Numbers are float64 and are rounded by Math.fround. There is no int64: a number has 53 bits.
 JAVASCRIPT = Language(
@@ -114,6 +128,8 @@ JAVASCRIPT = Language(
     casts={"float32": "Math.fround({0})", "float64": "Number({0})", "int32": "({0} | 0)", "bool": "({0} != 0)"},
     results={"float32": "Math.fround({0})", "int32": "({0} | 0)"},
     literals={"True": "true", "False": "false", "inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"},
+    definition="const {name} = {text};",
+    assignment="{target} = {text};",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.op import is_op
 from ...tensor import Tensor
 
 #: Immutable values: another value is another object.
@@ -159,7 +160,7 @@ class Dependencies:
         """What a function is, and what its code sees."""
         if not self._is_new(id(function)):
             return
-        if hasattr(function, "formula"):  # an op, whose code is generated
+        if is_op(function):  # whose code is generated
             self._walk(self._read(function, "formula"))
             for rule in (self._read(function, "rules") or {}).values():
                 self._walk(rule)

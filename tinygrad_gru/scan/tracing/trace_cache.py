@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,6 +18,8 @@ from ...contexts import recording
 from ..protocol import tree_leaves
 from .dependencies import Dependencies, Unclear
 from .tracer import Trace, trace_forward
+
+_of_op = attrgetter("op.redefined")
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -42,6 +45,7 @@ class _Entry:
     dependencies  everything else
     aliases       which tensors of the dependencies share one array
     positions     of each constant of the trace, the tensor whose array it is
+    redefined     when each op of the trace was last given other rules
     """
 
     signature: list[Any]
@@ -49,11 +53,12 @@ class _Entry:
     aliases: list[int]
     positions: list[int]
     trace: Trace
+    redefined: list[int]
 
     def current(self, owner: Any) -> Trace | None:
         """The trace with the arrays that its tensors have now; None if something else has changed."""
         arrays = self.dependencies.current_arrays(owner)
-        if arrays is None or _aliases(arrays) != self.aliases:
+        if arrays is None or _aliases(arrays) != self.aliases or _redefined(self.trace) != self.redefined:
             return None
         return self.trace.with_constants([arrays[i] for i in self.positions])
 
@@ -121,7 +126,11 @@ def _entry(signature: list[Any], dependencies: Dependencies, owner: Any, trace: 
     if not all(id(array) in positions for array in trace.constants) or not nodes.issuperset(trace.forward.closed_over):
         return None
     used = [positions[id(array)] for array in trace.constants]
-    return _Entry(signature, dependencies, _aliases(arrays), used, trace.with_constants([]))
+    return _Entry(signature, dependencies, _aliases(arrays), used, trace.with_constants([]), _redefined(trace))
+
+
+def _redefined(trace: Trace) -> list[int]:
+    return list(map(_of_op, trace.forward.calls))
 
 
 def _aliases(arrays: list[Any]) -> list[int]:

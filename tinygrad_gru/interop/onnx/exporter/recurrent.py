@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .... import nn, ops
-from ....nn.lengths import filler_of
+from ....nn.lengths import fill_value_of
 from ....nn.recurrent import MERGES
 from ....ops.op import unwrap
 from ....scan import scan
@@ -43,14 +43,14 @@ def export_recurrent(
     if mask is not None:
         valid = builder.find(unwrap(mask), "mask")
         valid = NAMESPACE.expand_dims(NAMESPACE.permute_dims(valid, (1, 0)) if layer.batch_first else valid, 2)
-    filler = filler_of(past_end)
+    fill_value = fill_value_of(past_end)
     direction = "bidirectional" if layer.bidirectional else "reverse" if layer.reverse else "forward"
     lasts: list[Sequence[Tensor]] = []
     y = _tensor(x)
     for k in range(layer.num_layers):
         cells = layer.cells[k * layer.directions : (k + 1) * layer.directions]
         initial = _initial_states(builder, layer, cells, k, state, x)
-        attributes = None if mask is not None or filler != 0 else _attributes(cells)
+        attributes = None if mask is not None or fill_value != 0 else _attributes(cells)
         if attributes is not None:
             name = f"{path}.{k}" if path else str(k)
             attributes["direction"] = direction
@@ -61,8 +61,8 @@ def export_recurrent(
         below, y = y, MERGES[layer.merge](*outputs) if layer.bidirectional else outputs[0]
         y = y + below if layer.residual and k else y
         lasts.append(last)
-    if valid is not None and filler is not None:
-        y = ops.where(_tensor(valid), y, filler)
+    if valid is not None and fill_value is not None:
+        y = ops.where(_tensor(valid), y, fill_value)
     states = [ops.concatenate(parts, axis=0) if len(parts) > 1 else parts[0] for parts in zip(*lasts)]
     if layer.batch_first:
         y, states = ops.moveaxis(y, source=0, destination=1), [ops.moveaxis(s, source=0, destination=1) for s in states]
@@ -235,7 +235,7 @@ def _scan_node(
     reverse: bool,
 ) -> tuple[OnnxArray, list[OnnxArray]]:  # fmt: skip
     """A cell's step as the body of a Scan: its outputs at all steps, and its final carry."""
-    step, xs = cell.prepared(_tensor(x), None if valid is None else _tensor(valid))
+    step, xs = cell.scan_arguments(_tensor(x), None if valid is None else _tensor(valid))
     scanned = [unwrap(leaf) for leaf in tree_leaves(xs)]
 
     def tensors(values: Sequence[Any], like: Any) -> Any:
