@@ -1,6 +1,6 @@
-"""What the op contract notices: every rule of every op made wrong in typical ways, and how many of them pass.
+"""Mutation testing of the op contract: typical faults in every rule of every op, and how many pass unnoticed.
 
-`--quick` takes few ops and keeps nothing.
+`--quick` takes few ops and writes no results.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.mutants"
 EXPLANATION = """\
 `tinygrad-gru check --mutants` prints the same. A mutant is an op one of whose rules is wrapped: of the wrong sign, off
 by a factor, 0, not linear in g, transposed, reversed, without the sum over a broadcast axis; with a kept value in
-another order, taken for 0 or 1, off by 1 %, of the first call, or a constant to second order; wrong when recorded or
-traced, at one shape, in one dtype, in one memory layout, of float64, or writing into g. What makes no difference gives
-the values and derivatives of the right rule in every call of the check, and with other numbers in the place of those
-that the rule keeps: the rule of |x| knows signs alone."""
+another order, replaced by 0 or 1, off by 1 %, of the first call, or a constant to second order; wrong when recorded or
+traced, at one shape, in one dtype, in one memory layout, of float64, or writing into g. A mutant without a difference
+gives the values and derivatives of the right rule in every call of the check, and with other values in place of those
+that the rule keeps: the rule of |x| depends on signs alone."""
 
 
 def line(score: MutationScore) -> str:
@@ -36,14 +36,14 @@ def main(quick: bool = False) -> None:
     seconds, noticed = time.perf_counter() - start, sum(s.noticed for s in scores)
     faulty = noticed + sum(len(s.survivors) for s in scores)
     cpu = sum(os.times()[:4])  # of the processes too
-    took = f"in {seconds:.0f} s ({cpu:.0f} s of CPU time)"
-    summary = f"{noticed} of {faulty} wrong rules of {len(scores)} ops are noticed, {took}."
+    duration = f"in {seconds:.0f} s ({cpu:.0f} s of CPU time)"
+    summary = f"{noticed} of {faulty} wrong rules of {len(scores)} ops are noticed, {duration}."
     lines = [summary, "", EXPLANATION, "", row(["op", "noticed", "not noticed", "no difference"]), row(["---"] * 4)]
     lines += [line(score) for score in scores]
     if quick:
         print("\n".join(lines))
     else:
-        report("mutants", "Wrong rules that the op contract notices", COMMAND, lines)
+        report("mutants", "Mutation testing of the op contract", COMMAND, lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Accumulation of cotangents: sums, and which arrays they may be added to in place."""
+"""Accumulation of cotangents: sums, and which arrays may be added to in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.tensors import leaf
 from tinygrad_gru import grad, ops
 
 
-def test_gradients_add_up_over_uses_and_over_backwards():
+def test_gradients_accumulate_over_uses_and_over_backward_calls():
     x = leaf([1.0, 2.0])
     (x * x + 3.0 * x).sum().backward()
     assert x.grad.tolist() == [5.0, 7.0]
@@ -19,8 +19,8 @@ def test_gradients_add_up_over_uses_and_over_backwards():
     assert x.grad is None
 
 
-def test_a_sum_that_shares_a_cotangent_with_another_is_not_written_into():
-    """z = (a + b) + a: one array is handed to both; adding a's second share in place would change b's."""
+def test_a_cotangent_shared_by_two_inputs_is_not_added_to_in_place():
+    """z = (a + b) + a: the rule of + returns one array for both; adding to a's in place would change b's."""
     a, b = leaf([1.0, 1.0]), leaf([1.0, 1.0])
     ((a + b) + a).backward(np.ones(2))
     assert a.grad.tolist() == [2.0, 2.0] and b.grad.tolist() == [1.0, 1.0]
@@ -54,7 +54,7 @@ def test_returned_gradients_own_their_arrays(create_graph):
     assert first.data.flags.writeable
 
 
-def test_a_second_backward_does_not_write_into_the_gradient_of_the_first():
+def test_a_second_backward_does_not_write_into_the_first_gradient():
     x = leaf([1.0])
     x.sum().backward()
     held = x.grad
@@ -62,7 +62,7 @@ def test_a_second_backward_does_not_write_into_the_gradient_of_the_first():
     assert held.tolist() == [1.0] and x.grad.tolist() == [2.0]
 
 
-def test_the_cotangent_is_not_written_into():
+def test_a_given_cotangent_is_not_written_into():
     x, cotangent = leaf([1.0, 2.0]), np.ones(2)
     h = x * 1.0
     (h + h + h).backward(cotangent)

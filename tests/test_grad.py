@@ -10,7 +10,7 @@ from tinygrad_gru import TapeError, grad, no_grad, ops
 from tinygrad_gru.ops import op
 
 
-def test_grad_returns_and_touches_nothing():
+def test_grad_returns_gradients_and_accumulates_none():
     x, w = leaf([2.0]), leaf([3.0])
     y = x * w
     assert grad(y, x, retain_graph=True).tolist() == [3.0]
@@ -19,7 +19,7 @@ def test_grad_returns_and_touches_nothing():
     assert x.grad is None and w.grad is None
 
 
-def test_grad_of_something_on_the_way():
+def test_grad_with_respect_to_an_intermediate_value():
     x = leaf([2.0])
     h = x * x
     y = h * h + x
@@ -27,7 +27,7 @@ def test_grad_of_something_on_the_way():
     assert (gh.item(), gx.item()) == (8.0, 33.0)
 
 
-def test_grad_visits_only_what_leads_to_the_inputs():
+def test_grad_visits_only_records_that_lead_to_the_inputs():
     called = []
 
     @op
@@ -40,7 +40,7 @@ def test_grad_visits_only_what_leads_to_the_inputs():
     assert grad(y, w).tolist() == [1.0] and called == []
 
 
-def test_inputs_that_did_not_lead_there():
+def test_unused_inputs_raise_or_give_none():
     x, other = leaf([1.0]), leaf([1.0])
     other.name = "weight"
     with pytest.raises(
@@ -62,21 +62,21 @@ def test_grad_of_several_outputs():
     assert grad([y, y], x, [[1.0, 0.0], [1.0, 1.0]]).tolist() == [4.0, 4.0], "one output, named twice"
 
 
-def test_one_cotangent_for_each_output():
+def test_grad_takes_one_cotangent_for_each_output():
     x = leaf([1.0])
     with pytest.raises(ValueError, match="cotangents: expected one for each of the 2 outputs, got 1"):
         grad([x * 1.0, x * 2.0], x, [np.ones(1)])
     assert grad([x * 1.0, x * 2.0], [x], [None, np.ones(1)])[0].tolist() == [3.0]
 
 
-def test_an_output_among_the_inputs():
+def test_grad_with_respect_to_an_output():
     x = leaf([3.0])
     y = x * x
     gy, gx = grad(y, [y, x])
     assert (gy.item(), gx.item()) == (1.0, 6.0)
 
 
-def test_the_same_input_twice():
+def test_grad_with_respect_to_one_input_twice():
     x = leaf([3.0])
     assert [g.item() for g in grad(x * x, [x, x])] == [6.0, 6.0]
 
@@ -121,7 +121,7 @@ def test_backward_with_create_graph_can_be_differentiated():
     assert x.grad.tolist() == [12.0]
 
 
-def test_create_graph_records_under_no_grad_too():
+def test_create_graph_records_under_no_grad():
     x = leaf([2.0])
     y = x * x * x
     with no_grad():
@@ -129,7 +129,7 @@ def test_create_graph_records_under_no_grad_too():
     assert grad(g, x).item() == 12.0
 
 
-def test_create_graph_records_slices_under_no_grad_too():
+def test_create_graph_records_slices_under_no_grad():
     x = leaf([2.0, 3.0])
     y = x[0] * x[0] * x[1]
     with no_grad():
@@ -138,12 +138,12 @@ def test_create_graph_records_slices_under_no_grad_too():
     assert grad(g.sum(), x).tolist() == [2 * 3.0 + 2 * 2.0, 2 * 2.0]
 
 
-def test_inputs_may_come_one_by_one():
+def test_inputs_may_be_a_generator():
     x, z = leaf([2.0]), leaf([3.0])
     assert [g.item() for g in grad(x * z, (t for t in (x, z)))] == [3.0, 2.0]
 
 
-def test_only_tensors_have_gradients():
+def test_grad_of_what_is_no_tensor_raises():
     x = leaf([2.0])
     for outputs, inputs, name in ((3.0, x, "outputs"), (x, 3.0, "inputs"), (x, [x, None], "inputs")):
         with pytest.raises(TypeError, match=f"{name}: expected a tensor or a list of tensors, got"):
@@ -157,8 +157,8 @@ def test_without_create_graph_gradients_are_constants():
     assert not x.grad.requires_grad
 
 
-def test_a_cotangent_that_is_itself_differentiated():
-    """gᵀv is linear in v: its derivative with regard to v is g."""
+def test_grad_is_differentiable_in_the_cotangent():
+    """gᵀv is linear in v: its derivative with respect to v is g."""
     x, v = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     g = grad(x * x, x, v, create_graph=True)
     assert grad(g.sum(), v).tolist() == [2.0, 4.0]

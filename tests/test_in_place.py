@@ -31,7 +31,7 @@ def changed(x):
     "change",
     [changed, lambda x: x.__setattr__("data", x.data.__iadd__(1.0)), lambda x: no_grad()(x.__setitem__)(0, 5.0)],
 )
-def test_a_leaf_that_was_changed_in_place_is_an_error_that_names_it(change):
+def test_changing_a_saved_leaf_raises_and_names_it(change):
     x = leaf([1.0, 2.0])
     x.name = "gru.W_r"
     y = (x * x).sum()
@@ -40,7 +40,7 @@ def test_a_leaf_that_was_changed_in_place_is_an_error_that_names_it(change):
         y.backward()
 
 
-def test_in_place_operators_on_data_are_noticed():
+def test_in_place_operators_on_data_are_detected():
     x = leaf([1.0, 2.0])
     y = (x * x).sum()
     x.data += 1.0
@@ -50,7 +50,7 @@ def test_in_place_operators_on_data_are_noticed():
         y.backward()
 
 
-def test_a_change_is_noticed_through_a_chain_of_views():
+def test_a_change_is_detected_through_a_chain_of_views():
     x = leaf(np.ones((2, 3)))
     y = (x.reshape(6)[1:4].expand_dims(0).T[::-1, 0] * leaf(np.ones(3))).sum()
     changed(x)
@@ -58,15 +58,15 @@ def test_a_change_is_noticed_through_a_chain_of_views():
         y.backward()
 
 
-def test_a_change_after_the_values_were_used_up_does_not_matter():
+def test_a_change_of_a_leaf_that_no_record_saved_is_harmless():
     x = leaf([1.0, 2.0])
-    y = (x * 2.0 + 1.0).sum()  # nobody has saved x
+    y = (x * 2.0 + 1.0).sum()  # no record has saved x
     changed(x)
     y.backward()
     assert x.grad.tolist() == [2.0, 2.0]
 
 
-def test_a_change_before_does_not_matter():
+def test_a_change_before_the_record_is_harmless():
     x = leaf([1.0, 2.0])
     changed(x)
     y = (x * x).sum()
@@ -74,7 +74,7 @@ def test_a_change_before_does_not_matter():
     assert x.grad.tolist() == [14.0, 14.0]
 
 
-def test_a_change_between_two_records_does_not_matter_to_the_later_one():
+def test_a_change_between_two_records_is_harmless_to_the_later_one():
     x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     early = w * w
     changed(x)
@@ -82,7 +82,7 @@ def test_a_change_between_two_records_does_not_matter_to_the_later_one():
     assert x.grad.tolist() == [14.0, 14.0] and w.grad.tolist() == [6.0, 8.0]
 
 
-def test_a_change_between_steps_of_training_does_not_matter():
+def test_a_change_between_training_steps_is_harmless():
     x = leaf([1.0])
     for _ in range(3):
         x.zero_grad()
@@ -91,7 +91,7 @@ def test_a_change_between_steps_of_training_does_not_matter():
     assert x.tolist() == [0.125]
 
 
-def test_a_change_of_one_leaf_does_not_touch_another():
+def test_a_change_of_one_leaf_is_harmless_to_records_of_another():
     x, w = leaf([1.0]), leaf([2.0])
     y = (x * 2.0) * w  # keeps x * 2 and w, not x
     changed(x)
@@ -99,7 +99,7 @@ def test_a_change_of_one_leaf_does_not_touch_another():
     assert x.grad.tolist() == [4.0]
 
 
-def test_an_output_that_was_saved_is_not_the_input():
+def test_changing_the_input_is_harmless_if_only_the_output_was_saved():
     x = leaf([0.5])
     y = ops.tanh(x)
     changed(x)
@@ -117,8 +117,8 @@ def test_turning_requires_grad_off_and_on_does_not_hide_a_change():
         y.backward()
 
 
-def test_data_can_be_set_to_another_array_without_harm():
-    """The record holds the old array; the leaf merely shows another one from now on."""
+def test_setting_data_to_another_array_is_harmless():
+    """The record holds the old array; only the leaf has another one."""
     x = leaf([1.0, 2.0])
     y = (x * x).sum()
     x.data = np.array([5.0, 6.0])
@@ -126,8 +126,8 @@ def test_data_can_be_set_to_another_array_without_harm():
     assert x.grad.tolist() == [2.0, 4.0] and x.tolist() == [5.0, 6.0]
 
 
-def test_a_write_that_goes_around_us_is_seen_by_anomaly_mode():
-    """NumPy writes into an array without a word to us."""
+def test_anomaly_mode_detects_writes_through_numpy():
+    """The write log does not see them."""
     for saved in (constant([3.0, 4.0]), leaf([3.0, 4.0])):
         x = leaf([1.0, 2.0])
         with detect_anomaly():
@@ -146,8 +146,8 @@ def layers():
     return generator, discriminator, Tensor(np.ones((4, 2), np.float32))
 
 
-def test_a_frozen_module_that_is_stepped_before_backward(layers):
-    """The order of a GAN: the generator's loss is recorded, the discriminator learns, and only then comes backward."""
+def test_an_optimizer_step_of_a_frozen_module_before_backward_raises(layers):
+    """The wrong order for a GAN: the discriminator is stepped before backward of the generator's loss."""
     generator, discriminator, z = layers
     step = optim.SGD(discriminator.parameters(), lr=0.1)
     loss = discriminator.freeze()(generator(z)).sum()
@@ -158,7 +158,7 @@ def test_a_frozen_module_that_is_stepped_before_backward(layers):
         loss.backward()
 
 
-def test_a_frozen_module_whose_weights_are_loaded_before_backward(layers):
+def test_loading_weights_of_a_frozen_module_before_backward_raises(layers):
     generator, discriminator, z = layers
     loss = discriminator.freeze()(generator(z)).sum()
     discriminator.load_state_dict({name: value + 1 for name, value in discriminator.state_dict().items()})
@@ -166,8 +166,8 @@ def test_a_frozen_module_whose_weights_are_loaded_before_backward(layers):
         loss.backward()
 
 
-def test_the_order_of_a_gan_that_is_right(layers):
-    """Generator first, then discriminator: as PyTorch has it, by the chain rule on paper."""
+def test_gan_training_in_the_right_order(layers):
+    """Generator first, then discriminator; the expected gradient is by the chain rule on paper."""
     generator, discriminator, z = layers
     W = discriminator.W.numpy()
     discriminator.freeze()(generator(z)).sum().backward()
@@ -176,7 +176,7 @@ def test_the_order_of_a_gan_that_is_right(layers):
     assert discriminator.W.grad is None
 
 
-def test_freezing_between_forward_and_backward_is_no_write(layers):
+def test_freezing_between_forward_and_backward_is_harmless(layers):
     generator, discriminator, z = layers
     W = discriminator.W.numpy()
     loss = discriminator(generator(z)).sum()
@@ -186,8 +186,8 @@ def test_freezing_between_forward_and_backward_is_no_write(layers):
     assert discriminator.unfreeze().W.grad is None, "what is frozen when gradients come gets none"
 
 
-def test_a_module_that_was_frozen_for_a_while_keeps_its_place_on_the_tape(layers):
-    """Its gradient from before arrives when it learns again, and one that it has is not lost (PyTorch agrees)."""
+def test_unfreezing_restores_the_leaves_of_a_module(layers):
+    """Records from before lead to them again, and a gradient that they had is kept (PyTorch agrees)."""
     _, layer, _ = layers
     x = Tensor(np.ones((2, 3), np.float32))
     early = layer(x).sum()
@@ -199,7 +199,7 @@ def test_a_module_that_was_frozen_for_a_while_keeps_its_place_on_the_tape(layers
     assert layer.unfreeze().W.grad is None, "a frozen parameter forgets its gradient, too"
 
 
-def test_unfreeze_makes_no_parameters_of_constants(layers):
+def test_unfreeze_does_not_make_constants_parameters(layers):
     model = nn.Sequential(*layers[:2])
     model.scale = Tensor(np.ones(3, np.float32))
     before = [name for name, _ in model.named_parameters()]
@@ -211,7 +211,7 @@ def test_unfreeze_makes_no_parameters_of_constants(layers):
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_the_weights_of_a_recurrence_that_are_written(compiled, frozen):
+def test_loading_weights_of_a_recurrence_before_backward_raises(compiled, frozen):
     layer, x = nn.GRU(2, 3), leaf(np.ones((4, 1, 2)), "float32")
     if frozen:
         layer.freeze()
@@ -223,7 +223,7 @@ def test_the_weights_of_a_recurrence_that_are_written(compiled, frozen):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_constant_that_a_step_closes_over(compiled):
+def test_changing_a_constant_that_a_step_closes_over_raises(compiled):
     x, U = leaf(np.ones((3, 1, 2))), leaf(np.eye(2))
 
     def step(h, x):
@@ -238,8 +238,8 @@ def test_a_constant_that_a_step_closes_over(compiled):
 # -- remat -----------------------------------------------------------------------------------------------------------
 
 
-def test_other_data_of_a_leaf_that_a_checkpoint_computes_with_again():
-    """The gradient of w x with regard to x, at x = 0, where the value does not tell."""
+def test_setting_data_of_a_leaf_that_remat_closes_over_raises():
+    """The gradient of w x with respect to x at x = 0, where the value is the same."""
     x, w = leaf(0.0), leaf(2.0)
     y = remat(lambda x: x * w, x)
     w.data = np.array(50.0)
@@ -248,7 +248,7 @@ def test_other_data_of_a_leaf_that_a_checkpoint_computes_with_again():
     assert x.grad is None
 
 
-def test_a_write_through_an_alias_of_a_leaf_that_a_checkpoint_computes_with_again():
+def test_a_write_through_an_alias_of_a_leaf_that_remat_closes_over_raises():
     x, w = leaf(0.0), leaf(2.0)
     y = remat(lambda x: x * w, x)
     alias = w.detach()
@@ -258,7 +258,7 @@ def test_a_write_through_an_alias_of_a_leaf_that_a_checkpoint_computes_with_agai
         y.backward()
 
 
-def test_other_data_of_a_leaf_after_backward_is_welcome():
+def test_setting_data_after_backward_through_remat_is_harmless():
     x, w = leaf(3.0), leaf(2.0)
     for value in (2.0, 50.0):
         w.data = np.array(value)

@@ -1,4 +1,4 @@
-"""The README's programs run as they are written."""
+"""The README's programs run unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRAMS = [p for p in re.findall(r"```python\n(.*?)```", README.read_text(encod
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=[p.split("\n")[0] for p in PROGRAMS])
-def test_a_program_of_the_readme_runs(program, capsys):
+def test_programs_of_the_readme_run(program, capsys):
     exec(compile(program, str(README), "exec"), {"__name__": "readme"})
     assert "Traceback" not in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""remat: recomputation in backward, and that it refuses to compute anything else."""
+"""remat: recomputation in backward, and errors if it would compute something else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arrays(rng):
     return rng.standard_normal((2, 3)), rng.standard_normal((2, 3)), rng.standard_normal((3, 3))
 
 
-def test_a_checkpoint_gives_the_same_bits(rng):
+def test_remat_gives_the_same_bits(rng):
     values = arrays(rng)
     plain, saved = [leaf(v) for v in values], [leaf(v) for v in values]
     y, z = step(*plain), remat(step, *saved)
@@ -35,7 +35,7 @@ def test_a_checkpoint_gives_the_same_bits(rng):
         np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
 
 
-def test_a_checkpoint_is_one_record_and_keeps_only_its_inputs():
+def test_remat_is_one_record_and_keeps_only_its_inputs():
     x, inner = leaf(np.ones(3)), []
 
     def function(x):
@@ -55,7 +55,7 @@ def test_a_checkpoint_is_one_record_and_keeps_only_its_inputs():
     np.testing.assert_allclose(x.grad.numpy(), np.cos(np.exp(2)) * 2 * np.exp(2), rtol=1e-14)
 
 
-def test_leaves_that_are_not_handed_over_get_their_gradients_too(rng):
+def test_closed_over_leaves_get_gradients(rng):
     h, x, W = (leaf(v) for v in arrays(rng))
     remat(lambda h: step(h, x, W), h).sum().backward()
     plain = [leaf(t.numpy()) for t in (h, x, W)]
@@ -64,7 +64,7 @@ def test_leaves_that_are_not_handed_over_get_their_gradients_too(rng):
         np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
 
 
-def test_recorded_tensors_that_are_not_handed_over_lead_on():
+def test_closed_over_recorded_tensors_lead_on_to_their_leaves():
     w = leaf([0.3, 0.5])
     h = ops.tanh(w)
     remat(lambda: h * w * h).sum().backward()
@@ -74,7 +74,7 @@ def test_recorded_tensors_that_are_not_handed_over_lead_on():
     np.testing.assert_allclose(w.grad.numpy(), plain.grad.numpy(), rtol=1e-15)
 
 
-def test_second_derivatives_through_a_checkpoint():
+def test_second_derivatives_through_remat():
     def through(w):
         return remat(lambda h: h * h * h, ops.tanh(w))
 
@@ -88,7 +88,7 @@ def test_second_derivatives_through_a_checkpoint():
     np.testing.assert_allclose(grad(g.sum(), w).numpy(), grad(expected.sum(), plain).numpy(), rtol=1e-13)
 
 
-def test_random_numbers_are_drawn_again_as_they_were():
+def test_random_numbers_are_replayed():
     x = leaf(np.ones(1000))
     manual_seed(5)
     y = remat(lambda x: ops.dropout(x, p=0.5) * ops.dropout(x, p=0.5), x)
@@ -118,7 +118,7 @@ def test_the_random_state_is_restored_after_an_error():
 
 
 @pytest.mark.parametrize("used", [(True, False), (False, True), (True, True)])
-def test_several_outputs_of_which_some_are_used(used):
+def test_several_outputs_some_of_them_unused(used):
     def function(x, w):
         return ops.tanh(x * w), ops.exp(x)
 
@@ -136,7 +136,7 @@ def test_several_outputs_of_which_some_are_used(used):
         np.testing.assert_array_equal(w.grad.numpy(), q.grad.numpy())
 
 
-def test_the_same_output_twice_and_an_input_as_output():
+def test_an_output_twice_and_an_input_as_output():
     x = leaf(X)
 
     def function(x):
@@ -148,7 +148,7 @@ def test_the_same_output_twice_and_an_input_as_output():
     np.testing.assert_allclose(x.grad.numpy(), 6 * X + 1)
 
 
-def test_checkpoints_nest():
+def test_remat_nests():
     def inner(x):
         return ops.tanh(x) * x
 
@@ -159,7 +159,7 @@ def test_checkpoints_nest():
     assert gradgradcheck(lambda x: remat(outer, x), [X])
 
 
-def test_a_chain_of_checkpoints_recomputes_each_once_more():
+def test_a_chain_of_remats_recomputes_each_once():
     calls, w = [], leaf([0.9])
 
     def function(h):
@@ -181,21 +181,21 @@ def test_a_chain_of_checkpoints_recomputes_each_once_more():
     np.testing.assert_allclose(h.grad.numpy(), plain_h.grad.numpy(), rtol=1e-13)
 
 
-def test_constants_and_other_objects_among_the_inputs():
+def test_inputs_may_be_constants_and_other_objects():
     x = leaf(X)
     y = remat(lambda x, c, n, name: x * c * n if name == "run" else x, x, constant(V), 3, "run")
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), 3 * V)
 
 
-def test_where_nothing_wants_a_gradient_a_checkpoint_is_a_call():
+def test_without_gradients_remat_is_a_call():
     y = remat(ops.exp, constant(X))
     assert not y.requires_grad
     with no_grad():
         assert not remat(ops.exp, leaf(X)).requires_grad
 
 
-def test_a_second_backward_through_a_checkpoint_explains_itself():
+def test_backward_twice_through_remat_raises_without_retain_graph():
     y = remat(ops.exp, leaf(X)).sum()
     y.backward()
     with pytest.raises(TapeError, match="retain_graph=True"):
@@ -206,7 +206,7 @@ def test_a_second_backward_through_a_checkpoint_explains_itself():
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp(X))
 
 
-def test_an_input_of_a_checkpoint_that_was_changed_is_noticed():
+def test_changing_an_input_of_remat_raises():
     x = leaf(X)
     y = remat(ops.exp, x).sum()
     x.data += 1.0
@@ -214,8 +214,8 @@ def test_an_input_of_a_checkpoint_that_was_changed_is_noticed():
         y.backward()
 
 
-def test_a_leaf_that_a_checkpoint_closes_over_and_that_was_changed_is_noticed():
-    """The recomputation would see the new values: the gradient would belong to another forward pass."""
+def test_changing_a_leaf_that_remat_closes_over_raises():
+    """The recomputation would use the new values: the gradient would be that of another forward pass."""
     x, w = leaf(X), leaf(V)
     y = remat(lambda x: x * w, x).sum()
     w.data += 1.0
@@ -223,7 +223,7 @@ def test_a_leaf_that_a_checkpoint_closes_over_and_that_was_changed_is_noticed():
         y.backward()
 
 
-def test_a_checkpoint_on_every_backend(backend):
+def test_remat_on_every_backend(backend):
     x = Tensor(backend.asarray(X), requires_grad=True)
     remat(lambda x: ops.tanh(x) * x, x).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.tanh(X) + X * (1 - np.tanh(X) ** 2), rtol=1e-13)
@@ -231,7 +231,7 @@ def test_a_checkpoint_on_every_backend(backend):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("change", ["value", "tensor", "constant", "one element"])
-def test_a_recomputation_that_gives_something_else_is_an_error(dtype, change):
+def test_a_recomputation_with_other_results_raises(dtype, change):
     x = Tensor(np.linspace(0.1, 1, 60, dtype=dtype).reshape(5, 12), requires_grad=True)
     first, second = (Tensor(np.ones(12, dtype), requires_grad=True) for _ in range(2))
     mask = np.ones(12, dtype)
@@ -265,8 +265,8 @@ def reversal(factor):
     return reverse
 
 
-class Seen:
-    """What a checkpointed function sees, and may see changed."""
+class Environment:
+    """What a function under remat reads, and what may change before backward."""
 
     def __init__(self):
         self.op, self.strength, self.weight, self.second = reversal(0.5), 1.0, 2.0, False
@@ -293,7 +293,7 @@ def add_hook(seen):
 
 
 def gradient(change):
-    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
 
     def function(x):
         y, weight = seen.op(ops.tanh(x), strength=seen.strength), seen.weight
@@ -309,26 +309,26 @@ def gradient(change):
 
 
 @pytest.mark.parametrize("change", [set_op, redefine, set_strength, set_weight, add_hook])
-def test_another_rule_setting_or_hook_is_refused(change):
+def test_another_rule_setting_or_hook_raises(change):
     with pytest.raises(TapeError, match=r"gave other values in backward|other rules since"):
         gradient(change)
 
 
-def test_what_is_the_same_is_computed_again():
+def test_the_same_rules_settings_and_hooks_are_accepted():
     """The right value: y = t², t = tanh x, with −½ for the rule and 2 for the hook: 2t · 2 · (−½) (1 − t²)."""
     t = np.tanh([0.3, -0.4])
     np.testing.assert_allclose(gradient(lambda seen: None), -2 * t * (1 - t * t), rtol=1e-14)
 
 
-def test_an_op_that_is_defined_anew_at_every_call_is_the_same():
+def test_an_op_defined_at_every_call_is_accepted():
     t, x = np.tanh([0.3, -0.4]), Tensor(np.array([0.3, -0.4]), requires_grad=True)
     remat(lambda x: reversal(0.5)(ops.tanh(x)), x).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), -0.5 * (1 - t * t), rtol=1e-14)
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
-def test_an_op_that_a_rule_calls_may_be_called_first_in_between(factor):
-    """Its code is generated at its first call, but its formula and rules stay the same; other rules are refused."""
+def test_an_op_that_a_rule_calls_may_be_first_called_between_forward_and_backward(factor):
+    """Its code is generated at its first call, but its formula and rules stay the same; other rules raise."""
     halve, x = reversal(-0.5), Tensor([3.0], requires_grad=True)
 
     @op
@@ -347,9 +347,9 @@ def test_an_op_that_a_rule_calls_may_be_called_first_in_between(factor):
             y.backward()
 
 
-def test_negative_settings_are_told_apart():
+def test_negative_settings_are_distinguished():
     """hash(-1) is hash(-2)."""
-    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
     seen.strength = -1.0
     y = remat(lambda x: seen.op(x, strength=seen.strength), x)
     seen.strength = -2.0
@@ -357,9 +357,9 @@ def test_negative_settings_are_told_apart():
         y.sum().backward()
 
 
-def test_a_checkpoint_inside_a_checkpoint_is_compared_too():
-    """Both would be computed again with the new setting, so the inner one would agree with itself."""
-    seen, x = Seen(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+def test_a_nested_remat_is_compared_too():
+    """Both would be recomputed with the new setting, so the inner one would agree with itself."""
+    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
     y = remat(lambda x: 2 * remat(lambda x: seen.op(x, strength=seen.strength), x), x)
     set_strength(seen)
     with pytest.raises(TapeError, match="settings"):

@@ -1,4 +1,4 @@
-"""The tape: order, length and memory, and the switches of recording."""
+"""The tape: order, length and memory; no_grad and enable_grad."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tinygrad_gru.tape import Node, name_of
 
 @contextmanager
 def without_collector():
-    """Whatever is freed in this block is freed by reference counting."""
+    """A block in which memory is freed by reference counting alone."""
     gc.collect()
     gc.disable()
     try:
@@ -34,7 +34,7 @@ def nodes_alive():
 # -- the tape as a list ----------------------------------------------------------------------------------------------
 
 
-def test_the_tape_is_the_records_in_the_order_in_which_they_ran():
+def test_tape_lists_records_in_execution_order():
     x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     late = ops.exp(x)  # runs first, is used last
     y = (ops.tanh(x * w) + late).sum()
@@ -45,13 +45,13 @@ def test_the_tape_is_the_records_in_the_order_in_which_they_ran():
     assert isinstance(tape(y), list)
 
 
-def test_a_record_is_listed_once_however_often_it_is_used():
+def test_a_record_with_several_uses_is_listed_once():
     x = leaf([2.0])
     h = x * x
     assert len(tape(h + h * h, h)) == 3
 
 
-def test_the_tape_prints_one_record_a_line():
+def test_tape_prints_one_record_per_line():
     x = leaf(np.ones((2, 3)))
     x.name = "x"
     h = x * np.ones(3)
@@ -61,7 +61,7 @@ def test_the_tape_prints_one_record_a_line():
     assert repr(x.node) == "x leaf (2, 3)"
 
 
-def test_the_tape_of_several_roots_of_leaves_and_of_constants():
+def test_tape_of_several_roots_of_leaves_and_of_constants():
     x = leaf([1.0])
     assert tape(x) == [] and tape(constant([1.0])) == [] and repr(tape(x)) == ""
     assert [record.op.__name__ for record in tape(ops.exp(x), ops.sin(x))] == ["exp", "sin"]
@@ -70,7 +70,7 @@ def test_the_tape_of_several_roots_of_leaves_and_of_constants():
 # -- length and memory -----------------------------------------------------------------------------------------------
 
 
-def test_two_hundred_thousand_chained_ops():
+def test_two_hundred_thousand_chained_ops_need_no_recursion():
     """Recorded, printed in part, differentiated and freed without recursion."""
     x = leaf(1.0)
     h = x
@@ -83,7 +83,7 @@ def test_two_hundred_thousand_chained_ops():
     del h, records
 
 
-def test_two_hundred_thousand_ops_are_freed_without_being_differentiated():
+def test_two_hundred_thousand_ops_are_freed_without_backward():
     x = leaf(1.0)
     h = x
     for _ in range(200_000):
@@ -94,7 +94,7 @@ def test_two_hundred_thousand_ops_are_freed_without_being_differentiated():
     del record
 
 
-def test_each_record_is_visited_once_in_a_ladder_of_doublings():
+def test_backward_visits_each_record_once():
     """2⁶⁰ paths lead from y to x, over 60 records."""
     x = leaf(1.0)
     y = x
@@ -105,8 +105,8 @@ def test_each_record_is_visited_once_in_a_ladder_of_doublings():
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_memory_is_freed_by_reference_counting_alone(create_graph):
-    """A GRU-like step over some time: all records are gone with the loss, without the garbage collector."""
+def test_records_are_freed_by_reference_counting_alone(create_graph):
+    """A GRU-like recurrence: all records are freed with the loss, without the garbage collector."""
     W, U = leaf(np.full((3, 3), 0.1)), leaf(np.full((3, 3), 0.2))
     xs = constant(np.ones((5, 2, 3)))
 
@@ -127,7 +127,7 @@ def test_memory_is_freed_by_reference_counting_alone(create_graph):
         assert reference() is None and nodes_alive() == before
 
 
-def test_backward_without_create_graph_leaves_no_cycle():
+def test_backward_without_create_graph_leaves_no_reference_cycle():
     with without_collector():
         before = nodes_alive()
         x = leaf([1.0, 2.0])
@@ -137,7 +137,7 @@ def test_backward_without_create_graph_leaves_no_cycle():
         assert nodes_alive() == before
 
 
-def test_backward_frees_what_the_records_had_saved():
+def test_backward_frees_residuals():
     x = leaf([1.0, 2.0])
     inner = ops.exp(x)
     y = (inner * inner).sum()
@@ -148,7 +148,7 @@ def test_backward_frees_what_the_records_had_saved():
     assert reference() is None
 
 
-def test_an_error_in_the_midst_of_backward_leaves_nothing_behind():
+def test_an_error_in_a_rule_leaves_no_gradient_and_no_reference_cycle():
     @op
     def broken(x):
         return x + 0.0
@@ -186,7 +186,7 @@ def test_no_grad_and_enable_grad_nest():
     assert (x * x).requires_grad
 
 
-def test_they_decorate_functions():
+def test_no_grad_and_enable_grad_decorate_functions():
     x = leaf([1.0])
 
     @no_grad()
@@ -203,14 +203,14 @@ def test_they_decorate_functions():
     assert (x * x).requires_grad
 
 
-def test_they_end_with_an_exception():
+def test_no_grad_ends_with_an_exception():
     x = leaf([1.0])
     with pytest.raises(KeyError), no_grad():
         raise KeyError
     assert (x * x).requires_grad
 
 
-def test_threads_have_switches_of_their_own():
+def test_no_grad_is_local_to_a_thread():
     x, inside, outside = leaf([1.0]), threading.Event(), threading.Event()
     seen = {}
 
@@ -229,7 +229,7 @@ def test_threads_have_switches_of_their_own():
     assert seen == {"main": True, "other": False}
 
 
-def test_threads_record_and_differentiate_side_by_side():
+def test_threads_record_and_differentiate_concurrently():
     x, results = leaf(np.ones(3)), {}
 
     def work(k):

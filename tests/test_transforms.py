@@ -1,4 +1,4 @@
-"""vjp, jvp, hvp, jacobian, hessian, checkpoint: against closed forms, PyTorch, and each other."""
+"""vjp, jvp, hvp, jacobian, hessian: against closed forms, PyTorch, and each other."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_jvp_is_the_jacobian_times_t():
     assert y.shape == derivative.shape == (2,)
 
 
-def test_jvp_of_several_inputs_adds_up():
+def test_jvp_of_several_inputs_is_a_sum():
     a, b = leaf(X), leaf(V)
     _, derivative = jvp(lambda a, b: a * b, [a, b], [constant([1.0, 0.0, 0.0]), constant([0.0, 1.0, 1.0])])
     np.testing.assert_allclose(derivative.numpy(), [V[0], X[1], X[2]])
 
 
-def test_jvp_and_vjp_agree_in_one_number():
+def test_jvp_and_vjp_agree():
     """vᵀ (J t) = (vᵀ J) t."""
     v = np.array([0.7, -0.2])
     _, forward = jvp(curve, [leaf(X)], [constant(V)])
@@ -63,7 +63,7 @@ def test_jvp_and_vjp_agree_in_one_number():
     assert v @ forward.numpy() == pytest.approx(pullback(constant(v))[0].numpy() @ V, rel=1e-13)
 
 
-def test_inputs_may_be_constants_leaves_or_recorded():
+def test_inputs_may_be_constants_leaves_or_recorded_tensors():
     for x in (constant(X), leaf(X), leaf(X / 2) * 2.0):
         assert vjp(bowl, x)[1](1.0)[0].shape == (3,)
         assert jvp(bowl, [x], [constant(V)])[1].shape == ()
@@ -71,14 +71,14 @@ def test_inputs_may_be_constants_leaves_or_recorded():
         assert x.grad is None
 
 
-def test_what_came_before_a_recorded_input_can_be_differentiated():
+def test_a_vjp_leads_back_through_a_recorded_input():
     w = leaf(X)
     _, pullback = vjp(ops.exp, w * 2.0)
     (g,) = pullback(constant(np.ones(3)))
     np.testing.assert_allclose(grad(g.sum(), w).numpy(), 2 * np.exp(2 * X), rtol=1e-14)
 
 
-def test_a_derivative_can_be_differentiated_in_every_slot():
+def test_transforms_are_differentiable_in_every_argument():
     """J t in x and in t, vᵀ J in x and in v, H v in x and in v."""
     assert gradcheck(lambda x, t: jvp(curve, [x], [t])[1], [X, V])
     assert gradcheck(lambda x, v: vjp(curve, x)[1](v)[0], [X, V[:2]])
@@ -86,14 +86,14 @@ def test_a_derivative_can_be_differentiated_in_every_slot():
     assert gradgradcheck(lambda x, t: jvp(curve, [x], [t])[1], [X, V])
 
 
-def test_tangents_have_the_shapes_of_their_primals():
+def test_tangents_of_other_shapes_raise():
     with pytest.raises(ValueError, match="tangents: expected one for each of the 1 primals, got 2"):
         jvp(ops.exp, [leaf(X)], [constant(V), constant(V)])
     with pytest.raises(ValueError, match=r"tangents\[0\]: expected the shape \(3,\) of its primal, got \(\)"):
         jvp(ops.exp, [leaf(X)], [np.float64(1.0)])
 
 
-def test_functions_that_do_not_depend_on_their_input():
+def test_derivatives_of_functions_that_ignore_their_input_are_zero():
     flat = [lambda x: constant([1.0, 2.0]), lambda x: x.detach()[:2]]
     for function in flat:
         assert vjp(function, leaf(X))[1](constant([1.0, 1.0]))[0].tolist() == [0.0, 0.0, 0.0]
@@ -110,7 +110,7 @@ def test_functions_that_do_not_depend_on_their_input():
     lambda x: hvp(lambda x: (x * x * x).sum(), x, constant(V)),
     lambda x: hvp(bowl, x, constant(V)),
 ])  # fmt: skip
-def test_under_no_grad_the_values_are_the_same(transform):
+def test_transforms_under_no_grad_give_the_same_values(transform):
     expected = transform(leaf(X)).numpy()
     with no_grad():
         np.testing.assert_array_equal(transform(leaf(X)).numpy(), expected)
@@ -119,7 +119,7 @@ def test_under_no_grad_the_values_are_the_same(transform):
 # -- jacobian, hessian, hvp ------------------------------------------------------------------------------------------
 
 
-def test_jacobian_and_hessian():
+def test_jacobian_hessian_and_hvp_equal_closed_forms():
     np.testing.assert_allclose(jacobian(curve, leaf(X)).numpy(), curve_jacobian(X), rtol=1e-13)
     np.testing.assert_allclose(hessian(bowl, leaf(X)).numpy(), bowl_hessian(X), rtol=1e-13)
     np.testing.assert_allclose(hvp(bowl, leaf(X), constant(V)).numpy(), bowl_hessian(X) @ V, rtol=1e-13)
@@ -134,8 +134,8 @@ def test_shapes_of_a_jacobian(shape):
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
-def test_a_scalar_may_have_axes(shape):
-    """What hvp takes hessian takes, and both equal the matrix on paper."""
+def test_the_scalar_of_hessian_and_hvp_may_have_axes(shape):
+    """Both equal the closed form."""
 
     def function(x):
         return ops.reshape(bowl(x), shape=shape)
@@ -144,7 +144,7 @@ def test_a_scalar_may_have_axes(shape):
     np.testing.assert_allclose(hvp(function, leaf(X), constant(V)).numpy(), bowl_hessian(X) @ V, rtol=1e-13)
 
 
-def test_equals_torch(rng):
+def test_hessian_equals_torch(rng):
     torch = pytest.importorskip("torch")
     W, x = rng.standard_normal((3, 4)), rng.standard_normal((2, 3))
     function = lambda lib, W: lambda x: (lib.tanh(x @ W) ** 2).sum()  # noqa: E731
@@ -160,13 +160,13 @@ def test_third_derivatives():
     np.testing.assert_allclose(third, expected, rtol=1e-12)
 
 
-def test_a_hessian_is_of_one_number():
+def test_hessian_and_hvp_of_a_vector_function_raise():
     for transform in (lambda: hessian(ops.exp, leaf(X)), lambda: hvp(ops.exp, leaf(X), constant(V))):
         with pytest.raises(TapeError, match=r"the function must return one number, got shape \(3,\)"):
             transform()
 
 
-def test_they_run_on_every_backend(backend):
+def test_transforms_run_on_every_backend(backend):
     x = Tensor(backend.asarray(X), requires_grad=True)
     a = Tensor(backend.asarray(A))
 

@@ -16,8 +16,8 @@ from tinygrad_gru.testing.op_specs import CHECKED_BY
 
 CASES = [(name, number) for name, cases in OP_SPECS.items() for number in range(len(cases))]
 
-#: The module that defines ops to check ops with.
-CONTRACT = "tinygrad_gru.testing.contract"
+#: The module whose identity op is a tool of the contract.
+CLAUSES = "tinygrad_gru.testing.clauses"
 #: Ops that scan runs in eager mode.
 NOT_COMPILED = frozenset(
     "argmax argmin cross_entropy cumsum dropout einsum embedding gather getitem isfinite kl_divergence logsumexp "
@@ -57,7 +57,7 @@ def test_every_op_of_the_package_has_specs():
     """Also one that is not in `ops.__all__`, or is defined elsewhere."""
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("tinygrad_gru")]
     values = [value for module in modules for value in list(vars(module).values())]
-    defined = {value.formula.__name__ for value in values if is_op(value) and value.__module__ != CONTRACT}
+    defined = {value.formula.__name__ for value in values if is_op(value) and value.__module__ != CLAUSES}
     assert len(defined) > 60 and "matmul" in defined
     assert {CHECKED_BY.get(name, name) for name in defined} <= {*OP_SPECS}, "these have no specs"
 

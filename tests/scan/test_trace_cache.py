@@ -1,4 +1,4 @@
-"""A pure step is traced once; and again whenever anything on which its trace depends is another."""
+"""Trace cache: a pure step is traced once, and again whenever something on which its trace depends has changed."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def test_a_pure_step_is_traced_once(traced):
     assert len(traced) == 1
 
 
-@pytest.mark.parametrize("kind", [GRUCell, LSTMCell])
-def test_our_cells_are_pure(kind, traced):
-    cell, x = kind(3, 4), Tensor(np.ones((5, 2, 3), "float32"))
+@pytest.mark.parametrize("cell_type", [GRUCell, LSTMCell])
+def test_our_cells_are_pure(cell_type, traced):
+    cell, x = cell_type(3, 4), Tensor(np.ones((5, 2, 3), "float32"))
     for _ in range(3):
         scan(cell.step, cell.initial_state(2), x)
     assert len(traced) == 1
 
 
-def test_weights_that_were_written_or_replaced_are_read_anew(traced):
+def test_weights_that_were_written_or_replaced_are_read_again(traced):
     cell = Decay()
     run(cell)
     cell.w.data[...] = 2
@@ -86,9 +86,9 @@ def test_weights_that_were_written_or_replaced_are_read_anew(traced):
         lambda cell: cell.eval(),
         lambda cell: setattr(cell, "w", Parameter(np.ones(1))),
     ],
-    ids=["a number", "frozen", "evaluation", "another shape"],
+    ids=["a scalar", "frozen", "evaluation", "another shape"],
 )
-def test_what_the_trace_depends_on_makes_a_new_one(change, traced):
+def test_a_changed_dependency_is_traced_again(change, traced):
     cell = Decay()
     run(cell)
     change(cell)
@@ -99,7 +99,7 @@ def test_what_the_trace_depends_on_makes_a_new_one(change, traced):
     assert compiled.requires_grad == expected.requires_grad
 
 
-def test_other_shapes_and_dtypes_of_the_arguments_make_a_new_trace(traced):
+def test_other_shapes_and_dtypes_of_the_arguments_are_traced_again(traced):
     cell = Decay()
     for x in (np.ones((3, 2)), np.ones((3, 4, 2)), np.ones((3, 2))):
         run(cell, x)
@@ -111,8 +111,8 @@ def test_other_shapes_and_dtypes_of_the_arguments_make_a_new_trace(traced):
     assert len(traced) == 5
 
 
-def test_a_step_that_computes_with_its_weights_alone_is_traced_every_time(traced):
-    """What it computes is an array of its own that changes with the weights."""
+def test_a_step_that_computes_from_weights_alone_is_traced_every_time(traced):
+    """The result is a constant of the trace that no tensor of the cell holds."""
 
     class Squared(Decay):
         @pure
@@ -126,7 +126,7 @@ def test_a_step_that_computes_with_its_weights_alone_is_traced_every_time(traced
     assert len(traced) == 2
 
 
-def test_an_attribute_that_may_change_unnoticed_makes_a_new_trace_every_time(traced):
+def test_a_dictionary_attribute_is_traced_every_time(traced):
     class Table(Decay):
         @pure
         def step(self, h, x):
@@ -140,7 +140,7 @@ def test_an_attribute_that_may_change_unnoticed_makes_a_new_trace_every_time(tra
     assert len(traced) == 2
 
 
-def test_a_method_that_overrides_makes_no_promise(traced):
+def test_a_method_that_overrides_a_pure_one_is_not_pure(traced):
     scale = [1.0]
 
     class Mine(Decay):
@@ -393,7 +393,7 @@ def test_an_object_without_a_hash_is_traced_every_time(traced):
     assert len(traced) == 2
 
 
-def test_gradients_of_an_old_trace_reach_the_weights():
+def test_gradients_of_a_cached_trace_reach_the_weights():
     cell = GRUCell(3, 4, dtype="float64")
     x, start = Tensor(np.random.default_rng(0).standard_normal((5, 2, 3))), cell.initial_state(2)
 
@@ -403,14 +403,14 @@ def test_gradients_of_an_old_trace_reach_the_weights():
         return [p.grad.numpy() for p in cell.parameters()]
 
     for _ in range(3):
-        for compiled, plain in zip(gradients(True), gradients(False)):
-            np.testing.assert_allclose(compiled, plain, rtol=1e-12, atol=1e-14)
+        for compiled, eager in zip(gradients(True), gradients(False)):
+            np.testing.assert_allclose(compiled, eager, rtol=1e-12, atol=1e-14)
     with no_grad():
         assert not scan(cell.step, start, x)[0].requires_grad
     assert scan(cell.step, start, x)[0].requires_grad
 
 
-def test_few_traces_are_kept_and_they_keep_no_cell_alive():
+def test_the_trace_cache_is_bounded_and_keeps_no_cell_alive():
     cell = Decay()
     for size in range(1, 20):
         run(cell, np.ones((2, size, 2)))

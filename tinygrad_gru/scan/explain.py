@@ -37,7 +37,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         made = CompiledStep(trace, target_name(compiled))
         gradient = made.backward()
     except Untraceable as reason:
-        return f"This step runs plainly, every op at every step: {reason}."
+        return f"This step runs eagerly, every op at every step: {reason}."
     names = _names(trace, step)
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size]]
     lines = ["The step, traced:", *traced, ""]

@@ -204,6 +204,15 @@ class Program:
     ys: tuple[Value, ...]
     sums: tuple[Value, ...]
 
+    def __repr__(self) -> str:
+        """The values that are needed and, in the last line, what becomes of the carry, and the outputs."""
+        lines = [repr(value) for value in self.values() if value.op != "scalar"]
+        names = {
+            "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
+            **{name: [value.name for value in getattr(self, name)] for name in ("xs", "ys", "sums")},
+        }
+        return "\n".join([*lines, "; ".join(f"{key} {', '.join(found)}" for key, found in names.items() if found)])
+
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
         return (*self.new_carry, *self.ys, *self.sums)

@@ -21,7 +21,7 @@ from ..contexts import enable_grad
 from ..tensor import Tensor
 from ..transforms import grad
 from ..trees import leaves
-from .diagnosis import likely_cause
+from .comparison import likely_cause
 from .report import Report
 
 EPS = float(np.finfo(np.float64).eps)

@@ -16,6 +16,14 @@ from .storage import SCRATCH, Plan, Slice, Storage
 def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: Collection[Value]) -> None:
     """Let the operands of a concatenation along the last axis be written into slices of the result.
 
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = constant(position=0)                    (8, 4) float32    invariant
+        v2 = tanh(v0)                                (2, 4) float32    loop      v4[..., 0:4]
+        v3 = exp(v0)                                 (2, 4) float32    loop      v4[..., 4:8]
+        v4 = concat(v2, v3, axis=1)                  (2, 8) float32    loop      step 4
+        v5 = matmul(v4, v1)                          (2, 4) float32    loop      carry 0
+        carry v0 -> v5
+
     Nothing else shares the array of the result: an operand may be needed when the result is not, and the reverse.
 
     uses     the levels that use the memory of a value
@@ -58,7 +66,15 @@ def _are_neighbours(slices: list[Slice]) -> bool:
 
 
 def overwrite_operands(plan: Plan) -> None:
-    """Let the result of where(c, a, b) in the loop be written over b, if b is used nowhere else."""
+    """Let the result of where(c, a, b) in the loop be written over b, if b is used nowhere else.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 1) bool
+    v2 = exp(v0)                                 (2, 4) float32    loop      step 2
+    v3 = tanh(v2)                                (2, 4) float32    loop      carry 0
+    v4 = where(v1, v0, v3)                       (2, 4) float32    loop      carry 0, over v3
+    carry v0 -> v4; xs v1
+    """
     program, concats = plan.program, plan.concats
     for value in reversed(program.values()):  # so that the storage of a result is known when its operand gets the same
         if value.op != "where" or plan.levels.get(value) != "loop" or value in plan.parts:
@@ -79,15 +95,25 @@ def overwrite_operands(plan: Plan) -> None:
 def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
     """Give the values that live within one level a few arrays in turn: register allocation by linear scan.
 
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = constant(position=0)                    (4, 4) float32    invariant
+        v2 = matmul(v0, v1)                          (2, 4) float32    loop      step 2
+        v3 = tanh(v2)                                (2, 4) float32    loop      step 2
+        v4 = matmul(v3, v1)                          (2, 4) float32    loop      step 4
+        v5 = matmul(v4, v1)                          (2, 4) float32    loop      step 2
+        v6 = tanh(v5)                                (2, 4) float32    loop      carry 0
+        carry v0 -> v6
+
     An array is free after the last use of its value. An elementwise operation may write over an operand.
 
     levels  those in which it is done; in others each value has an array of its own
     """
     inputs, concats = plan.program.inputs, plan.concats
-    outputs = [base_of(value, inputs) for value in plan.program.outputs]
+    base = {value: base_of(value, inputs) for value in plan.program.values() if value.op in VIEWS}
+    outputs = [base.get(value, value) for value in plan.program.outputs]
     for level, kind in SCRATCH.items():
         operations = plan.operations(level)
-        bases = [dict.fromkeys(base_of(operand, inputs) for operand in value.inputs) for value in operations]
+        bases = [dict.fromkeys(map(base.get, value.inputs, value.inputs)) for value in operations]
         last_use = {base: position for position, used in enumerate(bases) for base in used}
         last_use.update(dict.fromkeys(outputs, len(operations)))
         free: dict[tuple, list[Storage]] = defaultdict(list)

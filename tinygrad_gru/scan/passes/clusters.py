@@ -55,6 +55,18 @@ class Cluster:
 def clusters(plan: Plan, copies: Mapping[int, Value], level: Level = "loop") -> list[Cluster]:
     """The tasks of a level in clusters, in order of execution.
 
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = x(position=0)                           (2, 4) float32
+        v2 = constant(position=0)                    (4, 4) float32
+        v3 = matmul(v0, v2)                          (2, 4) float32    call 0, stored
+        v4 = add(v1, v3)                             (2, 4) float32    nest 1
+        v5 = tanh(v4)                                (2, 4) float32    nest 1, stored
+        v6 = multiply(v5, v0)                        (2, 4) float32    nest 1, stored
+        v7 = matmul(v6, v2)                          (2, 4) float32    call 2, stored
+        v8 = exp(v7)                                 (2, 4) float32    nest 3
+        v9 = add(v5, v8)                             (2, 4) float32    nest 3, stored
+        carry v0 -> v9; xs v1
+
     copies  the values that are copied into the next carry, by position
     """
     level_tasks = _LevelTasks(

@@ -18,7 +18,24 @@ from .sink import sink_into_loop
 
 
 def pack_operands(program: Program) -> Program:
-    """x W in the loop as product(x, packed(W)), other invariant operands of the loop as contiguous copies."""
+    """x W in the loop as product(x, packed(W)), other invariant operands of the loop as contiguous copies.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = constant(position=0)                    (4, 4) float32
+    v2 = constant(position=1)                    (4,) float32
+    v3 = matmul(v0, v1)                          (2, 4) float32
+    v4 = add(v3, v2)                             (2, 4) float32
+    carry v0 -> v4
+      =>
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = constant(position=0)                    (4, 4) float32
+    v2 = constant(position=1)                    (4,) float32
+    v5 = packed(v1)                              (1, 4, 4) float32
+    v6 = product(v0, v5, sizes=(2, 4, 4))        (2, 4) float32
+    v7 = materialized(v2)                        (4,) float32
+    v8 = add(v6, v7)                             (2, 4) float32
+    carry v0 -> v8
+    """
     graph, levels = program.graph, sink_into_loop(program)
 
     def materialized(value: Value) -> Value:

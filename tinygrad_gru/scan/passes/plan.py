@@ -33,6 +33,17 @@ def plan(
 ) -> Plan:
     """The plan of a program.
 
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = x(position=0)                           (2, 3) float32
+        v2 = constant(position=0)                    (3, 4) float32    invariant
+        v3 = constant(position=1)                    (4, 4) float32    invariant
+        v4 = matmul(v1, v2)                          (2, 4) float32    hoisted   chunk 4
+        v5 = matmul(v0, v3)                          (2, 4) float32    loop      step 5
+        v6 = add(v4, v5)                             (2, 4) float32    loop      step 5
+        v7 = tanh(v6)                                (2, 4) float32    loop      carry 0
+        v8 = exp(v7)                                 (2, 4) float32    sunk      stack 8
+        carry v0 -> v7; xs v1; ys v8
+
     kept            the inputs of the program that are still needed afterwards, as residuals of the backward pass
     levels          when its values are computed; by default as `schedule` says
     chunk_rows, copies_views  as in `Plan`
@@ -70,7 +81,8 @@ def _levels_of_uses(plan: Plan) -> dict[Value, set[Level]]:
     for value in program.values():
         if value in plan.levels and value.op not in VIEWS:
             for operand in value.inputs:
-                uses[base_of(operand, program.inputs)].add(plan.levels[value])
+                base = base_of(operand, program.inputs) if operand.op in VIEWS else operand
+                uses[base].add(plan.levels[value])
     for value in program.sums:
         uses[base_of(value, program.inputs)].add("sunk")
     return uses

@@ -29,7 +29,19 @@ _BATCHABLE = ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "r
 
 
 def schedule(program: Program) -> dict[Value, Level]:
-    """The level of every value that the program computes."""
+    """The level of every value that the program computes.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 3) float32
+    v2 = constant(position=0)                    (3, 4) float32    invariant
+    v3 = constant(position=1)                    (4, 4) float32    invariant
+    v4 = matmul(v1, v2)                          (2, 4) float32    hoisted
+    v5 = matmul(v0, v3)                          (2, 4) float32    loop
+    v6 = add(v4, v5)                             (2, 4) float32    loop
+    v7 = tanh(v6)                                (2, 4) float32    loop
+    v8 = exp(v7)                                 (2, 4) float32    sunk
+    carry v0 -> v7; xs v1; ys v8
+    """
     changing = program.depending_on(program.inputs)
     in_carry = program.depending_on(program.carry)
     batched = {v for v in program.values() if v.op in _BATCHABLE or (v.op == "matmul" and _is_of_matrices(v))}
@@ -67,7 +79,8 @@ def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
 
 
 def _is_of_matrices(product: Value) -> bool:
-    return all(len(operand.shape) >= 2 for operand in product.inputs)
+    left, right = product.inputs
+    return len(left.shape) >= 2 and len(right.shape) >= 2
 
 
 def base_of(value: Value, inputs: Collection[Value]) -> Value:

@@ -21,6 +21,17 @@ _ROWS, _BYTES = 4, 2**15
 def sink_into_loop(program: Program, products: bool = True) -> dict[Value, Level]:
     """The levels of a schedule, with hoisted and sunk operations moved into the loop where they are not slower there.
 
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = x(position=0)                           (2, 4) float32
+        v2 = constant(position=0)                    (4,) float32      invariant
+        v3 = add(v1, v2)                             (2, 4) float32    loop
+        v4 = multiply(v0, v3)                        (2, 4) float32    loop
+        v5 = tanh(v4)                                (2, 4) float32    loop
+        v6 = sum(v5, axis=(0,), keepdims=False)      (4,) float32      sunk
+        carry v0 -> v4; xs v1; sums v6
+
+    v3 was hoisted and v5 sunk.
+
     products  whether products are moved, too
     """
     levels = schedule(program)

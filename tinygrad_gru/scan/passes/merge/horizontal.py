@@ -18,7 +18,29 @@ from .concat import broadcasts, fused_concat, has_invariant_right, merged_matmul
 
 
 def fuse_horizontally(program: Program) -> Program:
-    """[f(x A), f(x B)] as f(x [A, B]): products with one left operand in the loop, and what is done to all of them."""
+    """[f(x A), f(x B)] as f(x [A, B]): products with one left operand in the loop, and what is done to all of them.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = constant(position=0)                    (4, 4) float32
+    v2 = constant(position=1)                    (4, 4) float32
+    v3 = matmul(v0, v1)                          (2, 4) float32
+    v4 = tanh(v3)                                (2, 4) float32
+    v5 = matmul(v0, v2)                          (2, 4) float32
+    v6 = tanh(v5)                                (2, 4) float32
+    v7 = multiply(v4, v6)                        (2, 4) float32
+    carry v0 -> v7
+      =>
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = constant(position=0)                    (4, 4) float32
+    v2 = constant(position=1)                    (4, 4) float32
+    v8 = concat(v1, v2, axis=1)                  (4, 8) float32
+    v9 = matmul(v0, v8)                          (2, 8) float32
+    v11 = tanh(v9)                               (2, 8) float32
+    v12 = getitem(v11, index=(('slice', 0, 2, 1), ('slice', 0, 4, 1))) (2, 4) float32
+    v14 = getitem(v11, index=(('slice', 0, 2, 1), ('slice', 4, 8, 1))) (2, 4) float32
+    v15 = multiply(v12, v14)                     (2, 4) float32
+    carry v0 -> v15
+    """
     groups = find_groups(program)
 
     def slice_of_group(value: Value, done: Mapping[Value, Value]) -> Value | None:

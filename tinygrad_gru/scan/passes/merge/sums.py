@@ -18,7 +18,37 @@ from .concat import concat, has_invariant_right, merged_matmul, slice_of
 
 
 def merge_sums(program: Program) -> Program:
-    """a A + b B as [a, b] [A; B], and the products (and sums) that are summed over all steps as one."""
+    """a A + b B as [a, b] [A; B], and the products (and sums) that are summed over all steps as one.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 4) float32
+    v2 = constant(position=0)                    (4, 4) float32
+    v3 = constant(position=1)                    (4, 4) float32
+    v4 = multiply(v0, v1)                        (2, 4) float32
+    v5 = negative(v0)                            (2, 4) float32
+    v6 = matmul(v4, v2)                          (2, 4) float32
+    v7 = matmul(v5, v3)                          (2, 4) float32
+    v8 = add(v6, v7)                             (2, 4) float32
+    v9 = transpose(v1, axes=(1, 0))              (4, 2) float32
+    v10 = matmul(v9, v4)                         (4, 4) float32
+    v11 = matmul(v9, v5)                         (4, 4) float32
+    carry v0 -> v8; xs v1; sums v10, v11
+      =>
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 4) float32
+    v2 = constant(position=0)                    (4, 4) float32
+    v3 = constant(position=1)                    (4, 4) float32
+    v4 = multiply(v0, v1)                        (2, 4) float32
+    v5 = negative(v0)                            (2, 4) float32
+    v9 = transpose(v1, axes=(1, 0))              (4, 2) float32
+    v12 = concat(v4, v5, axis=1)                 (2, 8) float32
+    v13 = concat(v2, v3, axis=0)                 (8, 4) float32
+    v14 = matmul(v12, v13)                       (2, 4) float32
+    v15 = matmul(v9, v12)                        (4, 8) float32
+    v16 = getitem(v15, index=(('slice', 0, 4, 1), ('slice', 0, 4, 1))) (4, 4) float32
+    v17 = getitem(v15, index=(('slice', 0, 4, 1), ('slice', 4, 8, 1))) (4, 4) float32
+    carry v0 -> v14; xs v1; sums v16, v17
+    """
     graph, facts = program.graph, _Facts.of(program)
     additions = _additions(facts)
     products, sums = _summed_over_time(facts)

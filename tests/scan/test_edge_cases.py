@@ -1,4 +1,4 @@
-"""Traps of compiling a recurrence: each of these once was, or easily would be, computed wrongly."""
+"""Edge cases of compiling a recurrence, each of which was, or easily would be, computed wrongly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LENGTH = 7
 
 @pytest.fixture
 def cache(monkeypatch):
-    """An empty cache of plans."""
+    """An empty plan cache."""
     cache = PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
     return cache
@@ -38,7 +38,7 @@ def cache(monkeypatch):
 
 @pytest.fixture
 def short_chunks(monkeypatch, cache):
-    """Chunks of two or three steps, so that what is added up over chunks is."""
+    """Chunks of two or three steps, so that sums are accumulated over chunks."""
     monkeypatch.setattr(plan_module, "CHUNK_ROWS", 6)
 
 
@@ -47,7 +47,7 @@ def leaves(rng, shapes, *lead):
 
 
 def packed(tensors):
-    """As `scan` takes them: none, one, or a tuple."""
+    """The structure that `scan` takes: None, one Tensor, or a tuple."""
     return tuple(tensors) if len(tensors) > 1 else tensors[0] if tensors else None
 
 
@@ -62,7 +62,7 @@ def run(step, carry, xs, closure=(), **options):
 
 
 def gradients(outputs, inputs):
-    """Of a weighted sum of the outputs, for every input; zeros where there is none."""
+    """The gradient of a weighted sum of the outputs for every input; zeros where there is none."""
     random = np.random.default_rng(0)
     weights = [Tensor(random.standard_normal(y.shape).astype(y.dtype)) for y in outputs]
     wanted = [(y, w) for y, w in zip(outputs, weights) if y.requires_grad]
@@ -70,8 +70,8 @@ def gradients(outputs, inputs):
     return [np.zeros(x.shape, x.dtype) if g is None else g.numpy() for x, g in zip(inputs, found)]
 
 
-def assert_close(compiled, plain, tolerance=1e-10):
-    for a, b in zip(compiled, plain, strict=True):
+def assert_close(compiled, eager, tolerance=1e-10):
+    for a, b in zip(compiled, eager, strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         scale = max(1.0, np.abs(b).max(initial=0.0))
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
@@ -79,7 +79,7 @@ def assert_close(compiled, plain, tolerance=1e-10):
 
 @contextmanager
 def really_compiling():
-    """In this block a step that cannot be compiled is an error; a scan inside of a step runs plainly, on symbols."""
+    """In this block a step that cannot be compiled is an error; a nested scan runs eagerly, on traced arrays."""
 
     def refuse(step, carry, xs, **options):
         if isinstance(unpacked(carry)[0].data, TracedArray):
@@ -91,41 +91,41 @@ def really_compiling():
         yield
 
 
-def assert_readings_agree(step, carry, xs=(), closure=(), tolerance=1e-10, **options):
-    """Values, and the gradients of all inputs by all outputs together and by each of them alone; really compiled."""
-    plain = run(step, carry, xs, closure, compiled=False, **options)
+def assert_modes_agree(step, carry, xs=(), closure=(), tolerance=1e-10, **options):
+    """Compare values, and gradients of all outputs together and of each alone; raise if the step is not compiled."""
+    eager = run(step, carry, xs, closure, compiled=False, **options)
     with really_compiling():
         compiled = run(step, carry, xs, closure, compiled=True, **options)
-    assert_close([y.numpy() for y in compiled], [y.numpy() for y in plain], tolerance)
+    assert_close([y.numpy() for y in compiled], [y.numpy() for y in eager], tolerance)
     inputs = [x for x in (*carry, *xs, *closure) if x.requires_grad]
-    for used in ([*range(len(plain))], *([k] for k in range(len(plain)))):
-        if any(plain[k].requires_grad for k in used):
-            both = ([outputs[k] for k in used] for outputs in (compiled, plain))
+    for used in ([*range(len(eager))], *([k] for k in range(len(eager)))):
+        if any(eager[k].requires_grad for k in used):
+            both = ([outputs[k] for k in used] for outputs in (compiled, eager))
             assert_close(*(gradients(outputs, inputs) for outputs in both), tolerance)
 
 
-# -- steps that are easily misunderstood ---------------------------------------------------------------------------
+# -- steps with unusual data flow ----------------------------------------------------------------------------------
 
 H = (3, 4)  # the shape of a state
-STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is read, and of the closure
+STEPS = {  # step(carry, x, *closure), and the shapes of carry, xs and closure
     # the incoming cotangent of the carry is needed after the loop, too
     "the next carry is x": (lambda h, x: (x, ops.tanh(h * x)), [H], [H], []),
     "the carry is passed through": (lambda h, x: (h, ops.tanh(h * x)), [H], [H], []),
     "the next carry is a weight": (lambda h, x, c: (c, ops.tanh(h * x)), [H], [H], [H]),
-    "the next carry is made of a weight": (lambda h, x, c: (ops.tanh(c), h * x + c), [H], [H], [H]),
+    "the next carry is computed from a weight": (lambda h, x, c: (ops.tanh(c), h * x + c), [H], [H], [H]),
     "the next carry is a view of x": (lambda h, x: (x[:, ::2], h * x[:, 1:3]), [(3, 2)], [H], []),
     "carries are swapped": (lambda s, x: ((s[1], s[0]), s[0] * x), [H, H], [H], []),
     "carries are swapped and changed": (lambda s, x: ((s[1], ops.tanh(s[0] + x)), s[0] * x), [H, H], [H], []),
-    "carries go round": (lambda s, x: ((s[1], s[2], s[0]), (s[0] * x, s[1], s[1])), [H, H, H], [H], []),
+    "carries rotate": (lambda s, x: ((s[1], s[2], s[0]), (s[0] * x, s[1], s[1])), [H, H, H], [H], []),
     "carries are one node": (lambda s, x: ((s[0] + x,) * 2, s[1] * x), [H, H], [H], []),
-    "carries are one node, made": (lambda s, x: ((ops.tanh(s[0] + x),) * 2, s[1] * x), [H, H], [H], []),
+    "carries are one computed node": (lambda s, x: ((ops.tanh(s[0] + x),) * 2, s[1] * x), [H, H], [H], []),
     "a carry is a part of another": (lambda s, x: ((s[0] * x, s[0][:, :2]), s[1]), [H, (3, 2)], [H], []),
     "a cotangent is only added up": (lambda h, x, b: (x[0], ops.tanh(x) * (h + b)), [(4,)], [H], [(4,)]),
-    "the carry is not read": (lambda h, x, W: ops.tanh(x @ W), [H], [H], [(4, 4)]),
-    "x is not read": (lambda h, x, W: ops.tanh(h @ W), [H], [H], [(4, 4)]),
+    "the carry is not used": (lambda h, x, W: ops.tanh(x @ W), [H], [H], [(4, 4)]),
+    "x is not used": (lambda h, x, W: ops.tanh(h @ W), [H], [H], [(4, 4)]),
     # outputs
     "y is a weight": (lambda h, x, c: (ops.tanh(h + x), c), [H], [H], [H]),
-    "y is x, the carry, and made of a weight": (lambda h, x, c: (h * x, (x, h, ops.exp(c))), [H], [H], [H]),
+    "y is x, the carry, and computed from a weight": (lambda h, x, c: (h * x, (x, h, ops.exp(c))), [H], [H], [H]),
     "one node is several ys": (lambda h, x: ((y := ops.tanh(h + x)), (y, y, y)), [H], [H], []),
     "ys are views": (lambda h, x: (h * x, (ops.transpose(h), x[0], h[:, 1], h[2, 1])), [H], [H], []),
     # slices
@@ -136,11 +136,11 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
     "slices go backwards": (lambda h, x: ops.tanh(h[::-1] * x[:, ::-1] + h[1:2, -1::-1]), [(3, 3)], [(3, 3)], []),
     "slices are empty": (lambda h, x: (h * x, x[:, 2:2] * h[:, 1:1]), [H], [H], []),
     "slices are rotated": (lambda h, x: ops.concatenate([h[:, 1:], h[:, :1]], axis=1) * x, [H], [H], []),
-    "numbers are taken out": (lambda h, x: ops.tanh(h[0] * x + x[-1] * h), [(4,)], [(4,)], []),
-    "a number of a sum": (lambda h, x: (ops.tanh((h + x)[1] + x), ops.tanh(h * x)[0]), [(4,)], [(4,)], []),
+    "scalars are indexed": (lambda h, x: ops.tanh(h[0] * x + x[-1] * h), [(4,)], [(4,)], []),
+    "an element of a sum": (lambda h, x: (ops.tanh((h + x)[1] + x), ops.tanh(h * x)[0]), [(4,)], [(4,)], []),
     # products
     "the weight is on the left": (lambda h, x, W, U: ops.tanh(W @ h + U @ x), [(4, 3)], [(4, 3)], [(4, 4)] * 2),
-    "both operands are read or carried": (lambda h, x: ops.tanh(h @ ops.transpose(x) @ x), [H], [H], []),
+    "neither operand is a weight": (lambda h, x: ops.tanh(h @ ops.transpose(x) @ x), [H], [H], []),
     "the carry times itself": (lambda h, x: ops.tanh(h @ h + h @ x), [(3, 3)], [(3, 3)], []),
     "several matrices": (lambda h, x, W: (h * x, (x @ W, h @ W)), [H], [H], [(2, 4, 4)]),
     "several matrices in the loop": (lambda h, x, W: ops.tanh(ops.sum(h @ W, axis=0) + x), [H], [H], [(2, 4, 4)]),
@@ -150,7 +150,7 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
     "a bias for x and for h": (lambda h, x, b: ops.tanh(x * b + ops.tanh(x + b) * h + h * b), [H], [H], [(4,)]),
     "a weight and its transpose": (lambda h, x, W: ops.tanh(x @ W + h @ ops.transpose(W)), [H], [H], [(4, 4)]),
     "a weight is clipped": (lambda h, x, W: ops.tanh(h @ ops.clip(W, low=-0.7, high=0.9) + x), [H], [H], [(4, 4)]),
-    "a weight is made of two": (lambda h, x, W, V: ops.tanh(h @ (W * ops.exp(V)) + x), [H], [H], [(4, 4)] * 2),
+    "a weight is computed from two": (lambda h, x, W, V: ops.tanh(h @ (W * ops.exp(V)) + x), [H], [H], [(4, 4)] * 2),
     # shapes
     "a column plus a row": (lambda h, x, b: ops.tanh((h[:, :1] + b) * x), [H], [H], [(4,)]),
     "a row plus a column": (lambda h, x, b: ops.tanh((b + h[:, :1]) * x), [H], [H], [(4,)]),
@@ -164,12 +164,12 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
         lambda s, x, w: ((ops.tanh(s[0] * w + x[1]), s[1] + x[0]), s[0] * s[1]), [H, ()], [(), H], [()],
     ),
     "no batch": (lambda h, x, W: ops.tanh(h @ W + x @ W), [(0, 4)], [(0, 4)], [(4, 4)]),
-    # what is joined by merge is seen in other ways, too
-    "a part of joined products is reshaped": (
+    # what merge concatenates is used through views, too
+    "a part of merged products is reshaped": (
         lambda h, x, A, B: ops.reshape(0.5 * ops.reshape(ops.tanh(h @ A), shape=(12,)), shape=H) + ops.tanh(h @ B) * x,
         [H], [H], [(4, 4)] * 2,
     ),
-    "a part of joined products is transposed": (
+    "a part of merged products is transposed": (
         lambda h, x, A, B: ops.tanh(h @ A).T @ ops.tanh(h @ B) + x, [(4, 4)], [(4, 4)], [(4, 4)] * 2,
     ),
     "axes are moved twice": (
@@ -179,11 +179,11 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
         ),
         [H], [H], [],
     ),
-    # what looks as if it could be joined
-    "gates with numbers of their own": (
+    # what looks as if it could be merged
+    "gates with different scalars": (
         lambda h, x, A, B: ops.tanh(2 * (h @ A)) * ops.tanh(3 * (h @ B)) + x, [H], [H], [(4, 4)] * 2,
     ),
-    "gates with columns of their own": (
+    "gates with different column factors": (
         lambda h, x, A, B, a, b: ops.tanh(a * (h @ A)) * ops.tanh(b * (h @ B)) + x,
         [H], [H], [(4, 4), (4, 4), (3, 1), (3, 1)],
     ),
@@ -208,8 +208,8 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
     "comparisons and where": (
         lambda h, x: ops.where(h > x, ops.where(h == h, x, h), ops.where(x <= 0.1, h * x, 1.0)), [H], [H], [],
     ),
-    "where with numbers": (lambda h, x: ops.where(h > 0, 1.0, -1.0) * x + 0.1 * h, [H], [H], []),
-    "comparisons as numbers": (lambda h, x: ops.tanh(h * x + (x > 0) + (x > -1)), [H], [H], []),
+    "where with scalars": (lambda h, x: ops.where(h > 0, 1.0, -1.0) * x + 0.1 * h, [H], [H], []),
+    "comparisons used as numbers": (lambda h, x: ops.tanh(h * x + (x > 0) + (x > -1)), [H], [H], []),
     "comparisons are counted": (
         lambda h, x: (h * x, (ops.sum(x > 0) * x, ops.sum(h > x, axis=1) * h[:, 0])), [H], [H], [],
     ),
@@ -217,36 +217,36 @@ STEPS = {  # step(carry, x, *closure), and the shapes of the carry, of what is r
         lambda h, x: ops.clip(ops.maximum(h, 0.1 * x) - ops.minimum(h * x, 0.2), high=0.5), [H], [H], [],
     ),
     "powers": (lambda h, x: ops.tanh(h**2 + x**3 * 2.0**h - (1 + h * h) ** -0.5), [H], [H], []),
-    "a cut": (lambda h, x: ops.tanh(h.detach() * x + h), [H], [H], []),
-    # programs inside
-    "a scan inside": (
+    "a detached carry": (lambda h, x: ops.tanh(h.detach() * x + h), [H], [H], []),
+    # nested recurrences
+    "a nested scan": (
         lambda h, x, b: scan(lambda a, t: ops.tanh(a * t + b), h, ops.stack([x, 0.5 * x]))[0], [H], [H], [(4,)],
     ),
-    "a scan inside that reads nothing": (lambda h, x: scan(lambda a, _: ops.tanh(a + x), h, length=2)[0], [H], [H], []),
-    "a checkpoint inside": (lambda h, x, b: checkpoint(lambda a, t: ops.tanh(a * t + b), h, x), [H], [H], [(4,)]),
+    "a nested scan without xs": (lambda h, x: scan(lambda a, _: ops.tanh(a + x), h, length=2)[0], [H], [H], []),
+    "a nested checkpoint": (lambda h, x, b: checkpoint(lambda a, t: ops.tanh(a * t + b), h, x), [H], [H], [(4,)]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_steps(name, rng, short_chunks):
+def test_steps_agree_in_both_modes(name, rng, short_chunks):
     step, carry, xs, closure = STEPS[name]
     for length, reverse in ((1, False), (LENGTH, False), (LENGTH, True)):
         inputs = leaves(rng, carry), leaves(rng, xs, length), leaves(rng, closure)
-        assert_readings_agree(step, *inputs, reverse=reverse)
+        assert_modes_agree(step, *inputs, reverse=reverse)
         # Another plan: more may share memory where nothing is kept for backward.
-        assert_readings_agree(step, *([x.detach() for x in part] for part in inputs), reverse=reverse)
+        assert_modes_agree(step, *([x.detach() for x in part] for part in inputs), reverse=reverse)
 
 
 @pytest.mark.parametrize("frozen", [0, 1, 2])
-def test_some_inputs_want_no_gradient(frozen, rng, cache):
+def test_some_inputs_require_no_gradient(frozen, rng, cache):
     for name in ("a bias after h U", "a weight for x and for h", "carries are one node"):
         step, *shapes = STEPS[name]
         inputs = [leaves(rng, shape, *lead) for shape, lead in zip(shapes, ((), (LENGTH,), ()))]
         inputs[frozen] = [x.detach() for x in inputs[frozen]]
-        assert_readings_agree(step, *inputs)
+        assert_modes_agree(step, *inputs)
 
 
-def test_vectors(rng):
+def test_states_that_are_vectors(rng):
     for step in (lambda h, x, W: ops.tanh(W @ h + x @ W), lambda h, x, W: ops.tanh((h @ x) * h + x @ W @ h)):
         inputs = leaves(rng, [(4,)]), leaves(rng, [(4,)], LENGTH), leaves(rng, [(4, 4)])
         both = [run(step, *inputs, compiled=compiled) for compiled in (True, False)]
@@ -254,19 +254,19 @@ def test_vectors(rng):
         assert_close(*([*(y.numpy() for y in ys), *gradients(ys, flat)] for ys in both))
 
 
-def test_no_steps(rng):
+def test_length_zero(rng):
     step, carry, xs, closure = STEPS["a bias after h U"]
     start, x, weights = leaves(rng, carry), leaves(rng, xs, 0), leaves(rng, closure)
     last, ys = run(step, start, x, weights)
     assert last is start[0] and ys.shape == (0, 3, 4)
 
 
-def test_the_carry_that_a_step_closes_over(rng):
+def test_a_step_that_closes_over_its_carry(rng):
     (h,), (x,) = leaves(rng, [H]), leaves(rng, [H], LENGTH)
-    assert_readings_agree(lambda carry, t, h, x: ops.tanh(carry * t + h * x[2]), [h], [x], [h, x])
+    assert_modes_agree(lambda carry, t, h, x: ops.tanh(carry * t + h * x[2]), [h], [x], [h, x])
 
 
-def test_long_sums_need_no_deep_stack(rng):
+def test_long_sums_do_not_recurse(rng):
     def step(h, x):
         return ops.tanh(1e-3 * sum((h * k for k in range(250)), start=x))
 
@@ -274,7 +274,7 @@ def test_long_sums_need_no_deep_stack(rng):
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack()) + 200)
     try:
-        assert_readings_agree(step, *inputs)
+        assert_modes_agree(step, *inputs)
     finally:
         sys.setrecursionlimit(limit)
 
@@ -296,44 +296,44 @@ def test_long_sums_need_no_deep_stack(rng):
     ],
     ids=["product", "quotient", "times a float", "exp", "mean", "sum", "less than a float", "equal"],
 )
-def test_integers_that_are_read(step, rng):
+def test_integer_xs(step, rng):
     counts = Tensor(rng.integers(0, 5, (LENGTH, 3, 1)))
-    assert_readings_agree(step, leaves(rng, [H]), [*leaves(rng, [H], LENGTH), counts])
+    assert_modes_agree(step, leaves(rng, [H]), [*leaves(rng, [H], LENGTH), counts])
 
 
-def test_a_carry_that_counts_and_one_that_decides(rng):
+def test_integer_and_boolean_carries(rng):
     def step(carry, x):
         h, count, seen = carry
         return (ops.tanh(h + x), count + 1, x > h), (h * count, ops.where(seen, h, x))
 
     start = [*leaves(rng, [H]), Tensor(np.zeros((3, 1), np.int64)), Tensor(np.zeros(H, bool))]
-    assert_readings_agree(step, start, leaves(rng, [H], LENGTH))
+    assert_modes_agree(step, start, leaves(rng, [H], LENGTH))
 
 
-def test_float32_meets_float64(rng):
-    """The sum h + x + b is made in the precision of h, in whatever order it is made."""
+def test_float32_beside_float64(rng):
+    """The sum h + x + b has the precision of h, in whatever order it is computed."""
     x, b = (Tensor(rng.standard_normal(shape).astype("float32"), requires_grad=True) for shape in ((LENGTH, *H), (4,)))
     start = leaves(rng, [H])
-    plain = run(lambda h, x, b: ops.tanh(h + x + b), start, [x], [b], compiled=False)
+    eager = run(lambda h, x, b: ops.tanh(h + x + b), start, [x], [b], compiled=False)
     compiled = run(lambda h, x, b: ops.tanh(h + x + b), start, [x], [b], compiled=True)
-    assert_close([y.numpy() for y in compiled], [y.numpy() for y in plain])
+    assert_close([y.numpy() for y in compiled], [y.numpy() for y in eager])
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 2e-2)])
 @pytest.mark.parametrize("name", ["a bias after h U", "comparisons and where", "ys are views", "powers"])
-def test_less_precise_floats(dtype, tolerance, name, rng, short_chunks):
+def test_lower_precision(dtype, tolerance, name, rng, short_chunks):
     step, *shapes = STEPS[name]
     inputs = [
         [Tensor(x.numpy().astype(dtype), requires_grad=True) for x in leaves(rng, shape, *lead)]
         for shape, lead in zip(shapes, ((), (LENGTH,), ()))
     ]
-    assert_readings_agree(step, *inputs, tolerance=tolerance)
+    assert_modes_agree(step, *inputs, tolerance=tolerance)
 
 
-def test_a_saturated_gate_is_quiet(rng):
+def test_a_saturated_gate_warns_of_nothing(rng):
     """σ(−1000) is 0, without a warning (which is an error here)."""
     (x,) = leaves(rng, [H], LENGTH)
-    assert_readings_agree(lambda h, x: ops.sigmoid(1000 * (h + x)), leaves(rng, [H]), [x])
+    assert_modes_agree(lambda h, x: ops.sigmoid(1000 * (h + x)), leaves(rng, [H]), [x])
     x = Tensor(np.full((LENGTH, *H), 200.0, "float32"))
     last, _ = scan(lambda h, x: ops.sigmoid(h - x), Tensor(np.zeros(H, "float32")), x)
     np.testing.assert_array_equal(last.numpy(), 0)
@@ -347,34 +347,34 @@ def gru_step(h, x, W, U):
     return (1 - z) * h + z * ops.tanh(x @ U + (z * h) @ W)
 
 
-@pytest.mark.parametrize("kind", ["bool", "float64"])
-def test_steps_after_the_end_of_a_sequence_change_nothing(kind, rng):
+@pytest.mark.parametrize("mask_dtype", ["bool", "float64"])
+def test_masked_steps_past_the_end_keep_the_state(mask_dtype, rng):
     lengths = np.array([LENGTH, 2, 5])
-    mask = Tensor((np.arange(LENGTH)[:, None, None] < lengths[:, None]).astype(kind))
+    mask = Tensor((np.arange(LENGTH)[:, None, None] < lengths[:, None]).astype(mask_dtype))
     start, (x,), weights = leaves(rng, [H]), leaves(rng, [H], LENGTH), leaves(rng, [(4, 4)] * 2)
 
     def masked(h, xs, W, U):
-        x, goes_on = xs
-        return ops.where(goes_on if kind == "bool" else goes_on > 0, gru_step(h, x, W, U), h)
+        x, valid = xs
+        return ops.where(valid if mask_dtype == "bool" else valid > 0, gru_step(h, x, W, U), h)
 
-    assert_readings_agree(masked, start, [x, mask], weights)
+    assert_modes_agree(masked, start, [x, mask], weights)
     last = run(masked, start, [x, mask], weights)[0].numpy()
     for row, length in enumerate(lengths):
         alone = run(gru_step, start, [x[:length]], weights, compiled=False)[0].numpy()[row]
         np.testing.assert_allclose(last[row], alone, rtol=1e-12)
 
 
-def test_a_dropout_mask_shared_over_time_is_read_anew_at_every_call(rng, cache):
+def test_a_dropout_mask_is_read_again_at_every_call(rng, cache):
     start, x, weights = leaves(rng, [H]), leaves(rng, [H], LENGTH), leaves(rng, [(4, 4)] * 2)
     for _ in range(3):
         mask = Tensor((rng.random(H) < 0.5) / 0.5)
-        assert_readings_agree(lambda h, x, W, U, m=mask: gru_step(m * h, x, W, U), start, x, weights)
+        assert_modes_agree(lambda h, x, W, U, m=mask: gru_step(m * h, x, W, U), start, x, weights)
     assert len(cache.plans) == 1
 
 
-# -- what is not traced but used -------------------------------------------------------------------------------------
+# -- closed-over values -----------------------------------------------------------------------------------------------
 
-MADE_OF_WEIGHTS = {
+FROM_WEIGHTS = {
     "times a mask": lambda W, m: W * m,
     "where": lambda W, m: ops.where(m > 0, W, 0.5 * W),
     "squared": lambda W, m: ops.square(W),
@@ -385,19 +385,19 @@ MADE_OF_WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("name", MADE_OF_WEIGHTS)
-def test_what_the_step_makes_of_weights_alone_is_made_anew_for_backward(name, rng, cache):
-    """Two models of one kind share a plan, but nothing that the plan was made with."""
-    make = MADE_OF_WEIGHTS[name]
+@pytest.mark.parametrize("name", FROM_WEIGHTS)
+def test_values_computed_from_weights_alone_are_recomputed(name, rng, cache):
+    """Two models of one architecture share a plan, but no values."""
+    make = FROM_WEIGHTS[name]
     start, x = leaves(rng, [H]), leaves(rng, [H], LENGTH)
     for _ in range(3):
         mask, weights = rng.standard_normal((4, 4)), leaves(rng, [(4, 4)])
-        assert_readings_agree(lambda h, x, W, m=mask: ops.tanh(h @ make(W, Tensor(m)) + x), start, x, weights)
-        assert_readings_agree(lambda h, x, W, m=mask: ops.tanh(h @ make(W, m) + x), start, x, weights)
+        assert_modes_agree(lambda h, x, W, m=mask: ops.tanh(h @ make(W, Tensor(m)) + x), start, x, weights)
+        assert_modes_agree(lambda h, x, W, m=mask: ops.tanh(h @ make(W, m) + x), start, x, weights)
     assert len(cache.plans) <= 2
 
 
-def test_arrays_are_known_by_identity_and_read_at_every_call(rng, cache):
+def test_closed_over_arrays_are_read_at_every_call(rng, cache):
     start, x = leaves(rng, [H]), leaves(rng, [H], LENGTH)
     array = rng.standard_normal(H)
     for change in ("none", "its content", "another array"):
@@ -405,26 +405,26 @@ def test_arrays_are_known_by_identity_and_read_at_every_call(rng, cache):
             array[...] = rng.standard_normal(H)
         elif change == "another array":
             array = rng.standard_normal(H)
-        assert_readings_agree(lambda h, x, a=array: ops.tanh(h * a + x), start, x)
+        assert_modes_agree(lambda h, x, a=array: ops.tanh(h * a + x), start, x)
     assert len(cache.plans) == 1
 
 
-def test_one_array_twice_is_not_two_arrays(rng, cache):
+def test_one_array_used_twice_and_two_arrays_are_different_programs(rng, cache):
     start, x, (a, b) = leaves(rng, [H]), leaves(rng, [H], LENGTH), leaves(rng, [H, H])
     for closure in ([a, a], [a, b], [b, b]):
-        assert_readings_agree(lambda h, x, a, b: ops.tanh(h * a + x * b), start, x, closure)
+        assert_modes_agree(lambda h, x, a, b: ops.tanh(h * a + x * b), start, x, closure)
     assert len(cache.plans) == 2
 
 
-@pytest.mark.parametrize("numbers", [(0.5, -2.0, 0.5), (1, 1.0, True), (2, 2.5), (math.inf, 3.0)])
-def test_numbers_that_change_from_call_to_call(numbers, rng, cache):
+@pytest.mark.parametrize("scalars", [(0.5, -2.0, 0.5), (1, 1.0, True), (2, 2.5), (math.inf, 3.0)])
+def test_scalars_that_change_between_calls(scalars, rng, cache):
     start, x, weights = leaves(rng, [H]), leaves(rng, [H], LENGTH), leaves(rng, [(4, 4)])
-    for number in numbers:
-        step = lambda h, x, W, k=number: ops.tanh(ops.minimum(h @ W, k) + x * (1.0 if math.isinf(k) else k))  # noqa: E731
-        assert_readings_agree(step, start, x, weights)
+    for scalar in scalars:
+        step = lambda h, x, W, k=scalar: ops.tanh(ops.minimum(h @ W, k) + x * (1.0 if math.isinf(k) else k))  # noqa: E731
+        assert_modes_agree(step, start, x, weights)
 
 
-def test_a_nan_is_the_same_number_at_every_call(rng, cache):
+def test_nan_makes_no_new_plan(rng, cache):
     x, start = Tensor(np.ones((1, 2))), Tensor(np.ones(2))
     for _ in range(3):
         last, _ = scan(lambda h, x: ops.where(x > 0, h * float("nan"), h), start, x)
@@ -432,7 +432,7 @@ def test_a_nan_is_the_same_number_at_every_call(rng, cache):
     assert len(cache.plans) == 1
 
 
-def test_zero_and_minus_zero_are_two_numbers(rng):
+def test_zero_and_negative_zero_are_different_scalars(rng):
     x, start = Tensor(np.ones((1, 2))), Tensor(np.ones(2))
     signs = []
     for zero in (0.0, -0.0):
@@ -441,18 +441,18 @@ def test_zero_and_minus_zero_are_two_numbers(rng):
     assert signs == [[False] * 2, [True] * 2]
 
 
-def test_who_wants_a_gradient_may_change_from_call_to_call(rng):
+def test_requires_grad_may_change_between_calls(rng):
     for wanted in itertools.product([False, True], repeat=3):
         inputs = [
             [Tensor(x.numpy(), requires_grad=yes) for x in leaves(rng, [shape], *lead)]
             for yes, shape, lead in zip(wanted, (H, H, (4, 4)), ((), (LENGTH,), ()))
         ]
-        assert_readings_agree(lambda h, x, W: ops.tanh(h @ W + x), *inputs)
+        assert_modes_agree(lambda h, x, W: ops.tanh(h @ W + x), *inputs)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("which", ["weight", "x"])
-def test_a_write_between_forward_and_backward_is_noticed(which, compiled, rng):
+def test_a_write_between_forward_and_backward_raises(which, compiled, rng):
     start, (x,), (W,) = leaves(rng, [H]), leaves(rng, [H], LENGTH), leaves(rng, [(4, 4)])
     last, _ = run(lambda h, x, W: ops.tanh(h @ W + x * x), start, [x], [W], compiled=compiled)
     written = {"weight": W, "x": x}[which]
@@ -462,7 +462,7 @@ def test_a_write_between_forward_and_backward_is_noticed(which, compiled, rng):
         last.sum().backward()
 
 
-def test_a_weight_replaced_between_forward_and_backward_was_the_old_one(rng):
+def test_backward_uses_the_weight_of_its_forward(rng):
     start, x, (W,) = leaves(rng, [H]), leaves(rng, [H], LENGTH), leaves(rng, [(4, 4)])
     expected = gradients(run(lambda h, x, W: ops.tanh(h @ W + x), start, x, [W]), [W, *x])
     outputs = run(lambda h, x, W: ops.tanh(h @ W + x), start, x, [W])
@@ -470,7 +470,7 @@ def test_a_weight_replaced_between_forward_and_backward_was_the_old_one(rng):
     assert_close(gradients(outputs, [W, *x]), expected)
 
 
-# -- what cannot be compiled -----------------------------------------------------------------------------------------
+# -- steps that run eagerly ------------------------------------------------------------------------------------------
 
 
 KNOWN_LATE = "values that are known only when it runs"
@@ -489,7 +489,7 @@ KNOWN_LATE = "values that are known only when it runs"
     ],
     ids=["if", "if an element", "max", "float", "numpy", "an index of an array", "dropout"],
 )
-def test_what_depends_on_values_runs_plainly_and_says_why(step, reason, rng, request):
+def test_steps_that_depend_on_values_run_eagerly_and_say_why(step, reason, rng, request):
     (start,), (x,) = leaves(rng, [H]), leaves(rng, [H], LENGTH)
     with pytest.raises(Untraceable, match=reason):
         trace_forward(step, start, x)
@@ -508,18 +508,18 @@ def cubed(x):
     return x * x * x
 
 
-cubed.vjp(x=lambda g, x: g * np.float64(3) * np.square(x))  # a rule for NumPy's arrays alone
+cubed.vjp(x=lambda g, x: g * np.float64(3) * np.square(x))  # a rule that traced arrays do not support
 
 
-def test_explain_says_why_if_only_backward_cannot_be_compiled():
+def test_explain_says_why_only_backward_cannot_be_compiled():
     x, start = Tensor(np.ones((3, 2)), requires_grad=True), Tensor(np.ones(2))
     text = explain(lambda h, x: h * cubed(x), start, x)
-    assert text.startswith("This step runs plainly") and "on traced arrays it fails" in text
+    assert text.startswith("This step runs eagerly") and "on traced arrays it fails" in text
     scan(lambda h, x: h * cubed(x), start, x)[0].sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 2), 3.0))
 
 
-def test_the_form_of_the_carry_is_checked_in_both_readings():
+def test_both_modes_check_the_carry():
     x, start = Tensor(np.ones((2, 3))), Tensor(np.ones(3))
     for step in (
         lambda h, x: h.astype("float32"), lambda h, x: h[:2], lambda h, x: ((h, h), x), lambda h, x: h[None, ...],
@@ -533,7 +533,7 @@ def test_the_form_of_the_carry_is_checked_in_both_readings():
         assert errors[0] == errors[1]
 
 
-def test_an_error_in_the_step_is_the_same_in_both_readings():
+def test_errors_in_the_step_are_the_same_in_both_modes():
     x, start = Tensor(np.ones((2, 3, 4))), Tensor(np.ones((3, 5)))
     errors = []
     for compiled in (False, True):
@@ -547,7 +547,7 @@ def test_an_error_in_the_step_is_the_same_in_both_readings():
 
 
 def pending(x, W):
-    """A pass that waits for its backward."""
+    """A forward pass whose backward has not run."""
     x = Tensor(x, requires_grad=True)
     outputs = run(lambda h, x, W: ops.tanh(h @ W + x), [Tensor(np.zeros(H))], [x], [W])
     return x, outputs
@@ -555,7 +555,7 @@ def pending(x, W):
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("dropped", [None, 0, 1])
-def test_passes_that_wait_for_their_backward_in_any_order(count, dropped, rng, cache):
+def test_backward_passes_in_any_order(count, dropped, rng, cache):
     arrays, (W,) = rng.standard_normal((count, LENGTH, *H)), leaves(rng, [(4, 4)])
     alone = [gradients(outputs, [x, W]) for x, outputs in (pending(array, W) for array in arrays)]
     for order in itertools.permutations(range(count)):
@@ -571,7 +571,7 @@ def test_passes_that_wait_for_their_backward_in_any_order(count, dropped, rng, c
     assert len(cache.plans) == 1
 
 
-def test_what_a_pass_gave_is_not_written_by_the_next(rng, cache):
+def test_results_of_a_pass_are_not_overwritten_by_the_next(rng, cache):
     arrays, (W,) = rng.standard_normal((3, LENGTH, *H)), leaves(rng, [(4, 4)])
     given = []
     for array in arrays:
@@ -585,7 +585,7 @@ def test_what_a_pass_gave_is_not_written_by_the_next(rng, cache):
     assert len(cache.plans) == 1
 
 
-def test_passes_of_several_lengths_and_directions_wait(rng, cache):
+def test_pending_passes_of_several_lengths_and_directions(rng, cache):
     (W,) = leaves(rng, [(4, 4)])
     cases = [(leaves(rng, [H]), leaves(rng, [H], length), reverse) for length in (1, 5, 9) for reverse in (False, True)]
 
@@ -600,7 +600,7 @@ def test_passes_of_several_lengths_and_directions_wait(rng, cache):
     assert len(cache.plans) == 1
 
 
-def test_a_scan_that_reads_what_another_wrote(rng):
+def test_a_scan_over_the_outputs_of_another(rng):
     """Both have one plan; the second one's xs are the first one's ys, and its carry the first one's last."""
     weights, start, x = leaves(rng, [(4, 4)]), leaves(rng, [H]), leaves(rng, [H], LENGTH)
     results = []
@@ -612,7 +612,7 @@ def test_a_scan_that_reads_what_another_wrote(rng):
     assert_close(results[1], results[0])
 
 
-def test_an_error_in_a_pass_leaves_the_next_one_alone(rng, cache):
+def test_a_pass_after_an_error(rng, cache):
     cell, x = GRUCell(4, 4, dtype="float64"), leaves(rng, [H], LENGTH)
     start = [cell.initial_state(3)]
     step = lambda h, x: cell.step(h, x)  # noqa: E731
@@ -625,7 +625,7 @@ def test_an_error_in_a_pass_leaves_the_next_one_alone(rng, cache):
     assert_close(gradients(run(step, start, x), x), before, tolerance=0)
 
 
-def test_threads_with_backward_in_other_threads(rng, cache):
+def test_backward_in_other_threads(rng, cache):
     arrays, (W,) = rng.standard_normal((12, LENGTH, *H)), leaves(rng, [(4, 4)])
     alone = [gradients(outputs, [x, W]) for x, outputs in (pending(array, W) for array in arrays)]
     with ThreadPoolExecutor(4) as pool:
@@ -640,11 +640,11 @@ def test_threads_with_backward_in_other_threads(rng, cache):
 # -- memory ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [GRU, LSTM])
-def test_inference_holds_its_outputs_and_nothing_else_over_time(kind, short_chunks, cache):
-    """What grows with the length is x, and h, which is put out; an LSTM's c is only carried."""
+@pytest.mark.parametrize("layer_type", [GRU, LSTM])
+def test_inference_stores_only_its_outputs_over_time(layer_type, short_chunks, cache):
+    """Only x and the output h grow with the length; an LSTM's c is only carried."""
     batch, size, hidden, held = 8, 3, 16, []
-    layer = kind(size, hidden)
+    layer = layer_type(size, hidden)
     for length in (100, 200):
         with no_grad():
             layer(Tensor(np.zeros((length, batch, size), "float32")))
@@ -655,7 +655,7 @@ def test_inference_holds_its_outputs_and_nothing_else_over_time(kind, short_chun
     assert held[1] - held[0] == 100 * batch * (size + hidden) * 4
 
 
-def test_a_dropped_pass_gives_its_memory_to_the_next(rng, cache):
+def test_a_dropped_pass_releases_its_workspace(rng, cache):
     (W,) = leaves(rng, [(4, 4)])
     array = rng.standard_normal((LENGTH, *H))
     for _ in range(5):
@@ -684,7 +684,7 @@ def test_second_derivatives_against_finite_differences(name, rng):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", TWICE)
-def test_second_derivatives_against_the_plain_reading(name, reverse, rng):
+def test_second_derivatives_against_eager_mode(name, reverse, rng):
     step, *shapes = STEPS[name]
     inputs = [leaves(rng, shape, *lead) for shape, lead in zip(shapes, ((), (LENGTH,), ()))]
     flat = [x for part in inputs for x in part]

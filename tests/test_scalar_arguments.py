@@ -1,4 +1,4 @@
-"""Any integral and any real number is taken where a number is: NumPy's own, too."""
+"""Scalar arguments: any integral or real type is accepted, NumPy's scalars included."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REALS = [np.float16, np.float32, np.float64, float]
 
 
 @pytest.mark.parametrize("kind", INTEGERS)
-def test_integers(kind):
+def test_integer_arguments_may_be_any_integral_type(kind):
     manual_seed(kind(3))
     assert random_state() == {"seed": 3, "position": 0} and type(random_state()["seed"]) is int
     assert ops.repeat(X, repeats=kind(2), axis=kind(1)).shape == (2, 6)
@@ -32,7 +32,7 @@ def test_integers(kind):
 
 
 @pytest.mark.parametrize("kind", REALS)
-def test_reals(kind):
+def test_float_arguments_may_be_any_real_type(kind):
     assert nn.Dropout(kind(0.5))(X).shape == X.shape
     assert nn.GRU(3, 4, num_layers=2, dropout=kind(0.5)).dropout == 0.5
     assert ops.dropout(X.astype("float32"), p=kind(0.5)).dtype == np.float32
@@ -45,7 +45,7 @@ def test_reals(kind):
         memory_limit(kind(0.5), "numpy")
 
 
-def test_what_is_no_number_is_refused():
+def test_other_types_raise():
     with pytest.raises(ValueError, match="seed must be an integer"):
         manual_seed(3.0)
     with pytest.raises(ValueError, match="repeats"):

@@ -1,4 +1,4 @@
-"""What computes names no array library: ops, layers, optimizers and the tape ask the array at hand for its namespace.
+"""Computing modules use no array library by name: ops, layers, optimizers and the tape ask an array for its namespace.
 
 Where NumPy is named all the same, it is for what happens on the host, and listed here with the reason.
 """
@@ -16,7 +16,7 @@ PACKAGE = Path(tinygrad_gru.__file__).parent
 COMPUTING = ("ops", "nn", "optim", "tape.py", "tensor.py", "transforms.py")
 LIBRARIES = ("numpy", "cupy", "cupyx", "cupy_backends", "torch", "jax", "array_api_strict")
 
-#: What a file may name of NumPy, and why.
+#: The NumPy names that a file may use, and why.
 ALLOWED = {
     "nn/cell.py": ("full", "first values are made on the host, and then moved"),
     "nn/checks.py": ("ndarray asarray dtype errstate isfinite", "weights from elsewhere are converted on the host"),
@@ -39,7 +39,7 @@ def files():
 
 
 def named(tree):
-    """What a program names of array libraries: (library, name), with the name "" for the library itself."""
+    """The uses of array libraries in a program: (library, name), with the name "" for the library itself."""
     aliases = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -60,14 +60,14 @@ def named(tree):
 
 
 @pytest.mark.parametrize("path", list(files()), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_what_computes_names_no_array_library(path):
+def test_computing_modules_use_no_array_library_by_name(path):
     allowed = ALLOWED.get(path.relative_to(PACKAGE).as_posix(), ("", ""))[0].split()
     found = set(named(ast.parse(path.read_text(encoding="utf-8"))))
     odd = {f"{library}.{name}" for library, name in found if library != "numpy" or name not in allowed}
     assert not odd, f"use xp_of(array), or say in ALLOWED why this is for the host: {sorted(odd)}"
 
 
-def test_what_is_allowed_is_needed():
+def test_every_exception_is_needed():
     for name, (allowed, _) in ALLOWED.items():
         found = {attribute for _, attribute in named(ast.parse((PACKAGE / name).read_text(encoding="utf-8")))}
         assert set(allowed.split()) <= found, f"{name} does not name {sorted(set(allowed.split()) - found)} any more"
@@ -92,5 +92,5 @@ def test_only_the_backends_import_cupy():
         "x = __import__('numpy').exp",
     ],
 )
-def test_the_search_finds_what_it_is_for(program):
+def test_the_search_finds_uses_of_array_libraries(program):
     assert set(named(ast.parse(program)))
