@@ -286,7 +286,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     new_leaves = [node for node in closed_over if node.number >= start]
     if any(map(_is_observed, (*records, *input_nodes, *new_leaves))):
         raise Untraceable("it observes the gradient of a value inside, by a hook or retain_grad, at every step")
-    if any(value.op == "matmul" and 0 in value.inputs[1].shape for value in graph.values):
+    if [value for value in graph.values if value.op == "matmul" and 0 in value.inputs[1].shape]:
         raise Untraceable("it multiplies with a matrix without elements")
     calls = _calls(graph, recorder, records)
     count = len(news)
@@ -341,7 +341,7 @@ def _tracing() -> Iterator[None]:
 
 def _as_traced(graph: Graph, x: Any) -> Any:
     if isinstance(x, tuple):
-        return tuple(_as_traced(graph, part) for part in x)
+        return tuple([_as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
 
 
