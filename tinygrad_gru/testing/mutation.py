@@ -27,7 +27,6 @@ import numpy as np
 from .. import ops
 from ..backend import is_floating, to_host
 from ..cotangents import Sparse
-from ..nn import lengths
 from ..ops.op import unwrap
 from ..tensor import Tensor
 from ..transforms import grad
@@ -94,8 +93,8 @@ def mutants(
 ) -> MutationScore:
     """Make each rule of `op` wrong in every typical way and count what `check_op` notices.
 
-    The arguments after the op are those of `check_op`; without them an op of the framework is checked by its lines of
-    the sheet. The op must pass unchanged.
+    The arguments after the op are those of `check_op`; without them an op of the framework is checked by its op
+    specs. The op must pass unchanged.
     """
     if not any(_rules(op).values()):
         raise TypeError(f"op: expected an op with rules, got {op!r}")
@@ -116,7 +115,7 @@ def ops_with_rules() -> dict[str, Any]:
     """All ops of the framework that have a rule, by the name of their formula."""
     # Not the attributes of the package, where an op may hide the module of its name.
     modules = [module for name, module in sys.modules.items() if name.startswith(ops.__name__)]
-    values = [value for module in (*modules, lengths) for value in vars(module).values()]
+    values = [value for module in modules for value in vars(module).values()]
     made: list[Any] = [v for v in values if isinstance(v, FunctionType) and any(_rules(v).values())]
     return {v.formula.__name__: v for v in made}
 
