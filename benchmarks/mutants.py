@@ -1,6 +1,6 @@
 """Mutation testing of the op contract: every rule of every op, mutated in typical ways, and which mutants survive.
 
-`--quick` takes few ops and keeps nothing.
+`--quick` takes few ops and writes no results.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(quick: bool = False) -> None:
     if quick:
         print("\n".join(lines))
     else:
-        report("mutants", "Mutants that the op contract kills", COMMAND, lines)
+        report("mutants", "Mutation testing of the op contract", COMMAND, lines)
 
 
 if __name__ == "__main__":
