@@ -238,7 +238,7 @@ def walk(
         if path is not None:
             if record in wrt:
                 gradients[record] = own_copy(tensor_type, cotangent, create_graph)
-            parents = tuple(parent if parent in path else None for parent in parents)
+            parents = tuple([parent if parent in path else None for parent in parents])
             if not any(parents):
                 continue
         if saved is None:

@@ -169,7 +169,7 @@ def _other(random: Random, model: Any, value: Any) -> Any:
 
 def drawn_model(random: Random, onnx: Any) -> Any:
     """Nodes of any operators that are known, of any of the names before them, with any of their settings."""
-    from tinygrad_gru.interop.onnx.operators import OPERATORS
+    from tinygrad_gru.interop.onnx.importer.operators import OPERATORS
 
     arrays = {
         "f": np.ones((2, 3), "f4"), "g": np.zeros((3, 2), "f4"), "h": np.float32(2), "d": np.ones(2, "f8"),

@@ -187,15 +187,15 @@ def test_names_that_modules_use_themselves_are_names_of_weights():
 @pytest.mark.parametrize(
     ("kind", "settings", "reason"),
     [
-        ("GRU", {"activations": ["Tanh", "Tanh"]}, "one of Tanh cannot be turned"),
-        ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_beta": [0.4]}, "HardSigmoid cannot be turned"),
-        ("RNN", {"activations": ["Gelu"]}, "activation 'Gelu' is none of ONNX's"),
-        ("RNN", {"activations": ["ThresholdedRelu"]}, "ThresholdedRelu: its α has no sure default"),
-        ("RNN", {"activations": ["Tanh", "Tanh"]}, "expected 1 activations a direction, got Tanh, Tanh"),
+        ("GRU", {"activations": ["Tanh", "Tanh"]}, "activation Tanh cannot be inverted"),
+        ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_beta": [0.4]}, "HardSigmoid cannot be inverted"),
+        ("RNN", {"activations": ["Gelu"]}, "activation 'Gelu' is not one of ONNX's"),
+        ("RNN", {"activations": ["ThresholdedRelu"]}, "ThresholdedRelu: its α has no default that runtimes agree on"),
+        ("RNN", {"activations": ["Tanh", "Tanh"]}, "expected 1 activations per direction, got Tanh, Tanh"),
         ("RNN", {"activation_alpha": [0.5]}, "more α than the activations Tanh use"),
         ("LSTM", {"direction": "sideways"}, "direction is 'sideways', expected one of 'forward'"),
         ("LSTM", {"layout": 2}, "layout is 2, expected 0 or 1"),
-        ("LSTM", {"output_sequence": 1}, "not known here: output_sequence"),
+        ("LSTM", {"output_sequence": 1}, "not supported: output_sequence"),
     ],
 )
 def test_what_cannot_be_computed_exactly_is_refused(kind, settings, reason):
@@ -270,9 +270,9 @@ def test_scans(states, outputs):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"num_scan_inputs": 0}, "they do not go together"),
-        ({"num_scan_inputs": 3}, "they do not go together"),
-        ({"num_scan_inputs": -1}, "they do not go together"),
+        ({"num_scan_inputs": 0}, "they do not match"),
+        ({"num_scan_inputs": 3}, "they do not match"),
+        ({"num_scan_inputs": -1}, "they do not match"),
         ({"scan_input_directions": [2], "scan_output_directions": [2]}, "all in one direction"),
         ({"scan_input_axes": [1]}, "along axis 0"),
     ],

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 from tinygrad_gru import Tensor  # noqa: E402
 from tinygrad_gru.interop import InteropError  # noqa: E402
 from tinygrad_gru.interop.onnx import load  # noqa: E402
-from tinygrad_gru.interop.onnx.operators import OPERATORS  # noqa: E402
+from tinygrad_gru.interop.onnx.importer.operators import OPERATORS  # noqa: E402
 
 #: Cases that are refused while they run, by a word of the message: a mask of dropout, a sum over nothing, ….
 REFUSED_AT_RUN_TIME = ("training_mode", "no identity", "repeated letter", "only the last axis")
@@ -95,20 +95,20 @@ def test_older_definitions(kind, opset, settings, shape, expected):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (lambda: node_model("Conv", 2), "Conv 'the_node': the operator Conv is not known here"),
+        (lambda: node_model("Conv", 2), "Conv 'the_node': the operator Conv is not supported"),
         (lambda: node_model("Relu", domain="com.microsoft"), r"operators of 'com\.microsoft' are not known"),
         (lambda: node_model("Relu", opset=6), "opset 6 is too old, 7 is needed"),
         (lambda: node_model("Gelu", opset=20), "only its approximation by tanh"),
-        (lambda: node_model("Tanh", colour=3), "settings that are not known here: colour"),
+        (lambda: node_model("Tanh", colour=3), "attributes that are not supported: colour"),
         (lambda: node_model("CumSum", 2, reverse=1), "runs backwards"),
-        (lambda: node_model("Dropout", outputs=("y", "mask")), "its mask is asked for"),
+        (lambda: node_model("Dropout", outputs=("y", "mask")), "its mask is an output"),
         (lambda: node_model("Relu", 2), "it has 2 inputs, and Relu has 1 to 1"),
-        (lambda: node_model("Concat"), "it lacks the setting axis"),
-        (lambda: node_model("Concat", axis="1"), "its setting axis is of another type than int"),
-        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is none"),
+        (lambda: node_model("Concat"), "it lacks the attribute axis"),
+        (lambda: node_model("Concat", axis="1"), "its attribute axis is of another type than int"),
+        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is not one"),
         (
             lambda: node_model("Split", opset=18, num_outputs=2**62),
-            "it has 1 outputs, and its setting num_outputs says",
+            "it has 1 outputs, and its attribute num_outputs says",
         ),
         (lambda: node_model("ReduceSum", keepdims=7), "keepdims is 7, expected 0 or 1"),
         (lambda: node_model("Relu", opset=99), "opset 99 is newer than the onnx package"),
@@ -123,7 +123,7 @@ def test_what_is_not_known_is_refused(model, reason):
 def test_a_graph_that_hangs_in_the_air_is_refused():
     model = node_model("Add", 2)
     del model.graph.input[1]
-    with pytest.raises(InteropError, match="reads 'x1', which no input, initializer or node before it gives"):
+    with pytest.raises(InteropError, match="reads 'x1', which no input, initializer or earlier node defines"):
         load(model)
 
 

@@ -352,7 +352,7 @@ def test_numbers_made_of_integers_by_numpy_are_refused(tmp_path):
         save(Shifted(), tmp_path / "no.onnx", np.array([[1, 2], [3, 4]]))
     with pytest.raises(InteropError, match="an array that was not computed from its inputs"):
         save(Plain(lambda ids: Tensor(ids + 1)), tmp_path / "no.onnx", np.array([1, 2]))
-    with pytest.raises(InteropError, match="makes a number of the values"):
+    with pytest.raises(InteropError, match="computes a number from the values"):
         save(Plain(lambda ids, x: x * (ids > 2)), tmp_path / "no.onnx", (np.array([1, 2, 3]), draw(2, 3)))
 
 
@@ -361,7 +361,7 @@ def test_numbers_made_of_integers_by_numpy_are_refused(tmp_path):
     [
         ({"axes": {"y": (None,)}}, "there is no input 'y', there are x, state"),
         ({"axes": {"x": ("time", "batch")}}, "x has 3 axes in the example, got names for 2"),
-        ({"axes": {"x": ("n", "n", None)}}, "'n' is 5 long in one place of the example and 2 in x"),
+        ({"axes": {"x": ("n", "n", None)}}, "'n' has length 5 in one input of the example and 2 in x"),
         ({"input_names": ("x",)}, "input_names: expected 2 different names"),
         ({"output_names": ("y",)}, "output_names: expected 2 names"),
         ({"output_names": ("x", "y")}, "none an input's"),
@@ -459,7 +459,7 @@ def test_numbers_of_integers_are_not_written_down_as_constants(tmp_path, number,
     if number is np.size:
         assert_exported(tmp_path / "x.onnx", Formula(lambda self, x: x * 2.0), example[0])  # which is a shape's
         return
-    with pytest.raises(InteropError, match="makes a number of the values of its inputs"):
+    with pytest.raises(InteropError, match="computes a number from the values of its inputs"):
         save(Scaled(number), tmp_path / "x.onnx", example)
 
 

@@ -79,24 +79,24 @@ def test_numbers_in_the_folder_of_the_model_are_read(folder, monkeypatch, locati
 @pytest.mark.parametrize(
     ("location", "more", "reason"),
     [
-        ("../secret", {}, "no path inside of the model's folder"),
-        ("inner/../../secret", {}, "no path inside of the model's folder"),
-        ("..\\secret", {}, "no path inside of the model's folder"),
-        ("C:\\secret", {}, "no path inside of the model's folder"),
-        ("/etc/passwd", {}, "no path inside of the model's folder"),
-        ("/dev/zero", {}, "no path inside of the model's folder"),
-        ("", {}, "no path inside of the model's folder"),
-        ("da\0ta", {}, "no path inside of the model's folder"),
+        ("../secret", {}, "not a path inside the model's folder"),
+        ("inner/../../secret", {}, "not a path inside the model's folder"),
+        ("..\\secret", {}, "not a path inside the model's folder"),
+        ("C:\\secret", {}, "not a path inside the model's folder"),
+        ("/etc/passwd", {}, "not a path inside the model's folder"),
+        ("/dev/zero", {}, "not a path inside the model's folder"),
+        ("", {}, "not a path inside the model's folder"),
+        ("da\0ta", {}, "not a path inside the model's folder"),
         ("link", {}, "may lead out of the model's folder"),
         ("to_data", {}, "may lead out of the model's folder"),
         ("leads/secret", {}, "may lead out of the model's folder"),
-        ("inner", {}, "is no regular file"),
-        ("pipe", {}, "is no regular file"),
+        ("inner", {}, "is not a regular file"),
+        ("pipe", {}, "is not a regular file"),
         ("missing", {}, "is not in the model's folder"),
         ("data", {"offset": -16}, "expected a number of bytes, got '-16'"),
         ("data", {"offset": "١"}, "expected a number of bytes"),
         ("data", {"offset": 40}, "has 32 bytes"),
-        ("data", {"offset": 24, "length": 16}, "has 32 bytes, and 16 from 24 on are named"),
+        ("data", {"offset": 24, "length": 16}, "has 32 bytes, and 16 from 24 on are needed"),
         ("data", {"length": 2**62}, "has 32 bytes"),
         ("data", {"length": 8}, "needs 16 bytes, and the file has 8"),
         ("data", {}, "needs 16 bytes, and the file has 32"),
@@ -109,7 +109,7 @@ def test_numbers_elsewhere_are_refused(folder, location, more, reason):
 
 def test_a_model_that_is_given_has_no_folder(folder):
     given = onnx.load(external(folder, "data", length=16), load_external_data=False)
-    with pytest.raises(InteropError, match="'w' are in another file: give the path"):
+    with pytest.raises(InteropError, match="'w' are external data: give the path"):
         load(given)
 
 
@@ -233,10 +233,10 @@ def test_weights_that_are_inputs_take_the_memory_that_they_are_given():
 
 def test_long_chains_and_deep_bodies():
     """A chain of nodes that leads to weights needs no recursion. (Protobuf itself has no bodies 32 deep.)"""
-    assert load(sums_of_itself(20)).gru.is_fixed
+    assert load(sums_of_itself(20)).gru.has_constant_weights
     chain = [helper.make_node("Identity", [f"w{k}"], [f"w{k + 1}"]) for k in range(5000)]
     arrays = {"w0": np.ones((1, 12, 2)), "R": np.zeros((1, 12, 4))}
-    assert load(model([*chain, gru("w5000")], arrays, [("x", None)])).gru.is_fixed
+    assert load(model([*chain, gru("w5000")], arrays, [("x", None)])).gru.has_constant_weights
     assert load(nested(20))(np.ones((1,) * 21, np.float32)).item() == 2
 
 
@@ -248,13 +248,13 @@ def test_long_chains_and_deep_bodies():
     [
         (
             lambda: model([add("x", "x"), add("x", "x")], {}, [("x", None)]),
-            "has the name 'y', which is none, or is that",
+            "has the name 'y', which is empty, not text, or that",
         ),
         (lambda: model([add("x", "x", "x")], {}, [("x", None)], ["x"]), "has the name 'x'"),
         (lambda: model([add("w", "w", "w")], {"w": 1}, outputs=["w"]), "has the name 'w'"),
         (lambda: model([add("x", "x")], {}, [("x", None), ("x", None)]), "an input has the name 'x'"),
         (lambda: model([add("x", "x")], {"": 1}, [("x", None)]), "an initializer has the name ''"),
-        (lambda: model([add("x", "")], {}, [("x", None)]), "its input B is left out, and is none that may be"),
+        (lambda: model([add("x", "")], {}, [("x", None)]), "its input B is left out, and is not optional"),
         (lambda: model([add("y", "y")], {}), "reads 'y', which no input"),
         (lambda: model([helper.make_node("Relu", ["x"], [])], {}, [("x", None)]), "it has no output"),
         (lambda: model([add("x", "x")], {}, [("x", None)], []), "it has no outputs"),
@@ -297,12 +297,12 @@ def test_names_that_are_no_text_are_refused(tmp_path, part):
 
 def test_a_setting_that_is_no_text_is_refused():
     node = gru(direction=b"\xff\xfe")
-    with pytest.raises(InteropError, match="the setting 'direction' cannot be read"):
+    with pytest.raises(InteropError, match="the attribute 'direction' cannot be read"):
         load(model([node], {"W": np.ones((1, 12, 2)), "R": np.zeros((1, 12, 4))}, [("x", None)]))
 
 
 def test_what_goes_wrong_in_a_node_is_the_one_error():
     graph = load(model([helper.make_node("Gather", ["w", "i"], ["y"])], {"w": [1, 2]}, [value("i", None, 7)]))
     assert graph(np.array(1)).item() == 2
-    with pytest.raises(InteropError, match="Gather that gives 'y': "):
+    with pytest.raises(InteropError, match="Gather with output 'y': "):
         graph(np.array(7))

@@ -109,10 +109,11 @@ def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
     levels  those in which it is done; in others each value has an array of its own
     """
     inputs, concats = plan.program.inputs, plan.concats
-    outputs = [base_of(value, inputs) for value in plan.program.outputs]
+    base = {value: base_of(value, inputs) for value in plan.program.values() if value.op in VIEWS}
+    outputs = [base.get(value, value) for value in plan.program.outputs]
     for level, kind in SCRATCH.items():
         operations = plan.operations(level)
-        bases = [dict.fromkeys(base_of(operand, inputs) for operand in value.inputs) for value in operations]
+        bases = [dict.fromkeys(map(base.get, value.inputs, value.inputs)) for value in operations]
         last_use = {base: position for position, used in enumerate(bases) for base in used}
         last_use.update(dict.fromkeys(outputs, len(operations)))
         free: dict[tuple, list[Storage]] = defaultdict(list)

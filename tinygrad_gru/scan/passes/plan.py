@@ -81,7 +81,8 @@ def _levels_of_uses(plan: Plan) -> dict[Value, set[Level]]:
     for value in program.values():
         if value in plan.levels and value.op not in VIEWS:
             for operand in value.inputs:
-                uses[base_of(operand, program.inputs)].add(plan.levels[value])
+                base = base_of(operand, program.inputs) if operand.op in VIEWS else operand
+                uses[base].add(plan.levels[value])
     for value in program.sums:
         uses[base_of(value, program.inputs)].add("sunk")
     return uses

@@ -79,7 +79,8 @@ def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
 
 
 def _is_of_matrices(product: Value) -> bool:
-    return all(len(operand.shape) >= 2 for operand in product.inputs)
+    left, right = product.inputs
+    return len(left.shape) >= 2 and len(right.shape) >= 2
 
 
 def base_of(value: Value, inputs: Collection[Value]) -> Value:

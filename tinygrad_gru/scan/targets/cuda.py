@@ -174,7 +174,7 @@ class Emitter:
         after += [line for i, v in totals if not self.sums.is_contracted(v) for line in self._sum(i, v)]
         after += output_copies(self.names, self.buffers)
         constants = invariant_lines(self.names, self.buffers, lambda v, dtype: PYTHON.literal(v["value"], dtype))
-        constant_totals = [f"T{i}[...] = w{v.number} * length" for i, v in totals if self.names.is_invariant(v)]
+        constant_totals = [f"T{i}[...] = w{v.number} * length" for i, v in totals if v in self.names.invariant]
         fused = self.kernels.fused_boundary
         binding = f"for t, now, {'next, ' if fused else ''}{self.buffers.names('step')} in steps:"
         static = [f"    ({self.buffers.names('static')}) = static"] if self.buffers.bound("static") else []
@@ -264,7 +264,7 @@ class Emitter:
         if level != "loop" and (len(left.shape) != 2 or len(right.shape) != 2):
             raise Untraceable("there is no kernel for products of vectors at many steps at once")
         out = self._name(value, level)
-        if level != "loop" and self.names.is_invariant(right) and not self.names.is_invariant(left):
+        if level != "loop" and right in self.names.invariant and left not in self.names.invariant:
             rows, (k, n) = self._as_rows(left, left.shape[1], level, lines), right.shape
             return [*lines, f"product({rows}.reshape(-1, {k}), {self._name(right, level)}, {out}.reshape(-1, {n}))"]
         matrices = ", ".join(self._as_matrix(v, level, lines) for v in (left, right))
@@ -272,7 +272,7 @@ class Emitter:
 
     def _sum(self, position: int, value: Value) -> list[str]:
         """Add up over the steps of a chunk, by a product: of two matrices, or of a row of ones and one."""
-        if self.names.is_invariant(value):
+        if value in self.names.invariant:
             return []
         total, lines, kind = f"T{position}", list[str](), self.sums.contraction(value)
         if kind == "product":

@@ -37,7 +37,7 @@ def invariant_lines(
     """
     lines: list[str] = []
     for value in names.plan.program.values():
-        if names.is_invariant(value):
+        if value in names.invariant:
             operands = [
                 scalar(i, scalar_dtype(value)) if i.op == "scalar" else names.at_step(i).name for i in value.inputs
             ]

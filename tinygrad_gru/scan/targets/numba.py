@@ -230,7 +230,7 @@ class LoopEmitter:
         left, out, right = map(self.layout.memory, (value.inputs[0], value, value.inputs[1]))
         self._check_rows(left)
         self._check_rows(out)
-        if self.loop.threads > 1 and not self.layout.names.is_invariant(value.inputs[1]):
+        if self.loop.threads > 1 and value.inputs[1] not in self.layout.names.invariant:
             raise _DependentRows
         self._addressed((left, out, right))
         row_stride, column_stride = left.strides if len(left.strides) == 2 else (0, *left.strides)

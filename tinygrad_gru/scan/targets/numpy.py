@@ -137,7 +137,7 @@ class Emitter:
     def _operand(self, value: Value, batch: bool, like: Value) -> str:
         if value.op == "scalar":
             return self._scalar(value, scalar_dtype(like))
-        if not batch or self.names.is_invariant(value):
+        if not batch or value in self.names.invariant:
             return self._at_step(value)
         name = self._at_chunk(value)
         missing = len(like.shape) - len(value.shape)
@@ -193,7 +193,7 @@ class Emitter:
         if value.op == "concat":
             if batch:  # an invariant part exists once, not for each step
                 operands = [
-                    f"broadcast_to({text}, {out}.shape[:1] + {i.shape})" if self.names.is_invariant(i) else text
+                    f"broadcast_to({text}, {out}.shape[:1] + {i.shape})" if i in self.names.invariant else text
                     for text, i in zip(operands, value.inputs)
                 ]
             return [f"concatenate(({', '.join(operands)},), {value['axis'] + batch}, {out})"]
@@ -205,7 +205,7 @@ class Emitter:
 
     def _matmul(self, value: Value, operands: list[str], out: str, batch: bool) -> str:
         left, right = value.inputs
-        if batch and self.names.is_invariant(right) and len(right.shape) == len(left.shape) == 2:
+        if batch and right in self.names.invariant and len(right.shape) == len(left.shape) == 2:
             k, n = right.shape  # one product over the rows of all steps
             return f"matmul({operands[0]}.reshape(-1, {k}), {operands[1]}, {out}.reshape(-1, {n}))"
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
@@ -217,7 +217,7 @@ class Emitter:
     def _sum(self, position: int, value: Value) -> list[str]:
         """The lines that add the terms of a chunk to a total."""
         total = f"totals[{position}]"
-        if self.names.is_invariant(value):
+        if value in self.names.invariant:
             return [f"add({total}, w{value.number} * {self.step_count}, {total})"]
         kind = self.sums.contraction(value)
         wide = _WIDE["sum"] if is_half(np.dtype(value.dtype)) else ""

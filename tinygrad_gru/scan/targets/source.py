@@ -62,7 +62,7 @@ class Buffers(dict[str, Buffer]):
 
     def names(self, scope: str) -> str:
         """The text of the tuple that binds the names of a scope."""
-        return "".join(f"{buffer.name}, " for buffer in self.bound(scope)) or "_, "
+        return "".join([f"{buffer.name}, " for buffer in self.bound(scope)]) or "_, "
 
 
 class Calls(NamedTuple):
@@ -145,15 +145,13 @@ class Names:
 
     def __init__(self, plan: Plan):
         self.plan = plan
-
-    def is_invariant(self, value: Value) -> bool:
-        return self.plan.levels.get(value) == "invariant"
+        self.invariant = {value for value, level in plan.levels.items() if level == "invariant"}
 
     def at_step(self, value: Value) -> Buffer:
         """The buffer of a value at one step."""
-        if value.op in ("materialized", "packed") and self.is_invariant(value):
+        if value.op in ("materialized", "packed") and value in self.invariant:
             return Buffer(f"W{value.number}", "static", "value", value)
-        if self.is_invariant(value):
+        if value in self.invariant:
             return Buffer(f"w{value.number}", "local", "value", value)
         if self.plan.storage_of(value) != "step":
             return Buffer(f"v{value.number}", "step", "value", value)
@@ -163,7 +161,7 @@ class Names:
 
     def at_chunk(self, value: Value) -> Buffer:
         """The buffer of a value at all steps of a chunk."""
-        if self.is_invariant(value):
+        if value in self.invariant:
             return self.at_step(value)
         storage = self.plan.storage.get(value)
         name = f"B{storage.key}" if storage is not None and storage.kind == "batch" else f"V{value.number}"
@@ -251,13 +249,15 @@ class TimeSums:
     def _is_needed(self, value: Value) -> bool:
         """Whether the value itself is needed: not its total, nor a slice of that."""
         outputs = (*self.plan.program.new_carry, *self.plan.program.ys)
-        return value in outputs or any(not self._is_share(user) for user in self.users.get(value, ()))
+        return value in outputs or not self._slices.issuperset(self.users.get(value, ()))
 
-    def _is_share(self, value: Value) -> bool:
-        return value.op == "getitem" and value in self.plan.program.sums and not self.users.get(value)
+    @cached_property
+    def _slices(self) -> set[Value]:
+        """The sums that are slices of a total and nothing else."""
+        return {value for value in self.plan.program.sums if value.op == "getitem" and not self.users.get(value)}
 
     def _total_of(self, value: Value) -> Value:
-        if not self._is_share(value) or value in self.plan.program.inputs:
+        if value not in self._slices or value in self.plan.program.inputs:
             return value
         whole = value.inputs[0]
         return whole if self.contraction(whole) is not None else value
@@ -266,4 +266,4 @@ class TimeSums:
 def calls_once(plan: Plan) -> int:
     """How many array calls compute the invariant values."""
     free = VIEWS | {"constant", "scalar"}
-    return sum(level == "invariant" and value.op not in free for value, level in plan.levels.items())
+    return len([v for v, level in plan.levels.items() if level == "invariant" and v.op not in free])

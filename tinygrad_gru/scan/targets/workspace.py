@@ -8,7 +8,7 @@ from typing import Any
 from ...backend import Backend, record_launches
 from ..ir import Value
 from ..passes.plan import chunk_length
-from ..passes.schedule import VIEWS
+from ..passes.schedule import VIEWS, base_of
 from .host import view_text
 from .source import Buffer, Source
 
@@ -76,8 +76,26 @@ class Workspace:
 
     def step_views(self, positions: range) -> list[tuple]:
         """For each step the buffers that are bound there."""
-        buffers = self.source.buffers.bound("step")
-        return [tuple([self.view(buffer, t) for buffer in buffers]) or (None,) for t in positions]
+        views = [self._views(buffer, positions) for buffer in self.source.buffers.bound("step")]
+        return list(zip(*views)) if views else [(None,)] * len(positions)
+
+    def _views(self, buffer: Buffer, positions: range) -> list[Any]:
+        """The array of a buffer at each of the steps: slices of one for all of them, where there is one."""
+        if self._is_double_buffered(buffer):
+            return [self.view(buffer, t) for t in positions]
+        begin, end = min(positions), max(positions) + 1
+        array = self.view(buffer, slice(begin, end))
+        return [array[t - begin, ...] for t in positions]
+
+    def _is_double_buffered(self, buffer: Buffer) -> bool:
+        plan = self.source.plan
+        if buffer.kind == "next carry":
+            return buffer.position in plan.double_buffered
+        base = base_of(buffer.value, plan.program.inputs)
+        if base in plan.program.carry:
+            return plan.program.carry.index(base) in plan.double_buffered
+        storage = plan.storage.get(base)  # also of a value that is overwritten by a part of the next carry
+        return storage is not None and storage.kind == "carry" and storage.key in plan.double_buffered
 
     def total(self, position: int) -> Any:
         """The array of a sum over time, for targets that keep it here."""

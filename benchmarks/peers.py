@@ -1,4 +1,4 @@
-"""The same pass by us, by PyTorch and by JAX: forward, and the gradients of input, initial state and weights."""
+"""One training pass in tinygrad_gru, PyTorch and JAX: forward, and gradients of input, initial state and weights."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tinygrad_gru.interop.torch import state_dict
 
 from .cells import CELLS, JOINED, contributions, joined
 
-#: One pass. It returns the gradients of x, of the parts of the initial state, and of the weights.
+#: A training pass; returns the gradients of x, of the parts of the initial state, and of the weights.
 Pass = Callable[[], Sequence[Any]]
 
 
 @dataclass
 class Case:
-    """A cell at a size (T, B, I, H), with random float32 arrays; `cotangents` weigh the ys, of all steps.
+    """A cell at a size (T, B, I, H), with random float32 arrays; `cotangents` are those of the ys, of all steps.
 
-    reset_after  the GRU that resets after the product, with a second bias, as PyTorch's does
+    reset_after  the GRU variant that resets after the product, with a second bias, as in PyTorch
     """
 
     kind: str
@@ -53,33 +53,33 @@ class Case:
         self.cotangents = tuple(normal(steps, batch, width) for width in widths(cell.ys))
 
     @property
-    def is_pytorchs(self) -> bool:
-        """Whether PyTorch's layer of that name has these equations."""
+    def is_torch_layer(self) -> bool:
+        """Whether PyTorch's layer of that name has the same equations."""
         return self.kind == "LSTM" or self.reset_after
 
     @property
     def flops(self) -> int:
-        """Of the products of one pass, exactly: each is made forward, and for each of its two gradients."""
+        """The floating-point operations of the products of a pass: each is computed forward, and for two gradients."""
         rows = self.size[0] * self.size[1]
         return 3 * sum(2 * rows * w.size for w in self.weights.values() if w.ndim == 2)
 
 
 def ours(case: Case, compiled: bool | str = True, device: str = "numpy", dtype: str = "float32") -> Pass:
-    return readings(case, (compiled,), device, dtype)[0]
+    return in_modes(case, (compiled,), device, dtype)[0]
 
 
-def readings(case: Case, compiled: Sequence[bool | str], device: str = "numpy", dtype: str = "float32") -> list[Pass]:
-    """Ours in several readings, on the same arrays."""
+def in_modes(case: Case, compiled: Sequence[bool | str], device: str = "numpy", dtype: str = "float32") -> list[Pass]:
+    """Our pass in several modes (eager or compiled), on the same arrays."""
     layer = getattr(nn, case.kind, None)
     forward, leaves = _our_scan(case, device, dtype) if layer is None else _our_layer(case, device, dtype)
     cotangents = [Tensor(array, dtype=dtype, device=device) for array in case.cotangents]
 
-    def run(reading: bool | str) -> Sequence[Any]:
-        with compiling(reading):
+    def run(mode: bool | str) -> Sequence[Any]:
+        with compiling(mode):
             ys = forward()
         return grad(ys, leaves, cotangents)
 
-    return [partial(run, reading) for reading in compiled]
+    return [partial(run, mode) for mode in compiled]
 
 
 def _our_layer(case: Case, device: str, dtype: str) -> tuple[Callable, list[Tensor]]:
@@ -112,12 +112,12 @@ def _our_leaves(arrays: Iterable[np.ndarray], device: str, dtype: str) -> list[T
 
 
 def _state(parts: Sequence[Any]) -> Any:
-    """A state as layers take it."""
+    """A state as an argument of layers: a tuple or its only part."""
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def pytorch(case: Case, device: str = "cpu", dtype: str = "float32") -> Pass:
-    """PyTorch's layer of that name (its GRU resets after the product and has a second bias), else a loop of its ops."""
+    """PyTorch's layer of that name (its GRU resets after the product and has a second bias), or a loop of its ops."""
     import torch
 
     layer = getattr(torch.nn, case.kind, None)
@@ -128,9 +128,9 @@ def _torch_layer(layer: type, case: Case, device: str, dtype: str) -> Pass:
     import torch
 
     model = layer(*case.size[2:])
-    if case.is_pytorchs:
+    if case.is_torch_layer:
         model.load_state_dict({name: torch.tensor(array) for name, array in state_dict(_module(case)).items()})
-    model.to(device, getattr(torch, dtype)).flatten_parameters()  # which cuDNN would do anew at every call
+    model.to(device, getattr(torch, dtype)).flatten_parameters()  # otherwise cuDNN would do it at every call
     x, *carry = _torch_leaves((case.x, *(part[None] for part in case.carry)), device, dtype)
     leaves, cotangents = [x, *carry, *model.parameters()], _torch_arrays(case.cotangents, device, dtype)
     return lambda: torch.autograd.grad(model(x, _state(carry))[:1], leaves, cotangents)
@@ -155,8 +155,8 @@ def _torch_loop(case: Case, device: str, dtype: str) -> Pass:
     leaves, cotangents = [x, *start, *w.values()], _torch_arrays(case.cotangents, device, dtype)
 
     def run() -> Sequence[Any]:
-        # As one would write it for speed: what the input contributes is computed for all steps at once, and taken apart
-        # by unbind, for the backward of a[t] fills an array as large as a at every step.
+        # Written for speed: the input contributions are computed for all steps at once and split by unbind, because the
+        # backward of a[t] fills an array as large as a at every step.
         every = contributions(w, x)
         carry, rows = tuple(start), []
         for parts in zip(*(a.unbind() for a in every.values())):
@@ -168,20 +168,20 @@ def _torch_loop(case: Case, device: str, dtype: str) -> Pass:
 
 
 def jax(case: Case) -> Pass:
-    """`jax.jit` of the pull-back of `lax.scan`; the fastest of the equations as they stand, hoisted, and joined."""
-    return fastest(jax_ways(case))
+    """`jax.jit` of the vjp of `lax.scan`: the fastest of the plain equations, hoisted, and with joined weights."""
+    return fastest(jax_variants(case))
 
 
-def jax_ways(case: Case) -> list[Pass]:
+def jax_variants(case: Case) -> list[Pass]:
     step = CELLS[case.kind].step
-    ways = [_jax_way(case, step, case.weights, hoisted) for hoisted in (False, True)]
+    variants = [_jax_variant(case, step, case.weights, hoisted) for hoisted in (False, True)]
     if case.kind in JOINED:
         step, groups = JOINED[case.kind]
-        ways.append(_jax_way(case, step, joined(case.weights, groups), True))
-    return ways
+        variants.append(_jax_variant(case, step, joined(case.weights, groups), True))
+    return variants
 
 
-def _jax_way(case: Case, step: Callable, weights: dict[str, np.ndarray], hoisted: bool) -> Pass:
+def _jax_variant(case: Case, step: Callable, weights: dict[str, np.ndarray], hoisted: bool) -> Pass:
     import jax
 
     math = SimpleNamespace(sigmoid=jax.nn.sigmoid, tanh=jax.numpy.tanh)
@@ -193,8 +193,8 @@ def _jax_way(case: Case, step: Callable, weights: dict[str, np.ndarray], hoisted
 
     @jax.jit
     def both(inputs: tuple, cotangents: tuple) -> tuple:
-        ys, pull = jax.vjp(forward, *inputs)
-        return ys, pull(cotangents)
+        ys, vjp = jax.vjp(forward, *inputs)
+        return ys, vjp(cotangents)
 
     inputs = jax.tree.map(jax.numpy.asarray, (case.x, case.carry, weights))
     cotangents = jax.tree.map(jax.numpy.asarray, case.cotangents)
@@ -206,7 +206,7 @@ def _jax_way(case: Case, step: Callable, weights: dict[str, np.ndarray], hoisted
     return run
 
 
-def fastest(ways: Sequence[Pass]) -> Pass:
+def fastest(variants: Sequence[Pass]) -> Pass:
     def seconds(run: Pass) -> float:
         run()
         times = []
@@ -216,25 +216,25 @@ def fastest(ways: Sequence[Pass]) -> Pass:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    return min(ways, key=seconds)
+    return min(variants, key=seconds)
 
 
 def check_agreement(case: Case, passes: dict[str, Pass], allowed: float = 1e-4) -> dict[str, float]:
-    """By how much gradients of x and of the initial state differ from those of the first pass, relative to their norms.
+    """Relative errors (by norm) of the gradients of x and of the initial state, compared with those of the first pass.
 
-    Raises AssertionError where that is more than rounding, `allowed`.
+    Raises AssertionError if one is greater than `allowed`, a bound of rounding errors.
     """
     expected, *others = (list(map(_on_the_host, run()))[: 1 + len(case.carry)] for run in passes.values())
     errors = {}
     for name, found in zip(list(passes)[1:], others):
         errors[name] = max(float(np.linalg.norm(f - e) / np.linalg.norm(e)) for f, e in zip(found, expected))
-        differs = f"{name} computes something else: {case.kind} {case.size}, relative error {errors[name]:.1e}"
+        differs = f"{name} computes other gradients: {case.kind} {case.size}, relative error {errors[name]:.1e}"
         assert errors[name] < allowed, differs
     return errors
 
 
 def _on_the_host(gradient: Any) -> np.ndarray:
-    """A flat NumPy array of anybody's array."""
+    """A gradient of any library as a flat NumPy array."""
     if hasattr(gradient, "cpu"):
         gradient = gradient.float().cpu()
     return np.asarray(gradient.numpy() if hasattr(gradient, "numpy") else gradient, np.float32).ravel()
