@@ -94,7 +94,8 @@ class Workspace:
         base = base_of(buffer.value, plan.program.inputs)
         if base in plan.program.carry:
             return plan.program.carry.index(base) in plan.double_buffered
-        return base in plan.carried and plan.carried[base] in plan.double_buffered
+        storage = plan.storage.get(base)  # also of a value that is overwritten by a part of the next carry
+        return storage is not None and storage.kind == "carry" and storage.key in plan.double_buffered
 
     def total(self, position: int) -> Any:
         """The array of a sum over time, for targets that keep it here."""
