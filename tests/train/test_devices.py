@@ -43,17 +43,17 @@ def losses(layer, optimizer, backend, lengths=None):
     manual_seed(0)
     embedding, recurrence, norm, head = nn.Embedding(6, 3), LAYERS[layer](), nn.LayerNorm(4), nn.Linear(4, 6)
     model = nn.Sequential(embedding, recurrence, norm, head).to(backend)
-    moved = OPTIMIZERS[optimizer](model.parameters())
+    update = OPTIMIZERS[optimizer](model.parameters())
     ids = np.arange(6).reshape(3, 2)
     found = []
     for step in range(3):
         inputs, targets = Tensor(ids, device=backend), Tensor((ids + 1 + step) % 6, device=backend)
         hidden, _ = recurrence(embedding(inputs), lengths=lengths)
         loss = ops.cross_entropy(head(norm(hidden)), targets, label_smoothing=0.1)
-        moved.zero_grad()
+        update.zero_grad()
         loss.backward()
         length = optim.clip_gradient_norm(model.parameters(), 0.5)
-        moved.step()
+        update.step()
         found += [loss.item(), length.item()]
     assert {backend_of(p.data).name for p in model.parameters()} == {getattr(backend, "name", backend)}
     return found, model.state_dict()

@@ -252,12 +252,12 @@ def test_a_run_with_a_damaged_checkpoint_can_be_resumed_from_its_best_one(small,
 def test_the_folder_is_locked_during_a_run(small, tmp_path):
     loop, other = (TextRun(small()).loop(tmp_path) for _ in range(2))
 
-    def judge():
+    def evaluate():
         with pytest.raises(LockedError, match="in use by another run"):
             other.run(Progress())
         return 1.0
 
-    loop.evaluate = judge
+    loop.evaluate = evaluate
     assert loop.run(Progress())
 
 
@@ -268,13 +268,13 @@ def test_a_run_with_a_damaged_log_is_resumed_with_a_message(small, tmp_path, dam
     log = tmp_path / LOG
     log.write_bytes(log.read_bytes()[:-400] + damage)
     kept = len(read_log(log))
-    heard = []
+    printed = []
     text_run = TextRun(small())
     display = Progress()
-    display.write = heard.append
+    display.write = printed.append
     assert text_run.loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT)).run(display)
     assert_identical(text_run.model.state_dict(), expected.model.state_dict())
-    assert heard[0] == f"{log} is damaged: it has {kept} of 11 records"
+    assert printed[0] == f"{log} is damaged: it has {kept} of 11 records"
     records, whole = read_log(log), read_log(tmp_path / "whole" / LOG)
     assert records == whole[:kept] + whole[11:]
 

@@ -84,10 +84,10 @@ def test_a_terminal_shows_a_bar_or_lines_without_tqdm(monkeypatch):
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
 def test_output_errors_are_ignored_and_output_is_tried_again(error):
     class Failing(Progress):
-        heard = ()
+        calls = ()
 
         def _fail(self, what):
-            self.heard += (what,)
+            self.calls += (what,)
             raise error
 
         def advance(self, amount, **figures):
@@ -104,7 +104,7 @@ def test_output_errors_are_ignored_and_output_is_tried_again(error):
         display.advance(3, loss=1.0)
         display.write("text")
         display.write("more")
-    assert failing.heard == (3, "text", "more", "close")
+    assert failing.calls == (3, "text", "more", "close")
 
 
 def test_other_errors_of_a_display_are_raised():

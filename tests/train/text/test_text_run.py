@@ -9,7 +9,7 @@ from tinygrad_gru.train import Progress, TextRun, TextSettings, characters_in
 from tinygrad_gru.train.text.run import versions
 
 
-class Heard(Progress):
+class Recorder(Progress):
     def __init__(self):
         self.lines = []
 
@@ -53,9 +53,9 @@ def test_samples_and_evaluations_do_not_advance_the_random_state(small, tmp_path
 
 
 def test_samples_are_printed_line_by_line(small, tmp_path):
-    heard = Heard()
-    TextRun(small()).loop(tmp_path).on_evaluation(heard)
-    assert all(line.startswith("    | ") for line in heard.lines[0].splitlines())
+    recorder = Recorder()
+    TextRun(small()).loop(tmp_path).on_evaluation(recorder)
+    assert all(line.startswith("    | ") for line in recorder.lines[0].splitlines())
 
 
 def test_characters_in_does_not_affect_later_runs(small, monkeypatch):
