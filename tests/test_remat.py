@@ -292,6 +292,22 @@ def add_hook(seen):
     seen.second = True
 
 
+FACTOR = 1.0
+
+
+def test_a_global_of_a_function_inside_a_rule_that_changes_raises(monkeypatch):
+    @op
+    def identity(x):
+        return x + 0
+
+    identity.vjp(x=lambda g: sum(FACTOR * part for part in (g, g)))
+    x = Tensor([1.0], requires_grad=True)
+    y = remat(lambda x: identity(x), x)
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    with pytest.raises(TapeError, match=r"other rules since|gave other values"):
+        y.backward()
+
+
 def gradient(change):
     seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
 

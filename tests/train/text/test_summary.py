@@ -8,7 +8,7 @@ from tinygrad_gru.train import Progress, TextRun, character_losses, summarize
 from tinygrad_gru.train.text.run import format_summary
 
 
-def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
+def test_a_summary_has_the_losses_and_the_ngram_baselines(small, tmp_path):
     run = TextRun(small())
     loop = run.loop(tmp_path)
     loop.run(Progress())
@@ -40,7 +40,7 @@ def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
 @pytest.mark.parametrize(
     ("skipped", "words"), [(0, "on numpy, float16\n"), (3, "on numpy, float16, 3 steps skipped\n")]
 )
-def test_a_summary_tells_the_precision_and_the_steps_left_out(small, tmp_path, skipped, words):
+def test_a_summary_has_the_precision_and_the_skipped_steps(small, tmp_path, skipped, words):
     run = TextRun(small(precision="float16"))
     run.trainer.scaler.skipped = skipped
     summary = summarize(run, run.loop(tmp_path))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
+from ...closures import is_library
 from ...contexts import enable_grad
 from ...inspector import Inspector
 from ...ops.op import Op
@@ -24,7 +25,6 @@ from ...tensor import Tensor
 from ...writes import tick
 from ..ir import Graph, Value
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
-from .dependencies import is_library
 from .effects import undone
 from .traced_array import TracedArray, Untraceable, closed_over, is_array
 
