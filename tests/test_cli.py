@@ -179,17 +179,17 @@ def test_check_mutants_prints_every_op_and_fails_if_a_wrong_rule_passes(monkeypa
     monkeypatch.setattr(cli, "mutation_scores", lambda processes: scores)
     assert cli.main(["check", "--mutants"]) == status
     out = capsys.readouterr().out
-    assert "ok    tanh: 1 of 1 wrong rules are noticed\n" in out
-    assert out.endswith(f"{3 - status} of 3 wrong rules of 2 ops are noticed\n")
+    assert "ok    tanh: 1 of 1 mutants killed\n" in out
+    assert out.endswith(f"{3 - status} of 3 mutants of 2 ops killed\n")
     assert (
-        "FAIL  exp: 1 of 2 wrong rules are noticed, 1 more make no difference\n  not noticed: rule of x, zero" in out
+        "FAIL  exp: 1 of 2 mutants killed, 1 more are equivalent\n  survived: rule of x, zero" in out
     ) == status
 
 
 def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
     monkeypatch.setattr(cli, "mutation_scores", lambda processes: [MutationScore("tanh", (), "GradientError: off")])
     assert cli.main(["check", "--mutants"]) == 1
-    assert "FAIL  tanh: its own rules do not pass" in capsys.readouterr().out
+    assert "FAIL  tanh: the check of its unchanged rules fails" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("passed", "status"), [(True, 0), (False, 1)])

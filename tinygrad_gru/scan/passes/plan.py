@@ -38,8 +38,8 @@ def plan(
         v2 = constant(position=0)                    (3, 4) float32    invariant
         v3 = constant(position=1)                    (4, 4) float32    invariant
         v4 = matmul(v1, v2)                          (2, 4) float32    hoisted   chunk 4
-        v5 = matmul(v0, v3)                          (2, 4) float32    loop      step 5
-        v6 = add(v4, v5)                             (2, 4) float32    loop      step 5
+        v5 = matmul(v0, v3)                          (2, 4) float32    loop      step scratch 5
+        v6 = add(v4, v5)                             (2, 4) float32    loop      step scratch 5
         v7 = tanh(v6)                                (2, 4) float32    loop      carry 0
         v8 = exp(v7)                                 (2, 4) float32    sunk      stack 8
         carry v0 -> v7; xs v1; ys v8
@@ -66,7 +66,7 @@ def plan(
         overwrite_operands(result)
     share_scratch(result, shares_scratch)
     own = [value for value in levels if value.op in _COPIES]
-    result.storage.update({value: Storage("step", value.number) for value in own})
+    result.storage.update({value: Storage("step scratch", value.number) for value in own})
     return result
 
 
