@@ -236,8 +236,8 @@ def _check_mutants(processes: int | None) -> int:
     for score in mutation_scores(processes):
         scores.append(score)
         print(f"{'ok  ' if score.perfect else 'FAIL'}  {score}", flush=True)
-    noticed, survivors = sum(s.noticed for s in scores), sum(len(s.survivors) for s in scores)
-    print(f"{noticed} of {noticed + survivors} wrong rules of {len(scores)} ops are noticed")
+    killed, survived = sum(s.killed for s in scores), sum(len(s.survived) for s in scores)
+    print(f"{killed} of {killed + survived} mutants of {len(scores)} ops killed")
     return 0 if all(score.perfect for score in scores) else 1
 
 

@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 from .backend import astype, backend_of, dtype_name, xp_of
+from .closures import cell_contents, names_in
 from .ops.op import is_op
 from .tape import Node
 
@@ -74,8 +75,8 @@ def _of_function(function: Any, depth: int = _DEPTH) -> Hashable:
         return type(function).__name__
     if is_op(function):  # whose code is generated at its first call
         return _of_op(function, depth - 1)
-    cells = [_content(cell) for cell in function.__closure__ or ()]
-    scope = [function.__globals__.get(name) for name in code.co_names]
+    cells = list(map(cell_contents, function.__closure__ or ()))
+    scope = [function.__globals__.get(name) for name in sorted(names_in(code))]
     scalars = [value for value in scope if isinstance(value, _SCALARS)]
     return code, _of_value((function.__defaults__, function.__kwdefaults__, cells, scalars), depth - 1)
 
@@ -91,10 +92,3 @@ def _of_value(value: Any, depth: int = _DEPTH) -> Hashable:
     if depth and isinstance(value, dict):
         return tuple([(repr(key), _of_value(part, depth - 1)) for key, part in value.items()])
     return type(value).__name__
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is still empty
-        return None

@@ -6,7 +6,7 @@ import pytest
 from tinygrad_gru.data import TextStream, shuffle_chunks
 
 
-def test_lanes_read_on_from_window_to_window():
+def test_streams_continue_from_window_to_window():
     stream = TextStream(np.arange(13), window=3, batch_size=2)
     first, second = stream
     assert first.inputs.T.tolist() == [[0, 1, 2], [6, 7, 8]]
@@ -17,7 +17,7 @@ def test_lanes_read_on_from_window_to_window():
 
 
 @pytest.mark.parametrize("length", range(13, 19))
-def test_what_fills_no_window_is_left_out(length):
+def test_an_incomplete_window_is_dropped(length):
     stream = TextStream(np.arange(length), window=3, batch_size=2)
     assert len(stream) == 2
     windows = list(stream)
@@ -54,14 +54,14 @@ def test_ids_are_integers_of_one_dimension(ids):
         TextStream(ids, window=1, batch_size=1)
 
 
-def test_epochs_follow_each_other_and_each_starts_anew():
+def test_every_epoch_starts_from_the_first_window():
     stream = TextStream(np.arange(13), window=3, batch_size=2)
     windows = [stream.next_batch() for _ in range(5)]
     assert [window.starts for window in windows] == [True, False, True, False, True]
     assert np.array_equal(windows[0].inputs, windows[2].inputs)
 
 
-def test_a_loop_takes_up_the_present_epoch_and_the_next_loop_the_next_epoch():
+def test_a_loop_continues_the_current_epoch_and_the_next_loop_has_the_next():
     stream = TextStream(np.arange(100), window=3, batch_size=2, chunk=5)
     stream.next_batch()
     assert len(list(stream)) == len(stream) - 1
@@ -69,7 +69,7 @@ def test_a_loop_takes_up_the_present_epoch_and_the_next_loop_the_next_epoch():
     assert stream.epoch == 1
 
 
-def test_chunks_stay_whole_and_none_is_lost():
+def test_shuffled_chunks_are_a_permutation():
     ids = np.arange(1000)
     shuffled = shuffle_chunks(ids, 64, seed=1)
     assert not np.array_equal(shuffled, ids)
@@ -79,7 +79,7 @@ def test_chunks_stay_whole_and_none_is_lost():
     assert all(piece[0] % 64 == 0 for piece in pieces)
 
 
-def test_every_epoch_shuffles_otherwise_and_every_run_alike():
+def test_every_epoch_has_a_new_order_that_depends_on_the_seed_alone():
     def epochs(seed):
         stream = TextStream(np.arange(200), window=5, batch_size=2, chunk=7, seed=seed)
         return [np.concatenate([window.inputs for window in stream]).tolist() for _ in range(2)]
@@ -90,7 +90,7 @@ def test_every_epoch_shuffles_otherwise_and_every_run_alike():
 
 
 @pytest.mark.parametrize("taken", [0, 3, 9, 10, 25])
-def test_a_saved_position_goes_on_exactly(taken):
+def test_iteration_resumes_exactly_from_a_saved_position(taken):
     def new():
         return TextStream(np.arange(101), window=5, batch_size=2, chunk=7, seed=4)
 
@@ -106,7 +106,7 @@ def test_a_saved_position_goes_on_exactly(taken):
         assert ours.starts == theirs.starts
 
 
-def test_a_position_of_otherwise_cut_text_is_refused():
+def test_a_position_saved_with_other_sizes_is_refused():
     position = TextStream(np.arange(100), window=5, batch_size=2).state_dict()
     with pytest.raises(ValueError, match=r"window 5 .* window 4"):
         TextStream(np.arange(100), window=4, batch_size=2).load_state_dict(position)

@@ -1,4 +1,4 @@
-"""JSON of others means one thing, and takes memory in proportion."""
+"""Strict JSON: unambiguous, and with memory in proportion to the text."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def test_json_is_read():
         (b"[" + b"[]," * 1_000_000 + b"0]", "JSON: the file requires more"),
     ],
 )
-def test_what_is_no_sound_json_is_refused(content, reason):
+def test_invalid_or_ambiguous_json_is_refused(content, reason):
     with pytest.raises(FileFormatError, match=reason):
         parse_json(content)

@@ -10,11 +10,14 @@ from support.strict import NOT_IN_THE_STANDARD, STRICT
 
 from tinygrad_gru import ops
 from tinygrad_gru.ops import op
+from tinygrad_gru.ops.op import is_op
 from tinygrad_gru.testing import OP_SPECS, check_case
 from tinygrad_gru.testing.op_specs import CHECKED_BY
 
 CASES = [(name, number) for name, cases in OP_SPECS.items() for number in range(len(cases))]
 
+#: The module whose identity op is a tool of the contract.
+CLAUSES = "tinygrad_gru.testing.clauses"
 #: Ops that scan runs in eager mode.
 NOT_COMPILED = frozenset(
     "argmax argmin cross_entropy cumsum dropout einsum embedding gather getitem isfinite kl_divergence logsumexp "
@@ -54,14 +57,9 @@ def test_every_op_of_the_package_has_specs():
     """Also one that is not in `ops.__all__`, or is defined elsewhere."""
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("tinygrad_gru")]
     values = [value for module in modules for value in list(vars(module).values())]
-    defined = {
-        f.formula.__name__ for f in values if type(f) is type(op) and hasattr(f, "formula") and f.__module__ != CLAUSES
-    }
+    defined = {value.formula.__name__ for value in values if is_op(value) and value.__module__ != CLAUSES}
     assert len(defined) > 60 and "matmul" in defined
     assert {CHECKED_BY.get(name, name) for name in defined} <= {*OP_SPECS}, "these have no specs"
-
-
-CLAUSES = "tinygrad_gru.testing.clauses"  # whose identity op is a tool
 
 
 def test_every_op_has_rules():

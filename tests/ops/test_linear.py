@@ -119,7 +119,7 @@ def test_linear_records_one_product(rng):
 )
 def test_linear_with_shapes_that_do_not_match_raises(x, weight):
     with pytest.raises(
-        ValueError, match=r"linear: x \(…, in\) of shape \(.*\) and weight \(in, out\) of shape \(.*\) don't fit"
+        ValueError, match=r"linear: x \(…, in\) of shape \(.*\) and weight \(in, out\) of shape \(.*\) do not match"
     ):
         ops.linear(leaf(np.ones(x)), leaf(np.ones(weight)))
 

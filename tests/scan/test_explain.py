@@ -23,10 +23,10 @@ def test_a_gru_from_its_trace_to_the_program():
         "Forward: 14 array calls a step",
         "operations in the loop after reassociate",
         "before the loop (hoisted): 2 matmul, 2 add",
-        "Stored at every step for backward:",
+        "Residuals, stored at every step for backward:",
         "Backward, from the last step to the first: 10 array calls a step",
         "after the loop (sunk): 4 matmul, 1 sum",
-        "written side by side, in one array:",
+        "computed into slices of one array:",
         "for first, (",
     ):
         assert expected in text

@@ -87,7 +87,7 @@ class DuckArray:
         return self.namespace.astype(self, dtype)
 
     def reshape(self, *shape: Any) -> Any:
-        return self.namespace.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return self.namespace.reshape(self, shape[0] if isinstance(shape[0], (tuple, list)) else shape)
 
     def __bool__(self) -> bool:
         return self.concretize(bool)

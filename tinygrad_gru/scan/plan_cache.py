@@ -26,6 +26,7 @@ from .tracing.tracer import Trace
 #: How many compiled steps are kept.
 PLANS = 64
 
+
 def target_name(compiled: bool | str) -> str:
     """The target that an argument `compiled` other than False names. Raises if it is not installed."""
     if compiled is True or compiled == "numpy":

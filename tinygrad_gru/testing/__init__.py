@@ -1,4 +1,4 @@
-"""Tools that prove gradients: for our own tests and for yours."""
+"""Checks of gradients and ops: gradcheck, the op contract, op specs and mutation testing, for your tests too."""
 
 from __future__ import annotations
 

@@ -7,50 +7,17 @@ from .folder import RunFolder
 from .loop import EarlyStop, Loop
 from .precision import LossScaler, MixedPrecision, mixed_precision
 from .terminal import Progress, progress
-from .text import (
-    CharacterModel,
-    Restored,
-    Step,
-    TextRun,
-    TextSettings,
-    Trainer,
-    TrainingError,
-    character_losses,
-    characters_in,
-    excerpts,
-    generate,
-    leading_spaces,
-    restore,
-    summarize,
-)
+from .text.evaluate import character_losses, excerpts, leading_spaces
+from .text.model import CharacterModel
+from .text.restore import Restored, restore
+from .text.run import TextRun, characters_in, summarize
+from .text.sampling import generate
+from .text.settings import TextSettings
+from .text.trainer import Step, Trainer, TrainingError
 
 __all__ = [
-    "CharacterModel",
-    "CheckpointError",
-    "EarlyStop",
-    "Loop",
-    "LossScaler",
-    "MixedPrecision",
-    "PlotError",
-    "Progress",
-    "Restored",
-    "RunFolder",
-    "SafetensorsError",
-    "Step",
-    "TextRun",
-    "TextSettings",
-    "Trainer",
-    "TrainingError",
-    "character_losses",
-    "characters_in",
-    "excerpts",
-    "generate",
-    "leading_spaces",
-    "load_checkpoint",
-    "mixed_precision",
-    "plot_loss",
-    "progress",
-    "restore",
-    "save_checkpoint",
-    "summarize",
-]
+    "CharacterModel", "CheckpointError", "EarlyStop", "Loop", "LossScaler", "MixedPrecision", "PlotError", "Progress",
+    "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun", "TextSettings", "Trainer", "TrainingError",
+    "character_losses", "characters_in", "excerpts", "generate", "leading_spaces", "load_checkpoint",
+    "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
+]  # fmt: skip

@@ -7,8 +7,8 @@ from tinygrad_gru.train.text.evaluate import excerpts
 from tinygrad_gru.train.text.model import prediction_loss
 
 
-def one_lane_losses(model, ids):
-    """The definition: the whole text in one lane, without windows."""
+def one_stream_losses(model, ids):
+    """The definition: the whole text as one stream, without windows."""
     return prediction_loss(model, ids[:-1, None], ids[1:, None], reduction="none")[0].numpy()[:, 0]
 
 
@@ -18,21 +18,21 @@ def model():
 
 
 @pytest.mark.parametrize("length", [2, 3, 65, 500])
-def test_a_short_text_is_read_in_one_lane_with_the_state_carried(model, length):
+def test_a_short_text_is_one_stream_with_a_carried_state(model, length):
     ids = np.random.default_rng(length).integers(0, 7, length)
     losses = character_losses(model, ids, window=16)
     assert losses.shape == (length - 1,)
-    assert np.allclose(losses, one_lane_losses(model.eval() or model, ids), atol=1e-5)
+    assert np.allclose(losses, one_stream_losses(model.eval() or model, ids), atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [3 * 1024 + 1, 3 * 1024 + 3, 4 * 1024])
-def test_a_long_text_is_read_in_lanes_and_every_character_keeps_its_place(model, length):
+def test_losses_of_a_long_text_are_in_the_order_of_its_characters(model, length):
     ids = np.random.default_rng(0).integers(0, 7, length)
     losses = character_losses(model, ids)
     model.eval()
-    expected = one_lane_losses(model, ids)
+    expected = one_stream_losses(model, ids)
     assert losses.shape == (length - 1,)
-    # Only the first characters of the second and the third lane have less before them.
+    # Only the first characters of the second and the third stream have less context.
     assert (np.abs(losses - expected) < 1e-4).sum() > length - 100
 
 
@@ -44,7 +44,7 @@ def test_the_model_keeps_its_mode_and_dropout_is_off(model, training):
     assert model.training == training
 
 
-def test_every_part_of_the_model_is_afterwards_in_the_mode_in_which_it_was(model):
+def test_the_mode_of_every_module_is_restored(model):
     model.dropout.eval()
     modes = [part.training for _, part in model.named_modules()]
     assert True in modes and False in modes

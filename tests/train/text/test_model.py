@@ -21,7 +21,7 @@ def test_shapes(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_carried_state_makes_two_windows_one(cell):
+def test_two_windows_with_a_carried_state_equal_one(cell):
     model = CharacterModel(7, embedding=4, hidden=6, layers=2, cell=cell)
     whole, last = model(IDS)
     first, state = model(IDS[:2])
@@ -31,7 +31,7 @@ def test_a_carried_state_makes_two_windows_one(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_parameter_learns(cell):
+def test_every_parameter_has_a_gradient(cell):
     model = CharacterModel(7, embedding=4, hidden=6, cell=cell)
     loss, _ = prediction_loss(model, IDS, IDS)
     loss.backward()
@@ -64,6 +64,6 @@ def test_an_unknown_cell_is_refused():
         CharacterModel(7, cell="mgu")
 
 
-def test_ids_that_stand_for_no_symbol_are_refused():
+def test_ids_out_of_range_are_refused():
     with pytest.raises(IndexError, match="ids must lie in 0 … 6, got 7"):
         CharacterModel(7, embedding=4, hidden=6)(IDS + 1)

@@ -59,7 +59,7 @@ def test_a_checkpoint_of_something_else_is_refused(trained, tmp_path):
 
 
 def changed(state, path, value):
-    """The state with another value at a path of names."""
+    """A copy of the state with another value at a dotted path."""
     state = copy.deepcopy(state)
     *holders, last = path.split(".")
     holder = state
@@ -72,7 +72,7 @@ def changed(state, path, value):
     return state
 
 
-IGNORED = {"about.vocabulary", "about.vocabulary.other", "about.settings.compiled"}  # by a run that goes on
+IGNORED = {"about.vocabulary", "about.vocabulary.other", "about.settings.compiled"}  # by a run that is resumed
 DELETED = object()
 ODD = {
     "trainer": [DELETED, None, [], 3],
@@ -118,7 +118,7 @@ def test_every_edited_state_is_refused(trained, tmp_path):
             pytest.fail(f"{path} was taken to be {value!r}")
 
 
-def test_a_model_is_read_from_a_checkpoint_that_no_run_can_go_on_from(trained, tmp_path):
+def test_a_model_is_restored_from_a_checkpoint_that_cannot_be_resumed(trained, tmp_path):
     state = load_checkpoint(tmp_path / CHECKPOINT)
     del state["logged"]
     save_checkpoint(tmp_path / "earlier", state)
@@ -140,7 +140,7 @@ def test_shapes_are_compared_before_the_model_is_built(trained, tmp_path, monkey
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 9), (9, 1)])
 def test_no_model_is_too_small_for_its_settings(small, tmp_path, cell, layers, sizes):
-    """What is taken for the least number of weights is no more than every model has."""
+    """The lower bound of the number of weights holds for every model."""
     settings = small(cell=cell, layers=layers, embedding=sizes[0], hidden=sizes[1])
     run = TextRun(settings)
     loop = run.loop(tmp_path)
@@ -148,7 +148,7 @@ def test_no_model_is_too_small_for_its_settings(small, tmp_path, cell, layers, s
     assert settings_in({**state, "best_step": None, "logged": 0}, tmp_path) == settings
 
 
-def test_loading_a_state_without_a_carried_one_forgets_that_of_before(small):
+def test_loading_a_state_without_a_carried_one_resets_it(small):
     trainer = TextRun(small()).trainer
     first = trainer.state_dict()
     trainer.step()

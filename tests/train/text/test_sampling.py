@@ -11,7 +11,7 @@ from tinygrad_gru.train.text.sampling import draw
 
 
 class Fixed(nn.Module):
-    """Stands for a model that gives the same logits whatever it has read; notes what it was asked."""
+    """A fake model that returns constant logits and records its inputs."""
 
     def __init__(self, logits):
         self.logits, self.asked = np.array(logits, dtype=np.float32), []
@@ -25,14 +25,14 @@ class Fixed(nn.Module):
 VOCABULARY = CharacterVocabulary("\n ab")
 
 
-def test_the_prompt_is_read_first_and_then_what_was_drawn():
+def test_the_model_reads_the_prompt_and_then_every_sample():
     model = Fixed([0.0, 0.0, 5.0, 0.0])
     assert generate(model, VOCABULARY, 2, prompt="ba", temperature=0) == "aa"
     assert model.asked == [[3, 2], [2]]
     assert model.training
 
 
-def test_every_part_of_the_model_is_afterwards_in_the_mode_in_which_it_was():
+def test_the_mode_of_every_module_is_restored():
     model = CharacterModel(4, embedding=2, hidden=3, dropout=0.5)
     model.dropout.eval()
     modes = [part.training for _, part in model.named_modules()]
@@ -41,15 +41,15 @@ def test_every_part_of_the_model_is_afterwards_in_the_mode_in_which_it_was():
     assert [part.training for _, part in model.named_modules()] == modes
 
 
-def test_an_empty_prompt_stands_for_a_newline_or_for_the_first_symbol():
+def test_an_empty_prompt_is_a_newline_or_the_first_symbol():
     for vocabulary, first in ((CharacterVocabulary("a\n"), 1), (CharacterVocabulary("ba"), 0)):
         model = Fixed([0.0, 1.0])
         generate(model, vocabulary, 1)
         assert model.asked == [[first]]
 
 
-def test_a_row_ends_as_often_as_the_model_says_however_sharp_the_rest_is():
-    """Logits that leave a space with probability 0.2: rows beyond the first two spaces have 4 more on average."""
+def test_a_repetition_ends_with_the_models_probability_at_any_temperature():
+    """Logits that leave a space with probability 0.2: repetitions have 4 more than two spaces on average."""
     logits = np.log([0.06, 0.8, 0.09, 0.05])
     for settings in ({"temperature": 0.0}, {"temperature": 0.5}, {"top_p": 0.5}):
         text = generate(Fixed(logits), VOCABULARY, 6000, **settings)
@@ -57,19 +57,19 @@ def test_a_row_ends_as_often_as_the_model_says_however_sharp_the_rest_is():
         assert np.mean(rows) == pytest.approx(2 + 4, abs=0.5)
 
 
-def test_what_ends_a_row_is_drawn_sharply():
+def test_the_end_of_a_repetition_is_sampled_at_the_temperature():
     text = generate(Fixed(np.log([0.3, 0.3, 0.4, 0.0001])), VOCABULARY, 200, temperature=0)
     assert set(text) == {"a", "\n"} and "\n\n" not in text
 
 
-def test_a_row_may_begin_in_the_prompt():
+def test_a_repetition_may_begin_in_the_prompt():
     model = Fixed([0.0, 50.0, 1.0, 0.0])
     assert generate(model, VOCABULARY, 3, prompt="  ", temperature=0) == "   "
     model = Fixed([0.0, -50.0, 1.0, 0.0])
     assert generate(model, VOCABULARY, 1, prompt="  ", temperature=0) == "a"
 
 
-def test_a_vocabulary_of_one_symbol_has_nothing_else_to_draw():
+def test_sampling_from_a_vocabulary_of_one_symbol():
     assert generate(Fixed([1.0]), CharacterVocabulary("a"), 20) == "a" * 20
 
 
@@ -87,7 +87,7 @@ def frequencies(logits, **settings):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_draws_follow_the_softmax_at_that_temperature(temperature):
+def test_samples_follow_the_softmax_at_that_temperature(temperature):
     logits = np.array([1.0, -0.5, 0.3, 0.0])
     expected = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     assert frequencies(logits, temperature=temperature) == pytest.approx(expected, abs=0.015)
@@ -98,17 +98,17 @@ def test_top_p_keeps_the_fewest_characters_that_have_that_probability(top_p, exp
     assert frequencies(np.log([0.3, 0.5, 0.2]), top_p=top_p) == pytest.approx(expected, abs=0.015)
 
 
-def test_a_place_as_is_keeps_its_probability_and_the_others_share_the_rest():
+def test_the_index_as_is_keeps_its_probability_and_the_others_share_the_rest():
     logits = np.log([0.3, 0.5, 0.2])
     assert frequencies(logits, temperature=0, as_is=1) == pytest.approx([0.5, 0.5, 0], abs=0.015)
     assert frequencies(logits, as_is=1) == pytest.approx([0.3, 0.5, 0.2], abs=0.015)
 
 
-def test_impossible_characters_and_enormous_logits_do_no_harm():
+def test_infinite_and_large_logits():
     assert frequencies([-np.inf, 1e4, 1e4]) == pytest.approx([0, 0.5, 0.5], abs=0.015)
 
 
-def test_draws_are_settled_by_the_logits_at_temperature_zero():
+def test_temperature_zero_is_greedy():
     assert frequencies([0.0, 0.1, 0.05], temperature=0) == [0, 1, 0]
 
 
@@ -120,7 +120,7 @@ def test_impossible_settings_are_refused(settings):
         generate(Fixed([0.0, 1.0]), CharacterVocabulary("ab"), 1, **settings)
 
 
-def test_logits_that_are_no_numbers_are_refused():
+def test_nan_logits_are_refused():
     with pytest.raises(ValueError, match="did its training diverge"):
         generate(Fixed([0.0, np.nan]), CharacterVocabulary("ab"), 1)
 
@@ -141,7 +141,7 @@ def test_no_character_at_all_is_refused():
         generate(Fixed([-np.inf, -np.inf]), CharacterVocabulary("ab"), 1)
 
 
-def test_at_an_infinite_temperature_all_that_is_possible_is_as_likely():
+def test_an_infinite_temperature_is_uniform():
     random = np.random.default_rng(0)
     logits = np.array([0.0, 1.0, -np.inf, 2.0, -1e308])
     counts = np.bincount([draw(logits, random, temperature=np.inf) for _ in range(4000)], minlength=5)

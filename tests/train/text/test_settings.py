@@ -29,7 +29,7 @@ from tinygrad_gru.train import TextSettings
         ({"lr": float("nan")}, "lr must be a positive number"),
     ],
 )
-def test_impossible_settings_are_named(changes, message):
+def test_invalid_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         TextSettings(**changes)
 
@@ -46,11 +46,11 @@ def test_the_defaults_are_the_main_job():
     assert settings.precision == "float32" and settings.compile_mode is None
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numpy_scalars_are_accepted():
     settings = TextSettings(hidden=np.int64(4), seed=np.uint8(3), lr=np.float32(0.5), dropout=np.float64(0.25))
     assert (settings.hidden, settings.seed, settings.lr, settings.dropout) == (4, 3, 0.5, 0.25)
 
 
-def test_how_recurrences_run():
+def test_compile_mode():
     assert TextSettings(compiled="no").compile_mode is False
     assert TextSettings(compiled="numba:2").compile_mode == "numba:2"

@@ -8,7 +8,7 @@ from tinygrad_gru.train import Progress, TextRun, character_losses, summarize
 from tinygrad_gru.train.text.run import format_summary
 
 
-def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
+def test_a_summary_has_the_losses_and_the_ngram_baselines(small, tmp_path):
     run = TextRun(small())
     loop = run.loop(tmp_path)
     loop.run(Progress())
@@ -27,20 +27,20 @@ def test_a_summary_has_the_losses_beside_the_floors(small, tmp_path):
     assert summary["corpus"]["sha256"] == run.corpus.digest
     assert {"python", "numpy"} <= summary["versions"].keys()
     assert summary["settings"]["hidden"] == 10
-    words = format_summary(summary, tmp_path)
+    printed = format_summary(summary, tmp_path)
     for figure in (
         "1,280 characters",
         f"{summary['held_out']:.3f}",
         f"{summary['bigram']:.3f} (bigram)",
         str(tmp_path),
     ):
-        assert figure in words
+        assert figure in printed
 
 
 @pytest.mark.parametrize(
     ("skipped", "words"), [(0, "on numpy, float16\n"), (3, "on numpy, float16, 3 steps skipped\n")]
 )
-def test_a_summary_tells_the_precision_and_the_steps_left_out(small, tmp_path, skipped, words):
+def test_a_summary_has_the_precision_and_the_skipped_steps(small, tmp_path, skipped, words):
     run = TextRun(small(precision="float16"))
     run.trainer.scaler.skipped = skipped
     summary = summarize(run, run.loop(tmp_path))

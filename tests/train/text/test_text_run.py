@@ -9,7 +9,7 @@ from tinygrad_gru.train import Progress, TextRun, TextSettings, characters_in
 from tinygrad_gru.train.text.run import versions
 
 
-class Heard(Progress):
+class Recorder(Progress):
     def __init__(self):
         self.lines = []
 
@@ -22,7 +22,7 @@ def test_equal_settings_give_equal_runs(small):
     assert first.step() == second.step() != other.step()
 
 
-def test_the_vocabulary_is_the_texts_own(small, text_file):
+def test_the_vocabulary_is_that_of_the_text(small, text_file):
     run = TextRun(small())
     assert set(run.vocabulary.symbols) == set(text_file.read_text(encoding="utf-8"))
     assert run.vocabulary.decode(run.held_out) == run.corpus.held_out
@@ -39,7 +39,7 @@ def test_the_main_model_has_the_size_that_is_reported():
     assert run.model.parameter_count() == 97 * 64 + 3 * (64 + 192 + 1) * 192 + 193 * 97
 
 
-def test_samples_and_evaluations_leave_the_random_numbers_of_the_run_alone(small, tmp_path):
+def test_samples_and_evaluations_do_not_advance_the_random_state(small, tmp_path):
     undisturbed, disturbed = (TextRun(small(dropout=0.3)) for _ in range(2))
     loop = disturbed.loop(tmp_path)
     undisturbed.trainer.step()
@@ -53,12 +53,12 @@ def test_samples_and_evaluations_leave_the_random_numbers_of_the_run_alone(small
 
 
 def test_samples_are_printed_line_by_line(small, tmp_path):
-    heard = Heard()
-    TextRun(small()).loop(tmp_path).on_evaluation(heard)
-    assert all(line.startswith("    | ") for line in heard.lines[0].splitlines())
+    recorder = Recorder()
+    TextRun(small()).loop(tmp_path).on_evaluation(recorder)
+    assert all(line.startswith("    | ") for line in recorder.lines[0].splitlines())
 
 
-def test_seconds_become_characters_by_a_measurement_that_changes_nothing(small, monkeypatch):
+def test_characters_in_does_not_affect_later_runs(small, monkeypatch):
     settings = small()
     expected = TextRun(settings).trainer.step()
     assert characters_in(0.05, settings) > 0
@@ -66,7 +66,7 @@ def test_seconds_become_characters_by_a_measurement_that_changes_nothing(small, 
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_no_time_is_no_run(small, seconds):
+def test_seconds_must_be_positive(small, seconds):
     with pytest.raises(ValueError, match="seconds must be positive"):
         characters_in(seconds, small())
 
@@ -83,7 +83,7 @@ def test_the_text_is_shuffled_in_chunks(small, text_file):
     epoch = np.concatenate([window.inputs for window in run.trainer.stream])
     jumps = epoch[1:][np.diff(epoch, axis=0) != 1]
     assert len(jumps) > 10
-    assert (jumps % 1024 == 0).all(), "every character's id is its place in this text"
+    assert (jumps % 1024 == 0).all(), "every character's id is its position in this text"
 
 
 def test_versions_name_what_computes():

@@ -24,7 +24,7 @@ def assert_identical(left, right):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("interrupted_after", [0, 3, 11])
-def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(small, cell, interrupted_after):
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(small, cell, interrupted_after):
     settings = small(cell=cell, layers=2, dropout=0.3)
     undisturbed = TextRun(settings).trainer
     expected = [undisturbed.step() for _ in range(14)]
@@ -62,7 +62,7 @@ def test_a_resumed_run_in_float16_is_bit_identical_too(small, interrupted_after)
 
 @pytest.mark.parametrize("forgotten", ["scaler", "model", "optimizer", "schedule", "stream", "random", "carried"])
 def test_every_part_of_the_state_matters(small, forgotten):
-    """The test above can fail: what it proves depends on each part of what is saved."""
+    """The test above can fail: it depends on each part of the state."""
     settings = small(dropout=0.3, precision="float16" if forgotten == "scaler" else "float32")
     undisturbed, resumed = TextRun(settings).trainer, TextRun(settings).trainer
     if forgotten == "scaler":
@@ -74,15 +74,15 @@ def test_every_part_of_the_state_matters(small, forgotten):
     assert [undisturbed.step() for _ in range(3)] != [resumed.step() for _ in range(3)]
 
 
-def test_steps_learn(small):
+def test_training_lowers_the_loss(small):
     trainer = TextRun(small(characters=150 * 64)).trainer
     losses = [trainer.step().loss for _ in range(150)]
     assert np.mean(losses[-10:]) < losses[0] - 0.5
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_no_gradient_goes_back_past_the_window(small, cell):
-    """The second step equals one whose state came from nowhere: a constant of the same values."""
+def test_no_gradient_goes_back_beyond_the_window(small, cell):
+    """The carried state is a constant."""
     trainer = TextRun(small(cell=cell)).trainer
     trainer.step()
     carried = trainer._carried
@@ -128,7 +128,7 @@ def test_characters_are_counted(small):
 
 
 @pytest.mark.parametrize("spoil", ["weights", "gradient"])
-def test_a_loss_or_gradient_that_is_no_number_stops_training_before_the_weights_change(small, spoil):
+def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_weights_change(small, spoil):
     trainer = TextRun(small()).trainer
     weight = next(iter(trainer.model.parameters()))
     if spoil == "weights":
@@ -155,7 +155,7 @@ def test_float16_learns_as_float32_does(small, cell):
     assert not np.array_equal(losses["float16"], losses["float32"])
 
 
-def test_a_step_whose_gradient_overflows_is_left_out_and_its_text_is_not(small):
+def test_a_step_whose_gradient_overflows_is_skipped_and_its_window_is_used_up(small):
     trainer, calm = (TextRun(small(precision="float16")).trainer for _ in range(2))
     trainer.scaler = LossScaler(2.0**24)
     before = trainer.state_dict()
@@ -173,7 +173,7 @@ def test_a_step_whose_gradient_overflows_is_left_out_and_its_text_is_not(small):
 
 
 @pytest.mark.parametrize("spoil", ["weights", "gradient"])
-def test_what_no_scale_can_cure_stops_float16_too(small, spoil):
+def test_infinite_gradients_at_scale_1_stop_float16_training(small, spoil):
     trainer = TextRun(small(precision="float16")).trainer
     trainer.scaler = LossScaler(2)
     weight = next(iter(trainer.model.parameters()))
@@ -186,7 +186,7 @@ def test_what_no_scale_can_cure_stops_float16_too(small, spoil):
         trainer.step()
 
 
-def test_a_clipped_gradient_was_unscaled_before(small):
+def test_gradients_are_unscaled_before_clipping(small):
     trainers = {precision: TextRun(small(precision=precision)).trainer for precision in PRECISIONS}
     norms = {precision: trainer.step().gradient_norm for precision, trainer in trainers.items()}
     assert norms["float16"] == pytest.approx(norms["float32"], rel=1e-2)
@@ -194,7 +194,7 @@ def test_a_clipped_gradient_was_unscaled_before(small):
 
 
 @pytest.mark.parametrize("first", PRECISIONS)
-def test_a_run_goes_on_in_another_precision(small, first):
+def test_a_state_is_loaded_in_another_precision(small, first):
     (second,) = set(PRECISIONS) - {first}
     undisturbed = TextRun(small(precision=first)).trainer
     for _ in range(3):
@@ -202,13 +202,13 @@ def test_a_run_goes_on_in_another_precision(small, first):
     trainer = TextRun(small(precision=second)).trainer
     scale = trainer.scaler.scale
     trainer.load_state_dict(undisturbed.state_dict())
-    assert trainer.scaler.scale == scale, "what was found out in one precision says nothing of another"
+    assert trainer.scaler.scale == scale, "the scale of one precision is of no use in another"
     assert_identical(weights(trainer), weights(undisturbed))
     losses, expected = ([trained.step().loss for _ in range(5)] for trained in (trainer, undisturbed))
     np.testing.assert_allclose(losses, expected, atol=1e-3)
 
 
-def test_a_state_from_before_there_was_a_choice_of_precision_is_in_float32(small):
+def test_a_state_without_a_precision_is_float32(small):
     trainer = TextRun(small()).trainer
     trainer.step()
     state = trainer.state_dict()
@@ -218,8 +218,8 @@ def test_a_state_from_before_there_was_a_choice_of_precision_is_in_float32(small
     assert resumed.step() == trainer.step()
 
 
-def test_float16_asks_the_device_no_more_often_than_float32(small, monkeypatch):
-    """What is not finite is seen in the norm of the gradients, which is read anyway."""
+def test_float16_synchronizes_no_more_often_than_float32(small, monkeypatch):
+    """Overflows show in the norm of the gradients, which is read anyway."""
     asked = {}
     with stand_in_cupy(monkeypatch) as cupy, compiling(False):
         for precision in PRECISIONS:

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from operator import attrgetter
 
 import numpy as np
 
 from ..ir import Graph, Value
 
 Range = tuple[float, float]
+
+_number = attrgetter("number")
 
 ANY: Range = (-math.inf, math.inf)
 
@@ -60,7 +63,7 @@ class Ranges:
             return ANY if math.isnan(number) else (number, number)
         if value.dtype == np.bool_:
             return 0, 1
-        of = [self.known[i.number] for i in value.inputs]
+        of = list(map(self.known.__getitem__, map(_number, value.inputs)))
         if value.op in _SELECTING:
             return min(low for low, _ in of), max(high for _, high in of)
         if value.op == "where":

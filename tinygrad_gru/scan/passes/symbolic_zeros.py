@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 
 from ..ir import Program, Value
 from .ranges import Ranges
+
+_op = attrgetter("op")
 
 #: The inputs of a backward program, carry and xs, that are symbolic zeros.
 Zeros = frozenset[Value]
@@ -49,8 +52,10 @@ def propagate_zeros(program: Program, zeros: Zeros) -> Program:
     cotangents = program.depending_on([v for v in program.inputs if v.op == "cotangent" and v not in zeros])
 
     def propagated(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if "zeros" not in map(_op, map(done.__getitem__, value.inputs)):
+            return None
         is_zero = {operand: done[operand].op == "zeros" for operand in value.inputs}
-        return _without_zeros(program, value, done, is_zero, cotangents) if any(is_zero.values()) else None
+        return _without_zeros(program, value, done, is_zero, cotangents)
 
     xs = tuple(v for v in program.xs if v not in zeros)
     return replace(program, xs=xs).rebuilt(propagated, zeros=zeros)
@@ -134,9 +139,9 @@ def _are_only_added(program: Program, inputs: Zeros) -> bool:
     """Whether arrays of zeros for these inputs do what symbolic zeros do: no factor that may be infinite meets them."""
     ranges, zeros = Ranges(program.graph), set(inputs)
     for value in program.values():
-        zero = [operand in zeros for operand in value.inputs]
-        if not any(zero) or value in program.carry:
+        if value in program.carry or zeros.isdisjoint(value.inputs):
             continue
+        zero = [operand in zeros for operand in value.inputs]
         if value.op == "multiply" and not all(zero):
             (factor,) = (operand for operand, is_zero in zip(value.inputs, zero) if not is_zero)
             if not ranges.are_moderate(factor):

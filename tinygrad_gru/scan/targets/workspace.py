@@ -94,7 +94,8 @@ class Workspace:
         base = base_of(buffer.value, plan.program.inputs)
         if base in plan.program.carry:
             return plan.program.carry.index(base) in plan.double_buffered
-        return base in plan.carried and plan.carried[base] in plan.double_buffered
+        storage = plan.storage.get(base)  # also of a value that is overwritten by a part of the next carry
+        return storage is not None and storage.kind == "carry" and storage.key in plan.double_buffered
 
     def total(self, position: int) -> Any:
         """The array of a sum over time, for targets that keep it here."""
@@ -138,7 +139,7 @@ class Workspace:
             return _part(self.carry[key], where, moved=0 if self.reverse else 1)
         if kind == "stack":
             return _part(self.stacks[value], where)
-        if kind == "step":
+        if kind == "step scratch":
             return self._own((kind, key), value.shape, value.dtype)
         return self._in_chunk((kind, key), value, where)
 

@@ -7,10 +7,7 @@ Python's own library is taken for unchanging, except for the attributes of class
 
 from __future__ import annotations
 
-import dis
-import sys
 from collections.abc import Iterable
-from functools import lru_cache
 from itertools import chain, repeat
 from operator import attrgetter, is_, methodcaller
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -18,14 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ...closures import is_library, names_in
 from ...ops.op import is_op
 from ...tensor import Tensor
 
 #: Immutable values: another value is another object.
 _IMMUTABLE = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, CodeType, type(None), type(...))
-
-_OURS = __name__.partition(".")[0]
-_LIBRARIES = frozenset({_OURS, "numpy", "builtins", *sys.stdlib_module_names})
 
 #: Names through which code sees more than it names.
 _OPAQUE = frozenset({"eval", "exec", "globals", "__import__"})
@@ -210,16 +205,3 @@ def _is_unchanging(value: Any) -> bool:
     if isinstance(value, BuiltinFunctionType):
         return isinstance(value.__self__, (ModuleType, type(None)))
     return isinstance(value, _IMMUTABLE) or (isinstance(value, type) and is_library(value.__module__))
-
-
-def is_library(module: Any) -> bool:
-    """Whether a module of that name is taken for unchanging."""
-    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
-
-
-@lru_cache(maxsize=1024)
-def names_in(code: CodeType) -> frozenset[str]:
-    """All names that the code looks up, of globals and of attributes; `__import__` too if it imports."""
-    imports = any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code))
-    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner, ("__import__",) if imports else ())

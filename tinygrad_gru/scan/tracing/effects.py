@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import random_state, set_random_state
+from ...closures import cell_contents, is_library, names_in
 from ...ops.op import is_op
 from ...tensor import Tensor
-from .dependencies import is_library, names_in
 from .traced_array import Untraceable
 
 #: How many references away from the step (its object, say; its attributes; the items of a list among these), how many
@@ -144,7 +144,7 @@ class _Snapshot:
         if is_library(scope.get("__name__")):
             return
         for name in names:
-            yield self._watch(partial(_read_global, scope, name), partial(_put_read_global, scope, name))
+            yield self._watch(partial(_read_global, scope, name), partial(_write_global, scope, name))
         if "random" in names:  # Python's own and NumPy's own
             self._watch(lambda: (random.getstate(),) * 2, random.setstate)
             self._watch(_numpy_state, np.random.set_state)
@@ -167,10 +167,8 @@ def _refill(clear: Callable[[], Any], fill: Callable[[Any], Any], content: Any) 
 
 
 def _read_cell(cell: Any) -> tuple[int, Any]:
-    try:
-        return id(cell.cell_contents), cell.cell_contents
-    except ValueError:
-        return 0, _EMPTY
+    content = cell_contents(cell, _EMPTY)
+    return id(content), content
 
 
 def _write_cell(cell: Any, content: Any) -> None:
@@ -185,7 +183,7 @@ def _read_global(scope: dict, name: str) -> tuple[int, Any]:
     return id(content), content
 
 
-def _put_read_global(scope: dict, name: str, content: Any) -> None:
+def _write_global(scope: dict, name: str, content: Any) -> None:
     if content is _EMPTY:
         scope.pop(name, None)
     else:

@@ -171,7 +171,7 @@ TRACING = _TracingBackend("traced", NAMESPACE)
 class TracedArray(DuckArray):
     """A value of a graph, as an array of which only shape and dtype are known."""
 
-    __slots__ = ("graph", "value")
+    __slots__ = ("dtype", "graph", "shape", "value")
     namespace = NAMESPACE
     __backend__ = TRACING
 
@@ -183,14 +183,8 @@ class TracedArray(DuckArray):
             )
         self.graph = graph
         self.value = value
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.value.dtype
+        self.shape = value.shape
+        self.dtype = value.dtype
 
     def concretize(self, conversion: type | None = None) -> Any:
         raise Untraceable(_NEEDS_VALUES)
@@ -215,11 +209,4 @@ def normalize_index(index: Any, shape: tuple[int, ...]) -> tuple:
 
 def as_index(normalized: tuple) -> tuple:
     """The index that NumPy understands."""
-
-    def entry(p: Any) -> Any:
-        if isinstance(p, int):
-            return p
-        _, start, stop, step = p
-        return slice(start, None if stop < 0 else stop, step)
-
-    return tuple(map(entry, normalized))
+    return tuple([p if isinstance(p, int) else slice(p[1], None if p[2] < 0 else p[2], p[3]) for p in normalized])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
+from ...closures import is_library
 from ...contexts import enable_grad
 from ...inspector import Inspector
 from ...ops.op import Op
@@ -24,7 +25,6 @@ from ...tensor import Tensor
 from ...writes import tick
 from ..ir import Graph, Value
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
-from .dependencies import is_library
 from .effects import undone
 from .traced_array import TracedArray, Untraceable, closed_over, is_array
 
@@ -286,7 +286,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     new_leaves = [node for node in closed_over if node.number >= start]
     if any(map(_is_observed, (*records, *input_nodes, *new_leaves))):
         raise Untraceable("it observes the gradient of a value inside, by a hook or retain_grad, at every step")
-    if any(value.op == "matmul" and 0 in value.inputs[1].shape for value in graph.values):
+    if [value for value in graph.values if value.op == "matmul" and 0 in value.inputs[1].shape]:
         raise Untraceable("it multiplies with a matrix without elements")
     calls = _calls(graph, recorder, records)
     count = len(news)
@@ -341,7 +341,7 @@ def _tracing() -> Iterator[None]:
 
 def _as_traced(graph: Graph, x: Any) -> Any:
     if isinstance(x, tuple):
-        return tuple(_as_traced(graph, part) for part in x)
+        return tuple([_as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
 
 

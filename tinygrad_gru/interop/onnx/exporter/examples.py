@@ -1,4 +1,4 @@
-"""What a module is called with to be written down, and a second time: other values, and other lengths of named axes."""
+"""Example inputs of an export, and a second example: other values, and other lengths of dynamic axes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ... import nn
-from ...backend import to_host
-from ...ops.op import unwrap
-from ...tensor import Tensor
-from ..errors import InteropError
+from .... import nn
+from ....backend import to_host
+from ....ops.op import unwrap
+from ....tensor import Tensor
+from ...errors import InteropError
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """The same tuples and lists with function(leaf) in the places of their leaves; None stays None."""
+    """The same tuples and lists of function(leaf) for each leaf; None stays None."""
     if isinstance(value, (tuple, list)):
         return type(value)(map_leaves(function, part) for part in value)
     return None if value is None else function(value)
 
 
-def leaves_of(module: nn.Module, inputs: tuple, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """The arrays among the inputs, on the host, by the names that they have in the graph."""
+def named_leaves(module: nn.Module, inputs: tuple, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """The arrays among the inputs, on the host, by their names in the graph."""
     found: list[tuple[str, np.ndarray]] = []
 
     def collect(name: str, value: Any) -> None:
@@ -49,8 +49,8 @@ def leaves_of(module: nn.Module, inputs: tuple, names: Sequence[str] | None) -> 
     return dict(found)
 
 
-def lengths_of(leaves: Mapping[str, np.ndarray], axes: Mapping[str, Sequence[str | None]]) -> dict[str, int]:
-    """How long each named axis is in the example."""
+def axis_lengths(leaves: Mapping[str, np.ndarray], axes: Mapping[str, Sequence[str | None]]) -> dict[str, int]:
+    """The length of each named axis in the example."""
     lengths: dict[str, int] = {}
     for name, names in axes.items():
         if name not in leaves:
@@ -60,41 +60,40 @@ def lengths_of(leaves: Mapping[str, np.ndarray], axes: Mapping[str, Sequence[str
         for axis, length in zip(names, leaves[name].shape):
             if axis is not None and lengths.setdefault(axis, length) != length:
                 raise InteropError(
-                    f"axes: {axis!r} is {lengths[axis]} long in one place of the example and {length} in {name}: axes "
-                    "that may differ need different names"
+                    f"axes: {axis!r} has length {lengths[axis]} in one input of the example and {length} in {name}: "
+                    "axes that may differ need different names"
                 )
     return lengths
 
 
-def other_examples(
+def second_example(
     module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], axes: Mapping[str, Sequence[str | None]],
     lengths: Mapping[str, int],
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """A second example. Integers and booleans, of which a program may take numbers, get values with another sum and
-    another range wherever the module takes such.
+    """A second example. Integers and booleans, whose values a program may use as numbers, get values of another sum and
+    another range wherever the module accepts such.
 
-    Raises InteropError where all that it takes are those of the example: what it makes of them cannot be told from
-    constants then.
+    Raises InteropError where it accepts those of the example alone: what it computes from them could be constants.
     """
-    chosen = {name: _grown(leaf, axes.get(name, ()), lengths) for name, leaf in leaves.items()}
+    chosen = {name: _with_other_lengths(leaf, axes.get(name, ()), lengths) for name, leaf in leaves.items()}
     for name, array in chosen.items():
         if array.dtype.kind not in "iub" or not array.size:
             continue
         for candidate in _candidates(array):
-            if _runs(module, inputs, {**chosen, name: candidate}):
+            if _accepts(module, inputs, {**chosen, name: candidate}):
                 chosen[name] = candidate
                 break
         else:
             if array.min() == array.max():
                 raise InteropError(
-                    f"example_inputs: {name} has the value {array.flat[0]} alone, and `forward` takes neither one more "
-                    "nor one less: give an example that may have other values"
+                    f"example_inputs: {name} has the value {array.flat[0]} alone, and `forward` accepts neither one "
+                    "more nor one less: give an example that may have other values"
                 )
     return chosen
 
 
-def _grown(array: np.ndarray, names: Sequence[str | None], lengths: Mapping[str, int]) -> np.ndarray:
-    """The values in another order, and more of them along named axes: no two of these grow by as much."""
+def _with_other_lengths(array: np.ndarray, names: Sequence[str | None], lengths: Mapping[str, int]) -> np.ndarray:
+    """The values in another order, and more of them along named axes, each of which grows by another length."""
     for axis, name in enumerate(names):
         if name is not None:
             longer = lengths[name] + 1 + list(lengths).index(name)
@@ -103,7 +102,7 @@ def _grown(array: np.ndarray, names: Sequence[str | None], lengths: Mapping[str,
 
 
 def _candidates(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Arrays of other values, those that most programs take first."""
+    """Arrays of other values, those that most programs accept first."""
     if array.dtype.kind == "b":
         flipped = array.copy()
         flipped.flat[0] = not flipped.flat[0]
@@ -118,7 +117,7 @@ def _candidates(array: np.ndarray) -> Iterator[np.ndarray]:
             yield np.maximum(array, low + one)
 
 
-def _runs(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray]) -> bool:
+def _accepts(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray]) -> bool:
     arrays = iter(leaves.values())
     try:
         module(*map_leaves(lambda leaf: _like(leaf, next(arrays)), inputs))

@@ -1,8 +1,7 @@
-"""ONNX files, read and checked as a whole before anything is made of them.
+"""ONNX files from untrusted sources: read, inlined and checked as a whole before anything is built from them.
 
-What a file can say to make a reader work or read beyond it is bounded here: functions that call each other may not
-expand to more nodes than the file has bytes, and numbers that are kept in another file (external data) are read only
-from regular files in the model's own folder.
+A file cannot make its reader work or read without bound: functions that call each other may not expand to more nodes
+than the file has bytes, and external data is read only from regular files in the model's own folder.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from ...io import Budget, open_untrusted, untrusted
 from ..errors import InteropError
 
 _DEEPEST_CALLS = 64
-_SMALL = 1000  # nodes that any file may expand to
+_FREE_NODES = 1000  # that any file may expand to
 
 
 @contextmanager
 def opened(source: str | os.PathLike[str] | onnx.ModelProto) -> Iterator[tuple[onnx.ModelProto, Budget]]:
-    """A model without functions and external data, and what may be made of it.
+    """A model with functions inlined and external data read, and a budget of memory for building from it.
 
-    In this block whatever is raised because of the model is InteropError, which names the file.
+    In this block every error that the model causes is an InteropError that names the file.
     """
     if isinstance(source, onnx.ModelProto):
         with untrusted("the model", InteropError):
@@ -49,33 +48,33 @@ def _whole(model: onnx.ModelProto, folder: Path | None, size: int) -> tuple[onnx
         _check_functions(model, size)
         try:
             model = onnx.inliner.inline_local_functions(model)
-        except Exception as error:  # of several kinds, with no base of their own
-            raise InteropError(f"its functions cannot be put in the places of their calls: {error}") from error
-    outside = [tensor for tensor in tensors_in(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    if not outside:
+        except Exception as error:  # of several types without a common base
+            raise InteropError(f"its functions cannot be inlined: {error}") from error
+    external = [tensor for tensor in tensors_in(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if not external:
         return model, Budget(size)
     if folder is None:
-        raise InteropError(f"the numbers of {outside[0].name!r} are in another file: give the path of the model")
+        raise InteropError(f"the values of {external[0].name!r} are external data: give the path of the model")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    outside = [tensor for tensor in tensors_in(copy.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    places = [_Place(tensor, folder) for tensor in outside]
-    budget = Budget(size + sum({place.path: place.size for place in places}.values()))
-    for place in places:
-        place.fetch(budget)
+    external = [tensor for tensor in tensors_in(copy.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    locations = [_ExternalData(tensor, folder) for tensor in external]
+    budget = Budget(size + sum({location.path: location.size for location in locations}.values()))
+    for location in locations:
+        location.read(budget)
     return copy, budget
 
 
 def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph, and all that are the bodies of its nodes, at any depth."""
+    """A graph and its subgraphs, at any depth."""
     remaining = [graph]
     while remaining:
         graph = remaining.pop()
         yield graph
-        remaining += [body for node in graph.node for body in _bodies(node)]
+        remaining += [subgraph for node in graph.node for subgraph in _subgraphs(node)]
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -83,7 +82,7 @@ def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def tensors_in(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All constants of a graph, those of its nodes and bodies among them."""
+    """All tensors of a graph: initializers, and attributes of nodes, in subgraphs too."""
     for part in graphs_in(graph):
         yield from part.initializer
         for node in part.node:
@@ -99,7 +98,7 @@ _Name = tuple[str, str, str]
 
 
 def _check_functions(model: onnx.ModelProto, size: int) -> None:
-    """Raise InteropError if functions call themselves, or make more nodes of a model than its bytes explain."""
+    """Raise InteropError if functions are recursive, or expand to far more nodes than the file has bytes."""
     bodies: dict[_Name, list[onnx.NodeProto]] = {}
     for function in model.functions:
         name = (function.domain, function.name, function.overload)
@@ -117,7 +116,7 @@ def _check_functions(model: onnx.ModelProto, size: int) -> None:
             if name in bodies and name not in counts:
                 counts[name] = count(bodies[name], (*callers, name))
             total += counts.get(name, 0) + 1
-            if total > _SMALL + size:
+            if total > _FREE_NODES + size:
                 raise InteropError(f"its functions expand to more nodes than a file of {size:,} bytes may have")
         return total
 
@@ -127,56 +126,56 @@ def _check_functions(model: onnx.ModelProto, size: int) -> None:
 
 
 def _nodes_in(nodes: Iterator[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """These nodes, and those of their bodies."""
+    """These nodes, and those of their subgraphs."""
     listed = list(nodes)
     return listed + [
-        inner for node in listed for body in _bodies(node) for part in graphs_in(body) for inner in part.node
+        inner for node in listed for graph in _subgraphs(node) for part in graphs_in(graph) for inner in part.node
     ]
 
 
 # -- external data ---------------------------------------------------------------------------------------------------
 
 
-class _Place:
-    """Where the numbers of a tensor lie, in a file beside the model's."""
+class _ExternalData:
+    """The location of a tensor's external data: a part of a file in the model's folder."""
 
     def __init__(self, tensor: onnx.TensorProto, folder: Path):
         self.tensor = tensor
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        location = said.get("location", "")
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
         self.path = self._inside(folder, location)
-        self.offset, self.length = self._number(said.get("offset", "0")), said.get("length")
+        self.offset, self.length = self._number(entries.get("offset", "0")), entries.get("length")
         status = os.stat(self.path)
         if not stat.S_ISREG(status.st_mode):
-            raise self._refused(f"{location!r} is no regular file")
+            raise self._error(f"{location!r} is not a regular file")
         self.size = status.st_size
         self.count = self.size - self.offset if self.length is None else self._number(self.length)
         if self.offset > self.size or self.count > self.size - self.offset:
-            raise self._refused(f"{location!r} has {self.size} bytes, and {self.count} from {self.offset} on are named")
+            raise self._error(f"{location!r} has {self.size} bytes, and {self.count} from {self.offset} on are needed")
 
     def _inside(self, folder: Path, location: str) -> Path:
-        """The path of a file in the folder, reached by no link that leads elsewhere."""
-        parts = PureWindowsPath(location).parts  # which takes / and \ for what they are on some systems
+        """The path of a file in the folder, without symbolic links."""
+        parts = PureWindowsPath(location).parts  # splits at / and \
         if not parts or PureWindowsPath(location).anchor or ".." in parts or "\0" in location:
-            raise self._refused(f"{location!r} is no path inside of the model's folder")
+            raise self._error(f"{location!r} is not a path inside the model's folder")
         folder = Path(os.path.realpath(folder))
         path = folder.joinpath(*Path(location).parts)
         if os.path.realpath(path) != str(path):
-            raise self._refused(f"{location!r} is a link, or leads through one: it may lead out of the model's folder")
+            raise self._error(f"{location!r} is or contains a link, which may lead out of the model's folder")
         if not path.exists():
-            raise self._refused(f"{location!r} is not in the model's folder")
+            raise self._error(f"{location!r} is not in the model's folder")
         return path
 
     def _number(self, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20):
-            raise self._refused(f"expected a number of bytes, got {text[:40]!r}")
+            raise self._error(f"expected a number of bytes, got {text[:40]!r}")
         return int(text)
 
-    def _refused(self, reason: str) -> InteropError:
-        return InteropError(f"the numbers of {self.tensor.name!r} are in another file: {reason}")
+    def _error(self, reason: str) -> InteropError:
+        return InteropError(f"the external data of {self.tensor.name!r}: {reason}")
 
-    def fetch(self, budget: Budget) -> None:
-        """Put the numbers into the tensor, which is then like one that has them."""
+    def read(self, budget: Budget) -> None:
+        """Read the values into the tensor."""
         budget.spend(self.count, f"the constant {self.tensor.name!r}")
         with open(self.path, "rb") as file:
             file.seek(self.offset)

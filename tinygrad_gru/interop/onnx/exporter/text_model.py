@@ -1,4 +1,4 @@
-"""The main job's model as an ONNX file that says by itself how to write with it."""
+"""Character models as ONNX files with their vocabulary, so that any runtime can generate text."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 
 import numpy as np
 
-from ...data import CharacterVocabulary
-from ...train import CharacterModel
-from .export import save
+from ....data import CharacterVocabulary
+from ....train import CharacterModel
+from .save import save
 
 
 def save_text_model(model: CharacterModel, vocabulary: CharacterVocabulary, path: str | os.PathLike[str]) -> None:
-    """Write a model of text, with its vocabulary in the metadata: any ONNX runtime can go on with a text.
+    """Write a character model, with its vocabulary in the metadata: any ONNX runtime can continue a text.
 
-    The graph reads `ids` (time, batch), int64, and `state` (layers, batch, hidden), zeros in the beginning; it returns
-    `logits` (time, batch, symbols) and `next_state`, that after the last step. An LSTM's state is `state_0` and
-    `state_1`, h and c, and comes out as `next_state_0` and `next_state_1`. The metadata entry "vocabulary" is what
+    The graph reads `ids` (time, batch), int64, and `state` (layers, batch, hidden), zeros at first; it returns
+    `logits` (time, batch, symbols) and `next_state`, the final state. An LSTM's state is `state_0` and
+    `state_1`, h and c, and is returned as `next_state_0` and `next_state_1`. The metadata entry "vocabulary" is what
     `CharacterVocabulary.from_description` reads, as JSON.
     """
     batch, symbols = 2, model.embedding.W.shape[0]
