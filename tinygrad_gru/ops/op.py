@@ -76,7 +76,7 @@ def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
     if len(backends) > 1:
         hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
     else:
-        hint = "".join(backend.advice() for backend in backends.values())
+        hint = "".join(backend.device_hint() for backend in backends.values())
     return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
 
 

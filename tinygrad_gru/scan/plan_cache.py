@@ -12,7 +12,7 @@ from operator import attrgetter
 from threading import RLock
 from typing import Any, NamedTuple
 
-from ..backend import IDLE, Backend
+from ..backend import IDLE_POOL, Backend
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
@@ -156,11 +156,11 @@ class CompiledStep:
 
     def acquire(self, length: int, reverse: bool) -> WorkspaceHandle:
         """Workspaces for that length, idle ones or new ones."""
-        idle = IDLE.take((self, length, reverse))
-        return WorkspaceHandle(self, IDLE.made(lambda: Workspaces(self, length, reverse)) if idle is None else idle)
+        idle = IDLE_POOL.acquire((self, length, reverse))
+        return WorkspaceHandle(self, IDLE_POOL.allocate(lambda: Workspaces(self, length, reverse)) if idle is None else idle)
 
     def release(self, workspaces: Workspaces) -> None:
-        IDLE.give_back((self, *workspaces.key), workspaces, workspaces.size())
+        IDLE_POOL.release((self, *workspaces.key), workspaces, workspaces.size())
 
 
 class Pass(NamedTuple):
@@ -194,7 +194,7 @@ class Workspaces:
         key = (program, begin, end)
         if key not in self.backwards:
             residuals, reverse = {v: array[begin:end] for v, array in self.residuals.items()}, not self.key[1]
-            work = IDLE.made(partial(program.workspace, end - begin, reverse, residuals))
+            work = IDLE_POOL.allocate(partial(program.workspace, end - begin, reverse, residuals))
             self.backwards[key] = Pass.of(work, end - begin, reverse)
             self._size = 0
         return self.backwards[key]

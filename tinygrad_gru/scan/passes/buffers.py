@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 from ..ir import Value
-from .schedule import ELEMENTWISE, VIEWS, Level, base_of
+from .schedule import ELEMENTWISE, VIEWS, Level, base_of, is_computed_per_step
 from .storage import SCRATCH, Plan, Slice, Storage
 
 # -- concatenations in place -----------------------------------------------------------------------------------------
@@ -34,8 +34,8 @@ def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: 
     kept_apart = {*reshaped, *outputs, *plan.carried, *inputs}  # a slice has no view of another shape
 
     def is_free(value: Value) -> bool:
-        is_computed = plan.levels.get(value, "invariant") != "invariant" and value.op not in VIEWS
-        return is_computed and value not in kept_apart and value not in parts
+        is_apart = value in kept_apart or value in parts
+        return not is_apart and is_computed_per_step(value, plan.levels)
 
     concats = [v for v in plan.program.values() if v.op == "concat" and is_free(v)]
     for whole in sorted(concats, key=lambda v: len(v.inputs), reverse=True):
@@ -109,11 +109,11 @@ def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
     levels  those in which it is done; in others each value has an array of its own
     """
     inputs, concats = plan.program.inputs, plan.concats
-    base = {value: base_of(value, inputs) for value in plan.program.values() if value.op in VIEWS}
-    outputs = [base.get(value, value) for value in plan.program.outputs]
+    base_of_view = {value: base_of(value, inputs) for value in plan.program.values() if value.op in VIEWS}
+    outputs = [base_of_view.get(value, value) for value in plan.program.outputs]
     for level, kind in SCRATCH.items():
         operations = plan.operations(level)
-        bases = [dict.fromkeys(map(base.get, value.inputs, value.inputs)) for value in operations]
+        bases = [dict.fromkeys(map(base_of_view.get, value.inputs, value.inputs)) for value in operations]
         last_use = {base: position for position, used in enumerate(bases) for base in used}
         last_use.update(dict.fromkeys(outputs, len(operations)))
         free: dict[tuple, list[Storage]] = defaultdict(list)
