@@ -9,8 +9,8 @@ It is a GRU whose gate and candidate depend on the input alone:
 so that only the last line is a recurrence; the paper computes it in parallel. Two layers of it are enough to solve the
 adding problem (see adding_problem.py), here with sequences of different lengths in one batch.
 
-What one learns here: a cell is its parameters and a `step`; from these follow stacked and bidirectional layers, lengths,
-masks, compilation, gradients that can be checked, and weights that can be saved.
+What one learns here: a cell is its parameters and a `step`; from these follow stacked and bidirectional layers,
+lengths, masks, compilation, gradients that can be checked, and weights that can be saved.
 
     python examples/custom_cell.py            # a quarter of a minute
     python examples/custom_cell.py --length 200 --steps 1500

@@ -4,8 +4,8 @@ Each of the 640 recordings is a sequence of 7 to 29 steps of 12 features (Kudo, 
 370 for testing, as published). They are batched in any order, without sorting or packing. Short ones are padded with
 NaN, in training and testing, so that a value that was read from the padding would show.
 
-What one learns here: `lengths=` is all that sequences of several lengths need; the last state is that of a sequence's last
-step, where the backward direction starts; padding is never read, as the program shows.
+What one learns here: `lengths=` is all that sequences of several lengths need; the last state is that of a sequence's
+last step, where the backward direction starts; padding is never read, as the program shows.
 
 The paper's classifier has a test accuracy of 94.1 %, and a hidden Markov model with five states up to 96.2 % (both from
 the paper). The settings below were chosen on the 270 alone.

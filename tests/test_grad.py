@@ -31,12 +31,12 @@ def test_grad_visits_only_records_that_lead_to_the_inputs():
     called = []
 
     @op
-    def watched(x):
+    def counted(x):
         return x * 1.0
 
-    watched.vjp(x=lambda g: called.append(1) or g)
+    counted.vjp(x=lambda g: called.append(1) or g)
     x, w = leaf([1.0]), leaf([1.0])
-    y = watched(x) * w
+    y = counted(x) * w
     assert grad(y, w).tolist() == [1.0] and called == []
 
 

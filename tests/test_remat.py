@@ -26,12 +26,12 @@ def arrays(rng):
 
 def test_remat_gives_the_same_bits(rng):
     values = arrays(rng)
-    plain, saved = [leaf(v) for v in values], [leaf(v) for v in values]
-    y, z = step(*plain), remat(step, *saved)
+    direct, saved = [leaf(v) for v in values], [leaf(v) for v in values]
+    y, z = step(*direct), remat(step, *saved)
     y.sum().backward()
     z.sum().backward()
     np.testing.assert_array_equal(y.numpy(), z.numpy())
-    for a, b in zip(plain, saved):
+    for a, b in zip(direct, saved):
         np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
 
 
@@ -58,9 +58,9 @@ def test_remat_is_one_record_and_keeps_only_its_inputs():
 def test_closed_over_leaves_get_gradients(rng):
     h, x, W = (leaf(v) for v in arrays(rng))
     remat(lambda h: step(h, x, W), h).sum().backward()
-    plain = [leaf(t.numpy()) for t in (h, x, W)]
-    step(*plain).sum().backward()
-    for a, b in zip((h, x, W), plain):
+    direct = [leaf(t.numpy()) for t in (h, x, W)]
+    step(*direct).sum().backward()
+    for a, b in zip((h, x, W), direct):
         np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
 
 
@@ -68,10 +68,10 @@ def test_closed_over_recorded_tensors_lead_on_to_their_leaves():
     w = leaf([0.3, 0.5])
     h = ops.tanh(w)
     remat(lambda: h * w * h).sum().backward()
-    plain = leaf([0.3, 0.5])
-    k = ops.tanh(plain)
-    (k * plain * k).sum().backward()
-    np.testing.assert_allclose(w.grad.numpy(), plain.grad.numpy(), rtol=1e-15)
+    direct = leaf([0.3, 0.5])
+    k = ops.tanh(direct)
+    (k * direct * k).sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), direct.grad.numpy(), rtol=1e-15)
 
 
 def test_second_derivatives_through_remat():
@@ -82,10 +82,10 @@ def test_second_derivatives_through_remat():
     assert gradcheck(through, [values]) and gradgradcheck(through, [values])
     w = leaf(values)
     g = grad(through(w).sum(), w, create_graph=True)
-    plain = leaf(values)
-    h = ops.tanh(plain)
-    expected = grad((h * h * h).sum(), plain, create_graph=True)
-    np.testing.assert_allclose(grad(g.sum(), w).numpy(), grad(expected.sum(), plain).numpy(), rtol=1e-13)
+    direct = leaf(values)
+    h = ops.tanh(direct)
+    expected = grad((h * h * h).sum(), direct, create_graph=True)
+    np.testing.assert_allclose(grad(g.sum(), w).numpy(), grad(expected.sum(), direct).numpy(), rtol=1e-13)
 
 
 def test_random_numbers_are_replayed():
@@ -172,13 +172,13 @@ def test_a_chain_of_remats_recomputes_each_once():
         y = remat(function, y)
     y.backward()
     assert len(calls) == 100
-    plain_h, plain_w = leaf([0.5]), leaf([0.9])
-    y = plain_h
+    direct_h, direct_w = leaf([0.5]), leaf([0.9])
+    y = direct_h
     for _ in range(50):
-        y = ops.tanh(y * plain_w)
+        y = ops.tanh(y * direct_w)
     y.backward()
-    np.testing.assert_allclose(w.grad.numpy(), plain_w.grad.numpy(), rtol=1e-13)
-    np.testing.assert_allclose(h.grad.numpy(), plain_h.grad.numpy(), rtol=1e-13)
+    np.testing.assert_allclose(w.grad.numpy(), direct_w.grad.numpy(), rtol=1e-13)
+    np.testing.assert_allclose(h.grad.numpy(), direct_h.grad.numpy(), rtol=1e-13)
 
 
 def test_inputs_may_be_constants_and_other_objects():
@@ -272,24 +272,24 @@ class Environment:
         self.op, self.strength, self.weight, self.second = reversal(0.5), 1.0, 2.0, False
 
 
-def set_op(seen):
-    seen.op = reversal(0.25)
+def set_op(environment):
+    environment.op = reversal(0.25)
 
 
-def redefine(seen):
-    seen.op.vjp(x=lambda g: 3 * g)
+def redefine(environment):
+    environment.op.vjp(x=lambda g: 3 * g)
 
 
-def set_strength(seen):
-    seen.strength = 7.0
+def set_strength(environment):
+    environment.strength = 7.0
 
 
-def set_weight(seen):
-    seen.weight = -1.0
+def set_weight(environment):
+    environment.weight = -1.0
 
 
-def add_hook(seen):
-    seen.second = True
+def add_hook(environment):
+    environment.second = True
 
 
 FACTOR = 1.0
@@ -309,17 +309,17 @@ def test_a_global_of_a_function_inside_a_rule_that_changes_raises(monkeypatch):
 
 
 def gradient(change):
-    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    environment, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
 
     def function(x):
-        y, weight = seen.op(ops.tanh(x), strength=seen.strength), seen.weight
+        y, weight = environment.op(ops.tanh(x), strength=environment.strength), environment.weight
         y.register_hook(lambda g: g * weight)
-        if seen.second:
+        if environment.second:
             y.register_hook(lambda g: g * weight)
         return y * y
 
     y = remat(function, x)
-    change(seen)
+    change(environment)
     y.sum().backward()
     return x.grad.numpy()
 
@@ -333,7 +333,7 @@ def test_another_rule_setting_or_hook_raises(change):
 def test_the_same_rules_settings_and_hooks_are_accepted():
     """The right value: y = t², t = tanh x, with −½ for the rule and 2 for the hook: 2t · 2 · (−½) (1 − t²)."""
     t = np.tanh([0.3, -0.4])
-    np.testing.assert_allclose(gradient(lambda seen: None), -2 * t * (1 - t * t), rtol=1e-14)
+    np.testing.assert_allclose(gradient(lambda environment: None), -2 * t * (1 - t * t), rtol=1e-14)
 
 
 def test_an_op_defined_at_every_call_is_accepted():
@@ -365,18 +365,18 @@ def test_an_op_that_a_rule_calls_may_be_first_called_between_forward_and_backwar
 
 def test_negative_settings_are_distinguished():
     """hash(-1) is hash(-2)."""
-    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
-    seen.strength = -1.0
-    y = remat(lambda x: seen.op(x, strength=seen.strength), x)
-    seen.strength = -2.0
+    environment, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    environment.strength = -1.0
+    y = remat(lambda x: environment.op(x, strength=environment.strength), x)
+    environment.strength = -2.0
     with pytest.raises(TapeError, match="settings"):
         y.sum().backward()
 
 
 def test_a_nested_remat_is_compared_too():
     """Both would be recomputed with the new setting, so the inner one would agree with itself."""
-    seen, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
-    y = remat(lambda x: 2 * remat(lambda x: seen.op(x, strength=seen.strength), x), x)
-    set_strength(seen)
+    environment, x = Environment(), Tensor(np.array([0.3, -0.4]), requires_grad=True)
+    y = remat(lambda x: 2 * remat(lambda x: environment.op(x, strength=environment.strength), x), x)
+    set_strength(environment)
     with pytest.raises(TapeError, match="settings"):
         y.sum().backward()

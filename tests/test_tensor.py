@@ -270,7 +270,7 @@ def test_a_name_is_shown_in_reports():
     x.name = "embedding.weight"
     assert "embedding.weight" in repr(tape(x * 2.0))
     with pytest.raises(TapeError, match="name: this tensor is a constant"):
-        constant([1.0]).name = "nobody"
+        constant([1.0]).name = "bias"
 
 
 def test_a_gradient_can_be_set_and_cleared():

@@ -36,10 +36,10 @@ def bowl_hessian(x):
 
 
 def test_vjp_is_v_times_the_jacobian():
-    y, pullback = vjp(curve, leaf(X))
+    y, apply_vjp = vjp(curve, leaf(X))
     np.testing.assert_allclose(y.numpy(), np.tanh(A @ X**2) + np.sin(X).sum(), rtol=1e-14)
     for v in ([1.0, 0.0], [0.3, -2.0]):
-        (g,) = pullback(constant(v))
+        (g,) = apply_vjp(constant(v))
         np.testing.assert_allclose(g.numpy(), np.array(v) @ curve_jacobian(X), rtol=1e-13)
 
 
@@ -59,8 +59,8 @@ def test_jvp_and_vjp_agree():
     """vᵀ (J t) = (vᵀ J) t."""
     v = np.array([0.7, -0.2])
     _, forward = jvp(curve, [leaf(X)], [constant(V)])
-    _, pullback = vjp(curve, leaf(X))
-    assert v @ forward.numpy() == pytest.approx(pullback(constant(v))[0].numpy() @ V, rel=1e-13)
+    _, apply_vjp = vjp(curve, leaf(X))
+    assert v @ forward.numpy() == pytest.approx(apply_vjp(constant(v))[0].numpy() @ V, rel=1e-13)
 
 
 def test_inputs_may_be_constants_leaves_or_recorded_tensors():
@@ -73,8 +73,8 @@ def test_inputs_may_be_constants_leaves_or_recorded_tensors():
 
 def test_a_vjp_leads_back_through_a_recorded_input():
     w = leaf(X)
-    _, pullback = vjp(ops.exp, w * 2.0)
-    (g,) = pullback(constant(np.ones(3)))
+    _, apply_vjp = vjp(ops.exp, w * 2.0)
+    (g,) = apply_vjp(constant(np.ones(3)))
     np.testing.assert_allclose(grad(g.sum(), w).numpy(), 2 * np.exp(2 * X), rtol=1e-14)
 
 

@@ -232,20 +232,20 @@ def test_random_histories_of_aliases_and_writes(seed):
     leaves = [leaf(rng.standard_normal((3, 4))) for _ in range(2)]
     leaves[1].requires_grad = False
     sources = [*leaves, Tensor(rng.standard_normal((3, 4)))]
-    y, expected, kept, spoiled = x * 0.0, 0.0, [], False
+    y, expected, aliases, stale = x * 0.0, 0.0, [], False
     for _ in range(rng.integers(2, 9)):
         if rng.random() < 0.6:
-            seen = random_alias(rng, sources[rng.integers(3)])
-            array = seen.data if isinstance(seen, Tensor) else seen
-            y, expected, kept = y + (x * seen).sum(), expected + array.sum(), [*kept, array]
+            alias = random_alias(rng, sources[rng.integers(3)])
+            array = alias.data if isinstance(alias, Tensor) else alias
+            y, expected, aliases = y + (x * alias).sum(), expected + array.sum(), [*aliases, array]
         else:
             source = sources[rng.integers(3)]
             part = random_part(rng, source.data)
             part += 1.0
             written = Tensor.from_node(part, None) if rng.random() < 0.8 else source
             written.mark_changed()
-            spoiled = spoiled or any(np.may_share_memory(written.data, array) for array in kept)
-    if spoiled:
+            stale = stale or any(np.may_share_memory(written.data, array) for array in aliases)
+    if stale:
         with pytest.raises(TapeError, match=CHANGED):
             y.backward()
     else:
@@ -324,8 +324,8 @@ def test_memory_range_of_an_array(part):
     """From the lowest to the highest of its elements' addresses."""
     whole = np.arange(12, dtype=np.int16).reshape(3, 4)
     first, places = whole.__array_interface__["data"][0], np.ravel(part(whole))
-    seen = part(whole) if np.ndim(part(whole)) else whole[1, 2:3]
-    assert backend_of(seen).memory_range(seen) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
+    alias = part(whole) if np.ndim(part(whole)) else whole[1, 2:3]
+    assert backend_of(alias).memory_range(alias) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
 
 
 def test_memory_range_of_empty_arrays_and_numpy_scalars_is_empty():

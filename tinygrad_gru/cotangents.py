@@ -44,26 +44,27 @@ class Sparse:
         return pieces if self.base is None else self.base + pieces
 
 
-class Cotangents(dict):
-    """The accumulator of a backward walk: by node the sum of the cotangents that have reached it.
+class Cotangents:
+    """The accumulator of a backward walk: `sums` are the cotangents that have reached each node so far.
 
     A rule may return one array for two inputs, so a sum is added to in place only if this accumulator made it: its
     node is then in `owned`. Recorded sums (`create_graph`) are never written.
     """
 
-    __slots__ = ("create_graph", "observer", "owned")
+    __slots__ = ("create_graph", "observer", "owned", "sums")
 
     def __init__(self, start: Mapping[Any, Any], create_graph: bool, observer: Any = None):
-        super().__init__(start)
+        self.sums = dict(start)
+        self.owned: set[Any] = set()
         self.create_graph = create_graph
         self.observer = observer
-        self.owned: set[Any] = set()
 
     def accumulate(self, node: Any, cotangent: Any) -> None:
-        """Add a cotangent to the sum of `node`."""
-        previous = self.get(node)
+        """Add a cotangent to the sum at `node`."""
+        sums = self.sums
+        previous = sums.get(node)
         if previous is None:
-            self[node] = cotangent
+            sums[node] = cotangent
             return
         if self.observer is not None:
             self.observer.accumulating(previous, cotangent)
@@ -71,13 +72,12 @@ class Cotangents(dict):
             if type(previous) is Sparse and node in self.owned:
                 previous += cotangent
             else:
-                self[node] = cotangent + previous
+                sums[node] = cotangent + previous
                 self.owned.add(node)
         elif node in self.owned:
-            previous += cotangent
-            self[node] = previous
+            sums[node] += cotangent
         else:
-            self[node] = previous + cotangent
+            sums[node] = previous + cotangent
             if not self.create_graph or type(previous) is Sparse:
                 self.owned.add(node)
 

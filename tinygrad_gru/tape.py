@@ -219,11 +219,11 @@ def walk(
     checked = _check_saved_arrays(records, path)
     observer = inspector.get()
     cotangents = Cotangents(start, create_graph, observer)
-    accumulate = cotangents.accumulate
+    sums, accumulate = cotangents.sums, cotangents.accumulate
     gradients: dict[Node, Any] = {}
     while records:
         record = records.pop()
-        cotangent = cotangents.pop(record, None)
+        cotangent = sums.pop(record, None)
         if cotangent is None:
             continue
         if type(cotangent) is Sparse:
@@ -266,7 +266,7 @@ def _gradients_at_ends(
 ) -> dict[Node, Any]:
     """What the walk has left: the gradients of leaves, and of nodes older than `since`, whose hooks run elsewhere."""
     gradients: dict[Node, Any] = {}
-    for node, cotangent in cotangents.items():
+    for node, cotangent in cotangents.sums.items():
         if wrt and node not in wrt:
             continue
         if type(cotangent) is Sparse:

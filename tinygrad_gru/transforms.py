@@ -33,20 +33,20 @@ def grad(
     For one input its gradient, for a sequence a tuple. `cotangents` weigh the outputs as in `Tensor.backward`, one for
     each. An input that did not lead to the outputs is an error, or gives None with `allow_unused`.
     """
-    roots, goals = _tensors(outputs, "outputs"), _tensors(inputs, "inputs")
+    roots, targets = _tensors(outputs, "outputs"), _tensors(inputs, "inputs")
     weights = [cotangents] if isinstance(outputs, Variable) else cotangents
     weights = [None] * len(roots) if weights is None else list(weights)
     if len(weights) != len(roots):
         raise ValueError(f"cotangents: expected one for each of the {len(roots)} outputs, got {len(weights)}")
-    tensor_type = type(goals[0]) if goals else Variable
+    tensor_type = type(targets[0]) if targets else Variable
     start = Cotangents({}, create_graph)
     for root, weight in zip(roots, weights):
         start.accumulate(cotangent_node(root, "grad"), initial_cotangent(root, weight, create_graph))
-    nodes = [cotangent_node(goal, f"grad, inputs[{i}]") for i, goal in enumerate(goals)]
+    nodes = [cotangent_node(x, f"grad, inputs[{i}]") for i, x in enumerate(targets)]
     retain_graph = create_graph if retain_graph is None else retain_graph
-    gradients = walk(tensor_type, start, frozenset(nodes), create_graph, retain_graph)
+    gradients = walk(tensor_type, start.sums, frozenset(nodes), create_graph, retain_graph)
     results = []
-    for i, (goal, node) in enumerate(zip(goals, nodes)):
+    for i, (x, node) in enumerate(zip(targets, nodes)):
         gradient = gradients.get(node)
         if gradient is None and not allow_unused:
             raise TapeError(
@@ -54,7 +54,7 @@ def grad(
             )
         if gradient is not None:
             gradient = gradient if create_graph else tensor_type.from_node(as_array(gradient), None)
-            dtype = goal._data.dtype
+            dtype = x._data.dtype
             gradient = gradient if gradient._data.dtype == dtype else gradient.astype(dtype)
         results.append(gradient)
     return results[0] if isinstance(inputs, Variable) else tuple(results)
@@ -233,7 +233,7 @@ def backward_through(
     for y, g in zip(results, cotangents):
         if g is not None and y.node is not None:
             start.accumulate(y.node, g)
-    for node, gradient in walk(Tensor, start, frozenset(), create_graph, create_graph, since).items():
+    for node, gradient in walk(Tensor, start.sums, frozenset(), create_graph, create_graph, since).items():
         if node in parents:
             accumulate(node, gradient)
 

@@ -128,7 +128,7 @@ def test_softmax_masked_with_minus_infinity(function):
 
 
 def test_softmax_of_a_fully_masked_row_is_nan():
-    """There is no distribution over nothing: NaN, and NumPy's own warning."""
+    """No class is possible: NaN, and NumPy's own warning."""
     with pytest.warns(RuntimeWarning, match="invalid value"):
         assert np.isnan(ops.softmax(constant([-np.inf, -np.inf])).numpy()).all()
 
@@ -221,23 +221,23 @@ def test_layer_norm_of_equal_features_has_finite_gradients(dtype):
 
 def test_layer_norm_without_weight_or_bias(rng):
     x, weight, bias = rng.standard_normal((3, 4)), rng.standard_normal(4), rng.standard_normal(4)
-    plain = ops.layer_norm(x)
-    np.testing.assert_allclose(plain.mean(axis=-1), 0, atol=1e-15)
-    np.testing.assert_allclose(plain.std(axis=-1), 1, rtol=1e-4)
-    np.testing.assert_array_equal(ops.layer_norm(x, weight), plain * weight)
-    np.testing.assert_array_equal(ops.layer_norm(x, bias=bias), plain + bias)
-    np.testing.assert_array_equal(ops.layer_norm(x, weight, bias), plain * weight + bias)
+    normalized = ops.layer_norm(x)
+    np.testing.assert_allclose(normalized.mean(axis=-1), 0, atol=1e-15)
+    np.testing.assert_allclose(normalized.std(axis=-1), 1, rtol=1e-4)
+    np.testing.assert_array_equal(ops.layer_norm(x, weight), normalized * weight)
+    np.testing.assert_array_equal(ops.layer_norm(x, bias=bias), normalized + bias)
+    np.testing.assert_array_equal(ops.layer_norm(x, weight, bias), normalized * weight + bias)
 
 
 def test_layer_norm_in_float16_does_not_overflow():
     x = np.array([[-3000.0, 0.0, 1000.0, 2000.0]])
-    wide = leaf(x)
+    double = leaf(x)
     half = Tensor(x, requires_grad=True, dtype="float16")
-    for tensor in (wide, half):
+    for tensor in (double, half):
         (ops.layer_norm(tensor) * np.array([1, 2, 3, 5], str(tensor.dtype))).sum().backward()
     assert half.grad.dtype == ops.layer_norm(half).dtype == "float16"
-    np.testing.assert_allclose(ops.layer_norm(half).numpy(), ops.layer_norm(wide).numpy(), rtol=2e-3)
-    np.testing.assert_allclose(half.grad.numpy(), wide.grad.numpy(), rtol=5e-2, atol=1e-6)
+    np.testing.assert_allclose(ops.layer_norm(half).numpy(), ops.layer_norm(double).numpy(), rtol=2e-3)
+    np.testing.assert_allclose(half.grad.numpy(), double.grad.numpy(), rtol=5e-2, atol=1e-6)
 
 
 # -- dropout ---------------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_dropout_rate_and_mean(device, p, dtype):
 
 
 def test_dropped_elements_are_independent(rng):
-    """Neighbours know nothing of each other, within a draw and from draw to draw."""
+    """Neighbours are uncorrelated, within a draw and between draws."""
     first, second = (ops.dropout(np.ones(20_000), p=0.5) > 0 for _ in range(2))
     for a, b in ((first[1:], first[:-1]), (first, second)):
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.04

@@ -32,10 +32,10 @@ def test_every_op_keeps_bfloat16_and_equals_float32(name, k):
         y = function(*inputs, **(case.settings or {}))
         ys = list(y) if isinstance(y, (list, tuple)) else [y]
         assert all(y.dtype in (dtype, np.bool_, np.int64) for y in ys)
-        wanted = [x for x in inputs if isinstance(x, Tensor)]
+        leaves = [x for x in inputs if isinstance(x, Tensor)]
         recorded = [y for y in ys if y.node is not None]
         weights = [Tensor(np.ones(y.shape, dtype)) for y in recorded]
-        found = grad(recorded, wanted, weights, allow_unused=True) if recorded else ()
+        found = grad(recorded, leaves, weights, allow_unused=True) if recorded else ()
         assert all(g is None or g.dtype == dtype for g in found)
         results.append([np.asarray(t.numpy(), float) for t in [*ys, *found] if t is not None])
     for rounded, exact in zip(*results, strict=True):
@@ -60,15 +60,15 @@ def test_python_scalars_are_weakly_typed(formula):
     assert x.grad.dtype == bfloat16
 
 
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
-def test_optimizer_state_roundtrip(kind):
+@pytest.mark.parametrize("optimizer_type", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+def test_optimizer_state_roundtrip(optimizer_type):
     def run(steps, resume):
         x = Tensor(np.array([1.5, 2.5], bfloat16), requires_grad=True)
-        optimizer = kind([x], lr=0.1)
+        optimizer = optimizer_type([x], lr=0.1)
         for _ in range(steps):
             if resume:
                 state = optimizer.state_dict()
-                optimizer = kind([x], lr=0.1)
+                optimizer = optimizer_type([x], lr=0.1)
                 optimizer.load_state_dict(state)
             optimizer.zero_grad()
             (x * x).sum().backward()

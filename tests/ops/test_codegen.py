@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from support.tensors import leaf
 
-from tinygrad_gru import Tensor, ops
+from tinygrad_gru import ops
 from tinygrad_gru.ops import codegen, op
 
 OWN_NAMES = [
@@ -207,7 +207,3 @@ def test_the_source_of_an_op_goes_with_it():
 def test_the_module_of_an_op_is_that_of_its_formula():
     function = double()
     assert function.__module__ == function.__globals__["__name__"] == __name__
-
-
-def test_no_numpy_scalar_and_no_host_copy_of_a_tensor():
-    assert type(double()(Tensor(1.0)).data) is np.ndarray

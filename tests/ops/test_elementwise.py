@@ -158,7 +158,7 @@ def test_infinite_derivatives_are_infinite(function):
     assert x.grad.tolist() == [np.inf]
 
 
-# -- one tensor in many places -------------------------------------------------------------------------------------
+# -- one tensor used repeatedly -------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.sampled_from(["add", "subtract", "hadamard", "divide"]), min_size=1, max_size=6))

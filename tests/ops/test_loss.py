@@ -52,16 +52,16 @@ def test_gradients_of_probability_targets_at_zero():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("kind", ["ids", "probabilities", "ignoring"])
-def test_cross_entropy_equals_torch(kind, reduction, smoothing, rng):
+@pytest.mark.parametrize("case", ["ids", "probabilities", "ignoring"])
+def test_cross_entropy_equals_torch(case, reduction, smoothing, rng):
     torch = pytest.importorskip("torch")
     logits = 5 * rng.standard_normal((6, 4))
-    targets = rng.dirichlet(np.ones(4), 6) if kind == "probabilities" else rng.integers(0, 4, 6)
-    if kind == "ignoring":
+    targets = rng.dirichlet(np.ones(4), 6) if case == "probabilities" else rng.integers(0, 4, 6)
+    if case == "ignoring":
         targets[[1, 4]] = -100
     x, p = leaf(logits), torch.tensor(logits, requires_grad=True)
     mine = ops.cross_entropy(
-        x, targets, label_smoothing=smoothing, reduction=reduction, ignore_index=-100 if kind == "ignoring" else None
+        x, targets, label_smoothing=smoothing, reduction=reduction, ignore_index=-100 if case == "ignoring" else None
     )
     theirs = torch.nn.functional.cross_entropy(
         p, torch.tensor(targets), label_smoothing=smoothing, reduction=reduction, ignore_index=-100

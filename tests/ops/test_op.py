@@ -116,22 +116,22 @@ def test_variadic_rule_receives_the_index_of_its_input():
 
 
 def test_residuals_can_be_output_inputs_settings_shapes_and_dtypes():
-    asked = {}
+    given = {}
 
     @op
     def curve(x, w, *, power, note="n"):
         return w * x**power
 
     def rule(g, note, y, power, x, w_shape, x_dtype, w):
-        asked.update(note=note, y=y, power=power, x=x, w_shape=w_shape, x_dtype=x_dtype)
+        given.update(note=note, y=y, power=power, x=x, w_shape=w_shape, x_dtype=x_dtype)
         return g * w * power * x ** (power - 1)
 
     curve.vjp(x=rule, w=lambda g, x, power: g * x**power)
     x = leaf([2.0, 3.0])
     curve(x, leaf(5.0), power=2).sum().backward()
     assert x.grad.tolist() == [20.0, 30.0]
-    assert asked["note"] == "n" and asked["power"] == 2 and asked["w_shape"] == () and asked["x_dtype"] == np.float64
-    assert asked["y"].tolist() == [20.0, 45.0] and asked["x"].tolist() == [2.0, 3.0]
+    assert given["note"] == "n" and given["power"] == 2 and given["w_shape"] == () and given["x_dtype"] == np.float64
+    assert given["y"].tolist() == [20.0, 45.0] and given["x"].tolist() == [2.0, 3.0]
 
 
 def test_rules_run_only_for_inputs_that_require_a_gradient():

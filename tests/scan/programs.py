@@ -1,4 +1,4 @@
-"""The programs of a step as it is traced, before any pass, and numbers on which to run them."""
+"""Programs of traced steps, before any pass, with arrays to run them on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.protocol import split_output, tree_leaves
 from tinygrad_gru.scan.targets.source import Executable
 from tinygrad_gru.scan.targets.workspace import Workspace
-from tinygrad_gru.scan.tracing.tracer import Forward, Trace, trace_forward
+from tinygrad_gru.scan.tracing.trace import Trace
+from tinygrad_gru.scan.tracing.tracer import Forward, trace_forward
 
 CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
 LENGTH = 4
@@ -26,7 +27,7 @@ LENGTH = 4
 
 @dataclass
 class Example:
-    """A program, what it is run on, and which of the values that it is given are wanted afterwards."""
+    """A program, the arrays that it runs on, and those of its inputs that are kept as residuals."""
 
     program: Program
     carry: list[np.ndarray]
@@ -35,14 +36,14 @@ class Example:
     kept: Sequence[Value] = ()
 
     def run(self, program: Program | None = None) -> Results:
-        """What the program gives, or another one of the same carry and reads."""
+        """The results of the program, or of another one with the same carry and xs."""
         with np.errstate(all="ignore"):
             return interpret(program or self.program, self.carry, self.xs, LENGTH, self.reverse)
 
 
 @dataclass
 class Traced:
-    """The forward and the backward program of a step, and what they were made of."""
+    """The forward and the backward program of a step, its trace and its compiled step."""
 
     forward: Example
     backward: Example
@@ -90,7 +91,7 @@ def as_traced(executable: Executable) -> Program:
 
 
 def traced_cell(name: str, seed: int = 0) -> Traced:
-    """The programs of one of our cells, of 3 features and a state of 5, at batch 2."""
+    """The programs of a cell of the library, of 3 features and a state of 5, at batch 2."""
     random = np.random.default_rng(seed)
     cell = CELLS[name](3, 5, dtype="float64")
     for parameter in cell.parameters():
@@ -100,7 +101,7 @@ def traced_cell(name: str, seed: int = 0) -> Traced:
 
 
 def arguments_of(cell: Cell) -> tuple[Callable, Any, Any]:
-    """The step of a random cell, a carry and xs for it. Every third is gated: else there is little to interpolate."""
+    """The step of a random cell, a carry and xs for it. Every third is gated, so that some interpolate."""
     random = np.random.default_rng(cell.seed)
     carry = tuple(_normal(random, cell.batch, WIDTH) for _ in range(cell.parts))
     xs = tuple(_normal(random, LENGTH, cell.batch, READ) for _ in range(cell.xs))
@@ -109,7 +110,7 @@ def arguments_of(cell: Cell) -> tuple[Callable, Any, Any]:
 
 
 def gated(step: Callable) -> Callable:
-    """The step with carryₜ = (1 − z) ⊙ carryₜ₋₁ + z ⊙ what it gives, z = σ(carryₜ₋₁)."""
+    """The step with carryₜ = (1 − z) ⊙ carryₜ₋₁ + z ⊙ step(carryₜ₋₁, x), z = σ(carryₜ₋₁)."""
 
     def gated_step(carry: Any, x: Any) -> Any:
         new, y = split_output(step(carry, x), carry)

@@ -171,7 +171,7 @@ class World:
                 super().__init__(input_size, hidden_size, **options)
                 self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b(0.1)
                 self.slow = self.U.detach()
-                self.gain, self.pair = 0.5, [world.holding([0.3]), 0.2]
+                self.gain, self.pair = 0.5, [world.new_tensor([0.3]), 0.2]
                 self.function = lambda a: ops.tanh(world.settings["k"] * a)
 
             @pure
@@ -257,7 +257,7 @@ class World:
         return [*(g.numpy() for g in first), *self._gradients(inputs)]
 
     def forget(self, random: Any) -> None:
-        """Take all gradients away."""
+        """Clear all gradients."""
         for tensor in self._leaves([]):
             tensor.zero_grad()
 
@@ -292,7 +292,7 @@ class World:
             tensor.mark_changed()
 
     def freeze(self, random: np.random.Generator) -> None:
-        """Let a parameter want no gradient, or want one again."""
+        """Freeze a parameter, or unfreeze it."""
         tensors = [t for t in self.parameters.values() if t.is_leaf]
         tensor = tensors[random.integers(len(tensors))]
         tensor.requires_grad = not tensor.requires_grad
@@ -308,7 +308,7 @@ class World:
         manual_seed(int(random.integers(3)))
 
     def set_attribute(self, random: np.random.Generator) -> None:
-        """Set an attribute of a cell, or of its class, anew: another tensor, a computed one, a number, a function."""
+        """Replace an attribute of a cell or of its class: by another tensor, a computed one, a scalar, a function."""
         cells = [cell for layer in self.layers for cell in layer.cells]
         cell = cells[random.integers(len(cells))]
         choice, value = random.integers(5), float(random.choice([0.3, 0.8, 1.3]))

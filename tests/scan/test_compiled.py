@@ -15,7 +15,7 @@ import pytest
 
 from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
-from tinygrad_gru.backend.memory import IdleMemory
+from tinygrad_gru.backend.memory import IdlePool
 from tinygrad_gru.nn import GRU, LSTM, RNN, GRUCell
 from tinygrad_gru.scan import api as scan_api
 from tinygrad_gru.scan import plan_cache as compiled_module
@@ -244,8 +244,8 @@ def test_bias_gradients_in_half_precision_accumulate_in_float32():
 
 
 def test_idle_workspaces_of_all_plans_together_are_bounded(monkeypatch):
-    idle = IdleMemory(things=100, limit=300_000)
-    monkeypatch.setattr(compiled_module, "IDLE", idle)
+    idle = IdlePool(entries=100, limit=300_000)
+    monkeypatch.setattr(compiled_module, "IDLE_POOL", idle)
     layer = GRU(3, 4)
     for batch in range(1, 40):
         layer(Tensor(np.ones((10, batch, 3), "float32")))[0].sum().backward()
@@ -257,8 +257,8 @@ def test_idle_workspaces_of_all_plans_together_are_bounded(monkeypatch):
 
 
 def test_idle_workspaces_are_freed_when_memory_runs_out(monkeypatch):
-    idle, refused = IdleMemory(things=100, limit=2**40), []
-    monkeypatch.setattr(compiled_module, "IDLE", idle)
+    idle, refused = IdlePool(entries=100, limit=2**40), []
+    monkeypatch.setattr(compiled_module, "IDLE_POOL", idle)
     zeros = Workspace._zeros
 
     def scarce(*arguments):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import TapeError, Tensor, checkpoint, explain, grad, no_grad, op, ops, scan
-from tinygrad_gru.backend import IDLE
+from tinygrad_gru.backend import IDLE_POOL
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import api as scan_api
 from tinygrad_gru.scan import plan_cache as compiled_module
@@ -649,8 +649,8 @@ def test_inference_stores_only_its_outputs_over_time(layer_type, short_chunks, c
         with no_grad():
             layer(Tensor(np.zeros((length, batch, size), "float32")))
         (plan,) = cache.steps
-        workspaces = IDLE.take((plan, length, False))
-        assert not workspaces.backwards and IDLE.take((plan, length, False)) is None
+        workspaces = IDLE_POOL.acquire((plan, length, False))
+        assert not workspaces.backwards and IDLE_POOL.acquire((plan, length, False)) is None
         held.append(workspaces.size())
     assert held[1] - held[0] == 100 * batch * (size + hidden) * 4
 
@@ -661,7 +661,7 @@ def test_a_dropped_pass_releases_its_workspace(rng, cache):
     for _ in range(5):
         pending(array, W)
     (plan,) = cache.steps
-    assert IDLE.take((plan, LENGTH, False)) is not None and IDLE.take((plan, LENGTH, False)) is None
+    assert IDLE_POOL.acquire((plan, LENGTH, False)) is not None and IDLE_POOL.acquire((plan, LENGTH, False)) is None
 
 
 # -- second derivatives ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Merge: fewer, larger operations, with the same values; and no combination of passes may break another."""
+"""Merged and horizontally fused operations: how many are left, and the same results with any choice of passes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from tinygrad_gru.scan.passes import fuse_horizontally
 from tinygrad_gru.scan.plan_cache import CompiledStep, PlanCache
 from tinygrad_gru.scan.targets import numpy as numpy_target
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
+from tinygrad_gru.scan.tracing.trace import Trace
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 
 
-def compiled_step(step, carry, x, xs_wanted=(True,)):
+def compiled_step(step, carry, x, xs_need_grad=(True,)):
     forward = trace_forward(step, carry, x)
-    return CompiledStep(Trace.of(forward, xs_wanted))
+    return CompiledStep(Trace.of(forward, xs_need_grad))
 
 
 def layer_step(kind, batch=2):
@@ -27,7 +28,7 @@ def layer_step(kind, batch=2):
 
 
 @pytest.mark.parametrize(("kind", "forward", "backward"), [(RNNCell, 3, 3), (GRUCell, 14, 10), (LSTMCell, 12, 9)])
-def test_array_calls_a_step(kind, forward, backward):
+def test_array_calls_per_step(kind, forward, backward):
     step = layer_step(kind)
     assert (step.forward.source.calls.step, step.backward().source.calls.step) == (forward, backward)
 
@@ -36,7 +37,7 @@ def products(executable, level):
     return [value for value in executable.source.plan.operations(level) if value.op == "matmul"]
 
 
-def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradient():
+def test_an_lstm_has_one_product_per_step_forward_and_backward_and_one_per_gradient():
     step = layer_step(LSTMCell)
     assert len(products(step.forward, "hoisted")) == len(products(step.forward, "loop")) == 1
     assert len(products(step.backward(), "loop")) == 1
@@ -44,8 +45,8 @@ def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradi
     assert len(products(step.backward(), "sunk")) == 3
 
 
-def test_gates_of_one_kind_become_neighbours():
-    """tanh stands between two σ in the program, and is moved aside."""
+def test_gates_with_one_activation_become_neighbours():
+    """In the program a tanh stands between two σ."""
     weights = [Tensor(np.zeros((4, 4))) for _ in range(3)]
 
     def step(h, x):
@@ -57,8 +58,8 @@ def test_gates_of_one_kind_become_neighbours():
     assert kinds.count("exp") == kinds.count("tanh") == kinds.count("matmul") == 1
 
 
-def test_parts_are_written_where_the_joined_array_lives():
-    """Nothing is copied to be joined: no concatenation is left in the loop or after it."""
+def test_operands_are_written_into_slices_of_their_concatenation():
+    """No concatenation is left in the loop or after it."""
     for kind in (GRUCell, LSTMCell):
         step = layer_step(kind)
         for executable in (step.forward, step.backward()):
@@ -66,7 +67,7 @@ def test_parts_are_written_where_the_joined_array_lives():
             assert "concatenate" not in looped
 
 
-def test_gates_of_several_widths_are_joined():
+def test_gates_of_different_widths_are_merged():
     random = np.random.default_rng(0)
     narrow, wide = Tensor(random.standard_normal((4, 1)), True), Tensor(random.standard_normal((4, 4)), True)
 
@@ -78,7 +79,7 @@ def test_gates_of_several_widths_are_joined():
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_any_choice_of_passes_gives_the_same(seed, monkeypatch):
+def test_any_choice_of_passes_gives_the_same_results(seed, monkeypatch):
     random = np.random.default_rng(seed)
     some = [tuple(p for p in passes if random.random() < 0.5) for passes in (FORWARD_PASSES, BACKWARD_PASSES)]
     monkeypatch.setattr(numpy_target, "FORWARD_PASSES", some[0])
@@ -89,8 +90,8 @@ def test_any_choice_of_passes_gives_the_same(seed, monkeypatch):
         assert difference(cell, length, reverse) < 1e-10
 
 
-def test_biases_of_several_shapes_are_not_taken_for_alike(monkeypatch):
-    """Found by drawing passes at random: (1, 4) beside (2, 4)."""
+def test_biases_of_different_shapes_are_not_isomorphic(monkeypatch):
+    """(1, 4) beside (2, 4); found by the random choices above."""
     monkeypatch.setattr(numpy_target, "FORWARD_PASSES", (fuse_horizontally,))
     monkeypatch.setattr(compiled_module, "_cache", PlanCache(8))
     random = np.random.default_rng(0)
@@ -100,5 +101,5 @@ def test_biases_of_several_shapes_are_not_taken_for_alike(monkeypatch):
     def step(h, x):
         return ops.tanh(h @ U + b) * ops.tanh(h @ V + c)
 
-    compiled, plain = (scan(step, Tensor(np.ones((2, 4))), length=3, compiled=on)[1].numpy() for on in (True, False))
-    np.testing.assert_allclose(compiled, plain, rtol=1e-12)
+    compiled, eager = (scan(step, Tensor(np.ones((2, 4))), length=3, compiled=on)[1].numpy() for on in (True, False))
+    np.testing.assert_allclose(compiled, eager, rtol=1e-12)

@@ -123,7 +123,7 @@ def test_the_state_of_the_invalid_cases_is_valid_itself(tmp_path):
     assert same(read, {"a": [np.zeros(2)]})
 
 
-@pytest.mark.parametrize("moment", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
@@ -132,19 +132,19 @@ def test_the_state_of_the_invalid_cases_is_valid_itself(tmp_path):
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_a_save_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch, moment, error, raised):
+def test_a_save_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch, call, error, raised):
     def fail(*arguments, **settings):
         raise error
 
     path = tmp_path / "run"
     save_checkpoint(path, {"steps": 1, "x": np.zeros(3)})
     with monkeypatch.context() as patch:
-        if moment == "open":
+        if call == "open":
             patch.setattr("builtins.open", fail)
-        elif moment == "write":
+        elif call == "write":
             patch.setattr(safetensors, "write", fail)
         else:
-            patch.setattr(os, moment, fail)
+            patch.setattr(os, call, fail)
         with pytest.raises(raised) as caught:
             save_checkpoint(path, {"steps": 2, "x": np.ones(3)})
     if raised is CheckpointError:

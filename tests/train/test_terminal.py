@@ -53,6 +53,11 @@ def test_quiet_prints_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_old_name_of_write_names_the_new_one():
+    with pytest.raises(AttributeError, match=r"Progress\.say is now called Progress\.write"):
+        Progress().say("text")
+
+
 def test_lines_are_printed_without_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: False))
     assert isinstance(progress(100), Lines)

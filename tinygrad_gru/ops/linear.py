@@ -60,7 +60,8 @@ def linear(x, weight, bias=None):
     """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x"""
     if len(weight.shape) != 2 or tuple(x.shape[-1:]) != tuple(weight.shape[:1]):
         raise ValueError(
-            f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} do not match"
+            f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} "
+            "do not match"
         )
     if len(x.shape) > 2:
         y = reshape(matmul(_as_matrix(x), weight), shape=(*x.shape[:-1], weight.shape[-1]))

@@ -7,12 +7,14 @@
     hadamard.vjp(a=lambda g, b: g * b,
                  b=lambda g, a: g * a)
 
-The formula is written for arrays. Arrays in: it is executed, at their speed. Variables in: it is recorded, too. A rule
-is the vector-Jacobian product of one input: its cotangent from `g`, the cotangent of the output, and from what it
-names besides: `y` (the output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, without
-keeping x alive). These residuals are saved, and nothing else: the rule's signature is the memory contract. Rules know
-nothing of broadcasting: a cotangent is summed to the shape of its input here, once for all. They never write in place,
-and they use ops themselves, so that they serve arrays and, for higher derivatives, Variables.
+The formula is written for arrays. Arrays in: it is executed, at their speed. Variables in: it is recorded, too. Traced
+arrays in: it is traced into the graph of a scan.
+
+A rule is the vector-Jacobian product of one input: its cotangent from `g`, the cotangent of the output, and from what
+it names besides: `y` (the output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, which
+is then not kept alive). These residuals are saved, and nothing else: the rule's signature is the memory contract. Rules
+know nothing of broadcasting: a cotangent is summed to the shape of its input here, once for all. They never write in
+place, and they use ops themselves, so that they serve arrays and, for higher derivatives, Variables.
 
 All inspection happens when an op is defined, none when it is called: what runs is generated (`codegen.py` says why and
 shows it), and `print(hadamard.source())` prints it.
@@ -74,7 +76,7 @@ def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
     if len(backends) > 1:
         hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
     else:
-        hint = "".join(backend.advice() for backend in backends.values())
+        hint = "".join(backend.device_hint() for backend in backends.values())
     return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
 
 

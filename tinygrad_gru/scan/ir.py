@@ -36,7 +36,7 @@ import numpy as np
 
 from ..backend import is_floating
 
-_WORDS = frozenset({"slice", "step", "batch"})  # the strings that the compiler itself uses as attributes
+_WORDS = frozenset({"slice"})  # the strings that the compiler itself uses as attributes
 _SCALARS = frozenset({bool, int, float, type(None)})
 _number, _inputs, _shape, _dtype = map(attrgetter, ("number", "inputs", "shape", "dtype"))
 

@@ -72,7 +72,7 @@ def changed(state, path, value):
     return state
 
 
-IGNORED = {"about.vocabulary", "about.vocabulary.other", "about.settings.compiled"}  # by a run that goes on
+IGNORED = {"about.vocabulary", "about.vocabulary.other", "about.settings.compiled"}  # by a run that is resumed
 DELETED = object()
 ODD = {
     "trainer": [DELETED, None, [], 3],

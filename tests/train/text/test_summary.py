@@ -27,14 +27,14 @@ def test_a_summary_has_the_losses_and_the_ngram_baselines(small, tmp_path):
     assert summary["corpus"]["sha256"] == run.corpus.digest
     assert {"python", "numpy"} <= summary["versions"].keys()
     assert summary["settings"]["hidden"] == 10
-    words = format_summary(summary, tmp_path)
+    printed = format_summary(summary, tmp_path)
     for figure in (
         "1,280 characters",
         f"{summary['held_out']:.3f}",
         f"{summary['bigram']:.3f} (bigram)",
         str(tmp_path),
     ):
-        assert figure in words
+        assert figure in printed
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 from ..ir import Value
-from .schedule import ELEMENTWISE, VIEWS, Level, base_of
+from .schedule import ELEMENTWISE, VIEWS, Level, base_of, is_computed_per_step
 from .storage import SCRATCH, Plan, Slice, Storage
 
 # -- concatenations in place -----------------------------------------------------------------------------------------
@@ -20,7 +20,7 @@ def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: 
         v1 = constant(position=0)                    (8, 4) float32    invariant
         v2 = tanh(v0)                                (2, 4) float32    loop      v4[..., 0:4]
         v3 = exp(v0)                                 (2, 4) float32    loop      v4[..., 4:8]
-        v4 = concat(v2, v3, axis=1)                  (2, 8) float32    loop      step 4
+        v4 = concat(v2, v3, axis=1)                  (2, 8) float32    loop      step scratch 4
         v5 = matmul(v4, v1)                          (2, 4) float32    loop      carry 0
         carry v0 -> v5
 
@@ -34,8 +34,8 @@ def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: 
     kept_apart = {*reshaped, *outputs, *plan.carried, *inputs}  # a slice has no view of another shape
 
     def is_free(value: Value) -> bool:
-        is_computed = plan.levels.get(value, "invariant") != "invariant" and value.op not in VIEWS
-        return is_computed and value not in kept_apart and value not in parts
+        is_apart = value in kept_apart or value in parts
+        return not is_apart and is_computed_per_step(value, plan.levels)
 
     concats = [v for v in plan.program.values() if v.op == "concat" and is_free(v)]
     for whole in sorted(concats, key=lambda v: len(v.inputs), reverse=True):
@@ -49,7 +49,7 @@ def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: 
                 parts[part] = Slice(whole, start, start + part.shape[-1])
                 start += part.shape[-1]
             seen = {level for v in (whole, *operands) for level in (plan.levels[v], *uses[v])}
-            plan.storage[whole] = Storage("step" if seen == {"loop"} else "chunk", whole.number)
+            plan.storage[whole] = Storage("step scratch" if seen == {"loop"} else "chunk", whole.number)
         elif all(part in parts for part in operands) and _are_neighbours([parts[part] for part in operands]):
             first, last = parts[operands[0]], parts[operands[-1]]
             parts[whole] = Slice(first.whole, first.start, last.stop)
@@ -70,7 +70,7 @@ def overwrite_operands(plan: Plan) -> None:
 
     v0 = carry(position=0)                       (2, 4) float32
     v1 = x(position=0)                           (2, 1) bool
-    v2 = exp(v0)                                 (2, 4) float32    loop      step 2
+    v2 = exp(v0)                                 (2, 4) float32    loop      step scratch 2
     v3 = tanh(v2)                                (2, 4) float32    loop      carry 0
     v4 = where(v1, v0, v3)                       (2, 4) float32    loop      carry 0, over v3
     carry v0 -> v4; xs v1
@@ -97,10 +97,10 @@ def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
 
         v0 = carry(position=0)                       (2, 4) float32
         v1 = constant(position=0)                    (4, 4) float32    invariant
-        v2 = matmul(v0, v1)                          (2, 4) float32    loop      step 2
-        v3 = tanh(v2)                                (2, 4) float32    loop      step 2
-        v4 = matmul(v3, v1)                          (2, 4) float32    loop      step 4
-        v5 = matmul(v4, v1)                          (2, 4) float32    loop      step 2
+        v2 = matmul(v0, v1)                          (2, 4) float32    loop      step scratch 2
+        v3 = tanh(v2)                                (2, 4) float32    loop      step scratch 2
+        v4 = matmul(v3, v1)                          (2, 4) float32    loop      step scratch 4
+        v5 = matmul(v4, v1)                          (2, 4) float32    loop      step scratch 2
         v6 = tanh(v5)                                (2, 4) float32    loop      carry 0
         carry v0 -> v6
 
@@ -109,11 +109,11 @@ def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
     levels  those in which it is done; in others each value has an array of its own
     """
     inputs, concats = plan.program.inputs, plan.concats
-    base = {value: base_of(value, inputs) for value in plan.program.values() if value.op in VIEWS}
-    outputs = [base.get(value, value) for value in plan.program.outputs]
+    base_of_view = {value: base_of(value, inputs) for value in plan.program.values() if value.op in VIEWS}
+    outputs = [base_of_view.get(value, value) for value in plan.program.outputs]
     for level, kind in SCRATCH.items():
         operations = plan.operations(level)
-        bases = [dict.fromkeys(map(base.get, value.inputs, value.inputs)) for value in operations]
+        bases = [dict.fromkeys(map(base_of_view.get, value.inputs, value.inputs)) for value in operations]
         last_use = {base: position for position, used in enumerate(bases) for base in used}
         last_use.update(dict.fromkeys(outputs, len(operations)))
         free: dict[tuple, list[Storage]] = defaultdict(list)

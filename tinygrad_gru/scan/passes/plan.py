@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 from ..ir import Program, Value
 from .buffers import concatenate_in_place, overwrite_operands, share_scratch
-from .schedule import VIEWS, Level, base_of, schedule
+from .schedule import VIEWS, Level, base_of, is_computed_per_step, schedule
 from .storage import SCRATCH, Plan, Storage
 
 #: Rows (steps times the size of the first axis) that a chunk should have.
@@ -38,8 +38,8 @@ def plan(
         v2 = constant(position=0)                    (3, 4) float32    invariant
         v3 = constant(position=1)                    (4, 4) float32    invariant
         v4 = matmul(v1, v2)                          (2, 4) float32    hoisted   chunk 4
-        v5 = matmul(v0, v3)                          (2, 4) float32    loop      step 5
-        v6 = add(v4, v5)                             (2, 4) float32    loop      step 5
+        v5 = matmul(v0, v3)                          (2, 4) float32    loop      step scratch 5
+        v6 = add(v4, v5)                             (2, 4) float32    loop      step scratch 5
         v7 = tanh(v6)                                (2, 4) float32    loop      carry 0
         v8 = exp(v7)                                 (2, 4) float32    sunk      stack 8
         carry v0 -> v7; xs v1; ys v8
@@ -55,24 +55,21 @@ def plan(
     outputs = {base_of(value, program.inputs) for value in program.ys}
     _assign_carry(result, uses, {*outputs, *kept})
     concatenate_in_place(result, uses, outputs)
-    for value in _computed_every_step(result):
+    for value in program.values():
+        if not is_computed_per_step(value, levels):
+            continue
         if value in result.carried:
             result.storage[value] = Storage("carry", result.carried[value])
         elif value in outputs:
             result.storage[value] = Storage("stack", value.number)
-        elif value not in result.storage and value not in result.parts and uses[value] - {result.levels[value]}:
+        elif value not in result.storage and value not in result.parts and uses[value] - {levels[value]}:
             result.storage[value] = Storage("chunk", value.number)
     if "loop" in shares_scratch:
         overwrite_operands(result)
     share_scratch(result, shares_scratch)
     own = [value for value in levels if value.op in _COPIES]
-    result.storage.update({value: Storage("step", value.number) for value in own})
+    result.storage.update({value: Storage("step scratch", value.number) for value in own})
     return result
-
-
-def _computed_every_step(plan: Plan) -> list[Value]:
-    """The values that an operation computes at every step: neither inputs, nor views, nor loop-invariant."""
-    return [v for v in plan.program.values() if plan.levels.get(v, "invariant") != "invariant" and v.op not in VIEWS]
 
 
 def _levels_of_uses(plan: Plan) -> dict[Value, set[Level]]:

@@ -10,7 +10,7 @@ In the forward pass x W is hoisted. In the backward pass the gradient of W, Î£â‚
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from ..ir import Program, Value
@@ -81,6 +81,11 @@ def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
 def _is_of_matrices(product: Value) -> bool:
     left, right = product.inputs
     return len(left.shape) >= 2 and len(right.shape) >= 2
+
+
+def is_computed_per_step(value: Value, levels: Mapping[Value, Level]) -> bool:
+    """Whether an operation computes the value for every step: no input of the program, no view, not loop-invariant."""
+    return levels.get(value, "invariant") != "invariant" and value.op not in VIEWS
 
 
 def base_of(value: Value, inputs: Collection[Value]) -> Value:

@@ -1,10 +1,10 @@
 """Storage: in which array each value of a scheduled program lives, as plain data.
 
-    carry   the array of a part of the carry: all its versions over time, or two of them in turn (double-buffered)
-    stack   one array for all steps, of an output
-    chunk   one array for the steps of a chunk, of what passes between the loop and the operations before and after it
-    step    scratch for one step, of what lives in the loop only
-    batch   scratch for the steps of a chunk, of what lives before or after the loop only
+    carry          the array of a part of the carry: all its versions over time, or two in turn (double-buffered)
+    stack          one array for all steps, of an output
+    chunk          one array for the steps of a chunk, of what passes between the loop and the operations around it
+    step scratch   one array for one step, of what lives in the loop only
+    chunk scratch  one array for the steps of a chunk, of what lives before or after the loop only
 
 A view needs no storage. A chunk is as many steps as are computed at once outside of the loop: enough rows for a product
 to be fast, few enough for the cache.
@@ -19,10 +19,12 @@ from typing import Literal, NamedTuple
 from ..ir import Program, Value
 from .schedule import VIEWS, Level, base_of
 
-StorageKind = Literal["carry", "stack", "chunk", "step", "batch"]
+StorageKind = Literal["carry", "stack", "chunk", "step scratch", "chunk scratch"]
 
 #: The kind of scratch for what lives within one level.
-SCRATCH: Mapping[Level, StorageKind] = {"hoisted": "batch", "loop": "step", "sunk": "batch"}
+SCRATCH: Mapping[Level, StorageKind] = {
+    "hoisted": "chunk scratch", "loop": "step scratch", "sunk": "chunk scratch",
+}  # fmt: skip
 
 
 class Storage(NamedTuple):

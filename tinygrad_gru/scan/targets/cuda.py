@@ -229,7 +229,7 @@ class Emitter:
         program = self.plan.program
         begins = [(i, base_of(i, program.inputs)) for task in first.tasks for i in task.inputs]
         ends = [(i, base_of(i, program.inputs)) for task in last.tasks for i in task.inputs]
-        scratch = {v for v in first.stored if self.plan.storage_of(v) == "step"}
+        scratch = {v for v in first.stored if self.plan.storage_of(v) == "step scratch"}
         carried = all(i is source and i.shape == first.shape for i, source in begins if source in program.carry)
         read = all(i is source for i, source in ends if source in scratch)
         return carried and read and not any(source in self.plan.concats for _, source in ends)

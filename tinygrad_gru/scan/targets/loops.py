@@ -105,7 +105,7 @@ class Layout:
         kind, key = plan.storage[value]
         if kind == "carry":
             return self.next_carry(key, value)
-        return self.allocated(self.names.at_step(value) if kind == "step" else self.names.at_chunk(value))
+        return self.allocated(self.names.at_step(value) if kind == "step scratch" else self.names.at_chunk(value))
 
     def next_carry(self, position: int, value: Value) -> Memory:
         """The memory of that part of the next carry."""

@@ -153,7 +153,7 @@ class Names:
             return Buffer(f"W{value.number}", "static", "value", value)
         if value in self.invariant:
             return Buffer(f"w{value.number}", "local", "value", value)
-        if self.plan.storage_of(value) != "step":
+        if self.plan.storage_of(value) != "step scratch":
             return Buffer(f"v{value.number}", "step", "value", value)
         storage = self.plan.storage.get(value)
         name = f"v{value.number}" if storage is None else f"S{storage.key}"
@@ -164,7 +164,7 @@ class Names:
         if value in self.invariant:
             return self.at_step(value)
         storage = self.plan.storage.get(value)
-        name = f"B{storage.key}" if storage is not None and storage.kind == "batch" else f"V{value.number}"
+        name = f"B{storage.key}" if storage is not None and storage.kind == "chunk scratch" else f"V{value.number}"
         return Buffer(name, "chunk", "value", value)
 
     def carry_copies(self) -> dict[int, Value]:

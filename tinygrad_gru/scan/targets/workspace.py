@@ -139,7 +139,7 @@ class Workspace:
             return _part(self.carry[key], where, moved=0 if self.reverse else 1)
         if kind == "stack":
             return _part(self.stacks[value], where)
-        if kind == "step":
+        if kind == "step scratch":
             return self._own((kind, key), value.shape, value.dtype)
         return self._in_chunk((kind, key), value, where)
 

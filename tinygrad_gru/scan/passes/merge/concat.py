@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from ...ir import Graph, Value, broadcast_shape
-from ..schedule import ELEMENTWISE
+from ..schedule import ELEMENTWISE, Level
 
 
 def concat(graph: Graph, values: Sequence[Value], axis: int = -1) -> Value:
@@ -37,20 +37,20 @@ def merged_matmul(graph: Graph, left: Value, rights: Sequence[Value]) -> Value:
     return graph.add("matmul", (left, right), (left.shape[0], right.shape[1]), rights[0].dtype)
 
 
-def fused_concat(graph: Graph, values: Sequence[Value], given: Container[Value]) -> Value:
+def fused_concat(graph: Graph, values: Sequence[Value], inputs: Container[Value]) -> Value:
     """The concatenation of values; isomorphic ones are computed as one operation on concatenated operands.
 
-    given  the inputs of the program: they are there, whichever operation has computed them
+    inputs  the inputs of the program, which are available, whatever operation has computed them
     """
     first = values[0]
-    if any(v in given for v in values):
+    if any(v in inputs for v in values):
         return concat(graph, values)
     is_product = first.op == "matmul" and len(first.shape) == len(first.inputs[0].shape) == 2
     if is_product and all(v.op == "matmul" and v.inputs[0] is first.inputs[0] for v in values):
         return merged_matmul(graph, first.inputs[0], [v.inputs[1] for v in values])
     if first.op in ELEMENTWISE and _are_isomorphic(values):
         columns = zip(*(v.inputs for v in values))
-        operands = [column[0] if broadcasts(column[0]) else fused_concat(graph, column, given) for column in columns]
+        operands = [column[0] if broadcasts(column[0]) else fused_concat(graph, column, inputs) for column in columns]
         return graph.add(first.op, operands, broadcast_shape(operands), first.dtype, **dict(first.attributes))
     return concat(graph, values)
 
@@ -72,7 +72,7 @@ def broadcasts(value: Value) -> bool:
     return not value.shape or value.shape[-1] == 1
 
 
-def has_invariant_right(value: Value, levels: Mapping[Value, str]) -> bool:
+def has_invariant_right(value: Value, levels: Mapping[Value, Level]) -> bool:
     """Whether the value is a product of matrices of which the right one is the same at all steps."""
     if value.op != "matmul" or value not in levels:
         return False

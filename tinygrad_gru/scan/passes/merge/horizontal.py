@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...ir import Program, Value, broadcast_shape
-from ..schedule import ELEMENTWISE, schedule
+from ..schedule import ELEMENTWISE, Level, schedule
 from .concat import broadcasts, fused_concat, has_invariant_right, merged_matmul, slice_of
 
 
@@ -73,7 +73,7 @@ class Groups:
     """The groups of a program, and what is needed to find them: levels, and uses in the loop."""
 
     program: Program
-    levels: Mapping[Value, str]
+    levels: Mapping[Value, Level]
     uses: dict[Value, list[Value]] = field(default_factory=lambda: defaultdict(list))
     group_of: dict[Value, Group] = field(default_factory=dict)
 

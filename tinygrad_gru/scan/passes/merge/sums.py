@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir import Graph, Program, Value
-from ..schedule import VIEWS, schedule
+from ..schedule import Level, is_computed_per_step, schedule
 from .concat import concat, has_invariant_right, merged_matmul, slice_of
 
 
@@ -78,7 +78,7 @@ class _Facts:
     """A program, the levels of its values, and the operation that uses a value where there is only one use."""
 
     program: Program
-    levels: Mapping[Value, str]
+    levels: Mapping[Value, Level]
     sole_use: Mapping[Value, Value]
 
     @classmethod
@@ -88,8 +88,7 @@ class _Facts:
 
     def can_be_written_in_place(self, value: Value) -> bool:
         """Whether an operation computes the value at every step, and so can write it into a slice."""
-        changes = self.levels.get(value, "invariant") != "invariant"
-        return changes and value.op not in VIEWS and value not in self.program.outputs
+        return is_computed_per_step(value, self.levels) and value not in self.program.outputs
 
 
 # -- sums of products ------------------------------------------------------------------------------------------------

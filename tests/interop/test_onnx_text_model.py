@@ -1,4 +1,4 @@
-"""The main job's model writes the same text under onnxruntime."""
+"""Exported character models generate the same text in onnxruntime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOCABULARY = CharacterVocabulary.code()
 
 
 class InOnnxruntime:
-    """A file in the place of a model, as `generate` uses one."""
+    """An ONNX file with the interface of a model that `generate` uses."""
 
     def __init__(self, path):
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -38,11 +38,11 @@ class InOnnxruntime:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
-def test_the_same_text(tmp_path, cell, layers):
+def test_generated_text_agrees(tmp_path, cell, layers):
     manual_seed(3)
     model = CharacterModel(len(VOCABULARY), embedding=12, hidden=24, layers=layers, dropout=0.2, cell=cell)
     for parameter in model.parameters():
-        parameter.data = 2 * parameter.data  # so that texts are no endless rows of one character
+        parameter.data = 2 * parameter.data  # so that the text is not one character repeated
     path = tmp_path / "model.onnx"
     save_text_model(model, VOCABULARY, path)
     for temperature in (0.0, 0.8):
@@ -51,7 +51,7 @@ def test_the_same_text(tmp_path, cell, layers):
         assert len(set(ours)) > 10
 
 
-def test_the_file_says_how_to_write_with_it(tmp_path):
+def test_the_file_holds_the_vocabulary_and_names_its_states(tmp_path):
     model = CharacterModel(len(VOCABULARY), embedding=4, hidden=6, cell="lstm")
     save_text_model(model, VOCABULARY, tmp_path / "model.onnx")
     graph = onnx.load(tmp_path / "model.onnx")
