@@ -78,7 +78,8 @@ def test_a_file_that_knows_settings_is_compared(model, reason):
 
 
 def test_weights_without_a_place_are_refused():
-    with pytest.raises(InteropError, match=r"weights that the module does not have: layers/bidirectional/backward_layer/.*layer_norm"):
+    message = r"weights that the module does not have: layers/bidirectional/backward_layer/.*layer_norm"
+    with pytest.raises(InteropError, match=message):
         interop.load(nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3)), GOLDEN / "model.weights.h5")
 
 
