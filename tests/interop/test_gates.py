@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_gru import Tensor, nn
-from tinygrad_gru.interop.gates import KERAS, ONNX, TORCH, Layout, Stacked, from_ours, to_ours
+from tinygrad_gru.interop.gates import KERAS, ONNX, TORCH, Layout, StackedWeights, from_ours, to_ours
 
 LAYOUTS = {"torch": TORCH, "keras": KERAS, "onnx": ONNX}
 CELLS = {"RNN": nn.RNNCell, "GRU": nn.GRUCell, "LSTM": nn.LSTMCell}
@@ -90,7 +90,7 @@ def test_two_biases_are_their_sum(seed, kind, reset_after):
     state = (h, h) if kind == "LSTM" else h
 
     def result(b_x, b_h):
-        cell.load_state_dict(to_ours(TORCH, kind, Stacked(*draw[:2], b_x, b_h), reset_after))
+        cell.load_state_dict(to_ours(TORCH, kind, StackedWeights(*draw[:2], b_x, b_h), reset_after))
         new = cell(x, state)
         return (new[0] if kind == "LSTM" else new).numpy()
 
@@ -105,7 +105,7 @@ def test_two_biases_are_their_sum(seed, kind, reset_after):
 
 def test_tensors_know_where_they_came_from():
     W, U, b = (Tensor(np.ones(shape), requires_grad=True) for shape in ((6, 3), (6, 2), (6,)))
-    ours = to_ours(TORCH, "GRU", Stacked(W, U, b, b))
+    ours = to_ours(TORCH, "GRU", StackedWeights(W, U, b, b))
     sum(tensor.sum() for tensor in ours.values()).backward()
     np.testing.assert_array_equal(W.grad.numpy()[:, 0], [1, 1, -1, -1, 1, 1])
     np.testing.assert_array_equal(b.grad.numpy(), [2, 2, -2, -2, 2, 2])

@@ -78,7 +78,8 @@ def test_a_file_that_knows_settings_is_compared(model, reason):
 
 
 def test_weights_without_a_place_are_refused():
-    with pytest.raises(InteropError, match=r"no place for: layers/bidirectional/backward_layer/.*layer_norm"):
+    message = r"weights that the module does not have: layers/bidirectional/backward_layer/.*layer_norm"
+    with pytest.raises(InteropError, match=message):
         interop.load(nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3)), GOLDEN / "model.weights.h5")
 
 
@@ -217,7 +218,7 @@ def test_an_array_of_a_file_that_has_no_place_is_not_passed_over(tmp_path, name)
     assert interop.load(nn.Linear(2, 3), path).W.numpy().sum() == 6
     with h5py.File(path, "a") as file:
         file[name] = np.ones(3)
-    with pytest.raises(InteropError, match=f"no place for: .*{name}|expected 2 arrays, got 3"):
+    with pytest.raises(InteropError, match=f"weights that the module does not have: .*{name}|expected 2 arrays, got 3"):
         interop.load(nn.Linear(2, 3), path)
 
 
@@ -234,7 +235,7 @@ def test_the_two_forms_of_a_gru_are_not_exchanged(ours):
     [
         (nn.LSTM(2, 3, peephole=True), "Keras has no LSTM with peephole=True"),
         (nn.LSTM(2, 3, proj_size=2), "proj_size"),
-        (nn.LSTM(2, 3, reverse=True), "go_backwards come in the order in which it read"),
+        (nn.LSTM(2, 3, reverse=True), "go_backwards are in reversed order"),
         (nn.LSTM(2, 3, activation="relu", output_activation="tanh"), "one activation for candidate and output"),
         (nn.GRU(2, 3, gate_activation="relu"), "recurrent_activation='relu'"),
         (nn.LSTM(2, 3, activation="leaky_relu"), "activation='leaky_relu'"),

@@ -96,7 +96,7 @@ def test_older_opsets(kind, opset, settings, shape, expected):
     ("model", "reason"),
     [
         (lambda: node_model("Conv", 2), "Conv 'the_node': the operator Conv is not supported"),
-        (lambda: node_model("Relu", domain="com.microsoft"), r"operators of 'com\.microsoft' are not known"),
+        (lambda: node_model("Relu", domain="com.microsoft"), r"operators of 'com\.microsoft' are not supported"),
         (lambda: node_model("Relu", opset=6), "opset 6 is too old, 7 is needed"),
         (lambda: node_model("Gelu", opset=20), "only its approximation by tanh"),
         (lambda: node_model("Tanh", colour=3), "attributes that are not supported: colour"),

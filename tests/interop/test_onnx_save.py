@@ -457,9 +457,7 @@ class Scaled(Module):
 def test_scalars_computed_from_integers_are_not_exported_as_constants(tmp_path, number, n):
     example = (draw(2), np.asarray(n))
     if number is np.size:
-        assert_exported(
-            tmp_path / "x.onnx", Formula(lambda self, x: x * 2.0), example[0]
-        )  # a size is of shapes alone
+        assert_exported(tmp_path / "x.onnx", Formula(lambda self, x: x * 2.0), example[0])  # of shapes
         return
     with pytest.raises(InteropError, match="computes a number from the values of its inputs"):
         save(Scaled(number), tmp_path / "x.onnx", example)

@@ -27,8 +27,9 @@ from tinygrad_gru.scan.targets import cuda as cuda_target
 from tinygrad_gru.scan.targets import cuda_kernels
 from tinygrad_gru.scan.targets.cuda import CudaTarget
 from tinygrad_gru.scan.targets.source import build
+from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
-from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 
 pytestmark = [
     pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it"),

@@ -30,16 +30,12 @@ COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equa
 _SCALARS_AND_ARRAYS = (bool, int, float, np.ndarray, np.generic)
 
 
-def _operator(function: str) -> Callable[[Any, Any], Any]:
+def _operator(function: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: DuckArray, other: Any) -> Any:
-        return getattr(self.namespace, function)(self, other) if self.accepts(other) else NotImplemented
-
-    return method
-
-
-def _reflected(function: str) -> Callable[[Any, Any], Any]:
-    def method(self: DuckArray, other: Any) -> Any:
-        return getattr(self.namespace, function)(other, self) if self.accepts(other) else NotImplemented
+        if type(other) is type(self) or isinstance(other, _SCALARS_AND_ARRAYS) or self.accepts(other):
+            call = getattr(self.namespace, function)
+            return call(other, self) if reflected else call(self, other)
+        return NotImplemented
 
     return method
 
@@ -64,8 +60,8 @@ class DuckArray:
         return self.namespace
 
     def accepts(self, other: Any) -> bool:
-        """Whether the operators of this array compute with `other`, or leave them to it (as to a Tensor)."""
-        return type(other) is type(self) or isinstance(other, _SCALARS_AND_ARRAYS) or is_on_cuda(other)
+        """Whether operators compute with an operand beyond scalars, NumPy's arrays and this type, or leave it to it."""
+        return is_on_cuda(other)
 
     def concretize(self, conversion: type) -> Any:
         """The values as a bool, int, float or np.ndarray. Raises where they are not known."""
@@ -110,12 +106,12 @@ class DuckArray:
     def __neg__(self) -> Any:
         return self.namespace.negative(self)
 
-    __add__, __radd__ = _operator("add"), _reflected("add")
-    __sub__, __rsub__ = _operator("subtract"), _reflected("subtract")
-    __mul__, __rmul__ = _operator("multiply"), _reflected("multiply")
-    __truediv__, __rtruediv__ = _operator("divide"), _reflected("divide")
-    __pow__, __rpow__ = _operator("power"), _reflected("power")
-    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
+    __add__, __radd__ = _operator("add"), _operator("add", reflected=True)
+    __sub__, __rsub__ = _operator("subtract"), _operator("subtract", reflected=True)
+    __mul__, __rmul__ = _operator("multiply"), _operator("multiply", reflected=True)
+    __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", reflected=True)
+    __pow__, __rpow__ = _operator("power"), _operator("power", reflected=True)
+    __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", reflected=True)
     __and__, __or__ = _operator("bitwise_and"), _operator("bitwise_or")
     __lt__, __le__ = _operator("less"), _operator("less_equal")
     __gt__, __ge__ = _operator("greater"), _operator("greater_equal")

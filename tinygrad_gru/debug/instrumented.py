@@ -73,8 +73,7 @@ class InstrumentedArray(DuckArray):
         return _InstrumentedBackend(backend_of(self.array))
 
     def accepts(self, other: Any) -> bool:
-        is_own = type(other) in (InstrumentedArray, type(self.array))
-        return is_own or getattr(other, "__array_ufunc__", self) is not None
+        return type(other) is type(self.array) or getattr(other, "__array_ufunc__", self) is not None
 
     def concretize(self, conversion: type) -> Any:
         if conversion is np.ndarray:

@@ -11,10 +11,10 @@ The formula is written for arrays. Arrays in: it is executed, at their speed. Va
 arrays in: it is traced into the graph of a scan.
 
 A rule is the vector-Jacobian product of one input: its cotangent from `g`, the cotangent of the output, and from what
-it names besides: `y` (the output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, without
-keeping x alive). These residuals are saved, and nothing else: the rule's signature is the memory contract. Rules know
-nothing of broadcasting: a cotangent is summed to the shape of its input here, once for all. They never write in place,
-and they use ops themselves, so that they serve arrays and, for higher derivatives, Variables.
+it names besides: `y` (the output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, which
+is then not kept alive). These residuals are saved, and nothing else: the rule's signature is the memory contract. Rules
+know nothing of broadcasting: a cotangent is summed to the shape of its input here, once for all. They never write in
+place, and they use ops themselves, so that they serve arrays and, for higher derivatives, Variables.
 
 All inspection happens when an op is defined, none when it is called: what runs is generated (`codegen.py` says why and
 shows it), and `print(hadamard.source())` prints it.

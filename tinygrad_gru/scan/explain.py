@@ -14,8 +14,9 @@ from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
 from .targets import cuda
 from .targets.source import Executable
+from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
-from .tracing.tracer import Trace, trace_forward
+from .tracing.tracer import trace_forward
 
 LEVELS: dict[Level, str] = {
     "invariant": "once, before the loop (loop-invariant)",

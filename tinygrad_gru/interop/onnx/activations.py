@@ -79,11 +79,11 @@ def _parameter(name: str, letter: str, given: float | None, default: Any) -> flo
 def activations(names: Sequence[str], alphas: Sequence[float], betas: Sequence[float]) -> list[Activation]:
     """A list of activations; each takes the next α and β of the lists if it uses them."""
     remaining: tuple[Iterator[float], Iterator[float]] = (iter(alphas), iter(betas))
-    made = []
+    parsed = []
     for name in names:
         formula = _FORMULAS[_canonical(name)]
-        made.append(activation(name, *(None if d == () else next(r, None) for d, r in zip(formula[1:], remaining))))
+        parsed.append(activation(name, *(None if d == () else next(r, None) for d, r in zip(formula[1:], remaining))))
     for letter, rest in zip("αβ", remaining):
         if list(rest):
             raise InteropError(f"there are more {letter} than the activations {', '.join(names)} use")
-    return made
+    return parsed

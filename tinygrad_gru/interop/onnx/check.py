@@ -68,7 +68,9 @@ def _finding(node: onnx.NodeProto, model: onnx.ModelProto, constants: dict[str, 
         certainty = _POSSIBLE
     if model.producer_name == "pytorch":
         version = f" {model.producer_version}" if model.producer_version else ""
-        evidence.insert(0, f"the file was made by PyTorch{version}, whose GRU applies the reset gate after the product")
+        evidence.insert(
+            0, f"the file was exported by PyTorch{version}, whose GRU applies the reset gate after the product"
+        )
         certainty = _LIKELY
     origin = [f"{entry.key}={entry.value}" for entry in node.metadata_props]
     if any("torch.nn.modules.rnn.GRU" in entry or "aten.gru" in entry for entry in origin):

@@ -144,12 +144,12 @@ class _ExternalData:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
         self.path = self._inside(folder, location)
-        self.offset, self.length = self._number(entries.get("offset", "0")), entries.get("length")
+        self.offset, self.length = self._bytes(entries.get("offset", "0")), entries.get("length")
         status = os.stat(self.path)
         if not stat.S_ISREG(status.st_mode):
             raise self._error(f"{location!r} is not a regular file")
         self.size = status.st_size
-        self.count = self.size - self.offset if self.length is None else self._number(self.length)
+        self.count = self.size - self.offset if self.length is None else self._bytes(self.length)
         if self.offset > self.size or self.count > self.size - self.offset:
             raise self._error(f"{location!r} has {self.size} bytes, and {self.count} from {self.offset} on are needed")
 
@@ -166,7 +166,7 @@ class _ExternalData:
             raise self._error(f"{location!r} is not in the model's folder")
         return path
 
-    def _number(self, text: str) -> int:
+    def _bytes(self, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20):
             raise self._error(f"expected a number of bytes, got {text[:40]!r}")
         return int(text)

@@ -40,11 +40,8 @@ def host_array(value: onnx.TensorProto) -> np.ndarray:
     if value.HasField("raw_data"):
         unit, count, found = "bytes", math.prod(shape) * dtype.itemsize, len(value.raw_data)
     else:
-        unit, count, found = (
-            "numbers",
-            math.prod(shape),
-            len(getattr(value, onnx.helper.tensor_dtype_to_field(value.data_type))),
-        )
+        field = onnx.helper.tensor_dtype_to_field(value.data_type)
+        unit, count, found = "numbers", math.prod(shape), len(getattr(value, field))
     if count != found:
         raise InteropError(f"{what} of shape {shape} needs {count} {unit}, and the file has {found}")
     array = onnx.numpy_helper.to_array(value)

@@ -29,12 +29,12 @@ _MISSING = object()
 _array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attrgetter("dtype"), methodcaller("values")
 
 
-class Unclear(Exception):
+class Untrackable(Exception):
     """Something that the step depends on may change in a way that cannot be noticed."""
 
 
 class Dependencies:
-    """The dependencies of a bound method: where to read them, and what was read there. Raises Unclear.
+    """The dependencies of a bound method: where to read them, and what was read there. Raises Untrackable.
 
     Code, attributes and globals are walked once, which gives flat lists of places to read. `current_arrays` reads
     these again with a few calls of C functions, for it runs at every call of a scan, and compares by identity; of the
@@ -109,7 +109,7 @@ class Dependencies:
         if not self._is_new(id(owner)):
             return
         if not hasattr(owner, "__dict__"):
-            raise Unclear
+            raise Untrackable
         self._owners.append(owner)
         self._walk_classes(type(owner), except_for=("__init__", "__new__", "__repr__"))
         for value in vars(owner).values():
@@ -149,7 +149,7 @@ class Dependencies:
         elif hasattr(value, "named_tensors"):  # a module inside, or the class that `super()` is called in
             (self._walk_classes if isinstance(value, type) else self._walk_object)(value)
         else:
-            raise Unclear
+            raise Untrackable
 
     def _walk_function(self, function: FunctionType) -> None:
         """What a function is, and what its code sees."""
@@ -165,7 +165,7 @@ class Dependencies:
             return
         names = names_in(code)
         if not names.isdisjoint(_OPAQUE):
-            raise Unclear
+            raise Untrackable
         self._walk(self._read(function, "__defaults__"))
         keyword_defaults = self._read(function, "__kwdefaults__") or {}
         self._dicts.append(keyword_defaults)
@@ -176,7 +176,7 @@ class Dependencies:
             try:
                 self._walk(self._read(cell, "cell_contents"))
             except ValueError as error:  # it is empty yet
-                raise Unclear from error
+                raise Untrackable from error
         self._walk_globals(scope, names)
 
     def _walk_globals(self, scope: dict, names: frozenset[str]) -> None:

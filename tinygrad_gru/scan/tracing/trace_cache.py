@@ -16,8 +16,9 @@ from weakref import WeakKeyDictionary
 
 from ...contexts import recording
 from ..protocol import tree_leaves
-from .dependencies import Dependencies, Unclear
-from .tracer import Trace, trace_forward
+from .dependencies import Dependencies, Untrackable
+from .trace import Trace
+from .tracer import trace_forward
 
 _of_op = attrgetter("op.redefined")
 
@@ -87,7 +88,7 @@ class TraceCache:
                 return trace
         try:
             dependencies = Dependencies(step)
-        except Unclear:
+        except Untrackable:
             return _new_trace(step, carry, xs)
         trace = _new_trace(step, carry, xs)
         new_entry = _entry(signature, dependencies, owner, trace)

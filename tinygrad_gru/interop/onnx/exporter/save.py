@@ -91,7 +91,7 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
 
 
 def _arrays_in(result: Any) -> list[Any]:
-    """The arrays, of whatever kind, in what `forward` returns."""
+    """The arrays in the result of `forward`."""
     arrays: list[Any] = []
 
     def collect(value: Any) -> None:

@@ -34,7 +34,7 @@ class Node:
         if len(self.attribute_types) < len(node.attribute) or any(a.ref_attr_name for a in node.attribute):
             raise self.error("it has an attribute twice, or one that only a function can have")
         if node.domain not in ONNX_DOMAINS:
-            raise self.error(f"operators of {node.domain!r} are not known here, only those of ONNX itself")
+            raise self.error(f"operators of {node.domain!r} are not supported, only those of ONNX itself")
         if not first:
             raise self.error("it has no output")
         self._attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
