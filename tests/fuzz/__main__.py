@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz --format pt --count 20000`: a run in a process of its own, with a bound on its memory.
+"""`python -m tests.fuzz --format pt --count 20000`: a run in a subprocess with bounded memory.
 
 Inputs are read with 1 GiB of address space above what the process has at its start and 2 s of processor time each. A
 process that crashes or hangs is a fault, after which another one goes on with the next input. Inputs that are faults
@@ -101,7 +101,7 @@ def _parent(options: argparse.Namespace) -> int:
 
 
 def _attend(options: argparse.Namespace, folder: Path, first: int, count: int) -> tuple[list[str], str]:
-    """Let a process read inputs; the lines that it wrote, and how it died, if it did."""
+    """Run a subprocess; returns the lines that it wrote, and how it died, if it did."""
     command = [sys.executable, "-m", "tests.fuzz", "--format", options.format, "--seed", str(options.seed)]
     command += ["--first", str(first), "--count", str(count), "--child", str(folder)]
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:

@@ -1,4 +1,4 @@
-""".h5 files: the bytes of groups and datasets, and files of h5py that say more than where their arrays lie."""
+"""Fuzz target: .h5 files, the bytes of groups and datasets, and h5py files with unsupported features."""
 
 from __future__ import annotations
 

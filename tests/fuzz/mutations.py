@@ -1,4 +1,4 @@
-"""Mutations of bytes: flips, splices, truncations, and numbers that are off by one or out of all range."""
+"""Mutations of bytes: flips, splices, truncations, and numbers that are off by one or out of range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: inputs are read one after another, and whatever is not the documented error is a fault."""
+"""A fuzzing run: reads inputs one after another; anything but success or the documented error is a failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WITH_PATHS = {
 
 
 class Hang(BaseException):
-    """An input has taken too long."""
+    """An input took too long."""
 
 
 class Report:
@@ -177,7 +177,7 @@ def run(
     first: int = 0,
     before: Callable[[int, str, Path], None] = lambda number, kind, path: None,
 ) -> Report:
-    """Read `count` inputs from number `first` on. `before` is told of each before it is read."""
+    """Read `count` inputs from number `first` on. `before` is called with each before it is read."""
     report = Report()
     path = folder / f"input{target.suffix}"
     for number, kind, content in target.inputs(seed, first):

@@ -1,4 +1,4 @@
-"""What is fuzzed: a reader, its one documented error, and where inputs for it come from."""
+"""Fuzz targets: a reader, its one documented error, and sources of inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS = ("checkpoint", "h5", "jsonl", "keras", "onnx", "pt", "safetensors")
 
 @dataclass(frozen=True)
 class Part:
-    """What is inside of files, such as a compressed or checksummed member, to be mutated before it is wrapped.
+    """A part of files, such as a compressed or checksummed member, that is mutated before it is wrapped.
 
     seeds   well-formed contents
     wrap    gives the file that has this content, with checksums, lengths and compression in order
@@ -29,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Target:
-    """A reader under attack.
+    """A reader to fuzz.
 
     suffix      of the files' names
     read        reads a file and uses what it holds as users would
