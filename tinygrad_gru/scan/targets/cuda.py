@@ -47,8 +47,8 @@ _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int6
 PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums)
 
 
-def lay_in_place(program: Program) -> Program:
-    """Invariant values that the loop reads as copies in memory of their own, made once a run."""
+def materialize_invariants(program: Program) -> Program:
+    """Invariant operands as copies in memory of their own, made once per run."""
     graph, levels = program.graph, sink_into_loop(program, products=False)
 
     def materialized(value: Value) -> Value:
@@ -73,7 +73,7 @@ class CudaTarget:
     backend: Backend | None = None
 
     def passes(self, name: str) -> Sequence[Rewrite]:
-        return *PASSES, lay_in_place
+        return *PASSES, materialize_invariants
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
         levels = sink_into_loop(program, products=False)
