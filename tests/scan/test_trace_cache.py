@@ -301,6 +301,37 @@ def test_an_item_that_moves_from_one_list_to_another():
     np.testing.assert_allclose(run(cell).numpy(), 3)
 
 
+def test_attributes_that_exchange_their_names():
+    class Two(Decay):
+        @pure
+        def step(self, h, x):
+            return h + self.first * x
+
+    cell = Two()
+    cell.first, cell.second = 1.0, 3.0
+    np.testing.assert_allclose(run(cell).numpy(), 3)
+    values = vars(cell).pop("first"), vars(cell).pop("second")
+    cell.second, cell.first = values
+    np.testing.assert_allclose(run(cell).numpy(), 9)
+
+
+def test_an_attribute_that_moves_from_one_module_to_another():
+    class Holder(Module):
+        k = 3.0
+
+    class Holders(Decay):
+        @pure
+        def step(self, h, x):
+            return h + self.holders[1].k * x
+
+    cell = Holders()
+    cell.holders = [Holder(), Holder(), Holder()]
+    cell.holders[1].k = 1.0
+    np.testing.assert_allclose(run(cell).numpy(), 3)
+    cell.holders[2].k = vars(cell.holders[1]).pop("k")
+    np.testing.assert_allclose(run(cell).numpy(), 9)
+
+
 def test_a_weight_of_another_dtype(traced):
     cell = Decay()
     run(cell)

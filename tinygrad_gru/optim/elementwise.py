@@ -167,7 +167,7 @@ class UpdateRule:
         operands = [arrays.get(name, p) for name in self._names]
         if update_in_one_kernel(self._operations, operands, self._constants[::-1]):
             return
-        operations = [(backend.writing(name), sources, target) for name, sources, target in self._operations]
+        operations = [(backend.function_with_out(name), sources, target) for name, sources, target in self._operations]
         if not p.shape:
             operands = [xp.reshape(array, (1,)) for array in operands]
         rows = operands[0].shape[0]
