@@ -38,7 +38,7 @@ def target() -> Target:
         return content.getvalue()
 
     def hostile(random: Random) -> bytes:
-        """The sound file, in which some things are links, lie elsewhere, are stored otherwise, or are far too large."""
+        """The valid file, with some objects as links, in external storage, in other layouts, or far too large."""
 
         def fill(file: Any) -> None:
             plain(file)

@@ -33,7 +33,7 @@ def test_seeds_are_accepted(target, tmp_path):
 
 def test_mutations_are_refused_or_accepted(target, tmp_path):
     report = run(target, tmp_path, COUNT)
-    assert not report.faults
+    assert not report.failures
     assert sum(report.counts.values()) == COUNT
 
 
@@ -48,7 +48,7 @@ def test_hypothesis_finds_no_failure(target, tmp_path):
     def attack(kind, random):
         path.write_bytes(target.make(kind, random))
         outcome, detail = read_one(target, path)
-        assert outcome != "fault", detail
+        assert outcome != "failure", detail
 
     attack()
 
@@ -103,7 +103,7 @@ def raises(error):
 
 
 @pytest.mark.parametrize(
-    ("read", "fault"),
+    ("read", "failure"),
     [
         (opens_another_file, "touched open"),
         (removes_another_file, "touched os.remove"),
@@ -115,11 +115,11 @@ def raises(error):
         (lasts, "more than 0.1 s"),
     ],
 )
-def test_the_fuzzer_finds_failures(tmp_path, monkeypatch, read, fault):
+def test_the_fuzzer_finds_failures(tmp_path, monkeypatch, read, failure):
     monkeypatch.setattr("fuzz.run.SECONDS", 0.1)
     (tmp_path / "x").write_bytes(b"")
     outcome, detail = read_one(reads(read), tmp_path / "x")
-    assert outcome == "fault" and detail.startswith(fault)
+    assert outcome == "failure" and detail.startswith(failure)
 
 
 def test_the_fuzzer_distinguishes_refusals(tmp_path):
