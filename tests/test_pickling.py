@@ -188,6 +188,12 @@ def test_leaf_keeps_gradient_name_and_hooks(copied):
     assert y.grad.tolist() == [6.0, 12.0] and x.grad.tolist() == [2.0, 4.0]
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_constants_are_pickled_by_every_protocol(protocol):
+    x = pickle.loads(pickle.dumps(Tensor([1.0, 2.0]), protocol))
+    assert x.tolist() == [1.0, 2.0] and not x.requires_grad
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "bool"])
 @pytest.mark.parametrize("shape", [(), (0, 2), (3, 2)])
 def test_constants(dtype, shape, copied):

@@ -12,7 +12,6 @@ from ..tensor import Tensor
 from . import passes
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
-from .targets import cuda
 from .targets.source import Executable
 from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
@@ -76,8 +75,8 @@ def _described(executable: Executable, title: str) -> list[str]:
 
 def _summary(name: str) -> str:
     """The first line of a pass's docstring."""
-    found = [getattr(room, name) for room in (passes, cuda) if hasattr(room, name)]
-    text = (found[0].__doc__ or "") if found else "the ops, one by one"
+    rewrite = getattr(passes, name, None)
+    text = "the ops, one by one" if rewrite is None else rewrite.__doc__ or ""
     return text.partition("\n")[0].rstrip(".")
 
 

@@ -57,20 +57,23 @@ class Dependencies:
         self._walk(method.__func__)
         del self._owners[0]  # the object itself: a cache must not keep it alive
         self._types = list(map(type, (method.__self__, *self._owners)))
-        self._dict_keys, self._dict_values = _items(self._namespaces(method.__self__))
+        namespaces = self._namespaces(method.__self__)
+        self._dict_sizes, self._dict_keys = list(map(len, namespaces)), list(chain.from_iterable(namespaces))
+        self._dict_values = list(chain.from_iterable(map(_values, namespaces)))
         self._list_sizes, self._list_items = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
         self._array_forms = _forms(map(_array, self.tensors))
 
     def current_arrays(self, owner: Any) -> list[Any] | None:
         """The arrays of `tensors`, if everything else is as it was; `owner` is the object of the method."""
         try:
-            arrays = list(map(_array, self.tensors))
+            arrays, namespaces = list(map(_array, self.tensors)), self._namespaces(owner)
             if (
                 all(map(is_, map(type, (owner, *self._owners)), self._types))
                 and all(map(is_, map(getattr, self._objects, self._names), self._attributes))
                 and all(map(is_, map(dict.get, self._scopes, self._keys, repeat(_MISSING)), self._entries))
-                and self._dict_keys == (items := _items(self._namespaces(owner)))[0]
-                and all(map(is_, items[1], self._dict_values))
+                and self._dict_sizes == list(map(len, namespaces))
+                and self._dict_keys == list(chain.from_iterable(namespaces))
+                and all(map(is_, chain.from_iterable(map(_values, namespaces)), self._dict_values))
                 and self._list_sizes == list(map(len, self._lists))
                 and all(map(is_, chain.from_iterable(self._lists), self._list_items))
                 and self._array_forms == _forms(arrays)
@@ -188,11 +191,6 @@ class Dependencies:
                     self._walk_globals(vars(value), names)
             elif not library:
                 self._walk(value)
-
-
-def _items(namespaces: list[Any]) -> tuple[list[Any], list[Any]]:
-    """The names in each of several dictionaries, and all of their values."""
-    return list(map(tuple, namespaces)), list(chain.from_iterable(map(_values, namespaces)))
 
 
 def _forms(arrays: Iterable[Any]) -> list[tuple]:

@@ -8,7 +8,7 @@ or rule, a setting that only a rule reads, frozen weights, or tensors that share
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class Trace:
 
     def with_constants(self, constants: list[Any]) -> Trace:
         """The same trace with other arrays as its constants."""
-        return replace(self, constants=constants)
+        return Trace(self.forward, self.xs_need_grad, constants, self.key, self._backward)
 
     @classmethod
     def of(cls, forward: Forward, xs_need_grad: Sequence[bool] | None) -> Trace:
