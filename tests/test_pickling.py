@@ -9,7 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
-from nn.variant_cases import VARIANTS
+from nn.cell_option_cases import VARIANTS
 
 from tinygrad_gru import TapeError, Tensor, manual_seed, nn, ops, optim, remat
 from tinygrad_gru.ops.op import unwrap
