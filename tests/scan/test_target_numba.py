@@ -49,7 +49,7 @@ def run_by_python(source, filename):
     functions = {name: getattr(np, name) for name in numba_math.IN_LOOPS if hasattr(np, name)}
     functions |= {f"pointer_{name}": pointer(name) for name in numba_math.POINTERS} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"apart": lambda f: f, "entry": lambda f: f, "product": product, "plus": np.add}
+    functions |= {"noalias": lambda f: f, "entry": lambda f: f, "product": product, "plus": np.add}
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(compile(source, filename, "exec"), functions)
     return functions["loop"]

@@ -1,9 +1,9 @@
 """A stand-in for CuPy on machines without a GPU: NumPy with CuPy's interface and restrictions.
 
-Its arrays become NumPy arrays only by `asnumpy` or `get`, cannot be mixed with NumPy arrays or those of another than the
-current GPU, have no `__array_namespace__`, and wrap around indices silently. Creation has no `device=`, results are 0-d
-arrays rather than NumPy scalars, and copies to pinned memory arrive when the host waits. Memory is counted, and so are
-launches, copies and waits. It tests what our CuPy backend does, not how CuPy computes.
+Its arrays become NumPy arrays only by `asnumpy` or `get`, cannot be mixed with NumPy arrays or with those of another
+GPU than the current one, have no `__array_namespace__`, and wrap around indices silently. Creation has no `device=`,
+results are 0-d arrays rather than NumPy scalars, and copies to pinned memory arrive when the host waits. Memory is
+counted, and so are launches, copies and waits. It tests what our CuPy backend does, not how CuPy computes.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class LoopEmitter:
             for n, (name, memory) in enumerate(arguments.items(), start=4)
         ]
         return [
-            "@apart",
+            "@noalias",
             f"def step({names}):",
             *(f"    {line}" for line in lines),
             "",
