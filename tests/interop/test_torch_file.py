@@ -72,7 +72,7 @@ def test_code_is_never_run(tmp_path, protocol):
     ran = tmp_path / "ran"
     for harmful in (Calls(Path.touch, ran), Calls(eval, "1"), Calls(OrderedDict.fromkeys, [1]), Calls(print)):
         program = pickle.dumps({"weight": harmful}, protocol=protocol)
-        with pytest.raises(InteropError, match=r"asks for .*, which would mean to run code from a file"):
+        with pytest.raises(InteropError, match=r"asks for .*, which would run code of the file"):
             read_torch_file(archive(tmp_path / "harmful.pt", program))
     assert not ran.exists()
 

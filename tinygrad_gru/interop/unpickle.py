@@ -86,7 +86,7 @@ class Unpickler:
             self.memo[len(self.memo)] = self._top()
         elif name in ("BINGET", "LONG_BINGET"):
             if argument not in self.memo:
-                raise InteropError("the file is damaged: the pickle reads what it has not kept")
+                raise InteropError("the file is damaged: the pickle reads a memo entry that it has not written")
             stack.append(self.memo[argument])
         elif name == "MARK":
             self.marks.append(len(stack))
@@ -103,7 +103,7 @@ class Unpickler:
         elif name == "STACK_GLOBAL":
             module, function = self._pop(2)
             if type(module) is not str or type(function) is not str:
-                raise InteropError("the file is damaged: the pickle names something by what is no string")
+                raise InteropError("the file is damaged: a name in the pickle is not a string")
             stack.append(self._lookup(f"{module}.{function}"))
         elif name == "BINPERSID":
             stack.append(self.persist(*self._pop(1)))
@@ -111,7 +111,7 @@ class Unpickler:
             called, arguments = self._pop(2)
             if type(called) is not Name or type(arguments) is not tuple:
                 raise InteropError(
-                    "the file is damaged: the pickle calls what is no function, or with what are no arguments"
+                    "the file is damaged: the pickle calls something that is not a function, or with invalid arguments"
                 )
             stack.append(self.call(called.path, arguments))
         elif name == "BUILD":  # the versions of the modules, which a state_dict carries as an attribute
@@ -124,7 +124,7 @@ class Unpickler:
         """Pop the last `count` values, or those since the last mark."""
         start = len(self.stack) - count if count is not None else self.marks.pop() if self.marks else -1
         if start < 0 or start > len(self.stack):
-            raise InteropError("the file is damaged: the pickle takes more from its stack than is there")
+            raise InteropError("the file is damaged: the pickle pops from an empty stack")
         items = self.stack[start:]
         del self.stack[start:]
         return items
@@ -132,7 +132,7 @@ class Unpickler:
     def _top(self, kind: type = object) -> Any:
         """The last value on the stack, which must be of that type."""
         if not self.stack or (kind is not object and type(self.stack[-1]) is not kind):
-            raise InteropError(f"the file is damaged: the pickle puts something into what is no {kind.__name__}")
+            raise InteropError(f"the file is damaged: the pickle adds items to something that is not a {kind.__name__}")
         return self.stack[-1]
 
     def _set(self, target: dict, items: list[Any]) -> None:
@@ -149,7 +149,7 @@ class Unpickler:
             raise InteropError(f"it has {self.alternatives[path]}")
         if path not in self.names:
             raise InteropError(
-                f"it asks for {path[:200]!r}, which would mean to run code from a file; only tensors in dictionaries "
+                f"it asks for {path[:200]!r}, which would run code of the file; only tensors in dictionaries "
                 "and lists are read (a whole module was saved? save its state_dict() instead)"
             )
         return Name(path)
@@ -186,7 +186,7 @@ def _instructions(program: bytes) -> Iterator[tuple[str, Any]]:
         for instruction, argument, _ in pickletools.genops(program):
             yield instruction.name, argument
     except ValueError as error:
-        raise InteropError(f"the file is damaged: what should be a pickle is none ({error})") from error
+        raise InteropError(f"the file is damaged: invalid pickle ({error})") from error
 
 
 def _items(value: Any) -> Any:

@@ -11,7 +11,7 @@ from .optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman & Hinton 2012), centered if wanted (Graves 2013).
+    """RMSprop (Tieleman & Hinton 2012), optionally centered (Graves 2013).
 
         g ← g + λ p                     weight decay λ
         v ← α v + (1 − α) g²            running mean of the square
