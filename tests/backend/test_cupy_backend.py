@@ -197,7 +197,7 @@ def test_an_optimizer_follows_its_model(two_gpus):
             assert {backend_of(array).name for state in adam.state for array in state.values()} == {name}
 
 
-# -- GPUs that cannot be had -----------------------------------------------------------------------------------------
+# -- missing and unusable GPUs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,10 @@ def test_random_cells(seed):
         assert difference(cell, length, reverse, "numba") < 1e-10, (seed, length, reverse)
 
 
-def results(layer, x, reading):
+def results(layer, x, mode):
     layer.zero_grad()
     x = Tensor(x, requires_grad=True)
-    with compiling(reading):
+    with compiling(mode):
         output, state = layer(x)
     (output * np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape)).sum().backward()
     states = state if isinstance(state, tuple) else (state,)
@@ -122,17 +122,17 @@ def results(layer, x, reading):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "tolerance", "reading"),
+    ("kind", "dtype", "tolerance", "mode"),
     [(GRU, "float32", 1e-4, "numba"), (LSTM, "float64", 1e-12, "numba"), (GRU, "float64", 1e-12, "numba:2")],
 )
-def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, reading, rng):
+def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, mode, rng):
     manual_seed(0)
     layer = kind(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
     for length in (1, 40, 700):
         x = rng.standard_normal((length, 4, 3)).astype(dtype)
-        for plain, found in zip(results(layer, x, False), results(layer, x, reading), strict=True):
-            assert found.dtype == plain.dtype
-            assert np.abs(plain - found).max() <= tolerance * max(1.0, float(np.abs(plain).max()))
+        for eager, found in zip(results(layer, x, False), results(layer, x, mode), strict=True):
+            assert found.dtype == eager.dtype
+            assert np.abs(eager - found).max() <= tolerance * max(1.0, float(np.abs(eager).max()))
 
 
 def test_two_pending_backward_passes_with_numba(rng):
@@ -152,16 +152,16 @@ def test_two_pending_backward_passes_with_numba(rng):
 def test_without_gradients_nothing_is_stored(rng):
     layer, x = LSTM(3, 4, dtype="float64"), Tensor(rng.standard_normal((9, 2, 3)))
     with no_grad():
-        plain = layer(x)[0].numpy()
+        expected = layer(x)[0].numpy()
         with compiling("numba"):
-            np.testing.assert_allclose(layer(x)[0].numpy(), plain, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(layer(x)[0].numpy(), expected, rtol=0, atol=1e-14)
 
 
 def test_second_derivatives_run_eagerly(rng):
     layer, x = GRU(3, 4, dtype="float64"), Tensor(rng.standard_normal((3, 2, 3)), requires_grad=True)
 
-    def second(reading):
-        with compiling(reading):
+    def second(mode):
+        with compiling(mode):
             (first,) = grad((layer(x)[0] ** 2).sum(), [x], create_graph=True)
         return grad((first**2).sum(), x).numpy()
 
@@ -282,7 +282,7 @@ def test_unsupported_operations_fall_back_to_numpy(rng):
         return ops.tanh(h @ W + x)
 
     assert "matmul of 3 axes" in reason(step, carry, xs)
-    found = [scan(step, carry, xs, compiled=reading)[1].numpy() for reading in (False, "numba")]
+    found = [scan(step, carry, xs, compiled=mode)[1].numpy() for mode in (False, "numba")]
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
@@ -312,8 +312,8 @@ def test_targets_have_plans_of_their_own(monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
     x = Tensor(np.ones((3, 2)))
-    for reading in (True, "numba", True, "numba"):
-        scan(lambda h, x: h + x, Tensor(np.zeros(2)), x, compiled=reading)
+    for mode in (True, "numba", True, "numba"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), x, compiled=mode)
     assert len(cache.plans) == 2
 
 

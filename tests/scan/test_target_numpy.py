@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_programs import draw_program
+from tinygrad_gru import Tensor, ops
 from tinygrad_gru.scan.passes import plan as plan_module
 from tinygrad_gru.scan.passes.plan import plan
+from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.targets.cuda import CudaTarget
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES, NumPyTarget
+from tinygrad_gru.scan.targets.source import build
+from tinygrad_gru.scan.tracing.trace import Trace
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 
 RANDOM_PROGRAMS = 150
 
@@ -64,3 +70,27 @@ def test_emitting_changes_neither_plan_nor_graph(kind, target):
     first, second = target.emit(plan, kind), target.emit(plan, kind)
     assert (len(program.graph.values), plan.storage, repr(plan)) == before
     assert (first.lines, first.loop_lines) == (second.lines, second.loop_lines)
+
+
+def address(array):
+    return array.__array_interface__["data"][0], array.shape, array.strides
+
+
+def overwritten_step(h, x):
+    """A selection whose last operand is computed in the memory of the next carry, which has two versions."""
+    return ops.where(x > 0, h, ops.tanh(h + x)), x
+
+
+@pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
+def test_views_of_all_steps_are_those_of_each_step(rows, monkeypatch):
+    monkeypatch.setattr(plan_module, "CHUNK_ROWS", rows)
+    forward = trace_forward(overwritten_step, Tensor(np.zeros((2, 3))), Tensor(np.zeros((LENGTH, 2, 3))))
+    executables = [CompiledStep(Trace.of(forward, None)).forward]
+    executables += [build(NumPyTarget(), draw_program(seed).program, "forward") for seed in range(60)]
+    for executable, reverse in product(executables, (False, True)):
+        work = executable.workspace(LENGTH, reverse, {})
+        buffers = work.source.buffers.bound("step")
+        for begin in range(0, LENGTH, work.size) if buffers else ():
+            positions = range(begin, min(begin + work.size, LENGTH))[:: -1 if reverse else 1]
+            for t, views in zip(positions, work.step_views(positions), strict=True):
+                assert [*map(address, views)] == [address(work.view(buffer, t)) for buffer in buffers]

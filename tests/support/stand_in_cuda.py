@@ -201,7 +201,7 @@ def launched(name, run, arrays=()):
 
 
 def matrix_at(pointer, dtype, rows, columns, ld):
-    """A matrix that lies column by column from an address on, each column `gap` elements after the one before."""
+    """The column-major matrix at an address, with leading dimension `ld`."""
     assert ld >= max(rows, 1), "the leading dimension is too small"
     item = np.dtype(dtype).itemsize
     buffer = (ctypes.c_char * ((ld * (columns - 1) + rows) * item)).from_address(pointer)

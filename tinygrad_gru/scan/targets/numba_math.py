@@ -124,15 +124,15 @@ def product(
             for total in totals:
                 builder.store(ir.Constant(vector, [0.0] * width), total)
             with cgutils.for_range(builder, constant(inner)) as steps:
-                place = at(b, b_start, (panel, inner * width), (steps.index, width))
-                right = builder.load(builder.bitcast(place, vector.as_pointer()), align=item)
+                pointer = at(b, b_start, (panel, inner * width), (steps.index, width))
+                right = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=item)
                 for i, total in enumerate(totals):
-                    place = at(a, a_start, (builder.add(row, constant(i)), row_stride), (steps.index, column_stride))
-                    term = builder.fmul(broadcast(builder.load(place)), right, flags=["contract"])
+                    pointer = at(a, a_start, (builder.add(row, constant(i)), row_stride), (steps.index, column_stride))
+                    term = builder.fmul(broadcast(builder.load(pointer)), right, flags=["contract"])
                     builder.store(builder.fadd(builder.load(total), term, flags=["contract"]), total)
             for i, total in enumerate(totals):
-                place = at(c, c_start, (builder.add(row, constant(i)), out_stride), (column, 1))
-                builder.store(builder.load(total), builder.bitcast(place, vector.as_pointer()), align=item)
+                pointer = at(c, c_start, (builder.add(row, constant(i)), out_stride), (column, 1))
+                builder.store(builder.load(total), builder.bitcast(pointer, vector.as_pointer()), align=item)
 
         with cgutils.for_range(builder, constant(-(-columns // width))) as panels:
             column = builder.mul(panels.index, constant(width))

@@ -20,7 +20,7 @@ from .dependencies import Dependencies, Untrackable
 from .trace import Trace
 from .tracer import trace_forward
 
-_of_op = attrgetter("op.redefined")
+_redefined_at = attrgetter("op.redefined")
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -131,7 +131,7 @@ def _entry(signature: list[Any], dependencies: Dependencies, owner: Any, trace: 
 
 
 def _redefined(trace: Trace) -> list[int]:
-    return list(map(_of_op, trace.forward.calls))
+    return list(map(_redefined_at, trace.forward.calls))
 
 
 def _aliases(arrays: list[Any]) -> list[int]:
