@@ -106,7 +106,7 @@ def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
 
 
 def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
-    """All of the arguments that a trace depends on: the structures, and what traced arrays in their places have."""
+    """All of the arguments that a trace depends on: the structures, types, shapes and dtypes."""
     carries, reads = tree_leaves(carry), tree_leaves(xs)
     structures = isinstance(carry, tuple), isinstance(xs, tuple), len(carries), len(reads)
     signature = [step.__func__, recording.get(), *structures]

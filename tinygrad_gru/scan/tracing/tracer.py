@@ -141,7 +141,7 @@ class _Recorder(Inspector):
 
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
-    """Trace `step` on arrays without values in the place of the carry and of one x. Raises Untraceable."""
+    """Trace `step` with traced arrays as the carry and one x. Raises Untraceable."""
     if not tree_leaves(carry):
         raise Untraceable("its carry is empty")
     graph = Graph(type(tree_leaves(carry)[0].data))
@@ -223,7 +223,7 @@ def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array has not.
+    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array lacks.
 
     Eager mode then raises the error itself, if there is one.
     """
@@ -236,7 +236,7 @@ def _tracing() -> Iterator[None]:
 
 
 def as_traced(graph: Graph, x: Any) -> Any:
-    """A residual with constants of the graph in the place of its arrays."""
+    """A residual with its arrays replaced by constants of the graph."""
     if isinstance(x, tuple):
         return tuple([as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
