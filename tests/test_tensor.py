@@ -104,7 +104,7 @@ def test_item_of_several_elements_raises():
 def test_format_of_a_one_element_tensor():
     x = Tensor([2.5], requires_grad=True)
     assert f"{x:.2f}" == "2.50" and f"{x}" == str(x) == repr(x)
-    with pytest.raises(ValueError, match="item: expected a tensor with one element is a number"):
+    with pytest.raises(ValueError, match="item: expected a tensor with one element, got"):
         f"{Tensor([1.0, 2.0]):.2f}"
 
 

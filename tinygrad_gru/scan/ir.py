@@ -188,7 +188,7 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
     return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in types)).dtype
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A graph that runs once per time step, forward or backward: carry, xs → new_carry, ys, and sums over all steps.
 

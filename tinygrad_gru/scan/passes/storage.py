@@ -42,7 +42,7 @@ class Slice(NamedTuple):
     stop: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Plan:
     """A scheduled program and the storage of its values.
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -48,11 +47,11 @@ _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int6
 PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums, materialize_operands)
 
 
-@dataclass(frozen=True)
 class CudaTarget:
     """CUDA on a GPU. Without a backend its programs can be printed, but not run."""
 
-    backend: Backend | None = None
+    def __init__(self, backend: Backend | None = None):
+        self.backend = backend
 
     def passes(self, name: str) -> Sequence[Rewrite]:
         return PASSES

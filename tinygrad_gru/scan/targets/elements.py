@@ -9,8 +9,7 @@ Loops, kernels and update rules of optimisers are written by it, so each operati
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ _INTEGER_OPERATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Language:
+class Language(NamedTuple):
     """A language: the text of the arithmetic of an element.
 
     operations  by name, or by name and dtype: the text, with {0}, {1}, {2} for the operands and {dtype} for the dtype

@@ -10,7 +10,7 @@ Arrays are C-contiguous, so an element is addressed by one number, whose strides
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ from .source import Buffer, Names
 AXES = ("i", "j", "k", "l", "m", "n")
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """The memory of a value at a step: a view of one of the arrays of a buffer.
 
     time  the variable that selects the array, such as the step t; empty if the buffer is one array
@@ -74,7 +73,7 @@ class Memory:
         """The same memory through another view. Raises Untraceable where that would be a copy."""
         if not np.may_share_memory(view, self.base):
             raise Untraceable("it reshapes an array whose elements are not in that order in memory")
-        return replace(self, view=view)
+        return self._replace(view=view)
 
 
 def address(array: np.ndarray) -> int:
@@ -114,7 +113,8 @@ class Layout:
         return self.allocated(Buffer(f"n{position}", "chunk", "next carry", value, position))
 
     def _double_buffered(self, position: int, value: Value, time: str) -> Memory:
-        return replace(self.allocated(Buffer(f"C{position}", "static", "carry", value, position)), time=time)
+        buffer = Buffer(f"C{position}", "static", "carry", value, position)
+        return self.allocated(buffer)._replace(time=time)
 
     def allocated(self, buffer: Buffer) -> Memory:
         """The memory of a buffer with an array for each step of a chunk, or with one for all."""
@@ -127,13 +127,13 @@ class Layout:
         return Memory(buffer, "t" if buffer.scope == "chunk" else "", array, array)
 
 
-@dataclass
 class Nest:
     """Statements that run at every index of a shape, and the memory that they address."""
 
-    shape: Sequence[int]
-    lines: list[str] = field(default_factory=list)
-    memories: list[Memory] = field(default_factory=list)
+    def __init__(self, shape: Sequence[int]):
+        self.shape = shape
+        self.lines: list[str] = []
+        self.memories: list[Memory] = []
 
     @property
     def axes(self) -> tuple[str, ...]:

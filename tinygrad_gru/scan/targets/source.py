@@ -25,8 +25,7 @@ Rewrite = Callable[[Program], Program]
 Stages = list[tuple[str, Program]]
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """An array that a source names.
 
     scope     when the name is bound: "static" per workspace, "chunk" per chunk of steps, "step" per step;
@@ -73,7 +72,7 @@ class Calls(NamedTuple):
     step: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Source:
     """An emitted program.
 

@@ -34,7 +34,7 @@ class Key:
         return isinstance(other, Key) and self.parts == other.parts
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Trace:
     """A traced step.
 

@@ -8,10 +8,9 @@ such as a dictionary, makes it traced at every call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from ...contexts import recording
@@ -38,8 +37,7 @@ def pure(method: Method) -> Method:
     return method
 
 
-@dataclass
-class _Entry:
+class _Entry(NamedTuple):
     """A trace and what it depends on.
 
     signature     what it depends on of the arguments

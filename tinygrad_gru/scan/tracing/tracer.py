@@ -35,8 +35,7 @@ class Operand(NamedTuple):
     literal: Any = None
 
 
-@dataclass
-class Call:
+class Call(NamedTuple):
     """An op that the step recorded, and the node and value of its output (value None: computed from weights alone)."""
 
     op: Op
@@ -46,7 +45,7 @@ class Call:
     value: Value | None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Forward:
     """One step, as a graph and as the ops that were recorded.
 
@@ -99,8 +98,7 @@ class Forward:
         return self.results[key]
 
 
-@dataclass
-class Backward:
+class Backward(NamedTuple):
     """The backward pass of one step, in the graph of its forward pass.
 
     cotangents              of each part of the new carry and of each y
