@@ -35,17 +35,17 @@ def scan_compiled(
     every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
     trace = _traces.trace(step, carry, xs)
-    state, reads = list(tree_leaves(carry)), tree_leaves(xs)
+    state, x_leaves = list(tree_leaves(carry)), tree_leaves(xs)
     count = len(state)
-    target, device = _target(target, list(map(_array, (*state, *reads))) + trace.constants)
+    target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
     if every is None:
-        outputs = _run(trace, compiled, [*state, *reads], length, reverse, recompute=False)
+        outputs = _run(trace, compiled, [*state, *x_leaves], length, reverse, recompute=False)
         state, ys = outputs[:count], outputs[count:]
     else:
         begins, segments = range(0, length, every), []
         for begin in reversed(begins) if reverse else begins:
-            segment = [x[begin : begin + every] for x in reads]
+            segment = [x[begin : begin + every] for x in x_leaves]
             outputs = _run(trace, compiled, [*state, *segment], min(every, length - begin), reverse, recompute=True)
             state = outputs[:count]
             segments.append(outputs[count:])

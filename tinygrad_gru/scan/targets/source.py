@@ -217,8 +217,8 @@ class TimeSums:
             (self.totals.index(total), None if total is value else as_index(value["index"])) for value, total in totals
         ]
 
-    def form(self, position: int) -> tuple[tuple[int, ...], Any]:
-        """Shape and dtype of a total. Half precision is added up in float32, for it would stop counting at 2048."""
+    def shape_and_dtype(self, position: int) -> tuple[tuple[int, ...], Any]:
+        """The shape and dtype of a total. Half precision is accumulated in float32: it would stop counting at 2048."""
         value = self.totals[position]
         return value.shape, np.promote_types(value.dtype, np.float32)
 
