@@ -203,8 +203,8 @@ def info(options: argparse.Namespace) -> int:
             "steps": state["trainer"]["steps"],
             "best held-out loss": state["early_stop"]["best"],
             **about["settings"],
-            **{f"corpus {name}": value for name, value in about["corpus"].items()},
-            **{f"made with {name}": value for name, value in about["versions"].items()},
+            **{f"corpus {name.replace('_', ' ')}": value for name, value in about["corpus"].items()},
+            **{f"{name} version": value for name, value in about["versions"].items()},
         }
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
         "--temperature", type=float, default=0.8, help="divides the logits, 0 is greedy (default: %(default)s)"
     )
     command.add_argument(
-        "--top-p", type=float, default=0.95, help="nucleus sampling: mass that is kept (default: %(default)s)"
+        "--top-p", type=float, default=0.95, help="nucleus sampling: probability mass to keep (default: %(default)s)"
     )
     command.add_argument("--seed", type=_count, default=0, help="random seed (default: %(default)s)")
     _add_backend(command)

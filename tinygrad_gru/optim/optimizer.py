@@ -48,7 +48,7 @@ class Optimizer:
         signature = inspect.signature(self.rule).parameters.values()
         self._arrays = tuple(x.name for x in signature if x.kind is x.POSITIONAL_OR_KEYWORD)
         self.groups: list[dict[str, Any]] = [
-            {"parameters": members, **self._values({**settings, **group_settings}, f"group {number}")}
+            {"parameters": members, **self._checked({**settings, **group_settings}, f"group {number}")}
             for number, (members, group_settings) in enumerate(read_groups(parameters))
         ]
         self.steps = 0
@@ -114,9 +114,9 @@ class Optimizer:
         return 0.0
 
     def _settings(self, group: Mapping[str, Any], label: str) -> dict[str, Any]:
-        return self._values({name: value for name, value in group.items() if name != "parameters"}, label)
+        return self._checked({name: value for name, value in group.items() if name != "parameters"}, label)
 
-    def _values(self, settings: Mapping[str, Any], label: str) -> dict[str, Any]:
+    def _checked(self, settings: Mapping[str, Any], label: str) -> dict[str, Any]:
         """The settings as Python scalars. Raises TypeError or ValueError that names the wrong setting."""
         if settings.keys() != self.allowed.keys():
             difference = ", ".join(sorted(settings.keys() ^ self.allowed.keys()))
@@ -183,7 +183,7 @@ class Optimizer:
                 raise ValueError(f"{label}: expected {name} {expected}, got {entry.get(name)}")
         if len(entry.get("updates", ())) != len(group["parameters"]):
             raise ValueError(f"{label}: expected updates of {len(group['parameters'])} parameters")
-        return self._values({k: v for k, v in entry.items() if k not in identity and k != "updates"}, label)
+        return self._checked({k: v for k, v in entry.items() if k not in identity and k != "updates"}, label)
 
     def _read_state(self, saved: Mapping[str, Any], settings: list[dict[str, Any]], updates: list[int]) -> list[dict]:
         """The saved arrays as `self.state`; ValueError unless all that the rule needs are there, and no others."""

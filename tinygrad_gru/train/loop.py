@@ -242,6 +242,7 @@ class StopRequest:
     So every saved state is one between two steps. A second Ctrl-C raises KeyboardInterrupt at once; a second signal of
     the other two does not, for a terminal that closes may well send two SIGHUPs. A signal that is ignored, as under
     nohup, stays ignored. Only the main thread handles signals; in another one the block changes nothing.
+    """
 
     def __init__(self) -> None:
         self.requested = False

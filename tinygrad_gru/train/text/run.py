@@ -194,7 +194,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     """The summary as a few lines for the terminal."""
     corpus, settings = summary["corpus"], summary["settings"]
     speed = summary["characters_per_second"]
-    speed = f"at {speed:,.0f} characters/s" if speed else "with no step left to take"
+    speed = f", at {speed:,.0f} characters/s" if speed else ", with no step left"
     source = corpus["name"] if corpus["files"] == 1 else f"{corpus['name']} ({corpus['files']} files)"
     skipped = f", {summary['skipped_steps']:,} steps skipped" if summary["skipped_steps"] else ""
     where = f"{summary['backend']}, {settings['precision']}{skipped}"
@@ -202,7 +202,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     without = "" if visible is None else f", {visible:.3f} without leading spaces"
     return f"""\
 {settings["cell"].upper()}, hidden {settings["hidden"]}: {summary["parameters"]:,} parameters on {where}
-{summary["characters_seen"]:,} characters seen, {speed}, of {source}
+{summary["characters_seen"]:,} characters seen of {source}{speed}
 held-out loss:     {summary["held_out"]:.3f} nats/char{without}
 n-gram baselines:  {summary["unigram"]:.3f} (unigram), {summary["bigram"]:.3f} (bigram)
 files of this run: {folder}"""
