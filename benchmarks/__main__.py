@@ -1,4 +1,4 @@
-"""Run every benchmark but main_job and kills, which take long; peers that are not installed are left out."""
+"""Run every benchmark except main_job and kills, which take long; peers that are not installed are skipped."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How exact are the elementwise functions and their derivatives? Errors in units in the last place, against 50 digits.
+"""Accuracy of elementwise functions and their derivatives: errors in ulp, against an oracle of 50 digits.
 
-`--quick` takes few inputs and keeps nothing.
+`--quick` takes few inputs and writes no results.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from tinygrad_gru import Tensor, ops, scan
 from .timing import installed, report, row
 
 COMMAND = "python -m benchmarks.accuracy"
-#: What is promised: of float16 against the rounded result, of others against the result itself.
-MOST = {"float16": 1.0, "float32": 4.0, "float64": 4.0}
+#: The largest errors allowed, in ulp: in float16 against the rounded result, otherwise against the exact one.
+LIMITS = {"float16": 1.0, "float32": 4.0, "float64": 4.0}
 COUNT = {"float32": 1_000_000, "float64": 300_000}
 TARGETS: dict[str, Any] = {"eager": False, "compiled, NumPy": "numpy", "compiled, numba": "numba"}
 EXPLANATION = """\
-The largest error over the sample, and the input where it is, in units in the last place (ulp) of the result; where
-results are subnormal a unit is the smallest number. float16: all numbers of the domain, and the distance to the
-*rounded* exact result. float32: a million, float64: 300,000 inputs, half of them evenly spread over the bit patterns
-of the domain, half over its middle, |x| < 120 or 800. A derivative is what backward gives for a cotangent of 1.
+The largest error over the sample, and its input, in units in the last place (ulp) of the result; for subnormal results
+an ulp is the smallest number. float16: all numbers of the domain, and the distance to the *rounded* exact result.
+float32: a million, float64: 300,000 inputs, half of them uniform over the bit patterns of the domain, half uniform over
+its middle, |x| < 120 or 800. A derivative is the result of backward for a cotangent of 1.
 
-The oracle is x87's extended precision (64 bits, errors below 2⁻⁶³, which is 0.001 ulp of float64), in formulas that do
-not cancel. mpmath with 50 digits confirms it at 200 inputs of every function and at the worst of every row; a
-disagreement of more than 0.01 ulp ends the program.
+The oracle is x87's extended precision (64 bits, errors below 2⁻⁶³, which is 0.001 ulp of float64), in formulas without
+cancellation. It is checked against mpmath with 50 digits at 200 inputs of every function and at the worst of every row;
+a difference of more than 0.01 ulp is an error.
 
-- *of terms*: where a result passes through zero among terms that do not, its unit is that of the largest term.
-- *of 1*: σ′ = y (1 − y) and tanh′ = 1 − y² are computed from the output, as everywhere: to a rounding of y, that is of
-  1. Where y is nearly ±1 they have fewer digits the smaller they are, and end at 0."""
+- *of terms*: where a result is a difference of terms that cancel, its ulp is that of the largest term.
+- *of 1*: σ′ = y (1 − y) and tanh′ = 1 − y² are computed from the output, as in other frameworks: up to a rounding of
+  y, which is one of 1. Where y is nearly ±1 they lose relative accuracy, and underflow to 0."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """What is measured. An oracle is written for NumPy's long double and for mpmath, `m`, alike.
+    """A function to measure. Its oracle works with NumPy's long double and with mpmath, as the namespace `m`.
 
-    domain  the inputs, all of them if None
-    unit    (a word, whose unit in the last place counts) if not that of the result
-    slow    whether mpmath itself is the oracle, for fewer inputs: long double would lose digits
+    domain  the range of inputs; None for all
+    unit    (a label, the value whose ulp is the unit of error), if not the result
+    slow    whether mpmath itself is the oracle, on fewer inputs: long double would lose digits
     """
 
     name: str
@@ -135,23 +135,23 @@ def _bce(x: Any, target: float) -> Any:
 
 
 def inputs(function: Function, dtype: str, count: int) -> np.ndarray:
-    """The sample: the same at every call, and finite."""
+    """The sample of finite inputs, the same at every call."""
     low, high = function.domain or (-np.inf, np.inf)
-    kind = np.dtype(dtype)
-    bits = np.dtype(f"uint{8 * kind.itemsize}")
+    floating = np.dtype(dtype)
+    bits = np.dtype(f"uint{8 * floating.itemsize}")
     if dtype == "float16" and count >= 2**16:
-        x = np.arange(2**16, dtype=bits).view(kind)
+        x = np.arange(2**16, dtype=bits).view(floating)
     else:
         random = np.random.default_rng(0)
         middle = 800.0 if dtype == "float64" else 120.0
-        spread = random.integers(0, np.iinfo(bits).max, count // 2, bits, endpoint=True).view(kind)
-        x = np.concatenate([spread, random.uniform(max(low, -middle), min(high, middle), count // 2).astype(kind)])
+        spread = random.integers(0, np.iinfo(bits).max, count // 2, bits, endpoint=True).view(floating)
+        x = np.concatenate([spread, random.uniform(max(low, -middle), min(high, middle), count // 2).astype(floating)])
     with np.errstate(invalid="ignore"):
         return x[np.isfinite(x) & (x > low) & (x < high) & (x != 0)]
 
 
 def results(function: Function, x: np.ndarray, target: Any) -> np.ndarray:
-    """The function or its derivative at x, as a target computes it."""
+    """The function or its derivative at x, computed by a target."""
     columns = 4096
     rows = -(-len(x) // columns)
     padded = Tensor(np.resize(x, (rows, columns)), requires_grad=True)
@@ -159,7 +159,7 @@ def results(function: Function, x: np.ndarray, target: Any) -> np.ndarray:
         if target is False:
             y = function.ours(padded)
         else:
-            start = Tensor(np.zeros((1, columns), x.dtype))  # what depends on the state is computed in the loop
+            start = Tensor(np.zeros((1, columns), x.dtype))  # values that depend on the carry are computed in the loop
             _, y = scan(
                 lambda h, row: (h, function.ours(h + row)), start, padded.reshape(rows, 1, columns), compiled=target
             )
@@ -170,7 +170,7 @@ def results(function: Function, x: np.ndarray, target: Any) -> np.ndarray:
 
 
 def exact(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What is right, and the number whose unit in the last place counts, in long double."""
+    """The exact values, and those whose ulp is the unit of error, in long double."""
     if function.slow:
         return _exact_by_mpmath(function, x)
     wide = x.astype(np.longdouble)
@@ -195,29 +195,29 @@ def _exact_by_mpmath(function: Function, x: np.ndarray) -> tuple[np.ndarray, np.
     return right, scale
 
 
-def unit_of(y: np.ndarray, dtype: str) -> np.ndarray:
-    """The unit in the last place of numbers of a dtype with that magnitude."""
+def ulp_of(y: np.ndarray, dtype: str) -> np.ndarray:
+    """The unit in the last place (ulp) of a dtype at the magnitude of y."""
     info = np.finfo(dtype)
     _, exponent = np.frexp(np.abs(y))
     return np.ldexp(np.longdouble(1), np.maximum(exponent - info.nmant - 1, info.minexp - info.nmant))
 
 
 def errors(function: Function, x: np.ndarray, target: Any) -> np.ndarray:
-    """How far the results are from what is right, in units in the last place."""
+    """The errors of the results, in ulp."""
     dtype = x.dtype.name
     y, (right, scale) = results(function, x, target), exact(function, x)
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype == "float16":
             right = right.astype(dtype).astype(np.longdouble)
         beyond = np.abs(right) > np.finfo(dtype).max
-        distance = np.abs(y.astype(np.longdouble) - right) / unit_of(scale, dtype)
+        distance = np.abs(y.astype(np.longdouble) - right) / ulp_of(scale, dtype)
         distance[beyond & np.isinf(y)] = 0
         distance[beyond & (np.abs(y) == np.finfo(dtype).max)] = 0.5
     return np.where(np.isnan(distance), np.inf, distance).astype(float)
 
 
 def confirm(function: Function, x: np.ndarray) -> None:
-    """Compare the oracle with mpmath. Raises AssertionError if they differ by more than 0.01 units of float64."""
+    """Compare the oracle with mpmath. Raises AssertionError if they differ by more than 0.01 ulp of float64."""
     import mpmath
 
     with mpmath.workdps(50):
@@ -233,9 +233,9 @@ def confirm(function: Function, x: np.ndarray) -> None:
 
 
 def cases(count: dict[str, int]) -> Iterator[tuple[Function, str, str, Any, float]]:
-    """Every function in every dtype on every target: also its worst input, and its error there."""
+    """Every function in every dtype on every target, with its worst input and the error there."""
     for function in FUNCTIONS:
-        for dtype in MOST:
+        for dtype in LIMITS:
             x = inputs(function, dtype, min(count.get(dtype, 2**16), 6000 if function.slow else 2**30))
             confirm(function, x[:: max(1, len(x) // 200)].astype(float))
             for name, target in TARGETS.items():
@@ -250,27 +250,27 @@ def cases(count: dict[str, int]) -> Iterator[tuple[Function, str, str, Any, floa
 def main(quick: bool = False) -> None:
     count = {"float16": 1000, "float32": 4000, "float64": 4000} if quick else COUNT
     columns = [
-        f"{dtype}, {name}" for dtype in MOST for name in TARGETS if (dtype, name) != ("float16", "compiled, numba")
+        f"{dtype}, {name}" for dtype in LIMITS for name in TARGETS if (dtype, name) != ("float16", "compiled, numba")
     ]
     lines, above, found = [EXPLANATION, "", row(["", *columns]), row(["---"] * (len(columns) + 1))], [], {}
     for function, dtype, name, x, error in cases(count):
         found[f"{dtype}, {name}"] = f"{error:.2f}"
-        if error > MOST[dtype]:
-            above.append(f"- {previous(function)} in {dtype}, {name}: {error:.1f} at x = {x:.9g}")
+        if error > LIMITS[dtype]:
+            above.append(f"- {full_name(function)} in {dtype}, {name}: {error:.1f} at x = {x:.9g}")
         if len(found) == len(columns):
             unit = f" ({function.unit[0]})" if function.unit else ""
             lines.append(row([function.name + unit, *(found[column] for column in columns)]))
             print(lines[-1], flush=True)
             found = {}
-    lines += ["", "Above what is promised (4 ulp, 1 of the rounded result in float16):", "", *(above or ["- nothing"])]
+    lines += ["", "Above the limits (4 ulp; in float16 1 ulp of the rounded result):", "", *(above or ["- nothing"])]
     if quick:
         print("\n".join(lines))
     else:
         report("accuracy", "Accuracy of elementwise functions", COMMAND, lines, ["numba", "mpmath"])
 
 
-def previous(function: Function) -> str:
-    """The name of a function, also where it is a derivative's."""
+def full_name(function: Function) -> str:
+    """The name of a function, or of a derivative with its function."""
     before = FUNCTIONS[FUNCTIONS.index(function) - 1].name
     return f"the derivative of {before}" if function.derivative else function.name
 

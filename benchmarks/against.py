@@ -1,10 +1,10 @@
-"""This checkout beside another one, in one run: did a change cost speed?
+"""Speed of this checkout compared with another one, in one run: a check for performance regressions.
 
     git worktree add ../before HEAD~1
     python -m benchmarks.against ../before
 
-Training passes of GRU and LSTM and the overhead of the tape, in one process a checkout; both take turns. Prints ratios
-of times, this over the other: the median over the rounds, its middle half, and the ratio of the minima.
+Training passes of GRU and LSTM and the overhead of the tape, in one process per checkout, interleaved. Prints ratios of
+times, this over the other: the median over the rounds, its interquartile range, and the ratio of the minima.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from .children import limits
+from .processes import thread_limits
 from .timing import interleaved, machine, ratio, row
 
 SIZES = ((50, 1, 32, 32), (50, 16, 64, 64), (100, 32, 128, 128), (35, 20, 650, 650))
 CASES = [("overhead",), *((kind, size) for kind in ("GRU", "LSTM") for size in SIZES)]
 
-#: Runs in a checkout and uses that checkout's benchmarks: answers every line of input, a case, when it is done.
+#: The program of a worker process, which imports the benchmarks of its own checkout: one case per line of input.
 WORKER = """
 import json, sys
 from benchmarks import overhead
-from benchmarks.contestants import Case, ours
+try:
+    from benchmarks.peers import Case, ours
+except ImportError:  # an older checkout
+    from benchmarks.contestants import Case, ours
 runs = {}
 for line in sys.stdin:
     kind, *size = case = json.loads(line)
@@ -39,12 +42,12 @@ for line in sys.stdin:
 
 
 class Checkout:
-    """A process that runs cases with the code of a checkout."""
+    """A worker process that runs cases with the code of a checkout."""
 
     def __init__(self, folder: Path, mode: object):
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"MODE = {mode!r}\n{WORKER}"], cwd=folder, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, env={**os.environ, **limits(1), "PYTHONPATH": str(folder)},
+            stdout=subprocess.PIPE, env={**os.environ, **thread_limits(1), "PYTHONPATH": str(folder)},
         )  # fmt: skip
 
     def run(self, case: tuple) -> None:
@@ -55,10 +58,12 @@ class Checkout:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.against", description="Compare with another checkout.")
-    parser.add_argument("other", type=Path, help="its folder")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.against", description="Compare the speed with another checkout."
+    )
+    parser.add_argument("other", type=Path, help="the folder of the other checkout")
     parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--numba", action="store_true", help="loops compiled by numba")
+    parser.add_argument("--numba", action="store_true", help="compile recurrences with numba")
     given = parser.parse_args()
     mode = "numba" if given.numba else True
     folders = {"this": Path(__file__).parents[1], "other": given.other.resolve()}

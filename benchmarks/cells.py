@@ -1,11 +1,11 @@
-"""Recurrent cells as equations for anybody's arrays: ours, PyTorch's or JAX's.
+"""Recurrent cells as equations on arrays of any library: ours, PyTorch's or JAX's.
 
-A cell is two functions, so that a peer which does not hoist by itself may do so by hand:
+A cell is two functions, so that the input contributions can be hoisted by hand for peers that do not hoist:
 
-    a = contributions(w, x)                    x W + b for every gate, x being that of one step or of all
+    a = contributions(w, x)                    x W + b for every gate, of one step or of all steps
     carry, ys = step(math, w, carry, a)        one step; `math` has the library's sigmoid and tanh
 
-`w` has the weights by name. The joined cells do with fewer, wider products, as users of JAX write them.
+`w` has the weights by name. The joined cells have fewer, wider products, as users of JAX write them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def contributions(w: dict[str, Any], x: Any) -> dict[str, Any]:
 
 
 def gru(math: Any, w: dict, carry: tuple, a: dict) -> tuple:
-    """The GRU of `nn.GRUCell`: its reset gate acts before the product."""
+    """The GRU of `nn.GRUCell`, with the reset gate before the product."""
     (h,) = carry
     r = math.sigmoid(a["r"] + h @ w["U_r"])
     z = math.sigmoid(a["z"] + h @ w["U_z"])
@@ -60,10 +60,10 @@ def joined_lstm(math: Any, w: dict, carry: tuple, a: dict) -> tuple:
 
 
 def two_speed(math: Any, w: dict, carry: tuple, a: dict) -> tuple:
-    """A cell of nobody's library: a fast memory m as a GRU has it, and a slow one s that follows it.
+    """A custom cell: a fast memory m like a GRU's, and a slow one s that follows it.
 
         m' = (1 − z) ⊙ m + z ⊙ tanh(x W_m + h U_m + b_m)
-        s' = s + f · (m' − s)                               f is one number a sequence, (B, 1)
+        s' = s + f · (m' − s)                               f is a scalar per sequence, (B, 1)
         h' = o ⊙ tanh(m' + s')
 
     z, f and o are gates σ(x W + h U + b). It returns h', s' and f at every step.
@@ -79,7 +79,7 @@ def two_speed(math: Any, w: dict, carry: tuple, a: dict) -> tuple:
 
 
 class Cell(NamedTuple):
-    """A step, how many parts its carry has, and how wide its gates and ys are: in hidden sizes, or 0 for one number."""
+    """A step, the number of parts of its carry, and the widths of gates and ys: in hidden sizes, or 0 for a scalar."""
 
     step: Callable
     parts: int
@@ -92,16 +92,16 @@ CELLS = {
     "LSTM": Cell(lstm, 2, {"i": 1, "f": 1, "g": 1, "o": 1}),
     "two-speed": Cell(two_speed, 3, {"z": 1, "f": 0, "o": 1, "m": 1}, (1, 1, 0)),
 }
-#: The joined form of those that have one, and which gates share a product with h.
+#: The joined form of a cell, and the groups of gates that share a product with h.
 JOINED = {"GRU": (joined_gru, ("rz", "h")), "LSTM": (joined_lstm, ("ifgo",))}
 
 
 def joined(w: dict[str, np.ndarray], groups: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The weights of separate gates as a joined cell has them."""
+    """The weights of the gates, joined as in a joined cell."""
 
-    def beside(kind: str, gates: str) -> np.ndarray:
+    def concatenated(kind: str, gates: str) -> np.ndarray:
         return np.concatenate([w[f"{kind}_{gate}"] for gate in gates], axis=-1)
 
     every = "".join(groups)
-    own = {f"U_{gates}": beside("U", gates) for gates in groups}
-    return {f"W_{every}": beside("W", every), f"b_{every}": beside("b", every), **own}
+    recurrent = {f"U_{gates}": concatenated("U", gates) for gates in groups}
+    return {f"W_{every}": concatenated("W", every), f"b_{every}": concatenated("b", every), **recurrent}

@@ -1,4 +1,4 @@
-"""What does `import tinygrad_gru` add to `import numpy`? Fresh processes in turn."""
+"""Import time: what `import tinygrad_gru` adds to `import numpy`, in fresh processes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def seconds(statement: str, cache: str) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as cache:  # of bytecode: the first process writes it, as after an installation
+    with (
+        tempfile.TemporaryDirectory() as cache
+    ):  # of bytecode, which the first process writes, as after an installation
         times = [seconds("import tinygrad_gru", cache) for _ in range(21)][1:]
     milliseconds = [1000 * t for t in times]
     line = f"{statistics.median(milliseconds):.1f} ms median, {min(milliseconds):.1f} ms minimum of 20 fresh processes"
-    report("import_time", "What importing adds to importing NumPy", COMMAND, [line])
+    report("import_time", "Import time on top of NumPy's", COMMAND, [line])
 
 
 if __name__ == "__main__":

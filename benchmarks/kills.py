@@ -1,10 +1,10 @@
-"""What is left of a training run that is killed 40 times? SIGKILL at random moments, and `--resume` after each.
+"""Fault injection: a training run that is killed 40 times, by SIGKILL at random moments, and resumed after each.
 
-A killed run and one that was left alone must end with the same files, byte for byte: the checkpoint (weights,
-optimiser, random numbers, position in the text), the best weights, and the log with each step and evaluation once.
+It must end with the same files as an uninterrupted run, byte for byte: the checkpoint (weights, optimizer, random
+numbers, position in the text), the best weights, and the log with each step and evaluation once.
 
 Two runs are killed: the command line's, which saves ten times, and one that saves after every step, so that most kills
-come while files are written.
+happen while files are written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from tinygrad_gru.train import Progress, TextRun, TextSettings, load_checkpoint
 from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.loop import read_log
 
 from .timing import report
 
@@ -45,11 +45,11 @@ _OPTIONS = [
 
 
 class Job(NamedTuple):
-    """A run that can be begun, and gone on with, in a process of its own.
+    """A run that is started or resumed in a process of its own.
 
-    command  gives what to execute for a folder; a folder with a checkpoint is to be gone on with
-    share    of the whole log which a process adds at most before it is killed
-    files    that must end as if there had been no kill
+    command  returns the command for a folder; it resumes the run if there is a checkpoint in the folder
+    share    the largest share of the whole log that a process adds before it is killed
+    files    the files to compare with those of an uninterrupted run
     """
 
     name: str
@@ -59,22 +59,22 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of `runs` that met `kills`.
+    """The result of `runs` with `kills` in all.
 
-    How many kills came before there was a checkpoint, and how many while a file was half written; how many records of
-    the log were taken again after them; and what differs in the end.
+    How many kills came before the first checkpoint, and how many while a file was half written; how many log records
+    were repeated after them; and which files differ in the end.
     """
 
     runs: int
     kills: int
     before_a_checkpoint: int
     half_written: int
-    records_taken_again: int
+    records_repeated: int
     differences: list[str]
 
 
 def text(folder: Path) -> Path:
-    """A text to learn, the same each time."""
+    """A text to train on, the same each time."""
     path = folder / "text.txt"
     choose = random.Random(0)
     words = ["ba", "be", "do", "du", "ka", "ko", "mi", "mu", "ra", "ti"]
@@ -83,7 +83,7 @@ def text(folder: Path) -> Path:
     return path
 
 
-def by_command_line(path: Path, steps: int) -> Job:
+def command_line_job(path: Path, steps: int) -> Job:
     def command(folder: Path) -> list[str]:
         begin = ["--text", str(path), *_OPTIONS, "--characters", str(steps * 8 * 16)]
         how = ["--resume"] if (folder / CHECKPOINT).exists() else begin
@@ -92,16 +92,16 @@ def by_command_line(path: Path, steps: int) -> Job:
     return Job("`tinygrad-gru train`, which saves ten times", command, 0.115, (CHECKPOINT, LOG))
 
 
-def saving_always(path: Path, steps: int) -> Job:
+def frequent_saves_job(path: Path, steps: int) -> Job:
     def command(folder: Path) -> list[str]:
-        call = f"from benchmarks.kills import go_on; go_on({str(path)!r}, {str(folder)!r}, {steps})"
+        call = f"from benchmarks.kills import run_or_resume; run_or_resume({str(path)!r}, {str(folder)!r}, {steps})"
         return [sys.executable, "-c", call]
 
     return Job("a loop that saves after every step", command, 0.04, (CHECKPOINT, BEST, LOG))
 
 
-def go_on(path: str, folder: str, steps: int) -> None:
-    """Begin a run that evaluates and saves after every step, or go on with it."""
+def run_or_resume(path: str, folder: str, steps: int) -> None:
+    """Start, or resume, a run that evaluates and saves after every step."""
     settings = TextSettings(
         text=path,
         cell="lstm",
@@ -114,28 +114,28 @@ def go_on(path: str, folder: str, steps: int) -> None:
         patience=steps,
     )
     run = TextRun(settings)
-    with RunFolder(folder) as held:
-        loop = run.loop(held, load_checkpoint(held.checkpoint) if held.checkpoint.exists() else None)
-        loop.evaluations, loop.on_evaluation = steps, lambda display: None
+    with RunFolder(folder) as locked:
+        loop = run.loop(locked, load_checkpoint(locked.checkpoint) if locked.checkpoint.exists() else None)
+        loop.evaluations, loop.on_evaluation = steps, lambda progress: None
         loop.run(Progress())
 
 
-def at_random(growth: float, choose: random.Random) -> Callable[[subprocess.Popen, Path], None]:
-    """Wait until a moment in the life of a process: in one of five while it starts, else while the log grows.
+def random_delay(growth: float, choose: random.Random) -> Callable[[subprocess.Popen, Path], None]:
+    """A function that waits for a random moment: in one of five cases while the process starts, else while it logs.
 
-    It has then grown by at most that many bytes, so that the moments are as random on a slow machine.
+    The log has then grown by at most `growth` bytes, so that the moments are as random on a slow machine.
     """
 
     def wait(process: subprocess.Popen, folder: Path) -> None:
         if choose.random() < 0.2:
             time.sleep(choose.uniform(0, 1))
             return
-        before, goal, size = _facts(folder / LOG), choose.uniform(0, growth), None
+        before, target, size = _file_state(folder / LOG), choose.uniform(0, growth), None
         while process.poll() is None:
-            now = _facts(folder / LOG)
+            now = _file_state(folder / LOG)
             if size is None and now != before:  # the process has opened a new log, or cut the old one
                 size = now[-1]
-            if size is not None and now[-1] >= size + goal:
+            if size is not None and now[-1] >= size + target:
                 break
             time.sleep(0.001)
         time.sleep(choose.uniform(0, 0.02))
@@ -143,25 +143,27 @@ def at_random(growth: float, choose: random.Random) -> Callable[[subprocess.Pope
     return wait
 
 
-def _facts(path: Path) -> tuple[int, int, int]:
-    """What changes when a log is opened, cut or written: its file, the time and the size."""
+def _file_state(path: Path) -> tuple[int, int, int]:
+    """The inode, modification time and size of a file, which change when a log is opened, cut or written."""
     try:
-        facts = path.stat()
+        state = path.stat()
     except FileNotFoundError:
         return 0, 0, 0
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def killed(job: Job, place: Path, whole: Path, kills: int, wait: Callable[[subprocess.Popen, Path], None]) -> Outcome:
-    """Kill a job so many times, let it end, and compare it with the one in `whole` that was let alone.
+def run_with_kills(
+    job: Job, parent: Path, whole: Path, kills: int, wait: Callable[[subprocess.Popen, Path], None]
+) -> Outcome:
+    """Kill a job `kills` times, let it finish, and compare it with the uninterrupted run in `whole`.
 
-    If it comes to its end before, another one is begun. Their folders are made in `place`.
+    If it finishes earlier, another run is started. Their folders are created in `parent`.
     """
-    met = before = half_written = again = 0
+    count = before = half_written = repeated = 0
     different: list[str] = []
     for number in itertools.count(1):
-        folder, ended = place / str(number), False
-        while met < kills and not ended:
+        folder, ended = parent / str(number), False
+        while count < kills and not ended:
             with subprocess.Popen(job.command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
                 wait(process, folder)
                 process.kill()
@@ -170,47 +172,47 @@ def killed(job: Job, place: Path, whole: Path, kills: int, wait: Callable[[subpr
             if ended:
                 continue
             if process.returncode != -signal.SIGKILL:
-                raise RuntimeError(f"{job.name}: after {met} kills: {errors}")
-            met += 1
+                raise RuntimeError(f"{job.name}: after {count} kills: {errors}")
+            count += 1
             half_written += any(folder.glob(".*.part"))
             if (folder / CHECKPOINT).exists():
                 step = load_checkpoint(folder / CHECKPOINT)["trainer"]["steps"]
-                again += sum(record["step"] > step for record in read_log(folder / LOG))
+                repeated += sum(record["step"] > step for record in read_log(folder / LOG))
             else:
                 before += 1
         if not ended:
             subprocess.run(job.command(folder), check=True, stdout=subprocess.DEVNULL)
         different += differences(folder, whole, job.files)
-        if met == kills:
+        if count == kills:
             break
-    return Outcome(number, met, before, half_written, again, different)
+    return Outcome(number, count, before, half_written, repeated, different)
 
 
 def differences(folder: Path, whole: Path, files: tuple[str, ...]) -> list[str]:
-    """The files that are not the same, byte for byte, and what stands in the folder besides its files."""
+    """The files that differ, byte for byte, and those that only one of the folders has."""
     found = [name for name in files if (folder / name).read_bytes() != (whole / name).read_bytes()]
     return found + sorted({path.name for path in folder.iterdir()} ^ {path.name for path in whole.iterdir()})
 
 
 def main() -> None:
-    names = ("run", "runs", "kills", "before a checkpoint", "with a file half written", "records taken again")
+    names = ("run", "runs", "kills", "before a checkpoint", "with a file half written", "records repeated")
     lines = [f"| {' | '.join(names)} | differences |", "| --- " * 7 + "|"]
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        path = text(place)
-        for number, job in enumerate((by_command_line(path, 1500), saving_always(path, 1000))):
-            whole, folder = place / f"whole {number}", place / f"killed {number}"
+        parent = Path(temporary)
+        path = text(parent)
+        for number, job in enumerate((command_line_job(path, 1500), frequent_saves_job(path, 1000))):
+            whole, folder = parent / f"whole {number}", parent / f"killed {number}"
             folder.mkdir()
             subprocess.run(job.command(whole), check=True, stdout=subprocess.DEVNULL)
             growth = job.share * (whole / LOG).stat().st_size
-            outcome = killed(job, folder, whole, KILLS, at_random(growth, random.Random(number)))
+            outcome = run_with_kills(job, folder, whole, KILLS, random_delay(growth, random.Random(number)))
             *counts, different = outcome
             lines.append(f"| {job.name} | {' | '.join(map(str, counts))} | {', '.join(different) or 'none'} |")
             print(lines[-1], flush=True)
-    about = "Checkpoint, best weights and log are compared byte for byte with those of a run that was left alone."
-    report("kills", "A run that is killed again and again", COMMAND, [about, "", *lines])
+    note = "Checkpoint, best weights and log are compared byte for byte with those of an uninterrupted run."
+    report("kills", "Fault injection: runs that are killed and resumed", COMMAND, [note, "", *lines])
     if any(not line.endswith("none |") for line in lines[2:]):
-        sys.exit("a killed run did not end as the one that was left alone")
+        sys.exit("a killed run differs from an uninterrupted one")
 
 
 if __name__ == "__main__":

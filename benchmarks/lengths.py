@@ -1,6 +1,6 @@
-"""What sequences of their own lengths cost: a batch padded to one length, with `lengths=`, beside the same batch dense.
+"""The cost of variable lengths: a padded batch with `lengths=`, compared with the same batch without.
 
-`--quick` measures little and keeps nothing.
+`--quick` measures few sizes and writes no results.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .timing import installed, interleaved, ratio, report, row
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.lengths"
 SIZES = [(50, 16, 64, 64), (100, 32, 128, 128)]
 EXPLANATION = """\
-A training pass, forward and backward with all gradients, float32. Lengths are drawn evenly between half of T and T, in
-no order. PyTorch packs (`enforce_sorted=False`) and unpacks. Medians over rounds in which all take turns, with the
-middle half. We compute the padding too, and choose; PyTorch leaves it out."""
+A training pass, forward and backward with all gradients, float32. Lengths are uniform between T/2 and T, unsorted.
+PyTorch packs (`enforce_sorted=False`) and unpacks. Medians over interleaved rounds, with the interquartile range. We
+compute the padding too, and mask it; PyTorch skips it."""
 
 
 def ours(kind: str, size: tuple[int, ...], lengths: Any) -> Callable[[], None]:
@@ -73,7 +73,7 @@ def main(quick: bool = False) -> None:
     if quick:
         print("\n".join(lines))
     else:
-        report("lengths", "Sequences of their own lengths", COMMAND, lines, ["torch"])
+        report("lengths", "Sequences of variable lengths", COMMAND, lines, ["torch"])
 
 
 if __name__ == "__main__":

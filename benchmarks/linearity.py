@@ -1,7 +1,7 @@
-"""Is backward linear? Time per op for chains of 1 000 to 200 000 ops, time per step for GRUs of 100 to 10 000 steps.
+"""Linearity of backward: time per op in chains of 1 000 to 200 000 ops, time per step in GRUs of 100 to 10 000 steps.
 
-Python's cyclic garbage collector now and then looks at every object that is alive, so a program that keeps many
-records alive pays for it whatever the framework does: the times without it are given beside those with it.
+Python's cyclic garbage collector traverses all live objects from time to time, which costs time in any program that
+keeps many records alive, whatever the framework: times are given with and without it.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def main() -> None:
     lines = ["Microseconds per op of a chain of tanh(h ⊙ w + b), 8 × 8 float32 (medians):", ""]
     lines += measure(chain, [1_000, 10_000, 50_000, 200_000], "ops")
     for compiled in (False, True):
-        reading = "compiled" if compiled else "in its plain reading"
-        lines += ["", f"Microseconds per step of a GRU, input 16, hidden 32, batch 8, {reading} (medians):", ""]
+        mode = "compiled" if compiled else "eager"
+        lines += ["", f"Microseconds per step of a GRU, input 16, hidden 32, batch 8, {mode} (medians):", ""]
         lines += measure(partial(gru, compiled=compiled), [100, 1_000, 10_000], "steps")
     report("linearity", "Backward is linear", COMMAND, lines)
 

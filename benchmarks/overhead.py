@@ -1,6 +1,6 @@
-"""What does the tape itself cost? A chain of tanh(h ⊙ w + b) on 8 × 8 float32, recorded forward and backward.
+"""Overhead of the tape: a chain of tanh(h ⊙ w + b) on 8 × 8 float32, recorded forward, and backward.
 
-The arrays are so small that the time is the framework's and not the arithmetic's. Peers that are installed take part.
+The arrays are so small that nearly all of the time is the framework's. Peers take part if they are installed.
 """
 
 from __future__ import annotations
@@ -92,18 +92,21 @@ PEERS = {"torch": pytorch, "autograd": hips_autograd, "dezero": dezero}
 
 
 def main() -> None:
-    contestants = {"tinygrad_gru": ours()}
+    runs = {"tinygrad_gru": ours()}
     for name, make in PEERS.items():
         try:
-            contestants[name] = make()
+            runs[name] = make()
         except (ImportError, AttributeError) as error:  # DeZero's release does not import under NumPy 2
-            print(f"{name} does not take part: {type(error).__name__}: {str(error).splitlines()[0]}")
-    seconds = interleaved(contestants)
-    lines = ["| | µs an op: median | minimum | our time over its |", "| --- | --- | --- | --- |"]
+            print(f"{name} is skipped: {type(error).__name__}: {str(error).splitlines()[0]}")
+    seconds = interleaved(runs)
+    lines = ["| | µs per op: median | minimum | our time over its |", "| --- | --- | --- | --- |"]
     for name, times in seconds.items():
         own = "" if name == "tinygrad_gru" else ratio(seconds["tinygrad_gru"], times)
         lines.append(f"| {name} | {statistics.median(times) / OPS * 1e6:.2f} | {min(times) / OPS * 1e6:.2f} | {own} |")
-    lines += ["", f"{OPS} ops a run, 15 runs each in turn; the ratio is the median over the runs (its middle half)."]
+    lines += [
+        "",
+        f"{OPS} ops per run, 15 interleaved runs each; ratios are medians over the runs (interquartile range).",
+    ]
     report("overhead", "Overhead of the tape", COMMAND, lines, list(PEERS))
 
 

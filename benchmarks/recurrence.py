@@ -1,7 +1,7 @@
-"""Equations, compiled, against kernels written by hand, against XLA, and against what the processor could do at best.
+"""Compiled recurrences beside PyTorch's hand-written kernels, XLA, and the processor's peak rate of products.
 
 A pass is forward and backward, with gradients of all parameters, of the input and of the initial state, float32.
-`--quick` measures little and keeps nothing; `--numba` has our loops compiled by numba, on one thread.
+`--quick` measures few sizes and writes no results; `--numba` compiles our loops with numba, on one thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 
 from .cells import CELLS
-from .children import PAUSE, THREADS, printed
-from .contestants import Case, Pass, check_agreement, jax, jax_ways, ours, pytorch
+from .peers import Case, Pass, check_agreement, jax, jax_variants, ours, pytorch
+from .processes import PAUSE, THREADS, output_of
 from .timing import installed, interleaved, ratio, ratios, report, row
 
 COMMAND = "python -m benchmarks.recurrence"
@@ -29,28 +29,28 @@ SIZES = [
     (100, 64, 512, 512),
 ]
 PEERS = {"PyTorch": ("torch", pytorch), "JAX": ("jax", jax)}
-#: The side of the square matrices whose product tells what the processor could do at best.
+#: The side of the square matrices whose product gives the peak rate of the processor.
 SIDE = 2048
 EXPLANATION = f"""\
-Medians over the rounds, in which all take turns; of a ratio also its middle half, and the ratio of the minima.
+Medians over interleaved rounds; of a ratio also the interquartile range, and the ratio of the minima.
 
 - PyTorch: `nn.GRU` (it resets after the product, which costs the same products, and has a second bias), `nn.LSTM`
-  (oneDNN's fused kernel); the two-speed cell is a loop of its ops under autograd, what the input contributes hoisted by
+  (oneDNN's fused kernel); the two-speed cell is a loop of its ops under autograd, the input contributions hoisted by
   hand.
-- JAX: `jax.jit` of the pull-back of `lax.scan`, with our equations, in the fastest of three forms at each size: as they
-  stand; what the input contributes hoisted by hand; that, with the weights of the gates joined (not for the two-speed
-  cell).
-- The two-speed cell ([cells.py](../cells.py)), three carries, three ys and a gate (B, 1), stands for a user's own.
-- Of the BLAS limit: what the flops of all products of a pass, forward and both gradients, would take at the rate of one
-  product of {SIDE} × {SIDE} matrices, measured in the same rounds, over what our pass takes.
-- Before they are timed, all that have the same equations are checked to give the same gradients."""
+- JAX: `jax.jit` of the vjp of `lax.scan`, with our equations, in the fastest of three forms at each size: unchanged;
+  the input contributions hoisted by hand; that, with the weights of the gates joined (not for the two-speed cell).
+- The two-speed cell ([cells.py](../cells.py)), three carries, three ys and a gate (B, 1), is an example of a custom
+  cell.
+- Of the BLAS limit: the time of all products of a pass, forward and both gradients, at the rate of one product of
+  {SIDE} × {SIDE} matrices, measured in the same rounds, over the time of our pass.
+- Before the timing, passes with the same equations are checked to give the same gradients."""
 
 
 def measure(
     case: Case, rounds: int, product: Callable[[], object], emitter: str
 ) -> tuple[str, dict[str, tuple[float, float]]]:
-    """A row of the table, and of each peer how its time compares with ours: by median and by minimum."""
-    passes: dict[str, Pass] = {"ours": ours(case, emitter), "plain": ours(case, compiled=False)}
+    """A row of the table, and the ratios of each peer's time to ours: by median and by minimum."""
+    passes: dict[str, Pass] = {"ours": ours(case, emitter), "eager": ours(case, compiled=False)}
     passes |= {name: make(case) for name, (package, make) in PEERS.items() if installed(package)}
     check_agreement(case, {name: run for name, run in passes.items() if name != "PyTorch" or case.kind == "two-speed"})
     seconds = interleaved({**passes, "product": product}, rounds, turn=0.03, pause=PAUSE)
@@ -65,7 +65,7 @@ def measure(
             cells += [ratio(seconds[name], own), f"{compared[name][1]:.2f}"]
         else:
             cells += ["not installed", ""]
-    cells += [ratio(seconds["plain"], own), f"{100 * statistics.median(ratios(limit, own)):.0f} %"]
+    cells += [ratio(seconds["eager"], own), f"{100 * statistics.median(ratios(limit, own)):.0f} %"]
     return row(cells), compared
 
 
@@ -76,13 +76,13 @@ def seconds_of(run: Pass) -> float:
 
 
 def table(sizes: int, rounds: int, emitter: str = "numpy") -> None:
-    """Print the rows of the first `sizes` sizes. Runs in a process with a number of threads."""
+    """Print the rows of the first `sizes` sizes. Runs in a child process with a limited number of threads."""
     a, b = np.random.default_rng(0).standard_normal((2, SIDE, SIDE), np.float32)
     product = partial(np.matmul, a, b, out=np.empty_like(a))
     columns = ["", "(T, B, I, H)", "ours, ms", "minimum"]
     for name in PEERS:
         columns += [f"{name} over ours", "minima"]
-    columns += ["plain reading over ours", "of the BLAS limit"]
+    columns += ["eager over ours", "of the BLAS limit"]
     print(row(columns))
     print(row(["---"] * len(columns)))
     for kind in CELLS:
@@ -97,14 +97,14 @@ def table(sizes: int, rounds: int, emitter: str = "numpy") -> None:
             means += [f"**{statistics.geometric_mean(column):.2f}**" for column in zip(*figures)] or ["", ""]
         print(row([*means, "", ""]))
     rate = 2 * SIDE**3 / min(seconds_of(product) for _ in range(5)) / 1e9
-    print(f"\nOne product of {SIDE} × {SIDE} matrices runs at {rate:.0f} GFLOP/s at best.")
+    print(f"\nOne product of {SIDE} × {SIDE} matrices runs at up to {rate:.0f} GFLOP/s.")
 
 
 def first_calls(shapes: int) -> None:
-    """Print what the first pass at a new shape costs more than a later one: planning, and writing the source."""
+    """Print the extra time of the first pass at a new shape: planning and emitting the source."""
     makers: dict[str, tuple[str, Callable[[Case], Pass]]] = {f"{kind}, ours": (kind, ours) for kind in CELLS}
     if installed("jax"):
-        makers["GRU, `jax.jit`"] = "GRU", lambda case: jax_ways(case)[-1]
+        makers["GRU, `jax.jit`"] = "GRU", lambda case: jax_variants(case)[-1]
     print(row(["", "median, ms", "minimum, ms"]))
     print(row(["---"] * 3))
     for name, (kind, make) in makers.items():
@@ -113,25 +113,25 @@ def first_calls(shapes: int) -> None:
             run = make(Case(kind, (10, 4, 8, hidden)))
             first, *later = (seconds_of(run) for _ in range(6))
             extra.append(1e3 * (first - min(later)))
-        del extra[0]  # which imports, and writes the ops
+        del extra[0]  # of imports, and of generating the functions of ops
         print(row([name, f"{statistics.median(extra):.1f}", f"{min(extra):.1f}"]))
 
 
 def with_numba() -> None:
-    lines = [EXPLANATION, "", *printed("recurrence", "table", len(SIZES), 5, "numba", threads=1)]
-    title, command = "Recurrences, compiled from their equations by numba", f"{COMMAND} --numba"
+    lines = [EXPLANATION, "", *output_of("recurrence", "table", len(SIZES), 5, "numba", threads=1)]
+    title, command = "Recurrences, compiled from their equations with numba", f"{COMMAND} --numba"
     report("recurrence_numba", title, command, lines, ["torch", "jax", "numba"], THREADS[1])
 
 
 def main(quick: bool = False) -> None:
     lines = [EXPLANATION]
     sizes, rounds, shapes = (2, 3, 2) if quick else (len(SIZES), 11, 9)
-    for threads, words in THREADS.items():
-        lines += ["", f"## {words}", ""]
-        lines += printed("recurrence", "table", sizes, rounds, threads=threads)
-    lines += ["", f"## What the first pass costs more than a later one, at {shapes} new shapes", ""]
-    lines += printed("recurrence", "first_calls", shapes)
-    lines += ["", "Time a step is flat in T to 10,000: [linearity.md](linearity.md). Peak memory:",
+    for threads, heading in THREADS.items():
+        lines += ["", f"## {heading}", ""]
+        lines += output_of("recurrence", "table", sizes, rounds, threads=threads)
+    lines += ["", f"## Extra time of the first pass, at {shapes} new shapes", ""]
+    lines += output_of("recurrence", "first_calls", shapes)
+    lines += ["", "Time per step is constant in T up to 10,000: [linearity.md](linearity.md). Peak memory:",
               "[recurrence_memory.md](recurrence_memory.md)."]  # fmt: skip
     if not quick:
         title = "Recurrences, compiled from their equations"

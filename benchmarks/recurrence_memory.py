@@ -1,6 +1,6 @@
-"""The memory of a training pass beside PyTorch's: by how much the peak of a fresh process grows in its first pass.
+"""Peak memory of a training pass beside PyTorch's: the growth of a fresh process's peak in its first pass.
 
-The libraries are imported and the inputs and weights made before; the gradients of all of them are part of the pass.
+Libraries are imported and inputs and weights created before; the gradients of all of them are part of the pass.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ import resource
 import sys
 
 from .cells import CELLS
-from .children import printed
-from .contestants import Case, ours, pytorch
+from .peers import Case, ours, pytorch
+from .processes import output_of
 from .timing import installed, report, row
 
 COMMAND = "python -m benchmarks.recurrence_memory"
 SIZES = [(100, 64, 512, 512), (1000, 16, 128, 128)]
-CONTESTANTS = {"ours": ("numpy", ours), "PyTorch": ("torch", pytorch)}
-#: ru_maxrss counts bytes on macOS, elsewhere KiB.
+MAKERS = {"ours": ("numpy", ours), "PyTorch": ("torch", pytorch)}
+#: ru_maxrss is in bytes on macOS, elsewhere in KiB.
 UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def growth(name: str, kind: str, size: tuple[int, int, int, int]) -> None:
-    """Print by how many bytes one pass raises the peak of this process."""
-    case = Case(kind, size)  # kept, for where arrays have been freed a pass could grow without raising the peak
-    run = CONTESTANTS[name][1](case)
+    """Print the number of bytes by which a pass raises the peak of this process."""
+    case = Case(kind, size)  # kept alive: in memory that was freed a pass could grow without raising the peak
+    run = MAKERS[name][1](case)
     before = peak()
     run()
     print(peak() - before)
@@ -34,11 +34,11 @@ def peak() -> int:
 
 
 def measure(name: str, kind: str, size: tuple[int, int, int, int]) -> int:
-    return int(printed("recurrence_memory", "growth", name, kind, size, echo=False)[-1])
+    return int(output_of("recurrence_memory", "growth", name, kind, size, echo=False)[-1])
 
 
 def main() -> None:
-    names = [name for name, (package, _) in CONTESTANTS.items() if installed(package)]
+    names = [name for name, (package, _) in MAKERS.items() if installed(package)]
     columns = ["", "(T, B, I, H)", *(f"{name}, MB" for name in names), *(f"ours over {name}" for name in names[1:])]
     lines = [row(columns), row(["---"] * len(columns))]
     for kind in CELLS:
@@ -49,8 +49,8 @@ def main() -> None:
             print(lines[-1], flush=True)
     lines += [
         "",
-        "The first pass of a process, forward and backward, on one thread; the two-speed cell is a loop of PyTorch's",
-        "ops. Afterwards ours keeps its workspaces for the next pass, PyTorch keeps nothing.",
+        "The first pass of a process, forward and backward, on one thread; PyTorch's two-speed cell is a loop of its",
+        "ops. Afterwards ours keeps its workspaces for the next pass, PyTorch keeps none.",
     ]
     report("recurrence_memory", "Peak memory of a training pass", COMMAND, lines, ["torch"], "1 thread")
 

@@ -1,4 +1,4 @@
-"""Timing on machines that are shared and noisy: contestants take turns, and what counts is the ratio of their times."""
+"""Timing on shared, noisy machines: interleaved measurements, whose ratios are compared round by round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 
 
-#: Calls a contestant for about so many seconds, at least once; returns the seconds of a call.
+#: Calls a function for about a number of seconds, at least once; returns the seconds per call.
 Clock = Callable[[Callable[[], object], float], float]
 
 
@@ -27,23 +27,23 @@ def on_the_host(run: Callable[[], object], turn: float) -> float:
 
 
 def interleaved(
-    contestants: dict[str, Callable[[], object]],
+    runs: dict[str, Callable[[], object]],
     rounds: int = 15,
     turn: float = 0.0,
     pause: float = 0.0,
     clock: Clock = on_the_host,
 ) -> dict[str, list[float]]:
-    """Seconds of a call of every contestant in every round; each has one round first that does not count.
+    """Seconds per call of every function in every round, after a warm-up round; the functions take turns.
 
-    turn   seconds for which a contestant is called again, so that a short one is timed as it runs in a loop
-    pause  seconds between turns, in which threads of the last contestant, waiting busily for more, fall asleep
-    clock  how a call is timed
+    turn   seconds for which a function is called repeatedly, so that a short one is timed in a loop
+    pause  seconds between turns, in which busy-waiting threads of the last function fall asleep
+    clock  the function that times calls
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     gc.collect()
-    gc.freeze()  # nobody pays for looking again and again at what the others have imported
+    gc.freeze()  # so that no run pays for traversing what the others have imported
     for round_number in range(rounds + 1):
-        for name, run in contestants.items():
+        for name, run in runs.items():
             gc.collect()
             time.sleep(pause)
             elapsed = clock(run, turn)
@@ -54,24 +54,24 @@ def interleaved(
 
 
 def ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
-    """One time over the other, round by round, from the lowest to the highest."""
+    """Ratios of times, round by round, sorted."""
     return sorted(a / b for a, b in zip(times, others))
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> str:
-    """One time over the other, round by round: the median, and the spread of its middle half."""
+    """The ratio of times, round by round: the median and the interquartile range."""
     sorted_ratios = ratios(times, others)
     low, high = sorted_ratios[len(sorted_ratios) // 4], sorted_ratios[-1 - len(sorted_ratios) // 4]
     return f"{statistics.median(sorted_ratios):.2f} ({low:.2f} to {high:.2f})"
 
 
 def row(cells: Sequence[str]) -> str:
-    """A row of a table."""
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def machine(*packages: str, threads: str | None = None) -> str:
-    """One line: processor, cores, versions. `threads`, if a benchmark sets their number itself."""
+    """One line: processor, cores, versions. `threads` if a benchmark sets their number itself."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", *packages) if installed(name)]
     threads = threads or f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'all')}"
     parts = [_processor(), f"{os.cpu_count()} cores ({threads})", f"Python {platform.python_version()}"]
@@ -97,7 +97,7 @@ def _processor() -> str:
 def report(
     name: str, title: str, command: str, lines: Sequence[str], packages: Sequence[str] = (), threads: str | None = None
 ) -> None:
-    """Print a result and keep it under results/."""
+    """Print a result and write it to results/."""
     text = "\n".join([f"# {title}", "", f"`{command}`", "", machine(*packages, threads=threads), "", *lines, ""])
     print(text)
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

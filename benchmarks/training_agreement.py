@@ -1,17 +1,17 @@
-"""Training beside PyTorch, Keras and autograd: the same weights, the same batches, 100 steps in float64.
+"""Agreement of training with PyTorch, Keras and autograd: same weights, same batches, 100 steps in float64.
 
-Two runs of one program part by themselves where training amplifies rounding, so a difference at the end proves nothing,
-nor does its absence. Each run stands beside two others:
+Where training amplifies rounding, two runs of one program diverge by themselves, so a difference at the end proves
+nothing, nor does its absence. Each run is compared with two others:
 
-    growth  the peer against itself, from weights whose last bit is another
-    held    ours, put back to the peer's weights before every step: what one step is off by, its optimizer's state from
+    growth  the peer against itself, from weights that differ in the last bit
+    held    ours, reset to the peer's weights before every step: the error of one step, with the optimizer's state of
             all steps before
 
-A run agrees if it ends within 1e-8 of the peer's, or if it parted from it as the peer parts from itself; and in both
-cases only if no held step is off by more than 1e-8.
+A run agrees if it ends within 1e-8 of the peer's, or if it diverges from it no more than the peer from itself; and in
+both cases only if the error of every held step is at most 1e-8.
 
     python -m benchmarks.training_agreement             # 6 minutes
-    python -m benchmarks.training_agreement --quick     # fewer and shorter; keeps nothing
+    python -m benchmarks.training_agreement --quick     # fewer and shorter; writes no results
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from .timing import RESULTS, report, row
 from .training_peers import PEERS, Batch, Ours, PyTorch, Trainer, Weights
 from .training_programs import AutogradCharacters, OurCharacters, characters, keras_program, lines_of
 
-#: Off by no more than this is the same.
+#: Differences up to this count as equal.
 TOLERANCE = 1e-8
-#: And so is what the peer, one bit apart, is off by, but for a factor: that one bit is not our rounding.
+#: And so do those of the peer from itself, one bit apart, times a factor: that bit is not our rounding.
 FACTOR = 1000
 
 
 @dataclass
 class Agreement:
-    """After every step: losses of the peer, of ours and of the peer one bit apart; largest differences of a weight."""
+    """Per step: the losses of the peer, of ours and of the peer one bit apart; the largest differences of a weight."""
 
     losses: list[tuple[float, float, float]] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Never so for NaN."""
+        """Whether the run agrees; False for NaN."""
         alike = all(ours <= max(TOLERANCE, FACTOR * growth) for ours, growth in zip(self.ours, self.growth))
         return alike and all(step <= TOLERANCE for step in self.held)
 
@@ -56,14 +56,14 @@ class Agreement:
 
 
 def difference(left: Weights, right: Weights) -> float:
-    """The largest, of any weight; NaN if there is one."""
+    """The largest difference of any weight; NaN if there is one."""
     if left.keys() != right.keys():
         raise ValueError(f"left and right: expected the same weights, got {sorted(left)} and {sorted(right)}")
     return float(np.max([np.max(np.abs(left[name] - right[name]), initial=0) for name in right]))
 
 
 def compare(ours: Callable[[], Trainer], theirs: Callable[[], Trainer], batches: Sequence[Any]) -> Agreement:
-    """Train three times beside a peer: ours, the peer from weights one bit apart, and ours held to the peer."""
+    """Train a peer and three others: ours, the peer from weights one bit apart, and ours held to the peer."""
     peer, apart, free, held = theirs(), theirs(), ours(), ours()
     start = peer.weights()
     apart.set({name: np.nextafter(value, np.inf, where=value != 0, out=value.copy()) for name, value in start.items()})
@@ -80,21 +80,21 @@ def compare(ours: Callable[[], Trainer], theirs: Callable[[], Trainer], batches:
 
 
 def sequences(steps: int, masked: bool, holes: bool) -> list[Batch]:
-    """Batches of ten, again and again; what is to be learned is the sine of the first feature's sum so far."""
+    """Ten batches, repeated; the targets are the sine of the first feature's cumulative sum, and tanh of the second."""
     random = np.random.default_rng(0)
-    made = []
+    batches = []
     for _ in range(min(steps, 10)):
         x = random.standard_normal((5, 7, 3))
-        there = np.arange(7) < random.integers(1, 8, 5)[:, None]
+        present = np.arange(7) < random.integers(1, 8, 5)[:, None]
         if holes:
-            there &= random.random((5, 7)) < 0.8
-            there[:, 0] |= ~there.any(axis=1)
+            present &= random.random((5, 7)) < 0.8
+            present[:, 0] |= ~present.any(axis=1)
         target = np.stack([np.sin(np.cumsum(x[..., 0], axis=1)), np.tanh(x[..., 1])], axis=-1)
-        made.append(Batch(x, target, there if masked else None))
-    return [made[step % len(made)] for step in range(steps)]
+        batches.append(Batch(x, target, present if masked else None))
+    return [batches[step % len(batches)] for step in range(steps)]
 
 
-#: What is compared: our kind and its settings.
+#: The layers that are compared: our class and its settings.
 LAYERS = {
     "LSTM": ("LSTM", {}),
     "LSTM, both directions, masked": ("LSTM", {"bidirectional": True}),
@@ -106,7 +106,7 @@ LAYERS = {
 
 
 def agreement(peer: str, layer: str, rule: str, steps: int = 100) -> Agreement:
-    """Of a layer of `LAYERS` with that peer's layer, under its optimizer of that name."""
+    """The agreement of a layer of `LAYERS` with that peer's layer, with its optimizer of that name."""
     kind, settings = LAYERS[layer]
     theirs = PEERS[peer]
     batches = sequences(steps, "masked" in layer, holes=peer == "Keras")
@@ -114,7 +114,7 @@ def agreement(peer: str, layer: str, rule: str, steps: int = 100) -> Agreement:
 
 
 def characters_beside_autograd(seed: int, steps: int = 100) -> Agreement:
-    """Of the character RNN, which learns the text of our license."""
+    """The agreement of the character RNN, trained on the text of our license."""
     text, start = lines_of(RESULTS.parents[1] / "LICENSE"), characters(seed)
     return compare(lambda: OurCharacters(start), lambda: AutogradCharacters(start), [text] * steps)
 
@@ -152,7 +152,7 @@ def table_of_epochs(dtype: str, epochs: int) -> Iterator[str]:
 
 
 def two_biases(steps: int = 100) -> str:
-    """How far a GRU ends from PyTorch's if that one trains both of its biases."""
+    """How far a GRU ends from PyTorch's if PyTorch trains both biases."""
     kind, settings = LAYERS["GRU, reset after"]
     found = compare(
         lambda: Ours(PyTorch, kind, settings, "Adam"),
@@ -163,46 +163,46 @@ def two_biases(steps: int = 100) -> str:
     return f"after {steps} steps of Adam the loss of a GRU is {theirs:.4f} there and {ours:.4f} here"
 
 
-HOW_TO_READ = f"""\
+EXPLANATION = f"""\
 Weights and batches are the same, float64. **ours** is the largest difference of any weight after any step between us
-and the peer; **growth**, between the peer and itself from weights whose last bit is another; **held**, between one step
-of ours and one of the peer, from the peer's weights. A run agrees if it is off by at most {TOLERANCE:.0e}, or by
-{FACTOR} times what has grown by then, and no held step by more than {TOLERANCE:.0e}."""
+and the peer; **growth**, between the peer and itself from weights that differ in the last bit; **held**, between one
+step of ours and one of the peer, from the peer's weights. A run agrees if the difference is at most {TOLERANCE:.0e}, or
+{FACTOR} times the growth at that step, and that of every held step at most {TOLERANCE:.0e}."""
 
 LAYERS_AND_OPTIMIZERS = """\
 ## Layers and optimizers
 
-100 steps on ten batches in turn, masked ones with sequences of 1 to 7 steps, for Keras with holes too. The rules are
-the peer's: PyTorch's are ours, and those in which Keras differs stand in `benchmarks/training_peers.py`.
+100 steps on ten batches in turn, masked ones with sequences of 1 to 7 steps, for Keras with gaps too. The rules are the
+peer's: PyTorch's are ours, and those in which Keras differs are in `benchmarks/training_peers.py`.
 """
 
 CHARACTERS = """\
 ## A character RNN beside HIPS autograd
 
-40 tanh units and Adam with a rate of 0.1, which learn the text of our license. Losses are those before the step; the
-other columns are as above.
+40 tanh units and Adam with a learning rate of 0.1, trained on the text of our license. Losses are those before the
+step; the other columns are as above.
 """
 
 KERAS = """\
 ## A bidirectional LSTM with masks, fitted by Keras
 
-The losses that `fit` reports, one an epoch, and in parentheses how far each is from Keras's."""
+The losses that `fit` reports, one per epoch, and in parentheses their distance from Keras's."""
 
 CONCLUSIONS = """\
-## What makes a port end elsewhere
+## Why a port ends with other weights
 
-- **Rounding, amplified.** The character RNN is equal to nine decimals for ten steps and ends elsewhere, but so does
-  autograd beside itself, one bit apart; put back to autograd's weights before every step, we are never off by more than
-  the last column says. The LSTM with masks, in float32, is equal to five decimals for some epochs and then parts from
-  Keras, but so does Keras from itself; in float64, where the same rounding starts at 1e-16, all three are the same
-  to nine decimals.
+- **Rounding, amplified.** The character RNN is equal to nine decimals for ten steps and then diverges, but so does
+  autograd from itself, one bit apart; reset to autograd's weights before every step, the error of ours is never more
+  than in the last column. The LSTM with masks, in float32, is equal to five decimals for some epochs and then diverges
+  from Keras, but so does Keras from itself; in float64, where rounding starts at 1e-16, all three are equal to nine
+  decimals.
 - **Adam's ε.** Keras adds it before the second moment is corrected, we and PyTorch after. Where gradients are small,
-  that is a difference in every step, and `eps=1e-7` alone does not remove it. `KerasAdam`, which stands in
-  `benchmarks/training_peers.py`, does. Keras's RMSprop and Adagrad have their ε under the root.
-- **Losses from probabilities.** Keras takes no probability nearer to 0 or 1 than 1e-7, and one beyond has no gradient.
-  From the first prediction on that is so sure, a loss from logits is another one.
-- **A rate of float32.** Keras keeps the learning rate in float32 when all else is float64: 0.01 is off by 2e-10 there.
-  The rates here are powers of two.
+  that is a difference in every step, and `eps=1e-7` alone does not remove it. `KerasAdam` in
+  `benchmarks/training_peers.py` does. Keras's RMSprop and Adagrad have their ε under the root.
+- **Losses from probabilities.** Keras clips probabilities to 1e-7 from 0 and 1, where the gradient is zero. From the
+  first prediction on that is clipped, a loss from logits differs.
+- **A learning rate in float32.** Keras keeps the learning rate in float32 when all else is float64: 0.01 is off by
+  2e-10 there. The rates here are powers of two.
 - **Two biases.** PyTorch's GRU, LSTM and RNN, and Keras's GRU with `reset_after`, add two biases where the equations
   have one, and train both, so that their sum takes twice the step: {two_biases}.
   Here the second one is held at zero.
@@ -210,7 +210,7 @@ CONCLUSIONS = """\
 
 
 def main(quick: bool = False) -> None:
-    lines = [HOW_TO_READ, "", LAYERS_AND_OPTIMIZERS, *table_of_layers(quick)]
+    lines = [EXPLANATION, "", LAYERS_AND_OPTIMIZERS, *table_of_layers(quick)]
     lines += ["", CHARACTERS, *table_of_characters(quick), "", KERAS]
     for dtype in ("float64", "float32"):
         lines += ["", f"### {dtype}", "", *table_of_epochs(dtype, 2 if quick else 12)]

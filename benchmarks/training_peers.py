@@ -1,7 +1,7 @@
-"""Trainers of one small model, a recurrent layer and a linear one, in our framework, PyTorch and Keras, in float64.
+"""Trainers of a small model, a recurrent layer and a linear one, in our framework, PyTorch and Keras, in float64.
 
-Where a peer trains by another rule than ours of the same name, its rule stands here as an optimizer of ours. Where it
-adds two biases that are one here, the second one stays at zero: trained, their sum would take twice the step.
+Where a peer's optimizer differs from ours of the same name, its rule is implemented here as an optimizer of ours. Where
+it has two biases in place of our one, the second stays at zero: trained, their sum would take twice the step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tinygrad_gru import Tensor, nn, ops, optim
 from tinygrad_gru.interop import keras as keras_weights
 from tinygrad_gru.interop import torch as torch_weights
 
-# Keras multiplies float64 in float32 on all backends but TensorFlow's: its training is compared, not its precision.
+# Keras multiplies float64 in float32 on all backends except TensorFlow's: this compares training, not precision.
 dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
 INPUTS, HIDDEN, OUTPUTS = 3, 4, 2
@@ -31,26 +31,26 @@ Weights = dict[str, np.ndarray]
 
 
 class Batch(NamedTuple):
-    """x (B, T, features), what is to be predicted (B, T, outputs), and which steps are there, (B, T), if not all."""
+    """x (B, T, features), targets (B, T, outputs), and a mask of the valid steps (B, T), if not all are."""
 
     x: np.ndarray
     target: np.ndarray
     mask: np.ndarray | None = None
 
     @property
-    def share(self) -> np.ndarray:
-        """What each squared error counts in their mean."""
+    def error_weights(self) -> np.ndarray:
+        """The weight of each squared error in the mean."""
         mask = np.ones(self.x.shape[:2]) if self.mask is None else self.mask
         return (mask / (mask.sum() * self.target.shape[-1]))[..., None]
 
 
 class Trainer(Protocol):
-    """Weights are by the peer's names and in its layouts."""
+    """A model with its optimizer; weights have the peer's names and layouts."""
 
     def weights(self) -> Weights: ...
     def set(self, weights: Weights) -> None: ...
     def step(self, batch: Any) -> float:
-        """One step of the optimizer; the loss before it."""
+        """Make one step of the optimizer; returns the loss before it."""
 
 
 # -- ours ------------------------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ class Model(nn.Module):
 
 
 class Ours:
-    """Our model, trained beside `peer` by its rule of that name."""
+    """Our model, trained with the optimizer of `peer` of that name."""
 
     def __init__(self, peer: type, kind: str, settings: dict[str, Any], rule: str):
         self._peer, self._model = peer, Model(kind, settings)
@@ -81,20 +81,20 @@ class Ours:
     def step(self, batch: Batch) -> float:
         self._optimizer.zero_grad()
         error = self._model(Tensor(batch.x), batch.mask) - batch.target
-        loss = (ops.square(error) * batch.share).sum()
+        loss = (ops.square(error) * batch.error_weights).sum()
         loss.backward()
         self._optimizer.step()
         return loss.item()
 
 
 class Rule(NamedTuple):
-    """An optimizer of ours and the same of the peer, as functions of the parameters and of nothing."""
+    """Factories of an optimizer of ours and of the same one of the peer."""
 
     ours: Callable[[Any], optim.Optimizer]
     theirs: Callable[[Any], Any]
 
 
-# -- PyTorch: its rules are ours -------------------------------------------------------------------------------------
+# -- PyTorch, whose rules are ours -------------------------------------------------------------------------------------
 
 
 def _same(kind: str, **settings: Any) -> Rule:
@@ -124,7 +124,7 @@ class PyTorch:
         head = torch.nn.Linear(HIDDEN * (1 + layer.bidirectional), OUTPUTS, dtype=torch.float64)
         self._model = torch.nn.ModuleDict({"layer": layer, "head": head})
         self._optimizer = self.rules[rule].theirs(self._model.parameters())
-        # Of a GRU's second bias the last third, the candidate's, is one here too.
+        # Of a GRU's second bias our layer has the last third, the candidate's.
         self._second = 2 * HIDDEN if kind == "GRU" else None
         self._both_biases = both_biases
         with torch.no_grad():
@@ -148,7 +148,7 @@ class PyTorch:
         else:
             packed = pack_padded_sequence(x, torch.tensor(batch.mask.sum(axis=1)), True, enforce_sorted=False)
             hidden, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=x.shape[1])
-        loss = ((head(hidden) - torch.tensor(batch.target)) ** 2 * torch.tensor(batch.share)).sum()
+        loss = ((head(hidden) - torch.tensor(batch.target)) ** 2 * torch.tensor(batch.error_weights)).sum()
         self._optimizer.zero_grad()
         loss.backward()
         for bias in [] if self._both_biases else self._second_biases():
@@ -165,7 +165,7 @@ class PyTorch:
         torch_weights.load(model, weights)
 
 
-# -- Keras: momentum holds η g, and ε stands elsewhere ---------------------------------------------------------------
+# -- Keras, whose ε has another place                ---------------------------------------------------------------
 
 
 class KerasRMSprop(optim.Optimizer):
@@ -273,11 +273,14 @@ class Keras:
     def step(self, batch: Batch) -> float:
         mask = None if batch.mask is None else torch.tensor(batch.mask)
         output = self._head(self._layer(torch.tensor(batch.x), mask=mask))
-        loss = ((output - torch.tensor(batch.target)) ** 2 * torch.tensor(batch.share)).sum()
+        loss = ((output - torch.tensor(batch.target)) ** 2 * torch.tensor(batch.error_weights)).sum()
         leaves = [variable.value for variable in self._variables]
         gradients = torch.autograd.grad(loss, leaves)
         for gradient in gradients:
-            if gradient.shape == (2, 3 * HIDDEN):  # a GRU's two biases: the candidate's alone are two here too
+            if gradient.shape == (
+                2,
+                3 * HIDDEN,
+            ):  # a GRU's two biases, of which our layer has two for the candidate alone
                 gradient[1, : 2 * HIDDEN] = 0
         with torch.no_grad():
             self._optimizer.apply(list(gradients), self._variables)

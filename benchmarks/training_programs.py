@@ -1,7 +1,7 @@
-"""Two public programs whose ports to our framework once ended apart from them, retold in a few lines each.
+"""Short versions of two public programs whose ports to our framework once ended with other weights.
 
-A character RNN in the manner of HIPS autograd's example: 40 tanh units, all lines of a text at once, Adam with a rate
-of 0.1. And a bidirectional LSTM of Keras over padded sequences with masks, trained by `fit` from probabilities.
+A character RNN like HIPS autograd's example: 40 tanh units, all lines of a text in one batch, Adam with a learning rate
+of 0.1. And a bidirectional LSTM of Keras on padded sequences with masks, trained by `fit` from probabilities.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def characters(seed: int) -> Weights:
 
 
 class AutogradCharacters:
-    """Predicts each character from those before it; autograd's own Adam, a step at a time."""
+    """A model that predicts each character from those before it, trained by autograd's own Adam, unrolled."""
 
     def __init__(self, start: Weights, rate: float = 0.1):
         self._weights, self._rate, self._steps = start, rate, 0
@@ -73,7 +73,7 @@ class AutogradCharacters:
 
 
 class OurCharacters:
-    """The same by a scan and our Adam."""
+    """The same model as a scan, trained by our Adam."""
 
     def __init__(self, start: Weights):
         self._weights = {name: Tensor(value, requires_grad=True) for name, value in start.items()}
@@ -94,8 +94,8 @@ class OurCharacters:
 
         first = ops.broadcast_to(self._weights["initial"], shape=(text.shape[1], UNITS))
         _, before = scan(step, first, Tensor(text))
-        scores = ops.log_softmax(before @ predict[:-1] + predict[-1], axis=-1)
-        loss = -(scores * text).sum() / (text.shape[0] * text.shape[1])
+        log_probabilities = ops.log_softmax(before @ predict[:-1] + predict[-1], axis=-1)
+        loss = -(log_probabilities * text).sum() / (text.shape[0] * text.shape[1])
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -108,15 +108,15 @@ COUNT, STEPS, WORDS, FEATURES, CELLS, BATCH, RATE = 400, 20, 20, 8, 16, 32, 2.0*
 
 
 def sentences(dtype: str) -> Batch:
-    """Sequences of 3 to 20 symbols, padded with symbol 0: is either 3 or 5 among them, but not both?"""
+    """Sequences of 3 to 20 symbols, padded with symbol 0; the label is whether exactly one of 3 and 5 occurs."""
     random = np.random.default_rng(0)
-    there = np.arange(STEPS) < random.integers(3, STEPS + 1, COUNT)[:, None]
-    x = np.where(there, random.integers(1, WORDS, (COUNT, STEPS)), 0)
-    return Batch(x, ((x == 3).any(axis=1) != (x == 5).any(axis=1)).astype(dtype)[:, None], there)
+    present = np.arange(STEPS) < random.integers(3, STEPS + 1, COUNT)[:, None]
+    x = np.where(present, random.integers(1, WORDS, (COUNT, STEPS)), 0)
+    return Batch(x, ((x == 3).any(axis=1) != (x == 5).any(axis=1)).astype(dtype)[:, None], present)
 
 
 class KerasProgram:
-    """Compiled and fitted as its users do, from probabilities; `losses` are those that `fit` reports."""
+    """A Keras model, compiled and fitted as usual, from probabilities; `losses` are those that `fit` reports."""
 
     def __init__(self) -> None:
         keras.utils.set_random_seed(0)
@@ -145,7 +145,7 @@ class Classifier(nn.Module):
 
 
 def from_probabilities(logits: Tensor, target: np.ndarray) -> Tensor:
-    """Keras's: it takes no probability nearer to 0 or 1 than 1e-7, and one beyond has no gradient."""
+    """Keras's binary cross-entropy: probabilities are clipped to 1e-7 from 0 and 1, where the gradient is zero."""
     p = ops.clip(ops.sigmoid(logits), low=1e-7, high=1 - 1e-7)
     return -(ops.log(p) * target + ops.log(1 - p) * (1 - target)).mean()
 
@@ -154,23 +154,23 @@ def our_losses(
     start: list[np.ndarray], data: Batch, epochs: int, loss: Callable[..., Tensor], optimizer: Callable[..., Any]
 ) -> list[float]:
     model = keras_weights.load(Classifier(str(start[0].dtype)), start)
-    moved = optimizer(model.parameters())
+    update = optimizer(model.parameters())
     means = []
     for _ in range(epochs):
         total = 0.0
         for first in range(0, COUNT, BATCH):
             x, target, mask = (array[first : first + BATCH] for array in data)
             value = loss(model(x, mask), target)
-            moved.zero_grad()
+            update.zero_grad()
             value.backward()
-            moved.step()
+            update.step()
             total += value.item() * len(x)
         means.append(total / COUNT)
     return means
 
 
 def keras_program(dtype: str, epochs: int) -> dict[str, list[float]]:
-    """Losses of the epochs: Keras's, Keras's from weights one bit apart, and ours in three ways."""
+    """Losses per epoch: Keras's, Keras's from weights one bit apart, and three variants of ours."""
     before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(dtype)
     keras.config.set_dtype_policy(dtype)

@@ -1,6 +1,6 @@
-"""The main job's training step beside the same step in PyTorch, and where the time of each goes.
+"""The main job's training step beside the same step in PyTorch, with a profile of both.
 
-`--quick` measures little and keeps nothing.
+`--quick` measures few steps and writes no results.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from tinygrad_gru.ops import cross_entropy
 from tinygrad_gru.optim import clip_gradient_norm
 from tinygrad_gru.train import TextRun, TextSettings
 
-from .children import PAUSE, THREADS, printed
+from .processes import PAUSE, THREADS, output_of
 from .timing import installed, interleaved, ratio, report, row
 
 COMMAND = "python -m benchmarks.training_step"
 WIDTHS = (TextSettings.hidden, 256)
-#: Steps that a profile does not count.
-WARMING = 3
+#: Warm-up steps of a profile.
+WARMUP = 3
 EXPLANATION = """\
-Embedding, GRU, output layer, cross-entropy, backward, clipping, Adam, and the loss as a number, on the main job's text
-and with its settings; ours is `train.Trainer.step`, what `tinygrad-gru train` runs. PyTorch has its own GRU (it resets
-after the product, which costs the same products), its fused Adam, and clipping parameter by parameter: the fastest that
-it has here. All take turns; medians over the turns, of the ratio also the middle half.
+Embedding, GRU, output layer, cross-entropy, backward, clipping, Adam, and the loss as a Python scalar, on the main
+job's text and with its settings; ours is `train.Trainer.step`, the step of `tinygrad-gru train`. PyTorch has its own
+GRU (it resets after the product, which costs the same products), its fused Adam, and clipping parameter by parameter:
+its fastest variant here. Medians over interleaved rounds, of the ratio also the interquartile range.
 
-Where the time goes is measured in steps of their own, between hooks on the gradients."""
+The profile is measured in other steps, between hooks on the gradients."""
 
 
 @dataclass
 class Steps:
-    """A model and what trains it, ours or PyTorch's: both are called alike."""
+    """A model and its training, ours or PyTorch's, behind one interface."""
 
     embedding: Callable
     recurrence: Callable
@@ -50,7 +50,7 @@ class Steps:
     state: Any = None
 
     def step(self, lap: Callable[[str], None] | None = None) -> float:
-        """One step of truncated backpropagation; its loss. `lap` is told the name of every part when it is done."""
+        """Make a step of truncated BPTT; returns the loss. `lap` is called with the name of each part at its end."""
         done = lap or (lambda part: None)
         window = self.stream.next_batch()
         ids, targets = self.as_ids(window.inputs), self.as_ids(window.targets)
@@ -87,7 +87,7 @@ def ours(run: TextRun) -> Steps:
 
 
 def pytorch(run: TextRun, device: str = "cpu") -> Steps:
-    """The same model, with PyTorch's first weights."""
+    """The same model, with PyTorch's initial weights."""
     import torch
 
     settings, symbols = run.settings, len(run.vocabulary)
@@ -110,7 +110,7 @@ MAKERS = {"ours": ours} | ({"PyTorch": pytorch} if installed("torch") else {})
 
 
 def whole_steps(settings: TextSettings) -> dict[str, Callable[[], Any]]:
-    """A step of each contestant; ours also with its recurrence compiled by numba, if that is installed."""
+    """Training steps by name; ours also with the recurrence compiled by numba, if that is installed."""
     steps: dict[str, Callable[[], Any]] = {"ours": TextRun(settings).trainer.step}
     if installed("numba"):
         steps["ours by numba"] = TextRun(replace(settings, compiled="numba")).trainer.step
@@ -118,14 +118,14 @@ def whole_steps(settings: TextSettings) -> dict[str, Callable[[], Any]]:
 
 
 def tables(rounds: int) -> None:
-    """Print what a step takes, and where. Runs in a process with a number of threads."""
-    heads: list[str] = []
+    """Print the time of a step, and its profile. Runs in a child process with a limited number of threads."""
+    header: list[str] = []
     for hidden in WIDTHS:
         columns = speed(TextSettings(hidden=hidden), rounds)
-        if not heads:
-            heads = list(columns)
-            print(row(heads))
-            print(row(["---"] * len(heads)))
+        if not header:
+            header = list(columns)
+            print(row(header))
+            print(row(["---"] * len(header)))
         print(row(columns.values()))
     print()
     profiles: dict[str, dict[str, float]] = {}
@@ -139,7 +139,7 @@ def tables(rounds: int) -> None:
 
 
 def speed(settings: TextSettings, rounds: int) -> dict[str, str]:
-    """A row of the table, by the names of its columns."""
+    """A row of the table: cells by column."""
     seconds = interleaved(whole_steps(settings), rounds, turn=0.3, pause=PAUSE)
     cells = {"hidden": str(settings.hidden)}
     for name, times in seconds.items():
@@ -154,21 +154,21 @@ def speed(settings: TextSettings, rounds: int) -> dict[str, str]:
 
 
 def profile(settings: TextSettings, count: int) -> dict[str, dict[str, float]]:
-    """Seconds of every part of a step, medians of `count` steps, of each contestant; they take turns."""
-    contestants = {f"{name}, hidden {settings.hidden}": make(TextRun(settings)) for name, make in MAKERS.items()}
-    laps: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
-    for _ in range(WARMING + count):
-        for name, steps in contestants.items():
+    """Seconds of every part of a step, medians of `count` steps, interleaved, by the name of the model."""
+    runs = {f"{name}, hidden {settings.hidden}": make(TextRun(settings)) for name, make in MAKERS.items()}
+    laps: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    for _ in range(WARMUP + count):
+        for name, steps in runs.items():
             time.sleep(PAUSE)
-            laps[name].append(laps_of(steps))
+            laps[name].append(profile_step(steps))
     return {
-        name: {part: statistics.median(step[part] for step in every[WARMING:]) for part in every[0]}
+        name: {part: statistics.median(step[part] for step in every[WARMUP:]) for part in every[0]}
         for name, every in laps.items()
     }
 
 
-def laps_of(steps: Steps) -> dict[str, float]:
-    """Seconds of every part of one step."""
+def profile_step(steps: Steps) -> dict[str, float]:
+    """Seconds of every part of one step, by name."""
     marks = [("", time.perf_counter())]
     steps.step(lambda part: marks.append((part, time.perf_counter())))
     return {part: end - start for (_, start), (part, end) in pairwise(marks)}
@@ -176,9 +176,9 @@ def laps_of(steps: Steps) -> dict[str, float]:
 
 def main(quick: bool = False) -> None:
     lines = [EXPLANATION]
-    for threads, words in THREADS.items():
-        lines += ["", f"## {words}", ""]
-        lines += printed("training_step", "tables", 2 if quick else 15, threads=threads)
+    for threads, heading in THREADS.items():
+        lines += ["", f"## {heading}", ""]
+        lines += output_of("training_step", "tables", 2 if quick else 15, threads=threads)
     if not quick:
         title = "A training step of the main job"
         report("training_step", title, COMMAND, lines, ["torch", "numba"], " and ".join(THREADS.values()))

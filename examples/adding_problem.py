@@ -1,9 +1,9 @@
 """Who can remember over a long time? A tanh-RNN, a GRU and an LSTM on the adding problem.
 
-A sequence of pairs comes by: a random number between 0 and 1, and a mark, which is 1 at two places and 0 elsewhere. At
-the end the network is to say the sum of the two numbers that were marked (Hochreiter & Schmidhuber 1997). One mark is
-in the first half, so its number must be kept while dozens of others pass. To answer 1 every time costs 1/6 on average:
-whoever stays there has learned nothing.
+The input is a sequence of pairs: a random number between 0 and 1, and a mark, which is 1 at two steps and 0 elsewhere.
+The target is the sum of the two marked numbers (Hochreiter & Schmidhuber 1997). One mark is in the first half, so the
+state must keep its number over dozens of steps. Always predicting 1 has a mean squared error of 1/6: a network whose
+loss stays there has learned nothing.
 
 What one learns here: a layer is called as `output, h_n = layer(x)` on x (time, batch, features); a loss, backward, a
 clipped step; and why gates were invented.
@@ -26,11 +26,11 @@ from tinygrad_gru.train import progress
 
 BASELINE = 1 / 6  # the variance of a sum of two numbers from U(0, 1)
 SOLVED = 0.01
-RECENT = 50  # steps over which the loss is averaged to say when that was reached
+WINDOW = 50  # steps over which the loss is averaged to find when it fell below that
 
 
 class Adder(Module):
-    """The sum as read from the last state of a recurrent layer."""
+    """Regression of the sum from the last state of a recurrent layer."""
 
     def __init__(self, layer: type, hidden: int):
         self.recurrence = layer(2, hidden)
@@ -42,22 +42,22 @@ class Adder(Module):
         return self.output(h[-1])[:, 0]
 
 
-def draw(random: np.random.Generator, length: int, count: int) -> tuple[Tensor, Tensor]:
-    """Sequences (length, count, 2) of numbers and marks, and the sums (count) to be told."""
+def sample_batch(random: np.random.Generator, length: int, count: int) -> tuple[Tensor, Tensor]:
+    """Sequences (length, count, 2) of numbers and marks, and the sums (count), which are the targets."""
     numbers, marks = random.random((length, count), dtype=np.float32), np.zeros((length, count), dtype=np.float32)
-    everyone = np.arange(count)
-    marks[random.integers(0, length // 2, count), everyone] = 1
-    marks[random.integers(length // 2, length, count), everyone] = 1
+    column = np.arange(count)
+    marks[random.integers(0, length // 2, count), column] = 1
+    marks[random.integers(length // 2, length, count), column] = 1
     return Tensor(np.stack([numbers, marks], axis=-1)), Tensor((numbers * marks).sum(axis=0))
 
 
-def learn(model: Adder, options: argparse.Namespace, display) -> list[float]:
-    """Train on fresh sequences; return the loss of every step."""
+def train(model: Adder, options: argparse.Namespace, display) -> list[float]:
+    """Train on new sequences at every step; return the losses."""
     random = np.random.default_rng(options.seed)  # every network sees the same sequences
     optimizer = Adam(model.parameters(), lr=options.lr)
     losses = []
     for _ in range(options.steps):
-        x, sums = draw(random, options.length, options.batch)
+        x, sums = sample_batch(random, options.length, options.batch)
         loss = ops.mse(model(x), sums)
         optimizer.zero_grad()
         loss.backward()
@@ -69,45 +69,45 @@ def learn(model: Adder, options: argparse.Namespace, display) -> list[float]:
 
 
 def verdict(losses: list[float], error: float, batch: int) -> str:
-    """What to say of a network, by its losses while learning and its error in the end."""
+    """The result of a network in words, from its training losses and its test error."""
     if error > 0.9 * BASELINE:
-        return "no better than guessing"
-    recent = np.convolve(losses, np.ones(RECENT) / RECENT, mode="valid")
-    if error > SOLVED or recent.min() > SOLVED:
-        return "on its way"
-    return f"solved after {(int(np.argmax(recent <= SOLVED)) + RECENT) * batch:,} sequences"
+        return "no better than the baseline"
+    averaged = np.convolve(losses, np.ones(WINDOW) / WINDOW, mode="valid")
+    if error > SOLVED or averaged.min() > SOLVED:
+        return "not solved yet"
+    return f"solved after {(int(np.argmax(averaged <= SOLVED)) + WINDOW) * batch:,} sequences"
 
 
 def curve(losses: list[float], width: int = 32) -> str:
-    """The course of the loss in one line of text, from the baseline (high) to 0 (low)."""
+    """The learning curve in one line of text, from the baseline (high) to 0 (low)."""
     means = [part.mean() for part in np.array_split(losses, min(width, len(losses)))]
     return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * mean / (1.1 * BASELINE)))] for mean in means)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--length", type=int, default=100, help="numbers in a sequence (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1500, help="training steps for each (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=32, help="sequences a step (default: %(default)s)")
+    parser.add_argument("--length", type=int, default=100, help="steps of a sequence (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1500, help="training steps per network (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=32, help="sequences per step (default: %(default)s)")
     parser.add_argument("--hidden", type=int, default=32, help="width of the state (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=0.01, help="learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    tests = draw(np.random.default_rng(options.seed + 1), options.length, 1000)
-    print(f"{options.length} numbers, two of them marked; always answering 1 costs {BASELINE:.4f}\n")
+    test_set = sample_batch(np.random.default_rng(options.seed + 1), options.length, 1000)
+    print(f"{options.length} numbers, two of them marked; the error of always predicting 1 is {BASELINE:.4f}\n")
     rows = []
     with progress(3 * options.steps, unit="steps") as display:
         for layer in (RNN, GRU, LSTM):
             manual_seed(options.seed)
             model, began = Adder(layer, options.hidden), time.perf_counter()
-            losses = learn(model, options, display)
+            losses = train(model, options, display)
             seconds = time.perf_counter() - began
             with no_grad():
-                error = ops.mse(model(tests[0]), tests[1]).item()
+                error = ops.mse(model(test_set[0]), test_set[1]).item()
             figures = f"{layer.__name__:6}{model.parameter_count():10,}{seconds:9.1f}{error:12.5f}"
             rows.append(f"{figures}   {curve(losses)}   {verdict(losses, error, options.batch)}")
-    print(f"\n{'':6}{'parameters':>10}{'seconds':>9}{'test error':>12}   {'loss while learning':32}", *rows, sep="\n")
+    print(f"\n{'':6}{'parameters':>10}{'seconds':>9}{'test error':>12}   {'training loss':32}", *rows, sep="\n")
 
 
 if __name__ == "__main__":

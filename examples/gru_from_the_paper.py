@@ -1,6 +1,6 @@
-"""A GRU as the four equations of the paper (Chung et al. 2014), on Tensors, with no layer and no backward of our own.
+"""A GRU as the four equations of the paper (Chung et al. 2014) on Tensors, without a layer or a hand-written backward.
 
-What one learns here: gradients flow through whatever one writes down; the tape shows how; gradcheck proves it, to the
+What one learns here: gradients flow through any computation on Tensors; the tape shows how; gradcheck verifies it, to
 second order as well.
 
     python examples/gru_from_the_paper.py
@@ -19,11 +19,11 @@ NAMES = ["W_r", "U_r", "b_r", "W_z", "U_z", "b_z", "W_h", "U_h", "b_h"]
 
 
 def gru(x, h, W_r, U_r, b_r, W_z, U_z, b_z, W_h, U_h, b_h):
-    """The state after each step: from x (time, batch, input) and the state h (batch, hidden) before the first."""
+    """The states after each step, from x (time, batch, input) and the initial state h (batch, hidden)."""
     states = []
     for x_t in x:
-        r = sigmoid(x_t @ W_r + h @ U_r + b_r)  # reset: how much of the past the candidate sees
-        z = sigmoid(x_t @ W_z + h @ U_z + b_z)  # update: how much of the candidate the state takes
+        r = sigmoid(x_t @ W_r + h @ U_r + b_r)  # reset gate: how much of h the candidate sees
+        z = sigmoid(x_t @ W_z + h @ U_z + b_z)  # update gate: how much of the candidate h takes
         h_tilde = tanh(x_t @ W_h + (r * h) @ U_h + b_h)  # candidate
         h = (1 - z) * h + z * h_tilde
         states.append(h)
@@ -43,11 +43,11 @@ print(tape(first))
 
 loss = (last * last).sum()
 loss.backward()
-print(f"\n{STEPS} steps are {len(tape(loss))} records. Lengths of the gradients that came back through all of them:\n")
+print(f"\n{STEPS} steps are {len(tape(loss))} records. Norms of the gradients through all of them:\n")
 for name, parameter in zip(NAMES, parameters):
     print(f"  ‖∂loss/∂{name}‖ = {np.linalg.norm(parameter.grad.numpy()):.6f}")
 
-everything = [x, h, *parameters]
+inputs = [x, h, *parameters]
 print("\nAgainst finite differences:")
-print("  first derivatives agree:", gradcheck(gru, everything))
-print("  second derivatives agree:", gradgradcheck(gru, everything, rtol=1e-5))
+print("  first derivatives agree:", gradcheck(gru, inputs))
+print("  second derivatives agree:", gradgradcheck(gru, inputs, rtol=1e-5))

@@ -1,15 +1,14 @@
-"""Who is speaking? Nine men say "ae", and a recurrent network that reads both ways tells them apart.
+"""Who is speaking? A bidirectional recurrent network classifies nine speakers by recordings of the vowels "ae".
 
-Each of the 640 recordings is a sequence of 7 to 29 steps, every step 12 numbers that describe the sound (Kudo, Toyama &
-Shimbo 1999; 270 to learn from, 370 to be tested on, as they were published). They stand in one batch as they come: no
-sorting, no packing. What pads the short ones is NaN, from the first step of training to the last test, so that whatever
-read it would say so.
+Each of the 640 recordings is a sequence of 7 to 29 steps of 12 features (Kudo, Toyama & Shimbo 1999; 270 for training,
+370 for testing, as published). They are batched in any order, without sorting or packing. Short ones are padded with
+NaN, in training and testing, so that a value that was read from the padding would show.
 
-What one learns here: `lengths=` is all that sequences of several lengths need; the last state is each sequence's own,
-and that of the backward direction began at each one's own end; padding reaches nothing, as the program shows.
+What one learns here: `lengths=` is all that sequences of several lengths need; the last state is that of a sequence's
+last step, where the backward direction starts; padding is never read, as the program shows.
 
-The paper's own classifier gets 94.1 % of the test right, and a hidden Markov model with five states up to 96.2 % (both
-from the paper). The settings below were chosen on the 270 alone.
+The paper's classifier has a test accuracy of 94.1 %, and a hidden Markov model with five states up to 96.2 % (both from
+the paper). The settings below were chosen on the 270 alone.
 
     python examples/speakers_by_vowel.py         # 20 seconds; needs the recordings: pip install --no-deps aeon
     python examples/speakers_by_vowel.py --seeds 1
@@ -33,7 +32,7 @@ PUBLISHED = {"Kudo et al. 1999": 0.941, "hidden Markov model, there": 0.962}
 
 
 class Recordings:
-    """x (longest, count, channels) with NaN past each one's end, lengths (count) and speakers (count), from 0."""
+    """x (longest, count, channels), padded with NaN, lengths (count) and speakers (count), from 0."""
 
     def __init__(self, path: Path):
         cases = [line.split(":") for line in path.read_text().partition("@data")[2].split()]
@@ -45,8 +44,8 @@ class Recordings:
             self.x[: len(sound), number] = sound
 
 
-class Listener(Module):
-    """Logits (batch, speakers), from what each direction knows after its last step."""
+class SpeakerClassifier(Module):
+    """Logits (batch, speakers), from the last state of each direction."""
 
     def __init__(self, layer: type, channels: int, hidden: int, speakers: int):
         self.recurrence = layer(channels, hidden, bidirectional=True)
@@ -60,7 +59,7 @@ class Listener(Module):
 
 
 def folder_of_recordings() -> Path:
-    """Where a package that has them was installed; it is not imported."""
+    """The folder of an installed package that contains them; the package is not imported."""
     for spec in filter(None, map(find_spec, ("aeon", "sktime"))):
         folder = Path(spec.origin).parent / "datasets" / "data" / "JapaneseVowels"
         if folder.exists():
@@ -68,26 +67,26 @@ def folder_of_recordings() -> Path:
     raise SystemExit("this example reads recordings that come with the package aeon: pip install --no-deps aeon")
 
 
-def learn(model: Listener, train: Recordings, options: argparse.Namespace, seed: int, display) -> None:
+def fit(model: SpeakerClassifier, train: Recordings, options: argparse.Namespace, seed: int, display) -> None:
     random, count = np.random.default_rng(seed), len(train.speakers)
     batches = -(-count // options.batch)
     optimizer = Adam(model.parameters(), lr=0.01)
     schedule = WarmupLinear(optimizer, options.epochs * batches)
     for _ in range(options.epochs):
-        for chosen in np.array_split(random.permutation(count), batches):
-            logits = model(Tensor(train.x[:, chosen]), train.lengths[chosen])
-            loss = ops.cross_entropy(logits, train.speakers[chosen])
+        for batch in np.array_split(random.permutation(count), batches):
+            logits = model(Tensor(train.x[:, batch]), train.lengths[batch])
+            loss = ops.cross_entropy(logits, train.speakers[batch])
             optimizer.zero_grad()
             loss.backward()
             clip_gradient_norm(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            display.advance(len(chosen), loss=loss.item())
+            display.advance(len(batch), loss=loss.item())
 
 
 @no_grad()
-def show_that_padding_is_not_read(model: Listener, test: Recordings) -> None:
-    """The same recordings with other numbers past their ends, and each by itself with nothing past it."""
+def show_that_padding_is_not_read(model: SpeakerClassifier, test: Recordings) -> None:
+    """Run the recordings with other padding, and each by itself without padding."""
     logits = model(Tensor(test.x), test.lengths).numpy()
     print(f"\nlengths of the first recordings: {', '.join(map(str, test.lengths[:12]))}, …")
     for filler in (0.0, 1e30, np.inf):
@@ -99,10 +98,10 @@ def show_that_padding_is_not_read(model: Listener, test: Recordings) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=20, help="times through the recordings (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="passes over the recordings (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=30, help="recordings a step (default: %(default)s)")
     parser.add_argument("--hidden", type=int, default=64, help="width of each direction (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="networks of each kind (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="networks per layer type (default: %(default)s)")
     options = parser.parse_args()
 
     train, test = (Recordings(folder_of_recordings() / f"JapaneseVowels_{part}.ts") for part in ("TRAIN", "TEST"))
@@ -115,19 +114,19 @@ def main() -> None:
     rows = []
     with progress(2 * options.seeds * options.epochs * len(train.speakers), unit="recordings") as display:
         for layer in (GRU, LSTM):
-            right, began = [], time.perf_counter()
+            accuracies, began = [], time.perf_counter()
             for seed in range(options.seeds):
                 manual_seed(seed)
-                model = Listener(layer, train.x.shape[-1], options.hidden, speakers)
-                learn(model, train, options, seed, display)
+                model = SpeakerClassifier(layer, train.x.shape[-1], options.hidden, speakers)
+                fit(model, train, options, seed, display)
                 model.eval()
                 with no_grad():
-                    answers = model(Tensor(test.x), test.lengths).numpy().argmax(axis=-1)
-                right.append((answers == test.speakers).mean())
+                    predictions = model(Tensor(test.x), test.lengths).numpy().argmax(axis=-1)
+                accuracies.append((predictions == test.speakers).mean())
             seconds = (time.perf_counter() - began) / options.seeds
             name = f"{layer.__name__}, both directions"
-            figures = f"{model.parameter_count():10,}{seconds:9.1f}{np.mean(right):8.1%}"
-            rows.append(f"{name:26}{figures}   ({min(right):.1%} to {max(right):.1%})")
+            figures = f"{model.parameter_count():10,}{seconds:9.1f}{np.mean(accuracies):8.1%}"
+            rows.append(f"{name:26}{figures}   ({min(accuracies):.1%} to {max(accuracies):.1%})")
     rows += [f"{name:26}{'':19}{share:8.1%}" for name, share in PUBLISHED.items()]
     print(f"\n{'':26}{'parameters':>10}{'seconds':>9}{'test':>8}", *rows, sep="\n")
     show_that_padding_is_not_read(model, test)

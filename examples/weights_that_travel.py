@@ -1,11 +1,11 @@
-"""Weights that travel: from PyTorch to us, and from us to ONNX.
+"""Interchange of weights: import from PyTorch, export to ONNX.
 
-The file beside this program holds a small GRU that PyTorch has trained to add two numbers, bit by bit, the lowest
-first: it learned to carry, on numbers of 15 bits. We take its weights, add longer numbers with them, write the network
-as an ONNX graph, and let onnxruntime add with that; all of them must say the same.
+The file beside this program is a small GRU that PyTorch has trained to add two numbers bit by bit, lowest bit first: it
+learned to carry, on numbers of 15 bits. This program imports its weights, adds longer numbers with them, exports the
+network as an ONNX graph, and runs that in onnxruntime; all results must agree.
 
-What one learns here: how weights of other frameworks come in and go out; that a GRU is not a GRU: PyTorch's reset gate
-acts after the product and ours before, unless told otherwise, and no weights make one of them compute the other.
+What one learns here: how weights of other frameworks are imported and exported; that there are two GRUs: PyTorch's
+reset gate acts after the product and ours by default before, and no weights make one of them compute the other.
 
     python examples/weights_that_travel.py               # a second; needs the packages onnx and onnxruntime
     python examples/weights_that_travel.py --train       # first train it again, in PyTorch, and write the file
@@ -28,16 +28,16 @@ try:
 
     from tinygrad_gru.interop import onnx as onnx_graphs
 except ImportError:
-    raise SystemExit("this example writes an ONNX file and runs it: pip install onnx onnxruntime") from None
+    raise SystemExit("this example exports an ONNX file and runs it: pip install onnx onnxruntime") from None
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
 HIDDEN = 8
-#: What we call gru and output is called so in PyTorch's module.
+#: The names of our submodules in PyTorch's module.
 NAMES = {"gru": "rnn", "output": "head"}
 
 
 class Adder(Module):
-    """The bits of a sum as logits (bits, batch), from two numbers as bits (bits, batch, 2), lowest bit first."""
+    """Logits (bits, batch) of the bits of a sum, from the bits (bits, batch, 2) of two numbers, lowest bit first."""
 
     def __init__(self, reset_after: bool = True):
         self.gru = GRU(2, HIDDEN, reset_after=reset_after)
@@ -95,17 +95,17 @@ def main() -> None:
     if parser.parse_args().train:
         train_in_pytorch()
 
-    print("The file from PyTorch holds")
+    print("The file from PyTorch contains")
     for name, array in torch_weights.read(WEIGHTS).items():
         print(f"  {name:18} {array.shape}")
 
     try:
         torch_weights.load(Adder(reset_after=False), WEIGHTS, NAMES)
     except InteropError as refusal:
-        print(f"\nInto a GRU with the reset gate before the product it cannot go:\n  {refusal}")
+        print(f"\nA GRU with the reset gate before the product cannot load it:\n  {refusal}")
 
     adder = torch_weights.load(Adder(), WEIGHTS, NAMES)
-    print(f"\nInto one with the reset gate after it, it goes:\n{adder}\n")
+    print(f"\nOne with the reset gate after the product can:\n{adder}\n")
 
     pairs = np.array([[1, 1], [19, 23], [27_182, 31_415], [123_456_789, 987_654_321]])
     bits = bits_of(pairs, 32)
@@ -118,14 +118,14 @@ def main() -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (theirs,) = session.run(None, {"bits": bits})
     graph = onnx_graphs.load(path)
-    back = graph(bits).numpy()
+    reimported = graph(bits).numpy()
     for (a, b), one, two in zip(pairs, numbers_of(ours), numbers_of(theirs)):
         print(f"{a:>11,} + {b:<11,} = {one:>13,}   in onnxruntime {two:>13,}   {'right' if one == a + b else 'wrong'}")
 
     print(f"\nlargest difference of a logit, onnxruntime to ours: {np.abs(ours - theirs).max():.1e}")
-    print(f"and after reading the ONNX file back:               {np.abs(ours - back).max():.1e}")
-    print(f"\n{path} holds\n{graph}")
-    print(f"GRUs in it with a reset gate that is on the wrong side: {len(onnx_graphs.check(path))}")
+    print(f"and after reading the ONNX file back:               {np.abs(ours - reimported).max():.1e}")
+    print(f"\n{path} contains\n{graph}")
+    print(f"GRUs in it with the reset gate on the wrong side: {len(onnx_graphs.check(path))}")
 
 
 if __name__ == "__main__":

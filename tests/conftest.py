@@ -1,4 +1,4 @@
-"""What all tests share: the backends, and Keras's, which is PyTorch."""
+"""Fixtures and settings of all tests: the backends, and PyTorch as that of Keras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.strict import STRICT
 from tinygrad_gru import manual_seed
 from tinygrad_gru.backend import available, immediate_checks, resolve
 
-os.environ.setdefault("KERAS_BACKEND", "torch")  # where Keras is imported it is too late
+os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported
 
 # The same examples in every run, in whatever process, however slow; --hypothesis-profile=default draws new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
@@ -24,28 +24,28 @@ BACKENDS = [*map(resolve, available()), STRICT]
 
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
 def backend(request):
-    """Every backend that works here: NumPy, CuPy where there is a GPU, and the bare standard away from the host."""
+    """Every backend of this machine: NumPy, CuPy where there is a GPU, and array-api-strict off the host."""
     return request.param
 
 
 @pytest.fixture(params=available())
 def device(request):
-    """The backends of users: NumPy, and CuPy where there is a GPU."""
+    """The backends that users have: NumPy, and CuPy where there is a GPU."""
     return request.param
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """A stand-in for CuPy, whose `machine` counts and can be broken; what comes late from a GPU comes late."""
+    """A stand-in for CuPy, whose `machine` counts calls and can fail; index checks are deferred."""
     if "cupy" in available():
-        pytest.skip("CuPy itself is here, and it does not count")
+        pytest.skip("CuPy itself is installed, which does not count calls")
     with immediate_checks(False), stand_in_cupy(monkeypatch) as cupy:
         yield cupy
 
 
 @pytest.fixture
 def gpu(request):
-    """CuPy where there is a GPU, else the stand-in; what comes late from a GPU comes late."""
+    """CuPy where there is a GPU, else the stand-in; index checks are deferred."""
     if "cupy" in available():
         with immediate_checks(False):
             yield resolve("cupy").xp
@@ -60,7 +60,7 @@ def seeded():
 
 @pytest.fixture(autouse=True)
 def checks_at_once():
-    """An index that points outside is an error where it is used, on a GPU too; for tests of late errors see `gpu`."""
+    """An index out of bounds raises at once, on a GPU too; for tests of deferred checks see `gpu`."""
     with immediate_checks():
         yield
 

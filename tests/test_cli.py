@@ -12,9 +12,10 @@ from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli, compiling
 from tinygrad_gru.testing import Mutant, MutationScore
-from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
+from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint
 from tinygrad_gru.train.folder import CHECKPOINT
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.loop import read_log
+from tinygrad_gru.train.text import trainer
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
 
@@ -76,7 +77,7 @@ def test_without_matplotlib_training_succeeds_and_says_what_to_install(train, mo
     assert (tmp_path / "run" / "summary.json").exists()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on_and_that_command_ends_the_run(train, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_saves_and_prints_the_command_that_resumes(train, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         assert train("--quiet") == 130
@@ -104,7 +105,7 @@ def test_runs_without_a_folder_get_one_each(text_file, tmp_path, monkeypatch, ca
         assert (tmp_path / "runs" / f"gru-{number}" / CHECKPOINT).exists()
 
 
-def test_seconds_settle_the_length_before_the_run(text_file, tmp_path, capsys):
+def test_seconds_set_the_number_of_characters_before_the_run(text_file, tmp_path, capsys):
     size = ["--embedding", "4", "--hidden", "4", "--batch", "4", "--window", "16"]
     folder = tmp_path / "run"
     arguments = ["train", "--text", str(text_file), "--out", str(folder), *size, "--seconds", "0.05", "--quiet"]
@@ -142,12 +143,12 @@ def test_export_without_the_package_says_what_to_install(train, tmp_path, monkey
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_info_without_a_checkpoint_tells_versions_and_backends(capsys):
+def test_info_without_a_checkpoint_prints_versions_and_backends(capsys):
     assert cli.main(["info"]) == 0
     assert re.search(r"backends +numpy", capsys.readouterr().out)
 
 
-def test_info_shows_a_terminal_nothing_to_obey(train, tmp_path, capsys):
+def test_info_escapes_control_characters(train, tmp_path, capsys):
     train("--quiet")
     state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
     state["about"]["corpus"]["\x1b]0;name"] = "\x1b[2J\nforged line"
@@ -158,7 +159,7 @@ def test_info_shows_a_terminal_nothing_to_obey(train, tmp_path, capsys):
     assert "\x1b" not in out and "\\x1b[2J\\nforged line" in out
 
 
-def test_info_tells_what_a_checkpoint_holds(train, tmp_path, capsys):
+def test_info_prints_the_content_of_a_checkpoint(train, tmp_path, capsys):
     train("--quiet")
     capsys.readouterr()
     assert cli.main(["info", str(tmp_path / "run" / CHECKPOINT)]) == 0
@@ -168,7 +169,7 @@ def test_info_tells_what_a_checkpoint_holds(train, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("survivor", "status"), [("killed", 0), (None, 1)])
-def test_check_mutants_tells_every_op_and_fails_if_a_wrong_rule_passes(monkeypatch, capsys, survivor, status):
+def test_check_mutants_prints_every_op_and_fails_if_a_wrong_rule_passes(monkeypatch, capsys, survivor, status):
     mutants = (
         Mutant("x", "wrong sign", "GradientError"),
         Mutant("x", "zero", survivor),
@@ -178,21 +179,21 @@ def test_check_mutants_tells_every_op_and_fails_if_a_wrong_rule_passes(monkeypat
     monkeypatch.setattr(cli, "mutation_scores", lambda processes: scores)
     assert cli.main(["check", "--mutants"]) == status
     out = capsys.readouterr().out
-    assert "ok    tanh: 1 of 1 wrong rules are noticed\n" in out
-    assert out.endswith(f"{3 - status} of 3 wrong rules of 2 ops are noticed\n")
+    assert "ok    tanh: 1 of 1 mutants killed\n" in out
+    assert out.endswith(f"{3 - status} of 3 mutants of 2 ops killed\n")
     assert (
-        "FAIL  exp: 1 of 2 wrong rules are noticed, 1 more make no difference\n  not noticed: rule of x, zero" in out
+        "FAIL  exp: 1 of 2 mutants killed, 1 more are equivalent\n  survived: rule of x, zero" in out
     ) == status
 
 
 def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
     monkeypatch.setattr(cli, "mutation_scores", lambda processes: [MutationScore("tanh", (), "GradientError: off")])
     assert cli.main(["check", "--mutants"]) == 1
-    assert "FAIL  tanh: its own rules do not pass" in capsys.readouterr().out
+    assert "FAIL  tanh: the check of its unchanged rules fails" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("passed", "status"), [(True, 0), (False, 1)])
-def test_check_tells_every_op_and_fails_if_one_does(monkeypatch, capsys, passed, status):
+def test_check_prints_every_op_and_fails_if_one_does(monkeypatch, capsys, passed, status):
     asked = []
     results = [("tanh", True, ""), ("exp", passed, "off by 0.1 %")]
     monkeypatch.setattr(cli, "check_all", lambda backend: asked.append(backend.name) or results)
@@ -231,7 +232,7 @@ BAD = {
     "an unknown backend": (["train", "--text", "short.txt", "--backend", "torch"], "unknown backend 'torch'"),
     "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
     "resume without a folder": (["train", "--resume"], "--resume needs --out"),
-    "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds says how long a new run"),
+    "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds sets the length"),
     "a precision that the backend lacks": (
         ["train", "--text", "long.txt", "--precision", "bfloat16"],
         "precision: 'numpy' has no 'bfloat16', expected 'float32' or 'float16' there",
@@ -286,14 +287,14 @@ def test_traceback_shows_where_an_error_came_from(tmp_path):
         ["export", "run", "a\0b"],
     ],
 )
-def test_what_is_no_command_gets_the_usage(arguments, capsys):
+def test_invalid_arguments_print_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
     assert exit_.value.code == 2
     assert "usage: tinygrad-gru" in capsys.readouterr().err
 
 
-def test_an_option_against_the_checkpoint_is_refused_and_the_same_one_is_not(train, tmp_path, monkeypatch, capsys):
+def test_resuming_with_a_changed_setting_is_refused_and_with_an_equal_one_is_not(train, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet")
@@ -303,7 +304,7 @@ def test_an_option_against_the_checkpoint_is_refused_and_the_same_one_is_not(tra
     assert cli.main([*resume, "--hidden", "10"]) == 0
 
 
-def test_train_in_float16_which_a_resumed_run_may_leave(train, tmp_path, monkeypatch, capsys):
+def test_a_run_in_float16_can_be_resumed_in_float32(train, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet", "--precision", "float16")
@@ -318,14 +319,14 @@ def test_train_in_float16_which_a_resumed_run_may_leave(train, tmp_path, monkeyp
     assert "on numpy, float32\n" in capsys.readouterr().out
 
 
-def test_train_plainly_which_a_resumed_run_may_leave(train, tmp_path, monkeypatch):
-    readings = []
-    monkeypatch.setattr(trainer, "compiling", lambda reading: readings.append(reading) or compiling(reading))
+def test_a_run_in_eager_mode_can_be_resumed_compiled(train, tmp_path, monkeypatch):
+    modes = []
+    monkeypatch.setattr(trainer, "compiling", lambda mode: modes.append(mode) or compiling(mode))
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet", "--compiled", "no")
     assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet", "--compiled", "yes"]) == 0
-    assert readings == [False] * 5
+    assert modes == [False] * 5
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])
@@ -368,7 +369,7 @@ def test_training_that_diverges_is_explained(train, tmp_path, monkeypatch, capsy
     assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] == 4
 
 
-def test_a_second_ctrl_c_tells_what_is_saved(train, tmp_path, monkeypatch, capsys):
+def test_a_second_ctrl_c_prints_what_is_saved(train, tmp_path, monkeypatch, capsys):
     def step(self):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -376,7 +377,7 @@ def test_a_second_ctrl_c_tells_what_is_saved(train, tmp_path, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", step)
         assert train("--quiet") == 130
-    assert "stopped before anything was saved" in capsys.readouterr().out
+    assert "stopped before the first checkpoint" in capsys.readouterr().out
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet")
@@ -392,7 +393,7 @@ def test_a_checkpoint_of_something_else_cannot_be_resumed(tmp_path, capsys):
     assert "does not hold a model of text" in capsys.readouterr().err
 
 
-def test_ctrl_c_outside_of_training_is_no_traceback(monkeypatch, capsys):
+def test_ctrl_c_outside_of_training_prints_no_traceback(monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
@@ -401,7 +402,7 @@ def test_ctrl_c_outside_of_training_is_no_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_a_reader_that_stops_reading_is_no_error(train, tmp_path):
+def test_a_closed_pipe_prints_no_error(train, tmp_path):
     train("--quiet")
     command = [sys.executable, "-m", "tinygrad_gru", "generate", str(tmp_path / "run"), "--length", "9"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
@@ -423,7 +424,7 @@ def program(*arguments):
 
 @pytest.mark.skipif(os.name != "posix", reason="redirections of a POSIX shell")
 @pytest.mark.parametrize("redirection", ["| head -1", ">&- 2>&-"])
-def test_output_that_fails_changes_nothing_of_a_run(text_file, tmp_path, redirection):
+def test_failing_output_does_not_affect_a_run(text_file, tmp_path, redirection):
     command = shlex.join(program("train", "--text", text_file, "--out", tmp_path / "run", *SMALL))
     done = subprocess.run(
         f"( {command} ; echo $? > {tmp_path}/status ) {redirection}", shell=True, capture_output=True, text=True
@@ -436,7 +437,7 @@ def test_output_that_fails_changes_nothing_of_a_run(text_file, tmp_path, redirec
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-def test_output_onto_a_full_disk_changes_nothing_of_a_run_and_fails_what_is_nothing_else(train, monkeypatch, capsys):
+def test_output_to_a_full_disk_does_not_affect_a_run_but_fails_other_commands(train, monkeypatch, capsys):
     with open("/dev/full", "w") as full, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", full)
         assert train() == 0
@@ -447,7 +448,7 @@ def test_output_onto_a_full_disk_changes_nothing_of_a_run_and_fails_what_is_noth
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
 
 
-def test_a_run_that_another_process_has_is_left_alone(train, tmp_path, monkeypatch, capsys):
+def test_resuming_a_run_of_another_process_is_refused(train, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet")
@@ -465,8 +466,8 @@ def test_a_run_that_another_process_has_is_left_alone(train, tmp_path, monkeypat
     assert cli.main(resume) == 0
 
 
-def test_runs_that_begin_together_do_not_mix(text_file, tmp_path):
-    """Both have looked whether the folder is free before either has begun."""
+def test_of_two_runs_started_at_once_in_a_folder_one_is_refused(text_file, tmp_path):
+    """Both may check that the folder is free before either has started."""
     command = program("train", "--text", text_file, "--out", tmp_path / "run", "--quiet", *SMALL)
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [one.communicate()[1] for one in both]
@@ -475,7 +476,7 @@ def test_runs_that_begin_together_do_not_mix(text_file, tmp_path):
     assert len(read_log(tmp_path / "run" / "log.jsonl")) == 20 + 11
 
 
-def test_what_a_killed_run_left_is_removed_when_it_goes_on(train, tmp_path, monkeypatch):
+def test_resuming_removes_files_that_a_kill_left_behind(train, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet")
@@ -487,7 +488,7 @@ def test_what_a_killed_run_left_is_removed_when_it_goes_on(train, tmp_path, monk
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="a device")
-def test_export_onto_a_device_leaves_it_one(train, capsys, tmp_path):
+def test_export_to_a_device_does_not_replace_it(train, capsys, tmp_path):
     pytest.importorskip("onnx")
     train("--quiet")
     before = os.stat("/dev/null")
@@ -495,22 +496,22 @@ def test_export_onto_a_device_leaves_it_one(train, capsys, tmp_path):
     assert os.path.samestat(os.stat("/dev/null"), before)
 
 
-def test_a_text_of_20_characters_is_learned(tmp_path, capsys):
+def test_training_on_a_text_of_20_characters(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("01234567890123456789")
     size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16"]
     assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
-    assert "18 characters to train on, 2 held out" in capsys.readouterr().out
+    assert "18 characters for training, 2 held out" in capsys.readouterr().out
 
 
-def test_a_text_without_anything_visible_has_no_loss_of_what_is_visible(tmp_path, capsys):
+def test_a_text_of_leading_spaces_has_no_loss_without_them(tmp_path, capsys):
     (tmp_path / "text.txt").write_text(" " * 3000)
     size = ["--embedding", "2", "--hidden", "2", "--batch", "1", "--window", "4", "--characters", "16", "--quiet"]
     assert cli.main(["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *size]) == 0
-    assert "nats a character\nby counting" in capsys.readouterr().out
+    assert "nats/char\nn-gram baselines" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["held_out_without_leading_spaces"] is None
 
 
-def test_a_text_that_was_moved_is_the_same_and_a_changed_one_is_not(train, text_file, tmp_path, monkeypatch, capsys):
+def test_a_run_resumes_with_a_moved_text_but_not_with_a_changed_one(train, text_file, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         train("--quiet")

@@ -1,4 +1,4 @@
-"""Blocks that decorate generators and coroutines: what they set is set while the body runs, and not in between."""
+"""Blocks as context managers and decorators: also of generators and coroutines, open only while the body runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import pytest
 from tinygrad_gru import Tensor, compiling, detect_anomaly, enable_grad, no_grad
 from tinygrad_gru.backend import immediate_checks
 from tinygrad_gru.backend.cuda.index_checks import checks_are_immediate
+from tinygrad_gru.contexts import recording
 from tinygrad_gru.scan.api import _compiling
-from tinygrad_gru.tape import inspector, recording
+from tinygrad_gru.tape import inspector
 
-#: A decorator, what its block sets, and the value that says it is set.
+#: A block, how the variable that it sets is read, and the value while the block is open.
 BLOCKS = {
     "no_grad": (no_grad, recording.get, False),
     "compiling": (lambda: compiling(False), _compiling.get, False),
@@ -34,7 +35,7 @@ def block(request):
         assert read() is not inside
 
 
-def test_a_function(block):
+def test_decorated_function(block):
     decorate, is_set = block
 
     @decorate
@@ -46,7 +47,7 @@ def test_a_function(block):
     assert function.__name__ == "function" and function.__doc__ == "Adds."
 
 
-def test_a_generator(block):
+def test_decorated_generator(block):
     decorate, is_set = block
 
     @decorate
@@ -66,7 +67,7 @@ def test_a_generator(block):
     assert seen == [(0, True, False), (1, True, False), (2, True, False)] and not is_set()
 
 
-def test_what_is_sent_and_thrown_into_a_generator(block):
+def test_send_throw_and_close_of_a_decorated_generator(block):
     decorate, is_set = block
     log = []
 
@@ -88,7 +89,7 @@ def test_what_is_sent_and_thrown_into_a_generator(block):
     assert log == [5, (error, True), ("closed", True)] and not is_set()
 
 
-def test_an_error_in_a_generator_reaches_the_reader(block):
+def test_an_error_in_a_decorated_generator_propagates(block):
     decorate, is_set = block
 
     @decorate
@@ -103,7 +104,7 @@ def test_an_error_in_a_generator_reaches_the_reader(block):
     assert not is_set() and list(steps) == []
 
 
-def test_two_generators_side_by_side(block):
+def test_two_decorated_generators_interleaved(block):
     decorate, is_set = block
 
     @decorate
@@ -113,7 +114,7 @@ def test_two_generators_side_by_side(block):
     assert list(zip(generator(), generator())) == [(True, True)] * 2 and not is_set()
 
 
-def test_a_coroutine_beside_another_task(block):
+def test_decorated_coroutine_beside_another_task(block):
     decorate, is_set = block
 
     @decorate
@@ -137,7 +138,7 @@ def test_a_coroutine_beside_another_task(block):
     assert asyncio.run(main()) == ([True] * 3, [False] * 3, True, False)
 
 
-def test_a_coroutine_that_is_cancelled(block):
+def test_decorated_coroutine_that_is_cancelled(block):
     decorate, is_set = block
     log = []
 
@@ -160,7 +161,7 @@ def test_a_coroutine_that_is_cancelled(block):
     assert log == [True, False]
 
 
-def test_an_async_generator(block):
+def test_decorated_async_generator(block):
     decorate, is_set = block
     log = []
 
@@ -189,7 +190,7 @@ def test_an_async_generator(block):
     assert log == ["sent", ("closed", True), *[None] * 5, ("closed", True)]
 
 
-def test_what_wraps_a_function_is_of_its_kind():
+def test_decorated_callables_and_partials():
     class Reader:
         def __call__(self):
             yield recording.get()
@@ -206,7 +207,7 @@ def test_what_wraps_a_function_is_of_its_kind():
     assert list(no_grad()(partial)()) == [False, False] and no_grad()(Reader.plain)() is False
 
 
-def test_methods_of_a_class():
+def test_decorated_staticmethod_and_classmethod():
     class Reader:
         @no_grad()
         @staticmethod
@@ -221,8 +222,8 @@ def test_methods_of_a_class():
     assert list(Reader.static()) == [False] and Reader().of_class() == ("Reader", False)
 
 
-def test_a_function_that_returns_what_has_not_run_yet():
-    """A generator expression, or what another decorator hides."""
+def test_decorated_function_that_returns_a_generator_or_coroutine():
+    """Such as a generator expression, or a coroutine function that another decorator wraps."""
 
     @no_grad()
     def expression():
@@ -251,14 +252,14 @@ def test_a_function_that_returns_what_has_not_run_yet():
     assert asyncio.run(main()) == ([False], [False])
 
 
-def test_a_class_is_refused():
+def test_decorating_a_class_raises():
     with pytest.raises(TypeError, match="decorates functions, got <class"):
         no_grad()(Tensor)
     with pytest.raises(TypeError, match="decorates functions, got 3"):
         no_grad()(3)
 
 
-def test_recursion_and_one_block_entered_twice():
+def test_recursion_and_reentry():
     @no_grad()
     def descend(n):
         with enable_grad():
@@ -274,7 +275,7 @@ def test_recursion_and_one_block_entered_twice():
     assert recording.get()
 
 
-def test_one_block_in_several_tasks_and_threads():
+def test_one_block_entered_by_several_tasks_and_threads():
     off = no_grad()
 
     async def task(log):
@@ -308,7 +309,7 @@ def test_one_block_in_several_tasks_and_threads():
     assert seen == [False, True] and recording.get()
 
 
-def test_batches_from_a_generator_are_trained_on():
+def test_a_loop_over_a_no_grad_generator_is_recorded():
     """As in PyTorch: the generator records nothing, the loop that reads from it does."""
     w = Tensor([2.0], requires_grad=True)
 
@@ -335,7 +336,7 @@ def test_batches_from_a_generator_are_trained_on():
     assert gradient(v, peers) == mine
 
 
-def test_the_value_of_a_block():
+def test_the_value_of_with_is_that_of_the_context_manager():
     with detect_anomaly() as anomaly:
         assert inspector.get() is anomaly
         np.testing.assert_array_equal((Tensor([1.0]) * 2.0).numpy(), [2.0])

@@ -1,16 +1,17 @@
-"""Copies and pickles: of tensors, ops, modules, every cell variant, optimizers. What comes back computes and learns the
-same, bit for bit, and shares nothing with what it was made of."""
+"""Copies and pickles of tensors, ops, modules and optimizers: they compute and train identically, bit for bit, and
+share no memory with the original."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 
 import numpy as np
 import pytest
 from nn.variant_cases import VARIANTS
 
-from tinygrad_gru import TapeError, Tensor, checkpoint, manual_seed, nn, ops, optim
+from tinygrad_gru import TapeError, Tensor, manual_seed, nn, ops, optim, remat
 from tinygrad_gru.ops.op import unwrap
 from tinygrad_gru.train.precision import mixed_precision
 
@@ -23,14 +24,35 @@ def copied(request):
 
 
 class LeakyCell(nn.VariedCell):
-    """A cell of a user's own."""
+    """A user's cell."""
 
     def __init__(self, input_size, hidden_size, **options):
         super().__init__(input_size, hidden_size, **options)
         self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
 
     def step(self, h, x):
-        return 0.5 * h + 0.5 * self.φ(self.affine("", x, h))
+        return 0.5 * h + 0.5 * self.activation(self.affine("", x, h))
+
+
+@ops.op
+def swish(x, *, slope=1.0):
+    """A user's op."""
+    return x / (1 + np.exp(-slope * x))
+
+
+swish.vjp(x=lambda g, x, slope: g * (ops.sigmoid(slope * x) * (1 + slope * x * ops.sigmoid(-slope * x))))
+
+
+class Activated(nn.Module):
+    """A module with an op as an attribute, and one as a default of its class."""
+
+    curve = staticmethod(swish)
+
+    def __init__(self):
+        self.activation = swish
+
+    def forward(self, x):
+        return self.activation(x) * 0.5 + self.curve(x) * 0.5
 
 
 X = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
@@ -52,7 +74,7 @@ MODULES = {
 
 
 def learn(model, optimizer, steps):
-    """The losses of some steps, with the random numbers of a seed."""
+    """The losses of some steps, with a fixed seed."""
     manual_seed(3)
     x = Tensor(np.array([[0, 3], [4, 0]])) if isinstance(model, nn.Embedding) else Tensor(X)
     losses = []
@@ -68,7 +90,7 @@ def learn(model, optimizer, steps):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_computes_and_learns_as_its_copy_does(name, copied):
+def test_a_copy_of_a_module_computes_and_trains_identically(name, copied):
     model = MODULES[name]()
     frozen = not list(model.parameters())
     optimizer = optim.Adam((model.unfreeze() if frozen else model).parameters(), lr=0.01)
@@ -90,7 +112,7 @@ def test_a_module_computes_and_learns_as_its_copy_does(name, copied):
 
 
 class Tagger(nn.Module):
-    """Operators, a GRU node, and a Scan node when it is exported."""
+    """A model that is exported as operators, a GRU node and a Scan node."""
 
     def __init__(self):
         self.layer, self.own, self.head = nn.GRU(4, 3), nn.Recurrent.of(LeakyCell)(3, 3), nn.Linear(3, 2)
@@ -99,7 +121,7 @@ class Tagger(nn.Module):
         return ops.softmax(self.head(self.own(self.layer(x)[0])[0]), axis=-1)
 
 
-def test_a_graph_from_an_onnx_file(copied, tmp_path):
+def test_graph_loaded_from_onnx(copied, tmp_path):
     pytest.importorskip("onnx")
     from tinygrad_gru.interop import onnx
 
@@ -112,15 +134,35 @@ def test_a_graph_from_an_onnx_file(copied, tmp_path):
     assert repr(other) == repr(graph)
 
 
-def test_an_op_is_itself(copied):
+def test_ops_are_copied_by_reference(copied):
     every = [value for value in vars(ops).values() if hasattr(value, "vjp")]
     assert len(every) > 40
     for function in every:
         assert copied(function) is function
 
 
+def test_ops_of_a_users_module_and_objects_that_hold_them(copied):
+    assert copied(swish) is swish
+    held = copied({"partial": functools.partial(swish, slope=2.0), "cell": nn.RNNCell(4, 3, activation=swish)})
+    assert held["partial"].func is swish and held["cell"].activation is swish
+    assert held["partial"](1.0) == swish(1.0, slope=2.0)
+    assert copied(Activated())(Tensor([1.0])).item() == pytest.approx(swish(1.0))
+
+
+def test_pickling_a_local_op_or_a_lambda_raises_with_the_reason():
+    @ops.op
+    def local(x):
+        return x
+
+    with pytest.raises((AttributeError, pickle.PicklingError), match=r"local object '.*<locals>\.local'"):
+        pickle.dumps(local)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="<lambda>"):
+        pickle.dumps(ops.op(lambda x: x))
+    assert copy.deepcopy(local) is local
+
+
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
-def test_an_optimizer(kind, copied):
+def test_optimizers(kind, copied):
     model = nn.Linear(4, 3)
     optimizer = getattr(optim, kind)(model.parameters(), lr=0.01)
     learn(model, optimizer, 2)
@@ -128,14 +170,14 @@ def test_an_optimizer(kind, copied):
     assert learn(other, its_optimizer, 2) == learn(model, optimizer, 2)
 
 
-# -- tensors -----------------------------------------------------------------------------------------------------------
+# -- tensors ---------------------------------------------------------------------------------------------------------
 
 
 def doubled(g):
     return g * 2.0
 
 
-def test_a_leaf_keeps_its_gradient_its_name_and_its_hooks(copied):
+def test_leaf_keeps_gradient_name_and_hooks(copied):
     x = Tensor([1.0, 2.0], requires_grad=True)
     x.name = "x"
     (x * x).sum().backward()
@@ -156,13 +198,13 @@ def test_constants(dtype, shape, copied):
     assert x.tolist() == np.ones(shape, dtype).tolist()
 
 
-def test_what_is_one_tensor_stays_one(copied):
+def test_shared_tensors_stay_shared(copied):
     x = Tensor([1.0], requires_grad=True)
     y, z, cast = copied((x, x, Tensor.from_node(x.data.astype("float16"), x.node)))
     assert y is z and y is not x and cast.node is y.node
 
 
-def test_a_frozen_leaf_stays_frozen(copied):
+def test_frozen_leaf_stays_frozen(copied):
     x = Tensor([1.0], requires_grad=True)
     x.name = "x"
     x.requires_grad = False
@@ -172,26 +214,26 @@ def test_a_frozen_leaf_stays_frozen(copied):
     assert y.name == "x"
 
 
-def test_a_record_is_refused(copied):
-    """As in PyTorch: it leads to all that it was made of."""
+def test_copying_a_recorded_tensor_raises(copied):
+    """As in PyTorch: it references its whole history."""
     x = Tensor([1.0], requires_grad=True)
     with pytest.raises(TapeError, match=r"#\d+ hadamard .* cannot be copied or pickled.*detach\(\) gives a constant"):
         copied(x * x)
     assert copied((x * x).detach()).tolist() == [1.0]
 
 
-def test_a_shallow_copy_is_another_name_for_the_same_place():
+def test_shallow_copy_shares_the_node():
     x = Tensor([3.0], requires_grad=True)
     y = copy.copy(x * x)
     y.backward()
     assert x.grad.tolist() == [6.0] and copy.copy(x).node is x.node
 
 
-def test_a_leaf_from_elsewhere_is_numbered_here():
+def test_restored_leaf_has_a_number_of_this_process():
     """Its number compares with those of this process, so that hooks run once, at the outermost walk."""
     x = Tensor([1.0], requires_grad=True)
     x.node.number = 10**15  # of a process that has lived long
     y, calls = copy.deepcopy(x), []
     y.register_hook(lambda g: calls.append(1))
-    checkpoint(lambda: y * 2.0).backward()
+    remat(lambda: y * 2.0).backward()
     assert calls == [1] and unwrap(y).tolist() == [1.0]

@@ -1,4 +1,4 @@
-"""Threads: what several of them do at once gives what one gives."""
+"""Threads: concurrent work gives the results of sequential work."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, op, ops, optim, random_state
+from tinygrad_gru import Tensor, manual_seed, nn, no_grad, op, ops, optim, random_state, remat
 from tinygrad_gru.backend import RandomStream, random_stream, resolve
 
 
 @pytest.fixture(autouse=True)
 def frequent_switches():
-    """Threads take turns every few instructions."""
+    """Threads are switched every few instructions."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -23,7 +23,7 @@ def frequent_switches():
 
 
 def together(*functions):
-    """Run each in a thread of its own, all from the same moment on; the results, or the first error."""
+    """Run each in a thread, all started at a barrier; return the results, or raise the first error."""
     start, results = threading.Barrier(len(functions)), [None] * len(functions)
 
     def run(i):
@@ -45,7 +45,7 @@ def together(*functions):
     return results
 
 
-def test_no_gradient_is_lost():
+def test_concurrent_backward_loses_no_gradient():
     w = Tensor([0.0], requires_grad=True)
 
     def work():
@@ -56,7 +56,7 @@ def test_no_gradient_is_lost():
     assert w.grad.tolist() == [6000.0]
 
 
-def test_the_first_call_of_an_op_may_be_made_by_many():
+def test_concurrent_first_calls_of_an_op():
     x = Tensor([3.0], requires_grad=True)
     for _ in range(30):
 
@@ -71,25 +71,25 @@ def test_the_first_call_of_an_op_may_be_made_by_many():
         assert x.grad.tolist() == [5.0]
 
 
-def test_a_gpu_that_many_ask_for_first_is_one_backend(stand_in):
+def test_concurrent_resolve_gives_one_backend(stand_in):
     assert len(set(together(*[lambda: id(resolve("cupy"))] * 6))) == 1
 
 
-# -- random numbers ----------------------------------------------------------------------------------------------------
+# -- random numbers --------------------------------------------------------------------------------------------------
 
 
 def mask():
     return ops.dropout(Tensor(np.ones(64, np.float32)), p=0.5).tolist()
 
 
-def test_a_thread_draws_what_its_caller_would_have_drawn():
+def test_an_unseeded_thread_continues_the_stream_of_the_main_thread():
     manual_seed(0)
     expected = [mask(), mask(), mask()]
     manual_seed(0)
     assert [mask(), *together(mask), mask()] == expected
 
 
-def test_threads_that_draw_at_once_share_the_draws():
+def test_concurrent_draws_share_one_stream():
     manual_seed(0)
     expected = [mask() for _ in range(80)]
     manual_seed(0)
@@ -97,7 +97,7 @@ def test_threads_that_draw_at_once_share_the_draws():
     assert sorted(chain(*drawn)) == sorted(expected) and random_state() == {"seed": 0, "position": 80}
 
 
-def test_a_thread_that_was_seeded_draws_the_same_whatever_others_do():
+def test_a_seeded_thread_has_a_stream_of_its_own():
     def seeded(seed):
         manual_seed(seed)
         return [mask() for _ in range(20)]
@@ -111,8 +111,8 @@ def test_a_thread_that_was_seeded_draws_the_same_whatever_others_do():
     assert [mask(), mask()] == [before, after], "the main thread's numbers are its own, too"
 
 
-def test_a_checkpoint_in_one_thread_replays_only_its_own_draws():
-    """While one goes back through a checkpoint, another draws: neither sees the other's place."""
+def test_remat_replays_only_the_draws_of_its_thread():
+    """While one recomputes, another draws: neither moves the other's stream."""
     x = Tensor(np.ones(64, np.float32), requires_grad=True)
 
     def recompute():
@@ -120,7 +120,7 @@ def test_a_checkpoint_in_one_thread_replays_only_its_own_draws():
         gradients = []
         for _ in range(30):
             leaf = Tensor(x.data, requires_grad=True)
-            y = checkpoint(lambda x: ops.dropout(x, p=0.5), leaf)
+            y = remat(lambda x: ops.dropout(x, p=0.5), leaf)
             y.sum().backward()
             assert leaf.grad.tolist() == y.tolist()
             gradients.append(leaf.grad.tolist())
@@ -133,26 +133,26 @@ def test_a_checkpoint_in_one_thread_replays_only_its_own_draws():
     assert together(recompute, lambda: [mask() for _ in range(30)]) == [alone, expected]
 
 
-def test_a_replay_leaves_the_stream_where_it_was():
+def test_a_replay_does_not_move_the_stream():
     manual_seed(0)
     stream, state = random_stream(), random_state()
     x = Tensor(np.ones(8, np.float32), requires_grad=True)
-    checkpoint(lambda x: ops.dropout(x, p=0.5), x).sum().backward()
+    remat(lambda x: ops.dropout(x, p=0.5), x).sum().backward()
     assert random_stream() is stream and random_state() == {**state, "position": 1}
 
 
-def test_no_draw_is_made_twice():
+def test_concurrent_draws_are_distinct():
     stream = RandomStream(7)
     drawn = together(*[lambda: [float(stream.uniform((1,), "float64")[0]) for _ in range(200)]] * 4)
     expected = RandomStream(7)
     assert sorted(chain(*drawn)) == sorted(float(expected.uniform((1,), "float64")[0]) for _ in range(800))
 
 
-# -- training ----------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------------------------
 
 
 def trained(seed, steps=6):
-    """The weights and losses of a recurrent model that learns for some steps."""
+    """The losses and weights of a recurrent model that is trained for some steps."""
     manual_seed(seed)
     rng = np.random.default_rng(seed)
     layer, head = nn.GRU(3, 4, zoneout=0.2), nn.Linear(4, 1)
@@ -170,14 +170,14 @@ def trained(seed, steps=6):
     return [losses, *(p.tolist() for p in optimizer.parameters())]
 
 
-def test_models_of_their_own_learn_as_one_after_the_other():
-    """With the same plans, ops and log of writes between them, bit for bit."""
+def test_separate_models_train_concurrently_as_sequentially():
+    """They share plans, ops and the write log; results are equal bit for bit."""
     alone = [trained(seed) for seed in range(4)]
     assert together(*[lambda seed=seed: trained(seed) for seed in range(4)]) == alone
 
 
-def test_a_shared_model_gathers_the_gradients_of_all():
-    """The sum of whole numbers, which no order of adding changes."""
+def test_a_shared_model_accumulates_the_gradients_of_all_threads():
+    """Sums of integers, which do not depend on the order."""
     rng = np.random.default_rng(0)
     model = nn.Linear(3, 2)
     xs = [Tensor(rng.integers(-9, 9, (4, 3)).astype(np.float32)) for _ in range(6)]
@@ -192,7 +192,7 @@ def test_a_shared_model_gathers_the_gradients_of_all():
     np.testing.assert_array_equal(model.b.grad.numpy(), [100 * 4 * 6] * 2)
 
 
-def test_a_shared_recurrence_evaluates_and_differentiates_in_all():
+def test_a_shared_recurrence_runs_concurrently():
     layer = nn.LSTM(3, 4)
     rng = np.random.default_rng(0)
     xs = [rng.standard_normal((5, 2, 3)).astype(np.float32) for _ in range(4)]

@@ -34,7 +34,7 @@ def doubled(leaf):
         (Numbers([1, 2]), Numbers([2, 4])), (Frozen(1), Frozen(2)),
     ],
 )  # fmt: skip
-def test_leaves_are_replaced_and_containers_keep_their_kind(tree, expected):
+def test_map_leaves_keeps_the_types_of_containers(tree, expected):
     found = map_leaves(doubled, tree)
     assert type(found) is type(expected)
     if isinstance(tree, Frozen):
@@ -45,12 +45,12 @@ def test_leaves_are_replaced_and_containers_keep_their_kind(tree, expected):
         assert found["new"] == []
 
 
-def test_a_view_of_a_mapping():
+def test_map_leaves_of_a_mapping_proxy():
     found = map_leaves(doubled, MappingProxyType({"a": 1}))
     assert type(found) is MappingProxyType and found == {"a": 2}
 
 
-def test_what_does_not_change_stays_itself():
+def test_map_leaves_keeps_unchanged_containers():
     inner, changed = ["a"], [1]
     tree = {"same": inner, "other": changed, "class": Frozen}
     found = map_leaves(doubled, tree)
@@ -58,7 +58,7 @@ def test_what_does_not_change_stays_itself():
     assert map_leaves(doubled, {"same": inner})["same"] is inner
 
 
-def test_leaves_and_the_paths_to_them():
+def test_leaves_and_their_paths():
     tree = {"a": [1, None, Pair(2, (3,))], "b": Frozen(4)}
     expected = {"x['a'][0]": 1, "x['a'][2].first": 2, "x['a'][2].second[0]": 3, "x['b'].number": 4, "x['b'].double": 2}
     assert dict(leaves(tree, "x")) == expected and list(leaves(5, "x")) == [("x", 5)]

@@ -1,5 +1,5 @@
-"""Writes in place between forward and backward: whatever looks at the memory that was written, backward refuses to read
-it, and refuses nothing else."""
+"""The write log: backward raises if memory that it would read was written in place, through whatever alias, and
+never otherwise."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+from support.tensors import leaf
 
-from tinygrad_gru import TapeError, Tensor, checkpoint, compiling, enable_grad, grad, nn, no_grad, ops, optim, scan
+from tinygrad_gru import TapeError, Tensor, enable_grad, grad, nn, no_grad, ops, optim
 from tinygrad_gru.backend import backend_of
 from tinygrad_gru.writes import WriteLog
 
 CHANGED = "was changed in place after #.* had saved it"
-
-
-def leaf(data, dtype="float64"):
-    return Tensor(np.asarray(data, dtype), requires_grad=True)
 
 
 def optimizer_step(W):
@@ -57,7 +54,7 @@ def load_state(W):
 WRITES = [
     optimizer_step, write_an_element, write_through_a_detached_tensor, write_through_a_view, add_to_data, load_state,
 ]  # fmt: skip
-LOOKS = {
+ALIASES = {
     "detach": lambda W: W.detach(),
     "the raw array": lambda W: W.data,
     "the leaf itself": lambda W: W,
@@ -65,36 +62,36 @@ LOOKS = {
     "an integer of NumPy's": lambda W: ops.expand_dims(W[:, np.int64(0)], axis=1),
     "a view under no_grad": lambda W: no_grad()(lambda: W.reshape(2, 1))(),
     "a view of a constant": lambda W: W.detach()[::-1][::-1],
-    "another tensor that shows the array": lambda W: _showing(W.data),
+    "another tensor of the array": lambda W: _another_tensor_of(W.data),
 }
 
 
-def _showing(array):
+def _another_tensor_of(array):
     other = Tensor(np.zeros_like(array))
     other.data = array
     return other
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
-@pytest.mark.parametrize("look", LOOKS)
-def test_a_write_is_noticed_whatever_looks_at_the_memory(look, write):
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_write_is_detected_through_every_alias(alias, write):
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
-    y = (x @ LOOKS[look](W)).sum()
+    y = (x @ ALIASES[alias](W)).sum()
     write(W)
     with pytest.raises(TapeError, match=CHANGED):
         y.backward()
     assert x.grad is None
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_without_a_write_the_gradient_is_that_of_the_equation(look):
+@pytest.mark.parametrize("alias", ALIASES)
+def test_without_a_write_the_gradient_is_right(alias):
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
-    (x @ LOOKS[look](W)).sum().backward()
+    (x @ ALIASES[alias](W)).sum().backward()
     assert x.grad.tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
-def test_a_write_before_the_record_or_into_other_memory_does_not_matter(write):
+def test_a_write_before_the_record_or_into_other_memory_is_harmless(write):
     W, x, other = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([[5.0], [6.0]])
     write(W)
     expected = [W.numpy().ravel().tolist()]
@@ -104,7 +101,7 @@ def test_a_write_before_the_record_or_into_other_memory_does_not_matter(write):
     assert x.grad.tolist() == expected
 
 
-def test_a_copy_may_be_kept_while_the_original_is_written():
+def test_a_write_into_the_original_of_a_copy_is_harmless():
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     y = (x @ Tensor(W.data)).sum() + (x @ W[np.array([0, 1])].detach()).sum()
     write_an_element(W)
@@ -112,7 +109,7 @@ def test_a_copy_may_be_kept_while_the_original_is_written():
     assert x.grad.tolist() == [[2.0, 4.0]]
 
 
-def test_one_part_of_an_array_may_be_written_while_another_is_kept():
+def test_a_write_into_another_part_of_the_array_is_harmless():
     W, x = leaf(np.arange(6.0).reshape(3, 2)), leaf([1.0, 1.0])
     y = (x * W.detach()[0]).sum()
     row = W.detach()[2]
@@ -122,7 +119,7 @@ def test_one_part_of_an_array_may_be_written_while_another_is_kept():
     assert x.grad.tolist() == [0.0, 1.0]
 
 
-def test_a_constant_that_was_written():
+def test_a_write_into_a_constant_is_detected():
     x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
     y = (x * c).sum()
     c.data[...] = 0.0
@@ -131,18 +128,18 @@ def test_a_constant_that_was_written():
         y.backward()
 
 
-def test_the_value_of_a_record_that_was_written_although_that_is_refused():
+def test_a_write_into_a_recorded_value_is_logged_although_it_raises():
     x = leaf([1.0, 2.0])
     y = x * 2.0
     z = (y * y).sum()
     with pytest.raises(TapeError, match="only a leaf or a constant may be written"):
-        y.data += 1.0  # NumPy has written before we are asked
+        y.data += 1.0  # NumPy writes before the setter is called
     with pytest.raises(TapeError, match=CHANGED):
         z.backward()
 
 
-def test_an_optimizer_step_that_failed_half_way(monkeypatch):
-    """What it has written by then is written."""
+def test_the_writes_of_a_failed_optimizer_step_are_logged(monkeypatch):
+    """It raises after some writes."""
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     y = (x @ W.detach()).sum()
     W.grad = Tensor(np.ones_like(W.data))
@@ -154,7 +151,7 @@ def test_an_optimizer_step_that_failed_half_way(monkeypatch):
         y.backward()
 
 
-def test_writing_an_element_of_a_constant_disturbs_no_record():
+def test_setitem_on_a_constant_copies():
     x, c = leaf([1.0, 2.0]), Tensor(np.array([3.0, 4.0]))
     y = (x * c).sum()
     c[0] = 7.0
@@ -162,8 +159,8 @@ def test_writing_an_element_of_a_constant_disturbs_no_record():
     assert x.grad.tolist() == [3.0, 4.0] and c.tolist() == [7.0, 4.0]
 
 
-def test_only_what_backward_reads_again_must_stay():
-    """The gradient with regard to x needs W and not x; on the path to b nothing of W is needed."""
+def test_a_write_into_an_array_that_no_visited_record_saved_is_harmless():
+    """The gradient with respect to x needs W and not x; on the path to b nothing of W is needed."""
     W, x, b = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]]), leaf([0.0])
     y = (x @ W.detach() + b).sum()
     write_an_element(x)
@@ -175,7 +172,7 @@ def test_only_what_backward_reads_again_must_stay():
         grad(y, x)
 
 
-def test_a_hook_that_writes_what_is_still_to_be_read():
+def test_a_hook_that_writes_a_saved_array_raises():
     W, x = leaf([[1.0], [2.0]]), leaf([[3.0, 4.0]])
     h = x @ W.detach()
     h.register_hook(lambda g: write_an_element(W))
@@ -184,8 +181,8 @@ def test_a_hook_that_writes_what_is_still_to_be_read():
     assert x.grad is None
 
 
-def test_a_leaf_may_be_moved_by_its_hook():
-    """The hooks of leaves run when all else is done: an update in backward."""
+def test_a_leaf_may_be_updated_by_its_hook():
+    """The hooks of leaves run after all rules, so an update in backward is possible."""
     x, W = leaf([[3.0, 4.0]]), leaf([[1.0], [2.0]])
 
     def update(g):
@@ -196,7 +193,7 @@ def test_a_leaf_may_be_moved_by_its_hook():
     assert x.grad.tolist() == [[1.0, 2.0]] and W.tolist() == [[-2.0], [-2.0]]
 
 
-def test_a_second_derivative_is_refused_too():
+def test_a_write_before_second_order_backward_is_detected():
     x, w = leaf([2.0]), leaf([3.0])
     g = grad((x * x * x * w.detach()).sum(), x, create_graph=True)
     x.data += 1.0
@@ -204,7 +201,7 @@ def test_a_second_derivative_is_refused_too():
         g.backward()
 
 
-# -- any history -------------------------------------------------------------------------------------------------------
+# -- random histories ------------------------------------------------------------------------------------------------
 
 
 def random_part(rng, array):
@@ -217,38 +214,38 @@ def random_part(rng, array):
     return array
 
 
-def random_tensor(rng, source):
-    """Something that looks at the memory of a source, at a part of it, or at a copy."""
-    looks = [
+def random_alias(rng, source):
+    """An alias of a source, a view of a part of it, or a copy."""
+    aliases = [
         lambda: source, source.detach, lambda: source.T, lambda: source[1:], lambda: source[np.int64(0)],
         lambda: source[np.array([0, 2])], lambda: no_grad()(lambda: source[::2].T)(), lambda: Tensor(source.data),
         lambda: source.detach().reshape(-1), lambda: random_part(rng, source.data), lambda: source * 1.0,
     ]  # fmt: skip
-    return looks[rng.integers(len(looks))]()
+    return aliases[rng.integers(len(aliases))]()
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_any_history_of_looks_and_writes(seed):
-    """y = Σ x · sum of things that look at memory, some of which is written in between: ∂y/∂x is the sum of what they
-    were; if the range of memory of one was written since, TapeError, and never otherwise."""
+def test_random_histories_of_aliases_and_writes(seed):
+    """y = Σ x · sum(alias), with writes in between: ∂y/∂x is the sum of the aliases as they were; TapeError if the
+    range of memory of one was written since, and never otherwise."""
     rng, x = np.random.default_rng(seed), leaf(1.0)
     leaves = [leaf(rng.standard_normal((3, 4))) for _ in range(2)]
     leaves[1].requires_grad = False
     sources = [*leaves, Tensor(rng.standard_normal((3, 4)))]
-    y, expected, kept, spoiled = x * 0.0, 0.0, [], False
+    y, expected, aliases, stale = x * 0.0, 0.0, [], False
     for _ in range(rng.integers(2, 9)):
         if rng.random() < 0.6:
-            seen = random_tensor(rng, sources[rng.integers(3)])
-            array = seen.data if isinstance(seen, Tensor) else seen
-            y, expected, kept = y + (x * seen).sum(), expected + array.sum(), [*kept, array]
+            alias = random_alias(rng, sources[rng.integers(3)])
+            array = alias.data if isinstance(alias, Tensor) else alias
+            y, expected, aliases = y + (x * alias).sum(), expected + array.sum(), [*aliases, array]
         else:
             source = sources[rng.integers(3)]
             part = random_part(rng, source.data)
             part += 1.0
             written = Tensor.from_node(part, None) if rng.random() < 0.8 else source
             written.mark_changed()
-            spoiled = spoiled or any(np.may_share_memory(written.data, array) for array in kept)
-    if spoiled:
+            stale = stale or any(np.may_share_memory(written.data, array) for array in aliases)
+    if stale:
         with pytest.raises(TapeError, match=CHANGED):
             y.backward()
     else:
@@ -256,135 +253,8 @@ def test_any_history_of_looks_and_writes(seed):
         np.testing.assert_allclose(x.grad.item(), expected, rtol=1e-12, atol=1e-12)
 
 
-# -- modules -----------------------------------------------------------------------------------------------------------
+# -- across processes ------------------------------------------------------------------------------------------------
 
-
-@pytest.fixture
-def layers():
-    generator, discriminator = nn.Linear(2, 3), nn.Linear(3, 1)
-    return generator, discriminator, Tensor(np.ones((4, 2), np.float32))
-
-
-def test_a_frozen_module_that_is_stepped_before_backward(layers):
-    """The order of a GAN: the generator's loss is recorded, the discriminator learns, and only then comes backward."""
-    generator, discriminator, z = layers
-    step = optim.SGD(discriminator.parameters(), lr=0.1)
-    loss = discriminator.freeze()(generator(z)).sum()
-    discriminator.unfreeze()
-    discriminator(generator(z).detach()).sum().backward()
-    step.step()
-    with pytest.raises(TapeError, match=r"Linear\.W \(3, 1\) was changed in place"):
-        loss.backward()
-
-
-def test_a_frozen_module_whose_weights_are_loaded_before_backward(layers):
-    generator, discriminator, z = layers
-    loss = discriminator.freeze()(generator(z)).sum()
-    discriminator.load_state_dict({name: value + 1 for name, value in discriminator.state_dict().items()})
-    with pytest.raises(TapeError, match=r"Linear\.W \(3, 1\) was changed in place"):
-        loss.backward()
-
-
-def test_the_order_of_a_gan_that_is_right(layers):
-    """Generator first, then discriminator: as PyTorch has it, by the chain rule on paper."""
-    generator, discriminator, z = layers
-    W = discriminator.W.numpy()
-    discriminator.freeze()(generator(z)).sum().backward()
-    discriminator.unfreeze()
-    np.testing.assert_allclose(generator.W.grad.numpy(), z.numpy().T @ np.ones((4, 1)) @ W.T, rtol=1e-6)
-    assert discriminator.W.grad is None
-
-
-def test_freezing_between_forward_and_backward_is_no_write(layers):
-    generator, discriminator, z = layers
-    W = discriminator.W.numpy()
-    loss = discriminator(generator(z)).sum()
-    discriminator.freeze()
-    loss.backward()
-    np.testing.assert_allclose(generator.W.grad.numpy(), z.numpy().T @ np.ones((4, 1)) @ W.T, rtol=1e-6)
-    assert discriminator.unfreeze().W.grad is None, "what is frozen when gradients come gets none"
-
-
-def test_a_module_that_was_frozen_for_a_while_keeps_its_place_on_the_tape(layers):
-    """Its gradient from before arrives when it learns again, and one that it has is not lost (PyTorch agrees)."""
-    _, layer, _ = layers
-    x = Tensor(np.ones((2, 3), np.float32))
-    early = layer(x).sum()
-    layer(x).sum().backward()
-    layer.freeze().unfreeze()
-    early.backward()
-    assert layer.W.grad.tolist() == [[4.0]] * 3
-    layer.freeze().zero_grad()
-    assert layer.unfreeze().W.grad is None, "a frozen parameter forgets its gradient, too"
-
-
-def test_unfreeze_makes_no_parameters_of_constants(layers):
-    model = nn.Sequential(*layers[:2])
-    model.scale = Tensor(np.ones(3, np.float32))
-    before = [name for name, _ in model.named_parameters()]
-    model.freeze().freeze()
-    assert not list(model.parameters())
-    assert [name for name, _ in model.unfreeze().named_parameters()] == before
-    assert not model.scale.requires_grad
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("frozen", [False, True])
-def test_the_weights_of_a_recurrence_that_are_written(compiled, frozen):
-    layer, x = nn.GRU(2, 3), leaf(np.ones((4, 1, 2)), "float32")
-    if frozen:
-        layer.freeze()
-    with compiling(compiled):
-        y = layer(x)[0].sum()
-    layer.load_state_dict({name: value * 2 for name, value in layer.state_dict().items()})
-    with pytest.raises(TapeError, match=r"GRUCell\.\w+ .* was changed in place"):
-        y.backward()
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_constant_that_a_step_closes_over(compiled):
-    x, U = leaf(np.ones((3, 1, 2))), leaf(np.eye(2))
-
-    def step(h, x):
-        return ops.tanh(h @ U.detach() + x)
-
-    y = scan(step, Tensor(np.zeros((1, 2))), x, compiled=compiled)[0].sum()
-    U.data += 1.0
-    with pytest.raises(TapeError, match="was changed in place"):
-        y.backward()
-
-
-# -- checkpoints -------------------------------------------------------------------------------------------------------
-
-
-def test_other_data_of_a_leaf_that_a_checkpoint_computes_with_again():
-    """The gradient of w x with regard to x, at x = 0, where the value does not tell."""
-    x, w = leaf(0.0), leaf(2.0)
-    y = checkpoint(lambda x: x * w, x)
-    w.data = np.array(50.0)
-    with pytest.raises(TapeError, match="was given other data after a checkpointed function had used it"):
-        y.backward()
-    assert x.grad is None
-
-
-def test_a_write_through_an_alias_of_a_leaf_that_a_checkpoint_computes_with_again():
-    x, w = leaf(0.0), leaf(2.0)
-    y = checkpoint(lambda x: x * w, x)
-    write_through_a_detached_tensor(w)
-    with pytest.raises(TapeError, match="was changed in place"):
-        y.backward()
-
-
-def test_other_data_of_a_leaf_after_backward_is_welcome():
-    x, w = leaf(3.0), leaf(2.0)
-    for value in (2.0, 50.0):
-        w.data = np.array(value)
-        x.zero_grad()
-        checkpoint(lambda x: x * w, x).backward()
-        assert x.grad.item() == value
-
-
-# -- across processes --------------------------------------------------------------------------------------------------
 
 TRAIN_AGAIN = """
 import pickle, sys
@@ -398,8 +268,8 @@ sys.stdout.buffer.write(pickle.dumps(model.state_dict()))
 """
 
 
-def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
-    """The clock is a process's own: a model from another process has no marks of that one's."""
+def test_a_model_pickled_by_another_process_can_be_trained():
+    """The logical clock is local to a process, and a pickled model has no times of another one."""
     model, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)), Tensor(np.ones((3, 2), np.float32))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
 
@@ -417,54 +287,54 @@ def test_a_model_that_was_trained_elsewhere_can_be_trained_on():
         np.testing.assert_array_equal(value, model.state_dict()[name])
 
 
-# -- the log -----------------------------------------------------------------------------------------------------------
+# -- the log ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_log_against_a_clock_for_every_byte(rng):
-    """Random strided writes; what is read is the moment of the youngest write into the range that an array spans."""
+def test_the_log_equals_a_time_for_every_byte(rng):
+    """Random strided writes; `last` gives the time of the youngest write into the range that an array spans."""
     log, memory = WriteLog(), np.zeros(64, np.int16)
-    moments, spans = np.zeros(memory.nbytes, int), []
+    times, spans = np.zeros(memory.nbytes, int), []
     for _ in range(400):
         start, stop = sorted(rng.integers(0, 65, 2))
         part = memory[start : stop : rng.choice([1, 2, 3])][:: rng.choice([1, -1])]
         low, high = (end - memory.__array_interface__["data"][0] for end in backend_of(part).memory_range(part))
         if rng.random() < 0.5:
-            log.note(part, "part")
+            log.add(part, "part")
             if part.size:
-                moments[low:high] = log.latest
+                times[low:high] = log.latest
         spans.append((part, low, high))
         part, low, high = spans[rng.integers(len(spans))]
         write = log.last(part)
-        assert (write.moment if write else 0) == (moments[low:high].max() if part.size else 0)
+        assert (write.time if write else 0) == (times[low:high].max() if part.size else 0)
     assert len(log._starts) <= memory.nbytes
 
 
-def test_the_log_holds_no_more_than_there_is_memory():
+def test_the_log_has_no_more_entries_than_there_is_memory():
     log, memory = WriteLog(), np.zeros(1000)
     for start in range(500):
-        log.note(memory[start : start + 500], "part")
-    log.note(memory, "all")
+        log.add(memory[start : start + 500], "part")
+    log.add(memory, "all")
     assert len(log._starts) == len(log._writes) == 1
 
 
 @pytest.mark.parametrize(
     "part", [lambda a: a, lambda a: a[1:], lambda a: a[::-1], lambda a: a[:, ::-2], lambda a: a.T, lambda a: a[1, 2]]
 )
-def test_the_memory_of_an_array(part):
+def test_memory_range_of_an_array(part):
     """From the lowest to the highest of its elements' addresses."""
     whole = np.arange(12, dtype=np.int16).reshape(3, 4)
     first, places = whole.__array_interface__["data"][0], np.ravel(part(whole))
-    seen = part(whole) if np.ndim(part(whole)) else whole[1, 2:3]
-    assert backend_of(seen).memory_range(seen) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
+    alias = part(whole) if np.ndim(part(whole)) else whole[1, 2:3]
+    assert backend_of(alias).memory_range(alias) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
 
 
-def test_what_has_no_elements_and_numbers_of_numpy_have_no_memory():
+def test_memory_range_of_empty_arrays_and_numpy_scalars_is_empty():
     for value in (np.zeros((2, 0)), np.float32(1.0)):
         start, end = backend_of(value).memory_range(value)
         assert start == end
 
 
-def test_writes_on_a_gpu_are_noticed(gpu):
+def test_writes_on_a_gpu_are_detected(gpu):
     x = Tensor(gpu.asarray(np.ones((2, 2), np.float32)), requires_grad=True)
     W = Tensor(gpu.asarray(np.ones((2, 2), np.float32)), requires_grad=True)
     y = (x * W.detach()[1]).sum()
@@ -479,7 +349,7 @@ def test_writes_on_a_gpu_are_noticed(gpu):
         y.backward()
 
 
-def test_writes_are_noticed_on_every_backend(backend):
+def test_writes_are_detected_on_every_backend(backend):
     x, W = (Tensor(backend.asarray([1.0, 2.0]), requires_grad=True) for _ in range(2))
     with enable_grad():
         y = (x * W.detach()).sum()

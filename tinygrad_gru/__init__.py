@@ -23,17 +23,27 @@ from .backend import (
     tf32_allowed,
     use,
 )
+from .contexts import enable_grad, no_grad
 from .debug import AnomalyError, detect_anomaly, sanitize
 from .ops import op
 from .scan import compiling, explain, scan
-from .tape import TapeError, enable_grad, grad, no_grad, tape
+from .tape import TapeError, tape
 from .tensor import Tensor
-from .transforms import checkpoint, hessian, hvp, jacobian, jvp, vjp
+from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, remat, vjp
 from .version import __version__
 
 __all__ = [
     "AnomalyError", "BackendError", "OutOfMemoryError", "TapeError", "Tensor", "__version__", "checkpoint",
     "compiling", "detect_anomaly", "enable_grad", "explain", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "manual_seed", "memory_limit", "memory_report", "nn", "no_grad", "op", "ops", "optim", "random_state", "sanitize",
-    "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
+    "manual_seed", "memory_limit", "memory_report", "nn", "no_grad", "op", "ops", "optim", "random_state", "remat",
+    "sanitize", "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
 ]  # fmt: skip
+
+#: Former names of modules, and their names now.
+_RENAMED = {"anomaly": "tinygrad_gru.debug", "sanitizer": "tinygrad_gru.debug"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _RENAMED:  # an ImportError, for `from tinygrad_gru import …` would hide the text of an AttributeError
+        raise ImportError(f"tinygrad_gru.{name} is now {_RENAMED[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""Context managers that decorate functions of every kind.
+"""Blocks: context managers that also decorate generators and coroutines; and the first of them, `no_grad`.
 
-Those of `contextlib` are left before the body of a generator or a coroutine begins, so that as decorators of one they
-do nothing. Here what a block sets is set while the body runs, step by step, and not in between, where others run.
+As a decorator of a generator or a coroutine, a context manager of `contextlib` is left before the body begins, and so
+has no effect. A block is open whenever the body runs, and closed whenever it is suspended and other code runs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ T = TypeVar("T")
 P = ParamSpec("P")
 Open = Callable[[], AbstractContextManager]
 
-
-#: The blocks in which a thread (or a task of asyncio) is, each with its context manager.
+#: The blocks that a thread (or a task of asyncio) has entered, each with its context manager.
 _entered: ContextVar[tuple[tuple[Block, AbstractContextManager], ...]] = ContextVar("entered", default=())
 
 
 class Block(Generic[T]):
-    """A block (`with no_grad():`) and a decorator (`@no_grad()`). `open` makes the context manager of one entry."""
+    """A context manager (`with no_grad():`) and decorator (`@no_grad()`). `open` returns a new one for each entry."""
 
     def __init__(self, open: Callable[[], AbstractContextManager[T]]):
         self._open = open
@@ -36,26 +35,26 @@ class Block(Generic[T]):
 
     def __exit__(self, *error: Any) -> bool | None:
         entered = _entered.get()
-        for place in reversed(range(len(entered))):
-            if entered[place][0] is self:
-                _entered.set(entered[:place] + entered[place + 1 :])
-                return entered[place][1].__exit__(*error)
+        for i in reversed(range(len(entered))):
+            if entered[i][0] is self:
+                _entered.set(entered[:i] + entered[i + 1 :])
+                return entered[i][1].__exit__(*error)
         raise RuntimeError("a block ends in another thread, or another task, than it began in")
 
     def __call__(self, function: Callable) -> Any:
-        """The function, with the block open while its body runs; that of a generator or a coroutine, at each step."""
+        """The function with the block open while its body runs, also if it is a generator or a coroutine."""
         if isinstance(function, (staticmethod, classmethod)):
             return type(function)(self(function.__func__))
         if isinstance(function, type) or not callable(function):
             raise TypeError(f"a block like this decorates functions, got {function!r}")
         body = function.func if isinstance(function, partial) else function
         body = body if inspect.isroutine(body) else type(body).__call__
-        decorate = next((decorate for is_kind, _, decorate in _KINDS if is_kind(body)), _plain)
+        decorate = next((decorate for is_kind, _, decorate in _KINDS if is_kind(body)), _function)
         return wraps(function)(decorate(function, self._open))
 
 
 def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
-    """`contextlib.contextmanager` whose context managers decorate functions of every kind."""
+    """`contextlib.contextmanager` for blocks."""
     manager = contextmanager(function)
 
     @wraps(function)
@@ -65,91 +64,118 @@ def block(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
     return make
 
 
-def _stepped(steps: Any, open: Open) -> Generator[Any, Any, Any]:
+def _driven(body: Any, open: Open) -> Generator[Any, Any, Any]:
     """A generator, or the iterator of an awaitable, with the block open while it runs."""
 
-    def advance(move: Callable, *arguments: Any) -> tuple[bool, Any]:
+    def advance(resume: Callable, *arguments: Any) -> tuple[bool, Any]:
         with open():
             try:
-                return False, move(*arguments)
+                return False, resume(*arguments)
             except StopIteration as stop:
                 return True, stop.value
 
-    done, value = advance(steps.send, None)
+    done, value = advance(body.send, None)
     while not done:
         try:
             received = yield value
         except GeneratorExit:
             with open():
-                steps.close()
+                body.close()
             raise
         except BaseException as error:
-            done, value = advance(steps.throw, error)
+            done, value = advance(body.throw, error)
         else:
-            done, value = advance(steps.send, received)
+            done, value = advance(body.send, received)
     return value
 
 
-class _Steps:
-    """An awaitable, with the block open while it runs."""
+class _Awaitable:
+    """An awaitable with the block open while it runs."""
 
     def __init__(self, awaitable: Any, open: Open):
         self._awaitable, self._open = awaitable, open
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return _stepped(self._awaitable.__await__(), self._open)
+        return _driven(self._awaitable.__await__(), self._open)
 
 
 def _generator(function: Callable, open: Open) -> Callable:
     def run(*arguments: Any, **settings: Any) -> Generator:
-        return (yield from _stepped(function(*arguments, **settings), open))
+        return (yield from _driven(function(*arguments, **settings), open))
 
     return run
 
 
 def _coroutine(function: Callable, open: Open) -> Callable:
     async def run(*arguments: Any, **settings: Any) -> Any:
-        return await _Steps(function(*arguments, **settings), open)
+        return await _Awaitable(function(*arguments, **settings), open)
 
     return run
 
 
 def _async_generator(function: Callable, open: Open) -> Callable:
     async def run(*arguments: Any, **settings: Any) -> AsyncGenerator:
-        steps = function(*arguments, **settings)
+        body = function(*arguments, **settings)
         try:
-            value = await _Steps(steps.asend(None), open)
+            value = await _Awaitable(body.asend(None), open)
             while True:
                 try:
                     received = yield value
                 except GeneratorExit:
-                    await _Steps(steps.aclose(), open)
+                    await _Awaitable(body.aclose(), open)
                     raise
                 except BaseException as error:
-                    value = await _Steps(steps.athrow(error), open)
+                    value = await _Awaitable(body.athrow(error), open)
                 else:
-                    value = await _Steps(steps.asend(received), open)
+                    value = await _Awaitable(body.asend(received), open)
         except StopAsyncIteration:
             return
 
     return run
 
 
-def _plain(function: Callable, open: Open) -> Callable:
+def _function(function: Callable, open: Open) -> Callable:
     def run(*arguments: Any, **settings: Any) -> Any:
         with open():
             result = function(*arguments, **settings)
         for _, is_kind, decorate in _KINDS:
-            if is_kind(result):  # it has not run yet
+            if is_kind(result):  # a generator, say, whose body has not run yet
                 return decorate(lambda: result, open)()
         return result
 
     return run
 
 
-#: How a function of a kind is known, how its result is known, and what decorates it.
+#: For each kind of function: the test of a function, the test of its result, and the decorator.
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Callable, Open], Callable]], ...] = (
     (inspect.isasyncgenfunction, inspect.isasyncgen, _async_generator),
     (inspect.iscoroutinefunction, inspect.iscoroutine, _coroutine),
     (inspect.isgeneratorfunction, inspect.isgenerator, _generator),
 )
+
+
+#: Whether ops are recorded on the tape.
+recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+@block
+def _set_recording(on: bool) -> Iterator[None]:
+    token = recording.set(on)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+
+
+def no_grad() -> Block[None]:
+    """A block (`with no_grad():`) or decorator (`@no_grad()`) in which nothing is recorded.
+
+    Generators and coroutines can be decorated, too: nothing is recorded while their bodies run. A `with` around a
+    `yield` instead stays on in the code that reads from the generator.
+    """
+    return _set_recording(False)
+
+
+def enable_grad() -> Block[None]:
+    """A block or decorator in which ops are recorded, even inside `no_grad`."""
+    return _set_recording(True)

@@ -11,62 +11,68 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .tape import Node
+from .tape import Node, Variable
 
-#: Beginnings of the names of files that are no part of a user's program.
+#: Prefixes of the names of files that are no part of a user's program.
 _OURS = (str(Path(__file__).parent), "<op ", contextlib.__file__)
 
 
 class Inspector:
-    """Sees every op that runs and every cotangent that is pulled back while it is the tape's `inspector`.
+    """An observer of every op and every cotangent, while it is the tape's `inspector`.
 
-    A subclass says what it does with them: `forward(op, inputs, result)`, `backward(record, cotangent)`, and
-    `arrived(node, gradient)` for the gradients of leaves.
+    A subclass overrides the events that it needs: `forward`, `backward`, `accumulating`, `leaf_gradient`; or wraps
+    what runs: `run` the formula of an op, `apply_vjp` its rules.
     """
 
-    #: Whether it must see the ops of every step, so that recurrences run plainly while it looks.
+    #: Whether it must see the ops of every time step, so that recurrences run in eager mode.
     every_step = True
-    #: Whether checkpoints recompute while it looks; else they only run what they are given.
+    #: Whether `remat` recomputes while it observes; else it only runs its function.
     recomputes = True
 
     def __init__(self) -> None:
         self.path: list[str] = []
-        self.owners: list[Any] = []  # the modules that run, outermost first
+        self.modules: list[Any] = []  # that are running, outermost first
 
     @contextmanager
-    def inside(self, name: str, owner: Any = None) -> Iterator[None]:
-        """Name the part of the program that runs: a time step, or a module (`owner`)."""
+    def scope(self, name: str, module: Any = None) -> Iterator[None]:
+        """Name the part of the program that runs in this block: a module, or a time step."""
         self.path.append(name)
-        if owner is not None:
-            self.owners.append(owner)
+        if module is not None:
+            self.modules.append(module)
         try:
             yield
         finally:
             self.path.pop()
-            if owner is not None:
-                self.owners.pop()
+            if module is not None:
+                self.modules.pop()
 
-    def place(self) -> str:
-        """Where the program is: the module path, and the innermost line of the program that is not ours."""
-        inside = f"in {'.'.join(self.path) or 'the program'}"
+    def location(self) -> str:
+        """The running module's path, and the innermost source line that is not this package's."""
+        scope = f"in {'.'.join(self.path) or 'the program'}"
         frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_code.co_filename.startswith(_OURS):
             frame = frame.f_back
         if frame is None:
-            return inside
+            return scope
         filename, line = frame.f_code.co_filename, frame.f_lineno
-        return f"{inside}, at {filename}:{line}: {linecache.getline(filename, line).strip()}"
+        return f"{scope}, at {filename}:{line}: {linecache.getline(filename, line).strip()}"
 
     def run(self, op: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
-        """What an op's formula gives."""
+        """Run the formula of an op and return its result."""
         return op.formula(*inputs, **settings)
 
+    def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
+        """An op has run."""
+
+    def backward(self, record: Node, cotangent: Any) -> None:
+        """The cotangent of a record is complete, and its rules are about to be applied."""
+
     def apply_vjp(self, record: Node, parents: tuple, saved: tuple, cotangent: Any, accumulate: Callable) -> None:
-        """Pull a cotangent back through a record (see `tape.walk`)."""
+        """Apply the rules of a record's op (see `tape.walk`)."""
         record.op.apply_vjp(parents, saved, cotangent, accumulate)
 
-    def added(self, previous: Any, gradient: Any) -> None:
-        """A gradient is added to what came to its node before."""
+    def accumulating(self, previous: Any, cotangent: Any) -> None:
+        """A cotangent is about to be added to the sum at its node."""
 
-    def arrived(self, node: Node, gradient: Any) -> None:
-        """The whole gradient of a leaf has come, and its hooks have seen it."""
+    def leaf_gradient(self, node: Node, gradient: Any) -> None:
+        """The gradient of a leaf is complete, and its hooks have run."""

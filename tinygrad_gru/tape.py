@@ -1,38 +1,38 @@
-"""The tape: what ran, in the order in which it ran, and what each step needs to be differentiated.
+"""The tape: the record of each op that ran, in execution order, and the backward walk over it.
 
-A `Variable` is an array and its place on the tape, a `Node`. A node is either a leaf, where gradients are wanted,
-or the record of one op: the nodes of its inputs, and what its rules asked to keep. Records point to earlier nodes
-and never back, so that memory is freed by reference counting alone, and a number that grows with every node puts
-them in order. That order, read from its end, is backpropagation.
+A `Variable` is an array and its place on the tape, a `Node`. A node is either a leaf, where gradients accumulate, or
+the record of one op: the nodes of its inputs, and the residuals that its rules need. Records point to earlier nodes
+and never back, so reference counting alone frees them, and a number that grows with every node puts them in order.
+That order, read from its end, is backpropagation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-from .backend import as_array, astype, backend_of, copy_of, is_floating, with_memory_report, xp_of
-from .contexts import Block, block
-from .writes import tick, writes
+from .backend import astype, backend_of, is_floating, with_memory_report
+from .contexts import enable_grad, recording
+from .cotangents import Cotangents, Sparse, own_copy
+from .writes import stale_record, tick, writes
 
-recording: ContextVar[bool] = ContextVar("recording", default=True)
-#: Sees every op and every pull while it is set: anomaly mode.
+#: The `Inspector` that observes every op and every rule, None for none.
 inspector: ContextVar[Any] = ContextVar("inspector", default=None)
-#: Held while a sum of gradients takes the place of another, by whatever thread.
+#: Held while a sum of gradients replaces another, by whatever thread.
 _lock = Lock()
 
 
 class TapeError(RuntimeError):
-    """The tape cannot give the gradient that was asked for."""
+    """The tape cannot give the gradient that was requested."""
 
 
 class Variable:
     """An array (`_data`) and its place on the tape (`node`; None for a constant).
 
-    `_frozen` is the leaf that a constant was before gradients with regard to it were turned off; unset if it was none.
+    `_frozen` is the leaf that a constant was before `requires_grad` was turned off; unset if it was none.
     """
 
     __slots__ = ("_data", "_frozen", "node")
@@ -47,29 +47,19 @@ class Variable:
         variable.node = node
         return variable
 
-    def __reduce__(self) -> tuple:
-        return _restored, (type(self), self._data, self.node, getattr(self, "_frozen", None))
-
-
-def _restored(kind: type[Variable], data: Any, node: Node | None, frozen: Node | None) -> Variable:
-    """A Variable that was copied or pickled."""
-    variable = kind.from_node(data, node)
-    variable._frozen = frozen
-    return variable
-
 
 class Node:
     """A place on the tape: the record of one op, or a leaf (`op` is None).
 
-    number   when it was made, among all nodes
-    op       which op ran
-    parents  the node of every input; None for an input that wants no gradient
-    saved    what the op's rules asked to keep; None once backward has used and freed it
-    shape    of the value
-    watch    what somebody wants to know of the gradient here; None if nobody does
+    number      its time on the logical clock, by which nodes are ordered
+    op          the op that ran
+    parents     the node of every input; None for an input that requires no gradient
+    saved       the residuals that the op's rules need; None once backward has used and freed them
+    shape       of the value
+    grad_state  gradient, hooks and name, on every leaf; on a record None until it is needed
     """
 
-    __slots__ = ("number", "op", "parents", "saved", "shape", "grad_state")
+    __slots__ = ("grad_state", "number", "op", "parents", "saved", "shape")
 
     def __init__(self, number: int, op: Any, parents: tuple, saved: tuple | None, shape: tuple[int, ...]):
         self.number = number
@@ -85,35 +75,33 @@ class Node:
                 f"{self!r} cannot be copied or pickled, for it is a record of the tape: only leaves and constants can "
                 "(detach() gives a constant)"
             )
-        return _restored_leaf, (self.shape, self.grad_state)
+        return _new_leaf, (self.shape, self.grad_state)
 
     def __repr__(self) -> str:
-        made_by = "leaf" if self.op is None else self.op.__name__
+        op = "leaf" if self.op is None else self.op.__name__
         sources = f"  <-  {', '.join(map(name_of, self.parents))}" if self.parents else ""
-        return f"{name_of(self)} {made_by} {self.shape}{sources}"
-
-
-def _restored_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
-    """A leaf that was copied or pickled; its number is of this process."""
-    node = Node(tick(), None, (), (), shape)
-    node.grad_state = grad_state
-    return node
+        return f"{name_of(self)} {op} {self.shape}{sources}"
 
 
 class GradState:
-    """What somebody wants to know of the gradient at a node: every leaf has one, a record when it is asked for."""
+    """The gradient state of a node: the accumulated gradient, hooks, and the name.
+
+    array  the values of a leaf, None for a record
+    dtype  of the values, which the gradient takes
+    keep   whether `grad` accumulates: always on a leaf that is not frozen, on request elsewhere
+    """
 
     __slots__ = ("array", "dtype", "grad", "hooks", "keep", "name")
 
-    def __init__(self, dtype: Any, keep: bool):
+    def __init__(self, dtype: Any, keep: bool, array: Any = None):
+        self.array = array
         self.dtype = dtype
-        self.keep = keep  # whether `grad` is to hold the gradient
+        self.keep = keep
         self.grad: Variable | None = None
-        self.hooks: dict[object, Callable] = {}  # by what `register_hook` removes them by
-        self.array: Any = None  # the values of a leaf
+        self.hooks: dict[object, Callable] = {}  # by the key with which each is removed
         self.name: str | None = None
 
-    def add_to_grad(self, gradient: Variable) -> None:
+    def accumulate(self, gradient: Variable) -> None:
         """Add to `grad`; nothing is lost if several threads do so at once."""
         while True:
             before = self.grad
@@ -123,173 +111,143 @@ class GradState:
                     self.grad = after
                     return
 
+    def run_hooks(self, tensor_type: type[Variable], cotangent: Any, create_graph: bool) -> Any:
+        """The complete cotangent of the node in the dtype of its values, after its hooks."""
+
+        def cast(cotangent: Any) -> Any:
+            if cotangent.dtype == self.dtype:
+                return cotangent
+            return cotangent.astype(self.dtype) if create_graph else astype(cotangent, self.dtype)
+
+        cotangent = cast(cotangent)
+        if self.hooks:
+            cotangent = own_copy(tensor_type, cotangent, create_graph)
+        for hook in tuple(self.hooks.values()):
+            changed = hook(cotangent if create_graph else tensor_type.from_node(cotangent, None))
+            if changed is None:
+                continue
+            backend = backend_of(cotangent._data if create_graph else cotangent)
+            if (
+                not isinstance(changed, Variable)
+                or changed._data.shape != cotangent.shape
+                or not is_floating(changed._data.dtype)
+                or backend_of(changed._data).name != backend.name
+            ):
+                raise TypeError(
+                    f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on "
+                    f"{backend.name!r}, got {changed!r}"
+                )
+            cotangent = cast(changed if create_graph else changed._data)
+        return cotangent
+
+
+def leaf(array: Any) -> Node:
+    """A new leaf: the node where gradients with respect to `array` accumulate."""
+    if not is_floating(array.dtype):
+        raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
+    return _new_leaf(array.shape, GradState(array.dtype, keep=True, array=array))
+
+
+def _new_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
+    node = Node(tick(), None, (), (), shape)
+    node.grad_state = grad_state
+    return node
+
 
 def name_of(node: Node | None) -> str:
-    """How reports call a node: by the name it was given, else by its number."""
+    """The name of a node in reports: the one that it was given, else its number."""
     if node is None:
         return "a constant"
     return node.grad_state.name if node.grad_state and node.grad_state.name else f"#{node.number}"
 
 
-def leaf(array: Any) -> Node:
-    """A new leaf: the place where gradients with regard to `array` gather."""
-    if not is_floating(array.dtype):
-        raise TypeError(f"only a floating-point tensor can require a gradient, got {array.dtype}: convert it first")
-    node = Node(tick(), None, (), (), array.shape)
-    node.grad_state = GradState(array.dtype, keep=True)
-    node.grad_state.array = array
-    return node
-
-
 class Tape(list):
-    """Records in the order in which they ran; prints one a line."""
+    """A list of records in execution order; prints one per line."""
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))
 
 
 def tape(*roots: Variable) -> Tape:
-    """The records that led to `roots`, in the order in which they ran."""
-    return history(roots)[0]
+    """The records that led to `roots`, in execution order."""
+    return history(root.node for root in roots)[0]
 
 
-def history(roots: Sequence[Variable], since: int = 0) -> tuple[Tape, list[Node]]:
-    """The records that led to `roots`, back to the moment `since`, and the nodes at which they end; both in order."""
-    records, ends = _collect([root.node for root in roots if root.node is not None], since)
-    return records, sorted(ends, key=attrgetter("number"))
+def history(nodes: Iterable[Node | None], since: int = 0) -> tuple[Tape, list[Node]]:
+    """The records that led to `nodes`, and the nodes at which they end, both in order.
 
-
-def _collect(roots: Sequence[Node], since: int = 0) -> tuple[Tape, list[Node]]:
-    """All records behind `roots`, in order, and the nodes at which they end. No recursion, so any length will do.
-
-    The ends are the leaves, and the nodes that are older than the moment `since`.
+    The ends are leaves, and nodes older than the time `since`. There is no recursion, so any length will do.
     """
-    seen = set(roots)
-    leaves = [node for node in seen if node.op is None or node.number < since]
-    stack = [node for node in seen if node.op is not None and node.number >= since]
-    records = Tape()
+    records, ends = Tape(), []
+    stack = list({node for node in nodes if node is not None})
+    seen = set(stack)
     while stack:
-        record = stack.pop()
-        records.append(record)
-        for parent in record.parents:
+        node = stack.pop()
+        if node.op is None or node.number < since:
+            ends.append(node)
+            continue
+        records.append(node)
+        for parent in node.parents:
             if parent is not None and parent not in seen:
                 seen.add(parent)
-                (leaves if parent.op is None or parent.number < since else stack).append(parent)
-    records.sort(key=attrgetter("number"))
-    return records, leaves
-
-
-class Sparse:
-    """A cotangent that is zero outside a few places: a sum of (where, value) pieces, made dense once.
-
-    So the backward of T slices of one tensor costs T small pieces and one dense array, not T dense arrays.
-    `assemble(shape, pieces)` makes the dense array; `base` is a dense part of the sum, None where there is none.
-    """
-
-    __slots__ = ("assemble", "base", "pieces", "shape")
-    __array_ufunc__ = None  # array + Sparse is ours to answer
-
-    def __init__(self, shape: tuple[int, ...], pieces: list[tuple[Any, Any]], assemble: Callable, base: Any = None):
-        self.shape = shape
-        self.pieces = pieces
-        self.assemble = assemble
-        self.base = base
-
-    def __add__(self, other: Any) -> Sparse:
-        total = Sparse(self.shape, list(self.pieces), self.assemble, self.base)
-        total += other
-        return total
-
-    __radd__ = __add__
-
-    def __iadd__(self, other: Any) -> Sparse:
-        if isinstance(other, Sparse):
-            self.pieces += other.pieces
-            other = other.base
-        if other is not None:
-            self.base = other if self.base is None else self.base + other
-        return self
-
-    def dense(self) -> Any:
-        pieces = self.assemble(self.shape, self.pieces)
-        return pieces if self.base is None else self.base + pieces
+                stack.append(parent)
+    for found in (records, ends):
+        found.sort(key=attrgetter("number"))
+    return records, ends
 
 
 def walk(
-    kind: type[Variable],
-    cotangents: dict[Node, Any],
-    wanted: frozenset[Node] = frozenset(),
+    tensor_type: type[Variable],
+    start: Mapping[Node, Any],
+    wrt: frozenset[Node] = frozenset(),
     create_graph: bool = False,
     retain_graph: bool = False,
     since: int = 0,
 ) -> dict[Node, Any]:
-    """Carry cotangents back from the nodes at which they are given; return the gradients of the leaves.
+    """The backward walk: carry cotangents from the nodes where they `start` back to the leaves; return the gradients.
 
-    Each record is visited once, in the reverse of the order in which it ran, and pulls its cotangent back through
-    the rules of its op. If any nodes are `wanted`, theirs are the gradients returned, and only what leads to them
-    is visited. With `create_graph` the rules run on Variables and are recorded in their turn, else on raw arrays.
-    Nodes older than the moment `since` are ends, as leaves are.
+    Records are visited in reverse execution order, so that the sum at a record is complete when its turn comes, and
+    the rules of its op give its parents their shares. With `wrt` the gradients returned are those of these nodes, and
+    only what leads to them is visited. With `create_graph` the rules run on Variables and are recorded, else on raw
+    arrays. Nodes older than the time `since` are ends, as leaves are.
     """
     if create_graph and not recording.get():
         with enable_grad():
-            return walk(kind, cotangents, wanted, create_graph, retain_graph, since)
-    records, _ = _collect(list(cotangents), since)
-    path = _path_to(wanted, records) if wanted else None
-    _check_unchanged(records, path)
-    checked = writes.latest
-    owned: set[Node] = set()  # whose sum is an array made by this walk, so that it may be added to in place
-    gradients: dict[Node, Any] = {}
+            return walk(tensor_type, start, wrt, create_graph, retain_graph, since)
+    records, _ = history(start, since)
+    path = _path_to(wrt, records) if wrt else None
+    checked = _check_saved_arrays(records, path)
     observer = inspector.get()
-
-    def accumulate(node: Node, cotangent: Any) -> None:
-        previous = cotangents.get(node)
-        if previous is None:
-            cotangents[node] = cotangent
-            return
-        if observer is not None:
-            observer.added(previous, cotangent)
-        if type(cotangent) is Sparse:  # on the left, for an array or a Variable would not know what to do with it
-            if type(previous) is Sparse and node in owned:
-                previous += cotangent
-            else:
-                cotangents[node] = cotangent + previous
-                owned.add(node)
-        elif node in owned:
-            cotangents[node] += cotangent
-        else:
-            cotangents[node] = previous + cotangent
-            if not create_graph or type(previous) is Sparse:
-                owned.add(node)
-
+    cotangents = Cotangents(start, create_graph, observer)
+    sums, accumulate = cotangents.sums, cotangents.accumulate
+    gradients: dict[Node, Any] = {}
     while records:
         record = records.pop()
-        cotangent = cotangents.pop(record, None)
+        cotangent = sums.pop(record, None)
         if cotangent is None:
             continue
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
         if record.grad_state is not None:
-            cotangent = _arrive(kind, record.grad_state, cotangent, create_graph)
-            if writes.latest > checked:  # a hook may have written
-                _check_unchanged(Tape([*records, record]), path)
-                checked = writes.latest
+            cotangent = record.grad_state.run_hooks(tensor_type, cotangent, create_graph)
+            if writes.latest > checked:  # a hook has written in place
+                checked = _check_saved_arrays(Tape([*records, record]), path)
             if record.grad_state.keep:
-                gradients[record] = _own(kind, cotangent, create_graph)
-        parents = record.parents
+                gradients[record] = own_copy(tensor_type, cotangent, create_graph)
+        parents, saved = record.parents, record.saved
         if path is not None:
-            if record in wanted:
-                gradients[record] = _own(kind, cotangent, create_graph)
-            parents = tuple(parent if parent in path else None for parent in parents)
+            if record in wrt:
+                gradients[record] = own_copy(tensor_type, cotangent, create_graph)
+            parents = tuple([parent if parent in path else None for parent in parents])
             if not any(parents):
                 continue
-        saved = record.saved
         if saved is None:
             raise TapeError(
                 f"backward was here before and has freed what {record!r} had saved: to go back through a record "
                 "twice, give the first backward retain_graph=True"
             )
         if create_graph:
-            saved = record.op.lift(kind, record)
+            saved = record.op.lift(tensor_type, record)
         try:
             if observer is None:
                 record.op.apply_vjp(parents, saved, cotangent, accumulate)
@@ -300,225 +258,41 @@ def walk(
             raise with_memory_report(error) from error
         if not retain_graph:
             record.saved = None
+    return gradients | _gradients_at_ends(tensor_type, cotangents, wrt, since)
 
-    for node, cotangent in cotangents.items():  # only the ends are left
-        if wanted and node not in wanted:
+
+def _gradients_at_ends(
+    tensor_type: type[Variable], cotangents: Cotangents, wrt: frozenset[Node], since: int
+) -> dict[Node, Any]:
+    """What the walk has left: the gradients of leaves, and of nodes older than `since`, whose hooks run elsewhere."""
+    gradients: dict[Node, Any] = {}
+    for node, cotangent in cotangents.sums.items():
+        if wrt and node not in wrt:
             continue
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
-        elif create_graph or node not in owned:
-            cotangent = _own(kind, cotangent, create_graph)
+        elif node not in cotangents.owned:
+            cotangent = own_copy(tensor_type, cotangent, cotangents.create_graph)
         if node.grad_state is not None and node.number >= since:
-            cotangent = _arrive(kind, node.grad_state, cotangent, create_graph)
-        if observer is not None:
-            observer.arrived(node, cotangent)
+            cotangent = node.grad_state.run_hooks(tensor_type, cotangent, cotangents.create_graph)
+        if cotangents.observer is not None:
+            cotangents.observer.leaf_gradient(node, cotangent)
         gradients[node] = cotangent
     return gradients
 
 
-def _own(kind: type[Variable], cotangent: Any, create_graph: bool) -> Any:
-    """A gradient with an array of its own: a rule may hand one array to two inputs, and users write into gradients."""
-    return kind.from_node(copy_of(cotangent._data), cotangent.node) if create_graph else copy_of(cotangent)
-
-
-def _arrive(kind: type[Variable], grad_state: GradState, cotangent: Any, create_graph: bool) -> Any:
-    """The whole cotangent of a watched node, in its dtype and as its hooks would have it."""
-
-    def fitted(cotangent: Any) -> Any:
-        if cotangent.dtype == grad_state.dtype:
-            return cotangent
-        return cotangent.astype(grad_state.dtype) if create_graph else astype(cotangent, grad_state.dtype)
-
-    cotangent = fitted(cotangent)
-    if grad_state.hooks:
-        cotangent = _own(kind, cotangent, create_graph)
-    for hook in tuple(grad_state.hooks.values()):
-        changed = hook(cotangent if create_graph else kind.from_node(cotangent, None))
-        if changed is None:
-            continue
-        home = backend_of(cotangent._data if create_graph else cotangent)
-        if (
-            not isinstance(changed, Variable)
-            or changed._data.shape != cotangent.shape
-            or not is_floating(changed._data.dtype)
-            or backend_of(changed._data).name != home.name
-        ):
-            raise TypeError(
-                f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on {home.name!r}, "
-                f"got {changed!r}"
-            )
-        cotangent = fitted(changed if create_graph else changed._data)
-    return cotangent
-
-
-def _path_to(wanted: frozenset[Node], records: Tape) -> set[Node]:
-    """The wanted nodes and every record from which one of them can be reached."""
-    path = set(wanted)
+def _path_to(wrt: frozenset[Node], records: Tape) -> set[Node]:
+    """These nodes and every record from which one of them can be reached."""
+    path = set(wrt)
     for record in records:
         if not path.isdisjoint(record.parents):
             path.add(record)
     return path
 
 
-def _check_unchanged(records: Tape, path: set[Node] | None) -> None:
-    """Raise TapeError if an array that one of the records (on the path) has saved was written in place since."""
-    if not records or writes.latest < records[0].number:
-        return
-    known: dict[int, Any] = {}  # the last write into an array, by its identity, for what one op made the next has saved
-    for record in records:
-        if path is not None and path.isdisjoint(record.parents):
-            continue
-        if getattr(record.op, "redefined", 0) > record.number:
-            raise TapeError(f"{record.op.__name__} was given other rules after {record!r} ran: run it again with them")
-        for array in arrays_in(record.saved):
-            if id(array) not in known:
-                known[id(array)] = writes.last(array)
-            write = known[id(array)]
-            if write is not None and write.moment > record.number:
-                raise TapeError(
-                    f"{write.name} was changed in place after {record!r} had saved it, so that "
-                    "gradients would be wrong: change it after backward (an optimiser's step, too), or make a new one"
-                )
-
-
-def arrays_in(saved: Any) -> Iterator[Any]:
-    """The arrays that a record has saved, alone or in tuples, lists and dictionaries."""
-    if isinstance(saved, (tuple, list)):
-        for part in saved:
-            yield from arrays_in(part)
-    elif isinstance(saved, dict):
-        yield from arrays_in(list(saved.values()))
-    elif hasattr(saved, "dtype") and hasattr(saved, "shape"):
-        yield saved
-
-
-def backward(
-    root: Variable, cotangent: Any = None, create_graph: bool = False, retain_graph: bool | None = None
-) -> None:
-    """Add the gradient of `root` to the `grad` of every leaf that led to it.
-
-    root          what is differentiated; a scalar unless a cotangent is given
-    cotangent     its weight, of the shape of `root`: the result is cotangentᵀ · ∂root/∂leaf
-    create_graph  record the backward pass too, so that the gradients can be differentiated again
-    retain_graph  keep what the records had saved, for a second backward (default: as `create_graph`)
-
-    With `create_graph` a leaf holds a gradient whose record leads back to the leaf, a cycle that lasts until the
-    gradient is forgotten; `grad` returns its gradients and makes none.
-    """
-    start = {_place(root, "backward"): _cotangent(root, cotangent, create_graph)}
-    retain_graph = create_graph if retain_graph is None else retain_graph
-    for node, gradient in walk(type(root), start, frozenset(), create_graph, retain_graph).items():
-        grad_state = node.grad_state
-        if grad_state is not None and grad_state.keep:
-            gradient = gradient if create_graph else type(root).from_node(as_array(gradient), None)
-            grad_state.add_to_grad(gradient)
-
-
-def grad(
-    outputs: Variable | Sequence[Variable],
-    inputs: Variable | Sequence[Variable],
-    cotangents: Any = None,
-    create_graph: bool = False,
-    retain_graph: bool | None = None,
-    allow_unused: bool = False,
-) -> Any:
-    """The gradients of `outputs` with regard to `inputs`, returned; the `grad` of no tensor is touched.
-
-    For one input its gradient, for a sequence a tuple. `cotangents` weighs the outputs as in `backward`, one for
-    each. An input that did not lead to the outputs is an error, or gives None with `allow_unused`.
-    """
-    roots, goals = _variables(outputs, "outputs"), _variables(inputs, "inputs")
-    weights = (
-        [cotangents]
-        if isinstance(outputs, Variable)
-        else [None] * len(roots)
-        if cotangents is None
-        else list(cotangents)
-    )
-    if len(weights) != len(roots):
-        raise ValueError(f"cotangents: expected one for each of the {len(roots)} outputs, got {len(weights)}")
-    kind = type(goals[0]) if goals else Variable
-    start: dict[Node, Any] = {}
-    for root, weight in zip(roots, weights):
-        root_place, cotangent = _place(root, "grad"), _cotangent(root, weight, create_graph)
-        start[root_place] = start[root_place] + cotangent if root_place in start else cotangent
-    places = [_place(goal, f"grad, inputs[{i}]") for i, goal in enumerate(goals)]
-    retain_graph = create_graph if retain_graph is None else retain_graph
-    gradients = walk(kind, start, frozenset(places), create_graph, retain_graph)
-    results = []
-    for i, (goal, place) in enumerate(zip(goals, places)):
-        gradient = gradients.get(place)
-        if gradient is None and not allow_unused:
-            raise TapeError(
-                f"inputs[{i}] {place!r} did not lead to the outputs; pass allow_unused=True to get None for it"
-            )
-        if gradient is not None:
-            gradient = gradient if create_graph else kind.from_node(as_array(gradient), None)
-            dtype = goal._data.dtype
-            gradient = gradient if gradient._data.dtype == dtype else gradient.astype(dtype)
-        results.append(gradient)
-    return results[0] if isinstance(inputs, Variable) else tuple(results)
-
-
-def _variables(value: Any, name: str) -> list[Variable]:
-    """One tensor or a sequence of them, as a list."""
-    variables = list(value) if isinstance(value, Iterable) and not isinstance(value, Variable) else [value]
-    for variable in variables:
-        if not isinstance(variable, Variable):
-            raise TypeError(f"{name}: expected a tensor or a list of tensors, got {type(variable).__name__}")
-    return variables
-
-
-def _place(variable: Variable, caller: str) -> Node:
-    if variable.node is None:
-        raise TapeError(
-            f"{caller}: this tensor is a constant; no tensor that requires a gradient led to it "
-            "(made under no_grad, detached, or requires_grad=True was forgotten?)"
-        )
-    return variable.node
-
-
-def _cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
-    """The cotangent in the form in which the walk carries it, checked against `root`."""
-    backend, shape = backend_of(root._data), root._data.shape
-    if cotangent is None:
-        if root._data.size != 1:
-            raise TapeError(
-                f"backward from a tensor of shape {shape} needs a cotangent of that shape; "
-                "only a tensor with one element can do without (did you mean loss.mean() or loss.sum()?)"
-            )
-        cotangent = xp_of(root._data).reshape(backend.asarray(1.0, root._data.dtype), shape)
-    array = cotangent._data if isinstance(cotangent, Variable) else cotangent
-    array = backend.asarray(array) if isinstance(array, (int, float, list)) else as_array(array)
-    if array.shape != shape:
-        raise TapeError(f"cotangent: expected the shape of what is differentiated, {shape}, got {array.shape}")
-    if array.dtype != root._data.dtype:
-        array = astype(array, root._data.dtype)
-    if not create_graph:
-        return array
-    if not isinstance(cotangent, Variable):
-        return type(root).from_node(array, None)
-    return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
-
-
-@block
-def _set_recording(on: bool) -> Iterator[None]:
-    token = recording.set(on)
-    try:
-        yield
-    finally:
-        recording.reset(token)
-
-
-def no_grad() -> Block[None]:
-    """In this block (`with no_grad():`) or function (`@no_grad()`) nothing is recorded.
-
-    A generator or a coroutine is decorated, too: nothing is recorded while it runs. A `with` around a `yield` instead
-    stays on in whoever reads from the generator.
-    """
-    return _set_recording(False)
-
-
-def enable_grad() -> Block[None]:
-    """In this block or function ops are recorded, even inside `no_grad`."""
-    return _set_recording(True)
+def _check_saved_arrays(records: Tape, path: set[Node] | None) -> int:
+    """Raise TapeError if one of the records is stale (see `writes.stale_record`); returns the time of the check."""
+    now = writes.latest
+    if reason := stale_record(records, path):
+        raise TapeError(reason)
+    return now

@@ -1,4 +1,4 @@
-"""Tensor: an array, its gradient, and its place on the tape; operators and methods are the ops."""
+"""Tensor: an array, its gradient, and its place on the tape; its operators and methods are the ops."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from typing import Any
 
 from numpy import array2string
 
-from . import ops
 from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
+from .contexts import recording
+from .operators import Operators
 from .ops.op import unwrap
-from .tape import GradState, Node, TapeError, Variable, backward, leaf, name_of, recording
+from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
 from .writes import writes
 
 
-class Tensor(Variable):
-    """An array that remembers how it was made.
+class Tensor(Operators, Variable):
+    """An array whose computation is recorded, so that it can be differentiated.
 
-    data           numbers, a nested list, or an array of any backend; copied, so that a later write to what was given
-                   cannot change what has been recorded
-    requires_grad  whether gradients with regard to it are wanted: it becomes a leaf of the tape
+    data           scalars, a nested list, or an array of any backend; copied, so that a later write into what was
+                   given cannot change what has been recorded
+    requires_grad  whether it is a leaf of the tape, with respect to which gradients are computed
     dtype          as given, or that of `data`; Python floats become float32
-    device         "numpy", "cupy", …; where `data` lives already, else the default of `use`
+    device         "numpy", "cupy", …; by default that of `data` if it is an array, else the default of `use`
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # array * tensor is ours to answer
+    __array_ufunc__ = None  # so that NumPy leaves array * tensor to __rmul__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, device: str | Backend | None = None):
         if isinstance(data, Variable):
             data = data._data
         is_array = hasattr(data, "dtype")
-        home = resolve(device) if device is not None or not is_array else backend_of(data)
-        array = copy_of(move(data, home)) if is_array else home.asarray(_numbers(data))
+        backend = resolve(device) if device is not None or not is_array else backend_of(data)
+        array = copy_of(move(data, backend)) if is_array else backend.asarray(_scalars(data))
         if not is_floating(array.dtype) and not xp_of(array).isdtype(array.dtype, ("bool", "integral")):
             raise TypeError(f"data: expected real numbers or booleans, got {type(data).__name__} ({array.dtype})")
         if dtype is not None:
@@ -44,20 +45,26 @@ class Tensor(Variable):
 
     @property
     def _leaf(self) -> Node | None:
-        """The leaf that it is, or was before it was frozen; None for a record or any other constant."""
-        return getattr(self, "_frozen", None) if self.node is None else self.node if self.node.op is None else None
+        """The leaf that this tensor is, or was before it was frozen; None for a record or any other constant."""
+        if self.node is None:
+            return getattr(self, "_frozen", None)
+        return self.node if self.node.op is None else None
 
     def _rebind(self, array: Any) -> None:
-        """Show another array from now on."""
+        """Replace the array."""
         self._data = array
-        if (place := self._leaf) is not None and place.grad_state is not None:
-            place.grad_state.array, place.grad_state.dtype = array, array.dtype
+        if (node := self._leaf) is not None and node.grad_state is not None:
+            node.grad_state.array, node.grad_state.dtype = array, array.dtype
+
+    def _require_leaf(self, caller: str, advice: str) -> None:
+        if not self.is_leaf:
+            raise TapeError(f"{caller}: this tensor was computed by {self.node!r}; {advice}")
 
     # -- the array ---------------------------------------------------------------------------------------------
 
     @property
     def data(self) -> Any:
-        """The array itself. Write into it only outside of what backward still needs, and call `mark_changed` after."""
+        """The array itself. If you write into it, call `mark_changed`; backward may still need the old values."""
         return self._data
 
     @data.setter
@@ -65,10 +72,7 @@ class Tensor(Variable):
         if array is self._data:  # an in-place operator such as `t.data += 1`
             self.mark_changed()
             return
-        if not self.is_leaf:
-            raise TapeError(
-                f"data: {self.node!r} made this tensor; it can only be set on a leaf or a constant (detach it)"
-            )
+        self._require_leaf("data", "it can only be set on a leaf or a constant (detach it)")
         array = as_array(unwrap(array))
         if array.shape != self._data.shape or array.dtype != self._data.dtype:
             raise ValueError(
@@ -77,13 +81,12 @@ class Tensor(Variable):
         self._rebind(array)
 
     def mark_changed(self) -> None:
-        """Say that the array of this leaf or constant was written in place.
+        """Log that the array of this leaf or constant was written in place.
 
-        Backward through older records that have saved it, or anything that shares memory with it, will then refuse.
+        Backward through older records that have saved it, or anything that shares its memory, is then an error.
         """
-        writes.note(self._data, f"{name_of(self.node or self._leaf)} {self.shape}")
-        if not self.is_leaf:
-            raise TapeError(f"mark_changed: {self.node!r} made this tensor; only a leaf or a constant may be written")
+        writes.add(self._data, f"{name_of(self.node or self._leaf)} {self.shape}")
+        self._require_leaf("mark_changed", "only a leaf or a constant may be written")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,7 +106,7 @@ class Tensor(Variable):
 
     @property
     def device(self) -> str:
-        """The name of the backend where the array lives."""
+        """The name of the array's backend."""
         return backend_of(self._data).name
 
     def numpy(self) -> Any:
@@ -112,7 +115,7 @@ class Tensor(Variable):
         return host.copy() if host is self._data else host
 
     def item(self) -> Any:
-        """The only element, as a Python number."""
+        """The only element, as a Python scalar."""
         if self._data.size != 1:
             raise ValueError(f"item: only a tensor with one element is a number, this one has shape {self.shape}")
         return to_host(self._data).item()
@@ -121,24 +124,19 @@ class Tensor(Variable):
         return to_host(self._data).tolist()
 
     def to(self, device: str | Backend) -> Tensor:
-        """The same values on another backend: a new leaf if this is one, a constant if this is one.
+        """A copy on another backend: a leaf of a leaf, a constant of a constant; on the same backend the tensor itself.
 
-        A recorded tensor cannot be moved; move the leaves that it was made of.
+        A recorded tensor cannot be moved; move the leaves from which it was computed.
         """
         target = resolve(device)
         if target.name == self.device:
             return self
-        if self.node is not None and self.node.op is not None:
-            raise TapeError(f"to: {self.node!r} was recorded on {self.device!r}; move its leaves, or detach it first")
+        self._require_leaf("to", f"move its leaves from {self.device!r}, or detach it first")
         return Tensor(self._data, self.requires_grad, device=target)
 
     def relocate(self, device: str | Backend) -> None:
-        """Move this leaf or constant itself, and its gradient, to another backend; whoever holds it holds it there.
-
-        What was recorded with it before stays where it was.
-        """
-        if self.node is not None and self.node.op is not None:
-            raise TapeError(f"relocate: {self.node!r} was recorded; move the leaves that it was made of")
+        """Move this leaf or constant, and its gradient, to another backend in place; older records do not move."""
+        self._require_leaf("relocate", "move the leaves from which it was computed")
         target = resolve(device)
         self._rebind(move(self._data, target))
         grad_state = self._leaf.grad_state if self._leaf is not None else None
@@ -151,22 +149,21 @@ class Tensor(Variable):
     def requires_grad(self) -> bool:
         """Whether gradients flow to or through this tensor; settable on a leaf or a constant.
 
-        A leaf for which it was turned off is frozen: no gradients come to it, and those that it has are kept until it
-        is turned on again.
+        A leaf for which it was turned off is frozen: its gradient is kept, and no more is added until it is turned on
+        again.
         """
         return self.node is not None
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
-        if self.node is not None and self.node.op is not None:
-            raise TapeError(f"requires_grad: {self.node!r} made this tensor; use detach() to cut it from the tape")
-        place = self._leaf
-        if place is None:
+        self._require_leaf("requires_grad", "use detach() to cut it from the tape")
+        node = self._leaf
+        if node is None:
             self.node = leaf(self._data) if on else None
             return
-        assert place.grad_state is not None
-        place.grad_state.keep = on
-        self.node, self._frozen = (place, None) if on else (None, place)
+        assert node.grad_state is not None
+        node.grad_state.keep = on
+        self.node, self._frozen = (node, None) if on else (None, node)
 
     @property
     def is_leaf(self) -> bool:
@@ -179,21 +176,21 @@ class Tensor(Variable):
 
     @property
     def name(self) -> str | None:
-        """How reports call this leaf, if it was given a name."""
+        """The name of this tensor in reports, None if it was given none."""
         return self.node.grad_state.name if self.node is not None and self.node.grad_state is not None else None
 
     @name.setter
     def name(self, name: str) -> None:
-        self._watched("name").name = name
+        self._state("name").name = name
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward has gathered here, None if it has not."""
+        """The gradient that backward has accumulated here, None if there is none."""
         return self.node.grad_state.grad if self.node is not None and self.node.grad_state is not None else None  # type: ignore[return-value]
 
     @grad.setter
     def grad(self, gradient: Tensor | None) -> None:
-        grad_state = self._watched("grad")
+        grad_state = self._state("grad")
         if gradient is not None and not isinstance(gradient, Tensor):
             raise TypeError(f"grad: expected a Tensor or None, got {type(gradient).__name__}")
         if gradient is not None and (gradient.shape != self.shape or gradient.dtype != self.dtype):
@@ -203,22 +200,22 @@ class Tensor(Variable):
         grad_state.grad = gradient
 
     def zero_grad(self) -> None:
-        """Forget the gradient; of a frozen leaf, too."""
-        place = self._leaf or self.node
-        if place is not None and place.grad_state is not None:
-            place.grad_state.grad = None
+        """Set the gradient to None, also that of a frozen leaf."""
+        node = self._leaf or self.node
+        if node is not None and node.grad_state is not None:
+            node.grad_state.grad = None
 
     def retain_grad(self) -> Tensor:
-        """Keep the gradient of this recorded tensor too in backward; returns the tensor."""
-        self._watched("retain_grad").keep = True
+        """Have backward keep the gradient of this recorded tensor, too; returns the tensor."""
+        self._state("retain_grad").keep = True
         return self
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call `hook` with the whole gradient when it arrives here; what it returns, if anything, takes its place.
+        """Have backward call `hook` with the complete gradient; a Tensor that it returns replaces the gradient.
 
         Returns a function that removes the hook.
         """
-        hooks, key = self._watched("register_hook").hooks, object()
+        hooks, key = self._state("register_hook").hooks, object()
         hooks[key] = hook
 
         def remove() -> None:
@@ -226,7 +223,8 @@ class Tensor(Variable):
 
         return remove
 
-    def _watched(self, caller: str) -> Any:
+    def _state(self, caller: str) -> GradState:
+        """The gradient state of this tensor's node, added to a record that has none."""
         if self.node is None:
             raise TapeError(f"{caller}: this tensor is a constant and will have no gradient (requires_grad=True?)")
         if self.node.grad_state is None:
@@ -238,50 +236,23 @@ class Tensor(Variable):
         return Tensor.from_node(self._data, None)
 
     def backward(self, cotangent: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
-        """Add the gradient of this tensor to the `grad` of every leaf that led to it (see `tape.backward`)."""
-        backward(self, cotangent, create_graph, retain_graph)
+        """Add the gradient of this tensor to the `grad` of every leaf that led to it.
 
-    # -- operators ---------------------------------------------------------------------------------------------
+        cotangent     v, of the shape of this tensor y: the gradients are vᵀ · ∂y/∂leaf. A scalar needs none
+        create_graph  record the backward pass too, so that the gradients can be differentiated again
+        retain_graph  keep the residuals of the records, for a second backward (default: as `create_graph`)
 
-    __add__ = ops.add
-    __sub__ = ops.subtract
-    __mul__ = ops.hadamard
-    __truediv__ = ops.divide
-    __matmul__ = ops.matmul
-    __pow__ = ops.power
-    __neg__ = ops.negative
-    __abs__ = ops.absolute
-    __lt__ = ops.less
-    __le__ = ops.less_equal
-    __gt__ = ops.greater
-    __ge__ = ops.greater_equal
-    __radd__ = __add__
-    __rmul__ = __mul__
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: Any) -> Any:
-        return ops.equal(self, other)
-
-    def __ne__(self, other: Any) -> Any:
-        return ops.not_equal(self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return ops.subtract(other, self)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return ops.divide(other, self)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return ops.matmul(other, self)
-
-    def __rpow__(self, other: Any) -> Any:
-        return ops.power(other, self)
-
-    def __getitem__(self, index: Any) -> Any:
-        return ops.getitem(self, index=index)
+        With `create_graph` a leaf holds a gradient whose record leads back to the leaf, a cycle that lasts until the
+        gradient is cleared; `grad` returns its gradients and makes none.
+        """
+        start = {cotangent_node(self, "backward"): initial_cotangent(self, cotangent, create_graph)}
+        retain_graph = create_graph if retain_graph is None else retain_graph
+        for node, gradient in walk(type(self), start, frozenset(), create_graph, retain_graph).items():
+            if node.grad_state is not None and node.grad_state.keep:
+                node.grad_state.accumulate(gradient if create_graph else type(self).from_node(as_array(gradient), None))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Write into a constant (into a copy, so that no record is disturbed), or under no_grad into a leaf."""
+        """Write into a constant (into a copy, as records may have saved the array), or under no_grad into a leaf."""
         if self.node is not None and (self.node.op is not None or recording.get()):
             raise TapeError(
                 "a tensor that requires a gradient cannot be written in place: use where or scatter_add, which are "
@@ -324,112 +295,48 @@ class Tensor(Variable):
 
     def __repr__(self) -> str:
         body = array2string(to_host(self._data), separator=", ", prefix="Tensor(")
-        place = (
-            ""
-            if self.node is None
-            else ", requires_grad=True"
-            if self.is_leaf
-            else f", made by {self.node.op.__name__}"
-        )
+        node = "" if self.node is None else ", requires_grad=True"
+        if self.node is not None and self.node.op is not None:
+            node = f", op={self.node.op.__name__}"
         device = "" if self.device == "numpy" else f", device={self.device!r}"
-        return f"Tensor({body}, dtype={self.dtype}{device}{place})"
-
-    # -- ops as methods --------------------------------------------------------------------------------------------
-
-    exp = ops.exp
-    log = ops.log
-    sqrt = ops.sqrt
-    square = ops.square
-    abs = ops.absolute
-    sin = ops.sin
-    cos = ops.cos
-    tanh = ops.tanh
-    sigmoid = ops.sigmoid
-    relu = ops.relu
-
-    @property
-    def T(self) -> Any:  # noqa: N802  (NumPy's name)
-        return ops.transpose(self)
-
-    @property
-    def mT(self) -> Any:  # noqa: N802
-        return ops.matrix_transpose(self)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ops.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ops.mean(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ops.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ops.min(self, axis=axis, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ops.prod(self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, keepdims: bool = False, correction: int = 0) -> Any:
-        return ops.var(self, axis=axis, keepdims=keepdims, correction=correction)
-
-    def std(self, axis: Any = None, keepdims: bool = False, correction: int = 0) -> Any:
-        return ops.std(self, axis=axis, keepdims=keepdims, correction=correction)
-
-    def norm(self, axis: Any = None, keepdims: bool = False) -> Any:
-        return ops.norm(self, axis=axis, keepdims=keepdims)
-
-    def cumsum(self, axis: int) -> Any:
-        return ops.cumsum(self, axis=axis)
-
-    def argmax(self, axis: int | None = None) -> Any:
-        return ops.argmax(self, axis=axis)
-
-    def argmin(self, axis: int | None = None) -> Any:
-        return ops.argmin(self, axis=axis)
-
-    def clip(self, low: Any = None, high: Any = None) -> Any:
-        return ops.clip(self, low=low, high=high)
-
-    def reshape(self, *shape: Any) -> Any:
-        return ops.reshape(self, shape=_unpacked(shape))
-
-    def transpose(self, *axes: Any) -> Any:
-        return ops.transpose(self, axes=_unpacked(axes) or None)
-
-    def moveaxis(self, source: Any, destination: Any) -> Any:
-        return ops.moveaxis(self, source=source, destination=destination)
-
-    def expand_dims(self, axis: Any) -> Any:
-        return ops.expand_dims(self, axis=axis)
-
-    def squeeze(self, axis: Any = None) -> Any:
-        return ops.squeeze(self, axis=axis)
-
-    def broadcast_to(self, shape: tuple[int, ...]) -> Any:
-        return ops.broadcast_to(self, shape=shape)
-
-    def astype(self, dtype: Any) -> Any:
-        return ops.astype(self, dtype=dtype)
-
-    def softmax(self, axis: int = -1) -> Any:
-        return ops.softmax(self, axis=axis)
-
-    def log_softmax(self, axis: int = -1) -> Any:
-        return ops.log_softmax(self, axis=axis)
+        return f"Tensor({body}, dtype={self.dtype}{device}{node})"
 
 
-def _unpacked(arguments: tuple) -> tuple:
-    """`(2, 3)` of both `f(2, 3)` and `f((2, 3))`."""
-    return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], (tuple, list)) else arguments
+def cotangent_node(tensor: Variable, caller: str) -> Node:
+    """The node of a tensor, where cotangents are given or requested."""
+    if tensor.node is None:
+        raise TapeError(
+            f"{caller}: this tensor is a constant; no tensor that requires a gradient led to it "
+            "(made under no_grad, detached, or requires_grad=True was forgotten?)"
+        )
+    return tensor.node
 
 
-def _numbers(value: Any) -> Any:
-    """A nested list in which tensors stand for their values."""
-    return (
-        [_numbers(v) for v in value]
-        if isinstance(value, (list, tuple))
-        else value.item()
-        if isinstance(value, Tensor)
-        else value
-    )
+def initial_cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any:
+    """The cotangent of `root` as the walk takes it: an array, with `create_graph` a Tensor; for a scalar None is 1."""
+    backend, shape = backend_of(root._data), root._data.shape
+    if cotangent is None:
+        if root._data.size != 1:
+            raise TapeError(
+                f"backward from a tensor of shape {shape} needs a cotangent of that shape; "
+                "only a tensor with one element can do without (did you mean loss.mean() or loss.sum()?)"
+            )
+        cotangent = xp_of(root._data).reshape(backend.asarray(1.0, root._data.dtype), shape)
+    array = cotangent._data if isinstance(cotangent, Variable) else cotangent
+    array = backend.asarray(array) if isinstance(array, (int, float, list)) else as_array(array)
+    if array.shape != shape:
+        raise TapeError(f"cotangent: expected the shape of what is differentiated, {shape}, got {array.shape}")
+    if array.dtype != root._data.dtype:
+        array = astype(array, root._data.dtype)
+    if not create_graph:
+        return array
+    if not isinstance(cotangent, Variable):
+        return type(root).from_node(array, None)
+    return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
+
+
+def _scalars(value: Any) -> Any:
+    """A nested list with the values of the one-element tensors in it."""
+    if isinstance(value, (list, tuple)):
+        return [_scalars(part) for part in value]
+    return value.item() if isinstance(value, Tensor) else value

@@ -1,4 +1,4 @@
-"""Nested containers (trees): lists, tuples, named tuples, mappings and dataclasses, and what is in them (leaves)."""
+"""Trees: nested lists, tuples, named tuples, mappings and dataclasses; their leaves are all that is no container."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from typing import Any
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """All in `value` that is no container, each with the path that leads to it; None is nothing."""
+    """The leaves of a tree, each with its path; None is no leaf."""
     if isinstance(value, (set, frozenset)):
-        raise TypeError(f"{name}: a set has no order in which its parts could be compared; use a list, tuple or dict")
-    parts = _parts(value)
-    if parts is None:
+        raise TypeError(f"{name}: a set has no order in which its items could be compared; use a list, tuple or dict")
+    items = _items(value)
+    if items is None:
         if value is not None:
             yield name, value
         return
     fields_of = getattr(value, "_fields", None) if isinstance(value, tuple) else None
     by_name = fields_of is not None or is_dataclass(value)
-    for key, part in parts.items():
-        yield from leaves(part, f"{name}.{fields_of[key] if fields_of else key}" if by_name else f"{name}[{key!r}]")
+    for key, item in items.items():
+        yield from leaves(item, f"{name}.{fields_of[key] if fields_of else key}" if by_name else f"{name}[{key!r}]")
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """The same containers with `function` applied to all in them that is no container; those in which nothing changes
-    are left as they are."""
-    parts = _parts(value)
-    if parts is None:
+    """The tree with `function` applied to its leaves; containers in which nothing changes stay the same objects."""
+    items = _items(value)
+    if items is None:
         return function(value)
-    mapped = {key: map_leaves(function, part) for key, part in parts.items()}
-    return value if all(mapped[key] is part for key, part in parts.items()) else _with_parts(value, mapped)
+    mapped = {key: map_leaves(function, item) for key, item in items.items()}
+    return value if all(mapped[key] is item for key, item in items.items()) else _with_items(value, mapped)
 
 
-def _parts(value: Any) -> dict[Any, Any] | None:
-    """What is in a container, by key, place or name; None for what is no container."""
+def _items(value: Any) -> dict[Any, Any] | None:
+    """The items of a container by key, index or name; None for a leaf."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (list, tuple)):
@@ -44,16 +43,16 @@ def _parts(value: Any) -> dict[Any, Any] | None:
     return None
 
 
-def _with_parts(value: Any, parts: dict[Any, Any]) -> Any:
-    """A container like this one with other parts."""
+def _with_items(value: Any, items: dict[Any, Any]) -> Any:
+    """A container of the same type with other items."""
     if isinstance(value, tuple):
-        return value._make(parts.values()) if hasattr(value, "_make") else type(value)(parts.values())
+        return value._make(items.values()) if hasattr(value, "_make") else type(value)(items.values())
     if isinstance(value, Mapping) and not isinstance(value, MutableMapping):
-        return type(value)(parts)  # type: ignore[call-arg]
+        return type(value)(items)  # type: ignore[call-arg]
     clone = copy(value)
-    for key, part in parts.items():
+    for key, item in items.items():
         if isinstance(clone, (list, MutableMapping)):
-            clone[key] = part
+            clone[key] = item
         else:
-            object.__setattr__(clone, key, part)  # a dataclass may be frozen
+            object.__setattr__(clone, key, item)  # a dataclass may be frozen
     return clone

@@ -1,8 +1,8 @@
-"""Run all parts, whatever becomes of each: proofs side by side, then figures one by one, and a table of verdicts last.
+"""Run all parts, even if some fail: proofs in parallel, then measurements one by one, and a table of verdicts last.
 
     python -m benchmarks.gpu                              # everything
     python -m benchmarks.gpu --quick                      # in 10 minutes
-    python -m benchmarks.gpu --only lockstep,recurrence   # some parts; keeps nothing unless told where by --out
+    python -m benchmarks.gpu --only lockstep,recurrence   # some parts; writes a report only with --out
     python -m benchmarks.gpu --backend numpy              # a rehearsal on a machine without a GPU
 
 The exit status is 0 if no part failed.
@@ -21,29 +21,29 @@ from pathlib import Path
 
 from ..timing import RESULTS
 from .options import Options
-from .parts import EXTRA, PARTS, Outcome, Part, command_of, run_apart, run_here
+from .parts import EXTRA, PARTS, Outcome, Part, command_of, run_in_process, run_part
 from .report import Report
 
-#: Seconds for everything when it is to be quick: what is left of 10 minutes is for starting and for writing.
+#: The time limit of --quick in seconds: the rest of 10 minutes is for starting and for writing.
 QUICK = 570.0
-TOO_LATE = Outcome("FAIL", "no time was left for it", 0.0, [])
+TIMED_OUT = Outcome("FAIL", "no time was left for it", 0.0, [])
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     options = Options(given.backend, given.quick)
-    if given.here:
-        return run_here(given.here, options)
+    if given.part:
+        return run_part(given.part, options)
     parts = _chosen(given)
-    keeps = given.out or (None if given.only or options.rehearsal else RESULTS)
-    report = Report(shlex.join(["python", "-m", "benchmarks.gpu", *_own_words(given)]), keeps and Path(keeps))
+    folder = given.out or (None if given.only or options.rehearsal else RESULTS)
+    report = Report(shlex.join(["python", "-m", "benchmarks.gpu", *_command_options(given)]), folder and Path(folder))
     end = time.monotonic() + (given.seconds or (QUICK if options.quick else float("inf")))
 
     stop = threading.Event()
 
     def run(name: str, echo: bool = True) -> Outcome:
         limit = min(parts[name].quick_seconds if options.quick else parts[name].seconds, end - time.monotonic())
-        return run_apart(command_of(name, options), limit, echo, stop) if limit > 0 else TOO_LATE
+        return run_in_process(command_of(name, options), limit, echo, stop) if limit > 0 else TIMED_OUT
 
     def add(name: str, outcome: Outcome, shown: bool = True) -> None:
         report.add(name, parts[name], outcome)
@@ -51,18 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     outcome = run("machine")
     device = next((_value(line) for line in outcome.lines if line.startswith("| device |")), None)
-    if device is None:  # and without one no other part can run
+    if device is None:  # no other part can run without one
         print(f"{outcome.verdict}: {outcome.reason}")
         return 1
     report.device = device
     add("machine", outcome)
     alone = given.jobs == 1
-    with ThreadPoolExecutor(given.jobs) as pool:  # of threads that wait for processes
+    with ThreadPoolExecutor(given.jobs) as pool:  # the threads only wait for processes
         try:
             running = {pool.submit(run, name, alone): name for name, part in parts.items() if part.proof}
             for done in as_completed(running):
                 add(running[done], done.result(), shown=alone)
-        except BaseException:  # somebody's patience
+        except BaseException:  # Ctrl-C
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -84,30 +84,32 @@ def _chosen(given: argparse.Namespace) -> dict[str, Part]:
     return {name: part for name, part in parts.items() if name in ("machine", *names)}
 
 
-def _own_words(given: argparse.Namespace) -> list[str]:
+def _command_options(given: argparse.Namespace) -> list[str]:
     """The options that decide what is measured."""
-    words = [] if given.backend == "cupy" else ["--backend", given.backend]
-    words += ["--quick"] if given.quick else []
-    words += ["--ablate"] if given.ablate else []
-    return words + (["--only", given.only] if given.only else [])
+    options = [] if given.backend == "cupy" else ["--backend", given.backend]
+    options += ["--quick"] if given.quick else []
+    options += ["--ablate"] if given.ablate else []
+    return options + (["--only", given.only] if given.only else [])
 
 
 def _value(line: str) -> str:
-    """The second cell of a row."""
+    """The second cell of a table row."""
     return line.split(" | ")[1].removesuffix(" |")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m benchmarks.gpu", description="Prove and measure what needs a GPU.")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.gpu", description="Run all checks and measurements that need a GPU."
+    )
     parser.add_argument("--backend", default="cupy", help="cupy, cupy:1, or numpy for a rehearsal (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="everything within 10 minutes")
-    parser.add_argument("--only", metavar="PARTS", help=f"some of {', '.join([*PARTS, *EXTRA])}, with commas between")
-    parser.add_argument("--ablate", action="store_true", help="passes of the compiler left out one by one, too")
-    parser.add_argument("--out", metavar="FOLDER", help="where the report goes (default: benchmarks/results)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="for everything; parts that come too late fail")
+    parser.add_argument("--only", metavar="PARTS", help=f"comma-separated: some of {', '.join([*PARTS, *EXTRA])}")
+    parser.add_argument("--ablate", action="store_true", help="also measure the compiler without each of its passes")
+    parser.add_argument("--out", metavar="FOLDER", help="folder of the report (default: benchmarks/results)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="total time limit; parts that are not reached fail")
     jobs = 6 if (os.cpu_count() or 1) >= 8 else 1
-    parser.add_argument("--jobs", type=int, default=jobs, help="how many proofs run side by side (%(default)s)")
-    parser.add_argument("--here", metavar="PART", help=argparse.SUPPRESS)
+    parser.add_argument("--jobs", type=int, default=jobs, help="number of proofs in parallel (%(default)s)")
+    parser.add_argument("--part", metavar="PART", help=argparse.SUPPRESS)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the compiler's passes and the graphs are worth on the GPU: each is left out, or one put in, and a pass timed."""
+"""Ablation of the compiler on the GPU: training passes timed without some passes or without graphs, or with another."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from types import ModuleType
 
 from tinygrad_gru.backend import capturing
 from tinygrad_gru.scan import plan_cache as compiled
-from tinygrad_gru.scan.passes.simplify import collect
-from tinygrad_gru.scan.targets import cuda as emit_cuda
+from tinygrad_gru.scan.passes import collect
+from tinygrad_gru.scan.targets import cuda as cuda_target
+from tinygrad_gru.scan.targets import numpy as numpy_target
 
-from ..contestants import Case, check_agreement, ours
+from ..peers import Case, check_agreement, ours
 from ..timing import interleaved, ratio, row
 from .clock import clock_for
-from .options import Complaints, Options
+from .options import Failures, Options
 from .precision import FLOAT32
 from .recurrence import SIZES, TOYS
 
-_MERGED = frozenset({"merge_products", "merge_lanes"})
+_MERGED = frozenset({"merge_matmuls", "fuse_horizontally"})
 
 
 @dataclass(frozen=True)
 class Variation:
-    """The compiler without passes of some names, with others before those of CUDA, and with graphs or without."""
+    """A variation of the compiler: without some passes, with others before those of CUDA, with or without graphs."""
 
     without: frozenset[str] = frozenset()
     before: tuple[Callable, ...] = ()
@@ -45,37 +46,37 @@ VARIATIONS = {
 
 def main(options: Options) -> None:
     FLOAT32.choose_ours(options)
-    print("Time of a training pass, compiled in another way, over the time as it is.\n")
+    print("Time of a training pass with a variation of the compiler, over the time without.\n")
     columns = ["", "(T, B, I, H)", "ours, ms", *VARIATIONS]
     print(row(columns))
     print(row(["---"] * len(columns)))
-    complaints = Complaints()
+    failures = Failures()
     for kind in ("GRU", "LSTM", "two-speed"):
         for size in options.choose(SIZES, SIZES[:2], TOYS[:1]):
-            with complaints.about(f"{kind} {size}"):
+            with failures.collect(f"{kind} {size}"):
                 print(measure(Case(kind, size), options), flush=True)
-    complaints.judge()
+    failures.raise_if_any()
 
 
 def measure(case: Case, options: Options) -> str:
     run = ours(case, device=options.backend)
-    contestants = {"": run} | {name: Varied(run, variation) for name, variation in VARIATIONS.items()}
-    check_agreement(case, contestants, FLOAT32.allowed)
+    runs = {"": run} | {name: RecompiledRun(run, variation) for name, variation in VARIATIONS.items()}
+    check_agreement(case, runs, FLOAT32.allowed)
     rounds, turn = options.choose((9, 0.2), (3, 0.05), (2, 0.0))
-    seconds = interleaved(contestants, rounds, turn, clock=clock_for(options))
+    seconds = interleaved(runs, rounds, turn, clock=clock_for(options))
     compared = [ratio(seconds[name], seconds[""]) for name in VARIATIONS]
     return row([case.kind, str(case.size), f"{1e3 * statistics.median(seconds['']):.2f}", *compared])
 
 
-class Varied:
-    """A call that is compiled in another way, with plans of its own."""
+class RecompiledRun:
+    """A pass that is compiled with a variation, and a plan cache of its own."""
 
     def __init__(self, run: Callable[[], object], variation: Variation):
         self.run, self.graphs = run, variation.graphs
         self.settings: list[tuple[ModuleType, str, object]] = [
-            (compiled, "FORWARD_PASSES", variation.of(compiled.FORWARD_PASSES)),
-            (compiled, "BACKWARD_PASSES", variation.of(compiled.BACKWARD_PASSES)),
-            (emit_cuda, "PASSES", variation.before + variation.of(emit_cuda.PASSES)),
+            (numpy_target, "FORWARD_PASSES", variation.of(numpy_target.FORWARD_PASSES)),
+            (numpy_target, "BACKWARD_PASSES", variation.of(numpy_target.BACKWARD_PASSES)),
+            (cuda_target, "PASSES", variation.before + variation.of(cuda_target.PASSES)),
             (compiled, "_cache", compiled.PlanCache(compiled.PLANS)),
         ]
 

@@ -1,4 +1,4 @@
-"""Time on the device: between two CUDA events, with nothing in between that waits."""
+"""Timing on the device: between two CUDA events, without synchronization in between."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def clock_for(options: Options) -> Clock:
 
 
 class DeviceClock:
-    """Times calls that only launch work, ours or PyTorch's: both launch on the default stream, as the events are.
+    """A clock for calls that only launch work, ours or PyTorch's, on the default stream, on which the events are too.
 
-    How often a contestant is called in its turn is found when it comes for the first time.
+    The number of calls per turn is determined at the first one.
     """
 
     def __init__(self, backend: Backend):
@@ -28,7 +28,7 @@ class DeviceClock:
 
     def __call__(self, run: Callable[[], object], turn: float) -> float:
         if run not in self.calls:
-            run()  # compiles, allocates
+            run()  # compiles and allocates
             self.calls[run] = max(1, math.ceil(turn / self._seconds(run, 1)))
         return self._seconds(run, self.calls[run])
 
@@ -49,7 +49,7 @@ class DeviceClock:
 
 
 def host_seconds(run: Callable[[], object], options: Options, calls: int = 5) -> float:
-    """Seconds in which the host has launched a call, the fastest of some; as long as the call if it waits for it."""
+    """Seconds that the host takes to launch a call, the minimum of some; the whole call if it synchronizes."""
     backend = resolve(options.backend)
     times = []
     for _ in range(calls):

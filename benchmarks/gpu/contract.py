@@ -1,4 +1,4 @@
-"""The contract of every op, kept on the GPU: `tinygrad-gru check --backend cupy`, with the failures alone."""
+"""The op contract on the GPU: `tinygrad-gru check --backend cupy`, printing only failures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def main(options: Options) -> None:
         if not passed:
             failed.append(name)
             print(f"- {name}: {message}\n", flush=True)
-    print(f"{count - len(failed)} of {count} ops keep the contract.")
+    print(f"{count - len(failed)} of {count} ops pass the contract.")
     if failed:
         raise Failed(f"{len(failed)} of {count} ops: {', '.join(failed)}")

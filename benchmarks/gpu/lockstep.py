@@ -1,4 +1,4 @@
-"""The same computations on NumPy and on the GPU: op by op in the plain reading, and the ends of the compiled one."""
+"""Lockstep of NumPy and the GPU: eager mode compared op by op, compiled mode by its results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tinygrad_gru.debug import lockstep
 from tinygrad_gru.train import TextRun, TextSettings
 
 from ..timing import row
-from .options import Complaints, Options
+from .options import Failures, Options
 from .precision import FLOAT32
 
-READINGS = {True: "plain, op by op", False: "compiled, at its ends"}
+MODES = {True: "eager, op by op", False: "compiled, results"}
 
 
 def main(options: Options) -> None:
@@ -23,18 +23,18 @@ def main(options: Options) -> None:
 
 
 def report(cases: list[tuple[str, Callable, tuple]], options: Options, order: int = 1) -> None:
-    """Print in what both backends agree; where they part, how."""
+    """Run the cases on both backends, and print how many results agree and their largest difference."""
     FLOAT32.choose_ours(options)
-    print(row(["", "reading", "results", "largest difference, of the largest value"]))
+    print(row(["", "mode", "results", "largest difference, relative to the largest value"]))
     print(row(["---"] * 4))
-    complaints = Complaints()
+    failures = Failures()
     for name, function, inputs in cases:
-        for every_op, reading in READINGS.items():
-            with complaints.about(f"{name}, {reading}"):
+        for every_op, mode in MODES.items():
+            with failures.collect(f"{name}, {mode}"):
                 backends = ("numpy", options.backend)
                 found = lockstep(function, *inputs, backends=backends, every_op=every_op, order=order)
-                print(row([name, reading, f"{found.results:,}", f"{found.largest:.1e}"]), flush=True)
-    complaints.judge()
+                print(row([name, mode, f"{found.results:,}", f"{found.largest:.1e}"]), flush=True)
+    failures.raise_if_any()
 
 
 def main_job(options: Options) -> tuple[str, Callable, tuple]:
@@ -51,11 +51,11 @@ def main_job(options: Options) -> tuple[str, Callable, tuple]:
 
 
 def layers(options: Options) -> list[tuple[str, Callable, tuple]]:
-    """Layers of every kind on random input; in float64, where the tolerance is tight, and as usual."""
+    """Layers of every kind on random input, in float64, where the tolerance is tight, and in float32."""
     steps = options.choose(12, 12, 2)
-    wide = list(_layers("float64", steps))
-    chosen = {"float64": wide[:1] if options.quick else wide, "float32": list(_layers("float32", steps))}
-    return [(f"{name}, {dtype}", *made) for dtype, all_made in chosen.items() for name, made in all_made]
+    double = list(_layers("float64", steps))
+    cases = {"float64": double[:1] if options.quick else double, "float32": list(_layers("float32", steps))}
+    return [(f"{name}, {dtype}", *case) for dtype, named in cases.items() for name, case in named]
 
 
 def _layers(dtype: str, steps: int) -> Iterator[tuple[str, tuple[Callable, tuple]]]:

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine of a report: device, driver, CUDA, host, versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from tinygrad_gru.backend import resolve
-from tinygrad_gru.train.versions import versions
+from tinygrad_gru.train.text.run import versions
 
 from ..timing import installed, machine, row
 from .options import Options
@@ -45,17 +45,17 @@ def device_name(options: Options) -> str:
 
 
 def _nvidia_smi(address: str) -> dict[str, str]:
-    """What only the driver's own tool tells."""
+    """Driver version, memory and clocks, from nvidia-smi."""
     if shutil.which("nvidia-smi") is None:
         return {"driver": "unknown: there is no nvidia-smi"}
-    fields = {"driver": "driver_version", "memory": "memory.total", "clocks at most": "clocks.max.sm,clocks.max.mem"}
+    fields = {"driver": "driver_version", "memory": "memory.total", "maximum clocks": "clocks.max.sm,clocks.max.mem"}
     query = f"--query-gpu={','.join(fields.values())}"
     command = ["nvidia-smi", f"--id={address}", query, "--format=csv,noheader"]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    values = asked.stdout.strip().split(", ")
-    if asked.returncode or len(values) != 4:
-        return {"driver": f"unknown: nvidia-smi said {(asked.stdout + asked.stderr).strip()!r}"}
-    return {"driver": values[0], "memory": values[1], "clocks at most": f"{values[2]} and {values[3]} (memory)"}
+    process = subprocess.run(command, capture_output=True, text=True)
+    values = process.stdout.strip().split(", ")
+    if process.returncode or len(values) != 4:
+        return {"driver": f"unknown: nvidia-smi printed {(process.stdout + process.stderr).strip()!r}"}
+    return {"driver": values[0], "memory": values[1], "maximum clocks": f"{values[2]} and {values[3]} (memory)"}
 
 
 def _cuda(version: int) -> str:

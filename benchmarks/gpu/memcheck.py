@@ -1,4 +1,4 @@
-"""Recurrences under compute-sanitizer: no kernel reads or writes outside its arrays, none races with itself."""
+"""Recurrences under compute-sanitizer: out-of-bounds accesses and races of kernels."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from tinygrad_gru.backend import resolve
 
-from ..contestants import Case, ours
+from ..peers import Case, ours
 from ..timing import row
-from .options import Complaints, Failed, Options, Skipped
+from .options import Failed, Failures, Options, Skipped
 
 TOOL = "compute-sanitizer"
-#: What each check of the tool finds.
-CHECKS = {"memcheck": "accesses outside an array, or that are misaligned", "racecheck": "races within shared memory"}
-#: Sizes that are no multiple of a warp or of a tile, and one that is.
+#: The checks of the tool, and what they detect.
+CHECKS = {"memcheck": "out-of-bounds and misaligned accesses", "racecheck": "races within shared memory"}
+#: Sizes that are not multiples of a warp or of a tile, and one that is.
 CASES = [(kind, size) for kind in ("GRU", "LSTM", "two-speed") for size in ((5, 3, 7, 13), (4, 32, 64, 64))]
 #: The first pass compiles, the second captures, the third replays.
 PASSES = 3
-_FOUND = 9
+_ERRORS_FOUND = 9
 SHOWN = 30
 
 
@@ -30,27 +30,37 @@ def main(options: Options) -> None:
         raise Skipped("there is no GPU")
     if shutil.which(TOOL) is None:
         raise Skipped(f"{TOOL}, which comes with CUDA, is not installed")
-    print(row(["check", "finds", "said"]))
+    print(row(["check", "detects", "result"]))
     print(row(["---"] * 3))
-    complaints = Complaints()
-    for check, finds in CHECKS.items():
-        with complaints.about(check):
-            print(row([check, finds, checked(check, options)]), flush=True)
-    complaints.judge()
+    failures = Failures()
+    for check, description in CHECKS.items():
+        with failures.collect(check):
+            print(row([check, description, run_check(check, options)]), flush=True)
+    failures.raise_if_any()
 
 
-def checked(check: str, options: Options) -> str:
-    """The tool's summary of all cases; raises Failed with its reports."""
-    command = [TOOL, "--tool", check, "--error-exitcode", str(_FOUND), sys.executable, "-m", __name__, options.backend]
-    asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = asked.stdout.strip().splitlines()
-    if asked.returncode:
-        raise Failed("\n".join([f"{check} ended with status {asked.returncode}", *lines[:SHOWN], "…", *lines[-3:]]))
+def run_check(check: str, options: Options) -> str:
+    """Run the tool on all cases; returns its summary, or raises Failed with its reports."""
+    command = [
+        TOOL,
+        "--tool",
+        check,
+        "--error-exitcode",
+        str(_ERRORS_FOUND),
+        sys.executable,
+        "-m",
+        __name__,
+        options.backend,
+    ]
+    process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = process.stdout.strip().splitlines()
+    if process.returncode:
+        raise Failed("\n".join([f"{check} ended with status {process.returncode}", *lines[:SHOWN], "…", *lines[-3:]]))
     return lines[-1].strip("= ")
 
 
 def run_cases(device: str) -> None:
-    """Forward and backward passes, every array in memory of its own, so that what lies beyond it is nobody's."""
+    """Run forward and backward passes without a memory pool, so that no array is adjacent to another."""
     backend = resolve(device)
     backend.xp.cuda.set_allocator(None)
     for kind, size in CASES:

@@ -1,4 +1,4 @@
-"""What a part is told: where to run, and how long it may take."""
+"""Options of the parts (backend, sizes), and the exceptions and failures that they report."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """A part ran, and what it found is not what is wanted."""
+    """A part ran, and its result does not meet the requirements."""
 
 
 class Skipped(Exception):
-    """A part cannot run here, and need not."""
+    """A part cannot run on this machine."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Our backend, and whether all is to be done in 10 minutes.
+    """Our backend, and whether everything is to run within 10 minutes.
 
-    On a backend without a GPU sizes are toys, and no figure is judged.
+    On a backend without a GPU (a rehearsal) sizes are small, and measurements need not meet requirements.
     """
 
     backend: str = "cupy"
@@ -39,33 +39,33 @@ class Options:
         return "cpu" if self.rehearsal else "cuda" + self.backend.removeprefix("cupy").removeprefix("cuda")
 
     def choose(self, whole: T, quick: T, toy: T) -> T:
-        """One of three sizes."""
+        """One of three settings: for a whole run, a quick one, or a rehearsal."""
         return toy if self.rehearsal else quick if self.quick else whole
 
 
-class Complaints(list[str]):
-    """What went wrong in a part that goes on."""
+class Failures(list[str]):
+    """The failures of a part, which continues after each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.details: list[str] = []
 
     @contextmanager
-    def about(self, what: str) -> Iterator[None]:
-        """A block that may raise anything: it is noted, and what follows goes on."""
+    def collect(self, what: str) -> Iterator[None]:
+        """A block whose exceptions are collected instead of raised."""
         try:
             yield
         except Exception as error:
             traceback.print_exc()
-            self.append(f"{what}: {in_a_line(error)}")
+            self.append(f"{what}: {one_line(error)}")
             self.details.append(f"{what}:\n\n```\n{error}\n```\n")
 
-    def judge(self) -> None:
-        """Print the details and raise Failed if anything was wrong."""
+    def raise_if_any(self) -> None:
+        """Print the details and raise Failed, if there were any failures."""
         if self:
             print("\n", *self.details, sep="\n", flush=True)
             raise Failed("; ".join(self))
 
 
-def in_a_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

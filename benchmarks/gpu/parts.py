@@ -1,4 +1,4 @@
-"""The parts, and how one is run: in a process of its own, so that none can take another along when it falls."""
+"""The parts of the GPU check, each run in a process of its own, so that a crash does not affect the others."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from tinygrad_gru.backend import resolve
 
-from .options import Failed, Options, Skipped, in_a_line
+from .options import Failed, Options, Skipped, one_line
 
 
 class Part(NamedTuple):
-    """What it is, and how many seconds it may take, and when all is to be quick.
+    """A part: its title, and its time limits in seconds, the second with --quick.
 
-    A proof bears others at its side; figures are measured with nothing else on the device.
+    Proofs run in parallel with others; measurements run alone on the device.
     """
 
     title: str
@@ -31,7 +31,7 @@ class Part(NamedTuple):
     quick_seconds: int
 
 
-#: A module of this package each, whose `main` prints Markdown.
+#: Each is a module of this package, whose `main` prints Markdown.
 PARTS = {
     "machine": Part("Machine", False, 120, 20),
     "lockstep": Part("NumPy and the GPU, op by op", True, 900, 200),
@@ -40,18 +40,18 @@ PARTS = {
     "curves": Part("Loss curves", True, 900, 200),
     "contract": Part("The contract of every op", True, 1200, 200),
     "tests": Part("Tests", True, 2400, 210),
-    "memcheck": Part("Memory, checked by compute-sanitizer", True, 900, 200),
+    "memcheck": Part("compute-sanitizer", True, 900, 200),
     "recurrence": Part("Recurrences beside cuDNN", False, 1800, 190),
-    "cell": Part("A cell of one's own beside a loop of PyTorch's ops", False, 600, 50),
+    "cell": Part("A custom cell beside a loop of PyTorch's ops", False, 600, 50),
     "training": Part("Training of the main job", False, 600, 50),
-    "where": Part("Where the time goes", False, 600, 50),
+    "where": Part("Profile by kernels", False, 600, 50),
 }
-#: Run if they are asked for by name.
-EXTRA = {"ablation": Part("Passes of the compiler, left out one by one", False, 900, 180)}
+#: Run only if requested by name.
+EXTRA = {"ablation": Part("Ablation of the compiler's passes", False, 900, 180)}
 VERDICTS = {Failed: "FAIL", Skipped: "SKIP"}
 _VERDICT = re.compile("(PASS|FAIL|SKIP)(?:: (.*))?")
-#: Seconds between two looks at whether a part has taken too long.
-_PATIENCE = 0.1
+#: Seconds between two checks of the time limit.
+_POLL_SECONDS = 0.1
 
 
 class Outcome(NamedTuple):
@@ -61,32 +61,34 @@ class Outcome(NamedTuple):
     lines: list[str]
 
 
-def run_here(name: str, options: Options) -> int:
-    """Run a part in this process: its report on standard output, and the verdict on the last line."""
+def run_part(name: str, options: Options) -> int:
+    """Run a part in this process: it prints its report, and the verdict on the last line."""
     try:
         resolve(options.backend).make_current()
         importlib.import_module(f".{name}", __package__).main(options)
     except (Failed, Skipped) as verdict:
         print(f"{VERDICTS[type(verdict)]}: {verdict}", flush=True)
         return 1
-    except Exception as error:  # whatever it is, it is the reason
+    except Exception as error:  # any exception is a failure of the part
         traceback.print_exc()
-        print(f"FAIL: {in_a_line(error)}", flush=True)
+        print(f"FAIL: {one_line(error)}", flush=True)
         return 1
     print("PASS", flush=True)
     return 0
 
 
 def command_of(name: str, options: Options) -> list[str]:
-    """What runs a part in a process of its own."""
-    command = [sys.executable, "-u", "-m", "benchmarks.gpu", "--here", name, "--backend", options.backend]
+    """The command that runs a part in a new process."""
+    command = [sys.executable, "-u", "-m", "benchmarks.gpu", "--part", name, "--backend", options.backend]
     return [*command, "--quick"] if options.quick else command
 
 
-def run_apart(command: list[str], seconds: float, echo: bool = True, stop: threading.Event | None = None) -> Outcome:
-    """Run a command with one thread on the host, for at most that long, or until somebody sets `stop`.
+def run_in_process(
+    command: list[str], seconds: float, echo: bool = True, stop: threading.Event | None = None
+) -> Outcome:
+    """Run a command with one host thread, for at most `seconds`, or until `stop` is set.
 
-    `echo` shows its lines as they come.
+    `echo` prints its lines at once.
     """
     lines, ended, late, start = [], threading.Event(), threading.Event(), time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -95,7 +97,7 @@ def run_apart(command: list[str], seconds: float, echo: bool = True, stop: threa
     ) as child:
 
         def watch() -> None:
-            while not ended.wait(_PATIENCE):
+            while not ended.wait(_POLL_SECONDS):
                 if time.perf_counter() - start > seconds or (stop and stop.is_set()):
                     late.set()
                     _kill(child)
@@ -110,14 +112,14 @@ def run_apart(command: list[str], seconds: float, echo: bool = True, stop: threa
             child.wait()
         finally:
             ended.set()
-            _kill(child)  # with whatever it started
-    spent = time.perf_counter() - start
+            _kill(child)  # and its child processes
+    elapsed = time.perf_counter() - start
     verdict = _VERDICT.fullmatch(lines[-1]) if lines else None
     if verdict:
-        return Outcome(verdict[1], verdict[2] or "", spent, lines[:-1])
+        return Outcome(verdict[1], verdict[2] or "", elapsed, lines[:-1])
     if late.is_set():
-        return Outcome("FAIL", f"not done in {seconds:.0f} s", spent, lines)
-    return Outcome("FAIL", f"its process ended with {_described(child.returncode)}", spent, lines)
+        return Outcome("FAIL", f"timed out after {seconds:.0f} s", elapsed, lines)
+    return Outcome("FAIL", f"its process ended with {_exit_description(child.returncode)}", elapsed, lines)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
@@ -125,5 +127,5 @@ def _kill(child: subprocess.Popen[str]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _described(status: int) -> str:
+def _exit_description(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -1,4 +1,4 @@
-"""Float32, TF32 and 16 bits: the same switch thrown for us and for PyTorch."""
+"""Precisions of the measurements (float32, TF32, 16 bits), set alike for us and for PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .options import Options
 
 @dataclass(frozen=True)
 class Precision:
-    """allowed: by how much gradients may differ that both ways of computing them give, relative to their norms."""
+    """A precision; `allowed` is the largest relative error (by norm) between gradients of two implementations."""
 
     title: str
     dtype: str
@@ -20,12 +20,12 @@ class Precision:
     allowed: float
 
     def choose_ours(self, options: Options) -> None:
-        """From here on our products of float32 are made in TF32, or are not."""
+        """Enable or disable TF32 for our float32 products."""
         if not options.rehearsal:
             tf32(self.tf32, options.backend)
 
     def choose(self, options: Options) -> None:
-        """The same for us and for PyTorch."""
+        """Enable or disable TF32 for us and for PyTorch."""
         self.choose_ours(options)
         if installed("torch"):
             import torch

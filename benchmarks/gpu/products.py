@@ -1,30 +1,30 @@
-"""What the products of a pass take by themselves: a bound for whatever runs a recurrence through cuBLAS."""
+"""The products of a training pass alone: a lower bound of the time of a recurrence through cuBLAS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..contestants import Case
+from ..peers import Case
 from .options import Options
 
-#: Which products with h are one, because their weights can be joined: one after the other at every step.
+#: The groups of gates whose products with h can be joined into one; the groups run one after the other at every step.
 GROUPS = {"GRU": ("rz", "h"), "GRU, reset after": ("rzh",), "LSTM": ("ifgo",), "two-speed": ("zfom",)}
 
 
 def products(case: Case, options: Options, dtype: str) -> Callable[[], object]:
-    """All products of a forward and backward pass, on joined weights, none of which waits for the host.
+    """All products of a forward and backward pass, on joined weights, without synchronization.
 
-    Those of the inputs, and those that give the gradients of weights, are made for all steps at once. On a GPU they are
+    Those of the inputs, and those of the weights' gradients, are computed for all steps at once. On a GPU they are
     PyTorch's calls of cuBLAS, captured in one CUDA graph.
     """
     import torch
 
     steps, batch, features, hidden = case.size
-    widths = [sum(case.weights[f"U_{gate}"].shape[1] for gate in group) for group in GROUPS[name_of(case)]]
-    place = {"device": options.torch_device, "dtype": getattr(torch, dtype)}
+    widths = [sum(case.weights[f"U_{gate}"].shape[1] for gate in group) for group in GROUPS[case_name(case)]]
+    factory = {"device": options.torch_device, "dtype": getattr(torch, dtype)}
 
     def matrix(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, **place) / shape[-1] ** 0.5
+        return torch.randn(*shape, **factory) / shape[-1] ** 0.5
 
     x, h, all_gates = matrix(steps * batch, features), matrix(steps, batch, hidden), sum(widths)
     W, Us = matrix(features, all_gates), [matrix(hidden, width) for width in widths]
@@ -47,7 +47,7 @@ def products(case: Case, options: Options, dtype: str) -> Callable[[], object]:
             torch.mm(h.view(-1, hidden).t(), part.view(steps * batch, -1), out=dU)
 
     with torch.no_grad():
-        run()  # cuBLAS takes its memory before the capture
+        run()  # cuBLAS allocates its workspace before the capture
         if options.rehearsal:
             return run
         graph = torch.cuda.CUDAGraph()
@@ -56,7 +56,7 @@ def products(case: Case, options: Options, dtype: str) -> Callable[[], object]:
     return graph.replay
 
 
-def name_of(case: Case) -> str:
+def case_name(case: Case) -> str:
     return f"{case.kind}, reset after" if case.reset_after else case.kind
 
 

@@ -1,4 +1,4 @@
-"""The report: one Markdown file, written anew whenever a part is done, so that none is lost."""
+"""The report: a Markdown file, rewritten after every part, so that no result is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .parts import EXTRA, PARTS, Outcome, Part
 
 
 class Report:
-    """What every part found. `folder` None keeps nothing."""
+    """The results of all parts; with `folder` None they are not written."""
 
     def __init__(self, command: str, folder: Path | None):
         self.command, self.folder = command, folder

@@ -1,4 +1,4 @@
-"""Second derivatives through recurrent layers on the GPU, which cuDNN's have not: compared with NumPy's."""
+"""Second derivatives of recurrent layers on the GPU (cuDNN's have none), compared with NumPy's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .options import Options
 
 
 def main(options: Options) -> None:
-    """The gradients of random combinations of all gradients: of input, initial state and parameters."""
+    """Compare the gradients of random combinations of the gradients of input, initial state and parameters."""
     manual_seed(0)
     random = np.random.default_rng(0)
     cases, steps = [], options.choose(10, 10, 2)

@@ -1,4 +1,4 @@
-"""The tests that run on every backend, on this one."""
+"""The test suite on this backend: all tests that are parametrised over backends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from .options import Failed, Options
 
 ROOT = Path(__file__).parents[2]
-#: How many processes share the tests, where pytest-xdist is installed: each takes some of the GPU's memory.
+#: The number of test processes with pytest-xdist: each takes some of the GPU's memory.
 PROCESSES = 6
-#: What a rehearsal runs of them.
+#: The tests that a rehearsal runs.
 FEW = ["tests/backend/test_arrays.py"]
 SHOWN = 40
 
@@ -25,11 +25,11 @@ def main(options: Options) -> None:
     if importlib.util.find_spec("xdist") and not options.rehearsal:
         command += ["-n", str(PROCESSES)]
     command += FEW if options.rehearsal else []
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}  # processes that share tests must find them in one order
-    asked = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
-    print(asked.stdout, file=sys.stderr, flush=True)  # all of it, for who watches
-    lines = asked.stdout.strip().splitlines() or ["pytest printed nothing"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}  # xdist needs the same test order in all processes
+    process = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    print(process.stdout, file=sys.stderr, flush=True)  # the whole output, for whoever watches
+    lines = process.stdout.strip().splitlines() or ["pytest printed nothing"]
     failures = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     print("\n".join(["```", *failures[:SHOWN], *(["…"] if len(failures) > SHOWN else []), lines[-1], "```"]))
-    if asked.returncode:
+    if process.returncode:
         raise Failed(lines[-1])

@@ -1,4 +1,4 @@
-"""The main job's training on the GPU: beside our CPU, and beside PyTorch on the same GPU."""
+"""Training steps of the main job on the GPU, beside ours on the CPU and PyTorch's on the same GPU."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tinygrad_gru.train import TextRun, TextSettings
 from ..timing import installed, interleaved, ratio, row
 from ..training_step import pytorch
 from .clock import clock_for
-from .options import Complaints, Options
+from .options import Failures, Options
 from .precision import FLOAT32, Precision, precisions
 
-WIDE = {"hidden": 1024, "batch": 128, "window": 128}
+LARGE = {"hidden": 1024, "batch": 128, "window": 128}
 EXPLANATION = """\
 Training steps of the main job: ours is `train.Trainer.step`, on the CPU with one thread. PyTorch has its own GRU, which
-is cuDNN's and resets after the product, fused Adam, and clipping of all gradients at once. All read the loss as a
-number at every step. In 16 bits both keep their parameters in float32: PyTorch by `autocast` to bfloat16. All take
-turns; medians, and the middle half of the ratios."""
+is cuDNN's and resets after the product, fused Adam, and clipping of all gradients at once. All read the loss at every
+step. In 16 bits both keep their parameters in float32: PyTorch by `autocast` to bfloat16. Medians over interleaved
+rounds, and the interquartile range of the ratios."""
 COLUMNS = ["", "", "ours, ms", "characters/s", "our CPU over ours", "PyTorch over ours", "PyTorch, characters/s"]
 
 
 def main(options: Options) -> None:
     print(f"{EXPLANATION}\n\n{row(COLUMNS)}\n{row(['---'] * len(COLUMNS))}", flush=True)
     toy = {"hidden": 8, "window": 8, "batch": 4}
-    models = options.choose(({}, WIDE), ({}, WIDE), (toy,))
-    complaints = Complaints()
-    for chosen in models:
+    models = options.choose(({}, LARGE), ({}, LARGE), (toy,))
+    failures = Failures()
+    for changes in models:
         for precision in precisions(options):
-            with complaints.about(f"{chosen or 'main job'} in {precision.title}"):
-                with_cpu = chosen is not WIDE and precision is FLOAT32
-                print(measure(TextSettings(**chosen), precision, with_cpu, options), flush=True)
-    complaints.judge()
+            with failures.collect(f"{changes or 'main job'} in {precision.title}"):
+                with_cpu = changes is not LARGE and precision is FLOAT32
+                print(measure(TextSettings(**changes), precision, with_cpu, options), flush=True)
+    failures.raise_if_any()
 
 
 def measure(settings: TextSettings, precision: Precision, with_cpu: bool, options: Options) -> str:
@@ -56,7 +56,7 @@ def measure(settings: TextSettings, precision: Precision, with_cpu: bool, option
 
 
 def in_precision(step: Callable[[], object], precision: Precision, options: Options) -> Callable[[], object]:
-    """PyTorch's step in mixed precision, if it is to be in 16 bits."""
+    """PyTorch's step, under `autocast` if the precision has 16 bits."""
     if precision.dtype == "float32":
         return step
     import torch

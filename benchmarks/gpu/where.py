@@ -1,4 +1,4 @@
-"""Where the time of a pass goes, by the kernels that run in it: how many, and of which kind. Ours beside cuDNN's."""
+"""A profile of training passes by kernels: number and time of each kind, ours beside cuDNN's."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Callable
 
 from tinygrad_gru.backend import resolve
 
-from ..contestants import Case, ours, pytorch
+from ..peers import Case, ours, pytorch
 from ..timing import installed, interleaved, row
 from .clock import clock_for
-from .options import Complaints, Options, Skipped
+from .options import Failures, Options, Skipped
 from .precision import FLOAT32
 from .recurrence import SIZES, TOYS
 
-#: Kinds of kernels by what stands in their names; what fits none is elementwise work, ours or cuDNN's.
+#: Kinds of kernels by their names; all others are elementwise, ours or cuDNN's.
 KINDS = {
     "products": re.compile("gemm|gemv|cutlass|xmma|nvjet|splitk|cublas|persist|dot_kernel|_mm$|matmul", re.IGNORECASE),
     "copies": re.compile("memcpy|memset|copy_kernel|copy_$", re.IGNORECASE),
 }
 LONGEST = 6
 EXPLANATION = """\
-Kernels as CUPTI saw them during one pass, by kinds that their names tell. Idle is what is left of a pass, timed without
+Kernels of one pass as recorded by CUPTI, by the kinds that their names show. Idle is the rest of a pass, timed without
 CUPTI: gaps between kernels, and waiting for the host. (A persistent kernel of cuDNN counts as a product.)"""
-COLUMNS = ["", "(T, B, I, H)", "by", "ms", "launches", "a step", "products", "elementwise", "copies", "idle"]
+COLUMNS = ["", "(T, B, I, H)", "by", "ms", "launches", "per step", "products", "elementwise", "copies", "idle"]
 
 
 def main(options: Options) -> None:
@@ -33,28 +33,28 @@ def main(options: Options) -> None:
         raise Skipped("PyTorch, whose profiler is used, is not installed")
     FLOAT32.choose(options)
     print(f"{EXPLANATION}\n\n{row(COLUMNS)}\n{row(['---'] * len(COLUMNS))}", flush=True)
-    complaints, longest = Complaints(), []
+    failures, longest = Failures(), []
     for kind in ("GRU", "LSTM", "two-speed"):
         for size in options.choose(SIZES, SIZES[1::2], TOYS[:1]):
             case = Case(kind, size)
             for name, make, device in (("us", ours, options.backend), ("PyTorch", pytorch, options.torch_device)):
-                with complaints.about(f"{kind} {size} by {name}"):
+                with failures.collect(f"{kind} {size} by {name}"):
                     line, kernels = measure(case, name, make(case, device=device), options)
                     print(line, flush=True)
                     if name == "us":
                         longest.append(f"- {kind} {size}: {described(kernels)}")
-    print("\nThe longest of our kernels:\n")
+    print("\nOur longest kernels:\n")
     print("\n".join(longest), flush=True)
-    complaints.judge()
+    failures.raise_if_any()
 
 
 def measure(case: Case, name: str, run: Callable[[], object], options: Options) -> tuple[str, list[tuple[str, float]]]:
-    """A row, and the kernels of the pass with their seconds."""
+    """A row, and the kernels of the pass with their durations in seconds."""
     run()
     total = statistics.median(interleaved({"": run}, 3, clock=clock_for(options))[""])
     kernels = kernels_of(run, options)
     if not kernels and not options.rehearsal:
-        raise RuntimeError("the profiler saw no kernels")
+        raise RuntimeError("the profiler recorded no kernels")
     spent = Counter[str]()
     for kernel, seconds in kernels:
         spent[next((kind for kind, names in KINDS.items() if names.search(kernel)), "elementwise")] += seconds
@@ -65,7 +65,7 @@ def measure(case: Case, name: str, run: Callable[[], object], options: Options) 
 
 
 def kernels_of(run: Callable[[], object], options: Options) -> list[tuple[str, float]]:
-    """Name and seconds of everything that the device does in a call, whoever launched it."""
+    """The names and durations of all kernels that run on the device during a call."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from support.strict import STRICT
 
 from tinygrad_gru.backend import resolve
-from tinygrad_gru.backend.indexing import CheckedIndex, as_parts, axes_read, check_bounds
+from tinygrad_gru.backend.indexing import CheckedIndex, axes_of_parts, check_bounds, index_parts
 
 NUMPY = resolve("numpy")
 
@@ -93,6 +93,6 @@ def test_what_was_checked_is_not_checked_again_but_its_library_is():
 
 def test_axes_that_parts_read():
     mask, ids = np.ones((3, 4), bool), np.array([0])
-    assert [list(axes) for _, axes in axes_read((None, mask, ids), 3)] == [[], [0, 1], [2]]
-    assert [list(axes) for _, axes in axes_read((0, Ellipsis, ids), 4)] == [[0], [1, 2], [3]]
-    assert as_parts(0) == (0, Ellipsis) and as_parts((Ellipsis, 1)) == (Ellipsis, 1)
+    assert [list(axes) for _, axes in axes_of_parts((None, mask, ids), 3)] == [[], [0, 1], [2]]
+    assert [list(axes) for _, axes in axes_of_parts((0, Ellipsis, ids), 4)] == [[0], [1, 2], [3]]
+    assert index_parts(0) == (0, Ellipsis) and index_parts((Ellipsis, 1)) == (Ellipsis, 1)

@@ -96,7 +96,7 @@ def test_at_once_if_that_is_asked_for(gpu, monkeypatch, how):
     if how == "variable":
         monkeypatch.setenv(ENVIRONMENT_VARIABLE, "1")
     with {"block": immediate_checks, "anomaly": detect_anomaly, "variable": lambda: immediate_checks(None)}[how]():
-        with pytest.raises(IndexError, match="pick: index 3 is out of bounds for axis 0 with size 3") as error:
+        with pytest.raises(IndexError, match="advanced_index: index 3 is out of bounds for axis 0 with size 3") as error:
             x[[3]]
         assert late not in str(error.value)
         with pytest.raises(IndexError, match="ids must lie in 0 … 2, got -1"):

@@ -12,7 +12,7 @@ from support.strict import STRICT
 
 from tinygrad_gru import BackendError, OutOfMemoryError, Tensor, cli, nn, ops, optim, use
 from tinygrad_gru.backend import available, memory_limit, memory_report, resolve, with_memory_report
-from tinygrad_gru.backend.memory import in_words, live_arrays
+from tinygrad_gru.backend.memory import format_bytes, live_arrays
 
 MEGABYTE = 2**20
 
@@ -152,8 +152,8 @@ def test_a_model_too_large_says_where(small_gpus):
         nn.Linear(1024, 1024).to("cupy")
 
 
-def test_sizes_in_words():
-    assert [in_words(n) for n in (0, 1023, 1024, 1536 * 2**20)] == ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 GiB"]
+def test_sizes_format_bytes():
+    assert [format_bytes(n) for n in (0, 1023, 1024, 1536 * 2**20)] == ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 GiB"]
 
 
 def test_weak_proxies_of_what_is_gone_are_no_hindrance():

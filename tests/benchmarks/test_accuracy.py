@@ -1,4 +1,4 @@
-"""A small part of `python -m benchmarks.accuracy`: elementwise functions are right to a few units in the last place."""
+"""A small part of `python -m benchmarks.accuracy`: errors of elementwise functions in ulp."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ORDINARY = [f for f in accuracy.FUNCTIONS if not f.slow]
 
 
 def identify(function):
-    return accuracy.previous(function)
+    return accuracy.full_name(function)
 
 
 @pytest.mark.parametrize("function", ORDINARY, ids=identify)
-def test_right_to_a_few_units_in_every_dtype_eagerly_and_compiled(function):
-    for dtype, most in accuracy.MOST.items():
+def test_errors_are_within_the_limits_in_every_dtype_eager_and_compiled(function):
+    for dtype, most in accuracy.LIMITS.items():
         x = accuracy.inputs(function, dtype, 4000)
         accuracy.confirm(function, x[::400].astype(float))
         for target in (False, "numpy"):
@@ -26,7 +26,7 @@ def test_right_to_a_few_units_in_every_dtype_eagerly_and_compiled(function):
             assert found.max() <= most, (dtype, target, x[found.argmax()])
 
 
-def test_the_tails_agree_with_numba():
+def test_tails_are_accurate_with_numba():
     pytest.importorskip("numba")
     for name in ("σ(x)", "silu x", "tanh x"):
         (function,) = (f for f in accuracy.FUNCTIONS if f.name == name)
@@ -34,7 +34,7 @@ def test_the_tails_agree_with_numba():
         assert accuracy.errors(function, x, "numba").max() <= 4
 
 
-def test_gelu_is_as_right_as_rounding_of_its_inner_polynomial_lets_it_be():
+def test_errors_of_gelu_are_those_of_its_inner_polynomial():
     for function in (f for f in accuracy.FUNCTIONS if f.slow):
         for dtype, most in {"float16": 1, "float32": 200, "float64": 200}.items():
             assert accuracy.errors(function, accuracy.inputs(function, dtype, 300), False).max() <= most
@@ -44,8 +44,8 @@ def _slightly_wrong(m, x):
     return m.exp(x) * (1 + 2.0**-52 if m is np else 1)
 
 
-def test_an_error_is_found():
-    """The measurement itself: a function that is wrong in its tail, as ½ tanh(½x) + ½ is, and one wrong by 6 ulp."""
+def test_inaccurate_functions_are_detected():
+    """A function that is inaccurate in its tail, as ½ tanh(½x) + ½ is, and one that is off by 6 ulp."""
     (sigma,) = (f for f in accuracy.FUNCTIONS if f.name == "σ(x)")
     x = accuracy.inputs(sigma, "float32", 2000)
     for wrong in (lambda x: (x * 0.5).tanh() * 0.5 + 0.5, lambda x: 1 / (1 + (-x.clip(-80, None)).exp()) * (1 + 4e-7)):

@@ -1,4 +1,4 @@
-"""The one command for a machine with a GPU, rehearsed without one: a slip in it would waste somebody's GPU."""
+"""The GPU check (`python -m benchmarks.gpu`), rehearsed without a GPU: a mistake in it would waste GPU time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.gpu import curves, parts
 from benchmarks.gpu.__main__ import QUICK, main
 from benchmarks.gpu.clock import DeviceClock, host_seconds
 from benchmarks.gpu.machine import device_name, facts
-from benchmarks.gpu.options import Complaints, Failed, Options
-from benchmarks.gpu.parts import EXTRA, PARTS, Outcome, Part, command_of, run_apart, run_here
+from benchmarks.gpu.options import Failed, Failures, Options
+from benchmarks.gpu.parts import EXTRA, PARTS, Outcome, Part, command_of, run_in_process, run_part
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.where import KINDS
 from benchmarks.timing import installed
@@ -26,46 +26,46 @@ NEED_TORCH = {"recurrence", "cell", "where"}
 @pytest.mark.parametrize("name", [name for name in (*PARTS, *EXTRA) if name not in ("contract", "tests", "memcheck")])
 def test_every_part_runs_at_toy_sizes(name, capsys):
     expected = "PASS" if installed("torch") or name not in NEED_TORCH else "SKIP: PyTorch, "
-    status = run_here(name, REHEARSAL)
+    status = run_part(name, REHEARSAL)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith(expected) and status == (expected != "PASS")
     assert len(lines) > 3 or expected != "PASS"
 
 
-def test_without_a_gpu_memory_is_not_checked(capsys):
-    assert run_here("memcheck", REHEARSAL) == 1
+def test_memcheck_is_skipped_without_a_gpu(capsys):
+    assert run_part("memcheck", REHEARSAL) == 1
     assert capsys.readouterr().out == "SKIP: there is no GPU\n"
 
 
-def test_curves_that_part_are_found(monkeypatch, capsys):
+def test_diverging_curves_fail(monkeypatch, capsys):
     losses = iter([np.ones(30), np.where(np.arange(30) < 25, 1.0, 1.02)])
     monkeypatch.setattr(curves, "curve", lambda *_, **__: next(losses))
-    assert run_here("curves", REHEARSAL) == 1
+    assert run_part("curves", REHEARSAL) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "FAIL: smoothed losses differ by 0.005 nats, 0.002 is allowed"
 
 
-def test_the_tests_are_run_and_counted(monkeypatch, capsys):
+def test_the_test_suite_is_run_and_counted(monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.gpu.tests.FEW", ["tests/backend/test_select.py"])
-    assert run_here("tests", REHEARSAL) == 0
+    assert run_part("tests", REHEARSAL) == 0
     assert " passed" in capsys.readouterr().out
 
 
 def test_a_failing_test_is_named(monkeypatch, capsys, tmp_path):
     (tmp_path / "test_wrong.py").write_text("def test_numpy_is_wrong():\n    assert 1 == 2\n")
     monkeypatch.setattr("benchmarks.gpu.tests.FEW", [str(tmp_path)])
-    assert run_here("tests", REHEARSAL) == 1
+    assert run_part("tests", REHEARSAL) == 1
     out = capsys.readouterr().out
     assert "test_wrong.py::test_numpy_is_wrong" in out and out.splitlines()[-1].startswith("FAIL: 1 failed")
 
 
 @pytest.mark.parametrize("wrong", [ValueError("no\nsuch thing"), Failed("too slow")])
-def test_what_a_part_raises_is_its_verdict(wrong, monkeypatch, capsys):
+def test_an_exception_in_a_part_is_its_verdict(wrong, monkeypatch, capsys):
     def fails(options):
         print("something")
         raise wrong
 
     monkeypatch.setattr("benchmarks.gpu.contract.main", fails)
-    assert run_here("contract", REHEARSAL) == 1
+    assert run_part("contract", REHEARSAL) == 1
     expected = "FAIL: too slow" if isinstance(wrong, Failed) else "FAIL: ValueError: no"
     assert capsys.readouterr().out.splitlines() == ["something", expected]
 
@@ -73,7 +73,7 @@ def test_what_a_part_raises_is_its_verdict(wrong, monkeypatch, capsys):
 def test_an_op_that_breaks_the_contract_is_named(monkeypatch, capsys):
     results = [("tanh", True, ""), ("sin", False, "wrong")]
     monkeypatch.setattr("benchmarks.gpu.contract.check_all", lambda backend: results)
-    assert run_here("contract", REHEARSAL) == 1
+    assert run_part("contract", REHEARSAL) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "FAIL: 1 of 2 ops: sin"
 
 
@@ -87,39 +87,39 @@ def test_an_op_that_breaks_the_contract_is_named(monkeypatch, capsys):
         ("exit(3)", "FAIL", "its process ended with status 3", []),
     ],
 )
-def test_a_process_of_its_own_ends_as_it_may(program, verdict, reason, lines):
-    outcome = run_apart([sys.executable, "-c", program], 60)
+def test_the_outcome_of_a_process(program, verdict, reason, lines):
+    outcome = run_in_process([sys.executable, "-c", program], 60)
     assert (outcome.verdict, outcome.reason, outcome.lines) == (verdict, reason, lines)
 
 
-def test_a_part_that_hangs_is_ended_with_all_that_it_started_and_keeps_its_lines():
+def test_a_part_that_times_out_is_killed_with_its_children_and_keeps_its_output():
     child = "import time; time.sleep(60)"
     program = f"import subprocess, sys; print('a', flush=True); subprocess.run([sys.executable, '-c', '{child}'])"
     start = time.monotonic()
-    outcome = run_apart([sys.executable, "-c", program], 1.0)
+    outcome = run_in_process([sys.executable, "-c", program], 1.0)
     assert time.monotonic() - start < 30
-    assert (outcome.verdict, outcome.reason, outcome.lines) == ("FAIL", "not done in 1 s", ["a"])
+    assert (outcome.verdict, outcome.reason, outcome.lines) == ("FAIL", "timed out after 1 s", ["a"])
 
 
-def test_an_interruption_ends_what_runs(monkeypatch):
-    """Ctrl-C reaches this process alone, for the others are in sessions of their own."""
+def test_an_interruption_kills_running_parts(monkeypatch):
+    """Ctrl-C reaches this process alone, because the others are in sessions of their own."""
     stopped = []
 
     def run(command, seconds, echo, stop):
-        name = command[command.index("--here") + 1]
+        name = command[command.index("--part") + 1]
         if name == "lockstep":
             raise KeyboardInterrupt
         if name != "machine":
-            stopped.append(run_apart([sys.executable, "-c", "import time; time.sleep(60)"], 60, echo, stop))
+            stopped.append(run_in_process([sys.executable, "-c", "import time; time.sleep(60)"], 60, echo, stop))
         return Outcome("PASS", "", 0.0, ["| device | NVIDIA X |"])
 
-    monkeypatch.setattr("benchmarks.gpu.__main__.run_apart", run)
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_in_process", run)
     with pytest.raises(KeyboardInterrupt):
         main(["--only", "contract,lockstep", "--jobs", "2"])
     assert all(outcome.seconds < 30 for outcome in stopped)
 
 
-def test_the_report_is_kept_after_every_part(tmp_path):
+def test_the_report_is_written_after_every_part(tmp_path):
     report = Report("python -m benchmarks.gpu", tmp_path / "results")
     report.device = "NVIDIA H100 80GB HBM3"
     report.add("lockstep", PARTS["lockstep"], Outcome("PASS", "", 12.3, ["| a |", ""]))
@@ -131,17 +131,17 @@ def test_the_report_is_kept_after_every_part(tmp_path):
     assert "| tests | FAIL | 5 | Tests: 3 \\| 4 failed |" in text and "**FAIL**: 3 | 4 failed" in text
 
 
-def test_the_command(monkeypatch, tmp_path, capsys):
-    """Whatever becomes of a part, the next one runs; the device names the file; the verdicts come last."""
+def test_the_command_runs_all_parts_and_writes_the_report(monkeypatch, tmp_path, capsys):
+    """After a failure the next part runs; the report is named after the device; the verdicts are printed last."""
     asked = []
 
     def run(command, seconds, *_):
-        name = command[command.index("--here") + 1]
+        name = command[command.index("--part") + 1]
         asked.append((name, "--quick" in command, seconds))
         lines = ["| device | NVIDIA X |"] if name == "machine" else [f"of {name}"]
         return Outcome("FAIL" if name == "cell" else "PASS", "slow" if name == "cell" else "", 1.0, lines)
 
-    monkeypatch.setattr("benchmarks.gpu.__main__.run_apart", run)
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_in_process", run)
     monkeypatch.setattr("benchmarks.gpu.__main__.RESULTS", tmp_path / "results")
     assert main(["--only", "cell,ablation", "--quick", "--out", str(tmp_path)]) == 1
     assert [name for name, _, _ in asked] == ["machine", "cell", "ablation"] and all(quick for _, quick, _ in asked)
@@ -159,18 +159,18 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     assert asked[-1][0] == "ablation"
 
 
-def test_parts_that_come_too_late_say_so(monkeypatch, tmp_path):
+def test_parts_after_the_time_limit_fail(monkeypatch, tmp_path):
     def run(*_):
         monkeypatch.setattr("benchmarks.gpu.__main__.time.monotonic", lambda: float("inf"))
         return Outcome("PASS", "", 0.0, ["| device | NVIDIA X |"])
 
-    monkeypatch.setattr("benchmarks.gpu.__main__.run_apart", run)
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_in_process", run)
     assert main(["--only", "cell,tests", "--seconds", "10", "--out", str(tmp_path)]) == 1
     assert (tmp_path / "gpu-nvidia-x.md").read_text().count("**FAIL**: no time was left for it") == 2
 
 
-def test_without_a_device_there_is_one_reason_and_no_report(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("benchmarks.gpu.__main__.run_apart", lambda *_: Outcome("FAIL", "no CuPy", 0.0, []))
+def test_without_a_device_one_reason_is_printed_and_no_report_written(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_in_process", lambda *_: Outcome("FAIL", "no CuPy", 0.0, []))
     assert main(["--out", str(tmp_path)]) == 1
     assert capsys.readouterr().out == "FAIL: no CuPy\n" and not list(tmp_path.iterdir())
 
@@ -180,9 +180,9 @@ def test_unknown_parts_are_refused():
         main(["--only", "cell,nothing"])
 
 
-def test_nothing_is_kept_of_rehearsals_and_single_parts(monkeypatch, tmp_path):
+def test_rehearsals_and_single_parts_write_no_report(monkeypatch, tmp_path):
     passed = Outcome("PASS", "", 0.0, ["| device | NVIDIA X |"])
-    monkeypatch.setattr("benchmarks.gpu.__main__.run_apart", lambda *_: passed)
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_in_process", lambda *_: passed)
     monkeypatch.setattr("benchmarks.gpu.__main__.RESULTS", tmp_path)
     for arguments in (["--backend", "numpy"], ["--only", "cell"]):
         main(arguments)
@@ -191,11 +191,11 @@ def test_nothing_is_kept_of_rehearsals_and_single_parts(monkeypatch, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["gpu-nvidia-x.md"]
 
 
-def test_proofs_run_side_by_side_and_figures_alone(monkeypatch, capsys):
+def test_proofs_run_in_parallel_and_measurements_alone(monkeypatch, capsys):
     running, together = set(), []
 
     def run(command, *_):
-        name = command[command.index("--here") + 1]
+        name = command[command.index("--part") + 1]
         running.add(name)
         time.sleep(0.05)
         together.append((name, len(running)))
@@ -203,42 +203,42 @@ def test_proofs_run_side_by_side_and_figures_alone(monkeypatch, capsys):
         running.discard(name)
         return Outcome("PASS", "", 0.1, ["| device | NVIDIA X |", f"lines of {name}"])
 
-    monkeypatch.setattr("benchmarks.gpu.__main__.run_apart", run)
+    monkeypatch.setattr("benchmarks.gpu.__main__.run_in_process", run)
     main(["--backend", "numpy", "--jobs", "6"])
     most = dict(together)
     assert all(most[name] == 1 for name, part in PARTS.items() if not part.proof)
     assert max(most[name] for name, part in PARTS.items() if part.proof) > 1
-    assert "lines of tests" in capsys.readouterr().out  # shown when it was done
+    assert "lines of tests" in capsys.readouterr().out  # printed when it ended
 
 
-def test_when_all_is_to_be_quick_every_figure_gets_its_time():
-    """Proofs run side by side."""
+def test_quick_time_limits_fit_into_the_total():
+    """Proofs run in parallel."""
     proofs = [part.quick_seconds for part in PARTS.values() if part.proof]
     assert max(proofs) + sum(part.quick_seconds for part in PARTS.values() if not part.proof) <= QUICK
 
 
-def test_commands_and_devices():
+def test_commands_and_torch_devices():
     assert command_of("cell", Options("cupy:1", quick=True))[2:] == [
-        "-m", "benchmarks.gpu", "--here", "cell", "--backend", "cupy:1", "--quick",
+        "-m", "benchmarks.gpu", "--part", "cell", "--backend", "cupy:1", "--quick",
     ]  # fmt: skip
     assert [Options(name).torch_device for name in ("numpy", "cupy", "cupy:1", "cuda")] == [
         "cpu", "cuda", "cuda:1", "cuda",
     ]  # fmt: skip
 
 
-def test_complaints_let_the_rest_go_on(capsys):
-    complaints = Complaints()
-    complaints.judge()
-    with complaints.about("a row"):
+def test_failures_are_collected_and_raised_at_the_end(capsys):
+    failures = Failures()
+    failures.raise_if_any()
+    with failures.collect("a row"):
         raise ValueError("first\nsecond")
-    complaints.append("slow")
+    failures.append("slow")
     with pytest.raises(Failed, match=r"^a row: ValueError: first; slow$"):
-        complaints.judge()
+        failures.raise_if_any()
     assert "first\nsecond" in capsys.readouterr().out
 
 
 class FakeCuda:
-    """Events of a device that works for some milliseconds a call."""
+    """A fake of `cupy.cuda` whose device works for some milliseconds per call."""
 
     def __init__(self, milliseconds):
         self.now = 0.0
@@ -261,7 +261,7 @@ class FakeCuda:
         self.now += self.milliseconds
 
 
-def test_the_clock_of_a_device(monkeypatch):
+def test_the_device_clock_times_by_events(monkeypatch):
     cuda = FakeCuda(2.0)
     waits = []
     backend = SimpleNamespace(xp=SimpleNamespace(cuda=cuda), synchronize=lambda: waits.append(1))
@@ -273,7 +273,7 @@ def test_the_clock_of_a_device(monkeypatch):
 
     clock = DeviceClock(backend)
     assert clock(run, 0.01) == pytest.approx(2e-3)
-    assert len(calls) == 1 + 1 + 5  # to warm up, to see how long it takes, and its turn
+    assert len(calls) == 1 + 1 + 5  # a warm-up, one to choose the number of calls, and the turn
     calls.clear()
     assert clock(run, 0.01) == pytest.approx(2e-3) and len(calls) == 5
     late = iter([0.0, 5.0])
@@ -282,7 +282,7 @@ def test_the_clock_of_a_device(monkeypatch):
         clock(run, 0.01)
 
 
-def test_the_time_of_the_host():
+def test_host_seconds():
     assert host_seconds(lambda: time.sleep(0.01), REHEARSAL, calls=2) >= 0.01
 
 
@@ -304,7 +304,7 @@ def test_facts_of_a_gpu(monkeypatch):
     monkeypatch.setattr("benchmarks.gpu.machine.subprocess.run", ask)
     found = facts(Options("cupy"))
     assert device_name(Options("cupy")) == "NVIDIA X" and found["driver"] == "580.159.04" and found["cupy"] == "14.2.0"
-    assert found["CUDA"] == "driver 13.0, runtime 12.9" and found["clocks at most"] == "1980 MHz and 2619 MHz (memory)"
+    assert found["CUDA"] == "driver 13.0, runtime 12.9" and found["maximum clocks"] == "1980 MHz and 2619 MHz (memory)"
     assert "no such device" in facts(Options("cupy"))["driver"]
 
 
@@ -322,7 +322,7 @@ def test_facts_of_a_gpu(monkeypatch):
         ("void GRU_elementWise_bp1<float, float, float, cudnn::detail::NO_TENSOR>", None),
     ],
 )
-def test_kernels_are_told_apart_by_their_names(kernel, kind):
+def test_kernels_are_classified_by_their_names(kernel, kind):
     assert next((kind for kind, names in KINDS.items() if names.search(kernel)), None) == kind
 
 

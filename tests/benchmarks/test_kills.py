@@ -1,4 +1,4 @@
-"""A few of the kills of `python -m benchmarks.kills`, at moments that are told by the log."""
+"""A few of the kills of `python -m benchmarks.kills`, at fixed numbers of log records."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from benchmarks.kills import differences, go_on, killed, saving_always, text
+from benchmarks.kills import differences, frequent_saves_job, run_or_resume, run_with_kills, text
 from tinygrad_gru.train.folder import LOG
-from tinygrad_gru.train.log import read_log
+from tinygrad_gru.train.loop import read_log
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a signal of POSIX")
 
 
-def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path):
+def test_a_killed_run_ends_with_the_files_of_an_uninterrupted_one(tmp_path):
     steps, moments = 60, iter([7, 31, 60])
 
     def wait(process: subprocess.Popen, folder) -> None:
@@ -24,13 +24,13 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path):
             time.sleep(0.01)
 
     path = text(tmp_path)
-    go_on(str(path), str(tmp_path / "whole"), steps)
-    outcome = killed(saving_always(path, steps), tmp_path, tmp_path / "whole", 3, wait)
+    run_or_resume(str(path), str(tmp_path / "whole"), steps)
+    outcome = run_with_kills(frequent_saves_job(path, steps), tmp_path, tmp_path / "whole", 3, wait)
     assert outcome.kills == 3 and outcome.differences == []
     assert len(read_log(tmp_path / "1" / LOG)) == 2 * steps + 1
 
 
-def test_what_differs_is_found(tmp_path):
+def test_differences_are_detected(tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "log").write_text(name)

@@ -8,7 +8,7 @@ from tinygrad_gru.data import standard_library, text_corpus
 from tinygrad_gru.data.corpus import is_held_out
 
 
-def test_this_pythons_library_is_large_and_a_small_part_is_held_out():
+def test_the_standard_library_is_large_and_a_small_part_is_held_out():
     corpus = standard_library()
     assert corpus.files > 300
     assert 6_000_000 < len(corpus.training) < 10_000_000
@@ -43,12 +43,12 @@ def library(tmp_path):
     return tmp_path
 
 
-def test_files_are_joined_in_the_order_of_their_paths_and_the_excluded_are_not_read(library):
+def test_files_are_joined_in_the_order_of_their_paths_without_excluded_ones(library):
     corpus = standard_library(library)
     assert (corpus.training, corpus.held_out, corpus.files) == ("first\nsecond\n", "kept apart\n", 3)
 
 
-def test_the_digest_follows_content_and_names(library):
+def test_the_digest_depends_on_contents_and_names(library):
     digests = {standard_library(library).digest}
     (library / "b.py").write_text("other\n", encoding="utf-8")
     digests.add(standard_library(library).digest)
@@ -87,7 +87,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 1, 10, 19])
-def test_a_text_is_refused_whose_tenth_cannot_be_judged(tmp_path, length):
+def test_a_text_whose_held_out_tenth_is_too_short_is_refused(tmp_path, length):
     (tmp_path / "text.txt").write_text("x" * length)
     with pytest.raises(ValueError, match=f"holds {length} characters: too short"):
         text_corpus(tmp_path / "text.txt")

@@ -20,7 +20,7 @@ def smoothed(training, context, symbol, num_symbols, strength):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_losses_are_the_stated_recursion(order):
+def test_losses_follow_the_recursion_in_the_docstring(order):
     random = np.random.default_rng(3)
     training, held_out = random.integers(0, 4, 60), random.integers(0, 5, 25)
     for n, loss in enumerate(ngram_losses(training, held_out, 5, order, strength=2.0), start=1):
@@ -37,7 +37,7 @@ def test_probabilities_sum_to_one_over_the_symbols():
     assert sum(math.exp(-loss) for loss in loss_of) == pytest.approx(1.0)
 
 
-def test_a_perfectly_regular_text_costs_almost_nothing_to_a_bigram():
+def test_the_bigram_loss_of_a_regular_text_is_almost_zero():
     text = np.tile(np.arange(3), 10_000)
     unigram, bigram = ngram_losses(text, text[:300], 3)
     assert unigram == pytest.approx(math.log(3), abs=1e-3)

@@ -21,7 +21,7 @@ def test_sequences_are_padded_to_the_longest_of_their_batch():
     assert second.targets.tolist() == [12]
 
 
-def test_an_epoch_gives_every_sequence_once_in_an_order_of_its_own():
+def test_an_epoch_has_every_sequence_once_in_a_new_order():
     batches = SequenceBatches(sequences([1] * 10), np.arange(10), batch_size=4, seed=0)
     epochs = [[target for batch in batches for target in batch.targets.tolist()] for _ in range(2)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2
@@ -34,7 +34,7 @@ def test_targets_stay_with_their_sequences_when_shuffled():
         assert batch.lengths.tolist() == (batch.targets + 1).tolist()
 
 
-def test_a_saved_position_goes_on_exactly():
+def test_iteration_resumes_exactly_from_a_saved_position():
     def new():
         return SequenceBatches(sequences([1] * 10), np.arange(10), batch_size=4, seed=0)
 
@@ -59,6 +59,6 @@ def test_a_saved_position_goes_on_exactly():
         ([np.zeros(3)], [0], 1, "sequence 0 has"),
     ],
 )
-def test_what_is_no_batch(data, targets, batch_size, message):
+def test_invalid_batches_are_refused(data, targets, batch_size, message):
     with pytest.raises(ValueError, match=message):
         SequenceBatches(data, targets, batch_size)

@@ -6,8 +6,8 @@ import pytest
 from tinygrad_gru.data import TextStream, shuffle_chunks
 
 
-def test_lanes_read_on_from_window_to_window():
-    stream = TextStream(np.arange(13), window=3, lanes=2)
+def test_streams_continue_from_window_to_window():
+    stream = TextStream(np.arange(13), window=3, batch_size=2)
     first, second = stream
     assert first.inputs.T.tolist() == [[0, 1, 2], [6, 7, 8]]
     assert first.targets.T.tolist() == [[1, 2, 3], [7, 8, 9]]
@@ -17,8 +17,8 @@ def test_lanes_read_on_from_window_to_window():
 
 
 @pytest.mark.parametrize("length", range(13, 19))
-def test_what_fills_no_window_is_left_out(length):
-    stream = TextStream(np.arange(length), window=3, lanes=2)
+def test_an_incomplete_window_is_dropped(length):
+    stream = TextStream(np.arange(length), window=3, batch_size=2)
     assert len(stream) == 2
     windows = list(stream)
     assert len(windows) == 2
@@ -26,24 +26,24 @@ def test_what_fills_no_window_is_left_out(length):
 
 
 def test_every_character_of_a_fitting_text_is_a_target_once():
-    windows = list(TextStream(np.arange(4 * 5 * 6 + 1), window=5, lanes=6))
+    windows = list(TextStream(np.arange(4 * 5 * 6 + 1), window=5, batch_size=6))
     assert sorted(np.concatenate([window.targets.ravel() for window in windows])) == list(range(1, 121))
 
 
 def test_the_shortest_text_is_one_window_and_a_shorter_one_is_refused():
-    assert len(TextStream(np.arange(7), window=3, lanes=2)) == 1
-    with pytest.raises(ValueError, match="has 6 characters, but 2 lanes with a window of 3 need at least 7"):
-        TextStream(np.arange(6), window=3, lanes=2)
+    assert len(TextStream(np.arange(7), window=3, batch_size=2)) == 1
+    with pytest.raises(ValueError, match="has 6 characters, but 2 streams with a window of 3 need at least 7"):
+        TextStream(np.arange(6), window=3, batch_size=2)
 
 
 def test_an_empty_text_is_refused():
     with pytest.raises(ValueError, match="has 0 characters"):
-        TextStream(np.zeros(0, dtype=int), window=3, lanes=2)
+        TextStream(np.zeros(0, dtype=int), window=3, batch_size=2)
 
 
-@pytest.mark.parametrize("name", ["window", "lanes", "chunk"])
+@pytest.mark.parametrize("name", ["window", "batch_size", "chunk"])
 def test_sizes_are_at_least_one(name):
-    sizes = {"window": 2, "lanes": 2, "chunk": 2, name: 0}
+    sizes = {"window": 2, "batch_size": 2, "chunk": 2, name: 0}
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         TextStream(np.arange(100), **sizes)
 
@@ -51,25 +51,25 @@ def test_sizes_are_at_least_one(name):
 @pytest.mark.parametrize("ids", [np.zeros((3, 4), dtype=int), np.zeros(12)])
 def test_ids_are_integers_of_one_dimension(ids):
     with pytest.raises(ValueError, match="integers of one dimension"):
-        TextStream(ids, window=1, lanes=1)
+        TextStream(ids, window=1, batch_size=1)
 
 
-def test_epochs_follow_each_other_and_each_starts_anew():
-    stream = TextStream(np.arange(13), window=3, lanes=2)
+def test_every_epoch_starts_from_the_first_window():
+    stream = TextStream(np.arange(13), window=3, batch_size=2)
     windows = [stream.next_batch() for _ in range(5)]
     assert [window.starts for window in windows] == [True, False, True, False, True]
     assert np.array_equal(windows[0].inputs, windows[2].inputs)
 
 
-def test_a_loop_takes_up_the_present_epoch_and_the_next_loop_the_next_epoch():
-    stream = TextStream(np.arange(100), window=3, lanes=2, chunk=5)
+def test_a_loop_continues_the_current_epoch_and_the_next_loop_has_the_next():
+    stream = TextStream(np.arange(100), window=3, batch_size=2, chunk=5)
     stream.next_batch()
     assert len(list(stream)) == len(stream) - 1
     assert len(list(stream)) == len(stream)
     assert stream.epoch == 1
 
 
-def test_chunks_stay_whole_and_none_is_lost():
+def test_shuffled_chunks_are_a_permutation():
     ids = np.arange(1000)
     shuffled = shuffle_chunks(ids, 64, seed=1)
     assert not np.array_equal(shuffled, ids)
@@ -79,9 +79,9 @@ def test_chunks_stay_whole_and_none_is_lost():
     assert all(piece[0] % 64 == 0 for piece in pieces)
 
 
-def test_every_epoch_shuffles_otherwise_and_every_run_alike():
+def test_every_epoch_has_a_new_order_that_depends_on_the_seed_alone():
     def epochs(seed):
-        stream = TextStream(np.arange(200), window=5, lanes=2, chunk=7, seed=seed)
+        stream = TextStream(np.arange(200), window=5, batch_size=2, chunk=7, seed=seed)
         return [np.concatenate([window.inputs for window in stream]).tolist() for _ in range(2)]
 
     assert epochs(seed=0) == epochs(seed=0)
@@ -90,9 +90,9 @@ def test_every_epoch_shuffles_otherwise_and_every_run_alike():
 
 
 @pytest.mark.parametrize("taken", [0, 3, 9, 10, 25])
-def test_a_saved_position_goes_on_exactly(taken):
+def test_iteration_resumes_exactly_from_a_saved_position(taken):
     def new():
-        return TextStream(np.arange(101), window=5, lanes=2, chunk=7, seed=4)
+        return TextStream(np.arange(101), window=5, batch_size=2, chunk=7, seed=4)
 
     stream = new()
     for _ in range(taken):
@@ -106,17 +106,17 @@ def test_a_saved_position_goes_on_exactly(taken):
         assert ours.starts == theirs.starts
 
 
-def test_a_position_of_otherwise_cut_text_is_refused():
-    position = TextStream(np.arange(100), window=5, lanes=2).state_dict()
+def test_a_position_saved_with_other_sizes_is_refused():
+    position = TextStream(np.arange(100), window=5, batch_size=2).state_dict()
     with pytest.raises(ValueError, match=r"window 5 .* window 4"):
-        TextStream(np.arange(100), window=4, lanes=2).load_state_dict(position)
+        TextStream(np.arange(100), window=4, batch_size=2).load_state_dict(position)
 
 
 @pytest.mark.parametrize("spoiled", [{"index": 11}, {"index": -1}, {"epoch": -1}, {"index": 2.5}, {"epoch": None}])
 def test_a_position_outside_of_the_data_is_refused(spoiled):
-    stream = TextStream(np.arange(101), window=5, lanes=2)
+    stream = TextStream(np.arange(101), window=5, batch_size=2)
     saved = stream.state_dict()
-    with pytest.raises(ValueError, match="are no position in epochs of 10 batches"):
+    with pytest.raises(ValueError, match="are not a position in epochs of 10 batches"):
         stream.load_state_dict({**saved, **spoiled})
     assert stream.state_dict() == saved
     stream.load_state_dict({**saved, "index": 10})

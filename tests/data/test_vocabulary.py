@@ -9,7 +9,7 @@ from tinygrad_gru.data import CharacterVocabulary
 
 
 @given(st.text(min_size=1))
-def test_a_text_survives_its_own_vocabulary(text):
+def test_encode_and_decode_are_inverse(text):
     vocabulary = CharacterVocabulary.from_text(text)
     ids = vocabulary.encode(text)
     assert ids.shape == (len(text),)
@@ -36,7 +36,7 @@ def test_code_points_far_above_the_listed_ones_are_unlisted():
     assert listed.encode("".join(map(chr, range(0xD800)))).tolist().count(0) == 1
 
 
-def test_ids_do_not_depend_on_where_a_character_stands():
+def test_ids_do_not_depend_on_positions():
     assert CharacterVocabulary("ab").encode("abba").tolist() == [0, 1, 1, 0]
     assert CharacterVocabulary("ba").encode("abba").tolist() == [1, 0, 0, 1]
 
@@ -45,7 +45,7 @@ def test_symbols_are_in_the_order_of_their_code_points():
     assert CharacterVocabulary.from_text("banana \n").symbols == "\n abn"
 
 
-def test_an_unlisted_character_is_named_with_its_place():
+def test_an_unlisted_character_is_named_with_its_position():
     with pytest.raises(ValueError, match="'z' at position 2"):
         CharacterVocabulary("ab").encode("abz")
 
@@ -62,12 +62,12 @@ def test_the_empty_text_has_no_ids():
 
 
 @pytest.mark.parametrize("wrong", [-1, 2])
-def test_decode_refuses_ids_that_stand_for_nothing(wrong):
+def test_decode_refuses_ids_out_of_range(wrong):
     with pytest.raises(ValueError, match=f"0 to 1, got {wrong}"):
         CharacterVocabulary("ab").decode([0, wrong])
 
 
-def test_decode_refuses_numbers_that_are_not_ids():
+def test_decode_refuses_floats():
     with pytest.raises(TypeError, match="float64"):
         CharacterVocabulary("ab").decode(np.array([0.5, 0.5]))
 
@@ -92,6 +92,6 @@ def test_a_wrong_description_is_refused(description):
     ("symbols", "other", "message"),
     [("", None, "empty"), ("aba", None, r"repeats \['a'\]"), ("ab", "c", "other"), ("ab", "ab", "other")],
 )
-def test_what_is_no_vocabulary(symbols, other, message):
+def test_invalid_symbols_are_refused(symbols, other, message):
     with pytest.raises(ValueError, match=message):
         CharacterVocabulary(symbols, other)

@@ -1,4 +1,4 @@
-"""Anomaly mode: the first value that is not finite, named where it arose."""
+"""Anomaly mode: the first value that is not finite is named, with its cause and location."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import pytest
 from support.tensors import constant, leaf
 
 from tinygrad_gru import AnomalyError, TapeError, Tensor, detect_anomaly, grad, nn, ops
+from tinygrad_gru.cotangents import Sparse
 from tinygrad_gru.ops import op
-from tinygrad_gru.tape import Sparse, inspector
+from tinygrad_gru.tape import inspector
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of the values that are made here
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of NaNs and infinities
 
 
 def test_the_first_op_that_gives_an_infinity_is_named_with_the_ranges_of_its_operands():
@@ -24,20 +25,20 @@ def test_the_first_op_that_gives_an_infinity_is_named_with_the_ranges_of_its_ope
     assert "input 0: (3,) float64, 0 … 8, 0 NaN; result: (3,) float64, -inf … 2.079, 0 NaN" in message
 
 
-def test_what_came_in_from_outside_is_told_from_what_arose_here():
+def test_a_value_that_came_in_through_an_input_is_distinguished():
     expected = r"(?s)add gave .* it came in through input 1; .*input 1: \(2,\) float64, 1 … 1, 1 NaN"
     with pytest.raises(AnomalyError, match=expected), detect_anomaly():
         constant([1.0, 1.0]) + np.array([1.0, np.nan])
 
 
-def test_numbers_among_the_operands():
+def test_scalars_among_the_operands():
     with pytest.raises(AnomalyError, match=r"(?s)divide gave .*input 1: 0\.0"), detect_anomaly():
         constant([1.0]) / 0.0
     with pytest.raises(AnomalyError, match="it came in through input 1"), detect_anomaly():
         constant([1.0]) * float("inf")
 
 
-def test_the_module_path_is_part_of_the_name():
+def test_the_module_path_is_named():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
@@ -52,7 +53,7 @@ def test_the_module_path_is_part_of_the_name():
         model(Tensor([[1.0, 2.0]]))
 
 
-def test_a_gradient_that_is_not_finite_names_the_op_whose_rule_gave_it_and_where_it_was_made():
+def test_a_gradient_that_is_not_finite_names_the_rule_and_the_line_of_its_op():
     x = leaf([0.0, 4.0])
     expected = r"the gradient that sqrt gives to its input 0 is not finite .*test_anomaly\.py"
     with pytest.raises(AnomalyError, match=expected), detect_anomaly():
@@ -61,14 +62,14 @@ def test_a_gradient_that_is_not_finite_names_the_op_whose_rule_gave_it_and_where
 
 
 @pytest.mark.parametrize("through", ["backward", "grad"])
-def test_what_arrives_at_a_leaf_is_looked_at(through):
+def test_the_rule_of_an_op_on_a_leaf_is_checked(through):
     x = leaf([0.0, 4.0])
     with pytest.raises(AnomalyError, match=r"sqrt gives to its input 0 is not finite .*inf"), detect_anomaly():
         y = ops.sqrt(x).sum()
         y.backward() if through == "backward" else grad(y, x)
 
 
-def test_pieces_of_a_sparse_gradient_that_arrive_at_a_leaf_are_looked_at():
+def test_pieces_of_a_sparse_gradient_are_checked():
     @op
     def multiplied(x):
         return 2 * x
@@ -79,37 +80,37 @@ def test_pieces_of_a_sparse_gradient_that_arrive_at_a_leaf_are_looked_at():
         multiplied(x).backward([1.0, 1.0])
 
 
-def test_a_sum_of_gradients_that_overflows_at_a_leaf():
+def test_a_sum_of_gradients_that_overflows_is_found():
     x = leaf([1.0], dtype="float16")
     with (
-        pytest.raises(AnomalyError, match=r"arrives at #\d+ leaf \(1,\) is not finite .* a sum of them"),
+        pytest.raises(AnomalyError, match=r"the gradient of #\d+ leaf \(1,\) is not finite .* a sum of them"),
         detect_anomaly(),
     ):
         grad([x * 4e4, x * 4e4], x)
 
 
-def test_a_hook_that_makes_the_gradient_of_a_leaf_infinite():
+def test_a_hook_that_returns_an_infinite_gradient_is_found():
     x = leaf([1.0])
     x.register_hook(lambda g: g * np.inf)
     with pytest.raises(AnomalyError), detect_anomaly():
         (x * 2.0).sum().backward()
 
 
-def test_a_leaf_that_is_its_own_result():
+def test_the_cotangent_of_a_leaf_is_checked():
     x = leaf([1.0])
-    with pytest.raises(AnomalyError, match="arrives at"), detect_anomaly():
+    with pytest.raises(AnomalyError, match="the gradient of #"), detect_anomaly():
         x.backward([np.nan])
 
 
-def test_gradients_that_are_not_finite_with_create_graph():
-    """Then the rules are recorded too: the op of the rule is named that gave it."""
+def test_with_create_graph_the_op_of_the_rule_is_named():
+    """Then the rules are recorded too."""
     x = leaf([0.0])
     with pytest.raises(AnomalyError, match="divide gave a value that is not finite"), detect_anomaly():
         grad(ops.sqrt(x * 1.0).sum(), x, create_graph=True)
 
 
 @pytest.mark.parametrize("which", range(3))
-def test_saved_values_in_tuples_and_whole_numbers_are_watched_too(which):
+def test_saved_tuples_and_integers_are_checksummed_too(which):
     @op
     def total(*xs):
         return xs[0] * xs[1] * xs[2]
@@ -124,7 +125,7 @@ def test_saved_values_in_tuples_and_whole_numbers_are_watched_too(which):
             y.sum().backward()
 
 
-def test_a_saved_value_that_was_overwritten_behind_our_back_is_found():
+def test_a_saved_value_that_was_overwritten_unlogged_is_found():
     x = leaf([1.0, 2.0])
     h = ops.exp(x)
     with detect_anomaly():
@@ -134,7 +135,7 @@ def test_a_saved_value_that_was_overwritten_behind_our_back_is_found():
             h.sum().backward()
 
 
-def test_finite_programs_run_as_without():
+def test_finite_programs_give_the_same_gradients():
     def program():
         x = leaf([0.3, 0.5])
         (ops.tanh(x) * x + ops.softmax(x)).sum().backward()
@@ -145,7 +146,7 @@ def test_finite_programs_run_as_without():
         assert program() == expected
 
 
-def test_what_was_recorded_before_can_be_differentiated_inside():
+def test_records_from_before_the_block_can_be_differentiated_in_it():
     x = leaf([1.0])
     y = x * x
     with detect_anomaly():
@@ -162,7 +163,7 @@ def test_integers_and_booleans_are_always_finite():
         assert ops.where(Tensor([True, False]), Tensor([1.0]), 2).tolist() == [1.0, 2.0]
 
 
-def test_outside_of_the_block_nothing_is_watched():
+def test_nothing_is_checked_outside_of_the_block():
     with pytest.raises(AnomalyError), detect_anomaly():
         constant([1.0]) / 0.0
     assert inspector.get() is None

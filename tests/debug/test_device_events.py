@@ -1,4 +1,4 @@
-"""What a program asks of a GPU is counted: against a stand-in for CuPy that counts by itself, and on other backends."""
+"""Device events are counted: against a stand-in for CuPy that counts independently, and on other backends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from support.stand_in_cuda import COMPILER
 from support.strict import STRICT
 
-from tinygrad_gru import Tensor, checkpoint, compiling, explain, grad, nn, no_grad, ops, optim, sanitize
+from tinygrad_gru import Tensor, compiling, explain, grad, nn, no_grad, ops, optim, remat, sanitize
 from tinygrad_gru.backend import as_array, record_launches, resolve
 from tinygrad_gru.ops import op
 from tinygrad_gru.testing import OP_SPECS, check_case
@@ -17,15 +17,15 @@ from tinygrad_gru.train import TextRun, TextSettings
 
 
 def counts(report):
-    return {(request.kind, request.op): count for request, count in report.counts.items()}
+    return {(event.kind, event.op): count for event, count in report.counts.items()}
 
 
-def by_itself(stand_in):
-    """What the stand-in has counted, and the report should."""
+def counted_by(stand_in):
+    """The events that the stand-in has counted, as the report should have."""
     return {kind: stand_in.machine.count(kind) for kind in ("launch", "to device", "to host", "wait")}
 
 
-def in_report(report):
+def counted_in(report):
     return {
         "launch": report.launches,
         "to device": report.count("copy to device"),
@@ -39,7 +39,7 @@ def in_report(report):
 
 @pytest.fixture
 def trainer(stand_in, tmp_path):
-    """The main job on the stand-in, after a first step, in which what all steps use is made."""
+    """The main job on the stand-in, after a first step with its one-time work."""
 
     def make(**settings):
         text = tmp_path / "text.txt"
@@ -60,16 +60,16 @@ def test_a_training_step_waits_once_to_read_its_loss(stand_in, trainer, settings
     with sanitize() as report:
         trainer.step()
     assert report.synchronizations == 1
-    assert report.transfers == 4, "ids, targets, loss and norm together, and along with them what the checks found"
-    assert in_report(report) == by_itself(stand_in), "the report is true"
-    (read,) = (request for request in report.counts if request.kind == "copy to host")
-    assert "trainer.step()" in read.place and __file__ in read.place
+    assert report.transfers == 4, "ids, targets, loss and norm together, and with them the results of the index checks"
+    assert counted_in(report) == counted_by(stand_in), "the report agrees"
+    (read,) = (event for event in report.counts if event.kind == "copy to host")
+    assert "trainer.step()" in read.location and __file__ in read.location
 
 
 @pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler to stand in for CUDA's")
 @pytest.mark.parametrize(("cell", "launches"), [("gru", 157), ("lstm", 184)])
 def test_a_compiled_training_step_waits_once_and_launches_few(stand_in, trainer, cell, launches):
-    """From the third step on all that a recurrence does is in two graphs, however many steps of time it has."""
+    """From the third step on a recurrence is two graphs, whatever the number of time steps."""
     trainer = trainer(cell=cell)
     with compiling():
         for _ in range(3):
@@ -77,35 +77,35 @@ def test_a_compiled_training_step_waits_once_and_launches_few(stand_in, trainer,
             with sanitize() as report:
                 trainer.step()
             assert report.synchronizations == 1 and report.transfers == 4
-            assert in_report(report) == by_itself(stand_in), "the report is true"
+            assert counted_in(report) == counted_by(stand_in), "the report agrees"
     assert report.launches == launches
 
 
-def test_an_optimizer_launches_one_kernel_a_parameter(stand_in, trainer):
+def test_an_optimizer_launches_one_kernel_per_parameter(stand_in, trainer):
     trainer = trainer()
     with sanitize() as report:
         trainer.optimizer.step()
     assert counts(report) == {("launch", "an update rule"): len(list(trainer.model.parameters()))}
-    assert in_report(report) == by_itself(stand_in)
+    assert counted_in(report) == counted_by(stand_in)
 
 
-def test_every_op_of_the_sheet_is_counted_as_the_stand_in_counts_it(stand_in):
+def test_every_op_is_counted_as_the_stand_in_counts_it(stand_in):
     """Forward and backward, raw, recorded and to second order."""
     for name in OP_SPECS.keys() - {"einsum"}:  # NumPy's may be a view
         for case in OP_SPECS[name]:
             stand_in.machine.calls.clear()
             with sanitize() as report:
                 check_case(name, case, "cupy", quick=True, dtypes=case.dtypes[:1])
-            found, expected = in_report(report), by_itself(stand_in)
-            # The checks themselves work with raw arrays here and there, which only the stand-in sees.
+            found, expected = counted_in(report), counted_by(stand_in)
+            # The checks compute on raw arrays as well, which only the stand-in counts.
             assert found["wait"] == expected["wait"] and found["launch"] <= expected["launch"], name
             assert found["launch"] > 0, name
 
 
-# -- what is noted -----------------------------------------------------------------------------------------------------
+# -- kinds of events ---------------------------------------------------------------------------------------------------
 
 
-def test_every_kind(stand_in):
+def test_every_kind_of_event_is_counted(stand_in):
     x, ids = Tensor(np.ones((3, 2)), device="cupy", requires_grad=True), as_array([0, 2], device="cupy")
     mask = as_array(np.array([True, False, True]), device="cupy")
     stand_in.machine.calls.clear()
@@ -118,40 +118,40 @@ def test_every_kind(stand_in):
         resolve("cupy").synchronize()
         x.grad.numpy()
     assert counts(report)["launch", "sigmoid"] == 4 and counts(report)["launch", "sigmoid, backward"] == 3
-    assert counts(report)["wait", "synchronize"] == 1 and counts(report)["wait", "pick"] == 1
+    assert counts(report)["wait", "synchronize"] == 1 and counts(report)["wait", "advanced_index"] == 1
     assert counts(report)["copy to device", "asarray"] == counts(report)["copy to host", "to_host"] == 1
-    assert in_report(report) == by_itself(stand_in)
+    assert counted_in(report) == counted_by(stand_in)
     assert report.bytes[next(r for r in report.counts if r.kind == "copy to host")] == 3 * 2 * 8
 
 
 @pytest.mark.parametrize(("convert", "name"), [(bool, "bool"), (float, "float"), (int, "int")])
-def test_an_op_that_looks_at_a_value_is_found(stand_in, convert, name):
+def test_an_op_that_reads_a_value_on_the_host_is_counted_as_a_copy(stand_in, convert, name):
     @op
-    def looking(x):
+    def reads_value(x):
         return x * convert(x[0, ...])
 
-    looking.vjp(x=lambda g, x: g * convert(x[0, ...]))
+    reads_value.vjp(x=lambda g, x: g * convert(x[0, ...]))
     x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
     with sanitize() as report:
-        looking(x).sum().backward()
+        reads_value(x).sum().backward()
     assert report.synchronizations == report.transfers == 2
-    assert counts(report)["copy to host", "looking"] == counts(report)["copy to host", "looking, backward"] == 1
+    assert counts(report)["copy to host", "reads_value"] == counts(report)["copy to host", "reads_value, backward"] == 1
 
 
-def test_gradients_that_are_added_and_second_derivatives(stand_in):
+def test_sums_of_gradients_and_second_derivatives_are_counted(stand_in):
     x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
     stand_in.machine.calls.clear()
     with sanitize() as report:
         (x * x + x * x + x[0:1]).sum().backward()
         g = grad((x * x * x).sum(), x, create_graph=True)
         grad(g.sum(), x)
-    assert in_report(report) == by_itself(stand_in)
+    assert counted_in(report) == counted_by(stand_in)
 
 
-def test_nothing_is_left_behind(stand_in):
+def test_arrays_are_uninstrumented_after_the_block(stand_in):
     x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
     with sanitize() as report:
-        y = checkpoint(ops.tanh, ops.stack([x, x])[0])
+        y = remat(ops.tanh, ops.stack([x, x])[0])
         y.sum().backward()
     assert type(y.data) is type(x.grad.data) is stand_in.ndarray
     before = report.launches
@@ -159,16 +159,16 @@ def test_nothing_is_left_behind(stand_in):
     assert report.launches == before > 0
 
 
-def test_the_name_of_the_module_and_the_line(stand_in):
+def test_an_event_names_the_module_and_the_line(stand_in):
     layer = nn.Linear(2, 3).to("cupy")
     with sanitize() as report:
         layer(Tensor([[1.0, 2.0]], device="cupy"))
-    (request,) = (r for r in report.counts if r.op == "matmul")
-    assert request.kind == "launch" and request.place.startswith(f"in Linear, at {__file__}:")
-    assert request.place.endswith('layer(Tensor([[1.0, 2.0]], device="cupy"))')
+    (event,) = (e for e in report.counts if e.op == "matmul")
+    assert event.kind == "launch" and event.location.startswith(f"in Linear, at {__file__}:")
+    assert event.location.endswith('layer(Tensor([[1.0, 2.0]], device="cupy"))')
 
 
-def test_launches_of_compiled_programs():
+def test_launches_of_compiled_programs_are_counted():
     record_launches(5, "scan")
     with sanitize() as report:
         for count in (3, 2):
@@ -177,7 +177,7 @@ def test_launches_of_compiled_programs():
     assert report.launches == 5 and counts(report) == {("launch", "scan"): 5}
 
 
-def test_the_host_asks_nothing_of_a_gpu():
+def test_numpy_arrays_cause_no_events():
     x = Tensor([1.0, 2.0], requires_grad=True)
     with sanitize() as report:
         (x * x).sum().backward()
@@ -185,7 +185,7 @@ def test_the_host_asks_nothing_of_a_gpu():
     assert not report.counts and str(report) == "0 copies between host and device, 0 times the host waited, 0 launches"
 
 
-def test_a_rehearsal_takes_numpy_for_a_gpu():
+def test_rehearse_counts_numpy_as_a_gpu():
     x = Tensor([1.0, 2.0], requires_grad=True)
     with sanitize(rehearse=True) as report:
         y = ops.sigmoid(x).sum()
@@ -197,22 +197,22 @@ def test_a_rehearsal_takes_numpy_for_a_gpu():
     assert type(y.data) is np.ndarray and type(x.grad.data) is np.ndarray
 
 
-def test_a_rehearsal_of_every_op():
-    """Ops and rules do not notice: the contract holds on watched arrays, to the last bit."""
+def test_the_op_contract_holds_on_instrumented_arrays():
+    """To the last bit, for every op and its rules."""
     for name, cases in OP_SPECS.items():
         for case in cases:
             with sanitize(rehearse=True):
                 check_case(name, case, quick=True, compiled=False, dtypes=case.dtypes[:1])
 
 
-def test_compiling_asks_nothing():
+def test_compiling_causes_no_events():
     cell = nn.GRUCell(2, 3)
     with sanitize(rehearse=True) as report:
         text = str(explain(cell.step, Tensor(np.zeros((4, 3), "float32")), Tensor(np.zeros((5, 4, 2), "float32"))))
     assert "def forward" in text and not report.counts
 
 
-def test_other_threads_are_not_counted():
+def test_events_of_other_threads_are_not_counted():
     with sanitize(rehearse=True) as report:
         thread = threading.Thread(target=lambda: Tensor([1.0]).item())
         thread.start()
@@ -220,14 +220,14 @@ def test_other_threads_are_not_counted():
     assert not report.counts
 
 
-def test_it_is_not_on_after_an_error():
+def test_the_block_ends_with_an_exception():
     with pytest.raises(KeyError), sanitize(rehearse=True) as report:
         raise KeyError
     Tensor([1.0]).item()
     assert not report.counts
 
 
-def test_a_report_is_a_table():
+def test_a_report_prints_as_a_table():
     with sanitize(rehearse=True) as report, no_grad():
         for _ in range(3):
             x = Tensor([1.0, 2.0]) * 2.0
@@ -235,13 +235,15 @@ def test_a_report_is_a_table():
     lines = str(report).splitlines()
     assert lines[0] == "1 copies between host and device, 1 times the host waited, 4 launches"
     assert lines[1].split() == ["times", "what", "bytes", "op", "where"]
-    assert [line.split()[0] for line in lines[2:]] == ["1", "3", "1"], "what is worst comes first, then what is most"
+    assert [line.split()[0] for line in lines[2:]] == ["1", "3", "1"], (
+        "the most expensive kinds first, then the most frequent"
+    )
     assert "copy to host" in lines[2] and "hadamard" in lines[3] and lines[3].endswith("x = Tensor([1.0, 2.0]) * 2.0")
     report.clear()
     assert report.launches == report.transfers == 0 and not report.bytes
 
 
-def test_a_whole_step_on_the_bare_standard():
+def test_a_training_step_on_array_api_strict_copies_once():
     layer, head = nn.GRU(3, 4), nn.Linear(4, 5)
     model = nn.Sequential(layer, head).to(STRICT)
     adam = optim.Adam(model.parameters())
@@ -255,7 +257,7 @@ def test_a_whole_step_on_the_bare_standard():
     assert report.synchronizations == report.count("copy to host") == 1
 
 
-def test_a_loss_that_leaves_targets_out_does_not_wait_to_count_them(stand_in):
+def test_a_loss_with_ignore_index_does_not_wait(stand_in):
     logits = Tensor(np.ones((3, 2), "float32"), device="cupy", requires_grad=True)
     targets = as_array([0, -1, 1], device="cupy")
     with sanitize() as report:

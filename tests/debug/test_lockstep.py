@@ -1,4 +1,4 @@
-"""Lockstep, on backends that are wrong on purpose: what is wrong must be found, and named."""
+"""Lockstep on backends with errors: each must be found, and the op named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from support.stand_in_cupy import stand_in_cupy
 from support.strict import STRICT
 
-from tinygrad_gru import Tensor, checkpoint, nn, ops, random_state, scan, tape
+from tinygrad_gru import Tensor, nn, ops, random_state, remat, scan, tape
 from tinygrad_gru.backend import available, backend_of
 from tinygrad_gru.debug import lockstep
 from tinygrad_gru.testing import DivergenceError
@@ -68,14 +68,14 @@ def test_the_first_op_that_differs_is_named(monkeypatch, arrays):
     assert lines[5].startswith("the 2 results before it agree to ")
 
 
-def test_the_largest_difference_and_its_place(monkeypatch):
+def test_the_largest_difference_and_its_index_are_reported(monkeypatch):
     x = np.array([[50.0, -100.0], [25.0, 12.5]])
     off_by_a_percent(monkeypatch, array_api_strict, "abs")
     with pytest.raises(DivergenceError, match=r"by 0\.01 of .*\n.*at \(0, 1\) most: 100\.0 on numpy, 101\.0 on "):
         lockstep(ops.absolute, x, backends=STRICTLY)
 
 
-def test_what_only_backward_uses_is_found_and_the_rule_named(monkeypatch):
+def test_an_error_in_a_rule_is_found_and_the_rule_named(monkeypatch):
     off_by_a_percent(monkeypatch, array_api_strict, "sin")
     with pytest.raises(DivergenceError) as caught:
         lockstep(lambda x: ops.cos(2 * x), np.ones(3), backends=STRICTLY)
@@ -85,14 +85,14 @@ def test_what_only_backward_uses_is_found_and_the_rule_named(monkeypatch):
     assert lines[4].startswith("it ran in the program, at ") and "ops.cos(2 * x)" in lines[4]
 
 
-def test_the_input_that_gets_a_wrong_cotangent_is_named(monkeypatch):
+def test_the_input_with_a_wrong_cotangent_is_named(monkeypatch):
     off_by_a_percent(monkeypatch, array_api_strict, "log")
     with pytest.raises(DivergenceError, match=r"^the cotangent that op 1, power gives to its input 1: "):
         lockstep(ops.power, np.array([2.0]), np.array([3.0]), backends=STRICTLY)
 
 
-def test_many_users_of_one_value_are_not_all_listed(monkeypatch):
-    """The sum of their cotangents is what is wrong here, and that no rule has made."""
+def test_the_uses_of_a_value_are_abbreviated_if_many(monkeypatch):
+    """The sum of their cotangents is wrong here, which no single rule computed."""
     add = array_api_strict._array_object.Array.__iadd__
     monkeypatch.setattr(array_api_strict._array_object.Array, "__iadd__", lambda a, b: add(a, b * 1.01))
 
@@ -104,7 +104,7 @@ def test_many_users_of_one_value_are_not_all_listed(monkeypatch):
         lockstep(sums, np.ones(3), backends=STRICTLY)
 
 
-def test_to_second_order_the_rules_are_compared_op_by_op(monkeypatch):
+def test_at_second_order_the_rules_are_compared_op_by_op(monkeypatch):
     lockstep(lambda x: ops.cos(2 * x), np.ones(3), backends=STRICTLY, order=2)
     off_by_a_percent(monkeypatch, array_api_strict, "sin")
     with pytest.raises(DivergenceError, match=r"^op 4, sin: "):
@@ -131,15 +131,15 @@ def loss(model, ids, targets):
     return ops.cross_entropy(logits, targets.data), state
 
 
-def test_a_model_is_moved_there_and_back(cupy, model, text):
-    places, state = [], random_state()
+def test_a_model_is_moved_to_each_backend_and_back(cupy, model, text):
+    devices, state = [], random_state()
 
-    def watched(model, *text):
-        places.append(model.device)
+    def observed(model, *text):
+        devices.append(model.device)
         return loss(model, *text)
 
-    found = lockstep(watched, model, *text)
-    assert places == ["numpy", "cupy"] and model.device == "numpy" and random_state() == state
+    found = lockstep(observed, model, *text)
+    assert devices == ["numpy", "cupy"] and model.device == "numpy" and random_state() == state
     assert found.kinds["gradient"][0] == len(list(model.parameters())) and found.kinds["output"][0] == 2
 
 
@@ -153,20 +153,20 @@ def test_an_error_in_one_function_of_a_model_is_found(monkeypatch, cupy, model, 
     assert model.device == "numpy"
 
 
-def test_an_error_in_the_scattering_of_gradients_is_found(monkeypatch, cupy, text):
+def test_an_error_in_scatter_add_is_found(monkeypatch, cupy, text):
     right = cupy.add.at
     cupy.add.at = lambda target, index, values: right(target, index, values * 1.01)
     weight = np.random.default_rng(0).standard_normal((11, 3))
-    with pytest.raises(DivergenceError, match=r"^gradient of inputs\[0\]: (?s:.*)summed from: op 1, pick\n"):
+    with pytest.raises(DivergenceError, match=r"^gradient of inputs\[0\]: (?s:.*)summed from: op 1, advanced_index\n"):
         lockstep(lambda w, ids: ops.embedding(w, ids.data), weight, text[0])
 
 
-def test_a_module_is_a_function_too(cupy):
+def test_a_module_can_be_the_function(cupy):
     found = lockstep(nn.Linear(3, 2), np.ones((4, 3), np.float32))
     assert found.kinds["gradient"][0] == 3
 
 
-def test_only_the_ends_on_demand(monkeypatch, arrays):
+def test_without_every_op_only_outputs_and_gradients_are_compared(monkeypatch, arrays):
     found = lockstep(layer, *arrays, backends=STRICTLY, every_op=False)
     assert set(found.kinds) == {"output", "gradient"}
     off_by_a_percent(monkeypatch, array_api_strict, "tanh")
@@ -175,7 +175,7 @@ def test_only_the_ends_on_demand(monkeypatch, arrays):
 
 
 @pytest.mark.parametrize("every_op", [True, False])
-def test_op_by_op_recurrences_run_plainly_and_compiled_at_their_ends(every_op, rng):
+def test_recurrences_run_eagerly_with_every_op_and_compiled_without(every_op, rng):
     recorded = []
 
     def recurrence(h, x):
@@ -189,15 +189,15 @@ def test_op_by_op_recurrences_run_plainly_and_compiled_at_their_ends(every_op, r
     assert recorded == [not every_op] * 2
 
 
-def test_outputs_with_several_parts_and_checkpoints(rng):
+def test_tuples_of_outputs_and_remat(rng):
     def halves(x):
-        return checkpoint(lambda x: (ops.tanh(x), 2 * x), x)
+        return remat(lambda x: (ops.tanh(x), 2 * x), x)
 
     found = lockstep(halves, rng.standard_normal(4), backends=STRICTLY)
-    assert found.kinds["checkpoint, cotangent"][0] == 2 and found.kinds["gradient"][0] == 1
+    assert found.kinds["remat, cotangent"][0] == 2 and found.kinds["gradient"][0] == 1
 
 
-def test_other_programs_are_no_agreement():
+def test_different_programs_diverge():
     def differs(x):
         return ops.exp(x) if is_strict(x) else ops.tanh(x)
 
@@ -221,15 +221,15 @@ def test_other_programs_are_no_agreement():
             lockstep(function, np.ones(3), backends=STRICTLY)
 
 
-def test_a_run_that_ends_early_is_no_agreement():
+def test_a_run_that_ends_early_diverges():
     def product(x, y):
         return x * (y.detach() if is_strict(x) else y)
 
-    with pytest.raises(DivergenceError, match=r"gradient of inputs\[1\]: .*\n.*came on numpy alone"):
+    with pytest.raises(DivergenceError, match=r"gradient of inputs\[1\]: .*\n.* on numpy alone"):
         lockstep(product, np.ones(3), np.ones(3), backends=STRICTLY, every_op=False)
 
 
-def test_what_is_not_finite_agrees_with_itself_alone(monkeypatch):
+def test_nan_and_infinity_agree_with_themselves_alone(monkeypatch):
     x = np.array([np.nan, np.inf, -np.inf, 1.0])
     lockstep(ops.relu, x, backends=STRICTLY)
     monkeypatch.setattr(array_api_strict, "tanh", lambda x: x)
@@ -244,7 +244,7 @@ def test_integers_agree_if_they_are_equal(monkeypatch, rng):
         lockstep(ops.argmax, rng.standard_normal((3, 4)), backends=STRICTLY)
 
 
-def test_the_tolerance_goes_with_the_dtype_or_is_given(monkeypatch, arrays):
+def test_the_tolerance_depends_on_the_dtype_or_is_given(monkeypatch, arrays):
     right = array_api_strict.tanh
     monkeypatch.setattr(array_api_strict, "tanh", lambda x: right(x) * (1 + 1e-5))
     with pytest.raises(DivergenceError, match="1e-09 is allowed"):
@@ -255,7 +255,7 @@ def test_the_tolerance_goes_with_the_dtype_or_is_given(monkeypatch, arrays):
     assert found.largest == max(difference for _, difference in found.kinds.values()) >= 5e-6
 
 
-def test_the_largest_difference_of_a_kind_is_kept(monkeypatch):
+def test_the_largest_difference_of_each_kind_is_reported(monkeypatch):
     factors = iter([1.0, 1.0 + 1e-5, 1.0])
     right = array_api_strict.exp
     monkeypatch.setattr(array_api_strict, "exp", lambda x: right(x) * next(factors))
@@ -263,20 +263,20 @@ def test_the_largest_difference_of_a_kind_is_kept(monkeypatch):
     assert found.kinds["exp"][0] == 3 and 5e-6 < found.kinds["exp"][1] < 2e-5
 
 
-def test_outputs_are_weighed_at_random_and_alike(rng):
+def test_cotangents_are_random_and_the_same_on_both_backends(rng):
     cotangents = []
 
-    def watched(x):
+    def doubled(x):
         y = 2 * x
         y.register_hook(lambda g: cotangents.append(g.numpy()))
         return y
 
-    lockstep(watched, rng.standard_normal(5), backends=STRICTLY)
+    lockstep(doubled, rng.standard_normal(5), backends=STRICTLY)
     first, second = cotangents
     assert (first == second).all() and len(set(first.tolist())) == 5
 
 
-def test_inputs_in_tuples_constants_and_other_values():
+def test_inputs_may_be_tuples_constants_and_other_values():
     def step(state, ids, scale, nothing):
         assert nothing is None
         h, c = state
@@ -286,6 +286,6 @@ def test_inputs_in_tuples_constants_and_other_values():
     assert found.kinds["output"][0] == 2 and found.kinds["gradient"][0] == 2
 
 
-def test_functions_without_gradients():
+def test_functions_without_gradients_are_compared():
     found = lockstep(lambda x: x > 0, np.array([1.0, -1.0]), backends=STRICTLY)
     assert set(found.kinds) == {"greater", "output"}

@@ -1,4 +1,4 @@
-"""Runs every example as a user would, with settings that make it quick, and looks at what it says."""
+"""The examples: each runs as a user would run it, with quick settings, and its output is checked."""
 
 import ast
 import os
@@ -53,7 +53,7 @@ def test_gru_from_the_paper(run):
 
 
 def test_adding_problem(run):
-    """Sequences so short that the GRU and the LSTM learn it in seconds; the seed alone decides the outcome."""
+    """Sequences short enough for the GRU and the LSTM to learn it in seconds; the result depends on the seed alone."""
 
     def figures(*arguments):
         rows = re.findall(
@@ -70,7 +70,7 @@ def test_adding_problem(run):
 
     few = ("--length", 8, "--steps", 20, "--hidden", 8)
     assert figures(*few) == figures(*few) != figures(*few, "--seed", 1)
-    assert figures(*few)[0][4] == "no better than guessing"
+    assert figures(*few)[0][4] == "no better than the baseline"
 
 
 def test_gru_vs_lstm(run, tmp_path):
@@ -85,7 +85,7 @@ def test_gru_vs_lstm(run, tmp_path):
     assert parameters[2] == pytest.approx(parameters[0], rel=0.05)
     assert all(0 < float(row[4]) < 4 for row in rows)
     assert len(re.findall(r"^LSTM .*: a step takes [\d.]+ times as long", printed, re.M)) == 2
-    if "no picture" not in printed:
+    if "no plot" not in printed:
         assert (tmp_path / "runs" / "gru_vs_lstm.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -95,7 +95,7 @@ def test_digits_by_row(run):
     share = float(re.search(r"held out: ([\d.]+)% right", printed)[1])
     assert share >= 96
     assert sum(map(int, re.findall(r" of (\d+)$", printed, re.M))) == 360
-    assert len(re.findall(r"\d, read as \d", printed)) == min(5, int(re.search(r"(\d+) of 360 wrong", printed)[1]))
+    assert len(re.findall(r"\d, predicted \d", printed)) == min(5, int(re.search(r"(\d+) of 360 wrong", printed)[1]))
 
 
 def test_custom_cell(run, tmp_path):
@@ -105,8 +105,10 @@ def test_custom_cell(run, tmp_path):
     rows = re.findall(r"^(\w+) +([\d,]+) +[\d.]+ +(\d\.\d+)$", printed, re.M)
     assert [row[0] for row in rows] == ["GRU", "MinGRU"]
     assert all(float(row[2]) < 0.08 for row in rows)
-    sums, told = (list(map(float, text.split())) for text in re.findall(r"\[([^]]+)\]", printed.splitlines()[-1]))
-    assert len(sums) == 5 and sum(abs(a - b) for a, b in zip(sums, told)) / 5 < 0.4
+    targets, predictions = (
+        list(map(float, text.split())) for text in re.findall(r"\[([^]]+)\]", printed.splitlines()[-1])
+    )
+    assert len(targets) == 5 and sum(abs(a - b) for a, b in zip(targets, predictions)) / 5 < 0.4
     assert (tmp_path / "runs" / "min_gru.npz").exists()
 
 
@@ -125,7 +127,7 @@ def test_weights_that_travel(run, tmp_path):
 
 @pytest.fixture
 def package_of_recordings(tmp_path, monkeypatch):
-    """A package that shadows aeon, with recordings of three who hum on different notes, and that breaks if imported."""
+    """A package that shadows aeon, with made-up recordings of three speakers, which fails if it is imported."""
     package = tmp_path / "packages" / "aeon"
     folder = package / "datasets" / "data" / "JapaneseVowels"
     folder.mkdir(parents=True)
@@ -142,8 +144,8 @@ def package_of_recordings(tmp_path, monkeypatch):
     return folder
 
 
-def shares_of_speakers(printed):
-    """What each network got right, after a look at what the program says of padding."""
+def accuracies_of_speakers(printed):
+    """The accuracies of the networks, after the output on padding is checked."""
     assert len(re.findall(r"^logits padded with .*: the same, bit for bit$", printed, re.M)) == 3
     assert float(re.search(r"by itself: (\S+)$", printed)[1]) < 1e-4
     rows = re.findall(r"^(GRU|LSTM), both directions +[\d,]+ +[\d.]+ +([\d.]+)%", printed, re.M)
@@ -154,18 +156,18 @@ def shares_of_speakers(printed):
 def test_speakers_by_vowel(run, package_of_recordings):
     printed = run("speakers_by_vowel", "--seeds", 1, "--batch", 10, "--hidden", 8)
     assert printed.startswith("60 and 30 recordings of 3 speakers")
-    assert min(shares_of_speakers(printed)) >= 90
+    assert min(accuracies_of_speakers(printed)) >= 90
 
 
-def test_speakers_by_vowel_for_real(run):
+def test_speakers_by_vowel_on_the_real_recordings(run):
     if not any(map(find_spec, ("aeon", "sktime"))):
         pytest.skip("needs aeon or sktime")
     printed = run("speakers_by_vowel", "--seeds", 1, "--epochs", 10, "--hidden", 32)
     assert printed.startswith("270 and 370 recordings of 9 speakers")
-    assert min(shares_of_speakers(printed)) > 94.1  # what the classifier of the paper gets
+    assert min(accuracies_of_speakers(printed)) > 94.1  # what the classifier of the paper gets
 
 
-def test_speakers_by_vowel_says_what_it_needs(run, package_of_recordings):
+def test_speakers_by_vowel_without_recordings_names_the_package(run, package_of_recordings):
     package_of_recordings.rename(package_of_recordings.with_name("Others"))
     sktime = package_of_recordings.parents[3] / "sktime"
     sktime.mkdir()
@@ -174,7 +176,7 @@ def test_speakers_by_vowel_says_what_it_needs(run, package_of_recordings):
         run("speakers_by_vowel")
 
 
-def test_every_example_is_run_here_and_says_what_one_learns():
+def test_every_example_has_a_test_and_a_docstring():
     assert [f"test_{name}" for name in EXAMPLES if f"test_{name}" not in globals()] == []
     for name in EXAMPLES:
         source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")

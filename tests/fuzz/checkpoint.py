@@ -28,7 +28,7 @@ from tinygrad_gru.train import (
 )
 from tinygrad_gru.train import checkpoint as module
 from tinygrad_gru.train.folder import CHECKPOINT
-from tinygrad_gru.train.restore import settings_in
+from tinygrad_gru.train.text.restore import settings_in
 
 from .target import Part, Target
 

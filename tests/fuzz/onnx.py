@@ -1,4 +1,4 @@
-""".onnx files: graphs that are well-formed as messages, in which names, sizes, types and settings are others."""
+""".onnx files: well-formed protobuf messages with changed names, sizes, types and attributes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def target() -> Target:
     seeds = [model.SerializeToString() for model in _models(onnx)]
 
     def edited(random: Random) -> bytes:
-        """A sound model after a few changes to its messages."""
+        """A valid model after a few changes to its messages."""
         model = onnx.ModelProto.FromString(random.choice(seeds))
         for _ in range(random.choice((1, 1, 2, 4))):
             _edit(random, onnx, model)
         return model.SerializeToString()
 
-    def drawn(random: Random) -> bytes:
-        return drawn_model(random, onnx).SerializeToString()
+    def random_graphs(random: Random) -> bytes:
+        return random_model(random, onnx).SerializeToString()
 
     def bombs(random: Random) -> bytes:
         return _bomb(random, onnx).SerializeToString()
 
-    return Target(".onnx", _read, InteropError, seeds, (), {"edited": edited, "drawn": drawn, "bombs": bombs})
+    return Target(".onnx", _read, InteropError, seeds, (), {"edited": edited, "random": random_graphs, "bombs": bombs})
 
 
 def _read(path: Path) -> Any:
@@ -53,7 +53,7 @@ def _read(path: Path) -> Any:
     return repr(graph)[:1000]
 
 
-# -- sound models ----------------------------------------------------------------------------------------------------
+# -- valid models ----------------------------------------------------------------------------------------------------
 
 
 def _models(onnx: Any) -> Iterator[Any]:
@@ -114,7 +114,7 @@ def _model(onnx: Any, nodes: list, arrays: dict, inputs: dict, functions: Any = 
 
 
 def _edit(random: Random, onnx: Any, model: Any) -> None:
-    """Change one field of a message, anywhere inside: drop, repeat or exchange what it holds."""
+    """Change one field of a message at any depth: drop, repeat or replace its value."""
     message = model
     while True:
         fields = [
@@ -126,19 +126,19 @@ def _edit(random: Random, onnx: Any, model: Any) -> None:
         if not hasattr(value, "ListFields") and hasattr(value, "__len__") and hasattr(value, "append"):
             if not len(value):
                 return
-            place = random.randrange(len(value))
-            if hasattr(value[place], "ListFields"):
+            position = random.randrange(len(value))
+            if hasattr(value[position], "ListFields"):
                 if random.random() < 0.75:
-                    message = value[place]
+                    message = value[position]
                     continue
                 if random.random() < 0.5:
-                    value.add().CopyFrom(value[place])
+                    value.add().CopyFrom(value[position])
                 else:
-                    del value[place]
+                    del value[position]
             elif random.random() < 0.3:
-                random.choice((value.append, value.remove))(value[place])
+                random.choice((value.append, value.remove))(value[position])
             else:
-                value[place] = _other(random, model, value[place])
+                value[position] = _other(random, model, value[position])
             return
         if hasattr(value, "ListFields"):
             message = value
@@ -148,7 +148,7 @@ def _edit(random: Random, onnx: Any, model: Any) -> None:
             return
         try:
             setattr(message, field.name, _other(random, model, value))
-        except (TypeError, ValueError):  # of an enumeration, or too large for its field
+        except (TypeError, ValueError):  # an enumeration, or too large for its field
             message.ClearField(field.name)
         return
 
@@ -164,12 +164,12 @@ def _other(random: Random, model: Any, value: Any) -> Any:
     return random.choice(_NUMBERS[:8] if abs(value) < 2**31 and random.random() < 0.5 else _NUMBERS)
 
 
-# -- graphs of any nodes ---------------------------------------------------------------------------------------------
+# -- random graphs ---------------------------------------------------------------------------------------------
 
 
-def drawn_model(random: Random, onnx: Any) -> Any:
-    """Nodes of any operators that are known, of any of the names before them, with any of their settings."""
-    from tinygrad_gru.interop.onnx.operators import OPERATORS
+def random_model(random: Random, onnx: Any) -> Any:
+    """A graph of supported operators with random inputs and attributes."""
+    from tinygrad_gru.interop.onnx.importer.operators import OPERATORS
 
     arrays = {
         "f": np.ones((2, 3), "f4"), "g": np.zeros((3, 2), "f4"), "h": np.float32(2), "d": np.ones(2, "f8"),
@@ -179,24 +179,24 @@ def drawn_model(random: Random, onnx: Any) -> Any:
     names = ["x", *arrays]
     nodes = []
     for k in range(random.choice((1, 1, 2, 4, 8))):
-        kind = random.choice(list(OPERATORS))
-        schema = onnx.defs.get_schema(kind, 18, "") if kind != "Gelu" else None
+        op_type = random.choice(list(OPERATORS))
+        schema = onnx.defs.get_schema(op_type, 18, "") if op_type != "Gelu" else None
         if schema is None:
             continue
         count = random.randint(schema.min_input, min(schema.max_input, schema.min_input + 2))
-        reads = [random.choice(names if random.random() < 0.95 else ["", "missing"]) for _ in range(count)]
-        settings = {
-            name: _setting(random, onnx, attribute)
+        inputs = [random.choice(names if random.random() < 0.95 else ["", "missing"]) for _ in range(count)]
+        attributes = {
+            name: _attribute(random, onnx, attribute)
             for name, attribute in schema.attributes.items()
             if attribute.required or random.random() < 0.3
         }
-        writes = [f"y{k}" if n == 0 else f"y{k}_{n}" for n in range(random.choice((1, 1, 1, schema.min_output, 3)))]
-        nodes.append(onnx.helper.make_node(kind, reads, writes or [f"y{k}"], **settings))
+        outputs = [f"y{k}" if n == 0 else f"y{k}_{n}" for n in range(random.choice((1, 1, 1, schema.min_output, 3)))]
+        nodes.append(onnx.helper.make_node(op_type, inputs, outputs or [f"y{k}"], **attributes))
         names.append(f"y{k}")
     return _model(onnx, nodes, arrays, {"x": [2, 3]}, outputs=[names[-1]])
 
 
-def _setting(random: Random, onnx: Any, attribute: Any) -> Any:
+def _attribute(random: Random, onnx: Any, attribute: Any) -> Any:
     kinds: dict[str, Callable[[], Any]] = {
         "FLOAT": lambda: random.choice((0.0, 1.0, -1.0, 1e30)),
         "INT": lambda: random.choice((0, 1, -1, 2, 7, 2**62)),
@@ -209,7 +209,7 @@ def _setting(random: Random, onnx: Any, attribute: Any) -> Any:
 
 
 def _bomb(random: Random, onnx: Any) -> Any:
-    """Few bytes that ask for much memory or time."""
+    """A small model that needs much memory or time."""
     node, count = onnx.helper.make_node, random.choice((5, 18, 40, 64, 200))
     weights = {"w0": np.ones((1, 6, 2), "f4"), "R": np.ones((1, 6, 2), "f4")}
     kind = random.randrange(6)

@@ -1,4 +1,4 @@
-"""ONNX graphs of one node, drawn at random, and what onnxruntime makes of them."""
+"""ONNX graphs of one recurrent node with random weights, and their outputs in onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ OPSET = 14
 def recurrent(
     kind, seed=0, direction="forward", bias=True, lengths=None, initial=True, peephole=False, fixed=True, **settings
 ):
-    """A model with one recurrent node and what it reads; its weights are inputs too unless they are `fixed`.
+    """A model with one recurrent node, and its inputs; the weights are initializers if `fixed`, else inputs.
 
-    Biases, states and peepholes are random too: in a test where they are 0, mistakes with them do not show.
+    Biases, states and peepholes are random too: zeros would hide mistakes.
     """
     steps, batch, inputs, hidden = 5, 3, 2, 4
     random = np.random.default_rng(seed)

@@ -180,7 +180,7 @@ def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compressio
         (
             lambda m: m.update({"model.weights.h5": bytes(10**8)}),
             {"compression": zipfile.ZIP_DEFLATED},
-            "asks for more",
+            "requires more",
         ),
         (lambda m: m.update({"config.json": b"[" * 10**6}), {"compression": zipfile.ZIP_DEFLATED}, "JSON"),
         (lambda m: m.update({"config.json": b"[]"}), {}, "expected the configuration of the model"),

@@ -32,13 +32,13 @@ class OtherStart(nn.GRUCell):
 
 
 class OtherInput(nn.LSTMCell):
-    def prepared(self, x, valid=None):
-        return super().prepared(x * 2, valid)
+    def scan_arguments(self, x, valid=None):
+        return super().scan_arguments(x * 2, valid)
 
 
-class OtherProduct(type(nn.GRUCell(2, 3, reset_after=True))):
-    def product(self, y, weight):
-        return super().product(y, weight) * 2
+class OtherProduct(nn.GRUCell):
+    def products(self, gate, x, h):
+        return super().products(gate, x, 2 * h)
 
 
 class OtherProperty(nn.RNNCell):

@@ -1,4 +1,4 @@
-"""The check for a wrong linear_before_reset, on a file that has it, and on files that do not."""
+"""The check for a wrong linear_before_reset, on files that have it and on files that do not."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def without(node, name):
     node.attribute.extend(kept)
 
 
-def test_a_file_that_pytorchs_exporter_wrote_wrongly():
-    """It computes something else than PyTorch did; with the attribute set, it computes the same."""
+def test_a_faulty_file_of_pytorchs_exporter():
+    """Its outputs differ from PyTorch's; with the attribute set they agree."""
     path, x = GOLDEN / FAULTY["file"], np.array(FAULTY["x"], np.float32)
     (finding,) = check(path)
     assert finding.certainty == "sure" and finding.node == "node_gru__1"
@@ -38,13 +38,13 @@ def test_a_file_that_pytorchs_exporter_wrote_wrongly():
     assert np.abs(load(path)(x)[0].numpy() - FAULTY["output"]).max() > 0.01
     model = onnx.load(path)
     without(gru(model), "linear_before_reset")
-    assert check(model)[0].certainty == "sure"  # as it was before that, without the attribute
+    assert check(model)[0].certainty == "sure"  # the attribute was left out before
     gru(model).attribute.append(onnx.helper.make_attribute("linear_before_reset", 1))
     np.testing.assert_allclose(load(model)(x)[0].numpy(), FAULTY["output"], rtol=0, atol=1e-6)
     assert check(model) == []
 
 
-def test_how_sure_it_is_depends_on_what_the_file_knows():
+def test_certainty_depends_on_the_metadata():
     model = onnx.load(GOLDEN / FAULTY["file"])
     del gru(model).metadata_props[:]
     (finding,) = check(model)
@@ -63,7 +63,7 @@ def test_how_sure_it_is_depends_on_what_the_file_knows():
     assert check(model) == []
 
 
-def test_what_is_right_is_not_flagged(tmp_path):
+def test_correct_nodes_are_not_flagged(tmp_path):
     for reset_after in (False, True):
         layer = nn.GRU(2, 3, **({"reset_after": True} if reset_after else {}))
         for parameter in layer.parameters():
@@ -75,7 +75,7 @@ def test_what_is_right_is_not_flagged(tmp_path):
     assert check(recurrent("GRU", bias=False)[0]) == []
 
 
-def test_nodes_inside_of_others_are_found():
+def test_nodes_in_subgraphs_are_found():
     model, _ = recurrent("GRU")
     inner = onnx.helper.make_graph(list(model.graph.node), "inner", [], [])
     condition = onnx.helper.make_node("If", ["condition"], ["y"], then_branch=inner, else_branch=inner)

@@ -1,4 +1,4 @@
-"""What onnxruntime computed, frozen in golden/onnxruntime.json, for machines without it."""
+"""Golden outputs of onnxruntime (golden/onnxruntime.json), for machines without it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASES = json.loads((Path(__file__).parent / "golden" / "onnxruntime.json").read_
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']} {case['settings']}")
-def test_graphs_compute_what_onnxruntime_computed(case):
+def test_graphs_agree_with_golden_outputs(case):
     graph = load(onnx.load_from_string(base64.b64decode(case["model"])))
     results = graph(*(np.array(case["inputs"][i.name], i.dtype) for i in graph.inputs))
     for ours, theirs in zip(results, case["results"], strict=True):

@@ -1,4 +1,4 @@
-"""Imported graphs against onnxruntime, and against the ONNX project's own test cases."""
+"""ONNX import, compared with onnxruntime and with the ONNX project's own test cases."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_clip(kind, settings, clip):
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_layout_with_the_batch_first(kind, direction):
-    """onnxruntime does not have it: the same node with the time first says what it gives, with axes exchanged."""
+def test_batch_first_layout(kind, direction):
+    """onnxruntime does not have it: the time-major node gives the expected output, with axes exchanged."""
     graph, inputs = recurrent(kind, direction=direction, lengths=[5, 2, 3])
     expected = in_onnxruntime(graph, inputs)
     graph.graph.node[0].attribute.append(onnx.helper.make_attribute("layout", 1))
@@ -114,7 +114,7 @@ def test_layout_with_the_batch_first(kind, direction):
 
 
 def test_recurrent_nodes_are_layers_of_ours():
-    """Their weights can go on to PyTorch, and can be trained."""
+    """Their weights can be converted to PyTorch, and trained."""
     graph, inputs = recurrent("GRU", direction="bidirectional", linear_before_reset=1)
     model = load(graph)
     assert type(model.gru.layer) is nn.GRU and "GRU(2, 4, bidirectional=True, reset_after=True)" in repr(model)
@@ -128,7 +128,7 @@ def test_recurrent_nodes_are_layers_of_ours():
 
 
 def test_weights_that_are_inputs_have_gradients():
-    """The same as those of a layer that has them."""
+    """The gradients of a layer with the same weights."""
     graph, inputs = recurrent("LSTM", peephole=True, fixed=False)
     given = {name: Tensor(value, requires_grad=True) for name, value in inputs.items()}
     (load(graph)(*given.values())[0] * 2).sum().backward()
@@ -142,8 +142,8 @@ def test_weights_that_are_inputs_have_gradients():
     np.testing.assert_allclose(given["B"].grad.numpy()[0, 28:], cell.b_g.grad.numpy(), rtol=1e-5)
 
 
-def test_weights_that_nodes_make_of_constants_are_constants():
-    """Exporters turn and join what they have."""
+def test_weights_computed_from_constants_are_folded():
+    """Exporters transpose and concatenate weights by nodes."""
     graph, inputs = recurrent("RNN")
     (weight,) = (array for array in graph.graph.initializer if array.name == "W")
     turned = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight).transpose(2, 1, 0).copy(), "turned")
@@ -155,7 +155,7 @@ def test_weights_that_nodes_make_of_constants_are_constants():
     assert_as_onnxruntime((graph, inputs))
 
 
-def test_two_nodes_of_a_kind_have_two_names():
+def test_two_nodes_of_one_operator_have_two_names():
     graph, inputs = recurrent("RNN")
     second = onnx.NodeProto()
     second.CopyFrom(graph.graph.node[0])
@@ -167,8 +167,8 @@ def test_two_nodes_of_a_kind_have_two_names():
     assert_as_onnxruntime((graph, inputs))
 
 
-def test_names_that_modules_use_themselves_are_names_of_weights():
-    """Whatever a file calls its arrays: each keeps its own value, by a name of its own in the state_dict."""
+def test_names_of_initializers_do_not_collide_with_attributes():
+    """Every initializer keeps its value and gets a unique name in the state_dict."""
     names = [
         "forward", "forward_", "forward~", "forward~~", "_forward", "~", "_names", "by_name", "training", "to", "W",
         "__class__", "__dict__", "__init__", "_declared", "named_tensors", "weights", "a.b", "a", "a.0", "0", "é", " ",
@@ -187,25 +187,25 @@ def test_names_that_modules_use_themselves_are_names_of_weights():
 @pytest.mark.parametrize(
     ("kind", "settings", "reason"),
     [
-        ("GRU", {"activations": ["Tanh", "Tanh"]}, "one of Tanh cannot be turned"),
-        ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_beta": [0.4]}, "HardSigmoid cannot be turned"),
-        ("RNN", {"activations": ["Gelu"]}, "activation 'Gelu' is none of ONNX's"),
-        ("RNN", {"activations": ["ThresholdedRelu"]}, "ThresholdedRelu: its α has no sure default"),
-        ("RNN", {"activations": ["Tanh", "Tanh"]}, "expected 1 activations a direction, got Tanh, Tanh"),
+        ("GRU", {"activations": ["Tanh", "Tanh"]}, "activation Tanh cannot be inverted"),
+        ("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_beta": [0.4]}, "HardSigmoid cannot be inverted"),
+        ("RNN", {"activations": ["Gelu"]}, "activation 'Gelu' is not one of ONNX's"),
+        ("RNN", {"activations": ["ThresholdedRelu"]}, "ThresholdedRelu: its α has no default that runtimes agree on"),
+        ("RNN", {"activations": ["Tanh", "Tanh"]}, "expected 1 activations per direction, got Tanh, Tanh"),
         ("RNN", {"activation_alpha": [0.5]}, "more α than the activations Tanh use"),
         ("LSTM", {"direction": "sideways"}, "direction is 'sideways', expected one of 'forward'"),
         ("LSTM", {"layout": 2}, "layout is 2, expected 0 or 1"),
-        ("LSTM", {"output_sequence": 1}, "not known here: output_sequence"),
+        ("LSTM", {"output_sequence": 1}, "not supported: output_sequence"),
     ],
 )
-def test_what_cannot_be_computed_exactly_is_refused(kind, settings, reason):
+def test_nodes_that_cannot_be_computed_exactly_are_refused(kind, settings, reason):
     with pytest.raises(InteropError, match=reason):
         load(recurrent(kind, **settings)[0])
 
 
-def test_weights_that_do_not_fit_are_refused():
+def test_weights_of_wrong_shape_are_refused():
     graph, _ = recurrent("LSTM")
-    (hidden,) = (setting for setting in graph.graph.node[0].attribute if setting.name == "hidden_size")
+    (hidden,) = (attribute for attribute in graph.graph.node[0].attribute if attribute.name == "hidden_size")
     hidden.i = 7
     with pytest.raises(InteropError, match=r"expected W of shape \(1, 28, 2\).*got \(1, 16, 2\)"):
         load(graph)
@@ -215,7 +215,7 @@ def test_weights_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("fixed", [True, False])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_recurrent_nodes_of_every_floating_point_type(kind, fixed, dtype):
-    """They compute in the type of their weights; float32's own result says what is right, as far as a type can."""
+    """They compute in the dtype of their weights; the expected output is that of float32."""
     graph, inputs = recurrent(kind, direction="bidirectional", lengths=[5, 2, 3], peephole=kind == "LSTM", fixed=fixed)
     expected = in_onnxruntime(graph, inputs)
     for array in graph.graph.initializer:
@@ -232,15 +232,15 @@ def test_recurrent_nodes_of_every_floating_point_type(kind, fixed, dtype):
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 @pytest.mark.parametrize("lengths", [[0, 2, 5], [0, 0, 0]])
-def test_sequences_without_steps(kind, direction, lengths):
-    """They end in zeros in onnxruntime, whatever their initial state is."""
+def test_empty_sequences(kind, direction, lengths):
+    """They end in zeros, as in onnxruntime, whatever their initial state."""
     graph, inputs = recurrent(kind, direction=direction, lengths=lengths)
     assert_as_onnxruntime((graph, inputs))
     assert not load(graph)(*inputs.values())[1].numpy()[:, 0].any()
 
 
 def scan_model(states, outputs, **settings):
-    """A Scan over x (3, 2) that sums up or not, and squares or not; w is read of the graph around its body."""
+    """A Scan over x (3, 2) with or without a running sum and squares as output; w is an outer-scope value."""
 
     def value(name):
         return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
@@ -270,20 +270,20 @@ def test_scans(states, outputs):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"num_scan_inputs": 0}, "they do not go together"),
-        ({"num_scan_inputs": 3}, "they do not go together"),
-        ({"num_scan_inputs": -1}, "they do not go together"),
+        ({"num_scan_inputs": 0}, "they do not match"),
+        ({"num_scan_inputs": 3}, "they do not match"),
+        ({"num_scan_inputs": -1}, "they do not match"),
         ({"scan_input_directions": [2], "scan_output_directions": [2]}, "all in one direction"),
         ({"scan_input_axes": [1]}, "along axis 0"),
     ],
 )
-def test_scans_that_do_not_go_together_are_refused(settings, reason):
+def test_inconsistent_scans_are_refused(settings, reason):
     with pytest.raises(InteropError, match=reason):
         load(scan_model(1, 1, **settings)[0])
 
 
 def node_tests():
-    """The ONNX project's own cases of these operators: importing their modules makes them."""
+    """The ONNX project's own cases of these operators, which exist once their modules are imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from onnx.backend.test.case import node
@@ -292,7 +292,7 @@ def node_tests():
     return [case for case in node._NodeTestCases if re.match("test_(gru|lstm|rnn|simple_rnn)_", case.name)]
 
 
-def test_the_node_tests_of_onnx_itself():
+def test_node_tests_of_onnx():
     passed = []
     for case in node_tests():
         graph = load(case.model)

@@ -1,4 +1,4 @@
-"""Every operator that is known, on the ONNX project's own cases of it: the right numbers, or a refusal."""
+"""Every supported operator on the ONNX project's own test cases: the expected values, or an error."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ onnx = pytest.importorskip("onnx")
 from tinygrad_gru import Tensor  # noqa: E402
 from tinygrad_gru.interop import InteropError  # noqa: E402
 from tinygrad_gru.interop.onnx import load  # noqa: E402
-from tinygrad_gru.interop.onnx.operators import OPERATORS  # noqa: E402
+from tinygrad_gru.interop.onnx.importer.operators import OPERATORS  # noqa: E402
 
-#: Cases that are refused while they run, by a word of the message: a mask of dropout, a sum over nothing, ….
-REFUSED_AT_RUN_TIME = ("training_mode", "no identity", "letter stands twice", "only the last axis")
+#: Words of errors at run time, for cases that are not supported.
+REFUSED_AT_RUN_TIME = ("training_mode", "no identity", "repeated letter", "only the last axis")
 
-#: Their cases have types or outputs that we have not; test_onnx_save.py compares them with onnxruntime.
+#: Their cases have unsupported types or outputs; test_onnx_save.py compares them with onnxruntime.
 COMPARED_ELSEWHERE = {"Cast", "LayerNormalization", "Not", "Range"}
 
 
 def cases():
-    """The modules of these operators make their cases when they are imported."""
+    """The test cases, which exist once the modules of these operators are imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from onnx.backend.test.case import node
@@ -37,8 +37,8 @@ def cases():
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_the_node_tests_of_onnx_itself():
-    right, refused, kinds = 0, [], set()
+def test_node_tests_of_onnx_operators():
+    passed, refused, op_types = 0, [], set()
     for case in cases():
         for inputs, outputs in case.data_sets:
             if not all(hasattr(x, "dtype") for x in (*inputs, *outputs)):
@@ -57,11 +57,11 @@ def test_the_node_tests_of_onnx_itself():
             for ours, expected in zip(results, outputs):
                 assert ours.shape == expected.shape and ours.dtype == expected.dtype, case.name
                 np.testing.assert_allclose(ours.numpy(), expected, case.rtol, case.atol, err_msg=case.name)
-            right += 1
-            kinds |= {node.op_type for node in case.model.graph.node}
-    assert right > 300
-    assert len(refused) < right / 2, refused
-    assert set(OPERATORS) - kinds <= COMPARED_ELSEWHERE
+            passed += 1
+            op_types |= {node.op_type for node in case.model.graph.node}
+    assert passed > 300
+    assert len(refused) < passed / 2, refused
+    assert set(OPERATORS) - op_types <= COMPARED_ELSEWHERE
 
 
 def node_model(kind, count=1, opset=17, outputs=("y",), **settings):
@@ -87,7 +87,7 @@ def node_model(kind, count=1, opset=17, outputs=("y",), **settings):
         ("Dropout", 7, {"ratio": 0.3}, (2, 3), lambda x: x),
     ],
 )
-def test_older_definitions(kind, opset, settings, shape, expected):
+def test_older_opsets(kind, opset, settings, shape, expected):
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     np.testing.assert_allclose(load(node_model(kind, opset=opset, **settings))(x).numpy(), expected(x), rtol=1e-6)
 
@@ -95,39 +95,39 @@ def test_older_definitions(kind, opset, settings, shape, expected):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (lambda: node_model("Conv", 2), "Conv 'the_node': the operator Conv is not known here"),
-        (lambda: node_model("Relu", domain="com.microsoft"), r"operators of 'com\.microsoft' are not known"),
+        (lambda: node_model("Conv", 2), "Conv 'the_node': the operator Conv is not supported"),
+        (lambda: node_model("Relu", domain="com.microsoft"), r"operators of 'com\.microsoft' are not supported"),
         (lambda: node_model("Relu", opset=6), "opset 6 is too old, 7 is needed"),
         (lambda: node_model("Gelu", opset=20), "only its approximation by tanh"),
-        (lambda: node_model("Tanh", colour=3), "settings that are not known here: colour"),
+        (lambda: node_model("Tanh", colour=3), "attributes that are not supported: colour"),
         (lambda: node_model("CumSum", 2, reverse=1), "runs backwards"),
-        (lambda: node_model("Dropout", outputs=("y", "mask")), "its mask is asked for"),
+        (lambda: node_model("Dropout", outputs=("y", "mask")), "its mask is an output"),
         (lambda: node_model("Relu", 2), "it has 2 inputs, and Relu has 1 to 1"),
-        (lambda: node_model("Concat"), "it lacks the setting axis"),
-        (lambda: node_model("Concat", axis="1"), "its setting axis is of another type than int"),
-        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is none"),
+        (lambda: node_model("Concat"), "it lacks the attribute axis"),
+        (lambda: node_model("Concat", axis="1"), "its attribute axis is of another type than int"),
+        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is not one"),
         (
             lambda: node_model("Split", opset=18, num_outputs=2**62),
-            "it has 1 outputs, and its setting num_outputs says",
+            "it has 1 outputs, and its attribute num_outputs says",
         ),
         (lambda: node_model("ReduceSum", keepdims=7), "keepdims is 7, expected 0 or 1"),
         (lambda: node_model("Relu", opset=99), "opset 99 is newer than the onnx package"),
         (lambda: node_model("GreaterOrEqual", 2, opset=11), "no operator GreaterOrEqual in opset 11"),
     ],
 )
-def test_what_is_not_known_is_refused(model, reason):
+def test_unsupported_nodes_are_refused(model, reason):
     with pytest.raises(InteropError, match=reason):
         load(model())
 
 
-def test_a_graph_that_hangs_in_the_air_is_refused():
+def test_an_undefined_input_is_refused():
     model = node_model("Add", 2)
     del model.graph.input[1]
-    with pytest.raises(InteropError, match="reads 'x1', which no input, initializer or node before it gives"):
+    with pytest.raises(InteropError, match="reads 'x1', which no input, initializer or earlier node defines"):
         load(model)
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_not_onnx(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"\xff\xff nothing")
     with pytest.raises(InteropError, match="is not a valid ONNX file"):
         load(tmp_path / "broken.onnx")
@@ -135,8 +135,8 @@ def test_files_that_are_none(tmp_path):
         load(tmp_path / "missing.onnx")
 
 
-def in_ints(kind, *arrays, opset=18, **settings):
-    """What the operator makes of these arrays, and what onnxruntime does."""
+def ours_and_theirs(kind, *arrays, opset=18, **settings):
+    """The outputs of the operator, here and in onnxruntime."""
     graph = node_model(kind, len(arrays), opset, **settings)
     for value, array in zip(graph.graph.input, arrays):
         value.type.tensor_type.elem_type = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
@@ -179,14 +179,14 @@ LEAST, MOST = -(2**31), 2**31 - 1
     ],
 )  # fmt: skip
 def test_integers_stay_integers_and_wrap(kind, inputs, expected):
-    ours, theirs = in_ints(kind, *inputs)
+    ours, theirs = ours_and_theirs(kind, *inputs)
     assert ours.dtype == theirs.dtype == inputs[0].dtype
     np.testing.assert_array_equal(ours.ravel(), np.ravel(expected))
     np.testing.assert_array_equal(theirs.ravel(), np.ravel(expected))
 
 
-def test_what_onnxruntime_leaves_undefined():
-    """Sums that overflow wrap; the quotient of the least number and −1 wraps; a division by 0 is refused."""
+def test_integer_overflow_and_division_by_0():
+    """Undefined in onnxruntime: sums and the quotient LEAST / −1 wrap here; a division by 0 is refused."""
     graph = node_model("ReduceSum", keepdims=0)
     graph.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
     assert load(graph)(int32(MOST, 1, 5)).item() == LEAST + 5
@@ -212,11 +212,11 @@ def test_what_onnxruntime_leaves_undefined():
         ("Unsqueeze", [5], {}, "Unsqueeze 'the_node': "),
     ],
 )
-def test_what_a_few_numbers_can_ask_for_is_limited(kind, given, settings, reason):
-    only = kind == "ConstantOfShape"
-    graph = node_model(kind, 1 if only else 2, 13, ("y", "z") if kind == "Split" else ("y",), **settings)
-    graph.graph.input[0 if only else 1].type.tensor_type.elem_type = onnx.TensorProto.INT64
-    inputs = [np.array(given)] if only else [np.ones(3, np.float32), np.array(given)]
+def test_sizes_of_new_arrays_are_limited(kind, given, settings, reason):
+    is_single = kind == "ConstantOfShape"
+    graph = node_model(kind, 1 if is_single else 2, 13, ("y", "z") if kind == "Split" else ("y",), **settings)
+    graph.graph.input[0 if is_single else 1].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    inputs = [np.array(given)] if is_single else [np.ones(3, np.float32), np.array(given)]
     with pytest.raises(InteropError, match=reason):
         load(graph)(*inputs)
 

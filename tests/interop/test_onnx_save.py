@@ -1,4 +1,4 @@
-"""Modules as ONNX files: onnxruntime, and the file read back, compute what the module computes."""
+"""ONNX export: onnxruntime and the re-imported file compute what the module computes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def flat(values):
 
 
 def assert_exported(path, module, example, *others, tolerance=1e-5, **settings):
-    """The file computes what the module does, on the example and on inputs of other lengths; returns its model."""
+    """Export the module, compare on the example and on inputs of other lengths, and return the ModelProto."""
     save(module, path, example, **settings)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -69,7 +69,7 @@ def assert_exported(path, module, example, *others, tolerance=1e-5, **settings):
     return model
 
 
-def kinds(model):
+def op_types(model):
     return [node.op_type for node in model.graph.node]
 
 
@@ -79,7 +79,7 @@ def no_such_op(x):
 
 
 class Leaky(GRUCell):
-    """Equations of one's own, with an output that is not the state."""
+    """A user-defined cell, with an output that is not the state."""
 
     def step(self, h, x):
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
@@ -96,21 +96,21 @@ LAYERS = {
     "LSTM": (LSTM, {}, "LSTM"),
     "LSTM peephole": (LSTM, {"peephole": True, "clip": 0.4}, "LSTM"),
     "LSTM coupled": (LSTM, {"peephole": True, "coupled": True}, "LSTM"),
-    "LSTM curves": (LSTM, {"activation": "softplus", "output_activation": "leaky_relu"}, "LSTM"),
+    "LSTM activations": (LSTM, {"activation": "softplus", "output_activation": "leaky_relu"}, "LSTM"),
     "LSTM full peephole": (LSTM, {"peephole": "full"}, "Scan"),
     "LSTM projection": (LSTM, {"proj_size": 2}, "Scan"),
     "GRU normalized": (GRU, {"layer_norm": True}, "Scan"),
     "LSTM zoneout": (LSTM, {"zoneout": (0.1, 0.2)}, "Scan"),
-    "GRU own gate": (GRU, {"gate_activation": lambda a: ops.clip(a, low=0, high=1)}, "Scan"),
+    "GRU custom gate": (GRU, {"gate_activation": lambda a: ops.clip(a, low=0, high=1)}, "Scan"),
     "MGU": (MGU, {}, "Scan"),
-    "own cell": (Recurrent.of(Leaky), {}, "Scan"),
+    "custom cell": (Recurrent.of(Leaky), {}, "Scan"),
 }
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_recurrent_layers(tmp_path, name):
-    """In every arrangement; lengths, and axes that are longer than in the example, among them."""
-    make, options, kind = LAYERS[name]
+    """Stacked, bidirectional, batch-first, with lengths, and with dynamic axes longer than in the example."""
+    make, options, op_type = LAYERS[name]
     axes = {"x": ("time", "batch", None), "lengths": ("batch",), "state": (None, "batch", None)}
     axes |= {"state_0": axes["state"], "state_1": axes["state"]}
 
@@ -124,13 +124,13 @@ def test_recurrent_layers(tmp_path, name):
 
     layer = randomized(make(3, 4, **options))
     model = assert_exported(tmp_path / "one.onnx", layer, draw(5, 2, 3), draw(7, 4, 3), axes=named("x"))
-    assert kinds(model).count(kind) == 1
+    assert op_types(model).count(op_type) == 1
 
     layer = randomized(make(3, 4, num_layers=2, bidirectional=True, **options))
     example = (draw(5, 2, 3), state(layer, 2), np.array([5, 2]))
     other = (draw(6, 3, 3), state(layer, 3), np.array([1, 6, 3]))
     model = assert_exported(tmp_path / "two.onnx", layer, example, other, axes=named("x", "state", "lengths"))
-    assert kinds(model).count(kind) == (4 if kind == "Scan" else 2)
+    assert op_types(model).count(op_type) == (4 if op_type == "Scan" else 2)
 
     layer = randomized(
         make(3, 4, num_layers=2, bidirectional=True, merge="mean", residual=True, batch_first=True,
@@ -145,8 +145,8 @@ def test_recurrent_layers(tmp_path, name):
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
 @pytest.mark.parametrize("name", ["RNN", "GRU", "GRU after", "LSTM peephole", "GRU normalized"])
-def test_layers_of_other_types_are_read_back(tmp_path, name, dtype):
-    """onnxruntime has no such nodes: what was written computes what the layer does, to the last bits."""
+def test_layers_of_other_dtypes_round_trip(tmp_path, name, dtype):
+    """onnxruntime has no such nodes, so the re-imported file is compared, to the last bits."""
     make, options, _ = LAYERS[name]
     layer = make(3, 4, bidirectional=True, dtype=dtype, **options)
     for parameter in layer.parameters():
@@ -160,8 +160,8 @@ def test_layers_of_other_types_are_read_back(tmp_path, name, dtype):
 
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM", "GRU normalized", "MGU"])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_sequences_without_steps_end_in_their_initial_state(tmp_path, name, batch_first):
-    """As in the layer; the nodes of onnxruntime alone would end in zeros."""
+def test_empty_sequences_end_in_their_initial_state(tmp_path, name, batch_first):
+    """As in the layer; onnxruntime's nodes alone would end in zeros."""
     make, options, _ = LAYERS[name]
     layer = randomized(make(3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, **options))
     x, state = draw(5, 3, 3), layer.initial_state(3)
@@ -172,18 +172,18 @@ def test_sequences_without_steps_end_in_their_initial_state(tmp_path, name, batc
 
 
 @pytest.mark.parametrize("name", ["GRU", "GRU normalized"])
-def test_layers_that_read_backwards(tmp_path, name):
-    make, options, kind = LAYERS[name]
+def test_reverse_layers(tmp_path, name):
+    make, options, op_type = LAYERS[name]
     layer = randomized(make(3, 4, num_layers=2, reverse=True, **options))
     example, other = (draw(5, 2, 3), None, np.array([5, 2])), (draw(6, 3, 3), None, np.array([1, 6, 3]))
     axes = {"x": ("time", "batch", None), "lengths": ("batch",)}
     model = assert_exported(tmp_path / "layer.onnx", layer, example, other, axes=axes)
-    assert kinds(model).count(kind) == 2
+    assert op_types(model).count(op_type) == 2
 
 
 @pytest.mark.parametrize("past_end", ["hold", "nan", -7.5])
 @pytest.mark.parametrize("make", [GRU, LSTM])
-def test_masks_and_what_is_past_the_end(tmp_path, make, past_end):
+def test_mask_and_past_end(tmp_path, make, past_end):
     class Masked(Module):
         def __init__(self):
             self.layer = make(3, 4, bidirectional=True)
@@ -202,7 +202,7 @@ def test_masks_and_what_is_past_the_end(tmp_path, make, past_end):
 
 
 class Reader(Module):
-    """A user's module: known layers, and whatever one does between them."""
+    """A user-defined module: layers, and many ops between them."""
 
     def __init__(self):
         self.embedding = Embedding(7, 4)
@@ -224,7 +224,7 @@ class Reader(Module):
         return {"a": logits, "b": y}["a"], (ops.stack([last, spread], axis=1), y[:, ::-1, None, 1:3])
 
 
-def test_a_users_module(tmp_path):
+def test_user_defined_module(tmp_path):
     model = randomized(Reader())
     ids = np.array([[0, 3, 6, 1], [2, 2, 5, 4]])
     longer = RANDOM.integers(0, 7, (3, 9))
@@ -237,14 +237,14 @@ def test_a_users_module(tmp_path):
     assert [o.name for o in exported.graph.output] == ["logits", "summary", "backwards"]
     shapes = [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim] for o in exported.graph.output]
     assert shapes == [["batch", 3], ["batch", 2, 12], ["batch", "time", 1, 2]]
-    assert {"GRU", "LSTM", "LayerNormalization"} <= set(kinds(exported)) and "Identity" not in kinds(exported)
+    assert {"GRU", "LSTM", "LayerNormalization"} <= set(op_types(exported)) and "Identity" not in op_types(exported)
     names = {array.name for array in exported.graph.initializer}
     assert {"embedding.W", "scale", "readers.0.0.W", "readers.1.0.B", "head.layers.0.W", "head.layers.4.W"} <= names
     assert exported.producer_name == "tinygrad_gru" and exported.metadata_props[0].value == "a test"
     assert_exported(tmp_path / "tensors.onnx", model, Tensor(ids), Tensor(longer), axes=axes)
 
 
-def test_the_module_stays_as_it_was(tmp_path):
+def test_export_leaves_the_module_unchanged(tmp_path):
     model = Reader()
     model.head.eval()
     before, modes = model.state_dict(), [part.training for _, part in model.named_modules()]
@@ -334,13 +334,13 @@ class Plain(Module):
         (lambda x: {"y": x}, "`forward` returns a dict"),
     ],
 )
-def test_what_a_graph_cannot_say_is_refused(tmp_path, function, reason):
+def test_programs_that_are_no_graph_are_refused(tmp_path, function, reason):
     with pytest.raises(InteropError, match=reason):
         save(Plain(function), tmp_path / "no.onnx", draw(5, 2, 4), axes={"input_0": ("time", None, None)})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_numbers_made_of_integers_by_numpy_are_refused(tmp_path):
+def test_arrays_computed_from_inputs_by_numpy_are_refused(tmp_path):
     class Shifted(Module):
         def __init__(self):
             self.embedding = Embedding(7, 3)
@@ -352,7 +352,7 @@ def test_numbers_made_of_integers_by_numpy_are_refused(tmp_path):
         save(Shifted(), tmp_path / "no.onnx", np.array([[1, 2], [3, 4]]))
     with pytest.raises(InteropError, match="an array that was not computed from its inputs"):
         save(Plain(lambda ids: Tensor(ids + 1)), tmp_path / "no.onnx", np.array([1, 2]))
-    with pytest.raises(InteropError, match="makes a number of the values"):
+    with pytest.raises(InteropError, match="computes a number from the values"):
         save(Plain(lambda ids, x: x * (ids > 2)), tmp_path / "no.onnx", (np.array([1, 2, 3]), draw(2, 3)))
 
 
@@ -361,27 +361,27 @@ def test_numbers_made_of_integers_by_numpy_are_refused(tmp_path):
     [
         ({"axes": {"y": (None,)}}, "there is no input 'y', there are x, state"),
         ({"axes": {"x": ("time", "batch")}}, "x has 3 axes in the example, got names for 2"),
-        ({"axes": {"x": ("n", "n", None)}}, "'n' is 5 long in one place of the example and 2 in x"),
+        ({"axes": {"x": ("n", "n", None)}}, "'n' has length 5 in one input of the example and 2 in x"),
         ({"input_names": ("x",)}, "input_names: expected 2 different names"),
         ({"output_names": ("y",)}, "output_names: expected 2 names"),
         ({"output_names": ("x", "y")}, "none an input's"),
     ],
 )
-def test_wrong_arguments(tmp_path, settings, reason):
+def test_wrong_arguments_are_refused(tmp_path, settings, reason):
     with pytest.raises(InteropError, match=reason):
         save(RNN(3, 4), tmp_path / "no.onnx", (draw(5, 2, 3), draw(1, 2, 4)), **settings)
     with pytest.raises(ValueError, match="expected x"):
         save(RNN(3, 4), tmp_path / "no.onnx", draw(5, 3))
 
 
-def test_an_imported_graph_goes_out_again(tmp_path):
-    """With activations that we have no name for, too."""
+def test_an_imported_graph_can_be_exported(tmp_path):
+    """With activations that have no name here, too."""
     settings = {"activations": ["HardSigmoid", "Softsign"] * 2, "activation_alpha": [0.3, 0.1], "clip": 2.0}
     settings |= {"direction": "bidirectional", "lengths": [5, 2, 3], "activation_beta": [0.5, 0.5]}
     graph, inputs = recurrent("GRU", **settings)
     again = tmp_path / "again.onnx"
     exported = assert_exported(again, load(graph), tuple(inputs.values()), input_names=tuple(inputs))
-    assert "GRU" in kinds(exported)
+    assert "GRU" in op_types(exported)
     for a, b in zip(in_onnxruntime(again, inputs), in_onnxruntime(graph, inputs)):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
@@ -390,7 +390,7 @@ def test_an_imported_graph_goes_out_again(tmp_path):
 
 
 class Formula(Module):
-    """Any function of x, and tensors by any names."""
+    """A module with any `forward`, and tensors of any names."""
 
     def __init__(self, function, **tensors):
         self.function = function
@@ -422,18 +422,18 @@ class OfMul(Formula):
         (Formula(lambda self, x: x * 2), {"input_names": ["mul_1"], "output_names": ["constant_1"]}),
     ],
 )
-def test_names_of_all_kinds_stay_apart(tmp_path, module, options):
-    """Of inputs, parameters, outputs, and of what the exporter itself calls its values."""
+def test_names_do_not_collide(tmp_path, module, options):
+    """Names of inputs, parameters, outputs, and of the exporter's own values."""
     assert_exported(tmp_path / "model.onnx", module, draw(2, 3), **options)
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a", ""], ["x", "b"], ["a"], ["a", "b", "c"]])
-def test_outputs_have_names_of_their_own(tmp_path, names):
+def test_output_names_must_be_unique(tmp_path, names):
     with pytest.raises(InteropError, match="output_names: expected 2 names"):
         save(Formula(lambda self, x: (x * 2, x * 3)), tmp_path / "x.onnx", draw(2), output_names=names)
 
 
-def test_inputs_have_names_of_their_own(tmp_path):
+def test_input_names_must_be_unique(tmp_path):
     class Two(Module):
         def forward(self, x, x_0):
             return x[0] + x[1] * x_0
@@ -443,7 +443,7 @@ def test_inputs_have_names_of_their_own(tmp_path):
 
 
 class Scaled(Module):
-    """Makes a number of integers, which a graph cannot follow."""
+    """Computes a Python scalar from integers, which a graph cannot follow."""
 
     def __init__(self, number):
         self.number = number
@@ -454,16 +454,16 @@ class Scaled(Module):
 
 @pytest.mark.parametrize("number", [np.sum, np.max, np.min, np.mean, np.size, lambda n: n.flat[0]])
 @pytest.mark.parametrize("n", [3, [3], [3, 3], [2, 5, 2], np.zeros((2, 2), int), [True], [True, True]], ids=str)
-def test_numbers_of_integers_are_not_written_down_as_constants(tmp_path, number, n):
+def test_scalars_computed_from_integers_are_not_exported_as_constants(tmp_path, number, n):
     example = (draw(2), np.asarray(n))
     if number is np.size:
-        assert_exported(tmp_path / "x.onnx", Formula(lambda self, x: x * 2.0), example[0])  # which is a shape's
+        assert_exported(tmp_path / "x.onnx", Formula(lambda self, x: x * 2.0), example[0])  # of shapes
         return
-    with pytest.raises(InteropError, match="makes a number of the values of its inputs"):
+    with pytest.raises(InteropError, match="computes a number from the values of its inputs"):
         save(Scaled(number), tmp_path / "x.onnx", example)
 
 
-def test_integers_that_may_have_one_value_only_are_refused(tmp_path):
+def test_an_integer_input_with_a_single_valid_value_is_refused(tmp_path):
     def only_three(n):
         if (n != 3).any():
             raise ValueError
@@ -487,14 +487,14 @@ def test_integers_that_may_have_one_value_only_are_refused(tmp_path):
         lambda self, x: ops.log1p(x * x),
     ],
 )  # fmt: skip
-def test_values_and_types_of_every_kind(tmp_path, dtype, function):
+def test_ops_of_every_dtype(tmp_path, dtype, function):
     x = np.array([[1, -2, 3], [0, 5, -1]], dtype)
     tolerance = {"float16": 2e-2, "float64": 1e-12}.get(dtype, 1e-5)
     assert_exported(tmp_path / "x.onnx", Formula(function), Tensor(x, dtype=x.dtype), tolerance=tolerance)
 
 
-def test_functions_that_lose_nothing_near_0(tmp_path):
-    """eˣ − 1 and log(1 + x), which ONNX has no operators for."""
+def test_expm1_and_log1p_are_accurate_near_0(tmp_path):
+    """ONNX has no operators for them."""
     x = np.array([1e-30, -1e-10, 1e-7, -1e-3, 0.3, -0.7, 0.999, 1.001, 3, 50, 0, np.inf], np.float32)
     for function, expected in ((ops.expm1, np.expm1), (ops.log1p, np.log1p)):
         save(Formula(lambda self, x, function=function: function(x)), tmp_path / "x.onnx", x)
@@ -502,18 +502,18 @@ def test_functions_that_lose_nothing_near_0(tmp_path):
         np.testing.assert_allclose(theirs, expected(x.astype(float)), rtol=5e-7)
 
 
-def test_types_that_onnx_has_no_operator_for_are_refused(tmp_path):
+def test_dtypes_without_an_onnx_operator_are_refused(tmp_path):
     with pytest.raises(InteropError, match="ONNX has no such graph"):
         save(Formula(lambda self, x: -x), tmp_path / "x.onnx", Tensor(np.array([1, 2], np.uint8)))
 
 
-def test_a_number_that_onnx_would_round_is_written_in_another_way(tmp_path):
-    """Settings of nodes are float32: a clip at 0.4 of a float64 layer is a Scan, and one at 0.5 a GRU."""
+def test_settings_that_onnx_would_round_are_exported_as_a_scan(tmp_path):
+    """Attributes are float32: a clip at 0.4 of a float64 layer is a Scan, and one at 0.5 a GRU."""
     x = RANDOM.standard_normal((4, 2, 3))
-    for clip, kind in ((0.4, "Scan"), (0.5, "GRU")):
+    for clip, op_type in ((0.4, "Scan"), (0.5, "GRU")):
         layer = GRU(3, 4, dtype="float64", clip=clip)
         for parameter in layer.parameters():
             parameter.data = 3 * RANDOM.standard_normal(parameter.shape)
         save(layer, tmp_path / "x.onnx", x)
-        assert kind in kinds(onnx.load(tmp_path / "x.onnx"))
+        assert op_type in op_types(onnx.load(tmp_path / "x.onnx"))
         np.testing.assert_allclose(load(tmp_path / "x.onnx")(x)[0].numpy(), layer(x)[0].numpy(), rtol=0, atol=1e-13)

@@ -1,4 +1,4 @@
-"""ONNX files that are made to mislead a reader: refused with the one error, before anything is built or opened."""
+"""Malicious ONNX files: refused with InteropError, before anything is built or opened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add(a, b, out="y"):
 
 
 def external(folder, location, shape=(4,), name="model.onnx", **more):
-    """A model w + 0 whose w is said to lie in a file."""
+    """A model w + 0 in which w is external data."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
     for key, entry in {"location": location, **more}.items():
         tensor.external_data.add(key=key, value=str(entry))
@@ -69,7 +69,7 @@ def folder(tmp_path):
         ("data", {"offset": 16}, [4, 5, 6, 7]),
     ],
 )
-def test_numbers_in_the_folder_of_the_model_are_read(folder, monkeypatch, location, more, expected):
+def test_external_data_in_the_folder_of_the_model_is_read(folder, monkeypatch, location, more, expected):
     path = external(folder, location, **more)
     np.testing.assert_array_equal(load(path)().numpy(), expected)
     monkeypatch.chdir(folder)
@@ -79,48 +79,48 @@ def test_numbers_in_the_folder_of_the_model_are_read(folder, monkeypatch, locati
 @pytest.mark.parametrize(
     ("location", "more", "reason"),
     [
-        ("../secret", {}, "no path inside of the model's folder"),
-        ("inner/../../secret", {}, "no path inside of the model's folder"),
-        ("..\\secret", {}, "no path inside of the model's folder"),
-        ("C:\\secret", {}, "no path inside of the model's folder"),
-        ("/etc/passwd", {}, "no path inside of the model's folder"),
-        ("/dev/zero", {}, "no path inside of the model's folder"),
-        ("", {}, "no path inside of the model's folder"),
-        ("da\0ta", {}, "no path inside of the model's folder"),
+        ("../secret", {}, "not a path inside the model's folder"),
+        ("inner/../../secret", {}, "not a path inside the model's folder"),
+        ("..\\secret", {}, "not a path inside the model's folder"),
+        ("C:\\secret", {}, "not a path inside the model's folder"),
+        ("/etc/passwd", {}, "not a path inside the model's folder"),
+        ("/dev/zero", {}, "not a path inside the model's folder"),
+        ("", {}, "not a path inside the model's folder"),
+        ("da\0ta", {}, "not a path inside the model's folder"),
         ("link", {}, "may lead out of the model's folder"),
         ("to_data", {}, "may lead out of the model's folder"),
         ("leads/secret", {}, "may lead out of the model's folder"),
-        ("inner", {}, "is no regular file"),
-        ("pipe", {}, "is no regular file"),
+        ("inner", {}, "is not a regular file"),
+        ("pipe", {}, "is not a regular file"),
         ("missing", {}, "is not in the model's folder"),
         ("data", {"offset": -16}, "expected a number of bytes, got '-16'"),
         ("data", {"offset": "١"}, "expected a number of bytes"),
         ("data", {"offset": 40}, "has 32 bytes"),
-        ("data", {"offset": 24, "length": 16}, "has 32 bytes, and 16 from 24 on are named"),
+        ("data", {"offset": 24, "length": 16}, "has 32 bytes, and 16 from 24 on are needed"),
         ("data", {"length": 2**62}, "has 32 bytes"),
         ("data", {"length": 8}, "needs 16 bytes, and the file has 8"),
         ("data", {}, "needs 16 bytes, and the file has 32"),
     ],
 )
-def test_numbers_elsewhere_are_refused(folder, location, more, reason):
+def test_external_data_elsewhere_is_refused(folder, location, more, reason):
     with pytest.raises(InteropError, match=reason):
         load(external(folder, location, **more))
 
 
-def test_a_model_that_is_given_has_no_folder(folder):
-    given = onnx.load(external(folder, "data", length=16), load_external_data=False)
-    with pytest.raises(InteropError, match="'w' are in another file: give the path"):
-        load(given)
+def test_external_data_of_a_model_proto_is_refused(folder):
+    proto = onnx.load(external(folder, "data", length=16), load_external_data=False)
+    with pytest.raises(InteropError, match="'w' are external data: give the path"):
+        load(proto)
 
 
-def test_a_file_beside_that_is_named_again_and_again_is_refused(folder):
+def test_one_external_file_used_many_times_is_refused(folder):
     (folder / "data").write_bytes(bytes(2**20))
     arrays = {}
     for k in range(2000):
         arrays[f"w{k}"] = TensorProto(name=f"w{k}", data_type=1, dims=[2**18], data_location=TensorProto.EXTERNAL)
         arrays[f"w{k}"].external_data.add(key="location", value="data")
     (folder / "model.onnx").write_bytes(model([add("w0", "w1")], arrays).SerializeToString())
-    with pytest.raises(InteropError, match="asks for more than"):
+    with pytest.raises(InteropError, match="requires more than"):
         load(folder / "model.onnx")
 
 
@@ -132,7 +132,7 @@ def gru(W="W", R="R", **settings):
 
 
 def sums_of_itself(count):
-    """W is an array added to itself that many times over."""
+    """W is an array that was added to itself `count` times."""
     nodes = [add(f"w{k}", f"w{k}", f"w{k + 1}") for k in range(count)]
     arrays = {"w0": np.ones((1, 12, 2)) / 2**count, "R": np.zeros((1, 12, 4))}
     return model([*nodes, gru(f"w{count}")], arrays, [("x", [3, 1, 2])])
@@ -150,7 +150,7 @@ def outer_product():
 
 
 def functions(count, calls=2):
-    """Each function calls the one before it so many times."""
+    """Each function calls the one before it `calls` times."""
     ids = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
     made = [helper.make_function("local", "f0", ["a"], ["b"], [add("a", "a", "b")], ids)]
     for k in range(1, count):
@@ -160,7 +160,7 @@ def functions(count, calls=2):
     return model([helper.make_node(f"f{count - 1}", ["x"], ["y"], domain="local")], {}, [("x", [1])], functions=made)
 
 
-def one_that_calls_itself():
+def recursive_function():
     ids = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
     node = helper.make_node("f", ["a"], ["b"], domain="local")
     made = [helper.make_function("local", "f", ["a"], ["b"], [node], ids)]
@@ -188,20 +188,20 @@ def nested(depth):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: doubled("Concat", 40, axis=0), "asks for more than"),
-        (outer_product, "asks for more than"),
+        (lambda: doubled("Concat", 40, axis=0), "requires more than"),
+        (outer_product, "requires more than"),
         (lambda: functions(40), "expand to more nodes than a file"),
         (lambda: functions(4, 100), "expand to more nodes than a file"),
-        (one_that_calls_itself, "calls itself"),
+        (recursive_function, "calls itself"),
         (lambda: declared([30000, 10000]), r"of shape \(30000, 10000\) needs 300000000 numbers, and the file has 0"),
         (lambda: declared([2**40, 0], raw_data=b"1234"), "needs 0 bytes, and the file has 4"),
         (lambda: declared([2**40, 0, 2**40]), "there is no such array here"),
         (lambda: declared([-1], raw_data=b"1234"), "there is no such array here"),
         (lambda: declared([1] * 200_000, raw_data=b"1234"), "there is no such array here"),
-        (shared_weights, "asks for more than"),
+        (shared_weights, "requires more than"),
     ],
 )  # fmt: skip
-def test_small_files_that_ask_for_much_are_refused_at_once(make, reason):
+def test_small_files_that_need_much_memory_are_refused_quickly(make, reason):
     made = make()
     tracemalloc.start()
     before = time.process_time()
@@ -214,29 +214,29 @@ def test_small_files_that_ask_for_much_are_refused_at_once(make, reason):
     assert time.process_time() - before < 5
 
 
-def test_work_that_is_shared_is_done_once():
+def test_shared_subexpressions_are_folded_once():
     before = time.process_time()
     y = load(sums_of_itself(64))(np.ones((3, 1, 2), np.float32)).numpy()
     assert time.process_time() - before < 5
     np.testing.assert_allclose(y, load(sums_of_itself(0))(np.ones((3, 1, 2), np.float32)).numpy())
 
 
-def test_functions_are_put_in_the_places_of_their_calls():
+def test_functions_are_inlined():
     assert load(functions(3))(np.float32([1])).item() == 2**4
     assert load(functions(60, 1))(np.float32([1])).item() == 2
 
 
-def test_weights_that_are_inputs_take_the_memory_that_they_are_given():
+def test_weights_that_are_inputs_allocate_nothing():
     graph = load(model([gru()], {}, [("x", None), ("W", [1, 30000, 10000]), ("R", [1, 30000, 10000])]))
     assert sum(tensor.size for _, tensor in graph.named_tensors()) < 100
 
 
-def test_long_chains_and_deep_bodies():
-    """A chain of nodes that leads to weights needs no recursion. (Protobuf itself has no bodies 32 deep.)"""
-    assert load(sums_of_itself(20)).gru.is_fixed
+def test_long_chains_and_deep_subgraphs():
+    """Folding a chain of nodes needs no recursion. (Protobuf itself limits subgraphs to a depth below 32.)"""
+    assert load(sums_of_itself(20)).gru.has_constant_weights
     chain = [helper.make_node("Identity", [f"w{k}"], [f"w{k + 1}"]) for k in range(5000)]
     arrays = {"w0": np.ones((1, 12, 2)), "R": np.zeros((1, 12, 4))}
-    assert load(model([*chain, gru("w5000")], arrays, [("x", None)])).gru.is_fixed
+    assert load(model([*chain, gru("w5000")], arrays, [("x", None)])).gru.has_constant_weights
     assert load(nested(20))(np.ones((1,) * 21, np.float32)).item() == 2
 
 
@@ -248,13 +248,13 @@ def test_long_chains_and_deep_bodies():
     [
         (
             lambda: model([add("x", "x"), add("x", "x")], {}, [("x", None)]),
-            "has the name 'y', which is none, or is that",
+            "has the name 'y', which is empty, not text, or that",
         ),
         (lambda: model([add("x", "x", "x")], {}, [("x", None)], ["x"]), "has the name 'x'"),
         (lambda: model([add("w", "w", "w")], {"w": 1}, outputs=["w"]), "has the name 'w'"),
         (lambda: model([add("x", "x")], {}, [("x", None), ("x", None)]), "an input has the name 'x'"),
         (lambda: model([add("x", "x")], {"": 1}, [("x", None)]), "an initializer has the name ''"),
-        (lambda: model([add("x", "")], {}, [("x", None)]), "its input B is left out, and is none that may be"),
+        (lambda: model([add("x", "")], {}, [("x", None)]), "its input B is left out, and is not optional"),
         (lambda: model([add("y", "y")], {}), "reads 'y', which no input"),
         (lambda: model([helper.make_node("Relu", ["x"], [])], {}, [("x", None)]), "it has no output"),
         (lambda: model([add("x", "x")], {}, [("x", None)], []), "it has no outputs"),
@@ -262,12 +262,12 @@ def test_long_chains_and_deep_bodies():
         (lambda: model([], {}, [value("x", kind=77)], ["x"]), "number 77"),
     ],
 )
-def test_graphs_that_do_not_hang_together_are_refused(make, reason):
+def test_inconsistent_graphs_are_refused(make, reason):
     with pytest.raises(InteropError, match=reason):
         load(make())
 
 
-def test_two_arrays_of_a_name_are_refused():
+def test_two_initializers_of_one_name_are_refused():
     made = model([add("w", "w")], {"w": 1})
     made.graph.initializer.add().CopyFrom(numpy_helper.from_array(np.float32(2), "w"))
     with pytest.raises(InteropError, match="an initializer has the name 'w'"):
@@ -276,17 +276,17 @@ def test_two_arrays_of_a_name_are_refused():
 
 @pytest.mark.parametrize("read", [load, check])
 @pytest.mark.parametrize("content", [b"", b"\xff\xff nothing", b"\x3a\x02\x08", b"\x3a\x04\x0a\x02\x22\xff"])
-def test_bytes_that_are_no_model(tmp_path, read, content):
+def test_bytes_that_are_not_a_model(tmp_path, read, content):
     (tmp_path / "model.onnx").write_bytes(content)
     if read is check and not content:
-        return  # a model without nodes has none that are wrong
+        return  # an empty model has no wrong nodes
     with pytest.raises(InteropError):
         read(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("part", [b"the_node", b"first", b"second", b"axis_", b"Concat", b"given"])
-def test_names_that_are_no_text_are_refused(tmp_path, part):
-    """Python has them as bytes, which other names are not equal to."""
+def test_names_that_are_not_text_are_refused(tmp_path, part):
+    """Protobuf gives them as bytes, which equal no str."""
     node = helper.make_node("Concat", ["first", "second"], ["given"], name="the_node", axis=0, axis_=1)
     content = model([node], {"first": [1], "second": [2]}, outputs=["given"]).SerializeToString()
     (tmp_path / "model.onnx").write_bytes(content.replace(part, b"\xff" * len(part)))
@@ -295,14 +295,14 @@ def test_names_that_are_no_text_are_refused(tmp_path, part):
     assert "damaged" not in str(caught.value)
 
 
-def test_a_setting_that_is_no_text_is_refused():
+def test_an_attribute_that_is_not_text_is_refused():
     node = gru(direction=b"\xff\xfe")
-    with pytest.raises(InteropError, match="the setting 'direction' cannot be read"):
+    with pytest.raises(InteropError, match="the attribute 'direction' cannot be read"):
         load(model([node], {"W": np.ones((1, 12, 2)), "R": np.zeros((1, 12, 4))}, [("x", None)]))
 
 
-def test_what_goes_wrong_in_a_node_is_the_one_error():
+def test_errors_of_nodes_are_interop_errors():
     graph = load(model([helper.make_node("Gather", ["w", "i"], ["y"])], {"w": [1, 2]}, [value("i", None, 7)]))
     assert graph(np.array(1)).item() == 2
-    with pytest.raises(InteropError, match="Gather that gives 'y': "):
+    with pytest.raises(InteropError, match="Gather with output 'y': "):
         graph(np.array(7))

@@ -235,7 +235,7 @@ def test_nesting_is_limited(tmp_path):
     assert read_program(tmp_path, b")" + b"\x85" * 60)
     for levels in (64, 100_000):
         with pytest.raises(
-            InteropError, match=r"more than 64 dictionaries, lists and tuples in one another|asks for more"
+            InteropError, match=r"more than 64 dictionaries, lists and tuples in one another|requires more"
         ):
             read_program(tmp_path, b")" + b"\x85" * levels)
 
@@ -243,7 +243,7 @@ def test_nesting_is_limited(tmp_path):
 def test_what_is_shared_counts_as_often_as_it_is_met(tmp_path):
     double = b"q\x00h\x00\x86"  # memo[0] = x; (x, x)
     assert read_program(tmp_path, b")" + 10 * double)
-    with pytest.raises(InteropError, match="written out: the file asks for more"):
+    with pytest.raises(InteropError, match="written out: the file requires more"):
         read_program(tmp_path, b")" + 40 * double)
 
 
@@ -261,11 +261,11 @@ def test_a_tensor_may_be_met_twice(tmp_path):
 def test_memory_is_in_proportion_to_the_file(tmp_path):
     """A storage of 1 MB that 8,000 tensors show would be 8 GB of arrays."""
     views = [tensor(storage(2**18), (2**18,), (1,))] * 8000
-    with pytest.raises(InteropError, match=r"a tensor of shape \(262144,\): the file asks for more than the"):
+    with pytest.raises(InteropError, match=r"a tensor of shape \(262144,\): the file requires more than the"):
         read_program(tmp_path, *views, count=2**18)
     assert len(read_program(tmp_path, *views[:10], count=2**18)) == 10
     for many in (b"]" * 500_000, b"}" * 500_000, b")" + b"".join(b"r" + struct.pack("<I", n) for n in range(400_000))):
-        with pytest.raises(InteropError, match="what the pickle builds: the file asks for more"):
+        with pytest.raises(InteropError, match="what the pickle builds: the file requires more"):
             read_program(tmp_path, many)
 
 

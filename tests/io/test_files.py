@@ -18,7 +18,7 @@ def test_the_file_is_replaced_when_the_block_ends(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, OSError])
-def test_whatever_is_raised_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path, error):
     path = tmp_path / "numbers"
     path.write_bytes(b"old")
     with pytest.raises(error), replacing(path) as file:
@@ -28,7 +28,7 @@ def test_whatever_is_raised_leaves_the_old_file_and_nothing_else(tmp_path, error
     assert os.listdir(tmp_path) == ["numbers"]
 
 
-def test_a_disk_that_fills_up_at_the_last_moment_harms_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_at_the_end_leaves_the_old_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -41,7 +41,7 @@ def test_a_disk_that_fills_up_at_the_last_moment_harms_nothing(tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["numbers"]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"), replacing(tmp_path / "nowhere" / "numbers"):
         pass
 
@@ -50,7 +50,7 @@ def parts(folder):
     return sorted(name for name in os.listdir(folder) if name.endswith(".part"))
 
 
-def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+def test_temporary_files_of_a_killed_process_are_removed_and_those_in_use_are_not(tmp_path):
     (tmp_path / ".numbers.0a1b2c3d.part").write_bytes(b"half")
     (tmp_path / ".others.0a1b2c3d.part").write_bytes(b"another's")
     with replacing(tmp_path / "numbers") as file:
@@ -65,7 +65,7 @@ def test_what_a_kill_left_is_removed_and_what_is_being_written_is_not(tmp_path):
     assert parts(tmp_path) == [".others.0a1b2c3d.part"]
 
 
-def test_names_with_wildcards_are_names(tmp_path):
+def test_wildcards_in_names_are_literal(tmp_path):
     (tmp_path / ".numbers.0a1b2c3d.part").write_bytes(b"")
     remove_parts(tmp_path / "*")
     assert parts(tmp_path) == [".numbers.0a1b2c3d.part"]
@@ -95,14 +95,14 @@ def test_a_pipe_is_written_into(tmp_path):
         os.close(reader)
 
 
-def test_a_folder_is_refused_by_its_name_before_anything_is_written(tmp_path):
+def test_a_folder_as_target_is_refused_before_anything_is_written(tmp_path):
     (tmp_path / "numbers").mkdir()
     with pytest.raises(OSError, match="numbers"), replacing(tmp_path / "numbers"):
         raise AssertionError
     assert os.listdir(tmp_path) == ["numbers"]
 
 
-def test_a_symbolic_link_stays_one(tmp_path):
+def test_symbolic_links_are_followed(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "latest").symlink_to(tmp_path / "folder" / "numbers")
     for content in (b"first", b"second"):
@@ -126,13 +126,13 @@ def test_permissions_are_kept(tmp_path):
     assert (tmp_path / "new").stat().st_mode == usual
 
 
-def test_the_name_in_an_error_is_not_that_of_the_file_beside(tmp_path):
+def test_errors_name_the_target_instead_of_the_temporary_file(tmp_path):
     with pytest.raises(FileNotFoundError) as raised, replacing(tmp_path / "nowhere" / "numbers"):
         raise AssertionError
     assert raised.value.filename == str(tmp_path / "nowhere" / "numbers")
 
 
-def test_an_error_without_a_file_gets_its_name(tmp_path):
+def test_errors_without_a_file_name_the_target(tmp_path):
     with pytest.raises(OSError, match="numbers") as raised, replacing(tmp_path / "numbers"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "numbers"))

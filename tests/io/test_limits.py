@@ -1,4 +1,4 @@
-"""Limits for files that come from others."""
+"""Limits for untrusted files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Refused(Exception):
 
 
 def test_a_budget_is_spent_once():
-    budget = Budget(100, factor=2, floor=0)
+    budget = Budget(100, factor=2, minimum=0)
     budget.spend(150, "a")
-    with pytest.raises(FileFormatError, match=r"b: the file asks for more than the 200 bytes .* its 100"):
+    with pytest.raises(FileFormatError, match=r"b: the file requires more than the 200 bytes .* its 100"):
         budget.spend(51, "b")
     budget.spend(50, "c")
     with pytest.raises(FileFormatError):
         budget.spend(-1, "d")
 
 
-def test_a_budget_follows_the_size_of_the_file(tmp_path):
+def test_the_budget_is_proportional_to_the_file_size(tmp_path):
     (tmp_path / "file").write_bytes(bytes(2_000_000))
     with open(tmp_path / "file", "rb") as file:
         assert Budget.of(file).limit == 32_000_000
@@ -30,14 +30,14 @@ def test_a_budget_follows_the_size_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     "error", [Refused("x"), FileFormatError("x"), KeyError("x"), RecursionError(), OSError(22, "x")]
 )
-def test_what_the_content_raises_is_the_one_error(tmp_path, error):
+def test_exceptions_caused_by_the_content_are_converted(tmp_path, error):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Refused, match="file: ") as caught, open_untrusted(tmp_path / "file", Refused):
         raise error
     assert caught.value.__cause__ is error
 
 
-def test_what_is_not_the_contents_fault_is_raised_as_it_is(tmp_path):
+def test_exceptions_not_caused_by_the_content_are_not_converted(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileNotFoundError), open_untrusted(tmp_path / "none", Refused):
         pass

@@ -17,7 +17,7 @@ time.sleep(60)
 """
 
 
-def test_one_at_a_time_within_a_process(tmp_path):
+def test_a_lock_is_exclusive_within_a_process(tmp_path):
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     first.acquire()
     with pytest.raises(LockedError, match=f"lock is locked by process {os.getpid()} on "):
@@ -28,7 +28,7 @@ def test_one_at_a_time_within_a_process(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_process_that_was_killed_holds_no_lock(tmp_path):
+def test_a_kill_releases_the_lock(tmp_path):
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
         try:
@@ -44,7 +44,7 @@ def test_a_process_that_was_killed_holds_no_lock(tmp_path):
     assert not path.exists()
 
 
-def test_a_lock_on_a_file_that_its_last_holder_removed_is_no_lock(tmp_path, monkeypatch):
+def test_a_lock_on_a_removed_file_is_retried(tmp_path, monkeypatch):
     """The holder may remove the file between our opening it and our locking it."""
     path = tmp_path / "lock"
     real, locked = lock._lock, []
@@ -64,7 +64,7 @@ def test_a_lock_on_a_file_that_its_last_holder_removed_is_no_lock(tmp_path, monk
     ours.release()
 
 
-def test_a_file_system_without_locks_is_said_to_have_none(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_warns(tmp_path, monkeypatch):
     def refused(descriptor):
         raise OSError(errno.ENOLCK, "No locks available")
 

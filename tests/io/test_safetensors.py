@@ -66,12 +66,12 @@ def test_dtypes_outside_the_format_are_refused(array):
         written({"x": array})
 
 
-def test_the_name_of_the_metadata_is_taken():
+def test_the_name_of_the_metadata_is_reserved():
     with pytest.raises(safetensors.SafetensorsError, match="__metadata__"):
         written({"__metadata__": np.zeros(2)})
 
 
-def test_every_truncation_is_noticed():
+def test_every_truncation_is_detected():
     content = written({"a": np.arange(4.0), "b": np.arange(3)}, {"key": "value"})
     for length in range(len(content)):
         with pytest.raises(safetensors.SafetensorsError):
@@ -136,12 +136,12 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         file_with({"x": {**ENTRY, "shape": [2**62, 2**62, 0], "data_offsets": [0, 0]}}, b""),
     ],
 )
-def test_what_is_no_safetensors_file_is_refused(content):
+def test_invalid_safetensors_files_are_refused(content):
     with pytest.raises(safetensors.SafetensorsError):
         safetensors.read(content)
 
 
-def test_what_is_wrong_is_known_before_an_array_is_made(monkeypatch):
+def test_the_header_is_validated_before_any_array_is_built(monkeypatch):
     content = file_with({"x": ENTRY, "y": {**ENTRY, "data_offsets": [8, 16], "dtype": "F99"}}, b"\0" * 16)
     monkeypatch.setattr(np, "frombuffer", None)
     with pytest.raises(safetensors.SafetensorsError, match="F99"):
@@ -189,12 +189,12 @@ def test_bfloat16_of_pytorch_and_back():
     assert back["x"].dtype == torch.bfloat16 and torch.equal(back["x"], tensor)
 
 
-def test_a_byte_that_is_not_0_is_true():
+def test_any_nonzero_byte_is_true():
     entry = {"dtype": "BOOL", "shape": [3], "data_offsets": [0, 3]}
     tensors, _ = safetensors.read(file_with({"x": entry}, b"\0\1\2"))
     assert tensors["x"].dtype == bool and tensors["x"].view("u1").tolist() == [0, 1, 1]
 
 
-def test_the_hand_made_header_itself_is_sound():
+def test_the_header_of_the_invalid_cases_is_valid_itself():
     tensors, _ = safetensors.read(file_with({"x": ENTRY}))
     assert tensors["x"].tolist() == [0.0, 0.0]

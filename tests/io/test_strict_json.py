@@ -1,4 +1,4 @@
-"""JSON of others means one thing, and takes memory in proportion."""
+"""Strict JSON: unambiguous, and with memory in proportion to the text."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def test_json_is_read():
         ('{"a": 1}'.encode("utf-16"), "not JSON in UTF-8"),
         (b'{"a": 1, "b": 2, "a": 1}', "the name 'a' twice"),
         (b'[{"b": {"c": 1, "c": 1}}]', "the name 'c' twice"),
-        (b"[" * 100_000 + b"]" * 100_000, "in one another"),
+        (b"[" * 100_000 + b"]" * 100_000, "nests too many"),
         (b"9" * 10_000, "not JSON"),
-        (b"[" + b"[]," * 1_000_000 + b"0]", "JSON: the file asks for more"),
+        (b"[" + b"[]," * 1_000_000 + b"0]", "JSON: the file requires more"),
     ],
 )
-def test_what_is_no_sound_json_is_refused(content, reason):
+def test_invalid_or_ambiguous_json_is_refused(content, reason):
     with pytest.raises(FileFormatError, match=reason):
         parse_json(content)

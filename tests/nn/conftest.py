@@ -1,1 +1,1 @@
-from support.modes import reading as reading
+from support.modes import mode as mode

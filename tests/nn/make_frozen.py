@@ -1,4 +1,4 @@
-"""Writes frozen.json: what PyTorch and onnxruntime make of a few recurrent layers, for machines without them.
+"""Writes frozen.json: results of PyTorch and onnxruntime for a few recurrent layers, for machines without them.
 
     python tests/nn/make_frozen.py
 

@@ -1,4 +1,4 @@
-"""A recurrent layer with everything drawn at random: what our layers and their peers are run on, to compare.
+"""A recurrent layer with everything sampled at random: what our layers and their peers are run on, to compare.
 
 A case is plain data. Arrays have our names and layouts: parameters as in `state_dict`, weights (in, out). A result is
 a dictionary of arrays: "output", the last "h" (and "c"), and the gradients of Σ cotangent · result, "d x" and so on.
@@ -61,7 +61,7 @@ def run_ours(case, device="numpy", dtype="float64", **options):
 
 
 def assert_same(ours, theirs, **tolerance):
-    """Every entry of `theirs` must be ours."""
+    """Every entry of `theirs` must agree with ours."""
     assert len(theirs) >= 2
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, err_msg=name, **tolerance)

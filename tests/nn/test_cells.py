@@ -10,7 +10,7 @@ all_cells = pytest.mark.parametrize("kind", CELLS)
 
 
 def make(kind, *sizes, seed=0, **options):
-    """A cell with random biases as well, and its parameters as arrays."""
+    """A cell with random biases too, and its parameters as arrays."""
     cell = CELLS[kind](*sizes, **{"dtype": "float64", **options})
     random = np.random.default_rng(seed)
     p = {name: random.standard_normal(value.shape) for name, value in cell.state_dict().items()}
@@ -57,7 +57,7 @@ def test_a_step_equals_its_equations(rng, device, kind):
 
 
 @all_cells
-def test_a_step_from_no_state_is_one_from_zeros(rng, kind):
+def test_a_step_without_a_state_starts_from_zeros(rng, kind):
     cell, p = make(kind, 3, 4)
     x = rng.standard_normal((2, 3))
     for mine, expected in zip(as_parts(cell(Tensor(x))), next_state(kind, p, x, [np.zeros((2, 4))] * len(cell.states))):
@@ -86,7 +86,7 @@ def test_gradients_equal_finite_differences_to_second_order(rng, kind):
     gradgradcheck(step, inputs, rtol=1e-5, atol=1e-7)
 
 
-# -- what the equations promise ------------------------------------------------------------------------------------
+# -- properties of the equations -----------------------------------------------------------------------------------
 
 
 def gated(cell, **biases):
@@ -96,7 +96,7 @@ def gated(cell, **biases):
     return cell
 
 
-def test_the_update_gate_of_a_gru_chooses_between_old_and_new(rng):
+def test_the_update_gate_of_a_gru_interpolates_between_old_state_and_candidate(rng):
     x, h = Tensor(rng.standard_normal((2, 3))), Tensor(rng.standard_normal((2, 4)))
     cell, p = make("GRUCell", 3, 4)
     np.testing.assert_array_equal(gated(cell, b_z=-1000)(x, h).numpy(), h.numpy())
@@ -145,7 +145,7 @@ def test_extreme_inputs_stay_finite(kind, dtype):
 @pytest.mark.parametrize(
     "kind, gates", [("RNNCell", [""]), ("GRUCell", ["_r", "_z", "_h"]), ("LSTMCell", ["_i", "_f", "_g", "_o"])]
 )
-def test_parameters_are_those_of_the_equations(kind, gates):
+def test_parameter_names_and_shapes_are_those_of_the_equations(kind, gates):
     cell = CELLS[kind](3, 4)
     assert [(name, tensor.shape) for name, tensor in cell.named_parameters()] == [
         (f"{letter}{gate}", shape) for letter, shape in [("W", (3, 4)), ("U", (4, 4)), ("b", (4,))] for gate in gates
@@ -173,7 +173,7 @@ def test_the_forget_bias_is_where_b_f_starts(forget_bias):
     assert all(np.all(inner.b_f.numpy() == np.float32(forget_bias)) for inner in layer.cells)
 
 
-def test_what_a_cell_does_not_know_is_an_error():
+def test_unknown_keywords_raise():
     with pytest.raises(TypeError, match="forget_bias"):
         nn.GRUCell(3, 4, forget_bias=1.0)
     with pytest.raises(TypeError):  # bias=False of torch.nn.LSTMCell must not be taken for a forget bias
@@ -193,7 +193,7 @@ def test_initial_states(kind):
     assert learned.parameter_count() == cell.parameter_count() + 4 * len(cell.states)
 
 
-# -- cells of one's own ----------------------------------------------------------------------------------------------
+# -- user-defined cells ----------------------------------------------------------------------------------------------
 
 
 class LeakyCell(nn.Cell):
@@ -212,7 +212,7 @@ class Leaky(nn.Recurrent):
 
 
 @pytest.mark.parametrize("kind", [Leaky, nn.Recurrent.of(LeakyCell)])
-def test_a_cell_of_ones_own_makes_a_layer(rng, kind):
+def test_a_user_defined_cell_makes_a_layer(rng, kind):
     layer = kind(3, 4, num_layers=2, bidirectional=True, dtype="float64")
     assert repr(layer).startswith("Leaky(3, 4, num_layers=2, bidirectional=True)")
     x = rng.standard_normal((5, 2, 3))
@@ -241,10 +241,10 @@ class NormalizedLeakyCell(nn.VariedCell):
         self.new_gains()
 
     def step(self, h, x):
-        return (1 - self.rate) * h + self.rate * self.φ(self.affine("", x, h))
+        return (1 - self.rate) * h + self.rate * self.activation(self.affine("", x, h))
 
 
-def test_a_cell_of_ones_own_can_take_the_keywords_of_the_variants(rng):
+def test_a_user_defined_varied_cell_takes_the_equation_keywords(rng):
     layer = nn.Recurrent.of(NormalizedLeakyCell)(3, 4, layer_norm=True, recurrent_dropout=0.5, activation="relu")
     assert "layer_norm=True" in repr(layer)
     names = [name for name, _ in layer.named_parameters()]
@@ -253,7 +253,14 @@ def test_a_cell_of_ones_own_can_take_the_keywords_of_the_variants(rng):
     assert all(parameter.grad.numpy().any() for parameter in layer.parameters())
 
 
-def test_a_step_that_promises_nothing_is_read_anew_also_under_a_mask(rng):
+def test_old_names_raise_with_the_new_name():
+    with pytest.raises(AttributeError, match=r"GRUCell\.φ is called activation now, σ gate_activation"):
+        nn.GRUCell(3, 4).φ  # noqa: B018
+    with pytest.raises(TypeError, match=r"Noisy\.drawn: the method of Cell is called sample_noise now"):
+        type("Noisy", (nn.Cell,), {"drawn": lambda self, shape: ()})
+
+
+def test_a_step_that_is_not_pure_is_traced_at_every_call_also_under_a_mask(rng):
     scale = [1.0]
 
     class Scaled(LeakyCell):
@@ -271,7 +278,7 @@ def test_a_step_that_promises_nothing_is_read_anew_also_under_a_mask(rng):
         np.testing.assert_allclose(layer(x, **options)[0].numpy(), 3 * once, rtol=1e-6)
 
 
-def test_a_cell_without_a_step_says_so():
+def test_a_cell_without_a_step_raises():
     with pytest.raises(NotImplementedError, match="Cell has no step"):
         nn.Cell(3, 4).step(None, None)
 
@@ -280,7 +287,7 @@ def test_a_cell_without_a_step_says_so():
 
 
 @all_cells
-def test_an_input_of_another_shape_or_dtype(kind):
+def test_an_input_of_another_shape_or_dtype_raises(kind):
     cell = CELLS[kind](3, 4)
     for shape in [(2, 4), (3,), (5, 2, 3)]:
         with pytest.raises(ValueError, match=rf"{kind}: expected x \(batch, input_size\) with input_size 3, got shape"):
@@ -299,7 +306,7 @@ def test_a_state_is_never_broadcast(kind, shape):
 
 
 @pytest.mark.parametrize("kind, count", [("GRUCell", 2), ("RNNCell", 2), ("LSTMCell", 3)])
-def test_a_state_of_other_parts(kind, count):
+def test_a_state_of_another_structure_raises(kind, count):
     part = Tensor(np.zeros((2, 4), dtype="float32"))
     with pytest.raises(TypeError, match=f"state: {kind} needs"):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), (part,) * count)

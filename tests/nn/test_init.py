@@ -23,7 +23,7 @@ SPREADS = [
 
 
 @pytest.mark.parametrize("draw, bound, deviation", [row[1:] for row in SPREADS], ids=[row[0] for row in SPREADS])
-def test_draws_spread_as_their_formulas_say(draw, bound, deviation):
+def test_samples_have_the_bounds_and_deviation_of_their_formulas(draw, bound, deviation):
     w = draw()
     assert w.shape == (FAN_IN, FAN_OUT)
     # 60 000 draws: the mean is off by deviation / 245, the deviation by a few parts in a thousand.
@@ -37,21 +37,21 @@ def test_draws_spread_as_their_formulas_say(draw, bound, deviation):
 
 @pytest.mark.parametrize("rows, columns", [(5, 5), (7, 3), (3, 7), (1, 4), (1, 1)])
 @pytest.mark.parametrize("gain", [1.0, 0.5])
-def test_orthogonal_keeps_lengths(rows, columns, gain):
+def test_orthogonal_preserves_norms(rows, columns, gain):
     w = init.orthogonal(rows, columns, gain=gain)
     assert w.shape == (rows, columns)
     product = w.T @ w if rows >= columns else w @ w.T
     np.testing.assert_allclose(product, gain**2 * np.eye(min(rows, columns)), atol=1e-12)
 
 
-def test_orthogonal_prefers_no_direction():
+def test_orthogonal_is_uniform_over_directions():
     """Were the signs of the QR left as they come, diagonals would all have one sign."""
     diagonals = np.array([np.diagonal(init.orthogonal(3, 3)) for _ in range(400)])
     assert np.all(np.abs(diagonals.mean(axis=0)) < 4 / math.sqrt(3 * 400))
     assert diagonals.var() == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_one_seed_gives_one_start(device):
+def test_a_seed_gives_the_same_initial_values_on_every_backend(device):
     def build():
         manual_seed(5)
         return nn.Sequential(nn.Embedding(4, 3), nn.LSTM(3, 2, device=device), nn.Linear(2, 2)).state_dict()
@@ -63,15 +63,15 @@ def test_one_seed_gives_one_start(device):
     assert np.all(nn.Embedding(4, 3).W.numpy() != first["layers.0.W"])
 
 
-def test_no_two_draws_are_alike():
+def test_two_samples_differ():
     assert np.all(init.normal(50) != init.normal(50))
     cell = nn.GRUCell(3, 3)
     weights = [cell.W_r, cell.W_z, cell.W_h, cell.U_r, cell.U_z, cell.U_h]
-    drawn = [weight.numpy() for weight in weights]
-    assert all(np.all(a != b) for i, a in enumerate(drawn) for b in drawn[:i])
+    samples = [weight.numpy() for weight in weights]
+    assert all(np.all(a != b) for i, a in enumerate(samples) for b in samples[:i])
 
 
-def test_what_layers_start_from():
+def test_initial_values_of_layers():
     linear = nn.Linear(100, 300)
     assert 0.099 < np.abs(linear.W.numpy()).max() <= 0.1
     assert 0.09 < np.abs(linear.b.numpy()).max() <= 0.1
@@ -82,7 +82,7 @@ def test_what_layers_start_from():
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_what_cells_start_from(cell):
+def test_initial_values_of_cells(cell):
     made = cell(50, 40)
     for name, tensor in made.named_tensors():
         value = tensor.numpy()

@@ -52,7 +52,7 @@ def test_linear_refuses_other_features(shape):
 # -- Embedding -----------------------------------------------------------------------------------------------------
 
 
-def test_embedding_gives_rows_and_gathers_their_gradients(rng, device):
+def test_embedding_gathers_rows_and_scatter_adds_their_gradients(rng, device):
     layer = nn.Embedding(5, 3, dtype="float64", device=device)
     ids, cotangent = np.array([[4, 0, 4], [1, 4, 0]]), rng.standard_normal((2, 3, 3))
     y = layer(Tensor(ids, device=device))
@@ -70,13 +70,13 @@ def test_embedding_refuses_ids_out_of_range(device, ids):
         layer(Tensor(ids, device=device))
 
 
-def test_embedding_refuses_what_are_no_ids(device):
+def test_embedding_refuses_ids_that_are_not_integers(device):
     with pytest.raises(TypeError, match="ids must be integers, got float32"):
         nn.Embedding(5, 3, device=device)(Tensor([0.0, 1.0], device=device))
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), ()])
-def test_embedding_of_no_and_of_one_id(device, shape):
+def test_embedding_of_zero_and_one_ids(device, shape):
     y = nn.Embedding(5, 3, device=device)(Tensor(np.zeros(shape, dtype="int64"), device=device))
     assert y.shape == (*shape, 3)
 
@@ -84,7 +84,7 @@ def test_embedding_of_no_and_of_one_id(device, shape):
 # -- Dropout -------------------------------------------------------------------------------------------------------
 
 
-def test_dropout_drops_a_share_and_keeps_the_mean(device):
+def test_dropout_drops_with_probability_p_and_keeps_the_mean(device):
     layer, x = nn.Dropout(0.3), leaf(np.ones((200, 200)), device, "float32")
     y = layer(x)
     kept = y.numpy() != 0
@@ -94,7 +94,7 @@ def test_dropout_drops_a_share_and_keeps_the_mean(device):
     np.testing.assert_array_equal(x.grad.numpy(), y.numpy())  # at x = 1 the mask is both
 
 
-def test_dropout_draws_anew_and_replays_from_its_seed(device):
+def test_dropout_samples_at_every_call_and_replays_from_a_seed(device):
     layer, x = nn.Dropout(0.5), Tensor(np.ones(100), device=device)
     manual_seed(3)
     first, second = layer(x).numpy(), layer(x).numpy()
@@ -103,14 +103,14 @@ def test_dropout_draws_anew_and_replays_from_its_seed(device):
     np.testing.assert_array_equal(layer(x).numpy(), first)
 
 
-def test_dropout_does_nothing_in_evaluation_and_at_zero():
+def test_dropout_is_the_identity_in_evaluation_and_at_p_0():
     x = Tensor(np.ones(100))
     assert nn.Dropout(0.9).eval()(x) is x
     assert nn.Dropout(0.0)(x) is x
 
 
 @pytest.mark.parametrize("p", [-0.1, 1, 1.5, float("nan")])
-def test_dropout_refuses_what_is_no_probability(p):
+def test_dropout_refuses_p_outside_0_to_1(p):
     with pytest.raises(ValueError, match="p: expected a probability"):
         nn.Dropout(p)
 
@@ -178,6 +178,6 @@ def test_sizes_are_positive_integers(make, size):
         make(size)
 
 
-def test_layers_in_a_row_have_the_gradients_of_finite_differences(rng):
+def test_sequential_layers_pass_gradcheck(rng):
     model = nn.Sequential(nn.Linear(4, 3, dtype="float64"), nn.LayerNorm(3, dtype="float64"))
     gradcheck(model, [rng.standard_normal((2, 4))])

@@ -1,4 +1,4 @@
-"""Sequences of several lengths in one batch: every one must fare as if it were alone."""
+"""Variable-length batches: every sequence must give what it gives alone."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ all_layers = pytest.mark.parametrize("name", LAYERS)
 
 
 def make(name, *sizes, seed=1, **options):
-    """A layer whose biases and initial states are random as well."""
+    """A layer with random biases and initial states too."""
     kind, keywords = LAYERS[name]
     layer = getattr(nn, kind)(*sizes, **{"dtype": "float64", **keywords, **options})
     random = np.random.default_rng(seed)
@@ -75,8 +75,8 @@ def run(layer, x, state, weight=None, **options):
     compiled=st.booleans(),
     garbage=st.sampled_from([0.0, 7.0, np.nan, np.inf]),
 )
-def test_every_sequence_fares_as_if_it_were_alone(name, mask, num_layers, merge, compiled, garbage):
-    """Any mask: padding on the right, on the left, holes, nothing. And whatever x holds there."""
+def test_every_sequence_gives_what_it_gives_alone(name, mask, num_layers, merge, compiled, garbage):
+    """Any mask: padding on the right, on the left, holes, none. And whatever x holds at padding."""
     options = {"num_layers": num_layers, "residual": num_layers > 1, "compiled": compiled}
     options |= {} if merge is None else {"bidirectional": True, "merge": merge}
     layer = make(name, 2, 3, **options)
@@ -105,7 +105,7 @@ def test_every_sequence_fares_as_if_it_were_alone(name, mask, num_layers, merge,
 
 @all_layers
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e300])
-def test_what_is_past_the_end_reaches_nothing(reading, name, garbage):
+def test_padding_reaches_no_output_and_no_gradient(mode, name, garbage):
     layer, lengths = make(name, 2, 3, num_layers=2, bidirectional=True), [2, 0, 4]
     x = np.random.default_rng(0).standard_normal((4, 3, 2))
     state = [np.random.default_rng(3).standard_normal(part.shape) for part in parts(layer.initial_state(3))]
@@ -118,7 +118,7 @@ def test_what_is_past_the_end_reaches_nothing(reading, name, garbage):
 
 @all_layers
 @pytest.mark.parametrize("past_end", ["zero", "nan", -7.5])
-def test_a_cotangent_past_the_end_reaches_nothing(reading, name, past_end):
+def test_a_cotangent_at_padding_reaches_no_gradient(mode, name, past_end):
     """A loss whose targets are padded with NaN has a NaN there times 0, which is NaN."""
     layer, x = make(name, 2, 3, bidirectional=True), random(4, 2, 2, requires_grad=True)
     targets = np.where(mask_of([2, 4], 4)[..., None], 1.0, np.nan)
@@ -130,7 +130,7 @@ def test_a_cotangent_past_the_end_reaches_nothing(reading, name, past_end):
 
 
 @all_layers
-def test_gradients_equal_finite_differences(reading, name):
+def test_gradients_equal_finite_differences(mode, name):
     layer = make(name, 2, 3, bidirectional=True)
     count = len(parts(layer.initial_state(1)))
     names, tensors = zip(*layer.named_parameters())
@@ -147,7 +147,7 @@ def test_gradients_equal_finite_differences(reading, name):
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_packed_sequences_of_torch_fare_the_same(kind, bidirectional, batch_first):
+def test_packed_sequences_of_torch_give_the_same(kind, bidirectional, batch_first):
     peer = pytest.importorskip("peer_torch")
     options = {"num_layers": 3, "bidirectional": bidirectional, "batch_first": batch_first}
     case = make_case(kind, lengths=[2, 4, 1], **options)
@@ -156,17 +156,17 @@ def test_packed_sequences_of_torch_fare_the_same(kind, bidirectional, batch_firs
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_sequence_lens_of_onnxruntime_fare_the_same(kind, bidirectional):
+def test_sequence_lens_of_onnxruntime_give_the_same(kind, bidirectional):
     peer = pytest.importorskip("peer_onnxruntime")
     case = make_case(kind, lengths=[2, 4, 1], num_layers=2, bidirectional=bidirectional)
     assert_same(run_ours(case, dtype="float32"), peer.run(case), rtol=1e-5, atol=2e-6)
 
 
-# -- ends, and what is past them ---------------------------------------------------------------------------------------
+# -- ends and padding --------------------------------------------------------------------------------------------------
 
 
 @all_layers
-def test_the_last_state_is_each_sequences_own_and_the_reverse_direction_starts_at_its_own_end(name):
+def test_the_last_state_is_that_of_each_sequence_and_the_reverse_direction_starts_at_its_end(name):
     layer, lengths = make(name, 2, 3, bidirectional=True), [2, 5, 1]
     output, last = layer(random(5, 3, 2), lengths=lengths)
     h, width = parts(last)[0].numpy(), layer.cells[0].output_size
@@ -194,7 +194,7 @@ def test_the_last_state_and_the_last_output_give_the_same_gradients(name):
 
 @all_layers
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_the_output_is_past_the_end(reading, name, bidirectional):
+def test_the_output_at_padding_is_that_of_past_end(mode, name, bidirectional):
     layer, x, lengths = make(name, 2, 3, bidirectional=bidirectional), random(5, 3, 2), [2, 5, 0]
     initial = tuple(random(*part.shape, seed=7) for part in parts(layer.initial_state(3)))
     state, there = initial if len(initial) > 1 else initial[0], mask_of(lengths, 5)
@@ -210,7 +210,7 @@ def test_what_the_output_is_past_the_end(reading, name, bidirectional):
         np.testing.assert_array_equal(held[2:, 0, width:], np.broadcast_to(h_0[1, 0], (3, width)))
 
 
-def test_held_outputs_give_their_gradients_to_the_state_they_hold():
+def test_gradients_of_held_outputs_flow_to_the_state_they_hold():
     layer, x = make("GRU", 2, 3), random(4, 1, 2, requires_grad=True)
     layer(x, lengths=[2], past_end="hold")[0][1:].sum().backward()
     held = x.grad.numpy()
@@ -248,11 +248,11 @@ def test_empty_batches_and_no_steps(device, name, steps, batch):
                 (output.sum() + parts(last)[0].sum()).backward()
 
 
-# -- how lengths and masks are given ---------------------------------------------------------------------------------
+# -- types of lengths and masks ------------------------------------------------------------------------------------
 
 
 @all_layers
-def test_full_lengths_change_nothing(reading, name):
+def test_full_lengths_change_nothing(mode, name):
     layer, x = make(name, 2, 3, num_layers=2, bidirectional=True), np.random.default_rng(0).standard_normal((4, 3, 2))
     state = numpy(layer.initial_state(3))
     dense, full = run(layer, x, state), run(layer, x, state, lengths=[4, 4, 4])
@@ -261,7 +261,7 @@ def test_full_lengths_change_nothing(reading, name):
             np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
-def test_lengths_and_masks_in_every_form_say_the_same(device):
+def test_lengths_and_masks_of_every_type_give_the_same(device):
     layer, x = make("LSTM", 2, 3, device=device), random(4, 3, 2, device=device)
     lengths, mask = [2, 0, 4], mask_of([2, 0, 4], 4)
     expected = layer(x, lengths=lengths)[0].numpy()
@@ -291,7 +291,7 @@ def test_batch_first_exchanges_the_axes_of_the_mask_too(name):
             np.testing.assert_array_equal(one, two.swapaxes(0, 1))
 
 
-def test_what_is_compiled_once_serves_all_lengths_and_masks():
+def test_one_trace_serves_all_lengths_and_masks():
     layer, x = make("GRU", 2, 3), random(4, 3, 2)
     for seed in range(5):
         mask = np.random.default_rng(seed).random((4, 3)) < 0.5
@@ -312,7 +312,7 @@ def zeros(*shape):
         ((5, 7, 3), {"lengths": [6, 1, 1, 1, 1, 1, 1]}, ValueError, r"got 6 in row 0 \(are the .* batch_first=True"),
         ((5, 2, 3), {"lengths": [5, 5, 1, 1, 1]}, ValueError, r"expected \(batch,\) = \(2,\), .*batch_first=True"),
         ((5, 2, 3), {"lengths": [1, 2, 3]}, ValueError, "lengths of another batch, such as a last, shorter one"),
-        ((5, 2, 3), {"lengths": 3}, ValueError, r"got \(\) \(one number a sequence"),
+        ((5, 2, 3), {"lengths": 3}, ValueError, r"got \(\) \(one number per sequence"),
         ((5, 2, 3), {"lengths": [1.0, 2.0]}, TypeError, "lengths: expected integers, got float64"),
         ((5, 2, 3), {"lengths": [True, False]}, TypeError, "lengths: expected integers, got booleans .*mask"),
         ((5, 2, 3), {"mask": np.ones((2, 5), bool)}, ValueError, r"mask: expected \(time, batch\) = .* exchanged"),
@@ -329,12 +329,12 @@ def zeros(*shape):
         ((5, 2, 3), {"lengths": [1, 2], "past_end": True}, ValueError, "or a number, got True"),
     ],
 )
-def test_what_makes_no_sense_is_refused(shape, options, error, message):
+def test_invalid_lengths_masks_and_past_end_raise(shape, options, error, message):
     with pytest.raises(error, match=message):
         nn.GRU(3, 4)(zeros(*shape), **options)
 
 
-def test_with_batch_first_the_layouts_in_the_messages_are_its_own():
+def test_error_messages_show_the_batch_first_layout():
     layer = nn.GRU(3, 4, batch_first=True)
     with pytest.raises(ValueError, match=r"mask: expected \(batch, time\) = \(2, 5\), got \(5, 2\)"):
         layer(zeros(2, 5, 3), mask=np.ones((5, 2), bool))
@@ -357,7 +357,7 @@ class Echo(nn.Cell):
         return h, 2 * h + 1
 
 
-def test_outputs_of_ones_own_are_masked_but_cannot_be_held(reading):
+def test_outputs_other_than_the_state_are_masked_but_cannot_be_held(mode):
     layer, x = nn.Recurrent.of(Echo)(2, 3, zoneout=0.5).eval(), Tensor(np.ones((4, 2, 2), dtype="float32"))
     output, last = layer(x, lengths=[2, 4])
     assert not output.numpy()[2:, 0].any()
@@ -368,7 +368,7 @@ def test_outputs_of_ones_own_are_masked_but_cannot_be_held(reading):
         layer(x, lengths=[2, 4], past_end="hold")
 
 
-def test_every_kind_of_state_is_covered():
+def test_every_state_structure_is_covered():
     assert {kind for kind, _ in LAYERS.values()} == set(STATES)
 
 
@@ -418,7 +418,7 @@ def test_a_cell_may_be_singular_where_padding_is(name, options, compiled):
             np.testing.assert_allclose(one.numpy(), right, rtol=1e-10, atol=1e-12)
 
 
-def test_a_batch_of_nothing_but_padding_is_regular():
+def test_a_batch_of_padding_alone_has_finite_gradients():
     layer = nn.Recurrent.of(type("Log", (nn.Cell,), {"step": lambda self, h, x: h + ops.log(x) @ self.W}))(2, 2)
     for cell in layer.cells:
         cell.W = cell.new_W()

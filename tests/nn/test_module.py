@@ -19,7 +19,7 @@ class Affine(nn.Module):
 
 
 class Model(nn.Module):
-    """Parameters before, between and after modules, a constant, lists, and things that are no part of a model."""
+    """Parameters before, between and after submodules, a buffer, lists, and attributes that are neither."""
 
     def __init__(self):
         self.first = nn.Parameter([1.0, 2.0])
@@ -47,10 +47,10 @@ def assert_same_values(one, other):
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-# -- what is inside ------------------------------------------------------------------------------------------------
+# -- submodules ---------------------------------------------------------------------------------------------------
 
 
-def test_tensors_are_found_in_the_order_of_declaration():
+def test_named_tensors_are_in_the_order_of_assignment():
     model = Model()
     assert [name for name, _ in model.named_tensors()] == NAMES
     assert [name for name, _ in model.named_parameters()] == NAMES[:-1]
@@ -60,20 +60,20 @@ def test_tensors_are_found_in_the_order_of_declaration():
     assert model.parameter_count() == sum(parameter.size for parameter in parameters) == 24
 
 
-def test_modules_are_found_with_their_names():
+def test_named_modules():
     model = Model()
     assert [name for name, _ in model.children()] == ["affine", "blocks.0", "blocks.1", "pair.1"]
     assert [name for name, _ in model.named_modules()] == ["", "affine", "blocks.0", "blocks.1", "pair.1"]
     assert dict(nn.Sequential(nn.Sequential(model)).named_modules())["layers.0.layers.0.pair.1"] is model.pair[1]
 
 
-def test_a_parameter_that_is_assigned_anew_keeps_its_place():
+def test_a_reassigned_parameter_keeps_its_position():
     model = Model()
     model.first = nn.Parameter([7.0])
     assert next(iter(model.named_parameters())) == ("first", model.first)
 
 
-def test_what_is_shared_is_counted_once_under_its_first_name():
+def test_shared_tensors_and_modules_appear_once_under_their_first_name():
     model = nn.Module()
     model.encoder = nn.Linear(3, 3)
     model.decoder = nn.Linear(3, 3)
@@ -88,13 +88,13 @@ def test_what_is_shared_is_counted_once_under_its_first_name():
     np.testing.assert_allclose(model.encoder.W.grad.numpy(), np.full((3, 3), 3.0))
 
 
-def test_a_module_may_point_to_the_one_that_contains_it():
+def test_a_submodule_may_refer_to_its_parent():
     model = Model()
     model.affine.parent = model
     assert [name for name, _ in model.named_tensors()] == NAMES
 
 
-def test_what_was_computed_is_no_part_of_a_module():
+def test_computed_tensors_are_neither_parameters_nor_buffers():
     model = Affine(2)
     model.last_output = model(Tensor([1.0, 1.0]))
     assert [name for name, _ in model.named_tensors()] == ["scale", "shift"]
@@ -102,7 +102,7 @@ def test_what_was_computed_is_no_part_of_a_module():
     model.load_state_dict(model.state_dict())
 
 
-def test_a_module_without_forward_says_so():
+def test_a_module_without_forward_raises():
     with pytest.raises(NotImplementedError, match="Model has no forward"):
         Model()(1)
 
@@ -116,7 +116,7 @@ def test_sequential_runs_its_layers_in_order_and_functions_too():
 # -- saving and loading ----------------------------------------------------------------------------------------------
 
 
-def test_a_state_goes_round(device):
+def test_state_dict_round_trip(device):
     source, target = nn.GRU(3, 4, num_layers=2, device=device), nn.GRU(3, 4, num_layers=2, device=device)
     target.load_state_dict(source.state_dict())
     assert_same_values(values(source), values(target))
@@ -124,7 +124,7 @@ def test_a_state_goes_round(device):
     assert all(tensor.device.partition(":")[0] == device for tensor in target.parameters())
 
 
-def test_a_state_is_a_copy():
+def test_state_dict_copies():
     model = Affine(2)
     state = model.state_dict()
     state["scale"][:] = 9
@@ -135,7 +135,7 @@ def test_a_state_is_a_copy():
     np.testing.assert_array_equal(model.scale.numpy(), [8.0, 8.0])
 
 
-def test_loading_keeps_the_tensors_so_that_an_optimizer_keeps_its_hold():
+def test_load_state_dict_keeps_the_tensor_objects_that_an_optimizer_holds():
     model = Affine(2)
     optimizer = SGD(model.parameters(), lr=1.0)
     model.load_state_dict({"scale": [5.0, 5.0], "shift": Tensor([1.0, 1.0], requires_grad=True)})
@@ -145,13 +145,13 @@ def test_loading_keeps_the_tensors_so_that_an_optimizer_keeps_its_hold():
     np.testing.assert_array_equal(model.shift.numpy(), [1.0, 1.0])
 
 
-def test_loading_keeps_the_dtype_of_the_module():
+def test_load_state_dict_keeps_the_dtype_of_the_module():
     model = nn.Linear(2, 2)
     model.load_state_dict({"W": np.eye(2), "b": np.zeros(2)})
     assert model.W.dtype == model.b.dtype == np.float32
 
 
-def test_loading_between_forward_and_backward_is_noticed():
+def test_load_state_dict_between_forward_and_backward_raises():
     model = nn.Linear(2, 2)
     y = model(Tensor(np.ones((1, 2)), dtype="float32", requires_grad=True)).sum()
     model.load_state_dict(model.state_dict())
@@ -159,7 +159,7 @@ def test_loading_between_forward_and_backward_is_noticed():
         y.backward()
 
 
-def test_a_state_that_does_not_fit_lists_all_that_is_wrong_and_changes_nothing():
+def test_load_state_dict_lists_all_errors_and_changes_nothing():
     model = Model()
     before, state = values(model), model.state_dict()
     state = {name: value + 1 for name, value in state.items()}
@@ -181,7 +181,7 @@ def test_a_state_that_does_not_fit_lists_all_that_is_wrong_and_changes_nothing()
     assert_same_values(values(model), before)
 
 
-def test_a_state_of_what_are_no_numbers_changes_nothing():
+def test_load_state_dict_of_non_numbers_changes_nothing():
     model = Affine(1)
     with pytest.raises(ValueError):
         model.load_state_dict({"scale": [7.0], "shift": ["seven"]})
@@ -210,7 +210,7 @@ class Mixed(nn.Module):
         ("flag", np.array([0.0, 1.0])),
     ],
 )
-def test_numbers_that_a_dtype_does_not_have_are_refused(name, value):
+def test_load_state_dict_refuses_values_that_the_dtype_cannot_represent(name, value):
     model = Mixed()
     state = model.state_dict() | {"weight": np.ones(2, "f4"), name: value}
     with pytest.raises(ValueError, match=f"{name}: expected"):
@@ -218,7 +218,7 @@ def test_numbers_that_a_dtype_does_not_have_are_refused(name, value):
     assert not any(tensor.numpy().any() for _, tensor in model.named_tensors())
 
 
-def test_numbers_are_rounded_at_most():
+def test_load_state_dict_rounds_at_most():
     model = Mixed()
     state = {
         "weight": [1, 2],
@@ -234,7 +234,7 @@ def test_numbers_are_rounded_at_most():
 # -- modes -----------------------------------------------------------------------------------------------------------
 
 
-def test_train_and_eval_reach_every_module():
+def test_train_and_eval_set_the_mode_of_every_submodule():
     model = nn.Sequential(nn.Dropout(), Model(), nn.Sequential(nn.Dropout()))
     assert model.training
     assert model.eval() is model
@@ -258,20 +258,20 @@ def test_freezing_one_part_trains_the_others():
     assert model.layers[0].W.grad is not None
 
 
-def test_unfreezing_leaves_integers_alone():
+def test_unfreeze_leaves_integer_buffers_alone():
     model = Model().freeze()
     assert list(model.parameters()) == []
     assert [name for name, _ in model.unfreeze().named_parameters()] == NAMES[:-1]
 
 
-def test_zero_grad_forgets_all_gradients():
+def test_zero_grad_resets_all_gradients():
     model = Affine(2)
     model(Tensor([1.0, 2.0])).sum().backward()
     model.zero_grad()
     assert model.scale.grad is None and model.shift.grad is None
 
 
-def test_moving_keeps_tensors_values_and_gradients(device):
+def test_to_keeps_tensor_objects_values_and_gradients(device):
     model = nn.Sequential(nn.Linear(2, 2), Model())
     tensors, before = list(model.named_tensors()), values(model)
     model.layers[0](Tensor(np.ones((1, 2)), dtype="float32")).sum().backward()
@@ -284,7 +284,7 @@ def test_moving_keeps_tensors_values_and_gradients(device):
     assert_same_values(values(model.to("numpy")), before)
 
 
-def test_an_unknown_device_changes_nothing():
+def test_to_an_unknown_device_raises_and_changes_nothing():
     model = Affine(2)
     with pytest.raises(RuntimeError, match="unknown backend 'abacus'"):
         model.to("abacus")
@@ -300,7 +300,7 @@ def test_a_deep_copy_is_independent():
     assert np.all(model.W.numpy() != 0) and model.W.grad is None and other.W.grad is not None
 
 
-# -- how it is shown ---------------------------------------------------------------------------------------------------
+# -- repr and names ----------------------------------------------------------------------------------------------------
 
 
 def test_repr_shows_the_tree_with_settings_and_counts():
@@ -319,7 +319,7 @@ def test_repr_shows_the_tree_with_settings_and_counts():
     ]
 
 
-def test_the_tape_calls_parameters_by_their_names():
+def test_parameters_on_the_tape_are_named_after_their_attributes():
     model = Model()
     model.pair[1].load_state_dict(model.pair[1].state_dict())
     for _ in range(2):
@@ -330,7 +330,7 @@ def test_the_tape_calls_parameters_by_their_names():
         model.freeze().unfreeze()  # the leaves are made again, and named again
 
 
-def test_a_name_that_was_given_is_kept():
+def test_an_explicit_tensor_name_is_kept():
     model = Affine(2)
     parameter = nn.Parameter([1.0, 1.0])
     parameter.name = "temperature"
@@ -348,10 +348,10 @@ def test_anomaly_mode_names_the_path_of_the_module():
         model.layers[1].layers[1](x)
 
 
-# -- with other tensors ----------------------------------------------------------------------------------------------
+# -- with_tensors ----------------------------------------------------------------------------------------------------
 
 
-def test_with_other_tensors_a_module_is_another_and_itself_stays_as_it_is():
+def test_with_tensors_returns_a_copy_and_does_not_change_the_module():
     model = Model()
     before = values(model)
     middle, inner = Tensor([30.0]), Tensor([70.0])
@@ -363,7 +363,7 @@ def test_with_other_tensors_a_module_is_another_and_itself_stays_as_it_is():
     assert len(model.blocks) == 2
 
 
-def test_what_is_shared_is_replaced_everywhere():
+def test_with_tensors_replaces_shared_tensors_everywhere():
     shared = Affine(2)
     model = nn.Sequential(shared, shared)
     scale = Tensor([2.0, 3.0])
@@ -372,8 +372,8 @@ def test_what_is_shared_is_replaced_everywhere():
     assert model.layers[0].scale is not scale
 
 
-def test_parameters_may_be_computed():
-    """The rate of the one step of descent through which one learns, say."""
+def test_with_tensors_takes_computed_parameters():
+    """Such as one step of gradient descent through which one differentiates."""
     layer, x = nn.GRU(2, 3, dtype="float64"), Tensor(np.ones((4, 1, 2)))
     names, parameters = zip(*layer.named_parameters())
     rate = Tensor(np.array(0.1), requires_grad=True)
@@ -388,12 +388,12 @@ def test_parameters_may_be_computed():
     assert rate.grad.item() < 0
 
 
-def test_tensors_that_a_module_does_not_have_are_refused():
+def test_with_tensors_refuses_unknown_names():
     with pytest.raises(ValueError, match=r"Affine has no tensors bias, weight; it has scale, shift"):
         Affine(2).with_tensors({"weight": Tensor([1.0]), "bias": Tensor([1.0])})
 
 
-# -- errors say where ------------------------------------------------------------------------------------------------
+# -- paths in errors -------------------------------------------------------------------------------------------------
 
 
 class Classifier(nn.Module):
@@ -412,12 +412,12 @@ class Classifier(nn.Module):
         (3, ValueError, r"Linear: x has shape \(5, 2, 4\).* \(in Classifier\.encoder\.layers\.2\)$"),
     ],
 )
-def test_an_error_names_the_path_of_the_module_in_which_it_arose(features, error, message):
+def test_an_error_names_the_path_of_the_submodule_that_raised_it(features, error, message):
     with pytest.raises(error, match=message):
         Classifier()(Tensor(np.zeros((5, 2, features), dtype="float32")))
 
 
-def test_a_module_alone_needs_no_path_and_foreign_errors_stay_as_they_are():
+def test_errors_of_the_module_itself_and_of_other_types_are_not_changed():
     with pytest.raises(ValueError, match=r"the 5 in_features$"):
         nn.Linear(5, 2)(Tensor(np.zeros((2, 4), dtype="float32")))
 
@@ -435,7 +435,7 @@ def test_a_module_alone_needs_no_path_and_foreign_errors_stay_as_they_are():
         nn.Sequential(nn.Sequential(fail_with_words))(1)
 
 
-def test_in_evaluation_for_a_while():
+def test_evaluating_restores_each_modules_mode():
     model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)), nn.Linear(2, 2))
     model.layers[1].eval()
     modes = [module.training for _, module in model.named_modules()]
@@ -453,7 +453,7 @@ def test_in_evaluation_for_a_while():
 Weights = namedtuple("Weights", "scale shift")
 
 
-def test_other_tensors_take_the_places_of_those_in_named_tuples():
+def test_with_tensors_replaces_those_in_named_tuples():
     class Model(nn.Module):
         def __init__(self):
             self.weights = Weights(nn.Parameter([2.0]), nn.Parameter([1.0]))

@@ -51,7 +51,7 @@ def whole(parts):
 
 
 def make(kind, *sizes, **settings):
-    """A layer whose biases and initial states are random as well."""
+    """A layer with random biases and initial states too."""
     layer = LAYERS[kind](*sizes, **{"dtype": "float64", **settings})
     generator = np.random.default_rng(1)
     state = {name: generator.standard_normal(value.shape) for name, value in layer.state_dict().items()}
@@ -72,7 +72,7 @@ def assert_all_close(ours, theirs, **tolerance):
         np.testing.assert_allclose(one, other, **{"rtol": 1e-11, "atol": 1e-13, **tolerance})
 
 
-# -- against others ------------------------------------------------------------------------------------------------
+# -- against peers -------------------------------------------------------------------------------------------------
 
 
 @all_layers
@@ -80,7 +80,7 @@ def assert_all_close(ours, theirs, **tolerance):
 @one_or_both_directions
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_values_and_all_gradients_equal_those_of_torch(
-    peer_torch, device, reading, kind, num_layers, bidirectional, batch_first
+    peer_torch, device, mode, kind, num_layers, bidirectional, batch_first
 ):
     case = make_case(kind, num_layers=num_layers, bidirectional=bidirectional, batch_first=batch_first)
     theirs = peer_torch.run(case)
@@ -106,7 +106,7 @@ def test_values_equal_those_of_onnxruntime(peer_onnxruntime, device, kind, num_l
 
 
 @pytest.mark.parametrize("case", FROZEN, ids=[f"{c['layer']} by {c['peer']}, {c['settings']}" for c in FROZEN])
-def test_values_and_gradients_equal_those_that_were_frozen(device, reading, case):
+def test_values_and_gradients_equal_the_frozen_ones(device, mode, case):
     tolerance = {"rtol": 1e-9, "atol": 1e-12} if case["peer"] == "torch" else {"rtol": 1e-5, "atol": 2e-6}
     assert_same(run_ours(case, device), case["result"], **tolerance)
 
@@ -118,8 +118,8 @@ def test_the_frozen_cases_cover_every_layer_and_its_gradients():
     assert with_lengths >= {("torch", "reset_after", "bidirectional"), ("onnxruntime", "peephole", "bidirectional")}
 
 
-def test_gru_equals_its_equations_number_by_number(device):
-    """Plain Python on single numbers, in the vector notation of the paper: W x + U h + b."""
+def test_gru_equals_its_equations_in_scalar_python(device):
+    """Python scalars, in the vector notation of the paper: W x + U h + b."""
     case = make_case("GRU", steps=4, batch=2, inputs=3, hidden=2)
     p = {name.removeprefix("cells.0."): value.T.tolist() for name, value in case["parameters"].items()}
     expected = np.empty((4, 2, 2))
@@ -143,7 +143,7 @@ def test_gru_equals_its_equations_number_by_number(device):
 
 @all_layers
 @one_or_both_directions
-def test_gradients_equal_finite_differences_to_second_order(reading, kind, bidirectional):
+def test_gradients_equal_finite_differences_to_second_order(mode, kind, bidirectional):
     layer = make(kind, 2, 2, num_layers=2, bidirectional=bidirectional)
     names, tensors = zip(*layer.named_parameters())
 
@@ -162,7 +162,7 @@ def test_gradients_equal_finite_differences_to_second_order(reading, kind, bidir
 
 @all_layers
 @one_or_both_directions
-def test_no_state_is_a_state_of_zeros(kind, bidirectional):
+def test_the_default_state_is_zeros(kind, bidirectional):
     layer, x = make(kind, 3, 4, num_layers=2, bidirectional=bidirectional), random(5, 2, 3, requires_grad=True)
     zeros = whole([Tensor(np.zeros((2 * (bidirectional + 1), 2, 4)))] * len(STATES[kind]))
     results = []
@@ -175,7 +175,7 @@ def test_no_state_is_a_state_of_zeros(kind, bidirectional):
 
 
 @all_layers
-def test_the_last_state_holds_what_each_direction_read_last(kind):
+def test_the_last_state_is_that_after_each_directions_last_step(kind):
     layer, x = make(kind, 3, 4, num_layers=2, bidirectional=True), random(5, 2, 3)
     output, last = layer(x)
     h = parts(last)[0].numpy()
@@ -196,7 +196,7 @@ def test_the_last_state_and_the_output_give_the_same_gradients(kind):
 
 
 @all_layers
-def test_the_backward_direction_reads_the_reversed_sequence(kind):
+def test_the_reverse_direction_equals_a_forward_pass_over_the_reversed_sequence(kind):
     layer, x = make(kind, 3, 4, bidirectional=True), random(5, 2, 3)
     single = make(kind, 3, 4)
     single.cells[0].load_state_dict(layer.cells[1].state_dict())
@@ -206,17 +206,17 @@ def test_the_backward_direction_reads_the_reversed_sequence(kind):
 
 @all_layers
 @pytest.mark.parametrize("lengths", [None, [5, 2, 0]], ids=["dense", "lengths"])
-def test_a_layer_that_reads_backwards_is_the_backward_direction_of_two(reading, kind, lengths):
+def test_reverse_equals_the_second_direction_of_a_bidirectional_layer(mode, kind, lengths):
     both, one, x = make(kind, 3, 4, bidirectional=True), make(kind, 3, 4, reverse=True), random(5, 3, 3)
     one.cells[0].load_state_dict(both.cells[1].state_dict())
-    (output, last), (backward, own) = both(x, lengths=lengths), one(x, lengths=lengths)
+    (output, last), (backward, reversed_last) = both(x, lengths=lengths), one(x, lengths=lengths)
     np.testing.assert_allclose(backward.numpy(), output.numpy()[..., 4:], rtol=1e-12)
-    for part, expected in zip(parts(own), parts(last)):
+    for part, expected in zip(parts(reversed_last), parts(last)):
         np.testing.assert_allclose(part.numpy()[0], expected.numpy()[1], rtol=1e-12)
 
 
 @all_layers
-def test_a_state_carries_a_sequence_on(kind):
+def test_passing_the_state_continues_a_sequence(kind):
     layer, x = make(kind, 3, 4, num_layers=2), random(6, 2, 3)
     output, last = layer(x)
     first, state = layer(x[:4])
@@ -249,7 +249,7 @@ def test_truncated_backpropagation_sums_the_gradients_of_its_windows(kind):
 
 @all_layers
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_an_initial_state_can_be_learned(kind, batch_first):
+def test_learned_initial_states_get_gradients(kind, batch_first):
     layer = make(kind, 3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, learn_initial_state=True)
     names = [name for name, _ in layer.named_parameters() if name.endswith("_0")]
     assert names == [f"cells.{cell}.{state}_0" for cell in range(4) for state in STATES[kind]]
@@ -274,7 +274,7 @@ def test_an_initial_state_can_be_learned(kind, batch_first):
 
 
 @all_layers
-def test_learned_states_start_from_zero(kind):
+def test_learned_initial_states_start_at_zero(kind):
     layer = LAYERS[kind](3, 4, learn_initial_state=True)
     assert all(not value.any() for name, value in layer.state_dict().items() if name.endswith("_0"))
 
@@ -312,7 +312,7 @@ def test_batch_first_exchanges_every_pair_of_axes(kind):
     assert [p.shape for p in parts(other.initial_state(7))] == [(7, 4, 4)] * len(STATES[kind])
 
 
-def test_an_array_may_be_given_for_x():
+def test_x_may_be_an_array():
     x = np.ones((5, 2, 3), dtype="float32")
     layer = nn.GRU(3, 4)
     np.testing.assert_allclose(layer(x)[0].numpy(), layer(Tensor(x))[0].numpy(), rtol=1e-6)
@@ -330,14 +330,14 @@ def test_nothing_becomes_float64(device, kind):
 
 
 @all_layers
-def test_without_recording_no_tape_is_kept(kind):
+def test_no_grad_records_nothing(kind):
     layer = LAYERS[kind](3, 4)
     with no_grad():
         output, last = layer(Tensor(np.ones((5, 2, 3), dtype="float32")))
     assert not output.requires_grad and not any(part.requires_grad for part in parts(last))
 
 
-def test_read_plainly_the_tape_shows_every_step():
+def test_in_eager_mode_the_tape_shows_every_step():
     layer, x = nn.GRU(3, 4), Tensor(np.ones((5, 2, 3), dtype="float32"))
     with compiling(False):
         records = tape(layer(x)[0])
@@ -345,7 +345,7 @@ def test_read_plainly_the_tape_shows_every_step():
     assert repr(records).count("GRUCell.U_h") == 5
 
 
-# -- directions that are merged, layers that are bridged ---------------------------------------------------------------
+# -- merge, residual, compiled, checkpoint_every -----------------------------------------------------------------------
 
 
 MERGED = {
@@ -359,7 +359,7 @@ MERGED = {
 @all_layers
 @pytest.mark.parametrize("merge", MERGED)
 @pytest.mark.parametrize("residual", [False, True])
-def test_directions_are_merged_and_layers_bridged(reading, kind, merge, residual):
+def test_merge_and_residual(mode, kind, merge, residual):
     layer = make(kind, 3, 4, num_layers=3, bidirectional=True, merge=merge, residual=residual)
     x, width = random(5, 2, 3), 8 if merge == "concat" else 4
     assert [cell.input_size for cell in layer.cells] == [3, 3, width, width, width, width]
@@ -378,7 +378,7 @@ def test_directions_are_merged_and_layers_bridged(reading, kind, merge, residual
     assert_all_close([part.numpy() for part in parts(last)], [np.concatenate(part) for part in zip(*lasts)])
 
 
-def test_a_residual_layer_adds_what_was_below_its_dropout():
+def test_a_residual_layer_adds_its_input_from_before_dropout():
     layer, x = make("GRU", 3, 4, num_layers=2, dropout=0.5, residual=True), random(5, 2, 3)
     below, above = make("GRU", 3, 4), make("GRU", 4, 4)
     for k, single in enumerate((below, above)):
@@ -391,7 +391,7 @@ def test_a_residual_layer_adds_what_was_below_its_dropout():
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM"])
-def test_a_layer_can_keep_the_state_at_some_steps_only(kind):
+def test_checkpoint_every_gives_the_same_gradients(kind):
     layer, sparing = (make(kind, 3, 4, bidirectional=True, checkpoint_every=k) for k in (None, 3))
     x, results = random(8, 2, 3, requires_grad=True), []
     for one in (layer, sparing):
@@ -402,13 +402,13 @@ def test_a_layer_can_keep_the_state_at_some_steps_only(kind):
 
 
 @pytest.mark.parametrize("compiled", [False, True, None])
-def test_a_layer_can_be_read_in_one_way_for_good(compiled):
+def test_compiled_of_a_layer_overrides_the_default(compiled):
     layer = make("GRU", 3, 4, compiled=compiled)
     records = tape(layer(random(5, 2, 3))[0])
     assert (sum(record.op is ops.tanh for record in records) == 5) == (compiled is False)
 
 
-def test_what_differs_from_the_default_is_shown():
+def test_repr_shows_settings_that_differ_from_the_default():
     layer = nn.GRU(3, 4, num_layers=2, bidirectional=True, merge="sum", residual=True, dropout=0.1, batch_first=True,
                    compiled=False, bias=False)  # fmt: skip
     assert repr(layer).splitlines()[0] == (
@@ -440,7 +440,7 @@ def test_dropout_acts_between_layers_and_not_after_the_last(kind):
     assert np.all(output.numpy() != 0)
 
 
-def test_dropout_is_drawn_anew_every_time_and_is_off_in_evaluation():
+def test_dropout_is_sampled_at_every_call_and_is_off_in_evaluation():
     layer, x = make("GRU", 3, 4, num_layers=2, dropout=0.5), random(5, 2, 3)
     manual_seed(0)
     first, second = layer(x)[0].numpy(), layer(x)[0].numpy()
@@ -489,7 +489,7 @@ def test_input_dropout_drops_the_same_features_at_all_steps(kind):
         ({"merge": "ave", "bidirectional": True}, "merge: expected one of concat, sum, mul, mean, .* got 'ave'"),
     ],
 )
-def test_settings_that_make_no_sense(settings, message):
+def test_invalid_settings_raise(settings, message):
     with pytest.raises(ValueError, match=message):
         nn.GRU(**{"input_size": 3, "hidden_size": 4, **settings})
 
@@ -509,13 +509,13 @@ def test_settings_that_make_no_sense(settings, message):
         (False, (5, 2, 6), "twice the size: both directions of a layer before it, joined"),
     ],
 )
-def test_an_input_of_another_shape(batch_first, shape, message):
+def test_an_input_of_another_shape_raises(batch_first, shape, message):
     with pytest.raises(ValueError, match=message):
         nn.GRU(3, 4, batch_first=batch_first)(Tensor(np.zeros(shape, dtype="float32")))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64"])
-def test_an_input_of_another_dtype(dtype):
+def test_an_input_of_another_dtype_raises(dtype):
     with pytest.raises(TypeError, match=f"x is {dtype}, the weights are float32: convert x .*Embedding"):
         nn.GRU(3, 4)(Tensor(np.ones((5, 2, 3)), dtype=dtype))
 
@@ -568,12 +568,12 @@ def test_a_state_of_another_shape_is_never_broadcast(settings, shape, message):
         ("LSTM", (zeros(1, 2, 4),) * 3, r"needs the tuple \(h, c\), got tuple of Tensor, Tensor, Tensor"),
     ],
 )
-def test_a_state_of_other_parts(kind, state, message):
+def test_a_state_of_another_structure_raises(kind, state, message):
     with pytest.raises(TypeError, match=message):
         LAYERS[kind](3, 4)(zeros(5, 2, 3), state)
 
 
-def test_a_state_of_another_dtype():
+def test_a_state_of_another_dtype_raises():
     with pytest.raises(TypeError, match="state h: expected float32, as the weights are, got float64"):
         nn.GRU(3, 4)(zeros(5, 2, 3), Tensor(np.zeros((1, 2, 4))))
 
@@ -590,11 +590,11 @@ def test_anomaly_mode_names_the_layer_the_cell_and_the_step():
         model(Tensor(np.zeros((5, 2, 3), dtype="float32")))
 
 
-# -- on the tape -----------------------------------------------------------------------------------------------------
+# -- backward --------------------------------------------------------------------------------------------------------
 
 
 @all_layers
-def test_passes_that_are_alive_at_once_do_not_disturb_each_other(reading, kind):
+def test_two_forward_passes_before_backward_are_independent(mode, kind):
     layer = make(kind, 3, 4)
     parameters, sequences = list(layer.parameters()), [random(5, 2, 3, seed=seed) for seed in range(3)]
 
@@ -610,7 +610,7 @@ def test_passes_that_are_alive_at_once_do_not_disturb_each_other(reading, kind):
 
 
 @all_layers
-def test_one_pass_can_be_gone_back_through_twice(reading, kind):
+def test_backward_twice_with_retain_graph(mode, kind):
     layer = make(kind, 3, 4)
     parameters = list(layer.parameters())
     output, last = layer(random(5, 2, 3))
@@ -624,7 +624,7 @@ def test_one_pass_can_be_gone_back_through_twice(reading, kind):
 
 
 @all_layers
-def test_a_weight_that_changes_between_forward_and_backward_is_noticed(reading, kind):
+def test_a_weight_written_between_forward_and_backward_raises(mode, kind):
     layer = make(kind, 3, 4)
     loss = layer(random(5, 2, 3))[0].sum()
     weight = next(tensor for name, tensor in layer.named_parameters() if ".U" in name)
@@ -634,7 +634,7 @@ def test_a_weight_that_changes_between_forward_and_backward_is_noticed(reading, 
 
 
 @all_layers
-def test_outputs_and_gradients_belong_to_whoever_holds_them(reading, kind):
+def test_outputs_and_gradients_do_not_share_workspace_memory(mode, kind):
     """Nothing that a layer gave is overwritten by its next pass, and writing into it changes no later gradient."""
     layer, x = make(kind, 3, 4), random(5, 2, 3, requires_grad=True)
     output, last = layer(x)
@@ -648,7 +648,7 @@ def test_outputs_and_gradients_belong_to_whoever_holds_them(reading, kind):
 
 
 @all_layers
-def test_a_layer_can_be_recomputed_in_backward(reading, kind):
+def test_a_layer_inside_a_checkpoint(mode, kind):
     layer, x = make(kind, 3, 4, num_layers=2, dropout=0.5), random(5, 2, 3, requires_grad=True)
     results = []
     for run in (

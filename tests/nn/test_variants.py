@@ -1,4 +1,4 @@
-"""The cells with keywords, and what holds for every one of them."""
+"""Cells with equation keywords."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ LAYERS = ["RNN", "GRU", "LSTM", "MGU"]
 
 
 def make(kind, *sizes, seed=0, **options):
-    """A cell, or a layer, with random biases and gains as well, and its parameters as arrays."""
+    """A cell or a layer with random biases and gains too, and its parameters as arrays."""
     module = getattr(nn, kind)(*sizes, **{"dtype": "float64", **options})
     random = np.random.default_rng(seed)
     p = {name: random.standard_normal(value.shape) for name, value in module.state_dict().items()}
@@ -78,7 +78,7 @@ def test_gradients_equal_finite_differences_to_second_order(rng, name):
 
 
 @all_variants
-def test_plain_and_compiled_agree_in_all_gradients_also_with_lengths(name):
+def test_eager_and_compiled_mode_agree_in_all_gradients_also_with_lengths(name):
     layer, settings = VARIANTS[name]
     case = make_case(layer, steps=5, hidden=4, num_layers=2, bidirectional=True, lengths=[3, 5, 0], **settings)
     results = []
@@ -89,12 +89,12 @@ def test_plain_and_compiled_agree_in_all_gradients_also_with_lengths(name):
 
 
 @all_variants
-def test_every_variant_compiles_with_whatever_is_drawn_and_masked(name):
+def test_every_variant_compiles_with_noise_and_masks(name):
     layer, settings = VARIANTS[name]
     model, _ = make(layer, 3, 4, **settings, recurrent_dropout=0.5, zoneout=0.1)
     (cell,), x = model.cells, Tensor(np.random.default_rng(0).standard_normal((5, 2, 3)), requires_grad=True)
-    step, xs = cell.prepared(x, Tensor(np.ones((5, 2, 1), dtype=bool)))
-    assert "runs plainly" not in explain(step, cell.initial_state(2), xs)
+    step, xs = cell.scan_arguments(x, Tensor(np.ones((5, 2, 1), dtype=bool)))
+    assert "runs eagerly" not in explain(step, cell.initial_state(2), xs)
     results = []
     for on in (False, True):
         manual_seed(5)
@@ -123,7 +123,7 @@ def test_nothing_becomes_float64_and_extremes_stay_finite(device, name):
 
 
 @all_variants
-def test_state_dicts_repr_and_learned_initial_states(rng, name):
+def test_state_dict_repr_and_learned_initial_states(rng, name):
     layer, settings = VARIANTS[name]
     options = {**settings, "learn_initial_state": True, "num_layers": 2, "dtype": "float64"}
     model, _ = make(layer, 3, 4, **options)
@@ -143,11 +143,11 @@ def test_state_dicts_repr_and_learned_initial_states(rng, name):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_with_the_textbooks_settings_a_variant_is_the_textbooks_cell(rng, layer):
-    """The same numbers, to the last bit: both classes say the same."""
+def test_a_cell_with_default_keywords_is_the_textbooks_cell(rng, layer):
+    """One class, one repr, and the same numbers to the last bit."""
     textbook, p = make(f"{layer}Cell", 3, 4)
     varied = getattr(nn, f"{layer}Cell")(3, 4, dtype="float64", activation="tanh")
-    assert type(varied) is not type(textbook) and isinstance(varied, type(textbook))
+    assert type(varied) is type(textbook) is getattr(nn, f"{layer}Cell")
     varied.load_state_dict(p)
     assert repr(varied) == repr(textbook)
     x, state = Tensor(rng.standard_normal((2, 3))), whole(random_state(textbook, rng))
@@ -184,7 +184,7 @@ def test_a_seed_gives_a_variant_the_weights_of_the_textbooks_cell():
          "gain_W_o gain_U_i gain_U_g gain_U_o gain_c"),
     ],
 )  # fmt: skip
-def test_parameters_are_those_of_the_equations(kind, settings, names):
+def test_parameter_names_and_shapes_are_those_of_the_equations(kind, settings, names):
     cell = getattr(nn, f"{kind}Cell")(3, 4, **settings)
     h = settings.get("proj_size", 4)
     shapes = {"W": (3, 4), "U": (h, 4), "P": (4, h), "V": (4, 4)}
@@ -193,7 +193,7 @@ def test_parameters_are_those_of_the_equations(kind, settings, names):
     assert [name for name, _ in cell.named_parameters()] == names.split()
 
 
-def test_a_coupled_cell_forgets_at_first_as_one_that_is_not():
+def test_a_coupled_cell_has_the_same_initial_forget_gate():
     x, state = Tensor(np.zeros((1, 3))), whole([np.zeros((1, 4)), np.ones((1, 4))])
     cells = nn.LSTMCell(3, 4, forget_bias=1.5, dtype="float64"), nn.LSTMCell(3, 4, coupled=True, forget_bias=1.5,
                                                                              dtype="float64")  # fmt: skip
@@ -208,7 +208,7 @@ def test_gains_start_at_one_and_peepholes_at_zero():
         assert name[0] not in "gp" or np.all(value == (name[0] == "g")), name
 
 
-# -- what the equations promise --------------------------------------------------------------------------------------
+# -- properties of the equations -------------------------------------------------------------------------------------
 
 
 def test_the_sense_of_the_update_gate_swaps_exactly(rng):
@@ -262,7 +262,7 @@ def test_the_two_biases_of_the_candidate_merge_only_where_the_reset_gate_is_open
     np.testing.assert_allclose(*outputs(b_r=np.full(4, 1000.0)), rtol=1e-13)
 
 
-def test_peepholes_see_unit_by_unit_the_input_the_old_cell_the_output_the_new():
+def test_peepholes_add_the_old_cell_to_the_input_gate_and_the_new_to_the_output_gate():
     zeros = {name: np.zeros_like(value) for name, value in nn.LSTMCell(1, 2, peephole=True).state_dict().items()}
 
     def new(c, **changes):
@@ -314,7 +314,7 @@ def test_an_activation_may_be_any_function(rng):
     assert "activation=square" in repr(cell)
 
 
-# -- against others -------------------------------------------------------------------------------------------------
+# -- against peers --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("name", DROPPED)
-def test_recurrent_dropout_is_one_mask_for_all_steps_and_gates_where_the_state_meets_u(reading, name):
+def test_recurrent_dropout_is_one_drop_mask_on_the_state_for_all_steps_and_gates(mode, name):
     kind, settings = name.split(",")[0], DROPPED[name]
     layer, p = make(kind, 3, 6, recurrent_dropout=0.5, **settings)
     cell = layer.cells[0]
@@ -381,7 +381,7 @@ def test_recurrent_dropout_is_one_mask_for_all_steps_and_gates_where_the_state_m
         np.testing.assert_allclose(output[t], state[0], rtol=1e-10, atol=1e-12)
 
 
-def test_recurrent_dropout_does_not_thin_what_is_carried_on():
+def test_recurrent_dropout_does_not_drop_the_carried_state():
     layer, p = make("GRU", 3, 6, recurrent_dropout=0.5)
     layer.load_state_dict(p | {"cells.0.b_z": np.full(6, -1000.0)})  # z = 0
     h = np.random.default_rng(0).standard_normal((1, 2, 6))
@@ -389,7 +389,7 @@ def test_recurrent_dropout_does_not_thin_what_is_carried_on():
     np.testing.assert_array_equal(last.numpy(), h)
 
 
-def test_recurrent_dropout_is_drawn_anew_for_every_pass_and_cell_and_is_off_in_evaluation():
+def test_recurrent_dropout_is_sampled_for_every_pass_and_cell_and_is_off_in_evaluation():
     layer, p = make("GRU", 3, 6, recurrent_dropout=0.5, bidirectional=True)
     one_way = {name.replace("cells.0", "cells.1"): value for name, value in p.items() if "cells.0" in name}
     layer.load_state_dict(p | one_way)  # both directions have the same weights
@@ -403,7 +403,7 @@ def test_recurrent_dropout_is_drawn_anew_for_every_pass_and_cell_and_is_off_in_e
     np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
 
 
-def test_another_mask_of_recurrent_dropout_needs_no_new_trace(monkeypatch):
+def test_another_drop_mask_needs_no_new_trace(monkeypatch):
     layer, _ = make("GRU", 3, 6, recurrent_dropout=0.5, zoneout=0.1)
     x, traced = Tensor(np.ones((4, 2, 3))), []
     monkeypatch.setattr(traces, "trace_forward", lambda *step: traced.append(step) or trace_forward(*step))
@@ -413,7 +413,7 @@ def test_another_mask_of_recurrent_dropout_needs_no_new_trace(monkeypatch):
     assert len(traced) == 2  # in training and in evaluation
 
 
-def test_recurrent_dropout_is_recomputed_with_the_same_mask():
+def test_a_checkpoint_recomputes_recurrent_dropout_with_the_same_mask():
     layer, _ = make("GRU", 3, 6, recurrent_dropout=0.5, zoneout=0.3)
     x = Tensor(np.random.default_rng(0).standard_normal((4, 2, 3)), requires_grad=True)
     results = []
@@ -430,7 +430,7 @@ def test_recurrent_dropout_is_recomputed_with_the_same_mask():
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(reading, kind):
+def test_zoneout_equals_its_mask_in_training_and_its_expectation_in_evaluation(mode, kind):
     rates = (0.4, 0.2) if kind == "LSTM" else (0.4,)
     layer, p = make(kind, 3, 6, zoneout=rates)
     p = {key.removeprefix("cells.0."): value for key, value in p.items()}
@@ -451,7 +451,7 @@ def test_zoneout_keeps_what_was_drawn_and_in_evaluation_its_expectation(reading,
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_zoneout_keeps_as_many_numbers_as_its_rate_says(reading, kind):
+def test_zoneout_keeps_units_at_its_rate(mode, kind):
     layer, _ = make(kind, 3, 40, zoneout=0.2)
     x = Tensor(np.random.default_rng(0).standard_normal((10, 4, 3)))
     for lengths in (None, [10, 10, 10, 10]):
@@ -459,14 +459,14 @@ def test_zoneout_keeps_as_many_numbers_as_its_rate_says(reading, kind):
         assert (output[1:] == output[:-1]).mean() == pytest.approx(0.2, abs=0.04)
 
 
-def test_zoneout_has_its_rate_in_the_mean_and_only_for_the_states_that_have_one():
+def test_zoneout_masks_have_their_rate_as_mean_and_none_at_rate_0():
     cell = nn.LSTMCell(3, 50, zoneout=(0.3, 0.0))
-    _, (_, *masks) = cell.prepared(Tensor(np.zeros((20, 10, 3), dtype="float32")))
+    _, (_, *masks) = cell.scan_arguments(Tensor(np.zeros((20, 10, 3), dtype="float32")))
     assert [mask.shape for mask in masks] == [(20, 10, 50)]
     assert masks[0].numpy().mean() == pytest.approx(0.3, abs=0.02)
 
 
-def test_a_single_step_draws_as_well(rng):
+def test_a_single_step_samples_noise_too(rng):
     cell, p = make("GRUCell", 3, 8, zoneout=0.5, recurrent_dropout=0.5)
     x, h = rng.standard_normal((2, 3)), rng.standard_normal((2, 8))
     new = cell(Tensor(x), Tensor(h)).numpy()
@@ -496,7 +496,7 @@ def test_a_single_step_draws_as_well(rng):
         ("LSTM", {"reset_after": True}, TypeError, "LSTMCell has no keyword reset_after; it has .*forget_bias"),
     ],
 )
-def test_settings_that_make_no_sense(kind, settings, error, message):
+def test_invalid_settings_raise(kind, settings, error, message):
     for name in (kind, f"{kind}Cell"):
         with pytest.raises(error, match=message):
             getattr(nn, name)(3, 4, **settings)

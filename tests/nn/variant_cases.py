@@ -1,4 +1,4 @@
-"""The variants of the cells, by name: what every test of variants runs over, and their equations in NumPy."""
+"""Cells with equation keywords, by name, and their equations in NumPy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def normalized(y, gain):
 
 
 def next_state(layer, settings, p, x, state, dropped=1.0):
-    """The next state in NumPy, from the equations of the docstrings; `dropped` is the mask of recurrent dropout."""
+    """The next state in NumPy, from the equations of the docstrings; `dropped` is the drop mask."""
 
     def curve(keyword, default):
         function, clip = FUNCTIONS[settings.get(keyword) or default], settings.get("clip", np.inf)

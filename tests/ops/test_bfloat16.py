@@ -1,4 +1,4 @@
-"""bfloat16 on NumPy, through ml_dtypes: every op keeps it, and Python's numbers are weak beside it."""
+"""bfloat16 on NumPy, through ml_dtypes: every op keeps it, and Python scalars are weakly typed beside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cast(value):
 
 
 @pytest.mark.parametrize(("name", "k"), CASES, ids=[f"{name}-{k}" for name, k in CASES])
-def test_every_op_keeps_the_dtype_and_is_right(name, k):
+def test_every_op_keeps_bfloat16_and_equals_float32(name, k):
     case, random = OP_SPECS[name][k], np.random.default_rng(0)
     function = case.function or getattr(ops, name)
     domains = [case.domain] * len(case.shapes) if np.ndim(case.domain) == 1 else list(case.domain)
@@ -32,10 +32,10 @@ def test_every_op_keeps_the_dtype_and_is_right(name, k):
         y = function(*inputs, **(case.settings or {}))
         ys = list(y) if isinstance(y, (list, tuple)) else [y]
         assert all(y.dtype in (dtype, np.bool_, np.int64) for y in ys)
-        wanted = [x for x in inputs if isinstance(x, Tensor)]
+        leaves = [x for x in inputs if isinstance(x, Tensor)]
         recorded = [y for y in ys if y.node is not None]
         weights = [Tensor(np.ones(y.shape, dtype)) for y in recorded]
-        found = grad(recorded, wanted, weights, allow_unused=True) if recorded else ()
+        found = grad(recorded, leaves, weights, allow_unused=True) if recorded else ()
         assert all(g is None or g.dtype == dtype for g in found)
         results.append([np.asarray(t.numpy(), float) for t in [*ys, *found] if t is not None])
     for rounded, exact in zip(*results, strict=True):
@@ -50,7 +50,7 @@ def test_every_op_keeps_the_dtype_and_is_right(name, k):
         lambda x: x * np.float64(2), lambda x: x.clip(0.1, 2.0), lambda x: x @ x,
     ],
 )  # fmt: skip
-def test_numbers_are_weak(formula):
+def test_python_scalars_are_weakly_typed(formula):
     x = Tensor(np.array([1.5, 2.5], bfloat16), requires_grad=True)
     y = formula(x)
     assert y.dtype == bfloat16
@@ -60,15 +60,15 @@ def test_numbers_are_weak(formula):
     assert x.grad.dtype == bfloat16
 
 
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
-def test_optimizers_load_their_own_state(kind):
+@pytest.mark.parametrize("optimizer_type", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad])
+def test_optimizer_state_roundtrip(optimizer_type):
     def run(steps, resume):
         x = Tensor(np.array([1.5, 2.5], bfloat16), requires_grad=True)
-        optimizer = kind([x], lr=0.1)
+        optimizer = optimizer_type([x], lr=0.1)
         for _ in range(steps):
             if resume:
                 state = optimizer.state_dict()
-                optimizer = kind([x], lr=0.1)
+                optimizer = optimizer_type([x], lr=0.1)
                 optimizer.load_state_dict(state)
             optimizer.zero_grad()
             (x * x).sum().backward()
@@ -79,7 +79,7 @@ def test_optimizers_load_their_own_state(kind):
     assert run(4, resume=True) == run(4, resume=False) != [1.5, 2.5]
 
 
-def test_state_that_was_saved_in_bfloat16_is_loaded():
+def test_optimizer_state_saved_in_bfloat16_loads():
     x = Tensor(np.array([1.5], bfloat16), requires_grad=True)
     optimizer = optim.SGD([x], momentum=0.5)
     x.sum().backward()

@@ -1,4 +1,4 @@
-"""Products: every combination of ranks, nothing at all, and refusals."""
+"""Matrix products: every combination of ranks, empty axes and errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 @st.composite
 def products(draw):
-    """Shapes of two operands whose matrix product exists: vectors, matrices, batches that broadcast, and nothing."""
+    """Shapes of two operands whose matrix product exists: vectors, matrices, batches that broadcast, and empty axes."""
     length = st.integers(0, 3)
     inner, rows, columns = draw(length), draw(length), draw(length)
     batch = draw(st.lists(st.integers(1, 3), max_size=2))
@@ -30,7 +30,7 @@ def products(draw):
 
 @given(products())
 def test_matmul_of_all_ranks(shapes):
-    """Forward against einsum, gradients against differences; 0 rows, 0 columns and nothing to sum included."""
+    """Forward against einsum, gradients against finite differences; empty axes included."""
     random = np.random.default_rng(0)
     a, b = (random.standard_normal(shape) for shape in shapes)
     subscripts = f"{'k' if a.ndim == 1 else '...ik'},{'k' if b.ndim == 1 else '...kj'}"
@@ -51,7 +51,7 @@ def test_matmul_of_all_ranks(shapes):
         ((0,), (0,)),
     ],
 )
-def test_products_of_nothing_are_zero(left, right):
+def test_matmul_over_an_empty_axis_is_zero(left, right):
     for function in (ops.matmul, ops.linear) if len(right) == 2 else (ops.matmul,):
         a, b = leaf(np.ones(left)), leaf(np.ones(right))
         y = function(a, b)
@@ -61,7 +61,7 @@ def test_products_of_nothing_are_zero(left, right):
         assert not a.grad.numpy().any() and not b.grad.numpy().any()
 
 
-def test_a_batch_times_one_matrix_is_one_product(rng):
+def test_gradient_of_batch_times_matrix_is_one_product(rng):
     a, b = rng.standard_normal((5, 3, 4)), rng.standard_normal((4, 2))
     y = leaf(a) @ leaf(b)
     np.testing.assert_allclose(y.numpy(), np.stack([rows @ b for rows in a]), atol=1e-14)
@@ -72,20 +72,20 @@ def test_a_batch_times_one_matrix_is_one_product(rng):
     ("left", "right"),
     [((2, 3), (2, 3)), ((3,), (2,)), ((2, 3), (4,)), ((), (2, 3)), ((2, 3), ()), ((2, 3, 4), (3, 4, 5))],
 )
-def test_matmul_names_itself_and_the_shapes(left, right):
+def test_matmul_errors_name_the_op_and_the_shapes(left, right):
     shapes = ".*".join(str(shape).replace("(", r"\(").replace(")", r"\)") for shape in (left, right))
     with pytest.raises(ValueError, match=f"^matmul: .*inputs: {shapes}"):
         leaf(np.ones(left)) @ leaf(np.ones(right))
 
 
-def test_both_orders_with_arrays_of_numpy():
+def test_matmul_operator_with_numpy_on_either_side():
     a, b = np.array([[1.0, 2.0]]), Tensor([[3.0], [4.0]])
     assert (a @ b).tolist() == [[11.0]] and (b @ a).tolist() == [[3.0, 6.0], [4.0, 8.0]]
     assert isinstance(a @ b, Tensor)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_products_keep_their_dtype(dtype):
+def test_matmul_keeps_the_dtype(dtype):
     x, w = leaf(np.ones((2, 3)), dtype), leaf(np.ones((3, 4)), dtype)
     (x @ w).sum().backward()
     assert (x @ w).dtype == x.grad.dtype == w.grad.dtype == dtype
@@ -117,9 +117,9 @@ def test_linear_records_one_product(rng):
 @pytest.mark.parametrize(
     ("x", "weight"), [((2, 3), (4, 5)), ((2, 2, 3), (4, 5)), ((2, 2, 3), (3,)), ((), (3, 4)), ((2, 3), (2, 3, 4))]
 )
-def test_linear_names_the_shapes_that_do_not_fit(x, weight):
+def test_linear_with_shapes_that_do_not_match_raises(x, weight):
     with pytest.raises(
-        ValueError, match=r"linear: x \(…, in\) of shape \(.*\) and weight \(in, out\) of shape \(.*\) don't fit"
+        ValueError, match=r"linear: x \(…, in\) of shape \(.*\) and weight \(in, out\) of shape \(.*\) do not match"
     ):
         ops.linear(leaf(np.ones(x)), leaf(np.ones(weight)))
 
@@ -154,7 +154,7 @@ EINSUMS = [
 
 
 @pytest.mark.parametrize(("subscripts", "shapes"), [(case[0], case[1:]) for case in EINSUMS])
-def test_einsum(subscripts, shapes, rng):
+def test_einsum_equals_numpy_and_gradients(subscripts, shapes, rng):
     arrays = [rng.standard_normal(shape) for shape in shapes]
     y = ops.einsum(subscripts, *map(leaf, arrays))
     np.testing.assert_allclose(y.numpy(), np.einsum(subscripts, *arrays), atol=1e-14)
@@ -164,13 +164,13 @@ def test_einsum(subscripts, shapes, rng):
     assert gradgradcheck(lambda *xs: ops.einsum(subscripts, *xs), arrays)
 
 
-def test_einsum_of_arrays_gives_an_array(rng):
+def test_einsum_of_arrays_returns_an_array(rng):
     a = rng.standard_normal((2, 3))
     y = ops.einsum("ij->j", a)
     assert type(y) is np.ndarray and y.shape == (3,)
 
 
-def test_einsum_is_given_to_constants_no_gradient():
+def test_einsum_of_constants_is_constant():
     a = leaf([[1.0, 2.0]])
     y = ops.einsum("ij,jk->ik", a, np.array([[3.0], [4.0]]))
     y.backward()
@@ -180,7 +180,7 @@ def test_einsum_is_given_to_constants_no_gradient():
 @pytest.mark.parametrize(
     ("subscripts", "shapes", "message"),
     [
-        ("ii->i", [(3, 3)], "a letter stands twice in the operand 'ii'; take its diagonal first"),
+        ("ii->i", [(3, 3)], "repeated letter in the operand 'ii'; take its diagonal first"),
         ("ij,jk->ik", [(2, 3)], "is for 2 operands, got 1"),
         ("ij->j", [(2, 3), (3, 4)], "is for 1 operands, got 2"),
         ("ijk->ik", [(2, 3)], "the operand 'ijk' of 'ijk->ik' has 2 axes"),
@@ -191,19 +191,19 @@ def test_einsum_is_given_to_constants_no_gradient():
         ("i1->i", [(2, 3)], "einsum: "),
     ],
 )
-def test_einsum_refuses(subscripts, shapes, message):
+def test_einsum_with_invalid_subscripts_raises(subscripts, shapes, message):
     with pytest.raises(ValueError, match=f"einsum: .*{message.removeprefix('einsum: ')}"):
         ops.einsum(subscripts, *(leaf(np.ones(shape)) for shape in shapes))
 
 
-def test_einsum_wants_its_subscripts_first():
+def test_einsum_without_leading_subscripts_raises():
     with pytest.raises(TypeError, match="einsum: expected the subscripts first, such as 'ij,jk->ik', got Tensor"):
         ops.einsum(leaf([1.0]), "i->")
 
 
 @pytest.mark.parametrize("subscripts", ["...i->i", "...ij->ij"])
-def test_an_ellipsis_that_the_output_lacks_is_an_error_as_in_numpy(subscripts):
-    """NumPy refuses to sum over unnamed axes in silence, and so do we."""
+def test_einsum_output_without_the_ellipsis_of_its_operands_raises(subscripts):
+    """As in NumPy: unnamed axes are not summed silently."""
     with pytest.raises(ValueError):
         np.einsum(subscripts, np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match=rf"einsum: the output of '{subscripts}' lacks the '\.\.\.'"):

@@ -1,4 +1,4 @@
-"""Losses: extremes, what is ignored, what they average over, and refusals."""
+"""Losses: extremes, ignored targets, reductions and errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REGRESSION = ["mse", "mae", "huber", "binary_cross_entropy_with_logits", "kl_div
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cross_entropy_of_far_apart_logits(dtype):
-    """Certain and right costs nothing, certain and wrong costs the distance; gradients are finite and right."""
+def test_cross_entropy_of_extreme_logits(dtype):
+    """0 where the target has the largest logit, else the distance to it; gradients are finite."""
     logits = leaf([[800.0, -800.0, 0.0], [800.0, -800.0, 0.0], [-800.0, -800.0, -800.0]], dtype)
     loss = ops.cross_entropy(logits, [0, 1, 2], reduction="none")
     loss.sum().backward()
@@ -30,8 +30,8 @@ def test_cross_entropy_of_far_apart_logits(dtype):
     assert loss.dtype == logits.grad.dtype == dtype
 
 
-def test_cross_entropy_of_masked_classes():
-    """A class at −∞ is impossible: it takes no part, with ids and with probabilities that give it nothing."""
+def test_cross_entropy_with_logits_of_minus_infinity():
+    """A class at −∞ has probability 0 and no gradient, for class ids and for probabilities that are 0 there."""
     logits = [[0.5, -np.inf, 1.5]]
     expected = math.log(math.exp(0.5) + math.exp(1.5)) - 1.5
     for targets in ([2], [[0.0, 0.0, 1.0]]):
@@ -44,7 +44,7 @@ def test_cross_entropy_of_masked_classes():
     assert ops.cross_entropy(leaf(logits), [1]).item() == np.inf
 
 
-def test_probabilities_as_targets_have_gradients_also_where_they_are_zero():
+def test_gradients_of_probability_targets_at_zero():
     logits, q = np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 0.25, 0.75]])
     _, dq = gradient(ops.cross_entropy, logits, q)
     np.testing.assert_allclose(dq, -ops.log_softmax(logits), rtol=1e-14)
@@ -52,16 +52,16 @@ def test_probabilities_as_targets_have_gradients_also_where_they_are_zero():
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("kind", ["ids", "probabilities", "ignoring"])
-def test_cross_entropy_equals_torch(kind, reduction, smoothing, rng):
+@pytest.mark.parametrize("case", ["ids", "probabilities", "ignoring"])
+def test_cross_entropy_equals_torch(case, reduction, smoothing, rng):
     torch = pytest.importorskip("torch")
     logits = 5 * rng.standard_normal((6, 4))
-    targets = rng.dirichlet(np.ones(4), 6) if kind == "probabilities" else rng.integers(0, 4, 6)
-    if kind == "ignoring":
+    targets = rng.dirichlet(np.ones(4), 6) if case == "probabilities" else rng.integers(0, 4, 6)
+    if case == "ignoring":
         targets[[1, 4]] = -100
     x, p = leaf(logits), torch.tensor(logits, requires_grad=True)
     mine = ops.cross_entropy(
-        x, targets, label_smoothing=smoothing, reduction=reduction, ignore_index=-100 if kind == "ignoring" else None
+        x, targets, label_smoothing=smoothing, reduction=reduction, ignore_index=-100 if case == "ignoring" else None
     )
     theirs = torch.nn.functional.cross_entropy(
         p, torch.tensor(targets), label_smoothing=smoothing, reduction=reduction, ignore_index=-100
@@ -72,7 +72,7 @@ def test_cross_entropy_equals_torch(kind, reduction, smoothing, rng):
     np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-13)
 
 
-def test_sequences_of_logits(rng):
+def test_cross_entropy_of_sequences_averages_over_all_steps(rng):
     """(T, B, C) against (T, B): the mean over all T·B targets."""
     logits, targets = rng.standard_normal((3, 2, 5)), rng.integers(0, 5, (3, 2))
     flat = ops.cross_entropy(logits.reshape(6, 5), targets.reshape(6))
@@ -82,14 +82,14 @@ def test_sequences_of_logits(rng):
 
 @pytest.mark.parametrize("function", [ops.cross_entropy, ops.nll])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_where_all_targets_are_ignored_the_loss_and_its_gradient_are_zero(function, reduction):
+def test_loss_and_gradient_are_zero_if_all_targets_are_ignored(function, reduction):
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     loss = function(x, [-100, -100], ignore_index=-100, reduction=reduction)
     loss.sum().backward()
     assert loss.numpy().sum() == 0.0 and not x.grad.numpy().any()
 
 
-def test_an_ignored_index_may_lie_inside_or_outside():
+def test_ignore_index_in_and_out_of_range():
     x = np.array([[1.0, 2.0], [3.0, 5.0]])
     alone = ops.cross_entropy(x[1:], [0])
     for ignored in (1, -1, 77):
@@ -97,12 +97,12 @@ def test_an_ignored_index_may_lie_inside_or_outside():
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
-def test_ids_of_any_integer_dtype(dtype):
+def test_class_ids_of_any_integer_dtype(dtype):
     logits = np.eye(200) * 5
     assert ops.cross_entropy(logits[:3], np.array([0, 1, 2], dtype)) == pytest.approx(math.log(1 + 199 * math.exp(-5)))
 
 
-def test_half_precision_averages_what_it_cannot_add_up():
+def test_mean_loss_in_float16_of_a_sum_beyond_its_range():
     """100 000 nats in all, beyond the largest number of float16."""
     logits = leaf(np.tile([0.0, 200.0], (500, 1)), "float16")
     assert ops.cross_entropy(logits, np.zeros(500, int)).item() == 200.0
@@ -120,7 +120,7 @@ def test_half_precision_averages_what_it_cannot_add_up():
         ([0.0, 1.0], TypeError, "targets must be integers, got float64"),
     ],
 )
-def test_targets_that_are_no_class_ids(function, targets, error, message):
+def test_invalid_class_ids_raise(function, targets, error, message):
     with pytest.raises(error, match=message):
         function(leaf(np.zeros((2, 3))), targets)
     with pytest.raises(error, match=message):
@@ -128,18 +128,18 @@ def test_targets_that_are_no_class_ids(function, targets, error, message):
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, 2])
-def test_a_smoothing_that_is_no_share(smoothing):
+def test_label_smoothing_out_of_0_to_1_raises(smoothing):
     with pytest.raises(ValueError, match=rf"label_smoothing: expected a number in \[0, 1\], got {smoothing}"):
         ops.cross_entropy(leaf([[1.0, 2.0]]), [0], label_smoothing=smoothing)
 
 
-def test_one_number_is_no_distribution():
-    with pytest.raises(ValueError, match="cross_entropy: scores need an axis of classes, got one number"):
+def test_scalar_scores_raise():
+    with pytest.raises(ValueError, match="cross_entropy: scores need an axis of classes, got a scalar"):
         ops.cross_entropy(leaf(1.0), 0)
     assert ops.cross_entropy(leaf([1.0, 1.0]), 0).item() == pytest.approx(math.log(2)), "a single target"
 
 
-def test_probabilities_cannot_be_ignored():
+def test_ignore_index_with_probability_targets_raises():
     with pytest.raises(ValueError, match="ignore_index goes with class ids"):
         ops.cross_entropy(leaf([[1.0, 2.0]]), np.array([[0.5, 0.5]]), ignore_index=0)
 
@@ -149,7 +149,7 @@ def test_probabilities_cannot_be_ignored():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_huber_of_large_errors(dtype):
-    """The square of 800 is beyond float16; the loss is linear there and needs none."""
+    """The square of 800 is beyond float16, but the loss is linear there."""
     p = leaf([800.0, -800.0, 0.25, 0.0], dtype)
     loss = ops.huber(p, np.zeros(4, dtype), reduction="none")
     loss.sum().backward()
@@ -158,7 +158,7 @@ def test_huber_of_large_errors(dtype):
 
 
 @pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
-def test_huber_equals_torch_also_at_its_seam(delta, rng):
+def test_huber_equals_torch_also_where_its_branches_meet(delta, rng):
     torch = pytest.importorskip("torch")
     values = np.concatenate([3 * rng.standard_normal(20), [delta, -delta, 0.0]])
     x, p = leaf(values), torch.tensor(values, requires_grad=True)
@@ -188,7 +188,7 @@ def test_binary_cross_entropy_equals_torch(rng):
     np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-15)
 
 
-def test_divergence_of_what_cannot_happen():
+def test_kl_divergence_with_zero_probabilities():
     """0 log 0 = 0, also against a q of 0; but p > 0 against q = 0 is infinite."""
     log_q, p = leaf([[-np.inf, 0.0], [math.log(0.5), math.log(0.5)]]), np.array([[0.0, 1.0], [0.0, 1.0]])
     loss = ops.kl_divergence(log_q, p, reduction="none")
@@ -198,7 +198,7 @@ def test_divergence_of_what_cannot_happen():
     assert ops.kl_divergence(constant([[-np.inf, 0.0]]), np.array([[0.5, 0.5]])).item() == np.inf
 
 
-def test_divergence_equals_torch(rng):
+def test_kl_divergence_equals_torch(rng):
     torch = pytest.importorskip("torch")
     p, q = rng.dirichlet(np.ones(4), 3), np.log(rng.dirichlet(np.ones(4), 3))
     x, peer = leaf(q), torch.tensor(q, requires_grad=True)
@@ -207,18 +207,18 @@ def test_divergence_equals_torch(rng):
     np.testing.assert_allclose(x.grad.numpy(), peer.grad.numpy(), atol=1e-15)
 
 
-def test_the_divergence_of_a_distribution_from_itself_is_zero(rng):
+def test_kl_divergence_of_equal_distributions_is_zero(rng):
     p = rng.dirichlet(np.ones(5), 3)
     assert ops.kl_divergence(np.log(p), p) == pytest.approx(0.0, abs=1e-15)
 
 
-def test_errors_have_no_slope_at_zero():
+def test_gradients_of_regression_losses_at_zero_error():
     for loss in (ops.mse, ops.mae, ops.huber):
         assert gradient(lambda p, loss=loss: loss(p, np.ones(2)), np.ones(2)).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", REGRESSION)
-def test_targets_may_be_lists(name):
+def test_targets_as_lists(name):
     predictions, targets = [[0.5, 0.25]], [[0.25, 0.75]]
     loss = getattr(ops, name)
     assert loss(leaf(predictions, "float32"), targets).dtype == "float32"
@@ -229,40 +229,40 @@ def test_targets_may_be_lists(name):
     )
 
 
-def test_a_number_as_target_of_a_number():
+def test_scalar_prediction_and_target():
     assert ops.mse(leaf(3.0), 1.0).item() == 4.0
 
 
 @pytest.mark.parametrize("name", REGRESSION)
 @pytest.mark.parametrize("targets", [np.zeros(3), np.zeros((3, 1)), [0.0, 0.0, 0.0], 0.0])
-def test_shapes_are_not_broadcast(name, targets):
+def test_targets_of_another_shape_raise(name, targets):
     shape = str(np.shape(targets)).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(
-        ValueError, match=rf"{name}: predictions of shape \(1, 3\) and targets of shape {shape} must be alike"
+        ValueError, match=rf"{name}: predictions of shape \(1, 3\) and targets of shape {shape} must have"
     ):
         getattr(ops, name)(leaf(np.zeros((1, 3))), targets)
 
 
 @pytest.mark.parametrize("name", [*REGRESSION, "cross_entropy"])
-def test_an_unknown_reduction(name):
+def test_unknown_reduction_raises(name):
     with pytest.raises(ValueError, match="reduction: expected 'mean', 'sum' or 'none', got 'average'"):
         getattr(ops, name)(leaf([[0.5, 0.5]]), np.array([[0.5, 0.5]]), reduction="average")
 
 
 @pytest.mark.parametrize("name", REGRESSION)
-def test_targets_have_gradients_too(name, rng):
+def test_gradients_of_targets(name, rng):
     predictions, targets = rng.uniform(0.1, 0.9, (3, 4)), rng.uniform(1.1, 1.9, (3, 4))
     assert gradcheck(getattr(ops, name), [predictions, targets])
     assert gradgradcheck(getattr(ops, name), [predictions, targets])
 
 
-def test_a_batch_of_nothing():
+def test_empty_batch():
     with pytest.raises(ValueError, match="no elements to average"):
         ops.cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int))
     assert ops.cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int), reduction="sum").item() == 0.0
     assert ops.cross_entropy(leaf(np.zeros((0, 3))), np.zeros(0, int), ignore_index=-1).item() == 0.0
 
 
-def test_predictions_may_be_tensors_and_targets_integers():
+def test_integer_targets_of_regression_losses():
     loss = ops.mse(leaf([1.0, 2.0], "float32"), Tensor([0, 1]))
     assert loss.item() == 1.0 and loss.dtype == "float32"

@@ -1,4 +1,4 @@
-"""Records with several outputs (ops/several.py)."""
+"""Multi-output records (ops/multi_output.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinygrad_gru.ops.multi_output import record_multi_output
 
 
 class Halves:
-    """x ↦ (x[:2], x[2:]), with a pull-back that notes what it is given."""
+    """An op x ↦ (x[:2], x[2:]) that remembers the cotangents that its vjp is given."""
 
     __name__ = "halves"
 
@@ -23,7 +23,7 @@ class Halves:
         missing = next(g for g in cotangents if g is not None) * 0.0
         accumulate(parents[0], ops.concatenate([missing if g is None else g for g in cotangents]))
 
-    def lift(self, kind, record):
+    def lift(self, tensor_type, record):
         return ()
 
 
@@ -33,7 +33,7 @@ def halves():
     return op, x, record_multi_output(Tensor, op, (x.node,), (), [x.data[:2], x.data[2:]])
 
 
-def test_cotangents_meet_as_one_list(halves):
+def test_cotangents_reach_the_op_as_one_list(halves):
     op, x, (a, b) = halves
     (a * 2.0 + b * 3.0 + a).sum().backward()
     assert x.grad.tolist() == [3.0, 3.0, 3.0, 3.0] and op.given == [["ndarray", "ndarray"]]
@@ -42,13 +42,13 @@ def test_cotangents_meet_as_one_list(halves):
 @pytest.mark.parametrize(
     ("used", "given", "expected"), [(0, ["ndarray", None], [1, 1, 0, 0]), (1, [None, "ndarray"], [0, 0, 1, 1])]
 )
-def test_where_nothing_came_stands_none(halves, used, given, expected):
+def test_the_cotangent_of_an_unused_output_is_none(halves, used, given, expected):
     op, x, outputs = halves
     outputs[used].sum().backward()
     assert op.given == [given] and x.grad.tolist() == expected
 
 
-def test_with_create_graph_the_list_holds_tensors(halves):
+def test_cotangents_are_tensors_with_create_graph(halves):
     op, x, (a, _) = halves
     v = leaf([1.0, 1.0])
     g = grad(a, x, v, create_graph=True)

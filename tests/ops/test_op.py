@@ -1,9 +1,8 @@
-"""`@op`: what it makes of a formula and its rules."""
+"""`@op`: calls, rules, broadcasting, dtypes, errors and memory."""
 
 from __future__ import annotations
 
 import gc
-import traceback
 import weakref
 
 import numpy as np
@@ -33,23 +32,23 @@ def affine():
 # -- calling -------------------------------------------------------------------------------------------------------
 
 
-def test_arrays_in_arrays_out(affine):
+def test_arrays_in_array_out(affine):
     y = affine(np.array([2.0]), np.array([3.0]))
     assert type(y) is np.ndarray and y.tolist() == [7.0]
     assert affine(2.0, 3.0) == 7.0
 
 
-def test_tensors_in_a_tensor_out(affine):
+def test_tensors_in_tensor_out(affine):
     y = affine(leaf([2.0]), np.array([3.0]), shift=0.0)
     assert type(y) is Tensor and y.tolist() == [6.0] and y.requires_grad
     assert not affine(constant([2.0]), 3.0).requires_grad
 
 
-def test_inputs_may_be_given_by_name(affine):
+def test_inputs_can_be_passed_by_keyword(affine):
     assert affine(x=leaf([3.0]), a=2.0).tolist() == [7.0]
 
 
-def test_an_op_keeps_its_name_signature_and_text(affine):
+def test_name_signature_and_docstring_are_those_of_the_formula(affine):
     assert (affine.__name__, affine.__doc__) == ("affine", "y = a x + shift")
     assert repr(affine.__signature__) == "<Signature (a, x, *, shift=1.0)>"
     assert affine.formula(2.0, 3.0) == 7.0
@@ -58,13 +57,17 @@ def test_an_op_keeps_its_name_signature_and_text(affine):
 @pytest.mark.parametrize(
     "call", [lambda f: f(1.0), lambda f: f(1.0, 2.0, 3.0), lambda f: f(1.0, 2.0, offset=1.0), lambda f: f()]
 )
-def test_a_wrong_call_is_pythons_own_error(affine, call):
-    for _ in range(2):  # also before the body is written
-        with pytest.raises(TypeError, match=r"affine\(\)|_first_call"):
+def test_wrong_arguments_raise_the_usual_type_error(affine, call):
+    messages = []
+    for _ in range(2):  # before and after the first call
+        with pytest.raises(TypeError, match=r"affine\(\)") as caught:
             call(affine)
+        messages.append(str(caught.value))
+        affine(1.0, 2.0)
+    assert messages[0] == messages[1]
 
 
-def test_a_method_is_an_op_held_by_a_class(affine):
+def test_an_op_in_a_class_is_a_method(affine):
     class Line:
         at = affine
 
@@ -74,7 +77,7 @@ def test_a_method_is_an_op_held_by_a_class(affine):
     assert Tensor.__mul__ is ops.hadamard
 
 
-def test_a_subclass_makes_more_of_itself(affine):
+def test_the_result_has_the_type_of_the_input_variables(affine):
     class Named(Tensor):
         __slots__ = ()
 
@@ -85,7 +88,7 @@ def test_a_subclass_makes_more_of_itself(affine):
     assert type(x.grad) is Named
 
 
-def test_any_number_of_inputs():
+def test_variadic_op():
     @op
     def total(*xs, scale=1.0):
         return scale * sum(xs[1:], xs[0])
@@ -98,7 +101,7 @@ def test_any_number_of_inputs():
     assert a.grad.tolist() == [20.0, 20.0] and b.grad.tolist() == [[20.0], [20.0]]
 
 
-def test_an_index_says_which_of_many_inputs():
+def test_variadic_rule_receives_the_index_of_its_input():
     @op
     def weighed(*xs):
         return sum((k + 1) * x for k, x in enumerate(xs))
@@ -112,26 +115,26 @@ def test_an_index_says_which_of_many_inputs():
 # -- rules ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_rule_may_ask_for_output_inputs_settings_shapes_and_dtypes():
-    asked = {}
+def test_residuals_can_be_output_inputs_settings_shapes_and_dtypes():
+    given = {}
 
     @op
     def curve(x, w, *, power, note="n"):
         return w * x**power
 
     def rule(g, note, y, power, x, w_shape, x_dtype, w):
-        asked.update(note=note, y=y, power=power, x=x, w_shape=w_shape, x_dtype=x_dtype)
+        given.update(note=note, y=y, power=power, x=x, w_shape=w_shape, x_dtype=x_dtype)
         return g * w * power * x ** (power - 1)
 
     curve.vjp(x=rule, w=lambda g, x, power: g * x**power)
     x = leaf([2.0, 3.0])
     curve(x, leaf(5.0), power=2).sum().backward()
     assert x.grad.tolist() == [20.0, 30.0]
-    assert asked["note"] == "n" and asked["power"] == 2 and asked["w_shape"] == () and asked["x_dtype"] == np.float64
-    assert asked["y"].tolist() == [20.0, 45.0] and asked["x"].tolist() == [2.0, 3.0]
+    assert given["note"] == "n" and given["power"] == 2 and given["w_shape"] == () and given["x_dtype"] == np.float64
+    assert given["y"].tolist() == [20.0, 45.0] and given["x"].tolist() == [2.0, 3.0]
 
 
-def test_a_rule_is_called_only_for_an_input_that_wants_a_gradient():
+def test_rules_run_only_for_inputs_that_require_a_gradient():
     called = []
 
     @op
@@ -147,7 +150,7 @@ def test_a_rule_is_called_only_for_an_input_that_wants_a_gradient():
     assert called == ["b"]
 
 
-def test_an_input_without_a_gradient_is_declared_so():
+def test_an_input_declared_non_differentiable_has_no_gradient():
     @op
     def masked(mask, x):
         return mask * x
@@ -159,7 +162,7 @@ def test_an_input_without_a_gradient_is_declared_so():
     assert not masked(mask, constant([2.0, 3.0])).requires_grad
 
 
-def test_an_op_without_rules_runs_but_cannot_be_differentiated():
+def test_an_op_without_rules_runs_but_cannot_be_recorded():
     @op
     def bare(x):
         return 2 * x
@@ -175,40 +178,25 @@ def test_an_op_without_rules_runs_but_cannot_be_differentiated():
     assert x.grad.item() == 2.0
 
 
-def test_rules_may_be_given_anew_and_the_op_stays_the_same_function(affine):
-    held = affine
+def test_replaced_rules_are_used_and_the_function_stays_the_same_object(affine):
+    same = affine
     x = leaf([3.0])
     affine(2.0, x).backward()
     affine.vjp(a=None, x=lambda g: g * 100)
     x.zero_grad()
-    held(2.0, x).backward()
-    assert held is affine and x.grad.tolist() == [100.0]
+    same(2.0, x).backward()
+    assert same is affine and x.grad.tolist() == [100.0]
 
 
 @pytest.mark.parametrize("rules", [{}, {"a": None}, {"a": None, "x": None, "shift": None}, {"a": None, "y": None}])
-def test_a_rule_for_every_input_and_nothing_else(affine, rules):
+def test_vjp_requires_one_rule_per_input(affine, rules):
     with pytest.raises(TypeError, match=r"affine.vjp: expected a rule for each of \['a', 'x'\], got"):
         affine.vjp(**rules)
 
 
-def test_a_rule_that_asks_for_what_there_is_not(affine):
-    with pytest.raises(
-        TypeError, match=r"the rule of x asks for 'weight'; it can have \['y', 'a', 'x', 'shift', 'a_sh"
-    ):
+def test_a_rule_with_an_unknown_residual_raises(affine):
+    with pytest.raises(TypeError, match=r"the rule of x takes 'weight'; it can take \['y', 'a', 'x', 'shift', 'a_sh"):
         affine.vjp(a=None, x=lambda g, weight: g)
-
-
-@pytest.mark.parametrize("name", ["y", "g", "kind", "node", "accumulate", "saved", "formula", "recording", "type", "new"])
-def test_names_that_the_written_code_uses_are_refused(name):
-    with pytest.raises(TypeError, match=rf"cannot be called \['{name}'\]"):
-        op(eval(f"lambda {name}: {name} * 2"))
-    with pytest.raises(TypeError, match=rf"cannot be called \['{name}'\]"):
-        op(eval(f"lambda x, *, {name}: x"))
-
-
-def test_a_setting_of_many_inputs_cannot_be_called_as_each_of_them_is():
-    with pytest.raises(TypeError, match=r"cannot be called \['x'\]"):
-        op(lambda *xs, x: x)
 
 
 # -- broadcasting --------------------------------------------------------------------------------------------------
@@ -216,18 +204,18 @@ def test_a_setting_of_many_inputs_cannot_be_called_as_each_of_them_is():
 
 @st.composite
 def broadcastable(draw):
-    """Two shapes that go together, with their common shape."""
+    """Two shapes that broadcast with each other."""
     full = draw(st.lists(st.integers(0, 3), max_size=4))
 
-    def demote_float64():
+    def shape():
         kept = full[draw(st.integers(0, len(full))) :]
         return tuple(n if draw(st.booleans()) else 1 for n in kept)
 
-    return demote_float64(), demote_float64()
+    return shape(), shape()
 
 
 @given(broadcastable())
-def test_a_rule_knows_nothing_of_broadcasting(shapes):
+def test_cotangents_are_summed_over_broadcast_axes(shapes):
     """Σ w ⊙ (a + b): the gradient of each is w, summed over the axes along which it was broadcast."""
     a, b = (leaf(np.ones(shape)) for shape in shapes)
     y = a + b
@@ -244,8 +232,8 @@ def test_a_rule_knows_nothing_of_broadcasting(shapes):
 @pytest.mark.parametrize(
     ("shape", "target"), [((4, 3), (3, 4)), ((2,), (2, 1)), ((), (1,)), ((4,), ()), ((2, 3), (3, 2)), ((2, 3), (2,))]
 )
-def test_a_sum_to_a_shape_that_does_not_broadcast_is_refused(shape, target):
-    """Only a true sum over broadcast axes; nothing is reshaped into place."""
+def test_sum_to_a_shape_that_does_not_broadcast_raises(shape, target):
+    """It sums over broadcast axes and never reshapes."""
     if target == ():
         assert sum_to(np.ones(shape), shape=target) == 4
         return
@@ -253,14 +241,14 @@ def test_a_sum_to_a_shape_that_does_not_broadcast_is_refused(shape, target):
         sum_to(np.ones(shape), shape=target)
 
 
-def test_a_rule_whose_cotangent_has_the_wrong_shape_is_an_error():
+def test_a_cotangent_of_the_wrong_shape_raises():
     @op
-    def turned(x):
+    def transposed(x):
         return x.T * 1
 
-    turned.vjp(x=lambda g: g)
+    transposed.vjp(x=lambda g: g)
     with pytest.raises(ValueError, match="a rule whose cotangent has not the shape of its input"):
-        turned(leaf(np.ones((2, 3)))).sum().backward()
+        transposed(leaf(np.ones((2, 3)))).sum().backward()
 
 
 # -- dtypes --------------------------------------------------------------------------------------------------------
@@ -268,7 +256,7 @@ def test_a_rule_whose_cotangent_has_the_wrong_shape_is_an_error():
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("other", [2, 2.5, True, np.float64(2.5), [1.0, 2.0], "int32", "int64", "bool"])
-def test_nothing_widens_a_tensor_in_silence(dtype, other):
+def test_scalars_and_integers_do_not_promote_a_tensor(dtype, other):
     x = leaf([1.0, 2.0], dtype)
     operand = np.ones(2, other) if isinstance(other, str) else other
     for y in (x * operand, x + operand, x / 2 - operand, operand - x):
@@ -278,24 +266,24 @@ def test_nothing_widens_a_tensor_in_silence(dtype, other):
         assert x.grad.dtype == dtype
 
 
-def test_a_float64_array_is_taken_at_its_word():
+def test_a_float64_array_promotes():
     assert (leaf([1.0], "float32") * np.array([2.0])).dtype == "float64"
 
 
 @pytest.mark.parametrize("number", [2, 2.5, True])
-def test_integers_become_float32_not_float64(number):
+def test_real_functions_of_integers_are_float32(number):
     assert (Tensor([1, 2]) / number).dtype == "float32"
     assert (Tensor([1, 2]) * 0.5).dtype == "float32"
     assert ops.mean(Tensor([1, 2])).dtype == "float32"
     assert ops.sqrt(Tensor([1, 4])).tolist() == [1.0, 2.0]
 
 
-def test_integers_stay_integers_where_they_can():
+def test_integer_arithmetic_stays_integer():
     assert (Tensor([1, 2]) * 2).dtype == "int64"
     assert ops.sum(Tensor([1, 2])).dtype == "int64"
 
 
-def test_a_scalar_result_is_an_array():
+def test_a_full_reduction_is_a_0d_array():
     y = ops.sum(leaf([1.0, 2.0]))
     assert type(y.data) is np.ndarray and y.shape == ()
 
@@ -303,7 +291,7 @@ def test_a_scalar_result_is_an_array():
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
-def test_errors_name_the_op_and_what_it_was_given():
+def test_errors_name_the_op_and_its_inputs():
     with pytest.raises(ValueError, match=r"^matmul: .*\(inputs: \(2, 3\) float64, \(4, 5\) float32\)$"):
         leaf(np.ones((2, 3))) @ leaf(np.ones((4, 5)), "float32")
     with pytest.raises(ValueError, match=r"^add: .*\(inputs: \(2, 3\) float64, \(4,\) float64\)$"):
@@ -314,27 +302,18 @@ def test_errors_name_the_op_and_what_it_was_given():
         ops.concatenate([leaf([[1.0, 2.0]]), leaf([1.0])])
 
 
-def test_errors_are_the_same_with_arrays():
+def test_errors_with_arrays_name_the_op_too():
     with pytest.raises(ValueError, match=r"^matmul: .*inputs: \(2, 3\) float64, \(4, 5\) float64"):
         ops.matmul(np.ones((2, 3)), np.ones((4, 5)))
 
 
-def test_an_error_keeps_its_kind_and_its_cause():
+def test_an_error_keeps_its_type_and_its_cause():
     with pytest.raises(IndexError) as caught:
         leaf([1.0])[3]
     assert isinstance(caught.value.__cause__, IndexError)
 
 
-def test_the_written_source_can_be_read_and_stands_in_tracebacks(affine):
-    assert "formula(a, x, shift=shift)" in affine.source()
-    assert "a_rule(g, saved[0])" in affine.source()
-    affine(1.0, 2.0)
-    with pytest.raises(ValueError) as caught:
-        affine(np.ones(2), np.ones(3))
-    assert "try: y = formula(a, x, shift=shift)" in "".join(traceback.format_exception(caught.value))
-
-
-# -- what is kept alive --------------------------------------------------------------------------------------------
+# -- memory -------------------------------------------------------------------------------------------------------
 
 
 def alive(function, *shapes):
@@ -376,12 +355,12 @@ def alive(function, *shapes):
         (lambda x: ops.dropout(x, p=0.5), [(3,)], [False]),
     ],
 )
-def test_what_no_rule_names_is_not_kept_alive(function, shapes, expected):
+def test_only_residuals_are_kept_alive(function, shapes, expected):
     assert alive(function, *shapes) == expected
 
 
-def test_what_only_a_constant_needs_is_not_kept_alive():
-    """a's value serves b's gradient; where b is a constant nobody needs it."""
+def test_residuals_of_a_constant_are_not_kept_alive():
+    """The rule of b names a; where b is a constant, a need not be saved."""
     a = np.ones(3)
     reference = weakref.ref(a)
     y = Tensor.from_node(a, leaf(np.ones(3)).node) * constant([1.0, 2.0, 3.0])
@@ -389,7 +368,7 @@ def test_what_only_a_constant_needs_is_not_kept_alive():
     assert reference() is None and y.requires_grad
 
 
-def test_nothing_is_kept_under_no_grad():
+def test_no_grad_keeps_nothing_alive():
     a = np.ones(3)
     reference = weakref.ref(a)
     with no_grad():
@@ -398,7 +377,7 @@ def test_nothing_is_kept_under_no_grad():
     assert reference() is None and not y.requires_grad
 
 
-def test_recording_is_as_the_context_says():
+def test_recording_follows_no_grad_and_enable_grad():
     x = leaf([1.0])
     with no_grad():
         assert ops.tanh(x).node is None
@@ -406,16 +385,16 @@ def test_recording_is_as_the_context_says():
             assert len(tape(ops.tanh(x))) == 1
 
 
-def test_xp_of_finds_the_library_of_any_input():
+def test_xp_of_finds_the_namespace_of_any_input():
     a = np.ones(2)
     assert xp_of(a) is np and xp_of(2.0, a) is np and xp_of([1.0]) is np
 
 
-# -- rules that are given again ----------------------------------------------------------------------------------------
+# -- rules that are replaced ----------------------------------------------------------------------------------------
 
 
-def test_backward_refuses_a_record_whose_rules_were_given_anew():
-    """It has saved what the old rules asked for; what ran since has the new ones."""
+def test_backward_through_a_record_older_than_the_rules_raises():
+    """It has saved the residuals of the old rules; later records have those of the new ones."""
 
     @op
     def scaled(a, b):
@@ -433,13 +412,13 @@ def test_backward_refuses_a_record_whose_rules_were_given_anew():
     assert (x.grad.tolist(), w.grad.tolist()) == ([2.0 + 3.0], [3.0 + 2.0])
 
 
-def test_rules_that_are_refused_leave_the_old_ones():
+def test_refused_rules_leave_the_old_ones():
     @op
     def scaled(a, b):
         return a * b
 
     scaled.vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
-    with pytest.raises(TypeError, match="the rule of b asks for 'c'"):
+    with pytest.raises(TypeError, match="the rule of b takes 'c'"):
         scaled.vjp(a=lambda g: g, b=lambda g, c: g)
     x = Tensor([2.0], requires_grad=True)
     scaled(x, 3.0).backward()

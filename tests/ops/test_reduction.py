@@ -1,4 +1,4 @@
-"""Reductions: ties, zeros, nothing at all, half precision, and refusals."""
+"""Reductions: ties, zeros, empty axes, half precision and errors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NAMES = ["sum", "mean", "max", "min", "prod", "var", "std", "logsumexp", "norm"]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("axis", [3, -4, (0, 5)])
-def test_a_bad_axis_is_an_error(name, axis):
+def test_an_axis_out_of_bounds_raises(name, axis):
     with pytest.raises(ValueError, match="out of bounds"):
         getattr(ops, name)(leaf(np.ones((2, 3, 4))), axis=axis)
 
 
 @pytest.mark.parametrize("axis", [2, -3])
-def test_a_bad_axis_of_cumsum(axis):
+def test_an_axis_out_of_bounds_of_cumsum_raises(axis):
     with pytest.raises(ValueError, match=r"cumsum: axis -?\d is out of bounds"):
         ops.cumsum(leaf(np.ones((2, 3))), axis=axis)
 
@@ -40,7 +40,7 @@ def reductions(draw):
 
 
 @given(reductions(), st.sampled_from(["sum", "mean", "max", "min", "prod", "var"]))
-def test_any_axes(case, name):
+def test_any_axes_equal_numpy(case, name):
     shape, axis, keepdims = case
     x = np.random.default_rng(0).permutation(math.prod(shape)).reshape(shape) / 7 + 0.3
     settings = {"axis": axis, "keepdims": keepdims}
@@ -52,13 +52,13 @@ def test_any_axes(case, name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("axis", [(0, 0), (1, -2)])
-def test_an_axis_that_is_named_twice(name, axis):
+def test_a_repeated_axis_raises(name, axis):
     with pytest.raises(ValueError, match=r"names an axis twice|duplicate value in 'axis'"):
         getattr(ops, name)(leaf(np.ones((2, 3, 4))), axis=axis)
 
 
 @pytest.mark.parametrize("axis", [[0, 1], 0.0, "0"])
-def test_an_axis_that_is_no_number(axis):
+def test_an_axis_that_is_no_integer_raises(axis):
     with pytest.raises(
         TypeError, match="axis: expected an integer, or a tuple of them where several are possible, got"
     ):
@@ -70,14 +70,14 @@ def test_an_axis_that_is_no_number(axis):
 # -- half precision ------------------------------------------------------------------------------------------------
 
 
-def test_half_precision_counts_beyond_2048():
+def test_sums_in_float16_do_not_stop_at_2048():
     ones = constant(np.ones((5000, 2)), "float16")
     for y in (ops.sum(ones, axis=0), ops.cumsum(ones, axis=0)[-1], ops.sum_to(ones, shape=(2,))):
         assert y.dtype == "float16" and y.tolist() == [5000.0, 5000.0]
     assert ops.sum(ones).item() == 10000.0
 
 
-def test_half_precision_averages_what_it_cannot_add_up():
+def test_mean_in_float16_of_a_sum_beyond_its_range():
     """The sum is 160 000, beyond the largest number of float16; the mean is not."""
     x = leaf(np.full(200, 800.0), "float16")
     ops.mean(x).backward()
@@ -86,7 +86,7 @@ def test_half_precision_averages_what_it_cannot_add_up():
     assert ops.logsumexp(x).item() == pytest.approx(800 + math.log(200), rel=1e-3)
 
 
-def test_half_precision_has_norms_beyond_the_root_of_its_range():
+def test_norm_in_float16_does_not_overflow_in_squares():
     x = leaf([3000.0, 4000.0], "float16")
     y = ops.norm(x)
     y.backward()
@@ -95,7 +95,7 @@ def test_half_precision_has_norms_beyond_the_root_of_its_range():
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "int8", "bool"])
-def test_small_integers_are_not_taken_for_half_precision(dtype):
+def test_reductions_of_narrow_integers_are_not_in_float16(dtype):
     x = np.ones(300, dtype)
     assert ops.sum(x) == 300 and ops.sum(x).dtype.kind in "iu"
     assert ops.sum(np.full(10, 100, dtype)).item() == np.full(10, 100, dtype).sum()
@@ -106,7 +106,7 @@ def test_small_integers_are_not_taken_for_half_precision(dtype):
 
 
 @pytest.mark.parametrize("name", ["max", "min"])
-def test_ties_share_the_gradient_evenly(name):
+def test_ties_of_max_and_min_share_the_gradient_evenly(name):
     sign = 1 if name == "max" else -1
     x = sign * np.array([[2.0, 2.0, 1.0], [0.0, 3.0, -1.0], [5.0, 5.0, 5.0]])
     rows = gradient(lambda x: getattr(ops, name)(x, axis=1), x)
@@ -120,7 +120,7 @@ def test_max_of_infinities():
 
 
 @pytest.mark.parametrize("name", ["max", "min", "argmax"])
-def test_the_extreme_of_nothing_is_an_error(name):
+def test_max_and_min_of_nothing_raise(name):
     with pytest.raises(ValueError, match=name):
         getattr(ops, name)(leaf(np.ones((0, 3))), axis=0)
 
@@ -128,7 +128,7 @@ def test_the_extreme_of_nothing_is_an_error(name):
 # -- mean, var, std ------------------------------------------------------------------------------------------------
 
 
-def test_averages_of_nothing_are_errors():
+def test_mean_and_var_of_nothing_raise():
     with pytest.raises(ValueError, match=r"mean: no elements to average over axis 0 of shape \(0, 3\)"):
         ops.mean(leaf(np.ones((0, 3))), axis=0)
     assert ops.mean(leaf(np.ones((0, 3))), axis=1).shape == (0,)
@@ -136,13 +136,13 @@ def test_averages_of_nothing_are_errors():
         ops.var(leaf([1.0]), correction=1)
 
 
-def test_one_element_does_not_vary():
+def test_variance_of_one_element():
     assert gradient(ops.var, [3.0]).tolist() == [0.0]
     assert ops.std(constant([3.0])).item() == 0.0
 
 
 @pytest.mark.parametrize("correction", [0, 1, 2])
-def test_corrections_equal_torch(correction, rng):
+def test_var_with_correction_equals_torch(correction, rng):
     torch = pytest.importorskip("torch")
     values = rng.standard_normal((4, 5))
     for name in ("var", "std"):
@@ -173,7 +173,7 @@ def test_products_with_zeros_have_right_gradients_to_second_order(length, zeros)
     assert gradgradcheck(ops.prod, [x])
 
 
-def test_the_product_of_nothing_is_one():
+def test_product_of_nothing_is_one():
     assert ops.prod(leaf(np.ones((0,)))).item() == 1.0
     assert ops.prod(leaf(np.ones((0, 2))), axis=0).tolist() == [1.0, 1.0]
     assert ops.prod(leaf(np.ones((2, 0))), axis=0).shape == (0,)
@@ -196,7 +196,7 @@ def test_logsumexp_of_large_numbers(dtype, shift):
 
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_logsumexp_of_minus_infinity(keepdims):
-    """A row of nothing but −∞ sums to 0, whose logarithm is −∞ and flat; without warnings."""
+    """A row of −∞ alone gives −∞ with gradient 0, without warnings."""
     x = leaf([[-np.inf, -np.inf], [-np.inf, 2.0], [1.0, 1.0]])
     y = ops.logsumexp(x, axis=1, keepdims=keepdims)
     y.sum().backward()
@@ -223,28 +223,33 @@ def test_logsumexp_equals_torch(rng):
 # -- norm and cumsum -----------------------------------------------------------------------------------------------
 
 
-def test_the_norm_has_a_gradient_at_zero():
+def test_gradient_of_norm_at_zero_is_zero():
     x = leaf([[0.0, 0.0], [3.0, 4.0]])
     ops.norm(x, axis=1).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [0.6, 0.8]])
 
 
-def test_cumsum_counts_from_the_end_of_the_axes():
+def test_cumsum_along_negative_axes():
     x = leaf([[1.0, 2.0], [3.0, 4.0]])
     assert x.cumsum(-1).tolist() == [[1.0, 3.0], [3.0, 7.0]]
     assert gradient(lambda x: x.cumsum(0), np.ones((3, 2))).tolist() == [[3.0] * 2, [2.0] * 2, [1.0] * 2]
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "prod"])
-def test_methods_are_the_ops(name):
+def test_methods_equal_the_ops(name):
     x = Tensor([[1.0, 2.0], [3.0, 5.0]])
     assert getattr(x, name)(0).tolist() == getattr(ops, name)(x, axis=0).tolist()
     assert getattr(x, name)(1, keepdims=True).shape == (2, 1)
 
 
-def test_a_gradient_of_a_sum_may_be_written_into():
+def test_the_gradient_of_a_sum_owns_its_memory():
     """The cotangent of a sum is one number repeated; the gradient is an array of its own."""
     x = leaf(np.ones((2, 3)))
     g = grad(x.sum(), x)
     g.data[0, 0] = 5.0
     assert g.numpy().sum() == 10.0
+
+
+def test_argmax_and_argmin_return_the_first_of_ties():
+    assert ops.argmax(Tensor([1.0, 3.0, 3.0])).item() == 1 and Tensor([2.0, 1.0, 1.0]).argmin(0).item() == 1
+    assert Tensor([[1.0, 5.0], [7.0, 0.0]]).argmax().item() == 2

@@ -1,4 +1,4 @@
-"""Shapes: corners, views and refusals."""
+"""Shape ops: edge cases, views and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 
 @given(st.permutations(range(4)), st.data())
-def test_transpose_and_back(axes, data):
+def test_transpose_roundtrip(axes, data):
     signed = tuple(a - 4 * data.draw(st.booleans()) for a in axes)
     x = np.arange(24.0).reshape(1, 2, 3, 4)
     weight = np.random.default_rng(0).standard_normal(np.transpose(x, axes).shape)
@@ -27,7 +27,7 @@ def test_transpose_and_back(axes, data):
 
 
 @given(st.data())
-def test_moveaxis_and_back(data):
+def test_moveaxis_roundtrip(data):
     n = data.draw(st.integers(0, 3))
     source, destination = (tuple(data.draw(st.permutations(range(3)))[:n]) for _ in range(2))
     x = np.arange(24.0).reshape(2, 3, 4)
@@ -52,7 +52,7 @@ def test_expand_dims_and_squeeze(axes, negative):
     assert z.shape == (2, 3) and t.grad.tolist() == t.tolist()
 
 
-def test_methods_take_axes_as_numbers_or_a_tuple():
+def test_methods_take_axes_as_integers_or_a_tuple():
     x = leaf(np.zeros((2, 3, 4)))
     assert x.reshape(6, 4).shape == x.reshape((6, 4)).shape == x.reshape([6, -1]).shape == (6, 4)
     assert x.transpose(2, 0, 1).shape == x.transpose((2, 0, 1)).shape == (4, 2, 3)
@@ -74,7 +74,7 @@ def test_methods_take_axes_as_numbers_or_a_tuple():
         (lambda x: x.sum().mT, "matrix_transpose: "),
     ],
 )
-def test_what_does_not_fit_is_named(call, message):
+def test_errors_name_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call(leaf(np.ones((2, 3))))
 
@@ -88,8 +88,8 @@ def test_what_does_not_fit_is_named(call, message):
         lambda x: x.reshape(6)[2:].T.reshape(2, 2),
     ],
 )  # fmt: skip
-def test_a_view_shares_memory_and_a_write_through_it_is_noticed(view):
-    """The leaf's memory is seen through it, and so is a change of the leaf."""
+def test_views_share_memory_and_writes_are_detected(view):
+    """A write into the leaf is seen through the view, and backward refuses it."""
     x = leaf(np.arange(6.0).reshape(2, 3))
     y = view(x)
     assert np.shares_memory(y.data, x.data)
@@ -102,7 +102,7 @@ def test_a_view_shares_memory_and_a_write_through_it_is_noticed(view):
 @pytest.mark.parametrize(
     "copy", [lambda x: x[np.array([0, 1])], lambda x: x[[1]], lambda x: ops.repeat(x, repeats=2, axis=0), ops.exp]
 )
-def test_a_copy_does_not_mind_a_change_of_the_leaf(copy):
+def test_copies_do_not_share_memory(copy):
     x = leaf(np.arange(6.0).reshape(2, 3))
     y = copy(x)
     assert not np.shares_memory(y.data, x.data)
@@ -115,13 +115,13 @@ def test_a_copy_does_not_mind_a_change_of_the_leaf(copy):
 
 
 @pytest.mark.parametrize("join", [ops.concatenate, ops.stack])
-def test_joining_nothing_is_an_error(join):
+def test_joining_an_empty_list_raises(join):
     with pytest.raises(ValueError, match=rf"^{join.__name__}: expected at least one array, got none"):
         join([])
 
 
 @pytest.mark.parametrize("join", [ops.concatenate, ops.stack])
-def test_joining_what_comes_one_after_the_other(join):
+def test_joining_a_generator(join):
     leaves = [leaf([[1.0, 2.0]]), leaf([[3.0, 4.0]])]
     y = join(x for x in leaves)
     y.backward(np.arange(4.0).reshape(y.shape))
@@ -135,28 +135,28 @@ def test_concatenate_with_constants_and_itself():
     assert x.grad.tolist() == [0.0 + 3.0, 1.0 + 4.0]
 
 
-def test_one_array_alone():
+def test_joining_one_array():
     x = leaf([[1.0, 2.0]])
     assert ops.concatenate([x], axis=1).tolist() == [[1.0, 2.0]] and ops.stack([x], axis=2).shape == (1, 2, 1)
 
 
 @pytest.mark.parametrize("axis", [2, -3])
-def test_joining_along_an_axis_that_there_is_not(axis):
+def test_joining_along_an_axis_out_of_bounds_raises(axis):
     with pytest.raises(ValueError, match=f"axis {axis} is out of bounds for an array of 2 axes"):
         ops.concatenate([leaf([[1.0]])], axis=axis)
     with pytest.raises(ValueError, match=r"^stack: "):
         ops.stack([leaf([[1.0]])], axis=axis + 1 if axis > 0 else axis - 1)
 
 
-def test_what_cannot_be_joined_is_named():
+def test_joining_arrays_of_different_shapes_raises():
     with pytest.raises(ValueError, match=r"^concatenate: .*\(2, 3\).*\(2, 2\)"):
         ops.concatenate([leaf(np.ones((2, 3))), leaf(np.ones((2, 2)))])
     with pytest.raises(ValueError, match=r"^stack: .*\(2, 3\).*\(2, 2\)"):
         ops.stack([leaf(np.ones((2, 3))), leaf(np.ones((2, 2)))])
 
 
-def test_thousands_of_parts_are_joined_in_one_pass():
-    """A rule is called once for each part, and looks up where the part ends; it does not count anew."""
+def test_backward_of_concatenate_is_linear_in_the_number_of_arrays():
+    """A rule looks up where its array ends, instead of adding up the lengths."""
     leaves = [leaf([float(k)]) for k in range(3000)]
     ops.concatenate(leaves).backward(np.arange(3000.0))
     assert [x.grad.item() for x in leaves] == list(range(3000))
@@ -164,7 +164,7 @@ def test_thousands_of_parts_are_joined_in_one_pass():
 
 
 @given(st.integers(0, 3), st.integers(1, 4))
-def test_equal_parts(length, sections):
+def test_split_into_equal_parts(length, sections):
     x = np.arange(2.0 * length * sections).reshape(2, -1)
     parts = ops.split(leaf(x), sections, axis=1)
     assert len(parts) == sections
@@ -173,14 +173,14 @@ def test_equal_parts(length, sections):
 
 
 @given(st.lists(st.integers(0, 6), max_size=4).map(sorted))
-def test_parts_that_end_somewhere(ends):
+def test_split_at_indices(ends):
     x = np.arange(5.0)
     parts = ops.split(leaf(x), ends)
     for mine, theirs in zip(parts, np.split(x, ends), strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs)
 
 
-def test_only_the_used_part_of_a_split_gets_a_gradient():
+def test_gradient_of_a_split_with_unused_parts():
     x = leaf(np.arange(6.0))
     first, *_ = ops.split(x, 3)
     (first * 2).sum().backward()
@@ -188,12 +188,12 @@ def test_only_the_used_part_of_a_split_gets_a_gradient():
 
 
 @pytest.mark.parametrize("sections", [0, -1, 4])
-def test_parts_that_do_not_come_out_even(sections):
+def test_split_into_unequal_parts_raises(sections):
     with pytest.raises(ValueError, match=rf"split: axis 0 of length 6 cannot be cut into {sections} equal parts"):
         ops.split(leaf(np.ones(6)), sections)
 
 
-def test_splitting_along_an_axis_that_there_is_not():
+def test_split_along_an_axis_out_of_bounds_raises():
     with pytest.raises(ValueError, match="axis 1 is out of bounds for an array of 1 axes"):
         ops.split(leaf(np.ones(6)), 2, axis=1)
 
@@ -202,21 +202,21 @@ def test_splitting_along_an_axis_that_there_is_not():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=2), st.floats(-3, 3))
-def test_pad_with_anything(width, value):
+def test_pad_equals_numpy(width, value):
     x = np.arange(6.0).reshape(2, 3)
     y = ops.pad(leaf(x), width=tuple(width), value=value)
     np.testing.assert_array_equal(y.numpy(), np.pad(x, width, constant_values=value))
     assert gradgradcheck(lambda x: ops.pad(x, width=width, value=value) ** 2, [x])
 
 
-def test_padding_keeps_the_dtype():
+def test_pad_keeps_the_dtype():
     assert ops.pad(constant([1, 2], "int32"), width=[(1, 0)], value=7).tolist() == [7, 1, 2]
     assert ops.pad(constant([1.0], "float16"), width=[(0, 1)]).dtype == "float16"
     assert ops.pad(leaf(3.0), width=()).item() == 3.0
 
 
 @pytest.mark.parametrize("width", [((1, 1),), (1, 1), ((1,), (1,)), ((-1, 0), (0, 0)), ((1, 1), (1, 1), (1, 1)), (), 1])
-def test_a_width_for_every_axis(width):
+def test_pad_requires_a_width_per_axis(width):
     with pytest.raises(ValueError, match=r"pad: width: expected \(before, after\), both ≥ 0, for each of the 2 axes"):
         ops.pad(leaf(np.ones((2, 3))), width=width)
 
@@ -231,17 +231,17 @@ def test_repeat(repeats, axis):
 
 
 @pytest.mark.parametrize("repeats", [[1, 2], np.array([1, 2]), -1, 1.5])
-def test_repeat_takes_one_number(repeats):
-    with pytest.raises(ValueError, match="repeat: repeats: expected one number ≥ 0 for all elements, got"):
+def test_repeat_requires_one_integer(repeats):
+    with pytest.raises(ValueError, match="repeat: repeats: expected one integer ≥ 0 for all elements, got"):
         ops.repeat(leaf([1.0, 2.0]), repeats=repeats, axis=0)
 
 
-def test_repeat_along_an_axis_that_there_is_not():
+def test_repeat_along_an_axis_out_of_bounds_raises():
     with pytest.raises(ValueError, match="repeat: axis 1 is out of bounds"):
         ops.repeat(leaf([1.0, 2.0]), repeats=2, axis=1)
 
 
-def test_flip_of_several_axes():
+def test_flip_along_multiple_axes():
     x = np.arange(6.0).reshape(1, 2, 3)
     for axis in (None, 0, -1, (1, 2)):
         y = ops.flip(leaf(x), axis=axis)
@@ -253,7 +253,7 @@ def test_flip_of_several_axes():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_a_gradient_comes_back_in_the_dtype_that_it_left(dtype):
+def test_gradient_of_astype_has_the_dtype_of_the_input(dtype):
     x = leaf([1.0, 2.0], "float32")
     inner = x * 2
     y = inner.astype(dtype)
@@ -262,13 +262,13 @@ def test_a_gradient_comes_back_in_the_dtype_that_it_left(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
-def test_integers_and_booleans_are_constants(dtype):
+def test_astype_to_integers_and_booleans_is_constant(dtype):
     y = leaf([0.0, 1.7]).astype(dtype)
     assert not y.requires_grad and y.tolist() == np.array([0.0, 1.7]).astype(dtype).tolist()
     assert not ops.astype(leaf([1.0]), dtype=np.int32).requires_grad
 
 
-def test_any_name_of_a_dtype():
+def test_astype_with_any_form_of_dtype():
     for dtype in ("float32", np.float32, np.dtype("float32")):
         assert ops.astype(leaf([1.0]), dtype=dtype).dtype == np.float32
         assert ops.astype(np.ones(1), dtype=dtype).dtype == np.float32

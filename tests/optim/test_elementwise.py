@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tinygrad_gru.optim import elementwise, maximum, sqrt
-from tinygrad_gru.optim.elementwise import Program, Scratch
+from tinygrad_gru.optim.elementwise import Scratch, UpdateRule
 
-SYMBOLIC = SimpleNamespace(sqrt=sqrt, maximum=maximum)
+TRACED = SimpleNamespace(sqrt=sqrt, maximum=maximum)
 ON_ARRAYS = SimpleNamespace(sqrt=np.sqrt, maximum=np.maximum)
 NAMES = ("p", "g", "m", "v")
 
@@ -19,15 +19,15 @@ def arrays_of(shape=(5, 3), dtype="float64", seed=0):
 
 
 def run(rule, arrays, **settings):
-    Program(rule, NAMES, settings).run(arrays, Scratch())
+    UpdateRule(rule, NAMES, settings).run(arrays, Scratch())
 
 
 def expect(rule, arrays, **settings):
-    """What the rule says, read as NumPy: nothing in place."""
+    """The rule on NumPy arrays, not in place."""
     return {**arrays, **rule(*arrays.values(), **settings)}
 
 
-def assert_runs_as_it_reads(rule, arrays, on_arrays=None):
+def assert_agrees_with_numpy(rule, arrays, on_arrays=None):
     expected = expect(on_arrays or rule, {name: array.copy() for name, array in arrays.items()})
     run(rule, arrays)
     for name in NAMES:
@@ -47,7 +47,7 @@ OPERATIONS = [
 
 
 def random_rule(seed, library):
-    """A rule of up to 12 random operations on arrays, their results and numbers, which returns some of them."""
+    """A rule of up to 12 random operations on arrays, their results and scalars, which returns some of them."""
     rng = np.random.default_rng(seed)
 
     def rule(p, g, m, v):
@@ -61,67 +61,67 @@ def random_rule(seed, library):
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_any_rule_runs_as_it_reads(seed):
+def test_random_rules_agree_with_numpy(seed):
     arrays = arrays_of(seed=seed)
-    rule, on_arrays = random_rule(seed, SYMBOLIC), random_rule(seed, ON_ARRAYS)
-    assert_runs_as_it_reads(rule, arrays, on_arrays)
+    rule, on_arrays = random_rule(seed, TRACED), random_rule(seed, ON_ARRAYS)
+    assert_agrees_with_numpy(rule, arrays, on_arrays)
 
 
-def test_arrays_that_change_places():
-    assert_runs_as_it_reads(lambda p, g, m, v: {"p": m, "m": v, "v": p}, arrays_of())
+def test_arrays_can_be_permuted():
+    assert_agrees_with_numpy(lambda p, g, m, v: {"p": m, "m": v, "v": p}, arrays_of())
 
 
-def test_a_result_for_two_arrays():
+def test_one_result_for_two_arrays():
     def rule(p, g, m, v):
         m = m + g
         return {"p": m, "m": m, "v": v * p}
 
-    assert_runs_as_it_reads(rule, arrays_of())
+    assert_agrees_with_numpy(rule, arrays_of())
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (3, 0), (50,), (7, 9), (2, 3, 5)])
 @pytest.mark.parametrize("tile", [1, 4, 20, 1000])
-def test_tiles_do_not_show(monkeypatch, shape, tile):
+def test_tiling_does_not_change_results(monkeypatch, shape, tile):
     monkeypatch.setattr(elementwise, "TILE", tile)
-    assert_runs_as_it_reads(lambda p, g, m, v: {"p": p - m * g / v, "m": m + g * g, "v": v - p}, arrays_of(shape))
+    assert_agrees_with_numpy(lambda p, g, m, v: {"p": p - m * g / v, "m": m + g * g, "v": v - p}, arrays_of(shape))
 
 
-def test_strided_arrays_are_written_where_they_are():
+def test_strided_arrays_are_updated_in_place():
     whole = arrays_of((6, 8))
     parts = {name: array[::2, ::-2].T for name, array in whole.items()}
     left = {name: array[1::2].copy() for name, array in whole.items()}
-    assert_runs_as_it_reads(lambda p, g, m, v: {"p": p - m * g, "m": m + g, "v": v * 0.5}, parts)
+    assert_agrees_with_numpy(lambda p, g, m, v: {"p": p - m * g, "m": m + g, "v": v * 0.5}, parts)
     for name, array in whole.items():
         np.testing.assert_array_equal(array[1::2], left[name])
 
 
-def test_terms_and_factors_that_change_nothing_cost_nothing():
+def test_neutral_terms_and_factors_record_no_operation():
     def rule(p, g, m, v, *, decay, factor):
         g = g + decay * p
         return {"p": p - factor * g}
 
-    free = Program(rule, NAMES, {"decay": 0.0, "factor": 1.0})
-    full = Program(rule, NAMES, {"decay": 0.1, "factor": 0.5})
+    free = UpdateRule(rule, NAMES, {"decay": 0.0, "factor": 1.0})
+    full = UpdateRule(rule, NAMES, {"decay": 0.1, "factor": 0.5})
     assert [operation.function for operation in free._operations] == ["subtract"]
     assert len(full._operations) == 4
 
 
 def test_only_returned_state_is_kept():
-    program = Program(lambda p, g, m, v: {"p": p - g, "m": m + g}, NAMES, {})
-    assert program.state == ("m",)
+    rule = UpdateRule(lambda p, g, m, v: {"p": p - g, "m": m + g}, NAMES, {})
+    assert rule.state == ("m",)
     arrays = arrays_of()
     del arrays["v"]
-    program.run(arrays, Scratch())
+    rule.run(arrays, Scratch())
 
 
 def test_state_that_is_read_must_be_returned():
     with pytest.raises(ValueError, match="'v'"):
-        Program(lambda p, g, m, v: {"p": p - v}, NAMES, {})
+        UpdateRule(lambda p, g, m, v: {"p": p - v}, NAMES, {})
 
 
 def test_branching_on_elements_is_an_error():
     with pytest.raises(TypeError, match="branch"):
-        Program(lambda p, g, m, v: {"p": p if p - g else m}, NAMES, {})
+        UpdateRule(lambda p, g, m, v: {"p": p if p - g else m}, NAMES, {})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -132,7 +132,7 @@ def test_numpy_scalars_do_not_change_the_dtype_of_the_arithmetic(dtype):
     np.testing.assert_array_equal(arrays["p"], expected)
 
 
-def test_scratch_grows_and_is_used_again():
+def test_scratch_grows_and_is_reused():
     scratch = Scratch()
     small = scratch.take(np.zeros(1), 2, 10)
     large = scratch.take(np.zeros(1), 2, 100)

@@ -1,7 +1,6 @@
-"""A program run in the most obvious way: value by value, step by step, every result a new array.
+"""Reference interpreter of programs: value by value, step by step, every result a new array.
 
-It knows nothing of levels, plans and workspaces, so it says what a listing means, and a pass is right if it does not
-change that.
+It knows nothing of levels, plans and workspaces. It defines what a program computes, and a pass must not change that.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gru.scan.ir import Value
-from tinygrad_gru.scan.program import Program
+from tinygrad_gru.scan.ir import Program, Value
 
 
 @dataclass
 class Results:
-    """What a program gives: the last carry, `ys` of all steps stacked in order of time, `sums` over all steps."""
+    """The results of a program: the last carry, `ys` of all steps stacked in order of time, `sums` over all steps."""
 
     carry: list[np.ndarray]
     ys: list[np.ndarray]
@@ -30,14 +28,14 @@ class Results:
 
 
 def interpret(
-    program: Program, carry: Sequence[np.ndarray], reads: Sequence[np.ndarray], length: int, reverse: bool = False
+    program: Program, carry: Sequence[np.ndarray], xs: Sequence[np.ndarray], length: int, reverse: bool = False
 ) -> Results:
-    """Run `program` for `length` steps from `carry`, reading the stacks `reads` (length, …), forwards or backwards."""
+    """Run `program` for `length` steps from `carry`, on the stacks `xs` (length, …), forward or backward in time."""
     carry = list(carry)
     ys: list[list[Any]] = [[None] * length for _ in program.ys]
     sums: list[Any] = [0] * len(program.sums)
     for t in reversed(range(length)) if reverse else range(length):
-        known = dict(zip(program.carry, carry)) | dict(zip(program.xs, [read[t] for read in reads]))
+        known = dict(zip(program.carry, carry)) | dict(zip(program.xs, [x[t] for x in xs]))
         carry = [evaluate(value, known, program.graph.constants) for value in program.new_carry]
         for steps, value in zip(ys, program.ys):
             steps[t] = evaluate(value, known, program.graph.constants)
@@ -46,15 +44,15 @@ def interpret(
 
 
 def evaluate(value: Value, known: dict[Value, Any], constants: Sequence[np.ndarray]) -> Any:
-    """The array of a value, from those that are known; what is found is known from then on."""
+    """The array of a value, from those that are known; computed ones are added to these."""
     if value not in known:
-        known[value] = _made(value, [evaluate(i, known, constants) for i in value.inputs], constants)
-        said = value.op == "scalar" or (known[value].shape, known[value].dtype) == (value.shape, value.dtype)
-        assert said, f"{value!r} is {known[value].shape} {known[value].dtype}"
+        known[value] = _computed(value, [evaluate(i, known, constants) for i in value.inputs], constants)
+        matches = value.op == "scalar" or (known[value].shape, known[value].dtype) == (value.shape, value.dtype)
+        assert matches, f"{value!r} is {known[value].shape} {known[value].dtype}"
     return known[value]
 
 
-def _made(value: Value, operands: list[Any], constants: Sequence[np.ndarray]) -> Any:
+def _computed(value: Value, operands: list[Any], constants: Sequence[np.ndarray]) -> Any:
     match value.op:
         case "scalar":
             return value["value"]
@@ -77,22 +75,22 @@ def _made(value: Value, operands: list[Any], constants: Sequence[np.ndarray]) ->
         case "concat":
             return np.concatenate(operands, axis=value["axis"])
         case "getitem":
-            return operands[0].ravel()[_places(value["index"], operands[0].shape)].reshape(value.shape)
+            return operands[0].ravel()[_flat_indices(value["index"], operands[0].shape)].reshape(value.shape)
         case "scatter":
-            whole = np.zeros(math.prod(value.shape), value.dtype)
+            result = np.zeros(math.prod(value.shape), value.dtype)
             for index, part in zip(value["indices"], operands):
-                whole[_places(index, value.shape)] += part.ravel()
-            return whole.reshape(value.shape)
+                result[_flat_indices(index, value.shape)] += part.ravel()
+            return result.reshape(value.shape)
         case elementwise:
             result = getattr(np, elementwise)(*operands)
-            # Numbers alone take the dtype that the listing gives them.
+            # An operation on scalars alone has the dtype that the graph gives it.
             return result.astype(value.dtype) if all(i.op == "scalar" for i in value.inputs) else result
 
 
-def _places(index: tuple, shape: tuple[int, ...]) -> list[int]:
-    """The places, in the array seen as one row, of the entries at an index of integers and ("slice", *range)."""
-    places = [0]
+def _flat_indices(index: tuple, shape: tuple[int, ...]) -> list[int]:
+    """The indices, in the flattened array, of what an index of integers and ("slice", *range) selects."""
+    found = [0]
     for entry, size in zip(index, shape):
         chosen = [entry % size] if isinstance(entry, int) else range(*entry[1:])
-        places = [place * size + i for place in places for i in chosen]
-    return places
+        found = [flat * size + i for flat in found for i in chosen]
+    return found

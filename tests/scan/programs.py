@@ -1,4 +1,4 @@
-"""The programs of a step as it is traced, before any pass, and numbers on which to run them."""
+"""Programs of traced steps, before any pass, with arrays to run them on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from tests.scan.interpreter import Results, interpret
 from tests.scan.random_cells import READ, WIDTH, Cell, draw
 from tinygrad_gru import Tensor, ops
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
-from tinygrad_gru.scan.eager import parts_of, split_result
-from tinygrad_gru.scan.ir import Value
+from tinygrad_gru.scan.ir import Program, Value
 from tinygrad_gru.scan.plan_cache import CompiledStep
-from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.protocol import split_output, tree_leaves
+from tinygrad_gru.scan.targets.source import Executable
 from tinygrad_gru.scan.targets.workspace import Workspace
 from tinygrad_gru.scan.tracing.tracer import Forward, Trace, trace_forward
 
@@ -27,7 +26,7 @@ LENGTH = 4
 
 @dataclass
 class Example:
-    """A program, what it is run on, and which of the values that it is given are wanted afterwards."""
+    """A program, the arrays that it runs on, and those of its inputs that are kept as residuals."""
 
     program: Program
     carry: list[np.ndarray]
@@ -36,14 +35,14 @@ class Example:
     kept: Sequence[Value] = ()
 
     def run(self, program: Program | None = None) -> Results:
-        """What the program gives, or another one of the same carry and reads."""
+        """The results of the program, or of another one with the same carry and xs."""
         with np.errstate(all="ignore"):
             return interpret(program or self.program, self.carry, self.xs, LENGTH, self.reverse)
 
 
 @dataclass
 class Traced:
-    """The forward and the backward program of a step, and what they were made of."""
+    """The forward and the backward program of a step, its trace and its compiled step."""
 
     forward: Example
     backward: Example
@@ -61,8 +60,8 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     compiled = CompiledStep(Trace.of(trace, [True for _ in trace.xs]))
     arrays = [t.numpy() for t in [*_tuple(carry), *_tuple(xs)]]
     parts = len(trace.new_carry)
-    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.stored)
-    stored = forward.run(replace(forward.program, ys=tuple(compiled.stored))).ys
+    forward = Example(as_traced(compiled.forward), arrays[:parts], arrays[parts:], reverse, compiled.residuals)
+    stored = forward.run(replace(forward.program, ys=tuple(compiled.residuals))).ys
 
     def cotangent(value: Value, *lead: int) -> np.ndarray:
         return random.standard_normal((*lead, *value.shape)).astype(value.dtype)
@@ -73,25 +72,25 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
     return Traced(forward, backward, trace, compiled)
 
 
-def run_in(work: Workspace, emitted: Emitted, example: Example, there: Callable = np.asarray) -> Results:
-    """What an emitted program gives on the numbers of an example, in that workspace; `there` moves arrays to it."""
+def run_in(work: Workspace, executable: Executable, example: Example, there: Callable = np.asarray) -> Results:
+    """The results of a program on the arrays of an example, in that workspace; `there` moves arrays to its device."""
     first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
     for part, array in zip(work.at_moment(first), example.carry):
         part[...] = there(array)
     for value, array in zip(example.program.xs, example.xs):
         work.xs[value][...] = there(array)
     with np.errstate(all="ignore"):
-        sums = emitted.run(list(map(there, example.program.graph.constants)), work)
+        sums = executable.run(list(map(there, example.program.graph.constants)), work)
     return Results(work.at_moment(last), work.ys, sums)
 
 
-def as_traced(emitted: Emitted) -> Program:
+def as_traced(executable: Executable) -> Program:
     """The program before any pass."""
-    return emitted.stages[0][1]
+    return executable.stages[0][1]
 
 
 def traced_cell(name: str, seed: int = 0) -> Traced:
-    """The programs of one of our cells, of 3 features and a state of 5, at batch 2."""
+    """The programs of a cell of the library, of 3 features and a state of 5, at batch 2."""
     random = np.random.default_rng(seed)
     cell = CELLS[name](3, 5, dtype="float64")
     for parameter in cell.parameters():
@@ -101,7 +100,7 @@ def traced_cell(name: str, seed: int = 0) -> Traced:
 
 
 def arguments_of(cell: Cell) -> tuple[Callable, Any, Any]:
-    """The step of a random cell, a carry and xs for it. Every third is gated: else there is little to interpolate."""
+    """The step of a random cell, a carry and xs for it. Every third is gated, so that some interpolate."""
     random = np.random.default_rng(cell.seed)
     carry = tuple(_normal(random, cell.batch, WIDTH) for _ in range(cell.parts))
     xs = tuple(_normal(random, LENGTH, cell.batch, READ) for _ in range(cell.xs))
@@ -110,12 +109,12 @@ def arguments_of(cell: Cell) -> tuple[Callable, Any, Any]:
 
 
 def gated(step: Callable) -> Callable:
-    """The step with carryₜ = (1 − z) ⊙ carryₜ₋₁ + z ⊙ what it gives, z = σ(carryₜ₋₁)."""
+    """The step with carryₜ = (1 − z) ⊙ carryₜ₋₁ + z ⊙ step(carryₜ₋₁, x), z = σ(carryₜ₋₁)."""
 
     def gated_step(carry: Any, x: Any) -> Any:
-        new, y = split_result(step(carry, x), carry)
-        gates = [ops.sigmoid(part) for part in parts_of(carry)]
-        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, parts_of(carry), parts_of(new))]
+        new, y = split_output(step(carry, x), carry)
+        gates = [ops.sigmoid(part) for part in tree_leaves(carry)]
+        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, tree_leaves(carry), tree_leaves(new))]
         return (tuple(parts) if isinstance(carry, tuple) else parts[0]), y
 
     return gated_step

@@ -1,4 +1,4 @@
-"""Random recurrent cells: both readings of `scan` must agree on whatever a user writes.
+"""Random recurrent cells, on which both modes of `scan` must agree.
 
 `python -m tests.scan.random_cells 5000` tries that many and prints the first that differ. `… 500 numba` lets numba
 compile their loops, and prints how many it refused and why.
@@ -56,7 +56,7 @@ class _Drawing:
         return self.pool[self.random.integers(len(self.pool))]
 
     def grow(self) -> None:
-        """One more value of shape (batch, WIDTH), made of those that are there."""
+        """Add a value of shape (batch, WIDTH), computed from those in the pool."""
         a, b = self.pick(), self.pick()
         makers = [
             lambda: a + b, lambda: a - b, lambda: a * b, lambda: -a, lambda: ops.tanh(a), lambda: ops.sigmoid(a),
@@ -89,7 +89,7 @@ class _Drawing:
         return 0.4 * sum((gate * b for gate in gates[1:]), start=gates[0])
 
     def mask(self) -> Tensor:
-        """What is chosen where: by what is read, by a parameter, or by the carry."""
+        """A random condition: on an x, a parameter, or the carry."""
         makers = (self.read, self.vector, self.pick)
         return makers[self.random.integers(3)]() > 0
 
@@ -98,7 +98,7 @@ class _Drawing:
         return ops.where(self.mask(), ops.tanh(a * b), self.carry[0])
 
     def read(self) -> Tensor:
-        """Something that is read at this step, at the width of the carry."""
+        """An x, projected to the width of the carry."""
         if not self.xs:
             return self.pick()
         x = self.xs[self.random.integers(len(self.xs))]
@@ -110,7 +110,7 @@ class _Drawing:
         new = []
         for part in self.carry:
             kind = self.random.random()
-            # Most parts are bounded, so that long runs stay finite; a few are passed on, swapped or read.
+            # Most parts are bounded, so that long runs stay finite; a few are passed through, swapped, or an x.
             if kind < 0.08:
                 new.append(part)
             elif kind < 0.16:
@@ -172,40 +172,40 @@ def run(
 
 
 def difference(
-    cell: Cell, length: int, reverse: bool, reading: bool | str = True, device: str = "numpy", times: int = 1
+    cell: Cell, length: int, reverse: bool, mode: bool | str = True, device: str = "numpy", times: int = 1
 ) -> float:
-    """How far the two readings lie apart, relative to the size of each result; infinite if one has no gradient.
+    """The difference between the two modes, relative to the size of each result; infinite if only one has a gradient.
 
-    The second is run there, and so many times: what is captured at first is replayed later.
+    device, times  where compiled mode runs, and how often: a CUDA graph is captured first and replayed later
 
-    A few cells magnify rounding: for them the two must lie no further apart than the plain reading from itself when
-    its inputs change in their last digits.
+    A few cells amplify rounding errors. For them the difference is 0 if it is no larger than what a change of the
+    inputs in their last digits makes in eager mode.
     """
     with np.errstate(all="ignore"):
-        plain = run(cell, length, reverse, False)
+        eager = run(cell, length, reverse, False)
         for _ in range(times):
-            compiled = run(cell, length, reverse, reading, device=device)
-        found = _apart(plain, compiled)
-        if 1e-10 < found < np.inf and found < 100 * _apart(plain, run(cell, length, reverse, False, nudge=1e-15)):
+            compiled = run(cell, length, reverse, mode, device=device)
+        found = _apart(eager, compiled)
+        if 1e-10 < found < np.inf and found < 100 * _apart(eager, run(cell, length, reverse, False, nudge=1e-15)):
             return 0.0
     return found
 
 
-def refusal(cell: Cell, reading: bool | str) -> str:
-    """Why the cell is not, or not in all its parts, compiled as that reading has it; empty if it is."""
+def refusal(cell: Cell, mode: bool | str) -> str:
+    """Why the cell, or a part of it, is not compiled in this mode; empty if it is."""
     carry = [Tensor(np.zeros((cell.batch, WIDTH)), requires_grad=True) for _ in range(cell.parts)]
     xs = [Tensor(np.zeros((1, cell.batch, READ)), requires_grad=True) for _ in range(cell.xs)]
     text = explain(
         cell.step, tuple(carry) if cell.parts > 1 else carry[0],
-        None if not xs else tuple(xs) if len(xs) > 1 else xs[0], compiled=reading,
+        None if not xs else tuple(xs) if len(xs) > 1 else xs[0], compiled=mode,
     )  # fmt: skip
-    reasons = (line for line in text.splitlines() if line.startswith(("This step runs plainly", "numba does not")))
+    reasons = (line for line in text.splitlines() if line.startswith(("This step runs eagerly", "numba does not")))
     return next(reasons, "")
 
 
-def _apart(plain: list, compiled: list) -> float:
+def _apart(eager: list, compiled: list) -> float:
     worst = 0.0
-    for p, c in zip(plain, compiled):
+    for p, c in zip(eager, compiled):
         if p is None and c is None:
             continue
         if p is None or c is None:
@@ -219,7 +219,7 @@ def _apart(plain: list, compiled: list) -> float:
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
-    reading = sys.argv[2] if len(sys.argv) > 2 else True
+    mode = sys.argv[2] if len(sys.argv) > 2 else True
     first = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     bad = 0
     refusals: Counter[str] = Counter()
@@ -227,7 +227,7 @@ if __name__ == "__main__":
         cell = draw(seed)
         for length, reverse in ((1, False), (2, True), (7, False)):
             try:
-                found = difference(cell, length, reverse, reading)
+                found = difference(cell, length, reverse, mode)
             except Exception as error:
                 found, reason = np.inf, f"{type(error).__name__}: {error}"
             else:
@@ -236,7 +236,7 @@ if __name__ == "__main__":
                 bad += 1
                 print(f"seed {seed}, length {length}, reverse {reverse}: {found:.3g} {reason}", flush=True)
                 break
-        refusals[refusal(cell, reading)] += 1
+        refusals[refusal(cell, mode)] += 1
         if bad >= 10:
             break
     print(f"{count} cells, {bad} differ")

@@ -2,12 +2,12 @@
 
 A world has parameters, ops of the user's own, steps and layers. A history is a list of events: calls, backward passes
 and second derivatives of any call so far, and between them rules that are redefined, settings that change, hooks,
-writes into memory, freezing, train/eval flips, attributes that are set anew. The same history happens in two worlds, a
+writes into memory, freezing, train/eval flips, attributes that are replaced. The same history happens in two worlds, a
 compiled one and an eager one (which recomputes nothing), and every event must have the same result in both. A TapeError
 in either is no disagreement: a refusal is right where a value cannot be had.
 
 `python -m tests.scan.random_histories 20000` runs that many, and prints those that disagree. `… 500 numba` and, where
-there is a GPU, `… 500 cupy` run other targets; a third number is the first seed, and `… 1 numpy 17` tells one history.
+there is a GPU, `… 500 cupy` run other targets; a third number is the first seed, and `… 1 numpy 17` prints one history.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tinygrad_gru import (
 from tinygrad_gru.scan import pure
 
 WIDTH, READ, STEPS = 3, 2, 3
-#: How far results may lie apart, relative to the largest number of each.
+#: The tolerance, relative to the largest element of each result.
 TOLERANCE = {"float64": 1e-8, "float32": 5e-3}
 
 
@@ -96,12 +96,14 @@ class World:
         self.hooks: list[Callable[[], None]] = []
         self.random_state = random_state()
 
-    def tensor(self, random: np.random.Generator, shape: tuple[int, ...], wanted: bool, scale: float = 1.0) -> Tensor:
-        return self.holding(scale * random.standard_normal(shape), wanted)
+    def tensor(
+        self, random: np.random.Generator, shape: tuple[int, ...], requires_grad: bool, scale: float = 1
+    ) -> Tensor:
+        return self.new_tensor(scale * random.standard_normal(shape), requires_grad)
 
-    def holding(self, values: Any, wanted: bool = False) -> Tensor:
+    def new_tensor(self, values: Any, requires_grad: bool = False) -> Tensor:
         """A tensor of these values, of the dtype and on the device of this world."""
-        return Tensor(values, requires_grad=wanted, dtype=self.dtype, device=self.device)
+        return Tensor(values, requires_grad=requires_grad, dtype=self.dtype, device=self.device)
 
     # -- what is called ----------------------------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class World:
                 pool.append(_OPERATIONS[kind](self, pool[i % len(pool)], pool[j % len(pool)]))
             new = [ops.tanh(pool[-1])] + [0.5 * s + 0.5 * pool[-2] for s in state[1:]]
             ys = [pool[-1 - i] for i in range(outputs)]
-            if singular:  # finite where nobody asks for its gradient
+            if singular:  # finite as long as its gradient is not used
                 ys.append(1.0 / (x * 0.0))
                 ys.append(ops.sqrt(state[0] * 0.0))
             result = tuple(new) if len(new) > 1 else new[0]
@@ -169,7 +171,7 @@ class World:
                 super().__init__(input_size, hidden_size, **options)
                 self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b(0.1)
                 self.slow = self.U.detach()
-                self.gain, self.pair = 0.5, [world.holding([0.3]), 0.2]
+                self.gain, self.pair = 0.5, [world.new_tensor([0.3]), 0.2]
                 self.function = lambda a: ops.tanh(world.settings["k"] * a)
 
             @pure
@@ -211,12 +213,12 @@ class World:
         return [y.numpy() for y in outputs]
 
     def _loss(self, random: np.random.Generator) -> tuple[list[Tensor], Tensor] | None:
-        """The inputs of an earlier call, and a loss made of some of its outputs."""
+        """The inputs of an earlier call, and a loss of some of its outputs."""
         if not self.calls:
             return None
         inputs, outputs = self.calls.pop(random.integers(len(self.calls)))
         used = [y for y in outputs if random.random() < 0.6] or outputs[:1]
-        total = self.holding(0.0)
+        total = self.new_tensor(0.0)
         for y in used:
             part = y[-1] if random.random() < 0.2 else y
             total = total + (part * self.tensor(random, part.shape, False)).sum()
@@ -255,7 +257,7 @@ class World:
         return [*(g.numpy() for g in first), *self._gradients(inputs)]
 
     def forget(self, random: Any) -> None:
-        """Take all gradients away."""
+        """Clear all gradients."""
         for tensor in self._leaves([]):
             tensor.zero_grad()
 
@@ -279,7 +281,7 @@ class World:
             *(t for layer in self.layers for _, t in layer.named_tensors()),
         ]
         tensor, kind = tensors[random.integers(len(tensors))], random.integers(3)
-        new = self.holding(tensor.numpy() * 0.9 + 0.05).data
+        new = self.new_tensor(tensor.numpy() * 0.9 + 0.05).data
         if kind == 0:
             with no_grad():
                 tensor[...] = Tensor.from_node(new, None)
@@ -290,7 +292,7 @@ class World:
             tensor.mark_changed()
 
     def freeze(self, random: np.random.Generator) -> None:
-        """Let a parameter want no gradient, or want one again."""
+        """Freeze a parameter, or unfreeze it."""
         tensors = [t for t in self.parameters.values() if t.is_leaf]
         tensor = tensors[random.integers(len(tensors))]
         tensor.requires_grad = not tensor.requires_grad
@@ -306,16 +308,16 @@ class World:
         manual_seed(int(random.integers(3)))
 
     def set_attribute(self, random: np.random.Generator) -> None:
-        """Set an attribute of a cell, or of its class, anew: another tensor, a computed one, a number, a function."""
+        """Replace an attribute of a cell or of its class: by another tensor, a computed one, a scalar, a function."""
         cells = [cell for layer in self.layers for cell in layer.cells]
         cell = cells[random.integers(len(cells))]
         choice, value = random.integers(5), float(random.choice([0.3, 0.8, 1.3]))
         tensors = [name for name, t in vars(cell).items() if isinstance(t, Tensor) and name.startswith(("W", "U", "b"))]
         name = tensors[random.integers(len(tensors))]
         if choice == 0:
-            setattr(cell, name, self.holding(getattr(cell, name).numpy() * value, wanted=True))
+            setattr(cell, name, self.new_tensor(getattr(cell, name).numpy() * value, requires_grad=True))
         elif choice == 1:  # weight normalisation, a hypernetwork
-            with_history = getattr(cell, name) * self.holding([value], wanted=True)
+            with_history = getattr(cell, name) * self.new_tensor([value], requires_grad=True)
             setattr(cell, name, with_history)
         elif hasattr(cell, "gain"):
             if choice == 2:
@@ -323,7 +325,7 @@ class World:
             elif choice == 3:
                 type(cell).factor = value
             else:
-                cell.pair[random.integers(2)] = value if random.random() < 0.5 else self.holding([value])
+                cell.pair[random.integers(2)] = value if random.random() < 0.5 else self.new_tensor([value])
 
     def set_function(self, random: np.random.Generator) -> None:
         for layer in self.layers:
@@ -388,9 +390,9 @@ def disagreement(seed: int, target: str, tell: Callable[[str], None] = lambda te
     """
     eager = World(seed, False)
     compiled = World(seed, "numba" if target == "numba" else True, "cupy" if target == "cupy" else "numpy")
-    for place, (event, event_seed) in enumerate(history(seed)):
+    for position, (event, event_seed) in enumerate(history(seed)):
         expected, found = (_outcome(world, event, event_seed) for world in (eager, compiled))
-        tell(f"{place} {event}: {_short(expected)} | {_short(found)}")
+        tell(f"{position} {event}: {_short(expected)} | {_short(found)}")
         refusals = [isinstance(outcome, TapeError) for outcome in (expected, found)]
         if any(refusals):
             for world in (eager, compiled):
@@ -399,7 +401,7 @@ def disagreement(seed: int, target: str, tell: Callable[[str], None] = lambda te
             continue
         problem = _difference(expected, found, TOLERANCE[eager.dtype])
         if problem:
-            return f"event {place}, {event}: {problem}"
+            return f"event {position}, {event}: {problem}"
     return ""
 
 

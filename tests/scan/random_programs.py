@@ -1,4 +1,4 @@
-"""Random programs: what passes, plans and the emitter must be ready for, whether or not a step would lead to it."""
+"""Random programs, for passes, plans and emitters: also such as no step would be traced to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.scan.programs import LENGTH, Example
-from tinygrad_gru.scan.ir import Graph
-from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
+from tinygrad_gru.scan.ir import Graph, Program
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
 
 xp = NAMESPACE
 DOUBLE, SQUARE = np.dtype("float64"), (3, 3)
@@ -26,18 +25,18 @@ class _Drawing:
         self.random = random
         self.graph = Graph()
         carry_shapes = [SQUARE] * random.integers(1, 4) + [(3,), (1, 3), ()][: random.integers(0, 4)]
-        read_shapes = [SQUARE] * random.integers(0, 3) + [(3,), (3, 1), (), (2, 3, 3)][: random.integers(0, 5)]
-        self.carry = [self.given("carry", i, shape) for i, shape in enumerate(carry_shapes)]
-        self.xs = [self.given("x", i, shape) for i, shape in enumerate(read_shapes)]
+        x_shapes = [SQUARE] * random.integers(0, 3) + [(3,), (3, 1), (), (2, 3, 3)][: random.integers(0, 5)]
+        self.carry = [self.input("carry", i, shape) for i, shape in enumerate(carry_shapes)]
+        self.xs = [self.input("x", i, shape) for i, shape in enumerate(x_shapes)]
         constants = [random.standard_normal(shape) for shape in (SQUARE, SQUARE, (3,), (3, 1), (2, 3, 3))]
         self.constants = [TracedArray(self.graph, self.graph.capture(array)) for array in constants]
         self.pool = [*self.carry, *self.xs, *self.constants]
 
-    def given(self, kind: str, position: int, shape: tuple[int, ...]) -> TracedArray:
-        return TracedArray(self.graph, self.graph.add(kind, (), shape, DOUBLE, position=position))
+    def input(self, source: str, position: int, shape: tuple[int, ...]) -> TracedArray:
+        return TracedArray(self.graph, self.graph.add(source, (), shape, DOUBLE, position=position))
 
     def pick(self, fits: Callable[[TracedArray], bool] = lambda x: True) -> TracedArray:
-        """One of the values, rather a late one."""
+        """One of the values, preferably a late one."""
         choices = [x for x in self.pool if fits(x)]
         return choices[max(self.random.integers(len(choices), size=2))]
 
@@ -66,8 +65,8 @@ class _Drawing:
             lambda: xp.reshape(m, (9,))[:3], lambda: xp.reshape(m, (1, 3, 3)), lambda: xp.expand_dims(a, 0),
             lambda: xp.broadcast_to(a, np.broadcast_shapes(a.shape, SQUARE)), lambda: xp.concat([m[:2], z[:1]], 0),
             lambda: xp.concat([m[:, :2], z[:, :1]], 1), lambda: xp.stack([m, z], 0),
-            lambda: SYMBOLIC.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
-            lambda: SYMBOLIC.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
+            lambda: TRACING.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
+            lambda: TRACING.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
         ]  # fmt: skip
         if self.random.random() < 0.1:
             makers = [self.gates]
@@ -79,18 +78,18 @@ class _Drawing:
             self.pool.append(xp.tanh(made) if self.random.random() < 0.4 else made)  # so that all stays finite
 
     def gates(self) -> TracedArray:
-        """As merge meets them: products with one left operand, what becomes of them, and products of that, added up."""
+        """What merging is for: products with one left operand, activations, products of these, and their sum."""
         left, count = self.matrix(), self.random.integers(2, 4)
-        kinds = [xp.tanh, lambda x: 0.5 + 0.5 * xp.tanh(0.5 * x), lambda x: x * x]
-        lanes = [left @ self.weight() + self.number_or(self.matrix) for _ in range(count)]
-        lanes = [kinds[self.random.integers(len(kinds))](lane) for lane in lanes]
-        self.pool += lanes[: self.random.integers(count)]
+        activations = [xp.tanh, lambda x: 0.5 + 0.5 * xp.tanh(0.5 * x), lambda x: x * x]
+        gates = [left @ self.weight() + self.number_or(self.matrix) for _ in range(count)]
+        gates = [activations[self.random.integers(len(activations))](gate) for gate in gates]
+        self.pool += gates[: self.random.integers(count)]
         if self.random.random() < 0.5:
-            lanes = [lane @ self.weight() for lane in lanes]
-        return sum(lanes[1:], start=lanes[0])
+            gates = [gate @ self.weight() for gate in gates]
+        return sum(gates[1:], start=gates[0])
 
     def weight(self) -> TracedArray:
-        """A fixed matrix of its own, or one that others have too."""
+        """A new constant matrix, or a shared one."""
         if self.random.random() < 0.5:
             return self.constants[self.random.integers(2)]
         return TracedArray(self.graph, self.graph.capture(self.random.standard_normal(SQUARE)))
@@ -99,7 +98,7 @@ class _Drawing:
         return [self.pick().value for _ in range(self.random.integers(0, most))]
 
     def summed(self) -> tuple:
-        """Any values, and such products as the gradients of weights are."""
+        """Any values, and products like the gradients of weights."""
         lefts = [self.matrix().mT for _ in range(2)]
         products = [lefts[self.random.integers(2)] @ self.matrix() for _ in range(self.random.integers(4))]
         biases = [xp.sum(self.matrix(), axis=0) for _ in range(self.random.integers(3))]
@@ -109,16 +108,16 @@ class _Drawing:
         for _ in range(self.random.integers(3, 40)):
             self.grow()
         new = tuple(self.next_carry(part).value for part in self.carry)
-        given = [[x.value for x in xs] for xs in (self.carry, self.xs)]
-        program = Program(self.graph, tuple(given[0]), tuple(given[1]), new, tuple(self.some(5)), self.summed())
+        inputs = [tuple(array.value for array in arrays) for arrays in (self.carry, self.xs)]
+        program = Program(self.graph, *inputs, new, tuple(self.some(5)), self.summed())
         carry = [self.random.standard_normal(x.shape) for x in self.carry]
-        reads = [self.random.standard_normal((LENGTH, *x.shape)) for x in self.xs]
-        return Example(program, carry, reads, bool(self.random.integers(2)))
+        xs = [self.random.standard_normal((LENGTH, *x.shape)) for x in self.xs]
+        return Example(program, carry, xs, bool(self.random.integers(2)))
 
     def next_carry(self, part: TracedArray) -> TracedArray:
-        """Bounded, for it comes back: what was there already, a tanh, or a view of those."""
-        made = self.pick(lambda x: x.shape == part.shape)
-        source = made.value
+        """A bounded value, since it is fed back: an input, a constant, a tanh, or a view of one."""
+        new = self.pick(lambda x: x.shape == part.shape)
+        source = new.value
         while source.op in ("getitem", "transpose", "reshape"):
             (source,) = source.inputs
-        return made if source.op in ("carry", "x", "constant", "tanh") else xp.tanh(made)
+        return new if source.op in ("carry", "x", "constant", "tanh") else xp.tanh(new)

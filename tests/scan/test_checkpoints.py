@@ -25,19 +25,19 @@ def everything(cell, x, every, **options):
     return [t.numpy() for t in (*lasts, ys)] + [t.grad.numpy() for t in (x, *parts, *cell.parameters())]
 
 
-@pytest.mark.parametrize("kind", [GRUCell, LSTMCell])
+@pytest.mark.parametrize("cell_type", [GRUCell, LSTMCell])
 @pytest.mark.parametrize("every", [1, 3, 4, 11, 12, 99])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_segments_give_what_the_whole_gives(kind, every, reverse, compiled):
-    cell = kind(3, 4, dtype="float64")
+def test_segments_equal_the_whole(cell_type, every, reverse, compiled):
+    cell = cell_type(3, 4, dtype="float64")
     x = np.random.default_rng(0).standard_normal((12, 2, 3))
     whole = everything(cell, x, None, reverse=reverse, compiled=compiled)
     for a, b in zip(everything(cell, x, every, reverse=reverse, compiled=compiled), whole):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
-def test_no_xs_several_xs_and_several_outputs():
+def test_no_xs_and_several_xs_and_outputs():
     w = Tensor(np.full((2, 2), 0.3), requires_grad=True)
 
     def step(carry, x):
@@ -63,7 +63,7 @@ def test_second_derivatives():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_memory_grows_with_the_root_of_the_length(compiled):
+def test_memory_grows_with_the_square_root_of_the_length(compiled):
     cell, x = GRUCell(4, 32), np.zeros((900, 4, 4), "float32")
 
     def peak(every):
@@ -77,6 +77,6 @@ def test_memory_grows_with_the_root_of_the_length(compiled):
 
 
 @pytest.mark.parametrize("every", [0, -3, 2.5])
-def test_a_number_of_steps_is_needed(every):
+def test_checkpoint_every_that_is_not_a_positive_integer_raises(every):
     with pytest.raises(ValueError, match=r"checkpoint_every must be a number of steps, 1 or more"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), checkpoint_every=every)

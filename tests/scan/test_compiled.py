@@ -1,4 +1,4 @@
-"""The compiled reading must give what the plain reading gives, to rounding, for whatever a user writes."""
+"""Compiled mode agrees with eager mode to rounding; plans and workspaces are shared and bounded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 
 from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
-from tinygrad_gru.backend.memory import IdleMemory
+from tinygrad_gru.backend.memory import IdlePool
 from tinygrad_gru.nn import GRU, LSTM, RNN, GRUCell
 from tinygrad_gru.scan import api as scan_api
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.targets.workspace import Workspace
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
 from tinygrad_gru.scan.tracing.tracer import trace_forward
 from tinygrad_gru.testing import gradcheck, gradgradcheck
@@ -28,7 +28,7 @@ RANDOM_CELLS = 300
 
 
 @pytest.mark.parametrize("first", range(0, RANDOM_CELLS, 50))
-def test_random_cells_agree_in_both_readings(first):
+def test_random_cells_agree_in_both_modes(first):
     for seed in range(first, first + 50):
         cell = draw(seed)
         for length, reverse in ((1, False), (2, True), (7, False)):
@@ -37,7 +37,7 @@ def test_random_cells_agree_in_both_readings(first):
 
 def test_random_cells_are_really_compiled(monkeypatch):
     def refuse(*_, **__):
-        raise AssertionError("this cell was run plainly")
+        raise AssertionError("this cell ran eagerly")
 
     monkeypatch.setattr(scan_api, "scan_eager", refuse)
     for seed in range(30):
@@ -58,26 +58,26 @@ def results(layer, x, on):
     return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
 
 
-@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("layer_type", [RNN, GRU, LSTM])
 @pytest.mark.parametrize(
     ("dtype", "tolerance", "length"),
     [
         *[("float64", 1e-12, length) for length in (1, 40, 1500)],
         *[("float32", 2e-4, length) for length in (1, 40, 1500)],
-        *[("float16", 0.1, length) for length in (1, 40)],  # sums of thousands of such numbers are compared nowhere
+        *[("float16", 0.1, length) for length in (1, 40)],  # a sum of thousands in float16 has no digits to compare
     ],
 )
-def test_layers_agree_in_both_readings(kind, dtype, tolerance, length):
+def test_layers_agree_in_both_modes(layer_type, dtype, tolerance, length):
     manual_seed(0)
-    layer = kind(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
+    layer = layer_type(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
     x = np.random.default_rng(0).standard_normal((length, 2, 3)).astype(dtype)
-    for plain, compiled in zip(results(layer, x, False), results(layer, x, True)):
-        assert compiled.dtype == plain.dtype
-        scale = max(1.0, float(np.abs(plain).max()))
-        assert np.abs(plain.astype("float64") - compiled).max() <= tolerance * scale
+    for eager, compiled in zip(results(layer, x, False), results(layer, x, True)):
+        assert compiled.dtype == eager.dtype
+        scale = max(1.0, float(np.abs(eager).max()))
+        assert np.abs(eager.astype("float64") - compiled).max() <= tolerance * scale
 
 
-def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other():
+def test_two_forward_passes_before_their_backward_passes():
     layer = GRU(3, 4, dtype="float64")
     first, second = np.random.default_rng(0).standard_normal((2, 6, 2, 3))
     expected = results(layer, first, True)[2]
@@ -90,7 +90,7 @@ def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other():
     waiting.sum().backward()
 
 
-def test_what_leaves_a_scan_is_not_written_by_the_next():
+def test_results_of_a_scan_are_not_overwritten_by_the_next():
     layer = GRU(3, 4)
     output, state = layer(Tensor(np.ones((5, 2, 3), "float32")))
     kept, kept_state = output.numpy(), state.numpy()
@@ -110,15 +110,15 @@ def test_backward_twice_with_retain_graph():
     np.testing.assert_allclose(x.grad.numpy(), 2 * once, rtol=1e-14)
 
 
-@pytest.mark.parametrize("kind", [GRU, LSTM])
-def test_derivatives_to_second_order(kind):
-    layer = kind(2, 3, dtype="float64")
+@pytest.mark.parametrize("layer_type", [GRU, LSTM])
+def test_derivatives_to_second_order(layer_type):
+    layer = layer_type(2, 3, dtype="float64")
     x = np.random.default_rng(0).standard_normal((4, 2, 2))
     assert gradcheck(lambda x: layer(x)[0], [x])
     assert gradgradcheck(lambda x: layer(x)[0], [x])
 
 
-def test_gradients_of_weights_made_outside_of_the_step():
+def test_gradients_of_weights_computed_outside_of_the_step():
     random = np.random.default_rng(0)
     base, mask = random.standard_normal((2, 4, 4))
     x = Tensor(random.standard_normal((5, 2, 4)))
@@ -132,7 +132,7 @@ def test_gradients_of_weights_made_outside_of_the_step():
     np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-12)
 
 
-def test_a_weight_that_changed_is_read_anew():
+def test_a_weight_that_was_written_is_read_again():
     cell, x = GRUCell(3, 4), Tensor(np.ones((3, 2, 3), "float32"))
     start = cell.initial_state(2)
     before = scan(cell.step, start, x)[0].numpy()
@@ -142,14 +142,14 @@ def test_a_weight_that_changed_is_read_anew():
     np.testing.assert_allclose(after, scan(cell.step, start, x, compiled=False)[0].numpy(), rtol=1e-6)
 
 
-def test_a_number_that_changes_from_call_to_call():
+def test_a_scalar_that_changes_between_calls():
     x = Tensor(np.ones((3, 2)))
     for factor in (0.5, 2.0, 0.5):
         last, _ = scan(lambda h, x, f=factor: f * h + x, Tensor(np.zeros(2)), x)
         np.testing.assert_allclose(last.numpy(), 1 + factor + factor**2)
 
 
-def test_a_new_length_alone_makes_no_new_plan(monkeypatch):
+def test_a_new_length_needs_no_new_plan(monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
     layer = GRU(3, 4)
@@ -160,7 +160,7 @@ def test_a_new_length_alone_makes_no_new_plan(monkeypatch):
     assert len(cache.plans) == 2
 
 
-def test_the_cache_is_bounded(monkeypatch):
+def test_the_plan_cache_is_bounded(monkeypatch):
     cache = compiled_module.PlanCache(3)
     monkeypatch.setattr(compiled_module, "_cache", cache)
     for batch in range(1, 8):
@@ -168,7 +168,7 @@ def test_the_cache_is_bounded(monkeypatch):
     assert len(cache.plans) == 3
 
 
-def test_without_gradients_nothing_is_stored(monkeypatch):
+def test_no_residuals_without_gradients(monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
     with no_grad():
@@ -176,7 +176,7 @@ def test_without_gradients_nothing_is_stored(monkeypatch):
     assert not output.requires_grad
     (plan,) = cache.steps
     assert plan.backward() is None
-    assert plan.stored == []
+    assert plan.residuals == []
 
 
 def reason(step, carry, xs):
@@ -185,7 +185,7 @@ def reason(step, carry, xs):
     return str(refused.value)
 
 
-def test_what_cannot_be_compiled_runs_plainly_and_says_why():
+def test_steps_that_cannot_be_compiled_run_eagerly_and_say_why():
     x, start = Tensor(np.array([[1.0], [-2.0], [3.0]])), Tensor(np.zeros(1))
 
     def step(h, x):
@@ -207,7 +207,7 @@ def test_random_numbers_are_drawn_at_every_step():
     assert len({tuple(row) for row in ys.numpy()}) > 4
 
 
-def test_memory_is_given_back_without_the_garbage_collector():
+def test_workspaces_are_released_by_reference_counting():
     layer, x = GRU(3, 4), Tensor(np.ones((5, 2, 3), "float32"))
     layer(x)[0].sum().backward()
     gc.collect()
@@ -221,20 +221,20 @@ def test_memory_is_given_back_without_the_garbage_collector():
         gc.enable()
 
 
-def test_an_op_whose_formula_asks_more_than_symbols_have_runs_plainly():
+def test_a_formula_that_needs_values_runs_eagerly():
     @ops.op
     def doubled(x):
         return np.add(x, x)
 
     doubled.vjp(x=lambda g: 2 * g)
     x = Tensor(np.ones((3, 2)), requires_grad=True)
-    assert "on symbols it fails" in reason(lambda h, x: h + doubled(x), Tensor(np.zeros(2)), x)
+    assert "on traced arrays it fails" in reason(lambda h, x: h + doubled(x), Tensor(np.zeros(2)), x)
     last, _ = scan(lambda h, x: h + doubled(x), Tensor(np.zeros(2)), x)
     last.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), np.full((3, 2), 2.0))
 
 
-def test_bias_gradients_in_half_precision_do_not_stop_counting():
+def test_bias_gradients_in_half_precision_accumulate_in_float32():
     layer = RNN(1, 1, dtype="float16")
     for parameter in layer.parameters():
         parameter.data[...] = 0
@@ -243,9 +243,9 @@ def test_bias_gradients_in_half_precision_do_not_stop_counting():
     assert layer.cells[0].b.grad.item() == 8000
 
 
-def test_what_is_idle_is_bounded_over_all_plans(monkeypatch):
-    idle = IdleMemory(things=100, limit=300_000)
-    monkeypatch.setattr(compiled_module, "IDLE", idle)
+def test_idle_workspaces_of_all_plans_together_are_bounded(monkeypatch):
+    idle = IdlePool(entries=100, limit=300_000)
+    monkeypatch.setattr(compiled_module, "IDLE_POOL", idle)
     layer = GRU(3, 4)
     for batch in range(1, 40):
         layer(Tensor(np.ones((10, batch, 3), "float32")))[0].sum().backward()
@@ -256,20 +256,20 @@ def test_what_is_idle_is_bounded_over_all_plans(monkeypatch):
     assert idle.bytes > 300_000 and len(idle) == 1  # the only one
 
 
-def test_memory_that_is_idle_is_freed_before_there_is_none_left(monkeypatch):
-    idle, refused = IdleMemory(things=100, limit=2**40), []
-    monkeypatch.setattr(compiled_module, "IDLE", idle)
-    zeros = np.zeros
+def test_idle_workspaces_are_freed_when_memory_runs_out(monkeypatch):
+    idle, refused = IdlePool(entries=100, limit=2**40), []
+    monkeypatch.setattr(compiled_module, "IDLE_POOL", idle)
+    zeros = Workspace._zeros
 
-    def scarce(*arguments, **settings):
+    def scarce(*arguments):
         if len(idle):
             refused.append(1)
             raise MemoryError("no memory")
-        return zeros(*arguments, **settings)
+        return zeros(*arguments)
 
     layer = GRU(3, 4)
     layer(Tensor(np.ones((3, 2, 3), "float32")))[0].sum().backward()
-    monkeypatch.setattr(Emitted, "zeros", staticmethod(scarce))
+    monkeypatch.setattr(Workspace, "_zeros", scarce)
     layer(Tensor(np.ones((4, 2, 3), "float32")))[0].sum().backward()
     assert refused == [1]
 
@@ -297,7 +297,7 @@ def test_many_batch_sizes_fit_into_little_memory():
     subprocess.run([sys.executable, "-c", SIZES, "20000", "20014", "8"], check=True, env=environment)
 
 
-def test_a_plan_is_found_while_another_is_made(monkeypatch):
+def test_compiling_one_plan_does_not_block_another(monkeypatch):
     cache, made, go = compiled_module.PlanCache(8), threading.Event(), threading.Event()
     monkeypatch.setattr(compiled_module, "_cache", cache)
     init = compiled_module.CompiledStep.__init__
@@ -323,7 +323,7 @@ def test_a_plan_is_found_while_another_is_made(monkeypatch):
     assert len(cache.steps) == 2
 
 
-def test_threads_do_not_disturb_each_other():
+def test_threads_share_a_plan():
     layer = LSTM(3, 4, dtype="float64")
     inputs = np.random.default_rng(0).standard_normal((8, 20, 2, 3))
 
@@ -338,11 +338,11 @@ def test_threads_do_not_disturb_each_other():
                 np.testing.assert_array_equal(found, right)
 
 
-@pytest.mark.parametrize("kind", [GRU, LSTM])
-def test_outputs_that_nobody_used_cost_nothing_in_backward(kind, monkeypatch):
+@pytest.mark.parametrize("layer_type", [GRU, LSTM])
+def test_unused_outputs_cost_nothing_in_backward(layer_type, monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
-    layer = kind(3, 4, dtype="float64")
+    layer = layer_type(3, 4, dtype="float64")
     x = np.random.default_rng(0).standard_normal((6, 2, 3))
 
     def gradients(on, which):
@@ -355,16 +355,16 @@ def test_outputs_that_nobody_used_cost_nothing_in_backward(kind, monkeypatch):
         return [leaf.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
 
     for which in ("last", "output"):
-        for compiled, plain in zip(gradients(True, which), gradients(False, which)):
-            np.testing.assert_allclose(compiled, plain, rtol=1e-12, atol=1e-14)
+        for compiled, eager in zip(gradients(True, which), gradients(False, which)):
+            np.testing.assert_allclose(compiled, eager, rtol=1e-12, atol=1e-14)
     (plan,) = cache.steps
     unused = plan.cotangents[-1]
     without, whole = plan.backward(frozenset([unused])), plan.backward()
-    assert without.loop_calls == whole.loop_calls - 1
-    assert unused in whole.plan.program.xs and unused not in without.plan.program.xs
+    assert without.source.calls.step == whole.source.calls.step - 1
+    assert unused in whole.source.plan.program.xs and unused not in without.source.plan.program.xs
 
 
-def test_a_plan_keeps_no_model_alive():
+def test_the_plan_cache_keeps_no_model_alive():
     layer = GRU(3, 4)
     layer(Tensor(np.ones((5, 2, 3), "float32")))[0].sum().backward()
     gone = weakref.ref(layer.cells[0].U_h.data)
@@ -374,8 +374,8 @@ def test_a_plan_keeps_no_model_alive():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_what_the_used_outputs_do_not_reach_gets_no_gradient(compiled):
-    """Not zeros: an optimizer would let weight decay act on it."""
+def test_inputs_that_used_outputs_do_not_depend_on_have_no_gradient(compiled):
+    """It is None rather than zeros, to which an optimizer would add weight decay."""
     used, unused = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
     start = Tensor(np.ones(2), requires_grad=True), Tensor(np.ones(2), requires_grad=True)
 
@@ -388,12 +388,12 @@ def test_what_the_used_outputs_do_not_reach_gets_no_gradient(compiled):
     assert start[0].grad is not None and start[1].grad is None
 
 
-def test_without_numba_it_says_what_to_install(monkeypatch):
+def test_missing_numba_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tinygrad_gru.scan.targets.numba", None)
     with pytest.raises(ImportError, match=r"pip install tinygrad_gru\[numba\]"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="numba")
 
 
-def test_an_emitter_that_does_not_exist_is_refused():
+def test_an_unknown_target_raises():
     with pytest.raises(ValueError, match="expected True, False, 'cuda', 'numba' or 'numba:2'"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="cython")

@@ -1,4 +1,4 @@
-"""What `explain` tells of a step."""
+"""The text of `explain`."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ def explained(cell):
     return explain(cell.step, cell.initial_state(2), Tensor(np.zeros((5, 2, 3), "float32")))
 
 
-def test_a_learner_can_follow_a_gru_from_its_lines_to_the_program():
+def test_a_gru_from_its_trace_to_the_program():
     text = explained(GRUCell(3, 4))
-    for told in (
+    for expected in (
         "The step, traced:",
-        "# U_h",  # what the step uses from outside goes by its names
+        "# U_h",  # closed-over constants have their names
         "Forward: 14 array calls a step",
         "operations in the loop after reassociate",
         "before the loop (hoisted): 2 matmul, 2 add",
-        "Stored at every step for backward:",
+        "Residuals, stored at every step for backward:",
         "Backward, from the last step to the first: 10 array calls a step",
         "after the loop (sunk): 4 matmul, 1 sum",
-        "written side by side, in one array:",
+        "computed into slices of one array:",
         "for first, (",
     ):
-        assert told in text
+        assert expected in text
 
 
-def test_the_passes_never_make_the_loop_longer_but_rather_shorter():
+def test_passes_only_shorten_the_loop():
     for half in explained(LSTMCell(3, 4)).split("Backward, "):
         counts = [int(n) for n in re.findall(r"(\d+) operations in the loop", half)]
         assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
 
 
-def test_names_of_a_closure():
+def test_closed_over_tensors_are_named():
     decay = Tensor(np.full(2, 0.5))
     text = explain(lambda h, x: decay * h + x, Tensor(np.zeros(2)), Tensor(np.zeros((3, 2))))
     assert "# decay" in text
@@ -48,4 +48,4 @@ def test_why_a_step_cannot_be_compiled():
     def step(h, x):
         return h + x if (h.numpy() > 0).all() else h
 
-    assert explain(step, Tensor(np.zeros(2)), Tensor(np.zeros((3, 2)))).startswith("This step runs plainly")
+    assert explain(step, Tensor(np.zeros(2)), Tensor(np.zeros((3, 2)))).startswith("This step runs eagerly")

@@ -1,4 +1,4 @@
-"""Merge: fewer, larger operations, with the same values; and no combination of passes may break another."""
+"""Merged and horizontally fused operations: how many are left, and the same results with any choice of passes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, ops, scan
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.passes.merge import merge_lanes
-from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES, CompiledStep, PlanCache
+from tinygrad_gru.scan.passes import fuse_horizontally
+from tinygrad_gru.scan.plan_cache import CompiledStep, PlanCache
+from tinygrad_gru.scan.targets import numpy as numpy_target
+from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
 from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
 
 
@@ -25,16 +27,16 @@ def layer_step(kind, batch=2):
 
 
 @pytest.mark.parametrize(("kind", "forward", "backward"), [(RNNCell, 3, 3), (GRUCell, 14, 10), (LSTMCell, 12, 9)])
-def test_array_calls_a_step(kind, forward, backward):
+def test_array_calls_per_step(kind, forward, backward):
     step = layer_step(kind)
-    assert (step.forward.loop_calls, step.backward().loop_calls) == (forward, backward)
+    assert (step.forward.source.calls.step, step.backward().source.calls.step) == (forward, backward)
 
 
-def products(emitted, level):
-    return [value for value in emitted.plan.at(level) if value.op == "matmul"]
+def products(executable, level):
+    return [value for value in executable.source.plan.operations(level) if value.op == "matmul"]
 
 
-def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradient():
+def test_an_lstm_has_one_product_per_step_forward_and_backward_and_one_per_gradient():
     step = layer_step(LSTMCell)
     assert len(products(step.forward, "hoisted")) == len(products(step.forward, "loop")) == 1
     assert len(products(step.backward(), "loop")) == 1
@@ -42,29 +44,29 @@ def test_an_lstm_has_one_product_a_step_in_each_direction_and_one_for_each_gradi
     assert len(products(step.backward(), "sunk")) == 3
 
 
-def test_gates_of_one_kind_become_neighbours():
-    """tanh stands between two σ in the program, and is moved aside."""
+def test_gates_with_one_activation_become_neighbours():
+    """In the program a tanh stands between two σ."""
     weights = [Tensor(np.zeros((4, 4))) for _ in range(3)]
 
     def step(h, x):
         a, b, c = (h @ weight for weight in weights)
         return ops.sigmoid(a) * ops.tanh(b) + ops.sigmoid(c)
 
-    emitted = compiled_step(step, Tensor(np.zeros((2, 4))), Tensor(np.zeros((5, 2, 4))), None).forward
-    kinds = [value.op for value in emitted.plan.at("loop")]
+    executable = compiled_step(step, Tensor(np.zeros((2, 4))), Tensor(np.zeros((5, 2, 4))), None).forward
+    kinds = [value.op for value in executable.source.plan.operations("loop")]
     assert kinds.count("exp") == kinds.count("tanh") == kinds.count("matmul") == 1
 
 
-def test_parts_are_written_where_the_joined_array_lives():
-    """Nothing is copied to be joined: no concatenation is left in the loop or after it."""
+def test_operands_are_written_into_slices_of_their_concatenation():
+    """No concatenation is left in the loop or after it."""
     for kind in (GRUCell, LSTMCell):
         step = layer_step(kind)
-        for emitted in (step.forward, step.backward()):
-            looped = emitted.source.split("in workspace.chunks:")[1]
+        for executable in (step.forward, step.backward()):
+            looped = executable.source.text.split("in workspace.chunks:")[1]
             assert "concatenate" not in looped
 
 
-def test_gates_of_several_widths_are_joined():
+def test_gates_of_different_widths_are_merged():
     random = np.random.default_rng(0)
     narrow, wide = Tensor(random.standard_normal((4, 1)), True), Tensor(random.standard_normal((4, 4)), True)
 
@@ -76,20 +78,20 @@ def test_gates_of_several_widths_are_joined():
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_any_choice_of_passes_gives_the_same(seed, monkeypatch):
+def test_any_choice_of_passes_gives_the_same_results(seed, monkeypatch):
     random = np.random.default_rng(seed)
     some = [tuple(p for p in passes if random.random() < 0.5) for passes in (FORWARD_PASSES, BACKWARD_PASSES)]
-    monkeypatch.setattr(compiled_module, "FORWARD_PASSES", some[0])
-    monkeypatch.setattr(compiled_module, "BACKWARD_PASSES", some[1])
+    monkeypatch.setattr(numpy_target, "FORWARD_PASSES", some[0])
+    monkeypatch.setattr(numpy_target, "BACKWARD_PASSES", some[1])
     monkeypatch.setattr(compiled_module, "_cache", PlanCache(8))
     cell = draw(10_000 + seed)
     for length, reverse in ((1, False), (3, True)):
         assert difference(cell, length, reverse) < 1e-10
 
 
-def test_biases_of_several_shapes_are_not_taken_for_alike(monkeypatch):
-    """Found by drawing passes at random: (1, 4) beside (2, 4)."""
-    monkeypatch.setattr(compiled_module, "FORWARD_PASSES", (merge_lanes,))
+def test_biases_of_different_shapes_are_not_isomorphic(monkeypatch):
+    """(1, 4) beside (2, 4); found by the random choices above."""
+    monkeypatch.setattr(numpy_target, "FORWARD_PASSES", (fuse_horizontally,))
     monkeypatch.setattr(compiled_module, "_cache", PlanCache(8))
     random = np.random.default_rng(0)
     U, V = (Tensor(random.standard_normal((4, 4))) for _ in range(2))
@@ -98,5 +100,5 @@ def test_biases_of_several_shapes_are_not_taken_for_alike(monkeypatch):
     def step(h, x):
         return ops.tanh(h @ U + b) * ops.tanh(h @ V + c)
 
-    compiled, plain = (scan(step, Tensor(np.ones((2, 4))), length=3, compiled=on)[1].numpy() for on in (True, False))
-    np.testing.assert_allclose(compiled, plain, rtol=1e-12)
+    compiled, eager = (scan(step, Tensor(np.ones((2, 4))), length=3, compiled=on)[1].numpy() for on in (True, False))
+    np.testing.assert_allclose(compiled, eager, rtol=1e-12)

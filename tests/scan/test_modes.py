@@ -5,7 +5,7 @@ from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, grad, no_grad, op
 from tinygrad_gru.scan import scan
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
-pytestmark = pytest.mark.usefixtures("reading")
+pytestmark = pytest.mark.usefixtures("mode")
 
 
 def leaf(values):
@@ -33,7 +33,7 @@ def test_a_step_may_return_a_y_of_any_shape(rng):
     np.testing.assert_allclose(ys.numpy(), 2 * x.sum(axis=1), atol=1e-15)
 
 
-def test_y_sees_the_carry_before_or_after_as_the_step_likes():
+def test_y_may_read_the_carry_before_or_after_the_update():
     x = Tensor(np.arange(1.0, 5.0).reshape(4, 1))
     _, before = scan(lambda total, x: (total + x, total), Tensor(np.zeros(1)), x)
     _, after = scan(lambda total, x: (total + x, total + x), Tensor(np.zeros(1)), x)
@@ -73,18 +73,18 @@ def test_several_xs(rng):
     np.testing.assert_allclose(carry.numpy(), scale @ x, atol=1e-15)
 
 
-def test_without_y_nothing_is_kept():
+def test_ys_is_none_for_a_step_without_y():
     carry, ys = scan(lambda total, x: (total + x, None), Tensor([0.0]), Tensor([[1.0], [2.0]]))
     assert carry.tolist() == [3.0] and ys is None
 
 
-def test_the_length_is_given_where_nothing_is_read():
+def test_length_without_xs():
     seen = []
     carry, ys = scan(lambda total, x: seen.append(x) or 2 * total, Tensor([1.0]), length=4)
     assert set(seen) == {None} and carry.tolist() == [16.0] and ys.shape == (4, 1)
 
 
-def test_reverse_goes_from_the_last_and_puts_y_where_its_x_stood(rng):
+def test_reverse_stacks_each_y_at_the_position_of_its_x(rng):
     x = rng.standard_normal((5, 2))
     carry, ys = scan(lambda total, x: total + x, Tensor(np.zeros(2)), Tensor(x), reverse=True)
     np.testing.assert_allclose(ys.numpy(), np.cumsum(x[::-1], axis=0)[::-1], atol=1e-15)
@@ -97,7 +97,7 @@ def test_a_single_step():
 
 
 @pytest.mark.parametrize("xs", [ones(0, 2), np.ones((0, 2)), (ones(0, 2), ones(0))])
-def test_no_steps_give_the_carry_back_and_empty_ys(xs):
+def test_length_zero_returns_the_carry_and_empty_ys(xs):
     def step(carry, x):
         x, _ = x if isinstance(x, tuple) else (x, None)
         return (carry[0] + x, carry[1]), (x, ops.sum(x), carry[1])
@@ -111,7 +111,7 @@ def test_no_steps_give_the_carry_back_and_empty_ys(xs):
     assert start[0].grad.tolist() == [1.0, 1.0]
 
 
-def test_no_steps_without_y_and_without_xs():
+def test_length_zero_without_y_and_without_xs():
     assert scan(lambda total, x: (total, None), Tensor([1.0]), length=0)[1] is None
     assert scan(lambda total, x: total, Tensor([1.0]), length=0)[1].shape == (0, 1)
 
@@ -120,7 +120,7 @@ def test_no_steps_without_y_and_without_xs():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_gradients_reach_carries_xs_and_what_the_step_closes_over(rng, reverse):
+def test_gradients_of_carry_xs_and_closed_over_tensors(rng, reverse):
     def run(h, c, x, scale, W, bias):
         def step(carry, xs):
             h, c = carry
@@ -136,7 +136,7 @@ def test_gradients_reach_carries_xs_and_what_the_step_closes_over(rng, reverse):
     gradgradcheck(run, inputs, rtol=1e-5, atol=1e-7)
 
 
-def test_a_gradient_that_is_known_in_closed_form():
+def test_gradient_of_a_linear_recurrence_in_closed_form():
     """h' = w h + x: h_T = wᵀ h_0 + Σ w^(T−t) x_t"""
     w, h, x = leaf(0.9), leaf(2.0), leaf(np.linspace(-1, 1, 6))
     last, _ = scan(lambda h, x: w * h + x, h, x)
@@ -148,7 +148,7 @@ def test_a_gradient_that_is_known_in_closed_form():
     np.testing.assert_allclose(w.grad.numpy(), slope, rtol=1e-13)
 
 
-def test_a_y_that_is_not_used_costs_no_gradient():
+def test_unused_y_has_no_gradient():
     h, x = leaf([1.0]), leaf([[2.0], [3.0]])
     carry, (used, unused) = scan(lambda h, x: (h * x, (h + x, h - x)), h, x)
     used.sum().backward(retain_graph=True)
@@ -158,14 +158,14 @@ def test_a_y_that_is_not_used_costs_no_gradient():
     assert unused.requires_grad
 
 
-def test_a_carry_that_is_cut_stops_the_gradient():
+def test_a_detached_carry_stops_the_gradient():
     h, x = leaf([1.0]), leaf([[2.0], [3.0]])
     scan(lambda h, x: h.detach() * x, h, x)[1].sum().backward()
     assert h.grad is None
     assert x.grad.tolist() == [[1.0], [2.0]]
 
 
-def test_nothing_is_recorded_under_no_grad():
+def test_no_grad_records_nothing():
     with no_grad():
         carry, ys = scan(lambda h, x: h * x, leaf([1.0]), leaf([[2.0], [3.0]]))
     assert not carry.requires_grad and not ys.requires_grad
@@ -193,7 +193,7 @@ def test_the_dtype_is_kept():
         (lambda h, x: ((h, h), h), r"\(2,\) float64", r"\(\(2,\) float64, \(2,\) float64\)"),
     ],
 )
-def test_a_carry_that_changes_is_refused(step, given, returned):
+def test_a_carry_that_changes_shape_or_dtype_raises(step, given, returned):
     with pytest.raises(ValueError, match=rf"carry must keep .* step 0 was given {given} and returned {returned} \("):
         scan(step, ones(2), ones(3, 2))
 
@@ -208,14 +208,14 @@ def test_a_carry_that_changes_is_refused(step, given, returned):
         (lambda carry, x: ((carry[0], None), x), r"\(\(2,\) float64, NoneType\)"),
     ],
 )
-def test_parts_of_a_carry_that_change_are_refused(step, returned):
+def test_a_carry_that_changes_its_parts_raises(step, returned):
     with pytest.raises(
         ValueError, match=rf"step 0 was given \(\(2,\) float64, \(3,\) float64\) and returned {returned} \("
     ):
         scan(step, (ones(2), ones(3)), ones(4, 2))
 
 
-def test_the_step_at_which_a_carry_changed_is_named():
+def test_the_error_names_the_step_at_which_the_carry_changed():
     """A step whose shapes depend on values cannot be compiled."""
     x = Tensor(np.arange(3.0))
     with pytest.raises(ValueError, match="step 1 was given"):
@@ -224,13 +224,13 @@ def test_the_step_at_which_a_carry_changed_is_named():
         scan(lambda h, x: h if float(x) > 0 else ops.sum(h), ones(2), x, reverse=True)
 
 
-def test_an_x_of_another_dtype_is_named_as_a_cause():
+def test_the_error_suggests_an_x_of_another_dtype():
     with pytest.raises(ValueError, match="an x of another dtype"):
         scan(lambda h, x: h + x, ones(2, dtype="float32"), ones(3, 2))
 
 
 @pytest.mark.parametrize("result", [(1, 2, 3), (1,), ()])
-def test_a_step_that_returns_neither_a_carry_nor_a_pair(result):
+def test_a_step_that_returns_neither_carry_nor_pair_raises(result):
     with pytest.raises(ValueError, match=rf"step must return carry or \(carry, y\), got a tuple of {len(result)}"):
         scan(lambda h, x: result, ones(2), ones(3, 2))
 
@@ -238,7 +238,7 @@ def test_a_step_that_returns_neither_a_carry_nor_a_pair(result):
 @pytest.mark.parametrize(
     "carry, got", [(None, "NoneType"), (1.0, "float"), ((ones(2), 0), r"\(\(2,\) float64, int\)"), ([ones(2)], "list")]
 )
-def test_a_carry_that_is_no_tensor(carry, got):
+def test_a_carry_that_is_not_a_tensor_raises(carry, got):
     with pytest.raises(TypeError, match=f"carry must be a Tensor or a tuple of Tensors, got {got}"):
         scan(lambda h, x: h, carry, length=2)
 
@@ -253,17 +253,17 @@ def test_a_carry_that_is_no_tensor(carry, got):
         (None, -1, "length must not be negative, got -1"),
     ],
 )
-def test_lengths_that_do_not_fit(xs, length, message):
+def test_lengths_that_disagree_raise(xs, length, message):
     with pytest.raises(ValueError, match=message):
         scan(lambda h, x: h, ones(2), xs, length=length)
 
 
-def test_xs_without_a_time_axis():
+def test_xs_without_a_time_axis_raises():
     with pytest.raises(TypeError, match="without axes"):
         scan(lambda h, x: h, ones(2), Tensor(1.0))
 
 
-def test_an_error_in_the_step_passes_through():
+def test_an_error_in_the_step_propagates():
     with pytest.raises(ValueError, match=r"matmul.*\(inputs: \(2,\) float64, \(3, 3\) float64\)"):
         scan(lambda h, x: h @ x, ones(2), ones(4, 3, 3))
 

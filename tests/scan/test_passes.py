@@ -1,4 +1,4 @@
-"""Every pass keeps the values of a program, as a plain interpreter of listings finds them, and does what it is for."""
+"""Every rewrite keeps the results of a program, as the reference interpreter computes them, and does what it is for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import pytest
 from tests.scan.interpreter import interpret
 from tests.scan.programs import CELLS, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
-from tinygrad_gru.scan.ir import Graph
+from tinygrad_gru.scan.ir import Graph, Program
+from tinygrad_gru.scan.passes import collect, reassociate, swap_where
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
-from tinygrad_gru.scan.passes.simplify import collect, overwrite, reassociate
-from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, without
-from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.program import Program
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, SYMBOLIC, TracedArray
+from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, propagate_zeros
+from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
 
 xp = NAMESPACE
 
@@ -29,7 +28,7 @@ RANDOM_CELLS, RANDOM_PROGRAMS = 50, 50
 
 
 def assert_same(example, program, hint=None, tolerance=1e-12):
-    """That another program gives what the example's own does, to rounding."""
+    """Check that a program gives the results of the example's own, up to rounding."""
     assert (program.carry, program.xs) == (example.program.carry, example.program.xs)
     for before, after in zip(example.run().arrays(), example.run(program).arrays(), strict=True):
         assert (after.shape, after.dtype) == (before.shape, before.dtype), hint
@@ -38,17 +37,17 @@ def assert_same(example, program, hint=None, tolerance=1e-12):
 
 
 def count(program, level):
-    """How often each operation is at that level; views cost nothing."""
+    """How often each operation is at a level, without views, which cost nothing."""
     return Counter(value.op for value, found in schedule(program).items() if found == level and value.op not in VIEWS)
 
 
-# -- values stay ---------------------------------------------------------------------------------------------------
+# -- results are kept -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", PASSES)
-def test_our_cells_keep_their_values(cell, direction):
-    """Pass by pass, in the order in which they are done."""
+def test_results_of_the_library_cells_are_kept(cell, direction):
+    """After each pass, in the order in which they run."""
     example = traced_cell(cell).examples()[direction]
     program = example.program
     for rewrite in PASSES[direction]:
@@ -57,7 +56,7 @@ def test_our_cells_keep_their_values(cell, direction):
 
 
 @EVERY_PASS
-def test_random_cells_keep_their_values(rewrite):
+def test_results_of_random_cells_are_kept(rewrite):
     changed = 0
     for seed in range(RANDOM_CELLS):
         for direction, example in traced_random_cell(seed).examples().items():
@@ -65,18 +64,17 @@ def test_random_cells_keep_their_values(rewrite):
                 program = rewrite(example.program)
                 changed += program.outputs != example.program.outputs
                 assert_same(example, program, f"{seed} {direction}")
-    assert changed, "else this would say nothing"
+    assert changed, "no program was rewritten, so nothing was tested"
 
 
 @EVERY_PASS
-def test_random_programs_keep_their_values(rewrite):
+def test_results_of_random_programs_are_kept(rewrite):
     for seed in range(RANDOM_PROGRAMS):
         example = draw_program(seed)
         assert_same(example, rewrite(example.program), f"{seed}", tolerance=1e-9)
 
 
-def test_passes_do_not_disturb_one_another(rng):
-    """Some of them, in any order."""
+def test_passes_in_any_order_keep_the_results(rng):
     for seed in range(RANDOM_PROGRAMS):
         example = draw_program(seed)
         program, chosen = example.program, [FORWARD_PASSES[i] for i in rng.integers(len(FORWARD_PASSES), size=4)]
@@ -85,55 +83,55 @@ def test_passes_do_not_disturb_one_another(rng):
         assert_same(example, program, f"{seed} {[rewrite.__name__ for rewrite in chosen]}", tolerance=1e-9)
 
 
-def test_without_is_with_zeros(rng):
-    """Cotangents of outputs that nobody used: left out, or zero. No rule of ours is nonlinear in its cotangent."""
+def test_symbolic_zeros_give_the_results_of_arrays_of_zeros(rng):
+    """No rule of the library is nonlinear in its cotangent."""
     shorter = 0
     for number, example in enumerate(traced_random_cell(seed).backward for seed in range(RANDOM_CELLS)):
         program = example.program
-        given = (*program.carry, *program.xs)
-        absent = frozenset(value for value in given if value.op == "cotangent" and rng.random() < 0.5)
-        carry, reads = (
-            [0 * a if value in absent else a for value, a in zip(values, arrays)]
+        inputs = (*program.carry, *program.xs)
+        zeros = frozenset(value for value in inputs if value.op == "cotangent" and rng.random() < 0.5)
+        carry, xs = (
+            [0 * a if value in zeros else a for value, a in zip(values, arrays)]
             for values, arrays in ((program.carry, example.carry), (program.xs, example.xs))
         )
-        kept = [a for value, a in zip(program.xs, reads) if value not in absent]
-        fewer = without(program, absent)
-        assert fewer.xs == tuple(value for value in program.xs if value not in absent)
-        expected = interpret(program, carry, [read[:1] for read in reads], 1)
-        found = interpret(fewer, carry, [read[:1] for read in kept], 1)
+        kept = [a for value, a in zip(program.xs, xs) if value not in zeros]
+        smaller = propagate_zeros(program, zeros)
+        assert smaller.xs == tuple(value for value in program.xs if value not in zeros)
+        expected = interpret(program, carry, [x[:1] for x in xs], 1)
+        found = interpret(smaller, carry, [x[:1] for x in kept], 1)
         for right, array in zip(expected.arrays(), found.arrays(), strict=True):
             scale = np.abs(right).max(initial=1.0)
             np.testing.assert_allclose(array, right, rtol=0, atol=1e-9 * scale, err_msg=f"{number}")
-        shorter += len(fewer.values()) < len(program.values())
+        shorter += len(smaller.values()) < len(program.values())
     assert shorter > 20
 
 
 @pytest.mark.parametrize("rewrite", [reassociate, collect], ids=lambda rewrite: rewrite.__name__)
-def test_a_second_time_changes_nothing(rewrite):
+def test_is_idempotent(rewrite):
     for cell in CELLS:
         for example in traced_cell(cell).examples().values():
             once = rewrite(example.program)
             assert rewrite(once).outputs == once.outputs
 
 
-# -- what each is for: formulas ------------------------------------------------------------------------------------
+# -- rewritten formulas ---------------------------------------------------------------------------------------------
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
 
 
 def rewritten(rewrite, formula, cotangents=""):
-    """What a pass makes of a formula in a carry h and in x, y and z, which are read, as text. b is a row."""
+    """The text of a rewritten formula of the carry h and the xs x, y, z and b, which is a row."""
     graph, double, shape = Graph(), np.dtype("float64"), (3, 3)
-    given = {
+    inputs = {
         name: graph.add(
             "cotangent" if name in cotangents else "carry" if name == "h" else "x", (), shape, double, position=i
         )
         for i, name in enumerate("hxyz")
     }
-    given["b"] = graph.add("x", (), shape[1:], double, position=4)
+    inputs["b"] = graph.add("x", (), shape[1:], double, position=4)
     used = inspect.signature(formula).parameters
-    result = formula(*(TracedArray(graph, given[name]) for name in used)).value
-    program = Program(graph, (given["h"],), tuple(given[name] for name in "xyzb"), (result,), (), ())
+    result = formula(*(TracedArray(graph, inputs[name]) for name in used)).value
+    program = Program(graph, (inputs["h"],), tuple(inputs[name] for name in "xyzb"), (result,), (), ())
 
     def text(value):
         if value.op == "zeros":
@@ -160,7 +158,7 @@ def rewritten(rewrite, formula, cotangents=""):
         (lambda h, x, y: h + x + y, "(h + x) + y"),  # h and x may cancel
         (lambda h, x, y: x + (h + y), "x + (h + y)"),
         (lambda h, x, y: (h @ x + h * x) + y, "((h @ x) + (h * x)) + y"),
-        (lambda x, y, z: (x + y) + z, "(x + y) + z"),  # nothing here depends on the carry
+        (lambda x, y, z: (x + y) + z, "(x + y) + z"),  # it does not depend on the carry
         (lambda h, x, y: (h - x) + y, "(h - x) + y"),
         (lambda h, x, y: ((s := h @ x + x) + y) * s, "((x + (h @ x)) + y) * (x + (h @ x))"),  # it has two uses
     ],
@@ -175,7 +173,7 @@ def test_reassociate(formula, expected):
         (lambda h, x, y: h * x * xp.tanh(y), "h * (x * tanh(y))"),
         (lambda h, x, y: x * (h * xp.sin(y)), "h * (sin(y) * x)"),
         (lambda h, x, y, z: h * x * xp.tanh(y) * xp.tanh(z), "h * ((x * tanh(y)) * tanh(z))"),
-        (lambda h, x, y: h * x * y, "(h * x) * y"),  # x y may be too large or too small
+        (lambda h, x, y: h * x * y, "(h * x) * y"),  # x y may overflow or underflow
         (lambda h, x, y, z: h * x * xp.tanh(z) * y, "(h * (x * tanh(z))) * y"),
         (lambda h, x, y: h * x + h * xp.tanh(y), "h * (x + tanh(y))"),
         (lambda h, x, y: h * x - xp.tanh(y) * h, "h * (x - tanh(y))"),
@@ -183,7 +181,7 @@ def test_reassociate(formula, expected):
         (lambda h, x, y: -(h * xp.tanh(x)) + h * y, "h * (y - tanh(x))"),
         (lambda h, x, y: h * xp.tanh(x) - -(h * y), "h * (tanh(x) + y)"),
         (lambda h, x, y: -(h * xp.tanh(x)) - h * y, "h * (negative(tanh(x)) - y)"),
-        (lambda h, x, y: h * x + h * y, "(h * x) + (h * y)"),  # x + y may be too large
+        (lambda h, x, y: h * x + h * y, "(h * x) + (h * y)"),  # x + y may overflow
         (lambda h, x, y: h * x / y, "(h * x) / y"),
         (lambda h, x: 2 * h * 3 * x, "h * ((2 * 3) * x)"),
         (lambda h, x: 1e-30 * h * x, "(h * 1e-30) * x"),
@@ -191,7 +189,7 @@ def test_reassociate(formula, expected):
         (lambda h, x, y: h * x + (h @ y) * x, "(h * x) + ((h @ y) * x)"),
         (lambda h, x: h * h * x, "(h * h) * x"),
         (lambda h, x, y: x / h * y, "(x / h) * y"),
-        (lambda h, x, b: h * b * x, "(h * b) * x"),  # b broadcasts, so it is multiplied with where it stands
+        (lambda h, x, b: h * b * x, "(h * b) * x"),  # b broadcasts, so it stays where it is
     ],
 )
 def test_collect(formula, expected):
@@ -208,7 +206,7 @@ def test_collect(formula, expected):
     ],
 )
 def test_overwrite(formula, expected):
-    assert rewritten(overwrite, formula) == expected
+    assert rewritten(swap_where, formula) == expected
 
 
 @pytest.mark.parametrize(
@@ -223,12 +221,12 @@ def test_overwrite(formula, expected):
         (lambda h, x, y: x / y, "zero"),
         (lambda h, x, y: xp.where(y > 0, x, 0.0), "zero"),
         (lambda h, x, y: xp.where(y > 0, x, h), "where(greater(y, 0), zero, h)"),
-        (lambda h, x: SYMBOLIC.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
-        (lambda h, x: SYMBOLIC.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
+        (lambda h, x: TRACING.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
+        (lambda h, x: TRACING.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
     ],
 )
-def test_without_x(formula, expected):
-    assert rewritten(lambda program: without(program, frozenset(program.xs[:1])), formula, "hx") == expected
+def test_zeros_for_x(formula, expected):
+    assert rewritten(lambda program: propagate_zeros(program, frozenset(program.xs[:1])), formula, "hx") == expected
 
 
 @pytest.mark.parametrize(
@@ -239,20 +237,20 @@ def test_without_x(formula, expected):
         lambda h, x, y: xp.where(y > 0, x, 1.0),
         lambda h, x: h / x,
     ],
-    ids=["tanh", "plus a constant", "or a constant", "divisor"],
+    ids=["tanh", "sum with a constant", "where with a constant", "divisor"],
 )
-def test_without_says_what_it_cannot_know(formula):
+def test_zeros_of_a_nonlinear_rule_raise(formula):
     with pytest.raises(Nonlinear):
-        rewritten(lambda program: without(program, frozenset(program.xs[:1])), formula, "hx")
+        rewritten(lambda program: propagate_zeros(program, frozenset(program.xs[:1])), formula, "hx")
 
 
-# -- what each is for: cells ---------------------------------------------------------------------------------------
+# -- rewritten cells ------------------------------------------------------------------------------------------------
 
 GATES = pytest.mark.parametrize(("cell", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
 
 
 @GATES
-def test_reassociate_adds_the_bias_before_the_loop(cell, gates):
+def test_reassociate_hoists_the_sum_with_the_bias(cell, gates):
     """x W + h U + b: only the sum with h U stays in the loop."""
     program = traced_cell(cell).forward.program
     after = reassociate(program)
@@ -261,8 +259,8 @@ def test_reassociate_adds_the_bias_before_the_loop(cell, gates):
 
 
 @GATES
-def test_collect_leaves_few_operations_in_the_loop_of_backward(cell, gates):
-    """A product a gate, and each cotangent times one coefficient; what the coefficients are made of is known before."""
+def test_collect_leaves_few_operations_in_the_backward_loop(cell, gates):
+    """One product per gate, and each cotangent times one coefficient, which is hoisted."""
     program = traced_cell(cell).backward.program
     before, after = count(program, "loop"), count(collect(program), "loop")
     expected = {

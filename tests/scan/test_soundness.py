@@ -1,6 +1,6 @@
-"""What compiled mode once gave and eager mode does not: a stale plan, a lost digit, a NaN from what nobody asked for.
+"""Soundness of compiled mode: no stale plan, no lost digit, no NaN from an unused output.
 
-The right values are closed forms, or PyTorch's.
+The expected values are closed forms, or PyTorch's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
 from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan import pure
-from tinygrad_gru.scan.eager import parts_of
 from tinygrad_gru.scan.plan_cache import PlanCache
+from tinygrad_gru.scan.protocol import tree_leaves
 
 MODES = [False, True, *(["numba"] if importlib.util.find_spec("numba") else [])]
 modes = pytest.mark.parametrize("mode", MODES)
@@ -30,7 +30,7 @@ def gradient_of_x(step, mode, steps=3):
     return grad(scan(step, Tensor(np.zeros(())), x, compiled=mode)[0], x).numpy()
 
 
-# -- what makes two traces equal -------------------------------------------------------------------------------------
+# -- which traces share a plan ---------------------------------------------------------------------------------------
 
 
 def reversal(scale):
@@ -50,7 +50,7 @@ def test_two_ops_of_one_name(mode):
 
 
 @modes
-def test_a_rule_that_is_redefined(mode):
+def test_a_redefined_rule(mode):
     rev = reversal(1.0)
 
     def step(h, u):
@@ -78,7 +78,7 @@ def test_a_setting_that_only_the_rule_reads(mode):
 
 
 @modes
-def test_a_rule_that_reads_what_is_set_anew(mode):
+def test_a_rule_that_reads_a_mutable_closure(mode):
     scale, mask = [1.0], [np.ones(())]
 
     @op
@@ -95,7 +95,7 @@ def test_a_rule_that_reads_what_is_set_anew(mode):
 
 @modes
 @pytest.mark.parametrize("first", [False, True])
-def test_a_hook_on_a_value_inside(mode, first):
+def test_a_hook_inside_a_step(mode, first):
     seen = []
 
     def step(h, u, hooked=True):
@@ -130,8 +130,8 @@ def global_factor(a):
 
 @modes
 @pytest.mark.parametrize("where", ["closure", "default", "global", "nested"])
-def test_a_function_that_sees_something_else(mode, where, monkeypatch):
-    """k in tanh(k a), wherever the function has it from."""
+def test_a_function_whose_closure_default_or_global_changes(mode, where, monkeypatch):
+    """k in tanh(k a), read from a closure, a default, a global, or by an inner function."""
     k = 1.0
 
     def inner(a):
@@ -150,7 +150,7 @@ def test_a_function_that_sees_something_else(mode, where, monkeypatch):
 
 
 @modes
-def test_an_attribute_of_the_class(mode):
+def test_an_attribute_of_the_class_that_changes(mode):
     class Scaled(nn.Cell):
         factor = 1.0
 
@@ -174,7 +174,7 @@ def test_an_attribute_of_the_class(mode):
 
 
 @modes
-def test_two_tensors_of_one_array(mode):
+def test_tensors_that_share_an_array_and_later_do_not(mode):
     class Two(nn.Cell):
         def __init__(self, *sizes, **options):
             super().__init__(*sizes, **options)
@@ -194,11 +194,11 @@ def test_two_tensors_of_one_array(mode):
     assert layer_output(layer, mode) == 1.0
 
 
-# -- what runs a second time -----------------------------------------------------------------------------------------
+# -- recomputation and replay ------------------------------------------------------------------------------------------
 
 
 @modes
-def test_second_derivatives_are_those_of_the_step_as_it_was(mode):
+def test_second_derivatives_of_a_step_whose_closure_changed(mode):
     """A late-bound loop variable; 2 + 3 = 5, not 3 + 3."""
     x, total = leaf(1, 1, 1), 0
     for k in (2.0, 3.0):
@@ -209,7 +209,7 @@ def test_second_derivatives_are_those_of_the_step_as_it_was(mode):
 
 
 @modes
-def test_second_derivatives_go_by_the_rules_of_the_ops(mode):
+def test_second_derivatives_use_the_rules_of_the_ops(mode):
     """A straight-through op inside: y = sign x with dy/dx = 1, so that d(y²)/dx = 2y and d²(y²)/dx² = 2."""
 
     @op
@@ -226,7 +226,7 @@ def test_second_derivatives_go_by_the_rules_of_the_ops(mode):
 
 @pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("every", [None, 1, 2])
-def test_evaluation_between_forward_and_backward_changes_nothing(mode, every):
+def test_eval_between_forward_and_backward_changes_nothing(mode, every):
     found = []
     for evaluated in (False, True):
         manual_seed(0)
@@ -243,7 +243,7 @@ def test_evaluation_between_forward_and_backward_changes_nothing(mode, every):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("every", [None, 1])
-def test_weights_that_are_computed_of_a_layer_that_is_called_twice(mode, every):
+def test_computed_weights_of_a_layer_that_is_called_twice(mode, every):
     """h' = tanh(x w) at two steps of x = 1, twice: 4 (1 − tanh² w)."""
     w = Tensor(np.full((1, 1), 0.5), requires_grad=True)
     layer, total = nn.RNN(1, 1, bias=False, checkpoint_every=every, compiled=mode, dtype="float64"), 0
@@ -259,7 +259,7 @@ def test_weights_that_are_computed_of_a_layer_that_is_called_twice(mode, every):
 
 
 @pytest.mark.parametrize("every", [None, 2])
-def test_the_step_runs_once_whatever_is_asked_of_it(every, capsys):
+def test_the_python_of_a_step_runs_once(every, capsys):
     def step(h, u):
         print("step")
         return h * u * u
@@ -271,11 +271,11 @@ def test_the_step_runs_once_whatever_is_asked_of_it(every, capsys):
     assert capsys.readouterr().out.count("step") == 1
 
 
-# -- rewrites lose nothing -------------------------------------------------------------------------------------------
+# -- rewrites are exact ------------------------------------------------------------------------------------------------
 
 
 @modes
-def test_a_gate_that_is_open(mode):
+def test_an_open_gate_forgets_a_large_state_exactly(mode):
     """(1 − z) h + z h̃ with z = 1 is h̃, however large h."""
 
     def step(h, x):
@@ -288,7 +288,7 @@ def test_a_gate_that_is_open(mode):
 
 @modes
 @pytest.mark.parametrize("order", ["left", "right"])
-def test_terms_that_cancel(mode, order):
+def test_terms_that_cancel_are_added_in_the_written_order(mode, order):
     """Large terms cancel before the small one comes; in another order it would be lost."""
     x, y = Tensor(np.full((1, 1), -1e8, "float32")), 0.25
     steps = {"left": lambda h, u: (h + u) + y, "right": lambda h, u: y + (h + u)}
@@ -301,7 +301,7 @@ def test_terms_that_cancel(mode, order):
     ("dtype", "p", "q", "g"),
     [("float16", 1e-4, 1e-4, 2.0**15), ("float32", 1e-25, 1e-25, 1e25), ("float32", 1e25, 1e25, 1e-25)],
 )
-def test_factors_of_a_cotangent_meet_it_one_by_one(mode, dtype, p, q, g):
+def test_factors_of_a_cotangent_neither_overflow_nor_underflow(mode, dtype, p, q, g):
     """g p q, where p q alone is too small or too large for the dtype. Loss scaling exists for the first."""
     h = Tensor(np.full(1, min(g, 1.0), dtype), requires_grad=True)
     factors = Tensor(np.full((1, 1), p, dtype)), Tensor(np.full((1, 1), q, dtype))
@@ -310,7 +310,7 @@ def test_factors_of_a_cotangent_meet_it_one_by_one(mode, dtype, p, q, g):
     np.testing.assert_allclose(grad(last, h, cotangent).numpy(), g * p * q, rtol=1e-2 if dtype == "float16" else 1e-5)
 
 
-# -- what nobody asked for -------------------------------------------------------------------------------------------
+# -- absent cotangents ------------------------------------------------------------------------------------------------
 
 
 @modes
@@ -320,7 +320,7 @@ def test_factors_of_a_cotangent_meet_it_one_by_one(mode, dtype, p, q, g):
     ids=["divide", "log", "sqrt", "sign", "clip"],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_an_output_that_is_not_used_has_no_gradient(mode, singular):
+def test_an_unused_singular_output_gives_no_nan(mode, singular):
     x = leaf(1, 0)
     _, (used, _) = scan(lambda h, u: (h, (u, singular(u))), Tensor(np.zeros(())), x, compiled=mode)
     np.testing.assert_array_equal(grad(used.sum(), x).numpy(), [1, 1])
@@ -329,7 +329,7 @@ def test_an_output_that_is_not_used_has_no_gradient(mode, singular):
 @modes
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.filterwarnings("ignore:divide by zero")
-def test_a_part_of_the_carry_that_is_not_used_at_the_end(mode, reverse):
+def test_an_unused_part_of_the_last_carry_gives_no_nan(mode, reverse):
     """s is not used after the last step, where its factor 1/x is infinite, but at the others by h."""
     x = leaf(*((0, 2, 4) if reverse else (4, 2, 0)))
 
@@ -345,8 +345,8 @@ def test_a_part_of_the_carry_that_is_not_used_at_the_end(mode, reverse):
 
 @modes
 @pytest.mark.filterwarnings("ignore:divide by zero")
-def test_parts_that_change_places(mode):
-    """Which part has a cotangent changes at every step: a goes to b and back."""
+def test_parts_of_the_carry_that_alternate(mode):
+    """The part that has a cotangent alternates from step to step."""
     x = leaf(2, 0, 3)
 
     def step(carry, u):
@@ -364,7 +364,7 @@ def test_parts_that_change_places(mode):
 
 
 @modes
-def test_a_rule_that_is_not_linear_is_not_called_for_what_is_absent(mode):
+def test_a_nonlinear_rule_is_not_called_for_absent_cotangents(mode):
     """It adds a multiple of its input to every gradient that passes."""
 
     @op
@@ -380,18 +380,18 @@ def test_a_rule_that_is_not_linear_is_not_called_for_what_is_absent(mode):
 
 @pytest.mark.parametrize("lengths", [None, [5, 3]])
 @pytest.mark.parametrize("used", ["outputs", "last state"])
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-def test_our_layers_need_one_program_for_what_is_commonly_used(kind, used, lengths, monkeypatch):
+@pytest.mark.parametrize("layer_type", [nn.LSTM, nn.GRU])
+def test_layers_need_one_backward_program_for_common_uses(layer_type, used, lengths, monkeypatch):
     """Of the outputs alone, say: the cotangents of the last state are zeros that are only added."""
     cache = PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
-    layer = kind(2, 3, dtype="float64")
+    layer = layer_type(2, 3, dtype="float64")
     x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 2)), requires_grad=True)
     found = []
     for mode in (True, False):
         layer.compiled = mode
         y, state = layer(x, lengths=lengths)
-        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in parts_of(state))
+        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in tree_leaves(state))
         found.append([g.numpy() for g in grad(loss, [x, *layer.parameters()])])
     for compiled, eager in zip(*found):
         np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-13)
@@ -400,7 +400,7 @@ def test_our_layers_need_one_program_for_what_is_commonly_used(kind, used, lengt
 
 
 @modes
-def test_outputs_that_no_gradient_reaches_are_constants(mode):
+def test_outputs_without_a_gradient_are_constants(mode):
     h, x = leaf(0.0), Tensor(np.ones((2, 1)))
     last, (a, b, c) = scan(lambda h, u: (h + u, (h > 0, u * 2, h * 2)), h, x, compiled=mode)
     assert [last.requires_grad, a.requires_grad, b.requires_grad, c.requires_grad] == [True, False, False, True]
@@ -409,11 +409,11 @@ def test_outputs_that_no_gradient_reaches_are_constants(mode):
     assert [one.requires_grad, two.requires_grad] == [False, True]
 
 
-# -- what a step does besides ----------------------------------------------------------------------------------------
+# -- side effects of a step -------------------------------------------------------------------------------------------
 
 
 @modes
-def test_a_list_in_which_the_step_keeps_its_values(mode):
+def test_a_step_that_appends_its_values_to_a_list(mode):
     kept, h = [], leaf(1.0)
 
     def step(h, u):
@@ -438,7 +438,7 @@ class Counter(nn.Module):
 
 @modes
 @pytest.mark.parametrize("traceable", [True, False])
-def test_state_outside_of_the_step_changes_at_every_step(mode, traceable):
+def test_side_effects_happen_at_every_step(mode, traceable):
     """Once a step, no more and no less, and what depends on it as well."""
     count, array, draws, cell = 0, np.zeros(1, int), np.random.default_rng(0), Counter()
 
@@ -457,20 +457,20 @@ def test_state_outside_of_the_step_changes_at_every_step(mode, traceable):
     _, ys = scan(step, Tensor(np.zeros(())), Tensor(np.ones(3)), compiled=mode)
     np.testing.assert_allclose(ys.numpy(), expected[1:])
     assert (count, array[0], cell.calls, list(cell.seen)) == (3, 3, 3, [1, 2, 3])
-    assert "changes what is outside" in explain(step, Tensor(np.zeros(())), Tensor(np.ones(3))) or not traceable
+    assert "side effects" in explain(step, Tensor(np.zeros(())), Tensor(np.ones(3))) or not traceable
     assert count == 3  # nor does explaining change anything
 
 
 @modes
-def test_an_iterator_is_taken_from_at_every_step(mode):
+def test_an_iterator_advances_at_every_step(mode):
     factors = iter([1.0, 2.0, 3.0])
     last, _ = scan(lambda h, u: h + next(factors) * u, Tensor(np.zeros(())), Tensor(np.ones(3)), compiled=mode)
     assert last.item() == 6
 
 
 @modes
-def test_one_seed_gives_one_result(mode):
-    """Whether the step can be compiled or not: a trial does not shift the random numbers."""
+def test_a_trace_does_not_shift_random_numbers(mode):
+    """Nor does a trace that fails."""
 
     def step(h, u):
         return ops.dropout(h + u, p=0.5) * (1.0 if u.item() > 0 else 2.0)
@@ -485,14 +485,14 @@ def test_one_seed_gives_one_result(mode):
     assert found == [h.item(), ops.dropout(x, p=0.5).numpy().tolist()]
 
 
-def test_no_steps_draw_no_random_numbers():
+def test_length_zero_draws_no_random_numbers():
     manual_seed(0)
     expected = random_state()
     scan(lambda h, u: ops.dropout(h + u, p=0.5), Tensor(np.ones(1)), Tensor(np.ones((0, 1))))
     assert random_state() == expected
 
 
-def test_traced_values_that_escaped_say_so():
+def test_a_traced_value_that_escaped_raises_when_used():
     class Hidden:
         __slots__ = ("value",)
 
@@ -503,16 +503,16 @@ def test_traced_values_that_escaped_say_so():
         return hidden.value
 
     scan(step, Tensor(np.ones(())), Tensor(np.ones(2)))
-    with pytest.raises(RuntimeError, match="put somewhere while it was traced"):
+    with pytest.raises(RuntimeError, match="stored somewhere while it was traced"):
         hidden.value + 1
 
 
-# -- small ones ------------------------------------------------------------------------------------------------------
+# -- corner cases ----------------------------------------------------------------------------------------------------
 
 
 @modes
 @pytest.mark.parametrize("sizes", [(0, 3), (2, 0)])
-def test_no_features(mode, sizes):
+def test_sizes_of_zero(mode, sizes):
     """x W + h U of no inputs is h U; of no units nothing."""
     inputs, units = sizes
     W, U = (Tensor(np.full(shape, 0.5), requires_grad=True) for shape in (sizes, (units, units)))
@@ -537,7 +537,7 @@ def test_an_empty_carry(mode):
 
 
 @modes
-def test_none_keeps_its_place(mode):
+def test_a_y_of_none_keeps_its_position(mode):
     _, ys = scan(
         lambda h, u: (h, (None, u, None, -u)), Tensor(np.zeros(())), Tensor(np.array([1.0, 2.0])), compiled=mode
     )
@@ -556,7 +556,7 @@ def test_casts(mode, dtype):
 
 @modes
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_number_of_numpy_is_written_by_its_value(mode, dtype):
+def test_a_numpy_scalar_is_emitted_by_value(mode, dtype):
     scale = np.sqrt(2.0)
     start, x = Tensor(np.zeros((2, 3), dtype)), Tensor(np.ones((4, 2, 3), dtype))
     last, _ = scan(lambda h, u: ops.tanh(h * scale + u), start, x, compiled=mode)

@@ -23,7 +23,10 @@ from tinygrad_gru.backend.cuda import device as cuda
 from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan.plan_cache import CompiledStep
-from tinygrad_gru.scan.targets import cuda as emit_cuda
+from tinygrad_gru.scan.targets import cuda as cuda_target
+from tinygrad_gru.scan.targets import cuda_kernels
+from tinygrad_gru.scan.targets.cuda import CudaTarget
+from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
 from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
 
@@ -40,7 +43,7 @@ scan_api = importlib.import_module("tinygrad_gru.scan.api")
 
 @pytest.fixture
 def cupy(monkeypatch):
-    for module in (cuda, emit_cuda):  # threads that wait for each other are dear on the host
+    for module in (cuda, cuda_kernels):  # threads that wait for each other are dear on the host
         monkeypatch.setattr(module, "THREADS", 8)
     with stand_in_cupy(monkeypatch) as module:
         yield module
@@ -49,12 +52,12 @@ def cupy(monkeypatch):
 def run_emitted(program, example):
     """What the program gives: run directly, and as a graph."""
     name = "backward" if example.reverse else "forward"
-    emitted = emit_cuda.emitted(program, name, example.kept, resolve("cupy"))
-    work = emitted.workspace(LENGTH, example.reverse, {})
+    executable = build(CudaTarget(resolve("cupy")), program, name, example.kept)
+    work = executable.workspace(LENGTH, example.reverse, {})
     for _ in range(2):
-        found = run_in(work, emitted, replace(example, program=program), there=lambda a: ndarray(np.asarray(a)))
+        found = run_in(work, executable, replace(example, program=program), there=lambda a: ndarray(np.asarray(a)))
         yield Results(*([inner(a).copy() for a in part] for part in (found.carry, found.ys, found.sums)))
-    assert work.graphs
+    assert work.graphs.captured
 
 
 def assert_emitted_as_interpreted(example, hint, tolerance=1e-9):
@@ -68,7 +71,7 @@ def assert_emitted_as_interpreted(example, hint, tolerance=1e-9):
 @pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
 @pytest.mark.parametrize("cell", CELLS)
 def test_our_cells_as_written(cell, rows, cupy, monkeypatch):
-    monkeypatch.setattr(emit_cuda, "_CHUNK_ROWS", rows)
+    monkeypatch.setattr(cuda_target, "_CHUNK_ROWS", rows)
     for example in traced_cell(cell).examples().values():
         assert_emitted_as_interpreted(example, cell)
 
@@ -77,7 +80,7 @@ def test_our_cells_as_written(cell, rows, cupy, monkeypatch):
 def test_random_programs_as_written(first, rng, cupy, monkeypatch):
     refused = []
     for seed in range(first, first + 10):
-        monkeypatch.setattr(emit_cuda, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
+        monkeypatch.setattr(cuda_target, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
         try:
             assert_emitted_as_interpreted(draw_program(seed), seed)
         except Untraceable as reason:
@@ -109,11 +112,11 @@ def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
         const real others = power(x, real(2.5)) + minimum(x, real(nan)) + maximum(x, real(inf)) + exp_real(x);
         b[0] = not (b[1] != 0);
         n[0] = int64(abs(maximum(n[0], int64(3))));
-        a[0] = select(bool(True), sums, others) + tanh_real(x);
+        a[0] = select(true, sums, others) + tanh_real(x);
     }""".replace("real", "float32" if dtype.endswith("16") else dtype)
     for i, program in enumerate(programs):
         file = tmp_path / f"{i}.cu"
-        file.write_text("\n".join([PRELUDE, program.cuda_source, every]))
+        file.write_text("\n".join([PRELUDE, program.source.loop.text, every]))
         command = ["nvcc", "-std=c++14", "-cubin", "-arch=sm_80", "-Xptxas=-v", "-diag-suppress=177", "-o", "/dev/null"]
         result = subprocess.run([*command, str(file)], capture_output=True, text=True)
         assert result.returncode == 0 and "warning" not in result.stderr, result.stderr
@@ -198,7 +201,7 @@ def test_random_cells(seed, cupy):
 def test_how_many_launches_a_step_takes(kind, launches):
     """As many kernels as products: what ends a step and what begins the next are one."""
     for example, count in zip(traced_cell(kind).examples().values(), launches, strict=True):
-        assert emit_cuda.emitted(example.program, "program", example.kept).loop_calls == count
+        assert build(CudaTarget(), example.program, "program", example.kept).source.calls.step == count
 
 
 TURNS = {
@@ -341,7 +344,7 @@ def test_what_has_no_kernel_runs_plainly_and_is_refused_once(cupy, rng, monkeypa
     assert "there is no kernel for products of (2, 3) and (2, 3, 3)" in explain(step, h, x, compiled="cuda")
     with no_grad():
         first = scan(step, h, x)[0].numpy()
-        monkeypatch.setattr(emit_cuda, "emitted", None)
+        monkeypatch.setattr(CudaTarget, "emit", None)
         np.testing.assert_array_equal(scan(step, h, x)[0].numpy(), first)
         host = scan(
             lambda h, x: ops.tanh(h + ops.sum(h @ weights.to("numpy"), axis=0) + x), h.to("numpy"), x.to("numpy")

@@ -21,9 +21,10 @@ from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, sca
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.passes import fuse
-from tinygrad_gru.scan.targets import numba as emit_numba
+from tinygrad_gru.scan.passes import pack
+from tinygrad_gru.scan.targets import numba as numba_target
 from tinygrad_gru.scan.targets import numba_math as native
+from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
@@ -56,29 +57,28 @@ def run_by_python(source, filename):
 
 @pytest.fixture
 def by_python(monkeypatch):
-    monkeypatch.setattr(emit_numba, "_compiled", run_by_python)
+    monkeypatch.setattr(numba_target, "_compiled", run_by_python)
 
 
 def run_emitted(program, example, threads=1):
     name = "backward" if example.reverse else "forward"
-    emitted = emit_numba.emitted(program, name, example.kept, threads)
-    work = emitted.workspace(LENGTH, example.reverse, {})
-    return run_in(work, emitted, replace(example, program=program)), emitted
+    executable = build(numba_target.NumbaTarget(threads), program, name, example.kept)
+    work = executable.workspace(LENGTH, example.reverse, {})
+    return run_in(work, executable, replace(example, program=program))
 
 
 def assert_emitted_as_interpreted(example, hint, threads=1, tolerance=1e-9):
-    found, emitted = run_emitted(example.program, example, threads)
+    found = run_emitted(example.program, example, threads)
     for right, array in zip(example.run().arrays(), found.arrays(), strict=True):
         scale = max(1.0, np.abs(right).max(initial=0.0))
         assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
-    return emitted
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
 @pytest.mark.parametrize("cell", CELLS)
 def test_our_cells_as_written(cell, rows, threads, by_python, monkeypatch):
-    monkeypatch.setattr(emit_numba, "_CHUNK_ROWS", rows)
+    monkeypatch.setattr(numba_target, "_CHUNK_ROWS", rows)
     for example in traced_cell(cell).examples().values():
         assert_emitted_as_interpreted(example, cell, threads)
 
@@ -87,7 +87,7 @@ def test_our_cells_as_written(cell, rows, threads, by_python, monkeypatch):
 def test_random_programs_as_written(first, rng, by_python, monkeypatch):
     refused = []
     for seed in range(first, first + 50):
-        monkeypatch.setattr(emit_numba, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
+        monkeypatch.setattr(numba_target, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
         try:
             assert_emitted_as_interpreted(draw_program(seed), seed, threads=1 + seed % 2)
         except Untraceable as reason:
@@ -249,7 +249,7 @@ def test_products(m, k, n, dtype, transposed, rng):
     """Of a part of a joined array, or of a transposed one, into a part of another; what is around it stays."""
     a = rng.standard_normal((k, m + 2) if transposed else (m, k + 2)).astype(dtype)
     b, c = rng.standard_normal((k, n)).astype(dtype), np.zeros((m, n + 3), dtype)
-    width = fuse.panel_width(m, n, dtype)
+    width = pack.panel_width(m, n, dtype)
     panels = np.empty((-(-n // width), k, width), dtype)
     native.pack(b, panels)
     names = {"product": native.product, "entry": native.entry, "pointer": native.POINTERS[dtype]}

@@ -11,15 +11,15 @@ from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_programs import draw_program
 from tinygrad_gru.scan.passes import plan as plan_module
 from tinygrad_gru.scan.passes.plan import plan
-from tinygrad_gru.scan.plan_cache import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.targets.numpy import Emitted
+from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES, NumPyTarget
 
 RANDOM_PROGRAMS = 150
 
 
 def run_emitted(program, example):
-    emitted = Emitted(plan(program), "emitted")
-    return run_in(emitted.workspace(LENGTH, example.reverse, {}), emitted, replace(example, program=program))
+    target = NumPyTarget()
+    executable = target.load(target.emit(plan(program), "program"), [])
+    return run_in(executable.workspace(LENGTH, example.reverse, {}), executable, replace(example, program=program))
 
 
 def assert_emitted_as_interpreted(example, passes, hint):

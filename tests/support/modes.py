@@ -1,4 +1,4 @@
-"""The two readings of a recurrence."""
+"""The two modes of a recurrence, as a fixture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from tinygrad_gru.scan import compiling
 
 
-@pytest.fixture(params=["plain", "compiled"])
-def reading(request):
-    """Runs a test in both readings."""
+@pytest.fixture(params=["eager", "compiled"])
+def mode(request):
+    """Runs a test in eager and in compiled mode."""
     with compiling(request.param == "compiled"):
         yield request.param

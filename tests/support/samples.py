@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tinygrad_gru.train import text_run
+from tinygrad_gru.train.text import run
 
 
 @pytest.fixture(autouse=True)
 def short_samples(monkeypatch):
-    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 10)
+    monkeypatch.setattr(run, "_SAMPLE_LENGTH", 10)

@@ -283,10 +283,7 @@ class Device:
 
 
 class ElementwiseKernel:
-    """Runs the text of a kernel that is a list of assignments, or one `if (condition) array[place] = value;`.
-
-    What others do, KERNELS knows by their names.
-    """
+    """Interprets a kernel that is one `if (condition) array[index] = value;`. KERNELS has the others, by name."""
 
     def __init__(self, inputs, outputs, text, name, preamble="", no_return=False):
         self.names = [parameter.split()[-1] for parameter in f"{inputs}, {outputs}".split(",") if parameter.strip()]
@@ -307,15 +304,7 @@ class ElementwiseKernel:
                 if eval(condition, names):
                     names[array][names[place]] = names[value]
         else:
-            self._assign({**names, "sqrt": np.sqrt, "larger": np.maximum})
-
-    def _assign(self, names):
-        for target, value in re.findall(r"(\w+) = (.*);", self.text):
-            result = eval(value, names)
-            if target in self.names:
-                names[target][...] = result
-            else:
-                names[target] = result
+            raise NotImplementedError(self.text)
 
 
 def _draw_uniform(seed, position, n, numbers):

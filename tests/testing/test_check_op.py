@@ -39,7 +39,7 @@ def check_product(a, b):
     check_op(product_with(a, b), np.multiply, [(3, 4), (3, 4)], elementwise=True)
 
 
-# -- right rules pass ----------------------------------------------------------------------------------------------
+# -- right rules ---------------------------------------------------------------------------------------------------
 
 
 def test_right_rules_pass(backend):
@@ -62,26 +62,26 @@ def test_arrays_among_the_settings_are_moved_to_the_backend(backend):
     check_op(ops.getitem, lambda x, index: x[index], [(3, 2)], backend=backend, index=index)
 
 
-# -- wrong rules do not --------------------------------------------------------------------------------------------
+# -- wrong rules ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("factor", [1.001, 0.999, -1.0])
-def test_a_factor(factor):
+def test_a_wrong_factor(factor):
     with pytest.raises(GradientError):
         check_tanh(lambda g, y: g * (1 - y * y) * factor)
 
 
-def test_a_factor_on_one_of_two_inputs():
+def test_a_wrong_factor_on_one_of_two_inputs():
     with pytest.raises(GradientError, match=r"inputs\[1\]"):
         check_product(lambda g, b: g * b, lambda g, a: 1.001 * (g * a))
 
 
-def test_the_rule_of_the_other_input():
+def test_exchanged_rules():
     with pytest.raises(GradientError, match=r"inputs\[0\]"):
         check_product(lambda g, a: g * a, lambda g, b: g * b)
 
 
-def test_a_rule_of_none_for_an_input_that_matters():
+def test_a_missing_rule():
     with pytest.raises(GradientError, match="the rules give 0"):
         check_product(lambda g, b: g * b, None)
 
@@ -97,7 +97,7 @@ def test_a_missing_sum(shape):
         check_op(scaled_rows, lambda x, s: x * s[:, None], [shape, shape[:1]])
 
 
-def test_a_cotangent_that_is_turned_on_its_side():
+def test_a_transposed_cotangent():
     """As many numbers as the input has, in another shape: nothing may reshape them into place."""
 
     @op
@@ -109,19 +109,19 @@ def test_a_cotangent_that_is_turned_on_its_side():
         check_op(row_sums, lambda x: x.sum(axis=1), [(3, 4)])
 
 
-def test_a_second_order_that_is_wrong():
+def test_a_wrong_second_derivative():
     with pytest.raises(GradientError):
         check_tanh(
             lambda g, y: g * (1 - Tensor(unwrap(y)) * Tensor(unwrap(y))) if isinstance(y, Tensor) else g * (1 - y * y)
         )
 
 
-def test_a_recorded_rule_that_differs_from_the_raw_one():
+def test_a_recorded_rule_that_differs_from_the_executed_one():
     with pytest.raises(ContractError, match="raw and recorded backward give different bits"):
         check_tanh(lambda g, y: g * (1 - y * y) * (1.001 if isinstance(g, Tensor) else 1.0))
 
 
-def test_a_rounding_between_raw_and_recorded():
+def test_a_rounding_difference_between_executed_and_recorded():
     with pytest.raises(ContractError, match="raw and recorded backward give different bits"):
         check_tanh(lambda g, y: g - g * y * y if isinstance(g, Tensor) else g * (1 - y * y))
 
@@ -161,13 +161,13 @@ def test_a_rule_that_writes_in_place(rule):
         lambda g, y: g * (1 - y * y) + np.zeros(np.shape(unwrap(y))),
     ],
 )
-def test_a_rule_that_widens_to_float64(rule):
+def test_a_rule_that_promotes_to_float64(rule):
     """Seen although the gradient of a leaf is cast to its dtype."""
     with pytest.raises(ContractError, match=r"in float32: .*the gradient became float64"):
         check_tanh(rule)
 
 
-# -- nor do wrong formulas -----------------------------------------------------------------------------------------
+# -- wrong formulas -----------------------------------------------------------------------------------------------
 
 
 def unary(formula, rule=lambda g: g):
@@ -184,7 +184,7 @@ def test_a_wrong_value():
         check_op(unary(lambda x: x * (1 + 1e-9)), lambda x: x, [(3, 4)])
 
 
-def test_a_wrong_value_that_is_not_a_number():
+def test_a_wrong_nan():
     with pytest.raises(ContractError, match="differs from the oracle"):
         check_op(unary(lambda x: x * np.nan), lambda x: x, [(3, 4)])
 
@@ -208,27 +208,27 @@ def test_a_formula_that_writes_into_its_input():
         check_op(unary(formula), lambda x: x + 1, [(3, 4)])
 
 
-def test_a_formula_that_widens_to_float64():
+def test_a_formula_that_promotes_to_float64():
     with pytest.raises(ContractError, match="the output became float64"):
         check_op(unary(lambda x: x + np.zeros(x.shape)), lambda x: x, [(3, 4)])
 
 
-def test_an_op_that_makes_tensors_of_arrays():
+def test_an_op_that_returns_tensors_for_arrays():
     with pytest.raises(ContractError, match="arrays must give an array"):
         check_op(lambda x: Tensor(unwrap(x)), lambda x: x, [(3, 4)])
 
 
-def test_an_op_that_makes_arrays_of_tensors():
+def test_an_op_that_returns_arrays_for_tensors():
     with pytest.raises(ContractError, match="Tensors must give a Tensor, got ndarray"):
         check_op(lambda x: unwrap(x) * 1, lambda x: x, [(3, 4)])
 
 
-def test_a_gradient_where_none_was_declared():
+def test_a_gradient_of_a_non_differentiable_op():
     with pytest.raises(ContractError, match="no gradient was declared"):
         check_op(ops.tanh, np.tanh, [(3, 4)], differentiable=False)
 
 
-def test_an_elementwise_op_that_fails_at_a_corner():
+def test_an_elementwise_op_that_fails_for_an_edge_case_shape():
     """Empty arrays: right everywhere but there."""
 
     @op
@@ -241,6 +241,6 @@ def test_an_elementwise_op_that_fails_at_a_corner():
         check_op(largest_shifted, lambda x: x, [(3, 4)], elementwise=True)
 
 
-def test_a_numpy_ism_fails_on_the_bare_standard():
+def test_a_numpy_only_function_fails_on_the_strict_backend():
     with pytest.raises((AttributeError, TypeError, RuntimeError)):
         check_op(unary(lambda x: np.add(x, 0.0)), lambda x: x, [(3, 4)], backend=STRICT)

@@ -6,7 +6,7 @@ from tinygrad_gru import ops
 from tinygrad_gru.testing import OP_SPECS, Case, check_all
 
 
-def test_check_all_reports_every_op_and_what_is_wrong_with_it(monkeypatch):
+def test_check_all_reports_every_op_and_its_error(monkeypatch):
     monkeypatch.setattr("tinygrad_gru.testing.op_specs.OP_SPECS", {
         "tanh": OP_SPECS["tanh"],
         "sin": [Case(np.cos, [(3,)])],
@@ -21,7 +21,7 @@ def test_check_all_reports_every_op_and_what_is_wrong_with_it(monkeypatch):
     assert "AttributeError" in results[2][2]
 
 
-def test_a_case_names_the_op_that_it_checks():
+def test_every_case_has_an_op_or_a_function():
     assert all(
         callable(getattr(ops, name, None) or case.function) for name, cases in OP_SPECS.items() for case in cases
     )

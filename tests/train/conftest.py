@@ -10,7 +10,7 @@ SYLLABLES = ["ba", "be", "do", "du", "ka", "ko", "mi", "mu", "ra", "ti"]
 
 @pytest.fixture
 def text_file(tmp_path):
-    """A small text with some order in it, indented as code is."""
+    """A small text with some structure, indented like code."""
     choose = random.Random(0)
     lines = [
         " " * choose.choice([0, 4]) + " ".join("".join(choose.choices(SYLLABLES, k=2)) for _ in range(4)) + "\n"

@@ -30,7 +30,7 @@ def same(left, right):
     return type(left) is type(right) and left == right
 
 
-def test_a_state_is_read_back_as_it_was(tmp_path):
+def test_a_state_is_read_back_unchanged(tmp_path):
     save_checkpoint(tmp_path / "run", STATE)
     assert same(load_checkpoint(tmp_path / "run"), STATE)
 
@@ -40,13 +40,13 @@ def test_tuples_become_lists_and_numpy_scalars_become_numbers(tmp_path):
     assert same(load_checkpoint(tmp_path / "run"), {"pair": [1, 2], "loss": 0.5, "empty": {}})
 
 
-def test_arrays_are_tensors_that_any_reader_of_the_format_finds_by_their_path(tmp_path):
+def test_arrays_are_tensors_named_by_their_path(tmp_path):
     save_checkpoint(tmp_path / "run", STATE)
     tensors, _ = safetensors.read((tmp_path / "run").read_bytes())
     assert sorted(tensors) == ["carried.0", "model.bias", "model.weight"]
 
 
-def test_every_damaged_or_missing_byte_is_noticed(tmp_path):
+def test_every_damaged_or_missing_byte_is_detected(tmp_path):
     path = tmp_path / "run"
     save_checkpoint(path, {"x": np.arange(5.0), "steps": 7})
     content = path.read_bytes()
@@ -98,7 +98,7 @@ def test_bfloat16_is_kept_as_float32(tmp_path):
 
 
 def made(path, text, tensors):
-    """A checkpoint whose checksum is right, whatever its state says."""
+    """A checkpoint with a valid checksum for any state."""
     metadata = {"format": checkpoint._FORMAT, "state": text, "checksum": checkpoint._checksum(text, tensors)}
     with open(path, "wb") as file:
         safetensors.write(file, tensors, metadata)
@@ -118,12 +118,12 @@ def test_a_state_that_was_edited_is_refused(tmp_path, text):
         load_checkpoint(made(tmp_path / "run", text, {"x": np.zeros(2)}))
 
 
-def test_the_state_made_by_hand_is_sound(tmp_path):
+def test_the_state_of_the_invalid_cases_is_valid_itself(tmp_path):
     read = load_checkpoint(made(tmp_path / "run", '{"a": [{"$tensor": "x"}]}', {"x": np.zeros(2)}))
     assert same(read, {"a": [np.zeros(2)]})
 
 
-@pytest.mark.parametrize("moment", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
@@ -132,19 +132,19 @@ def test_the_state_made_by_hand_is_sound(tmp_path):
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_a_save_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch, moment, error, raised):
+def test_a_save_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch, call, error, raised):
     def fail(*arguments, **settings):
         raise error
 
     path = tmp_path / "run"
     save_checkpoint(path, {"steps": 1, "x": np.zeros(3)})
     with monkeypatch.context() as patch:
-        if moment == "open":
+        if call == "open":
             patch.setattr("builtins.open", fail)
-        elif moment == "write":
+        elif call == "write":
             patch.setattr(safetensors, "write", fail)
         else:
-            patch.setattr(os, moment, fail)
+            patch.setattr(os, call, fail)
         with pytest.raises(raised) as caught:
             save_checkpoint(path, {"steps": 2, "x": np.ones(3)})
     if raised is CheckpointError:
@@ -154,14 +154,14 @@ def test_a_save_that_fails_leaves_the_previous_checkpoint(tmp_path, monkeypatch,
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-def test_a_really_full_device_is_named():
+def test_a_full_device_is_named():
     with pytest.raises(CheckpointError, match="could not write the checkpoint /dev/full: No space left on device"):
         save_checkpoint("/dev/full", STATE)
 
 
 @pytest.fixture
 def folder_of_an_ordinary_user():
-    """A folder of a user other than root, who may write anywhere; within the test one is that user."""
+    """A read-only folder; the test runs as a user other than root, who could write anywhere."""
     user = os.geteuid()
     os.seteuid(user or 65534)
     try:
@@ -183,7 +183,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(folder_of_an_ordinary_user
 
 
 @pytest.mark.parametrize("state", [{1: 2}, {"$tensor": "x"}, {"a": {"b": object()}}, {"\ud800": np.zeros(2)}])
-def test_what_a_state_cannot_hold_is_refused(tmp_path, state):
+def test_unsupported_values_in_a_state_are_refused(tmp_path, state):
     with pytest.raises(TypeError, match="state"):
         save_checkpoint(tmp_path / "run", state)
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Whole trainings on backends that are not the host: what they compute, and states that go from one to another."""
+"""Training on other backends than NumPy, and checkpoints moved between backends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from support.strict import STRICT
 from tinygrad_gru import Tensor, compiling, manual_seed, nn, ops, optim, use
 from tinygrad_gru.backend import available, backend_of
 from tinygrad_gru.cli import main
-from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint, text_run
+from tinygrad_gru.train import TextRun, TextSettings, generate, load_checkpoint, restore, save_checkpoint
+from tinygrad_gru.train.text import run
 
 #: The module; the package has a function of its name.
 scan_api = importlib.import_module("tinygrad_gru.scan.api")
@@ -37,24 +38,24 @@ OPTIMIZERS = {
 }
 
 
-def losses(layer, optimizer, home, lengths=None):
-    """The losses and norms of three steps of a whole model on a backend, with clipping; and the weights then."""
+def losses(layer, optimizer, backend, lengths=None):
+    """Losses and gradient norms of three training steps of a model on a backend, and the weights after them."""
     manual_seed(0)
     embedding, recurrence, norm, head = nn.Embedding(6, 3), LAYERS[layer](), nn.LayerNorm(4), nn.Linear(4, 6)
-    model = nn.Sequential(embedding, recurrence, norm, head).to(home)
-    moved = OPTIMIZERS[optimizer](model.parameters())
+    model = nn.Sequential(embedding, recurrence, norm, head).to(backend)
+    update = OPTIMIZERS[optimizer](model.parameters())
     ids = np.arange(6).reshape(3, 2)
     found = []
     for step in range(3):
-        inputs, targets = Tensor(ids, device=home), Tensor((ids + 1 + step) % 6, device=home)
+        inputs, targets = Tensor(ids, device=backend), Tensor((ids + 1 + step) % 6, device=backend)
         hidden, _ = recurrence(embedding(inputs), lengths=lengths)
         loss = ops.cross_entropy(head(norm(hidden)), targets, label_smoothing=0.1)
-        moved.zero_grad()
+        update.zero_grad()
         loss.backward()
         length = optim.clip_gradient_norm(model.parameters(), 0.5)
-        moved.step()
+        update.step()
         found += [loss.item(), length.item()]
-    assert {backend_of(p.data).name for p in model.parameters()} == {getattr(home, "name", home)}
+    assert {backend_of(p.data).name for p in model.parameters()} == {getattr(backend, "name", backend)}
     return found, model.state_dict()
 
 
@@ -67,17 +68,19 @@ CASES = [
 
 @pytest.mark.parametrize(("layer", "optimizer", "lengths"), CASES)
 @pytest.mark.parametrize("away", [STRICT, "cupy"], ids=["standard", "cupy"])
-def test_training_there_is_training_on_numpy(gpu, away, layer, optimizer, lengths):
-    """No hidden copy to the host and nothing that only NumPy has, from the ids to the weights after three steps."""
+def test_eager_training_on_other_backends_equals_numpy(gpu, away, layer, optimizer, lengths):
+    """Without implicit copies to the host or NumPy-only functions, from the ids to the weights after three steps."""
     with compiling(False):
-        (expected, weights), (found, others) = (losses(layer, optimizer, home, lengths) for home in ("numpy", away))
+        (expected, weights), (found, others) = (
+            losses(layer, optimizer, backend, lengths) for backend in ("numpy", away)
+        )
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     for name, weight in weights.items():
         np.testing.assert_allclose(others[name], weight, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("away", [STRICT, "cupy"], ids=["standard", "cupy"])
-def test_a_module_moves_there_and_back(gpu, away):
+def test_a_module_moves_to_another_backend_and_back(gpu, away):
     layer = nn.LSTM(3, 4, layer_norm=True)
     before, names = layer.state_dict(), [p.name for p in layer.parameters()]
     layer.to(away)
@@ -97,7 +100,7 @@ def test_a_module_moves_there_and_back(gpu, away):
 
 @without_gpu
 @pytest.mark.parametrize(("first", "second"), [("cupy", "numpy"), ("numpy", "cupy"), ("cupy", "cupy:1")])
-def test_a_run_goes_on_on_another_backend(monkeypatch, small, tmp_path, first, second):
+def test_a_run_is_resumed_on_another_backend(monkeypatch, small, tmp_path, first, second):
     with stand_in_cupy(monkeypatch, devices=2), compiling(False):
         settings = small(dropout=0.2)
         with use(first):
@@ -114,9 +117,9 @@ def test_a_run_goes_on_on_another_backend(monkeypatch, small, tmp_path, first, s
 
 
 @without_gpu
-def test_what_a_gpu_has_learned_is_there_without_one(monkeypatch, tmp_path, capsys):
-    """By the command line: train on one machine, and write text on another, that has never heard of CuPy."""
-    monkeypatch.setattr(text_run, "_SAMPLE_LENGTH", 2)
+def test_a_model_trained_on_a_gpu_is_restored_without_one(monkeypatch, tmp_path, capsys):
+    """By the command line: train on one machine, and sample text on another without CuPy."""
+    monkeypatch.setattr(run, "_SAMPLE_LENGTH", 2)
     text, folder = tmp_path / "text.txt", tmp_path / "run"
     text.write_text("Words that are read again and again. " * 300)
     options = "--hidden 4 --embedding 3 --batch 4 --window 5 --characters 200 --quiet".split()
@@ -141,8 +144,8 @@ with_kernels = pytest.mark.skipif(
 
 @with_kernels
 @pytest.mark.parametrize(("layer", "optimizer", "lengths"), CASES)
-def test_training_there_compiled_is_training_on_numpy(gpu, monkeypatch, layer, optimizer, lengths):
-    """And nothing of it runs plainly."""
+def test_compiled_training_on_other_backends_equals_numpy(gpu, monkeypatch, layer, optimizer, lengths):
+    """And no recurrence falls back to eager mode."""
     expected, weights = losses(layer, optimizer, "numpy", lengths)
     monkeypatch.setattr(scan_api, "scan_eager", None)
     found, others = losses(layer, optimizer, "cupy", lengths)
@@ -163,7 +166,7 @@ def test_training_there_compiled_is_training_on_numpy(gpu, monkeypatch, layer, o
     ids=["GRU", "LSTM with dropout", "float16", "bfloat16"],
 )
 def test_the_main_job_compiled_for_a_gpu(gpu, settings, apart, tmp_path):
-    """Its losses are those on NumPy in float32: of the first step, which is launched directly, and of the captured."""
+    """Losses equal those on NumPy in float32: of the first step, launched directly, and of the captured ones."""
     if settings.get("precision") == "bfloat16":
         pytest.importorskip("ml_dtypes")
     text = tmp_path / "text.txt"

@@ -1,7 +1,7 @@
-from tinygrad_gru.train.early_stop import EarlyStop
+from tinygrad_gru.train.loop import EarlyStop
 
 
-def test_it_is_due_after_more_than_patience_evaluations_without_a_better_one():
+def test_early_stop_is_due_after_more_than_patience_evaluations_without_a_better_one():
     stop = EarlyStop(patience=1)
     assert [(stop.update(loss), stop.due) for loss in (3.0, 2.0, 2.5, 2.0)] == [
         (True, False),
@@ -11,7 +11,7 @@ def test_it_is_due_after_more_than_patience_evaluations_without_a_better_one():
     ]
 
 
-def test_a_better_loss_starts_the_count_again():
+def test_a_better_loss_resets_the_count():
     stop = EarlyStop(patience=0)
     stop.update(2.0)
     stop.update(3.0)
@@ -25,20 +25,20 @@ def test_too_small_an_improvement_does_not_count():
     assert [stop.update(loss) for loss in (2.0, 1.95, 1.85)] == [True, False, True]
 
 
-def test_what_is_not_finite_is_never_the_best():
+def test_a_loss_that_is_not_finite_is_never_the_best():
     stop, nan, inf = EarlyStop(patience=1), float("nan"), float("inf")
     better = [stop.update(loss) for loss in (nan, inf, 5.0, nan, 4.0, -inf, 3.0)]
     assert better == [False, False, True, False, True, False, True]
     assert stop.best == 3.0
 
 
-def test_losses_that_are_never_numbers_end_a_run():
+def test_early_stop_is_due_if_all_losses_are_nan():
     stop = EarlyStop(patience=1)
     assert [(stop.update(float("nan")), stop.due) for _ in range(2)] == [(False, False), (False, True)]
     assert stop.best is None
 
 
-def test_without_patience_it_is_never_due():
+def test_without_patience_early_stop_is_never_due():
     stop = EarlyStop(patience=None)
     for loss in range(100):
         stop.update(float(loss))
@@ -46,7 +46,7 @@ def test_without_patience_it_is_never_due():
     assert stop.best == 0.0
 
 
-def test_its_state_goes_on():
+def test_early_stop_restores_its_state():
     stop, other = EarlyStop(patience=2), EarlyStop(patience=2)
     stop.update(1.0)
     stop.update(2.0)

@@ -3,10 +3,10 @@ import os
 import pytest
 
 from tinygrad_gru.io import LockedError
-from tinygrad_gru.train.folder import CHECKPOINT, RunFolder, make_folder
+from tinygrad_gru.train.folder import CHECKPOINT, RunFolder, create_folder
 
 
-def test_one_run_at_a_time(tmp_path):
+def test_a_folder_is_locked_by_one_run_at_a_time(tmp_path):
     folder = RunFolder(tmp_path / "a" / "run")
     with folder:
         with (
@@ -23,7 +23,7 @@ def test_one_run_at_a_time(tmp_path):
     assert os.listdir(tmp_path / "a" / "run") == []
 
 
-def test_what_a_kill_left_half_written_is_removed_and_other_files_are_not(tmp_path):
+def test_half_written_files_of_a_killed_run_are_removed_and_other_files_are_not(tmp_path):
     for name in (".checkpoint.safetensors.0a1b2c3d.part", ".log.jsonl.0a1b2c3d.part", ".notes.0a1b2c3d.part"):
         (tmp_path / name).touch()
     with RunFolder(tmp_path):
@@ -38,15 +38,15 @@ def test_a_folder_with_a_run_is_not_free(tmp_path, name):
         RunFolder(tmp_path).check_free()
 
 
-def test_a_path_that_is_too_long_is_refused_and_nothing_is_made(tmp_path):
-    with pytest.raises(OSError, match=r"no folder can be made at .*… \(.*characters\): File name too long"):
-        make_folder(tmp_path / ("x/" * 3000))
+def test_a_path_that_is_too_long_is_refused_and_nothing_is_created(tmp_path):
+    with pytest.raises(OSError, match=r"cannot create a folder at .*… \(.*characters\): File name too long"):
+        create_folder(tmp_path / ("x/" * 3000))
     assert os.listdir(tmp_path) == []
 
 
-def test_many_folders_are_made_without_recursion(tmp_path):
+def test_many_folders_are_created_without_recursion(tmp_path):
     path = tmp_path / ("x/" * 1200)
-    make_folder(path)
+    create_folder(path)
     assert path.is_dir()
     while path != tmp_path:  # not left to pytest, whose removal recurses
         path.rmdir()
@@ -56,4 +56,4 @@ def test_many_folders_are_made_without_recursion(tmp_path):
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        make_folder(tmp_path / "file" / "run")
+        create_folder(tmp_path / "file" / "run")

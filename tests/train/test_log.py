@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tinygrad_gru.train.log import JsonLines, read_log
+from tinygrad_gru.train.loop import JsonLines, read_log
 
 
 def write(path, steps, **settings):
@@ -28,26 +28,26 @@ def test_a_new_run_begins_a_new_log(tmp_path):
     assert steps(tmp_path / "log") == [7]
 
 
-def test_a_resumed_run_drops_the_steps_that_it_takes_again(tmp_path):
+def test_a_resumed_run_drops_the_records_of_steps_that_it_repeats(tmp_path):
     write(tmp_path / "log", [1, 2, 3, 4])
     write(tmp_path / "log", [3, 4, 5], keep_until=2)
     assert steps(tmp_path / "log") == [1, 2, 3, 4, 5]
 
 
-def test_a_line_that_was_cut_short_is_left_out(tmp_path):
+def test_a_truncated_line_is_skipped(tmp_path):
     write(tmp_path / "log", [1, 2])
     content = (tmp_path / "log").read_text()
     (tmp_path / "log").write_text(content[:-3])
     assert steps(tmp_path / "log") == [1]
 
 
-def test_a_log_that_is_not_there_has_no_records(tmp_path):
+def test_a_missing_log_has_no_records(tmp_path):
     assert read_log(tmp_path / "log") == []
     write(tmp_path / "log", [1], keep_until=5)
     assert steps(tmp_path / "log") == [1]
 
 
-def test_a_record_is_with_the_system_at_once(tmp_path):
+def test_records_are_unbuffered(tmp_path):
     with JsonLines(tmp_path / "log") as log:
         for step in (1, 2, 3):
             log.write({"step": step})
@@ -83,7 +83,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("line", DAMAGE, ids=range(len(DAMAGE)))
-def test_a_damaged_line_stands_in_nobodys_way(tmp_path, line):
+def test_a_damaged_line_is_skipped(tmp_path, line):
     write(tmp_path / "log", [1, 2, 3])
     first, *others = (tmp_path / "log").read_bytes().splitlines(keepends=True)
     (tmp_path / "log").write_bytes(first + line + b"\n" + b"".join(others))
@@ -94,7 +94,7 @@ def test_a_damaged_line_stands_in_nobodys_way(tmp_path, line):
     ] + b'{"step": 3, "loss": 1.5}\n{"step": 4, "loss": 2.0}\n'
 
 
-def test_random_damage_stands_in_nobodys_way(tmp_path):
+def test_random_damage_is_skipped(tmp_path):
     write(tmp_path / "log", range(20))
     whole = (tmp_path / "log").read_bytes()
     choose = random.Random(0)
@@ -106,7 +106,7 @@ def test_random_damage_stands_in_nobodys_way(tmp_path):
         assert all(isinstance(record["step"], (int, float)) for record in read_log(tmp_path / "log"))
 
 
-def test_the_old_log_is_cut_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_the_old_log_is_cut_atomically(tmp_path, monkeypatch):
     write(tmp_path / "log", [1, 2, 3])
     before = (tmp_path / "log").read_bytes()
 
@@ -121,7 +121,7 @@ def test_the_old_log_is_cut_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 class Disk:
-    """A file on a disk with so much room."""
+    """A file on a disk with `room` free bytes."""
 
     def __init__(self, file, room):
         self.file, self.room = file, room
@@ -137,7 +137,7 @@ class Disk:
         return getattr(self.file, name)
 
 
-def test_a_full_disk_is_an_error_of_sync_alone_and_nothing_is_lost_if_there_is_room_again(tmp_path):
+def test_a_full_disk_is_an_error_of_sync_alone_and_records_are_kept_until_there_is_room(tmp_path):
     with JsonLines(tmp_path / "log") as log:
         log._file = disk = Disk(log._file, room=30)
         for step in (1, 2, 3):
@@ -152,7 +152,7 @@ def test_a_full_disk_is_an_error_of_sync_alone_and_nothing_is_lost_if_there_is_r
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-def test_a_really_full_device_is_named():
+def test_a_full_device_is_named():
     with JsonLines("/dev/full") as log:
         log.write({"step": 1})
         with pytest.raises(OSError, match="No space left on device: '/dev/full'"):

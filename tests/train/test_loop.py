@@ -9,11 +9,11 @@ from tinygrad_gru.io import LockedError
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint
 from tinygrad_gru.train import loop as module
 from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG
-from tinygrad_gru.train.log import JsonLines, read_log
+from tinygrad_gru.train.loop import JsonLines, read_log
 
 
 def run(settings, folder, interrupt_at=None, resume=False):
-    """A whole run, or one that Ctrl-C meets in the middle of a step."""
+    """A whole run, or one that Ctrl-C interrupts in the middle of a step."""
     text_run = TextRun(settings)
     loop = text_run.loop(folder, load_checkpoint(folder / CHECKPOINT) if resume else None)
     if interrupt_at is not None:
@@ -36,7 +36,7 @@ def assert_identical(left, right):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("interrupt_at", [1, 7, 10])
-def test_a_run_that_was_interrupted_and_resumed_ends_bit_identical(small, tmp_path, cell, interrupt_at):
+def test_an_interrupted_and_resumed_run_is_bit_identical(small, tmp_path, cell, interrupt_at):
     settings = small(cell=cell, dropout=0.2)
     whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
     whole.mkdir(), interrupted.mkdir()
@@ -54,7 +54,7 @@ def test_a_run_that_was_interrupted_and_resumed_ends_bit_identical(small, tmp_pa
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_run_in_float16_goes_on_in_any_precision(small, tmp_path, precision):
+def test_a_run_in_float16_can_be_resumed_in_any_precision(small, tmp_path, precision):
     (tmp_path / "whole").mkdir()
     expected, _ = run(small(precision="float16"), tmp_path / "whole")
     whole = read_log(tmp_path / "whole" / LOG)
@@ -72,7 +72,7 @@ def test_a_run_in_float16_goes_on_in_any_precision(small, tmp_path, precision):
     assert load_checkpoint(tmp_path / CHECKPOINT)["about"]["settings"]["precision"] == precision
 
 
-def test_a_checkpoint_from_before_there_was_a_choice_of_precision_can_be_resumed(small, tmp_path):
+def test_a_checkpoint_without_a_precision_can_be_resumed(small, tmp_path):
     run(small(), tmp_path, interrupt_at=3)
     state = load_checkpoint(tmp_path / CHECKPOINT)
     del state["about"]["settings"]["precision"], state["trainer"]["precision"], state["trainer"]["scaler"]
@@ -102,7 +102,7 @@ def test_a_finished_run_that_is_resumed_has_nothing_to_do(small, tmp_path):
     assert read_log(tmp_path / LOG) == before
 
 
-def test_a_checkpoint_is_saved_on_the_way_when_enough_time_has_passed(small, tmp_path, monkeypatch):
+def test_a_checkpoint_is_saved_after_an_interval_of_time(small, tmp_path, monkeypatch):
     saves = []
     monkeypatch.setattr(module, "save_checkpoint", lambda path, state: saves.append(state["trainer"]["steps"]))
     monkeypatch.setattr(module, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
@@ -110,7 +110,7 @@ def test_a_checkpoint_is_saved_on_the_way_when_enough_time_has_passed(small, tmp
     assert saves == list(range(1, 21))
 
 
-def test_the_log_is_on_the_disk_before_the_checkpoint_that_goes_on_from_it(small, tmp_path, monkeypatch):
+def test_the_log_is_on_the_disk_before_the_checkpoint_that_needs_it(small, tmp_path, monkeypatch):
     logged = []
     monkeypatch.setattr(module, "save_checkpoint", lambda path, state: logged.append(read_log(tmp_path / LOG)[-1]))
     run(small(), tmp_path)
@@ -164,7 +164,7 @@ def with_losses(loop, *losses):
     return loop
 
 
-def test_a_kill_between_the_checkpoint_and_the_best_one_is_made_up_for(small, tmp_path, monkeypatch):
+def test_best_weights_lost_by_a_kill_are_saved_when_resuming(small, tmp_path, monkeypatch):
     loop = with_losses(TextRun(small(patience=20)).loop(tmp_path), 9.0, 3.0, 2.0)
     real = module.save_checkpoint
 
@@ -187,7 +187,7 @@ def test_a_kill_between_the_checkpoint_and_the_best_one_is_made_up_for(small, tm
     assert_identical(text_run.model.state_dict(), best["model"])
 
 
-def test_losses_that_are_no_numbers_leave_no_best_weights(small, tmp_path):
+def test_nan_losses_leave_no_best_weights(small, tmp_path):
     text_run = TextRun(small(patience=1))
     loop = with_losses(text_run.loop(tmp_path), *[float("nan")] * 3)
     assert loop.run(Progress()) and text_run.trainer.steps == 4
@@ -216,11 +216,11 @@ def test_best_weights_of_another_run_are_refused(small, tmp_path):
     resumed = TextRun(small(patience=20, seed=1)).loop(tmp_path / "1", state)
     with pytest.raises(CheckpointError, match="does not hold step 2, the best one, of this run"):
         resumed.load_best()
-    with pytest.raises(FileExistsError, match="is of another run than the one to go on with"):
+    with pytest.raises(FileExistsError, match="is of another run than the one to resume"):
         resumed.run(Progress())
 
 
-def test_best_weights_that_are_gone_are_missed_before_the_run_goes_on(small, tmp_path):
+def test_missing_best_weights_are_detected_before_the_run_is_resumed(small, tmp_path):
     loop = with_losses(TextRun(small(patience=20)).loop(tmp_path), 9.0, 3.0, *[4.0] * 9)
     loop.run(Progress())
     (tmp_path / BEST).unlink()
@@ -229,18 +229,18 @@ def test_best_weights_that_are_gone_are_missed_before_the_run_goes_on(small, tmp
         resumed.run(Progress())
 
 
-def test_a_run_does_not_go_on_in_the_folder_of_another(small, tmp_path):
+def test_resuming_in_the_folder_of_another_run_is_refused(small, tmp_path):
     for seed in (1, 2):
         run(small(seed=seed), tmp_path / str(seed), interrupt_at=5)
     before = {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()}
     state = load_checkpoint(tmp_path / "1" / CHECKPOINT)
-    with pytest.raises(FileExistsError, match="is of another run than the one to go on with"):
+    with pytest.raises(FileExistsError, match="is of another run than the one to resume"):
         TextRun(small(seed=1)).loop(tmp_path / "2", state).run(Progress())
     assert {path.name: path.read_bytes() for path in (tmp_path / "2").iterdir()} == before
     assert TextRun(small(seed=1)).loop(tmp_path / "3", state).run(Progress()), "an empty folder is as good as its own"
 
 
-def test_a_damaged_checkpoint_does_not_keep_a_run_from_going_on_from_its_best_one(small, tmp_path):
+def test_a_run_with_a_damaged_checkpoint_can_be_resumed_from_its_best_one(small, tmp_path):
     loop = with_losses(TextRun(small(patience=20)).loop(tmp_path), 9.0, 3.0, 2.0, *[4.0] * 8)
     loop.run(Progress())
     (tmp_path / CHECKPOINT).write_bytes(b"")
@@ -249,38 +249,38 @@ def test_a_damaged_checkpoint_does_not_keep_a_run_from_going_on_from_its_best_on
     assert [record["step"] for record in read_log(tmp_path / LOG) if "loss" in record] == list(range(1, 21))
 
 
-def test_while_a_run_goes_on_its_folder_is_its_own(small, tmp_path):
+def test_the_folder_is_locked_during_a_run(small, tmp_path):
     loop, other = (TextRun(small()).loop(tmp_path) for _ in range(2))
 
-    def judge():
+    def evaluate():
         with pytest.raises(LockedError, match="in use by another run"):
             other.run(Progress())
         return 1.0
 
-    loop.evaluate = judge
+    loop.evaluate = evaluate
     assert loop.run(Progress())
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00\xff", b"{}\n[]\n"])
-def test_a_damaged_log_stands_in_no_checkpoints_way_and_is_told(small, tmp_path, damage):
+def test_a_run_with_a_damaged_log_is_resumed_with_a_message(small, tmp_path, damage):
     expected, _ = run(small(), tmp_path / "whole")
     run(small(), tmp_path, interrupt_at=7)
     log = tmp_path / LOG
     log.write_bytes(log.read_bytes()[:-400] + damage)
     kept = len(read_log(log))
-    heard = []
+    printed = []
     text_run = TextRun(small())
     display = Progress()
-    display.say = heard.append
+    display.write = printed.append
     assert text_run.loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT)).run(display)
     assert_identical(text_run.model.state_dict(), expected.model.state_dict())
-    assert heard[0] == f"{log} had {kept} of the 11 records to go on from"
+    assert printed[0] == f"{log} is damaged: it has {kept} of 11 records"
     records, whole = read_log(log), read_log(tmp_path / "whole" / LOG)
     assert records == whole[:kept] + whole[11:]
 
 
-def test_what_belongs_to_a_checkpoint_is_in_the_log_whenever_a_resumed_run_is_killed(small, tmp_path, monkeypatch):
-    """Before and after every replacement of a file, what is on the disk is enough for a whole log."""
+def test_the_log_has_all_records_up_to_the_checkpoint_whenever_a_resumed_run_is_killed(small, tmp_path, monkeypatch):
+    """Checked before and after every replacement of a file."""
     run(small(), tmp_path / "whole")
     whole = read_log(tmp_path / "whole" / LOG)
     run(small(), tmp_path, interrupt_at=7)
@@ -325,12 +325,12 @@ def test_a_full_disk_while_logging_is_named_unless_there_is_room_in_time(small, 
     assert read_log(folder / LOG) == read_log(tmp_path / "whole" / LOG)
 
 
-def test_a_display_that_fails_ends_no_run(small, tmp_path):
+def test_a_failing_progress_display_does_not_stop_a_run(small, tmp_path):
     def broken(*arguments, **figures):
         raise BrokenPipeError
 
     display = Progress()
-    display.say = display.advance = broken
+    display.write = display.advance = broken
     assert TextRun(small()).loop(tmp_path).run(display)
 
 
@@ -350,7 +350,7 @@ def test_a_terminal_that_closes_ends_a_run_with_a_checkpoint(small, tmp_path):
     assert load_checkpoint(tmp_path / CHECKPOINT)["trainer"]["steps"] == 7
 
 
-def test_a_loop_that_was_torn_off_goes_on_when_it_is_run_again(small, tmp_path):
+def test_a_loop_continues_after_an_exception_when_run_again(small, tmp_path):
     text_run = TextRun(small())
     loop, real = text_run.loop(tmp_path), text_run.trainer.step
 
@@ -385,11 +385,11 @@ def test_the_checkpoint_of_other_settings_or_of_a_changed_text_is_refused(small,
         TextRun(small()).loop(tmp_path, state)
 
 
-def test_speed_counts_the_steps_made_here_alone(small, tmp_path):
+def test_speed_counts_only_the_steps_of_this_process(small, tmp_path):
     text_run = TextRun(small())
     loop = text_run.loop(tmp_path)
-    assert loop.characters_per_second is None
+    assert loop.steps_per_second is None
     loop.run(Progress())
-    assert loop.characters_per_second > 0
+    assert loop.steps_per_second > 0
     finished = TextRun(small()).loop(tmp_path, load_checkpoint(tmp_path / CHECKPOINT))
-    assert finished.characters_per_second is None
+    assert finished.steps_per_second is None

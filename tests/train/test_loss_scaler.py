@@ -10,7 +10,7 @@ from tinygrad_gru.optim import SGD, clip_gradient_norm
 from tinygrad_gru.train import LossScaler, mixed_precision
 
 
-def test_an_overflow_halves_the_scale_and_leaves_the_step_out():
+def test_an_overflow_halves_the_scale_and_skips_the_step():
     scaler = LossScaler()
     assert scaler.scale == 2**16
     assert not scaler.update(False)
@@ -20,7 +20,7 @@ def test_an_overflow_halves_the_scale_and_leaves_the_step_out():
     assert (scaler.scale, scaler.skipped) == (2**14, 2)
 
 
-def test_the_scale_doubles_after_so_many_good_steps_in_a_row():
+def test_the_scale_doubles_after_growth_interval_good_steps():
     scaler = LossScaler(8, growth_interval=3)
     answers = [scaler.update(finite) for finite in (True, True, False, True, True, True, True, True)]
     assert answers == [True, True, False, True, True, True, True, True]
@@ -47,7 +47,7 @@ def test_without_growth_the_scale_only_falls():
     assert scaler.scale == 2
 
 
-def test_what_is_not_finite_without_scaling_is_an_error():
+def test_infinite_gradients_without_scaling_are_an_error():
     scaler = LossScaler(2)
     assert scaler.can_shrink
     assert not scaler.update(False)
@@ -68,7 +68,7 @@ def test_a_growth_interval_is_a_number_of_steps(interval):
         LossScaler(growth_interval=interval)
 
 
-def test_scaling_and_unscaling_leave_no_trace(rng):
+def test_scaling_and_unscaling_are_exact(rng):
     """Bit for bit: the scale is a power of two."""
     values = (rng.standard_normal(1000) * 10.0 ** rng.integers(-20, 10, 1000)).astype("float32")
     x = Tensor(np.ones(1000), requires_grad=True, dtype="float32")
@@ -102,8 +102,8 @@ def test_gradients_that_would_underflow_are_kept_by_the_scale():
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.01 * np.abs(expected).max())
 
 
-def test_without_a_scale_they_are_lost():
-    """The test above can fail: it is the scale that keeps them."""
+def test_without_a_scale_gradients_underflow():
+    """The test above can fail: without the scale they are zero."""
     expected, found = tiny_gradients(scale=1)
     assert np.abs(expected).max() > 0 and not found.any()
 
@@ -115,7 +115,7 @@ def overflowing():
     return layer, mixed_precision(layer, "float16"), Tensor([[4.0]])
 
 
-def test_a_loop_of_ones_own_finds_its_scale():
+def test_a_custom_loop_finds_its_scale():
     layer, half, x = overflowing()
     adam, scaler, made = SGD(layer.parameters(), lr=1e-3), LossScaler(), []
     for _ in range(20):
@@ -132,7 +132,7 @@ def test_a_loop_of_ones_own_finds_its_scale():
     assert layer.W.item() == pytest.approx(1 - 1e-3 * (20 - skipped)), "clipping sees unscaled gradients"
 
 
-def test_an_overflow_is_no_cause_for_a_warning_where_it_is_dealt_with():
+def test_a_handled_overflow_does_not_warn():
     layer, half, x = overflowing()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -142,12 +142,12 @@ def test_an_overflow_is_no_cause_for_a_warning_where_it_is_dealt_with():
         LossScaler(1).backward(1e6 * ops.mean(ops.square(half(x))))
 
 
-def test_a_loss_is_one_number():
+def test_a_loss_must_be_a_scalar():
     with pytest.raises(RuntimeError, match="only a tensor with one element can do without"):
         LossScaler().backward(Tensor([1.0, 2.0], requires_grad=True))
 
 
-def test_a_saved_scaler_goes_on_where_it_was():
+def test_a_scaler_restores_its_state():
     scaler, other = LossScaler(growth_interval=3), LossScaler(growth_interval=3)
     answers = [True, False, True, True]
     for finite in answers:
@@ -185,7 +185,7 @@ def test_a_scaler_that_does_not_grow_takes_any_count():
     "spoiled",
     [{"scale": 3.0}, {"scale": float("nan")}, {"scale": "2"}, {"good_steps": -1}, {"skipped": 1.5}, {"skipped": None}],
 )
-def test_a_state_that_cannot_be_is_refused_and_changes_nothing(spoiled):
+def test_an_invalid_state_is_refused_and_changes_nothing(spoiled):
     scaler = LossScaler()
     before = dict(vars(scaler))
     with pytest.raises(ValueError, match=next(iter(spoiled))):
@@ -193,5 +193,5 @@ def test_a_state_that_cannot_be_is_refused_and_changes_nothing(spoiled):
     assert vars(scaler) == before
 
 
-def test_an_interval_may_be_a_number_of_numpy():
+def test_the_growth_interval_may_be_a_numpy_integer():
     assert LossScaler(growth_interval=np.int64(3)).growth_interval == 3

@@ -12,7 +12,7 @@ ROUNDING = 20 * 2.0**-11
 
 
 class Probe(nn.Module):
-    """Tells in which dtypes it works."""
+    """A module that records the dtypes of its tensors."""
 
     def __init__(self, tell):
         self.layer, self.tell = nn.Linear(3, 2), tell
@@ -42,7 +42,7 @@ def squares(y):
     return ops.mean(ops.square(y))
 
 
-def test_a_model_works_in_float16_between_float32s(rng):
+def test_a_model_runs_in_float16_with_float32_inputs_and_outputs(rng):
     seen = []
     model = Probe(seen.extend)
     x = Tensor(rng.standard_normal((4, 3)).astype("float32"))
@@ -55,7 +55,7 @@ def test_a_model_works_in_float16_between_float32s(rng):
 
 
 class Nested(nn.Module):
-    """Takes and gives back containers; tells the dtypes of what is in them."""
+    """A module that takes and returns containers, and records the dtypes in them."""
 
     def __init__(self, tell):
         self.layer, self.tell = nn.Linear(3, 2), tell
@@ -69,7 +69,7 @@ class Nested(nn.Module):
 Pair = namedtuple("Pair", "a b")
 
 
-def test_containers_are_cast_on_the_way_in_and_on_the_way_out(rng):
+def test_inputs_and_outputs_in_containers_are_cast(rng):
     seen = []
     model = Nested(seen.extend)
     x = Tensor(rng.standard_normal((4, 3)).astype("float32"))
@@ -126,7 +126,7 @@ def test_recurrences_are_compiled_and_traced_once(rng, monkeypatch):
     for _ in range(3):
         y, _ = half(x)
         values.append(y.numpy())
-        assert "scan" in [record.op.__name__ for record in tape(y)], "it fell back to the plain reading"
+        assert "scan" in [record.op.__name__ for record in tape(y)], "it fell back to eager mode"
         for parameter in layer.parameters():
             parameter.data[...] *= 2
             parameter.mark_changed()
@@ -136,7 +136,7 @@ def test_recurrences_are_compiled_and_traced_once(rng, monkeypatch):
         assert "scan" not in [record.op.__name__ for record in tape(half(x)[0])]
 
 
-def test_what_is_set_anew_in_the_model_counts(rng):
+def test_attributes_that_change_are_followed(rng):
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5))
     half, x = mixed_precision(model, "float16"), Tensor(rng.standard_normal((50, 3)).astype("float32"))
     assert (half(x).numpy() == 0).any()
@@ -152,7 +152,7 @@ def test_what_is_set_anew_in_the_model_counts(rng):
     assert (half(x).numpy() == 0).all()
 
 
-def test_a_parameter_may_be_frozen_tied_and_given_other_values(rng):
+def test_parameters_can_be_frozen_tied_and_assigned(rng):
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model.layers[1].W = model.layers[0].W
     half, x = mixed_precision(model, "float16"), Tensor(rng.standard_normal((4, 3)).astype("float32"))
@@ -197,7 +197,7 @@ def test_float32_is_the_model_itself():
     assert mixed_precision(model, "float32") is model
 
 
-def test_what_cannot_be_is_explained(monkeypatch):
+def test_unsupported_precisions_are_explained(monkeypatch):
     monkeypatch.setattr("tinygrad_gru.backend.numpy.bfloat16", lambda: None)  # as without ml_dtypes
     with pytest.raises(ValueError, match="precision: expected one of float32, float16, bfloat16, got 'half'"):
         mixed_precision(nn.Linear(2, 2), "half")

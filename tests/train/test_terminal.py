@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from tinygrad_gru.train import terminal as module
-from tinygrad_gru.train.terminal import Bar, Guarded, Lines, Progress, progress
+from tinygrad_gru.train.terminal import Bar, BestEffort, Lines, Progress, progress
 
 
 class Clock:
@@ -21,7 +21,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_a_line_tells_the_share_the_figures_the_speed_and_the_time_left(clock, capsys):
+def test_a_line_shows_percentage_values_speed_and_remaining_time(clock, capsys):
     display = Lines(total=4000, done=1000, unit="characters")
     clock.now = 10.0
     display.advance(1000, loss=1.23456)
@@ -38,27 +38,32 @@ def test_lines_come_every_few_seconds_and_at_the_end(clock, capsys):
     assert lines[-1].startswith("100%")
 
 
-def test_a_long_time_is_told_in_minutes(clock, capsys):
+def test_long_times_are_in_minutes(clock, capsys):
     display = Lines(total=1_000_000, done=0, unit="characters")
     clock.now = 10.0
     display.advance(1000)
     assert "166:30 left" in capsys.readouterr().out
 
 
-def test_quiet_says_nothing(capsys):
+def test_quiet_prints_nothing(capsys):
     with progress(100, quiet=True) as display:
         assert type(display) is Progress
         display.advance(100, loss=1.0)
-        display.say("text")
+        display.write("text")
     assert capsys.readouterr() == ("", "")
 
 
-def test_away_from_a_terminal_there_are_lines(monkeypatch):
+def test_the_old_name_of_write_names_the_new_one():
+    with pytest.raises(AttributeError, match=r"Progress\.say is now called Progress\.write"):
+        Progress().say("text")
+
+
+def test_lines_are_printed_without_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: False))
     assert isinstance(progress(100), Lines)
 
 
-def test_on_a_terminal_there_is_a_bar_and_lines_without_tqdm(monkeypatch):
+def test_a_terminal_shows_a_bar_or_lines_without_tqdm(monkeypatch):
     bars = []
 
     class FakeBar:
@@ -74,7 +79,7 @@ def test_on_a_terminal_there_is_a_bar_and_lines_without_tqdm(monkeypatch):
     with progress(100, done=20) as display:
         assert isinstance(display, Bar)
         display.advance(5, loss=1.0)
-        display.say("text")
+        display.write("text")
     assert bars[0].settings["initial"] == 20
     assert bars[0].calls == [("set_postfix", {"loss": "1.000"}), ("update", 5), ("write", "text"), ("close",)]
     monkeypatch.setitem(sys.modules, "tqdm", None)
@@ -82,40 +87,40 @@ def test_on_a_terminal_there_is_a_bar_and_lines_without_tqdm(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
-def test_output_that_fails_is_passed_over_and_tried_again(error):
+def test_output_errors_are_ignored_and_output_is_tried_again(error):
     class Failing(Progress):
-        heard = ()
+        calls = ()
 
         def _fail(self, what):
-            self.heard += (what,)
+            self.calls += (what,)
             raise error
 
         def advance(self, amount, **figures):
             self._fail(amount)
 
-        def say(self, text):
+        def write(self, text):
             self._fail(text)
 
         def close(self):
             self._fail("close")
 
     failing = Failing()
-    with Guarded(failing) as display:
+    with BestEffort(failing) as display:
         display.advance(3, loss=1.0)
-        display.say("text")
-        display.say("more")
-    assert failing.heard == (3, "text", "more", "close")
+        display.write("text")
+        display.write("more")
+    assert failing.calls == (3, "text", "more", "close")
 
 
-def test_a_display_with_a_fault_of_its_own_is_heard():
+def test_other_errors_of_a_display_are_raised():
     class Wrong(Progress):
-        def say(self, text):
+        def write(self, text):
             raise TypeError("a fault")
 
     with pytest.raises(TypeError, match="a fault"):
-        Guarded(Wrong()).say("text")
+        BestEffort(Wrong()).write("text")
 
 
-def test_where_there_is_no_stderr_there_are_lines(monkeypatch):
+def test_lines_are_printed_without_stderr(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert isinstance(progress(100), Lines)

@@ -1,8 +1,8 @@
-"""The array libraries, behind one small surface.
+"""Array backends: NumPy on the host, CuPy on a GPU, and any library of the Python array API standard.
 
-This package is the only place that knows which libraries exist. The rest of the house writes
-`xp_of(x).tanh(x)`, with names of the Python array API standard, and calls the few functions below
-for what NumPy and CuPy do differently: conversion, scatter-add, index checks, random numbers.
+This package is the only place that knows which libraries exist. All other code writes `xp_of(x).tanh(x)`, with the
+names of the standard, and calls the functions below for what the libraries do differently: conversion, scatter-add,
+index checks, random numbers.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .cuda.index_checks import immediate_checks
 from .dtypes import bfloat16, dtype_name, is_floating, is_half
 from .events import record_launches
 from .indexing import CheckedIndex
-from .memory import IDLE, MemoryReport, OutOfMemoryError, with_memory_report
+from .memory import IDLE_POOL, MemoryReport, OutOfMemoryError, with_memory_report
 from .random import RandomStream, manual_seed, random_state, random_stream, replayed_from, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 from .settings import memory_limit, memory_report, tf32, tf32_allowed
 
 __all__ = [
-    "IDLE",
+    "IDLE_POOL",
     "PRELUDE",
     "THREADS",
     "Backend",

@@ -14,7 +14,7 @@ from .select import backend_of, resolve
 def xp_of(array: Any, *others: Any) -> Any:
     """The namespace of functions for these arrays: `xp_of(x).tanh(x)` runs where x lives.
 
-    CuPy is looked up among the modules that are loaded already: an array of it cannot exist otherwise.
+    CuPy is only looked up in sys.modules: without it there are no arrays of it.
     """
     if type(array) is np.ndarray and not others:
         return np
@@ -23,29 +23,31 @@ def xp_of(array: Any, *others: Any) -> Any:
         if cupy is not None and isinstance(candidate, cupy.ndarray):
             found = cupy
         elif hasattr(candidate, "__array_namespace__") and not isinstance(candidate, (np.generic, np.ndarray)):
-            return candidate.__array_namespace__()  # a symbol among arrays decides
+            return candidate.__array_namespace__()  # a traced array among arrays decides
     return found
 
 
 def as_array(value: Any, dtype: Any = None, device: str | Backend | None = None) -> Any:
-    """`value` as an array; it stays where it is unless `device` says otherwise."""
-    home = backend_of(value) if device is None else resolve(device)
-    return home.asarray(value, dtype=dtype)
+    """`value` as an array, on `device` or, by default, on the device where it is."""
+    if type(value) is np.ndarray and dtype is None and device is None:
+        return value
+    backend = backend_of(value) if device is None else resolve(device)
+    return backend.asarray(value, dtype=dtype)
 
 
 def to_host(value: Any) -> np.ndarray:
-    """A NumPy array of `value`, whatever it is: a list, a scalar, an array of any backend."""
+    """`value` as a NumPy array: a list, a scalar or an array of any backend."""
     return backend_of(value).to_host(value)
 
 
 def astype(array: Any, dtype: Any) -> Any:
-    """The array with that dtype; itself if it has it already."""
+    """The array in that dtype; the array itself if it has it already."""
     dtype = as_dtype(array, dtype)
     return array if array.dtype == dtype else backend_of(array).astype(array, dtype)
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:
-    """The dtype object of that name in the library of `array`."""
+    """The dtype object of a name, in the library of `array`; other dtypes are returned as they are."""
     if not isinstance(dtype, str):
         return dtype
     found = backend_of(array).dtype(dtype)
@@ -56,22 +58,22 @@ def as_dtype(array: Any, dtype: Any) -> Any:
 
 def copy_of(array: Any) -> Any:
     """A copy that shares no memory with `array`."""
-    return backend_of(array).copy(array)
+    return np.array(array) if type(array) is np.ndarray else backend_of(array).copy(array)
 
 
 def scatter_add(target: Any, index: Any, values: Any) -> None:
-    """`target[index] += values`, right with repeated indices; writes into `target`."""
+    """`target[index] += values` in place, where repeated indices accumulate."""
     backend_of(target).scatter_add(target, index, values)
 
 
 def check_ids(ids: Any, size: int, name: str) -> None:
     """Raise IndexError unless every id lies in 0 … size − 1 (CuPy would wrap silently, NumPy count from the end).
 
-    On a GPU the error may come when a value is next fetched from it (see `Backend.check_within`).
+    On a GPU the error may be raised later, by the next copy to the host (see `Backend.check_within`).
     """
-    home = backend_of(ids)
-    ids = home.asarray(ids)
-    if not home.xp.isdtype(ids.dtype, "integral"):
+    backend = backend_of(ids)
+    ids = backend.asarray(ids)
+    if not backend.xp.isdtype(ids.dtype, "integral"):
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
-    complaint = f"{name} must lie in 0 … {size - 1}, got {{}} (a vocabulary of another size?)"
-    home.check_within(ids, 0, size, complaint)
+    message = f"{name} must lie in 0 … {size - 1}, got {{}} (a vocabulary of another size?)"
+    backend.check_within(ids, 0, size, message)

@@ -1,4 +1,4 @@
-"""What an array library must offer, and what any library of the array API standard offers already."""
+"""The interface of a backend, implemented for any library of the array API standard."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from .events import TO_HOST, WAIT, record_event, record_upload
-from .indexing import CheckedIndex, check_bounds, places
+from .indexing import CheckedIndex, check_bounds, take_index
 from .memory import MemoryReport
 
 
 class BackendError(RuntimeError):
-    """A backend that was asked for is not here or cannot do that, or arrays of two backends met."""
+    """A requested backend is missing or lacks a feature, or an operation has arrays of two backends."""
 
 
 def host_generator(seed: int, position: int) -> np.random.Generator:
@@ -25,13 +25,12 @@ def host_generator(seed: int, position: int) -> np.random.Generator:
 
 
 class Backend:
-    """One array library on one device.
+    """An array library on a device.
 
-    The methods here are written against the array API standard alone, so that any library that follows it can be
-    used; NumPy and CuPy override what they do better.
+    The methods here use the array API standard alone; NumPy's and CuPy's backends override what they do better.
     """
 
-    #: Whether its arrays are the host's own memory, so that looking at a value costs nothing.
+    #: Whether its arrays are in host memory, so that reading a value needs no copy.
     is_host = False
 
     def __init__(self, name: str, namespace: Any, device: Any = None):
@@ -43,23 +42,23 @@ class Backend:
         return f"<backend {self.name}>"
 
     def make_current(self) -> Callable[[], None]:
-        """Let the library compute on this device where it is not told otherwise; returns what puts it back."""
+        """Make this device the current one; returns a function that restores the one before."""
         return lambda: None
 
-    def advice(self) -> str:
-        """What would help where an op on arrays of this backend has failed, to end a message with; if that is known."""
+    def device_hint(self) -> str:
+        """The end of the message of an op that failed on arrays of this backend: the likely cause, or nothing."""
         return ""
 
     def as_current(self) -> AbstractContextManager:
-        """A block in which this device is the current one, for libraries that have such a thing."""
+        """A context manager in which this device is the current one."""
         return nullcontext()
 
     def dtype(self, name: str) -> Any:
-        """The dtype of that name; None if the library has none."""
+        """The dtype of that name; None if the library does not have it."""
         return getattr(self.xp, name, None)
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
-        """The array of this backend with these values; shares memory with `value` where it can."""
+        """`value` as an array of this backend; shares memory with it where possible."""
         if not self.owns(value):
             record_upload(value)
         return self.xp.asarray(value, dtype=dtype, device=self.device)
@@ -69,7 +68,7 @@ class Backend:
         return hasattr(value, "__array_namespace__") and value.__array_namespace__() is self.xp
 
     def to_host(self, array: Any) -> Any:
-        """The same values as a NumPy array; shares memory where the array lives on the host."""
+        """The array as a NumPy array; shares memory if it is on the host."""
         host = np.from_dlpack(array, device="cpu")
         record_event(TO_HOST, "to_host", nbytes=host.nbytes)
         return host
@@ -83,14 +82,14 @@ class Backend:
         return self.xp.astype(array, dtype)
 
     def memory_range(self, array: Any) -> tuple[int, int]:
-        """The addresses of the first byte of an array and of what follows its last: arrays that share memory overlap.
+        """The addresses of the array's first byte and after its last one; ranges of arrays that share memory overlap.
 
-        The standard has no addresses; here the array itself stands for its memory, and views of it are not known.
+        The standard has no addresses: here the array object stands for its memory, and views are not recognised.
         """
         return id(array), id(array) + 1
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A new array with whatever was in its memory."""
+        """A new uninitialised array."""
         return self.xp.empty(shape, dtype=dtype, device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -102,77 +101,73 @@ class Backend:
         return self.xp.arange(n, device=self.device)
 
     def writing(self, function: str) -> Callable[..., Any]:
-        """The namespace's function of that name, which with `out=` writes its result there."""
+        """The namespace's function of that name with an argument `out`, the array for the result."""
         compute = getattr(self.xp, function)
 
-        def write(*operands: Any, out: Any) -> Any:  # the standard has no `out=`
+        def write(*operands: Any, out: Any) -> Any:  # the standard has no `out`
             out[...] = compute(*operands)
             return out
 
         return write
 
-    def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
-        """Run the operations of an update rule (see `optim.elementwise`) as one; False if that is not offered."""
-        return False
+    def check_within(self, index: Any, low: int, high: int, message: str) -> None:
+        """Raise IndexError unless low ≤ index < high for all elements; `{}` in the message is replaced by a wrong one.
 
-    def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
-        """Raise IndexError unless low ≤ index < high everywhere; `complaint` has `{}` where the wrong one is named.
-
-        A device that computes while the host goes on may raise later: when a value comes to the host.
+        A device that runs asynchronously may raise later, at the next copy to the host.
         """
         if math.prod(index.shape) == 0:
             return
         least, greatest = int(self.xp.min(index)), int(self.xp.max(index))
         if least < low or greatest >= high:
-            raise IndexError(complaint.format(least if least < low else greatest))
+            raise IndexError(message.format(least if least < low else greatest))
 
     def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
-        """Raise IndexError if an array in the index points outside of `shape`, as in `check_within`, and TypeError if
-        it is one of another library."""
+        """Raise IndexError if an array in the index is out of bounds for `shape`, as in `check_within`, and TypeError
+        if it is of another library."""
         check_bounds(self, index, shape)
 
     def advanced_index(self, array: Any, index: Any) -> Any:
-        """`array[index]` for an index with arrays in it. Raises IndexError if one of them points outside."""
-        named = self._places(array.shape, index)
-        picked = self.xp.take(self.xp.reshape(array, (-1,)), self.xp.reshape(named, (-1,)), axis=0)
-        return self.xp.reshape(picked, named.shape)
+        """`array[index]` for an index with arrays in it. Raises IndexError if one of them is out of bounds."""
+        positions = self._flat_positions(array.shape, index)
+        selected = self.xp.take(self.xp.reshape(array, (-1,)), self.xp.reshape(positions, (-1,)), axis=0)
+        return self.xp.reshape(selected, positions.shape)
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
-        """`target[index] += values` in which a place that the index names twice receives both values."""
-        named = self._places(target.shape, index)
-        flat = self.xp.reshape(named, (-1,))
+        """`target[index] += values` in place, where repeated indices accumulate."""
+        positions = self._flat_positions(target.shape, index)
+        flat = self.xp.reshape(positions, (-1,))
         one_hot = self.xp.astype(self.arange(target.size)[:, None] == flat[None, :], target.dtype)
-        values = self.xp.reshape(self.xp.broadcast_to(values, named.shape), (-1,))
+        values = self.xp.reshape(self.xp.broadcast_to(values, positions.shape), (-1,))
         target[...] = target + self.xp.reshape(one_hot @ values, target.shape)
 
-    def _places(self, shape: tuple[int, ...], index: Any) -> Any:
-        """Where in the flattened array stands what the index names."""
-        numbers = self.xp.reshape(self.arange(math.prod(shape)), shape)
+    def _flat_positions(self, shape: tuple[int, ...], index: Any) -> Any:
+        """The positions in the flattened array that the index selects."""
+        positions = self.xp.reshape(self.arange(math.prod(shape)), shape)
         self.check_index(index, shape)
-        return places(self.xp, numbers, index)
+        return take_index(self.xp, positions, index)
 
     def random(self, seed: int, position: int) -> Any:
-        """A generator with `random(size, dtype)` and `standard_normal(size, dtype)` for draw `position` of `seed`."""
-        return _FromHost(self, host_generator(seed, position))  # the standard has no random numbers
+        """A generator with `random(shape, dtype)` and `standard_normal(shape, dtype)` for draw `position` of `seed`."""
+        return _HostGenerator(self, host_generator(seed, position))  # the standard has no random numbers
 
     def scatter(self, shape: tuple[int, ...], indices: Sequence[Any], arrays: Sequence[Any]) -> Any:
-        """Zeros of `shape` to which each array is added at its index, which was checked when it was read."""
+        """Zeros of `shape` to which each array is added at its index; the indices are known to be in bounds."""
         total = self.zeros(shape, arrays[0].dtype)
         for index, array in zip(indices, arrays):
             self.scatter_add(total, CheckedIndex(index) if isinstance(index, tuple) else CheckedIndex((index,)), array)
         return total
 
     def memory(self) -> MemoryReport:
-        """How much memory there is on the device."""
+        """A report of the device's memory."""
         raise BackendError(f"backend {self.name!r} has no memory of its own to report on or to limit: that is for GPUs")
 
     def limit_memory(self, limit: int | float | None) -> None:
-        """Let arrays take no more memory than so many bytes, or, as a float, than that share of the device's."""
+        """Limit the memory of arrays to so many bytes or, as a float, to that share of the device's."""
         self.memory()
 
     @property
     def allows_tf32(self) -> bool:
-        """Whether products of float32 may be made in TF32."""
+        """Whether float32 products may be computed in TF32."""
         return False
 
     def allow_tf32(self, on: bool) -> None:
@@ -181,12 +176,12 @@ class Backend:
             raise BackendError(f"backend {self.name!r} has no TF32: that is for GPUs")
 
     def synchronize(self) -> None:
-        """Wait until all work that was given to the device is done. Raises what `check_within` has put off."""
+        """Wait until the device has finished. Raises the IndexErrors that `check_within` has deferred."""
         record_event(WAIT, "synchronize")
 
 
 def byte_range(address: int, array: Any) -> tuple[int, int]:
-    """The memory of an array whose first element is at `address`, from its lowest byte to what follows its highest."""
+    """`Backend.memory_range` of a strided array whose first element is at `address`."""
     if array.flags.c_contiguous or not array.size:
         return address, address + array.nbytes
     reach = [(n - 1) * stride for n, stride in zip(array.shape, array.strides)]
@@ -194,14 +189,14 @@ def byte_range(address: int, array: Any) -> tuple[int, int]:
     return address + low, address + high + array.itemsize
 
 
-class _FromHost:
-    """A generator whose numbers are drawn on the host and copied to another backend."""
+class _HostGenerator:
+    """A generator that draws on the host and copies to another backend."""
 
-    def __init__(self, home: Backend, generator: np.random.Generator):
-        self.home, self.generator = home, generator
+    def __init__(self, backend: Backend, generator: np.random.Generator):
+        self.backend, self.generator = backend, generator
 
     def random(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self.home.asarray(self.generator.random(shape, dtype=dtype))
+        return self.backend.asarray(self.generator.random(shape, dtype=dtype))
 
     def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self.home.asarray(self.generator.standard_normal(shape, dtype=dtype))
+        return self.backend.asarray(self.generator.standard_normal(shape, dtype=dtype))

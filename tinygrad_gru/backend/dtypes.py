@@ -1,4 +1,4 @@
-"""What the libraries do not tell of a dtype in one voice."""
+"""Properties of dtypes, alike for all libraries."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 import numpy as np
 
-#: Names of the dtypes whose numbers have gradients. NumPy does not count bfloat16, which comes from ml_dtypes, as one.
+#: The dtypes that have gradients. For NumPy bfloat16, which comes from ml_dtypes, is not a floating dtype.
 FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 
 
 def is_floating(dtype: Any) -> bool:
-    """Whether numbers of this dtype, of any library, are real and have gradients."""
+    """Whether this is a floating dtype of any library; those have gradients."""
     return getattr(dtype, "kind", "") == "f" or dtype_name(dtype) in FLOATS
 
 
 def is_half(dtype: Any) -> bool:
-    """Whether numbers of this dtype are real, and have 16 bits."""
-    size = getattr(dtype, "itemsize", None)  # NumPy makes the name of a dtype anew every time, which takes long
+    """Whether this is a floating dtype of 16 bits."""
+    size = getattr(dtype, "itemsize", None)  # first, for NumPy computes the name of a dtype at every access
     return (size == 2 or type(size) is not int) and dtype_name(dtype) in ("float16", "bfloat16")
 
 
 def dtype_name(dtype: Any) -> str:
-    """The name of a dtype: NumPy has objects and classes for them, other libraries objects of their own."""
+    """The name of a dtype: a NumPy dtype, a scalar type, or another library's object."""
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
     return name if isinstance(name, str) else str(dtype).rpartition(".")[2]
 
 
 def bfloat16() -> np.dtype | None:
-    """What the package ml_dtypes adds to NumPy under that name, and CuPy knows; None where it is not installed."""
+    """The dtype bfloat16 of the package ml_dtypes; None where that is not installed."""
     with suppress(ImportError):
         return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     return None

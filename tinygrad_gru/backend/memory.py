@@ -1,4 +1,4 @@
-"""How much memory a device has, and who holds it when there is none left."""
+"""Memory of a device: reports, the pool of idle workspaces, and errors that say which arrays fill it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
 class OutOfMemoryError(MemoryError):
-    """There is no memory left; the message says what holds most of it, and what would need less."""
+    """Out of memory: the message lists the largest arrays, and what would need less."""
 
 
 class MemoryReport(NamedTuple):
-    """Bytes of memory: `used` by arrays, `held` by the pool that they come from (the used ones among them), `free` and
-    `total` on the device, and the `limit` of what the pool may hold, None without one. Prints as a sentence.
+    """Bytes of memory: `used` by arrays, `held` by the allocator's pool (used ones included), `free` and `total` on the
+    device, and the `limit` of the pool, None without one. Prints as a sentence.
 
-    What is held and not used will be used for new arrays; it is not free for other programs. `idle` are the bytes of
-    arrays, on any device, that recurrences keep for their next pass.
+    Held memory that is not used serves new arrays; it is not free for other programs. `idle` are the bytes of arrays,
+    on any device, that recurrences keep for their next pass.
     """
 
     backend: str
@@ -44,74 +44,76 @@ class MemoryReport(NamedTuple):
     idle: int = 0
 
     def __str__(self) -> str:
-        idle = f"; recurrences keep {in_words(self.idle)} for their next pass" if self.idle else ""
-        limit = "" if self.limit is None else f", of at most {in_words(self.limit)}"
+        idle = f"; recurrences keep {format_bytes(self.idle)} for their next pass" if self.idle else ""
+        limit = "" if self.limit is None else f", of at most {format_bytes(self.limit)}"
+        used, held, free, total = map(format_bytes, (self.used, self.held, self.free, self.total))
         return (
-            f"{self.backend}: arrays use {in_words(self.used)} of the {in_words(self.held)} held for them{limit}; "
-            f"{in_words(self.free)} of {in_words(self.total)} on the device are free{idle}"
+            f"{self.backend}: arrays use {used} of the {held} held for them{limit}; "
+            f"{free} of {total} on the device are free{idle}"
         )
 
 
-class IdleMemory:
-    """What is kept to be used again, by a key that says for what, and how many bytes each takes.
+class IdlePool:
+    """A pool of idle objects: each is released under a key and acquired by it again.
 
-    Of all together at most so many things, and at most `limit` bytes, unless there is but one; what was given back
-    longest ago is let go.
+    At most so many entries, and at most `limit` bytes of all together, unless there is but one; those that were
+    released first are dropped first.
     """
 
-    def __init__(self, things: int, limit: int):
-        self.things, self.limit, self.bytes = things, limit, 0
+    def __init__(self, entries: int, limit: int):
+        self.entries, self.limit, self.bytes = entries, limit, 0
         self.lock = RLock()  # taken again where memory is freed while it is held
-        self._kept: OrderedDict[tuple[Hashable, int], tuple[Any, int]] = OrderedDict()  # the same key several times
+        self._idle: OrderedDict[tuple[Hashable, int], tuple[Any, int]] = OrderedDict()  # the same key several times
         self._numbers: dict[Hashable, list[int]] = {}
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._idle)
 
-    def take(self, key: Hashable) -> Any:
-        """Something that was kept for that, the last that was given back; None if there is nothing."""
+    def acquire(self, key: Hashable) -> Any:
+        """The object that was last released under that key; None if there is none."""
         with self.lock:
             numbers = self._numbers.get(key)
             return self._remove(key, numbers[-1]) if numbers else None
 
-    def give_back(self, key: Hashable, thing: Any, nbytes: int) -> None:
+    def release(self, key: Hashable, entry: Any, nbytes: int) -> None:
+        """Put an object of that size into the pool."""
         with self.lock:
             self._next += 1
-            self._kept[key, self._next] = thing, nbytes
+            self._idle[key, self._next] = entry, nbytes
             self._numbers.setdefault(key, []).append(self._next)
             self.bytes += nbytes
-            while len(self._kept) > self.things or (len(self._kept) > 1 and self.bytes > self.limit):
-                self._remove(*next(iter(self._kept)))
+            while len(self._idle) > self.entries or (len(self._idle) > 1 and self.bytes > self.limit):
+                self._remove(*next(iter(self._idle)))
 
-    def release(self) -> None:
-        """Let go of everything."""
+    def clear(self) -> None:
+        """Drop all idle objects."""
         with self.lock:
-            while self._kept:
-                self._remove(*next(iter(self._kept)))
+            while self._idle:
+                self._remove(*next(iter(self._idle)))
 
     def _remove(self, key: Hashable, number: int) -> Any:
-        thing, nbytes = self._kept.pop((key, number))
+        entry, nbytes = self._idle.pop((key, number))
         self.bytes -= nbytes
         numbers = self._numbers[key]
         numbers.remove(number)
         if not numbers:
             del self._numbers[key]
-        return thing
+        return entry
 
-    def made(self, make: Callable[[], T]) -> T:
-        """What `make` makes; if memory runs out, once more without what is idle."""
+    def allocate(self, make: Callable[[], T]) -> T:
+        """`make()`; where memory runs out, once more after the pool is cleared."""
         try:
             return make()
         except MemoryError:
-            if not self._kept:
+            if not self._idle:
                 raise
-            self.release()
+            self.clear()
             return make()
 
 
 def host_memory() -> tuple[int, int, int | None]:
-    """Bytes of memory that are free, that there are, and that this process may take (None: all)."""
+    """Bytes of free memory, of all memory, and the limit of this process (None without one)."""
     try:
         page = os.sysconf("SC_PAGE_SIZE")
         free, total = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
@@ -122,25 +124,25 @@ def host_memory() -> tuple[int, int, int | None]:
 
 
 def _idle_limit() -> int:
-    """An eighth of the memory, and not more than 2 GiB."""
+    """An eighth of the memory, at most 2 GiB."""
     _, total, limit = host_memory()
     return min(2**31, (total if limit is None else min(total, limit)) // 8)
 
 
-#: What recurrences keep for their next pass.
-IDLE = IdleMemory(256, _idle_limit())
+#: Workspaces that recurrences keep for their next pass.
+IDLE_POOL = IdlePool(256, _idle_limit())
 
 
 def with_memory_report(error: MemoryError) -> OutOfMemoryError:
-    """The error again, with the largest arrays of the library that raised it, and what to do."""
+    """The error as one that lists the largest arrays of the library that raised it, and says what would need less."""
     if isinstance(error, OutOfMemoryError):
         return error
-    IDLE.release()
+    IDLE_POOL.clear()
     library: Any = sys.modules["cupy"] if type(error).__module__.startswith("cupy") else np
     groups = Counter((tuple(array.shape), str(array.dtype), array.nbytes) for array in live_arrays(library.ndarray))
     largest = sorted(groups.items(), key=lambda group: group[0][2] * group[1], reverse=True)
     lines = [
-        f"\n    {count} × {shape} {dtype}, {in_words(nbytes)}" + (" each" if count > 1 else "")
+        f"\n    {count} × {shape} {dtype}, {format_bytes(nbytes)}" + (" each" if count > 1 else "")
         for (shape, dtype, nbytes), count in largest[:_SHOWN]
     ]
     held = f"\n  most of it is held by these arrays:{''.join(lines)}" if lines else ""
@@ -150,20 +152,20 @@ def with_memory_report(error: MemoryError) -> OutOfMemoryError:
     )
 
 
-def live_arrays(kind: type) -> list[Any]:
-    """The arrays of that type that anything holds, without views of them."""
-    # NumPy's arrays are not among the objects that the collector knows, but what holds them is.
+def live_arrays(array_type: type) -> list[Any]:
+    """The arrays of that type that are alive, without views of them."""
+    # NumPy's arrays are not tracked by the garbage collector, but what refers to them is.
     found: dict[int, Any] = {}
-    for thing in gc.get_objects():
-        for one in (thing, *gc.get_referents(thing)):
-            # By its own type: a weak proxy of something that is gone cannot be asked for another.
-            if issubclass(type(one), kind) and getattr(one, "base", None) is None:
-                found[id(one)] = one
+    for tracked in gc.get_objects():
+        for candidate in (tracked, *gc.get_referents(tracked)):
+            # type(), not __class__: a weak proxy of an object that is gone raises.
+            if issubclass(type(candidate), array_type) and getattr(candidate, "base", None) is None:
+                found[id(candidate)] = candidate
     return list(found.values())
 
 
-def in_words(nbytes: int) -> str:
-    """A number of bytes, such as 1.5 GiB."""
+def format_bytes(nbytes: int) -> str:
+    """A number of bytes as text, such as 1.5 GiB."""
     for size, unit in _UNITS:
         if nbytes >= size:
             return f"{nbytes / size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""NumPy: the backend that is always here."""
+"""The NumPy backend."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy as np
 from .base import Backend, byte_range, host_generator
 from .dtypes import bfloat16, is_floating
 from .events import HOST_READ, record_event
-from .memory import IDLE, MemoryReport, host_memory, live_arrays
+from .memory import IDLE_POOL, MemoryReport, host_memory, live_arrays
 
-#: The type of the arrays of this backend, for a quick test on the hot path of every op.
+#: The type of host arrays, for a quick test on the hot path of every op.
 HostArray = np.ndarray
-#: How many rows are summed one after the other.
+#: How many rows with equal index are summed one after the other.
 _BLOCK = 128
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class NumPyBackend(Backend):
+    """NumPy arrays in host memory."""
+
     is_host = True
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class NumPyBackend(Backend):
 
     def memory_range(self, array: Any) -> tuple[int, int]:
         if not isinstance(array, np.ndarray):
-            return 0, 0  # one of NumPy's scalars, which nobody can write
+            return 0, 0  # a NumPy scalar, which cannot be written
         return byte_range(array.__array_interface__["data"][0], array)
 
     def arange(self, n: int) -> np.ndarray:
@@ -59,7 +61,7 @@ class NumPyBackend(Backend):
         if isinstance(index, np.ndarray) and index.dtype != np.bool_ and index.size:
             self._add_rows(target, index, values)
         elif _may_repeat(index) and is_floating(target.dtype):
-            sums = np.zeros(target.shape, np.float64)  # one value after the other is added: float32 would lose digits
+            sums = np.zeros(target.shape, np.float64)  # values are added one by one: float32 would lose digits
             np.add.at(sums, index, np.asarray(values, np.float64))
             target += sums.astype(target.dtype)
         elif _may_repeat(index):
@@ -69,10 +71,10 @@ class NumPyBackend(Backend):
 
     @staticmethod
     def _add_rows(target: np.ndarray, index: np.ndarray, values: Any) -> None:
-        """Rows of equal index are summed side by side first: many times faster than `np.add.at`.
+        """Scatter-add by sorting: rows of equal index are summed first, many times faster than `np.add.at`.
 
-        Long runs of them are cut into blocks, and the sums of those are summed in their turn, so that rounding grows
-        with the logarithm of a run.
+        Long runs of them are summed in blocks, and the sums of the blocks likewise, so that the rounding error grows
+        with the logarithm of the length of a run.
         """
         rows = index.ravel().astype(np.intp)
         if rows.min() < -len(target) or rows.max() >= len(target):
@@ -93,7 +95,7 @@ class NumPyBackend(Backend):
     def memory(self) -> MemoryReport:
         free, total, limit = host_memory()
         used = sum(array.nbytes for array in live_arrays(np.ndarray))
-        return MemoryReport(self.name, used, used, free, total, limit, IDLE.bytes)
+        return MemoryReport(self.name, used, used, free, total, limit, IDLE_POOL.bytes)
 
     def limit_memory(self, limit: int | float | None) -> None:
         super().memory()

@@ -1,4 +1,4 @@
-"""Which backend: by the name that a user gives, by the array at hand, or the default."""
+"""Selection of a backend: by name, by array, or the default."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .cuda.device import is_on_cuda
 from .numpy import NumPyBackend
 
 NUMPY = NumPyBackend()
-_chosen: ContextVar[Backend | None] = ContextVar("backend", default=None)
+_default: ContextVar[Backend | None] = ContextVar("backend", default=None)
 ENVIRONMENT_VARIABLE = "TINYGRAD_GRU_BACKEND"
 
 
-#: The GPUs that were asked for, by their numbers; there is one object for each, whatever thread asks first.
+#: The backends of GPUs by index, one for all threads, created on first use.
 _gpus: dict[int, CuPyBackend] = {}
 _lock = Lock()
 
@@ -51,33 +51,33 @@ def resolve(device: str | Backend | None) -> Backend:
 
 
 def current() -> Backend:
-    """The backend on which new values are made: that of `use`, else that of the environment variable, else NumPy."""
-    chosen = _chosen.get()
+    """The default backend, for new values: that of `use`, else that of the environment variable, else NumPy."""
+    chosen = _default.get()
     if chosen is not None:
         return chosen
-    home = resolve(os.environ.get(ENVIRONMENT_VARIABLE) or "numpy")
-    home.make_current()
-    return home
+    backend = resolve(os.environ.get(ENVIRONMENT_VARIABLE) or "numpy")
+    backend.make_current()
+    return backend
 
 
 class use:  # noqa: N801  (reads as a verb: `use("cupy")`)
     """Make a backend the default: `use("cupy")` from here on, `with use("cupy"):` for a block.
 
-    It holds for this thread; a new one begins with the environment variable's, or NumPy. With several GPUs it also says
-    on which of them this thread computes.
+    It applies to this thread; a new one starts with the environment variable's, or NumPy. With several GPUs it also
+    selects this thread's current one.
     """
 
     def __init__(self, device: str | Backend):
-        home = resolve(device)
-        self._token: Token = _chosen.set(home)
-        self._put_back = home.make_current()
+        backend = resolve(device)
+        self._token: Token = _default.set(backend)
+        self._restore = backend.make_current()
 
     def __enter__(self) -> Backend:
         return current()
 
     def __exit__(self, *_: object) -> None:
-        self._put_back()
-        _chosen.reset(self._token)
+        self._restore()
+        _default.reset(self._token)
 
 
 def available() -> list[str]:
@@ -89,9 +89,9 @@ def available() -> list[str]:
 
 
 def backend_of(array: Any) -> Backend:
-    """The backend that holds this array; host scalars and lists belong to NumPy.
+    """The backend of an array; that of host scalars and lists is NumPy.
 
-    An array type of one's own names its backend in `__backend__`.
+    An array type of other code gives its backend as the attribute `__backend__`.
     """
     if type(array) is np.ndarray:
         return NUMPY
@@ -107,7 +107,7 @@ def backend_of(array: Any) -> Backend:
 
 
 def move(array: Any, device: str | Backend | None) -> Any:
-    """The same values on another backend; the array itself if it is there already."""
+    """The array on another backend; the array itself if it is there already."""
     target, source = resolve(device), backend_of(array)
     if target.name == source.name:
         return array

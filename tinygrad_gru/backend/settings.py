@@ -1,4 +1,4 @@
-"""What can be asked of a device, and set on it, from outside: its memory, and how exact its products are."""
+"""Device settings: memory report and limit, and the precision of float32 products."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .select import resolve
 
 
 def memory_report(device: str | Backend | None = None) -> MemoryReport:
-    """How much memory arrays use on a GPU, or as "numpy" on the host, and how much there is: print it, or read its
-    numbers. What recurrences keep for their next pass is `idle` there.
+    """A report of the memory of a GPU, or of the host as "numpy": a named tuple that prints as a sentence. Workspaces
+    that recurrences keep for their next pass are its `idle` bytes.
 
     Raises BackendError for a backend that has no memory of its own.
     """
@@ -19,9 +19,9 @@ def memory_report(device: str | Backend | None = None) -> MemoryReport:
 
 
 def memory_limit(limit: int | float | None, device: str | Backend | None = None) -> None:
-    """Let arrays take no more of a GPU's memory than `limit` bytes, or, as a float up to 1.0, than that share of it.
+    """Limit the memory of arrays on a GPU to `limit` bytes or, as a float up to 1.0, to that share of it.
 
-    None takes the limit away. What is over it is an OutOfMemoryError. Raises BackendError as `memory_report` does.
+    None removes the limit. Beyond it allocations raise OutOfMemoryError. Raises BackendError as `memory_report` does.
     """
     if isinstance(limit, bool) or not isinstance(limit, (Real, type(None))):
         raise TypeError(f"limit: expected bytes as an int, a share as a float, or None, got {limit!r}")
@@ -35,9 +35,10 @@ def memory_limit(limit: int | float | None, device: str | Backend | None = None)
 class tf32:  # noqa: N801  (reads as a verb: `tf32(True)`)
     """Allow or forbid float32 products in TF32: `tf32(True)` from here on, `with tf32():` for a block.
 
-    They read their operands with 10 bits after the point in place of 23 and add up in float32; tensor cores make them
-    several times as fast. Off, unless the environment variable TINYGRAD_GRU_TF32=1 (or CuPy's own, CUPY_TF32=1) says
-    otherwise. It holds for the whole process, as CuPy has it. Raises BackendError for a GPU that has no TF32, or none.
+    Operands are rounded to 10 bits of mantissa instead of 23 and accumulated in float32; tensor cores compute such
+    products several times as fast. Off by default; the environment variable TINYGRAD_GRU_TF32=1 (or CuPy's CUPY_TF32=1)
+    turns it on. It applies to the whole process, as CuPy's setting does. Raises BackendError without a GPU that has
+    TF32.
     """
 
     def __init__(self, on: bool = True, device: str | Backend | None = None):
@@ -53,11 +54,11 @@ class tf32:  # noqa: N801  (reads as a verb: `tf32(True)`)
 
 
 def tf32_allowed(device: str | Backend | None = None) -> bool:
-    """Whether float32 products may be made in TF32 there; never on NumPy."""
+    """Whether float32 products may be computed in TF32 on that device; never on NumPy."""
     return resolve(device).allows_tf32
 
 
 def _device(device: str | Backend | None) -> Backend:
-    """The backend that is meant: the default one if it is a GPU's, else the first GPU."""
-    home = resolve(device)
-    return resolve("cupy") if device is None and home.is_host else home
+    """The backend of that name; for None the default one if it is a GPU's, else the first GPU."""
+    backend = resolve(device)
+    return resolve("cupy") if device is None and backend.is_host else backend

@@ -1,4 +1,4 @@
-"""Data on the host: text and sequences become batches of NumPy arrays, whatever backend computes with them."""
+"""Batches of text and of sequences, as NumPy arrays for any backend."""
 
 from .corpus import Corpus, standard_library, text_corpus
 from .ngrams import ngram_losses

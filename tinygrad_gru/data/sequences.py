@@ -1,4 +1,4 @@
-"""Many sequences of different lengths, as padded batches."""
+"""Padded batches of sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .epochs import Epochs
 
 
 class SequenceBatch(NamedTuple):
-    """`inputs` (T, B, F) are zero past the end of each sequence, which `lengths` (B,) tells; `targets` are (B, ...)."""
+    """A padded batch: `inputs` (T, B, F) are zero beyond each sequence's `lengths` (B,); `targets` are (B, ...)."""
 
     inputs: np.ndarray
     lengths: np.ndarray
@@ -21,8 +21,8 @@ class SequenceBatch(NamedTuple):
 class SequenceBatches(Epochs[SequenceBatch]):
     """Batches of at most `batch_size` sequences, each an array (T_i, F), with one target each.
 
-    T is the longest length in a batch. An epoch gives every sequence once, so its last batch may be smaller. With a
-    `seed` the order is drawn anew for every epoch; with None it is the order given.
+    T is the greatest length in a batch. An epoch has every sequence once, so its last batch may be smaller. With a
+    `seed` every epoch is shuffled anew; with None the order is the given one.
     """
 
     def __init__(self, sequences: Sequence[np.ndarray], targets: Any, batch_size: int, seed: int | None = None) -> None:
@@ -51,14 +51,14 @@ class SequenceBatches(Epochs[SequenceBatch]):
             self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.sequences))
 
     def _batch(self, index: int) -> SequenceBatch:
-        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        sequences = [self.sequences[number] for number in chosen]
+        indices = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        sequences = [self.sequences[k] for k in indices]
         lengths = np.array([len(sequence) for sequence in sequences])
         shape = (int(lengths.max()), len(sequences), sequences[0].shape[1])
         inputs = np.zeros(shape, dtype=np.result_type(*sequences))
-        for lane, sequence in enumerate(sequences):
-            inputs[: len(sequence), lane] = sequence
-        return SequenceBatch(inputs, lengths, self.targets[chosen])
+        for column, sequence in enumerate(sequences):
+            inputs[: len(sequence), column] = sequence
+        return SequenceBatch(inputs, lengths, self.targets[indices])
 
     def _arrangement(self) -> dict[str, Any]:
         return {"sequences": len(self.sequences), "batch_size": self.batch_size, "seed": self.seed}

@@ -1,11 +1,11 @@
-"""One long text, cut for truncated backpropagation through time.
+"""Batches of one long text for truncated backpropagation through time.
 
-The text is cut into `lanes` of equal length that are read side by side, `window` characters at a time. The next window
-goes on where the last one ended, in every lane, so that a recurrent state can be carried from window to window:
+The text is cut into `batch_size` streams of equal length, from which each batch takes a window of `window` characters.
+The next window continues where the last one ended, in every stream, so that a recurrent state can be carried over:
 
-    text      a b c d e f g h i j k l m           2 lanes, windows of 3
-    lane 0    a b c | d e f                        inputs of windows 0 and 1; the targets are one character later
-    lane 1    g h i | j k l
+    text      a b c d e f g h i j k l m           batch_size 2, window 3
+    stream 0  a b c | d e f                        inputs of windows 0 and 1; the targets are one character later
+    stream 1  g h i | j k l
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .epochs import Epochs
 
 
 class Window(NamedTuple):
-    """Ids of shape (window, lanes): `targets` are the characters that follow `inputs`.
+    """A batch of ids, of shape (window, batch_size): `targets` are the characters that follow `inputs`.
 
-    `starts` says that these are the first of their lanes: there is no state to carry over.
+    `starts` is True for the first window of an epoch: there is no state to carry over.
     """
 
     inputs: np.ndarray
@@ -29,32 +29,32 @@ class Window(NamedTuple):
 
 
 class TextStream(Epochs[Window]):
-    """Windows of a text given as `ids` (integers, 1-D); what fills no whole window is left out.
+    """Windows of a text given as `ids` (integers, 1-D); an incomplete window at the end is dropped.
 
-    With `chunk`, every epoch first cuts the text into pieces of that many characters and shuffles them, as `seed` and
-    the epoch's number say. A lane then meets all parts of the text rather than a single file or chapter.
+    With `chunk`, every epoch first cuts the text into chunks of that many characters and shuffles them, seeded by
+    `seed` and the number of the epoch. Each stream then covers all parts of the text, not one file or chapter.
     """
 
-    def __init__(self, ids: np.ndarray, window: int, lanes: int, chunk: int | None = None, seed: int = 0) -> None:
-        for name, value in (("window", window), ("lanes", lanes), ("chunk", 1 if chunk is None else chunk)):
+    def __init__(self, ids: np.ndarray, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:
+        for name, value in (("window", window), ("batch_size", batch_size), ("chunk", 1 if chunk is None else chunk)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise ValueError(f"ids must be integers of one dimension, got {ids.dtype} of shape {ids.shape}")
-        windows = (len(ids) - 1) // (lanes * window)
+        windows = (len(ids) - 1) // (batch_size * window)
         if windows < 1:
             raise ValueError(
-                f"the text has {len(ids)} characters, but {lanes} lanes with a window of {window} need at least "
-                f"{lanes * window + 1}: use a longer text, a smaller window or fewer lanes"
+                f"the text has {len(ids)} characters, but {batch_size} streams with a window of {window} need at "
+                f"least {batch_size * window + 1}: use a longer text, a smaller window or a smaller batch"
             )
         super().__init__(windows)
-        self.ids, self.window, self.lanes, self.chunk, self.seed = ids, window, lanes, chunk, seed
+        self.ids, self.window, self.batch_size, self.chunk, self.seed = ids, window, batch_size, chunk, seed
 
     def _prepare(self, epoch: int) -> None:
         ids = self.ids if self.chunk is None else shuffle_chunks(self.ids, self.chunk, (self.seed, epoch))
-        used = len(self) * self.window * self.lanes
-        self._inputs = ids[:used].reshape(self.lanes, -1)
-        self._targets = ids[1 : used + 1].reshape(self.lanes, -1)
+        used = len(self) * self.window * self.batch_size
+        self._inputs = ids[:used].reshape(self.batch_size, -1)
+        self._targets = ids[1 : used + 1].reshape(self.batch_size, -1)
 
     def _batch(self, index: int) -> Window:
         steps = slice(index * self.window, (index + 1) * self.window)
@@ -68,14 +68,14 @@ class TextStream(Epochs[Window]):
         return {
             "characters": len(self.ids),
             "window": self.window,
-            "lanes": self.lanes,
+            "lanes": self.batch_size,  # the name that checkpoints have for it
             "chunk": self.chunk,
             "seed": self.seed,
         }
 
 
 def shuffle_chunks(ids: np.ndarray, chunk: int, seed: int | tuple[int, ...]) -> np.ndarray:
-    """`ids` cut into pieces of `chunk` (the last may be shorter), joined again in an order drawn from `seed`."""
-    pieces = np.split(ids, range(chunk, len(ids), chunk))
-    order = np.random.default_rng(seed).permutation(len(pieces))
-    return np.concatenate([pieces[place] for place in order])
+    """`ids` cut into chunks of `chunk` (the last may be shorter), concatenated in a random order seeded by `seed`."""
+    chunks = np.split(ids, range(chunk, len(ids), chunk))
+    order = np.random.default_rng(seed).permutation(len(chunks))
+    return np.concatenate([chunks[index] for index in order])

@@ -1,4 +1,4 @@
-"""Characters to numbers and back."""
+"""Vocabularies: characters to ids and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNKNOWN = -1
 
 
 class CharacterVocabulary:
-    """A fixed list of characters; the id of a character is its place in the list.
+    """A fixed list of characters; the id of a character is its index in the list.
 
     `symbols` holds each character once. `other`, one of the symbols, stands for every character that is not listed;
     without it such a character is an error.
@@ -29,7 +29,7 @@ class CharacterVocabulary:
         self.symbols = symbols
         self.other = other
         self._code_points = _code_points(symbols)
-        # One entry a code point up to the largest symbol, and a last one that all larger code points share.
+        # One entry per code point up to the largest symbol, and a last one that all larger code points share.
         unlisted = _UNKNOWN if other is None else symbols.index(other)
         self._id_of = np.full(int(self._code_points.max()) + 2, unlisted, dtype=np.int32)
         self._id_of[self._code_points] = np.arange(len(symbols), dtype=np.int32)
@@ -41,7 +41,7 @@ class CharacterVocabulary:
 
     @classmethod
     def code(cls) -> CharacterVocabulary:
-        """For program text, 97 symbols: the newline, printable ASCII (32 to 126), and U+FFFD for everything else."""
+        """97 symbols for source code: newline, printable ASCII (32 to 126), and U+FFFD for all other characters."""
         printable = "".join(map(chr, range(32, 127)))
         return cls("\n" + printable + "\ufffd", other="\ufffd")
 
@@ -62,7 +62,7 @@ class CharacterVocabulary:
     def encode(self, text: str) -> np.ndarray:
         """The ids of the characters of `text`: int32, shape (len(text),).
 
-        Raises ValueError that names the first unlisted character, if there is no `other` to stand for it.
+        Raises ValueError, which names the first unlisted character, if there is no `other` to stand for it.
         """
         points = _code_points(text)
         ids = self._id_of[np.minimum(points, len(self._id_of) - 1)]
@@ -75,7 +75,7 @@ class CharacterVocabulary:
         return ids
 
     def decode(self, ids: Any) -> str:
-        """The text that `ids` (integers, any shape, read in order) stand for."""
+        """The text of `ids` (integers of any shape, in row-major order)."""
         ids = np.asarray(ids).reshape(-1)
         if ids.size == 0:
             return ""
@@ -83,11 +83,11 @@ class CharacterVocabulary:
             raise TypeError(f"ids must be integers, got {ids.dtype} (logits need an argmax or a sample first)")
         if ids.min() < 0 or ids.max() >= len(self):
             wrong = ids[(ids < 0) | (ids >= len(self))][0]
-            raise ValueError(f"ids must lie in 0 to {len(self) - 1}, got {wrong}")
+            raise ValueError(f"ids must be from 0 to {len(self) - 1}, got {wrong}")
         return self._code_points[ids].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
     def description(self) -> dict[str, Any]:
-        """What `from_description` needs to build an equal vocabulary; can be written as JSON."""
+        """The argument of `from_description` for an equal vocabulary; can be written as JSON."""
         return {"symbols": self.symbols, "other": self.other}
 
     @classmethod
@@ -95,7 +95,7 @@ class CharacterVocabulary:
         try:
             return cls(description["symbols"], description["other"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a vocabulary is described by its symbols and other, got {description!r:.80}") from error
+            raise ValueError(f"expected a description with 'symbols' and 'other', got {description!r:.80}") from error
 
 
 def _code_points(text: str) -> np.ndarray:

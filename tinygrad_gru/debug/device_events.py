@@ -1,11 +1,11 @@
-"""What a piece of a program asks of a GPU: copies, waits and launches, by the op that asks and the line of the program.
+"""Device events: the copies, waits and launches of a piece of a program, by op and source line.
 
     with sanitize() as report:
         trainer.step()
     print(report)
 
-A step of a training should copy one thing to the host, its loss, and wait for nothing else: while the host waits it
-cannot think of what the device is to do next.
+A training step should copy one thing to the host, its loss, and wait for nothing else: while the host waits, it
+enqueues no work for the device.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from typing import Any, NamedTuple
 
 from ..backend import backend_of
 from ..backend.events import ALONGSIDE, HOST_READ, LAUNCH, TO_DEVICE, TO_HOST, WAIT, event_listener, record_launches
+from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..ops.op import Op
-from ..tape import Node, Sparse, Variable, inspector
+from ..tape import Node, Variable, inspector
 from .instrumented import InstrumentedArray, instrument, uninstrument
 
 
-class Request(NamedTuple):
-    """Something that was asked of the device: of which `kind`, by which op, and from which place in the program."""
+class DeviceEvent(NamedTuple):
+    """A copy, a wait or a launch (its `kind`), with the op and the source line that caused it."""
 
     kind: str
     op: str
-    place: str
+    location: str
 
 
 class Report:
-    """What was asked of the device, and how often. Prints as a table."""
+    """How often each device event occurred, and its bytes. Prints as a table."""
 
     def __init__(self) -> None:
-        self.counts: dict[Request, int] = defaultdict(int)
-        self.bytes: dict[Request, int] = defaultdict(int)
+        self.counts: dict[DeviceEvent, int] = defaultdict(int)
+        self.bytes: dict[DeviceEvent, int] = defaultdict(int)
 
     def __repr__(self) -> str:
         head = (
@@ -47,18 +48,18 @@ class Report:
             return head
         rows = sorted(self.counts.items(), key=lambda row: (_ORDER.index(row[0].kind), -row[1]))
         table = [("times", "what", "bytes", "op", "where")]
-        table += [(f"{n:,}", r.kind, f"{self.bytes[r]:,}" if self.bytes[r] else "", r.op, r.place) for r, n in rows]
+        table += [(f"{n:,}", e.kind, f"{self.bytes[e]:,}" if self.bytes[e] else "", e.op, e.location) for e, n in rows]
         times, what, size, op, _ = (max(map(len, column)) for column in zip(*table))
-        lines = [f"{n:>{times}}  {k:{what}}  {b:>{size}}  {o:{op}}  {place}" for n, k, b, o, place in table]
+        lines = [f"{n:>{times}}  {k:{what}}  {b:>{size}}  {o:{op}}  {location}" for n, k, b, o, location in table]
         return "\n".join([head, *lines])
 
     def clear(self) -> None:
-        """Forget what was counted: after a first step, which makes what the others use again."""
+        """Reset all counts, as after a first step, whose one-time work does not count."""
         self.counts.clear()
         self.bytes.clear()
 
     def count(self, *kinds: str) -> int:
-        return sum(count for request, count in self.counts.items() if request.kind in kinds)
+        return sum(count for event, count in self.counts.items() if event.kind in kinds)
 
     @property
     def transfers(self) -> int:
@@ -67,49 +68,49 @@ class Report:
 
     @property
     def synchronizations(self) -> int:
-        """How often the host waited for the device: for every value that was copied to it, and otherwise."""
+        """How often the host waited for the device, which it does for every value that is copied to it."""
         return self.count(TO_HOST, WAIT)
 
     @property
     def launches(self) -> int:
-        """Kernels that were started: one for every function of arrays that was called, which may start more."""
+        """Kernel launches, counted as one for each array function that was called."""
         return self.count(LAUNCH)
 
 
-#: What is looked for first.
+#: The kinds in the order of the table: the most expensive first.
 _ORDER = (TO_HOST, WAIT, ALONGSIDE, TO_DEVICE, LAUNCH)
 
 
 class Sanitizer(Inspector):
-    """Takes the notes that backends make, and runs ops and their rules on arrays that make notes."""
+    """The inspector that counts events: those of backends, and those of ops and rules, run on instrumented arrays."""
 
     every_step = False
 
     def __init__(self, report: Report, rehearse: bool):
         super().__init__()
         self.report, self.rehearse = report, rehearse
-        self.running: str | None = None  # the outermost op that runs, or whose rules do
+        self.running: str | None = None  # the outermost op, forward or backward
 
-    def take(self, kind: str, name: str, count: int, nbytes: int) -> None:
-        """Count a note."""
+    def count(self, kind: str, name: str, count: int, nbytes: int) -> None:
+        """Count an event (the `event_listener` of backends)."""
         if kind == HOST_READ:
             if not self.rehearse:
                 return
             kind = TO_HOST
-        request = Request(kind, self.running or name, self.place())
-        self.report.counts[request] += count
-        self.report.bytes[request] += nbytes
+        event = DeviceEvent(kind, self.running or name, self.location())
+        self.report.counts[event] += count
+        self.report.bytes[event] += nbytes
 
     @contextmanager
-    def inside(self, name: str, owner: Any = None) -> Iterator[None]:
-        if owner is None:  # a step of a recurrence, which asks what the others ask
+    def scope(self, name: str, module: Any = None) -> Iterator[None]:
+        if module is None:  # a time step: all have the same events, which are counted together
             yield
         else:
-            with super().inside(name, owner):
+            with super().scope(name, module):
                 yield
 
     @contextmanager
-    def _about(self, name: str) -> Iterator[None]:
+    def _attributed_to(self, name: str) -> Iterator[None]:
         outermost = self.running is None
         self.running = self.running or name
         try:
@@ -118,68 +119,63 @@ class Sanitizer(Inspector):
             if outermost:
                 self.running = None
 
-    def _counts(self, array: Any) -> bool:
-        return not _is_symbolic(array) and (self.rehearse or not backend_of(array).is_host)
+    def _is_counted(self, array: Any) -> bool:
+        return not _is_traced(array) and (self.rehearse or not backend_of(array).is_host)
 
-    def _watched(self, value: Any) -> Any:
+    def _instrumented(self, value: Any) -> Any:
         if isinstance(value, tuple):
-            return type(value)(map(self._watched, value))
+            return type(value)(map(self._instrumented, value))
         is_array = hasattr(value, "dtype") and not isinstance(value, Variable)
-        return instrument(value) if is_array and self._counts(value) else value
+        return instrument(value) if is_array and self._is_counted(value) else value
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
-        if any(map(_is_symbolic, inputs)):
+        if any(map(_is_traced, inputs)):
             return op.formula(*inputs, **settings)
-        with self._about(op.__name__):
-            result = op.formula(*map(self._watched, inputs), **settings)
+        with self._attributed_to(op.__name__):
+            result = op.formula(*map(self._instrumented, inputs), **settings)
         return result if any(isinstance(x, InstrumentedArray) for x in inputs) else uninstrument(result)
 
     def apply_vjp(
         self, record: Node, parents: tuple, saved: tuple, cotangent: Any, accumulate: Callable[[Node, Any], None]
     ) -> None:
-        def give_bare(node: Node, gradient: Any) -> None:
+        def accumulate_uninstrumented(node: Node, gradient: Any) -> None:
             if type(gradient) is Sparse:
                 gradient.pieces = uninstrument(gradient.pieces)
             accumulate(node, uninstrument(gradient))
 
-        with self._about(f"{record.op.__name__}, backward"):
-            recorded = isinstance(cotangent, Variable)  # its rules run as ops, which are seen
-            if recorded or _is_symbolic(cotangent) or not hasattr(record.op, "formula"):
+        with self._attributed_to(f"{record.op.__name__}, backward"):
+            recorded = isinstance(cotangent, Variable)  # its rules run as ops, which are counted themselves
+            if recorded or _is_traced(cotangent) or not hasattr(record.op, "formula"):
                 record.op.apply_vjp(parents, saved, cotangent, accumulate)
             else:
-                record.op.apply_vjp(parents, self._watched(saved), self._watched(cotangent), give_bare)
+                saved, cotangent = self._instrumented(saved), self._instrumented(cotangent)
+                record.op.apply_vjp(parents, saved, cotangent, accumulate_uninstrumented)
 
-    def added(self, previous: Any, gradient: Any) -> None:
-        if isinstance(gradient, Variable):  # added by an op, which is seen
+    def accumulating(self, previous: Any, cotangent: Any) -> None:
+        if isinstance(cotangent, Variable):  # added by an op, which is counted itself
             return
-        arrays = [x.base if type(x) is Sparse else x for x in (previous, gradient)]
-        known = [x for x in arrays if x is not None]
-        # To a sparse gradient without one an array is added when it is made dense.
-        is_sum = len(known) == 2 or (len(known) == 1 and type(previous) is not type(gradient))
-        if is_sum and self._counts(known[0]):
+        arrays = [x.base if type(x) is Sparse else x for x in (previous, cotangent)]
+        dense = [x for x in arrays if x is not None]
+        # A dense array is added to a sparse sum without a base when that is made dense.
+        is_sum = len(dense) == 2 or (len(dense) == 1 and type(previous) is not type(cotangent))
+        if is_sum and self._is_counted(dense[0]):
             record_launches(1, "sum of gradients")
 
-    def forward(self, op: Op, inputs: tuple, result: Variable) -> None:
-        pass
 
-    def backward(self, record: Node, cotangent: Any) -> None:
-        pass
-
-
-def _is_symbolic(value: Any) -> bool:
-    """Whether it is an array without numbers, of which nothing is asked: a step is being compiled."""
+def _is_traced(value: Any) -> bool:
+    """Whether it is a traced array, on which nothing is computed: a step is being compiled."""
     return hasattr(value, "__backend__") and not isinstance(value, InstrumentedArray)
 
 
 @contextmanager
 def sanitize(rehearse: bool = False) -> Iterator[Report]:
-    """In this block count what is asked of a GPU; the report names the op and the line of the program.
+    """A block in which device events are counted; the report names the op and the source line.
 
-    rehearse  count NumPy's arrays as if they were a GPU's: to learn of copies to the host before there is a GPU
+    rehearse  count NumPy's arrays as if they were a GPU's, to find copies to the host on a machine without one
     """
     report = Report()
     sanitizer = Sanitizer(report, rehearse)
-    tokens = inspector.set(sanitizer), event_listener.set(sanitizer.take)
+    tokens = inspector.set(sanitizer), event_listener.set(sanitizer.count)
     try:
         yield report
     finally:

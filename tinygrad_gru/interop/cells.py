@@ -25,8 +25,7 @@ _OF_TRAINING = {"forget_bias", "recurrent_dropout"}
 def kind_of(*cells: nn.Cell) -> str | None:
     """ "RNN", "GRU" or "LSTM"; None for equations of one's own, also ones derived from these, and for mixed cells."""
     for kind, textbook in _TEXTBOOK.items():
-        bases = (textbook.variant, textbook) if textbook.variant is not None else (textbook,)
-        if all(any(_computes_as(cell, base) for base in bases) for cell in cells):
+        if all(_computes_as(cell, textbook) for cell in cells):
             return kind
     return None
 
@@ -56,8 +55,9 @@ def _computes_as(module: Module, base: type[Module]) -> bool:
 
 def settings_of(cell: nn.Cell) -> dict[str, Any]:
     """The keywords by which an evaluated cell differs from the textbook's. Functions stand by their names in `ops`."""
-    settings: dict[str, Any] = {name: getattr(cell, name, neutral) for name, neutral in _NEUTRAL.items()}
-    settings |= {name: getattr(cell, name) for name in cell.keywords if name not in (*_NEUTRAL, *_OF_TRAINING)}
+    settings = {name: value for name, value in cell.settings().items() if name not in _OF_TRAINING}
+    if settings.get("output_activation", "") is None:
+        settings["output_activation"] = settings["activation"]
     settings |= {name: _name(value) for name, value in settings.items() if name.endswith("activation")}
     if not any(settings["zoneout"] if isinstance(settings["zoneout"], tuple) else [settings["zoneout"]]):
         del settings["zoneout"]

@@ -26,7 +26,7 @@ import numpy as np
 from .. import nn
 from ..backend import is_floating, to_host
 from ..io import open_untrusted, replacing, safetensors
-from ..nn.checks import converted
+from ..nn.checks import convert
 from ..ops.op import unwrap
 from ..tensor import Tensor
 from .cells import in_words, kind_of, kind_of_layer, settings_of, settings_of_layer
@@ -149,7 +149,7 @@ def _fitting(name: str, array: np.ndarray, ours: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{name}: expected {ours.dtype}, got {array.dtype} (quantized weights? they mean nothing without a scale)"
         )
-    return converted(name, array, ours.dtype)
+    return convert(name, array, ours.dtype)
 
 
 def _turned(array: np.ndarray, turned: bool) -> np.ndarray:

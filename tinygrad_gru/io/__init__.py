@@ -1,4 +1,4 @@
-"""Files: safetensors, files that are replaced whole, locks, and limits for files that come from others."""
+"""Files: safetensors, atomic replacement, locks, and limits for untrusted files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: whoever opens one finds the old content or the new, and never a part of it."""
+"""Atomic replacement of files: a reader finds the old content or the new, never a part of it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .lock import is_open_at, lock_descriptor
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of `path` when the block ends.
+    """A binary file for writing that replaces `path` atomically when the block ends.
 
-    It is written beside `path`, forced to the disk, and renamed. If anything is raised on the way (a full disk, Ctrl-C,
-    an error of the caller's), `path` is as it was before and the half-written file is gone; what a kill left of an
-    earlier attempt is removed. Permissions are kept, a symbolic link stays one, and into what is no file (a device, a
-    pipe) the content is written as it comes.
+    A temporary file beside `path` is written, forced to the disk, and renamed. If anything is raised before (a full
+    disk, Ctrl-C, an error of the caller's), `path` is unchanged and the temporary file is removed; so is one that a
+    kill left behind earlier. Permissions are kept, and symbolic links are followed. What is not a regular file (a
+    device, a pipe) is written directly.
 
-    An OSError that names no file, as that of a full disk, or the one beside, is raised again with the name of this one.
+    An OSError that names no file, as that of a full disk, or the temporary one, is raised again with the name `path`.
     """
     path = Path(path)
     try:
@@ -32,15 +32,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         mode = None
     with _named(path):
         if mode is None or stat.S_ISREG(mode):
-            with _beside(Path(os.path.realpath(path)), mode) as file:
+            with _temporary(Path(os.path.realpath(path)), mode) as file:
                 yield file
         else:
-            with open(path, "wb") as file:  # a folder is refused here, by its name
+            with open(path, "wb") as file:  # raises for a folder, with its name
                 yield file
 
 
 @contextmanager
-def _beside(target: Path, mode: int | None) -> Iterator[BinaryIO]:
+def _temporary(target: Path, mode: int | None) -> Iterator[BinaryIO]:
+    """A temporary file that replaces `target` when the block ends."""
     remove_parts(target)
     part, file = _new_part(target)
     try:
@@ -60,19 +61,19 @@ def _beside(target: Path, mode: int | None) -> Iterator[BinaryIO]:
 
 
 def _new_part(target: Path) -> tuple[Path, BinaryIO]:
-    """A new file beside the target, locked while it is open, so that it is not taken for what a kill has left."""
+    """A new temporary file beside the target, locked while open, so that `remove_parts` leaves it alone."""
     while True:
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         file = open(part, "xb")  # noqa: SIM115  (the caller closes it)
-        with suppress(OSError):  # a file system without locks: there nobody can lock it in order to remove it either
+        with suppress(OSError):  # a file system without locks, where `remove_parts` cannot lock it either
             lock_descriptor(file.fileno())
         if is_open_at(part, file.fileno()):
             return part, file
-        file.close()  # removed by somebody else before it was locked
+        file.close()  # another process removed it before it was locked
 
 
 def remove_parts(path: str | os.PathLike[str]) -> None:
-    """Remove what `replacing(path)` left behind where it was killed; what is being written stays."""
+    """Remove temporary files that a killed `replacing(path)` left behind; those in use are locked and stay."""
     path = Path(path)
     for part in path.parent.glob(f".{escape(path.name)}.*.part"):
         with suppress(OSError):
@@ -82,7 +83,7 @@ def remove_parts(path: str | os.PathLike[str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to the disk, where the system lets a folder be opened for that."""
+    """Force the entries of a folder to the disk, on systems on which a folder can be opened for that."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -94,6 +95,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
+    """Raise OSErrors that name no file, or a temporary one, with the name `path`."""
     try:
         yield
     except OSError as error:

@@ -1,11 +1,11 @@
-"""Limits for files that come from others: memory in proportion to the file's size, and one error for what is wrong.
+"""Limits for untrusted files: memory in proportion to the file's size, and one error type for invalid content.
 
-    with open_untrusted(path, InteropError) as file:        # whatever the content is, only InteropError comes out
+    with open_untrusted(path, InteropError) as file:        # whatever the content is, only InteropError is raised
         budget = Budget.of(file)
-        budget.spend(math.prod(shape) * itemsize, name)     # before the array is made
+        budget.spend(math.prod(shape) * itemsize, name)     # before the array is allocated
 
 A few bytes can describe any amount of work: an array of a billion elements, one that is shared by a thousand names, a
-list that contains itself twice, and so on for forty levels. So whatever a reader makes is paid for before it is made.
+list that contains itself twice, forty levels deep. So a reader spends from the budget before each allocation.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 _FACTOR = 16
-_FLOOR = 1 << 24
+_MINIMUM = 1 << 24
 
 
 class FileFormatError(ValueError):
-    """Content that is damaged, that is not of the format, or that asks for more than a file of its size may."""
+    """The content of a file is damaged, of another format, or requires more memory than a file of its size may."""
 
 
 class Budget:
-    """What may be made while a file is read: so many bytes for each byte of the file, and some for small files.
+    """An allocation budget for reading a file: a number of bytes per byte of the file, and a minimum for small ones.
 
-    size    bytes of the file
-    factor  how many bytes may be made of one; sharing and conversion to wider dtypes are what honest files need it for
-    floor   what any file may make
+    size     bytes of the file
+    factor   bytes that may be allocated per byte; valid files need more than 1 for sharing and for wider dtypes
+    minimum  bytes that any file may allocate
     """
 
-    def __init__(self, size: int, factor: int = _FACTOR, floor: int = _FLOOR) -> None:
-        self.size, self.limit = size, max(factor * size, floor)
+    def __init__(self, size: int, factor: int = _FACTOR, minimum: int = _MINIMUM) -> None:
+        self.size, self.limit = size, max(factor * size, minimum)
         self.left = self.limit
 
     @classmethod
@@ -41,20 +41,20 @@ class Budget:
         return cls(os.fstat(file.fileno()).st_size)
 
     def spend(self, count: int, what: str) -> None:
-        """Pay for `count` bytes. FileFormatError if they are more than what is left; `what` says what they are for."""
+        """Spend `count` bytes on `what`. Raises FileFormatError if fewer are left."""
         if count < 0 or count > self.left:
             raise FileFormatError(
-                f"{what}: the file asks for more than the {self.limit:,} bytes that are allowed for its {self.size:,} "
-                "(made to fill memory, or damaged?)"
+                f"{what}: the file requires more than the {self.limit:,} bytes that are allowed for its {self.size:,} "
+                "(made to exhaust memory, or damaged?)"
             )
         self.left -= count
 
 
 @contextmanager
 def untrusted(name: str, error: type[Exception]) -> Iterator[None]:
-    """In this block whatever is raised because of the content of a file becomes `error`, which gives its name.
+    """A block in which any exception that the content of a file causes is raised as `error`, with the file's `name`.
 
-    MemoryError stays what it is: budgets keep small files from it.
+    MemoryError is not converted: budgets prevent it for small files.
     """
     try:
         yield
@@ -62,12 +62,12 @@ def untrusted(name: str, error: type[Exception]) -> Iterator[None]:
         raise
     except (error, FileFormatError) as reason:
         raise error(f"{name}: {reason}") from reason
-    except Exception as reason:  # a reader foresees what it can; what it did not is the file's fault all the same
+    except Exception as reason:  # of a case that the reader does not check for
         raise error(f"{name}: the file is damaged: {type(reason).__name__}: {reason}") from reason
 
 
 @contextmanager
 def open_untrusted(path: str | os.PathLike[str], error: type[Exception]) -> Iterator[BinaryIO]:
-    """The open file, in a block of `untrusted`. An OSError of opening it stays what it is."""
+    """The open file, in a block of `untrusted`. An OSError of opening it is not converted."""
     with open(path, "rb") as file, untrusted(str(path), error):
         yield file

@@ -1,4 +1,4 @@
-"""Advisory file locks, which the system releases when a process ends, however it ends."""
+"""Advisory file locks, which the system releases when a process ends, even by a kill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 if sys.platform == "win32":
     import msvcrt
 
-    _BEYOND_ANY_CONTENT = 2**31 - 2  # Windows refuses reads of locked bytes, and others are to read who holds the lock
+    _BEYOND_ANY_CONTENT = 2**31 - 2  # Windows refuses reads of locked bytes, and the content names the holder
 
     def _lock(descriptor: int) -> None:
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
@@ -31,21 +31,21 @@ _HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class LockedError(OSError):
-    """A lock that something else holds: another process, or another part of this one."""
+    """A lock is held by another process, or by another part of this one."""
 
 
 def lock_descriptor(descriptor: int) -> None:
-    """Lock an open file until it is closed. Raises LockedError if it is locked, another OSError if it cannot be."""
+    """Lock an open file until it is closed. Raises LockedError if it is locked, another OSError without support."""
     try:
         _lock(descriptor)
     except OSError as error:
         if error.errno in _HELD_BY_ANOTHER:
-            raise LockedError(error.errno, "locked by another") from error
+            raise LockedError(error.errno, "locked by another process") from error
         raise
 
 
 def is_open_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is still the one that `path` names: it may have been removed or replaced meanwhile."""
+    """Whether `path` still names the open file: it may have been removed or replaced meanwhile."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
@@ -53,10 +53,10 @@ def is_open_at(path: Path, descriptor: int) -> bool:
 
 
 class FileLock:
-    """A lock that is held from `acquire` to `release`, or to the end of the process.
+    """A file lock, held from `acquire` to `release` or to the end of the process.
 
-    The file at `path` says who holds it and is removed with the lock. After a kill it stays and stops nobody: what
-    counts is the system's lock on the file, not that there is one. Where a file system has no locks, a warning says so.
+    The file at `path` names the holder and is removed on release. After a kill it remains, without effect: what counts
+    is the system's lock on the file, not its existence. On a file system without locks there is only a warning.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -64,7 +64,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, without waiting for it. Raises LockedError, which says who has it."""
+        """Take the lock, without waiting for it. Raises LockedError, which names the holder, if it is held."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             try:
@@ -74,9 +74,9 @@ class FileLock:
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # who had the lock has just removed the file: what we have locked is nobody's
+            os.close(descriptor)  # the previous holder has just removed the file, so this lock protects nothing
         self._descriptor = descriptor
-        with suppress(OSError):  # a full disk: the lock holds, it only does not say whose it is
+        with suppress(OSError):  # a full disk: the lock is held, but does not name its holder
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
 
@@ -88,16 +88,16 @@ class FileLock:
             raise LockedError(f"{self.path} is locked by {holder or 'another process'}") from error
         except OSError as error:
             warnings.warn(
-                f"{self.path} cannot be locked ({error.strerror}): see to it that nothing else writes there",
+                f"{self.path} cannot be locked ({error.strerror}): make sure that no other process writes there",
                 RuntimeWarning,
                 stacklevel=4,
             )
 
     def release(self) -> None:
-        """Give the lock back; nothing if it is not held."""
+        """Release the lock, if it is held."""
         if self._descriptor is None:
             return
-        with suppress(OSError):  # Windows does not remove what is open
+        with suppress(OSError):  # Windows does not remove open files
             if is_open_at(self.path, self._descriptor):
                 os.unlink(self.path)
         os.close(self._descriptor)

@@ -1,14 +1,14 @@
-"""Modules: layers with parameters, and the recurrent ones among them."""
+"""Neural network modules: recurrent cells and layers, Linear, Embedding, Dropout, LayerNorm, initialisers."""
 
 from __future__ import annotations
 
 from . import init
 from .cell import Cell
+from .cell_options import VariedCell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .layers import Dropout, Embedding, LayerNorm, Linear
 from .module import Module, Parameter, Sequential
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
-from .variants import VariedCell
 
 __all__ = [
     "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LayerNorm", "Linear", "MGU", "MGUCell",

@@ -1,6 +1,6 @@
-"""What layers refuse, and what they say: the argument, the layout that was expected, what came, and the likely cause.
+"""Argument checks of layers: errors name the argument, the expected layout, what was given, and the likely cause.
 
-The path of the module in which it happened is added on the way out, by `Module.__call__`.
+`Module.__call__` appends the path of the submodule that raised the error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from ..backend import bfloat16, is_floating
 from ..tensor import Tensor
 
-_KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}  # a dtype can be converted to one of the same or a higher number
+#: By kind of dtype; one can be converted to another of the same or a higher rank.
+_CONVERSION_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 
 def check_sizes(**sizes: int) -> None:
@@ -24,7 +25,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_probability(**probabilities: float) -> None:
-    """Raise ValueError unless every number lies in [0, 1): who drops all learns nothing."""
+    """Raise ValueError unless each is in [0, 1)."""
     for name, p in probabilities.items():
         if not isinstance(p, Real) or not 0 <= p < 1:
             raise ValueError(f"{name}: expected a probability in [0, 1), got {p!r}")
@@ -32,9 +33,10 @@ def check_probability(**probabilities: float) -> None:
 
 def check_input(layer: str, x: Any, layout: tuple[str, ...], size: int, dtype: Any) -> None:
     """Raise unless x has the axes of `layout`, the last of that size, and the dtype of the weights."""
-    shape = tuple(getattr(x, "shape", ()))
-    if not hasattr(x, "shape"):
-        raise TypeError(f"{layer}: x must be a Tensor or an array, got {type(x).__name__}")
+    try:
+        shape = tuple(x.shape)
+    except AttributeError:
+        raise TypeError(f"{layer}: x must be a Tensor or an array, got {type(x).__name__}") from None
     if len(shape) != len(layout) or shape[-1] != size:
         raise ValueError(
             f"{layer}: expected x ({', '.join(layout)}) with input_size {size}, got shape {shape}"
@@ -48,7 +50,7 @@ def check_input(layer: str, x: Any, layout: tuple[str, ...], size: int, dtype: A
 
 
 def _cause_of_input(shape: tuple[int, ...], layout: tuple[str, ...], size: int) -> str:
-    """Why x may have come with a shape that is not right, in brackets; nothing if there is no likely cause."""
+    """The likely cause of a wrong shape, in brackets; empty if there is none."""
     missing = len(layout) - len(shape)
     if missing == 1 and shape[-1:] == (size,):
         axes = " or ".join(f"{name} (x[{index}])" for name, index in zip(layout, ("None", ":, None")[: len(shape)]))
@@ -65,7 +67,7 @@ def _cause_of_input(shape: tuple[int, ...], layout: tuple[str, ...], size: int) 
 
 
 def state_parts(layer: str, names: tuple[str, ...], state: Any) -> tuple[Tensor, ...]:
-    """The parts of a state, which is a Tensor if it has one name, else a tuple of a Tensor for each name."""
+    """The tensors of a state: a Tensor if it has one name, else a tuple with a Tensor for each name. Or TypeError."""
     parts = state if len(names) > 1 else (state,)
     if isinstance(parts, tuple) and len(parts) == len(names) and all(hasattr(part, "shape") for part in parts):
         return parts
@@ -74,23 +76,23 @@ def state_parts(layer: str, names: tuple[str, ...], state: Any) -> tuple[Tensor,
     raise TypeError(f"state: {layer} needs {expected}, got {type(state).__name__}{inside}")
 
 
-def check_part(name: str, part: Tensor, shape: tuple[int, ...], layout: str, dtype: Any, cause: str) -> None:
-    """Raise unless a part of a state has that shape (it is never broadcast) and the dtype of the weights."""
+def check_state_part(name: str, part: Tensor, shape: tuple[int, ...], layout: str, dtype: Any, cause: str) -> None:
+    """Raise unless a tensor of a state has that shape (it is never broadcast) and the dtype of the weights."""
     if tuple(part.shape) != shape:
         raise ValueError(f"state {name}: expected {layout} = {shape}, got {tuple(part.shape)} ({cause})")
     if part.dtype != dtype:
         raise TypeError(f"state {name}: expected {dtype}, as the weights are, got {part.dtype}: convert it")
 
 
-def converted(name: str, array: Any, dtype: Any) -> np.ndarray:
-    """An array of the host in another dtype, rounded at most. ValueError if its numbers do not survive that."""
+def convert(name: str, array: Any, dtype: Any) -> np.ndarray:
+    """A host array in another dtype. ValueError if that changes its values by more than rounding."""
     array, dtype = np.asarray(array), bfloat16() if str(dtype) == "bfloat16" else np.dtype(dtype)
-    kind, wanted = (_KINDS.get("f" if is_floating(t) else t.kind) for t in (array.dtype, dtype))
-    if kind is None or wanted is None or kind > wanted:
+    ranks = [_CONVERSION_RANK.get("f" if is_floating(t) else t.kind) for t in (array.dtype, dtype)]
+    if None in ranks or ranks[0] > ranks[1]:  # type: ignore[operator]
         raise ValueError(f"{name}: expected {dtype}, got {array.dtype}, which cannot be converted to it")
     with np.errstate(over="ignore"):
         result = array.astype(dtype)
-    lost = np.isfinite(array) & ~np.isfinite(result) if wanted == _KINDS["f"] else result != array
+    lost = np.isfinite(array) & ~np.isfinite(result) if is_floating(dtype) else result != array
     if lost.any():
         raise ValueError(
             f"{name}: expected {dtype}, got {array.dtype} with {array[lost][0]}, which is out of its range"

@@ -1,4 +1,4 @@
-"""Where parameters start. Drawn on the host, so that one seed gives the same start on every backend."""
+"""Parameter initialisers. They sample on the host, so that a seed gives the same values on every backend."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from ..backend import random_stream
 
 
 def zeros(*shape: int) -> np.ndarray:
+    """w = 0"""
     return np.zeros(shape)
 
 
 def uniform(*shape: int, bound: float) -> np.ndarray:
     """w ~ U(−bound, bound)"""
-    return (2 * _draw("uniform", shape) - 1) * bound
+    return (2 * _sample("uniform", shape) - 1) * bound
 
 
 def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
     """w ~ N(0, scale²)"""
-    return scale * _draw("normal", shape)
+    return scale * _sample("normal", shape)
 
 
 def xavier_uniform(fan_in: int, fan_out: int, gain: float = 1.0) -> np.ndarray:
-    """w ~ U(−a, a), a = gain √(6 / (fan_in + fan_out)); keeps variances of values and of gradients (Glorot 2010)"""
+    """w ~ U(−a, a), a = gain √(6 / (fan_in + fan_out)); preserves the variance of values and gradients (Glorot 2010)"""
     return uniform(fan_in, fan_out, bound=gain * math.sqrt(6 / (fan_in + fan_out)))
 
 
@@ -45,14 +46,14 @@ def he_normal(fan_in: int, fan_out: int) -> np.ndarray:
 
 
 def orthogonal(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
-    """w with orthonormal rows or columns, whichever are fewer: keeps the length of a state (Saxe 2013)
+    """w with orthonormal rows or columns, whichever are fewer: preserves the norm of a state (Saxe 2013)
 
     The Q of a normal matrix's QR, its signs fixed by R's diagonal so that it is uniform over all such matrices.
     """
-    q, r = np.linalg.qr(_draw("normal", (max(rows, columns), min(rows, columns))))
+    q, r = np.linalg.qr(_sample("normal", (max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diagonal(r))
     return gain * (q if rows >= columns else q.T)
 
 
-def _draw(kind: str, shape: tuple[int, ...]) -> Any:
-    return getattr(random_stream(), kind)(shape, "float64", "numpy")
+def _sample(distribution: str, shape: tuple[int, ...]) -> Any:
+    return getattr(random_stream(), distribution)(shape, "float64", "numpy")

@@ -1,4 +1,4 @@
-"""Layers without a state: Linear, Embedding, Dropout, LayerNorm."""
+"""Feed-forward layers: Linear, Embedding, Dropout, LayerNorm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .module import Module, Parameter
 class Linear(Module):
     """y = x W + b        x (…, in_features), W (in_features, out_features), b (out_features)
 
-    W and b start as U(−a, a), a = 1/√in_features.
+    W and b are initialised with U(−a, a), a = 1/√in_features. x whose last axis is not in_features is a ValueError.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """y = the rows of W at the ids        ids (…) integers in 0 … num_embeddings − 1, y (…, embedding_dim)
+    """y = W[ids]        ids (…) integers, W (num_embeddings, embedding_dim), y (…, embedding_dim)
 
-    W starts as N(0, 1).
+    W is initialised with N(0, 1). An id out of range is an IndexError, ids of another dtype a TypeError.
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = "float32", device: Any = None):
@@ -54,7 +54,7 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """y = x ⊙ m / (1 − p) in training, m = 0 with probability p, else 1; y = x in evaluation"""
+    """y = x ⊙ m / (1 − p) in training, m = 0 with probability p, else 1; y = x in evaluation. x of any shape"""
 
     def __init__(self, p: float = 0.5):
         check_probability(p=p)
@@ -68,7 +68,10 @@ class Dropout(Module):
 
 
 class LayerNorm(Module):
-    """y = (x − μ) / √(σ² + eps) ⊙ weight + bias        μ, σ² over the last axis; weight starts at 1, bias at 0"""
+    """y = (x − μ) / √(σ² + eps) ⊙ weight + bias        x (…, features), μ and σ² over the last axis
+
+    weight (features) is initialised with 1, bias (features) with 0. x of another last axis is a ValueError.
+    """
 
     def __init__(self, features: int, eps: float = 1e-5, dtype: Any = "float32", device: Any = None):
         check_sizes(features=features)

@@ -1,10 +1,10 @@
-"""Sequences of several lengths in one batch: which steps of which sequences are there.
+"""Variable-length batches: `lengths` and `mask` as booleans that say which steps are valid and which are padding.
 
-A step that is not there is masked: it leaves the state as it is, gets no gradient and gives none. Nothing is sorted and
-nothing packed, and a mask may have any pattern: padding on the right (`lengths`), on the left, holes.
+A padding step leaves the state as it is and has zero gradients. Nothing is sorted or packed, and a mask may have any
+pattern: padding on the right (`lengths`), on the left, holes.
 
-Masked steps are computed like the others, and 0 · ∞ is NaN: so they are computed on an input that is there, where the
-derivatives of the cell are as finite as at the step that has it (`padded`).
+Padding steps are computed like the others, and 0 · ∞ is NaN: so they are computed on a valid input of the batch, where
+the derivatives of the cell are as finite as at the step that has it (`replace_padding`).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, move, to_host, xp_of
-from ..ops import astype, expand_dims, op, where
+from ..ops import expand_dims, select
 from ..ops.op import unwrap
 from ..tensor import Tensor
 
-#: What outputs past the end are, by name; "hold" is the state as it stands.
-_FILLERS = {"zero": 0.0, "hold": None, "nan": float("nan")}
+#: Named values of `past_end`: the output at padding; "hold" is the state there.
+_FILL_VALUES = {"zero": 0.0, "hold": None, "nan": float("nan")}
 
 
 def valid_steps(lengths: Any, mask: Any, x: Tensor, batch_first: bool) -> Tensor | None:
-    """Which steps are there, booleans (T, B, 1), where x lives; None if all are.
+    """The mask of valid steps, booleans (T, B, 1) on the backend of x; None if all are.
 
-    lengths  (B,) integers in 0 … T: of each sequence the first so many steps
+    lengths  (B,) integers in 0 … T: the first lengths[b] steps of sequence b are valid
     mask     (T, B) booleans, (B, T) if `batch_first`
     x        (T, B, features)
     """
@@ -50,9 +50,9 @@ def _checked_lengths(lengths: np.ndarray, steps: int, batch: int, batch_first: b
     if lengths.dtype.kind not in "iu" and lengths.size:  # an empty list comes as floats
         raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
     if lengths.shape != (batch,):
-        cause = "one number a sequence"
+        cause = "one number per sequence"
         if lengths.shape == (steps,):
-            cause = f"one a step: are the first two axes of x exchanged? batch_first={not batch_first}"
+            cause = f"one number per step: are the first two axes of x exchanged? batch_first={not batch_first}"
         elif lengths.ndim == 1:
             cause = "the lengths of another batch, such as a last, shorter one?"
         raise ValueError(f"lengths: expected (batch,) = ({batch},), got {lengths.shape} ({cause})")
@@ -87,40 +87,25 @@ def _checked_mask(mask: Any, steps: int, batch: int, batch_first: bool) -> Any:
     return xp.permute_dims(array, (1, 0)) if batch_first else array
 
 
-def filler_of(past_end: str | float) -> float | None:
-    """The number that outputs past the end are; None if they hold the state."""
-    if isinstance(past_end, str) and past_end in _FILLERS:
-        return _FILLERS[past_end]
+def fill_value_of(past_end: str | float) -> float | None:
+    """The output at padding for a value of `past_end`; None if it is the state there."""
+    if isinstance(past_end, str) and past_end in _FILL_VALUES:
+        return _FILL_VALUES[past_end]
     if isinstance(past_end, Real) and not isinstance(past_end, bool):
         return float(past_end)
-    raise ValueError(f"past_end: expected one of {', '.join(map(repr, _FILLERS))}, or a number, got {past_end!r}")
+    raise ValueError(f"past_end: expected one of {', '.join(map(repr, _FILL_VALUES))}, or a number, got {past_end!r}")
 
 
-#: Where the functions of cells are not singular, unless they are made for it.
-REGULAR = 0.618
+#: The input at padding of a batch without any valid step: no usual activation is singular there.
+PADDING_VALUE = 0.618
 
 
-def padded(x: Tensor, valid: Tensor) -> Tensor:
-    """x (T, B, features) with the first input that is there in the place of all that are not."""
-    array, there = x.data, valid.data
+def replace_padding(x: Tensor, valid: Tensor) -> Tensor:
+    """x (T, B, features) with the first valid input in the place of padding."""
+    array, is_valid = x.data, valid.data
     if 0 in array.shape:
         return x
     xp = xp_of(array)
-    first = xp.reshape(xp.argmax(xp.astype(xp.reshape(there, (-1,)), xp.int8)), (1,))
+    first = xp.reshape(xp.argmax(xp.astype(xp.reshape(is_valid, (-1,)), xp.int8)), (1,))
     row = xp.take(xp.reshape(array, (-1, array.shape[-1])), first, axis=0)
-    return chosen(valid, x, xp.where(xp.any(there), row, REGULAR))
-
-
-@op
-def chosen(valid, after, before):
-    """y = after where valid, else before
-
-    ∂L/∂after = g ⊙ m,  ∂L/∂before = g ⊙ (1 − m),  m = 1 where valid, else 0. It is `where` with rules that are
-    products: the compiler joins m with the other factors of a cotangent, outside the loop.
-    """
-    return where.formula(valid, after, before)
-
-
-chosen.vjp(valid=None,
-           after=lambda g, valid: g * astype(valid, dtype=g.dtype),
-           before=lambda g, valid: g - g * astype(valid, dtype=g.dtype))  # fmt: skip
+    return select(valid, x, xp.where(xp.any(is_valid), row, PADDING_VALUE))

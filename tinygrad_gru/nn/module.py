@@ -1,4 +1,4 @@
-"""Module: parameters, the modules inside, and what one does to all of them."""
+"""Module: base class of layers and models, with parameters and submodules."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
 from ..trees import map_leaves
-from .checks import converted
+from .checks import convert
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
-    """A tensor to be learned: a leaf that requires a gradient."""
+    """A trainable tensor: a leaf that requires a gradient."""
     return Tensor(data, requires_grad=True, dtype=dtype, device=device)
 
 
 class Module:
-    """A part of a model: tensors and modules as attributes, and a `forward`.
+    """Base class of layers and models: tensors and submodules are attributes, and `forward` computes the output.
 
-    Attributes are the declaration: a Tensor, a Module, or a list of them. A tensor that requires a gradient is a
-    parameter; one that does not is a constant that is saved and moved along. One that was computed is neither.
+    Assigning an attribute registers it: a Tensor, a Module, or a list of them. A leaf tensor that requires a gradient
+    is a parameter; one that does not is a buffer, which is saved and moved along. A computed tensor is neither.
     """
 
     training = True
@@ -37,30 +37,32 @@ class Module:
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         try:
-            with self.in_reports():
+            if inspector.get() is None:
+                return self.forward(*inputs, **settings)
+            with self.anomaly_scope():
                 return self.forward(*inputs, **settings)
         except (IndexError, TypeError, ValueError) as error:
-            self._say_where(error)
+            self._add_path(error)
             raise
 
-    def _say_where(self, error: Exception) -> None:
-        """End the message of an error from inside with the path of the module in which it arose, as seen from here."""
+    def _add_path(self, error: Exception) -> None:
+        """Append to an error's message the path from this module to the submodule that raised it."""
         if len(error.args) != 1 or not isinstance(error.args[0], str):
             return
-        origin, message = vars(error).setdefault("arose_in", (self, error.args[0]))
+        origin, message = vars(error).setdefault("raised_in", (self, error.args[0]))
         path = next((name for name, module in self.named_modules() if module is origin), "")
         if path:
             error.args = (f"{message} (in {type(self).__name__}.{path})",)
 
-    def in_reports(self) -> AbstractContextManager:
-        """In this block the reports of anomaly mode name this module, as they do while it is called."""
+    def anomaly_scope(self) -> AbstractContextManager:
+        """Context manager in which reports of anomaly mode name this module, as they do while it is called."""
         anomaly = inspector.get()
-        return nullcontext() if anomaly is None else anomaly.inside(self._path_under(anomaly.owners), self)
+        return nullcontext() if anomaly is None else anomaly.scope(self._path_under(anomaly.modules), self)
 
-    def _path_under(self, owners: list[Any]) -> str:
-        """This module's name in the innermost module that runs and contains it; its class's name in none."""
-        for owner in reversed(owners):
-            for name, module in owner.named_modules():
+    def _path_under(self, running: list[Any]) -> str:
+        """This module's path in the innermost running module that contains it, or else its class's name."""
+        for outer in reversed(running):
+            for name, module in outer.named_modules():
                 if module is self:
                     return name
         return type(self).__name__
@@ -72,71 +74,72 @@ class Module:
                 self._label(path, item)
 
     def _label(self, name: str, tensor: Tensor) -> None:
-        """Tell the tape what to call a parameter, if nobody has."""
+        """Name a parameter after its attribute, unless it has a name."""
         if tensor.requires_grad and tensor.is_leaf and tensor.name is None:
             tensor.name = f"{type(self).__name__}.{name}"
 
-    # -- what is inside ----------------------------------------------------------------------------------------
+    # -- submodules and tensors --------------------------------------------------------------------------------
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules right inside, by name, in the order of declaration; those of a list are numbered."""
+        """Yield (name, module) for the immediate submodules, in order of assignment; those of a list are numbered."""
         return ((name, value) for name, value in self._declared() if isinstance(value, Module))
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """This module (named "") and all inside, at any depth, each once."""
+        """Yield (path, module) for this module, whose path is "", and all submodules, each once."""
         return ((name, value) for name, value in self._contents("", set()) if isinstance(value, Module))
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All tensors, each once, under the first of its names, in the order of declaration."""
+        """Yield (path, tensor) for all parameters and buffers, each once, under its first path."""
         return ((name, value) for name, value in self._contents("", set()) if isinstance(value, Tensor))
 
     def _declared(self) -> Iterator[tuple[str, Module | Tensor]]:
-        """The modules and tensors right inside."""
+        """The immediate submodules, parameters and buffers."""
         for name, value in vars(self).items():
             for path, item in _numbered(name, value):
                 if isinstance(item, Module) or (isinstance(item, Tensor) and item.is_leaf):
                     yield path, item
 
     def _contents(self, path: str, seen: set[int]) -> Iterator[tuple[str, Module | Tensor]]:
-        """This module and all that is inside, at any depth, each once."""
+        """This module, and all submodules, parameters and buffers, each once."""
         seen.add(id(self))
         yield path, self
         for name, value in self._declared():
-            place = f"{path}.{name}" if path else name
+            inner = f"{path}.{name}" if path else name
             if id(value) in seen:
                 continue
             if isinstance(value, Module):
-                yield from value._contents(place, seen)
+                yield from value._contents(inner, seen)
             else:
                 seen.add(id(value))
-                yield place, value
+                yield inner, value
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """The tensors that require a gradient: what an optimiser is given."""
+        """Yield (path, tensor) for all parameters."""
         return ((name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad)
 
     def parameters(self) -> Iterator[Tensor]:
+        """Yield all parameters, as an optimizer takes them. Frozen ones are left out."""
         return (tensor for _, tensor in self.named_parameters())
 
     def parameter_count(self) -> int:
-        """How many numbers are learned."""
+        """The number of elements of all parameters."""
         return sum(tensor.size for tensor in self.parameters())
 
-    # -- what one does to all of it ----------------------------------------------------------------------------
+    # -- modes, devices, state ---------------------------------------------------------------------------------
 
     def train(self, on: bool = True) -> Module:
-        """Switch dropout and the like on, here and in all modules inside."""
+        """Set this module and all submodules to training mode (dropout is active), or to evaluation mode."""
         for _, module in self.named_modules():
             module.training = on
         return self
 
     def eval(self) -> Module:
-        """Switch dropout and the like off."""
+        """Set this module and all submodules to evaluation mode."""
         return self.train(False)
 
     @block
     def evaluating(self) -> Iterator[None]:
-        """In this block this and all inside is in evaluation, and afterwards each again in the mode in which it was."""
+        """Context manager: this module and all submodules are in evaluation mode, and then each in its former mode."""
         modes = [(module, module.training) for _, module in self.named_modules()]
         self.eval()
         try:
@@ -146,39 +149,40 @@ class Module:
                 module.training = training
 
     def freeze(self) -> Module:
-        """Learn nothing here and inside until `unfreeze`."""
+        """Set `requires_grad = False` for all parameters, until `unfreeze`."""
         for tensor in list(self.parameters()):
             tensor.requires_grad = False
         return self
 
     def unfreeze(self) -> Module:
-        """Learn again what was frozen here and inside, by `freeze` or by `requires_grad = False`; constants stay so."""
+        """Set `requires_grad = True` for all frozen parameters, also those frozen one by one; not for buffers."""
         for _, tensor in self.named_tensors():
             if tensor.is_frozen:
                 tensor.requires_grad = True
         return self
 
     def zero_grad(self) -> None:
-        """Forget the gradients, those of frozen parameters too."""
+        """Reset the gradients of all parameters to None, frozen ones too."""
         for _, tensor in self.named_tensors():
             tensor.zero_grad()
 
     def to(self, device: str | Backend) -> Module:
-        """Move all tensors to a backend; they stay the same tensors, so that an optimiser keeps its hold on them."""
+        """Move all parameters and buffers to a device (a backend), in place: they stay the same Tensor objects, so an
+        optimizer that holds them goes on. Returns the module."""
         target = resolve(device)
         for _, tensor in self.named_tensors():
             tensor.relocate(target)
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of the values of all tensors, on the host."""
+        """All parameters and buffers by path, as copies on the host."""
         return {name: tensor.numpy() for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the values of `state_dict`. Nothing is changed unless all of them fit.
+        """Copy the values of a `state_dict` into the parameters and buffers: all of them, or none if there is an error.
 
-        Raises ValueError that lists every entry that is missing, unknown, of another shape, or of a dtype whose numbers
-        cannot be converted: complex ones to real ones, fractions to integers, what is out of range.
+        Raises ValueError that lists every entry that is missing, unknown, of another shape, or of a dtype whose values
+        cannot be converted: complex to real, fractions to integers, out of range.
         """
         tensors = dict(self.named_tensors())
         problems = [f"missing: {name} {tuple(t.shape)}" for name, t in tensors.items() if name not in state]
@@ -191,7 +195,7 @@ class Module:
         values = {}
         for name in filter(state.__contains__, tensors):
             try:
-                values[name] = converted(name, to_host(unwrap(state[name])), str(tensors[name].dtype))
+                values[name] = convert(name, to_host(unwrap(state[name])), str(tensors[name].dtype))
             except ValueError as error:
                 problems.append(str(error))
         if problems:
@@ -201,57 +205,58 @@ class Module:
             tensor.mark_changed()
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Module:
-        """A module like this one that has other tensors in the places of those names; this one stays as it is.
+        """A copy of the module in which the tensors of these paths are others; this one is not changed.
 
-        So a module becomes a function of its parameters: for `gradcheck`, for parameters that were computed.
+        It makes a module a function of its parameters (`torch.func.functional_call`), for `gradcheck` and for
+        parameters that were computed.
         """
-        own = dict(self.named_tensors())
-        unknown = sorted(set(tensors) - set(own))
+        named = dict(self.named_tensors())
+        unknown = sorted(set(tensors) - set(named))
         if unknown:
-            raise ValueError(f"{type(self).__name__} has no tensors {', '.join(unknown)}; it has {', '.join(own)}")
-        return _replaced(self, {id(own[name]): tensor for name, tensor in tensors.items()})
+            raise ValueError(f"{type(self).__name__} has no tensors {', '.join(unknown)}; it has {', '.join(named)}")
+        return _substitute(self, {id(named[name]): tensor for name, tensor in tensors.items()})
 
-    # -- how it prints -----------------------------------------------------------------------------------------
+    # -- repr --------------------------------------------------------------------------------------------------
 
     def describe(self) -> str:
-        """The settings that are worth printing, such as "3, 4"."""
+        """The settings that `repr` shows, such as "3, 4" (`extra_repr` in PyTorch)."""
         return ""
 
     def __repr__(self) -> str:
-        learned, total = self.parameter_count(), sum(t.size for _, t in self.named_tensors())
-        frozen = "" if learned == total else f", {total - learned:,} frozen"
-        head = f"{type(self).__name__}({self.describe()})  {learned:,} parameters{frozen}"
+        trainable, total = self.parameter_count(), sum(t.size for _, t in self.named_tensors())
+        frozen = "" if trainable == total else f", {total - trainable:,} frozen"
+        head = f"{type(self).__name__}({self.describe()})  {trainable:,} parameters{frozen}"
         lines = [f"{name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
         return "\n  ".join([head, *lines])
 
 
 def _numbered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """An attribute by its name, or what is in it, if it is a list or tuple, by numbered names."""
+    """The items of an attribute, `name.0`, `name.1`, …, if it is a list or tuple; otherwise the attribute itself."""
     if isinstance(value, (list, tuple)):
         yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
     else:
         yield name, value
 
 
-def _replaced(value: Any, places: dict[int, Any]) -> Any:
-    """What stands in the place of a value: places know what by its identity, and learn of modules that were copied."""
-    if id(value) in places:
-        return places[id(value)]
+def _substitute(value: Any, substitutes: dict[int, Any]) -> Any:
+    """The substitute of a value, by its identity; a module is copied, once, and so becomes a substitute."""
+    if id(value) in substitutes:
+        return substitutes[id(value)]
     if isinstance(value, Module):
-        clone = places[id(value)] = copy(value)
-        inside = {name: map_leaves(lambda leaf: _replaced(leaf, places), part) for name, part in vars(value).items()}
-        vars(clone).update(inside)
+        clone = substitutes[id(value)] = copy(value)
+        for name, part in vars(value).items():
+            vars(clone)[name] = map_leaves(lambda leaf: _substitute(leaf, substitutes), part)
         return clone
     return value
 
 
 class Sequential(Module):
-    """Modules one after the other: y = fₙ(… f₂(f₁(x)))"""
+    """Modules in sequence: y = fₙ(… f₂(f₁(x))). A layer may be any function."""
 
     def __init__(self, *layers: Any):
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
-        for layer in self.layers:  # a layer may be any function
+        for layer in self.layers:
             x = layer(x)
         return x

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.random import dropout_mask
+from ..ops.activation import dropout_mask
 from ..scan import scan
+from ..tape import inspector
 from ..tensor import Tensor
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
-from .checks import check_input, check_part, check_probability, check_sizes, state_parts
-from .lengths import filler_of, padded, valid_steps
+from .checks import check_input, check_probability, check_sizes, check_state_part, state_parts
+from .lengths import fill_value_of, replace_padding, valid_steps
 from .module import Module
 
-#: How the outputs of two directions become one.
+#: How the outputs of two directions are combined.
 MERGES = {
     "concat": lambda forward, backward: ops.concatenate([forward, backward], axis=-1),
     "sum": lambda forward, backward: forward + backward,
@@ -31,30 +32,32 @@ class Recurrent(Module):
     bias                     whether the cells have b
     batch_first              x and output are (B, T, features), and states (B, layers·directions, hidden_size)
     dropout                  probability with which an output is dropped between layers (not after the last)
-    bidirectional            a second cell reads backwards
-    learn_initial_state      the state before the first step is learned instead of zeros
-    merge                    how the outputs of both directions become one: "concat" (forward first), "sum", "mul" or
+    bidirectional            a second cell per layer runs backwards in time
+    learn_initial_state      the state before the first step is a parameter instead of zeros
+    merge                    how the outputs of both directions are combined: "concat" (forward first), "sum", "mul" or
                              "mean"
     residual                 y = layer(dropout(x)) + x from the second layer on
-    reverse                  read from each sequence's end to its beginning; an output stays at its step
-    input_dropout            probability with which a feature of an input is dropped, in the first layer too: drawn once
-                             a pass for every sequence, and the same at all steps (Gal & Ghahramani 2016)
-    compiled                 for `scan`: False runs and records every op, None does as `compiling` says
-    checkpoint_every         for `scan`: after how many steps the state is kept for backward, which runs the rest again
-    options                  go to the cell: `dtype`, `device`, and the keywords of its variants
+    reverse                  run from each sequence's end to its beginning; an output keeps its time step
+    input_dropout            probability with which a feature of an input is dropped, in the first layer too: sampled
+                             once per pass for every sequence, the same at all steps (Gal & Ghahramani 2016)
+    compiled                 for `scan`: False is eager mode, None what `compiling` says
+    checkpoint_every         for `scan`: keep the state of every k-th step for backward, which recomputes the others
+    options                  keywords of the cell: `dtype`, `device`, and those that change its equations
 
-    Called with x (T, B, input_size) and a state, zeros if None; returns (output, state):
+    Called with x (T, B, input_size) and a state, the initial state if None; returns (output, state):
     output (T, B, output_size) is that of the last layer at every step, state is that after the last step,
     (layers·directions, B, hidden_size) at index layer·directions + direction. An LSTM's state is the tuple (h, c).
 
-    Sequences of several lengths, which may stand in any order, are told by
-    lengths   (B,) integers in 0 … T: of each sequence the first so many steps are there
-    mask      or (T, B) booleans: any steps are there, those that are not may be left, right or between
-    past_end  what the output is at a step that is not there: "zero", "nan" or any number; or "hold", the state as it
-              stands there, which is that after the last step read before it
-    A step that is not there leaves the state as it is: the state returned is each sequence's own, the reverse direction
-    begins at each sequence's own end, and a sequence without steps returns its initial state. Whatever x holds there,
+    Variable-length sequences, in any order, are given by
+    lengths   (B,) integers in 0 … T: the first lengths[b] steps of sequence b are valid, the others padding
+    mask      or (T, B) booleans, False at padding, which may be left, right or between
+    past_end  the output at padding: "zero", "nan" or any number; or "hold", the state there, which is that after the
+              last valid step before it
+    Padding leaves the state as it is: the state returned is that after each sequence's last step, the reverse direction
+    begins at each sequence's end, and a sequence without steps returns its initial state. Whatever x holds at padding,
     NaN too, reaches no output and no gradient, and the gradient there is 0.
+
+    Raises ValueError or TypeError, which name the argument, the expected layout and the likely cause.
     """
 
     cell_type: type[Cell]
@@ -90,7 +93,7 @@ class Recurrent(Module):
 
     @staticmethod
     def of(cell_type: type[Cell]) -> type[Recurrent]:
-        """The layer of a cell: `Recurrent.of(MyCell)(3, 4, num_layers=2, bidirectional=True)`."""
+        """The layer class of a cell class: `Recurrent.of(MyCell)(3, 4, num_layers=2, bidirectional=True)`."""
         if "layer_type" not in vars(cell_type):
             name = cell_type.__name__.removesuffix("Cell") or cell_type.__name__
             members = {"cell_type": cell_type, "__doc__": f"A layer of `{cell_type.__name__}`."}
@@ -98,7 +101,7 @@ class Recurrent(Module):
         return vars(cell_type)["layer_type"]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        if vars(self.cell_type).get("layer_type") is type(self):  # pickle finds the cell, and not the layer made of it
+        if vars(self.cell_type).get("layer_type") is type(self):  # pickle finds the cell class by name
             return _new_layer, (self.cell_type,), vars(self)
         return super().__reduce_ex__(protocol)
 
@@ -116,48 +119,46 @@ class Recurrent(Module):
     ) -> tuple[Tensor, Any]:
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
         check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight.dtype)
-        filler = filler_of(past_end)
+        fill_value = fill_value_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
-        valid = valid_steps(lengths, mask, x, self.batch_first)
-        if valid is not None and filler is None and not self.cells[0].output_is_state:
+        valid = None if lengths is None and mask is None else valid_steps(lengths, mask, x, self.batch_first)
+        if valid is not None and fill_value is None and not self.cells[0].output_is_state:
             raise ValueError(
                 f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
                 "'zero' or 'nan'"
             )
         for layer in range(self.num_layers):
             below = ops.dropout(x, p=self.dropout, training=self.training) if layer else x
-            below = below if valid is None else padded(below, valid)
-            outputs = []
-            for k in range(layer * self.directions, (layer + 1) * self.directions):
-                reverse = self.reverse or k % self.directions == 1
-                carries[k], y = self._run(self.cells[k], carries[k], self._thinned(below), valid, reverse)
-                outputs.append(y)
-            y = MERGES[self.merge](*outputs) if self.bidirectional else outputs[0]
+            below = below if valid is None else replace_padding(below, valid)
+            outputs: list[Any] = [None] * self.directions
+            for direction in range(self.directions):
+                k, reverse = layer * self.directions + direction, self.reverse or direction == 1
+                carries[k], outputs[direction] = self._run(self.cells[k], carries[k], below, valid, reverse)
+            y = outputs[0] if self.directions == 1 else MERGES[self.merge](*outputs)
             x = y + x if self.residual and layer else y
-        if valid is not None and filler is not None:
-            x = ops.where(valid, x, filler)  # whatever cotangent comes, stops here
+        if valid is not None and fill_value is not None:
+            x = ops.where(valid, x, fill_value)  # its vjp stops any cotangent, NaN too
         return ops.moveaxis(x, source=0, destination=1) if self.batch_first else x, self._join_state(carries)
 
-    def _thinned(self, x: Tensor) -> Tensor:
-        """x with some features dropped, the same at all steps."""
-        if not (self.training and self.input_dropout):
-            return x
-        return x * dropout_mask((1, *x.shape[1:]), self.input_dropout, like=x)
-
     def _run(self, cell: Cell, carry: Any, x: Tensor, valid: Tensor | None, reverse: bool) -> tuple[Any, Tensor]:
-        """One cell over time: its last carry, and its outputs."""
-        step, xs = cell.prepared(x, valid)
-        with cell.in_reports():
-            return scan(
-                step, carry, xs, reverse=reverse, compiled=self.compiled, checkpoint_every=self.checkpoint_every
-            )
+        """`scan` of one cell: its last carry, and its outputs."""
+        if self.training and self.input_dropout:
+            x = x * dropout_mask((1, *x.shape[1:]), self.input_dropout, like=x)  # the same at all steps
+        step, xs = cell.scan_arguments(x, valid)
+        options: Any = {
+            "reverse": reverse, "compiled": self.compiled, "checkpoint_every": self.checkpoint_every
+        }  # fmt: skip
+        if inspector.get() is None:
+            return scan(step, carry, xs, **options)
+        with cell.anomaly_scope():
+            return scan(step, carry, xs, **options)
 
     # -- states --------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> Any:
-        """The state before the first step, as `forward` takes it."""
+        """The initial state for a batch of that size, as `forward` takes it."""
         return self._join_state([cell.initial_state(batch) for cell in self.cells])
 
     def _split_state(self, state: Any, steps: int, batch: int) -> list[Any]:
@@ -169,7 +170,7 @@ class Recurrent(Module):
         layout = "(batch, layers·directions, hidden)" if self.batch_first else "(layers·directions, batch, hidden)"
         for name, part, size in zip(first.states, parts, first.state_sizes):
             cause = self._cause(tuple(part.shape), steps, batch, size)
-            check_part(name, part, self._state_shape(batch, size), layout, dtype, cause)
+            check_state_part(name, part, self._state_shape(batch, size), layout, dtype, cause)
         rows = [[part[:, k] if self.batch_first else part[k] for part in parts] for k in range(len(self.cells))]
         return [tuple(row) if len(row) > 1 else row[0] for row in rows]
 
@@ -178,7 +179,7 @@ class Recurrent(Module):
         return (batch, count, size) if self.batch_first else (count, batch, size)
 
     def _cause(self, shape: tuple[int, ...], steps: int, batch: int, size: int) -> str:
-        """Why a state may have come with a shape that is not right."""
+        """The likely cause of a state's wrong shape."""
         if len(shape) != 3:
             return "the axis of layers and directions is missing?"
         if (shape[1], shape[0], shape[2]) == self._state_shape(batch, size):
@@ -203,7 +204,7 @@ class Recurrent(Module):
             return ops.stack(carries, axis=axis)
         return tuple(ops.stack(list(part), axis=axis) for part in zip(*carries))
 
-    # -- how it prints -------------------------------------------------------------------------------------------
+    # -- repr ----------------------------------------------------------------------------------------------------
 
     def describe(self) -> str:
         settings = {"num_layers": (self.num_layers, 1), "bidirectional": (self.bidirectional, False),
@@ -217,12 +218,12 @@ class Recurrent(Module):
 
 
 def _new_layer(cell_type: type[Cell]) -> Recurrent:
-    """A layer of that cell which has no attributes yet."""
+    """An uninitialised layer of that cell, for pickle."""
     return object.__new__(Recurrent.of(cell_type))
 
 
 class RNN(Recurrent):
-    """A layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (see variants.py)"""
+    """A layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (see cell_options.py)"""
 
     cell_type = RNNCell
 
@@ -230,7 +231,7 @@ class RNN(Recurrent):
 class GRU(Recurrent):
     """A layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)
 
-    By keyword after it, as PyTorch and cuDNN have it (`reset_after=True`), and others (see variants.py).
+    By keyword after it, as PyTorch and cuDNN have it (`reset_after=True`), and others (see cell_options.py).
     """
 
     cell_type = GRUCell
@@ -239,7 +240,7 @@ class GRU(Recurrent):
 class LSTM(Recurrent):
     """A layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)
 
-    By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see variants.py).
+    By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see cell_options.py).
     """
 
     cell_type = LSTMCell

@@ -1,24 +1,46 @@
-"""The ops: each its equation, its formula and its rules. `op` makes more of them."""
+"""Ops: each its equation, its formula and its rules. `op` defines more of them."""
 
 from __future__ import annotations
 
-from .activation import elu, gelu, leaky_relu, log_sigmoid, log_softmax, relu, sigmoid, silu, softmax, softplus, tanh
-from .arithmetic import (
+from .activation import (
+    dropout,
+    elu,
+    gelu,
+    layer_norm,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from .elementwise import (
     absolute,
     add,
     clip,
     cos,
     divide,
+    equal,
     exp,
     expm1,
+    greater,
+    greater_equal,
     hadamard,
+    isfinite,
+    less,
+    less_equal,
     log,
     log1p,
     maximum,
     minimum,
     multiply,
     negative,
+    not_equal,
     power,
+    select,
     sign,
     sin,
     sqrt,
@@ -26,14 +48,11 @@ from .arithmetic import (
     subtract,
     where,
 )
-from .comparison import argmax, argmin, equal, greater, greater_equal, isfinite, less, less_equal, not_equal
 from .indexing import embedding, gather, getitem, one_hot, scatter_add, take
 from .linear import einsum, linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, huber, kl_divergence, mae, mse, nll
-from .normalization import layer_norm
 from .op import Op, broadcast_to, op, sum_to
-from .random import dropout
-from .reduction import cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var
+from .reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var
 from .shape import (
     astype,
     concatenate,
@@ -58,7 +77,7 @@ __all__ = [
     "huber", "isfinite", "kl_divergence", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log",
     "log1p", "log_sigmoid", "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum",
     "mean", "min", "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot",
-    "pad", "power", "prod", "relu", "repeat", "reshape", "scatter_add", "sigmoid", "sign", "silu", "sin", "softmax",
-    "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take", "tanh",
-    "transpose", "var", "where",
+    "pad", "power", "prod", "relu", "repeat", "reshape", "scatter_add", "select", "sigmoid", "sign", "silu", "sin",
+    "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take",
+    "tanh", "transpose", "var", "where",
 ]  # fmt: skip

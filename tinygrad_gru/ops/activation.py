@@ -1,17 +1,18 @@
-"""Activations: elementwise curves, and softmax."""
+"""Activations, softmax, layer normalization and dropout."""
 
 from __future__ import annotations
 
 import math
 
-from ..backend import xp_of
-from .arithmetic import clip, exp, minimum, where
-from .op import op
-from .precision import accumulate_in_float32, floats, pairwise_sum, real_valued
+from ..backend import astype, backend_of, dtype_name, is_floating, random_stream, xp_of
+from .elementwise import clip, divide, exp, greater_equal, minimum, sqrt, square, where
+from .op import op, unwrap
+from .precision import accumulate_in_float32, pairwise_sum, promote_integers, real_valued
+from .reduction import mean
 from .reduction import sum as sum_of
 
-#: Beyond it σ is 1 in every dtype.
-_ONE_FROM = 40.0
+#: From here on σ(x) is 1 in every dtype.
+_SATURATED = 40.0
 
 
 @op
@@ -19,7 +20,7 @@ _ONE_FROM = 40.0
 def sigmoid(x):
     """y = σ(x) = 1 / (1 + e⁻ˣ), computed as eˣ / (1 + eˣ), which cannot overflow        ∂L/∂x = g ⊙ y(1 − y)"""
     xp = xp_of(x)
-    e = xp.exp(xp.minimum(x, _ONE_FROM))
+    e = xp.exp(xp.minimum(x, _SATURATED))
     return e / (1 + e)
 
 
@@ -27,14 +28,14 @@ sigmoid.vjp(x=accumulate_in_float32(lambda g, y: g * (y * (1 - y))))
 
 
 def log_sigmoid(x):
-    """y = log σ(x) = −log(1 + e⁻ˣ), right in both tails, where σ itself is 0 or 1"""
+    """y = log σ(x) = −log(1 + e⁻ˣ), exact in both tails, where σ itself is 0 or 1"""
     return -softplus(-x)
 
 
 @op
 def tanh(x):
     """y = tanh x        ∂L/∂x = g ⊙ (1 − y²)"""
-    xp, x = floats(x)
+    xp, x = promote_integers(x)
     return xp.tanh(x)
 
 
@@ -110,7 +111,7 @@ def softmax(x, *, axis=-1):
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ along `axis`        ∂L/∂x = y ⊙ (g − Σ g ⊙ y)"""
     xp = xp_of(x)
     if 0 in x.shape:
-        return xp.exp(x)  # of nothing
+        return xp.exp(x)  # empty
     exponentials = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return exponentials / pairwise_sum(exponentials, axis=axis, keepdims=True)
 
@@ -124,9 +125,40 @@ def log_softmax(x, *, axis=-1):
     """yᵢ = xᵢ − log Σⱼ e^xⱼ along `axis`        ∂L/∂x = g − e^y ⊙ Σ g"""
     xp = xp_of(x)
     if 0 in x.shape:
-        return xp.exp(x)  # of nothing
+        return xp.exp(x)  # empty
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(pairwise_sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
 log_softmax.vjp(x=accumulate_in_float32(lambda g, y, axis: g - exp(y) * sum_of(g, axis=axis, keepdims=True)))
+
+
+@real_valued
+def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
+    """y = (x − μ) / √(σ² + eps) ⊙ weight + bias, μ and σ² over the last axis (Ba, Kiros & Hinton 2016)
+
+    x (…, F), weight and bias (F), both optional.
+    """
+    centered = x - mean(x, axis=-1, keepdims=True)
+    y = centered / sqrt(mean(square(centered), axis=-1, keepdims=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def dropout_mask(shape, p, *, like):
+    """A constant of `shape`: 0 with probability p, else 1 / (1 − p); in the dtype and on the backend of `like`"""
+    if not 0 <= p < 1:
+        raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
+    array = unwrap(like)
+    if not is_floating(array.dtype):
+        raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
+    dtype = "float64" if dtype_name(array.dtype) == "float64" else "float32"  # half precision would round p
+    kept = greater_equal(random_stream().uniform(shape, dtype, backend_of(array)), float(p))
+    return astype(divide(astype(kept, dtype), 1 - float(p)), array.dtype)
+
+
+def dropout(x, *, p=0.5, training=True):
+    """y = x ⊙ m / (1 − p), m = 0 with probability p, else 1; y = x outside of training (Srivastava et al. 2014)"""
+    if not training or p == 0:
+        return x
+    return x * dropout_mask(x.shape, p, like=x)

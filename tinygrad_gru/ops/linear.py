@@ -1,4 +1,4 @@
-"""Products: matmul, einsum, and the affine map."""
+"""Matrix products: matmul, einsum and the affine map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def matmul(a, b):
     ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
     """
     if is_half(a.dtype) and (type(a) is HostArray or _are_batches_of_bfloat16(a, b)):
-        return _product_in_float32(a, b)  # NumPy has no fast products of them, CuPy no batches of products
+        return _product_in_float32(a, b)  # no BLAS for it in NumPy, no batches of it in CuPy
     return a @ b
 
 
@@ -29,12 +29,12 @@ def _are_batches_of_bfloat16(a, b):
     return dtype_name(a.dtype) == "bfloat16" and max(len(a.shape), len(b.shape)) > 2
 
 
-def _rows(x):
-    """x (…, n) as a matrix of n columns."""
+def _as_matrix(x):
+    """x (…, n) as a matrix (rows, n)."""
     return reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def _matmul_left(g, a_shape, b):
+def _matmul_rule_of_a(g, a_shape, b):
     if len(b.shape) == 1:
         return g[..., None] * b
     if len(a_shape) == 1:
@@ -42,28 +42,29 @@ def _matmul_left(g, a_shape, b):
     return matmul(g, b.mT)
 
 
-def _matmul_right(g, a, b_shape):
+def _matmul_rule_of_b(g, a, b_shape):
     if len(a.shape) == 1:
         return a * g if len(b_shape) == 1 else a[:, None] * g[..., None, :]
     if len(b_shape) == 1:
         return matmul(a.mT, g[..., None])[..., 0]
-    if len(b_shape) == 2 and len(a.shape) > 2:  # one product over all rows, not a batch of products to be summed
-        return matmul(_rows(a).mT, _rows(g))
+    if len(b_shape) == 2 and len(a.shape) > 2:  # one product over all rows, not a sum over a batch
+        return matmul(_as_matrix(a).mT, _as_matrix(g))
     return matmul(a.mT, g)
 
 
-matmul.vjp(a=_matmul_left,
-           b=_matmul_right)  # fmt: skip
+matmul.vjp(a=_matmul_rule_of_a,
+           b=_matmul_rule_of_b)  # fmt: skip
 
 
 def linear(x, weight, bias=None):
     """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x"""
     if len(weight.shape) != 2 or tuple(x.shape[-1:]) != tuple(weight.shape[:1]):
         raise ValueError(
-            f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} don't fit"
+            f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} "
+            "do not match"
         )
     if len(x.shape) > 2:
-        y = reshape(matmul(_rows(x), weight), shape=(*x.shape[:-1], weight.shape[-1]))
+        y = reshape(matmul(_as_matrix(x), weight), shape=(*x.shape[:-1], weight.shape[-1]))
     else:
         y = matmul(x, weight)
     return y if bias is None else y + bias
@@ -77,7 +78,7 @@ def _einsum(*xs, subscripts):
 
 @accumulate_in_float32
 def _einsum_rule(g, i, xs, subscripts):
-    """The cotangent of operand i is an einsum as well: g in the place of the output, operand i's letters as result."""
+    """The cotangent of operand i is an einsum, too: of g and the other operands, with i's letters as output."""
     operands, output = subscripts.split("->")
     letters = operands.split(",")
     others = [(text, x) for k, (text, x) in enumerate(zip(letters, xs)) if k != i]
@@ -85,8 +86,8 @@ def _einsum_rule(g, i, xs, subscripts):
     reached = "".join(c for c in letters[i] if c in known)
     inputs = ",".join([output, *(text for text, _ in others)])
     part = _einsum(g, *(x for _, x in others), subscripts=f"{inputs}->{reached}")
-    # A letter that stands in operand i alone was summed over, and one may be broadcast over the others, where its
-    # length is 1: along such an axis the cotangent is everywhere the same.
+    # The cotangent is constant along a letter of operand i alone, which was summed over, and along an axis of length 1
+    # that was broadcast over the other operands.
     alone = tuple(k for k, c in enumerate(letters[i]) if c not in known)
     part = expand_dims(part, axis=alone)
     return broadcast_to(part, shape=tuple(n if m == 1 else m for m, n in zip(part.shape, xs[i].shape)))
@@ -98,19 +99,19 @@ _einsum.vjp(xs=_einsum_rule)
 def einsum(subscripts, *operands):
     """y = Σ of products over the letters that the output lacks, as in NumPy: `einsum("ij,jk->ik", a, b)`
 
-    Ellipses and an implicit output are understood; a letter that stands twice in one operand is not.
+    Ellipses and an implicit output are supported; a repeated letter in one operand is not.
     """
     if not isinstance(subscripts, str):
         raise TypeError(f"einsum: expected the subscripts first, such as 'ij,jk->ik', got {type(subscripts).__name__}")
     subscripts = _explicit(subscripts.replace(" ", ""), [len(x.shape) for x in operands])
     for text in subscripts.split("->")[0].split(","):
         if len(set(text)) < len(text):
-            raise ValueError(f"einsum: a letter stands twice in the operand {text!r}; take its diagonal first")
+            raise ValueError(f"einsum: repeated letter in the operand {text!r}; take its diagonal first")
     return _einsum(*operands, subscripts=subscripts)
 
 
 def _explicit(subscripts, ranks):
-    """The same subscripts with letters for ellipses and an output."""
+    """The subscripts with ellipses replaced by letters, and an explicit output."""
     inputs, arrow, output = subscripts.partition("->")
     letters = inputs.split(",")
     if len(letters) != len(ranks):

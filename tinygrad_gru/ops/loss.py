@@ -1,7 +1,7 @@
-"""Losses. Each says what it averages over; those of probabilities work from logits.
+"""Losses. Those of probabilities take logits.
 
-`reduction` is "mean" (the default: over all elements that count), "sum", or "none" (a loss for each element). Losses of
-half precision are computed in float32.
+`reduction` is "mean" (the default: over all elements that count), "sum", or "none" (one loss per element). In half
+precision they are computed in float32.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import math
 
 from ..backend import astype, backend_of, check_ids, is_floating, xp_of
 from .activation import log_softmax, softplus
-from .arithmetic import absolute, log, maximum, minimum, square, where
-from .comparison import not_equal
-from .indexing import _integers, gather_checked
+from .elementwise import absolute, log, maximum, minimum, not_equal, square, where
+from .indexing import as_integers, gather_checked
 from .op import unwrap
 from .precision import in_float32, real_valued
 from .reduction import mean, sum
@@ -21,7 +20,9 @@ from .shape import expand_dims, squeeze
 
 
 def _reduce(loss, reduction, counts=None):
-    """The loss of all elements, or of those that count."""
+    """The loss over all elements, or over those where `counts` is true."""
+    if counts is not None:
+        loss = where(counts, loss, 0.0)
     if reduction == "none":
         return loss
     if reduction == "sum":
@@ -30,11 +31,11 @@ def _reduce(loss, reduction, counts=None):
         raise ValueError(f"reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
     if counts is None:
         return mean(loss)
-    return sum(loss / maximum(sum(astype(counts, loss.dtype)), 1.0))  # a GPU need not tell the host how many they are
+    return sum(loss / maximum(sum(astype(counts, loss.dtype)), 1.0))  # without a copy of the count to the host
 
 
 def _array(targets, scores):
-    """Targets that were given as a list or number as an array beside `scores`, floats in their dtype."""
+    """Targets, lists and scalars too, as an array on the backend of `scores`, floats in their dtype."""
     if hasattr(targets, "shape"):
         return targets
     scores = unwrap(scores)
@@ -42,14 +43,14 @@ def _array(targets, scores):
     return astype(array, scores.dtype) if is_floating(array.dtype) else array
 
 
-def _alike(name, predictions, targets):
-    """The targets as an array of floats. Raises ValueError if it has not the shape of the predictions."""
+def _matching_targets(name, predictions, targets):
+    """The targets as an array of floats. Raises ValueError if it does not have the shape of the predictions."""
     targets = _array(targets, predictions)
     targets = in_float32(targets) if is_floating(targets.dtype) else recorded_astype(targets, dtype=predictions.dtype)
     if tuple(predictions.shape) != tuple(targets.shape):
         raise ValueError(
-            f"{name}: predictions of shape {tuple(predictions.shape)} and targets of shape {tuple(targets.shape)} "
-            "must be alike; broadcasting one over the other is nearly always a mistake (a missing squeeze or reshape?)"
+            f"{name}: predictions of shape {tuple(predictions.shape)} and targets of shape {tuple(targets.shape)} must "
+            "have the same shape; broadcasting is nearly always a mistake here (a missing squeeze or reshape?)"
         )
     return targets
 
@@ -57,20 +58,20 @@ def _alike(name, predictions, targets):
 @real_valued
 def mse(predictions, targets, *, reduction="mean"):
     """L = (p − t)², averaged over all elements"""
-    return _reduce(square(predictions - _alike("mse", predictions, targets)), reduction)
+    return _reduce(square(predictions - _matching_targets("mse", predictions, targets)), reduction)
 
 
 @real_valued
 def mae(predictions, targets, *, reduction="mean"):
     """L = |p − t|, averaged over all elements"""
-    return _reduce(absolute(predictions - _alike("mae", predictions, targets)), reduction)
+    return _reduce(absolute(predictions - _matching_targets("mae", predictions, targets)), reduction)
 
 
 @real_valued
 def huber(predictions, targets, *, delta=1.0, reduction="mean"):
     """L = ½e² where |e| ≤ δ, else δ(|e| − ½δ), e = p − t, averaged over all elements (Huber 1964)"""
-    error = absolute(predictions - _alike("huber", predictions, targets))
-    near = minimum(error, delta)  # so that both branches are one, and no square is taken of a large error
+    error = absolute(predictions - _matching_targets("huber", predictions, targets))
+    near = minimum(error, delta)  # one formula for both branches, without the square of a large error
     return _reduce(near * (error - 0.5 * near), reduction)
 
 
@@ -82,7 +83,7 @@ def nll(log_probabilities, targets, *, ignore_index=None, reduction="mean"):
     nothing and is not counted; where none counts the mean is 0.
     """
     targets, counts = _class_ids("nll", log_probabilities, targets, ignore_index)
-    return _reduce_counted(-_at_class(log_probabilities, targets), counts, reduction)
+    return _reduce(-_score_of_target(log_probabilities, targets), reduction, counts)
 
 
 @real_valued
@@ -99,20 +100,20 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
     if tuple(targets.shape) == tuple(logits.shape) and not _is_integer(targets):
         if ignore_index is not None:
             raise ValueError("ignore_index goes with class ids; with probabilities as targets set them to 0 instead")
-        loss, counts = -sum(_weighed(targets, log_p), axis=-1), None
+        loss, counts = -sum(_weighted(targets, log_p), axis=-1), None
     else:
         targets, counts = _class_ids("cross_entropy", logits, targets, ignore_index)
-        loss = -_at_class(log_p, targets)
+        loss = -_score_of_target(log_p, targets)
     if label_smoothing:
         loss = (1 - label_smoothing) * loss - label_smoothing * mean(log_p, axis=-1)
-    return _reduce_counted(loss, counts, reduction)
+    return _reduce(loss, reduction, counts)
 
 
 @real_valued
 def binary_cross_entropy_with_logits(logits, targets, *, reduction="mean"):
     """L = log(1 + eˣ) − t x = −t log σ(x) − (1 − t) log(1 − σ(x)), averaged over all elements"""
-    targets = _alike("binary_cross_entropy_with_logits", logits, targets)
-    # No difference of large numbers: the loss is small where the logit is sure, and right.
+    targets = _matching_targets("binary_cross_entropy_with_logits", logits, targets)
+    # No difference of large numbers, so that small losses at large logits are exact.
     return _reduce((1 - targets) * softplus(logits) + targets * softplus(-logits), reduction)
 
 
@@ -122,12 +123,12 @@ def kl_divergence(log_q, p, *, reduction="mean"):
 
     log_q (…, C) the model's log-probabilities, p (…, C) the target's probabilities.
     """
-    p = _alike("kl_divergence", log_q, p)
-    return _reduce(sum(p * log(where(p == 0, 1.0, p)) - _weighed(p, log_q), axis=-1), reduction)
+    p = _matching_targets("kl_divergence", log_q, p)
+    return _reduce(sum(p * log(where(p == 0, 1.0, p)) - _weighted(p, log_q), axis=-1), reduction)
 
 
-def _weighed(p, log_q):
-    """p log q, in which what neither distribution allows counts nothing: 0 log 0 = 0"""
+def _weighted(p, log_q):
+    """p log q, where 0 log 0 = 0"""
     impossible = (unwrap(p) == 0) & (unwrap(log_q) == -math.inf)
     return p * where(impossible, 0.0, log_q)
 
@@ -138,10 +139,10 @@ def _is_integer(targets):
 
 
 def _class_ids(name, scores, targets, ignore_index):
-    """The targets as a plain array of checked class ids, and where they count (None: everywhere)."""
-    targets = _integers(targets, scores, "targets")
+    """The targets as an array of class ids in bounds, and where they count (None: everywhere)."""
+    targets = as_integers(targets, scores, "targets")
     if not scores.shape:
-        raise ValueError(f"{name}: scores need an axis of classes, got one number")
+        raise ValueError(f"{name}: scores need an axis of classes, got a scalar")
     if tuple(targets.shape) != tuple(scores.shape[:-1]):
         raise ValueError(
             f"{name}: scores of shape {tuple(scores.shape)} (classes last) need targets of shape "
@@ -154,12 +155,6 @@ def _class_ids(name, scores, targets, ignore_index):
     return targets, counts
 
 
-def _at_class(scores, targets):
-    """The score at each target, which was checked."""
+def _score_of_target(scores, targets):
+    """The score of each target, a class id in bounds."""
     return squeeze(gather_checked(scores, expand_dims(targets, axis=-1), len(targets.shape)), axis=-1)
-
-
-def _reduce_counted(loss, counts, reduction):
-    if counts is None:
-        return _reduce(loss, reduction)
-    return _reduce(where(counts, loss, 0.0), reduction, counts)

@@ -1,7 +1,7 @@
-"""Records with several outputs.
+"""Multi-output records: how an op with several outputs stands on the tape.
 
-The record itself has no value; every output is a small record of its own whose only parent it is. The cotangents
-of the outputs meet at the record as the pieces of a `Sparse`, and reach its op as one list, None where nothing came.
+Its record has no value; every output is a record of its own, whose only parent it is. The cotangents of the outputs are
+accumulated at the op's record as the pieces of a `Sparse`, and reach its vjp as one list, None for an unused output.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..tape import Node, Sparse, Variable, tick
+from ..cotangents import Sparse
+from ..tape import Node, Variable
+from ..writes import tick
 
 
-class _Output:
-    """The op of one output: it hands its cotangent on, and says which output it was."""
+class _OutputOp:
+    """The op of one output's record: its vjp passes the cotangent on, labelled with the position of the output."""
 
     __name__ = "output"
 
@@ -23,12 +25,12 @@ class _Output:
 
     def apply_vjp(self, parents: tuple, saved: tuple, g: Any, accumulate: Any) -> None:
         if parents[0] is not None:
-            accumulate(parents[0], Sparse((), [(self.position, g)], self._gather))
+            accumulate(parents[0], Sparse((), [(self.position, g)], self._cotangents_by_position))
 
-    def lift(self, kind: type[Variable], record: Node) -> tuple:
+    def lift(self, tensor_type: type[Variable], record: Node) -> tuple:
         return ()
 
-    def _gather(self, shape: tuple, pieces: Sequence[tuple[int, Any]]) -> list:
+    def _cotangents_by_position(self, shape: tuple, pieces: Sequence[tuple[int, Any]]) -> list:
         cotangents: list = [None] * self.count
         for position, g in pieces:
             cotangents[position] = g if cotangents[position] is None else cotangents[position] + g
@@ -36,11 +38,11 @@ class _Output:
 
 
 def record_multi_output(
-    kind: type[Variable], op: Any, parents: tuple, saved: tuple, arrays: Sequence[Any]
+    tensor_type: type[Variable], op: Any, parents: tuple, saved: tuple, arrays: Sequence[Any]
 ) -> list[Any]:
-    """The Variables of a record whose op gave several `arrays`; `op.pull` will get their cotangents as a list."""
+    """One record for an op with several outputs, `arrays`; returns them as Variables."""
     record = Node(tick(), op, parents, saved, ())
     return [
-        kind.from_node(array, Node(tick(), _Output(i, len(arrays)), (record,), (), array.shape))
+        tensor_type.from_node(array, Node(tick(), _OutputOp(i, len(arrays)), (record,), (), array.shape))
         for i, array in enumerate(arrays)
     ]

@@ -1,4 +1,4 @@
-"""`@op`: from a formula and one rule an input to a function that runs, records and differentiates.
+"""Op: a function of arrays that also runs on Variables, records itself on the tape, and has a rule for each input.
 
     @op
     def hadamard(a, b):
@@ -7,16 +7,17 @@
     hadamard.vjp(a=lambda g, b: g * b,
                  b=lambda g, a: g * a)
 
-The formula is written for arrays. Arrays in: it runs, at their speed. Tensors in: it runs and is recorded. A rule
-gives the cotangent of one input from `g`, the cotangent of the output, and from what it names besides: `y` (the
-output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, without keeping x alive).
-What no rule of a wanted gradient names is not kept. Rules know nothing of broadcasting: a cotangent is summed to
-the shape of its input here, once for all. They never write in place, and they use ops themselves, so that they
-serve raw arrays and, for higher derivatives, Tensors.
+The formula is written for arrays. Arrays in: it is executed, at their speed. Variables in: it is recorded, too. Traced
+arrays in: it is traced into the graph of a scan.
 
-To be fast in spite of all that an op can be asked for, `@op` writes the straight-line function that one would
-write by hand for these inputs and these rules; print it with `print(hadamard.source())`. All
-inspection happens when an op is defined, none when it is called.
+A rule is the vector-Jacobian product of one input: its cotangent from `g`, the cotangent of the output, and from what
+it names besides: `y` (the output), inputs and settings by their names, `x_shape` or `x_dtype` (those of input x, which
+is then not kept alive). These residuals are saved, and nothing else: the rule's signature is the memory contract. Rules
+know nothing of broadcasting: a cotangent is summed to the shape of its input here, once for all. They never write in
+place, and they use ops themselves, so that they serve arrays and, for higher derivatives, Variables.
+
+All inspection happens when an op is defined, none when it is called: what runs is generated (`codegen.py` says why and
+shows it), and `print(hadamard.source())` prints it.
 """
 
 from __future__ import annotations
@@ -24,26 +25,24 @@ from __future__ import annotations
 import inspect
 import linecache
 from collections.abc import Callable
-from keyword import iskeyword
+from functools import update_wrapper
+from sys import version_info
 from threading import Lock
 from types import FunctionType
 from typing import Any, Protocol
+from weakref import finalize
 
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from ..tape import Node, Variable, inspector, recording
+from ..contexts import recording
+from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
+from .codegen import Interface, load, source, unique_filename
 from .precision import accumulate_in_float32, demote_float64, pairwise_sum
-
-#: Names that the written functions use themselves, besides their globals.
-_RESERVED = frozenset(
-    "any arrays cotangent enumerate accumulate error g i isinstance kind node nodes number parent parents result saved tuple "
-    "type observer y".split()
-)
 
 
 class Op(Protocol):
-    """What `@op` returns: a function that carries its formula, its rules, and the source that was written for it."""
+    """What `@op` returns: a function that carries its formula, its rules, and the source that was generated for it."""
 
     __name__: str
     formula: Callable
@@ -57,215 +56,9 @@ class Op(Protocol):
     def __call__(self, *inputs: Any, **settings: Any) -> Any: ...
 
 
-def op(formula: Callable) -> Any:
-    """Make an op of a formula (see the module's text).
-
-    Positional parameters are the inputs (`*xs` for any number), keyword-only ones the settings.
-    """
-    return _Writer(formula).function
-
-
-def _first_call(*inputs: Any, **settings: Any) -> Any:
-    """The body of an op until it is called for the first time: it has the real one written, and runs that."""
-    return write()(*inputs, **settings)  # type: ignore[name-defined]  # noqa: F821  (a global of the op's own)
-
-
-class _Writer:
-    """Writes the two functions of one op, when it is first called: an import so pays for none of them."""
-
-    def __init__(self, formula: Callable):
-        self.signature = inspect.signature(formula)
-        parameters = self.signature.parameters.values()
-        self.formula, self.name = formula, formula.__name__.lstrip("_")
-        self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.rules: dict[str, Callable | None] | None = None  # until `vjp` gives them
-        self.lock = Lock()  # held while the op is given another body, by whatever thread
-        self.residuals: dict[str, list[str]] = {name: [] for name in self.inputs}  # what each rule asks for
-        self.globals: dict[str, Any] = {
-            "formula": formula, "Variable": Variable, "Node": Node, "tick": tick, "as_array": as_array,
-            "HostArray": HostArray, "SINGLE": SINGLE, "DOUBLE": DOUBLE, "new": Variable.__new__, "blank": Node.__new__,
-            "recording": recording.get, "inspector": inspector.get, "add_op_context": add_op_context, "sum_to_shape": sum_to_shape, "demote_float64": demote_float64,
-            "no_rules": no_rules, "write": self.write,
-        }  # fmt: skip
-        reserved = {*_RESERVED, *self.globals, *(("x",) if self.variadic else ())}
-        taken = reserved.intersection([*self.inputs, *self.settings])
-        if taken:
-            raise TypeError(f"{self.name}: inputs and settings cannot be called {sorted(taken)}; call them otherwise")
-        if not self.name.isidentifier() or iskeyword(self.name):
-            raise TypeError(f"an op is written as a function of the name of its formula, which cannot be {self.name!r}")
-        self.globals |= {f"default_{p.name}": p.default for p in parameters if p.default is not p.empty}
-        self.globals["this"] = self.function = self._unwritten()
-
-    def _unwritten(self) -> Any:
-        function: Any = FunctionType(_first_call.__code__, self.globals, self.name)
-        function.__doc__, function.__module__ = self.formula.__doc__, self.formula.__module__
-        function.__qualname__ = self.formula.__qualname__  # by which pickle finds it
-        function.__signature__ = self.signature
-        function.formula, function.rules, function.vjp, function.lift = self.formula, None, self.vjp, self.lift
-        function.redefined = 0  # when it was given other rules
-        function.source = lambda: f"{self._call()}\n\n{self._pull()}"
-        return function
-
-    def vjp(self, **rules: Callable | None) -> None:
-        """Give the rules: one for every input, by its name; None declares that an input has no gradient."""
-        if set(rules) != set(self.inputs):
-            raise TypeError(f"{self.name}.vjp: expected a rule for each of {self.inputs}, got {sorted(rules)}")
-        described = [f"{name}_{what}" for name in self.inputs for what in ("shape", "dtype")]
-        offered = ["y", *self.inputs, *self.settings, *described]
-        first = 2 if self.variadic else 1  # after `g`, in a variadic op after `g, i`
-        residuals = {n: list(inspect.signature(rule).parameters)[first:] if rule else [] for n, rule in rules.items()}
-        for name in rules:
-            for asked in residuals[name]:
-                if asked not in offered:
-                    raise TypeError(f"{self.name}.vjp: the rule of {name} asks for {asked!r}; it can have {offered}")
-        with self.lock:
-            if self.rules is not None:
-                self.function.redefined = writes.mark()
-            self.residuals, self.rules, self.function.rules = residuals, rules, rules
-            self.globals |= {f"{name}_rule": rule for name, rule in rules.items()}
-            self.function.__code__ = _first_call.__code__
-            self.function.__defaults__ = self.function.__kwdefaults__ = None
-
-    def write(self) -> Any:
-        """Give the op the body that is written for it. It stays the same function, for a class may hold it."""
-        with self.lock:
-            if self.function.__code__ is _first_call.__code__:  # else another thread was faster
-                written = self._compile(self._call(), self.name)
-                self.function.apply_vjp = self._compile(self._pull(), f"vjp_{self.name}")
-                self.function.__defaults__, self.function.__kwdefaults__ = written.__defaults__, written.__kwdefaults__
-                self.function.__code__ = written.__code__
-            return self.function
-
-    def _wanted(self) -> list[str]:
-        """The inputs that can have a gradient."""
-        return self.inputs if self.rules is None else [n for n in self.inputs if self.rules[n] is not None]
-
-    def _saved(self) -> list[tuple[str, str]]:
-        """(whose rule, what it asks for): the layout of a record's `saved`."""
-        return [(name, asked) for name in self.inputs for asked in self.residuals[name]]
-
-    def _value(self, asked: str) -> str:
-        """The expression for something that a rule asks for."""
-        name, _, what = asked.rpartition("_")
-        if asked in ("y", *self.inputs, *self.settings):
-            return asked
-        return f"[x.{what} for x in {name}]" if self.variadic else f"{name}.{what}"
-
-    def _signature(self) -> str:
-        def declare(name: str) -> str:
-            return f"{name}=default_{name}" if f"default_{name}" in self.globals else name
-
-        inputs = [f"*{self.inputs[0]}"] if self.variadic else [declare(name) for name in self.inputs]
-        keyword_only = [] if self.variadic or not self.settings else ["*"]
-        return ", ".join([*inputs, *keyword_only, *map(declare, self.settings)])
-
-    def _call(self) -> str:
-        inputs, wanted = self.inputs, self._wanted()
-        settings = "".join(f", {name}={name}" for name in self.settings)
-        lines = [
-            f"def {self.name}({self._signature()}):",
-            "    kind = None" + ("; number = False" if len(inputs) > 1 else ""),
-        ]
-        if self.variadic:
-            xs = inputs[0]
-            lines += [
-                "    nodes = []; arrays = []",
-                f"    for x in {xs}:",
-                "        if isinstance(x, Variable): kind = type(x); nodes.append(x.node); arrays.append(x._data)",
-                "        else: nodes.append(None); arrays.append(x)",
-                f"    {xs} = tuple(arrays)",
-            ]
-            arguments, nodes, constant = f"*{xs}", "tuple(nodes)", "not any(nodes)"
-        else:
-            for name in inputs:
-                lines += [
-                    f"    if isinstance({name}, Variable): "
-                    f"kind = type({name}); {name}_node = {name}.node; {name} = {name}._data",
-                    f"    else: {name}_node = None" + ("; number = True" if len(inputs) > 1 else ""),
-                ]
-            arguments = ", ".join(inputs)
-            nodes = "(" + "".join(f"{name}_node, " if name in wanted else "None, " for name in inputs) + ")"
-            constant = " and ".join(f"{name}_node is None" for name in wanted)
-        saved = "".join(
-            f"{self._value(asked)}, "
-            if len(wanted) == 1
-            else f"None if {name}_node is None else {self._value(asked)}, "
-            for name, asked in self._saved()
-        )
-        # Field by field: a call of Node's __init__ would be a tenth of all that an op costs.
-        fields = f"number = tick(); node.op = this; node.parents = {nodes}; node.saved = ({saved})"
-        record = f"node = blank(Node); node.{fields}; node.shape = y.shape; node.grad_state = None"
-        wide = "y.dtype is DOUBLE"
-        if len(inputs) > 1:  # NumPy does not know that numbers are weak beside bfloat16
-            wide += " or number and y.dtype is SINGLE"
-        by_name = ", ".join(f"{name!r}: {name}" for name in self.settings)
-        lines += [
-            "    observer = inspector()",
-            f"    try: y = formula({arguments}{settings}) if observer is None else "
-            f"observer.run(this, ({arguments},), {{{by_name}}})",
-            "    except (IndexError, TypeError, ValueError, MemoryError) as error: "
-            f"raise add_op_context(this, error, ({arguments},)) from error",
-            "    if kind is None: return y",
-            "    if type(y) is not HostArray: y = as_array(y)",
-            *([] if "dtype" in self.settings else [f"    if {wide}: y = demote_float64(y, ({arguments},))"]),
-            "    result = new(kind)",
-            "    result._data = y",
-            f"    if {constant or True} or not recording(): node = None",
-            f"    else: {record if self.rules else 'no_rules(this)'}",
-            "    result.node = node",
-            f"    if observer is not None: observer.forward(this, ({arguments},), result)",
-            "    return result",
-        ]
-        return "\n".join(lines) + "\n"
-
-    def _pull(self) -> str:
-        head = f"def vjp_{self.name}(parents, saved, g, accumulate):"
-        if self.variadic:
-            xs = self.inputs[0]
-            return "\n".join([
-                head,
-                "    for i, parent in enumerate(parents):",
-                f"        if parent is not None: accumulate(parent, sum_to_shape({xs}_rule(g, i, *saved), parent.shape))",
-            ]) + "\n"  # fmt: skip
-        lines, place = [head], 0
-        for position, name in enumerate(self.inputs):
-            if name not in self._wanted():
-                continue
-            arguments = "".join(f", saved[{place + k}]" for k in range(len(self.residuals[name])))
-            place += len(self.residuals[name])
-            lines += [
-                f"    node = parents[{position}]",
-                "    if node is not None:",
-                f"        cotangent = {name}_rule(g{arguments})",
-                "        accumulate(node, cotangent if cotangent.shape == node.shape else sum_to_shape(cotangent, node.shape))",
-            ]
-        return "\n".join(lines if len(lines) > 1 else [head, "    pass"]) + "\n"
-
-    def lift(self, kind: type[Variable], record: Node) -> tuple:
-        """`record.saved` with its inputs and its output as Variables on the tape, for a recorded backward.
-
-        Constants too: not every library leaves `array @ variable` to the variable.
-        """
-        places = {"y": record} if self.variadic else {"y": record, **dict(zip(self.inputs, record.parents))}
-
-        def variable(value: Any, node: Node | None) -> Any:
-            return kind.from_node(value, node) if hasattr(value, "dtype") and not isinstance(value, float) else value
-
-        def lifted(asked: str, value: Any) -> Any:
-            if self.variadic and asked == self.inputs[0]:
-                return tuple(map(variable, value, record.parents))
-            return variable(value, places[asked]) if asked in places else value
-
-        assert record.saved is not None
-        return tuple(lifted(asked, value) for (_, asked), value in zip(self._saved(), record.saved))
-
-    def _compile(self, source: str, name: str) -> Any:
-        filename = f"<op {name}>"
-        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)  # for tracebacks
-        exec(compile(source, filename, "exec"), self.globals)
-        return self.globals.pop(name)
+def is_op(value: Any) -> bool:
+    """Whether a value is an op. A function to which `functools.wraps` has copied the attributes of one is not."""
+    return isinstance(value, FunctionType) and value.__globals__.get("_op") is value
 
 
 def unwrap(value: Any) -> Any:
@@ -273,32 +66,138 @@ def unwrap(value: Any) -> Any:
     return value._data if isinstance(value, Variable) else value
 
 
-def add_op_context(this: Op, error: Exception, inputs: tuple) -> Exception:
-    """The error again, saying which op it was and what it was given, or, if memory has run out, what holds it."""
+def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
+    """The error with the name of the op and what it was given, or, if memory has run out, with what holds it."""
     if isinstance(error, MemoryError):
         return with_memory_report(error)
-    kind = next(kind for kind in (ValueError, TypeError, IndexError) if isinstance(error, kind))
-    described = ", ".join(
-        f"{type(x).__name__}" if not hasattr(x, "dtype") else f"{tuple(x.shape)} {x.dtype}" for x in inputs
-    )
-    homes = {home.name: home for home in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
-    if len(homes) > 1:
-        hint = f"; the inputs are on {' and '.join(sorted(homes))}: move one with .to(...)"
+    error_type = next(base for base in (ValueError, TypeError, IndexError) if isinstance(error, base))
+    described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
+    backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
+    if len(backends) > 1:
+        hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
     else:
-        hint = "".join(home.advice() for home in homes.values())
-    return kind(f"{this.__name__}: {error} (inputs: {described}{hint})")
+        hint = "".join(backend.device_hint() for backend in backends.values())
+    return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
 
 
-def no_rules(this: Op) -> Node:
+def _no_rules(op: Op) -> None:
     raise TypeError(
-        f"{this.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
-        f"{this.__name__}.vjp(...), or None to declare that an input has no gradient"
+        f"{op.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
+        f"{op.__name__}.vjp(...), or None to declare that an input has no gradient"
     )
 
 
 def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
+
+
+#: The globals that the generated code of all ops shares. An op's own are `_formula`, `_op`, and for an input or setting
+#: x `_x_rule` and `_x_default`; no name here ends like these, nor like the local `_x_node`.
+_SCOPE = {
+    "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
+    "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
+    "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
+    "_no_rules": _no_rules, "_add_op_context": add_op_context,
+    "_ERRORS": (IndexError, TypeError, ValueError, MemoryError),
+    "_isinstance": isinstance, "_type_of": type, "_tuple": tuple, "_any": any,
+}  # fmt: skip
+
+
+def op(formula: Callable) -> Any:
+    """An op with this formula: positional parameters are inputs (`*xs`: any number), keyword-only ones are settings."""
+    return _Definition(formula).function
+
+
+def _generate_and_call(*inputs: Any, **settings: Any) -> Any:
+    """The code of an op before its first call: it has its own code generated, and calls that."""
+    return _generate()(*inputs, **settings)  # type: ignore[name-defined]  # noqa: F821  (a global of the op's own)
+
+
+class _Definition:
+    """A formula, its rules, and the function that stands for both: the same one for good, for a class may hold it.
+
+    Its code is exchanged: for generated code at the first call, and back when rules are given.
+    """
+
+    def __init__(self, formula: Callable):
+        signature = inspect.signature(formula)
+        name = getattr(formula, "__name__", type(formula).__name__).lstrip("_")
+        self.name, self.interface = name, Interface(name, signature)
+        self.lock = Lock()  # held while the code of the function is exchanged, by whatever thread
+        self.filename: str | None = None  # of the generated code
+        self.scope: dict[str, Any] = {
+            "__name__": formula.__module__, "_formula": formula, "_generate": self._generate,
+            **_SCOPE, **self.interface.defaults,
+        }  # fmt: skip
+        named: dict[str, Any] = {"co_name": name}  # which debuggers, profilers and tracebacks show
+        if version_info >= (3, 11):
+            named["co_qualname"] = name
+        self.first_code = _generate_and_call.__code__.replace(**named)
+        function: Any = FunctionType(self.first_code, self.scope, name)
+        update_wrapper(function, formula)  # with the module and the qualified name by which pickle finds it
+        function.__name__, function.__signature__ = name, signature
+        function.formula, function.rules, function.vjp, function.lift = formula, None, self.vjp, self.lift
+        function.redefined = 0  # when it was given other rules
+        function.source = lambda: source(self.interface)
+        self.scope["_op"] = self.function = function
+
+    def vjp(self, /, **rules: Callable | None) -> None:
+        """Give the rules: one for every input, by its name; None declares that an input has no gradient."""
+        interface = self.interface
+        if set(rules) != set(interface.inputs):
+            raise TypeError(f"{self.name}.vjp: expected a rule for each of {interface.inputs}, got {sorted(rules)}")
+        described = [f"{name}_{attribute}" for name in interface.inputs for attribute in ("shape", "dtype")]
+        offered = ["y", *interface.inputs, *interface.settings, *described]
+        first = 2 if interface.variadic else 1  # after `g`, in a variadic op after `g, i`
+        residuals = {
+            name: list(inspect.signature(rule).parameters)[first:]
+            for name in interface.inputs
+            if (rule := rules[name]) is not None
+        }
+        for name, names in residuals.items():
+            for unknown in [residual for residual in names if residual not in offered]:
+                raise TypeError(f"{self.name}.vjp: the rule of {name} takes {unknown!r}; it can take {offered}")
+        with self.lock:
+            if self.function.rules is not None:
+                self.function.redefined = writes.add_redefinition()
+            interface.residuals, self.function.rules = residuals, rules
+            self.scope |= {f"_{name}_rule": rule for name, rule in rules.items()}
+            self.function.__code__ = self.first_code
+            self.function.__defaults__ = self.function.__kwdefaults__ = None
+
+    def _generate(self) -> Any:
+        """Give the function its generated code, unless another thread was faster."""
+        with self.lock:
+            function = self.function
+            if function.__code__ is self.first_code:
+                if self.filename is None:
+                    self.filename = unique_filename(f"{function.__module__}.{function.__qualname__}")
+                    finalize(function, linecache.cache.pop, self.filename, None).atexit = False
+                call, function.apply_vjp = load(source(self.interface), self.filename, self.scope)
+                function.__defaults__, function.__kwdefaults__ = call.__defaults__, call.__kwdefaults__
+                function.__code__ = call.__code__
+            return function
+
+    def lift(self, tensor_type: type[Variable], record: Node) -> tuple:
+        """`record.saved` with its inputs and its output as Variables on the tape, for a recorded backward.
+
+        Constants too: not every library leaves `array @ variable` to the variable.
+        """
+        interface = self.interface
+        nodes = {"y": record} if interface.variadic else {"y": record, **dict(zip(interface.inputs, record.parents))}
+
+        def variable(value: Any, node: Node | None) -> Any:
+            is_array = hasattr(value, "dtype") and not isinstance(value, float)
+            return tensor_type.from_node(value, node) if is_array else value
+
+        def lifted(residual: str, value: Any) -> Any:
+            if interface.variadic and residual == interface.inputs[0]:
+                return tuple(map(variable, value, record.parents))
+            return variable(value, nodes[residual]) if residual in nodes else value
+
+        assert record.saved is not None
+        return tuple(lifted(residual, value) for (_, residual), value in zip(interface.saved(), record.saved))
 
 
 @op

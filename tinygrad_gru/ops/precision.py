@@ -1,6 +1,6 @@
-"""The dtypes in which ops compute: floats where results are real, float32 where arrays are in half precision.
+"""Dtype promotion: integers become floats where results are real, half precision computes in float32.
 
-Half precision is a format of memory. A formula or a rule that sums, counts, squares, or rounds more than once, runs in
+Half precision is a storage format. A formula or a rule that sums, counts, squares, or rounds more than once, runs in
 float32 and rounds its result: 16 bits stop counting at 2048, end at 65504 and do not know 1e-8.
 """
 
@@ -17,42 +17,40 @@ from ..backend import as_array, astype, dtype_name, is_floating, is_half, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..tape import Variable
 
-#: Up to how many numbers are added up as the library does, and of how many a block consists. A GPU adds up with many
-#: threads, so that each has few.
+#: (longest axis that the library sums itself, block size above it). On a GPU many threads share a sum.
 _BLOCKS, _BLOCKS_ON_DEVICE = (256, 32), (2**16, 2**10)
-_HELD_BY_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
+_EXACT_IN_FLOAT32 = frozenset({"bool", "int8", "uint8", "int16", "uint16"})
 
 
-def floats(x: Any) -> tuple[Any, Any]:
-    """The namespace of x, and x in floating point, for formulas whose results are real."""
+def promote_integers(x: Any) -> tuple[Any, Any]:
+    """The array namespace of x, and x as floats, for formulas whose results are real."""
     if type(x) is HostArray and (x.dtype is SINGLE or x.dtype is DOUBLE):
         return np, x
     return xp_of(x), as_floating(x)
 
 
 def as_floating(x: Any) -> Any:
-    """x, with integers and booleans in floating point: in float32 if that holds all of their dtype, else in float64.
+    """x with integers and booleans as floats: float32 if it represents the whole dtype exactly, else float64.
 
-    NumPy would make float16 of 8 bits, and squares and differences of integers wrap around.
+    NumPy would promote 8 bits to float16, and squares and differences of integers wrap around.
     """
     dtype = getattr(x, "dtype", None)
     if dtype is None or is_floating(dtype):
         return x
-    return _cast(x, "float32" if dtype_name(dtype) in _HELD_BY_FLOAT32 else "float64")
+    return _cast(x, "float32" if dtype_name(dtype) in _EXACT_IN_FLOAT32 else "float64")
 
 
 def accumulate_in_float32(function: Callable) -> Callable:
-    """The function of arrays or Tensors (a formula, a rule, or one made of ops), run in float32 where the first of them
-    is in half precision."""
-    return _converting(function, real=False)
+    """Decorator for a formula, a rule or a function of ops: half precision as first argument is computed in float32."""
+    return _with_dtype_conversion(function, real=False)
 
 
 def real_valued(function: Callable) -> Callable:
-    """As `widened`, and run in floating point where the first of them holds integers."""
-    return _converting(function, real=True)
+    """As `accumulate_in_float32`; and integers as first argument are promoted to floats."""
+    return _with_dtype_conversion(function, real=True)
 
 
-def _converting(function: Callable, real: bool) -> Callable:
+def _with_dtype_conversion(function: Callable, real: bool) -> Callable:
     @wraps(function)
     def converted(x: Any, *others: Any, **settings: Any) -> Any:
         if type(x) is HostArray and (x.dtype is SINGLE or x.dtype is DOUBLE):
@@ -71,23 +69,23 @@ def _converting(function: Callable, real: bool) -> Callable:
 
 
 def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Σ x, by sums of blocks, sums of those, and so on: rounding grows with log n, not with n.
+    """Σ x by pairwise summation: sums of blocks, sums of those, and so on; rounding grows with log n, not with n.
 
-    NumPy itself sums so along the axis that lies element by element in memory, and adds up row after row along others:
-    of three million 0.1 in float32 that makes 3 % less.
+    NumPy itself does so along the contiguous axis only, and along others adds row after row: three million times 0.1 in
+    float32 is then 3 % too small.
     """
-    most, block = _BLOCKS if type(x) is HostArray else _BLOCKS_ON_DEVICE
+    longest, block = _BLOCKS if type(x) is HostArray else _BLOCKS_ON_DEVICE
     xp, shape = xp_of(x), x.shape
-    if x.size <= most or not hasattr(x, "strides") or not is_floating(x.dtype):
+    if x.size <= longest or not hasattr(x, "strides") or not is_floating(x.dtype):
         return xp.sum(x, axis=axis, keepdims=keepdims)
     axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    is_right = len({a % len(shape) for a in axes if -len(shape) <= a < len(shape)}) == len(axes)
+    is_valid = len({a % len(shape) for a in axes if -len(shape) <= a < len(shape)}) == len(axes)
     is_flat = len(axes) == len(shape) and x.flags.c_contiguous
-    if not is_right or is_flat or math.prod([shape[a] for a in axes]) <= most:
+    if not is_valid or is_flat or math.prod([shape[a] for a in axes]) <= longest:
         return xp.sum(x, axis=axis, keepdims=keepdims)
     for a in sorted((a % len(shape) for a in axes), reverse=True):
-        fast = abs(x.strides[a]) <= min(abs(stride) for stride, n in zip(x.strides, x.shape) if n > 1)
-        while x.shape[a] > most and not fast:
+        is_contiguous = abs(x.strides[a]) <= min(abs(stride) for stride, n in zip(x.strides, x.shape) if n > 1)
+        while x.shape[a] > longest and not is_contiguous:
             before, n, after = x.shape[:a], x.shape[a], x.shape[a + 1 :]
             whole = n // block * block
             blocks = x[(slice(None),) * a + (slice(whole),)].reshape(*before, n // block, block, *after)
@@ -98,9 +96,11 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return x if keepdims else xp.squeeze(x, axis=axes)
 
 
-def keeps_half(y: Any, *inputs: Any) -> Any:
-    """A result in the dtype of its inputs, if that is one of half precision: beside a number, NumPy makes float64 of
-    bfloat16, and CuPy's `where` float32 in any case."""
+def keep_half_precision(y: Any, *inputs: Any) -> Any:
+    """y in the dtype of its inputs, if that is half precision.
+
+    Beside a Python scalar NumPy promotes bfloat16 to float64, and CuPy's `where` always returns float32.
+    """
     dtypes = [x.dtype for x in inputs if hasattr(x, "dtype")]
     if not dtypes or not is_half(dtypes[0]) or any(dtype != dtypes[0] for dtype in dtypes):
         return y
@@ -119,14 +119,16 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def demote_float64(y: Any, inputs: tuple) -> Any:
-    """A result that is wider than all inputs, in the dtype of the floats among them, or in float32. NumPy made it of
-    integers, of narrower floats with int64, or with numbers: its own, which are Python floats by birth, or, beside
-    bfloat16, Python's."""
-    kinds = {}
+    """A result of higher precision than all inputs in the dtype of the floats among them, or in float32.
+
+    NumPy promotes integers, lower-precision floats beside int64 or its own scalars (which are Python floats), and
+    bfloat16 beside Python scalars.
+    """
+    dtypes = {}
     for x in inputs:
         dtype = None if isinstance(x, float) else getattr(x, "dtype", None)
         if dtype is y.dtype:
             return y
         if dtype is not None and is_floating(dtype):
-            kinds[dtype_name(dtype)] = dtype
-    return astype(y, kinds.popitem()[1] if len(kinds) == 1 else "float32")
+            dtypes[dtype_name(dtype)] = dtype
+    return astype(y, dtypes.popitem()[1] if len(dtypes) == 1 else "float32")

@@ -8,28 +8,28 @@ import numpy as np
 
 from ..backend import dtype_name, is_floating, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from .arithmetic import exp, sqrt, square, where
+from .elementwise import exp, sqrt, square, where
 from .op import broadcast_to, op
 from .precision import accumulate_in_float32, pairwise_sum, real_valued
-from .shape import astype, axis_number, concatenate, flip, moveaxis, reshape
+from .shape import astype, concatenate, flip, moveaxis, normalize_axis, reshape
 
 
-def _spread(g, shape, axis, keepdims):
-    """A reduced array back at `shape`, repeated along the axes that had been reduced."""
+def _broadcast_back(g, shape, axis, keepdims):
+    """A reduced array broadcast back to `shape` along the reduced axes."""
     if not keepdims:
-        g = reshape(g, shape=_kept_shape(shape, axis))
+        g = reshape(g, shape=_keepdims_shape(shape, axis))
     return broadcast_to(g, shape=shape)
 
 
 def _axes(axis, ndim):
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    numbers = {axis_number(a, ndim) for a in axes}
-    if len(numbers) < len(axes):
+    normalized = {normalize_axis(a, ndim) for a in axes}
+    if len(normalized) < len(axes):
         raise ValueError(f"axis: {axis} names an axis twice")
-    return numbers
+    return normalized
 
 
-def _kept_shape(shape, axis):
+def _keepdims_shape(shape, axis):
     axes = _axes(axis, len(shape))
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
@@ -45,7 +45,7 @@ def sum(x, *, axis=None, keepdims=False):
     return pairwise_sum(x, axis=axis, keepdims=keepdims)
 
 
-sum.vjp(x=lambda g, x_shape, axis, keepdims: _spread(g, x_shape, axis, keepdims))
+sum.vjp(x=lambda g, x_shape, axis, keepdims: _broadcast_back(g, x_shape, axis, keepdims))
 
 
 @op
@@ -58,13 +58,19 @@ def mean(x, *, axis=None, keepdims=False):
     return pairwise_sum(x, axis=axis, keepdims=keepdims) / n
 
 
-_divided = accumulate_in_float32(lambda g, n: g / n)  # float16 ends at 65504, and would not know of more elements
-mean.vjp(x=lambda g, x_shape, axis, keepdims: _spread(_divided(g, _count(x_shape, axis)), x_shape, axis, keepdims))
+_divide = accumulate_in_float32(lambda g, n: g / n)  # n may be beyond 65504, where float16 ends
+
+
+def _mean_rule(g, x_shape, axis, keepdims):
+    return _broadcast_back(_divide(g, _count(x_shape, axis)), x_shape, axis, keepdims)
+
+
+mean.vjp(x=_mean_rule)
 
 
 @real_valued
 def var(x, *, axis=None, keepdims=False, correction=0):
-    """y = Σ (x − mean x)² / (n − correction); correction 0 is the population's variance, 1 Bessel's"""
+    """y = Σ (x − mean x)² / (n − correction); correction 0 is the population variance, 1 Bessel's"""
     n = _count(x.shape, axis)
     if n <= correction:
         raise ValueError(
@@ -93,24 +99,40 @@ def min(x, *, axis=None, keepdims=False):
 
 
 @accumulate_in_float32
-def _to_extreme(g, y, x, axis, keepdims):
-    chosen = x == _spread(y, x.shape, axis, keepdims)
-    count = sum(astype(chosen, dtype=x.dtype), axis=axis, keepdims=True)
-    return where(chosen, _spread(g, x.shape, axis, keepdims), 0.0) / count
+def _extremum_rule(g, y, x, axis, keepdims):
+    is_extremum = x == _broadcast_back(y, x.shape, axis, keepdims)
+    count = sum(astype(is_extremum, dtype=x.dtype), axis=axis, keepdims=True)
+    return where(is_extremum, _broadcast_back(g, x.shape, axis, keepdims), 0.0) / count
 
 
-max.vjp(x=_to_extreme)
-min.vjp(x=_to_extreme)
+max.vjp(x=_extremum_rule)
+min.vjp(x=_extremum_rule)
+
+
+@op
+def argmax(x, *, axis=None):
+    """y = the index of the first largest element along `axis` (of the flattened array if None)        no gradient"""
+    return xp_of(x).argmax(x, axis=axis)
+
+
+@op
+def argmin(x, *, axis=None):
+    """y = the index of the first smallest element along `axis` (of the flattened array if None)        no gradient"""
+    return xp_of(x).argmin(x, axis=axis)
+
+
+argmax.vjp(x=None)
+argmin.vjp(x=None)
 
 
 @accumulate_in_float32
 def prod(x, *, axis=None, keepdims=False):
-    """y = Π x, by pairwise products, so that gradients are right where elements are 0; of integers in 64 bits"""
+    """y = Π x by pairwise products, whose gradients are right where elements are 0; integers in 64 bits"""
     if not is_floating(x.dtype):
         x = astype(x, dtype="uint64" if dtype_name(x.dtype).startswith("uint") else "int64")
     axes = tuple(sorted(_axes(axis, len(x.shape))))
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axes)
-    result_shape = _kept_shape(x.shape, axis) if keepdims else rest
+    result_shape = _keepdims_shape(x.shape, axis) if keepdims else rest
     factors = reshape(
         moveaxis(x, source=axes, destination=tuple(range(len(axes)))), shape=(_count(x.shape, axis), *rest)
     )
@@ -123,13 +145,13 @@ def prod(x, *, axis=None, keepdims=False):
 
 
 def _ones_row(x):
-    return 1 + sum(x, axis=0, keepdims=True)  # a sum of nothing is 0
+    return 1 + sum(x, axis=0, keepdims=True)  # an empty sum is 0
 
 
 @op
 @real_valued
 def logsumexp(x, *, axis=None, keepdims=False):
-    """y = log Σ eˣ, computed from x − max x; −inf where every x is, or there is none        ∂L/∂x = g ⊙ e^(x − y)"""
+    """y = log Σ eˣ, computed from x − max x; −inf where all x are, or there are none        ∂L/∂x = g ⊙ e^(x − y)"""
     xp = xp_of(x)
     if 0 in x.shape:
         return xp.sum(x, axis=axis, keepdims=keepdims) - math.inf
@@ -141,9 +163,9 @@ def logsumexp(x, *, axis=None, keepdims=False):
 
 @accumulate_in_float32
 def _logsumexp_rule(g, y, x, axis, keepdims):
-    p = exp(x - _spread(where(y == -math.inf, 0.0, y), x.shape, axis, keepdims))
-    total = sum(p, axis=axis, keepdims=True)  # 1, but for what was lost when y was rounded
-    return _spread(g, x.shape, axis, keepdims) * (p / where(total == 0, 1.0, total))
+    p = exp(x - _broadcast_back(where(y == -math.inf, 0.0, y), x.shape, axis, keepdims))
+    total = sum(p, axis=axis, keepdims=True)  # 1, but for the rounding of y
+    return _broadcast_back(g, x.shape, axis, keepdims) * (p / where(total == 0, 1.0, total))
 
 
 logsumexp.vjp(x=_logsumexp_rule)
@@ -153,7 +175,7 @@ logsumexp.vjp(x=_logsumexp_rule)
 @accumulate_in_float32
 def cumsum(x, *, axis):
     """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ"""
-    if type(x) is HostArray and x.dtype is SINGLE:  # one number after the other: in float32 that would lose digits
+    if type(x) is HostArray and x.dtype is SINGLE:  # NumPy adds one after the other, which in float32 loses digits
         return np.cumulative_sum(x, axis=axis, dtype=DOUBLE).astype(SINGLE)
     return xp_of(x).cumulative_sum(x, axis=axis)
 
@@ -171,8 +193,8 @@ def norm(x, *, axis=None, keepdims=False):
 
 @accumulate_in_float32
 def _norm_rule(g, y, x, axis, keepdims):
-    y = _spread(y, x.shape, axis, keepdims)
-    return _spread(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)
+    y = _broadcast_back(y, x.shape, axis, keepdims)
+    return _broadcast_back(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)
 
 
 norm.vjp(x=_norm_rule)

@@ -1,4 +1,4 @@
-"""Shape and layout: what moves elements about without changing them, and `astype`, which changes their dtype."""
+"""Shape ops, which move elements without changing them, and `astype`, which changes their dtype."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..backend import as_dtype, backend_of, is_floating, xp_of
 from .op import op, sum_to, unwrap
 
 
-def axis_number(axis, ndim):
-    """The number of an axis, which may be counted from the end."""
+def normalize_axis(axis, ndim):
+    """An axis as a number in 0 … ndim − 1; negative ones count from the end."""
     if not hasattr(axis, "__index__"):
         raise TypeError(f"axis: expected an integer, or a tuple of them where several are possible, got {axis!r}")
     if not -ndim <= axis < ndim:
@@ -20,7 +20,7 @@ def axis_number(axis, ndim):
 
 @op
 def reshape(x, *, shape):
-    """y = x read in the same order at another shape; one length may be −1        ∂L/∂x = g at x's shape"""
+    """y = x in row-major order at another shape; one length may be −1        ∂L/∂x = g at x's shape"""
     return xp_of(x).reshape(x, shape)
 
 
@@ -29,7 +29,7 @@ reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 @op
 def transpose(x, *, axes=None):
-    """y = x with its axes in the order `axes` (reversed if None)        ∂L/∂x = g with the axes put back"""
+    """y = x with its axes in the order `axes` (reversed if None)        ∂L/∂x = g, permuted back"""
     return xp_of(x).permute_dims(x, tuple(range(len(x.shape)))[::-1] if axes is None else axes)
 
 
@@ -54,7 +54,7 @@ matrix_transpose.vjp(x=lambda g: g.mT)
 
 @op
 def moveaxis(x, *, source, destination):
-    """y = x with the axes `source` moved to the places `destination`        ∂L/∂x = g with them moved back"""
+    """y = x with the axes `source` moved to the positions `destination`        ∂L/∂x = g, moved back"""
     return xp_of(x).moveaxis(x, source, destination)
 
 
@@ -63,11 +63,11 @@ moveaxis.vjp(x=lambda g, source, destination: moveaxis(g, source=destination, de
 
 @op
 def expand_dims(x, *, axis):
-    """y = x with a new axis of length 1 at the place `axis` (an integer, or a tuple)        ∂L/∂x = g at x's shape"""
-    places = axis if isinstance(axis, tuple) else (axis,)
-    n = len(x.shape) + len(places)
-    for place in sorted(p % n if -n <= p < n else p for p in places):
-        x = xp_of(x).expand_dims(x, axis=place)
+    """y = x with a new axis of length 1 at position `axis` (an integer or a tuple)        ∂L/∂x = g at x's shape"""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    n = len(x.shape) + len(axes)
+    for position in sorted(a % n if -n <= a < n else a for a in axes):
+        x = xp_of(x).expand_dims(x, axis=position)
     return x
 
 
@@ -90,18 +90,18 @@ def _concatenate(*xs, axis, ends):
     return xp_of(*xs).concat(xs, axis=axis)
 
 
-def _along(axis, ndim, index):
-    """The index that applies `index` to one axis and takes the others whole."""
-    return (slice(None),) * axis_number(axis, ndim) + (index, ...)
+def _index_along(axis, ndim, index):
+    """The index tuple that applies `index` to one axis."""
+    return (slice(None),) * normalize_axis(axis, ndim) + (index, ...)
 
 
-_concatenate.vjp(xs=lambda g, i, axis, ends: g[_along(axis, len(g.shape), slice(ends[i], ends[i + 1]))])
+_concatenate.vjp(xs=lambda g, i, axis, ends: g[_index_along(axis, len(g.shape), slice(ends[i], ends[i + 1]))])
 
 
 def concatenate(arrays, *, axis=0):
-    """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the part of g that stands at xᵢ"""
-    arrays = _several("concatenate", arrays)
-    lengths = [x.shape[axis_number(axis, len(x.shape))] for x in arrays]
+    """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the slice of g at xᵢ"""
+    arrays = _at_least_one("concatenate", arrays)
+    lengths = [x.shape[normalize_axis(axis, len(x.shape))] for x in arrays]
     return _concatenate(*arrays, axis=axis, ends=list(accumulate(lengths, initial=0)))
 
 
@@ -110,15 +110,15 @@ def _stack(*xs, axis):
     return xp_of(*xs).stack(xs, axis=axis)
 
 
-_stack.vjp(xs=lambda g, i, axis: g[_along(axis, len(g.shape), i)])
+_stack.vjp(xs=lambda g, i, axis: g[_index_along(axis, len(g.shape), i)])
 
 
 def stack(arrays, *, axis=0):
-    """y = the arrays, all of one shape, along a new axis        ∂L/∂xᵢ = g at place i of that axis"""
-    return _stack(*_several("stack", arrays), axis=axis)
+    """y = the arrays, all of one shape, along a new axis        ∂L/∂xᵢ = g at index i of that axis"""
+    return _stack(*_at_least_one("stack", arrays), axis=axis)
 
 
-def _several(name, arrays):
+def _at_least_one(name, arrays):
     arrays = list(arrays)
     if not arrays:
         raise ValueError(f"{name}: expected at least one array, got none")
@@ -126,8 +126,8 @@ def _several(name, arrays):
 
 
 def split(x, sections, *, axis=0):
-    """A list of the parts of x along `axis`: that many equal ones, or, given a list, parts that end at these places."""
-    n = x.shape[axis_number(axis, len(x.shape))]
+    """The parts of x along `axis`, a list: `sections` equal ones, or, given a list, those that end at its indices."""
+    n = x.shape[normalize_axis(axis, len(x.shape))]
     if isinstance(sections, Integral):
         if sections < 1 or n % sections:
             raise ValueError(f"split: axis {axis} of length {n} cannot be cut into {sections} equal parts")
@@ -135,7 +135,7 @@ def split(x, sections, *, axis=0):
     else:
         ends = [*sections, n]
     starts = [0, *ends[:-1]]
-    return [x[_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
+    return [x[_index_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
 
 
 @op
@@ -149,7 +149,7 @@ flip.vjp(x=lambda g, axis: flip(g, axis=axis))
 
 @op
 def pad(x, *, width, value=0.0):
-    """y = x with `value` around it; `width` gives (before, after) for each axis        ∂L/∂x = the inner part of g"""
+    """y = x with `value` around it; `width` gives (before, after) for each axis        ∂L/∂x = g without the padding"""
     fits = isinstance(width, (tuple, list)) and len(width) == len(x.shape)
     if not fits or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 or min(pair) < 0 for pair in width):
         raise ValueError(
@@ -162,7 +162,7 @@ def pad(x, *, width, value=0.0):
 
 
 def _inner(width, shape):
-    """The index of the inner part, where x stands."""
+    """The index of x within the padded array."""
     return (*(slice(before, before + n) for (before, _), n in zip(width, shape)), ...)
 
 
@@ -171,16 +171,16 @@ pad.vjp(x=lambda g, x_shape, width: g[_inner(width, x_shape)])
 
 @op
 def repeat(x, *, repeats, axis):
-    """y = x with every element along `axis` standing `repeats` times        ∂L/∂x = g summed over the repetitions"""
+    """y = x with every element repeated `repeats` times along `axis`        ∂L/∂x = g summed over the repetitions"""
     if not isinstance(repeats, Integral) or repeats < 0:
-        raise ValueError(f"repeats: expected one number ≥ 0 for all elements, got {repeats!r}")
+        raise ValueError(f"repeats: expected one integer ≥ 0 for all elements, got {repeats!r}")
     return xp_of(x).repeat(x, repeats, axis=axis)
 
 
 def _repeat_rule(g, x_shape, repeats, axis):
     axis %= len(x_shape)
-    apart = reshape(g, shape=(*x_shape[: axis + 1], repeats, *x_shape[axis + 1 :]))
-    return reshape(sum_to(apart, shape=(*x_shape[: axis + 1], 1, *x_shape[axis + 1 :])), shape=x_shape)
+    by_repetition = reshape(g, shape=(*x_shape[: axis + 1], repeats, *x_shape[axis + 1 :]))
+    return reshape(sum_to(by_repetition, shape=(*x_shape[: axis + 1], 1, *x_shape[axis + 1 :])), shape=x_shape)
 
 
 repeat.vjp(x=_repeat_rule)

@@ -4,10 +4,10 @@ An optimizer states its rule once, in the symbols of its paper:
 
     m = beta1 * m + (1 - beta1) * g
 
-On arrays, every operator of that line would allocate. So the rule is read once a step on `Symbol`s, which
-write down what is asked of them; `plan` decides where each result goes (home, once nobody needs the old value
-any more, else to a scratch buffer that is free), and the list runs with `out=`. Hyperparameters are plain
-numbers while a rule is read: it may compute with them and branch on them.
+On arrays, every operator of that line would allocate. So the rule is traced once per step on symbolic arrays, which
+record the operations; register allocation decides where each result goes (into its own array, once nothing reads the
+old value any more, else into a scratch buffer that is free), and the operations run with `out=`. Hyperparameters are
+Python scalars while a rule is traced: it may compute with them and branch on them.
 """
 
 from __future__ import annotations
@@ -17,166 +17,162 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..backend import backend_of, record_launches, xp_of
+from ..backend.duck_array import DuckArray
+from .update_kernel import update_in_one_kernel
 
-#: Elements that a rule works on at a time on the host: few enough for its operands to stay in the cache.
+#: Elements per tile on the host: few enough for a rule's operands to stay in the cache.
 TILE = 65536
 
 
 class Operation(NamedTuple):
-    """A function of the array namespace, where it reads and where it writes; ~i names constant i."""
+    """A function of the array namespace, its operands and its result; ~i names constant i."""
 
     function: str
     sources: tuple[int, ...]
     target: int
 
 
-class Reading:
-    """What a rule asks for. Values are numbered: first the arrays that it is given, then its results."""
+class UpdateTrace:
+    """The operations of an update rule, recorded while it runs: the namespace of symbolic arrays.
+
+    Values are numbered: first the arrays that the rule is given, then its results. Terms and factors that change
+    nothing are left out: `g + weight_decay * p` costs nothing without weight decay.
+    """
 
     def __init__(self, arrays: int):
         self.arrays = arrays
         self.operations: list[Operation] = []
         self.constants: list[float] = []
 
-    def record(self, function: str, *operands: Symbol | float) -> Symbol:
-        sources = tuple(x.value if isinstance(x, Symbol) else self._constant(x) for x in operands)
+    def __getattr__(self, function: str) -> Any:
+        raise TypeError(f"an update rule cannot use {function}: it has +, -, *, /, sqrt and maximum")
+
+    def add(self, a: Any, b: Any) -> SymbolicArray:
+        if type(a) is not SymbolicArray:
+            a, b = b, a
+        return self.record("add", a, b) if type(b) is SymbolicArray or b != 0 else a
+
+    def subtract(self, a: Any, b: Any) -> SymbolicArray:
+        return self.record("subtract", a, b) if type(b) is SymbolicArray or b != 0 else a
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        if type(a) is not SymbolicArray:
+            a, b = b, a
+        if type(b) is SymbolicArray or b not in (0, 1):
+            return self.record("multiply", a, b)
+        return a if b == 1 else 0.0
+
+    def divide(self, a: Any, b: Any) -> SymbolicArray:
+        return self.record("divide", a, b) if type(b) is SymbolicArray or b != 1 else a
+
+    def record(self, function: str, *operands: Any) -> SymbolicArray:
+        """The result of an operation, which is recorded."""
+        sources = tuple([x.value if type(x) is SymbolicArray else self._constant(x) for x in operands])
         target = self.arrays + len(self.operations)
         self.operations.append(Operation(function, sources, target))
-        return Symbol(self, target)
+        return SymbolicArray(self, target)
 
-    def _constant(self, number: float) -> int:
-        self.constants.append(float(number))  # a NumPy scalar would promote float32 arithmetic to float64
+    def _constant(self, scalar: float) -> int:
+        self.constants.append(float(scalar))  # a NumPy scalar would promote float32 arithmetic to float64
         return ~(len(self.constants) - 1)
 
 
-class Symbol:
-    """Stands for an array while a rule is read.
+class SymbolicArray(DuckArray):
+    """A value of an update rule while the rule is traced: the duck array with that number."""
 
-    Terms and factors that change nothing are left out: `g + weight_decay * p` is free without weight decay.
-    """
+    __slots__ = ("namespace", "value")
 
-    __slots__ = ("reading", "value")
-    __array_ufunc__ = None  # a NumPy scalar on the left leaves the operation to the symbol
+    def __init__(self, trace: UpdateTrace, value: int):
+        self.namespace, self.value = trace, value
 
-    def __init__(self, reading: Reading, value: int):
-        self.reading = reading
-        self.value = value
-
-    def __add__(self, other: Symbol | float) -> Symbol:
-        return self if _is_number(other, 0) else self.reading.record("add", self, other)
-
-    def __sub__(self, other: Symbol | float) -> Symbol:
-        return self if _is_number(other, 0) else self.reading.record("subtract", self, other)
-
-    def __rsub__(self, other: float) -> Symbol:
-        return self.reading.record("subtract", other, self)
-
-    def __mul__(self, other: Symbol | float) -> Any:
-        if _is_number(other, 0):
-            return 0.0
-        return self if _is_number(other, 1) else self.reading.record("multiply", self, other)
-
-    def __truediv__(self, other: Symbol | float) -> Symbol:
-        return self if _is_number(other, 1) else self.reading.record("divide", self, other)
-
-    def __rtruediv__(self, other: float) -> Symbol:
-        return self.reading.record("divide", other, self)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __bool__(self) -> bool:
+    def concretize(self, conversion: type) -> Any:
         raise TypeError("an update rule cannot branch on the elements of an array: use maximum or arithmetic")
 
 
-def _is_number(operand: Symbol | float, number: int) -> bool:
-    return not isinstance(operand, Symbol) and operand == number
+def sqrt(x: SymbolicArray) -> SymbolicArray:
+    """√x, elementwise."""
+    return x.namespace.record("sqrt", x)
 
 
-def sqrt(x: Symbol) -> Symbol:
-    """√x, element by element."""
-    return x.reading.record("sqrt", x)
-
-
-def maximum(x: Symbol, other: Symbol | float) -> Symbol:
-    """The larger of the two, element by element."""
-    return x.reading.record("maximum", x, other)
+def maximum(x: SymbolicArray, other: SymbolicArray | float) -> SymbolicArray:
+    """The larger of the two, elementwise."""
+    return x.namespace.record("maximum", x, other)
 
 
 @lru_cache(maxsize=256)
-def plan(
+def allocate_registers(
     names: tuple[str, ...], operations: tuple[Operation, ...], results: tuple[tuple[str, int], ...]
 ) -> tuple[tuple[Operation, ...], int]:
-    """The operations on registers (the arrays, then scratch), not values; and how much scratch they need.
+    """The operations on registers (the arrays, then scratch) instead of values, and the number of scratch registers.
 
-    `results` are pairs (array, the value that it receives). A rule's structure alone decides, so that the
-    plan of the first step serves the later ones.
+    `results` are pairs (array, the value that it receives). The structure of a rule alone decides, so the allocation
+    of the first step serves later ones.
     """
-    home = {value: names.index(name) for name, value in results}
-    last_read = {source: k for k, operation in enumerate(operations) for source in operation.sources}
+    destination = {value: names.index(name) for name, value in results}
+    last_use = {source: k for k, operation in enumerate(operations) for source in operation.sources}
     for array, name in enumerate(names):
-        if array in last_read and name != "g" and array not in home.values():
+        if array in last_use and name != "g" and array not in destination.values():
             raise ValueError(f"the update rule reads {name!r}, which it does not return and so does not keep")
 
     register = {array: array for array in range(len(names))}
     used = len(names)
     free: list[int] = []
-    planned: list[Operation] = []
-    moves: list[Operation] = []
+    allocated: list[Operation] = []
+    copies: list[Operation] = []
     for k, (function, sources, value) in enumerate(operations):
-        places = tuple(register.get(source, source) for source in sources)
-        done = {source for source in sources if source >= len(names) and last_read[source] == k} - home.keys()
-        free += [register[source] for source in done]
-        if value in home and last_read.get(home[value], k) <= k:
-            target = home[value]
+        operands = tuple(register.get(source, source) for source in sources)
+        dead = {source for source in sources if source >= len(names) and last_use[source] == k} - destination.keys()
+        free += [register[source] for source in dead]
+        if value in destination and last_use.get(destination[value], k) <= k:
+            target = destination[value]
         elif free:
             target = free.pop()
         else:
             target, used = used, used + 1
-        if value in home and target != home[value]:
-            moves.append(Operation("positive", (target,), home[value]))
+        if value in destination and target != destination[value]:
+            copies.append(Operation("positive", (target,), destination[value]))
         register[value] = target
-        planned.append(Operation(function, places, target))
-    return (*planned, *moves), used - len(names)
+        allocated.append(Operation(function, operands, target))
+    return (*allocated, *copies), used - len(names)
 
 
-class Program:
-    """One update rule at one setting of its hyperparameters, ready to run on any number of parameters.
+class UpdateRule:
+    """An update rule at one setting of its hyperparameters, compiled; it runs on any number of parameters.
 
     `names` are the arrays of the rule's signature in order: p, g, then state. The rule returns a dictionary
     from name to new value. What it returns beside p is the state that it keeps; other state need not exist.
     """
 
     def __init__(self, rule: Callable[..., dict], names: tuple[str, ...], settings: Mapping[str, Any]):
-        reading = Reading(len(names))
-        symbols = [Symbol(reading, place) for place in range(len(names))]
+        trace = UpdateTrace(len(names))
+        arrays = [SymbolicArray(trace, number) for number in range(len(names))]
         receiver: dict[int, str] = {}
-        for name, value in rule(*symbols, **settings).items():
-            if value.value < len(names) or value.value in receiver:
-                value = reading.record("positive", value)  # a plain copy, as in `velocity = g`
-            receiver[value.value] = name
+        for name, array in rule(*arrays, **settings).items():
+            if array.value < len(names) or array.value in receiver:
+                array = trace.record("positive", array)  # a copy, as in `velocity = g`
+            receiver[array.value] = name
         results = tuple((name, value) for value, name in receiver.items())
         self.state = tuple(name for name, _ in results if name != "p")
         self._names = names
-        self._operations, self._scratch = plan(names, tuple(reading.operations), results)
-        self._constants = reading.constants[::-1]  # the last registers, so that ~i finds constant i
+        self._operations, self._scratch = allocate_registers(names, tuple(trace.operations), results)
+        self._constants = trace.constants[::-1]  # the last registers, so that ~i finds constant i
 
     def run(self, arrays: Mapping[str, Any], scratch: Scratch) -> None:
         """Apply the rule: all arrays but g receive their new values, in place."""
         p = arrays["p"]
         if not p.size:
             return
-        home, xp = backend_of(p), xp_of(p)
-        # p also fills the places of arrays that the rule neither keeps nor reads.
+        backend, xp = backend_of(p), xp_of(p)
+        # p also stands in for arrays that the rule neither keeps nor reads.
         operands = [arrays.get(name, p) for name in self._names]
-        if home.update(self._operations, operands, self._constants[::-1]):
+        if update_in_one_kernel(self._operations, operands, self._constants[::-1]):
             return
-        operations = [(home.writing(name), sources, target) for name, sources, target in self._operations]
+        operations = [(backend.writing(name), sources, target) for name, sources, target in self._operations]
         if not p.shape:
             operands = [xp.reshape(array, (1,)) for array in operands]
         rows = operands[0].shape[0]
         width = p.size // rows
-        tile = min(rows, max(1, TILE // width)) if home.is_host else rows
+        tile = min(rows, max(1, TILE // width)) if backend.is_host else rows
         buffers = scratch.take(p, self._scratch, tile * width)
         for start in range(0, rows, tile):
             registers = [array[start : start + tile, ...] for array in operands]
@@ -185,20 +181,20 @@ class Program:
             registers += self._constants
             for function, sources, target in operations:
                 function(*[registers[source] for source in sources], out=registers[target])
-        if not home.is_host:
-            record_launches(len(operations), "an update rule")  # on a device each is one: it gets no tiles
+        if not backend.is_host:
+            record_launches(len(operations), "an update rule")  # one launch per operation: a device gets no tiles
 
 
 class Scratch:
-    """Buffers that outlive a step, made anew only when larger ones are asked for."""
+    """Scratch buffers that are reused from step to step, and reallocated when larger ones are needed."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, Any, int], Any] = {}
 
-    def take(self, like: Any, number: int, size: int) -> Any:
-        """An array of `number` buffers of at least `size` elements each, of the dtype and on the backend of `like`."""
-        home = backend_of(like)
-        key = home.name, like.dtype, number
+    def take(self, like: Any, count: int, size: int) -> Any:
+        """`count` buffers of at least `size` elements each, as one array of the dtype and on the backend of `like`."""
+        backend = backend_of(like)
+        key = backend.name, like.dtype, count
         if key not in self._buffers or self._buffers[key].shape[1] < size:
-            self._buffers[key] = home.empty((number, size), like.dtype)
+            self._buffers[key] = backend.empty((count, size), like.dtype)
         return self._buffers[key]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report
 from ..tensor import Tensor
-from .elementwise import Program, Scratch, Symbol
+from .elementwise import Scratch, SymbolicArray, UpdateRule
 from .groups import Allowed, Parameters, read_groups, read_setting
 
 
@@ -41,7 +41,7 @@ class Optimizer:
     moved. Parameters in half precision are moved in float32, in which their state stays.
     """
 
-    rule: ClassVar[Callable[..., dict[str, Symbol]]]
+    rule: ClassVar[Callable[..., dict[str, SymbolicArray]]]
     allowed: ClassVar[Mapping[str, Allowed]]
 
     def __init__(self, parameters: Parameters, **settings: Any):
@@ -75,39 +75,39 @@ class Optimizer:
         position = 0
         for number, group in enumerate(self.groups):
             settings = self._settings(group, f"group {number}")
-            programs: dict[int, Program] = {}  # more than one if some parameters had no gradient at times
+            rules: dict[int, UpdateRule] = {}  # more than one if some parameters had no gradient at times
             for parameter in group["parameters"]:
                 if parameter.grad is not None:
                     try:
-                        self._update(position, parameter, parameter.grad, settings, programs)
+                        self._update(position, parameter, parameter.grad, settings, rules)
                     except MemoryError as error:  # in the first step, which makes the state
                         raise with_memory_report(error) from error
                 position += 1
         self.steps += 1
 
     def _update(
-        self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], programs: dict[int, Program]
+        self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], rules: dict[int, UpdateRule]
     ) -> None:
         step = self.updates[position] + 1
-        if step not in programs:
-            programs[step] = self._program(step, settings)
+        if step not in rules:
+            rules[step] = self._update_rule(step, settings)
         state, home, half = self.state[position], backend_of(p.data), is_half(p.dtype)
         data, gradient = (astype(x.data, "float32") if half else x.data for x in (p, g))
-        for name in programs[step].state:
+        for name in rules[step].state:
             if name in state:
                 state[name] = move(state[name], home)  # if the model has moved to another backend
             else:
                 state[name] = home.xp.full_like(data, self.initial(name, settings))
         try:
-            programs[step].run({"p": data, "g": gradient, **state}, self._scratch)
+            rules[step].run({"p": data, "g": gradient, **state}, self._scratch)
             if half:
                 p.data[...] = astype(data, p.dtype)
         finally:
             p.mark_changed()
         self.updates[position] = step
 
-    def _program(self, step: int, settings: Mapping[str, Any]) -> Program:
-        return Program(self.rule, self._arrays, {"step": step, **settings})
+    def _update_rule(self, step: int, settings: Mapping[str, Any]) -> UpdateRule:
+        return UpdateRule(self.rule, self._arrays, {"step": step, **settings})
 
     def initial(self, name: str, settings: Mapping[str, Any]) -> float:
         """The number with which the state array `name` is filled at first."""
@@ -194,7 +194,7 @@ class Optimizer:
         for position, parameter in enumerate(self.parameters()):
             arrays = {}
             count = updates[position]
-            needed = self._program(count, chosen[position]).state if count else ()
+            needed = self._update_rule(count, chosen[position]).state if count else ()
             for name in self._arrays[2:]:
                 key = f"{position}.{name}"
                 if key in unread:

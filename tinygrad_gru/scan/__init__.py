@@ -1,4 +1,4 @@
-"""Recurrences: a step, run over time, plainly or compiled."""
+"""Recurrences: a step function run over time, in eager or in compiled mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scan`: a step, run over time, in one of two readings that agree to rounding."""
+"""`scan`: a step function run over time, in eager or in compiled mode, which agree to rounding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from .. import ops
 from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
-from ..transforms import checkpoint
-from .eager import check_carry, in_form, length_of, parts_of, scan_eager
-from .plan_cache import emitter
+from ..transforms import remat
+from .eager import scan_eager
+from .plan_cache import target_name
+from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
 from .run import scan_compiled
 from .tracing.traced_array import Untraceable
 
@@ -34,32 +35,32 @@ def scan(
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
 
     step      a pure function of the carry and of one x. It returns the next carry, or (carry, y); without a y the
-              carry itself is the output, or the first of its parts
-    carry     where to start: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
-    xs        what is read: a Tensor or an array (T, …), a tuple of them, or None if there is nothing to read
-    length    T, needed where xs is None
-    reverse   go from the last x to the first; y stands where its x stood
-    compiled  False: run every op at every step and record it. By default the step is run once on symbols, and what it
-              does is run as a program; its Python, a print say, so runs once. A step that cannot be compiled, or
-              that changes something outside of itself (`explain` says why), is run plainly, after that trial, of
-              which nothing is left but what it printed. "numba", which must be installed, makes the loop one compiled
-              function: faster at every size, after a second or two when a step is met first. "numba:2" lets two
-              threads share the batch
-    checkpoint_every  k: for backward keep only the carry after every k steps, and run each k steps again when their
-              turn comes. Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one
-              more forward pass
+              carry itself is the output, or its first part
+    carry     the initial carry: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
+    xs        the inputs: a Tensor or an array (T, …), a tuple of them, or None for a step without inputs
+    length    T, required where xs is None
+    reverse   run from the last x to the first; each y is stacked at the position of its x
+    compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
+              step is traced: it runs once, on arrays without values, so that a print in it prints once. What it does
+              is compiled. A step that cannot be compiled, or that has side effects (`explain` says why), runs eagerly,
+              after a trace of which nothing is left but what it printed. "numba", which must be installed, compiles
+              the loop to machine code: faster at every size, after a second or two for a new step. "numba:2" shares
+              the batch between two threads
+    checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
+              Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
+              pass
     Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
-    and to whatever tensors the step uses, to any order.
+    and to all tensors that the step closes over, to any order.
     """
     xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
-    steps = length_of(xs, length)
+    steps = scan_length(xs, length)
     check_carry(carry)
-    wanted = _compiling.get() if compiled is None else compiled
-    target = emitter(wanted) if wanted else ""
+    mode = _compiling.get() if compiled is None else compiled
+    target = target_name(mode) if mode else ""
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
-    observer = inspector.get()  # anomaly mode names the step, so it must see every one
+    observer = inspector.get()  # anomaly mode names the time step, so it must see every one
     if target and steps and not (observer is not None and observer.every_step):
         try:
             return scan_compiled(step, carry, xs, steps, reverse, target, every)
@@ -71,28 +72,27 @@ def scan(
 
 
 def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
-    """`scan_plainly` in segments of `size` steps, each a checkpoint."""
-    forms: list[tuple[bool, ...] | None] = []  # which ys are there, alike in all segments; None if there is one y
+    """`scan_eager` in segments of `size` steps, each a checkpoint."""
+    carry_structure, xs_structure, count = tree_structure(carry), tree_structure(xs), len(tree_leaves(carry))
+    y_structures: list[Structure] = []  # alike in all segments
 
-    def segment(count: int, *inputs: Any) -> tuple:
+    def segment(steps: int, *inputs: Any) -> tuple:
         tensors = tuple(map(_tensor, inputs))
-        state, reads = tensors[: len(parts_of(carry))], tensors[len(parts_of(carry)) :]
         last, ys = scan_eager(
-            step, state if isinstance(carry, tuple) else state[0],
-            None if xs is None else reads if isinstance(xs, tuple) else reads[0],
-            length=count, reverse=reverse,
+            step, tree_unflatten(carry_structure, tensors[:count]), tree_unflatten(xs_structure, tensors[count:]),
+            length=steps, reverse=reverse,
         )  # fmt: skip
-        forms.append(tuple(y is not None for y in ys) if isinstance(ys, tuple) else None)
-        return (*parts_of(last), *(y for y in parts_of(ys) if y is not None))
+        y_structures.append(tree_structure(ys))
+        return (*tree_leaves(last), *(y for y in tree_leaves(ys) if y is not None))
 
-    begins, state, pieces = range(0, length, size), parts_of(carry), []
+    begins, state, segments = range(0, length, size), tree_leaves(carry), []
     for begin in reversed(begins) if reverse else begins:
-        reads = [x[begin : begin + size] for x in (parts_of(xs) if xs is not None else ())]
-        results = checkpoint(partial(segment, min(size, length - begin)), *state, *reads)
-        state = results[: len(state)]
-        pieces.append(results[len(state) :])
-    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(pieces) if reverse else pieces))]
-    return (state if isinstance(carry, tuple) else state[0]), in_form(ys, forms[0])
+        inputs = [x[begin : begin + size] for x in tree_leaves(xs)]
+        outputs = remat(partial(segment, min(size, length - begin)), *state, *inputs)
+        state = outputs[:count]
+        segments.append(outputs[count:])
+    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(segments) if reverse else segments))]
+    return tree_unflatten(carry_structure, state), tree_unflatten(y_structures[0], ys)
 
 
 def _tensor(x: Any) -> Any:
@@ -102,11 +102,8 @@ def _tensor(x: Any) -> Any:
 
 @block
 def compiling(on: bool | str = True) -> Iterator[None]:
-    """In this block recurrences run compiled, with False plainly, or as `scan` is told by "numba" or "numba:2".
-
-    A scan that is told otherwise does otherwise.
-    """
-    token = _compiling.set(emitter(on) if on else False)
+    """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2"."""
+    token = _compiling.set(target_name(on) if on else False)
     try:
         yield
     finally:

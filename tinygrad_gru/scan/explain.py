@@ -1,23 +1,24 @@
-"""Explain: what became of a step, in words and as source."""
+"""Explain: how a step is compiled, in words and as source."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from ..tensor import Tensor
-from .passes import fuse, merge, simplify
-from .passes.schedule import VIEWS, schedule
-from .plan_cache import CompiledStep, emitter
-from .targets import cuda as emit_cuda
-from .targets.numpy import Emitted
+from . import passes
+from .passes.schedule import VIEWS, Level, schedule
+from .plan_cache import CompiledStep, target_name
+from .targets import cuda
+from .targets.source import Executable
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import Trace, trace_forward
 
-LEVELS = {
-    "invariant": "once",
+LEVELS: dict[Level, str] = {
+    "invariant": "once, before the loop (loop-invariant)",
     "hoisted": "for a chunk of steps at once, before the loop (hoisted)",
     "loop": "in the loop",
     "sunk": "for a chunk of steps at once, after the loop (sunk)",
@@ -25,62 +26,62 @@ LEVELS = {
 
 
 def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, compiled: bool | str = True) -> str:
-    """How `scan(step, carry, xs)` would be run: from the traced step, pass by pass, to the source.
+    """How `scan(step, carry, xs)` is compiled: the graph of the step, the effect of each pass, and the source.
 
-    The arguments are those of `scan`; compiled="numba" shows the source that numba would compile. It tells what is
-    computed when, what is joined, and what is stored for backward. For a step that cannot be compiled, the reason.
+    The arguments are those of `scan`; compiled="numba" shows the source that numba would compile, "cuda" that for a
+    GPU. Says what is loop-invariant, hoisted and sunk, what is concatenated, and the residuals. For a step that cannot
+    be compiled, the reason.
     """
     try:
         forward = trace_forward(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
-        made = CompiledStep(trace, emitter(compiled))
-        gradient = made.backward()
+        compiled_step = CompiledStep(trace, target_name(compiled))
+        backward = compiled_step.backward()
     except Untraceable as reason:
-        return f"This step runs plainly, every op at every step: {reason}."
+        return f"This step runs eagerly, every op at every step: {reason}."
     names = _names(trace, step)
-    traced = [f"    {value!r}" for value in forward.graph.values[: forward.size]]
+    traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = ["The step, traced:", *traced, ""]
-    if made.refused:
-        lines += [f"numba does not compile all of it: {made.refused}.", ""]
-    lines += _described(made.forward, "Forward")
-    if gradient is not None:
-        stored = ", ".join(value.name for value in made.stored)
-        lines += [f"Stored at every step for backward: {stored}", ""]
-        lines += _described(gradient, "Backward, from the last step to the first")
+    if compiled_step.fallback:
+        lines += [f"numba does not compile all of it: {compiled_step.fallback}.", ""]
+    lines += _described(compiled_step.forward, "Forward")
+    if backward is not None:
+        residuals = ", ".join(value.name for value in compiled_step.residuals)
+        lines += [f"Residuals, stored at every step for backward: {residuals}", ""]
+        lines += _described(backward, "Backward, from the last step to the first")
     return "\n".join(_named(line, names) for line in lines)
 
 
-def _described(emitted: Emitted, title: str) -> list[str]:
-    plan = emitted.plan
-    lines = [f"{title}: {emitted.in_words()}", ""]
-    for name, program in emitted.stages:
+def _described(executable: Executable, title: str) -> list[str]:
+    source, plan = executable.source, executable.source.plan
+    lines = [f"{title}: {source.per_step}", ""]
+    for name, program in executable.stages:
         levels = schedule(program)
         in_loop = [v for v, level in levels.items() if level == "loop" and v.op not in VIEWS and v.op != "concat"]
         lines.append(f"    {len(in_loop):>3} operations in the loop after {name}: {_summary(name)}")
     lines.append("")
     for level, words in LEVELS.items():
-        operations = [value for value in plan.at(level) if value.op not in ("constant", "scalar")]
+        operations = [value for value in plan.operations(level) if value.op not in ("constant", "scalar")]
         if operations:
-            kinds = [value.op for value in operations]
-            counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-            lines.append(f"    {words}: {counts}")
+            counts = Counter(value.op for value in operations)
+            lines.append(f"    {words}: {', '.join(f'{count} {op}' for op, count in counts.items())}")
     lines += [
-        f"    written side by side, in one array: {', '.join(part.name for part in whole.inputs)}"
-        for whole in sorted(plan.joined, key=lambda v: v.number)
+        f"    computed into slices of one array: {', '.join(part.name for part in whole.inputs)}"
+        for whole in sorted(plan.concats, key=lambda v: v.number)
     ]
-    return [*lines, "", *(f"    {line}" for line in (*emitted.loop_lines, *emitted.lines)), ""]
+    return [*lines, "", *(f"    {line}" for line in (*source.loop_lines, *source.lines)), ""]
 
 
 def _summary(name: str) -> str:
-    """What a pass does, in its own words."""
-    passes = [getattr(room, name) for room in (simplify, merge, fuse, emit_cuda) if hasattr(room, name)]
-    text = (passes[0].__doc__ or "") if passes else "what the ops do, one by one"
+    """The first line of a pass's docstring."""
+    found = [getattr(room, name) for room in (passes, cuda) if hasattr(room, name)]
+    text = (found[0].__doc__ or "") if found else "the ops, one by one"
     return text.partition("\n")[0].rstrip(".")
 
 
 def _names(trace: Trace, step: Callable) -> dict[int, str]:
-    """What the step calls the arrays that it uses from outside, by their position."""
+    """The names that the step has for its closed-over constants, by their position."""
     owner = getattr(step, "__self__", None)
     tensors: dict[str, Tensor] = dict(getattr(owner, "named_tensors", tuple)())
     if inspect.isfunction(step):
@@ -92,7 +93,7 @@ def _names(trace: Trace, step: Callable) -> dict[int, str]:
 
 
 def _named(line: str, names: dict[int, str]) -> str:
-    """The line, with a remark which array from outside it fetches."""
+    """The line, with the name of the constant in it as a comment."""
     found = re.search(r"constants\[(\d+)\]|constant\(position=(\d+)\)", line)
     name = names.get(int(found[1] or found[2])) if found else None
     return f"{line}  # {name}" if name else line

@@ -1,31 +1,51 @@
-"""The listing: a program on arrays as a list of values, each made from earlier ones.
+"""Graph IR: operations on arrays as values in SSA form, and programs that run a graph once per time step.
 
-    v5 = matmul(v1, v3)            (16, 64) float32
-    v6 = add(v5, v4)               (16, 64) float32
+The step z = σ(x + h U), h' = (1 − z) ⊙ h + z ⊙ tanh x of a small gated recurrent unit:
 
-A value is what happens to one array at one step of time. Equal values are one value: whoever asks for an operation on
-the same operands a second time gets the first answer.
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 4) float32
+    v2 = constant(position=0)                    (4, 4) float32
+    v3 = matmul(v0, v2)                          (2, 4) float32
+    v4 = add(v1, v3)                             (2, 4) float32
+    v6 = minimum(v4, 40.0)                       (2, 4) float32
+    v7 = exp(v6)                                 (2, 4) float32
+    v9 = add(1, v7)                              (2, 4) float32
+    v10 = divide(v7, v9)                         (2, 4) float32
+    v11 = subtract(1, v10)                       (2, 4) float32
+    v12 = multiply(v11, v0)                      (2, 4) float32
+    v13 = tanh(v1)                               (2, 4) float32
+    v14 = multiply(v10, v13)                     (2, 4) float32
+    v15 = add(v12, v14)                          (2, 4) float32
+
+`Graph.add` does common subexpression elimination: the same operation on the same operands is one value.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from numbers import Integral, Real
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from ..backend import is_floating
 
-_WORDS = frozenset({"slice", "step", "batch"})  # that the compiler itself uses in settings
+_WORDS = frozenset({"slice"})  # the strings that the compiler itself uses as attributes
+_SCALARS = frozenset({bool, int, float, type(None)})
+_number, _inputs, _shape, _dtype = map(attrgetter, ("number", "inputs", "shape", "dtype"))
 
 
 class Value:
-    """One line of a listing.
+    """A value of a graph: the result of one operation at one time step.
 
-    op          what makes it: an operation, or where it comes from ("carry", "x", "constant", "scalar")
-    inputs      the values it is made from
+    op          the defining operation, or the source: "carry", "x", "constant", "cotangent", "scalar"
+    inputs      its operands
     attributes  the settings of the operation, as sorted pairs
     """
 
@@ -43,12 +63,13 @@ class Value:
         return dict(self.attributes)[attribute]
 
     def with_inputs(self, graph: Graph, inputs: Sequence[Value]) -> Value:
-        """The same operation on other values."""
-        if tuple(inputs) == self.inputs:
+        """The same operation on other operands."""
+        inputs = tuple(inputs)
+        if inputs == self.inputs:
             return self
         sliced = inputs and inputs[0].op in ("transpose", "getitem", "broadcast_to")
         op = "rearrange" if self.op == "reshape" and sliced else self.op
-        return graph.add(op, inputs, self.shape, self.dtype, **dict(self.attributes))
+        return graph.intern(op, inputs, self.attributes, self.shape, self.dtype)
 
     def is_like(self, other: Value) -> bool:
         """Whether the two have one shape and dtype."""
@@ -65,44 +86,48 @@ class Value:
 
 
 class Graph:
-    """A growing list of values, and the arrays that the program was found to use from outside ("constant")."""
+    """A growing list of values, and the arrays that the step closes over ("constant")."""
 
     def __init__(self, arrays: type = np.ndarray) -> None:
-        self.arrays = arrays  # of which library those from outside are
-        self.closed = False  # whether the trace is over, so that nobody is to compute with symbols any more
+        self.arrays = arrays  # the type of the constants
+        self.closed = False  # whether the trace is over, so that traced arrays can no longer be used
         self.values: list[Value] = []
-        self._rows: list[Hashable] = []
         self.constants: list[Any] = []
-        self._known: dict[Hashable, Value] = {}
+        self._rows: dict[Hashable, Value] = {}  # all that defines a value, in order
         self._constants_by_identity: dict[int, Value] = {}
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self.values))
+        return "\n".join([repr(value) for value in self.values if value.op != "scalar"])
 
     def add(
         self, op: str, inputs: Sequence[Value] = (), shape: tuple[int, ...] = (), dtype: Any = None, **attributes: Any
     ) -> Value:
-        """The value of this operation: a new line, or the line that has it already."""
+        """The value of this operation: a new one, or the one that the graph has already."""
         pairs = tuple(sorted(attributes.items())) if attributes else ()
         if pairs and op != "scalar":
-            pairs = tuple([(name, _plain(setting, op)) for name, setting in pairs])
-        row = (op, tuple([v.number for v in inputs]), pairs, shape, dtype)
-        value = self._known.get(row)
+            pairs = tuple([(name, x if type(x) in _SCALARS else _literal(x, op)) for name, x in pairs])
+        return self.intern(op, tuple(inputs), pairs, shape, dtype)
+
+    def intern(
+        self, op: str, inputs: tuple[Value, ...], attributes: tuple, shape: tuple[int, ...], dtype: Any
+    ) -> Value:
+        """`add` for attributes that are sorted literals already."""
+        row = (op, tuple(map(_number, inputs)), attributes, shape, dtype)
+        value = self._rows.get(row)
         if value is None:
-            value = self._known[row] = Value(len(self.values), op, tuple(inputs), pairs, shape, dtype)
+            value = self._rows[row] = Value(len(self.values), op, inputs, attributes, shape, dtype)
             self.values.append(value)
-            self._rows.append(row)
         return value
 
     def scalar(self, number: float) -> Value:
-        """A Python number: it takes the dtype of what it meets."""
-        number = _plain(number, "scalar")
+        """A Python scalar; weakly typed: it takes the dtype of the operands beside it."""
+        number = _literal(number, "scalar")
         if number != number:
             number = math.nan  # always the same one, for it equals nothing but itself
         return self.add("scalar", value=number, text=repr(number))
 
     def capture(self, array: Any) -> Value:
-        """An array from outside, the same at every step; known again by its identity."""
+        """A closed-over array as a constant, the same at every step; one value for one array."""
         value = self._constants_by_identity.get(id(array))
         if value is None:
             value = self.add("constant", (), array.shape, array.dtype, position=len(self.constants))
@@ -111,26 +136,28 @@ class Graph:
         return value
 
     def zeros(self, like: Value) -> Value:
-        """Zeros in the shape of a value: what has no gradient."""
+        """Zeros in the shape of a value: the gradient of what has none."""
         return self.add("zeros", (), like.shape, like.dtype)
 
     def forget(self) -> None:
-        """Let go of the arrays from outside: others stand in their places at every call."""
+        """Drop the constants: every call passes its own."""
         self.constants = [None] * len(self.constants)
         self._constants_by_identity.clear()
 
     def key(self) -> Hashable:
-        """What two listings have in common that do the same to arrays of the same shapes."""
+        """Equal for two graphs that compute the same of arrays of the same shapes."""
         return tuple(self._rows)
 
 
-def _plain(setting: Any, op: str) -> Any:
-    """A setting as plain numbers in tuples, which print as what they are: settings are written into source, and there a
-    string would be executed, and a number of NumPy's or of a class of one's own has a name that means nothing."""
-    if setting is None or type(setting) in (bool, int, float) or (type(setting) is str and setting in _WORDS):
+def _literal(setting: Any, op: str) -> Any:
+    """A setting as plain Python scalars in tuples, whose repr is safe to put into generated source.
+
+    A string would be executed there, and the repr of a NumPy scalar or of a user's class need not evaluate to it.
+    """
+    if type(setting) in _SCALARS or (type(setting) is str and setting in _WORDS):
         return setting
     if isinstance(setting, (tuple, list)):
-        return tuple([_plain(item, op) for item in setting])
+        return tuple([item if type(item) in _SCALARS else _literal(item, op) for item in setting])
     if isinstance(setting, (bool, np.bool_)):
         return bool(setting)
     if isinstance(setting, Integral):
@@ -142,18 +169,128 @@ def _plain(setting: Any, op: str) -> Any:
 
 def broadcast_shape(operands: Sequence[Value]) -> tuple[int, ...]:
     """The shape of an elementwise operation."""
-    shapes = {v.shape for v in operands if v.shape}
+    shapes = set(map(_shape, operands))
+    shapes.discard(())
     return shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
 
 
 def dtype_of(op: str, operands: Sequence[Value]) -> Any:
-    """The dtype that NumPy gives the elementwise operation; Python numbers are weak."""
-    arrays = {v.dtype for v in operands if v.op != "scalar"}
-    if len(arrays) == 1:
-        (dtype,) = arrays
-        if is_floating(dtype):  # the common case, and for bfloat16 NumPy does not know that numbers are weak
+    """The dtype that NumPy gives the elementwise operation; Python scalars are weakly typed."""
+    dtypes = set(map(_dtype, operands))
+    dtypes.discard(None)  # a scalar's
+    if len(dtypes) == 1:
+        (dtype,) = dtypes
+        if is_floating(dtype):  # the common case, and for bfloat16 NumPy does not know that scalars are weak
             return dtype
-    kinds = [v["value"] if v.op == "scalar" else v.dtype for v in operands]
+    types = [v["value"] if v.op == "scalar" else v.dtype for v in operands]
     if op in ("where", "matmul", "concat"):
-        return np.result_type(*kinds)
-    return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in kinds)).dtype
+        return np.result_type(*types)
+    return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in types)).dtype
+
+
+@dataclass(frozen=True)
+class Program:
+    """A graph that runs once per time step, forward or backward: carry, xs → new_carry, ys, and sums over all steps.
+
+    The forward pass is a program whose carry is the state. The backward pass is one, too: its carry is the cotangent
+    of the state, its xs are the residuals that the forward pass stored, and it runs from the last step to the first.
+    A value that depends on neither carry nor xs is loop-invariant.
+    """
+
+    graph: Graph
+    carry: tuple[Value, ...]
+    xs: tuple[Value, ...]
+    new_carry: tuple[Value, ...]
+    ys: tuple[Value, ...]
+    sums: tuple[Value, ...]
+
+    def __repr__(self) -> str:
+        """The values that are needed and, in the last line, what becomes of the carry, and the outputs."""
+        lines = [repr(value) for value in self.values() if value.op != "scalar"]
+        names = {
+            "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
+            **{name: [value.name for value in getattr(self, name)] for name in ("xs", "ys", "sums")},
+        }
+        return "\n".join([*lines, "; ".join(f"{key} {', '.join(found)}" for key, found in names.items() if found)])
+
+    @cached_property
+    def outputs(self) -> tuple[Value, ...]:
+        return (*self.new_carry, *self.ys, *self.sums)
+
+    @cached_property
+    def inputs(self) -> frozenset[Value]:
+        """The carry and the xs."""
+        return frozenset((*self.carry, *self.xs))
+
+    @cached_property
+    def _topological(self) -> tuple[Value, ...]:
+        found: set[Value] = set()
+        stack = list(self.outputs)
+        while stack:
+            value = stack.pop()
+            if value not in found:
+                found.add(value)
+                if value not in self.inputs:
+                    stack.extend(value.inputs)
+        return tuple(sorted(found, key=_number))
+
+    def values(self) -> tuple[Value, ...]:
+        """All values that the outputs need, carry and xs included, in topological order."""
+        return self._topological
+
+    @cached_property
+    def uses(self) -> Counter[Value]:
+        """How often each value is an operand or an output."""
+        return Counter(chain(chain.from_iterable(map(_inputs, self._topological)), self.outputs))
+
+    def depending_on(self, sources: Collection[Value]) -> set[Value]:
+        """The sources, and the values that depend on one of them."""
+        return changing(self._topological, sources, self.inputs)
+
+    def rewritten(self, rewrite: Callable[[Value], Value]) -> Program:
+        """The program with each output replaced by `rewrite` of it."""
+        return replace(
+            self,
+            new_carry=tuple(map(rewrite, self.new_carry)),
+            ys=tuple(map(rewrite, self.ys)),
+            sums=tuple(map(rewrite, self.sums)),
+        )
+
+    def rebuilt(
+        self, rule: Callable[[Value, Mapping[Value, Value]], Value | None], zeros: Collection[Value] = ()
+    ) -> Program:
+        """The program with `rule(value, rebuilt)` in the place of every value, given a mapping from each of its
+        operands to the rebuilt one; where the rule gives None the value only gets its rebuilt operands.
+
+        zeros  parts of the carry that are replaced by zeros
+        """
+        done = _Rebuilt(self, rule)
+        done.update({value: self.graph.zeros(value) for value in zeros})
+        for value in self._topological:
+            done[value]
+        return self.rewritten(done.__getitem__)
+
+
+class _Rebuilt(dict):
+    """From values to rebuilt ones; each is rebuilt when it is first looked up."""
+
+    def __init__(self, program: Program, rule: Callable[[Value, Mapping[Value, Value]], Value | None]):
+        super().__init__(zip(program.inputs, program.inputs))
+        self.graph, self.rule = program.graph, rule
+
+    def __missing__(self, value: Value) -> Value:
+        result = self.rule(value, self)
+        if result is None:
+            inputs = tuple(map(self.__getitem__, value.inputs))
+            result = value if inputs == value.inputs else value.with_inputs(self.graph, inputs)
+        self[value] = result
+        return result
+
+
+def changing(values: Collection[Value], sources: Collection[Value], fixed: Collection[Value] = ()) -> set[Value]:
+    """The sources, and those of the `values`, in topological order, that depend on one of them and are not `fixed`."""
+    found = set(sources)
+    for value in values:
+        if value not in fixed and not found.isdisjoint(value.inputs):
+            found.add(value)
+    return found

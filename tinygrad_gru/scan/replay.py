@@ -1,4 +1,4 @@
-"""Replay: a traced step, run again op by op on the arrays that it had; the step's own Python does not run.
+"""Replay: a traced step run again op by op on the arrays that it had, without running its Python.
 
 The ops are recorded like those of eager mode, so second derivatives are taken of them by their own rules.
 """
@@ -20,25 +20,24 @@ from .tracing.tracer import Trace
 def replay(
     trace: Trace, constants: Sequence[Any], carry: Sequence[Tensor], xs: Sequence[Tensor], length: int, reverse: bool
 ) -> list[Tensor]:
-    """The last carry and all stacked ys of the traced step, run over time on these inputs and arrays from outside."""
-    forward, state = trace.forward, list(carry)
-    ys: list[list[Tensor]] = [[None] * length for _ in forward.ys]  # type: ignore[list-item]
+    """The last carry and the stacked ys of the traced step, run over time on these inputs and constants."""
+    state = list(carry)
+    ys: list[list[Tensor]] = []
     for t in reversed(range(length)) if reverse else range(length):
-        results = _step(trace, constants, [*state, *(x[t, ...] for x in xs)])
-        state = results[: len(state)]
-        for steps, y in zip(ys, results[len(state) :]):
-            steps[t] = y
-    return [*state, *map(ops.stack, ys)]
+        outputs = _step(trace, constants, [*state, *(x[t, ...] for x in xs)])
+        state = outputs[: len(state)]
+        ys.append(outputs[len(state) :])
+    return [*state, *(ops.stack(list(y)) for y in zip(*(reversed(ys) if reverse else ys)))]
 
 
 def _step(trace: Trace, constants: Sequence[Any], inputs: Sequence[Tensor]) -> list[Tensor]:
     forward = trace.forward
     arrays = dict(zip((*forward.carry, *forward.xs), (x.data for x in inputs)))
-    made: dict[Node, Tensor] = {t.node: x for t, x in zip(forward.inputs, inputs) if t.node is not None}
+    tensors: dict[Node, Tensor] = {t.node: x for t, x in zip(forward.inputs, inputs) if t.node is not None}
 
     def tensor(value: Value, node: Node | None) -> Tensor:
-        if node is not None and node in made:
-            return made[node]
+        if node is not None and node in tensors:
+            return tensors[node]
         return Tensor.from_node(
             evaluate(value, arrays, constants), node if node is None or node.number < forward.start else None
         )
@@ -50,15 +49,15 @@ def _step(trace: Trace, constants: Sequence[Any], inputs: Sequence[Tensor]) -> l
 
     for call in forward.calls:
         operands = [tensor(o.value, o.node) if o.value is not None else o.literal for o in call.operands]
-        result = made[call.node] = call.op(*operands, **{name: setting(x) for name, x in call.settings.items()})
+        result = tensors[call.node] = call.op(*operands, **{name: setting(x) for name, x in call.settings.items()})
         if call.value is not None:
             arrays[call.value] = result.data
     return [tensor(value, t.node) for value, t in zip((*forward.new_carry, *forward.ys), forward.outputs)]
 
 
-def evaluate(wanted: Value, known: dict[Value, Any], constants: Sequence[Any]) -> Any:
-    """The array of a value, from those that are known; what is found on the way is known from then on."""
-    stack = [wanted]
+def evaluate(target: Value, known: dict[Value, Any], constants: Sequence[Any]) -> Any:
+    """The array of a value, computed from the known ones, to which those that are computed on the way are added."""
+    stack = [target]
     while stack:
         value = stack[-1]
         missing = [i for i in value.inputs if i not in known]
@@ -66,21 +65,21 @@ def evaluate(wanted: Value, known: dict[Value, Any], constants: Sequence[Any]) -
             stack += missing
             continue
         if value not in known:
-            known[value] = _made(value, [known[i] for i in value.inputs], constants)
+            known[value] = _computed(value, [known[i] for i in value.inputs], constants)
         stack.pop()
-    return known[wanted]
+    return known[target]
 
 
-def _made(value: Value, operands: list[Any], constants: Sequence[Any]) -> Any:
-    """What the operation of a value gives."""
+def _computed(value: Value, operands: list[Any], constants: Sequence[Any]) -> Any:
+    """The array that the operation of a value gives on these operands."""
     if value.op == "scalar":
         return value["value"]
     if value.op == "constant":
         return constants[value["position"]]
-    home = next(backend_of(x) for x in (*operands, *constants) if hasattr(x, "dtype"))
-    xp: Any = home.xp
+    backend = next(backend_of(x) for x in (*operands, *constants) if hasattr(x, "dtype"))
+    xp: Any = backend.xp
     if value.op == "zeros":
-        return home.zeros(value.shape, value.dtype)
+        return backend.zeros(value.shape, value.dtype)
     if value.op in ("sum", "max", "min"):
         result = getattr(xp, value.op)(operands[0], axis=value["axis"], keepdims=value["keepdims"])
     elif value.op in ("reshape", "rearrange"):
@@ -96,7 +95,7 @@ def _made(value: Value, operands: list[Any], constants: Sequence[Any]) -> Any:
     elif value.op == "getitem":
         result = operands[0][as_index(value["index"]) + (...,)]
     elif value.op == "scatter":
-        result = home.scatter(value.shape, [as_index(index) for index in value["indices"]], operands)
+        result = backend.scatter(value.shape, [as_index(index) for index in value["indices"]], operands)
     else:
         result = getattr(xp, value.op)(*operands)
     result = as_array(result)

@@ -1,4 +1,4 @@
-"""Tools that prove gradients: for our own tests and for yours."""
+"""Checks of gradients and ops: gradcheck, the op contract, op specs and mutation testing, for your tests too."""
 
 from __future__ import annotations
 
@@ -14,3 +14,9 @@ __all__ = [
     "OP_SPECS", "check_all", "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep", "mutants",
     "mutation_scores",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name == "SHEET":  # an ImportError, for `from … import SHEET` would hide the text of an AttributeError
+        raise ImportError("tinygrad_gru.testing.SHEET is now tinygrad_gru.testing.OP_SPECS")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

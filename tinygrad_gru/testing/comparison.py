@@ -1,14 +1,14 @@
-"""Whether two arrays agree, at a tolerance that follows from their dtype; in words if not."""
+"""Comparison of arrays, with tolerances that follow from the dtype, and the likely cause of a disagreement."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
 from ..backend import bfloat16
-from .diagnosis import likely_cause
 
 
 def numpy_dtype(name: str) -> np.dtype:
@@ -20,17 +20,17 @@ def numpy_dtype(name: str) -> np.dtype:
 
 
 def epsilon(dtype: str) -> float:
-    """The distance from 1 to the next number of that dtype."""
+    """Machine epsilon of a dtype."""
     return float(np.spacing(np.ones((), numpy_dtype(dtype))))
 
 
 def disagreement(
     got: np.ndarray, expected: np.ndarray, rtol: float = 0.0, floor: float = 0.0, allowed: Any = 0.0
 ) -> str | None:
-    """None if every entry is right to `rtol` of itself, `floor` of the largest of them, or what is allowed besides.
+    """None if every entry agrees within `rtol` of itself + `floor` of the largest entry + `allowed`.
 
-    Else where one is wrong, what was got and expected, and the likely cause. Integers and booleans must be equal, a NaN
-    agrees with a NaN.
+    Otherwise a text: where one is wrong, what was got and expected, and the likely cause. Integers and booleans must be
+    equal, and NaN agrees with NaN.
     """
     if got.shape != expected.shape:
         return f"shape {got.shape}, expected {expected.shape}"
@@ -44,11 +44,11 @@ def disagreement(
         wrong = ~((error == 0) | (error <= bound))
     if not wrong.any():
         return None
-    place = np.unravel_index(np.argmax(wrong), wrong.shape)
-    at = f"at {[int(n) for n in place]} " if place else ""
+    where = np.unravel_index(np.argmax(wrong), wrong.shape)
+    at = f"at {[int(n) for n in where]} " if where else ""
     return (
-        f"{at}got {got[place]:.9g}, expected {expected[place]:.9g} (they differ by {error[place]:.3g}, "
-        f"{bound[place]:.3g} is allowed); {likely_cause(got, expected, rtol=max(rtol, 1e-12))}"
+        f"{at}got {got[where]:.9g}, expected {expected[where]:.9g} (they differ by {error[where]:.3g}, "
+        f"{bound[where]:.3g} is allowed); {likely_cause(got, expected, rtol=max(rtol, 1e-12))}"
     )
 
 
@@ -57,8 +57,8 @@ def disagreement_in(
 ) -> str | None:
     """`disagreement` of a result in that dtype with the one in float64.
 
-    nearby  results in float64 for inputs that are moved by a rounding: how far rounding may move the result
-    more    what is allowed besides
+    nearby  results in float64 for inputs with rounding errors: how far rounding may move the result
+    more    an additional allowance
     """
     eps, limits = epsilon(dtype), np.finfo("float32" if dtype == "bfloat16" else dtype)  # bfloat16 has float32's range
     if expected.dtype.kind != "f" or got.shape != expected.shape:
@@ -67,3 +67,67 @@ def disagreement_in(
     inside = abs(expected) < float(limits.max) / 4  # beyond it there may be infinities
     got = np.where(inside, got, expected)
     return disagreement(got, expected, 16 * eps, 8 * eps, 4 * spread + float(limits.smallest_subnormal) + more)
+
+
+def likely_cause(got: np.ndarray, expected: np.ndarray, outputs: int = 0, rtol: float = 1e-5) -> str:
+    """A text: how `got` differs from `expected`, such as "looks transposed".
+
+    The first `outputs` axes are those of the output, where both are a Jacobian; the others are those of the input.
+    """
+    if not np.isfinite(got).all():
+        return f"{np.sum(~np.isfinite(got))} of {got.size} entries are not finite"
+    scale = np.max(abs(expected), initial=0.0, where=np.isfinite(expected)) or 1.0
+
+    def same(a: np.ndarray, b: np.ndarray) -> bool:
+        return a.shape == b.shape and bool(np.all(abs(a - b) <= rtol * (abs(b) + 1e-2 * scale)))
+
+    if not np.any(got):
+        return "all of it is 0: a rule is missing, or treats something as a constant"
+    matters = abs(expected) > 1e-8 * scale
+    if matters.any():
+        ratios = got[matters] / expected[matters]
+        factor = float(np.median(ratios))
+        if same(got, factor * expected) and np.ptp(ratios) <= 10 * rtol * abs(factor):
+            return f"off by a factor of {_rounded(factor)} everywhere{_if_axis_length(factor, got.shape)}"
+    inner = range(outputs, got.ndim)
+    for axes in permutations(inner):
+        moved = np.transpose(expected, (*range(outputs), *axes))
+        if axes != tuple(inner) and same(got, moved):
+            return "looks transposed"
+        if axes != tuple(inner) and same(got, moved.reshape(got.shape)):
+            return "looks transposed, its elements in the order of another shape"
+    for axis in range(got.ndim):
+        if same(got, np.flip(expected, axis)):
+            return f"looks reversed along axis {axis - outputs if axis >= outputs else axis}"
+    for axis, first in _first_slices(got, outputs):
+        if np.any(got[first]) and same(got[first], expected[first]):
+            return f"sum over axis {axis} of the output missing: only its first element counts"
+    wrong = abs(got - expected) > rtol * (abs(expected) + 1e-2 * scale)
+    if 0 < np.sum(wrong) < wrong.size / 2:
+        return f"only {np.sum(wrong)} of {wrong.size} entries are wrong"
+    difference = got - expected
+    if np.ptp(difference) <= rtol * scale:
+        return f"off by {_rounded(float(np.mean(difference)))} everywhere: a term is missing or too many"
+    return f"{np.sum(wrong)} of {wrong.size} entries are wrong, in no simple pattern"
+
+
+def _first_slices(got: np.ndarray, outputs: int) -> Iterator[tuple[int, tuple]]:
+    """The axes of the output along which everything but the first element is 0."""
+    for axis in range(outputs):
+        rest = (slice(None),) * axis + (slice(1, None),)
+        if got.shape[axis] > 1 and not np.any(got[rest]):
+            yield axis, (slice(None),) * axis + (slice(0, 1),)
+
+
+def _if_axis_length(factor: float, shape: tuple[int, ...]) -> str:
+    for n in shape:
+        if n > 1 and np.isclose(factor, 1 / n):
+            return f" = 1/{n}, the length of an axis: a mean in the place of a sum?"
+        if n > 1 and np.isclose(factor, n):
+            return ", the length of an axis: a sum in the place of a mean, or twice?"
+    return ""
+
+
+def _rounded(number: float) -> str:
+    near_one = 0 < abs(number - 1) < 1e-4
+    return (f"1 + {number - 1:.3g}" if near_one else f"{number:.6g}").replace("+ -", "− ").replace("-", "−")

@@ -1,11 +1,11 @@
-"""Gradients against finite differences.
+"""gradcheck and gradgradcheck: gradients against finite differences.
 
-Every derivative is compared on its own scale: a small one isn't hidden by a large one beside it. The numerical
+Each derivative is compared on its own scale: a small one isn't hidden by a large one beside it. The numerical
 derivative is the central difference at a step relative to the coordinate, extrapolated (Richardson) from two steps,
 whose disagreement, with the rounding of the function's values, bounds its error. That bound is the tolerance; where
-it is too wide to tell right from wrong other steps are tried, and if none will do, that is an error too.
+it is too wide to tell right from wrong, other steps are tried, and if none will do, that is an error too.
 
-Small problems are checked entry by entry. In large ones a random direction is weighed by a random cotangent in which
+Small problems are checked entry by entry. In large ones a random direction is weighted by a random cotangent in which
 every output counts the same, and then again in a direction in which every coordinate of the inputs counts the same.
 """
 
@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 
 from ..backend import backend_of, dtype_name, is_floating, to_host
-from ..tape import enable_grad, grad
+from ..contexts import enable_grad
 from ..tensor import Tensor
+from ..transforms import grad
 from ..trees import leaves
-from .diagnosis import likely_cause
+from .comparison import likely_cause
 from .report import Report
 
 EPS = float(np.finfo(np.float64).eps)
-#: Up to so many evaluations a problem is checked entry by entry, if `full` doesn't say otherwise.
+#: The most evaluations for which the default is to check entry by entry.
 SMALL = 128
-#: Up to so many, a wrong derivative in a random direction is traced to its entry.
+#: The most evaluations spent on finding the entry at which a derivative in a random direction is wrong.
 AFFORDABLE = 6000
-#: By how much of a derivative its numerical value may be uncertain and still tell right from wrong.
+#: The largest relative error of a numerical derivative that still tells right from wrong.
 DECIDED = 1e-3
 
 
@@ -48,16 +49,16 @@ def gradcheck(
 ) -> Report:
     """Check the first derivatives of `function` at `inputs`; return a Report, or raise GradientError that says where.
 
-    function  takes as many Tensors as there are inputs, returns a Tensor or a container of them, nested or not
+    function  of as many Tensors as there are inputs; returns a Tensor or a nested container of Tensors
     inputs    arrays or Tensors; those of float64 are differentiated, others (integers, booleans) are passed on.
-              Less precise floats are refused: their differences would be noise
-    full      True: every input element and output element; False: random directions and cotangents, at the price of a
-              few evaluations however large the inputs; None: True for small problems
+              Lower-precision floats are refused: their differences would be noise
+    full      True: every input element and output element; False: random directions and cotangents, a few evaluations
+              for inputs of any size; None: True for small problems
     step      of the central differences, relative to |x| of each coordinate (to 1 at 0)
-    rtol      by how much of its own size a derivative may be off, besides the error of the difference itself
-    atol      by how much any derivative may be off, for functions that are not smooth to rounding
+    rtol      relative tolerance of a derivative, besides the error of the difference itself
+    atol      absolute tolerance of a derivative, for functions that are not smooth to rounding
     """
-    tensors = _doubles(inputs)
+    tensors = _float64_leaves(inputs)
     with enable_grad():
         problem = _Problem(function, tensors, [f"inputs[{i}]" for i in range(len(tensors))], 1)
         return problem.check(full, step, rtol, atol, np.random.default_rng(seed))
@@ -75,10 +76,10 @@ def gradgradcheck(
 ) -> Report:
     """Check the second derivatives of `function` at `inputs`: gradcheck of its recorded gradient.
 
-    The gradient is taken as a function of the inputs and of the cotangents, so that both of its slots are checked.
+    The gradient is a function of the inputs and the cotangents, so that both of its arguments are checked.
     The arguments are those of `gradcheck`.
     """
-    tensors = _doubles(inputs)
+    tensors = _float64_leaves(inputs)
     wanted = [i for i, t in enumerate(tensors) if t.requires_grad]
     random = np.random.default_rng(seed + 1)
 
@@ -96,7 +97,7 @@ def gradgradcheck(
         first = _Problem(function, tensors, inputs_named, 1)
         if not first.outputs:
             raise GradientError("nothing was checked: the function has no output")
-        # Outputs meet in one gradient, so each is weighed by its size there: a large one must not hide a small one.
+        # Outputs add up in one gradient, so each is weighted by its size there: a large one must not hide a small one.
         numbers = random.standard_normal(sum(first.sizes)) / first.row_sizes()
         weights = [_like(part.reshape(y.shape), y) for part, (_, y) in zip(first.parts(numbers), first.outputs)]
         names = [*inputs_named, *(f"the cotangent of {name}" for name, _ in first.outputs)]
@@ -104,8 +105,8 @@ def gradgradcheck(
         return problem.check(full, step, rtol, atol, random)
 
 
-def _doubles(inputs: Sequence[Any]) -> list[Tensor]:
-    """Fresh leaves of the values of the float64 inputs; the others as constants."""
+def _float64_leaves(inputs: Sequence[Any]) -> list[Tensor]:
+    """New leaves with the values of the float64 inputs; the others as constants."""
     tensors = []
     for i, x in enumerate(inputs):
         array = x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x)
@@ -135,23 +136,23 @@ def _zeros_like(tensor: Tensor) -> Tensor:
 
 
 class _Problem:
-    """A function at a point, with its outputs, one after the other, as one vector."""
+    """A function at a point; its outputs are concatenated into one vector."""
 
     def __init__(self, function: Callable, tensors: list[Tensor], names: list[str], order: int):
         self.function, self.tensors, self.names, self.order = function, tensors, names, order
         self.wanted = [i for i, t in enumerate(tensors) if t.requires_grad]
-        self.here = [to_host(t.data) for t in tensors]
+        self.point = [to_host(t.data) for t in tensors]
         self.outputs = _outputs(function, tensors)
         self.sizes = [y.size for _, y in self.outputs]
-        self.at_rest = self.values()
+        self.at_point = self.values()
         first = _flat(self.outputs)
-        if not np.array_equal(first, self.at_rest, equal_nan=True):
+        if not np.array_equal(first, self.at_point, equal_nan=True):
             raise GradientError(
                 "two calls of the function at the same point differ: it has a state, or is random (manual_seed helps)"
             )
 
     def values(self, moves: dict[int, np.ndarray] | None = None) -> np.ndarray:
-        """The outputs, with some inputs moved elsewhere. Recorded: the function may itself take gradients."""
+        """The outputs, with some inputs replaced. Recorded: the function may itself take gradients."""
         moved = list(self.tensors)
         for i, array in (moves or {}).items():
             moved[i] = _like(array, moved[i])
@@ -162,11 +163,11 @@ class _Problem:
         return values
 
     def parts(self, vector: np.ndarray) -> list[np.ndarray]:
-        """A vector of numbers for all outputs, cut into those for each."""
+        """A vector with an entry for every output element, split by output."""
         return np.split(vector, np.cumsum(self.sizes)[:-1])
 
     def row_sizes(self) -> np.ndarray:
-        """How large the gradient of each output element is, or of each output where there are many; 1 where it is 0."""
+        """The size of the gradient of each output element, or of each output where there are many; 1 where it is 0."""
         count = sum(self.sizes)
         owners = np.arange(count) if count <= SMALL // 2 else np.repeat(np.arange(len(self.sizes)), self.sizes)
         sizes = np.ones(count)
@@ -176,22 +177,22 @@ class _Problem:
         return sizes
 
     def gradients(self, weights: np.ndarray) -> list[np.ndarray]:
-        """weightsᵀ · Jacobian, for each wanted input; zeros for one that doesn't matter."""
+        """weightsᵀ · Jacobian, for each differentiated input; zeros where no output depends on it."""
         alive = [(y, w) for (_, y), w in zip(self.outputs, self.parts(weights)) if y.requires_grad and w.any()]
-        goals = [self.tensors[i] for i in self.wanted]
+        inputs = [self.tensors[i] for i in self.wanted]
         if not alive:
-            return [np.zeros(goal.shape) for goal in goals]
+            return [np.zeros(x.shape) for x in inputs]
         cotangents = [backend_of(y.data).asarray(w.reshape(y.shape)) for y, w in alive]
         with np.errstate(all="ignore"):
-            found = grad([y for y, _ in alive], goals, cotangents, retain_graph=True, allow_unused=True)
-        return [np.zeros(goal.shape) if g is None else to_host(g.data) for goal, g in zip(goals, found)]
+            found = grad([y for y, _ in alive], inputs, cotangents, retain_graph=True, allow_unused=True)
+        return [np.zeros(x.shape) if g is None else to_host(g.data) for x, g in zip(inputs, found)]
 
-    def slope(self, direction: dict[int, np.ndarray], step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The derivative of every output along a direction, given by input, a bound of its error, and what of that
-        is rounding of the outputs."""
+    def derivative(self, direction: dict[int, np.ndarray], step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The numerical derivative of every output along a direction (given for each input), a bound of its error, and
+        the share of rounding in that bound."""
 
         def central(h: float) -> tuple[np.ndarray, np.ndarray]:
-            up, down = (self.values({i: self.here[i] + s * d for i, d in direction.items()}) for s in (h, -h))
+            up, down = (self.values({i: self.point[i] + s * d for i, d in direction.items()}) for s in (h, -h))
             return (up - down) / (2 * h), 4 * EPS * np.maximum(abs(up), abs(down)) / h
 
         with np.errstate(all="ignore"):
@@ -248,7 +249,7 @@ class _Problem:
     def _compare_column(
         self, i: int, e: int, column: np.ndarray, floor: np.ndarray, step: float, rtol: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which entries of a column of the Jacobian are wrong, at every step that was tried; the best differences and
+        """Which entries of a column of the Jacobian are wrong at every step that was tried; the best differences and
         their errors."""
         wrong = np.ones(len(column), bool)
         best, error = np.full(len(column), np.nan), np.full(len(column), np.inf)
@@ -259,7 +260,7 @@ class _Problem:
             scale = np.maximum(abs(column), abs(value))
             with np.errstate(invalid="ignore"):
                 # A NaN on either side must fail: hence `<=`, never `not >`.
-                decided = bound <= DECIDED * scale + floor + 1e-6 * abs(self.at_rest) / length
+                decided = bound <= DECIDED * scale + floor + 1e-6 * abs(self.at_point) / length
                 allowed = rtol * scale + floor + np.where(decided, 2 * bound, noise)
                 wrong &= ~(abs(column - value) <= allowed)
             if not wrong.any():
@@ -267,15 +268,15 @@ class _Problem:
         return wrong, best, error
 
     def _lengths(self, i: int, e: int) -> Iterator[float]:
-        """What a step may be relative to: the coordinate, then 1, the largest of the array, and less than any."""
-        here = self.here[i]
-        x, largest = abs(float(here.flat[e])), float(np.max(abs(here)))
+        """Scales of a step: the coordinate, then 1, the largest of the array, and less than any of them."""
+        point = self.point[i]
+        x, largest = abs(float(point.flat[e])), float(np.max(abs(point)))
         yield from dict.fromkeys([x or 1.0, 1.0, largest or 1.0, 1e-2 * (x or 1.0)])
 
     def _entry(self, i: int, e: int, length: float, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         direction = np.zeros(self.tensors[i].shape)
         direction.flat[e] = length
-        value, bound, noise = self.slope({i: direction}, step)
+        value, bound, noise = self.derivative({i: direction}, step)
         return value / length, bound / length, noise / length
 
     def _entry_is_wrong(
@@ -288,7 +289,7 @@ class _Problem:
             f"{self._called(output)}{_index(k - first, shape)} / ∂{self.names[i]}{_index(e, into)}: "
             f"the rules give {got:.9g}, finite differences {value:.9g}"
         )
-        if not error <= DECIDED * max(abs(got), abs(value)) + 1e-6 * abs(self.at_rest[k]):
+        if not error <= DECIDED * max(abs(got), abs(value)) + 1e-6 * abs(self.at_point[k]):
             return f"{what} ± {error:.2g}, which decides nothing: is there a kink, a pole, or noise at this point?"
         block = jacobian[first : first + self.sizes[output]]
         numeric = np.stack([self._entry(i, c, next(self._lengths(i, c)), step)[0] for c in range(block.shape[1])], 1)
@@ -301,7 +302,7 @@ class _Problem:
         return f"∂{name}" if self.order == 1 else f"∂(gradient of {name.removeprefix('output')[2:-2]})"
 
     def _output_of(self, k: int) -> tuple[int, int]:
-        """Which output an entry of the vector belongs to, and where that begins."""
+        """The output to which an entry of the vector belongs, and its first entry."""
         ends = np.cumsum(self.sizes)
         output = int(np.searchsorted(ends, k, side="right"))
         return output, int(ends[output] - self.sizes[output])
@@ -311,8 +312,8 @@ class _Problem:
     def _check_directions(
         self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
     ) -> int:
-        """Check the derivatives with regard to these inputs in two directions; how many were compared."""
-        reach = {i: np.where(self.here[i] == 0, 1.0, abs(self.here[i])) for i in wanted}
+        """Check the derivatives with respect to these inputs in two directions; return how many were compared."""
+        reach = {i: np.where(self.point[i] == 0, 1.0, abs(self.point[i])) for i in wanted}
         for _ in range(2):
             direction = {i: size * random.standard_normal(size.shape) for i, size in reach.items()}
             signs = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
@@ -342,7 +343,7 @@ class _Problem:
     def _direction_agrees(
         self, direction: dict[int, np.ndarray], signs: np.ndarray, step: float, rtol: float, atol: float
     ) -> tuple[bool, str, dict[int, np.ndarray]]:
-        value, bound, _ = self.slope(direction, step)
+        value, bound, _ = self.derivative(direction, step)
         size = abs(value) + 1e6 * bound
         largest = np.max(size, initial=0.0, where=np.isfinite(size)) or 1.0
         weights = signs / np.where(np.isfinite(size) & (size > 0), size, largest)
@@ -352,12 +353,12 @@ class _Problem:
         scale, error = float(abs(weights) @ abs(value)), float(abs(weights) @ bound)
         terms = {i: abs(term) for i, term in terms.items()}
         slack = 64 * EPS * sum(float(np.sum(term)) for term in terms.values()) + atol * float(np.sum(abs(weights)))
-        # Weighed so, an output that cannot be decided counts a millionth, and every other about 1.
+        # With these weights an output that cannot be decided counts a millionth, and every other about 1.
         decided = error <= DECIDED * scale + slack + 1e-6 * len(weights)
         agrees = decided and abs(analytic - numeric) <= rtol * max(scale, abs(analytic)) + 2 * error + slack
         names = " and ".join(f"{self.names[i]} {self.tensors[i].shape}" for i in direction)
         message = (
-            f"a derivative of order {self.order} with regard to {names}, along a random direction and weighed by a "
+            f"a derivative of order {self.order} with respect to {names}, along a random direction and weighted by a "
             f"random cotangent: the rules give {analytic:.9g}, finite differences {numeric:.9g} ± {error:.2g}; "
             "full=True would say which entry it is"
         )

@@ -1,4 +1,4 @@
-"""Memory layouts: the same values in arrays that are not contiguous, for formulas and rules that must not care."""
+"""Memory layouts: the same values in arrays that are not contiguous, on which no formula or rule may depend."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def _fortran_order(values: np.ndarray) -> np.ndarray:
 
 
 def _permuted(values: np.ndarray) -> np.ndarray:
-    """The last axis is the outermost in memory."""
+    """The last axis is outermost in memory."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(values, -1, 0)), 0, -1) if values.ndim else values
 
 
 def _strided(values: np.ndarray) -> np.ndarray:
-    """Every second element of a larger array, whose others are not numbers, so that reading them shows."""
+    """Every second element of a larger array, whose others are NaN, so that reading them shows."""
     gaps = np.full((*values.shape, 2), np.nan if values.dtype.kind == "f" else 0, values.dtype)
     gaps[..., 0] = values
     return gaps[..., 0]
@@ -33,12 +33,12 @@ def _reversed(values: np.ndarray) -> np.ndarray:
 
 
 def _repeated_rows(values: np.ndarray) -> np.ndarray:
-    """Stride 0 along the first axis: the first row in the place of all. Other values than were given."""
+    """Stride 0 along the first axis: the first row for all. Other values than given."""
     return np.broadcast_to(values[:1].copy(), values.shape) if values.ndim else values
 
 
-def _repeated_number(values: np.ndarray) -> np.ndarray:
-    """Stride 0 along all axes, as the cotangent of a sum has it. Other values than were given."""
+def _repeated_element(values: np.ndarray) -> np.ndarray:
+    """Stride 0 along all axes, as the cotangent of a sum has it. Other values than given."""
     return np.broadcast_to(values.reshape(-1)[:1].copy().reshape(()), values.shape) if values.size else values
 
 
@@ -48,24 +48,24 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "strided": _strided,
     "with negative strides": _reversed,
     "broadcast along axis 0 (stride 0)": _repeated_rows,
-    "broadcast along all axes (stride 0)": _repeated_number,
+    "broadcast along all axes (stride 0)": _repeated_element,
 }
 
 
-def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
-    """Values in that layout, read-only. Integers, of which some could become invalid ids, are never repeated."""
+def with_layout(values: np.ndarray, layout: str) -> np.ndarray:
+    """Values in that layout, read-only. Integers are never repeated, for ids could become invalid."""
     if values.dtype.kind not in "f" and "broadcast" in layout:
         layout = "strided"
     return read_only(LAYOUTS[layout](values))
 
 
-def contiguous(array: Any, home: Backend) -> Any:
-    """The same values in an array of its own, read-only on NumPy."""
-    return read_only(home.asarray(np.array(to_host(array), order="C")))
+def contiguous(array: Any, backend: Backend) -> Any:
+    """A contiguous copy, read-only on NumPy."""
+    return read_only(backend.asarray(np.array(to_host(array), order="C")))
 
 
 def read_only(array: Any) -> Any:
-    """The array, marked as read-only where that is NumPy's to say."""
+    """A read-only view of a NumPy array; other arrays as they are."""
     if isinstance(array, np.ndarray):
         array = array.view()
         array.flags.writeable = False

@@ -1,10 +1,10 @@
-"""Mutation: every rule of an op is made wrong on purpose, one fault at a time, and the contract must notice each.
+"""Mutation testing of the op contract: each rule of an op is mutated on purpose, and `check_op` must fail.
 
     print(mutants(cube, oracle=lambda x: np.power(x, 3), shapes=[(3, 4)], elementwise=True))
 
-A mutant is the op itself with one of its rules wrapped, for as long as it is checked. What survives shows a hole in the
-check: a shape, a dtype, a domain that it lacks. A mutant that gives the same values and the same derivatives in every
-call of the check is no fault (a symmetric thing transposed, say): it counts as equivalent, not as noticed.
+A mutant is the op with one of its rules changed by a mutation operator while it is checked. It is killed if the check
+fails. One that survives shows what the check lacks: a shape, a dtype, a domain. A mutant that gives the same values and
+derivatives in every call of the check (a symmetric matrix transposed, say) is equivalent, and counts as neither.
 """
 
 from __future__ import annotations
@@ -26,62 +26,62 @@ import numpy as np
 
 from .. import ops
 from ..backend import is_floating, to_host
-from ..nn import lengths
+from ..cotangents import Sparse
 from ..ops.op import unwrap
-from ..tape import Sparse, grad
 from ..tensor import Tensor
+from ..transforms import grad
 from .comparison import epsilon
 from .contract import check_op
-from .faults import Call, Fault, Profile, faults
-from .op_specs import OP_SPECS, REACHED_BY, check_case
+from .mutation_operators import Call, MutationOperator, Profile, mutation_operators
+from .op_specs import CHECKED_BY, OP_SPECS, check_case
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One wrong rule: of which input, its fault, and the message with which the check noticed it, if it did.
+    """A mutated rule: of which input, by which mutation operator, and the error of the check that killed it, if any.
 
-    `equivalent` says why it is no fault, if it is none.
+    `equivalent` says why it cannot be killed, if it is an equivalent mutant.
     """
 
     input: str
-    fault: str
-    noticed: str | None
+    operator: str
+    killed_by: str | None
     equivalent: str | None = None
 
 
 @dataclass(frozen=True)
 class MutationScore:
-    """How many of an op's wrong rules a check noticed. Prints what survived, or why the op itself does not pass."""
+    """The mutants of an op, and how many a check killed. Prints which survived, or why the unchanged op fails."""
 
     op: str
     mutants: tuple[Mutant, ...]
     failure: str | None = None
 
     @property
-    def noticed(self) -> int:
-        return sum(m.noticed is not None for m in self.mutants)
+    def killed(self) -> int:
+        return sum(m.killed_by is not None for m in self.mutants)
 
     @property
     def equivalent(self) -> list[Mutant]:
         return [m for m in self.mutants if m.equivalent is not None]
 
     @property
-    def survivors(self) -> list[Mutant]:
-        """The mutants that are wrong and were not noticed."""
-        return [m for m in self.mutants if m.noticed is None and m.equivalent is None]
+    def survived(self) -> list[Mutant]:
+        """The mutants that were not killed and are not equivalent."""
+        return [m for m in self.mutants if m.killed_by is None and m.equivalent is None]
 
     @property
     def perfect(self) -> bool:
-        """Whether there was something to notice, and all of it was noticed."""
-        return self.noticed > 0 and not self.survivors
+        """Whether there are mutants, and none survived."""
+        return self.killed > 0 and not self.survived
 
     def __str__(self) -> str:
         if self.failure is not None:
-            return f"{self.op}: its own rules do not pass, which says nothing of wrong ones: {self.failure}"
-        faulty = len(self.mutants) - len(self.equivalent)
-        same = f", {len(self.equivalent)} more make no difference" if self.equivalent else ""
-        lines = [f"{self.op}: {self.noticed} of {faulty} wrong rules are noticed{same}"]
-        return "\n".join([*lines, *(f"  not noticed: rule of {m.input}, {m.fault}" for m in self.survivors)])
+            return f"{self.op}: the check of its unchanged rules fails, so mutants prove nothing: {self.failure}"
+        count = len(self.mutants) - len(self.equivalent)
+        equivalent = f", {len(self.equivalent)} more are equivalent" if self.equivalent else ""
+        lines = [f"{self.op}: {self.killed} of {count} mutants killed{equivalent}"]
+        return "\n".join([*lines, *(f"  survived: rule of {m.input}, {m.operator}" for m in self.survived)])
 
 
 def mutants(
@@ -91,31 +91,31 @@ def mutants(
     domain: Any = (-2.0, 2.0),
     **how: Any,
 ) -> MutationScore:
-    """Make each rule of `op` wrong in every typical way and count what `check_op` notices.
+    """Mutate each rule of `op` by every mutation operator that applies, and count which mutants `check_op` kills.
 
-    The arguments after the op are those of `check_op`; without them an op of the framework is checked by its lines of
-    the sheet. The op must pass unchanged.
+    The arguments after the op are those of `check_op`; without them an op of the framework is checked by its op specs.
+    The check must pass for the unchanged op.
     """
     if not any(_rules(op).values()):
         raise TypeError(f"op: expected an op with rules, got {op!r}")
     checks = _checks(op, oracle, shapes, domain, how)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of the wrong values that are made on purpose
+        warnings.simplefilter("ignore")  # of the wrong values
         profiles = _profiles(op, checks)
-        found = [
-            _fate(op, name, fault, checks)
+        results = [
+            _run(op, name, operator, checks)
             for name, profile in profiles.items()
             if profile.calls
-            for fault in faults(profile)
+            for operator in mutation_operators(profile)
         ]
-    return MutationScore(op.__name__, tuple(found))
+    return MutationScore(op.__name__, tuple(results))
 
 
 def ops_with_rules() -> dict[str, Any]:
     """All ops of the framework that have a rule, by the name of their formula."""
     # Not the attributes of the package, where an op may hide the module of its name.
     modules = [module for name, module in sys.modules.items() if name.startswith(ops.__name__)]
-    values = [value for module in (*modules, lengths) for value in vars(module).values()]
+    values = [value for module in modules for value in vars(module).values()]
     made: list[Any] = [v for v in values if isinstance(v, FunctionType) and any(_rules(v).values())]
     return {v.formula.__name__: v for v in made}
 
@@ -141,14 +141,14 @@ def _score_of(name: str) -> MutationScore:
 def _checks(op: Any, oracle: Any, shapes: Any, domain: Any, how: dict[str, Any]) -> list[Callable[..., Any]]:
     if oracle is not None and shapes is not None:
         return [partial(check_op, op, oracle, shapes, domain, **how)]
-    name = REACHED_BY.get(op.formula.__name__, op.__name__)
+    name = CHECKED_BY.get(op.formula.__name__, op.__name__)
     if oracle is not None or shapes is not None or name not in OP_SPECS:
         raise TypeError(f"{op.__name__}: say by what it is to be checked: oracle and shapes, as for check_op")
     return [partial(check_case, name, case, **how) for case in OP_SPECS[name]]
 
 
 @contextmanager
-def _replaced(op: Any, changed: dict[str, Callable]) -> Iterator[None]:
+def _with_rules(op: Any, changed: dict[str, Callable]) -> Iterator[None]:
     rules = dict(op.rules)
     op.vjp(**{**rules, **changed})
     try:
@@ -157,30 +157,31 @@ def _replaced(op: Any, changed: dict[str, Callable]) -> Iterator[None]:
         op.vjp(**rules)
 
 
-def _wrapped(op: Any, name: str, answer: Callable[[Call], Any]) -> Callable:
-    """A rule that asks for the same as the op's own rule of that input, and for the input's shape."""
+def _intercepted(op: Any, name: str, respond: Callable[[Call], Any]) -> Callable:
+    """A rule with the parameters of the op's rule of that input, and the input's shape; it returns respond(call)."""
     rule, variadic = op.rules[name], len(op.rules) == 1 and _is_variadic(op)
     first = ["g", "i"] if variadic else ["g"]
-    asked = list(signature(rule).parameters)[len(first) :]
-    wanted = asked if f"{name}_shape" in asked else [*asked, f"{name}_shape"]
+    parameters = list(signature(rule).parameters)[len(first) :]
+    extended = parameters if f"{name}_shape" in parameters else [*parameters, f"{name}_shape"]
     memory: dict[Any, Any] = {}
 
-    def wrong(*arguments: Any) -> Any:
+    def intercepted(*arguments: Any) -> Any:
         g, *rest = arguments
         position = rest[: len(first) - 1]
-        named = dict(zip(wanted, rest[len(first) - 1 :]))
+        named = dict(zip(extended, rest[len(first) - 1 :]))
         shape = named[f"{name}_shape"]
 
         def right(**changes: Any) -> Any:
             values = {**named, **changes}
-            return rule(changes.get("g", g), *position, *(values[n] for n in asked))
+            return rule(changes.get("g", g), *position, *(values[n] for n in parameters))
 
         shape = tuple(shape[position[0]] if variadic else shape)
-        return answer(Call(right, g, {n: named[n] for n in asked}, shape, memory))
+        return respond(Call(right, g, {n: named[n] for n in parameters}, shape, memory))
 
-    parameters = [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in (*first, *wanted)]
-    wrong.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    return wrong
+    intercepted.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in (*first, *extended)]
+    )
+    return intercepted
 
 
 def _is_variadic(op: Any) -> bool:
@@ -188,83 +189,83 @@ def _is_variadic(op: Any) -> bool:
 
 
 def _profiles(op: Any, checks: Sequence[Callable]) -> dict[str, Profile]:
-    """How the rules of an op are called while it is checked. Raises what the check raises."""
+    """Profiles of the calls of an op's rules while it is checked. Raises what the check raises."""
     profiles = {name: Profile() for name, rule in op.rules.items() if rule is not None}
 
-    def seen(name: str) -> Callable[[Call], Any]:
-        def answer(call: Call) -> Any:
+    def recorder(name: str) -> Callable[[Call], Any]:
+        def respond(call: Call) -> Any:
             result = call.right()
-            profiles[name].see(call, result)
+            profiles[name].add(call, result)
             return result
 
-        return answer
+        return respond
 
-    with _replaced(op, {name: _wrapped(op, name, seen(name)) for name in profiles}):
+    with _with_rules(op, {name: _intercepted(op, name, recorder(name)) for name in profiles}):
         for check in checks:
             check(compiled=False)
         shapes = {name: list(profile.shapes) for name, profile in profiles.items()}
         for check in checks:
             check()
     for name, profile in profiles.items():
-        profile.shapes = shapes[name]  # what a scan makes of them is only compared with itself
+        profile.shapes = shapes[name]  # those inside a scan are only compared with themselves
     return profiles
 
 
-def _fate(op: Any, name: str, fault: Fault, checks: Sequence[Callable]) -> Mutant:
+def _run(op: Any, name: str, operator: MutationOperator, checks: Sequence[Callable]) -> Mutant:
     try:
-        with _replaced(op, {name: _wrapped(op, name, fault.wrong)}):
+        with _with_rules(op, {name: _intercepted(op, name, operator.mutate)}):
             for check in checks:
                 check()
-    except Exception as error:  # a wrong rule may make anything fail, and every failure is noticed
-        return Mutant(name, fault.name, f"{type(error).__name__}: {error}")
-    return Mutant(name, fault.name, None, None if fault.traced else _equivalence(op, name, fault, checks))
+    except Exception as error:  # a mutant may make anything fail, and any failure kills it
+        return Mutant(name, operator.name, f"{type(error).__name__}: {error}")
+    return Mutant(name, operator.name, None, None if operator.traced else _equivalence(op, name, operator, checks))
 
 
-def _equivalence(op: Any, name: str, fault: Fault, checks: Sequence[Callable]) -> str | None:
-    """Why a mutant that survived is no fault: it gives what the right rule gives in every call of the check, and with
-    other numbers in the place of those that the rule keeps, for else it would only be the check that lacks an input."""
+def _equivalence(op: Any, name: str, operator: MutationOperator, checks: Sequence[Callable]) -> str | None:
+    """Why a mutant that was not killed is equivalent: it gives what the right rule gives in every call of the check,
+    and with other residuals too, for else the check might only lack an input. None if it is not."""
     same: list[bool] = []
     random = np.random.default_rng(0)
 
-    def answer(call: Call) -> Any:
+    def respond(call: Call) -> Any:
         result = call.right()
-        if call.form != "traced":
-            same.append(_same(call, result, fault.wrong(call)))
-        if call.form == "raw":
-            other = call.elsewhere(random)
-            same.append(_same(other, other.right(), fault.wrong(other)))
+        if call.mode != "traced":
+            same.append(_same(call, result, operator.mutate(call)))
+        if call.mode == "executed":
+            other = call.with_other_residuals(random)
+            same.append(_same(other, other.right(), operator.mutate(other)))
         return result
 
-    with _replaced(op, {name: _wrapped(op, name, answer)}):
+    with _with_rules(op, {name: _intercepted(op, name, respond)}):
         for check in checks:
             check()
     return f"the same values and derivatives in all {len(same)} calls" if same and all(same) else None
 
 
-def _same(call: Call, right: Any, wrong: Any) -> bool:
+def _same(call: Call, right: Any, mutated: Any) -> bool:
     """Whether two results of a rule are the same in value and, if they are recorded, in their derivatives."""
     if isinstance(right, Sparse):
-        return all(_same(call, a, b) for (_, a), (_, b) in zip(right.pieces, wrong.pieces))
-    if right.shape != wrong.shape or right.dtype != wrong.dtype or not _close([right], [wrong]):
+        return all(_same(call, a, b) for (_, a), (_, b) in zip(right.pieces, mutated.pieces))
+    if right.shape != mutated.shape or right.dtype != mutated.dtype or not _close([right], [mutated]):
         return False
-    if not isinstance(right, Tensor) or (right.node is None and wrong.node is None):
+    if not isinstance(right, Tensor) or (right.node is None and mutated.node is None):
         return True
-    parts = [p for v in (call.g, *call.kept.values()) for p in (v if isinstance(v, tuple) else (v,))]
-    goals = [p for p in parts if isinstance(p, Tensor) and p.node is not None]
+    parts = [p for v in (call.g, *call.residuals.values()) for p in (v if isinstance(v, tuple) else (v,))]
+    targets = [p for p in parts if isinstance(p, Tensor) and p.node is not None]
     cotangent = np.linspace(0.5, 1.5, right.size).reshape(right.shape).astype(right.dtype)
 
     def derivatives(y: Tensor) -> Sequence[Any]:
         if y.node is None:
-            return [np.zeros(goal.shape) for goal in goals]
-        found = grad(y, goals, cotangent, retain_graph=True, allow_unused=True)
-        return [np.zeros(goal.shape) if g is None else g for goal, g in zip(goals, found)]
+            return [np.zeros(t.shape) for t in targets]
+        found = grad(y, targets, cotangent, retain_graph=True, allow_unused=True)
+        return [np.zeros(t.shape) if g is None else g for t, g in zip(targets, found)]
 
-    return _close(derivatives(right), derivatives(wrong))
+    return _close(derivatives(right), derivatives(mutated))
 
 
-def _close(right: Sequence[Any], wrong: Sequence[Any]) -> bool:
-    """Whether the numbers are the same up to rounding, by the largest of them."""
-    xs, ys = ([np.asarray(to_host(unwrap(v))) for v in part] for part in (right, wrong))
+def _close(right: Sequence[Any], mutated: Sequence[Any]) -> bool:
+    """Whether the values agree up to rounding, relative to the largest."""
+    xs, ys = ([np.asarray(to_host(unwrap(v))) for v in part] for part in (right, mutated))
     eps = max((epsilon(x.dtype.name) for x in xs if is_floating(x.dtype)), default=0.0)
     xs, ys = ([v.astype(np.float64) for v in part] for part in (xs, ys))
     largest = max((float(np.max(abs(x), initial=0.0, where=np.isfinite(x))) for x in xs), default=0.0)

@@ -1,7 +1,7 @@
-"""The contract sheet: for every op of the framework, where and against what it is checked.
+"""Op specs, the test registry: for every op the inputs on which it is checked, and the oracle that it is compared with.
 
-An op without an entry fails the tests; so does an entry without an op. Oracles are NumPy's own functions, or the
-definition of the op spelled out for NumPy in another way than the op computes it.
+An op without specs fails the tests; so do specs without an op. Oracles are NumPy's functions, or the definition of the
+op written for NumPy in another way than the op computes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 
 from .. import ops
 from ..backend import Backend, bfloat16, manual_seed, random_state, set_random_state
-from ..nn import lengths
 from .contract import DTYPES, check_op
 from .report import Report
 
@@ -25,7 +24,7 @@ OUR_DTYPES = (*DTYPES, *(("bfloat16",) if bfloat16() is not None else ()))
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the sheet: the arguments of `check_op` after the op."""
+    """One spec of an op: the arguments of `check_op` after the op itself."""
 
     oracle: Callable[..., Any]
     shapes: Sequence[Any]
@@ -34,19 +33,19 @@ class Case:
     elementwise: bool = False
     differentiable: bool = True
     dtypes: Sequence[str] = OUR_DTYPES
-    empty: bool = False  # whether there is nothing to compare but shapes
-    function: Callable[..., Any] | None = None  # where the op takes its arrays in a list, or needs a seed
+    empty: bool = False  # nothing to compare but shapes
+    function: Callable[..., Any] | None = None  # a wrapper, where the op takes a list of arrays or needs a seed
 
 
-#: By which entries ops are checked that are not public themselves.
-REACHED_BY = {
-    "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_pick": "getitem", "_place": "getitem",
-    "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack",
+#: Private ops, and the public op whose specs check them.
+CHECKED_BY = {
+    "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_advanced_index": "getitem", "_scatter": "getitem",
+    "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
 }  # fmt: skip
 
 
 def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> Report:
-    """Check one line of the sheet for the op of that name."""
+    """Check the op of that name by one of its specs."""
     function = case.function or getattr(ops, name)
     how: dict[str, Any] = {"dtypes": case.dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
     how |= {"backend": backend, "empty": case.empty, **options}
@@ -54,13 +53,13 @@ def check_case(name: str, case: Case, backend: str | Backend = "numpy", **option
 
 
 def check_all(backend: str | Backend = "numpy") -> Iterator[tuple[str, bool, str]]:
-    """Check every op of the sheet on a backend: yields (name of the op, whether it passed, what was compared or failed)."""
+    """Check every op on a backend: yields (name of the op, whether it passed, the report or the error)."""
     for name, cases in OP_SPECS.items():
         try:
             report = Report()
             for case in cases:
                 report += check_case(name, case, backend)
-        except Exception as error:  # a broken op may raise anything; the others are still to be checked
+        except Exception as error:  # a broken op may raise anything; go on with the others
             yield name, False, f"{type(error).__name__}: {error}"
         else:
             yield name, True, str(report)
@@ -85,7 +84,7 @@ def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def _each(function: Callable[..., float]) -> Callable[..., np.ndarray]:
-    """A scalar function of Python's math, applied to every element."""
+    """A scalar function of Python's math module, applied elementwise."""
     return lambda *arrays, **settings: np.vectorize(lambda *values: function(*values, **settings), otypes=[float])(*arrays)
 
 
@@ -131,7 +130,7 @@ def _matmul(*shapes: tuple[int, ...]) -> Case:
 
 
 def _product_of(a: int, b: int) -> str:
-    """The einsum that is the matrix product of arrays of these ranks."""
+    """The einsum subscripts of the matrix product of arrays of ranks a and b."""
     if a == 1 or b == 1:
         return f"{'k' if a == 1 else '...ik'},{'k' if b == 1 else '...kj'}->" + {
             (True, True): "", (True, False): "...j", (False, True): "...i"
@@ -196,8 +195,8 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (4,)])
         for c in ([[True], [False], [False]], [[False], [True], [True]])
     ],
-    "chosen": [  # not public: what recurrences with lengths choose by
-        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (3, 4)], function=lengths.chosen)
+    "select": [
+        Case(lambda c, a, b: np.choose(c, [b, a]), [np.array(c), (3, 4), (3, 4)])
         for c in ([[True], [False], [False]], [[False], [True], [True]])
     ],
     # comparison
@@ -298,7 +297,8 @@ OP_SPECS: dict[str, list[Case]] = {
     "pad": [Case(lambda x, width, value=0.0: np.pad(x, width, constant_values=value), [(2, 3)],
                  settings={"width": ((1, 0), (0, 2)), **s}) for s in ({}, {"value": 1.5})],
     "repeat": [Case(lambda x, repeats, axis: np.repeat(x, repeats, axis), [(2, 3)], settings={"repeats": 3, "axis": a}) for a in (0, -1)],
-    "astype": [Case(lambda x, dtype: x, [(3, 4)], settings={"dtype": "float64"}, dtypes=())],
+    "astype": [Case(lambda x, dtype: x, [(3, 4)], settings={"dtype": "float64"}, dtypes=()),
+               Case(lambda x, dtype: np.trunc(x), [(3, 4)], settings={"dtype": "int32"}, differentiable=False)],
     # indexing
     "getitem": [
         Case(lambda x, index: x[index], [(4, 3)], settings={"index": i})

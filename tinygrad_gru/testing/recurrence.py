@@ -1,4 +1,4 @@
-"""An op inside a scan: compiled and eager, whose results must agree."""
+"""Scans over an op, eager and compiled, whose results must agree."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ import numpy as np
 from .. import ops
 from ..backend import is_floating, to_host
 from ..scan import scan
-from ..tape import grad, tape
+from ..tape import tape
 from ..tensor import Tensor
+from ..transforms import grad
 from ..trees import leaves
 
 
 def check_compiled(
-    function: Callable[..., Any], draws: Sequence[Sequence[np.ndarray]], differentiable: bool
+    function: Callable[..., Any], samples: Sequence[Sequence[np.ndarray]], differentiable: bool
 ) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], bool]:
     """(name, compiled, eager) of all results to second order, and whether the step was compiled at all.
 
-    function  the op, of as many Tensors as each draw has arrays
-    draws     the inputs of every step. The first real one, scaled by the carry, is read step by step, as integers are;
-              other real ones are parameters of the step
+    function  the op, of as many Tensors as a sample has arrays
+    samples   the inputs of each step. The first real one, scaled by the carry, and integers are xs of the scan; other
+              real ones are parameters of the step
     """
-    (eager, _), (compiled, as_one) = (_results(function, draws, differentiable, mode) for mode in (False, True))
+    (eager, _), (compiled, as_one) = (_results(function, samples, differentiable, mode) for mode in (False, True))
     return [(name, compiled[name], eager[name]) for name in eager], as_one
 
 
 def _results(
-    function: Callable, draws: Sequence[Sequence[np.ndarray]], differentiable: bool, compiled: bool
+    function: Callable, samples: Sequence[Sequence[np.ndarray]], differentiable: bool, compiled: bool
 ) -> tuple[dict[str, np.ndarray], bool]:
     """All results by name, and whether the scan is one record of the tape."""
-    real = [i for i, x in enumerate(draws[0]) if is_floating(x.dtype)]
-    read = [i for i in range(len(draws[0])) if i not in real[1:]]
-    xs = [Tensor(np.stack([draw[i] for draw in draws]), requires_grad=i in real) for i in read]
-    parameters = {i: Tensor(draws[0][i], requires_grad=True) for i in real[1:]}
+    real = [i for i, x in enumerate(samples[0]) if is_floating(x.dtype)]
+    scanned = [i for i in range(len(samples[0])) if i not in real[1:]]
+    xs = [Tensor(np.stack([sample[i] for sample in samples]), requires_grad=i in real) for i in scanned]
+    parameters = {i: Tensor(samples[0][i], requires_grad=True) for i in real[1:]}
 
     def step(carry: Tensor, x: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        inputs = {**dict(zip(read, x)), **parameters}
+        inputs = {**dict(zip(scanned, x)), **parameters}
         if real:
             inputs[real[0]] = inputs[real[0]] * (1 + 0.01 * carry)
         ys = tuple(y for _, y in leaves(function(*(inputs[i] for i in sorted(inputs))), "output"))
@@ -51,17 +52,17 @@ def _results(
     as_one = any(record.op.__name__ == "scan" for record in tape(last))
     outputs = {"the carry": last, **{f"output {k}": y for k, y in enumerate(ys)}}
     results = dict(outputs)
-    goals = {"the carry": carry, **{f"input {i}": x for i, x in zip(read, xs) if x.requires_grad}}
-    goals |= {f"input {i}": p for i, p in parameters.items()}
+    targets = {"the carry": carry, **{f"input {i}": x for i, x in zip(scanned, xs) if x.requires_grad}}
+    targets |= {f"input {i}": p for i, p in parameters.items()}
     random = np.random.default_rng(0)
     for order in ("first", "recorded first", "second") if differentiable else ():
         alive = [y for y in outputs.values() if y.requires_grad]
         weights = [random.standard_normal(y.shape) for y in alive]
         found = grad(
-            alive, list(goals.values()), weights, create_graph=order == "recorded first", retain_graph=True,
+            alive, list(targets.values()), weights, create_graph=order == "recorded first", retain_graph=True,
             allow_unused=True,
         )  # fmt: skip
-        derivatives = {f"the {order} derivative by {n}": g for n, g in zip(goals, found) if g is not None}
+        derivatives = {f"the {order} derivative by {n}": g for n, g in zip(targets, found) if g is not None}
         results |= derivatives
         outputs = derivatives if order == "recorded first" else outputs
     return {name: np.asarray(to_host(y.data)) for name, y in results.items()}, as_one

@@ -1,4 +1,4 @@
-"""What a check compared. A check that compared nothing has failed."""
+"""Report: what a check compared. A check that compared nothing has failed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """How much a check that passed has compared. Reports add up; one prints as a sentence.
+    """How much a check that passed has compared. Reports add up; `str` is a sentence.
 
     values       entries of results, with the oracle, in any dtype
-    derivatives  entries of Jacobians with finite differences; a derivative along a random direction counts as one
+    derivatives  entries of Jacobians, with finite differences; a derivative along a random direction counts as one
     orders       of the derivatives
-    gradients    entries of gradients in narrower dtypes with those in float64
+    gradients    entries of gradients in lower precision, with those in float64
     dtypes       in which values and gradients were compared
-    layouts      runs on arrays and cotangents that are not contiguous, each compared with the one on those that are
+    layouts      runs on non-contiguous arrays and cotangents, each compared with a contiguous one
     compiled     scans whose compiled step was compared with the eager one, to second order
     """
 

@@ -1,4 +1,4 @@
-"""What the state of a run must look like: checked as a whole, before anything is built or changed."""
+"""Schemas of checkpoint states: a state is validated as a whole, before anything is built or changed."""
 
 from __future__ import annotations
 
@@ -11,101 +11,69 @@ import numpy as np
 from .checkpoint import CheckpointError
 
 
-class Kind(NamedTuple):
-    """A kind of values: what it is called, and whether a value is of it."""
+class ValueType(NamedTuple):
+    """A type of leaf values: its description for error messages, and a predicate."""
 
-    words: str
-    fits: Callable[[Any], bool]
-
-
-WHOLE = Kind("a whole number from 0 on", lambda value: type(value) is int and 0 <= value < 2**63)
-NUMBER = Kind("a finite number", lambda value: type(value) in (int, float) and abs(value) < 1e300 and isfinite(value))
-SCALE = Kind("a power of two from 1 to 2**24", lambda value: NUMBER.fits(value) and value in [2**k for k in range(25)])
-TEXT = Kind("a string", lambda value: type(value) is str)
-ARRAY = Kind("an array of floats", lambda value: isinstance(value, np.ndarray) and value.dtype.kind == "f")
+    description: str
+    accepts: Callable[[Any], bool]
 
 
-def optional(kind: Kind) -> Kind:
-    return Kind(f"{kind.words}, or null", lambda value: value is None or kind.fits(value))
+COUNT = ValueType("a whole number from 0 on", lambda value: type(value) is int and 0 <= value < 2**63)
+NUMBER = ValueType(
+    "a finite number", lambda value: type(value) in (int, float) and abs(value) < 1e300 and isfinite(value)
+)
+TEXT = ValueType("a string", lambda value: type(value) is str)
+OBJECT = ValueType("an object", lambda value: type(value) is dict)
+ARRAY = ValueType("an array", lambda value: isinstance(value, np.ndarray))
+FLOAT_ARRAY = ValueType("an array of floats", lambda value: isinstance(value, np.ndarray) and value.dtype.kind == "f")
 
 
-def list_of(kind: Kind) -> Kind:
-    return Kind(f"a list, each {kind.words}", lambda value: type(value) is list and all(map(kind.fits, value)))
+def optional(item: ValueType) -> ValueType:
+    return ValueType(f"{item.description}, or null", lambda value: value is None or item.accepts(value))
 
 
-def dict_of(kind: Kind) -> Kind:
-    return Kind(
-        f"an object, each value {kind.words}", lambda value: type(value) is dict and all(map(kind.fits, value.values()))
+def list_of(item: ValueType) -> ValueType:
+    return ValueType(
+        f"a list, each {item.description}", lambda value: type(value) is list and all(map(item.accepts, value))
     )
 
 
-_GROUP = Kind(
-    "a group of an optimizer, with its updates",
-    lambda value: type(value) is dict and list_of(WHOLE).fits(value.get("updates")),
-)
-TRAINER: dict[str, Any] = {
-    "model": dict_of(Kind("an array", lambda value: isinstance(value, np.ndarray))),
-    "optimizer": {"groups": list_of(_GROUP), "state": dict_of(ARRAY), "steps": WHOLE},
-    "schedule": {"schedule": TEXT, "steps": WHOLE, "base_lrs": list_of(NUMBER)},
-    "stream": {"epoch": WHOLE, "index": WHOLE, "arrangement": Kind("an object", lambda value: type(value) is dict)},
-    "precision?": TEXT,
-    "scaler?": {"scale": SCALE, "good_steps": WHOLE, "skipped": WHOLE},
-    "random": {"seed": WHOLE, "position": WHOLE},
-    "steps": WHOLE,
-    "carried": optional(list_of(ARRAY)),
-}
-_EARLY_STOP = {"best": optional(NUMBER), "since_best": WHOLE}
-LOOP: dict[str, Any] = {
+def dict_of(item: ValueType) -> ValueType:
+    return ValueType(
+        f"an object, each value {item.description}",
+        lambda value: type(value) is dict and all(map(item.accepts, value.values())),
+    )
+
+
+EARLY_STOP = {"best": optional(NUMBER), "since_best": COUNT}
+LOOP: dict[str, Any] = {  # beside "trainer", whose schema is the trainer's
     "run": TEXT,
-    "trainer": TRAINER,
-    "early_stop": _EARLY_STOP,
-    "best_step": optional(WHOLE),
-    "logged": WHOLE,
-}
-_SETTINGS: dict[str, Any] = {  # what is missing has its default
-    "text?": optional(TEXT),
-    **dict.fromkeys(("cell?", "precision?", "compiled?"), TEXT),
-    **dict.fromkeys(("embedding?", "hidden?", "layers?", "batch?", "window?", "characters?", "seed?"), WHOLE),
-    **dict.fromkeys(("dropout?", "lr?"), NUMBER),
-    "patience?": optional(WHOLE),
-}
-TEXT_RUN: dict[str, Any] = {  # also of a time before a loop had more to say
-    "trainer": TRAINER,
-    "early_stop": _EARLY_STOP,
-    "about": {
-        "settings": _SETTINGS,
-        "vocabulary": {"symbols": TEXT, "other": optional(TEXT)},
-        "corpus": {
-            "name": TEXT,
-            "files": WHOLE,
-            "sha256": TEXT,
-            "training_characters": WHOLE,
-            "held_out_characters": WHOLE,
-        },
-        "versions": dict_of(TEXT),
-    },
+    "early_stop": EARLY_STOP,
+    "best_step": optional(COUNT),
+    "logged": COUNT,
 }
 
 
-def check(value: Any, schema: Kind | Mapping[str, Any], path: str = "") -> None:
-    """Raise CheckpointError, which names the place, unless a value is as the schema has it.
+def check(value: Any, schema: ValueType | Mapping[str, Any], path: str = "") -> None:
+    """Raise CheckpointError, which names the path, unless `value` has the schema.
 
-    A value may hold more than its schema says; what has a name that ends in "?" there may be missing.
+    schema   a ValueType, or an object: the schema of each entry by name. A name that ends in "?" is optional; entries
+             that the schema does not list are ignored
     """
-    if isinstance(schema, Kind):
-        if not schema.fits(value):
-            raise CheckpointError(f"{path}: expected {schema.words}, got {_shown(value)}")
+    if isinstance(schema, ValueType):
+        if not schema.accepts(value):
+            raise CheckpointError(f"{path}: expected {schema.description}, got {_shown(value)}")
         return
     if type(value) is not dict:
         raise CheckpointError(f"{path or 'the state'}: expected an object, got {_shown(value)}")
-    for name, inside in schema.items():
-        may_be_missing, name = name.endswith("?"), name.removesuffix("?")
-        if may_be_missing and name not in value:
+    for name, entry in schema.items():
+        is_optional, name = name.endswith("?"), name.removesuffix("?")
+        if is_optional and name not in value:
             continue
-        place = f"{path}.{name}" if path else name
+        entry_path = f"{path}.{name}" if path else name
         if name not in value:
-            raise CheckpointError(f"{place} is missing")
-        check(value[name], inside, place)
+            raise CheckpointError(f"{entry_path} is missing")
+        check(value[name], entry, entry_path)
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Telling on the terminal how far a run has come: a bar, plain lines, or nothing."""
+"""Terminal output: a progress bar, progress lines or nothing, and streams that may be closed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Shows nothing; what the displays below have in common."""
+    """A progress display that shows nothing; base class of the others."""
 
-    def advance(self, amount: int, **figures: float) -> None:
-        """`amount` more is done; `figures` are worth showing beside it."""
+    def advance(self, amount: int, **values: float) -> None:
+        """Advance by `amount`, and show the `values` (loss=1.5) beside it."""
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Print `text` without disturbing the display."""
 
+    def say(self, text: str) -> None:
+        raise AttributeError("Progress.say is now called Progress.write")
+
     def close(self) -> None:
-        """Nothing more is to come."""
+        """End the display."""
 
     def __enter__(self) -> Progress:
         return self
@@ -30,40 +33,40 @@ class Progress:
         self.close()
 
 
-class Guarded(Progress):
-    """Another display whose failures are passed over: output that fails is no reason to stop what it tells of.
+class BestEffort(Progress):
+    """A wrapper that ignores failures of a progress display: output that fails is no reason to stop training.
 
-    A reader that reads no further (`| head`), a full disk, a terminal that was closed: OSError, or ValueError where the
-    stream itself is closed.
+    A closed pipe (`| head`), a full disk, a terminal that was closed: OSError, or ValueError if the stream itself is
+    closed.
     """
 
-    def __init__(self, display: Progress) -> None:
-        self._display = display
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
-    def advance(self, amount: int, **figures: float) -> None:
+    def advance(self, amount: int, **values: float) -> None:
         with suppress(OSError, ValueError):
-            self._display.advance(amount, **figures)
+            self._progress.advance(amount, **values)
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
-            self._display.say(text)
+            self._progress.write(text)
 
     def close(self) -> None:
         with suppress(OSError, ValueError):
-            self._display.close()
+            self._progress.close()
 
 
 class Bar(Progress):
-    """A bar that is drawn again and again in the last line of the terminal (tqdm's)."""
+    """A progress bar (tqdm's), redrawn in the last line of the terminal."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
 
-    def advance(self, amount: int, **figures: float) -> None:
-        self._bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items()}, refresh=False)
+    def advance(self, amount: int, **values: float) -> None:
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
         self._bar.update(amount)
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         self._bar.write(text)
 
     def close(self) -> None:
@@ -71,33 +74,33 @@ class Bar(Progress):
 
 
 class Lines(Progress):
-    """A line every few seconds, for a log file or a terminal without tqdm."""
+    """A progress line every few seconds, for a log file or a terminal without tqdm."""
 
     def __init__(self, total: int, done: int, unit: str) -> None:
         self._total, self._done, self._unit = total, done, unit
-        self._first, self._began = done, time.monotonic()
-        self._shown = self._began
+        self._initial, self._started = done, time.monotonic()
+        self._printed = self._started
 
-    def advance(self, amount: int, **figures: float) -> None:
+    def advance(self, amount: int, **values: float) -> None:
         self._done += amount
         now = time.monotonic()
-        if now - self._shown < _SECONDS_BETWEEN_LINES and self._done < self._total:
+        if now - self._printed < _SECONDS_BETWEEN_LINES and self._done < self._total:
             return
-        self._shown = now
-        speed = (self._done - self._first) / max(now - self._began, 1e-9)
-        left = (self._total - self._done) / speed
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        self.say(
-            f"{self._done / self._total:4.0%}  {self._done:,} {self._unit}  {shown}  "
-            f"{speed:,.0f} {self._unit}/s  {left // 60:.0f}:{left % 60:02.0f} left"
+        self._printed = now
+        speed = (self._done - self._initial) / max(now - self._started, 1e-9)
+        seconds = (self._total - self._done) / speed
+        postfix = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self.write(
+            f"{self._done / self._total:4.0%}  {self._done:,} {self._unit}  {postfix}  "
+            f"{speed:,.0f} {self._unit}/s  {seconds // 60:.0f}:{seconds % 60:02.0f} left"
         )
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         print(text, flush=True)
 
 
 def progress(total: int, done: int = 0, unit: str = "characters", quiet: bool = False) -> Progress:
-    """A display that goes from `done` to `total`: lines where there is no terminal or no tqdm, and none if `quiet`."""
+    """A progress display from `done` to `total`: a bar; lines without a terminal or tqdm; nothing if `quiet`."""
     if quiet:
         return Progress()
     if sys.stderr is not None and sys.stderr.isatty():
@@ -110,14 +113,14 @@ def progress(total: int, done: int = 0, unit: str = "characters", quiet: bool = 
     return Lines(total, done, unit)
 
 
-def tell(text: str, stream: TextIO | None = None) -> None:
-    """Print a line to `stream` (default: stdout), if it can be printed."""
+def try_print(text: str, stream: TextIO | None = None) -> None:
+    """Print a line to `stream` (default: stdout); ignore a stream that fails or is closed."""
     with suppress(OSError, ValueError):
         print(text, file=stream, flush=True)
 
 
 def discard_unwritten(stream: TextIO) -> None:
-    """Let go of what `stream` could not write, at which Python would complain when it exits."""
+    """Discard the buffer of a `stream` that fails, which would be an error message when Python exits."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -126,14 +129,14 @@ def discard_unwritten(stream: TextIO) -> None:
 
 
 def open_standard_streams() -> None:
-    """Open to nothing what is closed of stdin, stdout and stderr (`>&-`).
+    """Open those of stdin, stdout and stderr that are closed (`>&-`) on the null device.
 
-    A file would be opened by their numbers otherwise, and libraries would print into it.
+    Otherwise the next file would get one of their descriptors, and libraries would print into it.
     """
-    for number in range(3):
+    for descriptor in range(3):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (as open as the program runs)
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (open as long as the program runs)
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115

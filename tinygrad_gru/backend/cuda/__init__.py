@@ -1,1 +1,1 @@
-"""All that is specific to CuPy and CUDA."""
+"""CuPy and CUDA: the backend, kernels and graphs, cuBLAS, random numbers, deferred index checks."""

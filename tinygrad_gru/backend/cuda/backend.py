@@ -1,20 +1,19 @@
-"""CuPy: the same arrays on a CUDA GPU. Imported only when somebody asks for it."""
+"""The CuPy backend: arrays on a CUDA GPU. CuPy is imported when the backend is first requested."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from ..base import Backend, BackendError, byte_range
 from ..dtypes import bfloat16
 from ..events import TO_HOST, WAIT, record_event, record_launches, record_upload
-from ..indexing import as_parts, is_mask
-from ..memory import IDLE, MemoryReport, with_memory_report
+from ..indexing import index_parts, is_mask
+from ..memory import IDLE_POOL, MemoryReport, with_memory_report
 from .index_checks import DeferredIndexChecks, checks_are_immediate
 from .random import Draw, draw_kernel
-from .update import UpdateKernel
 
 INSTALL = "install exactly one of `pip install cupy-cuda12x` or `pip install cupy-cuda13x`, to match the driver"
 TF32_VARIABLE = "TINYGRAD_GRU_TF32"
@@ -22,8 +21,8 @@ TF32_VARIABLE = "TINYGRAD_GRU_TF32"
 _FIRST_WITH_TF32 = 80
 
 
-class _OnGPU:
-    """A block in which a GPU is the current one; if its memory runs out there, the error says what holds it."""
+class _CurrentDevice:
+    """A block in which a GPU is the current one. An out-of-memory error in it lists the largest arrays."""
 
     def __init__(self, device: Any):
         self.device = device
@@ -37,8 +36,8 @@ class _OnGPU:
             raise with_memory_report(error) from error
 
 
-def _launching(method: Callable) -> Callable:
-    """The method of a backend, run on its GPU, which need not be the current one, and noted as a launch."""
+def _launches(method: Callable) -> Callable:
+    """A method of the backend that runs with its GPU as the current one and records a launch."""
 
     @wraps(method)
     def run(self: CuPyBackend, *arguments: Any) -> Any:
@@ -50,9 +49,9 @@ def _launching(method: Callable) -> Callable:
 
 
 class CuPyBackend(Backend):
-    """CuPy's arrays on the GPU of that number.
+    """CuPy arrays on the GPU with that index.
 
-    CuPy computes on a thread's current GPU, and so do formulas; the methods here compute on their own.
+    CuPy's functions, and so formulas, run on the thread's current GPU; the methods here run on their own.
     """
 
     def __init__(self, index: int = 0):
@@ -64,17 +63,18 @@ class CuPyBackend(Backend):
         self.index = index
         try:
             with self.as_current():
-                self._index_checks = DeferredIndexChecks(cupy)  # the first that is asked of this GPU
+                self._index_checks = DeferredIndexChecks(cupy)  # the first use of this GPU
         except (cupy.cuda.runtime.CUDARuntimeError, MemoryError) as error:
-            raise BackendError(_refusal(cupy, self.name, error)) from error
+            raise BackendError(_cuda_problem(cupy, self.name, error)) from error
         self._draw_kernel = draw_kernel(cupy)
-        self._updates: dict[Any, UpdateKernel] = {}
         if os.environ.get(TF32_VARIABLE, "") not in ("", "0"):
             self.allow_tf32(True)
 
-    def as_current(self) -> _OnGPU:
+    def as_current(self) -> _CurrentDevice:
         """A block in which this GPU is the current one."""
-        return _OnGPU(self.xp.cuda.Device(self.index))  # a new one each: it knows what was current, for one thread
+        return _CurrentDevice(
+            self.xp.cuda.Device(self.index)
+        )  # a new one each: it knows what was current, for one thread
 
     def make_current(self) -> Callable[[], None]:
         runtime = self.xp.cuda.runtime
@@ -82,7 +82,7 @@ class CuPyBackend(Backend):
         runtime.setDevice(self.index)
         return lambda: runtime.setDevice(before)
 
-    def advice(self) -> str:
+    def device_hint(self) -> str:
         if self.xp.cuda.runtime.getDevice() == self.index:
             return ""
         return f"; the current GPU is another: say use({self.name!r}) or `with use({self.name!r}):`"
@@ -96,8 +96,8 @@ class CuPyBackend(Backend):
         return isinstance(value, self.xp.ndarray)
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
-        """As in `Backend`. What comes from the host is first copied to pinned memory, by CuPy, so that the host need
-        not wait and may write into `value` at once."""
+        """As in `Backend`. CuPy copies host arrays to pinned memory first, so that the host does not wait and may
+        overwrite `value` at once."""
         if self.owns(value):
             if dtype is None and value.device.id == self.index:
                 return value
@@ -108,14 +108,14 @@ class CuPyBackend(Backend):
 
     def to_host(self, array: Any) -> Any:
         record_event(TO_HOST, "to_host", nbytes=array.nbytes)
-        with self.as_current(), self._index_checks.settled():
+        with self.as_current(), self._index_checks.raise_after():
             return self.xp.asnumpy(array)
 
-    @_launching
+    @_launches
     def copy(self, array: Any) -> Any:
         return array.copy()
 
-    @_launching
+    @_launches
     def astype(self, array: Any, dtype: Any) -> Any:
         return array.astype(dtype)
 
@@ -126,48 +126,39 @@ class CuPyBackend(Backend):
         with self.as_current():
             return self.xp.empty(shape, dtype=dtype)
 
-    @_launching
+    @_launches
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.xp.zeros(shape, dtype=dtype)
 
-    @_launching
+    @_launches
     def arange(self, n: int) -> Any:
         return self.xp.arange(n)
 
     def writing(self, function: str) -> Callable[..., Any]:
         return getattr(self.xp, function)
 
-    def update(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
-        key = operations, len(arrays)
-        with self.as_current():
-            if key not in self._updates:
-                self._updates[key] = UpdateKernel(self.xp, *key)
-            self._updates[key](arrays, constants)
-        record_launches(1, "an update rule")
-        return True
-
     # -- indices -----------------------------------------------------------------------------------------------------
 
-    def check_within(self, index: Any, low: int, high: int, complaint: str) -> None:
+    def check_within(self, index: Any, low: int, high: int, message: str) -> None:
         if low >= high or checks_are_immediate():
             record_event(WAIT, "check of an index", count=2)
             with self.as_current():
-                super().check_within(index, low, high, complaint)
+                super().check_within(index, low, high, message)
         else:
             with self.as_current():
-                self._index_checks.check(index, low, high, complaint)
+                self._index_checks.check(index, low, high, message)
 
     def check_index(self, index: Any, shape: tuple[int, ...]) -> None:
-        super().check_index(index, shape)  # CuPy itself would wrap around in silence
-        if any(map(is_mask, as_parts(index))):
-            record_event(WAIT, "counting of a mask")  # for it says how many numbers are read
+        super().check_index(index, shape)  # CuPy itself would wrap around silently
+        if any(map(is_mask, index_parts(index))):
+            record_event(WAIT, "counting of a mask")  # which gives the size of the result
 
-    @_launching
+    @_launches
     def advanced_index(self, array: Any, index: Any) -> Any:
         self.check_index(index, array.shape)
         return array[index]
 
-    @_launching
+    @_launches
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
         self.check_index(index, target.shape)
         self.xp.add.at(target, index, values)
@@ -179,7 +170,7 @@ class CuPyBackend(Backend):
 
     def synchronize(self) -> None:
         record_event(WAIT, "synchronize")
-        with self.as_current(), self._index_checks.settled():
+        with self.as_current(), self._index_checks.raise_after():
             self.device.synchronize()
 
     # -- settings ----------------------------------------------------------------------------------------------------
@@ -189,7 +180,7 @@ class CuPyBackend(Backend):
         with self.as_current():
             free, total = self.xp.cuda.runtime.memGetInfo()
             used, held, limit = pool.used_bytes(), pool.total_bytes(), pool.get_limit() or None
-            return MemoryReport(self.name, used, held, free, total, limit, IDLE.bytes)
+            return MemoryReport(self.name, used, held, free, total, limit, IDLE_POOL.bytes)
 
     def limit_memory(self, limit: int | float | None) -> None:
         pool = self.xp.get_default_memory_pool()
@@ -220,7 +211,7 @@ class CuPyBackend(Backend):
 
 
 def _import_cupy() -> Any:
-    import importlib.metadata  # slow to import, and only needed here
+    import importlib.metadata  # slow to import, needed only here
 
     wheels = sorted(
         {
@@ -241,7 +232,7 @@ def _import_cupy() -> Any:
             raise BackendError(f"{wheels[0]} is installed but cannot be imported ({error}); {INSTALL}") from error
         raise BackendError(f"the backend 'cupy' was asked for, but CuPy is not installed: {INSTALL}") from error
     try:
-        cupy.cuda.nvrtc.getVersion()  # CuPy itself would look for both when it first needs them
+        cupy.cuda.nvrtc.getVersion()  # CuPy loads both when it first needs them
         cupy.cuda.cublas  # noqa: B018
     except (ImportError, RuntimeError) as error:
         wheel = wheels[0] if wheels else "cupy-cuda12x"
@@ -256,19 +247,19 @@ def _device_count(cupy: Any) -> int:
     try:
         return cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise BackendError(_refusal(cupy, "cupy", error)) from error
+        raise BackendError(_cuda_problem(cupy, "cupy", error)) from error
 
 
-def _refusal(cupy: Any, name: str, error: Exception) -> str:
-    """Why CUDA does not let us use a GPU, and what would help, by the name of its error."""
+def _cuda_problem(cupy: Any, name: str, error: Exception) -> str:
+    """The message for an error of CUDA at the first use of a GPU: the cause and the remedy."""
     runtime = cupy.cuda.runtime
     problem = f"the backend {name!r} was asked for, but "
     if "InsufficientDriver" in str(error):
         has, needs = runtime.driverGetVersion(), runtime.runtimeGetVersion()
         if has:
             return problem + (
-                f"the NVIDIA driver is too old: it knows CUDA up to {_dotted(has)}, and this CuPy was made for "
-                f"{_dotted(needs)}; update the driver, or {INSTALL}"
+                f"the NVIDIA driver is too old: it knows CUDA up to {_version(has)}, and this CuPy was made for "
+                f"{_version(needs)}; update the driver, or {INSTALL}"
             )
         return problem + f"there is no NVIDIA driver here ({error}): look at `nvidia-smi`, or use the backend 'numpy'"
     if "NoDevice" in str(error):
@@ -286,6 +277,6 @@ def _refusal(cupy: Any, name: str, error: Exception) -> str:
     return problem + f"CUDA finds no usable GPU here ({error}): look at `nvidia-smi`, or use the backend 'numpy'"
 
 
-def _dotted(version: int) -> str:
-    """12090, as CUDA writes its version 12.9."""
+def _version(version: int) -> str:
+    """A version of CUDA as text: 12.9 for 12090."""
     return f"{version // 1000}.{version % 1000 // 10}"

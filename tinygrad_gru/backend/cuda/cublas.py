@@ -1,4 +1,4 @@
-"""cuBLAS itself: CuPy's own bindings refuse to be captured in a graph, so its one function that we need is called here.
+"""cuBLAS by ctypes: CuPy's own bindings refuse to be captured in a graph, so the one function needed is called here.
 
 Constants and signatures are those of cublas_api.h and library_types.h.
 """
@@ -16,10 +16,10 @@ import numpy as np
 from ..base import BackendError
 
 #: cudaDataType_t, and cublasComputeType_t.
-KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
-IN_FLOAT32, IN_FLOAT64, IN_TF32 = 68, 70, 77
+DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
+COMPUTE_FLOAT32, COMPUTE_FLOAT64, COMPUTE_TF32 = 68, 70, 77
 _ANY_ALGORITHM = -1
-#: What NVIDIA recommends as workspace on Hopper; elsewhere less would do.
+#: The size that NVIDIA recommends for Hopper; elsewhere less would do.
 _WORKSPACE = 32 * 2**20
 _NAMES = {"linux": "libcublas.so.{}", "win32": "cublas64_{}.dll"}
 _SIGNATURES = {
@@ -27,13 +27,13 @@ _SIGNATURES = {
     "cublasGemmEx": "piiiii" + "p" + "pii" + "pii" + "p" + "pii" + "ii",
 }  # fmt: skip
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int, "z": ctypes.c_size_t}
-#: One and zero, where cuBLAS can read them.
+#: One and zero in host memory, for alpha and beta.
 _NUMBERS = {name: np.array([1, 0], name) for name in ("float32", "float64")}
 
 
 def library(cupy: Any) -> Any:
-    """The library that CuPy has loaded. Raises BackendError if there is none."""
-    cupy.cuda.cublas  # noqa: B018  (CuPy loads it when it is first asked for)
+    """The library that CuPy has loaded. Raises BackendError if it cannot be found."""
+    cupy.cuda.cublas  # noqa: B018  (CuPy loads it at the first access)
     already_loaded = getattr(os, "RTLD_NOLOAD", 0)
     for version in (13, 12, 11):
         try:
@@ -44,7 +44,7 @@ def library(cupy: Any) -> Any:
 
 
 class Cublas:
-    """A handle of cuBLAS on the current device, with memory of its own: inside a graph it may not ask for any."""
+    """A handle of cuBLAS on the current device, with a workspace of its own, for a graph must not allocate."""
 
     def __init__(self, cupy: Any):
         self._cupy, self._library = cupy, library(cupy)
@@ -56,24 +56,25 @@ class Cublas:
         self._lock = Lock()
 
     def gemm(
-        self, orders: tuple[int, int], sizes: tuple[int, int, int], left: Any, left_gap: int, right: Any,
-        right_gap: int, out: Any, out_gap: int, accumulate: bool, compute: int,
+        self, transposes: tuple[int, int], sizes: tuple[int, int, int], left: Any, left_ld: int, right: Any,
+        right_ld: int, out: Any, out_ld: int, accumulate: bool, compute: int,
     ) -> None:  # fmt: skip
-        """out = left right, or out += left right, for matrices that lie column by column, each `gap` after the last.
+        """out = left right, or out += left right, for column-major matrices with leading dimensions `…_ld`.
 
-        orders  for each operand 1 if it is to be transposed
-        sizes   rows and columns of the result, and what is summed over
+        transposes  for each operand 1 if it is to be transposed
+        sizes       m, n and k: the rows and columns of the result, and the length of the sums
         """
-        numbers = _NUMBERS["float64" if compute == IN_FLOAT64 else "float32"]
+        numbers = _NUMBERS["float64" if compute == COMPUTE_FLOAT64 else "float32"]
         one, zero = numbers.ctypes.data, numbers.ctypes.data + numbers.itemsize
         with self._lock:
-            # The workspace goes with the stream.
+            # Setting the stream resets the workspace.
             self._call("cublasSetStream_v2", self._handle, self._cupy.cuda.get_current_stream().ptr)
             self._call("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, _WORKSPACE)
             self._call(
-                "cublasGemmEx", self._handle, *orders, *sizes, one,
-                left.data.ptr, KINDS[left.dtype.name], left_gap, right.data.ptr, KINDS[right.dtype.name], right_gap,
-                one if accumulate else zero, out.data.ptr, KINDS[out.dtype.name], out_gap, compute, _ANY_ALGORITHM,
+                "cublasGemmEx", self._handle, *transposes, *sizes, one,
+                left.data.ptr, DATA_TYPES[left.dtype.name], left_ld,
+                right.data.ptr, DATA_TYPES[right.dtype.name], right_ld, one if accumulate else zero,
+                out.data.ptr, DATA_TYPES[out.dtype.name], out_ld, compute, _ANY_ALGORITHM,
             )  # fmt: skip
 
     def _call(self, name: str, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the recurrence compiler asks of a CUDA device beyond arrays: kernels, products in place, and graphs, by CuPy."""
+"""CUDA beyond arrays, for the recurrence compiler and optimizers: kernels, products in place, and graphs."""
 
 from __future__ import annotations
 
@@ -12,32 +12,30 @@ from typing import Any
 from ...contexts import block
 from ..base import Backend
 from ..dtypes import dtype_name
-from .cublas import IN_FLOAT32, IN_FLOAT64, IN_TF32, Cublas
+from .cublas import COMPUTE_FLOAT32, COMPUTE_FLOAT64, COMPUTE_TF32, Cublas
 
 #: Threads of a block; a power of two.
 THREADS = 128
 
-#: What kernels are made of: dtypes by NumPy's names, and the functions of one element.
+#: The source before every kernel: dtypes by NumPy's names, and functions of one element.
 PRELUDE = """\
 typedef float float32; typedef double float64; typedef int int32; typedef long long int64;
 #define inf __longlong_as_double(0x7ff0000000000000LL)
 #define nan __longlong_as_double(0x7ff8000000000000LL)
-#define True true
-#define False false
 #define ON_DEVICE static __device__ __forceinline__
 
 #ifndef HALF_PRECISION
-ON_DEVICE float widened(unsigned short bits) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x; }
-ON_DEVICE unsigned short narrowed(float x) {
+ON_DEVICE float half_to_float(unsigned short bits) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x; }
+ON_DEVICE unsigned short float_to_half(float x) {
     unsigned short bits; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); return bits;
 }
 #endif
-struct float16 {  // in memory only: numbers are computed with in float32
+struct float16 {  // only stored: arithmetic is in float32
     unsigned short bits;
-    __device__ operator float() const { return widened(bits); }
-    __device__ float16& operator=(float x) { bits = narrowed(x); return *this; }
+    __device__ operator float() const { return half_to_float(bits); }
+    __device__ float16& operator=(float x) { bits = float_to_half(x); return *this; }
 };
-struct bfloat16 {  // the upper half of a float32; rounded to the nearest, in doubt to the even one
+struct bfloat16 {  // the upper half of a float32, rounded to nearest even
     unsigned short bits;
     __device__ operator float() const { return __int_as_float(int(bits) << 16); }
     __device__ bfloat16& operator=(float x) {
@@ -63,14 +61,14 @@ _capturing: ContextVar[bool] = ContextVar("capturing", default=True)
 
 
 def is_on_cuda(array: Any) -> bool:
-    """Whether this is an array of CuPy."""
+    """Whether this is a CuPy array."""
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(array, cupy.ndarray)
 
 
 @block
 def capturing(on: bool = True) -> Iterator[None]:
-    """In this block recurrences on a GPU run as captured graphs (the default), or launch by launch."""
+    """A block in which recurrences on a GPU run as captured graphs (the default), or launch by launch."""
     token = _capturing.set(on)
     try:
         yield
@@ -79,30 +77,38 @@ def capturing(on: bool = True) -> Iterator[None]:
 
 
 def wants_graphs() -> bool:
-    """Whether work that is done again and again is to be captured."""
+    """Whether repeated work is captured in graphs."""
     return _capturing.get()
 
 
 class Cuda:
-    """A CUDA device, seen through the backend of its arrays."""
+    """The device of a CuPy backend."""
 
     def __init__(self, backend: Backend):
         self.backend, self.cupy = backend, backend.xp
+        self._launched: dict[str, Callable[..., None]] = {}
 
     def kernels(self, source: str, names: list[str]) -> dict[str, Callable[..., None]]:
         """The kernels of these names in a source that may use `PRELUDE`, compiled when the first one is called.
 
-        One is called with how many threads are needed, then with its own arguments: arrays are handed over as
-        pointers, Python integers as `long long`, floats as `double`.
+        A kernel is called with the number of threads and its own arguments: arrays are passed as pointers, Python
+        integers as `long long`, floats as `double`.
         """
         module = self.cupy.RawModule(code=f"{PRELUDE}\n{source}", options=("--std=c++14",))
         return {name: _Kernel(module, name) for name in names}
 
-    def graph(self, work: Callable[[], Any]) -> Any:
-        """What `work` launches, as one thing that is given to the device whole by `launch()`.
+    def launch(self, source: str, name: str, threads: int, *arguments: Any) -> None:
+        """Launch the one kernel of a source, which is compiled once."""
+        with self.backend.as_current():
+            if source not in self._launched:
+                self._launched |= {source: self.kernels(source, [name])[name]}
+            self._launched[source](threads, *arguments)
 
-        `work` is called once, and nothing of it is done: it must neither allocate, nor wait, nor ask for numbers, and
-        must have been done before, so that its kernels are compiled.
+    def graph(self, work: Callable[[], Any]) -> Any:
+        """The launches of `work`, captured as a graph, which `launch()` runs as a whole.
+
+        `work` is called once, and nothing is executed: it must neither allocate, nor wait, nor read values, and must
+        have run before, so that its kernels are compiled.
         """
         stream = self.cupy.cuda.Stream(non_blocking=True)
         with stream:
@@ -110,7 +116,7 @@ class Cuda:
             try:
                 work()
             except BaseException:
-                with suppress(Exception):  # the capture is invalid, and says so when it is ended
+                with suppress(Exception):  # ending an invalid capture is an error, too
                     stream.end_capture()
                 raise
             return stream.end_capture()
@@ -118,8 +124,8 @@ class Cuda:
     def product(self, left: Any, right: Any, out: Any, accumulate: bool = False) -> None:
         """out = left @ right, or out += left @ right, for matrices and vectors, without a copy or an allocation.
 
-        Along one of its axes a matrix lies element by element; along the other it may leave gaps. `out` lies row by
-        row. Operands have one dtype, that of `out` or one that is narrower.
+        An operand is row- or column-major with any leading dimension (see `is_matrix`), `out` is row-major. Operands
+        have one dtype, that of `out` or one of lower precision.
         """
         left, out = (left[None, :], out[None, ...]) if left.ndim == 1 else (left, out)
         right, out = (right[:, None], out[..., None]) if right.ndim == 1 else (right, out)
@@ -130,28 +136,28 @@ class Cuda:
             if not accumulate:
                 out.fill(0)
             return
-        # What lies row by row is for cuBLAS a transposed matrix that lies column by column: so outᵀ = rightᵀ leftᵀ.
-        (left_order, left_gap), (right_order, right_gap), (_, out_gap) = map(_order, (left, right, out))
+        # A row-major matrix is for cuBLAS the transpose of a column-major one: so outᵀ = rightᵀ leftᵀ.
+        (left_transpose, left_ld), (right_transpose, right_ld), (_, out_ld) = map(_gemm_layout, (left, right, out))
         self._cublas.gemm(
-            (right_order, left_order), (columns, rows, inner), right, right_gap, left, left_gap, out, out_gap,
+            (right_transpose, left_transpose), (columns, rows, inner), right, right_ld, left, left_ld, out, out_ld,
             accumulate, self.compute_type(left.dtype),
         )  # fmt: skip
 
     def products(self, left: Any, right: Any, out: Any) -> None:
-        """`product` for each step; an operand with only two axes is the same at all."""
+        """`product` for each step; an operand of two axes is the same at all steps."""
         for t in range(len(out)):
             self.product(left[t] if left.ndim > 2 else left, right[t] if right.ndim > 2 else right, out[t])
 
     def add_rows(self, ones: Any, matrix: Any, total: Any, accumulate: bool) -> None:
-        """total = Σ of the rows of the matrix, or total += that, as a product with a row of ones."""
+        """total = Σ rows of the matrix, or total += that, as a product with a row of ones."""
         self.product(ones[:, : len(matrix)], matrix, total.reshape(1, -1), accumulate)
 
     def compute_type(self, dtype: Any) -> int:
-        """In what cuBLAS multiplies and adds: for float32 that is TF32 if CuPy's own products may use it."""
+        """The compute type of cuBLAS for a dtype: for float32 it is TF32 if CuPy's own products may use that."""
         name = dtype_name(dtype)
         if name == "float64":
-            return IN_FLOAT64
-        return IN_TF32 if name == "float32" and self.backend.allows_tf32 else IN_FLOAT32
+            return COMPUTE_FLOAT64
+        return COMPUTE_TF32 if name == "float32" and self.backend.allows_tf32 else COMPUTE_FLOAT32
 
     @cached_property
     def _cublas(self) -> Cublas:
@@ -161,11 +167,13 @@ class Cuda:
 
 @cache
 def cuda_of(backend: Backend) -> Cuda:
-    """The device of a backend."""
+    """The `Cuda` of a backend, one for each."""
     return Cuda(backend)
 
 
 class _Kernel:
+    """A kernel of a module, called with the number of threads and its arguments."""
+
     def __init__(self, module: Any, name: str):
         self.module, self.name = module, name
 
@@ -178,7 +186,7 @@ class _Kernel:
 
 
 def is_matrix(strides: tuple[int, ...], shape: tuple[int, ...], itemsize: int) -> bool:
-    """Whether cuBLAS can read a matrix that lies so, or a vector."""
+    """Whether cuBLAS can read a matrix, or a vector, with these strides: row- or column-major, of increasing addresses."""
     if len(shape) == 1:
         return shape[0] == 1 or strides[0] >= itemsize
     if 0 in shape or len(shape) != 2:
@@ -190,8 +198,8 @@ def is_matrix(strides: tuple[int, ...], shape: tuple[int, ...], itemsize: int) -
     )
 
 
-def _order(matrix: Any) -> tuple[int, int]:
-    """How the matrix lies, as cuBLAS is told: row by row (0), or column by column (1), and from one to the next."""
+def _gemm_layout(matrix: Any) -> tuple[int, int]:
+    """The layout of a matrix for cuBLAS: whether it is row-major (0) or column-major (1), and its leading dimension."""
     (rows, columns), (down, along), item = matrix.shape, matrix.strides, matrix.itemsize
     if (columns == 1 or along == item) and (rows == 1 or down >= columns * item):
         return 0, max(columns, down // item if rows > 1 else 1)

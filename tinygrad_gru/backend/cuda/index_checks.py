@@ -1,7 +1,7 @@
-"""Checks of indices that a device makes while the host goes on.
+"""Deferred index checks: kernels check indices on the GPU, and the next copy to the host raises the error.
 
-To look at an index, the host would have to wait until the device has come to it, at every step of a training. So a
-kernel looks, and keeps what is wrong. The host learns of it when it next fetches a value, for which it waits anyway.
+To read an index, the host would have to wait for the device, at every step of a training. So a kernel reads it and
+stores an index that is out of bounds; its error is raised when the host next waits for a value in any case.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ...contexts import block
 from ..events import ALONGSIDE, WAIT, record_event, record_launches
 
-#: How many kinds of checks, told apart by what they would complain of, can wait for the host at a time.
+#: How many different messages can be pending at a time.
 SLOTS = 256
 ENVIRONMENT_VARIABLE = "TINYGRAD_GRU_IMMEDIATE_CHECKS"
 _immediate: ContextVar[bool | None] = ContextVar("immediate", default=None)
@@ -26,9 +26,9 @@ _immediate: ContextVar[bool | None] = ContextVar("immediate", default=None)
 
 @block
 def immediate_checks(on: bool = True) -> Iterator[None]:
-    """In this block an index that points outside is an error at once, also on a GPU, which is waited for at every op.
+    """A block in which an index that is out of bounds raises at once, also on a GPU, for which every op then waits.
 
-    The environment variable TINYGRAD_GRU_IMMEDIATE_CHECKS=1 says the same of a whole program.
+    The environment variable TINYGRAD_GRU_IMMEDIATE_CHECKS=1 does the same for a whole program.
     """
     token = _immediate.set(on)
     try:
@@ -43,11 +43,11 @@ def checks_are_immediate() -> bool:
 
 
 class DeferredIndexChecks:
-    """What the checks on one GPU have found.
+    """The pending index checks of a GPU.
 
-    Every kind of check has a slot in an array on the device, where a wrong index is kept if there was one. A slot holds
-    0 otherwise, which no check finds wrong: an axis without elements is dealt with on the host. What CuPy itself does
-    with a wrong index is harmless, it goes round to the other end of the axis.
+    Every message has a slot in an array on the device, where a check stores an index that is out of bounds. A slot is
+    0 otherwise, which no check stores: axes without elements are checked on the host. What CuPy does with an index that
+    is out of bounds is harmless: it wraps around.
     """
 
     def __init__(self, cupy: Any):
@@ -58,27 +58,27 @@ class DeferredIndexChecks:
             "check_index",
         )
         self._wrong = cupy.zeros(SLOTS, np.int64)
-        # Pinned, for only to such memory does a copy go while the host goes on.
+        # Pinned, for copies to other memory are synchronous.
         self._found = np.frombuffer(cupy.cuda.alloc_pinned_memory(self._wrong.nbytes), np.int64, SLOTS)
         self._slots: dict[str, int] = {}
         self._lock = RLock()
-        self._open = False  # whether there were checks since the host last looked
+        self._open = False  # whether there were checks since the last copy
 
-    def check(self, index: Any, low: int, high: int, complaint: str) -> None:
-        """Let the device look for an index outside of low … high − 1; there must be numbers that are inside."""
+    def check(self, index: Any, low: int, high: int, message: str) -> None:
+        """Check on the device that low ≤ index < high, where low < high."""
         with self._lock:
-            if complaint not in self._slots and len(self._slots) == SLOTS:
+            if message not in self._slots and len(self._slots) == SLOTS:
                 self._make_room()
-            slot = self._slots.setdefault(complaint, len(self._slots))
+            slot = self._slots.setdefault(message, len(self._slots))
             self._kernel(index, low, high, slot, self._wrong)
             self._open = True
         record_launches(1, "check of an index")
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
-        """Around something for which the host waits: IndexError is raised after it if an index has been wrong.
+    def raise_after(self) -> Iterator[None]:
+        """A block in which the host waits for the device. After it IndexError is raised if an index was out of bounds.
 
-        What the checks found comes along with what is fetched, in a copy of its own for which nobody waits.
+        The slots are copied before the block, asynchronously, and have arrived when it ends.
         """
         if not self._open:
             yield
@@ -96,15 +96,15 @@ class DeferredIndexChecks:
         self._slots.clear()
 
     def _raise(self) -> None:
-        """Raise IndexError if a wrong index was found, the first of its kind, and forget them all."""
+        """Raise IndexError if an index was out of bounds, with the message of the first slot, and reset all slots."""
         with self._lock:
             found = [(text, int(self._found[slot])) for text, slot in self._slots.items() if self._found[slot]]
             if not found:
                 return
             self._found[:] = 0
             self._wrong.fill(0)
-        complaint, bad = found[0]
+        message, bad = found[0]
         raise IndexError(
-            f"{complaint.format(bad)}; the GPU found it in an op before this one: to see in which, run it again under "
+            f"{message.format(bad)}; the GPU found it in an op before this one: to see in which, run it again under "
             f"detect_anomaly(), or with {ENVIRONMENT_VARIABLE}=1"
         )

@@ -1,7 +1,7 @@
-"""Random numbers on a GPU: NumPy's, bit for bit where they are uniform, so that one seed drops the same units on both.
+"""Random numbers on a GPU: uniform ones are NumPy's bit for bit, so that dropout masks are the same on both.
 
-Philox (Salmon et al. 2011) makes block i of a draw out of nothing but the seed, the number of the draw and i, so that
-one kernel makes all blocks at once, in no order and from no state.
+Philox (Salmon et al. 2011) is counter-based: block i of a draw is a function of the seed, the number of the draw and i,
+so one kernel computes all blocks in parallel, without state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..events import record_launches
 
-#: One block: four words of 64 bits, which are as many doubles or twice as many floats, in the order of NumPy's Philox.
+#: One block: four words of 64 bits, which give four doubles or eight floats, in the order of NumPy's Philox.
 BLOCK = """
 unsigned long long c0 = i + 1, c1 = 0, c2 = position, c3 = 0, k0 = seed, k1 = 0;
 for (int round = 0; round < 10; ++round) {
@@ -35,35 +35,35 @@ _BLOCK_BYTES = 32
 
 
 def draw_kernel(cupy: Any) -> Any:
-    """The kernel that fills an array with a draw, one thread a block."""
+    """The kernel that fills an array with a draw, with one thread per block."""
     return cupy.ElementwiseKernel(
         "uint64 seed, uint64 position, int64 n", "raw T numbers", BLOCK, "draw_uniform", no_return=True
     )
 
 
 class Draw:
-    """Draw number `position` of `seed` on one GPU, with the methods of NumPy's generators."""
+    """Draw `position` of `seed` on a GPU, with the methods of NumPy's generators."""
 
-    def __init__(self, home: Any, kernel: Any, seed: int, position: int):
-        self.home, self.kernel, self.seed, self.position = home, kernel, seed, position
+    def __init__(self, backend: Any, kernel: Any, seed: int, position: int):
+        self.backend, self.kernel, self.seed, self.position = backend, kernel, seed, position
 
     def random(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Numbers evenly spread over [0, 1), float32 or float64: those that NumPy's generator gives."""
+        """Uniform random numbers in [0, 1), float32 or float64, equal to those of NumPy's generator."""
         record_launches(1, "random numbers")
-        numbers = self.home.empty(shape, dtype)
+        numbers = self.backend.empty(shape, dtype)
         blocks = -(-numbers.nbytes // _BLOCK_BYTES)
         if blocks:
-            with self.home.as_current():
+            with self.backend.as_current():
                 self.kernel(self.seed, self.position, numbers.size, numbers, size=blocks)
         return numbers
 
     def standard_normal(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Numbers of the standard normal distribution, from uniform ones by the transform of Box & Muller (1958).
+        """Random numbers of the standard normal distribution, by the transform of Box & Muller (1958).
 
-        NumPy makes them in another way, one by one.
+        NumPy's generator has other ones: it uses a sequential method.
         """
-        xp, n = self.home.xp, math.prod(shape)
-        with self.home.as_current():
+        xp, n = self.backend.xp, math.prod(shape)
+        with self.backend.as_current():
             u, v = self.random((2, (n + 1) // 2), dtype)
             radius, angle = xp.sqrt(-2 * xp.log1p(-u)), 2 * math.pi * v
             pairs = xp.concat([radius * xp.cos(angle), radius * xp.sin(angle)])

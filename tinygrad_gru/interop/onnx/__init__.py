@@ -9,8 +9,8 @@ except ImportError as error:
 
 from ..errors import InteropError
 from .check import Finding, check
-from .export import save
-from .graph import Graph, load
-from .text import save_text_model
+from .exporter.save import save
+from .exporter.text_model import save_text_model
+from .importer.graph import Graph, load
 
 __all__ = ["Finding", "Graph", "InteropError", "check", "load", "save", "save_text_model"]

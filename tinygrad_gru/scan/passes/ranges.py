@@ -1,14 +1,22 @@
-"""Ranges: between which numbers the elements of a value lie, as far as the operations that make it tell.
+"""Ranges: bounds of the elements of each value, by interval arithmetic on the operations that compute it.
 
-σ(x), made as eˣ / (1 + eˣ)     0 … 1
-y (1 − y) of it                 0 … 1
-x W + b                         −∞ … ∞
+    v0 = x(position=0)                           (2, 4) float32    -inf … inf
+    v2 = minimum(v0, 40.0)                       (2, 4) float32    -inf … inf
+    v3 = exp(v2)                                 (2, 4) float32    0 … inf
+    v5 = add(1, v3)                              (2, 4) float32    1 … inf
+    v6 = divide(v3, v5)                          (2, 4) float32    0 … 1
+    v7 = subtract(1, v6)                         (2, 4) float32    0 … 1
+    v8 = multiply(v6, v7)                        (2, 4) float32    0 … 1
+    xs v0; ys v8
+
+σ(x), computed as eˣ / (1 + eˣ), is found to be in 0 … 1, and so is its derivative y (1 − y).
 """
 
 from __future__ import annotations
 
 import math
 from itertools import product
+from operator import attrgetter
 
 import numpy as np
 
@@ -16,10 +24,12 @@ from ..ir import Graph, Value
 
 Range = tuple[float, float]
 
+_number = attrgetter("number")
+
 ANY: Range = (-math.inf, math.inf)
 
-#: What moves elements about, or chooses among those of its operands.
-_KEEPS = frozenset("reshape rearrange transpose broadcast_to getitem concat max min astype maximum minimum".split())
+#: Operations that move elements, or select among those of their operands.
+_SELECTING = frozenset("reshape rearrange transpose broadcast_to getitem concat max min astype maximum minimum".split())
 
 _OF_ANY: dict[str, Range] = {
     "tanh": (-1, 1), "sin": (-1, 1), "cos": (-1, 1), "sign": (-1, 1), "exp": (0, math.inf), "expm1": (-1, math.inf),
@@ -28,7 +38,7 @@ _OF_ANY: dict[str, Range] = {
 
 
 class Ranges:
-    """The ranges of the values of a listing, found when they are asked for."""
+    """The ranges of the values of a graph, computed on demand."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -36,24 +46,25 @@ class Ranges:
 
     def __getitem__(self, value: Value) -> Range:
         for one in self.graph.values[len(self.known) : value.number + 1]:
-            self.known.append(self._found(one))
+            self.known.append(self._range_of(one))
         return self.known[value.number]
 
     def are_moderate(self, value: Value) -> bool:
-        """Whether the value never makes much more of what it is multiplied with, nor a number much less."""
+        """Whether the value, as a factor, makes no product overflow; nor, if it is a scalar, underflow."""
         low, high = self[value]
         if value.op == "scalar" and 0 < abs(low) < 2.0**-10:
             return False
         return max(-low, high) <= 2.0**10
 
-    def _found(self, value: Value) -> Range:
+    def _range_of(self, value: Value) -> Range:
+        """The range of a value from those of its operands."""
         if value.op == "scalar":
             number = float(value["value"])
             return ANY if math.isnan(number) else (number, number)
         if value.dtype == np.bool_:
             return 0, 1
-        of = [self.known[i.number] for i in value.inputs]
-        if value.op in _KEEPS:
+        of = list(map(self.known.__getitem__, map(_number, value.inputs)))
+        if value.op in _SELECTING:
             return min(low for low, _ in of), max(high for _, high in of)
         if value.op == "where":
             return min(of[1][0], of[2][0]), max(of[1][1], of[2][1])

@@ -1,68 +1,95 @@
-"""Schedule: when is each value computed? Hoist and sink are one question.
+"""Schedule: the level of every value, that is when it is computed. Hoisting and sinking are one question.
 
-    fixed   once: it does not change with time
-    before  for many steps at once, before the loop over them: it changes with time but not with the carry
-    loop    step by step: it depends on the carry, and the next carry on it
-    after   for many steps at once, after the loop: it depends on the carry, but no later step on it
+    invariant  once per run: it does not change with time
+    hoisted    for many steps at once, before the loop: it changes with time but does not depend on the carry
+    loop       step by step: it depends on the carry, and the next carry on it
+    sunk       for many steps at once, after the loop: it depends on the carry, but no later step on it
 
-In the forward pass `before` takes x W out of the loop; in the backward pass `after` turns Σₜ xₜᵀ gₜ into one product.
+In the forward pass x W is hoisted. In the backward pass the gradient of W, Σₜ xₜᵀ gₜ, is sunk and becomes one product.
 """
 
 from __future__ import annotations
 
-from ..ir import Value
-from ..program import Program
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
+
+from ..ir import Program, Value
+
+Level = Literal["invariant", "hoisted", "loop", "sunk"]
 
 ELEMENTWISE = frozenset(
     "add subtract multiply divide negative power exp expm1 log log1p sqrt tanh sin cos abs sign maximum minimum where "
     "less less_equal greater greater_equal equal not_equal logical_not astype".split()
 )
-#: What another view of the same memory gives: it costs nothing and is had wherever its source is.
+#: Operations whose result is a view of their operand's memory: they cost nothing and need no storage.
 VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})
 
+#: What can be done for many steps at once, along a new first axis; so can products of matrices.
+_BATCHABLE = ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "rearrange"}
 
-def schedule(program: Program) -> dict[Value, str]:
-    """The level of every value that the program computes."""
-    values = program.values()
-    given = set(program.carry) | set(program.xs)
-    changing = program.depending_on([*program.carry, *program.xs])
+
+def schedule(program: Program) -> dict[Value, Level]:
+    """The level of every value that the program computes.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 3) float32
+    v2 = constant(position=0)                    (3, 4) float32    invariant
+    v3 = constant(position=1)                    (4, 4) float32    invariant
+    v4 = matmul(v1, v2)                          (2, 4) float32    hoisted
+    v5 = matmul(v0, v3)                          (2, 4) float32    loop
+    v6 = add(v4, v5)                             (2, 4) float32    loop
+    v7 = tanh(v6)                                (2, 4) float32    loop
+    v8 = exp(v7)                                 (2, 4) float32    sunk
+    carry v0 -> v7; xs v1; ys v8
+    """
+    changing = program.depending_on(program.inputs)
     in_carry = program.depending_on(program.carry)
-    needed = _ancestors_within(program, [v for v in program.new_carry if v in in_carry], in_carry)
-    needed |= _ancestors_within(program, [v for v in values if v in in_carry and not batches(v, changing)], in_carry)
-    levels: dict[Value, str] = {}
-    for value in values:
-        if value in given or value.op == "scalar":
+    batched = {v for v in program.values() if v.op in _BATCHABLE or (v.op == "matmul" and _is_of_matrices(v))}
+    in_loop = _ancestors((*program.new_carry, *(in_carry - batched)), in_carry - program.inputs)
+    levels: dict[Value, Level] = {}
+    looped: set[Value] = set()
+    for value in program.values():
+        if value in program.inputs or value.op == "scalar":
             continue
         if value not in changing:
             levels[value] = "invariant"
-        elif value in needed:
+        elif value in in_loop:
             levels[value] = "loop"
+            looped.add(value)
         elif value in in_carry:
             levels[value] = "sunk"
-        else:
+        elif value in batched and looped.isdisjoint(value.inputs):
             levels[value] = "hoisted"
-    for value in values:  # what cannot be computed for many steps at once is computed step by step, and what needs it
-        if levels.get(value) == "hoisted" and (
-            not batches(value, changing) or any(levels.get(i) == "loop" for i in value.inputs)
-        ):
+        else:  # it cannot be computed for many steps at once, or uses what cannot
             levels[value] = "loop"
+            looped.add(value)
     return levels
 
 
-def _ancestors_within(program: Program, values: list[Value], within: set[Value]) -> set[Value]:
-    given = set(program.carry) | set(program.xs)
+def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
+    """Those of the values that are in a set, and all members of it on which they depend through members."""
     found: set[Value] = set()
-    stack = [v for v in values if v not in given]
+    stack = [value for value in values if value in within]
     while stack:
         value = stack.pop()
         if value not in found:
             found.add(value)
-            stack.extend(i for i in value.inputs if i in within and i not in given)
+            stack.extend(within.intersection(value.inputs))
     return found
 
 
-def batches(value: Value, changing: set[Value]) -> bool:
-    """Whether the operation can be done for many steps at once, along a new first axis."""
-    if value.op == "matmul":
-        return all(len(i.shape) >= 2 for i in value.inputs)
-    return value.op in ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "rearrange"}
+def _is_of_matrices(product: Value) -> bool:
+    left, right = product.inputs
+    return len(left.shape) >= 2 and len(right.shape) >= 2
+
+
+def is_computed_per_step(value: Value, levels: Mapping[Value, Level]) -> bool:
+    """Whether an operation computes the value for every step: no input of the program, no view, not loop-invariant."""
+    return levels.get(value, "invariant") != "invariant" and value.op not in VIEWS
+
+
+def base_of(value: Value, inputs: Collection[Value]) -> Value:
+    """The value whose memory a view shows; the value itself if it is none, or an input of the program."""
+    while value.op in VIEWS and value not in inputs:
+        value = value.inputs[0]
+    return value

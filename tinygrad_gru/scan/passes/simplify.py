@@ -1,75 +1,91 @@
-"""Simplify: the same mathematics in fewer operations inside the loop.
+"""Simplification: the same mathematics in fewer operations inside the loop.
 
-Equal values are one already, by the way in which a listing grows. Here sums are put in the order in which their terms
-become known, and what multiplies a cotangent is gathered, so that it can be computed for all steps at once. No rewrite
-loses more than rounding does, whatever the numbers.
+Common subexpressions are one value already, by the way in which a graph grows, and dead code is no part of a program.
+No rewrite loses more than rounding does, whatever the operands.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from ...backend import is_half
-from ..ir import Graph, Value, broadcast_shape
-from ..program import Program
-from .ranges import Ranges
+from ..ir import Program, Value, broadcast_shape
 
 
 def reassociate(program: Program) -> Program:
-    """a + h U + b as (a + b) + h U: what does not depend on the carry is added before the loop.
+    """x + h U + b as (x + b) + h U: the terms that do not depend on the carry are added first, which can be hoisted.
 
-    That is one product, [a h b] [1; U; 1], and the terms of a product have no order. Another sum stays as it is: in
-    (x + h) + y, x and h may be large and cancel, which (x + y) + h would not survive.
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = x(position=0)                           (2, 4) float32
+        v2 = constant(position=0)                    (4, 4) float32
+        v3 = constant(position=1)                    (4,) float32
+        v4 = matmul(v0, v2)                          (2, 4) float32
+        v5 = add(v1, v4)                             (2, 4) float32
+        v6 = add(v5, v3)                             (2, 4) float32
+        carry v0 -> v6; xs v1
+          =>
+        v0 = carry(position=0)                       (2, 4) float32
+        v1 = x(position=0)                           (2, 4) float32
+        v2 = constant(position=0)                    (4, 4) float32
+        v3 = constant(position=1)                    (4,) float32
+        v4 = matmul(v0, v2)                          (2, 4) float32
+        v7 = add(v1, v3)                             (2, 4) float32
+        v8 = add(v7, v4)                             (2, 4) float32
+        carry v0 -> v8; xs v1
+
+    Such a sum is one product, [x h b] [1; U; 1], and a product may add up its terms in any order. Another sum stays as
+    it is: in (x + h) + y, x and h may be large and cancel, which (x + y) + h would not survive.
     """
     graph, in_loop = program.graph, program.depending_on(program.carry)
-    uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
-    given = {*program.carry, *program.xs}
-
-    sums: dict[Value, list[Value]] = {}  # the terms of every sum whose terms in the loop are all products of matrices
+    terms_of: dict[Value, list[Value]] = {}  # of each sum whose terms in the loop are all products
     for value in program.values():
-        if value.op == "add" and value in in_loop and value not in given and _is_uniform(value):
-            inner = {i: sums[i] for i in value.inputs if i in sums and uses[i] == 1}
+        if value.op == "add" and value in in_loop and value not in program.inputs and _may_reorder(value):
+            inner = {i: terms_of[i] for i in value.inputs if i in terms_of and program.uses[i] == 1}
             if all(i not in in_loop or i.op == "matmul" or i in inner for i in value.inputs):
-                sums[value] = [term for i in value.inputs for term in inner.get(i, [i])]
+                terms_of[value] = [term for i in value.inputs for term in inner.get(i, [i])]
 
-    def ordered(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        if value not in sums:
+    def reordered(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if value not in terms_of:
             return None
-        total, *others = (done[term] for term in sorted(sums[value], key=lambda term: term in in_loop))
-        for part in others:
-            total = graph.add("add", (total, part), broadcast_shape((total, part)), value.dtype)
+        total, *others = (done[term] for term in sorted(terms_of[value], key=in_loop.__contains__))
+        for term in others:
+            total = graph.add("add", (total, term), broadcast_shape((total, term)), value.dtype)
         return total
 
-    return program.rebuilt(ordered)
+    return program.rebuilt(reordered)
 
 
-def narrow_sums(program: Program) -> Program:
-    """Sums of half precision without a copy in float32, where the target adds up in float32 in any case."""
-
-    def narrow(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        if value.op != "astype" or not is_half(value.dtype) or value.inputs[0].op != "sum":
-            return None
-        (total,) = value.inputs
-        (wide,) = total.inputs
-        if wide.op != "astype" or wide.inputs[0].dtype != value.dtype:
-            return None
-        terms = done[wide.inputs[0]]
-        return program.graph.add("sum", (terms,), value.shape, value.dtype, **dict(total.attributes))
-
-    return program.rebuilt(narrow)
+def _may_reorder(value: Value) -> bool:
+    """Whether a sum keeps its cost and its dtype in any order: one dtype, and no outer sum of a row and a column."""
+    has_one_dtype = all(i.op == "scalar" or i.dtype == value.dtype for i in value.inputs)
+    return has_one_dtype and any(i.shape == value.shape for i in value.inputs)
 
 
-def overwrite(program: Program) -> Program:
-    """where(c, a, b) as where(not c, b, a), if a is there for nothing else: the plan then writes b over it."""
+def swap_where(program: Program) -> Program:
+    """where(c, a, b) as where(not c, b, a), if a has no other use: the plan then writes b over a.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 4) float32
+    v2 = x(position=1)                           (2, 1) bool
+    v3 = multiply(v0, v1)                        (2, 4) float32
+    v4 = where(v2, v3, v1)                       (2, 4) float32
+    carry v0 -> v4; xs v1, v2
+      =>
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = x(position=0)                           (2, 4) float32
+    v2 = x(position=1)                           (2, 1) bool
+    v3 = multiply(v0, v1)                        (2, 4) float32
+    v5 = logical_not(v2)                         (2, 1) bool
+    v6 = where(v5, v1, v3)                       (2, 4) float32
+    carry v0 -> v6; xs v1, v2
+    """
     graph, in_loop = program.graph, program.depending_on(program.carry)
-    uses = Counter(i for value in program.values() for i in value.inputs) + Counter(program.outputs)
 
     def swapped(value: Value, done: Mapping[Value, Value]) -> Value | None:
         if value.op != "where" or value.inputs[0] in in_loop:
             return None
         condition, a, b = value.inputs
-        if a not in in_loop or uses[a] != 1 or not a.is_like(value):
+        if a not in in_loop or program.uses[a] != 1 or not a.is_like(value):
             return None
         otherwise = graph.add("logical_not", (done[condition],), condition.shape, condition.dtype)
         return graph.add("where", (otherwise, done[b], done[a]), value.shape, value.dtype)
@@ -77,90 +93,27 @@ def overwrite(program: Program) -> Program:
     return program.rebuilt(swapped)
 
 
-def collect(program: Program) -> Program:
-    """g ⊙ p ⊙ q as g ⊙ (p ⊙ q), and g ⊙ p + g ⊙ q as g ⊙ (p + q), for all p and q that do not depend on the carry.
+def fold_casts_into_sums(program: Program) -> Program:
+    """A sum of half precision without its casts to float32 and back, for targets that accumulate in float32 anyway.
 
-    Every value is held as a coefficient times the value that carries the cotangent, and multiplied out where an
-    operation other than these needs it. Of two factors that meet in a coefficient one is bounded by what makes it, as
-    σ′ and tanh′ are: the product of two numbers of any size may be too large or too small where g ⊙ p is not. In half
-    precision it soon is, bounded or not, so there nothing is gathered.
+    v0 = x(position=0)                           (2, 4) float16
+    v1 = astype(v0)                              (2, 4) float32
+    v2 = sum(v1, axis=(0,), keepdims=False)      (4,) float32
+    v3 = astype(v2)                              (4,) float16
+    xs v0; sums v3
+      =>
+    v0 = x(position=0)                           (2, 4) float16
+    v4 = sum(v0, axis=(0,), keepdims=False)      (4,) float16
+    xs v0; sums v4
     """
-    graph, in_loop = program.graph, program.depending_on(program.carry)
-    given = set(program.carry) | set(program.xs)
-    ranges = Ranges(graph)
-    forms: dict[Value, tuple[Value, Value | None]] = {}  # carrier and coefficient, None for 1
 
-    def times(a: Value, b: Value, like: Value) -> Value:
-        return graph.add("multiply", (a, b), broadcast_shape((a, b)), like.dtype)
+    def folded(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if value.op != "astype" or not is_half(value.dtype) or value.inputs[0].op != "sum":
+            return None
+        (total,) = value.inputs
+        (terms,) = total.inputs
+        if terms.op != "astype" or terms.inputs[0].dtype != value.dtype:
+            return None
+        return program.graph.add("sum", (done[terms.inputs[0]],), value.shape, value.dtype, **dict(total.attributes))
 
-    def whole(value: Value) -> Value:
-        carrier, coefficient = forms[value]
-        return carrier if coefficient is None else times(carrier, coefficient, value)
-
-    def may_meet(*factors: Value) -> bool:
-        return sum(not ranges.are_moderate(factor) for factor in factors) <= 1
-
-    for value in program.values():
-        if value in given or value not in in_loop or is_half(value.dtype):
-            forms[value] = (value, None) if value in given or value not in in_loop else (_of(value, whole, graph), None)
-            continue
-        moving = [i for i in value.inputs if i in in_loop]
-        still = [i for i in value.inputs if i not in in_loop]
-        scales = len(moving) == 1 and len(still) == 1 and moving[0].is_like(value) and _scales(still[0], value)
-        if value.op == "multiply" and scales:
-            carrier, coefficient = forms[moving[0]]
-            if coefficient is None:
-                forms[value] = carrier, still[0]
-            elif may_meet(coefficient, still[0]):
-                forms[value] = carrier, times(coefficient, still[0], value)
-            else:
-                forms[value] = times(carrier, coefficient, value), still[0]
-        elif value.op == "negative" and forms[moving[0]][1] is not None:
-            carrier, coefficient = forms[moving[0]]
-            assert coefficient is not None
-            forms[value] = carrier, graph.add("negative", (coefficient,), coefficient.shape, value.dtype)
-        elif value.op in ("add", "subtract") and len(moving) == 2 and _one_carrier(forms, value):
-            one = graph.scalar(1.0)
-            (carrier, p), (_, q) = (forms[i] for i in value.inputs)
-            p, q = p or one, q or one
-            if may_meet(p, q):
-                forms[value] = carrier, _plus(graph, value.op, p, q, value.dtype)
-            else:
-                forms[value] = _of(value, whole, graph), None
-        else:
-            forms[value] = _of(value, whole, graph), None
-    return program.rewritten(whole)
-
-
-def _of(value: Value, whole: Callable[[Value], Value], graph: Graph) -> Value:
-    """The same operation on its operands as they are when multiplied out."""
-    return value.with_inputs(graph, tuple(map(whole, value.inputs)))
-
-
-def _one_carrier(forms: dict, value: Value) -> bool:
-    (a, p), (b, q) = (forms[i] for i in value.inputs)
-    return a is b and a.is_like(value) and (p is not None or q is not None)
-
-
-def _scales(value: Value, result: Value) -> bool:
-    """Whether the operand can be a coefficient of the result: it may be a number, or the same along an axis."""
-    if value.op == "scalar":
-        return True
-    fits = len(value.shape) == len(result.shape) and all(n in (1, m) for n, m in zip(value.shape, result.shape))
-    return fits and value.dtype == result.dtype
-
-
-def _plus(graph: Graph, op: str, a: Value, b: Value, dtype: object) -> Value:
-    """a ± b, with a negative b taken in."""
-    shape = broadcast_shape((a, b))
-    if b.op == "negative":
-        return graph.add("subtract" if op == "add" else "add", (a, b.inputs[0]), shape, dtype)
-    if a.op == "negative" and op == "add":
-        return graph.add("subtract", (b, a.inputs[0]), shape, dtype)
-    return graph.add(op, (a, b), shape, dtype)
-
-
-def _is_uniform(value: Value) -> bool:
-    """Whether a sum may be made in another order: in one dtype, and without an outer sum of a row and a column."""
-    alike = all(i.op == "scalar" or i.dtype == value.dtype for i in value.inputs)
-    return alike and any(i.shape == value.shape for i in value.inputs)
+    return program.rebuilt(folded)

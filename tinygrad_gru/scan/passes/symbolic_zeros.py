@@ -1,131 +1,154 @@
-"""Absent cotangents: a backward program for outputs of which some were not used.
+"""Symbolic zeros: backward programs for outputs that no loss uses.
 
-What nobody asked for has no cotangent, and the rules that it would have gone through are not called. Zeros in its place
-would not do, for 0 · ∞ is NaN. Which parts of the carry have none may change from step to step: of an LSTM whose
-outputs alone are used, the cell has a cotangent from the step before the last on.
+The cotangent of such an output is a symbolic zero: what would be done to it is left out of the program. An array of
+zeros would not do, for 0 · ∞ is NaN. Which parts of the carry are symbolic zeros may change from step to step: of an
+LSTM whose outputs alone are used, the cell has a cotangent from the step before the last on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 
-from ..ir import Value
-from ..program import Program
+from ..ir import Program, Value
 from .ranges import Ranges
 
-Absent = frozenset[Value]
+_op = attrgetter("op")
 
-#: What is linear in every operand, so that it gives nothing where one is absent, and in what it adds or joins together.
+#: The inputs of a backward program, carry and xs, that are symbolic zeros.
+Zeros = frozenset[Value]
+
+#: Operations that are linear in each operand, so that a zero operand gives zero; those of which other terms remain.
 _LINEAR = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
-_JOINS = frozenset("add subtract concat scatter where".split())
+_ADDITIVE = frozenset("add subtract concat scatter where".split())
 
 
 class Nonlinear(Exception):
-    """A rule does to its cotangent what is not linear, so that the program does not tell what it does without one."""
+    """A rule is not linear in its cotangent, so that its result for a symbolic zero is unknown."""
 
 
-def without(program: Program, absent: Absent) -> Program:
-    """The program of one step for which some cotangents, of the carry and among the reads, are absent.
+def propagate_zeros(program: Program, zeros: Zeros) -> Program:
+    """The backward program of one step with symbolic zeros for some inputs; raises Nonlinear.
 
-    What is absent in its turn is `zeros`. Raises Nonlinear.
+    Here the cotangent v1 is zero:
+
+        v0 = cotangent(position=0)                   (2, 4) float32
+        v1 = cotangent(position=1)                   (2, 4) float32
+        v2 = x(position=0)                           (2, 4) float32
+        v3 = multiply(v0, v2)                        (2, 4) float32
+        v4 = multiply(v1, v2)                        (2, 4) float32
+        v5 = add(v3, v4)                             (2, 4) float32
+        carry v0 -> v5; xs v1, v2; ys v4
+          =>
+        v0 = cotangent(position=0)                   (2, 4) float32
+        v2 = x(position=0)                           (2, 4) float32
+        v3 = multiply(v0, v2)                        (2, 4) float32
+        v6 = zeros()                                 (2, 4) float32
+        carry v0 -> v3; xs v2; ys v6
+
+    An output that is zero in its turn is a value `zeros`.
     """
-    graph = program.graph
-    present = [v for v in (*program.carry, *program.xs) if v.op == "cotangent" and v not in absent]
-    cotangents = program.depending_on(present)
+    cotangents = program.depending_on([v for v in program.inputs if v.op == "cotangent" and v not in zeros])
 
-    def rule(value: Value, done: Mapping[Value, Value]) -> Value | None:
-        operands = [done[i] for i in value.inputs]
-        gone = [i.op == "zeros" for i in operands]
-        if not any(gone):
+    def propagated(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if "zeros" not in map(_op, map(done.__getitem__, value.inputs)):
             return None
-        chosen = slice(1, None) if value.op == "where" else slice(None)  # not of the condition, which has no cotangent
-        others = [i for i, is_gone in zip(value.inputs[chosen], gone[chosen]) if not is_gone]
-        if value.op == "where":  # g where the condition holds, else 0
-            others = [i for i in others if i.op != "scalar" or i["value"] != 0]
-        if value.op in _LINEAR or (value.op == "divide" and gone[0]) or (value.op in _JOINS and not others):
-            return graph.zeros(value)
-        if value.op not in _JOINS or not all(i in cotangents for i in others):
-            raise Nonlinear
-        if value.op in ("add", "subtract"):
-            other = done[others[0]]
-            if other.is_like(value):
-                is_negative = value.op == "subtract" and gone[0]
-                return graph.add("negative", (other,), value.shape, value.dtype) if is_negative else other
-        return None
+        is_zero = {operand: done[operand].op == "zeros" for operand in value.inputs}
+        return _without_zeros(program, value, done, is_zero, cotangents)
 
-    reads = tuple(v for v in program.xs if v not in absent)
-    return replace(program, xs=reads).rebuilt(rule, zeros=absent)
+    xs = tuple(v for v in program.xs if v not in zeros)
+    return replace(program, xs=xs).rebuilt(propagated, zeros=zeros)
 
 
-class Absence:
-    """What becomes of absent cotangents step by step, from the last on.
+def _without_zeros(
+    program: Program, value: Value, done: Mapping[Value, Value], is_zero: Mapping[Value, bool], cotangents: set[Value]
+) -> Value | None:
+    """A value of which some operands are symbolic zeros; None if it is computed as it is, from zeros."""
+    graph = program.graph
+    operands = value.inputs[1:] if value.op == "where" else value.inputs  # a condition has no cotangent
+    terms = [operand for operand in operands if not is_zero[operand]]
+    if value.op == "where":  # where(condition, g, 0) is linear in g
+        terms = [term for term in terms if term.op != "scalar" or term["value"] != 0]
+    is_quotient = value.op == "divide" and is_zero[value.inputs[0]]
+    if value.op in _LINEAR or is_quotient or (value.op in _ADDITIVE and not terms):
+        return graph.zeros(value)
+    if value.op not in _ADDITIVE or not all(term in cotangents for term in terms):
+        raise Nonlinear
+    if value.op in ("add", "subtract"):
+        term = done[terms[0]]
+        if term.is_like(value):
+            is_negative = value.op == "subtract" and is_zero[value.inputs[0]]
+            return graph.add("negative", (term,), value.shape, value.dtype) if is_negative else term
+    return None
 
-    patterns  which cotangents are absent at every step, up to the pattern that stays
-    runs      for how many steps which program will do; the last is for all that are left
+
+class ZerosOverTime:
+    """The symbolic zeros at each step of a backward pass, from the last step on, up to a fixed point.
+
+    patterns  the inputs that are zero at each step; the last pattern is that of all further steps
+    segments  how many steps in a row run which program; the last segment has all further steps
     """
 
-    def __init__(self, program: Program, absent: Absent):
-        self.programs: dict[Absent, Program] = {}
-        self.patterns: list[Absent] = [absent]
-        self._outputs: dict[int, tuple[list[bool], list[bool], list[bool]]] = {}
-        of_ys = absent - set(program.carry)
+    def __init__(self, program: Program, zeros: Zeros):
+        self.programs: dict[Zeros, Program] = {}
+        self.patterns: list[Zeros] = [zeros]
+        self._has_cotangent: dict[int, tuple[list[bool], list[bool], list[bool]]] = {}
+        zeros_of_xs = zeros - set(program.carry)
         while True:
-            now = self.patterns[-1]
-            found = self.programs[now] = without(program, now) if now else program
-            then = of_ys | {part for part, new in zip(program.carry, found.new_carry) if new.op == "zeros"}
-            if then == now:
+            pattern = self.patterns[-1]
+            step = self.programs[pattern] = propagate_zeros(program, pattern) if pattern else program
+            following = zeros_of_xs | {v for v, new in zip(program.carry, step.new_carry) if new.op == "zeros"}
+            if following == pattern:
                 break
-            if then in self.programs:
-                raise Nonlinear  # they go round; op by op it is then
-            self.patterns.append(then)
-        self.runs: list[tuple[Absent, int]] = []
+            if following in self.programs:
+                raise Nonlinear  # a cycle of patterns: no fixed point
+            self.patterns.append(following)
+        self.segments: list[tuple[Zeros, int]] = []
         count = 1
-        for now, then in zip(self.patterns, self.patterns[1:]):
-            if then < now and _only_adds(self.programs[then], now - then):
-                count += 1
+        for pattern, following in zip(self.patterns, self.patterns[1:]):
+            if following < pattern and _are_only_added(self.programs[following], pattern - following):
+                count += 1  # the next program will do for this step too, on arrays of zeros
             else:
-                self.runs.append((now, count))
+                self.segments.append((pattern, count))
                 count = 1
-        self.runs.append((self.patterns[-1], count))
+        self.segments.append((self.patterns[-1], count))
 
-    def steps(self, length: int) -> list[tuple[Absent, int]]:
-        """The runs for that many steps."""
+    def steps(self, length: int) -> list[tuple[Zeros, int]]:
+        """The segments of a pass over so many steps."""
         result = []
-        for i, (pattern, count) in enumerate(self.runs):
-            count = length if i == len(self.runs) - 1 else min(count, length)
+        for i, (pattern, count) in enumerate(self.segments):
+            count = length if i == len(self.segments) - 1 else min(count, length)
             if count:
                 result.append((pattern, count))
             length -= count
         return result
 
     def outputs(self, length: int) -> tuple[list[bool], list[bool], list[bool]]:
-        """Of the carry, of `each` and of the sums, after that many steps: which have a cotangent."""
+        """Which parts of the carry, which ys and which sums have a cotangent after so many steps."""
         length = min(length, len(self.patterns))
-        if length in self._outputs:
-            return self._outputs[length]
-        met = [self.programs[pattern] for pattern in self.patterns[:length]]
-        last = self.programs[self.patterns[length - 1]]
-        each = [any(v.op != "zeros" for v in values) for values in zip(*(program.ys for program in met))]
-        sums = [any(v.op != "zeros" for v in values) for values in zip(*(program.sums for program in met))]
-        self._outputs[length] = [v.op != "zeros" for v in last.new_carry], each, sums
-        return self._outputs[length]
+        if length not in self._has_cotangent:
+            programs = [self.programs[pattern] for pattern in self.patterns[:length]]
+            ys = [any(v.op != "zeros" for v in values) for values in zip(*(program.ys for program in programs))]
+            sums = [any(v.op != "zeros" for v in values) for values in zip(*(program.sums for program in programs))]
+            self._has_cotangent[length] = [v.op != "zeros" for v in programs[-1].new_carry], ys, sums
+        return self._has_cotangent[length]
 
 
-def _only_adds(program: Program, zeros: Absent) -> bool:
-    """Whether zeros in these parts of the carry do what their absence does: they are but added to what is there."""
-    ranges, gone = Ranges(program.graph), set(zeros)
+def _are_only_added(program: Program, inputs: Zeros) -> bool:
+    """Whether arrays of zeros for these inputs do what symbolic zeros do: no factor that may be infinite meets them."""
+    ranges, zeros = Ranges(program.graph), set(inputs)
     for value in program.values():
-        zero = [i in gone for i in value.inputs]
-        if not any(zero) or value in program.carry:
+        if value in program.carry or zeros.isdisjoint(value.inputs):
             continue
+        zero = [operand in zeros for operand in value.inputs]
         if value.op == "multiply" and not all(zero):
-            (other,) = (i for i, is_zero in zip(value.inputs, zero) if not is_zero)
-            if not ranges.are_moderate(other):
+            (factor,) = (operand for operand, is_zero in zip(value.inputs, zero) if not is_zero)
+            if not ranges.are_moderate(factor):
                 return False
-        elif value.op in ("matmul", "divide") or value.op not in _LINEAR | _JOINS:
+        elif value.op in ("matmul", "divide") or value.op not in _LINEAR | _ADDITIVE:
             return False
-        elif value.op in _JOINS and not all(zero):
+        elif value.op in _ADDITIVE and not all(zero):
             continue
-        gone.add(value)
+        zeros.add(value)
     return True

@@ -1,27 +1,25 @@
-"""Loops: where a value lies in memory, and the text of what is done to each of its elements.
+"""The arithmetic of one array element as text, in Python, CUDA C++ and JavaScript.
 
-The text is Python and C++ alike; the functions in it, such as `select`, are defined for each target.
+    expression(v38, ["v36", "v37"], PYTHON)         v36 + v37
+    expression(v38, ["v36", "v37"], JAVASCRIPT)     Math.fround(v36 + v37)
+
+Loops, kernels and update rules of optimisers are written by it, so each operation has one line per language here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...backend import is_half
+from ...backend.duck_array import COMPARISONS
 from ..ir import Value
-from ..tracing.traced_array import COMPARISONS, Untraceable
+from ..tracing.traced_array import Untraceable
 
-AXES = ("i", "j", "k", "l", "m", "n")
-
-_OPERATORS = {
-    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "less_equal": "<=", "greater": ">",
-    "greater_equal": ">=", "equal": "==", "not_equal": "!=",
-}  # fmt: skip
-#: What can be computed of whole numbers and of truth values.
+#: What can be computed of integers and of booleans.
 _ON_KIND = {
     "i": {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "where", "astype"},
     "b": {"where", "astype", "logical_not"},
@@ -29,73 +27,120 @@ _ON_KIND = {
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Where a value lies: behind a pointer to arrays like `whole`, in that of a moment, seen through a view.
+class Language:
+    """How a language writes the arithmetic of an element.
 
-    moment  the variable that counts the arrays, such as the step t; empty if there is only one
-    whole, view  show how the value lies in its array; their numbers are never read
+    operations  by name, or by name and dtype: the text, with {0}, {1}, {2} for the operands and {dtype} for the dtype
+                that is computed in
+    casts       by dtype: the conversion of {0} to it; without an entry the language does not have the dtype
+    results     by dtype: what rounds or wraps a result {0} where the language's own operators do not
+    literals    by their texts in Python: the constants that the language writes in another way
+    definition  the statement that gives a new variable {name} of {dtype} the value {text}
+    assignment  the statement that writes {text} to an element {target}
     """
 
-    pointer: str
-    moment: str
-    whole: np.ndarray
-    view: np.ndarray
+    name: str
+    operations: Mapping[str, str]
+    casts: Mapping[str, str]
+    results: Mapping[str, str]
+    literals: Mapping[str, str]
+    definition: str
+    assignment: str
 
-    @property
-    def offset(self) -> int:
-        return (address(self.view) - address(self.whole)) // self.whole.itemsize
+    def apply(self, op: str, dtype: Any, *operands: str) -> str:
+        """The operation on operands that are of the dtype in which it is computed."""
+        name = self._name(dtype)
+        template = self.operations.get(f"{op} {name}") or self.operations[op]
+        text = template.format(*operands, dtype=name)
+        return self.results.get(name, "{0}").format(text)
 
-    @property
-    def start(self) -> str:
-        """The place of its first element."""
-        terms = [f"{self.moment} * {self.whole.size}"] if self.moment else []
-        return " + ".join([*terms, f"{self.offset}"] if self.offset or not terms else terms)
+    def cast(self, operand: str, dtype: Any) -> str:
+        """The conversion of an operand to another dtype."""
+        return self.casts[self._name(dtype)].format(operand)
 
-    @property
-    def strides(self) -> tuple[int, ...]:
-        return tuple(stride // self.whole.itemsize for stride in self.view.strides)
+    def literal(self, scalar: Any, dtype: Any) -> str:
+        """A Python scalar as a constant of that dtype."""
+        text = repr(scalar)
+        return self.cast(self.literals.get(text, text), dtype)
 
-    def element(self, axes: Sequence[str]) -> str:
-        """The element at these indices; where there is only one along an axis, that."""
-        terms = [self.start] if self.start != "0" else []
-        for axis, n, stride in zip(axes[len(axes) - self.view.ndim :], self.view.shape, self.strides):
-            if n > 1 and stride:
-                terms.append(axis if stride == 1 else f"{axis} * {stride}")
-        return f"{self.pointer}[{' + '.join(terms) or '0'}]"
+    def define(self, name: str, text: str, dtype: Any) -> str:
+        return self.definition.format(name=name, text=text, dtype=np.dtype(dtype).name)
 
-    def read(self, axes: Sequence[str]) -> str:
-        return self.element(axes) + (" != 0" if self.whole.dtype == np.bool_ else "")
+    def assign(self, target: str, text: str) -> str:
+        return self.assignment.format(target=target, text=text)
 
-    def seen(self, view: np.ndarray) -> Memory:
-        if not np.may_share_memory(view, self.whole):
-            raise Untraceable("it looks at an array in an order in which it does not lie in memory")
-        return replace(self, view=view)
-
-
-def address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+    def _name(self, dtype: Any) -> str:
+        name = np.dtype(dtype).name
+        if name not in self.casts:
+            raise Untraceable(f"it computes in {name}, which {self.name} does not have")
+        return name
 
 
-def nest(shape: Sequence[int], lines: Sequence[str]) -> list[str]:
-    """The lines, done at every index of that shape."""
-    result = list(lines)
-    for axis, n in reversed(list(zip(AXES, shape))):
-        result = [f"for {axis} in range({n}):", *(f"    {line}" for line in result)]
-    return result
+def _infix(**symbols: str) -> dict[str, str]:
+    return {op: f"{{0}} {symbol} {{1}}" for op, symbol in symbols.items()}
 
 
-def number(value: Any, dtype: Any) -> str:
-    return f"{np.dtype(dtype).name}({value!r})"
+_ARITHMETIC = _infix(
+    add="+", subtract="-", multiply="*", divide="/", less="<", less_equal="<=", greater=">", greater_equal=">="
+) | {"negative": "-{0}", "astype": "{0}", "positive": "{0}"}  # fmt: skip
+_EQUALITY = _infix(equal="==", not_equal="!=")
+#: Python and C++ call functions of these names. exp and tanh have the dtype in their names, for numba has ours.
+_CALLS = {
+    "where": "select({0}, {1}, {2})", "exp": "exp_{dtype}({0})", "tanh": "tanh_{dtype}({0})", "logical_not": "not {0}",
+    **{name: f"{name}({{0}})" for name in ("expm1", "log", "log1p", "sqrt", "sin", "cos", "abs", "sign")},
+    **{name: f"{name}({{0}}, {{1}})" for name in ("maximum", "minimum", "power", "plus")},
+}  # fmt: skip
+_DTYPES = ("float32", "float64", "int32", "int64", "bool")
+
+PYTHON = Language(
+    name="Python",
+    operations=_ARITHMETIC | _EQUALITY | _CALLS,
+    casts={name: f"{name}({{0}})" for name in _DTYPES},
+    results={name: f"{name}({{0}})" for name in ("int32", "int64")},  # numba computes all integers in 64 bits
+    literals={},
+    definition="{name} = {text}",
+    assignment="{target} = {text}",
+)
+CUDA = Language(
+    name="CUDA",
+    operations=PYTHON.operations,
+    casts=PYTHON.casts,
+    results=PYTHON.results,
+    literals={"True": "true", "False": "false"},
+    definition="const {dtype} {name} = {text};",
+    assignment="{target} = {text};",
+)
+#: Numbers are float64 and are rounded by Math.fround. There is no int64: a number has 53 bits.
+JAVASCRIPT = Language(
+    name="JavaScript",
+    operations=_ARITHMETIC
+    | _infix(equal="===", not_equal="!==")
+    | {name: f"Math.{name}({{0}})" for name in (
+        "exp", "tanh", "expm1", "log", "log1p", "sqrt", "sin", "cos", "abs", "sign",
+    )}
+    | {
+        "maximum": "Math.max({0}, {1})", "minimum": "Math.min({0}, {1})", "where": "({0} ? {1} : {2})",
+        "logical_not": "!{0}", "plus": "{0} + {1}",
+        "multiply int32": "Math.imul({0}, {1})",  # the product of two numbers has 53 exact bits only
+        # Math.pow gives NaN for 1 to the power of NaN or ±∞, and for −1 to the power of ±∞, where others give 1.
+        "power": "({0} === 1 || ({0} === -1 && Math.abs({1}) === Infinity) ? 1 : Math.pow({0}, {1}))",
+    },
+    casts={"float32": "Math.fround({0})", "float64": "Number({0})", "int32": "({0} | 0)", "bool": "({0} != 0)"},
+    results={"float32": "Math.fround({0})", "int32": "({0} | 0)"},
+    literals={"True": "true", "False": "false", "inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"},
+    definition="const {name} = {text};",
+    assignment="{target} = {text};",
+)  # fmt: skip
 
 
 def in_register(dtype: Any) -> np.dtype:
-    """The dtype in which a number is computed with: half precision is only stored."""
+    """The dtype in which an element is computed: half precision is only stored."""
     dtype = np.dtype(dtype)
     return np.dtype(np.float32) if is_half(dtype) else dtype
 
 
-def expression(value: Value, names: Sequence[str]) -> str:
-    """What makes an element of the value from those of its operands, which have these names; a number needs none."""
+def expression(value: Value, operands: Sequence[str], language: Language) -> str:
+    """The text that computes an element of the value from its operands' elements; the text of a scalar is not read."""
     op, dtype = value.op, in_register(value.dtype)
     if op not in COMPARISONS and op not in _ON_KIND.get(dtype.kind, (op,)):
         raise Untraceable(f"it computes {op} in {dtype.name}")
@@ -103,23 +148,10 @@ def expression(value: Value, names: Sequence[str]) -> str:
     if op in COMPARISONS:
         common = in_register(np.result_type(*(i["value"] if i.op == "scalar" else i.dtype for i in value.inputs)))
 
-    def operand(position: int, wanted: np.dtype = common) -> str:
-        i = value.inputs[position]
+    def operand(i: Value, text: str, wanted: np.dtype) -> str:
         if i.op == "scalar":
-            return number(i["value"], wanted)
-        return names[position] if in_register(i.dtype) == wanted else f"{wanted.name}({names[position]})"
+            return language.literal(i["value"], wanted)
+        return text if in_register(i.dtype) == wanted else language.cast(text, wanted)
 
-    if op in _OPERATORS:
-        text = f"{operand(0)} {_OPERATORS[op]} {operand(1)}"
-        if op == "power" and value.inputs[1].op == "scalar" and value.inputs[1]["value"] == 2:
-            text = f"{operand(0)} * {operand(0)}"
-    elif op == "where":
-        text = f"select({operand(0, np.dtype(bool))}, {operand(1)}, {operand(2)})"
-    elif op == "astype":
-        text = operand(0)
-    elif op in ("negative", "logical_not"):
-        text = f"-{operand(0)}" if op == "negative" else f"not {operand(0)}"
-    else:
-        name = f"{op}_{dtype.name}" if op in ("exp", "tanh") else op
-        text = f"{name}({', '.join(operand(i) for i in range(len(names)))})"
-    return f"{dtype.name}({text})" if dtype.kind == "i" else text
+    wanted = [np.dtype(bool) if op == "where" and n == 0 else common for n in range(len(operands))]
+    return language.apply(op, dtype, *map(operand, value.inputs, operands, wanted))

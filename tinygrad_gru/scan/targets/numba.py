@@ -1,4 +1,4 @@
-"""Emit for numba: the loop over the steps as one compiled function; what is before and after it stays NumPy source.
+"""numba target: the loop over the steps as one compiled function; what runs before and after it stays NumPy source.
 
     product(16, 64, 64, V0, t * 1024, 64, 1, W30, 0, S5, 0, 64)
     for i in range(16):
@@ -7,90 +7,153 @@
             v11 = tanh_float32(v6)
             V11[t * 1024 + i * 64 + j] = v11
 
-V11 is where v11 begins at the first step of a chunk, S5 is scratch for one step, W30 is the same at all steps. Memory
-is addressed by numbers that are known when the source is written: all arrays of a workspace lie row by row.
+V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step, W30 is the same at all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from ..ir import Value
-from ..passes.fuse import Cluster, clusters, lay_out, sink_into_loop
-from ..passes.merge import merge_products, merge_sums
-from ..passes.plan import Plan, plan
-from ..program import Program
-from ..tracing.traced_array import Untraceable, as_index
-from . import numba_math as native
-from .elements import AXES, Memory, address, nest, number
-from .kernels import LoopEmitted
+from ..ir import Program, Value
+from ..passes.clusters import Cluster, clusters
+from ..passes.merge import merge_matmuls, merge_sums
+from ..passes.pack import pack_operands
+from ..passes.plan import plan as planned
+from ..passes.sink import sink_into_loop
+from ..passes.storage import Plan
+from . import numba_math
+from .elements import PYTHON
+from .host import compiled
+from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation
+from .numpy import Emitter, HostExecutable
+from .source import Rewrite, Source, Stages
+from .workspace import Workspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
 
 
-def emitted(program: Program, name: str, kept: Collection[Value] = (), threads: int = 1) -> NumbaEmitted:
-    """The program for numba. Raises Untraceable, with the reason, if its loop cannot be compiled so.
+@dataclass(frozen=True)
+class NumbaTarget:
+    """The host by numba. Several threads share the rows of the batch, where these are independent.
 
-    Of the passes only those that join products are worth it: an operation in a nest costs next to nothing.
+    Of the passes only those that merge products are worth it: an operation in a nest costs next to nothing.
     """
-    stages = [("trace", program)]
-    for improve in (merge_products, merge_sums, lay_out):
-        stages.append((improve.__name__, improve(stages[-1][1])))
-    program = stages[-1][1]
-    made = plan(program, kept, sink_into_loop(program))
-    # Scratch is not shared: little is left of it, and the order of operations may change.
-    apart = [value for value in made.levels if value.op in ("materialized", "packed")]
-    apart += [value.inputs[2] for value in made.overwrites] + [
-        value for value in made.at("loop") if made.storage.get(value, ("",))[0] == "step"
-    ]
-    storage = made.storage | {value: ("step", value.number) for value in apart}
-    return NumbaEmitted(
-        replace(made, storage=storage, copies_views=True, chunk_rows=_CHUNK_ROWS), name, stages, threads
-    )
+
+    threads: int = 1
+
+    def passes(self, name: str) -> Sequence[Rewrite]:
+        return merge_matmuls, merge_sums, pack_operands
+
+    def plan(self, program: Program, kept: Collection[Value]) -> Plan:
+        levels = sink_into_loop(program)
+        # Scratch of the loop is not shared: little is left of it, and the order of operations may change.
+        return planned(
+            program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=("hoisted", "sunk")
+        )
+
+    def emit(self, plan: Plan, name: str) -> Source:
+        try:
+            loop = LoopEmitter(plan, self.threads).emit()
+        except _DependentRows:
+            loop = LoopEmitter(plan, threads=1).emit()
+        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
+        source = Emitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
+        threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
+        return replace(
+            source, loop=loop, calls=source.calls._replace(step=loop.parts),
+            per_step=f"a compiled loop of {loop.parts} nests and products{threads}",
+        )  # fmt: skip
+
+    def load(self, source: Source, stages: Stages) -> HostExecutable:
+        helpers = {"pack": numba_math.pack, "in_threads": numba_math.in_threads}
+        namespace = compiled(source, helpers)
+
+        def steps(workspace: Workspace, positions: range) -> list[np.ndarray]:
+            if source.loop.lines and "loop" not in namespace:
+                namespace["loop"] = _compiled("\n".join(source.loop.lines), f"<scan {source.name}>")
+            return loop_arguments(source.loop, workspace, positions)
+
+        return HostExecutable(source, stages, namespace, steps)
 
 
-class _Entangled(Exception):
+@lru_cache(maxsize=64)
+def _compiled(source: str, filename: str) -> Callable:
+    """The function `loop` of a source; compiling takes a second, and equal loops are not rare: one per layer."""
+    return numba_math.compiled(source, filename)
+
+
+class _DependentRows(Exception):
     """Rows of the batch depend on each other."""
 
 
-class NumbaEmitted(LoopEmitted):
-    """A program whose loop is a compiled function; several threads share the batch, where its rows are independent."""
+@dataclass
+class Loop:
+    """The loop over the steps of a chunk as a function of one array of integers.
 
-    step_count = "int(steps[0][0])"
-    dtypes = frozenset(native.POINTERS)
+    arguments  the memory that it addresses, by the names of pointers
+    parts      how many nests and products a step has
+    """
 
-    def __init__(self, plan: Plan, name: str, stages: Sequence[tuple[str, Program]], threads: int):
-        self.threads = threads
-        super().__init__(plan, name, stages)
+    threads: int
+    batch: int
+    lines: list[str] = field(default_factory=list)
+    arguments: dict[str, Memory] = field(default_factory=dict)
+    parts: int = 0
 
-    def in_words(self) -> str:
-        threads = f", shared by {self.threads} threads" if self.threads > 1 else ""
-        return f"a compiled loop of {self.loop_calls} nests and products{threads}"
+    def is_shared(self, memory: Memory) -> bool:
+        """Whether each thread has rows of its own in that array."""
+        return self.threads > 1 and memory.whole.ndim == 2 and memory.whole.shape[0] == self.batch
 
-    # -- the function ------------------------------------------------------------------------------------------------
 
-    def _loop(self) -> list[str]:
-        found = clusters(self.plan, self._left_to_copy())
-        self.loop_calls = len(found)
-        try:
-            lines = [line for cluster in found for line in self._cluster(cluster)]
-        except _Entangled:
-            self.threads = 1
-            lines = [line for cluster in found for line in self._cluster(cluster)]
-        if not lines:
-            return []
-        names = ", ".join(["t", "now", "then", *self.values])
+def loop_arguments(loop: Loop, workspace: Workspace, positions: range) -> list[np.ndarray]:
+    """The arguments of the loop for each thread: numbers and addresses.
+
+    The numbers are how many steps, the first one's position in the chunk, the direction, and which half of a
+    double-buffered carry is current.
+    """
+    first, last = sorted((positions[0], positions[-1]))
+    begins, shares = [], []
+    for name, memory in loop.arguments.items():
+        array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
+        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
+        begins.append(address(array))
+        shares.append(memory.whole.nbytes // loop.threads if loop.is_shared(memory) else 0)
+    moment = positions[0] + (1 if positions.step < 0 else 0)
+    numbers = [len(positions), positions[0] - first, positions.step, moment % 2]
+    threads = range(loop.threads)
+    return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
+
+
+class LoopEmitter:
+    """Writes the loop of a plan. Raises _DependentRows where threads cannot share the batch."""
+
+    def __init__(self, plan: Plan, threads: int):
+        batch = max((v.shape[0] for v in plan.program.carry if len(v.shape) == 2), default=0)
+        self.plan, self.loop = plan, Loop(threads, batch)
+        self.layout = Layout(plan, numba_math.POINTERS)
+        self.writer = LoopWriter(self.layout, PYTHON)
+
+    def emit(self) -> Loop:
+        found = clusters(self.plan, self.layout.names.carry_copies())
+        lines = [line for cluster in found for line in self._cluster(cluster)]
+        self.loop.parts = len(found)
+        if lines:
+            self.loop.lines = self._function(lines)
+        return self.loop
+
+    def _function(self, lines: list[str]) -> list[str]:
+        arguments = self.loop.arguments
+        names = ", ".join(["t", "now", "then", *arguments])
         pointers = [
-            f"{name} = pointer_{np.dtype(value.dtype).name}(steps[{place}])"
-            for place, (name, value) in enumerate(self.values.items(), start=4)
+            f"{name} = pointer_{memory.whole.dtype.name}(steps[{n}])"
+            for n, (name, memory) in enumerate(arguments.items(), start=4)
         ]
-        self.loop_lines = [
+        return [
             "@apart",
             f"def step({names}):",
             *(f"    {line}" for line in lines),
@@ -105,160 +168,108 @@ class NumbaEmitted(LoopEmitted):
             "        t, now = t + onwards, then",
             "",
         ]
-        self.namespace |= {"pack": native.pack, "in_threads": native.in_threads}
-        return ["loop(steps[0])" if self.threads == 1 else "in_threads(loop, steps)"]
 
-    def _invariant_lines(self, value: Value) -> list[str]:
-        if value.op not in ("materialized", "packed"):
-            return super()._invariant_lines(value)
-        name, (source,) = f"W{value.number}", value.inputs
-        self.static[name] = value
-        if value.op == "materialized":
-            return [f"copyto({name}, w{source.number})"]
-        return [f"pack(w{source.number}.reshape({value.shape[1]}, -1), {name})"]
+    def _addressed(self, memories: Iterable[Memory]) -> None:
+        for memory in memories:
+            self.loop.arguments.setdefault(memory.pointer, memory)
 
-    def steps_of(self, view: Callable[[str, Value, Any], np.ndarray], places: range) -> Any:
-        """What the loop is given, for each thread: numbers, and where arrays begin.
+    # -- threads -------------------------------------------------------------------------------------------------------
 
-        The numbers are how many steps, at which of the chunk they begin, in which direction, and at which of the two
-        moments of a fleeting carry.
-        """
-        if self.loop_lines and "loop" not in self.namespace:
-            self.namespace["loop"] = _compiled("\n".join(self.loop_lines), f"<scan {self.name}>")
-        first, last = sorted((places[0], places[-1]))
-        begins, shares = [], []
-        for name, value in self.values.items():
-            memory = self.memory[name]
-            array = view(name, value, slice(first, last + 1) if memory.moment == "t" else 0)
-            assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} does not lie row by row"
-            begins.append(address(array))
-            shares.append(memory.whole.nbytes // self.threads if self._is_shared(memory) else 0)
-        moment = places[0] + (1 if places.step < 0 else 0)
-        numbers = [len(places), places[0] - first, places.step, moment % 2]
-        threads = range(self.threads)
-        return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
-
-    # -- threads -----------------------------------------------------------------------------------------------------
-
-    @property
-    def _batch(self) -> int:
-        """Rows of the batch, if there is one."""
-        return max((v.shape[0] for v in self.plan.program.carry if len(v.shape) == 2), default=0)
-
-    def _is_shared(self, memory: Memory) -> bool:
-        """Whether each thread has rows of its own in what is there."""
-        return self.threads > 1 and memory.whole.ndim == 2 and memory.whole.shape[0] == self._batch
-
-    def _reached(self, memory: Memory) -> Memory:
-        """The memory, if it shows each thread its own rows, or all of them the same."""
+    def _check_rows(self, memory: Memory) -> None:
+        """A thread may address its own rows of what is shared, and the same of all else as every other one."""
         view, whole = memory.view, memory.whole
-        if self._is_shared(memory):
-            is_apart = view.ndim == 2 and view.shape[0] == whole.shape[0] and view.strides[0] == whole.strides[0]
-            is_apart = is_apart and memory.offset < memory.strides[0]
+        if self.loop.is_shared(memory):
+            is_own = view.ndim == 2 and view.shape[0] == whole.shape[0] and view.strides[0] == whole.strides[0]
+            is_own = is_own and memory.offset < memory.strides[0]
         else:
-            is_apart = view.ndim < 2 or view.shape[0] == 1 or view.strides[0] == 0
-        if self.threads > 1 and not is_apart:
-            raise _Entangled
-        return memory
+            is_own = view.ndim < 2 or view.shape[0] == 1 or view.strides[0] == 0
+        if self.loop.threads > 1 and not is_own:
+            raise _DependentRows
 
     def _rows(self, rows: int) -> int:
-        """How many of these rows are a thread's own."""
-        if self.threads > 1 and (rows != self._batch or rows % self.threads):
-            raise _Entangled
-        return rows // self.threads
+        """How many of these rows a thread has."""
+        threads = self.loop.threads
+        if threads > 1 and (rows != self.loop.batch or rows % threads):
+            raise _DependentRows
+        return rows // threads
 
-    # -- elementwise operations ----------------------------------------------------------------------------------------
+    # -- operations ----------------------------------------------------------------------------------------------------
 
     def _cluster(self, cluster: Cluster) -> list[str]:
         if not cluster.is_nest:
-            return self._other(cluster.jobs[0].value)
-        shape = cluster.shape
-        if self.threads > 1:
-            if len(shape) != 2:
-                raise _Entangled
-            shape = (self._rows(shape[0]), shape[1])
-        return nest(shape, self._nest(cluster))
+            return self._operation(cluster.tasks[0].value)
+        nest = self.writer.cluster(cluster)
+        if self.loop.threads > 1:
+            if len(nest.shape) != 2:
+                raise _DependentRows
+            nest.shape = (self._rows(nest.shape[0]), nest.shape[1])
+        for memory in nest.memories:
+            self._check_rows(memory)
+        return self._loops([nest])
 
-    # -- other operations ----------------------------------------------------------------------------------------------
+    def _loops(self, nests: Sequence[Nest]) -> list[str]:
+        for nest in nests:
+            self._addressed(nest.memories)
+        return [line for nest in nests for line in loops(nest.shape, nest.lines)]
 
-    def _other(self, value: Value) -> list[str]:
+    def _operation(self, value: Value) -> list[str]:
+        nests = {"concat": self.writer.concat, "scatter": self.writer.scatter, "rearrange": self.writer.rearrange}
         writers = {
-            "product": self._product, "packed": self._packed, "concat": self._joined, "scatter": self._placed,
-            "rearrange": self._rearranged, "sum": self._reduced, "max": self._reduced, "min": self._reduced,
+            "product": self._product, "packed": self._packed,
+            "sum": self._reduction, "max": self._reduction, "min": self._reduction,
         }  # fmt: skip
-        if self.threads > 1 and value.op != "product":
-            raise _Entangled
-        if value.op not in writers:
-            raise Untraceable(f"there are no loops for {value.op} of {len(value.inputs[0].shape)} axes")
-        if np.dtype(value.dtype).kind != "f" and value.op not in ("concat", "rearrange"):
-            raise Untraceable(f"it computes {value.op} in {np.dtype(value.dtype).name}")
-        if any(i.dtype != value.dtype for i in value.inputs):
-            raise Untraceable(f"it computes {value.op} of several dtypes")
-        return writers[value.op](value)
+        if self.loop.threads > 1 and value.op != "product":
+            raise _DependentRows
+        check_operation(
+            value, {*nests, *writers}, f"there are no loops for {value.op} of {len(value.inputs[0].shape)} axes"
+        )
+        return self._loops(nests[value.op](value)) if value.op in nests else writers[value.op](value)
 
     def _product(self, value: Value) -> list[str]:
         rows, inner, columns = value["sizes"]
-        left, out = (self._reached(self._at(v)) for v in (value.inputs[0], value))
-        right = self._at(value.inputs[1])
-        if self.threads > 1 and not self._is_invariant(value.inputs[1]):
-            raise _Entangled
-        down, along = left.strides if len(left.strides) == 2 else (0, *left.strides)
-        below = out.strides[0] if rows > 1 else 0
+        left, out, right = map(self.layout.memory, (value.inputs[0], value, value.inputs[1]))
+        self._check_rows(left)
+        self._check_rows(out)
+        if self.loop.threads > 1 and value.inputs[1] not in self.layout.names.invariant:
+            raise _DependentRows
+        self._addressed((left, out, right))
+        row_stride, column_stride = left.strides if len(left.strides) == 2 else (0, *left.strides)
+        out_stride = out.strides[0] if rows > 1 else 0
         sizes = f"{self._rows(rows)}, {inner}, {columns}"
-        left_text = f"{left.pointer}, {left.start}, {down}, {along}"
+        left_text = f"{left.pointer}, {left.start}, {row_stride}, {column_stride}"
         right_text = f"{right.pointer}, {right.start}, {right.view.shape[2]}"
-        return [f"product({sizes}, {left_text}, {right_text}, {out.pointer}, {out.start}, {below})"]
+        return [f"product({sizes}, {left_text}, {right_text}, {out.pointer}, {out.start}, {out_stride})"]
 
     def _packed(self, value: Value) -> list[str]:
-        """A matrix that changes from step to step, as `native.pack` packs one that does not."""
+        """A matrix that changes from step to step, in the layout that `numba_math.pack` gives one that does not."""
         (matrix,) = value.inputs
-        source, width = self._at(matrix), value.shape[2]
+        source, width = self.layout.memory(matrix), value.shape[2]
         columns = matrix.shape[1] if len(matrix.shape) == 2 else 1
         axes = ("j", f"(min(i * {width}, {columns - width}) + k)")
-        return nest(value.shape, [f"{self._at(value).element(AXES[:3])} = {source.element(axes[: len(matrix.shape)])}"])
+        nest = self.writer.fill(value, source.element(axes[: len(matrix.shape)]))
+        nest.at(source)
+        return self._loops([nest])
 
-    def _joined(self, value: Value) -> list[str]:
-        lines, out, start, axis = [], self._at(value), 0, value["axis"]
-        for part in value.inputs:
-            stop = start + part.shape[axis]
-            lines += self._copied(part, out.seen(out.view[(slice(None),) * axis + (slice(start, stop),)]))
-            start = stop
-        return lines
-
-    def _rearranged(self, value: Value) -> list[str]:
-        out = self._at(value)
-        return self._copied(value.inputs[0], out.seen(out.view.reshape(value.inputs[0].shape)))
-
-    def _copied(self, source: Value, place: Memory) -> list[str]:
-        axes = AXES[: len(source.shape)]
-        return nest(source.shape, [f"{place.element(axes)} = {self._at(source).element(axes)}"])
-
-    def _filled(self, value: Value, text: str) -> list[str]:
-        return nest(value.shape, [f"{self._at(value).element(AXES[: len(value.shape)])} = {text}"])
-
-    def _placed(self, value: Value) -> list[str]:
-        out, lines = self._at(value), self._filled(value, number(0, value.dtype))
-        for part, index in zip(value.inputs, value["indices"]):
-            axes = AXES[: len(part.shape)]
-            place = out.seen(out.view[as_index(index)]).element(axes)
-            lines += nest(part.shape, [f"{place} = {place} + {self._at(part).read(axes)}"])
-        return lines
-
-    def _reduced(self, value: Value) -> list[str]:
-        """A sum, or what is largest or smallest; along the last axis it is gathered in a register."""
+    def _reduction(self, value: Value) -> list[str]:
+        """A sum, maximum or minimum; along the last axis it is accumulated in a variable."""
         (source,) = value.inputs
-        function, neutral = {"sum": ("plus", 0.0), "max": ("maximum", -np.inf), "min": ("minimum", np.inf)}[value.op]
-        axes, out, first = AXES[: len(source.shape)], self._at(value), number(neutral, value.dtype)
+        function, neutral = REDUCTIONS[value.op]
+        out, read, axes = self.layout.memory(value), self.layout.memory(source), AXES[: len(source.shape)]
         view = out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])
-        place, element = out.seen(view).element(axes), self._at(source).read(axes)
-        lines = self._filled(value, first)
+        place, element = out.seen(view).element(axes), read.read(axes)
+        first = PYTHON.literal(neutral, value.dtype)
+        lines = self._loops([self.writer.fill(value, first)])
+        self._addressed((out, read))
         if len(source.shape) - 1 not in value["axis"]:
-            return lines + nest(source.shape, [f"{place} = {function}({place}, {element})"])
-        gather = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    total = {function}(total, {element})"]
-        return lines + nest(source.shape[:-1], [f"total = {first}", *gather, f"{place} = {function}({place}, total)"])
+            return lines + loops(source.shape, [f"{place} = {function}({place}, {element})"])
+        accumulate = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    total = {function}(total, {element})"]
+        body = [f"total = {first}", *accumulate, f"{place} = {function}({place}, total)"]
+        return lines + loops(source.shape[:-1], body)
 
 
-@lru_cache(maxsize=64)
-def _compiled(source: str, filename: str) -> Callable:
-    """The function `loop` of a source; compiling takes a second, and equal loops are not rare: one a layer."""
-    return native.compiled(source, filename)
+def loops(shape: Sequence[int], lines: Sequence[str]) -> list[str]:
+    """The lines in a loop for each axis of the shape."""
+    result = list(lines)
+    for axis, n in reversed(list(zip(AXES, shape))):
+        result = [f"for {axis} in range({n}):", *(f"    {line}" for line in result)]
+    return result

@@ -1,73 +1,131 @@
-"""Workspace: the arrays of a plan for one length of time, and all views of them that its program will use."""
+"""Workspaces: the arrays of a plan for a number of steps, and all views of them that its source names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from ...backend import Backend, record_launches
 from ..ir import Value
 from ..passes.plan import chunk_length
-from ..passes.schedule import VIEWS
-from .views import view_text
+from ..passes.schedule import VIEWS, base_of
+from .host import view_text
+from .source import Buffer, Source
 
 
 class Workspace:
-    """Arrays for `length` steps of an emitted program.
+    """Arrays for `length` steps of a source.
 
-    carry   for each part of the carry its values at all moments, (length + 1, …), or in turn at even and odd ones
-    reads   what the program reads at every step; arrays that are given are used as they are, the others are made
-    each    the outputs of every step
-    static, chunks  the views, in the order in which the program names them
+    carry    for each part of the carry its values at all moments, (length + 1, …), or at even and odd ones in turn
+    xs       the inputs of every step; arrays that are given are used as they are, the others are allocated
+    ys       the outputs of every step
+    static   the buffers that are bound once
+    chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, positions)` gives
+    graphs   what a target captures over the arrays, to run it again
     """
 
-    def __init__(self, emitted: Any, length: int, reverse: bool, given: Mapping[Value, Any]):
-        self.emitted, self.length, self.reverse, self.given = emitted, length, reverse, frozenset(given)
-        plan = emitted.plan
+    def __init__(
+        self, source: Source, length: int, reverse: bool, given: Mapping[Value, Any], backend: Backend,
+        steps: Callable[[Workspace, range], Any],
+    ):  # fmt: skip
+        self.source, self.length, self.reverse, self.given = source, length, reverse, frozenset(given)
+        self.backend = backend
+        plan = source.plan
         program = plan.program
-        self.size = min(chunk_length(program, length, plan.chunk_rows), emitted.most_steps)
+        self.size = min(chunk_length(program, length, plan.chunk_rows), source.most_steps)
         self.carry = [
             self._stack(v, 2 if i in plan.double_buffered else length + 1) for i, v in enumerate(program.carry)
         ]
         self.xs = {v: given[v] if v in given else self._stack(v, length) for v in program.xs}
-        self.stacks = {v: self._stack(v, length) for v, storage in plan.storage.items() if storage[0] == "stack"}
-        self.scratch: dict[Any, np.ndarray] = {}
-        self.ys: list[np.ndarray] = []
+        self.stacks = {v: self._stack(v, length) for v, storage in plan.storage.items() if storage.kind == "stack"}
+        self.scratch: dict[Any, Any] = {}
+        self.ys: list[Any] = []
         for value in program.ys:
-            seen = plan.is_seen_whole(value)
+            seen = plan.is_view_of_stack(value)
             self.ys.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
-        self.static = tuple(self.view(name, value, 0) for name, value in emitted.static.items())
-        begins = range(0, length, self.size)
+        self.static = tuple(self.view(buffer, 0) for buffer in source.buffers.bound("static"))
+        self.graphs: Any = None
         self.chunks: list[tuple[bool, tuple, Any]] = []
+        in_chunk, begins = source.buffers.bound("chunk"), range(0, length, self.size)
         for begin in reversed(begins) if reverse else begins:
             end = min(begin + self.size, length)
-            steps = slice(begin, end)
-            batch = tuple(self.view(name, value, steps) for name, value in emitted.batch.items()) or (None,)
-            places = range(begin, end)[::-1] if reverse else range(begin, end)
-            self.chunks.append((not self.chunks, batch, emitted.steps_of(self.view, places)))
+            arrays = tuple(self.view(buffer, slice(begin, end)) for buffer in in_chunk) or (None,)
+            positions = range(begin, end)[::-1] if reverse else range(begin, end)
+            self.chunks.append((not self.chunks, arrays, steps(self, positions)))
+
+    def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.backend.zeros(shape, dtype)
 
     def _stack(self, value: Value, length: int) -> Any:
-        return self.emitted.zeros((length, *value.shape), value.dtype)
+        return self._zeros((length, *value.shape), value.dtype)
 
     @property
     def bytes(self) -> int:
-        """How much memory its own arrays take; some outputs are views of them."""
+        """The bytes of its own arrays; some outputs are views of them."""
         arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.ys)
-        read = (array for value, array in self.xs.items() if value not in self.given)
-        return sum(array.nbytes for array in (*arrays, *read) if array.base is None)
+        xs = (array for value, array in self.xs.items() if value not in self.given)
+        return sum(array.nbytes for array in (*arrays, *xs) if array.base is None)
 
-    def at_moment(self, moment: int) -> list[np.ndarray]:
+    def at_moment(self, moment: int) -> list[Any]:
         """The parts of the carry at a moment: 0 is before the first step in time, `length` after the last."""
         return [_part(stack, moment) for stack in self.carry]
 
-    def whole(self, value: Value) -> np.ndarray:
-        """What the program was given, at all steps."""
+    def whole(self, value: Value) -> Any:
+        """An input of the program at all steps."""
         return self._at(value, slice(0, self.length))
 
-    def _at(self, value: Value, where: int | slice) -> np.ndarray:
-        """A value that lives in an array of its own, at one step or at a range of steps."""
-        plan = self.emitted.plan
+    def step_views(self, positions: range) -> list[tuple]:
+        """For each step the buffers that are bound there."""
+        views = [self._views(buffer, positions) for buffer in self.source.buffers.bound("step")]
+        return list(zip(*views)) if views else [(None,)] * len(positions)
+
+    def _views(self, buffer: Buffer, positions: range) -> list[Any]:
+        """The array of a buffer at each of the steps: slices of one for all of them, where there is one."""
+        if self._is_double_buffered(buffer):
+            return [self.view(buffer, t) for t in positions]
+        begin, end = min(positions), max(positions) + 1
+        array = self.view(buffer, slice(begin, end))
+        return [array[t - begin, ...] for t in positions]
+
+    def _is_double_buffered(self, buffer: Buffer) -> bool:
+        plan = self.source.plan
+        if buffer.kind == "next carry":
+            return buffer.position in plan.double_buffered
+        base = base_of(buffer.value, plan.program.inputs)
+        if base in plan.program.carry:
+            return plan.program.carry.index(base) in plan.double_buffered
+        storage = plan.storage.get(base)  # also of a value that is overwritten by a part of the next carry
+        return storage is not None and storage.kind == "carry" and storage.key in plan.double_buffered
+
+    def total(self, position: int) -> Any:
+        """The array of a sum over time, for targets that keep it here."""
+        return self._own(("total", position), *self.source.sums.form(position))
+
+    def view(self, buffer: Buffer, where: int | slice) -> Any:
+        """The array of a buffer at one step or at a range of steps."""
+        if buffer.kind == "value":
+            return self._view(buffer.value, where)
+        if buffer.kind == "output":
+            return self.ys[buffer.position][where]
+        if buffer.kind == "carry":
+            return self.carry[buffer.position]
+        if buffer.kind == "next carry":
+            return _part(self.carry[buffer.position], where, moved=0 if self.reverse else 1)
+        if buffer.kind == "total":
+            return self.total(buffer.position)
+        if buffer.kind == "ones":
+            ones = self._own(buffer.name, (1, max(self.size * buffer.rows, 1)), buffer.value.dtype)
+            ones.fill(1)
+            record_launches(1, f"scan, {self.source.name}")
+            return ones
+        assert buffer.kind == "copy", buffer
+        if buffer.scope == "static":
+            return self._own(buffer.name, buffer.value.shape, buffer.value.dtype)
+        return self._in_chunk(buffer.name, buffer.value, where)
+
+    def _at(self, value: Value, where: int | slice) -> Any:
+        """A value that has an array of its own, at one step or at a range of steps."""
+        plan = self.source.plan
         program = plan.program
         if value in program.carry:
             return _part(self.carry[program.carry.index(value)], where, moved=1 if self.reverse else 0)
@@ -81,40 +139,32 @@ class Workspace:
             return _part(self.carry[key], where, moved=0 if self.reverse else 1)
         if kind == "stack":
             return _part(self.stacks[value], where)
-        if kind == "step":
-            return self._own(("step", key), value, ())
-        array = self._own((kind, key), value, (self.size,))
+        if kind == "step scratch":
+            return self._own((kind, key), value.shape, value.dtype)
+        return self._in_chunk((kind, key), value, where)
+
+    def _in_chunk(self, key: Any, value: Value, where: int | slice) -> Any:
+        array = self._own(key, (self.size, *value.shape), value.dtype)
         if isinstance(where, slice):
             return array[: where.stop - where.start]
         return _part(array, where % self.size)  # chunks begin at multiples of their size
 
-    def _own(self, key: Any, value: Value, lead: tuple[int, ...]) -> np.ndarray:
+    def _own(self, key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         if key not in self.scratch:
-            self.scratch[key] = self.emitted.zeros((*lead, *value.shape), value.dtype)
+            self.scratch[key] = self._zeros(shape, dtype)
         return self.scratch[key]
 
-    def _view(self, value: Value, where: int | slice) -> np.ndarray:
+    def _view(self, value: Value, where: int | slice) -> Any:
         """A value, or the view that it is of another, at one step or at a range of steps."""
-        given = self.emitted.given
-        if value.op not in VIEWS or value in given:
+        if value.op not in VIEWS or value in self.source.plan.program.inputs:
             return self._at(value, where)
         source = self._view(value.inputs[0], where)
-        names = {"broadcast_to": self.emitted.broadcast_to, "source": source}
+        names = {"broadcast_to": self.backend.xp.broadcast_to, "source": source}
         return eval(view_text(value, "source", lead=isinstance(where, slice)), names)
 
-    def view(self, name: str, value: Value, where: int | slice) -> np.ndarray:
-        """What the program calls by this name at one step or at a range of steps."""
-        if name.startswith("E"):
-            return self.ys[int(name[1:])][where]
-        if name.startswith("n"):
-            return _part(self.carry[int(name[1:])], where, moved=0 if self.reverse else 1)
-        if name.startswith("C"):
-            return self.carry[int(name[1:])]
-        return self._view(value, where)
 
-
-def _part(stack: np.ndarray, where: int | slice, moved: int = 0) -> np.ndarray:
-    """A view of one step or of a range of steps, an array also where a step is a number."""
+def _part(stack: Any, where: int | slice, moved: int = 0) -> Any:
+    """A view of one step or of a range of steps, an array also for a value without axes."""
     if isinstance(where, slice):
         return stack[where.start + moved : where.stop + moved]
     return stack[(where + moved) % len(stack), ...]

@@ -1,178 +1,207 @@
-"""Dependencies: what the trace of a pure step depends on, read anew at every call and compared with what it was.
+"""Dependencies: what the trace of a pure step depends on besides its arguments, read again and compared at every call.
 
-That is what its code can see: the attributes of its object and of its classes, and of every function that it may call
-the code, defaults, closure and the globals that the code names. What is inside of this package, NumPy or Python's own
-library is taken for unchanging, but for attributes of classes.
+That is what its code can see: the attributes of its object and of the object's classes, and of every function that it
+may call the code, defaults, closure, and the globals that the code names. What is inside of this package, NumPy or
+Python's own library is taken for unchanging, except for the attributes of classes.
 """
 
 from __future__ import annotations
 
-import dis
-import sys
-from functools import lru_cache
-from operator import is_
+from collections.abc import Iterable
+from itertools import chain, repeat
+from operator import attrgetter, is_, methodcaller
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from ...closures import is_library, names_in
+from ...ops.op import is_op
 from ...tensor import Tensor
 
-#: What does not change: another one is another object.
-_PLAIN = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, CodeType, type(None), type(Ellipsis))
-
-_OURS = __name__.partition(".")[0]
-_LIBRARIES = frozenset({_OURS, "numpy", "builtins", *sys.stdlib_module_names})
+#: Immutable values: another value is another object.
+_IMMUTABLE = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, CodeType, type(None), type(...))
 
 #: Names through which code sees more than it names.
 _OPAQUE = frozenset({"eval", "exec", "globals", "__import__"})
 
+_MISSING = object()
+_array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attrgetter("dtype"), methodcaller("values")
+
 
 class Unclear(Exception):
-    """Something may change without being set anew."""
+    """Something that the step depends on may change in a way that cannot be noticed."""
 
 
 class Dependencies:
-    """What the trace of a pure step depends on: things that must be the same, and shapes, numbers and words that must
-    be equal.
+    """The dependencies of a bound method: where to read them, and what was read there. Raises Unclear.
 
-    Some things are read once only: those that are met again are passed over.
+    Code, attributes and globals are walked once, which gives flat lists of places to read. `current_arrays` reads
+    these again with a few calls of C functions, for it runs at every call of a scan, and compares by identity; of the
+    arrays in tensors it compares type, shape and dtype.
     """
 
-    def __init__(self, *things: Any):
-        self.things: list[Any] = [*things]
-        self.forms: list[Any] = []
-        self._seen: set[int] = set()
+    def __init__(self, method: Any):
+        self._objects: list[Any] = []  # getattr(object, name) was attribute
+        self._names: list[str] = []
+        self._attributes: list[Any] = []
+        self._scopes: list[dict] = []  # scope.get(key) was entry
+        self._keys: list[str] = []
+        self._entries: list[Any] = []
+        self._owners: list[Any] = []  # objects all of whose attributes are compared, but for the method's own object
+        self._dicts: list[dict] = []  # and containers all of whose items are
+        self._lists: list[list] = []
+        self.tensors: list[Tensor] = []
+        self._seen: set[Any] = set()
+        self._walk_object(method.__self__)
+        self._walk(method.__func__)
+        del self._owners[0]  # the object itself: a cache must not keep it alive
+        self._types = list(map(type, (method.__self__, *self._owners)))
+        self._dict_keys, self._dict_values = _items(self._namespaces(method.__self__))
+        self._list_sizes, self._list_items = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
+        self._array_forms = _forms(map(_array, self.tensors))
 
-    def are_those_of(self, other: Dependencies) -> bool:
-        same = len(self.things) == len(other.things) and all(map(is_, self.things, other.things))
-        return same and self.forms == other.forms
+    def current_arrays(self, owner: Any) -> list[Any] | None:
+        """The arrays of `tensors`, if everything else is as it was; `owner` is the object of the method."""
+        try:
+            arrays = list(map(_array, self.tensors))
+            if (
+                all(map(is_, map(type, (owner, *self._owners)), self._types))
+                and all(map(is_, map(getattr, self._objects, self._names), self._attributes))
+                and all(map(is_, map(dict.get, self._scopes, self._keys, repeat(_MISSING)), self._entries))
+                and self._dict_keys == (items := _items(self._namespaces(owner)))[0]
+                and all(map(is_, items[1], self._dict_values))
+                and self._list_sizes == list(map(len, self._lists))
+                and all(map(is_, chain.from_iterable(self._lists), self._list_items))
+                and self._array_forms == _forms(arrays)
+            ):
+                return arrays
+        except (AttributeError, ValueError, RuntimeError):  # deleted, a cell that is empty now, or changed meanwhile
+            pass
+        return None
 
-    def of_step(self, step: Any) -> None:
-        """Everything on which a bound method depends besides its arguments. Raises Unclear."""
-        self.things.append(step.__func__)
-        self._attributes(step.__self__)
+    def _namespaces(self, owner: Any) -> list[Any]:
+        return [vars(owner), *map(vars, self._owners), *self._dicts]
 
-    def _is_new(self, thing: Any) -> bool:
-        seen = id(thing) in self._seen
-        self._seen.add(id(thing))
+    def _is_new(self, *key: Any) -> bool:
+        seen = key in self._seen
+        self._seen.add(key)
         return not seen
 
-    def _attributes(self, owner: Any) -> None:
-        """What an object and its classes have."""
-        if not self._is_new(owner):
-            return
-        for kind in type(owner).__mro__[:-1]:
-            self._class(kind)
-        for name, value in vars(owner).items():
-            self.things.append(name)
-            self._value(value)
+    def _read(self, thing: Any, name: str) -> Any:
+        """Depend on an attribute, whose value is returned."""
+        value = getattr(thing, name)
+        self._objects.append(thing)
+        self._names.append(name)
+        self._attributes.append(value)
+        return value
 
-    def _class(self, kind: type) -> None:
-        """What a class has of its own."""
-        if not self._is_new(kind):
-            return
-        self.things.append(kind)
-        self.things += vars(kind).values()
-        if is_library(kind.__module__):
-            return
-        for name, value in vars(kind).items():
-            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
-            if isinstance(function, FunctionType):
-                if name not in ("__init__", "__new__", "__repr__"):
-                    self._function(function)
-            elif not (name.startswith("__") and name.endswith("__")) and not hasattr(value, "__get__"):
-                self._value(value)
+    def _look_up(self, scope: dict, names: Iterable[str]) -> list[Any]:
+        """Depend on global names; returns the values of those that there are."""
+        for name in names:
+            self._scopes.append(scope)
+            self._keys.append(name)
+            self._entries.append(scope.get(name, _MISSING))
+        return [scope[name] for name in names if name in scope]
 
-    def _value(self, value: Any) -> None:
-        """Something that code sees by a name."""
+    def _walk_object(self, owner: Any) -> None:
+        """All attributes of an object and of its classes."""
+        if not self._is_new(id(owner)):
+            return
+        if not hasattr(owner, "__dict__"):
+            raise Unclear
+        self._owners.append(owner)
+        self._walk_classes(type(owner), except_for=("__init__", "__new__", "__repr__"))
+        for value in vars(owner).values():
+            self._walk(value)
+
+    def _walk_classes(self, cls: type, except_for: tuple[str, ...] = ()) -> None:
+        """All attributes of a class and of its bases, but for methods of some names."""
+        for base in self._read(cls, "__mro__")[:-1]:
+            if not self._is_new(id(base), except_for):
+                continue
+            self._owners.append(base)
+            if is_library(base.__module__):
+                continue
+            for name, value in vars(base).items():
+                function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+                if isinstance(function, FunctionType):
+                    if name not in except_for:
+                        self._walk_function(function)
+                elif not (name.startswith("__") and name.endswith("__")):
+                    self._walk(value)
+
+    def _walk(self, value: Any) -> None:
+        """What a value depends on whose identity is compared already."""
+        if _is_unchanging(value):
+            return
         if isinstance(value, Tensor):
-            array = value.data
-            self.things += (value, value.node, type(array))
-            self.forms += (array.shape, array.dtype)
-        elif type(value) in (int, str):
-            self.forms.append(value)
-        elif isinstance(value, _PLAIN):
-            self.things.append(value)
+            if self._is_new(id(value)):
+                self.tensors.append(value)
+                self._read(value, "node")
         elif isinstance(value, FunctionType):
-            self._function(value)
-        elif (isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, (ModuleType, type(None)))) or (
-            isinstance(value, type) and is_library(value.__module__)
-        ):
-            self.things.append(value)
+            self._walk_function(value)
         elif type(value) in (list, tuple):
-            self.forms += (type(value), len(value))
+            if type(value) is list:
+                self._lists.append(value)
             for part in value:
-                self._value(part)
-        elif hasattr(value, "named_tensors"):  # a module inside
-            self.things.append(value)
-            self._attributes(value)
+                self._walk(part)
+        elif hasattr(value, "named_tensors"):  # a module inside, or the class that `super()` is called in
+            (self._walk_classes if isinstance(value, type) else self._walk_object)(value)
         else:
             raise Unclear
 
-    def _function(self, function: Any) -> None:
+    def _walk_function(self, function: FunctionType) -> None:
         """What a function is, and what its code sees."""
-        self.things.append(function)
-        if not self._is_new(function):
+        if not self._is_new(id(function)):
             return
-        if hasattr(function, "formula"):  # an op
-            self.things.append(function.rules)
-            for part in (function.formula, *(function.rules or {}).values()):
-                if part is not None:
-                    self._function(part)
+        if is_op(function):  # whose code is generated
+            self._walk(self._read(function, "formula"))
+            for rule in (self._read(function, "rules") or {}).values():
+                self._walk(rule)
             return
-        code, scope = function.__code__, function.__globals__
-        self.things.append(code)
+        code, scope = self._read(function, "__code__"), function.__globals__
         if is_library(scope.get("__name__", "")):
             return
         names = names_in(code)
         if not names.isdisjoint(_OPAQUE):
             raise Unclear
-        for value in (
-            *(function.__defaults__ or ()),
-            *(function.__kwdefaults__ or {}).values(),
-            *vars(function).values(),
-        ):
-            self._value(value)
+        self._walk(self._read(function, "__defaults__"))
+        keyword_defaults = self._read(function, "__kwdefaults__") or {}
+        self._dicts.append(keyword_defaults)
+        self._owners.append(function)
+        for value in (*keyword_defaults.values(), *vars(function).values()):
+            self._walk(value)
         for cell in function.__closure__ or ():
             try:
-                self._value(cell.cell_contents)
-            except ValueError:  # it is empty yet
-                self.things.append(cell)
-        for name in names:
-            if name in scope:
-                value = scope[name]
-                self.things.append(name)
-                if isinstance(value, ModuleType):
-                    self._module(value, names)
-                else:
-                    self._value(value)
+                self._walk(self._read(cell, "cell_contents"))
+            except ValueError as error:  # it is empty yet
+                raise Unclear from error
+        self._walk_globals(scope, names)
 
-    def _module(self, module: ModuleType, names: frozenset[str]) -> None:
-        """What code with these names may see in a module."""
-        self.things.append(module)
-        if not self._is_new(module):
-            return
-        for name in names:
-            if name in vars(module):
-                value = vars(module)[name]
-                self.things.append(name)
-                if isinstance(value, ModuleType):
-                    self._module(value, names)
-                elif is_library(module.__name__):
-                    self.things.append(value)
-                else:
-                    self._value(value)
+    def _walk_globals(self, scope: dict, names: frozenset[str]) -> None:
+        """What code with these names may see in a namespace of globals."""
+        library = is_library(scope.get("__name__", ""))
+        for value in self._look_up(scope, names):
+            if isinstance(value, ModuleType):
+                if self._is_new(id(value), names):
+                    self._walk_globals(vars(value), names)
+            elif not library:
+                self._walk(value)
 
 
-def is_library(module: Any) -> bool:
-    """Whether a module of that name is taken for unchanging."""
-    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
+def _items(namespaces: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The names in each of several dictionaries, and all of their values."""
+    return list(map(tuple, namespaces)), list(chain.from_iterable(map(_values, namespaces)))
 
 
-@lru_cache(maxsize=1024)
-def names_in(code: CodeType) -> frozenset[str]:
-    """All names that the code looks up, of globals and of attributes; `__import__` too if it imports."""
-    imports = any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code))
-    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return frozenset(code.co_names).union(*inner, ("__import__",) if imports else ())
+def _forms(arrays: Iterable[Any]) -> list[tuple]:
+    arrays = list(arrays)
+    return list(zip(map(type, arrays), map(_shape, arrays), map(_dtype, arrays)))
+
+
+def _is_unchanging(value: Any) -> bool:
+    """Whether a value has nothing that could be set anew, so that its identity tells all."""
+    if isinstance(value, BuiltinFunctionType):
+        return isinstance(value.__self__, (ModuleType, type(None)))
+    return isinstance(value, _IMMUTABLE) or (isinstance(value, type) and is_library(value.__module__))

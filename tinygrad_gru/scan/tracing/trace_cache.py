@@ -1,23 +1,25 @@
-"""Pure steps: a promise that saves the trace.
+"""Trace cache: the traces of pure steps, each used again as long as nothing on which it depends has changed.
 
 A step is traced at every call of `scan`, for it may close over anything. A method that is `pure` depends on its
 arguments and on what its code names alone: it is traced again when one of these is another. What cannot be compared,
-such as a dictionary, is traced at every call.
+such as a dictionary, makes it traced at every call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from threading import RLock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ...tape import recording
-from ...tensor import Tensor
-from ..eager import parts_of
+from ...contexts import recording
+from ..protocol import tree_leaves
 from .dependencies import Dependencies, Unclear
 from .tracer import Trace, trace_forward
+
+_of_op = attrgetter("op.redefined")
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -28,7 +30,7 @@ TRACES = 8
 def pure(method: Method) -> Method:
     """Promise that a method depends on its arguments and on what its code names: attributes of its object above all.
 
-    It takes no numbers out of its tensors (`item()`), and reads nothing else that may change, such as a file. What
+    It takes no scalars out of its tensors (`item()`), and reads nothing else that may change, such as a file. What
     overrides the method makes no such promise unless it says so itself.
     """
     method.is_pure = True  # type: ignore[attr-defined]
@@ -36,84 +38,103 @@ def pure(method: Method) -> Method:
 
 
 @dataclass
-class _Kept:
-    """An old trace, what it depends on, and the tensors whose arrays it has from outside.
+class _Entry:
+    """A trace and what it depends on.
 
-    One array may be that of several tensors; the trace holds as long as it is.
+    signature     what it depends on of the arguments
+    dependencies  everything else
+    aliases       which tensors of the dependencies share one array
+    positions     of each constant of the trace, the tensor whose array it is
+    redefined     when each op of the trace was last given other rules
     """
 
-    depends_on: Dependencies
-    sources: list[Tensor]
-    others: list[tuple[Tensor, Tensor]]  # two of one array
+    signature: list[Any]
+    dependencies: Dependencies
+    aliases: list[int]
+    positions: list[int]
     trace: Trace
+    redefined: list[int]
 
-    def now(self) -> Trace | None:
-        """The trace with the arrays of today; None if what was one array is no longer, or the reverse."""
-        constants = [source.data for source in self.sources]
-        if any(one.data is not other.data for one, other in self.others) or len(set(map(id, constants))) < len(
-            constants
-        ):
+    def current(self, owner: Any) -> Trace | None:
+        """The trace with the arrays that its tensors have now; None if something else has changed."""
+        arrays = self.dependencies.current_arrays(owner)
+        if arrays is None or _aliases(arrays) != self.aliases or _redefined(self.trace) != self.redefined:
             return None
-        return self.trace.with_arrays(constants)
+        return self.trace.with_constants([arrays[i] for i in self.positions])
 
 
-class Traces:
+class TraceCache:
     """The traces of pure steps, kept as long as their objects live."""
 
     def __init__(self) -> None:
-        self._of: WeakKeyDictionary[Any, list[_Kept]] = WeakKeyDictionary()
+        self._entries: WeakKeyDictionary[Any, list[_Entry]] = WeakKeyDictionary()
         self._lock = RLock()
 
     def trace(self, step: Callable, carry: Any, xs: Any) -> Trace:
-        """What a trace of the step with these arguments gives: a new one, or an old one if nothing has changed."""
+        """The trace of the step with these arguments: a cached one if nothing has changed, else a new one."""
         owner = getattr(step, "__self__", None)
-        depends_on: Dependencies | None = None
-        if owner is not None and getattr(step, "is_pure", False):
-            depends_on = _all_that_counts(step, carry, xs)
-        if depends_on is not None:
+        if owner is None or not getattr(step, "is_pure", False):
+            return _new_trace(step, carry, xs)
+        signature = _signature(step, carry, xs)
+        try:
             with self._lock:
-                for kept in self._of.get(owner, ()):
-                    found = kept.now() if depends_on.are_those_of(kept.depends_on) else None
-                    if found is not None:
-                        return found
-        forward = trace_forward(step, carry, xs)
-        wanted = [x.requires_grad for x in (*parts_of(carry), *_parts(xs))]
-        differentiable = recording.get() and (any(wanted) or bool(forward.closed_over))
-        trace = Trace.of(forward, wanted[len(forward.carry) :] if differentiable else None)
-        sources = _sources(trace, depends_on) if depends_on is not None else None
-        if depends_on is not None and sources is not None:
-            first = [source[0] for source in sources]
-            others = [(source[0], other) for source in sources for other in source[1:]]
-            kept = _Kept(depends_on, first, others, trace.with_arrays([]))
+                entries = self._entries.get(owner, [])
+        except TypeError:  # no hash, or no weak references
+            return _new_trace(step, carry, xs)
+        for entry in reversed(entries):
+            trace = entry.current(owner) if entry.signature == signature else None
+            if trace is not None:
+                return trace
+        try:
+            dependencies = Dependencies(step)
+        except Unclear:
+            return _new_trace(step, carry, xs)
+        trace = _new_trace(step, carry, xs)
+        new_entry = _entry(signature, dependencies, owner, trace)
+        if new_entry is not None:
             with self._lock:
-                self._of[owner] = [*self._of.get(owner, [])[1 - TRACES :], kept]
+                self._entries[owner] = [*self._entries.get(owner, [])[1 - TRACES :], new_entry]
         return trace
 
 
-def _all_that_counts(step: Any, carry: Any, xs: Any) -> Dependencies | None:
-    """Everything on which the trace of a pure step depends; None if something may change without being set."""
-    found = Dependencies(recording.get())
-    for skip, argument in enumerate((carry, xs)):  # not the numbers of an argument, but what a symbol in its place has
-        found.things.append(isinstance(argument, tuple))
-        for part in _parts(argument):
-            array = part.data
-            found.things += (type(array), part.requires_grad)
-            found.forms += (array.shape[skip:], array.dtype)
-    try:
-        found.of_step(step)
-    except Unclear:
+def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
+    forward = trace_forward(step, carry, xs)
+    needs_grad = [x.requires_grad for x in (*tree_leaves(carry), *tree_leaves(xs))]
+    differentiable = recording.get() and (any(needs_grad) or bool(forward.closed_over))
+    return Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
+
+
+def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
+    """All of the arguments that a trace depends on: the structures, and what traced arrays in their places have."""
+    carries, reads = tree_leaves(carry), tree_leaves(xs)
+    structures = isinstance(carry, tuple), isinstance(xs, tuple), len(carries), len(reads)
+    signature = [step.__func__, recording.get(), *structures]
+    for skip, tensors in enumerate((carries, reads)):
+        for tensor in tensors:
+            array = tensor._data
+            signature += (type(array), tensor.node is None, array.shape[skip:], array.dtype)
+    return signature
+
+
+def _entry(signature: list[Any], dependencies: Dependencies, owner: Any, trace: Trace) -> _Entry | None:
+    """What to keep of a trace; None if it has constants that no tensor of the dependencies holds."""
+    arrays = dependencies.current_arrays(owner)
+    if arrays is None:
         return None
-    return found
-
-
-def _parts(xs: Any) -> tuple:
-    return () if xs is None else parts_of(xs)
-
-
-def _sources(trace: Trace, depends_on: Dependencies) -> list[list[Tensor]] | None:
-    """For every array that the trace has from outside the tensors whose it is; None if it has anything else."""
-    tensors = {id(value): value for value in depends_on.things if isinstance(value, Tensor)}.values()
-    sources = [[tensor for tensor in tensors if tensor.data is array] for array in trace.constants]
-    if not all(sources) or not {tensor.node for tensor in tensors}.issuperset(trace.forward.closed_over):
+    positions = {id(array): i for i, array in enumerate(arrays)}
+    nodes = {tensor.node for tensor in dependencies.tensors}
+    if not all(id(array) in positions for array in trace.constants) or not nodes.issuperset(trace.forward.closed_over):
         return None
-    return sources
+    used = [positions[id(array)] for array in trace.constants]
+    return _Entry(signature, dependencies, _aliases(arrays), used, trace.with_constants([]), _redefined(trace))
+
+
+def _redefined(trace: Trace) -> list[int]:
+    return list(map(_of_op, trace.forward.calls))
+
+
+def _aliases(arrays: list[Any]) -> list[int]:
+    """Of each array the last position at which it stands."""
+    identities = list(map(id, arrays))
+    last = dict(zip(identities, range(len(identities))))
+    return list(map(last.__getitem__, identities))

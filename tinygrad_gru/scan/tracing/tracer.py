@@ -1,9 +1,9 @@
-"""Trace: the step, run once on symbols, and its backward, run once by the ops' own rules.
+"""Tracing: a step is run once on traced arrays, and its backward once by the ops' own rules.
 
-Two traces are equal, and may share a compiled plan, if they are one program: one listing of all that the step does, and
-of its backward either the listing too or, where all ops are ours, what it is made of: the ops, what each has saved and
-how they hang together. Whatever makes another program, such as another op or rule, a setting that only a rule reads,
-frozen weights, or two tensors that are one array, is in there by its effect.
+Two traces are equal, and share a compiled plan, if they are one program. Of the forward pass the whole graph is
+compared; of the backward pass the graph too or, where all ops are ours, what determines it: the ops, their residuals,
+and the edges between them. Whatever makes another program, such as another op or rule, a setting that only a rule
+reads, frozen weights, or two tensors that share an array, is in there by its effect.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
+from ...closures import is_library
+from ...contexts import enable_grad
 from ...inspector import Inspector
 from ...ops.op import Op
-from ...tape import Node, Tape, Variable, enable_grad, history, inspector, leaf, tick, walk
+from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
-from ..eager import parts_of, split_result
+from ...writes import tick
 from ..ir import Graph, Value
-from .dependencies import is_library
+from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
 from .effects import undone
 from .traced_array import TracedArray, Untraceable, closed_over, is_array
 
 
 class Key:
-    """A long key: its hash is computed once."""
+    """A long key whose hash is computed once."""
 
     __slots__ = ("hash", "parts")
 
@@ -45,9 +47,9 @@ class Key:
 class Operand(NamedTuple):
     """An input of a recorded op.
 
-    value    which value of the listing it was; None for a Python number
-    node     its node, through which gradients flow; None for a constant
-    literal  the number
+    value    its value in the graph; None for a Python scalar
+    node     its node on the tape; None where no gradient flows
+    literal  the scalar
     """
 
     value: Value | None
@@ -57,7 +59,7 @@ class Operand(NamedTuple):
 
 @dataclass
 class Call:
-    """One op that the step recorded: its inputs, and the node and the value (None: of weights alone) that it made."""
+    """An op that the step recorded, and the node and value of its output (value None: computed from weights alone)."""
 
     op: Op
     operands: list[Operand]
@@ -68,16 +70,18 @@ class Call:
 
 @dataclass
 class Forward:
-    """One step, as a listing and as the ops that were recorded.
+    """One step, as a graph and as the ops that were recorded.
 
-    carry, xs  the values that are read
-    new, ys    the values that are made
-    y_form     None if there is one y, else for each part of the tuple whether it is there (not None)
-    captured   the nodes of the tensors from outside that want gradients, in the order in which they were made
-    records    what the step left on the tape since the moment `start`
-    calls      the ops of these records
-    reaches    of every output the inputs that gradients reach from it, as bits; the last bit stands for the captured
-    size       how many lines the listing has
+    carry, xs      its inputs
+    new_carry, ys  its outputs
+    closed_over    the nodes of the closed-over tensors that require a gradient, in the order of their creation
+    y_structure    the structure of y
+    start          the time on the tape at which the trace began
+    records        the records of the step
+    calls          the ops of these records
+    reaches        for each output, the inputs that gradients reach from it, as bits; the last bit is for `closed_over`
+    inputs, outputs  the traced tensors
+    size           the number of values in the graph
     """
 
     graph: Graph
@@ -86,7 +90,7 @@ class Forward:
     new_carry: list[Value]
     ys: list[Value]
     closed_over: list[Node]
-    y_form: tuple[bool, ...] | None
+    y_structure: Structure
     start: int
     records: Tape
     calls: list[Call]
@@ -94,35 +98,35 @@ class Forward:
     inputs: list[Tensor]
     outputs: list[Tensor]
     size: int
-    found: dict[Any, list[bool]] = field(default_factory=dict)  # what requires_grad gave
+    results: dict[Any, list[bool]] = field(default_factory=dict)  # of requires_grad, by its arguments
 
-    def requires_grad(self, wanted: Sequence[bool], length: int) -> list[bool]:
-        """Which outputs, the last carry and the stacked ys, gradients flow through after that many steps."""
-        key = (tuple(wanted), length)
-        if key in self.found:
-            return self.found[key]
+    def requires_grad(self, inputs: Sequence[bool], length: int) -> list[bool]:
+        """Which outputs of `length` steps (the last carry, the stacked ys) require a gradient if these inputs do."""
+        key = (tuple(inputs), length)
+        if key in self.results:
+            return self.results[key]
         count = len(self.carry)
-        bits = 1 << len(self.inputs) | sum(1 << i for i, yes in enumerate(wanted) if yes)
+        bits = 1 << len(self.inputs) | sum(1 << i for i, required in enumerate(inputs) if required)
         ys = [False] * len(self.ys)
         for _ in range(length):
-            found = [bool(reached & bits) for reached in self.reaches]
-            ys = [before or now for before, now in zip(ys, found[count:])]
-            after = bits >> count << count | sum(1 << i for i, yes in enumerate(found[:count]) if yes)
+            reached = [bool(reaches & bits) for reaches in self.reaches]
+            ys = [before or now for before, now in zip(ys, reached[count:])]
+            after = bits >> count << count | sum(1 << i for i, required in enumerate(reached[:count]) if required)
             if after == bits:
                 break
             bits = after
-        if len(self.found) > 100:
-            self.found.clear()
-        self.found[key] = [*(bool(bits >> i & 1) for i in range(count)), *ys]
-        return self.found[key]
+        if len(self.results) > 100:
+            self.results.clear()
+        self.results[key] = [*(bool(bits >> i & 1) for i in range(count)), *ys]
+        return self.results[key]
 
 
 @dataclass
 class Backward:
-    """The backward of one step, in the same listing.
+    """The backward pass of one step, in the graph of its forward pass.
 
-    cotangents           of each part of the carry and of each y
-    carry, xs, captured  the gradients, None where there is none
+    cotangents              of each part of the new carry and of each y
+    carry, xs, closed_over  the gradients, None where there is none
     """
 
     cotangents: list[Value]
@@ -132,11 +136,11 @@ class Backward:
 
 
 class Trace:
-    """A step as it was traced.
+    """A traced step.
 
-    xs_wanted  which xs want a gradient; None if nothing does
-    fixed      the arrays from outside, in the order of the listing
-    key        what equal traces have in common
+    xs_wanted  which xs require a gradient; None if nothing does
+    constants  the closed-over arrays, in the order of the graph
+    key        equal for traces of one program
     """
 
     def __init__(
@@ -145,8 +149,8 @@ class Trace:
         self.forward, self.xs_wanted, self.constants, self.key = forward, xs_wanted, constants, key
         self._backward: Backward | None = backward
 
-    def with_arrays(self, constants: list[Any]) -> Trace:
-        """The same trace with other arrays from outside."""
+    def with_constants(self, constants: list[Any]) -> Trace:
+        """The same trace with other arrays as its constants."""
         return Trace(self.forward, self.xs_wanted, constants, self.key, self._backward)
 
     @classmethod
@@ -154,20 +158,20 @@ class Trace:
         graph, parts, backward = forward.graph, [], None
         if xs_wanted is not None:
             for record in forward.records:
-                # The rules must see a weight as a symbol too: what they make of it is then made anew at every call.
-                record.saved = tuple([_symbolic(graph, x) for x in record.saved or ()])
+                # The rules see weights as traced arrays too, so that what they compute from them is in the graph.
+                record.saved = tuple([_as_traced(graph, x) for x in record.saved or ()])
             try:
                 parts.append(_tape_key(forward, xs_wanted))
-            except _OfAUser:  # the backward itself tells what its rules do
+            except _UserOp:  # only the backward graph says what its rules do
                 backward = trace_backward(forward, xs_wanted)
-                parts.append(_numbers(*backward.cotangents, *backward.carry, *backward.xs, *backward.closed_over))
+                parts.append(_numbers_of(*backward.cotangents, *backward.carry, *backward.xs, *backward.closed_over))
         graph.closed = True
-        values = _numbers(*forward.carry, *forward.xs, *forward.new_carry, *forward.ys)
+        values = _numbers_of(*forward.carry, *forward.xs, *forward.new_carry, *forward.ys)
         parts += [len(forward.carry), len(forward.xs), len(forward.ys), forward.size, values, graph.key()]
         return cls(forward, xs_wanted, list(graph.constants), Key(tuple(parts)), backward)
 
     def backward(self) -> Backward | None:
-        """The backward of the step, in the same listing; None if nothing wants a gradient."""
+        """The backward pass of the step, in the same graph; None if nothing requires a gradient."""
         if self.xs_wanted is None or self._backward is not None:
             return self._backward
         graph = self.forward.graph
@@ -181,40 +185,40 @@ class Trace:
         return self._backward
 
 
-class _OfAUser(Exception):
-    """An op of which only its rules themselves tell what they do."""
+class _UserOp(Exception):
+    """An op that is not ours: what its rules do is not determined by its identity and its residuals."""
 
 
 def _tape_key(forward: Forward, xs_wanted: Sequence[bool]) -> Hashable:
-    """What the backward is made of, if all ops are ours: the ops, what they have saved, and how they hang together."""
+    """What determines the backward pass if all ops are ours: the ops, their residuals, and the edges of the tape."""
     names: dict[Any, Any] = {None: None} | {node: ("closed_over", i) for i, node in enumerate(forward.closed_over)}
     names |= {t.node: ("input", i) for i, t in enumerate(forward.inputs) if t.node is not None}
     rows: list[Hashable] = [tuple(xs_wanted)]
     for i, record in enumerate(forward.records):
         if record.op.redefined or not is_library(record.op.formula.__module__):
-            raise _OfAUser
+            raise _UserOp
         names[record] = i
-        rows.append((record.op, tuple([names.get(parent) for parent in record.parents]), _plain(record.saved)))
+        rows.append((record.op, tuple([names.get(parent) for parent in record.parents]), _comparable(record.saved)))
     return (*rows, tuple([names.get(t.node) for t in forward.outputs]))
 
 
-def _plain(x: Any) -> Hashable:
-    """Something that an op has saved, so that it is equal to what does the same."""
+def _comparable(x: Any) -> Hashable:
+    """A residual as a hashable that is equal for residuals with which a rule does the same."""
     if isinstance(x, TracedArray):
         return ("value", x.value.number)
     if isinstance(x, (tuple, list)):
-        return tuple([_plain(part) for part in x])
+        return tuple([_comparable(part) for part in x])
     if x is None or isinstance(x, (bool, int, float, str, slice, type(...), np.dtype, np.generic)):
         return (type(x), repr(x))
-    raise _OfAUser
+    raise _UserOp
 
 
-def _numbers(*values: Value | None) -> Hashable:
+def _numbers_of(*values: Value | None) -> Hashable:
     return tuple([None if v is None else v.number for v in values])
 
 
 class _Recorder(Inspector):
-    """Takes down every op that is recorded. What else watches the program goes on seeing what is not symbolic."""
+    """Inspector that lists the ops that are recorded. An outer inspector goes on seeing every formula that runs."""
 
     recomputes = False
 
@@ -222,14 +226,14 @@ class _Recorder(Inspector):
         super().__init__()
         self.outer = outer
         if outer is not None:
-            self.path, self.owners = outer.path, outer.owners
+            self.path, self.modules = outer.path, outer.modules
         self.calls: list[tuple[Op, tuple, dict[str, Any], Variable]] = []
         self.settings: dict[str, Any] = {}
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
         observer = self.outer
         result = op.formula(*inputs, **settings) if observer is None else observer.run(op, inputs, settings)
-        self.settings = settings  # after those of ops inside the formula
+        self.settings = settings  # set last, for the formula may have called other ops
         return result
 
     def forward(self, op: Op, inputs: tuple, result: Variable) -> None:
@@ -241,78 +245,76 @@ class _Recorder(Inspector):
 
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
-    """Run `step` on symbols in the place of the carry and of one x. Raises Untraceable with the reason it cannot."""
-    if not parts_of(carry):
-        raise Untraceable("it carries nothing")
-    graph = Graph(type(parts_of(carry)[0].data))
+    """Trace `step` on arrays without values in the place of the carry and of one x. Raises Untraceable."""
+    if not tree_leaves(carry):
+        raise Untraceable("its carry is empty")
+    graph = Graph(type(tree_leaves(carry)[0].data))
     start = tick()
 
-    def symbol(kind: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        can_be_run = isinstance(like.data, np.ndarray) or is_on_cuda(like.data)
-        if not can_be_run or not isinstance(like.data, graph.arrays):
-            raise Untraceable(f"there is no emitter for arrays on {like.device!r}")
-        array = TracedArray(graph, graph.add(kind, (), tuple(shape), like.dtype, position=position))
+    def placeholder(source: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        has_target = isinstance(like.data, np.ndarray) or is_on_cuda(like.data)
+        if not has_target or not isinstance(like.data, graph.arrays):
+            raise Untraceable(f"there is no target for arrays on {like.device!r}")
+        array = TracedArray(graph, graph.add(source, (), tuple(shape), like.dtype, position=position))
         return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
 
-    carries = [symbol("carry", i, part, part.shape) for i, part in enumerate(parts_of(carry))]
-    reads = [symbol("x", i, x, x.shape[1:]) for i, x in enumerate(_xs(xs))]
-    arguments = (
-        tuple(carries) if isinstance(carry, tuple) else carries[0],
-        tuple(reads) if isinstance(xs, tuple) else reads[0] if reads else None,
-    )
+    carries = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
+    reads = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
+    arguments = tree_unflatten(tree_structure(carry), carries), tree_unflatten(tree_structure(xs), reads)
     recorder = _Recorder(inspector.get())
     token = inspector.set(recorder)
     try:
         with undone(step) as check, enable_grad():
-            with _on_symbols():
-                new, y = split_result(step(*arguments), carry)
+            with _tracing():
+                new, y = split_output(step(*arguments), carry)
             check()
     finally:
         inspector.reset(token)
-    news = list(parts_of(new))
-    ys = [] if y is None else [part for part in parts_of(y) if part is not None]
+    news = list(tree_leaves(new))
+    ys = [part for part in tree_leaves(y) if part is not None]
     if len(news) != len(carries):
-        raise Untraceable("the carry changes its parts")
+        raise Untraceable("its carry changes its parts")
     for before, after in zip(carries, news):
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
-            raise Untraceable("the carry changes its shape or dtype")
+            raise Untraceable("its carry changes its shape or dtype")
     outputs = [*news, *ys]
     values = [_value(graph, t) for t in outputs]
     inputs = [*carries, *reads]
-    own = {t.node for t in inputs}
-    records, ends = history(outputs, start)
-    closed_over = [node for node in ends if node not in own]
-    if any(_is_watched(node) for node in (*records, *own, *(node for node in closed_over if node.number >= start))):
-        raise Untraceable("it asks for the gradient of a value inside, by a hook or retain_grad, at every step")
-    if any(value.op == "matmul" and 0 in value.inputs[1].shape for value in graph.values):
+    input_nodes = {t.node for t in inputs}
+    records, ends = history([t.node for t in outputs], start)
+    closed_over = [node for node in ends if node not in input_nodes]
+    new_leaves = [node for node in closed_over if node.number >= start]
+    if any(map(_is_observed, (*records, *input_nodes, *new_leaves))):
+        raise Untraceable("it observes the gradient of a value inside, by a hook or retain_grad, at every step")
+    if [value for value in graph.values if value.op == "matmul" and 0 in value.inputs[1].shape]:
         raise Untraceable("it multiplies with a matrix without elements")
     calls = _calls(graph, recorder, records)
     count = len(news)
     return Forward(
         graph, [_value(graph, t) for t in carries], [_value(graph, t) for t in reads], values[:count],
-        values[count:], closed_over, tuple([part is not None for part in y]) if isinstance(y, tuple) else None, start,
-        records, calls, _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
+        values[count:], closed_over, tree_structure(y), start, records, calls,
+        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
     )  # fmt: skip
 
 
 def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
-    """Pull symbolic cotangents back through the traced step, to the carry, the captured, and those xs that want one."""
+    """Trace the backward pass of a step, to its carry, the closed-over tensors, and the xs that require a gradient."""
     graph = forward.graph
-    weights: dict[Node, Any] = {}
+    given: dict[Node, Any] = {}
     cotangents: list[Value] = []
     for i, output in enumerate(forward.outputs):
         value = graph.add("cotangent", (), output.shape, output.dtype, position=i)
         cotangents.append(value)
         if output.node is not None:
             cotangent = TracedArray(graph, value)
-            weights[output.node] = weights[output.node] + cotangent if output.node in weights else cotangent
-    inputs_wanted = [True] * len(forward.carry) + list(xs_wanted)  # time runs through the carry, whoever started it
-    wanted = [t.node for t, needed in zip(forward.inputs, inputs_wanted) if needed and t.node is not None]
+            given[output.node] = given[output.node] + cotangent if output.node in given else cotangent
+    required = [True] * len(forward.carry) + list(xs_wanted)  # of the carry always: gradients flow through time by it
+    wanted = [t.node for t, yes in zip(forward.inputs, required) if yes and t.node is not None]
     wanted += forward.closed_over
     found: dict[Node, Any] = {}
-    with _on_symbols():
-        if weights and wanted:
-            found = walk(Tensor, weights, frozenset(wanted), retain_graph=True, since=forward.start)
+    with _tracing():
+        if given and wanted:
+            found = walk(Tensor, given, frozenset(wanted), retain_graph=True, since=forward.start)
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None
@@ -324,24 +326,23 @@ def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
 
 
 @contextmanager
-def _on_symbols() -> Iterator[None]:
-    """A formula or a rule may ask of an array what a symbol cannot give: then it is run plainly, which will tell."""
+def _tracing() -> Iterator[None]:
+    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array has not.
+
+    Eager mode then raises the error itself, if there is one.
+    """
     try:
         yield
     except Untraceable:
         raise
     except Exception as error:
-        raise Untraceable(f"on symbols it fails with {type(error).__name__}: {error}") from error
+        raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}") from error
 
 
-def _symbolic(graph: Graph, x: Any) -> Any:
+def _as_traced(graph: Graph, x: Any) -> Any:
     if isinstance(x, tuple):
-        return tuple(_symbolic(graph, part) for part in x)
+        return tuple([_as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
-
-
-def _xs(xs: Any) -> tuple:
-    return xs if isinstance(xs, tuple) else () if xs is None else (xs,)
 
 
 def _value(graph: Graph, tensor: Any) -> Value:
@@ -358,8 +359,8 @@ def _value_of(graph: Graph, array: Any) -> Value:
     return closed_over(graph, array)
 
 
-def _is_watched(node: Node | None) -> bool:
-    """Whether somebody wants to know of the gradient at a node of the trace."""
+def _is_observed(node: Node | None) -> bool:
+    """Whether the gradient at a node of the trace is observed."""
     return (
         node is not None
         and node.grad_state is not None
@@ -377,7 +378,7 @@ def _calls(graph: Graph, recorder: _Recorder, records: Tape) -> list[Call]:
             value = result._data.value if isinstance(result._data, TracedArray) else None
             calls.append(Call(op, operands, settings, node, value))
     if len(calls) != len(records):
-        raise Untraceable("it records what is no op")
+        raise Untraceable("it records something that is not an op")
     return calls
 
 

@@ -1,0 +1,96 @@
+import platform
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tinygrad_gru.version
+from tinygrad_gru.train import Progress, TextRun, TextSettings, characters_in
+from tinygrad_gru.train.text.run import versions
+
+
+class Recorder(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def write(self, text):
+        self.lines.append(text)
+
+
+def test_equal_settings_give_equal_runs(small):
+    first, second, other = (TextRun(small(seed=seed)).trainer for seed in (1, 1, 2))
+    assert first.step() == second.step() != other.step()
+
+
+def test_the_vocabulary_is_that_of_the_text(small, text_file):
+    run = TextRun(small())
+    assert set(run.vocabulary.symbols) == set(text_file.read_text(encoding="utf-8"))
+    assert run.vocabulary.decode(run.held_out) == run.corpus.held_out
+
+
+def test_the_standard_library_has_the_vocabulary_of_code():
+    run = TextRun(TextSettings(embedding=2, hidden=2))
+    assert len(run.vocabulary) == 97
+    assert run.model.parameter_count() < 1000
+
+
+def test_the_main_model_has_the_size_that_is_reported():
+    run = TextRun(TextSettings())
+    assert run.model.parameter_count() == 97 * 64 + 3 * (64 + 192 + 1) * 192 + 193 * 97
+
+
+def test_samples_and_evaluations_do_not_advance_the_random_state(small, tmp_path):
+    undisturbed, disturbed = (TextRun(small(dropout=0.3)) for _ in range(2))
+    loop = disturbed.loop(tmp_path)
+    undisturbed.trainer.step()
+    expected = undisturbed.trainer.step()
+    disturbed = TextRun(small(dropout=0.3))
+    loop = disturbed.loop(tmp_path)
+    disturbed.trainer.step()
+    loop.evaluate()
+    loop.on_evaluation(Progress())
+    assert disturbed.trainer.step() == expected
+
+
+def test_samples_are_printed_line_by_line(small, tmp_path):
+    recorder = Recorder()
+    TextRun(small()).loop(tmp_path).on_evaluation(recorder)
+    assert all(line.startswith("    | ") for line in recorder.lines[0].splitlines())
+
+
+def test_characters_in_does_not_affect_later_runs(small, monkeypatch):
+    settings = small()
+    expected = TextRun(settings).trainer.step()
+    assert characters_in(0.05, settings) > 0
+    assert TextRun(settings).trainer.step() == expected
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_seconds_must_be_positive(small, seconds):
+    with pytest.raises(ValueError, match="seconds must be positive"):
+        characters_in(seconds, small())
+
+
+def test_a_text_shorter_than_one_window_is_refused(small, tmp_path):
+    (tmp_path / "short.txt").write_text("0123456789" * 5)
+    with pytest.raises(ValueError, match="45 characters, but 4 streams with a window of 16 need at least 65"):
+        TextRun(small(text=str(tmp_path / "short.txt")))
+
+
+def test_the_text_is_shuffled_in_chunks(small, text_file):
+    text_file.write_text("".join(map(chr, range(33, 20_033))), encoding="utf-8")
+    run = TextRun(small())
+    epoch = np.concatenate([window.inputs for window in run.trainer.stream])
+    jumps = epoch[1:][np.diff(epoch, axis=0) != 1]
+    assert len(jumps) > 10
+    assert (jumps % 1024 == 0).all(), "every character's id is its position in this text"
+
+
+def test_versions_name_what_computes():
+    expected = {
+        "tinygrad_gru": tinygrad_gru.version.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    assert versions() == expected
+    assert versions(SimpleNamespace(__name__="other", __version__="9")) == {**expected, "other": "9"}

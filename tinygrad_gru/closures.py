@@ -1,0 +1,32 @@
+"""Closures: what the code of a function can see besides its arguments."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+_LIBRARIES = frozenset({__name__.partition(".")[0], "numpy", "builtins", *sys.stdlib_module_names})
+
+
+def is_library(module: Any) -> bool:
+    """Whether a module of that name is assumed not to change: this package, NumPy and Python's standard library."""
+    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
+
+
+@lru_cache(maxsize=1024)
+def names_in(code: CodeType) -> frozenset[str]:
+    """All global and attribute names that the code and functions inside it look up; `__import__` if it imports."""
+    imports = any(instruction.opname == "IMPORT_NAME" for instruction in dis.get_instructions(code))
+    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return frozenset(code.co_names).union(*inner, ("__import__",) if imports else ())
+
+
+def cell_contents(cell: Any, default: Any = None) -> Any:
+    """The variable in a cell of a closure; the default while it is not assigned."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return default

@@ -1,0 +1,215 @@
+"""Keywords of the cells that change their equations: the base classes of the cells in cells.py.
+
+A cell's `step` is written once, in terms of `activation` φ, `gate_activation` σ and a sum `affine` a(x, h). Without
+keywords φ is tanh, σ is the sigmoid and a(x, h) = x W + h U + b. With them
+
+    a(x, h) = N(x W) + N((d ⊙ h) U) + b
+
+activation, gate_activation, output_activation  φ of the candidate, σ of the gates, ψ of an LSTM's cell: names of
+                   functions in `ops`, or functions
+clip               bounds the argument of σ and φ to −clip … clip (as ONNX has it)
+layer_norm         N(y) = (y − μ) / √(v + 10⁻⁵) ⊙ gain, the mean and variance of each row of y over the units, with a
+                   gain for every W and U that starts at 1; and in an LSTM ψ(N(c') + b_c) in place of ψ(c')
+                   (Ba, Kiros & Hinton 2016; they normalize the gates joined together, here each gate is by itself).
+                   Otherwise N(y) = y
+recurrent_dropout  in training the drop mask d is 0 with this probability, else 1 / (1 − p); sampled once per pass for
+                   every sequence and unit, the same at all steps and for all gates (Gal & Ghahramani 2016). It acts
+                   where the state meets U, and not where the state is carried on. (Keras does so too, with a mask for
+                   every gate.) Otherwise d = 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import xp_of
+from ..ops.activation import dropout_mask
+from ..tensor import Tensor
+from . import init
+from .cell import Cell
+from .checks import check_probability, check_sizes
+from .module import Parameter
+
+
+class VariedCell(Cell):
+    """Base class of cells with `activation`, `clip`, `layer_norm` and `recurrent_dropout`, for users' cells too.
+
+    `step` calls `self.activation(y)`, φ, and `self.affine("", x, h)`, a(x, h) with W, U and b, or
+    `self.affine("_r", x, h)` with W_r, U_r and b_r. The constructor calls `new_gains` after it has made the weights.
+    """
+
+    equation_keywords: tuple[str, ...] = ("activation", "clip", "layer_norm", "recurrent_dropout")
+    clip: float | None = None
+    layer_norm = False
+    recurrent_dropout = 0.0
+    _activation: str | Callable = "tanh"
+    _drop_mask: Tensor | None = None
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip: expected a positive number or None, got {self.clip!r}")
+        check_probability(recurrent_dropout=self.recurrent_dropout)
+        check_function("activation", self._activation)
+
+    @property
+    def activation(self) -> Callable:
+        """φ, the activation of the candidate, its argument bounded by `clip`."""
+        return bounded(self._activation, self.clip)
+
+    def new_gains(self) -> None:
+        """With `layer_norm`, create a gain for every W and U that there is so far."""
+        for name in [name for name in vars(self) if name[0] in "WU"] if self.layer_norm else ():
+            setattr(self, f"gain_{name}", self._vector(1.0))
+
+    def affine(self, gate: str, x: Tensor, h: Tensor) -> Tensor:
+        """a(x, h) of a gate: x W + h U + b, with W, U and b of that gate, unless keywords change it"""
+        from_x, from_h = self.products(gate, x, h)
+        return from_x + from_h + getattr(self, "b" + gate)
+
+    def products(self, gate: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """N(x W) and N((d ⊙ h) U)"""
+        if self._drop_mask is not None:
+            h = h * self._drop_mask
+        from_x, from_h = x @ getattr(self, "W" + gate), h @ getattr(self, "U" + gate)
+        if self.layer_norm:
+            from_x = ops.layer_norm(from_x, getattr(self, "gain_W" + gate))
+            from_h = ops.layer_norm(from_h, getattr(self, "gain_U" + gate))
+        return from_x, from_h
+
+    def sample_noise(self, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+        if not (self.training and self.recurrent_dropout):
+            return ()
+        size = self.state_sizes[0]
+        mask = dropout_mask((shape[-1], size), self.recurrent_dropout, like=self.weight)
+        return (Tensor.from_node(xp_of(mask).broadcast_to(mask, (*shape, size)), None),)  # one mask for all steps
+
+    def with_noise(self, noise: Iterator[Tensor]) -> Cell:
+        if not (self.training and self.recurrent_dropout):
+            return self
+        cell = copy(self)  # with the same weights
+        cell._drop_mask = next(noise)
+        return cell
+
+    @property
+    def φ(self) -> Any:
+        name = type(self).__name__
+        raise AttributeError(f"{name}.φ is called activation now, σ gate_activation, ψ output_activation")
+
+    σ = ψ = φ
+
+
+class GatedCell(VariedCell):
+    """Base class of cells with gates: `gate_activation` besides."""
+
+    equation_keywords: tuple[str, ...] = ("gate_activation", *VariedCell.equation_keywords)
+    _gate_activation: str | Callable = "sigmoid"
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        check_function("gate_activation", self._gate_activation)
+
+    @property
+    def gate_activation(self) -> Callable:
+        """σ, the activation of the gates, its argument bounded by `clip`."""
+        return bounded(self._gate_activation, self.clip)
+
+
+class LSTMOptions(GatedCell):
+    """Base class of `LSTMCell`: peepholes, a projection, coupled gates.
+
+    a(x, h) + p ⊙ c  in the gates,  ψ(N(c') + b_c)  and  h' P
+
+    peephole           the gates see the cell, unit by unit (Gers & Schmidhuber 2000); "full": every unit sees all of
+                       it, c V_i in place of p_i ⊙ c, as in Chainer; without, p = 0
+    proj_size          P (hidden_size, proj_size) makes h narrower than c (Sak et al. 2014), and every U
+                       (proj_size, hidden_size); 0: without P
+    coupled            f = 1 − i, the cell forgets just as much as it takes in (Greff et al. 2015). f has no parameters;
+                       b_i starts at −forget_bias, which gives the same f in the beginning
+    output_activation  ψ, which `clip` leaves alone (as onnxruntime does); None: φ
+    """
+
+    equation_keywords: tuple[str, ...] = (
+        "peephole",
+        "proj_size",
+        "coupled",
+        "output_activation",
+        *GatedCell.equation_keywords,
+    )
+    peephole: bool | str = False
+    proj_size, coupled = 0, False
+    _output_activation: str | Callable | None = None
+    forget_bias: float
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        if self._output_activation is not None:
+            check_function("output_activation", self._output_activation)
+        if self.proj_size:
+            check_sizes(proj_size=self.proj_size)
+        if self.peephole not in (False, True, "full"):
+            raise ValueError(f"peephole: expected False, True (unit by unit) or 'full', got {self.peephole!r}")
+
+    @property
+    def output_activation(self) -> Callable:
+        """ψ, the activation of the output."""
+        return bounded(self._output_activation or self._activation, None)
+
+    @property
+    def state_sizes(self):
+        return (self.proj_size or self.hidden_size, self.hidden_size)
+
+    def new_option_parameters(self) -> None:
+        """Create the parameters of the keywords, once there are those of the textbook's cell."""
+        self.new_gains()
+        if self.peephole == "full":
+            self.V_i, self.V_f, self.V_o = self._new_V(), self._new_V(), self._new_V()
+        elif self.peephole:
+            self.p_i, self.p_f, self.p_o = self._vector(0.0), self._vector(0.0), self._vector(0.0)
+        if self.coupled:
+            for name in [name for name in vars(self) if name.endswith("_f")]:
+                delattr(self, name)
+            self.b_i = self.new_b(-self.forget_bias)
+        if self.proj_size:
+            self.P = Parameter(init.xavier_uniform(self.hidden_size, self.proj_size), self._dtype, self._device)
+        if self.layer_norm:
+            self.gain_c, self.b_c = self._vector(1.0), self.new_b()
+
+    def _new_V(self) -> Tensor:  # noqa: N802
+        """A weight of the cell, (hidden_size, hidden_size): zeros, like p."""
+        return Parameter(np.zeros((self.hidden_size, self.hidden_size)), self._dtype, self._device)
+
+    def affine(self, gate: str, x: Tensor, h: Tensor, c: Tensor | None = None) -> Tensor:
+        """a(x, h), plus p ⊙ c or c V for a gate that sees the cell"""
+        a = super().affine(gate, x, h)
+        if self.peephole and c is not None:
+            a = a + (c @ getattr(self, "V" + gate) if self.peephole == "full" else getattr(self, "p" + gate) * c)
+        return a
+
+    def normalize(self, c: Tensor) -> Tensor:
+        """c, or N(c) + b_c"""
+        return ops.layer_norm(c, self.gain_c) + self.b_c if self.layer_norm else c
+
+    def project(self, h: Tensor) -> Tensor:
+        """h, or h P"""
+        return h @ self.P if self.proj_size else h
+
+
+def bounded(activation: str | Callable, clip: float | None) -> Callable:
+    """f(a), |a| ≤ clip, for a function f or the name of one in `ops`"""
+    function = getattr(ops, activation) if isinstance(activation, str) else activation
+    return function if clip is None else lambda a: function(ops.clip(a, low=-clip, high=clip))
+
+
+def check_function(keyword: str, activation: Any) -> None:
+    """Raise ValueError unless it is a function, or the name of one in `ops`."""
+    function = getattr(ops, activation, None) if isinstance(activation, str) else activation
+    if not callable(function):
+        raise ValueError(
+            f"{keyword}: expected a function, or the name of one in ops, such as 'tanh' or 'relu'; got {activation!r}"
+        )

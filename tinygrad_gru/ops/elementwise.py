@@ -1,0 +1,296 @@
+"""Elementwise ops: arithmetic, elementary functions, selection and comparison."""
+
+from __future__ import annotations
+
+import math
+
+from ..backend import xp_of
+from ..tape import Variable
+from .op import op
+from .precision import accumulate_in_float32, keep_half_precision, promote_integers
+from .shape import astype
+
+
+@op
+def add(a, b):
+    """y = a + b        ∂L/∂a = g,  ∂L/∂b = g"""
+    return a + b
+
+
+add.vjp(a=lambda g: g,
+        b=lambda g: g)  # fmt: skip
+
+
+@op
+def subtract(a, b):
+    """y = a − b        ∂L/∂a = g,  ∂L/∂b = −g"""
+    return a - b
+
+
+subtract.vjp(a=lambda g: g,
+             b=lambda g: -g)  # fmt: skip
+
+
+@op
+def hadamard(a, b):
+    """y = a ⊙ b, the Hadamard product (NumPy's name, multiply, is an alias)        ∂L/∂a = g ⊙ b,  ∂L/∂b = g ⊙ a"""
+    return a * b
+
+
+hadamard.vjp(a=lambda g, b: g * b,
+             b=lambda g, a: g * a)  # fmt: skip
+multiply = hadamard
+
+
+@op
+def divide(a, b):
+    """y = a ⊘ b, elementwise        ∂L/∂a = g ⊘ b,  ∂L/∂b = −g ⊙ y ⊘ b"""
+    return a / b
+
+
+divide.vjp(a=lambda g, b: g / b,
+           b=accumulate_in_float32(lambda g, y, b: -g * y / b))  # fmt: skip
+
+
+@op
+def negative(x):
+    """y = −x        ∂L/∂x = −g"""
+    return -x
+
+
+negative.vjp(x=lambda g: -g)
+
+
+@op
+def power(a, b):
+    """y = aᵇ, elementwise        ∂L/∂a = g ⊙ b aᵇ⁻¹ (0 where b = 0),  ∂L/∂b = g ⊙ y log a (0 where a = 0)"""
+    return a**b
+
+
+@accumulate_in_float32
+def _power_rule_of_base(g, a, b):
+    if isinstance(b, (int, float)):
+        return g * (b * a ** (b - 1)) if b else g * 0
+    return g * b * a ** where(b == 0, 1.0, b - 1)
+
+
+@accumulate_in_float32
+def _power_rule_of_exponent(g, y, a):
+    if isinstance(a, (int, float)):
+        return g * y * (math.log(a) if a > 0 else math.nan if a else 0.0)
+    return g * y * log(where(a == 0, 1.0, a))
+
+
+power.vjp(a=_power_rule_of_base,
+          b=_power_rule_of_exponent)  # fmt: skip
+
+
+@op
+def exp(x):
+    """y = eˣ        ∂L/∂x = g ⊙ y"""
+    xp, x = promote_integers(x)
+    return xp.exp(x)
+
+
+exp.vjp(x=lambda g, y: g * y)
+
+
+@op
+def expm1(x):
+    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ eˣ (y + 1 would cancel where x is far below 0)"""
+    xp, x = promote_integers(x)
+    return xp.expm1(x)
+
+
+expm1.vjp(x=lambda g, x: g * exp(x))
+
+
+@op
+def log(x):
+    """y = log x        ∂L/∂x = g ⊘ x"""
+    xp, x = promote_integers(x)
+    return xp.log(x)
+
+
+log.vjp(x=lambda g, x: g / x)
+
+
+@op
+def log1p(x):
+    """y = log(1 + x), exact for small x        ∂L/∂x = g ⊘ (1 + x)"""
+    xp, x = promote_integers(x)
+    return xp.log1p(x)
+
+
+log1p.vjp(x=accumulate_in_float32(lambda g, x: g / (1 + x)))
+
+
+@op
+def sqrt(x):
+    """y = √x        ∂L/∂x = g ⊘ 2y"""
+    xp, x = promote_integers(x)
+    return xp.sqrt(x)
+
+
+sqrt.vjp(x=accumulate_in_float32(lambda g, y: g / (2 * y)))
+
+
+@op
+def square(x):
+    """y = x²        ∂L/∂x = 2 g ⊙ x"""
+    return x * x
+
+
+square.vjp(x=accumulate_in_float32(lambda g, x: 2 * g * x))
+
+
+@op
+def absolute(x):
+    """y = |x|        ∂L/∂x = g ⊙ sign x (0 at 0)"""
+    return xp_of(x).abs(x)
+
+
+absolute.vjp(x=lambda g, x: g * sign(x))
+
+
+@op
+def sign(x):
+    """y = −1, 0 or 1        no gradient"""
+    return xp_of(x).sign(x)
+
+
+sign.vjp(x=None)
+
+
+@op
+def sin(x):
+    """y = sin x        ∂L/∂x = g ⊙ cos x"""
+    xp, x = promote_integers(x)
+    return xp.sin(x)
+
+
+@op
+def cos(x):
+    """y = cos x        ∂L/∂x = −g ⊙ sin x"""
+    xp, x = promote_integers(x)
+    return xp.cos(x)
+
+
+sin.vjp(x=lambda g, x: g * cos(x))
+cos.vjp(x=lambda g, x: -g * sin(x))
+
+
+@op
+def where(condition, a, b):
+    """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
+    return keep_half_precision(xp_of(condition, a, b).where(condition, a, b), a, b)
+
+
+where.vjp(condition=None,
+          a=lambda g, condition: where(condition, g, 0.0),
+          b=lambda g, condition: where(condition, 0.0, g))  # fmt: skip
+
+
+@op
+def select(condition, on_true, on_false):
+    """y = on_true where the condition holds, else on_false: `where` as a product with a mask, m = 1 or 0
+
+    ∂L/∂on_true = g ⊙ m,  ∂L/∂on_false = g ⊙ (1 − m). So the recurrence compiler can multiply m with the other factors
+    of a cotangent before the loop. A NaN in g reaches both inputs, unlike with `where`.
+    """
+    return where.formula(condition, on_true, on_false)
+
+
+select.vjp(condition=None,
+           on_true=lambda g, condition: g * astype(condition, dtype=g.dtype),
+           on_false=lambda g, condition: g - g * astype(condition, dtype=g.dtype))  # fmt: skip
+
+
+@op
+def maximum(a, b):
+    """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where they are equal; ∂L/∂b likewise"""
+    return xp_of(a, b).maximum(a, b)
+
+
+@op
+def minimum(a, b):
+    """y = min(a, b), elementwise        ∂L/∂a = g where a < b, g/2 where they are equal; ∂L/∂b likewise"""
+    return xp_of(a, b).minimum(a, b)
+
+
+@accumulate_in_float32
+def _split_ties(g, is_extremum, is_tie):
+    return where(is_extremum, g, where(is_tie, 0.5 * g, 0.0))
+
+
+maximum.vjp(a=lambda g, a, b: _split_ties(g, a > b, a == b),
+            b=lambda g, a, b: _split_ties(g, b > a, a == b))  # fmt: skip
+minimum.vjp(a=lambda g, a, b: _split_ties(g, a < b, a == b),
+            b=lambda g, a, b: _split_ties(g, b < a, a == b))  # fmt: skip
+
+
+@op
+@accumulate_in_float32
+def clip(x, *, low=None, high=None):
+    """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
+    if isinstance(low, Variable) or isinstance(high, Variable):
+        raise TypeError("low and high are scalars or arrays, and get no gradient; for Tensors use maximum and minimum")
+    return xp_of(x).clip(x, low, high)
+
+
+def _clip_rule(g, x, low, high):
+    if low is not None:
+        g = where(x >= low, g, 0.0)
+    return g if high is None else where(x <= high, g, 0.0)
+
+
+clip.vjp(x=_clip_rule)
+
+
+@op
+def equal(a, b):
+    """y = (a = b), booleans        no gradient"""
+    return a == b
+
+
+@op
+def not_equal(a, b):
+    """y = (a ≠ b), booleans        no gradient"""
+    return a != b
+
+
+@op
+def less(a, b):
+    """y = (a < b), booleans        no gradient"""
+    return a < b
+
+
+@op
+def less_equal(a, b):
+    """y = (a ≤ b), booleans        no gradient"""
+    return a <= b
+
+
+@op
+def greater(a, b):
+    """y = (a > b), booleans        no gradient"""
+    return a > b
+
+
+@op
+def greater_equal(a, b):
+    """y = (a ≥ b), booleans        no gradient"""
+    return a >= b
+
+
+for _comparison in (equal, not_equal, less, less_equal, greater, greater_equal):
+    _comparison.vjp(a=None, b=None)
+
+
+@op
+def isfinite(x):
+    """y = whether each element is neither NaN nor infinite, booleans        no gradient"""
+    return xp_of(x).isfinite(x)
+
+
+isfinite.vjp(x=None)

@@ -1,0 +1,70 @@
+"""Packing: loop-invariant operands are copied, once per run, into the layout in which a compiled loop reads them.
+
+The right operand of a product is packed into panels of a few columns, as in BLIS and OpenBLAS, which do it at every
+product; a right operand that changes from step to step is packed at every step. Other operands become contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..ir import Program, Value
+from .schedule import VIEWS
+from .sink import sink_into_loop
+
+
+def pack_operands(program: Program) -> Program:
+    """x W in the loop as product(x, packed(W)), other invariant operands of the loop as contiguous copies.
+
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = constant(position=0)                    (4, 4) float32
+    v2 = constant(position=1)                    (4,) float32
+    v3 = matmul(v0, v1)                          (2, 4) float32
+    v4 = add(v3, v2)                             (2, 4) float32
+    carry v0 -> v4
+      =>
+    v0 = carry(position=0)                       (2, 4) float32
+    v1 = constant(position=0)                    (4, 4) float32
+    v2 = constant(position=1)                    (4,) float32
+    v5 = packed(v1)                              (1, 4, 4) float32
+    v6 = product(v0, v5, sizes=(2, 4, 4))        (2, 4) float32
+    v7 = materialized(v2)                        (4,) float32
+    v8 = add(v6, v7)                             (2, 4) float32
+    carry v0 -> v8
+    """
+    graph, levels = program.graph, sink_into_loop(program)
+
+    def materialized(value: Value) -> Value:
+        if levels.get(value) != "invariant":
+            return value
+        return graph.add("materialized", (value,), value.shape, value.dtype)
+
+    def product(value: Value, done: Mapping[Value, Value]) -> Value:
+        left, right = value.inputs
+        inner, columns = right.shape if len(right.shape) == 2 else (right.shape[0], 1)
+        rows = left.shape[0] if len(left.shape) == 2 else 1
+        panel = panel_width(rows, columns, value.dtype)
+        packed = graph.add("packed", (done[right],), (-(-columns // panel), inner, panel), right.dtype)
+        sizes = (rows, inner, columns)
+        return graph.add("product", (materialized(done[left]), packed), value.shape, value.dtype, sizes=sizes)
+
+    def with_packed_operands(value: Value, done: Mapping[Value, Value]) -> Value | None:
+        if levels.get(value) != "loop" or value.op in VIEWS:
+            return None
+        if value.op == "matmul" and max(len(i.shape) for i in value.inputs) <= 2:
+            return product(value, done)
+        return value.with_inputs(graph, [materialized(done[i]) for i in value.inputs])
+
+    rebuilt = program.rebuilt(with_packed_operands)
+    return replace(rebuilt, new_carry=tuple(map(materialized, rebuilt.new_carry)))
+
+
+def panel_width(rows: int, columns: int, dtype: Any) -> int:
+    """How many columns a panel has: with fewer rows more, so that enough of the result is computed at a time to keep
+    the processor's pipelines full."""
+    in_bytes = 64 if rows > 3 else 128 if rows > 1 else 256
+    return min(in_bytes // np.dtype(dtype).itemsize, columns)

@@ -1,0 +1,269 @@
+"""Sources: what a target emits for a program, and the interface that all targets share.
+
+A target is passes, a plan, `emit` and `load`; `build` calls them in this order. Emitting reads the plan and changes
+nothing: whatever arrays a target needs besides the plan's are buffers of the source.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..ir import Program, Value
+from ..passes.schedule import VIEWS
+from ..passes.storage import Plan
+from ..tracing.traced_array import as_index
+
+Rewrite = Callable[[Program], Program]
+#: Names of passes, and the programs that they gave; the first is the program as it was traced.
+Stages = list[tuple[str, Program]]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array that a source names.
+
+    scope     when the name is bound: "static" once a workspace, "chunk" at every chunk of steps, "step" at every step;
+              "local" names are variables that the source computes itself
+    kind      "value": where the plan has put the value; "carry": part `position` of the carry at all moments, or at
+              even and odd ones; "next carry": that part after the step; "output": output `position` of every step;
+              the target's own are "total": sum `position` over time, "ones": as many as a chunk has of the `rows` that
+              a step has, and "copy": a contiguous copy of the value
+    """
+
+    name: str
+    scope: str
+    kind: str
+    value: Value
+    position: int = 0
+    rows: int = 0
+
+
+class Buffers(dict[str, Buffer]):
+    """The buffers that a source names, in the order in which they were declared."""
+
+    def declare(self, buffer: Buffer) -> str:
+        """Add a buffer; returns its name."""
+        if buffer.scope != "local":
+            known = self.get(buffer.name)
+            if known is None or known.rows < buffer.rows:
+                self[buffer.name] = buffer
+        return buffer.name
+
+    def bound(self, scope: str) -> list[Buffer]:
+        """The buffers of a scope."""
+        return [buffer for buffer in self.values() if buffer.scope == scope]
+
+    def names(self, scope: str) -> str:
+        """The text of the tuple that binds the names of a scope."""
+        return "".join([f"{buffer.name}, " for buffer in self.bound(scope)]) or "_, "
+
+
+class Calls(NamedTuple):
+    """How many calls of the library, or launches, a run, a chunk and a step take."""
+
+    once: int
+    chunk: int
+    step: int
+
+
+@dataclass
+class Source:
+    """An emitted program.
+
+    lines      the text of the function `name`, in Python; `run` of an executable calls it
+    loop       the target's own part: functions or kernels that `lines` call, with their text in `loop.lines`
+    per_step   what a step takes, in words
+    namespace  what `lines` name besides the library's functions
+    """
+
+    name: str
+    plan: Plan
+    lines: list[str]
+    buffers: Buffers
+    sums: TimeSums
+    calls: Calls
+    per_step: str
+    loop: Any = None
+    namespace: Mapping[str, Any] = field(default_factory=dict)
+    most_steps: int = sys.maxsize  # of a chunk
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+    @property
+    def loop_lines(self) -> list[str]:
+        return self.loop.lines if self.loop else []
+
+
+class Executable(Protocol):
+    """A source that can run, in workspaces made for a number of steps."""
+
+    source: Source
+    stages: Stages
+
+    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Any:
+        """Arrays for that many steps; `given` are those that exist already."""
+
+    def run(self, constants: Sequence[Any], workspace: Any) -> list[Any]:
+        """Run on these closed-over arrays and on the arrays of a workspace; returns the sums over time."""
+
+
+class Target(Protocol):
+    """A code generator. Each raises Untraceable, with the reason, for a program that it cannot compile."""
+
+    def passes(self, name: str) -> Sequence[Rewrite]:
+        """The passes for the program of that name, "forward" or "backward"."""
+
+    def plan(self, program: Program, kept: Collection[Value]) -> Plan: ...
+
+    def emit(self, plan: Plan, name: str) -> Source: ...
+
+    def load(self, source: Source, stages: Stages) -> Executable: ...
+
+
+def build(target: Target, program: Program, name: str, kept: Collection[Value] = ()) -> Any:
+    """The executable of a program. `kept` are those of its inputs whose arrays are read after the run."""
+    stages = [("trace", program)]
+    for rewrite in target.passes(name):
+        stages.append((rewrite.__name__, rewrite(stages[-1][1])))
+    return target.load(target.emit(target.plan(stages[-1][1], kept), name), stages)
+
+
+class Names:
+    """The names of a plan's values: `w3` is the same at all steps, `v3` is value 3 at one step, `V3` at all of a chunk.
+
+    `S3` is scratch for one step and `B3` for a chunk, which values may share; `W3` is a constant in a certain layout.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.invariant = {value for value, level in plan.levels.items() if level == "invariant"}
+
+    def at_step(self, value: Value) -> Buffer:
+        """The buffer of a value at one step."""
+        if value.op in ("materialized", "packed") and value in self.invariant:
+            return Buffer(f"W{value.number}", "static", "value", value)
+        if value in self.invariant:
+            return Buffer(f"w{value.number}", "local", "value", value)
+        if self.plan.storage_of(value) != "step scratch":
+            return Buffer(f"v{value.number}", "step", "value", value)
+        storage = self.plan.storage.get(value)
+        name = f"v{value.number}" if storage is None else f"S{storage.key}"
+        return Buffer(name, "static", "value", value)  # the same array at every step
+
+    def at_chunk(self, value: Value) -> Buffer:
+        """The buffer of a value at all steps of a chunk."""
+        if value in self.invariant:
+            return self.at_step(value)
+        storage = self.plan.storage.get(value)
+        name = f"B{storage.key}" if storage is not None and storage.kind == "chunk scratch" else f"V{value.number}"
+        return Buffer(name, "chunk", "value", value)
+
+    def carry_copies(self) -> dict[int, Value]:
+        """The parts of the next carry that no operation writes into their places, by their positions."""
+        program, carried = self.plan.program, self.plan.carried
+        return {
+            i: value
+            for i, value in enumerate(program.new_carry)
+            if carried.get(value) != i and not self._stays_zero(i, value)
+        }
+
+    def _stays_zero(self, position: int, value: Value) -> bool:
+        """Whether that part of the carry is always zero and never read."""
+        return value.op == "zeros" and not self.plan.program.uses[self.plan.program.carry[position]]
+
+    def output_copies(self) -> dict[int, Value]:
+        """The outputs of every step that are views, or slices of other arrays, by their positions."""
+        return {i: value for i, value in enumerate(self.plan.program.ys) if not self.plan.is_view_of_stack(value)}
+
+
+class TimeSums:
+    """The sums over time of a program: which totals are added up, and how each term is.
+
+    A matrix product or a sum that only its total needs is contracted: the total is one product, or one sum, over the
+    rows of all steps, and the terms are not computed.
+
+    totals  the values that are added up
+    shares  for each sum of the program, the position of its total and its index in that, None for all of it
+    """
+
+    def __init__(self, plan: Plan, leading_axes_only: bool = False):
+        self.plan, self.leading_axes_only = plan, leading_axes_only
+
+    @cached_property
+    def users(self) -> dict[Value, list[Value]]:
+        """The values computed from each."""
+        users: dict[Value, list[Value]] = defaultdict(list)
+        for value in self.plan.program.values():
+            for i in value.inputs if value not in self.plan.program.inputs else ():
+                users[i].append(value)
+        return users
+
+    @cached_property
+    def totals(self) -> list[Value]:
+        return list(dict.fromkeys(map(self._total_of, self.plan.program.sums)))
+
+    @cached_property
+    def shares(self) -> list[tuple[int, tuple | None]]:
+        wholes = [(value, self._total_of(value)) for value in self.plan.program.sums]
+        return [
+            (self.totals.index(whole), None if whole is value else as_index(value["index"])) for value, whole in wholes
+        ]
+
+    def form(self, position: int) -> tuple[tuple[int, ...], Any]:
+        """Shape and dtype of a total. Half precision is added up in float32, for it would stop counting at 2048."""
+        value = self.totals[position]
+        return value.shape, np.promote_types(value.dtype, np.float32)
+
+    def is_contracted(self, value: Value) -> bool:
+        """Whether the value is needed for its total alone, and that is computed without it."""
+        return value in self.totals and self.contraction(value) is not None
+
+    def contraction(self, value: Value) -> str | None:
+        """How the total of a value is computed without the value: by a "product" or by a "sum"."""
+        kind = self._contraction(value)
+        return kind if kind and not self._is_needed(value) else None
+
+    def _contraction(self, value: Value) -> str | None:
+        levels = self.plan.levels
+        if levels.get(value) not in ("hoisted", "sunk"):
+            return None
+        if value.op == "matmul":
+            left, right = value.inputs
+            is_transposed = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.plan.program.inputs
+            varies = is_transposed and all(levels.get(i) != "invariant" for i in (left.inputs[0], right))
+            return "product" if varies and len(right.shape) == 2 else None
+        if value.op == "sum" and levels.get(value.inputs[0]) != "invariant":
+            leads = value["axis"] == tuple(range(len(value["axis"])))
+            return "sum" if leads or not self.leading_axes_only else None
+        return None
+
+    def _is_needed(self, value: Value) -> bool:
+        """Whether the value itself is needed: not its total, nor a slice of that."""
+        outputs = (*self.plan.program.new_carry, *self.plan.program.ys)
+        return value in outputs or not self._slices.issuperset(self.users.get(value, ()))
+
+    @cached_property
+    def _slices(self) -> set[Value]:
+        """The sums that are slices of a total and nothing else."""
+        return {value for value in self.plan.program.sums if value.op == "getitem" and not self.users.get(value)}
+
+    def _total_of(self, value: Value) -> Value:
+        if value not in self._slices or value in self.plan.program.inputs:
+            return value
+        whole = value.inputs[0]
+        return whole if self.contraction(whole) is not None else value
+
+
+def calls_once(plan: Plan) -> int:
+    """How many array calls compute the invariant values."""
+    free = VIEWS | {"constant", "scalar"}
+    return len([v for v, level in plan.levels.items() if level == "invariant" and v.op not in free])

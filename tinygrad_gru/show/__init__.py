@@ -1,0 +1,5 @@
+"""Pictures: the loss of a run."""
+
+from .loss import PlotError, plot_loss
+
+__all__ = ["PlotError", "plot_loss"]

@@ -1,0 +1,218 @@
+"""The main job: a recurrent network learns a text, character by character; its settings become a run and a summary."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...backend import manual_seed, resolve
+from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
+from ...optim import Adam, WarmupLinear
+from ...version import __version__
+from ..checkpoint import CheckpointError
+from ..folder import RunFolder
+from ..loop import Loop
+from ..schema import COUNT, EARLY_STOP, NUMBER, TEXT, check, dict_of, optional
+from ..terminal import Progress
+from .evaluate import character_losses, excerpts, leading_spaces
+from .model import CharacterModel
+from .sampling import generate
+from .settings import CHANGEABLE, TextSettings
+from .trainer import TRAINER_STATE, Trainer
+
+_CHUNK = 1024
+_WARMUP = 0.05
+_MAX_NORM = 1.0
+_SAMPLE_LENGTH = 200
+_WARMUP_STEPS = 3
+_MEASURED_SECONDS = 2.0
+_LONGEST_RUN = 1e9  # seconds, thirty years
+
+_SETTINGS: dict[str, Any] = {  # those that are missing have their defaults
+    "text?": optional(TEXT),
+    **dict.fromkeys(("cell?", "precision?", "compiled?"), TEXT),
+    **dict.fromkeys(("embedding?", "hidden?", "layers?", "batch?", "window?", "characters?", "seed?"), COUNT),
+    **dict.fromkeys(("dropout?", "lr?"), NUMBER),
+    "patience?": optional(COUNT),
+}
+#: The schema of a checkpoint that a model can be restored from, written by any version; a Loop saves more.
+TEXT_RUN: dict[str, Any] = {
+    "trainer": TRAINER_STATE,
+    "early_stop": EARLY_STOP,
+    "about": {
+        "settings": _SETTINGS,
+        "vocabulary": {"symbols": TEXT, "other": optional(TEXT)},
+        "corpus": {
+            "name": TEXT,
+            "files": COUNT,
+            "sha256": TEXT,
+            "training_characters": COUNT,
+            "held_out_characters": COUNT,
+        },
+        "versions": dict_of(TEXT),
+    },
+}
+
+
+class TextRun:
+    """A training run as `settings` describe it: corpus, vocabulary, model, and a trainer that has made no step yet.
+
+    The constructor seeds the random numbers, so that equal settings give equal runs.
+    """
+
+    def __init__(self, settings: TextSettings, device: str | None = None) -> None:
+        self.settings = settings
+        backend = resolve(device)
+        if settings.text is None:
+            self.corpus = standard_library()
+            self.vocabulary = CharacterVocabulary.code()
+        else:
+            self.corpus = text_corpus(settings.text)
+            self.vocabulary = CharacterVocabulary.from_text(self.corpus.training + self.corpus.held_out)
+        self.training = self.vocabulary.encode(self.corpus.training)
+        self.held_out = self.vocabulary.encode(self.corpus.held_out)
+        manual_seed(settings.seed)
+        self.model = new_model(settings, self.vocabulary)
+        self.model.to(backend)
+        optimizer = Adam(self.model.parameters(), lr=settings.lr)
+        schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
+        stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
+        self.trainer = Trainer(
+            self.model, optimizer, schedule, stream, _MAX_NORM, settings.precision, settings.compile_mode
+        )
+
+    def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> Loop:
+        """The training loop, from the first step or from the `state` of a checkpoint; it writes into `folder`.
+
+        Raises CheckpointError if the checkpoint is of something else, of another text, or of other settings than may be
+        changed.
+        """
+        metadata = self.metadata()
+        steps, patience = self.settings.steps, self.settings.patience
+        loop = Loop(self.trainer, steps, folder, self._evaluate, self._print_sample, patience, metadata)
+        if state is not None:
+            check(state, TEXT_RUN)
+            chosen = {name: metadata["settings"][name] for name in CHANGEABLE}
+            saved = {**state["about"], "settings": {**state["about"]["settings"], **chosen}}
+            changed = None
+            if saved["settings"] != metadata["settings"]:
+                changed = "settings", "other settings"
+            elif saved["corpus"]["sha256"] != metadata["corpus"]["sha256"]:  # its name may differ: it was moved
+                changed = "corpus", "a text that has changed since"
+            if changed is not None:
+                part, reason = changed
+                raise CheckpointError(
+                    f"the checkpoint was made with {reason}, so that its run cannot be resumed exactly: "
+                    f"{part} was {saved[part]} and is {metadata[part]}"
+                )
+            loop.resume(state)
+        return loop
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says about its run: settings, vocabulary, corpus and versions."""
+        corpus = self.corpus
+        return {
+            "settings": asdict(self.settings),
+            "vocabulary": self.vocabulary.description(),
+            "corpus": {
+                "name": corpus.name,
+                "files": corpus.files,
+                "training_characters": len(corpus.training),
+                "held_out_characters": len(corpus.held_out),
+                "sha256": corpus.digest,
+            },
+            "versions": versions(resolve(self.model.device).xp),
+        }
+
+    def _evaluate(self) -> float:
+        return float(character_losses(self.model, excerpts(self.held_out)).mean())
+
+    def _print_sample(self, progress: Progress) -> None:
+        prompt = "def " if self.settings.text is None else ""
+        text = prompt + generate(self.model, self.vocabulary, _SAMPLE_LENGTH, prompt, seed=self.trainer.steps)
+        progress.write("".join(f"    | {line}\n" for line in text.splitlines()))
+
+
+def new_model(settings: TextSettings, vocabulary: CharacterVocabulary) -> CharacterModel:
+    """An untrained model with these settings."""
+    return CharacterModel(
+        len(vocabulary), settings.embedding, settings.hidden, settings.layers, settings.dropout, settings.cell
+    )
+
+
+def characters_in(seconds: float, settings: TextSettings, device: str | None = None) -> int:
+    """The approximate number of characters that a run with these settings trains on in `seconds`.
+
+    It is measured before the run, by a short one that is thrown away: the learning-rate schedule needs the number of
+    steps in advance, and a run that depends on the clock could not be repeated.
+    """
+    if not 0 < seconds <= _LONGEST_RUN:
+        raise ValueError(f"seconds must be positive and at most {_LONGEST_RUN:.0e}, got {seconds}")
+    trainer = TextRun(settings, device).trainer
+    for _ in range(_WARMUP_STEPS):
+        trainer.step()
+    before, started = trainer.characters, time.perf_counter()
+    elapsed = 0.0
+    while elapsed < min(_MEASURED_SECONDS, seconds):
+        trainer.step()
+        elapsed = time.perf_counter() - started
+    return max(1, int((trainer.characters - before) / elapsed * seconds))
+
+
+def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
+    """The results of a run: the loss on all held-out text beside n-gram baselines; can be written as JSON.
+
+    Losses are in nats/char. The first character has no context and is not predicted. The loss without leading spaces is
+    None for a text of nothing else.
+    """
+    losses = character_losses(run.model, run.held_out)
+    visible = losses[~leading_spaces(run.held_out, run.vocabulary)[1:]]
+    unigram, bigram = ngram_losses(run.training, run.held_out, len(run.vocabulary))
+    speed = loop.steps_per_second
+    return {
+        "parameters": run.model.parameter_count(),
+        "characters_seen": run.trainer.characters,
+        "characters_per_second": None if speed is None else speed * run.trainer.units_per_step,
+        "held_out": float(losses.mean()),
+        "held_out_without_leading_spaces": float(visible.mean()) if visible.size else None,
+        "unigram": unigram,
+        "bigram": bigram,
+        "skipped_steps": run.trainer.scaler.skipped,
+        "backend": run.model.device,
+        **run.metadata(),
+    }
+
+
+def format_summary(summary: dict[str, Any], folder: Path) -> str:
+    """The summary as a few lines for the terminal."""
+    corpus, settings = summary["corpus"], summary["settings"]
+    speed = summary["characters_per_second"]
+    speed = f"at {speed:,.0f} characters/s" if speed else "with no step left to make"
+    source = corpus["name"] if corpus["files"] == 1 else f"{corpus['name']} ({corpus['files']} files)"
+    skipped = f", {summary['skipped_steps']:,} steps skipped" if summary["skipped_steps"] else ""
+    where = f"{summary['backend']}, {settings['precision']}{skipped}"
+    visible = summary["held_out_without_leading_spaces"]
+    without = "" if visible is None else f", {visible:.3f} without leading spaces"
+    return f"""\
+{settings["cell"].upper()}, hidden {settings["hidden"]}: {summary["parameters"]:,} parameters on {where}
+{summary["characters_seen"]:,} characters seen, {speed}, of {source}
+held-out loss:     {summary["held_out"]:.3f} nats/char{without}
+n-gram baselines:  {summary["unigram"]:.3f} (unigram), {summary["bigram"]:.3f} (bigram)
+files of this run: {folder}"""
+
+
+def versions(namespace: Any = np) -> dict[str, str]:
+    """Versions of this package, of Python, of NumPy, and of the array library with this namespace."""
+    return {
+        "tinygrad_gru": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        namespace.__name__: namespace.__version__,
+    }

@@ -1,0 +1,104 @@
+"""Settings of a training run on text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+
+from ..precision import PRECISIONS
+from .model import CELLS
+
+#: Settings that may change when a run is resumed: a checkpoint's content does not depend on them; whether the text is
+#: the same is checked by its hash.
+CHANGEABLE = frozenset({"text", "precision", "compiled"})
+
+#: The ranges of the integers. More layers would take hours to build before memory ran out, more characters are not
+#: counted exactly by a float, and the random numbers take no larger seeds.
+_RANGES = {
+    "embedding": (1, 2**31 - 1),
+    "hidden": (1, 2**31 - 1),
+    "layers": (1, 1000),
+    "batch": (1, 2**31 - 1),
+    "window": (1, 2**31 - 1),
+    "characters": (1, 2**53),
+    "seed": (0, 2**63 - 1),
+    "patience": (0, 2**53),
+}
+
+
+_HIGHEST_RATE = 3.4e38  # of float32, in which the weights are
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """The settings that determine a run; the defaults are those of `tinygrad-gru train`.
+
+    text         a text file to learn, or None for the standard library's source
+    cell         "gru", "lstm" or "rnn"
+    embedding    width of the character embedding
+    hidden       width of the recurrent state
+    layers       recurrent layers
+    dropout      probability of dropping a hidden unit
+    batch        streams of text per batch
+    window       characters of each stream per step: the length of truncated backpropagation through time
+    characters   number of characters to train on in all; a shorter text is repeated
+    precision    "float32"; or "float16" or "bfloat16", in which the model then runs while its weights stay float32
+    compiled     how recurrences run while training: "yes", "no" for eager mode, "numba" or "numba:2" if installed
+    lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
+    seed         of the initial weights, of shuffling the text, and of dropout
+    patience     number of evaluations without a better one before training stops; None: no early stopping
+    """
+
+    text: str | None = None
+    cell: str = "gru"
+    embedding: int = 64
+    hidden: int = 192
+    layers: int = 1
+    dropout: float = 0.0
+    batch: int = 32
+    window: int = 64
+    characters: int = 3_200_000
+    precision: str = "float32"
+    compiled: str = "yes"
+    lr: float = 6e-3
+    seed: int = 0
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell: unknown cell {self.cell!r}, expected one of {', '.join(CELLS)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if not re.fullmatch("yes|no|numba(:[1-9][0-9]*)?", self.compiled):
+            raise ValueError(f"compiled: expected yes, no, numba, or numba:2 for two threads, got {self.compiled!r}")
+        for name, (least, most) in _RANGES.items():
+            value: int = getattr(self, name)
+            if value is None and name == "patience":
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, got {_shown(value)}")
+        if not isinstance(self.dropout, Real) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability below 1, got {self.dropout!r}")
+        if not isinstance(self.lr, Real) or not 0 < self.lr <= _HIGHEST_RATE:
+            raise ValueError(f"lr must be a positive number that float32 has, got {self.lr!r}")
+
+    @property
+    def compile_mode(self) -> bool | str | None:
+        """The argument of `compiling`; None leaves the mode as it is."""
+        return {"yes": None, "no": False}.get(self.compiled, self.compiled)
+
+    @property
+    def steps(self) -> int:
+        """The number of training steps: windows of all streams that fit into the characters, at least one."""
+        return max(1, self.characters // (self.batch * self.window))
+
+
+def _shown(value: object) -> str:
+    """A value for an error message: without hundreds of digits."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"a number of about {int(value.bit_length() * 0.30103)} digits"
+    return repr(value)
+
+
+SETTING_NAMES = tuple(field.name for field in fields(TextSettings))
