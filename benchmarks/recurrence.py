@@ -47,10 +47,10 @@ Medians over interleaved rounds; of a ratio also the interquartile range, and th
 
 
 def measure(
-    case: Case, rounds: int, product: Callable[[], object], emitter: str
+    case: Case, rounds: int, product: Callable[[], object], target: str
 ) -> tuple[str, dict[str, tuple[float, float]]]:
     """A row of the table, and the ratios of each peer's time to ours: by median and by minimum."""
-    passes: dict[str, Pass] = {"ours": ours(case, emitter), "eager": ours(case, compiled=False)}
+    passes: dict[str, Pass] = {"ours": ours(case, target), "eager": ours(case, compiled=False)}
     passes |= {name: make(case) for name, (package, make) in PEERS.items() if installed(package)}
     check_agreement(case, {name: run for name, run in passes.items() if name != "PyTorch" or case.kind == "two-speed"})
     seconds = interleaved({**passes, "product": product}, rounds, turn=0.03, pause=PAUSE)
@@ -75,7 +75,7 @@ def seconds_of(run: Pass) -> float:
     return time.perf_counter() - start
 
 
-def table(sizes: int, rounds: int, emitter: str = "numpy") -> None:
+def table(sizes: int, rounds: int, target: str = "numpy") -> None:
     """Print the rows of the first `sizes` sizes. Runs in a child process with a limited number of threads."""
     a, b = np.random.default_rng(0).standard_normal((2, SIDE, SIDE), np.float32)
     product = partial(np.matmul, a, b, out=np.empty_like(a))
@@ -88,7 +88,7 @@ def table(sizes: int, rounds: int, emitter: str = "numpy") -> None:
     for kind in CELLS:
         results = []
         for size in SIZES[:sizes]:
-            line, compared = measure(Case(kind, size), rounds, product, emitter)
+            line, compared = measure(Case(kind, size), rounds, product, target)
             results.append(compared)
             print(line)
         means = [f"**{kind}**", "geometric mean", "", ""]

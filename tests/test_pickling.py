@@ -9,7 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
-from nn.variant_cases import VARIANTS
+from nn.cell_option_cases import VARIANTS
 
 from tinygrad_gru import TapeError, Tensor, manual_seed, nn, ops, optim, remat
 from tinygrad_gru.ops.op import unwrap
@@ -186,6 +186,12 @@ def test_leaf_keeps_gradient_name_and_hooks(copied):
     assert (y.name, y.requires_grad, y.is_leaf, y.grad.tolist()) == ("x", True, True, [2.0, 4.0])
     (y * y).sum().backward()
     assert y.grad.tolist() == [6.0, 12.0] and x.grad.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_constants_are_pickled_by_every_protocol(protocol):
+    x = pickle.loads(pickle.dumps(Tensor([1.0, 2.0]), protocol))
+    assert x.tolist() == [1.0, 2.0] and not x.requires_grad
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "bool"])

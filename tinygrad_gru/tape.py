@@ -47,6 +47,9 @@ class Variable:
         variable.node = node
         return variable
 
+    def __reduce_ex__(self, protocol: Any) -> Any:  # the older protocols know no slots
+        return super().__reduce_ex__(max(protocol, 2))
+
 
 class Node:
     """A place on the tape: the record of one op, or a leaf (`op` is None).
@@ -206,10 +209,9 @@ def walk(
 ) -> dict[Node, Any]:
     """The backward walk: carry cotangents from the nodes where they `start` back to the leaves; return the gradients.
 
-    Records are visited in reverse execution order, so that the sum at a record is complete when its turn comes, and
-    the rules of its op give its parents their shares. With `wrt` the gradients returned are those of these nodes, and
-    only what leads to them is visited. With `create_graph` the rules run on Variables and are recorded, else on raw
-    arrays. Nodes older than the time `since` are ends, as leaves are.
+    In reverse execution order the sum at each record is complete when it is visited, and its op's rules give its
+    parents their shares. With `wrt` the gradients are those of these nodes, and only what leads to them is visited.
+    With `create_graph` the rules run on Variables and are recorded. Nodes older than `since` are ends, as leaves are.
     """
     if create_graph and not recording.get():
         with enable_grad():
@@ -258,12 +260,10 @@ def walk(
             raise with_memory_report(error) from error
         if not retain_graph:
             record.saved = None
-    return gradients | _gradients_at_ends(tensor_type, cotangents, wrt, since)
+    return gradients | _end_gradients(tensor_type, cotangents, wrt, since)
 
 
-def _gradients_at_ends(
-    tensor_type: type[Variable], cotangents: Cotangents, wrt: frozenset[Node], since: int
-) -> dict[Node, Any]:
+def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: frozenset[Node], since: int) -> dict:
     """What the walk has left: the gradients of leaves, and of nodes older than `since`, whose hooks run elsewhere."""
     gradients: dict[Node, Any] = {}
     for node, cotangent in cotangents.sums.items():

@@ -13,7 +13,7 @@ def test_xp_of():
     assert xp_of(array) is xp_of(1.0, array) is xp_of(np.float64(1), array) is STRICT.xp
 
 
-def test_as_array_stays_where_it_is(backend):
+def test_as_array_keeps_the_device(backend):
     array = backend.asarray([1.0, 2.0])
     assert backend_of(as_array(array)).name == backend.name
     assert as_array([1, 2], dtype="float32").dtype == np.float32
@@ -33,7 +33,7 @@ def test_copies_share_no_memory(backend):
     assert to_host(array).tolist() == [1.0, 2.0] and to_host(copy).tolist() == [9.0, 2.0]
 
 
-def test_astype_gives_the_array_itself_where_nothing_changes(backend):
+def test_astype_of_the_same_dtype_is_the_array_itself(backend):
     array = backend.asarray([1.0, 2.0], dtype=backend.xp.float32)
     assert astype(array, "float32") is array and astype(array, array.dtype) is array
     assert astype(array, "float64").dtype == as_dtype(array, "float64") == backend.xp.float64
@@ -63,7 +63,7 @@ def test_ids_in_range(backend):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_scatter_add_adds_repeated_places(backend, dtype):
+def test_scatter_add_accumulates_repeated_indices(backend, dtype):
     target = backend.zeros((3, 2), as_dtype(backend.zeros((1,), None), dtype))
     values = astype(backend.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), dtype)
     scatter_add(target, backend.asarray([2, 0, 2]), values)
@@ -89,7 +89,7 @@ def test_scatter_add_into_many_rows_equals_numpys(rng):
 
 
 @pytest.mark.parametrize("ids", [[6], [-7]])
-def test_scatter_add_outside_is_an_error_and_writes_nothing(ids):
+def test_scatter_add_out_of_bounds_raises_and_writes_nothing(ids):
     target = np.zeros((6, 2))
     with pytest.raises(IndexError, match="out of bounds for axis 0 with size 6"):
         scatter_add(target, np.array([0, *ids]), 1.0)

@@ -39,7 +39,7 @@ def test_basic_indices(index):
 
 
 @given(hnp.integer_array_indices(SHAPE[:2], result_shape=hnp.array_shapes(max_dims=2, max_side=3)), st.integers(0, 3))
-def test_neighbouring_arrays_of_integers(index, form):
+def test_adjacent_integer_arrays(index, form):
     check((index, index[0], (*index, Ellipsis, slice(None, None, -1)), (None, *index))[form])
     check((slice(1, 3), index[1]))
     check((Ellipsis, index[0] % 2))
@@ -51,7 +51,7 @@ def test_masks(mask):
     check((mask, Ellipsis))
 
 
-def test_ids_of_few_bits_do_not_wrap_around():
+def test_indices_of_narrow_dtypes_do_not_overflow():
     array = np.arange(600.0).reshape(300, 2)
     ids = np.array([[250, 3], [0, 255]], np.uint8)
     picked = STRICT.advanced_index(STRICT.asarray(array), (STRICT.asarray(ids), Ellipsis))
@@ -59,7 +59,7 @@ def test_ids_of_few_bits_do_not_wrap_around():
 
 
 @pytest.mark.parametrize("index", [(np.array([0]), slice(None), np.array([0])), (0, np.array([1]))])
-def test_what_is_not_offered_says_so(index):
+def test_unsupported_indices_raise(index):
     with pytest.raises(IndexError, match="on this backend an index holds arrays only side by side"):
         STRICT.advanced_index(STRICT.asarray(VALUES), moved(index))
 
@@ -80,18 +80,18 @@ def test_bounds(index, message):
         check_bounds(NUMPY, index, SHAPE)
 
 
-def test_bounds_of_what_reads_nothing():
+def test_bounds_of_empty_indices():
     check_bounds(NUMPY, np.array([], int), (0,))
     check_bounds(NUMPY, (np.array([-3, 2]), slice(9, 12)), SHAPE)
 
 
-def test_what_was_checked_is_not_checked_again_but_its_library_is():
+def test_checked_index_skips_bounds_but_not_the_library():
     check_bounds(NUMPY, CheckedIndex((np.array([99]),)), SHAPE)
     with pytest.raises(TypeError, match="an index on array_api_strict for an array on numpy"):
         check_bounds(NUMPY, CheckedIndex((STRICT.asarray([0]),)), SHAPE)
 
 
-def test_axes_that_parts_read():
+def test_axes_of_parts():
     mask, ids = np.ones((3, 4), bool), np.array([0])
     assert [list(axes) for _, axes in axes_of_parts((None, mask, ids), 3)] == [[], [0, 1], [2]]
     assert [list(axes) for _, axes in axes_of_parts((0, Ellipsis, ids), 4)] == [[0], [1, 2], [3]]

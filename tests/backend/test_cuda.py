@@ -1,4 +1,4 @@
-"""Products in place, on the stand-in's cuBLAS, which finds matrices by address, gap and order."""
+"""Products in place, on the stand-in's cuBLAS, which is given addresses, leading dimensions and transposes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinygrad_gru.backend import as_array, cuda_of, is_matrix, resolve, to_host
 
 @pytest.fixture
 def product(gpu):
-    """Ours, from arrays of the host to one."""
+    """`Cuda.product` of host arrays, whose result is copied back."""
     cuda = cuda_of(resolve("cupy"))
 
     def run(left, right, out, accumulate=False, seen=lambda left, right: (left, right)):
@@ -38,7 +38,7 @@ SEEN = {
 
 @pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize("name", SEEN)
-def test_products_of_what_lies_in_memory_somehow(product, rng, name, accumulate):
+def test_products_of_strided_operands(product, rng, name, accumulate):
     a, b = rng.standard_normal((4, 6)), rng.standard_normal((6, 5))
     if name == "transposed":
         a, b = a.T.copy(), b.T.copy()
@@ -48,13 +48,13 @@ def test_products_of_what_lies_in_memory_somehow(product, rng, name, accumulate)
     np.testing.assert_allclose(found, expected + out if accumulate else expected, rtol=0, atol=1e-14)
 
 
-def test_narrow_operands_add_up_in_a_wider_sum(product):
+def test_half_precision_operands_accumulate_in_float32(product):
     ones = np.ones((1, 4096), "float16")
     assert product(ones, ones.T.copy(), np.zeros((1, 1), "float32")) == 4096
 
 
 @pytest.mark.parametrize(
-    ("view", "readable"),
+    ("view", "expected"),
     [
         (lambda a: a, True),
         (lambda a: a.T, True),
@@ -70,6 +70,6 @@ def test_narrow_operands_add_up_in_a_wider_sum(product):
         (lambda a: a[None], False),
     ],
 )
-def test_what_can_be_read_where_it_lies(view, readable):
+def test_is_matrix(view, expected):
     seen = view(np.zeros((4, 6)))
-    assert is_matrix(seen.strides, seen.shape, seen.itemsize) is readable
+    assert is_matrix(seen.strides, seen.shape, seen.itemsize) is expected

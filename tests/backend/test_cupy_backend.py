@@ -40,7 +40,7 @@ def test_arrays_find_their_library_and_backend(gpu):
     assert type(to_host(array)) is np.ndarray
 
 
-def test_moving_there_and_back(gpu):
+def test_move_to_the_gpu_and_back(gpu):
     x = leaf([1.0, 2.0])
     y = x.to("cupy")
     assert y.device == "cupy" and y.requires_grad and y.numpy().tolist() == [1.0, 2.0]
@@ -49,7 +49,7 @@ def test_moving_there_and_back(gpu):
     assert repr(y) == "Tensor([1., 2.], dtype=float64, device='cupy', requires_grad=True)"
 
 
-def test_it_can_be_the_default(gpu):
+def test_as_the_default_backend(gpu):
     with use("cupy"):
         assert Tensor([1.0]).device == "cupy"
     assert Tensor([1.0]).device == "numpy"
@@ -78,14 +78,14 @@ def test_indices_within_bounds(gpu, index):
     np.testing.assert_array_equal(Tensor(values, device="cupy")[index].numpy(), values[index])
 
 
-def test_the_mask_of_a_matrix_reads_two_axes(gpu):
+def test_a_mask_of_two_axes(gpu):
     values = np.arange(12.0).reshape(2, 2, 3)
     mask = np.array([[True, False], [True, True]])
     x = Tensor(values, device="cupy")
     np.testing.assert_array_equal(x[as_array(mask, device="cupy"), [0, 2, 1]].numpy(), values[mask, [0, 2, 1]])
 
 
-def test_random_numbers_are_numpys(gpu):
+def test_uniform_random_numbers_equal_numpys(gpu):
     """So that one seed drops the same units on both backends."""
     for draw in (RandomStream(7, 3).uniform, RandomStream(2**60).uniform):
         for dtype in ("float32", "float64", "float16"):
@@ -100,14 +100,14 @@ def _at(draw):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_normal_numbers(gpu, dtype):
+def test_normal_random_numbers(gpu, dtype):
     numbers = to_host(RandomStream(1).normal((201, 499), dtype, "cupy"))
     assert numbers.shape == (201, 499) and numbers.dtype == dtype
     assert abs(numbers.mean()) < 0.02 and abs(numbers.std() - 1) < 0.02 and abs((numbers**4).mean() - 3) < 0.2
     assert RandomStream(1).normal((), dtype, "cupy").shape == ()
 
 
-def test_waiting_for_the_device(stand_in):
+def test_synchronize(stand_in):
     backend = resolve("cupy")
     backend.synchronize()
     assert stand_in.machine.count("wait") == 1
@@ -126,13 +126,13 @@ def index_of(array):
     return array.device.id
 
 
-def test_a_second_gpu_that_is_not_there(two_gpus):
+def test_a_missing_second_gpu(two_gpus):
     assert resolve("cupy:1").name == resolve("cuda:1").name == "cupy:1" and "cupy" in available()
     with pytest.raises(BackendError, match=r"device 'cupy:2' was asked for, but this machine has 2 CUDA device\(s\)"):
         resolve("cupy:2")
 
 
-def test_what_a_backend_makes_is_on_its_gpu(two_gpus):
+def test_new_arrays_are_on_the_gpu_of_their_backend(two_gpus):
     second = resolve("cupy:1")
     x = second.asarray(np.arange(6.0).reshape(2, 3))
     row = second.asarray([1])
@@ -150,7 +150,7 @@ def test_what_a_backend_makes_is_on_its_gpu(two_gpus):
         second.synchronize()
 
 
-def test_values_go_from_gpu_to_gpu_without_the_host(two_gpus):
+def test_move_between_gpus_does_not_copy_to_the_host(two_gpus):
     x = Tensor([1.0, 2.0], device="cupy")
     two_gpus.machine.calls.clear()
     y = x.to("cupy:1")
@@ -158,7 +158,7 @@ def test_values_go_from_gpu_to_gpu_without_the_host(two_gpus):
     assert y.tolist() == y.to("numpy").tolist() == y.to("cupy").tolist() == [1.0, 2.0]
 
 
-def test_use_says_which_gpu_computes(two_gpus):
+def test_use_selects_the_current_gpu(two_gpus):
     layer = nn.Linear(2, 3)
     with use("cupy:1"):
         assert two_gpus.machine.current == 1
@@ -171,13 +171,13 @@ def test_use_says_which_gpu_computes(two_gpus):
     assert two_gpus.machine.current == 0
 
 
-def test_the_environment_variable_says_which_gpu_computes(two_gpus, monkeypatch):
+def test_the_environment_variable_selects_the_current_gpu(two_gpus, monkeypatch):
     monkeypatch.setenv(select.ENVIRONMENT_VARIABLE, "cupy:1")
     x = Tensor([1.0, 2.0])
     assert index_of((x * x).data) == 1
 
 
-def test_a_tensor_of_a_gpu_that_does_not_compute_says_how_to_let_it(two_gpus):
+def test_an_op_on_a_gpu_that_is_not_current_hints_at_use(two_gpus):
     x = Tensor([1.0, 2.0], device="cupy:1")
     with pytest.raises(ValueError, match=r"the current GPU is another: say use\('cupy:1'\) or `with use\('cupy:1'\):`"):
         x * x
@@ -197,7 +197,7 @@ def test_an_optimizer_follows_its_model(two_gpus):
             assert {backend_of(array).name for state in adam.state for array in state.values()} == {name}
 
 
-# -- GPUs that cannot be had -----------------------------------------------------------------------------------------
+# -- missing and unusable GPUs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_optimizer_follows_its_model(two_gpus):
         ({"refuses": "cudaErrorECCUncorrectable: broken"}, "CUDA finds no usable GPU here .*broken"),
     ],
 )
-def test_a_gpu_that_cannot_be_used(monkeypatch, properties, message):
+def test_an_unusable_gpu(monkeypatch, properties, message):
     with stand_in_cupy(monkeypatch, **properties):
         with pytest.raises(BackendError, match=f"the backend 'cupy' was asked for, but {message}"):
             resolve("cupy")

@@ -21,8 +21,8 @@ class Primitives(DuckNamespace):
     def elementwise(self, function, *operands):
         return Wrapped(getattr(np, function)(*map(unwrap, operands)))
 
-    def reduction(self, function, x, axis, keepdims):
-        return Wrapped(getattr(np, function)(x.array, axis=axis, keepdims=keepdims))
+    def reduction(self, function, x, axes, keepdims):
+        return Wrapped(getattr(np, function)(x.array, axis=axes, keepdims=keepdims))
 
     def getitem(self, x, index):
         return Wrapped(x.array[index])

@@ -26,7 +26,7 @@ def arrays(index):
 
 
 @pytest.mark.parametrize("index", OUTSIDE, ids=repr)
-def test_an_index_that_gpu_would_wrap_around_is_an_error_once_a_value_is_fetched(gpu, index):
+def test_an_index_out_of_bounds_raises_at_the_next_copy_to_the_host(gpu, index):
     x = Tensor(np.ones((2, 5)), device="cupy")
     picked = x[index]
     with pytest.raises(
@@ -37,7 +37,7 @@ def test_an_index_that_gpu_would_wrap_around_is_an_error_once_a_value_is_fetched
 
 
 @pytest.mark.parametrize("index", OUTSIDE, ids=repr)
-def test_scatter_add_outside(gpu, index):
+def test_scatter_add_out_of_bounds(gpu, index):
     target = there(np.ones((2, 5)))
     scatter_add(target, arrays(index), 1.0)
     with pytest.raises(IndexError, match="is out of bounds for axis"):
@@ -56,7 +56,7 @@ def test_ids(gpu, ids, dtype):
         Tensor(1.0, device="cupy").item()
 
 
-def test_a_step_neither_waits_nor_copies_for_its_checks(stand_in):
+def test_checks_of_a_training_step_neither_wait_nor_copy(stand_in):
     weight, ids = Tensor(np.ones((4, 2)), device="cupy", requires_grad=True), there([1, 3, 1])
     logits = ops.embedding(weight, ids)
     stand_in.machine.calls.clear()
@@ -66,7 +66,7 @@ def test_a_step_neither_waits_nor_copies_for_its_checks(stand_in):
     assert stand_in.machine.calls["launch", "check_index"] == 2, "of targets and of an index, not again in backward"
 
 
-def test_fetching_takes_what_was_found_along(stand_in):
+def test_the_slots_are_copied_beside_a_fetched_value(stand_in):
     """One copy more, and not one moment of waiting more."""
     x = Tensor([1.0], device="cupy")
     check_ids(there([1]), 2, "ids")
@@ -77,7 +77,7 @@ def test_fetching_takes_what_was_found_along(stand_in):
     assert stand_in.machine.count("to host") == 3, "nothing was checked since"
 
 
-def test_the_first_of_several(gpu):
+def test_the_first_of_several_errors_is_raised(gpu):
     check_ids(there([0]), 2, "good")
     check_ids(there([5]), 2, "bad")
     check_ids(there([6]), 2, "worse")
@@ -91,12 +91,14 @@ def test_the_first_of_several(gpu):
 
 
 @pytest.mark.parametrize("how", ["block", "anomaly", "variable"])
-def test_at_once_if_that_is_asked_for(gpu, monkeypatch, how):
+def test_immediate_checks(gpu, monkeypatch, how):
     x, late = Tensor(np.ones(3), device="cupy"), "the GPU"
     if how == "variable":
         monkeypatch.setenv(ENVIRONMENT_VARIABLE, "1")
     with {"block": immediate_checks, "anomaly": detect_anomaly, "variable": lambda: immediate_checks(None)}[how]():
-        with pytest.raises(IndexError, match="advanced_index: index 3 is out of bounds for axis 0 with size 3") as error:
+        with pytest.raises(
+            IndexError, match="advanced_index: index 3 is out of bounds for axis 0 with size 3"
+        ) as error:
             x[[3]]
         assert late not in str(error.value)
         with pytest.raises(IndexError, match="ids must lie in 0 … 2, got -1"):
@@ -104,7 +106,7 @@ def test_at_once_if_that_is_asked_for(gpu, monkeypatch, how):
     resolve("cupy").synchronize()
 
 
-def test_an_axis_without_elements_is_dealt_with_at_once(gpu):
+def test_an_axis_without_elements_is_checked_on_the_host(gpu):
     with pytest.raises(IndexError, match="index 0 is out of bounds for axis 0 with size 0"):
         Tensor(np.ones((0, 2)), device="cupy")[[0]]
     with pytest.raises(IndexError, match="ids must lie in 0 … -1, got 0"):
@@ -112,7 +114,7 @@ def test_an_axis_without_elements_is_dealt_with_at_once(gpu):
     check_ids(there(np.zeros(0, int)), 0, "ids")
 
 
-def test_many_kinds_of_checks_take_no_more_memory(stand_in):
+def test_more_messages_than_slots(stand_in):
     for n in range(1, 3 * SLOTS):
         check_ids(there([0]), n, "ids")
     assert stand_in.machine.calls["to host", "get"] == 2
@@ -124,7 +126,7 @@ def test_many_kinds_of_checks_take_no_more_memory(stand_in):
             check_ids(there([0]), n, "other ids")
 
 
-def test_threads_check_side_by_side(gpu):
+def test_checks_of_several_threads(gpu):
     found = []
 
     def work(name):

@@ -1,4 +1,4 @@
-"""The texts of CUDA kernels, by what a C++ compiler of the host makes of them."""
+"""CUDA kernels of the backend, compiled by the host's C++ compiler."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_report(small_gpus):
         assert memory_report().backend == "cupy:1"
 
 
-def test_a_limit_in_bytes_or_as_a_share(small_gpus):
+def test_a_limit_in_bytes_or_as_a_fraction(small_gpus):
     memory_limit(16 * MEGABYTE)
     assert memory_report().limit == 16 * MEGABYTE and memory_report("cupy:1").limit is None
     assert "held for them, of at most 16.0 MiB; " in str(memory_report())
@@ -59,13 +59,13 @@ def test_a_limit_in_bytes_or_as_a_share(small_gpus):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, 0.0, float("nan")])
-def test_limits_that_are_none(small_gpus, limit):
+def test_invalid_limits(small_gpus, limit):
     with pytest.raises(ValueError, match="limit: expected a positive number of bytes, or a share in"):
         memory_limit(limit)
 
 
 @pytest.mark.parametrize("limit", [True, "1GB", [1]])
-def test_limits_of_another_kind(small_gpus, limit):
+def test_limits_of_a_wrong_type(small_gpus, limit):
     with pytest.raises(TypeError, match="limit: expected bytes as an int, a share as a float, or None"):
         memory_limit(limit)
 
@@ -87,7 +87,7 @@ def test_the_memory_of_the_host():
 
 
 @pytest.mark.skipif("cupy" in available(), reason="there is a GPU here")
-def test_without_a_gpu_the_first_is_asked_for_and_what_to_install_is_said():
+def test_without_a_gpu_the_error_says_what_to_install():
     with pytest.raises(BackendError, match="CuPy is not installed: install exactly one of"):
         memory_report()
 
@@ -132,12 +132,12 @@ def test_out_of_memory_on_the_host():
         ops.broadcast_to(Tensor(1.0), shape=(2**45,)) * 2.0
 
 
-def test_it_is_explained_once():
+def test_the_report_is_added_once():
     error = with_memory_report(MemoryError("first"))
     assert with_memory_report(error) is error
 
 
-def test_the_command_line_explains_it(monkeypatch, capsys):
+def test_the_command_line_prints_the_report(monkeypatch, capsys):
     def exhausted(*_):
         raise MemoryError("Unable to allocate")
 
@@ -146,17 +146,17 @@ def test_the_command_line_explains_it(monkeypatch, capsys):
     assert "error: out of memory: Unable to allocate" in capsys.readouterr().err
 
 
-def test_a_model_too_large_says_where(small_gpus):
+def test_out_of_memory_while_building_a_model_names_the_layer(small_gpus):
     memory_limit(MEGABYTE)
     with pytest.raises(OutOfMemoryError):
         nn.Linear(1024, 1024).to("cupy")
 
 
-def test_sizes_format_bytes():
+def test_format_bytes():
     assert [format_bytes(n) for n in (0, 1023, 1024, 1536 * 2**20)] == ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 GiB"]
 
 
-def test_weak_proxies_of_what_is_gone_are_no_hindrance():
+def test_dead_weak_proxies_are_skipped():
     class Gone:
         pass
 

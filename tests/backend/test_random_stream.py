@@ -17,7 +17,7 @@ def draw(n=8, **options):
     return to_host(random_stream().uniform((n,), **options)).tolist()
 
 
-def test_a_seed_starts_the_same_numbers_again(device):
+def test_the_same_seed_gives_the_same_numbers(device):
     manual_seed(7)
     first = [draw(device=device), draw(device=device)]
     manual_seed(7)
@@ -26,7 +26,7 @@ def test_a_seed_starts_the_same_numbers_again(device):
     assert draw(device=device) not in first
 
 
-def test_a_state_goes_through_json_and_goes_on_where_it_was():
+def test_a_state_restored_from_json_continues_the_stream():
     manual_seed(7)
     draw()
     state = json.loads(json.dumps(random_state()))
@@ -36,7 +36,7 @@ def test_a_state_goes_through_json_and_goes_on_where_it_was():
     assert [draw(), draw()] == expected and state == {"seed": 7, "position": 1}
 
 
-def test_no_draw_is_like_another():
+def test_draws_differ():
     """Over seeds and positions, also neighbouring ones, and however long the draws are."""
     seen = set()
     for seed in range(20):
@@ -47,7 +47,7 @@ def test_no_draw_is_like_another():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_uniform_numbers_lie_in_zero_to_one_without_one(dtype, device):
+def test_uniform_numbers_are_in_0_to_1_exclusive(dtype, device):
     numbers = to_host(random_stream().uniform((200_000,), dtype, device))
     assert numbers.dtype == dtype and numbers.min() >= 0 and numbers.max() < 1
     wide = numbers.astype(np.float64)
@@ -68,12 +68,12 @@ def test_shapes(shape):
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "1", None])
-def test_a_seed_is_a_number(seed):
+def test_invalid_seeds(seed):
     with pytest.raises(ValueError, match=r"seed must be an integer in 0 … 2\*\*63 − 1, got"):
         manual_seed(seed)
 
 
-def test_without_a_seed_every_thread_draws_its_own():
+def test_unseeded_threads_share_a_stream_and_no_draw():
     seen = []
     threads = [threading.Thread(target=lambda: seen.append(tuple(draw()))) for _ in range(2)]
     for thread in threads:
@@ -84,7 +84,7 @@ def test_without_a_seed_every_thread_draws_its_own():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_library_without_random_numbers_gets_those_of_the_host(dtype):
+def test_a_backend_without_random_numbers_draws_on_the_host(dtype):
     for kind in ("uniform", "normal"):
         as_current, there = (getattr(RandomStream(3, 1), kind)((2, 3), dtype, device) for device in ("numpy", STRICT))
         assert there.device == STRICT.device and there.dtype == getattr(STRICT.xp, dtype)

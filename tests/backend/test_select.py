@@ -19,7 +19,7 @@ def test_names():
 
 
 @pytest.mark.parametrize("name", ["jax", "", "numpy:0", "cpu:1", "cupy:x", "cuda:-1", 3])
-def test_names_that_are_none(name):
+def test_unknown_names(name):
     with pytest.raises(BackendError, match=f"unknown backend {name!r}: expected 'numpy' or 'cupy'"):
         resolve(name)
 
@@ -35,7 +35,7 @@ def test_use_for_a_block_nests_and_ends_with_an_exception():
     assert current().name == "numpy"
 
 
-def test_use_from_here_on_is_the_threads_own():
+def test_use_applies_to_the_calling_thread():
     seen = {}
 
     def other():
@@ -59,14 +59,14 @@ def test_the_environment_variable(monkeypatch):
         assert Tensor([1.0]).device == "numpy"
 
 
-def test_backends_are_found_by_the_array():
+def test_backend_of_arrays():
     for value in (np.ones(1), np.float32(1), 1.0, [1.0], None):
         assert backend_of(value) is resolve("numpy")
     found = backend_of(STRICT.asarray([1.0]))
     assert found.name == STRICT.name and found.device == STRICT.device
 
 
-def test_an_array_type_of_ones_own_names_its_backend():
+def test_the_attribute_backend_of_another_array_type():
     class Mine:
         __backend__ = Backend("mine", np)
 
@@ -81,7 +81,7 @@ def test_move(backend):
     assert move(there, backend) is there
 
 
-def test_importing_us_imports_no_other_array_library():
+def test_importing_the_package_imports_no_other_array_library():
     """Neither CuPy nor Matplotlib nor PyTorch; checked in a process of its own."""
     program = (
         "import sys, tinygrad_gru\n"

@@ -10,7 +10,7 @@ from tinygrad_gru.backend import backend_of, resolve, tf32, tf32_allowed
 from tinygrad_gru.backend.cuda.backend import TF32_VARIABLE
 
 
-def test_it_is_off_until_it_is_asked_for(stand_in):
+def test_off_by_default(stand_in):
     assert not tf32_allowed("cupy") and not stand_in.machine.tf32
     with tf32():
         assert tf32_allowed("cupy") and stand_in.machine.tf32
@@ -21,7 +21,7 @@ def test_it_is_off_until_it_is_asked_for(stand_in):
     assert not tf32_allowed("cupy") and not stand_in.machine.tf32
 
 
-def test_from_here_on(stand_in):
+def test_as_a_function(stand_in):
     tf32(True)
     assert tf32_allowed("cupy")
     with use("cupy"):
@@ -42,13 +42,13 @@ def test_the_environment_variable(stand_in, monkeypatch, value, on):
     assert tf32_allowed("cupy") is on
 
 
-def test_cupys_own_variable_is_seen(stand_in):
+def test_cupys_own_environment_variable(stand_in):
     stand_in.machine.tf32 = True
     assert tf32_allowed("cupy")
 
 
 @pytest.mark.parametrize(("capability", "dotted"), [("75", "7.5"), ("61", "6.1")])
-def test_older_gpus_have_none(stand_in, monkeypatch, capability, dotted):
+def test_older_gpus_raise(stand_in, monkeypatch, capability, dotted):
     with stand_in_cupy(monkeypatch, capability=capability):
         message = rf"TF32 needs a GPU of compute capability 8.0 \(Ampere\) or later, and 'cupy' has {dotted}"
         with pytest.raises(BackendError, match=message):
@@ -59,12 +59,12 @@ def test_older_gpus_have_none(stand_in, monkeypatch, capability, dotted):
 
 
 @pytest.mark.parametrize("capability", ["80", "90", "120"])
-def test_newer_gpus_have_it(stand_in, monkeypatch, capability):
+def test_newer_gpus(stand_in, monkeypatch, capability):
     with stand_in_cupy(monkeypatch, capability=capability), tf32():
         assert tf32_allowed("cupy")
 
 
-def test_numpy_has_none():
+def test_numpy_raises():
     assert not tf32_allowed() and not tf32_allowed("numpy")
     with pytest.raises(BackendError, match="backend 'numpy' has no TF32: that is for GPUs"):
         tf32(device="numpy")

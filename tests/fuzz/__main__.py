@@ -1,7 +1,7 @@
-"""`python -m tests.fuzz --format pt --count 20000`: a run in a process of its own, with a bound on its memory.
+"""`python -m tests.fuzz --format pt --count 20000`: a run in a subprocess with bounded memory.
 
-Inputs are read with 1 GiB of address space above what the process has at its start and 2 s of processor time each. A
-process that crashes or hangs is a fault, after which another one goes on with the next input. Inputs that are faults
+Inputs are read with 1 GiB of address space above what the process has at its start and 2 s of CPU time each. A
+process that crashes or hangs is a failure, after which another one goes on with the next input. Inputs that fail
 are kept in the folder `--keep`. `python -m tests.fuzz.guided` lets libFuzzer choose the inputs instead.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from .run import bound_memory, read_one, run
 from .target import FORMATS, load_target
 
-_PATIENCE = 60.0  # seconds without a sign of life, on a machine that may be busy
+_HEARTBEAT_TIMEOUT = 60.0  # seconds without a heartbeat, on a machine that may be busy
 _BATCH = 200
 
 
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number of the first input")
-    parser.add_argument("--keep", type=Path, default=None, help="folder for inputs that are faults")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for inputs that fail")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     return _child(options) if options.child else _parent(options)
@@ -40,21 +40,21 @@ def main() -> int:
 def _child(options: argparse.Namespace) -> int:
     target = load_target(options.format)
     warnings.simplefilter("error")
-    for place, seed in enumerate(target.seeds):  # what is imported late is imported now; and seeds are sound
+    for place, seed in enumerate(target.seeds):  # what is imported late is imported now; and seeds are valid
         (options.child / f"input{target.suffix}").write_bytes(seed)
         outcome, detail = read_one(target, options.child / f"input{target.suffix}")
         assert outcome == "accepted", f"seed {place}: {outcome} {detail}"
     bound_memory()
-    sign = options.child / "sign"
+    heartbeat = options.child / "heartbeat"
 
     def before(number: int, kind: str, path: Path) -> None:
-        sign.write_text(f"{number} {kind}")
+        heartbeat.write_text(f"{number} {kind}")
 
     for first in range(options.first, options.first + options.count, _BATCH):
         count = min(_BATCH, options.first + options.count - first)
         report = run(target, options.child, count, options.seed, first, before)
         counts = [[kind, outcome, n] for (kind, outcome), n in report.counts.items()]
-        batch = {"next": first + count, "counts": counts, "faults": report.faults, "slowest": report.slowest}
+        batch = {"next": first + count, "counts": counts, "failures": report.failures, "slowest": report.slowest}
         print(json.dumps(batch | {"unforeseen": report.unforeseen}), flush=True)
     return 0
 
@@ -62,58 +62,62 @@ def _child(options: argparse.Namespace) -> int:
 def _parent(options: argparse.Namespace) -> int:
     counts: Counter[tuple[str, str]] = Counter()
     unforeseen: Counter[str] = Counter()
-    faults: list[tuple[int, str, str]] = []
+    failures: list[tuple[int, str, str]] = []
     slowest, number, end = 0.0, options.first, options.first + options.count
     began = time.monotonic()
     target = load_target(options.format)
     while number < end:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            lines, died = _attend(options, folder, number, end - number)
+            lines, died = _supervise(options, folder, number, end - number)
             for line in lines:
                 batch = json.loads(line)
                 counts.update({(kind, outcome): n for kind, outcome, n in batch["counts"]})
                 unforeseen.update(batch["unforeseen"])
-                faults += [tuple(fault) for fault in batch["faults"]]
+                failures += [tuple(failure) for failure in batch["failures"]]
                 slowest, number = max(slowest, batch["slowest"]), batch["next"]
             if died:  # of its last batch only the input that killed it is counted
-                sign = (folder / "sign").read_text().split() if (folder / "sign").exists() else [str(number), "?"]
-                faults.append((int(sign[0]), sign[1], died))
-                counts[sign[1], "fault"] += 1
-                number = int(sign[0]) + 1
-    if options.keep and faults:
+                heartbeat = (
+                    (folder / "heartbeat").read_text().split()
+                    if (folder / "heartbeat").exists()
+                    else [str(number), "?"]
+                )
+                failures.append((int(heartbeat[0]), heartbeat[1], died))
+                counts[heartbeat[1], "failure"] += 1
+                number = int(heartbeat[0]) + 1
+    if options.keep and failures:
         options.keep.mkdir(parents=True, exist_ok=True)
-        for place, _, _ in faults[:100]:
+        for place, _, _ in failures[:100]:
             content = next(target.inputs(options.seed, place))[2]
             (options.keep / f"{options.format}-{options.seed}-{place}{target.suffix}").write_bytes(content)
     print(f"{options.format}: inputs {options.first} to {end - 1} of seed {options.seed}, {platform.machine()}, Python "
           f"{platform.python_version()}, {time.monotonic() - began:.0f} s, slowest input {slowest:.2f} s")  # fmt: skip
-    outcomes = ("accepted", "refused", "unforeseen", "fault")
+    outcomes = ("accepted", "refused", "unforeseen", "failure")
     print(f"{'kind':16}" + "".join(f"{outcome:>12}" for outcome in outcomes))
     for kind in sorted({kind for kind, _ in counts}):
         print(f"{kind:16}" + "".join(f"{counts[kind, outcome]:12,}" for outcome in outcomes))
     for detail, n in unforeseen.most_common(20):
         print(f"  unforeseen {n:6,} × {detail}")
-    for place, kind, detail in faults[:40]:
-        print(f"  FAULT {place} ({kind}): {detail}")
-    print(f"{len(faults)} faults in {options.count:,} inputs")
-    return 1 if faults else 0
+    for place, kind, detail in failures[:40]:
+        print(f"  FAILURE {place} ({kind}): {detail}")
+    print(f"{len(failures)} failures in {options.count:,} inputs")
+    return 1 if failures else 0
 
 
-def _attend(options: argparse.Namespace, folder: Path, first: int, count: int) -> tuple[list[str], str]:
-    """Let a process read inputs; the lines that it wrote, and how it died, if it did."""
+def _supervise(options: argparse.Namespace, folder: Path, first: int, count: int) -> tuple[list[str], str]:
+    """Run a subprocess; returns the lines that it wrote, and how it died, if it did."""
     command = [sys.executable, "-m", "tests.fuzz", "--format", options.format, "--seed", str(options.seed)]
     command += ["--first", str(first), "--count", str(count), "--child", str(folder)]
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
-        sign, last, at = folder / "sign", "", time.monotonic()
+        heartbeat, last, at = folder / "heartbeat", "", time.monotonic()
         hung = False
         while process.poll() is None:
             time.sleep(0.2)
-            now = sign.read_text() if sign.exists() else ""
+            now = heartbeat.read_text() if heartbeat.exists() else ""
             if now != last:
                 last, at = now, time.monotonic()
-            elif time.monotonic() - at > _PATIENCE:
+            elif time.monotonic() - at > _HEARTBEAT_TIMEOUT:
                 process.kill()
                 hung = True
     lines = (folder / "out").read_text().splitlines()
@@ -122,7 +126,7 @@ def _attend(options: argparse.Namespace, folder: Path, first: int, count: int) -
     if not last:
         sys.exit(f"the process did not start:\n{(folder / 'err').read_text()}")
     tail = (folder / "err").read_text().strip().splitlines()[-1:]
-    return lines, f"hung for {_PATIENCE:g} s" if hung else f"died with status {process.returncode}: {tail}"
+    return lines, f"hung for {_HEARTBEAT_TIMEOUT:g} s" if hung else f"died with status {process.returncode}: {tail}"
 
 
 if __name__ == "__main__":

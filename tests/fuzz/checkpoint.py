@@ -1,4 +1,4 @@
-"""Checkpoints: states that were edited, with a checksum that is right."""
+"""Fuzz target: checkpoints with edited states and valid checksums."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def target() -> Target:
 
 
 def _read(path: Path) -> Any:
-    """The state; the model in it and some text of that; and the run, resumed for a step if its text is this one."""
+    """The state, its model with some generated text, and the run, resumed for a step if its text is this one."""
     state = load_checkpoint(path)
     restored = restore(path)
     if all(np.isfinite(array).all() for array in restored.model.state_dict().values()):
@@ -74,7 +74,7 @@ def _with_state(tensors: dict[str, np.ndarray], state: bytes) -> bytes:
 
 
 def _edited(tensors: dict[str, np.ndarray], state: str, random: Random) -> bytes:
-    """A sound state with one to three places changed, taken away, exchanged or added."""
+    """A valid state with one to three entries changed, removed, exchanged or added."""
     tensors, tree = dict(tensors), json.loads(state)
     for _ in range(random.choice((1, 1, 2, 3))):
         if random.random() < 0.15:

@@ -1,7 +1,7 @@
 """`python -m tests.fuzz.guided --format pt --count 20000`: inputs that libFuzzer chooses by what code they reach.
 
 It starts from the seeds, and mutates files and, where a target says how to wrap it, what is inside of them. It needs
-the package atheris. The bounds are those of `python -m tests.fuzz`; the first fault ends the run.
+the package atheris. The bounds are those of `python -m tests.fuzz`; the first failure ends the run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, default=None, help="folder for an input that is a fault")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for an input that fails")
     options = parser.parse_args()
     with atheris.instrument_imports(include=["tinygrad_gru"]):
         target = load_target(options.format)
@@ -48,14 +48,15 @@ def main() -> None:
         path.write_bytes(wraps[data[0] % len(wraps)][1](data[1:]))
         outcome, detail = read_one(target, path)
         outcomes[outcome] += 1
-        if outcome == "fault":
+        if outcome == "failure":
             if options.keep:
                 options.keep.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, options.keep / f"{options.format}-guided{target.suffix}")
             raise RuntimeError(detail)
         if sum(outcomes.values()) == options.count:
             print(
-                f"{options.format}: {options.count:,} inputs chosen by coverage, {dict(outcomes)}, 0 faults", flush=True
+                f"{options.format}: {options.count:,} inputs chosen by coverage, {dict(outcomes)}, 0 failures",
+                flush=True,
             )
             shutil.rmtree(folder)
             os._exit(0)  # libFuzzer does not return

@@ -1,4 +1,4 @@
-""".h5 files: the bytes of groups and datasets, and files of h5py that say more than where their arrays lie."""
+"""Fuzz target: .h5 files, the bytes of groups and datasets, and h5py files with unsupported features."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def target() -> Target:
         return content.getvalue()
 
     def hostile(random: Random) -> bytes:
-        """The sound file, in which some things are links, lie elsewhere, are stored otherwise, or are far too large."""
+        """The valid file, with some objects as links, in external storage, in other layouts, or far too large."""
 
         def fill(file: Any) -> None:
             plain(file)

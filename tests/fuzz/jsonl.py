@@ -1,4 +1,4 @@
-"""Logs of runs: whatever is in one, reading it and going on with it raises nothing."""
+"""Fuzz target: logs of runs; reading and continuing any log raises nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""".keras files: archives, their configuration, and their weights."""
+"""Fuzz target: .keras files, archives, their configuration, and their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutations of bytes: flips, splices, truncations, and numbers that are off by one or out of all range."""
+"""Mutations of bytes: flips, splices, truncations, and numbers that are off by one or out of range."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = (
 )
 
 
-def mutated(random: Random, seed: bytes, others: Sequence[bytes]) -> bytes:
+def mutate(random: Random, seed: bytes, others: Sequence[bytes]) -> bytes:
     """`seed` after one to six mutations; `others` is where splices come from."""
     content = bytearray(seed)
     for _ in range(random.choice((1, 1, 1, 2, 3, 6))):

@@ -1,4 +1,4 @@
-""".pt files: programs of pickles, wrapped into archives whose checksums are right."""
+"""Fuzz target: .pt files, programs of pickles in archives with valid checksums."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def target() -> Target:
 
 
 def _read(path: Path) -> Any:
-    """What is in a file, walked through; and into a module, if that is what the file has weights for."""
+    """The content of a file, traversed, and loaded into a module if the file has its weights."""
     content = torch.read(path)
     if type(content) is dict and "model" in content:
         torch.load(nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3), nn.LayerNorm(3)), content["model"])
@@ -44,7 +44,7 @@ def _program(file: bytes) -> bytes:
 
 
 def _replaced(file: bytes, program: bytes) -> bytes:
-    """A file that has this program in the place of its own."""
+    """The file with another program."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(file)) as before, zipfile.ZipFile(out, "w") as after:
         for name in before.namelist():
@@ -71,7 +71,7 @@ def _integer(random: Random) -> bytes:
 
 
 def _opcodes(random: Random) -> bytes:
-    """A program of instructions in any order, most of which have something to work on."""
+    """A program of random instructions, most of which find operands on the stack."""
     words = ("storage", "0", "1", "cpu", "weight", "neg", "é" * 20)
     names = (
         "torch._utils\n_rebuild_tensor_v2", "torch._utils\n_rebuild_parameter", "torch\nFloatStorage", "torch\nSize",

@@ -1,4 +1,4 @@
-"""One run: inputs are read one after another, and whatever is not the documented error is a fault."""
+"""A fuzzing run: reads inputs one after another; anything but success or the documented error is a failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinygrad_gru.io import FileFormatError
 
 from .target import Target
 
-SECONDS = 2.0  # of processor time for one input
+SECONDS = 2.0  # of CPU time for one input
 _LIBRARIES = tuple({os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
 _PROJECT = os.path.realpath(Path(__file__).parents[2])
 _FORBIDDEN = (
@@ -35,28 +35,28 @@ _WITH_PATHS = {
 
 
 class Hang(BaseException):
-    """An input has taken too long."""
+    """An input took too long."""
 
 
 class Report:
-    """Counts by kind of input and outcome, and the faults."""
+    """Counts by kind of input and outcome, and the failures."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.unforeseen: Counter[str] = Counter()
-        self.faults: list[tuple[int, str, str]] = []
+        self.failures: list[tuple[int, str, str]] = []
         self.slowest = 0.0
 
     def add(self, number: int, kind: str, outcome: str, detail: str = "") -> None:
         self.counts[kind, outcome] += 1
-        if outcome == "fault":
-            self.faults.append((number, kind, detail))
+        if outcome == "failure":
+            self.failures.append((number, kind, detail))
         elif outcome == "unforeseen":
             self.unforeseen[detail] += 1
 
 
-class _Watch:
-    """An audit hook, which cannot be removed: it looks only while `folder` is set."""
+class _AuditHook:
+    """An audit hook, which cannot be removed: it is active only while `folder` is set."""
 
     def __init__(self) -> None:
         self.folder: str | None = None
@@ -87,7 +87,7 @@ class _Watch:
         )
 
     def _inside(self, path: Any) -> bool:
-        """Whether it is the input's folder, something in it, or open already."""
+        """Whether it is the input's folder, a file in it, or an open file."""
         if isinstance(path, int):
             return True
         return f"{os.path.realpath(os.fsdecode(path))}{os.sep}".startswith(f"{self.folder}{os.sep}")
@@ -98,20 +98,20 @@ class _Watch:
         return not isinstance(name, str) or name.startswith((*_LIBRARIES, _PROJECT, "<op ", "<frozen ", "<string>"))
 
 
-_watch: list[_Watch] = []
+_audit_hook: list[_AuditHook] = []
 
 
 @contextmanager
-def _watched(folder: Path, others: Sequence[Path]) -> Iterator[list[str]]:
-    if not _watch:
-        _watch.append(_Watch())
-    watch = _watch[0]
-    watch.others = set(map(os.path.realpath, others))
-    watch.seen, watch.folder = [], os.path.realpath(folder)
+def _audited(folder: Path, others: Sequence[Path]) -> Iterator[list[str]]:
+    if not _audit_hook:
+        _audit_hook.append(_AuditHook())
+    audit = _audit_hook[0]
+    audit.others = set(map(os.path.realpath, others))
+    audit.seen, audit.folder = [], os.path.realpath(folder)
     try:
-        yield watch.seen
+        yield audit.seen
     finally:
-        watch.folder = None
+        audit.folder = None
 
 
 @contextmanager
@@ -129,41 +129,41 @@ def _alarm() -> Iterator[None]:
 
 
 def read_one(target: Target, path: Path) -> tuple[str, str]:
-    """(outcome, detail): "accepted", "refused", "unforeseen" (refused by the last net only) or "fault"."""
+    """(outcome, detail): "accepted", "refused", "unforeseen" (refused by `untrusted`, by no check) or "failure"."""
     try:
-        with _watched(path.parent, target.others) as touched, _alarm():
+        with _audited(path.parent, target.others) as touched, _alarm():
             result = target.read(path)
         outcome, detail = "accepted", ""
         target.check(result)
     except target.error as error:
         cause = error.__cause__
         foreseen = cause is None or isinstance(cause, (FileFormatError, target.error)) or "damaged: " not in str(error)
-        outcome, detail = ("refused", "") if foreseen else ("unforeseen", f"{type(cause).__name__} {_place(cause)}")
+        outcome, detail = ("refused", "") if foreseen else ("unforeseen", f"{type(cause).__name__} {_location(cause)}")
         try:
             str(error)
         except Exception as second:
-            outcome, detail = "fault", f"the error cannot be printed: {second!r}"
+            outcome, detail = "failure", f"the error cannot be printed: {second!r}"
     except Hang as error:
-        outcome, detail = "fault", f"more than {SECONDS:g} s at {_place(error)}"
+        outcome, detail = "failure", f"more than {SECONDS:g} s at {_location(error)}"
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        outcome, detail = "fault", f"{type(error).__name__}: {error!s:.200} at {_place(error)}"
+        outcome, detail = "failure", f"{type(error).__name__}: {error!s:.200} at {_location(error)}"
     if touched:
-        outcome, detail = "fault", f"touched {touched[0]}"
+        outcome, detail = "failure", f"touched {touched[0]}"
     return outcome, detail
 
 
 def bound_memory() -> None:
-    """Leave this process 1 GiB of address space above what it has."""
-    import resource  # which Windows has not
+    """Limit this process to 1 GiB of address space above its present size."""
+    import resource  # not on Windows
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + (1 << 30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _place(error: BaseException | None) -> str:
+def _location(error: BaseException | None) -> str:
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     ours = [frame for frame in frames if "tinygrad_gru" in frame.filename] or frames
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
@@ -177,7 +177,7 @@ def run(
     first: int = 0,
     before: Callable[[int, str, Path], None] = lambda number, kind, path: None,
 ) -> Report:
-    """Read `count` inputs from number `first` on. `before` is told of each before it is read."""
+    """Read `count` inputs from number `first` on. `before` is called with each before it is read."""
     report = Report()
     path = folder / f"input{target.suffix}"
     for number, kind, content in target.inputs(seed, first):

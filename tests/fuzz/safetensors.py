@@ -1,4 +1,4 @@
-""".safetensors files: headers of every kind before data that fits or does not."""
+"""Fuzz target: .safetensors files, with random headers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def target() -> Target:
 
 
 def _read(path: Path) -> Any:
-    """What is in a file; and into a module, if it is for that one."""
+    """The content of a file, and loaded into a module if the file has its weights."""
     read = torch.read(path)
     if read.keys() == {"weight", "bias"}:
         torch.load(nn.Linear(3, 2), path)
@@ -54,7 +54,7 @@ def _with_header(header: bytes, data: bytes) -> bytes:
 
 
 def _headers(random: Random) -> bytes:
-    """Entries that follow one another in the data, a few of which lie."""
+    """Consecutive entries, a few of them with wrong offsets, shapes or types."""
     widths = {"F32": 4, "F64": 8, "I8": 1, "BOOL": 1, "BF16": 2, "U64": 8, "C64": 8, "F8_E4M3": 1, "": 4}
     entries: dict[str, Any] = {}
     offset = 0

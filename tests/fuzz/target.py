@@ -1,4 +1,4 @@
-"""What is fuzzed: a reader, its one documented error, and where inputs for it come from."""
+"""Fuzz targets: a reader, its one documented error, and sources of inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .mutations import mutated
+from .mutations import mutate
 
 #: Formats by the modules here that have a function `target`.
 FORMATS = ("checkpoint", "h5", "jsonl", "keras", "onnx", "pt", "safetensors")
@@ -17,10 +17,10 @@ FORMATS = ("checkpoint", "h5", "jsonl", "keras", "onnx", "pt", "safetensors")
 
 @dataclass(frozen=True)
 class Part:
-    """What is inside of files, such as a compressed or checksummed member, to be mutated before it is wrapped.
+    """A part of files, such as a compressed or checksummed member, that is mutated before it is wrapped.
 
     seeds   well-formed contents
-    wrap    gives the file that has this content, with checksums, lengths and compression in order
+    wrap    returns a file with this content and valid checksums, lengths and compression
     """
 
     seeds: Sequence[bytes]
@@ -29,16 +29,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Target:
-    """A reader under attack.
+    """A reader to fuzz.
 
     suffix      of the files' names
-    read        reads a file and uses what it holds as users would
+    read        reads a file and uses its content as users would
     error       the one documented error
     seeds       well-formed files
     parts       contents that are mutated inside of files
-    structured  by name, functions that make a hostile file from a random number generator
+    structured  by name, functions that generate a malicious file from a random number generator
     others      what else `read` may open
-    check       raises AssertionError if what was read holds what it must not
+    check       raises AssertionError if what was read is not what it must be
     """
 
     suffix: str
@@ -57,14 +57,14 @@ class Target:
     def make(self, kind: str, random: Random) -> bytes:
         """One input of a kind."""
         if kind == "bytes":
-            return mutated(random, random.choice(self.seeds), self.seeds)
+            return mutate(random, random.choice(self.seeds), self.seeds)
         if kind == "parts":
             part = random.choice(self.parts)
-            return part.wrap(mutated(random, random.choice(part.seeds), part.seeds))
+            return part.wrap(mutate(random, random.choice(part.seeds), part.seeds))
         return self.structured[kind](random)
 
     def inputs(self, seed: int, first: int = 0) -> Iterator[tuple[int, str, bytes]]:
-        """(number, kind, content) without an end; each follows from the seed and its number alone."""
+        """(number, kind, content) endlessly; each depends on the seed and its number alone."""
         kinds = self.kinds()
         number = first
         while True:

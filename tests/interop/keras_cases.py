@@ -1,4 +1,4 @@
-"""Recurrent layers of Keras with everything drawn at random, and all that comes of them, gradients too, in float64.
+"""Recurrent layers of Keras with random weights, inputs and states, and all results and gradients, in float64.
 
 A case is plain data, so that it can be kept in a file: what test_keras.py compares our layers with, live and frozen.
 """

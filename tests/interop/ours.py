@@ -1,4 +1,4 @@
-"""Our layers on cases of torch_cases.py and keras_cases.py, which are plain data."""
+"""Runs our layers on the cases of torch_cases.py and keras_cases.py."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def assert_as_keras(case, tolerance=1e-10):
 
 
 def _assert_same(case, layer, gradients, turned, tolerance, **steps):
-    """Everything that comes of a case is as it is there.
+    """All results of a case agree.
 
     gradients  a layer like ours whose weights are their gradients
     turned     makes states as ours are from theirs

@@ -1,4 +1,4 @@
-"""What can be exchanged between conventions, and what cannot."""
+"""Conversion of gate layouts, and what cannot be converted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_gru import Tensor, nn
-from tinygrad_gru.interop.gates import KERAS, ONNX, TORCH, Layout, Stacked, from_ours, to_ours
+from tinygrad_gru.interop.gates import KERAS, ONNX, TORCH, Layout, StackedWeights, from_ours, to_ours
 
 LAYOUTS = {"torch": TORCH, "keras": KERAS, "onnx": ONNX}
 CELLS = {"RNN": nn.RNNCell, "GRU": nn.GRUCell, "LSTM": nn.LSTMCell}
@@ -23,7 +23,7 @@ def randomized(cell, seed=0):
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_there_and_back_is_the_same(layout, kind, bias):
+def test_round_trip(layout, kind, bias):
     cell = randomized(CELLS[kind](3, 2, bias=bias, dtype="float64"))
     ours = cell.state_dict()
     back = to_ours(layout, kind, from_ours(layout, kind, ours, bias))
@@ -33,7 +33,7 @@ def test_there_and_back_is_the_same(layout, kind, bias):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_inner_bias_of_the_candidate_keeps_its_place(layout):
+def test_the_second_bias_of_the_candidate_is_separate(layout):
     ours = randomized(nn.GRUCell(3, 2, reset_after=True, dtype="float64")).state_dict()
     stacked = from_ours(layout, "GRU", ours)
     inner = layout.gates["GRU"].index("h") * 2
@@ -43,7 +43,7 @@ def test_the_inner_bias_of_the_candidate_keeps_its_place(layout):
     assert all((back[name] == value).all() for name, value in ours.items())
 
 
-def test_orders_and_senses():
+def test_gate_orders_and_signs():
     """The definitions of the three libraries, spelled out."""
     ours = {f"{letter}_{gate}": np.full((1, 1), ord(gate)) for letter in "WU" for gate in "rzh"}
 
@@ -62,7 +62,7 @@ def test_orders_and_senses():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
-def test_the_sense_of_the_update_gate_is_turned_exactly(seed, reset_after):
+def test_the_sign_of_the_update_gate_is_converted_exactly(seed, reset_after):
     """h' = (1 − z) h̃ + z h with z of weights negated is ours: σ(−a) = 1 − σ(a)."""
     cell = randomized(nn.GRUCell(3, 2, dtype="float64", **({"reset_after": True} if reset_after else {})), seed)
     random = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def test_two_biases_are_their_sum(seed, kind, reset_after):
     state = (h, h) if kind == "LSTM" else h
 
     def result(b_x, b_h):
-        cell.load_state_dict(to_ours(TORCH, kind, Stacked(*draw[:2], b_x, b_h), reset_after))
+        cell.load_state_dict(to_ours(TORCH, kind, StackedWeights(*draw[:2], b_x, b_h), reset_after))
         new = cell(x, state)
         return (new[0] if kind == "LSTM" else new).numpy()
 
@@ -103,15 +103,15 @@ def test_two_biases_are_their_sum(seed, kind, reset_after):
         np.testing.assert_allclose(result(b_x, b_h), result(b_x + b_h, None), rtol=1e-12, atol=1e-12)
 
 
-def test_tensors_know_where_they_came_from():
+def test_conversion_of_tensors_is_differentiable():
     W, U, b = (Tensor(np.ones(shape), requires_grad=True) for shape in ((6, 3), (6, 2), (6,)))
-    ours = to_ours(TORCH, "GRU", Stacked(W, U, b, b))
+    ours = to_ours(TORCH, "GRU", StackedWeights(W, U, b, b))
     sum(tensor.sum() for tensor in ours.values()).backward()
     np.testing.assert_array_equal(W.grad.numpy()[:, 0], [1, 1, -1, -1, 1, 1])
     np.testing.assert_array_equal(b.grad.numpy(), [2, 2, -2, -2, 2, 2])
 
 
-def test_a_layout_of_ones_own():
+def test_a_user_defined_layout():
     swapped = Layout({"GRU": ("h", "z", "r")}, out_first=False)
     ours = randomized(nn.GRUCell(3, 2, dtype="float64")).state_dict()
     np.testing.assert_array_equal(from_ours(swapped, "GRU", ours).W[:, :2], ours["W_h"])

@@ -1,4 +1,4 @@
-"""The reader of HDF5: what h5py wrote is what it gives, and of everything else nothing is followed."""
+"""The reader of HDF5 files: it reads what h5py writes for Keras, and refuses the rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARRAYS = [
 
 
 def written(fill, **options):
-    """The bytes of a file that `fill` has filled."""
+    """The bytes of a file written by `fill`."""
     content = io.BytesIO()
     with h5py.File(content, "w", **options) as file:
         fill(file)
@@ -44,7 +44,7 @@ def test_reads_what_h5py_writes(libver, track_order):
 
 
 def test_large_groups():
-    """Of several levels of their tree."""
+    """B-trees of several levels."""
 
     def fill(file):
         for k in range(1000):
@@ -120,7 +120,7 @@ def dense(file):
     ids=lambda value: getattr(value, "__name__", value),
 )
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_nothing_but_arrays_in_the_file_is_read(tmp_path, monkeypatch, fill, reason, libver):
+def test_unsupported_features_are_refused_and_no_other_file_is_opened(tmp_path, monkeypatch, fill, reason, libver):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.txt").write_text("not part of the file" * 10)
     with h5py.File("secret.h5", "w") as secret:
@@ -137,7 +137,7 @@ def test_nothing_but_arrays_in_the_file_is_read(tmp_path, monkeypatch, fill, rea
         tracemalloc.stop()
 
 
-def test_a_file_that_is_cut_off_or_changed_is_refused_or_read_whole():
+def test_truncated_and_changed_files_raise_interop_error_or_are_read():
     """Every byte in turn is cut off before, and is changed to four values: nothing but InteropError, no other shape."""
     content = written(lambda file: file.create_dataset("a/b", data=np.ones((2, 3), "f4")))
     used = len(content)

@@ -72,13 +72,14 @@ def test_a_whole_model_computes_what_keras_computed(source):
         (lambda: nn.Sequential(nn.Embedding(4, 2)), "expected layers Embedding, the file has Embedding, Bidirectional"),
     ],
 )
-def test_a_file_that_knows_settings_is_compared(model, reason):
+def test_settings_of_a_keras_file_must_match(model, reason):
     with pytest.raises(InteropError, match=reason):
         interop.load(model(), GOLDEN / "model.keras")
 
 
-def test_weights_without_a_place_are_refused():
-    with pytest.raises(InteropError, match=r"no place for: layers/bidirectional/backward_layer/.*layer_norm"):
+def test_unknown_weights_are_refused():
+    message = r"weights that the module does not have: layers/bidirectional/backward_layer/.*layer_norm"
+    with pytest.raises(InteropError, match=message):
         interop.load(nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3)), GOLDEN / "model.weights.h5")
 
 
@@ -152,7 +153,7 @@ POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mi
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_setting_of_a_layer_is_ours_or_refused(tmp_path, edit, reason):
+def test_a_setting_that_differs_is_refused(tmp_path, edit, reason):
     with pytest.raises(InteropError, match=reason):
         interop.load(Text(), edited(tmp_path, edit))
 
@@ -169,7 +170,7 @@ def test_every_setting_of_a_layer_is_ours_or_refused(tmp_path, edit, reason):
     ],
 )
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compression):
+def test_settings_without_an_effect_are_ignored(tmp_path, edit, compression):
     model = interop.load(Text(), edited(tmp_path, edit, compression=compression))
     np.testing.assert_allclose(model(np.array(FILES["ids"])).numpy(), FILES["output"], rtol=0, atol=1e-6)
 
@@ -195,20 +196,20 @@ def test_settings_that_change_nothing_are_passed_over(tmp_path, edit, compressio
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_archives_that_are_none_of_keras(tmp_path, members, options, reason):
+def test_archives_that_are_not_of_keras_are_refused(tmp_path, members, options, reason):
     with pytest.raises(InteropError, match=reason):
         interop.load(Text(), edited(tmp_path, members=members, **options))
 
 
 @pytest.mark.parametrize("dtype", [complex, bool, str, object])
-def test_only_real_numbers_are_weights(dtype):
+def test_weights_that_are_not_real_are_refused(dtype):
     layer = nn.Linear(2, 3)
     with pytest.raises(InteropError, match="expected arrays of real numbers, got"):
         interop.load(layer, [np.ones((2, 3), dtype), np.ones(3, dtype)])
 
 
 @pytest.mark.parametrize("name", ["vars/0", "layers/linear/vars/00", "layers/dense/vars/2", "layers/dense/0", "odd"])
-def test_an_array_of_a_file_that_has_no_place_is_not_passed_over(tmp_path, name):
+def test_an_unknown_array_of_a_file_is_refused(tmp_path, name):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "more.weights.h5"
     with h5py.File(path, "w") as file:
@@ -217,12 +218,12 @@ def test_an_array_of_a_file_that_has_no_place_is_not_passed_over(tmp_path, name)
     assert interop.load(nn.Linear(2, 3), path).W.numpy().sum() == 6
     with h5py.File(path, "a") as file:
         file[name] = np.ones(3)
-    with pytest.raises(InteropError, match=f"no place for: .*{name}|expected 2 arrays, got 3"):
+    with pytest.raises(InteropError, match=f"weights that the module does not have: .*{name}|expected 2 arrays, got 3"):
         interop.load(nn.Linear(2, 3), path)
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_the_two_forms_of_a_gru_are_not_exchanged(ours):
+def test_reset_before_and_reset_after_do_not_convert(ours):
     theirs = interop.weights(nn.GRU(2, 3, **({} if ours else {"reset_after": True})))
     layer = nn.GRU(2, 3, **({"reset_after": True} if ours else {}))
     with pytest.raises(InteropError, match=f"no weights make one .* Make it with reset_after={not ours}"):
@@ -234,7 +235,7 @@ def test_the_two_forms_of_a_gru_are_not_exchanged(ours):
     [
         (nn.LSTM(2, 3, peephole=True), "Keras has no LSTM with peephole=True"),
         (nn.LSTM(2, 3, proj_size=2), "proj_size"),
-        (nn.LSTM(2, 3, reverse=True), "go_backwards come in the order in which it read"),
+        (nn.LSTM(2, 3, reverse=True), "go_backwards are in reversed order"),
         (nn.LSTM(2, 3, activation="relu", output_activation="tanh"), "one activation for candidate and output"),
         (nn.GRU(2, 3, gate_activation="relu"), "recurrent_activation='relu'"),
         (nn.LSTM(2, 3, activation="leaky_relu"), "activation='leaky_relu'"),
@@ -244,12 +245,12 @@ def test_the_two_forms_of_a_gru_are_not_exchanged(ours):
     ],
     ids=lambda value: repr(value).splitlines()[0] if isinstance(value, nn.Module) else "",
 )
-def test_what_keras_does_not_have_is_refused(module, reason):
+def test_modules_without_a_counterpart_in_keras_are_refused(module, reason):
     with pytest.raises(InteropError, match=reason):
         interop.weights(module)
 
 
-def test_wrong_lists_are_refused():
+def test_lists_of_other_weights_are_refused():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4, bias=False))
     given = interop.weights(model)
     with pytest.raises(InteropError, match=r"expected 3 arrays, got 2 .*layers\.0 \(2\), layers\.1 \(1\)"):

@@ -54,7 +54,7 @@ def test_cells_compute_what_pytorch_computes(kind):
     }
 
 
-def test_names_and_layouts_are_pytorchs():
+def test_names_and_layouts_are_those_of_pytorch():
     weights = interop.state_dict(Text(bidirectional=True), names={"recurrence": "rnn", "head": "out.head"})
     shapes = {name: value.shape for name, value in weights.items()}
     assert shapes["embedding.weight"] == (5, 3)
@@ -66,7 +66,7 @@ def test_names_and_layouts_are_pytorchs():
 
 
 @pytest.mark.parametrize("through", ["mapping", "file", "tensors"])
-def test_there_and_back_is_the_same(through, tmp_path):
+def test_round_trip(through, tmp_path):
     one, two = Text(), Text()
     if through == "file":
         interop.save(one, tmp_path / "weights.safetensors")
@@ -91,7 +91,7 @@ def test_pytorch_reads_what_is_saved(tmp_path):
     np.testing.assert_allclose(theirs(torch.tensor(ids)).detach().numpy(), ours(ids).numpy(), rtol=1e-6)
 
 
-def test_a_part_of_a_checkpoint_is_chosen():
+def test_a_state_dict_inside_a_checkpoint():
     model = nn.Sequential(nn.Embedding(4, 2), nn.Linear(2, 3), nn.LayerNorm(3))
     checkpoint = interop.read(GOLDEN / FILES["file"])
     interop.load(model, checkpoint["model"])
@@ -123,13 +123,13 @@ def test_a_part_of_a_checkpoint_is_chosen():
     ],
     ids=lambda value: repr(value).splitlines()[0] if isinstance(value, nn.Module) else "",
 )
-def test_what_pytorch_does_not_have_is_refused(module, reason):
+def test_modules_without_a_counterpart_in_pytorch_are_refused(module, reason):
     for attempt in (lambda: interop.state_dict(module), lambda: interop.load(module, {})):
         with pytest.raises(InteropError, match=reason):
             attempt()
 
 
-def test_settings_that_only_training_knows_are_none_of_its_business():
+def test_training_only_settings_are_ignored():
     layer = nn.LSTM(2, 3, num_layers=2, dropout=0.5, recurrent_dropout=0.2, forget_bias=2.0, batch_first=True)
     assert len(interop.state_dict(layer)) == 8
     assert len(interop.state_dict(nn.RNN(2, 3, activation="relu"))) == 4
@@ -140,13 +140,13 @@ class OwnCell(nn.RNNCell):
         return h + x @ self.W
 
 
-def test_cells_with_equations_of_their_own_go_by_our_names():
+def test_user_defined_cells_are_exported_by_our_names():
     layer = nn.Recurrent.of(OwnCell)(3, 3)
     assert list(interop.state_dict(layer)) == ["cells.0.W", "cells.0.U", "cells.0.b"]
     np.testing.assert_array_equal(interop.state_dict(layer)["cells.0.W"], layer.cells[0].W.numpy())
 
 
-def test_all_that_does_not_fit_is_listed_and_nothing_is_changed():
+def test_load_lists_all_errors_and_changes_nothing():
     model = Text()
     before, weights = model.state_dict(), interop.state_dict(model)
     del weights["scale"]
@@ -161,7 +161,7 @@ def test_all_that_does_not_fit_is_listed_and_nothing_is_changed():
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_no_pickle_is_written(tmp_path):
+def test_save_refuses_a_pickle(tmp_path):
     with pytest.raises(InteropError, match=r"expected a name that ends in \.safetensors"):
         interop.save(nn.Linear(2, 2), tmp_path / "weights.pt")
     assert list(tmp_path.iterdir()) == []
@@ -173,7 +173,7 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path):
         interop.load(nn.Linear(2, 2), tmp_path / "weights.safetensors")
 
 
-# -- what would be silently wrong ----------------------------------------------------------------------------------
+# -- tied weights and dtypes ---------------------------------------------------------------------------------------
 
 
 class Tied(nn.Module):
@@ -200,7 +200,7 @@ def tied_in_pytorch(torch):
     return Theirs()
 
 
-def test_a_tied_tensor_has_all_of_its_names_as_in_pytorch():
+def test_a_tied_tensor_is_saved_under_all_of_its_names():
     torch = pytest.importorskip("torch")
     weights = interop.state_dict(Tied())
     theirs = tied_in_pytorch(torch)
@@ -238,7 +238,7 @@ def test_tied_weights_may_be_stored_once(once):
         np.testing.assert_array_equal(loaded.state_dict()[name], value)
 
 
-def test_what_is_stored_nowhere_is_missing():
+def test_a_tied_tensor_without_any_entry_is_missing():
     weights = interop.state_dict(Tied())
     del (
         weights["first.weight"],
@@ -252,7 +252,7 @@ def test_what_is_stored_nowhere_is_missing():
         assert f"missing: {name}" in str(caught.value)
 
 
-def test_files_of_safetensors_in_which_tied_weights_are_stored_once(tmp_path):
+def test_safetensors_files_that_store_tied_weights_once(tmp_path):
     torch = pytest.importorskip("torch")
     save_model = pytest.importorskip("safetensors.torch").save_model
     theirs = tied_in_pytorch(torch)
@@ -276,20 +276,20 @@ def test_files_of_safetensors_in_which_tied_weights_are_stored_once(tmp_path):
         (np.full((2, 2), 1e300), "got float64 with 1e.300, which is out of its range"),
     ],
 )
-def test_numbers_that_would_be_others_are_refused(value, reason):
+def test_values_that_would_change_are_refused(value, reason):
     weights = {"weight": value, "bias": np.zeros(2)}
     with pytest.raises(InteropError, match=reason):
         interop.load(nn.Linear(2, 2), weights)
 
 
-def test_float64_is_rounded_and_what_is_not_finite_stays_so():
+def test_float64_is_rounded_and_nonfinite_values_stay():
     weight = np.array([[1 / 3, np.inf], [np.nan, -1e-300]])
     ours = interop.load(nn.Linear(2, 2), {"weight": weight, "bias": np.zeros(2, "f2")})
     np.testing.assert_array_equal(ours.W.numpy().T, weight.astype("f4"))
 
 
 @pytest.mark.parametrize("make", [lambda **dtype: nn.Linear(2, 3, **dtype), lambda **dtype: nn.RNN(2, 3, **dtype)])
-def test_bfloat16_goes_there_and_back(tmp_path, make):
+def test_bfloat16_round_trip(tmp_path, make):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     one, two = make(dtype=ml_dtypes.bfloat16), make(dtype=ml_dtypes.bfloat16)
     interop.save(one, tmp_path / "weights.safetensors")
@@ -308,7 +308,7 @@ def test_biases_are_added_in_the_dtype_of_the_module():
     assert interop.load(nn.RNN(2, 3), halves).cells[0].b.tolist() == [2049.0] * 3
 
 
-def test_tensors_of_pytorch_that_are_not_what_lies_in_memory():
+def test_conjugated_negated_and_sparse_tensors_of_pytorch():
     torch = pytest.importorskip("torch")
     numbers = torch.tensor([[1 + 2j, 3 - 4j], [5j, 6 - 1j]])
     ours = interop.load(nn.Linear(2, 2, bias=False), {"weight": numbers.conj().imag})

@@ -1,4 +1,4 @@
-"""Recurrent layers of PyTorch with everything drawn at random, and all that comes of them, gradients too.
+"""Recurrent layers of PyTorch with random weights, inputs and states, and all results and gradients.
 
 A case is plain data, so that it can be kept in a file: what test_torch.py compares our layers with, live and frozen.
 """
@@ -26,7 +26,7 @@ def grid():
 
 
 def make(kind, settings, lengths=None, seed=0, steps=4, batch=3, inputs=2, hidden=3, decimals=None):
-    """One case in float64. With lengths, PyTorch packs the sequences; what is behind their ends is NaN in x."""
+    """One case in float64. With lengths, PyTorch packs the sequences; padding is NaN in x."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
 

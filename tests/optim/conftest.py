@@ -1,4 +1,4 @@
-"""What the tests of the optimizers share."""
+"""Fixtures of the optimizer tests."""
 
 from __future__ import annotations
 

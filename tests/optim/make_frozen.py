@@ -1,4 +1,4 @@
-"""Writes frozen.json: what PyTorch's optimizers do to one parameter, for machines without PyTorch.
+"""Writes frozen.json: updates of one parameter by PyTorch's optimizers, for machines without PyTorch.
 
     python tests/optim/make_frozen.py
 

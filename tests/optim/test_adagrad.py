@@ -23,7 +23,7 @@ def test_equals_frozen(equals_frozen):
     equals_frozen(Adagrad)
 
 
-def test_the_accumulator_starts_where_its_group_says(parameter):
+def test_the_initial_accumulator_value_is_that_of_the_group(parameter):
     tensors = [parameter([1.0], [2.0]), parameter([1.0], [2.0])]
     optimizer = Adagrad([{"parameters": tensors[:1]}, {"parameters": tensors[1:], "initial_accumulator_value": 5.0}])
     optimizer.step()

@@ -26,13 +26,13 @@ def test_equals_frozen(equals_frozen, optimizer_class):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_the_first_step_is_lr_whatever_the_size_of_the_gradient(parameter, scale):
+def test_the_first_step_is_lr_for_gradients_of_any_size(parameter, scale):
     tensor = parameter([1.0, 1.0], [scale, -scale])
     Adam([tensor], lr=0.01).step()
     np.testing.assert_allclose(tensor.numpy(), [0.99, 1.01], rtol=1e-6)
 
 
-def test_adamw_decays_apart_from_the_gradient(parameter):
+def test_adamw_decays_weights_without_a_gradient_term(parameter):
     tensor = parameter([2.0], [0.0])
     AdamW([tensor], lr=0.1, weight_decay=0.5).step()
     np.testing.assert_allclose(tensor.numpy(), [2.0 * (1 - 0.1 * 0.5)])

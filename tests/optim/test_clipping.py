@@ -30,7 +30,7 @@ def test_a_long_gradient_keeps_its_direction(with_gradients):
 
 
 @pytest.mark.parametrize("max_norm", [5.0, 6.0, math.inf])
-def test_a_short_gradient_is_left_alone(with_gradients, max_norm):
+def test_a_gradient_within_the_limit_is_not_changed(with_gradients, max_norm):
     parameters = with_gradients([3.0, 0.0], [[-4.0]])
     before = [parameter.grad for parameter in parameters]
     assert clip_gradient_norm(parameters, max_norm) == 5.0
@@ -69,7 +69,7 @@ def test_a_finite_gradient_whose_squares_overflow_is_clipped(with_gradients, dty
     np.testing.assert_allclose(gradients(parameters)[0], 1.0, rtol=1e-2)
 
 
-def test_parameters_without_gradient_do_not_count(parameter):
+def test_parameters_without_gradient_are_skipped(parameter):
     tensors = [parameter([1.0]), parameter([0.0], [3.0])]
     assert clip_gradient_norm(tensors, 1.0) == 3.0
     clip_gradient_value(tensors, 0.5)
@@ -89,7 +89,7 @@ def test_no_gradient_at_all(parameter):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_norm_that_is_not_finite_is_reported_and_nothing_is_touched(with_gradients, bad):
+def test_a_nonfinite_norm_is_returned_and_changes_nothing(with_gradients, bad):
     parameters = with_gradients([3.0], [1.0, bad, bad])
     norm = clip_gradient_norm(parameters, 1.0)
     assert not math.isfinite(norm)
@@ -97,7 +97,7 @@ def test_a_norm_that_is_not_finite_is_reported_and_nothing_is_touched(with_gradi
     np.testing.assert_array_equal(gradients(parameters)[1], [1.0, bad, bad])
 
 
-def test_a_norm_that_is_not_finite_names_the_parameters_on_request(with_gradients):
+def test_error_if_nonfinite_names_the_parameters(with_gradients):
     parameters = with_gradients([3.0], [1.0, math.nan, math.inf], [math.nan])
     parameters[2].name = "cell.W_r"
     with pytest.raises(FloatingPointError) as error:
@@ -112,13 +112,13 @@ def test_finite_gradients_with_an_infinite_norm(with_gradients):
         clip_gradient_norm(with_gradients([1e200]), 1.0, error_if_nonfinite=True)
 
 
-def test_values_are_limited_on_both_sides(with_gradients):
+def test_clip_gradient_value_clips_on_both_sides(with_gradients):
     parameters = with_gradients([-3.0, -0.5, 0.0, 0.25, 7.0, math.nan, math.inf])
     clip_gradient_value(parameters, 0.5)
     np.testing.assert_array_equal(gradients(parameters)[0], [-0.5, -0.5, 0.0, 0.25, 0.5, math.nan, 0.5])
 
 
-def test_what_others_hold_is_not_written_to(with_gradients):
+def test_clipping_does_not_write_into_the_old_gradient(with_gradients):
     parameters = with_gradients([3.0, 4.0], [1.0, 1.0])
     shared = parameters[0].grad
     parameters[1].grad = shared
@@ -143,7 +143,7 @@ def test_a_limit_must_be_above_zero(with_gradients, limit):
 
 
 @pytest.mark.parametrize("clip", [clip_gradient_norm, clip_gradient_value])
-def test_a_tensor_is_not_a_list_of_parameters(with_gradients, clip):
+def test_a_tensor_instead_of_a_list_raises(with_gradients, clip):
     with pytest.raises(TypeError, match=r"write \[x\]"):
         clip(with_gradients([1.0])[0], 1.0)
 

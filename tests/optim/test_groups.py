@@ -89,7 +89,7 @@ def test_an_unknown_setting_of_a_group(parameter):
         Adam([{"parameters": [parameter([1.0])], "momentum": 0.9}])
 
 
-def test_a_setting_spoiled_later_is_found_by_the_next_step(parameter):
+def test_an_invalid_change_of_a_setting_raises_at_the_next_step(parameter):
     tensor = parameter([1.0], [1.0])
     optimizer = Adam([tensor])
     optimizer.groups[0]["lr"] = -1.0

@@ -113,7 +113,7 @@ def test_scratch_is_shared_and_smaller_than_a_large_parameter():
     assert sum(buffer.nbytes for buffer in optimizer._scratch._buffers.values()) < tensors[0].data.nbytes / 2
 
 
-def test_a_step_is_noticed_by_an_older_tape(parameter):
+def test_backward_after_a_step_raises(parameter):
     tensor = parameter([1.0, 2.0], [1.0, 1.0])
     loss = (tensor * tensor).sum()
     SGD([tensor]).step()
@@ -121,7 +121,7 @@ def test_a_step_is_noticed_by_an_older_tape(parameter):
         loss.backward()
 
 
-def test_a_parameter_without_gradient_is_not_stamped_nor_moved(parameter):
+def test_a_parameter_without_gradient_is_not_written(parameter):
     tensor, moved = parameter([1.0, 2.0]), parameter([1.0, 2.0], [1.0, 1.0])
     loss = (tensor * tensor).sum()
     optimizer = Adam([tensor, moved], weight_decay=0.5)
@@ -132,7 +132,7 @@ def test_a_parameter_without_gradient_is_not_stamped_nor_moved(parameter):
     assert optimizer.state[0] == {}
 
 
-def test_a_frozen_parameter_stays(parameter):
+def test_a_frozen_parameter_is_not_updated(parameter):
     tensor = parameter([1.0], [1.0])
     optimizer = SGD([tensor], momentum=0.9)
     optimizer.step()
@@ -148,7 +148,7 @@ def test_zero_grad(parameter):
     assert tensor.grad is None
 
 
-def test_groups_have_settings_of_their_own(parameter):
+def test_groups_have_separate_settings(parameter):
     tensors = [parameter([1.0], [1.0]) for _ in range(3)]
     optimizer = SGD([{"parameters": tensors[:2], "lr": 0.5}, {"parameters": tensors[2:]}], lr=0.25)
     optimizer.step()
@@ -190,7 +190,7 @@ def test_a_resumed_run_is_bit_identical(random_steps, parameter, apply, optimize
     assert other.groups[0]["lr"] == 0.07
 
 
-def test_a_run_without_its_state_would_differ(random_steps, parameter, apply):
+def test_a_run_resumed_without_its_state_differs(random_steps, parameter, apply):
     tensors, gradients = random_steps(6)
     optimizer = Adam(tensors)
     apply(optimizer, gradients[:3])
@@ -200,7 +200,7 @@ def test_a_run_without_its_state_would_differ(random_steps, parameter, apply):
     assert np.any(resumed[0].numpy() != tensors[0].numpy())
 
 
-def test_what_was_saved_is_a_copy(random_steps, apply):
+def test_state_dict_copies_arrays(random_steps, apply):
     tensors, gradients = random_steps(4)
     optimizer = Adam(tensors)
     apply(optimizer, gradients[:2])
@@ -216,7 +216,7 @@ def test_what_was_saved_is_a_copy(random_steps, apply):
         np.testing.assert_array_equal(saved["state"][key], array)
 
 
-def test_state_is_named_by_position(parameter):
+def test_state_dict_names_arrays_by_position(parameter):
     tensors = [parameter([1.0], [1.0]), parameter([1.0]), parameter([1.0], [1.0])]
     optimizer = Adam([{"parameters": tensors[:2]}, {"parameters": tensors[2:]}])
     optimizer.step()
@@ -227,13 +227,13 @@ def test_state_is_named_by_position(parameter):
 
 
 @every_variant
-def test_what_was_saved_of_the_groups_is_json(parameter, optimizer_class, settings):
+def test_groups_of_a_state_dict_are_json(parameter, optimizer_class, settings):
     saved = optimizer_class([parameter([1.0])], **{**settings, "lr": np.float32(0.5)}).state_dict()
     assert json.loads(json.dumps(saved["groups"])) == saved["groups"]
     assert saved["groups"][0]["lr"] == 0.5
 
 
-def test_state_saved_before_the_first_step(parameter):
+def test_state_dict_before_the_first_step(parameter):
     optimizer = Adam([parameter([1.0])])
     other = Adam([parameter([1.0])], lr=0.5)
     other.load_state_dict(optimizer.state_dict())
@@ -250,19 +250,19 @@ def without(mapping, key):
     return {name: value for name, value in mapping.items() if name != key}
 
 
-def test_state_of_another_optimizer(parameter):
+def test_loading_the_state_of_another_optimizer_raises(parameter):
     tensors = [parameter([1.0, 2.0]), parameter([[1.0]])]
     with pytest.raises(ValueError, match="optimizer AdamW, got Adam"):
         AdamW(tensors).load_state_dict(saved_adam(parameter))
 
 
 @pytest.mark.parametrize("shapes", [[(2,)], [(2,), (1, 1), (1,)], [(1, 1), (2,)], [(3,), (1, 1)]])
-def test_state_of_other_parameters(parameter, shapes):
+def test_loading_the_state_of_other_parameters_raises(parameter, shapes):
     with pytest.raises(ValueError, match="saved group 0: expected shapes"):
         Adam([parameter(np.ones(shape)) for shape in shapes]).load_state_dict(saved_adam(parameter))
 
 
-def test_state_of_other_groups(parameter):
+def test_loading_the_state_of_other_groups_raises(parameter):
     optimizer = Adam([{"parameters": [parameter([1.0, 2.0])]}, {"parameters": [parameter([[1.0]])]}])
     with pytest.raises(ValueError, match="1 groups, expected 2"):
         optimizer.load_state_dict(saved_adam(parameter))
@@ -284,7 +284,7 @@ def test_state_of_other_groups(parameter):
         (lambda s: {**s, "groups": [without(s["groups"][0], "shapes")]}, "shapes"),
     ],
 )
-def test_damaged_state_changes_nothing(parameter, spoil, message):
+def test_loading_a_damaged_state_raises_and_changes_nothing(parameter, spoil, message):
     optimizer = Adam([parameter([1.0, 2.0]), parameter([[1.0]])], lr=0.25)
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(spoil(saved_adam(parameter)))
@@ -292,7 +292,7 @@ def test_damaged_state_changes_nothing(parameter, spoil, message):
     assert (optimizer.steps, optimizer.updates, optimizer.state) == (0, [0, 0], [{}, {}])
 
 
-def test_state_takes_the_dtype_of_its_parameter(parameter):
+def test_loaded_state_has_the_dtype_of_its_parameter(parameter):
     saved = saved_adam(parameter)
     tensors = [parameter([1.0, 2.0], dtype="float32"), parameter([[1.0]], dtype="float32")]
     optimizer = Adam(tensors)

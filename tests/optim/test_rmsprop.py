@@ -33,7 +33,7 @@ def test_a_constant_gradient_does_not_make_the_centered_variance_negative(parame
 
 
 @pytest.mark.parametrize("settings", [{}, {"centered": True}, {"momentum": 0.9}])
-def test_half_precision_with_a_gradient_of_zero_stays_where_it_is(settings):
+def test_half_precision_parameters_with_zero_gradient_do_not_change(settings):
     x = Tensor(np.array([1.0, 2.0], np.float16), requires_grad=True)
     optimizer = RMSprop([x], **settings)  # eps = 1e-8 is 0 in float16
     (x * 0.0).sum().backward()
@@ -41,7 +41,7 @@ def test_half_precision_with_a_gradient_of_zero_stays_where_it_is(settings):
     assert x.tolist() == [1.0, 2.0]
 
 
-def test_half_precision_moves_by_what_float32_computes():
+def test_half_precision_updates_are_computed_in_float32():
     """The square of a small gradient is 0 in float16."""
     moved = []
     for dtype in (np.float16, np.float32):

@@ -76,7 +76,7 @@ def test_warmup_cosine_by_hand(optimizer):
 
 @pytest.mark.parametrize("schedule_class", [WarmupLinear, WarmupCosine])
 @pytest.mark.parametrize(("total", "warmup"), [(100, 0.05), (100, 0.0), (1000, 0.3), (1, 0.0), (1, 0.05), (7, 0.5)])
-def test_warmups_rise_to_one_fall_and_lose_no_update(optimizer, schedule_class, total, warmup):
+def test_warmups_rise_to_one_decay_and_are_above_0_at_every_update(optimizer, schedule_class, total, warmup):
     schedule = schedule_class(optimizer, total, warmup=warmup)
     factors = [schedule.factor(t) for t in range(total)]
     peak = round(warmup * total)
@@ -87,7 +87,7 @@ def test_warmups_rise_to_one_fall_and_lose_no_update(optimizer, schedule_class, 
     assert schedule.factor(total) == 0
 
 
-def test_a_warmup_without_fall(optimizer):
+def test_a_warmup_without_decay(optimizer):
     assert WarmupLinear(optimizer, 4, warmup=1.0).factor(3) == 4 / 5
 
 
@@ -161,7 +161,7 @@ def test_plateau_waits_for_more_than_its_patience(optimizer):
     np.testing.assert_allclose(rates[:, 0], 0.5 * np.array([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01]))
 
 
-def test_plateau_asks_more_of_a_negative_metric_too(optimizer):
+def test_plateau_threshold_of_a_negative_metric(optimizer):
     schedule = ReduceOnPlateau(optimizer, patience=0, threshold=0.1)
     schedule.step(-10.0)
     schedule.step(-10.5)
@@ -209,7 +209,7 @@ def test_a_resumed_schedule_is_bit_identical(make, decayed):
         np.testing.assert_array_equal(run(other, resumed, calls[cut:]), rest)
 
 
-def test_a_fresh_plateau_can_be_saved(optimizer):
+def test_a_new_plateau_can_be_saved(optimizer):
     schedule = ReduceOnPlateau(optimizer)
     saved = json.loads(json.dumps(schedule.state_dict(), allow_nan=False))
     schedule.load_state_dict(saved)
@@ -232,7 +232,7 @@ def test_a_resumed_run_may_be_given_more_steps(optimizer):
         (lambda s: {name: value for name, value in s.items() if name != "steps"}, "steps missing"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(optimizer, spoil, message):
+def test_loading_an_invalid_state_raises_and_changes_nothing(optimizer, spoil, message):
     schedule = WarmupLinear(optimizer, 10)
     schedule.step()
     before = schedule.state_dict()
@@ -259,13 +259,13 @@ def test_a_state_that_does_not_fit_changes_nothing(optimizer, spoil, message):
         (lambda o: ReduceOnPlateau(o, threshold=-1.0), "threshold"),
     ],
 )
-def test_a_bad_argument_is_named(optimizer, make, name):
+def test_an_invalid_argument_is_named(optimizer, make, name):
     with pytest.raises(ValueError, match=f"{name}: expected"):
         make(optimizer)
     assert lrs_of(optimizer.groups) == BASE_LRS
 
 
-def test_a_schedule_of_ones_own(optimizer):
+def test_a_user_defined_schedule(optimizer):
     class InverseRoot(Schedule):
         def factor(self, t):
             return (t + 1) ** -0.5
@@ -274,7 +274,7 @@ def test_a_schedule_of_ones_own(optimizer):
     np.testing.assert_allclose(rates[:, 1], [2.0, 2.0 / math.sqrt(2), 2.0 / math.sqrt(3), 1.0])
 
 
-def test_a_state_shares_nothing_with_its_schedule():
+def test_state_dict_of_a_schedule_copies():
     optimizer = SGD([Tensor([1.0], requires_grad=True)], lr=0.5)
     schedule = StepDecay(optimizer, every=10)
     saved = schedule.state_dict()
@@ -287,7 +287,7 @@ def test_a_state_shares_nothing_with_its_schedule():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_plateau_forgets_an_infinite_record(optimizer, sign):
+def test_plateau_improves_on_an_infinite_best(optimizer, sign):
     schedule = ReduceOnPlateau(optimizer, mode="min" if sign > 0 else "max", patience=1)
     for metric in (math.inf, 5.0, 4.0, math.nan, 3.0, 2.0):
         schedule.step(sign * metric)

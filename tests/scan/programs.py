@@ -18,7 +18,8 @@ from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.protocol import split_output, tree_leaves
 from tinygrad_gru.scan.targets.source import Executable
 from tinygrad_gru.scan.targets.workspace import Workspace
-from tinygrad_gru.scan.tracing.tracer import Forward, Trace, trace_forward
+from tinygrad_gru.scan.tracing.trace import Trace
+from tinygrad_gru.scan.tracing.tracer import Forward, trace_forward
 
 CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
 LENGTH = 4

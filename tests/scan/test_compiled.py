@@ -149,9 +149,7 @@ def test_a_scalar_that_changes_between_calls():
         np.testing.assert_allclose(last.numpy(), 1 + factor + factor**2)
 
 
-def test_a_new_length_needs_no_new_plan(monkeypatch):
-    cache = compiled_module.PlanCache(8)
-    monkeypatch.setattr(compiled_module, "_cache", cache)
+def test_a_new_length_needs_no_new_plan(cache):
     layer = GRU(3, 4)
     for length in (2, 5, 9, 5):
         layer(Tensor(np.ones((length, 2, 3), "float32")))[0].sum().backward()
@@ -168,9 +166,7 @@ def test_the_plan_cache_is_bounded(monkeypatch):
     assert len(cache.plans) == 3
 
 
-def test_no_residuals_without_gradients(monkeypatch):
-    cache = compiled_module.PlanCache(8)
-    monkeypatch.setattr(compiled_module, "_cache", cache)
+def test_no_residuals_without_gradients(cache):
     with no_grad():
         output, _ = GRU(3, 4)(Tensor(np.ones((5, 2, 3), "float32")))
     assert not output.requires_grad
@@ -339,9 +335,7 @@ def test_threads_share_a_plan():
 
 
 @pytest.mark.parametrize("layer_type", [GRU, LSTM])
-def test_unused_outputs_cost_nothing_in_backward(layer_type, monkeypatch):
-    cache = compiled_module.PlanCache(8)
-    monkeypatch.setattr(compiled_module, "_cache", cache)
+def test_unused_outputs_cost_nothing_in_backward(layer_type, cache):
     layer = layer_type(3, 4, dtype="float64")
     x = np.random.default_rng(0).standard_normal((6, 2, 3))
 

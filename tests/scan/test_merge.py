@@ -13,12 +13,13 @@ from tinygrad_gru.scan.passes import fuse_horizontally
 from tinygrad_gru.scan.plan_cache import CompiledStep, PlanCache
 from tinygrad_gru.scan.targets import numpy as numpy_target
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
+from tinygrad_gru.scan.tracing.trace import Trace
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 
 
-def compiled_step(step, carry, x, xs_wanted=(True,)):
+def compiled_step(step, carry, x, xs_need_grad=(True,)):
     forward = trace_forward(step, carry, x)
-    return CompiledStep(Trace.of(forward, xs_wanted))
+    return CompiledStep(Trace.of(forward, xs_need_grad))
 
 
 def layer_step(kind, batch=2):

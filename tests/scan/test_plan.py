@@ -150,3 +150,16 @@ def test_a_loop_shares_few_arrays(cell, arrays):
         <= arrays
         < len(planned.operations("loop"))
     )
+
+
+@pytest.mark.parametrize("shared", [("hoisted", "sunk"), ()], ids=["loop", "all levels"])
+def test_values_of_levels_that_do_not_share_scratch_have_arrays_of_their_own(shared):
+    for label, example, passes in examples():
+        program = example.program
+        for rewrite in passes:
+            program = rewrite(program)
+        planned = plan(program, example.kept, shares_scratch=shared)
+        assert not planned.overwrites
+        for level in {"hoisted", "loop", "sunk"} - {*shared}:
+            storages = [planned.storage[value] for value in planned.operations(level) if value in planned.storage]
+            assert len({*storages}) == len(storages), f"{label}: {level}"

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
-from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan import pure
-from tinygrad_gru.scan.plan_cache import PlanCache
 from tinygrad_gru.scan.protocol import tree_leaves
 
 MODES = [False, True, *(["numba"] if importlib.util.find_spec("numba") else [])]
@@ -381,10 +379,8 @@ def test_a_nonlinear_rule_is_not_called_for_absent_cotangents(mode):
 @pytest.mark.parametrize("lengths", [None, [5, 3]])
 @pytest.mark.parametrize("used", ["outputs", "last state"])
 @pytest.mark.parametrize("layer_type", [nn.LSTM, nn.GRU])
-def test_layers_need_one_backward_program_for_common_uses(layer_type, used, lengths, monkeypatch):
+def test_layers_need_one_backward_program_for_common_uses(layer_type, used, lengths, cache):
     """Of the outputs alone, say: the cotangents of the last state are zeros that are only added."""
-    cache = PlanCache(8)
-    monkeypatch.setattr(compiled_module, "_cache", cache)
     layer = layer_type(2, 3, dtype="float64")
     x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 2)), requires_grad=True)
     found = []

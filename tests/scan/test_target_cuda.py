@@ -1,4 +1,4 @@
-"""The CUDA emitter: what it writes, run on the host in the place of a GPU, and compiled for one where nvcc is here."""
+"""The CUDA target: its source run by a stand-in on the host, and compiled by nvcc where there is one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from tinygrad_gru.scan.targets import cuda as cuda_target
 from tinygrad_gru.scan.targets import cuda_kernels
 from tinygrad_gru.scan.targets.cuda import CudaTarget
 from tinygrad_gru.scan.targets.source import build
+from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
-from tinygrad_gru.scan.tracing.tracer import Trace, trace_forward
+from tinygrad_gru.scan.tracing.tracer import trace_forward
 
 pytestmark = [
     pytest.mark.skipif("cupy" in available(), reason="CuPy itself is here, and the other tests run on it"),
@@ -43,14 +44,14 @@ scan_api = importlib.import_module("tinygrad_gru.scan.api")
 
 @pytest.fixture
 def cupy(monkeypatch):
-    for module in (cuda, cuda_kernels):  # threads that wait for each other are dear on the host
+    for module in (cuda, cuda_kernels):  # threads that wait for each other are slow on the host
         monkeypatch.setattr(module, "THREADS", 8)
     with stand_in_cupy(monkeypatch) as module:
         yield module
 
 
-def run_emitted(program, example):
-    """What the program gives: run directly, and as a graph."""
+def run_built(program, example):
+    """The results of a program: run directly, and as a graph."""
     name = "backward" if example.reverse else "forward"
     executable = build(CudaTarget(resolve("cupy")), program, name, example.kept)
     work = executable.workspace(LENGTH, example.reverse, {})
@@ -60,9 +61,9 @@ def run_emitted(program, example):
     assert work.graphs.captured
 
 
-def assert_emitted_as_interpreted(example, hint, tolerance=1e-9):
+def assert_equals_interpreter(example, hint, tolerance=1e-9):
     expected = example.run().arrays()
-    for found in run_emitted(example.program, example):
+    for found in run_built(example.program, example):
         for right, array in zip(expected, found.arrays(), strict=True):
             scale = max(1.0, np.abs(right).max(initial=0.0))
             assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
@@ -70,31 +71,31 @@ def assert_emitted_as_interpreted(example, hint, tolerance=1e-9):
 
 @pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
 @pytest.mark.parametrize("cell", CELLS)
-def test_our_cells_as_written(cell, rows, cupy, monkeypatch):
+def test_cells(cell, rows, cupy, monkeypatch):
     monkeypatch.setattr(cuda_target, "_CHUNK_ROWS", rows)
     for example in traced_cell(cell).examples().values():
-        assert_emitted_as_interpreted(example, cell)
+        assert_equals_interpreter(example, cell)
 
 
 @pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 10))
-def test_random_programs_as_written(first, rng, cupy, monkeypatch):
+def test_random_programs(first, rng, cupy, monkeypatch):
     refused = []
     for seed in range(first, first + 10):
         monkeypatch.setattr(cuda_target, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
         try:
-            assert_emitted_as_interpreted(draw_program(seed), seed)
+            assert_equals_interpreter(draw_program(seed), seed)
         except Untraceable as reason:
             refused.append(str(reason))
     assert len(refused) < 5, refused
 
 
-# -- as CUDA's own compiler reads it ---------------------------------------------------------------------------------
+# -- compiled by nvcc --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc, the compiler for a GPU")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
-def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
-    """With everything that an expression can name; without a word from the compiler, and without spilled registers."""
+def test_kernels_compile_with_nvcc(dtype, tmp_path, cupy):
+    """With all functions that an expression can call; without warnings and without spilled registers."""
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
     layer = {"layer_norm": True} if dtype == "float32" else {}
@@ -123,14 +124,14 @@ def test_it_compiles_for_a_gpu(dtype, tmp_path, cupy):
         assert not re.search("[1-9][0-9]* bytes spill", result.stderr)
 
 
-# -- in the place of CuPy -------------------------------------------------------------------------------------------
+# -- with the stand-in for CuPy ----------------------------------------------------------------------------------------
 
 
-def results(layer, x, device, reading=True):
-    """The output, the state and all gradients of a layer, there."""
+def results(layer, x, device, compiled=True):
+    """The output, the state and all gradients of a layer on a device."""
     layer.to(device).zero_grad()
     x = Tensor(x, requires_grad=True, device=device)
-    with compiling(reading):
+    with compiling(compiled):
         output, state = layer(x)
     weights = Tensor(np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape), device=device)
     (output * weights).sum().backward()
@@ -151,7 +152,7 @@ def results(layer, x, device, reading=True):
 def test_layers(make, dtype, tolerance, cupy, rng):
     layer = make(dtype)
     x = rng.standard_normal((7, 4, 3)).astype(dtype)
-    expected = results(layer, x, "numpy", reading=False)
+    expected = results(layer, x, "numpy", compiled=False)
     for _ in range(3):  # directly, captured, and replayed
         for right, found in zip(expected, results(layer, x, "cupy"), strict=True):
             assert found.dtype == right.dtype
@@ -159,29 +160,28 @@ def test_layers(make, dtype, tolerance, cupy, rng):
 
 
 def test_bfloat16(cupy, rng, monkeypatch):
-    """It is only stored; so the result is that of float32, to the digits that are stored."""
+    """It is only a storage format, so the results are those of float32 to its precision."""
     pytest.importorskip("ml_dtypes")
     monkeypatch.setattr(scan_api, "scan_eager", None)
-    wide = LSTM(3, 5, layer_norm=True)
+    reference = LSTM(3, 5, layer_norm=True)
     x = rng.standard_normal((7, 4, 3)).astype("float32")
-    expected = results(wide, x, "numpy")
-    narrow = LSTM(3, 5, layer_norm=True, dtype="bfloat16", device="cupy")
-    for mine, parameter in zip(narrow.parameters(), wide.to("cupy").parameters()):
+    expected = results(reference, x, "numpy")
+    layer = LSTM(3, 5, layer_norm=True, dtype="bfloat16", device="cupy")
+    for mine, parameter in zip(layer.parameters(), reference.to("cupy").parameters()):
         mine.data = parameter.detach().astype("bfloat16").data
     for _ in range(3):
         there = Tensor(x, requires_grad=True, device="cupy", dtype="bfloat16")
-        output, (h, c) = narrow(there)
+        output, (h, c) = layer(there)
         weights = Tensor(np.linspace(-1, 1, output.size).reshape(output.shape), device="cupy", dtype="bfloat16")
         (output * weights).sum().backward()
-        found = [output, h, c, there.grad, *(p.grad for p in narrow.parameters())]
+        found = [output, h, c, there.grad, *(p.grad for p in layer.parameters())]
         for right, other in zip(expected, found, strict=True):
             assert str(other.dtype) == "bfloat16"
             assert np.abs(right - other.astype("float32").numpy()).max() <= 0.05 * max(1.0, np.abs(right).max())
-        narrow.zero_grad()
+        layer.zero_grad()
 
 
-def test_it_is_compiled_there(cupy, rng, monkeypatch):
-    """And nothing but graphs is launched at the third pass."""
+def test_the_third_pass_launches_only_graphs(cupy, rng, monkeypatch):
     monkeypatch.setattr(scan_api, "scan_eager", None)
     layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
     for _ in range(2):
@@ -198,13 +198,13 @@ def test_random_cells(seed, cupy):
 
 
 @pytest.mark.parametrize(("kind", "launches"), [("RNN", (2, 2)), ("GRU", (4, 4)), ("LSTM", (2, 2))])
-def test_how_many_launches_a_step_takes(kind, launches):
-    """As many kernels as products: what ends a step and what begins the next are one."""
+def test_launches_per_step(kind, launches):
+    """As many kernels as products, for the kernel that ends a step is fused with that which begins the next."""
     for example, count in zip(traced_cell(kind).examples().values(), launches, strict=True):
         assert build(CudaTarget(), example.program, "program", example.kept).source.calls.step == count
 
 
-TURNS = {
+BOUNDARIES = {
     "the carry in another order": lambda h, x, U: ops.tanh(h[:, ::-1] * x) @ U + x,
     "what begins a step in another order": lambda h, x, U: (lambda s: s @ U + s[:, ::-1])(ops.tanh(h + x)),
     "what was joined": lambda h, x, U: (lambda c: c[:, 2:] @ U + c[:, 1:5])(
@@ -214,37 +214,37 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize("name", TURNS)
-def test_the_end_of_a_step_does_not_read_what_the_next_has_begun_to_write(name, cupy, rng):
+@pytest.mark.parametrize("name", BOUNDARIES)
+def test_no_fused_boundary_where_a_step_ends_by_reading_what_the_next_writes(name, cupy, rng):
     U, h, x = (rng.standard_normal(shape) for shape in ((4, 4), (3, 4), (5, 3, 4)))
 
-    def run(device, reading):
+    def run(device, compiled):
         weights, start, xs = (Tensor(array, device=device) for array in (U, h, x))
-        with no_grad(), compiling(reading):
-            return scan(lambda h, x: TURNS[name](h, x, weights), start, xs)[1].numpy()
+        with no_grad(), compiling(compiled):
+            return scan(lambda h, x: BOUNDARIES[name](h, x, weights), start, xs)[1].numpy()
 
     for _ in range(2):
         np.testing.assert_allclose(run("cupy", True), run("numpy", False), rtol=0, atol=1e-12)
 
 
-def test_a_carry_that_is_made_when_a_step_begins(cupy, rng):
+def test_no_fused_boundary_where_the_first_kernel_writes_the_carry(cupy, rng):
     U, h, c, x = (rng.standard_normal(shape) for shape in ((4, 4), (3, 4), (3, 4), (5, 3, 4)))
 
-    def run(device, reading):
+    def run(device, compiled):
         weights, first, second, xs = (Tensor(array, device=device) for array in (U, h, c, x))
 
         def step(carry, x):
             new = ops.tanh(carry[0] + x)
             return (new @ weights + carry[1][:, ::-1], new), carry[0]
 
-        with no_grad(), compiling(reading):
+        with no_grad(), compiling(compiled):
             return scan(step, (first, second), xs)[1].numpy()
 
     for _ in range(2):
         np.testing.assert_allclose(run("cupy", True), run("numpy", False), rtol=0, atol=1e-12)
 
 
-def test_a_switch_to_tf32_makes_new_graphs(cupy, rng, monkeypatch):
+def test_tf32_has_graphs_of_its_own(cupy, rng, monkeypatch):
     layer, x = GRU(3, 5), rng.standard_normal((6, 2, 3)).astype("float32")
     for _ in range(2):
         results(layer, x, "cupy")
@@ -261,8 +261,8 @@ def test_a_switch_to_tf32_makes_new_graphs(cupy, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_numbers_are_narrowed_to_the_nearest(dtype, cupy, rng, monkeypatch):
-    """In doubt to the even one; infinities and NaN stay what they are."""
+def test_half_precision_rounds_to_nearest_even(dtype, cupy, rng, monkeypatch):
+    """Infinities and NaN are preserved."""
     monkeypatch.setattr(scan_api, "scan_eager", None)
     if dtype == "bfloat16":
         target = pytest.importorskip("ml_dtypes").bfloat16
@@ -287,7 +287,7 @@ def test_arrays_on_two_gpus_say_what_to_move(monkeypatch, rng):
             layer(Tensor(rng.standard_normal((3, 2, 3)).astype("float32"), device="cupy"))
 
 
-def test_without_graphs(cupy, rng):
+def test_capturing_off(cupy, rng):
     layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
     expected = results(layer, x, "numpy")
     with capturing(False):
@@ -296,8 +296,8 @@ def test_without_graphs(cupy, rng):
                 np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
 
 
-def test_a_change_of_the_weights_reaches_the_graph(cupy, rng):
-    """Optimisers may put another array in their place."""
+def test_graphs_use_replaced_weights(cupy, rng):
+    """Optimisers may replace the arrays of parameters."""
     layer, x = GRU(3, 5, dtype="float64"), rng.standard_normal((6, 2, 3))
     for _ in range(4):
         for parameter in layer.parameters():
@@ -307,7 +307,7 @@ def test_a_change_of_the_weights_reaches_the_graph(cupy, rng):
             np.testing.assert_allclose(found, right, rtol=0, atol=1e-12)
 
 
-def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other(cupy, rng):
+def test_two_pending_backward_passes(cupy, rng):
     layer = GRU(3, 4, dtype="float64")
     first, second = rng.standard_normal((2, 6, 2, 3))
     expected = results(layer, first, "cupy")[2]
@@ -322,7 +322,7 @@ def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other(cupy,
         waiting.sum().backward()
 
 
-def test_second_derivatives_take_the_plain_reading(cupy, rng):
+def test_second_derivatives_run_eagerly(cupy, rng):
     layer, x = GRU(3, 4, dtype="float64"), rng.standard_normal((3, 2, 3))
 
     def second(device):
@@ -334,7 +334,7 @@ def test_second_derivatives_take_the_plain_reading(cupy, rng):
     np.testing.assert_allclose(second("cupy"), second("numpy"), rtol=1e-10)
 
 
-def test_what_has_no_kernel_runs_plainly_and_is_refused_once(cupy, rng, monkeypatch):
+def test_a_step_without_kernels_runs_eagerly_and_is_compiled_once(cupy, rng, monkeypatch):
     weights = Tensor(rng.standard_normal((2, 3, 3)), device="cupy")
 
     def step(h, x):
@@ -358,7 +358,7 @@ def test_mixing_says_what_to_move(cupy, rng):
         layer(Tensor(rng.standard_normal((3, 2, 3)).astype("float32"), device="cupy"))
 
 
-def test_cuda_asked_for_without_a_gpu(rng):
+def test_compiled_cuda_on_host_arrays_raises(rng):
     cell = GRUCell(3, 4)
     h, x = Tensor(np.zeros((2, 4), "float32")), Tensor(np.zeros((3, 2, 3), "float32"))
     assert "__global__ void forward_1" in explain(cell.step, h, x, compiled="cuda")

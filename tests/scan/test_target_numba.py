@@ -1,4 +1,4 @@
-"""The numba emitter: what it writes, what numba makes of it, and when it stands aside."""
+"""The numba target: its source run by Python, compiled by numba, and the fallback to NumPy."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tinygrad_gru.scan import explain
 from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan.passes import pack
 from tinygrad_gru.scan.targets import numba as numba_target
-from tinygrad_gru.scan.targets import numba_math as native
+from tinygrad_gru.scan.targets import numba_math
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
-# -- what it writes: the source of a loop is Python, so that Python can run it too ----------------------------------
+# -- the source of a loop, run by Python itself ------------------------------------------------------------------------
 
 
 def run_by_python(source, filename):
-    """In the place of numba; slowly, and with NumPy's own functions."""
+    """Run the source of a loop without numba, on NumPy's functions."""
 
     def pointer(dtype):
         return lambda address: np.frombuffer((ctypes.c_byte * 2**24).from_address(int(address)), dtype)
@@ -46,10 +46,10 @@ def run_by_python(source, filename):
             for row in range(m):
                 c[c_start + row * c_row + column :][:width] = left[row] @ panel
 
-    functions = {name: getattr(np, name) for name in native.IN_LOOPS if hasattr(np, name)}
-    functions |= {f"pointer_{name}": pointer(name) for name in native.POINTERS} | {"pointer_bool": pointer("int8")}
+    functions = {name: getattr(np, name) for name in numba_math.IN_LOOPS if hasattr(np, name)}
+    functions |= {f"pointer_{name}": pointer(name) for name in numba_math.POINTERS} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"apart": lambda f: f, "entry": lambda f: f, "product": product, "plus": np.add}
+    functions |= {"noalias": lambda f: f, "entry": lambda f: f, "product": product, "plus": np.add}
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(compile(source, filename, "exec"), functions)
     return functions["loop"]
@@ -60,15 +60,15 @@ def by_python(monkeypatch):
     monkeypatch.setattr(numba_target, "_compiled", run_by_python)
 
 
-def run_emitted(program, example, threads=1):
+def run_built(program, example, threads=1):
     name = "backward" if example.reverse else "forward"
     executable = build(numba_target.NumbaTarget(threads), program, name, example.kept)
     work = executable.workspace(LENGTH, example.reverse, {})
     return run_in(work, executable, replace(example, program=program))
 
 
-def assert_emitted_as_interpreted(example, hint, threads=1, tolerance=1e-9):
-    found = run_emitted(example.program, example, threads)
+def assert_equals_interpreter(example, hint, threads=1, tolerance=1e-9):
+    found = run_built(example.program, example, threads)
     for right, array in zip(example.run().arrays(), found.arrays(), strict=True):
         scale = max(1.0, np.abs(right).max(initial=0.0))
         assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
@@ -77,31 +77,31 @@ def assert_emitted_as_interpreted(example, hint, threads=1, tolerance=1e-9):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
 @pytest.mark.parametrize("cell", CELLS)
-def test_our_cells_as_written(cell, rows, threads, by_python, monkeypatch):
+def test_source_of_cells_in_python(cell, rows, threads, by_python, monkeypatch):
     monkeypatch.setattr(numba_target, "_CHUNK_ROWS", rows)
     for example in traced_cell(cell).examples().values():
-        assert_emitted_as_interpreted(example, cell, threads)
+        assert_equals_interpreter(example, cell, threads)
 
 
 @pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 50))
-def test_random_programs_as_written(first, rng, by_python, monkeypatch):
+def test_source_of_random_programs_in_python(first, rng, by_python, monkeypatch):
     refused = []
     for seed in range(first, first + 50):
         monkeypatch.setattr(numba_target, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
         try:
-            assert_emitted_as_interpreted(draw_program(seed), seed, threads=1 + seed % 2)
+            assert_equals_interpreter(draw_program(seed), seed, threads=1 + seed % 2)
         except Untraceable as reason:
             refused.append(str(reason))
     assert len(refused) < 25, refused
 
 
-# -- what numba makes of it ----------------------------------------------------------------------------------------
+# -- compiled by numba -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_our_cells(cell):
+def test_cells(cell):
     for example in traced_cell(cell).examples().values():
-        assert_emitted_as_interpreted(example, cell, tolerance=1e-12)
+        assert_equals_interpreter(example, cell, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(RANDOM_CELLS))
@@ -111,10 +111,10 @@ def test_random_cells(seed):
         assert difference(cell, length, reverse, "numba") < 1e-10, (seed, length, reverse)
 
 
-def results(layer, x, reading):
+def results(layer, x, mode):
     layer.zero_grad()
     x = Tensor(x, requires_grad=True)
-    with compiling(reading):
+    with compiling(mode):
         output, state = layer(x)
     (output * np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape)).sum().backward()
     states = state if isinstance(state, tuple) else (state,)
@@ -122,20 +122,20 @@ def results(layer, x, reading):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "tolerance", "reading"),
+    ("kind", "dtype", "tolerance", "mode"),
     [(GRU, "float32", 1e-4, "numba"), (LSTM, "float64", 1e-12, "numba"), (GRU, "float64", 1e-12, "numba:2")],
 )
-def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, reading, rng):
+def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, mode, rng):
     manual_seed(0)
     layer = kind(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
     for length in (1, 40, 700):
         x = rng.standard_normal((length, 4, 3)).astype(dtype)
-        for plain, found in zip(results(layer, x, False), results(layer, x, reading), strict=True):
-            assert found.dtype == plain.dtype
-            assert np.abs(plain - found).max() <= tolerance * max(1.0, float(np.abs(plain).max()))
+        for eager, found in zip(results(layer, x, False), results(layer, x, mode), strict=True):
+            assert found.dtype == eager.dtype
+            assert np.abs(eager - found).max() <= tolerance * max(1.0, float(np.abs(eager).max()))
 
 
-def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other(rng):
+def test_two_pending_backward_passes_with_numba(rng):
     layer = GRU(3, 4, dtype="float64")
     first, second = rng.standard_normal((2, 6, 2, 3))
     with compiling("numba"):
@@ -152,27 +152,27 @@ def test_two_passes_that_wait_for_their_backward_do_not_disturb_each_other(rng):
 def test_without_gradients_nothing_is_stored(rng):
     layer, x = LSTM(3, 4, dtype="float64"), Tensor(rng.standard_normal((9, 2, 3)))
     with no_grad():
-        plain = layer(x)[0].numpy()
+        expected = layer(x)[0].numpy()
         with compiling("numba"):
-            np.testing.assert_allclose(layer(x)[0].numpy(), plain, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(layer(x)[0].numpy(), expected, rtol=0, atol=1e-14)
 
 
-def test_second_derivatives_take_the_plain_reading(rng):
+def test_second_derivatives_run_eagerly(rng):
     layer, x = GRU(3, 4, dtype="float64"), Tensor(rng.standard_normal((3, 2, 3)), requires_grad=True)
 
-    def second(reading):
-        with compiling(reading):
+    def second(mode):
+        with compiling(mode):
             (first,) = grad((layer(x)[0] ** 2).sum(), [x], create_graph=True)
         return grad((first**2).sum(), x).numpy()
 
     np.testing.assert_allclose(second("numba"), second(False), rtol=1e-10)
 
 
-# -- its parts -----------------------------------------------------------------------------------------------------
+# -- numba_math --------------------------------------------------------------------------------------------------------
 
 
 def over(function, x):
-    """A function of numbers, compiled, at every element."""
+    """A scalar function, compiled, applied to every element."""
 
     @numba.njit
     def apply(x, y):
@@ -185,16 +185,16 @@ def over(function, x):
 
 
 def all_over(dtype):
-    """Numbers of all sizes; the largest are beyond what exp can give."""
+    """Values of all magnitudes, to beyond the overflow of exp."""
     some = np.geomspace(np.finfo(dtype).tiny, 900, 200_001)
     return np.concatenate([np.linspace(-12, 12, 400_001), some, -some]).astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("name", "ulps"), [("exp", 1), ("tanh", 3)])
-def test_exp_and_tanh_to_few_units_in_the_last_place(name, ulps, dtype):
+def test_exp_and_tanh_to_a_few_ulps(name, ulps, dtype):
     x = all_over(dtype)
-    y = over(native.IN_LOOPS[f"{name}_{dtype}"], x)
+    y = over(numba_math.IN_LOOPS[f"{name}_{dtype}"], x)
     with np.errstate(all="ignore"):
         right = getattr(np, name)(x.astype(np.longdouble))
         rounded = right.astype(dtype)
@@ -204,21 +204,21 @@ def test_exp_and_tanh_to_few_units_in_the_last_place(name, ulps, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_exp_and_tanh_at_hard_points(dtype):
+def test_exp_and_tanh_at_extremes(dtype):
     x = np.array([800, -800, np.inf, -np.inf, np.nan, 0, np.finfo(dtype).tiny], dtype)
-    y = over(native.IN_LOOPS[f"tanh_{dtype}"], x)
+    y = over(numba_math.IN_LOOPS[f"tanh_{dtype}"], x)
     np.testing.assert_array_equal(y, np.array([1, -1, 1, -1, np.nan, 0, np.finfo(dtype).tiny], dtype))
-    y = over(native.IN_LOOPS[f"exp_{dtype}"], x)
+    y = over(numba_math.IN_LOOPS[f"exp_{dtype}"], x)
     np.testing.assert_array_equal(y, np.array([np.inf, 0, np.inf, 0, np.nan, 1, 1], dtype))
-    assert (np.abs(over(native.IN_LOOPS[f"tanh_{dtype}"], all_over(dtype))) <= 1).all()
+    assert (np.abs(over(numba_math.IN_LOOPS[f"tanh_{dtype}"], all_over(dtype))) <= 1).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_exp_and_tanh_are_computed_several_at_a_time(dtype):
-    """Else they would be calls of the C library, or go one by one."""
-    function, pointer = native.IN_LOOPS[f"tanh_{dtype}"], native.POINTERS[dtype]
+def test_exp_and_tanh_are_vectorised(dtype):
+    """Else they would be calls of the C library, or one element at a time."""
+    function, pointer = numba_math.IN_LOOPS[f"tanh_{dtype}"], numba_math.POINTERS[dtype]
 
-    @native.entry
+    @numba_math.entry
     def loop(steps):
         x = pointer(steps[0])
         for i in range(1024):
@@ -229,12 +229,12 @@ def test_exp_and_tanh_are_computed_several_at_a_time(dtype):
     assert "call double @tanh" not in code and "call float @tanhf" not in code
 
 
-def test_largest_and_smallest_pass_on_what_is_not_a_number():
+def test_maximum_and_minimum_propagate_nan():
     a, b = (x.ravel() for x in np.meshgrid([1.0, -2.0, np.nan, np.inf], [0.0, 3.0, np.nan, -np.inf]))
 
     @numba.njit
     def pairs(a, b):
-        return [(native.maximum(x, y), native.minimum(x, y)) for x, y in zip(a, b)]
+        return [(numba_math.maximum(x, y), numba_math.minimum(x, y)) for x, y in zip(a, b)]
 
     np.testing.assert_array_equal(pairs(a, b), np.stack([np.maximum(a, b), np.minimum(a, b)], axis=1))
 
@@ -246,13 +246,13 @@ def test_largest_and_smallest_pass_on_what_is_not_a_number():
 )  # fmt: skip
 @pytest.mark.parametrize("transposed", [False, True])
 def test_products(m, k, n, dtype, transposed, rng):
-    """Of a part of a joined array, or of a transposed one, into a part of another; what is around it stays."""
+    """Of a slice of a concatenated array, or of a transposed one, into a slice of another, whose rest is unchanged."""
     a = rng.standard_normal((k, m + 2) if transposed else (m, k + 2)).astype(dtype)
     b, c = rng.standard_normal((k, n)).astype(dtype), np.zeros((m, n + 3), dtype)
     width = pack.panel_width(m, n, dtype)
     panels = np.empty((-(-n // width), k, width), dtype)
-    native.pack(b, panels)
-    names = {"product": native.product, "entry": native.entry, "pointer": native.POINTERS[dtype]}
+    numba_math.pack(b, panels)
+    names = {"product": numba_math.product, "entry": numba_math.entry, "pointer": numba_math.POINTERS[dtype]}
     strides = (1, m + 2) if transposed else (k + 2, 1)
     source = (
         "@entry\ndef run(places):\n    a, b, c = pointer(places[0]), pointer(places[1]), pointer(places[2])\n"
@@ -266,7 +266,7 @@ def test_products(m, k, n, dtype, transposed, rng):
     assert not c[:, 0].any() and not c[:, -2:].any()
 
 
-# -- when it stands aside ------------------------------------------------------------------------------------------
+# -- the fallback to NumPy ---------------------------------------------------------------------------------------------
 
 
 def reason(step, carry, xs):
@@ -274,7 +274,7 @@ def reason(step, carry, xs):
     return next((line for line in lines if line.startswith("numba does not compile")), "")
 
 
-def test_what_it_cannot_do_runs_as_numpy_source_and_says_why(rng):
+def test_unsupported_operations_fall_back_to_numpy(rng):
     W = Tensor(rng.standard_normal((2, 2)))
     carry, xs = Tensor(rng.standard_normal((3, 2, 2))), Tensor(rng.standard_normal((4, 3, 2, 2)))
 
@@ -282,56 +282,56 @@ def test_what_it_cannot_do_runs_as_numpy_source_and_says_why(rng):
         return ops.tanh(h @ W + x)
 
     assert "matmul of 3 axes" in reason(step, carry, xs)
-    found = [scan(step, carry, xs, compiled=reading)[1].numpy() for reading in (False, "numba")]
+    found = [scan(step, carry, xs, compiled=mode)[1].numpy() for mode in (False, "numba")]
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
-def test_half_precision_runs_as_numpy_source():
+def test_half_precision_falls_back_to_numpy():
     cell = GRUCell(3, 4, dtype="float16")
     assert "float16" in reason(cell.step, cell.initial_state(2), Tensor(np.zeros((5, 2, 3), "float16")))
 
 
-def test_threads_share_only_rows_that_know_nothing_of_each_other():
+def test_threads_share_only_independent_rows():
     def words(step):
         text = explain(step, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="numba:2")
         return next(line for line in text.splitlines() if line.startswith("Forward"))
 
     assert "shared by 2 threads" in words(lambda h, x: ops.tanh(h + x))
-    for entangled in (
+    for dependent in (
         lambda h, x: h - ops.sum(h, axis=0) + x,
         lambda h, x: h[::-1] + x,
         lambda h, x: ops.tanh(Tensor(np.eye(4)) @ h + x),
         lambda h, x: h[:1] + x,
     ):
-        assert "threads" not in words(entangled)
+        assert "threads" not in words(dependent)
     three = explain(lambda h, x: h + x, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="numba:3")
     assert "threads" not in three, "four rows are not three equal shares"
 
 
-def test_the_plans_of_emitters_are_kept_apart(monkeypatch):
+def test_targets_have_plans_of_their_own(monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
     x = Tensor(np.ones((3, 2)))
-    for reading in (True, "numba", True, "numba"):
-        scan(lambda h, x: h + x, Tensor(np.zeros(2)), x, compiled=reading)
+    for mode in (True, "numba", True, "numba"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), x, compiled=mode)
     assert len(cache.plans) == 2
 
 
 @pytest.mark.parametrize("wrong", ["numbo", "numba:0", "numba:x", 2])
-def test_what_is_no_emitter(wrong):
+def test_unknown_targets(wrong):
     with pytest.raises(ValueError, match="expected True, False, 'cuda', 'numba'"):
         scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled=wrong)
     with pytest.raises(ValueError, match="compiled"), compiling(wrong):
         pass
 
 
-def test_without_numba_it_says_what_to_install(monkeypatch):
+def test_without_numba_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tinygrad_gru.scan.targets.numba", None)  # cannot be imported
     with pytest.raises(ImportError, match=r"pip install tinygrad_gru\[numba\]"), compiling("numba"):
         pass
 
 
-def test_numba_is_imported_only_when_it_is_asked_for():
+def test_numba_is_imported_on_first_use():
     program = (
         "import sys, numpy as np; from tinygrad_gru import Tensor; from tinygrad_gru.nn import GRU\n"
         "GRU(3, 4)(Tensor(np.zeros((5, 2, 3), 'float32')))\n"

@@ -1,5 +1,5 @@
-"""A rehearsal, without a GPU, of the tests on one: a stand-in is CuPy for the whole run, on which all tests that take a
-backend run too. `PYTHONPATH=tests python -m pytest -p support.rehearsal`
+"""A pytest plugin that rehearses the GPU tests without a GPU: a stand-in is CuPy for the whole run, so that all tests
+with a backend fixture run on it, too. `PYTHONPATH=tests python -m pytest -p support.rehearsal`
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A stand-in for CUDA on machines without a GPU: kernels compiled for the host, cuBLAS on raw addresses, graphs.
 
-The kernels are the emitted source itself, compiled by the host's C++ compiler, their threads run one after the other
-(or in turns, where they wait for each other). cuBLAS is NumPy on memory that is found by address, gap and order, as
-cuBLAS finds it. A graph replays the launches that were captured; while one is captured nothing runs, and whatever else
-is asked of an array is an error.
+The kernels are the emitted source itself, compiled by the host's C++ compiler; their threads run one after the other,
+or as coroutines where they synchronise. cuBLAS is NumPy on raw memory, given by address, leading dimension and
+transpose. A graph replays the captured launches; during a capture nothing is executed, and any other use of an array is
+an error.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import numpy as np
 import pytest
 
 from tinygrad_gru.backend import cuda_of
-from tinygrad_gru.scan import plan_cache as compiled_module
+from tinygrad_gru.scan import plan_cache
 
 COMPILER = shutil.which("g++")
 
-#: What CUDA offers to every source, on the host. Headers take a second, so there are none that are not needed.
+#: What CUDA declares for every source, on the host. Headers take a second to compile, so unneeded ones are left out.
 _ON_HOST = r"""
 #define __global__
 #define __device__
@@ -76,8 +76,8 @@ template <class F> static void launch(int blocks, int threads, F kernel) {
         for (int i = 0; i < threads; i++) { blockIdx.x = b; threadIdx.x = i; blockDim.x = threads; kernel(); }
 }
 """
-#: Threads that wait for each other take turns: each runs until it waits. One that should have waited and did not meets
-#: what the later ones have not written yet, every time.
+#: Threads that synchronise are coroutines: each runs until its barrier. Without a barrier one always reads what later
+#: threads have not written yet.
 _TOGETHER = r"""
 static ucontext_t turns[1024], back;
 static char stacks[1024][32768];
@@ -107,7 +107,7 @@ template <class F> static void launch(int blocks, int threads, F kernel) {
 
 @cache
 def compiled(source):
-    """The library of a source; each of its kernels has a function that runs all blocks."""
+    """The compiled library of a source, with a function for each kernel that runs all blocks."""
     entries = []
     for name, parameters in re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source):
         names = ", ".join(p.split()[-1] for p in parameters.split(", "))
@@ -152,14 +152,14 @@ class RawModule:
 
 
 def _argument(value):
-    """What CuPy makes of an argument of a kernel."""
+    """The argument of a kernel as CuPy passes it."""
     if isinstance(value, int):
         return ctypes.c_longlong(value)
     return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_void_p(value.data.ptr)
 
 
 class Stream:
-    """A stream that records while it captures; there is one current stream at a time."""
+    """A stream, which records launches while it captures; there is one current stream."""
 
     capturing = machine = None
 
@@ -192,7 +192,7 @@ class Graph:
 
 
 def launched(name, run, arrays=()):
-    """Work for the device: done now, or captured. The arrays are kept alive as long as the graph is."""
+    """Run a launch now, or capture it. A graph keeps its arrays alive."""
     if Stream.capturing is None:
         Stream.machine.note("launch", name)
         run()
@@ -201,7 +201,7 @@ def launched(name, run, arrays=()):
 
 
 def matrix_at(pointer, dtype, rows, columns, ld):
-    """A matrix that lies column by column from an address on, each column `gap` elements after the one before."""
+    """The column-major matrix at an address, with leading dimension `ld`."""
     assert ld >= max(rows, 1), "the leading dimension is too small"
     item = np.dtype(dtype).itemsize
     buffer = (ctypes.c_char * ((ld * (columns - 1) + rows) * item)).from_address(pointer)
@@ -217,7 +217,7 @@ with suppress(ImportError):
 
 
 class Library:
-    """cuBLAS, as far as it is called; what CuPy's own bindings refuse, to be captured, it does not."""
+    """The functions of cuBLAS that are called. Unlike CuPy's own bindings they can be captured."""
 
     def __init__(self):
         def create(handle):
@@ -231,19 +231,21 @@ class Library:
 
     @staticmethod
     def _gemm_ex(
-        handle, transpose_a, transpose_b, m, n, k, alpha, a, kind_a, ld_a, b, kind_b, ld_b, beta, c, kind_c, ld_c, compute,
-        algorithm,
+        handle, transpose_a, transpose_b, m, n, k, alpha, a, kind_a, ld_a, b, kind_b, ld_b, beta, c, kind_c, ld_c,
+        compute, algorithm,
     ):  # fmt: skip
-        wide = np.float64 if compute == 70 else np.float32
-        item = np.dtype(wide).itemsize
-        scale = [np.frombuffer((ctypes.c_char * item).from_address(p), wide)[0] for p in (alpha, beta)]
+        accumulator = np.float64 if compute == 70 else np.float32
+        item = np.dtype(accumulator).itemsize
+        scale = [np.frombuffer((ctypes.c_char * item).from_address(p), accumulator)[0] for p in (alpha, beta)]
         assert scale[0] == 1 and scale[1] in (0, 1)
 
         def run():
             left = matrix_at(a, DATA_TYPES[kind_a], *((k, m) if transpose_a else (m, k)), ld_a)
             right = matrix_at(b, DATA_TYPES[kind_b], *((n, k) if transpose_b else (k, n)), ld_b)
             out = matrix_at(c, DATA_TYPES[kind_c], m, n, ld_c)
-            product = (left.T if transpose_a else left).astype(wide) @ (right.T if transpose_b else right).astype(wide)
+            product = (left.T if transpose_a else left).astype(accumulator) @ (
+                right.T if transpose_b else right
+            ).astype(accumulator)
             with np.errstate(all="ignore"):
                 out[...] = product + out if scale[1] else product
 
@@ -252,7 +254,7 @@ class Library:
 
 
 def add_cuda(cupy, patch):
-    """Give the stand-in for CuPy kernels, streams and cuBLAS."""
+    """Add kernels, streams and cuBLAS to the stand-in for CuPy."""
     patch.setattr("tinygrad_gru.backend.cuda.cublas.library", lambda cupy: Library())
     cuda_of.cache_clear()
     Stream.machine, Stream.capturing = cupy.machine, None
@@ -262,6 +264,6 @@ def add_cuda(cupy, patch):
 
 
 def forget_cuda():
-    """Let go of what was made there: plans, and the memory that cuBLAS had."""
+    """Drop the plans and the handles of cuBLAS that were made with the stand-in."""
     cuda_of.cache_clear()
-    compiled_module._cache.plans.clear()
+    plan_cache._cache.plans.clear()

@@ -1,10 +1,9 @@
-"""A stand-in for CuPy on machines without a GPU: NumPy behind CuPy's manners.
+"""A stand-in for CuPy on machines without a GPU: NumPy with CuPy's interface and restrictions.
 
-Arrays that do not become NumPy arrays unless asked with `asnumpy` or `get`, that refuse to be mixed with them or with
-those of another GPU than the current one, have no `__array_namespace__`, and whose indices wrap around in silence;
-creation without `device=`; no NumPy scalars, arrays without axes instead; copies to pinned memory that arrive when the
-host waits, and not before. Memory is counted, and so is what CuPy would have to launch, copy and wait for. It shows
-what our CuPy backend would do, not how CuPy computes.
+Its arrays become NumPy arrays only by `asnumpy` or `get`, cannot be mixed with NumPy arrays or with those of another
+GPU than the current one, have no `__array_namespace__`, and wrap around indices silently. Creation has no `device=`,
+results are 0-d arrays rather than NumPy scalars, and copies to pinned memory arrive when the host waits. Memory is
+counted, and so are launches, copies and waits. It tests what our CuPy backend does, not how CuPy computes.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ OutOfMemoryError.__module__ = "cupy.cuda.memory"
 
 
 class Machine:
-    """The GPUs, their memory, and what has been asked of them: `calls` counts by kind and name."""
+    """The GPUs and their memory; `calls` counts launches, copies and waits by kind and name."""
 
     def __init__(self, devices, capability="80", memory=2**30, driver=13000, refuses=None):
         self.devices, self.capability, self.memory, self.driver = devices, capability, memory, driver
         self.refuses = refuses  # the name of CUDA's error at the first use of a GPU
         self.calls = Counter()
         self.used, self.limit = Counter(), {}
-        self.unfinished = []  # what happens while the host goes on, and is done when it waits
+        self.unfinished = []  # asynchronous copies, which are finished when the host waits
         self.thread = threading.local()
         self.tf32 = False
 
@@ -82,7 +81,7 @@ machine = Machine(0)
 
 
 def inner(value):
-    """The NumPy array of a stand-in; a NumPy array itself is refused, as CuPy refuses it."""
+    """The NumPy array of a stand-in array; NumPy arrays themselves are refused, as by CuPy."""
     if isinstance(value, ndarray):
         if value.index != machine.current:
             raise ValueError(
@@ -184,7 +183,7 @@ class ndarray:  # noqa: N801
         self.host[self._wrapped(index)] = inner(value)
 
     def _wrapped(self, index):
-        """An index whose arrays of integers wrap around at the end of their axis."""
+        """An index whose integer arrays wrap around."""
         parts, axis = [], 0
         consumed = sum(
             1 for p in (index if isinstance(index, tuple) else (index,)) if p is not None and p is not Ellipsis
@@ -226,14 +225,14 @@ class ndarray:  # noqa: N801
 def _operator(operate, name, swapped):
     def method(self, other):
         if not isinstance(other, ndarray) and getattr(other, "__array_ufunc__", 0) is None:
-            return NotImplemented  # as CuPy leaves it to the other operand
+            return NotImplemented  # like CuPy, leave it to the other operand
         a, b = inner(self), inner(other)
         if name == "matmul" and max(a.ndim, b.ndim) > 2 and "bfloat16" in (a.dtype.name, b.dtype.name):
             raise TypeError("data type 'E' not understood")  # CuPy 14.2 has no batches of such products
         machine.note("launch", name)
         result = np.asarray(operate(b, a) if swapped else operate(a, b))
-        is_narrow = name == "matmul" and a.dtype == b.dtype  # NumPy would make float32 of bfloat16
-        return ndarray(result.astype(a.dtype, copy=False) if is_narrow else result)
+        keeps_dtype = name == "matmul" and a.dtype == b.dtype  # NumPy would make float32 of bfloat16
+        return ndarray(result.astype(a.dtype, copy=False) if keeps_dtype else result)
 
     return method
 
@@ -297,12 +296,12 @@ class ElementwiseKernel:
         if self.name in KERNELS:
             KERNELS[self.name](*arguments)
         elif found:
-            condition, array, place, value = found.groups()
+            condition, array, index, value = found.groups()
             condition = condition.replace("(long long)", "").replace("||", "or")
             for element in np.asarray(arguments[0]).ravel().tolist():
                 names[self.names[0]] = element
                 if eval(condition, names):
-                    names[array][names[place]] = names[value]
+                    names[array][names[index]] = names[value]
         else:
             raise NotImplementedError(self.text)
 
@@ -312,7 +311,7 @@ def _draw_uniform(seed, position, n, numbers):
     numbers.reshape(-1)[...] = generator.random(n, numbers.dtype)
 
 
-#: What kernels do whose text is more than can be interpreted here.
+#: Kernels that are not interpreted, by name.
 KERNELS = {"draw_uniform": _draw_uniform}
 
 
@@ -393,7 +392,7 @@ def make_cupy():
     )  # fmt: skip
     cupy.cuda = SimpleNamespace(
         Device=Device, runtime=runtime, cublas=None, nvrtc=SimpleNamespace(getVersion=lambda: (12, 9)),
-        alloc_pinned_memory=lambda size: bytearray(b"\xab" * size),  # what nobody has written yet is anything but 0
+        alloc_pinned_memory=lambda size: bytearray(b"\xab" * size),  # uninitialised memory is not 0
     )  # fmt: skip
     return cupy
 

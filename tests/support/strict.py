@@ -1,7 +1,7 @@
-"""array-api-strict on a device that is not the host: it has what the array API standard has, and nothing else.
+"""array-api-strict on a device that is not the host: the array API standard and nothing else.
 
-Its arrays refuse to become NumPy arrays unless they are copied on purpose, so that whatever runs here makes no hidden
-copy to the host, and leans on nothing that is NumPy's alone. It stands in for a GPU on machines that have none.
+Its arrays become NumPy arrays only by explicit copies, so code that runs here has no implicit copies to the host and
+uses nothing that is NumPy's alone. It stands in for a GPU on machines without one.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ from tinygrad_gru.backend import Backend
 
 STRICT = Backend("array_api_strict", array_api_strict, array_api_strict.Device("device1"))
 
-#: The ops that the standard cannot express, by name; every other op of the sheet runs here.
+#: The ops that the standard cannot express, by name; every other op with an op spec runs here.
 NOT_IN_THE_STANDARD = {"einsum": "the standard has no einsum"}

@@ -100,7 +100,7 @@ class Backend:
         """The integers 0 … n − 1."""
         return self.xp.arange(n, device=self.device)
 
-    def writing(self, function: str) -> Callable[..., Any]:
+    def function_with_out(self, function: str) -> Callable[..., Any]:
         """The namespace's function of that name with an argument `out`, the array for the result."""
         compute = getattr(self.xp, function)
 

@@ -40,6 +40,10 @@ def _operator(function: str, reflected: bool = False) -> Callable[[Any, Any], An
     return method
 
 
+def _conversion(to: type) -> Callable[..., Any]:
+    return lambda self, *_, **__: self.concretize(to)
+
+
 class DuckArray:
     """Base of the arrays that belong to no library. Derived classes define the attributes, and `concretize`.
 
@@ -85,27 +89,14 @@ class DuckArray:
     def reshape(self, *shape: Any) -> Any:
         return self.namespace.reshape(self, shape[0] if isinstance(shape[0], (tuple, list)) else shape)
 
-    def __bool__(self) -> bool:
-        return self.concretize(bool)
-
-    def __int__(self) -> int:
-        return self.concretize(int)
-
-    def __float__(self) -> float:
-        return self.concretize(float)
-
-    def __index__(self) -> int:
-        return self.concretize(int)
-
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        return self.concretize(np.ndarray)
-
     def __getitem__(self, index: Any) -> Any:
         return self.namespace.getitem(self, index)
 
     def __neg__(self) -> Any:
         return self.namespace.negative(self)
 
+    __bool__, __int__, __float__ = _conversion(bool), _conversion(int), _conversion(float)
+    __index__, __array__ = _conversion(int), _conversion(np.ndarray)
     __add__, __radd__ = _operator("add"), _operator("add", reflected=True)
     __sub__, __rsub__ = _operator("subtract"), _operator("subtract", reflected=True)
     __mul__, __rmul__ = _operator("multiply"), _operator("multiply", reflected=True)
@@ -125,11 +116,18 @@ def _elementwise(function: str) -> Callable[..., Any]:
     return call
 
 
+def _reduction(function: str) -> Callable[..., Any]:
+    def call(self: DuckNamespace, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return self.reduction(function, x, tuple(range(x.ndim)) if axis is None else as_tuple(axis), keepdims)
+
+    return call
+
+
 class DuckNamespace:
     """Base of a namespace: derives functions of the array API from the primitives that a derived class defines.
 
     elementwise  (function, *operands): the elementwise function of that name
-    reduction    (function, x, axis, keepdims): sum, max or min, over all axes if `axis` is None
+    reduction    (function, x, axes, keepdims): the sum, max or min over these axes
     others       the functions of these names; `getitem` indexes with integers, slices, None and an ellipsis
     """
 
@@ -153,15 +151,7 @@ class DuckNamespace:
     exp, expm1, log, log1p, sqrt = map(_elementwise, ("exp", "expm1", "log", "log1p", "sqrt"))
     tanh, sin, cos, abs, sign = map(_elementwise, ("tanh", "sin", "cos", "abs", "sign"))
     negative = _elementwise("negative")
-
-    def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return self.reduction("sum", x, axis, keepdims)
-
-    def max(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return self.reduction("max", x, axis, keepdims)
-
-    def min(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        return self.reduction("min", x, axis, keepdims)
+    sum, max, min = map(_reduction, ("sum", "max", "min"))
 
     def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:
         x = x if min is None else self.maximum(x, min)
@@ -172,7 +162,7 @@ class DuckNamespace:
         return self.permute_dims(x, (*range(n - 2), n - 1, n - 2))
 
     def moveaxis(self, x: Any, source: Any, destination: Any) -> Any:
-        sources, destinations = ([a % x.ndim for a in _as_tuple(axes)] for axes in (source, destination))
+        sources, destinations = ([a % x.ndim for a in as_tuple(axes)] for axes in (source, destination))
         order = [axis for axis in range(x.ndim) if axis not in sources]
         for to, axis in sorted(zip(destinations, sources)):
             order.insert(to, axis)
@@ -183,7 +173,7 @@ class DuckNamespace:
         return self.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
 
     def squeeze(self, x: Any, axis: Any) -> Any:
-        axes = {a % x.ndim for a in _as_tuple(axis)}
+        axes = {a % x.ndim for a in as_tuple(axis)}
         return self.reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
     def stack(self, arrays: Sequence[Any], axis: int = 0) -> Any:
@@ -191,7 +181,7 @@ class DuckNamespace:
         return self.concat([self.expand_dims(x, axis) for x in self.lift(arrays)], axis)
 
     def flip(self, x: Any, axis: Any = None) -> Any:
-        axes = range(x.ndim) if axis is None else {a % x.ndim for a in _as_tuple(axis)}
+        axes = range(x.ndim) if axis is None else {a % x.ndim for a in as_tuple(axis)}
         return self.getitem(x, tuple(slice(None, None, -1) if a in axes else slice(None) for a in range(x.ndim)))
 
     def isdtype(self, dtype: Any, kind: Any) -> bool:
@@ -201,5 +191,6 @@ class DuckNamespace:
 setattr(DuckNamespace, "bool", np.bool_)  # noqa: B010  (in the class's body it would hide the type from annotations)
 
 
-def _as_tuple(axis: Any) -> tuple[int, ...]:
+def as_tuple(axis: Any) -> tuple[int, ...]:
+    """One axis or several as a tuple."""
     return tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)

@@ -49,7 +49,7 @@ class NumPyBackend(Backend):
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)
 
-    def writing(self, function: str) -> Callable[..., Any]:
+    def function_with_out(self, function: str) -> Callable[..., Any]:
         return getattr(np, function)
 
     def advanced_index(self, array: np.ndarray, index: Any) -> np.ndarray:

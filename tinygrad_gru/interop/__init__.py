@@ -1,4 +1,4 @@
-"""Weights and graphs of PyTorch, Keras and ONNX: into our modules and back, exactly, or refused with the reason.
+"""Import and export of weights and graphs of PyTorch, Keras and ONNX: exact, or refused with the reason.
 
 `interop.torch` and `interop.keras` need neither of the two; `interop.onnx` needs the onnx package, so that it is
 imported by name.

@@ -1,4 +1,4 @@
-"""The one error of this room."""
+"""InteropError: the exception that all readers and converters raise."""
 
 from __future__ import annotations
 

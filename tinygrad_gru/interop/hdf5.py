@@ -1,9 +1,9 @@
-"""HDF5 files: the arrays that lie in one, for files of the plain kind that Keras writes.
+"""Reader of HDF5 files: the arrays of a file with the subset of HDF5 that Keras writes.
 
-Nothing but the bytes that are given is ever looked at. What HDF5 can say besides (links to other places or files,
-storage elsewhere, chunks, filters, types of one's own) is refused by name, so that no file makes this process open
-another. Every address is checked before it is followed and is followed once, so that links can neither go in circles
-nor multiply; an array is a view of the bytes, so that a file cannot claim more memory than it has.
+It reads nothing but the bytes that it is given. The rest of HDF5 (soft and external links, external storage, chunks,
+filters, user-defined types) is refused by name, so that no file makes this process open another. Every address is
+checked before it is visited and is visited once, so that links can neither form cycles nor multiply; an array is a view
+of the bytes, so that a file cannot claim more memory than it has.
 
 The layout is that of "HDF5 File Format Specification", version 3.0: superblocks 0 to 3, object headers 1 and 2, groups
 as symbol tables or as link messages in their header, datasets that are contiguous or compact.
@@ -21,23 +21,23 @@ import numpy as np
 from .errors import InteropError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_NOWHERE = 2**64 - 1  # an address that is not set
-_DEEPEST = 64  # groups in groups; Keras's files have about 8
-_MOST_AXES = 32
-_MOST_ELEMENTS = 2**60
+_UNDEFINED_ADDRESS = 2**64 - 1  # an address that is not set
+_MAX_DEPTH = 64  # of nested groups; Keras's files have about 8
+_MAX_RANK = 32
+_MAX_ELEMENTS = 2**60
 
 _DATASPACE, _LINK_INFO, _DATATYPE, _LINK, _EXTERNAL = 0x01, 0x02, 0x03, 0x06, 0x07
 _LAYOUT, _FILTERS, _CONTINUATION, _SYMBOL_TABLE = 0x08, 0x0B, 0x10, 0x11
-_ANEW = "write it with h5py's own settings, or give model.get_weights()"
+_REWRITE = "write it with h5py's own settings, or give model.get_weights()"
 
 #: Floating-point types by (bytes, bits of the exponent, bits of the fraction): the names NumPy has for them.
 _FLOATS = {(2, 5, 10): "f2", (4, 8, 23): "f4", (8, 11, 52): "f8"}
 
 
 def read(content: bytes) -> dict[str, np.ndarray]:
-    """The datasets of a file by their paths, "layers/dense/vars/0", as arrays that are views of its bytes.
+    """The datasets of a file by path ("layers/dense/vars/0"), as arrays that are views of its bytes.
 
-    Raises InteropError that says what is damaged, or what is not stored in the file in a way that is known here.
+    Raises InteropError that says what is damaged, or which feature of HDF5 is not supported.
     """
     return _File(content).datasets()
 
@@ -49,12 +49,12 @@ class _Message(NamedTuple):
 
 
 class _File:
-    """The structures of a file. All reading goes through `_unpack` and `_text`, which keep inside of it."""
+    """The structures of a file. All reading goes through `_unpack` and `_text`, which check the bounds."""
 
     def __init__(self, content: bytes):
         self.content = content
-        self.followed: set[int] = set()
-        self.remaining = 2 * len(content) + 4096  # of bytes of structure: an honest file has each of them read once
+        self.visited: set[int] = set()
+        self.remaining = 2 * len(content) + 4096  # bytes of structures: in a valid file each is read once
 
     def datasets(self) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
@@ -78,8 +78,8 @@ class _File:
                 if links:
                     raise InteropError(f"{path!r} is a group and a dataset")
                 found[path] = self._dataset(messages, path)
-            elif depth == _DEEPEST:
-                raise InteropError(f"groups lie in groups more than {_DEEPEST} deep, as {path[:40]!r}…")
+            elif depth == _MAX_DEPTH:
+                raise InteropError(f"groups are nested more than {_MAX_DEPTH} deep, as {path[:40]!r}…")
             else:
                 groups += [(f"{path}/{name}" if path else name, target, depth + 1) for name, target in links.items()]
         return found
@@ -90,34 +90,34 @@ class _File:
             raise InteropError(f"{path or 'the file'!r} has a link with the name {name[:40]!r}, empty or there already")
         links[name] = target
 
-    # -- reading inside of the bytes -----------------------------------------------------------------------------
+    # -- reading with bounds checks -----------------------------------------------------------------------------
 
     def _unpack(self, layout: str, at: int) -> tuple[Any, ...]:
-        """Numbers, little-endian, at an address."""
+        """Little-endian numbers at an address."""
         size = struct.calcsize("<" + layout)
-        self._count(at, size)
+        self._spend(at, size)
         return struct.unpack_from("<" + layout, self.content, at)
 
-    def _count(self, at: int, size: int) -> None:
+    def _spend(self, at: int, size: int) -> None:
         if at < 0 or at + size > len(self.content):
             raise InteropError(f"it points to byte {at + size}, and has {len(self.content)}: damaged, or cut off")
         self.remaining -= size
         if self.remaining < 0:
             raise InteropError("its structures overlap: damaged")
 
-    def _expect(self, mark: bytes, at: int) -> None:
-        if self._unpack(f"{len(mark)}s", at)[0] != mark:
-            raise InteropError(f"there is no {mark.decode('latin-1').strip()} at byte {at}: damaged")
+    def _expect(self, signature: bytes, at: int) -> None:
+        if self._unpack(f"{len(signature)}s", at)[0] != signature:
+            raise InteropError(f"there is no {signature.decode('latin-1').strip()} at byte {at}: damaged")
 
-    def _follow(self, address: int) -> int:
-        """An address of a structure, which nothing has led to before."""
-        if address in self.followed:
+    def _visit(self, address: int) -> int:
+        """The address of a structure, which must not have been visited."""
+        if address in self.visited:
             raise InteropError(f"two links lead to byte {address}: each part of a file of Keras has one place")
-        self.followed.add(address)
+        self.visited.add(address)
         return address
 
     def _text(self, at: int, size: int) -> str:
-        self._count(at, size)
+        self._spend(at, size)
         try:
             return self.content[at : at + size].decode()
         except UnicodeDecodeError as error:
@@ -146,7 +146,7 @@ class _File:
 
     def _messages(self, address: int) -> Iterator[_Message]:
         """The messages of an object header and of its continuations."""
-        self._follow(address)
+        self._visit(address)
         (first,) = self._unpack("B", address)
         if first == 1:
             (size,) = self._unpack("8xI", address)
@@ -171,63 +171,63 @@ class _File:
                 if at + size > end:
                     raise InteropError(f"a message at byte {at} is longer than its object header: damaged")
                 if flags & 2 and kind in (_DATASPACE, _DATATYPE, _LAYOUT, _LINK, _SYMBOL_TABLE):
-                    raise InteropError(f"it has types or shapes that are shared between datasets: {_ANEW}")
+                    raise InteropError(f"it has types or shapes that are shared between datasets: {_REWRITE}")
                 if kind == _CONTINUATION:
-                    place, room = self._within(_Message(kind, at, size), "QQ")
-                    self._follow(place)
+                    offset, extent = self._unpack_message(_Message(kind, at, size), "QQ")
+                    self._visit(offset)
                     if first == 1:
-                        blocks.append((place, room))
+                        blocks.append((offset, extent))
                     else:
-                        self._expect(b"OCHK", place)
-                        blocks.append((place + 4, room - 8))
+                        self._expect(b"OCHK", offset)
+                        blocks.append((offset + 4, extent - 8))
                 else:
                     yield _Message(kind, at, size)
                 at += size
 
-    def _within(self, message: _Message, layout: str, skip: int = 0) -> tuple[Any, ...]:
-        """Numbers in a message, `skip` bytes after its start."""
+    def _unpack_message(self, message: _Message, layout: str, skip: int = 0) -> tuple[Any, ...]:
+        """Little-endian numbers in a message, `skip` bytes after its start."""
         if skip + struct.calcsize("<" + layout) > message.size:
             raise InteropError(f"a message at byte {message.start} is shorter than what it says: damaged")
         return self._unpack(layout, message.start + skip)
 
     def _check_not_dense(self, message: _Message, path: str) -> None:
-        version, flags = self._within(message, "BB")
-        (heap,) = self._within(message, "Q", 2 + 8 * (flags & 1))
-        if version != 0 or heap != _NOWHERE:
-            raise InteropError(f"{path or 'the root'!r} keeps its links in a heap, as newer versions can: {_ANEW}")
+        version, flags = self._unpack_message(message, "BB")
+        (heap,) = self._unpack_message(message, "Q", 2 + 8 * (flags & 1))
+        if version != 0 or heap != _UNDEFINED_ADDRESS:
+            raise InteropError(f"{path or 'the root'!r} keeps its links in a heap, as newer versions can: {_REWRITE}")
 
     def _link(self, message: _Message) -> tuple[str, int]:
-        """The name and the address of a link that is a message."""
-        version, flags = self._within(message, "BB")
+        """The name and the address of a link message."""
+        version, flags = self._unpack_message(message, "BB")
         at = 2
         kind = 0
         if version != 1:
             raise InteropError(f"a link has version {version}, and 1 is known")
         if flags & 8:
-            (kind,) = self._within(message, "B", at)
+            (kind,) = self._unpack_message(message, "B", at)
             at += 1
         at += 8 * bool(flags & 4) + bool(flags & 16)
-        (size,) = self._within(message, "BHIQ"[flags & 3], at)
+        (size,) = self._unpack_message(message, "BHIQ"[flags & 3], at)
         at += 1 << (flags & 3)
         if at + size > message.size:
             raise InteropError(f"a link at byte {message.start} is shorter than its name: damaged")
         name = self._text(message.start + at, size)
         if kind != 0:
-            raise _elsewhere(name)
-        (target,) = self._within(message, "Q", at + size)
+            raise _external_link(name)
+        (target,) = self._unpack_message(message, "Q", at + size)
         return name, target
 
     def _symbols(self, message: _Message) -> Iterator[tuple[str, int]]:
-        """The names and the addresses in a group that is a symbol table."""
-        tree, heap = self._within(message, "QQ")
-        self._expect(b"HEAP", self._follow(heap))
+        """The names and the addresses of a symbol table (a group of version 1)."""
+        tree, heap = self._unpack_message(message, "QQ")
+        self._expect(b"HEAP", self._visit(heap))
         size, names = self._unpack("Q8xQ", heap + 8)
         if names + size > len(self.content):
             raise InteropError(f"the names of a group end at byte {names + size}, beyond the file: damaged")
         nodes: list[tuple[int, int | None]] = [(tree, None)]
         while nodes:
             node, level = nodes.pop()
-            self._follow(node)
+            self._visit(node)
             if level == 0:
                 yield from self._leaf(node, names, size)
                 continue
@@ -247,7 +247,7 @@ class _File:
                 raise InteropError(f"a name at byte {names + offset} has no end: damaged")
             name = self._text(names + offset, end - names - offset)
             if cached == 2:
-                raise _elsewhere(name)
+                raise _external_link(name)
             yield name, target
 
     # -- datasets ------------------------------------------------------------------------------------------------
@@ -256,28 +256,28 @@ class _File:
         if _EXTERNAL in messages:
             raise InteropError(f"{path!r} is stored in another file: only what is in this one is read")
         if _FILTERS in messages:
-            raise InteropError(f"{path!r} is compressed, or filtered in another way: {_ANEW}")
+            raise InteropError(f"{path!r} is compressed, or filtered in another way: {_REWRITE}")
         if _DATASPACE not in messages or _DATATYPE not in messages:
             raise InteropError(f"{path!r} does not say which shape and type it has: damaged")
         shape, dtype = self._shape(messages[_DATASPACE], path), self._dtype(messages[_DATATYPE], path)
         layout = messages[_LAYOUT]
-        version, kind = self._within(layout, "BB")
+        version, kind = self._unpack_message(layout, "BB")
         if version not in (3, 4) or kind not in (0, 1):
-            kinds = {2: "is stored in chunks", 3: "is put together from other datasets, perhaps of other files"}
-            raise InteropError(f"{path!r} {kinds.get(kind, 'has a layout that is not known here')}: {_ANEW}")
+            descriptions = {2: "is stored in chunks", 3: "is put together from other datasets, perhaps of other files"}
+            raise InteropError(f"{path!r} {descriptions.get(kind, 'has a layout that is not known here')}: {_REWRITE}")
         if kind == 0:
-            (size,) = self._within(layout, "H", 2)
+            (size,) = self._unpack_message(layout, "H", 2)
             start = layout.start + 4
             if size > layout.size - 4:
                 raise InteropError(f"{path!r} is longer than its object header: damaged")
         else:
-            start, size = self._within(layout, "QQ", 2)
+            start, size = self._unpack_message(layout, "QQ", 2)
         needed = math.prod(shape) * dtype.itemsize
-        if math.prod(filter(None, shape)) >= _MOST_ELEMENTS:  # of an empty array too: NumPy multiplies them all
+        if math.prod(filter(None, shape)) >= _MAX_ELEMENTS:  # of an empty array too: NumPy multiplies them all
             raise InteropError(f"{path!r} is said to have the shape {shape}: damaged")
         if needed == 0:
             return np.zeros(shape, dtype)
-        if start == _NOWHERE:
+        if start == _UNDEFINED_ADDRESS:
             raise InteropError(f"{path!r} of shape {shape} is declared, and its numbers are not in the file")
         if size < needed or start + needed > len(self.content):
             raise InteropError(
@@ -287,22 +287,22 @@ class _File:
         return np.frombuffer(self.content, dtype, math.prod(shape), start).reshape(shape)
 
     def _shape(self, message: _Message, path: str) -> tuple[int, ...]:
-        version, rank = self._within(message, "BB")
-        if version not in (1, 2) or rank > _MOST_AXES:
+        version, rank = self._unpack_message(message, "BB")
+        if version not in (1, 2) or rank > _MAX_RANK:
             raise InteropError(f"{path!r} has a shape of version {version} with {rank} axes, which is not known here")
-        if version == 2 and self._within(message, "B", 3) == (2,):
+        if version == 2 and self._unpack_message(message, "B", 3) == (2,):
             raise InteropError(f"{path!r} is empty: it has no shape")
-        return self._within(message, "Q" * rank, 8 if version == 1 else 4)
+        return self._unpack_message(message, "Q" * rank, 8 if version == 1 else 4)
 
     def _dtype(self, message: _Message, path: str) -> np.dtype:
-        kind, low, _, _, size = self._within(message, "BBBBI")
+        kind, low, _, _, size = self._unpack_message(message, "BBBBI")
         order = "<" if low & 1 == 0 else ">"
         if kind & 15 == 0 and size in (1, 2, 4, 8):
-            offset, precision = self._within(message, "HH", 8)
+            offset, precision = self._unpack_message(message, "HH", 8)
             if (offset, precision) == (0, 8 * size):
                 return np.dtype(f"{order}{'i' if low & 8 else 'u'}{size}")
         if kind & 15 == 1 and not low & 0x40:
-            offset, precision, _, exponent, _, fraction, bias = self._within(message, "HHBBBBI", 8)
+            offset, precision, _, exponent, _, fraction, bias = self._unpack_message(message, "HHBBBBI", 8)
             form = (size, exponent, fraction)
             if (offset, precision, bias) == (0, 8 * size, 2 ** (exponent - 1) - 1) and form in _FLOATS:
                 return np.dtype(order + _FLOATS[form])
@@ -312,5 +312,5 @@ class _File:
         )
 
 
-def _elsewhere(name: str) -> InteropError:
+def _external_link(name: str) -> InteropError:
     return InteropError(f"{name!r} is a link to another place or another file: only what is in the file itself is read")

@@ -1,23 +1,23 @@
-"""Keras's weights into our modules and back, in the order and the layouts of `get_weights()`.
+"""Import and export of Keras weights, in the order and the layouts of `get_weights()`.
 
     load(model, keras_model.get_weights())      # of a model or a layer; or a .keras or .weights.h5 file
     keras_model.set_weights(weights(model))
 
-Keras itself is not needed. Weights have no names there, so that parts are paired by their order: ours is the order of
-declaration, and the k-th GRU of a file is our k-th. A recurrent layer of ours with several layers is as many layers of
-Keras, and one with two directions is a Bidirectional. What can be exchanged exactly is; what cannot is refused with
+Keras itself is not needed. Weights have no names there, so layers are paired by their order: ours is the order of
+assignment, and the k-th GRU of a file is our k-th. A recurrent layer of ours with several layers is as many layers of
+Keras, and one with two directions is a Bidirectional. What can be converted exactly is; what cannot is refused with
 the reason:
 
-    Linear (Dense), Embedding, LayerNorm    as they are
+    Linear (Dense), Embedding, LayerNorm    unchanged
     RNN (SimpleRNN), LSTM                   gates stacked
     GRU                                     of both forms: `reset_after` must be the same on both sides, and the shape
-                                            of the bias tells. The update gates have opposite senses, so that W_z, U_z
+                                            of the bias shows which. The update gates have opposite signs, so W_z, U_z
                                             and b_z are negated; two biases are one here where that is exact
 
-Weights do not tell which activation a layer has, nor a LayerNormalization its epsilon (0.001 in Keras). A .keras file
-does: every setting of its layers must be the one that ours has, or one that changes nothing here, or not be set. How
-layers are joined, layers without weights (Activation, Masking), and what of a layer's outputs is used are `forward`'s
-to say. Neither file needs Keras or h5py, and nothing but the file itself is read.
+Weights contain neither activations nor the epsilon of a LayerNormalization (0.001 in Keras). A .keras file does: each
+setting of its layers must equal ours, or have no effect here, or not be set. How layers are connected, layers without
+weights (Activation, Masking), and which outputs of a layer are used is up to `forward`. Neither file needs Keras or
+h5py, and nothing but the file itself is read.
 """
 
 from __future__ import annotations
@@ -36,47 +36,47 @@ from ..backend import is_floating, to_host
 from ..io import Budget, open_untrusted, parse_json
 from ..ops.op import unwrap
 from . import hdf5
-from .cells import in_words, kind_of_layer, settings_of_layer
+from .cells import kind_of_layer, settings_of_layer, settings_text
 from .errors import InteropError
-from .gates import KERAS, Stacked, from_ours, to_ours
+from .gates import KERAS, StackedWeights, from_ours, to_ours
 
-#: Keras's activations that ours of the same name compute. (Its leaky_relu and gelu have other numbers.)
+#: Keras's activations that equal ours of the same name. (Its leaky_relu and gelu have other constants.)
 _ACTIVATIONS = {"tanh", "sigmoid", "relu", "softplus", "elu", "silu"}
 _MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "mean": "ave"}
 _CLASSES = {"RNN": "SimpleRNN", "GRU": "GRU", "LSTM": "LSTM"}
-_SNAKE = {
+_SNAKE_CASE = {
     "SimpleRNN": "simple_rnn", "GRU": "gru", "LSTM": "lstm", "Bidirectional": "bidirectional", "Dense": "dense",
     "Embedding": "embedding", "LayerNormalization": "layer_normalization",
 }  # fmt: skip
 
-#: Settings of a layer that change nothing of what ours computes: sizes (the arrays have them), how it begins, how it is
-#: trained from outside, how it is run, and which of its outputs are used.
-_OF_NO_MATTER = {
+#: Settings of a layer without an effect here: sizes (the arrays have them), initialisers, regularisation, how it is
+#: executed, and which of its outputs are used.
+_IGNORED_SETTINGS = {
     "name", "trainable", "units", "input_dim", "output_dim", "seed", "unit_forget_bias", "unroll", "implementation",
     "use_cudnn", "return_sequences", "return_state", "zero_output_for_mask",
 }  # fmt: skip
-_OF_NO_MATTER_ENDS = ("_initializer", "_regularizer", "_constraint")
+_IGNORED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
 
 def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> nn.Module:
-    """Give `module` the weights of a Keras model or layer; returns it.
+    """Load the weights of a Keras model or layer into `module`; returns it.
 
     source   a list of arrays as `get_weights()` gives it, or a .keras or .weights.h5 file of a Sequential or functional
              model
 
-    Nothing is changed unless everything fits. Raises InteropError that says where it does not, or why a part of the
-    module has no counterpart in Keras.
+    All weights are loaded, or none if there is an error. Raises InteropError that says what does not fit, or why a part
+    of the module has no counterpart in Keras.
     """
     parts = list(_parts(module, ""))
     what = "source"
     if isinstance(source, (str, os.PathLike)):
-        what, given = str(source), _arrays_in(Path(source), parts)
+        what, given = str(source), _arrays_of_file(Path(source), parts)
     else:
         given = [to_host(unwrap(array)) for array in source]
-    strange = {str(array.dtype) for array in given if not (is_floating(array.dtype) or array.dtype.kind in "iu")}
-    if strange:
-        raise InteropError(f"{what}: expected arrays of real numbers, got {', '.join(sorted(strange))}")
+    invalid = {str(array.dtype) for array in given if not (is_floating(array.dtype) or array.dtype.kind in "iu")}
+    if invalid:
+        raise InteropError(f"{what}: expected arrays of real numbers, got {', '.join(sorted(invalid))}")
     expected = sum(len(part.weights()) for part in parts)
     if len(given) != expected:
         counts = ", ".join(f"{part.path or part.class_name} ({len(part.weights())})" for part in parts)
@@ -87,7 +87,7 @@ def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> n
     values: dict[str, np.ndarray] = {}
     for part in parts:
         count = len(part.weights())
-        values |= part.reverted(given[:count])
+        values |= part.state_dict_of(given[:count])
         given = given[count:]
     module.load_state_dict(values)
     return module
@@ -102,11 +102,11 @@ def weights(module: nn.Module) -> list[np.ndarray]:
 
 
 class _Part:
-    """A layer of Keras in a module of ours.
+    """A layer of Keras and the module of ours that corresponds to it.
 
-    path       of our module, with a dot at its end
-    class_name of the layer in Keras
-    settings   those in its configuration that it must have to compute what ours does
+    path        of our module, with a dot at its end
+    class_name  of the layer in Keras
+    settings    that its configuration must have to compute what ours does
     """
 
     def __init__(self, module: nn.Module, path: str, class_name: str, **settings: Any):
@@ -115,13 +115,13 @@ class _Part:
 
     @property
     def folders(self) -> list[str]:
-        """Where its arrays are, in the folder that a file has for the layer."""
+        """The folders of its arrays, within the layer's folder of a file."""
         return ["vars"]
 
     def weights(self) -> list[np.ndarray]:
         return list(self.module.state_dict().values())  # in the same order as in Keras
 
-    def reverted(self, given: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    def state_dict_of(self, given: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         self.check(given, self.weights())
         return {self.prefix + name: array for name, array in zip(self.module.state_dict(), given)}
 
@@ -150,16 +150,16 @@ class _Recurrent(_Part):
         where = path.removesuffix(".") or type(layer).__name__
         if settings.pop("reverse", False):
             raise InteropError(
-                f"{where}: outputs of Keras's go_backwards come in the order in which it read, and with reverse=True "
-                "ours stay at their steps"
+                f"{where}: outputs of Keras's go_backwards are in reversed order, and with reverse=True "
+                "ours stay at their time steps"
             )
         if settings.pop("output_activation", "tanh") != cell["activation"] and kind == "LSTM":
             raise InteropError(f"{where}: Keras's LSTM has one activation for candidate and output")
-        foreign = {name: cell[name] for name in ("activation", "recurrent_activation") if name in cell}
-        settings |= {name: value for name, value in foreign.items() if value not in _ACTIVATIONS}
+        activations = {name: cell[name] for name in ("activation", "recurrent_activation") if name in cell}
+        settings |= {name: value for name, value in activations.items() if value not in _ACTIVATIONS}
         if settings or (kind == "GRU" and cell["recurrent_activation"] != "sigmoid"):
-            # A gate of the opposite sense comes by σ(−a) = 1 − σ(a), which no other activation there fulfills.
-            raise InteropError(f"{where}: Keras has no {_CLASSES[kind]} with {in_words(settings or cell)}")
+            # A gate of the opposite sign is converted by σ(−a) = 1 − σ(a), which holds for no other activation there.
+            raise InteropError(f"{where}: Keras has no {_CLASSES[kind]} with {settings_text(settings or cell)}")
         wrapped = layer.bidirectional
         super().__init__(layer, path, "Bidirectional" if wrapped else _CLASSES[kind])
         cell["dropout"] = layer.input_dropout
@@ -183,7 +183,7 @@ class _Recurrent(_Part):
             return [stacked.W, stacked.U]
         return [stacked.W, stacked.U, np.stack([stacked.b_x, stacked.b_h]) if self.reset_after else stacked.b_x]
 
-    def reverted(self, given: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    def state_dict_of(self, given: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         has_bias, count = self.cells[0].has_bias, len(given) // len(self.cells)
         if self.kind == "GRU" and has_bias and (theirs := given[2].ndim == 2) != self.reset_after:
             raise InteropError(
@@ -196,12 +196,12 @@ class _Recurrent(_Part):
         for k in range(len(self.cells)):
             W, U, *bias = given[k * count : (k + 1) * count]
             b_x, b_h = bias[0] if has_bias and self.reset_after else (*bias, None, None)[:2]
-            tensors = to_ours(KERAS, self.kind, Stacked(W, U, b_x, b_h), self.reset_after)
+            tensors = to_ours(KERAS, self.kind, StackedWeights(W, U, b_x, b_h), self.reset_after)
             ours |= {f"{self.prefix}cells.{self.first + k}.{name}": array for name, array in tensors.items()}
         return ours
 
 
-_PLAIN: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
+_FEED_FORWARD: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
     nn.Linear: lambda layer: ("Dense", {"use_bias": layer.b is not None, "activation": "linear"}),
     nn.Embedding: lambda layer: ("Embedding", {}),
     nn.LayerNorm: lambda layer: (
@@ -212,22 +212,22 @@ _PLAIN: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
 
 
 def _parts(module: nn.Module, path: str) -> Iterator[_Part]:
-    """The layers of Keras that a module stands for, in the order of declaration. `path` ends in a dot."""
+    """The layers of Keras that a module corresponds to, in order of assignment. `path` ends in a dot."""
     kind = kind_of_layer(module)
     if kind is not None:
         assert isinstance(module, nn.Recurrent)
         for first in range(0, len(module.cells), module.directions):
             yield _Recurrent(module, path, kind, first)
-    elif type(module) in _PLAIN:
-        class_name, settings = _PLAIN[type(module)](module)
+    elif type(module) in _FEED_FORWARD:
+        class_name, settings = _FEED_FORWARD[type(module)](module)
         yield _Part(module, path, class_name, **settings)
     else:
-        inside = {id(tensor) for _, child in module.children() for _, tensor in child.named_tensors()}
-        own = [name for name, tensor in module.named_tensors() if id(tensor) not in inside]
-        if own:
+        in_children = {id(tensor) for _, child in module.children() for _, tensor in child.named_tensors()}
+        unsupported = [name for name, tensor in module.named_tensors() if id(tensor) not in in_children]
+        if unsupported:
             raise InteropError(
                 f"{path.removesuffix('.') or type(module).__name__}: Keras has no layer with the tensors "
-                f"{', '.join(own)} of {type(module).__name__}"
+                f"{', '.join(unsupported)} of {type(module).__name__}"
             )
         for name, child in module.children():
             yield from _parts(child, f"{path}{name}.")
@@ -236,8 +236,8 @@ def _parts(module: nn.Module, path: str) -> Iterator[_Part]:
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _arrays_in(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
-    """The arrays of a file, for these parts."""
+def _arrays_of_file(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
+    """The arrays of a file for these parts."""
     with open_untrusted(path, InteropError) as file:
         if path.suffix != ".keras":
             content = file.read()
@@ -251,7 +251,7 @@ def _arrays_in(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
                 raise InteropError(f"expected a .keras or .weights.h5 file of Keras 3: {error}") from error
             _check_configuration(parse_json(_member(archive, "config.json", budget)), parts)
             content = _member(archive, "model.weights.h5", budget)
-        return _arrays_of(hdf5.read(content), parts)
+        return _arrays_of_parts(hdf5.read(content), parts)
 
 
 def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
@@ -264,13 +264,13 @@ def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
         raise InteropError(f"{name} is encrypted, or compressed in a way that is not known here")
     budget.spend(info.file_size, name)
     try:
-        return archive.read(info)  # no more than the size that was said is ever unpacked
+        return archive.read(info)  # never unpacks more than the declared size
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InteropError(f"{name} cannot be unpacked: {error}") from error
 
 
-def _arrays_of(found: Mapping[str, np.ndarray], parts: Sequence[_Part]) -> list[np.ndarray]:
-    """The arrays of a file that are those of the parts, in their order."""
+def _arrays_of_parts(found: Mapping[str, np.ndarray], parts: Sequence[_Part]) -> list[np.ndarray]:
+    """The arrays of the parts, in their order."""
     found = {
         name: array for name, array in found.items()
         if not name.startswith("optimizer/") and "seed_generator" not in name.split("/")
@@ -283,20 +283,20 @@ def _arrays_of(found: Mapping[str, np.ndarray], parts: Sequence[_Part]) -> list[
     used: list[str] = []
     for part, name in zip(parts, _names_in_file(parts)):
         for folder in part.folders:
-            place = f"layers/{name}/{folder}/"
-            count = sum(entry.startswith(place) for entry in found)
-            used += [entry for entry in (f"{place}{k}" for k in range(count)) if entry in found]
+            folder_path = f"layers/{name}/{folder}/"
+            count = sum(entry.startswith(folder_path) for entry in found)
+            used += [entry for entry in (f"{folder_path}{k}" for k in range(count)) if entry in found]
     unknown = sorted(found.keys() - set(used))
     if unknown:
-        raise InteropError(f"it holds weights that the module has no place for: {', '.join(unknown)}")
+        raise InteropError(f"it has weights that the module does not have: {', '.join(unknown)}")
     return [found[name] for name in used]
 
 
 def _names_in_file(parts: Sequence[_Part]) -> Iterator[str]:
-    """gru, gru_1, …: a file counts the layers of every class."""
+    """The names of layers in a file: gru, gru_1, …, numbered per class."""
     counts: dict[str, int] = {}
     for part in parts:
-        name = _SNAKE[part.class_name]
+        name = _SNAKE_CASE[part.class_name]
         count = counts[name] = counts.get(name, -1) + 1
         yield f"{name}_{count}" if count else name
 
@@ -306,14 +306,16 @@ def _names_in_file(parts: Sequence[_Part]) -> Iterator[str]:
 
 def _check_configuration(model: Any, parts: Sequence[_Part]) -> None:
     """Raise InteropError unless the layers of a .keras file are those of the module, with the same settings."""
-    listed = _mapping(_mapping(model, "the model").get("config"), "the model").get("layers", ())
-    if not isinstance(listed, (list, tuple)):
+    entries = _mapping(_mapping(model, "the model").get("config"), "the model").get("layers", ())
+    if not isinstance(entries, (list, tuple)):
         raise InteropError("config.json: expected a list of layers")
-    layers = [layer for layer in listed if _mapping(layer, "a layer").get("class_name") in list(_SNAKE)]  # of any type
+    layers = [
+        layer for layer in entries if _mapping(layer, "a layer").get("class_name") in list(_SNAKE_CASE)
+    ]  # of any type
     classes = [layer["class_name"] for layer in layers], [part.class_name for part in parts]
     if sorted(classes[0]) != sorted(classes[1]):
         raise InteropError(f"expected layers {', '.join(classes[1])}, the file has {', '.join(classes[0])}")
-    for class_name in _SNAKE:
+    for class_name in _SNAKE_CASE:
         ours = [part for part in parts if part.class_name == class_name]
         theirs = [layer for layer in layers if layer["class_name"] == class_name]
         for part, layer in zip(ours, theirs):
@@ -334,7 +336,7 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
 def _differences(
     class_name: str, settings: Mapping[str, Any], layer: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
-    """What a layer of a file is or does otherwise than a class of Keras itself with these settings."""
+    """(setting, expected, found) where a layer of a file differs from a class of Keras itself with these settings."""
     for name, value in (("module", "keras.layers"), ("class_name", class_name), ("registered_name", None)):
         if layer.get(name) != value:
             yield name, value, layer.get(name)
@@ -346,7 +348,7 @@ def _differences(
         yield "dtype", "float32", dtype
     if class_name == "LayerNormalization" and "axis" in given:
         given["axis"] = _axis(given["axis"], layer)
-    if class_name == "Bidirectional":  # which makes it of the other one, where a file of an older version has none
+    if class_name == "Bidirectional":  # older files have none, for it is a copy of the other
         given.setdefault("backward_layer", None)
     for name, value in settings.items():
         found = given.pop(name, None)
@@ -355,13 +357,13 @@ def _differences(
                 yield from _differences(value[0], value[1], _mapping(found, name))
         elif found != value:
             yield name, value, found
-    for name, found in given.items():  # not known here, or not there in ours: only as if it were not there in the file
-        if not (name in _OF_NO_MATTER or name.endswith(_OF_NO_MATTER_ENDS)) and found not in (None, False):
+    for name, found in given.items():  # unknown ones must be as if they were not set
+        if not (name in _IGNORED_SETTINGS or name.endswith(_IGNORED_SUFFIXES)) and found not in (None, False):
             yield name, None, found
 
 
 def _axis(axis: Any, layer: Mapping[str, Any]) -> Any:
-    """Axes to be normalized, in which the last is −1, where the file tells how many there are."""
+    """The axes to normalise, with −1 for the last one if the file has the rank."""
     built = layer.get("build_config")
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
     last = len(shape) - 1 if isinstance(shape, list) else -1

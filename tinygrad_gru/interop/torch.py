@@ -1,17 +1,17 @@
-"""PyTorch's weights into our modules and back, by the names and in the layouts of its `state_dict`.
+"""Import and export of PyTorch weights, by the names and in the layouts of its `state_dict`.
 
     load(model, "model.safetensors")      # or a .pt file of torch.save, or a mapping of arrays or tensors
     save(model, "model.safetensors")      # for safetensors.torch.load_file
 
-PyTorch itself is not needed. Modules are paired by name: the parts of a Sequential are numbered, all others have the
-names of their attributes. What can be exchanged exactly is; what cannot is refused with the reason:
+PyTorch itself is not needed. Modules are paired by name: the modules of a Sequential are numbered, all others have the
+names of their attributes. What can be converted exactly is; what cannot is refused with the reason:
 
-    Linear, Embedding, LayerNorm    as they are (PyTorch's Linear keeps Wᵀ)
+    Linear, Embedding, LayerNorm    unchanged (PyTorch's Linear stores Wᵀ)
     RNN, LSTM, and their cells      gates in another order; the two biases of PyTorch are one here, their sum, and go
                                     back as that sum and zeros
-    GRU and its cell                with reset_after=True only. The update gates have opposite senses, so that W_z, U_z
-                                    and b_z are negated; the candidate's two biases are b_h and c_h
-    tensors of a module of one's own, and cells with equations of one's own: by our names, as they are
+    GRU and its cell                with reset_after=True only. The update gates have opposite signs, so W_z, U_z and
+                                    b_z are negated; the candidate's two biases are b_h and c_h
+    user-defined modules and cells  tensors by our names, unchanged
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from ..io import open_untrusted, replacing, safetensors
 from ..nn.checks import convert
 from ..ops.op import unwrap
 from ..tensor import Tensor
-from .cells import in_words, kind_of, kind_of_layer, settings_of, settings_of_layer
+from .cells import kind_of, kind_of_layer, settings_of, settings_of_layer, settings_text
 from .errors import InteropError
-from .gates import TORCH, Stacked, from_ours, to_ours
+from .gates import TORCH, StackedWeights, from_ours, to_ours
 from .torch_file import read_torch_file
 
 Arrays = dict[str, np.ndarray]
 
 
 def read(path: str | os.PathLike[str]) -> Any:
-    """What a .safetensors file, or a .pt or .pth file of `torch.save`, holds: arrays by name.
+    """The content of a .safetensors file, or of a .pt or .pth file of `torch.save`: arrays by name.
 
-    Code is never run: a .pt file may hold tensors, numbers and strings in dictionaries and lists, and is refused if it
-    holds more.
+    Code is never run: a .pt file may contain tensors, numbers and strings in dictionaries and lists, and is refused if
+    it contains more.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -53,41 +53,43 @@ def read(path: str | os.PathLike[str]) -> Any:
 def load(
     module: nn.Module, source: str | os.PathLike[str] | Mapping[str, Any], names: Mapping[str, str] | None = None
 ) -> nn.Module:
-    """Give `module` the weights of a PyTorch module; returns it.
+    """Load the weights of a PyTorch module into `module`; returns it.
 
     source   a file, as for `read`, or a state_dict: a mapping of arrays or tensors
-    names    what modules are called there, by what they are called here: {"recurrence": "rnn", "output": "head.fc"}
+    names    PyTorch's names of modules, by ours: {"recurrence": "rnn", "output": "head.fc"}
 
-    What is one tensor here, under several names, may be there under any of them; under several it must be the same.
-    Nothing is changed unless everything fits. Raises InteropError that lists what is missing, unknown, of another
-    shape, or not of real numbers, or that says why a part of the module has no counterpart in PyTorch.
+    A tensor that has several names here (tied weights) may be there under any of them; under several it must be the
+    same. All weights are loaded, or none if there is an error. Raises InteropError that lists what is missing, unknown,
+    of another shape, or not real, or that says why a part of the module has no counterpart in PyTorch.
     """
     given = _state_dict_in(source)
     parts = list(_parts(module, names or {}))
-    expected = {theirs: array for part in parts for theirs, array in part.out().items()}
+    expected = {theirs: array for part in parts for theirs, array in part.exported().items()}
     problems = [f"unknown: {name} {array.shape}" for name, array in given.items() if name not in expected]
-    fitting: Arrays = {}
+    converted: Arrays = {}
     for name in filter(given.__contains__, expected):
         try:
-            fitting[name] = _fitting(name, given[name], expected[name])
+            converted[name] = _converted(name, given[name], expected[name])
         except ValueError as error:
             problems.append(str(error))
-    taken: dict[int, tuple[str, np.ndarray]] = {}  # what a tensor gets, and from where
+    assigned: dict[int, tuple[str, np.ndarray]] = {}  # by tensor: (path, array)
     for part in parts:
-        if part.out().keys() <= fitting.keys():
-            for tensor, array in part.back(fitting):
-                where, other = taken.setdefault(id(tensor), (part.theirs, array))
+        if part.exported().keys() <= converted.keys():
+            for tensor, array in part.imported(converted):
+                where, other = assigned.setdefault(id(tensor), (part.theirs, array))
                 if not np.array_equal(array, other, equal_nan=True):
                     problems.append(f"{part.theirs} and {where} are one tensor here, but they differ in the state_dict")
     for part in parts:
-        if not all(id(tensor) in taken for tensor in part.tensors):
-            problems += [f"missing: {name} {array.shape}" for name, array in part.out().items() if name not in given]
+        if not all(id(tensor) in assigned for tensor in part.tensors):
+            problems += [
+                f"missing: {name} {array.shape}" for name, array in part.exported().items() if name not in given
+            ]
     if problems:
         raise InteropError(
             f"the state_dict does not fit {type(module).__name__} (made with other settings? modules of other names "
             "can be paired by `names`):\n  " + "\n  ".join(problems)
         )
-    module.load_state_dict({name: taken[id(tensor)][1] for name, tensor in module.named_tensors()})
+    module.load_state_dict({name: assigned[id(tensor)][1] for name, tensor in module.named_tensors()})
     return module
 
 
@@ -96,7 +98,7 @@ def state_dict(module: nn.Module, names: Mapping[str, str] | None = None) -> Arr
 
     Raises InteropError if a part of the module has no counterpart in PyTorch.
     """
-    return {name: array for part in _parts(module, names or {}) for name, array in part.out().items()}
+    return {name: array for part in _parts(module, names or {}) for name, array in part.exported().items()}
 
 
 def save(module: nn.Module, path: str | os.PathLike[str], names: Mapping[str, str] | None = None) -> None:
@@ -125,7 +127,7 @@ def _state_dict_in(source: Any) -> Arrays:
 
 
 def _array(name: Any, value: Any) -> np.ndarray:
-    """A NumPy array of real numbers, of an array of any backend, of a Tensor, or of a tensor of PyTorch."""
+    """An array of any backend, a Tensor, or a tensor of PyTorch, as a NumPy array of real numbers."""
     if hasattr(value, "resolve_neg"):
         try:
             value = value.detach().resolve_conj().resolve_neg().cpu()
@@ -141,7 +143,7 @@ def _array(name: Any, value: Any) -> np.ndarray:
     return array
 
 
-def _fitting(name: str, array: np.ndarray, ours: np.ndarray) -> np.ndarray:
+def _converted(name: str, array: np.ndarray, ours: np.ndarray) -> np.ndarray:
     """An array of a state_dict, in the dtype of ours. ValueError unless it fits."""
     if array.shape != ours.shape:
         raise ValueError(f"{name}: expected shape {ours.shape}, got {array.shape}")
@@ -152,73 +154,73 @@ def _fitting(name: str, array: np.ndarray, ours: np.ndarray) -> np.ndarray:
     return convert(name, array, ours.dtype)
 
 
-def _turned(array: np.ndarray, turned: bool) -> np.ndarray:
-    return np.ascontiguousarray(array.T) if turned else array
+def _transposed(array: np.ndarray, transpose: bool) -> np.ndarray:
+    return np.ascontiguousarray(array.T) if transpose else array
 
 
 class _Single:
-    """A tensor that PyTorch has too, as it is or transposed.
+    """A tensor that PyTorch has too, unchanged or transposed.
 
-    theirs   its name there
+    theirs   its name in PyTorch
     """
 
     def __init__(self, tensor: Tensor, theirs: str, transposed: bool = False):
         self.tensors, self.theirs, self.transposed = [tensor], theirs, transposed
 
-    def out(self) -> Arrays:
-        """The tensor, by its name in PyTorch."""
-        return {self.theirs: _turned(self.tensors[0].numpy(), self.transposed)}
+    def exported(self) -> Arrays:
+        """Arrays by PyTorch's names."""
+        return {self.theirs: _transposed(self.tensors[0].numpy(), self.transposed)}
 
-    def back(self, given: Arrays) -> list[tuple[Tensor, np.ndarray]]:
-        """Our tensor and its values, from a whole state_dict."""
-        return [(self.tensors[0], _turned(given[self.theirs], self.transposed))]
+    def imported(self, given: Arrays) -> list[tuple[Tensor, np.ndarray]]:
+        """Our tensors and their values, from a whole state_dict."""
+        return [(self.tensors[0], _transposed(given[self.theirs], self.transposed))]
 
 
 class _Cell:
-    """The tensors of a cell, alone or at its place in a layer, which PyTorch writes behind the names of its tensors.
+    """The tensors of a cell, by itself or in a layer.
 
-    theirs  what comes before the names of the tensors
-    place   such as "_l0_reverse"; nothing for a cell that is alone
+    theirs  the prefix of the tensors' names in PyTorch
+    suffix  of these names, such as "_l0_reverse"; empty for a cell by itself
     """
 
-    def __init__(self, cell: nn.Cell, theirs: str, kind: str, place: str = ""):
-        self.cell, self.theirs, self.kind, self.place = cell, theirs, kind, place
-        self.named = _own(cell)
+    def __init__(self, cell: nn.Cell, theirs: str, kind: str, suffix: str = ""):
+        self.cell, self.theirs, self.kind, self.suffix = cell, theirs, kind, suffix
+        self.named = _local_tensors(cell)
         self.tensors = list(self.named.values())
 
-    def out(self) -> Arrays:
+    def exported(self) -> Arrays:
         ours = {name: tensor.numpy() for name, tensor in self.named.items()}
         stacked = from_ours(TORCH, self.kind, ours, self.cell.has_bias)
         theirs = {"weight_ih": stacked.W, "weight_hh": stacked.U, "bias_ih": stacked.b_x, "bias_hh": stacked.b_h}
         theirs["weight_hr"] = np.ascontiguousarray(ours["P"].T) if "P" in ours else None
-        return {self.theirs + name + self.place: array for name, array in theirs.items() if array is not None}
+        return {self.theirs + name + self.suffix: array for name, array in theirs.items() if array is not None}
 
-    def back(self, given: Arrays) -> list[tuple[Tensor, np.ndarray]]:
+    def imported(self, given: Arrays) -> list[tuple[Tensor, np.ndarray]]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        *parts, projection = (given.get(self.theirs + name + self.place) for name in names)
-        ours = to_ours(TORCH, self.kind, Stacked(*parts), reset_after=self.kind == "GRU")
+        *parts, projection = (given.get(self.theirs + name + self.suffix) for name in names)
+        ours = to_ours(TORCH, self.kind, StackedWeights(*parts), reset_after=self.kind == "GRU")
         ours |= {} if projection is None else {"P": projection.T}
         return [(self.named[name], array) for name, array in ours.items()]
 
 
-def _own(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors right inside of a module by all of their names."""
+def _local_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The immediate tensors of a module by all of their names."""
     return {name: value for name, value in module._declared() if isinstance(value, Tensor)}
 
 
 def _parts(module: nn.Module, names: Mapping[str, str], ours: str = "", theirs: str = "") -> Iterator[_Single | _Cell]:
-    """A module and what is inside, as far as it has tensors. `ours` and `theirs` are paths that end in a dot."""
+    """The parts of a module that have tensors. `ours` and `theirs` are paths that end in a dot."""
     kind = kind_of(module) if isinstance(module, nn.Cell) else kind_of_layer(module)
     if kind is not None:
         yield from _recurrent_parts(module, kind, ours, theirs)
         return
     known = {nn.Linear: {"W": "weight", "b": "bias"}, nn.Embedding: {"W": "weight"}}.get(type(module), {})
-    for name, tensor in _own(module).items():
+    for name, tensor in _local_tensors(module).items():
         yield _Single(tensor, theirs + known.get(name, name), transposed=type(module) is nn.Linear and name == "W")
     for name, child in module.children():
-        here = f"{ours}{name}"
-        there = name.removeprefix("layers.") if isinstance(module, nn.Sequential) else name
-        yield from _parts(child, names, f"{here}.", f"{names.get(here, theirs + there)}.")
+        our_path = f"{ours}{name}"
+        their_name = name.removeprefix("layers.") if isinstance(module, nn.Sequential) else name
+        yield from _parts(child, names, f"{our_path}.", f"{names.get(our_path, theirs + their_name)}.")
 
 
 def _recurrent_parts(module: Any, kind: str, ours: str, theirs: str) -> Iterator[_Cell]:
@@ -235,11 +237,11 @@ def _recurrent_parts(module: Any, kind: str, ours: str, theirs: str) -> Iterator
     if kind == "RNN" and settings.get("activation") == "relu":
         del settings["activation"]
     if settings:
-        raise InteropError(f"{where}: PyTorch has no {kind}{'Cell' * is_cell} with {in_words(settings)}")
+        raise InteropError(f"{where}: PyTorch has no {kind}{'Cell' * is_cell} with {settings_text(settings)}")
     if is_cell:
         yield _Cell(module, theirs, kind)
         return
     for k, cell in enumerate(module.cells):
         layer, direction = divmod(k, module.directions)
-        place = f"_l{layer}{'_reverse' * direction}"
-        yield _Cell(cell, theirs, kind, place)
+        suffix = f"_l{layer}{'_reverse' * direction}"
+        yield _Cell(cell, theirs, kind, suffix)

@@ -1,9 +1,9 @@
-"""Files of `torch.save`, read without running what is in them.
+"""Reader of `torch.save` files that runs no code of theirs.
 
-Such a file is a zip archive: `data.pkl` is a pickle that says what was saved, `data/0`, `data/1`, … are the numbers. A
-pickle is a program for a small stack machine, and its instruction REDUCE calls any function that the file names. The
-machine here (`unpickle.py`) knows the instructions that build dictionaries, lists and tensors. It calls nothing: the
-few names that it understands stand for what is done here, and any other name is refused.
+Such a file is a zip archive: `data.pkl` is a pickle of what was saved, `data/0`, `data/1`, … are the storages. A pickle
+is a program for a small stack machine, and its instruction REDUCE calls any function that the file names. The machine
+here (`unpickle.py`) has the instructions that build dictionaries, lists and tensors. It calls nothing: the few names
+that it accepts are implemented here, and any other name is refused.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _FUNCTIONS = (
     "collections.OrderedDict", "torch.Size", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter",
 )  # fmt: skip
 _NAMES = frozenset({*_FUNCTIONS, *(f"torch.{name}" for name in _STORAGES)})
-#: Tensors that are not numbers in memory, and how to save them as such.
-_ADVICE = {
+#: Tensors that are not dense arrays of a supported dtype, and what to save instead.
+_ALTERNATIVES = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor: save its .to_dense()",
     "torch._utils._rebuild_nested_tensor": "a nested tensor: save its .to_padded_tensor(0)",
     "torch._utils._rebuild_qtensor": "a quantized tensor: save its .dequantize()",
@@ -41,21 +41,21 @@ _ADVICE = {
         for name in ("ComplexFloat", "ComplexDouble")
     },
 }
-_MOST_AXES = 64  # NumPy's
+_MAX_RANK = 64  # NumPy's
 
 
 class _Storage(NamedTuple):
-    """The numbers of one or several tensors, as they lie in the archive."""
+    """The elements of one or several tensors, in the archive's dtype."""
 
     numbers: np.ndarray
     kind: str
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
-    """What `torch.save` wrote: dictionaries, lists, numbers and strings, with NumPy arrays for tensors.
+    """The content of a `torch.save` file: dictionaries, lists, numbers and strings, with NumPy arrays for tensors.
 
-    bfloat16, which NumPy does not have, becomes float32; that is exact. Raises InteropError for a file that is not
-    such an archive, that is damaged, that holds more than data, or that asks for much more memory than its size.
+    bfloat16, which NumPy does not have, is converted to float32; that is exact. Raises InteropError for a file that is
+    not such an archive, is damaged, contains more than data, or requires much more memory than its size.
     """
     with open_untrusted(path, InteropError) as file:
         try:
@@ -69,7 +69,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
 
 
 class _Archive:
-    """What is in the archive, and what may be made of it."""
+    """The archive, and the budget of memory for its content."""
 
     def __init__(self, archive: zipfile.ZipFile, file: BinaryIO):
         self.archive, self.budget = archive, Budget.of(file)
@@ -89,7 +89,7 @@ class _Archive:
         self.order: Literal["<", ">"] = ">" if order == b"big" else "<"
 
     def value(self) -> Any:
-        machine = Unpickler(_NAMES, _ADVICE, self.storage, self.call, self.budget)
+        machine = Unpickler(_NAMES, _ALTERNATIVES, self.storage, self.call, self.budget)
         return machine.run(self._member("data.pkl"))
 
     def _member(self, name: str) -> bytes:
@@ -97,7 +97,7 @@ class _Archive:
             entry = self.archive.getinfo(self.folder + name)
         except KeyError:
             raise InteropError(f"{name} is missing in the archive") from None
-        if entry.compress_type != zipfile.ZIP_STORED:  # torch never does that, and a few bytes may unfold to gigabytes
+        if entry.compress_type != zipfile.ZIP_STORED:  # torch never does that, and a few bytes may expand to gigabytes
             raise InteropError(f"{name} is compressed, which torch.save does not do")
         if entry.file_size != entry.compress_size or entry.file_size > self.budget.size:
             raise InteropError(f"{name}: the archive says that it has {entry.file_size:,} bytes, which it cannot have")
@@ -124,7 +124,7 @@ class _Archive:
         return storage
 
     def call(self, path: str, arguments: tuple) -> Any:
-        """What the function of that name would give; `arguments` are those with which torch.save has it called."""
+        """The result of the function of that name, with arguments as in files of torch.save."""
         match path, arguments:
             case "torch._utils._rebuild_tensor_v2", (_Storage() as storage, offset, shape, strides, _, _, *metadata):
                 return _resolved(self.tensor(storage, offset, shape, strides), metadata)
@@ -137,7 +137,7 @@ class _Archive:
         raise InteropError(f"the file is damaged: {path} is called as no state_dict does it")
 
     def tensor(self, storage: _Storage, offset: Any, shape: Any, strides: Any) -> np.ndarray:
-        """The elements of a storage that a tensor shows, as an array of its own."""
+        """A tensor of a storage, copied into a contiguous array."""
         numbers, kind = storage
         (offset,), shape, strides = _sizes((offset,)), _sizes(shape), _sizes(strides)
         size = math.prod(shape)
@@ -145,7 +145,7 @@ class _Archive:
         fits = len(shape) == len(strides) and last < numbers.size + (size == 0) and size <= numbers.size
         if not fits or math.prod(filter(None, shape)) >= 2**60:  # of an empty array too: NumPy multiplies them all
             raise InteropError(
-                f"a tensor of shape {shape} and strides {strides} from place {offset} on does not lie in a storage of "
+                f"a tensor of shape {shape} and strides {strides} at offset {offset} does not fit into a storage of "
                 f"{numbers.size} elements (an expanded tensor? save its .contiguous())"
             )
         self.budget.spend(128 + size * (4 if kind == _BFLOAT16 else numbers.itemsize), f"a tensor of shape {shape}")
@@ -159,7 +159,7 @@ class _Archive:
 
 
 def _resolved(array: np.ndarray, metadata: list[Any]) -> np.ndarray:
-    """The numbers of a tensor, of which metadata may say that they lie in memory with the other sign."""
+    """The values of a tensor; its metadata may say that they are stored with the opposite sign (the neg bit)."""
     match metadata:
         case []:
             return array
@@ -169,11 +169,11 @@ def _resolved(array: np.ndarray, metadata: list[Any]) -> np.ndarray:
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
-    """A tuple of integers from 0 on, of which NumPy can make a shape or strides."""
-    sound = type(values) is tuple and len(values) <= _MOST_AXES
+    """A tuple of non-negative integers that NumPy accepts as a shape or strides."""
+    sound = type(values) is tuple and len(values) <= _MAX_RANK
     if not sound or not all(type(n) is int and 0 <= n < 2**62 for n in values):
         raise InteropError(
-            "a tensor does not lie in its storage: its offset, shape or strides are no integers, negative, or out of "
-            "all range"
+            "a tensor does not fit into its storage: its offset, shape or strides are not integers, negative, or out "
+            "of range"
         )
     return values

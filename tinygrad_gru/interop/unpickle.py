@@ -1,8 +1,8 @@
-"""The stack machine of pickles, as far as it makes data: it calls nothing and looks nothing up.
+"""Unpickler for data: the stack machine of pickles without calls and imports.
 
-A pickle of a few hundred bytes can build a tuple that holds one tuple twice, which holds another twice, and so on for a
-hundred levels; a list that holds itself; or a hundred thousand lists in one another. Nothing of that takes memory
-until somebody looks at it. So the result is measured, before it is given away, by what it has if written out.
+A pickle of a few hundred bytes can build a tuple that contains one tuple twice, which contains another twice, and so on
+for a hundred levels; a list that contains itself; or a hundred thousand nested lists. None of that takes memory until
+it is traversed. So the size of the result is counted as if nothing in it were shared, before it is returned.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _VALUES = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
     "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
-_NOTHING = {"PROTO", "FRAME", "STOP"}
-_FREE = {"NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE", "MARK", *_VALUES, *_NOTHING}
+_NO_OPS = {"PROTO", "FRAME", "STOP"}
+_FREE = {"NONE", "NEWTRUE", "NEWFALSE", "EMPTY_TUPLE", "MARK", *_VALUES, *_NO_OPS}
 _COST = 96  # bytes of a small container, of an entry of a dictionary or of the memo
-_LONGEST = 16  # bytes of an integer
-_DEEPEST = 64  # containers in one another
-_PLAIN = (str, bytes, int, float, type(None), np.ndarray)  # bool is an int
+_MAX_INTEGER_BYTES = 16
+_MAX_DEPTH = 64  # of nested containers
+_SCALAR_TYPES = (str, bytes, int, float, type(None), np.ndarray)  # bool is an int
 
 
 class Name(NamedTuple):
-    """A name of the file's program; nothing is looked up under it."""
+    """A name in the program, which is never imported."""
 
     path: str
 
@@ -41,28 +41,28 @@ class Name(NamedTuple):
 class Unpickler:
     """Runs the program of a pickle once.
 
-    names    what a program may name
-    advice   what else is known by name, and what to say of it
-    persist  gives the value for a persistent id
-    call     gives what the function of a name in `names` would give for arguments
-    budget   pays for what is made
+    names         that a program may use
+    alternatives  messages for other known names: what to save instead
+    persist       returns the value of a persistent id
+    call          returns the result of the function of a name in `names` for arguments
+    budget        of memory for what is built
     """
 
     def __init__(
         self,
         names: frozenset[str],
-        advice: Mapping[str, str],
+        alternatives: Mapping[str, str],
         persist: Callable[[Any], Any],
         call: Callable[[str, tuple], Any],
         budget: Budget,
     ):
-        self.names, self.advice, self.persist, self.call, self.budget = names, advice, persist, call, budget
+        self.names, self.alternatives, self.persist, self.call, self.budget = names, alternatives, persist, call, budget
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
     def run(self, program: bytes) -> Any:
-        """What the program makes: dictionaries, lists and tuples of plain values and arrays."""
+        """The result of the program: dictionaries, lists and tuples of scalars, strings and arrays."""
         for name, argument in _instructions(program):
             self._do(name, argument)
         if len(self.stack) != 1 or self.marks:
@@ -75,7 +75,7 @@ class Unpickler:
         if name not in _FREE:
             self.budget.spend(_COST, "what the pickle builds")
         if name in _VALUES:
-            if type(argument) is int and argument.bit_length() >= 8 * _LONGEST:
+            if type(argument) is int and argument.bit_length() >= 8 * _MAX_INTEGER_BYTES:
                 raise InteropError(f"an integer of {argument.bit_length():,} bits, which no state_dict needs")
             stack.append(argument)
         elif name in _CONSTANTS:
@@ -86,53 +86,53 @@ class Unpickler:
             self.memo[len(self.memo)] = self._top()
         elif name in ("BINGET", "LONG_BINGET"):
             if argument not in self.memo:
-                raise InteropError("the file is damaged: the pickle reads what it has not kept")
+                raise InteropError("the file is damaged: the pickle reads a memo entry that it has not written")
             stack.append(self.memo[argument])
         elif name == "MARK":
             self.marks.append(len(stack))
         elif name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(self._taken(None if name == "TUPLE" else int(name[-1]))))
+            stack.append(tuple(self._pop(None if name == "TUPLE" else int(name[-1]))))
         elif name in ("APPEND", "APPENDS"):
-            items = self._taken(1 if name == "APPEND" else None)
+            items = self._pop(1 if name == "APPEND" else None)
             self._top(list).extend(items)
         elif name in ("SETITEM", "SETITEMS"):
-            items = self._taken(2 if name == "SETITEM" else None)
+            items = self._pop(2 if name == "SETITEM" else None)
             self._set(self._top(dict), items)
         elif name == "GLOBAL":
-            stack.append(self._known(argument.replace(" ", ".")))
+            stack.append(self._lookup(argument.replace(" ", ".")))
         elif name == "STACK_GLOBAL":
-            module, function = self._taken(2)
+            module, function = self._pop(2)
             if type(module) is not str or type(function) is not str:
-                raise InteropError("the file is damaged: the pickle names something by what is no string")
-            stack.append(self._known(f"{module}.{function}"))
+                raise InteropError("the file is damaged: a name in the pickle is not a string")
+            stack.append(self._lookup(f"{module}.{function}"))
         elif name == "BINPERSID":
-            stack.append(self.persist(*self._taken(1)))
+            stack.append(self.persist(*self._pop(1)))
         elif name == "REDUCE":
-            called, arguments = self._taken(2)
+            called, arguments = self._pop(2)
             if type(called) is not Name or type(arguments) is not tuple:
                 raise InteropError(
-                    "the file is damaged: the pickle calls what is no function, or with what are no arguments"
+                    "the file is damaged: the pickle calls something that is not a function, or with invalid arguments"
                 )
             stack.append(self.call(called.path, arguments))
         elif name == "BUILD":  # the versions of the modules, which a state_dict carries as an attribute
-            self._taken(1)
+            self._pop(1)
             self._top(dict)
-        elif name not in _NOTHING:
+        elif name not in _NO_OPS:
             raise InteropError(f"the pickle has an instruction {name}, which no state_dict needs")
 
-    def _taken(self, count: int | None) -> list[Any]:
-        """The last `count` values, or those since the last mark, taken off the stack."""
+    def _pop(self, count: int | None) -> list[Any]:
+        """Pop the last `count` values, or those since the last mark."""
         start = len(self.stack) - count if count is not None else self.marks.pop() if self.marks else -1
         if start < 0 or start > len(self.stack):
-            raise InteropError("the file is damaged: the pickle takes more from its stack than is there")
-        taken = self.stack[start:]
+            raise InteropError("the file is damaged: the pickle pops from an empty stack")
+        items = self.stack[start:]
         del self.stack[start:]
-        return taken
+        return items
 
     def _top(self, kind: type = object) -> Any:
-        """The last value on the stack, which must be of that kind."""
+        """The last value on the stack, which must be of that type."""
         if not self.stack or (kind is not object and type(self.stack[-1]) is not kind):
-            raise InteropError(f"the file is damaged: the pickle puts something into what is no {kind.__name__}")
+            raise InteropError(f"the file is damaged: the pickle adds items to something that is not a {kind.__name__}")
         return self.stack[-1]
 
     def _set(self, target: dict, items: list[Any]) -> None:
@@ -144,57 +144,57 @@ class Unpickler:
         self.budget.spend(_COST * len(keys), "a dictionary")
         target.update(zip(keys, values))
 
-    def _known(self, path: str) -> Name:
-        if path in self.advice:
-            raise InteropError(f"it has {self.advice[path]}")
+    def _lookup(self, path: str) -> Name:
+        if path in self.alternatives:
+            raise InteropError(f"it has {self.alternatives[path]}")
         if path not in self.names:
             raise InteropError(
-                f"it asks for {path[:200]!r}, which would mean to run code from a file; only tensors in dictionaries "
+                f"it asks for {path[:200]!r}, which would run code of the file; only tensors in dictionaries "
                 "and lists are read (a whole module was saved? save its state_dict() instead)"
             )
         return Name(path)
 
     def _measure(self, result: Any) -> None:
-        """Pay for the result as if nothing in it were shared. InteropError if it has no end, or is not plain data."""
-        known: dict[int, tuple[int, int] | None] = {}  # (values in all, levels) of a container; None while it is open
-        waiting = [result]
-        while waiting:
-            value = waiting[-1]
-            inside = _inside(value)
-            if inside is None or known.get(id(value)) is not None:
-                waiting.pop()
-            elif id(value) not in known:
-                known[id(value)] = None
-                unknown = [item for item in inside if known.get(id(item)) is None and _inside(item) is not None]
-                if any(id(item) in known for item in unknown):
+        """Spend the budget on the result as if nothing were shared. InteropError if it is cyclic or not plain data."""
+        sizes: dict[int, tuple[int, int] | None] = {}  # by container: (values, depth); None while it is open
+        pending = [result]
+        while pending:
+            value = pending[-1]
+            items = _items(value)
+            if items is None or sizes.get(id(value)) is not None:
+                pending.pop()
+            elif id(value) not in sizes:
+                sizes[id(value)] = None
+                unknown = [item for item in items if sizes.get(id(item)) is None and _items(item) is not None]
+                if any(id(item) in sizes for item in unknown):
                     raise InteropError("it has a list or a dictionary that holds itself")
-                waiting += unknown
+                pending += unknown
             else:
-                measured = [known.get(id(item)) or (1, 0) for item in inside]
+                measured = [sizes.get(id(item)) or (1, 0) for item in items]
                 levels = 1 + max((levels for _, levels in measured), default=0)
-                if levels > _DEEPEST:
-                    raise InteropError(f"it has more than {_DEEPEST} dictionaries, lists and tuples in one another")
-                known[id(value)] = 1 + sum(total for total, _ in measured), levels
-                waiting.pop()
-        total, _ = known.get(id(result)) or (1, 0)
+                if levels > _MAX_DEPTH:
+                    raise InteropError(f"it has dictionaries, lists and tuples nested more than {_MAX_DEPTH} deep")
+                sizes[id(value)] = 1 + sum(total for total, _ in measured), levels
+                pending.pop()
+        total, _ = sizes.get(id(result)) or (1, 0)
         self.budget.spend(8 * total, "what the pickle builds, written out")
 
 
 def _instructions(program: bytes) -> Iterator[tuple[str, Any]]:
-    """The instructions of a pickle with their arguments, up to the one that stops it."""
+    """The instructions of a pickle with their arguments, up to STOP."""
     try:
         for instruction, argument, _ in pickletools.genops(program):
             yield instruction.name, argument
     except ValueError as error:
-        raise InteropError(f"the file is damaged: what should be a pickle is none ({error})") from error
+        raise InteropError(f"the file is damaged: invalid pickle ({error})") from error
 
 
-def _inside(value: Any) -> Any:
-    """The values in a container; None for a plain value. InteropError for what is neither."""
+def _items(value: Any) -> Any:
+    """The values in a container; None for a scalar, a string or an array. InteropError for anything else."""
     if type(value) in (list, tuple):
         return value
     if type(value) is dict:
         return value.values()
-    if not isinstance(value, _PLAIN):
+    if not isinstance(value, _SCALAR_TYPES):
         raise InteropError("it holds a storage or a function that is no part of a tensor")
     return None

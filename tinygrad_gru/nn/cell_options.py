@@ -9,7 +9,7 @@ activation, gate_activation, output_activation  φ of the candidate, σ of the g
                    functions in `ops`, or functions
 clip               bounds the argument of σ and φ to −clip … clip (as ONNX has it)
 layer_norm         N(y) = (y − μ) / √(v + 10⁻⁵) ⊙ gain, the mean and variance of each row of y over the units, with a
-                   gain for every W and U that starts at 1; and in an LSTM ψ(N(c') + b_c) in place of ψ(c')
+                   gain for every W and U that starts at 1; and in an LSTM ψ(N(c') + b_c) instead of ψ(c')
                    (Ba, Kiros & Hinton 2016; they normalize the gates joined together, here each gate is by itself).
                    Otherwise N(y) = y
 recurrent_dropout  in training the drop mask d is 0 with this probability, else 1 / (1 − p); sampled once per pass for
@@ -126,7 +126,7 @@ class LSTMOptions(GatedCell):
     a(x, h) + p ⊙ c  in the gates,  ψ(N(c') + b_c)  and  h' P
 
     peephole           the gates see the cell, unit by unit (Gers & Schmidhuber 2000); "full": every unit sees all of
-                       it, c V_i in place of p_i ⊙ c, as in Chainer; without, p = 0
+                       it, c V_i instead of p_i ⊙ c, as in Chainer; without, p = 0
     proj_size          P (hidden_size, proj_size) makes h narrower than c (Sak et al. 2014), and every U
                        (proj_size, hidden_size); 0: without P
     coupled            f = 1 − i, the cell forgets just as much as it takes in (Greff et al. 2015). f has no parameters;

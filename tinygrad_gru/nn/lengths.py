@@ -101,7 +101,7 @@ PADDING_VALUE = 0.618
 
 
 def replace_padding(x: Tensor, valid: Tensor) -> Tensor:
-    """x (T, B, features) with the first valid input in the place of padding."""
+    """x (T, B, features) with padding replaced by the first valid input."""
     array, is_valid = x.data, valid.data
     if 0 in array.shape:
         return x

@@ -214,7 +214,7 @@ class Module:
         unknown = sorted(set(tensors) - set(named))
         if unknown:
             raise ValueError(f"{type(self).__name__} has no tensors {', '.join(unknown)}; it has {', '.join(named)}")
-        return _substitute(self, {id(named[name]): tensor for name, tensor in tensors.items()})
+        return substitute(self, {id(named[name]): tensor for name, tensor in tensors.items()})
 
     # -- repr --------------------------------------------------------------------------------------------------
 
@@ -238,14 +238,14 @@ def _numbered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _substitute(value: Any, substitutes: dict[int, Any]) -> Any:
+def substitute(value: Any, substitutes: dict[int, Any]) -> Any:
     """The substitute of a value, by its identity; a module is copied, once, and so becomes a substitute."""
     if id(value) in substitutes:
         return substitutes[id(value)]
     if isinstance(value, Module):
         clone = substitutes[id(value)] = copy(value)
         for name, part in vars(value).items():
-            vars(clone)[name] = map_leaves(lambda leaf: _substitute(leaf, substitutes), part)
+            vars(clone)[name] = map_leaves(lambda leaf: substitute(leaf, substitutes), part)
         return clone
     return value
 

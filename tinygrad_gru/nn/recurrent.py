@@ -25,7 +25,7 @@ MERGES = {
 
 
 class Recurrent(Module):
-    """A cell run over time, `num_layers` of them on top of each other, in one direction or both.
+    """Recurrent layer: `scan` over a cell, stacked `num_layers` times, in one direction or both.
 
     input_size, hidden_size  features of x, and of the state
     num_layers               the output of each layer is the input of the next
@@ -76,7 +76,7 @@ class Recurrent(Module):
         if residual and num_layers == 1:
             raise ValueError("residual acts from the second layer on, so it needs num_layers of 2 or more")
         if reverse and bidirectional:
-            raise ValueError("reverse is for a layer of one direction, and bidirectional=True reads in both")
+            raise ValueError("reverse is for a layer of one direction, and bidirectional=True has both")
         if merge not in MERGES or (merge != "concat" and not bidirectional):
             raise ValueError(f"merge: expected one of {', '.join(MERGES)}, with bidirectional=True, got {merge!r}")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -223,22 +223,22 @@ def _new_layer(cell_type: type[Cell]) -> Recurrent:
 
 
 class RNN(Recurrent):
-    """A layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (see cell_options.py)"""
+    """Recurrent layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (cell_options.py)"""
 
     cell_type = RNNCell
 
 
 class GRU(Recurrent):
-    """A layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)
+    """Recurrent layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)
 
-    By keyword after it, as PyTorch and cuDNN have it (`reset_after=True`), and others (see cell_options.py).
+    With `reset_after=True` after it, as in PyTorch and cuDNN. By keyword also `activation`, … (see cell_options.py).
     """
 
     cell_type = GRUCell
 
 
 class LSTM(Recurrent):
-    """A layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)
+    """Recurrent layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)
 
     By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see cell_options.py).
     """
@@ -247,6 +247,6 @@ class LSTM(Recurrent):
 
 
 class MGU(Recurrent):
-    """A layer of `MGUCell`: h' = (1 − f) ⊙ h + f ⊙ h̃, with one gate for two uses (Zhou et al. 2016)"""
+    """Recurrent layer of `MGUCell`: h' = (1 − f) ⊙ h + f ⊙ h̃, with one gate for two uses (Zhou et al. 2016)"""
 
     cell_type = MGUCell

@@ -1,7 +1,6 @@
-"""Optimizers, schedules of their learning rates, and clipping of gradients.
+"""Optimizers, learning rate schedules and gradient clipping.
 
-`Optimizer` says how to write a new one: its rule is the equations of the paper, which `elementwise` runs in
-place.
+`Optimizer` documents how to write a new one: its rule is the equations of the paper, which `elementwise` runs in place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adagrad: the more an element has moved, the smaller its steps."""
+"""Adagrad: step sizes per element that decrease with the sum of its squared gradients."""
 
 from __future__ import annotations
 

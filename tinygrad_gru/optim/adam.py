@@ -11,12 +11,12 @@ from .optimizer import Optimizer
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015), with AMSGrad if wanted (Reddi, Kale & Kumar 2018).
+    """Adam (Kingma & Ba 2015), with optional AMSGrad (Reddi, Kale & Kumar 2018).
 
         g ← g + λ p                     weight decay λ, as a term of the loss; AdamW has it decoupled
         m ← β₁ m + (1 − β₁) g           running mean of the gradient
         v ← β₂ v + (1 − β₂) g²          and of its square
-        m̂ = m / (1 − β₁ᵗ)               both start at 0, which is corrected: update t = 1, 2, …
+        m̂ = m / (1 − β₁ᵗ)               bias correction, for both start at 0: update t = 1, 2, …
         v̂ = v / (1 − β₂ᵗ)               with AMSGrad v̂ = max over all v so far / (1 − β₂ᵗ)
         p ← p − η m̂ / (√v̂ + ε)          learning rate η
 
@@ -48,18 +48,18 @@ class Adam(Optimizer):
         g = g + weight_decay * p
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * (g * g)
-        kept = {"m": m, "v": v}
+        state = {"m": m, "v": v}
         if amsgrad:
-            v = kept["v_max"] = maximum(v_max, v)
-        # η m̂ / (√v̂ + ε), with both corrections moved into numbers, where they cost no pass over the arrays.
+            v = state["v_max"] = maximum(v_max, v)
+        # η m̂ / (√v̂ + ε), with both corrections in the scalars, which saves passes over the arrays.
         root = (1 - beta2**step) ** 0.5
-        return {"p": p - lr * root / (1 - beta1**step) * m / (sqrt(v) + eps * root), **kept}
+        return {"p": p - lr * root / (1 - beta1**step) * m / (sqrt(v) + eps * root), **state}
 
 
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
 
-        p ← (1 − η λ) p                 then Adam's update, whose gradient knows nothing of λ
+        p ← (1 − η λ) p                 then Adam's update, whose gradient has no term of λ
 
     Conventions and defaults are those of torch.optim.AdamW.
     """

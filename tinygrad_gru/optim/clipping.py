@@ -1,7 +1,6 @@
-"""Clipping: keep one bad batch from throwing the parameters far away. It stands between backward and step.
+"""Gradient clipping, by norm and by value, for between backward and step.
 
-A clipped gradient is a new tensor: whoever else holds the old one (a hook, a recorded backward) sees no
-change.
+A clipped gradient is a new tensor: a hook or a recorded backward that holds the old one sees no change.
 """
 
 from __future__ import annotations
@@ -18,36 +17,36 @@ from ..tensor import Tensor
 
 
 def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
-    """Shorten the gradients of all parameters, taken as one vector, to a norm of at most `max_norm`.
+    """Scale the gradients of all parameters so that their global norm is at most `max_norm`.
 
         ‖g‖ = √(Σ gᵢ²)
         g ← g · min(1, max_norm / ‖g‖)
 
-    Returns ‖g‖ as it was before, a float64 tensor without axes: on a GPU nothing waits for it until it is read, as by
-    `float(norm)`. If it is NaN or infinite, no factor can help: the gradients stay as they are, and the caller should
-    skip the step; with `error_if_nonfinite`, which waits, FloatingPointError names the parameters at fault instead.
-    Parameters without a gradient do not count.
+    Returns ‖g‖ before clipping, a 0-d float64 tensor: on a GPU nothing waits for it until it is read, as by
+    `float(norm)`. If it is NaN or infinite, the gradients are not changed, and the caller should skip the step; with
+    `error_if_nonfinite`, which waits for the device, FloatingPointError names the parameters that cause it. Parameters
+    without a gradient are skipped.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")
-    clipped = _with_gradient(parameters)
-    if not clipped:
+    with_gradient = _with_gradient(parameters)
+    if not with_gradient:
         return Tensor(0.0, dtype="float64")
-    norm = ops.sqrt(ops.sum(ops.stack([_sum_of_squares(parameter.grad) for parameter in clipped.values()])))
-    # Where looking costs nothing, gradients that are right are not copied.
-    right = not max_norm < inf or (backend_of(norm).is_host and not max_norm < norm < inf)
-    if not right:
+    norm = ops.sqrt(ops.sum(ops.stack([_sum_of_squares(parameter.grad) for parameter in with_gradient.values()])))
+    # On the host, where reading the norm costs nothing, gradients within the limit are not copied.
+    unchanged = not max_norm < inf or (backend_of(norm).is_host and not max_norm < norm < inf)
+    if not unchanged:
         factor = ops.where(ops.isfinite(norm), ops.divide(max_norm, ops.maximum(norm, max_norm)), 1.0)
-        for parameter in clipped.values():
+        for parameter in with_gradient.values():
             parameter.grad = _scaled(parameter.grad, factor)
     norm = Tensor.from_node(as_array(norm), None)
     if error_if_nonfinite and not isfinite(norm):
-        raise FloatingPointError(f"the norm of the gradients is {norm.item()}: {_culprits(clipped)}")
+        raise FloatingPointError(f"the norm of the gradients is {norm.item()}: {_nonfinite_gradients(with_gradient)}")
     return norm
 
 
 def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
-    """Limit every element of every gradient: g ← min(max(g, −max_value), max_value). NaN stays NaN."""
+    """Clip every element of every gradient: g ← min(max(g, −max_value), max_value). NaN stays NaN."""
     if not max_value > 0:
         raise ValueError(f"max_value: expected a number above 0, got {max_value}")
     for parameter in _with_gradient(parameters).values():
@@ -55,7 +54,7 @@ def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
 
 
 def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
-    """The parameters that have a gradient, by their positions; one that is there twice is there once."""
+    """The parameters that have a gradient, by position; a repeated one once."""
     if isinstance(parameters, Tensor):
         raise TypeError("parameters: expected a list of tensors, got one tensor: write [x]")
     found: dict[Any, tuple[int, Tensor]] = {}
@@ -66,18 +65,18 @@ def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
 
 
 def _scaled(gradient: Tensor, factor: Any) -> Tensor:
-    wide = in_float32(gradient)  # half precision would round a small factor
-    scaled = wide * ops.astype(factor, dtype=wide.dtype)
-    return scaled if wide is gradient else ops.astype(scaled, dtype=gradient.dtype)
+    in_high_precision = in_float32(gradient)  # half precision would round a small factor
+    scaled = in_high_precision * ops.astype(factor, dtype=in_high_precision.dtype)
+    return scaled if in_high_precision is gradient else ops.astype(scaled, dtype=gradient.dtype)
 
 
 def _sum_of_squares(gradient: Tensor) -> Any:
-    # In float64: a gradient of 1e20 is still one to clip, but its square is infinite in float32.
+    # In float64: the square of a gradient of 1e20 is infinite in float32.
     return ops.sum(ops.square(ops.astype(unwrap(gradient), dtype="float64")))
 
 
-def _culprits(parameters: dict[int, Any]) -> str:
-    """Which gradients are not finite, and in how many elements."""
+def _nonfinite_gradients(parameters: dict[int, Any]) -> str:
+    """A text: which gradients are not finite, and in how many elements."""
     found = []
     for position, parameter in parameters.items():
         finite = int(ops.sum(ops.astype(ops.isfinite(parameter.grad), dtype="int64")))

@@ -156,6 +156,7 @@ class UpdateRule:
         self._names = names
         self._operations, self._scratch = allocate_registers(names, tuple(trace.operations), results)
         self._constants = trace.constants[::-1]  # the last registers, so that ~i finds constant i
+        self._functions: tuple[Any, list] = None, []  # the backend that was used last, and its functions
 
     def run(self, arrays: Mapping[str, Any], scratch: Scratch) -> None:
         """Apply the rule: all arrays but g receive their new values, in place."""
@@ -167,7 +168,8 @@ class UpdateRule:
         operands = [arrays.get(name, p) for name in self._names]
         if update_in_one_kernel(self._operations, operands, self._constants[::-1]):
             return
-        operations = [(backend.writing(name), sources, target) for name, sources, target in self._operations]
+        if self._functions[0] is not backend:
+            self._functions = backend, [backend.function_with_out(op.function) for op in self._operations]
         if not p.shape:
             operands = [xp.reshape(array, (1,)) for array in operands]
         rows = operands[0].shape[0]
@@ -179,10 +181,10 @@ class UpdateRule:
             shape, size = registers[0].shape, registers[0].size
             registers += [xp.reshape(buffers[i, :size], shape) for i in range(self._scratch)]
             registers += self._constants
-            for function, sources, target in operations:
+            for function, (_, sources, target) in zip(self._functions[1], self._operations):
                 function(*[registers[source] for source in sources], out=registers[target])
         if not backend.is_host:
-            record_launches(len(operations), "an update rule")  # one launch per operation: a device gets no tiles
+            record_launches(len(self._operations), "an update rule")  # one launch per operation: a device gets no tiles
 
 
 class Scratch:

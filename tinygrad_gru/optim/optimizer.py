@@ -1,4 +1,4 @@
-"""What all optimizers share: groups of parameters, their settings, and the state kept for every parameter."""
+"""Optimizer: base class with parameter groups, their settings, and the state of every parameter."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .groups import Allowed, Parameters, read_groups, read_setting
 
 
 class Optimizer:
-    """Base of the optimizers. `step()` moves all parameters that have a gradient, in place.
+    """Base class of optimizers. `step()` updates all parameters that have a gradient, in place.
 
-    parameters  tensors that require a gradient; or groups, dictionaries of "parameters" and their settings
-    settings    the hyperparameters of a group that does not say otherwise
+    parameters  tensors that require a gradient; or groups, dictionaries with "parameters" and settings
+    settings    defaults of the hyperparameters of a group
 
-    A new optimizer states its rule as equations on the parameter p, its gradient g and its state, whose
-    arrays start at zero. What the rule returns is written back. The settings are plain numbers there, and
-    `step` counts the updates of that parameter, from 1. `allowed` says what the settings may be: numbers with
-    low ≤ number < high, lists of such numbers, or instances of a type.
+    A new optimizer defines its rule as equations on the parameter p, its gradient g and its state, whose arrays start
+    at zero. The values that the rule returns are written back. Settings are Python scalars there, and `step` counts the
+    updates of that parameter, from 1. `allowed` gives the range of each setting: numbers with low ≤ number < high,
+    lists of such numbers, or instances of a type.
 
         class Momentum(Optimizer):
             allowed = {"lr": (0, inf), "momentum": (0, 1)}
@@ -36,9 +36,9 @@ class Optimizer:
                 velocity = momentum * velocity + g
                 return {"p": p - lr * velocity, "velocity": velocity}
 
-    The settings in `groups` may be changed between steps (a schedule sets "lr"). State goes by the position
-    of a parameter among all: `state[position]` holds its arrays, `updates[position]` says how often it was
-    moved. Parameters in half precision are moved in float32, in which their state stays.
+    The settings in `groups` may be changed between steps (a schedule sets "lr"). State is indexed by the position of a
+    parameter among all: `state[position]` are its arrays, `updates[position]` is how often it was updated. Parameters
+    in half precision are updated in float32, which is the dtype of their state.
     """
 
     rule: ClassVar[Callable[..., dict[str, SymbolicArray]]]
@@ -48,8 +48,8 @@ class Optimizer:
         signature = inspect.signature(self.rule).parameters.values()
         self._arrays = tuple(x.name for x in signature if x.kind is x.POSITIONAL_OR_KEYWORD)
         self.groups: list[dict[str, Any]] = [
-            {"parameters": members, **self._checked({**settings, **own}, f"group {number}")}
-            for number, (members, own) in enumerate(read_groups(parameters))
+            {"parameters": members, **self._checked({**settings, **group_settings}, f"group {number}")}
+            for number, (members, group_settings) in enumerate(read_groups(parameters))
         ]
         self.steps = 0
         self.state: list[dict[str, Any]] = [{} for _ in self.parameters()]
@@ -62,11 +62,11 @@ class Optimizer:
         return f"{type(self).__name__}({'; '.join(lines)})"
 
     def parameters(self) -> list[Tensor]:
-        """The parameters of all groups; the position of a parameter is its index here."""
+        """The parameters of all groups; their positions are the indices of this list."""
         return [parameter for group in self.groups for parameter in group["parameters"]]
 
     def zero_grad(self) -> None:
-        """Forget the gradients, so that the next backward does not add to them."""
+        """Reset the gradients of all parameters to None."""
         for parameter in self.parameters():
             parameter.zero_grad()
 
@@ -80,7 +80,7 @@ class Optimizer:
                 if parameter.grad is not None:
                     try:
                         self._update(position, parameter, parameter.grad, settings, rules)
-                    except MemoryError as error:  # in the first step, which makes the state
+                    except MemoryError as error:  # in the first step, which allocates the state
                         raise with_memory_report(error) from error
                 position += 1
         self.steps += 1
@@ -91,13 +91,13 @@ class Optimizer:
         step = self.updates[position] + 1
         if step not in rules:
             rules[step] = self._update_rule(step, settings)
-        state, home, half = self.state[position], backend_of(p.data), is_half(p.dtype)
+        state, backend, half = self.state[position], backend_of(p.data), is_half(p.dtype)
         data, gradient = (astype(x.data, "float32") if half else x.data for x in (p, g))
         for name in rules[step].state:
             if name in state:
-                state[name] = move(state[name], home)  # if the model has moved to another backend
+                state[name] = move(state[name], backend)  # if the model was moved to another backend
             else:
-                state[name] = home.xp.full_like(data, self.initial(name, settings))
+                state[name] = backend.xp.full_like(data, self.initial(name, settings))
         try:
             rules[step].run({"p": data, "g": gradient, **state}, self._scratch)
             if half:
@@ -110,29 +110,29 @@ class Optimizer:
         return UpdateRule(self.rule, self._arrays, {"step": step, **settings})
 
     def initial(self, name: str, settings: Mapping[str, Any]) -> float:
-        """The number with which the state array `name` is filled at first."""
+        """The initial value of the state array `name`."""
         return 0.0
 
     def _settings(self, group: Mapping[str, Any], where: str) -> dict[str, Any]:
         return self._checked({name: value for name, value in group.items() if name != "parameters"}, where)
 
     def _checked(self, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """The settings as plain numbers. Raises TypeError or ValueError, which names the setting at fault."""
+        """The settings as Python scalars. Raises TypeError or ValueError that names the wrong setting."""
         if settings.keys() != self.allowed.keys():
-            odd = ", ".join(sorted(settings.keys() ^ self.allowed.keys()))
+            difference = ", ".join(sorted(settings.keys() ^ self.allowed.keys()))
             known = ", ".join(self.allowed)
-            raise ValueError(f"{where}: {type(self).__name__} takes {known}; missing or unknown: {odd}")
+            raise ValueError(f"{where}: {type(self).__name__} takes {known}; missing or unknown: {difference}")
         plain = {name: read_setting(f"{where}: {name}", value, self.allowed[name]) for name, value in settings.items()}
         self.check(**plain)
         return plain
 
     def check(self, **settings: Any) -> None:
-        """Raise ValueError if these settings, each right by itself, do not go together."""
+        """Raise ValueError if these settings, each valid by itself, are not valid together."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs beside the parameters, as copies that later steps leave alone.
+        """All that a resumed run needs besides the parameters, as copies that later steps do not change.
 
-        groups  a JSON-able dictionary for each group: its settings, and whose they are
+        groups  a JSON-able dictionary for each group: its settings, the optimizer's class and the parameters' shapes
         state   "<position>.<name>" → host array
         steps   how often `step` was called
         """
@@ -151,15 +151,14 @@ class Optimizer:
         return {"groups": groups, "state": state, "steps": self.steps}
 
     def _identity(self, group: Mapping[str, Any]) -> dict[str, Any]:
-        """By what a saved group is known to belong to this one."""
+        """What a saved group must have in common with this one."""
         return {"optimizer": type(self).__name__, "shapes": [list(p.shape) for p in group["parameters"]]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, bit for bit. The settings of the groups are taken over, too.
+        """Resume from a `state_dict`, bit for bit. The settings of the groups are loaded too.
 
-        Raises ValueError, before anything is changed, if it is incomplete, or comes from another optimizer or
-        from parameters of other shapes. Arrays take the dtype of their parameter (float32 for half precision), and go
-        where it is.
+        Raises ValueError, before anything is changed, if it is incomplete, or of another optimizer or parameters of
+        other shapes. Arrays are converted to the dtype (float32 for half precision) and the backend of their parameter.
         """
         absent = {"groups", "state", "steps"} - set(saved)
         if absent:
@@ -177,7 +176,7 @@ class Optimizer:
         self.steps, self.updates, self.state = saved["steps"], updates, state
 
     def _read_group(self, group: Mapping[str, Any], entry: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """The settings of a saved group, once it is known to be of this optimizer and these parameters."""
+        """The settings of a saved group, after a check that it is of this optimizer and these parameters."""
         identity = self._identity(group)
         for name, expected in identity.items():
             if entry.get(name) != expected:
@@ -187,23 +186,25 @@ class Optimizer:
         return self._checked({k: v for k, v in entry.items() if k not in identity and k != "updates"}, where)
 
     def _read_state(self, saved: Mapping[str, Any], settings: list[dict[str, Any]], updates: list[int]) -> list[dict]:
-        """The saved arrays, ready to go on with; every one that the rule needs must be there."""
+        """The saved arrays as `self.state`; ValueError unless all that the rule needs are there, and no others."""
         state: list[dict[str, Any]] = []
-        unread = dict(saved)
-        chosen = [values for group, values in zip(self.groups, settings, strict=True) for _ in group["parameters"]]
+        unknown = dict(saved)
+        parameter_settings = [
+            values for group, values in zip(self.groups, settings, strict=True) for _ in group["parameters"]
+        ]
         for position, parameter in enumerate(self.parameters()):
             arrays = {}
             count = updates[position]
-            needed = self._update_rule(count, chosen[position]).state if count else ()
+            needed = self._update_rule(count, parameter_settings[position]).state if count else ()
             for name in self._arrays[2:]:
                 key = f"{position}.{name}"
-                if key in unread:
-                    arrays[name] = _state_array(key, unread.pop(key), parameter)
+                if key in unknown:
+                    arrays[name] = _state_array(key, unknown.pop(key), parameter)
                 elif name in needed:
                     raise ValueError(f"saved optimizer: {key} is missing")
             state.append(arrays)
-        if unread:
-            raise ValueError(f"saved optimizer: unknown state {', '.join(sorted(unread))}")
+        if unknown:
+            raise ValueError(f"saved optimizer: unknown state {', '.join(sorted(unknown))}")
         return state
 
 

@@ -1,4 +1,4 @@
-"""RMSprop: every element has a step of its own, by the recent size of its gradient."""
+"""RMSprop: step sizes per element by a running mean of its squared gradient."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .optimizer import Optimizer
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Tieleman & Hinton 2012), centered if wanted (Graves 2013).
+    """RMSprop (Tieleman & Hinton 2012), optionally centered (Graves 2013).
 
         g ← g + λ p                     weight decay λ
         v ← α v + (1 − α) g²            running mean of the square
-        a ← α a + (1 − α) g             running mean, if centered: then v − a² takes the place of v below
+        a ← α a + (1 − α) g             running mean, if centered: then v − a² replaces v below
         p ← p − η g / (√v + ε)          learning rate η
 
     With momentum μ the last line is b ← μ b + g / (√v + ε), p ← p − η b. Note that ε stands outside of the

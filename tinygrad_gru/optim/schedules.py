@@ -1,7 +1,7 @@
-"""Schedules: the learning rate as a formula of the step.
+"""Learning rate schedules: the learning rate as a formula of the step.
 
-A schedule multiplies the learning rates that the groups had when it was made by one factor f(t), where t
-counts the updates that have been done. Call `schedule.step()` after `optimizer.step()`:
+A schedule multiplies the initial learning rates of the groups by a factor f(t), where t counts the updates so far. Call
+`schedule.step()` after `optimizer.step()`:
 
     schedule = WarmupLinear(optimizer, total_steps=2000)
     for batch in batches:
@@ -22,10 +22,10 @@ from .optimizer import Optimizer
 
 
 class Schedule:
-    """Base of the schedules: each group's lr is base_lr · f(t). A new schedule defines `factor(t)`.
+    """Base class of schedules: each group's lr is base_lr · f(t). A new schedule defines `factor(t)`.
 
-    `state_dict` holds what has happened, not the settings of the formula. Those are the constructor's, so
-    that a resumed run may be given more steps.
+    `state_dict` has the attributes listed in `remembered`, not the settings of the formula. Those are given to the
+    constructor, so that a resumed run may have more steps.
     """
 
     remembered: ClassVar[tuple[str, ...]] = ("steps", "base_lrs")
@@ -37,7 +37,7 @@ class Schedule:
         self._apply()
 
     def factor(self, t: int) -> float:
-        """What the learning rates are multiplied by after t updates."""
+        """f(t), the factor of the learning rates after t updates."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -51,11 +51,11 @@ class Schedule:
             group["lr"] = base * factor
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on: JSON-able."""
+        """The state that a resumed run needs, JSON-able."""
         return {"schedule": type(self).__name__, **{name: deepcopy(getattr(self, name)) for name in self.remembered}}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, and set the learning rates. ValueError if it does not fit."""
+        """Resume from a `state_dict` and set the learning rates. ValueError if it does not fit."""
         if saved.get("schedule") != type(self).__name__:
             raise ValueError(f"saved schedule: expected {type(self).__name__}, got {saved.get('schedule')}")
         absent = [name for name in self.remembered if name not in saved]
@@ -69,7 +69,7 @@ class Schedule:
 
 
 class StepDecay(Schedule):
-    """f(t) = decay^⌊t / every⌋: lower by a factor after every so many updates."""
+    """f(t) = decay^⌊t / every⌋, a step function of the updates."""
 
     def __init__(self, optimizer: Optimizer, every: int, decay: float = 0.1):
         self.every = _count("every", every)
@@ -81,12 +81,12 @@ class StepDecay(Schedule):
 
 
 class Warmup(Schedule):
-    """Base of the schedules that rise in a line over the first w updates, then fall until N = total_steps.
+    """Base class of schedules with linear warmup over the first w updates, then a decay until N = total_steps.
 
         f(t) = (t + 1) / (w + 1)            t < w, where w is N · warmup to the nearest whole number
         f(t) = fall((t − w) / (N − w))      w ≤ t < N;  fall(1) from there on
 
-    No update is lost: f is above 0 at the first one.
+    f is above 0 at the first update, so that none is lost.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05):
@@ -94,8 +94,8 @@ class Warmup(Schedule):
         self.warmup_steps = round(_number("warmup", warmup) * total_steps)
         super().__init__(optimizer)
 
-    def fall(self, done: float) -> float:
-        """The factor when a share `done` of the fall lies behind; fall(0) = 1."""
+    def fall(self, progress: float) -> float:
+        """The factor at a fraction `progress` of the decay; fall(0) = 1."""
         raise NotImplementedError
 
     def factor(self, t: int) -> float:
@@ -107,14 +107,14 @@ class Warmup(Schedule):
 
 
 class WarmupLinear(Warmup):
-    """Rise in a line over the share `warmup` of the steps (see Warmup), then fall in one: fall(u) = 1 − u."""
+    """Linear warmup over a fraction `warmup` of the steps (see Warmup), then linear decay: fall(u) = 1 − u."""
 
-    def fall(self, done: float) -> float:
-        return 1.0 - done
+    def fall(self, progress: float) -> float:
+        return 1.0 - progress
 
 
 class WarmupCosine(Warmup):
-    """Rise in a line over the share `warmup` of the steps (see Warmup), then fall along a cosine to `floor`:
+    """Linear warmup over a fraction `warmup` of the steps (see Warmup), then cosine decay to `floor`:
 
     fall(u) = floor + (1 − floor) · ½ (1 + cos πu)          (Loshchilov & Hutter 2017, without restarts)
     """
@@ -123,19 +123,19 @@ class WarmupCosine(Warmup):
         self.floor = _number("floor", floor)
         super().__init__(optimizer, total_steps, warmup)
 
-    def fall(self, done: float) -> float:
-        return _cosine(1.0, self.floor, done)
+    def fall(self, progress: float) -> float:
+        return _cosine(1.0, self.floor, progress)
 
 
 class OneCycle(Schedule):
-    """Up and down once along cosines (Smith & Topin 2019). The lr of a group is its peak.
+    """One cycle: cosine annealing up to a peak and down (Smith & Topin 2019). The lr of a group is the peak.
 
         f(t) = 1 + (start − 1) · ½ (1 + cos(π t / T))                   t < T
         f(t) = end + (1 − end) · ½ (1 + cos(π (t − T) / (N − T)))       T ≤ t < N;  end from there on
 
     where the peak is at T = rise · total_steps − 1 and the last update at N = total_steps − 1. These are the
     rates of torch.optim.lr_scheduler.OneCycleLR, with start = 1 / div_factor and end = start /
-    final_div_factor. Momentum is left as it is.
+    final_div_factor. Momentum is not changed.
     """
 
     def __init__(
@@ -155,12 +155,12 @@ class OneCycle(Schedule):
 
 
 class ReduceOnPlateau(Schedule):
-    """f = max(decayᵏ, floor), where k counts the times that a metric stood still.
+    """f = max(decayᵏ, floor), where k counts the plateaus of a metric.
 
-    Call `schedule.step(metric)` when the metric was measured anew, as after an epoch. It improves if it is
-    lower (mode="max": higher) than the best so far by more than `threshold`, a share of the best, or with
-    relative=False a difference. More than `patience` calls in a row without improvement add 1 to k; the next
-    `cooldown` calls do not count. NaN is no improvement.
+    Call `schedule.step(metric)` after each evaluation, such as an epoch. The metric improves if it is lower
+    (mode="max": higher) than the best so far by more than `threshold`, a fraction of the best, or with relative=False a
+    difference. More than `patience` calls in a row without improvement add 1 to k; the next `cooldown` calls do not
+    count. NaN is no improvement.
     """
 
     remembered = (*Schedule.remembered, "reductions", "best", "waited", "resting")
@@ -195,7 +195,7 @@ class ReduceOnPlateau(Schedule):
         return max(self.decay**self.reductions, self.floor)
 
     def step(self, metric: float) -> None:  # type: ignore[override]
-        """Judge the newest value of the metric and set the learning rates."""
+        """Compare a new value of the metric with the best and set the learning rates."""
         metric = float(metric)
         if self._improves(metric):
             self.best, self.waited = metric, 0
@@ -211,14 +211,14 @@ class ReduceOnPlateau(Schedule):
         if self.best is None:
             return not isnan(metric)
         gain = self.best - metric if self.mode == "min" else metric - self.best
-        if isinf(self.best):  # no share can be taken of it
+        if isinf(self.best):  # a fraction of it is infinite too
             return gain > 0
         return gain > self.threshold * (abs(self.best) if self.relative else 1.0)
 
 
-def _cosine(begin: float, end: float, done: float) -> float:
-    """From `begin` to `end` along half a wave of the cosine, of which the share `done` lies behind."""
-    return end + (begin - end) * (1.0 + cos(pi * done)) / 2.0
+def _cosine(begin: float, end: float, progress: float) -> float:
+    """The value at a fraction `progress` of a half cosine from `begin` to `end`."""
+    return end + (begin - end) * (1.0 + cos(pi * progress)) / 2.0
 
 
 def _count(name: str, value: int, least: int = 1) -> int:

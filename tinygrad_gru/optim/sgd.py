@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""SGD: stochastic gradient descent with momentum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .optimizer import Optimizer
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum if wanted (Polyak 1964; Nesterov's as in Sutskever et al. 2013).
+    """Gradient descent, with optional momentum (Polyak 1964; Nesterov's as in Sutskever et al. 2013).
 
         g ← g + λ p                     weight decay λ
         b ← μ b + (1 − d) g             momentum μ, dampening d; the first time b ← g

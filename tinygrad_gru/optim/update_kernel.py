@@ -16,7 +16,7 @@ _DTYPES = frozenset({"float32", "float64"})
 
 
 class UpdateKernel(NamedTuple):
-    """A kernel in CUDA source, and the registers that are its parameters, arrays and constants by their numbers."""
+    """A kernel in CUDA source, and its parameters: the arrays that it reads and writes, and the constants, by index."""
 
     source: str
     read: list[int]

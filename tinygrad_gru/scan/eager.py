@@ -13,7 +13,7 @@ from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
 from .protocol import check_carry_keeps_form, scan_length, split_output
-from .tracing.effects import undone
+from .tracing.effects import rollback
 
 
 def scan_eager(
@@ -54,7 +54,7 @@ def _no_outputs(step: Callable, carry: Any, xs: Any) -> Any:
     def empty(y: Any) -> Any:
         return None if y is None else Tensor(backend_of(unwrap(y)).zeros((0, *y.shape), y.dtype))
 
-    with undone(step), no_grad():
+    with rollback(step), no_grad():
         x = tuple(map(zeros, xs)) if isinstance(xs, tuple) else None if xs is None else zeros(xs)
         y = split_output(step(carry, x), carry)[1]
     return tuple(map(empty, y)) if isinstance(y, tuple) else empty(y)

@@ -12,10 +12,10 @@ from ..tensor import Tensor
 from . import passes
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
-from .targets import cuda
 from .targets.source import Executable
+from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
-from .tracing.tracer import Trace, trace_forward
+from .tracing.tracer import trace_forward
 
 LEVELS: dict[Level, str] = {
     "invariant": "once, before the loop (loop-invariant)",
@@ -75,8 +75,8 @@ def _described(executable: Executable, title: str) -> list[str]:
 
 def _summary(name: str) -> str:
     """The first line of a pass's docstring."""
-    found = [getattr(room, name) for room in (passes, cuda) if hasattr(room, name)]
-    text = (found[0].__doc__ or "") if found else "the ops, one by one"
+    rewrite = getattr(passes, name, None)
+    text = "the ops, one by one" if rewrite is None else rewrite.__doc__ or ""
     return text.partition("\n")[0].rstrip(".")
 
 

@@ -20,8 +20,8 @@ from .targets.cuda import CudaTarget
 from .targets.numpy import NumPyTarget
 from .targets.source import Executable, build
 from .targets.workspace import Workspace
+from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
-from .tracing.tracer import Trace
 
 #: How many compiled steps are kept.
 PLANS = 64
@@ -99,7 +99,7 @@ class CompiledStep:
         self.lock = RLock()  # held while a backward program is compiled
         self._backward: Program | None = None
         self._backwards: dict[Zeros, Executable] = {}
-        self._absences: dict[Zeros, ZerosOverTime] = {}
+        self._zeros_over_time: dict[Zeros, ZerosOverTime] = {}
         if backward is not None:
             new_carry = [g if g is not None else graph.zeros(v) for g, v in zip(backward.carry, forward.carry)]
             ys = [g for g in backward.xs if g is not None]
@@ -119,22 +119,22 @@ class CompiledStep:
         if target == "cuda":  # what has no kernel is to be found before anything runs
             self.backward()
 
-    def absence(self, absent: Zeros) -> ZerosOverTime:
-        """Where cotangents are absent, step by step, if these are at the last step. Raises Nonlinear."""
+    def zeros_over_time(self, zeros: Zeros) -> ZerosOverTime:
+        """Which cotangents are symbolic zeros at each step, if these are at the last one. Raises Nonlinear."""
         assert self._backward is not None
         with self.lock:
-            if absent not in self._absences:
-                self._absences[absent] = ZerosOverTime(self._backward, absent)
-            return self._absences[absent]
+            if zeros not in self._zeros_over_time:
+                self._zeros_over_time[zeros] = ZerosOverTime(self._backward, zeros)
+            return self._zeros_over_time[zeros]
 
-    def backward(self, absent: Zeros = frozenset()) -> Executable | None:
-        """The backward program of steps at which these cotangents are absent, compiled when it is first needed."""
+    def backward(self, zeros: Zeros = frozenset()) -> Executable | None:
+        """The backward program of a step with these symbolic zeros, compiled when it is first needed."""
         if self._backward is None:
             return None
         with self.lock:
-            if absent not in self._backwards:
-                self._backwards[absent] = self._build(propagate_zeros(self._backward, absent), "backward")
-            return self._backwards[absent]
+            if zeros not in self._backwards:
+                self._backwards[zeros] = self._build(propagate_zeros(self._backward, zeros), "backward")
+            return self._backwards[zeros]
 
     def _build(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
         if self.target == "cuda":
@@ -156,14 +156,16 @@ class CompiledStep:
 
     def acquire(self, length: int, reverse: bool) -> WorkspaceHandle:
         """Workspaces for that length, idle ones or new ones."""
-        idle = IDLE_POOL.acquire((self, length, reverse))
-        return WorkspaceHandle(self, IDLE_POOL.allocate(lambda: Workspaces(self, length, reverse)) if idle is None else idle)
+        workspaces = IDLE_POOL.acquire((self, length, reverse))
+        if workspaces is None:
+            workspaces = IDLE_POOL.allocate(lambda: Workspaces(self, length, reverse))
+        return WorkspaceHandle(self, workspaces)
 
     def release(self, workspaces: Workspaces) -> None:
         IDLE_POOL.release((self, *workspaces.key), workspaces, workspaces.size())
 
 
-class Pass(NamedTuple):
+class Run(NamedTuple):
     """One run of a program: its workspace, and the carry before its first and after its last step."""
 
     workspace: Workspace
@@ -171,7 +173,7 @@ class Pass(NamedTuple):
     final: list[Any]
 
     @classmethod
-    def of(cls, workspace: Workspace, length: int, reverse: bool) -> Pass:
+    def of(cls, workspace: Workspace, length: int, reverse: bool) -> Run:
         ends = workspace.at_moment(0), workspace.at_moment(length)
         return cls(workspace, *(reversed(ends) if reverse else ends))
 
@@ -182,20 +184,20 @@ class Workspaces:
     def __init__(self, step: CompiledStep, length: int, reverse: bool):
         self.key = (length, reverse)
         work = step.forward.workspace(length, reverse, {})
-        self.forward = Pass.of(work, length, reverse)
+        self.forward = Run.of(work, length, reverse)
         self.residuals = dict(zip(step.computed_residuals, work.ys[step.ys_count :]))
         self.residuals |= {value: work.whole(value) for value in step.residuals if value not in self.residuals}
-        self.backwards: dict[tuple[Executable, int, int], Pass] = {}
+        self.backwards: dict[tuple[Executable, int, int], Run] = {}
         self._size = 0  # not known
         self.lock = RLock()  # several threads may run backward through one record
 
-    def backward(self, program: Executable, begin: int, end: int) -> Pass:
+    def backward(self, program: Executable, begin: int, end: int) -> Run:
         """The backward pass over these steps."""
         key = (program, begin, end)
         if key not in self.backwards:
             residuals, reverse = {v: array[begin:end] for v, array in self.residuals.items()}, not self.key[1]
             work = IDLE_POOL.allocate(partial(program.workspace, end - begin, reverse, residuals))
-            self.backwards[key] = Pass.of(work, end - begin, reverse)
+            self.backwards[key] = Run.of(work, end - begin, reverse)
             self._size = 0
         return self.backwards[key]
 

@@ -13,8 +13,8 @@ from ..backend import as_array, astype, backend_of
 from ..tape import Node
 from ..tensor import Tensor
 from .ir import Value
+from .tracing.trace import Trace
 from .tracing.traced_array import TracedArray, as_index
-from .tracing.tracer import Trace
 
 
 def replay(

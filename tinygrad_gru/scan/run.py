@@ -19,9 +19,9 @@ from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
 from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
+from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
 from .tracing.traced_array import Untraceable
-from .tracing.tracer import Trace
 
 _traces = TraceCache()
 _array, _node, _copy = attrgetter("_data"), attrgetter("node"), methodcaller("copy")
@@ -73,7 +73,7 @@ def _run(
     handle = compiled.acquire(length, reverse)
     results = compiled.on_device(_run_forward, compiled, handle.workspaces, arrays, trace.constants)
     requires_grad = [False]
-    if trace.xs_wanted is not None:
+    if trace.xs_need_grad is not None:
         requires_grad = trace.forward.requires_grad([node is not None for node in nodes], length)
     if not any(requires_grad):
         return [Tensor.from_node(array, None) for array in results]
@@ -138,21 +138,21 @@ class _CompiledScan:
         backward_through(results, cotangents, parents, accumulate, create_graph, start)
 
     def _run_backward(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
-        """Accumulate the gradients by the backward program, run anew where other cotangents are absent."""
+        """Accumulate the gradients by the backward program, run anew where other cotangents are symbolic zeros."""
         handle, constants, arrays, length = saved
         compiled, count = self.compiled, self.compiled.carry_count
-        absent = frozenset([value for value, g in zip(compiled.cotangents, cotangents) if g is None])
-        absence = compiled.absence(absent)  # raises Nonlinear
+        zeros = frozenset([value for value, g in zip(compiled.cotangents, cotangents) if g is None])
+        over_time = compiled.zeros_over_time(zeros)  # raises Nonlinear
         if handle is None:
             handle = compiled.acquire(length, self.reverse)
             _run_forward(compiled, handle.workspaces, arrays, constants)
         of_ys = [(v, g) for v, g in zip(compiled.cotangents[count:], cotangents[count:]) if g is not None]
         carry, segments, sums, copies, done = cotangents[:count], [], [], 0, 0
         with handle.workspaces.lock:
-            for pattern, steps in absence.steps(length):
+            for zeros, steps in over_time.steps(length):
                 begin, end = (done, done + steps) if self.reverse else (length - done - steps, length - done)
                 done += steps
-                program = compiled.backward(pattern)
+                program = compiled.backward(zeros)
                 assert program is not None
                 work, initial, final = handle.workspaces.backward(program, begin, end)
                 for part, g in zip(initial, carry):
@@ -169,7 +169,7 @@ class _CompiledScan:
             ys = zip(*(segments if self.reverse else reversed(segments)))
             xs = compress(parents[count : len(arrays)], compiled.xs_reached)
             closed_over = compress(parents[len(arrays) :], compiled.closed_over_reached)
-            of_carry, of_xs, of_closed_over = absence.outputs(length)
+            of_carry, of_xs, of_closed_over = over_time.outputs(length)
             for node, parts, present in zip((*parents[:count], *xs), (*zip(final), *ys), (*of_carry, *of_xs)):
                 if node is not None and present:
                     accumulate(node, _joined(parts))

@@ -81,14 +81,18 @@ class Clauses:
         outputs = _outputs(self.run(*inputs))
         given = [*(t.data for t in inputs), *(y.data for y in outputs), *cotangents]
         before = [np.array(to_host(a)) for a in given]
-        wanted = [t for t in inputs if t.requires_grad]
-        plain = grad(*_alive(outputs, cotangents, wanted), allow_unused=True)
+        differentiated = [t for t in inputs if t.requires_grad]
+        executed = grad(*_with_gradient(outputs, cotangents, differentiated), allow_unused=True)
         for a, b in zip(given, before):
             self._require(_same_bits(a, b), "a rule wrote into an array that it was given")
         inputs = _tensors(arrays)
-        wanted = [t for t in inputs if t.requires_grad]
-        recorded = grad(*_alive(_outputs(self.run(*inputs)), cotangents, wanted), create_graph=True, allow_unused=True)
-        for p, r in zip(plain, recorded):
+        differentiated = [t for t in inputs if t.requires_grad]
+        recorded = grad(
+            *_with_gradient(_outputs(self.run(*inputs)), cotangents, differentiated),
+            create_graph=True,
+            allow_unused=True,
+        )
+        for p, r in zip(executed, recorded):
             same = (p is None and r is None) or (p is not None and r is not None and _same_bits(p, r))
             self._require(same, "raw and recorded backward give different bits")
 
@@ -112,13 +116,13 @@ class Clauses:
         # Of records: a leaf's gradient is cast to the dtype of its values.
         inputs = [_recorded(t) if t.requires_grad else t for t in _tensors(arrays)]
         seeds = [_recorded(Tensor(c, requires_grad=True)) if twice else c for c in cotangents]
-        wanted = [(f"input {i}", t) for i, t in enumerate(inputs) if t.requires_grad]
+        differentiated = [(f"input {i}", t) for i, t in enumerate(inputs) if t.requires_grad]
         outputs = _outputs(self.run(*inputs))
-        found = _vjp(outputs, seeds, [t for _, t in wanted], create_graph=twice)
-        results = [(f"the gradient of {name}", t, g) for (name, t), g in zip(wanted, found)]
+        found = _vjp(outputs, seeds, [t for _, t in differentiated], create_graph=twice)
+        results = [(f"the gradient of {name}", t, g) for (name, t), g in zip(differentiated, found)]
         if weights is None:
             return results
-        targets = [*wanted, *((f"the cotangent of output {k}", c) for k, c in enumerate(seeds))]
+        targets = [*differentiated, *((f"the cotangent of output {k}", c) for k, c in enumerate(seeds))]
         again = _vjp(
             [Tensor.from_node(None, None) if g is None else g for g in found], weights, [t for _, t in targets]
         )
@@ -131,32 +135,32 @@ class Clauses:
         if self.backend.xp.__name__ == "array_api_strict" and dtype in ("float16", "bfloat16"):
             return Report()  # the standard has neither
         clause, self.clause = self.clause, f"{self.clause} in {dtype}"
-        narrow = [self._array(v, dtype) if is_floating(v.dtype) else self.backend.asarray(v) for v in values]
-        wide = [_host(a) for a in narrow]
+        low = [self._array(v, dtype) if is_floating(v.dtype) else self.backend.asarray(v) for v in values]
+        high = [_host(a) for a in low]
         eps = epsilon(dtype)
-        perturbed = [self._perturbed(wide, eps) for _ in range(2)]
-        expected = [np.asarray(e) for e in _outputs(self.oracle(*wide))]
-        near = [[np.asarray(e) for e in _outputs(self.oracle(*values))] for values in perturbed]
+        perturbed = [self._perturbed(high, eps) for _ in range(2)]
+        expected = [np.asarray(e) for e in _outputs(self.oracle(*high))]
+        nearby = [[np.asarray(e) for e in _outputs(self.oracle(*values))] for values in perturbed]
         # NumPy has no bfloat16 and promotes it beside scalars; Tensors must not.
-        constants = [Tensor.from_node(a, None) for a in narrow]
-        outputs = _outputs(self.run(*(constants if dtype == "bfloat16" else narrow)))
+        constants = [Tensor.from_node(a, None) for a in low]
+        outputs = _outputs(self.run(*(constants if dtype == "bfloat16" else low)))
         for k, (y, e) in enumerate(zip(outputs, expected)):
             kept = not (differentiable and e.dtype.kind == "f") or dtype_name(y.dtype) == dtype
             self._require(kept, f"the output became {y.dtype}")
-            found = disagreement_in(dtype, _host(y), e, [n[k] for n in near])
+            found = disagreement_in(dtype, _host(y), e, [n[k] for n in nearby])
             self._agree(f"output {k}", "the oracle", found)
         report = Report(values=sum(e.size for e in expected), dtypes=(dtype,))
         if differentiable:
-            report += self._gradients_in(narrow, eps, dtype)
+            report += self._gradients_in(low, eps, dtype)
         self.clause = clause
         return report
 
-    def _gradients_in(self, narrow: list, eps: float, dtype: str) -> Report:
-        cotangents = self._cotangents(narrow, seed=1)
-        weights = [self._array(np.random.default_rng(2).standard_normal(a.shape), dtype) for a in narrow
+    def _gradients_in(self, low: list, eps: float, dtype: str) -> Report:
+        cotangents = self._cotangents(low, seed=1)
+        weights = [self._array(np.random.default_rng(2).standard_normal(a.shape), dtype) for a in low
                    if is_floating(a.dtype)]  # fmt: skip
-        first = self._gradients(narrow, cotangents)
-        both = self._gradients(narrow, cotangents, weights)
+        first = self._gradients(low, cotangents)
+        both = self._gradients(low, cotangents, weights)
         for name, t, g in (*first, *both):
             if g is not None:
                 self._require(g.dtype == t.dtype, f"{name}: the gradient became {g.dtype}")
@@ -169,15 +173,15 @@ class Clauses:
             found = self._gradients(*([self.backend.asarray(a) for a in part] for part in (values, gs, ws)))
             return [np.zeros(t.shape) if g is None else _host(g) for _, t, g in found]
 
-        wide = [[_host(a) for a in part] for part in (narrow, cotangents, weights)]
-        expected = in_float64(*wide)
-        near = [in_float64(*(self._perturbed(part, eps) for part in wide)) for _ in range(2)]
+        high = [[_host(a) for a in part] for part in (low, cotangents, weights)]
+        expected = in_float64(*high)
+        nearby = [in_float64(*(self._perturbed(part, eps) for part in high)) for _ in range(2)]
         for k, ((name, t, g), e) in enumerate(zip(both, expected)):
             got = np.zeros(t.shape) if g is None else _host(g)
             # A second derivative of 0 is a difference of terms about as large as the first derivatives.
             size = max([float(np.max(abs(f), initial=0.0)) for f in expected[: len(first)]], default=0.0)
             more = 8 * eps * size if k >= len(first) else 0.0
-            found = disagreement_in(dtype, got, e, [n[k] for n in near], more)
+            found = disagreement_in(dtype, got, e, [n[k] for n in nearby], more)
             self._agree(name, "that in float64", found)
         return Report(gradients=sum(e.size for e in expected), dtypes=(dtype,))
 
@@ -193,18 +197,18 @@ class Clauses:
         with np.errstate(all="ignore"):  # equal values may be a pole
             for k, name in enumerate(names := list(LAYOUTS)):
                 # Cotangents in another layout than inputs, as is usual.
-                arrays = [self._placed(v, name) for v in values]
-                plain = [contiguous(a, self.backend) for a in arrays]
-                shapes = [v.shape for _, v in self._values_and_gradients(plain, [], False)]
-                cotangents = [self._placed(self.random.standard_normal(shape), names[k - 1]) for shape in shapes]
+                arrays = [self._with_layout(v, name) for v in values]
+                executed = [contiguous(a, self.backend) for a in arrays]
+                shapes = [v.shape for _, v in self._values_and_gradients(executed, [], False)]
+                cotangents = [self._with_layout(self.random.standard_normal(shape), names[k - 1]) for shape in shapes]
                 flat = [contiguous(c, self.backend) for c in cotangents]
-                expected = self._values_and_gradients(plain, flat, differentiable)
+                expected = self._values_and_gradients(executed, flat, differentiable)
                 largest = largest or {
                     label: float(np.max(abs(e), initial=0.0)) for label, e in expected if e.dtype != bool
                 }
                 for xs, gs, what in (
                     (arrays, flat, f"inputs {name}"),
-                    (plain, cotangents, f"a cotangent {names[k - 1]}"),
+                    (executed, cotangents, f"a cotangent {names[k - 1]}"),
                 ):
                     found = self._values_and_gradients(xs, gs, differentiable)
                     for (label, got), (_, e) in zip(found, expected):
@@ -212,7 +216,7 @@ class Clauses:
                         self._agree(f"{label} for {what}", "contiguous ones", found_wrong)
         return Report(layouts=2 * len(LAYOUTS))
 
-    def _placed(self, values: np.ndarray, layout: str) -> Any:
+    def _with_layout(self, values: np.ndarray, layout: str) -> Any:
         array = with_layout(values, layout)
         return array if self.backend.name == "numpy" else self.backend.asarray(array)
 
@@ -236,14 +240,14 @@ class Clauses:
         cotangents = self._cotangents([self.backend.asarray(v) for v in values], seed=3)
         for written in real:
             inputs = _tensors([self.backend.asarray(np.array(v)) for v in values])
-            wanted = [inputs[i] for i in real]
-            ys, _, cs = _alive(_outputs(self.run(*inputs)), cotangents, wanted)
+            differentiated = [inputs[i] for i in real]
+            ys, _, cs = _with_gradient(_outputs(self.run(*inputs)), cotangents, differentiated)
             squares = [y * y for y in ys]  # so that a record saves the output
-            expected = grad(squares, wanted, cs, retain_graph=True, allow_unused=True)
+            expected = grad(squares, differentiated, cs, retain_graph=True, allow_unused=True)
             with no_grad():
                 inputs[written][...] = 0.5
             try:
-                found = grad(squares, wanted, cs, allow_unused=True)
+                found = grad(squares, differentiated, cs, allow_unused=True)
             except TapeError:
                 continue
             self._require(
@@ -272,9 +276,9 @@ class Clauses:
             raise ContractError(f"{self.clause}: {what} differs from {reference}: {found}")
 
 
-def _alive(outputs: list, cotangents: list, wanted: list) -> tuple[list, list, list]:
+def _with_gradient(outputs: list, cotangents: list, differentiated: list) -> tuple[list, list, list]:
     pairs = [(y, c) for y, c in zip(outputs, cotangents) if y.requires_grad]
-    return [y for y, _ in pairs], wanted, [c for _, c in pairs]
+    return [y for y, _ in pairs], differentiated, [c for _, c in pairs]
 
 
 def _vjp(outputs: list, cotangents: list, inputs: list[Tensor], create_graph: bool = False) -> list:

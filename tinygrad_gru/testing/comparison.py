@@ -122,9 +122,9 @@ def _first_slices(got: np.ndarray, outputs: int) -> Iterator[tuple[int, tuple]]:
 def _if_axis_length(factor: float, shape: tuple[int, ...]) -> str:
     for n in shape:
         if n > 1 and np.isclose(factor, 1 / n):
-            return f" = 1/{n}, the length of an axis: a mean in the place of a sum?"
+            return f" = 1/{n}, the length of an axis: a mean instead of a sum?"
         if n > 1 and np.isclose(factor, n):
-            return ", the length of an axis: a sum in the place of a mean, or twice?"
+            return ", the length of an axis: a sum instead of a mean, or twice?"
     return ""
 
 

@@ -80,17 +80,17 @@ def gradgradcheck(
     The arguments are those of `gradcheck`.
     """
     tensors = _float64_leaves(inputs)
-    wanted = [i for i, t in enumerate(tensors) if t.requires_grad]
+    differentiated = [i for i, t in enumerate(tensors) if t.requires_grad]
     random = np.random.default_rng(seed + 1)
 
     def gradient(*arguments: Tensor) -> dict[str, Tensor]:
         primals, cotangents = arguments[: len(tensors)], arguments[len(tensors) :]
-        alive = [(y, c) for (_, y), c in zip(_outputs(function, primals), cotangents) if y.requires_grad]
-        found: Sequence[Any] = [None] * len(wanted)
-        if alive:
-            ys, cs = zip(*alive)
-            found = grad(ys, [primals[i] for i in wanted], cs, create_graph=True, allow_unused=True)
-        return {f"inputs[{i}]": _zeros_like(primals[i]) if g is None else g for i, g in zip(wanted, found)}
+        with_gradient = [(y, c) for (_, y), c in zip(_outputs(function, primals), cotangents) if y.requires_grad]
+        found: Sequence[Any] = [None] * len(differentiated)
+        if with_gradient:
+            ys, cs = zip(*with_gradient)
+            found = grad(ys, [primals[i] for i in differentiated], cs, create_graph=True, allow_unused=True)
+        return {f"inputs[{i}]": _zeros_like(primals[i]) if g is None else g for i, g in zip(differentiated, found)}
 
     with enable_grad():
         inputs_named = [f"inputs[{i}]" for i in range(len(tensors))]
@@ -140,7 +140,7 @@ class _Problem:
 
     def __init__(self, function: Callable, tensors: list[Tensor], names: list[str], order: int):
         self.function, self.tensors, self.names, self.order = function, tensors, names, order
-        self.wanted = [i for i, t in enumerate(tensors) if t.requires_grad]
+        self.differentiated = [i for i, t in enumerate(tensors) if t.requires_grad]
         self.point = [to_host(t.data) for t in tensors]
         self.outputs = _outputs(function, tensors)
         self.sizes = [y.size for _, y in self.outputs]
@@ -178,13 +178,13 @@ class _Problem:
 
     def gradients(self, weights: np.ndarray) -> list[np.ndarray]:
         """weightsᵀ · Jacobian, for each differentiated input; zeros where no output depends on it."""
-        alive = [(y, w) for (_, y), w in zip(self.outputs, self.parts(weights)) if y.requires_grad and w.any()]
-        inputs = [self.tensors[i] for i in self.wanted]
-        if not alive:
+        with_gradient = [(y, w) for (_, y), w in zip(self.outputs, self.parts(weights)) if y.requires_grad and w.any()]
+        inputs = [self.tensors[i] for i in self.differentiated]
+        if not with_gradient:
             return [np.zeros(x.shape) for x in inputs]
-        cotangents = [backend_of(y.data).asarray(w.reshape(y.shape)) for y, w in alive]
+        cotangents = [backend_of(y.data).asarray(w.reshape(y.shape)) for y, w in with_gradient]
         with np.errstate(all="ignore"):
-            found = grad([y for y, _ in alive], inputs, cotangents, retain_graph=True, allow_unused=True)
+            found = grad([y for y, _ in with_gradient], inputs, cotangents, retain_graph=True, allow_unused=True)
         return [np.zeros(x.shape) if g is None else to_host(g.data) for x, g in zip(inputs, found)]
 
     def derivative(self, direction: dict[int, np.ndarray], step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -200,7 +200,7 @@ class _Problem:
             return (4 * fine - coarse) / 3, abs(fine - coarse) + noise, noise
 
     def check(self, full: bool | None, step: float, rtol: float, atol: float, random: np.random.Generator) -> Report:
-        inputs = sum(self.tensors[i].size for i in self.wanted)
+        inputs = sum(self.tensors[i].size for i in self.differentiated)
         if not inputs * sum(self.sizes):
             raise GradientError(
                 f"nothing was checked: {len(self.outputs)} outputs of {sum(self.sizes)} elements in all, inputs of "
@@ -209,24 +209,24 @@ class _Problem:
         if full is None:
             full = 4 * inputs + sum(self.sizes) <= SMALL
         if full:
-            self._check_entries(self.wanted, step, rtol, atol, random)
+            self._check_entries(self.differentiated, step, rtol, atol, random)
             count = inputs * sum(self.sizes)
         else:
-            count = self._check_directions(self.wanted, step, rtol, atol, random)
+            count = self._check_directions(self.differentiated, step, rtol, atol, random)
         return Report(derivatives=count, orders=(self.order,), dtypes=("float64",))
 
     # -- entry by entry
 
     def _check_entries(
-        self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
+        self, differentiated: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
     ) -> None:
         weights = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
         rows, whole = [self.gradients(one) for one in np.diag(weights)], self.gradients(weights)
-        for place, i in enumerate(self.wanted):
-            if i not in wanted:
+        for row_of_input, i in enumerate(self.differentiated):
+            if i not in differentiated:
                 continue
-            jacobian = np.stack([row[place].ravel() for row in rows]) / weights[:, None]
-            self._check_linear(i, jacobian * weights[:, None], whole[place].ravel())
+            jacobian = np.stack([row[row_of_input].ravel() for row in rows]) / weights[:, None]
+            self._check_linear(i, jacobian * weights[:, None], whole[row_of_input].ravel())
             floor = 64 * EPS * np.max(abs(jacobian), axis=1, initial=0.0, where=np.isfinite(jacobian)) + atol
             for e in range(jacobian.shape[1]):
                 column = jacobian[:, e]
@@ -310,10 +310,10 @@ class _Problem:
     # -- in random directions
 
     def _check_directions(
-        self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
+        self, differentiated: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
     ) -> int:
         """Check the derivatives with respect to these inputs in two directions; return how many were compared."""
-        reach = {i: np.where(self.point[i] == 0, 1.0, abs(self.point[i])) for i in wanted}
+        reach = {i: np.where(self.point[i] == 0, 1.0, abs(self.point[i])) for i in differentiated}
         for _ in range(2):
             direction = {i: size * random.standard_normal(size.shape) for i, size in reach.items()}
             signs = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
@@ -322,21 +322,27 @@ class _Problem:
                 if agrees:
                     break
             else:
-                self._narrow_down(wanted, step, rtol, atol, random, message)
+                self._narrow_down(differentiated, step, rtol, atol, random, message)
             typical = np.median(np.concatenate([term.ravel() for term in terms.values()]))
             for i, term in terms.items():
                 reach[i] = reach[i] * np.minimum(1.0, typical / np.where(term == 0, 1.0, term) if typical else 1.0)
         return 2
 
     def _narrow_down(
-        self, wanted: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator, message: str
+        self,
+        differentiated: Sequence[int],
+        step: float,
+        rtol: float,
+        atol: float,
+        random: np.random.Generator,
+        message: str,
     ) -> None:
         """Raise an error that says which input is wrong and where; if none is, the direction only crossed a kink."""
-        if len(wanted) > 1:
-            for i in wanted:
+        if len(differentiated) > 1:
+            for i in differentiated:
                 self._check_directions([i], step, rtol, atol, random)
-        elif self.tensors[wanted[0]].size * 4 + sum(self.sizes) <= AFFORDABLE:
-            self._check_entries(wanted, step, rtol, atol, random)
+        elif self.tensors[differentiated[0]].size * 4 + sum(self.sizes) <= AFFORDABLE:
+            self._check_entries(differentiated, step, rtol, atol, random)
         else:
             raise GradientError(message)
 
@@ -347,7 +353,7 @@ class _Problem:
         size = abs(value) + 1e6 * bound
         largest = np.max(size, initial=0.0, where=np.isfinite(size)) or 1.0
         weights = signs / np.where(np.isfinite(size) & (size > 0), size, largest)
-        gradients = dict(zip(self.wanted, self.gradients(weights)))
+        gradients = dict(zip(self.differentiated, self.gradients(weights)))
         terms = {i: gradients[i] * d for i, d in direction.items()}
         analytic, numeric = sum(float(np.sum(term)) for term in terms.values()), float(weights @ value)
         scale, error = float(abs(weights) @ abs(value)), float(abs(weights) @ bound)

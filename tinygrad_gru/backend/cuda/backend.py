@@ -71,10 +71,9 @@ class CuPyBackend(Backend):
             self.allow_tf32(True)
 
     def as_current(self) -> _CurrentDevice:
-        """A block in which this GPU is the current one."""
-        return _CurrentDevice(
-            self.xp.cuda.Device(self.index)
-        )  # a new one each: it knows what was current, for one thread
+        """A context manager in which this GPU is the current one."""
+        # A new one each time: it remembers which device was current before, in its thread.
+        return _CurrentDevice(self.xp.cuda.Device(self.index))
 
     def make_current(self) -> Callable[[], None]:
         runtime = self.xp.cuda.runtime
@@ -134,7 +133,7 @@ class CuPyBackend(Backend):
     def arange(self, n: int) -> Any:
         return self.xp.arange(n)
 
-    def writing(self, function: str) -> Callable[..., Any]:
+    def function_with_out(self, function: str) -> Callable[..., Any]:
         return getattr(self.xp, function)
 
     # -- indices -----------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ _SIGNATURES = {
 }  # fmt: skip
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int, "z": ctypes.c_size_t}
 #: One and zero in host memory, for alpha and beta.
-_NUMBERS = {name: np.array([1, 0], name) for name in ("float32", "float64")}
+_ALPHA_AND_BETA = {name: np.array([1, 0], name) for name in ("float32", "float64")}
 
 
 def library(cupy: Any) -> Any:
@@ -64,7 +64,7 @@ class Cublas:
         transposes  for each operand 1 if it is to be transposed
         sizes       m, n and k: the rows and columns of the result, and the length of the sums
         """
-        numbers = _NUMBERS["float64" if compute == COMPUTE_FLOAT64 else "float32"]
+        numbers = _ALPHA_AND_BETA["float64" if compute == COMPUTE_FLOAT64 else "float32"]
         one, zero = numbers.ctypes.data, numbers.ctypes.data + numbers.itemsize
         with self._lock:
             # Setting the stream resets the workspace.

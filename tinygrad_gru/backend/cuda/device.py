@@ -25,7 +25,9 @@ typedef float float32; typedef double float64; typedef int int32; typedef long l
 #define ON_DEVICE static __device__ __forceinline__
 
 #ifndef HALF_PRECISION
-ON_DEVICE float half_to_float(unsigned short bits) { float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x; }
+ON_DEVICE float half_to_float(unsigned short bits) {
+    float x; asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits)); return x;
+}
 ON_DEVICE unsigned short float_to_half(float x) {
     unsigned short bits; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); return bits;
 }
@@ -186,7 +188,7 @@ class _Kernel:
 
 
 def is_matrix(strides: tuple[int, ...], shape: tuple[int, ...], itemsize: int) -> bool:
-    """Whether cuBLAS can read a matrix, or a vector, with these strides: row- or column-major, of increasing addresses."""
+    """Whether cuBLAS can read a matrix or vector with these strides: row- or column-major, no negative ones."""
     if len(shape) == 1:
         return shape[0] == 1 or strides[0] >= itemsize
     if 0 in shape or len(shape) != 2:

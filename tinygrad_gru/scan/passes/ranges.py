@@ -63,21 +63,21 @@ class Ranges:
             return ANY if math.isnan(number) else (number, number)
         if value.dtype == np.bool_:
             return 0, 1
-        of = list(map(self.known.__getitem__, map(_number, value.inputs)))
+        bounds = list(map(self.known.__getitem__, map(_number, value.inputs)))
         if value.op in _SELECTING:
-            return min(low for low, _ in of), max(high for _, high in of)
+            return min(low for low, _ in bounds), max(high for _, high in bounds)
         if value.op == "where":
-            return min(of[1][0], of[2][0]), max(of[1][1], of[2][1])
+            return min(bounds[1][0], bounds[2][0]), max(bounds[1][1], bounds[2][1])
         if value.op in ("add", "subtract", "negative"):
-            low, high = of[-1] if value.op == "add" else (-of[-1][1], -of[-1][0])
-            return (low, high) if len(of) == 1 else (of[0][0] + low, of[0][1] + high)
+            low, high = bounds[-1] if value.op == "add" else (-bounds[-1][1], -bounds[-1][0])
+            return (low, high) if len(bounds) == 1 else (bounds[0][0] + low, bounds[0][1] + high)
         if value.op == "multiply":
-            ends = [0.0 if math.isnan(x * y) else x * y for x, y in product(*of)]
+            ends = [0.0 if math.isnan(x * y) else x * y for x, y in product(*bounds)]
             return (0.0 if value.inputs[0] is value.inputs[1] else min(ends)), max(ends)
-        if value.op == "divide" and of[0][0] >= 0:  # a part of a whole, or of something that is 1 or more
+        if value.op == "divide" and bounds[0][0] >= 0:  # a part of a whole, or of something that is 1 or more
             part, whole = value.inputs
             terms = whole.inputs if whole.op == "add" else ()
             if part in terms and all(self.known[i.number][0] >= 0 for i in terms):
                 return 0, 1
-            return (0, of[0][1]) if of[1][0] >= 1 else ANY
+            return (0, bounds[0][1]) if bounds[1][0] >= 1 else ANY
         return _OF_ANY.get(value.op, ANY)

@@ -1,1 +1,8 @@
-"""Code generators, one a target, and what they share."""
+"""Targets: the code generators of the compiler, each behind the interface of `source.Target`.
+
+numpy, numba, cuda    a target each: passes, plan, emitter, executable
+source, workspace     what all share: sources and their buffers, and the arrays in which they run
+host                  for targets with a Python host: invariant values, views, copies of outputs
+loops, elements       for targets that write statements on elements: memory layout, nests, the arithmetic as text
+numba_math, cuda_kernels  functions for numba's loops, and the text of kernels
+"""

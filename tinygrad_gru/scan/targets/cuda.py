@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,8 +26,9 @@ from ...backend import Backend, cuda_of, is_floating, is_matrix, record_launches
 from ..ir import Program, Value
 from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
+from ..passes.pack import materialize_operands
 from ..passes.plan import plan as planned
-from ..passes.schedule import VIEWS, Level, base_of
+from ..passes.schedule import Level, base_of
 from ..passes.simplify import fold_casts_into_sums
 from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
@@ -43,27 +44,8 @@ from .workspace import Workspace
 _CHUNK_ROWS, _STEPS = 2**16, 2**10
 _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
 
-#: Of the passes those that save launches: an operation in a kernel costs next to nothing.
-PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums)
-
-
-def lay_in_place(program: Program) -> Program:
-    """Invariant values that the loop reads as copies in memory of their own, made once a run."""
-    graph, levels = program.graph, sink_into_loop(program, products=False)
-
-    def materialized(value: Value) -> Value:
-        if levels.get(value) != "invariant":
-            return value
-        return graph.add("materialized", (value,), value.shape, value.dtype)
-
-    def rule(value: Value, done: Any) -> Value | None:
-        if levels.get(value, "invariant") == "invariant" or value.op in VIEWS:
-            return None
-        return value.with_inputs(graph, [materialized(done[i]) for i in value.inputs])
-
-    rebuilt = program.rebuilt(rule)
-    new_carry, ys = (tuple(map(materialized, values)) for values in (rebuilt.new_carry, rebuilt.ys))
-    return replace(rebuilt, new_carry=new_carry, ys=ys)
+#: Those passes that save launches (an operation in a kernel costs next to nothing), and constants at fixed addresses.
+PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums, materialize_operands)
 
 
 @dataclass(frozen=True)
@@ -73,7 +55,7 @@ class CudaTarget:
     backend: Backend | None = None
 
     def passes(self, name: str) -> Sequence[Rewrite]:
-        return *PASSES, lay_in_place
+        return PASSES
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
         levels = sink_into_loop(program, products=False)

@@ -121,7 +121,7 @@ JAVASCRIPT = Language(
     | {
         "maximum": "Math.max({0}, {1})", "minimum": "Math.min({0}, {1})", "where": "({0} ? {1} : {2})",
         "logical_not": "!{0}", "plus": "{0} + {1}",
-        "multiply int32": "Math.imul({0}, {1})",  # the product of two numbers has 53 exact bits only
+        "multiply int32": "Math.imul({0}, {1})",  # of a product of numbers only 53 bits are exact
         # Math.pow gives NaN for 1 to the power of NaN or ±∞, and for −1 to the power of ±∞, where others give 1.
         "power": "({0} === 1 || ({0} === -1 && Math.abs({1}) === Infinity) ? 1 : Math.pow({0}, {1}))",
     },

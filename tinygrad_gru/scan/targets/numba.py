@@ -154,7 +154,7 @@ class LoopEmitter:
             for n, (name, memory) in enumerate(arguments.items(), start=4)
         ]
         return [
-            "@apart",
+            "@noalias",
             f"def step({names}):",
             *(f"    {line}" for line in lines),
             "",
@@ -256,14 +256,14 @@ class LoopEmitter:
         function, neutral = REDUCTIONS[value.op]
         out, read, axes = self.layout.memory(value), self.layout.memory(source), AXES[: len(source.shape)]
         view = out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])
-        place, element = out.seen(view).element(axes), read.read(axes)
+        target, element = out.seen(view).element(axes), read.read(axes)
         first = PYTHON.literal(neutral, value.dtype)
         lines = self._loops([self.writer.fill(value, first)])
         self._addressed((out, read))
         if len(source.shape) - 1 not in value["axis"]:
-            return lines + loops(source.shape, [f"{place} = {function}({place}, {element})"])
+            return lines + loops(source.shape, [f"{target} = {function}({target}, {element})"])
         accumulate = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    total = {function}(total, {element})"]
-        body = [f"total = {first}", *accumulate, f"{place} = {function}({place}, total)"]
+        body = [f"total = {first}", *accumulate, f"{target} = {function}({target}, total)"]
         return lines + loops(source.shape[:-1], body)
 
 

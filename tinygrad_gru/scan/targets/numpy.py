@@ -32,7 +32,7 @@ FORWARD_PASSES: tuple[Rewrite, ...] = (reassociate, swap_where, fuse_horizontall
 BACKWARD_PASSES: tuple[Rewrite, ...] = (collect, fuse_horizontally, merge_sums)
 
 #: Half precision is added up in float32: it would stop counting at 2048.
-_WIDE = {"sum": ", dtype='float32'", "max": "", "min": ""}
+_ACCUMULATORS = {"sum": ", dtype='float32'", "max": "", "min": ""}
 
 
 class NumPyTarget:
@@ -74,8 +74,8 @@ class HostExecutable:
         count = calls.once + len(workspace.chunks) * calls.chunk + workspace.length * calls.step
         record_launches(count, f"scan, {self.source.name}")
         return [
-            totals[place] if index is None else np.ascontiguousarray(totals[place][index])
-            for place, index in self.source.sums.shares
+            totals[position] if index is None else np.ascontiguousarray(totals[position][index])
+            for position, index in self.source.sums.shares
         ]
 
 
@@ -180,7 +180,7 @@ class Emitter:
             axes = tuple(a + 1 for a in value["axis"]) if batch else value["axis"]
             call, keepdims = f"{operands[0]}.{value.op}({axes}, ", f"keepdims={value['keepdims']}"
             if is_half(np.dtype(value.dtype)):
-                return [f"copyto({out}, {call}{keepdims}{_WIDE[value.op]}))"]
+                return [f"copyto({out}, {call}{keepdims}{_ACCUMULATORS[value.op]}))"]
             return [f"{call}out={out}, {keepdims})"]
         if value.op == "where":
             condition, a, b = operands
@@ -220,7 +220,7 @@ class Emitter:
         if value in self.names.invariant:
             return [f"add({total}, w{value.number} * {self.step_count}, {total})"]
         kind = self.sums.contraction(value)
-        wide = _WIDE["sum"] if is_half(np.dtype(value.dtype)) else ""
+        accumulator = _ACCUMULATORS["sum"] if is_half(np.dtype(value.dtype)) else ""
         if kind == "product":
             a, b = value.inputs[0].inputs[0], value.inputs[1]
             left = f"{self._at_chunk(a)}.reshape(-1, {a.shape[1]}).T"
@@ -231,6 +231,6 @@ class Emitter:
             ]
         if kind == "sum":
             axes = (0, *(a + 1 for a in value["axis"]))
-            summed = f"{self._at_chunk(value.inputs[0])}.sum({axes}, keepdims={value['keepdims']}{wide})"
+            summed = f"{self._at_chunk(value.inputs[0])}.sum({axes}, keepdims={value['keepdims']}{accumulator})"
             return [f"add({total}, {summed}.reshape({total}.shape), {total})"]
-        return [f"add({total}, {self._at_chunk(value)}.sum(0{wide}), {total})"]
+        return [f"add({total}, {self._at_chunk(value)}.sum(0{accumulator}), {total})"]

@@ -168,7 +168,7 @@ class Names:
         return Buffer(name, "chunk", "value", value)
 
     def carry_copies(self) -> dict[int, Value]:
-        """The parts of the next carry that no operation writes into their places, by their positions."""
+        """The parts of the next carry that are copied, for no operation writes them in place, by position."""
         program, carried = self.plan.program, self.plan.carried
         return {
             i: value

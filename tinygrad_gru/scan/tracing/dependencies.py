@@ -29,12 +29,12 @@ _MISSING = object()
 _array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attrgetter("dtype"), methodcaller("values")
 
 
-class Unclear(Exception):
+class Untrackable(Exception):
     """Something that the step depends on may change in a way that cannot be noticed."""
 
 
 class Dependencies:
-    """The dependencies of a bound method: where to read them, and what was read there. Raises Unclear.
+    """The dependencies of a bound method: where to read them, and what was read there. Raises Untrackable.
 
     Code, attributes and globals are walked once, which gives flat lists of places to read. `current_arrays` reads
     these again with a few calls of C functions, for it runs at every call of a scan, and compares by identity; of the
@@ -57,20 +57,23 @@ class Dependencies:
         self._walk(method.__func__)
         del self._owners[0]  # the object itself: a cache must not keep it alive
         self._types = list(map(type, (method.__self__, *self._owners)))
-        self._dict_keys, self._dict_values = _items(self._namespaces(method.__self__))
+        namespaces = self._namespaces(method.__self__)
+        self._dict_sizes, self._dict_keys = list(map(len, namespaces)), list(chain.from_iterable(namespaces))
+        self._dict_values = list(chain.from_iterable(map(_values, namespaces)))
         self._list_sizes, self._list_items = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
         self._array_forms = _forms(map(_array, self.tensors))
 
     def current_arrays(self, owner: Any) -> list[Any] | None:
         """The arrays of `tensors`, if everything else is as it was; `owner` is the object of the method."""
         try:
-            arrays = list(map(_array, self.tensors))
+            arrays, namespaces = list(map(_array, self.tensors)), self._namespaces(owner)
             if (
                 all(map(is_, map(type, (owner, *self._owners)), self._types))
                 and all(map(is_, map(getattr, self._objects, self._names), self._attributes))
                 and all(map(is_, map(dict.get, self._scopes, self._keys, repeat(_MISSING)), self._entries))
-                and self._dict_keys == (items := _items(self._namespaces(owner)))[0]
-                and all(map(is_, items[1], self._dict_values))
+                and self._dict_sizes == list(map(len, namespaces))
+                and self._dict_keys == list(chain.from_iterable(namespaces))
+                and all(map(is_, chain.from_iterable(map(_values, namespaces)), self._dict_values))
                 and self._list_sizes == list(map(len, self._lists))
                 and all(map(is_, chain.from_iterable(self._lists), self._list_items))
                 and self._array_forms == _forms(arrays)
@@ -109,7 +112,7 @@ class Dependencies:
         if not self._is_new(id(owner)):
             return
         if not hasattr(owner, "__dict__"):
-            raise Unclear
+            raise Untrackable
         self._owners.append(owner)
         self._walk_classes(type(owner), except_for=("__init__", "__new__", "__repr__"))
         for value in vars(owner).values():
@@ -149,7 +152,7 @@ class Dependencies:
         elif hasattr(value, "named_tensors"):  # a module inside, or the class that `super()` is called in
             (self._walk_classes if isinstance(value, type) else self._walk_object)(value)
         else:
-            raise Unclear
+            raise Untrackable
 
     def _walk_function(self, function: FunctionType) -> None:
         """What a function is, and what its code sees."""
@@ -165,7 +168,7 @@ class Dependencies:
             return
         names = names_in(code)
         if not names.isdisjoint(_OPAQUE):
-            raise Unclear
+            raise Untrackable
         self._walk(self._read(function, "__defaults__"))
         keyword_defaults = self._read(function, "__kwdefaults__") or {}
         self._dicts.append(keyword_defaults)
@@ -176,7 +179,7 @@ class Dependencies:
             try:
                 self._walk(self._read(cell, "cell_contents"))
             except ValueError as error:  # it is empty yet
-                raise Unclear from error
+                raise Untrackable from error
         self._walk_globals(scope, names)
 
     def _walk_globals(self, scope: dict, names: frozenset[str]) -> None:
@@ -188,11 +191,6 @@ class Dependencies:
                     self._walk_globals(vars(value), names)
             elif not library:
                 self._walk(value)
-
-
-def _items(namespaces: list[Any]) -> tuple[list[Any], list[Any]]:
-    """The names in each of several dictionaries, and all of their values."""
-    return list(map(tuple, namespaces)), list(chain.from_iterable(map(_values, namespaces)))
 
 
 def _forms(arrays: Iterable[Any]) -> list[tuple]:

@@ -37,7 +37,7 @@ _OPAQUE = (bool, int, float, complex, str, bytes, type, ModuleType, np.generic, 
 
 
 @contextmanager
-def undone(step: Callable) -> Iterator[Callable[[], None]]:
+def rollback(step: Callable) -> Iterator[Callable[[], None]]:
     """Run the block and undo its side effects. Yields a function that raises Untraceable if there are any."""
     before, random_before, clean = _Snapshot(step), random_state(), False
 

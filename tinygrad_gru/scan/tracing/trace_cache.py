@@ -16,10 +16,11 @@ from weakref import WeakKeyDictionary
 
 from ...contexts import recording
 from ..protocol import tree_leaves
-from .dependencies import Dependencies, Unclear
-from .tracer import Trace, trace_forward
+from .dependencies import Dependencies, Untrackable
+from .trace import Trace
+from .tracer import trace_forward
 
-_of_op = attrgetter("op.redefined")
+_redefined_at = attrgetter("op.redefined")
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -87,7 +88,7 @@ class TraceCache:
                 return trace
         try:
             dependencies = Dependencies(step)
-        except Unclear:
+        except Untrackable:
             return _new_trace(step, carry, xs)
         trace = _new_trace(step, carry, xs)
         new_entry = _entry(signature, dependencies, owner, trace)
@@ -130,7 +131,7 @@ def _entry(signature: list[Any], dependencies: Dependencies, owner: Any, trace: 
 
 
 def _redefined(trace: Trace) -> list[int]:
-    return list(map(_of_op, trace.forward.calls))
+    return list(map(_redefined_at, trace.forward.calls))
 
 
 def _aliases(arrays: list[Any]) -> list[int]:

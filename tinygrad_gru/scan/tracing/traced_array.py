@@ -76,8 +76,7 @@ class _Namespace(DuckNamespace):
             shape = np.matmul(np.empty(left.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
         return TracedArray(graph, graph.add("matmul", (left, right), shape, dtype_of("matmul", (left, right))))
 
-    def reduction(self, function: str, x: TracedArray, axis: Any, keepdims: bool) -> TracedArray:
-        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    def reduction(self, function: str, x: TracedArray, axes: tuple[int, ...], keepdims: bool) -> TracedArray:
         axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
         if not axes:
             return x

@@ -1,14 +1,8 @@
-"""Tracing: a step is run once on traced arrays, and its backward once by the ops' own rules.
-
-Two traces are equal, and share a compiled plan, if they are one program. Of the forward pass the whole graph is
-compared; of the backward pass the graph too or, where all ops are ours, what determines it: the ops, their residuals,
-and the edges between them. Whatever makes another program, such as another op or rule, a setting that only a rule
-reads, frozen weights, or two tensors that share an array, is in there by its effect.
-"""
+"""Tracer: runs a step once on traced arrays, and its backward pass once by the ops' own rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
-from ...closures import is_library
 from ...contexts import enable_grad
 from ...inspector import Inspector
 from ...ops.op import Op
@@ -25,23 +18,8 @@ from ...tensor import Tensor
 from ...writes import tick
 from ..ir import Graph, Value
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
-from .effects import undone
+from .effects import rollback
 from .traced_array import TracedArray, Untraceable, closed_over, is_array
-
-
-class Key:
-    """A long key whose hash is computed once."""
-
-    __slots__ = ("hash", "parts")
-
-    def __init__(self, parts: Hashable):
-        self.parts, self.hash = parts, hash(parts)
-
-    def __hash__(self) -> int:
-        return self.hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Key) and self.parts == other.parts
 
 
 class Operand(NamedTuple):
@@ -135,88 +113,6 @@ class Backward:
     closed_over: list[Value | None]
 
 
-class Trace:
-    """A traced step.
-
-    xs_wanted  which xs require a gradient; None if nothing does
-    constants  the closed-over arrays, in the order of the graph
-    key        equal for traces of one program
-    """
-
-    def __init__(
-        self, forward: Forward, xs_wanted: Sequence[bool] | None, constants: list[Any], key: Key, backward: Any = None
-    ):
-        self.forward, self.xs_wanted, self.constants, self.key = forward, xs_wanted, constants, key
-        self._backward: Backward | None = backward
-
-    def with_constants(self, constants: list[Any]) -> Trace:
-        """The same trace with other arrays as its constants."""
-        return Trace(self.forward, self.xs_wanted, constants, self.key, self._backward)
-
-    @classmethod
-    def of(cls, forward: Forward, xs_wanted: Sequence[bool] | None) -> Trace:
-        graph, parts, backward = forward.graph, [], None
-        if xs_wanted is not None:
-            for record in forward.records:
-                # The rules see weights as traced arrays too, so that what they compute from them is in the graph.
-                record.saved = tuple([_as_traced(graph, x) for x in record.saved or ()])
-            try:
-                parts.append(_tape_key(forward, xs_wanted))
-            except _UserOp:  # only the backward graph says what its rules do
-                backward = trace_backward(forward, xs_wanted)
-                parts.append(_numbers_of(*backward.cotangents, *backward.carry, *backward.xs, *backward.closed_over))
-        graph.closed = True
-        values = _numbers_of(*forward.carry, *forward.xs, *forward.new_carry, *forward.ys)
-        parts += [len(forward.carry), len(forward.xs), len(forward.ys), forward.size, values, graph.key()]
-        return cls(forward, xs_wanted, list(graph.constants), Key(tuple(parts)), backward)
-
-    def backward(self) -> Backward | None:
-        """The backward pass of the step, in the same graph; None if nothing requires a gradient."""
-        if self.xs_wanted is None or self._backward is not None:
-            return self._backward
-        graph = self.forward.graph
-        graph.closed, count = False, len(graph.constants)
-        try:
-            self._backward = trace_backward(self.forward, self.xs_wanted)
-        finally:
-            graph.closed = True
-        if len(graph.constants) > count:
-            raise Untraceable("its backward uses arrays that its forward does not")
-        return self._backward
-
-
-class _UserOp(Exception):
-    """An op that is not ours: what its rules do is not determined by its identity and its residuals."""
-
-
-def _tape_key(forward: Forward, xs_wanted: Sequence[bool]) -> Hashable:
-    """What determines the backward pass if all ops are ours: the ops, their residuals, and the edges of the tape."""
-    names: dict[Any, Any] = {None: None} | {node: ("closed_over", i) for i, node in enumerate(forward.closed_over)}
-    names |= {t.node: ("input", i) for i, t in enumerate(forward.inputs) if t.node is not None}
-    rows: list[Hashable] = [tuple(xs_wanted)]
-    for i, record in enumerate(forward.records):
-        if record.op.redefined or not is_library(record.op.formula.__module__):
-            raise _UserOp
-        names[record] = i
-        rows.append((record.op, tuple([names.get(parent) for parent in record.parents]), _comparable(record.saved)))
-    return (*rows, tuple([names.get(t.node) for t in forward.outputs]))
-
-
-def _comparable(x: Any) -> Hashable:
-    """A residual as a hashable that is equal for residuals with which a rule does the same."""
-    if isinstance(x, TracedArray):
-        return ("value", x.value.number)
-    if isinstance(x, (tuple, list)):
-        return tuple([_comparable(part) for part in x])
-    if x is None or isinstance(x, (bool, int, float, str, slice, type(...), np.dtype, np.generic)):
-        return (type(x), repr(x))
-    raise _UserOp
-
-
-def _numbers_of(*values: Value | None) -> Hashable:
-    return tuple([None if v is None else v.number for v in values])
-
-
 class _Recorder(Inspector):
     """Inspector that lists the ops that are recorded. An outer inspector goes on seeing every formula that runs."""
 
@@ -264,7 +160,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     recorder = _Recorder(inspector.get())
     token = inspector.set(recorder)
     try:
-        with undone(step) as check, enable_grad():
+        with rollback(step) as check, enable_grad():
             with _tracing():
                 new, y = split_output(step(*arguments), carry)
             check()
@@ -297,7 +193,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     )  # fmt: skip
 
 
-def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
+def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
     """Trace the backward pass of a step, to its carry, the closed-over tensors, and the xs that require a gradient."""
     graph = forward.graph
     given: dict[Node, Any] = {}
@@ -308,13 +204,13 @@ def trace_backward(forward: Forward, xs_wanted: Sequence[bool]) -> Backward:
         if output.node is not None:
             cotangent = TracedArray(graph, value)
             given[output.node] = given[output.node] + cotangent if output.node in given else cotangent
-    required = [True] * len(forward.carry) + list(xs_wanted)  # of the carry always: gradients flow through time by it
-    wanted = [t.node for t, yes in zip(forward.inputs, required) if yes and t.node is not None]
-    wanted += forward.closed_over
+    need_grad = [True] * len(forward.carry) + list(xs_need_grad)  # the carry always: time runs through it
+    wrt = [t.node for t, needs_grad in zip(forward.inputs, need_grad) if needs_grad and t.node is not None]
+    wrt += forward.closed_over
     found: dict[Node, Any] = {}
     with _tracing():
-        if given and wanted:
-            found = walk(Tensor, given, frozenset(wanted), retain_graph=True, since=forward.start)
+        if given and wrt:
+            found = walk(Tensor, given, frozenset(wrt), retain_graph=True, since=forward.start)
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None
@@ -339,9 +235,10 @@ def _tracing() -> Iterator[None]:
         raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}") from error
 
 
-def _as_traced(graph: Graph, x: Any) -> Any:
+def as_traced(graph: Graph, x: Any) -> Any:
+    """A residual with constants of the graph in the place of its arrays."""
     if isinstance(x, tuple):
-        return tuple([_as_traced(graph, part) for part in x])
+        return tuple([as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
 
 

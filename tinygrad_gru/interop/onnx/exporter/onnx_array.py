@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from ....backend import Backend
-from ....backend.duck_array import DuckArray, DuckNamespace
+from ....backend.duck_array import DuckArray, DuckNamespace, as_tuple
 from ...errors import InteropError
 
 _LAST = np.iinfo(np.int64).max
@@ -112,9 +112,8 @@ class _Namespace(DuckNamespace):
     def einsum(self, subscripts: str, *xs: Any, **_: Any) -> OnnxArray:
         return _node("Einsum", xs, np.einsum(subscripts, *map(_example, xs)), equation=subscripts)
 
-    def reduction(self, function: str, x: OnnxArray, axis: Any, keepdims: bool) -> OnnxArray:
-        axes = list(range(x.ndim)) if axis is None else list(axis) if isinstance(axis, tuple) else [axis]
-        example = getattr(np, function)(x.example, axis=tuple(axes), keepdims=keepdims)
+    def reduction(self, function: str, x: OnnxArray, axes: tuple[int, ...], keepdims: bool) -> OnnxArray:
+        example = getattr(np, function)(x.example, axis=axes, keepdims=keepdims)
         x = self.astype(x, example.dtype)  # NumPy sums small integers in a wider type
         if function == "sum":  # its axes became an input in an earlier opset than those of the others
             return _node("ReduceSum", [x, _integers(axes)], example, keepdims=int(keepdims))
@@ -142,13 +141,13 @@ class _Namespace(DuckNamespace):
         return _node("Transpose", [x], np.transpose(x.example, axes), perm=axes)
 
     def expand_dims(self, x: Any, axis: Any = 0) -> Any:
-        axes = axis if isinstance(axis, tuple) else (axis,)
+        axes = as_tuple(axis)
         if not isinstance(x, OnnxArray):
             return np.expand_dims(x, axes)
         return _node("Unsqueeze", [x, _integers(axes)], np.expand_dims(x.example, axes)) if axes else x
 
     def squeeze(self, x: OnnxArray, axis: Any) -> OnnxArray:
-        axes = axis if isinstance(axis, tuple) else (axis,)
+        axes = as_tuple(axis)
         return _node("Squeeze", [x, _integers(axes)], np.squeeze(x.example, axes)) if axes else x
 
     def broadcast_to(self, x: OnnxArray, shape: Sequence[int]) -> OnnxArray:

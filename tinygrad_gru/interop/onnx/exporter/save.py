@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from .... import nn
 from ....contexts import no_grad
 from ....io import replacing
+from ....nn.module import substitute
 from ....ops.op import unwrap
 from ....tensor import Tensor
 from ...errors import InteropError
@@ -75,14 +75,18 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
     graph_inputs = {name: builder.input(name, np.array(array)) for name, array in leaves.items()}
     remaining = iter(graph_inputs.values())
 
-    def stand_in(value: Any) -> Any:
-        """What takes the place of an input. Arrays of integers stay arrays, for a program may use their values."""
+    def input_of(value: Any) -> Any:
+        """The argument for an input. Arrays of integers stay arrays, for a program may use their values."""
         array = next(remaining)
         return Tensor.from_node(array, None) if isinstance(value, Tensor) or array.dtype.kind == "f" else array.example
 
-    twin = _twin(module, builder, dict(module.named_modules()), {})
+    stand_ins: dict[int, Any] = {}
+    for path, layer in module.named_modules():
+        exporter = exporter_of(layer)
+        if exporter is not None:
+            stand_ins.setdefault(id(layer), _StandIn(layer, builder, path, exporter))
     try:
-        result = twin(*map_leaves(stand_in, inputs))
+        result = substitute(module, stand_ins)(*map_leaves(input_of, inputs))
     except InteropError:
         raise
     except Exception as error:  # it has just run on the arrays themselves, so ONNX arrays are the cause
@@ -122,29 +126,3 @@ class _StandIn(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(vars(self)["layer"], name)
-
-
-def _twin(
-    module: nn.Module, builder: GraphBuilder, paths: Mapping[str, nn.Module], twins: dict[int, nn.Module]
-) -> nn.Module:
-    """A copy of a module in which layers with an exporter have their stand-ins."""
-    if id(module) in twins:
-        return twins[id(module)]
-    exporter = exporter_of(module)
-    if exporter is not None:
-        path = next((name for name, other in paths.items() if other is module), "")
-        twin: nn.Module = _StandIn(module, builder, path, exporter)
-    else:
-        twin = copy.copy(module)
-    twins[id(module)] = twin
-    for name, value in vars(module).items() if exporter is None else ():
-        vars(twin)[name] = _replaced(value, lambda part: _twin(part, builder, paths, twins))
-    return twin
-
-
-def _replaced(value: Any, twin: Callable[[nn.Module], nn.Module]) -> Any:
-    if isinstance(value, nn.Module):
-        return twin(value)
-    if isinstance(value, (list, tuple)) and any(isinstance(part, nn.Module) for part in value):
-        return type(value)(_replaced(part, twin) for part in value)
-    return value

@@ -14,7 +14,7 @@ from ....ops.op import unwrap
 from ....tensor import Tensor
 from ...cells import LAYERS
 from ...errors import InteropError
-from ...gates import ONNX, Stacked, to_ours
+from ...gates import ONNX, StackedWeights, to_ours
 from ..activations import Activation, activations
 from ..recurrent_spec import DEFAULT_ACTIVATIONS, INPUTS, PEEPHOLE_ORDER, WEIGHTS
 from .node import Node, one_of
@@ -109,7 +109,7 @@ class RecurrentNode(nn.Module):
         B = weights["B"][direction] if "B" in weights else None
         biases = (None, None) if B is None else (B[:half], B[half:])
         reset_after = getattr(cell, "reset_after", False)
-        tensors = to_ours(ONNX, self.op_type, Stacked(W, R, *biases), reset_after)
+        tensors = to_ours(ONNX, self.op_type, StackedWeights(W, R, *biases), reset_after)
         if "P" in weights:
             P, hidden = weights["P"][direction], cell.hidden_size
             tensors |= {f"p_{gate}": P[k * hidden : (k + 1) * hidden] for k, gate in enumerate(PEEPHOLE_ORDER)}

@@ -1,4 +1,4 @@
-"""What is taken for a recurrent cell that other libraries have."""
+"""kind_of: which cells and layers are those that other libraries have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinygrad_gru.interop.cells import kind_of, kind_of_layer
 
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_the_textbooks_cells_and_their_variants(kind):
+def test_cells_of_a_kind_with_and_without_keywords(kind):
     cell_type, layer_type = getattr(nn, f"{kind}Cell"), getattr(nn, kind)
     options = {"RNN": {"activation": "relu"}, "GRU": {"reset_after": True}, "LSTM": {"peephole": True}}[kind]
     for cell in (cell_type(2, 3), cell_type(2, 3, **options), type("Named", (cell_type,), {"describe": str})(2, 3)):
@@ -48,12 +48,12 @@ class OtherProperty(nn.RNNCell):
 
 
 @pytest.mark.parametrize("cell_type", [OtherStep, OtherStart, OtherInput, OtherProduct, OtherProperty, nn.MGUCell])
-def test_what_computes_otherwise_is_no_such_cell(cell_type):
+def test_cells_that_override_methods_have_no_kind(cell_type):
     assert kind_of(cell_type(2, 3)) is None
     assert kind_of_layer(nn.Recurrent.of(cell_type)(2, 3)) is None
 
 
-def test_a_cell_that_was_changed_is_no_such_cell():
+def test_a_patched_cell_has_no_kind():
     cell = nn.GRUCell(2, 3)
     cell.step = lambda h, x: h
     assert kind_of(cell) is None
@@ -67,12 +67,12 @@ class OtherTime(nn.LSTM):
         return super()._run(cell, carry, x, valid, not reverse)
 
 
-def test_a_layer_that_runs_in_its_own_way_is_no_such_layer():
+def test_a_layer_that_overrides_methods_has_no_kind():
     assert kind_of_layer(OtherTime(2, 3)) is None
 
 
-def test_all_cells_of_a_layer_count():
-    """It was the first one that was asked, and the others were taken to be like it."""
+def test_a_layer_of_different_cells_has_no_kind():
+    """Regression: only the first cell was checked."""
     layer = nn.GRU(3, 3, num_layers=2, reset_after=True)
     layer.cells[1] = OtherStart(3, 3)
     assert kind_of_layer(layer) is None
@@ -81,6 +81,6 @@ def test_all_cells_of_a_layer_count():
     assert kind_of(nn.GRUCell(3, 3), nn.RNNCell(3, 3)) is None
 
 
-def test_a_layer_with_a_start_of_its_own_goes_by_our_names():
+def test_a_layer_with_another_initial_state_is_exported_by_our_names():
     names = list(torch.state_dict(nn.Recurrent.of(OtherStart)(2, 3)))
     assert "cells.0.W_r" in names and not any("weight_ih" in name for name in names)

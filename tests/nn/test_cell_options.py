@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from cell_option_cases import VARIANTS, next_state
 from recurrent_case import assert_same, make_case, run_ours
-from variant_cases import VARIANTS, next_state
 
 from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, ops
 from tinygrad_gru.scan import compiling, explain
