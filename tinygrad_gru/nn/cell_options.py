@@ -69,8 +69,11 @@ class VariedCell(Cell):
 
     def affine(self, gate: str, x: Tensor, h: Tensor) -> Tensor:
         """a(x, h) of a gate: x W + h U + b, with W, U and b of that gate, unless keywords change it"""
-        from_x, from_h = self.products(gate, x, h)
-        return from_x + from_h + getattr(self, "b" + gate)
+        parameters = vars(self)  # in eager mode this runs for every gate at every step
+        if self.layer_norm or self._drop_mask is not None:
+            from_x, from_h = self.products(gate, x, h)
+            return from_x + from_h + parameters["b" + gate]
+        return x @ parameters["W" + gate] + h @ parameters["U" + gate] + parameters["b" + gate]
 
     def products(self, gate: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """N(x W) and N((d ⊙ h) U)"""
@@ -186,10 +189,10 @@ class LSTMOptions(GatedCell):
 
     def affine(self, gate: str, x: Tensor, h: Tensor, c: Tensor | None = None) -> Tensor:
         """a(x, h), plus p ⊙ c or c V for a gate that sees the cell"""
-        a = super().affine(gate, x, h)
-        if self.peephole and c is not None:
-            a = a + (c @ getattr(self, "V" + gate) if self.peephole == "full" else getattr(self, "p" + gate) * c)
-        return a
+        a = GatedCell.affine(self, gate, x, h)
+        if c is None or not self.peephole:
+            return a
+        return a + (c @ getattr(self, "V" + gate) if self.peephole == "full" else getattr(self, "p" + gate) * c)
 
     def normalize(self, c: Tensor) -> Tensor:
         """c, or N(c) + b_c"""
