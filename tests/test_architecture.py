@@ -1,4 +1,4 @@
-"""What docs/architecture.md and docs/reading.md say of the structure is true: import order, sizes, module-level state."""
+"""The structure is what docs/architecture.md and docs/reading.md say: import order, sizes, module-level state."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def imports_of(path):
 def test_imports_run_one_way(path):
     (own, *_) = module_of(path) or ("",)
     for module, is_late in imports_of(path):
-        assert not is_late or path.relative_to(PACKAGE).as_posix() in LATE_IMPORTS, f"{module} is imported in a function"
+        assert not is_late or path.relative_to(PACKAGE).as_posix() in LATE_IMPORTS, f"{module} is imported late"
         if own in ("", "__main__") or module[0] == own:
             continue
         assert module[0] in RANK, f"{module[0]!r} has no layer: give it one in LAYERS"
@@ -87,12 +87,15 @@ def test_imports_run_one_way(path):
 def test_no_module_imports_itself_by_way_of_others():
     """Also within a layer and within a package."""
     names = {module_of(path) for path in files()}
+
+    def module_in(imported):  # what follows it is a name in the module
+        return next((imported[:n] for n in range(len(imported), 0, -1) if imported[:n] in names), ())
+
     graph = {
-        module_of(path): {
-            next((module[:n] for n in range(len(module), 0, -1) if module[:n] in names), ()) for module, _ in imports_of(path)
-        } - {()}
-        for path in files() if path.stem != "__init__"
-    }  # fmt: skip
+        module_of(path): {module_in(imported) for imported, _ in imports_of(path)} - {()}
+        for path in files()
+        if path.stem != "__init__"
+    }
     done, path_to_here = set(), []
 
     def visit(module):
@@ -125,8 +128,7 @@ def state_of(path):
     parts = module_of(path)
     module = importlib.import_module(".".join(("tinygrad_gru", *parts)))
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        for target in targets:
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
             if isinstance(target, ast.Name) and not target.id.startswith("__"):
                 value = getattr(module, target.id, None)
                 is_table = target.id.isupper() and isinstance(value, (dict, list, set))
@@ -144,9 +146,7 @@ def holds_state(value):
 
 
 @pytest.mark.parametrize(
-    "path",
-    [path for path in files() if path.stem != "__main__"],
-    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+    "path", [path for path in files() if path.stem != "__main__"], ids=lambda path: path.relative_to(PACKAGE).as_posix()
 )
 def test_all_state_at_module_level_is_listed(path):
     name = path.relative_to(PACKAGE).as_posix()
