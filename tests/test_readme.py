@@ -33,3 +33,12 @@ def test_the_readmes_gru_computes_what_the_gru_does_bit_for_bit(rng, compiled):
         (output * output).sum().backward()
         results.append([output.tolist(), state.tolist(), *(p.grad.tolist() for p in layer.parameters())])
     assert results[0] == results[1]
+
+
+def test_the_readmes_gru_is_the_code_of_the_gru():
+    source = (README.parent / "tinygrad_gru" / "nn" / "cells.py").read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    lines = re.findall(r"(?:r|z|h_tilde) = (?:sigmoid|tanh)\(x @ self\.W_[rzh].*?\)(?= +#)", text)
+    assert len(lines) == 3
+    assert all(line in source for line in lines)
+    assert "return (1 - z) * h + z * h_tilde" in source

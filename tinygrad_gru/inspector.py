@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from .tape import Node, Variable
 
-#: Prefixes of the names of files that are no part of a user's program.
-_OURS = (str(Path(__file__).parent), "<op ", contextlib.__file__)
+#: Prefixes of the names of files that are not part of a user's program.
+_OURS = (os.path.dirname(__file__), "<op ", contextlib.__file__)
 
 
 class Inspector:

@@ -520,3 +520,25 @@ def test_no_grad_and_evaluation_leave_no_tape():
     with no_grad():
         output, _ = layer(Tensor(np.ones((5, 2, 3), dtype="float32")), lengths=[2, 5])
     assert not output.requires_grad
+
+
+@pytest.mark.parametrize("cell_type", [nn.RNNCell, nn.GRUCell, nn.LSTMCell, nn.MGUCell])
+def test_the_equations_with_options_are_the_textbooks_without_any(cell_type, rng):
+    cell = cell_type(3, 4)
+    x, carry = Tensor(rng.standard_normal((2, 3)).astype("float32")), cell.initial_state(2)
+    assert not cell.has_options
+    for textbook, general in zip(flat(cell.step(carry, x)), flat(cell.step_with_options(carry, x))):
+        assert textbook.tolist() == general.tolist()
+
+
+def test_an_option_that_is_set_later_or_by_a_subclass_is_used():
+    class Clipped(nn.GRUCell):
+        clip = 0.01
+
+    later = nn.GRUCell(3, 4)
+    later.clip = 0.01
+    assert Clipped(3, 4).has_options and later.has_options
+
+
+def flat(carry):
+    return carry if isinstance(carry, tuple) else (carry,)

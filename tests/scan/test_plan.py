@@ -72,7 +72,7 @@ class Shadow:
             assert not shared, f"{value!r} is written over its operand {operand!r}"
 
     def begin_version(self, position, version):
-        self.work.at_moment(version)[position][...] = name(self.program.carry[position], version)
+        self.work.carry_at(version)[position][...] = name(self.program.carry[position], version)
 
     def read(self, values, steps):
         for value in values:

@@ -11,8 +11,7 @@ that an error shows at the op that caused it, before it has spread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,7 @@ class DivergenceError(AssertionError):
     """Two backends gave different results."""
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(NamedTuple):
     """The results that two backends agree in: the number of each kind, and the largest difference.
 
     Differences are relative to the largest value of the result. Prints as a table.
@@ -92,8 +90,7 @@ def lockstep(
     return comparison.agreement()
 
 
-@dataclass(frozen=True)
-class _Result:
+class _Result(NamedTuple):
     """A result of a run: its name, its kind, its value, and its origin in lines for a report."""
 
     name: str

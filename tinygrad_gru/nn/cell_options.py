@@ -1,7 +1,8 @@
-"""Keywords of the cells that change their equations: the base classes of the cells in cells.py.
+"""Options of the cells: keywords that change their equations. The base classes of the cells in cells.py.
 
-A cell's `step` is written once, in terms of `activation` φ, `gate_activation` σ and a sum `affine` a(x, h). Without
-keywords φ is tanh, σ is the sigmoid and a(x, h) = x W + h U + b. With them
+Each family has its equations here once more, in a form that any keyword may change: written with an activation φ, a
+gate activation σ and a sum a(x, h). Without keywords φ is tanh, σ is the sigmoid, a(x, h) = x W + h U + b, and both
+forms compute the same, bit for bit; `step` in cells.py takes the textbook's. With keywords
 
     a(x, h) = N(x W) + N((d ⊙ h) U) + b
 
@@ -29,6 +30,7 @@ import numpy as np
 from .. import ops
 from ..backend import xp_of
 from ..ops.activation import dropout_mask
+from ..scan import pure
 from ..tensor import Tensor
 from . import init
 from .cell import Cell
@@ -58,6 +60,11 @@ class VariedCell(Cell):
         check_function("activation", self._activation)
 
     @property
+    def has_options(self) -> bool:
+        """Whether keywords make the equations others than the textbook's; recurrent dropout does in training alone."""
+        return self._activation != "tanh" or self.clip is not None or self.layer_norm or self._drop_mask is not None
+
+    @property
     def activation(self) -> Callable:
         """φ, the activation of the candidate, its argument bounded by `clip`."""
         return bounded(self._activation, self.clip)
@@ -69,11 +76,8 @@ class VariedCell(Cell):
 
     def affine(self, gate: str, x: Tensor, h: Tensor) -> Tensor:
         """a(x, h) of a gate: x W + h U + b, with W, U and b of that gate, unless keywords change it"""
-        parameters = vars(self)  # in eager mode this runs for every gate at every step
-        if self.layer_norm or self._drop_mask is not None:
-            from_x, from_h = self.products(gate, x, h)
-            return from_x + from_h + parameters["b" + gate]
-        return x @ parameters["W" + gate] + h @ parameters["U" + gate] + parameters["b" + gate]
+        from_x, from_h = self.products(gate, x, h)
+        return from_x + from_h + getattr(self, "b" + gate)
 
     def products(self, gate: str, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """N(x W) and N((d ⊙ h) U)"""
@@ -118,15 +122,81 @@ class GatedCell(VariedCell):
         check_function("gate_activation", self._gate_activation)
 
     @property
+    def has_options(self) -> bool:
+        return super().has_options or self._gate_activation != "sigmoid"
+
+    @property
     def gate_activation(self) -> Callable:
         """σ, the activation of the gates, its argument bounded by `clip`."""
         return bounded(self._gate_activation, self.clip)
 
 
-class LSTMOptions(GatedCell):
-    """Base class of `LSTMCell`: peepholes, a projection, coupled gates.
+class RNNOptions(VariedCell):
+    """h' = φ(a(x, h))"""
 
-    a(x, h) + p ⊙ c  in the gates,  ψ(N(c') + b_c)  and  h' P
+    @pure
+    def step_with_options(self, h, x):
+        return self.activation(self.affine("", x, h))
+
+
+class GRUOptions(GatedCell):
+    """r  = σ(a_r(x, h))
+    z  = σ(a_z(x, h))
+    h̃  = φ(a_h(x, r ⊙ h))                              the reset gate before the product
+    h̃  = φ(N(x W_h) + b_h + r ⊙ (N(h U_h) + c_h))      after it, with `reset_after`
+    h' = (1 − z) ⊙ h + z ⊙ h̃
+
+    reset_after  the form of Cho et al. 2014 (version 1), cuDNN, PyTorch and Keras; neither can be turned into the other
+    """
+
+    equation_keywords: tuple[str, ...] = ("reset_after", *GatedCell.equation_keywords)
+    reset_after = False
+    b_h: Any
+
+    @property
+    def has_options(self) -> bool:
+        return super().has_options or self.reset_after
+
+    def new_option_parameters(self) -> None:
+        """Create the parameters of the keywords, once there are those of the textbook's cell."""
+        self.new_gains()
+        if self.reset_after:
+            self.c_h = self.new_b()
+
+    @pure
+    def step_with_options(self, h, x):
+        σ, φ = self.gate_activation, self.activation
+        r = σ(self.affine("_r", x, h))
+        z = σ(self.affine("_z", x, h))
+        if self.reset_after:
+            from_x, from_h = self.products("_h", x, h)
+            h_tilde = φ(from_x + self.b_h + r * (from_h + self.c_h))
+        else:
+            h_tilde = φ(self.affine("_h", x, r * h))
+        return (1 - z) * h + z * h_tilde
+
+
+class MGUOptions(GatedCell):
+    """f  = σ(a_f(x, h))
+    h̃  = φ(a_h(x, f ⊙ h))
+    h' = (1 − f) ⊙ h + f ⊙ h̃
+    """
+
+    @pure
+    def step_with_options(self, h, x):
+        σ, φ = self.gate_activation, self.activation
+        f = σ(self.affine("_f", x, h))
+        h_tilde = φ(self.affine("_h", x, f * h))
+        return (1 - f) * h + f * h_tilde
+
+
+class LSTMOptions(GatedCell):
+    """i  = σ(a_i(x, h) + p_i ⊙ c)
+    f  = σ(a_f(x, h) + p_f ⊙ c)        or 1 − i, if `coupled`
+    g  = φ(a_g(x, h))
+    c' = f ⊙ c + i ⊙ g
+    o  = σ(a_o(x, h) + p_o ⊙ c')
+    h' = (o ⊙ ψ(N(c'))) P
 
     peephole           the gates see the cell, unit by unit (Gers & Schmidhuber 2000); "full": every unit sees all of
                        it, c V_i instead of p_i ⊙ c, as in Chainer; without, p = 0
@@ -148,6 +218,11 @@ class LSTMOptions(GatedCell):
     proj_size, coupled = 0, False
     _output_activation: str | Callable | None = None
     forget_bias: float
+
+    @property
+    def has_options(self) -> bool:
+        own = self.peephole or self.proj_size or self.coupled or self._output_activation not in (None, "tanh")
+        return super().has_options or bool(own)
 
     def check_settings(self) -> None:
         super().check_settings()
@@ -187,20 +262,24 @@ class LSTMOptions(GatedCell):
         """A weight of the cell, (hidden_size, hidden_size): zeros, like p."""
         return Parameter(np.zeros((self.hidden_size, self.hidden_size)), self._dtype, self._device)
 
-    def affine(self, gate: str, x: Tensor, h: Tensor, c: Tensor | None = None) -> Tensor:
-        """a(x, h), plus p ⊙ c or c V for a gate that sees the cell"""
-        a = GatedCell.affine(self, gate, x, h)
-        if c is None or not self.peephole:
-            return a
-        return a + (c @ getattr(self, "V" + gate) if self.peephole == "full" else getattr(self, "p" + gate) * c)
+    @pure
+    def step_with_options(self, carry, x):
+        h, c = carry
+        i = self.gate("_i", x, h, c)
+        f = 1 - i if self.coupled else self.gate("_f", x, h, c)
+        g = self.activation(self.affine("_g", x, h))
+        c = f * c + i * g
+        o = self.gate("_o", x, h, c)
+        normalized = ops.layer_norm(c, self.gain_c) + self.b_c if self.layer_norm else c
+        h = o * self.output_activation(normalized)
+        return h @ self.P if self.proj_size else h, c
 
-    def normalize(self, c: Tensor) -> Tensor:
-        """c, or N(c) + b_c"""
-        return ops.layer_norm(c, self.gain_c) + self.b_c if self.layer_norm else c
-
-    def project(self, h: Tensor) -> Tensor:
-        """h, or h P"""
-        return h @ self.P if self.proj_size else h
+    def gate(self, name: str, x: Tensor, h: Tensor, c: Tensor) -> Tensor:
+        """σ(a(x, h) + p ⊙ c)"""
+        a = self.affine(name, x, h)
+        if self.peephole:
+            a = a + (c @ getattr(self, "V" + name) if self.peephole == "full" else getattr(self, "p" + name) * c)
+        return self.gate_activation(a)
 
 
 def bounded(activation: str | Callable, clip: float | None) -> Callable:

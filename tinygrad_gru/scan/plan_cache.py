@@ -174,7 +174,7 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, workspace: Workspace, length: int, reverse: bool) -> Run:
-        ends = workspace.at_moment(0), workspace.at_moment(length)
+        ends = workspace.carry_at(0), workspace.carry_at(length)
         return cls(workspace, *(reversed(ends) if reverse else ends))
 
 
@@ -186,7 +186,7 @@ class Workspaces:
         work = step.forward.workspace(length, reverse, {})
         self.forward = Run.of(work, length, reverse)
         self.residuals = dict(zip(step.computed_residuals, work.ys[step.ys_count :]))
-        self.residuals |= {value: work.whole(value) for value in step.residuals if value not in self.residuals}
+        self.residuals |= {value: work.stack_of(value) for value in step.residuals if value not in self.residuals}
         self.backwards: dict[tuple[Executable, int, int], Run] = {}
         self._size = 0  # not known
         self.lock = RLock()  # several threads may run backward through one record

@@ -46,7 +46,7 @@ def split_output(output: Any, carry: Any) -> tuple[Any, Any]:
 
 
 def scan_length(xs: Any, length: int | None) -> int:
-    """The number of steps T, by xs and `length`, which must agree."""
+    """The number of steps T, from xs and `length`, which must agree."""
     lengths = set(map(len, tree_leaves(xs)))
     if length is not None:
         lengths.add(length)
@@ -54,7 +54,7 @@ def scan_length(xs: Any, length: int | None) -> int:
             raise ValueError(f"scan: length must not be negative, got {length}")
     if len(lengths) != 1:
         raise ValueError(
-            "scan: nothing says how long to run; give xs or length" if not lengths
+            "scan: the number of steps is unknown; give xs or length" if not lengths
             else f"scan: xs and length must agree on the number of steps, got {sorted(lengths)}"
         )  # fmt: skip
     return lengths.pop()

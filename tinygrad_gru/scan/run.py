@@ -32,7 +32,7 @@ def scan_compiled(
 ) -> tuple[Any, Any]:
     """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run.
 
-    every  after how many steps the carry is kept for backward, which runs the program again from there; None: never
+    every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
     trace = _traces.trace(step, carry, xs)
     state, reads = list(tree_leaves(carry)), tree_leaves(xs)
@@ -68,7 +68,7 @@ def _target(target: str, arrays: list[Any]) -> tuple[str, Backend | None]:
 def _run(
     trace: Trace, compiled: CompiledStep, inputs: list[Tensor], length: int, reverse: bool, recompute: bool
 ) -> list[Tensor]:
-    """The last carry and the stacked ys of so many steps, recorded as one op if they require a gradient."""
+    """The last carry and the stacked ys of `length` steps, recorded as one op if they require a gradient."""
     arrays, nodes = list(map(_array, inputs)), list(map(_node, inputs))
     handle = compiled.acquire(length, reverse)
     results = compiled.on_device(_run_forward, compiled, handle.workspaces, arrays, trace.constants)
@@ -176,7 +176,7 @@ class _CompiledScan:
                     copies += 1
             for node, total, present in zip(closed_over, totals, of_closed_over):
                 if node is not None and present:
-                    accumulate(node, total)  # converted to the dtype of the leaf when it arrives there
+                    accumulate(node, total)  # the leaf converts it to its dtype
         record_launches(copies, "scan, copies of inputs and outputs")
 
 

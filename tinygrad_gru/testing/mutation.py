@@ -125,7 +125,7 @@ def _rules(function: Any) -> dict[str, Any]:
 
 
 def mutation_scores(processes: int | None = None) -> Iterator[MutationScore]:
-    """The score of every op of the framework, by so many processes (as many as there are cores), in order."""
+    """The score of every op of the framework, in order; by default in as many processes as there are cores."""
     names = list(ops_with_rules())
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
         yield from pool.map(_score_of, names)

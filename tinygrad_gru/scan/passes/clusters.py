@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..ir import Value
 from .schedule import ELEMENTWISE, Level, base_of
 from .storage import SCRATCH, Plan
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """Computing a value, or copying it into the next carry at a position."""
 
     kind: Literal["compute", "copy"]
@@ -33,15 +31,15 @@ class Task:
         return self.kind == "copy" or self.value.op in ELEMENTWISE
 
 
-@dataclass
 class Cluster:
     """Tasks that are done together: elementwise ones of one shape, or a single other one.
 
     stored  the values computed here that must be written to memory, since they are used outside of the cluster
     """
 
-    tasks: list[Task] = field(default_factory=list)
-    stored: set[Value] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+        self.stored: set[Value] = set()
 
     @property
     def is_nest(self) -> bool:

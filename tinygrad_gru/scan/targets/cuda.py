@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ...backend import Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
+from ...backend import Backend, cuda_of, is_floating, is_matrix, record_launches, uses_graphs
 from ..ir import Program, Value
 from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
@@ -40,7 +39,7 @@ from .loops import Layout, LoopWriter, check_operation
 from .source import Buffer, Buffers, Calls, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
-#: Rows of a chunk, and steps that one has at most: a graph has some launches for each.
+#: Rows per chunk, and the most steps of a chunk: a graph has some launches for each.
 _CHUNK_ROWS, _STEPS = 2**16, 2**10
 _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
 
@@ -48,11 +47,11 @@ _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int6
 PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums, materialize_operands)
 
 
-@dataclass(frozen=True)
 class CudaTarget:
-    """A GPU. Without a backend its programs can be read, but not run."""
+    """CUDA on a GPU. Without a backend its programs can be printed, but not run."""
 
-    backend: Backend | None = None
+    def __init__(self, backend: Backend | None = None):
+        self.backend = backend
 
     def passes(self, name: str) -> Sequence[Rewrite]:
         return PASSES
@@ -110,7 +109,7 @@ class Graphs:
 
     def run(self, chunks: Sequence[partial]) -> int:
         """Launch the chunks one after the other: the first time directly, then as graphs. Returns how many graphs."""
-        if not self.is_warm or not wants_graphs():
+        if not self.is_warm or not uses_graphs():
             for launch in chunks:
                 launch()
             self.is_warm = True
@@ -177,7 +176,7 @@ class Emitter:
         return Source(
             name=self.name, plan=self.plan, lines=lines, buffers=self.buffers, sums=self.sums, loop=self.kernels,
             calls=Calls(calls_once(self.plan) + len(constant_totals), per_chunk, per_step), most_steps=_STEPS,
-            per_step=f"{per_step} launches a step, captured in a graph",
+            per_step=f"{per_step} launches per step, captured in a graph",
             namespace={dtype.name: dtype.type for dtype in dtypes} | {"inf": math.inf, "nan": math.nan},
         )  # fmt: skip
 
@@ -285,11 +284,11 @@ class Emitter:
     def _as_rows(self, value: Value, columns: int, level: Level, lines: list[str]) -> str:
         """The name of the value, if all its steps together are a matrix with that many columns; else that of a copy."""
         memory = self.layout.memory(value)
-        whole = np.empty((2, *memory.whole.shape), memory.whole.dtype)
-        strides = (whole.strides[0] if memory.moment else 0, *memory.view.strides)
-        shown = np.lib.stride_tricks.as_strided(whole, (2, *memory.view.shape), strides, writeable=False)
-        rows = shown.reshape(-1, columns)
-        if np.may_share_memory(rows, whole) and is_matrix(rows.strides, rows.shape, rows.itemsize):
+        stack = np.empty((2, *memory.base.shape), memory.base.dtype)
+        strides = (stack.strides[0] if memory.time else 0, *memory.view.strides)
+        view = np.lib.stride_tricks.as_strided(stack, (2, *memory.view.shape), strides, writeable=False)
+        rows = view.reshape(-1, columns)
+        if np.may_share_memory(rows, stack) and is_matrix(rows.strides, rows.shape, rows.itemsize):
             return self._name(value, level)
         return self._contiguous(value, level, lines)
 

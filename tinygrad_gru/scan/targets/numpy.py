@@ -117,7 +117,7 @@ class Emitter:
             name=self.name, plan=self.plan, buffers=self.buffers, sums=self.sums, namespace=self.scalars,
             lines=[f"def {self.name}(constants, totals, workspace):", *(f"    {line}" for line in body)],
             calls=Calls(calls_once(self.plan), len(before) + len(after), len(loop)),
-            per_step=f"{len(loop)} array calls a step",
+            per_step=f"{len(loop)} array calls per step",
         )  # fmt: skip
 
     # -- names ---------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Emitter:
     # -- regions -------------------------------------------------------------------------------------------------------
 
     def _region(self, level: Level) -> list[str]:
-        """The lines for a chunk of steps. A contracted value is summed where it would be computed."""
+        """The lines for a chunk of steps. A contracted value is summed instead of computed."""
         lines = []
         for value in self.plan.operations(level):
             if self.sums.is_contracted(value):
@@ -171,7 +171,7 @@ class Emitter:
         out = self._at_chunk(value) if batch else self._at_step(value)
         operands = [self._operand(i, batch, value) for i in value.inputs]
         if value.op in UFUNCS:
-            # By position where NumPy allows it, which is faster; maximum and minimum want the keyword.
+            # By position where NumPy allows it, which is faster; maximum and minimum require the keyword.
             last = f"out={out}" if value.op in ("maximum", "minimum") else out
             return [f"{value.op}({', '.join([*operands, last])})"]
         if value.op == "matmul":

@@ -36,7 +36,7 @@ class Untrackable(Exception):
 class Dependencies:
     """The dependencies of a bound method: where to read them, and what was read there. Raises Untrackable.
 
-    Code, attributes and globals are walked once, which gives flat lists of places to read. `current_arrays` reads
+    Code, attributes and globals are walked once, which gives flat lists of locations to read. `current_arrays` reads
     these again with a few calls of C functions, for it runs at every call of a scan, and compares by identity; of the
     arrays in tensors it compares type, shape and dtype.
     """

@@ -8,10 +8,9 @@ such as a dictionary, makes it traced at every call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from ...contexts import recording
@@ -38,8 +37,7 @@ def pure(method: Method) -> Method:
     return method
 
 
-@dataclass
-class _Entry:
+class _Entry(NamedTuple):
     """A trace and what it depends on.
 
     signature     what it depends on of the arguments
@@ -106,7 +104,7 @@ def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
 
 
 def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
-    """All of the arguments that a trace depends on: the structures, and what traced arrays in their places have."""
+    """All of the arguments that a trace depends on: the structures, types, shapes and dtypes."""
     carries, reads = tree_leaves(carry), tree_leaves(xs)
     structures = isinstance(carry, tuple), isinstance(xs, tuple), len(carries), len(reads)
     signature = [step.__func__, recording.get(), *structures]

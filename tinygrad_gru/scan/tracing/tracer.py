@@ -35,8 +35,7 @@ class Operand(NamedTuple):
     literal: Any = None
 
 
-@dataclass
-class Call:
+class Call(NamedTuple):
     """An op that the step recorded, and the node and value of its output (value None: computed from weights alone)."""
 
     op: Op
@@ -46,7 +45,7 @@ class Call:
     value: Value | None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Forward:
     """One step, as a graph and as the ops that were recorded.
 
@@ -99,8 +98,7 @@ class Forward:
         return self.results[key]
 
 
-@dataclass
-class Backward:
+class Backward(NamedTuple):
     """The backward pass of one step, in the graph of its forward pass.
 
     cotangents              of each part of the new carry and of each y
@@ -141,7 +139,7 @@ class _Recorder(Inspector):
 
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
-    """Trace `step` on arrays without values in the place of the carry and of one x. Raises Untraceable."""
+    """Trace `step` with traced arrays as the carry and one x. Raises Untraceable."""
     if not tree_leaves(carry):
         raise Untraceable("its carry is empty")
     graph = Graph(type(tree_leaves(carry)[0].data))
@@ -223,7 +221,7 @@ def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array has not.
+    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array lacks.
 
     Eager mode then raises the error itself, if there is one.
     """
@@ -236,7 +234,7 @@ def _tracing() -> Iterator[None]:
 
 
 def as_traced(graph: Graph, x: Any) -> Any:
-    """A residual with constants of the graph in the place of its arrays."""
+    """A residual with its arrays replaced by constants of the graph."""
     if isinstance(x, tuple):
         return tuple([as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x

@@ -1,6 +1,6 @@
 """Horizontal fusion: isomorphic elementwise operations on several arrays become one on their concatenation.
 
-A GRU computes r = σ(h U_r + …) and z = σ(h U_z + …) by operations of the same kind and shape. XLA's horizontal fusion
+A GRU computes r = σ(h U_r + …) and z = σ(h U_z + …) by the same operations on the same shapes. XLA's horizontal fusion
 does this to kernels, LLVM's SLP vectoriser to scalars. As in the latter, groups grow from seeds, the products with one
 left operand, along the uses of their members as long as these are isomorphic (`find_groups`). Then each group is
 rewritten as one operation of which its members are slices (`_fused`).
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...ir import Program, Value, broadcast_shape
 from ..schedule import ELEMENTWISE, Level, schedule
@@ -54,7 +54,7 @@ def fuse_horizontally(program: Program) -> Program:
     return program.rebuilt(slice_of_group)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Group:
     """Isomorphic operations that become one.
 
@@ -68,14 +68,14 @@ class Group:
     fused: Value | None = None
 
 
-@dataclass
 class Groups:
     """The groups of a program, and what is needed to find them: levels, and uses in the loop."""
 
-    program: Program
-    levels: Mapping[Value, Level]
-    uses: dict[Value, list[Value]] = field(default_factory=lambda: defaultdict(list))
-    group_of: dict[Value, Group] = field(default_factory=dict)
+    def __init__(self, program: Program):
+        self.program = program
+        self.levels: Mapping[Value, Level] = schedule(program)
+        self.uses: dict[Value, list[Value]] = defaultdict(list)
+        self.group_of: dict[Value, Group] = {}
 
 
 # -- finding groups --------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class Groups:
 
 def find_groups(program: Program) -> Groups:
     """The groups that grow from products in the loop with one left operand."""
-    groups = Groups(program, schedule(program))
+    groups = Groups(program)
     seeds: dict[Value, list[Value]] = defaultdict(list)
     for value in program.values():
         if groups.levels.get(value) == "loop":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...ir import Graph, Program, Value
 from ..schedule import Level, is_computed_per_step, schedule
@@ -73,8 +73,7 @@ def merge_sums(program: Program) -> Program:
     return program.rebuilt(merged)
 
 
-@dataclass
-class _Facts:
+class _Facts(NamedTuple):
     """A program, the levels of its values, and the operation that uses a value where there is only one use."""
 
     program: Program
@@ -94,8 +93,7 @@ class _Facts:
 # -- sums of products ------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Addition:
+class _Addition(NamedTuple):
     """A sum, taken apart: its terms that are products to be merged, and the others."""
 
     products: list[Value]
