@@ -12,11 +12,11 @@ import pytest
 from benchmarks.gpu import curves, parts
 from benchmarks.gpu.__main__ import QUICK, main
 from benchmarks.gpu.clock import DeviceClock, host_seconds
+from benchmarks.gpu.kernels import KINDS
 from benchmarks.gpu.machine import device_name, facts
 from benchmarks.gpu.options import Failed, Failures, Options
 from benchmarks.gpu.parts import EXTRA, PARTS, Outcome, Part, command_of, run_in_process, run_part
 from benchmarks.gpu.report import Report
-from benchmarks.gpu.kernels import KINDS
 from benchmarks.timing import installed
 
 REHEARSAL = Options("numpy", quick=True)
