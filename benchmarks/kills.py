@@ -1,4 +1,4 @@
-"""Fault injection: a training run that is killed 40 times, by SIGKILL at random moments, and resumed after each.
+"""Fault injection: a training run that is killed 40 times, by SIGKILL at random times, and resumed after each.
 
 It must end with the same files as an uninterrupted run, byte for byte: the checkpoint (weights, optimizer, random
 numbers, position in the text), the best weights, and the log with each step and evaluation once.
@@ -121,9 +121,9 @@ def run_or_resume(path: str, folder: str, steps: int) -> None:
 
 
 def random_delay(growth: float, choose: random.Random) -> Callable[[subprocess.Popen, Path], None]:
-    """A function that waits for a random moment: in one of five cases while the process starts, else while it logs.
+    """A function that waits for a random time: in one of five cases while the process starts, else while it logs.
 
-    The log has then grown by at most `growth` bytes, so that the moments are as random on a slow machine.
+    The wait is measured by the growth of the log, up to `growth` bytes, so that it does not depend on the machine.
     """
 
     def wait(process: subprocess.Popen, folder: Path) -> None:

@@ -181,9 +181,7 @@ def test_check_mutants_prints_every_op_and_fails_if_a_wrong_rule_passes(monkeypa
     out = capsys.readouterr().out
     assert "ok    tanh: 1 of 1 mutants killed\n" in out
     assert out.endswith(f"{3 - status} of 3 mutants of 2 ops killed\n")
-    assert (
-        "FAIL  exp: 1 of 2 mutants killed, 1 more are equivalent\n  survived: rule of x, zero" in out
-    ) == status
+    assert ("FAIL  exp: 1 of 2 mutants killed, 1 more are equivalent\n  survived: rule of x, zero" in out) == status
 
 
 def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):

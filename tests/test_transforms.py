@@ -162,7 +162,7 @@ def test_third_derivatives():
 
 def test_hessian_and_hvp_of_a_vector_function_raise():
     for transform in (lambda: hessian(ops.exp, leaf(X)), lambda: hvp(ops.exp, leaf(X), constant(V))):
-        with pytest.raises(TapeError, match=r"the function must return one number, got shape \(3,\)"):
+        with pytest.raises(TapeError, match=r"the function must return a scalar, got shape \(3,\)"):
             transform()
 
 

@@ -39,7 +39,7 @@ class Block(Generic[T]):
             if entered[i][0] is self:
                 _entered.set(entered[:i] + entered[i + 1 :])
                 return entered[i][1].__exit__(*error)
-        raise RuntimeError("a block ends in another thread, or another task, than it began in")
+        raise RuntimeError("a block was exited in another thread or task than it was entered in")
 
     def __call__(self, function: Callable) -> Any:
         """The function with the block open while its body runs, also if it is a generator or a coroutine."""
@@ -49,7 +49,7 @@ class Block(Generic[T]):
             raise TypeError(f"a block like this decorates functions, got {function!r}")
         body = function.func if isinstance(function, partial) else function
         body = body if inspect.isroutine(body) else type(body).__call__
-        decorate = next((decorate for is_kind, _, decorate in _KINDS if is_kind(body)), _function)
+        decorate = next((decorate for is_type, _, decorate in _BODY_TYPES if is_type(body)), _function)
         return wraps(function)(decorate(function, self._open))
 
 
@@ -138,16 +138,16 @@ def _function(function: Callable, open: Open) -> Callable:
     def run(*arguments: Any, **settings: Any) -> Any:
         with open():
             result = function(*arguments, **settings)
-        for _, is_kind, decorate in _KINDS:
-            if is_kind(result):  # a generator, say, whose body has not run yet
+        for _, is_type, decorate in _BODY_TYPES:
+            if is_type(result):  # a generator, say, whose body has not run yet
                 return decorate(lambda: result, open)()
         return result
 
     return run
 
 
-#: For each kind of function: the test of a function, the test of its result, and the decorator.
-_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Callable, Open], Callable]], ...] = (
+#: For each type of function: the test of a function, the test of its result, and the decorator.
+_BODY_TYPES: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[[Callable, Open], Callable]], ...] = (
     (inspect.isasyncgenfunction, inspect.isasyncgen, _async_generator),
     (inspect.iscoroutinefunction, inspect.iscoroutine, _coroutine),
     (inspect.isgeneratorfunction, inspect.isgenerator, _generator),

@@ -13,7 +13,7 @@ from typing import Any
 
 from .tape import Node, Variable
 
-#: Prefixes of the names of files that are no part of a user's program.
+#: Prefixes of the names of files that are not part of a user's program.
 _OURS = (os.path.dirname(__file__), "<op ", contextlib.__file__)
 
 

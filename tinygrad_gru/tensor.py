@@ -117,7 +117,7 @@ class Tensor(Operators, Variable):
     def item(self) -> Any:
         """The only element, as a Python scalar."""
         if self._data.size != 1:
-            raise ValueError(f"item: only a tensor with one element is a number, this one has shape {self.shape}")
+            raise ValueError(f"item: expected a tensor with one element, got shape {self.shape}")
         return to_host(self._data).item()
 
     def tolist(self) -> Any:

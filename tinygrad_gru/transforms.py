@@ -256,5 +256,5 @@ def _zeros_like(x: Tensor) -> Tensor:
 
 def _scalar(y: Tensor, caller: str) -> Tensor:
     if y.size != 1:
-        raise TapeError(f"{caller}: the function must return one number, got shape {y.shape}")
+        raise TapeError(f"{caller}: the function must return a scalar, got shape {y.shape}")
     return y

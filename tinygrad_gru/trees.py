@@ -1,4 +1,4 @@
-"""Trees: nested lists, tuples, named tuples, mappings and dataclasses; their leaves are all that is no container."""
+"""Trees: nested lists, tuples, named tuples, mappings and dataclasses; leaves are all that is not a container."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The leaves of a tree, each with its path; None is no leaf."""
+    """The leaves of a tree, each with its path; None is not a leaf."""
     if isinstance(value, (set, frozenset)):
         raise TypeError(f"{name}: a set has no order in which its items could be compared; use a list, tuple or dict")
     items = _items(value)

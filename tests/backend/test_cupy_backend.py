@@ -1,4 +1,4 @@
-"""The CuPy backend, on CuPy or a stand-in for it: where arrays live, random numbers, and refusals with a cure."""
+"""The CuPy backend, on CuPy or a stand-in for it: devices of arrays, random numbers, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def index_of(array):
 
 def test_a_missing_second_gpu(two_gpus):
     assert resolve("cupy:1").name == resolve("cuda:1").name == "cupy:1" and "cupy" in available()
-    with pytest.raises(BackendError, match=r"device 'cupy:2' was asked for, but this machine has 2 CUDA device\(s\)"):
+    with pytest.raises(BackendError, match=r"device 'cupy:2' was requested, but this machine has 2 CUDA device\(s\)"):
         resolve("cupy:2")
 
 
@@ -220,7 +220,7 @@ def test_an_optimizer_follows_its_model(two_gpus):
 )
 def test_an_unusable_gpu(monkeypatch, properties, message):
     with stand_in_cupy(monkeypatch, **properties):
-        with pytest.raises(BackendError, match=f"the backend 'cupy' was asked for, but {message}"):
+        with pytest.raises(BackendError, match=f"the backend 'cupy' was requested, but {message}"):
             resolve("cupy")
         assert available() == ["numpy"]
 
@@ -254,7 +254,7 @@ def uninstalled(monkeypatch):
 
 def test_without_cupy(uninstalled):
     uninstalled("numpy")
-    message = "'cupy' was asked for, but CuPy is not installed: install exactly one of `pip install cupy-cuda12x`"
+    message = "'cupy' was requested, but CuPy is not installed: install exactly one of `pip install cupy-cuda12x`"
     for ask in (lambda: Tensor([1.0], device="cupy"), lambda: use("cupy"), lambda: Tensor([1.0]).to("cuda")):
         with pytest.raises(BackendError, match=message):
             ask()

@@ -78,8 +78,8 @@ def _models(onnx: Any) -> Iterator[Any]:
     )
     nodes = [
         node("Shape", ["x"], ["shape"]), node("Gather", ["shape", "zero"], ["n"], axis=0),
-        node("Unsqueeze", ["n", "axes"], ["n1"]), node("Concat", ["n1", "rest"], ["wanted"], axis=0),
-        node("Expand", ["w", "wanted"], ["e"]), node("Reshape", ["e", "wanted"], ["r"]),
+        node("Unsqueeze", ["n", "axes"], ["n1"]), node("Concat", ["n1", "rest"], ["target"], axis=0),
+        node("Expand", ["w", "target"], ["e"]), node("Reshape", ["e", "target"], ["r"]),
         node("MatMul", ["x", "r"], ["m"]), node("Slice", ["m", "zeros", "ends"], ["s"]),
         node("Softmax", ["s"], ["p"], axis=-1), node("ReduceSum", ["p", "axes"], ["q"], keepdims=0),
         node("Cast", ["q"], ["i"], to=7), node("Div", ["i", "two"], ["d"]), node("Cast", ["d"], ["y"], to=1),

@@ -212,7 +212,7 @@ def test_gains_start_at_one_and_peepholes_at_zero():
 
 
 def test_the_sense_of_the_update_gate_swaps_exactly(rng):
-    """σ(−a) = 1 − σ(a): with W_z, U_z and b_z negated, z and 1 − z change places."""
+    """σ(−a) = 1 − σ(a): with W_z, U_z and b_z negated, z and 1 − z are exchanged."""
     for reset_after in (False, True):
         cell, p = make("GRUCell", 3, 4, reset_after=reset_after)
         x, h = rng.standard_normal((2, 3)), rng.standard_normal((2, 4))
@@ -398,9 +398,9 @@ def test_recurrent_dropout_is_sampled_for_every_pass_and_cell_and_is_off_in_eval
     assert not np.array_equal(first, second)
     assert not np.array_equal(first[..., :6], first[::-1, :, 6:])
     layer.eval()
-    plain, _ = make("GRU", 3, 6, bidirectional=True)
-    plain.load_state_dict(layer.state_dict())
-    np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
+    reference, _ = make("GRU", 3, 6, bidirectional=True)
+    reference.load_state_dict(layer.state_dict())
+    np.testing.assert_array_equal(layer(x)[0].numpy(), reference(x)[0].numpy())
 
 
 def test_another_drop_mask_needs_no_new_trace(monkeypatch):
@@ -444,7 +444,7 @@ def test_zoneout_equals_its_mask_in_training_and_its_expectation_in_evaluation(m
     layer.train()
     output = layer(Tensor(x))[0].numpy()
     assert not np.array_equal(layer(Tensor(x))[0].numpy(), output)
-    for t in range(1, 5) if kind != "LSTM" else ():  # whose c is not seen from outside
+    for t in range(1, 5) if kind != "LSTM" else ():  # whose c is not an output
         new = next_state(kind, {}, p, x[t], [output[t - 1]])[0]
         stays = output[t] == output[t - 1]
         np.testing.assert_allclose(output[t][~stays], new[~stays], rtol=1e-10)

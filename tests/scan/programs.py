@@ -76,13 +76,13 @@ def traced(step: Callable, carry: Any, xs: Any, reverse: bool = False, seed: int
 def run_in(work: Workspace, executable: Executable, example: Example, there: Callable = np.asarray) -> Results:
     """The results of a program on the arrays of an example, in that workspace; `there` moves arrays to its device."""
     first, last = (LENGTH, 0) if example.reverse else (0, LENGTH)
-    for part, array in zip(work.at_moment(first), example.carry):
+    for part, array in zip(work.carry_at(first), example.carry):
         part[...] = there(array)
     for value, array in zip(example.program.xs, example.xs):
         work.xs[value][...] = there(array)
     with np.errstate(all="ignore"):
         sums = executable.run(list(map(there, example.program.graph.constants)), work)
-    return Results(work.at_moment(last), work.ys, sums)
+    return Results(work.carry_at(last), work.ys, sums)
 
 
 def as_traced(executable: Executable) -> Program:

@@ -20,11 +20,11 @@ def test_a_gru_from_its_trace_to_the_program():
     for expected in (
         "The step, traced:",
         "# U_h",  # closed-over constants have their names
-        "Forward: 14 array calls a step",
+        "Forward: 14 array calls per step",
         "operations in the loop after reassociate",
         "before the loop (hoisted): 2 matmul, 2 add",
         "Residuals, stored at every step for backward:",
-        "Backward, from the last step to the first: 10 array calls a step",
+        "Backward, from the last step to the first: 10 array calls per step",
         "after the loop (sunk): 4 matmul, 1 sum",
         "computed into slices of one array:",
         "for first, (",

@@ -246,10 +246,10 @@ def test_a_carry_that_is_not_a_tensor_raises(carry, got):
 @pytest.mark.parametrize(
     "xs, length, message",
     [
-        (None, None, "nothing says how long to run; give xs or length"),
+        (None, None, "the number of steps is unknown; give xs or length"),
         (ones(3, 2), 4, r"xs and length must agree on the number of steps, got \[3, 4\]"),
         ((ones(3, 2), ones(5, 2)), None, r"must agree on the number of steps, got \[3, 5\]"),
-        ((), None, "nothing says how long to run"),
+        ((), None, "the number of steps is unknown"),
         (None, -1, "length must not be negative, got -1"),
     ],
 )

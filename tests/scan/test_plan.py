@@ -72,7 +72,7 @@ class Shadow:
             assert not shared, f"{value!r} is written over its operand {operand!r}"
 
     def begin_version(self, position, version):
-        self.work.at_moment(version)[position][...] = name(self.program.carry[position], version)
+        self.work.carry_at(version)[position][...] = name(self.program.carry[position], version)
 
     def read(self, values, steps):
         for value in values:
@@ -106,7 +106,7 @@ class Shadow:
 
 
 def name(value, t):
-    return np.float64(7 * value.number + t)  # odd and even in turn, so that booleans differ too
+    return np.float64(7 * value.number + t)  # alternately odd and even, so that booleans differ too
 
 
 def examples():

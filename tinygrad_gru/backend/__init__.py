@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .arrays import as_array, as_dtype, astype, check_ids, copy_of, scatter_add, to_host, xp_of
 from .base import Backend, BackendError
-from .cuda.device import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, wants_graphs
+from .cuda.device import PRELUDE, THREADS, Cuda, capturing, cuda_of, is_matrix, is_on_cuda, uses_graphs
 from .cuda.index_checks import immediate_checks
 from .dtypes import bfloat16, dtype_name, is_floating, is_half
 from .events import record_launches
@@ -63,6 +63,6 @@ __all__ = [
     "tf32_allowed",
     "to_host",
     "use",
-    "wants_graphs",
+    "uses_graphs",
     "xp_of",
 ]

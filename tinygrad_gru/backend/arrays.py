@@ -12,7 +12,7 @@ from .select import backend_of, resolve
 
 
 def xp_of(array: Any, *others: Any) -> Any:
-    """The namespace of functions for these arrays: `xp_of(x).tanh(x)` runs where x lives.
+    """The namespace of functions for these arrays: `xp_of(x).tanh(x)` runs on the device of x.
 
     CuPy is only looked up in sys.modules: without it there are no arrays of it.
     """
@@ -47,7 +47,7 @@ def astype(array: Any, dtype: Any) -> Any:
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:
-    """The dtype object of a name, in the library of `array`; other dtypes are returned as they are."""
+    """The dtype object of a name, in the library of `array`; other dtypes are returned unchanged."""
     if not isinstance(dtype, str):
         return dtype
     found = backend_of(array).dtype(dtype)
@@ -67,7 +67,7 @@ def scatter_add(target: Any, index: Any, values: Any) -> None:
 
 
 def check_ids(ids: Any, size: int, name: str) -> None:
-    """Raise IndexError unless every id lies in 0 … size − 1 (CuPy would wrap silently, NumPy count from the end).
+    """Raise IndexError unless every id is in 0 … size − 1 (CuPy would wrap silently, NumPy count from the end).
 
     On a GPU the error may be raised later, by the next copy to the host (see `Backend.check_within`).
     """

@@ -162,7 +162,7 @@ class Backend:
         raise BackendError(f"backend {self.name!r} has no memory of its own to report on or to limit: that is for GPUs")
 
     def limit_memory(self, limit: int | float | None) -> None:
-        """Limit the memory of arrays to so many bytes or, as a float, to that share of the device's."""
+        """Limit the memory of arrays to `limit` bytes or, as a float, to that fraction of the device's."""
         self.memory()
 
     @property

@@ -1,4 +1,4 @@
-"""Properties of dtypes, alike for all libraries."""
+"""Properties of dtypes, the same for all libraries."""
 
 from __future__ import annotations
 

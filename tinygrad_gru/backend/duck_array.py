@@ -1,4 +1,4 @@
-"""Duck arrays (NEP 22): what takes the place of an array inside a Tensor, with a namespace of its own (NEP 47).
+"""Duck arrays (NEP 22): stand-ins for the array of a Tensor, with their own namespace (NEP 47).
 
 Formulas and rules of ops are written against operators and the array API standard alone, so they run on whatever has
 these. `DuckArray` knows the operators: each is the function of that name in the array's namespace. `DuckNamespace`
@@ -141,7 +141,7 @@ class DuckNamespace:
     float16, float32, float64 = np.float16, np.float32, np.float64
 
     def lift(self, arrays: Sequence[Any]) -> Sequence[Any]:
-        """The arrays, with duck arrays in the places of others where the primitives need them."""
+        """The arrays, with others converted to duck arrays where the primitives need them."""
         return arrays
 
     add, subtract, multiply, divide = map(_elementwise, ("add", "subtract", "multiply", "divide"))

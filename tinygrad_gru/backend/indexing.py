@@ -1,4 +1,4 @@
-"""Indices of NumPy's kind: their axes, their bounds, and indexing for libraries that support or check less of them."""
+"""NumPy-style indexing: axes and bounds of an index, and `take_index` for libraries that support fewer indices."""
 
 from __future__ import annotations
 

@@ -56,13 +56,12 @@ class MemoryReport(NamedTuple):
 class IdlePool:
     """A pool of idle objects: each is released under a key and acquired by it again.
 
-    At most so many entries, and at most `limit` bytes of all together, unless there is but one; those that were
-    released first are dropped first.
+    It holds at most `entries` objects and, unless there is only one, `limit` bytes; the oldest are evicted first.
     """
 
     def __init__(self, entries: int, limit: int):
         self.entries, self.limit, self.bytes = entries, limit, 0
-        self.lock = RLock()  # taken again where memory is freed while it is held
+        self.lock = RLock()  # reentrant: a release may run while it is held, when memory is freed
         self._idle: OrderedDict[tuple[Hashable, int], tuple[Any, int]] = OrderedDict()  # the same key several times
         self._numbers: dict[Hashable, list[int]] = {}
         self._next = 0

@@ -1,4 +1,4 @@
-"""Random streams: counter-based random numbers, alike on every backend.
+"""Random streams: counter-based random numbers, the same on every backend.
 
 The state of a stream is its seed and the number of draws so far: two integers, which are saved, restored and continued
 on any backend.
@@ -51,9 +51,9 @@ class RandomStream:
     def _draw(self, distribution: str, shape: tuple[int, ...], dtype: Any, device: str | Backend | None) -> Any:
         # Generators draw float32 or float64 only.
         backend, name = resolve(device), dtype_name(dtype)
-        drawn = "float64" if name == "float64" else "float32"
-        numbers = getattr(self.generator(backend), distribution)(shape, dtype=drawn)
-        if name == drawn:
+        draw_dtype = "float64" if name == "float64" else "float32"
+        numbers = getattr(self.generator(backend), distribution)(shape, dtype=draw_dtype)
+        if name == draw_dtype:
             return numbers
         if distribution == "random":  # so that rounding does not give 1
             numbers = numbers * (1 - 2.0**-11)

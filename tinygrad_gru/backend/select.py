@@ -52,9 +52,9 @@ def resolve(device: str | Backend | None) -> Backend:
 
 def current() -> Backend:
     """The default backend, for new values: that of `use`, else that of the environment variable, else NumPy."""
-    chosen = _default.get()
-    if chosen is not None:
-        return chosen
+    selected = _default.get()
+    if selected is not None:
+        return selected
     backend = resolve(os.environ.get(ENVIRONMENT_VARIABLE) or "numpy")
     backend.make_current()
     return backend

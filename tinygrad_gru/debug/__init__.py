@@ -1,4 +1,4 @@
-"""Tools that one turns on to find a fault: anomaly mode, lockstep comparison of two runs, and device events."""
+"""Debugging tools: anomaly mode, lockstep comparison of two backends, and counts of device events."""
 
 from __future__ import annotations
 

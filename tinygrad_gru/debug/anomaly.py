@@ -38,8 +38,8 @@ class Anomaly(Inspector):
         value = result._data
         location = self.location()
         if not _finite(value):
-            culprits = [i for i, x in enumerate(inputs) if not _finite(x)]
-            cause = f"it came in through input {culprits[0]}" if culprits else "its inputs were finite"
+            non_finite = [i for i, x in enumerate(inputs) if not _finite(x)]
+            cause = f"it came in through input {non_finite[0]}" if non_finite else "its inputs were finite"
             ranges = "; ".join(f"input {i}: {_range(x)}" for i, x in enumerate(inputs))
             raise AnomalyError(
                 f"{op.__name__} gave a value that is not finite, {cause}; {location}\n"
@@ -50,7 +50,7 @@ class Anomaly(Inspector):
 
     def backward(self, record: Node, cotangent: Any) -> None:
         """Raise AnomalyError if a cotangent is not finite, or if what the record saved was overwritten."""
-        location, checksums = self._known(record)
+        location, checksums = self._recorded_at(record)
         if checksums is not None and checksums != _checksums(record):
             raise AnomalyError(f"an array that {record!r} had saved was written before backward; {location}")
         for g in cotangent if isinstance(cotangent, list) else [cotangent]:
@@ -65,7 +65,7 @@ class Anomaly(Inspector):
                 if piece is not None and not _finite(piece):
                     raise AnomalyError(
                         f"the gradient that {record.op.__name__} gives to its input {parents.index(node)} is not "
-                        f"finite ({_range(piece)}), and what reached {record!r} was; {self._known(record)[0]}"
+                        f"finite ({_range(piece)}), and what reached {record!r} was; {self._recorded_at(record)[0]}"
                     )
             accumulate(node, gradient)
 
@@ -80,7 +80,7 @@ class Anomaly(Inspector):
                 "of them that overflows, a dtype of too small a range, or a hook"
             )
 
-    def _known(self, record: Node) -> tuple[str, list[int] | None]:
+    def _recorded_at(self, record: Node) -> tuple[str, list[int] | None]:
         return self.recorded.get(record.number, ("recorded before anomaly mode began", None))
 
 

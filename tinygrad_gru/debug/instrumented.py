@@ -1,6 +1,6 @@
 """Instrumented arrays: duck arrays that wrap an array, do what it does, and record a device event for every launch.
 
-They show what formulas and rules ask of a device, also on the host, where NumPy's arrays are instrumented.
+They count what formulas and rules would do on a device, also on the host, where NumPy's arrays are instrumented.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _VIEWS = frozenset(
 
 
 def instrument(value: Any) -> Any:
-    """The value with its arrays wrapped, in tuples and lists too; duck arrays are left as they are."""
+    """The value with its arrays wrapped, in tuples and lists too; duck arrays are unchanged."""
     if isinstance(value, (tuple, list)):
         return type(value)(map(instrument, value))
     is_array = hasattr(value, "dtype") and hasattr(value, "shape") and not hasattr(value, "__backend__")

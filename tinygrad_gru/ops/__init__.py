@@ -1,4 +1,4 @@
-"""Ops: each its equation, its formula and its rules. `op` defines more of them."""
+"""Ops: differentiable array functions, each with its formula and vjp rules. `op` defines new ones."""
 
 from __future__ import annotations
 

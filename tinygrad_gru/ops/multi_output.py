@@ -1,4 +1,4 @@
-"""Multi-output records: how an op with several outputs stands on the tape.
+"""Multi-output records: the records of an op with several outputs.
 
 Its record has no value; every output is a record of its own, whose only parent it is. The cotangents of the outputs are
 accumulated at the op's record as the pieces of a `Sparse`, and reach its vjp as one list, None for an unused output.

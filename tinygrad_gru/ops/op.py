@@ -62,7 +62,7 @@ def is_op(value: Any) -> bool:
 
 
 def unwrap(value: Any) -> Any:
-    """The array of a Variable; any other value as it is."""
+    """The array of a Variable; any other value unchanged."""
     return value._data if isinstance(value, Variable) else value
 
 
@@ -213,8 +213,8 @@ def sum_to(x, *, shape):
     xp, extra = xp_of(x), len(x.shape) - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:])):
         raise ValueError(
-            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so that this is no sum over broadcast axes "
-            "(a rule whose cotangent has not the shape of its input?)"
+            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so this is not a sum over broadcast axes "
+            "(a rule whose cotangent does not have the shape of its input?)"
         )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
     return xp.reshape(pairwise_sum(x, axis=axes), shape)

@@ -30,7 +30,7 @@ def promote_integers(x: Any) -> tuple[Any, Any]:
 
 
 def as_floating(x: Any) -> Any:
-    """x with integers and booleans as floats: float32 if it represents the whole dtype exactly, else float64.
+    """x with integers and booleans as floats: float32 if it represents every value of the dtype exactly, else float64.
 
     NumPy would promote 8 bits to float16, and squares and differences of integers wrap around.
     """
@@ -87,11 +87,11 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         is_contiguous = abs(x.strides[a]) <= min(abs(stride) for stride, n in zip(x.strides, x.shape) if n > 1)
         while x.shape[a] > longest and not is_contiguous:
             before, n, after = x.shape[:a], x.shape[a], x.shape[a + 1 :]
-            whole = n // block * block
-            blocks = x[(slice(None),) * a + (slice(whole),)].reshape(*before, n // block, block, *after)
-            rest = x[(slice(None),) * a + (slice(whole, None),)]
+            covered = n // block * block
+            blocks = x[(slice(None),) * a + (slice(covered),)].reshape(*before, n // block, block, *after)
+            rest = x[(slice(None),) * a + (slice(covered, None),)]
             x = xp.sum(blocks, axis=a + 1)
-            x = xp.concat([x, xp.sum(rest, axis=a, keepdims=True)], axis=a) if n > whole else x
+            x = xp.concat([x, xp.sum(rest, axis=a, keepdims=True)], axis=a) if n > covered else x
         x = xp.sum(x, axis=a, keepdims=True)
     return x if keepdims else xp.squeeze(x, axis=axes)
 
@@ -108,7 +108,7 @@ def keep_half_precision(y: Any, *inputs: Any) -> Any:
 
 
 def in_float32(x: Any) -> Any:
-    """An array or Variable in half precision as float32, alone or in tuples; anything else as it is."""
+    """An array or Variable in half precision as float32, alone or in tuples; anything else unchanged."""
     if isinstance(x, tuple):
         return tuple(map(in_float32, x))
     return _cast(x, "float32") if is_half(getattr(x, "dtype", None)) else x

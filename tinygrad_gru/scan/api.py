@@ -42,7 +42,7 @@ def scan(
     compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
               step is traced: it runs once, on arrays without values, so that a print in it prints once. What it does
               is compiled. A step that cannot be compiled, or that has side effects (`explain` says why), runs eagerly,
-              after a trace of which nothing is left but what it printed. "numba", which must be installed, compiles
+              after the effects of its trace are undone (except for prints). "numba", which must be installed, compiles
               the loop to machine code: faster at every size, after a second or two for a new step. "numba:2" shares
               the batch between two threads
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
@@ -71,9 +71,9 @@ def scan(
 
 
 def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
-    """`scan_eager` in segments of `size` steps, each a checkpoint."""
+    """`scan_eager` in segments of `size` steps, each under `remat`."""
     carry_structure, xs_structure, count = tree_structure(carry), tree_structure(xs), len(tree_leaves(carry))
-    y_structures: list[Structure] = []  # alike in all segments
+    y_structures: list[Structure] = []  # the same in all segments
 
     def segment(steps: int, *inputs: Any) -> tuple:
         tensors = tuple(map(_tensor, inputs))

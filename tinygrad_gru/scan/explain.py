@@ -1,4 +1,4 @@
-"""Explain: how a step is compiled, in words and as source."""
+"""Explain: a report of how a step is compiled, ending with its source."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _described(executable: Executable, title: str) -> list[str]:
             counts = Counter(value.op for value in operations)
             lines.append(f"    {words}: {', '.join(f'{count} {op}' for op, count in counts.items())}")
     lines += [
-        f"    computed into slices of one array: {', '.join(part.name for part in whole.inputs)}"
-        for whole in sorted(plan.concats, key=lambda v: v.number)
+        f"    computed into slices of one array: {', '.join(part.name for part in concat.inputs)}"
+        for concat in sorted(plan.concats, key=lambda v: v.number)
     ]
     return [*lines, "", *(f"    {line}" for line in (*source.loop_lines, *source.lines)), ""]
 

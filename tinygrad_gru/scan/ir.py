@@ -205,7 +205,7 @@ class Program:
     sums: tuple[Value, ...]
 
     def __repr__(self) -> str:
-        """The values that are needed and, in the last line, what becomes of the carry, and the outputs."""
+        """The values that are needed, and in the last line the update of the carry, and the outputs."""
         lines = [repr(value) for value in self.values() if value.op != "scalar"]
         names = {
             "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
@@ -268,7 +268,7 @@ class Program:
     def rebuilt(
         self, rule: Callable[[Value, Mapping[Value, Value]], Value | None], zeros: Collection[Value] = ()
     ) -> Program:
-        """The program with `rule(value, rebuilt)` in the place of every value, given a mapping from each of its
+        """The program with every value replaced by `rule(value, rebuilt)`, given a mapping from each of its
         operands to the rebuilt one; where the rule gives None the value only gets its rebuilt operands.
 
         zeros  parts of the carry that are replaced by zeros
@@ -296,10 +296,10 @@ class _Rebuilt(dict):
         return result
 
 
-def changing(values: Collection[Value], sources: Collection[Value], fixed: Collection[Value] = ()) -> set[Value]:
-    """The sources, and those of the `values`, in topological order, that depend on one of them and are not `fixed`."""
+def changing(values: Collection[Value], sources: Collection[Value], excluded: Collection[Value] = ()) -> set[Value]:
+    """The sources and those of the `values`, in topological order, that depend on one and are not `excluded`."""
     found = set(sources)
     for value in values:
-        if value not in fixed and not found.isdisjoint(value.inputs):
+        if value not in excluded and not found.isdisjoint(value.inputs):
             found.add(value)
     return found

@@ -32,22 +32,22 @@ def scan_compiled(
 ) -> tuple[Any, Any]:
     """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run.
 
-    every  after how many steps the carry is kept for backward, which runs the program again from there; None: never
+    every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
     trace = _traces.trace(step, carry, xs)
     state: Sequence[Tensor] = tree_leaves(carry)
-    reads = tree_leaves(xs)
-    target, device = _target(target, list(map(_array, (*state, *reads))) + trace.constants)
+    x_leaves = tree_leaves(xs)
+    target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
 
     def run(inputs: list[Tensor], steps: int) -> Sequence[Tensor]:
         return _run(trace, compiled, inputs, steps, reverse, recompute=every is not None)
 
     if every is None:
-        outputs, count = run([*state, *reads], length), len(state)
+        outputs, count = run([*state, *x_leaves], length), len(state)
         state, ys = outputs[:count], outputs[count:]
     else:
-        state, ys = in_segments(run, state, reads, length, reverse, every)
+        state, ys = in_segments(run, state, x_leaves, length, reverse, every)
     return tree_unflatten(tree_structure(carry), state), tree_unflatten(trace.forward.y_structure, ys)
 
 
@@ -82,7 +82,7 @@ def _target(target: str, arrays: list[Any]) -> tuple[str, Backend | None]:
 def _run(
     trace: Trace, compiled: CompiledStep, inputs: list[Tensor], length: int, reverse: bool, recompute: bool
 ) -> list[Tensor]:
-    """The last carry and the stacked ys of so many steps, recorded as one op if they require a gradient."""
+    """The last carry and the stacked ys of `length` steps, recorded as one op if they require a gradient."""
     arrays, nodes = list(map(_array, inputs)), list(map(_node, inputs))
     handle = compiled.acquire(length, reverse)
     results = compiled.on_device(_run_forward, compiled, handle.workspaces, arrays, trace.constants)
@@ -190,7 +190,7 @@ class _CompiledScan:
                     copies += 1
             for node, total, present in zip(closed_over, totals, of_closed_over):
                 if node is not None and present:
-                    accumulate(node, total)  # converted to the dtype of the leaf when it arrives there
+                    accumulate(node, total)  # the leaf converts it to its dtype
         record_launches(copies, "scan, copies of inputs and outputs")
 
 

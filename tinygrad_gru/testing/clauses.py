@@ -41,12 +41,12 @@ class Clauses:
         """Values agree with the oracle, are the same for arrays and Tensors, and inputs are not written."""
         arrays = [self.backend.asarray(np.array(v)) for v in values]
         expected = [np.asarray(e) for e in _outputs(self.oracle(*values))]
-        tensors, raw = _outputs(self.run(*_tensors(arrays))), _outputs(self.run(*arrays))
+        tensors, executed = _outputs(self.run(*_tensors(arrays))), _outputs(self.run(*arrays))
         for i, (a, v) in enumerate(zip(arrays, values)):
             self._require(_same_bits(a, v), f"the op wrote into its input {i}")
         self._require(len(tensors) == len(expected), f"{len(tensors)} outputs, the oracle has {len(expected)}")
-        self._require(len(raw) == len(tensors), f"{len(raw)} outputs for arrays, {len(tensors)} for Tensors")
-        for k, (y, r, e) in enumerate(zip(tensors, raw, expected)):
+        self._require(len(executed) == len(tensors), f"{len(executed)} outputs for arrays, {len(tensors)} for Tensors")
+        for k, (y, r, e) in enumerate(zip(tensors, executed, expected)):
             self._require(isinstance(y, Tensor), f"Tensors must give a Tensor, got {type(y).__name__}")
             self._require(not isinstance(r, Tensor), "arrays must give an array, got a Tensor")
             self._require(tuple(y.shape) == e.shape, f"shape {tuple(y.shape)}, the oracle has {e.shape}")
@@ -95,7 +95,7 @@ class Clauses:
         )
         for p, r in zip(executed, recorded):
             same = (p is None and r is None) or (p is not None and r is not None and _same_bits(p, r))
-            self._require(same, "raw and recorded backward give different bits")
+            self._require(same, "executed and recorded backward give different bits")
 
     def _cotangents(self, arrays: list, seed: int | None = None) -> list:
         random = self.random if seed is None else np.random.default_rng(seed)
@@ -166,9 +166,9 @@ class Clauses:
             if g is not None:
                 self._require(g.dtype == t.dtype, f"{name}: the gradient became {g.dtype}")
                 self._require(g.shape == t.shape, f"{name} has shape {g.shape} for an input {t.shape}")
-        for (name, _, raw), (_, _, recorded) in zip(first, both):
-            same = (raw is None) == (recorded is None) and (raw is None or _same_bits(raw, recorded))
-            self._require(same, f"{name}: raw and recorded backward give different bits")
+        for (name, _, executed), (_, _, recorded) in zip(first, both):
+            same = (executed is None) == (recorded is None) and (executed is None or _same_bits(executed, recorded))
+            self._require(same, f"{name}: executed and recorded backward give different bits")
 
         def in_float64(values: list, gs: list, ws: list) -> list[np.ndarray]:
             found = self._gradients(*([self.backend.asarray(a) for a in part] for part in (values, gs, ws)))

@@ -51,7 +51,7 @@ def check_op(
 
     op              the op, or any function of Tensors and settings
     oracle          the same on NumPy arrays, from another source than the op's own formula
-    shapes          for each input its shape (it is sampled from its domain), or an array, which is used as it is
+    shapes          for each input its shape (it is sampled from its domain), or an array, which is used unchanged
     domain          (low, high) for all inputs, or one for each: stay clear of kinks and poles
     elementwise     check 0-d arrays, arrays of size 0 and 1, and broadcasting ones too
     differentiable  False for an op without a gradient: its outputs must be constants

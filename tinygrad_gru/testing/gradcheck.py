@@ -159,7 +159,7 @@ class _Problem:
         with np.errstate(all="ignore"):
             values = _flat(_outputs(self.function, moved))
         if len(values) != sum(self.sizes):
-            raise GradientError(f"the function gives {sum(self.sizes)} numbers here and {len(values)} a step away")
+            raise GradientError(f"the function gives {sum(self.sizes)} values here and {len(values)} one step away")
         return values
 
     def parts(self, vector: np.ndarray) -> list[np.ndarray]:
@@ -221,12 +221,12 @@ class _Problem:
         self, differentiated: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
     ) -> None:
         weights = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
-        rows, whole = [self.gradients(one) for one in np.diag(weights)], self.gradients(weights)
+        rows, joint = [self.gradients(one) for one in np.diag(weights)], self.gradients(weights)
         for row_of_input, i in enumerate(self.differentiated):
             if i not in differentiated:
                 continue
             jacobian = np.stack([row[row_of_input].ravel() for row in rows]) / weights[:, None]
-            self._check_linear(i, jacobian * weights[:, None], whole[row_of_input].ravel())
+            self._check_linear(i, jacobian * weights[:, None], joint[row_of_input].ravel())
             floor = 64 * EPS * np.max(abs(jacobian), axis=1, initial=0.0, where=np.isfinite(jacobian)) + atol
             for e in range(jacobian.shape[1]):
                 column = jacobian[:, e]
@@ -235,14 +235,14 @@ class _Problem:
                     k = int(np.argmax(wrong))
                     raise GradientError(self._entry_is_wrong(i, e, k, jacobian, best[k], error[k], step))
 
-    def _check_linear(self, i: int, parts: np.ndarray, whole: np.ndarray) -> None:
+    def _check_linear(self, i: int, parts: np.ndarray, joint: np.ndarray) -> None:
         """The gradient for several outputs is the sum of the gradients for each."""
         with np.errstate(invalid="ignore"):
-            wrong = ~(abs(parts.sum(0) - whole) <= 1e-9 * abs(parts).sum(0)) & np.isfinite(parts).all(0)
+            wrong = ~(abs(parts.sum(0) - joint) <= 1e-9 * abs(parts).sum(0)) & np.isfinite(parts).all(0)
         if wrong.any():
             e = int(np.argmax(wrong))
             raise GradientError(
-                f"the gradient of {self.names[i]}{_index(e, self.tensors[i].shape)} for all outputs is {whole[e]:.9g}, "
+                f"the gradient of {self.names[i]}{_index(e, self.tensors[i].shape)} for all outputs is {joint[e]:.9g}, "
                 f"the sum of those for each output {parts.sum(0)[e]:.9g}: a rule is not linear in its cotangent"
             )
 

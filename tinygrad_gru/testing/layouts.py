@@ -65,7 +65,7 @@ def contiguous(array: Any, backend: Backend) -> Any:
 
 
 def read_only(array: Any) -> Any:
-    """A read-only view of a NumPy array; other arrays as they are."""
+    """A read-only view of a NumPy array; other arrays unchanged."""
     if isinstance(array, np.ndarray):
         array = array.view()
         array.flags.writeable = False

@@ -30,8 +30,8 @@ class _CurrentDevice:
     def __enter__(self) -> None:
         self.device.__enter__()
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self.device.__exit__(kind, error, trace)
+    def __exit__(self, error_type: Any, error: Any, trace: Any) -> None:
+        self.device.__exit__(error_type, error, trace)
         if isinstance(error, MemoryError):
             raise with_memory_report(error) from error
 
@@ -51,14 +51,14 @@ def _launches(method: Callable) -> Callable:
 class CuPyBackend(Backend):
     """CuPy arrays on the GPU with that index.
 
-    CuPy's functions, and so formulas, run on the thread's current GPU; the methods here run on their own.
+    CuPy's functions, and so formulas, run on the thread's current GPU; the methods here run on this GPU.
     """
 
     def __init__(self, index: int = 0):
         cupy = _import_cupy()
         count = _device_count(cupy)
         if not 0 <= index < count:
-            raise BackendError(f"device 'cupy:{index}' was asked for, but this machine has {count} CUDA device(s)")
+            raise BackendError(f"device 'cupy:{index}' was requested, but this machine has {count} CUDA device(s)")
         super().__init__("cupy" if index == 0 else f"cupy:{index}", cupy, cupy.cuda.Device(index))
         self.index = index
         try:
@@ -229,7 +229,7 @@ def _import_cupy() -> Any:
     except ImportError as error:
         if wheels:
             raise BackendError(f"{wheels[0]} is installed but cannot be imported ({error}); {INSTALL}") from error
-        raise BackendError(f"the backend 'cupy' was asked for, but CuPy is not installed: {INSTALL}") from error
+        raise BackendError(f"the backend 'cupy' was requested, but CuPy is not installed: {INSTALL}") from error
     try:
         cupy.cuda.nvrtc.getVersion()  # CuPy loads both when it first needs them
         cupy.cuda.cublas  # noqa: B018
@@ -252,7 +252,7 @@ def _device_count(cupy: Any) -> int:
 def _cuda_problem(cupy: Any, name: str, error: Exception) -> str:
     """The message for an error of CUDA at the first use of a GPU: the cause and the remedy."""
     runtime = cupy.cuda.runtime
-    problem = f"the backend {name!r} was asked for, but "
+    problem = f"the backend {name!r} was requested, but "
     if "InsufficientDriver" in str(error):
         has, needs = runtime.driverGetVersion(), runtime.runtimeGetVersion()
         if has:

@@ -1,4 +1,4 @@
-"""CUDA beyond arrays, for the recurrence compiler and optimizers: kernels, products in place, and graphs."""
+"""CUDA kernels, cuBLAS products with an `out`, and captured graphs, for the recurrence compiler and optimizers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..base import Backend
 from ..dtypes import dtype_name
 from .cublas import COMPUTE_FLOAT32, COMPUTE_FLOAT64, COMPUTE_TF32, Cublas
 
-#: Threads of a block; a power of two.
+#: Threads per block, a power of two.
 THREADS = 128
 
 #: The source before every kernel: dtypes by NumPy's names, and functions of one element.
@@ -78,8 +78,8 @@ def capturing(on: bool = True) -> Iterator[None]:
         _capturing.reset(token)
 
 
-def wants_graphs() -> bool:
-    """Whether repeated work is captured in graphs."""
+def uses_graphs() -> bool:
+    """Whether recurrences run as captured graphs (see `capturing`)."""
     return _capturing.get()
 
 

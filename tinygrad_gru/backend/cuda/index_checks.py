@@ -18,7 +18,7 @@ import numpy as np
 from ...contexts import block
 from ..events import ALONGSIDE, WAIT, record_event, record_launches
 
-#: How many different messages can be pending at a time.
+#: The most different messages that can be pending.
 SLOTS = 256
 ENVIRONMENT_VARIABLE = "TINYGRAD_GRU_IMMEDIATE_CHECKS"
 _immediate: ContextVar[bool | None] = ContextVar("immediate", default=None)
@@ -38,8 +38,8 @@ def immediate_checks(on: bool = True) -> Iterator[None]:
 
 
 def checks_are_immediate() -> bool:
-    chosen = _immediate.get()
-    return os.environ.get(ENVIRONMENT_VARIABLE, "") not in ("", "0") if chosen is None else chosen
+    immediate = _immediate.get()
+    return os.environ.get(ENVIRONMENT_VARIABLE, "") not in ("", "0") if immediate is None else immediate
 
 
 class DeferredIndexChecks:

@@ -38,28 +38,28 @@ def concatenate_in_place(plan: Plan, uses: Mapping[Value, set[Level]], outputs: 
         return not is_apart and is_computed_per_step(value, plan.levels)
 
     concats = [v for v in plan.program.values() if v.op == "concat" and is_free(v)]
-    for whole in sorted(concats, key=lambda v: len(v.inputs), reverse=True):
-        operands = whole.inputs
-        if whole["axis"] != len(whole.shape) - 1:
+    for concat in sorted(concats, key=lambda v: len(v.inputs), reverse=True):
+        operands = concat.inputs
+        if concat["axis"] != len(concat.shape) - 1:
             continue
         are_free = all(is_free(part) and part.op != "concat" for part in operands)
         if are_free and len(set(operands)) == len(operands):
             start = 0
             for part in operands:
-                parts[part] = Slice(whole, start, start + part.shape[-1])
+                parts[part] = Slice(concat, start, start + part.shape[-1])
                 start += part.shape[-1]
-            seen = {level for v in (whole, *operands) for level in (plan.levels[v], *uses[v])}
-            plan.storage[whole] = Storage("step scratch" if seen == {"loop"} else "chunk", whole.number)
+            used_at = {level for v in (concat, *operands) for level in (plan.levels[v], *uses[v])}
+            plan.storage[concat] = Storage("step scratch" if used_at == {"loop"} else "chunk", concat.number)
         elif all(part in parts for part in operands) and _are_neighbours([parts[part] for part in operands]):
             first, last = parts[operands[0]], parts[operands[-1]]
-            parts[whole] = Slice(first.whole, first.start, last.stop)
-            if {plan.levels[whole], *uses[whole]} != {"loop"}:
-                plan.storage[first.whole] = Storage("chunk", first.whole.number)
+            parts[concat] = Slice(first.concat, first.start, last.stop)
+            if {plan.levels[concat], *uses[concat]} != {"loop"}:
+                plan.storage[first.concat] = Storage("chunk", first.concat.number)
 
 
 def _are_neighbours(slices: list[Slice]) -> bool:
     """Whether each slice begins where the one before it ends."""
-    return all(a.whole is b.whole and a.stop == b.start for a, b in pairwise(slices))
+    return all(a.concat is b.concat and a.stop == b.start for a, b in pairwise(slices))
 
 
 # -- selections in place ---------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def overwrite_operands(plan: Plan) -> None:
 
 
 def share_scratch(plan: Plan, levels: Collection[Level]) -> None:
-    """Give the values that live within one level a few arrays in turn: register allocation by linear scan.
+    """Let the values that live within one level share a few arrays: register allocation by linear scan.
 
         v0 = carry(position=0)                       (2, 4) float32
         v1 = constant(position=0)                    (4, 4) float32    invariant

@@ -1,7 +1,7 @@
 """Plan: the storage of every value, from the levels at which it is computed and used.
 
 What leaves the program is stored for all steps, what passes between levels for the steps of a chunk, and the rest in
-scratch that is used in turn. Concatenations and selections are written where their operands are (see `buffers`).
+reused scratch. Concatenations and selections are written where their operands are (see `buffers`).
 """
 
 from __future__ import annotations

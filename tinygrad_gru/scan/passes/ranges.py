@@ -74,10 +74,10 @@ class Ranges:
         if value.op == "multiply":
             ends = [0.0 if math.isnan(x * y) else x * y for x, y in product(*bounds)]
             return (0.0 if value.inputs[0] is value.inputs[1] else min(ends)), max(ends)
-        if value.op == "divide" and bounds[0][0] >= 0:  # a part of a whole, or of something that is 1 or more
-            part, whole = value.inputs
-            terms = whole.inputs if whole.op == "add" else ()
-            if part in terms and all(self.known[i.number][0] >= 0 for i in terms):
+        if value.op == "divide" and bounds[0][0] >= 0:  # x / (x + …), or a divisor of 1 or more
+            numerator, divisor = value.inputs
+            terms = divisor.inputs if divisor.op == "add" else ()
+            if numerator in terms and all(self.known[i.number][0] >= 0 for i in terms):
                 return 0, 1
             return (0, bounds[0][1]) if bounds[1][0] >= 1 else ANY
         return _OF_ANY.get(value.op, ANY)

@@ -33,8 +33,8 @@ def reassociate(program: Program) -> Program:
         v8 = add(v7, v4)                             (2, 4) float32
         carry v0 -> v8; xs v1
 
-    Such a sum is one product, [x h b] [1; U; 1], and a product may add up its terms in any order. Another sum stays as
-    it is: in (x + h) + y, x and h may be large and cancel, which (x + y) + h would not survive.
+    Such a sum is one product, [x h b] [1; U; 1], and a product may add up its terms in any order. Another sum stays
+    unchanged: in (x + h) + y, x and h may be large and cancel, which (x + y) + h would not survive.
     """
     graph, in_loop = program.graph, program.depending_on(program.carry)
     terms_of: dict[Value, list[Value]] = {}  # of each sum whose terms in the loop are all products

@@ -1,6 +1,6 @@
-"""Storage: in which array each value of a scheduled program lives, as plain data.
+"""Storage: the array of each value of a scheduled program.
 
-    carry          the array of a part of the carry: all its versions over time, or two in turn (double-buffered)
+    carry          the array of a part of the carry: all its versions over time, or two (double-buffered)
     stack          one array for all steps, of an output
     chunk          one array for the steps of a chunk, of what passes between the loop and the operations around it
     step scratch   one array for one step, of what lives in the loop only
@@ -28,16 +28,16 @@ SCRATCH: Mapping[Level, StorageKind] = {
 
 
 class Storage(NamedTuple):
-    """An array: its kind, and which one it is: the position in the carry, or the number of the value that it is for."""
+    """An array: its kind, and its key: a position in the carry, or the number of the value that it is allocated for."""
 
     kind: StorageKind
     key: int
 
 
 class Slice(NamedTuple):
-    """A slice of an array along its last axis."""
+    """A slice of the array of a concatenation, along its last axis."""
 
-    whole: Value
+    concat: Value
     start: int
     stop: int
 
@@ -47,7 +47,7 @@ class Plan:
     """A scheduled program and the storage of its values.
 
     levels           when each value is computed
-    storage          the array of each value that has one of its own, or shares it in turn
+    storage          the array of each value that has one, its own or a reused one
     carried          the values that are written into the next carry by the operation that computes them: the position
     parts            the operands of concatenations that are written into slices of the result
     double_buffered  the positions of those parts of the carry that only the next step reads
@@ -73,14 +73,14 @@ class Plan:
 
     @property
     def concats(self) -> set[Value]:
-        """The concatenations that are no work, since their operands are written into slices of them."""
-        return {part.whole for part in self.parts.values()} | {v for v in self.parts if v.op == "concat"}
+        """The concatenations that need no copy, since their operands are written into slices of them."""
+        return {part.concat for part in self.parts.values()} | {v for v in self.parts if v.op == "concat"}
 
     def storage_of(self, value: Value) -> StorageKind | None:
         """The kind of array in whose memory a value is; None for inputs of the program and what is loop-invariant."""
         base = base_of(value, self.program.inputs)
         while base in self.parts:
-            base = self.parts[base].whole
+            base = self.parts[base].concat
         return self.storage[base].kind if base in self.storage else None
 
     def is_view_of_stack(self, value: Value) -> bool:
@@ -102,8 +102,8 @@ class Plan:
         if value.op in VIEWS:
             return f"view of {value.inputs[0].name}"
         if value in self.parts:
-            whole, start, stop = self.parts[value]
-            return f"{whole.name}[..., {start}:{stop}]"
+            concat, start, stop = self.parts[value]
+            return f"{concat.name}[..., {start}:{stop}]"
         kind, key = self.storage[value]
         over = f", over {value.inputs[-1].name}" if value in self.overwrites else ""
         return f"{kind} {key}{over}"

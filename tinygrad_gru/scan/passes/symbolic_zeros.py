@@ -1,6 +1,6 @@
 """Symbolic zeros: backward programs for outputs that no loss uses.
 
-The cotangent of such an output is a symbolic zero: what would be done to it is left out of the program. An array of
+The cotangent of such an output is a symbolic zero: operations on it are left out of the program. An array of
 zeros would not do, for 0 · ∞ is NaN. Which parts of the carry are symbolic zeros may change from step to step: of an
 LSTM whose outputs alone are used, the cell has a cotangent from the step before the last on.
 """
@@ -47,7 +47,7 @@ def propagate_zeros(program: Program, zeros: Zeros) -> Program:
         v6 = zeros()                                 (2, 4) float32
         carry v0 -> v3; xs v2; ys v6
 
-    An output that is zero in its turn is a value `zeros`.
+    An output that is itself zero is a value `zeros`.
     """
     cotangents = program.depending_on([v for v in program.inputs if v.op == "cotangent" and v not in zeros])
 
@@ -64,7 +64,7 @@ def propagate_zeros(program: Program, zeros: Zeros) -> Program:
 def _without_zeros(
     program: Program, value: Value, done: Mapping[Value, Value], is_zero: Mapping[Value, bool], cotangents: set[Value]
 ) -> Value | None:
-    """A value of which some operands are symbolic zeros; None if it is computed as it is, from zeros."""
+    """A value of which some operands are symbolic zeros; None if its operation is kept, on zeros."""
     graph = program.graph
     operands = value.inputs[1:] if value.op == "where" else value.inputs  # a condition has no cotangent
     terms = [operand for operand in operands if not is_zero[operand]]
@@ -98,16 +98,16 @@ class ZerosOverTime:
         while True:
             pattern = self.patterns[-1]
             step = self.programs[pattern] = propagate_zeros(program, pattern) if pattern else program
-            following = zeros_of_xs | {v for v, new in zip(program.carry, step.new_carry) if new.op == "zeros"}
-            if following == pattern:
+            next_pattern = zeros_of_xs | {v for v, new in zip(program.carry, step.new_carry) if new.op == "zeros"}
+            if next_pattern == pattern:
                 break
-            if following in self.programs:
+            if next_pattern in self.programs:
                 raise Nonlinear  # a cycle of patterns: no fixed point
-            self.patterns.append(following)
+            self.patterns.append(next_pattern)
         self.segments: list[tuple[Zeros, int]] = []
         count = 1
-        for pattern, following in zip(self.patterns, self.patterns[1:]):
-            if following < pattern and _are_only_added(self.programs[following], pattern - following):
+        for pattern, next_pattern in zip(self.patterns, self.patterns[1:]):
+            if next_pattern < pattern and _are_only_added(self.programs[next_pattern], pattern - next_pattern):
                 count += 1  # the next program will do for this step too, on arrays of zeros
             else:
                 self.segments.append((pattern, count))
@@ -115,7 +115,7 @@ class ZerosOverTime:
         self.segments.append((self.patterns[-1], count))
 
     def steps(self, length: int) -> list[tuple[Zeros, int]]:
-        """The segments of a pass over so many steps."""
+        """The segments of a pass over `length` steps."""
         result = []
         for i, (pattern, count) in enumerate(self.segments):
             count = length if i == len(self.segments) - 1 else min(count, length)
@@ -125,7 +125,7 @@ class ZerosOverTime:
         return result
 
     def outputs(self, length: int) -> tuple[list[bool], list[bool], list[bool]]:
-        """Which parts of the carry, which ys and which sums have a cotangent after so many steps."""
+        """Which parts of the carry, which ys and which sums have a cotangent after `length` steps."""
         length = min(length, len(self.patterns))
         if length not in self._has_cotangent:
             programs = [self.programs[pattern] for pattern in self.patterns[:length]]

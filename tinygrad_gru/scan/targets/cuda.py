@@ -1,8 +1,8 @@
 """CUDA target: elementwise work as kernels, products by cuBLAS, and all launches of a pass captured as one graph.
 
-    def forward(static, first, batch, steps):
+    def forward(static, first, chunk, steps):
         (S5, W30,) = static
-        (V4, V11,) = batch
+        (V4, V11,) = chunk
         for t, now, v3, in steps:
             product(v3, W30, S5)
             forward_2(1024, t, now, V4, S5, V11)
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import Backend, cuda_of, is_floating, is_matrix, record_launches, wants_graphs
+from ...backend import Backend, cuda_of, is_floating, is_matrix, record_launches, uses_graphs
 from ..ir import Program, Value
 from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
@@ -39,7 +39,7 @@ from .loops import Layout, LoopWriter, check_operation
 from .source import Buffer, Buffers, Calls, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
-#: Rows of a chunk, and steps that one has at most: a graph has some launches for each.
+#: Rows per chunk, and the most steps of a chunk: a graph has some launches for each.
 _CHUNK_ROWS, _STEPS = 2**16, 2**10
 _DTYPES = frozenset({"bfloat16", "float16", "float32", "float64", "int32", "int64", "bool"})
 
@@ -48,7 +48,7 @@ PASSES: tuple[Rewrite, ...] = (fold_casts_into_sums, merge_matmuls, merge_sums, 
 
 
 class CudaTarget:
-    """A GPU. Without a backend its programs can be read, but not run."""
+    """CUDA on a GPU. Without a backend its programs can be printed, but not run."""
 
     def __init__(self, backend: Backend | None = None):
         self.backend = backend
@@ -84,7 +84,7 @@ class CudaExecutable:
         assert self.backend is not None, "without a GPU the source can only be read"
         with self.backend.as_current():
             workspace = Workspace(self.source, length, reverse, given, self.backend, step_arguments)
-        workspace.graphs = Graphs(self.cuda)
+        workspace.graphs = CapturedPass(self.cuda)
         return workspace
 
     def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:
@@ -99,8 +99,8 @@ class CudaExecutable:
             return [(total if index is None else total[index]).copy() for total, index in totals]
 
 
-class Graphs:
-    """The launches of a pass, captured as a graph for each chunk when they are run a second time."""
+class CapturedPass:
+    """The launches of a pass, captured as one CUDA graph per chunk when they are run a second time."""
 
     def __init__(self, cuda: Any):
         self.cuda = cuda
@@ -109,7 +109,7 @@ class Graphs:
 
     def run(self, chunks: Sequence[partial]) -> int:
         """Launch the chunks one after the other: the first time directly, then as graphs. Returns how many graphs."""
-        if not self.is_warm or not wants_graphs():
+        if not self.is_warm or not uses_graphs():
             for launch in chunks:
                 launch()
             self.is_warm = True
@@ -122,15 +122,15 @@ class Graphs:
         return len(chunks)
 
 
-def step_arguments(workspace: Workspace, positions: range) -> list[tuple]:
+def step_arguments(workspace: Workspace, times: range) -> list[tuple]:
     """For each step its position in the chunk, the half of a double-buffered carry that is current, and the buffers
     that are bound there. At a fused boundary also the position of the next step, −1 after the last."""
-    first, after = min(positions[0], positions[-1]), 1 if positions.step < 0 else 0
-    numbers: list[tuple[int, ...]] = [(t - first, (t + after) % 2) for t in positions]
+    first, after = min(times[0], times[-1]), 1 if times.step < 0 else 0
+    numbers: list[tuple[int, ...]] = [(t - first, (t + after) % 2) for t in times]
     if workspace.source.loop.fused_boundary:
         following = [*(number[0] for number in numbers[1:]), -1]
         numbers = [(*number, next_step) for number, next_step in zip(numbers, following)]
-    return [(*number, *views) for number, views in zip(numbers, workspace.step_views(positions))]
+    return [(*number, *views) for number, views in zip(numbers, workspace.step_views(times))]
 
 
 class Emitter:
@@ -164,9 +164,9 @@ class Emitter:
             *(static or ["    pass"]),
             *(f"    {line}" for line in constants + constant_totals),
             "",
-            f"def {self.name}(static, first, batch, steps):",
+            f"def {self.name}(static, first, chunk, steps):",
             *static,
-            f"    ({self.buffers.names('chunk')}) = batch",
+            f"    ({self.buffers.names('chunk')}) = chunk",
             *(f"    {line}" for line in before),
             *([f"    {binding}", *(f"        {line}" for line in loop)] if loop else []),
             *(f"    {line}" for line in after),
@@ -176,7 +176,7 @@ class Emitter:
         return Source(
             name=self.name, plan=self.plan, lines=lines, buffers=self.buffers, sums=self.sums, loop=self.kernels,
             calls=Calls(calls_once(self.plan) + len(constant_totals), per_chunk, per_step), most_steps=_STEPS,
-            per_step=f"{per_step} launches a step, captured in a graph",
+            per_step=f"{per_step} launches per step, captured in a graph",
             namespace={dtype.name: dtype.type for dtype in dtypes} | {"inf": math.inf, "nan": math.nan},
         )  # fmt: skip
 
@@ -208,12 +208,12 @@ class Emitter:
         if first.shape != last.shape or writes_carry:
             return False
         program = self.plan.program
-        begins = [(i, base_of(i, program.inputs)) for task in first.tasks for i in task.inputs]
-        ends = [(i, base_of(i, program.inputs)) for task in last.tasks for i in task.inputs]
+        first_operands = [(i, base_of(i, program.inputs)) for task in first.tasks for i in task.inputs]
+        last_operands = [(i, base_of(i, program.inputs)) for task in last.tasks for i in task.inputs]
         scratch = {v for v in first.stored if self.plan.storage_of(v) == "step scratch"}
-        carried = all(i is source and i.shape == first.shape for i, source in begins if source in program.carry)
-        read = all(i is source for i, source in ends if source in scratch)
-        return carried and read and not any(source in self.plan.concats for _, source in ends)
+        carried = all(i is source and i.shape == first.shape for i, source in first_operands if source in program.carry)
+        read = all(i is source for i, source in last_operands if source in scratch)
+        return carried and read and not any(source in self.plan.concats for _, source in last_operands)
 
     def _cluster(self, cluster: Cluster, level: Level) -> list[str]:
         if not cluster.is_nest:
@@ -284,11 +284,11 @@ class Emitter:
     def _as_rows(self, value: Value, columns: int, level: Level, lines: list[str]) -> str:
         """The name of the value, if all its steps together are a matrix with that many columns; else that of a copy."""
         memory = self.layout.memory(value)
-        whole = np.empty((2, *memory.whole.shape), memory.whole.dtype)
-        strides = (whole.strides[0] if memory.moment else 0, *memory.view.strides)
-        shown = np.lib.stride_tricks.as_strided(whole, (2, *memory.view.shape), strides, writeable=False)
-        rows = shown.reshape(-1, columns)
-        if np.may_share_memory(rows, whole) and is_matrix(rows.strides, rows.shape, rows.itemsize):
+        stack = np.empty((2, *memory.base.shape), memory.base.dtype)
+        strides = (stack.strides[0] if memory.time else 0, *memory.view.strides)
+        view = np.lib.stride_tricks.as_strided(stack, (2, *memory.view.shape), strides, writeable=False)
+        rows = view.reshape(-1, columns)
+        if np.may_share_memory(rows, stack) and is_matrix(rows.strides, rows.shape, rows.itemsize):
             return self._name(value, level)
         return self._contiguous(value, level, lines)
 

@@ -9,7 +9,7 @@
         V11[t * 1024 + i * 64 + j] = v11;
     }
 
-A kernel of the loop runs a thread for each element of one step, one outside of it for each element of all steps.
+A kernel in the loop runs one thread per element of one step, a kernel outside of it one per element of all steps.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .elements import CUDA, in_register
 from .loops import AXES, REDUCTIONS, Memory, Nest
 from .source import Buffers
 
-#: The integers that a kernel is given, by level; at the boundary from one step to the next those of both.
+#: The integer parameters of a kernel, by level; at the boundary from one step to the next those of both.
 _INTEGERS = {
     "loop": "int64 t, int64 now", "hoisted": "int64 count", "sunk": "int64 count",
-    "boundary": "int64 t_now, int64 moment, int64 next",
+    "boundary": "int64 t_now, int64 parity, int64 next",
 }  # fmt: skip
 
 
 class Kernels:
-    """The kernels of the program of a name. Methods write a kernel and return the host's line that launches it.
+    """The kernels of a program. Methods write a kernel and return the host's line that launches it.
 
     buffers         of the source, to which those of each kernel are added
     fused_boundary  whether the kernel that ends a step is launched as one with that which begins the next
@@ -78,12 +78,12 @@ class Kernels:
             f"if (n >= {size}) return;",
             *_indices("n", last.shape, range(len(last.shape))),
             "{",
-            "    const int64 t = t_now, now = moment, then = 1 - moment;",
+            "    const int64 t = t_now, now = parity, then = 1 - parity;",
             *(f"    {line}" for line in last.lines),
             "}",
             "if (next < 0) return;",
             "{",
-            "    const int64 t = next, now = 1 - moment;",
+            "    const int64 t = next, now = 1 - parity;",
             *(f"    {line}" for line in first.lines),
             "}",
         ]
@@ -94,7 +94,7 @@ class Kernels:
         function, neutral = REDUCTIONS[value.op]
         shape, kept = source.view.shape, [a for a in range(source.view.ndim) if a not in value["axis"]]
         size, axes, dtype = math.prod(shape[a] for a in kept), AXES[: len(shape)], in_register(value.dtype)
-        result = out.seen(out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])).element(axes)
+        result = out.with_view(out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])).element(axes)
         body = [
             f"__shared__ {dtype.name} shared[{THREADS}];",
             "const int64 n = blockIdx.x;",
@@ -121,7 +121,7 @@ class Kernels:
         name, arrays = f"{self.program}_{len(self.texts) + 1}", ", ".join(memories)
         for memory in memories.values():
             self.buffers.declare(memory.buffer)
-        pointers = [f"{memory.whole.dtype.name}* {pointer}" for pointer, memory in memories.items()]
+        pointers = [f"{memory.base.dtype.name}* {pointer}" for pointer, memory in memories.items()]
         then = ["const int64 then = 1 - now;"] if level == "loop" and any("then *" in line for line in body) else []
         self.texts[name] = "\n".join([
             f'extern "C" __global__ void {name}({", ".join([_INTEGERS[level], *pointers])}) {{',

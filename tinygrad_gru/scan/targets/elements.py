@@ -18,15 +18,15 @@ from ...backend.duck_array import COMPARISONS
 from ..ir import Value
 from ..tracing.traced_array import Untraceable
 
-#: What can be computed of integers and of booleans.
-_ON_KIND = {
+#: The operations on integers and on booleans, by the kind of dtype.
+_INTEGER_OPERATIONS = {
     "i": {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "where", "astype"},
     "b": {"where", "astype", "logical_not"},
 }
 
 
 class Language(NamedTuple):
-    """How a language writes the arithmetic of an element.
+    """A language: the text of the arithmetic of an element.
 
     operations  by name, or by name and dtype: the text, with {0}, {1}, {2} for the operands and {dtype} for the dtype
                 that is computed in
@@ -137,16 +137,16 @@ def in_register(dtype: Any) -> np.dtype:
 def expression(value: Value, operands: Sequence[str], language: Language) -> str:
     """The text that computes an element of the value from its operands' elements; the text of a scalar is not read."""
     op, dtype = value.op, in_register(value.dtype)
-    if op not in COMPARISONS and op not in _ON_KIND.get(dtype.kind, (op,)):
+    if op not in COMPARISONS and op not in _INTEGER_OPERATIONS.get(dtype.kind, (op,)):
         raise Untraceable(f"it computes {op} in {dtype.name}")
     common = dtype
     if op in COMPARISONS:
         common = in_register(np.result_type(*(i["value"] if i.op == "scalar" else i.dtype for i in value.inputs)))
 
-    def operand(i: Value, text: str, wanted: np.dtype) -> str:
+    def operand(i: Value, text: str, required: np.dtype) -> str:
         if i.op == "scalar":
-            return language.literal(i["value"], wanted)
-        return text if in_register(i.dtype) == wanted else language.cast(text, wanted)
+            return language.literal(i["value"], required)
+        return text if in_register(i.dtype) == required else language.cast(text, required)
 
-    wanted = [np.dtype(bool) if op == "where" and n == 0 else common for n in range(len(operands))]
-    return language.apply(op, dtype, *map(operand, value.inputs, operands, wanted))
+    required = [np.dtype(bool) if op == "where" and n == 0 else common for n in range(len(operands))]
+    return language.apply(op, dtype, *map(operand, value.inputs, operands, required))

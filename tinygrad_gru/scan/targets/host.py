@@ -1,4 +1,4 @@
-"""The Python host: text and names that all targets share whose programs are run by a Python function."""
+"""Host code generation, shared by targets whose programs are run by a Python function: names, views and copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .source import Buffer, Buffers, Names, Source
 
 #: Operations that NumPy has under the same name and that write into an array they are given.
 UFUNCS = ELEMENTWISE - {"where", "astype"}
-#: What sources call by these names.
+#: The functions that sources call, by name.
 FUNCTIONS = (*UFUNCS, "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul", "where", "zeros")
 _NUMPY = {name: getattr(np, name) for name in FUNCTIONS}
 
@@ -30,7 +30,7 @@ def scalar_dtype(like: Value) -> Any:
 def invariant_lines(
     names: Names, buffers: Buffers, scalar: Callable[[Value, Any], str], contiguous: Collection[Value] = ()
 ) -> list[str]:
-    """The lines that compute the invariant values of a plan, once a run.
+    """The lines that compute the invariant values of a plan, once per run.
 
     scalar      the text of a Python scalar that meets arrays of a dtype
     contiguous  views that are copied, for a product reads a weight fastest in the layout in which it is used

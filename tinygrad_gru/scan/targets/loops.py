@@ -1,4 +1,4 @@
-"""Loop nests: what targets share that write statements on array elements, rather than array calls.
+"""Loop nests: code generation shared by targets that write statements on array elements instead of array calls.
 
     v6 = V4[t * 1024 + i * 64 + j] + S5[i * 64 + j]
     v11 = tanh_float32(v6)
@@ -29,14 +29,14 @@ AXES = ("i", "j", "k", "l", "m", "n")
 class Memory(NamedTuple):
     """The memory of a value at a step: a view of one of the arrays of a buffer.
 
-    moment  the variable that selects the array, such as the step t; empty if the buffer is one array
-    whole   an array of the same layout as each of the buffer's; its elements are never read
-    view    the view of `whole` that the value is
+    time  the variable that selects the array, such as the step t; empty if the buffer is one array
+    base  an array of the same layout as each of the buffer's; its elements are never read
+    view  the view of `base` that the value is
     """
 
     buffer: Buffer
-    moment: str
-    whole: np.ndarray
+    time: str
+    base: np.ndarray
     view: np.ndarray
 
     @property
@@ -45,18 +45,18 @@ class Memory(NamedTuple):
 
     @property
     def offset(self) -> int:
-        return (address(self.view) - address(self.whole)) // self.whole.itemsize
+        return (address(self.view) - address(self.base)) // self.base.itemsize
 
     @property
     def start(self) -> str:
         """The position of its first element."""
-        terms = [f"{self.moment} * {self.whole.size}"] if self.moment else []
+        terms = [f"{self.time} * {self.base.size}"] if self.time else []
         return " + ".join([*terms, f"{self.offset}"] if self.offset or not terms else terms)
 
     @property
     def strides(self) -> tuple[int, ...]:
         """The strides in elements."""
-        return tuple(stride // self.whole.itemsize for stride in self.view.strides)
+        return tuple(stride // self.base.itemsize for stride in self.view.strides)
 
     def element(self, axes: Sequence[str]) -> str:
         """The text of the element at these indices; an axis of length one needs none."""
@@ -67,11 +67,11 @@ class Memory(NamedTuple):
         return f"{self.pointer}[{' + '.join(terms) or '0'}]"
 
     def read(self, axes: Sequence[str]) -> str:
-        return self.element(axes) + (" != 0" if self.whole.dtype == np.bool_ else "")
+        return self.element(axes) + (" != 0" if self.base.dtype == np.bool_ else "")
 
-    def seen(self, view: np.ndarray) -> Memory:
-        """The same array through another view. Raises Untraceable where that would be a copy."""
-        if not np.may_share_memory(view, self.whole):
+    def with_view(self, view: np.ndarray) -> Memory:
+        """The same memory through another view. Raises Untraceable where that would be a copy."""
+        if not np.may_share_memory(view, self.base):
             raise Untraceable("it reshapes an array whose elements are not in that order in memory")
         return self._replace(view=view)
 
@@ -90,9 +90,9 @@ class Layout:
         """The memory of a value at a step."""
         plan = self.plan
         if value in plan.parts:
-            whole, start, stop = plan.parts[value]
-            memory = self.memory(whole)
-            return memory.seen(memory.view[..., start:stop])
+            concat, start, stop = plan.parts[value]
+            memory = self.memory(concat)
+            return memory.with_view(memory.view[..., start:stop])
         if value in plan.program.carry and (position := plan.program.carry.index(value)) in plan.double_buffered:
             return self._double_buffered(position, value, "now")
         if value in plan.program.inputs:
@@ -100,7 +100,7 @@ class Layout:
         if value.op in VIEWS:
             memory = self.memory(value.inputs[0])
             names = {"source": memory.view, "broadcast_to": np.broadcast_to}
-            return memory.seen(eval(view_text(value, "source", lead=False), names))
+            return memory.with_view(eval(view_text(value, "source", lead=False), names))
         kind, key = plan.storage[value]
         if kind == "carry":
             return self.next_carry(key, value)
@@ -112,9 +112,9 @@ class Layout:
             return self._double_buffered(position, value, "then")
         return self.allocated(Buffer(f"n{position}", "chunk", "next carry", value, position))
 
-    def _double_buffered(self, position: int, value: Value, moment: str) -> Memory:
+    def _double_buffered(self, position: int, value: Value, time: str) -> Memory:
         buffer = Buffer(f"C{position}", "static", "carry", value, position)
-        return self.allocated(buffer)._replace(moment=moment)
+        return self.allocated(buffer)._replace(time=time)
 
     def allocated(self, buffer: Buffer) -> Memory:
         """The memory of a buffer with an array for each step of a chunk, or with one for all."""
@@ -145,7 +145,7 @@ class Nest:
         return {memory.pointer: memory for memory in self.memories}
 
     def at(self, memory: Memory) -> Memory:
-        """The memory, noted as one that a statement addresses."""
+        """The memory, recorded as addressed by a statement."""
         self.memories.append(memory)
         return memory
 
@@ -203,28 +203,28 @@ class LoopWriter:
         for part in value.inputs:
             stop = start + part.shape[value["axis"]]
             index = (slice(None),) * value["axis"] + (slice(start, stop),)
-            nests.append(self.copy(self.layout.memory(part), out.seen(out.view[index])))
+            nests.append(self.copy(self.layout.memory(part), out.with_view(out.view[index])))
             start = stop
         return nests
 
     def rearrange(self, value: Value) -> list[Nest]:
         out = self.layout.memory(value)
         (source,) = value.inputs
-        return [self.copy(self.layout.memory(source), out.seen(out.view.reshape(source.shape)))]
+        return [self.copy(self.layout.memory(source), out.with_view(out.view.reshape(source.shape)))]
 
     def scatter(self, value: Value) -> list[Nest]:
         out = self.layout.memory(value)
         nests = [self.fill(value, self.language.literal(0, in_register(value.dtype)))]
         for part, index in zip(value.inputs, value["indices"]):
             nest = Nest(part.shape)
-            element = nest.at(out.seen(out.view[as_index(index)])).element(nest.axes)
+            element = nest.at(out.with_view(out.view[as_index(index)])).element(nest.axes)
             added = nest.at(self.layout.memory(part)).read(nest.axes)
             nest.lines.append(self.language.assign(element, f"{element} + {added}"))
             nests.append(nest)
         return nests
 
 
-#: Of a reduction the function of two elements, and the value that it leaves as it is.
+#: By reduction, the function of two elements and its neutral element.
 REDUCTIONS = {"sum": ("plus", 0.0), "max": ("maximum", -np.inf), "min": ("minimum", np.inf)}
 
 

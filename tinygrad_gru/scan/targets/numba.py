@@ -7,7 +7,7 @@
             v11 = tanh_float32(v6)
             V11[t * 1024 + i * 64 + j] = v11
 
-V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step, W30 is the same at all steps.
+V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step, W30 is loop-invariant.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CHUNK_ROWS = 1024
 
 @dataclass(frozen=True)
 class NumbaTarget:
-    """The host by numba. Several threads share the rows of the batch, where these are independent.
+    """The host, through functions compiled by numba. Threads share the rows of the batch where these are independent.
 
     Of the passes only those that merge products are worth it: an operation in a nest costs next to nothing.
     """
@@ -73,10 +73,10 @@ class NumbaTarget:
         helpers = {"pack": numba_math.pack, "in_threads": numba_math.in_threads}
         namespace = compiled(source, helpers)
 
-        def steps(workspace: Workspace, positions: range) -> list[np.ndarray]:
+        def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
             if source.loop.lines and "loop" not in namespace:
                 namespace["loop"] = _compiled("\n".join(source.loop.lines), f"<scan {source.name}>")
-            return loop_arguments(source.loop, workspace, positions)
+            return loop_arguments(source.loop, workspace, times)
 
         return HostExecutable(source, stages, namespace, steps)
 
@@ -106,25 +106,25 @@ class Loop:
     parts: int = 0
 
     def is_shared(self, memory: Memory) -> bool:
-        """Whether each thread has rows of its own in that array."""
-        return self.threads > 1 and memory.whole.ndim == 2 and memory.whole.shape[0] == self.batch
+        """Whether each thread has its own rows of that array."""
+        return self.threads > 1 and memory.base.ndim == 2 and memory.base.shape[0] == self.batch
 
 
-def loop_arguments(loop: Loop, workspace: Workspace, positions: range) -> list[np.ndarray]:
+def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.ndarray]:
     """The arguments of the loop for each thread: numbers and addresses.
 
     The numbers are how many steps, the first one's position in the chunk, the direction, and which half of a
     double-buffered carry is current.
     """
-    first, last = sorted((positions[0], positions[-1]))
+    first, last = sorted((times[0], times[-1]))
     begins, shares = [], []
     for name, memory in loop.arguments.items():
         array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
         assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
         begins.append(address(array))
-        shares.append(memory.whole.nbytes // loop.threads if loop.is_shared(memory) else 0)
-    moment = positions[0] + (1 if positions.step < 0 else 0)
-    numbers = [len(positions), positions[0] - first, positions.step, moment % 2]
+        shares.append(memory.base.nbytes // loop.threads if loop.is_shared(memory) else 0)
+    version = times[0] + (1 if times.step < 0 else 0)
+    numbers = [len(times), times[0] - first, times.step, version % 2]
     threads = range(loop.threads)
     return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
 
@@ -150,7 +150,7 @@ class LoopEmitter:
         arguments = self.loop.arguments
         names = ", ".join(["t", "now", "then", *arguments])
         pointers = [
-            f"{name} = pointer_{memory.whole.dtype.name}(steps[{n}])"
+            f"{name} = pointer_{memory.base.dtype.name}(steps[{n}])"
             for n, (name, memory) in enumerate(arguments.items(), start=4)
         ]
         return [
@@ -160,12 +160,12 @@ class LoopEmitter:
             "",
             "@entry",
             "def loop(steps):",
-            "    count, t, onwards, now = steps[0], steps[1], steps[2], steps[3]",
+            "    count, t, direction, now = steps[0], steps[1], steps[2], steps[3]",
             *(f"    {line}" for line in pointers),
             "    for _ in range(count):",
             "        then = 1 - now",
             f"        step({names})",
-            "        t, now = t + onwards, then",
+            "        t, now = t + direction, then",
             "",
         ]
 
@@ -176,10 +176,10 @@ class LoopEmitter:
     # -- threads -------------------------------------------------------------------------------------------------------
 
     def _check_rows(self, memory: Memory) -> None:
-        """A thread may address its own rows of what is shared, and the same of all else as every other one."""
-        view, whole = memory.view, memory.whole
+        """Raise _DependentRows unless a thread addresses its own rows of shared arrays, and of others what all do."""
+        view, base = memory.view, memory.base
         if self.loop.is_shared(memory):
-            is_own = view.ndim == 2 and view.shape[0] == whole.shape[0] and view.strides[0] == whole.strides[0]
+            is_own = view.ndim == 2 and view.shape[0] == base.shape[0] and view.strides[0] == base.strides[0]
             is_own = is_own and memory.offset < memory.strides[0]
         else:
             is_own = view.ndim < 2 or view.shape[0] == 1 or view.strides[0] == 0
@@ -256,7 +256,7 @@ class LoopEmitter:
         function, neutral = REDUCTIONS[value.op]
         out, read, axes = self.layout.memory(value), self.layout.memory(source), AXES[: len(source.shape)]
         view = out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])
-        target, element = out.seen(view).element(axes), read.read(axes)
+        target, element = out.with_view(view).element(axes), read.read(axes)
         first = PYTHON.literal(neutral, value.dtype)
         lines = self._loops([self.writer.fill(value, first)])
         self._addressed((out, read))

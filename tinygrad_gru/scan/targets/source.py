@@ -1,4 +1,4 @@
-"""Sources: what a target emits for a program, and the interface that all targets share.
+"""Sources: emitted programs and their buffers, and the interface of targets.
 
 A target is passes, a plan, `emit` and `load`; `build` calls them in this order. Emitting reads the plan and changes
 nothing: whatever arrays a target needs besides the plan's are buffers of the source.
@@ -20,16 +20,16 @@ from ..passes.storage import Plan
 from ..tracing.traced_array import as_index
 
 Rewrite = Callable[[Program], Program]
-#: Names of passes, and the programs that they gave; the first is the program as it was traced.
+#: Names of passes, and the programs that they returned; the first is the traced program.
 Stages = list[tuple[str, Program]]
 
 
 class Buffer(NamedTuple):
     """An array that a source names.
 
-    scope     when the name is bound: "static" once a workspace, "chunk" at every chunk of steps, "step" at every step;
+    scope     when the name is bound: "static" per workspace, "chunk" per chunk of steps, "step" per step;
               "local" names are variables that the source computes itself
-    kind      "value": where the plan has put the value; "carry": part `position` of the carry at all moments, or at
+    kind      "value": where the plan has put the value; "carry": part `position` of the carry at all times, or at
               even and odd ones; "next carry": that part after the step; "output": output `position` of every step;
               the target's own are "total": sum `position` over time, "ones": as many as a chunk has of the `rows` that
               a step has, and "copy": a contiguous copy of the value
@@ -64,7 +64,7 @@ class Buffers(dict[str, Buffer]):
 
 
 class Calls(NamedTuple):
-    """How many calls of the library, or launches, a run, a chunk and a step take."""
+    """The numbers of library calls, or launches, per run, per chunk and per step."""
 
     once: int
     chunk: int
@@ -77,8 +77,8 @@ class Source:
 
     lines      the text of the function `name`, in Python; `run` of an executable calls it
     loop       the target's own part: functions or kernels that `lines` call, with their text in `loop.lines`
-    per_step   what a step takes, in words
-    namespace  what `lines` name besides the library's functions
+    per_step   the cost of a step, in words
+    namespace  the globals of `lines` besides the library's functions
     """
 
     name: str
@@ -102,13 +102,13 @@ class Source:
 
 
 class Executable(Protocol):
-    """A source that can run, in workspaces made for a number of steps."""
+    """A loaded source, which runs in workspaces made for a number of steps."""
 
     source: Source
     stages: Stages
 
     def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Any:
-        """Arrays for that many steps; `given` are those that exist already."""
+        """Arrays for `length` steps; `given` are those that exist already."""
 
     def run(self, constants: Sequence[Any], workspace: Any) -> list[Any]:
         """Run on these closed-over arrays and on the arrays of a workspace; returns the sums over time."""
@@ -136,7 +136,7 @@ def build(target: Target, program: Program, name: str, kept: Collection[Value] =
 
 
 class Names:
-    """The names of a plan's values: `w3` is the same at all steps, `v3` is value 3 at one step, `V3` at all of a chunk.
+    """The names of a plan's values: `w3` is loop-invariant, `v3` is value 3 at one step, `V3` at all of a chunk.
 
     `S3` is scratch for one step and `B3` for a chunk, which values may share; `W3` is a constant in a certain layout.
     """
@@ -166,7 +166,7 @@ class Names:
         return Buffer(name, "chunk", "value", value)
 
     def carry_copies(self) -> dict[int, Value]:
-        """The parts of the next carry that are copied, for no operation writes them in place, by position."""
+        """The parts of the next carry that are copied, since no operation writes them in place, by position."""
         program, carried = self.plan.program, self.plan.carried
         return {
             i: value
@@ -184,12 +184,12 @@ class Names:
 
 
 class TimeSums:
-    """The sums over time of a program: which totals are added up, and how each term is.
+    """The sums over time of a program: which totals are accumulated, and how their terms are added.
 
     A matrix product or a sum that only its total needs is contracted: the total is one product, or one sum, over the
     rows of all steps, and the terms are not computed.
 
-    totals  the values that are added up
+    totals  the values that are accumulated
     shares  for each sum of the program, the position of its total and its index in that, None for all of it
     """
 
@@ -202,13 +202,13 @@ class TimeSums:
 
     @cached_property
     def shares(self) -> list[tuple[int, tuple | None]]:
-        wholes = [(value, self._total_of(value)) for value in self.plan.program.sums]
+        totals = [(value, self._total_of(value)) for value in self.plan.program.sums]
         return [
-            (self.totals.index(whole), None if whole is value else as_index(value["index"])) for value, whole in wholes
+            (self.totals.index(total), None if total is value else as_index(value["index"])) for value, total in totals
         ]
 
-    def form(self, position: int) -> tuple[tuple[int, ...], Any]:
-        """Shape and dtype of a total. Half precision is added up in float32, for it would stop counting at 2048."""
+    def shape_and_dtype(self, position: int) -> tuple[tuple[int, ...], Any]:
+        """The shape and dtype of a total. Half precision is accumulated in float32: it would stop counting at 2048."""
         value = self.totals[position]
         return value.shape, np.promote_types(value.dtype, np.float32)
 
@@ -249,8 +249,8 @@ class TimeSums:
     def _total_of(self, value: Value) -> Value:
         if value not in self._slices or value in self.plan.program.inputs:
             return value
-        whole = value.inputs[0]
-        return whole if self.contraction(whole) is not None else value
+        total = value.inputs[0]
+        return total if self.contraction(total) is not None else value
 
 
 def calls_once(plan: Plan) -> int:

@@ -16,12 +16,12 @@ from .source import Buffer, Source
 class Workspace:
     """Arrays for `length` steps of a source.
 
-    carry    for each part of the carry its values at all moments, (length + 1, …), or at even and odd ones in turn
-    xs       the inputs of every step; arrays that are given are used as they are, the others are allocated
+    carry    for each part of the carry its values at all times, (length + 1, …), or at even and odd ones
+    xs       the inputs of every step; those in `given` are used without a copy, the others are allocated
     ys       the outputs of every step
     static   the buffers that are bound once
-    chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, positions)` gives
-    graphs   what a target captures over the arrays, to run it again
+    chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, times)` gives
+    graphs   what a target has captured of a run on these arrays, to replay it
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Workspace:
         self.scratch: dict[Any, Any] = {}
         self.ys: list[Any] = []
         for value in program.ys:
-            seen = plan.is_view_of_stack(value)
-            self.ys.append(self._view(value, slice(0, length)) if seen else self._stack(value, length))
+            is_view = plan.is_view_of_stack(value)
+            self.ys.append(self._view(value, slice(0, length)) if is_view else self._stack(value, length))
         self.static = tuple(self.view(buffer, 0) for buffer in source.buffers.bound("static"))
         self.graphs: Any = None
         self.chunks: list[tuple[bool, tuple, Any]] = []
@@ -50,8 +50,8 @@ class Workspace:
         for begin in reversed(begins) if reverse else begins:
             end = min(begin + self.size, length)
             arrays = tuple(self.view(buffer, slice(begin, end)) for buffer in in_chunk) or (None,)
-            positions = range(begin, end)[::-1] if reverse else range(begin, end)
-            self.chunks.append((not self.chunks, arrays, steps(self, positions)))
+            times = range(begin, end)[::-1] if reverse else range(begin, end)
+            self.chunks.append((not self.chunks, arrays, steps(self, times)))
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.backend.zeros(shape, dtype)
@@ -66,26 +66,26 @@ class Workspace:
         xs = (array for value, array in self.xs.items() if value not in self.given)
         return sum(array.nbytes for array in (*arrays, *xs) if array.base is None)
 
-    def at_moment(self, moment: int) -> list[Any]:
-        """The parts of the carry at a moment: 0 is before the first step in time, `length` after the last."""
-        return [_part(stack, moment) for stack in self.carry]
+    def carry_at(self, time: int) -> list[Any]:
+        """The parts of the carry at a time: 0 is before the first step, `length` after the last."""
+        return [_part(stack, time) for stack in self.carry]
 
-    def whole(self, value: Value) -> Any:
-        """An input of the program at all steps."""
+    def stack_of(self, value: Value) -> Any:
+        """The stack of an input of the program over all steps."""
         return self._at(value, slice(0, self.length))
 
-    def step_views(self, positions: range) -> list[tuple]:
+    def step_views(self, times: range) -> list[tuple]:
         """For each step the buffers that are bound there."""
-        views = [self._views(buffer, positions) for buffer in self.source.buffers.bound("step")]
-        return list(zip(*views)) if views else [(None,)] * len(positions)
+        views = [self._views(buffer, times) for buffer in self.source.buffers.bound("step")]
+        return list(zip(*views)) if views else [(None,)] * len(times)
 
-    def _views(self, buffer: Buffer, positions: range) -> list[Any]:
+    def _views(self, buffer: Buffer, times: range) -> list[Any]:
         """The array of a buffer at each of the steps: slices of one for all of them, where there is one."""
         if self._is_double_buffered(buffer):
-            return [self.view(buffer, t) for t in positions]
-        begin, end = min(positions), max(positions) + 1
+            return [self.view(buffer, t) for t in times]
+        begin, end = min(times), max(times) + 1
         array = self.view(buffer, slice(begin, end))
-        return [array[t - begin, ...] for t in positions]
+        return [array[t - begin, ...] for t in times]
 
     def _is_double_buffered(self, buffer: Buffer) -> bool:
         plan = self.source.plan
@@ -99,7 +99,7 @@ class Workspace:
 
     def total(self, position: int) -> Any:
         """The array of a sum over time, for targets that keep it here."""
-        return self._own(("total", position), *self.source.sums.form(position))
+        return self._own(("total", position), *self.source.sums.shape_and_dtype(position))
 
     def view(self, buffer: Buffer, where: int | slice) -> Any:
         """The array of a buffer at one step or at a range of steps."""
@@ -132,8 +132,8 @@ class Workspace:
         if value in self.xs:
             return _part(self.xs[value], where)
         if value in plan.parts:
-            whole, start, stop = plan.parts[value]
-            return self._at(whole, where)[..., start:stop]
+            concat, start, stop = plan.parts[value]
+            return self._at(concat, where)[..., start:stop]
         kind, key = plan.storage[value]
         if kind == "carry":
             return _part(self.carry[key], where, moved=0 if self.reverse else 1)

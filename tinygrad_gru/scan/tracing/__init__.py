@@ -1,1 +1,1 @@
-"""From the Python of a step to its graph: tracing, and the cache of traces."""
+"""Tracing: from the Python of a step to its graph IR, and the cache of traces."""

@@ -2,7 +2,7 @@
 
 A step is traced by running it once on arrays without values. Where it counts its calls, appends to a list or draws
 from a generator of its own, it may do something else at every step: then all is put back as it was before the trace,
-and the step runs eagerly. Watched are the closure of the step, the globals that it names, its object, and what these
+and the step runs eagerly. Tracked are the closure of the step, the globals that it names, its object, and what these
 hold, to a small depth; not files, nor what it prints. While other threads run nothing is put back, for the change
 could be theirs.
 """
@@ -27,7 +27,7 @@ from ...tensor import Tensor
 from .traced_array import Untraceable
 
 #: How many references away from the step (its object, say; its attributes; the items of a list among these), how many
-#: items at the end of a list, and arrays of how many bytes are watched: counters are small.
+#: items at the end of a list, and arrays of how many bytes are tracked: counters are small.
 _DEPTH, _ITEMS, _BYTES = 3, 200, 256
 
 _EMPTY = object()
@@ -92,13 +92,13 @@ class _Snapshot:
     def changes(self) -> list[_Location]:
         return [location for location in self.locations if location.read()[0] != location.key]
 
-    def _watch(self, read: Callable[[], tuple[Any, Any]], write: Callable[[Any], Any]) -> Any:
+    def _track(self, read: Callable[[], tuple[Any, Any]], write: Callable[[Any], Any]) -> Any:
         key, content = read()
         self.locations.append(_Location(read, key, content, write))
         return content
 
     def _references(self, one: Any) -> Iterable[Any]:
-        """The objects that an object refers to; what can be written among it is watched."""
+        """The objects that an object refers to; those that can be written are tracked."""
         if isinstance(one, FunctionType):
             return self._of_function(one)
         if isinstance(one, MethodType):
@@ -108,20 +108,20 @@ class _Snapshot:
         if isinstance(one, tuple):
             return one
         if isinstance(one, (list, deque)):
-            return self._watch(lambda: _list_key(one), partial(_refill, one.clear, one.extend))
+            return self._track(lambda: _list_key(one), partial(_refill, one.clear, one.extend))
         if isinstance(one, set):
-            return self._watch(lambda: _by_identity(one), partial(_refill, one.clear, one.update))
+            return self._track(lambda: _by_identity(one), partial(_refill, one.clear, one.update))
         if isinstance(one, dict):
             return self._of_dict(one)
         if isinstance(one, np.ndarray):
             if one.nbytes <= _BYTES and one.dtype != object:
-                self._watch(lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
+                self._track(lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
             return ()
         if isinstance(one, Tensor):
-            return (self._watch(lambda: (id(one.data), one.data), lambda old: setattr(one, "_data", old)),)
+            return (self._track(lambda: (id(one.data), one.data), lambda old: setattr(one, "_data", old)),)
         if isinstance(one, np.random.Generator):
             bits = one.bit_generator
-            self._watch(lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
+            self._track(lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
             return ()
         if hasattr(one, "__next__"):
             raise Untraceable("it may advance an iterator")
@@ -132,22 +132,22 @@ class _Snapshot:
         def read() -> tuple[Any, dict]:
             return (_by_identity(one)[0], _by_identity(one.values())[0]), dict(one)
 
-        return self._watch(read, partial(_refill, one.clear, one.update)).values()
+        return self._track(read, partial(_refill, one.clear, one.update)).values()
 
     def _of_function(self, one: FunctionType) -> Iterator[Any]:
         if is_op(one):
             return
         yield from (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), vars(one))
         for cell in one.__closure__ or ():
-            yield self._watch(partial(_read_cell, cell), partial(_write_cell, cell))
+            yield self._track(partial(_read_cell, cell), partial(_write_cell, cell))
         scope, names = one.__globals__, names_in(one.__code__)
         if is_library(scope.get("__name__")):
             return
         for name in names:
-            yield self._watch(partial(_read_global, scope, name), partial(_write_global, scope, name))
+            yield self._track(partial(_read_global, scope, name), partial(_write_global, scope, name))
         if "random" in names:  # Python's own and NumPy's own
-            self._watch(lambda: (random.getstate(),) * 2, random.setstate)
-            self._watch(_numpy_state, np.random.set_state)
+            self._track(lambda: (random.getstate(),) * 2, random.setstate)
+            self._track(_numpy_state, np.random.set_state)
 
 
 def _by_identity(parts: Iterable[Any]) -> tuple[Any, list]:

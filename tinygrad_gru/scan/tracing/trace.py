@@ -1,8 +1,8 @@
 """Trace: a traced step, its constants, and a key by which traces of one program are equal and share a compiled plan.
 
 Of the forward pass the key has the whole graph; of the backward pass the graph too or, where all ops are ours, what
-determines it: the ops, their residuals, and the edges between them. Whatever makes another program, such as another op
-or rule, a setting that only a rule reads, frozen weights, or tensors that share an array, is in there by its effect.
+determines it: the ops, their residuals, and the edges between them. Whatever changes the program, such as another op
+or rule, a setting that only a rule reads, frozen weights, or tensors that share an array, is in the key by its effect.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Traced arrays: duck arrays with a shape and a dtype and no values. What is done to one is added to a graph IR.
 
-A traced array takes the place of an array inside a Tensor, so the formulas and rules of the ops run on it unchanged,
+A traced array stands in for the array of a Tensor, so the formulas and rules of the ops run on it unchanged,
 and every array operation in them becomes a value of the graph.
 """
 
@@ -30,7 +30,7 @@ class _Namespace(DuckNamespace):
     __name__ = "traced"
 
     def __getattr__(self, name: str) -> Any:
-        raise Untraceable(f"the array function {name} is not one that can be compiled")
+        raise Untraceable(f"the array function {name} cannot be compiled")
 
     @staticmethod
     def _values(*operands: Any) -> tuple[Graph, list[Value]]:

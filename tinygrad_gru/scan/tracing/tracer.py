@@ -140,7 +140,7 @@ class _Recorder(Inspector):
 
 
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
-    """Trace `step` on arrays without values in the place of the carry and of one x. Raises Untraceable."""
+    """Trace `step` with traced arrays as the carry and one x. Raises Untraceable."""
     if not tree_leaves(carry):
         raise Untraceable("its carry is empty")
     graph = Graph(type(tree_leaves(carry)[0].data))
@@ -153,9 +153,9 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         array = TracedArray(graph, graph.add(source, (), tuple(shape), like.dtype, position=position))
         return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
 
-    carries = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
-    reads = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
-    arguments = tree_unflatten(tree_structure(carry), carries), tree_unflatten(tree_structure(xs), reads)
+    carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
+    x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
+    arguments = tree_unflatten(tree_structure(carry), carry_in), tree_unflatten(tree_structure(xs), x_in)
     recorder = _Recorder(inspector.get())
     token = inspector.set(recorder)
     try:
@@ -165,16 +165,16 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
             check()
     finally:
         inspector.reset(token)
-    news = list(tree_leaves(new))
+    carry_out = list(tree_leaves(new))
     ys = [part for part in tree_leaves(y) if part is not None]
-    if len(news) != len(carries):
+    if len(carry_out) != len(carry_in):
         raise Untraceable("its carry changes its parts")
-    for before, after in zip(carries, news):
+    for before, after in zip(carry_in, carry_out):
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
             raise Untraceable("its carry changes its shape or dtype")
-    outputs = [*news, *ys]
+    outputs = [*carry_out, *ys]
     values = [_value(graph, t) for t in outputs]
-    inputs = [*carries, *reads]
+    inputs = [*carry_in, *x_in]
     input_nodes = {t.node for t in inputs}
     records, ends = history([t.node for t in outputs], start)
     closed_over = [node for node in ends if node not in input_nodes]
@@ -184,9 +184,9 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     if [value for value in graph.values if value.op == "matmul" and 0 in value.inputs[1].shape]:
         raise Untraceable("it multiplies with a matrix without elements")
     calls = _calls(graph, recorder, records)
-    count = len(news)
+    count = len(carry_out)
     return Forward(
-        graph, [_value(graph, t) for t in carries], [_value(graph, t) for t in reads], values[:count],
+        graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
         values[count:], closed_over, tree_structure(y), start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
     )  # fmt: skip
@@ -217,7 +217,7 @@ def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
 
 @contextmanager
 def _tracing() -> Iterator[None]:
-    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array has not.
+    """Turn any error in this block into Untraceable: a formula or a rule may need what a traced array lacks.
 
     Eager mode then raises the error itself, if there is one.
     """
@@ -230,7 +230,7 @@ def _tracing() -> Iterator[None]:
 
 
 def as_traced(graph: Graph, x: Any) -> Any:
-    """A residual with constants of the graph in the place of its arrays."""
+    """A residual with its arrays replaced by constants of the graph."""
     if isinstance(x, tuple):
         return tuple([as_traced(graph, part) for part in x])
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x

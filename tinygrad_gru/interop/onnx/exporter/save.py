@@ -76,7 +76,7 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
     remaining = iter(graph_inputs.values())
 
     def input_of(value: Any) -> Any:
-        """The argument for an input. Arrays of integers stay arrays, for a program may use their values."""
+        """The argument for an input. Arrays of integers stay arrays, for `forward` may use their values."""
         array = next(remaining)
         return Tensor.from_node(array, None) if isinstance(value, Tensor) or array.dtype.kind == "f" else array.example
 
@@ -90,7 +90,7 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
     except InteropError:
         raise
     except Exception as error:  # it has just run on the arrays themselves, so ONNX arrays are the cause
-        raise InteropError(f"`forward` cannot be followed: {error}") from error
+        raise InteropError(f"`forward` cannot be traced: {error}") from error
     return Run(builder, graph_inputs, _arrays_in(result))
 
 
@@ -115,7 +115,7 @@ def _check_same(expected: Sequence[Any], exported: Sequence[Any]) -> None:
 
 
 class _StandIn(nn.Module):
-    """Takes the place of a layer that has an exporter."""
+    """A layer that has an exporter, replaced by a call of it."""
 
     def __init__(self, layer: nn.Module, builder: GraphBuilder, path: str, exporter: Callable[..., Any]):
         self.layer = layer

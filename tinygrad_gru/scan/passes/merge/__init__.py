@@ -1,7 +1,7 @@
-"""Merging: several operations of one kind become one on concatenated arrays.
+"""Merging: several operations of one type become one on concatenated arrays.
 
     [x A, x B]      =  x [A, B]             matmuls.py      products with one left operand (XLA's dot merger)
-    [f(a), f(b)]    =  f([a, b])            horizontal.py   and what is done to each of them alike (horizontal fusion)
+    [f(a), f(b)]    =  f([a, b])            horizontal.py   and isomorphic uses of them (horizontal fusion)
     a A + b B       =  [a, b] [A; B]        sums.py         sums of products
     Σₜ [xᵀ a, xᵀ b] =  Σₜ xᵀ [a, b]         sums.py         products that are summed over time
 

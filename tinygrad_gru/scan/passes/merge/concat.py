@@ -20,15 +20,15 @@ def concat(graph: Graph, values: Sequence[Value], axis: int = -1) -> Value:
     return graph.add("concat", values, tuple(shape), first.dtype, axis=axis)
 
 
-def slice_of(graph: Graph, whole: Value, members: Sequence[Value], chosen: Sequence[Value]) -> Value:
-    """The slice of `whole`, which concatenates `members`, that holds the chosen ones, which are neighbours there."""
-    start = sum(member.shape[-1] for member in members[: members.index(chosen[0])])
-    width = sum(member.shape[-1] for member in chosen)
-    if width == whole.shape[-1]:
-        return whole
-    shape = (*whole.shape[:-1], width)
+def slice_of(graph: Graph, concatenated: Value, members: Sequence[Value], selected: Sequence[Value]) -> Value:
+    """The slice of `concatenated`, the concatenation of `members`, with the selected members, which are adjacent."""
+    start = sum(member.shape[-1] for member in members[: members.index(selected[0])])
+    width = sum(member.shape[-1] for member in selected)
+    if width == concatenated.shape[-1]:
+        return concatenated
+    shape = (*concatenated.shape[:-1], width)
     index = (*(("slice", 0, n, 1) for n in shape[:-1]), ("slice", start, start + width, 1))
-    return graph.add("getitem", (whole,), shape, whole.dtype, index=index)
+    return graph.add("getitem", (concatenated,), shape, concatenated.dtype, index=index)
 
 
 def merged_matmul(graph: Graph, left: Value, rights: Sequence[Value]) -> Value:
@@ -68,7 +68,7 @@ def _are_isomorphic(values: Sequence[Value]) -> bool:
 
 
 def broadcasts(value: Value) -> bool:
-    """Whether the value is broadcast along the last axis, so that it serves slices and the whole alike."""
+    """Whether the value is broadcast along the last axis, so that it goes with slices and with the concatenation."""
     return not value.shape or value.shape[-1] == 1
 
 

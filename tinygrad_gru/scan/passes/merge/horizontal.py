@@ -1,6 +1,6 @@
 """Horizontal fusion: isomorphic elementwise operations on several arrays become one on their concatenation.
 
-A GRU computes r = σ(h U_r + …) and z = σ(h U_z + …) by operations of the same kind and shape. XLA's horizontal fusion
+A GRU computes r = σ(h U_r + …) and z = σ(h U_z + …) by the same operations on the same shapes. XLA's horizontal fusion
 does this to kernels, LLVM's SLP vectoriser to scalars. As in the latter, groups grow from seeds, the products with one
 left operand, along the uses of their members as long as these are isomorphic (`find_groups`). Then each group is
 rewritten as one operation of which its members are slices (`_fused`).

@@ -42,7 +42,7 @@ def merge_matmuls(program: Program) -> Program:
         group = group_of.get(value)
         if group is None:
             return None
-        whole = merged_matmul(graph, done[value.inputs[0]], [done[product.inputs[1]] for product in group])
-        return slice_of(graph, whole, group, [value])
+        merged = merged_matmul(graph, done[value.inputs[0]], [done[product.inputs[1]] for product in group])
+        return slice_of(graph, merged, group, [value])
 
     return program.rebuilt(slice_of_product)

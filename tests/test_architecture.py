@@ -1,0 +1,182 @@
+"""The structure is what docs/architecture.md and docs/reading.md say: import order, sizes, module-level state."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import re
+import threading
+import types
+from contextvars import ContextVar
+from pathlib import Path
+
+import pytest
+
+import tinygrad_gru
+
+PACKAGE = Path(tinygrad_gru.__file__).parent
+DOCS = PACKAGE.parent / "docs"
+ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+MOST_LINES, MOST_FILES, CORE_LINES = 400, 12, 2500
+
+#: The packages and modules of the top level, in layers that import only what is in layers before them, or in their own.
+LAYERS = (
+    ("version", "contexts", "trees", "closures", "io", "data"),
+    ("backend",),
+    ("writes", "cotangents"),
+    ("tape",),
+    ("inspector",),
+    ("ops",),
+    ("fingerprint", "operators"),
+    ("tensor",),
+    ("transforms",),
+    ("scan",),
+    ("nn", "optim"),
+    ("debug", "train", "interop", "show"),
+    ("testing",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+#: Imports inside of functions, and why.
+LATE_IMPORTS = {"cli.py": "the export command alone needs the extra onnx"}
+
+#: Instances that nothing changes.
+CONSTANTS = {"CUDA", "JAVASCRIPT", "KERAS", "NUMPY", "ONNX", "PYTHON", "TORCH", "TRACING", "_close_pairs"}
+
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+def files():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports_of(path):
+    """The modules of this package that a file imports, as tuples of names below the package, and from where in it."""
+    here = module_of(path) if path.stem == "__init__" else module_of(path)[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {node for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+              for node in ast.walk(function)}  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1]
+            module = (*base, *(node.module.split(".") if node.module else ()))
+            for alias in node.names:
+                yield (*module, alias.name), node in inside
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(path):
+    (own, *_) = module_of(path) or ("",)
+    for module, is_late in imports_of(path):
+        assert not is_late or path.relative_to(PACKAGE).as_posix() in LATE_IMPORTS, f"{module} is imported late"
+        if own in ("", "__main__") or module[0] == own:
+            continue
+        assert module[0] in RANK, f"{module[0]!r} has no layer: give it one in LAYERS"
+        assert RANK[module[0]] <= RANK[own], f"{own} imports {'.'.join(module)}, which is above it"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Also within a layer and within a package."""
+    names = {module_of(path) for path in files()}
+
+    def module_in(imported):  # what follows it is a name in the module
+        return next((imported[:n] for n in range(len(imported), 0, -1) if imported[:n] in names), ())
+
+    graph = {
+        module_of(path): {module_in(imported) for imported, _ in imports_of(path)} - {()}
+        for path in files()
+        if path.stem != "__init__"
+    }
+    done, path_to_here = set(), []
+
+    def visit(module):
+        assert module not in path_to_here, " → ".join(".".join(m) for m in [*path_to_here, module])
+        if module in done or module not in graph:
+            return
+        path_to_here.append(module)
+        for imported in sorted(graph[module]):
+            visit(imported)
+        path_to_here.pop()
+        done.add(module)
+
+    for module in sorted(graph):
+        visit(module)
+
+
+def test_every_large_file_and_folder_has_its_reason():
+    reasons = ARCHITECTURE.partition("## Sizes")[2].partition("\n## ")[0]
+    for path in files():
+        name = path.relative_to(PACKAGE).as_posix()
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= MOST_LINES or f"`{name}`" in reasons, f"{name} has {lines} lines"
+    for folder in {path.parent for path in files()}:
+        name, count = f"{folder.relative_to(PACKAGE).as_posix()}/", len(list(folder.glob("*.py")))
+        assert count <= MOST_FILES or f"`{name}`" in reasons, f"{name} has {count} files"
+
+
+def state_of(path):
+    """The names of a module that hold state: context variables, locks, caches, and what can be changed."""
+    parts = module_of(path)
+    module = importlib.import_module(".".join(("tinygrad_gru", *parts)))
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            if isinstance(target, ast.Name) and not target.id.startswith("__"):
+                value = getattr(module, target.id, None)
+                is_table = target.id.isupper() and isinstance(value, (dict, list, set))
+                if not is_table and target.id not in CONSTANTS and holds_state(value):
+                    yield target.id
+        if isinstance(node, ast.FunctionDef) and isinstance(getattr(module, node.name), functools._lru_cache_wrapper):
+            yield node.name
+
+
+def holds_state(value):
+    if isinstance(value, (ContextVar, dict, list, set, types.MethodWrapperType, *LOCKS)):
+        return True
+    own = type(value).__module__.startswith("tinygrad_gru") and not isinstance(value, (type, types.FunctionType, tuple))
+    return own and bool(getattr(value, "__dict__", None))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in files() if path.stem != "__main__"], ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+def test_all_state_at_module_level_is_listed(path):
+    name = path.relative_to(PACKAGE).as_posix()
+    if "numba" in name:
+        pytest.importorskip("numba")
+    listed = ARCHITECTURE.partition("## State at module level")[2]
+    rows = [line for line in listed.splitlines() if line.startswith(f"| `{name}`")]
+    found = {state for row in rows for state in re.findall(r"`(\w+)`", row.split("|")[2])}
+    assert set(state_of(path)) == found, "docs/architecture.md, State at module level"
+
+
+def test_the_core_can_be_read_in_an_afternoon():
+    """The files that reading.md lists exist, and have no more lines together than it says."""
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    core = re.findall(r"^\| \d+ \| \[[^\]]+\]\(\.\./tinygrad_gru/([^)]+)\) \|", text, re.M)
+    assert len(core) > 10
+    assert sum(len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) for name in core) <= CORE_LINES
+
+
+def test_the_changes_that_reading_md_proposes_can_be_made():
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    files_by_row = dict(re.findall(r"^\| (\d+) \| \[[^\]]+\]\(\.\./tinygrad_gru/([^)]+)\) \|", text, re.M))
+    changes = re.findall(r"^\| (\d+) \| `([^`]+)` \| `[^`]+` \| `pytest ([^\s`]+)", text, re.M)
+    assert [row for row, _, _ in changes] == list(files_by_row)
+    for row, old, test in changes:
+        assert old in (PACKAGE / files_by_row[row]).read_text(encoding="utf-8"), f"row {row}: {old}"
+        assert (DOCS.parent / test).exists(), f"row {row}: {test}"
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for page in (DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
