@@ -101,7 +101,7 @@ class Emitter:
                 after += self._sum(i, value)
         after += output_copies(self.names, self.buffers)
         transposed = [
-            value for value, users in self.sums.users.items()
+            value for value, users in self.plan.program.users.items()
             if value.op == "transpose" and any(user.op != "concat" for user in users)
         ]  # fmt: skip
         constants = invariant_lines(self.names, self.buffers, self._scalar, transposed)

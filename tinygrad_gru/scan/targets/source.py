@@ -7,7 +7,6 @@ nothing: arrays that a target needs besides those of the plan are buffers of the
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -198,15 +197,6 @@ class TimeSums:
         self.plan, self.leading_axes_only = plan, leading_axes_only
 
     @cached_property
-    def users(self) -> dict[Value, list[Value]]:
-        """The values computed from each."""
-        users: dict[Value, list[Value]] = defaultdict(list)
-        for value in self.plan.program.values():
-            for i in value.inputs if value not in self.plan.program.inputs else ():
-                users[i].append(value)
-        return users
-
-    @cached_property
     def totals(self) -> list[Value]:
         return list(dict.fromkeys(map(self._total_of, self.plan.program.sums)))
 
@@ -248,12 +238,13 @@ class TimeSums:
     def _is_needed(self, value: Value) -> bool:
         """Whether the value itself is needed: not its total, nor a slice of that."""
         outputs = (*self.plan.program.new_carry, *self.plan.program.ys)
-        return value in outputs or not self._slices.issuperset(self.users.get(value, ()))
+        return value in outputs or not self._slices.issuperset(self.plan.program.users.get(value, ()))
 
     @cached_property
     def _slices(self) -> set[Value]:
         """The sums that are slices of a total and nothing else."""
-        return {value for value in self.plan.program.sums if value.op == "getitem" and not self.users.get(value)}
+        program = self.plan.program
+        return {value for value in program.sums if value.op == "getitem" and not program.users.get(value)}
 
     def _total_of(self, value: Value) -> Value:
         if value not in self._slices or value in self.plan.program.inputs:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import is_floating, is_on_cuda
 from ...contexts import enable_grad
+from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.op import Op
 from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
@@ -194,21 +195,16 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
 def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
     """Trace the backward pass of a step, to its carry, the closed-over tensors, and the xs that require a gradient."""
     graph = forward.graph
-    given: dict[Node, Any] = {}
-    cotangents: list[Value] = []
-    for i, output in enumerate(forward.outputs):
-        value = graph.add("cotangent", (), output.shape, output.dtype, position=i)
-        cotangents.append(value)
-        if output.node is not None:
-            cotangent = TracedArray(graph, value)
-            given[output.node] = given[output.node] + cotangent if output.node in given else cotangent
+    outputs = forward.outputs
+    cotangents = [graph.add("cotangent", (), y.shape, y.dtype, position=i) for i, y in enumerate(outputs)]
+    pairs = [(y.node, TracedArray(graph, g)) for y, g in zip(outputs, cotangents) if y.node is not None]
     need_grad = [True] * len(forward.carry) + list(xs_need_grad)  # the carry always: time runs through it
     wrt = [t.node for t, needs_grad in zip(forward.inputs, need_grad) if needs_grad and t.node is not None]
     wrt += forward.closed_over
     found: dict[Node, Any] = {}
     with _tracing():
-        if given and wrt:
-            found = walk(Tensor, given, frozenset(wrt), retain_graph=True, since=forward.start)
+        if pairs and wrt:
+            found = walk(Tensor, summed_by_node(pairs), frozenset(wrt), retain_graph=True, since=forward.start)
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None
