@@ -61,7 +61,7 @@ class Dependencies:
         self._dict_sizes, self._dict_keys = list(map(len, namespaces)), list(chain.from_iterable(namespaces))
         self._dict_values = list(chain.from_iterable(map(_values, namespaces)))
         self._list_sizes, self._list_items = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
-        self._array_forms = _forms(map(_array, self.tensors))
+        self._types_of_arrays = _array_types(map(_array, self.tensors))
 
     def current_arrays(self, owner: Any) -> list[Any] | None:
         """The arrays of `tensors`, if everything else is as it was; `owner` is the object of the method."""
@@ -76,7 +76,7 @@ class Dependencies:
                 and all(map(is_, chain.from_iterable(map(_values, namespaces)), self._dict_values))
                 and self._list_sizes == list(map(len, self._lists))
                 and all(map(is_, chain.from_iterable(self._lists), self._list_items))
-                and self._array_forms == _forms(arrays)
+                and self._types_of_arrays == _array_types(arrays)
             ):
                 return arrays
         except (AttributeError, ValueError, RuntimeError):  # deleted, a cell that is empty now, or changed meanwhile
@@ -135,8 +135,8 @@ class Dependencies:
                     self._walk(value)
 
     def _walk(self, value: Any) -> None:
-        """What a value depends on whose identity is compared already."""
-        if _is_unchanging(value):
+        """The contents of a value whose identity is compared already."""
+        if _is_immutable(value):
             return
         if isinstance(value, Tensor):
             if self._is_new(id(value)):
@@ -155,7 +155,7 @@ class Dependencies:
             raise Untrackable
 
     def _walk_function(self, function: FunctionType) -> None:
-        """What a function is, and what its code sees."""
+        """A function: its code, defaults and closure, and the globals that it names."""
         if not self._is_new(id(function)):
             return
         if is_op(function):  # whose code is generated
@@ -178,7 +178,7 @@ class Dependencies:
         for cell in function.__closure__ or ():
             try:
                 self._walk(self._read(cell, "cell_contents"))
-            except ValueError as error:  # it is empty yet
+            except ValueError as error:  # still empty
                 raise Untrackable from error
         self._walk_globals(scope, names)
 
@@ -193,13 +193,13 @@ class Dependencies:
                 self._walk(value)
 
 
-def _forms(arrays: Iterable[Any]) -> list[tuple]:
+def _array_types(arrays: Iterable[Any]) -> list[tuple]:
     arrays = list(arrays)
     return list(zip(map(type, arrays), map(_shape, arrays), map(_dtype, arrays)))
 
 
-def _is_unchanging(value: Any) -> bool:
-    """Whether a value has nothing that could be set anew, so that its identity tells all."""
+def _is_immutable(value: Any) -> bool:
+    """Whether nothing in a value can be reassigned, so that comparing its identity is enough."""
     if isinstance(value, BuiltinFunctionType):
         return isinstance(value.__self__, (ModuleType, type(None)))
     return isinstance(value, _IMMUTABLE) or (isinstance(value, type) and is_library(value.__module__))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from ..precision import PRECISIONS
@@ -99,6 +99,3 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"a number of about {int(value.bit_length() * 0.30103)} digits"
     return repr(value)
-
-
-SETTING_NAMES = tuple(field.name for field in fields(TextSettings))

@@ -82,7 +82,7 @@ class _Facts(NamedTuple):
 
     @classmethod
     def of(cls, program: Program) -> _Facts:
-        sole_use = {i: value for value in program.values() for i in value.inputs if program.uses[i] == 1}
+        sole_use = {value: users[0] for value, users in program.users.items() if program.uses[value] == 1}
         return cls(program, schedule(program), sole_use)
 
     def can_be_written_in_place(self, value: Value) -> bool:
