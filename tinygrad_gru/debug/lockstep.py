@@ -282,7 +282,7 @@ def _comparable(value: Any, name: str) -> Any:
 
 
 def _differentiated(arguments: Iterable[Any], modules: Iterable[Module]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors with respect to which is differentiated, by name."""
+    """The differentiated tensors, by name."""
     for i, argument in enumerate(arguments):
         for name, x in leaves(argument, f"inputs[{i}]"):
             if isinstance(x, Tensor) and x.requires_grad:

@@ -84,7 +84,7 @@ def uses_graphs() -> bool:
 
 
 class Cuda:
-    """The device of a CuPy backend."""
+    """The kernels, products and graphs of a CuPy backend."""
 
     def __init__(self, backend: Backend):
         self.backend, self.cupy = backend, backend.xp
@@ -146,7 +146,7 @@ class Cuda:
         )  # fmt: skip
 
     def products(self, left: Any, right: Any, out: Any) -> None:
-        """`product` for each step; an operand of two axes is the same at all steps."""
+        """`product` for each step; an operand of two axes is loop-invariant."""
         for t in range(len(out)):
             self.product(left[t] if left.ndim > 2 else left, right[t] if right.ndim > 2 else right, out[t])
 
