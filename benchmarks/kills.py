@@ -28,20 +28,7 @@ from .timing import report
 
 COMMAND = "python -m benchmarks.kills"
 KILLS = 40
-_OPTIONS = [
-    "--cell",
-    "lstm",
-    "--hidden",
-    "32",
-    "--embedding",
-    "16",
-    "--batch",
-    "8",
-    "--window",
-    "16",
-    "--dropout",
-    "0.2",
-]
+_OPTIONS = "--cell lstm --hidden 32 --embedding 16 --batch 8 --window 16 --dropout 0.2".split()
 
 
 class Job(NamedTuple):
@@ -103,16 +90,9 @@ def frequent_saves_job(path: Path, steps: int) -> Job:
 def run_or_resume(path: str, folder: str, steps: int) -> None:
     """Start, or resume, a run that evaluates and saves after every step."""
     settings = TextSettings(
-        text=path,
-        cell="lstm",
-        embedding=4,
-        hidden=8,
-        batch=4,
-        window=8,
-        characters=steps * 32,
-        dropout=0.2,
+        text=path, cell="lstm", embedding=4, hidden=8, batch=4, window=8, characters=steps * 32, dropout=0.2,
         patience=steps,
-    )
+    )  # fmt: skip
     run = TextRun(settings)
     with RunFolder(folder) as locked:
         loop = run.loop(locked, load_checkpoint(locked.checkpoint) if locked.checkpoint.exists() else None)

@@ -277,10 +277,7 @@ class Keras:
         leaves = [variable.value for variable in self._variables]
         gradients = torch.autograd.grad(loss, leaves)
         for gradient in gradients:
-            if gradient.shape == (
-                2,
-                3 * HIDDEN,
-            ):  # a GRU's two biases, of which our layer has two for the candidate alone
+            if gradient.shape == (2, 3 * HIDDEN):  # a GRU's two biases; ours has the second for the candidate alone
                 gradient[1, : 2 * HIDDEN] = 0
         with torch.no_grad():
             self._optimizer.apply(list(gradients), self._variables)

@@ -1,4 +1,4 @@
-"""The write log: backward raises if memory that it would read was written in place, through whatever alias, and
+"""The write log: backward raises if memory that it would read was written in place, through any alias, and
 never otherwise."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Function transformations: grad, vjp, jvp, hvp, jacobian, hessian, and remat (recomputation).
 
-All stand on the backward walk over a recorded function (`tape.walk`), and work to any order.
+All use the backward walk over a recorded function (`tape.walk`), and work to any order.
 """
 
 from __future__ import annotations

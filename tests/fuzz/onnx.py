@@ -16,7 +16,7 @@ from tinygrad_gru.interop import InteropError
 from .target import Target
 
 _NUMBERS = (0, 1, -1, 2, 3, 4, 7, 31, 2**31, -(2**31), 2**40, 2**63 - 1, -(2**63))
-_MOST = 1000  # elements of an input that the reader is called with
+_MAX_ELEMENTS = 1000  # elements of an input that the reader is called with
 
 
 def target() -> Target:
@@ -46,7 +46,7 @@ def _read(path: Path) -> Any:
     graph = load(path)
     check(path)
     shapes = [tuple(2 if n is None else n for n in i.shape or ()) for i in graph.inputs]
-    if all(min(shape, default=0) >= 0 and np.prod([*map(float, shape)]) <= _MOST for shape in shapes):
+    if all(min(shape, default=0) >= 0 and np.prod([*map(float, shape)]) <= _MAX_ELEMENTS for shape in shapes):
         inputs = [np.ones(shape, i.dtype) for shape, i in zip(shapes, graph.inputs)]
         with compiling(False), no_grad(), np.errstate(all="ignore"):
             graph(*inputs)

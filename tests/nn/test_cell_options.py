@@ -116,9 +116,14 @@ def test_nothing_becomes_float64_and_extremes_stay_finite(device, name):
         x = Tensor(np.full((4, 2, 3), scale, dtype="float32"), requires_grad=True, device=device)
         output, last = model(x, lengths=[4, 1])
         output.sum().backward()
-        made = [output, x.grad, *(last if isinstance(last, tuple) else (last,)), *(p.grad for p in model.parameters())]
-        assert {str(tensor.dtype) for tensor in made} == {"float32"}
-        assert all(np.isfinite(tensor.numpy()).all() for tensor in made)
+        results = [
+            output,
+            x.grad,
+            *(last if isinstance(last, tuple) else (last,)),
+            *(p.grad for p in model.parameters()),
+        ]
+        assert {str(tensor.dtype) for tensor in results} == {"float32"}
+        assert all(np.isfinite(tensor.numpy()).all() for tensor in results)
         model.zero_grad()
 
 
@@ -270,10 +275,10 @@ def test_peepholes_add_the_old_cell_to_the_input_gate_and_the_new_to_the_output_
         cell.load_state_dict(zeros | {name: np.array(value) for name, value in changes.items()})
         return arrays(cell(Tensor(np.zeros((1, 1))), whole([np.zeros((1, 2)), np.array([c])])))
 
-    shut = {"b_g": [1000.0, 1000.0], "b_f": [-1000.0, -1000.0]}  # c' = i
-    _, c = new([0.3, -0.2], p_i=[1.0, 2.0], **shut)
+    closed = {"b_g": [1000.0, 1000.0], "b_f": [-1000.0, -1000.0]}  # c' = i
+    _, c = new([0.3, -0.2], p_i=[1.0, 2.0], **closed)
     np.testing.assert_allclose(c[0], 1 / (1 + np.exp(-np.array([0.3, -0.4]))))
-    h, c = new([0.3, -0.2], p_o=[1.0, 2.0], **shut)
+    h, c = new([0.3, -0.2], p_o=[1.0, 2.0], **closed)
     np.testing.assert_allclose(c[0], [0.5, 0.5])
     np.testing.assert_allclose(h[0], np.tanh(0.5) / (1 + np.exp(-np.array([0.5, 1.0]))))
 

@@ -309,9 +309,8 @@ def _check_configuration(model: Any, parts: Sequence[_Part]) -> None:
     entries = _mapping(_mapping(model, "the model").get("config"), "the model").get("layers", ())
     if not isinstance(entries, (list, tuple)):
         raise InteropError("config.json: expected a list of layers")
-    layers = [
-        layer for layer in entries if _mapping(layer, "a layer").get("class_name") in list(_SNAKE_CASE)
-    ]  # of any type
+    known = list(_SNAKE_CASE)  # a list, for a file may have an unhashable name
+    layers = [layer for layer in entries if _mapping(layer, "a layer").get("class_name") in known]
     classes = [layer["class_name"] for layer in layers], [part.class_name for part in parts]
     if sorted(classes[0]) != sorted(classes[1]):
         raise InteropError(f"expected layers {', '.join(classes[1])}, the file has {', '.join(classes[0])}")

@@ -136,7 +136,7 @@ class Graph:
         return value
 
     def zeros(self, like: Value) -> Value:
-        """Zeros in the shape of a value: the gradient of what has none."""
+        """Zeros in the shape of a value: the gradient of a value that has none."""
         return self.add("zeros", (), like.shape, like.dtype)
 
     def forget(self) -> None:

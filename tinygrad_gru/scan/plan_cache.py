@@ -218,7 +218,7 @@ class WorkspaceHandle:
 
 
 class PlanCache:
-    """The compiled steps that were used last. It changes how fast a scan begins, never what it computes."""
+    """An LRU cache of compiled steps. It changes how fast a scan starts, never its results."""
 
     def __init__(self, size: int):
         self.size = size

@@ -127,7 +127,7 @@ class _CompiledScan:
 
     @property
     def fingerprint(self) -> Hashable:
-        """Equal for two scans of the same step, whatever the values in its arrays."""
+        """Equal for two scans of the same step, independent of the values in its arrays."""
         return self.trace.key
 
     def lift(self, tensor_type: type[Variable], record: Node) -> tuple:

@@ -1,6 +1,6 @@
 """Plan: the storage of every value, from the levels at which it is computed and used.
 
-What leaves the program is stored for all steps, what passes between levels for the steps of a chunk, and the rest in
+Outputs are stored for all steps, values that pass between levels for the steps of a chunk, and the rest in
 reused scratch. Concatenations and selections are written where their operands are (see `buffers`).
 """
 

@@ -1,7 +1,7 @@
 """Sources: emitted programs and their buffers, and the interface of targets.
 
 A target is passes, a plan, `emit` and `load`; `build` calls them in this order. Emitting reads the plan and changes
-nothing: whatever arrays a target needs besides the plan's are buffers of the source.
+nothing: arrays that a target needs besides those of the plan are buffers of the source.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Dependencies: what the trace of a pure step depends on besides its arguments, read again and compared at every call.
+"""Dependencies of the trace of a pure step besides its arguments, read again and compared at every call.
 
-That is what its code can see: the attributes of its object and of the object's classes, and of every function that it
-may call the code, defaults, closure, and the globals that the code names. What is inside of this package, NumPy or
-Python's own library is taken for unchanging, except for the attributes of classes.
+They are what its code can refer to: the attributes of its object and of the object's classes, and of every function
+that it may call the code, defaults, closure, and the globals that the code names. This package, NumPy and Python's own
+library are assumed not to change, except for the attributes of classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...tensor import Tensor
 #: Immutable values: another value is another object.
 _IMMUTABLE = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, CodeType, type(None), type(...))
 
-#: Names through which code sees more than it names.
+#: Names through which code can refer to anything.
 _OPAQUE = frozenset({"eval", "exec", "globals", "__import__"})
 
 _MISSING = object()
@@ -30,7 +30,7 @@ _array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attr
 
 
 class Untrackable(Exception):
-    """Something that the step depends on may change in a way that cannot be noticed."""
+    """A dependency of the step may change undetected."""
 
 
 class Dependencies:
@@ -49,7 +49,7 @@ class Dependencies:
         self._keys: list[str] = []
         self._entries: list[Any] = []
         self._owners: list[Any] = []  # objects all of whose attributes are compared, but for the method's own object
-        self._dicts: list[dict] = []  # and containers all of whose items are
+        self._dicts: list[dict] = []  # containers all of whose items are compared
         self._lists: list[list] = []
         self.tensors: list[Tensor] = []
         self._seen: set[Any] = set()
@@ -100,7 +100,7 @@ class Dependencies:
         return value
 
     def _look_up(self, scope: dict, names: Iterable[str]) -> list[Any]:
-        """Depend on global names; returns the values of those that there are."""
+        """Depend on global names; returns the values of those that exist."""
         for name in names:
             self._scopes.append(scope)
             self._keys.append(name)
@@ -183,7 +183,7 @@ class Dependencies:
         self._walk_globals(scope, names)
 
     def _walk_globals(self, scope: dict, names: frozenset[str]) -> None:
-        """What code with these names may see in a namespace of globals."""
+        """The globals that code with these names may refer to."""
         library = is_library(scope.get("__name__", ""))
         for value in self._look_up(scope, names):
             if isinstance(value, ModuleType):

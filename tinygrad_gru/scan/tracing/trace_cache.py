@@ -40,7 +40,7 @@ def pure(method: Method) -> Method:
 class _Entry(NamedTuple):
     """A trace and what it depends on.
 
-    signature     what it depends on of the arguments
+    signature     the properties of the arguments that it depends on
     dependencies  everything else
     aliases       which tensors of the dependencies share one array
     positions     of each constant of the trace, the tensor whose array it is

@@ -113,7 +113,7 @@ class Backward(NamedTuple):
 
 
 class _Recorder(Inspector):
-    """Inspector that lists the ops that are recorded. An outer inspector goes on seeing every formula that runs."""
+    """The inspector that lists the recorded ops. An outer inspector still observes every formula that runs."""
 
     recomputes = False
 

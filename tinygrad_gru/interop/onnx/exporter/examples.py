@@ -15,10 +15,10 @@ from ....tensor import Tensor
 from ...errors import InteropError
 
 
-def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """The same tuples and lists of function(leaf) for each leaf; None stays None."""
+def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
+    """Nested tuples and lists with `function` applied to their leaves, the arrays; None stays None."""
     if isinstance(value, (tuple, list)):
-        return type(value)(map_leaves(function, part) for part in value)
+        return type(value)(map_arrays(function, part) for part in value)
     return None if value is None else function(value)
 
 
@@ -120,7 +120,7 @@ def _candidates(array: np.ndarray) -> Iterator[np.ndarray]:
 def _accepts(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray]) -> bool:
     arrays = iter(leaves.values())
     try:
-        module(*map_leaves(lambda leaf: _like(leaf, next(arrays)), inputs))
+        module(*map_arrays(lambda leaf: _like(leaf, next(arrays)), inputs))
     except Exception:
         return False
     return True

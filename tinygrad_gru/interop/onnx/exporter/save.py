@@ -18,7 +18,7 @@ from ....tensor import Tensor
 from ...errors import InteropError
 from .builder import GraphBuilder
 from .consistency import Run, consistent_nodes
-from .examples import axis_lengths, map_leaves, named_leaves, second_example
+from .examples import axis_lengths, map_arrays, named_leaves, second_example
 from .layers import exporter_of
 from .model_proto import model_proto
 
@@ -86,7 +86,7 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
         if exporter is not None:
             stand_ins.setdefault(id(layer), _StandIn(layer, builder, path, exporter))
     try:
-        result = substitute(module, stand_ins)(*map_leaves(input_of, inputs))
+        result = substitute(module, stand_ins)(*map_arrays(input_of, inputs))
     except InteropError:
         raise
     except Exception as error:  # it has just run on the arrays themselves, so ONNX arrays are the cause
@@ -103,7 +103,7 @@ def _arrays_in(result: Any) -> list[Any]:
             raise InteropError(f"`forward` returns a {type(value).__name__}, and a graph Tensors or tuples of them")
         arrays.append(unwrap(value))
 
-    map_leaves(collect, result)
+    map_arrays(collect, result)
     return arrays
 
 

@@ -254,9 +254,8 @@ def _slice(node: Node) -> Function:
         axes, steps = (*rest, None, None)[:2]
         index = [slice(None)] * x.ndim
         axes = list(range(len(starts))) if axes is None else axes
-        if not len(starts) == len(ends) == len(axes) == len(steps or starts) or len({a % x.ndim for a in axes}) < len(
-            axes
-        ):
+        is_repeated = len({axis % x.ndim for axis in axes}) < len(axes)
+        if not len(starts) == len(ends) == len(axes) == len(steps or starts) or is_repeated:
             raise ValueError(f"starts, ends, axes and steps do not match: {starts}, {ends}, {axes}, {steps}")
         for i, axis in enumerate(axes):
             index[axis] = slice(starts[i], ends[i], steps[i] if steps else 1)

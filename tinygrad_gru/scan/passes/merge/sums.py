@@ -151,11 +151,11 @@ def _merged_addition(graph: Graph, total: Value, addition: _Addition, done: Mapp
     return result
 
 
-# -- what is summed over time ----------------------------------------------------------------------------------------
+# -- sums over time --------------------------------------------------------------------------------------------------
 
 
 def _summed_over_time(facts: _Facts) -> tuple[list[list[Value]], list[list[Value]]]:
-    """Of what is only there to be summed over time: products with one left operand, and sums over the rows."""
+    """The groups of values used only as sums over time: products with one left operand, and sums over the rows."""
     products: dict[Value, list[Value]] = defaultdict(list)
     sums: dict[Hashable, list[Value]] = defaultdict(list)
     outputs = facts.program.sums
