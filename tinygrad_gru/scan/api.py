@@ -8,7 +8,7 @@ from functools import partial
 from numbers import Integral
 from typing import Any
 
-from ..contexts import block
+from ..contexts import block, setting
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
@@ -99,8 +99,5 @@ def _tensor(x: Any) -> Any:
 @block
 def compiling(on: bool | str = True) -> Iterator[None]:
     """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2"."""
-    token = _compiling.set(target_name(on) if on else False)
-    try:
+    with setting(_compiling, target_name(on) if on else False):
         yield
-    finally:
-        _compiling.reset(token)

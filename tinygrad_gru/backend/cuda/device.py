@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any
 
-from ...contexts import block
+from ...contexts import block, setting
 from ..base import Backend
 from ..dtypes import dtype_name
 from .cublas import COMPUTE_FLOAT32, COMPUTE_FLOAT64, COMPUTE_TF32, Cublas
@@ -71,11 +71,8 @@ def is_on_cuda(array: Any) -> bool:
 @block
 def capturing(on: bool = True) -> Iterator[None]:
     """A block in which recurrences on a GPU run as captured graphs (the default), or launch by launch."""
-    token = _capturing.set(on)
-    try:
+    with setting(_capturing, on):
         yield
-    finally:
-        _capturing.reset(token)
 
 
 def uses_graphs() -> bool:
