@@ -71,7 +71,7 @@ def main() -> None:
     print(f"{machine(threads='1 thread')}\n\n{row(['', 'this over the other', 'minima'])}\n{row(['---'] * 3)}")
     for case in CASES:
         runs = {name: partial(checkout.run, case) for name, checkout in checkouts.items()}
-        seconds = interleaved(runs, given.rounds, turn=0.02)
+        seconds = interleaved(runs, given.rounds, min_run_time=0.02)
         this, other = seconds["this"], seconds["other"]
         print(row([" ".join(map(str, case)), ratio(this, other), f"{min(this) / min(other):.3f}"]), flush=True)
     for checkout in checkouts.values():

@@ -79,7 +79,7 @@ def two_speed(math: Any, w: dict, carry: tuple, a: dict) -> tuple:
 
 
 class Cell(NamedTuple):
-    """A step, the number of parts of its carry, and the widths of gates and ys: in hidden sizes, or 0 for a scalar."""
+    """A cell: its step, the parts of its carry, and the widths of gates and ys, in hidden sizes, or 0 for a scalar."""
 
     step: Callable
     parts: int
@@ -99,8 +99,8 @@ JOINED = {"GRU": (joined_gru, ("rz", "h")), "LSTM": (joined_lstm, ("ifgo",))}
 def joined(w: dict[str, np.ndarray], groups: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The weights of the gates, joined as in a joined cell."""
 
-    def concatenated(kind: str, gates: str) -> np.ndarray:
-        return np.concatenate([w[f"{kind}_{gate}"] for gate in gates], axis=-1)
+    def concatenated(letter: str, gates: str) -> np.ndarray:
+        return np.concatenate([w[f"{letter}_{gate}"] for gate in gates], axis=-1)
 
     every = "".join(groups)
     recurrent = {f"U_{gates}": concatenated("U", gates) for gates in groups}

@@ -22,9 +22,7 @@ def seconds(statement: str, cache: str) -> float:
 
 
 def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as cache
-    ):  # of bytecode, which the first process writes, as after an installation
+    with tempfile.TemporaryDirectory() as cache:  # of bytecode, written by the first process, as after installation
         times = [seconds("import tinygrad_gru", cache) for _ in range(21)][1:]
     milliseconds = [1000 * t for t in times]
     line = f"{statistics.median(milliseconds):.1f} ms median, {min(milliseconds):.1f} ms minimum of 20 fresh processes"

@@ -1,4 +1,4 @@
-"""Fault injection: a training run that is killed 40 times, by SIGKILL at random moments, and resumed after each.
+"""Fault injection: a training run that is killed 40 times, by SIGKILL at random times, and resumed after each.
 
 It must end with the same files as an uninterrupted run, byte for byte: the checkpoint (weights, optimizer, random
 numbers, position in the text), the best weights, and the log with each step and evaluation once.
@@ -28,20 +28,7 @@ from .timing import report
 
 COMMAND = "python -m benchmarks.kills"
 KILLS = 40
-_OPTIONS = [
-    "--cell",
-    "lstm",
-    "--hidden",
-    "32",
-    "--embedding",
-    "16",
-    "--batch",
-    "8",
-    "--window",
-    "16",
-    "--dropout",
-    "0.2",
-]
+_OPTIONS = "--cell lstm --hidden 32 --embedding 16 --batch 8 --window 16 --dropout 0.2".split()
 
 
 class Job(NamedTuple):
@@ -103,16 +90,9 @@ def frequent_saves_job(path: Path, steps: int) -> Job:
 def run_or_resume(path: str, folder: str, steps: int) -> None:
     """Start, or resume, a run that evaluates and saves after every step."""
     settings = TextSettings(
-        text=path,
-        cell="lstm",
-        embedding=4,
-        hidden=8,
-        batch=4,
-        window=8,
-        characters=steps * 32,
-        dropout=0.2,
+        text=path, cell="lstm", embedding=4, hidden=8, batch=4, window=8, characters=steps * 32, dropout=0.2,
         patience=steps,
-    )
+    )  # fmt: skip
     run = TextRun(settings)
     with RunFolder(folder) as locked:
         loop = run.loop(locked, load_checkpoint(locked.checkpoint) if locked.checkpoint.exists() else None)
@@ -121,9 +101,9 @@ def run_or_resume(path: str, folder: str, steps: int) -> None:
 
 
 def random_delay(growth: float, choose: random.Random) -> Callable[[subprocess.Popen, Path], None]:
-    """A function that waits for a random moment: in one of five cases while the process starts, else while it logs.
+    """A function that waits for a random time: in one of five cases while the process starts, else while it logs.
 
-    The log has then grown by at most `growth` bytes, so that the moments are as random on a slow machine.
+    The wait is measured by the growth of the log, up to `growth` bytes, so that it does not depend on the machine.
     """
 
     def wait(process: subprocess.Popen, folder: Path) -> None:

@@ -67,7 +67,7 @@ def main(quick: bool = False) -> None:
             passes = {}
             for name, make in makers.items():
                 passes |= {name: make(kind, size, None), f"{name}, lengths": make(kind, size, lengths)}
-            seconds = interleaved(passes, 3 if quick else 15, turn=0.1)
+            seconds = interleaved(passes, 3 if quick else 15, min_run_time=0.1)
             cells = [ratio(seconds[f"{name}, lengths"], seconds[name]) for name in makers]
             lines.append(row([kind, str(size), *cells]))
     if quick:

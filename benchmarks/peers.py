@@ -168,7 +168,7 @@ def _torch_loop(case: Case, device: str, dtype: str) -> Pass:
 
 
 def jax(case: Case) -> Pass:
-    """`jax.jit` of the vjp of `lax.scan`: the fastest of the plain equations, hoisted, and with joined weights."""
+    """`jax.jit` of the vjp of `lax.scan`: the fastest of three forms: unchanged, hoisted, and with joined weights."""
     return fastest(jax_variants(case))
 
 
@@ -224,7 +224,7 @@ def check_agreement(case: Case, passes: dict[str, Pass], allowed: float = 1e-4) 
 
     Raises AssertionError if one is greater than `allowed`, a bound of rounding errors.
     """
-    expected, *others = (list(map(_on_the_host, run()))[: 1 + len(case.carry)] for run in passes.values())
+    expected, *others = (list(map(_to_host, run()))[: 1 + len(case.carry)] for run in passes.values())
     errors = {}
     for name, found in zip(list(passes)[1:], others):
         errors[name] = max(float(np.linalg.norm(f - e) / np.linalg.norm(e)) for f, e in zip(found, expected))
@@ -233,7 +233,7 @@ def check_agreement(case: Case, passes: dict[str, Pass], allowed: float = 1e-4) 
     return errors
 
 
-def _on_the_host(gradient: Any) -> np.ndarray:
+def _to_host(gradient: Any) -> np.ndarray:
     """A gradient of any library as a flat NumPy array."""
     if hasattr(gradient, "cpu"):
         gradient = gradient.float().cpu()

@@ -53,7 +53,7 @@ def measure(
     passes: dict[str, Pass] = {"ours": ours(case, target), "eager": ours(case, compiled=False)}
     passes |= {name: make(case) for name, (package, make) in PEERS.items() if installed(package)}
     check_agreement(case, {name: run for name, run in passes.items() if name != "PyTorch" or case.kind == "two-speed"})
-    seconds = interleaved({**passes, "product": product}, rounds, turn=0.03, pause=PAUSE)
+    seconds = interleaved({**passes, "product": product}, rounds, min_run_time=0.03, pause=PAUSE)
 
     own = seconds["ours"]
     limit = [time * case.flops / (2 * SIDE**3) for time in seconds["product"]]

@@ -13,14 +13,13 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 
-
-#: Calls a function for about a number of seconds, at least once; returns the seconds per call.
+#: A clock calls a function, at least once, for about a number of seconds; it returns the seconds per call.
 Clock = Callable[[Callable[[], object], float], float]
 
 
-def on_the_host(run: Callable[[], object], turn: float) -> float:
+def wall_clock(run: Callable[[], object], min_run_time: float) -> float:
     start, elapsed, calls = time.perf_counter(), 0.0, 0
-    while not calls or elapsed < turn:
+    while not calls or elapsed < min_run_time:
         run()
         elapsed, calls = time.perf_counter() - start, calls + 1
     return elapsed / calls
@@ -29,15 +28,15 @@ def on_the_host(run: Callable[[], object], turn: float) -> float:
 def interleaved(
     runs: dict[str, Callable[[], object]],
     rounds: int = 15,
-    turn: float = 0.0,
+    min_run_time: float = 0.0,
     pause: float = 0.0,
-    clock: Clock = on_the_host,
+    clock: Clock = wall_clock,
 ) -> dict[str, list[float]]:
     """Seconds per call of every function in every round, after a warm-up round; the functions take turns.
 
-    turn   seconds for which a function is called repeatedly, so that a short one is timed in a loop
-    pause  seconds between turns, in which busy-waiting threads of the last function fall asleep
-    clock  the function that times calls
+    min_run_time  seconds for which a function is called repeatedly, so that a short one is timed in a loop
+    pause         seconds between turns, in which busy-waiting threads of the last function fall asleep
+    clock         the function that times calls
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     gc.collect()
@@ -46,7 +45,7 @@ def interleaved(
         for name, run in runs.items():
             gc.collect()
             time.sleep(pause)
-            elapsed = clock(run, turn)
+            elapsed = clock(run, min_run_time)
             if round_number:
                 seconds[name].append(elapsed)
     gc.unfreeze()

@@ -1,7 +1,7 @@
 """Trainers of a small model, a recurrent layer and a linear one, in our framework, PyTorch and Keras, in float64.
 
 Where a peer's optimizer differs from ours of the same name, its rule is implemented here as an optimizer of ours. Where
-it has two biases in place of our one, the second stays at zero: trained, their sum would take twice the step.
+it has two biases instead of our one, the second stays at zero: trained, their sum would take twice the step.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Trainer(Protocol):
     def weights(self) -> Weights: ...
     def set(self, weights: Weights) -> None: ...
     def step(self, batch: Any) -> float:
-        """Make one step of the optimizer; returns the loss before it."""
+        """Take one step of the optimizer; returns the loss before it."""
 
 
 # -- ours ------------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class PyTorch:
         torch_weights.load(model, weights)
 
 
-# -- Keras, whose ε has another place                ---------------------------------------------------------------
+# -- Keras, whose ε is elsewhere -----------------------------------------------------------------------------------
 
 
 class KerasRMSprop(optim.Optimizer):
@@ -221,11 +221,11 @@ class KerasAdam(optim.Optimizer):
         beta1, beta2 = betas
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * (g * g)
-        kept = {"m": m, "v": v}
+        state = {"m": m, "v": v}
         if amsgrad:
-            v = kept["v_max"] = optim.maximum(v_max, v)
+            v = state["v_max"] = optim.maximum(v_max, v)
         rate = lr * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
-        return {"p": (1 - lr * decay) * p - rate * m / (optim.sqrt(v) + eps), **kept}
+        return {"p": (1 - lr * decay) * p - rate * m / (optim.sqrt(v) + eps), **state}
 
 
 class Keras:
@@ -277,10 +277,7 @@ class Keras:
         leaves = [variable.value for variable in self._variables]
         gradients = torch.autograd.grad(loss, leaves)
         for gradient in gradients:
-            if gradient.shape == (
-                2,
-                3 * HIDDEN,
-            ):  # a GRU's two biases, of which our layer has two for the candidate alone
+            if gradient.shape == (2, 3 * HIDDEN):  # a GRU's two biases; ours has the second for the candidate alone
                 gradient[1, : 2 * HIDDEN] = 0
         with torch.no_grad():
             self._optimizer.apply(list(gradients), self._variables)

@@ -30,7 +30,7 @@ def lines_of(path: Path) -> np.ndarray:
 
 
 def characters(seed: int) -> Weights:
-    """First weights; the last row of a matrix is its bias."""
+    """Initial weights; the last row of a matrix is its bias."""
     random = np.random.RandomState(seed)
     shapes = {"initial": (1, UNITS), "change": (SYMBOLS + UNITS + 1, UNITS), "predict": (UNITS + 1, SYMBOLS)}
     return {name: 0.01 * random.standard_normal(shape) for name, shape in shapes.items()}

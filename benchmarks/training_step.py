@@ -50,7 +50,7 @@ class Steps:
     state: Any = None
 
     def step(self, lap: Callable[[str], None] | None = None) -> float:
-        """Make a step of truncated BPTT; returns the loss. `lap` is called with the name of each part at its end."""
+        """Take a step of truncated BPTT; returns the loss. `lap` is called with the name of each part at its end."""
         done = lap or (lambda part: None)
         window = self.stream.next_batch()
         ids, targets = self.as_ids(window.inputs), self.as_ids(window.targets)
@@ -140,7 +140,7 @@ def tables(rounds: int) -> None:
 
 def speed(settings: TextSettings, rounds: int) -> dict[str, str]:
     """A row of the table: cells by column."""
-    seconds = interleaved(whole_steps(settings), rounds, turn=0.3, pause=PAUSE)
+    seconds = interleaved(whole_steps(settings), rounds, min_run_time=0.3, pause=PAUSE)
     cells = {"hidden": str(settings.hidden)}
     for name, times in seconds.items():
         median = statistics.median(times)

@@ -139,12 +139,8 @@ def main() -> None:
     print("\nruns/min_gru.npz has its weights:", ", ".join(restored.state_dict()))
     with no_grad():
         x, lengths, sums = sample_batch(np.random.default_rng(options.seed + 1), options.length, 5)
-        print(
-            "sums:",
-            np.round(sums.numpy(), 2),
-            "predicted from the saved weights:",
-            np.round(restored(x, lengths).numpy(), 2),
-        )
+        predictions = np.round(restored(x, lengths).numpy(), 2)
+        print("sums:", np.round(sums.numpy(), 2), "predicted from the saved weights:", predictions)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def show_that_padding_is_not_read(model: SpeakerClassifier, test: Recordings) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20, help="passes over the recordings (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=30, help="recordings a step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=30, help="recordings per step (default: %(default)s)")
     parser.add_argument("--hidden", type=int, default=64, help="width of each direction (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="networks per layer type (default: %(default)s)")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Fixtures and settings of all tests: the backends, and PyTorch as that of Keras."""
+"""Fixtures and settings of all tests: the backends; Keras runs on PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinygrad_gru.backend import available, immediate_checks, resolve
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported
 
-# The same examples in every run, in whatever process, however slow; --hypothesis-profile=default draws new ones.
+# The same examples in every run and process, without a deadline; --hypothesis-profile=default draws new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same")
 
@@ -30,7 +30,7 @@ def backend(request):
 
 @pytest.fixture(params=available())
 def device(request):
-    """The backends that users have: NumPy, and CuPy where there is a GPU."""
+    """The backends of users: NumPy, and CuPy where there is a GPU."""
     return request.param
 
 

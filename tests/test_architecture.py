@@ -21,7 +21,7 @@ ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 
 MOST_LINES, MOST_FILES, CORE_LINES = 400, 12, 2500
 
-#: The packages and modules of the top level, in layers that import only what is in layers before them, or in their own.
+#: The packages and modules of the top level, in layers that import only from earlier layers or their own.
 LAYERS = (
     ("version", "contexts", "trees", "closures", "io", "data"),
     ("backend",),

@@ -93,8 +93,8 @@ def test_concurrent_draws_share_one_stream():
     manual_seed(0)
     expected = [mask() for _ in range(80)]
     manual_seed(0)
-    drawn = together(*[lambda: [mask() for _ in range(20)]] * 4)
-    assert sorted(chain(*drawn)) == sorted(expected) and random_state() == {"seed": 0, "position": 80}
+    draws = together(*[lambda: [mask() for _ in range(20)]] * 4)
+    assert sorted(chain(*draws)) == sorted(expected) and random_state() == {"seed": 0, "position": 80}
 
 
 def test_a_seeded_thread_has_a_stream_of_its_own():
@@ -143,9 +143,9 @@ def test_a_replay_does_not_move_the_stream():
 
 def test_concurrent_draws_are_distinct():
     stream = RandomStream(7)
-    drawn = together(*[lambda: [float(stream.uniform((1,), "float64")[0]) for _ in range(200)]] * 4)
+    draws = together(*[lambda: [float(stream.uniform((1,), "float64")[0]) for _ in range(200)]] * 4)
     expected = RandomStream(7)
-    assert sorted(chain(*drawn)) == sorted(float(expected.uniform((1,), "float64")[0]) for _ in range(800))
+    assert sorted(chain(*draws)) == sorted(float(expected.uniform((1,), "float64")[0]) for _ in range(800))
 
 
 # -- training --------------------------------------------------------------------------------------------------------

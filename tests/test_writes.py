@@ -1,4 +1,4 @@
-"""The write log: backward raises if memory that it would read was written in place, through whatever alias, and
+"""The write log: backward raises if memory that it would read was written in place, through any alias, and
 never otherwise."""
 
 from __future__ import annotations
@@ -322,10 +322,10 @@ def test_the_log_has_no_more_entries_than_there_is_memory():
 )
 def test_memory_range_of_an_array(part):
     """From the lowest to the highest of its elements' addresses."""
-    whole = np.arange(12, dtype=np.int16).reshape(3, 4)
-    first, places = whole.__array_interface__["data"][0], np.ravel(part(whole))
-    alias = part(whole) if np.ndim(part(whole)) else whole[1, 2:3]
-    assert backend_of(alias).memory_range(alias) == (first + 2 * int(places.min()), first + 2 * int(places.max()) + 2)
+    full = np.arange(12, dtype=np.int16).reshape(3, 4)
+    first, offsets = full.__array_interface__["data"][0], np.ravel(part(full))
+    alias = part(full) if np.ndim(part(full)) else full[1, 2:3]
+    assert backend_of(alias).memory_range(alias) == (first + 2 * int(offsets.min()), first + 2 * int(offsets.max()) + 2)
 
 
 def test_memory_range_of_empty_arrays_and_numpy_scalars_is_empty():

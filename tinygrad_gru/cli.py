@@ -99,7 +99,7 @@ def train(options: argparse.Namespace) -> int:
             summary = summarize(run, loop)
             with replacing(folder.summary) as file:
                 file.write(json.dumps(summary, indent=2).encode() + b"\n")
-            _draw(folder, summary)
+            _plot(folder, summary)
             try_print(format_summary(summary, folder.path))
         else:
             try_print(_resume_hint(folder, options.backend))
@@ -132,8 +132,8 @@ def _resumed(
     settings = settings_in(state, folder.checkpoint)
     for name, value in given.items():
         if name not in CHANGEABLE and value != getattr(settings, name):
-            began = getattr(settings, name)
-            raise ValueError(f"--{name} {value} is not how the run in {folder.path} began ({began}): leave it out")
+            saved = getattr(settings, name)
+            raise ValueError(f"--{name} {value} is not how the run in {folder.path} began ({saved}): leave it out")
     settings = replace(settings, **given)
     if settings.text is not None and not os.path.exists(settings.text):
         raise FileNotFoundError(f"the run's text, {settings.text}, is not there: if it was moved, give its --text")
@@ -160,7 +160,7 @@ def _resume_hint(folder: RunFolder, backend: str | None) -> str:
     return f"stopped; the checkpoint holds step {steps:,}. To resume:\n  {shlex.join(command)}"
 
 
-def _draw(folder: RunFolder, summary: dict[str, Any]) -> None:
+def _plot(folder: RunFolder, summary: dict[str, Any]) -> None:
     settings = summary["settings"]
     title = f"{settings['cell'].upper()}, hidden {settings['hidden']}: {summary['held_out']:.3f} nats/char held out"
     baselines = {name: summary[name] for name in ("unigram", "bigram")}
@@ -199,12 +199,12 @@ def info(options: argparse.Namespace) -> int:
         about = state["about"]
         facts = {
             "parameters": f"{model.parameter_count():,}",
-            "symbols": len(vocabulary),
+            "vocabulary size": len(vocabulary),
             "steps": state["trainer"]["steps"],
             "best held-out loss": state["early_stop"]["best"],
             **about["settings"],
-            **{f"corpus {name}": value for name, value in about["corpus"].items()},
-            **{f"made with {name}": value for name, value in about["versions"].items()},
+            **{f"corpus {name.replace('_', ' ')}": value for name, value in about["corpus"].items()},
+            **{f"{name} version": value for name, value in about["versions"].items()},
         }
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -214,11 +214,11 @@ def info(options: argparse.Namespace) -> int:
 
 def _printable(text: str) -> str:
     """A text, possibly from an untrusted file, with control characters escaped."""
-    return "".join(symbol if symbol.isprintable() else ascii(symbol)[1:-1] for symbol in text)
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def check(options: argparse.Namespace) -> int:
-    """Check every op by the contract, or the contract by mutation of the rules."""
+    """Check the values and gradients of every op, or this check itself by mutation testing."""
     if options.mutants:
         if options.backend is not None:
             raise ValueError("--mutants runs on NumPy: leave --backend out")
@@ -256,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
         "--temperature", type=float, default=0.8, help="divides the logits, 0 is greedy (default: %(default)s)"
     )
     command.add_argument(
-        "--top-p", type=float, default=0.95, help="nucleus sampling: mass that is kept (default: %(default)s)"
+        "--top-p", type=float, default=0.95, help="nucleus sampling: probability mass to keep (default: %(default)s)"
     )
     command.add_argument("--seed", type=_count, default=0, help="random seed (default: %(default)s)")
     _add_backend(command)

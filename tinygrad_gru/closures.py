@@ -1,4 +1,4 @@
-"""Closures: what the code of a function can see besides its arguments."""
+"""Closures: the free variables, globals and attributes that the code of a function refers to."""
 
 from __future__ import annotations
 

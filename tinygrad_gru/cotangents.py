@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .backend import copy_of
@@ -80,6 +80,14 @@ class Cotangents:
             sums[node] = previous + cotangent
             if not self.create_graph or type(previous) is Sparse:
                 self.owned.add(node)
+
+
+def summed_by_node(cotangents: Iterable[tuple[Any, Any]], create_graph: bool = False) -> dict[Any, Any]:
+    """The sums of cotangents by node, with which a backward walk starts, of pairs (node, cotangent)."""
+    sums = Cotangents({}, create_graph)
+    for node, cotangent in cotangents:
+        sums.accumulate(node, cotangent)
+    return sums.sums
 
 
 def own_copy(tensor_type: Any, cotangent: Any, create_graph: bool) -> Any:

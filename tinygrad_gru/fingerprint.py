@@ -1,4 +1,4 @@
-"""Fingerprints of recordings and digests of arrays: whether a recomputation is the same computation.
+"""Fingerprints of recordings and digests of arrays, to compare a recomputation with the original.
 
 Values alone do not tell: a setting that only a rule reads, another rule, or a hook changes gradients and no value.
 """
@@ -50,7 +50,7 @@ class Digest(NamedTuple):
 
 
 def fingerprint(records: Iterable[Node]) -> int:
-    """A hash of the ops, rules, settings and hooks of these records, whatever the values in their arrays."""
+    """A hash of the ops, rules, settings and hooks of these records, independent of the values in their arrays."""
     ops: dict[int, Hashable] = {}
     total = 0
     for record in records:

@@ -21,7 +21,7 @@ from .writes import stale_record, tick, writes
 
 #: The `Inspector` that observes every op and every rule, None for none.
 inspector: ContextVar[Any] = ContextVar("inspector", default=None)
-#: Held while a sum of gradients replaces another, by whatever thread.
+#: Held while a thread replaces an accumulated gradient.
 _lock = Lock()
 
 
@@ -179,7 +179,7 @@ def tape(*roots: Variable) -> Tape:
 def history(nodes: Iterable[Node | None], since: int = 0) -> tuple[Tape, list[Node]]:
     """The records that led to `nodes`, and the nodes at which they end, both in order.
 
-    The ends are leaves, and nodes older than the time `since`. There is no recursion, so any length will do.
+    The ends are leaves, and nodes older than the time `since`. There is no recursion, so the length is not limited.
     """
     records, ends = Tape(), []
     stack = list({node for node in nodes if node is not None})

@@ -18,8 +18,8 @@ from .writes import writes
 class Tensor(Operators, Variable):
     """An array whose computation is recorded, so that it can be differentiated.
 
-    data           scalars, a nested list, or an array of any backend; copied, so that a later write into what was
-                   given cannot change what has been recorded
+    data           scalars, a nested list, or an array of any backend; copied, so that a later write into the
+                   original cannot change recorded values
     requires_grad  whether it is a leaf of the tape, with respect to which gradients are computed
     dtype          as given, or that of `data`; Python floats become float32
     device         "numpy", "cupy", …; by default that of `data` if it is an array, else the default of `use`

@@ -1,6 +1,6 @@
 """Function transformations: grad, vjp, jvp, hvp, jacobian, hessian, and remat (recomputation).
 
-All stand on the backward walk over a recorded function (`tape.walk`), and work to any order.
+All use the backward walk over a recorded function (`tape.walk`), and work to any order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from . import ops
 from .backend import as_array, backend_of, random_state, replayed_from
 from .contexts import enable_grad
-from .cotangents import Cotangents
+from .cotangents import summed_by_node
 from .fingerprint import Digest, fingerprint
 from .ops.multi_output import record_multi_output
 from .ops.op import unwrap
@@ -39,12 +39,12 @@ def grad(
     if len(weights) != len(roots):
         raise ValueError(f"cotangents: expected one for each of the {len(roots)} outputs, got {len(weights)}")
     tensor_type = type(targets[0]) if targets else Variable
-    start = Cotangents({}, create_graph)
-    for root, weight in zip(roots, weights):
-        start.accumulate(cotangent_node(root, "grad"), initial_cotangent(root, weight, create_graph))
+    root_nodes = [cotangent_node(root, "grad") for root in roots]
+    given = [initial_cotangent(root, weight, create_graph) for root, weight in zip(roots, weights)]
+    start = summed_by_node(zip(root_nodes, given), create_graph)
     nodes = [cotangent_node(x, f"grad, inputs[{i}]") for i, x in enumerate(targets)]
     retain_graph = create_graph if retain_graph is None else retain_graph
-    gradients = walk(tensor_type, start.sums, frozenset(nodes), create_graph, retain_graph)
+    gradients = walk(tensor_type, start, frozenset(nodes), create_graph, retain_graph)
     results = []
     for i, (x, node) in enumerate(zip(targets, nodes)):
         gradient = gradients.get(node)
@@ -229,11 +229,9 @@ def backward_through(
     since: int,
 ) -> None:
     """Carry cotangents back over what was recorded since the time `since`, and accumulate them at the parents."""
-    start = Cotangents({}, create_graph)
-    for y, g in zip(results, cotangents):
-        if g is not None and y.node is not None:
-            start.accumulate(y.node, g)
-    for node, gradient in walk(Tensor, start.sums, frozenset(), create_graph, create_graph, since).items():
+    pairs = [(y.node, g) for y, g in zip(results, cotangents) if g is not None and y.node is not None]
+    start = summed_by_node(pairs, create_graph)
+    for node, gradient in walk(Tensor, start, frozenset(), create_graph, create_graph, since).items():
         if node in parents:
             accumulate(node, gradient)
 

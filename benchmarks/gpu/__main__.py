@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = Options(given.backend, given.quick)
     if given.part:
         return run_part(given.part, options)
-    parts = _chosen(given)
+    parts = _selected(given)
     folder = given.out or (None if given.only or options.rehearsal else RESULTS)
     report = Report(shlex.join(["python", "-m", "benchmarks.gpu", *_command_options(given)]), folder and Path(folder))
     end = time.monotonic() + (given.seconds or (QUICK if options.quick else float("inf")))
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _chosen(given: argparse.Namespace) -> dict[str, Part]:
+def _selected(given: argparse.Namespace) -> dict[str, Part]:
     parts = {**PARTS, **EXTRA}
     names = given.only.split(",") if given.only else [*PARTS, *(EXTRA if given.ablate else ())]
     unknown = [name for name in names if name not in parts]

@@ -1,4 +1,4 @@
-"""Ablation of the compiler on the GPU: training passes timed without some passes or without graphs, or with another."""
+"""Ablation of the compiler on the GPU: passes timed without some compiler passes, with another, or without graphs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from tinygrad_gru.backend import capturing
-from tinygrad_gru.scan import plan_cache as compiled
+from tinygrad_gru.scan import plan_cache
 from tinygrad_gru.scan.passes import collect
 from tinygrad_gru.scan.targets import cuda as cuda_target
 from tinygrad_gru.scan.targets import numpy as numpy_target
@@ -62,8 +62,8 @@ def measure(case: Case, options: Options) -> str:
     run = ours(case, device=options.backend)
     runs = {"": run} | {name: RecompiledRun(run, variation) for name, variation in VARIATIONS.items()}
     check_agreement(case, runs, FLOAT32.allowed)
-    rounds, turn = options.choose((9, 0.2), (3, 0.05), (2, 0.0))
-    seconds = interleaved(runs, rounds, turn, clock=clock_for(options))
+    rounds, min_run_time = options.choose((9, 0.2), (3, 0.05), (2, 0.0))
+    seconds = interleaved(runs, rounds, min_run_time, clock=clock_for(options))
     compared = [ratio(seconds[name], seconds[""]) for name in VARIATIONS]
     return row([case.kind, str(case.size), f"{1e3 * statistics.median(seconds['']):.2f}", *compared])
 
@@ -77,7 +77,7 @@ class RecompiledRun:
             (numpy_target, "FORWARD_PASSES", variation.of(numpy_target.FORWARD_PASSES)),
             (numpy_target, "BACKWARD_PASSES", variation.of(numpy_target.BACKWARD_PASSES)),
             (cuda_target, "PASSES", variation.before + variation.of(cuda_target.PASSES)),
-            (compiled, "_cache", compiled.PlanCache(compiled.PLANS)),
+            (plan_cache, "_cache", plan_cache.PlanCache(plan_cache.PLANS)),
         ]
 
     def __call__(self) -> object:

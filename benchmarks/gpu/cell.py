@@ -12,11 +12,11 @@ from .precision import FLOAT32
 from .recurrence import SIZES, TOYS
 
 #: The smallest speedup over PyTorch's loop that passes.
-LEAST = 5.0
+MIN_SPEEDUP = 5.0
 EXPLANATION = f"""\
 The two-speed cell of [cells.py](../cells.py), three carries, three ys and a gate (B, 1), in float32: a training pass of
 ours beside a loop of PyTorch's ops under autograd, with the input contributions hoisted by hand. Required: at least
-{LEAST:g} times as fast."""
+{MIN_SPEEDUP:g} times as fast."""
 COLUMNS = ["(T, B, I, H)", "ours, ms", "PyTorch over ours", "eager over ours", "relative error"]
 
 
@@ -30,8 +30,8 @@ def main(options: Options) -> None:
         with failures.collect(str(size)):
             line, times = measure(size, options)
             print(line, flush=True)
-            if times < LEAST and not options.rehearsal:
-                failures.append(f"{size}: {times:.1f} times as fast, required are {LEAST:g}")
+            if times < MIN_SPEEDUP and not options.rehearsal:
+                failures.append(f"{size}: {times:.1f} times as fast, required are {MIN_SPEEDUP:g}")
     failures.raise_if_any()
 
 
@@ -43,8 +43,8 @@ def measure(size: tuple[int, int, int, int], options: Options) -> tuple[str, flo
     if not options.quick or size[0] <= 100:
         runs["eager"] = eager
     errors = check_agreement(case, runs, FLOAT32.allowed)
-    rounds, turn = options.choose((11, 0.2), (3, 0.02), (2, 0.0))
-    seconds = interleaved(runs, rounds, turn, clock=clock_for(options))
+    rounds, min_run_time = options.choose((11, 0.2), (3, 0.02), (2, 0.0))
+    seconds = interleaved(runs, rounds, min_run_time, clock=clock_for(options))
     others = [ratio(seconds[name], seconds["ours"]) if name in seconds else "" for name in ("PyTorch", "eager")]
     line = row([str(size), f"{1e3 * statistics.median(seconds['ours']):.2f}", *others, f"{errors['PyTorch']:.1e}"])
     return line, statistics.median(ratios(seconds["PyTorch"], seconds["ours"]))

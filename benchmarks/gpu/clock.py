@@ -8,28 +8,28 @@ from collections.abc import Callable
 
 from tinygrad_gru.backend import Backend, resolve
 
-from ..timing import Clock, on_the_host
+from ..timing import Clock, wall_clock
 from .options import Options
 
 
 def clock_for(options: Options) -> Clock:
-    return on_the_host if options.rehearsal else DeviceClock(resolve(options.backend))
+    return wall_clock if options.rehearsal else DeviceClock(resolve(options.backend))
 
 
 class DeviceClock:
     """A clock for calls that only launch work, ours or PyTorch's, on the default stream, on which the events are too.
 
-    The number of calls per turn is determined at the first one.
+    The number of calls per measurement is determined at the first one.
     """
 
     def __init__(self, backend: Backend):
         self.backend, self.cuda = backend, backend.xp.cuda
         self.calls: dict[Callable[[], object], int] = {}
 
-    def __call__(self, run: Callable[[], object], turn: float) -> float:
+    def __call__(self, run: Callable[[], object], min_run_time: float) -> float:
         if run not in self.calls:
             run()  # compiles and allocates
-            self.calls[run] = max(1, math.ceil(turn / self._seconds(run, 1)))
+            self.calls[run] = max(1, math.ceil(min_run_time / self._seconds(run, 1)))
         return self._seconds(run, self.calls[run])
 
     def _seconds(self, run: Callable[[], object], calls: int) -> float:

@@ -41,17 +41,8 @@ def main(options: Options) -> None:
 
 def run_check(check: str, options: Options) -> str:
     """Run the tool on all cases; returns its summary, or raises Failed with its reports."""
-    command = [
-        TOOL,
-        "--tool",
-        check,
-        "--error-exitcode",
-        str(_ERRORS_FOUND),
-        sys.executable,
-        "-m",
-        __name__,
-        options.backend,
-    ]
+    command = [TOOL, "--tool", check, "--error-exitcode", str(_ERRORS_FOUND)]
+    command += [sys.executable, "-m", __name__, options.backend]
     process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = process.stdout.strip().splitlines()
     if process.returncode:

@@ -44,7 +44,7 @@ PARTS = {
     "recurrence": Part("Recurrences beside cuDNN", False, 1800, 190),
     "cell": Part("A custom cell beside a loop of PyTorch's ops", False, 600, 50),
     "training": Part("Training of the main job", False, 600, 50),
-    "where": Part("Profile by kernels", False, 600, 50),
+    "kernels": Part("Profile by kernels", False, 600, 50),
 }
 #: Run only if requested by name.
 EXTRA = {"ablation": Part("Ablation of the compiler's passes", False, 900, 180)}
@@ -96,14 +96,14 @@ def run_in_process(
         command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True, errors="replace"
     ) as child:
 
-        def watch() -> None:
+        def enforce_limit() -> None:
             while not ended.wait(_POLL_SECONDS):
                 if time.perf_counter() - start > seconds or (stop and stop.is_set()):
                     late.set()
                     _kill(child)
                     return
 
-        threading.Thread(target=watch).start()
+        threading.Thread(target=enforce_limit).start()
         try:
             for line in map(str.rstrip, child.stdout or ()):
                 lines.append(line)

@@ -15,7 +15,7 @@ from .products import case_name, one_large_product, products
 SIZES = [(100, 32, 128, 128), (100, 64, 512, 512), (200, 128, 1024, 1024), (1000, 64, 256, 256)]
 TOYS = [(5, 2, 4, 6), (7, 3, 6, 4)]
 #: The smallest speed relative to cuDNN's that passes.
-LEAST = 0.5
+MIN_SPEEDUP = 0.5
 EXPLANATION = f"""\
 A pass is forward and backward, with the gradients of all parameters, of the input and of the initial state. Times are
 medians over interleaved rounds, between CUDA events; of ratios also the interquartile range.
@@ -28,7 +28,7 @@ medians over interleaved rounds, between CUDA events; of ratios also the interqu
 - Relative error: of our gradients of input and initial state (by norm), compared with PyTorch's where the equations are
   the same, otherwise with our eager mode's. Passes with a greater error than the precision explains are not timed.
 
-Required is a speed of at least {LEAST} of PyTorch's everywhere; the target is 1."""
+Required is a speed of at least {MIN_SPEEDUP} of PyTorch's everywhere; the target is 1."""
 COLUMNS = [
     "", "(T, B, I, H)", "ours, ms", "PyTorch over ours", "host, ms", "eager over ours", "products alone",
     "of the rate", "relative error",
@@ -57,8 +57,8 @@ def table(options: Options, precision: Precision, failures: Failures) -> None:
             with failures.collect(what):
                 line, speed = measure(case, options, precision, rate)
                 print(line, flush=True)
-                if speed < LEAST and not options.rehearsal:
-                    failures.append(f"{what}: {speed:.2f} of PyTorch's speed, required is {LEAST}")
+                if speed < MIN_SPEEDUP and not options.rehearsal:
+                    failures.append(f"{what}: {speed:.2f} of PyTorch's speed, required is {MIN_SPEEDUP}")
     print(f"\nOne large product runs at {rate / 1e12:.3g} TFLOP/s.", flush=True)
 
 
@@ -70,8 +70,8 @@ def measure(case: Case, options: Options, precision: Precision, rate: float) -> 
     runs["products"] = products(case, options, precision.dtype)
     if include_eager(case, options, precision):
         runs["eager"] = own["eager"]
-    rounds, turn = options.choose((15, 0.2), (5, 0.05), (2, 0.0))
-    seconds = interleaved(runs, rounds, turn, clock=clock_for(options))
+    rounds, min_run_time = options.choose((15, 0.2), (5, 0.05), (2, 0.0))
+    seconds = interleaved(runs, rounds, min_run_time, clock=clock_for(options))
     median = statistics.median(seconds["ours"])
     cells = [
         case_name(case), str(case.size), f"{1e3 * median:.2f}", ratio(seconds["PyTorch"], seconds["ours"]),

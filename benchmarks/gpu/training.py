@@ -44,8 +44,8 @@ def measure(settings: TextSettings, precision: Precision, with_cpu: bool, option
         steps["PyTorch"] = in_precision(pytorch(TextRun(settings), options.torch_device).step, precision, options)
     if with_cpu:
         steps["CPU"] = TextRun(settings, "numpy").trainer.step
-    rounds, turn = options.choose((15, 0.5), (5, 0.2), (2, 0.0))
-    seconds = interleaved(steps, rounds, turn, clock=clock_for(options))
+    rounds, min_run_time = options.choose((15, 0.5), (5, 0.2), (2, 0.0))
+    seconds = interleaved(steps, rounds, min_run_time, clock=clock_for(options))
     rates = {name: settings.window * settings.batch / statistics.median(times) for name, times in seconds.items()}
     name = f"hidden {settings.hidden}, batch {settings.batch}, window {settings.window}"
     compared = [ratio(seconds[other], seconds["ours"]) if other in seconds else "" for other in ("CPU", "PyTorch")]

@@ -1,4 +1,4 @@
-"""Indices by what the standard allows, against NumPy's own indexing."""
+"""Indexing by functions of the array API standard, against NumPy's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CuPy backend, on CuPy or a stand-in for it: where arrays live, random numbers, and refusals with a cure."""
+"""The CuPy backend, on CuPy or a stand-in for it: devices of arrays, random numbers, and errors that say what to do."""
 
 from __future__ import annotations
 

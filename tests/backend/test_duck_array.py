@@ -124,7 +124,7 @@ def test_implicit_conversions_go_to_concretize(conversion):
 
 
 def test_foreign_operands_answer_themselves():
-    """A Tensor computes the operation itself; what has no answer either is a TypeError."""
+    """A Tensor computes the operation itself; an operand without a method for it raises TypeError."""
     assert Wrapped(A).__add__(Tensor(A)) is NotImplemented
     with pytest.raises(TypeError, match="unsupported operand"):
         Wrapped(A) + "text"

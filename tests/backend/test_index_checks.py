@@ -1,4 +1,4 @@
-"""Indices on a GPU: checked there, and complained of when a value next comes to the host."""
+"""Deferred index checks: run on the GPU, and raised at the next copy to the host."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_checks_of_a_training_step_neither_wait_nor_copy(stand_in):
 
 
 def test_the_slots_are_copied_beside_a_fetched_value(stand_in):
-    """One copy more, and not one moment of waiting more."""
+    """One more copy, and no additional wait."""
     x = Tensor([1.0], device="cupy")
     check_ids(there([1]), 2, "ids")
     stand_in.machine.calls.clear()

@@ -1,4 +1,4 @@
-"""Memory of a GPU: how much there is, how much one may take, and who holds it when there is none left."""
+"""Memory of a GPU: reports, limits, and out-of-memory errors that list the largest arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers (backend/random.py): one seed, replay, and no draw like another."""
+"""Random streams: one seed, replay, and distinct draws."""
 
 from __future__ import annotations
 

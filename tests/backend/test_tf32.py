@@ -1,4 +1,4 @@
-"""TF32: an option that is off, and that only newer GPUs have."""
+"""TF32: off by default, and available on newer GPUs only."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ import pytest
 from benchmarks.gpu import curves, parts
 from benchmarks.gpu.__main__ import QUICK, main
 from benchmarks.gpu.clock import DeviceClock, host_seconds
+from benchmarks.gpu.kernels import KINDS
 from benchmarks.gpu.machine import device_name, facts
 from benchmarks.gpu.options import Failed, Failures, Options
 from benchmarks.gpu.parts import EXTRA, PARTS, Outcome, Part, command_of, run_in_process, run_part
 from benchmarks.gpu.report import Report
-from benchmarks.gpu.where import KINDS
 from benchmarks.timing import installed
 
 REHEARSAL = Options("numpy", quick=True)
-NEED_TORCH = {"recurrence", "cell", "where"}
+NEED_TORCH = {"recurrence", "cell", "kernels"}
 
 
 @pytest.mark.parametrize("name", [name for name in (*PARTS, *EXTRA) if name not in ("contract", "tests", "memcheck")])

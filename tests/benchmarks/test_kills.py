@@ -16,10 +16,10 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a signal
 
 
 def test_a_killed_run_ends_with_the_files_of_an_uninterrupted_one(tmp_path):
-    steps, moments = 60, iter([7, 31, 60])
+    steps, sizes = 60, iter([7, 31, 60])
 
     def wait(process: subprocess.Popen, folder) -> None:
-        records = next(moments, 0)
+        records = next(sizes, 0)
         while process.poll() is None and len(read_log(folder / LOG)) < records:
             time.sleep(0.01)
 

@@ -34,18 +34,18 @@ def counted_in(report):
     }
 
 
-# -- the main job ------------------------------------------------------------------------------------------------------
+# -- training steps ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def trainer(stand_in, tmp_path):
-    """The main job on the stand-in, after a first step with its one-time work."""
+    """Training steps on the stand-in, after a first one with its one-time work."""
 
     def make(**settings):
         text = tmp_path / "text.txt"
         text.write_text("A text that is short, and read again and again. " * 300)
-        chosen = TextSettings(text=str(text), embedding=4, hidden=6, batch=4, window=5, **settings)
-        trainer = TextRun(chosen, "cupy").trainer
+        text_settings = TextSettings(text=str(text), embedding=4, hidden=6, batch=4, window=5, **settings)
+        trainer = TextRun(text_settings, "cupy").trainer
         trainer.step()
         stand_in.machine.calls.clear()
         return trainer
@@ -90,14 +90,14 @@ def test_an_optimizer_launches_one_kernel_per_parameter(stand_in, trainer):
 
 
 def test_every_op_is_counted_as_the_stand_in_counts_it(stand_in):
-    """Forward and backward, raw, recorded and to second order."""
+    """Forward and backward, executed, recorded and to second order."""
     for name in OP_SPECS.keys() - {"einsum"}:  # NumPy's may be a view
         for case in OP_SPECS[name]:
             stand_in.machine.calls.clear()
             with sanitize() as report:
                 check_case(name, case, "cupy", quick=True, dtypes=case.dtypes[:1])
             found, expected = counted_in(report), counted_by(stand_in)
-            # The checks compute on raw arrays as well, which only the stand-in counts.
+            # The checks compute on plain arrays as well, which only the stand-in counts.
             assert found["wait"] == expected["wait"] and found["launch"] <= expected["launch"], name
             assert found["launch"] > 0, name
 

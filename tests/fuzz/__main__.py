@@ -1,7 +1,7 @@
 """`python -m tests.fuzz --format pt --count 20000`: a run in a subprocess with bounded memory.
 
 Inputs are read with 1 GiB of address space above what the process has at its start and 2 s of CPU time each. A
-process that crashes or hangs is a failure, after which another one goes on with the next input. Inputs that fail
+process that crashes or hangs is a failure, after which another one continues with the next input. Inputs that fail
 are kept in the folder `--keep`. `python -m tests.fuzz.guided` lets libFuzzer choose the inputs instead.
 """
 
@@ -40,10 +40,10 @@ def main() -> int:
 def _child(options: argparse.Namespace) -> int:
     target = load_target(options.format)
     warnings.simplefilter("error")
-    for place, seed in enumerate(target.seeds):  # what is imported late is imported now; and seeds are valid
+    for number, seed in enumerate(target.seeds):  # what is imported late is imported now; and seeds are valid
         (options.child / f"input{target.suffix}").write_bytes(seed)
         outcome, detail = read_one(target, options.child / f"input{target.suffix}")
-        assert outcome == "accepted", f"seed {place}: {outcome} {detail}"
+        assert outcome == "accepted", f"seed {number}: {outcome} {detail}"
     bound_memory()
     heartbeat = options.child / "heartbeat"
 
@@ -55,13 +55,13 @@ def _child(options: argparse.Namespace) -> int:
         report = run(target, options.child, count, options.seed, first, before)
         counts = [[kind, outcome, n] for (kind, outcome), n in report.counts.items()]
         batch = {"next": first + count, "counts": counts, "failures": report.failures, "slowest": report.slowest}
-        print(json.dumps(batch | {"unforeseen": report.unforeseen}), flush=True)
+        print(json.dumps(batch | {"unexpected": report.unexpected}), flush=True)
     return 0
 
 
 def _parent(options: argparse.Namespace) -> int:
     counts: Counter[tuple[str, str]] = Counter()
-    unforeseen: Counter[str] = Counter()
+    unexpected: Counter[str] = Counter()
     failures: list[tuple[int, str, str]] = []
     slowest, number, end = 0.0, options.first, options.first + options.count
     began = time.monotonic()
@@ -73,7 +73,7 @@ def _parent(options: argparse.Namespace) -> int:
             for line in lines:
                 batch = json.loads(line)
                 counts.update({(kind, outcome): n for kind, outcome, n in batch["counts"]})
-                unforeseen.update(batch["unforeseen"])
+                unexpected.update(batch["unexpected"])
                 failures += [tuple(failure) for failure in batch["failures"]]
                 slowest, number = max(slowest, batch["slowest"]), batch["next"]
             if died:  # of its last batch only the input that killed it is counted
@@ -87,19 +87,19 @@ def _parent(options: argparse.Namespace) -> int:
                 number = int(heartbeat[0]) + 1
     if options.keep and failures:
         options.keep.mkdir(parents=True, exist_ok=True)
-        for place, _, _ in failures[:100]:
-            content = next(target.inputs(options.seed, place))[2]
-            (options.keep / f"{options.format}-{options.seed}-{place}{target.suffix}").write_bytes(content)
+        for number, _, _ in failures[:100]:
+            content = next(target.inputs(options.seed, number))[2]
+            (options.keep / f"{options.format}-{options.seed}-{number}{target.suffix}").write_bytes(content)
     print(f"{options.format}: inputs {options.first} to {end - 1} of seed {options.seed}, {platform.machine()}, Python "
           f"{platform.python_version()}, {time.monotonic() - began:.0f} s, slowest input {slowest:.2f} s")  # fmt: skip
-    outcomes = ("accepted", "refused", "unforeseen", "failure")
+    outcomes = ("accepted", "refused", "unexpected", "failure")
     print(f"{'kind':16}" + "".join(f"{outcome:>12}" for outcome in outcomes))
     for kind in sorted({kind for kind, _ in counts}):
         print(f"{kind:16}" + "".join(f"{counts[kind, outcome]:12,}" for outcome in outcomes))
-    for detail, n in unforeseen.most_common(20):
-        print(f"  unforeseen {n:6,} × {detail}")
-    for place, kind, detail in failures[:40]:
-        print(f"  FAILURE {place} ({kind}): {detail}")
+    for detail, n in unexpected.most_common(20):
+        print(f"  unexpected {n:6,} × {detail}")
+    for number, kind, detail in failures[:40]:
+        print(f"  FAILURE {number} ({kind}): {detail}")
     print(f"{len(failures)} failures in {options.count:,} inputs")
     return 1 if failures else 0
 

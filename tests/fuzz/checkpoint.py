@@ -81,13 +81,13 @@ def _edited(tensors: dict[str, np.ndarray], state: str, random: Random) -> bytes
             name = random.choice(list(tensors))
             tensors[name] = random.choice(_ARRAYS)(tensors[name])
             continue
-        places = list(_places(tree))
-        holder, key = random.choice(places)
+        positions = list(_positions(tree))
+        holder, key = random.choice(positions)
         kind = random.randrange(5)
         if kind == 0:
             del holder[key]
         elif kind == 1:
-            other, name = random.choice(places)
+            other, name = random.choice(positions)
             holder[key] = copy.deepcopy(other[name])
         elif kind == 2 and type(holder[key]) is int:
             holder[key] = random.choice((-1, 0, 1, 2, 10**7, 2**63, 10**30, holder[key] + 1, float(holder[key])))
@@ -98,12 +98,12 @@ def _edited(tensors: dict[str, np.ndarray], state: str, random: Random) -> bytes
     return _with_state(tensors, json.dumps(tree).encode())
 
 
-def _places(tree: Any) -> Any:
+def _positions(tree: Any) -> Any:
     """(container, key) of everything in a tree."""
     for key, value in list(tree.items() if type(tree) is dict else enumerate(tree)):
         yield tree, key
         if type(value) in (dict, list):
-            yield from _places(value)
+            yield from _positions(value)
 
 
 _ODD: tuple[Any, ...] = (

@@ -35,8 +35,8 @@ def main() -> None:
     corpus, path = folder / "corpus", folder / f"input{target.suffix}"
     corpus.mkdir()
     for which, (seeds, wrap) in enumerate(wraps):
-        for place, seed in enumerate(seeds):
-            (corpus / f"{which}-{place}").write_bytes(bytes([which]) + seed)
+        for number, seed in enumerate(seeds):
+            (corpus / f"{which}-{number}").write_bytes(bytes([which]) + seed)
             path.write_bytes(wrap(seed))
             read_one(target, path)  # what is imported late is imported now
     outcomes: Counter[str] = Counter()

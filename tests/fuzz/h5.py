@@ -26,7 +26,7 @@ def target() -> Target:
     secret = Path(tempfile.mkdtemp()) / "secret"
     secret.write_bytes(_SECRET)
 
-    def plain(file: Any) -> None:
+    def standard(file: Any) -> None:
         file["layers/dense/vars/0"], file["layers/dense/vars/1"] = np.ones((2, 3), "f4"), np.ones(3, "f8")
         file["layers/gru/cell/vars/0"] = np.ones((3, 6), ">f4")
         file["layers/gru/cell/vars/1"], file["layers/gru/cell/vars/2"] = np.ones((2, 6), "f2"), np.ones(6, "i4")
@@ -41,7 +41,7 @@ def target() -> Target:
         """The valid file, with some objects as links, in external storage, in other layouts, or far too large."""
 
         def fill(file: Any) -> None:
-            plain(file)
+            standard(file)
             groups = [file, file["layers"], file["layers/dense"], file["layers/dense/vars"]]
             for _ in range(random.choice((1, 1, 2, 5))):
                 group = random.choice(groups)
@@ -83,7 +83,7 @@ def target() -> Target:
             inner[str(k)] = np.float32(k)
 
     things = (array, declared, elsewhere, virtual, linked, deep, many)
-    seeds = [written(plain, version) for version in _VERSIONS]
+    seeds = [written(standard, version) for version in _VERSIONS]
     return Target(".weights.h5", _read, InteropError, seeds, (), {"hostile": hostile}, check=_check)
 
 

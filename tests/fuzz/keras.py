@@ -74,24 +74,24 @@ def _archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 
 def _edit(random: Random, config: Any) -> None:
     """Change one entry, anywhere inside."""
-    place = config
+    node = config
     while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
         if not keys:
             return
         key = random.choice(keys)
-        if isinstance(place[key], (dict, list)) and random.random() < 0.8:
-            place = place[key]
+        if isinstance(node[key], (dict, list)) and random.random() < 0.8:
+            node = node[key]
             continue
         edit = random.randrange(4)
         if edit == 0:
-            del place[key]
-        elif edit == 1 and isinstance(place, dict):
-            place[random.choice(("stateful", "dropout", "activation", "new", "axis", "config"))] = place[key]
-        elif edit == 2 and isinstance(place, list):
-            place.append(copy.deepcopy(place[key]))
+            del node[key]
+        elif edit == 1 and isinstance(node, dict):
+            node[random.choice(("stateful", "dropout", "activation", "new", "axis", "config"))] = node[key]
+        elif edit == 2 and isinstance(node, list):
+            node.append(copy.deepcopy(node[key]))
         else:
-            place[key] = copy.deepcopy(random.choice(_VALUES))
+            node[key] = copy.deepcopy(random.choice(_VALUES))
         return
 
 

@@ -43,20 +43,20 @@ def _byte(random: Random, content: bytearray, others: Sequence[bytes]) -> None:
 
 def _number(random: Random, content: bytearray, others: Sequence[bytes]) -> None:
     width, order = random.choice((1, 2, 4, 8)), random.choice(("little", "big"))
-    place = random.randrange(len(content) + 1)
-    content[place : place + width] = (random.choice(_NUMBERS) % 256**width).to_bytes(width, order)
+    position = random.randrange(len(content) + 1)
+    content[position : position + width] = (random.choice(_NUMBERS) % 256**width).to_bytes(width, order)
 
 
 def _digit(random: Random, content: bytearray, others: Sequence[bytes]) -> None:
-    places = [place for place, byte in enumerate(content) if 48 <= byte < 58]
-    if places:
-        place = random.choice(places)
-        content[place : place + 1] = random.choice((b"", b"0", b"1", b"7", b"-1", b"99999999", b"1.5", b"9" * 25))
+    positions = [position for position, byte in enumerate(content) if 48 <= byte < 58]
+    if positions:
+        position = random.choice(positions)
+        content[position : position + 1] = random.choice((b"", b"0", b"1", b"7", b"-1", b"99999999", b"1.5", b"9" * 25))
 
 
 def _word(random: Random, content: bytearray, others: Sequence[bytes]) -> None:
-    place = random.randrange(len(content) + 1)
-    content[place : place + random.choice((0, 1, 4))] = random.choice(_WORDS)
+    position = random.randrange(len(content) + 1)
+    content[position : position + random.choice((0, 1, 4))] = random.choice(_WORDS)
 
 
 def _cut(random: Random, content: bytearray, others: Sequence[bytes]) -> None:
@@ -77,8 +77,8 @@ def _repeat(random: Random, content: bytearray, others: Sequence[bytes]) -> None
 def _splice(random: Random, content: bytearray, others: Sequence[bytes]) -> None:
     other = random.choice(others)
     begin, end = _slice(random, len(other))
-    place = random.randrange(len(content) + 1)
-    content[place : place + random.choice((0, end - begin))] = other[begin:end]
+    position = random.randrange(len(content) + 1)
+    content[position : position + random.choice((0, end - begin))] = other[begin:end]
 
 
 def _slice(random: Random, length: int) -> tuple[int, int]:

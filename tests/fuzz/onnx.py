@@ -16,7 +16,7 @@ from tinygrad_gru.interop import InteropError
 from .target import Target
 
 _NUMBERS = (0, 1, -1, 2, 3, 4, 7, 31, 2**31, -(2**31), 2**40, 2**63 - 1, -(2**63))
-_MOST = 1000  # elements of an input that the reader is called with
+_MAX_ELEMENTS = 1000  # elements of an input that the reader is called with
 
 
 def target() -> Target:
@@ -46,7 +46,7 @@ def _read(path: Path) -> Any:
     graph = load(path)
     check(path)
     shapes = [tuple(2 if n is None else n for n in i.shape or ()) for i in graph.inputs]
-    if all(min(shape, default=0) >= 0 and np.prod([*map(float, shape)]) <= _MOST for shape in shapes):
+    if all(min(shape, default=0) >= 0 and np.prod([*map(float, shape)]) <= _MAX_ELEMENTS for shape in shapes):
         inputs = [np.ones(shape, i.dtype) for shape, i in zip(shapes, graph.inputs)]
         with compiling(False), no_grad(), np.errstate(all="ignore"):
             graph(*inputs)
@@ -78,8 +78,8 @@ def _models(onnx: Any) -> Iterator[Any]:
     )
     nodes = [
         node("Shape", ["x"], ["shape"]), node("Gather", ["shape", "zero"], ["n"], axis=0),
-        node("Unsqueeze", ["n", "axes"], ["n1"]), node("Concat", ["n1", "rest"], ["wanted"], axis=0),
-        node("Expand", ["w", "wanted"], ["e"]), node("Reshape", ["e", "wanted"], ["r"]),
+        node("Unsqueeze", ["n", "axes"], ["n1"]), node("Concat", ["n1", "rest"], ["target"], axis=0),
+        node("Expand", ["w", "target"], ["e"]), node("Reshape", ["e", "target"], ["r"]),
         node("MatMul", ["x", "r"], ["m"]), node("Slice", ["m", "zeros", "ends"], ["s"]),
         node("Softmax", ["s"], ["p"], axis=-1), node("ReduceSum", ["p", "axes"], ["q"], keepdims=0),
         node("Cast", ["q"], ["i"], to=7), node("Div", ["i", "two"], ["d"]), node("Cast", ["d"], ["y"], to=1),

@@ -22,10 +22,10 @@ _GOLDEN = Path(__file__).parents[1] / "interop" / "golden"
 
 def target() -> Target:
     golden = next(_GOLDEN.glob("*.pt")).read_bytes()
-    plain = {"epoch": 3, "lr": 0.1, "names": ["a", ("b", None, True)], "n": 2**60}
+    data = {"epoch": 3, "lr": 0.1, "names": ["a", ("b", None, True)], "n": 2**60}
     parts = [
         Part([_program(golden)], lambda program: _replaced(golden, program)),
-        Part([pickle.dumps(plain, protocol=protocol) for protocol in (2, 4)], _archive),
+        Part([pickle.dumps(data, protocol=protocol) for protocol in (2, 4)], _archive),
     ]
     return Target(".pt", _read, InteropError, [golden], parts, {"opcodes": _opcodes, "tensors": _tensors})
 

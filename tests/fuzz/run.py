@@ -24,14 +24,8 @@ _FORBIDDEN = (
     "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.link", "os.symlink",
     "shutil.", "ctypes.dlopen", "pickle.find_class", "urllib.", "ftplib.", "winreg.", "code.__new__",
 )  # fmt: skip
-_WITH_PATHS = {
-    "os.chmod": 1,
-    "os.remove": 1,
-    "os.rename": 2,
-    "os.mkdir": 1,
-    "os.rmdir": 1,
-    "os.truncate": 1,
-}  # how many
+#: The number of paths among the arguments of an audit event.
+_WITH_PATHS = {"os.chmod": 1, "os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1}
 
 
 class Hang(BaseException):
@@ -43,7 +37,7 @@ class Report:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.unforeseen: Counter[str] = Counter()
+        self.unexpected: Counter[str] = Counter()
         self.failures: list[tuple[int, str, str]] = []
         self.slowest = 0.0
 
@@ -51,8 +45,8 @@ class Report:
         self.counts[kind, outcome] += 1
         if outcome == "failure":
             self.failures.append((number, kind, detail))
-        elif outcome == "unforeseen":
-            self.unforeseen[detail] += 1
+        elif outcome == "unexpected":
+            self.unexpected[detail] += 1
 
 
 class _AuditHook:
@@ -129,7 +123,7 @@ def _alarm() -> Iterator[None]:
 
 
 def read_one(target: Target, path: Path) -> tuple[str, str]:
-    """(outcome, detail): "accepted", "refused", "unforeseen" (refused by `untrusted`, by no check) or "failure"."""
+    """(outcome, detail): "accepted", "refused", "unexpected" (refused by `untrusted`, by no check) or "failure"."""
     try:
         with _audited(path.parent, target.others) as touched, _alarm():
             result = target.read(path)
@@ -137,8 +131,8 @@ def read_one(target: Target, path: Path) -> tuple[str, str]:
         target.check(result)
     except target.error as error:
         cause = error.__cause__
-        foreseen = cause is None or isinstance(cause, (FileFormatError, target.error)) or "damaged: " not in str(error)
-        outcome, detail = ("refused", "") if foreseen else ("unforeseen", f"{type(cause).__name__} {_location(cause)}")
+        expected = cause is None or isinstance(cause, (FileFormatError, target.error)) or "damaged: " not in str(error)
+        outcome, detail = ("refused", "") if expected else ("unexpected", f"{type(cause).__name__} {_location(cause)}")
         try:
             str(error)
         except Exception as second:

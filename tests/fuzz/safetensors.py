@@ -58,9 +58,9 @@ def _headers(random: Random) -> bytes:
     widths = {"F32": 4, "F64": 8, "I8": 1, "BOOL": 1, "BF16": 2, "U64": 8, "C64": 8, "F8_E4M3": 1, "": 4}
     entries: dict[str, Any] = {}
     offset = 0
-    lie = random.choice((0.0, 0.05, 0.3))
-    for place in range(random.randrange(5)):
-        kind = random.choice(list(widths) if random.random() < lie else ["F32", "F64", "I8", "BOOL", "BF16"])
+    invalid = random.choice((0.0, 0.05, 0.3))
+    for number in range(random.randrange(5)):
+        kind = random.choice(list(widths) if random.random() < invalid else ["F32", "F64", "I8", "BOOL", "BF16"])
         shape = [random.choice((0, 1, 1, 2, 3)) for _ in range(random.randrange(4))]
         size = widths[kind]
         for n in shape:
@@ -68,17 +68,17 @@ def _headers(random: Random) -> bytes:
         entry = {"dtype": kind, "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
         for name in entry:
-            if random.random() < lie:
+            if random.random() < invalid:
                 entry[name] = random.choice(_ODD)
-            elif random.random() < lie and name != "dtype" and entry[name]:
+            elif random.random() < invalid and name != "dtype" and entry[name]:
                 entry[name][random.randrange(len(entry[name]))] = random.choice(_ODD)
-        entries[random.choice(("weight", "bias", "__metadata__", "\ud800", f"t{place}"))] = entry
+        entries[random.choice(("weight", "bias", "__metadata__", "\ud800", f"t{number}"))] = entry
     if random.random() < 0.5:
-        entries["__metadata__"] = random.choice(({}, {"format": "pt"}, *([_ODD[0]] if lie else [])))
+        entries["__metadata__"] = random.choice(({}, {"format": "pt"}, *([_ODD[0]] if invalid else [])))
     header = json.dumps(entries).encode()
-    if random.random() < lie:
+    if random.random() < invalid:
         header = header.replace(b"t1", b"t0")
-    return _with_header(header, bytes(offset if random.random() > lie else random.randrange(99)))
+    return _with_header(header, bytes(offset if random.random() > invalid else random.randrange(99)))
 
 
 _ODD: tuple[Any, ...] = (

@@ -128,7 +128,7 @@ def test_the_fuzzer_distinguishes_refusals(tmp_path):
     assert read_one(reads(raises(Documented("no"))), tmp_path / "x") == ("refused", "")
     outside = Documented("damaged: IndexError")
     outside.__cause__ = IndexError()
-    assert read_one(reads(raises(outside)), tmp_path / "x")[0] == "unforeseen"
+    assert read_one(reads(raises(outside)), tmp_path / "x")[0] == "unexpected"
 
 
 def test_generators_need_only_a_random_number_generator():

@@ -1,6 +1,6 @@
 """Recurrent layers of Keras with random weights, inputs and states, and all results and gradients, in float64.
 
-A case is plain data, so that it can be kept in a file: what test_keras.py compares our layers with, live and frozen.
+A case is JSON-like data, to be kept in a file: what test_keras.py compares our layers with, live and frozen.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def make(kind, settings, mask=None, seed=0, steps=4, batch=3, inputs=2, hidden=3
     random = np.random.default_rng(seed)
 
     def draw(*shape):
-        drawn = random.standard_normal(shape)
-        return drawn if decimals is None else drawn.round(decimals)
+        sample = random.standard_normal(shape)
+        return sample if decimals is None else sample.round(decimals)
 
     options = {"use_bias": settings["bias"], "activation": settings.get("activation", "tanh")}
     if kind == "GRU":

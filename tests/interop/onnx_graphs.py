@@ -21,20 +21,20 @@ def recurrent(
     random = np.random.default_rng(seed)
     directions, gates = 2 if direction == "bidirectional" else 1, GATES[kind]
 
-    def draw(*shape, wanted=True):
-        return random.standard_normal(shape).astype(np.float32) if wanted else None
+    def draw(*shape, present=True):
+        return random.standard_normal(shape).astype(np.float32) if present else None
 
     values = {
         "X": draw(steps, batch, inputs),
         "W": draw(directions, gates * hidden, inputs),
         "R": draw(directions, gates * hidden, hidden),
-        "B": draw(directions, 2 * gates * hidden, wanted=bias),
+        "B": draw(directions, 2 * gates * hidden, present=bias),
         "sequence_lens": None if lengths is None else np.array(lengths, np.int32),
-        "initial_h": draw(directions, batch, hidden, wanted=initial),
+        "initial_h": draw(directions, batch, hidden, present=initial),
     }
     if kind == "LSTM":
-        values["initial_c"] = draw(directions, batch, hidden, wanted=initial)
-        values["P"] = draw(directions, 3 * hidden, wanted=peephole)
+        values["initial_c"] = draw(directions, batch, hidden, present=initial)
+        values["P"] = draw(directions, 3 * hidden, present=peephole)
     outputs = ["Y", "Y_h", "Y_c"][: 3 if kind == "LSTM" else 2]
     node = helper.make_node(
         kind, ["" if value is None else name for name, value in values.items()], outputs, hidden_size=hidden,

@@ -100,8 +100,8 @@ def dense(file):
     [
         (external, "'0' is stored in another file"),
         (virtual, "'0' is put together from other datasets"),
-        (lambda file: file.__setitem__("0", h5py.ExternalLink("secret.h5", "0")), "'0' is a link to another place"),
-        (lambda file: file.__setitem__("0", h5py.SoftLink("/1")), "'0' is a link to another place"),
+        (lambda file: file.__setitem__("0", h5py.ExternalLink("secret.h5", "0")), "'0' is a link to another path"),
+        (lambda file: file.__setitem__("0", h5py.SoftLink("/1")), "'0' is a link to another path"),
         (cycle, "two links lead to byte"),
         (twice, "two links lead to byte"),
         (doubled, "two links lead to byte"),

@@ -192,7 +192,7 @@ def test_settings_without_an_effect_are_ignored(tmp_path, edit, compression):
             "expected layers Emb",
         ),
         (lambda m: m.pop("model.weights.h5"), {}, r"expected one model\.weights\.h5 in it, got 0"),
-        (lambda m: None, {"compression": zipfile.ZIP_LZMA}, "compressed in a way that is not known"),
+        (lambda m: None, {"compression": zipfile.ZIP_LZMA}, "compressed by an unsupported method"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

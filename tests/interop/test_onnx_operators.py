@@ -151,29 +151,29 @@ def int32(*values):
     return np.array(values, np.int32)
 
 
-LEAST, MOST = -(2**31), 2**31 - 1
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 
 
 @pytest.mark.parametrize(
     ("kind", "inputs", "expected"),
     [
-        ("Div", (int32(LEAST, LEAST, 7, -7), int32(2, 3, 2, 2)), [-(2**30), -715827882, 3, -3]),
+        ("Div", (int32(INT_MIN, INT_MIN, 7, -7), int32(2, 3, 2, 2)), [-(2**30), -715827882, 3, -3]),
         ("Div", (int32(7, -7, 0), int32(-2, -2, -5)), [-3, 3, 0]),
         ("Div", (np.array([-(2**63), -(2**63)]), np.array([3, 2])), [-3074457345618258602, -(2**62)]),
         ("Div", (np.array([200, 7], np.uint8), np.array([3, 255], np.uint8)), [66, 0]),
-        ("Add", (int32(MOST), int32(1)), [LEAST]),
-        ("Sub", (int32(LEAST), int32(1)), [MOST]),
-        ("Mul", (int32(MOST), int32(3)), [MOST - 2]),
-        ("Neg", (int32(LEAST),), [LEAST]),
-        ("Abs", (int32(LEAST),), [LEAST]),
+        ("Add", (int32(INT_MAX), int32(1)), [INT_MIN]),
+        ("Sub", (int32(INT_MIN), int32(1)), [INT_MAX]),
+        ("Mul", (int32(INT_MAX), int32(3)), [INT_MAX - 2]),
+        ("Neg", (int32(INT_MIN),), [INT_MIN]),
+        ("Abs", (int32(INT_MIN),), [INT_MIN]),
         ("MatMul", (int32(2**30, 2**30)[None], int32(2, 1)[:, None]), [[-(2**30)]]),
-        ("CumSum", (int32(MOST, 1, 5), np.array(0)), [MOST, LEAST, LEAST + 5]),
+        ("CumSum", (int32(INT_MAX, 1, 5), np.array(0)), [INT_MAX, INT_MIN, INT_MIN + 5]),
         ("ReduceSum", (int32(100, -1, 5), np.array([0])), [104]),
         ("ReduceMean", (int32(-1, -2),), [-1]),
         ("ReduceMean", (int32(1, 2, 5, -30),), [-5]),
-        ("ReduceMean", (int32(MOST, MOST, MOST, MOST - 1),), [MOST - 1]),
+        ("ReduceMean", (int32(INT_MAX, INT_MAX, INT_MAX, INT_MAX - 1),), [INT_MAX - 1]),
         ("ReduceMean", (np.array([2**62, 2**62, 2**62]),), [2**62]),
-        ("ReduceMean", (int32(LEAST, LEAST, LEAST + 1),), [LEAST + 1]),
+        ("ReduceMean", (int32(INT_MIN, INT_MIN, INT_MIN + 1),), [INT_MIN + 1]),
         ("Pow", (int32(2, -3, 5, -1, 1, -1), int32(3, 3, -1, -3, -4, -2)), [8, -27, 0, -1, 1, 1]),
         ("Pow", (int32(2, 9), np.float32([0.5, 0.5])), [1, 3]),
     ],
@@ -186,14 +186,14 @@ def test_integers_stay_integers_and_wrap(kind, inputs, expected):
 
 
 def test_integer_overflow_and_division_by_0():
-    """Undefined in onnxruntime: sums and the quotient LEAST / −1 wrap here; a division by 0 is refused."""
+    """Undefined in onnxruntime: sums and the quotient INT_MIN / −1 wrap here; a division by 0 is refused."""
     graph = node_model("ReduceSum", keepdims=0)
     graph.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
-    assert load(graph)(int32(MOST, 1, 5)).item() == LEAST + 5
+    assert load(graph)(int32(INT_MAX, 1, 5)).item() == INT_MIN + 5
     graph = node_model("Div", 2)
     for value in graph.graph.input:
         value.type.tensor_type.elem_type = onnx.TensorProto.INT32
-    assert load(graph)(int32(LEAST), int32(-1)).item() == LEAST
+    assert load(graph)(int32(INT_MIN), int32(-1)).item() == INT_MIN
     with pytest.raises(InteropError, match="an integer is divided by 0"):
         load(graph)(int32(1), int32(0))
     graph.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.FLOAT

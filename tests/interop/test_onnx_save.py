@@ -310,7 +310,7 @@ def test_ops(tmp_path, function):
     assert_exported(tmp_path / "op.onnx", Applied(), draw(2, 3, 4))
 
 
-class Plain(Module):
+class FromFunction(Module):
     def __init__(self, function):
         self.function = function
 
@@ -324,19 +324,19 @@ class Plain(Module):
         (lambda x: x[: len(x) - 1], r"length of a named axis: a Slice has \[4\] in one run and \[5\] in another"),
         (lambda x: x * len(x), r"a Mul has 5\.0 in one run and 6\.0 in another"),
         (lambda x: sum(x), "does other things for other values, or for other lengths"),
-        (lambda x: x * float(x.sum()), "takes numbers, from values"),
-        (lambda x: x if (x > 0).sum() > 3 else -x, "makes a decision"),
-        (lambda x: x * x.detach().numpy(), "takes numbers, from values"),
+        (lambda x: x * float(x.sum()), "branches on values that are known only"),
+        (lambda x: x if (x > 0).sum() > 3 else -x, "branches on values"),
+        (lambda x: x * x.detach().numpy(), "branches on values that are known only"),
         (lambda x: (x[:, None] * x).reshape(2, 2 * x.shape[0], -1), "length of a named axis: a Reshape"),
-        (lambda x: no_such_op(x), "no ONNX operator here for the array function hypot"),
+        (lambda x: no_such_op(x), "no ONNX operator is known here for the array function hypot"),
         (lambda x: ops.pad(x, width=((0, 0), (1, 1), (0, 0))), "known only when the graph runs"),
         (lambda x: x[np.array([[True, False]] * 5)], "expected one of|only integers along one axis"),
         (lambda x: {"y": x}, "`forward` returns a dict"),
     ],
 )
-def test_programs_that_are_no_graph_are_refused(tmp_path, function, reason):
+def test_modules_that_are_no_graph_are_refused(tmp_path, function, reason):
     with pytest.raises(InteropError, match=reason):
-        save(Plain(function), tmp_path / "no.onnx", draw(5, 2, 4), axes={"input_0": ("time", None, None)})
+        save(FromFunction(function), tmp_path / "no.onnx", draw(5, 2, 4), axes={"input_0": ("time", None, None)})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -351,9 +351,9 @@ def test_arrays_computed_from_inputs_by_numpy_are_refused(tmp_path):
     with pytest.raises(InteropError, match="an array that the graph cannot know"):
         save(Shifted(), tmp_path / "no.onnx", np.array([[1, 2], [3, 4]]))
     with pytest.raises(InteropError, match="an array that was not computed from its inputs"):
-        save(Plain(lambda ids: Tensor(ids + 1)), tmp_path / "no.onnx", np.array([1, 2]))
+        save(FromFunction(lambda ids: Tensor(ids + 1)), tmp_path / "no.onnx", np.array([1, 2]))
     with pytest.raises(InteropError, match="computes a number from the values"):
-        save(Plain(lambda ids, x: x * (ids > 2)), tmp_path / "no.onnx", (np.array([1, 2, 3]), draw(2, 3)))
+        save(FromFunction(lambda ids, x: x * (ids > 2)), tmp_path / "no.onnx", (np.array([1, 2, 3]), draw(2, 3)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Recurrent layers of PyTorch with random weights, inputs and states, and all results and gradients.
 
-A case is plain data, so that it can be kept in a file: what test_torch.py compares our layers with, live and frozen.
+A case is JSON-like data, to be kept in a file: what test_torch.py compares our layers with, live and frozen.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def make(kind, settings, lengths=None, seed=0, steps=4, batch=3, inputs=2, hidde
     random = np.random.default_rng(seed)
 
     def draw(*shape):
-        drawn = random.standard_normal(shape)
-        return drawn if decimals is None else drawn.round(decimals)
+        sample = random.standard_normal(shape)
+        return sample if decimals is None else sample.round(decimals)
 
     layer = KINDS[kind](inputs, hidden, dtype=torch.float64, **settings)
     weights = {name: draw(*value.shape) for name, value in layer.state_dict().items()}

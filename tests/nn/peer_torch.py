@@ -41,8 +41,8 @@ def _library(case, p, x, state):
     layer = getattr(torch.nn, case["layer"])(*case["sizes"], dtype=torch.float64, **settings)
     given = {}
     for name, parameter in layer.named_parameters():  # weight_ih_l1_reverse: W of direction 1 of layer 1
-        kind, place = name.split("_l")
-        cell = int(place.removesuffix("_reverse")) * directions + place.endswith("_reverse")
+        kind, suffix = name.split("_l")
+        cell = int(suffix.removesuffix("_reverse")) * directions + suffix.endswith("_reverse")
         given[name] = _in_their_layout(case["layer"], kind, f"cells.{cell}", p, parameter)
     lengths, steps = case.get("lengths"), len(x)
     packed = x if lengths is None else pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)

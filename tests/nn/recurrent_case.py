@@ -1,7 +1,7 @@
 """A recurrent layer with everything sampled at random: what our layers and their peers are run on, to compare.
 
-A case is plain data. Arrays have our names and layouts: parameters as in `state_dict`, weights (in, out). A result is
-a dictionary of arrays: "output", the last "h" (and "c"), and the gradients of Σ cotangent · result, "d x" and so on.
+A case is JSON-like data. Arrays have our names and layouts: parameters as in `state_dict`, weights (in, out). A result
+is a dictionary of arrays: "output", the last "h" (and "c"), and the gradients of Σ cotangent · result, "d x" and so on.
 """
 
 from __future__ import annotations

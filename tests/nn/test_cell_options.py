@@ -116,9 +116,14 @@ def test_nothing_becomes_float64_and_extremes_stay_finite(device, name):
         x = Tensor(np.full((4, 2, 3), scale, dtype="float32"), requires_grad=True, device=device)
         output, last = model(x, lengths=[4, 1])
         output.sum().backward()
-        made = [output, x.grad, *(last if isinstance(last, tuple) else (last,)), *(p.grad for p in model.parameters())]
-        assert {str(tensor.dtype) for tensor in made} == {"float32"}
-        assert all(np.isfinite(tensor.numpy()).all() for tensor in made)
+        results = [
+            output,
+            x.grad,
+            *(last if isinstance(last, tuple) else (last,)),
+            *(p.grad for p in model.parameters()),
+        ]
+        assert {str(tensor.dtype) for tensor in results} == {"float32"}
+        assert all(np.isfinite(tensor.numpy()).all() for tensor in results)
         model.zero_grad()
 
 
@@ -212,7 +217,7 @@ def test_gains_start_at_one_and_peepholes_at_zero():
 
 
 def test_the_sense_of_the_update_gate_swaps_exactly(rng):
-    """σ(−a) = 1 − σ(a): with W_z, U_z and b_z negated, z and 1 − z change places."""
+    """σ(−a) = 1 − σ(a): with W_z, U_z and b_z negated, z and 1 − z are exchanged."""
     for reset_after in (False, True):
         cell, p = make("GRUCell", 3, 4, reset_after=reset_after)
         x, h = rng.standard_normal((2, 3)), rng.standard_normal((2, 4))
@@ -270,10 +275,10 @@ def test_peepholes_add_the_old_cell_to_the_input_gate_and_the_new_to_the_output_
         cell.load_state_dict(zeros | {name: np.array(value) for name, value in changes.items()})
         return arrays(cell(Tensor(np.zeros((1, 1))), whole([np.zeros((1, 2)), np.array([c])])))
 
-    shut = {"b_g": [1000.0, 1000.0], "b_f": [-1000.0, -1000.0]}  # c' = i
-    _, c = new([0.3, -0.2], p_i=[1.0, 2.0], **shut)
+    closed = {"b_g": [1000.0, 1000.0], "b_f": [-1000.0, -1000.0]}  # c' = i
+    _, c = new([0.3, -0.2], p_i=[1.0, 2.0], **closed)
     np.testing.assert_allclose(c[0], 1 / (1 + np.exp(-np.array([0.3, -0.4]))))
-    h, c = new([0.3, -0.2], p_o=[1.0, 2.0], **shut)
+    h, c = new([0.3, -0.2], p_o=[1.0, 2.0], **closed)
     np.testing.assert_allclose(c[0], [0.5, 0.5])
     np.testing.assert_allclose(h[0], np.tanh(0.5) / (1 + np.exp(-np.array([0.5, 1.0]))))
 
@@ -398,9 +403,9 @@ def test_recurrent_dropout_is_sampled_for_every_pass_and_cell_and_is_off_in_eval
     assert not np.array_equal(first, second)
     assert not np.array_equal(first[..., :6], first[::-1, :, 6:])
     layer.eval()
-    plain, _ = make("GRU", 3, 6, bidirectional=True)
-    plain.load_state_dict(layer.state_dict())
-    np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
+    reference, _ = make("GRU", 3, 6, bidirectional=True)
+    reference.load_state_dict(layer.state_dict())
+    np.testing.assert_array_equal(layer(x)[0].numpy(), reference(x)[0].numpy())
 
 
 def test_another_drop_mask_needs_no_new_trace(monkeypatch):
@@ -444,7 +449,7 @@ def test_zoneout_equals_its_mask_in_training_and_its_expectation_in_evaluation(m
     layer.train()
     output = layer(Tensor(x))[0].numpy()
     assert not np.array_equal(layer(Tensor(x))[0].numpy(), output)
-    for t in range(1, 5) if kind != "LSTM" else ():  # whose c is not seen from outside
+    for t in range(1, 5) if kind != "LSTM" else ():  # whose c is not an output
         new = next_state(kind, {}, p, x[t], [output[t - 1]])[0]
         stays = output[t] == output[t - 1]
         np.testing.assert_allclose(output[t][~stays], new[~stays], rtol=1e-10)

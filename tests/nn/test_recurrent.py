@@ -447,8 +447,8 @@ def test_dropout_is_sampled_at_every_call_and_is_off_in_evaluation():
     manual_seed(0)
     assert np.all(first[0] == layer(x)[0].numpy()[0]) and not np.array_equal(first, second)
     layer.eval()
-    plain = make("GRU", 3, 4, num_layers=2)
-    np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
+    reference = make("GRU", 3, 4, num_layers=2)
+    np.testing.assert_array_equal(layer(x)[0].numpy(), reference(x)[0].numpy())
 
 
 @all_layers
@@ -467,8 +467,8 @@ def test_input_dropout_drops_the_same_features_at_all_steps(kind):
         y = ops.concatenate([single(y * mask)[0] for single, mask in zip(pair, masks)], axis=-1)
     np.testing.assert_array_equal(output.numpy(), y.numpy())
     layer.eval()
-    plain = make(kind, 3, 4, num_layers=2, bidirectional=True)
-    np.testing.assert_array_equal(layer(x)[0].numpy(), plain(x)[0].numpy())
+    reference = make(kind, 3, 4, num_layers=2, bidirectional=True)
+    np.testing.assert_array_equal(layer(x)[0].numpy(), reference(x)[0].numpy())
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------

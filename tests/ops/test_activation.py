@@ -14,7 +14,7 @@ from tinygrad_gru.testing import gradcheck, gradgradcheck
 DTYPES = ["float16", "float32", "float64"]
 FAR = np.array([-800.0, -100.0, -30.0, 30.0, 100.0, 800.0])
 
-#: What each is far from zero, and its slope there.
+#: The asymptote of each, and its slope.
 SATURATING = {
     "sigmoid": (lambda x: x > 0, lambda x: 0 * x),
     "tanh": (np.sign, lambda x: 0 * x),

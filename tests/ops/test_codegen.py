@@ -1,4 +1,4 @@
-"""The generated code of an op: its text, its names, and that an op looks like the function that it was written as."""
+"""The generated code of an op: its text, its names, and introspection of the op."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_every_op_has_rules():
 
 
 def test_implicit_host_copies_fail_on_the_strict_backend():
-    """The test of the test: an op that calls NumPy cannot pass there."""
+    """This test can fail: an op that calls NumPy does not pass."""
 
     @op
     def host_exp(x):

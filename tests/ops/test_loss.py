@@ -140,7 +140,7 @@ def test_scalar_scores_raise():
 
 
 def test_ignore_index_with_probability_targets_raises():
-    with pytest.raises(ValueError, match="ignore_index goes with class ids"):
+    with pytest.raises(ValueError, match="ignore_index requires class ids"):
         ops.cross_entropy(leaf([[1.0, 2.0]]), np.array([[0.5, 0.5]]), ignore_index=0)
 
 

@@ -1,4 +1,4 @@
-"""Multi-output records (ops/multi_output.py)."""
+"""Multi-output records: cotangents by output, unused outputs, second order, and the tape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise ops where they are hard; the rest is in the contract."""
+"""Elementwise ops at extremes and singularities; the rest is in the contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradients_of_integer_powers_at_zero(dtype):
-    """x⁰, x¹, x², x³ at 0: 0, 1, 0, 0, without warnings; for exponents in numbers and in arrays."""
+    """x⁰, x¹, x², x³ at 0: 0, 1, 0, 0, without warnings; for scalar and array exponents."""
     for exponent, slope in ((0, 0.0), (1, 1.0), (2, 0.0), (3, 0.0), (0.0, 0.0), (1.0, 1.0), (2.0, 0.0)):
         assert gradient(lambda x, n=exponent: x**n, [0.0], dtype=dtype) == slope
         a, _ = gradient(ops.power, [0.0], [float(exponent)], dtype=dtype)

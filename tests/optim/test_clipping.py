@@ -150,7 +150,7 @@ def test_a_tensor_instead_of_a_list_raises(with_gradients, clip):
 
 def test_a_parameter_that_is_listed_twice_is_clipped_once(with_gradients):
     a, b = with_gradients([3.0], [4.0])
-    alias = Tensor.from_node(a.data, a.node)  # another tensor at the same place, as mixed precision has them
+    alias = Tensor.from_node(a.data, a.node)  # another tensor of the same node, as in mixed precision
     assert clip_gradient_norm([a, b, a, alias], 2.5) == 5.0
     assert gradients([a, b]) == [[1.5], [2.0]]
     clip_gradient_value([a, b, a], 1.75)

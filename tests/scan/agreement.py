@@ -39,8 +39,10 @@ def gradients(outputs, inputs):
     """The gradient of a weighted sum of the outputs for every input; zeros where there is none."""
     random = np.random.default_rng(0)
     weights = [Tensor(random.standard_normal(y.shape).astype(y.dtype)) for y in outputs]
-    wanted = [(y, w) for y, w in zip(outputs, weights) if y.requires_grad]
-    found = grad([y for y, _ in wanted], inputs, [w for _, w in wanted], allow_unused=True, retain_graph=True)
+    differentiable = [(y, w) for y, w in zip(outputs, weights) if y.requires_grad]
+    found = grad(
+        [y for y, _ in differentiable], inputs, [w for _, w in differentiable], allow_unused=True, retain_graph=True
+    )
     return [np.zeros(x.shape, x.dtype) if g is None else g.numpy() for x, g in zip(inputs, found)]
 
 

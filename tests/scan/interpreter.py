@@ -91,6 +91,6 @@ def _flat_indices(index: tuple, shape: tuple[int, ...]) -> list[int]:
     """The indices, in the flattened array, of what an index of integers and ("slice", *range) selects."""
     found = [0]
     for entry, size in zip(index, shape):
-        chosen = [entry % size] if isinstance(entry, int) else range(*entry[1:])
-        found = [flat * size + i for flat in found for i in chosen]
+        entries = [entry % size] if isinstance(entry, int) else range(*entry[1:])
+        found = [flat * size + i for flat in found for i in entries]
     return found

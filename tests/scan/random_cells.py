@@ -78,7 +78,7 @@ class _Drawing:
         self.pool.append(makers[self.random.integers(len(makers))]())
 
     def gates(self, a: Tensor, b: Tensor) -> Tensor:
-        """Gates as a GRU or an LSTM has them: several products with one left operand, and what becomes of them."""
+        """Gates as a GRU or an LSTM has them: several products with one left operand, and functions of them."""
         kinds = [ops.sigmoid, ops.sigmoid, ops.tanh, ops.square]
         gates = [
             kinds[self.random.integers(len(kinds))](self.read() + a @ self.weight(WIDTH) + self.vector())

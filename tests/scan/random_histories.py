@@ -1,10 +1,10 @@
-"""Random histories: whatever a program does between calls, compiled mode must give what eager mode gives.
+"""Random histories: compiled mode must agree with eager mode, whatever a program does between calls.
 
 A world has parameters, ops of the user's own, steps and layers. A history is a list of events: calls, backward passes
 and second derivatives of any call so far, and between them rules that are redefined, settings that change, hooks,
 writes into memory, freezing, train/eval flips, attributes that are replaced. The same history happens in two worlds, a
 compiled one and an eager one (which recomputes nothing), and every event must have the same result in both. A TapeError
-in either is no disagreement: a refusal is right where a value cannot be had.
+in either is no disagreement: refusing is right where a value cannot be computed.
 
 `python -m tests.scan.random_histories 20000` runs that many, and prints those that disagree. `… 500 numba` and, where
 there is a GPU, `… 500 cupy` run other targets; a third number is the first seed, and `… 1 numpy 17` prints one history.
@@ -42,7 +42,7 @@ TOLERANCE = {"float64": 1e-8, "float32": 5e-3}
 
 
 def _reversal(factor: float) -> Any:
-    """An op from a factory: what its rule does is known to its closure alone."""
+    """An op from a factory, whose rule depends on a closure."""
 
     @op
     def reversal(x, *, strength=1.0):
@@ -53,7 +53,7 @@ def _reversal(factor: float) -> Any:
 
 
 def _amplifier(factor: float) -> Any:
-    """An op from a factory: what its formula does is known to its closure alone."""
+    """An op from a factory, whose formula depends on a closure."""
 
     @op
     def amplifier(x):
@@ -75,7 +75,7 @@ def _product() -> Any:
 
 
 class World:
-    """What a history happens to. Everything is drawn from seeds, so two worlds of one seed are alike."""
+    """The state in which a history runs. Everything is events from seeds, so two worlds of one seed are equal."""
 
     def __init__(self, seed: int, mode: bool | str, device: str = "numpy"):
         random = np.random.default_rng(seed)
@@ -108,7 +108,7 @@ class World:
     # -- what is called ----------------------------------------------------------------------------------------------
 
     def _step(self, random: np.random.Generator) -> Callable[..., list[Tensor]]:
-        """A recurrence over a step of random operations, which looks up all that can change when it runs."""
+        """A recurrence over a step of random operations, which looks up everything that can change at every run."""
         kinds = [kind for kind in _OPERATIONS if random.random() < 0.9] or list(_OPERATIONS)
         program = [
             (kinds[random.integers(len(kinds))], int(random.integers(99)), int(random.integers(99)))
@@ -199,7 +199,7 @@ class World:
     # -- events ------------------------------------------------------------------------------------------------------
 
     def happen(self, event: str, seed: int) -> list[np.ndarray | None]:
-        """Let an event happen in the mode of this world; returns what it gave."""
+        """Run an event in the mode of this world; returns its result."""
         set_random_state(self.random_state)
         with compiling(self.mode), np.errstate(all="ignore"):
             found = getattr(self, event)(np.random.default_rng(seed))
@@ -274,7 +274,7 @@ class World:
         self.settings[list(self.settings)[random.integers(len(self.settings))]] = float(random.choice([0.0, 0.4, 1.7]))
 
     def write(self, random: np.random.Generator) -> None:
-        """Write into the memory of a parameter, in one of the ways in which that is done."""
+        """Write into the memory of a parameter, in one of several ways."""
         tensors = [
             *self.parameters.values(),
             self.slow,
@@ -341,7 +341,7 @@ def _hooked(world: World, a: Tensor, b: Tensor) -> Tensor:
     return value + 0.1 * b
 
 
-#: What a step may do: every one a function of the world as it is then, and of two values.
+#: The operations of a step: functions of the current world and two values.
 _OPERATIONS: dict[str, Callable[[World, Tensor, Tensor], Tensor]] = {
     "add": lambda w, a, b: a + b,
     "product": lambda w, a, b: w.own["product"](a, b),
@@ -367,7 +367,7 @@ _KEYWORDS: dict[str, Any] = {
     "learn_initial_state": True, "checkpoint_every": 2, "reset_after": True,
 }  # fmt: skip
 
-#: How often each event is drawn, beside the others.
+#: The relative frequency of each event.
 EVENTS = {
     "call": 8, "backward": 6, "second_order": 2, "redefine_rule": 1, "replace_op": 1, "change_setting": 2, "write": 1,
     "freeze": 1, "freeze_layer": 0.5, "flip": 1, "reseed": 0.5, "set_attribute": 2, "set_function": 0.5, "forget": 0.5,
@@ -375,16 +375,16 @@ EVENTS = {
 
 
 def history(seed: int, length: int = 10) -> list[tuple[str, int]]:
-    """Events and their seeds. Ends with the backward pass of whatever was called last."""
+    """Events and their seeds, ending with the backward pass of the last call."""
     random = np.random.default_rng(seed + 10**6)
     weights = np.array(list(EVENTS.values()))
-    drawn = random.choice(list(EVENTS), length, p=weights / weights.sum())
-    names = ["call", *drawn, "call", "backward", "backward"]
+    events = random.choice(list(EVENTS), length, p=weights / weights.sum())
+    names = ["call", *events, "call", "backward", "backward"]
     return [(str(name), int(random.integers(2**31))) for name in names]
 
 
 def disagreement(seed: int, target: str, tell: Callable[[str], None] = lambda text: None) -> str:
-    """What differs first between an eager world on NumPy and a compiled one, or "" if nothing does.
+    """The first difference between an eager world on NumPy and a compiled one, or "" if there is none.
 
     target  "numpy", "numba", or "cupy"
     """

@@ -1,4 +1,4 @@
-"""Random programs, for passes, plans and emitters: also such as no step would be traced to."""
+"""Random programs, for passes, plans and emitters: also those that no traced step would give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOUBLE, SQUARE = np.dtype("float64"), (3, 3)
 
 
 def draw_program(seed: int) -> Example:
-    """A program of up to forty operations on arrays of a few shapes, with outputs of all kinds."""
+    """A program of up to forty operations on arrays of a few shapes, with carries, ys and sums."""
     random = np.random.default_rng(seed)
     return _Drawing(random).example()
 
@@ -78,7 +78,7 @@ class _Drawing:
             self.pool.append(xp.tanh(made) if self.random.random() < 0.4 else made)  # so that all stays finite
 
     def gates(self) -> TracedArray:
-        """What merging is for: products with one left operand, activations, products of these, and their sum."""
+        """A pattern to merge: products with one left operand, activations, products of these, and their sum."""
         left, count = self.matrix(), self.random.integers(2, 4)
         activations = [xp.tanh, lambda x: 0.5 + 0.5 * xp.tanh(0.5 * x), lambda x: x * x]
         gates = [left @ self.weight() + self.number_or(self.matrix) for _ in range(count)]

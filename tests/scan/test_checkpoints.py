@@ -32,8 +32,8 @@ def everything(cell, x, every, **options):
 def test_segments_equal_the_whole(cell_type, every, reverse, compiled):
     cell = cell_type(3, 4, dtype="float64")
     x = np.random.default_rng(0).standard_normal((12, 2, 3))
-    whole = everything(cell, x, None, reverse=reverse, compiled=compiled)
-    for a, b in zip(everything(cell, x, every, reverse=reverse, compiled=compiled), whole):
+    expected = everything(cell, x, None, reverse=reverse, compiled=compiled)
+    for a, b in zip(everything(cell, x, every, reverse=reverse, compiled=compiled), expected):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -47,10 +47,10 @@ def test_no_xs_and_several_xs_and_outputs():
 
     start = (Tensor(np.ones((1, 2))), Tensor(np.ones((1, 2))))
     xs = tuple(Tensor(a) for a in np.random.default_rng(0).standard_normal((2, 7, 1, 2)))
-    for reads in (None, xs):
+    for inputs in (None, xs):
         results = []
         for every in (None, 3):
-            last, ys = scan(step, start, reads, length=7, checkpoint_every=every)
+            last, ys = scan(step, start, inputs, length=7, checkpoint_every=every)
             results.append([*last, *ys, grad(sum((y.sum() for y in ys), start=last[0].sum()), w)])
         for a, b in zip(*results):
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)

@@ -79,10 +79,10 @@ def test_zero_and_negative_zero_are_different_scalars(rng):
 
 
 def test_requires_grad_may_change_between_calls(rng):
-    for wanted in itertools.product([False, True], repeat=3):
+    for given in itertools.product([False, True], repeat=3):
         inputs = [
             [Tensor(x.numpy(), requires_grad=yes) for x in leaves(rng, [shape], *lead)]
-            for yes, shape, lead in zip(wanted, (H, H, (4, 4)), ((), (LENGTH,), ()))
+            for yes, shape, lead in zip(given, (H, H, (4, 4)), ((), (LENGTH,), ()))
         ]
         assert_modes_agree(lambda h, x, W: ops.tanh(h @ W + x), *inputs)
 

@@ -353,9 +353,9 @@ def test_unused_outputs_cost_nothing_in_backward(layer_type, cache):
             np.testing.assert_allclose(compiled, eager, rtol=1e-12, atol=1e-14)
     (plan,) = cache.steps
     unused = plan.cotangents[-1]
-    without, whole = plan.backward(frozenset([unused])), plan.backward()
-    assert without.source.calls.step == whole.source.calls.step - 1
-    assert unused in whole.source.plan.program.xs and unused not in without.source.plan.program.xs
+    without, full = plan.backward(frozenset([unused])), plan.backward()
+    assert without.source.calls.step == full.source.calls.step - 1
+    assert unused in full.source.plan.program.xs and unused not in without.source.plan.program.xs
 
 
 def test_the_plan_cache_keeps_no_model_alive():

@@ -1,4 +1,4 @@
-"""Dependencies of a pure step: changes that are no assignment to an attribute of its object."""
+"""Dependencies of a pure step: changes other than assignments to attributes of its object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edge cases of compiling a recurrence, each of which was, or easily would be, computed wrongly."""
+"""Edge cases of compiling a recurrence, each of which was, or easily would be, miscompiled."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ STEPS = {  # step(carry, x, *closure), and the shapes of carry, xs and closure
         ),
         [H], [H], [],
     ),
-    # what looks as if it could be merged
+    # operations that only look mergeable
     "gates with different scalars": (
         lambda h, x, A, B: ops.tanh(2 * (h @ A)) * ops.tanh(3 * (h @ B)) + x, [H], [H], [(4, 4)] * 2,
     ),

@@ -28,5 +28,5 @@ def test_a_plan_reused_for_other_traces_is_detected(monkeypatch):
 
 
 def test_histories_hold_every_event():
-    drawn = {event for seed in range(200) for event, _ in history(seed)}
-    assert drawn == set(EVENTS) and all(hasattr(World, event) for event in EVENTS)
+    events = {event for seed in range(200) for event, _ in history(seed)}
+    assert events == set(EVENTS) and all(hasattr(World, event) for event in EVENTS)

@@ -1,4 +1,4 @@
-"""Graph IR: the docstring's example, and attributes, which reach generated source, as plain literals."""
+"""Graph IR: the docstring's example, and attributes, which reach generated source, as literals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merged and horizontally fused operations: how many are left, and the same results with any choice of passes."""
+"""Merged and horizontally fused operations: how many are left, and the same results with any subset of passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pass does to the example in its docstring what is printed there."""
+"""Every pass turns the example in its docstring into the result that is printed there."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ANALYSES = {
 
 
 def annotated(program, notes):
-    """The text of a program with a note behind each value."""
+    """The text of a program with an annotation after each value."""
     *_, interface = repr(program).splitlines()
     values = [value for value in program.values() if value.op != "scalar"]
     return "\n".join([*(f"{value!r:<62} {notes.get(value, '')}".rstrip() for value in values), interface])

@@ -1,4 +1,4 @@
-"""Every rewrite keeps the results of a program, as the reference interpreter computes them, and does what it is for."""
+"""Every rewrite keeps the results of a program, as the reference interpreter computes them, and has its effect."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_results_of_random_programs_are_kept(rewrite):
 def test_passes_in_any_order_keep_the_results(rng):
     for seed in range(RANDOM_PROGRAMS):
         example = draw_program(seed)
-        program, chosen = example.program, [FORWARD_PASSES[i] for i in rng.integers(len(FORWARD_PASSES), size=4)]
-        for rewrite in chosen:
+        program, rewrites = example.program, [FORWARD_PASSES[i] for i in rng.integers(len(FORWARD_PASSES), size=4)]
+        for rewrite in rewrites:
             program = rewrite(program)
-        assert_same(example, program, f"{seed} {[rewrite.__name__ for rewrite in chosen]}", tolerance=1e-9)
+        assert_same(example, program, f"{seed} {[rewrite.__name__ for rewrite in rewrites]}", tolerance=1e-9)
 
 
 def test_symbolic_zeros_give_the_results_of_arrays_of_zeros(rng):
@@ -189,7 +189,7 @@ def test_reassociate(formula, expected):
         (lambda h, x, y: h * x + (h @ y) * x, "(h * x) + ((h @ y) * x)"),
         (lambda h, x: h * h * x, "(h * h) * x"),
         (lambda h, x, y: x / h * y, "(x / h) * y"),
-        (lambda h, x, b: h * b * x, "(h * b) * x"),  # b broadcasts, so it stays where it is
+        (lambda h, x, b: h * b * x, "(h * b) * x"),  # b broadcasts, so it is not moved
     ],
 )
 def test_collect(formula, expected):

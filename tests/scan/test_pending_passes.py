@@ -33,7 +33,7 @@ def test_backward_passes_in_any_order(count, dropped, rng, cache):
         waiting = [pending(array, W) for array in arrays]
         if dropped is not None:
             waiting[dropped] = None
-            waiting.append(pending(rng.standard_normal((LENGTH, *H)), W))  # it may take the place of the other
+            waiting.append(pending(rng.standard_normal((LENGTH, *H)), W))  # it may reuse the arrays of the other
         for k in order:
             if k != dropped:
                 x, outputs = waiting[k]

@@ -106,7 +106,7 @@ class Shadow:
 
 
 def name(value, t):
-    return np.float64(7 * value.number + t)  # odd and even in turn, so that booleans differ too
+    return np.float64(7 * value.number + t)  # alternately odd and even, so that booleans differ too
 
 
 def examples():

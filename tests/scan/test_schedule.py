@@ -1,4 +1,4 @@
-"""The levels of values: each is computed as seldom, and for as many steps at once, as its operands allow."""
+"""Schedules: each value is computed as rarely, and for as many steps at once, as its operands allow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def traced():
 
 
 def levels_of(traced, new, *ys, sums=()):
-    """The levels of a program with that next h, in which g stays as it is."""
+    """The levels of a program with that next h, in which g is unchanged."""
     h, g, x, v = (traced[name].value for name in "hgxv")
     outputs = [tuple(array.value for array in arrays) for arrays in (ys, sums)]
     return schedule(Program(traced["h"].graph, (h, g), (x, v), (new.value, g), *outputs))
@@ -127,8 +127,8 @@ def test_the_next_carry_is_never_sunk():
 
 def test_all_computed_values_and_no_others_have_a_level():
     for name, program in programs():
-        wanted = {v for v in program.values() if v.op != "scalar"} - {*program.carry, *program.xs}
-        assert set(schedule(program)) == wanted, name
+        expected = {v for v in program.values() if v.op != "scalar"} - {*program.carry, *program.xs}
+        assert set(schedule(program)) == expected, name
 
 
 def test_nothing_is_in_the_loop_without_need():

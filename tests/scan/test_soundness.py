@@ -380,7 +380,7 @@ def test_a_nonlinear_rule_is_not_called_for_absent_cotangents(mode):
 @pytest.mark.parametrize("used", ["outputs", "last state"])
 @pytest.mark.parametrize("layer_type", [nn.LSTM, nn.GRU])
 def test_layers_need_one_backward_program_for_common_uses(layer_type, used, lengths, cache):
-    """Of the outputs alone, say: the cotangents of the last state are zeros that are only added."""
+    """If only the outputs are used: the cotangents of the last state are zeros that are only added."""
     layer = layer_type(2, 3, dtype="float64")
     x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 2)), requires_grad=True)
     found = []
@@ -435,7 +435,7 @@ class Counter(nn.Module):
 @modes
 @pytest.mark.parametrize("traceable", [True, False])
 def test_side_effects_happen_at_every_step(mode, traceable):
-    """Once a step, no more and no less, and what depends on it as well."""
+    """Exactly once per step, and so is what depends on it."""
     count, array, draws, cell = 0, np.zeros(1, int), np.random.default_rng(0), Counter()
 
     def step(h, u):

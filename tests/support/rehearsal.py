@@ -1,4 +1,4 @@
-"""A pytest plugin that rehearses the GPU tests without a GPU: a stand-in is CuPy for the whole run, so that all tests
+"""A pytest plugin that rehearses the GPU tests without a GPU: a stand-in replaces CuPy in the run, so that all tests
 with a backend fixture run on it, too. `PYTHONPATH=tests python -m pytest -p support.rehearsal`
 """
 

@@ -79,27 +79,27 @@ template <class F> static void launch(int blocks, int threads, F kernel) {
 #: Threads that synchronise are coroutines: each runs until its barrier. Without a barrier one always reads what later
 #: threads have not written yet.
 _TOGETHER = r"""
-static ucontext_t turns[1024], back;
+static ucontext_t contexts[1024], back;
 static char stacks[1024][32768];
 static bool finished[1024];
 static void* running;
-static inline void __syncthreads() { swapcontext(&turns[threadIdx.x], &back); }
-template <class F> static void turn() { (*static_cast<F*>(running))(); finished[threadIdx.x] = true; }
+static inline void __syncthreads() { swapcontext(&contexts[threadIdx.x], &back); }
+template <class F> static void run_thread() { (*static_cast<F*>(running))(); finished[threadIdx.x] = true; }
 template <class F> static void launch(int blocks, int threads, F kernel) {
     running = &kernel;
     blockDim.x = threads;
     for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++) {
         for (int i = 0; i < threads; i++) {
-            getcontext(&turns[i]);
-            turns[i].uc_stack.ss_sp = stacks[i];
-            turns[i].uc_stack.ss_size = sizeof stacks[i];
-            turns[i].uc_link = &back;
+            getcontext(&contexts[i]);
+            contexts[i].uc_stack.ss_sp = stacks[i];
+            contexts[i].uc_stack.ss_size = sizeof stacks[i];
+            contexts[i].uc_link = &back;
             finished[i] = false;
-            makecontext(&turns[i], turn<F>, 0);
+            makecontext(&contexts[i], run_thread<F>, 0);
         }
         for (int waiting = threads; waiting;)
             for (int i = waiting = 0; i < threads; i++)
-                if (!finished[i]) { threadIdx.x = i; swapcontext(&back, &turns[i]); waiting += !finished[i]; }
+                if (!finished[i]) { threadIdx.x = i; swapcontext(&back, &contexts[i]); waiting += !finished[i]; }
     }
 }
 """

@@ -1,6 +1,6 @@
 """Attacks on check_op and gradcheck: wrong ops that must be caught, and right ones that must pass.
 
-Each wrong op passed an earlier version of the checkers, or is of a kind that could.
+Each wrong op passed an earlier version of the checkers, or resembles one that did.
 """
 
 from __future__ import annotations

@@ -52,11 +52,11 @@ def test_every_damaged_or_missing_byte_is_detected(tmp_path):
     content = path.read_bytes()
     padding = content[: 8 + int.from_bytes(content[:8], "little")]
     harmless = range(len(padding.rstrip(b" ")), len(padding))  # spaces that fill up the header
-    for place in set(range(len(content))) - set(harmless):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    for position in set(range(len(content))) - set(harmless):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(CheckpointError, match="run"):
             load_checkpoint(path)
-        path.write_bytes(content[:place])
+        path.write_bytes(content[:position])
         with pytest.raises(CheckpointError, match="run"):
             load_checkpoint(path)
 

@@ -138,7 +138,7 @@ def test_a_model_trained_on_a_gpu_is_restored_without_one(monkeypatch, tmp_path,
 
 
 with_kernels = pytest.mark.skipif(
-    COMPILER is None and "cupy" not in available(), reason="needs a C++ compiler in CUDA's place"
+    COMPILER is None and "cupy" not in available(), reason="needs a C++ compiler instead of CUDA's"
 )
 
 

@@ -14,11 +14,11 @@ ROUNDING = 20 * 2.0**-11
 class Probe(nn.Module):
     """A module that records the dtypes of its tensors."""
 
-    def __init__(self, tell):
-        self.layer, self.tell = nn.Linear(3, 2), tell
+    def __init__(self, record):
+        self.layer, self.record = nn.Linear(3, 2), record
 
     def forward(self, x, **settings):
-        self.tell([part.dtype.name for part in (self.layer.W, x, *settings.values()) if hasattr(part, "dtype")])
+        self.record([part.dtype.name for part in (self.layer.W, x, *settings.values()) if hasattr(part, "dtype")])
         return self.layer(x), (x, len(settings))
 
 
@@ -57,11 +57,11 @@ def test_a_model_runs_in_float16_with_float32_inputs_and_outputs(rng):
 class Nested(nn.Module):
     """A module that takes and returns containers, and records the dtypes in them."""
 
-    def __init__(self, tell):
-        self.layer, self.tell = nn.Linear(3, 2), tell
+    def __init__(self, record):
+        self.layer, self.record = nn.Linear(3, 2), record
 
     def forward(self, xs, *, more):
-        self.tell([xs[0].dtype.name, xs[1]["x"].dtype.name, more.a.dtype.name, more.b.dtype.name])
+        self.record([xs[0].dtype.name, xs[1]["x"].dtype.name, more.a.dtype.name, more.b.dtype.name])
         y = self.layer(xs[0] + xs[1]["x"] + more.a)
         return {"y": y, "all": [y, Pair(y, more.b)]}
 

@@ -1,7 +1,7 @@
 """Array backends: NumPy on the host, CuPy on a GPU, and any library of the Python array API standard.
 
 This package is the only place that knows which libraries exist. All other code writes `xp_of(x).tanh(x)`, with the
-names of the standard, and calls the functions below for what the libraries do differently: conversion, scatter-add,
+names of the standard, and calls the functions below where the libraries differ: conversion, scatter-add,
 index checks, random numbers.
 """
 

@@ -28,7 +28,7 @@ def xp_of(array: Any, *others: Any) -> Any:
 
 
 def as_array(value: Any, dtype: Any = None, device: str | Backend | None = None) -> Any:
-    """`value` as an array, on `device` or, by default, on the device where it is."""
+    """`value` as an array, on `device` or, by default, on its own device."""
     if type(value) is np.ndarray and dtype is None and device is None:
         return value
     backend = backend_of(value) if device is None else resolve(device)

@@ -27,7 +27,7 @@ def host_generator(seed: int, position: int) -> np.random.Generator:
 class Backend:
     """An array library on a device.
 
-    The methods here use the array API standard alone; NumPy's and CuPy's backends override what they do better.
+    The methods here use the array API standard alone; NumPy's and CuPy's backends override them with faster ones.
     """
 
     #: Whether its arrays are in host memory, so that reading a value needs no copy.
@@ -84,7 +84,7 @@ class Backend:
     def memory_range(self, array: Any) -> tuple[int, int]:
         """The addresses of the array's first byte and after its last one; ranges of arrays that share memory overlap.
 
-        The standard has no addresses: here the array object stands for its memory, and views are not recognised.
+        The standard has no addresses: here the array object represents its memory, and views are not recognised.
         """
         return id(array), id(array) + 1
 

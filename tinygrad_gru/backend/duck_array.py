@@ -1,7 +1,7 @@
 """Duck arrays (NEP 22): stand-ins for the array of a Tensor, with their own namespace (NEP 47).
 
-Formulas and rules of ops are written against operators and the array API standard alone, so they run on whatever has
-these. `DuckArray` knows the operators: each is the function of that name in the array's namespace. `DuckNamespace`
+Formulas and rules of ops are written against operators and the array API standard alone, so they run on any type that
+has these. `DuckArray` knows the operators: each is the function of that name in the array's namespace. `DuckNamespace`
 derives functions from a few primitives. What a function does is up to derived classes: add a value to a graph IR
 (`scan.tracing`), add a node to an ONNX graph (`interop.onnx`), compute and record a device event (`debug`), or record
 an operation of an update rule (`optim`).

@@ -7,14 +7,6 @@ from .streams import TextStream, Window, shuffle_chunks
 from .vocabulary import CharacterVocabulary
 
 __all__ = [
-    "CharacterVocabulary",
-    "Corpus",
-    "SequenceBatch",
-    "SequenceBatches",
-    "TextStream",
-    "Window",
-    "ngram_losses",
-    "shuffle_chunks",
-    "standard_library",
-    "text_corpus",
-]
+    "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "TextStream", "Window", "ngram_losses",
+    "shuffle_chunks", "standard_library", "text_corpus",
+]  # fmt: skip

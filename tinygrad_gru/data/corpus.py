@@ -1,7 +1,7 @@
 """Text corpora: the source of Python's own standard library, or any text file.
 
-The standard library is on every machine that runs this program, so the main job needs no download. Its text differs a
-little between Python versions; the corpus includes a hash of the text, to record beside a result.
+The standard library is on every machine that runs this program, so training needs no download. Its text differs a
+little between Python versions; the corpus includes a hash of the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EXCLUDED = (
 )  # fmt: skip
 _HELD_OUT_FILES = 20  # one file in
 _HELD_OUT_TEXT = 10  # one part in
-_LEAST_HELD_OUT = 2  # a character is predicted from those before it
+_MIN_HELD_OUT = 2  # a character is predicted from those before it
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def standard_library(root: str | os.PathLike[str] | None = None) -> Corpus:
         texts[is_held_out(name)].append(text)
         _add_to_digest(digest, name, text)
     training, held_out = "".join(texts[False]), "".join(texts[True])
-    if not training or len(held_out) < _LEAST_HELD_OUT:
+    if not training or len(held_out) < _MIN_HELD_OUT:
         raise ValueError(
             f"{root} holds too little Python source to train on and to hold out "
             f"({len(texts[False])} and {len(texts[True])} files): this Python may keep its library in an archive; "
@@ -81,10 +81,10 @@ def text_corpus(path: str | os.PathLike[str]) -> Corpus:
         raise ValueError(
             f"{path} is not UTF-8 text: byte {error.start} cannot be read (another encoding, or a binary file?)"
         ) from error
-    if len(text) < _LEAST_HELD_OUT * _HELD_OUT_TEXT:
+    if len(text) < _MIN_HELD_OUT * _HELD_OUT_TEXT:
         raise ValueError(
             f"{path} holds {len(text)} characters: too short a text to hold out a tenth, of which at least "
-            f"{_LEAST_HELD_OUT} are needed"
+            f"{_MIN_HELD_OUT} are needed"
         )
     boundary = len(text) - len(text) // _HELD_OUT_TEXT
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -32,7 +32,7 @@ class Epochs(ABC, Generic[Batch]):
 
     @abstractmethod
     def _arrangement(self) -> dict[str, Any]:
-        """The settings by name that a position depends on: with others it is invalid."""
+        """The settings by name that the order of the batches depends on: with others a position is invalid."""
 
     def __len__(self) -> int:
         """The number of batches in one epoch."""

@@ -68,7 +68,7 @@ class TextStream(Epochs[Window]):
         return {
             "characters": len(self.ids),
             "window": self.window,
-            "lanes": self.batch_size,  # the name that checkpoints have for it
+            "lanes": self.batch_size,  # its name in checkpoints
             "chunk": self.chunk,
             "seed": self.seed,
         }

@@ -1,4 +1,4 @@
-"""Instrumented arrays: duck arrays that wrap an array, do what it does, and record a device event for every launch.
+"""Instrumented arrays: duck arrays that wrap an array and record a device event for every launch and copy.
 
 They count what formulas and rules would do on a device, also on the host, where NumPy's arrays are instrumented.
 """

@@ -21,7 +21,7 @@ import numpy as np
 from .errors import InteropError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_UNDEFINED_ADDRESS = 2**64 - 1  # an address that is not set
+_UNDEFINED_ADDRESS = 2**64 - 1
 _MAX_DEPTH = 64  # of nested groups; Keras's files have about 8
 _MAX_RANK = 32
 _MAX_ELEMENTS = 2**60
@@ -43,7 +43,9 @@ def read(content: bytes) -> dict[str, np.ndarray]:
 
 
 class _Message(NamedTuple):
-    kind: int
+    """A header message: its type, and the bytes of its content."""
+
+    type: int
     start: int
     size: int
 
@@ -64,19 +66,19 @@ class _File:
             messages = {}
             links: dict[str, int] = {}
             for message in self._messages(address):
-                if message.kind == _LINK:
+                if message.type == _LINK:
                     self._add(links, *self._link(message), path)
-                elif message.kind == _SYMBOL_TABLE:
+                elif message.type == _SYMBOL_TABLE:
                     for name, target in self._symbols(message):
                         self._add(links, name, target, path)
-                elif message.kind in messages and message.kind in (_DATASPACE, _DATATYPE, _LAYOUT):
-                    raise InteropError(f"{path!r} says twice what it is")
-                messages[message.kind] = message
+                elif message.type in messages and message.type in (_DATASPACE, _DATATYPE, _LAYOUT):
+                    raise InteropError(f"{path!r} has two header messages of one type")
+                messages[message.type] = message
             if _LINK_INFO in messages:
                 self._check_not_dense(messages[_LINK_INFO], path)
             if _LAYOUT in messages:
                 if links:
-                    raise InteropError(f"{path!r} is a group and a dataset")
+                    raise InteropError(f"{path!r} is both a group and a dataset")
                 found[path] = self._dataset(messages, path)
             elif depth == _MAX_DEPTH:
                 raise InteropError(f"groups are nested more than {_MAX_DEPTH} deep, as {path[:40]!r}…")
@@ -112,7 +114,7 @@ class _File:
     def _visit(self, address: int) -> int:
         """The address of a structure, which must not have been visited."""
         if address in self.visited:
-            raise InteropError(f"two links lead to byte {address}: each part of a file of Keras has one place")
+            raise InteropError(f"two links lead to byte {address}: a file of Keras has one link to each object")
         self.visited.add(address)
         return address
 
@@ -166,14 +168,14 @@ class _File:
             if end > len(self.content):
                 raise InteropError(f"an object header ends at byte {end}, beyond the file: damaged, or cut off")
             while at + length <= end:
-                kind, size, flags = self._unpack(head, at)
+                message_type, size, flags = self._unpack(head, at)
                 at += length
                 if at + size > end:
                     raise InteropError(f"a message at byte {at} is longer than its object header: damaged")
-                if flags & 2 and kind in (_DATASPACE, _DATATYPE, _LAYOUT, _LINK, _SYMBOL_TABLE):
+                if flags & 2 and message_type in (_DATASPACE, _DATATYPE, _LAYOUT, _LINK, _SYMBOL_TABLE):
                     raise InteropError(f"it has types or shapes that are shared between datasets: {_REWRITE}")
-                if kind == _CONTINUATION:
-                    offset, extent = self._unpack_message(_Message(kind, at, size), "QQ")
+                if message_type == _CONTINUATION:
+                    offset, extent = self._unpack_message(_Message(message_type, at, size), "QQ")
                     self._visit(offset)
                     if first == 1:
                         blocks.append((offset, extent))
@@ -181,7 +183,7 @@ class _File:
                         self._expect(b"OCHK", offset)
                         blocks.append((offset + 4, extent - 8))
                 else:
-                    yield _Message(kind, at, size)
+                    yield _Message(message_type, at, size)
                 at += size
 
     def _unpack_message(self, message: _Message, layout: str, skip: int = 0) -> tuple[Any, ...]:
@@ -200,11 +202,11 @@ class _File:
         """The name and the address of a link message."""
         version, flags = self._unpack_message(message, "BB")
         at = 2
-        kind = 0
+        link_type = 0
         if version != 1:
             raise InteropError(f"a link has version {version}, and 1 is known")
         if flags & 8:
-            (kind,) = self._unpack_message(message, "B", at)
+            (link_type,) = self._unpack_message(message, "B", at)
             at += 1
         at += 8 * bool(flags & 4) + bool(flags & 16)
         (size,) = self._unpack_message(message, "BHIQ"[flags & 3], at)
@@ -212,7 +214,7 @@ class _File:
         if at + size > message.size:
             raise InteropError(f"a link at byte {message.start} is shorter than its name: damaged")
         name = self._text(message.start + at, size)
-        if kind != 0:
+        if link_type != 0:
             raise _external_link(name)
         (target,) = self._unpack_message(message, "Q", at + size)
         return name, target
@@ -232,8 +234,8 @@ class _File:
                 yield from self._leaf(node, names, size)
                 continue
             self._expect(b"TREE", node)
-            kind, height, count = self._unpack("BBH", node + 4)
-            if kind != 0 or (level is not None and height != level - 1):
+            node_type, height, count = self._unpack("BBH", node + 4)
+            if node_type != 0 or (level is not None and height != level - 1):
                 raise InteropError(f"a tree at byte {node} is none of a group: damaged")
             nodes += [(self._unpack("Q", node + 32 + 16 * k)[0], height) for k in reversed(range(count))]
 
@@ -261,11 +263,11 @@ class _File:
             raise InteropError(f"{path!r} does not say which shape and type it has: damaged")
         shape, dtype = self._shape(messages[_DATASPACE], path), self._dtype(messages[_DATATYPE], path)
         layout = messages[_LAYOUT]
-        version, kind = self._unpack_message(layout, "BB")
-        if version not in (3, 4) or kind not in (0, 1):
+        version, layout_class = self._unpack_message(layout, "BB")
+        if version not in (3, 4) or layout_class not in (0, 1):
             descriptions = {2: "is stored in chunks", 3: "is put together from other datasets, perhaps of other files"}
-            raise InteropError(f"{path!r} {descriptions.get(kind, 'has a layout that is not known here')}: {_REWRITE}")
-        if kind == 0:
+            raise InteropError(f"{path!r} {descriptions.get(layout_class, 'has an unknown layout')}: {_REWRITE}")
+        if layout_class == 0:
             (size,) = self._unpack_message(layout, "H", 2)
             start = layout.start + 4
             if size > layout.size - 4:
@@ -289,19 +291,19 @@ class _File:
     def _shape(self, message: _Message, path: str) -> tuple[int, ...]:
         version, rank = self._unpack_message(message, "BB")
         if version not in (1, 2) or rank > _MAX_RANK:
-            raise InteropError(f"{path!r} has a shape of version {version} with {rank} axes, which is not known here")
+            raise InteropError(f"{path!r} has a shape of version {version} with {rank} axes, which is not supported")
         if version == 2 and self._unpack_message(message, "B", 3) == (2,):
             raise InteropError(f"{path!r} is empty: it has no shape")
         return self._unpack_message(message, "Q" * rank, 8 if version == 1 else 4)
 
     def _dtype(self, message: _Message, path: str) -> np.dtype:
-        kind, low, _, _, size = self._unpack_message(message, "BBBBI")
+        datatype, low, _, _, size = self._unpack_message(message, "BBBBI")
         order = "<" if low & 1 == 0 else ">"
-        if kind & 15 == 0 and size in (1, 2, 4, 8):
+        if datatype & 15 == 0 and size in (1, 2, 4, 8):
             offset, precision = self._unpack_message(message, "HH", 8)
             if (offset, precision) == (0, 8 * size):
                 return np.dtype(f"{order}{'i' if low & 8 else 'u'}{size}")
-        if kind & 15 == 1 and not low & 0x40:
+        if datatype & 15 == 1 and not low & 0x40:
             offset, precision, _, exponent, _, fraction, bias = self._unpack_message(message, "HHBBBBI", 8)
             form = (size, exponent, fraction)
             if (offset, precision, bias) == (0, 8 * size, 2 ** (exponent - 1) - 1) and form in _FLOATS:
@@ -313,4 +315,4 @@ class _File:
 
 
 def _external_link(name: str) -> InteropError:
-    return InteropError(f"{name!r} is a link to another place or another file: only what is in the file itself is read")
+    return InteropError(f"{name!r} is a link to another path or another file: only what is in the file itself is read")

@@ -261,7 +261,7 @@ def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
         raise InteropError(f"expected one {name} in it, got {len(found)}: not of Keras 3?")
     (info,) = found
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
-        raise InteropError(f"{name} is encrypted, or compressed in a way that is not known here")
+        raise InteropError(f"{name} is encrypted, or compressed by an unsupported method")
     budget.spend(info.file_size, name)
     try:
         return archive.read(info)  # never unpacks more than the declared size
@@ -309,9 +309,8 @@ def _check_configuration(model: Any, parts: Sequence[_Part]) -> None:
     entries = _mapping(_mapping(model, "the model").get("config"), "the model").get("layers", ())
     if not isinstance(entries, (list, tuple)):
         raise InteropError("config.json: expected a list of layers")
-    layers = [
-        layer for layer in entries if _mapping(layer, "a layer").get("class_name") in list(_SNAKE_CASE)
-    ]  # of any type
+    known = list(_SNAKE_CASE)  # a list, for a file may have an unhashable name
+    layers = [layer for layer in entries if _mapping(layer, "a layer").get("class_name") in known]
     classes = [layer["class_name"] for layer in layers], [part.class_name for part in parts]
     if sorted(classes[0]) != sorted(classes[1]):
         raise InteropError(f"expected layers {', '.join(classes[1])}, the file has {', '.join(classes[0])}")
@@ -322,7 +321,7 @@ def _check_configuration(model: Any, parts: Sequence[_Part]) -> None:
             for name, value, found in _differences(part.class_name, part.settings, layer):
                 raise InteropError(
                     f"{part.path or class_name}: the layer {layer['config'].get('name')!r} of the file has "
-                    f"{name}={found!r}, and ours {name}={value!r} (if `forward` makes up for it: "
+                    f"{name}={found!r}, and ours {name}={value!r} (if `forward` compensates for it: "
                     "load(module, keras_model.get_weights()), which compares no settings)"
                 )
 

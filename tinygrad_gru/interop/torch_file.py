@@ -45,10 +45,10 @@ _MAX_RANK = 64  # NumPy's
 
 
 class _Storage(NamedTuple):
-    """The elements of one or several tensors, in the archive's dtype."""
+    """The elements of one or several tensors, in the archive's dtype, and the code of that dtype."""
 
     numbers: np.ndarray
-    kind: str
+    code: str
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
@@ -61,7 +61,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _Archive(archive, file).value()
-        except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OSError) as error:  # all are what zipfile raises
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OSError) as error:  # those of zipfile
             raise InteropError(
                 "expected a zip archive of torch.save (a file from before torch 1.6, a whole pickle, or cut short?): "
                 f"{error}"
@@ -76,10 +76,10 @@ class _Archive:
         self.storages: dict[str, tuple[tuple[str, int], _Storage]] = {}
         names = archive.namelist()
         if len(set(names)) != len(names):
-            raise InteropError("several members of the archive have one name: which one holds is not said")
+            raise InteropError("several members of the archive have the same name, so that it is ambiguous")
         programs = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
         if len(programs) != 1:
-            raise InteropError("expected an archive of torch.save with one data.pkl (a file of another kind?)")
+            raise InteropError("expected an archive of torch.save with one data.pkl (a file of another format?)")
         self.folder = programs[0].removesuffix("data.pkl")
         if f"{self.folder}constants.pkl" in names:
             raise InteropError("a TorchScript archive holds code: save the module's state_dict() instead")
@@ -109,18 +109,18 @@ class _Archive:
         if type(described) is not tuple or tuple(map(type, described)) != (str, Name, str, str, int):
             raise InteropError("the file is damaged: expected a reference to a storage")
         _, name, key, _, count = described
-        kind = _STORAGES.get(name.path.removeprefix("torch."))
-        if kind is None:
+        code = _STORAGES.get(name.path.removeprefix("torch."))
+        if code is None:
             raise InteropError(f"the file is damaged: {name.path} is no storage")
         if key not in self.storages:
-            dtype = np.dtype({_BFLOAT16: "u2", "?": "u1"}.get(kind, kind)).newbyteorder(self.order)
+            dtype = np.dtype({_BFLOAT16: "u2", "?": "u1"}.get(code, code)).newbyteorder(self.order)
             content = self._member(f"data/{key}")
             if len(content) != count * dtype.itemsize:
                 raise InteropError(f"data/{key}: expected {count} elements of {dtype}, got {len(content)} bytes")
-            self.storages[key] = (kind, count), _Storage(np.frombuffer(content, dtype), kind)
+            self.storages[key] = (code, count), _Storage(np.frombuffer(content, dtype), code)
         known, storage = self.storages[key]
-        if known != (kind, count):
-            raise InteropError(f"data/{key} is read as {kind} and as {known[0]}, of {count} and of {known[1]} elements")
+        if known != (code, count):
+            raise InteropError(f"data/{key} is read as {code} and as {known[0]}, of {count} and of {known[1]} elements")
         return storage
 
     def call(self, path: str, arguments: tuple) -> Any:
@@ -138,7 +138,7 @@ class _Archive:
 
     def tensor(self, storage: _Storage, offset: Any, shape: Any, strides: Any) -> np.ndarray:
         """A tensor of a storage, copied into a contiguous array."""
-        numbers, kind = storage
+        numbers, code = storage
         (offset,), shape, strides = _sizes((offset,)), _sizes(shape), _sizes(strides)
         size = math.prod(shape)
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) if size else offset
@@ -148,12 +148,12 @@ class _Archive:
                 f"a tensor of shape {shape} and strides {strides} at offset {offset} does not fit into a storage of "
                 f"{numbers.size} elements (an expanded tensor? save its .contiguous())"
             )
-        self.budget.spend(128 + size * (4 if kind == _BFLOAT16 else numbers.itemsize), f"a tensor of shape {shape}")
+        self.budget.spend(128 + size * (4 if code == _BFLOAT16 else numbers.itemsize), f"a tensor of shape {shape}")
         steps = tuple(stride * numbers.itemsize * (n > 1) for n, stride in zip(shape, strides)) if size else None
         array = np.ndarray(shape, numbers.dtype, numbers, offset * numbers.itemsize if size else 0, steps)
-        if kind == _BFLOAT16:  # the upper half of a float32
+        if code == _BFLOAT16:  # the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
-        elif kind == "?":  # any byte but 0 is true
+        elif code == "?":  # any byte but 0 is true
             array = array != 0
         return array.astype(array.dtype.newbyteorder("="))
 

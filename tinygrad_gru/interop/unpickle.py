@@ -64,13 +64,13 @@ class Unpickler:
     def run(self, program: bytes) -> Any:
         """The result of the program: dictionaries, lists and tuples of scalars, strings and arrays."""
         for name, argument in _instructions(program):
-            self._do(name, argument)
+            self._execute(name, argument)
         if len(self.stack) != 1 or self.marks:
             raise InteropError("the file is damaged: the pickle does not end with one value")
         self._measure(self.stack[0])
         return self.stack[0]
 
-    def _do(self, name: str, argument: Any) -> None:
+    def _execute(self, name: str, argument: Any) -> None:
         stack = self.stack
         if name not in _FREE:
             self.budget.spend(_COST, "what the pickle builds")
@@ -129,10 +129,10 @@ class Unpickler:
         del self.stack[start:]
         return items
 
-    def _top(self, kind: type = object) -> Any:
+    def _top(self, expected: type = object) -> Any:
         """The last value on the stack, which must be of that type."""
-        if not self.stack or (kind is not object and type(self.stack[-1]) is not kind):
-            raise InteropError(f"the file is damaged: the pickle adds items to something that is not a {kind.__name__}")
+        if not self.stack or (expected is not object and type(self.stack[-1]) is not expected):
+            raise InteropError(f"the file is damaged: the pickle adds items to what is not a {expected.__name__}")
         return self.stack[-1]
 
     def _set(self, target: dict, items: list[Any]) -> None:
@@ -149,13 +149,13 @@ class Unpickler:
             raise InteropError(f"it has {self.alternatives[path]}")
         if path not in self.names:
             raise InteropError(
-                f"it asks for {path[:200]!r}, which would run code of the file; only tensors in dictionaries "
+                f"it names {path[:200]!r}, which would run code of the file; only tensors in dictionaries "
                 "and lists are read (a whole module was saved? save its state_dict() instead)"
             )
         return Name(path)
 
     def _measure(self, result: Any) -> None:
-        """Spend the budget on the result as if nothing were shared. InteropError if it is cyclic or not plain data."""
+        """Spend the budget on the result as if nothing were shared. InteropError if it is cyclic or more than data."""
         sizes: dict[int, tuple[int, int] | None] = {}  # by container: (values, depth); None while it is open
         pending = [result]
         while pending:

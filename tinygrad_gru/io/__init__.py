@@ -9,15 +9,6 @@ from .safetensors import SafetensorsError
 from .strict_json import parse_json
 
 __all__ = [
-    "Budget",
-    "FileFormatError",
-    "FileLock",
-    "LockedError",
-    "SafetensorsError",
-    "open_untrusted",
-    "parse_json",
-    "remove_parts",
-    "replacing",
-    "sync_folder",
-    "untrusted",
-]
+    "Budget", "FileFormatError", "FileLock", "LockedError", "SafetensorsError", "open_untrusted", "parse_json",
+    "remove_parts", "replacing", "sync_folder", "untrusted",
+]  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from ..backend import bfloat16, is_floating
 from ..tensor import Tensor
 
-#: By kind of dtype; one can be converted to another of the same or a higher rank.
+#: By `dtype.kind`; one can be converted to another of the same or a higher rank.
 _CONVERSION_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 

@@ -139,7 +139,7 @@ class Module:
 
     @block
     def evaluating(self) -> Iterator[None]:
-        """Context manager: this module and all submodules are in evaluation mode, and then each in its former mode."""
+        """Context manager: evaluation mode for this module and all submodules; the modes are restored afterwards."""
         modes = [(module, module.training) for _, module in self.named_modules()]
         self.eval()
         try:
@@ -167,8 +167,8 @@ class Module:
             tensor.zero_grad()
 
     def to(self, device: str | Backend) -> Module:
-        """Move all parameters and buffers to a device (a backend), in place: they stay the same Tensor objects, so an
-        optimizer that holds them goes on. Returns the module."""
+        """Move all parameters and buffers to a device (a backend), in place: an optimizer of these Tensors stays
+        valid. Returns the module."""
         target = resolve(device)
         for _, tensor in self.named_tensors():
             tensor.relocate(target)
@@ -205,10 +205,10 @@ class Module:
             tensor.mark_changed()
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Module:
-        """A copy of the module in which the tensors of these paths are others; this one is not changed.
+        """A copy of the module with other tensors at these paths; this one is not changed.
 
-        It makes a module a function of its parameters (`torch.func.functional_call`), for `gradcheck` and for
-        parameters that were computed.
+        It makes the module a function of its parameters, as `torch.func.functional_call` does, for `gradcheck` and for
+        computed parameters.
         """
         named = dict(self.named_tensors())
         unknown = sorted(set(tensors) - set(named))

@@ -158,7 +158,7 @@ class Recurrent(Module):
     # -- states --------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> Any:
-        """The initial state for a batch of that size, as `forward` takes it."""
+        """The initial state for a batch of that size, in the layout of `forward`."""
         return self._join_state([cell.initial_state(batch) for cell in self.cells])
 
     def _split_state(self, state: Any, steps: int, batch: int) -> list[Any]:

@@ -63,7 +63,7 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
 
 Arrays in, an array out; Variables in, a Variable of their type out, with a record on the tape that has saved the
 residuals: what the rules of the inputs that require a gradient name. Beside the names of inputs and settings all names
-begin with an underscore, which those of inputs and settings may not; what they stand for is listed in `op.py`.
+begin with an underscore, which those of inputs and settings may not; `_SCOPE` in `op.py` lists their values.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def cross_entropy(logits, targets, *, ignore_index=None, label_smoothing=0.0, re
     log_p, targets = log_softmax(logits, axis=-1), in_float32(_array(targets, logits))
     if tuple(targets.shape) == tuple(logits.shape) and not _is_integer(targets):
         if ignore_index is not None:
-            raise ValueError("ignore_index goes with class ids; with probabilities as targets set them to 0 instead")
+            raise ValueError("ignore_index requires class ids; with probabilities as targets set them to 0 instead")
         loss, counts = -sum(_weighted(targets, log_p), axis=-1), None
     else:
         targets, counts = _class_ids("cross_entropy", logits, targets, ignore_index)

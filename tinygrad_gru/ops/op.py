@@ -67,7 +67,7 @@ def unwrap(value: Any) -> Any:
 
 
 def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
-    """The error with the name of the op and what it was given, or, if memory has run out, with what holds it."""
+    """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
     if isinstance(error, MemoryError):
         return with_memory_report(error)
     error_type = next(base for base in (ValueError, TypeError, IndexError) if isinstance(error, base))
@@ -92,8 +92,8 @@ def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
-#: The globals that the generated code of all ops shares. An op's own are `_formula`, `_op`, and for an input or setting
-#: x `_x_rule` and `_x_default`; no name here ends like these, nor like the local `_x_node`.
+#: The globals that the generated code of all ops shares. Those of one op are `_formula`, `_op`, and for an input or
+#: setting x `_x_rule` and `_x_default`; no name here ends like these, nor like the local `_x_node`.
 _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
@@ -110,14 +110,14 @@ def op(formula: Callable) -> Any:
 
 
 def _generate_and_call(*inputs: Any, **settings: Any) -> Any:
-    """The code of an op before its first call: it has its own code generated, and calls that."""
+    """The code of an op before its first call: it generates the op's own code, and calls that."""
     return _generate()(*inputs, **settings)  # type: ignore[name-defined]  # noqa: F821  (a global of the op's own)
 
 
 class _Definition:
-    """A formula, its rules, and the function that stands for both: the same one for good, for a class may hold it.
+    """A formula, its rules, and the function of both, which is never replaced, since users may hold it.
 
-    Its code is exchanged: for generated code at the first call, and back when rules are given.
+    Only its code object is: by generated code at the first call, and back when rules are given.
     """
 
     def __init__(self, formula: Callable):

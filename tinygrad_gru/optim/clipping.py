@@ -76,7 +76,7 @@ def _sum_of_squares(gradient: Tensor) -> Any:
 
 
 def _nonfinite_gradients(parameters: dict[int, Any]) -> str:
-    """A text: which gradients are not finite, and in how many elements."""
+    """A message that lists the gradients that are not finite, and in how many elements."""
     found = []
     for position, parameter in parameters.items():
         finite = int(ops.sum(ops.astype(ops.isfinite(parameter.grad), dtype="int64")))

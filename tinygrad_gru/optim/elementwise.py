@@ -1,12 +1,12 @@
 """Update rules written as mathematics, run in place.
 
-An optimizer states its rule once, in the symbols of its paper:
+An optimizer states its rule once, in the notation of its paper:
 
     m = beta1 * m + (1 - beta1) * g
 
 On arrays, every operator of that line would allocate. So the rule is traced once per step on symbolic arrays, which
-record the operations; register allocation decides where each result goes (into its own array, once nothing reads the
-old value any more, else into a scratch buffer that is free), and the operations run with `out=`. Hyperparameters are
+record the operations; register allocation assigns each result a buffer (its own array once the old value is dead, else
+a free scratch buffer), and the operations run with `out=`. Hyperparameters are
 Python scalars while a rule is traced: it may compute with them and branch on them.
 """
 
@@ -78,7 +78,7 @@ class UpdateTrace:
 
 
 class SymbolicArray(DuckArray):
-    """A value of an update rule while the rule is traced: the duck array with that number."""
+    """A symbolic array: value number `value` of the update rule that is traced."""
 
     __slots__ = ("namespace", "value")
 
@@ -112,7 +112,7 @@ def allocate_registers(
     last_use = {source: k for k, operation in enumerate(operations) for source in operation.sources}
     for array, name in enumerate(names):
         if array in last_use and name != "g" and array not in destination.values():
-            raise ValueError(f"the update rule reads {name!r}, which it does not return and so does not keep")
+            raise ValueError(f"the update rule reads {name!r}, which it does not return and so would not be kept")
 
     register = {array: array for array in range(len(names))}
     used = len(names)
@@ -140,7 +140,7 @@ class UpdateRule:
     """An update rule at one setting of its hyperparameters, compiled; it runs on any number of parameters.
 
     `names` are the arrays of the rule's signature in order: p, g, then state. The rule returns a dictionary
-    from name to new value. What it returns beside p is the state that it keeps; other state need not exist.
+    from name to new value. What it returns besides p is its state; other state arrays need not exist.
     """
 
     def __init__(self, rule: Callable[..., dict], names: tuple[str, ...], settings: Mapping[str, Any]):
@@ -164,7 +164,7 @@ class UpdateRule:
         if not p.size:
             return
         backend, xp = backend_of(p), xp_of(p)
-        # p also stands in for arrays that the rule neither keeps nor reads.
+        # p also stands in for arrays that the rule neither returns nor reads.
         operands = [arrays.get(name, p) for name in self._names]
         if update_in_one_kernel(self._operations, operands, self._constants[::-1]):
             return

@@ -17,7 +17,7 @@ Allowed = tuple[float, float] | list[tuple[float, float]] | type
 def read_groups(parameters: Parameters) -> list[Group]:
     """The groups as (tensors, settings); tensors alone are one group.
 
-    Raises TypeError or ValueError that names the position of a parameter that cannot be optimized.
+    Raises TypeError or ValueError that names the group and the index of a parameter that cannot be optimized.
     """
     if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
         raise TypeError(
@@ -28,7 +28,7 @@ def read_groups(parameters: Parameters) -> list[Group]:
     if not any(isinstance(entry, Mapping) for entry in entries):
         entries = [{"parameters": entries}]
     groups: list[Group] = []
-    positions: dict[int, str] = {}
+    labels: dict[int, str] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or "parameters" not in entry:
             raise TypeError(f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}')
@@ -36,44 +36,44 @@ def read_groups(parameters: Parameters) -> list[Group]:
         if not tensors:
             raise ValueError(f"group {number}: no parameters (was the iterator used up before?)")
         for index, tensor in enumerate(tensors):
-            position = f"group {number}, parameter {index}"
-            _check_parameter(tensor, position)
-            if id(tensor) in positions:
-                raise ValueError(f"{position} is {positions[id(tensor)]} again: it would be updated twice per step")
-            positions[id(tensor)] = position
+            label = f"group {number}, parameter {index}"
+            _check_parameter(tensor, label)
+            if id(tensor) in labels:
+                raise ValueError(f"{label} is {labels[id(tensor)]} again: it would be updated twice per step")
+            labels[id(tensor)] = label
         groups.append((tensors, {name: value for name, value in entry.items() if name != "parameters"}))
     return groups
 
 
-def _check_parameter(tensor: Any, position: str) -> None:
+def _check_parameter(tensor: Any, label: str) -> None:
     if not isinstance(tensor, Tensor):
         hint = " (did you mean parameters(), not named_parameters()?)" if isinstance(tensor, tuple) else ""
-        raise TypeError(f"{position}: expected a Tensor, got {type(tensor).__name__}{hint}")
+        raise TypeError(f"{label}: expected a Tensor, got {type(tensor).__name__}{hint}")
     if not tensor.is_leaf:
-        raise ValueError(f"{position}, of shape {tensor.shape}, is the result of an op: only leaves can be optimized")
+        raise ValueError(f"{label}, of shape {tensor.shape}, is the result of an op: only leaves can be optimized")
     if not tensor.requires_grad:
         raise ValueError(
-            f"{position}, of shape {tensor.shape}, does not require a gradient and would never be updated: "
+            f"{label}, of shape {tensor.shape}, does not require a gradient and would never be updated: "
             "set requires_grad=True, or leave out what is frozen"
         )
 
 
-def read_setting(position: str, value: Any, allowed: Allowed) -> Any:
+def read_setting(label: str, value: Any, allowed: Allowed) -> Any:
     """`value` if it is allowed, numbers as Python floats, which are weak-typed: an array beside one keeps its dtype.
 
     Raises TypeError for a value of another type, ValueError for a number out of range.
     """
     if isinstance(allowed, list):
         if not isinstance(value, (tuple, list)) or len(value) != len(allowed):
-            raise TypeError(f"{position}: expected {len(allowed)} numbers, got {value!r}")
-        return tuple(read_setting(position, part, limits) for part, limits in zip(value, allowed, strict=True))
+            raise TypeError(f"{label}: expected {len(allowed)} numbers, got {value!r}")
+        return tuple(read_setting(label, part, limits) for part, limits in zip(value, allowed, strict=True))
     if isinstance(allowed, type):
         if not isinstance(value, allowed):
-            raise TypeError(f"{position}: expected a {allowed.__name__}, got {value!r}")
+            raise TypeError(f"{label}: expected a {allowed.__name__}, got {value!r}")
         return value
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{position}: expected a number, got {value!r}")
+        raise TypeError(f"{label}: expected a number, got {value!r}")
     number, (low, high) = float(value), allowed
     if not low <= number < high:
-        raise ValueError(f"{position}: expected a number of at least {low} and below {high}, got {value}")
+        raise ValueError(f"{label}: expected a number of at least {low} and below {high}, got {value}")
     return number

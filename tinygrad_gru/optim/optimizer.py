@@ -113,18 +113,18 @@ class Optimizer:
         """The initial value of the state array `name`."""
         return 0.0
 
-    def _settings(self, group: Mapping[str, Any], where: str) -> dict[str, Any]:
-        return self._checked({name: value for name, value in group.items() if name != "parameters"}, where)
+    def _settings(self, group: Mapping[str, Any], label: str) -> dict[str, Any]:
+        return self._checked({name: value for name, value in group.items() if name != "parameters"}, label)
 
-    def _checked(self, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _checked(self, settings: Mapping[str, Any], label: str) -> dict[str, Any]:
         """The settings as Python scalars. Raises TypeError or ValueError that names the wrong setting."""
         if settings.keys() != self.allowed.keys():
             difference = ", ".join(sorted(settings.keys() ^ self.allowed.keys()))
             known = ", ".join(self.allowed)
-            raise ValueError(f"{where}: {type(self).__name__} takes {known}; missing or unknown: {difference}")
-        plain = {name: read_setting(f"{where}: {name}", value, self.allowed[name]) for name, value in settings.items()}
-        self.check(**plain)
-        return plain
+            raise ValueError(f"{label}: {type(self).__name__} takes {known}; missing or unknown: {difference}")
+        values = {name: read_setting(f"{label}: {name}", value, self.allowed[name]) for name, value in settings.items()}
+        self.check(**values)
+        return values
 
     def check(self, **settings: Any) -> None:
         """Raise ValueError if these settings, each valid by itself, are not valid together."""
@@ -140,9 +140,9 @@ class Optimizer:
         updates = iter(self.updates)
         for number, group in enumerate(self.groups):
             settings = self._settings(group, f"group {number}")
-            plain = {name: list(x) if isinstance(x, tuple) else x for name, x in settings.items()}
+            settings = {name: list(x) if isinstance(x, tuple) else x for name, x in settings.items()}
             counts = [next(updates) for _ in group["parameters"]]
-            groups.append({**self._identity(group), "updates": counts, **plain})
+            groups.append({**self._identity(group), "updates": counts, **settings})
         state = {
             f"{position}.{name}": copy_of(to_host(array))
             for position, arrays in enumerate(self.state)
@@ -175,15 +175,15 @@ class Optimizer:
             group.update(values)
         self.steps, self.updates, self.state = saved["steps"], updates, state
 
-    def _read_group(self, group: Mapping[str, Any], entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _read_group(self, group: Mapping[str, Any], entry: Mapping[str, Any], label: str) -> dict[str, Any]:
         """The settings of a saved group, after a check that it is of this optimizer and these parameters."""
         identity = self._identity(group)
         for name, expected in identity.items():
             if entry.get(name) != expected:
-                raise ValueError(f"{where}: expected {name} {expected}, got {entry.get(name)}")
+                raise ValueError(f"{label}: expected {name} {expected}, got {entry.get(name)}")
         if len(entry.get("updates", ())) != len(group["parameters"]):
-            raise ValueError(f"{where}: expected updates of {len(group['parameters'])} parameters")
-        return self._checked({k: v for k, v in entry.items() if k not in identity and k != "updates"}, where)
+            raise ValueError(f"{label}: expected updates of {len(group['parameters'])} parameters")
+        return self._checked({k: v for k, v in entry.items() if k not in identity and k != "updates"}, label)
 
     def _read_state(self, saved: Mapping[str, Any], settings: list[dict[str, Any]], updates: list[int]) -> list[dict]:
         """The saved arrays as `self.state`; ValueError unless all that the rule needs are there, and no others."""

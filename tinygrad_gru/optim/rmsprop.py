@@ -50,11 +50,11 @@ class RMSprop(Optimizer):
     def rule(p, g, v, a, b, *, step, lr, alpha, eps, weight_decay, momentum, centered):
         g = g + weight_decay * p
         v = alpha * v + (1 - alpha) * (g * g)
-        kept = {"v": v}
+        state = {"v": v}
         if centered:
-            a = kept["a"] = alpha * a + (1 - alpha) * g
+            a = state["a"] = alpha * a + (1 - alpha) * g
             v = maximum(v - a * a, 0)
         update = g / (sqrt(v) + eps)
         if momentum:
-            update = kept["b"] = momentum * b + update
-        return {"p": p - lr * update, **kept}
+            update = state["b"] = momentum * b + update
+        return {"p": p - lr * update, **state}

@@ -86,7 +86,7 @@ class Warmup(Schedule):
         f(t) = (t + 1) / (w + 1)            t < w, where w is N · warmup to the nearest whole number
         f(t) = fall((t − w) / (N − w))      w ≤ t < N;  fall(1) from there on
 
-    f is above 0 at the first update, so that none is lost.
+    f is above 0 at the first update, so that it is not a no-op.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05):
@@ -180,10 +180,10 @@ class ReduceOnPlateau(Schedule):
             raise ValueError(f"mode: expected 'min' or 'max', got {mode!r}")
         self.mode = mode
         self.decay = _number("decay", decay)
-        self.patience = _count("patience", patience, least=0)
-        self.threshold = _number("threshold", threshold, most=inf)
+        self.patience = _count("patience", patience, minimum=0)
+        self.threshold = _number("threshold", threshold, maximum=inf)
         self.relative = relative
-        self.cooldown = _count("cooldown", cooldown, least=0)
+        self.cooldown = _count("cooldown", cooldown, minimum=0)
         self.floor = _number("floor", floor)
         self.reductions = 0
         self.best: float | None = None
@@ -221,13 +221,13 @@ def _cosine(begin: float, end: float, progress: float) -> float:
     return end + (begin - end) * (1.0 + cos(pi * progress)) / 2.0
 
 
-def _count(name: str, value: int, least: int = 1) -> int:
-    if not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+def _count(name: str, value: int, minimum: int = 1) -> int:
+    if not isinstance(value, Integral) or value < minimum:
+        raise ValueError(f"{name}: expected a whole number of at least {minimum}, got {value!r}")
     return int(value)
 
 
-def _number(name: str, value: float, most: float = 1.0) -> float:
-    if not isinstance(value, Real) or not 0 <= value <= most:
-        raise ValueError(f"{name}: expected a number from 0 to {most}, got {value!r}")
+def _number(name: str, value: float, maximum: float = 1.0) -> float:
+    if not isinstance(value, Real) or not 0 <= value <= maximum:
+        raise ValueError(f"{name}: expected a number from 0 to {maximum}, got {value!r}")
     return float(value)

@@ -1,6 +1,7 @@
-"""Update rules as CUDA kernels: all that an optimizer does to one parameter, in one launch.
+"""Fused update kernels: the update of one parameter as one CUDA kernel.
 
-One by one, the dozen operations of Adam on a dozen parameters are more launches than the rest of a compiled step.
+Launched one by one, the dozen operations of Adam on a dozen parameters are more launches than the rest of a compiled
+step.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def update_in_one_kernel(operations: tuple, arrays: Sequence[Any], constants: Se
     kernel = update_kernel(operations, len(arrays), dtype)
     used = [arrays[register] for register in (*kernel.read, *kernel.written)]
     if any(dtype_name(a.dtype) != dtype or not a.flags.c_contiguous for a in used):
-        return False  # the kernel finds an element by one number
+        return False  # the kernel uses one linear index for all arrays
     scalars = [constants[i] for i in kernel.constants]
     read, written, size = used[: len(kernel.read)], used[len(kernel.read) :], arrays[0].size
     cuda_of(backend_of(arrays[0])).launch(kernel.source, "update_rule", size, size, *read, *scalars, *written)

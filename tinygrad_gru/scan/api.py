@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 from numbers import Integral
 from typing import Any
 
-from .. import ops
 from ..contexts import block
 from ..tape import inspector
 from ..tensor import Tensor
@@ -16,7 +15,7 @@ from ..transforms import remat
 from .eager import scan_eager
 from .plan_cache import target_name
 from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
-from .run import scan_compiled
+from .run import in_segments, scan_compiled
 from .tracing.traced_array import Untraceable
 
 _compiling: ContextVar[bool | str] = ContextVar("compiling", default=True)
@@ -85,13 +84,10 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
         y_structures.append(tree_structure(ys))
         return (*tree_leaves(last), *(y for y in tree_leaves(ys) if y is not None))
 
-    begins, state, segments = range(0, length, size), tree_leaves(carry), []
-    for begin in reversed(begins) if reverse else begins:
-        inputs = [x[begin : begin + size] for x in tree_leaves(xs)]
-        outputs = remat(partial(segment, min(size, length - begin)), *state, *inputs)
-        state = outputs[:count]
-        segments.append(outputs[count:])
-    ys = [ops.concatenate(list(part)) for part in zip(*(reversed(segments) if reverse else segments))]
+    def run(inputs: list[Tensor], steps: int) -> Sequence[Tensor]:
+        return remat(partial(segment, steps), *inputs)
+
+    state, ys = in_segments(run, tree_leaves(carry), tree_leaves(xs), length, reverse, size)
     return tree_unflatten(carry_structure, state), tree_unflatten(y_structures[0], ys)
 
 

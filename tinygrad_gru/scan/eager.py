@@ -12,7 +12,7 @@ from ..contexts import no_grad
 from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
-from .protocol import check_carry_keeps_form, scan_length, split_output
+from .protocol import check_carry_type, scan_length, split_output
 from .tracing.effects import rollback
 
 
@@ -25,12 +25,12 @@ def scan_eager(
     """
     length = scan_length(xs, length)
     times = range(length)[::-1] if reverse else range(length)
-    anomaly = inspector.get()
+    observer = inspector.get()
     ys: list[Any] = [None] * length
     for t in times:
-        with nullcontext() if anomaly is None else anomaly.scope(f"step {t}"):
+        with nullcontext() if observer is None else observer.scope(f"step {t}"):
             new, ys[t] = split_output(step(carry, _at(xs, t)), carry)
-            check_carry_keeps_form(carry, new, t)
+            check_carry_type(carry, new, t)
             carry = new
     return carry, _stacked(ys) if length else _no_outputs(step, carry, xs)
 

@@ -23,7 +23,7 @@ The step z = σ(x + h U), h' = (1 − z) ⊙ h + z ⊙ tanh x of a small gated r
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -136,7 +136,7 @@ class Graph:
         return value
 
     def zeros(self, like: Value) -> Value:
-        """Zeros in the shape of a value: the gradient of what has none."""
+        """Zeros in the shape of a value: the gradient of a value that has none."""
         return self.add("zeros", (), like.shape, like.dtype)
 
     def forget(self) -> None:
@@ -242,6 +242,15 @@ class Program:
     def uses(self) -> Counter[Value]:
         """How often each value is an operand or an output."""
         return Counter(chain(chain.from_iterable(map(_inputs, self._topological)), self.outputs))
+
+    @cached_property
+    def users(self) -> dict[Value, list[Value]]:
+        """The operations that have a value as an operand."""
+        users: dict[Value, list[Value]] = defaultdict(list)
+        for value in self._topological:
+            for operand in value.inputs if value not in self.inputs else ():
+                users[operand].append(value)
+        return users
 
     def depending_on(self, sources: Collection[Value]) -> set[Value]:
         """The sources, and the values that depend on one of them."""

@@ -52,7 +52,7 @@ _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
 
 def residuals_of(graph: Graph, forward_size: int, outputs: Sequence[Value]) -> list[Value]:
-    """The residuals: values of the forward pass (the first `forward_size` of the graph) that these outputs read.
+    """The residuals: values of the forward pass (the first `forward_size` of the graph) that these outputs use.
 
     Only values that change with time are stored. What is computed from constants alone is recomputed, and so is
     1 − z: one cheap operation, for all steps at once, on a value that others need too.
@@ -87,7 +87,7 @@ class CompiledStep:
     device     the GPU on which it runs; without one, programs for CUDA can only be printed
     fallback   why the programs are for NumPy, where numba cannot compile them
     residuals  the values that the forward program stores for backward
-    computed_residuals  those of them that it computes, which it gives as ys after the step's own
+    computed_residuals  those of them that it computes, as ys after those of the step
     """
 
     def __init__(self, trace: Trace, target: str = "numpy", device: Backend | None = None):
@@ -116,7 +116,7 @@ class CompiledStep:
         outputs = tuple(forward.new_carry), (*forward.ys, *self.computed_residuals)
         program = Program(graph, tuple(forward.carry), tuple(forward.xs), *outputs, ())
         self.forward = self._build(program, "forward", self.residuals)
-        if target == "cuda":  # what has no kernel is to be found before anything runs
+        if target == "cuda":  # an operation without a kernel must raise before anything runs
             self.backward()
 
     def zeros_over_time(self, zeros: Zeros) -> ZerosOverTime:
@@ -139,7 +139,7 @@ class CompiledStep:
     def _build(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
         if self.target == "cuda":
             return build(CudaTarget(self.device), program, name, kept)
-        if self.target != "numpy" and not self.fallback:  # beside a forward program for NumPy the backward one is, too
+        if self.target != "numpy" and not self.fallback:  # if the forward program is for NumPy, so is the backward one
             threads = int(self.target.partition(":")[2] or 1)
             try:
                 return build(_numba().NumbaTarget(threads), program, name, kept)
@@ -188,7 +188,7 @@ class Workspaces:
         self.residuals = dict(zip(step.computed_residuals, work.ys[step.ys_count :]))
         self.residuals |= {value: work.stack_of(value) for value in step.residuals if value not in self.residuals}
         self.backwards: dict[tuple[Executable, int, int], Run] = {}
-        self._size = 0  # not known
+        self._size = 0  # 0 until it is computed
         self.lock = RLock()  # several threads may run backward through one record
 
     def backward(self, program: Executable, begin: int, end: int) -> Run:
@@ -203,7 +203,7 @@ class Workspaces:
 
     def size(self) -> int:
         """How many bytes its arrays take."""
-        self._size = self._size or sum(each.workspace.bytes for each in (self.forward, *self.backwards.values()))
+        self._size = self._size or sum(run.workspace.bytes for run in (self.forward, *self.backwards.values()))
         return self._size
 
 
@@ -218,7 +218,7 @@ class WorkspaceHandle:
 
 
 class PlanCache:
-    """The compiled steps that were used last. It changes how fast a scan begins, never what it computes."""
+    """An LRU cache of compiled steps. It changes how fast a scan starts, never its results."""
 
     def __init__(self, size: int):
         self.size = size

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..tensor import Tensor
 
-#: Of a tuple, which of its parts are there (not None); None stands for a single Tensor, or nothing.
+#: Of a tuple, which of its parts are not None; of a single Tensor, or of nothing, None.
 Structure = tuple[bool, ...] | None
 
 
@@ -32,7 +32,7 @@ def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
 
 
 def split_output(output: Any, carry: Any) -> tuple[Any, Any]:
-    """What a step returned as (carry, y), whichever of the two forms it has; without a y, the carry's first part."""
+    """The output of a step as (carry, y); where it returned a carry alone, y is its first part."""
     if isinstance(carry, tuple):
         pair = isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple)
         if pair:
@@ -67,17 +67,17 @@ def check_carry(carry: Any) -> None:
             raise TypeError(f"scan: carry must be a Tensor or a tuple of Tensors, got {_described(carry)}")
 
 
-def check_carry_keeps_form(old: Any, new: Any, t: int) -> None:
+def check_carry_type(old: Any, new: Any, t: int) -> None:
     """Raise ValueError unless step t returned a carry with the parts, shapes and dtypes of the one it was given."""
     same_type = isinstance(old, tuple) == isinstance(new, tuple)
-    if not same_type or list(map(_form, tree_leaves(old))) != list(map(_form, tree_leaves(new))):
+    if not same_type or list(map(_type_of, tree_leaves(old))) != list(map(_type_of, tree_leaves(new))):
         raise ValueError(
             f"scan: the carry must keep its parts, shapes and dtypes; step {t} was given {_described(old)} and "
             f"returned {_described(new)} (a state without the batch axis, or broadcast? an x of another dtype?)"
         )
 
 
-def _form(part: Any) -> Any:
+def _type_of(part: Any) -> Any:
     return (part.shape, part.dtype) if isinstance(part, Tensor) else type(part)
 
 

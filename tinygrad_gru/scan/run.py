@@ -35,22 +35,36 @@ def scan_compiled(
     every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
     trace = _traces.trace(step, carry, xs)
-    state, reads = list(tree_leaves(carry)), tree_leaves(xs)
-    count = len(state)
-    target, device = _target(target, list(map(_array, (*state, *reads))) + trace.constants)
+    state: Sequence[Tensor] = tree_leaves(carry)
+    x_leaves = tree_leaves(xs)
+    target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
+
+    def run(inputs: list[Tensor], steps: int) -> Sequence[Tensor]:
+        return _run(trace, compiled, inputs, steps, reverse, recompute=every is not None)
+
     if every is None:
-        outputs = _run(trace, compiled, [*state, *reads], length, reverse, recompute=False)
+        outputs, count = run([*state, *x_leaves], length), len(state)
         state, ys = outputs[:count], outputs[count:]
     else:
-        begins, segments = range(0, length, every), []
-        for begin in reversed(begins) if reverse else begins:
-            segment = [x[begin : begin + every] for x in reads]
-            outputs = _run(trace, compiled, [*state, *segment], min(every, length - begin), reverse, recompute=True)
-            state = outputs[:count]
-            segments.append(outputs[count:])
-        ys = [ops.concatenate(list(y)) for y in zip(*(reversed(segments) if reverse else segments))]
+        state, ys = in_segments(run, state, x_leaves, length, reverse, every)
     return tree_unflatten(tree_structure(carry), state), tree_unflatten(trace.forward.y_structure, ys)
+
+
+def in_segments(
+    run: Callable[[list[Tensor], int], Sequence[Tensor]], state: Sequence[Tensor], xs: Sequence[Tensor],
+    length: int, reverse: bool, size: int,
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:  # fmt: skip
+    """The last carry and the stacked ys of a recurrence that is run in segments of `size` steps.
+
+    run  from the carry and the xs of a segment, and its number of steps, to the next carry and the ys of the segment
+    """
+    begins, segments, count = range(0, length, size), [], len(state)
+    for begin in reversed(begins) if reverse else begins:
+        outputs = run([*state, *(x[begin : begin + size] for x in xs)], min(size, length - begin))
+        state = outputs[:count]
+        segments.append(outputs[count:])
+    return state, [ops.concatenate(list(y)) for y in zip(*(reversed(segments) if reverse else segments))]
 
 
 def _target(target: str, arrays: list[Any]) -> tuple[str, Backend | None]:
@@ -113,7 +127,7 @@ class _CompiledScan:
 
     @property
     def fingerprint(self) -> Hashable:
-        """Equal for two scans of the same step, whatever the values in its arrays."""
+        """Equal for two scans of the same step, independent of the values in its arrays."""
         return self.trace.key
 
     def lift(self, tensor_type: type[Variable], record: Node) -> tuple:

@@ -1,4 +1,4 @@
-"""Pictures: the loss of a run."""
+"""Plots: the loss curve of a run."""
 
 from .loss import PlotError, plot_loss
 

@@ -1,4 +1,4 @@
-"""The loss curve of a run as a picture."""
+"""The plot of a run's loss curve."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..io import replacing
 
 
 class PlotError(RuntimeError):
-    """A picture cannot be drawn: matplotlib is missing."""
+    """The loss cannot be plotted: matplotlib is missing."""
 
 
 def plot_loss(
     path: str | os.PathLike[str], records: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], title: str
 ) -> None:
-    """Draw the loss curve of a run to `path`, a PNG.
+    """Plot the loss curve of a run to `path`, a PNG.
 
     records    the run's log: "characters" seen, with the "loss" of a training step or the "held_out" loss
     baselines  losses to compare with, by name: horizontal lines
@@ -29,7 +29,7 @@ def plot_loss(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PlotError(
-            "no picture of the loss: matplotlib is not installed (pip install 'tinygrad_gru[plot]')"
+            "the loss was not plotted: matplotlib is not installed (pip install 'tinygrad_gru[plot]')"
         ) from error
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -57,9 +57,9 @@ def _curve(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return (points[np.isfinite(points).all(axis=1)] / (1e6, 1)).T
 
 
-def _smooth(values: np.ndarray, share: int = 100) -> np.ndarray:
-    """The running mean: of each value and those before it, over a window of 1/`share` of all values."""
-    width = max(1, len(values) // share)
+def _smooth(values: np.ndarray, windows: int = 100) -> np.ndarray:
+    """The running mean: of each value and those before it, over a window of 1/`windows` of all values."""
+    width = max(1, len(values) // windows)
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(ends - width, 0)

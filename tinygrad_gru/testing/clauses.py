@@ -9,8 +9,9 @@ import numpy as np
 
 from ..backend import Backend, dtype_name, is_floating, to_host
 from ..contexts import no_grad
+from ..cotangents import summed_by_node
 from ..ops import op as make_op
-from ..tape import Node, TapeError, leaf, walk
+from ..tape import TapeError, leaf, walk
 from ..tensor import Tensor
 from ..transforms import grad
 from ..trees import leaves
@@ -283,10 +284,7 @@ def _with_gradient(outputs: list, cotangents: list, differentiated: list) -> tup
 
 def _vjp(outputs: list, cotangents: list, inputs: list[Tensor], create_graph: bool = False) -> list:
     """The gradient of each input, a record, as the rules returned it; None where there is none."""
-    start: dict[Node, Any] = {}
-    for y, c in zip(outputs, cotangents):
-        if y.node is not None:
-            start[y.node] = start[y.node] + c if y.node in start else c
+    start = summed_by_node([(y.node, c) for y, c in zip(outputs, cotangents) if y.node is not None], create_graph)
     nodes = [x.node for x in inputs if x.node is not None]
     found = walk(Tensor, start, frozenset(nodes), create_graph, create_graph) if start and nodes else {}
     return [found.get(node) for node in nodes]

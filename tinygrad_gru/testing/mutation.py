@@ -116,8 +116,8 @@ def ops_with_rules() -> dict[str, Any]:
     # Not the attributes of the package, where an op may hide the module of its name.
     modules = [module for name, module in sys.modules.items() if name.startswith(ops.__name__)]
     values = [value for module in modules for value in vars(module).values()]
-    made: list[Any] = [v for v in values if isinstance(v, FunctionType) and any(_rules(v).values())]
-    return {v.formula.__name__: v for v in made}
+    found: list[Any] = [v for v in values if isinstance(v, FunctionType) and any(_rules(v).values())]
+    return {v.formula.__name__: v for v in found}
 
 
 def _rules(function: Any) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _checks(op: Any, oracle: Any, shapes: Any, domain: Any, how: dict[str, Any])
         return [partial(check_op, op, oracle, shapes, domain, **how)]
     name = CHECKED_BY.get(op.formula.__name__, op.__name__)
     if oracle is not None or shapes is not None or name not in OP_SPECS:
-        raise TypeError(f"{op.__name__}: say by what it is to be checked: oracle and shapes, as for check_op")
+        raise TypeError(f"{op.__name__}: give oracle and shapes to check it by, as for check_op")
     return [partial(check_case, name, case, **how) for case in OP_SPECS[name]]
 
 

@@ -1,6 +1,6 @@
 """Mutation operators: typical errors of a rule, each as a change to a right rule.
 
-An operator is given one call of a rule and returns a wrong result. It works on whatever rules work on: arrays, Tensors,
+An operator is given one call of a rule and returns a wrong result. It works on all that rules work on: arrays, Tensors,
 and Tensors of traced arrays.
 """
 

@@ -1,4 +1,4 @@
-"""Training: loop, checkpoints that resume exactly, mixed precision, progress; and the job on text (`train.text`)."""
+"""Training: loop, checkpoints that resume exactly, mixed precision, progress; and training on text (`train.text`)."""
 
 from ..io import SafetensorsError
 from ..show import PlotError, plot_loss

@@ -56,7 +56,7 @@ class RunFolder:
 def create_folder(path: Path) -> None:
     """Create a folder and its parents if they do not exist. Not by Path.mkdir, which recurses for each parent."""
     try:
-        os.stat(path / f".{CHECKPOINT}.00000000.part")  # the longest name to come: if it is too long, create nothing
+        os.stat(path / f".{CHECKPOINT}.00000000.part")  # the longest name: if it is too long, create nothing
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:

@@ -25,7 +25,7 @@ _STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 class Steppable(Protocol):
-    """What a Loop trains: one step at a time, each on `units_per_step` of some `unit` ("characters", …).
+    """A trainer, as a Loop requires it: each step is on `units_per_step` of some `unit` ("characters", …).
 
     loss_unit      the unit of the held-out loss, for messages
     state_schema   the schema of `state_dict` (see schema.py)
@@ -49,7 +49,7 @@ class Steppable(Protocol):
 
 
 class Loop:
-    """Trains until `trainer` has made `steps` steps; writes a log and checkpoints to resume from into `folder`.
+    """The training loop: trains `trainer` up to step `steps`; writes a log and checkpoints to `folder`.
 
     A folder belongs to one run: another one in it, at the same time or finished, is an error (see RunFolder).
 
@@ -80,7 +80,7 @@ class Loop:
         self._first_step = 0
         self._best_step: int | None = None
         self._logged = 0
-        self._run: str | None = None  # the fingerprint of the state it began with; None before that
+        self._run: str | None = None  # the fingerprint of its initial state; None before the first step
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
 
@@ -90,7 +90,7 @@ class Loop:
 
     @property
     def steps_per_second(self) -> float | None:
-        """The speed of the steps made by this object, without evaluations; None if it made none."""
+        """The speed of the steps of this object, without evaluations; None if it took none."""
         steps = self.trainer.steps - self._first_step
         return steps / self._seconds if steps else None
 
@@ -122,9 +122,9 @@ class Loop:
                 if log.records < self._logged:
                     progress.write(f"{log.path} is damaged: it has {log.records:,} of {self._logged:,} records")
                 if not resumed:
-                    began = fingerprint({"about": self.metadata, "trainer": trainer.state_dict()})
+                    initial = fingerprint({"about": self.metadata, "trainer": trainer.state_dict()})
                     self._evaluate(log, progress)
-                    self._run = began
+                    self._run = initial
                 while not self.finished and not stop.requested:
                     started = time.perf_counter()
                     step = trainer.step()
@@ -167,7 +167,7 @@ class Loop:
             self._best()
 
     def _position(self) -> dict[str, int]:
-        """What every log record begins with."""
+        """The first fields of every log record."""
         return {"step": self.trainer.steps, self.trainer.unit: self.trainer.steps * self.trainer.units_per_step}
 
     def _evaluation_due(self) -> bool:
@@ -239,10 +239,9 @@ class EarlyStop:
 class StopRequest:
     """A signal handler: within the block SIGINT (Ctrl-C), SIGTERM and SIGHUP only set `requested`, for a loop to check.
 
-    So no step is cut in two, and what is saved then is a state that the run really passed through. A second Ctrl-C
-    does not wait: it raises KeyboardInterrupt at once. (The others do wait: a terminal that closes may well send two
-    SIGHUPs.) A signal that is ignored, as under nohup, stays ignored. Only the main thread handles signals; in another
-    one the block changes nothing.
+    So every saved state is one between two steps. A second Ctrl-C raises KeyboardInterrupt at once; a second signal of
+    the other two does not, for a terminal that closes may well send two SIGHUPs. A signal that is ignored, as under
+    nohup, stays ignored. Only the main thread handles signals; in another one the block changes nothing.
     """
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from ..ops import astype as recorded_astype
 from ..tensor import Tensor
 from ..trees import map_leaves
 
-#: The dtypes in which a model can run: its own float32, or 16 bits, in which it runs on casts of its parameters.
+#: The dtypes in which a model can run: float32, or 16 bits on casts of its parameters.
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
@@ -36,7 +36,7 @@ class MixedPrecision(Module):
 
     Called as the model is. Each call casts the floating-point tensors of a copy of the model, runs it on casts of the
     inputs, and casts the outputs back to float32, so that the loss and a carried state keep full precision. On the tape
-    a cast takes the place of its parameter: gradients are accumulated in the parameter itself, in float32, and an
+    a cast shares its parameter's node: gradients are accumulated in the parameter itself, in float32, and an
     optimizer of the model's parameters needs no change.
 
     In float16 gradients below 6e-8 underflow to 0 and those above 65504 overflow: use a `LossScaler`. bfloat16 has the
@@ -107,7 +107,7 @@ def _is_floating(value: Any) -> bool:
 
 
 #: With it a gradient of 1/256 overflows float16 already: a larger one is of no use.
-_HIGHEST_SCALE = 2.0**24
+_MAX_SCALE = 2.0**24
 _SCALER_STATE = ("scale", "good_steps", "skipped")
 
 
@@ -163,7 +163,7 @@ class LossScaler:
                 parameter.grad = parameter.grad * (1 / self.scale)
 
     def update(self, finite: bool) -> bool:
-        """Set S for the next step, given whether all gradients are finite; returns whether to make this one.
+        """Set S for the next step, given whether all gradients are finite; returns whether to take this one.
 
         Raises FloatingPointError if they are not although S is 1: a smaller S would not help.
         """
@@ -175,7 +175,7 @@ class LossScaler:
         self.good_steps += 1
         # Greater than the interval if the state was saved by a scaler with a longer one.
         if self.growth_interval is not None and self.good_steps >= self.growth_interval:
-            self.scale, self.good_steps = min(2 * self.scale, _HIGHEST_SCALE), 0
+            self.scale, self.good_steps = min(2 * self.scale, _MAX_SCALE), 0
         return True
 
     def state_dict(self) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class LossScaler:
 
 
 def _check_scale(scale: float) -> None:
-    if not isinstance(scale, Real) or not 1 <= float(scale) <= _HIGHEST_SCALE or frexp(scale)[0] != 0.5:
+    if not isinstance(scale, Real) or not 1 <= float(scale) <= _MAX_SCALE or frexp(scale)[0] != 0.5:
         raise ValueError(
             f"scale: expected a power of two from 1 to 2**24, got {scale!r} (other factors would round gradients)"
         )

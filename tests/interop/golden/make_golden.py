@@ -53,16 +53,16 @@ ONNX_CASES = [
 
 
 def write(name, versions, cases):
-    lines = ",\n".join(json.dumps(plain(case)) for case in cases)
+    lines = ",\n".join(json.dumps(as_json(case)) for case in cases)
     (HERE / name).write_text(f'{{"versions": {json.dumps(versions)}, "cases": [\n{lines}\n]}}\n')
 
 
-def plain(tree):
+def as_json(tree):
     """Lists for arrays, and numbers with the digits that they are good for."""
     if isinstance(tree, dict):
-        return {name: plain(part) for name, part in tree.items()}
+        return {name: as_json(part) for name, part in tree.items()}
     if isinstance(tree, list):
-        return [plain(part) for part in tree]
+        return [as_json(part) for part in tree]
     if isinstance(tree, np.ndarray):
         digits = {np.dtype("float64"): 13, np.dtype("float32"): 7}.get(tree.dtype)
         return tree.tolist() if digits is None else tree.astype(float).round(digits).tolist()
@@ -139,4 +139,4 @@ if __name__ == "__main__":
     cases = [onnx_case(seed, *case) for seed, case in enumerate(ONNX_CASES)]
     write("onnxruntime.json", {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}, cases)
     if onnxscript.__version__ == "0.7.0":
-        (HERE / "torch_gru.json").write_text(json.dumps(plain(faulty_export())) + "\n")
+        (HERE / "torch_gru.json").write_text(json.dumps(as_json(faulty_export())) + "\n")

@@ -83,7 +83,7 @@ def test_a_seed_gives_one_text():
 def frequencies(logits, **settings):
     random = np.random.default_rng(0)
     counts = Counter(draw(np.array(logits), random, **settings) for _ in range(20_000))
-    return [counts[place] / 20_000 for place in range(len(logits))]
+    return [counts[index] / 20_000 for index in range(len(logits))]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -132,8 +132,8 @@ def test_the_lowest_temperatures_are_greedy(temperature):
 
 @pytest.mark.parametrize("temperature", [1e-308, 0.8, 1e308])
 def test_infinite_logits_share_all_of_the_probability(temperature):
-    drawn = frequencies([0.0, np.inf, np.inf, -np.inf], temperature=temperature)
-    assert drawn == pytest.approx([0, 0.5, 0.5, 0], abs=0.015)
+    found = frequencies([0.0, np.inf, np.inf, -np.inf], temperature=temperature)
+    assert found == pytest.approx([0, 0.5, 0.5, 0], abs=0.015)
 
 
 def test_no_character_at_all_is_refused():

@@ -22,7 +22,7 @@ from tinygrad_gru.train import TextSettings
         ({"seed": 2**63}, "seed must be a whole number"),
         ({"patience": -1}, "patience must be a whole number from 0 to"),
         ({"dropout": float("nan")}, "dropout is a probability below 1"),
-        ({"lr": 1e39}, "lr must be a positive number that float32 has"),
+        ({"lr": 1e39}, "lr must be a positive number within the range of float32"),
         ({"lr": float("inf")}, "lr must be a positive number"),
         ({"dropout": 1.0}, "dropout is a probability below 1"),
         ({"lr": 0.0}, "lr must be a positive number"),

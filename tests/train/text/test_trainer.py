@@ -145,8 +145,8 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_weights
 def test_float16_learns_as_float32_does(small, cell):
     settings = {precision: small(cell=cell, characters=60 * 64, precision=precision) for precision in PRECISIONS}
     losses = {}
-    for precision, chosen in settings.items():
-        trainer = TextRun(chosen).trainer
+    for precision, setting in settings.items():
+        trainer = TextRun(setting).trainer
         losses[precision] = np.array([trainer.step().loss for _ in range(60)])
         assert {array.dtype for array in weights(trainer).values()} == {np.dtype("float32")}
         assert {array.dtype for array in trainer.state_dict()["carried"]} == {np.dtype("float32")}

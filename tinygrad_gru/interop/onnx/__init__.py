@@ -1,4 +1,4 @@
-"""ONNX graphs: `load` makes a Module of one, `save` makes one of a Module, `check` finds a known fault in them."""
+"""ONNX graphs: import as a Module (`load`), export of a Module (`save`), and a check for a known fault (`check`)."""
 
 from __future__ import annotations
 

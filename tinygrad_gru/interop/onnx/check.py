@@ -3,7 +3,7 @@
 PyTorch's GRU applies the reset gate after the product (linear_before_reset=1); ONNX's default is before it.
 PyTorch's exporter by torch.export (`dynamo=True`) left it at 0 with onnxscript up to 0.7.0. Such a file is a valid
 graph of another network: outputs differ by some percent, silently (pytorch/pytorch#189225,
-microsoft/onnxscript#2852). Metadata of the file and its nodes gives it away.
+microsoft/onnxscript#2852). Metadata of the file and of its nodes show it.
 """
 
 from __future__ import annotations

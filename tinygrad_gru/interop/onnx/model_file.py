@@ -1,6 +1,6 @@
 """ONNX files from untrusted sources: read, inlined and checked as a whole before anything is built from them.
 
-A file cannot make its reader work or read without bound: functions that call each other may not expand to more nodes
+The reader's work is bounded: functions that call each other may not expand to more nodes
 than the file has bytes, and external data is read only from regular files in the model's own folder.
 """
 
@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from ...io import Budget, open_untrusted, untrusted
 from ..errors import InteropError
 
-_DEEPEST_CALLS = 64
+_MAX_CALL_DEPTH = 64
 _FREE_NODES = 1000  # that any file may expand to
 
 
@@ -111,7 +111,7 @@ def _check_functions(model: onnx.ModelProto, size: int) -> None:
         total = 0
         for node in nodes:
             name = (node.domain, node.op_type, node.overload)
-            if name in callers or len(callers) > _DEEPEST_CALLS:
+            if name in callers or len(callers) > _MAX_CALL_DEPTH:
                 raise InteropError(f"its function {name[1]!r} calls itself, or calls go too deep")
             if name in bodies and name not in counts:
                 counts[name] = count(bodies[name], (*callers, name))

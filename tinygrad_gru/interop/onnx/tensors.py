@@ -12,7 +12,7 @@ from ..errors import InteropError
 #: Names of the domain of ONNX's own operators.
 ONNX_DOMAINS = ("", "ai.onnx")
 
-_MOST_AXES = 32
+_MAX_RANK = 32
 _TYPES = onnx.TensorProto
 _ARRAY_TYPES = {
     _TYPES.FLOAT, _TYPES.DOUBLE, _TYPES.FLOAT16, _TYPES.INT8, _TYPES.INT16, _TYPES.INT32, _TYPES.INT64,
@@ -27,14 +27,14 @@ def type_name(data_type: int) -> str:
 
 
 def host_array(value: onnx.TensorProto) -> np.ndarray:
-    """The values of a tensor in the file, which must be as many as its shape says."""
+    """The values of a tensor in the file. Raises InteropError unless their number is that of its shape."""
     what = f"the constant {value.name!r}"
     if value.data_type not in _ARRAY_TYPES:
-        raise InteropError(f"{what} is of type {type_name(value.data_type)}, of which there are no arrays here")
+        raise InteropError(f"{what} is of type {type_name(value.data_type)}, which is not supported")
     dtype, shape = np.dtype(dtype_name(value.data_type)), tuple(value.dims)
-    possible = len(shape) <= _MOST_AXES and min(shape, default=0) >= 0 and math.prod(filter(None, shape)) < 2**60
+    possible = len(shape) <= _MAX_RANK and min(shape, default=0) >= 0 and math.prod(filter(None, shape)) < 2**60
     if not possible or value.HasField("segment"):
-        raise InteropError(f"{what} has the shape {shape[:8]}, or is in parts: there is no such array here")
+        raise InteropError(f"{what} has the shape {shape[:8]}, or is in segments: not supported")
     if value.data_location == onnx.TensorProto.EXTERNAL:
         raise InteropError(f"{what} has external data, which is read only if the model is given by its path")
     if value.HasField("raw_data"):
@@ -51,5 +51,5 @@ def host_array(value: onnx.TensorProto) -> np.ndarray:
 def dtype_name(data_type: int) -> str:
     """NumPy's name of an element type."""
     if data_type not in _ARRAY_TYPES:
-        raise InteropError(f"type {type_name(data_type)}: there are no arrays of it here")
+        raise InteropError(f"type {type_name(data_type)} is not supported")
     return str(onnx.helper.tensor_dtype_to_np_dtype(data_type))

@@ -12,7 +12,7 @@ Analyses say how a program is run: when each value is computed (`schedule`, `sin
 `storage` and `buffers`), which operations share a loop nest or kernel (`clusters`), and between which bounds the
 elements of a value are (`ranges`).
 
-Each shows in its docstring what it does to a small program.
+The docstring of each shows its effect on a small program.
 """
 
 from .coefficients import collect

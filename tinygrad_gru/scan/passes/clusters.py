@@ -32,7 +32,7 @@ class Task(NamedTuple):
 
 
 class Cluster:
-    """Tasks that are done together: elementwise ones of one shape, or a single other one.
+    """Tasks that run together: elementwise ones of one shape, or a single other one.
 
     stored  the values computed here that must be written to memory, since they are used outside of the cluster
     """
@@ -89,7 +89,7 @@ def clusters(plan: Plan, copies: Mapping[int, Value], level: Level = "loop") -> 
 
 
 class _LevelTasks:
-    """The tasks of a level, and which of them use what lives at a base."""
+    """The tasks of a level, and the users of each base."""
 
     def __init__(self, plan: Plan, level: Level, computing: list[Task], copying: list[Task]):
         self.plan, self.level, self.computing, self.copying = plan, level, computing, copying
@@ -110,7 +110,7 @@ class _LevelTasks:
         return all(operand is base for operand in task.inputs if base_of(operand, self.inputs) is base)
 
     def available(self, base: Value, depth: Mapping[Value, int]) -> int:
-        """The depth at which what lives at a base is complete; −1 if it is there when the level begins."""
+        """The depth at which the memory of a base is complete; −1 if it is before the level begins."""
         if base in self.concats:
             return max(self.available(base_of(part, self.inputs), depth) for part in base.inputs)
         return depth.get(base, -1)

@@ -1,6 +1,6 @@
 """Plan: the storage of every value, from the levels at which it is computed and used.
 
-What leaves the program is stored for all steps, what passes between levels for the steps of a chunk, and the rest in
+Outputs are stored for all steps, values that pass between levels for the steps of a chunk, and the rest in
 reused scratch. Concatenations and selections are written where their operands are (see `buffers`).
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 from ..ir import Program, Value
 from .buffers import concatenate_in_place, overwrite_operands, share_scratch
-from .schedule import VIEWS, Level, base_of, is_computed_per_step, schedule
+from .schedule import VIEWS, Level, base_of, is_computed_per_step, schedule, uses_of_memory
 from .storage import SCRATCH, Plan, Storage
 
 #: Rows (steps times the size of the first axis) that a chunk should have.
@@ -75,11 +75,8 @@ def plan(
 def _levels_of_uses(plan: Plan) -> dict[Value, set[Level]]:
     """The levels at which the memory of each value is read."""
     program, uses = plan.program, defaultdict[Value, set[Level]](set)
-    for value in program.values():
-        if value in plan.levels and value.op not in VIEWS:
-            for operand in value.inputs:
-                base = base_of(operand, program.inputs) if operand.op in VIEWS else operand
-                uses[base].add(plan.levels[value])
+    for value, users in uses_of_memory(program).items():
+        uses[value].update(map(plan.levels.__getitem__, users))
     for value in program.sums:
         uses[base_of(value, program.inputs)].add("sunk")
     return uses

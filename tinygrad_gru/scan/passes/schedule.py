@@ -10,6 +10,7 @@ In the forward pass x W is hoisted. In the backward pass the gradient of W, Î£â‚
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
@@ -93,3 +94,11 @@ def base_of(value: Value, inputs: Collection[Value]) -> Value:
     while value.op in VIEWS and value not in inputs:
         value = value.inputs[0]
     return value
+
+
+def uses_of_memory(program: Program) -> dict[Value, set[Value]]:
+    """The operations that use a value, directly or through views of it."""
+    uses: dict[Value, set[Value]] = defaultdict(set)
+    for value, users in program.users.items():
+        uses[base_of(value, program.inputs)].update([user for user in users if user.op not in VIEWS])
+    return uses

@@ -1,6 +1,6 @@
 """Simplification: the same mathematics in fewer operations inside the loop.
 
-Common subexpressions are one value already, by the way in which a graph grows, and dead code is no part of a program.
+Common subexpressions are eliminated by `Graph.add`, and dead code is not part of a program.
 No rewrite loses more than rounding does, whatever the operands.
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...backend import is_floating
 from ..ir import Program, Value
-from .schedule import ELEMENTWISE, VIEWS, Level, base_of, schedule
+from .schedule import ELEMENTWISE, Level, base_of, schedule, uses_of_memory
 
 #: From this many rows on, or up to this many bytes of weights, a product is as fast at one step as for many at once.
 _ROWS, _BYTES = 4, 2**15
@@ -35,7 +35,7 @@ def sink_into_loop(program: Program, products: bool = True) -> dict[Value, Level
     products  whether products are moved, too
     """
     levels = schedule(program)
-    uses = _uses_of_memory(program)
+    uses = uses_of_memory(program)
 
     for value in program.values():  # operands first, for a sunk operation needs its operands in the loop
         moves = levels.get(value) == "sunk" and (value.op == "concat" or _is_cheap_in_loop(value, levels, products))
@@ -62,13 +62,3 @@ def _is_cheap_in_loop(value: Value, levels: dict[Value, Level], products: bool) 
 
 def _size_in_bytes(value: Value) -> int:
     return math.prod(value.shape) * np.dtype(value.dtype).itemsize
-
-
-def _uses_of_memory(program: Program) -> dict[Value, list[Value]]:
-    """The operations that use a value, directly or through views of it."""
-    uses: dict[Value, list[Value]] = {}
-    for value in program.values():
-        if value not in program.inputs and value.op not in VIEWS:
-            for operand in value.inputs:
-                uses.setdefault(base_of(operand, program.inputs), []).append(value)
-    return uses

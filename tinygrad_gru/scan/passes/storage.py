@@ -2,9 +2,9 @@
 
     carry          the array of a part of the carry: all its versions over time, or two (double-buffered)
     stack          one array for all steps, of an output
-    chunk          one array for the steps of a chunk, of what passes between the loop and the operations around it
-    step scratch   one array for one step, of what lives in the loop only
-    chunk scratch  one array for the steps of a chunk, of what lives before or after the loop only
+    chunk          one array for the steps of a chunk, of values that pass between the loop and the operations around it
+    step scratch   one array for one step, of values used in the loop only
+    chunk scratch  one array for the steps of a chunk, of values used before or after the loop only
 
 A view needs no storage. A chunk is as many steps as are computed at once outside of the loop: enough rows for a product
 to be fast, few enough for the cache.
@@ -21,7 +21,7 @@ from .schedule import VIEWS, Level, base_of
 
 StorageKind = Literal["carry", "stack", "chunk", "step scratch", "chunk scratch"]
 
-#: The kind of scratch for what lives within one level.
+#: The kind of scratch for values that live within one level.
 SCRATCH: Mapping[Level, StorageKind] = {
     "hoisted": "chunk scratch", "loop": "step scratch", "sunk": "chunk scratch",
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """CUDA target: elementwise work as kernels, products by cuBLAS, and all launches of a pass captured as one graph.
 
-    def forward(static, first, batch, steps):
+    def forward(static, first, chunk, steps):
         (S5, W30,) = static
-        (V4, V11,) = batch
+        (V4, V11,) = chunk
         for t, now, v3, in steps:
             product(v3, W30, S5)
             forward_2(1024, t, now, V4, S5, V11)
@@ -84,7 +84,7 @@ class CudaExecutable:
         assert self.backend is not None, "without a GPU the source can only be read"
         with self.backend.as_current():
             workspace = Workspace(self.source, length, reverse, given, self.backend, step_arguments)
-        workspace.graphs = Graphs(self.cuda)
+        workspace.graphs = CapturedPass(self.cuda)
         return workspace
 
     def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:
@@ -99,8 +99,8 @@ class CudaExecutable:
             return [(total if index is None else total[index]).copy() for total, index in totals]
 
 
-class Graphs:
-    """The launches of a pass, captured as a graph for each chunk when they are run a second time."""
+class CapturedPass:
+    """The launches of a pass, captured as one CUDA graph per chunk when they are run a second time."""
 
     def __init__(self, cuda: Any):
         self.cuda = cuda
@@ -122,15 +122,15 @@ class Graphs:
         return len(chunks)
 
 
-def step_arguments(workspace: Workspace, positions: range) -> list[tuple]:
+def step_arguments(workspace: Workspace, times: range) -> list[tuple]:
     """For each step its position in the chunk, the half of a double-buffered carry that is current, and the buffers
     that are bound there. At a fused boundary also the position of the next step, −1 after the last."""
-    first, after = min(positions[0], positions[-1]), 1 if positions.step < 0 else 0
-    numbers: list[tuple[int, ...]] = [(t - first, (t + after) % 2) for t in positions]
+    first, after = min(times[0], times[-1]), 1 if times.step < 0 else 0
+    numbers: list[tuple[int, ...]] = [(t - first, (t + after) % 2) for t in times]
     if workspace.source.loop.fused_boundary:
         following = [*(number[0] for number in numbers[1:]), -1]
         numbers = [(*number, next_step) for number, next_step in zip(numbers, following)]
-    return [(*number, *views) for number, views in zip(numbers, workspace.step_views(positions))]
+    return [(*number, *views) for number, views in zip(numbers, workspace.step_views(times))]
 
 
 class Emitter:
@@ -164,9 +164,9 @@ class Emitter:
             *(static or ["    pass"]),
             *(f"    {line}" for line in constants + constant_totals),
             "",
-            f"def {self.name}(static, first, batch, steps):",
+            f"def {self.name}(static, first, chunk, steps):",
             *static,
-            f"    ({self.buffers.names('chunk')}) = batch",
+            f"    ({self.buffers.names('chunk')}) = chunk",
             *(f"    {line}" for line in before),
             *([f"    {binding}", *(f"        {line}" for line in loop)] if loop else []),
             *(f"    {line}" for line in after),
@@ -208,12 +208,12 @@ class Emitter:
         if first.shape != last.shape or writes_carry:
             return False
         program = self.plan.program
-        begins = [(i, base_of(i, program.inputs)) for task in first.tasks for i in task.inputs]
-        ends = [(i, base_of(i, program.inputs)) for task in last.tasks for i in task.inputs]
+        first_operands = [(i, base_of(i, program.inputs)) for task in first.tasks for i in task.inputs]
+        last_operands = [(i, base_of(i, program.inputs)) for task in last.tasks for i in task.inputs]
         scratch = {v for v in first.stored if self.plan.storage_of(v) == "step scratch"}
-        carried = all(i is source and i.shape == first.shape for i, source in begins if source in program.carry)
-        read = all(i is source for i, source in ends if source in scratch)
-        return carried and read and not any(source in self.plan.concats for _, source in ends)
+        carried = all(i is source and i.shape == first.shape for i, source in first_operands if source in program.carry)
+        read = all(i is source for i, source in last_operands if source in scratch)
+        return carried and read and not any(source in self.plan.concats for _, source in last_operands)
 
     def _cluster(self, cluster: Cluster, level: Level) -> list[str]:
         if not cluster.is_nest:

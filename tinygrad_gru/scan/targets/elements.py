@@ -99,11 +99,8 @@ PYTHON = Language(
     definition="{name} = {text}",
     assignment="{target} = {text}",
 )
-CUDA = Language(
+CUDA = PYTHON._replace(
     name="CUDA",
-    operations=PYTHON.operations,
-    casts=PYTHON.casts,
-    results=PYTHON.results,
     literals={"True": "true", "False": "false"},
     definition="const {dtype} {name} = {text};",
     assignment="{target} = {text};",

@@ -73,10 +73,10 @@ class NumbaTarget:
         helpers = {"pack": numba_math.pack, "in_threads": numba_math.in_threads}
         namespace = compiled(source, helpers)
 
-        def steps(workspace: Workspace, positions: range) -> list[np.ndarray]:
+        def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
             if source.loop.lines and "loop" not in namespace:
                 namespace["loop"] = _compiled("\n".join(source.loop.lines), f"<scan {source.name}>")
-            return loop_arguments(source.loop, workspace, positions)
+            return loop_arguments(source.loop, workspace, times)
 
         return HostExecutable(source, stages, namespace, steps)
 
@@ -110,21 +110,21 @@ class Loop:
         return self.threads > 1 and memory.base.ndim == 2 and memory.base.shape[0] == self.batch
 
 
-def loop_arguments(loop: Loop, workspace: Workspace, positions: range) -> list[np.ndarray]:
+def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.ndarray]:
     """The arguments of the loop for each thread: numbers and addresses.
 
     The numbers are how many steps, the first one's position in the chunk, the direction, and which half of a
     double-buffered carry is current.
     """
-    first, last = sorted((positions[0], positions[-1]))
+    first, last = sorted((times[0], times[-1]))
     begins, shares = [], []
     for name, memory in loop.arguments.items():
         array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
         assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
         begins.append(address(array))
         shares.append(memory.base.nbytes // loop.threads if loop.is_shared(memory) else 0)
-    version = positions[0] + (1 if positions.step < 0 else 0)
-    numbers = [len(positions), positions[0] - first, positions.step, version % 2]
+    version = times[0] + (1 if times.step < 0 else 0)
+    numbers = [len(times), times[0] - first, times.step, version % 2]
     threads = range(loop.threads)
     return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
 

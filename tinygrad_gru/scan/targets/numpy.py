@@ -31,7 +31,7 @@ from .workspace import Workspace
 FORWARD_PASSES: tuple[Rewrite, ...] = (reassociate, swap_where, fuse_horizontally, merge_sums)
 BACKWARD_PASSES: tuple[Rewrite, ...] = (collect, fuse_horizontally, merge_sums)
 
-#: Half precision is added up in float32: it would stop counting at 2048.
+#: Half precision is accumulated in float32: it would stop counting at 2048.
 _ACCUMULATORS = {"sum": ", dtype='float32'", "max": "", "min": ""}
 
 
@@ -54,7 +54,7 @@ class NumPyTarget:
 class HostExecutable:
     """A source that runs on NumPy arrays.
 
-    steps  what the loop is given for the steps of a chunk: `steps(workspace, positions)`
+    steps  the argument of the loop for the steps of a chunk: `steps(workspace, times)`
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class HostExecutable:
     ):
         self.source, self.stages, self.namespace, self.steps = source, stages, namespace, steps
         self.function = namespace[source.name]
-        self._forms = [source.sums.form(i) for i in range(len(source.sums.totals))]
+        self._total_types = [source.sums.shape_and_dtype(i) for i in range(len(source.sums.totals))]
 
     def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
         return Workspace(self.source, length, reverse, given, resolve("numpy"), self.steps)
 
     def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:
-        totals = [np.zeros(shape, dtype) for shape, dtype in self._forms]
+        totals = [np.zeros(shape, dtype) for shape, dtype in self._total_types]
         self.function(constants, totals, workspace)
         calls = self.source.calls
         count = calls.once + len(workspace.chunks) * calls.chunk + workspace.length * calls.step
@@ -101,7 +101,7 @@ class Emitter:
                 after += self._sum(i, value)
         after += output_copies(self.names, self.buffers)
         transposed = [
-            value for value, users in self.sums.users.items()
+            value for value, users in self.plan.program.users.items()
             if value.op == "transpose" and any(user.op != "concat" for user in users)
         ]  # fmt: skip
         constants = invariant_lines(self.names, self.buffers, self._scalar, transposed)
@@ -134,10 +134,10 @@ class Emitter:
         self.scalars[name] = np.array(value["value"], dtype)
         return name
 
-    def _operand(self, value: Value, batch: bool, like: Value) -> str:
+    def _operand(self, value: Value, batched: bool, like: Value) -> str:
         if value.op == "scalar":
             return self._scalar(value, scalar_dtype(like))
-        if not batch or value in self.names.invariant:
+        if not batched or value in self.names.invariant:
             return self._at_step(value)
         name = self._at_chunk(value)
         missing = len(like.shape) - len(value.shape)
@@ -154,30 +154,30 @@ class Emitter:
             if self.sums.is_contracted(value):
                 lines += self._sum(self.sums.totals.index(value), value)
             else:
-                lines += self._operation(value, batch=True)
+                lines += self._operation(value, batched=True)
         return lines
 
     def _loop(self) -> list[str]:
         """The lines for one step."""
         if self.loop is not None:
             return []
-        lines = [line for value in self.plan.operations("loop") for line in self._operation(value, batch=False)]
+        lines = [line for value in self.plan.operations("loop") for line in self._operation(value, batched=False)]
         for position, value in self.names.carry_copies().items():
             name = self.buffers.declare(Buffer(f"n{position}", "step", "next carry", value, position))
             lines.append(f"copyto({name}, {self._at_step(value)})")
         return lines
 
-    def _operation(self, value: Value, batch: bool) -> list[str]:
-        out = self._at_chunk(value) if batch else self._at_step(value)
-        operands = [self._operand(i, batch, value) for i in value.inputs]
+    def _operation(self, value: Value, batched: bool) -> list[str]:
+        out = self._at_chunk(value) if batched else self._at_step(value)
+        operands = [self._operand(i, batched, value) for i in value.inputs]
         if value.op in UFUNCS:
             # By position where NumPy allows it, which is faster; maximum and minimum require the keyword.
             last = f"out={out}" if value.op in ("maximum", "minimum") else out
             return [f"{value.op}({', '.join([*operands, last])})"]
         if value.op == "matmul":
-            return [self._matmul(value, operands, out, batch)]
+            return [self._matmul(value, operands, out, batched)]
         if value.op in ("sum", "max", "min"):
-            axes = tuple(a + 1 for a in value["axis"]) if batch else value["axis"]
+            axes = tuple(a + 1 for a in value["axis"]) if batched else value["axis"]
             call, keepdims = f"{operands[0]}.{value.op}({axes}, ", f"keepdims={value['keepdims']}"
             if is_half(np.dtype(value.dtype)):
                 return [f"copyto({out}, {call}{keepdims}{_ACCUMULATORS[value.op]}))"]
@@ -191,25 +191,25 @@ class Emitter:
         if value.op == "rearrange":
             return [f"copyto({out}, {operands[0]}.reshape({out}.shape))"]
         if value.op == "concat":
-            if batch:  # an invariant part exists once, not for each step
+            if batched:  # an invariant part exists once, not for each step
                 operands = [
                     f"broadcast_to({text}, {out}.shape[:1] + {i.shape})" if i in self.names.invariant else text
                     for text, i in zip(operands, value.inputs)
                 ]
-            return [f"concatenate(({', '.join(operands)},), {value['axis'] + batch}, {out})"]
+            return [f"concatenate(({', '.join(operands)},), {value['axis'] + batched}, {out})"]
         assert value.op == "scatter", f"no emitter for {value.op}"
         added = [
-            f"{out}[{index_text(index, batch)}] += {operand}" for operand, index in zip(operands, value["indices"])
+            f"{out}[{index_text(index, batched)}] += {operand}" for operand, index in zip(operands, value["indices"])
         ]
         return [f"{out}.fill(0)", *added]
 
-    def _matmul(self, value: Value, operands: list[str], out: str, batch: bool) -> str:
+    def _matmul(self, value: Value, operands: list[str], out: str, batched: bool) -> str:
         left, right = value.inputs
-        if batch and right in self.names.invariant and len(right.shape) == len(left.shape) == 2:
+        if batched and right in self.names.invariant and len(right.shape) == len(left.shape) == 2:
             k, n = right.shape  # one product over the rows of all steps
             return f"matmul({operands[0]}.reshape(-1, {k}), {operands[1]}, {out}.reshape(-1, {n}))"
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
-        if of_matrices and not batch and value not in self.plan.parts:
+        if of_matrices and not batched and value not in self.plan.parts:
             # For one row half the time of matmul; it needs an `out` that is contiguous.
             return f"{operands[0]}.dot({operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"

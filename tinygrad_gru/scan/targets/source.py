@@ -1,13 +1,12 @@
 """Sources: emitted programs and their buffers, and the interface of targets.
 
 A target is passes, a plan, `emit` and `load`; `build` calls them in this order. Emitting reads the plan and changes
-nothing: whatever arrays a target needs besides the plan's are buffers of the source.
+nothing: arrays that a target needs besides those of the plan are buffers of the source.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -198,15 +197,6 @@ class TimeSums:
         self.plan, self.leading_axes_only = plan, leading_axes_only
 
     @cached_property
-    def users(self) -> dict[Value, list[Value]]:
-        """The values computed from each."""
-        users: dict[Value, list[Value]] = defaultdict(list)
-        for value in self.plan.program.values():
-            for i in value.inputs if value not in self.plan.program.inputs else ():
-                users[i].append(value)
-        return users
-
-    @cached_property
     def totals(self) -> list[Value]:
         return list(dict.fromkeys(map(self._total_of, self.plan.program.sums)))
 
@@ -217,8 +207,8 @@ class TimeSums:
             (self.totals.index(total), None if total is value else as_index(value["index"])) for value, total in totals
         ]
 
-    def form(self, position: int) -> tuple[tuple[int, ...], Any]:
-        """Shape and dtype of a total. Half precision is added up in float32, for it would stop counting at 2048."""
+    def shape_and_dtype(self, position: int) -> tuple[tuple[int, ...], Any]:
+        """The shape and dtype of a total. Half precision is accumulated in float32: it would stop counting at 2048."""
         value = self.totals[position]
         return value.shape, np.promote_types(value.dtype, np.float32)
 
@@ -248,12 +238,13 @@ class TimeSums:
     def _is_needed(self, value: Value) -> bool:
         """Whether the value itself is needed: not its total, nor a slice of that."""
         outputs = (*self.plan.program.new_carry, *self.plan.program.ys)
-        return value in outputs or not self._slices.issuperset(self.users.get(value, ()))
+        return value in outputs or not self._slices.issuperset(self.plan.program.users.get(value, ()))
 
     @cached_property
     def _slices(self) -> set[Value]:
         """The sums that are slices of a total and nothing else."""
-        return {value for value in self.plan.program.sums if value.op == "getitem" and not self.users.get(value)}
+        program = self.plan.program
+        return {value for value in program.sums if value.op == "getitem" and not program.users.get(value)}
 
     def _total_of(self, value: Value) -> Value:
         if value not in self._slices or value in self.plan.program.inputs:

@@ -20,7 +20,7 @@ class Workspace:
     xs       the inputs of every step; those in `given` are used without a copy, the others are allocated
     ys       the outputs of every step
     static   the buffers that are bound once
-    chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, positions)` gives
+    chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, times)` gives
     graphs   what a target has captured of a run on these arrays, to replay it
     """
 
@@ -50,8 +50,8 @@ class Workspace:
         for begin in reversed(begins) if reverse else begins:
             end = min(begin + self.size, length)
             arrays = tuple(self.view(buffer, slice(begin, end)) for buffer in in_chunk) or (None,)
-            positions = range(begin, end)[::-1] if reverse else range(begin, end)
-            self.chunks.append((not self.chunks, arrays, steps(self, positions)))
+            times = range(begin, end)[::-1] if reverse else range(begin, end)
+            self.chunks.append((not self.chunks, arrays, steps(self, times)))
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.backend.zeros(shape, dtype)
@@ -74,18 +74,18 @@ class Workspace:
         """The stack of an input of the program over all steps."""
         return self._at(value, slice(0, self.length))
 
-    def step_views(self, positions: range) -> list[tuple]:
+    def step_views(self, times: range) -> list[tuple]:
         """For each step the buffers that are bound there."""
-        views = [self._views(buffer, positions) for buffer in self.source.buffers.bound("step")]
-        return list(zip(*views)) if views else [(None,)] * len(positions)
+        views = [self._views(buffer, times) for buffer in self.source.buffers.bound("step")]
+        return list(zip(*views)) if views else [(None,)] * len(times)
 
-    def _views(self, buffer: Buffer, positions: range) -> list[Any]:
+    def _views(self, buffer: Buffer, times: range) -> list[Any]:
         """The array of a buffer at each of the steps: slices of one for all of them, where there is one."""
         if self._is_double_buffered(buffer):
-            return [self.view(buffer, t) for t in positions]
-        begin, end = min(positions), max(positions) + 1
+            return [self.view(buffer, t) for t in times]
+        begin, end = min(times), max(times) + 1
         array = self.view(buffer, slice(begin, end))
-        return [array[t - begin, ...] for t in positions]
+        return [array[t - begin, ...] for t in times]
 
     def _is_double_buffered(self, buffer: Buffer) -> bool:
         plan = self.source.plan
@@ -99,7 +99,7 @@ class Workspace:
 
     def total(self, position: int) -> Any:
         """The array of a sum over time, for targets that keep it here."""
-        return self._own(("total", position), *self.source.sums.form(position))
+        return self._own(("total", position), *self.source.sums.shape_and_dtype(position))
 
     def view(self, buffer: Buffer, where: int | slice) -> Any:
         """The array of a buffer at one step or at a range of steps."""

@@ -1,8 +1,8 @@
-"""Dependencies: what the trace of a pure step depends on besides its arguments, read again and compared at every call.
+"""Dependencies of the trace of a pure step besides its arguments, read again and compared at every call.
 
-That is what its code can see: the attributes of its object and of the object's classes, and of every function that it
-may call the code, defaults, closure, and the globals that the code names. What is inside of this package, NumPy or
-Python's own library is taken for unchanging, except for the attributes of classes.
+They are what its code can refer to: the attributes of its object and of the object's classes, and of every function
+that it may call the code, defaults, closure, and the globals that the code names. This package, NumPy and Python's own
+library are assumed not to change, except for the attributes of classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...tensor import Tensor
 #: Immutable values: another value is another object.
 _IMMUTABLE = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, CodeType, type(None), type(...))
 
-#: Names through which code sees more than it names.
+#: Names through which code can refer to anything.
 _OPAQUE = frozenset({"eval", "exec", "globals", "__import__"})
 
 _MISSING = object()
@@ -30,7 +30,7 @@ _array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attr
 
 
 class Untrackable(Exception):
-    """Something that the step depends on may change in a way that cannot be noticed."""
+    """A dependency of the step may change undetected."""
 
 
 class Dependencies:
@@ -49,7 +49,7 @@ class Dependencies:
         self._keys: list[str] = []
         self._entries: list[Any] = []
         self._owners: list[Any] = []  # objects all of whose attributes are compared, but for the method's own object
-        self._dicts: list[dict] = []  # and containers all of whose items are
+        self._dicts: list[dict] = []  # containers all of whose items are compared
         self._lists: list[list] = []
         self.tensors: list[Tensor] = []
         self._seen: set[Any] = set()
@@ -61,7 +61,7 @@ class Dependencies:
         self._dict_sizes, self._dict_keys = list(map(len, namespaces)), list(chain.from_iterable(namespaces))
         self._dict_values = list(chain.from_iterable(map(_values, namespaces)))
         self._list_sizes, self._list_items = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
-        self._array_forms = _forms(map(_array, self.tensors))
+        self._types_of_arrays = _array_types(map(_array, self.tensors))
 
     def current_arrays(self, owner: Any) -> list[Any] | None:
         """The arrays of `tensors`, if everything else is as it was; `owner` is the object of the method."""
@@ -76,7 +76,7 @@ class Dependencies:
                 and all(map(is_, chain.from_iterable(map(_values, namespaces)), self._dict_values))
                 and self._list_sizes == list(map(len, self._lists))
                 and all(map(is_, chain.from_iterable(self._lists), self._list_items))
-                and self._array_forms == _forms(arrays)
+                and self._types_of_arrays == _array_types(arrays)
             ):
                 return arrays
         except (AttributeError, ValueError, RuntimeError):  # deleted, a cell that is empty now, or changed meanwhile
@@ -100,7 +100,7 @@ class Dependencies:
         return value
 
     def _look_up(self, scope: dict, names: Iterable[str]) -> list[Any]:
-        """Depend on global names; returns the values of those that there are."""
+        """Depend on global names; returns the values of those that exist."""
         for name in names:
             self._scopes.append(scope)
             self._keys.append(name)
@@ -135,8 +135,8 @@ class Dependencies:
                     self._walk(value)
 
     def _walk(self, value: Any) -> None:
-        """What a value depends on whose identity is compared already."""
-        if _is_unchanging(value):
+        """The contents of a value whose identity is compared already."""
+        if _is_immutable(value):
             return
         if isinstance(value, Tensor):
             if self._is_new(id(value)):
@@ -155,7 +155,7 @@ class Dependencies:
             raise Untrackable
 
     def _walk_function(self, function: FunctionType) -> None:
-        """What a function is, and what its code sees."""
+        """A function: its code, defaults and closure, and the globals that it names."""
         if not self._is_new(id(function)):
             return
         if is_op(function):  # whose code is generated
@@ -178,12 +178,12 @@ class Dependencies:
         for cell in function.__closure__ or ():
             try:
                 self._walk(self._read(cell, "cell_contents"))
-            except ValueError as error:  # it is empty yet
+            except ValueError as error:  # still empty
                 raise Untrackable from error
         self._walk_globals(scope, names)
 
     def _walk_globals(self, scope: dict, names: frozenset[str]) -> None:
-        """What code with these names may see in a namespace of globals."""
+        """The globals that code with these names may refer to."""
         library = is_library(scope.get("__name__", ""))
         for value in self._look_up(scope, names):
             if isinstance(value, ModuleType):
@@ -193,13 +193,13 @@ class Dependencies:
                 self._walk(value)
 
 
-def _forms(arrays: Iterable[Any]) -> list[tuple]:
+def _array_types(arrays: Iterable[Any]) -> list[tuple]:
     arrays = list(arrays)
     return list(zip(map(type, arrays), map(_shape, arrays), map(_dtype, arrays)))
 
 
-def _is_unchanging(value: Any) -> bool:
-    """Whether a value has nothing that could be set anew, so that its identity tells all."""
+def _is_immutable(value: Any) -> bool:
+    """Whether nothing in a value can be reassigned, so that comparing its identity is enough."""
     if isinstance(value, BuiltinFunctionType):
         return isinstance(value.__self__, (ModuleType, type(None)))
     return isinstance(value, _IMMUTABLE) or (isinstance(value, type) and is_library(value.__module__))

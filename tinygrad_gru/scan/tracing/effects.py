@@ -1,10 +1,9 @@
 """Side effects of a step: detected, and undone after a trace.
 
 A step is traced by running it once on arrays without values. Where it counts its calls, appends to a list or draws
-from a generator of its own, it may do something else at every step: then all is put back as it was before the trace,
-and the step runs eagerly. Tracked are the closure of the step, the globals that it names, its object, and what these
-hold, to a small depth; not files, nor what it prints. While other threads run nothing is put back, for the change
-could be theirs.
+from a generator of its own, it may do something else at every step: then its effects are undone, and the step runs
+eagerly. Tracked are the closure of the step, the globals that it names, its object, and their contents to a small
+depth; not files, nor what it prints. While other threads run nothing is restored, for the change could be theirs.
 """
 
 from __future__ import annotations
@@ -64,8 +63,8 @@ class _Location(NamedTuple):
     """Something that can be written.
 
     read          gives a key that is equal as long as nothing was written, and the content
-    key, content  what it gave at first
-    write         puts content back
+    key, content  the initial ones
+    write         restores the content
     """
 
     read: Callable[[], tuple[Any, Any]]

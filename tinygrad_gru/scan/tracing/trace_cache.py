@@ -40,7 +40,7 @@ def pure(method: Method) -> Method:
 class _Entry(NamedTuple):
     """A trace and what it depends on.
 
-    signature     what it depends on of the arguments
+    signature     the properties of the arguments that it depends on
     dependencies  everything else
     aliases       which tensors of the dependencies share one array
     positions     of each constant of the trace, the tensor whose array it is
@@ -105,10 +105,10 @@ def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
 
 def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
     """All of the arguments that a trace depends on: the structures, types, shapes and dtypes."""
-    carries, reads = tree_leaves(carry), tree_leaves(xs)
-    structures = isinstance(carry, tuple), isinstance(xs, tuple), len(carries), len(reads)
+    carry_leaves, x_leaves = tree_leaves(carry), tree_leaves(xs)
+    structures = isinstance(carry, tuple), isinstance(xs, tuple), len(carry_leaves), len(x_leaves)
     signature = [step.__func__, recording.get(), *structures]
-    for skip, tensors in enumerate((carries, reads)):
+    for skip, tensors in enumerate((carry_leaves, x_leaves)):
         for tensor in tensors:
             array = tensor._data
             signature += (type(array), tensor.node is None, array.shape[skip:], array.dtype)

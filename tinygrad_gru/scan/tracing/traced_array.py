@@ -178,7 +178,7 @@ class TracedArray(DuckArray):
         if graph.closed:
             raise RuntimeError(
                 "this is an array without values, which a step of a scan has stored somewhere while it was traced: let "
-                "the step return what is needed of it, or say compiled=False"
+                "the step return it, or pass compiled=False"
             )
         self.graph = graph
         self.value = value

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backend import is_floating, is_on_cuda
 from ...contexts import enable_grad
+from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.op import Op
 from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
@@ -112,7 +113,7 @@ class Backward(NamedTuple):
 
 
 class _Recorder(Inspector):
-    """Inspector that lists the ops that are recorded. An outer inspector goes on seeing every formula that runs."""
+    """The inspector that lists the recorded ops. An outer inspector still observes every formula that runs."""
 
     recomputes = False
 
@@ -152,9 +153,9 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         array = TracedArray(graph, graph.add(source, (), tuple(shape), like.dtype, position=position))
         return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
 
-    carries = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
-    reads = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
-    arguments = tree_unflatten(tree_structure(carry), carries), tree_unflatten(tree_structure(xs), reads)
+    carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
+    x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
+    arguments = tree_unflatten(tree_structure(carry), carry_in), tree_unflatten(tree_structure(xs), x_in)
     recorder = _Recorder(inspector.get())
     token = inspector.set(recorder)
     try:
@@ -164,16 +165,16 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
             check()
     finally:
         inspector.reset(token)
-    news = list(tree_leaves(new))
+    carry_out = list(tree_leaves(new))
     ys = [part for part in tree_leaves(y) if part is not None]
-    if len(news) != len(carries):
+    if len(carry_out) != len(carry_in):
         raise Untraceable("its carry changes its parts")
-    for before, after in zip(carries, news):
+    for before, after in zip(carry_in, carry_out):
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
             raise Untraceable("its carry changes its shape or dtype")
-    outputs = [*news, *ys]
+    outputs = [*carry_out, *ys]
     values = [_value(graph, t) for t in outputs]
-    inputs = [*carries, *reads]
+    inputs = [*carry_in, *x_in]
     input_nodes = {t.node for t in inputs}
     records, ends = history([t.node for t in outputs], start)
     closed_over = [node for node in ends if node not in input_nodes]
@@ -183,9 +184,9 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     if [value for value in graph.values if value.op == "matmul" and 0 in value.inputs[1].shape]:
         raise Untraceable("it multiplies with a matrix without elements")
     calls = _calls(graph, recorder, records)
-    count = len(news)
+    count = len(carry_out)
     return Forward(
-        graph, [_value(graph, t) for t in carries], [_value(graph, t) for t in reads], values[:count],
+        graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
         values[count:], closed_over, tree_structure(y), start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
     )  # fmt: skip
@@ -194,21 +195,16 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
 def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
     """Trace the backward pass of a step, to its carry, the closed-over tensors, and the xs that require a gradient."""
     graph = forward.graph
-    given: dict[Node, Any] = {}
-    cotangents: list[Value] = []
-    for i, output in enumerate(forward.outputs):
-        value = graph.add("cotangent", (), output.shape, output.dtype, position=i)
-        cotangents.append(value)
-        if output.node is not None:
-            cotangent = TracedArray(graph, value)
-            given[output.node] = given[output.node] + cotangent if output.node in given else cotangent
+    outputs = forward.outputs
+    cotangents = [graph.add("cotangent", (), y.shape, y.dtype, position=i) for i, y in enumerate(outputs)]
+    pairs = [(y.node, TracedArray(graph, g)) for y, g in zip(outputs, cotangents) if y.node is not None]
     need_grad = [True] * len(forward.carry) + list(xs_need_grad)  # the carry always: time runs through it
     wrt = [t.node for t, needs_grad in zip(forward.inputs, need_grad) if needs_grad and t.node is not None]
     wrt += forward.closed_over
     found: dict[Node, Any] = {}
     with _tracing():
-        if given and wrt:
-            found = walk(Tensor, given, frozenset(wrt), retain_graph=True, since=forward.start)
+        if pairs and wrt:
+            found = walk(Tensor, summed_by_node(pairs), frozenset(wrt), retain_graph=True, since=forward.start)
 
     def gradient(node: Node | None) -> Value | None:
         array = found.get(node) if node is not None else None

@@ -1,1 +1,1 @@
-"""The job on text: a character model, its training by truncated backpropagation through time, evaluation, sampling."""
+"""Character-level language modelling: the model, its training by truncated BPTT, evaluation, and sampling."""

@@ -8,8 +8,8 @@ from ...contexts import no_grad
 from ...data import CharacterVocabulary
 from .model import CharacterModel, prediction_loss
 
-_MOST_STREAMS = 128
-_SHORTEST_STREAM = 1024
+_MAX_STREAMS = 128
+_MIN_STREAM_LENGTH = 1024
 
 
 def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -> np.ndarray:
@@ -21,7 +21,7 @@ def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -
     count = len(ids) - 1
     if count < 1:
         raise ValueError(f"a text of {len(ids)} characters leaves nothing to predict: give at least 2")
-    streams = max(1, min(_MOST_STREAMS, count // _SHORTEST_STREAM))
+    streams = max(1, min(_MAX_STREAMS, count // _MIN_STREAM_LENGTH))
     padding = -count % streams
     inputs = np.pad(ids[:-1], (0, padding)).reshape(streams, -1).T
     targets = np.pad(ids[1:], (0, padding)).reshape(streams, -1).T
@@ -37,7 +37,7 @@ def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -
 def excerpts(ids: np.ndarray, count: int = 64, length: int = 1024) -> np.ndarray:
     """`count` evenly spaced pieces of a text, concatenated: enough to evaluate on during training.
 
-    A text that is no longer than they would be is returned whole.
+    A text that is no longer than that is returned whole.
     """
     if len(ids) <= count * length:
         return ids

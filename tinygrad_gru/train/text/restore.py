@@ -28,7 +28,7 @@ class Restored(NamedTuple):
 def restore(path: str | os.PathLike[str], device: str | None = None) -> Restored:
     """The model in a checkpoint, or in a run's folder: its best checkpoint if it kept one, else its last.
 
-    Raises CheckpointError if there is none, or if it holds something else.
+    Raises CheckpointError if there is none, or if it is not of a text model.
     """
     path = checkpoint_in(path)
     state = load_checkpoint(path)

@@ -1,4 +1,4 @@
-"""The main job: a recurrent network learns a text, character by character; its settings become a run and a summary."""
+"""Training runs on text: settings become a corpus, a vocabulary, a model, a trainer, and in the end a summary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAX_NORM = 1.0
 _SAMPLE_LENGTH = 200
 _WARMUP_STEPS = 3
 _MEASURED_SECONDS = 2.0
-_LONGEST_RUN = 1e9  # seconds, thirty years
+_MAX_SECONDS = 1e9  # thirty years
 
 _SETTINGS: dict[str, Any] = {  # those that are missing have their defaults
     "text?": optional(TEXT),
@@ -62,7 +62,7 @@ TEXT_RUN: dict[str, Any] = {
 
 
 class TextRun:
-    """A training run as `settings` describe it: corpus, vocabulary, model, and a trainer that has made no step yet.
+    """A training run as `settings` describe it: corpus, vocabulary, model, and a trainer at its first step.
 
     The constructor seeds the random numbers, so that equal settings give equal runs.
     """
@@ -99,8 +99,8 @@ class TextRun:
         loop = Loop(self.trainer, steps, folder, self._evaluate, self._print_sample, patience, metadata)
         if state is not None:
             check(state, TEXT_RUN)
-            chosen = {name: metadata["settings"][name] for name in CHANGEABLE}
-            saved = {**state["about"], "settings": {**state["about"]["settings"], **chosen}}
+            changeable = {name: metadata["settings"][name] for name in CHANGEABLE}
+            saved = {**state["about"], "settings": {**state["about"]["settings"], **changeable}}
             changed = None
             if saved["settings"] != metadata["settings"]:
                 changed = "settings", "other settings"
@@ -150,11 +150,11 @@ def new_model(settings: TextSettings, vocabulary: CharacterVocabulary) -> Charac
 def characters_in(seconds: float, settings: TextSettings, device: str | None = None) -> int:
     """The approximate number of characters that a run with these settings trains on in `seconds`.
 
-    It is measured before the run, by a short one that is thrown away: the learning-rate schedule needs the number of
+    It is measured by a short run, which is discarded: the learning-rate schedule needs the number of
     steps in advance, and a run that depends on the clock could not be repeated.
     """
-    if not 0 < seconds <= _LONGEST_RUN:
-        raise ValueError(f"seconds must be positive and at most {_LONGEST_RUN:.0e}, got {seconds}")
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise ValueError(f"seconds must be positive and at most {_MAX_SECONDS:.0e}, got {seconds}")
     trainer = TextRun(settings, device).trainer
     for _ in range(_WARMUP_STEPS):
         trainer.step()
@@ -194,7 +194,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     """The summary as a few lines for the terminal."""
     corpus, settings = summary["corpus"], summary["settings"]
     speed = summary["characters_per_second"]
-    speed = f"at {speed:,.0f} characters/s" if speed else "with no step left to make"
+    speed = f", at {speed:,.0f} characters/s" if speed else ", with no step left"
     source = corpus["name"] if corpus["files"] == 1 else f"{corpus['name']} ({corpus['files']} files)"
     skipped = f", {summary['skipped_steps']:,} steps skipped" if summary["skipped_steps"] else ""
     where = f"{summary['backend']}, {settings['precision']}{skipped}"
@@ -202,7 +202,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
     without = "" if visible is None else f", {visible:.3f} without leading spaces"
     return f"""\
 {settings["cell"].upper()}, hidden {settings["hidden"]}: {summary["parameters"]:,} parameters on {where}
-{summary["characters_seen"]:,} characters seen, {speed}, of {source}
+{summary["characters_seen"]:,} characters seen of {source}{speed}
 held-out loss:     {summary["held_out"]:.3f} nats/char{without}
 n-gram baselines:  {summary["unigram"]:.3f} (unigram), {summary["bigram"]:.3f} (bigram)
 files of this run: {folder}"""

@@ -22,7 +22,7 @@ def generate(
     """`length` characters that follow `prompt`; the same seed gives the same text.
 
     temperature   logits are divided by it: lower is safer, and 0 takes the likeliest character
-    top_p         only the likeliest characters, those that together have this probability, can be drawn
+    top_p         only the likeliest characters, those that together have this probability, are sampled from
 
     Both would make repetitions endless: a model that has learned to indent finds one more space likelier than all else,
     and sharpened at every step this becomes a certainty. So after two equal characters, whether a third follows is
@@ -37,16 +37,16 @@ def generate(
             f"got {length}, {temperature} and {top_p}"
         )
     random = np.random.default_rng(seed)
-    read = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0])).tolist()
-    given = len(read)
-    unread, state = read.copy(), None
+    ids = vocabulary.encode(prompt or ("\n" if "\n" in vocabulary.symbols else vocabulary.symbols[0])).tolist()
+    given = len(ids)
+    new, state = ids.copy(), None
     with model.evaluating(), no_grad(), compiling(False):  # one step runs faster than it is traced
-        while len(read) < given + length:
-            logits, state = model(np.array(unread)[:, None], state)
-            in_a_row = len(read) > 1 and read[-1] == read[-2]
-            unread = [draw(logits.numpy()[-1, 0], random, temperature, top_p, read[-1] if in_a_row else None)]
-            read += unread
-    return vocabulary.decode(read[given:])
+        while len(ids) < given + length:
+            logits, state = model(np.array(new)[:, None], state)
+            in_a_row = len(ids) > 1 and ids[-1] == ids[-2]
+            new = [draw(logits.numpy()[-1, 0], random, temperature, top_p, ids[-1] if in_a_row else None)]
+            ids += new
+    return vocabulary.decode(ids[given:])
 
 
 def draw(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from ..precision import PRECISIONS
@@ -27,7 +27,7 @@ _RANGES = {
 }
 
 
-_HIGHEST_RATE = 3.4e38  # of float32, in which the weights are
+_MAX_LR = 3.4e38  # of float32, the dtype of the weights
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TextSettings:
     dropout      probability of dropping a hidden unit
     batch        streams of text per batch
     window       characters of each stream per step: the length of truncated backpropagation through time
-    characters   number of characters to train on in all; a shorter text is repeated
+    characters   total number of characters to train on; a shorter text is repeated
     precision    "float32"; or "float16" or "bfloat16", in which the model then runs while its weights stay float32
     compiled     how recurrences run while training: "yes", "no" for eager mode, "numba" or "numba:2" if installed
     lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
@@ -72,16 +72,16 @@ class TextSettings:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if not re.fullmatch("yes|no|numba(:[1-9][0-9]*)?", self.compiled):
             raise ValueError(f"compiled: expected yes, no, numba, or numba:2 for two threads, got {self.compiled!r}")
-        for name, (least, most) in _RANGES.items():
+        for name, (low, high) in _RANGES.items():
             value: int = getattr(self, name)
             if value is None and name == "patience":
                 continue
-            if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
-                raise ValueError(f"{name} must be a whole number from {least} to {most}, got {_shown(value)}")
+            if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {_shown(value)}")
         if not isinstance(self.dropout, Real) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability below 1, got {self.dropout!r}")
-        if not isinstance(self.lr, Real) or not 0 < self.lr <= _HIGHEST_RATE:
-            raise ValueError(f"lr must be a positive number that float32 has, got {self.lr!r}")
+        if not isinstance(self.lr, Real) or not 0 < self.lr <= _MAX_LR:
+            raise ValueError(f"lr must be a positive number within the range of float32, got {self.lr!r}")
 
     @property
     def compile_mode(self) -> bool | str | None:
@@ -99,6 +99,3 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"a number of about {int(value.bit_length() * 0.30103)} digits"
     return repr(value)
-
-
-SETTING_NAMES = tuple(field.name for field in fields(TextSettings))

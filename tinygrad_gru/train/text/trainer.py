@@ -55,14 +55,14 @@ class Step(NamedTuple):
 class Trainer:
     """Trains `model` on the text of `stream`, one window per step.
 
-    The recurrent state is carried from each window to the next, detached: a gradient goes back to the beginning of its
-    window and no further. Gradients are clipped to `max_norm` between backward and the optimizer's step.
+    The recurrent state is carried from each window to the next, detached: backpropagation is truncated at the beginning
+    of the window. Gradients are clipped to `max_norm` between backward and the optimizer's step.
 
     With a `precision` of "float16" or "bfloat16" the model runs in that dtype; parameters, optimizer, logits and state
     stay float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is skipped because a gradient
     overflowed counts as any other: its window is used up, and the learning-rate schedule advances.
 
-    Recurrences run under `compiling(compiled)`, or in the mode that is set outside if that is None.
+    Recurrences run under `compiling(compiled)`; None leaves the current mode.
 
     `state_dict` holds all that the following steps depend on, random numbers included: a run that is interrupted and
     resumed gives, bit for bit, the results of an uninterrupted one.
@@ -111,7 +111,7 @@ class Trainer:
             self.scaler.backward(loss)
         self.scaler.unscale(self.model.parameters())
         norm = clip_gradient_norm(self.model.parameters(), self.max_norm)
-        # Both in one copy: on a GPU this is where the host waits for all that was launched before.
+        # Both in one copy: on a GPU this is where the host synchronizes.
         value, norm = stack([loss.detach().astype("float64"), norm]).tolist()
         finite = math.isfinite(norm)
         if not math.isfinite(value) or not (finite or self.scaler.can_shrink):
@@ -128,7 +128,7 @@ class Trainer:
         return Step(value, norm if finite else None, lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the following steps depend on: a tree of host arrays and plain values."""
+        """All that the following steps depend on: a tree of host arrays and JSON values."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -30,7 +30,7 @@ class Subgraph(NamedTuple):
 
 
 class GraphBuilder:
-    """A graph that grows while a program runs.
+    """A graph under construction, which grows while `forward` runs.
 
     nodes         in the order in which they ran
     initializers  arrays by name: parameters by theirs, others numbered
@@ -54,7 +54,7 @@ class GraphBuilder:
         return GraphBuilder({}, self)
 
     def input(self, name: str, example: np.ndarray) -> OnnxArray:
-        """An input of the graph. Programs may use its example in its place: ids are taken as plain arrays."""
+        """An input of the graph. `forward` may be given its example instead, as for ids, which are arrays."""
         value = OnnxArray(self, name, example)
         self.root._inputs[id(example)] = value
         return value
@@ -91,7 +91,7 @@ class GraphBuilder:
     ) -> list[OnnxArray]:
         """Add a node; returns its outputs, of which `examples` are the values in the example.
 
-        inputs  OnnxArrays, other arrays and scalars, names of initializers, None for an optional input left out
+        inputs  OnnxArrays, other arrays and scalars, names of initializers, None for an omitted optional input
         """
         outputs = [OnnxArray(self, self.unique_name(op_type.lower()), np.asarray(example)) for example in examples]
         names = tuple(self._name(x) for x in inputs)

@@ -15,10 +15,10 @@ from ....tensor import Tensor
 from ...errors import InteropError
 
 
-def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
-    """The same tuples and lists of function(leaf) for each leaf; None stays None."""
+def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
+    """Nested tuples and lists with `function` applied to their leaves, the arrays; None stays None."""
     if isinstance(value, (tuple, list)):
-        return type(value)(map_leaves(function, part) for part in value)
+        return type(value)(map_arrays(function, part) for part in value)
     return None if value is None else function(value)
 
 
@@ -70,18 +70,18 @@ def second_example(
     module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], axes: Mapping[str, Sequence[str | None]],
     lengths: Mapping[str, int],
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """A second example. Integers and booleans, whose values a program may use as numbers, get values of another sum and
+    """A second example. Integers and booleans, whose values `forward` may use as numbers, get values of another sum and
     another range wherever the module accepts such.
 
     Raises InteropError where it accepts those of the example alone: what it computes from them could be constants.
     """
-    chosen = {name: _with_other_lengths(leaf, axes.get(name, ()), lengths) for name, leaf in leaves.items()}
-    for name, array in chosen.items():
+    example = {name: _with_other_lengths(leaf, axes.get(name, ()), lengths) for name, leaf in leaves.items()}
+    for name, array in example.items():
         if array.dtype.kind not in "iub" or not array.size:
             continue
         for candidate in _candidates(array):
-            if _accepts(module, inputs, {**chosen, name: candidate}):
-                chosen[name] = candidate
+            if _accepts(module, inputs, {**example, name: candidate}):
+                example[name] = candidate
                 break
         else:
             if array.min() == array.max():
@@ -89,7 +89,7 @@ def second_example(
                     f"example_inputs: {name} has the value {array.flat[0]} alone, and `forward` accepts neither one "
                     "more nor one less: give an example that may have other values"
                 )
-    return chosen
+    return example
 
 
 def _with_other_lengths(array: np.ndarray, names: Sequence[str | None], lengths: Mapping[str, int]) -> np.ndarray:
@@ -102,7 +102,7 @@ def _with_other_lengths(array: np.ndarray, names: Sequence[str | None], lengths:
 
 
 def _candidates(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Arrays of other values, those that most programs accept first."""
+    """Arrays of other values, those that most modules accept first."""
     if array.dtype.kind == "b":
         flipped = array.copy()
         flipped.flat[0] = not flipped.flat[0]
@@ -120,7 +120,7 @@ def _candidates(array: np.ndarray) -> Iterator[np.ndarray]:
 def _accepts(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray]) -> bool:
     arrays = iter(leaves.values())
     try:
-        module(*map_leaves(lambda leaf: _like(leaf, next(arrays)), inputs))
+        module(*map_arrays(lambda leaf: _like(leaf, next(arrays)), inputs))
     except Exception:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Exporters of layers that are more in ONNX than the nodes of their formulas.
+"""Exporters of layers for which ONNX has operators: these replace the nodes of the layers' formulas.
 
 An exporter is given the graph builder, the layer, the layer's name in its model, and the layer's inputs. It adds the
 nodes and returns what the layer would, with ONNX arrays in the Tensors.
@@ -67,7 +67,7 @@ def _recurrent(
     builder: GraphBuilder, layer: nn.Recurrent, path: str, x: Any, state: Any = None, lengths: Any = None,
     mask: Any = None, past_end: str | float = "zero",
 ) -> tuple[Tensor, Any]:  # fmt: skip
-    """A node GRU, LSTM or RNN per layer where ONNX has its equations; a Scan over the cell's step where it has not."""
+    """A GRU, LSTM or RNN node per layer where ONNX has its equations, else a Scan over the cell's step."""
     x = builder.find(unwrap(x), "x")
     x = NAMESPACE.moveaxis(x, 1, 0) if layer.batch_first else x
     lengths = None if lengths is None else NAMESPACE.astype(builder.find(unwrap(lengths), "lengths"), np.int32)
@@ -120,9 +120,9 @@ def _initial_states(
 
 def _expanded(builder: GraphBuilder, row: np.ndarray, x: OnnxArray) -> OnnxArray:
     """A row (size) as (batch, size), for the batch of x (T, batch, features)."""
-    (shape,) = builder.add_node("Shape", (x,), [np.array(x.shape, np.int64)])
-    wanted = NAMESPACE.concat([shape[1:2], np.array(row.shape, np.int64)])
-    return builder.add_node("Expand", (row, wanted), [np.broadcast_to(row, (x.shape[1], *row.shape))])[0]
+    (x_shape,) = builder.add_node("Shape", (x,), [np.array(x.shape, np.int64)])
+    shape = NAMESPACE.concat([x_shape[1:2], np.array(row.shape, np.int64)])
+    return builder.add_node("Expand", (row, shape), [np.broadcast_to(row, (x.shape[1], *row.shape))])[0]
 
 
 def _step_mask(builder: GraphBuilder, x: OnnxArray, lengths: OnnxArray) -> OnnxArray:

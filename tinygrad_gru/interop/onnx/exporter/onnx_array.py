@@ -1,7 +1,7 @@
 """ONNX arrays: duck arrays that compute on an example and add a node to an ONNX graph for every operation.
 
-An ONNX array takes the place of an array inside a Tensor, so the formulas of the ops run on it unchanged. It carries
-the value that it has in the example, for a program looks at shapes.
+An ONNX array replaces the array inside a Tensor, so the formulas of the ops run on it unchanged. It has the example's
+value, because `forward` may depend on shapes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Namespace(DuckNamespace):
     int8, int16, int32, int64, uint8 = np.int8, np.int16, np.int32, np.int64, np.uint8
 
     def __getattr__(self, name: str) -> Any:
-        raise InteropError(f"there is no ONNX operator here for the array function {name}")
+        raise InteropError(f"no ONNX operator is known here for the array function {name}")
 
     def elementwise(self, function: str, *operands: Any) -> OnnxArray:
         """ONNX's operands have one type, and a Python scalar takes that of the others, as in NumPy. Functions of
@@ -83,7 +83,7 @@ class _Namespace(DuckNamespace):
         return self.where(self.less(self.abs(x), 1), 2 * t / (1 - t), self.exp(x) - 1)
 
     def log1p(self, x: OnnxArray) -> OnnxArray:
-        """log(1 + x); near 0 times x / ((1 + x) − 1), which makes up for what the sum 1 + x has lost (Kahan)."""
+        """log(1 + x); near 0 times x / ((1 + x) − 1), which compensates for the rounding of 1 + x (Kahan)."""
         u = 1 + x
         lost = u - 1
         is_near = self.less(self.abs(x), 1)
@@ -238,8 +238,8 @@ class OnnxArray(DuckArray):
 
     def concretize(self, conversion: type) -> Any:
         raise InteropError(
-            "`forward` makes a decision, or takes numbers, from values that are known only when the graph runs (ids "
-            "and lengths may be given as arrays, which stay arrays)"
+            "`forward` branches on values that are known only when the graph runs, or converts them to Python or NumPy "
+            "numbers (ids and lengths may be given as arrays, which stay arrays)"
         )
 
     def __len__(self) -> int:

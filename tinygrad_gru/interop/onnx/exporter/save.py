@@ -18,7 +18,7 @@ from ....tensor import Tensor
 from ...errors import InteropError
 from .builder import GraphBuilder
 from .consistency import Run, consistent_nodes
-from .examples import axis_lengths, map_leaves, named_leaves, second_example
+from .examples import axis_lengths, map_arrays, named_leaves, second_example
 from .layers import exporter_of
 from .model_proto import model_proto
 
@@ -76,7 +76,7 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
     remaining = iter(graph_inputs.values())
 
     def input_of(value: Any) -> Any:
-        """The argument for an input. Arrays of integers stay arrays, for a program may use their values."""
+        """The argument for an input. Arrays of integers stay arrays, for `forward` may use their values."""
         array = next(remaining)
         return Tensor.from_node(array, None) if isinstance(value, Tensor) or array.dtype.kind == "f" else array.example
 
@@ -86,11 +86,11 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
         if exporter is not None:
             stand_ins.setdefault(id(layer), _StandIn(layer, builder, path, exporter))
     try:
-        result = substitute(module, stand_ins)(*map_leaves(input_of, inputs))
+        result = substitute(module, stand_ins)(*map_arrays(input_of, inputs))
     except InteropError:
         raise
     except Exception as error:  # it has just run on the arrays themselves, so ONNX arrays are the cause
-        raise InteropError(f"`forward` cannot be followed: {error}") from error
+        raise InteropError(f"`forward` cannot be traced: {error}") from error
     return Run(builder, graph_inputs, _arrays_in(result))
 
 
@@ -103,7 +103,7 @@ def _arrays_in(result: Any) -> list[Any]:
             raise InteropError(f"`forward` returns a {type(value).__name__}, and a graph Tensors or tuples of them")
         arrays.append(unwrap(value))
 
-    map_leaves(collect, result)
+    map_arrays(collect, result)
     return arrays
 
 
@@ -115,7 +115,7 @@ def _check_same(expected: Sequence[Any], exported: Sequence[Any]) -> None:
 
 
 class _StandIn(nn.Module):
-    """Takes the place of a layer that has an exporter."""
+    """A layer that has an exporter, replaced by a call of it."""
 
     def __init__(self, layer: nn.Module, builder: GraphBuilder, path: str, exporter: Callable[..., Any]):
         self.layer = layer

@@ -1,6 +1,6 @@
 """ONNX operators as our ops, a line or a few each.
 
-An entry takes a `Node` and returns a function of the node's inputs (Tensors, None for an optional one left out) to its
+An entry takes a `Node` and returns a function of the node's inputs (Tensors, None for an omitted optional one) to its
 output, or a tuple of outputs. It reads every attribute of the operator, and the opset where ONNX changed a definition.
 Functions are compositions of ops, so gradients flow through an imported graph.
 """
@@ -69,9 +69,9 @@ def _mean(x: Tensor, axis: Any, keepdims: bool) -> Tensor:
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of a new array. Raises ValueError if it is negative, or larger than any serious graph needs."""
-    if min(shape, default=0) < 0 or math.prod(shape) > _MOST_ELEMENTS:
-        raise ValueError(f"an array of shape {tuple(shape)} is requested: expected at most {_MOST_ELEMENTS:,} elements")
+    """The shape of a new array. Raises ValueError if it is negative, or larger than `_MAX_ELEMENTS`."""
+    if min(shape, default=0) < 0 or math.prod(shape) > _MAX_ELEMENTS:
+        raise ValueError(f"an array of shape {tuple(shape)} is requested: expected at most {_MAX_ELEMENTS:,} elements")
     return tuple(shape)
 
 
@@ -82,7 +82,7 @@ def _gelu(node: Node) -> Function:
 
 
 def _softmax(function: Function) -> Callable[[Node], Function]:
-    def prepared(node: Node) -> Function:
+    def build(node: Node) -> Function:
         if node.opset >= 13:
             axis = node.attribute("axis", -1)
             return lambda x: function(x, axis=axis)
@@ -94,7 +94,7 @@ def _softmax(function: Function) -> Callable[[Node], Function]:
 
         return flattened
 
-    return prepared
+    return build
 
 
 def _clip(node: Node) -> Function:
@@ -146,34 +146,34 @@ def _layer_norm(node: Node) -> Function:
 
 
 def _reduction(function: Function, axes_are_an_input_from: int) -> Callable[[Node], Function]:
-    def prepared(node: Node) -> Function:
+    def build(node: Node) -> Function:
         keepdims, noop = node.flag("keepdims", True), node.flag("noop_with_empty_axes")
-        fixed = node.attribute("axes") if node.opset < axes_are_an_input_from else None
+        attribute = node.attribute("axes") if node.opset < axes_are_an_input_from else None
 
         def reduced(x: Tensor, axes: Tensor | None = None) -> Tensor:
-            chosen = fixed if axes is None else integers(axes)
-            if not chosen and noop:
+            axis = attribute if axes is None else integers(axes)
+            if not axis and noop:
                 return x
-            return function(x, axis=tuple(chosen) if chosen else None, keepdims=keepdims)
+            return function(x, axis=tuple(axis) if axis else None, keepdims=keepdims)
 
         return reduced
 
-    return prepared
+    return build
 
 
 def _arg(function: Function) -> Callable[[Node], Function]:
-    def prepared(node: Node) -> Function:
+    def build(node: Node) -> Function:
         axis, keepdims = node.attribute("axis", 0), node.flag("keepdims", True)
         if node.flag("select_last_index"):
             raise node.error("select_last_index: only the first of equal elements can be found here")
 
-        def chosen(x: Tensor) -> Tensor:
+        def index(x: Tensor) -> Tensor:
             y = ops.astype(function(x, axis=axis), dtype="int64")
             return ops.expand_dims(y, axis=axis % x.ndim) if keepdims else y
 
-        return chosen
+        return index
 
-    return prepared
+    return build
 
 
 def _cast(node: Node) -> Function:
@@ -210,9 +210,8 @@ def _reshape(node: Node) -> Function:
     zero_is_zero = node.flag("allowzero")
 
     def reshaped(x: Tensor, shape: Tensor) -> Tensor:
-        wanted = integers(shape)
-        kept = wanted if zero_is_zero else [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
-        return x.reshape(kept)
+        sizes = integers(shape)
+        return x.reshape(sizes if zero_is_zero else [x.shape[i] if n == 0 else n for i, n in enumerate(sizes)])
 
     return reshaped
 
@@ -230,16 +229,16 @@ def _transpose(node: Node) -> Function:
 def _with_axes(function: Function) -> Callable[[Node], Function]:
     """Squeeze and Unsqueeze, whose axes were an attribute before they were an input."""
 
-    def prepared(node: Node) -> Function:
-        fixed = node.attribute("axes") if node.opset < 13 else None
+    def build(node: Node) -> Function:
+        attribute = node.attribute("axes") if node.opset < 13 else None
 
         def applied(x: Tensor, axes: Tensor | None = None) -> Tensor:
-            chosen = fixed if axes is None else integers(axes)
-            return function(x, axis=None if chosen is None else tuple(chosen))
+            axis = attribute if axes is None else integers(axes)
+            return function(x, axis=None if axis is None else tuple(axis))
 
         return applied
 
-    return prepared
+    return build
 
 
 def _concat(node: Node) -> Function:
@@ -248,16 +247,15 @@ def _concat(node: Node) -> Function:
 
 
 def _slice(node: Node) -> Function:
-    fixed = [node.attribute(name) for name in ("starts", "ends", "axes")] if node.opset < 10 else None
+    attributes = [node.attribute(name) for name in ("starts", "ends", "axes")] if node.opset < 10 else None
 
     def sliced(x: Tensor, *given: Tensor | None) -> Tensor:
-        starts, ends, *rest = fixed or [None if part is None else integers(part) for part in given]
+        starts, ends, *rest = attributes or [None if part is None else integers(part) for part in given]
         axes, steps = (*rest, None, None)[:2]
         index = [slice(None)] * x.ndim
         axes = list(range(len(starts))) if axes is None else axes
-        if not len(starts) == len(ends) == len(axes) == len(steps or starts) or len({a % x.ndim for a in axes}) < len(
-            axes
-        ):
+        is_repeated = len({axis % x.ndim for axis in axes}) < len(axes)
+        if not len(starts) == len(ends) == len(axes) == len(steps or starts) or is_repeated:
             raise ValueError(f"starts, ends, axes and steps do not match: {starts}, {ends}, {axes}, {steps}")
         for i, axis in enumerate(axes):
             index[axis] = slice(starts[i], ends[i], steps[i] if steps else 1)
@@ -270,16 +268,16 @@ def _split(node: Node) -> Function:
     axis, count = node.attribute("axis", 0), len(node.outputs)
     if node.attribute("num_outputs", count) != count:
         raise node.error(f"it has {count} outputs, and its attribute num_outputs says {node.attribute('num_outputs')}")
-    fixed = node.attribute("split") if node.opset < 13 else None
+    attribute = node.attribute("split") if node.opset < 13 else None
 
     def parts(x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
-        chosen = fixed if lengths is None else integers(lengths)
-        if chosen is None:  # equal parts; the last may be shorter
+        sizes = attribute if lengths is None else integers(lengths)
+        if sizes is None:  # equal parts; the last may be shorter
             longest, n = -(-x.shape[axis] // count), x.shape[axis]
-            chosen = [max(0, min(longest, n - k * longest)) for k in range(count)]
-        if sum(chosen) != x.shape[axis] or min(chosen, default=-1) < 0 or len(chosen) != len(node.outputs):
-            raise ValueError(f"{x.shape[axis]} elements cannot be split into {len(node.outputs)} parts of {chosen}")
-        return tuple(ops.split(x, list(accumulate(chosen))[:-1], axis=axis))
+            sizes = [max(0, min(longest, n - k * longest)) for k in range(count)]
+        if sum(sizes) != x.shape[axis] or min(sizes, default=-1) < 0 or len(sizes) != len(node.outputs):
+            raise ValueError(f"{x.shape[axis]} elements cannot be split into {len(node.outputs)} parts of {sizes}")
+        return tuple(ops.split(x, list(accumulate(sizes))[:-1], axis=axis))
 
     return parts
 
@@ -325,7 +323,7 @@ def _expand(x: Tensor, shape: Tensor) -> Tensor:
 
 
 #: The largest array whose size is a value in the graph.
-_MOST_ELEMENTS = 2**27
+_MAX_ELEMENTS = 2**27
 
 OPERATORS: dict[str, Callable[[Node], Function]] = {
     "Abs": _op(ops.absolute), "Cos": _op(ops.cos), "Exp": _op(ops.exp), "Log": _op(ops.log),

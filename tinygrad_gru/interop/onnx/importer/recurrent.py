@@ -29,7 +29,7 @@ class RecurrentNode(nn.Module):
     constants  arrays by name. If all weights are among them they become the layer's parameters; otherwise they are
                inputs of every call
 
-    Called with the inputs of `input_names` in order, None for an optional one left out; returns Y, Y_h and an LSTM's
+    Called with the inputs of `input_names` in order, None for an omitted optional one; returns Y, Y_h and an LSTM's
     Y_c.
     """
 
@@ -96,7 +96,7 @@ class RecurrentNode(nn.Module):
         for row in rows:
             if node.op_type == "GRU" and not row["gate_activation"].is_complementary:
                 raise node.error(
-                    "the update gates of ONNX and of ours have opposite senses, and one with activation "
+                    "the update gates of ONNX and of ours are complements, and one with activation "
                     f"{row['gate_activation'].name} cannot be inverted: that needs f(−a) = 1 − f(a)"
                 )
         default = {key: Activation(name) for key, name in defaults.items()}

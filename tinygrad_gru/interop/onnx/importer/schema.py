@@ -49,10 +49,10 @@ class NodeSchema:
         self.outputs = self._checked("outputs", node.outputs, schema.outputs, schema.min_output, schema.max_output)
         self.allowed = {t.type_param_str: set(t.allowed_type_strs) for t in schema.type_constraints}
 
-    def _checked(self, what: str, names: Sequence[str], formal: Sequence[Any], least: int, most: int) -> list[Any]:
+    def _checked(self, what: str, names: Sequence[str], formal: Sequence[Any], low: int, high: int) -> list[Any]:
         """The formal parameter for each name."""
-        if not least <= len(names) <= most:
-            raise self.node.error(f"it has {len(names)} {what}, and {self.node.op_type} has {least} to {most}")
+        if not low <= len(names) <= high:
+            raise self.node.error(f"it has {len(names)} {what}, and {self.node.op_type} has {low} to {high}")
         parameters = [formal[min(k, len(formal) - 1)] for k in range(len(names))]
         for name, parameter in zip(names, parameters):
             if not name and what == "inputs" and parameter.option != _OPTIONAL:

@@ -54,7 +54,7 @@ class Scope:
         return name in self.names or name in self.outer
 
     def check(self, names: Iterable[str], reader: str) -> None:
-        """Raise InteropError unless all names are defined; the empty name is that of an optional input left out."""
+        """Raise InteropError unless all names are defined; the empty name is that of an omitted optional input."""
         for name in names:
             if name and name not in self.names:
                 if name not in self.outer:
@@ -97,13 +97,13 @@ class Scope:
         if any(array is None and name for array, name in zip(arrays, node.input)):
             self._folded |= dict.fromkeys(parsed.outputs)
             return
-        self.budget.spend(_most_bytes(parsed.op_type, [array for array in arrays if array is not None]), parsed.label)
+        self.budget.spend(_max_bytes(parsed.op_type, [array for array in arrays if array is not None]), parsed.label)
         inputs = [None if array is None else constant(array) for array in arrays]
         results = run(Operator(parsed), inputs, parsed.label)
         self._folded |= {name: result.numpy() for name, result in zip(parsed.outputs, results)}
 
 
-def _most_bytes(op_type: str, arrays: Sequence[np.ndarray]) -> int:
+def _max_bytes(op_type: str, arrays: Sequence[np.ndarray]) -> int:
     """An upper bound of the size of a node's result."""
     width = 8 if op_type == "Cast" else max((array.itemsize for array in arrays), default=0)
     if op_type in _BROADCAST:

@@ -18,7 +18,7 @@ from .concat import broadcasts, fused_concat, has_invariant_right, merged_matmul
 
 
 def fuse_horizontally(program: Program) -> Program:
-    """[f(x A), f(x B)] as f(x [A, B]): products with one left operand in the loop, and what is done to all of them.
+    """[f(x A), f(x B)] as f(x [A, B]): products with one left operand in the loop, and their isomorphic uses.
 
     v0 = carry(position=0)                       (2, 4) float32
     v1 = constant(position=0)                    (4, 4) float32

@@ -82,7 +82,7 @@ class _Facts(NamedTuple):
 
     @classmethod
     def of(cls, program: Program) -> _Facts:
-        sole_use = {i: value for value in program.values() for i in value.inputs if program.uses[i] == 1}
+        sole_use = {value: users[0] for value, users in program.users.items() if program.uses[value] == 1}
         return cls(program, schedule(program), sole_use)
 
     def can_be_written_in_place(self, value: Value) -> bool:
@@ -151,11 +151,11 @@ def _merged_addition(graph: Graph, total: Value, addition: _Addition, done: Mapp
     return result
 
 
-# -- what is summed over time ----------------------------------------------------------------------------------------
+# -- sums over time --------------------------------------------------------------------------------------------------
 
 
 def _summed_over_time(facts: _Facts) -> tuple[list[list[Value]], list[list[Value]]]:
-    """Of what is only there to be summed over time: products with one left operand, and sums over the rows."""
+    """The groups of values used only as sums over time: products with one left operand, and sums over the rows."""
     products: dict[Value, list[Value]] = defaultdict(list)
     sums: dict[Hashable, list[Value]] = defaultdict(list)
     outputs = facts.program.sums
