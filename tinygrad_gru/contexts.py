@@ -21,6 +21,16 @@ Open = Callable[[], AbstractContextManager]
 _entered: ContextVar[tuple[tuple[Block, AbstractContextManager], ...]] = ContextVar("entered", default=())
 
 
+@contextmanager
+def setting(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """A context manager in which a context variable has another value."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
 class Block(Generic[T]):
     """A context manager (`with no_grad():`) and decorator (`@no_grad()`). `open` returns a new one for each entry."""
 
@@ -158,24 +168,15 @@ _BODY_TYPES: tuple[tuple[Callable[[Any], bool], Callable[[Any], bool], Callable[
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 
-@block
-def _set_recording(on: bool) -> Iterator[None]:
-    token = recording.set(on)
-    try:
-        yield
-    finally:
-        recording.reset(token)
-
-
 def no_grad() -> Block[None]:
     """A block (`with no_grad():`) or decorator (`@no_grad()`) in which nothing is recorded.
 
     Generators and coroutines can be decorated, too: nothing is recorded while their bodies run. A `with` around a
     `yield` instead stays on in the code that reads from the generator.
     """
-    return _set_recording(False)
+    return Block(lambda: setting(recording, False))
 
 
 def enable_grad() -> Block[None]:
     """A block or decorator in which ops are recorded, even inside `no_grad`."""
-    return _set_recording(True)
+    return Block(lambda: setting(recording, True))

@@ -264,7 +264,7 @@ def walk(
 
 
 def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: frozenset[Node], since: int) -> dict:
-    """What the walk has left: the gradients of leaves, and of nodes older than `since`, whose hooks run elsewhere."""
+    """The gradients at the ends of the walk: leaves, and nodes older than `since`, whose hooks run elsewhere."""
     gradients: dict[Node, Any] = {}
     for node, cotangent in cotangents.sums.items():
         if wrt and node not in wrt:

@@ -51,7 +51,7 @@ class Tensor(Operators, Variable):
         return self.node if self.node.op is None else None
 
     def _rebind(self, array: Any) -> None:
-        """Replace the array."""
+        """Replace the array, also in the gradient state of a leaf."""
         self._data = array
         if (node := self._leaf) is not None and node.grad_state is not None:
             node.grad_state.array, node.grad_state.dtype = array, array.dtype

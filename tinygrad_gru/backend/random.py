@@ -17,6 +17,7 @@ from numbers import Integral
 from threading import Lock, current_thread, main_thread
 from typing import Any
 
+from ..contexts import setting
 from .arrays import astype
 from .base import Backend
 from .dtypes import dtype_name
@@ -102,8 +103,5 @@ def _use(stream: RandomStream) -> None:
 @contextmanager
 def replayed_from(state: dict[str, int]) -> Iterator[None]:
     """A block that draws the numbers after a state again; the stream outside of it is unchanged."""
-    token = _thread_stream.set(RandomStream(state["seed"], state["position"]))
-    try:
+    with setting(_thread_stream, RandomStream(state["seed"], state["position"])):
         yield
-    finally:
-        _thread_stream.reset(token)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..backend import immediate_checks, is_floating, to_host, xp_of
-from ..contexts import block
+from ..contexts import block, setting
 from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..ops.op import unwrap
@@ -92,12 +92,8 @@ def detect_anomaly() -> Iterator[Anomaly]:
     saved for backward and then overwritten are found as well, also those written through NumPy.
     """
     anomaly = Anomaly()
-    token = inspector.set(anomaly)
-    try:
-        with immediate_checks():
-            yield anomaly
-    finally:
-        inspector.reset(token)
+    with setting(inspector, anomaly), immediate_checks():
+        yield anomaly
 
 
 def _is_float(x: Any) -> bool:

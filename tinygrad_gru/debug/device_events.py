@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..backend import backend_of
 from ..backend.events import ALONGSIDE, HOST_READ, LAUNCH, TO_DEVICE, TO_HOST, WAIT, event_listener, record_launches
+from ..contexts import setting
 from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..ops.op import Op
@@ -175,9 +176,5 @@ def sanitize(rehearse: bool = False) -> Iterator[Report]:
     """
     report = Report()
     sanitizer = Sanitizer(report, rehearse)
-    tokens = inspector.set(sanitizer), event_listener.set(sanitizer.count)
-    try:
+    with setting(inspector, sanitizer), setting(event_listener, sanitizer.count):
         yield report
-    finally:
-        inspector.reset(tokens[0])
-        event_listener.reset(tokens[1])

@@ -11,12 +11,13 @@ that an error shows at the op that caused it, before it has spread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import Backend, backend_of, is_floating, manual_seed, random_state, resolve, set_random_state, to_host
-from ..contexts import enable_grad
+from ..contexts import enable_grad, setting
 from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..nn import Module
@@ -112,17 +113,14 @@ class _Run(Inspector):
     def run_on(self, backend: Backend, function: Callable, inputs: Sequence[Any], order: int, seed: int) -> None:
         state = random_state()
         modules_at = {part: _backend_of_module(part) for part in (function, *inputs) if isinstance(part, Module)}
-        token = inspector.set(self) if self.every_op else None
         try:
-            manual_seed(seed)
-            for module in modules_at:
-                module.to(backend)
-            arguments = [map_leaves(lambda leaf: _moved(leaf, backend), x) for x in inputs]
-            with enable_grad():
+            with setting(inspector, self) if self.every_op else nullcontext(), enable_grad():
+                manual_seed(seed)
+                for module in modules_at:
+                    module.to(backend)
+                arguments = [map_leaves(lambda leaf: _moved(leaf, backend), x) for x in inputs]
                 self._differentiate(function, arguments, modules_at, backend, order, seed)
         finally:
-            if token is not None:
-                inspector.reset(token)
             for module, original in modules_at.items():
                 module.to(original)
             set_random_state(state)
@@ -282,7 +280,7 @@ def _comparable(value: Any, name: str) -> Any:
 
 
 def _differentiated(arguments: Iterable[Any], modules: Iterable[Module]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors with respect to which is differentiated, by name."""
+    """The differentiated tensors, by name."""
     for i, argument in enumerate(arguments):
         for name, x in leaves(argument, f"inputs[{i}]"):
             if isinstance(x, Tensor) and x.requires_grad:

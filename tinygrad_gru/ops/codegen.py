@@ -240,7 +240,7 @@ def _record(op: Interface) -> list[str]:
 
 
 def _residual(op: Interface, residual: str) -> str:
-    """The expression for something that a rule names."""
+    """The expression for a residual."""
     if residual == "y":
         return "_y"
     if residual in (*op.inputs, *op.settings):

@@ -8,7 +8,7 @@ from functools import partial
 from numbers import Integral
 from typing import Any
 
-from ..contexts import block
+from ..contexts import block, setting
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
@@ -40,10 +40,10 @@ def scan(
     length    T, required where xs is None
     reverse   run from the last x to the first; each y is stacked at the position of its x
     compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
-              step is traced: it runs once, on arrays without values, so that a print in it prints once. What it does
-              is compiled. A step that cannot be compiled, or that has side effects (`explain` says why), runs eagerly,
-              after the effects of its trace are undone (except for prints). "numba", which must be installed, compiles
-              the loop to machine code: faster at every size, after a second or two for a new step. "numba:2" shares
+              step is traced and compiled: it runs once, on traced arrays without values, so a print in it prints once.
+              A step that cannot be compiled, or that has side effects (`explain` says why), runs eagerly; the effects
+              of its trace are undone, except for prints. "numba", which must be installed, compiles the loop to
+              machine code: faster at every size, after a second or two for a new step. "numba:2" shares
               the batch between two threads
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
@@ -99,8 +99,5 @@ def _tensor(x: Any) -> Any:
 @block
 def compiling(on: bool | str = True) -> Iterator[None]:
     """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2"."""
-    token = _compiling.set(target_name(on) if on else False)
-    try:
+    with setting(_compiling, target_name(on) if on else False):
         yield
-    finally:
-        _compiling.reset(token)

@@ -127,7 +127,7 @@ class Graph:
         return self.add("scalar", value=number, text=repr(number))
 
     def capture(self, array: Any) -> Value:
-        """A closed-over array as a constant, the same at every step; one value for one array."""
+        """A closed-over array as a constant; one value for one array."""
         value = self._constants_by_identity.get(id(array))
         if value is None:
             value = self.add("constant", (), array.shape, array.dtype, position=len(self.constants))

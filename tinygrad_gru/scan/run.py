@@ -152,7 +152,7 @@ class _CompiledScan:
         backward_through(results, cotangents, parents, accumulate, create_graph, start)
 
     def _run_backward(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
-        """Accumulate the gradients by the backward program, run anew where other cotangents are symbolic zeros."""
+        """Accumulate the gradients by backward programs, one for each set of cotangents that are symbolic zeros."""
         handle, constants, arrays, length = saved
         compiled, count = self.compiled, self.compiled.carry_count
         zeros = frozenset([value for value, g in zip(compiled.cotangents, cotangents) if g is None])
@@ -186,7 +186,7 @@ class _CompiledScan:
             of_carry, of_xs, of_closed_over = over_time.outputs(length)
             for node, parts, present in zip((*parents[:count], *xs), (*zip(final), *ys), (*of_carry, *of_xs)):
                 if node is not None and present:
-                    accumulate(node, _joined(parts))
+                    accumulate(node, _concatenated(parts))
                     copies += 1
             for node, total, present in zip(closed_over, totals, of_closed_over):
                 if node is not None and present:
@@ -194,6 +194,6 @@ class _CompiledScan:
         record_launches(copies, "scan, copies of inputs and outputs")
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    """A copy of the parts, one after the other."""
+def _concatenated(parts: Sequence[Any]) -> Any:
+    """The concatenation of the parts, always a copy."""
     return xp_of(*parts).concat(parts) if len(parts) > 1 else parts[0].copy()

@@ -60,8 +60,8 @@ def gradcheck(
     """
     tensors = _float64_leaves(inputs)
     with enable_grad():
-        problem = _Problem(function, tensors, [f"inputs[{i}]" for i in range(len(tensors))], 1)
-        return problem.check(full, step, rtol, atol, np.random.default_rng(seed))
+        names = [f"inputs[{i}]" for i in range(len(tensors))]
+        return _Problem(function, tensors, names, 1, step, rtol, atol).check(full, np.random.default_rng(seed))
 
 
 def gradgradcheck(
@@ -94,15 +94,14 @@ def gradgradcheck(
 
     with enable_grad():
         inputs_named = [f"inputs[{i}]" for i in range(len(tensors))]
-        first = _Problem(function, tensors, inputs_named, 1)
+        first = _Problem(function, tensors, inputs_named, 1, step, rtol, atol)
         if not first.outputs:
             raise GradientError("nothing was checked: the function has no output")
         # Outputs add up in one gradient, so each is weighted by its size there: a large one must not hide a small one.
         numbers = random.standard_normal(sum(first.sizes)) / first.row_sizes()
         weights = [_like(part.reshape(y.shape), y) for part, (_, y) in zip(first.parts(numbers), first.outputs)]
         names = [*inputs_named, *(f"the cotangent of {name}" for name, _ in first.outputs)]
-        problem = _Problem(gradient, [*tensors, *weights], names, 2)
-        return problem.check(full, step, rtol, atol, random)
+        return _Problem(gradient, [*tensors, *weights], names, 2, step, rtol, atol).check(full, random)
 
 
 def _float64_leaves(inputs: Sequence[Any]) -> list[Tensor]:
@@ -138,8 +137,12 @@ def _zeros_like(tensor: Tensor) -> Tensor:
 class _Problem:
     """A function at a point; its outputs are concatenated into one vector."""
 
-    def __init__(self, function: Callable, tensors: list[Tensor], names: list[str], order: int):
+    def __init__(
+        self, function: Callable, tensors: list[Tensor], names: list[str], order: int, step: float, rtol: float,
+        atol: float,
+    ):  # fmt: skip
         self.function, self.tensors, self.names, self.order = function, tensors, names, order
+        self.step, self.rtol, self.atol = step, rtol, atol
         self.differentiated = [i for i, t in enumerate(tensors) if t.requires_grad]
         self.point = [to_host(t.data) for t in tensors]
         self.outputs = _outputs(function, tensors)
@@ -199,7 +202,7 @@ class _Problem:
             (coarse, _), (fine, noise) = central(step), central(step / 2)
             return (4 * fine - coarse) / 3, abs(fine - coarse) + noise, noise
 
-    def check(self, full: bool | None, step: float, rtol: float, atol: float, random: np.random.Generator) -> Report:
+    def check(self, full: bool | None, random: np.random.Generator) -> Report:
         inputs = sum(self.tensors[i].size for i in self.differentiated)
         if not inputs * sum(self.sizes):
             raise GradientError(
@@ -209,17 +212,15 @@ class _Problem:
         if full is None:
             full = 4 * inputs + sum(self.sizes) <= SMALL
         if full:
-            self._check_entries(self.differentiated, step, rtol, atol, random)
+            self._check_entries(self.differentiated, random)
             count = inputs * sum(self.sizes)
         else:
-            count = self._check_directions(self.differentiated, step, rtol, atol, random)
+            count = self._check_directions(self.differentiated, random)
         return Report(derivatives=count, orders=(self.order,), dtypes=("float64",))
 
     # -- entry by entry
 
-    def _check_entries(
-        self, differentiated: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
-    ) -> None:
+    def _check_entries(self, differentiated: Sequence[int], random: np.random.Generator) -> None:
         weights = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
         rows, joint = [self.gradients(one) for one in np.diag(weights)], self.gradients(weights)
         for row_of_input, i in enumerate(self.differentiated):
@@ -227,13 +228,13 @@ class _Problem:
                 continue
             jacobian = np.stack([row[row_of_input].ravel() for row in rows]) / weights[:, None]
             self._check_linear(i, jacobian * weights[:, None], joint[row_of_input].ravel())
-            floor = 64 * EPS * np.max(abs(jacobian), axis=1, initial=0.0, where=np.isfinite(jacobian)) + atol
+            floor = 64 * EPS * np.max(abs(jacobian), axis=1, initial=0.0, where=np.isfinite(jacobian)) + self.atol
             for e in range(jacobian.shape[1]):
                 column = jacobian[:, e]
-                wrong, best, error = self._compare_column(i, e, column, floor, step, rtol)
+                wrong, best, error = self._compare_column(i, e, column, floor)
                 if wrong.any():
                     k = int(np.argmax(wrong))
-                    raise GradientError(self._entry_is_wrong(i, e, k, jacobian, best[k], error[k], step))
+                    raise GradientError(self._entry_is_wrong(i, e, k, jacobian, best[k], error[k]))
 
     def _check_linear(self, i: int, parts: np.ndarray, joint: np.ndarray) -> None:
         """The gradient for several outputs is the sum of the gradients for each."""
@@ -247,21 +248,21 @@ class _Problem:
             )
 
     def _compare_column(
-        self, i: int, e: int, column: np.ndarray, floor: np.ndarray, step: float, rtol: float
+        self, i: int, e: int, column: np.ndarray, floor: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which entries of a column of the Jacobian are wrong at every step that was tried; the best differences and
         their errors."""
         wrong = np.ones(len(column), bool)
         best, error = np.full(len(column), np.nan), np.full(len(column), np.inf)
         for length in self._lengths(i, e):
-            value, bound, noise = self._entry(i, e, length, step)
+            value, bound, noise = self._entry(i, e, length)
             better = bound < error
             best, error = np.where(better, value, best), np.where(better, bound, error)
             scale = np.maximum(abs(column), abs(value))
             with np.errstate(invalid="ignore"):
                 # A NaN on either side must fail: hence `<=`, never `not >`.
                 decided = bound <= DECIDED * scale + floor + 1e-6 * abs(self.at_point) / length
-                allowed = rtol * scale + floor + np.where(decided, 2 * bound, noise)
+                allowed = self.rtol * scale + floor + np.where(decided, 2 * bound, noise)
                 wrong &= ~(abs(column - value) <= allowed)
             if not wrong.any():
                 break
@@ -273,15 +274,13 @@ class _Problem:
         x, largest = abs(float(point.flat[e])), float(np.max(abs(point)))
         yield from dict.fromkeys([x or 1.0, 1.0, largest or 1.0, 1e-2 * (x or 1.0)])
 
-    def _entry(self, i: int, e: int, length: float, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _entry(self, i: int, e: int, length: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         direction = np.zeros(self.tensors[i].shape)
         direction.flat[e] = length
-        value, bound, noise = self.derivative({i: direction}, step)
+        value, bound, noise = self.derivative({i: direction}, self.step)
         return value / length, bound / length, noise / length
 
-    def _entry_is_wrong(
-        self, i: int, e: int, k: int, jacobian: np.ndarray, value: float, error: float, step: float
-    ) -> str:
+    def _entry_is_wrong(self, i: int, e: int, k: int, jacobian: np.ndarray, value: float, error: float) -> str:
         output, first = self._output_of(k)
         shape, into = self.outputs[output][1].shape, self.tensors[i].shape
         got = jacobian[k, e]
@@ -292,7 +291,7 @@ class _Problem:
         if not error <= DECIDED * max(abs(got), abs(value)) + 1e-6 * abs(self.at_point[k]):
             return f"{what} ± {error:.2g}, which decides nothing: is there a kink, a pole, or noise at this point?"
         block = jacobian[first : first + self.sizes[output]]
-        numeric = np.stack([self._entry(i, c, next(self._lengths(i, c)), step)[0] for c in range(block.shape[1])], 1)
+        numeric = np.stack([self._entry(i, c, next(self._lengths(i, c)))[0] for c in range(block.shape[1])], 1)
         numeric = numeric[first : first + self.sizes[output]]
         cause = likely_cause(block.reshape((*shape, *into)), numeric.reshape((*shape, *into)), len(shape))
         return f"{what} (they differ by {abs(got - value):.3g}); {cause}"
@@ -309,45 +308,35 @@ class _Problem:
 
     # -- in random directions
 
-    def _check_directions(
-        self, differentiated: Sequence[int], step: float, rtol: float, atol: float, random: np.random.Generator
-    ) -> int:
+    def _check_directions(self, differentiated: Sequence[int], random: np.random.Generator) -> int:
         """Check the derivatives with respect to these inputs in two directions; return how many were compared."""
         reach = {i: np.where(self.point[i] == 0, 1.0, abs(self.point[i])) for i in differentiated}
         for _ in range(2):
             direction = {i: size * random.standard_normal(size.shape) for i, size in reach.items()}
             signs = random.choice([-1.0, 1.0], sum(self.sizes)) * random.uniform(0.5, 1.5, sum(self.sizes))
-            for size in (step, 1e-2 * step, 10 * step):
-                agrees, message, terms = self._direction_agrees(direction, signs, size, rtol, atol)
+            for step in (self.step, 1e-2 * self.step, 10 * self.step):
+                agrees, message, terms = self._direction_agrees(direction, signs, step)
                 if agrees:
                     break
             else:
-                self._narrow_down(differentiated, step, rtol, atol, random, message)
+                self._narrow_down(differentiated, random, message)
             typical = np.median(np.concatenate([term.ravel() for term in terms.values()]))
             for i, term in terms.items():
                 reach[i] = reach[i] * np.minimum(1.0, typical / np.where(term == 0, 1.0, term) if typical else 1.0)
         return 2
 
-    def _narrow_down(
-        self,
-        differentiated: Sequence[int],
-        step: float,
-        rtol: float,
-        atol: float,
-        random: np.random.Generator,
-        message: str,
-    ) -> None:
+    def _narrow_down(self, differentiated: Sequence[int], random: np.random.Generator, message: str) -> None:
         """Raise an error that says which input is wrong and where; if none is, the direction only crossed a kink."""
         if len(differentiated) > 1:
             for i in differentiated:
-                self._check_directions([i], step, rtol, atol, random)
+                self._check_directions([i], random)
         elif self.tensors[differentiated[0]].size * 4 + sum(self.sizes) <= AFFORDABLE:
-            self._check_entries(differentiated, step, rtol, atol, random)
+            self._check_entries(differentiated, random)
         else:
             raise GradientError(message)
 
     def _direction_agrees(
-        self, direction: dict[int, np.ndarray], signs: np.ndarray, step: float, rtol: float, atol: float
+        self, direction: dict[int, np.ndarray], signs: np.ndarray, step: float
     ) -> tuple[bool, str, dict[int, np.ndarray]]:
         value, bound, _ = self.derivative(direction, step)
         size = abs(value) + 1e6 * bound
@@ -358,10 +347,10 @@ class _Problem:
         analytic, numeric = sum(float(np.sum(term)) for term in terms.values()), float(weights @ value)
         scale, error = float(abs(weights) @ abs(value)), float(abs(weights) @ bound)
         terms = {i: abs(term) for i, term in terms.items()}
-        slack = 64 * EPS * sum(float(np.sum(term)) for term in terms.values()) + atol * float(np.sum(abs(weights)))
+        slack = 64 * EPS * sum(float(np.sum(term)) for term in terms.values()) + self.atol * float(np.sum(abs(weights)))
         # With these weights an output that cannot be decided counts a millionth, and every other about 1.
         decided = error <= DECIDED * scale + slack + 1e-6 * len(weights)
-        agrees = decided and abs(analytic - numeric) <= rtol * max(scale, abs(analytic)) + 2 * error + slack
+        agrees = decided and abs(analytic - numeric) <= self.rtol * max(scale, abs(analytic)) + 2 * error + slack
         names = " and ".join(f"{self.names[i]} {self.tensors[i].shape}" for i in direction)
         message = (
             f"a derivative of order {self.order} with respect to {names}, along a random direction and weighted by a "

@@ -32,7 +32,7 @@ from ..tensor import Tensor
 from ..transforms import grad
 from .comparison import epsilon
 from .contract import check_op
-from .mutation_operators import Call, MutationOperator, Profile, mutation_operators
+from .mutation_operators import Call, MutationOperator, Profile, mutation_operators, parts_of
 from .op_specs import CHECKED_BY, OP_SPECS, check_case
 
 
@@ -250,7 +250,7 @@ def _same(call: Call, right: Any, mutated: Any) -> bool:
         return False
     if not isinstance(right, Tensor) or (right.node is None and mutated.node is None):
         return True
-    parts = [p for v in (call.g, *call.residuals.values()) for p in (v if isinstance(v, tuple) else (v,))]
+    parts = parts_of(call.g, *call.residuals.values())
     targets = [p for p in parts if isinstance(p, Tensor) and p.node is not None]
     cotangent = np.linspace(0.5, 1.5, right.size).reshape(right.shape).astype(right.dtype)
 

@@ -92,7 +92,7 @@ class Profile:
         self.modes.add(call.mode)
         self.layouts.add(layout_of(call.g))
         for name, value in call.residuals.items():
-            for part in value if isinstance(value, tuple) else (value,):
+            for part in parts_of(value):
                 if hasattr(part, "dtype") and not isinstance(part, (float, np.generic)):
                     self.residuals[name] = "float" if is_floating(part.dtype) else "other"
                     self.residual_layouts.add(layout_of(part))
@@ -100,6 +100,11 @@ class Profile:
             self.broadcast |= tuple(result.shape) != call.shape
             self.matrices |= len(result.shape) > 1
             self.multi_element |= any(n > 1 for n in result.shape)
+
+
+def parts_of(*values: Any) -> list[Any]:
+    """The arrays of residuals, some of which are tuples."""
+    return [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
 
 
 def layout_of(array: Any) -> str:
@@ -154,7 +159,9 @@ def mutation_operators(profile: Profile) -> Iterator[MutationOperator]:
     for layout in sorted(profile.layouts - {"contiguous"}):
         yield MutationOperator(f"wrong for a cotangent: {layout}", _if_layout(lambda c: [c.g], layout))
     for layout in sorted(profile.residual_layouts - {"contiguous"}):
-        yield MutationOperator(f"wrong for residuals: {layout}", _if_layout(_residual_parts, layout))
+        yield MutationOperator(
+            f"wrong for residuals: {layout}", _if_layout(lambda c: parts_of(*c.residuals.values()), layout)
+        )
     if "executed" in profile.modes:
         yield MutationOperator("writes into g", _writes_into_g)
 
@@ -178,10 +185,6 @@ def _each(value: Any, function: Callable[[Any], Any]) -> Any:
 
 def _is(g: Any, dtype: str) -> bool:
     return dtype_name(unwrap(g).dtype) == dtype
-
-
-def _residual_parts(call: Call) -> list[Any]:
-    return [part for value in call.residuals.values() for part in (value if isinstance(value, tuple) else (value,))]
 
 
 def _if_layout(parts: Callable[[Call], list[Any]], layout: str) -> Callable[[Call], Any]:

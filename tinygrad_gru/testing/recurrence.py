@@ -56,10 +56,10 @@ def _results(
     targets |= {f"input {i}": p for i, p in parameters.items()}
     random = np.random.default_rng(0)
     for order in ("first", "recorded first", "second") if differentiable else ():
-        alive = [y for y in outputs.values() if y.requires_grad]
-        weights = [random.standard_normal(y.shape) for y in alive]
+        differentiated = [y for y in outputs.values() if y.requires_grad]
+        weights = [random.standard_normal(y.shape) for y in differentiated]
         found = grad(
-            alive, list(targets.values()), weights, create_graph=order == "recorded first", retain_graph=True,
+            differentiated, list(targets.values()), weights, create_graph=order == "recorded first", retain_graph=True,
             allow_unused=True,
         )  # fmt: skip
         derivatives = {f"the {order} derivative by {n}": g for n, g in zip(targets, found) if g is not None}

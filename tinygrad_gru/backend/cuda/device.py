@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any
 
-from ...contexts import block
+from ...contexts import block, setting
 from ..base import Backend
 from ..dtypes import dtype_name
 from .cublas import COMPUTE_FLOAT32, COMPUTE_FLOAT64, COMPUTE_TF32, Cublas
@@ -71,11 +71,8 @@ def is_on_cuda(array: Any) -> bool:
 @block
 def capturing(on: bool = True) -> Iterator[None]:
     """A block in which recurrences on a GPU run as captured graphs (the default), or launch by launch."""
-    token = _capturing.set(on)
-    try:
+    with setting(_capturing, on):
         yield
-    finally:
-        _capturing.reset(token)
 
 
 def uses_graphs() -> bool:
@@ -84,7 +81,7 @@ def uses_graphs() -> bool:
 
 
 class Cuda:
-    """The device of a CuPy backend."""
+    """The kernels, products and graphs of a CuPy backend."""
 
     def __init__(self, backend: Backend):
         self.backend, self.cupy = backend, backend.xp
@@ -146,7 +143,7 @@ class Cuda:
         )  # fmt: skip
 
     def products(self, left: Any, right: Any, out: Any) -> None:
-        """`product` for each step; an operand of two axes is the same at all steps."""
+        """`product` for each step; an operand of two axes is loop-invariant."""
         for t in range(len(out)):
             self.product(left[t] if left.ndim > 2 else left, right[t] if right.ndim > 2 else right, out[t])
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...contexts import block
+from ...contexts import block, setting
 from ..events import ALONGSIDE, WAIT, record_event, record_launches
 
 #: The most different messages that can be pending.
@@ -30,11 +30,8 @@ def immediate_checks(on: bool = True) -> Iterator[None]:
 
     The environment variable TINYGRAD_GRU_IMMEDIATE_CHECKS=1 does the same for a whole program.
     """
-    token = _immediate.set(on)
-    try:
+    with setting(_immediate, on):
         yield
-    finally:
-        _immediate.reset(token)
 
 
 def checks_are_immediate() -> bool:

@@ -108,7 +108,7 @@ class CapturedPass:
         self.is_warm = False
 
     def run(self, chunks: Sequence[partial]) -> int:
-        """Launch the chunks one after the other: the first time directly, then as graphs. Returns how many graphs."""
+        """Launch the chunks in order: the first time directly, then as graphs. Returns the number of graphs."""
         if not self.is_warm or not uses_graphs():
             for launch in chunks:
                 launch()

@@ -136,13 +136,13 @@ class Kernels:
         return f"{name}({threads} * len(steps), len(steps), {arrays})"
 
 
-def _indices(number: str, shape: Sequence[int], axes: Sequence[int]) -> list[str]:
-    """The declarations of the indices along these axes, from the number of an element among those of the axes."""
+def _indices(flat: str, shape: Sequence[int], axes: Sequence[int]) -> list[str]:
+    """The declarations of the indices along these axes, computed from a flat index."""
     declared, below = [], 1
     for axis in reversed(axes):
         n = shape[axis]
         if n > 1:
-            text = number if below == 1 else f"{number} / {below}"
+            text = flat if below == 1 else f"{flat} / {below}"
             is_first = below * n == math.prod(shape[a] for a in axes)
             declared.append(f"{AXES[axis]} = {text}" if is_first else f"{AXES[axis]} = {text} % {n}")
         below *= n

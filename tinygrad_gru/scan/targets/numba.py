@@ -96,7 +96,7 @@ class Loop:
     """The loop over the steps of a chunk as a function of one array of integers.
 
     arguments  the memory that it addresses, by the names of pointers
-    parts      how many nests and products a step has
+    parts      the number of nests and products of a step
     """
 
     threads: int
@@ -111,10 +111,10 @@ class Loop:
 
 
 def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.ndarray]:
-    """The arguments of the loop for each thread: numbers and addresses.
+    """The arguments of the loop for each thread: integers and addresses.
 
-    The numbers are how many steps, the first one's position in the chunk, the direction, and which half of a
-    double-buffered carry is current.
+    The integers are the number of steps, the position of the first one in the chunk, the direction, and the half of a
+    double-buffered carry that is current.
     """
     first, last = sorted((times[0], times[-1]))
     begins, shares = [], []
@@ -187,7 +187,7 @@ class LoopEmitter:
             raise _DependentRows
 
     def _rows(self, rows: int) -> int:
-        """How many of these rows a thread has."""
+        """The number of these rows per thread."""
         threads = self.loop.threads
         if threads > 1 and (rows != self.loop.batch or rows % threads):
             raise _DependentRows
@@ -241,7 +241,7 @@ class LoopEmitter:
         return [f"product({sizes}, {left_text}, {right_text}, {out.pointer}, {out.start}, {out_stride})"]
 
     def _packed(self, value: Value) -> list[str]:
-        """A matrix that changes from step to step, in the layout that `numba_math.pack` gives one that does not."""
+        """A matrix that changes over time, copied into the layout of `numba_math.pack`."""
         (matrix,) = value.inputs
         source, width = self.layout.memory(matrix), value.shape[2]
         columns = matrix.shape[1] if len(matrix.shape) == 2 else 1

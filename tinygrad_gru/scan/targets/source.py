@@ -254,6 +254,6 @@ class TimeSums:
 
 
 def calls_once(plan: Plan) -> int:
-    """How many array calls compute the invariant values."""
+    """The number of array calls that compute the invariant values."""
     free = VIEWS | {"constant", "scalar"}
     return len([v for v, level in plan.levels.items() if level == "invariant" and v.op not in free])

@@ -1,6 +1,6 @@
 """Side effects of a step: detected, and undone after a trace.
 
-A step is traced by running it once on arrays without values. Where it counts its calls, appends to a list or draws
+A step is traced by running it once on traced arrays. Where it counts its calls, appends to a list or draws
 from a generator of its own, it may do something else at every step: then its effects are undone, and the step runs
 eagerly. Tracked are the closure of the step, the globals that it names, its object, and their contents to a small
 depth; not files, nor what it prints. While other threads run nothing is restored, for the change could be theirs.

@@ -90,7 +90,7 @@ class _UserOp(Exception):
 
 
 def _tape_key(forward: Forward, xs_need_grad: Sequence[bool]) -> Hashable:
-    """What determines the backward pass if all ops are ours: the ops, their residuals, and the edges of the tape."""
+    """The key of the backward pass if all ops are ours: the ops, their residuals, and the edges of the tape."""
     names: dict[Any, Any] = {None: None} | {node: ("closed_over", i) for i, node in enumerate(forward.closed_over)}
     names |= {t.node: ("input", i) for i, t in enumerate(forward.inputs) if t.node is not None}
     rows: list[Hashable] = [tuple(xs_need_grad)]
@@ -103,7 +103,7 @@ def _tape_key(forward: Forward, xs_need_grad: Sequence[bool]) -> Hashable:
 
 
 def _comparable(x: Any) -> Hashable:
-    """A residual as a hashable that is equal for residuals with which a rule does the same."""
+    """A residual as a hashable, equal for residuals with which a rule does the same."""
     if isinstance(x, TracedArray):
         return ("value", x.value.number)
     if isinstance(x, (tuple, list)):

@@ -116,7 +116,7 @@ def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
 
 
 def _entry(signature: list[Any], dependencies: Dependencies, owner: Any, trace: Trace) -> _Entry | None:
-    """What to keep of a trace; None if it has constants that no tensor of the dependencies holds."""
+    """The cache entry of a trace; None if it has constants that no tensor of the dependencies holds."""
     arrays = dependencies.current_arrays(owner)
     if arrays is None:
         return None
@@ -133,7 +133,7 @@ def _redefined(trace: Trace) -> list[int]:
 
 
 def _aliases(arrays: list[Any]) -> list[int]:
-    """Of each array the last position at which it stands."""
+    """For each array the last position at which it occurs."""
     identities = list(map(id, arrays))
     last = dict(zip(identities, range(len(identities))))
     return list(map(last.__getitem__, identities))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend import is_floating, is_on_cuda
-from ...contexts import enable_grad
+from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.op import Op
@@ -157,14 +157,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
     arguments = tree_unflatten(tree_structure(carry), carry_in), tree_unflatten(tree_structure(xs), x_in)
     recorder = _Recorder(inspector.get())
-    token = inspector.set(recorder)
-    try:
-        with rollback(step) as check, enable_grad():
-            with _tracing():
-                new, y = split_output(step(*arguments), carry)
-            check()
-    finally:
-        inspector.reset(token)
+    with setting(inspector, recorder), rollback(step) as check, enable_grad():
+        with _tracing():
+            new, y = split_output(step(*arguments), carry)
+        check()
     carry_out = list(tree_leaves(new))
     ys = [part for part in tree_leaves(y) if part is not None]
     if len(carry_out) != len(carry_in):

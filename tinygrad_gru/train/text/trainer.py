@@ -12,7 +12,9 @@ from ...data import TextStream
 from ...ops import stack
 from ...optim import Optimizer, clip_gradient_norm
 from ...scan import compiling
+from ...scan.protocol import tree_leaves, tree_structure, tree_unflatten
 from ...tensor import Tensor
+from ...trees import map_leaves
 from ..precision import LossScaler, mixed_precision
 from ..schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueType, dict_of, list_of, optional
 from .model import CharacterModel, prediction_loss
@@ -122,8 +124,7 @@ class Trainer:
         if self.scaler.update(finite):
             self.optimizer.step()
         self.schedule.step()
-        parts = tuple(part.detach() for part in _parts(state))
-        self._carried = parts if isinstance(state, tuple) else parts[0]
+        self._carried = map_leaves(Tensor.detach, state)
         self.steps += 1
         return Step(value, norm if finite else None, lr)
 
@@ -138,7 +139,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "random": random_state(),
             "steps": self.steps,
-            "carried": None if self._carried is None else [part.numpy() for part in _parts(self._carried)],
+            "carried": None if self._carried is None else [part.numpy() for part in tree_leaves(self._carried)],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -147,8 +148,9 @@ class Trainer:
         Raises ValueError if it is of another model, optimizer, schedule or text.
         """
         carried = state["carried"]
-        initial = _parts(self.model.recurrence.initial_state(self.stream.batch_size))
-        expected, got = ([(part.shape, str(part.dtype)) for part in parts] for parts in (initial, carried or ()))
+        initial = self.model.recurrence.initial_state(self.stream.batch_size)
+        parts_of_both = tree_leaves(initial), carried or ()
+        expected, got = ([(part.shape, str(part.dtype)) for part in parts] for parts in parts_of_both)
         if carried is not None and got != expected:
             raise ValueError(f"carried: expected states of {expected}, got {got}")
         self.model.load_state_dict(state["model"])
@@ -159,10 +161,5 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
         self.steps = state["steps"]
-        parts = tuple(Tensor(part, device=self.model.device) for part in carried or ())
-        self._carried = None if carried is None else parts if len(parts) > 1 else parts[0]
-
-
-def _parts(state: Any) -> tuple[Tensor, ...]:
-    """The tensors of a recurrent state: a GRU's is one tensor, an LSTM's a pair."""
-    return state if isinstance(state, tuple) else (state,)
+        parts = [Tensor(part, device=self.model.device) for part in carried or ()]
+        self._carried = None if carried is None else tree_unflatten(tree_structure(initial), parts)

@@ -11,6 +11,7 @@ import numpy as np
 from .... import nn, ops
 from ....nn.module import Parameter
 from ....ops.op import unwrap
+from ....scan.protocol import tree_leaves, tree_structure, tree_unflatten
 from ....tensor import Tensor
 from ...cells import LAYERS
 from ...errors import InteropError
@@ -129,7 +130,7 @@ class RecurrentNode(nn.Module):
         )
         output = output.reshape(*output.shape[:2], self.directions, -1)
         output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
-        last = last if isinstance(last, tuple) else (last,)
+        last = tree_leaves(last)
         if lengths is not None:  # an empty sequence ends in zeros there, whatever its initial state
             nonempty = ops.expand_dims(ops.greater(lengths, 0), axis=(1, 2) if self.batch_first else (0, 2))
             last = tuple(ops.where(nonempty, part, 0.0) for part in last)
@@ -152,9 +153,8 @@ class RecurrentNode(nn.Module):
         if all(state is None for state in states):
             return None
         zeros = layer.initial_state(x.shape[0] if self.batch_first else x.shape[1])
-        parts = zeros if isinstance(zeros, tuple) else (zeros,)
-        filled = tuple(zero if state is None else state for state, zero in zip(states, parts))
-        return filled if len(filled) > 1 else filled[0]
+        filled = [zero if state is None else state for state, zero in zip(states, tree_leaves(zeros))]
+        return tree_unflatten(tree_structure(zeros), filled)
 
     def describe(self) -> str:
         return f"{self.label}{', reverse' if self.direction == 'reverse' else ''}"

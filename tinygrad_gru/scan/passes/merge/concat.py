@@ -73,7 +73,7 @@ def broadcasts(value: Value) -> bool:
 
 
 def has_invariant_right(value: Value, levels: Mapping[Value, Level]) -> bool:
-    """Whether the value is a product of matrices of which the right one is the same at all steps."""
+    """Whether the value is a product of matrices with a loop-invariant right operand."""
     if value.op != "matmul" or value not in levels:
         return False
     left, right = value.inputs

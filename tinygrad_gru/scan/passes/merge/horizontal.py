@@ -118,7 +118,7 @@ def _grow(groups: Groups, candidates: Sequence[Value], producer: Group | None) -
 
 
 def _signature_of_use(candidate: Value, groups: Groups) -> Hashable:
-    """What the use of a candidate has in common with the uses that can be fused with it; None if it cannot be fused.
+    """A key by which the uses of candidates can be fused; None if that of this one cannot.
 
     The first use counts. Others may follow if they use its value too, as in e / (1 + e).
     """
@@ -134,7 +134,7 @@ def _signature_of_use(candidate: Value, groups: Groups) -> Hashable:
 
 
 def _signature_of_operand(operand: Value, candidate: Value, groups: Groups) -> Hashable:
-    """What the operands at one position must have in common to be fused; None if this one cannot be."""
+    """A key by which the operands at one position can be fused; None if this one cannot."""
     if operand is candidate:
         return "candidate"
     if operand in candidate.inputs and operand in groups.group_of:

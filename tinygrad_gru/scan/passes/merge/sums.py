@@ -94,7 +94,7 @@ class _Facts(NamedTuple):
 
 
 class _Addition(NamedTuple):
-    """A sum, taken apart: its terms that are products to be merged, and the others."""
+    """A decomposed sum: its terms that are products to be merged, and the others."""
 
     products: list[Value]
     others: list[Value]
@@ -114,7 +114,7 @@ def _additions(facts: _Facts) -> dict[Value, _Addition]:
 
 
 def _is_partial_sum(value: Value, total: Value | None, facts: _Facts) -> bool:
-    """Whether the value is a sum that is only there to be added up in `total`."""
+    """Whether the value is a sum that is used only as a term of `total`."""
     if total is None or not total.op == value.op == "add":
         return False
     return (
