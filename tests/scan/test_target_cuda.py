@@ -17,8 +17,8 @@ from tests.scan.interpreter import Results
 from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
-from tinygrad_gru import Tensor, compiling, grad, no_grad, ops, scan
-from tinygrad_gru.backend import PRELUDE, Cuda, available, capturing, resolve, tf32
+from tinygrad_gru import Tensor, compiling, grad, no_grad, op, ops, scan
+from tinygrad_gru.backend import PRELUDE, Cuda, astype, available, capturing, resolve, tf32, xp_of
 from tinygrad_gru.backend.cuda import device as cuda
 from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import explain
@@ -364,3 +364,23 @@ def test_compiled_cuda_on_host_arrays_raises(rng):
     assert "__global__ void forward_1" in explain(cell.step, h, x, compiled="cuda")
     with pytest.raises(ValueError, match="'cuda' is for arrays on a GPU, got NumPy arrays"):
         scan(cell.step, h, x, compiled="cuda")
+
+
+def test_a_sum_that_the_backward_pass_is_given_is_not_computed_again():
+    """A float32 sum of half precision is stored for a rule that casts it: its terms are not inputs of the backward."""
+
+    @op
+    def total(x):
+        return xp_of(x).sum(astype(x, "float32"), axis=0)
+
+    total.vjp(
+        x=lambda g, y, x_shape: ops.broadcast_to(
+            ops.astype(g, dtype="float16") * ops.astype(y, dtype="float16"), shape=x_shape
+        )
+    )
+    h = Tensor(np.ones((2, 3), "float16"), requires_grad=True)
+
+    def step(h, x):
+        return ops.broadcast_to(ops.astype(ops.tanh(total(x + h)), dtype="float16"), shape=(2, 3))
+
+    assert "extern" in str(explain(step, h, Tensor(np.ones((4, 2, 3), "float16")), compiled="cuda"))

@@ -63,6 +63,8 @@ def check_all(backend: str | Backend = "numpy") -> Iterator[tuple[str, bool, str
             yield name, False, f"{type(error).__name__}: {error}"
         else:
             yield name, True, str(report)
+    for name in sorted({*ops.__all__} - {*OP_SPECS, "Op", "op"}):
+        yield name, False, "has no op specs, so nothing of it was checked"
 
 
 def _elementwise(oracle: Callable, domain: Any = (-2.0, 2.0), inputs: int = 1, **settings: Any) -> list[Case]:

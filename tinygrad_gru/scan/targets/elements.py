@@ -48,7 +48,9 @@ class Language(NamedTuple):
     def apply(self, op: str, dtype: Any, *operands: str) -> str:
         """The operation on operands that are of the dtype in which it is computed."""
         name = self._name(dtype)
-        template = self.operations.get(f"{op} {name}") or self.operations[op]
+        template = self.operations.get(f"{op} {name}") or self.operations.get(op)
+        if template is None:
+            raise Untraceable(f"it computes {op}, which {self.name} does not have")
         text = template.format(*operands, dtype=name)
         return self.results.get(name, "{0}").format(text)
 
