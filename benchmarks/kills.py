@@ -46,10 +46,12 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of `runs` with `kills` in all.
+    """The result of a job: its runs and kills, and what they led to.
 
-    How many kills came before the first checkpoint, and how many while a file was half written; how many log records
-    were repeated after them; and which files differ in the end.
+    before_a_checkpoint  kills before the first checkpoint
+    half_written         kills while a file was half written
+    records_repeated     log records that were repeated after the kills
+    differences          the files that differ in the end
     """
 
     runs: int

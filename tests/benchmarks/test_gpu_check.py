@@ -273,7 +273,7 @@ def test_the_device_clock_times_by_events(monkeypatch):
 
     clock = DeviceClock(backend)
     assert clock(run, 0.01) == pytest.approx(2e-3)
-    assert len(calls) == 1 + 1 + 5  # a warm-up, one to choose the number of calls, and the turn
+    assert len(calls) == 1 + 1 + 5  # a warm-up, one to choose the number of calls, and the measurement
     calls.clear()
     assert clock(run, 0.01) == pytest.approx(2e-3) and len(calls) == 5
     late = iter([0.0, 5.0])

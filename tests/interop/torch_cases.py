@@ -1,6 +1,6 @@
 """Recurrent layers of PyTorch with random weights, inputs and states, and all results and gradients.
 
-A case is JSON-like data, to be kept in a file: what test_torch.py compares our layers with, live and frozen.
+A case is a dictionary, which test_torch.py compares our layers with, live and frozen in a file.
 """
 
 from __future__ import annotations

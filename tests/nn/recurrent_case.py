@@ -1,6 +1,6 @@
-"""A recurrent layer with everything sampled at random: what our layers and their peers are run on, to compare.
+"""Random test cases of recurrent layers, on which ours and their peers are compared.
 
-A case is JSON-like data. Arrays have our names and layouts: parameters as in `state_dict`, weights (in, out). A result
+A case is a dictionary. Arrays have our names and layouts: parameters as in `state_dict`, weights (in, out). A result
 is a dictionary of arrays: "output", the last "h" (and "c"), and the gradients of Σ cotangent · result, "d x" and so on.
 """
 

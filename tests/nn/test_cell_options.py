@@ -216,7 +216,7 @@ def test_gains_start_at_one_and_peepholes_at_zero():
 # -- properties of the equations -------------------------------------------------------------------------------------
 
 
-def test_the_sense_of_the_update_gate_swaps_exactly(rng):
+def test_negated_update_gate_weights_exchange_z_and_1_minus_z(rng):
     """σ(−a) = 1 − σ(a): with W_z, U_z and b_z negated, z and 1 − z are exchanged."""
     for reset_after in (False, True):
         cell, p = make("GRUCell", 3, 4, reset_after=reset_after)
@@ -231,7 +231,7 @@ def test_the_sense_of_the_update_gate_swaps_exactly(rng):
 
 
 def before_and_after(p, x, h, **changes):
-    """The outputs of both kinds of reset, with the same weights."""
+    """The outputs of both reset conventions, with the same weights."""
     results = []
     for reset_after in (False, True):
         cell = nn.GRUCell(3, 4, dtype="float64", reset_after=reset_after)
@@ -240,7 +240,7 @@ def before_and_after(p, x, h, **changes):
     return results
 
 
-def test_the_two_kinds_of_reset_agree_in_special_cases_only(rng):
+def test_the_two_reset_conventions_agree_in_special_cases_only(rng):
     _, p = make("GRUCell", 3, 4, reset_after=True)
     x, h = rng.standard_normal((2, 3)), rng.standard_normal((2, 4))
     no_bias = {"c_h": np.zeros(4)}
@@ -304,7 +304,7 @@ def test_a_projection_narrows_h_and_leaves_c(rng):
         layer(Tensor(rng.standard_normal((4, 3, 3))), (c, c))
 
 
-def test_clip_bounds_what_activations_are_given():
+def test_clip_bounds_the_arguments_of_activations():
     cell, p = make("RNNCell", 3, 4, clip=0.25)
     x = np.random.default_rng(0).standard_normal((5, 3)) * 10
     ours = cell(Tensor(x)).numpy()

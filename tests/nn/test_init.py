@@ -8,7 +8,7 @@ from tinygrad_gru.nn import init
 
 FAN_IN, FAN_OUT = 200, 300
 
-# Name, the draw, its bound (None: normal), its standard deviation.
+# Name, the sample, its bound (None: normal), its standard deviation.
 SPREADS = [
     ("uniform", lambda: init.uniform(FAN_IN, FAN_OUT, bound=0.3), 0.3, 0.3 / math.sqrt(3)),
     ("normal", lambda: init.normal(FAN_IN, FAN_OUT, scale=0.7), None, 0.7),
@@ -26,7 +26,7 @@ SPREADS = [
 def test_samples_have_the_bounds_and_deviation_of_their_formulas(draw, bound, deviation):
     w = draw()
     assert w.shape == (FAN_IN, FAN_OUT)
-    # 60 000 draws: the mean is off by deviation / 245, the deviation by a few parts in a thousand.
+    # 60 000 samples: the mean is off by deviation / 245, the deviation by a few parts in a thousand.
     assert abs(w.mean()) < deviation / 50
     assert w.std() == pytest.approx(deviation, rel=0.02)
     if bound is None:

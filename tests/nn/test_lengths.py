@@ -1,4 +1,4 @@
-"""Variable-length batches: every sequence must give what it gives alone."""
+"""Variable-length batches: every sequence must have the results that it has alone."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def run(layer, x, state, weight=None, **options):
     compiled=st.booleans(),
     garbage=st.sampled_from([0.0, 7.0, np.nan, np.inf]),
 )
-def test_every_sequence_gives_what_it_gives_alone(name, mask, num_layers, merge, compiled, garbage):
+def test_every_sequence_of_a_batch_equals_that_sequence_alone(name, mask, num_layers, merge, compiled, garbage):
     """Any mask: padding on the right, on the left, holes, none. And whatever x holds at padding."""
     options = {"num_layers": num_layers, "residual": num_layers > 1, "compiled": compiled}
     options |= {} if merge is None else {"bidirectional": True, "merge": merge}

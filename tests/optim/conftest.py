@@ -15,7 +15,7 @@ SHAPES = [(3, 4), (5,), (), (2, 0), (2, 1, 3)]
 
 @pytest.fixture
 def parameter(device):
-    """Makes a parameter, and gives it a gradient if one comes with it."""
+    """A factory of parameters, with a gradient if one is given."""
 
     def make(values, gradient=None, dtype="float64"):
         made = Tensor(np.asarray(values, dtype=dtype), requires_grad=True, device=device)

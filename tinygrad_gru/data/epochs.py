@@ -59,7 +59,7 @@ class Epochs(ABC, Generic[Batch]):
             self.epoch, self.index = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The position; can be written as JSON."""
+        """The position, JSON-serializable."""
         return {"epoch": self.epoch, "index": self.index, "arrangement": self._arrangement()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -87,7 +87,7 @@ class CharacterVocabulary:
         return self._code_points[ids].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
     def description(self) -> dict[str, Any]:
-        """The argument of `from_description` for an equal vocabulary; can be written as JSON."""
+        """The argument of `from_description` for an equal vocabulary, JSON-serializable."""
         return {"symbols": self.symbols, "other": self.other}
 
     @classmethod

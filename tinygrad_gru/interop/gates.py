@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Layout:
-    """How a library stacks the gates.
+    """A library's layout of stacked gates.
 
     gates      their order, by kind of cell, in our letters
     out_first  whether weights are (gates · out, in) rather than (in, gates · out)

@@ -51,7 +51,7 @@ class _Message(NamedTuple):
 
 
 class _File:
-    """The structures of a file. All reading goes through `_unpack` and `_text`, which check the bounds."""
+    """An HDF5 file in memory. All reading goes through `_unpack` and `_text`, which check the bounds."""
 
     def __init__(self, content: bytes):
         self.content = content

@@ -255,7 +255,6 @@ def _arrays_of_file(path: Path, parts: Sequence[_Part]) -> list[np.ndarray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
-    """The content of a file in an archive."""
     found = [info for info in archive.infolist() if info.filename == name]
     if len(found) != 1:
         raise InteropError(f"expected one {name} in it, got {len(found)}: not of Keras 3?")
@@ -270,7 +269,6 @@ def _member(archive: zipfile.ZipFile, name: str, budget: Budget) -> bytes:
 
 
 def _arrays_of_parts(found: Mapping[str, np.ndarray], parts: Sequence[_Part]) -> list[np.ndarray]:
-    """The arrays of the parts, in their order."""
     found = {
         name: array for name, array in found.items()
         if not name.startswith("optimizer/") and "seed_generator" not in name.split("/")

@@ -69,7 +69,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
 
 
 class _Archive:
-    """The archive, and the budget of memory for its content."""
+    """A zip archive of torch.save, and the budget of memory for its content."""
 
     def __init__(self, archive: zipfile.ZipFile, file: BinaryIO):
         self.archive, self.budget = archive, Budget.of(file)

@@ -132,7 +132,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs besides the parameters, as copies that later steps do not change.
 
-        groups  a JSON-able dictionary for each group: its settings, the optimizer's class and the parameters' shapes
+        groups  JSON-serializable dictionaries: settings, the optimizer's class, and shapes of the parameters
         state   "<position>.<name>" → host array
         steps   how often `step` was called
         """

@@ -51,7 +51,7 @@ class Schedule:
             group["lr"] = base * factor
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed run needs, JSON-able."""
+        """The state that a resumed run needs, JSON-serializable."""
         return {"schedule": type(self).__name__, **{name: deepcopy(getattr(self, name)) for name in self.remembered}}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

@@ -179,7 +179,7 @@ class LossScaler:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that a resumed run needs; can be written as JSON."""
+        """The state that a resumed run needs, JSON-serializable."""
         return {name: getattr(self, name) for name in _SCALER_STATE}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ def test_the_standard_library_has_the_vocabulary_of_code():
     assert run.model.parameter_count() < 1000
 
 
-def test_the_main_model_has_the_size_that_is_reported():
+def test_the_default_model_has_the_reported_size():
     run = TextRun(TextSettings())
     assert run.model.parameter_count() == 97 * 64 + 3 * (64 + 192 + 1) * 192 + 193 * 97
 

@@ -167,7 +167,7 @@ def characters_in(seconds: float, settings: TextSettings, device: str | None = N
 
 
 def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
-    """The results of a run: the loss on all held-out text beside n-gram baselines; can be written as JSON.
+    """The results of a run: the loss on all held-out text beside n-gram baselines, JSON-serializable.
 
     Losses are in nats/char. The first character has no context and is not predicted. The loss without leading spaces is
     None for a text of nothing else.

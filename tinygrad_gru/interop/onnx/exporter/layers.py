@@ -249,7 +249,6 @@ def _scan_layer(
     builder: GraphBuilder, cells: Sequence[nn.Cell], x: Tensor, initial: Sequence[OnnxArray | None],
     valid: OnnxArray | None, reverse: bool,
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
-    """One layer as a Scan per direction."""
     outputs, lasts = [], []
     for direction, cell in enumerate(cells):
         carry = [

@@ -95,7 +95,6 @@ def _run(module: nn.Module, inputs: tuple, leaves: Mapping[str, np.ndarray], out
 
 
 def _arrays_in(result: Any) -> list[Any]:
-    """The arrays in the result of `forward`."""
     arrays: list[Any] = []
 
     def collect(value: Any) -> None:
