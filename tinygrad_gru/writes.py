@@ -92,7 +92,7 @@ class WriteLog:
 writes = WriteLog()
 
 
-def stale_record(records: Sequence[Any], path: Set[Any] | None = None) -> str | None:
+def stale_record(records: Sequence[Any], path: Set[Any] | None) -> str | None:
     """The reason why backward through these records would give wrong gradients, None if there is none.
 
     A record (on the `path`, if given) is stale if an array that it saved was written after it ran, or if its op was

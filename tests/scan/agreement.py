@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, explain, grad, scan
+from tinygrad_gru import Tensor, compiling, explain, grad, scan
 from tinygrad_gru.scan import api as scan_api
 from tinygrad_gru.scan.eager import scan_eager
 from tinygrad_gru.scan.tracing.traced_array import TracedArray
@@ -78,3 +78,14 @@ def assert_modes_agree(step, carry, xs=(), closure=(), tolerance=1e-10, **option
         if any(eager[k].requires_grad for k in used):
             both = ([outputs[k] for k in used] for outputs in (compiled, eager))
             assert_close(*(gradients(outputs, inputs) for outputs in both), tolerance)
+
+
+def results_of_layer(layer, x, mode):
+    """Output, state, and the gradients of the input and of all parameters, with recurrences in that mode."""
+    layer.zero_grad()
+    x = Tensor(x, requires_grad=True)
+    with compiling(mode):
+        output, state = layer(x)
+    (output * np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape)).sum().backward()
+    states = state if isinstance(state, tuple) else (state,)
+    return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]

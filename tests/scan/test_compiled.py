@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from tests.scan.agreement import results_of_layer
 from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, compiling, grad, manual_seed, no_grad, ops, scan
 from tinygrad_gru.backend.memory import IdlePool
@@ -48,16 +49,6 @@ def test_random_cells_are_really_compiled(monkeypatch):
              None if not xs else tuple(xs) if len(xs) > 1 else xs[0], length=2)  # fmt: skip
 
 
-def results(layer, x, on):
-    layer.zero_grad()
-    x = Tensor(x, requires_grad=True)
-    with compiling(on):
-        output, state = layer(x)
-    (output * np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape)).sum().backward()
-    states = state if isinstance(state, tuple) else (state,)
-    return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
-
-
 @pytest.mark.parametrize("layer_type", [RNN, GRU, LSTM])
 @pytest.mark.parametrize(
     ("dtype", "tolerance", "length"),
@@ -71,7 +62,7 @@ def test_layers_agree_in_both_modes(layer_type, dtype, tolerance, length):
     manual_seed(0)
     layer = layer_type(3, 4, num_layers=2, bidirectional=True, dtype=dtype)
     x = np.random.default_rng(0).standard_normal((length, 2, 3)).astype(dtype)
-    for eager, compiled in zip(results(layer, x, False), results(layer, x, True)):
+    for eager, compiled in zip(results_of_layer(layer, x, False), results_of_layer(layer, x, True)):
         assert compiled.dtype == eager.dtype
         scale = max(1.0, float(np.abs(eager).max()))
         assert np.abs(eager.astype("float64") - compiled).max() <= tolerance * scale
@@ -80,7 +71,7 @@ def test_layers_agree_in_both_modes(layer_type, dtype, tolerance, length):
 def test_two_forward_passes_before_their_backward_passes():
     layer = GRU(3, 4, dtype="float64")
     first, second = np.random.default_rng(0).standard_normal((2, 6, 2, 3))
-    expected = results(layer, first, True)[2]
+    expected = results_of_layer(layer, first, True)[2]
     x = Tensor(first, requires_grad=True)
     output, _ = layer(x)
     layer(Tensor(second, requires_grad=True))[0].sum().backward()

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 numba = pytest.importorskip("numba")
 
 # ruff: noqa: E402  (what follows imports numba)
+from tests.scan.agreement import results_of_layer
 from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
 from tests.scan.random_cells import difference, draw
 from tests.scan.random_programs import draw_program
@@ -111,16 +112,6 @@ def test_random_cells(seed):
         assert difference(cell, length, reverse, "numba") < 1e-10, (seed, length, reverse)
 
 
-def results(layer, x, mode):
-    layer.zero_grad()
-    x = Tensor(x, requires_grad=True)
-    with compiling(mode):
-        output, state = layer(x)
-    (output * np.linspace(-1, 1, output.size, dtype=str(output.dtype)).reshape(output.shape)).sum().backward()
-    states = state if isinstance(state, tuple) else (state,)
-    return [output.numpy(), *(s.numpy() for s in states), x.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())]
-
-
 @pytest.mark.parametrize(
     ("kind", "dtype", "tolerance", "mode"),
     [(GRU, "float32", 1e-4, "numba"), (LSTM, "float64", 1e-12, "numba"), (GRU, "float64", 1e-12, "numba:2")],
@@ -130,7 +121,7 @@ def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, mo
     layer = kind(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
     for length in (1, 40, 700):
         x = rng.standard_normal((length, 4, 3)).astype(dtype)
-        for eager, found in zip(results(layer, x, False), results(layer, x, mode), strict=True):
+        for eager, found in zip(results_of_layer(layer, x, False), results_of_layer(layer, x, mode), strict=True):
             assert found.dtype == eager.dtype
             assert np.abs(eager - found).max() <= tolerance * max(1.0, float(np.abs(eager).max()))
 
@@ -139,7 +130,7 @@ def test_two_pending_backward_passes_with_numba(rng):
     layer = GRU(3, 4, dtype="float64")
     first, second = rng.standard_normal((2, 6, 2, 3))
     with compiling("numba"):
-        expected = results(layer, first, "numba")[2]
+        expected = results_of_layer(layer, first, "numba")[2]
         x = Tensor(first, requires_grad=True)
         output, _ = layer(x)
         layer(Tensor(second, requires_grad=True))[0].sum().backward()

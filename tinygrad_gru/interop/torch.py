@@ -164,7 +164,7 @@ class _Single:
     theirs   its name in PyTorch
     """
 
-    def __init__(self, tensor: Tensor, theirs: str, transposed: bool = False):
+    def __init__(self, tensor: Tensor, theirs: str, transposed: bool):
         self.tensors, self.theirs, self.transposed = [tensor], theirs, transposed
 
     def exported(self) -> Arrays:

@@ -28,7 +28,7 @@ _array, _node, _copy = attrgetter("_data"), attrgetter("node"), methodcaller("co
 
 
 def scan_compiled(
-    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, target: str = "numpy", every: int | None = None
+    step: Callable, carry: Any, xs: Any, length: int, reverse: bool, target: str, every: int | None
 ) -> tuple[Any, Any]:
     """`scan` by a compiled program. Raises Untraceable where the step cannot be compiled, before anything has run.
 

@@ -57,9 +57,9 @@ def _curve(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return (points[np.isfinite(points).all(axis=1)] / (1e6, 1)).T
 
 
-def _smooth(values: np.ndarray, windows: int = 100) -> np.ndarray:
-    """The running mean: of each value and those before it, over a window of 1/`windows` of all values."""
-    width = max(1, len(values) // windows)
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """The running mean: of each value and those before it, over a window of a hundredth of all values."""
+    width = max(1, len(values) // 100)
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(ends - width, 0)

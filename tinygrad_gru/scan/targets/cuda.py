@@ -226,12 +226,12 @@ class Emitter:
     def _operation(self, value: Value, level: Level) -> list[str]:
         if self.sums.is_contracted(value):
             return self._sum(self.sums.totals.index(value), value)
-        nests = {"concat": self.writer.concat, "scatter": self.writer.scatter, "rearrange": self.writer.rearrange}
-        check_operation(value, {*nests, "matmul", "sum", "max", "min"}, f"there is no kernel for {value.op}")
+        moves = self.writer.moves
+        check_operation(value, {*moves, "matmul", "sum", "max", "min"}, f"there is no kernel for {value.op}")
         if value.op == "matmul":
             return self._product(value, level)
-        if value.op in nests:
-            return [self.kernels.nest(level, nest) for nest in nests[value.op](value)]
+        if value.op in moves:
+            return [self.kernels.nest(level, nest) for nest in moves[value.op](value)]
         source, out = map(self.layout.memory, (value.inputs[0], value))
         return [self.kernels.reduction(level, value, source, out)]
 

@@ -154,10 +154,12 @@ class LoopWriter:
     """Writes nests for the operations of a plan.
 
     language  in which statements are written
+    moves     by operation: the nests of those that move elements
     """
 
     def __init__(self, layout: Layout, language: Language):
         self.layout, self.language = layout, language
+        self.moves = {"concat": self.concat, "scatter": self.scatter, "rearrange": self.rearrange}
 
     def cluster(self, cluster: Cluster) -> Nest:
         """Elementwise operations of one shape. Intermediate values are variables; `cluster.stored` go to memory too."""

@@ -213,7 +213,7 @@ class LoopEmitter:
         return [line for nest in nests for line in loops(nest.shape, nest.lines)]
 
     def _operation(self, value: Value) -> list[str]:
-        nests = {"concat": self.writer.concat, "scatter": self.writer.scatter, "rearrange": self.writer.rearrange}
+        moves = self.writer.moves
         writers = {
             "product": self._product, "packed": self._packed,
             "sum": self._reduction, "max": self._reduction, "min": self._reduction,
@@ -221,9 +221,9 @@ class LoopEmitter:
         if self.loop.threads > 1 and value.op != "product":
             raise _DependentRows
         check_operation(
-            value, {*nests, *writers}, f"there are no loops for {value.op} of {len(value.inputs[0].shape)} axes"
+            value, {*moves, *writers}, f"there are no loops for {value.op} of {len(value.inputs[0].shape)} axes"
         )
-        return self._loops(nests[value.op](value)) if value.op in nests else writers[value.op](value)
+        return self._loops(moves[value.op](value)) if value.op in moves else writers[value.op](value)
 
     def _product(self, value: Value) -> list[str]:
         rows, inner, columns = value["sizes"]
