@@ -15,7 +15,7 @@ from .closures import cell_contents, names_in
 from .ops.op import is_op
 from .tape import Node
 
-#: How deep containers, and functions that functions close over, are searched.
+#: The depth to which containers, and functions that functions close over, are searched.
 _DEPTH = 5
 _SCALARS = (bool, int, float, complex, str, bytes, slice, type(None))
 #: The rounding that two computations of the same values may differ by, relative to the sum of their sizes.
@@ -62,7 +62,7 @@ def fingerprint(records: Iterable[Node]) -> int:
 
 
 def _of_op(op: Any, depth: int = _DEPTH) -> Hashable:
-    if not hasattr(op, "formula"):  # an operation that is constructed at every call, such as a scan
+    if not hasattr(op, "formula"):  # an op that is constructed at every call, such as a scan
         return type(op).__name__, getattr(op, "fingerprint", None)
     rules = tuple((name, rule and _of_function(rule, depth)) for name, rule in (op.rules or {}).items())
     return op.__name__, _of_function(op.formula, depth), rules

@@ -245,8 +245,8 @@ def walk(
                 continue
         if saved is None:
             raise TapeError(
-                f"backward was here before and has freed what {record!r} had saved: to go back through a record "
-                "twice, give the first backward retain_graph=True"
+                f"backward has run through {record!r} before and freed its residuals: to run it twice, give the first "
+                "backward retain_graph=True"
             )
         if create_graph:
             saved = record.op.lift(tensor_type, record)

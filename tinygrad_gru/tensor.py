@@ -325,7 +325,7 @@ def initial_cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any
     array = cotangent._data if isinstance(cotangent, Variable) else cotangent
     array = backend.asarray(array) if isinstance(array, (int, float, list)) else as_array(array)
     if array.shape != shape:
-        raise TapeError(f"cotangent: expected the shape of what is differentiated, {shape}, got {array.shape}")
+        raise TapeError(f"cotangent: expected the shape of the differentiated tensor, {shape}, got {array.shape}")
     if array.dtype != root._data.dtype:
         array = astype(array, root._data.dtype)
     if not create_graph:

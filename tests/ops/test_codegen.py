@@ -122,9 +122,9 @@ def test_a_lambda():
 @pytest.mark.parametrize(
     ("formula", "reason"),
     [
-        (lambda y: y, "cannot be called 'y'; call it otherwise .y is the output of an op"),
+        (lambda y: y, "cannot be called 'y'; rename it .y is the output of an op"),
         (lambda x, *, y: y, "cannot be called 'y'"),
-        (lambda _x: _x, "cannot be called '_x'; call it otherwise .the generated code begins its own names with _"),
+        (lambda _x: _x, "cannot be called '_x'; rename it .the generated code begins its own names with _"),
         (
             lambda x, **settings: x,
             r"<lambda>\(x, \*\*settings\): the inputs of an op are named one by one, or all taken",

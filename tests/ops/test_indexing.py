@@ -352,8 +352,8 @@ def test_index_arrays_may_be_overwritten_before_backward(read):
 def test_an_index_array_on_another_backend_raises():
     weight = Tensor(STRICT.asarray(np.ones((3, 2))))
     with pytest.raises(
-        TypeError, match="an index on numpy for an array on array_api_strict: move it to where the array"
+        TypeError, match="an index on numpy for an array on array_api_strict: move it to the device of the array"
     ):
         weight[np.array([0])]
-    with pytest.raises(TypeError, match="move it to where the array is"):
+    with pytest.raises(TypeError, match="move it to the device of the array"):
         ops.scatter_add(weight, weight[:1], index=np.array([0]))

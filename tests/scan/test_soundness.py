@@ -499,7 +499,7 @@ def test_a_traced_value_that_escaped_raises_when_used():
         return hidden.value
 
     scan(step, Tensor(np.ones(())), Tensor(np.ones(2)))
-    with pytest.raises(RuntimeError, match="stored somewhere while it was traced"):
+    with pytest.raises(RuntimeError, match="stored while it was traced"):
         hidden.value + 1
 
 

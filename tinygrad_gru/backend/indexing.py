@@ -35,7 +35,7 @@ def check_bounds(backend: Any, index: Any, shape: tuple[int, ...]) -> None:
     for part, axes in axes_of_parts(index_parts(index), len(shape)):
         if hasattr(part, "__array_namespace__") and part.__array_namespace__() is not xp:
             library = part.__array_namespace__().__name__
-            raise TypeError(f"an index on {library} for an array on {xp.__name__}: move it to where the array is")
+            raise TypeError(f"an index on {library} for an array on {xp.__name__}: move it to the device of the array")
         if hasattr(part, "dtype") and not is_mask(part) and not known:
             n = shape[axes[0]]
             backend.check_within(part, -n, n, f"index {{}} is out of bounds for axis {axes[0]} with size {n}")

@@ -14,7 +14,7 @@ from .memory import IDLE_POOL, MemoryReport, host_memory, live_arrays
 
 #: The type of host arrays, for a quick test on the hot path of every op.
 HostArray = np.ndarray
-#: How many rows of equal index are summed sequentially.
+#: The rows of equal index that are summed sequentially.
 _BLOCK = 128
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 

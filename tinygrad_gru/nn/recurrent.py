@@ -125,7 +125,7 @@ class Recurrent(Module):
         valid = valid_steps(lengths, mask, x, self.batch_first)
         if valid is not None and fill_value is None and not self.cells[0].output_is_state:
             raise ValueError(
-                f"past_end='hold' holds the state, and the outputs of {type(self.cells[0]).__name__} are others: "
+                f"past_end='hold' holds the state, which is not the output of {type(self.cells[0]).__name__}: "
                 "'zero' or 'nan'"
             )
         for layer in range(self.num_layers):

@@ -96,7 +96,7 @@ class Interface:
             raise TypeError(f"{name}{signature}: the inputs of an op are named one by one, or all taken by one *xs")
         for taken in [n for n in signature.parameters if n == "y" or n.startswith("_")]:
             reason = "y is the output of an op" if taken == "y" else "the generated code begins its own names with _"
-            raise TypeError(f"{name}: inputs and settings cannot be called {taken!r}; call it otherwise ({reason})")
+            raise TypeError(f"{name}: inputs and settings cannot be called {taken!r}; rename it ({reason})")
 
     @property
     def differentiable(self) -> list[str]:

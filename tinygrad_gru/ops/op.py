@@ -124,7 +124,7 @@ class _Definition:
         signature = inspect.signature(formula)
         name = getattr(formula, "__name__", type(formula).__name__).lstrip("_")
         self.name, self.interface = name, Interface(name, signature)
-        self.lock = Lock()  # held while the code of the function is exchanged, by whatever thread
+        self.lock = Lock()  # held while the code of the function is exchanged
         self.filename: str | None = None  # of the generated code
         self.scope: dict[str, Any] = {
             "__name__": formula.__module__, "_formula": formula, "_generate": self._generate,

@@ -23,7 +23,7 @@ from .targets.workspace import Workspace
 from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
 
-#: How many compiled steps are kept.
+#: The most compiled steps that are kept.
 PLANS = 64
 
 

@@ -25,7 +25,7 @@ ELEMENTWISE = frozenset(
 #: Operations whose result is a view of their operand's memory: they cost nothing and need no storage.
 VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})
 
-#: What can be done for many steps at once, along a new first axis; so can products of matrices.
+#: Operations that can be batched over time, along a new first axis; so can products of matrices.
 _BATCHABLE = ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "rearrange"}
 
 

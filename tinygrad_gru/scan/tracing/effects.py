@@ -25,8 +25,8 @@ from ...ops.op import is_op
 from ...tensor import Tensor
 from .traced_array import Untraceable
 
-#: How many references away from the step (its object, say; its attributes; the items of a list among these), how many
-#: items at the end of a list, and arrays of how many bytes are tracked: counters are small.
+#: The limits of what is tracked: references from the step (to its object, its attributes, the items of these), items at
+#: the end of a list, and bytes of an array (counters are small).
 _DEPTH, _ITEMS, _BYTES = 3, 200, 256
 
 _EMPTY = object()

@@ -23,7 +23,7 @@ _redefined_at = attrgetter("op.redefined")
 
 Method = TypeVar("Method", bound=Callable)
 
-#: How many traces are kept of one object: for other shapes, say.
+#: The most traces that are kept per object, such as for several shapes.
 TRACES = 8
 
 

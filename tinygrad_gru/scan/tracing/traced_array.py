@@ -21,7 +21,7 @@ class Untraceable(Exception):
     """The step cannot be traced into a graph; the message says why. It runs in eager mode instead."""
 
 
-_NEEDS_VALUES = "it makes a decision, or takes a number, from values that are known only when it runs"
+_NEEDS_VALUES = "it makes a decision, or takes a scalar, from values that are known only when it runs"
 
 
 class _Namespace(DuckNamespace):
@@ -177,8 +177,8 @@ class TracedArray(DuckArray):
     def __init__(self, graph: Graph, value: Value):
         if graph.closed:
             raise RuntimeError(
-                "this is an array without values, which a step of a scan has stored somewhere while it was traced: let "
-                "the step return it, or pass compiled=False"
+                "this is a traced array, without values, which a step of a scan stored while it was traced: return it "
+                "from the step, or pass compiled=False"
             )
         self.graph = graph
         self.value = value

@@ -164,7 +164,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     carry_out = list(tree_leaves(new))
     ys = [part for part in tree_leaves(y) if part is not None]
     if len(carry_out) != len(carry_in):
-        raise Untraceable("its carry changes its parts")
+        raise Untraceable("its carry changes its structure")
     for before, after in zip(carry_in, carry_out):
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
             raise Untraceable("its carry changes its shape or dtype")
@@ -194,7 +194,9 @@ def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
     outputs = forward.outputs
     cotangents = [graph.add("cotangent", (), y.shape, y.dtype, position=i) for i, y in enumerate(outputs)]
     pairs = [(y.node, TracedArray(graph, g)) for y, g in zip(outputs, cotangents) if y.node is not None]
-    need_grad = [True] * len(forward.carry) + list(xs_need_grad)  # the carry always: time runs through it
+    need_grad = [True] * len(forward.carry) + list(
+        xs_need_grad
+    )  # the carry always: the cotangent of the state passes through it
     wrt = [t.node for t, needs_grad in zip(forward.inputs, need_grad) if needs_grad and t.node is not None]
     wrt += forward.closed_over
     found: dict[Node, Any] = {}
