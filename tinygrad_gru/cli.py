@@ -133,7 +133,7 @@ def _resumed(
     for name, value in given.items():
         if name not in CHANGEABLE and value != getattr(settings, name):
             saved = getattr(settings, name)
-            raise ValueError(f"--{name} {value} is not how the run in {folder.path} began ({saved}): leave it out")
+            raise ValueError(f"--{name} {value} differs from the run in {folder.path}, which has {saved}: leave it out")
     settings = replace(settings, **given)
     if settings.text is not None and not os.path.exists(settings.text):
         raise FileNotFoundError(f"the run's text, {settings.text}, is not there: if it was moved, give its --text")

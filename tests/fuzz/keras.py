@@ -33,7 +33,7 @@ def target() -> Target:
         return _archive({**members, name: content})
 
     def configured(random: Random) -> bytes:
-        """The golden file in which some entries of the configuration are others, are gone, or are there twice."""
+        """The golden file with some entries of the configuration changed, removed or repeated."""
         config = json.loads(members["config.json"])
         for _ in range(random.choice((1, 1, 1, 2, 5))):
             _edit(random, config)

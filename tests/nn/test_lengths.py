@@ -364,7 +364,7 @@ def test_outputs_other_than_the_state_are_masked_but_cannot_be_held(mode):
     h = x.numpy()[0, 0] @ layer.cells[0].W.numpy()
     np.testing.assert_allclose(output.numpy()[:2, 0], [2 * h + 1, 3 * h + 1], rtol=1e-5)
     np.testing.assert_allclose(last.numpy()[0, 0], h, rtol=1e-5)
-    with pytest.raises(ValueError, match="past_end='hold' holds the state, and the outputs of Echo are others"):
+    with pytest.raises(ValueError, match="past_end='hold' holds the state, which is not the output of Echo"):
         layer(x, lengths=[2, 4], past_end="hold")
 
 

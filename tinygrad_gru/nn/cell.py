@@ -85,7 +85,7 @@ class Cell(Module):
 
     @classmethod
     def accepted_keywords(cls) -> tuple[str, ...]:
-        """The keywords that change equations, as far as the `step` of the class follows them, and the others."""
+        """The keywords that the constructor accepts; `equation_keywords` only if the class's `step` follows them."""
         order = cls.__mro__
         steps = [base for base in order if "step" in vars(base) and base is not Cell]
         declares = next(base for base in order if "equation_keywords" in vars(base))
@@ -94,8 +94,8 @@ class Cell(Module):
 
     @classmethod
     def _attribute(cls, keyword: str) -> str:
-        """The attribute that holds the value of a keyword as it was given: `_activation`, where `activation` is the
-        function that the name stands for."""
+        """The name of the attribute with the value of a keyword as given: `_activation`, because `activation` is the
+        function itself."""
         return f"_{keyword}" if isinstance(getattr(cls, keyword, None), property) else keyword
 
     def check_settings(self) -> None:
@@ -153,7 +153,7 @@ class Cell(Module):
     @property
     def weight(self) -> Tensor:
         """One of the weights: its backend and dtype are those of the cell."""
-        for value in vars(self).values():  # at every call: no search if there is one right here
+        for value in vars(self).values():  # at every call, and nearly always the first attributes
             if type(value) is Tensor:
                 return value
         return next(tensor for _, tensor in self.named_tensors())

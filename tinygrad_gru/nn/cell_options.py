@@ -42,7 +42,7 @@ class VariedCell(Cell):
     """Base class of cells with `activation`, `clip`, `layer_norm` and `recurrent_dropout`, for users' cells too.
 
     `step` calls `self.activation(y)`, φ, and `self.affine("", x, h)`, a(x, h) with W, U and b, or
-    `self.affine("_r", x, h)` with W_r, U_r and b_r. The constructor calls `new_gains` after it has made the weights.
+    `self.affine("_r", x, h)` with W_r, U_r and b_r. The constructor calls `new_gains` after it has created the weights.
     """
 
     equation_keywords: tuple[str, ...] = ("activation", "clip", "layer_norm", "recurrent_dropout")
@@ -61,7 +61,7 @@ class VariedCell(Cell):
 
     @property
     def has_options(self) -> bool:
-        """Whether keywords make the equations others than the textbook's; recurrent dropout does in training alone."""
+        """Whether keywords change the textbook's equations; recurrent dropout does so in training only."""
         return self._activation != "tanh" or self.clip is not None or self.layer_norm or self._drop_mask is not None
 
     @property
@@ -70,7 +70,7 @@ class VariedCell(Cell):
         return bounded(self._activation, self.clip)
 
     def new_gains(self) -> None:
-        """With `layer_norm`, create a gain for every W and U that there is so far."""
+        """With `layer_norm`, create a gain for every existing W and U."""
         for name in [name for name in vars(self) if name[0] in "WU"] if self.layer_norm else ():
             setattr(self, f"gain_{name}", self._vector(1.0))
 
@@ -158,7 +158,7 @@ class GRUOptions(GatedCell):
         return super().has_options or self.reset_after
 
     def new_option_parameters(self) -> None:
-        """Create the parameters of the keywords, once there are those of the textbook's cell."""
+        """Create the parameters that keywords add, or remove, after those of the textbook's cell."""
         self.new_gains()
         if self.reset_after:
             self.c_h = self.new_b()
@@ -221,8 +221,8 @@ class LSTMOptions(GatedCell):
 
     @property
     def has_options(self) -> bool:
-        own = self.peephole or self.proj_size or self.coupled or self._output_activation not in (None, "tanh")
-        return super().has_options or bool(own)
+        changed = self.peephole or self.proj_size or self.coupled or self._output_activation not in (None, "tanh")
+        return super().has_options or bool(changed)
 
     def check_settings(self) -> None:
         super().check_settings()
@@ -243,7 +243,7 @@ class LSTMOptions(GatedCell):
         return (self.proj_size or self.hidden_size, self.hidden_size)
 
     def new_option_parameters(self) -> None:
-        """Create the parameters of the keywords, once there are those of the textbook's cell."""
+        """Create the parameters that keywords add, or remove, after those of the textbook's cell."""
         self.new_gains()
         if self.peephole == "full":
             self.V_i, self.V_f, self.V_o = self._new_V(), self._new_V(), self._new_V()

@@ -54,7 +54,7 @@ def test_a_checkpoint_of_something_else_is_refused(trained, tmp_path):
     ]
     for content in wrong:
         save_checkpoint(tmp_path / "wrong", content)
-        with pytest.raises(CheckpointError, match="does not hold a model of text"):
+        with pytest.raises(CheckpointError, match="does not hold a text model"):
             restore(tmp_path / "wrong")
 
 

@@ -38,7 +38,7 @@ def restore(path: str | os.PathLike[str], device: str | None = None) -> Restored
         model = new_model(settings, vocabulary)
         model.load_state_dict(state["trainer"]["model"])
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
+        raise CheckpointError(f"{path} does not hold a text model: {error}") from error
     model.to(resolve(device))
     return Restored(model, vocabulary, state)
 
@@ -52,7 +52,7 @@ def settings_in(state: Mapping[str, Any], path: Path) -> TextSettings:
         check(state, TEXT_RUN)
         settings = TextSettings(**state["about"]["settings"])
     except (CheckpointError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not hold a model of text: {error}") from error
+        raise CheckpointError(f"{path} does not hold a text model: {error}") from error
     arrays = state["trainer"]["model"].values()
     symbols, embedding, hidden = len(state["about"]["vocabulary"]["symbols"]), settings.embedding, settings.hidden
     # Every cell has at least these: x W and h U of one gate. So nothing large is built before the shapes are compared.
@@ -60,7 +60,7 @@ def settings_in(state: Mapping[str, Any], path: Path) -> TextSettings:
     held = sum(array.size for array in arrays)
     if needed > held or settings.layers > len(arrays):
         raise CheckpointError(
-            f"{path} does not hold a model of text: with its settings one has at least {needed:,} parameters in "
+            f"{path} does not hold a text model: with its settings one has at least {needed:,} parameters in "
             f"{settings.layers:,} layers, but it holds {held:,} in {len(arrays):,} arrays"
         )
     return settings

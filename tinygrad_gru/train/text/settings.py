@@ -79,7 +79,7 @@ class TextSettings:
             if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {_shown(value)}")
         if not isinstance(self.dropout, Real) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability below 1, got {self.dropout!r}")
+            raise ValueError(f"dropout: expected a probability in [0, 1), got {self.dropout!r}")
         if not isinstance(self.lr, Real) or not 0 < self.lr <= _MAX_LR:
             raise ValueError(f"lr must be a positive number within the range of float32, got {self.lr!r}")
 
