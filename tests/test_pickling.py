@@ -67,8 +67,8 @@ MODULES = {
     "RNN": lambda: nn.RNN(4, 3, activation=ops.sin),
     "one's own cell": lambda: nn.Recurrent.of(LeakyCell)(4, 3, num_layers=2),
     "mixed precision": lambda: mixed_precision(nn.GRU(4, 3, reset_after=True), "float16"),
-    **{name: lambda kind=kind, options=options: getattr(nn, kind)(4, 4, **options)
-       for name, (kind, options) in VARIANTS.items()},
+    **{name: lambda layer=layer, options=options: getattr(nn, layer)(4, 4, **options)
+       for name, (layer, options) in VARIANTS.items()},
     "frozen": lambda: nn.Linear(4, 3).freeze(),
 }  # fmt: skip
 
@@ -161,10 +161,10 @@ def test_pickling_a_local_op_or_a_lambda_raises_with_the_reason():
     assert copy.deepcopy(local) is local
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
-def test_optimizers(kind, copied):
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+def test_optimizers(name, copied):
     model = nn.Linear(4, 3)
-    optimizer = getattr(optim, kind)(model.parameters(), lr=0.01)
+    optimizer = getattr(optim, name)(model.parameters(), lr=0.01)
     learn(model, optimizer, 2)
     other, its_optimizer = copied((model, optimizer))
     assert learn(other, its_optimizer, 2) == learn(model, optimizer, 2)

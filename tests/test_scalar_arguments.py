@@ -14,35 +14,35 @@ INTEGERS = [np.int64, np.int8, np.uint16, int]
 REALS = [np.float16, np.float32, np.float64, float]
 
 
-@pytest.mark.parametrize("kind", INTEGERS)
-def test_integer_arguments_may_be_any_integral_type(kind):
-    manual_seed(kind(3))
+@pytest.mark.parametrize("type_", INTEGERS)
+def test_integer_arguments_may_be_any_integral_type(type_):
+    manual_seed(type_(3))
     assert random_state() == {"seed": 3, "position": 0} and type(random_state()["seed"]) is int
-    assert ops.repeat(X, repeats=kind(2), axis=kind(1)).shape == (2, 6)
-    assert [part.shape for part in ops.split(X, kind(3), axis=kind(1))] == [(2, 1)] * 3
-    assert X[kind(1)].tolist() == [3, 4, 5] and X[kind(1), kind(2)].item() == 5
-    assert X[kind(1), [0, 2]].tolist() == [3, 5]
-    assert nn.GRU(kind(3), kind(4), num_layers=kind(2))(X.reshape(2, 1, 3).astype("float32"))[0].shape == (2, 1, 4)
-    assert LossScaler(growth_interval=kind(5)).growth_interval == 5
-    h, _ = scan(lambda h, x: h + x, Tensor(np.zeros(3)), X, checkpoint_every=kind(1))
+    assert ops.repeat(X, repeats=type_(2), axis=type_(1)).shape == (2, 6)
+    assert [part.shape for part in ops.split(X, type_(3), axis=type_(1))] == [(2, 1)] * 3
+    assert X[type_(1)].tolist() == [3, 4, 5] and X[type_(1), type_(2)].item() == 5
+    assert X[type_(1), [0, 2]].tolist() == [3, 5]
+    assert nn.GRU(type_(3), type_(4), num_layers=type_(2))(X.reshape(2, 1, 3).astype("float32"))[0].shape == (2, 1, 4)
+    assert LossScaler(growth_interval=type_(5)).growth_interval == 5
+    h, _ = scan(lambda h, x: h + x, Tensor(np.zeros(3)), X, checkpoint_every=type_(1))
     assert h.tolist() == [3, 5, 7]
-    assert optim.StepDecay(optim.SGD([X]), every=kind(2)).every == 2
+    assert optim.StepDecay(optim.SGD([X]), every=type_(2)).every == 2
     with pytest.raises(BackendError):  # and not a TypeError
-        memory_limit(kind(100), "numpy")
+        memory_limit(type_(100), "numpy")
 
 
-@pytest.mark.parametrize("kind", REALS)
-def test_float_arguments_may_be_any_real_type(kind):
-    assert nn.Dropout(kind(0.5))(X).shape == X.shape
-    assert nn.GRU(3, 4, num_layers=2, dropout=kind(0.5)).dropout == 0.5
-    assert ops.dropout(X.astype("float32"), p=kind(0.5)).dtype == np.float32
-    assert optim.SGD([X], lr=kind(0.5)).groups[0]["lr"] == 0.5
-    assert LossScaler(kind(1024)).scale == 1024
-    assert ops.clip(X, low=kind(1), high=kind(2)).tolist() == [[1, 1, 2], [2, 2, 2]]
-    for y in (ops.leaky_relu(X.astype("float32"), slope=kind(0.5)), ops.elu(X.astype("float32"), alpha=kind(0.5))):
+@pytest.mark.parametrize("type_", REALS)
+def test_float_arguments_may_be_any_real_type(type_):
+    assert nn.Dropout(type_(0.5))(X).shape == X.shape
+    assert nn.GRU(3, 4, num_layers=2, dropout=type_(0.5)).dropout == 0.5
+    assert ops.dropout(X.astype("float32"), p=type_(0.5)).dtype == np.float32
+    assert optim.SGD([X], lr=type_(0.5)).groups[0]["lr"] == 0.5
+    assert LossScaler(type_(1024)).scale == 1024
+    assert ops.clip(X, low=type_(1), high=type_(2)).tolist() == [[1, 1, 2], [2, 2, 2]]
+    for y in (ops.leaky_relu(X.astype("float32"), slope=type_(0.5)), ops.elu(X.astype("float32"), alpha=type_(0.5))):
         assert y.dtype == np.float32
     with pytest.raises(BackendError):
-        memory_limit(kind(0.5), "numpy")
+        memory_limit(type_(0.5), "numpy")
 
 
 def test_other_types_raise():

@@ -89,8 +89,8 @@ def test_uniform_random_numbers_equal_numpys(gpu):
     """So that one seed drops the same units on both backends."""
     for draw in (RandomStream(7, 3).uniform, RandomStream(2**60).uniform):
         for dtype in ("float32", "float64", "float16"):
-            as_current, there = draw((3, 5), dtype), RandomStream(*_at(draw)).uniform((3, 5), dtype, "cupy")
-            np.testing.assert_array_equal(to_host(there), as_current)
+            on_host, on_device = draw((3, 5), dtype), RandomStream(*_at(draw)).uniform((3, 5), dtype, "cupy")
+            np.testing.assert_array_equal(to_host(on_device), on_host)
             assert there.dtype == dtype and isinstance(there, gpu.ndarray)
 
 

@@ -85,7 +85,9 @@ def test_unseeded_threads_share_a_stream_and_no_draw():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_backend_without_random_numbers_draws_on_the_host(dtype):
-    for kind in ("uniform", "normal"):
-        as_current, there = (getattr(RandomStream(3, 1), kind)((2, 3), dtype, device) for device in ("numpy", STRICT))
-        assert there.device == STRICT.device and there.dtype == getattr(STRICT.xp, dtype)
-        assert to_host(there).tolist() == as_current.tolist()
+    for distribution in ("uniform", "normal"):
+        on_host, on_device = (
+            getattr(RandomStream(3, 1), distribution)((2, 3), dtype, device) for device in ("numpy", STRICT)
+        )
+        assert on_device.device == STRICT.device and on_device.dtype == getattr(STRICT.xp, dtype)
+        assert to_host(on_device).tolist() == on_host.tolist()

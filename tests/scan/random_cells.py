@@ -79,9 +79,9 @@ class _Drawing:
 
     def gates(self, a: Tensor, b: Tensor) -> Tensor:
         """Gates as a GRU or an LSTM has them: several products with one left operand, and functions of them."""
-        kinds = [ops.sigmoid, ops.sigmoid, ops.tanh, ops.square]
+        functions = [ops.sigmoid, ops.sigmoid, ops.tanh, ops.square]
         gates = [
-            kinds[self.random.integers(len(kinds))](self.read() + a @ self.weight(WIDTH) + self.vector())
+            functions[self.random.integers(len(functions))](self.read() + a @ self.weight(WIDTH) + self.vector())
             for _ in range(self.random.integers(2, 5))
         ]
         if self.random.random() < 0.5:
@@ -109,13 +109,13 @@ class _Drawing:
             self.grow()
         new = []
         for part in self.carry:
-            kind = self.random.random()
+            choice = self.random.random()
             # Most parts are bounded, so that long runs stay finite; a few are passed through, swapped, or an x.
-            if kind < 0.08:
+            if choice < 0.08:
                 new.append(part)
-            elif kind < 0.16:
+            elif choice < 0.16:
                 new.append(self.carry[self.random.integers(len(self.carry))])
-            elif kind < 0.22 and self.xs:
+            elif choice < 0.22 and self.xs:
                 new.append(self.xs[0][:, :WIDTH])
             else:
                 new.append(ops.tanh(self.pick()))

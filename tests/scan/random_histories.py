@@ -75,7 +75,7 @@ def _product() -> Any:
 
 
 class World:
-    """The state in which a history runs. Everything is events from seeds, so two worlds of one seed are equal."""
+    """The state in which a history runs. Everything is drawn from seeds, so two worlds of one seed are equal."""
 
     def __init__(self, seed: int, mode: bool | str, device: str = "numpy"):
         random = np.random.default_rng(seed)
@@ -109,9 +109,9 @@ class World:
 
     def _step(self, random: np.random.Generator) -> Callable[..., list[Tensor]]:
         """A recurrence over a step of random operations, which looks up everything that can change at every run."""
-        kinds = [kind for kind in _OPERATIONS if random.random() < 0.9] or list(_OPERATIONS)
+        names = [name for name in _OPERATIONS if random.random() < 0.9] or list(_OPERATIONS)
         program = [
-            (kinds[random.integers(len(kinds))], int(random.integers(99)), int(random.integers(99)))
+            (names[random.integers(len(names))], int(random.integers(99)), int(random.integers(99)))
             for _ in range(random.integers(2, 6))
         ]
         parts, outputs = int(random.integers(1, 3)), int(random.integers(0, 3))
@@ -120,8 +120,8 @@ class World:
         def step(carry: Any, x: Tensor) -> Any:
             state = list(carry) if isinstance(carry, tuple) else [carry]
             pool = [*state, x @ self.parameters["W"]]
-            for kind, i, j in program:
-                pool.append(_OPERATIONS[kind](self, pool[i % len(pool)], pool[j % len(pool)]))
+            for name, i, j in program:
+                pool.append(_OPERATIONS[name](self, pool[i % len(pool)], pool[j % len(pool)]))
             new = [ops.tanh(pool[-1])] + [0.5 * s + 0.5 * pool[-2] for s in state[1:]]
             ys = [pool[-1 - i] for i in range(outputs)]
             if singular:  # finite as long as its gradient is not used
@@ -148,14 +148,14 @@ class World:
 
     def _layer(self, random: np.random.Generator) -> Callable[..., list[Tensor]]:
         """One of our layers, with keywords."""
-        kind = ("RNN", "GRU", "LSTM", "MGU")[random.integers(4)]
+        layer_name = ("RNN", "GRU", "LSTM", "MGU")[random.integers(4)]
         options: dict[str, Any] = {}
         for name, value in _KEYWORDS.items():
-            if random.random() < 0.25 and not (name == "reset_after" and kind != "GRU"):
+            if random.random() < 0.25 and not (name == "reset_after" and layer_name != "GRU"):
                 options[name] = value
         if random.random() < 0.3:
             options["activation"] = lambda a: ops.tanh(self.settings["k"] * a)
-        layer = getattr(nn, kind)(READ, WIDTH, dtype=self.dtype, device=self.device, **options)
+        layer = getattr(nn, layer_name)(READ, WIDTH, dtype=self.dtype, device=self.device, **options)
         if not self.mode:
             layer.checkpoint_every = None
         return self._calling(layer)
@@ -280,12 +280,12 @@ class World:
             self.slow,
             *(t for layer in self.layers for _, t in layer.named_tensors()),
         ]
-        tensor, kind = tensors[random.integers(len(tensors))], random.integers(3)
+        tensor, way = tensors[random.integers(len(tensors))], random.integers(3)
         new = self.new_tensor(tensor.numpy() * 0.9 + 0.05).data
-        if kind == 0:
+        if way == 0:
             with no_grad():
                 tensor[...] = Tensor.from_node(new, None)
-        elif kind == 1 and tensor.is_leaf:
+        elif way == 1 and tensor.is_leaf:
             tensor.data = new
         elif tensor.is_leaf:
             tensor.data[...] = new

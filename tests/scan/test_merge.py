@@ -22,14 +22,14 @@ def compiled_step(step, carry, x, xs_need_grad=(True,)):
     return CompiledStep(Trace.of(forward, xs_need_grad))
 
 
-def layer_step(kind, batch=2):
-    cell = kind(3, 4)
+def layer_step(cell_type, batch=2):
+    cell = cell_type(3, 4)
     return compiled_step(cell.step, cell.initial_state(batch), Tensor(np.zeros((5, batch, 3), "float32")))
 
 
-@pytest.mark.parametrize(("kind", "forward", "backward"), [(RNNCell, 3, 3), (GRUCell, 14, 10), (LSTMCell, 12, 9)])
-def test_array_calls_per_step(kind, forward, backward):
-    step = layer_step(kind)
+@pytest.mark.parametrize(("cell_type", "forward", "backward"), [(RNNCell, 3, 3), (GRUCell, 14, 10), (LSTMCell, 12, 9)])
+def test_array_calls_per_step(cell_type, forward, backward):
+    step = layer_step(cell_type)
     assert (step.forward.source.calls.step, step.backward().source.calls.step) == (forward, backward)
 
 
@@ -54,14 +54,14 @@ def test_gates_with_one_activation_become_neighbours():
         return ops.sigmoid(a) * ops.tanh(b) + ops.sigmoid(c)
 
     executable = compiled_step(step, Tensor(np.zeros((2, 4))), Tensor(np.zeros((5, 2, 4))), None).forward
-    kinds = [value.op for value in executable.source.plan.operations("loop")]
-    assert kinds.count("exp") == kinds.count("tanh") == kinds.count("matmul") == 1
+    operations = [value.op for value in executable.source.plan.operations("loop")]
+    assert operations.count("exp") == operations.count("tanh") == operations.count("matmul") == 1
 
 
 def test_operands_are_written_into_slices_of_their_concatenation():
     """No concatenation is left in the loop or after it."""
-    for kind in (GRUCell, LSTMCell):
-        step = layer_step(kind)
+    for cell_type in (GRUCell, LSTMCell):
+        step = layer_step(cell_type)
         for executable in (step.forward, step.backward()):
             looped = executable.source.text.split("in workspace.chunks:")[1]
             assert "concatenate" not in looped

@@ -197,10 +197,10 @@ def test_random_cells(seed, cupy):
         assert difference(draw(seed), length, reverse, device="cupy", times=3) < 1e-10
 
 
-@pytest.mark.parametrize(("kind", "launches"), [("RNN", (2, 2)), ("GRU", (4, 4)), ("LSTM", (2, 2))])
-def test_launches_per_step(kind, launches):
+@pytest.mark.parametrize(("cell", "launches"), [("RNN", (2, 2)), ("GRU", (4, 4)), ("LSTM", (2, 2))])
+def test_launches_per_step(cell, launches):
     """As many kernels as products, for the kernel that ends a step is fused with that which begins the next."""
-    for example, count in zip(traced_cell(kind).examples().values(), launches, strict=True):
+    for example, count in zip(traced_cell(cell).examples().values(), launches, strict=True):
         assert build(CudaTarget(), example.program, "program", example.kept).source.calls.step == count
 
 

@@ -49,9 +49,9 @@ class Case:
             graph.add("x", (), arrays[i].shape, arrays[i].dtype, position=n) if isinstance(i, str) else graph.scalar(i)
             for n, i in enumerate(inputs)
         ]
-        kind = np.dtype(to) if to else np.dtype(bool) if op == "logical_not" else dtype_of(op, values)
-        self.op, self.dtype, self.arrays = op, kind, arrays
-        self.value, self.inputs = graph.add(op, values, arrays["a"].shape, kind), inputs
+        result = np.dtype(to) if to else np.dtype(bool) if op == "logical_not" else dtype_of(op, values)
+        self.op, self.dtype, self.arrays = op, result, arrays
+        self.value, self.inputs = graph.add(op, values, arrays["a"].shape, result), inputs
         given = [arrays[i] if isinstance(i, str) else i for i in inputs]
         with np.errstate(all="ignore"):
             self.expected = given[0].astype(to) if to else getattr(np, op)(*given)

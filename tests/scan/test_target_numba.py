@@ -113,12 +113,12 @@ def test_random_cells(seed):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype", "tolerance", "mode"),
+    ("layer_type", "dtype", "tolerance", "mode"),
     [(GRU, "float32", 1e-4, "numba"), (LSTM, "float64", 1e-12, "numba"), (GRU, "float64", 1e-12, "numba:2")],
 )
-def test_layers_in_both_directions_at_several_lengths(kind, dtype, tolerance, mode, rng):
+def test_layers_in_both_directions_at_several_lengths(layer_type, dtype, tolerance, mode, rng):
     manual_seed(0)
-    layer = kind(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
+    layer = layer_type(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
     for length in (1, 40, 700):
         x = rng.standard_normal((length, 4, 3)).astype(dtype)
         for eager, found in zip(results_of_layer(layer, x, False), results_of_layer(layer, x, mode), strict=True):

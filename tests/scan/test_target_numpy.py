@@ -59,15 +59,15 @@ def test_random_programs(first, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("target", [NumPyTarget(), CudaTarget()], ids=["numpy", "cuda"])
-@pytest.mark.parametrize("kind", ["forward", "backward"])
-def test_emitting_changes_neither_plan_nor_graph(kind, target):
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_emitting_changes_neither_plan_nor_graph(name, target):
     """Whatever arrays a target needs besides those of the plan, such as totals and copies, are buffers of its own."""
-    program = traced_cell("LSTM").examples()[kind].program
-    for rewrite in target.passes(kind):
+    program = traced_cell("LSTM").examples()[name].program
+    for rewrite in target.passes(name):
         program = rewrite(program)
     plan = target.plan(program, ())
     before = len(program.graph.values), dict(plan.storage), repr(plan)
-    first, second = target.emit(plan, kind), target.emit(plan, kind)
+    first, second = target.emit(plan, name), target.emit(plan, name)
     assert (len(program.graph.values), plan.storage, repr(plan)) == before
     assert (first.lines, first.loop_lines) == (second.lines, second.loop_lines)
 

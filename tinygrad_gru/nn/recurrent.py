@@ -7,7 +7,6 @@ from typing import Any
 from .. import ops
 from ..ops.activation import dropout_mask
 from ..scan import scan
-from ..tape import inspector
 from ..tensor import Tensor
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
@@ -123,7 +122,7 @@ class Recurrent(Module):
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
-        valid = None if lengths is None and mask is None else valid_steps(lengths, mask, x, self.batch_first)
+        valid = valid_steps(lengths, mask, x, self.batch_first)
         if valid is not None and fill_value is None and not self.cells[0].output_is_state:
             raise ValueError(
                 f"past_end='hold' holds the state, which is not the output of {type(self.cells[0]).__name__}: "
@@ -147,13 +146,9 @@ class Recurrent(Module):
         if self.training and self.input_dropout:
             x = x * dropout_mask((1, *x.shape[1:]), self.input_dropout, like=x)  # the same at all steps
         step, xs = cell.scan_arguments(x, valid)
-        options: Any = {
-            "reverse": reverse, "compiled": self.compiled, "checkpoint_every": self.checkpoint_every
-        }  # fmt: skip
-        if inspector.get() is None:
-            return scan(step, carry, xs, **options)
+        every = self.checkpoint_every
         with cell.anomaly_scope():
-            return scan(step, carry, xs, **options)
+            return scan(step, carry, xs, reverse=reverse, compiled=self.compiled, checkpoint_every=every)
 
     # -- states --------------------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ def _generate_and_call(*inputs: Any, **settings: Any) -> Any:
 class _Definition:
     """A formula, its rules, and the function of both, which is never replaced, since users may hold it.
 
-    Only its code object is: by generated code at the first call, and back when rules are given.
+    Only its code object is replaced: by generated code at the first call, and back when rules are given.
     """
 
     def __init__(self, formula: Callable):

@@ -137,15 +137,11 @@ def prod(x, *, axis=None, keepdims=False):
         moveaxis(x, source=axes, destination=tuple(range(len(axes)))), shape=(_count(x.shape, axis), *rest)
     )
     if not factors.shape[0]:
-        factors = concatenate([factors, _ones_row(factors)])
+        factors = 1 + sum(factors, axis=0, keepdims=True)  # one factor: an empty sum is 0
     while (n := factors.shape[0]) > 1:
         products = factors[: n // 2, ...] * factors[n // 2 : n // 2 * 2, ...]
         factors = concatenate([products, factors[-1:, ...]]) if n % 2 else products
     return reshape(factors, shape=result_shape)
-
-
-def _ones_row(x):
-    return 1 + sum(x, axis=0, keepdims=True)  # an empty sum is 0
 
 
 @op

@@ -90,13 +90,10 @@ def _each(function: Callable[..., float]) -> Callable[..., np.ndarray]:
     return lambda *arrays, **settings: np.vectorize(lambda *values: function(*values, **settings), otypes=[float])(*arrays)
 
 
-def _reduced(loss: np.ndarray, reduction: str) -> Any:
-    return loss if reduction == "none" else getattr(loss, reduction)()
-
-
 def _losses(oracle: Callable, cases: Sequence[Any], domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
     def reduced(*inputs: np.ndarray, reduction: str = "mean", **more: Any) -> Any:
-        return _reduced(oracle(*inputs, **more), reduction)
+        loss = oracle(*inputs, **more)
+        return loss if reduction == "none" else getattr(loss, reduction)()
 
     return [Case(reduced, cases, domain, {"reduction": r, **settings}) for r in ("mean", "sum", "none")]
 

@@ -255,8 +255,8 @@ class Emitter:
         """Add up over the steps of a chunk, by a product: of two matrices, or of a row of ones and one."""
         if value in self.names.invariant:
             return []
-        total, lines, kind = f"T{position}", list[str](), self.sums.contraction(value)
-        if kind == "product":
+        total, lines, contraction = f"T{position}", list[str](), self.sums.contraction(value)
+        if contraction == "product":
             left, right = (
                 f"{self._as_rows(v, v.shape[1], 'sunk', lines)}.reshape(-1, {v.shape[1]})"
                 for v in (value.inputs[0].inputs[0], value.inputs[1])
@@ -264,7 +264,7 @@ class Emitter:
             return [*lines, f"product({left}.T, {right}, {total}, not first)"]
         if not is_floating(value.dtype):
             raise Untraceable(f"it sums over time in {np.dtype(value.dtype).name}")
-        term, columns = value.inputs[0] if kind == "sum" else value, math.prod(value.shape)
+        term, columns = value.inputs[0] if contraction == "sum" else value, math.prod(value.shape)
         matrix = self._as_rows(term, columns, "sunk", lines)
         rows, dtype = math.prod(term.shape) // columns, np.dtype(term.dtype).name
         ones = self.buffers.declare(Buffer(f"ones_{dtype}", "static", "ones", term, rows=rows))

@@ -219,9 +219,9 @@ class Emitter:
         total = f"totals[{position}]"
         if value in self.names.invariant:
             return [f"add({total}, w{value.number} * {self.step_count}, {total})"]
-        kind = self.sums.contraction(value)
+        contraction = self.sums.contraction(value)
         accumulator = _ACCUMULATORS["sum"] if is_half(np.dtype(value.dtype)) else ""
-        if kind == "product":
+        if contraction == "product":
             a, b = value.inputs[0].inputs[0], value.inputs[1]
             left = f"{self._at_chunk(a)}.reshape(-1, {a.shape[1]}).T"
             right = f"{self._at_chunk(b)}.reshape(-1, {b.shape[1]})"
@@ -229,7 +229,7 @@ class Emitter:
                 f"if first: matmul({left}, {right}, {total})",
                 f"else: add({total}, matmul({left}, {right}), {total})",
             ]
-        if kind == "sum":
+        if contraction == "sum":
             axes = (0, *(a + 1 for a in value["axis"]))
             summed = f"{self._at_chunk(value.inputs[0])}.sum({axes}, keepdims={value['keepdims']}{accumulator})"
             return [f"add({total}, {summed}.reshape({total}.shape), {total})"]

@@ -218,8 +218,8 @@ class TimeSums:
 
     def contraction(self, value: Value) -> str | None:
         """How the total of a value is computed without the value: by a "product" or by a "sum"."""
-        kind = self._contraction(value)
-        return kind if kind and not self._is_needed(value) else None
+        contraction = self._contraction(value)
+        return contraction if contraction and not self._is_needed(value) else None
 
     def _contraction(self, value: Value) -> str | None:
         levels = self.plan.levels
