@@ -91,7 +91,7 @@ def test_uniform_random_numbers_equal_numpys(gpu):
         for dtype in ("float32", "float64", "float16"):
             on_host, on_device = draw((3, 5), dtype), RandomStream(*_at(draw)).uniform((3, 5), dtype, "cupy")
             np.testing.assert_array_equal(to_host(on_device), on_host)
-            assert there.dtype == dtype and isinstance(there, gpu.ndarray)
+            assert on_device.dtype == dtype and isinstance(on_device, gpu.ndarray)
 
 
 def _at(draw):
