@@ -164,7 +164,7 @@ def test_info_prints_the_content_of_a_checkpoint(train, tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["info", str(tmp_path / "run" / CHECKPOINT)]) == 0
     out = capsys.readouterr().out
-    for pattern in (r"steps +20\n", r"cell +gru\n", r"hidden +10\n", r"sha256 +[0-9a-f]{64}\n", r"made with numpy"):
+    for pattern in (r"steps +20\n", r"cell +gru\n", r"hidden +10\n", r"sha256 +[0-9a-f]{64}\n", r"numpy version +\d"):
         assert re.search(pattern, out), pattern
 
 

@@ -105,7 +105,7 @@ def test_older_opsets(kind, opset, settings, shape, expected):
         (lambda: node_model("Relu", 2), "it has 2 inputs, and Relu has 1 to 1"),
         (lambda: node_model("Concat"), "it lacks the attribute axis"),
         (lambda: node_model("Concat", axis="1"), "its attribute axis is of another type than int"),
-        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is not one"),
+        (lambda: node_model("Einsum", equation="i->i; import os"), "its equation 'i->i; import os' is invalid"),
         (
             lambda: node_model("Split", opset=18, num_outputs=2**62),
             "it has 1 outputs, and its attribute num_outputs says",

@@ -323,7 +323,7 @@ class FromFunction(Module):
     [
         (lambda x: x[: len(x) - 1], r"length of a named axis: a Slice has \[4\] in one run and \[5\] in another"),
         (lambda x: x * len(x), r"a Mul has 5\.0 in one run and 6\.0 in another"),
-        (lambda x: sum(x), "does other things for other values, or for other lengths"),
+        (lambda x: sum(x), "runs other ops for other values, or for other lengths"),
         (lambda x: x * float(x.sum()), "branches on values that are known only"),
         (lambda x: x if (x > 0).sum() > 3 else -x, "branches on values"),
         (lambda x: x * x.detach().numpy(), "branches on values that are known only"),

@@ -123,7 +123,7 @@ class _File:
         try:
             return self.content[at : at + size].decode()
         except UnicodeDecodeError as error:
-            raise InteropError(f"a name at byte {at} is no text: damaged") from error
+            raise InteropError(f"a name at byte {at} is not text: damaged") from error
 
     # -- structures ----------------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class _File:
             self._expect(b"TREE", node)
             node_type, height, count = self._unpack("BBH", node + 4)
             if node_type != 0 or (level is not None and height != level - 1):
-                raise InteropError(f"a tree at byte {node} is none of a group: damaged")
+                raise InteropError(f"a B-tree at byte {node} is not that of a group: damaged")
             nodes += [(self._unpack("Q", node + 32 + 16 * k)[0], height) for k in reversed(range(count))]
 
     def _leaf(self, node: int, names: int, size: int) -> Iterator[tuple[str, int]]:

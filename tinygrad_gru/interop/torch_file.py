@@ -111,7 +111,7 @@ class _Archive:
         _, name, key, _, count = described
         code = _STORAGES.get(name.path.removeprefix("torch."))
         if code is None:
-            raise InteropError(f"the file is damaged: {name.path} is no storage")
+            raise InteropError(f"the file is damaged: {name.path} is not a storage")
         if key not in self.storages:
             dtype = np.dtype({_BFLOAT16: "u2", "?": "u1"}.get(code, code)).newbyteorder(self.order)
             content = self._member(f"data/{key}")
@@ -134,7 +134,7 @@ class _Archive:
                 return _sizes(sizes)
             case "collections.OrderedDict", ():
                 return {}
-        raise InteropError(f"the file is damaged: {path} is called as no state_dict does it")
+        raise InteropError(f"the file is damaged: {path} is called in a way that no state_dict needs")
 
     def tensor(self, storage: _Storage, offset: Any, shape: Any, strides: Any) -> np.ndarray:
         """A tensor of a storage, copied into a contiguous array."""

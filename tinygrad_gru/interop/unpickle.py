@@ -196,5 +196,5 @@ def _items(value: Any) -> Any:
     if type(value) is dict:
         return value.values()
     if not isinstance(value, _SCALAR_TYPES):
-        raise InteropError("it holds a storage or a function that is no part of a tensor")
+        raise InteropError("it holds a storage or a function that is not part of a tensor")
     return None

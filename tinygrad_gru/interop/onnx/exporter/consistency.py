@@ -24,8 +24,8 @@ def consistent_nodes(first: Run, second: Run) -> list[Node]:
     op_types = [[node.op_type for node in run.builder.nodes] for run in (first, second)]
     if op_types[0] != op_types[1] or len(first.outputs) != len(second.outputs):
         raise InteropError(
-            "`forward` does other things for other values, or for other lengths of the named axes, and a graph has "
-            "no choice"
+            "`forward` runs other ops for other values, or for other lengths of the named axes, which a graph cannot "
+            "express"
         )
     for one, two in zip(first.outputs, second.outputs):
         if not isinstance(one, OnnxArray) and not _same(one, two):

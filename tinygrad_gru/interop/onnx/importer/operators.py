@@ -303,7 +303,7 @@ def _cumsum(node: Node) -> Function:
 def _einsum(node: Node) -> Function:
     equation = node.attribute("equation")
     if not re.fullmatch(r"[A-Za-z,.\->\s]*", equation):
-        raise node.error(f"its equation {equation[:40]!r} is not one")
+        raise node.error(f"its equation {equation[:40]!r} is invalid")
     return lambda *xs: ops.einsum(equation, *xs)
 
 
