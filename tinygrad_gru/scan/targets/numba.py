@@ -13,7 +13,7 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -64,8 +64,8 @@ class NumbaTarget:
         call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
         source = Emitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
         threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
-        return replace(
-            source, loop=loop, calls=source.calls._replace(step=loop.parts),
+        return source._replace(
+            loop=loop, calls=source.calls._replace(step=loop.parts),
             per_step=f"a compiled loop of {loop.parts} nests and products{threads}",
         )  # fmt: skip
 

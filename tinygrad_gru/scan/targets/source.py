@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -71,8 +70,7 @@ class Calls(NamedTuple):
     step: int
 
 
-@dataclass(eq=False, repr=False)
-class Source:
+class Source(NamedTuple):
     """An emitted program.
 
     lines      the text of the function `name`, in Python; `run` of an executable calls it
@@ -88,8 +86,8 @@ class Source:
     sums: TimeSums
     calls: Calls
     per_step: str
+    namespace: Mapping[str, Any]
     loop: Any = None
-    namespace: Mapping[str, Any] = field(default_factory=dict)
     most_steps: int = sys.maxsize  # of a chunk
 
     @property

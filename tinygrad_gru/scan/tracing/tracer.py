@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,8 +45,7 @@ class Call(NamedTuple):
     value: Value | None
 
 
-@dataclass(eq=False, repr=False)
-class Forward:
+class Forward(NamedTuple):
     """One step, as a graph and as the ops that were recorded.
 
     carry, xs      its inputs
@@ -76,7 +74,7 @@ class Forward:
     inputs: list[Tensor]
     outputs: list[Tensor]
     size: int
-    results: dict[Any, list[bool]] = field(default_factory=dict)  # of requires_grad, by its arguments
+    results: dict[Any, list[bool]]  # of requires_grad, by its arguments
 
     def requires_grad(self, inputs: Sequence[bool], length: int) -> list[bool]:
         """Which outputs of `length` steps (the last carry, the stacked ys) require a gradient if these inputs do."""
@@ -184,7 +182,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     return Forward(
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
         values[count:], closed_over, tree_structure(y), start, records, calls,
-        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
+        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values), results={},
     )  # fmt: skip
 
 
