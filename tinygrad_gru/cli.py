@@ -306,7 +306,9 @@ def _add_train(commands: Any) -> None:
         "--seconds", type=float, metavar="S", help="train for about S seconds, instead of --characters"
     )
     setting("precision", str, "dtype in which the model runs; its weights stay float32", choices=PRECISIONS)
-    setting("compiled", str, "recurrences in training: yes, no (eager), numba, numba:2 for two threads", metavar="HOW")
+    setting(
+        "compiled", str, "compile recurrences: yes, no (eager mode), numba, numba:2 for two threads", metavar="MODE"
+    )
     setting("lr", float, "peak learning rate", metavar="RATE")
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")

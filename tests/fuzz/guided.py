@@ -42,7 +42,7 @@ def main() -> None:
     outcomes: Counter[str] = Counter()
 
     def read(data: bytes) -> None:
-        """The first byte says what the others are."""
+        """Read an input: its first byte selects the wrapper of the rest."""
         if not data:
             return
         path.write_bytes(wraps[data[0] % len(wraps)][1](data[1:]))

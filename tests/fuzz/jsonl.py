@@ -13,7 +13,7 @@ from .target import Target
 
 
 class Never(Exception):
-    """No error is documented."""
+    """An error that is never raised: the reader documents none."""
 
 
 def target() -> Target:

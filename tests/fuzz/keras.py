@@ -73,7 +73,7 @@ def _archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> byt
 
 
 def _edit(random: Random, config: Any) -> None:
-    """Change one entry, anywhere inside."""
+    """Change one entry at any depth."""
     node = config
     while True:
         keys = list(node) if isinstance(node, dict) else list(range(len(node)))

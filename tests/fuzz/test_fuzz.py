@@ -54,9 +54,14 @@ def test_hypothesis_finds_no_failure(target, tmp_path):
 
 
 def test_inputs_are_reproducible_from_their_numbers(target):
-    inputs = target.inputs(seed=3)
-    first = [next(inputs) for _ in range(8)]
-    assert next(target.inputs(seed=3, first=7)) == first[7]
+    for _ in range(3):  # HDF5 files hold the second at which they were written
+        begin = int(time.time())
+        inputs = target.inputs(seed=3)
+        first = [next(inputs) for _ in range(8)]
+        seventh = next(target.inputs(seed=3, first=7))
+        if int(time.time()) == begin:
+            break
+    assert seventh == first[7]
 
 
 # -- the fuzzer itself ---------------------------------------------------------------------------------------------

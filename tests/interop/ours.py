@@ -19,15 +19,15 @@ def assert_as_torch(case, tolerance=1e-10):
     torch.load(layer, {name: np.asarray(value) for name, value in case["weights"].items()})
     theirs = {name: np.array(value) for name, value in case["d_weights"].items()}
     for name, gradient in theirs.items():
-        if name.startswith("bias_hh"):  # of two biases that are one here, one has the gradient
+        if name.startswith("bias_hh"):  # the second of two biases that are one here has no gradient
             gradient[: 2 * len(gradient) // 3 if settings.get("reset_after") else None] = 0
-    torch.load(gradients, theirs)  # gradients go the way of the weights
+    torch.load(gradients, theirs)  # gradients are converted like weights
 
-    def turned(states):  # PyTorch's are (layers · directions, batch, hidden) always
+    def as_ours(states):  # PyTorch's are (layers · directions, batch, hidden) always
         states = [np.asarray(state) for state in states]
         return [np.swapaxes(state, 0, 1) for state in states] if settings.get("batch_first") else states
 
-    _assert_same(case, layer, gradients, turned, tolerance, lengths=case["lengths"])
+    _assert_same(case, layer, gradients, as_ours, tolerance, lengths=case["lengths"])
 
 
 def assert_as_keras(case, tolerance=1e-10):
@@ -42,25 +42,25 @@ def assert_as_keras(case, tolerance=1e-10):
         np.testing.assert_array_equal(again.state_dict()[name], value)
     theirs = [np.array(value) for value in case["d_weights"]]
     if case["settings"].get("reset_after") and case["settings"]["bias"]:
-        for gradient in theirs[2::3]:  # of two biases that are one here, one has the gradient
+        for gradient in theirs[2::3]:  # the second of two biases that are one here has no gradient
             gradient[1, : 2 * gradient.shape[1] // 3] = 0
-    keras.load(gradients, theirs)  # gradients go the way of the weights
+    keras.load(gradients, theirs)  # gradients are converted like weights
     count = len(layer.cell_type.states)
 
-    def turned(states):  # Keras's are (batch, hidden), one for each direction and part
+    def as_ours(states):  # Keras's are (batch, hidden), one for each direction and part
         return [np.stack([np.asarray(state) for state in states[part::count]], axis=1) for part in range(count)]
 
     x, mask = np.array(case["x"]), case["mask"]
     if mask is not None:
         x[~np.array(mask)] = np.nan
-    _assert_same({**case, "x": x}, layer, gradients, turned, tolerance, mask=mask)
+    _assert_same({**case, "x": x}, layer, gradients, as_ours, tolerance, mask=mask)
 
 
-def _assert_same(case, layer, gradients, turned, tolerance, **steps):
+def _assert_same(case, layer, gradients, as_ours, tolerance, **steps):
     """All results of a case agree.
 
     gradients  a layer like ours whose weights are their gradients
-    turned     makes states as ours are from theirs
+    as_ours     makes states as ours are from theirs
     steps      the lengths or the mask
     """
 
@@ -71,16 +71,16 @@ def _assert_same(case, layer, gradients, turned, tolerance, **steps):
         label = f"{case['kind']} {case['settings']} {steps}: {what}"
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance, err_msg=label)
 
-    x, states = leaf(case["x"]), [leaf(state) for state in turned(case["states"])]
+    x, states = leaf(case["x"]), [leaf(state) for state in as_ours(case["states"])]
     output, last = layer(x, tuple(states) if len(states) > 1 else states[0], **steps)
     results = [output, *(last if isinstance(last, tuple) else (last,))]
-    cotangents = [case["cotangents"][0], *turned(case["cotangents"][1:])]
+    cotangents = [case["cotangents"][0], *as_ours(case["cotangents"][1:])]
     sum((result * np.asarray(c)).sum() for result, c in zip(results, cotangents)).backward()
-    expected = [case["results"][0], *turned(case["results"][1:])]
+    expected = [case["results"][0], *as_ours(case["results"][1:])]
     for result, theirs, what in zip(results, expected, ("output", "h", "c")):
         same(result.numpy(), theirs, what)
     same(x.grad.numpy(), case["d_x"], "∂x")
-    for state, theirs in zip(states, turned(case["d_states"])):
+    for state, theirs in zip(states, as_ours(case["d_states"])):
         same(state.grad.numpy(), theirs, "∂state")
     for (name, parameter), theirs in zip(layer.named_parameters(), gradients.parameters(), strict=True):
         same(parameter.grad.numpy(), theirs.numpy(), f"∂{name}")

@@ -37,7 +37,7 @@ CASES = [
 
 
 def rounded(tree, decimals):
-    """A case or result with lists for its arrays, of numbers that are short to write."""
+    """A case or result with lists for its arrays, rounded."""
     if isinstance(tree, dict):
         return {name: rounded(part, decimals) for name, part in tree.items()}
     return np.round(np.asarray(tree, dtype=float), decimals).tolist() if isinstance(tree, np.ndarray) else tree

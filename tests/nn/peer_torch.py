@@ -1,5 +1,5 @@
 """Cases of recurrent_case.py in PyTorch, with all gradients: the layers of `torch.nn`, and for the GRU whose reset gate
-acts before the product, which PyTorch does not have, its four equations as they stand in the paper."""
+acts before the product, which PyTorch does not have, the four equations of the paper."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 # Our gates in the order of PyTorch. Its GRU is h' = (1 − z) ⊙ h̃ + z ⊙ h: our z is its 1 − z, and σ(−a) = 1 − σ(a).
 ROWS = {"RNN": ("",), "GRU": ("_r", "_z", "_h"), "LSTM": ("_i", "_f", "_g", "_o")}
-KINDS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b"}
+LETTERS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b"}
 
 
 def run(case):
@@ -20,7 +20,7 @@ def run(case):
     batch_first = case["settings"].get("batch_first", False)
     time_major = [value.transpose(0, 1) if batch_first else value for value in (x["x"], *state.values())]
     by_hand = case["layer"] == "GRU" and not case["settings"].get("reset_after")
-    output, last = (_four_equations if by_hand else _library)(case, p, time_major[0], time_major[1:])
+    output, last = (_gru_of_the_paper if by_hand else _library)(case, p, time_major[0], time_major[1:])
     results = [value.transpose(0, 1) if batch_first else value for value in (output, *last)]
     result = dict(zip(["output", *state], results))
     sum((result[name] * _leaf(weight)).sum() for name, weight in case["cotangents"].items()).backward()
@@ -35,7 +35,7 @@ def _leaf(values):
 
 
 def _library(case, p, x, state):
-    """By a layer of torch.nn, given our parameters in its layout: weights (out, in), gates stacked, two biases."""
+    """A layer of torch.nn with our parameters in its layout: weights (out, in), gates stacked, two biases."""
     settings = {name: value for name, value in case["settings"].items() if name not in ("batch_first", "reset_after")}
     directions = settings.get("bidirectional", False) + 1
     layer = getattr(torch.nn, case["layer"])(*case["sizes"], dtype=torch.float64, **settings)
@@ -58,13 +58,13 @@ def _in_their_layout(layer, kind, cell, p, parameter):
     if kind == "bias_hh":  # a second bias, which we have for the candidate of a GRU alone
         zeros = torch.zeros_like(parameter)
         return torch.cat([zeros[: len(zeros) // 3 * 2], p[f"{cell}.c_h"]]) if layer == "GRU" else zeros
-    ours = {gate: p[f"{cell}.{KINDS[kind]}{gate}"] for gate in ROWS[layer]}
+    ours = {gate: p[f"{cell}.{LETTERS[kind]}{gate}"] for gate in ROWS[layer]}
     if layer == "GRU":
         ours["_z"] = -ours["_z"]
     return torch.cat([value.mT if value.ndim == 2 else value for value in ours.values()])
 
 
-def _four_equations(case, p, x, state):
+def _gru_of_the_paper(case, p, x, state):
     """h' = (1 − z) ⊙ h + z ⊙ h̃ with the reset gate before the product (Chung et al. 2014)."""
     directions = case["settings"].get("bidirectional", False) + 1
     last = []

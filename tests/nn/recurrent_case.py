@@ -19,7 +19,7 @@ def make_case(
     layer: str, seed: int = 0, steps: int = 4, batch: int = 3, inputs: int = 3, hidden: int = 2, lengths: Any = None,
     **settings: Any,
 ):  # fmt: skip
-    """Biases and states are random too: in a test where they are 0, mistakes with them do not show."""
+    """A random case; biases and states are random too, because zeros would hide mistakes."""
     random = np.random.default_rng(seed)
     model = getattr(nn, layer)(inputs, hidden, **settings)
     count, batch_first = len(model.cells), settings.get("batch_first", False)

@@ -58,7 +58,7 @@ def write(name, versions, cases):
 
 
 def as_json(tree):
-    """Lists for arrays, and numbers with the digits that they are good for."""
+    """The tree with lists for arrays, rounded to their significant digits."""
     if isinstance(tree, dict):
         return {name: as_json(part) for name, part in tree.items()}
     if isinstance(tree, list):
@@ -84,7 +84,7 @@ def torch_file():
 
 
 def keras_files():
-    """A small model with both conventions of the reset gate, in both kinds of file."""
+    """A small model with both conventions of the reset gate, in both file formats."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     with warnings.catch_warnings():
