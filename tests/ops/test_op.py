@@ -14,6 +14,7 @@ from support.tensors import constant, leaf
 from tinygrad_gru import TapeError, Tensor, enable_grad, grad, no_grad, ops, tape
 from tinygrad_gru.backend import xp_of
 from tinygrad_gru.ops import op, sum_to
+from tinygrad_gru.ops.op import is_op
 
 
 @pytest.fixture
@@ -423,3 +424,9 @@ def test_refused_rules_leave_the_old_ones():
     x = Tensor([2.0], requires_grad=True)
     scaled(x, 3.0).backward()
     assert x.grad.tolist() == [3.0]
+
+
+def test_a_function_called_like_a_global_of_the_generated_code_is_no_op():
+    scope = {}
+    exec("def _op(x):\n    return x\n\ndef _generate(x):\n    return x", scope)
+    assert not is_op(scope["_op"]) and not is_op(scope["_generate"]) and is_op(ops.tanh)

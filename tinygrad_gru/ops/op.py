@@ -58,7 +58,10 @@ class Op(Protocol):
 
 def is_op(value: Any) -> bool:
     """Whether a value is an op. A function to which `functools.wraps` has copied the attributes of one is not."""
-    return isinstance(value, FunctionType) and value.__globals__.get("_op") is value
+    if not isinstance(value, FunctionType):
+        return False
+    definition = getattr(value.__globals__.get("_generate"), "__self__", None)
+    return isinstance(definition, _Definition) and definition.function is value
 
 
 def unwrap(value: Any) -> Any:
