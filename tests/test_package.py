@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 import tinygrad_gru
 from tinygrad_gru import testing
+from tinygrad_gru.data import TextStream
+from tinygrad_gru.train import Loop, TextRun, TextSettings, plot_loss
 
 
 @pytest.mark.parametrize("package", [tinygrad_gru, testing])
@@ -45,3 +48,28 @@ def test_other_names_are_attribute_errors(package):
 
 def test_checkpoint_is_an_alias_of_remat():
     assert tinygrad_gru.checkpoint is tinygrad_gru.remat
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: TextStream(np.arange(20), 3, lanes=2),
+            TypeError,
+            "TextStream: the argument lanes is called batch_size now",
+        ),
+        (lambda: Loop(None, 1, "", None, about={}), TypeError, "Loop: the argument about is called metadata now"),
+        (lambda: plot_loss("", [], floors={}), TypeError, "plot_loss: the argument floors is called baselines now"),
+        (lambda: TextStream(np.arange(20), 3, 2).lanes, AttributeError, "TextStream.lanes is called batch_size now"),
+        (lambda: TextSettings().reading, AttributeError, "TextSettings.reading is called compile_mode now"),
+        (lambda: TextRun.about, AttributeError, "TextRun.about is called metadata now"),
+        (
+            lambda: testing.MutationScore("tanh", ()).survivors,
+            AttributeError,
+            "MutationScore.survivors is called survived now",
+        ),
+    ],
+)
+def test_a_former_argument_or_attribute_gives_an_error_with_the_new_name(call, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        call()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..version import RenamedAttribute, renamed_arguments
 from .epochs import Epochs
 
 
@@ -35,6 +36,9 @@ class TextStream(Epochs[Window]):
     `seed` and the number of the epoch. Each stream then covers all parts of the text, not one file or chapter.
     """
 
+    lanes = RenamedAttribute("batch_size")
+
+    @renamed_arguments(lanes="batch_size")
     def __init__(self, ids: np.ndarray, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:
         for name, value in (("window", window), ("batch_size", batch_size), ("chunk", 1 if chunk is None else chunk)):
             if value < 1:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..io import replacing
+from ..version import renamed_arguments
 
 
 class PlotError(RuntimeError):
     """The loss cannot be plotted: matplotlib is missing."""
 
 
+@renamed_arguments(floors="baselines")
 def plot_loss(
     path: str | os.PathLike[str], records: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], title: str
 ) -> None:

@@ -30,6 +30,7 @@ from ..cotangents import Sparse
 from ..ops.op import unwrap
 from ..tensor import Tensor
 from ..transforms import grad
+from ..version import RenamedAttribute
 from .comparison import epsilon
 from .contract import check_op
 from .mutation_operators import Call, MutationOperator, Profile, mutation_operators, parts_of
@@ -56,6 +57,8 @@ class MutationScore:
     op: str
     mutants: tuple[Mutant, ...]
     failure: str | None = None
+
+    noticed, survivors = RenamedAttribute("killed"), RenamedAttribute("survived")
 
     @property
     def killed(self) -> int:

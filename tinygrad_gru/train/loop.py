@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ..io import FileFormatError, parse_json, replacing
+from ..version import RenamedAttribute, renamed_arguments
 from .checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
 from .folder import RunFolder
 from .schema import LOOP, check
@@ -59,6 +60,9 @@ class Loop:
     metadata        what else a checkpoint says about its run: dictionaries, lists, numbers, strings
     """
 
+    about, characters_per_second = RenamedAttribute("metadata"), RenamedAttribute("steps_per_second")
+
+    @renamed_arguments(about="metadata")
     def __init__(
         self,
         trainer: Steppable,

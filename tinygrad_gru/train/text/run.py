@@ -15,7 +15,7 @@ import numpy as np
 from ...backend import manual_seed, resolve
 from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
 from ...optim import Adam, WarmupLinear
-from ...version import __version__
+from ...version import RenamedAttribute, __version__
 from ..checkpoint import CheckpointError
 from ..folder import RunFolder
 from ..loop import Loop
@@ -66,6 +66,8 @@ class TextRun:
 
     The constructor seeds the random numbers, so that equal settings give equal runs.
     """
+
+    about = RenamedAttribute("metadata")
 
     def __init__(self, settings: TextSettings, device: str | None = None) -> None:
         self.settings = settings

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 
+from ...version import RenamedAttribute
 from ..precision import PRECISIONS
 from .model import CELLS
 
@@ -82,6 +83,8 @@ class TextSettings:
             raise ValueError(f"dropout: expected a probability in [0, 1), got {self.dropout!r}")
         if not isinstance(self.lr, Real) or not 0 < self.lr <= _MAX_LR:
             raise ValueError(f"lr must be a positive number within the range of float32, got {self.lr!r}")
+
+    reading = RenamedAttribute("compile_mode")
 
     @property
     def compile_mode(self) -> bool | str | None:
