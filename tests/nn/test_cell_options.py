@@ -545,5 +545,23 @@ def test_an_option_that_is_set_later_or_by_a_subclass_is_used():
     assert Clipped(3, 4).has_options and later.has_options
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("hook", ["activation", "affine", "step_with_options"])
+def test_a_hook_that_a_subclass_overrides_is_used(hook, compiled, rng):
+    """Not silently ignored because no keyword is given."""
+    overrides = {
+        "activation": property(lambda self: ops.relu),
+        "affine": lambda self, gate, x, h: 2 * nn.GRUCell.affine(self, gate, x, h),
+        "step_with_options": lambda self, h, x: h + 1,
+    }
+    cell_type = type("Custom", (nn.GRUCell,), {hook: overrides[hook]})
+    layer, plain = nn.Recurrent.of(cell_type)(3, 4, compiled=compiled), nn.GRU(3, 4, compiled=compiled)
+    plain.load_state_dict(layer.state_dict())
+    x, cell = Tensor(rng.standard_normal((1, 2, 3)).astype("float32")), layer.cells[0]
+    expected = cell.step_with_options(cell.initial_state(2), x[0])
+    np.testing.assert_allclose(layer(x)[0][0].numpy(), expected.numpy(), rtol=1e-6)
+    assert not np.allclose(layer(x)[0].numpy(), plain(x)[0].numpy())
+
+
 def flat(carry):
     return carry if isinstance(carry, tuple) else (carry,)

@@ -68,19 +68,6 @@ def test_layers_agree_in_both_modes(layer_type, dtype, tolerance, length):
         assert np.abs(eager.astype("float64") - compiled).max() <= tolerance * scale
 
 
-def test_two_forward_passes_before_their_backward_passes():
-    layer = GRU(3, 4, dtype="float64")
-    first, second = np.random.default_rng(0).standard_normal((2, 6, 2, 3))
-    expected = results_of_layer(layer, first, True)[2]
-    x = Tensor(first, requires_grad=True)
-    output, _ = layer(x)
-    layer(Tensor(second, requires_grad=True))[0].sum().backward()
-    waiting = layer(Tensor(second, requires_grad=True))[0]
-    (output * np.linspace(-1, 1, output.size).reshape(output.shape)).sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), expected)
-    waiting.sum().backward()
-
-
 def test_results_of_a_scan_are_not_overwritten_by_the_next():
     layer = GRU(3, 4)
     output, state = layer(Tensor(np.ones((5, 2, 3), "float32")))

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests.scan.agreement import LENGTH, H, assert_close, gradients, leaves, run
-from tinygrad_gru import Tensor, grad, no_grad, ops
+from tests.scan.agreement import LENGTH, H, assert_close, gradients, leaves, results_of_layer, run
+from tinygrad_gru import Tensor, compiling, grad, no_grad, ops
 from tinygrad_gru.backend import IDLE_POOL
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 
@@ -40,6 +40,23 @@ def test_backward_passes_in_any_order(count, dropped, rng, cache):
                 assert_close(gradients(outputs, [x, W]), alone[k], tolerance=0)
                 assert_close(gradients(outputs, [x, W]), alone[k], tolerance=0)  # and once more
     assert len(cache.plans) == 1
+
+
+@pytest.mark.parametrize("mode", [True, "numba"])
+def test_two_forward_passes_before_their_backward_passes(mode, rng):
+    if mode == "numba":
+        pytest.importorskip("numba")
+    layer = GRU(3, 4, dtype="float64")
+    first, second = rng.standard_normal((2, 6, 2, 3))
+    expected = results_of_layer(layer, first, mode)[2]
+    with compiling(mode):
+        x = Tensor(first, requires_grad=True)
+        output, _ = layer(x)
+        layer(Tensor(second, requires_grad=True))[0].sum().backward()
+        waiting = layer(Tensor(second, requires_grad=True))[0]
+        (output * np.linspace(-1, 1, output.size).reshape(output.shape)).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), expected)
+        waiting.sum().backward()
 
 
 def test_results_of_a_pass_are_not_overwritten_by_the_next(rng, cache):

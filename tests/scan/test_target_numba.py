@@ -126,20 +126,6 @@ def test_layers_in_both_directions_at_several_lengths(layer_type, dtype, toleran
             assert np.abs(eager - found).max() <= tolerance * max(1.0, float(np.abs(eager).max()))
 
 
-def test_two_pending_backward_passes_with_numba(rng):
-    layer = GRU(3, 4, dtype="float64")
-    first, second = rng.standard_normal((2, 6, 2, 3))
-    with compiling("numba"):
-        expected = results_of_layer(layer, first, "numba")[2]
-        x = Tensor(first, requires_grad=True)
-        output, _ = layer(x)
-        layer(Tensor(second, requires_grad=True))[0].sum().backward()
-        waiting = layer(Tensor(second, requires_grad=True))[0]
-        (output * np.linspace(-1, 1, output.size).reshape(output.shape)).sum().backward()
-        np.testing.assert_array_equal(x.grad.numpy(), expected)
-        waiting.sum().backward()
-
-
 def test_without_gradients_nothing_is_stored(rng):
     layer, x = LSTM(3, 4, dtype="float64"), Tensor(rng.standard_normal((9, 2, 3)))
     with no_grad():

@@ -37,6 +37,9 @@ from .cell import Cell
 from .checks import check_probability, check_sizes
 from .module import Parameter
 
+#: What `step_with_options` calls; the textbook's `step` does not.
+_HOOKS = frozenset("activation gate_activation output_activation affine products gate step_with_options".split())
+
 
 class VariedCell(Cell):
     """Base class of cells with `activation`, `clip`, `layer_norm` and `recurrent_dropout`, for users' cells too.
@@ -51,6 +54,14 @@ class VariedCell(Cell):
     recurrent_dropout = 0.0
     _activation: str | Callable = "tanh"
     _drop_mask: Tensor | None = None
+    _overrides_hooks = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        order = cls.__mro__
+        textbook = next((base for base in order if "step" in vars(base)), cls)
+        # A subclass that overrides a hook of a textbook's cell changes its equations, as keywords do.
+        cls._overrides_hooks = any(not _HOOKS.isdisjoint(vars(base)) for base in order[: order.index(textbook)])
 
     def check_settings(self) -> None:
         super().check_settings()
@@ -61,8 +72,9 @@ class VariedCell(Cell):
 
     @property
     def has_options(self) -> bool:
-        """Whether keywords change the textbook's equations; recurrent dropout does so in training only."""
-        return self._activation != "tanh" or self.clip is not None or self.layer_norm or self._drop_mask is not None
+        """Whether keywords, or a subclass, change the textbook's equations; recurrent dropout in training only."""
+        is_varied = self._activation != "tanh" or self.clip is not None or self.layer_norm
+        return is_varied or self._drop_mask is not None or self._overrides_hooks
 
     @property
     def activation(self) -> Callable:
