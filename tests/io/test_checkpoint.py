@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_gru.io import safetensors
-from tinygrad_gru.train import checkpoint
-from tinygrad_gru.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_gru.io import checkpoint, safetensors
+from tinygrad_gru.io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 STATE = {
     "model": {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros(3, np.float32)},

@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..io import open_untrusted, parse_json, replacing, safetensors
+from . import safetensors
+from .files import replacing
+from .limits import open_untrusted
+from .strict_json import parse_json
 
 _FORMAT = "tinygrad_gru checkpoint 1"
 _TENSOR = "$tensor"

@@ -1,8 +1,8 @@
 """Training: loop, checkpoints that resume exactly, mixed precision, progress; and training on text (`train.text`)."""
 
 from ..io import SafetensorsError
+from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
-from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .folder import RunFolder
 from .loop import EarlyStop, Loop
 from .precision import LossScaler, MixedPrecision, mixed_precision

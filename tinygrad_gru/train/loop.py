@@ -15,8 +15,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ..io import FileFormatError, parse_json, replacing
+from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
 from ..version import RenamedAttribute, renamed_arguments
-from .checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
 from .folder import RunFolder
 from .schema import LOOP, check
 from .terminal import BestEffort, Progress

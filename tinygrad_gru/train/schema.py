@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .checkpoint import CheckpointError
+from ..io.checkpoint import CheckpointError
 
 
 class ValueType(NamedTuple):

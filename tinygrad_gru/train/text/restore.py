@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...backend import resolve
 from ...data import CharacterVocabulary
-from ..checkpoint import CheckpointError, load_checkpoint
+from ...io.checkpoint import CheckpointError, load_checkpoint
 from ..folder import BEST, CHECKPOINT
 from ..schema import check
 from .model import CharacterModel

@@ -14,9 +14,9 @@ import numpy as np
 
 from ...backend import manual_seed, resolve
 from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
+from ...io.checkpoint import CheckpointError
 from ...optim import Adam, WarmupLinear
 from ...version import RenamedAttribute, __version__
-from ..checkpoint import CheckpointError
 from ..folder import RunFolder
 from ..loop import Loop
 from ..schema import COUNT, EARLY_STOP, NUMBER, TEXT, check, dict_of, optional
