@@ -1,0 +1,43 @@
+"""Callback: base class of what a training loop calls at its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Callback:
+    """Base class of callbacks, objects whose methods a training loop calls at its events; here they do nothing.
+
+    Each is called with the loop, which has `model`, `optimizer`, `steps` (completed ones), `epoch` (from 0), `history`
+    (all records so far), and `request_stop(reason)`, which ends training after the current step. A record is a
+    dictionary of scalars by name: a step's has "step", "epoch", "loss", "gradient_norm", "lr"; an evaluation's "step",
+    "epoch", "validation_loss" and the metrics, as "validation_accuracy".
+
+    What later steps depend on goes into `state_dict`: checkpoints save it, and a resumed run loads it.
+    """
+
+    def on_train_begin(self, loop: Any) -> None:
+        """Before the first step, of a resumed run too."""
+
+    def on_gradients(self, loop: Any) -> None:
+        """After backward, before clipping and the optimizer's step: every parameter has its gradient."""
+
+    def on_step_end(self, loop: Any, record: Mapping[str, Any]) -> None:
+        """After each step of the optimizer and the schedule."""
+
+    def on_evaluation_end(self, loop: Any, record: Mapping[str, Any]) -> None:
+        """After each evaluation on the validation data."""
+
+    def on_epoch_end(self, loop: Any, record: Mapping[str, Any]) -> None:
+        """After each epoch; the record has the means of its steps, and those of the evaluation if there was one."""
+
+    def on_train_end(self, loop: Any) -> None:
+        """After the last step, also if training was interrupted or failed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later steps depend on: a tree of host arrays and JSON values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
