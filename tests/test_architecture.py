@@ -25,7 +25,7 @@ MOST_LINES, MOST_FILES, CORE_LINES = 400, 12, 2500
 LAYERS = (
     ("version", "contexts", "trees", "closures", "io", "data"),
     ("backend",),
-    ("writes", "cotangents"),
+    ("writes", "cotangents", "html"),
     ("tape",),
     ("inspector",),
     ("ops",),
