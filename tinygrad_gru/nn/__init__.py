@@ -8,8 +8,9 @@ from .cell import Cell
 from .cell_options import VariedCell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .layers import Dropout, Embedding, LayerNorm, Linear
-from .module import Module, Parameter, Sequential
+from .module import Module, Parameter
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
+from .sequential import Sequential
 
 __all__ = [
     "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LayerNorm", "Linear", "MGU", "MGUCell",
