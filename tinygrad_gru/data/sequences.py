@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .epochs import Epochs
+from .epochs import Epochs, check_sizes, order_of_epoch
 
 
 class SequenceBatch(NamedTuple):
@@ -29,8 +29,7 @@ class SequenceBatches(Epochs[SequenceBatch]):
         targets = np.asarray(targets)
         if not len(sequences):
             raise ValueError("sequences is empty: there is nothing to batch")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        check_sizes(batch_size=batch_size)
         if targets.ndim == 0 or len(targets) != len(sequences):
             raise ValueError(f"targets must be one for each of {len(sequences)} sequences, got shape {targets.shape}")
         self.sequences = [np.asarray(sequence) for sequence in sequences]
@@ -45,10 +44,7 @@ class SequenceBatches(Epochs[SequenceBatch]):
         self.targets, self.batch_size, self.seed = targets, batch_size, seed
 
     def _prepare(self, epoch: int) -> None:
-        if self.seed is None:
-            self._order = np.arange(len(self.sequences))
-        else:
-            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.sequences))
+        self._order = order_of_epoch(len(self.sequences), self.seed, epoch)
 
     def _batch(self, index: int) -> SequenceBatch:
         indices = self._order[index * self.batch_size : (index + 1) * self.batch_size]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..version import RenamedAttribute, renamed_arguments
-from .epochs import Epochs
+from .epochs import Epochs, check_sizes
 
 
 class Window(NamedTuple):
@@ -40,9 +40,7 @@ class TextStream(Epochs[Window]):
 
     @renamed_arguments(lanes="batch_size")
     def __init__(self, ids: np.ndarray, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:
-        for name, value in (("window", window), ("batch_size", batch_size), ("chunk", 1 if chunk is None else chunk)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_sizes(window=window, batch_size=batch_size, chunk=1 if chunk is None else chunk)
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise ValueError(f"ids must be integers of one dimension, got {ids.dtype} of shape {ids.shape}")
         windows = (len(ids) - 1) // (batch_size * window)
