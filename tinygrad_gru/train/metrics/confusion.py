@@ -103,7 +103,7 @@ class ConfusionMatrix(Metric):
     def _summary(self) -> str:
         return f"accuracy {self.accuracy:.3f}, macro F1 {self.compute():.3f} of {self.matrix.sum():,} targets"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = [self._columns(), *([str(cell) for cell in row] for row in self._rows())]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = [
