@@ -97,6 +97,11 @@ def test_float_targets_per_step_are_padded_with_nan_so_that_no_average_over_padd
     assert batch.targets[valid].mean() == 1.75 and np.isnan(batch.targets.mean())
 
 
+def test_a_series_of_targets_per_step_is_of_one_feature_as_inputs_are():
+    batch = SequenceBatches([[0.1], [0.2, 0.3]], [[1.5], [2, 3]], per_step=True).next_batch()
+    assert batch.targets.shape == batch.inputs.shape == (2, 2, 1)
+
+
 def test_a_batch_of_labels_per_step_is_still_a_tuple_of_three():
     inputs, lengths, targets = SequenceBatches([[1, 2]], [[0, 1]], per_step=True).next_batch()
     assert (inputs.shape, lengths.tolist(), targets.shape) == ((2, 1), [2], (2, 1))

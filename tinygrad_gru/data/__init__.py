@@ -5,10 +5,11 @@ from .corpus import Corpus, standard_library, text_corpus
 from .ngrams import ngram_losses
 from .padding import pad_sequence
 from .sequences import SequenceBatch, SequenceBatches, StepBatch
-from .streams import TextStream, Window, shuffle_chunks
+from .streams import StreamBatches, TextStream, Window, shuffle_chunks
 from .vocabulary import CharacterVocabulary
 
 __all__ = [
     "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "StepBatch",
-    "TextStream", "Window", "ngram_losses", "pad_sequence", "shuffle_chunks", "standard_library", "text_corpus",
+    "StreamBatches", "TextStream", "Window", "ngram_losses", "pad_sequence", "shuffle_chunks", "standard_library",
+    "text_corpus",
 ]  # fmt: skip

@@ -103,6 +103,11 @@ _NOT_NUMBERS = {
 }
 
 
+def with_features(array: np.ndarray) -> np.ndarray:
+    """Integers (T,) are ids and stay as they are; other numbers (T,) are a series of one feature, (T, 1)."""
+    return array[:, np.newaxis] if array.ndim == 1 and array.dtype.kind not in "iu" else array
+
+
 def _map(function: Callable[[str, Any], Any], name: str, value: Any) -> Any:
     """`function(name, array)` of an array, or of each in a tuple or dict; None stays None."""
     if isinstance(value, dict):

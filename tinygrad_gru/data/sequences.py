@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import as_array
+from .arrays import as_array, with_features
 from .epochs import Epochs, check_sizes, order_of_epoch
 from .padding import IF_RAGGED, check_steps, pad
 
@@ -53,9 +53,9 @@ class SequenceBatches(Epochs[SequenceBatch]):
         (T_i, F)          steps of F features, of which the batch has (T, B, F)
 
     `targets` has one for each sequence (the batch's are (B, ...)), or is None. With `per_step` it has a list or array
-    (T_i, ...) for each, a target for each step: the batch's are (T, B, ...), padded with `ignore_index` if they are
-    integers (or booleans, which become integers) and with NaN if they are floats, so that an average over padding is
-    not wrong in silence. Inputs are padded with `padding_value`; the layers do not read padding if they get `lengths`.
+    for each, with a target for each step, of the same shapes as above: (T, B, ...) in the batch. Integers (and
+    booleans, which become integers) are padded with `ignore_index`, floats with NaN, so that an average over padding
+    is not wrong in silence. Inputs are padded with `padding_value`, which layers that get `lengths` do not read.
 
     An epoch has every sequence once, so its last batch may be smaller. With a `seed` every epoch is shuffled anew; with
     None the order is the given one. With `bucket=k` the sequences of k batches at a time, in that order, are sorted
@@ -136,9 +136,7 @@ def _sequences(values: Sequence[Any]) -> list[np.ndarray]:
             raise ValueError(f"sequences[{number}] is empty: every sequence needs at least one step; leave it out?")
         if array.ndim > 2:
             raise ValueError(f"sequences[{number}] must have the shape (T,) or (T, F), got {array.shape}")
-    if arrays[0].ndim == 1 and arrays[0].dtype.kind not in "iu":
-        return [array[:, np.newaxis] for array in arrays]
-    return arrays
+    return [with_features(array) for array in arrays]
 
 
 def _targets_per_step(values: Any, lengths: np.ndarray) -> list[np.ndarray]:
@@ -154,7 +152,9 @@ def _targets_per_step(values: Any, lengths: np.ndarray) -> list[np.ndarray]:
                 f"targets[{number}] has {len(array)} targets, but sequences[{number}] has {length} steps: with "
                 "per_step=True there is one for each step"
             )
-    return arrays if arrays[0].dtype.kind in "fc" else [array.astype(np.int64, copy=False) for array in arrays]
+    if arrays[0].dtype.kind in "fc":
+        return [with_features(array) for array in arrays]
+    return [array.astype(np.int64, copy=False) for array in arrays]
 
 
 def _arrays_of_steps(name: str, values: Sequence[Any]) -> list[np.ndarray]:
