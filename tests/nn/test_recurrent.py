@@ -514,10 +514,44 @@ def test_an_input_of_another_shape_raises(batch_first, shape, message):
         nn.GRU(3, 4, batch_first=batch_first)(Tensor(np.zeros(shape, dtype="float32")))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "int64"])
-def test_an_input_of_another_dtype_raises(dtype):
-    with pytest.raises(TypeError, match=f"x is {dtype}, the weights are float32: convert x .*Embedding"):
+@pytest.mark.parametrize(
+    "dtype, message",
+    [
+        (
+            "float64",
+            r"x is a Tensor of float64, the weights are float32: write x\.astype\('float32'\), or .* dtype='float64'",
+        ),
+        ("int64", r"x is int64, the weights are float32: write x\.astype\('float32'\) .*Embedding"),
+    ],
+)
+def test_a_tensor_of_another_dtype_raises(dtype, message):
+    with pytest.raises(TypeError, match=message):
         nn.GRU(3, 4)(Tensor(np.ones((5, 2, 3)), dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+def test_arrays_are_data_of_the_dtype_and_device_of_the_weights(device, dtype, given):
+    layer, x = nn.GRU(3, 4, dtype=dtype, device=device), np.ones((5, 2, 3), given)
+    output, _ = layer(x)
+    assert (output.dtype, output.device) == (layer.cells[0].W_r.dtype, layer.cells[0].W_r.device)
+    np.testing.assert_array_equal(output.numpy(), layer(Tensor(x, dtype=dtype, device=device))[0].numpy())
+    assert np.array_equal(layer(x.tolist())[0].numpy(), output.numpy())
+
+
+@pytest.mark.parametrize(
+    "x, error, message",
+    [
+        (np.ones((5, 2, 3), int), TypeError, r"x is int64, the weights are float32: write x\.astype\('float32'\)"),
+        ([[["a"]]], TypeError, r"GRU: x must be a Tensor or an array of numbers, got list \(<U1\)"),
+        (None, TypeError, "x must be a Tensor or an array of numbers, got NoneType"),
+        ([np.ones((5, 3)), np.ones((2, 3))], ValueError, "list of arrays of different shapes: pad them .* lengths= "),
+        ((Tensor(1.0), Tensor(1.0)), TypeError, r"tuple of Tensor, Tensor; .* output, state = layer\(x\)"),
+    ],
+)
+def test_what_is_no_data_raises(x, error, message):
+    with pytest.raises(error, match=message):
+        nn.GRU(3, 4)(x)
 
 
 def zeros(*shape):

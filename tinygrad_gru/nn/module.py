@@ -248,15 +248,3 @@ def substitute(value: Any, substitutes: dict[int, Any]) -> Any:
             vars(clone)[name] = map_leaves(lambda leaf: substitute(leaf, substitutes), part)
         return clone
     return value
-
-
-class Sequential(Module):
-    """Modules in sequence: y = fₙ(… f₂(f₁(x))). A layer may be any function."""
-
-    def __init__(self, *layers: Any):
-        self.layers = list(layers)
-
-    def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
-        return x

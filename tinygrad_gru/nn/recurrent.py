@@ -117,7 +117,7 @@ class Recurrent(Module):
         self, x: Tensor, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str | float = "zero"
     ) -> tuple[Tensor, Any]:
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
-        check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight.dtype)
+        x = check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight)
         fill_value = fill_value_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..hints import OPS, missing_name
 from .activation import (
     elu,
     gelu,
@@ -95,3 +96,7 @@ __all__ = [
     "sign", "silu", "sin", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
     "subtract", "sum", "sum_to", "take", "tanh", "topk", "transpose", "var", "where",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, OPS, __all__)
