@@ -40,7 +40,8 @@ class Case:
 
 #: Private ops, and the public op whose specs check them.
 CHECKED_BY = {
-    "_max": "max", "_min": "min", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_advanced_index": "getitem", "oracles.scatter": "getitem",
+    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_max": "max",
+    "_min": "min", "_scatter": "getitem",
     "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
 }  # fmt: skip
 
