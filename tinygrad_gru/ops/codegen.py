@@ -68,7 +68,7 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
                 cotangent = _sum_to_shape(cotangent, node.shape)
             accumulate(node, cotangent)
 
-Settings can be given by position, too; those that the op does not know arrive in `_others` (`settings.py`).
+Settings can be given by position, too; those that the op does not know arrive in `_others` (`arguments.py`).
 Arrays in, an array out; Variables in, a Variable of their type out, with a record on the tape that has saved the
 residuals: what the rules of the inputs that require a gradient name. Beside the names of inputs and settings all names
 begin with an underscore, which those of inputs and settings may not; `_SCOPE` in `op.py` lists their values.

@@ -32,6 +32,7 @@ from types import FunctionType
 from typing import Any, Protocol
 from weakref import finalize
 
+from ..arguments import any_list, arrays_of, respelt
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..contexts import recording
@@ -39,7 +40,6 @@ from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
 from .codegen import Interface, load, source, unique_filename
 from .precision import accumulate_in_float32, demote_float64, pairwise_sum
-from .settings import any_list, arrays_of, respelt
 
 
 class Op(Protocol):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import astype, backend_of, is_floating
-from ..hints import did_you_mean
-from ..tape import Variable
+from .backend import astype, backend_of, is_floating
+from .hints import did_you_mean
+from .tape import Variable
 
 #: PyTorch's and NumPy's names of settings, by ours.
 _ALIASES = {"dim": "axis", "keepdim": "keepdims", "ddof": "correction"}
