@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.activation import dropout_mask
+from ..ops.sampling import dropout_mask
 from ..scan import scan
 from ..tensor import Tensor
 from .cell import Cell
