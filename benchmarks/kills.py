@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinygrad_gru.train import Progress, TextRun, TextSettings, load_checkpoint
-from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder
-from tinygrad_gru.train.folder import read_log
+from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder, read_log
 
 from .timing import report
 

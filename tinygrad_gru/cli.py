@@ -32,8 +32,7 @@ from .train import (
     restore,
     summarize,
 )
-from .train.folder import RunFolder, create_folder
-from .train.folder import read_log
+from .train.folder import RunFolder, create_folder, read_log
 from .train.precision import PRECISIONS
 from .train.terminal import BestEffort, discard_unwritten, open_standard_streams, try_print
 from .train.text.model import CELLS

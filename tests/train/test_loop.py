@@ -8,8 +8,7 @@ import pytest
 from tinygrad_gru.io import LockedError
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint
 from tinygrad_gru.train import loop as module
-from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG
-from tinygrad_gru.train.folder import JsonLines, read_log
+from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, JsonLines, read_log
 
 
 def run(settings, folder, interrupt_at=None, resume=False):

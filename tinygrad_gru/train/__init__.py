@@ -1,4 +1,4 @@
-"""Training: fit, evaluate, predict; the loop, checkpoints that resume exactly, mixed precision; and text (`train.text`)."""
+"""Training: fit, evaluate, predict; the loop, metrics, checkpoints that resume exactly; and text (`train.text`)."""
 
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -8,7 +8,21 @@ from .fit import evaluate, fit, predict
 from .folder import RunFolder, read_log
 from .history import History
 from .loop import Loop
-from .metrics import Metric, metric
+from .metrics import (
+    MAE,
+    MSE,
+    R2,
+    RMSE,
+    Accuracy,
+    BitsPerCharacter,
+    ConfusionMatrix,
+    Mean,
+    MeanLoss,
+    Metric,
+    Perplexity,
+    TopK,
+    metric,
+)
 from .precision import LossScaler, MixedPrecision, mixed_precision
 from .stopping import EarlyStop
 from .terminal import Progress, progress
@@ -21,9 +35,10 @@ from .text.settings import TextSettings
 from .trainer import Step, Trainer, TrainingError
 
 __all__ = [
-    "Callback", "CharacterModel", "CheckpointError", "EarlyStop", "History", "Loop", "LossScaler", "Metric",
-    "MixedPrecision", "PlotError", "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun",
-    "TextSettings", "Trainer", "TrainingError", "character_losses", "characters_in", "evaluate", "excerpts", "fit",
-    "generate", "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress",
-    "read_log", "restore", "save_checkpoint", "summarize",
+    "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "Callback", "CharacterModel", "CheckpointError",
+    "ConfusionMatrix", "EarlyStop", "History", "Loop", "LossScaler", "Mean", "MeanLoss", "Metric", "MixedPrecision",
+    "Perplexity", "PlotError", "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun",
+    "TextSettings", "TopK", "Trainer", "TrainingError", "character_losses", "characters_in", "evaluate", "excerpts",
+    "fit", "generate", "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict",
+    "progress", "read_log", "restore", "save_checkpoint", "summarize",
 ]  # fmt: skip

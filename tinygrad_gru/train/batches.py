@@ -64,8 +64,8 @@ class Passes:
         self._iterator = iter(self.batches)
         if self._iterator is self.batches and self.epoch:
             raise ValueError(
-                f"data: a {type(self.batches).__name__} can be passed over once, and ended after epoch {self.epoch}: give "
-                "a list of batches, an object whose __iter__ begins anew, or a generator that does not end, with steps="
+                f"data: a {type(self.batches).__name__} can be passed over once, and ended after epoch {self.epoch}: "
+                "give a list of batches, an object whose __iter__ begins anew, or with steps= a generator without end"
             )
         for _ in range(skip):
             next(self._iterator, None)
@@ -100,7 +100,8 @@ def at_end(source: Any) -> bool:
 def batches_in_epoch(source: Any) -> int | None:
     """The number of batches in an epoch; None if it is not known in advance."""
     try:
-        return len(source.batches if isinstance(source, Passes) else source)
+        batches: Any = source.batches if isinstance(source, Passes) else source
+        return len(batches)
     except TypeError:
         return None
 
@@ -127,7 +128,7 @@ def are_arrays(data: Any) -> bool:
     """Whether `data` are arrays (x, y), and not batches of them."""
     if not isinstance(data, (tuple, list)) or len(data) != 2 or hasattr(data, "inputs"):
         return False
-    x, y = data
+    _, y = data
     if isinstance(data, list):  # a list of two arrays, or of two batches
         return all(hasattr(part, "shape") for part in data)
     return not isinstance(y, tuple) and not hasattr(y, "inputs")
@@ -135,7 +136,8 @@ def are_arrays(data: Any) -> bool:
 
 def array_batches(data: Any, batch_size: int, seed: int | None) -> ArrayBatches:
     """Batches of arrays (x, y); Tensors among them are copied to the host."""
-    return ArrayBatches(*(_on_host(part) for part in data), batch_size=batch_size, seed=seed)
+    x, y = map(_on_host, data)
+    return ArrayBatches(x, y, batch_size, seed)
 
 
 def _on_host(value: Any) -> Any:
@@ -150,7 +152,7 @@ class ModelBatch(NamedTuple):
     """A batch as a model takes it: its arguments and keywords, and the targets.
 
     valid    of targets per step: the indices of the valid steps among all T·B, or None if all are valid
-    count    the number of targets
+    size     the number of targets
     starts   whether a carried state is to be reset, or None if the batch does not say
     """
 
@@ -159,7 +161,7 @@ class ModelBatch(NamedTuple):
     targets: Any
     per_step: bool
     valid: np.ndarray | None
-    count: int
+    size: int
     starts: bool | None
 
     def select(self, outputs: Any) -> Any:
@@ -169,8 +171,8 @@ class ModelBatch(NamedTuple):
         steps = self.keywords.get("lengths")
         if len(outputs.shape) < 2 or (steps is not None and outputs.shape[1] != len(steps)):
             raise ValueError(
-                f"the targets are one per step, but the model's output of shape {tuple(outputs.shape)} is not (T, B, …): "
-                "return the output at every step, not the last one"
+                f"the targets are one per step, but the model's output of shape {tuple(outputs.shape)} is not "
+                "(T, B, …): return the output at every step, not the last one"
             )
         return flattened(outputs, self.valid)
 
@@ -194,11 +196,13 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     elif not with_targets and (hasattr(batch, "shape") or isinstance(batch, dict)):
         inputs, targets = batch, None
     else:
-        size = f" of {len(batch)}" if hasattr(batch, "__len__") else ""
+        length = f" of {len(batch)}" if hasattr(batch, "__len__") else ""
         raise TypeError(
-            f"a batch must be (inputs, targets), or an object with .inputs and .targets, got a {type(batch).__name__}{size}"
+            f"a batch must be (inputs, targets), or an object with .inputs and .targets, got a "
+            f"{type(batch).__name__}{length}"
         )
-    arguments, keywords = (), {}
+    arguments: tuple[Tensor, ...] = ()
+    keywords: dict[str, Any] = {}
     if isinstance(inputs, Mapping):
         keywords = {name: as_model_tensor(value, like, f"inputs[{name!r}]") for name, value in inputs.items()}
     elif isinstance(inputs, tuple):
@@ -208,14 +212,14 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     if lengths is not None:
         keywords["lengths"] = lengths = np.asarray(lengths)
     if not with_targets or targets is None:
-        targets, valid, count = None, _valid(lengths, arguments) if per_step else None, 1
+        targets, valid, size = None, _valid(lengths, arguments) if per_step else None, 1
     else:
         targets = as_model_tensor(targets, like, "targets")
         valid = _valid(lengths, (targets,)) if per_step else None
         targets = flattened(targets, valid) if per_step else targets
-        count = targets.size
+        size = targets.size
     starts = getattr(batch, "starts", None)
-    return ModelBatch(arguments, keywords, targets, per_step, valid, count, None if starts is None else bool(starts))
+    return ModelBatch(arguments, keywords, targets, per_step, valid, size, None if starts is None else bool(starts))
 
 
 def _valid(lengths: np.ndarray | None, values: tuple[Any, ...]) -> np.ndarray | None:

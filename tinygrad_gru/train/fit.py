@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from difflib import get_close_matches
 from numbers import Real
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,14 @@ from ..scan import compiling
 from ..tensor import Tensor
 from ..trees import map_leaves
 from .batches import (
-    ModelBatch, are_arrays, array_batches, batches_in_epoch, one_pass, read_batch, reference_tensor, source_of,
+    ModelBatch,
+    are_arrays,
+    array_batches,
+    batches_in_epoch,
+    one_pass,
+    read_batch,
+    reference_tensor,
+    source_of,
 )
 from .callback import Callback
 from .folder import RunFolder
@@ -68,17 +76,18 @@ def fit(
 ) -> History:
     """Train `model` in place, and return the history of its losses.
 
-    loss         (outputs, targets) → a scalar, the mean over the targets: `ops.mse`, `ops.cross_entropy` or any function
+    loss         (outputs, targets) → a scalar, the mean over the targets: `ops.mse`, `ops.cross_entropy`, any function
     data         arrays (x, y), whose first axis counts the examples; or anything that iterates batches: `data.
-                 SequenceBatches`, a list, a DataLoader of PyTorch. A batch is (inputs, targets), or an object with these
-                 and maybe `lengths`, `starts` and `per_step`. Floats are converted to the model's dtype, and everything
-                 is moved to its device. A tuple of inputs is called as model(*inputs), a dict as model(**inputs). If the
-                 model returns a tuple, as a recurrent layer does, its first part is the output
+                 SequenceBatches`, a list, a DataLoader of PyTorch. A batch is (inputs, targets), or an object with
+                 these and maybe `lengths`, `starts` and `per_step`. Floats are converted to the model's dtype, and all
+                 is moved to its device. A tuple of inputs is called as model(*inputs), a dict as model(**inputs). If
+                 the model returns a tuple, as a recurrent layer does, its first part is the output
     validation   the same; or a fraction of the arrays, which is their end, as they are given and not shuffled: right
                  for a series in time. Shuffle examples that are sorted, by class for instance, before
     epochs, steps, seconds   the length of the run: exactly one of them. An epoch is a pass over the data, a step is one
-                 of the optimizer; a run of `seconds` ends with the first step that is completed after so many. With
-                 epochs the validation data are evaluated after each, otherwise ten times; and once before the first step
+                 of the optimizer; a run of `seconds` ends with the first step that is completed after so many. The
+                 validation data are evaluated before the first step, and after each epoch, or of `steps` and `seconds`
+                 ten times
     optimizer    "adam", "adamw", "sgd", "rmsprop" or "adagrad", with `lr` (default 0.001); or an optim.Optimizer
     schedule     None: lr stays as it is; a class such as `optim.WarmupCosine`, or another function (optimizer,
                  total_steps) → schedule; or a schedule of the optimizer. `ReduceOnPlateau` is told the validation loss
@@ -89,8 +98,8 @@ def fit(
     accumulate   batches per step: their gradients are averaged over all their targets, as of one large batch
     precision    "float16" or "bfloat16": the model runs in that dtype, its parameters stay as they are
     compiled     how recurrences run (see `compiling`)
-    carry_state  truncated backpropagation through time: model(inputs, state) → (output, state), where the detached state
-                 goes to the next batch; it is None at the start of an epoch, and where a batch has `starts`
+    carry_state  truncated backpropagation through time: model(inputs, state) → (output, state), where the state goes
+                 detached to the next batch; it is None at the start of an epoch, and where a batch has `starts`
     callbacks    objects whose methods are called at the events of training (see `Callback`)
     patience     stop after more evaluations than this in a row without a better validation loss; the weights in the end
                  are those of the best evaluation
@@ -112,8 +121,8 @@ def fit(
     """
     if seconds is not None and schedule is not None and not isinstance(schedule, Schedule):
         raise ValueError(
-            "schedule: with seconds= the number of steps is not known in advance; give steps= or epochs=, or a schedule "
-            "object that needs none, as optim.StepDecay(optimizer, every=100)"
+            "schedule: with seconds= the number of steps is not known in advance; give steps= or epochs=, or a "
+            "schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
         )
     training, held_out = _data_of(model, data, validation, batch_size, seed)
     chosen = [metric(item) for item in metrics]
@@ -173,8 +182,8 @@ def evaluate(
         item.reset()
     for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled):
         outputs = batch.select(outputs)
-        total += batch.count * loss_of(loss, outputs, batch).item()
-        count += batch.count
+        total += batch.size * loss_of(loss, outputs, batch).item()
+        count += batch.size
         for item in chosen:
             item.update(outputs, batch.targets)
     return {"loss": total / count, **{item.name: item.compute() for item in chosen}}
@@ -184,8 +193,8 @@ def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | 
     """The outputs of `model` for `data`, an array x, arrays (x, y) or batches as `fit` takes them: a NumPy array.
 
     Targets are ignored. The model is in evaluation mode. Of batches with targets per step it is a list, for each
-    sequence its outputs at its own steps. Raises ValueError for data that are shuffled: predictions come in the order of
-    the batches.
+    sequence its outputs at its own steps. Raises ValueError for data that are shuffled: predictions come in the order
+    of the batches.
 
     >>> train.predict(nn.Linear(3, 2), np.zeros((5, 3))).shape
     (5, 2)
@@ -194,7 +203,7 @@ def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | 
         raise ValueError(
             f"data: it is shuffled, and predictions would come in that order: make it with seed=None (not {data.seed})"
         )
-    if isinstance(data, (np.ndarray, Tensor)) or isinstance(data, Mapping) or hasattr(data, "__array__"):
+    if isinstance(data, (np.ndarray, Tensor, Mapping)) or hasattr(data, "__array__"):
         data = (data, None)
     results: list[Any] = []
     for outputs, batch in _outputs(model, data, batch_size, False, compiled, with_targets=False):
@@ -228,9 +237,9 @@ def check_layout(model: Module) -> None:
         if isinstance(module, Recurrent) and not module.batch_first:
             layer = f"nn.{type(module).__name__}({module.input_size}, {module.hidden_size}, batch_first=True)"
             raise ValueError(
-                f"data: the first axis of arrays counts the examples, but {path or 'the model'} is time-major and would "
-                f"take it for time: write {layer}, or give data.SequenceBatches(sequences, targets); for a model that "
-                "exchanges the axes itself, data.ArrayBatches(x, y)"
+                f"data: the first axis of arrays counts the examples, but {path or 'the model'} is time-major and "
+                f"would take it for time: write {layer}, or give data.SequenceBatches(sequences, targets); for a model "
+                "that exchanges the axes itself, data.ArrayBatches(x, y)"
             )
 
 
@@ -250,7 +259,7 @@ def _data_of(model: Module, data: Any, validation: Any, batch_size: int, seed: i
     return data, validation
 
 
-def _split(data: Any, fraction: Real) -> tuple[Any, Any]:
+def _split(data: Any, fraction: Any) -> tuple[Any, Any]:
     """The arrays without their last fraction, and that."""
     if isinstance(fraction, bool) or not 0 < fraction < 1:
         raise ValueError(f"validation: expected batches, arrays (x, y) or a fraction between 0 and 1, got {fraction!r}")
@@ -259,7 +268,7 @@ def _split(data: Any, fraction: Real) -> tuple[Any, Any]:
     if not 0 < held_out < len(whole):
         raise ValueError(f"validation: {fraction} of {len(whole)} examples leaves none to train on or to evaluate on")
     parts = [
-        tuple(map_leaves(lambda array: array[rows], value) for value in (whole.inputs, whole.targets))
+        tuple(map_leaves(itemgetter(rows), value) for value in (whole.inputs, whole.targets))
         for rows in (slice(None, -held_out), slice(-held_out, None))
     ]
     (_, known), (_, targets) = parts
@@ -267,8 +276,8 @@ def _split(data: Any, fraction: Real) -> tuple[Any, Any]:
         unknown = float(np.mean(~np.isin(targets, known)))
         if unknown > 0.5:
             raise ValueError(
-                f"validation: of the last {held_out:,} examples {unknown:.0%} are of classes that the others do not have: "
-                "the examples are sorted. Shuffle them before: order = np.random.default_rng(0).permutation(len(y))"
+                f"validation: of the last {held_out:,} examples {unknown:.0%} are of classes that the others do not "
+                "have: the examples are sorted. Shuffle them: order = np.random.default_rng(0).permutation(len(y))"
             )
     return parts[0], parts[1]
 

@@ -37,7 +37,8 @@ class RunFolder:
     def check_free(self) -> None:
         """Raise FileExistsError if the folder holds a run: a new one would be mixed with it."""
         if self.checkpoint.exists() or self.best.exists():
-            raise FileExistsError(f"{self.path} holds a run already: resume it (resume=True, --resume), or give another folder")
+            advice = "resume it (resume=True, --resume), or give another folder"
+            raise FileExistsError(f"{self.path} holds a run already: {advice}")
 
     def numbered(self, step: int) -> Path:
         """The checkpoint of a step, beside the last one."""

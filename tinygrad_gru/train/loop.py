@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
@@ -20,7 +19,7 @@ from .folder import JsonLines, RunFolder, read_log
 from .history import History
 from .stopping import EarlyStop, StopRequest, diagnosis
 from .terminal import BestEffort, Progress
-from .trainer import Trainer
+from .trainer import Trainer, check_positive
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 _SECONDS_BETWEEN_REPORTS = 1.0
@@ -70,8 +69,7 @@ class Loop:
         _check_end(steps=steps, epochs=epochs, seconds=seconds)
         if patience is not None and evaluate is None:
             raise ValueError("patience: early stopping compares losses on validation data: give validation=")
-        if not isinstance(keep_last, Integral) or keep_last < 1:
-            raise ValueError(f"keep_last: expected a number of checkpoints, 1 or more, got {keep_last!r}")
+        check_positive("keep_last", keep_last)
         self.trainer, self.total_steps, self.epochs, self.seconds = trainer, steps, epochs, seconds
         self.evaluate, self.evaluations = evaluate, evaluations
         self.callbacks = list(callbacks)
@@ -190,6 +188,7 @@ class Loop:
             if self.steps != self._saved_step:
                 self._save(log)
         self.diagnosis = diagnosis(self._losses, self._evaluated, self.trainer.targets_in_step, self.keep_best)
+        self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
 
     def _reason(self) -> str | None:
@@ -279,8 +278,8 @@ class Loop:
     def _epoch_record(self) -> dict[str, Any]:
         """The means of the epoch's steps; of the loss, over its targets."""
         sums, self._epoch_sums = self._epoch_sums, {}
-        means = {name: sums[name] / sums[f"count of {name}"] for name in ("loss", "gradient_norm", "lr") if name in sums}
-        return {**self.position(), **means}
+        names = [name for name in ("loss", "gradient_norm", "lr") if name in sums]
+        return {**self.position(), **{name: sums[name] / sums[f"count of {name}"] for name in names}}
 
     def _evaluation_due(self, since: float) -> bool:
         """Whether the last step ended an epoch, or completed one more of the equal parts of the run, up to rounding."""
@@ -289,8 +288,8 @@ class Loop:
         if self.epochs is not None:
             return self.trainer.at_epoch_end
         if self.seconds is not None:
-            before, now = (elapsed * self.evaluations // self.seconds for elapsed in (self._elapsed, self._elapsed + since))
-            return now > before
+            before, after = self._elapsed, self._elapsed + since
+            return after * self.evaluations // self.seconds > before * self.evaluations // self.seconds
         steps, total = self.steps, self.total_steps
         assert total is not None
         return steps * self.evaluations // total > (steps - 1) * self.evaluations // total
@@ -379,5 +378,7 @@ def _check_end(**ends: float | None) -> None:
         what = "none of them" if not given else " and ".join(given)
         raise ValueError(f"give exactly one of epochs, steps and seconds, when the run is to end; got {what}")
     ((name, value),) = given.items()
-    if not (isinstance(value, Integral) or name == "seconds") or isinstance(value, bool) or not 0 < value < math.inf:
-        raise ValueError(f"{name}: expected a {'' if name == 'seconds' else 'whole '}number above 0, got {value!r}")
+    if name != "seconds":
+        check_positive(name, value)
+    elif not 0 < value < math.inf:
+        raise ValueError(f"seconds: expected a number above 0, got {value!r}")

@@ -101,8 +101,7 @@ class Trainer:
         compiled: bool | str | None = None,
         carry_state: bool = False,
     ) -> None:
-        if not isinstance(accumulate, Integral) or accumulate < 1:
-            raise ValueError(f"accumulate: expected a number of batches, 1 or more, got {accumulate!r}")
+        check_positive("accumulate", accumulate)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
         _check_parameters(model, optimizer)
@@ -141,14 +140,14 @@ class Trainer:
         """
         batches = self._next_batches()
         lr = self.optimizer.groups[0]["lr"]
-        self.targets_in_step = total = sum(batch.count for batch in batches)
+        self.targets_in_step = total = sum(batch.size for batch in batches)
         state, losses = self._carried, []
         self.optimizer.zero_grad()
         with nullcontext() if self.compiled is None else compiling(self.compiled):
             for batch in batches:
                 loss, state = self._loss(batch, None if batch.starts else state)
                 if len(batches) > 1:
-                    loss = loss * (batch.count / total)
+                    loss = loss * (batch.size / total)
                 self.scaler.backward(loss)
                 losses.append(loss.detach().astype("float64"))
         self.scaler.unscale(self.model.parameters())
@@ -234,6 +233,12 @@ class Trainer:
         self.steps = state["steps"]
         device = reference_tensor(self.model).device
         self._carried = _restored(structure, [Tensor(part, device=device) for part in parts or ()])
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise ValueError unless it is a whole number above 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a whole number, 1 or more, got {value!r}")
 
 
 def call_model(network: Module, batch: ModelBatch, state: Any, carry_state: bool) -> tuple[Any, Any]:

@@ -129,7 +129,9 @@ class TextRun:
         both = [part for _, part in leaves(initial, "state")], carried or ()
         expected, got = ([(tuple(part.shape), str(part.dtype)) for part in parts] for parts in both)
         if carried is not None and got != expected:
-            raise CheckpointError(f"the checkpoint does not fit this run: carried: expected states of {expected}, got {got}")
+            raise CheckpointError(
+                f"the checkpoint does not fit this run: carried: expected states of {expected}, got {got}"
+            )
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says about its run: settings, vocabulary, corpus and versions."""
