@@ -217,7 +217,7 @@ def _parts(module: nn.Module, names: Mapping[str, str], ours: str = "", theirs: 
     known = {nn.Linear: {"W": "weight", "b": "bias"}, nn.Embedding: {"W": "weight"}}.get(type(module), {})
     for name, tensor in _local_tensors(module).items():
         yield _Single(tensor, theirs + known.get(name, name), transposed=type(module) is nn.Linear and name == "W")
-    for name, child in module.children():
+    for name, child in module.named_children():
         our_path = f"{ours}{name}"
         their_name = name.removeprefix("layers.") if isinstance(module, nn.Sequential) else name
         yield from _parts(child, names, f"{our_path}.", f"{names.get(our_path, theirs + their_name)}.")
