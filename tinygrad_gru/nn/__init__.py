@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..hints import NN, missing_name
 from . import init
 from .cell import Cell
 from .cell_options import VariedCell
@@ -15,3 +16,7 @@ __all__ = [
     "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LayerNorm", "Linear", "MGU", "MGUCell",
     "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "VariedCell", "init",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, NN, __all__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..hints import OPS, missing_name
 from .activation import (
     dropout,
     elu,
@@ -81,3 +82,7 @@ __all__ = [
     "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take",
     "tanh", "transpose", "var", "where",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, OPS, __all__)
