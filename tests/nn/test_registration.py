@@ -39,7 +39,7 @@ def test_modules_and_tensors_in_dicts_and_nested_containers_have_paths():
     assert [name for name, _ in model.named_modules()] == ["", "heads.policy", "heads.value", "grid.0.0"]
     assert [name for name, _ in model.named_children()] == ["heads.policy", "heads.value", "grid.0.0"]
     assert list(model.children()) == [model.heads["policy"], model.heads["value"], model.grid[0][0]]
-    assert list(model.modules())[0] is model
+    assert next(iter(model.modules())) is model
     assert model.grid[1][0]["x"].name == "Heads.grid.1.0.x"
 
 
@@ -186,7 +186,8 @@ def test_extra_repr_is_shown():
 
 
 @pytest.mark.parametrize("value, kind", [
-    (np.ones((2, 2)), "a value of type ndarray"), ([[1.0, 2.0]], "a value of type list"), (1.0, "a value of type float"),
+    (np.ones((2, 2)), "a value of type ndarray"),
+    ([[1.0, 2.0]], "a value of type list"), (1.0, "a value of type float"),
     (Tensor(np.ones((2, 2))), "a Tensor without requires_grad"),
 ])  # fmt: skip
 def test_a_parameter_is_not_replaced_by_what_would_not_be_trained(value, kind):
@@ -245,7 +246,7 @@ def test_a_submodule_is_not_replaced_by_an_output():
     model = Model()
     with pytest.raises(TypeError, match=r"Model\.layer is a module, and a computed Tensor would take its place: anot"):
         model(np.ones((1, 2)))
-    with pytest.raises(TypeError, match="a value of type function would take its place.*nn.Sequential"):
+    with pytest.raises(TypeError, match=r"a value of type function would take its place.*nn\.Sequential"):
         model.layer = lambda x: x
     model.layer = [nn.Linear(2, 2), nn.Linear(2, 2)]
     assert model.parameter_count() == 12
@@ -298,7 +299,7 @@ def test_names_of_pytorch_are_recognised(name):
 def test_names_of_keras_are_recognised_and_other_things_than_a_mapping_refused():
     with pytest.raises(ValueError, match=r"names such as dense/kernel:0 are Keras's: interop\.keras\.load"):
         nn.Linear(2, 3).load_state_dict({"dense/kernel:0": np.zeros(3)})
-    with pytest.raises(TypeError, match="state: expected arrays by name, as state_dict.. gives, got str"):
+    with pytest.raises(TypeError, match=r"state: expected arrays by name, as state_dict.. gives, got str"):
         nn.Linear(2, 3).load_state_dict("model.safetensors")
 
 

@@ -134,10 +134,7 @@ class Embedding(Module):
         """
         if not isinstance(ids, Tensor):
             ids = move(as_array(ids), backend_of(self.W.data))
-        y = ops.embedding(self.W, ids)
-        if self.padding_idx is None:
-            return y
-        return ops.where(ops.expand_dims(ops.equal(ids, self.padding_idx), axis=-1), y.detach(), y)
+        return ops.embedding(self.W, ids, padding_idx=self.padding_idx)
 
     def describe(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"

@@ -304,6 +304,10 @@ class Module(PyTorchNames):
         """The settings that `repr` shows, such as "3, 4"."""
         return self.extra_repr()
 
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        """What `repr` shows: submodules, tensors and texts, by name."""
+        return self._declared()
+
     def __repr__(self) -> str:
         return "\n  ".join(repr_lines(self))
 

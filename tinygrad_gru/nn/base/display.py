@@ -12,11 +12,13 @@ def repr_lines(module: Any, path: str = "", first: dict[int, str] | None = None)
     first = {} if first is None else first
     first[id(module)] = path or "the whole module"
     lines, ties = [], []
-    for name, value in module._declared():
+    for name, value in module._shown():
         inner = f"{path}.{name}" if path else name
         if isinstance(value, Tensor):
             known = first.setdefault(id(value), inner)
             ties += [f", {name} tied to {known}"] if known != inner else []
+        elif isinstance(value, str):
+            lines.append(f"{name}: {value}")
         elif id(value) in first:
             lines.append(f"{name}: {first[id(value)]} again")
         else:
