@@ -83,7 +83,7 @@ def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes
     beyond = kind == "O" and array.size and all(isinstance(value, Integral) for value in values)
     if beyond or (kind == "u" and array.size and array.max() > _LARGEST):
         raise ValueError(f"{name} has integers beyond int64, which ends at {_LARGEST}")
-    if kind not in "biufc":
+    if kind not in "biuf":
         words, remedy = _NOT_NUMBERS.get(kind, (str(array.dtype), "give one array of numbers"))
         example = "".join(f", such as {value!r:.40}" for value in values[:1].tolist())
         raise TypeError(f"{name} must hold numbers, but holds {words}{example}: {remedy}")
@@ -92,6 +92,7 @@ def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes
 
 _LARGEST = np.iinfo(np.int64).max
 _NOT_NUMBERS = {
+    "c": ("complex ones", "give the real and imaginary parts as two features"),
     "U": (
         "strings",
         "np.unique(strings, return_inverse=True) makes ids of them, data.CharacterVocabulary of characters",
