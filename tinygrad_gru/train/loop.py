@@ -279,7 +279,11 @@ class Loop:
         """The means of the epoch's steps; of the loss, over its targets."""
         sums, self._epoch_sums = self._epoch_sums, {}
         names = [name for name in ("loss", "gradient_norm", "lr") if name in sums]
-        return {**self.position(), **{name: sums[name] / sums[f"count of {name}"] for name in names}}
+        return {
+            **self.position(),
+            "epoch": self.epoch,
+            **{name: sums[name] / sums[f"count of {name}"] for name in names},
+        }
 
     def _evaluation_due(self, since: float) -> bool:
         """Whether the last step ended an epoch, or completed one more of the equal parts of the run, up to rounding."""
