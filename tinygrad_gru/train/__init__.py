@@ -3,6 +3,8 @@
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
+from .callback import Callback
+from .callbacks import CSVLog, LambdaCallback, TensorBoard, WeightAverage
 from .folder import RunFolder
 from .history import History
 from .loop import EarlyStop, Loop
@@ -32,9 +34,10 @@ from .text.settings import TextSettings
 from .text.trainer import Step, Trainer, TrainingError
 
 __all__ = [
-    "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CharacterModel", "CheckpointError", "ConfusionMatrix",
-    "EarlyStop", "History", "Loop", "LossScaler", "Mean", "MeanLoss", "Metric", "MixedPrecision", "Perplexity",
-    "PlotError", "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun", "TextSettings", "TopK",
-    "Trainer", "TrainingError", "character_losses", "characters_in", "excerpts", "generate", "leading_spaces",
-    "load_checkpoint", "metric", "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
+    "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CSVLog", "Callback", "CharacterModel",
+    "CheckpointError", "ConfusionMatrix", "EarlyStop", "History", "LambdaCallback", "Loop", "LossScaler", "Mean",
+    "MeanLoss", "Metric", "MixedPrecision", "Perplexity", "PlotError", "Progress", "Restored", "RunFolder",
+    "SafetensorsError", "Step", "TensorBoard", "TextRun", "TextSettings", "TopK", "Trainer", "TrainingError",
+    "WeightAverage", "character_losses", "characters_in", "excerpts", "generate", "leading_spaces", "load_checkpoint",
+    "metric", "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
 ]  # fmt: skip
