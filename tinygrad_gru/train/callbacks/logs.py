@@ -25,6 +25,12 @@ class CSVLog(Callback):
 
     There is a column for every name in the records. The file is complete after every row. All records of a run at once
     are written by `history.to_csv(path)`.
+
+    >>> log = train.CSVLog("log.csv", every="step")
+    >>> _ = train.fit(nn.Linear(2, 1), ops.mse, (np.ones((8, 2)), np.ones((8, 1))), steps=3, callbacks=[log],
+    ...               progress=False)
+    >>> len(open("log.csv").readlines())  # the names, and three rows
+    4
     """
 
     def __init__(self, path: str | os.PathLike[str], every: str = "epoch") -> None:

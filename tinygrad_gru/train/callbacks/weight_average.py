@@ -23,6 +23,12 @@ class WeightAverage(Callback):
 
     Training goes on with its own weights. `with average.averaged():` the model has the averaged ones; `average.apply()`
     copies them into the model. Frozen parameters and buffers are not averaged. The average is part of checkpoints.
+
+    >>> model, average = nn.Linear(2, 1), train.WeightAverage(decay=0.9)
+    >>> _ = train.fit(model, ops.mse, (np.ones((8, 2)), np.ones((8, 1))), steps=50, lr=0.1, callbacks=[average],
+    ...               progress=False)
+    >>> with average.averaged():
+    ...     losses = train.evaluate(model, ops.mse, (np.ones((8, 2)), np.ones((8, 1))))
     """
 
     def __init__(self, decay: float | None = 0.999, start: int = 0, every: int = 1) -> None:
