@@ -33,12 +33,14 @@ from .small import (
     Softplus,
     Tanh,
 )
+from .states import State
 
 __all__ = [
     "BCEWithLogitsLoss", "Cell", "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GRUCell",
     "HuberLoss", "Identity", "L1Loss", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax",
     "MGU", "MGUCell", "MSELoss", "Module", "ModuleDict", "ModuleList", "NLLLoss", "Parameter", "RNN", "RNNCell", "ReLU",
-    "Recurrent", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "TiedLinear", "VariedCell", "init",
+    "Recurrent", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "State", "Tanh", "TiedLinear",
+    "VariedCell", "init",
 ]  # fmt: skip
 
 
