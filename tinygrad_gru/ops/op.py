@@ -34,6 +34,7 @@ from weakref import finalize
 
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
+from ..closures import definition_line
 from ..contexts import recording
 from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
@@ -83,6 +84,23 @@ def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
     return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
 
 
+def misfit(op: Op, name: str, cotangent: Any, node: Node) -> Exception:
+    """The error for a rule that returned something else than a cotangent of its input: which rule, and where it is."""
+    line = definition_line((op.rules or {}).get(name))
+    where = f" ({line})" if line else ""
+    if not hasattr(cotangent, "shape"):
+        what = "None" if cotangent is None else f"a {type(cotangent).__name__}"
+        hint = f"; `{name}=None` declares that {name} has no gradient" if cotangent is None else ""
+        return TypeError(
+            f"{op.__name__}: the rule of {name} returned {what}, expected an array of shape {node.shape}, that of "
+            f"{name}{where}{hint}"
+        )
+    return ValueError(
+        f"{op.__name__}: the rule of {name} returned shape {tuple(cotangent.shape)}, expected {node.shape}, that of "
+        f"{name}, or one to which it is broadcast{where}"
+    )
+
+
 def _no_rules(op: Op) -> None:
     raise TypeError(
         f"{op.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
@@ -101,7 +119,8 @@ _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
-    "_no_rules": _no_rules, "_add_op_context": add_op_context,
+    "_no_rules": _no_rules, "_misfit": misfit, "_add_op_context": add_op_context,
+    "_MISFITS": (AttributeError, TypeError, ValueError),
     "_ERRORS": (IndexError, TypeError, ValueError, MemoryError),
     "_isinstance": isinstance, "_type_of": type, "_tuple": tuple, "_any": any,
 }  # fmt: skip
