@@ -61,8 +61,8 @@ def _users_function(step: Any) -> Any:
         owner = getattr(function, "__self__", owner)
         function = function.func if isinstance(function, partial) else function.__func__
     if not hasattr(function, "__code__"):
-        function = vars(type(function)).get("__call__", function)
-    if is_library(getattr(function, "__module__", None)):
+        function = getattr(type(function), "forward", None) or vars(type(function)).get("__call__", function)
+    if is_library(getattr(function, "__module__", None)) and hasattr(function, "__code__"):
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
             owner = cell_contents(cell) if name == "self" else owner
         return getattr(type(owner), "step", function)
