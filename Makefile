@@ -8,7 +8,7 @@ CUDA ?= 13
 # One process per core, each with one thread. ARGS="-n 0": one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-peers lint bench gpu-check gpu-rehearsal clean
+.PHONY: demo test test-peers lint package bench gpu-check gpu-rehearsal clean
 
 # One thread: the products of a recurrence are too small for more, which are slower.
 demo: export OMP_NUM_THREADS ?= 1
@@ -26,6 +26,15 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# sdist and wheel in dist/, and a smoke test of the wheel in an empty environment.
+package: $(VENV)/.package
+	rm -rf dist $(VENV)/installed
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv $(VENV)/installed
+	$(VENV)/installed/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	$(VENV)/installed/bin/python -I tests/smoke.py
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -53,4 +62,4 @@ $(VENV)/.recordings: | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

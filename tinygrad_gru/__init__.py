@@ -25,6 +25,7 @@ from .backend import (
 )
 from .contexts import enable_grad, no_grad
 from .debug import AnomalyError, detect_anomaly, sanitize
+from .hints import PACKAGE, missing_name
 from .ops import op
 from .scan import compiling, explain, scan
 from .tape import TapeError, tape
@@ -39,11 +40,6 @@ __all__ = [
     "sanitize", "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
 ]  # fmt: skip
 
-#: Former names of modules, and their names now.
-_RENAMED = {"anomaly": "tinygrad_gru.debug", "sanitizer": "tinygrad_gru.debug"}
-
 
 def __getattr__(name: str) -> object:
-    if name in _RENAMED:  # an ImportError, for `from tinygrad_gru import …` would hide the text of an AttributeError
-        raise ImportError(f"tinygrad_gru.{name} is now {_RENAMED[name]}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise missing_name(__name__, name, PACKAGE, __all__)

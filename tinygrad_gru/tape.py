@@ -17,6 +17,7 @@ from typing import Any
 from .backend import astype, backend_of, is_floating, with_memory_report
 from .contexts import enable_grad, recording
 from .cotangents import Cotangents, Sparse, own_copy
+from .html import tape_html
 from .writes import stale_record, tick, writes
 
 #: The `Inspector` that observes every op and every rule, None for none.
@@ -169,6 +170,9 @@ class Tape(list):
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))
+
+    def _repr_html_(self) -> str:
+        return tape_html(self, name_of)
 
 
 def tape(*roots: Variable) -> Tape:

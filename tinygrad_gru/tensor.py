@@ -9,6 +9,7 @@ from numpy import array2string
 
 from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
 from .contexts import recording
+from .html import tensor_html
 from .operators import Operators
 from .ops.op import unwrap
 from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
@@ -300,6 +301,9 @@ class Tensor(Operators, Variable):
             node = f", op={self.node.op.__name__}"
         device = "" if self.device == "numpy" else f", device={self.device!r}"
         return f"Tensor({body}, dtype={self.dtype}{device}{node})"
+
+    def _repr_html_(self) -> str:
+        return tensor_html(self, array2string(to_host(self._data), threshold=100, precision=4))
 
 
 def cotangent_node(tensor: Variable, caller: str) -> Node:

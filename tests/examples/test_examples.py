@@ -89,6 +89,15 @@ def test_gru_vs_lstm(run, tmp_path):
         assert (tmp_path / "runs" / "gru_vs_lstm.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_watch_it_learn(run, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "text.txt").write_text("do re mi fa so\n" * 800, encoding="utf-8")
+    printed = run("watch_it_learn", "--text", "text.txt", "--hidden", 8, "--characters", 20480)
+    assert re.search(r"after [\d,]+ characters, \d\.\d\d nats/char:\n\ndef ", printed)
+    with image.open(tmp_path / "runs" / "watch_it_learn.gif") as picture:
+        assert picture.n_frames > 5
+
+
 def test_digits_by_row(run):
     pytest.importorskip("sklearn")
     printed = run("digits_by_row")

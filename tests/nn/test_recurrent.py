@@ -264,12 +264,12 @@ def test_learned_initial_states_get_gradients(kind, batch_first):
 
     def given(state):  # (4, 4) to (4, B, 4)
         values = np.stack([tensor.numpy() for name, tensor in zip(names, learned) if name.endswith(f"{state}_0")])
-        return Tensor(np.stack([values] * 2, axis=0 if batch_first else 1), requires_grad=True)
+        return Tensor(np.stack([values] * 2, axis=1), requires_grad=True)
 
     explicit = [given(state) for state in STATES[kind]]
     assert loss(None).item() == loss(whole(explicit)).item()
     per_row = gradients(loss(whole(explicit)), *explicit)
-    sums = [gradient.sum(axis=0 if batch_first else 1) for gradient in per_row]
+    sums = [gradient.sum(axis=1) for gradient in per_row]
     assert_all_close(ours, [sums[STATES[kind].index(name[-3])][int(name.split(".")[1])] for name in names])
 
 
@@ -300,16 +300,16 @@ def test_empty_and_single_sequences(device, kind, bidirectional, steps, batch):
 
 
 @all_layers
-def test_batch_first_exchanges_every_pair_of_axes(kind):
+def test_batch_first_exchanges_the_axes_of_x_and_of_the_output_alone(kind):
     layer = make(kind, 3, 4, num_layers=2, bidirectional=True)
     other = make(kind, 3, 4, num_layers=2, bidirectional=True, batch_first=True)
     x, state = random(5, 2, 3), [random(4, 2, 4, seed=k) for k in range(len(STATES[kind]))]
     output, last = layer(x, whole(state))
-    swapped = [tensor.moveaxis(0, 1) for tensor in (x, *state)]
-    output_swapped, last_swapped = other(swapped[0], whole(swapped[1:]))
-    for ours, theirs in zip((output_swapped, *parts(last_swapped)), (output, *parts(last))):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy().swapaxes(0, 1))
-    assert [p.shape for p in parts(other.initial_state(7))] == [(7, 4, 4)] * len(STATES[kind])
+    output_swapped, same_last = other(x.moveaxis(0, 1), whole(state))
+    np.testing.assert_array_equal(output_swapped.numpy(), output.numpy().swapaxes(0, 1))
+    for ours, theirs in zip(parts(same_last), parts(last)):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert [p.shape for p in parts(other.initial_state(7))] == [(4, 7, 4)] * len(STATES[kind])
 
 
 def test_x_may_be_an_array():
@@ -514,10 +514,44 @@ def test_an_input_of_another_shape_raises(batch_first, shape, message):
         nn.GRU(3, 4, batch_first=batch_first)(Tensor(np.zeros(shape, dtype="float32")))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "int64"])
-def test_an_input_of_another_dtype_raises(dtype):
-    with pytest.raises(TypeError, match=f"x is {dtype}, the weights are float32: convert x .*Embedding"):
+@pytest.mark.parametrize(
+    "dtype, message",
+    [
+        (
+            "float64",
+            r"x is a Tensor of float64, the weights are float32: write x\.astype\('float32'\), or .* dtype='float64'",
+        ),
+        ("int64", r"x is int64, the weights are float32: write x\.astype\('float32'\) .*Embedding"),
+    ],
+)
+def test_a_tensor_of_another_dtype_raises(dtype, message):
+    with pytest.raises(TypeError, match=message):
         nn.GRU(3, 4)(Tensor(np.ones((5, 2, 3)), dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+def test_arrays_are_data_of_the_dtype_and_device_of_the_weights(device, dtype, given):
+    layer, x = nn.GRU(3, 4, dtype=dtype, device=device), np.ones((5, 2, 3), given)
+    output, _ = layer(x)
+    assert (output.dtype, output.device) == (layer.cells[0].W_r.dtype, layer.cells[0].W_r.device)
+    np.testing.assert_array_equal(output.numpy(), layer(Tensor(x, dtype=dtype, device=device))[0].numpy())
+    assert np.array_equal(layer(x.tolist())[0].numpy(), output.numpy())
+
+
+@pytest.mark.parametrize(
+    "x, error, message",
+    [
+        (np.ones((5, 2, 3), int), TypeError, r"x is int64, the weights are float32: write x\.astype\('float32'\)"),
+        ([[["a"]]], TypeError, r"GRU: x must be a Tensor or an array of numbers, got list \(<U1\)"),
+        (None, TypeError, "x must be a Tensor or an array of numbers, got NoneType"),
+        ([np.ones((5, 3)), np.ones((2, 3))], ValueError, "list of arrays of different shapes: pad them .* lengths= "),
+        ((Tensor(1.0), Tensor(1.0)), TypeError, r"tuple of Tensor, Tensor; .* output, state = layer\(x\)"),
+    ],
+)
+def test_what_is_no_data_raises(x, error, message):
+    with pytest.raises(error, match=message):
+        nn.GRU(3, 4)(x)
 
 
 def zeros(*shape):
@@ -533,10 +567,11 @@ def zeros(*shape):
             r"state h: expected \(layers·directions, batch, hidden\) = \(1, 2, 4\), got \(1, 1, 4\) .*another batch",
         ),
         ({}, (1, 3, 4), r"got \(1, 3, 4\) \(the state of another batch"),
-        ({}, (2, 1, 4), "first two axes are exchanged: batch_first"),
+        ({}, (2, 1, 4), r"first two axes are exchanged: state\.moveaxis\(0, 1\)"),
         ({}, (1, 5, 4), r"the first two axes of x are exchanged: batch_first=True\?"),
-        ({"batch_first": True}, (5, 1, 4), r"\(batch, layers·directions, hidden\) = \(2, 1, 4\), .*another batch"),
-        ({"batch_first": True}, (6, 1, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
+        ({"batch_first": True}, (1, 5, 4), r"\(layers·directions, batch, hidden\) = \(1, 2, 4\), .*another batch"),
+        ({"batch_first": True}, (1, 6, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
+        ({"batch_first": True}, (2, 1, 4), r"state\.moveaxis\(0, 1\); batch_first is for x and the output alone"),
         ({}, (2, 4), "the axis of layers and directions is missing"),
         ({}, (4,), "the axis of layers and directions is missing"),
         ({"num_layers": 2, "bidirectional": True}, (2, 2, 4), r"= \(4, 2, 4\), got .* with one direction, or of fewer"),

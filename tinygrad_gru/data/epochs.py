@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 Batch = TypeVar("Batch")
 
 
@@ -75,3 +77,17 @@ class Epochs(ABC, Generic[Batch]):
         if not (isinstance(epoch, Integral) and isinstance(index, Integral) and epoch >= 0 and 0 <= index <= len(self)):
             raise ValueError(f"epoch {epoch!r} and index {index!r} are not a position in epochs of {len(self)} batches")
         self.epoch, self.index = int(epoch), int(index)
+
+
+def order_of_epoch(count: int, seed: int | None, *epoch: int) -> np.ndarray:
+    """The order of `count` examples in an epoch: the given one, or with a seed a random one that depends on both."""
+    return np.arange(count) if seed is None else np.random.default_rng((seed, *epoch)).permutation(count)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise an error that names the first size that is no integer of at least 1."""
+    for name, value in sizes.items():
+        if not isinstance(value, Integral):
+            raise TypeError(f"{name} must be an integer, got {value!r:.80}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")

@@ -170,7 +170,7 @@ class Cell(Module):
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """One step: the next state, from x (batch, input_size) and a state, the initial one if None."""
         name, dtype = type(self).__name__, self.weight.dtype
-        check_input(name, x, ("batch", "input_size"), self.input_size, dtype)
+        x = check_input(name, x, ("batch", "input_size"), self.input_size, self.weight)
         batch = x.shape[0]
         if state is None:
             state = self.initial_state(batch)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import bfloat16, is_floating
+from ..backend import astype, backend_of, bfloat16, dtype_name, is_floating, move
 from ..tensor import Tensor
 
 #: By `dtype.kind`; one can be converted to another of the same or a higher rank.
@@ -31,22 +31,69 @@ def check_probability(**probabilities: float) -> None:
             raise ValueError(f"{name}: expected a probability in [0, 1), got {p!r}")
 
 
-def check_input(layer: str, x: Any, layout: tuple[str, ...], size: int, dtype: Any) -> None:
-    """Raise unless x has the axes of `layout`, the last of that size, and the dtype of the weights."""
-    try:
-        shape = tuple(x.shape)
-    except AttributeError:
-        raise TypeError(f"{layer}: x must be a Tensor or an array, got {type(x).__name__}") from None
+def as_input(layer: str, x: Any, weight: Tensor, name: str = "x") -> Tensor:
+    """The argument `name` of a layer as a Tensor: arrays and lists of numbers are data, converted to the dtype and to
+    the device of a weight (float64 is NumPy's default, not a wish), but for integers in an array.
+
+    A Tensor is returned as it is: TypeError if it has another floating dtype than the weight.
+    """
+    if not isinstance(x, Tensor):
+        return _data_as_tensor(layer, x, weight, name)
+    if x.dtype != weight.dtype and is_floating(x.dtype):
+        theirs, ours = dtype_name(x.dtype), dtype_name(weight.dtype)
+        raise TypeError(
+            f"{layer}: {name} is a Tensor of {theirs}, the weights are {ours}: write {name}.astype({ours!r}), or make "
+            f"the layer with dtype={theirs!r}"
+        )
+    return x
+
+
+def _data_as_tensor(layer: str, x: Any, weight: Tensor, name: str) -> Tensor:
+    array = x
+    if isinstance(x, (list, tuple)):
+        if any(isinstance(part, Tensor) for part in x):
+            raise TypeError(
+                f"{layer}: {name} is a {type(x).__name__} of {', '.join(type(part).__name__ for part in x)}; "
+                "a recurrent layer returns two things: write output, state = layer(x), and go on with output, or put "
+                "both layers in a Sequential. (Tensors of one shape are joined by ops.stack)"
+            )
+        try:
+            array = np.asarray(x)
+        except ValueError:
+            raise ValueError(
+                f"{layer}: {name} is a {type(x).__name__} of arrays of different shapes: pad them to one length, "
+                "give lengths= beside them, or batch them with data.SequenceBatches"
+            ) from None
+        array = array if array.dtype.kind not in "iu" else array.astype(float)  # without a dtype, ints are numbers
+    backend = backend_of(array)
+    if backend.name == "numpy":
+        array = np.asarray(array)
+        if not is_floating(array.dtype) and array.dtype.kind not in "iub":
+            raise TypeError(f"{layer}: {name} must be a Tensor or an array of numbers, got {_described(x, array)}")
+        array = move(array, backend_of(weight.data))
+    return Tensor.from_node(astype(array, weight.dtype) if is_floating(array.dtype) else array, None)
+
+
+def _described(x: Any, array: np.ndarray) -> str:
+    return type(x).__name__ if array.dtype == object else f"{type(x).__name__} ({array.dtype})"
+
+
+def check_input(layer: str, x: Any, layout: tuple[str, ...], size: int, weight: Tensor) -> Tensor:
+    """`as_input`, which must have the axes of `layout`, the last of that size, and the dtype of the weights."""
+    if not isinstance(x, Tensor) or x.dtype != weight.dtype:
+        x = as_input(layer, x, weight)
+        if x.dtype != weight.dtype and x.ndim == len(layout):
+            raise TypeError(
+                f"{layer}: x is {x.dtype}, the weights are {weight.dtype}: write "
+                f"x.astype({dtype_name(weight.dtype)!r}) (token ids need an Embedding first)"
+            )
+    shape = tuple(x.shape)
     if len(shape) != len(layout) or shape[-1] != size:
         raise ValueError(
             f"{layer}: expected x ({', '.join(layout)}) with input_size {size}, got shape {shape}"
             f"{_cause_of_input(shape, layout, size)}"
         )
-    if x.dtype != dtype:
-        raise TypeError(
-            f"{layer}: x is {x.dtype}, the weights are {dtype}: convert x (token ids need an Embedding first), or "
-            "make the layer with that dtype"
-        )
+    return x
 
 
 def _cause_of_input(shape: tuple[int, ...], layout: tuple[str, ...], size: int) -> str:

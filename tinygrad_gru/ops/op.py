@@ -32,9 +32,9 @@ from types import FunctionType
 from typing import Any, Protocol
 from weakref import finalize
 
-from ..backend import as_array, backend_of, with_memory_report, xp_of
+from ..arguments import ERROR_TYPES, add_op_context, any_list, arrays_of, misfit, no_rules, respelt
+from ..backend import as_array, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from ..closures import definition_line
 from ..contexts import recording
 from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
@@ -70,44 +70,6 @@ def unwrap(value: Any) -> Any:
     return value._data if isinstance(value, Variable) else value
 
 
-def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
-    """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
-    if isinstance(error, MemoryError):
-        return with_memory_report(error)
-    error_type = next(base for base in (ValueError, TypeError, IndexError) if isinstance(error, base))
-    described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
-    backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
-    if len(backends) > 1:
-        hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
-    else:
-        hint = "".join(backend.device_hint() for backend in backends.values())
-    return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
-
-
-def misfit(op: Op, name: str, cotangent: Any, node: Node) -> Exception:
-    """The error for a rule that returned something else than a cotangent of its input: which rule, and where it is."""
-    line = definition_line((op.rules or {}).get(name))
-    where = f" ({line})" if line else ""
-    if not hasattr(cotangent, "shape"):
-        what = "None" if cotangent is None else f"a {type(cotangent).__name__}"
-        hint = f"; `{name}=None` declares that {name} has no gradient" if cotangent is None else ""
-        return TypeError(
-            f"{op.__name__}: the rule of {name} returned {what}, expected an array of shape {node.shape}, that of "
-            f"{name}{where}{hint}"
-        )
-    return ValueError(
-        f"{op.__name__}: the rule of {name} returned shape {tuple(cotangent.shape)}, expected {node.shape}, that of "
-        f"{name}, or one to which it is broadcast{where}"
-    )
-
-
-def _no_rules(op: Op) -> None:
-    raise TypeError(
-        f"{op.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
-        f"{op.__name__}.vjp(...), or None to declare that an input has no gradient"
-    )
-
-
 def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
@@ -119,10 +81,10 @@ _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
-    "_no_rules": _no_rules, "_misfit": misfit, "_add_op_context": add_op_context,
-    "_MISFITS": (AttributeError, TypeError, ValueError),
-    "_ERRORS": (IndexError, TypeError, ValueError, MemoryError),
-    "_isinstance": isinstance, "_type_of": type, "_tuple": tuple, "_any": any,
+    "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt,
+    "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context,
+    "_MISFITS": (AttributeError, TypeError, ValueError), "_ERRORS": (*ERROR_TYPES, MemoryError),
+    "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any,
 }  # fmt: skip
 
 
@@ -158,7 +120,7 @@ class _Definition:
         self.first_code = _generate_and_call.__code__.replace(**named)
         function: Any = FunctionType(self.first_code, self.scope, name)
         update_wrapper(function, formula)  # with the module and the qualified name by which pickle finds it
-        function.__name__, function.__signature__ = name, signature
+        function.__name__, function.__signature__ = name, self.interface.call_signature(signature)
         function.formula, function.rules, function.vjp, function.lift = formula, None, self.vjp, self.lift
         function.redefined = 0  # when it was given other rules
         function.source = lambda: source(self.interface)
@@ -235,8 +197,7 @@ def sum_to(x, *, shape):
     xp, extra = xp_of(x), len(x.shape) - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:])):
         raise ValueError(
-            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so this is not a sum over broadcast axes "
-            "(a rule whose cotangent does not have the shape of its input?)"
+            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so this is not a sum over broadcast axes"
         )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
     return xp.reshape(pairwise_sum(x, axis=axes), shape)

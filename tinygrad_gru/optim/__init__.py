@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ..hints import OPTIM, missing_name
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clipping import clip_gradient_norm, clip_gradient_value
@@ -19,3 +20,7 @@ __all__ = [
     "StepDecay", "Warmup", "WarmupCosine", "WarmupLinear", "clip_gradient_norm", "clip_gradient_value",
     "maximum", "sqrt",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, OPTIM, __all__)

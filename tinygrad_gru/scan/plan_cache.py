@@ -213,6 +213,10 @@ class WorkspaceHandle:
     def __init__(self, step: CompiledStep, workspaces: Workspaces):
         self.step, self.workspaces = step, workspaces
 
+    @property
+    def nbytes(self) -> int:
+        return self.workspaces.size()
+
     def __del__(self) -> None:
         self.step.release(self.workspaces)
 

@@ -1,0 +1,43 @@
+"""Hints: a name that this package has not is an error that says what to write."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import tinygrad_gru
+from tinygrad_gru import Tensor, hints, nn, ops, optim
+
+TABLES = [(tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (Tensor, hints.TENSOR)]
+
+
+@pytest.mark.parametrize(("owner", "table"), TABLES, ids=lambda owner: getattr(owner, "__name__", ""))
+def test_a_hint_is_one_line_for_a_name_that_does_not_exist(owner, table):
+    assert table, "each has at least one"
+    for name, hint in table.items():
+        assert not hasattr(owner, name), f"{name} exists, so its hint is never seen"
+        assert hint == hint.strip() and "\n" not in hint and len(hint) < 120
+
+
+@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim], ids=lambda module: module.__name__)
+def test_a_missing_name_of_a_module_is_answered(module):
+    table = dict(TABLES[[owner for owner, _ in TABLES].index(module)][1])
+    name = next(iter(table))
+    with pytest.raises(AttributeError) as attribute:
+        getattr(module, name)
+    with pytest.raises(ImportError) as imported:
+        exec(f"from {module.__name__} import {name}")
+    for error in (attribute, imported):
+        assert f"module {module.__name__!r} has no attribute {name!r}; here it is {table[name]}" in str(error.value)
+
+
+def test_a_misspelt_name_is_answered_with_the_one_most_like_it():
+    with pytest.raises(AttributeError, match=r"has no attribute 'Liner' \(did you mean 'Linear'\?\)$"):
+        _ = nn.Liner
+    with pytest.raises(ImportError, match=r"has no attribute 'sotfmax' \(did you mean 'softmax'\?\)$"):
+        exec("from tinygrad_gru.ops import sotfmax")
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing_like_it'$"):
+        _ = optim.nothing_like_it
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("tinygrad_gru.nn.functional")

@@ -1,0 +1,67 @@
+"""Hints: what to write here instead of a name that PyTorch, Keras or NumPy has and this package has not.
+
+One table for each place where such a name is looked up: from the foreign name to one line that says what to write,
+or that there is no such thing. The line completes "module 'tinygrad_gru.nn' has no attribute 'MSELoss'; here it is …".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from opcode import opmap
+from typing import Any
+
+#: Of the package itself.
+PACKAGE = {
+    "anomaly": "tinygrad_gru.debug",
+    "sanitizer": "tinygrad_gru.debug",
+    "Variable": "Tensor(data, requires_grad=True)",
+    "from_numpy": "Tensor(array)",
+    "as_tensor": "Tensor(data)",
+    "set_grad_enabled": "a block: `with no_grad():` or `with enable_grad():`",
+    "inference_mode": "a block: `with no_grad():`",
+    "optimizers": "optim",
+    "layers": "nn",
+    "losses": "a function of ops: ops.cross_entropy(logits, targets), ops.mse(y, targets), …",
+}
+
+#: Of a Tensor.
+TENSOR = {
+    "cuda": "t.to('cupy'), a copy, or t.relocate('cupy'), in place",
+    "cpu": "t.to('numpy')",
+    "contiguous": "not needed: write t; the order in memory is nothing that ops depend on",
+}
+
+#: Of `nn`.
+NN = {"functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …"}
+
+#: Of `ops`.
+OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
+
+#: Of `optim`.
+OPTIM = {"lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear"}
+
+
+def missing_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str] = ()) -> AttributeError:
+    """The error for an attribute that `owner` has not: with its hint, or else with the `known` name most like it."""
+    if name in hints:
+        return AttributeError(f"{owner} has no attribute {name!r}; here it is {hints[name]}")
+    return AttributeError(f"{owner} has no attribute {name!r}{did_you_mean(name, known)}")
+
+
+def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterable[str] = ()) -> Exception:
+    """`missing_attribute` for the `__getattr__` of a module, which raises it.
+
+    For `from module import name` it is an ImportError, since that statement would hide the text of an AttributeError.
+    """
+    error = missing_attribute(f"module {module!r}", name, hints, known)
+    caller = sys._getframe(2)
+    imports = caller.f_lasti >= 0 and caller.f_code.co_code[caller.f_lasti] == opmap["IMPORT_FROM"]
+    return ImportError(f"cannot import {name!r}: {error}") if imports else error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message: the known name most like this one, or nothing."""
+    found: list[Any] = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
