@@ -11,10 +11,12 @@ from .layers import Dropout, Embedding, LayerNorm, Linear, TiedLinear
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
 from .sequential import LastStep, Sequential
+from .states import State
 
 __all__ = [
     "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "Linear", "MGU",
-    "MGUCell", "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "TiedLinear", "VariedCell", "init",
+    "MGUCell", "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "State", "TiedLinear", "VariedCell",
+    "init",
 ]  # fmt: skip
 
 
