@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..backend import is_floating, to_host
-from ..cotangents import Sparse
-from ..ops.op import unwrap
-from ..tensor import Tensor
-from ..transforms import grad
-from ..version import RenamedAttribute
-from .comparison import epsilon
-from .contract import check_op
-from .mutation_operators import Call, MutationOperator, Profile, mutation_operators, parts_of
-from .op_specs import CHECKED_BY, OP_SPECS, check_case
+from ... import ops
+from ...backend import is_floating, to_host
+from ...cotangents import Sparse
+from ...ops.op import unwrap
+from ...tensor import Tensor
+from ...transforms import grad
+from ...version import RenamedAttribute
+from ..comparison import epsilon
+from ..contract import check_op
+from ..op_specs import CHECKED_BY, OP_SPECS, check_case
+from .operators import Call, MutationOperator, Profile, mutation_operators, parts_of
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _rules(function: Any) -> dict[str, Any]:
     return getattr(function, "rules", None) or {}
 
 
-def mutation_scores(processes: int | None = None) -> Iterator[MutationScore]:
-    """The score of every op of the framework, in order; by default in as many processes as there are cores."""
-    names = list(ops_with_rules())
+def mutation_scores(processes: int | None = None, names: Collection[str] = ()) -> Iterator[MutationScore]:
+    """The score of every op of the framework, or of those of these names; by default a process for each core."""
+    names = [name for name in ops_with_rules() if not names or CHECKED_BY.get(name, name) in names]
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
         yield from pool.map(_score_of, names)
 
