@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from functools import wraps
 
+from ..arguments import respelling
 from ..backend import astype, backend_of, check_ids, dtype_name, is_floating, is_half, xp_of
 from ..tape import Variable
 from .activation import log_softmax, softplus
@@ -64,7 +65,7 @@ def _loss(function):
         y = compute(predictions, targets, **settings)
         return recorded_astype(y, dtype=dtype) if is_half(dtype) else y
 
-    return loss
+    return respelling(loss)
 
 
 def _array(value, like):
@@ -218,13 +219,24 @@ def _class_ids(name, scores, targets, ignore_index):
     if tuple(targets.shape) != tuple(scores.shape[:-1]):
         raise ValueError(
             f"{name}: scores of shape {tuple(scores.shape)} (classes last) need targets of shape "
-            f"{tuple(scores.shape[:-1])}, got {tuple(targets.shape)}"
+            f"{tuple(scores.shape[:-1])}, got {tuple(targets.shape)}{_likely_cause(tuple(scores.shape), targets.shape)}"
         )
     counts = None if ignore_index is None else not_equal(targets, ignore_index)
     if counts is not None:
         targets = where(counts, targets, 0)
     check_ids(targets, scores.shape[-1], "targets")
     return targets, counts
+
+
+def _likely_cause(scores, targets):
+    """Why the shape of class ids does not fit the scores, as the end of a message; empty if that cannot be told."""
+    if tuple(targets) == scores:
+        return ": are they one-hot? Then write targets.argmax(-1), or convert them to floats, which are probabilities"
+    if tuple(targets) == (*scores[:-1], 1):
+        return ": write targets.squeeze(-1)"
+    if len(scores) > 2 and tuple(targets) == (scores[0], *scores[2:]):
+        return ": are the classes second, as in PyTorch? Then write ops.moveaxis(scores, 1, -1)"
+    return ""
 
 
 def _score_of_target(scores, targets):
