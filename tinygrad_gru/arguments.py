@@ -26,6 +26,14 @@ _FOREIGN = {
 }
 
 
+#: What PyTorch's users must say when they use its names, since its function does something else.
+_SAY = {
+    "correction": "PyTorch's default is correction=1, here and in NumPy it is 0: say which",
+    "return_indices": "PyTorch's gives (values, indices) along dim: write axis=… for the values alone, or "
+    "return_indices=True for both",
+}
+
+
 def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a call, with `others` by the names that they have here; TypeError for one that is unknown."""
     name, known = function.__name__, signature(function).parameters
@@ -34,10 +42,11 @@ def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str
         alias = _ALIASES.get(other, "")
         if alias not in known:
             hint = f": {_FOREIGN[other]}" if other in _FOREIGN else did_you_mean(other, known)
-            accepted = ", ".join(setting for setting in known if setting in settings)
-            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it has {accepted}")
+            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it takes {', '.join(known)}")
         if alias in settings and settings[alias] is not known[alias].default:
             raise TypeError(f"{name}: {other} is {alias}, which was given, too")
+        for setting in _SAY.keys() & known.keys() - settings.keys() - {alias}:
+            raise TypeError(f"{name}: {_SAY[setting]}")
         result[alias] = value
     return result
 
@@ -50,7 +59,7 @@ def respelling(function: Callable) -> Any:
     def call(*inputs: Any, **settings: Any) -> Any:
         if not names.issuperset(settings):
             ours = {name: value for name, value in settings.items() if name in names}
-            settings = respelt(call, ours, {name: settings[name] for name in settings if name not in names})
+            settings = respelt(function, ours, {name: settings[name] for name in settings if name not in names})
         return function(*inputs, **settings)
 
     return call

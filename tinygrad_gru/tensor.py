@@ -7,16 +7,30 @@ from typing import Any
 
 from numpy import array2string
 
-from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
+from .backend import (
+    Backend,
+    as_array,
+    astype,
+    backend_of,
+    copy_of,
+    dtype_name,
+    is_floating,
+    move,
+    resolve,
+    to_host,
+    xp_of,
+)
 from .contexts import recording
+from .hints import TENSOR, missing_attribute
 from .html import tensor_html
+from .in_place import InPlace
 from .operators import Operators
 from .ops.op import unwrap
 from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
 from .writes import writes
 
 
-class Tensor(Operators, Variable):
+class Tensor(InPlace, Operators, Variable):
     """An array whose computation is recorded, so that it can be differentiated.
 
     data           scalars, a nested list, or an array of any backend; copied, so that a later write into the
@@ -30,6 +44,8 @@ class Tensor(Operators, Variable):
     __array_ufunc__ = None  # so that NumPy leaves array * tensor to __rmul__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, device: str | Backend | None = None):
+        if not requires_grad and recording.get():
+            _check_constant(data)
         if isinstance(data, Variable):
             data = data._data
         is_array = hasattr(data, "dtype")
@@ -102,10 +118,6 @@ class Tensor(Operators, Variable):
         return self._data.ndim
 
     @property
-    def size(self) -> int:
-        return self._data.size
-
-    @property
     def device(self) -> str:
         """The name of the array's backend."""
         return backend_of(self._data).name
@@ -124,11 +136,18 @@ class Tensor(Operators, Variable):
     def tolist(self) -> Any:
         return to_host(self._data).tolist()
 
-    def to(self, device: str | Backend) -> Tensor:
+    def to(self, device: Any) -> Tensor:
         """A copy on another backend: a leaf of a leaf, a constant of a constant; on the same backend the tensor itself.
 
-        A recorded tensor cannot be moved; move the leaves from which it was computed.
+        A recorded tensor cannot be moved; move the leaves from which it was computed. A dtype in place of a device is
+        taken for `astype`, as PyTorch's users write it.
+
+        >>> Tensor([1.0, 2.0]).to("cpu").to("float64").dtype
+        dtype('float64')
         """
+        is_name = isinstance(device, str)
+        if not isinstance(device, Backend) and (not is_name or backend_of(self._data).dtype(device)):
+            return self.astype(device)
         target = resolve(device)
         if target.name == self.device:
             return self
@@ -252,21 +271,6 @@ class Tensor(Operators, Variable):
             if node.grad_state is not None and node.grad_state.keep:
                 node.grad_state.accumulate(gradient if create_graph else type(self).from_node(as_array(gradient), None))
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        """Write into a constant (into a copy, as records may have saved the array), or under no_grad into a leaf."""
-        if self.node is not None and (self.node.op is not None or recording.get()):
-            raise TapeError(
-                "a tensor that requires a gradient cannot be written in place: use where or scatter_add, which are "
-                "recorded" + ("" if self.node.op is not None else ", or write under no_grad()")
-            )
-        if isinstance(value, Variable) and value.node is not None and recording.get():
-            raise TapeError("a recorded value cannot be written into a tensor: its gradient would be lost (see where)")
-        if self.node is None:
-            self._rebind(copy_of(self._data))
-        self._data[tuple(map(unwrap, index)) if isinstance(index, tuple) else unwrap(index)] = unwrap(value)
-        if self.node is not None:
-            self.mark_changed()
-
     # -- Python's own protocols ------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -285,6 +289,18 @@ class Tensor(Operators, Variable):
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __index__(self) -> int:
+        if is_floating(self.dtype):
+            raise TypeError(f"expected an integer, got a tensor of {dtype_name(self.dtype)}: int(tensor) cuts it off")
+        return int(self.item())
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for names that do not exist alone; those that begin with _ are asked for by libraries."""
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        hints = {name: "not an in-place method: `t += x`, `t -= x`, … under no_grad, or `t.data[...] = x`"}
+        raise missing_attribute("Tensor", name, TENSOR if name in TENSOR or name[-1] != "_" else hints, dir(type(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.requires_grad:
@@ -337,6 +353,18 @@ def initial_cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any
     if not isinstance(cotangent, Variable):
         return type(root).from_node(array, None)
     return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
+
+
+def _check_constant(data: Any) -> None:
+    """Raise TapeError for data that would lose gradients in a new constant: Tensors on the tape, alone or in lists."""
+    if isinstance(data, (list, tuple)):
+        for part in data:
+            _check_constant(part)
+    elif isinstance(data, Variable) and data.node is not None:
+        raise TapeError(
+            "data: a new constant of a tensor that requires a gradient would lose it: write ops.stack([…]) for a "
+            "stack of tensors, .detach() for the values alone, or requires_grad=True for a new leaf"
+        )
 
 
 def _scalars(value: Any) -> Any:

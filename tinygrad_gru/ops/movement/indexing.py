@@ -11,6 +11,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ...arguments import respelling
 from ...backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ...backend import scatter_add as add_at
 from ...cotangents import Sparse
@@ -94,12 +95,14 @@ _scatter_add.vjp(x=lambda g: g,
                  values=lambda g, index: getitem(g, index=index))  # fmt: skip
 
 
+@respelling
 def take(x, indices, axis=0):
     """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist"""
     axis = normalize_axis(axis, len(x.shape))
     return getitem(x, index=(slice(None),) * axis + (as_integers(indices, x, "indices"),))
 
 
+@respelling
 def gather(x, indices, axis):
     """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others (NumPy's take_along_axis)"""
     indices = as_integers(indices, x, "indices")

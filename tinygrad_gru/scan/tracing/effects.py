@@ -117,7 +117,8 @@ class _Snapshot:
                 self._track(lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
             return ()
         if isinstance(one, Tensor):
-            return (self._track(lambda: (id(one.data), one.data), lambda old: setattr(one, "_data", old)),)
+            data, _ = self._track(lambda: ((id(one.data), id(one.node)), (one.data, one.node)), partial(_reset, one))
+            return (data,)
         if isinstance(one, np.random.Generator):
             bits = one.bit_generator
             self._track(lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
@@ -192,3 +193,7 @@ def _write_global(scope: dict, name: str, content: Any) -> None:
 def _numpy_state() -> tuple[Any, Any]:
     state: Any = np.random.get_state()
     return (state[2], state[1].tobytes()), state
+
+
+def _reset(tensor: Tensor, content: tuple[Any, Any]) -> None:
+    tensor._data, tensor.node = content
