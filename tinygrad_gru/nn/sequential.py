@@ -93,11 +93,10 @@ class Sequential(Module):
     def __setitem__(self, index: int, layer: Any) -> None:
         self.layers[index] = _checked(layer, index)
 
-    def __repr__(self) -> str:
-        head = super().__repr__().partition("\n")[0]
-        shown = [repr(layer) if isinstance(layer, Module) else function_name(layer) for layer in self.layers]
-        lines = [f"layers.{k}: {text}".replace("\n", "\n  ") for k, text in enumerate(shown)]
-        return "\n  ".join([head, *lines])
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        for index, layer in enumerate(self.layers):
+            yield f"layers.{index}", layer if isinstance(layer, Module) else function_name(layer)
+        yield from (item for item in self._declared() if not item[0].startswith("layers."))
 
 
 def _checked(layer: Any, index: int) -> Any:

@@ -4,6 +4,7 @@ from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
 from .folder import RunFolder
+from .history import History
 from .loop import EarlyStop, Loop
 from .metrics import (
     MAE,
@@ -32,8 +33,8 @@ from .text.trainer import Step, Trainer, TrainingError
 
 __all__ = [
     "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CharacterModel", "CheckpointError", "ConfusionMatrix",
-    "EarlyStop", "Loop", "LossScaler", "Mean", "MeanLoss", "Metric", "MixedPrecision", "Perplexity", "PlotError",
-    "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun", "TextSettings", "TopK", "Trainer",
-    "TrainingError", "character_losses", "characters_in", "excerpts", "generate", "leading_spaces", "load_checkpoint",
-    "metric", "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
+    "EarlyStop", "History", "Loop", "LossScaler", "Mean", "MeanLoss", "Metric", "MixedPrecision", "Perplexity",
+    "PlotError", "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun", "TextSettings", "TopK",
+    "Trainer", "TrainingError", "character_losses", "characters_in", "excerpts", "generate", "leading_spaces",
+    "load_checkpoint", "metric", "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
 ]  # fmt: skip

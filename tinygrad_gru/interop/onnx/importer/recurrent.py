@@ -149,7 +149,10 @@ class RecurrentNode(nn.Module):
         for direction, cell in enumerate(layer.cells):
             cell.input_size, cell.hidden_size = layer.input_size, layer.hidden_size
             for name, values in self._tensors(cell, direction, weights).items():
-                setattr(cell, name, values if isinstance(values, Tensor) else Parameter(np.ascontiguousarray(values)))
+                if isinstance(values, Tensor):
+                    vars(cell)[name] = values  # computed: assigning it over a parameter is refused
+                else:
+                    setattr(cell, name, Parameter(np.ascontiguousarray(values)))
         return layer
 
     def _initial_state(self, layer: nn.Recurrent, x: Tensor, states: Sequence[Tensor | None]) -> Any:
