@@ -50,8 +50,8 @@ class InPlace:
         written = f"`x {operator}= …`"
         if self.node is not None and self.node.op is None and recording.get():
             raise TapeError(
-                f"{written} would write into a leaf that requires a gradient ({name_of(self.node)} {self.shape}), where "
-                f"backward cannot follow: write it in `with no_grad():`, or `x = x {operator} …` for a new tensor"
+                f"{written} would write into a leaf that requires a gradient ({name_of(self.node)} {self.shape}), "
+                f"where backward cannot follow: write it in `with no_grad():`, or `x = x {operator} …` for a new tensor"
             )
         if self.node is not None and self.node.op is not None and not recording.get():
             raise TapeError(

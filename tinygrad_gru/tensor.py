@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from numpy import array2string
 
-from .backend import (
-    Backend,
-    as_array,
-    astype,
-    backend_of,
-    copy_of,
-    dtype_name,
-    is_floating,
-    move,
-    resolve,
-    to_host,
-    xp_of,
-)
+from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
 from .contexts import recording
-from .hints import TENSOR, missing_attribute
 from .html import tensor_html
 from .in_place import InPlace
 from .operators import Operators
 from .ops.op import unwrap
+from .protocols import Protocols
 from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
 from .writes import writes
 
 
-class Tensor(InPlace, Operators, Variable):
+class Tensor(InPlace, Operators, Protocols, Variable):
     """An array whose computation is recorded, so that it can be differentiated.
 
     data           scalars, a nested list, or an array of any backend; copied, so that a later write into the
@@ -41,7 +29,6 @@ class Tensor(InPlace, Operators, Variable):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that NumPy leaves array * tensor to __rmul__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, device: str | Backend | None = None):
         if not requires_grad and recording.get():
@@ -270,45 +257,6 @@ class Tensor(InPlace, Operators, Variable):
         for node, gradient in walk(type(self), start, frozenset(), create_graph, retain_graph).items():
             if node.grad_state is not None and node.grad_state.keep:
                 node.grad_state.accumulate(gradient if create_graph else type(self).from_node(as_array(gradient), None))
-
-    # -- Python's own protocols ------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("a tensor without axes has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if is_floating(self.dtype):
-            raise TypeError(f"expected an integer, got a tensor of {dtype_name(self.dtype)}: int(tensor) cuts it off")
-        return int(self.item())
-
-    def __getattr__(self, name: str) -> Any:
-        """Called for names that do not exist alone; those that begin with _ are asked for by libraries."""
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        hints = {name: "not an in-place method: `t += x`, `t -= x`, … under no_grad, or `t.data[...] = x`"}
-        raise missing_attribute("Tensor", name, TENSOR if name in TENSOR or name[-1] != "_" else hints, dir(type(self)))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        if self.requires_grad:
-            raise TypeError("NumPy would lose this tensor's gradient: say tensor.detach().numpy() if that is meant")
-        return self.numpy() if dtype is None else self.numpy().astype(dtype)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
         body = array2string(to_host(self._data), separator=", ", prefix="Tensor(")
