@@ -94,10 +94,7 @@ def test_other_functions_run_on_the_values_of_constants():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda x: np.arctan(x),
-            r"np\.arctan: no op does it, and NumPy would lose the gradient.*@op, or say",
-        ),
+        (lambda x: np.arctan(x), r"np\.arctan: no op does it, and NumPy would lose the gradient.*@op, or say"),
         (lambda x: np.percentile(x, 50), r"np\.percentile: no op does it"),
         (lambda x: np.vstack([x, x]), r"np\.vstack: no op does it.*\(did you mean 'stack'\?\)"),
         (lambda x: np.asarray(x), "NumPy would lose this tensor's gradient"),

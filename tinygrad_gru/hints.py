@@ -26,7 +26,7 @@ PACKAGE = {
     "losses": "a function of ops: ops.cross_entropy(logits, targets), ops.mse(y, targets), …",
 }
 
-#: Of a Tensor. Names that end in _ have a hint in common.
+#: Of a Tensor.
 TENSOR = {
     "add": "t + other",
     "sub": "t - other",
@@ -87,6 +87,17 @@ TENSOR = {
     "itemsize": "t.dtype.itemsize",
     "strides": "t.data.strides",
     "stride": "t.data.strides, in bytes",
+    "add_": "under no_grad: t += other",
+    "sub_": "under no_grad: t -= other",
+    "mul_": "under no_grad: t *= other",
+    "div_": "under no_grad: t /= other",
+    "zero_": "under no_grad: t *= 0, or t.data[...] = 0; for a gradient t.zero_grad()",
+    "fill_": "under no_grad: t[...] = value",
+    "copy_": "under no_grad: t[...] = other",
+    "clamp_": "under no_grad: t[...] = t.clip(low, high)",
+    "uniform_": "under no_grad: t[...] = rand(*t.shape), or an initialiser of nn.init",
+    "normal_": "under no_grad: t[...] = randn(*t.shape), or an initialiser of nn.init",
+    "detach_": "t = t.detach()",
     "assign": "t.data[...] = value, or `t.data = array`",
 }
 

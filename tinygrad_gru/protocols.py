@@ -7,6 +7,7 @@ an error for a tensor that requires a gradient, which it would lose.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,31 @@ class _ArrayUfunc:
         return _array_ufunc if instance is None else None
 
 
-class Protocols:
+class _Foreign:
+    """A name that Tensor has not: an AttributeError with its hint. (A `__getattr__` would slow down all attributes.)"""
+
+    def __init__(self, name: str):
+        self.error = partial(missing_attribute, "Tensor", name, TENSOR)
+        self.__doc__ = f"Not here: {TENSOR[name]}"
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        raise self.error()
+
+
+class ForeignNames:
+    """The base class of Tensor that answers names of PyTorch's that Tensor has not with what to write."""
+
+    __slots__ = ()
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in TENSOR]
+
+
+for _name in TENSOR:
+    setattr(ForeignNames, _name, _Foreign(_name))
+
+
+class Protocols(ForeignNames):
     """The base class of Tensor that gives it Python's protocols and NumPy's."""
 
     __slots__ = ()
@@ -57,13 +82,6 @@ class Protocols:
     def __format__(self: Any, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __getattr__(self, name: str) -> Any:
-        """Called for names that do not exist alone; libraries ask for those that begin with _."""
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        in_place = {name: "not an in-place method: under no_grad `t += x`, `t *= x`, …, or `t.data[...] = x`"}
-        raise missing_attribute("Tensor", name, in_place if name[-1] == "_" else TENSOR, dir(type(self)))
-
     def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.requires_grad:
             raise TypeError("NumPy would lose this tensor's gradient: say tensor.detach().numpy() if that is meant")
@@ -78,6 +96,9 @@ class Protocols:
 
 
 def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+    op = _UFUNCS.get(ufunc)
+    if op is not None and method == "__call__" and not settings:
+        return op(*inputs)
     name = ufunc.__name__
     if method != "__call__":
         instead = _METHODS.get((name, method))
@@ -89,8 +110,6 @@ def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **sett
         )
     if settings:
         raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
-    if op := _UFUNCS.get(name):
-        return op(*inputs)
     result = _on_values(ufunc, inputs, settings)
     return type(tensor)(result) if isinstance(result, (np.ndarray, np.generic)) else result
 
@@ -157,17 +176,17 @@ def _like(name: str) -> Callable:
     return make
 
 
-#: The ops that ufuncs of NumPy run on Tensors, by the name of the ufunc.
-_UFUNCS: dict[str, Callable] = {
-    **{name: getattr(ops, name) for name in ops.__all__ if isinstance(getattr(np, name, None), np.ufunc)},
-    "bitwise_and": Operators.__and__,
-    "bitwise_or": Operators.__or__,
-    "bitwise_xor": Operators.__xor__,
-    "invert": Operators.__invert__,
-    "positive": lambda x: x,
-    "fabs": ops.absolute,
-    "float_power": ops.power,
-    "reciprocal": lambda x: 1 / x,
+#: The ops that ufuncs of NumPy run on Tensors.
+_UFUNCS: dict[Any, Callable] = {
+    **{getattr(np, name): getattr(ops, name) for name in ops.__all__ if isinstance(getattr(np, name, None), np.ufunc)},
+    np.bitwise_and: Operators.__and__,
+    np.bitwise_or: Operators.__or__,
+    np.bitwise_xor: Operators.__xor__,
+    np.invert: Operators.__invert__,
+    np.positive: lambda x: x,
+    np.fabs: ops.absolute,
+    np.float_power: ops.power,
+    np.reciprocal: lambda x: 1 / x,
 }
 #: What to write for methods of ufuncs.
 _METHODS = {
