@@ -110,7 +110,6 @@ OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
 #: Of `optim`.
 OPTIM = {
     "lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear",
-    "schedules": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear",
     "StepLR": "optim.StepDecay(optimizer, every=step_size, decay=gamma)",
     "ExponentialLR": "optim.StepDecay(optimizer, every=1, decay=gamma)",
     "CosineAnnealingLR": "optim.WarmupCosine(optimizer, total_steps=T_max, warmup=0.0)",
