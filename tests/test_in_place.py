@@ -15,6 +15,7 @@ from tinygrad_gru import (
     compiling,
     detect_anomaly,
     enable_grad,
+    grad,
     nn,
     no_grad,
     ops,
@@ -307,11 +308,11 @@ def test_a_frozen_parameter_takes_values_but_no_record():
     assert x.tolist() == [2.0] and x.node.grad_state.array is x.data
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("start", [constant([1.0]), leaf([1.0]), leaf([1.0]) * 1.0], ids=["constant", "leaf", "record"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_step_of_a_scan_may_change_its_state_in_place(compiled, recorded):
+def test_a_step_of_a_scan_may_change_its_state_in_place(compiled, start):
     """It changes the step's own Tensor, neither the initial state nor former outputs."""
-    start, xs = constant([1.0]) if not recorded else leaf([1.0]) * 1.0, constant([[1.0], [2.0], [3.0]])
+    xs = leaf([[1.0], [2.0], [3.0]])
 
     def step(h, x):
         h += x
@@ -319,6 +320,9 @@ def test_a_step_of_a_scan_may_change_its_state_in_place(compiled, recorded):
 
     last, ys = scan(step, start, xs, compiled=compiled)
     assert start.tolist() == [1.0] and ys.tolist() == [[2.0], [4.0], [7.0]] and last.tolist() == [7.0]
+    assert grad(ys.sum(), xs).tolist() == [[3.0], [2.0], [1.0]]
+    if start.requires_grad:
+        assert grad(scan(step, start, xs, compiled=compiled)[1].sum(), start).tolist() == [3.0]
 
 
 def test_under_no_grad_a_step_does_not_write_a_leaf_that_is_the_initial_state():
@@ -342,7 +346,8 @@ def test_a_step_that_changes_what_it_closes_over_runs_eagerly():
         return h + x
 
     xs = leaf([[1.0], [2.0]])
-    scan(step, constant([0.0]), xs)
+    with pytest.warns(Warning, match="it changes a Tensor outside of it"):
+        scan(step, constant([0.0]), xs)
     assert total.tolist() == [3.0]
     total.backward()
     assert xs.grad.tolist() == [[1.0], [1.0]]

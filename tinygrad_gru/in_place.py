@@ -47,8 +47,8 @@ class InPlace:
         A leaf is written in place, under no_grad alone. A constant or a record takes the result's array and its place
         on the tape, so that nothing is written that a record may have saved, and gradients are right.
         """
-        written = f"`x {operator}= …`"
-        if self.node is not None and self.node.op is None and recording.get():
+        written, is_leaf = f"`x {operator}= …`", _is_leaf_in_memory(self.node)
+        if is_leaf and recording.get():
             raise TapeError(
                 f"{written} would write into a leaf that requires a gradient ({name_of(self.node)} {self.shape}), "
                 f"where backward cannot follow: write it in `with no_grad():`, or `x = x {operator} …` for a new tensor"
@@ -73,7 +73,7 @@ class InPlace:
                     f"write `x = x {operator} …` for a new tensor"
                 )
             result = result.astype(self.dtype)
-        if self.node is not None and self.node.op is None:
+        if is_leaf:
             self._data[...] = result._data
             self.mark_changed()
         elif self.is_frozen and result.node is not None:
@@ -97,3 +97,8 @@ class InPlace:
         self._data[tuple(map(unwrap, index)) if isinstance(index, tuple) else unwrap(index)] = unwrap(value)
         if self.node is not None:
             self.mark_changed()
+
+
+def _is_leaf_in_memory(node: Any) -> bool:
+    """Whether this is a leaf, and not the input of a step that is being traced."""
+    return node is not None and node.op is None and node.grad_state.array is not None

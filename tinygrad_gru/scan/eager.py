@@ -39,7 +39,11 @@ def _same_values(carry: Any) -> Any:
     """The carry in Tensors of its own, so that a step may write `h += …`: former states are outputs, or the user's."""
     if isinstance(carry, tuple):
         return tuple(map(_same_values, carry))
-    return Tensor.from_node(carry._data, carry.node if recording.get() else None) if type(carry) is Tensor else carry
+    if type(carry) is not Tensor:
+        return carry
+    if carry.node is not None and carry.is_leaf and recording.get():
+        return ops.reshape(carry, carry.shape)  # a record, for a leaf could not be changed
+    return Tensor.from_node(carry._data, carry.node if recording.get() else None)
 
 
 def _at(xs: Any, t: int) -> Any:
