@@ -84,8 +84,8 @@ def test_settings_can_be_given_by_position(affine):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"axs": 1}, r"sum: there is no setting 'axs' \(did you mean 'axis'\?\); it takes x, axis, keepdims$"),
-        ({"nothing": 1}, r"sum: there is no setting 'nothing'; it takes x, axis, keepdims$"),
+        ({"axs": 1}, r"sum: there is no setting 'axs' \(did you mean 'axis'\?\); it has axis, keepdims$"),
+        ({"nothing": 1}, r"sum: there is no setting 'nothing'; it has axis, keepdims$"),
         ({"axis": 1, "dim": 0}, "sum: dim is axis, which was given, too"),
         ({"out": 1}, "sum: there is no setting 'out': an op gives a new array"),
         ({"ddof": 1}, "sum: there is no setting 'ddof'"),

@@ -78,6 +78,7 @@ _slice.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pi
 _advanced_index.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pieces))
 
 
+@respelling
 def scatter_add(x, values, index):
     """y = x with `values` added at `index`; repeated indices add up        ∂L/∂x = g,  ∂L/∂values = g[index]"""
     return _scatter_add(x, values, index=_index_arrays(index if isinstance(index, tuple) else (index,), x))
@@ -125,6 +126,7 @@ def gather_checked(x, indices, axis):
     return _advanced_index(x, index=CheckedIndex(grid))
 
 
+@respelling
 def embedding(weight, ids, *, padding_idx=None):
     """y = the rows of `weight` (num_embeddings, embedding_dim) at `ids` (…), (…, embedding_dim)
 
