@@ -234,3 +234,13 @@ def test_a_name_of_ones_own_needs_no_hint():
             return "saved"
 
     assert (Mine().weights, Mine().fit, Mine().save(), Mine().layers) == ([1, 2], 3, "saved", 3)
+
+
+def test_an_error_in_a_property_is_not_hidden():
+    class Mine(nn.Module):
+        @property
+        def weights(self):
+            return self.misspelt
+
+    with pytest.raises(AttributeError, match="'Mine' object has no attribute 'misspelt'"):
+        Mine().weights  # noqa: B018

@@ -15,9 +15,10 @@ class ForeignNames:
     _hints: ClassVar[Mapping[str, str]] = MODULE
 
     def __getattr__(self, name: str) -> Any:
-        hint = self._hints.get(name)
-        hint = f"; here it is {hint}" if hint else ""
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+        if name in self._hints and not hasattr(type(self), name):
+            hint = self._hints[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; here it is {hint}")
+        return object.__getattribute__(self, name)  # the error that led here, also one in a property
 
     def buffers(self: Any) -> Iterator[Tensor]:
         """Yield all buffers."""
