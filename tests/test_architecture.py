@@ -29,7 +29,7 @@ LAYERS = (
     ("tape",),
     ("inspector", "arguments"),
     ("ops",),
-    ("fingerprint", "operators"),
+    ("fingerprint", "operators", "in_place", "protocols"),
     ("tensor",),
     ("transforms",),
     ("scan",),
