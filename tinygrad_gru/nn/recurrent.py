@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..hints import RECURRENT
 from ..ops.sampling import dropout_mask
 from ..scan import scan
 from ..tensor import Tensor
@@ -60,6 +61,7 @@ class Recurrent(Module):
     Raises ValueError or TypeError, which name the argument, the expected layout and the likely cause.
     """
 
+    _hints = RECURRENT
     cell_type: type[Cell]
     returns_state = True  # forward returns (output, state), of which a Sequential passes the output on
     sequence_keywords = ("lengths", "mask")
