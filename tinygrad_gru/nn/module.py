@@ -22,7 +22,15 @@ from .base.summary import module_html
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
-    """A trainable tensor: a leaf that requires a gradient."""
+    """A trainable tensor: a leaf that requires a gradient.
+
+    data    an array, a nested list or a scalar; copied
+    dtype   by default that of the array; that of lists and scalars is float32
+    device  by default that of the array
+
+    >>> nn.Parameter(np.zeros(2), dtype="float32")
+    Tensor([0., 0.], dtype=float32, requires_grad=True)
+    """
     return Tensor(data, requires_grad=True, dtype=dtype, device=device)
 
 
