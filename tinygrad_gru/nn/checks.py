@@ -51,6 +51,8 @@ def as_input(layer: str, x: Any, weight: Tensor, name: str = "x") -> Tensor:
 def _data_as_tensor(layer: str, x: Any, weight: Tensor, name: str) -> Tensor:
     array = x
     if isinstance(x, (list, tuple)):
+        if hasattr(x, "batch_sizes"):
+            raise TypeError(f"{layer}: {name} is a packed sequence: give the padded batch and lengths=, in any order")
         if any(isinstance(part, Tensor) for part in x):
             raise TypeError(
                 f"{layer}: {name} is a {type(x).__name__} of {', '.join(type(part).__name__ for part in x)}; "
