@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.samples import short_samples as short_samples
 
-from tinygrad_gru import cli, compiling
+from tinygrad_gru import cli, compiling, ops
 from tinygrad_gru.testing import Mutant, MutationScore
 from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
 from tinygrad_gru.train.folder import CHECKPOINT, read_log
@@ -174,16 +174,18 @@ def test_check_mutants_prints_every_op_and_fails_if_a_wrong_rule_passes(monkeypa
         Mutant("x", "flip", None, "same"),
     )
     scores = [MutationScore("tanh", mutants[:1]), MutationScore("exp", mutants)]
-    monkeypatch.setattr(cli, "mutation_scores", lambda processes: scores)
+    monkeypatch.setattr(cli, "mutation_scores", lambda processes, names: scores)
     assert cli.main(["check", "--mutants"]) == status
     out = capsys.readouterr().out
     assert "ok    tanh: 1 of 1 mutants killed\n" in out
-    assert out.endswith(f"{3 - status} of 3 mutants of 2 ops killed\n")
+    assert out.endswith(f"{3 - status} of 3 mutants of 2 ops killed\n" + status * "not all of exp\n")
     assert ("FAIL  exp: 1 of 2 mutants killed, 1 more are equivalent\n  survived: rule of x, zero" in out) == status
 
 
 def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "mutation_scores", lambda processes: [MutationScore("tanh", (), "GradientError: off")])
+    monkeypatch.setattr(
+        cli, "mutation_scores", lambda processes, names: [MutationScore("tanh", (), "GradientError: off")]
+    )
     assert cli.main(["check", "--mutants"]) == 1
     assert "FAIL  tanh: the check of its unchanged rules fails" in capsys.readouterr().out
 
@@ -192,12 +194,39 @@ def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
 def test_check_prints_every_op_and_fails_if_one_does(monkeypatch, capsys, passed, status):
     asked = []
     results = [("tanh", True, ""), ("exp", passed, "off by 0.1 %")]
-    monkeypatch.setattr(cli, "check_all", lambda backend: asked.append(backend.name) or results)
+    monkeypatch.setattr(cli, "check_all", lambda backend, names: asked.append((backend.name, names)) or results)
     assert cli.main(["check", "--backend", "numpy"]) == status
     out = capsys.readouterr().out
-    assert asked == ["numpy"]
+    assert asked == [("numpy", None)]
     assert "ok    tanh\n" in out
-    assert ("all passed" if passed else "FAIL  exp  off by 0.1 %\n1 failed") in out
+    assert "FAIL  exp  off by 0.1 %\n" in out or passed
+    assert out.endswith("all passed\n" if passed else "\n1 of 2 failed\n  exp: off by 0.1 %\n")
+
+
+def test_check_takes_names(capsys):
+    assert cli.main(["check", "exp", "relu"]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["ok", "exp"], ["ok", "relu"], ["all", "passed"],
+    ]  # fmt: skip
+
+
+def test_check_of_an_unknown_name(capsys):
+    assert cli.main(["check", "exp", "tahn"]) == 1
+    assert "error: there is no op 'tahn' (did you mean 'tanh'?); there are: add, " in capsys.readouterr().err
+
+
+def test_check_says_which_failure_is_due_to_which(capsys):
+    """gelu is x σ(…), so a wrong rule of σ makes it fail; σ is checked, too, though it was not asked for."""
+    right = dict(ops.sigmoid.rules)
+    ops.sigmoid.vjp(x=lambda g, y: 2 * g * y * (1 - y))
+    try:
+        assert cli.main(["check", "relu", "gelu"]) == 1
+    finally:
+        ops.sigmoid.vjp(**right)
+    *_, summary, cause, consequence = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"2 of \d+ failed", summary)
+    assert cause.startswith("  sigmoid: GradientError: sigmoid at [(3, 4)]: ∂output[0, 0]")
+    assert consequence == "  gelu: probably because sigmoid, which it calls, fails"
 
 
 BAD = {

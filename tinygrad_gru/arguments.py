@@ -47,14 +47,23 @@ def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str
 
 
 def respelling(function: Callable) -> Any:
-    """Decorator for a function of ops: its settings, too, can be given by PyTorch's names."""
-    names = frozenset(signature(function).parameters)
+    """Decorator for a function of ops: its settings, too, have PyTorch's names, and a list of numbers is an array.
+
+    The latter only as first argument, and not where that is `arrays`.
+    """
+    parameters = signature(function).parameters
+    names, takes_arrays = frozenset(parameters), "arrays" in parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
 
     @wraps(function)
     def call(*inputs: Any, **settings: Any) -> Any:
         if not names.issuperset(settings):
             ours = {name: value for name, value in settings.items() if name in names}
-            settings = respelt(call, ours, {name: settings[name] for name in settings if name not in names})
+            others = {name: value for name, value in settings.items() if name not in names}
+            all_settings = respelt(call, {**defaults, **ours}, others)
+            settings = {n: value for n, value in all_settings.items() if n in ours or value is not defaults.get(n)}
+        if inputs and isinstance(inputs[0], (list, tuple)) and not takes_arrays:
+            inputs = (*arrays_of(inputs[:1]), *inputs[1:])
         return function(*inputs, **settings)
 
     return call

@@ -40,7 +40,39 @@ NN = {"functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …"}
 OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
 
 #: Of `optim`.
-OPTIM = {"lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear"}
+OPTIM = {
+    "lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear",
+    "schedules": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear",
+    "StepLR": "optim.StepDecay(optimizer, every=step_size, decay=gamma)",
+    "ExponentialLR": "optim.StepDecay(optimizer, every=1, decay=gamma)",
+    "CosineAnnealingLR": "optim.WarmupCosine(optimizer, total_steps=T_max, warmup=0.0)",
+    "CosineDecay": "optim.WarmupCosine(optimizer, total_steps=decay_steps, warmup=0.0)",
+    "LinearLR": "optim.WarmupLinear(optimizer, total_steps)",
+    "OneCycleLR": "optim.OneCycle(optimizer, total_steps), whose peak is the lr of the optimizer",
+    "ReduceLROnPlateau": "optim.ReduceOnPlateau(optimizer, decay=factor), then schedule.step(metric)",
+    "LambdaLR": "a class: `class Mine(optim.Schedule):` with `def factor(self, t): return …`",
+    "LearningRateSchedule": "optim.Schedule",
+    "LRScheduler": "optim.Schedule",
+    "clip_grad_norm_": "optim.clip_gradient_norm(parameters, max_norm)",
+    "clip_grad_value_": "optim.clip_gradient_value(parameters, max_value)",
+    **dict.fromkeys(
+        (
+            "Adadelta",
+            "Adafactor",
+            "Adamax",
+            "Ftrl",
+            "Lamb",
+            "Lion",
+            "Muon",
+            "NAdam",
+            "Nadam",
+            "RAdam",
+            "Rprop",
+            "SparseAdam",
+        ),
+        "optim.Adam or optim.AdamW; an optimizer of your own is its rule, a few lines: help(optim.Optimizer)",
+    ),
+}
 
 
 def missing_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str] = ()) -> AttributeError:

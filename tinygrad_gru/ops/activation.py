@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..arguments import respelling
 from ..backend import xp_of
 from .comparison import where
 from .elementwise import clip, exp, minimum, sqrt, square
@@ -28,6 +29,7 @@ def sigmoid(x):
 sigmoid.vjp(x=accumulate_in_float32(lambda g, y: g * (y * (1 - y))))
 
 
+@respelling
 def log_sigmoid(x):
     """y = log σ(x) = −log(1 + e⁻ˣ), exact in both tails, where σ itself is 0 or 1"""
     return -softplus(-x)
@@ -99,6 +101,7 @@ def _silu_rule(g, x):
 silu.vjp(x=_silu_rule)
 
 
+@respelling
 @real_valued
 def gelu(x):
     """y = ½x (1 + tanh u) = x σ(2u), u = √(2/π)(x + 0.044715 x³): the tanh form of Hendrycks & Gimpel 2016"""
@@ -134,6 +137,7 @@ def log_softmax(x, *, axis=-1):
 log_softmax.vjp(x=accumulate_in_float32(lambda g, y, axis: g - exp(y) * sum_of(g, axis=axis, keepdims=True)))
 
 
+@respelling
 @real_valued
 def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     """y = (x − μ) / √(σ² + eps) ⊙ weight + bias, μ and σ² over the last axis (Ba, Kiros & Hinton 2016)

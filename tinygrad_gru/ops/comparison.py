@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arguments import respelling
 from ..backend import astype as array_astype
 from ..backend import backend_of, xp_of
 from .movement.shape import astype
@@ -35,6 +36,7 @@ select.vjp(condition=None,
            on_false=lambda g, condition: g - g * astype(condition, dtype=g.dtype))  # fmt: skip
 
 
+@respelling
 def masked_fill(x, mask, value):
     """y = value where the mask holds, else x        ∂L/∂x = g where it does not (for a mask of booleans)"""
     mask = unwrap(mask)

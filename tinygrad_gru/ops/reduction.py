@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..arguments import respelling
 from ..backend import dtype_name, is_floating, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from .comparison import where
@@ -70,6 +71,7 @@ def _mean_rule(g, x_shape, axis, keepdims):
 mean.vjp(x=_mean_rule)
 
 
+@respelling
 @real_valued
 def var(x, axis=None, keepdims=False, correction=0):
     """y = Σ (x − mean x)² / (n − correction); correction 0 is the population variance, 1 Bessel's"""
@@ -82,12 +84,14 @@ def var(x, axis=None, keepdims=False, correction=0):
     return biased * (n / (n - correction)) if correction else biased
 
 
+@respelling
 @real_valued
 def std(x, axis=None, keepdims=False, correction=0):
     """y = √var(x); its gradient is not finite where the variance is 0"""
     return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))
 
 
+@respelling
 def max(x, axis=None, keepdims=False, return_indices=False):
     """y = the largest element        ∂L/∂x = g at the largest element, shared evenly where several are equal
 
@@ -96,6 +100,7 @@ def max(x, axis=None, keepdims=False, return_indices=False):
     return first_extremum(x, argmax, axis, keepdims) if return_indices else _max(x, axis=axis, keepdims=keepdims)
 
 
+@respelling
 def min(x, axis=None, keepdims=False, return_indices=False):
     """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal
 
@@ -125,6 +130,7 @@ _max.vjp(x=_extremum_rule)
 _min.vjp(x=_extremum_rule)
 
 
+@respelling
 @accumulate_in_float32
 def prod(x, axis=None, keepdims=False):
     """y = Π x by pairwise products, whose gradients are right where elements are 0; integers in 64 bits"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arguments import respelling
 from ..backend import astype, backend_of, dtype_name, is_floating, random_stream
 from .comparison import greater_equal
 from .elementwise import divide, exp
@@ -23,6 +24,7 @@ def dropout_mask(shape, p, *, like):
     return astype(divide(astype(kept, dtype), 1 - float(p)), array.dtype)
 
 
+@respelling
 def dropout(x, p=0.5, training=True):
     """y = x ⊙ m / (1 − p), m = 0 with probability p, else 1; y = x outside of training (Srivastava et al. 2014)"""
     if not training or p == 0:

@@ -91,7 +91,7 @@ class LBFGS(Optimizer):
         if settings["line_search_fn"] not in ("strong_wolfe", None):
             raise ValueError(f"line_search_fn: expected 'strong_wolfe' or None, got {settings['line_search_fn']!r}")
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Up to `max_iter` iterations; returns the loss at the start, as the closure returned it.
 
         The parameters' `grad` is afterwards that of the last evaluation, which need not be where they are.

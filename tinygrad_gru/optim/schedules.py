@@ -18,6 +18,7 @@ from math import cos, inf, isinf, isnan, pi
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+from .groups import answering
 from .optimizer import Optimizer
 
 
@@ -29,6 +30,11 @@ class Schedule:
     """
 
     remembered: ClassVar[tuple[str, ...]] = ("steps", "base_lrs")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer):
         self.optimizer = optimizer
@@ -44,6 +50,10 @@ class Schedule:
         """Count one update and set the learning rates for the next."""
         self.steps += 1
         self._apply()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rates of the groups now, by PyTorch's name."""
+        return [group["lr"] for group in self.optimizer.groups]
 
     def _apply(self) -> None:
         factor = self.factor(self.steps)

@@ -4,6 +4,7 @@ from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
 from .callback import Callback
+from .callbacks import CSVLog, LambdaCallback, TensorBoard, WeightAverage
 from .fit import evaluate, fit, predict
 from .folder import RunFolder, read_log
 from .history import History
@@ -35,10 +36,11 @@ from .text.settings import TextSettings
 from .trainer import Step, Trainer, TrainingError
 
 __all__ = [
-    "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "Callback", "CharacterModel", "CheckpointError",
-    "ConfusionMatrix", "EarlyStop", "History", "Loop", "LossScaler", "Mean", "MeanLoss", "Metric", "MixedPrecision",
-    "Perplexity", "PlotError", "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun",
-    "TextSettings", "TopK", "Trainer", "TrainingError", "character_losses", "characters_in", "evaluate", "excerpts",
-    "fit", "generate", "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict",
-    "progress", "read_log", "restore", "save_checkpoint", "summarize",
+    "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CSVLog", "Callback", "CharacterModel",
+    "CheckpointError", "ConfusionMatrix", "EarlyStop", "History", "LambdaCallback", "Loop", "LossScaler", "Mean",
+    "MeanLoss", "Metric", "MixedPrecision", "Perplexity", "PlotError", "Progress", "Restored", "RunFolder",
+    "SafetensorsError", "Step", "TensorBoard", "TextRun", "TextSettings", "TopK", "Trainer", "TrainingError",
+    "WeightAverage", "character_losses", "characters_in", "evaluate", "excerpts", "fit", "generate", "leading_spaces",
+    "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log", "restore",
+    "save_checkpoint", "summarize",
 ]  # fmt: skip

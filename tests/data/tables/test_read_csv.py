@@ -103,6 +103,8 @@ def test_dates_with_times_and_zones():
     assert table["a"].dtype == "datetime64[s]" and str(table["a"][0]) == "2024-03-01T12:30:00"
     assert [str(date) for date in table["b"]] == ["2024-03-01T10:30:00", "2024-03-01T12:30:00"]
     assert [str(date) for date in table["c"]] == ["2024-03-01", "2024-04-01"]
+    assert str(read("a\n2024/03/01\n2024/12/24\n")["a"][1]) == "2024-12-24"
+    assert read("a\n2024/03-01\n2024/12\n")["a"].dtype.kind == "U"
     fine = read("a\n2024-03-01 00:00:00.25\n2024-03-01 23:59:59-03:30\n")["a"]
     assert [str(date) for date in fine] == ["2024-03-01T00:00:00.250000", "2024-03-02T03:29:59.000000"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from .columns import as_column
 
 _TIME = r"[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?"
-_ISO_DATE = re.compile(rf"(\d{{4}}-\d\d(?:-\d\d(?:{_TIME})?)?)(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_ISO_DATE = re.compile(rf"(\d{{4}}(?:-\d\d|([-/])\d\d\2\d\d(?:{_TIME})?))(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _INFINITY = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _OTHER_FORMATS = ((",", ""), (".", ","), (",", "."), (".", " "), (",", " "))
@@ -127,8 +127,8 @@ def _iso_date(text: str) -> np.datetime64:
     match = _ISO_DATE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no date")
-    date, zone = match.groups()
-    moment = np.datetime64(date.replace(" ", "T"), "us")
+    date, _, zone = match.groups()
+    moment = np.datetime64(date.replace("/", "-").replace(" ", "T"), "us")
     if zone is None or zone == "Z":
         return moment
     minutes = 60 * int(zone[1:3]) + int(zone[-2:])

@@ -11,6 +11,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ...arguments import respelling
 from ...backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ...backend import scatter_add as add_at
 from ...cotangents import Sparse
@@ -77,6 +78,7 @@ _slice.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pi
 _advanced_index.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pieces))
 
 
+@respelling
 def scatter_add(x, values, index):
     """y = x with `values` added at `index`; repeated indices add up        ∂L/∂x = g,  ∂L/∂values = g[index]"""
     return _scatter_add(x, values, index=_index_arrays(index if isinstance(index, tuple) else (index,), x))
@@ -94,12 +96,14 @@ _scatter_add.vjp(x=lambda g: g,
                  values=lambda g, index: getitem(g, index=index))  # fmt: skip
 
 
+@respelling
 def take(x, indices, axis=0):
     """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist"""
     axis = normalize_axis(axis, len(x.shape))
     return getitem(x, index=(slice(None),) * axis + (as_integers(indices, x, "indices"),))
 
 
+@respelling
 def gather(x, indices, axis):
     """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others (NumPy's take_along_axis)"""
     indices = as_integers(indices, x, "indices")
@@ -122,6 +126,7 @@ def gather_checked(x, indices, axis):
     return _advanced_index(x, index=CheckedIndex(grid))
 
 
+@respelling
 def embedding(weight, ids, *, padding_idx=None):
     """y = the rows of `weight` (num_embeddings, embedding_dim) at `ids` (…), (…, embedding_dim)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from numbers import Integral
 
+from ...arguments import respelling
 from ...backend import xp_of
 from ...backend.numpy import HostArray
 from ..op import op
@@ -43,11 +44,13 @@ for _indices in (argmax, argmin, argsort):
     _indices.vjp(x=None)
 
 
+@respelling
 def sort(x, axis=-1, descending=False):
     """y = x sorted along `axis`; NaN counts as larger than any number        ∂L/∂x = g at the elements they were"""
     return gather(x, argsort(x, axis=axis, descending=descending), axis=axis)
 
 
+@respelling
 def topk(x, k, axis=-1, largest=True):
     """(values, indices): the k largest (or smallest) elements along `axis`, the largest (smallest) first
 

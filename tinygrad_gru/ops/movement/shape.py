@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from numbers import Integral
 
+from ...arguments import respelling
 from ...backend import as_dtype, backend_of, is_floating, xp_of
 from ..op import op, sum_to, unwrap
 
@@ -98,6 +99,7 @@ def _index_along(axis, ndim, index):
 _concatenate.vjp(xs=lambda g, i, axis, ends: g[_index_along(axis, len(g.shape), slice(ends[i], ends[i + 1]))])
 
 
+@respelling
 def concatenate(arrays, axis=0):
     """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the slice of g at xᵢ"""
     arrays = _at_least_one("concatenate", arrays)
@@ -113,6 +115,7 @@ def _stack(*xs, axis):
 _stack.vjp(xs=lambda g, i, axis: g[_index_along(axis, len(g.shape), i)])
 
 
+@respelling
 def stack(arrays, axis=0):
     """y = the arrays, all of one shape, along a new axis        ∂L/∂xᵢ = g at index i of that axis"""
     return _stack(*_at_least_one("stack", arrays), axis=axis)
@@ -125,6 +128,7 @@ def _at_least_one(name, arrays):
     return arrays
 
 
+@respelling
 def split(x, sections, axis=0):
     """The parts of x along `axis`, a list: `sections` equal ones, or, given a list, those that end at its indices."""
     n = x.shape[normalize_axis(axis, len(x.shape))]
@@ -138,6 +142,7 @@ def split(x, sections, axis=0):
     return [x[_index_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
 
 
+@respelling
 def chunk(x, chunks, axis=0):
     """At most `chunks` parts of x along `axis`, a list, all of ⌈n / chunks⌉ elements but the last, as in PyTorch."""
     n = x.shape[normalize_axis(axis, len(x.shape))]
