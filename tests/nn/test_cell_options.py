@@ -518,7 +518,7 @@ def test_a_subclass_of_a_textbook_cell_keeps_its_own_equations():
 
     cell = Lazy(3, 4)
     assert type(cell) is Lazy
-    with pytest.raises(TypeError, match="Lazy has no keyword layer_norm"):
+    with pytest.raises(TypeError, match="Lazy has no keyword 'layer_norm'"):
         Lazy(3, 4, layer_norm=True)
 
 

@@ -1,4 +1,4 @@
-"""Habits of users of PyTorch and Keras with recurrent layers, typed blindly: each works, or answers with what to type."""
+"""Habits of users of PyTorch and Keras with recurrent layers: each works, or answers with what to type."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ WORKS = {
     "(h_0, c_0) of NumPy": lambda: lstm()(X, (np.zeros((1, 4, 8)), np.zeros((1, 4, 8))))[0].shape == (5, 4, 8),
     "[h, c], as Keras has it": lambda: lstm()(X, [np.zeros((1, 4, 8))] * 2)[0].shape == (5, 4, 8),
     "output, (h_n, c_n)": lambda: (lambda output, state: state[0].shape)(*lstm()(X)) == (1, 4, 8),
-    "h[-1] of a batch-first layer": lambda: gru(num_layers=2, batch_first=True)(X.swapaxes(0, 1))[1][-1].shape == (4, 8),
+    "h[-1] of a batch-first layer": lambda: (
+        gru(num_layers=2, batch_first=True)(X.swapaxes(0, 1))[1][-1].shape == (4, 8)
+    ),
     "state.detach()": lambda: not lstm()(X)[1].detach()[0].requires_grad,
     "h, c = cell(x, (h, c))": lambda: len(nn.LSTMCell(3, 8)(X[0], (np.zeros((4, 8)), np.zeros((4, 8))))) == 2,
     "a loop over steps": lambda: [h := None, [h := nn.GRUCell(3, 8)(x, h) for x in X]][1][-1].shape == (4, 8),
@@ -85,9 +87,13 @@ ANSWERS = {
     ),
     "h alone for an LSTM": (lambda: lstm()(X, np.zeros((1, 4, 8))), "needs the tuple \\(h, c\\)"),
     "unbatched x": (lambda: gru()(X[0]), "an axis is missing: time \\(x\\[None\\]\\) or batch \\(x\\[:, None\\]\\)"),
-    "sequences of different lengths": (lambda: gru()([X[:2, 0], X[:5, 1]]), "pad them .* lengths= .* SequenceBatches"),
+    "sequences of different lengths": (
+        lambda: gru()([X[:2, 0], X[:5, 1]]),
+        "data.pad_sequence\\(x\\), and lengths=.*SequenceBatches",
+    ),
     "a float64 Tensor": (lambda: gru()(Tensor(X)), "x.astype\\('float32'\\)"),
     "token ids": (lambda: gru()(np.ones((5, 4, 3), int)), "token ids need an Embedding first"),
+    "a list of Tensors": (lambda: gru()([Tensor(X[0]), Tensor(X[1])]), "join them: ops.stack\\(x\\)"),
     "linear(lstm(x))": (lambda: nn.Linear(8, 2)(lstm()(X)), "output, state = layer\\(x\\)"),
     "a class in a Sequential": (lambda: nn.Sequential(gru(), nn.LastStep), "write LastStep\\(…\\)"),
     "a misspelt keyword": (lambda: gru(batchfirst=True), "did you mean 'batch_first'"),

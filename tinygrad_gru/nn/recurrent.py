@@ -63,8 +63,8 @@ class Recurrent(RecurrentNames, Module):
         check_probability(input_dropout=input_dropout)
         if dropout and num_layers == 1:
             raise ValueError(
-                "dropout acts between layers, so it needs num_layers of 2 or more (put a Dropout after; Keras's dropout "
-                "is input_dropout)"
+                "dropout acts between layers, so it needs num_layers of 2 or more (put a Dropout after; Keras's "
+                "dropout is input_dropout)"
             )
         if residual and num_layers == 1:
             raise ValueError("residual acts from the second layer on, so it needs num_layers of 2 or more")
