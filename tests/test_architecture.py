@@ -29,7 +29,7 @@ LAYERS = (
     ("tape",),
     ("inspector", "arguments"),
     ("ops",),
-    ("fingerprint", "operators"),
+    ("fingerprint", "operators", "in_place", "protocols"),
     ("tensor",),
     ("transforms",),
     ("scan",),
@@ -42,7 +42,7 @@ LAYERS = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 #: Imports inside of functions, and why.
-LATE_IMPORTS = {"cli.py": "the export command alone needs the extra onnx"}
+LATE_IMPORTS = {"cli/models.py": "the export command alone needs the extra onnx"}
 
 #: Instances that nothing changes.
 CONSTANTS = {"CUDA", "JAVASCRIPT", "KERAS", "NUMPY", "ONNX", "PYTHON", "TORCH", "TRACING", "_close_pairs"}

@@ -174,7 +174,7 @@ def test_check_mutants_prints_every_op_and_fails_if_a_wrong_rule_passes(monkeypa
         Mutant("x", "flip", None, "same"),
     )
     scores = [MutationScore("tanh", mutants[:1]), MutationScore("exp", mutants)]
-    monkeypatch.setattr(cli, "mutation_scores", lambda processes, names: scores)
+    monkeypatch.setattr(cli.check, "mutation_scores", lambda processes, names: scores)
     assert cli.main(["check", "--mutants"]) == status
     out = capsys.readouterr().out
     assert "ok    tanh: 1 of 1 mutants killed\n" in out
@@ -184,7 +184,7 @@ def test_check_mutants_prints_every_op_and_fails_if_a_wrong_rule_passes(monkeypa
 
 def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
     monkeypatch.setattr(
-        cli, "mutation_scores", lambda processes, names: [MutationScore("tanh", (), "GradientError: off")]
+        cli.check, "mutation_scores", lambda processes, names: [MutationScore("tanh", (), "GradientError: off")]
     )
     assert cli.main(["check", "--mutants"]) == 1
     assert "FAIL  tanh: the check of its unchanged rules fails" in capsys.readouterr().out
@@ -194,7 +194,7 @@ def test_check_mutants_of_an_op_that_fails_unchanged(monkeypatch, capsys):
 def test_check_prints_every_op_and_fails_if_one_does(monkeypatch, capsys, passed, status):
     asked = []
     results = [("tanh", True, ""), ("exp", passed, "off by 0.1 %")]
-    monkeypatch.setattr(cli, "check_all", lambda backend, names: asked.append((backend.name, names)) or results)
+    monkeypatch.setattr(cli.check, "check_all", lambda backend, names: asked.append((backend.name, names)) or results)
     assert cli.main(["check", "--backend", "numpy"]) == status
     out = capsys.readouterr().out
     assert asked == [("numpy", None)]
@@ -422,7 +422,7 @@ def test_ctrl_c_outside_of_training_prints_no_traceback(monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "restore", interrupted)
+    monkeypatch.setattr(cli.models, "restore", interrupted)
     assert cli.main(["generate", "run"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 
@@ -41,3 +42,14 @@ def test_a_misspelt_name_is_answered_with_the_one_most_like_it():
         _ = optim.nothing_like_it
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("tinygrad_gru.nn.functional")
+
+
+def test_a_hint_of_tensor_is_an_attribute_error_and_not_in_dir():
+    t = Tensor([1.0])
+    for name, hint in hints.TENSOR.items():
+        assert not hasattr(t, name) and name not in dir(t)
+        with pytest.raises(AttributeError, match=f"^Tensor has no attribute '{name}'; here it is {re.escape(hint)}$"):
+            getattr(t, name)
+    assert "sum" in dir(t)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = t.nothing

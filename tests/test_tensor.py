@@ -151,10 +151,8 @@ def test_scalars_and_tensors_in_both_orders(number):
     assert (number - x).tolist() == [1.0, 0.0] and (number / x).tolist() == [2.0, 1.0]
 
 
-def test_numpy_functions_and_conversions_of_a_tensor_that_requires_a_gradient_raise():
+def test_a_conversion_to_numpy_of_a_tensor_that_requires_a_gradient_raises():
     x = leaf([1.0, 2.0])
-    with pytest.raises(TypeError):
-        np.add(np.ones(2), x)
     with pytest.raises(TypeError, match=r"NumPy would lose this tensor's gradient: say tensor\.detach\(\)\.numpy\(\)"):
         np.asarray(x)
     np.testing.assert_array_equal(np.asarray(x.detach()), [1.0, 2.0])

@@ -30,6 +30,14 @@ _FOREIGN = {
 }
 
 
+#: What PyTorch's users must say when they use its names, since its function does something else.
+_SAY = {
+    "correction": "PyTorch's default is correction=1, here and in NumPy it is 0: say which",
+    "return_indices": "PyTorch's gives (values, indices) along dim: write axis=… for the values alone, or "
+    "return_indices=True for both",
+}
+
+
 def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a call, with `others` by the names that they have here; TypeError for one that is unknown."""
     name, known = function.__name__, signature(function).parameters
@@ -38,10 +46,12 @@ def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str
         alias = _ALIASES.get(other, "")
         if alias not in known:
             hint = f": {_FOREIGN[other]}" if other in _FOREIGN else did_you_mean(other, known)
-            accepted = ", ".join(setting for setting in known if setting in settings)
-            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it has {accepted}")
+            accepted = [n for n, p in known.items() if n in settings or p.default is not p.empty]
+            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it has {', '.join(accepted)}")
         if alias in settings and settings[alias] is not known[alias].default:
             raise TypeError(f"{name}: {other} is {alias}, which was given, too")
+        for setting in _SAY.keys() & known.keys() - settings.keys() - {alias}:
+            raise TypeError(f"{name}: {_SAY[setting]}")
         result[alias] = value
     return result
 
@@ -51,17 +61,14 @@ def respelling(function: Callable) -> Any:
 
     The latter only as first argument, and not where that is `arrays`.
     """
-    parameters = signature(function).parameters
-    names, takes_arrays = frozenset(parameters), "arrays" in parameters
-    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    names = frozenset(signature(function).parameters)
+    takes_arrays = "arrays" in names
 
     @wraps(function)
     def call(*inputs: Any, **settings: Any) -> Any:
         if not names.issuperset(settings):
             ours = {name: value for name, value in settings.items() if name in names}
-            others = {name: value for name, value in settings.items() if name not in names}
-            all_settings = respelt(call, {**defaults, **ours}, others)
-            settings = {n: value for n, value in all_settings.items() if n in ours or value is not defaults.get(n)}
+            settings = respelt(function, ours, {name: settings[name] for name in settings if name not in names})
         if inputs and isinstance(inputs[0], (list, tuple)) and not takes_arrays:
             inputs = (*arrays_of(inputs[:1]), *inputs[1:])
         return function(*inputs, **settings)

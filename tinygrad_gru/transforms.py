@@ -142,19 +142,16 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     if observer is not None and not observer.recomputes:
         return function(*inputs)
     state, start = random_state(), tick()
+    given, arrays = [x.node if isinstance(x, Tensor) else None for x in inputs], [unwrap(x) for x in inputs]
     result = function(*inputs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
     if not any(y.requires_grad for y in results):
         return result
-    given = [x.node if isinstance(x, Tensor) else None for x in inputs]
     records, ends = history([y.node for y in results], start)
     closed_over = [node for node in ends if node not in given]
     digests = [Digest.of(y.data) for y in results]
     operation = Recomputation(function, state, digests, set(ends), fingerprint(records))
-    saved = (
-        *map(unwrap, inputs),
-        {node: node.grad_state.array for node in closed_over if node.op is None and node.grad_state},
-    )
+    saved = (*arrays, {node: node.grad_state.array for node in closed_over if node.op is None and node.grad_state})
     outputs = record_multi_output(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
     outputs = [recorded if y.requires_grad else y for recorded, y in zip(outputs, results)]
     return tuple(outputs) if isinstance(result, (tuple, list)) else outputs[0]

@@ -14,9 +14,9 @@ X = np.arange(6.0).reshape(2, 3)
     ("write", "expected"),
     [
         (lambda x: ops.var(x, 1, ddof=1), np.var(X, 1, ddof=1)),
-        (lambda x: ops.std(x, dim=0, keepdim=True), np.std(X, 0, keepdims=True)),
+        (lambda x: ops.std(x, dim=0, keepdim=True, correction=0), np.std(X, 0, keepdims=True)),
         (lambda x: ops.prod(x, -1), np.prod(X, -1)),
-        (lambda x: ops.max(x, dim=1), np.max(X, 1)),
+        (lambda x: ops.max(x, dim=1, return_indices=True)[0], np.max(X, 1)),
         (lambda x: ops.min(x, 0, True), np.min(X, 0, keepdims=True)),
         (lambda x: ops.concatenate([x, x], 1), np.hstack([X, X])),
         (lambda x: ops.stack([x, x], dim=-1), np.dstack([X, X])),
@@ -54,6 +54,11 @@ def test_lists_are_arrays():
         ),
         (lambda x: ops.std(x, unbiased=True), "write correction=1 for True, correction=0 for False"),
         (lambda x: ops.max(x, dim=0, axis=1), "max: dim is axis, which was given, too"),
+        (lambda x: ops.std(x, dim=0), r"std: PyTorch's default is correction=1, here and in NumPy it is 0: say which"),
+        (
+            lambda x: ops.min(x, dim=0),
+            r"min: PyTorch's gives \(values, indices\) along dim: write axis=… for the values",
+        ),
         (lambda x: ops.mse(x, x, reducton="sum"), r"\(did you mean 'reduction'\?\)"),
         (lambda x: ops.cross_entropy(x, [0, 1], weights=[1.0, 2.0, 3.0]), r"\(did you mean 'weight'\?\)"),
     ],

@@ -104,6 +104,7 @@ class Trainer:
         check_positive("accumulate", accumulate)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
+        self._like = reference_tensor(model)
         _check_parameters(model, optimizer)
         if schedule is not None and schedule.optimizer is not optimizer:
             raise ValueError("schedule: it is one of another optimizer than the one that trains the model")
@@ -176,7 +177,7 @@ class Trainer:
         """The batches of a step; without word from the data, an epoch's first one resets a carried state."""
         batches: list[ModelBatch] = []
         while not batches or (len(batches) < self.accumulate and not at_end(self.source)):
-            batch = read_batch(self.source.next_batch(), reference_tensor(self.model))
+            batch = read_batch(self.source.next_batch(), self._like)
             starts = self.source.index == 1 if batch.starts is None else batch.starts
             batches.append(batch._replace(starts=starts))
         return batches
@@ -231,8 +232,7 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
         self.steps = state["steps"]
-        device = reference_tensor(self.model).device
-        self._carried = _restored(structure, [Tensor(part, device=device) for part in parts or ()])
+        self._carried = _restored(structure, [Tensor(part, device=self._like.device) for part in parts or ()])
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -275,7 +275,6 @@ def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, batch: ModelBatch) ->
 
 
 def _check_parameters(model: Module, optimizer: Optimizer) -> None:
-    reference_tensor(model)
     own = {id(parameter) for parameter in model.parameters()}
     if not own:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")

@@ -7,6 +7,7 @@ from typing import Any
 from ...backend import as_array
 from ...nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
 from ...ops import cross_entropy
+from ...ops.op import unwrap
 from ...tensor import Tensor
 
 CELLS = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
@@ -51,7 +52,7 @@ class CharacterModel(Module):
 
         The ids may be on any backend; they are moved to the model's.
         """
-        hidden, state = self.recurrence(self.embedding(as_array(ids, device=self.device)), state)
+        hidden, state = self.recurrence(self.embedding(as_array(unwrap(ids), device=self.device)), state)
         return self.output(self.dropout(hidden)), state
 
 
