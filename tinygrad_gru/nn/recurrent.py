@@ -141,7 +141,7 @@ class Recurrent(RecurrentNames, Module):
         """
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
         x = check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight)
-        fill_value = fill_value_of(past_end)
+        fill_value = 0.0 if past_end == "zero" else fill_value_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
