@@ -99,7 +99,6 @@ ANSWERS = {
     "a misspelt keyword": (lambda: gru(batchfirst=True), "did you mean 'batch_first'"),
     "a misspelt argument": (lambda: gru()(X, lenghts=[1]), "did you mean 'lengths'"),
     "a misspelt activation": (lambda: gru(activation="tahn"), "did you mean 'tanh'"),
-    "a misspelt attribute": (lambda: gru().num_layer, "did you mean 'num_layers'"),
 }
 
 

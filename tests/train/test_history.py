@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import train
+from tinygrad_gru.train.folder import JsonLines
 
 
 def a_run(epochs=3, steps=4, evaluations=True):
@@ -169,3 +170,16 @@ def test_without_matplotlib_plot_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(train.PlotError, match=r"the history was not plotted.*pip install 'tinygrad_gru\[plot\]'"):
         a_run().plot()
+
+
+def test_a_history_is_read_back_from_its_log(tmp_path):
+    history = a_run()
+    with JsonLines(tmp_path / "log.jsonl") as log:
+        for record in history:
+            log.write(record)
+    with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 13, "lo')
+    for path in (tmp_path, tmp_path / "log.jsonl"):
+        assert train.History.read(path).records == history.records
+    with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
+        train.History.read(tmp_path / "other")

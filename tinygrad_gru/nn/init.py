@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import random_stream
+from ..hints import INIT, missing_name
 
 
 def zeros(*shape: int) -> np.ndarray:
@@ -57,3 +58,7 @@ def orthogonal(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
 
 def _sample(distribution: str, shape: tuple[int, ...]) -> Any:
     return getattr(random_stream(), distribution)(shape, "float64", "numpy")
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, INIT, globals())

@@ -15,9 +15,10 @@ from ..tape import inspector
 from ..tensor import Tensor
 from ..trees import map_leaves
 from .base.display import repr_lines
-from .base.names import PyTorchNames
+from .base.names import ForeignNames
 from .base.replacement import check_replacement, is_parameter
 from .base.state import LoadedKeys, fitting_values
+from .base.summary import module_html
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
@@ -25,7 +26,7 @@ def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None)
     return Tensor(data, requires_grad=True, dtype=dtype, device=device)
 
 
-class Module(PyTorchNames):
+class Module(ForeignNames):
     """Base class of layers and models: tensors and submodules are attributes, and `forward` computes the output.
 
     Assigning an attribute registers it: a Tensor, a Module, or a list, tuple or dict of them, however nested; those in
@@ -51,6 +52,9 @@ class Module(PyTorchNames):
     """
 
     training = True
+    #: For Sequential: whether `forward` returns (output, state), and which of its keywords it takes (None: it may ask).
+    returns_state = False
+    sequence_keywords: tuple[str, ...] | None = None
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
         """Compute the output. A subclass defines it; `module(…)` calls it."""
@@ -310,6 +314,9 @@ class Module(PyTorchNames):
 
     def __repr__(self) -> str:
         return "\n  ".join(repr_lines(self))
+
+    def _repr_html_(self) -> str:
+        return module_html(self)
 
 
 def _registered(name: str, value: Any) -> Iterator[tuple[str, Any]]:

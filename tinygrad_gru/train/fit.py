@@ -124,9 +124,9 @@ def fit(
             "schedule: with seconds= the number of steps is not known in advance; give steps= or epochs=, or a "
             "schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
         )
-    training, held_out = _data_of(model, data, validation, batch_size, seed)
+    training, held_out = batches_of(model, data, validation, batch_size, seed)
     chosen = [metric(item) for item in metrics]
-    optimizer = _optimizer(optimizer, lr, model)
+    optimizer = optimizer_of(optimizer, lr, model)
     if callable(schedule) and not isinstance(schedule, Schedule):
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
@@ -243,7 +243,7 @@ def check_layout(model: Module) -> None:
             )
 
 
-def _data_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
+def batches_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
     """The batches to train on, and those to evaluate on or None."""
     reference_tensor(model)
     if isinstance(validation, Real):
@@ -282,7 +282,8 @@ def _split(data: Any, fraction: Any) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
-def _optimizer(optimizer: str | Optimizer, lr: float | None, model: Module) -> Optimizer:
+def optimizer_of(optimizer: str | Optimizer, lr: float | None, model: Module) -> Optimizer:
+    """The optimizer itself, or by its name one of the model's parameters."""
     if isinstance(optimizer, Optimizer):
         if lr is not None:
             raise ValueError("lr: the optimizer that was given has its own; lr is for one by its name")

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..html import Markup, figure, table
 from ..io import replacing
 from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth
 from ..show.svg import line_chart
+from .folder import LOG, read_log
 
 _POSITION = ("epoch", "step")
 #: What steps report beside the losses and metrics, which alone are drawn.
@@ -56,6 +58,14 @@ class History:
         self._epochs: dict[int, dict[str, Any]] = {}
         for record in records:
             self.add(record)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> History:
+        """The history in the folder of a run, or in its log file. Raises FileNotFoundError if there is none."""
+        file = Path(path) / LOG if Path(path).is_dir() else Path(path)
+        if not file.exists():
+            raise FileNotFoundError(f"{file} does not exist: expected the folder of a run, or its {LOG}")
+        return cls(read_log(file))
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the record of a step or of an evaluation."""

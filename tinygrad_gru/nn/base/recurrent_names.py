@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
-from ...hints import did_you_mean, missing_attribute
+from ...hints import RECURRENT, did_you_mean
 
 _BOTH_ARE_RETURNED = (
     "not needed: output, state = layer(x) gives the output at every step, and the state after the last one"
@@ -90,27 +90,6 @@ ARGUMENTS = {
     "attention_mask": "mask, booleans like x without features, True where there is a step",
 }  # fmt: skip
 
-_NOTHING_KEPT = "not needed: no layer keeps a state; layer(x) starts anew, layer(x, state) goes on"
-
-#: Attributes and methods.
-ATTRIBUTES = {
-    "flatten_parameters": "not needed: leave the call out",
-    "all_weights": "list(layer.parameters())",
-    "proj_size": "layer.cells[0].proj_size, an LSTM's",
-    "nonlinearity": "layer.cells[0].activation",
-    "reset_states": _NOTHING_KEPT,
-    "reset_state": _NOTHING_KEPT,
-    "hidden": _NOTHING_KEPT,
-    "units": "hidden_size",
-    "get_weights": "layer.state_dict(), or interop.keras.weights(layer) in Keras's layout",
-    "set_weights": "layer.load_state_dict(…), or interop.keras.load(layer, arrays) from Keras's layout",
-    "kernel": "W of a gate: layer.cells[0].W_h, …",
-    "recurrent_kernel": "U of a gate: layer.cells[0].U_h, …",
-    "φ": "activation",
-    "σ": "gate_activation",
-    "ψ": "output_activation",
-}
-
 #: "weight_ih_l0_reverse" of a layer in PyTorch, "weight_ih" of a cell.
 _TORCH_WEIGHT = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d+)(_reverse)?)?")
 
@@ -123,15 +102,14 @@ class RecurrentNames:
             _check_arguments(cls, len(sizes), keywords)
         return super().__new__(cls)
 
-    if not TYPE_CHECKING:  # or no attribute would be missing to a type checker
+    _hints: ClassVar[Mapping[str, str]] = RECURRENT
 
-        def __getattr__(self, name: str) -> Any:
-            if hasattr(type(self), name):  # a property, which has raised this error's cause
-                return object.__getattribute__(self, name)
-            owner = type(self).__name__
-            if weight := _TORCH_WEIGHT.fullmatch(name):
-                raise AttributeError(f"{owner} has no attribute {name!r}; here it is {_ours(self, weight)}")
-            raise missing_attribute(owner, name, ATTRIBUTES, () if name.startswith("_") else dir(self))
+    def __getattr__(self, name: str) -> Any:
+        if weight := _TORCH_WEIGHT.fullmatch(name):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}; here it is {_ours(self, weight)}"
+            )
+        return super().__getattr__(name)  # type: ignore[misc]
 
     def _add_path(self, error: Exception) -> None:
         """Before the path of the module, our word for an argument that `forward` has not."""
@@ -164,7 +142,7 @@ def _ours(module: Any, weight: re.Match) -> str:
     index = "" if layer is None else f".cells[{int(layer) * getattr(module, 'directions', 1) + bool(reverse)}]"
     note = ", one for both of theirs" if ours == "b" else ", transposed"
     return (
-        f"{ours} of each gate{note}: layer{index}.{ours}_…; interop.torch.state_dict(layer)[{weight[0]!r}] is in "
+        f"{ours} of each gate{note}: m{index}.{ours}_…; interop.torch.state_dict(m)[{weight[0]!r}] is in "
         "PyTorch's layout"
     )
 
