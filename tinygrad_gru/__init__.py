@@ -10,6 +10,8 @@ Tensor(-2.8288574, dtype=float32)
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from . import nn, ops, optim
 from .backend import (
     BackendError,
@@ -24,9 +26,26 @@ from .backend import (
     use,
 )
 from .contexts import enable_grad, no_grad
+from .creation import (
+    arange,
+    empty,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    tensor,
+    zeros,
+    zeros_like,
+)
 from .debug import AnomalyError, detect_anomaly, sanitize
 from .hints import PACKAGE, missing_name
 from .ops import op
+from .saving import load, save
 from .scan import compiling, explain, scan
 from .tape import TapeError, tape
 from .tensor import Tensor
@@ -34,12 +53,22 @@ from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, remat, vj
 from .version import __version__
 
 __all__ = [
-    "AnomalyError", "BackendError", "OutOfMemoryError", "TapeError", "Tensor", "__version__", "checkpoint",
-    "compiling", "detect_anomaly", "enable_grad", "explain", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "manual_seed", "memory_limit", "memory_report", "nn", "no_grad", "op", "ops", "optim", "random_state", "remat",
-    "sanitize", "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
+    "AnomalyError", "BackendError", "OutOfMemoryError", "TapeError", "Tensor", "__version__", "arange", "checkpoint",
+    "compiling", "detect_anomaly", "empty", "enable_grad", "explain", "eye", "full", "full_like", "grad", "hessian",
+    "hvp", "jacobian", "jvp", "linspace", "load", "manual_seed", "memory_limit", "memory_report", "nn", "no_grad",
+    "ones", "ones_like", "op", "ops", "optim", "rand", "randint", "randn", "random_state", "remat", "sanitize", "save",
+    "scan", "set_random_state", "tape", "tensor", "tf32", "tf32_allowed", "use", "vjp", "zeros", "zeros_like",
 ]  # fmt: skip
+
+#: Packages that are imported when they are first named.
+_LAZY = ("data", "debug", "interop", "io", "show", "testing", "train")
 
 
 def __getattr__(name: str) -> object:
-    raise missing_name(__name__, name, PACKAGE, __all__)
+    if name in _LAZY:
+        return import_module(f".{name}", __name__)
+    raise missing_name(__name__, name, PACKAGE, (*__all__, *_LAZY))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
