@@ -45,7 +45,6 @@ from .creation import (
 from .debug import AnomalyError, detect_anomaly, sanitize
 from .hints import PACKAGE, missing_name
 from .ops import op
-from .saving import load, save
 from .scan import compiling, explain, scan
 from .tape import TapeError, tape
 from .tensor import Tensor
@@ -60,14 +59,18 @@ __all__ = [
     "scan", "set_random_state", "tape", "tensor", "tf32", "tf32_allowed", "use", "vjp", "zeros", "zeros_like",
 ]  # fmt: skip
 
-#: Packages that are imported when they are first named.
-_LAZY = ("data", "debug", "interop", "io", "show", "testing", "train")
+#: What is imported when it is first named: packages, and names of modules.
+_LAZY = dict.fromkeys(("data", "debug", "interop", "io", "show", "testing", "train"), "") | {
+    "load": "saving",
+    "save": "saving",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in _LAZY:
-        return import_module(f".{name}", __name__)
-    raise missing_name(__name__, name, PACKAGE, (*__all__, *_LAZY))
+    if name not in _LAZY:
+        raise missing_name(__name__, name, PACKAGE, (*__all__, *_LAZY))
+    module = import_module(f".{_LAZY[name] or name}", __name__)
+    return getattr(module, name) if _LAZY[name] else module
 
 
 def __dir__() -> list[str]:

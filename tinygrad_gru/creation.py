@@ -184,7 +184,7 @@ def _dtype(dtype: Any, device: Any) -> Any:
 def _shape(name: str, shape: tuple) -> tuple[int, ...]:
     """`(2, 3)` of both `zeros(2, 3)` and `zeros((2, 3))`."""
     lengths = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    if not all(isinstance(n, Integral) and n >= 0 for n in lengths):
+    if not all(isinstance(n, Integral) and int(n) >= 0 for n in lengths):
         dtypes = [n for n in lengths if isinstance(n, (str, type))]
         hint = f"; a dtype is given by name, {name}(shape, dtype={dtypes[0]!r})" if dtypes else ""
         raise TypeError(f"{name}: expected a shape, integers ≥ 0, got {', '.join(map(repr, shape))}{hint}")

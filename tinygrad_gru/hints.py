@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from opcode import opmap
 from typing import Any
 
@@ -327,5 +326,7 @@ def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterab
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message: the known name most like this one, or nothing."""
+    from difflib import get_close_matches  # half a millisecond, for errors alone
+
     found: list[Any] = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""
