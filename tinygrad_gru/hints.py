@@ -262,6 +262,42 @@ RECURRENT = {
     "ψ": "output_activation",
 }
 
+_START = "a start of its own, afterwards: m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()"
+_NO_SUCH_GRADIENT = "nothing: the gradient of an embedding is dense, and its rows are as long as they are"
+#: Of keywords with which modules are made.
+KEYWORDS = {
+    "activation": "a layer after it, in nn.Sequential: nn.Linear(3, 4), nn.ReLU()",
+    "use_bias": "bias",
+    "units": "the second size: nn.Linear(in_features, out_features)",
+    "input_dim": "the first size, by position",
+    "output_dim": "the second size, by position",
+    "input_shape": "the first size: nn.Linear(in_features, out_features)",
+    "input_length": "not needed: sequences of any length",
+    "mask_zero": "given to the recurrent layer: layer(x, mask=ids != 0); padding_idx=0 keeps the row at 0",
+    "rate": "p",
+    "epsilon": "eps",
+    "inplace": "not needed: recorded values are never overwritten",
+    "normalized_shape": "features",
+    "elementwise_affine": "always there; ops.layer_norm(x) has no weight and bias",
+    "negative_slope": "slope",
+    **dict.fromkeys(["kernel_initializer", "bias_initializer", "embeddings_initializer"], _START),
+    **dict.fromkeys(
+        ["kernel_regularizer", "activity_regularizer"], "the optimizer's weight_decay, or a term of the loss"
+    ),
+    **dict.fromkeys(["max_norm", "scale_grad_by_freq", "sparse"], _NO_SUCH_GRADIENT),
+    "name": "not needed: a layer is named after the attribute that it is assigned to",
+    "trainable": "m.freeze(), after the layer is made",
+    "from_logits": "not needed: losses take logits",
+    "size_average": "reduction='mean' or 'sum'",
+    "beta": "delta",
+}
+#: Of keyword arguments of a call of a module.
+ARGUMENTS = {
+    "training": "a mode of the module: m.train() or m.eval() before the call",
+    "input": "the first argument, by position",
+    "inputs": "the first argument, by position",
+}
+
 #: Of `nn.init`, whose functions return arrays.
 INIT = {
     "zeros_": "m.b[:] = 0.0 under no_grad()",
