@@ -1,5 +1,6 @@
 """Training: fit, evaluate, predict; the loop, metrics, checkpoints that resume exactly; and text (`train.text`)."""
 
+from ..hints import TRAIN, missing_name
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
@@ -45,3 +46,7 @@ __all__ = [
     "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log",
     "restore", "save_checkpoint", "summarize",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, TRAIN, __all__)
