@@ -9,10 +9,11 @@ import pytest
 
 import tinygrad_gru
 from tinygrad_gru import Tensor, hints, nn, ops, optim, train
+from tinygrad_gru.train import hints as train_hints
 
 TABLES = [
-    (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, hints.TRAIN),
-    (Tensor, hints.TENSOR), (train.History, hints.HISTORY), (train.Callback, hints.CALLBACK),
+    (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, train_hints.TRAIN),
+    (Tensor, hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
 ]  # fmt: skip
 
 

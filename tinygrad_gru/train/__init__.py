@@ -1,6 +1,6 @@
 """Training: fit, evaluate, predict; the loop, metrics, checkpoints that resume exactly; and text (`train.text`)."""
 
-from ..hints import TRAIN, missing_name
+from ..hints import missing_name
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
@@ -9,6 +9,7 @@ from .callbacks import CSVLog, LambdaCallback, TensorBoard, WeightAverage
 from .find_lr import LRSweep, find_lr
 from .fit import evaluate, fit, predict
 from .folder import RunFolder, read_log
+from .hints import TRAIN
 from .history import History
 from .loop import Loop
 from .metrics import (

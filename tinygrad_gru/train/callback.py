@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..hints import CALLBACK, did_you_mean
+from ..hints import did_you_mean
+from .hints import CALLBACK
 
 
 class Callback:

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..hints import HISTORY, did_you_mean, missing_attribute
+from ..hints import did_you_mean, missing_attribute
 from ..html import Markup, figure, table
 from ..io import replacing
 from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth
 from ..show.svg import line_chart
 from .folder import LOG, read_log
+from .hints import HISTORY
 
 _POSITION = ("epoch", "step")
 #: What steps report beside the losses and metrics, which alone are drawn.
