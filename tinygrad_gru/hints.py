@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from opcode import opmap
 from typing import Any
 
@@ -101,8 +100,137 @@ TENSOR = {
     "assign": "t.data[...] = value, or `t.data = array`",
 }
 
+_NO_CONVOLUTION = "nothing: there are no convolutions; data.windows and nn.Linear act on windows of a series"
+_NO_POOLING = "a reduction over an axis: x.mean(axis=1), x.max(axis=1)"
+_NO_ATTENTION = "nothing: there are no attention layers; ops.softmax(q @ k.mT * scale) @ v is the product"
+_NO_BATCH_NORM = "nn.LayerNorm(features), over the features of each example; there is no batch normalization"
+_LENGTHS = "not needed: layer(x, lengths=lengths) leaves the padding out; data.pad_sequence pads"
+
 #: Of `nn`.
-NN = {"functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …"}
+NN = {
+    "functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …",
+    "utils": "optim.clip_gradient_norm(parameters, max_norm), and layer(x, lengths=lengths) for packed sequences",
+    "Dense": "nn.Linear(in_features, out_features), with both sizes",
+    "LazyLinear": "nn.Linear(in_features, out_features), with both sizes",
+    "Bilinear": "ops.einsum('bi,ijk,bj->bk', x, W, y)",
+    "SimpleRNN": "nn.RNN(input_size, hidden_size)",
+    "RNNBase": "nn.Recurrent",
+    "Bidirectional": "nn.GRU(input_size, hidden_size, bidirectional=True)",
+    "TimeDistributed": "not needed: nn.Linear acts on the last axis of (time, batch, features)",
+    "Masking": _LENGTHS,
+    "PackedSequence": _LENGTHS,
+    "Activation": "a function, such as ops.tanh, which nn.Sequential takes as a layer",
+    "Lambda": "a function, which nn.Sequential takes as a layer",
+    "Input": "not needed: the layers are made with their sizes",
+    "InputLayer": "not needed: the layers are made with their sizes",
+    "Model": "nn.Module, with layers as attributes and forward",
+    "Layer": "nn.Module, with parameters as attributes and forward",
+    "Concatenate": "ops.concatenate([a, b], axis=-1)",
+    "Reshape": "a function: lambda x: x.reshape(…)",
+    "Unflatten": "a function: lambda x: x.reshape(…)",
+    "LayerNormalization": "nn.LayerNorm(features)",
+    "RMSNorm": "nn.LayerNorm(features)",
+    "GroupNorm": _NO_BATCH_NORM,
+    "BatchNormalization": _NO_BATCH_NORM,
+    **dict.fromkeys(["BatchNorm1d", "BatchNorm2d", "InstanceNorm1d"], _NO_BATCH_NORM),
+    **dict.fromkeys(["Dropout1d", "Dropout2d", "SpatialDropout1D", "AlphaDropout"], "nn.Dropout(p)"),
+    **dict.fromkeys(["Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Conv1D", "Conv2D"], _NO_CONVOLUTION),
+    **dict.fromkeys(["MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "AdaptiveAvgPool1d"], _NO_POOLING),
+    **dict.fromkeys(["GlobalAveragePooling1D", "GlobalMaxPooling1D"], _NO_POOLING),
+    **dict.fromkeys(["Transformer", "TransformerEncoder", "TransformerEncoderLayer"], _NO_ATTENTION),
+    **dict.fromkeys(["MultiheadAttention", "MultiHeadAttention", "Attention"], _NO_ATTENTION),
+    "EmbeddingBag": "nn.Embedding(n, features), and .sum(axis=1) or .mean(axis=1) of its output",
+    "ParameterList": "a list of nn.Parameter(…) as an attribute: it is registered",
+    "ParameterDict": "a dict of nn.Parameter(…) as an attribute: it is registered",
+    "Buffer": "Tensor(data) as an attribute: it is a buffer",
+    "DataParallel": "nothing: a model runs on one device",
+    "LogSigmoid": "ops.log_sigmoid(x)",
+    "ReLU6": "ops.clip(x, low=0.0, high=6.0)",
+    "Hardtanh": "ops.clip(x, low=-1.0, high=1.0)",
+    "Swish": "nn.SiLU()",
+    "BCELoss": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
+    "BinaryCrossentropy": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
+    "SmoothL1Loss": "nn.HuberLoss(), the same at beta=1",
+    "KLDivLoss": "ops.kl_divergence(log_q, p)",
+    "CategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
+    "SparseCategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
+    "MeanSquaredError": "nn.MSELoss()",
+    "MeanAbsoluteError": "nn.L1Loss()",
+    "Huber": "nn.HuberLoss()",
+}
+
+#: Of a Module.
+MODULE = {
+    "register_forward_hook": "a subclass with another forward; nn.summary(model, x) has the shapes of outputs",
+    "register_forward_pre_hook": "a subclass with another forward",
+    "register_full_backward_hook": "tensor.register_hook(function) of an output",
+    "register_module": "m.add_module(name, module), or an attribute",
+    "get_submodule": "dict(m.named_modules())[path]",
+    "get_parameter": "dict(m.named_parameters())[path]",
+    "get_layer": "dict(m.named_modules())[path]",
+    "bfloat16": "m.astype('bfloat16'), or train.mixed_precision(m, 'bfloat16') to train",
+    "type": "m.astype('float64')",
+    "compile": "not needed: train.fit(m, loss, data, optimizer='adam') takes loss and optimizer",
+    "fit": "train.fit(m, loss, data, epochs=10)",
+    "evaluate": "train.evaluate(m, loss, data)",
+    "predict": "train.predict(m, data)",
+    "summary": "nn.summary(m, x)",
+    "count_params": "m.parameter_count()",
+    "get_weights": "m.state_dict(), arrays by name",
+    "set_weights": "m.load_state_dict(state), arrays by name",
+    "trainable_variables": "m.parameters()",
+    "trainable_weights": "m.parameters()",
+    "weights": "m.named_tensors()",
+    "layers": "m.children(), or m.named_children()",
+    "save": "save(m.state_dict(), 'model.safetensors')",
+    "save_weights": "save(m.state_dict(), 'model.safetensors')",
+    "load_weights": "m.load_state_dict(load('model.safetensors'))",
+}
+
+_WEIGHT_OF_LINEAR = "W (in_features, out_features), the transpose of PyTorch's weight"
+#: Of layers.
+LINEAR = {**MODULE, "weight": _WEIGHT_OF_LINEAR, "kernel": "W (in_features, out_features)", "bias": "b (out_features,)"}
+EMBEDDING = {**MODULE, **dict.fromkeys(["weight", "embeddings"], "W (num_embeddings, embedding_dim)")}
+RECURRENT = {
+    **MODULE,
+    "all_weights": "list(m.parameters())",
+    "flatten_parameters": "not needed: leave the call out",
+    "proj_size": "m.cells[0].proj_size, an LSTM's",
+    "nonlinearity": "m.cells[0].activation",
+    "units": "hidden_size",
+    **dict.fromkeys(
+        ["reset_state", "reset_states", "hidden"],
+        "not needed: no layer keeps a state; m(x) starts anew, m(x, state) goes on",
+    ),
+    "get_weights": "m.state_dict(), arrays by name; interop.keras.weights(m) has Keras's layout",
+    "set_weights": "m.load_state_dict(state), arrays by name; interop.keras.load(m, arrays) takes Keras's layout",
+    "kernel": "W of a gate: m.cells[0].W_h, …",
+    "recurrent_kernel": "U of a gate: m.cells[0].U_h, …",
+    "φ": "activation",
+    "σ": "gate_activation",
+    "ψ": "output_activation",
+}
+
+#: Of `nn.init`, whose functions return arrays.
+INIT = {
+    "zeros_": "m.b[:] = 0.0 under no_grad()",
+    "ones_": "m.W[:] = 1.0 under no_grad()",
+    "constant_": "m.W[:] = value under no_grad()",
+    "eye_": "m.W[:] = np.eye(n) under no_grad()",
+    "uniform_": "m.W[:] = nn.init.uniform(*m.W.shape, bound=0.1) under no_grad()",
+    "normal_": "m.W[:] = nn.init.normal(*m.W.shape, scale=0.1) under no_grad()",
+    "trunc_normal_": "m.W[:] = nn.init.normal(*m.W.shape, scale=0.02).clip(-0.04, 0.04) under no_grad()",
+    "xavier_uniform_": "m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()",
+    "xavier_normal_": "m.W[:] = nn.init.xavier_normal(*m.W.shape) under no_grad()",
+    "kaiming_uniform_": "m.W[:] = nn.init.he_uniform(*m.W.shape) under no_grad()",
+    "kaiming_normal_": "m.W[:] = nn.init.he_normal(*m.W.shape) under no_grad()",
+    "orthogonal_": "m.W[:] = nn.init.orthogonal(*m.W.shape) under no_grad()",
+    "kaiming_uniform": "nn.init.he_uniform(fan_in, fan_out)",
+    "kaiming_normal": "nn.init.he_normal(fan_in, fan_out)",
+    "glorot_uniform": "nn.init.xavier_uniform(fan_in, fan_out)",
+    "glorot_normal": "nn.init.xavier_normal(fan_in, fan_out)",
+    "calculate_gain": "the number: 5/3 for tanh, 2 ** 0.5 for relu, 1 for sigmoid and none",
+}
 
 #: Of `ops`.
 OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
@@ -162,5 +290,7 @@ def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterab
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message: the known name most like this one, or nothing."""
+    from difflib import get_close_matches  # half a millisecond, for errors alone
+
     found: list[Any] = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, nn, no_grad, ops
+from tinygrad_gru import TapeError, Tensor, nn, no_grad, ops
 from tinygrad_gru.backend import resolve
 from tinygrad_gru.train import mixed_precision
 
@@ -137,9 +137,11 @@ def test_register_sets_an_attribute():
         model.add_module("a.b", nn.Linear(2, 2))
 
 
-def test_a_recorded_tensor_becomes_a_buffer_without_its_record():
+def test_a_recorded_tensor_is_no_buffer():
     model, x = nn.Module(), Tensor([2.0], requires_grad=True)
-    model.register_buffer("square", x * x)
+    with pytest.raises(TapeError, match=r"\.detach\(\) for the values alone"):
+        model.register_buffer("square", x * x)
+    model.register_buffer("square", (x * x).detach())
     assert model.square.item() == 4 and not model.square.requires_grad and list(model.state_dict()) == ["square"]
 
 

@@ -29,10 +29,12 @@ import numpy as np
 
 from .. import ops
 from ..backend import xp_of
+from ..hints import did_you_mean
 from ..ops.sampling import dropout_mask
 from ..scan import pure
 from ..tensor import Tensor
 from . import init
+from .base.recurrent_names import ACTIVATIONS
 from .cell import Cell
 from .checks import check_probability, check_sizes
 from .module import Parameter
@@ -114,13 +116,6 @@ class VariedCell(Cell):
         cell = copy(self)  # with the same weights
         cell._drop_mask = next(noise)
         return cell
-
-    @property
-    def φ(self) -> Any:
-        name = type(self).__name__
-        raise AttributeError(f"{name}.φ is called activation now, σ gate_activation, ψ output_activation")
-
-    σ = ψ = φ
 
 
 class GatedCell(VariedCell):
@@ -303,7 +298,12 @@ def bounded(activation: str | Callable, clip: float | None) -> Callable:
 def check_function(keyword: str, activation: Any) -> None:
     """Raise ValueError unless it is a function, or the name of one in `ops`."""
     function = getattr(ops, activation, None) if isinstance(activation, str) else activation
-    if not callable(function):
-        raise ValueError(
-            f"{keyword}: expected a function, or the name of one in ops, such as 'tanh' or 'relu'; got {activation!r}"
-        )
+    if callable(function) and not isinstance(function, type):
+        return
+    if activation in ACTIVATIONS:
+        raise ValueError(f"{keyword}: {activation!r} is here {ACTIVATIONS[activation]}")
+    given = f"the class {activation.__name__}" if isinstance(activation, type) else repr(activation)
+    close = did_you_mean(activation, ops.__all__) if isinstance(activation, str) else ""
+    raise ValueError(
+        f"{keyword}: expected a function, or the name of one in ops, such as 'tanh' or 'relu'; got {given}{close}"
+    )

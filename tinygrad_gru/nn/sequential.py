@@ -63,7 +63,7 @@ class Sequential(Module):
             x = x[0] if before is not None and isinstance(x, tuple) else x
             settings = {name: value for name, value in padding.items() if _takes(layer, name)} if padding else {}
             passed = passed or bool(settings)
-            if "after" in getattr(layer, "sequence_keywords", ()):
+            if "after" in (getattr(layer, "sequence_keywords", None) or ()):
                 if before is None and latest is not None and latest.bidirectional:
                     raise ValueError("LastStep: put it directly after the bidirectional layer, whose halves it takes")
                 settings["after"] = latest

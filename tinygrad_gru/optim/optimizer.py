@@ -25,16 +25,18 @@ class Optimizer:
     updates of that parameter, from 1. `allowed` gives the range of each setting: numbers with low ≤ number < high,
     lists of such numbers, or instances of a type.
 
-        class Momentum(Optimizer):
-            allowed = {"lr": (0, inf), "momentum": (0, 1)}
-
-            def __init__(self, parameters, lr=0.1, momentum=0.9):
-                super().__init__(parameters, lr=lr, momentum=momentum)
-
-            @staticmethod
-            def rule(p, g, velocity, *, step, lr, momentum):
-                velocity = momentum * velocity + g
-                return {"p": p - lr * velocity, "velocity": velocity}
+    >>> class Momentum(optim.Optimizer):
+    ...     allowed = {"lr": (0, float("inf")), "momentum": (0, 1)}
+    ...
+    ...     def __init__(self, parameters, lr=0.1, momentum=0.9):
+    ...         super().__init__(parameters, lr=lr, momentum=momentum)
+    ...
+    ...     @staticmethod
+    ...     def rule(p, g, velocity, *, step, lr, momentum):
+    ...         velocity = momentum * velocity + g
+    ...         return {"p": p - lr * velocity, "velocity": velocity}
+    >>> Momentum(nn.Linear(2, 3).parameters(), momentum=0.8)
+    Momentum(parameters=2, lr=0.1, momentum=0.8)
 
     The settings in `groups` may be changed between steps (a schedule sets "lr"). State is indexed by the position of a
     parameter among all: `state[position]` are its arrays, `updates[position]` is how often it was updated. Parameters

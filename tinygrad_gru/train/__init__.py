@@ -5,6 +5,7 @@ from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
 from .callback import Callback
 from .callbacks import CSVLog, LambdaCallback, TensorBoard, WeightAverage
+from .find_lr import LRSweep, find_lr
 from .fit import evaluate, fit, predict
 from .folder import RunFolder, read_log
 from .history import History
@@ -39,10 +40,11 @@ from .trainer import Step, Trainer, TrainingError
 
 __all__ = [
     "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CSVLog", "Callback", "CharacterModel",
-    "CheckpointError", "ConfusionMatrix", "EarlyStop", "History", "LambdaCallback", "Loop", "LossScaler", "Mean",
-    "MeanLoss", "Metric", "MixedPrecision", "Origin", "Perplexity", "PlotError", "Progress", "Restored", "RunFolder",
-    "SafetensorsError", "Step", "TensorBoard", "TextRun", "TextSettings", "TimePlan", "TopK", "Trainer", "TrainingError",
-    "WeightAverage", "character_losses", "evaluate", "excerpts", "fit", "generate", "leading_spaces",
-    "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log", "restore",
-    "save_checkpoint", "summarize", "time_plan",
+    "CheckpointError", "ConfusionMatrix", "EarlyStop", "History", "LRSweep", "LambdaCallback", "Loop", "LossScaler",
+    "Mean", "MeanLoss", "Metric", "MixedPrecision", "Origin",
+    "Perplexity", "PlotError", "Progress", "Restored", "RunFolder",
+    "SafetensorsError", "Step", "TensorBoard", "TextRun", "TextSettings", "TimePlan", "TopK", "Trainer",
+    "TrainingError", "WeightAverage", "character_losses", "evaluate", "excerpts", "find_lr", "fit", "generate",
+    "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log",
+    "restore", "save_checkpoint", "summarize", "time_plan",
 ]  # fmt: skip

@@ -120,6 +120,8 @@ def test_types_can_be_given():
     assert table["zip"].tolist() == ["00123", "04567"] and table["day"].tolist() == ["2024-01-01", None]
     with pytest.raises(ValueError, match="line 3, column 'a': 'x' is no number"):
         read("a\n1\nx\n", types={"a": "number"})
+    with pytest.raises(ValueError, match="line 2, column 'a': '--5' is no number"):
+        read("a\n--5\n", types={"a": "number"})
     with pytest.raises(ValueError, match="line 2, column 'a': 'x' is no date"):
         read("a\nx\n2024-01-01\n", types={"a": "date"})
     with pytest.raises(ValueError, match="line 2, column 'a': 'x' is no boolean"):
@@ -187,6 +189,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path, encoding, newl
         ("a,b\n1,2\n", {"dates": {"c": "%Y"}}, "dates has 'c'"),
         ("a,b\n1,2\n", {"dates": {"a": "%Y"}}, "line 2, column 'a': '1' is no date as '%Y'"),
         ("a\n2024-02-29\n2023-02-29\n", {}, "line 3, column 'a': '2023-02-29' is no date"),
+        ("a\n1\n-1e999\n", {}, "line 3, column 'a': '-1e999' is no number"),
         ("a,b\n1,2\n", {"decimal": ",", "thousands": ","}, "two different signs"),
         ("a,b\n1,2\n", {"decimal": ""}, "two different signs"),
     ],

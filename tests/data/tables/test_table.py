@@ -70,6 +70,9 @@ def test_categories_are_ids_or_columns_of_0_and_1(table):
     assert present.codes("city", ["Rome", "Oslo", "Paris"]).tolist() == [0, 2, 0]
     assert present[:1].one_hot("city", ["Oslo", "Rome"]).array(["city=Oslo", "city=Rome"]).tolist() == [[0, 1]]
     assert Table({"n": [3, 1, 3]}).codes("n").tolist() == [1, 0, 1]
+    days = np.array(["2024-01-02", "0000-01-01", "NaT"], "datetime64[D]")
+    assert Table({"day": days[:2]}).codes("day").tolist() == [1, 0]
+    assert Table({"day": days}).categories("day") == [days[1], days[0]]
     with pytest.raises(ValueError, match="column 'city' has 1 missing values, which have no id"):
         table.codes("city")
     with pytest.raises(ValueError, match=r"column 'city' has 'Paris', which is not among the categories \['Rome'\]"):

@@ -50,7 +50,12 @@ def as_floats(name: str, column: np.ndarray) -> np.ndarray:
 
 def categories_of(column: np.ndarray) -> list[Any]:
     """The values that occur, sorted."""
-    return sorted(set(column[~missing_in(column)].tolist()))
+    return sorted(set(values_of(column[~missing_in(column)])))
+
+
+def values_of(column: np.ndarray) -> list[Any]:
+    """The values as Python objects; dates stay what they are, for Python has fewer of them."""
+    return list(column) if column.dtype.kind == "M" else column.tolist()
 
 
 def description(column: np.ndarray) -> str:
@@ -66,7 +71,9 @@ def description(column: np.ndarray) -> str:
         order = np.argsort(-counts, kind="stable")
         listed = [f"{_shortened(values[k])} ({counts[k]})" for k in order[:_LISTED]]
         return f"{len(values)}: {', '.join(listed + ['…'] * (len(values) > _LISTED))}"
-    return f"{present.min():.6g} to {present.max():.6g}, mean {present.mean(dtype=float):.6g}"
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        mean = present.mean(dtype=float)
+    return f"{present.min():.6g} to {present.max():.6g}, mean {mean:.6g}"
 
 
 _LISTED, _LONGEST = 4, 24

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in
+from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in, values_of
 
 _LISTED = 40
 
@@ -197,11 +197,11 @@ class Table:
         """The index of each value in `categories`, or -1 where it is missing."""
         column, gone = self._column(name), self.missing(name)
         index = {category: code for code, category in enumerate(categories)}
-        unknown = sorted(set(column[~gone].tolist()) - set(index))
+        unknown = sorted(set(values_of(column[~gone])) - set(index))
         if unknown:
             raise ValueError(
                 f"column {name!r} has {unknown[0]!r}, which is not among the categories {list(index)!r:.400}"
             )
         return np.array(
-            [-1 if is_gone else index[value] for value, is_gone in zip(column.tolist(), gone)], dtype=np.int64
+            [-1 if is_gone else index[value] for value, is_gone in zip(values_of(column), gone)], dtype=np.int64
         )

@@ -1,28 +1,41 @@
-"""Methods of Module by PyTorch's names, each a line of those by ours."""
+"""Methods of Module by the names of PyTorch and Keras, each a line of those by ours; hints for other names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
+from ...hints import MODULE
 from ...tensor import Tensor
 
 
-class PyTorchNames:
-    """Methods of Module by PyTorch's names."""
+class ForeignNames:
+    """Methods of Module by the names of PyTorch and Keras. Names that it has not are answered by `hints`."""
+
+    _hints: ClassVar[Mapping[str, str]] = MODULE
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._hints and not hasattr(type(self), name):
+            hint = self._hints[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; here it is {hint}")
+        return object.__getattribute__(self, name)  # the error that led here, also one in a property
 
     def buffers(self: Any) -> Iterator[Tensor]:
         """Yield all buffers."""
         return (tensor for _, tensor in self.named_buffers())
 
-    def register_buffer(self: Any, name: str, tensor: Any) -> None:
+    def register_buffer(self: Any, name: str, tensor: Any, persistent: bool = True) -> None:
         """Set a constant, an array too, as an attribute that is saved and moved along, as assigning a Tensor does.
+
+        One that is not to be saved, persistent=False, is a NumPy array as an attribute, which is not moved either.
 
         >>> model = nn.Module()
         >>> model.register_buffer("mean", np.zeros(3))
         >>> list(model.state_dict())
         ['mean']
         """
+        if not persistent:
+            raise ValueError(f"persistent: every buffer is saved; for one that is not write m.{name} = array")
         self._register(name, None if tensor is None else Tensor(tensor))
 
     def register_parameter(self: Any, name: str, parameter: Tensor | None) -> None:
@@ -52,6 +65,15 @@ class PyTorchNames:
         for module in list(self.modules()):
             function(module)
         return self
+
+    @property
+    def trainable(self: Any) -> bool:
+        """Whether it has parameters that are not frozen; setting it is `unfreeze()` or `freeze()`, as in Keras."""
+        return next(self.parameters(), None) is not None
+
+    @trainable.setter
+    def trainable(self: Any, on: bool) -> None:
+        self.requires_grad_(on)
 
     def requires_grad_(self: Any, on: bool = True) -> Any:
         """`unfreeze()`, or with False `freeze()`."""
