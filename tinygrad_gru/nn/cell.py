@@ -215,7 +215,13 @@ class Cell(RecurrentNames, Module):
         return new if is_state else (new, y)
 
     def initial_state(self, batch: int) -> Any:
-        """The carry before the first step, for a batch of that size: zeros, or the learned state."""
+        """The carry before the first step, for a batch of that size: zeros, or the learned state.
+
+        >>> cell, xs = nn.GRUCell(3, 8), np.ones((5, 4, 3), np.float32)
+        >>> h, hs = scan(cell.step, cell.initial_state(4), xs)     # what a layer does
+        >>> h.shape, hs.shape
+        ((4, 8), (5, 4, 8))
+        """
         weight = self.weight
         parts = [self._initial(state, (batch, size), weight) for state, size in zip(self.states, self.state_sizes)]
         return State(parts, self.states) if len(parts) > 1 else parts[0]
