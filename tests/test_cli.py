@@ -444,15 +444,22 @@ def test_a_run_in_eager_mode_can_be_resumed_compiled(train, tmp_path, monkeypatc
     assert modes == [False] * 5
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])
-def test_a_damaged_checkpoint_is_refused(train, tmp_path, capsys, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-7], "not a whole checkpoint"),
+        (lambda content: b"x" + content, "not a whole checkpoint"),
+        (lambda content: b"", "the file is empty"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(train, tmp_path, capsys, damage, message):
     train("--quiet")
     path = tmp_path / "run" / CHECKPOINT
     path.write_bytes(damage(path.read_bytes()))
     for arguments in (["train", "--resume", "--out", str(path.parent)], ["generate", str(path)], ["info", str(path)]):
         capsys.readouterr()
         assert cli.main(arguments) == 1
-        assert "not a whole checkpoint" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_a_disk_that_fills_up_is_explained_and_the_last_checkpoint_is_whole(train, tmp_path, monkeypatch, capsys):
