@@ -508,6 +508,7 @@ def test_short_runs_on_noise_have_none(seed, validation, steps, batch_size):
         (network(), ops.mse, (X, Y), {"epochs": 1, "carry_state": True}, "positional argument|carry_state"),
         (network(), ops.mse, (X, Y), {"epochs": 1, "accumulate": 0}, "accumulate: expected a whole number"),
         (network(), ops.mse, (X, Y), {"epochs": 1, "precision": "int8"}, "precision: expected one of"),
+        (network(), ops.mse, (X, Y), {"epochs": 1, "callbacks": [Counter]}, r"expected Callback objects.*Counter\(\)"),
     ],
 )  # fmt: skip
 def test_errors_say_what_to_do(model, loss, given, settings, message):
@@ -531,9 +532,32 @@ def test_a_fraction_of_sorted_examples_is_refused():
         quiet(Classifier(), ops.cross_entropy, (SEQUENCES, labels), epochs=1, validation=0.4)
 
 
-def test_predictions_of_shuffled_batches_are_refused():
-    with pytest.raises(ValueError, match="shuffled, and predictions would come in that order"):
-        train.predict(network(), data.ArrayBatches(X, Y, seed=0))
+def test_predictions_in_another_order_than_the_data_are_refused():
+    for batches in (data.ArrayBatches(X, Y, seed=0), data.SequenceBatches(list(SEQUENCES), LABELS, bucket=2)):
+        with pytest.raises(ValueError, match="in another order than the data, and predictions would be: leave out"):
+            train.predict(network(), batches)
+
+
+def test_predictions_for_lists_arrays_and_batches_are_the_same():
+    model = network()
+    expected = train.predict(model, X)
+    with model.evaluating(), no_grad():
+        np.testing.assert_allclose(expected, model(Tensor(X.astype("float32"))).numpy(), rtol=1e-5)
+    for given in (X.tolist(), (X, Y), Tensor(X), [(X[:20], None), (X[20:], None)], data.ArrayBatches(X, batch_size=7)):
+        np.testing.assert_allclose(train.predict(model, given), expected, rtol=1e-5)
+
+
+def test_a_carried_state_makes_windows_of_a_sequence_the_whole():
+    manual_seed(0)
+    model = Stateful()
+    windows = np.concatenate([x for x, _ in STREAM])
+    with model.evaluating(), no_grad():
+        expected = model(Tensor(windows.astype("float32")))[0].numpy()
+    got = train.predict(model, STREAM, carry_state=True)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    targets = np.concatenate([y for _, y in STREAM])
+    loss = train.evaluate(model, ops.mse, STREAM, carry_state=True)["loss"]
+    assert loss == pytest.approx(np.mean((expected - targets) ** 2), rel=1e-5)
 
 
 def test_evaluation_leaves_positions_modes_and_random_numbers_as_they_are():

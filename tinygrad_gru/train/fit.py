@@ -145,7 +145,7 @@ def fit(
 
     loop = Loop(
         trainer, steps=steps, epochs=epochs, seconds=seconds, evaluate=None if held_out is None else evaluation,
-        callbacks=callbacks, patience=patience, keep_best=held_out is not None, folder=folder, keep_last=keep_last,
+        callbacks=callbacks, patience=patience, keep_best=folder is not None, folder=folder, keep_last=keep_last,
         metadata={"fit": {"accumulate": accumulate, "carry_state": carry_state}},
     )  # fmt: skip
     if resume:
@@ -195,7 +195,9 @@ def evaluate(
     return {"loss": float(total) / count, **{item.name: item.compute() for item in chosen}}
 
 
-def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | str | None = None) -> Any:
+def predict(
+    model: Module, data: Any, *, batch_size: int = 32, carry_state: bool = False, compiled: bool | str | None = None
+) -> Any:
     """The outputs of `model` for `data`, an array x, arrays (x, y) or batches as `fit` takes them: a NumPy array.
 
     Targets are ignored. The model is in evaluation mode. Of batches with targets per step it is a list, for each
@@ -205,14 +207,17 @@ def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | 
     >>> train.predict(nn.Linear(3, 2), np.zeros((5, 3))).shape
     (5, 2)
     """
-    if getattr(data, "seed", None) is not None:
-        raise ValueError(
-            f"data: it is shuffled, and predictions would come in that order: make it with seed=None (not {data.seed})"
-        )
+    for name in ("seed", "bucket"):
+        if getattr(data, name, None) is not None:
+            raise ValueError(
+                f"data: its batches are in another order than the data, and predictions would be: leave out {name}="
+            )
+    if isinstance(data, list) and data and isinstance(data[0], (list, Real)):
+        data = np.asarray(data)
     if isinstance(data, (np.ndarray, Tensor, Mapping)) or hasattr(data, "__array__"):
         data = (data, None)
     results: list[Any] = []
-    for outputs, batch in _outputs(model, data, batch_size, False, compiled, with_targets=False):
+    for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled, with_targets=False):
         values = outputs.numpy()
         if not batch.per_step:
             results.append(values)

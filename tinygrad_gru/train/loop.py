@@ -35,7 +35,7 @@ class Loop:
                      step, after each epoch of a run of `epochs`, otherwise at `evaluations` even intervals
     callbacks        called at the events of `Callback`, in this order
     patience         early stopping: stop after more evaluations than this in a row without a better loss
-    keep_best        keep the weights of the best evaluation, for `load_best`; by default if there is a patience
+    keep_best        keep the weights of the best evaluation, for `load_best`, also without a patience
     folder           for the log and the checkpoints; None: nothing is written. It belongs to one run: another one in
                      it, at the same time or finished, is an error (see RunFolder)
     keep_last        how many checkpoints to keep beside the best one; older ones have their step in their name
@@ -43,6 +43,12 @@ class Loop:
 
     `stopped` says why a run ended before its last step, and `diagnosis` what is wrong with one that did not learn; both
     are None otherwise.
+
+    >>> model = nn.Linear(1, 1)
+    >>> trainer = train.Trainer(model, ops.mse, optim.Adam(model.parameters()), [(np.ones((4, 1)), np.ones((4, 1)))])
+    >>> loop = train.Loop(trainer, steps=3)
+    >>> loop.run(train.Progress()), loop.steps, loop.history["loss"].shape
+    (True, 3, (3,))
     """
 
     #: How far a step advances the progress display.
@@ -62,7 +68,7 @@ class Loop:
         evaluations: int = 10,
         callbacks: Sequence[Callback] = (),
         patience: int | None = None,
-        keep_best: bool | None = None,
+        keep_best: bool = False,
         folder: str | os.PathLike[str] | RunFolder | None = None,
         keep_last: int = 1,
         metadata: Mapping[str, Any] | None = None,
@@ -74,8 +80,12 @@ class Loop:
         self.trainer, self.total_steps, self.epochs, self.seconds = trainer, steps, epochs, seconds
         self.evaluate, self.evaluations = evaluate, evaluations
         self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                hint = f", write {callback.__name__}()" if isinstance(callback, type) else ""
+                raise TypeError(f"callbacks: expected Callback objects, got {callback!r}{hint}")
         self.early_stop = EarlyStop(patience)
-        self.keep_best = patience is not None if keep_best is None else keep_best and evaluate is not None
+        self.keep_best = patience is not None or (keep_best and evaluate is not None)
         self.folder = folder if isinstance(folder, RunFolder) or folder is None else RunFolder(folder)
         self.keep_last = keep_last
         self.metadata = dict(metadata or {})
@@ -190,7 +200,9 @@ class Loop:
             self.stopped = self.stopped or self._reason()
             if self.steps != self._saved_step:
                 self._save(log)
-        self.diagnosis = diagnosis(self._losses, self._evaluated, self.trainer.targets_in_step, self.keep_best)
+        self.diagnosis = diagnosis(
+            self._losses, self._evaluated, self.trainer.targets_in_step, self.early_stop.patience is not None
+        )
         self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
 

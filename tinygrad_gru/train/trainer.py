@@ -45,13 +45,22 @@ TRAINER_STATE: dict[str, Any] = {
 
 
 class TrainingError(RuntimeError):
-    """Training has diverged: the loss or its gradient is not finite. The weights are those before the step."""
+    """Training has diverged: the loss or its gradient is not finite. The weights are those before the step.
+
+    >>> x = np.full((8, 1), np.inf)
+    >>> train.fit(nn.Linear(1, 1), ops.mse, (x, x), steps=1, progress=False)
+    Traceback (most recent call last):
+    tinygrad_gru.train.trainer.TrainingError: at step 1 the loss is inf ...
+    """
 
 
 class Step(NamedTuple):
     """The result of a training step: its `loss`, the gradient norm before clipping, the learning rate.
 
     `gradient_norm` is None if the gradient overflowed float16, so that the step was skipped.
+
+    >>> train.Step(loss=0.5, gradient_norm=1.5, lr=0.001)._asdict()
+    {'loss': 0.5, 'gradient_norm': 1.5, 'lr': 0.001}
     """
 
     loss: float
