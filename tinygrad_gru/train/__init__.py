@@ -4,8 +4,7 @@ from ..hints import missing_name
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
-from .callback import Callback
-from .callbacks import CSVLog, LambdaCallback, TensorBoard, WeightAverage
+from .callbacks import Callback, CSVLog, LambdaCallback, TensorBoard, WeightAverage
 from .find_lr import LRSweep, find_lr
 from .fit import evaluate, fit, predict
 from .folder import RunFolder, read_log

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..callback import EVENTS, Callback, unknown_event
+from .base import EVENTS, Callback, unknown_event
 
 
 class LambdaCallback(Callback):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..hints import did_you_mean
-from .hints import CALLBACK
+from ...hints import did_you_mean
+from ..hints import CALLBACK
 
 
 class Callback:
