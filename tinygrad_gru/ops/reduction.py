@@ -82,7 +82,10 @@ mean.vjp(x=_mean_rule)
 @respelling
 @real_valued
 def var(x, axis=None, keepdims=False, correction=0):
-    """y = Σ (x − mean x)² / (n − correction); correction 0 is the population variance, 1 Bessel's
+    """y = Σ (x − mean x)² / (n − correction)
+
+    correction  0, NumPy's default (its ddof): the variance of these elements. 1, Bessel's and PyTorch's default: the
+                estimate for what they are a sample of
 
     >>> ops.var(Tensor([1.0, 3.0]))
     Tensor(1., dtype=float32)
@@ -100,6 +103,8 @@ def var(x, axis=None, keepdims=False, correction=0):
 @real_valued
 def std(x, axis=None, keepdims=False, correction=0):
     """y = √var(x); its gradient is not finite where the variance is 0
+
+    `correction` as in `var`: 0 is NumPy's default, 1 is PyTorch's.
 
     >>> round(ops.std(Tensor([1.0, 3.0]), correction=1).item(), 3)
     1.414
