@@ -31,6 +31,7 @@ LAYERS = (
     ("ops",),
     ("fingerprint", "operators", "in_place", "protocols"),
     ("tensor",),
+    ("creation", "saving"),
     ("transforms",),
     ("scan",),
     ("nn", "optim"),

@@ -555,3 +555,11 @@ def test_a_run_resumes_with_a_moved_text_but_not_with_a_changed_one(train, text_
     assert train("--quiet") == 0
     left, right = (load_checkpoint(tmp_path / name / CHECKPOINT)["trainer"]["model"] for name in ("run", "resumed"))
     assert all((left[name] == right[name]).all() for name in left)
+
+
+@pytest.mark.parametrize(("lr", "status"), [("100", 1), ("0.006", 0)])
+def test_a_run_that_has_not_learned_ends_with_a_diagnosis(train, tmp_path, capsys, lr, status):
+    assert train("--quiet", "--lr", lr) == status
+    errors = capsys.readouterr().err
+    assert ("the model has not learned (the learning rate may be too high)" in errors) == bool(status)
+    assert (tmp_path / "run" / "summary.json").exists()

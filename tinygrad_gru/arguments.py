@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
-from inspect import signature
+from inspect import signature, unwrap
 from numbers import Number
 from typing import Any
 
@@ -61,7 +61,8 @@ def respelling(function: Callable) -> Any:
 
     The latter only as first argument, and not where that is `arrays`.
     """
-    names = frozenset(signature(function).parameters)
+    code = unwrap(function).__code__  # `signature` would take as long as the rest of the import
+    names = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     takes_arrays = "arrays" in names
 
     @wraps(function)

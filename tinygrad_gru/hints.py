@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from opcode import opmap
 from typing import Any
 
@@ -188,15 +187,28 @@ MODULE = {
     "load_weights": "m.load_state_dict(load('model.safetensors'))",
 }
 
-_GATES = "W_z, U_z, b_z, … of m.cells[k], by gate; interop.torch.state_dict(m) has PyTorch's"
 _WEIGHT_OF_LINEAR = "W (in_features, out_features), the transpose of PyTorch's weight"
 #: Of layers.
 LINEAR = {**MODULE, "weight": _WEIGHT_OF_LINEAR, "kernel": "W (in_features, out_features)", "bias": "b (out_features,)"}
 EMBEDDING = {**MODULE, **dict.fromkeys(["weight", "embeddings"], "W (num_embeddings, embedding_dim)")}
 RECURRENT = {
     **MODULE,
-    **dict.fromkeys(["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "all_weights"], _GATES),
-    "flatten_parameters": "not needed: leave it out",
+    "all_weights": "list(m.parameters())",
+    "flatten_parameters": "not needed: leave the call out",
+    "proj_size": "m.cells[0].proj_size, an LSTM's",
+    "nonlinearity": "m.cells[0].activation",
+    "units": "hidden_size",
+    **dict.fromkeys(
+        ["reset_state", "reset_states", "hidden"],
+        "not needed: no layer keeps a state; m(x) starts anew, m(x, state) goes on",
+    ),
+    "get_weights": "m.state_dict(), arrays by name; interop.keras.weights(m) has Keras's layout",
+    "set_weights": "m.load_state_dict(state), arrays by name; interop.keras.load(m, arrays) takes Keras's layout",
+    "kernel": "W of a gate: m.cells[0].W_h, …",
+    "recurrent_kernel": "U of a gate: m.cells[0].U_h, …",
+    "φ": "activation",
+    "σ": "gate_activation",
+    "ψ": "output_activation",
 }
 
 #: Of `nn.init`, whose functions return arrays.
@@ -278,5 +290,7 @@ def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterab
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message: the known name most like this one, or nothing."""
+    from difflib import get_close_matches  # half a millisecond, for errors alone
+
     found: list[Any] = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""

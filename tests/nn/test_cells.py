@@ -254,7 +254,7 @@ def test_a_user_defined_varied_cell_takes_the_equation_keywords(rng):
 
 
 def test_old_names_raise_with_the_new_name():
-    with pytest.raises(AttributeError, match=r"GRUCell\.φ is called activation now, σ gate_activation"):
+    with pytest.raises(AttributeError, match="'GRUCell' object has no attribute 'φ'; here it is activation"):
         nn.GRUCell(3, 4).φ  # noqa: B018
     with pytest.raises(TypeError, match=r"Noisy\.drawn: the method of Cell is called sample_noise now"):
         type("Noisy", (nn.Cell,), {"drawn": lambda self, shape: ()})

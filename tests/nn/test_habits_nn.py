@@ -165,7 +165,7 @@ ANSWERED = {
     "nn.Linear(3, 2).weight": "W (in_features, out_features), the transpose of PyTorch's weight",
     "nn.Linear(3, 2).bias.data": "b (out_features,)",
     "nn.Embedding(3, 2).weight": "W (num_embeddings, embedding_dim)",
-    "nn.GRU(3, 2).weight_ih_l0": "of m.cells[k], by gate",
+    "nn.GRU(3, 2).weight_ih_l0": "m.cells[0].W_",
     "nn.GRU(3, 2).flatten_parameters()": "not needed",
     "model_().register_forward_hook(print)": "nn.summary(model, x)",
     "model_().compile('adam', 'mse')": "train.fit(m, loss, data, optimizer='adam')",

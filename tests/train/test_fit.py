@@ -5,8 +5,10 @@ import signal
 
 import numpy as np
 import pytest
+from support.stand_in_cupy import stand_in_cupy
 
 from tinygrad_gru import Tensor, data, manual_seed, nn, no_grad, ops, optim, train
+from tinygrad_gru.scan import compiling
 from tinygrad_gru.train import Callback, CheckpointError, TrainingError, load_checkpoint
 
 RANDOM = np.random.default_rng(0)
@@ -132,6 +134,49 @@ def test_accumulated_gradients_are_those_of_one_large_batch(accumulate):
     np.testing.assert_allclose(first["gradient_norm"], second["gradient_norm"], rtol=1e-6)
 
 
+def test_metrics_in_training_are_of_the_outputs_while_the_weights_change():
+    model, seen = network(0), []
+
+    def loss(outputs, targets):
+        seen.append(np.abs(outputs.numpy() - targets.numpy()))
+        return ops.mse(outputs, targets)
+
+    history = quiet(model, loss, (X, Y), epochs=2, batch_size=16, metrics=["mae"])
+    for k, epoch in enumerate(history.epochs):
+        assert epoch["mae"] == pytest.approx(np.concatenate(seen[4 * k : 4 * k + 4]).mean(), rel=1e-6)
+
+
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode():
+    models = network(), network()
+    models[1].eval()
+    for model in models:
+        manual_seed(3)
+        quiet(model, ops.mse, (X, Y), steps=3)
+    assert_identical(*models)
+
+
+def test_a_model_on_a_gpu_gets_its_batches_there(monkeypatch):
+    def run(device):
+        manual_seed(0)
+        model = nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 1)).to(device)
+        settings = {"metrics": ["mae"], "validation": STREAM, "accumulate": 2}
+        return model, quiet(model, ops.mse, STREAM, epochs=2, **settings)
+
+    _, expected = run("numpy")
+    with stand_in_cupy(monkeypatch) as cupy, compiling(False):
+        model, history = run("cupy")
+        before = cupy.machine.count("to host")
+        quiet(model, ops.mse, STREAM, epochs=1)
+        assert cupy.machine.count("to host") - before == len(STREAM), "a step waits for the device once, for the loss"
+        before = cupy.machine.count("to host")
+        train.evaluate(model, ops.mse, STREAM)
+        assert cupy.machine.count("to host") - before == 1
+        predicted = train.predict(model, STREAM)
+    assert isinstance(predicted, np.ndarray)
+    for name in ("loss", "validation_mae"):
+        np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
+
+
 def test_the_last_step_of_an_epoch_takes_the_batches_that_are_left():
     history = quiet(network(), ops.mse, (X, Y), epochs=2, batch_size=10, accumulate=2)
     assert history["epoch"].tolist() == [0, 0, 0, 1, 1, 1]
@@ -233,7 +278,9 @@ class Counter(Callback):
 
 JOBS = {
     "shuffled arrays": (network, ops.mse, lambda: (X, Y), {"batch_size": 8, "epochs": 4, "validation": (X, Y)}),
-    "accumulated": (network, ops.mse, lambda: (X, Y), {"batch_size": 8, "epochs": 4, "accumulate": 3}),
+    "accumulated": (
+        network, ops.mse, lambda: (X, Y), {"batch_size": 8, "epochs": 4, "accumulate": 3, "metrics": ["mae", "r2"]},
+    ),
     "float16": (network, ops.mse, lambda: (X, Y), {"batch_size": 8, "steps": 17, "precision": "float16"}),
     "a carried state": (Stateful, ops.mse, lambda: STREAM, {"carry_state": True, "epochs": 2, "clip_norm": 1.0}),
     "a generator": (network, ops.mse, lambda: iter([(X, Y)] * 12), {"epochs": 1}),
@@ -266,9 +313,9 @@ def test_an_interrupted_and_resumed_run_is_bit_identical(job, stop_at, tmp_path)
     assert_identical(resumed, whole)
     assert counter.count == uninterrupted.count
     assert history.records == expected.records
-    assert history.epochs[-1] == expected.epochs[-1]
+    assert history.epochs == expected.epochs
     left, right = (load_checkpoint(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "parts"))
-    assert left["early_stop"] == right["early_stop"] and left["epoch_sums"] == right["epoch_sums"]
+    assert left["early_stop"] == right["early_stop"] and left["epochs"] == right["epochs"]
 
 
 def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
@@ -399,6 +446,14 @@ def test_divergence_names_what_happened_and_keeps_the_weights():
         assert np.array_equal(value, before[0][name])
 
 
+@pytest.mark.parametrize(("name", "part"), [("inputs", 0), ("targets", 1)])
+def test_a_nan_in_the_data_is_told_from_a_learning_rate_that_is_too_high(name, part):
+    arrays = [X.copy(), Y.copy()]
+    arrays[part][17, 1] = np.nan
+    with pytest.raises(TrainingError, match="there is a NaN or infinity in this step's data"):
+        quiet(network(), ops.mse, tuple(arrays), epochs=1)
+
+
 @pytest.mark.parametrize("validation", [None, 0.2])
 def test_a_run_that_did_not_learn_has_a_diagnosis(validation):
     model = network(0)
@@ -429,12 +484,13 @@ def test_short_runs_on_noise_have_none(seed, validation, steps, batch_size):
         (network(), ops.mse, (X, Y), {"epochs": 1, "steps": 2}, "got steps and epochs"),
         (network(), ops.mse, (X, Y), {"epochs": 0}, "epochs: expected a whole number, 1 or more, got 0"),
         (network(), ops.mse, (X, Y[:, 0]), {"epochs": 1}, "same shape"),
-        (nn.Linear(3, 1), ops.mse, (X, Y[:, 0]), {"epochs": 1}, r"give targets\[\.\.\., None\], as y\[:, None\]"),
+        (nn.Linear(3, 1), ops.mse, (X, Y[:, 0]), {"epochs": 1}, r"give the targets y as y\.reshape\(-1, 1\)"),
         (network(), lambda p, t: p - t, (X, Y), {"epochs": 1}, "must be a scalar, got shape"),
         (network(), lambda p, t: ops.mse(p, t).item(), (X, Y), {"epochs": 1}, "returns a Tensor.* got a float"),
         (nn.Sequential(ops.tanh), ops.mse, (X, Y), {"epochs": 1}, "has no parameters"),
         (network().freeze(), ops.mse, (X, Y), {"epochs": 1}, "all are frozen"),
         (lambda x: x, ops.mse, (X, Y), {"epochs": 1}, "expected a Module"),
+        (network(), "mse", (X, Y), {"epochs": 1}, r"got 'mse': write ops\.mse"),
         (network(), ops.mse, [], {"epochs": 1}, "there are no batches"),
         (network(), ops.mse, (X[:0], Y[:0]), {"epochs": 1}, "there are no examples"),
         (network(), ops.mse, [X], {"epochs": 1}, r"a batch must be \(inputs, targets\)"),
@@ -452,6 +508,7 @@ def test_short_runs_on_noise_have_none(seed, validation, steps, batch_size):
         (network(), ops.mse, (X, Y), {"epochs": 1, "carry_state": True}, "positional argument|carry_state"),
         (network(), ops.mse, (X, Y), {"epochs": 1, "accumulate": 0}, "accumulate: expected a whole number"),
         (network(), ops.mse, (X, Y), {"epochs": 1, "precision": "int8"}, "precision: expected one of"),
+        (network(), ops.mse, (X, Y), {"epochs": 1, "callbacks": [Counter]}, r"expected Callback objects.*Counter\(\)"),
     ],
 )  # fmt: skip
 def test_errors_say_what_to_do(model, loss, given, settings, message):
@@ -475,9 +532,32 @@ def test_a_fraction_of_sorted_examples_is_refused():
         quiet(Classifier(), ops.cross_entropy, (SEQUENCES, labels), epochs=1, validation=0.4)
 
 
-def test_predictions_of_shuffled_batches_are_refused():
-    with pytest.raises(ValueError, match="shuffled, and predictions would come in that order"):
-        train.predict(network(), data.ArrayBatches(X, Y, seed=0))
+def test_predictions_in_another_order_than_the_data_are_refused():
+    for batches in (data.ArrayBatches(X, Y, seed=0), data.SequenceBatches(list(SEQUENCES), LABELS, bucket=2)):
+        with pytest.raises(ValueError, match="in another order than the data, and predictions would be: leave out"):
+            train.predict(network(), batches)
+
+
+def test_predictions_for_lists_arrays_and_batches_are_the_same():
+    model = network()
+    expected = train.predict(model, X)
+    with model.evaluating(), no_grad():
+        np.testing.assert_allclose(expected, model(Tensor(X.astype("float32"))).numpy(), rtol=1e-5)
+    for given in (X.tolist(), (X, Y), Tensor(X), [(X[:20], None), (X[20:], None)], data.ArrayBatches(X, batch_size=7)):
+        np.testing.assert_allclose(train.predict(model, given), expected, rtol=1e-5)
+
+
+def test_a_carried_state_makes_windows_of_a_sequence_the_whole():
+    manual_seed(0)
+    model = Stateful()
+    windows = np.concatenate([x for x, _ in STREAM])
+    with model.evaluating(), no_grad():
+        expected = model(Tensor(windows.astype("float32")))[0].numpy()
+    got = train.predict(model, STREAM, carry_state=True)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    targets = np.concatenate([y for _, y in STREAM])
+    loss = train.evaluate(model, ops.mse, STREAM, carry_state=True)["loss"]
+    assert loss == pytest.approx(np.mean((expected - targets) ** 2), rel=1e-5)
 
 
 def test_evaluation_leaves_positions_modes_and_random_numbers_as_they_are():

@@ -70,6 +70,7 @@ def test_epochs_are_means_of_their_steps_unless_they_were_added():
     assert first["gradient_norm"] == 2, "the mean of those that are numbers"
     history.add_epoch({"step": 8, "epoch": 1, "loss": 1.25})
     assert [epoch["loss"] for epoch in history.epochs] == [97.5, 1.25, 89.5]
+    assert history.epochs[1]["validation_loss"] == 5 and history.epochs[1]["lr"] == 0.1
     assert [epoch["epoch"] for epoch in history.epochs] == [0, 1, 2]
 
 
@@ -78,24 +79,26 @@ def test_the_table_has_a_row_per_epoch():
     history.stopped, history.diagnosis = "early stopping: so it is", "it has not learned"
     head, *rows, best, stopped, diagnosis = repr(history).splitlines()
     assert head.split() == [
-        "epoch", "step", "loss", "gradient_norm", "lr", "validation_loss", "validation_accuracy"
+        "epoch", "step", "loss", "validation_loss", "validation_accuracy", "gradient_norm", "lr"
     ]  # fmt: skip
-    assert rows[0].split() == ["1", "4", "97.5", "2", "0.1", "6", "0.5"]
+    assert rows[0].split() == ["1", "4", "97.5", "6", "0.5", "2", "0.1"]
     assert len(rows) == 3 and len({len(line) for line in [head, *rows]}) == 1
     assert best == "best validation_loss 5 at step 8"
     assert (stopped, diagnosis) == ("early stopping: so it is", "it has not learned")
     assert repr(train.History()) == "History without records"
 
 
-def test_within_one_epoch_the_table_has_a_row_per_evaluation():
+@pytest.mark.parametrize("steps_in_epoch", [5, 100])
+def test_of_evaluations_between_the_ends_of_epochs_the_table_has_a_row_each(steps_in_epoch):
     history = train.History()
     history.add({"step": 0, "epoch": 0, "validation_loss": 9.0})
-    for step in range(1, 9):
-        history.add({"step": step, "epoch": 0, "loss": float(step)})
+    for step in range(1, 10):
+        epoch = (step - 1) // steps_in_epoch
+        history.add({"step": step, "epoch": epoch, "loss": float(step)})
         if step % 4 == 0:
-            history.add({"step": step, "epoch": 0, "validation_loss": 2.0 * step})
-    _, first, second, _ = repr(history).splitlines()
-    assert first.split() == ["1", "4", "8", "2.5"] and second.split() == ["1", "8", "16", "6.5"]
+            history.add({"step": step, "epoch": epoch, "validation_loss": 2.0 * step})
+    _, first, second, rest, _ = map(str.split, repr(history).splitlines())
+    assert first == ["1", "4", "2.5", "8"] and second[1:] == ["8", "6.5", "16"] and rest[1:] == ["9", "9"]
 
 
 def test_of_a_long_table_the_middle_is_left_out():
@@ -183,3 +186,16 @@ def test_a_history_is_read_back_from_its_log(tmp_path):
         assert train.History.read(path).records == history.records
     with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
         train.History.read(tmp_path / "other")
+
+
+def test_records_of_a_text_run_have_no_epochs():
+    history = train.History([{"step": 0, "characters": 0, "held_out": 4.0}])
+    for step in range(1, 5):
+        history.add({"step": step, "characters": 10 * step, "loss": 3.0, "gradient_norm": 1.0, "lr": 0.1})
+        if step % 2 == 0:
+            history.add({"step": step, "characters": 10 * step, "held_out": 3.0 / step})
+    head, first, last, best = repr(history).splitlines()
+    assert head.split() == ["step", "loss", "held_out", "characters", "gradient_norm", "lr"]
+    assert first.split() == ["2", "3", "1.5", "20", "1", "0.1"] and last.split()[2] == "0.75"
+    assert best == "best held_out 0.75 at step 4"
+    assert polylines(history._repr_html_()) == [[4, 3]]

@@ -22,7 +22,15 @@ from .base.summary import module_html
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
-    """A trainable tensor: a leaf that requires a gradient."""
+    """A trainable tensor: a leaf that requires a gradient.
+
+    data    an array, a nested list or a scalar; copied
+    dtype   by default that of the array; that of lists and scalars is float32
+    device  by default that of the array
+
+    >>> nn.Parameter(np.zeros(2), dtype="float32")
+    Tensor([0., 0.], dtype=float32, requires_grad=True)
+    """
     return Tensor(data, requires_grad=True, dtype=dtype, device=device)
 
 
@@ -182,7 +190,11 @@ class Module(ForeignNames):
         return {path: first[id(tensor)] for path, tensor in self._all_paths() if path != first[id(tensor)]}
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (path, tensor) for all parameters. Frozen ones are left out."""
+        """Yield (path, tensor) for all parameters. Frozen ones are left out.
+
+        >>> [(name, p.shape) for name, p in nn.Linear(3, 2).named_parameters()]
+        [('W', (3, 2)), ('b', (2,))]
+        """
         return ((name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad)
 
     def parameters(self) -> Iterator[Tensor]:
@@ -211,7 +223,13 @@ class Module(ForeignNames):
 
     @block
     def evaluating(self) -> Iterator[None]:
-        """Context manager: evaluation mode for this module and all submodules; the modes are restored afterwards."""
+        """Context manager: evaluation mode for this module and all submodules; the modes are restored afterwards.
+
+        >>> layer = nn.Dropout(0.5)
+        >>> with layer.evaluating():
+        ...     layer(Tensor([1.0, 2.0])).tolist()
+        [1.0, 2.0]
+        """
         modes = [(module, module.training) for _, module in self.named_modules()]
         self.eval()
         try:
@@ -221,7 +239,11 @@ class Module(ForeignNames):
                 module.training = training
 
     def freeze(self) -> Module:
-        """Set `requires_grad = False` for all parameters, until `unfreeze`."""
+        """Set `requires_grad = False` for all parameters, until `unfreeze`. Returns the module.
+
+        >>> nn.Sequential(nn.Linear(3, 2).freeze(), nn.Linear(2, 1)).parameter_count()
+        3
+        """
         for tensor in list(self.parameters()):
             tensor.requires_grad = False
         return self
@@ -263,7 +285,11 @@ class Module(ForeignNames):
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers by path, as copies on the host; a tied tensor once, under its first path."""
+        """All parameters and buffers by path, as copies on the host; a tied tensor once, under its first path.
+
+        >>> list(nn.Sequential(nn.Linear(3, 2)).state_dict())
+        ['layers.0.W', 'layers.0.b']
+        """
         return {name: tensor.numpy() for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedKeys:
@@ -292,7 +318,11 @@ class Module(ForeignNames):
         """A copy of the module with other tensors at these paths; this one is not changed.
 
         It makes the module a function of its parameters, as `torch.func.functional_call` does, for `gradcheck` and for
-        computed parameters.
+        computed parameters. A tied tensor is replaced everywhere, by any of its paths.
+
+        >>> layer = nn.Linear(2, 2, bias=False)
+        >>> layer.with_tensors({"W": Tensor(np.eye(2), dtype="float32")})([[3.0, 4.0]]).tolist()
+        [[3.0, 4.0]]
         """
         named = dict(self.named_tensors())
         if not tensors.keys() <= named.keys():

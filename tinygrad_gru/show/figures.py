@@ -10,13 +10,15 @@ import numpy as np
 
 from ..io import replacing
 
+_PANELS_IN_A_ROW = 3
+
 
 class PlotError(RuntimeError):
     """Nothing can be plotted: matplotlib is missing."""
 
 
 def new_figure(what: str, panels: int = 1) -> Any:
-    """A figure of matplotlib with so many panels side by side, which a notebook shows; pyplot is not needed.
+    """A figure of matplotlib with so many panels in rows of three, which a notebook shows; pyplot is not needed.
 
     Raises PlotError, which says `what` was not plotted, if matplotlib is not installed.
     """
@@ -33,9 +35,11 @@ def new_figure(what: str, panels: int = 1) -> Any:
             self.savefig(file, format="png")
             return file.getvalue()
 
-    figure = NotebookFigure(figsize=(8, 5) if panels == 1 else (5 * panels, 4), layout="constrained")
+    columns = min(panels, _PANELS_IN_A_ROW)
+    rows = -(-panels // columns)
+    figure = NotebookFigure(figsize=(8, 5) if panels == 1 else (5 * columns, 4 * rows), layout="constrained")
     for number in range(panels):
-        figure.add_subplot(1, panels, number + 1).grid(alpha=0.2)
+        figure.add_subplot(rows, columns, number + 1).grid(alpha=0.2)
     return figure
 
 

@@ -77,14 +77,15 @@ class History:
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The records of the epochs; of one that was not added, from a log, the plain means over its steps."""
+        """The records of the epochs, with their last evaluation; of one that was not added, from a log, plain means."""
         by_epoch: dict[int, list[dict[str, Any]]] = {}
         for record in self.records:
             if record.get("step"):  # not the evaluation before the first step
                 by_epoch.setdefault(record.get("epoch", 0), []).append(record)
-        for epoch in self._epochs:
-            by_epoch.setdefault(epoch, [])
-        return [self._epochs.get(epoch) or _summary(by_epoch[epoch]) for epoch in sorted(by_epoch)]
+        return [
+            {**_summary(by_epoch.get(epoch, ())), **self._epochs.get(epoch, {})}
+            for epoch in sorted({*by_epoch, *self._epochs})
+        ]
 
     # -- values ------------------------------------------------------------------------------------------------
 
@@ -138,23 +139,25 @@ class History:
     # -- tables ------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[dict[str, Any]]:
-        """The records of the epochs; of a run within one epoch those of its evaluations, with means of the steps."""
+        """The records of the epochs; if evaluations come in between, those of the evaluations, with means of steps."""
         epochs = self.epochs
-        if len(epochs) > 1:
-            return epochs
-        rows, since = [], []
+        parts: list[list[dict[str, Any]]] = [[]]
         for record in self.records:
-            since.append(record)
+            parts[-1].append(record)
             if "loss" not in record and record.get("step"):
-                rows.append(_summary(since))
-                since = []
-        return rows if len(rows) > 1 else epochs
+                parts.append([])
+        rows = [_summary(part) for part in parts if part]
+        ends = {epoch["step"] for epoch in epochs}
+        return epochs if ends.issuperset(row["step"] for row in rows) else rows
 
     def _table(self) -> tuple[list[str], list[list[Any]]]:
         """The names of the columns, and their values in each row; epochs are counted from 1."""
         rows = self.rows()
-        names = list(dict.fromkeys([*_POSITION, *(name for row in rows for name in row)]))
-        return names, [[row.get(name, -1) + 1 if name == "epoch" else row.get(name) for name in names] for row in rows]
+        found = dict.fromkeys([*_POSITION, "loss", *(name for row in rows for name in row)])
+        names = sorted((name for name in found if any(name in row for row in rows)), key=_SETTINGS.__contains__)
+        return names, [
+            [row[name] + 1 if name == "epoch" and name in row else row.get(name) for name in names] for row in rows
+        ]
 
     def _notes(self) -> list[str]:
         best, name = self.best, self._criterion()

@@ -24,6 +24,11 @@ class CharacterModel(Module):
     layers        recurrent layers, stacked
     dropout       probability of dropping a hidden unit between layers and before the output, while training
     cell          "gru", "lstm" or "rnn"
+
+    >>> model = train.CharacterModel(50, embedding=8, hidden=16)
+    >>> logits, state = model(np.zeros((10, 4), int))
+    >>> logits.shape, state.shape
+    ((10, 4, 50), (1, 4, 16))
     """
 
     def __init__(

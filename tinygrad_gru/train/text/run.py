@@ -66,6 +66,17 @@ class TextRun:
     """A training run as `settings` describe it: corpus, vocabulary, model, and a trainer at its first step.
 
     The constructor seeds the random numbers, so that equal settings give equal runs.
+
+    >>> with open("text.txt", "w") as file:
+    ...     _ = file.write("the cat sat on the mat. " * 40)
+    >>> run = train.TextRun(train.TextSettings("text.txt", embedding=4, hidden=8, batch=4, window=16, characters=640))
+    >>> loop = run.loop("run")
+    >>> loop.run(train.Progress()), run.characters
+    (True, 640)
+    >>> sorted(train.summarize(run, loop))[:3]
+    ['backend', 'bigram', 'characters_per_second']
+    >>> train.restore("run").model.parameter_count() == run.model.parameter_count()
+    True
     """
 
     about = RenamedAttribute("metadata")

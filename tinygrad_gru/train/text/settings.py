@@ -49,6 +49,9 @@ class TextSettings:
     lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
     seed         of the initial weights, of shuffling the text, and of dropout
     patience     number of evaluations without a better one before training stops; None: no early stopping
+
+    >>> train.TextSettings(batch=32, window=64, characters=1_000_000).steps
+    488
     """
 
     text: str | None = None
