@@ -1,7 +1,9 @@
-"""Batches of text and of sequences, as NumPy arrays for any backend."""
+"""Data as NumPy arrays for any backend: tables, windows and splits of them, and batches in epochs."""
 
+from ..hints import DATA, missing_name
 from .arrays import ArrayBatch, ArrayBatches
 from .corpus import Corpus, standard_library, text_corpus
+from .epochs import Epochs
 from .ngrams import ngram_losses
 from .padding import pad_sequence
 from .sequences import SequenceBatch, SequenceBatches, StepBatch
@@ -13,7 +15,12 @@ from .vocabulary import CharacterVocabulary
 from .windowing import windows
 
 __all__ = [
-    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "Standardizer",
-    "StepBatch", "StreamBatches", "Table", "TextStream", "Window", "ngram_losses", "pad_sequence", "read_csv",
-    "shuffle_chunks", "split", "split_by_group", "split_by_time", "standard_library", "text_corpus", "windows",
+    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "Epochs", "SequenceBatch", "SequenceBatches",
+    "Standardizer", "StepBatch", "StreamBatches", "Table", "TextStream", "Window", "ngram_losses", "pad_sequence",
+    "read_csv", "shuffle_chunks", "split", "split_by_group", "split_by_time", "standard_library", "text_corpus",
+    "windows",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, DATA, __all__)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...hints import TABLE, did_you_mean, missing_attribute
 from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in, values_of
 
 _LISTED = 40
@@ -82,6 +82,9 @@ class Table:
                 f"expected the name of a column, a list of names, or a slice or array of rows, got {key!r:.80}"
             )
         return Table({name: column[rows] for name, column in self._columns.items()})
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("a Table", name, TABLE)
 
     def __repr__(self) -> str:
         return self.report()
@@ -188,9 +191,8 @@ class Table:
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            close = difflib.get_close_matches(str(name), self._columns, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.columns)[:400]}"
-            raise KeyError(f"no column {name!r}: {hint}")
+            known = f", there are {', '.join(self.columns)[:400]}"
+            raise KeyError(f"no column {name!r}{did_you_mean(str(name), self.columns) or known}")
         return self._columns[name]
 
     def _codes(self, name: str, categories: Sequence[Any]) -> np.ndarray:
