@@ -157,49 +157,6 @@ _NO_ATTENTION = "nothing: there are no attention layers; ops.softmax(q @ k.mT * 
 _NO_BATCH_NORM = "nn.LayerNorm(features), over the features of each example; there is no batch normalization"
 _LENGTHS = "not needed: layer(x, lengths=lengths) leaves the padding out; data.pad_sequence pads"
 
-_INDICES = "data.split(count, fractions, seed), which gives the indices of each part"
-
-#: Of `data`.
-DATA = {
-    "DataLoader": "data.ArrayBatches(x, y, batch_size, seed), or data.SequenceBatches; train.fit takes PyTorch's, too",
-    "Dataset": "a list or arrays in data.ArrayBatches or SequenceBatches; train.fit takes whatever iterates batches",
-    "TensorDataset": "data.ArrayBatches(x, y, batch_size, seed)",
-    "random_split": _INDICES,
-    "train_test_split": _INDICES,
-    "StandardScaler": "data.Standardizer()",
-    "Normalization": "data.Standardizer()",
-    "pad_sequences": "data.pad_sequence(sequences, batch_first=True), padded at the end",
-    "timeseries_dataset_from_array": "data.windows(series, width, horizon, stride)",
-    "TimeSeriesSplit": "data.split_by_time(series, fractions)",
-    "GroupShuffleSplit": "data.split_by_group(groups, fractions, seed)",
-    "DataFrame": "data.Table(columns), and data.Table.from_frame(frame) of a frame",
-}
-
-#: Keywords of batches.
-BATCHES = {
-    "shuffle": "seed=0, or another number, shuffles every epoch; None does not",
-    "drop_last": "a smaller last batch is kept, and a loss over all targets is right with it",
-    "batch_first": "sequences are time first, as layers take them; ArrayBatches has examples first",
-}
-
-#: Of a Table.
-TABLE = {
-    **dict.fromkeys(["to_numpy", "values"], "table.array(columns)"),
-    **dict.fromkeys(["describe", "info"], "table.report()"),
-    **dict.fromkeys(["loc", "iloc", "head", "filter"], "table[column], or table[rows]: a slice, a mask or indices"),
-    **dict.fromkeys(["isna", "isnull", "is_null"], "table.missing(column)"),
-    **dict.fromkeys(["dropna", "drop_nulls"], "table[~table.missing(column)]"),
-    **dict.fromkeys(
-        ["fillna", "fill_null", "interpolate", "ffill"], "table.fill_missing(columns, value=… or method=…)"
-    ),
-    **dict.fromkeys(["assign", "with_columns"], "Table({**table, name: values})"),
-    "get_dummies": "table.one_hot(column)",
-    "to_dummies": "table.one_hot(column)",
-    "unique": "table.categories(column)",
-    "shape": "(len(table), len(table.columns))",
-    "drop": "table[[name for name in table.columns if name not in dropped]]",
-}
-
 #: Of `nn`.
 NN = {
     "functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …",

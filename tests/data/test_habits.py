@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import data
-from tinygrad_gru.hints import BATCHES, DATA, TABLE
+from tinygrad_gru.data.epochs import KEYWORDS
+from tinygrad_gru.data.tables.table import HINTS as TABLE
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("name", data.HINTS)
 def test_names_of_other_libraries_are_answered(name):
-    with pytest.raises(AttributeError, match=re.escape(f"has no attribute {name!r}; here it is {DATA[name]}")):
+    with pytest.raises(AttributeError, match=re.escape(f"has no attribute {name!r}; here it is {data.HINTS[name]}")):
         getattr(data, name)
-    with pytest.raises(ImportError, match=re.escape(DATA[name])):
+    with pytest.raises(ImportError, match=re.escape(data.HINTS[name])):
         exec(f"from tinygrad_gru.data import {name}")
 
 
@@ -28,7 +29,7 @@ def test_methods_of_frames_are_answered(name):
         getattr(data.Table({"a": [1]}), name)
 
 
-@pytest.mark.parametrize("keyword", BATCHES)
+@pytest.mark.parametrize("keyword", KEYWORDS)
 @pytest.mark.parametrize(
     "batches",
     [
@@ -38,7 +39,7 @@ def test_methods_of_frames_are_answered(name):
     ],
 )
 def test_keywords_of_other_libraries_are_answered(batches, keyword):
-    with pytest.raises(TypeError, match=re.escape(f"Batches has no argument {keyword}: {BATCHES[keyword]}")):
+    with pytest.raises(TypeError, match=re.escape(f"Batches has no argument {keyword}: {KEYWORDS[keyword]}")):
         batches(**{keyword: True})
     with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
         batches(nothing=True)

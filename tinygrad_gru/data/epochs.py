@@ -10,7 +10,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..hints import BATCHES
+#: Keywords of other libraries' batches, and what to write instead.
+KEYWORDS = {
+    "shuffle": "seed=0, or another number, shuffles every epoch; None does not",
+    "drop_last": "a smaller last batch is kept, and a loss over all targets is right with it",
+    "batch_first": "sequences are time first, as layers take them; ArrayBatches has examples first",
+}
 
 Batch = TypeVar("Batch")
 Function = TypeVar("Function", bound=Callable)
@@ -97,8 +102,8 @@ def with_keyword_hints(initialise: Function) -> Function:
 
     @wraps(initialise)
     def call(self: Any, *arguments: Any, **keywords: Any) -> None:
-        for name in BATCHES.keys() & keywords.keys():
-            raise TypeError(f"{type(self).__name__} has no argument {name}: {BATCHES[name]}")
+        for name in KEYWORDS.keys() & keywords.keys():
+            raise TypeError(f"{type(self).__name__} has no argument {name}: {KEYWORDS[name]}")
         initialise(self, *arguments, **keywords)
 
     return call  # type: ignore[return-value]

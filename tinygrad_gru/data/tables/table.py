@@ -7,10 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from ...hints import TABLE, did_you_mean, missing_attribute
+from ...hints import did_you_mean, missing_attribute
 from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in, values_of
 
 _LISTED = 40
+
+#: What frames of pandas and polars have, and what to write instead.
+HINTS = {
+    **dict.fromkeys(["to_numpy", "values"], "table.array(columns)"),
+    **dict.fromkeys(["describe", "info"], "table.report()"),
+    **dict.fromkeys(["loc", "iloc", "head", "filter"], "table[column], or table[rows]: a slice, a mask or indices"),
+    **dict.fromkeys(["isna", "isnull", "is_null"], "table.missing(column)"),
+    **dict.fromkeys(["dropna", "drop_nulls"], "table[~table.missing(column)]"),
+    **dict.fromkeys(
+        ["fillna", "fill_null", "interpolate", "ffill"], "table.fill_missing(columns, value=… or method=…)"
+    ),
+    **dict.fromkeys(["assign", "with_columns"], "Table({**table, name: values})"),
+    "get_dummies": "table.one_hot(column)",
+    "to_dummies": "table.one_hot(column)",
+    "unique": "table.categories(column)",
+    "shape": "(len(table), len(table.columns))",
+    "drop": "table[[name for name in table.columns if name not in dropped]]",
+}
 
 
 class Table:
@@ -84,7 +102,7 @@ class Table:
         return Table({name: column[rows] for name, column in self._columns.items()})
 
     def __getattr__(self, name: str) -> Any:
-        raise missing_attribute("a Table", name, TABLE)
+        raise missing_attribute("a Table", name, HINTS)
 
     def __repr__(self) -> str:
         return self.report()
