@@ -20,8 +20,9 @@ from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
+from .base.names import unknown_keyword
 from .base.recurrent_docs import documented
-from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of, unknown_keyword
+from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of
 from .checks import check_input, check_probability, check_sizes
 from .lengths import PADDING_VALUE
 from .module import Module, Parameter
