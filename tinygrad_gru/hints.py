@@ -16,13 +16,64 @@ PACKAGE = {
     "anomaly": "tinygrad_gru.debug",
     "sanitizer": "tinygrad_gru.debug",
     "Variable": "Tensor(data, requires_grad=True)",
-    "from_numpy": "Tensor(array)",
-    "as_tensor": "Tensor(data)",
+    "from_numpy": "Tensor(array), a copy",
+    "as_tensor": "Tensor(data), a copy",
+    "asarray": "Tensor(data), a copy",
+    "array": "Tensor(data)",
+    "constant": "Tensor(data)",
+    "is_tensor": "isinstance(x, Tensor)",
+    "empty_like": "zeros_like(x)",
+    "rand_like": "rand(*x.shape)",
+    "randn_like": "randn(*x.shape)",
+    "randperm": "ops.argsort(rand(n))",
+    "normal": "mean + std * randn(*shape)",
+    "random": "rand, randn and randint, seeded by manual_seed",
+    "seed": "manual_seed(seed)",
+    "set_seed": "manual_seed(seed)",
+    "set_random_seed": "manual_seed(seed)",
+    "get_rng_state": "random_state()",
+    "set_rng_state": "set_random_state(state)",
+    "float16": "the string 'float16': dtypes are given by name",
+    "float32": "the string 'float32': dtypes are given by name",
+    "float64": "the string 'float64': dtypes are given by name",
+    "bfloat16": "the string 'bfloat16': dtypes are given by name",
+    "int32": "the string 'int32': dtypes are given by name",
+    "int64": "the string 'int64': dtypes are given by name",
+    "bool": "the string 'bool': dtypes are given by name",
+    "float": "the string 'float32': dtypes are given by name",
+    "long": "the string 'int64': dtypes are given by name",
+    "device": "a string, 'numpy' or 'cupy': Tensor(data, device='cupy'), or a block `with use('cupy'):`",
+    "cuda": "the backend 'cupy': model.to('cupy'), or a block `with use('cupy'):`",
+    "set_default_device": "use('cupy')",
     "set_grad_enabled": "a block: `with no_grad():` or `with enable_grad():`",
     "inference_mode": "a block: `with no_grad():`",
+    "autograd": "grad, vjp, jvp, hvp, jacobian and hessian",
+    "GradientTape": "loss.backward(), or grad(loss, parameters); the tape is always on",
+    "value_and_grad": "y = f(x), then grad(y, x)",
+    "func": "grad, vjp, jvp, hvp, jacobian and hessian",
+    "autocast": "train.fit(…, precision='bfloat16')",
+    "amp": "train.fit(…, precision='bfloat16')",
+    "compile": "not needed: recurrent layers and scan are compiled; compiling(False) turns it off",
+    "jit": "not needed: recurrent layers and scan are compiled; compiling(False) turns it off",
+    "utils": "data for batches, optim.clip_gradient_norm for clipping, checkpoint (remat) for recomputation",
     "optimizers": "optim",
     "layers": "nn",
+    "models": "nn",
+    "Model": "nn.Module, trained by train.fit(model, loss, data)",
     "losses": "a function of ops: ops.cross_entropy(logits, targets), ops.mse(y, targets), …",
+    "metrics": "train.Metric and its kind, given to train.fit(…, metrics=…)",
+    "callbacks": "train.Callback and its kind, given to train.fit(…, callbacks=…)",
+    "fit": "train.fit(model, loss, data)",
+    "cat": "ops.concatenate(arrays, axis=0)",
+    "concat": "ops.concatenate(arrays, axis=0)",
+    "mm": "a @ b",
+    "bmm": "a @ b",
+    "dot": "a @ b",
+    "mul": "a * b",
+    "abs": "ops.absolute(x), abs(x)",
+    "pow": "a ** b",
+    "clamp": "ops.clip(x, low, high)",
+    "arctan": "of constants np.arctan(x); an op of your own with @op",
 }
 
 #: Of a Tensor.
@@ -211,6 +262,42 @@ RECURRENT = {
     "ψ": "output_activation",
 }
 
+_START = "a start of its own, afterwards: m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()"
+_NO_SUCH_GRADIENT = "nothing: the gradient of an embedding is dense, and its rows are as long as they are"
+#: Of keywords with which modules are made.
+KEYWORDS = {
+    "activation": "a layer after it, in nn.Sequential: nn.Linear(3, 4), nn.ReLU()",
+    "use_bias": "bias",
+    "units": "the second size: nn.Linear(in_features, out_features)",
+    "input_dim": "the first size, by position",
+    "output_dim": "the second size, by position",
+    "input_shape": "the first size: nn.Linear(in_features, out_features)",
+    "input_length": "not needed: sequences of any length",
+    "mask_zero": "given to the recurrent layer: layer(x, mask=ids != 0); padding_idx=0 keeps the row at 0",
+    "rate": "p",
+    "epsilon": "eps",
+    "inplace": "not needed: recorded values are never overwritten",
+    "normalized_shape": "features",
+    "elementwise_affine": "always there; ops.layer_norm(x) has no weight and bias",
+    "negative_slope": "slope",
+    **dict.fromkeys(["kernel_initializer", "bias_initializer", "embeddings_initializer"], _START),
+    **dict.fromkeys(
+        ["kernel_regularizer", "activity_regularizer"], "the optimizer's weight_decay, or a term of the loss"
+    ),
+    **dict.fromkeys(["max_norm", "scale_grad_by_freq", "sparse"], _NO_SUCH_GRADIENT),
+    "name": "not needed: a layer is named after the attribute that it is assigned to",
+    "trainable": "m.freeze(), after the layer is made",
+    "from_logits": "not needed: losses take logits",
+    "size_average": "reduction='mean' or 'sum'",
+    "beta": "delta",
+}
+#: Of keyword arguments of a call of a module.
+ARGUMENTS = {
+    "training": "a mode of the module: m.train() or m.eval() before the call",
+    "input": "the first argument, by position",
+    "inputs": "the first argument, by position",
+}
+
 #: Of `nn.init`, whose functions return arrays.
 INIT = {
     "zeros_": "m.b[:] = 0.0 under no_grad()",
@@ -233,7 +320,30 @@ INIT = {
 }
 
 #: Of `ops`.
-OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
+OPS = {
+    "cat": "ops.concatenate(arrays, axis=0)",
+    "permute": "ops.transpose(x, axes)",
+    "swapaxes": "ops.moveaxis(x, source, destination), or ops.matrix_transpose(x) for the last two",
+    "unsqueeze": "ops.expand_dims(x, axis)",
+    "clamp": "ops.clip(x, low, high)",
+    "swish": "ops.silu(x)",
+    "multinomial": "ops.categorical(logits, sample_shape=n), which takes logits",
+    "binary_cross_entropy": "ops.binary_cross_entropy_with_logits(logits, targets)",
+    "smooth_l1_loss": "ops.huber(predictions, targets, delta=1.0)",
+    **dict.fromkeys("mm bmm dot mv".split(), "ops.matmul(a, b), or a @ b"),
+    **dict.fromkeys("tile expand broadcast".split(), "ops.broadcast_to(x, shape), or ops.repeat(x, repeats, axis)"),
+    **{
+        theirs: f"ops.{ours}"
+        for theirs, ours in {
+            "abs": "absolute", "mul": "multiply", "sub": "subtract", "div": "divide", "neg": "negative", "pow": "power",
+            "mod": "remainder", "amax": "max", "amin": "min", "eq": "equal", "ne": "not_equal", "lt": "less",
+            "le": "less_equal", "gt": "greater", "ge": "greater_equal", "mse_loss": "mse", "l1_loss": "mae",
+            "huber_loss": "huber", "nll_loss": "nll", "kl_div": "kl_divergence",
+            "logsigmoid": "log_sigmoid", "take_along_axis": "gather", "take_along_dim": "gather",
+            "index_select": "take", "index_add": "scatter_add", "hstack": "concatenate", "vstack": "concatenate",
+        }.items()
+    },
+}  # fmt: skip
 
 #: Of `optim`.
 OPTIM = {
@@ -251,20 +361,7 @@ OPTIM = {
     "clip_grad_norm_": "optim.clip_gradient_norm(parameters, max_norm)",
     "clip_grad_value_": "optim.clip_gradient_value(parameters, max_value)",
     **dict.fromkeys(
-        (
-            "Adadelta",
-            "Adafactor",
-            "Adamax",
-            "Ftrl",
-            "Lamb",
-            "Lion",
-            "Muon",
-            "NAdam",
-            "Nadam",
-            "RAdam",
-            "Rprop",
-            "SparseAdam",
-        ),
+        "Adadelta Adafactor Adamax Ftrl Lamb Lion Muon NAdam Nadam RAdam Rprop SparseAdam".split(),
         "optim.Adam or optim.AdamW; an optimizer of your own is its rule, a few lines: help(optim.Optimizer)",
     ),
 }

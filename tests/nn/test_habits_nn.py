@@ -138,6 +138,7 @@ WORK = [
     lambda: nn.Linear(3, 2)([[1.0, 2.0, 3.0]]).shape == (1, 2),
     lambda: model_().requires_grad_(False).zero_grad() is None,
     lambda: nn.Parameter(np.ones(3)).requires_grad,
+    lambda: Net().train(mode=False).training is False,
 ]  # fmt: skip
 
 
@@ -174,7 +175,19 @@ ANSWERED = {
     "model_().summary()": "nn.summary(m, x)",
     "model_().get_weights()": "m.state_dict()",
     "model_().load_weights('a.h5')": "m.load_state_dict(load('model.safetensors'))",
-    "nn.ReLU(inplace=True)": "leave it out",
+    "nn.ReLU(inplace=True)": "not needed",
+    "nn.Linear(3, 4, activation='relu')": "nn.Linear(3, 4), nn.ReLU()",
+    "nn.Linear(3, 4, biass=False)": "did you mean 'bias'?); it has in_features, out_features, bias, dtype, device",
+    "nn.Linear(3, 4, kernel_initializer='zeros')": "m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()",
+    "nn.Embedding(3, 4, mask_zero=True)": "layer(x, mask=ids != 0)",
+    "nn.Dropout(rate=0.5)": "here it is p",
+    "nn.LayerNorm(4, epsilon=0.1)": "here it is eps",
+    "nn.LeakyReLU(negative_slope=0.1)": "here it is slope",
+    "nn.CrossEntropyLoss(from_logits=True)": "losses take logits",
+    "nn.Linear(3, 4)(X, training=False)": "m.train() or m.eval()",
+    "nn.Sequential(nn.Linear(3, 4))(inputs=X)": "by position",
+    "Net(hidden=3)": "Net has no keyword 'hidden'; it has none",
+    "type('Empty', (nn.Module,), {})(3)": "Empty takes no arguments: it has no __init__",
     "nn.Embedding(3, 2, 'float32')": "dtype and device are keywords",
     "setattr(nn.Linear(2, 2), 'W', np.ones((2, 2)))": "m.W[:] = …` under no_grad()",
     "setattr(nn.Linear(2, 3), 'W', nn.Embedding(3, 2).W)": "nn.TiedLinear(embedding)",
@@ -244,3 +257,24 @@ def test_an_error_in_a_property_is_not_hidden():
 
     with pytest.raises(AttributeError, match="'Mine' object has no attribute 'misspelt'"):
         Mine().weights  # noqa: B018
+
+
+def test_an_error_of_an_inner_call_is_not_taken_for_one_of_the_call():
+    class Outer(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.inner(x, training=True)
+
+    with pytest.raises(TypeError, match=r"a call of Linear has no keyword 'training'.*\(in Outer\.inner\)$"):
+        Outer()(X)
+
+    class Passing(nn.Module):
+        def __init__(self, **settings):
+            self.settings = settings
+
+        def forward(self, x, **settings):
+            return settings
+
+    assert Passing(any=3).settings == {"any": 3} and Passing()(X, training=True) == {"training": True}

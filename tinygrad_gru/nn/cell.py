@@ -20,8 +20,9 @@ from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
+from .base.names import unknown_keyword
 from .base.recurrent_docs import documented
-from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of, unknown_keyword
+from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of
 from .checks import check_input, check_probability, check_sizes
 from .lengths import PADDING_VALUE
 from .module import Module, Parameter
@@ -215,7 +216,13 @@ class Cell(RecurrentNames, Module):
         return new if is_state else (new, y)
 
     def initial_state(self, batch: int) -> Any:
-        """The carry before the first step, for a batch of that size: zeros, or the learned state."""
+        """The carry before the first step, for a batch of that size: zeros, or the learned state.
+
+        >>> cell, xs = nn.GRUCell(3, 8), np.ones((5, 4, 3), np.float32)
+        >>> h, hs = scan(cell.step, cell.initial_state(4), xs)     # what a layer does
+        >>> h.shape, hs.shape
+        ((4, 8), (5, 4, 8))
+        """
         weight = self.weight
         parts = [self._initial(state, (batch, size), weight) for state, size in zip(self.states, self.state_sizes)]
         return State(parts, self.states) if len(parts) > 1 else parts[0]

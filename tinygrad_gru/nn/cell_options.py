@@ -34,6 +34,7 @@ from ..ops.sampling import dropout_mask
 from ..scan import pure
 from ..tensor import Tensor
 from . import init
+from .base.recurrent_docs import documented
 from .base.recurrent_names import ACTIVATIONS
 from .cell import Cell
 from .checks import check_probability, check_sizes
@@ -43,11 +44,23 @@ from .module import Parameter
 _HOOKS = frozenset("activation gate_activation output_activation affine products gate step_with_options".split())
 
 
+@documented
 class VariedCell(Cell):
-    """Base class of cells with `activation`, `clip`, `layer_norm` and `recurrent_dropout`, for users' cells too.
+    """Recurrent cell with `activation`, `clip`, `layer_norm`, `recurrent_dropout`: a base class for users' cells too.
 
     `step` calls `self.activation(y)`, φ, and `self.affine("", x, h)`, a(x, h) with W, U and b, or
     `self.affine("_r", x, h)` with W_r, U_r and b_r. The constructor calls `new_gains` after it has created the weights.
+
+    >>> class LeakyCell(nn.VariedCell):
+    ...     def __init__(self, input_size, hidden_size, **options):
+    ...         super().__init__(input_size, hidden_size, **options)
+    ...         self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
+    ...         self.new_gains()
+    ...
+    ...     def step(self, h, x):
+    ...         return 0.9 * h + 0.1 * self.activation(self.affine("", x, h))
+    >>> LeakyCell(3, 8, layer_norm=True, activation="relu")(np.ones((4, 3))).shape
+    (4, 8)
     """
 
     equation_keywords: tuple[str, ...] = ("activation", "clip", "layer_norm", "recurrent_dropout")

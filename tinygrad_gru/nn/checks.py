@@ -85,7 +85,12 @@ def _described(x: Any, array: np.ndarray) -> str:
 def check_input(layer: str, x: Any, layout: tuple[str, ...], size: int, weight: Tensor) -> Tensor:
     """`as_input`, which must have the axes of `layout`, the last of that size, and the dtype of the weights."""
     if not isinstance(x, Tensor) or x.dtype != weight.dtype:
-        x = as_input(layer, x, weight)
+        x, given = as_input(layer, x, weight), x
+        if isinstance(given, list) and layout[0] == "time" and getattr(given[0] if given else None, "ndim", 0) == 2:
+            raise ValueError(
+                f"{layer}: x is a list of arrays: if they are sequences write np.stack(x, axis=1), for (time, batch, "
+                "features), and if they are time steps np.stack(x)"
+            )
         if x.dtype != weight.dtype and x.ndim == len(layout):
             raise TypeError(
                 f"{layer}: x is {x.dtype}, the weights are {weight.dtype}: write "

@@ -82,6 +82,7 @@ class Module(ForeignNames):
         """Append to an error's message the path from this module to the submodule that raised it."""
         if len(error.args) != 1 or not isinstance(error.args[0], str):
             return
+        self._reword(error)
         origin, message = vars(error).setdefault("raised_in", (self, error.args[0]))
         path = next((name for name, module in self.named_modules() if module is origin), "")
         if path:
@@ -211,10 +212,10 @@ class Module(ForeignNames):
 
     # -- modes, devices, state ---------------------------------------------------------------------------------
 
-    def train(self, on: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Module:
         """Set this module and all submodules to training mode (dropout is active), or to evaluation mode."""
         for _, module in self.named_modules():
-            module.training = on
+            module.training = mode
         return self
 
     def eval(self) -> Module:

@@ -93,7 +93,11 @@ class Recurrent(RecurrentNames, Module):
 
     @staticmethod
     def of(cell_type: type[Cell]) -> type[Recurrent]:
-        """The layer class of a cell class: `Recurrent.of(MyCell)(3, 4, num_layers=2, bidirectional=True)`."""
+        """The layer class of a cell class.
+
+        >>> nn.Recurrent.of(nn.GRUCell)(3, 4, num_layers=2, bidirectional=True).output_size
+        8
+        """
         if "layer_type" not in vars(cell_type):
             name = cell_type.__name__.removesuffix("Cell") or cell_type.__name__
             members = {"cell_type": cell_type, "__doc__": f"Recurrent layer: a layer of `{cell_type.__name__}`."}
@@ -107,6 +111,7 @@ class Recurrent(RecurrentNames, Module):
 
     @property
     def bidirectional(self) -> bool:
+        """Whether every layer has a second cell that runs backwards in time."""
         return self.directions == 2
 
     @property
@@ -176,7 +181,11 @@ class Recurrent(RecurrentNames, Module):
     # -- states --------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> Any:
-        """The initial state for a batch of that size, in the layout of `forward`."""
+        """The initial state for a batch of that size, in the layout of `forward`: zeros, or the learned states.
+
+        >>> nn.LSTM(3, 8, num_layers=2).initial_state(batch=4)
+        State(h=(2, 4, 8) float32, c=(2, 4, 8) float32)
+        """
         return self._join_state([cell.initial_state(batch) for cell in self.cells])
 
     def _split_state(self, state: Any, steps: int, batch: int) -> list[Any]:

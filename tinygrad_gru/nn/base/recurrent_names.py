@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from ...hints import RECURRENT, did_you_mean
+from ...hints import RECURRENT
 
 _BOTH_ARE_RETURNED = (
     "not needed: output, state = layer(x) gives the output at every step, and the state after the last one"
@@ -97,10 +97,14 @@ _TORCH_WEIGHT = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(\d+)(_reverse)?)?")
 class RecurrentNames:
     """Errors of recurrent layers and cells that give our word for one of PyTorch's or Keras's."""
 
+    _keyword_hints: ClassVar[Mapping[str, str]] = KEYWORDS
+    _argument_hints: ClassVar[Mapping[str, str]] = ARGUMENTS
+
     def __new__(cls, *sizes: Any, **keywords: Any) -> Any:
+        module = super().__new__(cls, *sizes, **keywords)
         if sizes or keywords:  # not for a copy
-            _check_arguments(cls, len(sizes), keywords)
-        return super().__new__(cls)
+            _check_sizes(cls, len(sizes), keywords)
+        return module
 
     _hints: ClassVar[Mapping[str, str]] = RECURRENT
 
@@ -111,22 +115,10 @@ class RecurrentNames:
             )
         return super().__getattr__(name)  # type: ignore[misc]
 
-    def _add_path(self, error: Exception) -> None:
-        """Before the path of the module, our word for an argument that `forward` has not."""
-        found = re.match(r"\S+\.forward\(\) got an unexpected keyword argument '(\w+)'", str(error))
-        if found and not hasattr(error, "raised_in"):
-            known = inspect.signature(self.forward).parameters  # type: ignore[attr-defined]
-            error.args = (str(unknown_keyword(f"a call of {type(self).__name__}", found[1], ARGUMENTS, known)),)
-        super()._add_path(error)  # type: ignore[misc]
 
-
-def _check_arguments(cls: type, count: int, keywords: Iterable[str]) -> None:
-    """Raise TypeError for a keyword that the class has not, or if a size is missing."""
+def _check_sizes(cls: type, count: int, keywords: Iterable[str]) -> None:
+    """Raise TypeError if a size is missing."""
     parameters = inspect.signature(cls).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for name in keywords:
-            if name not in parameters:
-                raise unknown_keyword(cls.__name__, name, KEYWORDS, parameters)
     for name in list(parameters)[count:]:
         if name in SIZES and parameters[name].default is inspect.Parameter.empty and name not in keywords:
             raise TypeError(
@@ -145,14 +137,6 @@ def _ours(module: Any, weight: re.Match) -> str:
         f"{ours} of each gate{note}: m{index}.{ours}_…; interop.torch.state_dict(m)[{weight[0]!r}] is in "
         "PyTorch's layout"
     )
-
-
-def unknown_keyword(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> TypeError:
-    """The error for a keyword that is none of `known`: with its hint, or else with the known name most like it."""
-    if name in hints:
-        return TypeError(f"{owner} has no keyword {name!r}; here it is {hints[name]}")
-    known = [word for word in known if word != "self"]
-    return TypeError(f"{owner} has no keyword {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}")
 
 
 class Signature:
