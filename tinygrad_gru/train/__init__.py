@@ -26,6 +26,9 @@ from .metrics import (
     metric,
 )
 from .precision import LossScaler, MixedPrecision, mixed_precision
+from .series.model import SeriesModel
+from .series.run import SeriesRun
+from .series.settings import SeriesSettings
 from .stopping import EarlyStop
 from .terminal import Progress, progress
 from .text.duration import TimePlan, time_plan
@@ -43,7 +46,7 @@ __all__ = [
     "CheckpointError", "ConfusionMatrix", "EarlyStop", "History", "LRSweep", "LambdaCallback", "Loop", "LossScaler",
     "Mean", "MeanLoss", "Metric", "MixedPrecision", "Origin",
     "Perplexity", "PlotError", "Progress", "Restored", "RunFolder",
-    "SafetensorsError", "Step", "TensorBoard", "TextRun", "TextSettings", "TimePlan", "TopK", "Trainer",
+    "SafetensorsError", "SeriesModel", "SeriesRun", "SeriesSettings", "Step", "TensorBoard", "TextRun", "TextSettings", "TimePlan", "TopK", "Trainer",
     "TrainingError", "WeightAverage", "character_losses", "evaluate", "excerpts", "find_lr", "fit", "generate",
     "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log",
     "restore", "save_checkpoint", "summarize", "time_plan",
