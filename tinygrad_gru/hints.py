@@ -320,7 +320,30 @@ INIT = {
 }
 
 #: Of `ops`.
-OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
+OPS = {
+    "cat": "ops.concatenate(arrays, axis=0)",
+    "permute": "ops.transpose(x, axes)",
+    "swapaxes": "ops.moveaxis(x, source, destination), or ops.matrix_transpose(x) for the last two",
+    "unsqueeze": "ops.expand_dims(x, axis)",
+    "clamp": "ops.clip(x, low, high)",
+    "swish": "ops.silu(x)",
+    "multinomial": "ops.categorical(logits, sample_shape=n), which takes logits",
+    "binary_cross_entropy": "ops.binary_cross_entropy_with_logits(logits, targets)",
+    "smooth_l1_loss": "ops.huber(predictions, targets, delta=1.0)",
+    **dict.fromkeys("mm bmm dot mv".split(), "ops.matmul(a, b), or a @ b"),
+    **dict.fromkeys("tile expand broadcast".split(), "ops.broadcast_to(x, shape), or ops.repeat(x, repeats, axis)"),
+    **{
+        theirs: f"ops.{ours}"
+        for theirs, ours in {
+            "abs": "absolute", "mul": "multiply", "sub": "subtract", "div": "divide", "neg": "negative", "pow": "power",
+            "mod": "remainder", "amax": "max", "amin": "min", "eq": "equal", "ne": "not_equal", "lt": "less",
+            "le": "less_equal", "gt": "greater", "ge": "greater_equal", "mse_loss": "mse", "l1_loss": "mae",
+            "huber_loss": "huber", "nll_loss": "nll", "kl_div": "kl_divergence",
+            "logsigmoid": "log_sigmoid", "take_along_axis": "gather", "take_along_dim": "gather",
+            "index_select": "take", "index_add": "scatter_add", "hstack": "concatenate", "vstack": "concatenate",
+        }.items()
+    },
+}  # fmt: skip
 
 #: Of `optim`.
 OPTIM = {
@@ -338,20 +361,7 @@ OPTIM = {
     "clip_grad_norm_": "optim.clip_gradient_norm(parameters, max_norm)",
     "clip_grad_value_": "optim.clip_gradient_value(parameters, max_value)",
     **dict.fromkeys(
-        (
-            "Adadelta",
-            "Adafactor",
-            "Adamax",
-            "Ftrl",
-            "Lamb",
-            "Lion",
-            "Muon",
-            "NAdam",
-            "Nadam",
-            "RAdam",
-            "Rprop",
-            "SparseAdam",
-        ),
+        "Adadelta Adafactor Adamax Ftrl Lamb Lion Muon NAdam Nadam RAdam Rprop SparseAdam".split(),
         "optim.Adam or optim.AdamW; an optimizer of your own is its rule, a few lines: help(optim.Optimizer)",
     ),
 }

@@ -47,7 +47,7 @@ def test_a_sequential_is_a_list_of_layers():
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Dropout), r"layer 1 is the class Dropout: write Dropout\(…\)"),
         (lambda: nn.Sequential(Tensor(1.0)), "layer 0 must be a module or a function, got Tensor"),
         (lambda: nn.Sequential(nn.Linear(2, 3)).append(3), "layer 1 must be a module or a function, got int"),
-        (lambda: nn.Sequential({"a": nn.Linear(2, 3)}), "layer 0 must be a module or a function, got dict"),
+        (lambda: nn.Sequential({"a": nn.Linear(2, 3)}), r"got a dict: write Sequential\(\*layers.values\(\)\)"),
     ],
 )
 def test_what_is_no_layer_is_refused_at_once(make, message):
@@ -90,6 +90,17 @@ def test_last_step_of_a_sequence_without_steps_is_zero(device):
     model = nn.Sequential(nn.GRU(3, 4, bidirectional=True, device=device), nn.LastStep())
     last = model(np.ones((5, 2, 3)), lengths=[0, 2]).numpy()
     assert not last[0].any() and last[1].all()
+
+
+def test_arrays_are_moved_to_the_backend_of_the_weights(backend):
+    model = nn.Sequential(nn.LSTM(3, 4, bidirectional=True, batch_first=True), nn.LastStep())
+    x, state = random(2, 5, 3).numpy(), [np.ones((2, 2, 4))] * 2
+    expected, after = model(x, lengths=[5, 2]), model[0](x, state)[1]
+    model.to(backend)
+    found, there = model(x, lengths=[5, 2]), model[0](x, state)[1]
+    assert {found.device, there.h.device, there.c.device} == {backend.name}
+    for one, other in ((found, expected), *zip(there, after)):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
 
 
 def test_layers_between_a_recurrent_layer_and_last_step():

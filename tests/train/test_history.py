@@ -1,5 +1,6 @@
 """History: arrays, tables, pictures and files of the records of a run."""
 
+import copy
 import csv
 import re
 import sys
@@ -44,6 +45,9 @@ def test_values_by_name_are_arrays():
 def test_another_name_is_answered(name, advice):
     with pytest.raises(KeyError, match=advice):
         a_run()[name]
+    with pytest.raises(AttributeError, match=r"a History has no attribute 'history'; here it is history\['loss'\]"):
+        _ = a_run().history
+    assert copy.deepcopy(a_run()).records == a_run().records
 
 
 def test_the_best_evaluation_is_one_of_a_trained_model():

@@ -215,7 +215,7 @@ def test_metrics_by_name():
     for name in ("accurracy", "Accuracy"):
         with pytest.raises(ValueError, match="did you mean 'accuracy'"):
             train.metric(name)
-    with pytest.raises(ValueError, match="expected one of accuracy, binary_accuracy"):
+    with pytest.raises(ValueError, match="there is no 'xyz'; there are accuracy, binary_accuracy"):
         train.metric("xyz")
     with pytest.raises(TypeError, match="expected a name, a Metric or a function"):
         train.metric(3)

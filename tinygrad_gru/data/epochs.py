@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from numbers import Integral
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+#: Keywords of other libraries' batches, and what to write instead.
+KEYWORDS = {
+    "shuffle": "seed=0, or another number, shuffles every epoch; None does not",
+    "drop_last": "a smaller last batch is kept, and a loss over all targets is right with it",
+    "batch_first": "sequences are time first, as layers take them; ArrayBatches has examples first",
+}
+
 Batch = TypeVar("Batch")
+Function = TypeVar("Function", bound=Callable)
 
 
 class Epochs(ABC, Generic[Batch]):
-    """An endless iterator over batches whose order depends on the epoch number alone: a position is two integers.
+    """Base class of batches in endless epochs, whose order depends on the epoch number alone.
 
-    `for batch in epochs` yields the remaining batches of the current epoch; `next_batch` never ends.
+    So a position is two integers, `epoch` and `index`, which `state_dict` saves. `for batch in epochs` yields the
+    remaining batches of the current epoch, `next_batch` never ends, and `len(epochs)` is the number in each epoch.
+    Derived classes have `_prepare`, `_batch` and `_arrangement`.
+
+    >>> batches = data.ArrayBatches(np.arange(6), batch_size=2, seed=0)
+    >>> first, position = batches.next_batch(), batches.state_dict()
+    >>> rest = [batch.inputs.tolist() for batch in batches]
+    >>> batches.load_state_dict(position)
+    >>> [batch.inputs.tolist() for batch in batches] == rest
+    True
     """
 
     def __init__(self, batches_per_epoch: int) -> None:
@@ -77,6 +95,18 @@ class Epochs(ABC, Generic[Batch]):
         if not (isinstance(epoch, Integral) and isinstance(index, Integral) and epoch >= 0 and 0 <= index <= len(self)):
             raise ValueError(f"epoch {epoch!r} and index {index!r} are not a position in epochs of {len(self)} batches")
         self.epoch, self.index = int(epoch), int(index)
+
+
+def with_keyword_hints(initialise: Function) -> Function:
+    """A decorator of the `__init__` of batches, which answers the keywords of other libraries."""
+
+    @wraps(initialise)
+    def call(self: Any, *arguments: Any, **keywords: Any) -> None:
+        for name in KEYWORDS.keys() & keywords.keys():
+            raise TypeError(f"{type(self).__name__} has no argument {name}: {KEYWORDS[name]}")
+        initialise(self, *arguments, **keywords)
+
+    return call  # type: ignore[return-value]
 
 
 def order_of_epoch(count: int, seed: int | None, *epoch: int) -> np.ndarray:

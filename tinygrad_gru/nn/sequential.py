@@ -103,6 +103,8 @@ def _checked(layer: Any, index: int) -> Any:
     """The layer. TypeError if it is neither a module nor a function."""
     if isinstance(layer, type) and issubclass(layer, Module):
         raise TypeError(f"Sequential: layer {index} is the class {layer.__name__}: write {layer.__name__}(…)")
+    if isinstance(layer, dict):
+        raise TypeError("Sequential: expected the layers, got a dict: write Sequential(*layers.values())")
     if not callable(layer):
         raise TypeError(f"Sequential: layer {index} must be a module or a function, got {type(layer).__name__}")
     return layer

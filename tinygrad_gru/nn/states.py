@@ -41,9 +41,6 @@ class State(tuple):
             return self[names.index(name)]
         raise AttributeError(f"a State of {', '.join(names)} has no attribute {name!r}")
 
-    def __getnewargs__(self) -> tuple:
-        return tuple(self), self._fields
-
     def _make(self, parts: Iterable[Any]) -> State:
         """A State with other parts and these names."""
         return State(parts, self._fields)

@@ -1,13 +1,14 @@
 """Training: fit, evaluate, predict; the loop, metrics, checkpoints that resume exactly; and text (`train.text`)."""
 
+from ..hints import missing_name
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
-from .callback import Callback
-from .callbacks import CSVLog, LambdaCallback, TensorBoard, WeightAverage
+from .callbacks import Callback, CSVLog, LambdaCallback, TensorBoard, WeightAverage
 from .find_lr import LRSweep, find_lr
 from .fit import evaluate, fit, predict
 from .folder import RunFolder, read_log
+from .hints import TRAIN
 from .history import History
 from .loop import Loop
 from .metrics import (
@@ -51,3 +52,7 @@ __all__ = [
     "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log",
     "restore", "save_checkpoint", "summarize", "time_plan",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, TRAIN, __all__)

@@ -7,17 +7,18 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..hints import did_you_mean, missing_attribute
 from ..html import Markup, figure, table
 from ..io import replacing
 from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth
 from ..show.svg import line_chart
 from .folder import LOG, read_log
+from .hints import HISTORY
 
 _POSITION = ("epoch", "step")
 #: What steps report beside the losses and metrics, which alone are drawn.
@@ -102,10 +103,8 @@ class History:
         """The steps and the values of that name in all records that have it. KeyError if none has."""
         pairs = [(record.get("step"), record[name]) for record in self.records if name in record]
         if not pairs:
-            names = self.names
-            close = get_close_matches(str(name).replace("val_", _VALIDATION), names, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names) or 'no records yet'}"
-            raise KeyError(f"the history has no {name!r}: {advice}")
+            close = did_you_mean(str(name).replace("val_", _VALIDATION), self.names)
+            raise KeyError(f"the history has no {name!r}{close}; it has {', '.join(self.names) or 'no records yet'}")
         steps, values = np.array(pairs, float).T  # None is NaN there
         return steps, values
 
@@ -126,6 +125,9 @@ class History:
         """The name of the loss by which records are compared."""
         known = set(self.names)
         return next((name for name in ("validation_loss", "held_out") if name in known), "loss")
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("a History", name, HISTORY)
 
     def __len__(self) -> int:
         return len(self.records)
