@@ -32,10 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # as in `generate … | head`
         return 1
-    except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        MemoryError,
+        ImportError,
+        BackendError,
+        CheckpointError,
+        TrainingError,
+    ) as error:
         if options.traceback:
             raise
-        reason = str(with_memory_report(error) if isinstance(error, MemoryError) else error) or type(error).__name__
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its str() would be in quotes
+        reason = str(with_memory_report(error) if isinstance(error, MemoryError) else text) or type(error).__name__
         lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
         try_print("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
         return 1

@@ -23,7 +23,8 @@ def plot_series(path: str | os.PathLike[str], results: Any, history: Any, target
     figure = new_figure("the run", panels=2)
     left, right = figure.axes
     draw_training(left, *history.curve("loss"))
-    draw_validation(left, "validation", *history.curve("validation_loss"), line="-")
+    steps, losses = history.curve("validation_loss")
+    draw_validation(left, "validation", steps, losses, line="-")
     left.set(title="loss", xlabel="step", yscale="log")
     left.legend()
     if results.truth.ndim == 1:

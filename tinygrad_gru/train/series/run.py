@@ -82,7 +82,8 @@ class SeriesRun:
         if kind == "date":
             raise ValueError(f"target: {settings.target!r} holds dates: expected numbers or categories")
         task = settings.task or ("forecast" if kind == "number" else "classify")
-        self.settings, self.left_out = settings, {}
+        self.settings = settings
+        self.left_out: dict[str, str] = {}
         names = self._feature_names(table, task)
         training = split_by_time(table, settings.fractions)[0]
         if settings.fill is not None:
