@@ -2,18 +2,22 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.samples import short_samples as short_samples
 
+import tinygrad_gru
 from tinygrad_gru import cli, compiling, ops
 from tinygrad_gru.testing import Mutant, MutationScore
-from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
-from tinygrad_gru.train.folder import CHECKPOINT, read_log
+from tinygrad_gru.train import Trainer, load_checkpoint, restore, save_checkpoint, trainer
+from tinygrad_gru.train.folder import CHECKPOINT, LOG, read_log
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
 
@@ -111,6 +115,70 @@ def test_seconds_set_the_number_of_characters_before_the_run(text_file, tmp_path
     state = load_checkpoint(folder / CHECKPOINT)
     assert state["about"]["settings"]["characters"] != 3_200_000
     assert state["trainer"]["steps"] == max(1, state["about"]["settings"]["characters"] // 64)
+
+
+def test_seconds_are_those_of_the_whole_run(text_file, tmp_path, capsys):
+    arguments = ["train", "--text", str(text_file), "--out", str(tmp_path / "run"), *SMALL[:8], "--seconds", "1.5"]
+    started = time.perf_counter()
+    assert cli.main(arguments) == 0
+    assert time.perf_counter() - started < 10  # a busy machine is slow; without a plan it would be far more characters
+    assert re.search(r"^1\.5 s: [\d.]+ s to measure the speed, about [\d.]+ s of training on", capsys.readouterr().out)
+
+
+def test_a_finished_run_goes_on_with_more_characters(train, tmp_path, capsys):
+    assert train("--quiet") == 0
+    resume = ["train", "--resume", "--out", str(tmp_path / "run")]
+    assert cli.main([*resume, "--characters", "1000"]) == 1
+    assert "characters: the run has already seen 1,280, got 1,000" in capsys.readouterr().err
+    assert cli.main([*resume, "--characters", "2560"]) == 0
+    out = capsys.readouterr().out
+    assert "extended from 1,280 to 2,560 characters" in out and "2,560 characters seen" in out
+    state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
+    assert state["about"]["extended_from"] == [1280] and state["trainer"]["steps"] == 40
+    rates = [record["lr"] for record in read_log(tmp_path / "run" / LOG) if "lr" in record]
+    assert rates[19] < rates[20] > rates[-1]  # from the end of one schedule to the middle of a longer one
+
+
+def test_an_extended_run_that_is_interrupted_ends_as_one_that_is_not(train, tmp_path, monkeypatch):
+    train("--quiet")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "other"), "--quiet", "--characters", "2560"]) == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet", "--characters", "2560"])
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    weights = [load_checkpoint(tmp_path / name / CHECKPOINT)["trainer"]["model"] for name in ("run", "other")]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_starts_from_the_weights_of_another(train, text_file, tmp_path, monkeypatch, capsys):
+    train("--quiet")
+    source = restore(tmp_path / "run")
+    other = tmp_path / "other.txt"
+    other.write_text(text_file.read_text(encoding="utf-8") + "ĀŽ" * 60, encoding="utf-8")
+    arguments = [
+        "train",
+        "--text",
+        str(other),
+        "--from",
+        str(tmp_path / "run"),
+        "--out",
+        str(tmp_path / "new"),
+        "--quiet",
+    ]
+    assert cli.main([*arguments, "--hidden", "11"]) == 1
+    assert "--hidden 11 differs from the run whose weights are the start, which has 10" in capsys.readouterr().err
+    sizes = ["--batch", "4", "--window", "16", "--characters", "1280"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1)
+        assert cli.main([*arguments, *sizes, "--lr", "1e-30"]) == 130
+    shutil.rmtree(tmp_path / "run")
+    started = restore(tmp_path / "new")
+    assert started.vocabulary.symbols == source.vocabulary.symbols + "ĀŽ"
+    for (name, new), (_, old) in zip(started.model.named_tensors(), source.model.named_tensors()):
+        np.testing.assert_array_equal(new.numpy()[tuple(map(slice, old.shape))], old.numpy(), err_msg=name)
+    assert started.state["about"]["started_from"]["corpus"] == source.state["about"]["corpus"]["name"]
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "new"), "--quiet"]) == 0
 
 
 def test_generate_continues_a_prompt_and_a_seed_gives_one_text(train, tmp_path, capsys):
@@ -319,6 +387,28 @@ def test_invalid_arguments_print_the_usage(arguments, capsys):
     assert "usage: tinygrad-gru" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["trian"], "'train'"),
+        (["train", "--hiden", "3"], "'--hidden'"),
+        (["train", "--cell", "grru"], "'gru'"),
+        (["generate", "run", "--temprature", "1"], "'--temperature'"),
+    ],
+)
+def test_what_was_probably_meant_is_named(arguments, meant, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert f"(did you mean {meant}?)" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"tinygrad_gru {tinygrad_gru.__version__}\n"
+
+
 def test_resuming_with_a_changed_setting_is_refused_and_with_an_equal_one_is_not(train, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
@@ -354,15 +444,22 @@ def test_a_run_in_eager_mode_can_be_resumed_compiled(train, tmp_path, monkeypatc
     assert modes == [False] * 5
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"x" + content, lambda content: b""])
-def test_a_damaged_checkpoint_is_refused(train, tmp_path, capsys, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-7], "not a whole checkpoint"),
+        (lambda content: b"x" + content, "not a whole checkpoint"),
+        (lambda content: b"", "the file is empty"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(train, tmp_path, capsys, damage, message):
     train("--quiet")
     path = tmp_path / "run" / CHECKPOINT
     path.write_bytes(damage(path.read_bytes()))
     for arguments in (["train", "--resume", "--out", str(path.parent)], ["generate", str(path)], ["info", str(path)]):
         capsys.readouterr()
         assert cli.main(arguments) == 1
-        assert "not a whole checkpoint" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_a_disk_that_fills_up_is_explained_and_the_last_checkpoint_is_whole(train, tmp_path, monkeypatch, capsys):

@@ -68,7 +68,8 @@ _LAZY = dict.fromkeys(("data", "debug", "interop", "io", "show", "testing", "tra
 
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        raise missing_name(__name__, name, PACKAGE, (*__all__, *_LAZY))
+        elsewhere = {n: f"{m}.{n}" for m, names in (("optim", optim), ("nn", nn), ("ops", ops)) for n in names.__all__}
+        raise missing_name(__name__, name, elsewhere | PACKAGE, (*__all__, *_LAZY))
     module = import_module(f".{_LAZY[name] or name}", __name__)
     return getattr(module, name) if _LAZY[name] else module
 

@@ -134,22 +134,28 @@ class Operators:
     view = reshape
 
     def transpose(self, *axes: Any) -> Any:
-        """The tensor with its axes in the order `axes` (reversed without); `permute` is another name for it.
+        """The tensor with its axes in the order `axes`, reversed without: NumPy's transpose.
 
         Two axes of more are exchanged by `swapaxes`.
 
         >>> Tensor(np.zeros((2, 3, 4))).transpose(2, 0, 1).shape
         (4, 2, 3)
         """
-        order = _unpacked(axes)
-        if len(order) == 2 < len(self._shape()):
+        ndim = len(self._shape())
+        if len(axes) == 2 and (ndim > 2 or (ndim == 2 and [axis % 2 for axis in axes] == [0, 1])):
             raise ValueError(
-                f"transpose: expected all {len(self._shape())} axes in their new order, got {order}: to exchange two "
-                f"of them, as PyTorch's transpose does, write swapaxes{order}"
+                f"transpose{axes} of {ndim} axes: NumPy's takes all axes in their new order; to exchange two, as "
+                f"PyTorch's does, write swapaxes{axes}"
             )
-        return ops.transpose(self, order or None)
+        return self.permute(*axes)
 
-    permute = transpose
+    def permute(self, *axes: Any) -> Any:
+        """The tensor with its axes in the order `axes`.
+
+        >>> Tensor(np.zeros((2, 3, 4))).permute(2, 0, 1).shape
+        (4, 2, 3)
+        """
+        return ops.transpose(self, _unpacked(axes) or None)
 
     def swapaxes(self, first: int, second: int) -> Any:
         """The tensor with two axes exchanged.

@@ -66,6 +66,11 @@ class Protocols(ForeignNames):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self: Any) -> bool:
+        if self.data.size != 1:
+            raise ValueError(
+                f"a tensor of shape {self.shape} is neither true nor false: ops.any(x) or ops.all(x) says it of all "
+                "elements, and ops.where(x, a, b) chooses for each"
+            )
         return bool(self.item())
 
     def __float__(self: Any) -> float:

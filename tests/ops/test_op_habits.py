@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from tinygrad_gru import Tensor, ops
+from tinygrad_gru.hints import OPS
 
 X = np.arange(6.0).reshape(2, 3)
 
@@ -66,3 +69,20 @@ def test_lists_are_arrays():
 def test_settings_that_do_not_exist_are_answered(write, answer):
     with pytest.raises(TypeError, match=answer):
         write(Tensor(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    {"mse_loss": "ops.mse", "abs": "ops.absolute", "clamp": "ops.clip(x, low, high)", "bmm": "ops.matmul(a, b)",
+     "multinomial": "ops.categorical(logits", "relue": "did you mean 'relu'"}.items(),
+)  # fmt: skip
+def test_names_that_ops_have_elsewhere_are_answered(name, answer):
+    with pytest.raises(AttributeError) as error:
+        getattr(ops, name)
+    assert answer in str(error.value)
+
+
+def test_hints_of_ops_name_what_exists():
+    for name, hint in OPS.items():
+        assert not hasattr(ops, name), name
+        assert all(hasattr(ops, found) for found in re.findall(r"ops\.(\w+)", hint)), hint

@@ -35,12 +35,32 @@ def test_functions_are_called_at_their_events():
 
 
 def test_unknown_events_are_refused():
-    with pytest.raises(TypeError, match="there is no event 'on_step', did you mean 'on_step_end'"):
+    with pytest.raises(TypeError, match=r"there is no event 'on_step' \(did you mean 'on_step_end'\?\)"):
         train.LambdaCallback(on_step=print)
-    with pytest.raises(TypeError, match="expected one of on_train_begin, on_gradients"):
+    with pytest.raises(TypeError, match="there is no event 'x'; there are on_train_begin, on_gradients"):
         train.LambdaCallback(x=print)
     with pytest.raises(TypeError, match="on_step_end: expected a function, got 3"):
         train.LambdaCallback(on_step_end=3)
+
+
+def test_a_method_that_no_loop_would_call_is_refused():
+    with pytest.raises(
+        TypeError, match=r"Mine: there is no event 'on_batch_end'; here it is on_step_end\(self, loop, r"
+    ):
+
+        class Mine(train.Callback):
+            def on_batch_end(self, batch, logs=None):
+                pass
+
+    class Good(train.Callback):
+        def on_step_end(self, loop, record):
+            pass
+
+    class Better(Good):
+        def on_train_end(self, loop):
+            pass
+
+    assert isinstance(Better(), train.Callback)
 
 
 # -- CSV -------------------------------------------------------------------------------------------------------

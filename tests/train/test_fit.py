@@ -10,6 +10,7 @@ from support.stand_in_cupy import stand_in_cupy
 from tinygrad_gru import Tensor, data, manual_seed, nn, no_grad, ops, optim, train
 from tinygrad_gru.scan import compiling
 from tinygrad_gru.train import Callback, CheckpointError, TrainingError, load_checkpoint
+from tinygrad_gru.train.stopping import diagnosis
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(50, 2))
@@ -134,14 +135,21 @@ def test_accumulated_gradients_are_those_of_one_large_batch(accumulate):
     np.testing.assert_allclose(first["gradient_norm"], second["gradient_norm"], rtol=1e-6)
 
 
-def test_metrics_in_training_are_of_the_outputs_while_the_weights_change():
+def test_metrics_in_training_are_of_the_outputs_while_the_weights_change(monkeypatch):
     model, seen = network(0), []
 
     def loss(outputs, targets):
         seen.append(np.abs(outputs.numpy() - targets.numpy()))
         return ops.mse(outputs, targets)
 
-    history = quiet(model, loss, (X, Y), epochs=2, batch_size=16, metrics=["mae"])
+    monkeypatch.setitem(train.fit.__globals__, "evaluate", lambda *given, metrics, **settings: evaluated(metrics))
+
+    def evaluated(metrics):
+        for metric in metrics:
+            metric.update(np.zeros((9, 2)), np.full((9, 2), 50.0))
+        return {"loss": 1.0}
+
+    history = quiet(model, loss, (X, Y), epochs=2, batch_size=16, metrics=["mae"], validation=(X, Y))
     for k, epoch in enumerate(history.epochs):
         assert epoch["mae"] == pytest.approx(np.concatenate(seen[4 * k : 4 * k + 4]).mean(), rel=1e-6)
 
@@ -180,6 +188,66 @@ def test_a_model_on_a_gpu_gets_its_batches_there(monkeypatch):
 def test_the_last_step_of_an_epoch_takes_the_batches_that_are_left():
     history = quiet(network(), ops.mse, (X, Y), epochs=2, batch_size=10, accumulate=2)
     assert history["epoch"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_truncated_backpropagation_is_the_loop_that_one_writes_by_hand():
+    """The state goes on from batch to batch, detached, and begins anew in each epoch."""
+    models = []
+    for _ in range(2):
+        manual_seed(0)
+        models.append(Stateful())
+    fitted, by_hand = models
+    manual_seed(4)
+    quiet(fitted, ops.mse, STREAM, epochs=2, optimizer="sgd", lr=0.1, carry_state=True)
+    manual_seed(4)
+    optimizer = optim.SGD(by_hand.parameters(), lr=0.1)
+    for _ in range(2):
+        state = None
+        for x, y in STREAM:
+            outputs, (first, (h, c)) = by_hand(Tensor(x.astype("float32")), state)
+            optimizer.zero_grad()
+            ops.mse(outputs, y.astype("float32")).backward()
+            optimizer.step()
+            state = first.detach(), (h.detach(), c.detach())
+    assert_identical(fitted, by_hand)
+
+
+def test_a_batch_says_where_a_carried_state_begins_anew():
+    class Batch:
+        def __init__(self, batch, starts):
+            self.inputs, self.targets, self.starts = *batch, starts
+
+    batches = [Batch(batch, k in (0, 4)) for k, batch in enumerate(STREAM)]
+    manual_seed(0)
+    model = Stateful()
+    got = train.predict(model, batches, carry_state=True)
+    parts = [train.predict(model, STREAM[rows], carry_state=True) for rows in (slice(4), slice(4, None))]
+    np.testing.assert_array_equal(got, np.concatenate(parts))
+
+
+def test_a_carried_state_is_restored_as_it_was():
+    manual_seed(0)
+    model = Stateful()
+    trainers = [
+        train.Trainer(model, ops.mse, optim.SGD(model.parameters(), lr=0.1), STREAM, carry_state=True) for _ in range(2)
+    ]
+    trainers[0].step()
+    trainers[1].load_state_dict(trainers[0].state_dict())
+    left, right = (trainer._carried for trainer in trainers)
+    assert type(right) is tuple and type(right[1]) is tuple
+    assert np.array_equal(left[1][1].numpy(), right[1][1].numpy())
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 8), (3, 4)])
+def test_a_schedule_is_made_for_the_steps_of_the_run(accumulate, steps):
+    given = []
+
+    def schedule(optimizer, total_steps):
+        given.append(total_steps)
+        return optim.WarmupLinear(optimizer, total_steps)
+
+    history = quiet(network(), ops.mse, (X, Y), epochs=2, batch_size=16, accumulate=accumulate, schedule=schedule)
+    assert given == [steps] == [history["step"].size]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -416,6 +484,14 @@ def test_a_run_of_seconds_ends_in_time_and_is_evaluated_at_its_end():
     assert 2 <= history["validation_loss"].size <= 11
 
 
+def test_the_seconds_of_a_resumed_run_include_those_before(tmp_path):
+    quiet(network(), ops.mse, (X, Y), seconds=0.2, folder=tmp_path)
+    steps = load_checkpoint(tmp_path / "checkpoint.safetensors")["trainer"]["steps"]
+    history = quiet(network(), ops.mse, (X, Y), seconds=0.2, folder=tmp_path, resume=True)
+    assert history["step"].max() == steps
+    assert quiet(network(), ops.mse, (X, Y), seconds=0.4, folder=tmp_path, resume=True)["step"].max() > steps
+
+
 @pytest.mark.parametrize("make", [lambda: (batch for batch in [(X, Y)] * 7), lambda: [(X, Y)] * 7])
 def test_an_epoch_is_a_pass_over_anything_that_iterates(make):
     history = quiet(network(), ops.mse, make(), epochs=1)
@@ -459,6 +535,29 @@ def test_a_run_that_did_not_learn_has_a_diagnosis(validation):
     model = network(0)
     history = quiet(model, ops.mse, (X, Y), epochs=20, lr=50.0, validation=validation)
     assert "has not learned" in history.diagnosis
+
+
+@pytest.mark.parametrize(
+    ("losses", "evaluations", "targets", "keeps_best", "expected"),
+    [
+        ([3.0] + [9.0] * 20, [], 32, False, "was 3 in the first step and is around 9"),
+        ([3.0] + [9.0] * 20, [], 15, False, None),
+        ([3.0] + [9.0] * 8, [], 32, False, None),
+        ([3.0] + [4.4] * 20, [], 32, False, None),
+        ([3.0] + [9.0] * 18 + [2.9], [], 32, False, None),
+        ([-3.0] + [-1.0] * 20, [], 32, False, "has not learned"),
+        ([3.0], [3.0, 3.1], 32, False, None),
+        ([3.0], [3.0, 3.2], 32, False, "was 3 before training and is 3.2 after it: the model has not learned"),
+        ([3.0], [3.0, 2.0, 3.2], 32, False, "although it was 2 in between: overfitting"),
+        ([3.0], [3.0, 2.0, 3.2], 32, True, None),
+        ([3.0], [3.0, float("nan")], 32, True, "is nan after it"),
+        ([3.0], [float("nan"), 2.0], 32, False, None),
+        ([9.0] * 20, [3.0, 2.0], 32, False, None),
+    ],
+)
+def test_diagnoses(losses, evaluations, targets, keeps_best, expected):
+    found = diagnosis(losses, evaluations, targets, keeps_best)
+    assert found is None if expected is None else expected in found
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -567,5 +666,10 @@ def test_evaluation_leaves_positions_modes_and_random_numbers_as_they_are():
     first = train.evaluate(model, ops.mse, batches)
     assert batches.state_dict()["index"] == 1 and model.training
     assert first == train.evaluate(model, ops.mse, batches)
+    mae = train.metric("mae")
+    assert len({train.evaluate(model, ops.mse, batches, metrics=[mae])["mae"] for _ in range(2)}) == 1
+    assert train.evaluate(model, ops.mse, (X[:9], Y[:9]), metrics=[mae])["mae"] == pytest.approx(
+        np.abs(train.predict(model, X[:9]) - Y[:9]).mean(), rel=1e-5
+    )
     expected = np.mean((train.predict(model, X) - Y) ** 2)
     assert first["loss"] == pytest.approx(expected, rel=1e-5)

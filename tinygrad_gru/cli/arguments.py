@@ -1,11 +1,28 @@
-"""What the commands' arguments have in common."""
+"""What the commands have in common: the parser, and types of arguments."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+from typing import NoReturn
+
+from ..hints import did_you_mean
 
 INTERRUPTED = 130  # the exit status that shells report for a program that Ctrl-C ended
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors name the option, command or choice that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        unknown = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
+        if choice is not None:
+            message += did_you_mean(choice[1], re.findall(r"[\w:-]+", choice[2]))
+        elif unknown is not None:
+            message += did_you_mean(unknown[1], self._option_string_actions)
+        super().error(message)
 
 
 def path(text: str) -> str:

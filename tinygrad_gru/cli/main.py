@@ -11,14 +11,15 @@ from contextlib import nullcontext
 from ..backend import BackendError, use, with_memory_report
 from ..train import CheckpointError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
+from ..version import __version__
 from . import check, models, train
-from .arguments import INTERRUPTED
+from .arguments import INTERRUPTED, Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 130 if it was interrupted, 1 or 2 for an error."""
     open_standard_streams()
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # so that a sample can be shown without Unicode
     try:
@@ -42,10 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard_unwritten(sys.stdout)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("tinygrad-gru", description="Train recurrent networks on text, and inspect them.")
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("tinygrad-gru", description="Train recurrent networks on text and on tables, and inspect them.")
+    parser.add_argument("--version", action="version", version=f"tinygrad_gru {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="name")
     for module in (train, models, check):
         module.add_to(commands)
-    return parser
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands.choices[options.name].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options

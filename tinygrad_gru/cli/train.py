@@ -14,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from ..io import replacing
-from ..train import PlotError, TextRun, TextSettings, characters_in, load_checkpoint, plot_loss, progress, summarize
+from ..train import (
+    PlotError,
+    TextRun,
+    TextSettings,
+    load_checkpoint,
+    plot_loss,
+    progress,
+    restore,
+    summarize,
+    time_plan,
+)
 from ..train.folder import RunFolder, create_folder, read_log
 from ..train.precision import PRECISIONS
 from ..train.terminal import BestEffort, discard_unwritten, try_print
 from ..train.text.model import CELLS
+from ..train.text.origin import Origin, origin_in, settings_like
 from ..train.text.restore import settings_in
 from ..train.text.run import format_summary
 from ..train.text.settings import CHANGEABLE
@@ -33,7 +44,7 @@ def add_to(commands: Any) -> None:
         description="Train a character-level language model on --text, or on the source of Python's standard library.",
         argument_default=argparse.SUPPRESS,  # options that are not given: a resumed run has them in its checkpoint
     )
-    command.set_defaults(command=train, seconds=None, out=None, resume=False, quiet=False)
+    command.set_defaults(command=train, seconds=None, out=None, resume=False, quiet=False, start=None)
     defaults = TextSettings()
 
     def setting(name: str, convert: Any, text: str, **more: Any) -> None:
@@ -51,7 +62,7 @@ def add_to(commands: Any) -> None:
     setting("window", int, "characters per stream and step: the length of truncated BPTT", metavar="N")
     setting("characters", int, "number of characters to train on", metavar="N")
     command.add_argument(
-        "--seconds", type=float, metavar="S", help="train for about S seconds, instead of --characters"
+        "--seconds", type=float, metavar="S", help="take about S seconds in all, instead of --characters"
     )
     setting("precision", str, "dtype in which the model runs; its weights stay float32", choices=PRECISIONS)
     setting(
@@ -62,7 +73,12 @@ def add_to(commands: Any) -> None:
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")
     add_backend(command)
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
-    command.add_argument("--resume", action="store_true", help="resume the interrupted run in --out")
+    command.add_argument(
+        "--from", dest="start", type=path, metavar="RUN", help="start from the weights of another run, or a checkpoint"
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="resume the run in --out; with more --characters a finished one goes on"
+    )
     command.add_argument("--quiet", action="store_true", help="print the summary only")
 
 
@@ -75,9 +91,10 @@ def train(options: argparse.Namespace) -> int:
     with ExitStack() as locks:
         if options.resume:
             folder, state, settings = _resumed(options, given, locks)
-            run = TextRun(settings, options.backend)
+            run = TextRun(settings, options.backend, origin_in(state))
         else:
-            run, state = TextRun(_new_settings(options, given), options.backend), None
+            state, (settings, origin) = None, _new_settings(options, given)
+            run = TextRun(settings, options.backend, origin)
             folder = RunFolder(options.out if options.out is not None else _create_run_folder(run.settings.cell))
             locks.enter_context(folder)
         loop = run.loop(folder, state)
@@ -85,6 +102,11 @@ def train(options: argparse.Namespace) -> int:
         with BestEffort(progress(total, run.characters, "characters", quiet=options.quiet)) as display:
             sizes = f"{len(run.training):,} characters for training, {len(run.held_out):,} held out"
             display.write(f"{run.corpus.name}: {sizes}")
+            if loop.is_extended:
+                display.write(
+                    f"extended from {run.extended_from[-1]:,} to {settings.characters:,} characters: from here on the "
+                    "learning rate follows the schedule of that length"
+                )
             try:
                 finished = loop.run(display)
             except KeyboardInterrupt:  # a second Ctrl-C
@@ -105,13 +127,20 @@ def train(options: argparse.Namespace) -> int:
     return 0 if finished else INTERRUPTED
 
 
-def _new_settings(options: argparse.Namespace, given: dict[str, Any]) -> TextSettings:
-    settings = TextSettings(**given)
+def _new_settings(options: argparse.Namespace, given: dict[str, Any]) -> tuple[TextSettings, Origin | None]:
     if options.out is not None:
         RunFolder(options.out).check_free()  # fail before any work is done; the loop checks again
+    if options.start is None:
+        settings, origin = TextSettings(**given), None
+    else:
+        source = restore(options.start)
+        settings, origin = settings_like(source.state, given), Origin.of(*source)
     if options.seconds is not None:
-        settings = replace(settings, characters=characters_in(options.seconds, settings, options.backend))
-    return settings
+        plan = time_plan(options.seconds, settings, options.backend)
+        settings = replace(settings, characters=plan.characters)
+        if not options.quiet:
+            try_print(f"{options.seconds:g} s: {plan}")
+    return settings, origin
 
 
 def _resumed(
@@ -120,8 +149,10 @@ def _resumed(
     """The folder of an interrupted run, locked, its checkpoint, and its settings, with those that were given."""
     if options.out is None:
         raise ValueError("--resume needs --out, the folder of the run to resume")
+    if options.start is not None:
+        raise ValueError("--from is for a new run; a resumed one has its weights in its own checkpoint")
     if options.seconds is not None:
-        raise ValueError("--seconds sets the length of a new run; that of a resumed run is fixed")
+        raise ValueError("--seconds sets the length of a new run; that of a resumed run is set by --characters")
     folder = RunFolder(options.out)
     if not folder.checkpoint.exists():
         load_checkpoint(folder.checkpoint)  # raises, and says why

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..arguments import respelling
-from ..backend import astype as array_astype
-from ..backend import backend_of, xp_of
+from ..backend import backend_of, dtype_name, xp_of
 from .movement.shape import astype
 from .op import op, unwrap
 from .precision import keep_half_precision
@@ -52,7 +51,7 @@ def masked_fill(x, mask, value):
     """
     mask = unwrap(mask)
     mask = mask if hasattr(mask, "dtype") else backend_of(unwrap(x)).asarray(mask)
-    if not xp_of(mask).isdtype(mask.dtype, "bool"):
+    if dtype_name(mask.dtype) != "bool":
         raise TypeError(f"masked_fill: mask must be an array of booleans, such as x > 0, got {mask.dtype}")
     y = where(mask, value, x)
     if tuple(y.shape) != tuple(x.shape):
@@ -179,7 +178,9 @@ def logical_not(x):
 
 def _truth(x):
     """Whether each element is not 0."""
-    return array_astype(x, "bool") if hasattr(x, "dtype") else bool(x)
+    if not hasattr(x, "dtype"):
+        return bool(x)
+    return x if dtype_name(x.dtype) == "bool" else x != 0
 
 
 @op

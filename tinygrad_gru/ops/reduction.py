@@ -82,7 +82,7 @@ mean.vjp(x=_mean_rule)
 @respelling
 @real_valued
 def var(x, axis=None, keepdims=False, correction=0):
-    """y = Σ (x − mean x)² / (n − correction); correction 0 is the population variance, 1 Bessel's
+    """y = Σ (x − mean x)² / (n − correction); correction 0, NumPy's, is the population's; 1, PyTorch's, a sample's
 
     >>> ops.var(Tensor([1.0, 3.0]))
     Tensor(1., dtype=float32)
@@ -99,7 +99,7 @@ def var(x, axis=None, keepdims=False, correction=0):
 @respelling
 @real_valued
 def std(x, axis=None, keepdims=False, correction=0):
-    """y = √var(x); its gradient is not finite where the variance is 0
+    """y = √var(x), with correction 0, NumPy's, or 1, PyTorch's; its gradient is not finite where the variance is 0
 
     >>> round(ops.std(Tensor([1.0, 3.0]), correction=1).item(), 3)
     1.414

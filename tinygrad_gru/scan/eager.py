@@ -12,7 +12,7 @@ from ..contexts import no_grad, recording
 from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
-from .protocol import check_carry_type, scan_length, split_output
+from .protocol import check_carry_type, check_y, scan_length, split_output
 from .tracing.effects import rollback
 
 
@@ -30,7 +30,7 @@ def scan_eager(
     for t in times:
         with nullcontext() if observer is None else observer.scope(f"step {t}"):
             new, ys[t] = split_output(step(_same_values(carry), _at(xs, t)), carry)
-            check_carry_type(carry, new, t)
+            check_carry_type(carry, new, t, step)
             carry = new
     return carry, _stacked(ys) if length else _no_outputs(step, carry, xs)
 
@@ -51,6 +51,7 @@ def _at(xs: Any, t: int) -> Any:
 
 
 def _stacked(ys: list) -> Any:
+    check_y(ys[0])
     if isinstance(ys[0], tuple):
         return tuple(None if part[0] is None else ops.stack(list(part)) for part in zip(*ys))
     return None if ys[0] is None else ops.stack(ys)

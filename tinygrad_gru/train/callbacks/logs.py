@@ -12,7 +12,7 @@ from typing import Any
 
 from ...backend import astype, to_host
 from ...io import replacing
-from ..callback import Callback
+from .base import Callback
 
 _KINDS = ("step", "evaluation", "epoch")
 
