@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .epochs import Epochs, check_sizes, order_of_epoch, with_keyword_hints
+from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch, with_keyword_hints
 from .tables.columns import as_column
 from .tables.table import Table
 
@@ -47,7 +47,7 @@ class ArrayBatches(Epochs[ArrayBatch]):
         check_sizes(batch_size=batch_size)
         self.inputs = _map(as_array, "x", x)
         self.targets = _map(as_array, "y", y)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed = batch_size, checked_seed(seed)
         self._examples = self._common_length()
         super().__init__(-(-self._examples // batch_size))
 

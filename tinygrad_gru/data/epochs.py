@@ -78,6 +78,10 @@ class Epochs(ABC, Generic[Batch]):
         if self.index == len(self):
             self.epoch, self.index = self.epoch + 1, 0
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self._arrangement().items())
+        return f"{type(self).__name__}({settings}): {len(self)} batches in an epoch"
+
     def state_dict(self) -> dict[str, Any]:
         """The position, JSON-serializable."""
         return {"epoch": self.epoch, "index": self.index, "arrangement": self._arrangement()}
@@ -112,6 +116,17 @@ def with_keyword_hints(initialise: Function) -> Function:
 def order_of_epoch(count: int, seed: int | None, *epoch: int) -> np.ndarray:
     """The order of `count` examples in an epoch: the given one, or with a seed a random one that depends on both."""
     return np.arange(count) if seed is None else np.random.default_rng((seed, *epoch)).permutation(count)
+
+
+def checked_seed(seed: Any) -> int | None:
+    """A seed, or None, or an error."""
+    if seed is None:
+        return None
+    if not isinstance(seed, Integral):
+        raise TypeError(f"seed must be None or an integer, got {seed!r:.80}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
+    return int(seed)
 
 
 def check_sizes(**sizes: int) -> None:

@@ -65,6 +65,8 @@ class Table:
     @classmethod
     def from_frame(cls, frame: Any) -> Table:
         """A table of the columns of a frame, of pandas or polars: whatever has `columns` and gives them by name."""
+        if not hasattr(frame, "columns"):
+            raise TypeError(f"expected a frame, with columns, got a {type(frame).__name__}")
         names = [str(name) for name in frame.columns]
         if len(set(names)) != len(names):
             raise ValueError(f"the names of columns must differ, got {names}")
@@ -102,7 +104,8 @@ class Table:
         return Table({name: column[rows] for name, column in self._columns.items()})
 
     def __getattr__(self, name: str) -> Any:
-        raise missing_attribute("a Table", name, HINTS)
+        columns = {column: f"table[{column!r}]" for column in self.__dict__.get("_columns", ())}
+        raise missing_attribute("a Table", name, {**columns, **HINTS})
 
     def __repr__(self) -> str:
         return self.report()
