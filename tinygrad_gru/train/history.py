@@ -37,7 +37,8 @@ class History:
     stopped    why the run ended before its last step; None if it did not
     diagnosis  what is wrong with a run that did not learn; None if it did
 
-    `history["loss"]` are the losses of all steps, `history["validation_loss"]` those of all evaluations, as arrays.
+    `history["loss"]` are the losses of all steps, `history["validation_loss"]` those of all evaluations, as arrays;
+    `history["accuracy"]`, which steps have not, is that of the outputs in training over each epoch.
     `print` shows a table, a notebook a picture too.
 
     >>> history = train.History([{"step": 1, "epoch": 0, "loss": 3.0}, {"step": 2, "epoch": 0, "loss": 2.0},
@@ -92,20 +93,24 @@ class History:
 
     @property
     def names(self) -> list[str]:
-        """The names of all values in the records."""
-        return list(dict.fromkeys(name for record in self.records for name in record))
+        """The names of all values in the records, and of those in the records of epochs alone."""
+        return list(dict.fromkeys(name for record in (*self.records, *self._epochs.values()) for name in record))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The values of that name in all records that have it, as a float array; None there is NaN."""
         return self.curve(name)[1]
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The steps and the values of that name in all records that have it. KeyError if none has."""
-        pairs = [(record.get("step"), record[name]) for record in self.records if name in record]
-        if not pairs:
+        """The steps and the values of that name in all records that have it; if none has, in those of epochs.
+
+        Raises KeyError if these have it neither.
+        """
+        found = [record for record in self.records if name in record]
+        found = found or [record for record in self._epochs.values() if name in record]
+        if not found:
             close = did_you_mean(str(name).replace("val_", _VALIDATION), self.names)
             raise KeyError(f"the history has no {name!r}{close}; it has {', '.join(self.names) or 'no records yet'}")
-        steps, values = np.array(pairs, float).T  # None is NaN there
+        steps, values = np.array([(record.get("step"), record[name]) for record in found], float).T  # None is NaN
         return steps, values
 
     @property
@@ -143,14 +148,15 @@ class History:
     def rows(self) -> list[dict[str, Any]]:
         """The records of the epochs; if evaluations come in between, those of the evaluations, with means of steps."""
         epochs = self.epochs
+        ends = {epoch["step"] for epoch in epochs}
+        if ends.issuperset(r["step"] for r in self.records if r.get("step") and "loss" not in r):
+            return epochs
         parts: list[list[dict[str, Any]]] = [[]]
         for record in self.records:
             parts[-1].append(record)
             if "loss" not in record and record.get("step"):
                 parts.append([])
-        rows = [_summary(part) for part in parts if part]
-        ends = {epoch["step"] for epoch in epochs}
-        return epochs if ends.issuperset(row["step"] for row in rows) else rows
+        return [_summary(part) for part in parts if part]
 
     def _table(self) -> tuple[list[str], list[list[Any]]]:
         """The names of the columns, and their values in each row; epochs are counted from 1."""
@@ -230,7 +236,8 @@ class History:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write all records to a CSV file, a column for each name; what a record has not is empty there."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.names, lineterminator="\n")
+        names = list(dict.fromkeys(name for record in self.records for name in record))
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.records)
         with replacing(path) as file:

@@ -79,7 +79,7 @@ class Metric:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.sums = dict(state)
+        self.sums = {name: value.item() if value.ndim == 0 else value for name, value in state.items()}
 
     def __repr__(self) -> str:
         return f"{self.name} {self.compute():.6g} over {self.average}"
