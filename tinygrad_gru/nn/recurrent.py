@@ -59,9 +59,7 @@ class Recurrent(RecurrentNames, Module):
         compiled: bool | None = None, checkpoint_every: int | None = None, **options: Any,
     ):  # fmt: skip
         if not hasattr(self, "cell_type"):
-            raise TypeError(
-                "Recurrent has no cell of its own: Recurrent.of(YourCell)(input_size, hidden_size), or nn.GRU"
-            )
+            raise TypeError("Recurrent has no cell of its own: write Recurrent.of(YourCell)(input_size, hidden_size)")
         check_sizes(num_layers=num_layers)
         check_probability(dropout=dropout)
         check_probability(input_dropout=input_dropout)
