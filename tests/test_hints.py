@@ -8,9 +8,13 @@ import re
 import pytest
 
 import tinygrad_gru
-from tinygrad_gru import Tensor, hints, nn, ops, optim
+from tinygrad_gru import Tensor, hints, nn, ops, optim, train
+from tinygrad_gru.train import hints as train_hints
 
-TABLES = [(tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (Tensor, hints.TENSOR)]
+TABLES = [
+    (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, train_hints.TRAIN),
+    (Tensor, hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("owner", "table"), TABLES, ids=lambda owner: getattr(owner, "__name__", ""))
@@ -21,7 +25,7 @@ def test_a_hint_is_one_line_for_a_name_that_does_not_exist(owner, table):
         assert hint == hint.strip() and "\n" not in hint and len(hint) < 120
 
 
-@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim, train], ids=lambda module: module.__name__)
 def test_a_missing_name_of_a_module_is_answered(module):
     table = dict(TABLES[[owner for owner, _ in TABLES].index(module)][1])
     name = next(iter(table))

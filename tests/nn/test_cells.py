@@ -314,6 +314,17 @@ def test_a_state_of_another_structure_raises(kind, count):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), [part] * count)
 
 
+def test_a_cell_with_an_output_of_its_own_returns_both():
+    class Doubled(nn.LSTMCell):
+        def step(self, carry, x):
+            h, c = super().step(carry, x)
+            return (h, c), 2 * h
+
+    state, y = Doubled(3, 4)(np.ones((2, 3)))
+    assert type(state) is nn.State
+    np.testing.assert_array_equal(y.numpy(), 2 * state.h.numpy())
+
+
 @all_cells
 def test_the_state_of_a_layer_is_not_that_of_a_cell(kind):
     state = nn.Recurrent.of(CELLS[kind])(3, 4).initial_state(2)

@@ -133,7 +133,7 @@ def test_help_has_every_argument_the_equations_and_what_is_returned(name):
     for parameter in signature.parameters:
         assert f"\n |      {parameter}  " in text, parameter
         assert f"{parameter}: " in text or f"{parameter}=" in text
-    assert "h' = " in text and ">>> " in text and "Xavier" in text
+    assert "h' = " in text.partition("Called as")[0] and ">>> " in text and "Xavier" in text
     assert "returns (output, state)" in text if not name.endswith("Cell") else "next state" in text
     assert "batch_first" in text and "past_end  " in text if not name.endswith("Cell") else "Returns the next" in text
 

@@ -1,5 +1,6 @@
 """History: arrays, tables, pictures and files of the records of a run."""
 
+import copy
 import csv
 import re
 import sys
@@ -44,6 +45,9 @@ def test_values_by_name_are_arrays():
 def test_another_name_is_answered(name, advice):
     with pytest.raises(KeyError, match=advice):
         a_run()[name]
+    with pytest.raises(AttributeError, match=r"a History has no attribute 'history'; here it is history\['loss'\]"):
+        _ = a_run().history
+    assert copy.deepcopy(a_run()).records == a_run().records
 
 
 def test_the_best_evaluation_is_one_of_a_trained_model():
@@ -110,10 +114,11 @@ def test_of_a_long_table_the_middle_is_left_out():
 
 def test_csv_has_all_records(tmp_path):
     history = a_run()
+    history.add_epoch({"step": 4, "epoch": 0, "accuracy": 0.5})
     history.to_csv(tmp_path / "history.csv")
     with open(tmp_path / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 16 and list(rows[0]) == history.names
+    assert len(rows) == 16 and [*rows[0], "accuracy"] == history.names
     for row, record in zip(rows, history):
         assert {name: float(value) for name, value in row.items() if value} == {
             name: value for name, value in record.items() if value is not None
@@ -158,9 +163,11 @@ def test_plot_draws_each_metric_beside_the_loss(tmp_path):
     figure = a_run().plot()
     loss, accuracy = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy"]
-    assert [line.get_label() for line in loss.lines[1:]] == ["training (running mean)", "validation"]
+    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
     assert loss.lines[0].get_ydata().tolist() == a_run()["loss"].tolist()
-    assert accuracy.lines[0].get_xdata().tolist() == [0, 4, 8, 12]
+    many = a_run(steps=100).plot().axes[0]
+    assert [line.get_label() for line in many.lines[1:]] == ["training (running mean)", "validation"]
+    assert many.lines[0].get_ydata().size == 300 and accuracy.lines[0].get_xdata().tolist() == [0, 4, 8, 12]
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert loss.get_yscale() == "log" and accuracy.get_yscale() == "linear", "0.1 to 99, and 0 to 0.5"
     with pytest.raises(ValueError, match=r"path: expected a file that ends in .*\.png"):
@@ -199,3 +206,12 @@ def test_records_of_a_text_run_have_no_epochs():
     assert first.split() == ["2", "3", "1.5", "20", "1", "0.1"] and last.split()[2] == "0.75"
     assert best == "best held_out 0.75 at step 4"
     assert polylines(history._repr_html_()) == [[4, 3]]
+
+
+def test_what_only_epochs_have_is_drawn_beside_its_validation():
+    history = a_run(epochs=2)
+    for epoch, accuracy in enumerate((0.25, 0.5)):
+        history.add_epoch({"step": 4 * epoch + 4, "epoch": epoch, "accuracy": accuracy})
+    steps, values = history.curve("accuracy")
+    assert steps.tolist() == [4, 8] and values.tolist() == [0.25, 0.5]
+    assert polylines(history._repr_html_()) == [[8, 3], [2, 3]]

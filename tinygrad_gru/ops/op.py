@@ -81,7 +81,7 @@ _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
-    "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt,
+    "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt, "_required": inspect.Parameter.empty,
     "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context,
     "_MISFITS": (AttributeError, TypeError, ValueError), "_ERRORS": (*ERROR_TYPES, MemoryError),
     "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any,

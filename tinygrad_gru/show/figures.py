@@ -44,10 +44,13 @@ def new_figure(what: str, panels: int = 1) -> Any:
 
 
 def draw_training(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw the values of all steps, and their running mean."""
-    if y.size:
+    """Draw the values of all steps, and, if there are many, their running mean."""
+    mean = smooth(y)
+    is_mean = not np.array_equal(mean, y)
+    if is_mean:
         axes.plot(x, y, color="tab:blue", alpha=0.25, linewidth=0.8)
-        axes.plot(x, smooth(y), color="tab:blue", linewidth=1.5, label="training (running mean)")
+    if y.size:
+        axes.plot(x, mean, color="tab:blue", linewidth=1.5, label="training" + " (running mean)" * is_mean)
 
 
 def draw_validation(axes: Any, label: str, x: np.ndarray, y: np.ndarray, line: str = "") -> None:
@@ -68,7 +71,9 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
 
 def smooth(values: np.ndarray) -> np.ndarray:
     """The running mean: of each value and those before it, over a window of a hundredth of all values."""
-    width = max(1, len(values) // 100)
+    width = len(values) // 100
+    if width < 2:
+        return values
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(ends - width, 0)

@@ -33,7 +33,7 @@ from .batches import (
     reference_tensor,
     source_of,
 )
-from .callback import Callback
+from .callbacks import Callback
 from .folder import RunFolder
 from .history import History
 from .loop import Loop

@@ -7,17 +7,18 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..hints import did_you_mean, missing_attribute
 from ..html import Markup, figure, table
 from ..io import replacing
 from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth
 from ..show.svg import line_chart
 from .folder import LOG, read_log
+from .hints import HISTORY
 
 _POSITION = ("epoch", "step")
 #: What steps report beside the losses and metrics, which alone are drawn.
@@ -36,7 +37,8 @@ class History:
     stopped    why the run ended before its last step; None if it did not
     diagnosis  what is wrong with a run that did not learn; None if it did
 
-    `history["loss"]` are the losses of all steps, `history["validation_loss"]` those of all evaluations, as arrays.
+    `history["loss"]` are the losses of all steps, `history["validation_loss"]` those of all evaluations, as arrays;
+    `history["accuracy"]`, which steps have not, is that of the outputs in training over each epoch.
     `print` shows a table, a notebook a picture too.
 
     >>> history = train.History([{"step": 1, "epoch": 0, "loss": 3.0}, {"step": 2, "epoch": 0, "loss": 2.0},
@@ -91,22 +93,24 @@ class History:
 
     @property
     def names(self) -> list[str]:
-        """The names of all values in the records."""
-        return list(dict.fromkeys(name for record in self.records for name in record))
+        """The names of all values in the records, and of those in the records of epochs alone."""
+        return list(dict.fromkeys(name for record in (*self.records, *self._epochs.values()) for name in record))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The values of that name in all records that have it, as a float array; None there is NaN."""
         return self.curve(name)[1]
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The steps and the values of that name in all records that have it. KeyError if none has."""
-        pairs = [(record.get("step"), record[name]) for record in self.records if name in record]
-        if not pairs:
-            names = self.names
-            close = get_close_matches(str(name).replace("val_", _VALIDATION), names, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names) or 'no records yet'}"
-            raise KeyError(f"the history has no {name!r}: {advice}")
-        steps, values = np.array(pairs, float).T  # None is NaN there
+        """The steps and the values of that name in all records that have it; if none has, in those of epochs.
+
+        Raises KeyError if these have it neither.
+        """
+        found = [record for record in self.records if name in record]
+        found = found or [record for record in self._epochs.values() if name in record]
+        if not found:
+            close = did_you_mean(str(name).replace("val_", _VALIDATION), self.names)
+            raise KeyError(f"the history has no {name!r}{close}; it has {', '.join(self.names) or 'no records yet'}")
+        steps, values = np.array([(record.get("step"), record[name]) for record in found], float).T  # None is NaN
         return steps, values
 
     @property
@@ -127,6 +131,9 @@ class History:
         known = set(self.names)
         return next((name for name in ("validation_loss", "held_out") if name in known), "loss")
 
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("a History", name, HISTORY)
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -141,14 +148,15 @@ class History:
     def rows(self) -> list[dict[str, Any]]:
         """The records of the epochs; if evaluations come in between, those of the evaluations, with means of steps."""
         epochs = self.epochs
+        ends = {epoch["step"] for epoch in epochs}
+        if ends.issuperset(r["step"] for r in self.records if r.get("step") and "loss" not in r):
+            return epochs
         parts: list[list[dict[str, Any]]] = [[]]
         for record in self.records:
             parts[-1].append(record)
             if "loss" not in record and record.get("step"):
                 parts.append([])
-        rows = [_summary(part) for part in parts if part]
-        ends = {epoch["step"] for epoch in epochs}
-        return epochs if ends.issuperset(row["step"] for row in rows) else rows
+        return [_summary(part) for part in parts if part]
 
     def _table(self) -> tuple[list[str], list[list[Any]]]:
         """The names of the columns, and their values in each row; epochs are counted from 1."""
@@ -228,7 +236,8 @@ class History:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write all records to a CSV file, a column for each name; what a record has not is empty there."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.names, lineterminator="\n")
+        names = list(dict.fromkeys(name for record in self.records for name in record))
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.records)
         with replacing(path) as file:

@@ -14,7 +14,7 @@ from typing import Any
 from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
 from ..io.schema import LOOP, check
 from ..version import RenamedAttribute, renamed_arguments
-from .callback import Callback
+from .callbacks import Callback
 from .folder import JsonLines, RunFolder, read_log
 from .history import History
 from .stopping import EarlyStop, StopRequest, diagnosis

@@ -43,6 +43,7 @@ def test_the_delimiter_is_the_one_that_cuts_all_rows_alike(delimiter):
 def test_semicolons_come_before_commas():
     table = read("a;b\n1,5;2,5\n3,5;4,5\n", decimal=",")
     assert table.array().tolist() == [[1.5, 2.5], [3.5, 4.5]]
+    assert read("x, y;b\nu, v;w\n").columns == ["x, y", "b"]
 
 
 def test_one_column_needs_no_delimiter():
@@ -139,7 +140,7 @@ def test_integers_that_are_too_long_for_numbers_are_categories():
 
 @pytest.mark.parametrize("text", ["1_000", "١٢", "0x10", "1e", "--1", "1.2.3", "infinite", "½"])
 def test_what_is_no_number_in_a_csv_file_is_none_here(text):
-    assert read(f"a\n{text}\nx\n")["a"].dtype.kind == "U"
+    assert read(f"a\n{text}\n{text}\n")["a"].dtype.kind == "U"
 
 
 def test_quoted_fields_have_delimiters_newlines_and_quotes():

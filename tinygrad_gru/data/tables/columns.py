@@ -93,7 +93,7 @@ def _from_objects(name: str, values: Sequence[Any]) -> np.ndarray:
         return np.array([None if gone else value for value, gone in zip(values, missing)], dtype=object)
     if all(isinstance(value, datetime.date) for value in present):
         dates = ["NaT" if gone else _without_zone(value) for value, gone in zip(values, missing)]
-        return np.array(dates, dtype="datetime64[us]")
+        return in_coarsest_unit(np.array(dates, dtype="datetime64[us]"))
     if not all(isinstance(value, (Real, Decimal)) for value in present):
         types = sorted({type(value).__name__ for value in present})
         raise TypeError(
@@ -105,6 +105,16 @@ def _from_objects(name: str, values: Sequence[Any]) -> np.ndarray:
     if column.dtype.kind == "O":
         raise ValueError(f"column {name!r} has integers beyond int64")
     return column
+
+
+def in_coarsest_unit(dates: np.ndarray) -> np.ndarray:
+    """Dates in days if none has a time, else in seconds if that is exact, else in microseconds."""
+    dates = dates.astype("datetime64[us]")
+    for unit in ("D", "s"):
+        coarse = dates.astype(f"datetime64[{unit}]")
+        if ((coarse == dates) | np.isnat(dates)).all():
+            return coarse
+    return dates
 
 
 def _is_missing(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import as_column
+from .columns import as_column, in_coarsest_unit
 
 _TIME = r"[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?"
 _ISO_DATE = re.compile(rf"(\d{{4}}(?:-\d\d|([-/])\d\d\2\d\d(?:{_TIME})?))(Z|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -86,9 +86,9 @@ def parse_column(
 
     if date_format is not None:
         dates = each(lambda text: datetime.datetime.strptime(text, date_format), None, f"date as {date_format!r}")
-        return _in_coarsest_unit(as_column("", dates))
+        return as_column("", dates)
     if kind == "date":
-        return _in_coarsest_unit(np.array(each(_iso_date, np.datetime64("NaT", "D"), "date"), dtype="datetime64[us]"))
+        return in_coarsest_unit(np.array(each(_iso_date, np.datetime64("NaT", "D"), "date"), dtype="datetime64[us]"))
     if kind == "number":
         found = form.parse_all(present)
         values = np.full(len(fields), np.nan)
@@ -154,13 +154,3 @@ def _iso_date(text: str) -> np.datetime64:
         return moment
     minutes = 60 * int(zone[1:3]) + int(zone[-2:])
     return moment - np.timedelta64(-minutes if zone[0] == "-" else minutes, "m")
-
-
-def _in_coarsest_unit(dates: np.ndarray) -> np.ndarray:
-    """Days if no date has a time, else seconds if that is exact, else as they are."""
-    dates = dates.astype("datetime64[us]")
-    for unit in ("D", "s"):
-        coarse = dates.astype(f"datetime64[{unit}]")
-        if ((coarse == dates) | np.isnat(dates)).all():
-            return coarse
-    return dates
