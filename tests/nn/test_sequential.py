@@ -132,6 +132,36 @@ def test_lengths_reach_every_layer_that_takes_them():
         nn.Sequential(nn.Linear(3, 2), ops.tanh)(x.astype("float32"), lengths=LENGTHS)
 
 
+def test_a_carried_state_goes_to_each_recurrent_layer():
+    first, second, head, x = layer(), nn.LSTM(4, 4, dtype="float64"), nn.Linear(4, 2, dtype="float64"), random(6, 4, 3)
+    inner = nn.Sequential(second, ops.tanh, returns_state=True)
+    model = nn.Sequential(first, inner, head, returns_state=True)
+    whole, last = model(x)
+    start, state = model(x[:4])
+    assert [type(part) for part in state] == [Tensor, nn.State] and state.detach()[1][0][0].requires_grad is False
+    rest, state = model(x[4:], state)
+    np.testing.assert_allclose(np.concatenate([start.numpy(), rest.numpy()]), whole.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(state[1][0].c.numpy(), last[1][0].c.numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(nn.Sequential(first, inner, head)(x).numpy(), whole.numpy())
+    lengths = nn.Sequential(first, nn.LastStep(), returns_state=True)(x, state=[np.ones((1, 4, 4))], lengths=LENGTHS)
+    np.testing.assert_allclose(lengths[0].numpy(), lengths[1][0].numpy()[0], rtol=1e-12)
+    assert repr(lengths[1]) == "State((1, 4, 4) float64)"
+
+
+def test_a_state_that_would_be_lost_is_refused():
+    x = random(5, 4, 3)
+    with pytest.raises(TypeError, match=r"this Sequential carries none on: .*returns_state=True"):
+        nn.Sequential(layer())(x, np.zeros((1, 4, 4)))
+    with pytest.raises(TypeError, match=r"layer 1 has recurrent layers: make it with returns_state=True too"):
+        nn.Sequential(ops.tanh, nn.Sequential(nn.Sequential(layer())), returns_state=True)
+    with pytest.raises(
+        TypeError, match="expected a tuple of 1, one for each recurrent layer, as was returned, got Tensor"
+    ):
+        nn.Sequential(layer(), returns_state=True)(x, Tensor(np.zeros((1, 4, 4))))
+    with pytest.raises(TypeError, match="one for each recurrent layer, as was returned, got list of 2"):
+        nn.Sequential(layer(), returns_state=True)(x, [None, None])
+
+
 def test_repr_shows_functions():
     scale = 2
     model = nn.Sequential(nn.Linear(2, 1), ops.tanh, lambda x: x * scale, nn.Sequential(lambda x: x[:, 0], np.sort))
