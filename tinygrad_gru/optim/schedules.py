@@ -45,6 +45,8 @@ class Schedule:
             cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer: expected an optimizer, such as optim.Adam(…), got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.groups]
         self.steps = 0
