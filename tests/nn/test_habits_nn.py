@@ -224,7 +224,7 @@ def test_the_hints_of_initialisers_do_what_they_say():
 
 @pytest.mark.parametrize("table, owner", [
     (hints.MODULE, nn.Dropout()), (hints.LINEAR, nn.Linear(1, 1)), (hints.EMBEDDING, nn.Embedding(1, 1)),
-    (hints.RECURRENT, nn.GRU(1, 1)),
+    (hints.RECURRENT, nn.GRU(1, 1)), (nn.Sequential._hints, nn.Sequential()),
 ])  # fmt: skip
 def test_hints_are_lines_for_names_that_do_not_exist(table, owner):
     for name, hint in table.items():
