@@ -27,7 +27,7 @@ ANSWERS = [
     (
         lambda m: optim.StepDecay(m.parameters(), 5),
         TypeError,
-        "optimizer: expected an optimizer, such as optim.Adam(…), got",
+        "optimizer: expected an optimizer, which comes first, got",
     ),
     (lambda m: optim.clip_gradient_norm(m.parameters, 1.0), TypeError, "got a method: write model.parameters()"),
     (lambda m: optim.clip_gradient_value(m, 1.0), TypeError, "got a Linear: write model.parameters()"),

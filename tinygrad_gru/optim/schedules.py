@@ -46,7 +46,8 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer):
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected an optimizer, such as optim.Adam(…), got {type(optimizer).__name__}")
+            got = "None" if optimizer is None else f"a {type(optimizer).__name__}"
+            raise TypeError(f"optimizer: expected an optimizer, which comes first, got {got}")
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.groups]
         self.steps = 0
