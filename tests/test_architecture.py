@@ -27,7 +27,7 @@ LAYERS = (
     ("backend",),
     ("writes", "cotangents", "html"),
     ("tape",),
-    ("inspector",),
+    ("inspector", "arguments"),
     ("ops",),
     ("fingerprint", "operators"),
     ("tensor",),

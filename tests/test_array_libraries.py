@@ -25,7 +25,7 @@ ALLOWED = {
     "nn/lengths.py": ("ndarray arange bool_ flatnonzero int64 asarray", "lengths are few numbers, checked on the host"),
     "nn/module.py": ("ndarray shape", "a state_dict holds arrays of the host"),
     "nn/cell_options.py": ("zeros", "first values"),
-    "ops/indexing.py": ("integer", "an index may be a number of NumPy's"),
+    "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
     "optim/optimizer.py": ("float32", "the dtype of the state of a half-precision parameter"),
     "tensor.py": ("array2string", "how a tensor prints"),

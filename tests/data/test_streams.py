@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tinygrad_gru.data import TextStream, shuffle_chunks
+from tinygrad_gru.data import StreamBatches, TextStream, shuffle_chunks
 
 
 def test_streams_continue_from_window_to_window():
@@ -121,3 +121,70 @@ def test_a_position_outside_of_the_data_is_refused(spoiled):
     assert stream.state_dict() == saved
     stream.load_state_dict({**saved, "index": 10})
     assert stream.next_batch().starts
+
+
+def test_a_series_is_cut_into_streams_that_continue_from_window_to_window():
+    inputs, targets = np.arange(26.0).reshape(13, 2), np.arange(13.0)
+    first, second = StreamBatches(inputs, targets, window=3, batch_size=2)
+    assert first.inputs.shape == (3, 2, 2) and first.targets.shape == (3, 2, 1)
+    assert first.inputs[:, 1].tolist() == inputs[6:9].tolist()
+    assert second.inputs[:, 1].tolist() == inputs[9:12].tolist()
+    assert second.targets[:, :, 0].T.tolist() == [[3, 4, 5], [9, 10, 11]]
+    assert (first.starts, second.starts) == (True, False)
+    assert first.per_step and first.inputs.flags.c_contiguous
+
+
+def test_a_text_is_the_stream_of_its_ids_and_the_next_ones():
+    ids = np.random.default_rng(0).integers(0, 50, 333)
+    text, stream = TextStream(ids, 7, 4), StreamBatches(ids[:-1], ids[1:], 7, 4)
+    assert len(text) == len(stream) == 11
+    for one, other in zip(text, stream):
+        assert np.array_equal(one.inputs, other.inputs) and np.array_equal(one.targets, other.targets)
+
+
+def test_what_is_saved_of_a_text_stream_is_as_in_former_versions():
+    assert TextStream(np.arange(100), 5, 2, chunk=7, seed=4).state_dict() == {
+        "epoch": 0,
+        "index": 0,
+        "arrangement": {"characters": 100, "window": 5, "lanes": 2, "chunk": 7, "seed": 4},
+    }
+
+
+def test_the_windows_of_shuffled_chunks_are_those_of_former_versions():
+    """Positions in old checkpoints refer to them: chunks in the order of NumPy's generator, by seed and epoch."""
+    stream = TextStream(np.arange(100), window=5, batch_size=2, chunk=7, seed=4)
+    for epoch in range(2):
+        chunks = [list(range(start, min(start + 7, 100))) for start in range(0, 100, 7)]
+        order = np.random.default_rng((4, epoch)).permutation(15)
+        shuffled = [number for k in order for number in chunks[k]]
+        windows = list(stream)
+        for column, start in ((0, 0), (1, 45)):
+            inputs = np.concatenate([window.inputs[:, column] for window in windows])
+            assert inputs.tolist() == shuffled[start : start + 45]
+            assert windows[0].targets[:, column].tolist() == shuffled[start + 1 : start + 6]
+
+
+@pytest.mark.parametrize("taken", [0, 3, 8])
+def test_a_series_resumes_exactly_from_a_saved_position(taken):
+    stream, restored = (StreamBatches(np.arange(31.0), np.arange(31), 5, 2) for _ in range(2))
+    for _ in range(taken):
+        stream.next_batch()
+    restored.load_state_dict(json.loads(json.dumps(stream.state_dict())))
+    for _ in range(7):
+        ours, theirs = restored.next_batch(), stream.next_batch()
+        assert np.array_equal(ours.inputs, theirs.inputs) and np.array_equal(ours.targets, theirs.targets)
+        assert ours.starts == theirs.starts
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "message"),
+    [
+        (np.zeros(10), np.zeros(9), "must have as many steps, got 10 and 9"),
+        (np.zeros(5), np.zeros(5), "has 5 steps, but 2 streams with a window of 3 need at least 6"),
+        (np.zeros(10), 0.5, "targets is the single number 0.5"),
+        ([[1, 2], [3]], [1, 2], "inputs is not one array, for its lists have different lengths: give one series"),
+    ],
+)
+def test_an_invalid_series_is_refused(inputs, targets, message):
+    with pytest.raises(ValueError, match=message):
+        StreamBatches(inputs, targets, window=3, batch_size=2)

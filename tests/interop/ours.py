@@ -23,11 +23,10 @@ def assert_as_torch(case, tolerance=1e-10):
             gradient[: 2 * len(gradient) // 3 if settings.get("reset_after") else None] = 0
     torch.load(gradients, theirs)  # gradients are converted like weights
 
-    def as_ours(states):  # PyTorch's are (layers · directions, batch, hidden) always
-        states = [np.asarray(state) for state in states]
-        return [np.swapaxes(state, 0, 1) for state in states] if settings.get("batch_first") else states
+    def same_layout(states):
+        return [np.asarray(state) for state in states]
 
-    _assert_same(case, layer, gradients, as_ours, tolerance, lengths=case["lengths"])
+    _assert_same(case, layer, gradients, same_layout, tolerance, lengths=case["lengths"])
 
 
 def assert_as_keras(case, tolerance=1e-10):
@@ -48,7 +47,7 @@ def assert_as_keras(case, tolerance=1e-10):
     count = len(layer.cell_type.states)
 
     def as_ours(states):  # Keras's are (batch, hidden), one for each direction and part
-        return [np.stack([np.asarray(state) for state in states[part::count]], axis=1) for part in range(count)]
+        return [np.stack([np.asarray(state) for state in states[part::count]]) for part in range(count)]
 
     x, mask = np.array(case["x"]), case["mask"]
     if mask is not None:

@@ -163,7 +163,7 @@ def test_two_nodes_of_one_operator_have_two_names():
     graph.graph.node.append(second)
     graph.graph.output.append(onnx.helper.make_tensor_value_info("Y2", onnx.TensorProto.FLOAT, None))
     model = load(graph)
-    assert [name for name, _ in model.children()] == ["rnn", "rnn_1", "weights"]
+    assert [name for name, _ in model.named_children()] == ["rnn", "rnn_1", "weights"]
     assert_as_onnxruntime((graph, inputs))
 
 

@@ -20,6 +20,7 @@ from tinygrad_gru.nn import (  # noqa: E402
     Dropout,
     Embedding,
     GRUCell,
+    LastStep,
     LayerNorm,
     Linear,
     Module,
@@ -141,6 +142,31 @@ def test_recurrent_layers(tmp_path, name):
     assert_exported(
         tmp_path / "all.onnx", layer, example, (draw(3, 6, 3), None, np.array([6, 1, 3])), axes=named("x", "lengths")
     )
+
+
+@pytest.mark.parametrize("settings", [{}, {"bidirectional": True}, {"batch_first": True, "reverse": True}], ids=str)
+@pytest.mark.parametrize("padding", [None, "lengths", "mask"])
+def test_sequential_of_recurrent_layers(tmp_path, settings, padding):
+    model = randomized(
+        Sequential(
+            LSTM(3, 4, **settings), Sequential(ops.tanh, GRU(4 * (1 + ("bidirectional" in settings)), 5, **settings)),
+            LastStep(), Linear(5 * (1 + ("bidirectional" in settings)), 2), ops.sigmoid,
+        )
+    )  # fmt: skip
+    first = "batch_first" in settings
+
+    def inputs(steps, batch):
+        x = draw(batch, steps, 3) if first else draw(steps, batch, 3)
+        if padding is None:
+            return (x,)
+        lengths = np.arange(batch) % (steps + 1)
+        mask = RANDOM.random((batch, steps) if first else (steps, batch)) < 0.6
+        return (x, lengths) if padding == "lengths" else (x, None, mask)
+
+    axes = {"x": ("batch", "time", None) if first else ("time", "batch", None), "lengths": ("batch",)}
+    axes["mask"] = axes["x"][:2]
+    axes = {name: axes[name] for name in ("x", padding) if name}
+    assert_exported(tmp_path / "model.onnx", model, inputs(5, 3), inputs(7, 9), axes=axes)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])

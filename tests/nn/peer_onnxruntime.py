@@ -19,18 +19,16 @@ def run(case):
     """Output and last states of a case, in our layouts."""
     batch_first = case["settings"].get("batch_first", False)
     directions = case["settings"].get("bidirectional", False) + 1
-    x, *states = (
-        np.swapaxes(value, 0, 1) if batch_first else np.asarray(value) for value in (case["x"], *case["state"].values())
-    )
+    x, *states = map(np.asarray, (case["x"], *case["state"].values()))
+    x = np.swapaxes(x, 0, 1) if batch_first else x
     lasts = []
     for layer in range(len(states[0]) // directions):
         cells = slice(layer * directions, (layer + 1) * directions)
         y, *last = _run_layer(case, range(cells.start, cells.stop), x, [state[cells] for state in states])
         x = np.concatenate([y[:, direction] for direction in range(directions)], axis=-1)
         lasts.append(last)
-    results = [x, *map(np.concatenate, zip(*lasts))]
-    names = ["output", *case["state"]]
-    return {name: np.swapaxes(r, 0, 1) if batch_first else r for name, r in zip(names, results)}
+    x = np.swapaxes(x, 0, 1) if batch_first else x
+    return dict(zip(["output", *case["state"]], [x, *map(np.concatenate, zip(*lasts))]))
 
 
 def _run_layer(case, cells, x, states):

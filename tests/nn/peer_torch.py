@@ -18,11 +18,11 @@ def run(case):
         {k: _leaf(v) for k, v in part.items()} for part in (case["parameters"], {"x": case["x"]}, case["state"])
     )
     batch_first = case["settings"].get("batch_first", False)
-    time_major = [value.transpose(0, 1) if batch_first else value for value in (x["x"], *state.values())]
+    inputs = x["x"].transpose(0, 1) if batch_first else x["x"]
     by_hand = case["layer"] == "GRU" and not case["settings"].get("reset_after")
-    output, last = (_gru_of_the_paper if by_hand else _library)(case, p, time_major[0], time_major[1:])
-    results = [value.transpose(0, 1) if batch_first else value for value in (output, *last)]
-    result = dict(zip(["output", *state], results))
+    output, last = (_gru_of_the_paper if by_hand else _library)(case, p, inputs, list(state.values()))
+    output = output.transpose(0, 1) if batch_first else output
+    result = dict(zip(["output", *state], (output, *last)))
     sum((result[name] * _leaf(weight)).sum() for name, weight in case["cotangents"].items()).backward()
     return {
         **{name: value.detach().numpy() for name, value in result.items()},

@@ -24,7 +24,7 @@ def make_case(
     model = getattr(nn, layer)(inputs, hidden, **settings)
     count, batch_first = len(model.cells), settings.get("batch_first", False)
     sizes = dict(zip(STATES[layer], model.cells[0].state_sizes))
-    state_shapes = {n: (batch, count, size) if batch_first else (count, batch, size) for n, size in sizes.items()}
+    state_shapes = {name: (count, batch, size) for name, size in sizes.items()}
     steps_and_batch = (batch, steps) if batch_first else (steps, batch)
     return {
         "layer": layer,

@@ -264,12 +264,12 @@ def test_learned_initial_states_get_gradients(kind, batch_first):
 
     def given(state):  # (4, 4) to (4, B, 4)
         values = np.stack([tensor.numpy() for name, tensor in zip(names, learned) if name.endswith(f"{state}_0")])
-        return Tensor(np.stack([values] * 2, axis=0 if batch_first else 1), requires_grad=True)
+        return Tensor(np.stack([values] * 2, axis=1), requires_grad=True)
 
     explicit = [given(state) for state in STATES[kind]]
     assert loss(None).item() == loss(whole(explicit)).item()
     per_row = gradients(loss(whole(explicit)), *explicit)
-    sums = [gradient.sum(axis=0 if batch_first else 1) for gradient in per_row]
+    sums = [gradient.sum(axis=1) for gradient in per_row]
     assert_all_close(ours, [sums[STATES[kind].index(name[-3])][int(name.split(".")[1])] for name in names])
 
 
@@ -300,16 +300,16 @@ def test_empty_and_single_sequences(device, kind, bidirectional, steps, batch):
 
 
 @all_layers
-def test_batch_first_exchanges_every_pair_of_axes(kind):
+def test_batch_first_exchanges_the_axes_of_x_and_of_the_output_alone(kind):
     layer = make(kind, 3, 4, num_layers=2, bidirectional=True)
     other = make(kind, 3, 4, num_layers=2, bidirectional=True, batch_first=True)
     x, state = random(5, 2, 3), [random(4, 2, 4, seed=k) for k in range(len(STATES[kind]))]
     output, last = layer(x, whole(state))
-    swapped = [tensor.moveaxis(0, 1) for tensor in (x, *state)]
-    output_swapped, last_swapped = other(swapped[0], whole(swapped[1:]))
-    for ours, theirs in zip((output_swapped, *parts(last_swapped)), (output, *parts(last))):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy().swapaxes(0, 1))
-    assert [p.shape for p in parts(other.initial_state(7))] == [(7, 4, 4)] * len(STATES[kind])
+    output_swapped, same_last = other(x.moveaxis(0, 1), whole(state))
+    np.testing.assert_array_equal(output_swapped.numpy(), output.numpy().swapaxes(0, 1))
+    for ours, theirs in zip(parts(same_last), parts(last)):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert [p.shape for p in parts(other.initial_state(7))] == [(4, 7, 4)] * len(STATES[kind])
 
 
 def test_x_may_be_an_array():
@@ -567,10 +567,11 @@ def zeros(*shape):
             r"state h: expected \(layers·directions, batch, hidden\) = \(1, 2, 4\), got \(1, 1, 4\) .*another batch",
         ),
         ({}, (1, 3, 4), r"got \(1, 3, 4\) \(the state of another batch"),
-        ({}, (2, 1, 4), "first two axes are exchanged: batch_first"),
+        ({}, (2, 1, 4), r"first two axes are exchanged: state\.moveaxis\(0, 1\)"),
         ({}, (1, 5, 4), r"the first two axes of x are exchanged: batch_first=True\?"),
-        ({"batch_first": True}, (5, 1, 4), r"\(batch, layers·directions, hidden\) = \(2, 1, 4\), .*another batch"),
-        ({"batch_first": True}, (6, 1, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
+        ({"batch_first": True}, (1, 5, 4), r"\(layers·directions, batch, hidden\) = \(1, 2, 4\), .*another batch"),
+        ({"batch_first": True}, (1, 6, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
+        ({"batch_first": True}, (2, 1, 4), r"state\.moveaxis\(0, 1\); batch_first is for x and the output alone"),
         ({}, (2, 4), "the axis of layers and directions is missing"),
         ({}, (4,), "the axis of layers and directions is missing"),
         ({"num_layers": 2, "bidirectional": True}, (2, 2, 4), r"= \(4, 2, 4\), got .* with one direction, or of fewer"),

@@ -60,7 +60,7 @@ def test_a_variadic_op_and_settings_with_defaults():
         return scale * sum(x + o for x, o in zip(xs, offsets))
 
     weighted.vjp(xs=lambda g, i, scale, xs_shape: g * scale * (i + 1) * len(xs_shape))
-    assert "def weighted(*xs, scale=_scale_default, offsets):" in weighted.source()
+    assert "def weighted(*xs, scale=_scale_default, offsets, **_others):" in weighted.source()
     x, y = leaf([1.0]), leaf([2.0])
     z = weighted(x, np.array([1.0]), y, offsets=(0.0, 1.0, 2.0))
     z.backward()

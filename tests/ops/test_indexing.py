@@ -11,7 +11,7 @@ from support.strict import STRICT
 from support.tensors import constant, gradient, leaf
 
 from tinygrad_gru import Tensor, grad, no_grad, ops, tape
-from tinygrad_gru.ops import indexing
+from tinygrad_gru.ops.movement import indexing
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 SHAPE = (3, 4, 2)

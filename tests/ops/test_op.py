@@ -51,12 +51,12 @@ def test_inputs_can_be_passed_by_keyword(affine):
 
 def test_name_signature_and_docstring_are_those_of_the_formula(affine):
     assert (affine.__name__, affine.__doc__) == ("affine", "y = a x + shift")
-    assert repr(affine.__signature__) == "<Signature (a, x, *, shift=1.0)>"
+    assert repr(affine.__signature__) == "<Signature (a, x, shift=1.0)>"
     assert affine.formula(2.0, 3.0) == 7.0
 
 
 @pytest.mark.parametrize(
-    "call", [lambda f: f(1.0), lambda f: f(1.0, 2.0, 3.0), lambda f: f(1.0, 2.0, offset=1.0), lambda f: f()]
+    "call", [lambda f: f(1.0), lambda f: f(1.0, 2.0, 3.0, 4.0), lambda f: f(1.0, scale=1.0), lambda f: f()]
 )
 def test_wrong_arguments_raise_the_usual_type_error(affine, call):
     messages = []
@@ -66,6 +66,68 @@ def test_wrong_arguments_raise_the_usual_type_error(affine, call):
         messages.append(str(caught.value))
         affine(1.0, 2.0)
     assert messages[0] == messages[1]
+
+
+def test_settings_can_be_given_by_position(affine):
+    assert affine(2.0, 3.0, 4.0) == 10.0
+    assert affine(leaf([2.0]), 3.0, 4.0).tolist() == [10.0]
+
+    @op
+    def scaled(x, w=1.0, *, axis):
+        return x * w + axis
+
+    assert scaled(3.0, axis=2) == 5.0  # a setting that must be given, after an input that need not be
+    with pytest.raises(TypeError, match="takes from 1 to 2 positional arguments"):
+        scaled(3.0, 1.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"axs": 1}, r"sum: there is no setting 'axs' \(did you mean 'axis'\?\); it has axis, keepdims$"),
+        ({"nothing": 1}, r"sum: there is no setting 'nothing'; it has axis, keepdims$"),
+        ({"axis": 1, "dim": 0}, "sum: dim is axis, which was given, too"),
+        ({"out": 1}, "sum: there is no setting 'out': an op gives a new array"),
+        ({"ddof": 1}, "sum: there is no setting 'ddof'"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_answered(settings, message):
+    for x in (np.ones((2, 3)), leaf(np.ones((2, 3)))):
+        with pytest.raises(TypeError, match=message):
+            ops.sum(x, **settings)
+
+
+def test_settings_have_pytorchs_names_too():
+    x = leaf(np.arange(6.0).reshape(2, 3))
+    assert ops.sum(x, dim=1, keepdim=True).tolist() == [[3.0], [12.0]]
+    assert ops.sum(x.data, dim=-1).tolist() == [3.0, 12.0] and ops.softmax(x, dim=0).shape == (2, 3)
+
+
+def test_lists_beside_tensors_are_arrays_of_their_dtype(backend):
+    """At once, so that rules see arrays; the expected gradients are by hand."""
+    for dtype in ("float32", "float64"):
+        x = Tensor([[1.0, 2.0]], dtype=dtype, device=backend, requires_grad=True)
+        (x @ [[1.0], [2.0]] + (0.1, 0.2) * x).sum().backward()
+        assert x.grad.device == backend.name and x.grad.dtype == x.dtype
+        np.testing.assert_allclose(x.grad.numpy(), [[2.1, 4.2]], rtol=1e-6)
+    assert (x > [0.0, 5.0]).tolist() == [[True, False]]
+    assert ops.where([[True, False]], x, [3.0]).tolist() == [[1.0, 3.0]]
+    assert ops.cross_entropy(ops.stack([x[0], x[0]]), [0, 1]).shape == ()  # integers stay integers
+    with pytest.raises(TypeError, match=r"a list of Tensors is not a Tensor: write ops\.stack"):
+        x * [x.sum(), x.mean()]
+
+
+def test_lists_alone_are_arrays():
+    assert ops.mean([1.0, 2.0]) == 1.5 and ops.hadamard([1, 2], [3, 4]).tolist() == [3, 8]
+    assert ops.sum([[1, 2], [3, 4]], 1).tolist() == [3, 7]
+
+
+def test_an_op_of_lists_of_arrays_gets_them():
+    @op
+    def total(xs, *, scale):
+        return scale * sum(x.sum() for x in xs)
+
+    assert total([np.ones(2), np.ones(3)], scale=2.0) == 10.0
 
 
 def test_an_op_in_a_class_is_a_method(affine):

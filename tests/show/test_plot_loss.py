@@ -3,7 +3,8 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_gru.show.loss import PlotError, _curve, _smooth, plot_loss
+from tinygrad_gru.show.figures import PlotError, smooth
+from tinygrad_gru.show.loss import _curve, plot_loss
 
 RECORDS = [
     {"step": 0, "characters": 0, "held_out": 4.5},
@@ -30,7 +31,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch
 def test_the_running_mean_is_over_previous_values():
     values = np.random.default_rng(0).random(400)
     expected = [values[max(0, end - 4) : end].mean() for end in range(1, 401)]
-    assert np.allclose(_smooth(values), expected)
+    assert np.allclose(smooth(values), expected)
 
 
 def test_records_without_finite_values_are_skipped():

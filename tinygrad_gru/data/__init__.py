@@ -3,11 +3,16 @@
 from .arrays import ArrayBatch, ArrayBatches
 from .corpus import Corpus, standard_library, text_corpus
 from .ngrams import ngram_losses
-from .sequences import SequenceBatch, SequenceBatches
-from .streams import TextStream, Window, shuffle_chunks
+from .padding import pad_sequence
+from .sequences import SequenceBatch, SequenceBatches, StepBatch
+from .splits import split, split_by_group, split_by_time
+from .standardizer import Standardizer
+from .streams import StreamBatches, TextStream, Window, shuffle_chunks
 from .vocabulary import CharacterVocabulary
+from .windowing import windows
 
 __all__ = [
-    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "TextStream",
-    "Window", "ngram_losses", "shuffle_chunks", "standard_library", "text_corpus",
+    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "Standardizer",
+    "StepBatch", "StreamBatches", "TextStream", "Window", "ngram_losses", "pad_sequence", "shuffle_chunks", "split",
+    "split_by_group", "split_by_time", "standard_library", "text_corpus", "windows",
 ]  # fmt: skip

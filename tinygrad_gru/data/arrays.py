@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,22 +73,40 @@ class ArrayBatches(Epochs[ArrayBatch]):
         return {"examples": self._examples, "batch_size": self.batch_size, "seed": self.seed}
 
 
-def as_array(name: str, value: Any) -> np.ndarray:
+def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes such lists") -> np.ndarray:
     """`value` as an array of numbers, or an error that calls it `name`."""
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(
-            f"{name} is not one array, for its lists have different lengths; sequences of different lengths are "
-            "batched by data.SequenceBatches"
-        ) from error
-    if array.dtype.kind not in "biufc":
-        example = f", such as {array.flat[0]!r:.40}" if array.size else ""
-        raise TypeError(f"{name} must hold numbers, but holds {_WORDS.get(array.dtype.kind, array.dtype)}{example}")
+        raise ValueError(f"{name} is not one array, for its lists have different lengths: {if_ragged}") from error
+    kind, values = array.dtype.kind, array.reshape(-1)
+    beyond = kind == "O" and array.size and all(isinstance(value, Integral) for value in values)
+    if beyond or (kind == "u" and array.size and array.max() > _LARGEST):
+        raise ValueError(f"{name} has integers beyond int64, which ends at {_LARGEST}")
+    if kind not in "biuf":
+        words, remedy = _NOT_NUMBERS.get(kind, (str(array.dtype), "give one array of numbers"))
+        example = "".join(f", such as {value!r:.40}" for value in values[:1].tolist())
+        raise TypeError(f"{name} must hold numbers, but holds {words}{example}: {remedy}")
     return array
 
 
-_WORDS = {"U": "strings", "S": "bytes", "O": "objects", "M": "dates", "m": "time spans"}
+_LARGEST = np.iinfo(np.int64).max
+_NOT_NUMBERS = {
+    "c": ("complex ones", "give the real and imaginary parts as two features"),
+    "U": (
+        "strings",
+        "np.unique(strings, return_inverse=True) makes ids of them, data.CharacterVocabulary of characters",
+    ),
+    "S": ("bytes", "np.frombuffer(value, np.uint8) makes numbers of them"),
+    "O": ("objects", "where a value is missing, write np.nan"),
+    "M": ("dates", "(dates - dates[0]) / np.timedelta64(1, 's') are seconds"),
+    "m": ("time spans", "spans / np.timedelta64(1, 's') are seconds"),
+}
+
+
+def with_features(array: np.ndarray) -> np.ndarray:
+    """Integers (T,) are ids and stay as they are; other numbers (T,) are a series of one feature, (T, 1)."""
+    return array[:, np.newaxis] if array.ndim == 1 and array.dtype.kind not in "iu" else array
 
 
 def _map(function: Callable[[str, Any], Any], name: str, value: Any) -> Any:

@@ -79,9 +79,9 @@ class Epochs(ABC, Generic[Batch]):
         self.epoch, self.index = int(epoch), int(index)
 
 
-def order_of_epoch(count: int, seed: int | None, epoch: int) -> np.ndarray:
+def order_of_epoch(count: int, seed: int | None, *epoch: int) -> np.ndarray:
     """The order of `count` examples in an epoch: the given one, or with a seed a random one that depends on both."""
-    return np.arange(count) if seed is None else np.random.default_rng((seed, epoch)).permutation(count)
+    return np.arange(count) if seed is None else np.random.default_rng((seed, *epoch)).permutation(count)
 
 
 def check_sizes(**sizes: int) -> None:

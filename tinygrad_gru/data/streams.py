@@ -1,7 +1,7 @@
-"""Batches of one long text for truncated backpropagation through time.
+"""Batches of one long series or text for truncated backpropagation through time.
 
-The text is cut into `batch_size` streams of equal length, from which each batch takes a window of `window` characters.
-The next window continues where the last one ended, in every stream, so that a recurrent state can be carried over:
+It is cut into `batch_size` streams of equal length, from which each batch takes a window of `window` steps. The next
+window continues where the last one ended, in every stream, so that a recurrent state can be carried over:
 
     text      a b c d e f g h i j k l m           batch_size 2, window 3
     stream 0  a b c | d e f                        inputs of windows 0 and 1; the targets are one character later
@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..version import RenamedAttribute, renamed_arguments
+from .arrays import as_array, with_features
 from .epochs import Epochs, check_sizes
 
 
 class Window(NamedTuple):
-    """A batch of ids, of shape (window, batch_size): `targets` are the characters that follow `inputs`.
+    """A batch of `inputs` and `targets` of as many steps: (window, batch_size), and of features (..., F).
 
     `starts` is True for the first window of an epoch: there is no state to carry over.
     """
@@ -28,12 +29,67 @@ class Window(NamedTuple):
     targets: np.ndarray
     starts: bool
 
+    @property
+    def per_step(self) -> bool:
+        """Whether there is a target for each step: always."""
+        return True
 
-class TextStream(Epochs[Window]):
-    """Windows of a text given as `ids` (integers, 1-D); an incomplete window at the end is dropped.
+
+class StreamBatches(Epochs[Window]):
+    """Windows of one long series whose state is carried from each to the next; an incomplete one at the end is dropped.
+
+    `inputs` and `targets` have a value for each of the same T steps: floats (T,) or (T, F), which give (window,
+    batch_size, F), or ids, integers (T,), which give (window, batch_size). To predict the next step, give
+    `series[:-1]` and `series[1:]`. The order of the windows is that of the series, in every epoch.
+
+    Raises ValueError if the numbers of steps differ or are less than one window for each of `batch_size` streams.
+
+    >>> series = np.sin(np.arange(1001.0))
+    >>> batches = data.StreamBatches(series[:-1], series[1:], window=25, batch_size=4)
+    >>> len(batches), batches.next_batch().inputs.shape, batches.next_batch().starts
+    (10, (25, 4, 1), False)
+    """
+
+    def __init__(self, inputs: Any, targets: Any, window: int, batch_size: int) -> None:
+        check_sizes(window=window, batch_size=batch_size)
+        self.inputs, self.targets = _series("inputs", inputs), _series("targets", targets)
+        steps = len(self.inputs)
+        if len(self.targets) != steps:
+            raise ValueError(f"inputs and targets must have as many steps, got {steps} and {len(self.targets)}")
+        if steps < batch_size * window:
+            raise ValueError(
+                f"the series has {steps} steps, but {batch_size} streams with a window of {window} need at least "
+                f"{batch_size * window}: use a longer series, a smaller window or a smaller batch"
+            )
+        super().__init__(steps // (batch_size * window))
+        self.window, self.batch_size = window, batch_size
+
+    def _prepare(self, epoch: int) -> None:
+        self._cut(self.inputs, self.targets)
+
+    def _cut(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        """Cut the series into streams, (batch_size, steps, ...)."""
+        used = len(self) * self.window * self.batch_size
+        self._streams = [part[:used].reshape(self.batch_size, -1, *part.shape[1:]) for part in (inputs, targets)]
+
+    def _batch(self, index: int) -> Window:
+        steps = slice(index * self.window, (index + 1) * self.window)
+        inputs, targets = (np.ascontiguousarray(part[:, steps].swapaxes(0, 1)) for part in self._streams)
+        return Window(inputs, targets, starts=index == 0)
+
+    def _arrangement(self) -> dict[str, Any]:
+        return {"steps": len(self.inputs), "window": self.window, "batch_size": self.batch_size}
+
+
+class TextStream(StreamBatches):
+    """Windows of a text given as `ids` (integers, 1-D), whose targets are the next ids.
 
     With `chunk`, every epoch first cuts the text into chunks of that many characters and shuffles them, seeded by
     `seed` and the number of the epoch. Each stream then covers all parts of the text, not one file or chapter.
+
+    >>> batch = data.TextStream(np.arange(13), window=3, batch_size=2).next_batch()
+    >>> batch.inputs.T.tolist(), batch.targets.T.tolist(), batch.starts
+    ([[0, 1, 2], [6, 7, 8]], [[1, 2, 3], [7, 8, 9]], True)
     """
 
     lanes = RenamedAttribute("batch_size")
@@ -43,28 +99,17 @@ class TextStream(Epochs[Window]):
         check_sizes(window=window, batch_size=batch_size, chunk=1 if chunk is None else chunk)
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise ValueError(f"ids must be integers of one dimension, got {ids.dtype} of shape {ids.shape}")
-        windows = (len(ids) - 1) // (batch_size * window)
-        if windows < 1:
+        if len(ids) <= batch_size * window:
             raise ValueError(
                 f"the text has {len(ids)} characters, but {batch_size} streams with a window of {window} need at "
                 f"least {batch_size * window + 1}: use a longer text, a smaller window or a smaller batch"
             )
-        super().__init__(windows)
-        self.ids, self.window, self.batch_size, self.chunk, self.seed = ids, window, batch_size, chunk, seed
+        super().__init__(ids[:-1], ids[1:], window, batch_size)
+        self.ids, self.chunk, self.seed = ids, chunk, seed
 
     def _prepare(self, epoch: int) -> None:
         ids = self.ids if self.chunk is None else shuffle_chunks(self.ids, self.chunk, (self.seed, epoch))
-        used = len(self) * self.window * self.batch_size
-        self._inputs = ids[:used].reshape(self.batch_size, -1)
-        self._targets = ids[1 : used + 1].reshape(self.batch_size, -1)
-
-    def _batch(self, index: int) -> Window:
-        steps = slice(index * self.window, (index + 1) * self.window)
-        return Window(
-            inputs=np.ascontiguousarray(self._inputs[:, steps].T),
-            targets=np.ascontiguousarray(self._targets[:, steps].T),
-            starts=index == 0,
-        )
+        self._cut(ids[:-1], ids[1:])
 
     def _arrangement(self) -> dict[str, Any]:
         return {
@@ -74,6 +119,13 @@ class TextStream(Epochs[Window]):
             "chunk": self.chunk,
             "seed": self.seed,
         }
+
+
+def _series(name: str, value: Any) -> np.ndarray:
+    array = as_array(name, value, "give one series")
+    if array.ndim == 0:
+        raise ValueError(f"{name} is the single number {array}, but a series is expected")
+    return with_features(array)
 
 
 def shuffle_chunks(ids: np.ndarray, chunk: int, seed: int | tuple[int, ...]) -> np.ndarray:

@@ -222,14 +222,14 @@ def _parts(module: nn.Module, path: str) -> Iterator[_Part]:
         class_name, settings = _FEED_FORWARD[type(module)](module)
         yield _Part(module, path, class_name, **settings)
     else:
-        in_children = {id(tensor) for _, child in module.children() for _, tensor in child.named_tensors()}
+        in_children = {id(tensor) for child in module.children() for _, tensor in child.named_tensors()}
         unsupported = [name for name, tensor in module.named_tensors() if id(tensor) not in in_children]
         if unsupported:
             raise InteropError(
                 f"{path.removesuffix('.') or type(module).__name__}: Keras has no layer with the tensors "
                 f"{', '.join(unsupported)} of {type(module).__name__}"
             )
-        for name, child in module.children():
+        for name, child in module.named_children():
             yield from _parts(child, f"{path}{name}.")
 
 

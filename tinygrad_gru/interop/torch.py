@@ -36,6 +36,10 @@ from .torch_file import read_torch_file
 
 Arrays = dict[str, np.ndarray]
 
+_LINEAR = {"W": "weight", "b": "bias"}
+#: PyTorch's names of tensors, by ours.
+_RENAMED = {nn.Linear: _LINEAR, nn.TiedLinear: _LINEAR, nn.Embedding: {"W": "weight"}}
+
 
 def read(path: str | os.PathLike[str]) -> Any:
     """The content of a .safetensors file, or of a .pt or .pth file of `torch.save`: arrays by name.
@@ -214,10 +218,10 @@ def _parts(module: nn.Module, names: Mapping[str, str], ours: str = "", theirs: 
     if kind is not None:
         yield from _recurrent_parts(module, kind, ours, theirs)
         return
-    known = {nn.Linear: {"W": "weight", "b": "bias"}, nn.Embedding: {"W": "weight"}}.get(type(module), {})
+    known = _RENAMED.get(type(module), {})
     for name, tensor in _local_tensors(module).items():
         yield _Single(tensor, theirs + known.get(name, name), transposed=type(module) is nn.Linear and name == "W")
-    for name, child in module.children():
+    for name, child in module.named_children():
         our_path = f"{ours}{name}"
         their_name = name.removeprefix("layers.") if isinstance(module, nn.Sequential) else name
         yield from _parts(child, names, f"{our_path}.", f"{names.get(our_path, theirs + their_name)}.")

@@ -7,14 +7,14 @@ from . import init
 from .cell import Cell
 from .cell_options import VariedCell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
-from .layers import Dropout, Embedding, LayerNorm, Linear
+from .layers import Dropout, Embedding, LayerNorm, Linear, TiedLinear
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
-from .sequential import Sequential
+from .sequential import LastStep, Sequential
 
 __all__ = [
-    "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LayerNorm", "Linear", "MGU", "MGUCell",
-    "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "VariedCell", "init",
+    "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "Linear", "MGU",
+    "MGUCell", "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "TiedLinear", "VariedCell", "init",
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import xp_of
-from ..ops.activation import dropout_mask
+from ..ops.sampling import dropout_mask
 from ..scan import pure
 from ..tensor import Tensor
 from . import init

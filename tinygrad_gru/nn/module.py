@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, backend_of, resolve, to_host
+from ..backend import Backend, astype, backend_of, is_floating, resolve
 from ..contexts import block
-from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
 from ..trees import map_leaves
-from .checks import convert
+from .base.display import repr_lines
+from .base.names import PyTorchNames
+from .base.replacement import check_replacement, is_parameter
+from .base.state import LoadedKeys, fitting_values
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
@@ -23,16 +25,35 @@ def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None)
     return Tensor(data, requires_grad=True, dtype=dtype, device=device)
 
 
-class Module:
+class Module(PyTorchNames):
     """Base class of layers and models: tensors and submodules are attributes, and `forward` computes the output.
 
-    Assigning an attribute registers it: a Tensor, a Module, or a list of them. A leaf tensor that requires a gradient
-    is a parameter; one that does not is a buffer, which is saved and moved along. A computed tensor is neither.
+    Assigning an attribute registers it: a Tensor, a Module, or a list, tuple or dict of them, however nested; those in
+    a list are `name.0`, `name.1`, …, those in a dict `name.key`. A leaf tensor that requires a gradient is a parameter;
+    one that does not is a buffer, which is saved and moved along. A computed tensor is neither. `super().__init__()` is
+    not needed.
+
+    Two attributes may be one tensor or one module (tied weights): it is listed, saved, moved and updated once, under
+    the first of its names. A parameter is replaced by a parameter or by None, a submodule by a module or by None, and
+    by anything else after `del`.
+
+    >>> class Scale(nn.Module):
+    ...     def __init__(self, features):
+    ...         self.factor = nn.Parameter(np.ones(features), dtype="float32")
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> model = nn.Sequential(nn.Linear(3, 2), Scale(2))
+    >>> [name for name, _ in model.named_parameters()]
+    ['layers.0.W', 'layers.0.b', 'layers.1.factor']
+    >>> model.parameter_count()
+    10
     """
 
     training = True
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
+        """Compute the output. A subclass defines it; `module(…)` calls it."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
@@ -68,8 +89,11 @@ class Module:
         return type(self).__name__
 
     def __setattr__(self, name: str, value: Any) -> None:
+        replaced = vars(self).get(name)
+        if replaced is not None and isinstance(replaced, (Module, Tensor)):
+            check_replacement(f"{type(self).__name__}.{name}", replaced, value)
         object.__setattr__(self, name, value)
-        for path, item in _numbered(name, value):
+        for path, item in _registered(name, value):
             if isinstance(item, Tensor):
                 self._label(path, item)
 
@@ -80,23 +104,43 @@ class Module:
 
     # -- submodules and tensors --------------------------------------------------------------------------------
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """Yield (name, module) for the immediate submodules, in order of assignment; those of a list are numbered."""
+    def children(self) -> Iterator[Module]:
+        """Yield the immediate submodules, in order of assignment."""
+        return (module for _, module in self.named_children())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield (name, module) for the immediate submodules; those in a list are numbered."""
         return ((name, value) for name, value in self._declared() if isinstance(value, Module))
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all submodules, each once."""
+        return (module for _, module in self.named_modules())
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield (path, module) for this module, whose path is "", and all submodules, each once."""
         return ((name, value) for name, value in self._contents("", set()) if isinstance(value, Module))
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (path, tensor) for all parameters and buffers, each once, under its first path."""
-        return ((name, value) for name, value in self._contents("", set()) if isinstance(value, Tensor))
+        """Yield (path, tensor) for all parameters and buffers, each once, under its first path.
+
+        Raises ValueError if a path would name two of them.
+        """
+        paths: set[str] = set()
+        for path, value in self._contents("", set()):
+            if isinstance(value, Tensor):
+                if path in paths:
+                    raise ValueError(
+                        f"{type(self).__name__}: two tensors would be saved as {path!r} (keys such as 1 and '1' in one "
+                        "dict, or a key with a dot?); rename one of them"
+                    )
+                paths.add(path)
+                yield path, value
 
     def _declared(self) -> Iterator[tuple[str, Module | Tensor]]:
         """The immediate submodules, parameters and buffers."""
         for name, value in vars(self).items():
-            for path, item in _numbered(name, value):
-                if isinstance(item, Module) or (isinstance(item, Tensor) and item.is_leaf):
+            for path, item in _registered(name, value):
+                if isinstance(item, Module) or item.is_leaf:
                     yield path, item
 
     def _contents(self, path: str, seen: set[int]) -> Iterator[tuple[str, Module | Tensor]]:
@@ -113,13 +157,37 @@ class Module:
                 seen.add(id(value))
                 yield inner, value
 
+    def _all_paths(self, path: str = "", within: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensor]]:
+        """All paths of all parameters and buffers: several for a tensor that is tied, or in a shared module."""
+        for name, value in self._declared():
+            inner = f"{path}.{name}" if path else name
+            if isinstance(value, Tensor):
+                yield inner, value
+            elif value is not self and id(value) not in within:
+                yield from value._all_paths(inner, (*within, id(self)))
+
+    def tied_paths(self) -> dict[str, str]:
+        """The further paths of tensors that have several, each with the first path, under which it is saved.
+
+        >>> model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        >>> model.layers[1].W = model.layers[0].W
+        >>> model.tied_paths()
+        {'layers.1.W': 'layers.0.W'}
+        """
+        first = {id(tensor): path for path, tensor in self.named_tensors()}
+        return {path: first[id(tensor)] for path, tensor in self._all_paths() if path != first[id(tensor)]}
+
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (path, tensor) for all parameters."""
+        """Yield (path, tensor) for all parameters. Frozen ones are left out."""
         return ((name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad)
 
     def parameters(self) -> Iterator[Tensor]:
         """Yield all parameters, as an optimizer takes them. Frozen ones are left out."""
         return (tensor for _, tensor in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield (path, tensor) for all buffers: leaf tensors that are not parameters, frozen or not."""
+        return ((name, tensor) for name, tensor in self.named_tensors() if not is_parameter(tensor))
 
     def parameter_count(self) -> int:
         """The number of elements of all parameters."""
@@ -168,41 +236,53 @@ class Module:
 
     def to(self, device: str | Backend) -> Module:
         """Move all parameters and buffers to a device (a backend), in place: an optimizer of these Tensors stays
-        valid. Returns the module."""
+        valid. Returns the module. A floating dtype is taken too: see `astype`."""
+        if is_floating(device):
+            return self.astype(device)
         target = resolve(device)
         for _, tensor in self.named_tensors():
             tensor.relocate(target)
         return self
 
+    def astype(self, dtype: Any) -> Module:
+        """Convert the floating-point parameters and buffers to another dtype, in place; their gradients are dropped.
+
+        Returns the module. Do it before an optimizer is made, which keeps its state in the former dtype.
+
+        >>> nn.Linear(3, 2).astype("float64").W.dtype
+        dtype('float64')
+        """
+        for _, tensor in self.named_tensors():
+            if is_floating(tensor.dtype):
+                tensor.zero_grad()
+                tensor._rebind(astype(tensor.data, dtype))
+        return self
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers by path, as copies on the host."""
+        """All parameters and buffers by path, as copies on the host; a tied tensor once, under its first path."""
         return {name: tensor.numpy() for name, tensor in self.named_tensors()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedKeys:
         """Copy the values of a `state_dict` into the parameters and buffers: all of them, or none if there is an error.
+
+        state   arrays of any backend, Tensors, tensors of PyTorch or lists, by path; a tied tensor under any of its
+                paths, and under several if they hold the same values
+        strict  False copies what fits by name, and returns the rest: `missing_keys, unexpected_keys`
 
         Raises ValueError that lists every entry that is missing, unknown, of another shape, or of a dtype whose values
         cannot be converted: complex to real, fractions to integers, out of range.
+
+        >>> model = nn.Linear(3, 2)
+        >>> model.load_state_dict({"W": np.ones((3, 2))}, strict=False)
+        LoadedKeys(missing_keys=['b'], unexpected_keys=[])
         """
         tensors = dict(self.named_tensors())
-        problems = [f"missing: {name} {tuple(t.shape)}" for name, t in tensors.items() if name not in state]
-        problems += [f"unknown: {name} {np.shape(value)}" for name, value in state.items() if name not in tensors]
-        problems += [
-            f"{name}: expected shape {tuple(tensors[name].shape)}, got {np.shape(value)}"
-            for name, value in state.items()
-            if name in tensors and np.shape(value) != tuple(tensors[name].shape)
-        ]
-        values = {}
-        for name in filter(state.__contains__, tensors):
-            try:
-                values[name] = convert(name, to_host(unwrap(state[name])), str(tensors[name].dtype))
-            except ValueError as error:
-                problems.append(str(error))
-        if problems:
-            raise ValueError(f"state does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
-        for name, tensor in tensors.items():
-            tensor.data[...] = backend_of(tensor.data).asarray(values[name])
+        values, keys = fitting_values(type(self).__name__, tensors, self.tied_paths(), state, strict)
+        for name, value in values.items():
+            tensor = tensors[name]
+            tensor.data[...] = backend_of(tensor.data).asarray(value)
             tensor.mark_changed()
+        return keys
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Module:
         """A copy of the module with other tensors at these paths; this one is not changed.
@@ -211,6 +291,8 @@ class Module:
         computed parameters.
         """
         named = dict(self.named_tensors())
+        if not tensors.keys() <= named.keys():
+            named = dict(self._all_paths())
         unknown = sorted(set(tensors) - set(named))
         if unknown:
             raise ValueError(f"{type(self).__name__} has no tensors {', '.join(unknown)}; it has {', '.join(named)}")
@@ -219,23 +301,30 @@ class Module:
     # -- repr --------------------------------------------------------------------------------------------------
 
     def describe(self) -> str:
-        """The settings that `repr` shows, such as "3, 4" (`extra_repr` in PyTorch)."""
-        return ""
+        """The settings that `repr` shows, such as "3, 4"."""
+        return self.extra_repr()
+
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        """What `repr` shows: submodules, tensors and texts, by name."""
+        return self._declared()
 
     def __repr__(self) -> str:
-        trainable, total = self.parameter_count(), sum(t.size for _, t in self.named_tensors())
-        frozen = "" if trainable == total else f", {total - trainable:,} frozen"
-        head = f"{type(self).__name__}({self.describe()})  {trainable:,} parameters{frozen}"
-        lines = [f"{name}: {child!r}".replace("\n", "\n  ") for name, child in self.children()]
-        return "\n  ".join([head, *lines])
+        return "\n  ".join(repr_lines(self))
 
 
-def _numbered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The items of an attribute, `name.0`, `name.1`, …, if it is a list or tuple; otherwise the attribute itself."""
-    if isinstance(value, (list, tuple)):
-        yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
-    else:
+def _registered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The modules and tensors in an attribute: itself, or those in a list, tuple or dict, nested ones too.
+
+    Their paths are `name`, `name.0`, `name.key`, `name.key.0`, ….
+    """
+    if isinstance(value, (Module, Tensor)):
         yield name, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(item, (Module, Tensor, list, tuple, dict)):
+                yield from _registered(f"{name}.{key}", item)
+    elif isinstance(value, (set, frozenset)) and any(isinstance(item, (Module, Tensor)) for item in value):
+        raise TypeError(f"{name}: a set has no order in which its modules could be named; use a list or a dict")
 
 
 def substitute(value: Any, substitutes: dict[int, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..ops.activation import dropout_mask
+from ..ops.sampling import dropout_mask
 from ..scan import scan
 from ..tensor import Tensor
 from .cell import Cell
@@ -29,7 +29,7 @@ class Recurrent(Module):
     input_size, hidden_size  features of x, and of the state
     num_layers               the output of each layer is the input of the next
     bias                     whether the cells have b
-    batch_first              x and output are (B, T, features), and states (B, layers·directions, hidden_size)
+    batch_first              x and output are (B, T, features); states stay (layers·directions, B, hidden_size)
     dropout                  probability with which an output is dropped between layers (not after the last)
     bidirectional            a second cell per layer runs backwards in time
     learn_initial_state      the state before the first step is a parameter instead of zeros
@@ -60,6 +60,8 @@ class Recurrent(Module):
     """
 
     cell_type: type[Cell]
+    returns_state = True  # forward returns (output, state), of which a Sequential passes the output on
+    sequence_keywords = ("lengths", "mask")
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
@@ -162,26 +164,22 @@ class Recurrent(Module):
             return [cell.initial_state(batch) for cell in self.cells]
         first, dtype = self.cells[0], self.cells[0].weight.dtype
         parts = state_parts(type(self).__name__, first.states, state)
-        layout = "(batch, layers·directions, hidden)" if self.batch_first else "(layers·directions, batch, hidden)"
+        layout = "(layers·directions, batch, hidden)"
         for name, part, size in zip(first.states, parts, first.state_sizes):
             cause = self._cause(tuple(part.shape), steps, batch, size)
-            check_state_part(name, part, self._state_shape(batch, size), layout, dtype, cause)
-        rows = [[part[:, k] if self.batch_first else part[k] for part in parts] for k in range(len(self.cells))]
+            check_state_part(name, part, (len(self.cells), batch, size), layout, dtype, cause)
+        rows = [[part[k] for part in parts] for k in range(len(self.cells))]
         return [tuple(row) if len(row) > 1 else row[0] for row in rows]
-
-    def _state_shape(self, batch: int, size: int) -> tuple[int, ...]:
-        count = len(self.cells)
-        return (batch, count, size) if self.batch_first else (count, batch, size)
 
     def _cause(self, shape: tuple[int, ...], steps: int, batch: int, size: int) -> str:
         """The likely cause of a state's wrong shape."""
         if len(shape) != 3:
             return "the axis of layers and directions is missing?"
-        if (shape[1], shape[0], shape[2]) == self._state_shape(batch, size):
-            return f"its first two axes are exchanged: batch_first={self.batch_first} holds for states too"
-        if shape == self._state_shape(steps, size):
+        count, rows = shape[:2]
+        if shape == (batch, len(self.cells), size):
+            return "its first two axes are exchanged: state.moveaxis(0, 1); batch_first is for x and the output alone"
+        if shape == (len(self.cells), steps, size):
             return f"the first two axes of x are exchanged: batch_first={not self.batch_first}?"
-        count, rows = (shape[1], shape[0]) if self.batch_first else shape[:2]
         if rows == batch and shape[2] == size:
             if self.bidirectional and 2 * count == len(self.cells):
                 return "of a layer with one direction, or of fewer layers?"
@@ -194,10 +192,9 @@ class Recurrent(Module):
         return "the state of another batch, or of another layer?"
 
     def _join_state(self, carries: list[Any]) -> Any:
-        axis = 1 if self.batch_first else 0
         if len(self.cell_type.states) == 1:
-            return ops.stack(carries, axis=axis)
-        return tuple(ops.stack(list(part), axis=axis) for part in zip(*carries))
+            return ops.stack(carries)
+        return tuple(ops.stack(list(part)) for part in zip(*carries))
 
     # -- repr ----------------------------------------------------------------------------------------------------
 

@@ -1,19 +1,224 @@
-"""Sequential: modules in a row."""
+"""Sequential: modules and functions in a row; LastStep: the output of each sequence's last step."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import linecache
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from types import CodeType
 from typing import Any
 
+from .. import ops
+from ..backend import backend_of
+from ..tensor import Tensor
+from .lengths import valid_steps
 from .module import Module
 
 
 class Sequential(Module):
-    """Modules in sequence: y = fₙ(… f₂(f₁(x))). A layer may be any function."""
+    """Modules in sequence: y = fₙ(… f₂(f₁(x))). A layer may be any function.
+
+    Of a recurrent layer, which returns (output, state), the next layer gets the output, at every step; `LastStep` after
+    it takes that of each sequence's last step. Where a recurrent layer is the last of all, both are returned.
+
+    Called with x, and with `lengths=` or `mask=` (see `Recurrent`) if x are sequences of different lengths: both are
+    passed to the recurrent layers, to `LastStep`, and to modules whose `forward` has an argument of that name.
+    TypeError if there is none.
+
+    `model[0]`, `model[-1]`, `model[1:3]` (a Sequential of the same layers), `len(model)` and iteration are those of a
+    list; `model[-1] = layer` replaces a layer and `append` adds one. Parameters are named "layers.0.W", …
+
+    >>> model = nn.Sequential(nn.GRU(3, 8), nn.LastStep(), nn.Linear(8, 2), ops.tanh)
+    >>> model(np.ones((5, 4, 3)), lengths=[5, 2, 3, 1]).shape     # (time, batch, features)
+    (4, 2)
+    >>> model
+    Sequential()  306 parameters
+      layers.0: GRU(3, 8)  288 parameters
+        cells.0: GRUCell(3, 8)  288 parameters
+      layers.1: LastStep()  0 parameters
+      layers.2: Linear(8, 2)  18 parameters
+      layers.3: ops.tanh
+    """
+
+    #: The keyword arguments of `forward` that a Sequential may give to a layer: see `_takes`.
+    sequence_keywords = ("lengths", "mask")
 
     def __init__(self, *layers: Any):
-        self.layers = list(layers)
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):  # as Keras has it
+            (layers,) = layers
+        self.layers: list[Any] = []
+        for layer in layers:
+            self.append(layer)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, lengths: Any = None, mask: Any = None) -> Any:
+        """The output of the last layer, from the input of the first."""
+        padding = {name: value for name, value in (("lengths", lengths), ("mask", mask)) if value is not None}
+        before = latest = None  # the recurrent layer directly before a layer, and the last one of all before it
+        passed = not padding
         for layer in self.layers:
-            x = layer(x)
+            x = x[0] if before is not None and isinstance(x, tuple) else x
+            settings = {name: value for name, value in padding.items() if _takes(layer, name)} if padding else {}
+            passed = passed or bool(settings)
+            if "after" in getattr(layer, "sequence_keywords", ()):
+                if before is None and latest is not None and latest.bidirectional:
+                    raise ValueError("LastStep: put it directly after the bidirectional layer, whose halves it takes")
+                settings["after"] = latest
+            x = layer(x, **settings)
+            before = _recurrent_layer(layer)
+            latest = before or latest
+        if not passed:
+            raise TypeError(f"Sequential: no layer takes {' or '.join(padding)}")
         return x
+
+    # -- the list of layers --------------------------------------------------------------------------------------
+
+    def append(self, layer: Any) -> Sequential:
+        """Add a layer at the end; returns the Sequential."""
+        self.layers.append(_checked(layer, len(self.layers)))
+        return self
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def __setitem__(self, index: int, layer: Any) -> None:
+        self.layers[index] = _checked(layer, index)
+
+    def _shown(self) -> Iterator[tuple[str, Any]]:
+        for index, layer in enumerate(self.layers):
+            yield f"layers.{index}", layer if isinstance(layer, Module) else function_name(layer)
+        yield from (item for item in self._declared() if not item[0].startswith("layers."))
+
+
+def _checked(layer: Any, index: int) -> Any:
+    """The layer. TypeError if it is neither a module nor a function."""
+    if isinstance(layer, type) and issubclass(layer, Module):
+        raise TypeError(f"Sequential: layer {index} is the class {layer.__name__}: write {layer.__name__}(…)")
+    if not callable(layer):
+        raise TypeError(f"Sequential: layer {index} must be a module or a function, got {type(layer).__name__}")
+    return layer
+
+
+def _takes(layer: Any, name: str) -> bool:
+    """Whether `forward` of a module has an argument of this name."""
+    declared = getattr(layer, "sequence_keywords", None)
+    if declared is not None:
+        return name in declared
+    return isinstance(layer, Module) and name in inspect.signature(layer.forward).parameters
+
+
+def _recurrent_layer(layer: Any) -> Any:
+    """The recurrent layer whose (output, state) a layer returns; None for other layers."""
+    while isinstance(layer, Sequential) and layer.layers:
+        layer = layer.layers[-1]
+    return layer if getattr(layer, "returns_state", False) else None
+
+
+class LastStep(Module):
+    """The output of each sequence's last step: y_b = x at step lengths_b − 1; of a backward direction its first step.
+
+    After a recurrent layer in a Sequential, which says how x is laid out. By hand:
+
+    batch_first    x is (batch, time, features) instead of (time, batch, features)
+    bidirectional  the second half of the features is a backward direction's
+
+    Called with x, and with `lengths` or `mask` as the recurrent layer was; returns (batch, features): for a sequence
+    without steps x at padding, which is 0.
+
+    >>> output, h = (layer := nn.GRU(3, 8, bidirectional=True))(np.ones((5, 4, 3)), lengths=[5, 2, 3, 1])
+    >>> last = nn.LastStep(bidirectional=True)(output, lengths=[5, 2, 3, 1])
+    >>> np.array_equal(last.numpy(), ops.concatenate([h[0], h[1]], axis=-1).numpy())
+    True
+    """
+
+    sequence_keywords = ("lengths", "mask", "after")
+
+    def __init__(self, batch_first: bool = False, bidirectional: bool = False):
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+
+    def forward(self, x: Any, lengths: Any = None, mask: Any = None, after: Any = None) -> Tensor:
+        """(batch, features) from x (time, batch, features); `after` is the recurrent layer before, if there is one."""
+        layout = self if after is None else after
+        x = x[0] if isinstance(x, tuple) else x
+        if len(x.shape) != 3 or not x.shape[1 if layout.batch_first else 0]:
+            raise ValueError(f"LastStep: expected x (time, batch, features) with a step or more, got {tuple(x.shape)}")
+        x = ops.moveaxis(x, source=1, destination=0) if layout.batch_first else x
+        valid = valid_steps(lengths, mask, x, layout.batch_first)
+        first, last = (0, -1) if valid is None else _bounds(valid)
+        return self.join(layout, x, partial(_at_step, step=first), partial(_at_step, step=last))
+
+    @staticmethod
+    def join(layout: Any, x: Tensor, first: Callable, last: Callable) -> Tensor:
+        """(batch, features) from x (time, batch, features) and functions that give the first and last step of such."""
+        if not layout.bidirectional:
+            return first(x) if getattr(layout, "reverse", False) else last(x)
+        if getattr(layout, "merge", "concat") != "concat":
+            raise ValueError(
+                "LastStep: of a bidirectional layer it takes two steps, so that one needs merge='concat' (or write "
+                "output, state = layer(x), and merge state[-2] and state[-1])"
+            )
+        half = x.shape[-1] // 2
+        return ops.concatenate([last(x[..., :half]), first(x[..., half:])], axis=-1)
+
+    def describe(self) -> str:
+        return ", ".join(f"{name}=True" for name in ("batch_first", "bidirectional") if getattr(self, name))
+
+
+def _bounds(valid: Tensor) -> tuple[Any, Any]:
+    """The first and the last step that is True in `valid` (T, batch, 1), as arrays (batch)."""
+    backend, steps = backend_of(valid.data), len(valid)
+    numbers = backend.arange(steps)[:, None]
+    first, last = (backend.xp.where(valid.data[:, :, 0], numbers, padding) for padding in (steps - 1, 0))
+    return backend.xp.min(first, axis=0), backend.xp.max(last, axis=0)
+
+
+def _at_step(x: Tensor, step: Any) -> Tensor:
+    """x (T, batch, features) at one step, or at one for each sequence."""
+    return x[step] if isinstance(step, int) else x[step, backend_of(x.data).arange(x.shape[1])]
+
+
+# -- the names of functions ------------------------------------------------------------------------------------------
+
+
+def function_name(function: Any) -> str:
+    """A function as `repr` shows it: "ops.tanh", a lambda by its source, another function by its name."""
+    if isinstance(function, partial):
+        given = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
+        return f"partial({', '.join([function_name(function.func), *given])})"
+    name = getattr(function, "__name__", type(function).__name__)
+    if name in ops.__all__ and getattr(ops, name) is function:
+        return f"ops.{name}"
+    return (name == "<lambda>" and _lambda_source(function.__code__)) or name
+
+
+def _lambda_source(code: CodeType) -> str | None:
+    """The source of a lambda, where its first line has all of it."""
+    line = linecache.getline(code.co_filename, code.co_firstlineno)
+    for start in [match.start() for match in re.finditer(r"\blambda\b", line)]:
+        for end in range(len(line), start, -1):
+            with suppress(SyntaxError, ValueError):
+                expression = ast.parse(line[start:end], mode="eval").body
+                first = expression.elts[0] if isinstance(expression, ast.Tuple) else expression
+                source = ast.get_source_segment(line[start:end], first) or ""
+                constants = compile(source, "", "eval").co_consts
+                if any(_names_and_constants(found) == _names_and_constants(code) for found in constants):
+                    return source
+                break
+    return None
+
+
+def _names_and_constants(code: Any) -> tuple:
+    """What a lambda has in common with its source compiled anew, where variables that it closes over are global."""
+    if not isinstance(code, CodeType):
+        return ()
+    constants = [constant for constant in code.co_consts if not isinstance(constant, CodeType)]
+    return code.co_varnames, {*code.co_names, *code.co_freevars}, constants

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..hints import OPS, missing_name
 from .activation import (
-    dropout,
     elu,
     gelu,
     layer_norm,
@@ -18,44 +17,55 @@ from .activation import (
     softplus,
     tanh,
 )
+from .comparison import (
+    all,
+    any,
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    masked_fill,
+    not_equal,
+    select,
+    where,
+)
 from .elementwise import (
     absolute,
     add,
     clip,
     cos,
     divide,
-    equal,
     exp,
     expm1,
-    greater,
-    greater_equal,
+    floor_divide,
     hadamard,
-    isfinite,
-    less,
-    less_equal,
     log,
     log1p,
     maximum,
     minimum,
     multiply,
     negative,
-    not_equal,
     power,
-    select,
+    remainder,
     sign,
     sin,
     sqrt,
     square,
     subtract,
-    where,
 )
-from .indexing import embedding, gather, getitem, one_hot, scatter_add, take
 from .linear import einsum, linear, matmul
 from .loss import binary_cross_entropy_with_logits, cross_entropy, huber, kl_divergence, mae, mse, nll
-from .op import Op, broadcast_to, op, sum_to
-from .reduction import argmax, argmin, cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var
-from .shape import (
+from .movement.indexing import embedding, gather, getitem, one_hot, scatter_add, take
+from .movement.ordering import argmax, argmin, argsort, sort, topk
+from .movement.shape import (
     astype,
+    chunk,
     concatenate,
     expand_dims,
     flip,
@@ -69,18 +79,22 @@ from .shape import (
     stack,
     transpose,
 )
+from .op import Op, broadcast_to, op, sum_to
+from .reduction import cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var
+from .sampling import categorical, dropout
 
 __all__ = [
     "Op", "op",
-    "absolute", "add", "argmax", "argmin", "astype", "binary_cross_entropy_with_logits", "broadcast_to", "clip",
-    "concatenate", "cos", "cross_entropy", "cumsum", "divide", "dropout", "einsum", "elu", "embedding", "equal",
-    "exp", "expand_dims", "expm1", "flip", "gather", "gelu", "getitem", "greater", "greater_equal", "hadamard",
-    "huber", "isfinite", "kl_divergence", "layer_norm", "leaky_relu", "less", "less_equal", "linear", "log",
-    "log1p", "log_sigmoid", "log_softmax", "logsumexp", "mae", "matmul", "matrix_transpose", "max", "maximum",
-    "mean", "min", "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal", "one_hot",
-    "pad", "power", "prod", "relu", "repeat", "reshape", "scatter_add", "select", "sigmoid", "sign", "silu", "sin",
-    "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "sum_to", "take",
-    "tanh", "transpose", "var", "where",
+    "absolute", "add", "all", "any", "argmax", "argmin", "argsort", "astype", "binary_cross_entropy_with_logits",
+    "broadcast_to", "categorical", "chunk", "clip", "concatenate", "cos", "cross_entropy", "cumsum", "divide",
+    "dropout", "einsum", "elu", "embedding", "equal", "exp", "expand_dims", "expm1", "flip", "floor_divide", "gather",
+    "gelu", "getitem", "greater", "greater_equal", "hadamard", "huber", "isfinite", "kl_divergence", "layer_norm",
+    "leaky_relu", "less", "less_equal", "linear", "log", "log1p", "log_sigmoid", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsumexp", "mae", "masked_fill", "matmul", "matrix_transpose", "max",
+    "maximum", "mean", "min", "minimum", "moveaxis", "mse", "multiply", "negative", "nll", "norm", "not_equal",
+    "one_hot", "pad", "power", "prod", "relu", "remainder", "repeat", "reshape", "scatter_add", "select", "sigmoid",
+    "sign", "silu", "sin", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "sum_to", "take", "tanh", "topk", "transpose", "var", "where",
 ]  # fmt: skip
 
 

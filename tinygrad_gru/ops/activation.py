@@ -1,12 +1,13 @@
-"""Activations, softmax, layer normalization and dropout."""
+"""Activations, softmax and layer normalization."""
 
 from __future__ import annotations
 
 import math
 
-from ..backend import astype, backend_of, dtype_name, is_floating, random_stream, xp_of
-from .elementwise import clip, divide, exp, greater_equal, minimum, sqrt, square, where
-from .op import op, unwrap
+from ..backend import xp_of
+from .comparison import where
+from .elementwise import clip, exp, minimum, sqrt, square
+from .op import op
 from .precision import accumulate_in_float32, pairwise_sum, promote_integers, real_valued
 from .reduction import mean
 from .reduction import sum as sum_of
@@ -143,22 +144,3 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     y = centered / sqrt(mean(square(centered), axis=-1, keepdims=True) + eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
-
-
-def dropout_mask(shape, p, *, like):
-    """A constant of `shape`: 0 with probability p, else 1 / (1 − p); in the dtype and on the backend of `like`"""
-    if not 0 <= p < 1:
-        raise ValueError(f"p: expected a probability in [0, 1), got {p!r}")
-    array = unwrap(like)
-    if not is_floating(array.dtype):
-        raise TypeError(f"dropout: expected floating-point numbers, got {array.dtype}: convert them first")
-    dtype = "float64" if dtype_name(array.dtype) == "float64" else "float32"  # half precision would round p
-    kept = greater_equal(random_stream().uniform(shape, dtype, backend_of(array)), float(p))
-    return astype(divide(astype(kept, dtype), 1 - float(p)), array.dtype)
-
-
-def dropout(x, *, p=0.5, training=True):
-    """y = x ⊙ m / (1 − p), m = 0 with probability p, else 1; y = x outside of training (Srivastava et al. 2014)"""
-    if not training or p == 0:
-        return x
-    return x * dropout_mask(x.shape, p, like=x)

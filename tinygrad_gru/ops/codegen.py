@@ -17,6 +17,11 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
             _type, _b_node, b = _type_of(b), b.node, b._data
         else:
             _b_node, _mixed = None, True
+        if _mixed and _type and (
+            a.__class__ is _list or a.__class__ is _tuple or
+            b.__class__ is _list or b.__class__ is _tuple
+        ):
+            (a, b) = _arrays_of((a, b))
         _observer = _inspector()
         try:
             if _observer is None:
@@ -24,6 +29,8 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
             else:
                 _y = _observer.run(_op, (a, b), {})
         except _ERRORS as _error:
+            if _type is None and _any_list((a, b)):
+                return _op(*_arrays_of((a, b)))
             raise _add_op_context(_op, _error, (a, b)) from _error
         if _type is None:
             return _y
@@ -61,6 +68,7 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
                 cotangent = _sum_to_shape(cotangent, node.shape)
             accumulate(node, cotangent)
 
+Settings can be given by position, too; those that the op does not know arrive in `_others` (`arguments.py`).
 Arrays in, an array out; Variables in, a Variable of their type out, with a record on the tape that has saved the
 residuals: what the rules of the inputs that require a gradient name. Beside the names of inputs and settings all names
 begin with an underscore, which those of inputs and settings may not; `_SCOPE` in `op.py` lists their values.
@@ -79,7 +87,7 @@ class Interface:
     """What the generated code depends on: the name of an op, its inputs and settings, and the residuals of its rules.
 
     inputs     names of the positional parameters; of the one that takes any number of them if `variadic`
-    settings   names of the keyword-only parameters
+    settings   names of the keyword-only parameters, which callers may give by position where `positional`
     residuals  by input with a rule: what the rule names after `g`; None until rules are given
     """
 
@@ -91,12 +99,22 @@ class Interface:
         self.settings = [p.name for p in parameters if p.kind is Parameter.KEYWORD_ONLY]
         self.defaults = {f"_{p.name}_default": p.default for p in parameters if p.default is not Parameter.empty}
         self.variadic = Parameter.VAR_POSITIONAL in kinds
+        required = [p.default is Parameter.empty for p in parameters]
+        #: whether settings can be given by position, too: not where one that must be given would follow one that may
+        self.positional = not self.variadic and required == sorted(required, reverse=True)
         self.residuals: dict[str, list[str]] | None = None
         if Parameter.VAR_KEYWORD in kinds or (self.variadic and len(self.inputs) > 1):
             raise TypeError(f"{name}{signature}: the inputs of an op are named one by one, or all taken by one *xs")
         for taken in [n for n in signature.parameters if n == "y" or n.startswith("_")]:
             reason = "y is the output of an op" if taken == "y" else "the generated code begins its own names with _"
             raise TypeError(f"{name}: inputs and settings cannot be called {taken!r}; rename it ({reason})")
+
+    def call_signature(self, signature: Signature) -> Signature:
+        """The signature that callers see."""
+        if not self.positional:
+            return signature
+        parameters = signature.parameters.values()
+        return signature.replace(parameters=[p.replace(kind=Parameter.POSITIONAL_OR_KEYWORD) for p in parameters])
 
     @property
     def differentiable(self) -> list[str]:
@@ -142,27 +160,36 @@ def _parameters(op: Interface) -> str:
         return f"{name}=_{name}_default" if f"_{name}_default" in op.defaults else name
 
     inputs = [f"*{op.inputs[0]}"] if op.variadic else [declaration(name) for name in op.inputs]
-    keyword_only = ["*"] if op.settings and not op.variadic else []
-    return ", ".join([*inputs, *keyword_only, *map(declaration, op.settings)])
+    keyword_only = [] if op.positional or op.variadic or not op.settings else ["*"]
+    others = ["**_others"] if op.settings else []
+    return ", ".join([*inputs, *keyword_only, *map(declaration, op.settings), *others])
 
 
 def _call(op: Interface) -> list[str]:
     """The body of the function that users call."""
     arguments = [f"*{op.inputs[0]}"] if op.variadic else op.inputs
     arrays = op.inputs[0] if op.variadic else _tuple(op.inputs)
-    settings = ", ".join(f"{name!r}: {name}" for name in op.settings)
+    settings = f"{{{', '.join(f'{name!r}: {name}' for name in op.settings)}}}"
+    respelt = ["if _others:", f"    return _op({', '.join(arguments)}, **_respelt(_op, {settings}, _others))"]
+    passed = [f"{name}={name}" for name in op.settings]
+    on_lists = [
+        f"    if _type is None and _any_list({arrays}):",
+        f"        return _op({', '.join([f'*_arrays_of({arrays})', *passed])})",
+    ]
     is_wider = "_y.dtype is _DOUBLE"
     if len(op.inputs) > 1:  # NumPy does not know that Python scalars are weakly typed beside bfloat16
         is_wider += " or _mixed and _y.dtype is _SINGLE"
     return [
+        *(respelt if op.settings else []),
         *(_unwrap_all(op.inputs[0]) if op.variadic else _unwrap_each(op.inputs)),
         "_observer = _inspector()",
         "try:",
         "    if _observer is None:",
-        f"        _y = _formula({', '.join([*arguments, *(f'{name}={name}' for name in op.settings)])})",
+        f"        _y = _formula({', '.join([*arguments, *passed])})",
         "    else:",
-        f"        _y = _observer.run(_op, {arrays}, {{{settings}}})",
+        f"        _y = _observer.run(_op, {arrays}, {settings})",
         "except _ERRORS as _error:",
+        *([] if op.variadic else on_lists),
         f"    raise _add_op_context(_op, _error, {arrays}) from _error",
         "if _type is None:",
         "    return _y",
@@ -189,6 +216,11 @@ def _unwrap_each(inputs: list[str]) -> list[str]:
             "else:",
             f"    _{x}_node, _mixed = None, True" if several else f"    _{x}_node = None",
         ]
+    if several:  # a list beside a Variable, which would reach the rules as a list
+        tests = [f"    {x}.__class__ is _list or {x}.__class__ is _tuple or" for x in inputs]
+        tests[-1] = tests[-1].removesuffix(" or")
+        arrays = _tuple(inputs)
+        lines += ["if _mixed and _type and (", *tests, "):", f"    {arrays} = _arrays_of({arrays})"]
     return lines
 
 

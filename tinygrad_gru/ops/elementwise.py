@@ -1,4 +1,4 @@
-"""Elementwise ops: arithmetic, elementary functions, selection and comparison."""
+"""Elementwise ops: arithmetic and elementary functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 from ..backend import xp_of
 from ..tape import Variable
+from .comparison import where
 from .op import op
-from .precision import accumulate_in_float32, keep_half_precision, promote_integers
-from .shape import astype
+from .precision import accumulate_in_float32, promote_integers
 
 
 @op
@@ -83,6 +83,25 @@ def _power_rule_of_exponent(g, y, a):
 
 power.vjp(a=_power_rule_of_base,
           b=_power_rule_of_exponent)  # fmt: skip
+
+
+@op
+@accumulate_in_float32
+def floor_divide(a, b):
+    """y = ⌊a / b⌋, rounded towards −∞ as in NumPy and Python        no gradient: it is constant but for its jumps"""
+    return xp_of(a, b).floor_divide(a, b)
+
+
+@op
+@accumulate_in_float32
+def remainder(a, b):
+    """y = a − b ⌊a / b⌋, with the sign of b as in NumPy and Python        ∂L/∂a = g,  ∂L/∂b = −g ⊙ ⌊a / b⌋"""
+    return xp_of(a, b).remainder(a, b)
+
+
+floor_divide.vjp(a=None, b=None)
+remainder.vjp(a=lambda g: g,
+              b=accumulate_in_float32(lambda g, a, b: -g * floor_divide(a, b)))  # fmt: skip
 
 
 @op
@@ -181,32 +200,6 @@ cos.vjp(x=lambda g, x: -g * sin(x))
 
 
 @op
-def where(condition, a, b):
-    """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
-    return keep_half_precision(xp_of(condition, a, b).where(condition, a, b), a, b)
-
-
-where.vjp(condition=None,
-          a=lambda g, condition: where(condition, g, 0.0),
-          b=lambda g, condition: where(condition, 0.0, g))  # fmt: skip
-
-
-@op
-def select(condition, on_true, on_false):
-    """y = on_true where the condition holds, else on_false: `where` as a product with a mask, m = 1 or 0
-
-    ∂L/∂on_true = g ⊙ m,  ∂L/∂on_false = g ⊙ (1 − m). So the recurrence compiler can multiply m with the other factors
-    of a cotangent before the loop. A NaN in g reaches both inputs, unlike with `where`.
-    """
-    return where.formula(condition, on_true, on_false)
-
-
-select.vjp(condition=None,
-           on_true=lambda g, condition: g * astype(condition, dtype=g.dtype),
-           on_false=lambda g, condition: g - g * astype(condition, dtype=g.dtype))  # fmt: skip
-
-
-@op
 def maximum(a, b):
     """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where they are equal; ∂L/∂b likewise"""
     return xp_of(a, b).maximum(a, b)
@@ -245,52 +238,3 @@ def _clip_rule(g, x, low, high):
 
 
 clip.vjp(x=_clip_rule)
-
-
-@op
-def equal(a, b):
-    """y = (a = b), booleans        no gradient"""
-    return a == b
-
-
-@op
-def not_equal(a, b):
-    """y = (a ≠ b), booleans        no gradient"""
-    return a != b
-
-
-@op
-def less(a, b):
-    """y = (a < b), booleans        no gradient"""
-    return a < b
-
-
-@op
-def less_equal(a, b):
-    """y = (a ≤ b), booleans        no gradient"""
-    return a <= b
-
-
-@op
-def greater(a, b):
-    """y = (a > b), booleans        no gradient"""
-    return a > b
-
-
-@op
-def greater_equal(a, b):
-    """y = (a ≥ b), booleans        no gradient"""
-    return a >= b
-
-
-for _comparison in (equal, not_equal, less, less_equal, greater, greater_equal):
-    _comparison.vjp(a=None, b=None)
-
-
-@op
-def isfinite(x):
-    """y = whether each element is neither NaN nor infinite, booleans        no gradient"""
-    return xp_of(x).isfinite(x)
-
-
-isfinite.vjp(x=None)

@@ -6,9 +6,9 @@ import math
 
 from ..backend import dtype_name, is_half, xp_of
 from ..backend.numpy import HostArray
+from .movement.shape import expand_dims, reshape
 from .op import broadcast_to, op
 from .precision import accumulate_in_float32
-from .shape import expand_dims, reshape
 
 
 @op

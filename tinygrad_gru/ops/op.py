@@ -32,6 +32,7 @@ from types import FunctionType
 from typing import Any, Protocol
 from weakref import finalize
 
+from ..arguments import any_list, arrays_of, respelt
 from ..backend import as_array, backend_of, with_memory_report, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..contexts import recording
@@ -69,11 +70,15 @@ def unwrap(value: Any) -> Any:
     return value._data if isinstance(value, Variable) else value
 
 
+#: The errors to which the name and the inputs of the op are added.
+_ERROR_TYPES = (ValueError, TypeError, IndexError, AttributeError)
+
+
 def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
     """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
     if isinstance(error, MemoryError):
         return with_memory_report(error)
-    error_type = next(base for base in (ValueError, TypeError, IndexError) if isinstance(error, base))
+    error_type = next(base for base in _ERROR_TYPES if isinstance(error, base))
     described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
     backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
     if len(backends) > 1:
@@ -101,9 +106,10 @@ _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
-    "_no_rules": _no_rules, "_add_op_context": add_op_context,
-    "_ERRORS": (IndexError, TypeError, ValueError, MemoryError),
-    "_isinstance": isinstance, "_type_of": type, "_tuple": tuple, "_any": any,
+    "_no_rules": _no_rules, "_respelt": respelt,
+    "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context,
+    "_ERRORS": (*_ERROR_TYPES, MemoryError),
+    "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any,
 }  # fmt: skip
 
 
@@ -139,7 +145,7 @@ class _Definition:
         self.first_code = _generate_and_call.__code__.replace(**named)
         function: Any = FunctionType(self.first_code, self.scope, name)
         update_wrapper(function, formula)  # with the module and the qualified name by which pickle finds it
-        function.__name__, function.__signature__ = name, signature
+        function.__name__, function.__signature__ = name, self.interface.call_signature(signature)
         function.formula, function.rules, function.vjp, function.lift = formula, None, self.vjp, self.lift
         function.redefined = 0  # when it was given other rules
         function.source = lambda: source(self.interface)

@@ -124,6 +124,9 @@ def demote_float64(y: Any, inputs: tuple) -> Any:
     NumPy promotes integers, lower-precision floats beside int64 or its own scalars (which are Python floats), and
     bfloat16 beside Python scalars.
     """
+    for x in inputs:  # the usual case, at once
+        if type(x) is HostArray and x.dtype is y.dtype:
+            return y
     dtypes = {}
     for x in inputs:
         dtype = None if isinstance(x, float) else getattr(x, "dtype", None)

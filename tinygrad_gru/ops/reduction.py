@@ -8,10 +8,12 @@ import numpy as np
 
 from ..backend import dtype_name, is_floating, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
-from .elementwise import exp, sqrt, square, where
+from .comparison import where
+from .elementwise import exp, sqrt, square
+from .movement.ordering import argmax, argmin, first_extremum
+from .movement.shape import astype, concatenate, flip, moveaxis, normalize_axis, reshape
 from .op import broadcast_to, op
 from .precision import accumulate_in_float32, pairwise_sum, real_valued
-from .shape import astype, concatenate, flip, moveaxis, normalize_axis, reshape
 
 
 def _broadcast_back(g, shape, axis, keepdims):
@@ -69,7 +71,7 @@ mean.vjp(x=_mean_rule)
 
 
 @real_valued
-def var(x, *, axis=None, keepdims=False, correction=0):
+def var(x, axis=None, keepdims=False, correction=0):
     """y = Σ (x − mean x)² / (n − correction); correction 0 is the population variance, 1 Bessel's"""
     n = _count(x.shape, axis)
     if n <= correction:
@@ -81,20 +83,34 @@ def var(x, *, axis=None, keepdims=False, correction=0):
 
 
 @real_valued
-def std(x, *, axis=None, keepdims=False, correction=0):
+def std(x, axis=None, keepdims=False, correction=0):
     """y = √var(x); its gradient is not finite where the variance is 0"""
     return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))
 
 
+def max(x, axis=None, keepdims=False, return_indices=False):
+    """y = the largest element        ∂L/∂x = g at the largest element, shared evenly where several are equal
+
+    With `return_indices` (values, indices of the first largest), for one axis or all; g then goes to those alone.
+    """
+    return first_extremum(x, argmax, axis, keepdims) if return_indices else _max(x, axis=axis, keepdims=keepdims)
+
+
+def min(x, axis=None, keepdims=False, return_indices=False):
+    """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal
+
+    With `return_indices` (values, indices of the first smallest), for one axis or all; g then goes to those alone.
+    """
+    return first_extremum(x, argmin, axis, keepdims) if return_indices else _min(x, axis=axis, keepdims=keepdims)
+
+
 @op
-def max(x, *, axis=None, keepdims=False):
-    """y = the largest element        ∂L/∂x = g at the largest element, shared evenly where several are equal"""
+def _max(x, *, axis, keepdims):
     return xp_of(x).max(x, axis=axis, keepdims=keepdims)
 
 
 @op
-def min(x, *, axis=None, keepdims=False):
-    """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal"""
+def _min(x, *, axis, keepdims):
     return xp_of(x).min(x, axis=axis, keepdims=keepdims)
 
 
@@ -105,28 +121,12 @@ def _extremum_rule(g, y, x, axis, keepdims):
     return where(is_extremum, _broadcast_back(g, x.shape, axis, keepdims), 0.0) / count
 
 
-max.vjp(x=_extremum_rule)
-min.vjp(x=_extremum_rule)
-
-
-@op
-def argmax(x, *, axis=None):
-    """y = the index of the first largest element along `axis` (of the flattened array if None)        no gradient"""
-    return xp_of(x).argmax(x, axis=axis)
-
-
-@op
-def argmin(x, *, axis=None):
-    """y = the index of the first smallest element along `axis` (of the flattened array if None)        no gradient"""
-    return xp_of(x).argmin(x, axis=axis)
-
-
-argmax.vjp(x=None)
-argmin.vjp(x=None)
+_max.vjp(x=_extremum_rule)
+_min.vjp(x=_extremum_rule)
 
 
 @accumulate_in_float32
-def prod(x, *, axis=None, keepdims=False):
+def prod(x, axis=None, keepdims=False):
     """y = Π x by pairwise products, whose gradients are right where elements are 0; integers in 64 bits"""
     if not is_floating(x.dtype):
         x = astype(x, dtype="uint64" if dtype_name(x.dtype).startswith("uint") else "int64")

@@ -1,5 +1,6 @@
 """Plots: the loss curve of a run."""
 
-from .loss import PlotError, plot_loss
+from .figures import PlotError
+from .loss import plot_loss
 
 __all__ = ["PlotError", "plot_loss"]

@@ -1,4 +1,4 @@
-"""The plot of a run's loss curve."""
+"""The plot of a text run's loss curve."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..io import replacing
 from ..version import renamed_arguments
-
-
-class PlotError(RuntimeError):
-    """The loss cannot be plotted: matplotlib is missing."""
+from .figures import draw_training, draw_validation, new_figure, save_figure
 
 
 @renamed_arguments(floors="baselines")
@@ -27,28 +23,16 @@ def plot_loss(
 
     Raises PlotError if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlotError(
-            "the loss was not plotted: matplotlib is not installed (pip install 'tinygrad_gru[plot]')"
-        ) from error
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    (seen, losses), held_out = _curve(records, "loss"), _curve(records, "held_out")
-    if losses.size:
-        axes.plot(seen, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
-        axes.plot(seen, _smooth(losses), color="tab:blue", linewidth=1.5, label="training (running mean)")
-    if held_out.size:
-        axes.plot(*held_out, "o", color="tab:orange", label="held out")
+    figure = new_figure("the loss")
+    (axes,) = figure.axes
+    draw_training(axes, *_curve(records, "loss"))
+    draw_validation(axes, "held out", *_curve(records, "held_out"))
     for style, (name, loss) in zip(("--", ":", "-."), baselines.items()):
         axes.axhline(loss, color="0.4", linestyle=style, linewidth=1, label=f"{name}, {loss:.2f}")
     axes.set(title=title, xlabel="characters seen (millions)", ylabel="loss (nats/char)")
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.2)
     axes.legend()
-    with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+    save_figure(figure, path)
 
 
 def _curve(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
@@ -57,12 +41,3 @@ def _curve(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     pairs = [(record.get("characters"), record.get(name)) for record in records]
     points = np.array(pairs, float).reshape(-1, 2)  # None is NaN there
     return (points[np.isfinite(points).all(axis=1)] / (1e6, 1)).T
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """The running mean: of each value and those before it, over a window of a hundredth of all values."""
-    width = max(1, len(values) // 100)
-    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
-    ends = np.arange(1, len(values) + 1)
-    begins = np.maximum(ends - width, 0)
-    return (sums[ends] - sums[begins]) / (ends - begins)

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import Backend, bfloat16, manual_seed, random_state, set_random_state
+from . import oracles
 from .contract import DTYPES, check_op
 from .report import Report
 
@@ -39,7 +40,8 @@ class Case:
 
 #: Private ops, and the public op whose specs check them.
 CHECKED_BY = {
-    "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_advanced_index": "getitem", "_scatter": "getitem",
+    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_max": "max",
+    "_min": "min", "_scatter": "getitem",
     "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
 }  # fmt: skip
 
@@ -71,23 +73,21 @@ def _elementwise(oracle: Callable, domain: Any = (-2.0, 2.0), inputs: int = 1, *
     return [Case(oracle, [(3, 4)] * inputs, domain, settings, elementwise=True)]
 
 
-def _constant(oracle: Callable, inputs: int = 1, **settings: Any) -> list[Case]:
-    return [Case(oracle, [(3, 4)] * inputs, settings=settings, differentiable=False)]
+def _constant(
+    oracle: Callable, inputs: int = 1, domain: Any = (-2.0, 2.0), function: Callable | None = None, **settings: Any
+) -> list[Case]:
+    return [Case(oracle, [(3, 4)] * inputs, domain, settings, differentiable=False, function=function)]
+
+
+def _logical(oracle: Callable, *inputs: Any) -> list[Case]:
+    values = [*inputs, np.array([[0.0, -1.5], [2.0, 0.0]]), np.array([0.0, 0.7])]
+    return [Case(oracle, values[: len(inputs) or 2], differentiable=False)]
 
 
 def _reduction(oracle: Callable, domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
     choices: list[dict[str, Any]] = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"keepdims": True}]
     cases = [Case(oracle, [(2, 3, 4)], domain, {**choice, **settings}) for choice in choices]
     return [*cases, Case(oracle, [()], domain, settings), Case(oracle, [(1, 1)], domain, settings)]
-
-
-def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
-
-
-def _each(function: Callable[..., float]) -> Callable[..., np.ndarray]:
-    """A scalar function of Python's math module, applied elementwise."""
-    return lambda *arrays, **settings: np.vectorize(lambda *values: function(*values, **settings), otypes=[float])(*arrays)
 
 
 def _losses(oracle: Callable, cases: Sequence[Any], domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
@@ -98,67 +98,26 @@ def _losses(oracle: Callable, cases: Sequence[Any], domain: Any = (-2.0, 2.0), *
     return [Case(reduced, cases, domain, {"reduction": r, **settings}) for r in ("mean", "sum", "none")]
 
 
-def _nll(log_p: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return np.array([-row[target] for row, target in zip(log_p, targets)])
-
-
-def _cross_entropy(logits: np.ndarray, targets: np.ndarray, label_smoothing: float = 0.0) -> np.ndarray:
-    classes = logits.shape[-1]
-    q = targets if targets.dtype.kind == "f" else np.eye(classes)[targets]
-    q = q * (1 - label_smoothing) + label_smoothing / classes
-    return -(q * np.log(_softmax(logits))).sum(axis=-1)
-
-
-def _ignoring(logits: np.ndarray, targets: np.ndarray, ignore_index: int) -> Any:
-    keep = targets != ignore_index
-    return _cross_entropy(logits[keep], targets[keep]).sum() / max(keep.sum(), 1)
-
-
-def _scatter(x: np.ndarray, values: np.ndarray, index: Any) -> np.ndarray:
-    y = x.copy()
-    np.add.at(y, index, values)
-    return y
-
-
-def _layer_norm(x: np.ndarray, weight: Any = 1.0, bias: Any = 0.0, eps: float = 1e-5) -> np.ndarray:
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * weight + bias
-
-
 def _matmul(*shapes: tuple[int, ...]) -> Case:
-    return Case(lambda a, b: np.einsum(_product_of(a.ndim, b.ndim), a, b), shapes)
+    return Case(lambda a, b: np.einsum(oracles.product_of(a.ndim, b.ndim), a, b), shapes)
 
 
-def _product_of(a: int, b: int) -> str:
-    """The einsum subscripts of the matrix product of arrays of ranks a and b."""
-    if a == 1 or b == 1:
-        return f"{'k' if a == 1 else '...ik'},{'k' if b == 1 else '...kj'}->" + {
-            (True, True): "", (True, False): "...j", (False, True): "...i"
-        }[a == 1, b == 1]  # fmt: skip
-    return "...ik,...kj->...ij"
+def _seeded(op: Callable) -> Callable:
+    def seeded(*inputs: Any, **settings: Any) -> Any:
+        before = random_state()
+        manual_seed(5)
+        try:
+            return op(*inputs, **settings)
+        finally:
+            set_random_state(before)
 
-
-def _embedded(weight: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    return np.stack([weight[i] for i in ids.ravel()]).reshape(*ids.shape, -1)
-
-
-def _dropout_seeded(x: Any, p: float, training: bool = True) -> Any:
-    before = random_state()
-    manual_seed(5)
-    try:
-        return ops.dropout(x, p=p, training=training)
-    finally:
-        set_random_state(before)
-
-
-def _kept(x: np.ndarray, p: float, training: bool = True) -> np.ndarray:
-    draws = np.random.Generator(np.random.Philox(key=5)).random(x.shape)
-    return x * (draws >= p) / (1 - p) if training else x
+    return seeded
 
 
 _ids = np.array([[0, 2, 2], [1, 0, 2]])
 _close_pairs = [np.array([1.0, 1.0, -2.0, -2.0]), np.array([1.004, 0.996, -2.008, -1.992])]
 _spread_out = (0.3, 2.0)
-_probabilities = _softmax(np.linspace(-1, 2, 12).reshape(3, 4))
+_probabilities = oracles.softmax(np.linspace(-1, 2, 12).reshape(3, 4))
 
 OP_SPECS: dict[str, list[Case]] = {
     # arithmetic
@@ -174,11 +133,18 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(lambda x: 1 / x, [(3, 4)], _spread_out, function=lambda x: x**-1),
         Case(lambda x: np.exp2(x), [(3, 4)], function=lambda x: ops.power(2.0, x)),
     ],
+    "floor_divide": _constant(lambda a, b: np.floor(a / b), 2, domain=[(-2.0, 2.0), (-0.6, -0.5)])
+    + _constant(lambda a: np.floor(a / 0.75), function=lambda a: ops.floor_divide(a, 0.75)),
+    "remainder": [
+        Case(lambda a, b: a - b * np.floor(a / b), [np.array([1.3, -1.3, 2.9]), np.array([0.5, 0.5, -0.9])]),
+        Case(lambda a, b: a - b * np.floor(a / b), [np.array([[1.3], [-1.3]]), np.array([0.5, -0.4, 0.9])]),
+        Case(lambda a: a - np.floor(a), [np.array([0.25, -2.3])], function=lambda a: ops.remainder(a, 1.0)),
+    ],
     "exp": _elementwise(np.exp),
-    "expm1": _elementwise(_each(math.expm1)),
+    "expm1": _elementwise(oracles.each(math.expm1)),
     "log": _elementwise(np.log, _spread_out),
-    "log1p": _elementwise(_each(math.log1p), (-0.7, 2.0)),
-    "sqrt": _elementwise(_each(math.sqrt), _spread_out),
+    "log1p": _elementwise(oracles.each(math.log1p), (-0.7, 2.0)),
+    "sqrt": _elementwise(oracles.each(math.sqrt), _spread_out),
     "square": _elementwise(np.square),
     "absolute": _elementwise(np.abs, _spread_out) + _elementwise(np.abs, (-2.0, -0.3)) + [Case(np.abs, [np.array([0.5, -0.7, -1.2])])],
     "sign": _constant(np.sign),
@@ -205,25 +171,46 @@ OP_SPECS: dict[str, list[Case]] = {
     "less_equal": _constant(np.less_equal, 2),
     "greater": _constant(np.greater, 2),
     "greater_equal": _constant(np.greater_equal, 2),
+    "logical_and": _logical(lambda a, b: (a != 0) & (b != 0)),
+    "logical_or": _logical(lambda a, b: (a != 0) | (b != 0)),
+    "logical_xor": _logical(lambda a, b: (a != 0) ^ (b != 0)),
+    "logical_not": _logical(lambda x: x == 0, np.array([0.0, -1.5, 2.0])),
+    "any": [Case(lambda x, **k: (x != 0).sum(**k) > 0, [np.array([[0.0, 0.0, 0.0], [0.0, -1.5, 0.0]])], settings=k, differentiable=False)
+            for k in ({}, {"axis": 0}, {"axis": (0, 1), "keepdims": True})],
+    "all": [Case(lambda x, **k: (x == 0).sum(**k) == 0, [np.array([[1.0, 0.0, 3.0], [1.0, -1.5, 2.0]])], settings=k, differentiable=False)
+            for k in ({}, {"axis": 0}, {"axis": (0, 1), "keepdims": True})],
+    "masked_fill": [
+        Case(lambda x, mask, value: np.choose(mask, [x, value]), [(2, 3)], settings={"mask": m, "value": 1.5})
+        for m in (np.array([[True, False, True], [False, False, True]]), np.array([True, False, False]))
+    ],
     "argmax": _constant(np.argmax, axis=1) + _constant(np.argmax),
     "argmin": _constant(np.argmin, axis=0) + _constant(np.argmin),
+    "argsort": [Case(oracles.ordered, [x], settings={"axis": axis, "descending": down}, differentiable=False)
+                for x in ((3, 4), np.array([[1.0, 0.0, 1.0, 0.0], [2.0, 2.0, 0.5, 2.0]])) for axis in (-1, 0) for down in (False, True)],
+    "sort": [Case(lambda x, axis, descending: np.take_along_axis(x, oracles.ordered(x, axis, descending), axis), [(3, 4)],
+                  settings={"axis": axis, "descending": down}) for axis, down in ((-1, False), (0, True))],
+    "topk": [
+        Case(lambda x: np.sort(x)[..., :-3:-1], [(3, 4)], function=lambda x: ops.topk(x, 2)[0]),
+        Case(lambda x: np.sort(x, axis=0)[:2], [(3, 2, 2)], function=lambda x: ops.topk(x, 2, axis=0, largest=False)[0]),
+        Case(lambda x: oracles.ordered(x, 0, True)[:1], [(3, 4)], function=lambda x: ops.topk(x, 1, axis=0)[1], differentiable=False),
+    ],
     "isfinite": _constant(np.isfinite),
     # activation
-    "sigmoid": _elementwise(_each(lambda x: 1 / (1 + math.exp(-x)))),
-    "tanh": _elementwise(_each(math.tanh)),
+    "sigmoid": _elementwise(oracles.each(lambda x: 1 / (1 + math.exp(-x)))),
+    "tanh": _elementwise(oracles.each(math.tanh)),
     "relu": _elementwise(lambda x: x * (x > 0)),
     "leaky_relu": _elementwise(lambda x, slope: np.where(x > 0, x, x * slope), slope=0.1),
-    "elu": _elementwise(_each(lambda x, alpha: x if x > 0 else alpha * (math.exp(x) - 1)), alpha=1.3),
-    "softplus": _elementwise(_each(lambda x: math.log(1 + math.exp(x)))),
-    "log_sigmoid": _elementwise(_each(lambda x: -math.log(1 + math.exp(-x)))),
-    "silu": _elementwise(_each(lambda x: x / (1 + math.exp(-x)))),
+    "elu": _elementwise(oracles.each(lambda x, alpha: x if x > 0 else alpha * (math.exp(x) - 1)), alpha=1.3),
+    "softplus": _elementwise(oracles.each(lambda x: math.log(1 + math.exp(x)))),
+    "log_sigmoid": _elementwise(oracles.each(lambda x: -math.log(1 + math.exp(-x)))),
+    "silu": _elementwise(oracles.each(lambda x: x / (1 + math.exp(-x)))),
     "gelu": _elementwise(
-        _each(lambda x: x / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+        oracles.each(lambda x: x / (1 + math.exp(-2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
     ),
-    "softmax": [Case(_softmax, [(3, 4)]), Case(_softmax, [(2, 3, 4)], settings={"axis": 1}), Case(_softmax, [(1,)])],
+    "softmax": [Case(oracles.softmax, [(3, 4)]), Case(oracles.softmax, [(2, 3, 4)], settings={"axis": 1}), Case(oracles.softmax, [(1,)])],
     "log_softmax": [
-        Case(lambda x, axis=-1: np.log(_softmax(x, axis)), [(3, 4)]),
-        Case(lambda x, axis=-1: np.log(_softmax(x, axis)), [(2, 3, 4)], settings={"axis": 0}),
+        Case(lambda x, axis=-1: np.log(oracles.softmax(x, axis)), [(3, 4)]),
+        Case(lambda x, axis=-1: np.log(oracles.softmax(x, axis)), [(2, 3, 4)], settings={"axis": 0}),
     ],
     # linear
     "matmul": [
@@ -253,8 +240,15 @@ OP_SPECS: dict[str, list[Case]] = {
     "mean": _reduction(np.mean),
     "var": _reduction(np.var)[:5] + [Case(lambda x, correction: np.var(x, ddof=correction), [(3, 4)], settings={"correction": 1})],
     "std": _reduction(np.std)[:5],
-    "max": _reduction(np.max),
-    "min": _reduction(np.min),
+    "max": _reduction(np.max) + [
+        Case(np.max, [(3, 4)], function=lambda x: ops.max(x, return_indices=True)[0]),
+        Case(lambda x: np.max(x, axis=1, keepdims=True), [(3, 4)], function=lambda x: ops.max(x, 1, True, return_indices=True)[0]),
+        Case(lambda x: np.argmax(x, axis=0), [(3, 4)], function=lambda x: ops.max(x, 0, return_indices=True)[1], differentiable=False),
+    ],
+    "min": _reduction(np.min) + [
+        Case(lambda x: np.min(x, keepdims=True), [(3, 4)], function=lambda x: ops.min(x, None, True, return_indices=True)[0]),
+        Case(lambda x: np.argmin(x, axis=0), [(3, 4)], function=lambda x: ops.min(x, 0, return_indices=True)[1], differentiable=False),
+    ],
     "prod": _reduction(np.prod) + [
         Case(np.prod, [np.array([[1.5, 0.0, 2.0], [0.0, 0.0, 1.0]])], settings={"axis": 1}),
         Case(np.prod, [(0, 3)], settings={"axis": 0}), Case(np.prod, [(5, 2)], settings={"axis": 0}),
@@ -292,6 +286,10 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(lambda x: np.split(x, 3, axis=1), [(2, 6)], function=lambda x: ops.split(x, 3, axis=1)),
         Case(lambda x: np.split(x, [1, 4]), [(6, 2)], function=lambda x: ops.split(x, [1, 4])),
     ],
+    "chunk": [
+        Case(lambda x: [x[:2], x[2:4], x[4:]], [(5, 2)], function=lambda x: ops.chunk(x, 3)),
+        Case(lambda x: [x[:, :2], x[:, 2:4], x[:, 4:]], [(2, 6)], function=lambda x: ops.chunk(x, 5, axis=1)),
+    ],
     "flip": [Case(lambda x, axis=None: x[::-1, ::-1] if axis is None else x[:, ::-1], [(2, 3)], settings=s) for s in ({}, {"axis": 1})],
     "pad": [Case(lambda x, width, value=0.0: np.pad(x, width, constant_values=value), [(2, 3)],
                  settings={"width": ((1, 0), (0, 2)), **s}) for s in ({}, {"value": 1.5})],
@@ -314,20 +312,24 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(lambda x, indices, axis: np.take_along_axis(x, indices, axis), [(3, 3)], settings={"indices": _ids, "axis": 0}),
     ],
     "scatter_add": [
-        Case(_scatter, [(3, 2), (2, 3, 2)], settings={"index": _ids}),
-        Case(_scatter, [(3, 2), (2, 3, 2)], settings={"index": 2 - _ids}),
-        Case(_scatter, [(3, 2), (1, 2)], settings={"index": slice(1, 2)}),
+        Case(oracles.scatter, [(3, 2), (2, 3, 2)], settings={"index": _ids}),
+        Case(oracles.scatter, [(3, 2), (2, 3, 2)], settings={"index": 2 - _ids}),
+        Case(oracles.scatter, [(3, 2), (1, 2)], settings={"index": slice(1, 2)}),
     ],
-    "embedding": [Case(_embedded, [(3, 4), _ids]), Case(_embedded, [(3, 4), np.array([2])])],
+    "embedding": [Case(oracles.embedded, [(3, 4), _ids]), Case(oracles.embedded, [(3, 4), np.array([2])])],
     "one_hot": [Case(lambda ids, depth, dtype: np.eye(depth)[ids], [_ids], settings={"depth": 4, "dtype": "float64"},
                      differentiable=False)],
     # normalization and random (float32 draws other numbers than float64, so dropout is compared in float64 alone)
     "layer_norm": [
-        Case(_layer_norm, [(3, 4)]), Case(_layer_norm, [(2, 3, 4), (4,), (4,)]),
-        Case(_layer_norm, [(3, 4), (4,)], settings={"eps": 0.1}),
+        Case(oracles.layer_norm, [(3, 4)]), Case(oracles.layer_norm, [(2, 3, 4), (4,), (4,)]),
+        Case(oracles.layer_norm, [(3, 4), (4,)], settings={"eps": 0.1}),
     ],
-    "dropout": [Case(_kept, [(3, 4)], settings={"p": 0.4}, dtypes=(), function=_dropout_seeded),
-                Case(_kept, [(3, 4)], settings={"p": 0.4, "training": False}, function=_dropout_seeded)],
+    "dropout": [Case(oracles.kept, [(3, 4)], settings={"p": 0.4}, dtypes=(), function=_seeded(ops.dropout)),
+                Case(oracles.kept, [(3, 4)], settings={"p": 0.4, "training": False}, function=_seeded(ops.dropout))],
+    "categorical": [
+        Case(oracles.drawn, [(3, 4)], function=_seeded(ops.categorical), settings=k, differentiable=False)
+        for k in ({}, {"axis": 0, "sample_shape": (5,)})
+    ],
     # losses
     "mse": _losses(lambda p, t: (p - t) ** 2, [(3, 4), (3, 4)]),
     "mae": _losses(lambda p, t: np.abs(p - t), [(3, 4), (3, 4)], [(0.5, 2.0), (-2.0, 0.0)]),
@@ -335,16 +337,23 @@ OP_SPECS: dict[str, list[Case]] = {
         lambda p, t, delta: np.where(np.abs(p - t) <= delta, (p - t) ** 2 / 2, delta * (np.abs(p - t) - delta / 2)),
         [(3, 4), (3, 4)], delta=0.7,
     ),
-    "nll": _losses(_nll, [(6, 3), _ids.ravel()]),
-    "cross_entropy": [
-        *_losses(_cross_entropy, [(6, 3), _ids.ravel()]),
-        *_losses(_cross_entropy, [(6, 3), _ids.ravel()], label_smoothing=0.2),
-        *_losses(_cross_entropy, [(3, 4), _probabilities]),
-        Case(_ignoring, [(6, 3), _ids.ravel()], settings={"ignore_index": 2}),
+    "nll": [
+        *_losses(oracles.nll, [(6, 3), _ids.ravel()]),
+        *(Case(oracles.nll_with_weights, [(6, 3), _ids.ravel()], settings={"weight": (0.5, 2.0, 3.0), **k})
+          for k in ({}, {"ignore_index": 2}, {"reduction": "none"}, {"reduction": "sum"})),
     ],
-    "binary_cross_entropy_with_logits": _losses(
-        lambda x, t: -(t * np.log(1 / (1 + np.exp(-x))) + (1 - t) * np.log(1 - 1 / (1 + np.exp(-x)))),
-        [(3, 4), (3, 4)], [(-2.0, 2.0), (0.0, 1.0)],
-    ),
+    "cross_entropy": [
+        *_losses(oracles.cross_entropy, [(6, 3), _ids.ravel()]),
+        *_losses(oracles.cross_entropy, [(6, 3), _ids.ravel()], label_smoothing=0.2),
+        *_losses(oracles.cross_entropy, [(3, 4), _probabilities]),
+        Case(oracles.ignoring, [(6, 3), _ids.ravel()], settings={"ignore_index": 2}),
+        Case(oracles.smooth_with_weights, [(6, 3), _ids.ravel()], settings={"weight": (0.5, 2.0, 3.0), "label_smoothing": 0.2}),
+        Case(lambda x, q, weight: -(q * weight * np.log(oracles.softmax(x))).sum() / 3, [(3, 4), _probabilities],
+             settings={"weight": (0.5, 2.0, 3.0, 0.1)}),
+    ],
+    "binary_cross_entropy_with_logits": [
+        *_losses(oracles.binary, [(3, 4), (3, 4)], [(-2.0, 2.0), (0.0, 1.0)]),
+        *_losses(oracles.binary, [(3, 2), (3, 2)], [(-2.0, 2.0), (0.0, 1.0)], pos_weight=np.array([0.5, 3.0]), weight=np.array([[1.0], [2.0], [0.5]])),
+    ],
     "kl_divergence": _losses(lambda log_q, p: (p * (np.log(p) - log_q)).sum(-1), [(3, 4), (3, 4)], [(-2.0, 0.0), (0.1, 1.0)]),
 }  # fmt: skip

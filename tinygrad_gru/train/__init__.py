@@ -4,7 +4,23 @@ from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..show import PlotError, plot_loss
 from .folder import RunFolder
+from .history import History
 from .loop import EarlyStop, Loop
+from .metrics import (
+    MAE,
+    MSE,
+    R2,
+    RMSE,
+    Accuracy,
+    BitsPerCharacter,
+    ConfusionMatrix,
+    Mean,
+    MeanLoss,
+    Metric,
+    Perplexity,
+    TopK,
+    metric,
+)
 from .precision import LossScaler, MixedPrecision, mixed_precision
 from .terminal import Progress, progress
 from .text.evaluate import character_losses, excerpts, leading_spaces
@@ -16,8 +32,9 @@ from .text.settings import TextSettings
 from .text.trainer import Step, Trainer, TrainingError
 
 __all__ = [
-    "CharacterModel", "CheckpointError", "EarlyStop", "Loop", "LossScaler", "MixedPrecision", "PlotError", "Progress",
-    "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun", "TextSettings", "Trainer", "TrainingError",
-    "character_losses", "characters_in", "excerpts", "generate", "leading_spaces", "load_checkpoint",
-    "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
+    "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CharacterModel", "CheckpointError", "ConfusionMatrix",
+    "EarlyStop", "History", "Loop", "LossScaler", "Mean", "MeanLoss", "Metric", "MixedPrecision", "Perplexity",
+    "PlotError", "Progress", "Restored", "RunFolder", "SafetensorsError", "Step", "TextRun", "TextSettings", "TopK",
+    "Trainer", "TrainingError", "character_losses", "characters_in", "excerpts", "generate", "leading_spaces",
+    "load_checkpoint", "metric", "mixed_precision", "plot_loss", "progress", "restore", "save_checkpoint", "summarize",
 ]  # fmt: skip

@@ -91,9 +91,14 @@ class _CastCopy:
 
 
 def _attributes(model: Module) -> list[Any]:
-    """The values of all attributes of all modules, and the items of those that are lists."""
-    values = [value for _, module in model.named_modules() for value in vars(module).values()]
-    return [*values, *(item for value in values if isinstance(value, (list, tuple)) for item in value)]
+    """The values of all attributes of all modules, and the items of those that are lists, tuples or dicts."""
+    values = [value for module in model.modules() for value in vars(module).values()]
+    for value in values:  # which grows by the items
+        if isinstance(value, (list, tuple)):
+            values += value
+        elif isinstance(value, dict):
+            values += value.values()
+    return values
 
 
 def _cast(value: Any, dtype: str) -> Any:

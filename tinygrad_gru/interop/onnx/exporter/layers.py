@@ -7,6 +7,7 @@ nodes and returns what the layer would, with ONNX arrays in the Tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,10 +72,7 @@ def _recurrent(
     x = builder.find(unwrap(x), "x")
     x = NAMESPACE.moveaxis(x, 1, 0) if layer.batch_first else x
     lengths = None if lengths is None else NAMESPACE.astype(builder.find(unwrap(lengths), "lengths"), np.int32)
-    valid = None
-    if mask is not None:
-        valid = builder.find(unwrap(mask), "mask")
-        valid = NAMESPACE.expand_dims(NAMESPACE.permute_dims(valid, (1, 0)) if layer.batch_first else valid, 2)
+    valid = None if mask is None else _mask(builder, mask, layer.batch_first)
     fill_value = fill_value_of(past_end)
     direction = "bidirectional" if layer.bidirectional else "reverse" if layer.reverse else "forward"
     lasts: list[Sequence[Tensor]] = []
@@ -97,8 +95,38 @@ def _recurrent(
         y = ops.where(_tensor(valid), y, fill_value)
     states = [ops.concatenate(parts, axis=0) if len(parts) > 1 else parts[0] for parts in zip(*lasts)]
     if layer.batch_first:
-        y, states = ops.moveaxis(y, source=0, destination=1), [ops.moveaxis(s, source=0, destination=1) for s in states]
+        y = ops.moveaxis(y, source=0, destination=1)
     return y, tuple(states) if len(states) > 1 else states[0]
+
+
+def _mask(builder: GraphBuilder, mask: Any, batch_first: bool) -> OnnxArray:
+    """A mask as booleans (T, batch, 1)."""
+    valid = builder.find(unwrap(mask), "mask")
+    return NAMESPACE.expand_dims(NAMESPACE.permute_dims(valid, (1, 0)) if batch_first else valid, 2)
+
+
+def _last_step(
+    builder: GraphBuilder, layer: nn.LastStep, path: str, x: Any, lengths: Any = None, mask: Any = None,
+    after: Any = None,
+) -> Tensor:  # fmt: skip
+    """The sum over all steps of x where it is the last one, else 0: the steps may be more than in the example."""
+    if lengths is None and mask is None:
+        return nn.LastStep.forward(layer, x, after=after)
+    layout = layer if after is None else after
+    array = unwrap(x[0] if isinstance(x, tuple) else x)
+    array = NAMESPACE.moveaxis(array, 1, 0) if layout.batch_first else array
+    if mask is None:
+        valid = _step_mask(builder, array, builder.find(unwrap(lengths), "lengths"))
+    else:
+        valid = _mask(builder, mask, layout.batch_first)
+    steps = _step_numbers(builder, array)
+
+    def at(bound: OnnxArray, x: Tensor) -> Tensor:
+        return ops.sum(ops.where(_tensor(steps == bound), x, 0.0), axis=0)
+
+    first = NAMESPACE.min(NAMESPACE.where(valid, steps, NAMESPACE.max(steps)), axis=0, keepdims=True)
+    last = NAMESPACE.max(NAMESPACE.where(valid, steps, 0), axis=0, keepdims=True)
+    return layer.join(layout, _tensor(array), partial(at, first), partial(at, last))
 
 
 def _initial_states(
@@ -107,7 +135,6 @@ def _initial_states(
     """The initial state of layer k, (directions, batch, size) for each of its parts; None for zeros."""
     if state is not None:
         parts = [builder.find(unwrap(part), "state") for part in tree_leaves(state)]
-        parts = [NAMESPACE.moveaxis(part, 1, 0) if layer.batch_first else part for part in parts]
         first, count = k * layer.directions, layer.directions
         return [part if layer.num_layers == 1 else part[first : first + count] for part in parts]
     initial: list[OnnxArray | None] = []
@@ -127,10 +154,15 @@ def _expanded(builder: GraphBuilder, row: np.ndarray, x: OnnxArray) -> OnnxArray
 
 def _step_mask(builder: GraphBuilder, x: OnnxArray, lengths: OnnxArray) -> OnnxArray:
     """The mask of steps within the lengths, booleans (T, batch, 1)."""
+    return _step_numbers(builder, x) < NAMESPACE.expand_dims(NAMESPACE.astype(lengths, np.int64), (0, 2))
+
+
+def _step_numbers(builder: GraphBuilder, x: OnnxArray) -> OnnxArray:
+    """0, 1, … T − 1 of x (T, batch, features), as (T, 1, 1)."""
     (shape,) = builder.add_node("Shape", (x,), [np.array(x.shape, np.int64)])
     limits = (np.array(0, np.int64), shape[0], np.array(1, np.int64))
     (steps,) = builder.add_node("Range", limits, [np.arange(len(x), dtype=np.int64)])
-    return NAMESPACE.expand_dims(NAMESPACE.expand_dims(steps, 1) < NAMESPACE.astype(lengths, np.int64), 2)
+    return NAMESPACE.expand_dims(steps, (1, 2))
 
 
 def _attributes(cells: Sequence[nn.Cell]) -> dict[str, Any] | None:
@@ -293,5 +325,5 @@ def _scan_node(
 
 _EXPORTERS: dict[Any, Callable[..., Any]] = {
     nn.Linear.forward: _linear, nn.Embedding.forward: _embedding, nn.LayerNorm.forward: _layer_norm,
-    nn.Recurrent.forward: _recurrent,
+    nn.Recurrent.forward: _recurrent, nn.LastStep.forward: _last_step,
 }  # fmt: skip

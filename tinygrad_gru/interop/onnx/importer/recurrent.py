@@ -132,9 +132,13 @@ class RecurrentNode(nn.Module):
         output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
         last = tree_leaves(last)
         if lengths is not None:  # an empty sequence ends in zeros there, whatever its initial state
-            nonempty = ops.expand_dims(ops.greater(lengths, 0), axis=(1, 2) if self.batch_first else (0, 2))
+            nonempty = ops.expand_dims(ops.greater(lengths, 0), axis=(0, 2))
             last = tuple(ops.where(nonempty, part, 0.0) for part in last)
-        return (output, *last)
+        return (output, *map(self._exchanged, last))
+
+    def _exchanged(self, state: Tensor) -> Tensor:
+        """A state in the other's layout: in ONNX (batch, directions, hidden) where x is batch-first."""
+        return ops.moveaxis(state, source=0, destination=1) if self.batch_first else state
 
     def _with_weights(self, layer: nn.Recurrent, given: Mapping[str, Any]) -> nn.Recurrent:
         """A copy of the layer with these weights; arrays become parameters."""
@@ -145,7 +149,10 @@ class RecurrentNode(nn.Module):
         for direction, cell in enumerate(layer.cells):
             cell.input_size, cell.hidden_size = layer.input_size, layer.hidden_size
             for name, values in self._tensors(cell, direction, weights).items():
-                setattr(cell, name, values if isinstance(values, Tensor) else Parameter(np.ascontiguousarray(values)))
+                if isinstance(values, Tensor):
+                    vars(cell)[name] = values  # computed: assigning it over a parameter is refused
+                else:
+                    setattr(cell, name, Parameter(np.ascontiguousarray(values)))
         return layer
 
     def _initial_state(self, layer: nn.Recurrent, x: Tensor, states: Sequence[Tensor | None]) -> Any:
@@ -153,7 +160,7 @@ class RecurrentNode(nn.Module):
         if all(state is None for state in states):
             return None
         zeros = layer.initial_state(x.shape[0] if self.batch_first else x.shape[1])
-        filled = [zero if state is None else state for state, zero in zip(states, tree_leaves(zeros))]
+        filled = [zero if state is None else self._exchanged(state) for state, zero in zip(states, tree_leaves(zeros))]
         return tree_unflatten(tree_structure(zeros), filled)
 
     def describe(self) -> str:

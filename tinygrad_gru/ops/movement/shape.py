@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 from numbers import Integral
 
-from ..backend import as_dtype, backend_of, is_floating, xp_of
-from .op import op, sum_to, unwrap
+from ...backend import as_dtype, backend_of, is_floating, xp_of
+from ..op import op, sum_to, unwrap
 
 
 def normalize_axis(axis, ndim):
@@ -98,7 +98,7 @@ def _index_along(axis, ndim, index):
 _concatenate.vjp(xs=lambda g, i, axis, ends: g[_index_along(axis, len(g.shape), slice(ends[i], ends[i + 1]))])
 
 
-def concatenate(arrays, *, axis=0):
+def concatenate(arrays, axis=0):
     """y = the arrays one after the other along `axis`        ∂L/∂xᵢ = the slice of g at xᵢ"""
     arrays = _at_least_one("concatenate", arrays)
     lengths = [x.shape[normalize_axis(axis, len(x.shape))] for x in arrays]
@@ -113,7 +113,7 @@ def _stack(*xs, axis):
 _stack.vjp(xs=lambda g, i, axis: g[_index_along(axis, len(g.shape), i)])
 
 
-def stack(arrays, *, axis=0):
+def stack(arrays, axis=0):
     """y = the arrays, all of one shape, along a new axis        ∂L/∂xᵢ = g at index i of that axis"""
     return _stack(*_at_least_one("stack", arrays), axis=axis)
 
@@ -125,7 +125,7 @@ def _at_least_one(name, arrays):
     return arrays
 
 
-def split(x, sections, *, axis=0):
+def split(x, sections, axis=0):
     """The parts of x along `axis`, a list: `sections` equal ones, or, given a list, those that end at its indices."""
     n = x.shape[normalize_axis(axis, len(x.shape))]
     if isinstance(sections, Integral):
@@ -136,6 +136,15 @@ def split(x, sections, *, axis=0):
         ends = [*sections, n]
     starts = [0, *ends[:-1]]
     return [x[_index_along(axis, len(x.shape), slice(start, end))] for start, end in zip(starts, ends)]
+
+
+def chunk(x, chunks, axis=0):
+    """At most `chunks` parts of x along `axis`, a list, all of ⌈n / chunks⌉ elements but the last, as in PyTorch."""
+    n = x.shape[normalize_axis(axis, len(x.shape))]
+    if not isinstance(chunks, Integral) or chunks < 1:
+        raise ValueError(f"chunk: chunks must be an integer of at least 1, got {chunks!r}")
+    size = max(-(-n // chunks), 1)
+    return split(x, list(range(size, n, size)), axis=axis)
 
 
 @op
@@ -186,7 +195,7 @@ def _repeat_rule(g, x_shape, repeats, axis):
 repeat.vjp(x=_repeat_rule)
 
 
-def astype(x, *, dtype):
+def astype(x, dtype):
     """y = x in another dtype        ∂L/∂x = g in x's dtype; integers and booleans are constants"""
     dtype = as_dtype(unwrap(x), dtype)
     return (_cast if is_floating(dtype) else _truncate)(x, dtype=dtype)

@@ -7,18 +7,20 @@ dense array once, so that the backward of T slices of a tensor costs T small pie
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import numpy as np
 
-from ..backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
-from ..backend import scatter_add as add_at
-from ..cotangents import Sparse
-from .op import op, unwrap
-from .precision import accumulate_in_float32
+from ...backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
+from ...backend import scatter_add as add_at
+from ...cotangents import Sparse
+from ..comparison import where
+from ..op import op, unwrap
+from ..precision import accumulate_in_float32
 from .shape import normalize_axis
 
 
-def getitem(x, *, index):
+def getitem(x, index):
     """y = x[index]: integers, slices, None, …, boolean and integer arrays        ∂L/∂x = g at those indices, else 0"""
     parts = index if isinstance(index, tuple) else (index,)
     if all(map(_is_basic, parts)):
@@ -75,7 +77,7 @@ _slice.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pi
 _advanced_index.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pieces))
 
 
-def scatter_add(x, values, *, index):
+def scatter_add(x, values, index):
     """y = x with `values` added at `index`; repeated indices add up        ∂L/∂x = g,  ∂L/∂values = g[index]"""
     return _scatter_add(x, values, index=_index_arrays(index if isinstance(index, tuple) else (index,), x))
 
@@ -92,13 +94,13 @@ _scatter_add.vjp(x=lambda g: g,
                  values=lambda g, index: getitem(g, index=index))  # fmt: skip
 
 
-def take(x, indices, *, axis=0):
+def take(x, indices, axis=0):
     """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist"""
     axis = normalize_axis(axis, len(x.shape))
     return getitem(x, index=(slice(None),) * axis + (as_integers(indices, x, "indices"),))
 
 
-def gather(x, indices, *, axis):
+def gather(x, indices, axis):
     """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others (NumPy's take_along_axis)"""
     indices = as_integers(indices, x, "indices")
     if len(indices.shape) != len(x.shape):
@@ -120,14 +122,21 @@ def gather_checked(x, indices, axis):
     return _advanced_index(x, index=CheckedIndex(grid))
 
 
-def embedding(weight, ids):
+def embedding(weight, ids, *, padding_idx=None):
     """y = the rows of `weight` (num_embeddings, embedding_dim) at `ids` (…), (…, embedding_dim)
 
-    ∂L/∂weight = g scatter-added to those rows. Raises IndexError for an id outside 0 … num_embeddings − 1.
+    ∂L/∂weight = g scatter-added to those rows, but to row `padding_idx`, which stays as it is. Raises IndexError for an
+    id outside 0 … num_embeddings − 1.
     """
     ids = as_integers(ids, weight, "ids")
     check_ids(ids, weight.shape[0], "ids")
-    return _advanced_index(weight, index=CheckedIndex((copy_of(ids),)))
+    y = _advanced_index(weight, index=CheckedIndex((copy_of(ids),)))
+    if padding_idx is None:
+        return y
+    n = weight.shape[0]
+    if not isinstance(padding_idx, Integral) or not -n <= padding_idx < n:
+        raise ValueError(f"embedding: padding_idx must be None or the id of one of the {n} rows, got {padding_idx!r}")
+    return where((ids == int(padding_idx) % n)[..., None], unwrap(y), y)
 
 
 @op

@@ -1,0 +1,89 @@
+"""Arguments of ops as people type them: settings by PyTorch's names, misspelt ones, and lists for arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from inspect import signature
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from .backend import astype, backend_of, is_floating
+from .hints import did_you_mean
+from .tape import Variable
+
+#: PyTorch's and NumPy's names of settings, by ours.
+_ALIASES = {"dim": "axis", "keepdim": "keepdims", "ddof": "correction"}
+#: Settings of NumPy's functions that no op has, and what to write instead.
+_FOREIGN = {
+    "out": "an op gives a new array: write t[...] = result, or t.data[...] = result.data",
+    "where": "write ops.where(condition, a, b) around it",
+    "dtype": "write x.astype(dtype) before or after it",
+    "initial": "write the combination with that value after it",
+    "unbiased": "write correction=1 for True, correction=0 for False",
+}
+
+
+def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a call, with `others` by the names that they have here; TypeError for one that is unknown."""
+    name, known = function.__name__, signature(function).parameters
+    result = dict(settings)
+    for other, value in others.items():
+        alias = _ALIASES.get(other, "")
+        if alias not in known:
+            hint = f": {_FOREIGN[other]}" if other in _FOREIGN else did_you_mean(other, known)
+            accepted = ", ".join(setting for setting in known if setting in settings)
+            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it has {accepted}")
+        if alias in settings and settings[alias] is not known[alias].default:
+            raise TypeError(f"{name}: {other} is {alias}, which was given, too")
+        result[alias] = value
+    return result
+
+
+def respelling(function: Callable) -> Any:
+    """Decorator for a function of ops: its settings, too, can be given by PyTorch's names."""
+    names = frozenset(signature(function).parameters)
+
+    @wraps(function)
+    def call(*inputs: Any, **settings: Any) -> Any:
+        if not names.issuperset(settings):
+            ours = {name: value for name, value in settings.items() if name in names}
+            settings = respelt(call, ours, {name: settings[name] for name in settings if name not in names})
+        return function(*inputs, **settings)
+
+    return call
+
+
+def any_list(inputs: Iterable[Any]) -> bool:
+    """Whether an input is a list of numbers, for which `arrays_of` has an array."""
+    return any(isinstance(x, (list, tuple)) and all(isinstance(part, Number) for part in _parts(x)) for x in inputs)
+
+
+def arrays_of(inputs: Iterable[Any]) -> tuple:
+    """The inputs of an op with lists of numbers as arrays: floats in the dtype of the arrays beside them."""
+    inputs = tuple(inputs)
+    beside = [x for x in inputs if hasattr(x, "dtype") and not isinstance(x, np.generic)]
+    floating = [x.dtype for x in beside if is_floating(x.dtype)]
+
+    def array_of(x: Any) -> Any:
+        if not isinstance(x, (list, tuple)):
+            return x
+        parts = list(_parts(x))
+        if any(isinstance(part, Variable) for part in parts):
+            raise TypeError("a list of Tensors is not a Tensor: write ops.stack([…])")
+        if not all(isinstance(part, Number) for part in parts):
+            return x
+        array = backend_of(beside[0]).asarray(np.asarray(x)) if beside else np.asarray(x)
+        return astype(array, floating[0]) if floating and is_floating(array.dtype) else array
+
+    return tuple(map(array_of, inputs))
+
+
+def _parts(x: Any) -> Iterator[Any]:
+    if isinstance(x, (list, tuple)):
+        for part in x:
+            yield from _parts(part)
+    else:
+        yield x

@@ -1,0 +1,54 @@
+"""Sequences of different lengths in one padded array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .arrays import as_array
+
+IF_RAGGED = "are its steps of different sizes?"
+
+
+def pad_sequence(sequences: Iterable[Any], batch_first: bool = False, padding_value: float = 0) -> np.ndarray:
+    """The sequences, arrays (T_i, ...), padded at the end in one array (T, B, ...); with `batch_first`, (B, T, ...).
+
+    T is the greatest length. The dtype is the one that holds the values of all sequences. Raises ValueError if there
+    is no sequence, if shapes differ beyond the first axis, and if the dtype cannot hold `padding_value`.
+
+    >>> data.pad_sequence([[1, 2, 3], [4]], batch_first=True, padding_value=-1)
+    array([[ 1,  2,  3],
+           [ 4, -1, -1]])
+    """
+    arrays = [as_array(f"sequences[{number}]", sequence, IF_RAGGED) for number, sequence in enumerate(sequences)]
+    check_steps("sequences", arrays)
+    return pad(arrays, padding_value, batch_first)
+
+
+def check_steps(name: str, arrays: list[np.ndarray]) -> None:
+    """Raise a ValueError unless there are arrays, of shapes (T_i, ...) that differ in T_i alone."""
+    if not arrays:
+        raise ValueError(f"{name} is empty: there is nothing to batch")
+    for number, array in enumerate(arrays):
+        if array.ndim == 0:
+            raise ValueError(f"{name}[{number}] is the single number {array}: a list of sequences is expected")
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"{name} must have the same shape beyond their first axis, the steps, but {name}[{number}] has the "
+                f"shape {array.shape} and {name}[0] {arrays[0].shape}"
+            )
+
+
+def pad(arrays: list[np.ndarray], value: float, batch_first: bool = False) -> np.ndarray:
+    """Checked sequences in one array, with `value` beyond the end of each."""
+    dtype = np.result_type(*{array.dtype for array in arrays})
+    with np.errstate(invalid="ignore"):
+        if dtype.kind not in "fc" and np.asarray(value).astype(dtype) != value:
+            raise ValueError(f"the padding value {value} is no value of the sequences' dtype {dtype}")
+    sizes = (len(arrays), max(map(len, arrays)))
+    padded = np.full((*(sizes if batch_first else sizes[::-1]), *arrays[0].shape[1:]), value, dtype=dtype)
+    for row, array in zip(padded if batch_first else padded.swapaxes(0, 1), arrays):
+        row[: len(array)] = array
+    return padded

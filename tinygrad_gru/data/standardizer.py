@@ -1,0 +1,108 @@
+"""Standardisation of features, fitted on the training part alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .arrays import as_array
+
+
+class Standardizer:
+    """Features of mean 0 and standard deviation 1: x' = (x − mean) / std, with the statistics of the training part.
+
+    `fit` takes an array (..., F), or (T,) for one feature, and averages over all axes but the last. NaN is left out of
+    the statistics and stays NaN. A constant feature has std 1, so it becomes 0. `mean`, `std`, `constant` and `missing`
+    (how many NaN) have one entry a feature; `std` divides by the number of values, as NumPy's.
+
+    >>> training, test = np.array([[0.0, 5], [2, 5]]), np.array([[1.0, 6]])
+    >>> standardizer = data.Standardizer().fit(training)
+    >>> standardizer.transform(test).tolist()
+    [[0.0, 1.0]]
+    >>> standardizer
+    Standardizer(2 features, constant: [1])
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    constant: np.ndarray
+    missing: np.ndarray
+
+    def fit(self, values: Any) -> Standardizer:
+        """Compute the statistics of `values`, those of the training part, and return self.
+
+        Raises ValueError if a feature has no value at all, or an infinite one.
+        """
+        array = as_array("values", values)
+        table = array.reshape(-1, _features(array)).astype(float)
+        missing = np.isnan(table)
+        for wrong, words in (
+            (missing.all(axis=0), "no value but NaN"),
+            (np.isinf(table).any(axis=0), "infinite values"),
+        ):
+            if wrong.any():
+                raise ValueError(f"feature {wrong.argmax()} has {words}: leave it out or repair it before the fit")
+        least = np.nanmin(table, axis=0)
+        self.constant = least == np.nanmax(table, axis=0)
+        self.mean = np.where(self.constant, least, np.nanmean(table, axis=0))  # without the rounding of the average
+        self.std = np.where(self.constant, 1.0, np.nanstd(table, axis=0))
+        self.missing = missing.sum(axis=0)
+        return self
+
+    def transform(self, values: Any) -> np.ndarray:
+        """(x − mean) / std of an array (..., F), in its dtype if that is floating."""
+        array, mean, std = self._with_statistics(values, None)
+        return ((array - mean) / std).astype(array.dtype, copy=False)
+
+    def inverse_transform(self, values: Any, features: Any = None) -> np.ndarray:
+        """x · std + mean of an array (..., F); or of some features alone: the index of one, or a list of them."""
+        array, mean, std = self._with_statistics(values, features)
+        return (array * std + mean).astype(array.dtype, copy=False)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The statistics, as arrays."""
+        self._check_fitted()
+        return {name: getattr(self, name).copy() for name in _STATISTICS}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        if set(state) != set(_STATISTICS):
+            raise ValueError(f"expected the statistics {', '.join(_STATISTICS)}, got {', '.join(map(str, state))}")
+        arrays: dict[str, np.ndarray] = {
+            name: np.array(state[name], dtype=dtype) for name, dtype in _STATISTICS.items()
+        }
+        if len({array.shape for array in arrays.values()}) != 1 or arrays["mean"].ndim != 1:
+            raise ValueError(f"the statistics must have one entry a feature, got {arrays}")
+        for name, array in arrays.items():
+            setattr(self, name, array)
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "mean"):
+            return "Standardizer(not fitted)"
+        constant = f", constant: {np.flatnonzero(self.constant).tolist()}" if self.constant.any() else ""
+        missing = f", missing values: {self.missing.tolist()}" if self.missing.any() else ""
+        return f"Standardizer({len(self.mean)} features{constant}{missing})"
+
+    def _with_statistics(self, values: Any, features: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self._check_fitted()
+        array = as_array("values", values)
+        chosen = np.arange(len(self.mean)) if features is None else np.atleast_1d(features)
+        if _features(array) != len(chosen):
+            raise ValueError(
+                f"values must have {len(chosen)} features, (..., {len(chosen)}), got the shape {array.shape}"
+            )
+        return array if array.dtype.kind == "f" else array.astype(float), self.mean[chosen], self.std[chosen]
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "mean"):
+            raise RuntimeError("this Standardizer has no statistics yet: fit it on the training part alone")
+
+
+_STATISTICS = {"mean": float, "std": float, "constant": bool, "missing": int}
+
+
+def _features(array: np.ndarray) -> int:
+    """F of an array (..., F), or 1 of (T,)."""
+    return 1 if array.ndim < 2 else array.shape[-1]

@@ -1,0 +1,144 @@
+"""Comparison, logic, and selection by a condition. In logic every number but 0 is true, NaN too, as in NumPy."""
+
+from __future__ import annotations
+
+from ..backend import astype as array_astype
+from ..backend import xp_of
+from .movement.shape import astype
+from .op import op, unwrap
+from .precision import keep_half_precision
+
+
+@op
+def where(condition, a, b):
+    """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
+    return keep_half_precision(xp_of(condition, a, b).where(condition, a, b), a, b)
+
+
+where.vjp(condition=None,
+          a=lambda g, condition: where(condition, g, 0.0),
+          b=lambda g, condition: where(condition, 0.0, g))  # fmt: skip
+
+
+@op
+def select(condition, on_true, on_false):
+    """y = on_true where the condition holds, else on_false: `where` as a product with a mask, m = 1 or 0
+
+    ∂L/∂on_true = g ⊙ m,  ∂L/∂on_false = g ⊙ (1 − m). So the recurrence compiler can multiply m with the other factors
+    of a cotangent before the loop. A NaN in g reaches both inputs, unlike with `where`.
+    """
+    return where.formula(condition, on_true, on_false)
+
+
+select.vjp(condition=None,
+           on_true=lambda g, condition: g * astype(condition, dtype=g.dtype),
+           on_false=lambda g, condition: g - g * astype(condition, dtype=g.dtype))  # fmt: skip
+
+
+def masked_fill(x, mask, value):
+    """y = value where the mask holds, else x        ∂L/∂x = g where it does not (for a mask of booleans)"""
+    mask = unwrap(mask)
+    if not hasattr(mask, "dtype") or not xp_of(mask).isdtype(mask.dtype, "bool"):
+        raise TypeError(
+            f"masked_fill: mask must be an array of booleans, such as x > 0, got {getattr(mask, 'dtype', type(mask))}"
+        )
+    y = where(mask, value, x)
+    if tuple(y.shape) != tuple(x.shape):
+        raise ValueError(f"masked_fill: mask {tuple(mask.shape)} and value do not broadcast to x {tuple(x.shape)}")
+    return y
+
+
+@op
+def equal(a, b):
+    """y = (a = b), booleans        no gradient"""
+    return a == b
+
+
+@op
+def not_equal(a, b):
+    """y = (a ≠ b), booleans        no gradient"""
+    return a != b
+
+
+@op
+def less(a, b):
+    """y = (a < b), booleans        no gradient"""
+    return a < b
+
+
+@op
+def less_equal(a, b):
+    """y = (a ≤ b), booleans        no gradient"""
+    return a <= b
+
+
+@op
+def greater(a, b):
+    """y = (a > b), booleans        no gradient"""
+    return a > b
+
+
+@op
+def greater_equal(a, b):
+    """y = (a ≥ b), booleans        no gradient"""
+    return a >= b
+
+
+for _comparison in (equal, not_equal, less, less_equal, greater, greater_equal):
+    _comparison.vjp(a=None, b=None)
+
+
+@op
+def isfinite(x):
+    """y = whether each element is neither NaN nor infinite, booleans        no gradient"""
+    return xp_of(x).isfinite(x)
+
+
+isfinite.vjp(x=None)
+
+
+@op
+def logical_and(a, b):
+    """y = a ∧ b, booleans        no gradient"""
+    return xp_of(a, b).where(_truth(a), _truth(b), False)
+
+
+@op
+def logical_or(a, b):
+    """y = a ∨ b, booleans        no gradient"""
+    return xp_of(a, b).where(_truth(a), True, _truth(b))
+
+
+@op
+def logical_xor(a, b):
+    """y = whether exactly one of a and b is true, booleans        no gradient"""
+    return xp_of(a, b).not_equal(_truth(a), _truth(b))
+
+
+@op
+def logical_not(x):
+    """y = ¬x, booleans        no gradient"""
+    return xp_of(x).equal(_truth(x), False)
+
+
+def _truth(x):
+    """Whether each element is not 0."""
+    return array_astype(x, "bool") if hasattr(x, "dtype") else bool(x)
+
+
+@op
+def any(x, *, axis=None, keepdims=False):
+    """y = whether any element along `axis` is true, booleans        no gradient"""
+    return xp_of(x).any(_truth(x), axis=axis, keepdims=keepdims)
+
+
+@op
+def all(x, *, axis=None, keepdims=False):
+    """y = whether all elements along `axis` are true, booleans        no gradient"""
+    return xp_of(x).all(_truth(x), axis=axis, keepdims=keepdims)
+
+
+for _logical in (logical_and, logical_or, logical_xor):
+    _logical.vjp(a=None, b=None)
+for _logical in (logical_not, any, all):
+    _logical.vjp(x=None)

@@ -1,0 +1,1 @@
+"""Movement ops: they move, select or order elements without changing them, and count positions."""

@@ -1,0 +1,71 @@
+"""What plots share: figures without a display, curves of training and validation, and files that are replaced whole."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+
+from ..io import replacing
+
+
+class PlotError(RuntimeError):
+    """Nothing can be plotted: matplotlib is missing."""
+
+
+def new_figure(what: str, panels: int = 1) -> Any:
+    """A figure of matplotlib with so many panels side by side, which a notebook shows; pyplot is not needed.
+
+    Raises PlotError, which says `what` was not plotted, if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotError(
+            f"{what} was not plotted: matplotlib is not installed (pip install 'tinygrad_gru[plot]')"
+        ) from error
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
+    figure = NotebookFigure(figsize=(8, 5) if panels == 1 else (5 * panels, 4), layout="constrained")
+    for number in range(panels):
+        figure.add_subplot(1, panels, number + 1).grid(alpha=0.2)
+    return figure
+
+
+def draw_training(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Draw the values of all steps, and their running mean."""
+    if y.size:
+        axes.plot(x, y, color="tab:blue", alpha=0.25, linewidth=0.8)
+        axes.plot(x, smooth(y), color="tab:blue", linewidth=1.5, label="training (running mean)")
+
+
+def draw_validation(axes: Any, label: str, x: np.ndarray, y: np.ndarray, line: str = "") -> None:
+    """Draw the values of evaluations."""
+    if y.size:
+        axes.plot(x, y, f"o{line}", color="tab:orange", markersize=4 if line else 6, label=label)
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Save to `path` in the format of its ending, without one as PNG."""
+    ending = os.path.splitext(path)[1].removeprefix(".").lower() or "png"
+    formats = figure.canvas.get_supported_filetypes()
+    if ending not in formats:
+        raise ValueError(f"path: expected a file that ends in .{', .'.join(sorted(formats))}, got {os.fspath(path)!r}")
+    with replacing(path) as file:
+        figure.savefig(file, format=ending, dpi=150)
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """The running mean: of each value and those before it, over a window of a hundredth of all values."""
+    width = max(1, len(values) // 100)
+    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(ends - width, 0)
+    return (sums[ends] - sums[begins]) / (ends - begins)

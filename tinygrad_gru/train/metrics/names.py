@@ -1,0 +1,58 @@
+"""Metrics by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+from .base import MeanLoss, Metric
+from .classification import Accuracy, BitsPerCharacter, Perplexity, TopK
+from .confusion import ConfusionMatrix
+from .regression import MAE, MSE, R2, RMSE
+
+NAMES: dict[str, Callable[[], Metric]] = {
+    "accuracy": Accuracy,
+    "binary_accuracy": partial(Accuracy, threshold=0.0),
+    "bits_per_character": BitsPerCharacter,
+    "confusion": ConfusionMatrix,
+    "mae": MAE,
+    "mse": MSE,
+    "perplexity": Perplexity,
+    "r2": R2,
+    "rmse": RMSE,
+    "top5": partial(TopK, 5),
+}
+
+
+def metric(which: str | Metric | type[Metric] | Callable[[Any, Any], Any]) -> Metric:
+    """A metric by name: "accuracy", "binary_accuracy", "bits_per_character", "confusion", "mae", "mse", "perplexity",
+    "r2", "rmse", "top5" or any other k.
+
+    A Metric stays as it is; a function (outputs, targets) → mean over its batch becomes a `MeanLoss`.
+
+    >>> train.metric("top3").name
+    'top3'
+    >>> train.metric(ops.huber).name
+    'huber'
+    >>> train.metric("acuracy")
+    Traceback (most recent call last):
+    ValueError: metric: unknown 'acuracy', did you mean 'accuracy'?
+    """
+    if isinstance(which, Metric):
+        return which
+    if isinstance(which, type) and issubclass(which, Metric):
+        return which()
+    if callable(which):
+        return MeanLoss(which)
+    if not isinstance(which, str):
+        raise TypeError(f"metric: expected a name, a Metric or a function (outputs, targets), got {which!r}")
+    if found := re.fullmatch(r"top(\d+)", which):
+        return TopK(int(found[1]))
+    if which not in NAMES:
+        close = get_close_matches(which.lower(), NAMES, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(NAMES)}, or a Metric"
+        raise ValueError(f"metric: unknown {which!r}, {advice}")
+    return NAMES[which]()
