@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinygrad_gru.train import Progress, TextRun, TextSettings, load_checkpoint
-from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder
-from tinygrad_gru.train.loop import read_log
+from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, RunFolder, read_log
 
 from .timing import report
 
@@ -98,7 +97,7 @@ def run_or_resume(path: str, folder: str, steps: int) -> None:
     run = TextRun(settings)
     with RunFolder(folder) as locked:
         loop = run.loop(locked, load_checkpoint(locked.checkpoint) if locked.checkpoint.exists() else None)
-        loop.evaluations, loop.on_evaluation = steps, lambda progress: None
+        loop.evaluations, loop.report = steps, lambda record: None
         loop.run(Progress())
 
 

@@ -141,7 +141,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: np.ndarray, mask: np.ndarray) -> Tensor:
         h, _ = self.lstm(self.embedding(x), mask=mask)[1]
-        return self.out(ops.concatenate([h[:, 0], h[:, 1]], axis=-1))
+        return self.out(ops.concatenate([h[0], h[1]], axis=-1))
 
 
 def from_probabilities(logits: Tensor, target: np.ndarray) -> Tensor:

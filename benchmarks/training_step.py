@@ -81,8 +81,8 @@ def ours(run: TextRun) -> Steps:
     model, trainer = run.model, run.trainer
     return Steps(
         model.embedding, model.recurrence, model.output, cross_entropy,
-        partial(clip_gradient_norm, list(model.parameters()), trainer.max_norm),
-        trainer.optimizer, trainer.stream, as_ids=lambda ids: ids,
+        partial(clip_gradient_norm, list(model.parameters()), trainer.clip_norm),
+        trainer.optimizer, trainer.source, as_ids=lambda ids: ids,
     )  # fmt: skip
 
 
@@ -100,9 +100,9 @@ def pytorch(run: TextRun, device: str = "cpu") -> Steps:
     return Steps(
         *layers,
         lambda logits, targets: torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()),
-        partial(torch.nn.utils.clip_grad_norm_, parameters, run.trainer.max_norm, foreach=device != "cpu"),
+        partial(torch.nn.utils.clip_grad_norm_, parameters, run.trainer.clip_norm, foreach=device != "cpu"),
         torch.optim.Adam(parameters, lr=settings.lr, fused=True),
-        run.trainer.stream, as_ids=lambda ids: torch.from_numpy(ids).to(device).long(),
+        run.trainer.source, as_ids=lambda ids: torch.from_numpy(ids).to(device).long(),
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class RowClassifier(Module):
 
     def forward(self, images: Tensor) -> Tensor:
         _, h_n = self.gru(images)
-        return self.output(self.dropout(h_n[:, 0]))
+        return self.output(self.dropout(h_n[-1]))
 
 
 def train(model: RowClassifier, images: np.ndarray, labels: np.ndarray, epochs: int, batch: int, seed: int) -> None:

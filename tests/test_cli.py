@@ -12,10 +12,8 @@ from support.samples import short_samples as short_samples
 
 from tinygrad_gru import cli, compiling
 from tinygrad_gru.testing import Mutant, MutationScore
-from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint
-from tinygrad_gru.train.folder import CHECKPOINT
-from tinygrad_gru.train.loop import read_log
-from tinygrad_gru.train.text import trainer
+from tinygrad_gru.train import Trainer, load_checkpoint, save_checkpoint, trainer
+from tinygrad_gru.train.folder import CHECKPOINT, read_log
 
 SMALL = ["--embedding", "6", "--hidden", "10", "--batch", "4", "--window", "16", "--characters", "1280"]
 

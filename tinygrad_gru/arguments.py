@@ -1,4 +1,7 @@
-"""Arguments of ops as people type them: settings by PyTorch's names, misspelt ones, and lists for arrays."""
+"""Arguments of ops as people type them: settings by PyTorch's names, misspelt ones, and lists for arrays.
+
+And the errors for arguments with which an op fails, and for what its rules return.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import astype, backend_of, is_floating
+from .backend import astype, backend_of, is_floating, with_memory_report
+from .closures import definition_line
 from .hints import did_you_mean
-from .tape import Variable
+from .tape import Node, Variable
 
 #: PyTorch's and NumPy's names of settings, by ours.
 _ALIASES = {"dim": "axis", "keepdim": "keepdims", "ddof": "correction"}
@@ -87,3 +91,48 @@ def _parts(x: Any) -> Iterator[Any]:
             yield from _parts(part)
     else:
         yield x
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+#: The errors to which the name and the inputs of the op are added.
+ERROR_TYPES = (ValueError, TypeError, IndexError, AttributeError)
+
+
+def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
+    """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
+    if isinstance(error, MemoryError):
+        return with_memory_report(error)
+    error_type = next(base for base in ERROR_TYPES if isinstance(error, base))
+    described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
+    backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
+    if len(backends) > 1:
+        hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
+    else:
+        hint = "".join(backend.device_hint() for backend in backends.values())
+    return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
+
+
+def misfit(op: Any, name: str, cotangent: Any, node: Node) -> Exception:
+    """The error for a rule that returned something else than a cotangent of its input: which rule, and where it is."""
+    line = definition_line((op.rules or {}).get(name))
+    where = f" ({line})" if line else ""
+    if not hasattr(cotangent, "shape"):
+        what = "None" if cotangent is None else f"a {type(cotangent).__name__}"
+        hint = f"; `{name}=None` declares that {name} has no gradient" if cotangent is None else ""
+        return TypeError(
+            f"{op.__name__}: the rule of {name} returned {what}, expected an array of shape {node.shape}, that of "
+            f"{name}{where}{hint}"
+        )
+    return ValueError(
+        f"{op.__name__}: the rule of {name} returned shape {tuple(cotangent.shape)}, expected {node.shape}, that of "
+        f"{name}, or one to which it is broadcast{where}"
+    )
+
+
+def no_rules(op: Any) -> None:
+    """Raise the error for an op that is to be differentiated before it has rules."""
+    raise TypeError(
+        f"{op.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
+        f"{op.__name__}.vjp(...), or None to declare that an input has no gradient"
+    )

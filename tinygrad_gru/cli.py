@@ -32,8 +32,7 @@ from .train import (
     restore,
     summarize,
 )
-from .train.folder import RunFolder, create_folder
-from .train.loop import read_log
+from .train.folder import RunFolder, create_folder, read_log
 from .train.precision import PRECISIONS
 from .train.terminal import BestEffort, discard_unwritten, open_standard_streams, try_print
 from .train.text.model import CELLS
@@ -86,8 +85,8 @@ def train(options: argparse.Namespace) -> int:
             folder = RunFolder(options.out if options.out is not None else _create_run_folder(run.settings.cell))
             locks.enter_context(folder)
         loop = run.loop(folder, state)
-        total = run.settings.steps * run.trainer.units_per_step
-        with BestEffort(progress(total, run.trainer.characters, quiet=options.quiet)) as display:
+        total = run.settings.steps * run.settings.characters_per_step
+        with BestEffort(progress(total, run.characters, "characters", quiet=options.quiet)) as display:
             sizes = f"{len(run.training):,} characters for training, {len(run.held_out):,} held out"
             display.write(f"{run.corpus.name}: {sizes}")
             try:
@@ -104,6 +103,9 @@ def train(options: argparse.Namespace) -> int:
         else:
             try_print(_resume_hint(folder, options.backend))
     discard_unwritten(sys.stdout)
+    if finished and loop.diagnosis is not None:
+        try_print(f"error: {loop.diagnosis}", sys.stderr)
+        return 1
     return 0 if finished else _INTERRUPTED
 
 

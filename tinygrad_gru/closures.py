@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import linecache
 import sys
 from functools import lru_cache
 from types import CodeType
@@ -30,3 +31,15 @@ def cell_contents(cell: Any, default: Any = None) -> Any:
         return cell.cell_contents
     except ValueError:
         return default
+
+
+def source_line(filename: str, line: int) -> str:
+    """A line of source with the place where it is: "model.py:12: return h * 2"."""
+    text = linecache.getline(filename, line).strip()
+    return f"{filename}:{line}: {text}" if text else f"{filename}:{line}"
+
+
+def definition_line(function: Any) -> str:
+    """The line on which the definition of a function begins, with its place; nothing for one without source."""
+    code = getattr(function, "__code__", None)
+    return "" if code is None else source_line(code.co_filename, code.co_firstlineno)

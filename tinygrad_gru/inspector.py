@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import linecache
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from .closures import source_line
 from .tape import Node, Variable
 
 #: Prefixes of the names of files that are not part of a user's program.
@@ -54,8 +54,7 @@ class Inspector:
             frame = frame.f_back
         if frame is None:
             return scope
-        filename, line = frame.f_code.co_filename, frame.f_lineno
-        return f"{scope}, at {filename}:{line}: {linecache.getline(filename, line).strip()}"
+        return f"{scope}, at {source_line(frame.f_code.co_filename, frame.f_lineno)}"
 
     def run(self, op: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
         """Run the formula of an op and return its result."""

@@ -248,10 +248,7 @@ def walk(
             if not any(parents):
                 continue
         if saved is None:
-            raise TapeError(
-                f"backward has run through {record!r} before and freed its residuals: to run it twice, give the first "
-                "backward retain_graph=True"
-            )
+            raise TapeError(_freed(record, history(start, since)[0]))
         if create_graph:
             saved = record.op.lift(tensor_type, record)
         try:
@@ -265,6 +262,18 @@ def walk(
         if not retain_graph:
             record.saved = None
     return gradients | _end_gradients(tensor_type, cotangents, wrt, since)
+
+
+def _freed(record: Node, records: Tape) -> str:
+    """The message for a record that an earlier backward has freed, of those in this walk."""
+    text = f"backward has run through {record!r} before and freed its residuals"
+    if record is records[-1]:
+        return f"{text}: to run it twice, give the first backward retain_graph=True"
+    return (
+        f"{text}, and what is newer depends on it. A state that is carried over from an earlier step goes on as "
+        "`state.detach()` (truncated backpropagation through time); for two losses of one graph, add them, or give the "
+        "first backward retain_graph=True"
+    )
 
 
 def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: frozenset[Node], since: int) -> dict:

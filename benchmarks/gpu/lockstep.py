@@ -41,7 +41,7 @@ def main_job(options: Options) -> tuple[str, Callable, tuple]:
     """The first window of the main job: embedding, GRU, output layer, cross-entropy."""
     settings = TextSettings(**options.choose({}, {"window": 32}, {"hidden": 8, "window": 8, "batch": 2}))
     run = TextRun(settings)
-    window = run.trainer.stream.next_batch()
+    window = run.trainer.source.next_batch()
 
     def loss(model: nn.Module, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits, state = model(ids.data)

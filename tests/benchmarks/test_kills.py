@@ -9,8 +9,7 @@ import time
 import pytest
 
 from benchmarks.kills import differences, frequent_saves_job, run_or_resume, run_with_kills, text
-from tinygrad_gru.train.folder import LOG
-from tinygrad_gru.train.loop import read_log
+from tinygrad_gru.train.folder import LOG, read_log
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a signal of POSIX")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from tinygrad_gru.show.loss import _curve, _smooth
-from tinygrad_gru.train.loop import JsonLines, read_log
+from tinygrad_gru.train.folder import JsonLines, read_log
 
 from .target import Target
 

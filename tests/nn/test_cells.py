@@ -297,7 +297,7 @@ def test_an_input_of_another_shape_or_dtype_raises(kind):
 
 
 @all_cells
-@pytest.mark.parametrize("shape", [(1, 4), (3, 4), (4,), (2, 5), (1, 2, 4)])
+@pytest.mark.parametrize("shape", [(1, 4), (3, 4), (4,), (2, 5), (2, 2, 4)])
 def test_a_state_is_never_broadcast(kind, shape):
     cell = CELLS[kind](3, 4)
     state = as_state([Tensor(np.zeros(shape, dtype="float32"))] * len(cell.states))
@@ -312,3 +312,10 @@ def test_a_state_of_another_structure_raises(kind, count):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), (part,) * count)
     with pytest.raises(TypeError, match=f"state: {kind} needs"):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), [part] * count)
+
+
+@all_cells
+def test_the_state_of_a_layer_is_not_that_of_a_cell(kind):
+    state = nn.Recurrent.of(CELLS[kind])(3, 4).initial_state(2)
+    with pytest.raises(ValueError, match=r"got \(1, 2, 4\) \(the state of a layer, .*: h\[0\]\)"):
+        CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), state)

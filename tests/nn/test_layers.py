@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from support.strict import STRICT
 
 from tinygrad_gru import Tensor, manual_seed, nn
 from tinygrad_gru.testing import gradcheck
@@ -79,6 +80,45 @@ def test_embedding_refuses_ids_that_are_not_integers(device):
 def test_embedding_of_zero_and_one_ids(device, shape):
     y = nn.Embedding(5, 3, device=device)(Tensor(np.zeros(shape, dtype="int64"), device=device))
     assert y.shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("padding_idx", [0, 3, -1])
+def test_the_row_of_padding_starts_at_zero_and_gets_no_gradient(rng, backend, padding_idx):
+    layer = nn.Embedding(5, 3, padding_idx, dtype="float64", device=backend)
+    row, ids, cotangent = padding_idx % 5, rng.integers(0, 5, (6, 4)), rng.standard_normal((6, 4, 3))
+    ids[0, :2] = row
+    table = layer.W.numpy()
+    assert not table[row].any() and np.abs(np.delete(table, row, 0)).min() > 0 and layer.padding_idx == row
+    y = layer(ids)
+    np.testing.assert_array_equal(y.numpy(), table[ids])
+    y.backward(Tensor(cotangent, device=backend))
+    expected = np.zeros((5, 3))
+    np.add.at(expected, ids, cotangent)
+    expected[row] = 0
+    np.testing.assert_allclose(layer.W.grad.numpy(), expected, atol=1e-14)
+
+
+def test_embedding_with_padding_equals_torch(rng):
+    torch = pytest.importorskip("torch")
+    peer, layer = torch.nn.Embedding(5, 3, padding_idx=2), nn.Embedding(5, 3, padding_idx=2)
+    with torch.no_grad():
+        peer.weight[2] = 7.0  # a value of the padding row is kept and given, as there
+    layer.load_state_dict({"W": peer.weight.detach().numpy()})
+    ids, cotangent = rng.integers(0, 5, (4, 6)), rng.standard_normal((4, 6, 3)).astype("f4")
+    ours, theirs = layer(ids), peer(torch.tensor(ids))
+    np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
+    ours.backward(cotangent)
+    theirs.backward(torch.tensor(cotangent))
+    np.testing.assert_allclose(layer.W.grad.numpy(), peer.weight.grad.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "padding_idx, error", [(5, ValueError), (-6, ValueError), ("float32", TypeError), (1.0, TypeError)]
+)
+def test_padding_idx_is_an_id(padding_idx, error):
+    with pytest.raises(error, match="padding_idx: expected an id"):
+        nn.Embedding(5, 3, padding_idx)
+    assert repr(nn.Embedding(5, 3, padding_idx=-1)).startswith("Embedding(5, 3, padding_idx=4)")
 
 
 # -- Dropout -------------------------------------------------------------------------------------------------------
@@ -176,6 +216,61 @@ def test_nothing_becomes_float64(layer, device):
 def test_sizes_are_positive_integers(make, size):
     with pytest.raises(ValueError, match="expected a positive integer, got"):
         make(size)
+
+
+LAYERS = {
+    "Linear": lambda **options: nn.Linear(3, 2, **options),
+    "TiedLinear": lambda **options: nn.TiedLinear(nn.Embedding(2, 3, **options)),
+    "LayerNorm": lambda **options: nn.LayerNorm(3, **options),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_arrays_and_lists_are_data_in_the_dtype_and_on_the_device_of_the_weights(name, dtype, backend):
+    if backend is STRICT and dtype == "float16":
+        pytest.skip("the standard has no float16")
+    layer = LAYERS[name](dtype=dtype, device=backend)
+    values = [[1.0, 2.0, 4.0]]
+    expected = layer(Tensor(values, dtype=dtype, device=backend))
+    for data in (values, [[1, 2, 4]], np.array(values), np.array(values, "f4")):
+        y = layer(data)
+        assert y.dtype == expected.dtype and y.device == backend.name
+        np.testing.assert_array_equal(y.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_tensor_of_another_floating_dtype_is_refused(name):
+    message = rf"{name}: x is a Tensor of float64, the weights are float32: write x\.astype\('float32'\), or make the l"
+    with pytest.raises(TypeError, match=message):
+        LAYERS[name]()(Tensor(np.ones((2, 3))))
+    with pytest.raises(TypeError, match=rf"{name}: x must be a Tensor or an array of numbers, got NoneType"):
+        LAYERS[name]()(None)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_array_is_moved_to_a_gpu_and_a_tensor_is_not(gpu, name):
+    layer, x = LAYERS[name](device="cupy"), np.ones((2, 3))
+    assert layer(x).device.startswith("cupy")
+    with pytest.raises(TypeError, match=r"the inputs are on cupy\S* and numpy: move one with \.to\("):
+        layer(Tensor(x, dtype="float32"))
+    embedding = nn.Embedding(4, 3, device="cupy")
+    assert embedding(np.array([1, 2])).device.startswith("cupy")
+    with pytest.raises(TypeError, match="an index on numpy for an array on cupy: move it"):
+        embedding(Tensor([1, 2]))
+
+
+def test_ids_are_data_too(backend):
+    layer = nn.Embedding(4, 3, device=backend)
+    for ids in ([3, 1], np.array([3, 1]), np.array([3, 1], "u1"), Tensor([3, 1], device=backend)):
+        y = layer(ids)
+        assert y.device == backend.name
+        np.testing.assert_array_equal(y.numpy(), layer.W.numpy()[[3, 1]])
+
+
+def test_dropout_takes_lists():
+    assert nn.Dropout(0.5).eval()([1.0, 2.0]).tolist() == [1, 2]
+    assert set(nn.Dropout(0.5)([1.0] * 50).tolist()) == {0, 2}
 
 
 def test_sequential_layers_pass_gradcheck(rng):

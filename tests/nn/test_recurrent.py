@@ -1,4 +1,6 @@
 import json
+import pickle
+from copy import copy
 from math import exp, tanh
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tinygrad_gru import (
 )
 from tinygrad_gru.scan import compiling
 from tinygrad_gru.testing import gradcheck, gradgradcheck
+from tinygrad_gru.trees import map_leaves
 
 LAYERS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 FROZEN = json.loads(Path(__file__).with_name("frozen.json").read_text())["cases"]
@@ -572,8 +575,9 @@ def zeros(*shape):
         ({"batch_first": True}, (1, 5, 4), r"\(layers·directions, batch, hidden\) = \(1, 2, 4\), .*another batch"),
         ({"batch_first": True}, (1, 6, 4), r"the first two axes of x are exchanged: batch_first=False\?"),
         ({"batch_first": True}, (2, 1, 4), r"state\.moveaxis\(0, 1\); batch_first is for x and the output alone"),
-        ({}, (2, 4), "the axis of layers and directions is missing"),
-        ({}, (4,), "the axis of layers and directions is missing"),
+        ({}, (2, 4), r"the axis of layers and directions is missing: state\[None\]"),
+        ({"num_layers": 2}, (2, 4), "the axis of layers and directions is missing: ops.stack of 2 such"),
+        ({}, (4,), r"the axis of layers and directions is missing\?"),
         ({"num_layers": 2, "bidirectional": True}, (2, 2, 4), r"= \(4, 2, 4\), got .* with one direction, or of fewer"),
         ({"num_layers": 2}, (4, 2, 4), r"= \(2, 2, 4\), got \(4, 2, 4\) .* with two directions"),
         ({"num_layers": 3}, (2, 2, 4), "3 layers times 1 direction are 3 states"),
@@ -598,7 +602,7 @@ def test_a_state_of_another_shape_is_never_broadcast(settings, shape, message):
         ("GRU", (zeros(1, 2, 4),), "state: GRU needs a tensor, got tuple of Tensor"),
         ("LSTM", zeros(1, 2, 4), r"state: LSTM needs the tuple \(h, c\), got Tensor"),
         ("LSTM", zeros(2, 2, 4), r"state: LSTM needs the tuple \(h, c\), got Tensor"),
-        ("LSTM", [zeros(1, 2, 4), zeros(1, 2, 4)], r"needs the tuple \(h, c\), got list of Tensor, Tensor"),
+        ("LSTM", [zeros(1, 2, 4)], r"needs the tuple \(h, c\), got list of Tensor \(None: its initial state\)"),
         ("LSTM", (zeros(1, 2, 4), None), r"needs the tuple \(h, c\), got tuple of Tensor, NoneType"),
         ("LSTM", (zeros(1, 2, 4),) * 3, r"needs the tuple \(h, c\), got tuple of Tensor, Tensor, Tensor"),
     ],
@@ -609,8 +613,40 @@ def test_a_state_of_another_structure_raises(kind, state, message):
 
 
 def test_a_state_of_another_dtype_raises():
-    with pytest.raises(TypeError, match="state h: expected float32, as the weights are, got float64"):
+    with pytest.raises(TypeError, match=r"GRU: state h is a Tensor of float64, .*: write h\.astype\('float32'\)"):
         nn.GRU(3, 4)(zeros(5, 2, 3), Tensor(np.zeros((1, 2, 4))))
+
+
+@all_layers
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_are_a_state(device, kind, dtype):
+    layer = LAYERS[kind](3, 4, dtype=dtype, device=device)
+    x = random(5, 2, 3, dtype=dtype, device=device)
+    arrays = [np.random.default_rng(seed).standard_normal((1, 2, 4)).astype("float32") for seed in range(2)]
+    arrays = arrays[: len(STATES[kind])]
+    expected = layer(x, whole([Tensor(array, dtype=dtype, device=device) for array in arrays]))[0].numpy()
+    for state in (whole(arrays), *([arrays, tuple(map(np.asarray, arrays))] if len(arrays) > 1 else [])):
+        np.testing.assert_array_equal(layer(x, state)[0].numpy(), expected)
+
+
+def test_a_state_of_several_has_names_and_the_methods_of_a_tensor(device):
+    layer, cell = nn.LSTM(3, 4, device=device), nn.LSTMCell(3, 4, device=device)
+    _, state = layer(np.ones((5, 2, 3)))
+    assert isinstance(state, tuple) and state.h is state[0] and state.c is state[1]
+    after = cell(np.ones((2, 3)), cell(np.ones((2, 3))))
+    for found, shape in ((state, (1, 2, 4)), (layer.initial_state(2), (1, 2, 4)), (after, (2, 4))):
+        assert type(found) is nn.State and found.h.shape == found.c.shape == shape
+    detached = state.detach()
+    assert not detached.h.requires_grad and not detached.c.requires_grad and state.c.requires_grad
+    np.testing.assert_array_equal(detached.numpy().c, state.c.numpy())
+    assert isinstance(detached.numpy().h, np.ndarray) and detached.to("numpy").h.device == "numpy"
+    assert repr(state) == "State(h=(1, 2, 4) float32, c=(1, 2, 4) float32)"
+    with pytest.raises(AttributeError, match="a State of h, c has no attribute 'shape'"):
+        state.shape  # noqa: B018
+    again = pickle.loads(pickle.dumps(detached.numpy()))
+    np.testing.assert_array_equal(copy(again).c, state.c.numpy())
+    halves = map_leaves(lambda part: 0.5 * part, state)
+    np.testing.assert_array_equal(halves.c.numpy(), 0.5 * state.c.numpy())
 
 
 def test_anomaly_mode_names_the_layer_the_cell_and_the_step():

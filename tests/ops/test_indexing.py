@@ -357,3 +357,27 @@ def test_an_index_array_on_another_backend_raises():
         weight[np.array([0])]
     with pytest.raises(TypeError, match="move it to the device of the array"):
         ops.scatter_add(weight, weight[:1], index=np.array([0]))
+
+
+# -- padding -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding_idx", [0, 2, -1])
+def test_padding_idx_equals_torch(padding_idx, rng):
+    """The row is looked up as it is, and gets no gradient."""
+    torch = pytest.importorskip("torch")
+    values, ids = rng.standard_normal((4, 3)), np.array([[0, 2, 3], [3, 0, 1]])
+    weight, peer = Tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    mine = ops.embedding(weight, ids, padding_idx=padding_idx)
+    theirs = torch.nn.functional.embedding(torch.tensor(ids), peer, padding_idx=padding_idx)
+    mine.square().sum().backward()
+    theirs.square().sum().backward()
+    np.testing.assert_array_equal(mine.numpy(), theirs.detach().numpy())
+    np.testing.assert_array_equal(weight.grad.numpy(), peer.grad.numpy())
+    assert not weight.grad.numpy()[padding_idx].any()
+
+
+@pytest.mark.parametrize("padding_idx", [4, -5, 1.0])
+def test_padding_idx_of_no_row_raises(padding_idx):
+    with pytest.raises(ValueError, match=f"padding_idx must be None or the id of one of the 4 rows, got {padding_idx}"):
+        ops.embedding(np.zeros((4, 3)), [0], padding_idx=padding_idx)

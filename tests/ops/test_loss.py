@@ -266,3 +266,96 @@ def test_empty_batch():
 def test_integer_targets_of_regression_losses():
     loss = ops.mse(leaf([1.0, 2.0], "float32"), Tensor([0, 1]))
     assert loss.item() == 1.0 and loss.dtype == "float32"
+
+
+# -- weights and dtypes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("case", ["ids", "probabilities", "ignoring"])
+def test_class_weights_are_those_of_torch(case, reduction, smoothing, rng):
+    torch = pytest.importorskip("torch")
+    logits, weight = 5 * rng.standard_normal((6, 4)), np.array([0.5, 2.0, 0.0, 3.0])
+    targets = rng.dirichlet(np.ones(4), 6) if case == "probabilities" else rng.integers(0, 4, 6)
+    if case == "ignoring":
+        targets[[1, 4]] = -100
+    x, p = leaf(logits), torch.tensor(logits, requires_grad=True)
+    settings = {"label_smoothing": smoothing, "reduction": reduction}
+    mine = ops.cross_entropy(
+        x, targets, weight=weight.tolist(), ignore_index=-100 if case == "ignoring" else None, **settings
+    )
+    theirs = torch.nn.functional.cross_entropy(p, torch.tensor(targets), torch.tensor(weight), **settings)
+    mine.sum().backward()
+    theirs.sum().backward()
+    np.testing.assert_allclose(mine.numpy(), theirs.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-13)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_weights_of_nll_are_those_of_torch(reduction, rng):
+    torch = pytest.importorskip("torch")
+    log_p, targets, weight = rng.standard_normal((6, 3)), rng.integers(0, 3, 6), np.array([0.5, 2.0, 3.0])
+    mine = ops.nll(log_p, targets, weight=weight, ignore_index=1, reduction=reduction)
+    theirs = torch.nn.functional.nll_loss(
+        torch.tensor(log_p), torch.tensor(targets), torch.tensor(weight), ignore_index=1, reduction=reduction
+    )
+    np.testing.assert_allclose(mine, theirs.numpy(), rtol=1e-12)
+
+
+def test_mean_over_weights_that_are_all_zero_is_zero():
+    assert ops.cross_entropy(leaf([[1.0, 2.0]]), [0], weight=[0.0, 1.0]).item() == 0.0
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_weights_of_binary_cross_entropy_are_those_of_torch(reduction, rng):
+    torch = pytest.importorskip("torch")
+    logits, targets, rows = 20 * rng.standard_normal((4, 5)), rng.uniform(size=(4, 5)), rng.uniform(size=(4, 1))
+    x, p, pos_weight = leaf(logits), torch.tensor(logits, requires_grad=True), rng.uniform(size=5)
+    mine = ops.binary_cross_entropy_with_logits(x, targets, weight=rows, pos_weight=pos_weight, reduction=reduction)
+    theirs = torch.nn.functional.binary_cross_entropy_with_logits(
+        p, torch.tensor(targets), torch.tensor(rows), pos_weight=torch.tensor(pos_weight), reduction=reduction
+    )
+    mine.sum().backward()
+    theirs.sum().backward()
+    np.testing.assert_allclose(mine.numpy(), theirs.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), atol=1e-13)
+    assert ops.binary_cross_entropy_with_logits(leaf([0.0]), [1.0], pos_weight=3).item() == pytest.approx(
+        3 * math.log(2)
+    )
+
+
+def test_weights_of_another_shape_raise():
+    with pytest.raises(ValueError, match=r"weight: expected one number for each of the 3 classes .* got shape \(2,\)"):
+        ops.cross_entropy(leaf(np.zeros((2, 3))), [0, 1], weight=[1.0, 1.0])
+    for name in ("weight", "pos_weight"):
+        with pytest.raises(
+            ValueError, match=rf"{name}: shape \(2,\) does not broadcast to that of the scores, \(2, 3\)"
+        ):
+            ops.binary_cross_entropy_with_logits(leaf(np.zeros((2, 3))), np.zeros((2, 3)), **{name: [1.0, 1.0]})
+
+
+@pytest.mark.parametrize("name", [*REGRESSION, "cross_entropy"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_are_converted_to_the_dtype_of_the_predictions(name, dtype, rng):
+    """float64 is NumPy's default, not a wish. Half precision is computed in float32: targets are not rounded."""
+    values, targets = rng.uniform(-1, 0, (3, 4)), rng.dirichlet(np.ones(4), 3)
+    x = leaf(values, dtype)
+    loss = getattr(ops, name)(x, targets)
+    loss.backward()
+    assert loss.dtype == x.grad.dtype == dtype
+    exact = getattr(ops, name)(leaf(x.numpy(), "float64"), targets).item()
+    assert loss.item() == pytest.approx(exact, rel={"float16": 6e-4, "float32": 1e-6, "float64": 1e-15}[dtype])
+    if name != "kl_divergence":  # whose targets are probabilities
+        assert getattr(ops, name)(targets, x.detach()).dtype == dtype, "predictions that are an array beside a Tensor"
+
+
+@pytest.mark.parametrize("name", [*REGRESSION, "cross_entropy"])
+def test_a_tensor_of_another_dtype_is_refused(name):
+    predictions, targets = leaf(np.full((1, 2), -0.5), "float32"), Tensor(np.full((1, 2), 0.5))
+    with pytest.raises(
+        TypeError,
+        match=rf"{name}: predictions are float32 and targets a Tensor of float64: write targets.astype\('float32'\)",
+    ):
+        getattr(ops, name)(predictions, targets)
+    assert getattr(ops, name)(predictions, targets.astype("float32")).dtype == "float32"

@@ -310,7 +310,7 @@ def test_a_cotangent_of_the_wrong_shape_raises():
         return x.T * 1
 
     transposed.vjp(x=lambda g: g)
-    with pytest.raises(ValueError, match="a rule whose cotangent does not have the shape of its input"):
+    with pytest.raises(ValueError, match=r"transposed: the rule of x returned shape \(3, 2\), expected \(2, 3\)"):
         transposed(leaf(np.ones((2, 3)))).sum().backward()
 
 

@@ -251,3 +251,28 @@ def test_where_with_a_comparison_as_condition():
 def test_tensors_hash_by_identity():
     x, y = leaf([1.0]), leaf([1.0])
     assert {x: "x", y: "y"}[x] == "x" and x in {x} and y not in {x}
+
+
+# -- division with remainder ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32", "float64"])
+def test_floor_division_and_remainder_are_those_of_numpy(dtype):
+    a, b = np.meshgrid(np.array([-7, -6, 0, 6, 7], dtype), np.array([-3, -2, 2, 3], dtype))
+    np.testing.assert_array_equal(ops.floor_divide(Tensor(a), Tensor(b)).numpy(), a // b)
+    np.testing.assert_array_equal(ops.remainder(Tensor(a), Tensor(b)).numpy(), a % b)
+    assert ops.remainder(Tensor(a), 2).dtype == ops.floor_divide(7, Tensor(b)).dtype == dtype
+
+
+def test_gradients_of_remainder_are_those_of_torch(rng):
+    torch = pytest.importorskip("torch")
+    values = [3 * rng.standard_normal(20), rng.standard_normal(20)]
+    mine, theirs = (
+        [Tensor(v, requires_grad=True) for v in values],
+        [torch.tensor(v, requires_grad=True) for v in values],
+    )
+    ops.remainder(*mine).square().sum().backward()
+    torch.remainder(*theirs).square().sum().backward()
+    for x, p in zip(mine, theirs):
+        np.testing.assert_allclose(x.grad.numpy(), p.grad.numpy(), rtol=1e-12)
+    assert not ops.floor_divide(*mine).requires_grad

@@ -199,7 +199,7 @@ def refusal(cell: Cell, mode: bool | str) -> str:
         cell.step, tuple(carry) if cell.parts > 1 else carry[0],
         None if not xs else tuple(xs) if len(xs) > 1 else xs[0], compiled=mode,
     )  # fmt: skip
-    reasons = (line for line in text.splitlines() if line.startswith(("This step runs eagerly", "numba does not")))
+    reasons = (line for line in text.splitlines() if "runs eagerly" in line or line.startswith("numba does not"))
     return next(reasons, "")
 
 

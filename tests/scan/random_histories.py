@@ -389,7 +389,7 @@ def disagreement(seed: int, target: str, tell: Callable[[str], None] = lambda te
     target  "numpy", "numba", or "cupy"
     """
     eager = World(seed, False)
-    compiled = World(seed, "numba" if target == "numba" else True, "cupy" if target == "cupy" else "numpy")
+    compiled = World(seed, "numba" if target == "numba" else "numpy", "cupy" if target == "cupy" else "numpy")
     for position, (event, event_seed) in enumerate(history(seed)):
         expected, found = (_outcome(world, event, event_seed) for world in (eager, compiled))
         tell(f"{position} {event}: {_short(expected)} | {_short(found)}")

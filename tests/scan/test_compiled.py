@@ -159,6 +159,7 @@ def reason(step, carry, xs):
     return str(refused.value)
 
 
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 def test_steps_that_cannot_be_compiled_run_eagerly_and_say_why():
     x, start = Tensor(np.array([[1.0], [-2.0], [3.0]])), Tensor(np.zeros(1))
 
@@ -169,6 +170,7 @@ def test_steps_that_cannot_be_compiled_run_eagerly_and_say_why():
     assert scan(step, start, x)[0].item() == 4.0
 
 
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 def test_random_numbers_are_drawn_at_every_step():
     x = Tensor(np.ones((50, 4)))
 
@@ -195,6 +197,7 @@ def test_workspaces_are_released_by_reference_counting():
         gc.enable()
 
 
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 def test_a_formula_that_needs_values_runs_eagerly():
     @ops.op
     def doubled(x):

@@ -8,6 +8,7 @@ from tinygrad_gru.scan import plan_cache as compiled
 HISTORIES, BATCH = 500, 25
 
 
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 @pytest.mark.parametrize("first", range(0, HISTORIES, BATCH))
 def test_random_histories_agree(first):
     problems = {seed: disagreement(seed, "numpy") for seed in range(first, first + BATCH)}

@@ -5,7 +5,10 @@ from tinygrad_gru import AnomalyError, Tensor, detect_anomaly, grad, no_grad, op
 from tinygrad_gru.scan import scan
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
-pytestmark = pytest.mark.usefixtures("mode")
+pytestmark = [
+    pytest.mark.usefixtures("mode"),
+    pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning"),
+]
 
 
 def leaf(values):

@@ -334,6 +334,7 @@ def test_second_derivatives_run_eagerly(cupy, rng):
     np.testing.assert_allclose(second("cupy"), second("numpy"), rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 def test_a_step_without_kernels_runs_eagerly_and_is_compiled_once(cupy, rng, monkeypatch):
     weights = Tensor(rng.standard_normal((2, 3, 3)), device="cupy")
 

@@ -8,8 +8,9 @@ import pytest
 from tinygrad_gru import Tensor, grad, ops
 from tinygrad_gru.ops import op
 from tinygrad_gru.ops.op import unwrap
-from tinygrad_gru.testing import GradientError, MutationScore, mutants, mutation
+from tinygrad_gru.testing import GradientError, MutationScore, mutants
 from tinygrad_gru.testing.mutation import ops_with_rules
+from tinygrad_gru.testing.mutation import scores as mutation
 
 
 @op

@@ -1,4 +1,4 @@
-from tinygrad_gru.train.loop import EarlyStop
+from tinygrad_gru.train.stopping import EarlyStop
 
 
 def test_early_stop_is_due_after_more_than_patience_evaluations_without_a_better_one():

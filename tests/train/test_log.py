@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tinygrad_gru.train.loop import JsonLines, read_log
+from tinygrad_gru.train.folder import JsonLines, read_log
 
 
 def write(path, steps, **settings):

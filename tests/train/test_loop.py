@@ -8,8 +8,7 @@ import pytest
 from tinygrad_gru.io import LockedError
 from tinygrad_gru.train import CheckpointError, Progress, TextRun, load_checkpoint
 from tinygrad_gru.train import loop as module
-from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG
-from tinygrad_gru.train.loop import JsonLines, read_log
+from tinygrad_gru.train.folder import BEST, CHECKPOINT, LOG, JsonLines, read_log
 
 
 def run(settings, folder, interrupt_at=None, resume=False):
@@ -149,7 +148,7 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_weights(small, tmp_path)
     text_run = TextRun(small(patience=1))
     loop = text_run.loop(tmp_path)
     losses = iter([9.0, 3.0, 2.0, 2.5, 2.5, 1.0])
-    loop.evaluate = lambda: next(losses)
+    loop.evaluate = lambda: {"held_out": next(losses)}
     assert loop.run(Progress())
     assert text_run.trainer.steps == 8, "evaluations after 2, 4, 6, 8 steps; the best one is the second"
     best = load_checkpoint(tmp_path / BEST)["trainer"]
@@ -160,7 +159,7 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_weights(small, tmp_path)
 
 def with_losses(loop, *losses):
     remaining = iter(losses)
-    loop.evaluate = lambda: next(remaining)
+    loop.evaluate = lambda: {"held_out": next(remaining)}
     return loop
 
 
@@ -255,7 +254,7 @@ def test_the_folder_is_locked_during_a_run(small, tmp_path):
     def evaluate():
         with pytest.raises(LockedError, match="in use by another run"):
             other.run(Progress())
-        return 1.0
+        return {"held_out": 1.0}
 
     loop.evaluate = evaluate
     assert loop.run(Progress())

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from tinygrad_gru.train.loop import StopRequest
+from tinygrad_gru.train.stopping import StopRequest
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 

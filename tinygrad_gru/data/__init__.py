@@ -8,11 +8,12 @@ from .sequences import SequenceBatch, SequenceBatches, StepBatch
 from .splits import split, split_by_group, split_by_time
 from .standardizer import Standardizer
 from .streams import StreamBatches, TextStream, Window, shuffle_chunks
+from .tables import Table, read_csv
 from .vocabulary import CharacterVocabulary
 from .windowing import windows
 
 __all__ = [
     "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "Standardizer",
-    "StepBatch", "StreamBatches", "TextStream", "Window", "ngram_losses", "pad_sequence", "shuffle_chunks", "split",
-    "split_by_group", "split_by_time", "standard_library", "text_corpus", "windows",
+    "StepBatch", "StreamBatches", "Table", "TextStream", "Window", "ngram_losses", "pad_sequence", "read_csv",
+    "shuffle_chunks", "split", "split_by_group", "split_by_time", "standard_library", "text_corpus", "windows",
 ]  # fmt: skip

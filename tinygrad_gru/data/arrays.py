@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .epochs import Epochs, check_sizes, order_of_epoch
+from .tables.columns import as_column
+from .tables.table import Table
 
 
 class ArrayBatch(NamedTuple):
@@ -75,10 +77,14 @@ class ArrayBatches(Epochs[ArrayBatch]):
 
 def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes such lists") -> np.ndarray:
     """`value` as an array of numbers, or an error that calls it `name`."""
+    if hasattr(value, "columns"):
+        return Table.from_frame(value).array()
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is not one array, for its lists have different lengths: {if_ragged}") from error
+    if array.dtype.kind == "O" and hasattr(value, "to_numpy") and array.ndim == 1:  # a frame's column
+        array = as_column(name, value)
     kind, values = array.dtype.kind, array.reshape(-1)
     beyond = kind == "O" and array.size and all(isinstance(value, Integral) for value in values)
     if beyond or (kind == "u" and array.size and array.max() > _LARGEST):

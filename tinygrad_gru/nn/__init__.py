@@ -1,4 +1,4 @@
-"""Neural network modules: recurrent cells and layers, Linear, Embedding, Dropout, LayerNorm, initialisers."""
+"""Neural network modules: cells, recurrent and feed-forward layers, containers, activations, losses, initialisers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,36 @@ from .layers import Dropout, Embedding, LayerNorm, Linear, TiedLinear
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
 from .sequential import LastStep, Sequential
+from .small import (
+    ELU,
+    GELU,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    Flatten,
+    HuberLoss,
+    Identity,
+    L1Loss,
+    LeakyReLU,
+    LogSoftmax,
+    ModuleDict,
+    ModuleList,
+    MSELoss,
+    NLLLoss,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .states import State
 
 __all__ = [
-    "Cell", "Dropout", "Embedding", "GRU", "GRUCell", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "Linear", "MGU",
-    "MGUCell", "Module", "Parameter", "RNN", "RNNCell", "Recurrent", "Sequential", "TiedLinear", "VariedCell", "init",
+    "BCEWithLogitsLoss", "Cell", "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GRUCell",
+    "HuberLoss", "Identity", "L1Loss", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax",
+    "MGU", "MGUCell", "MSELoss", "Module", "ModuleDict", "ModuleList", "NLLLoss", "Parameter", "RNN", "RNNCell", "ReLU",
+    "Recurrent", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "State", "Tanh", "TiedLinear",
+    "VariedCell", "init",
 ]  # fmt: skip
 
 

@@ -19,9 +19,10 @@ from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
-from .checks import check_input, check_probability, check_sizes, check_state_part, state_parts
+from .checks import check_input, check_probability, check_sizes
 from .lengths import PADDING_VALUE
 from .module import Module, Parameter
+from .states import State, check_state_part, joined, state_parts
 
 _RENAMED_METHODS = {"drawn": "sample_noise", "with_drawn": "with_noise", "prepared": "scan_arguments"}
 
@@ -169,27 +170,33 @@ class Cell(Module):
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """One step: the next state, from x (batch, input_size) and a state, the initial one if None."""
-        name, dtype = type(self).__name__, self.weight.dtype
-        x = check_input(name, x, ("batch", "input_size"), self.input_size, self.weight)
+        name, weight = type(self).__name__, self.weight
+        x = check_input(name, x, ("batch", "input_size"), self.input_size, weight)
         batch = x.shape[0]
         if state is None:
             state = self.initial_state(batch)
-        for state_name, part, size in zip(self.states, state_parts(name, self.states, state), self.state_sizes):
+        parts = state_parts(name, self.states, state, weight)
+        for state_name, part, size in zip(self.states, parts, self.state_sizes):
             cause = "the state of another batch, such as a last, shorter one?"
-            check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", dtype, cause)
+            if part.shape == (1, batch, size):
+                cause = f"the state of a layer, whose first axis is of layers and directions: {state_name}[0]"
+            check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", cause)
         step, xs = self.scan_arguments(x)
-        return step(state, xs)
+        carry = joined(parts, self.states)
+        new, y = split_output(step(carry, xs), carry)
+        is_state, new = y is tree_leaves(new)[0], joined(tree_leaves(new), self.states)
+        return new if is_state else (new, y)
 
     def initial_state(self, batch: int) -> Any:
         """The carry before the first step, for a batch of that size: zeros, or the learned state."""
-        parts = [self._initial(state, (batch, size)) for state, size in zip(self.states, self.state_sizes)]
-        return tuple(parts) if len(parts) > 1 else parts[0]
+        weight = self.weight
+        parts = [self._initial(state, (batch, size), weight) for state, size in zip(self.states, self.state_sizes)]
+        return State(parts, self.states) if len(parts) > 1 else parts[0]
 
-    def _initial(self, state: str, shape: tuple[int, int]) -> Tensor:
+    def _initial(self, state: str, shape: tuple[int, int], weight: Tensor) -> Tensor:
         learned = getattr(self, f"{state}_0", None)
         if learned is not None:
             return broadcast_to(learned, shape=shape)
-        weight = self.weight
         return Tensor.from_node(backend_of(weight.data).zeros(shape, weight.dtype), None)
 
     @property

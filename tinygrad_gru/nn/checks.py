@@ -42,8 +42,8 @@ def as_input(layer: str, x: Any, weight: Tensor, name: str = "x") -> Tensor:
     if x.dtype != weight.dtype and is_floating(x.dtype):
         theirs, ours = dtype_name(x.dtype), dtype_name(weight.dtype)
         raise TypeError(
-            f"{layer}: {name} is a Tensor of {theirs}, the weights are {ours}: write {name}.astype({ours!r}), or make "
-            f"the layer with dtype={theirs!r}"
+            f"{layer}: {name} is a Tensor of {theirs}, the weights are {ours}: write "
+            f"{name.rpartition(' ')[2]}.astype({ours!r}), or make the layer with dtype={theirs!r}"
         )
     return x
 
@@ -111,24 +111,6 @@ def _cause_of_input(shape: tuple[int, ...], layout: tuple[str, ...], size: int) 
     if missing == 0 and 2 * shape[-1] == size:
         return " (half the size: one direction of a layer before it, where two were expected?)"
     return ""
-
-
-def state_parts(layer: str, names: tuple[str, ...], state: Any) -> tuple[Tensor, ...]:
-    """The tensors of a state: a Tensor if it has one name, else a tuple with a Tensor for each name. Or TypeError."""
-    parts = state if len(names) > 1 else (state,)
-    if isinstance(parts, tuple) and len(parts) == len(names) and all(hasattr(part, "shape") for part in parts):
-        return parts
-    expected = f"the tuple ({', '.join(names)})" if len(names) > 1 else "a tensor"
-    inside = f" of {', '.join(type(part).__name__ for part in state)}" if isinstance(state, (tuple, list)) else ""
-    raise TypeError(f"state: {layer} needs {expected}, got {type(state).__name__}{inside}")
-
-
-def check_state_part(name: str, part: Tensor, shape: tuple[int, ...], layout: str, dtype: Any, cause: str) -> None:
-    """Raise unless a tensor of a state has that shape (it is never broadcast) and the dtype of the weights."""
-    if tuple(part.shape) != shape:
-        raise ValueError(f"state {name}: expected {layout} = {shape}, got {tuple(part.shape)} ({cause})")
-    if part.dtype != dtype:
-        raise TypeError(f"state {name}: expected {dtype}, as the weights are, got {part.dtype}: convert it")
 
 
 def convert(name: str, array: Any, dtype: Any) -> np.ndarray:

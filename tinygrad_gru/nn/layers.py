@@ -157,6 +157,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """y of the shape and dtype of x, which may be of any shape; m is sampled at every call."""
+        x = x if hasattr(x, "shape") else Tensor(x)
         return ops.dropout(x, p=self.p, training=self.training)
 
     def describe(self) -> str:

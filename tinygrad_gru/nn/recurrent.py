@@ -10,9 +10,10 @@ from ..scan import scan
 from ..tensor import Tensor
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
-from .checks import check_input, check_probability, check_sizes, check_state_part, state_parts
+from .checks import check_input, check_probability, check_sizes
 from .lengths import fill_value_of, replace_padding, valid_steps
 from .module import Module
+from .states import State, check_state_part, joined, state_parts
 
 #: How the outputs of two directions are combined.
 MERGES = {
@@ -162,19 +163,21 @@ class Recurrent(Module):
         """The carry of every cell."""
         if state is None:
             return [cell.initial_state(batch) for cell in self.cells]
-        first, dtype = self.cells[0], self.cells[0].weight.dtype
-        parts = state_parts(type(self).__name__, first.states, state)
+        first = self.cells[0]
+        parts = state_parts(type(self).__name__, first.states, state, first.weight)
         layout = "(layers·directions, batch, hidden)"
         for name, part, size in zip(first.states, parts, first.state_sizes):
             cause = self._cause(tuple(part.shape), steps, batch, size)
-            check_state_part(name, part, (len(self.cells), batch, size), layout, dtype, cause)
-        rows = [[part[k] for part in parts] for k in range(len(self.cells))]
-        return [tuple(row) if len(row) > 1 else row[0] for row in rows]
+            check_state_part(name, part, (len(self.cells), batch, size), layout, cause)
+        return [joined([part[k] for part in parts], first.states) for k in range(len(self.cells))]
 
     def _cause(self, shape: tuple[int, ...], steps: int, batch: int, size: int) -> str:
         """The likely cause of a state's wrong shape."""
         if len(shape) != 3:
-            return "the axis of layers and directions is missing?"
+            missing = "the axis of layers and directions is missing"
+            if shape != (batch, size):
+                return f"{missing}?"
+            return f"{missing}: {'state[None]' if len(self.cells) == 1 else f'ops.stack of {len(self.cells)} such'}"
         count, rows = shape[:2]
         if shape == (batch, len(self.cells), size):
             return "its first two axes are exchanged: state.moveaxis(0, 1); batch_first is for x and the output alone"
@@ -194,7 +197,7 @@ class Recurrent(Module):
     def _join_state(self, carries: list[Any]) -> Any:
         if len(self.cell_type.states) == 1:
             return ops.stack(carries)
-        return tuple(ops.stack(list(part)) for part in zip(*carries))
+        return State([ops.stack(list(part)) for part in zip(*carries)], self.cell_type.states)
 
     # -- repr ----------------------------------------------------------------------------------------------------
 

@@ -58,14 +58,20 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
         node = parents[0]
         if node is not None:
             cotangent = _a_rule(g, saved[0])
-            if cotangent.shape != node.shape:
-                cotangent = _sum_to_shape(cotangent, node.shape)
+            try:
+                if cotangent.shape != node.shape:
+                    cotangent = _sum_to_shape(cotangent, node.shape)
+            except _MISFITS as _error:
+                raise _misfit(_op, 'a', cotangent, node) from _error
             accumulate(node, cotangent)
         node = parents[1]
         if node is not None:
             cotangent = _b_rule(g, saved[1])
-            if cotangent.shape != node.shape:
-                cotangent = _sum_to_shape(cotangent, node.shape)
+            try:
+                if cotangent.shape != node.shape:
+                    cotangent = _sum_to_shape(cotangent, node.shape)
+            except _MISFITS as _error:
+                raise _misfit(_op, 'b', cotangent, node) from _error
             accumulate(node, cotangent)
 
 Settings can be given by position, too; those that the op does not know arrive in `_others` (`arguments.py`).
@@ -287,7 +293,9 @@ def _vjp(op: Interface) -> list[str]:
         return [
             "for i, node in enumerate(parents):",
             "    if node is not None:",
-            f"        accumulate(node, _sum_to_shape(_{op.inputs[0]}_rule(g, i, *saved), node.shape))",
+            f"        cotangent = _{op.inputs[0]}_rule(g, i, *saved)",
+            *(f"        {line}" for line in _fitted(op.inputs[0])),
+            "        accumulate(node, cotangent)",
         ]
     lines, positions = [], iter(range(len(op.saved())))
     for x, residuals in (op.residuals or {}).items():
@@ -296,11 +304,21 @@ def _vjp(op: Interface) -> list[str]:
             f"node = parents[{op.inputs.index(x)}]",
             "if node is not None:",
             f"    cotangent = _{x}_rule({arguments})",
-            "    if cotangent.shape != node.shape:",
-            "        cotangent = _sum_to_shape(cotangent, node.shape)",
+            *(f"    {line}" for line in _fitted(x)),
             "    accumulate(node, cotangent)",
         ]
     return lines or ["pass"]
+
+
+def _fitted(x: str) -> list[str]:
+    """The statements that sum a cotangent to the shape of its input; if it has none, the error names the rule."""
+    return [
+        "try:",
+        "    if cotangent.shape != node.shape:",
+        "        cotangent = _sum_to_shape(cotangent, node.shape)",
+        "except _MISFITS as _error:",
+        f"    raise _misfit(_op, {x!r}, cotangent, node) from _error",
+    ]
 
 
 def _tuple(items: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..backend import astype as array_astype
-from ..backend import xp_of
+from ..backend import backend_of, xp_of
 from .movement.shape import astype
 from .op import op, unwrap
 from .precision import keep_half_precision
@@ -38,10 +38,9 @@ select.vjp(condition=None,
 def masked_fill(x, mask, value):
     """y = value where the mask holds, else x        ∂L/∂x = g where it does not (for a mask of booleans)"""
     mask = unwrap(mask)
-    if not hasattr(mask, "dtype") or not xp_of(mask).isdtype(mask.dtype, "bool"):
-        raise TypeError(
-            f"masked_fill: mask must be an array of booleans, such as x > 0, got {getattr(mask, 'dtype', type(mask))}"
-        )
+    mask = mask if hasattr(mask, "dtype") else backend_of(unwrap(x)).asarray(mask)
+    if not xp_of(mask).isdtype(mask.dtype, "bool"):
+        raise TypeError(f"masked_fill: mask must be an array of booleans, such as x > 0, got {mask.dtype}")
     y = where(mask, value, x)
     if tuple(y.shape) != tuple(x.shape):
         raise ValueError(f"masked_fill: mask {tuple(mask.shape)} and value do not broadcast to x {tuple(x.shape)}")

@@ -51,12 +51,12 @@ def _loss(function):
 
     @wraps(function)
     def loss(predictions, targets, **settings):
+        dtype, other = (getattr(x, "dtype", None) for x in (predictions, targets))
         if not isinstance(targets, Variable):
             targets = _array(targets, predictions)
         elif not isinstance(predictions, Variable):
-            predictions = _array(predictions, targets)
-        dtype, other = getattr(predictions, "dtype", None), targets.dtype  # type: ignore[attr-defined]
-        if isinstance(targets, Variable) and is_floating(other) and is_floating(dtype) and other != dtype:
+            dtype, predictions = other, _array(predictions, targets)
+        elif is_floating(dtype) and is_floating(other) and dtype != other:
             raise TypeError(
                 f"{function.__name__}: predictions are {dtype_name(dtype)} and targets a Tensor of "
                 f"{dtype_name(other)}: write targets.astype({dtype_name(dtype)!r})"

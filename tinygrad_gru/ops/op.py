@@ -32,8 +32,8 @@ from types import FunctionType
 from typing import Any, Protocol
 from weakref import finalize
 
-from ..arguments import any_list, arrays_of, respelt
-from ..backend import as_array, backend_of, with_memory_report, xp_of
+from ..arguments import ERROR_TYPES, add_op_context, any_list, arrays_of, misfit, no_rules, respelt
+from ..backend import as_array, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..contexts import recording
 from ..tape import Node, Variable, inspector
@@ -70,31 +70,6 @@ def unwrap(value: Any) -> Any:
     return value._data if isinstance(value, Variable) else value
 
 
-#: The errors to which the name and the inputs of the op are added.
-_ERROR_TYPES = (ValueError, TypeError, IndexError, AttributeError)
-
-
-def add_op_context(op: Op, error: Exception, inputs: tuple) -> Exception:
-    """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
-    if isinstance(error, MemoryError):
-        return with_memory_report(error)
-    error_type = next(base for base in _ERROR_TYPES if isinstance(error, base))
-    described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
-    backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
-    if len(backends) > 1:
-        hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
-    else:
-        hint = "".join(backend.device_hint() for backend in backends.values())
-    return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
-
-
-def _no_rules(op: Op) -> None:
-    raise TypeError(
-        f"{op.__name__} has no rules yet, so it cannot be differentiated: give one for each input with "
-        f"{op.__name__}.vjp(...), or None to declare that an input has no gradient"
-    )
-
-
 def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
@@ -106,9 +81,9 @@ _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
-    "_no_rules": _no_rules, "_respelt": respelt,
+    "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt,
     "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context,
-    "_ERRORS": (*_ERROR_TYPES, MemoryError),
+    "_MISFITS": (AttributeError, TypeError, ValueError), "_ERRORS": (*ERROR_TYPES, MemoryError),
     "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any,
 }  # fmt: skip
 
@@ -222,8 +197,7 @@ def sum_to(x, *, shape):
     xp, extra = xp_of(x), len(x.shape) - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:])):
         raise ValueError(
-            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so this is not a sum over broadcast axes "
-            "(a rule whose cotangent does not have the shape of its input?)"
+            f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so this is not a sum over broadcast axes"
         )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
     return xp.reshape(pairwise_sum(x, axis=axes), shape)

@@ -45,10 +45,11 @@ def categorical(logits, *, axis=-1, sample_shape=()):
     backend = backend_of(logits)
     axis = normalize_axis(axis, len(logits.shape))
     x = astype(moveaxis(in_float32(logits), source=axis, destination=-1), "float64")
-    weights = cumsum(exp(x - max(x, axis=-1, keepdims=True)), axis=-1)
-    total = weights[..., -1:]
-    if not bool(backend.xp.all(backend.xp.isfinite(total))):
+    top = max(x, axis=-1, keepdims=True)
+    if not bool(backend.xp.all(backend.xp.isfinite(top))):
         raise ValueError("categorical: logits have NaN or +∞ among them, or −∞ for all classes of a distribution")
+    weights = cumsum(exp(x - top), axis=-1)
+    total = weights[..., -1:]
     samples = tuple(sample_shape) if isinstance(sample_shape, (tuple, list)) else (sample_shape,)
     u = random_stream().uniform((*samples, *total.shape), "float64", backend)
     return backend.xp.sum(astype(weights / total <= u, "int64"), axis=-1)

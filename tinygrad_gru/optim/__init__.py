@@ -10,13 +10,14 @@ from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clipping import clip_gradient_norm, clip_gradient_value
 from .elementwise import maximum, sqrt
+from .lbfgs import LBFGS
 from .optimizer import Optimizer
 from .rmsprop import RMSprop
 from .schedules import OneCycle, ReduceOnPlateau, Schedule, StepDecay, Warmup, WarmupCosine, WarmupLinear
 from .sgd import SGD
 
 __all__ = [
-    "SGD", "Adagrad", "Adam", "AdamW", "OneCycle", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
+    "LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "OneCycle", "Optimizer", "RMSprop", "ReduceOnPlateau", "Schedule",
     "StepDecay", "Warmup", "WarmupCosine", "WarmupLinear", "clip_gradient_norm", "clip_gradient_value",
     "maximum", "sqrt",
 ]  # fmt: skip

@@ -45,7 +45,7 @@ class Optimizer:
     allowed: ClassVar[Mapping[str, Allowed]]
 
     def __init__(self, parameters: Parameters, **settings: Any):
-        signature = inspect.signature(self.rule).parameters.values()
+        signature = inspect.signature(self.rule).parameters.values() if hasattr(self, "rule") else ()
         self._arrays = tuple(x.name for x in signature if x.kind is x.POSITIONAL_OR_KEYWORD)
         self.groups: list[dict[str, Any]] = [
             {"parameters": members, **self._checked({**settings, **group_settings}, f"group {number}")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .api import compiling, scan
 from .explain import explain
+from .fallback import NotCompiledError, NotCompiledWarning
 from .tracing.trace_cache import pure
 
-__all__ = ["compiling", "explain", "pure", "scan"]
+__all__ = ["NotCompiledError", "NotCompiledWarning", "compiling", "explain", "pure", "scan"]

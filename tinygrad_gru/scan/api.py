@@ -8,17 +8,19 @@ from functools import partial
 from numbers import Integral
 from typing import Any
 
-from ..contexts import block, setting
+from ..contexts import block, no_grad, setting
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
 from .eager import scan_eager
+from .fallback import NotCompiledError, Remark
 from .plan_cache import target_name
 from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
 from .run import in_segments, scan_compiled
-from .tracing.traced_array import Untraceable
+from .tracing.effects import rollback
+from .tracing.traced_array import NoTarget, Untraceable
 
-_compiling: ContextVar[bool | str] = ContextVar("compiling", default=True)
+_compiling: ContextVar[bool | str | None] = ContextVar("compiling", default=None)
 
 
 def scan(
@@ -41,10 +43,11 @@ def scan(
     reverse   run from the last x to the first; each y is stacked at the position of its x
     compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
               step is traced and compiled: it runs once, on traced arrays without values, so a print in it prints once.
-              A step that cannot be compiled, or that has side effects (`explain` says why), runs eagerly; the effects
-              of its trace are undone, except for prints. "numba", which must be installed, compiles the loop to
-              machine code: faster at every size, after a second or two for a new step. "numba:2" shares
-              the batch between two threads
+              A step that cannot be compiled, or that has side effects, runs eagerly; the effects of its trace are
+              undone, except for prints, and a NotCompiledWarning says so, once, with the line and the reason. With True
+              such a step is a NotCompiledError. "numba", which must be installed, compiles the loop to machine code:
+              faster at every size, after a second or two for a new step. "numba:2" shares the batch between two
+              threads. (Anomaly mode sees every step, so it is always eager.)
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
               pass
@@ -55,19 +58,35 @@ def scan(
     steps = scan_length(xs, length)
     check_carry(carry)
     mode = _compiling.get() if compiled is None else compiled
-    target = target_name(mode) if mode else ""
+    target = target_name(True if mode is None else mode) if mode or mode is None else ""
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
     observer = inspector.get()  # anomaly mode names the time step, so it must see every one
+    remark = None
     if target and steps and not (observer is not None and observer.every_step):
         try:
             return scan_compiled(step, carry, xs, steps, reverse, target, every)
-        except Untraceable:
-            pass
+        except Untraceable as reason:  # which must not outlive this block: its traceback holds the arrays of the step
+            if mode is True and not isinstance(reason, NoTarget):
+                _raise_not_compiled(step, carry, xs, reason)
+            if not isinstance(reason, NoTarget):
+                remark = Remark.of(step, reason)
     if every is not None:
-        return _scan_in_segments(step, carry, xs, steps, reverse, every)
-    return scan_eager(step, carry, xs, length=steps, reverse=reverse)
+        results = _scan_in_segments(step, carry, xs, steps, reverse, every)
+    else:
+        results = scan_eager(step, carry, xs, length=steps, reverse=reverse)
+    if remark is not None:
+        remark.warn()  # after the step has run, for its own errors come first
+    return results
+
+
+def _raise_not_compiled(step: Callable, carry: Any, xs: Any, reason: Untraceable) -> None:
+    """Raise the error of the step itself, if it has one in eager mode, else NotCompiledError."""
+    with rollback(step), no_grad():
+        scan_eager(step, carry, tuple(x[:1] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[:1],
+                   length=1)  # fmt: skip
+    raise NotCompiledError(f"compiled=True, but {Remark.of(step, reason).text}") from reason
 
 
 def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
@@ -97,7 +116,10 @@ def _tensor(x: Any) -> Any:
 
 
 @block
-def compiling(on: bool | str = True) -> Iterator[None]:
-    """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2"."""
-    with setting(_compiling, target_name(on) if on else False):
+def compiling(on: bool | str | None = True) -> Iterator[None]:
+    """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2".
+
+    None leaves it to `scan`. With True, a step that cannot be compiled is a NotCompiledError.
+    """
+    with setting(_compiling, on if on is None or isinstance(on, bool) else target_name(on)):
         yield

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import passes
+from .fallback import Remark
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
 from .targets.source import Executable
@@ -39,7 +40,8 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         compiled_step = CompiledStep(trace, target_name(compiled))
         backward = compiled_step.backward()
     except Untraceable as reason:
-        return f"This step runs eagerly, every op at every step: {reason}."
+        text = Remark.of(step, reason).text
+        return f"{text[0].upper()}{text[1:]}."
     names = _names(trace, step)
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = ["The step, traced:", *traced, ""]

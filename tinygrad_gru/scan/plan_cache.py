@@ -246,7 +246,7 @@ class PlanCache:
         result = entry.result or entry.compile(trace, target, device)
         trace.forward.graph.forget()  # a cache keeps no model alive
         if isinstance(result, Untraceable):
-            raise Untraceable(*result.args)
+            raise type(result)(*result.args)
         return result
 
 

@@ -21,7 +21,7 @@ from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
 from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
-from .tracing.traced_array import Untraceable
+from .tracing.traced_array import NoTarget
 
 _traces = TraceCache()
 _array, _node, _copy = attrgetter("_data"), attrgetter("node"), methodcaller("copy")
@@ -75,7 +75,7 @@ def _target(target: str, arrays: list[Any]) -> tuple[str, Backend | None]:
         return target, None
     backends = {backend_of(array).name for array in arrays}
     if len(backends) > 1:
-        raise Untraceable(f"its arrays are on {' and '.join(sorted(backends))}")
+        raise NoTarget(f"its arrays are on {' and '.join(sorted(backends))}")
     return "cuda", backend_of(arrays[0])
 
 

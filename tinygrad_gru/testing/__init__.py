@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..debug import Agreement, DivergenceError, lockstep
 from .contract import ContractError, check_op
-from .gradcheck import GradientError, gradcheck, gradgradcheck
+from .finite_differences import GradientError
+from .gradcheck import gradcheck, gradgradcheck
 from .mutation import Mutant, MutationScore, mutants, mutation_scores
 from .op_specs import OP_SPECS, Case, check_all, check_case
 from .report import Report

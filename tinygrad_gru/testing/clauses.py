@@ -16,7 +16,8 @@ from ..tensor import Tensor
 from ..transforms import grad
 from ..trees import leaves
 from .comparison import disagreement, disagreement_in, epsilon, numpy_dtype
-from .gradcheck import EPS, GradientError, gradcheck, gradgradcheck
+from .finite_differences import EPS, GradientError, rule_of
+from .gradcheck import gradcheck, gradgradcheck
 from .layouts import LAYOUTS, contiguous, with_layout
 from .recurrence import check_compiled
 from .report import Report
@@ -164,8 +165,8 @@ class Clauses:
         both = self._gradients(low, cotangents, weights)
         for name, t, g in (*first, *both):
             if g is not None:
-                self._require(g.dtype == t.dtype, f"{name}: the gradient became {g.dtype}")
-                self._require(g.shape == t.shape, f"{name} has shape {g.shape} for an input {t.shape}")
+                self._require(g.dtype == t.dtype, f"{name}: the gradient became {g.dtype}{self._by(name)}")
+                self._require(g.shape == t.shape, f"{name} has shape {g.shape} for an input {t.shape}{self._by(name)}")
         for (name, _, executed), (_, _, recorded) in zip(first, both):
             same = (executed is None) == (recorded is None) and (executed is None or _same_bits(executed, recorded))
             self._require(same, f"{name}: executed and recorded backward give different bits")
@@ -265,6 +266,11 @@ class Clauses:
         for name, got, expected in pairs:
             self._agree(f"{name} of a compiled scan", "the eager one", disagreement(got, expected, 1e-9, 1e-11))
         return Report(compiled=int(compiled))
+
+    def _by(self, name: str) -> str:
+        """The rule that gave "the gradient of input 1", if it is known."""
+        rule = rule_of(self.run, int(name.rpartition(" ")[2])) if name.startswith("the gradient of input") else ""
+        return f", by {rule}" if rule else ""
 
     # -- comparisons
 

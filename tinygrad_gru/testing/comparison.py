@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
@@ -88,7 +89,7 @@ def likely_cause(got: np.ndarray, expected: np.ndarray, outputs: int = 0, rtol: 
         ratios = got[matters] / expected[matters]
         factor = float(np.median(ratios))
         if same(got, factor * expected) and np.ptp(ratios) <= 10 * rtol * abs(factor):
-            return f"off by a factor of {_rounded(factor)} everywhere{_if_axis_length(factor, got.shape)}"
+            return f"off by a factor of {_rounded(factor)} everywhere{_meaning(factor, got.shape)}"
     inner = range(outputs, got.ndim)
     for axes in permutations(inner):
         moved = np.transpose(expected, (*range(outputs), *axes))
@@ -104,11 +105,12 @@ def likely_cause(got: np.ndarray, expected: np.ndarray, outputs: int = 0, rtol: 
             return f"sum over axis {axis} of the output missing: only its first element counts"
     wrong = abs(got - expected) > rtol * (abs(expected) + 1e-2 * scale)
     if 0 < np.sum(wrong) < wrong.size / 2:
-        return f"only {np.sum(wrong)} of {wrong.size} entries are wrong"
+        return f"only {np.sum(wrong)} of {wrong.size} entries are wrong{_by_a_factor(got[wrong], expected[wrong])}"
     difference = got - expected
     if np.ptp(difference) <= rtol * scale:
         return f"off by {_rounded(float(np.mean(difference)))} everywhere: a term is missing or too many"
-    return f"{np.sum(wrong)} of {wrong.size} entries are wrong, in no simple pattern"
+    how = _by_a_factor(got[wrong], expected[wrong]) or ", in no simple pattern"
+    return f"{np.sum(wrong)} of {wrong.size} entries are wrong{how}"
 
 
 def _first_slices(got: np.ndarray, outputs: int) -> Iterator[tuple[int, tuple]]:
@@ -119,13 +121,33 @@ def _first_slices(got: np.ndarray, outputs: int) -> Iterator[tuple[int, tuple]]:
             yield axis, (slice(None),) * axis + (slice(0, 1),)
 
 
-def _if_axis_length(factor: float, shape: tuple[int, ...]) -> str:
+def _by_a_factor(got: np.ndarray, expected: np.ndarray) -> str:
+    """The factor by which all of several entries are off, if there is one."""
+    with np.errstate(all="ignore"):
+        factor = np.median(got / expected)
+        same = np.isfinite(factor) and abs(got - factor * expected) <= 1e-5 * abs(expected)
+    return f", each by a factor of {_rounded(float(factor))}{_as_share(float(factor))}" if np.all(same) else ""
+
+
+def _meaning(factor: float, shape: tuple[int, ...]) -> str:
+    """What a factor is: one over the length of an axis, its length, or a simple fraction."""
     for n in shape:
         if n > 1 and np.isclose(factor, 1 / n):
             return f" = 1/{n}, the length of an axis: a mean instead of a sum?"
         if n > 1 and np.isclose(factor, n):
             return ", the length of an axis: a sum instead of a mean, or twice?"
-    return ""
+    return _as_share(factor)
+
+
+def _as_share(factor: float) -> str:
+    """The factor as a fraction, if it is a simple one."""
+    share = Fraction(factor).limit_denominator(12)
+    if factor in (0, 1) or not np.isclose(factor, float(share), rtol=1e-6) or abs(share.numerator) > 12:
+        return ""
+    if share == -1:
+        return ", the opposite sign"
+    text = str(share).replace("-", "−")
+    return f": {text} {'times' if share.denominator == 1 else 'of'} what it should be"
 
 
 def _rounded(number: float) -> str:

@@ -13,6 +13,7 @@ it matters; that a compiled scan agrees with an eager one; and for an elementwis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def check_op(
     target, random = resolve(backend), np.random.default_rng(seed)
     moved = {key: _moved(value, target) for key, value in settings.items()}
     name = getattr(op, "__name__", repr(op))
-    check = Clauses(lambda *xs: op(*xs, **moved), lambda *xs: oracle(*xs, **settings), target, random, rtol)
+    check = Clauses(partial(op, **moved), lambda *xs: oracle(*xs, **settings), target, random, rtol)
     report = Report()
     for number, case in enumerate([list(shapes), *(_corners(len(shapes)) if elementwise else [])]):
         values = _values(case, domain, random)

@@ -138,6 +138,7 @@ OP_SPECS: dict[str, list[Case]] = {
     "remainder": [
         Case(lambda a, b: a - b * np.floor(a / b), [np.array([1.3, -1.3, 2.9]), np.array([0.5, 0.5, -0.9])]),
         Case(lambda a, b: a - b * np.floor(a / b), [np.array([[1.3], [-1.3]]), np.array([0.5, -0.4, 0.9])]),
+        Case(lambda a, b: a - b * np.floor(a / b), [(3, 4), (3, 4)], [(-2.0, 2.0), (0.4, 0.9)]),
         Case(lambda a: a - np.floor(a), [np.array([0.25, -2.3])], function=lambda a: ops.remainder(a, 1.0)),
     ],
     "exp": _elementwise(np.exp),

@@ -1,11 +1,15 @@
-"""The folder of a run: the files in it, and a lock, so that it belongs to one run at a time."""
+"""The folder of a run: the files in it, a lock, so that it belongs to one run at a time, and the log."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from ..io import FileLock, LockedError, remove_parts
+from ..io import FileFormatError, FileLock, LockedError, parse_json, remove_parts, replacing
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
@@ -33,7 +37,17 @@ class RunFolder:
     def check_free(self) -> None:
         """Raise FileExistsError if the folder holds a run: a new one would be mixed with it."""
         if self.checkpoint.exists() or self.best.exists():
-            raise FileExistsError(f"{self.path} holds a run already: resume it (--resume), or give another folder")
+            advice = "resume it (resume=True, --resume), or give another folder"
+            raise FileExistsError(f"{self.path} holds a run already: {advice}")
+
+    def numbered(self, step: int) -> Path:
+        """The checkpoint of a step, beside the last one."""
+        return self.path / f"checkpoint-{step:09d}.safetensors"
+
+    def remove_numbered(self, keep: int) -> None:
+        """Remove all checkpoints with a step in their name but the last `keep`."""
+        for path in sorted(self.path.glob("checkpoint-*.safetensors"))[:-keep]:
+            path.unlink()
 
     def __enter__(self) -> RunFolder:
         if self._depth == 0:
@@ -65,3 +79,87 @@ def create_folder(path: Path) -> None:
     for folder in [*reversed(path.parents), path]:
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
+
+
+class JsonLines:
+    """The log of a run in JSON Lines: one object of scalars per line, each with its "step".
+
+    Writes to `path`: a new file, or with `keep_until` the old one, cut after its records of that step, because a
+    resumed run repeats the later steps and each is to be logged once. The old log is replaced as a whole or not at all;
+    lines in it that are not records are dropped.
+
+    A record is passed to the system at once, so that a kill loses none, and is on the disk after `sync`. A write that
+    fails, as on a full disk, is tried again at the next one and at `sync`, which alone raises its error.
+
+    `records` counts those in the log.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keep_until: int | None = None) -> None:
+        self.path = Path(path)
+        self.records = 0
+        self._unwritten = b""
+        if keep_until is not None:
+            with replacing(self.path) as file:
+                for line, record in _parse_lines(self.path):
+                    if record["step"] <= keep_until:
+                        file.write(line + b"\n")
+                        self.records += 1
+        self._file = open(self.path, "wb" if keep_until is None else "ab", buffering=0)  # noqa: SIM115  (see close)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._unwritten += json.dumps(record).encode() + b"\n"
+        self.records += 1
+        with suppress(OSError):
+            self._drain()
+
+    def sync(self) -> None:
+        """Force all records to the disk. Raises OSError, which names the file, if that fails."""
+        try:
+            self._drain()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, f"could not write the log: {error.strerror}", str(self.path)) from error
+
+    def _drain(self) -> None:
+        while self._unwritten:  # a full disk takes a part of a line, and the rest when there is room again
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The records of a log, in order. Invalid lines, such as one that a power failure cut short, are skipped."""
+    return [record for _, record in _parse_lines(Path(path))]
+
+
+def _parse_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The valid lines of a log, without their newlines, and the records in them."""
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            record = _parse_record(line) if line.endswith(b"\n") else None
+            if record is not None:
+                yield line[:-1], record
+
+
+def _parse_record(line: bytes) -> dict[str, Any] | None:
+    """The record in a line, or None: a damaged log must not stop a run that has a checkpoint."""
+    try:
+        record = parse_json(line)
+    except FileFormatError:
+        return None
+    if not isinstance(record, dict) or not _is_scalar(record.get("step")):
+        return None
+    return record if all(value is None or _is_scalar(value) for value in record.values()) else None
+
+
+def _is_scalar(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)

@@ -2,112 +2,162 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any
 
-from ..io import FileFormatError, parse_json, replacing
 from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
+from ..io.schema import LOOP, check
 from ..version import RenamedAttribute, renamed_arguments
-from .folder import RunFolder
-from .schema import LOOP, check
+from .callback import Callback
+from .folder import JsonLines, RunFolder, read_log
+from .history import History
+from .stopping import EarlyStop, StopRequest, diagnosis
 from .terminal import BestEffort, Progress
+from .trainer import Trainer, check_positive
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
-_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class Steppable(Protocol):
-    """A trainer, as a Loop requires it: each step is on `units_per_step` of some `unit` ("characters", …).
-
-    loss_unit      the unit of the held-out loss, for messages
-    state_schema   the schema of `state_dict` (see schema.py)
-    """
-
-    model: Any  # a Module
-    steps: int
-    unit: str
-    loss_unit: str
-    state_schema: Mapping[str, Any]
-
-    @property
-    def units_per_step(self) -> int: ...
-
-    def step(self) -> Any:
-        """Train for one step; returns a named tuple of scalars, one of them the `loss`."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+_SECONDS_BETWEEN_REPORTS = 1.0
 
 
 class Loop:
-    """The training loop: trains `trainer` up to step `steps`; writes a log and checkpoints to `folder`.
+    """The training loop: `trainer.step()` until its end, with what happens around it.
 
-    A folder belongs to one run: another one in it, at the same time or finished, is an error (see RunFolder).
+    steps, epochs,   the end of the run: one of them. A run of `seconds` ends with the first step that is completed
+    seconds          after so many, evaluations included
+    evaluate         returns losses and metrics on validation data by name, the loss first; called before the first
+                     step, after each epoch of a run of `epochs`, otherwise at `evaluations` even intervals
+    callbacks        called at the events of `Callback`, in this order
+    patience         early stopping: stop after more evaluations than this in a row without a better loss
+    keep_best        keep the weights of the best evaluation, for `load_best`; by default if there is a patience
+    folder           for the log and the checkpoints; None: nothing is written. It belongs to one run: another one in
+                     it, at the same time or finished, is an error (see RunFolder)
+    keep_last        how many checkpoints to keep beside the best one; older ones have their step in their name
+    metadata         what else a checkpoint says about its run: dictionaries, lists, numbers, strings
 
-    evaluate        returns the held-out loss; called `evaluations` times per run, and once before the first step
-    on_evaluation   called after that with the progress display, for instance to print a sample
-    patience        stop after more evaluations than this without a better one, and keep the best checkpoint too
-    metadata        what else a checkpoint says about its run: dictionaries, lists, numbers, strings
+    `stopped` says why a run ended before its last step, and `diagnosis` what is wrong with one that did not learn; both
+    are None otherwise.
     """
+
+    #: How far a step advances the progress display.
+    units_per_step = 1
 
     about, characters_per_second = RenamedAttribute("metadata"), RenamedAttribute("steps_per_second")
 
     @renamed_arguments(about="metadata")
     def __init__(
         self,
-        trainer: Steppable,
-        steps: int,
-        folder: str | os.PathLike[str] | RunFolder,
-        evaluate: Callable[[], float],
-        on_evaluation: Callable[[Progress], None] = lambda progress: None,
-        patience: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        trainer: Trainer,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        seconds: float | None = None,
+        evaluate: Callable[[], Mapping[str, float]] | None = None,
         evaluations: int = 10,
+        callbacks: Sequence[Callback] = (),
+        patience: int | None = None,
+        keep_best: bool | None = None,
+        folder: str | os.PathLike[str] | RunFolder | None = None,
+        keep_last: int = 1,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self.trainer, self.steps = trainer, steps
-        self.folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-        self.evaluate, self.on_evaluation = evaluate, on_evaluation
-        self.evaluations = evaluations
+        _check_end(steps=steps, epochs=epochs, seconds=seconds)
+        if patience is not None and evaluate is None:
+            raise ValueError("patience: early stopping compares losses on validation data: give validation=")
+        check_positive("keep_last", keep_last)
+        self.trainer, self.total_steps, self.epochs, self.seconds = trainer, steps, epochs, seconds
+        self.evaluate, self.evaluations = evaluate, evaluations
+        self.callbacks = list(callbacks)
         self.early_stop = EarlyStop(patience)
+        self.keep_best = patience is not None if keep_best is None else keep_best and evaluate is not None
+        self.folder = folder if isinstance(folder, RunFolder) or folder is None else RunFolder(folder)
+        self.keep_last = keep_last
         self.metadata = dict(metadata or {})
-        self._seconds = 0.0
+        self.history = History()
+        self.progress = Progress()
+        self.stopped: str | None = None
+        self.signal: int | None = None
+        self.diagnosis: str | None = None
+        self._losses: list[float] = []
+        self._evaluated: list[float] = []
+        self._epoch_sums: dict[str, float] = {}
+        self._step_seconds = 0.0
+        self._elapsed = 0.0  # of this run, those before an interruption included
+        self._reported_at = -_SECONDS_BETWEEN_REPORTS
         self._first_step = 0
         self._best_step: int | None = None
+        self._best_weights: dict[str, Any] | None = None  # without a folder
         self._logged = 0
         self._run: str | None = None  # the fingerprint of its initial state; None before the first step
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
 
+    # -- what callbacks see --------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Any:
+        return self.trainer.model
+
+    @property
+    def optimizer(self) -> Any:
+        return self.trainer.optimizer
+
+    @property
+    def steps(self) -> int:
+        """The number of completed steps."""
+        return self.trainer.steps
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last step, from 0."""
+        return self.trainer.epoch
+
+    def request_stop(self, reason: str) -> None:
+        """End training after the current step."""
+        self.stopped = self.stopped or reason
+
     @property
     def finished(self) -> bool:
-        return self.trainer.steps >= self.steps or self.early_stop.due
+        """Whether the run is at its end; an interrupted one is not."""
+        if self.early_stop.due:
+            return True
+        if self.total_steps is not None:
+            return self.steps >= self.total_steps
+        if self.epochs is not None:
+            return self.epoch >= self.epochs or (self.epoch + 1 == self.epochs and self.trainer.at_epoch_end)
+        return self.seconds is not None and self._elapsed >= self.seconds
 
     @property
     def steps_per_second(self) -> float | None:
         """The speed of the steps of this object, without evaluations; None if it took none."""
-        steps = self.trainer.steps - self._first_step
-        return steps / self._seconds if steps else None
+        steps = self.steps - self._first_step
+        return steps / self._step_seconds if steps else None
+
+    # -- the run -------------------------------------------------------------------------------------------------
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Load the state of a checkpoint. Raises CheckpointError if it is not one of such a run."""
         check(state, {**LOOP, "trainer": self.trainer.state_schema})
+        saved = state.get("callbacks", [{}] * len(self.callbacks))
+        if len(saved) != len(self.callbacks):
+            raise CheckpointError(
+                f"the checkpoint was made with {len(saved)} callbacks, and now there are {len(self.callbacks)}"
+            )
         try:
             self.trainer.load_state_dict(state["trainer"])
+            for callback, part in zip(self.callbacks, saved):
+                callback.load_state_dict(part)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
         self.early_stop.load_state_dict(state["early_stop"])
         self._run, self._best_step, self._logged = state["run"], state["best_step"], state["logged"]
-        self._first_step = self._saved_step = self.trainer.steps
+        self._elapsed, self._epoch_sums = state.get("seconds", 0.0), dict(state.get("epoch_sums", {}))
+        self._first_step = self._saved_step = self.steps
 
     def run(self, progress: Progress) -> bool:
         """Train; returns whether the run is finished: a signal stops it after the current step.
@@ -115,87 +165,201 @@ class Loop:
         In both cases the checkpoint then holds the last step. The signals are Ctrl-C, SIGTERM and SIGHUP (see
         StopRequest). A `progress` display that fails, such as one on a closed terminal, does not stop the run.
         """
-        trainer, progress = self.trainer, BestEffort(progress)
-        with self.folder, StopRequest() as stop:
-            resumed = self._run is not None
-            if resumed:
-                self._check_folder()
-            else:
-                self.folder.check_free()
-            with JsonLines(self.folder.log, keep_until=trainer.steps if resumed else None) as log:
-                if log.records < self._logged:
-                    progress.write(f"{log.path} is damaged: it has {log.records:,} of {self._logged:,} records")
-                if not resumed:
-                    initial = fingerprint({"about": self.metadata, "trainer": trainer.state_dict()})
-                    self._evaluate(log, progress)
-                    self._run = initial
-                while not self.finished and not stop.requested:
-                    started = time.perf_counter()
-                    step = trainer.step()
-                    self._seconds += time.perf_counter() - started
-                    log.write({**self._position(), **step._asdict()})
-                    progress.advance(trainer.units_per_step, loss=step.loss)
-                    if self._evaluation_due():
-                        better = self.early_stop.update(self._evaluate(log, progress))
-                        if better and self.early_stop.patience is not None:
-                            self._best_step = trainer.steps
-                        self._save(log)
-                    elif time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
-                        self._save(log)
-                if trainer.steps != self._saved_step:
-                    self._save(log)
+        self.progress = BestEffort(progress)
+        with ExitStack() as stack:
+            if self.folder is not None:
+                stack.enter_context(self.folder)
+            stop = stack.enter_context(StopRequest())
+            log = None if self.folder is None else stack.enter_context(self._open_log(self.folder))
+            stack.callback(lambda: self._call("on_train_end"))
+            self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
+            self._call("on_train_begin")
+            if self._run is None:
+                initial = self._fingerprint()
+                if self.evaluate is not None:
+                    self.report(self._evaluate(log, is_first=True))
+                self._run = initial
+            while not self.finished and not stop.requested and self.stopped is None:
+                started = time.perf_counter()
+                self._step(log)
+                self._elapsed += time.perf_counter() - started
+            self.signal = stop.number
+            self.stopped = self.stopped or self._reason()
+            if self.steps != self._saved_step:
+                self._save(log)
+        self.diagnosis = diagnosis(self._losses, self._evaluated, self.trainer.targets_in_step, self.keep_best)
+        self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
 
+    def _reason(self) -> str | None:
+        """Why the run ends before its last step."""
+        if self.early_stop.due:
+            stop = self.early_stop
+            best = "no finite loss" if stop.best is None else f"no better loss than {stop.best:.4g}"
+            return f"early stopping: {best} in {stop.since_best} evaluations"
+        if self.signal is None or self.finished:
+            return None
+        return f"interrupted by {'Ctrl-C' if self.signal == signal.SIGINT else signal.Signals(self.signal).name}"
+
+    def _fingerprint(self) -> str:
+        if self.folder is None:
+            return ""
+        return fingerprint({"about": self.metadata, "trainer": self.trainer.state_dict()})
+
     def load_best(self) -> None:
-        """Load the weights of the best evaluation into the model, if early stopping kept them."""
-        if self._best_step is not None:
-            self.trainer.model.load_state_dict(self._best()["trainer"]["model"])
+        """Load the weights of the best evaluation into the model, if they were kept."""
+        if self._best_step is None:
+            return
+        weights = self._best()["trainer"]["model"] if self._best_weights is None else self._best_weights
+        self.model.load_state_dict(weights)
 
-    def _best(self) -> dict[str, Any]:
-        best = load_checkpoint(self.folder.best)
-        if (best.get("run"), best["trainer"]["steps"]) != (self._run, self._best_step):
-            raise CheckpointError(f"{self.folder.best} does not hold step {self._best_step}, the best one, of this run")
-        return best
+    def position(self) -> dict[str, int]:
+        """The first fields of every record."""
+        return {"step": self.steps, "epoch": self.epoch}
 
-    def _check_folder(self) -> None:
+    def report(self, record: Mapping[str, Any]) -> None:
+        """Print a record of an epoch or an evaluation, at most one a second."""
+        now = time.monotonic()
+        if now - self._reported_at < _SECONDS_BETWEEN_REPORTS and not self.finished:
+            return
+        self._reported_at = now
+        values = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name not in ("step", "epoch"))
+        self.progress.write(f"epoch {record['epoch'] + 1}, step {record['step']:,}: {values}")
+
+    def _step(self, log: JsonLines | None) -> None:
+        """A step, and what is due after it."""
+        started = time.perf_counter()
+        step = self.trainer.step()
+        self._step_seconds += time.perf_counter() - started
+        record = {**self.position(), **step._asdict()}
+        self._record(record, log)
+        self.progress.advance(self.units_per_step, loss=step.loss)
+        self._add_to_epoch(record)
+        self._call("on_step_end", record)
+        evaluation = {}
+        if self._evaluation_due(time.perf_counter() - started):
+            evaluation = self._evaluate(log)
+        if self.trainer.at_epoch_end:
+            epoch = {**self._epoch_record(), **evaluation}
+            self.history.add_epoch(epoch)
+            self._call("on_epoch_end", epoch)
+            self.report(epoch)
+        elif evaluation:
+            self.report(evaluation)
+        if evaluation or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+            self._save(log)
+
+    def _call(self, event: str, *record: Mapping[str, Any]) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *record)
+
+    def _record(self, record: dict[str, Any], log: JsonLines | None) -> None:
+        self._remember(record)
+        if log is not None:
+            log.write(record)
+
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        """A record of a step, which has the norm of its gradient, or of an evaluation."""
+        if "gradient_norm" in record:
+            self._losses.append(record["loss"])
+        else:
+            self._evaluated.append(next(value for name, value in record.items() if name not in self.position()))
+        self.history.add(record)
+
+    def _add_to_epoch(self, record: Mapping[str, Any]) -> None:
+        sums, targets = self._epoch_sums, self.trainer.targets_in_step
+        for name, value, weight in (
+            ("loss", record["loss"], targets), ("gradient_norm", record["gradient_norm"], 1), ("lr", record["lr"], 1)
+        ):  # fmt: skip
+            if value is not None:
+                sums[name] = sums.get(name, 0.0) + weight * value
+                sums[f"count of {name}"] = sums.get(f"count of {name}", 0) + weight
+
+    def _epoch_record(self) -> dict[str, Any]:
+        """The means of the epoch's steps; of the loss, over its targets."""
+        sums, self._epoch_sums = self._epoch_sums, {}
+        names = [name for name in ("loss", "gradient_norm", "lr") if name in sums]
+        return {
+            **self.position(),
+            "epoch": self.epoch,
+            **{name: sums[name] / sums[f"count of {name}"] for name in names},
+        }
+
+    def _evaluation_due(self, since: float) -> bool:
+        """Whether the last step ended an epoch, or completed one more of the equal parts of the run, up to rounding."""
+        if self.evaluate is None:
+            return False
+        if self.epochs is not None:
+            return self.trainer.at_epoch_end
+        if self.seconds is not None:
+            before, after = self._elapsed, self._elapsed + since
+            return after * self.evaluations // self.seconds > before * self.evaluations // self.seconds
+        steps, total = self.steps, self.total_steps
+        assert total is not None
+        return steps * self.evaluations // total > (steps - 1) * self.evaluations // total
+
+    def _evaluate(self, log: JsonLines | None, is_first: bool = False) -> dict[str, Any]:
+        assert self.evaluate is not None
+        values = dict(self.evaluate())
+        loss = next(iter(values.values()))
+        record = {**self.position(), **values}
+        self._record(record, log)
+        if not is_first:
+            self.trainer.evaluated(loss)
+            if self.early_stop.update(loss) and self.keep_best:
+                self._best_step = self.steps
+                self._best_weights = self.model.state_dict() if self.folder is None else None
+        self._call("on_evaluation_end", record)
+        return record
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def _open_log(self, folder: RunFolder) -> JsonLines:
+        """The log; of a resumed run, cut after its last step, and its records in the history."""
+        if self._run is None:
+            folder.check_free()
+            return JsonLines(folder.log)
+        self._check_folder(folder)
+        log = JsonLines(folder.log, keep_until=self.steps)
+        if log.records < self._logged:
+            self.progress.write(f"{log.path} is damaged: it has {log.records:,} of {self._logged:,} records")
+        for record in read_log(folder.log):
+            self._remember(record)
+        return log
+
+    def _check_folder(self, folder: RunFolder) -> None:
         """Check, before a run is resumed, that the folder is its own and has the best weights that it will need."""
-        for path in (self.folder.checkpoint, self.folder.best):
+        for path in (folder.checkpoint, folder.best):
             with suppress(CheckpointError):  # missing or damaged: the run is resumed from another file
                 if load_checkpoint(path).get("run") != self._run:
                     raise FileExistsError(f"{path} is of another run than the one to resume: give another folder")
         if self._best_step is None:
             return
-        if self._best_step == self.trainer.steps:  # a kill may have come between the two files
-            save_checkpoint(self.folder.best, self._state())
+        if self._best_step == self.steps:  # a kill may have come between the two files
+            save_checkpoint(folder.best, self._state())
         else:
             self._best()
 
-    def _position(self) -> dict[str, int]:
-        """The first fields of every log record."""
-        return {"step": self.trainer.steps, self.trainer.unit: self.trainer.steps * self.trainer.units_per_step}
+    def _best(self) -> dict[str, Any]:
+        assert self.folder is not None
+        best = load_checkpoint(self.folder.best)
+        if (best.get("run"), best["trainer"]["steps"]) != (self._run, self._best_step):
+            raise CheckpointError(f"{self.folder.best} does not hold step {self._best_step}, the best one, of this run")
+        return best
 
-    def _evaluation_due(self) -> bool:
-        """Whether the last step completed one more of the equal parts of the run, up to rounding."""
-        steps = self.trainer.steps
-        return steps * self.evaluations // self.steps > (steps - 1) * self.evaluations // self.steps
-
-    def _evaluate(self, log: JsonLines, progress: Progress) -> float:
-        loss = self.evaluate()
-        position = self._position()
-        log.write({**position, "held_out": loss})
-        unit, loss_unit = self.trainer.unit, self.trainer.loss_unit
-        progress.write(f"{position[unit]:,} {unit}: held-out loss {loss:.3f} {loss_unit}")
-        self.on_evaluation(progress)
-        return loss
-
-    def _save(self, log: JsonLines) -> None:
+    def _save(self, log: JsonLines | None) -> None:
+        self._saved_step, self._saved_at = self.steps, time.monotonic()
+        if self.folder is None or log is None:
+            return
         log.sync()  # before the checkpoint, so that the log always has the records that a resumed run needs
         self._logged = log.records
         state = self._state()
         save_checkpoint(self.folder.checkpoint, state)
-        if self._best_step == self.trainer.steps:
+        if self._best_step == self.steps:
             save_checkpoint(self.folder.best, state)
-        self._saved_step, self._saved_at = self.trainer.steps, time.monotonic()
+        if self.keep_last > 1:
+            save_checkpoint(self.folder.numbered(self.steps), state)
+            self.folder.remove_numbered(self.keep_last)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -205,150 +369,20 @@ class Loop:
             "early_stop": self.early_stop.state_dict(),
             "best_step": self._best_step,
             "logged": self._logged,
+            "epoch_sums": self._epoch_sums,
+            "callbacks": [callback.state_dict() for callback in self.callbacks],
+            **({} if self.seconds is None else {"seconds": self._elapsed}),  # a run of steps is the same at any speed
         }
 
 
-class EarlyStop:
-    """Early stopping: due after more than `patience` evaluations in a row without a better one.
-
-    With `patience` None it only remembers the best loss. A loss must be lower than the best by more than
-    `min_improvement` to count as better; one that is not finite never is.
-    """
-
-    def __init__(self, patience: int | None, min_improvement: float = 0.0) -> None:
-        self.patience = patience
-        self.min_improvement = min_improvement
-        self.best: float | None = None
-        self.since_best = 0
-
-    def update(self, loss: float) -> bool:
-        """Count an evaluation; returns whether it is the best so far."""
-        if math.isfinite(loss) and (self.best is None or loss < self.best - self.min_improvement):
-            self.best, self.since_best = loss, 0
-            return True
-        self.since_best += 1
-        return False
-
-    @property
-    def due(self) -> bool:
-        return self.patience is not None and self.since_best > self.patience
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "since_best": self.since_best}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best, self.since_best = state["best"], state["since_best"]
-
-
-class StopRequest:
-    """A signal handler: within the block SIGINT (Ctrl-C), SIGTERM and SIGHUP only set `requested`, for a loop to check.
-
-    So every saved state is one between two steps. A second Ctrl-C raises KeyboardInterrupt at once; a second signal of
-    the other two does not, for a terminal that closes may well send two SIGHUPs. A signal that is ignored, as under
-    nohup, stays ignored. Only the main thread handles signals; in another one the block changes nothing.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in _STOP_SIGNALS:
-                # None: a handler that was not installed by Python, and that it could not restore
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
-
-
-class JsonLines:
-    """The log of a run in JSON Lines: one object of scalars per line, each with its "step".
-
-    Writes to `path`: a new file, or with `keep_until` the old one, cut after its records of that step, because a
-    resumed run repeats the later steps and each is to be logged once. The old log is replaced as a whole or not at all;
-    lines in it that are not records are dropped.
-
-    A record is passed to the system at once, so that a kill loses none, and is on the disk after `sync`. A write that
-    fails, as on a full disk, is tried again at the next one and at `sync`, which alone raises its error.
-
-    `records` counts those in the log.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], keep_until: int | None = None) -> None:
-        self.path = Path(path)
-        self.records = 0
-        self._unwritten = b""
-        if keep_until is not None:
-            with replacing(self.path) as file:
-                for line, record in _parse_lines(self.path):
-                    if record["step"] <= keep_until:
-                        file.write(line + b"\n")
-                        self.records += 1
-        self._file = open(self.path, "wb" if keep_until is None else "ab", buffering=0)  # noqa: SIM115  (see close)
-
-    def write(self, record: dict[str, Any]) -> None:
-        self._unwritten += json.dumps(record).encode() + b"\n"
-        self.records += 1
-        with suppress(OSError):
-            self._drain()
-
-    def sync(self) -> None:
-        """Force all records to the disk. Raises OSError, which names the file, if that fails."""
-        try:
-            self._drain()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OSError(error.errno, f"could not write the log: {error.strerror}", str(self.path)) from error
-
-    def _drain(self) -> None:
-        while self._unwritten:  # a full disk takes a part of a line, and the rest when there is room again
-            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a log, in order. Invalid lines, such as one that a power failure cut short, are skipped."""
-    return [record for _, record in _parse_lines(Path(path))]
-
-
-def _parse_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The valid lines of a log, without their newlines, and the records in them."""
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        for line in file:
-            record = _parse_record(line) if line.endswith(b"\n") else None
-            if record is not None:
-                yield line[:-1], record
-
-
-def _parse_record(line: bytes) -> dict[str, Any] | None:
-    """The record in a line, or None: a damaged log must not stop a run that has a checkpoint."""
-    try:
-        record = parse_json(line)
-    except FileFormatError:
-        return None
-    if not isinstance(record, dict) or not _is_scalar(record.get("step")):
-        return None
-    return record if all(value is None or _is_scalar(value) for value in record.values()) else None
-
-
-def _is_scalar(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+def _check_end(**ends: float | None) -> None:
+    """Raise ValueError unless exactly one of the ends of a run is given, and is positive."""
+    given = {name: value for name, value in ends.items() if value is not None}
+    if len(given) != 1:
+        what = "none of them" if not given else " and ".join(given)
+        raise ValueError(f"give exactly one of epochs, steps and seconds, when the run is to end; got {what}")
+    ((name, value),) = given.items()
+    if name != "seconds":
+        check_positive(name, value)
+    elif not 0 < value < math.inf:
+        raise ValueError(f"seconds: expected a number above 0, got {value!r}")

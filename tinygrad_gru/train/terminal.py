@@ -76,7 +76,7 @@ class Bar(Progress):
 class Lines(Progress):
     """A progress line every few seconds, for a log file or a terminal without tqdm."""
 
-    def __init__(self, total: int, done: int, unit: str) -> None:
+    def __init__(self, total: int | None, done: int, unit: str) -> None:
         self._total, self._done, self._unit = total, done, unit
         self._initial, self._started = done, time.monotonic()
         self._printed = self._started
@@ -84,23 +84,28 @@ class Lines(Progress):
     def advance(self, amount: int, **values: float) -> None:
         self._done += amount
         now = time.monotonic()
-        if now - self._printed < _SECONDS_BETWEEN_LINES and self._done < self._total:
+        if now - self._printed < _SECONDS_BETWEEN_LINES and (self._total is None or self._done < self._total):
             return
         self._printed = now
         speed = (self._done - self._initial) / max(now - self._started, 1e-9)
-        seconds = (self._total - self._done) / speed
         postfix = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
-        self.write(
-            f"{self._done / self._total:4.0%}  {self._done:,} {self._unit}  {postfix}  "
-            f"{speed:,.0f} {self._unit}/s  {seconds // 60:.0f}:{seconds % 60:02.0f} left"
-        )
+        line = f"{self._done:,} {self._unit}  {postfix}  {speed:,.0f} {self._unit}/s"
+        if self._total is not None:
+            seconds = (self._total - self._done) / speed
+            line = f"{self._done / self._total:4.0%}  {line}  {seconds // 60:.0f}:{seconds % 60:02.0f} left"
+        self.write(line)
 
     def write(self, text: str) -> None:
         print(text, flush=True)
 
 
-def progress(total: int, done: int = 0, unit: str = "characters", quiet: bool = False) -> Progress:
-    """A progress display from `done` to `total`: a bar; lines without a terminal or tqdm; nothing if `quiet`."""
+def progress(total: int | None, done: int = 0, unit: str = "steps", quiet: bool = False) -> Progress:
+    """A progress display from `done` to `total`, if that is known: a bar; lines without a terminal or tqdm; nothing if
+    `quiet`.
+
+    >>> with train.progress(100, quiet=True) as display:
+    ...     display.advance(10, loss=0.5)
+    """
     if quiet:
         return Progress()
     if sys.stderr is not None and sys.stderr.isatty():

@@ -47,15 +47,18 @@ def test_samples_and_evaluations_do_not_advance_the_random_state(small, tmp_path
     disturbed = TextRun(small(dropout=0.3))
     loop = disturbed.loop(tmp_path)
     disturbed.trainer.step()
-    loop.evaluate()
-    loop.on_evaluation(Progress())
+    record = loop.evaluate()
+    loop.report(record)
     assert disturbed.trainer.step() == expected
 
 
 def test_samples_are_printed_line_by_line(small, tmp_path):
     recorder = Recorder()
-    TextRun(small()).loop(tmp_path).on_evaluation(recorder)
-    assert all(line.startswith("    | ") for line in recorder.lines[0].splitlines())
+    loop = TextRun(small()).loop(tmp_path)
+    loop.progress = recorder
+    loop.report({"held_out": 3.21})
+    assert recorder.lines[0] == "0 characters: held-out loss 3.210 nats/char"
+    assert all(line.startswith("    | ") for line in recorder.lines[1].splitlines())
 
 
 def test_characters_in_does_not_affect_later_runs(small, monkeypatch):
@@ -80,7 +83,7 @@ def test_a_text_shorter_than_one_window_is_refused(small, tmp_path):
 def test_the_text_is_shuffled_in_chunks(small, text_file):
     text_file.write_text("".join(map(chr, range(33, 20_033))), encoding="utf-8")
     run = TextRun(small())
-    epoch = np.concatenate([window.inputs for window in run.trainer.stream])
+    epoch = np.concatenate([window.inputs for window in run.trainer.source])
     jumps = epoch[1:][np.diff(epoch, axis=0) != 1]
     assert len(jumps) > 10
     assert (jumps % 1024 == 0).all(), "every character's id is its position in this text"

@@ -23,7 +23,7 @@ from ...backend import random_state, set_random_state
 from ...closures import cell_contents, is_library, names_in
 from ...ops.op import is_op
 from ...tensor import Tensor
-from .traced_array import Untraceable
+from .traced_array import DRAWS, Untraceable
 
 #: The limits of what is tracked: references from the step (to its object, its attributes, the items of these), items at
 #: the end of a list, and bytes of an array (counters are small).
@@ -42,10 +42,13 @@ def rollback(step: Callable) -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         nonlocal clean
-        if before.changes():
-            raise Untraceable("it has side effects: it changes an object, a list or a variable outside of it")
+        if changes := before.changes():
+            raise Untraceable(
+                f"it has side effects: it changes {changes[0].name} outside of it",
+                "a value of every step is returned as y, and one that the next step needs is a part of the carry",
+            )
         if random_state() != random_before:
-            raise Untraceable("it draws random numbers at every step")
+            raise Untraceable(*DRAWS)
         clean = True
 
     try:
@@ -62,11 +65,13 @@ def rollback(step: Callable) -> Iterator[Callable[[], None]]:
 class _Location(NamedTuple):
     """Something that can be written.
 
+    name          what it is, in words
     read          gives a key that is equal as long as nothing was written, and the content
     key, content  the initial ones
     write         restores the content
     """
 
+    name: str
     read: Callable[[], tuple[Any, Any]]
     key: Any
     content: Any
@@ -91,9 +96,9 @@ class _Snapshot:
     def changes(self) -> list[_Location]:
         return [location for location in self.locations if location.read()[0] != location.key]
 
-    def _track(self, read: Callable[[], tuple[Any, Any]], write: Callable[[Any], Any]) -> Any:
+    def _track(self, name: str, read: Callable[[], tuple[Any, Any]], write: Callable[[Any], Any]) -> Any:
         key, content = read()
-        self.locations.append(_Location(read, key, content, write))
+        self.locations.append(_Location(name, read, key, content, write))
         return content
 
     def _references(self, one: Any) -> Iterable[Any]:
@@ -107,46 +112,52 @@ class _Snapshot:
         if isinstance(one, tuple):
             return one
         if isinstance(one, (list, deque)):
-            return self._track(lambda: _list_key(one), partial(_refill, one.clear, one.extend))
+            return self._track("a list", lambda: _list_key(one), partial(_refill, one.clear, one.extend))
         if isinstance(one, set):
-            return self._track(lambda: _by_identity(one), partial(_refill, one.clear, one.update))
+            return self._track("a set", lambda: _by_identity(one), partial(_refill, one.clear, one.update))
         if isinstance(one, dict):
-            return self._of_dict(one)
+            return self._of_dict(one, "a dictionary")
         if isinstance(one, np.ndarray):
             if one.nbytes <= _BYTES and one.dtype != object:
-                self._track(lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
+                self._track("an array", lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
             return ()
         if isinstance(one, Tensor):
-            return (self._track(lambda: (id(one.data), one.data), lambda old: setattr(one, "_data", old)),)
+            return (self._track("a Tensor", lambda: (id(one.data), one.data), lambda old: setattr(one, "_data", old)),)
         if isinstance(one, np.random.Generator):
             bits = one.bit_generator
-            self._track(lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old))
+            self._track(
+                "a random generator", lambda: (repr(bits.state), bits.state), lambda old: setattr(bits, "state", old)
+            )
             return ()
         if hasattr(one, "__next__"):
-            raise Untraceable("it may advance an iterator")
+            raise Untraceable("it may advance an iterator", "pass what it gives in xs")
         attributes = getattr(one, "__dict__", None)
-        return self._of_dict(attributes) if isinstance(attributes, dict) else ()
+        if not isinstance(attributes, dict):
+            return ()
+        return self._of_dict(attributes, f"an attribute of a {type(one).__name__}")
 
-    def _of_dict(self, one: dict) -> Iterable[Any]:
+    def _of_dict(self, one: dict, name: str) -> Iterable[Any]:
         def read() -> tuple[Any, dict]:
             return (_by_identity(one)[0], _by_identity(one.values())[0]), dict(one)
 
-        return self._track(read, partial(_refill, one.clear, one.update)).values()
+        return self._track(name, read, partial(_refill, one.clear, one.update)).values()
 
     def _of_function(self, one: FunctionType) -> Iterator[Any]:
         if is_op(one):
             return
         yield from (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values(), vars(one))
-        for cell in one.__closure__ or ():
-            yield self._track(partial(_read_cell, cell), partial(_write_cell, cell))
+        for name, cell in zip(one.__code__.co_freevars, one.__closure__ or ()):
+            yield self._track(f"the variable {name!r}", partial(_read_cell, cell), partial(_write_cell, cell))
         scope, names = one.__globals__, names_in(one.__code__)
         if is_library(scope.get("__name__")):
             return
         for name in names:
-            yield self._track(partial(_read_global, scope, name), partial(_write_global, scope, name))
+            yield self._track(
+                f"the variable {name!r}", partial(_read_global, scope, name), partial(_write_global, scope, name)
+            )
         if "random" in names:  # Python's own and NumPy's own
-            self._track(lambda: (random.getstate(),) * 2, random.setstate)
-            self._track(_numpy_state, np.random.set_state)
+            self._track("the state of `random`", lambda: (random.getstate(),) * 2, random.setstate)
+            self._track("the state of `numpy.random`", _numpy_state, np.random.set_state)
 
 
 def _by_identity(parts: Iterable[Any]) -> tuple[Any, list]:

@@ -18,10 +18,36 @@ from ..ir import Graph, Value, broadcast_shape, dtype_of
 
 
 class Untraceable(Exception):
-    """The step cannot be traced into a graph; the message says why. It runs in eager mode instead."""
+    """The step cannot be traced into a graph; the message says why. It runs in eager mode instead.
+
+    advice  what to write instead, or nothing
+    """
+
+    def __init__(self, reason: str, advice: str = ""):
+        super().__init__(reason, advice)
+        self.reason, self.advice = reason, advice
+
+    def __str__(self) -> str:
+        return self.reason
 
 
-_NEEDS_VALUES = "it makes a decision, or takes a scalar, from values that are known only when it runs"
+class NoTarget(Untraceable):
+    """Nothing is compiled for such arrays, whatever the step does, nor in a step that is being traced itself."""
+
+
+_NEEDS_VALUES = (
+    "it makes a decision, or takes a scalar, from values that are known only when it runs",
+    "`ops.where(condition, a, b)` chooses without `if`, and a Tensor of one element needs no `float()` or `.item()`",
+)
+_INDEXES = (
+    "it indexes with an array, a boolean or None",
+    "look the rows up before the scan, for all steps at once, or use `ops.where` for a mask",
+)
+#: Of random numbers in a step.
+DRAWS = (
+    "it draws random numbers at every step",
+    "draw them before the scan, for all steps at once, and pass them in xs (layers do so for their dropout)",
+)
 
 
 class _Namespace(DuckNamespace):
@@ -30,7 +56,10 @@ class _Namespace(DuckNamespace):
     __name__ = "traced"
 
     def __getattr__(self, name: str) -> Any:
-        raise Untraceable(f"the array function {name} cannot be compiled")
+        raise Untraceable(
+            f"the array function {name} cannot be compiled",
+            "use ops that can be, or compute it before or after the scan, for all steps at once",
+        )
 
     @staticmethod
     def _values(*operands: Any) -> tuple[Graph, list[Value]]:
@@ -130,6 +159,8 @@ class _Namespace(DuckNamespace):
         return x if dtype == x.dtype else TracedArray(x.graph, x.graph.add("astype", (x.value,), x.shape, dtype))
 
     def asarray(self, x: Any, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
+        if isinstance(x, (list, tuple)):
+            raise Untraceable(f"it makes an array of a {type(x).__name__}", "make it before the scan")
         return x
 
 
@@ -153,10 +184,13 @@ class _TracingBackend(Backend):
         return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def to_host(self, array: Any) -> Any:
-        raise Untraceable(_NEEDS_VALUES)
+        raise Untraceable(*_NEEDS_VALUES)
+
+    def _flat_positions(self, shape: tuple[int, ...], index: Any) -> Any:
+        raise Untraceable(*_INDEXES)
 
     def random(self, seed: int, position: int) -> Any:
-        raise Untraceable("it draws random numbers at every step")
+        raise Untraceable(*DRAWS)
 
     def scatter(self, shape: tuple[int, ...], indices: Any, arrays: Any) -> TracedArray:
         graph, values = NAMESPACE._values(*arrays)
@@ -186,19 +220,19 @@ class TracedArray(DuckArray):
         self.dtype = value.dtype
 
     def concretize(self, conversion: type | None = None) -> Any:
-        raise Untraceable(_NEEDS_VALUES)
+        raise Untraceable(*_NEEDS_VALUES)
 
     __len__ = __iter__ = concretize
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise Untraceable("it writes into an array in place")
+        raise Untraceable("it writes into an array in place", "compute a new Tensor, with `ops.where` for example")
 
 
 def normalize_index(index: Any, shape: tuple[int, ...]) -> tuple:
     """A basic index with one hashable entry per axis: an integer, or ("slice", start, stop, step)."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if any(not isinstance(p, (int, np.integer, slice, type(Ellipsis))) or isinstance(p, bool) for p in parts):
-        raise Untraceable("it indexes with an array, a boolean or None")
+        raise Untraceable(*_INDEXES)
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)

@@ -19,7 +19,7 @@ from ...writes import tick
 from ..ir import Graph, Value
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
 from .effects import rollback
-from .traced_array import TracedArray, Untraceable, closed_over, is_array
+from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
 
 
 class Operand(NamedTuple):
@@ -140,14 +140,14 @@ class _Recorder(Inspector):
 def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     """Trace `step` with traced arrays as the carry and one x. Raises Untraceable."""
     if not tree_leaves(carry):
-        raise Untraceable("its carry is empty")
+        raise NoTarget("its carry is empty")
     graph = Graph(type(tree_leaves(carry)[0].data))
     start = tick()
 
     def placeholder(source: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         has_target = isinstance(like.data, np.ndarray) or is_on_cuda(like.data)
         if not has_target or not isinstance(like.data, graph.arrays):
-            raise Untraceable(f"there is no target for arrays on {like.device!r}")
+            raise NoTarget(f"there is no target for arrays on {like.device!r}")
         array = TracedArray(graph, graph.add(source, (), tuple(shape), like.dtype, position=position))
         return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
 
@@ -174,9 +174,12 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     closed_over = [node for node in ends if node not in input_nodes]
     new_leaves = [node for node in closed_over if node.number >= start]
     if any(map(_is_observed, (*records, *input_nodes, *new_leaves))):
-        raise Untraceable("it observes the gradient of a value inside, by a hook or retain_grad, at every step")
+        raise Untraceable(
+            "it observes the gradient of a value inside, by a hook or retain_grad, at every step",
+            "return the value as y, and observe the gradient of all of them at once",
+        )
     if [value for value in graph.values if value.op == "matmul" and 0 in value.inputs[1].shape]:
-        raise Untraceable("it multiplies with a matrix without elements")
+        raise NoTarget("it multiplies with a matrix without elements")
     calls = _calls(graph, recorder, records)
     count = len(carry_out)
     return Forward(
@@ -222,7 +225,9 @@ def _tracing() -> Iterator[None]:
     except Untraceable:
         raise
     except Exception as error:
-        raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}") from error
+        uses_numpy = isinstance(error, TypeError) and "ufunc" in str(error)
+        advice = "call the op of that name, `ops.exp` for `np.exp`" if uses_numpy else ""
+        raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}", advice) from error
 
 
 def as_traced(graph: Graph, x: Any) -> Any:

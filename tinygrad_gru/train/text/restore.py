@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ...backend import resolve
 from ...data import CharacterVocabulary
 from ...io.checkpoint import CheckpointError, load_checkpoint
+from ...io.schema import check
 from ..folder import BEST, CHECKPOINT
-from ..schema import check
 from .model import CharacterModel
 from .run import TEXT_RUN, new_model
 from .settings import TextSettings

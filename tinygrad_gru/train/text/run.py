@@ -15,17 +15,18 @@ import numpy as np
 from ...backend import manual_seed, resolve
 from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
 from ...io.checkpoint import CheckpointError
+from ...io.schema import COUNT, EARLY_STOP, NUMBER, TEXT, check, dict_of, optional
+from ...ops import cross_entropy
 from ...optim import Adam, WarmupLinear
+from ...trees import leaves
 from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
 from ..loop import Loop
-from ..schema import COUNT, EARLY_STOP, NUMBER, TEXT, check, dict_of, optional
-from ..terminal import Progress
+from ..trainer import TRAINER_STATE, Trainer
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
 from .sampling import generate
 from .settings import CHANGEABLE, TextSettings
-from .trainer import TRAINER_STATE, Trainer
 
 _CHUNK = 1024
 _WARMUP = 0.05
@@ -87,18 +88,23 @@ class TextRun:
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
         self.trainer = Trainer(
-            self.model, optimizer, schedule, stream, _MAX_NORM, settings.precision, settings.compile_mode
-        )
+            self.model, cross_entropy, optimizer, stream, schedule, clip_norm=_MAX_NORM, precision=settings.precision,
+            compiled=settings.compile_mode, carry_state=True,
+        )  # fmt: skip
 
-    def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> Loop:
+    @property
+    def characters(self) -> int:
+        """The number of characters that the model has been trained on."""
+        return self.trainer.steps * self.settings.characters_per_step
+
+    def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> TextLoop:
         """The training loop, from the first step or from the `state` of a checkpoint; it writes into `folder`.
 
         Raises CheckpointError if the checkpoint is of something else, of another text, or of other settings than may be
         changed.
         """
         metadata = self.metadata()
-        steps, patience = self.settings.steps, self.settings.patience
-        loop = Loop(self.trainer, steps, folder, self._evaluate, self._print_sample, patience, metadata)
+        loop = TextLoop(self, folder, metadata)
         if state is not None:
             check(state, TEXT_RUN)
             changeable = {name: metadata["settings"][name] for name in CHANGEABLE}
@@ -114,8 +120,18 @@ class TextRun:
                     f"the checkpoint was made with {reason}, so that its run cannot be resumed exactly: "
                     f"{part} was {saved[part]} and is {metadata[part]}"
                 )
+            self._check_carried(state["trainer"]["carried"])
             loop.resume(state)
         return loop
+
+    def _check_carried(self, carried: list[np.ndarray] | None) -> None:
+        initial = self.model.recurrence.initial_state(self.settings.batch)
+        both = [part for _, part in leaves(initial, "state")], carried or ()
+        expected, got = ([(tuple(part.shape), str(part.dtype)) for part in parts] for parts in both)
+        if carried is not None and got != expected:
+            raise CheckpointError(
+                f"the checkpoint does not fit this run: carried: expected states of {expected}, got {got}"
+            )
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says about its run: settings, vocabulary, corpus and versions."""
@@ -133,13 +149,37 @@ class TextRun:
             "versions": versions(resolve(self.model.device).xp),
         }
 
-    def _evaluate(self) -> float:
-        return float(character_losses(self.model, excerpts(self.held_out)).mean())
+    def evaluate(self) -> dict[str, float]:
+        """The loss on excerpts of the held-out text, in nats/char."""
+        return {"held_out": float(character_losses(self.model, excerpts(self.held_out)).mean())}
 
-    def _print_sample(self, progress: Progress) -> None:
+    def sample(self) -> str:
+        """A text that the model writes, other in each step, indented for the terminal."""
         prompt = "def " if self.settings.text is None else ""
         text = prompt + generate(self.model, self.vocabulary, _SAMPLE_LENGTH, prompt, seed=self.trainer.steps)
-        progress.write("".join(f"    | {line}\n" for line in text.splitlines()))
+        return "".join(f"    | {line}\n" for line in text.splitlines())
+
+
+class TextLoop(Loop):
+    """The training loop of a text run: it counts characters, and prints a sample after each evaluation."""
+
+    def __init__(self, run: TextRun, folder: str | os.PathLike[str] | RunFolder, metadata: Mapping[str, Any]) -> None:
+        settings = run.settings
+        super().__init__(
+            run.trainer, steps=settings.steps, evaluate=run.evaluate, patience=settings.patience, folder=folder,
+            metadata=metadata,
+        )  # fmt: skip
+        self.text_run = run
+        self.units_per_step = settings.characters_per_step
+
+    def position(self) -> dict[str, int]:
+        return {"step": self.steps, "characters": self.text_run.characters}
+
+    def report(self, record: Mapping[str, Any]) -> None:
+        if "held_out" in record:
+            loss, characters = record["held_out"], self.text_run.characters
+            self.progress.write(f"{characters:,} characters: held-out loss {loss:.3f} nats/char")
+            self.progress.write(self.text_run.sample())
 
 
 def new_model(settings: TextSettings, vocabulary: CharacterVocabulary) -> CharacterModel:
@@ -157,15 +197,15 @@ def characters_in(seconds: float, settings: TextSettings, device: str | None = N
     """
     if not 0 < seconds <= _MAX_SECONDS:
         raise ValueError(f"seconds must be positive and at most {_MAX_SECONDS:.0e}, got {seconds}")
-    trainer = TextRun(settings, device).trainer
+    run = TextRun(settings, device)
     for _ in range(_WARMUP_STEPS):
-        trainer.step()
-    before, started = trainer.characters, time.perf_counter()
+        run.trainer.step()
+    before, started = run.characters, time.perf_counter()
     elapsed = 0.0
     while elapsed < min(_MEASURED_SECONDS, seconds):
-        trainer.step()
+        run.trainer.step()
         elapsed = time.perf_counter() - started
-    return max(1, int((trainer.characters - before) / elapsed * seconds))
+    return max(1, int((run.characters - before) / elapsed * seconds))
 
 
 def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
@@ -180,8 +220,8 @@ def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
     speed = loop.steps_per_second
     return {
         "parameters": run.model.parameter_count(),
-        "characters_seen": run.trainer.characters,
-        "characters_per_second": None if speed is None else speed * run.trainer.units_per_step,
+        "characters_seen": run.characters,
+        "characters_per_second": None if speed is None else speed * run.settings.characters_per_step,
         "held_out": float(losses.mean()),
         "held_out_without_leading_spaces": float(visible.mean()) if visible.size else None,
         "unigram": unigram,

@@ -92,9 +92,14 @@ class TextSettings:
         return {"yes": None, "no": False}.get(self.compiled, self.compiled)
 
     @property
+    def characters_per_step(self) -> int:
+        """Those of a window of all streams."""
+        return self.batch * self.window
+
+    @property
     def steps(self) -> int:
         """The number of training steps: windows of all streams that fit into the characters, at least one."""
-        return max(1, self.characters // (self.batch * self.window))
+        return max(1, self.characters // self.characters_per_step)
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..io.checkpoint import CheckpointError
+from .checkpoint import CheckpointError
 
 
 class ValueType(NamedTuple):
@@ -51,6 +51,9 @@ LOOP: dict[str, Any] = {  # beside "trainer", whose schema is the trainer's
     "early_stop": EARLY_STOP,
     "best_step": optional(COUNT),
     "logged": COUNT,
+    "seconds?": NUMBER,
+    "epoch_sums?": dict_of(NUMBER),
+    "callbacks?": list_of(OBJECT),
 }
 
 

@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..backend import is_floating, to_host
-from ..cotangents import Sparse
-from ..ops.op import unwrap
-from ..tensor import Tensor
-from ..transforms import grad
-from ..version import RenamedAttribute
-from .comparison import epsilon
-from .contract import check_op
-from .mutation_operators import Call, MutationOperator, Profile, mutation_operators, parts_of
-from .op_specs import CHECKED_BY, OP_SPECS, check_case
+from ... import ops
+from ...backend import is_floating, to_host
+from ...cotangents import Sparse
+from ...ops.op import unwrap
+from ...tensor import Tensor
+from ...transforms import grad
+from ...version import RenamedAttribute
+from ..comparison import epsilon
+from ..contract import check_op
+from ..op_specs import CHECKED_BY, OP_SPECS, check_case
+from .operators import Call, MutationOperator, Profile, mutation_operators, parts_of
 
 
 @dataclass(frozen=True)

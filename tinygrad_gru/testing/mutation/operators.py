@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..backend import dtype_name, is_floating
-from ..cotangents import Sparse
-from ..ops.op import unwrap
-from ..scan.tracing.traced_array import TracedArray
-from ..tensor import Tensor
+from ... import ops
+from ...backend import dtype_name, is_floating
+from ...cotangents import Sparse
+from ...ops.op import unwrap
+from ...scan.tracing.traced_array import TracedArray
+from ...tensor import Tensor
 
 
 @dataclass(frozen=True)

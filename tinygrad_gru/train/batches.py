@@ -1,0 +1,255 @@
+"""Batches of any kind, read into Tensors for a model; and passes over whatever iterates batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .. import ops
+from ..backend import as_array, astype, backend_of, is_floating, move
+from ..data import ArrayBatches
+from ..nn import Module
+from ..tensor import Tensor
+
+
+class Source(Protocol):
+    """Batches in epochs, with a position that can be saved: `data.Epochs`, or `Passes` over anything else."""
+
+    epoch: int
+    index: int
+
+    def next_batch(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Passes:
+    """Passes over anything that iterates batches: a list, a generator, a DataLoader of PyTorch. An epoch is a pass.
+
+    A position is restored by skipping the batches before it, which gives the same ones if each pass has the same order.
+    One batch is read ahead, so that the last one of a pass is known as such.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        if not isinstance(batches, Iterable):
+            raise TypeError(
+                f"data: expected arrays (x, y) or something that iterates batches, got {type(batches).__name__}"
+            )
+        self.batches = batches
+        self.epoch = self.index = 0
+        self._iterator: Iterator[Any] | None = None
+        self._ahead: list[Any] = []
+
+    def next_batch(self) -> Any:
+        if self._iterator is None:
+            self._start(skip=0)
+        elif not self._ahead:
+            self.epoch, self.index = self.epoch + 1, 0
+            self._start(skip=0)
+        batch = self._ahead.pop()
+        self.index += 1
+        self._read_ahead()
+        return batch
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last batch was the last one of its pass."""
+        return self._iterator is not None and not self._ahead
+
+    def _start(self, skip: int) -> None:
+        self._iterator = iter(self.batches)
+        if self._iterator is self.batches and self.epoch:
+            raise ValueError(
+                f"data: a {type(self.batches).__name__} can be passed over once, and ended after epoch {self.epoch}: "
+                "give a list of batches, an object whose __iter__ begins anew, or with steps= a generator without end"
+            )
+        for _ in range(skip):
+            next(self._iterator, None)
+        self._read_ahead()
+        if not self._ahead and not skip:
+            raise ValueError("data: there are no batches (empty data, or a generator that has been used up?)")
+
+    def _read_ahead(self) -> None:
+        assert self._iterator is not None
+        self._ahead = [batch for batch in [next(self._iterator, self)] if batch is not self]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "index": self.index, "arrangement": {}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        once = iter(self.batches) is self.batches
+        self.epoch, self.index = (0 if once else state["epoch"]), state["index"]
+        self._start(skip=self.index)
+        self.epoch = state["epoch"]
+
+
+def source_of(data: Any) -> Source:
+    """`data` itself if it has a position that can be saved, otherwise passes over it."""
+    return data if hasattr(data, "next_batch") and hasattr(data, "load_state_dict") else Passes(data)
+
+
+def at_end(source: Any) -> bool:
+    """Whether the last batch of the source was the last one of its epoch."""
+    return source.at_end if isinstance(source, Passes) else source.index == len(source)
+
+
+def batches_in_epoch(source: Any) -> int | None:
+    """The number of batches in an epoch; None if it is not known in advance."""
+    try:
+        batches: Any = source.batches if isinstance(source, Passes) else source
+        return len(batches)
+    except TypeError:
+        return None
+
+
+def one_pass(data: Any) -> Iterator[Any]:
+    """All batches of an epoch, from the first; the position of `data` is the same afterwards."""
+    if hasattr(data, "next_batch") and hasattr(data, "load_state_dict"):
+        position = data.state_dict()
+        data.load_state_dict({**position, "index": 0})
+        try:
+            yield from data
+        finally:
+            data.load_state_dict(position)
+        return
+    batches = iter(Passes(data).batches)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("there are no batches (empty data, or a generator that an earlier pass used up? give a list)")
+    yield first
+    yield from batches
+
+
+def are_arrays(data: Any) -> bool:
+    """Whether `data` are arrays (x, y), and not batches of them."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or hasattr(data, "inputs"):
+        return False
+    _, y = data
+    if isinstance(data, list):  # a list of two arrays, or of two batches
+        return all(hasattr(part, "shape") for part in data)
+    return not isinstance(y, tuple) and not hasattr(y, "inputs")
+
+
+def array_batches(data: Any, batch_size: int, seed: int | None) -> ArrayBatches:
+    """Batches of arrays (x, y); Tensors among them are copied to the host."""
+    x, y = map(_on_host, data)
+    return ArrayBatches(x, y, batch_size, seed)
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _on_host(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_on_host, value))
+    return value.numpy() if isinstance(value, Tensor) else value
+
+
+class ModelBatch(NamedTuple):
+    """A batch as a model takes it: its arguments and keywords, and the targets.
+
+    valid    of targets per step: the indices of the valid steps among all T·B, or None if all are valid
+    size     the number of targets
+    starts   whether a carried state is to be reset, or None if the batch does not say
+    """
+
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    targets: Any
+    per_step: bool
+    valid: np.ndarray | None
+    size: int
+    starts: bool | None
+
+    def select(self, outputs: Any) -> Any:
+        """The outputs that the targets belong to: of targets per step those of the valid steps, flattened."""
+        if not self.per_step:
+            return outputs
+        steps = self.keywords.get("lengths")
+        if len(outputs.shape) < 2 or (steps is not None and outputs.shape[1] != len(steps)):
+            raise ValueError(
+                f"the targets are one per step, but the model's output of shape {tuple(outputs.shape)} is not "
+                "(T, B, …): return the output at every step, not the last one"
+            )
+        return flattened(outputs, self.valid)
+
+
+def flattened(value: Any, valid: np.ndarray | None) -> Any:
+    """(T, B, …) as (T·B, …), or as its rows `valid`."""
+    rows = ops.reshape(value, shape=(value.shape[0] * value.shape[1], *value.shape[2:]))
+    return rows if valid is None else rows[as_array(valid, device=backend_of(value.data))]
+
+
+def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatch:
+    """A batch (inputs, targets), or an object with these attributes, on the device and in the dtype of `like`.
+
+    Raises TypeError or ValueError if it is not one.
+    """
+    per_step, lengths = bool(getattr(batch, "per_step", False)), getattr(batch, "lengths", None)
+    if hasattr(batch, "inputs"):
+        inputs, targets = batch.inputs, getattr(batch, "targets", None)
+    elif isinstance(batch, (tuple, list)) and len(batch) == 2:
+        inputs, targets = batch
+    elif not with_targets and (hasattr(batch, "shape") or isinstance(batch, dict)):
+        inputs, targets = batch, None
+    else:
+        length = f" of {len(batch)}" if hasattr(batch, "__len__") else ""
+        raise TypeError(
+            f"a batch must be (inputs, targets), or an object with .inputs and .targets, got a "
+            f"{type(batch).__name__}{length}"
+        )
+    arguments: tuple[Tensor, ...] = ()
+    keywords: dict[str, Any] = {}
+    if isinstance(inputs, Mapping):
+        keywords = {name: as_model_tensor(value, like, f"inputs[{name!r}]") for name, value in inputs.items()}
+    elif isinstance(inputs, tuple):
+        arguments = tuple(as_model_tensor(value, like, f"inputs[{k}]") for k, value in enumerate(inputs))
+    else:
+        arguments = (as_model_tensor(inputs, like, "inputs"),)
+    if lengths is not None:
+        keywords["lengths"] = lengths = np.asarray(lengths)
+    if not with_targets or targets is None:
+        targets, valid, size = None, _valid(lengths, arguments) if per_step else None, 1
+    else:
+        targets = as_model_tensor(targets, like, "targets")
+        valid = _valid(lengths, (targets,)) if per_step else None
+        targets = flattened(targets, valid) if per_step else targets
+        size = targets.size
+    starts = getattr(batch, "starts", None)
+    return ModelBatch(arguments, keywords, targets, per_step, valid, size, None if starts is None else bool(starts))
+
+
+def _valid(lengths: np.ndarray | None, values: tuple[Any, ...]) -> np.ndarray | None:
+    """The indices of valid steps among the T·B of values (T, B, …); None if all are."""
+    if lengths is None or not values or bool(np.all(lengths == values[0].shape[0])):
+        return None
+    return np.flatnonzero(np.arange(values[0].shape[0])[:, None] < lengths)
+
+
+def as_model_tensor(value: Any, like: Tensor, name: str) -> Tensor:
+    """`value`, of whatever library, as a Tensor on the device of `like`; floats in its dtype."""
+    array = value.data if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor) and backend_of(value).is_host:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" and str(array.dtype) != "bfloat16":
+            raise TypeError(
+                f"{name}: expected numbers, got {array.dtype} (strings, or lists of different lengths? "
+                "data.SequenceBatches pads sequences)"
+            )
+    array = move(array, backend_of(like.data))
+    return Tensor.from_node(astype(array, like.dtype) if is_floating(array.dtype) else array, None)
+
+
+def reference_tensor(model: Module) -> Tensor:
+    """The parameter whose dtype and device batches take: the first of floats. Raises ValueError if there is none."""
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a Module, got {type(model).__name__} (nn.Sequential makes one of functions)")
+    tensors = [tensor for _, tensor in model.named_tensors() if is_floating(tensor.dtype)]
+    if not tensors:
+        raise ValueError(
+            f"model: {type(model).__name__} has no parameters (are they attributes of a Module, in lists or dicts?)"
+        )
+    return tensors[0]

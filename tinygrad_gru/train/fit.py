@@ -1,0 +1,336 @@
+"""fit, evaluate, predict: train any model on batches or arrays, measure it, and apply it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from difflib import get_close_matches
+from numbers import Real
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from .. import optim
+from ..contexts import no_grad
+from ..io.checkpoint import CheckpointError, load_checkpoint
+from ..nn import Module
+from ..nn.recurrent import Recurrent
+from ..optim import Optimizer, ReduceOnPlateau, Schedule
+from ..scan import compiling
+from ..tensor import Tensor
+from ..trees import map_leaves
+from .batches import (
+    ModelBatch,
+    are_arrays,
+    array_batches,
+    batches_in_epoch,
+    one_pass,
+    read_batch,
+    reference_tensor,
+    source_of,
+)
+from .callback import Callback
+from .folder import RunFolder
+from .history import History
+from .loop import Loop
+from .metrics import Metric, metric
+from .terminal import Progress
+from .terminal import progress as progress_display
+from .trainer import Trainer, call_model, loss_of
+
+_LR = 1e-3
+
+#: The optimizers by their names in lower case.
+OPTIMIZERS = {cls.__name__.lower(): cls for cls in (optim.Adam, optim.AdamW, optim.Adagrad, optim.RMSprop, optim.SGD)}
+
+
+def fit(
+    model: Module,
+    loss: Callable[[Any, Any], Tensor],
+    data: Any,
+    *,
+    validation: Any = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    optimizer: str | Optimizer = "adam",
+    lr: float | None = None,
+    schedule: Schedule | Callable[[Optimizer, int], Schedule] | None = None,
+    batch_size: int = 32,
+    seed: int | None = 0,
+    metrics: Iterable[Metric | str] = (),
+    clip_norm: float | None = None,
+    accumulate: int = 1,
+    precision: str = "float32",
+    compiled: bool | str | None = None,
+    carry_state: bool = False,
+    callbacks: Sequence[Callback] = (),
+    patience: int | None = None,
+    folder: str | os.PathLike[str] | RunFolder | None = None,
+    resume: bool = False,
+    keep_last: int = 1,
+    progress: bool | Progress = True,
+) -> History:
+    """Train `model` in place, and return the history of its losses.
+
+    loss         (outputs, targets) → a scalar, the mean over the targets: `ops.mse`, `ops.cross_entropy`, any function
+    data         arrays (x, y), whose first axis counts the examples; or anything that iterates batches: `data.
+                 SequenceBatches`, a list, a DataLoader of PyTorch. A batch is (inputs, targets), or an object with
+                 these and maybe `lengths`, `starts` and `per_step`. Floats are converted to the model's dtype, and all
+                 is moved to its device. A tuple of inputs is called as model(*inputs), a dict as model(**inputs). If
+                 the model returns a tuple, as a recurrent layer does, its first part is the output
+    validation   the same; or a fraction of the arrays, which is their end, as they are given and not shuffled: right
+                 for a series in time. Shuffle examples that are sorted, by class for instance, before
+    epochs, steps, seconds   the length of the run: exactly one of them. An epoch is a pass over the data, a step is one
+                 of the optimizer; a run of `seconds` ends with the first step that is completed after so many. The
+                 validation data are evaluated before the first step, and after each epoch, or of `steps` and `seconds`
+                 ten times
+    optimizer    "adam", "adamw", "sgd", "rmsprop" or "adagrad", with `lr` (default 0.001); or an optim.Optimizer
+    schedule     None: lr stays as it is; a class such as `optim.WarmupCosine`, or another function (optimizer,
+                 total_steps) → schedule; or a schedule of the optimizer. `ReduceOnPlateau` is told the validation loss
+    batch_size, seed   of arrays: they are shuffled anew in every epoch, or with None never. `seed` is not that of
+                 weights and dropout (see `manual_seed`)
+    metrics      names ("accuracy") or `Metric` objects, of the validation data: "validation_accuracy" in the records
+    clip_norm    the largest global norm of the gradient; None: not clipped
+    accumulate   batches per step: their gradients are averaged over all their targets, as of one large batch
+    precision    "float16" or "bfloat16": the model runs in that dtype, its parameters stay as they are
+    compiled     how recurrences run (see `compiling`)
+    carry_state  truncated backpropagation through time: model(inputs, state) → (output, state), where the state goes
+                 detached to the next batch; it is None at the start of an epoch, and where a batch has `starts`
+    callbacks    objects whose methods are called at the events of training (see `Callback`)
+    patience     stop after more evaluations than this in a row without a better validation loss; the weights in the end
+                 are those of the best evaluation
+    folder       for the log (log.jsonl) and checkpoints, the last one and the best one; None: nothing is written
+    resume       go on from the checkpoint in `folder`, if there is one, bit for bit as if never interrupted; of data
+                 without a position (see `data.Epochs`) if each pass has the same order
+    keep_last    checkpoints to keep, if more than one with their step in their name
+    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress
+
+    Ctrl-C ends training after the current step, saves, and `fit` returns; history.stopped says why a run ended before
+    its time, and history.diagnosis what is wrong with one that has not learned. Raises TrainingError if the loss is not
+    finite; the weights are then those before the step.
+
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = nn.Linear(1, 1)
+    >>> history = train.fit(model, ops.mse, (x, 3 * x + 1), epochs=100, lr=0.05, progress=False)
+    >>> train.predict(model, np.array([[2.0]])).round(1).tolist()
+    [[7.0]]
+    """
+    if seconds is not None and schedule is not None and not isinstance(schedule, Schedule):
+        raise ValueError(
+            "schedule: with seconds= the number of steps is not known in advance; give steps= or epochs=, or a "
+            "schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
+        )
+    training, held_out = _data_of(model, data, validation, batch_size, seed)
+    chosen = [metric(item) for item in metrics]
+    optimizer = _optimizer(optimizer, lr, model)
+    if callable(schedule) and not isinstance(schedule, Schedule):
+        schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
+    if isinstance(schedule, ReduceOnPlateau) and held_out is None:
+        raise ValueError("schedule: ReduceOnPlateau depends on the validation loss: give validation=")
+    trainer = Trainer(
+        model, loss, optimizer, training, schedule, clip_norm=clip_norm, accumulate=accumulate, precision=precision,
+        compiled=compiled, carry_state=carry_state,
+    )  # fmt: skip
+
+    def evaluation() -> dict[str, float]:
+        values = evaluate(model, loss, held_out, metrics=chosen, carry_state=carry_state, compiled=compiled)
+        return {f"validation_{name}": value for name, value in values.items()}
+
+    loop = Loop(
+        trainer, steps=steps, epochs=epochs, seconds=seconds, evaluate=None if held_out is None else evaluation,
+        callbacks=callbacks, patience=patience, keep_best=held_out is not None, folder=folder, keep_last=keep_last,
+        metadata={"fit": {"accumulate": accumulate, "carry_state": carry_state}},
+    )  # fmt: skip
+    if resume:
+        _resume(loop)
+    with _display(progress, loop, training, accumulate) as display:
+        loop.run(display)
+        if patience is not None:
+            loop.load_best()
+        for message in filter(None, (loop.stopped, loop.diagnosis)):
+            loop.progress.write(message)
+    if loop.signal not in (None, signal.SIGINT):
+        signal.raise_signal(loop.signal)  # all is saved: let it do what it does elsewhere
+    return loop.history
+
+
+def evaluate(
+    model: Module,
+    loss: Callable[[Any, Any], Tensor],
+    data: Any,
+    *,
+    metrics: Iterable[Metric | str] = (),
+    batch_size: int = 32,
+    carry_state: bool = False,
+    compiled: bool | str | None = None,
+) -> dict[str, float]:
+    """The loss and the metrics of `model` on `data`, arrays or batches as `fit` takes them: a dictionary by name.
+
+    The model is in evaluation mode, and nothing is recorded. Means are over all targets, not means of the batches'.
+
+    >>> model = nn.Sequential(lambda x: x, nn.Linear(1, 1))
+    >>> sorted(train.evaluate(model, ops.mse, (np.ones((5, 1)), np.ones((5, 1))), metrics=["mae"]))
+    ['loss', 'mae']
+    """
+    chosen = [metric(item) for item in metrics]
+    total, count = 0.0, 0
+    for item in chosen:
+        item.reset()
+    for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled):
+        outputs = batch.select(outputs)
+        total += batch.size * loss_of(loss, outputs, batch).item()
+        count += batch.size
+        for item in chosen:
+            item.update(outputs, batch.targets)
+    return {"loss": total / count, **{item.name: item.compute() for item in chosen}}
+
+
+def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | str | None = None) -> Any:
+    """The outputs of `model` for `data`, an array x, arrays (x, y) or batches as `fit` takes them: a NumPy array.
+
+    Targets are ignored. The model is in evaluation mode. Of batches with targets per step it is a list, for each
+    sequence its outputs at its own steps. Raises ValueError for data that are shuffled: predictions come in the order
+    of the batches.
+
+    >>> train.predict(nn.Linear(3, 2), np.zeros((5, 3))).shape
+    (5, 2)
+    """
+    if getattr(data, "seed", None) is not None:
+        raise ValueError(
+            f"data: it is shuffled, and predictions would come in that order: make it with seed=None (not {data.seed})"
+        )
+    if isinstance(data, (np.ndarray, Tensor, Mapping)) or hasattr(data, "__array__"):
+        data = (data, None)
+    results: list[Any] = []
+    for outputs, batch in _outputs(model, data, batch_size, False, compiled, with_targets=False):
+        values = outputs.numpy()
+        if not batch.per_step:
+            results.append(values)
+            continue
+        lengths = batch.keywords.get("lengths", [len(values)] * values.shape[1])
+        results += [values[:length, column] for column, length in enumerate(lengths)]
+    return results if batch.per_step else np.concatenate(results)
+
+
+def _outputs(
+    model: Module, data: Any, batch_size: int, carry_state: bool, compiled: bool | str | None, with_targets: bool = True
+) -> Iterator[tuple[Any, ModelBatch]]:
+    """The outputs for all batches of an epoch, in evaluation mode, with the batches."""
+    like, state = reference_tensor(model), None
+    if are_arrays(data):
+        check_layout(model)
+        data = array_batches(data, batch_size, seed=None)
+    with model.evaluating(), no_grad(), nullcontext() if compiled is None else compiling(compiled):
+        for item in one_pass(data):
+            batch = read_batch(item, like, with_targets)
+            outputs, state = call_model(model, batch, None if batch.starts else state, carry_state)
+            yield outputs, batch
+
+
+def check_layout(model: Module) -> None:
+    """Raise ValueError if the model has a layer for which the first axis of arrays of examples would be time."""
+    for path, module in model.named_modules():
+        if isinstance(module, Recurrent) and not module.batch_first:
+            layer = f"nn.{type(module).__name__}({module.input_size}, {module.hidden_size}, batch_first=True)"
+            raise ValueError(
+                f"data: the first axis of arrays counts the examples, but {path or 'the model'} is time-major and "
+                f"would take it for time: write {layer}, or give data.SequenceBatches(sequences, targets); for a model "
+                "that exchanges the axes itself, data.ArrayBatches(x, y)"
+            )
+
+
+def _data_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
+    """The batches to train on, and those to evaluate on or None."""
+    reference_tensor(model)
+    if isinstance(validation, Real):
+        if not are_arrays(data):
+            raise ValueError("validation: a fraction is of arrays (x, y); of batches, give others for validation")
+        data, validation = _split(data, validation)
+    if are_arrays(data):
+        check_layout(model)
+        data = array_batches(data, batch_size, seed)
+    if are_arrays(validation):
+        check_layout(model)
+        validation = array_batches(validation, batch_size, seed=None)
+    return data, validation
+
+
+def _split(data: Any, fraction: Any) -> tuple[Any, Any]:
+    """The arrays without their last fraction, and that."""
+    if isinstance(fraction, bool) or not 0 < fraction < 1:
+        raise ValueError(f"validation: expected batches, arrays (x, y) or a fraction between 0 and 1, got {fraction!r}")
+    whole = array_batches(data, 1, seed=None)
+    held_out = round(len(whole) * float(fraction))
+    if not 0 < held_out < len(whole):
+        raise ValueError(f"validation: {fraction} of {len(whole)} examples leaves none to train on or to evaluate on")
+    parts = [
+        tuple(map_leaves(itemgetter(rows), value) for value in (whole.inputs, whole.targets))
+        for rows in (slice(None, -held_out), slice(-held_out, None))
+    ]
+    (_, known), (_, targets) = parts
+    if isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "iu":
+        unknown = float(np.mean(~np.isin(targets, known)))
+        if unknown > 0.5:
+            raise ValueError(
+                f"validation: of the last {held_out:,} examples {unknown:.0%} are of classes that the others do not "
+                "have: the examples are sorted. Shuffle them: order = np.random.default_rng(0).permutation(len(y))"
+            )
+    return parts[0], parts[1]
+
+
+def _optimizer(optimizer: str | Optimizer, lr: float | None, model: Module) -> Optimizer:
+    if isinstance(optimizer, Optimizer):
+        if lr is not None:
+            raise ValueError("lr: the optimizer that was given has its own; lr is for one by its name")
+        return optimizer
+    cls = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else None
+    if cls is None:
+        close = get_close_matches(str(optimizer).lower(), OPTIMIZERS, n=1)
+        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(OPTIMIZERS)}, or an Optimizer"
+        raise ValueError(f"optimizer: got {optimizer!r}, {advice}")
+    parameters = list(model.parameters())
+    if not parameters:
+        raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
+    return cls(parameters, lr=_LR if lr is None else lr)
+
+
+def _total_steps(batches: Any, epochs: int | None, steps: int | None, accumulate: int) -> int:
+    """The number of steps that a schedule is made for."""
+    if steps is not None:
+        return steps
+    length = batches_in_epoch(source_of(batches))
+    if length is None or epochs is None:
+        raise ValueError(
+            "schedule: the number of steps is not known in advance, for the data have no len(): give steps= instead of "
+            "epochs=, or a schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
+        )
+    return epochs * -(-length // accumulate)
+
+
+def _resume(loop: Loop) -> None:
+    """Load the checkpoint of the loop's folder, if there is one."""
+    if loop.folder is None:
+        raise ValueError("resume=True needs the folder of the run: give folder=")
+    if not loop.folder.checkpoint.exists():
+        return
+    state = load_checkpoint(loop.folder.checkpoint)
+    saved = state.get("about")
+    if saved != loop.metadata:
+        raise CheckpointError(
+            f"{loop.folder.checkpoint} is of a run with other settings, and cannot be resumed exactly: {saved}, now "
+            f"{loop.metadata}"
+        )
+    loop.resume(state)
+
+
+def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> Progress:
+    if isinstance(progress, Progress):
+        return progress
+    total, length = loop.total_steps, batches_in_epoch(source_of(batches))
+    if loop.epochs is not None and length is not None:
+        total = loop.epochs * -(-length // accumulate)
+    return progress_display(total, loop.steps, "steps", quiet=not progress)

@@ -1,0 +1,116 @@
+"""Reasons to stop or to doubt a training run: early stopping, signals such as Ctrl-C, a loss that did not improve."""
+
+from __future__ import annotations
+
+import math
+import signal
+import statistics
+import threading
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class EarlyStop:
+    """Early stopping: due after more than `patience` evaluations in a row without a better one.
+
+    With `patience` None it only remembers the best loss. A loss must be lower than the best by more than
+    `min_improvement` to count as better; one that is not finite never is.
+    """
+
+    def __init__(self, patience: int | None, min_improvement: float = 0.0) -> None:
+        self.patience = patience
+        self.min_improvement = min_improvement
+        self.best: float | None = None
+        self.since_best = 0
+
+    def update(self, loss: float) -> bool:
+        """Count an evaluation; returns whether it is the best so far."""
+        if math.isfinite(loss) and (self.best is None or loss < self.best - self.min_improvement):
+            self.best, self.since_best = loss, 0
+            return True
+        self.since_best += 1
+        return False
+
+    @property
+    def due(self) -> bool:
+        return self.patience is not None and self.since_best > self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "since_best": self.since_best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best, self.since_best = state["best"], state["since_best"]
+
+
+class StopRequest:
+    """A signal handler: within the block SIGINT (Ctrl-C), SIGTERM and SIGHUP only set `requested`, for a loop to check.
+
+    `number` is that of the last one.
+
+    So every saved state is one between two steps. A second Ctrl-C raises KeyboardInterrupt at once; a second signal of
+    the other two does not, for a terminal that closes may well send two SIGHUPs. A signal that is ignored, as under
+    nohup, stays ignored. Only the main thread handles signals; in another one the block changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP_SIGNALS:
+                # None: a handler that was not installed by Python, and that it could not restore
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+
+    @property
+    def requested(self) -> bool:
+        return self.number is not None
+
+
+#: The least steps, and targets per step, for training losses to be compared: fewer are mostly noise.
+_LEAST_STEPS, _LEAST_TARGETS = 10, 16
+
+
+def diagnosis(losses: Sequence[float], evaluations: Sequence[float], targets: int, keeps_best: bool) -> str | None:
+    """What is wrong with a run whose loss is worse at its end than at its start; None if it is not.
+
+    losses       of the steps
+    evaluations  on validation data, the first before training, which are compared if there are two or more
+    targets      the number of them in a step
+    keeps_best   whether the weights in the end are those of the best evaluation
+
+    So that noise raises no alarm, an evaluation must be worse by 5 %. Training losses must all be worse in the second
+    half of the run than in its first step, and their median by half, in ten steps or more of 16 targets or more.
+    """
+    if len(evaluations) > 1:
+        first, *later = evaluations
+        best = min(filter(math.isfinite, later), default=math.nan)
+        end = best if keeps_best else later[-1]
+        if end <= first + 0.05 * abs(first) or not math.isfinite(first):
+            return None
+        what = f"the loss on validation data was {first:.4g} before training and is {end:.4g} after it"
+        if best < first:
+            return f"{what}, although it was {best:.4g} in between: overfitting? patience=3 keeps the best weights"
+    else:
+        half = list(losses[(len(losses) + 1) // 2 :])
+        if len(losses) < _LEAST_STEPS or targets < _LEAST_TARGETS:
+            return None
+        first, median = losses[0], statistics.median(half)
+        if min(half) <= first or median <= first + 0.5 * abs(first):
+            return None
+        what = f"the loss was {first:.4g} in the first step and is around {median:.4g} in the second half of the run"
+    return f"{what}: the model has not learned (the learning rate may be too high)"

@@ -1,0 +1,311 @@
+"""Trainer: one training step of any model, with all that the following steps depend on as its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from numbers import Integral
+from typing import Any, NamedTuple
+
+from ..backend import random_state, set_random_state
+from ..io.schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueType, dict_of, list_of, optional
+from ..nn import Module
+from ..ops import stack
+from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_gradient_norm
+from ..scan import compiling
+from ..tensor import Tensor
+from ..trees import leaves, map_leaves
+from .batches import ModelBatch, at_end, read_batch, reference_tensor, source_of
+from .precision import LossScaler, mixed_precision
+
+_SCALE = ValueType(
+    "a power of two from 1 to 2**24", lambda value: NUMBER.accepts(value) and value in [2**k for k in range(25)]
+)
+_GROUP = ValueType(
+    "a group of an optimizer, with its updates",
+    lambda value: type(value) is dict and list_of(COUNT).accepts(value.get("updates")),
+)
+_NOTHING = ValueType("null", lambda value: value is None)
+#: The schema of a trainer's state, with a schedule. What it calls "stream" is the position in the data.
+TRAINER_STATE: dict[str, Any] = {
+    "model": dict_of(ARRAY),
+    "optimizer": {"groups": list_of(_GROUP), "state": dict_of(FLOAT_ARRAY), "steps": COUNT},
+    "schedule": {"schedule": TEXT, "steps": COUNT, "base_lrs": list_of(NUMBER)},
+    "stream": {"epoch": COUNT, "index": COUNT, "arrangement": OBJECT},
+    "precision?": TEXT,
+    "scaler?": {"scale": _SCALE, "good_steps": COUNT, "skipped": COUNT},
+    "random": {"seed": COUNT, "position": COUNT},
+    "steps": COUNT,
+    "carried": optional(list_of(FLOAT_ARRAY)),
+    "carried_structure?": OBJECT,
+}
+
+
+class TrainingError(RuntimeError):
+    """Training has diverged: the loss or its gradient is not finite. The weights are those before the step."""
+
+
+class Step(NamedTuple):
+    """The result of a training step: its `loss`, the gradient norm before clipping, the learning rate.
+
+    `gradient_norm` is None if the gradient overflowed float16, so that the step was skipped.
+    """
+
+    loss: float
+    gradient_norm: float | None
+    lr: float
+
+
+class Trainer:
+    """Trains `model` on the batches of `data`, one step of the optimizer after another.
+
+        L = Σᵢ nᵢ lossᵢ / Σᵢ nᵢ over `accumulate` batches i with nᵢ targets;  g = ∂L/∂θ, clipped;  θ ← optimizer(θ, g)
+
+    loss         (outputs, targets) → a scalar, the mean over the targets, as `ops.mse`
+    data         anything that iterates batches (see `fit`)
+    schedule     None: the learning rate stays as it is
+    clip_norm    the largest global norm of a gradient; None: not clipped
+    accumulate   batches per step; weighted by their targets they equal one large batch, to rounding. An epoch's last
+                 step may have fewer
+    precision    "float16" or "bfloat16": the model runs in that dtype; parameters, optimizer, outputs and state stay
+                 float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is skipped because a
+                 gradient overflowed counts as any other
+    compiled     recurrences run under `compiling(compiled)`; None leaves the current mode
+    carry_state  truncated backpropagation through time: model(inputs, state) → (output, state); the state is carried,
+                 detached, to the next batch, and is None where a batch says `starts` or, of batches that do not say, at
+                 the first of an epoch
+
+    `on_gradients`, if it is set, is called in each step between backward and clipping.
+
+    `state_dict` holds all that the following steps depend on, random numbers included: a run that is interrupted and
+    resumed gives, bit for bit, the results of an uninterrupted one.
+
+    >>> model, batches = nn.Linear(3, 1), [(np.ones((4, 3)), np.ones((4, 1)))]
+    >>> trainer = train.Trainer(model, ops.mse, optim.SGD(model.parameters(), lr=0.1), batches)
+    >>> trainer.step().loss > trainer.step().loss > trainer.step().loss
+    True
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[[Any, Any], Tensor],
+        optimizer: Optimizer,
+        data: Any,
+        schedule: Schedule | None = None,
+        *,
+        clip_norm: float | None = None,
+        accumulate: int = 1,
+        precision: str = "float32",
+        compiled: bool | str | None = None,
+        carry_state: bool = False,
+    ) -> None:
+        check_positive("accumulate", accumulate)
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
+        _check_parameters(model, optimizer)
+        if schedule is not None and schedule.optimizer is not optimizer:
+            raise ValueError("schedule: it is one of another optimizer than the one that trains the model")
+        self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
+        self.source = source_of(data)
+        self.clip_norm, self.accumulate, self.carry_state = clip_norm, accumulate, carry_state
+        self.precision, self.compiled = precision, compiled
+        self.network = mixed_precision(model, precision)
+        self.scaler = LossScaler() if precision == "float16" else LossScaler(1, growth_interval=None)
+        self.on_gradients: Callable[[], None] | None = None
+        self.steps = 0
+        self.targets_in_step = 0
+        self._carried: Any = None
+
+    @property
+    def state_schema(self) -> Mapping[str, Any]:
+        """The schema of `state_dict`."""
+        return TRAINER_STATE if self.schedule is not None else {**TRAINER_STATE, "schedule": _NOTHING}
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the last step, from 0."""
+        return self.source.epoch
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the last step was the last one of its epoch."""
+        return self.steps > 0 and at_end(self.source)
+
+    def step(self) -> Step:
+        """Train on the next batches. Raises TrainingError if the loss or the gradient is not finite.
+
+        The weights are then those before the step.
+        """
+        batches = self._next_batches()
+        lr = self.optimizer.groups[0]["lr"]
+        self.targets_in_step = total = sum(batch.size for batch in batches)
+        state, losses = self._carried, []
+        self.optimizer.zero_grad()
+        with nullcontext() if self.compiled is None else compiling(self.compiled):
+            for batch in batches:
+                loss, state = self._loss(batch, None if batch.starts else state)
+                if len(batches) > 1:
+                    loss = loss * (batch.size / total)
+                self.scaler.backward(loss)
+                losses.append(loss.detach().astype("float64"))
+        self.scaler.unscale(self.model.parameters())
+        if self.on_gradients is not None:
+            self.on_gradients()
+        norm = clip_gradient_norm(self.model.parameters(), math.inf if self.clip_norm is None else self.clip_norm)
+        # Both in one copy: on a GPU this is where the host synchronizes.
+        *values, norm = stack([*losses, norm]).tolist()
+        value, finite = math.fsum(values) if all(map(math.isfinite, values)) else sum(values), math.isfinite(norm)
+        if not math.isfinite(value) or not (finite or self.scaler.can_shrink):
+            raise TrainingError(self._diverged(value, norm, lr))
+        if self.scaler.update(finite):
+            self.optimizer.step()
+        if self.schedule is not None and not isinstance(self.schedule, ReduceOnPlateau):
+            self.schedule.step()
+        self._carried = map_leaves(lambda part: None if part is None else part.detach(), state)
+        self.steps += 1
+        return Step(value, norm if finite else None, lr)
+
+    def evaluated(self, loss: float) -> None:
+        """Tell a schedule that depends on it the loss on validation data."""
+        if isinstance(self.schedule, ReduceOnPlateau):
+            self.schedule.step(loss)
+
+    def _next_batches(self) -> list[ModelBatch]:
+        """The batches of a step; without word from the data, an epoch's first one resets a carried state."""
+        batches: list[ModelBatch] = []
+        while not batches or (len(batches) < self.accumulate and not at_end(self.source)):
+            batch = read_batch(self.source.next_batch(), reference_tensor(self.model))
+            starts = self.source.index == 1 if batch.starts is None else batch.starts
+            batches.append(batch._replace(starts=starts))
+        return batches
+
+    def _loss(self, batch: ModelBatch, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = call_model(self.network, batch, state, self.carry_state)
+        return loss_of(self.loss, batch.select(outputs), batch), state
+
+    def _diverged(self, loss: float, norm: float, lr: float) -> str:
+        if self.steps == 0:
+            cause = "NaN or infinity in the data, or very large numbers: standardise them"
+        elif self.clip_norm is None:
+            cause = f"a learning rate of {lr:g} may be too high; clip_norm=1.0 limits a gradient that explodes"
+        else:
+            cause = f"a learning rate of {lr:g} may be too high"
+        return (
+            f"at step {self.steps + 1} the loss is {loss:g} and its gradient's norm {norm:g}, with a learning rate of "
+            f"{lr:g}: training has diverged ({cause}). The weights are those before this step"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the following steps depend on: a tree of host arrays and JSON values."""
+        carried = self._carried
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "stream": self.source.state_dict(),
+            "precision": self.precision,
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(),
+            "steps": self.steps,
+            "carried": None if carried is None else [part.numpy() for _, part in leaves(carried, "state")],
+            "carried_structure": {"tree": _structure(carried)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a state of `state_dict`, on whatever backend the model is now, and in whatever precision.
+
+        Raises ValueError if it is of another model, optimizer, schedule or data.
+        """
+        parts = None if state["carried"] is None else [*state["carried"]]
+        # An earlier version saved the parts alone: of a tuple if there are several.
+        flat = [""] if parts is not None and len(parts) == 1 else ["tuple", *[[""]] * len(parts or ())]
+        structure = state.get("carried_structure", {"tree": flat if parts else None})["tree"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        self.source.load_state_dict(state["stream"])
+        if state.get("precision") == self.precision:  # the loss scale of another precision is of no use in this one
+            self.scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"])
+        self.steps = state["steps"]
+        device = reference_tensor(self.model).device
+        self._carried = _restored(structure, [Tensor(part, device=device) for part in parts or ()])
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise ValueError unless it is a whole number above 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a whole number, 1 or more, got {value!r}")
+
+
+def call_model(network: Module, batch: ModelBatch, state: Any, carry_state: bool) -> tuple[Any, Any]:
+    """The output of a model for a batch, and the state to carry, if one is."""
+    if not carry_state:
+        outputs = network(*batch.arguments, **batch.keywords)
+        return outputs[0] if isinstance(outputs, tuple) else outputs, None
+    result = network(*batch.arguments, state, **batch.keywords)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            "carry_state=True: the model is called as model(inputs, state) and must return (output, state), got "
+            f"{type(result).__name__}"
+        )
+    return result
+
+
+def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, batch: ModelBatch) -> Tensor:
+    """The loss of a batch. Raises TypeError or ValueError if it is not a scalar Tensor."""
+    try:
+        value = loss(outputs, batch.targets)
+    except ValueError as error:
+        shape, expected = (tuple(getattr(value, "shape", ())) for value in (outputs, batch.targets))
+        if shape == (*expected, 1) and len(error.args) == 1:
+            error.args = (f"{error.args[0]}; to keep the model's output, give targets[..., None], as y[:, None]",)
+        raise
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"loss: expected a function of (outputs, targets) that returns a Tensor, as ops.mse, got a "
+            f"{type(value).__name__} (an .item() or .numpy() too many, or a class instead of its instance?)"
+        )
+    if value.shape != ():
+        raise ValueError(f"loss: must be a scalar, got shape {tuple(value.shape)}: take its mean, as reduction='mean'")
+    return value
+
+
+def _check_parameters(model: Module, optimizer: Optimizer) -> None:
+    reference_tensor(model)
+    own = {id(parameter) for parameter in model.parameters()}
+    if not own:
+        raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
+    if not any(id(parameter) in own for parameter in optimizer.parameters()):
+        raise ValueError(
+            "optimizer: none of its parameters is one of the model: make it from this model's parameters()"
+        )
+
+
+def _structure(tree: Any) -> Any:
+    """The containers of a tree in JSON: None, [""] for a leaf, ["tuple", …] or ["list", …], or a dictionary."""
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {name: _structure(part) for name, part in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return ["tuple" if isinstance(tree, tuple) else "list", *map(_structure, tree)]
+    return [""]
+
+
+def _restored(structure: Any, parts: list[Tensor]) -> Any:
+    """The tree of this structure; takes its leaves from the front of `parts`."""
+    if structure is None:
+        return None
+    if isinstance(structure, dict):
+        return {name: _restored(part, parts) for name, part in structure.items()}
+    kind, *inner = structure
+    if kind == "":
+        return parts.pop(0)
+    if kind not in ("tuple", "list"):
+        raise ValueError(f"carried_structure: expected the structure of a state, got {structure!r:.100}")
+    items = [_restored(part, parts) for part in inner]
+    return tuple(items) if kind == "tuple" else items
