@@ -19,7 +19,7 @@ test: $(VENV)/.test
 	$(PYTEST) $(ARGS)
 
 # Also the tests that compare with PyTorch, Keras, autograd and numba; ends with the list of skipped tests and reasons.
-test-peers: $(VENV)/.test $(VENV)/.peers $(VENV)/.recordings
+test-peers: $(VENV)/.test $(VENV)/.peers $(VENV)/.datasets
 	$(PYTEST) -rs $(ARGS)
 
 lint: $(VENV)/.lint
@@ -56,9 +56,9 @@ $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
 	touch $@
 
-# Recordings for an example: they are part of a package, which is installed without its dependencies.
-$(VENV)/.recordings: | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aeon
+# Data for examples: parts of packages, which are installed without their dependencies.
+$(VENV)/.datasets: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps aeon pycountry vega_datasets
 	touch $@
 
 clean:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 
 import tinygrad_gru
-from tinygrad_gru import Tensor, hints, nn, ops, optim
+from tinygrad_gru import Tensor, hints, nn, ops, optim, train
+from tinygrad_gru.train import hints as train_hints
 
-TABLES = [(tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (Tensor, hints.TENSOR)]
+TABLES = [
+    (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, train_hints.TRAIN),
+    (Tensor, hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("owner", "table"), TABLES, ids=lambda owner: getattr(owner, "__name__", ""))
@@ -20,7 +25,7 @@ def test_a_hint_is_one_line_for_a_name_that_does_not_exist(owner, table):
         assert hint == hint.strip() and "\n" not in hint and len(hint) < 120
 
 
-@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim, train], ids=lambda module: module.__name__)
 def test_a_missing_name_of_a_module_is_answered(module):
     table = dict(TABLES[[owner for owner, _ in TABLES].index(module)][1])
     name = next(iter(table))
@@ -41,3 +46,14 @@ def test_a_misspelt_name_is_answered_with_the_one_most_like_it():
         _ = optim.nothing_like_it
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("tinygrad_gru.nn.functional")
+
+
+def test_a_hint_of_tensor_is_an_attribute_error_and_not_in_dir():
+    t = Tensor([1.0])
+    for name, hint in hints.TENSOR.items():
+        assert not hasattr(t, name) and name not in dir(t)
+        with pytest.raises(AttributeError, match=f"^Tensor has no attribute '{name}'; here it is {re.escape(hint)}$"):
+            getattr(t, name)
+    assert "sum" in dir(t)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = t.nothing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 import pytest
 from support.tensors import constant, leaf
@@ -12,6 +14,8 @@ from tinygrad_gru import (
     Tensor,
     compiling,
     detect_anomaly,
+    enable_grad,
+    grad,
     nn,
     no_grad,
     ops,
@@ -135,6 +139,230 @@ def test_anomaly_mode_detects_writes_through_numpy():
             np.add(saved.data, 1.0, out=saved.data)
             with pytest.raises(AnomalyError, match="was written before backward"):
                 y.backward()
+
+
+# -- in-place operators ----------------------------------------------------------------------------------------------
+
+OPERATORS = [
+    (operator.iadd, operator.add),
+    (operator.isub, operator.sub),
+    (operator.imul, operator.mul),
+    (operator.itruediv, operator.truediv),
+    (operator.ipow, operator.pow),
+    (operator.ifloordiv, operator.floordiv),
+    (operator.imod, operator.mod),
+]
+
+
+@pytest.mark.parametrize(("in_place", "plain"), OPERATORS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("other", [2.0, "array", "constant"])
+def test_an_in_place_operator_writes_a_leaf_under_no_grad(in_place, plain, other, backend):
+    values, operand = np.array([1.5, 4.0]), np.array([2.0, 3.0])
+    x = Tensor(values, requires_grad=True, device=backend)
+    array, alias = x.data, x
+    other = {"array": x.data * 0 + 2.0, "constant": Tensor(operand, device=backend)}.get(other, other)
+    with no_grad():
+        x = in_place(x, other)
+    assert x is alias and x.data is array and x.requires_grad and x.is_leaf
+    expected = plain(values, operand if isinstance(other, Tensor) else 2.0)
+    np.testing.assert_allclose(x.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("in_place", "plain"), OPERATORS, ids=lambda f: f.__name__)
+def test_an_in_place_operator_on_a_leaf_outside_of_no_grad_is_refused(in_place, plain):
+    x = leaf([1.5, 4.0])
+    x.name = "W"
+    with pytest.raises(
+        TapeError, match=r"would write into a leaf that requires a gradient \(W \(2,\)\).*`with no_grad"
+    ):
+        in_place(x, 2.0)
+    assert x.tolist() == [1.5, 4.0]
+
+
+def test_gradient_descent_by_hand_trains(layers):
+    """The loop that every user of PyTorch writes once; PyTorch's own result is the oracle."""
+    torch = pytest.importorskip("torch")
+    layer, _, z = layers
+    W = torch.tensor(layer.W.numpy(), requires_grad=True)
+    with no_grad():
+        layer.b *= 0.0
+    layer.b.requires_grad = False
+    for _ in range(2):
+        (layer(z) ** 2).sum().backward()
+        ((torch.tensor(z.numpy()) @ W) ** 2).sum().backward()
+        with no_grad(), torch.no_grad():
+            for p in layer.parameters():
+                p -= 0.1 * p.grad
+                p.zero_grad()
+            W -= 0.1 * W.grad
+            W.grad = None
+            layer.b *= 0.0
+    np.testing.assert_allclose(layer.W.numpy(), W.detach().numpy(), rtol=1e-5)
+
+
+def test_backward_through_records_from_before_an_in_place_operator_raises():
+    x = leaf([1.0, 2.0])
+    x.name = "W"
+    y = (x * x).sum()
+    with no_grad():
+        x -= 0.5
+    with pytest.raises(TapeError, match=r"W \(2,\) was changed in place after #\d+ hadamard"):
+        y.backward()
+
+
+def test_in_place_operators_on_a_constant_change_it_under_all_of_its_names():
+    for block in (no_grad, enable_grad):
+        with block():
+            x = constant([1.0, 2.0])
+            alias = x
+            x += 1.0
+            x *= [2.0, 3.0]
+            assert alias is x and alias.tolist() == [4.0, 9.0]
+    mask = Tensor([True, False])
+    mask &= Tensor([True, True])
+    mask |= Tensor([False, False])
+    mask ^= Tensor([True, True])
+    assert mask.tolist() == [False, True]
+    count = Tensor(3)
+    count //= 2
+    count += 4
+    assert count.item() == 5 and count.dtype == np.int64
+
+
+def test_in_place_operators_on_a_constant_do_not_change_what_records_saved():
+    c, w = constant([1.0, 2.0]), leaf([3.0, 4.0])
+    y = (c * w).sum()
+    c += 100.0
+    y.backward()
+    assert w.grad.tolist() == [1.0, 2.0] and c.tolist() == [101.0, 102.0]
+
+
+def test_in_place_operators_on_records_are_recorded():
+    """As in PyTorch, which is the oracle; where PyTorch refuses because it wrote what a record saved, this is right."""
+    torch = pytest.importorskip("torch")
+
+    def run(x, w, zeros):
+        total = zeros
+        for _ in range(3):
+            h = x * w
+            alias = h
+            h += w
+            h *= 2.0
+            total += (alias * x).sum()
+        return total
+
+    x, w = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    run(x, w, constant(0.0)).backward()
+    tx, tw = (torch.tensor(t.numpy(), requires_grad=True) for t in (x, w))
+    run(tx, tw, torch.zeros((), dtype=torch.float64)).backward()
+    np.testing.assert_allclose(x.grad.numpy(), tx.grad.numpy())
+    np.testing.assert_allclose(w.grad.numpy(), tw.grad.numpy())
+    y = leaf([1.0]).exp()
+    y += 1.0  # exp has saved its output
+    y.backward()
+
+
+def test_a_matrix_product_in_place():
+    x, m = constant(np.eye(2)), np.array([[0.0, 1.0], [1.0, 0.0]])
+    x @= m
+    assert x.tolist() == m.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            lambda: operator.iadd(constant([1.0]), np.ones((2, 1))),
+            ValueError,
+            r"the result has shape \(2, 1\), and this",
+        ),
+        (
+            lambda: operator.itruediv(Tensor([1, 2]), 2),
+            TypeError,
+            "the result is float32, and this tensor int64; write",
+        ),
+        (lambda: operator.iadd(Tensor([True]), 1), TypeError, "the result is int64, and this tensor bool"),
+        (lambda: no_grad()(operator.iadd)(leaf([1.0]) * 2.0, 1.0), TapeError, "was computed by .* hadamard .* detach"),
+        (lambda: operator.iadd(constant([1.0]), "a"), TypeError, "add"),
+    ],
+)
+def test_an_in_place_operator_that_would_change_shape_dtype_or_a_record_is_refused(change, error, message):
+    with pytest.raises(error, match=message):
+        change()
+
+
+def test_in_place_operators_keep_the_dtype():
+    """As in NumPy and PyTorch."""
+    x = Tensor([1.0, 2.0])
+    x += np.ones(2)
+    assert x.dtype == np.float32 and x.tolist() == [2.0, 3.0]
+
+
+def test_a_frozen_parameter_takes_values_but_no_record():
+    x = leaf([1.0])
+    x.requires_grad = False
+    x += 1.0
+    with pytest.raises(TapeError, match="into a frozen parameter"):
+        x += leaf([1.0])
+    x.requires_grad = True
+    assert x.tolist() == [2.0] and x.node.grad_state.array is x.data
+
+
+@pytest.mark.parametrize("start", [constant([1.0]), leaf([1.0]), leaf([1.0]) * 1.0], ids=["constant", "leaf", "record"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_of_a_scan_may_change_its_state_in_place(compiled, start):
+    """It changes the step's own Tensor, neither the initial state nor former outputs."""
+    xs = leaf([[1.0], [2.0], [3.0]])
+
+    def step(h, x):
+        h += x
+        return h
+
+    last, ys = scan(step, start, xs, compiled=compiled)
+    assert start.tolist() == [1.0] and ys.tolist() == [[2.0], [4.0], [7.0]] and last.tolist() == [7.0]
+    assert grad(ys.sum(), xs).tolist() == [[3.0], [2.0], [1.0]]
+    if start.requires_grad:
+        assert grad(scan(step, start, xs, compiled=compiled)[1].sum(), start).tolist() == [3.0]
+
+
+def test_under_no_grad_a_step_does_not_write_a_leaf_that_is_the_initial_state():
+    start = leaf([1.0])
+
+    def step(h, x):
+        h += x
+        return h
+
+    with no_grad(), compiling(False):
+        assert scan(step, start, constant([[1.0], [2.0]]))[0].tolist() == [4.0]
+    assert start.tolist() == [1.0]
+
+
+def test_a_step_that_changes_what_it_closes_over_runs_eagerly():
+    total = constant([0.0])
+
+    def step(h, x):
+        nonlocal total
+        total += x
+        return h + x
+
+    xs = leaf([[1.0], [2.0]])
+    with pytest.warns(Warning, match="it changes a Tensor outside of it"):
+        scan(step, constant([0.0]), xs)
+    assert total.tolist() == [3.0]
+    total.backward()
+    assert xs.grad.tolist() == [[1.0], [1.0]]
+
+
+def test_remat_of_a_function_that_changes_its_input_in_place():
+    """The expected gradient is by hand: y = (2 x)² · w."""
+
+    def f(h, w):
+        h *= 2.0
+        return h * h * w
+
+    x, w = leaf(3.0), leaf(5.0)
+    remat(f, x * 1.0, w).backward()
+    assert x.grad.item() == 8 * 3 * 5 and w.grad.item() == 36
 
 
 # -- modules ---------------------------------------------------------------------------------------------------------

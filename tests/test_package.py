@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from subprocess import run
 
 import numpy as np
 import pytest
@@ -44,6 +46,24 @@ def test_other_names_are_attribute_errors(package):
     assert not hasattr(package, "nothing")
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = package.nothing
+
+
+@pytest.mark.parametrize("name", ["data", "debug", "interop", "io", "show", "testing", "train", "interop.torch"])
+def test_packages_are_imported_when_they_are_named(name):
+    program = f"import sys, tinygrad_gru as tg; before = set(sys.modules); print(tg.{name}.__name__)"
+    if name not in ("debug", "io"):  # which the core needs
+        program += f"; assert 'tinygrad_gru.{name}' not in before; assert '{name.partition('.')[0]}' in dir(tg)"
+    done = run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, f"tinygrad_gru.{name}"), done.stderr
+
+
+def test_a_star_import_imports_no_package_and_hides_no_builtin():
+    program = (
+        "import builtins, sys; before = set(dir()); from tinygrad_gru import *; "
+        "assert not {'tinygrad_gru.' + n for n in ('train', 'data', 'testing', 'interop', 'show')} & set(sys.modules); "
+        "assert not set(dir()) & set(dir(builtins)) - {'__doc__', '__name__', '__loader__', '__package__', '__spec__'}"
+    )
+    assert run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_checkpoint_is_an_alias_of_remat():

@@ -10,6 +10,8 @@ Tensor(-2.8288574, dtype=float32)
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from . import nn, ops, optim
 from .backend import (
     BackendError,
@@ -24,22 +26,54 @@ from .backend import (
     use,
 )
 from .contexts import enable_grad, no_grad
+from .creation import (
+    arange,
+    empty,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    tensor,
+    zeros,
+    zeros_like,
+)
 from .debug import AnomalyError, detect_anomaly, sanitize
 from .hints import PACKAGE, missing_name
 from .ops import op
-from .scan import compiling, explain, scan
+from .scan import NotCompiledError, NotCompiledWarning, compiling, explain, scan
 from .tape import TapeError, tape
 from .tensor import Tensor
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, remat, vjp
 from .version import __version__
 
 __all__ = [
-    "AnomalyError", "BackendError", "OutOfMemoryError", "TapeError", "Tensor", "__version__", "checkpoint",
-    "compiling", "detect_anomaly", "enable_grad", "explain", "grad", "hessian", "hvp", "jacobian", "jvp",
-    "manual_seed", "memory_limit", "memory_report", "nn", "no_grad", "op", "ops", "optim", "random_state", "remat",
-    "sanitize", "scan", "set_random_state", "tape", "tf32", "tf32_allowed", "use", "vjp",
+    "AnomalyError", "BackendError", "NotCompiledError", "NotCompiledWarning", "OutOfMemoryError", "TapeError", "Tensor",
+    "__version__", "arange", "checkpoint", "compiling", "detect_anomaly", "empty", "enable_grad", "explain", "eye",
+    "full", "full_like", "grad", "hessian", "hvp", "jacobian", "jvp", "linspace", "load", "manual_seed", "memory_limit",
+    "memory_report", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "rand", "randint", "randn",
+    "random_state", "remat", "sanitize", "save", "scan", "set_random_state", "tape", "tensor", "tf32", "tf32_allowed",
+    "use", "vjp", "zeros", "zeros_like",
 ]  # fmt: skip
+
+#: What is imported when it is first named: packages, and names of modules.
+_LAZY = dict.fromkeys(("data", "debug", "interop", "io", "show", "testing", "train"), "") | {
+    "load": "saving",
+    "save": "saving",
+}
 
 
 def __getattr__(name: str) -> object:
-    raise missing_name(__name__, name, PACKAGE, __all__)
+    if name not in _LAZY:
+        elsewhere = {n: f"{m}.{n}" for m, names in (("optim", optim), ("nn", nn), ("ops", ops)) for n in names.__all__}
+        raise missing_name(__name__, name, elsewhere | PACKAGE, (*__all__, *_LAZY))
+    module = import_module(f".{_LAZY[name] or name}", __name__)
+    return getattr(module, name) if _LAZY[name] else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
-from inspect import signature
+from inspect import signature, unwrap
 from numbers import Number
 from typing import Any
 
@@ -30,6 +30,14 @@ _FOREIGN = {
 }
 
 
+#: What PyTorch's users must say when they use its names, since its function does something else.
+_SAY = {
+    "correction": "PyTorch's default is correction=1, here and in NumPy it is 0: say which",
+    "return_indices": "PyTorch's gives (values, indices) along dim: write axis=… for the values alone, or "
+    "return_indices=True for both",
+}
+
+
 def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a call, with `others` by the names that they have here; TypeError for one that is unknown."""
     name, known = function.__name__, signature(function).parameters
@@ -38,24 +46,38 @@ def respelt(function: Callable, settings: Mapping[str, Any], others: Mapping[str
         alias = _ALIASES.get(other, "")
         if alias not in known:
             hint = f": {_FOREIGN[other]}" if other in _FOREIGN else did_you_mean(other, known)
-            accepted = ", ".join(setting for setting in known if setting in settings)
-            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it has {accepted}")
+            accepted = [n for n, p in known.items() if n in settings or p.default is not p.empty]
+            raise TypeError(f"{name}: there is no setting {other!r}{hint}; it has {', '.join(accepted)}")
         if alias in settings and settings[alias] is not known[alias].default:
             raise TypeError(f"{name}: {other} is {alias}, which was given, too")
+        for setting in _SAY.keys() & known.keys() - settings.keys() - {alias}:
+            raise TypeError(f"{name}: {_SAY[setting]}")
         result[alias] = value
     return result
 
 
 def respelling(function: Callable) -> Any:
-    """Decorator for a function of ops: its settings, too, can be given by PyTorch's names."""
-    names = frozenset(signature(function).parameters)
+    """Decorator for a function of ops: its settings, too, have PyTorch's names, and a list of numbers is an array.
+
+    The latter only as first argument, and not where that is `arrays`.
+    """
+    code = unwrap(function).__code__  # `signature` would take as long as the rest of the import
+    names = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    takes_arrays = "arrays" in names
 
     @wraps(function)
     def call(*inputs: Any, **settings: Any) -> Any:
         if not names.issuperset(settings):
             ours = {name: value for name, value in settings.items() if name in names}
-            settings = respelt(call, ours, {name: settings[name] for name in settings if name not in names})
-        return function(*inputs, **settings)
+            settings = respelt(function, ours, {name: settings[name] for name in settings if name not in names})
+        if inputs and isinstance(inputs[0], (list, tuple)) and not takes_arrays:
+            inputs = (*arrays_of(inputs[:1]), *inputs[1:])
+        try:
+            return function(*inputs, **settings)
+        except (AttributeError, TypeError) as error:
+            if wrong := _wrong_input(inputs[:1], error):
+                raise TypeError(f"{function.__name__}: {wrong}") from error
+            raise
 
     return call
 
@@ -103,6 +125,8 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
     """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
     if isinstance(error, MemoryError):
         return with_memory_report(error)
+    if wrong := _wrong_input(inputs, error):
+        return TypeError(f"{op.__name__}: {wrong}")
     error_type = next(base for base in ERROR_TYPES if isinstance(error, base))
     described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
     backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
@@ -111,6 +135,17 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
     else:
         hint = "".join(backend.device_hint() for backend in backends.values())
     return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
+
+
+def _wrong_input(inputs: Iterable[Any], error: Exception) -> str:
+    """What is wrong with the input that is no array and that the error is about, or nothing."""
+    is_missing = isinstance(error, AttributeError)  # of an attribute of arrays, which a number has not, either
+    for position, x in enumerate(inputs if is_missing or isinstance(error, TypeError) else ()):
+        may_be = hasattr(x, "dtype") or isinstance(x, (list, tuple)) or (isinstance(x, Number) and not is_missing)
+        if not may_be and repr(type(x).__name__) in str(error):
+            got = f"the number {x!r}" if isinstance(x, Number) else "None" if x is None else f"a {type(x).__name__}"
+            return f"input {position} must be a Tensor or an array, got {got}"
+    return ""
 
 
 def misfit(op: Any, name: str, cotangent: Any, node: Node) -> Exception:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from opcode import opmap
 from typing import Any
 
@@ -17,30 +16,355 @@ PACKAGE = {
     "anomaly": "tinygrad_gru.debug",
     "sanitizer": "tinygrad_gru.debug",
     "Variable": "Tensor(data, requires_grad=True)",
-    "from_numpy": "Tensor(array)",
-    "as_tensor": "Tensor(data)",
+    "from_numpy": "Tensor(array), a copy",
+    "as_tensor": "Tensor(data), a copy",
+    "asarray": "Tensor(data), a copy",
+    "array": "Tensor(data)",
+    "constant": "Tensor(data)",
+    "is_tensor": "isinstance(x, Tensor)",
+    "empty_like": "zeros_like(x)",
+    "rand_like": "rand(*x.shape)",
+    "randn_like": "randn(*x.shape)",
+    "randperm": "ops.argsort(rand(n))",
+    "normal": "mean + std * randn(*shape)",
+    "random": "rand, randn and randint, seeded by manual_seed",
+    "seed": "manual_seed(seed)",
+    "set_seed": "manual_seed(seed)",
+    "set_random_seed": "manual_seed(seed)",
+    "get_rng_state": "random_state()",
+    "set_rng_state": "set_random_state(state)",
+    "float16": "the string 'float16': dtypes are given by name",
+    "float32": "the string 'float32': dtypes are given by name",
+    "float64": "the string 'float64': dtypes are given by name",
+    "bfloat16": "the string 'bfloat16': dtypes are given by name",
+    "int32": "the string 'int32': dtypes are given by name",
+    "int64": "the string 'int64': dtypes are given by name",
+    "bool": "the string 'bool': dtypes are given by name",
+    "float": "the string 'float32': dtypes are given by name",
+    "long": "the string 'int64': dtypes are given by name",
+    "device": "a string, 'numpy' or 'cupy': Tensor(data, device='cupy'), or a block `with use('cupy'):`",
+    "cuda": "the backend 'cupy': model.to('cupy'), or a block `with use('cupy'):`",
+    "set_default_device": "use('cupy')",
     "set_grad_enabled": "a block: `with no_grad():` or `with enable_grad():`",
     "inference_mode": "a block: `with no_grad():`",
+    "autograd": "grad, vjp, jvp, hvp, jacobian and hessian",
+    "GradientTape": "loss.backward(), or grad(loss, parameters); the tape is always on",
+    "value_and_grad": "y = f(x), then grad(y, x)",
+    "func": "grad, vjp, jvp, hvp, jacobian and hessian",
+    "autocast": "train.fit(…, precision='bfloat16')",
+    "amp": "train.fit(…, precision='bfloat16')",
+    "compile": "not needed: recurrent layers and scan are compiled; compiling(False) turns it off",
+    "jit": "not needed: recurrent layers and scan are compiled; compiling(False) turns it off",
+    "utils": "data for batches, optim.clip_gradient_norm for clipping, checkpoint (remat) for recomputation",
     "optimizers": "optim",
     "layers": "nn",
+    "models": "nn",
+    "Model": "nn.Module, trained by train.fit(model, loss, data)",
     "losses": "a function of ops: ops.cross_entropy(logits, targets), ops.mse(y, targets), …",
+    "metrics": "train.Metric and its kind, given to train.fit(…, metrics=…)",
+    "callbacks": "train.Callback and its kind, given to train.fit(…, callbacks=…)",
+    "fit": "train.fit(model, loss, data)",
+    "cat": "ops.concatenate(arrays, axis=0)",
+    "concat": "ops.concatenate(arrays, axis=0)",
+    "mm": "a @ b",
+    "bmm": "a @ b",
+    "dot": "a @ b",
+    "mul": "a * b",
+    "abs": "ops.absolute(x), abs(x)",
+    "pow": "a ** b",
+    "clamp": "ops.clip(x, low, high)",
+    "arctan": "of constants np.arctan(x); an op of your own with @op",
 }
 
 #: Of a Tensor.
 TENSOR = {
-    "cuda": "t.to('cupy'), a copy, or t.relocate('cupy'), in place",
-    "cpu": "t.to('numpy')",
-    "contiguous": "not needed: write t; the order in memory is nothing that ops depend on",
+    "add": "t + other",
+    "sub": "t - other",
+    "mul": "t * other",
+    "div": "t / other",
+    "pow": "t ** other",
+    "neg": "-t",
+    "eq": "t == other",
+    "ne": "t != other",
+    "lt": "t < other",
+    "le": "t <= other",
+    "gt": "t > other",
+    "ge": "t >= other",
+    "matmul": "t @ other",
+    "mm": "t @ other",
+    "bmm": "t @ other",
+    "mv": "t @ other",
+    "dot": "t @ other",
+    "t": "t.T, or t.mT for the last two axes",
+    "dim": "t.ndim",
+    "ndimension": "t.ndim",
+    "nelement": "t.numel()",
+    "int": "t.astype('int32')",
+    "type": "t.dtype, or t.astype(dtype)",
+    "type_as": "t.astype(other.dtype)",
+    "bfloat16": "t.astype('bfloat16')",
+    "copy": "t.clone()",
+    "deepcopy": "copy.deepcopy(t), or t.clone()",
+    "grad_fn": "t.node, the record that computed it; print(tape(t)) shows all that led to it",
+    "is_cuda": "t.device == 'cupy'",
+    "is_contiguous": "not needed: no op depends on the order in memory",
+    "get_device": "t.device",
+    "split": "ops.split(t, parts, axis) as NumPy's, with the number of parts, or t.chunk(parts, axis)",
+    "unbind": "list(t)",
+    "narrow": "a slice: t[:, start : start + length]",
+    "select": "t[:, index]; ops.select(condition, a, b) is another thing",
+    "index_select": "t.take(indices, axis)",
+    "scatter": "ops.scatter_add(t, values, index), which adds",
+    "scatter_add": "ops.scatter_add(t, values, index)",
+    "masked_select": "t[mask]",
+    "where": "ops.where(condition, t, other)",
+    "repeat": "ops.repeat(t, repeats, axis) as NumPy's; for PyTorch's repeat ops.concatenate([t] * n, axis)",
+    "tile": "ops.concatenate([t] * n, axis)",
+    "ravel": "t.flatten()",
+    "round": "for values: np.round(t.numpy())",
+    "sort": "ops.sort(t, axis), with ops.argsort(t, axis) for the indices",
+    "values": "the result itself: max and min give values; return_indices=True gives (values, indices)",
+    "indices": "t.argmax(axis), or t.max(axis, return_indices=True) for both",
+    "is_floating_point": "t.dtype.kind == 'f'",
+    "tensor_split": "ops.split(t, parts, axis)",
+    "addmm": "bias + a @ b",
+    "rsqrt": "1 / t.sqrt()",
+    "reciprocal": "1 / t",
+    "new_zeros": "zeros(shape, dtype=t.dtype)",
+    "new_ones": "ones(shape, dtype=t.dtype)",
+    "new_tensor": "tensor(data, dtype=t.dtype)",
+    "nbytes": "t.data.nbytes",
+    "itemsize": "t.dtype.itemsize",
+    "strides": "t.data.strides",
+    "stride": "t.data.strides, in bytes",
+    "add_": "under no_grad: t += other",
+    "sub_": "under no_grad: t -= other",
+    "mul_": "under no_grad: t *= other",
+    "div_": "under no_grad: t /= other",
+    "zero_": "under no_grad: t *= 0, or t.data[...] = 0; for a gradient t.zero_grad()",
+    "fill_": "under no_grad: t[...] = value",
+    "copy_": "under no_grad: t[...] = other",
+    "clamp_": "under no_grad: t[...] = t.clip(low, high)",
+    "uniform_": "under no_grad: t[...] = rand(*t.shape), or an initialiser of nn.init",
+    "normal_": "under no_grad: t[...] = randn(*t.shape), or an initialiser of nn.init",
+    "detach_": "t = t.detach()",
+    "assign": "t.data[...] = value, or `t.data = array`",
 }
 
+_NO_CONVOLUTION = "nothing: there are no convolutions; data.windows and nn.Linear act on windows of a series"
+_NO_POOLING = "a reduction over an axis: x.mean(axis=1), x.max(axis=1)"
+_NO_ATTENTION = "nothing: there are no attention layers; ops.softmax(q @ k.mT * scale) @ v is the product"
+_NO_BATCH_NORM = "nn.LayerNorm(features), over the features of each example; there is no batch normalization"
+_LENGTHS = "not needed: layer(x, lengths=lengths) leaves the padding out; data.pad_sequence pads"
+
 #: Of `nn`.
-NN = {"functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …"}
+NN = {
+    "functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …",
+    "utils": "optim.clip_gradient_norm(parameters, max_norm), and layer(x, lengths=lengths) for packed sequences",
+    "Dense": "nn.Linear(in_features, out_features), with both sizes",
+    "LazyLinear": "nn.Linear(in_features, out_features), with both sizes",
+    "Bilinear": "ops.einsum('bi,ijk,bj->bk', x, W, y)",
+    "SimpleRNN": "nn.RNN(input_size, hidden_size)",
+    "RNNBase": "nn.Recurrent",
+    "Bidirectional": "nn.GRU(input_size, hidden_size, bidirectional=True)",
+    "TimeDistributed": "not needed: nn.Linear acts on the last axis of (time, batch, features)",
+    "Masking": _LENGTHS,
+    "PackedSequence": _LENGTHS,
+    "Activation": "a function, such as ops.tanh, which nn.Sequential takes as a layer",
+    "Lambda": "a function, which nn.Sequential takes as a layer",
+    "Input": "not needed: the layers are made with their sizes",
+    "InputLayer": "not needed: the layers are made with their sizes",
+    "Model": "nn.Module, with layers as attributes and forward",
+    "Layer": "nn.Module, with parameters as attributes and forward",
+    "Concatenate": "ops.concatenate([a, b], axis=-1)",
+    "Reshape": "a function: lambda x: x.reshape(…)",
+    "Unflatten": "a function: lambda x: x.reshape(…)",
+    "LayerNormalization": "nn.LayerNorm(features)",
+    "RMSNorm": "nn.LayerNorm(features)",
+    "GroupNorm": _NO_BATCH_NORM,
+    "BatchNormalization": _NO_BATCH_NORM,
+    **dict.fromkeys(["BatchNorm1d", "BatchNorm2d", "InstanceNorm1d"], _NO_BATCH_NORM),
+    **dict.fromkeys(["Dropout1d", "Dropout2d", "SpatialDropout1D", "AlphaDropout"], "nn.Dropout(p)"),
+    **dict.fromkeys(["Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Conv1D", "Conv2D"], _NO_CONVOLUTION),
+    **dict.fromkeys(["MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "AdaptiveAvgPool1d"], _NO_POOLING),
+    **dict.fromkeys(["GlobalAveragePooling1D", "GlobalMaxPooling1D"], _NO_POOLING),
+    **dict.fromkeys(["Transformer", "TransformerEncoder", "TransformerEncoderLayer"], _NO_ATTENTION),
+    **dict.fromkeys(["MultiheadAttention", "MultiHeadAttention", "Attention"], _NO_ATTENTION),
+    "EmbeddingBag": "nn.Embedding(n, features), and .sum(axis=1) or .mean(axis=1) of its output",
+    "ParameterList": "a list of nn.Parameter(…) as an attribute: it is registered",
+    "ParameterDict": "a dict of nn.Parameter(…) as an attribute: it is registered",
+    "Buffer": "Tensor(data) as an attribute: it is a buffer",
+    "DataParallel": "nothing: a model runs on one device",
+    "LogSigmoid": "ops.log_sigmoid(x)",
+    "ReLU6": "ops.clip(x, low=0.0, high=6.0)",
+    "Hardtanh": "ops.clip(x, low=-1.0, high=1.0)",
+    "Swish": "nn.SiLU()",
+    "BCELoss": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
+    "BinaryCrossentropy": "nn.BCEWithLogitsLoss() of logits, without a sigmoid before it",
+    "SmoothL1Loss": "nn.HuberLoss(), the same at beta=1",
+    "KLDivLoss": "ops.kl_divergence(log_q, p)",
+    "CategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
+    "SparseCategoricalCrossentropy": "nn.CrossEntropyLoss() of logits, without a softmax before it",
+    "MeanSquaredError": "nn.MSELoss()",
+    "MeanAbsoluteError": "nn.L1Loss()",
+    "Huber": "nn.HuberLoss()",
+}
+
+#: Of a Module.
+MODULE = {
+    "register_forward_hook": "a subclass with another forward; nn.summary(model, x) has the shapes of outputs",
+    "register_forward_pre_hook": "a subclass with another forward",
+    "register_full_backward_hook": "tensor.register_hook(function) of an output",
+    "register_module": "m.add_module(name, module), or an attribute",
+    "get_submodule": "dict(m.named_modules())[path]",
+    "get_parameter": "dict(m.named_parameters())[path]",
+    "get_layer": "dict(m.named_modules())[path]",
+    "bfloat16": "m.astype('bfloat16'), or train.mixed_precision(m, 'bfloat16') to train",
+    "type": "m.astype('float64')",
+    "compile": "not needed: train.fit(m, loss, data, optimizer='adam') takes loss and optimizer",
+    "fit": "train.fit(m, loss, data, epochs=10)",
+    "evaluate": "train.evaluate(m, loss, data)",
+    "predict": "train.predict(m, data)",
+    "summary": "nn.summary(m, x)",
+    "count_params": "m.parameter_count()",
+    "get_weights": "m.state_dict(), arrays by name",
+    "set_weights": "m.load_state_dict(state), arrays by name",
+    "trainable_variables": "m.parameters()",
+    "trainable_weights": "m.parameters()",
+    "weights": "m.named_tensors()",
+    "layers": "m.children(), or m.named_children()",
+    "save": "save(m.state_dict(), 'model.safetensors')",
+    "save_weights": "save(m.state_dict(), 'model.safetensors')",
+    "load_weights": "m.load_state_dict(load('model.safetensors'))",
+}
+
+_WEIGHT_OF_LINEAR = "W (in_features, out_features), the transpose of PyTorch's weight"
+#: Of layers.
+LINEAR = {**MODULE, "weight": _WEIGHT_OF_LINEAR, "kernel": "W (in_features, out_features)", "bias": "b (out_features,)"}
+EMBEDDING = {**MODULE, **dict.fromkeys(["weight", "embeddings"], "W (num_embeddings, embedding_dim)")}
+RECURRENT = {
+    **MODULE,
+    "all_weights": "list(m.parameters())",
+    "flatten_parameters": "not needed: leave the call out",
+    "proj_size": "m.cells[0].proj_size, an LSTM's",
+    "nonlinearity": "m.cells[0].activation",
+    "units": "hidden_size",
+    **dict.fromkeys(
+        ["reset_state", "reset_states", "hidden"],
+        "not needed: no layer keeps a state; m(x) starts anew, m(x, state) goes on",
+    ),
+    "get_weights": "m.state_dict(), arrays by name; interop.keras.weights(m) has Keras's layout",
+    "set_weights": "m.load_state_dict(state), arrays by name; interop.keras.load(m, arrays) takes Keras's layout",
+    "kernel": "W of a gate: m.cells[0].W_h, …",
+    "recurrent_kernel": "U of a gate: m.cells[0].U_h, …",
+    "φ": "activation",
+    "σ": "gate_activation",
+    "ψ": "output_activation",
+}
+
+_START = "a start of its own, afterwards: m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()"
+_NO_SUCH_GRADIENT = "nothing: the gradient of an embedding is dense, and its rows are as long as they are"
+#: Of keywords with which modules are made.
+KEYWORDS = {
+    "activation": "a layer after it, in nn.Sequential: nn.Linear(3, 4), nn.ReLU()",
+    "use_bias": "bias",
+    "units": "the second size: nn.Linear(in_features, out_features)",
+    "input_dim": "the first size, by position",
+    "output_dim": "the second size, by position",
+    "input_shape": "the first size: nn.Linear(in_features, out_features)",
+    "input_length": "not needed: sequences of any length",
+    "mask_zero": "given to the recurrent layer: layer(x, mask=ids != 0); padding_idx=0 keeps the row at 0",
+    "rate": "p",
+    "epsilon": "eps",
+    "inplace": "not needed: recorded values are never overwritten",
+    "normalized_shape": "features",
+    "elementwise_affine": "always there; ops.layer_norm(x) has no weight and bias",
+    "negative_slope": "slope",
+    **dict.fromkeys(["kernel_initializer", "bias_initializer", "embeddings_initializer"], _START),
+    **dict.fromkeys(
+        ["kernel_regularizer", "activity_regularizer"], "the optimizer's weight_decay, or a term of the loss"
+    ),
+    **dict.fromkeys(["max_norm", "scale_grad_by_freq", "sparse"], _NO_SUCH_GRADIENT),
+    "name": "not needed: a layer is named after the attribute that it is assigned to",
+    "trainable": "m.freeze(), after the layer is made",
+    "from_logits": "not needed: losses take logits",
+    "size_average": "reduction='mean' or 'sum'",
+    "beta": "delta",
+}
+#: Of keyword arguments of a call of a module.
+ARGUMENTS = {
+    "training": "a mode of the module: m.train() or m.eval() before the call",
+    "input": "the first argument, by position",
+    "inputs": "the first argument, by position",
+}
+
+#: Of `nn.init`, whose functions return arrays.
+INIT = {
+    "zeros_": "m.b[:] = 0.0 under no_grad()",
+    "ones_": "m.W[:] = 1.0 under no_grad()",
+    "constant_": "m.W[:] = value under no_grad()",
+    "eye_": "m.W[:] = np.eye(n) under no_grad()",
+    "uniform_": "m.W[:] = nn.init.uniform(*m.W.shape, bound=0.1) under no_grad()",
+    "normal_": "m.W[:] = nn.init.normal(*m.W.shape, scale=0.1) under no_grad()",
+    "trunc_normal_": "m.W[:] = nn.init.normal(*m.W.shape, scale=0.02).clip(-0.04, 0.04) under no_grad()",
+    "xavier_uniform_": "m.W[:] = nn.init.xavier_uniform(*m.W.shape) under no_grad()",
+    "xavier_normal_": "m.W[:] = nn.init.xavier_normal(*m.W.shape) under no_grad()",
+    "kaiming_uniform_": "m.W[:] = nn.init.he_uniform(*m.W.shape) under no_grad()",
+    "kaiming_normal_": "m.W[:] = nn.init.he_normal(*m.W.shape) under no_grad()",
+    "orthogonal_": "m.W[:] = nn.init.orthogonal(*m.W.shape) under no_grad()",
+    "kaiming_uniform": "nn.init.he_uniform(fan_in, fan_out)",
+    "kaiming_normal": "nn.init.he_normal(fan_in, fan_out)",
+    "glorot_uniform": "nn.init.xavier_uniform(fan_in, fan_out)",
+    "glorot_normal": "nn.init.xavier_normal(fan_in, fan_out)",
+    "calculate_gain": "the number: 5/3 for tanh, 2 ** 0.5 for relu, 1 for sigmoid and none",
+}
 
 #: Of `ops`.
-OPS = {"cat": "ops.concatenate(arrays, axis=0)"}
+OPS = {
+    "cat": "ops.concatenate(arrays, axis=0)",
+    "permute": "ops.transpose(x, axes)",
+    "swapaxes": "ops.moveaxis(x, source, destination), or ops.matrix_transpose(x) for the last two",
+    "unsqueeze": "ops.expand_dims(x, axis)",
+    "clamp": "ops.clip(x, low, high)",
+    "swish": "ops.silu(x)",
+    "multinomial": "ops.categorical(logits, sample_shape=n), which takes logits",
+    "binary_cross_entropy": "ops.binary_cross_entropy_with_logits(logits, targets)",
+    "smooth_l1_loss": "ops.huber(predictions, targets, delta=1.0)",
+    **dict.fromkeys("mm bmm dot mv".split(), "ops.matmul(a, b), or a @ b"),
+    **dict.fromkeys("tile expand broadcast".split(), "ops.broadcast_to(x, shape), or ops.repeat(x, repeats, axis)"),
+    **{
+        theirs: f"ops.{ours}"
+        for theirs, ours in {
+            "abs": "absolute", "mul": "multiply", "sub": "subtract", "div": "divide", "neg": "negative", "pow": "power",
+            "mod": "remainder", "amax": "max", "amin": "min", "eq": "equal", "ne": "not_equal", "lt": "less",
+            "le": "less_equal", "gt": "greater", "ge": "greater_equal", "mse_loss": "mse", "l1_loss": "mae",
+            "huber_loss": "huber", "nll_loss": "nll", "kl_div": "kl_divergence",
+            "logsigmoid": "log_sigmoid", "take_along_axis": "gather", "take_along_dim": "gather",
+            "index_select": "take", "index_add": "scatter_add", "hstack": "concatenate", "vstack": "concatenate",
+        }.items()
+    },
+}  # fmt: skip
 
 #: Of `optim`.
-OPTIM = {"lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear"}
+OPTIM = {
+    "lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear",
+    "StepLR": "optim.StepDecay(optimizer, every=step_size, decay=gamma)",
+    "ExponentialLR": "optim.StepDecay(optimizer, every=1, decay=gamma)",
+    "CosineAnnealingLR": "optim.WarmupCosine(optimizer, total_steps=T_max, warmup=0.0)",
+    "CosineDecay": "optim.WarmupCosine(optimizer, total_steps=decay_steps, warmup=0.0)",
+    "LinearLR": "optim.WarmupLinear(optimizer, total_steps)",
+    "OneCycleLR": "optim.OneCycle(optimizer, total_steps), whose peak is the lr of the optimizer",
+    "ReduceLROnPlateau": "optim.ReduceOnPlateau(optimizer, decay=factor), then schedule.step(metric)",
+    "LambdaLR": "a class: `class Mine(optim.Schedule):` with `def factor(self, t): return …`",
+    "LearningRateSchedule": "optim.Schedule",
+    "LRScheduler": "optim.Schedule",
+    "clip_grad_norm_": "optim.clip_gradient_norm(parameters, max_norm)",
+    "clip_grad_value_": "optim.clip_gradient_value(parameters, max_value)",
+    **dict.fromkeys(
+        "Adadelta Adafactor Adamax Ftrl Lamb Lion Muon NAdam Nadam RAdam Rprop SparseAdam".split(),
+        "optim.Adam or optim.AdamW; an optimizer of your own is its rule, a few lines: help(optim.Optimizer)",
+    ),
+}
 
 
 def missing_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str] = ()) -> AttributeError:
@@ -63,5 +387,7 @@ def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterab
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message: the known name most like this one, or nothing."""
+    from difflib import get_close_matches  # half a millisecond, for errors alone
+
     found: list[Any] = get_close_matches(name, [k for k in known if not k.startswith("_")], n=1)
     return f" (did you mean {found[0]!r}?)" if found else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from numpy import array2string
@@ -10,13 +10,15 @@ from numpy import array2string
 from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
 from .contexts import recording
 from .html import tensor_html
+from .in_place import InPlace
 from .operators import Operators
 from .ops.op import unwrap
+from .protocols import Protocols
 from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
 from .writes import writes
 
 
-class Tensor(Operators, Variable):
+class Tensor(InPlace, Operators, Protocols, Variable):
     """An array whose computation is recorded, so that it can be differentiated.
 
     data           scalars, a nested list, or an array of any backend; copied, so that a later write into the
@@ -27,9 +29,10 @@ class Tensor(Operators, Variable):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that NumPy leaves array * tensor to __rmul__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, device: str | Backend | None = None):
+        if not requires_grad and recording.get():
+            _check_constant(data)
         if isinstance(data, Variable):
             data = data._data
         is_array = hasattr(data, "dtype")
@@ -102,10 +105,6 @@ class Tensor(Operators, Variable):
         return self._data.ndim
 
     @property
-    def size(self) -> int:
-        return self._data.size
-
-    @property
     def device(self) -> str:
         """The name of the array's backend."""
         return backend_of(self._data).name
@@ -124,11 +123,18 @@ class Tensor(Operators, Variable):
     def tolist(self) -> Any:
         return to_host(self._data).tolist()
 
-    def to(self, device: str | Backend) -> Tensor:
+    def to(self, device: Any) -> Tensor:
         """A copy on another backend: a leaf of a leaf, a constant of a constant; on the same backend the tensor itself.
 
-        A recorded tensor cannot be moved; move the leaves from which it was computed.
+        A recorded tensor cannot be moved; move the leaves from which it was computed. A dtype in place of a device is
+        taken for `astype`, as PyTorch's users write it.
+
+        >>> Tensor([1.0, 2.0]).to("cpu").to("float64").dtype
+        dtype('float64')
         """
+        is_name = isinstance(device, str)
+        if not isinstance(device, Backend) and (not is_name or backend_of(self._data).dtype(device)):
+            return self.astype(device)
         target = resolve(device)
         if target.name == self.device:
             return self
@@ -252,48 +258,6 @@ class Tensor(Operators, Variable):
             if node.grad_state is not None and node.grad_state.keep:
                 node.grad_state.accumulate(gradient if create_graph else type(self).from_node(as_array(gradient), None))
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        """Write into a constant (into a copy, as records may have saved the array), or under no_grad into a leaf."""
-        if self.node is not None and (self.node.op is not None or recording.get()):
-            raise TapeError(
-                "a tensor that requires a gradient cannot be written in place: use where or scatter_add, which are "
-                "recorded" + ("" if self.node.op is not None else ", or write under no_grad()")
-            )
-        if isinstance(value, Variable) and value.node is not None and recording.get():
-            raise TapeError("a recorded value cannot be written into a tensor: its gradient would be lost (see where)")
-        if self.node is None:
-            self._rebind(copy_of(self._data))
-        self._data[tuple(map(unwrap, index)) if isinstance(index, tuple) else unwrap(index)] = unwrap(value)
-        if self.node is not None:
-            self.mark_changed()
-
-    # -- Python's own protocols ------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("a tensor without axes has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        if self.requires_grad:
-            raise TypeError("NumPy would lose this tensor's gradient: say tensor.detach().numpy() if that is meant")
-        return self.numpy() if dtype is None else self.numpy().astype(dtype)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
-
     def __repr__(self) -> str:
         body = array2string(to_host(self._data), separator=", ", prefix="Tensor(")
         node = "" if self.node is None else ", requires_grad=True"
@@ -337,6 +301,18 @@ def initial_cotangent(root: Variable, cotangent: Any, create_graph: bool) -> Any
     if not isinstance(cotangent, Variable):
         return type(root).from_node(array, None)
     return cotangent if cotangent._data is array else cotangent.astype(array.dtype)  # type: ignore[attr-defined]
+
+
+def _check_constant(data: Any) -> None:
+    """Raise TapeError for data that would lose gradients in a new constant: Tensors on the tape, alone or in lists."""
+    if isinstance(data, (list, tuple)):
+        for part in data:
+            _check_constant(part)
+    elif isinstance(data, Variable) and data.node is not None:
+        raise TapeError(
+            "data: a new constant of a tensor that requires a gradient would lose it: write ops.stack([…]) for a "
+            "stack of tensors, .detach() for the values alone, or requires_grad=True for a new leaf"
+        )
 
 
 def _scalars(value: Any) -> Any:

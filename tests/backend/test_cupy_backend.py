@@ -233,9 +233,32 @@ def test_cupy_without_the_libraries_of_cuda(monkeypatch):
         cupy.cuda.nvrtc.getVersion = missing
         found = [SimpleNamespace(metadata={"Name": "cupy-cuda13x"})]
         monkeypatch.setattr("importlib.metadata.distributions", lambda: found)
-        missing_and_cure = r"\(Failure finding .*No such file\): `pip install cupy-cuda13x\[ctk\]` brings them"
+        missing_and_cure = r"\(Failure finding .*No such file\): `pip install 'cupy-cuda13x\[ctk\]'` brings them"
         with pytest.raises(BackendError, match=f"not the libraries of CUDA that it needs {missing_and_cure}"):
             resolve("cupy")
+
+
+def test_driver_and_gpu_are_looked_for_before_the_libraries_of_cuda(monkeypatch):
+    with stand_in_cupy(monkeypatch, devices=None, driver=0) as cupy:
+        cupy.cuda.nvrtc.getVersion = None  # would raise TypeError
+        with pytest.raises(BackendError, match="there is no NVIDIA driver here"):
+            resolve("cupy")
+
+
+@pytest.mark.parametrize("name", ["cupy/__init__.py", "cupy.py"])
+def test_a_folder_or_a_file_called_cupy(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr("importlib.metadata.distributions", list)
+    monkeypatch.setattr(select, "_gpus", {})
+    with pytest.raises(BackendError, match=rf"imports as cupy is not CuPy: {tmp_path}.* is found first"):
+        resolve("cupy")
+    assert available() == ["numpy"] and "cupy" in sys.modules
+    assert (Tensor([1.0, 2.0], requires_grad=True) * 2).sum().item() == 6.0
+    sys.modules.pop("cupy", None)
 
 
 @pytest.fixture
@@ -254,7 +277,7 @@ def uninstalled(monkeypatch):
 
 def test_without_cupy(uninstalled):
     uninstalled("numpy")
-    message = "'cupy' was requested, but CuPy is not installed: install exactly one of `pip install cupy-cuda12x`"
+    message = r"'cupy' was requested, but CuPy is not installed: install exactly one of .*'cupy-cuda12x\[ctk\]'`"
     for ask in (lambda: Tensor([1.0], device="cupy"), lambda: use("cupy"), lambda: Tensor([1.0]).to("cuda")):
         with pytest.raises(BackendError, match=message):
             ask()

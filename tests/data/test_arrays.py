@@ -92,6 +92,19 @@ def test_invalid_arrays_are_refused(x, y, error, message):
         ArrayBatches(x, y)
 
 
+@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError)])
+def test_a_seed_is_a_natural_number(seed, error):
+    with pytest.raises(error, match="seed must be"):
+        ArrayBatches(np.zeros(3), seed=seed)
+    state = ArrayBatches(np.zeros(3), seed=np.int64(3)).state_dict()
+    assert json.loads(json.dumps(state))["arrangement"]["seed"] == 3
+
+
+def test_batches_say_what_they_are():
+    batches = ArrayBatches(np.zeros(5), batch_size=2)
+    assert repr(batches) == "ArrayBatches(examples=5, batch_size=2, seed=None): 3 batches in an epoch"
+
+
 @pytest.mark.parametrize(("size", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (None, TypeError)])
 def test_a_batch_size_is_an_integer_of_at_least_one(size, error):
     with pytest.raises(error, match="batch_size must be"):

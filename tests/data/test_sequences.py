@@ -133,7 +133,8 @@ def test_buckets_are_shuffled_every_epoch_and_depend_on_the_seed_alone():
     assert epochs(0) == epochs(0)
     assert epochs(0)[0] != epochs(0)[1]
     assert epochs(0)[0] != epochs(1)[0]
-    longest = [max(batch) for batch in epochs(0)[0]]
+    in_one_bucket = SequenceBatches(sequences(range(1, 31)), batch_size=4, seed=0, bucket=100)
+    longest = [len(batch.inputs) for batch in in_one_bucket]
     assert longest != sorted(longest)
 
 
@@ -175,6 +176,9 @@ def test_the_order_is_that_of_former_versions():
         ([np.zeros((2, 3, 4))], [0], {}, ValueError, r"sequences\[0\] must have the shape \(T,\) or \(T, F\)"),
         ([1.5, 2.5], None, {}, ValueError, r"sequences\[0\] is the single number 1.5: a list of sequences"),
         ([[1], [[1, 2], [3]]], None, {}, ValueError, r"sequences\[1\] is not one array.*different sizes"),
+        (5, None, {}, TypeError, "sequences must be a list of lists or arrays, got 5"),
+        ("abc", None, {}, TypeError, "sequences must be a list of lists or arrays, got 'abc'"),
+        ({"a": [1]}, None, {}, TypeError, "sequences must be a list of lists or arrays"),
         (["abc", "de"], None, {}, TypeError, r"sequences\[0\] must hold numbers, but holds strings.*'abc'"),
         ([["a", "b"]], None, {}, TypeError, r"such as 'a': .*CharacterVocabulary"),
         ([[1, None]], None, {}, TypeError, "holds objects, such as 1: .* np.nan"),

@@ -91,3 +91,16 @@ def test_fractions_are_positive_and_add_up_to_one(function, fractions):
 def test_what_cannot_be_split_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: split_by_time(5, 0.5), "expected a series, or a tuple or dict of series, got 5"),
+        (lambda: split_by_group(["a", None], 0.5), "groups must be numbers or strings alone, none missing"),
+        (lambda: split(np.zeros((4, 2)), 0.5), "count must be an integer, got array"),
+    ],
+)
+def test_what_is_no_data_is_refused(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

@@ -39,6 +39,7 @@ def test_a_constant_feature_becomes_0(constant):
     standardizer = Standardizer().fit(values)
     assert standardizer.constant.tolist() == [True, False]
     assert (standardizer.transform(values)[:, 0] == 0).all()
+    assert standardizer.transform(values + 2)[:, 0].tolist() == [pytest.approx(2)] * 1000
     assert "constant: [0]" in repr(standardizer)
 
 

@@ -1,6 +1,7 @@
 """The examples: each runs as a user would run it, with quick settings, and its output is checked."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -183,6 +184,90 @@ def test_speakers_by_vowel_without_recordings_names_the_package(run, package_of_
     (sktime / "__init__.py").touch()
     with pytest.raises(AssertionError, match="pip install --no-deps aeon"):
         run("speakers_by_vowel")
+
+
+def lines_of(example, function):
+    """The lines of code of a function, without its docstring."""
+    tree = ast.parse((ROOT / "examples" / f"{example}.py").read_text(encoding="utf-8"))
+    (found,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    return found.end_lineno - found.body[1].lineno + 1
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """A folder for packages that shadow installed ones."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    return tmp_path / "packages"
+
+
+def errors_by_step(printed):
+    rows = re.findall(r"^(\d) +(\d+\.\d+) +(\d+\.\d+)$", printed, re.M)
+    assert [row[0] for row in rows] == ["1", "4", "7"]
+    return [(float(network), float(as_today)) for _, network, as_today in rows]
+
+
+def test_forecast_from_csv(run, tmp_path):
+    """A made-up series with a period of eight steps, without a package."""
+    assert lines_of("forecast_from_csv", "forecast") <= 12
+    random = np.random.default_rng(0)
+    load = 5 + 3 * np.sin(np.arange(400) * np.pi / 4) + random.normal(0, 0.1, 400)
+    rows = "".join(f"{value:.3f};{day % 7}\n" for day, value in enumerate(load))
+    (tmp_path / "load.csv").write_text(f"load;weekday\n{rows}")
+    printed = run("forecast_from_csv", "--csv", "load.csv", "--columns", "load", "weekday", "--epochs", 15)
+    assert "400 rows, 2 columns" in printed and "error of load in the 80 last windows" in printed
+    assert all(network < 0.3 * as_today for network, as_today in errors_by_step(printed))
+
+
+def test_forecast_from_csv_of_the_weather(run):
+    if not find_spec("vega_datasets"):
+        pytest.skip("needs vega_datasets: pip install --no-deps vega_datasets")
+    printed = run("forecast_from_csv")
+    assert "1461 rows, 6 columns" in printed
+    assert all(network < as_today for network, as_today in errors_by_step(printed))
+
+
+def shares_right(printed, *names):
+    return [float(re.search(rf"^  {name} +([\d.]+)%$", printed, re.M)[1]) for name in names]
+
+
+def test_classify_token_lists(run, packages):
+    """Made-up names of two countries, which have the same letters in another order, so that counting them is no use."""
+    assert lines_of("classify_token_lists", "classify") <= 15
+    folder = packages / "pycountry" / "databases"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise SystemExit('its file is read, and it is not imported')")
+    random = np.random.default_rng(0)
+    names = ["".join(random.permutation(list("ao" * random.integers(1, 4)))) for _ in range(200)]
+    places = [{"code": f"{'XY'[k % 2]}Z-{k}", "name": name + ["rik", "kir"][k % 2]} for k, name in enumerate(names)]
+    (folder / "iso3166-2.json").write_text(json.dumps({"3166-2": places}))
+    printed = run("classify_token_lists", "--countries", 2, "--epochs", 8, "--hidden", 8)
+    network, by_letters, frequent = shares_right(printed, "network", "naive Bayes", "most frequent country")
+    assert network >= 95 and by_letters <= 75 and frequent == 50
+    assert len(re.findall(r"rik +XZ, predicted XZ$|kir +YZ, predicted YZ$", printed, re.M)) >= 7
+
+
+def test_classify_token_lists_of_pycountry(run):
+    if not find_spec("pycountry"):
+        pytest.skip("needs pycountry: pip install pycountry")
+    printed = run("classify_token_lists", "--epochs", 10)
+    network, by_letters, frequent = shares_right(printed, "network", "naive Bayes", "most frequent country")
+    assert network > by_letters > frequent
+
+
+def test_label_sequences(run):
+    printed = run("label_sequences", "--lines", 1500, "--epochs", 6, "--hidden", 32)
+    network, by_character = shares_right(printed, "network", "most frequent label of the character")
+    assert network > 85 and 40 < by_character < 75
+
+
+@pytest.mark.parametrize(
+    ("example", "package"), [("forecast_from_csv", "vega_datasets"), ("classify_token_lists", "pycountry")]
+)
+def test_an_example_without_its_data_names_the_package(run, packages, example, package):
+    packages.mkdir()
+    (packages / f"{package}.py").touch()
+    with pytest.raises(AssertionError, match=f"pip install (--no-deps )?{package}"):
+        run(example)
 
 
 def test_every_example_has_a_test_and_a_docstring():

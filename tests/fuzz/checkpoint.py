@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_gru.io import checkpoint as module
 from tinygrad_gru.io import replacing, safetensors
 from tinygrad_gru.train import (
     CheckpointError,
@@ -26,7 +27,6 @@ from tinygrad_gru.train import (
     load_checkpoint,
     restore,
 )
-from tinygrad_gru.train import checkpoint as module
 from tinygrad_gru.train.folder import CHECKPOINT
 from tinygrad_gru.train.text.restore import settings_in
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from random import Random
 
-from tinygrad_gru.show.loss import _curve, _smooth
+from tinygrad_gru.show.figures import smooth
+from tinygrad_gru.show.loss import _curve
 from tinygrad_gru.train.folder import JsonLines, read_log
 
 from .target import Target
@@ -26,7 +27,7 @@ def target() -> Target:
 def _read(path: Path) -> None:
     records = read_log(path)
     for name in ("loss", "held_out"):
-        _smooth(_curve(records, name)[1])
+        smooth(_curve(records, name)[1])
     with JsonLines(path, keep_until=6) as log:
         log.write({"step": 7, "characters": 112, "loss": 1.0})
     again = read_log(path)

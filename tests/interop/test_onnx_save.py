@@ -161,7 +161,7 @@ def test_sequential_of_recurrent_layers(tmp_path, settings, padding):
             return (x,)
         lengths = np.arange(batch) % (steps + 1)
         mask = RANDOM.random((batch, steps) if first else (steps, batch)) < 0.6
-        return (x, lengths) if padding == "lengths" else (x, None, mask)
+        return (x, None, lengths) if padding == "lengths" else (x, None, None, mask)
 
     axes = {"x": ("batch", "time", None) if first else ("time", "batch", None), "lengths": ("batch",)}
     axes["mask"] = axes["x"][:2]

@@ -70,7 +70,7 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\3\4" + bytes(1000)])
 def test_any_other_file_is_refused(tmp_path, content):
     (tmp_path / "other").write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a whole checkpoint" if content else "other: the file is empty"):
         load_checkpoint(tmp_path / "other")
 
 

@@ -41,11 +41,6 @@ def test_a_full_disk_at_the_end_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["numbers"]
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"), replacing(tmp_path / "nowhere" / "numbers"):
-        pass
-
-
 def parts(folder):
     return sorted(name for name in os.listdir(folder) if name.endswith(".part"))
 
@@ -136,3 +131,18 @@ def test_errors_without_a_file_name_the_target(tmp_path):
     with pytest.raises(OSError, match="numbers") as raised, replacing(tmp_path / "numbers"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "numbers"))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    missing = tmp_path / "no" / "where"
+    with (
+        pytest.raises(FileNotFoundError, match=rf"the folder {missing} does not exist: create it first: '{missing}/x'"),
+        replacing(missing / "x"),
+    ):
+        pass
+    (tmp_path / "no").touch()
+    with (
+        pytest.raises(FileNotFoundError, match=rf"the folder {tmp_path}/no is not a folder"),
+        replacing(missing.parent / "x"),
+    ):
+        pass

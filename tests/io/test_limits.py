@@ -31,16 +31,25 @@ def test_the_budget_is_proportional_to_the_file_size(tmp_path):
     "error", [Refused("x"), FileFormatError("x"), KeyError("x"), RecursionError(), OSError(22, "x")]
 )
 def test_exceptions_caused_by_the_content_are_converted(tmp_path, error):
-    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"1")
     with pytest.raises(Refused, match="file: ") as caught, open_untrusted(tmp_path / "file", Refused):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_exceptions_not_caused_by_the_content_are_not_converted(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"1")
     with pytest.raises(FileNotFoundError), open_untrusted(tmp_path / "none", Refused):
         pass
     for error in (MemoryError, KeyboardInterrupt):
         with pytest.raises(error), open_untrusted(tmp_path / "file", Refused):
             raise error
+
+
+def test_an_empty_file_and_what_is_no_path(tmp_path):
+    (tmp_path / "empty").touch()
+    with pytest.raises(Refused, match="empty: the file is empty"), open_untrusted(tmp_path / "empty", Refused):
+        pass
+    for wrong in (None, 0):  # 0 would be the standard input
+        with pytest.raises(TypeError, match="path: expected a str or a Path, got a"), open_untrusted(wrong, Refused):
+            pass

@@ -487,7 +487,9 @@ def test_a_single_step_samples_noise_too(rng):
 @pytest.mark.parametrize(
     "kind, settings, error, message",
     [
-        ("GRU", {"activation": "tahn"}, ValueError, "activation: expected a function, or the name of one in ops"),
+        ("GRU", {"activation": "tahn"}, ValueError, r"name of one in ops, .* got 'tahn' \(did you mean 'tanh'\?\)"),
+        ("GRU", {"activation": "swish"}, ValueError, "activation: 'swish' is here 'silu'"),
+        ("GRU", {"activation": nn.Tanh}, ValueError, r"activation: expected a function, .* got the class Tanh"),
         ("GRU", {"gate_activation": None}, ValueError, "gate_activation: expected a function"),
         ("LSTM", {"output_activation": "x"}, ValueError, "output_activation: expected"),
         ("GRU", {"clip": 0.0}, ValueError, "clip: expected a positive number or None, got 0.0"),
@@ -496,9 +498,9 @@ def test_a_single_step_samples_noise_too(rng):
         ("GRU", {"zoneout": (0.1, 0.1)}, ValueError, r"zoneout: expected a number, or one for each of \('h',\)"),
         ("LSTM", {"peephole": "diagonal"}, ValueError, "peephole: expected False, True .* or 'full', got 'diagonal'"),
         ("LSTM", {"proj_size": -1}, ValueError, "proj_size: expected a positive integer"),
-        ("GRU", {"peephole": True}, TypeError, "GRUCell has no keyword peephole; it has bias, .*reset_after"),
-        ("RNN", {"gate_activation": "relu"}, TypeError, "RNNCell has no keyword gate_activation"),
-        ("LSTM", {"reset_after": True}, TypeError, "LSTMCell has no keyword reset_after; it has .*forget_bias"),
+        ("GRU", {"peephole": True}, TypeError, "GRU(Cell)? has no keyword 'peephole'; it has .*bias, .*reset_after"),
+        ("RNN", {"gate_activation": "relu"}, TypeError, "RNN(Cell)? has no keyword 'gate_activation'"),
+        ("LSTM", {"reset_after": True}, TypeError, "LSTM(Cell)? has no keyword 'reset_after'; it has .*forget_bias"),
     ],
 )
 def test_invalid_settings_raise(kind, settings, error, message):
@@ -516,7 +518,7 @@ def test_a_subclass_of_a_textbook_cell_keeps_its_own_equations():
 
     cell = Lazy(3, 4)
     assert type(cell) is Lazy
-    with pytest.raises(TypeError, match="Lazy has no keyword layer_norm"):
+    with pytest.raises(TypeError, match="Lazy has no keyword 'layer_norm'"):
         Lazy(3, 4, layer_norm=True)
 
 

@@ -254,7 +254,7 @@ def test_a_user_defined_varied_cell_takes_the_equation_keywords(rng):
 
 
 def test_old_names_raise_with_the_new_name():
-    with pytest.raises(AttributeError, match=r"GRUCell\.φ is called activation now, σ gate_activation"):
+    with pytest.raises(AttributeError, match="'GRUCell' object has no attribute 'φ'; here it is activation"):
         nn.GRUCell(3, 4).φ  # noqa: B018
     with pytest.raises(TypeError, match=r"Noisy\.drawn: the method of Cell is called sample_noise now"):
         type("Noisy", (nn.Cell,), {"drawn": lambda self, shape: ()})
@@ -312,6 +312,17 @@ def test_a_state_of_another_structure_raises(kind, count):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), (part,) * count)
     with pytest.raises(TypeError, match=f"state: {kind} needs"):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), [part] * count)
+
+
+def test_a_cell_with_an_output_of_its_own_returns_both():
+    class Doubled(nn.LSTMCell):
+        def step(self, carry, x):
+            h, c = super().step(carry, x)
+            return (h, c), 2 * h
+
+    state, y = Doubled(3, 4)(np.ones((2, 3)))
+    assert type(state) is nn.State
+    np.testing.assert_array_equal(y.numpy(), 2 * state.h.numpy())
 
 
 @all_cells

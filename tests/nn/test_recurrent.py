@@ -548,7 +548,11 @@ def test_arrays_are_data_of_the_dtype_and_device_of_the_weights(device, dtype, g
         (np.ones((5, 2, 3), int), TypeError, r"x is int64, the weights are float32: write x\.astype\('float32'\)"),
         ([[["a"]]], TypeError, r"GRU: x must be a Tensor or an array of numbers, got list \(<U1\)"),
         (None, TypeError, "x must be a Tensor or an array of numbers, got NoneType"),
-        ([np.ones((5, 3)), np.ones((2, 3))], ValueError, "list of arrays of different shapes: pad them .* lengths= "),
+        (
+            [np.ones((5, 3)), np.ones((2, 3))],
+            ValueError,
+            r"list of arrays of different shapes; .* data\.pad_sequence\(x\), and lengths=",
+        ),
         ((Tensor(1.0), Tensor(1.0)), TypeError, r"tuple of Tensor, Tensor; .* output, state = layer\(x\)"),
     ],
 )

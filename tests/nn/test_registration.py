@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, nn, no_grad, ops
+from tinygrad_gru import TapeError, Tensor, nn, no_grad, ops
 from tinygrad_gru.backend import resolve
 from tinygrad_gru.train import mixed_precision
 
@@ -82,6 +82,21 @@ def test_mixed_precision_sees_them_too():
     np.testing.assert_allclose(half(x).numpy(), expected, atol=1e-2)
 
 
+def test_mixed_precision_sees_a_parameter_that_is_replaced_in_a_dict():
+    class Scale(nn.Module):
+        def __init__(self):
+            self.parts = {"a": [nn.Parameter([2.0])]}
+
+        def forward(self, x):
+            return x * self.parts["a"][0]
+
+    model = Scale()
+    half = mixed_precision(model, "float16")
+    assert half(Tensor([1.0])).item() == 2
+    model.parts["a"][0] = nn.Parameter([3.0])
+    assert half(Tensor([1.0])).item() == 3
+
+
 @pytest.mark.parametrize(
     "colliding", [{1: nn.Parameter([1.0]), "1": nn.Parameter([2.0])},
                   {"a": {"b": nn.Parameter([1.0])}, "a.b": nn.Parameter([2.0])}]
@@ -137,9 +152,11 @@ def test_register_sets_an_attribute():
         model.add_module("a.b", nn.Linear(2, 2))
 
 
-def test_a_recorded_tensor_becomes_a_buffer_without_its_record():
+def test_a_recorded_tensor_is_no_buffer():
     model, x = nn.Module(), Tensor([2.0], requires_grad=True)
-    model.register_buffer("square", x * x)
+    with pytest.raises(TapeError, match=r"\.detach\(\) for the values alone"):
+        model.register_buffer("square", x * x)
+    model.register_buffer("square", (x * x).detach())
     assert model.square.item() == 4 and not model.square.requires_grad and list(model.state_dict()) == ["square"]
 
 
@@ -203,6 +220,19 @@ def test_a_parameter_is_not_replaced_by_what_would_not_be_trained(value, kind):
     assert model.W.tolist() == [[1, 1], [1, 1]]
     model.W = nn.Parameter(np.zeros((2, 2)), dtype="float32")
     assert [name for name, _ in model.named_parameters()] == ["W", "b"]
+
+
+def test_a_buffer_is_not_replaced_by_an_array():
+    model = nn.Module()
+    model.mean = Tensor(np.zeros(3))
+    with pytest.raises(
+        TypeError, match=r"Module\.mean is a Tensor, and a value of type ndarray .*m\.mean = Tensor\(arr"
+    ):
+        model.mean = np.ones(3)
+    model.mean = Tensor(np.ones(3))
+    model.mean = model.mean * 0.5
+    assert model.state_dict()["mean"].tolist() == [0.5] * 3
+    model.mean = (model.mean, 1)
 
 
 def test_a_frozen_parameter_is_one():

@@ -47,7 +47,7 @@ def test_a_sequential_is_a_list_of_layers():
         (lambda: nn.Sequential(nn.Linear(2, 3), nn.Dropout), r"layer 1 is the class Dropout: write Dropout\(…\)"),
         (lambda: nn.Sequential(Tensor(1.0)), "layer 0 must be a module or a function, got Tensor"),
         (lambda: nn.Sequential(nn.Linear(2, 3)).append(3), "layer 1 must be a module or a function, got int"),
-        (lambda: nn.Sequential({"a": nn.Linear(2, 3)}), "layer 0 must be a module or a function, got dict"),
+        (lambda: nn.Sequential({"a": nn.Linear(2, 3)}), r"got a dict: write Sequential\(\*layers.values\(\)\)"),
     ],
 )
 def test_what_is_no_layer_is_refused_at_once(make, message):
@@ -92,6 +92,17 @@ def test_last_step_of_a_sequence_without_steps_is_zero(device):
     assert not last[0].any() and last[1].all()
 
 
+def test_arrays_are_moved_to_the_backend_of_the_weights(backend):
+    model = nn.Sequential(nn.LSTM(3, 4, bidirectional=True, batch_first=True), nn.LastStep())
+    x, state = random(2, 5, 3).numpy(), [np.ones((2, 2, 4))] * 2
+    expected, after = model(x, lengths=[5, 2]), model[0](x, state)[1]
+    model.to(backend)
+    found, there = model(x, lengths=[5, 2]), model[0](x, state)[1]
+    assert {found.device, there.h.device, there.c.device} == {backend.name}
+    for one, other in ((found, expected), *zip(there, after)):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
+
+
 def test_layers_between_a_recurrent_layer_and_last_step():
     recurrent, x = layer(batch_first=True), random(4, 5, 3)
     model = nn.Sequential(recurrent, ops.tanh, nn.LastStep())
@@ -119,6 +130,36 @@ def test_lengths_reach_every_layer_that_takes_them():
     np.testing.assert_allclose(model(x, lengths=LENGTHS).numpy(), expected, rtol=1e-14)
     with pytest.raises(TypeError, match="no layer takes lengths"):
         nn.Sequential(nn.Linear(3, 2), ops.tanh)(x.astype("float32"), lengths=LENGTHS)
+
+
+def test_a_carried_state_goes_to_each_recurrent_layer():
+    first, second, head, x = layer(), nn.LSTM(4, 4, dtype="float64"), nn.Linear(4, 2, dtype="float64"), random(6, 4, 3)
+    inner = nn.Sequential(second, ops.tanh, returns_state=True)
+    model = nn.Sequential(first, inner, head, returns_state=True)
+    whole, last = model(x)
+    start, state = model(x[:4])
+    assert [type(part) for part in state] == [Tensor, nn.State] and state.detach()[1][0][0].requires_grad is False
+    rest, state = model(x[4:], state)
+    np.testing.assert_allclose(np.concatenate([start.numpy(), rest.numpy()]), whole.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(state[1][0].c.numpy(), last[1][0].c.numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(nn.Sequential(first, inner, head)(x).numpy(), whole.numpy())
+    lengths = nn.Sequential(first, nn.LastStep(), returns_state=True)(x, state=[np.ones((1, 4, 4))], lengths=LENGTHS)
+    np.testing.assert_allclose(lengths[0].numpy(), lengths[1][0].numpy()[0], rtol=1e-12)
+    assert repr(lengths[1]) == "State((1, 4, 4) float64)"
+
+
+def test_a_state_that_would_be_lost_is_refused():
+    x = random(5, 4, 3)
+    with pytest.raises(TypeError, match=r"this Sequential carries none on: .*returns_state=True"):
+        nn.Sequential(layer())(x, np.zeros((1, 4, 4)))
+    with pytest.raises(TypeError, match=r"layer 1 has recurrent layers: make it with returns_state=True too"):
+        nn.Sequential(ops.tanh, nn.Sequential(nn.Sequential(layer())), returns_state=True)
+    with pytest.raises(
+        TypeError, match="expected a tuple of 1, one for each recurrent layer, as was returned, got Tensor"
+    ):
+        nn.Sequential(layer(), returns_state=True)(x, Tensor(np.zeros((1, 4, 4))))
+    with pytest.raises(TypeError, match="one for each recurrent layer, as was returned, got list of 2"):
+        nn.Sequential(layer(), returns_state=True)(x, [None, None])
 
 
 def test_repr_shows_functions():

@@ -139,6 +139,18 @@ def test_scalar_scores_raise():
     assert ops.cross_entropy(leaf([1.0, 1.0]), 0).item() == pytest.approx(math.log(2)), "a single target"
 
 
+def test_shapes_of_class_ids_that_people_try_are_answered():
+    logits = leaf(np.zeros((2, 3, 4)))
+    for shape, answer in {
+        (2, 3, 4): r"one-hot\? Then write targets.argmax\(-1\)",
+        (2, 3, 1): r"write targets.squeeze\(-1\)",
+        (2, 4): r"as in PyTorch\? Then write ops.moveaxis\(scores, 1, -1\)",
+        (3, 2): r"got \(3, 2\)$",
+    }.items():
+        with pytest.raises(ValueError, match=answer):
+            ops.cross_entropy(logits, np.zeros(shape, int))
+
+
 def test_ignore_index_with_probability_targets_raises():
     with pytest.raises(ValueError, match="ignore_index requires class ids"):
         ops.cross_entropy(leaf([[1.0, 2.0]]), np.array([[0.5, 0.5]]), ignore_index=0)

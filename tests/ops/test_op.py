@@ -103,6 +103,15 @@ def test_settings_have_pytorchs_names_too():
     assert ops.sum(x.data, dim=-1).tolist() == [3.0, 12.0] and ops.softmax(x, dim=0).shape == (2, 3)
 
 
+def test_a_setting_that_must_be_given_has_pytorchs_name_too():
+    x = np.arange(3.0)
+    assert ops.cumsum(x, dim=0).tolist() == ops.cumsum(leaf(x), dim=-1).tolist() == [0.0, 1.0, 3.0]
+    with pytest.raises(TypeError, match=r"cumsum\(\) missing 1 required argument: 'axis'"):
+        ops.cumsum(x)
+    with pytest.raises(TypeError, match="cumsum: dim is axis, which was given, too"):
+        ops.cumsum(x, 0, dim=0)
+
+
 def test_lists_beside_tensors_are_arrays_of_their_dtype(backend):
     """At once, so that rules see arrays; the expected gradients are by hand."""
     for dtype in ("float32", "float64"):

@@ -20,7 +20,7 @@ def test_transpose_roundtrip(axes, data):
     x = np.arange(24.0).reshape(1, 2, 3, 4)
     weight = np.random.default_rng(0).standard_normal(np.transpose(x, axes).shape)
     t = leaf(x)
-    y = t.transpose(*signed)
+    y = t.permute(*signed)
     y.backward(weight)
     np.testing.assert_array_equal(y.numpy(), np.transpose(x, axes))
     np.testing.assert_array_equal(np.transpose(t.grad.numpy(), axes), weight)

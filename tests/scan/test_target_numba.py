@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -315,3 +316,14 @@ def test_numba_is_imported_on_first_use():
         "assert not {'numba', 'llvmlite'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_more_threads_than_cores():
+    with pytest.raises(ValueError, match=rf"asks for 999 threads, and this machine has {os.cpu_count()} cores"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="numba:999")
+
+
+def test_what_numba_refuses_is_said_in_our_words():
+    source = "@entry\ndef loop(steps):\n    steps.unknown()\n"
+    with pytest.raises(RuntimeError, match=r"(?s)compiled='numba': numba cannot .*; compiled=True runs .*unknown"):
+        numba_math.compiled(source, "<scan forward>")

@@ -20,11 +20,11 @@ import numpy as np
 from support.stand_in_cuda import Stream, add_cuda, forget_cuda, launched
 
 FUNCTIONS = (
-    "abs add all any argmax argmin ascontiguousarray astype broadcast_to clip concat concatenate copyto cos "
-    "count_nonzero cumulative_sum divide einsum equal exp expand_dims expm1 flip full_like greater greater_equal "
-    "isfinite less less_equal log log1p logical_not matmul max maximum min minimum moveaxis multiply negative "
-    "nonzero not_equal ones_like permute_dims positive power repeat reshape sign sin sqrt squeeze stack subtract "
-    "sum take tanh where zeros_like"
+    "abs add all any argmax argmin argsort ascontiguousarray astype broadcast_to clip concat concatenate "
+    "copyto cos count_nonzero cumulative_sum divide einsum equal exp expand_dims expm1 flip floor_divide "
+    "full_like greater greater_equal isfinite less less_equal log log1p logical_not matmul max maximum min "
+    "minimum moveaxis multiply negative nonzero not_equal ones_like permute_dims positive power remainder "
+    "repeat reshape sign sin sqrt squeeze stack subtract sum take tanh where zeros_like"
 ).split()
 CREATION = ("empty", "zeros", "ones", "full", "arange")
 DTYPES = ("float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool", "isdtype", "finfo")

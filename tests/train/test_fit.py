@@ -1,67 +1,14 @@
-"""train.fit against loops written by hand, PyTorch, and its own interruptions."""
+"""train.fit, evaluate and predict against loops written by hand and PyTorch."""
 
 import itertools
-import signal
 
 import numpy as np
 import pytest
+from fit_case import LABELS, SEQUENCES, STREAM, Classifier, Stateful, X, Y, assert_identical, network, quiet
+from support.stand_in_cupy import stand_in_cupy
 
 from tinygrad_gru import Tensor, data, manual_seed, nn, no_grad, ops, optim, train
-from tinygrad_gru.train import Callback, CheckpointError, TrainingError, load_checkpoint
-
-RANDOM = np.random.default_rng(0)
-X, Y = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(50, 2))
-SEQUENCES = RANDOM.normal(size=(40, 6, 3))
-LABELS = (SEQUENCES[:, :, 0].sum(axis=1) > 0).astype(int)
-
-
-def network(dropout=0.3):
-    manual_seed(1)
-    return nn.Sequential(nn.Linear(3, 8), ops.tanh, nn.Dropout(dropout), nn.Linear(8, 2))
-
-
-class Classifier(nn.Module):
-    def __init__(self, batch_first=True):
-        self.gru, self.output = nn.GRU(3, 5, batch_first=batch_first), nn.Linear(5, 2)
-
-    def forward(self, x, lengths=None):
-        return self.output(self.gru(x, lengths=lengths)[1][-1])
-
-
-class Stateful(nn.Module):
-    """An output at every step, and the state of two different layers."""
-
-    def __init__(self):
-        self.gru, self.lstm, self.output = nn.GRU(3, 4), nn.LSTM(4, 4), nn.Linear(4, 1)
-
-    def forward(self, x, state=None):
-        first, second = (None, None) if state is None else state
-        y, first = self.gru(x, first)
-        y, second = self.lstm(ops.dropout(y, p=0.2, training=self.training), second)
-        return self.output(y), (first, second)
-
-
-def stream():
-    """Windows of two streams of a series."""
-    x = RANDOM.normal(size=(60, 2, 3))
-    return [(x[k : k + 5], x[k : k + 5].cumsum(axis=0)[..., :1]) for k in range(0, 60, 5)]
-
-
-STREAM = stream()
-
-
-def assert_identical(left, right):
-    left, right = left.state_dict(), right.state_dict()
-    assert left.keys() == right.keys()
-    for name in left:
-        assert np.array_equal(left[name], right[name]), name
-
-
-def quiet(model, loss, given, **settings):
-    return train.fit(model, loss, given, progress=False, **settings)
-
-
-# -- against a loop by hand, and against PyTorch -------------------------------------------------------------------
+from tinygrad_gru.scan import compiling
 
 
 def test_fit_is_the_loop_that_one_writes_by_hand():
@@ -132,9 +79,119 @@ def test_accumulated_gradients_are_those_of_one_large_batch(accumulate):
     np.testing.assert_allclose(first["gradient_norm"], second["gradient_norm"], rtol=1e-6)
 
 
+def test_metrics_in_training_are_of_the_outputs_while_the_weights_change(monkeypatch):
+    model, seen = network(0), []
+
+    def loss(outputs, targets):
+        seen.append(np.abs(outputs.numpy() - targets.numpy()))
+        return ops.mse(outputs, targets)
+
+    monkeypatch.setitem(train.fit.__globals__, "evaluate", lambda *given, metrics, **settings: evaluated(metrics))
+
+    def evaluated(metrics):
+        for metric in metrics:
+            metric.update(np.zeros((9, 2)), np.full((9, 2), 50.0))
+        return {"loss": 1.0}
+
+    history = quiet(model, loss, (X, Y), epochs=2, batch_size=16, metrics=["mae"], validation=(X, Y))
+    for k, epoch in enumerate(history.epochs):
+        assert epoch["mae"] == pytest.approx(np.concatenate(seen[4 * k : 4 * k + 4]).mean(), rel=1e-6)
+
+
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode():
+    models = network(), network()
+    models[1].eval()
+    for model in models:
+        manual_seed(3)
+        quiet(model, ops.mse, (X, Y), steps=3)
+    assert_identical(*models)
+
+
+def test_a_model_on_a_gpu_gets_its_batches_there(monkeypatch):
+    def run(device):
+        manual_seed(0)
+        model = nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 1)).to(device)
+        settings = {"metrics": ["mae"], "validation": STREAM, "accumulate": 2}
+        return model, quiet(model, ops.mse, STREAM, epochs=2, **settings)
+
+    _, expected = run("numpy")
+    with stand_in_cupy(monkeypatch) as cupy, compiling(False):
+        model, history = run("cupy")
+        before = cupy.machine.count("to host")
+        quiet(model, ops.mse, STREAM, epochs=1)
+        assert cupy.machine.count("to host") - before == len(STREAM), "a step waits for the device once, for the loss"
+        before = cupy.machine.count("to host")
+        train.evaluate(model, ops.mse, STREAM)
+        assert cupy.machine.count("to host") - before == 1
+        predicted = train.predict(model, STREAM)
+    assert isinstance(predicted, np.ndarray)
+    for name in ("loss", "validation_mae"):
+        np.testing.assert_allclose(history[name], expected[name], rtol=1e-4)
+
+
 def test_the_last_step_of_an_epoch_takes_the_batches_that_are_left():
     history = quiet(network(), ops.mse, (X, Y), epochs=2, batch_size=10, accumulate=2)
     assert history["epoch"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_truncated_backpropagation_is_the_loop_that_one_writes_by_hand():
+    """The state goes on from batch to batch, detached, and begins anew in each epoch."""
+    models = []
+    for _ in range(2):
+        manual_seed(0)
+        models.append(Stateful())
+    fitted, by_hand = models
+    manual_seed(4)
+    quiet(fitted, ops.mse, STREAM, epochs=2, optimizer="sgd", lr=0.1, carry_state=True)
+    manual_seed(4)
+    optimizer = optim.SGD(by_hand.parameters(), lr=0.1)
+    for _ in range(2):
+        state = None
+        for x, y in STREAM:
+            outputs, (first, (h, c)) = by_hand(Tensor(x.astype("float32")), state)
+            optimizer.zero_grad()
+            ops.mse(outputs, y.astype("float32")).backward()
+            optimizer.step()
+            state = first.detach(), (h.detach(), c.detach())
+    assert_identical(fitted, by_hand)
+
+
+def test_a_batch_says_where_a_carried_state_begins_anew():
+    class Batch:
+        def __init__(self, batch, starts):
+            self.inputs, self.targets, self.starts = *batch, starts
+
+    batches = [Batch(batch, k in (0, 4)) for k, batch in enumerate(STREAM)]
+    manual_seed(0)
+    model = Stateful()
+    got = train.predict(model, batches, carry_state=True)
+    parts = [train.predict(model, STREAM[rows], carry_state=True) for rows in (slice(4), slice(4, None))]
+    np.testing.assert_array_equal(got, np.concatenate(parts))
+
+
+def test_a_carried_state_is_restored_as_it_was():
+    manual_seed(0)
+    model = Stateful()
+    trainers = [
+        train.Trainer(model, ops.mse, optim.SGD(model.parameters(), lr=0.1), STREAM, carry_state=True) for _ in range(2)
+    ]
+    trainers[0].step()
+    trainers[1].load_state_dict(trainers[0].state_dict())
+    left, right = (trainer._carried for trainer in trainers)
+    assert type(right) is tuple and type(right[1]) is tuple
+    assert np.array_equal(left[1][1].numpy(), right[1][1].numpy())
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 8), (3, 4)])
+def test_a_schedule_is_made_for_the_steps_of_the_run(accumulate, steps):
+    given = []
+
+    def schedule(optimizer, total_steps):
+        given.append(total_steps)
+        return optim.WarmupLinear(optimizer, total_steps)
+
+    history = quiet(network(), ops.mse, (X, Y), epochs=2, batch_size=16, accumulate=accumulate, schedule=schedule)
+    assert given == [steps] == [history["step"].size]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -143,9 +200,6 @@ def test_data_take_the_dtype_of_the_model(dtype):
     quiet(model, ops.mse, (X.tolist(), Y.astype("float32")), epochs=1)
     assert str(model.W.dtype) == dtype
     assert train.predict(model, X).dtype == dtype
-
-
-# -- sequences -----------------------------------------------------------------------------------------------------
 
 
 def test_a_classifier_of_sequences_learns():
@@ -210,274 +264,26 @@ def test_several_inputs(kind):
     assert history["loss"][-1] < 0.1 * history["loss"][0]
 
 
-# -- resuming ------------------------------------------------------------------------------------------------------
-
-
-class Counter(Callback):
-    """Stops at a step by Ctrl-C; its count is part of the state."""
-
-    def __init__(self, stop_at=None, number=None):
-        self.stop_at, self.number, self.count = stop_at, number, 0
-
-    def on_step_end(self, loop, record):
-        self.count += 1
-        if loop.steps == self.stop_at:
-            signal.raise_signal(self.number or signal.SIGINT)
-
-    def state_dict(self):
-        return {"count": self.count}
-
-    def load_state_dict(self, state):
-        self.count = state["count"]
-
-
-JOBS = {
-    "shuffled arrays": (network, ops.mse, lambda: (X, Y), {"batch_size": 8, "epochs": 4, "validation": (X, Y)}),
-    "accumulated": (network, ops.mse, lambda: (X, Y), {"batch_size": 8, "epochs": 4, "accumulate": 3}),
-    "float16": (network, ops.mse, lambda: (X, Y), {"batch_size": 8, "steps": 17, "precision": "float16"}),
-    "a carried state": (Stateful, ops.mse, lambda: STREAM, {"carry_state": True, "epochs": 2, "clip_norm": 1.0}),
-    "a generator": (network, ops.mse, lambda: iter([(X, Y)] * 12), {"epochs": 1}),
-    "sequences": (
-        lambda: nn.Sequential(nn.GRU(3, 4), nn.LastStep(), nn.Linear(4, 2)), ops.cross_entropy,
-        lambda: data.SequenceBatches([s[: 2 + k % 5] for k, s in enumerate(SEQUENCES)], LABELS, 8, seed=3),
-        {"epochs": 3, "patience": 5, "validation": [(SEQUENCES.transpose(1, 0, 2), LABELS)]},
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("job", JOBS)
-@pytest.mark.parametrize("stop_at", [1, 7, 10])
-def test_an_interrupted_and_resumed_run_is_bit_identical(job, stop_at, tmp_path):
-    build, loss, make_data, settings = JOBS[job]
-
-    def run(folder, counter, seed=5):
-        manual_seed(seed)
-        model = build()
-        history = quiet(
-            model, loss, make_data(), **settings, schedule=optim.WarmupLinear if job != "a generator" else None,
-            callbacks=[counter], folder=tmp_path / folder, resume=True,
-        )  # fmt: skip
-        return model, history
-
-    whole, expected = run("whole", uninterrupted := Counter())
-    _, history = run("parts", Counter(stop_at))
-    assert history.stopped == "interrupted by Ctrl-C" and history["loss"].size == stop_at
-    resumed, history = run("parts", counter := Counter(), seed=99)
-    assert_identical(resumed, whole)
-    assert counter.count == uninterrupted.count
-    assert history.records == expected.records
-    assert history.epochs[-1] == expected.epochs[-1]
-    left, right = (load_checkpoint(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "parts"))
-    assert left["early_stop"] == right["early_stop"] and left["epoch_sums"] == right["epoch_sums"]
-
-
-def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
-    whole, longer = network(), network()
-    manual_seed(2)
-    quiet(whole, ops.mse, (X, Y), epochs=5, folder=tmp_path / "whole")
-    manual_seed(2)
-    quiet(longer, ops.mse, (X, Y), epochs=2, folder=tmp_path / "longer")
-    history = quiet(longer, ops.mse, (X, Y), epochs=5, folder=tmp_path / "longer", resume=True)
-    assert_identical(longer, whole)
-    assert len(history.epochs) == 5
-
-
-def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
-    quiet(network(), ops.mse, (X, Y), steps=2, folder=tmp_path)
-    with pytest.raises(FileExistsError, match="holds a run already: resume it"):
-        quiet(network(), ops.mse, (X, Y), steps=2, folder=tmp_path)
-
-
-def test_a_run_with_other_settings_is_not_resumed(tmp_path):
-    quiet(network(), ops.mse, (X, Y), steps=2, folder=tmp_path)
-    for change, message in (({"accumulate": 2}, "other settings"), ({"seed": 3}, "saved with seed 0 is invalid")):
-        with pytest.raises(CheckpointError, match=message):
-            quiet(network(), ops.mse, (X, Y), steps=3, folder=tmp_path, resume=True, **change)
-
-
-def test_the_last_checkpoints_are_kept(tmp_path):
-    quiet(network(), ops.mse, (X, Y), epochs=5, validation=(X, Y), folder=tmp_path, keep_last=2)
-    names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
-    assert names == [
-        "best.safetensors", "checkpoint-000000008.safetensors", "checkpoint-000000010.safetensors",
-        "checkpoint.safetensors",
-    ]  # fmt: skip
-    assert load_checkpoint(tmp_path / names[1])["trainer"]["steps"] == 8
-
-
-def test_sigterm_saves_and_then_does_what_it_does(tmp_path):
-    received = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    try:
-        history = quiet(network(), ops.mse, (X, Y), steps=9, folder=tmp_path, callbacks=[Counter(4, signal.SIGTERM)])
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    assert received == [signal.SIGTERM]
-    assert history.stopped == "interrupted by SIGTERM"
-    assert load_checkpoint(tmp_path / "checkpoint.safetensors")["trainer"]["steps"] == 4
-
-
-# -- ends ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("with_folder", [False, True])
-def test_early_stopping_restores_the_best_weights(tmp_path, monkeypatch, with_folder):
-    losses, seen = iter([9.0, 3.0, 2.0, 2.5, 2.5, 1.0]), []
-
-    def evaluate(model, *given, **settings):
-        seen.append(model.state_dict())
-        return {"loss": next(losses)}
-
-    monkeypatch.setattr("tinygrad_gru.train.loop.Loop.report", lambda loop, record: None)
-    monkeypatch.setitem(train.fit.__globals__, "evaluate", evaluate)
+def test_predictions_for_lists_arrays_and_batches_are_the_same():
     model = network()
-    history = quiet(
-        model, ops.mse, (X, Y), epochs=9, patience=1, validation=(X, Y), folder=tmp_path if with_folder else None
-    )
-    assert history.stopped == "early stopping: no better loss than 2 in 2 evaluations"
-    assert history["validation_loss"].tolist() == [9, 3, 2, 2.5, 2.5]
-    for name, value in model.state_dict().items():
-        assert np.array_equal(value, seen[2][name])
+    expected = train.predict(model, X)
+    with model.evaluating(), no_grad():
+        np.testing.assert_allclose(expected, model(Tensor(X.astype("float32"))).numpy(), rtol=1e-5)
+    for given in (X.tolist(), (X, Y), Tensor(X), [(X[:20], None), (X[20:], None)], data.ArrayBatches(X, batch_size=7)):
+        np.testing.assert_allclose(train.predict(model, given), expected, rtol=1e-5)
 
 
-def test_a_callback_sees_every_event_and_can_end_the_run():
-    events = []
-
-    class Watch(Callback):
-        def __getattribute__(self, name):
-            if name.startswith("on_"):
-                return lambda loop, *record: (
-                    events.append((name, loop.steps)),
-                    loop.steps == 3 and loop.request_stop("enough"),
-                )
-            return super().__getattribute__(name)
-
-    history = quiet(network(), ops.mse, [(X, Y)] * 2, epochs=9, validation=(X, Y), callbacks=[Watch()])
-    assert history.stopped == "enough"
-    assert events == [
-        ("on_train_begin", 0), ("on_evaluation_end", 0),
-        ("on_gradients", 0), ("on_step_end", 1),
-        ("on_gradients", 1), ("on_step_end", 2), ("on_evaluation_end", 2), ("on_epoch_end", 2),
-        ("on_gradients", 2), ("on_step_end", 3), ("on_train_end", 3),
-    ]  # fmt: skip
-
-
-def test_a_run_of_seconds_ends_in_time_and_is_evaluated_at_its_end():
-    history = quiet(network(), ops.mse, (X, Y), seconds=0.5, validation=(X, Y))
-    steps = history["step"]
-    assert history.records[-1]["step"] == steps[-1] and "validation_loss" in history.records[-1]
-    assert 2 <= history["validation_loss"].size <= 11
-
-
-@pytest.mark.parametrize("make", [lambda: (batch for batch in [(X, Y)] * 7), lambda: [(X, Y)] * 7])
-def test_an_epoch_is_a_pass_over_anything_that_iterates(make):
-    history = quiet(network(), ops.mse, make(), epochs=1)
-    assert history["step"].size == 7 and len(history.epochs) == 1
-
-
-def test_a_schedule_that_waits_for_a_plateau_is_told_the_validation_loss():
-    optimizer = optim.SGD((model := network()).parameters(), lr=1e-9)
-    schedule = optim.ReduceOnPlateau(optimizer, patience=1, decay=0.5)
-    history = quiet(
-        model, ops.mse, (X, Y), epochs=6, batch_size=50, validation=(X, Y), optimizer=optimizer, schedule=schedule
-    )
-    assert history["lr"].tolist() == [1e-9, 1e-9, 1e-9, 5e-10, 5e-10, 2.5e-10]
-
-
-def test_divergence_names_what_happened_and_keeps_the_weights():
-    model = nn.Linear(3, 2)
-    before = []
-
-    class Remember(Callback):
-        def on_gradients(self, loop):
-            before[:] = [loop.model.state_dict()]
-
-    message = r"at step \d+ the loss is .* learning rate of 1e\+15 .* clip_norm=1.0"
-    with pytest.raises(TrainingError, match=message), np.errstate(all="ignore"):
-        quiet(model, ops.mse, (X, Y), steps=100, optimizer="sgd", lr=1e15, callbacks=[Remember()])
-    for name, value in model.state_dict().items():
-        assert np.array_equal(value, before[0][name])
-
-
-@pytest.mark.parametrize("validation", [None, 0.2])
-def test_a_run_that_did_not_learn_has_a_diagnosis(validation):
-    model = network(0)
-    history = quiet(model, ops.mse, (X, Y), epochs=20, lr=50.0, validation=validation)
-    assert "has not learned" in history.diagnosis
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("validation", [None, 0.5])
-@pytest.mark.parametrize(("steps", "batch_size"), [(1, 32), (3, 1), (12, 16), (40, 2)])
-def test_short_runs_on_noise_have_none(seed, validation, steps, batch_size):
-    """There is nothing to learn, and few steps, but nothing is wrong."""
-    random = np.random.default_rng(seed)
-    manual_seed(seed)
-    model = nn.Sequential(nn.Linear(2, 4), ops.tanh, nn.Linear(4, 1))
-    noise = random.normal(size=(40, 2)), random.normal(size=(40, 1))
-    history = quiet(model, ops.mse, noise, steps=steps, batch_size=batch_size, validation=validation)
-    assert history.diagnosis is None
-
-
-# -- errors --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("model", "loss", "given", "settings", "message"),
-    [
-        (network(), ops.mse, (X, Y), {}, "exactly one of epochs, steps and seconds.* none"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "steps": 2}, "got steps and epochs"),
-        (network(), ops.mse, (X, Y), {"epochs": 0}, "epochs: expected a whole number, 1 or more, got 0"),
-        (network(), ops.mse, (X, Y[:, 0]), {"epochs": 1}, "same shape"),
-        (nn.Linear(3, 1), ops.mse, (X, Y[:, 0]), {"epochs": 1}, r"give targets\[\.\.\., None\], as y\[:, None\]"),
-        (network(), lambda p, t: p - t, (X, Y), {"epochs": 1}, "must be a scalar, got shape"),
-        (network(), lambda p, t: ops.mse(p, t).item(), (X, Y), {"epochs": 1}, "returns a Tensor.* got a float"),
-        (nn.Sequential(ops.tanh), ops.mse, (X, Y), {"epochs": 1}, "has no parameters"),
-        (network().freeze(), ops.mse, (X, Y), {"epochs": 1}, "all are frozen"),
-        (lambda x: x, ops.mse, (X, Y), {"epochs": 1}, "expected a Module"),
-        (network(), ops.mse, [], {"epochs": 1}, "there are no batches"),
-        (network(), ops.mse, (X[:0], Y[:0]), {"epochs": 1}, "there are no examples"),
-        (network(), ops.mse, [X], {"epochs": 1}, r"a batch must be \(inputs, targets\)"),
-        (network(), ops.mse, 3, {"epochs": 1}, "expected arrays .* got int"),
-        (network(), ops.mse, ([["a"]], [[1.0]]), {"epochs": 1}, "must hold numbers"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "optimizer": "addam"}, "did you mean 'adam'"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "metrics": ["acuracy"]}, "did you mean 'accuracy'"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "validation": 1.5}, "a fraction between 0 and 1, got 1.5"),
-        (network(), ops.mse, [(X, Y)], {"epochs": 1, "validation": 0.5}, "a fraction is of arrays"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "patience": 3}, "give validation="),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "resume": True}, "give folder="),
-        (network(), ops.mse, (X, Y), {"seconds": 1, "schedule": optim.WarmupCosine}, "not known in advance"),
-        (network(), ops.mse, iter([(X, Y)]), {"epochs": 1, "schedule": optim.WarmupCosine}, "give steps="),
-        (network(), ops.mse, iter([(X, Y)]), {"epochs": 2}, "can be passed over once"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "carry_state": True}, "positional argument|carry_state"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "accumulate": 0}, "accumulate: expected a whole number"),
-        (network(), ops.mse, (X, Y), {"epochs": 1, "precision": "int8"}, "precision: expected one of"),
-    ],
-)  # fmt: skip
-def test_errors_say_what_to_do(model, loss, given, settings, message):
-    with pytest.raises((TypeError, ValueError), match=message):
-        quiet(model, loss, given, **settings)
-
-
-def test_an_optimizer_or_schedule_of_another_model_is_refused():
-    other = optim.SGD(network().parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="none of its parameters is one of the model"):
-        quiet(network(), ops.mse, (X, Y), epochs=1, optimizer=other)
-    with pytest.raises(ValueError, match="one of another optimizer"):
-        quiet(network(), ops.mse, (X, Y), epochs=1, schedule=optim.StepDecay(other, every=3))
-    with pytest.raises(ValueError, match="lr: the optimizer that was given has its own"):
-        quiet(network(), ops.mse, (X, Y), epochs=1, optimizer=other, lr=0.1)
-
-
-def test_a_fraction_of_sorted_examples_is_refused():
-    labels = np.repeat([0, 1], [24, 16])
-    with pytest.raises(ValueError, match="the examples are sorted"):
-        quiet(Classifier(), ops.cross_entropy, (SEQUENCES, labels), epochs=1, validation=0.4)
-
-
-def test_predictions_of_shuffled_batches_are_refused():
-    with pytest.raises(ValueError, match="shuffled, and predictions would come in that order"):
-        train.predict(network(), data.ArrayBatches(X, Y, seed=0))
+def test_a_carried_state_makes_windows_of_a_sequence_the_whole():
+    manual_seed(0)
+    model = Stateful()
+    windows = np.concatenate([x for x, _ in STREAM])
+    with model.evaluating(), no_grad():
+        expected = model(Tensor(windows.astype("float32")))[0].numpy()
+    got = train.predict(model, STREAM, carry_state=True)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    targets = np.concatenate([y for _, y in STREAM])
+    loss = train.evaluate(model, ops.mse, STREAM, carry_state=True)["loss"]
+    assert loss == pytest.approx(np.mean((expected - targets) ** 2), rel=1e-5)
 
 
 def test_evaluation_leaves_positions_modes_and_random_numbers_as_they_are():
@@ -487,5 +293,10 @@ def test_evaluation_leaves_positions_modes_and_random_numbers_as_they_are():
     first = train.evaluate(model, ops.mse, batches)
     assert batches.state_dict()["index"] == 1 and model.training
     assert first == train.evaluate(model, ops.mse, batches)
+    mae = train.metric("mae")
+    assert len({train.evaluate(model, ops.mse, batches, metrics=[mae])["mae"] for _ in range(2)}) == 1
+    assert train.evaluate(model, ops.mse, (X[:9], Y[:9]), metrics=[mae])["mae"] == pytest.approx(
+        np.abs(train.predict(model, X[:9]) - Y[:9]).mean(), rel=1e-5
+    )
     expected = np.mean((train.predict(model, X) - Y) ** 2)
     assert first["loss"] == pytest.approx(expected, rel=1e-5)

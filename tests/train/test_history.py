@@ -1,5 +1,6 @@
 """History: arrays, tables, pictures and files of the records of a run."""
 
+import copy
 import csv
 import re
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import train
+from tinygrad_gru.train.folder import JsonLines
 
 
 def a_run(epochs=3, steps=4, evaluations=True):
@@ -43,6 +45,9 @@ def test_values_by_name_are_arrays():
 def test_another_name_is_answered(name, advice):
     with pytest.raises(KeyError, match=advice):
         a_run()[name]
+    with pytest.raises(AttributeError, match=r"a History has no attribute 'history'; here it is history\['loss'\]"):
+        _ = a_run().history
+    assert copy.deepcopy(a_run()).records == a_run().records
 
 
 def test_the_best_evaluation_is_one_of_a_trained_model():
@@ -69,6 +74,7 @@ def test_epochs_are_means_of_their_steps_unless_they_were_added():
     assert first["gradient_norm"] == 2, "the mean of those that are numbers"
     history.add_epoch({"step": 8, "epoch": 1, "loss": 1.25})
     assert [epoch["loss"] for epoch in history.epochs] == [97.5, 1.25, 89.5]
+    assert history.epochs[1]["validation_loss"] == 5 and history.epochs[1]["lr"] == 0.1
     assert [epoch["epoch"] for epoch in history.epochs] == [0, 1, 2]
 
 
@@ -77,24 +83,26 @@ def test_the_table_has_a_row_per_epoch():
     history.stopped, history.diagnosis = "early stopping: so it is", "it has not learned"
     head, *rows, best, stopped, diagnosis = repr(history).splitlines()
     assert head.split() == [
-        "epoch", "step", "loss", "gradient_norm", "lr", "validation_loss", "validation_accuracy"
+        "epoch", "step", "loss", "validation_loss", "validation_accuracy", "gradient_norm", "lr"
     ]  # fmt: skip
-    assert rows[0].split() == ["1", "4", "97.5", "2", "0.1", "6", "0.5"]
+    assert rows[0].split() == ["1", "4", "97.5", "6", "0.5", "2", "0.1"]
     assert len(rows) == 3 and len({len(line) for line in [head, *rows]}) == 1
     assert best == "best validation_loss 5 at step 8"
     assert (stopped, diagnosis) == ("early stopping: so it is", "it has not learned")
     assert repr(train.History()) == "History without records"
 
 
-def test_within_one_epoch_the_table_has_a_row_per_evaluation():
+@pytest.mark.parametrize("steps_in_epoch", [5, 100])
+def test_of_evaluations_between_the_ends_of_epochs_the_table_has_a_row_each(steps_in_epoch):
     history = train.History()
     history.add({"step": 0, "epoch": 0, "validation_loss": 9.0})
-    for step in range(1, 9):
-        history.add({"step": step, "epoch": 0, "loss": float(step)})
+    for step in range(1, 10):
+        epoch = (step - 1) // steps_in_epoch
+        history.add({"step": step, "epoch": epoch, "loss": float(step)})
         if step % 4 == 0:
-            history.add({"step": step, "epoch": 0, "validation_loss": 2.0 * step})
-    _, first, second, _ = repr(history).splitlines()
-    assert first.split() == ["1", "4", "8", "2.5"] and second.split() == ["1", "8", "16", "6.5"]
+            history.add({"step": step, "epoch": epoch, "validation_loss": 2.0 * step})
+    _, first, second, rest, _ = map(str.split, repr(history).splitlines())
+    assert first == ["1", "4", "2.5", "8"] and second[1:] == ["8", "6.5", "16"] and rest[1:] == ["9", "9"]
 
 
 def test_of_a_long_table_the_middle_is_left_out():
@@ -106,10 +114,11 @@ def test_of_a_long_table_the_middle_is_left_out():
 
 def test_csv_has_all_records(tmp_path):
     history = a_run()
+    history.add_epoch({"step": 4, "epoch": 0, "accuracy": 0.5})
     history.to_csv(tmp_path / "history.csv")
     with open(tmp_path / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 16 and list(rows[0]) == history.names
+    assert len(rows) == 16 and [*rows[0], "accuracy"] == history.names
     for row, record in zip(rows, history):
         assert {name: float(value) for name, value in row.items() if value} == {
             name: value for name, value in record.items() if value is not None
@@ -154,9 +163,11 @@ def test_plot_draws_each_metric_beside_the_loss(tmp_path):
     figure = a_run().plot()
     loss, accuracy = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy"]
-    assert [line.get_label() for line in loss.lines[1:]] == ["training (running mean)", "validation"]
+    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
     assert loss.lines[0].get_ydata().tolist() == a_run()["loss"].tolist()
-    assert accuracy.lines[0].get_xdata().tolist() == [0, 4, 8, 12]
+    many = a_run(steps=100).plot().axes[0]
+    assert [line.get_label() for line in many.lines[1:]] == ["training (running mean)", "validation"]
+    assert many.lines[0].get_ydata().size == 300 and accuracy.lines[0].get_xdata().tolist() == [0, 4, 8, 12]
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert loss.get_yscale() == "log" and accuracy.get_yscale() == "linear", "0.1 to 99, and 0 to 0.5"
     with pytest.raises(ValueError, match=r"path: expected a file that ends in .*\.png"):
@@ -169,3 +180,38 @@ def test_without_matplotlib_plot_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(train.PlotError, match=r"the history was not plotted.*pip install 'tinygrad_gru\[plot\]'"):
         a_run().plot()
+
+
+def test_a_history_is_read_back_from_its_log(tmp_path):
+    history = a_run()
+    with JsonLines(tmp_path / "log.jsonl") as log:
+        for record in history:
+            log.write(record)
+    with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 13, "lo')
+    for path in (tmp_path, tmp_path / "log.jsonl"):
+        assert train.History.read(path).records == history.records
+    with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
+        train.History.read(tmp_path / "other")
+
+
+def test_records_of_a_text_run_have_no_epochs():
+    history = train.History([{"step": 0, "characters": 0, "held_out": 4.0}])
+    for step in range(1, 5):
+        history.add({"step": step, "characters": 10 * step, "loss": 3.0, "gradient_norm": 1.0, "lr": 0.1})
+        if step % 2 == 0:
+            history.add({"step": step, "characters": 10 * step, "held_out": 3.0 / step})
+    head, first, last, best = repr(history).splitlines()
+    assert head.split() == ["step", "loss", "held_out", "characters", "gradient_norm", "lr"]
+    assert first.split() == ["2", "3", "1.5", "20", "1", "0.1"] and last.split()[2] == "0.75"
+    assert best == "best held_out 0.75 at step 4"
+    assert polylines(history._repr_html_()) == [[4, 3]]
+
+
+def test_what_only_epochs_have_is_drawn_beside_its_validation():
+    history = a_run(epochs=2)
+    for epoch, accuracy in enumerate((0.25, 0.5)):
+        history.add_epoch({"step": 4 * epoch + 4, "epoch": epoch, "accuracy": accuracy})
+    steps, values = history.curve("accuracy")
+    assert steps.tolist() == [4, 8] and values.tolist() == [0.25, 0.5]
+    assert polylines(history._repr_html_()) == [[8, 3], [2, 3]]

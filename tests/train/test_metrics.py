@@ -82,9 +82,12 @@ def test_on_every_backend_and_in_several_axes(name, backend):
         metric.update(Tensor(o, device=backend), t if half.start else Tensor(t, device=backend))
     assert metric.compute() == pytest.approx(expected, rel=1e-6)
     assert type(metric.compute()) is float
-    again = make()
-    again.load_state_dict(metric.state_dict())
-    assert again.compute() == metric.compute()
+    first, again = make(), make()
+    first.update(Tensor(outputs[:20], device=backend), targets[:20])
+    again.load_state_dict(first.state_dict())
+    assert again.compute() == first.compute()
+    again.update(Tensor(outputs[20:], device=backend), targets[20:])
+    assert again.compute() == pytest.approx(expected, rel=1e-6), "goes on from a saved state"
     metric.reset()
     assert math.isnan(metric.compute())
 
@@ -215,7 +218,7 @@ def test_metrics_by_name():
     for name in ("accurracy", "Accuracy"):
         with pytest.raises(ValueError, match="did you mean 'accuracy'"):
             train.metric(name)
-    with pytest.raises(ValueError, match="expected one of accuracy, binary_accuracy"):
+    with pytest.raises(ValueError, match="there is no 'xyz'; there are accuracy, binary_accuracy"):
         train.metric("xyz")
     with pytest.raises(TypeError, match="expected a name, a Metric or a function"):
         train.metric(3)

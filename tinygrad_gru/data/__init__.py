@@ -1,7 +1,9 @@
-"""Batches of text and of sequences, as NumPy arrays for any backend."""
+"""Data as NumPy arrays for any backend: tables, windows and splits of them, and batches in epochs."""
 
+from ..hints import missing_name
 from .arrays import ArrayBatch, ArrayBatches
 from .corpus import Corpus, standard_library, text_corpus
+from .epochs import Epochs
 from .ngrams import ngram_losses
 from .padding import pad_sequence
 from .sequences import SequenceBatch, SequenceBatches, StepBatch
@@ -13,7 +15,30 @@ from .vocabulary import CharacterVocabulary
 from .windowing import windows
 
 __all__ = [
-    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "SequenceBatch", "SequenceBatches", "Standardizer",
-    "StepBatch", "StreamBatches", "Table", "TextStream", "Window", "ngram_losses", "pad_sequence", "read_csv",
-    "shuffle_chunks", "split", "split_by_group", "split_by_time", "standard_library", "text_corpus", "windows",
+    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "Epochs", "SequenceBatch", "SequenceBatches",
+    "Standardizer", "StepBatch", "StreamBatches", "Table", "TextStream", "Window", "ngram_losses", "pad_sequence",
+    "read_csv", "shuffle_chunks", "split", "split_by_group", "split_by_time", "standard_library", "text_corpus",
+    "windows",
 ]  # fmt: skip
+
+_INDICES = "data.split(count, fractions, seed), which gives the indices of each part"
+
+#: Names of other libraries, and what to write instead.
+HINTS = {
+    "DataLoader": "data.ArrayBatches(x, y, batch_size, seed), or data.SequenceBatches; train.fit takes PyTorch's, too",
+    "Dataset": "a list or arrays in data.ArrayBatches or SequenceBatches; train.fit takes whatever iterates batches",
+    "TensorDataset": "data.ArrayBatches(x, y, batch_size, seed)",
+    "random_split": _INDICES,
+    "train_test_split": _INDICES,
+    "StandardScaler": "data.Standardizer()",
+    "Normalization": "data.Standardizer()",
+    "pad_sequences": "data.pad_sequence(sequences, batch_first=True), padded at the end",
+    "timeseries_dataset_from_array": "data.windows(series, width, horizon, stride)",
+    "TimeSeriesSplit": "data.split_by_time(series, fractions)",
+    "GroupShuffleSplit": "data.split_by_group(groups, fractions, seed)",
+    "DataFrame": "data.Table(columns), and data.Table.from_frame(frame) of a frame",
+}
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, HINTS, __all__)

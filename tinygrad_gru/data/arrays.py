@@ -8,13 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .epochs import Epochs, check_sizes, order_of_epoch
+from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch, with_keyword_hints
 from .tables.columns import as_column
 from .tables.table import Table
 
 
 class ArrayBatch(NamedTuple):
-    """A batch of `inputs` and `targets`, arrays (B, ...) or tuples or dicts of them; without targets these are None."""
+    """A batch of `inputs` and `targets`, arrays (B, ...) or tuples or dicts of them; without targets these are None.
+
+    >>> inputs, targets = data.ArrayBatches(np.arange(6).reshape(3, 2), [0, 1, 1]).next_batch()
+    >>> inputs.shape, targets.tolist()
+    ((3, 2), [0, 1, 1])
+    """
 
     inputs: Any
     targets: Any
@@ -37,11 +42,12 @@ class ArrayBatches(Epochs[ArrayBatch]):
     [((2, 2), [0, 1]), ((2, 2), [0, 1]), ((1, 2), [1])]
     """
 
+    @with_keyword_hints
     def __init__(self, x: Any, y: Any = None, batch_size: int = 32, seed: int | None = None) -> None:
         check_sizes(batch_size=batch_size)
         self.inputs = _map(as_array, "x", x)
         self.targets = _map(as_array, "y", y)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed = batch_size, checked_seed(seed)
         self._examples = self._common_length()
         super().__init__(-(-self._examples // batch_size))
 

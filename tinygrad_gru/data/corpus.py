@@ -32,6 +32,10 @@ class Corpus:
 
     `files` counts the files of both parts. `digest` is a SHA-256 that identifies the text: over the names and contents
     of the files, in order, or over the content alone of a single file, which may be moved.
+
+    >>> corpus = data.Corpus("abc", training="abcabc", held_out="abc", files=1, digest="…")
+    >>> len(corpus.training), len(corpus.held_out)
+    (6, 3)
     """
 
     name: str
@@ -45,7 +49,12 @@ def standard_library(root: str | os.PathLike[str] | None = None) -> Corpus:
     """The source of the standard library under `root` (default: the running Python's).
 
     A file is held out if `zlib.crc32` of its path relative to `root`, written with slashes, is divisible by 20: about
-    5.7 % of the characters in every version. Files are read as UTF-8, in the order of these paths.
+    5.7 % of the characters in every version. Files are read as UTF-8, in the order of these paths. ValueError if there
+    is too little to hold out.
+
+    >>> corpus = data.standard_library()
+    >>> corpus.files > 100, len(corpus.training) > 10 * len(corpus.held_out)
+    (True, True)
     """
     root = Path(root if root is not None else sysconfig.get_paths()["stdlib"])
     texts: dict[bool, list[str]] = {False: [], True: []}
@@ -71,7 +80,15 @@ def is_held_out(name: str) -> bool:
 
 
 def text_corpus(path: str | os.PathLike[str]) -> Corpus:
-    """A corpus of one UTF-8 text file: its last tenth is held out, the rest is for training."""
+    """A corpus of one UTF-8 text file: its last tenth is held out, the rest is for training.
+
+    Raises ValueError for another encoding and for less than 20 characters.
+
+    >>> from pathlib import Path
+    >>> _ = Path("text.txt").write_text("do re mi fa so " * 10)
+    >>> data.text_corpus("text.txt").held_out
+    'do re mi fa so '
+    """
     path = Path(path)
     if path.is_char_device():  # some never end
         raise ValueError(f"{path} is a device: give a file, which can be read again when the run is resumed")

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from numbers import Integral
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+#: Keywords of other libraries' batches, and what to write instead.
+KEYWORDS = {
+    "shuffle": "seed=0, or another number, shuffles every epoch; None does not",
+    "drop_last": "a smaller last batch is kept, and a loss over all targets is right with it",
+    "batch_first": "sequences are time first, as layers take them; ArrayBatches has examples first",
+}
+
 Batch = TypeVar("Batch")
+Function = TypeVar("Function", bound=Callable)
 
 
 class Epochs(ABC, Generic[Batch]):
-    """An endless iterator over batches whose order depends on the epoch number alone: a position is two integers.
+    """Base class of batches in endless epochs, whose order depends on the epoch number alone.
 
-    `for batch in epochs` yields the remaining batches of the current epoch; `next_batch` never ends.
+    So a position is two integers, `epoch` and `index`, which `state_dict` saves. `for batch in epochs` yields the
+    remaining batches of the current epoch, `next_batch` never ends, and `len(epochs)` is the number in each epoch.
+    Derived classes have `_prepare`, `_batch` and `_arrangement`.
+
+    >>> batches = data.ArrayBatches(np.arange(6), batch_size=2, seed=0)
+    >>> first, position = batches.next_batch(), batches.state_dict()
+    >>> rest = [batch.inputs.tolist() for batch in batches]
+    >>> batches.load_state_dict(position)
+    >>> [batch.inputs.tolist() for batch in batches] == rest
+    True
     """
 
     def __init__(self, batches_per_epoch: int) -> None:
@@ -60,6 +78,10 @@ class Epochs(ABC, Generic[Batch]):
         if self.index == len(self):
             self.epoch, self.index = self.epoch + 1, 0
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self._arrangement().items())
+        return f"{type(self).__name__}({settings}): {len(self)} batches in an epoch"
+
     def state_dict(self) -> dict[str, Any]:
         """The position, JSON-serializable."""
         return {"epoch": self.epoch, "index": self.index, "arrangement": self._arrangement()}
@@ -79,9 +101,32 @@ class Epochs(ABC, Generic[Batch]):
         self.epoch, self.index = int(epoch), int(index)
 
 
+def with_keyword_hints(initialise: Function) -> Function:
+    """A decorator of the `__init__` of batches, which answers the keywords of other libraries."""
+
+    @wraps(initialise)
+    def call(self: Any, *arguments: Any, **keywords: Any) -> None:
+        for name in KEYWORDS.keys() & keywords.keys():
+            raise TypeError(f"{type(self).__name__} has no argument {name}: {KEYWORDS[name]}")
+        initialise(self, *arguments, **keywords)
+
+    return call  # type: ignore[return-value]
+
+
 def order_of_epoch(count: int, seed: int | None, *epoch: int) -> np.ndarray:
     """The order of `count` examples in an epoch: the given one, or with a seed a random one that depends on both."""
     return np.arange(count) if seed is None else np.random.default_rng((seed, *epoch)).permutation(count)
+
+
+def checked_seed(seed: Any) -> int | None:
+    """A seed, or None, or an error."""
+    if seed is None:
+        return None
+    if not isinstance(seed, Integral):
+        raise TypeError(f"seed must be None or an integer, got {seed!r:.80}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
+    return int(seed)
 
 
 def check_sizes(**sizes: int) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from .arrays import as_array
-
-IF_RAGGED = "are its steps of different sizes?"
 
 
 def pad_sequence(sequences: Iterable[Any], batch_first: bool = False, padding_value: float = 0) -> np.ndarray:
@@ -22,13 +20,15 @@ def pad_sequence(sequences: Iterable[Any], batch_first: bool = False, padding_va
     array([[ 1,  2,  3],
            [ 4, -1, -1]])
     """
-    arrays = [as_array(f"sequences[{number}]", sequence, IF_RAGGED) for number, sequence in enumerate(sequences)]
-    check_steps("sequences", arrays)
-    return pad(arrays, padding_value, batch_first)
+    return pad(arrays_of_steps("sequences", sequences), padding_value, batch_first)
 
 
-def check_steps(name: str, arrays: list[np.ndarray]) -> None:
-    """Raise a ValueError unless there are arrays, of shapes (T_i, ...) that differ in T_i alone."""
+def arrays_of_steps(name: str, values: Iterable[Any]) -> list[np.ndarray]:
+    """The values as arrays. Raises an error unless these have the shapes (T_i, ...), which differ in T_i alone."""
+    if not isinstance(values, Iterable) or isinstance(values, (str, bytes, Mapping)):
+        raise TypeError(f"{name} must be a list of lists or arrays, got {values!r:.80}")
+    if_ragged = "are its steps of different sizes?"
+    arrays = [as_array(f"{name}[{number}]", value, if_ragged) for number, value in enumerate(values)]
     if not arrays:
         raise ValueError(f"{name} is empty: there is nothing to batch")
     for number, array in enumerate(arrays):
@@ -39,6 +39,7 @@ def check_steps(name: str, arrays: list[np.ndarray]) -> None:
                 f"{name} must have the same shape beyond their first axis, the steps, but {name}[{number}] has the "
                 f"shape {array.shape} and {name}[0] {arrays[0].shape}"
             )
+    return arrays
 
 
 def pad(arrays: list[np.ndarray], value: float, batch_first: bool = False) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays import as_array, with_features
-from .epochs import Epochs, check_sizes, order_of_epoch
-from .padding import IF_RAGGED, check_steps, pad
+from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch, with_keyword_hints
+from .padding import arrays_of_steps, pad
 
 
 class SequenceBatch(NamedTuple):
@@ -70,6 +70,7 @@ class SequenceBatches(Epochs[SequenceBatch]):
     [[1, 3]] [2] [1]
     """
 
+    @with_keyword_hints
     def __init__(
         self,
         sequences: Sequence[Any],
@@ -95,7 +96,7 @@ class SequenceBatches(Epochs[SequenceBatch]):
                     f"targets must be one for each of {len(self.sequences)} sequences, got shape {self.targets.shape}"
                 )
         super().__init__(-(-len(self.sequences) // batch_size))
-        self.batch_size, self.seed, self.per_step, self.bucket = batch_size, seed, per_step, bucket
+        self.batch_size, self.seed, self.per_step, self.bucket = batch_size, checked_seed(seed), per_step, bucket
         self.padding_value, self.ignore_index = padding_value, ignore_index
 
     def _prepare(self, epoch: int) -> None:
@@ -130,7 +131,7 @@ _OF_BATCHES = 1  # tells the order of an epoch's batches from that of its sequen
 
 def _sequences(values: Sequence[Any]) -> list[np.ndarray]:
     """Ids (T_i,) or features (T_i, F) of every sequence, all of one dtype."""
-    arrays = _arrays_of_steps("sequences", values)
+    arrays = _of_one_dtype("sequences", values)
     for number, array in enumerate(arrays):
         if not len(array):
             raise ValueError(f"sequences[{number}] is empty: every sequence needs at least one step; leave it out?")
@@ -145,7 +146,7 @@ def _targets_per_step(values: Any, lengths: np.ndarray) -> list[np.ndarray]:
         raise ValueError("per_step=True needs targets, a list for each sequence")
     if len(values) != len(lengths):
         raise ValueError(f"targets must be a list for each of {len(lengths)} sequences, got {len(values)}")
-    arrays = _arrays_of_steps("targets", values)
+    arrays = _of_one_dtype("targets", values)
     for number, (array, length) in enumerate(zip(arrays, lengths)):
         if len(array) != length:
             raise ValueError(
@@ -157,10 +158,9 @@ def _targets_per_step(values: Any, lengths: np.ndarray) -> list[np.ndarray]:
     return [array.astype(np.int64, copy=False) for array in arrays]
 
 
-def _arrays_of_steps(name: str, values: Sequence[Any]) -> list[np.ndarray]:
+def _of_one_dtype(name: str, values: Sequence[Any]) -> list[np.ndarray]:
     """Arrays (T_i, ...) of one dtype."""
-    arrays = [as_array(f"{name}[{number}]", value, IF_RAGGED) for number, value in enumerate(values)]
-    check_steps(name, arrays)
+    arrays = arrays_of_steps(name, values)
     dtypes = {array.dtype for array in arrays if array.size}
     integral = all(dtype.kind in "iu" for dtype in dtypes)
     dtype = np.dtype(np.int64) if integral and np.dtype(np.uint64) in dtypes else np.result_type(*dtypes or "f")

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .epochs import check_sizes
+
 
 def split_by_time(series: Any, fractions: float | Sequence[float]) -> list[Any]:
     """The parts of a series in the order of time: the first for training, the last for the test.
@@ -27,6 +29,8 @@ def split_by_time(series: Any, fractions: float | Sequence[float]) -> list[Any]:
     is_dict = isinstance(series, dict)
     is_tuple = isinstance(series, tuple)
     values = list(series.values()) if is_dict else list(series) if is_tuple else [series]
+    if not all(hasattr(value, "__len__") for value in values):
+        raise TypeError(f"expected a series, or a tuple or dict of series, got {series!r:.80}")
     lengths = {len(value) for value in values}
     if len(lengths) != 1:
         raise ValueError(f"all series must have the same length, got {sorted(lengths)}")
@@ -56,7 +60,10 @@ def split_by_group(groups: Any, fractions: float | Sequence[float], seed: int = 
     groups = np.asarray(groups)
     if groups.ndim != 1:
         raise ValueError(f"groups must have one entry for each example, (N,), got the shape {groups.shape}")
-    _, group_of, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    try:
+        _, group_of, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    except TypeError as error:
+        raise TypeError(f"groups must be numbers or strings alone, none missing: {error}") from error
     order = np.random.default_rng(seed).permutation(len(counts))
     middle = np.empty(len(counts))
     middle[order] = np.cumsum(counts[order]) - counts[order] / 2
@@ -75,6 +82,7 @@ def split(count: int, fractions: float | Sequence[float], seed: int = 0, stratif
     >>> training.tolist(), test.tolist()
     ([0, 2, 5], [1, 3, 4])
     """
+    check_sizes(count=count)
     shares = _checked(fractions)
     classes = np.zeros(count) if stratify is None else np.asarray(stratify)
     if classes.shape != (count,):

@@ -16,13 +16,16 @@ import numpy as np
 
 from ..version import RenamedAttribute, renamed_arguments
 from .arrays import as_array, with_features
-from .epochs import Epochs, check_sizes
+from .epochs import Epochs, check_sizes, with_keyword_hints
 
 
 class Window(NamedTuple):
     """A batch of `inputs` and `targets` of as many steps: (window, batch_size), and of features (..., F).
 
     `starts` is True for the first window of an epoch: there is no state to carry over.
+
+    >>> [batch.starts for batch in data.StreamBatches(np.arange(12.0), np.arange(12.0), window=3, batch_size=2)]
+    [True, False]
     """
 
     inputs: np.ndarray
@@ -50,6 +53,7 @@ class StreamBatches(Epochs[Window]):
     (10, (25, 4, 1), False)
     """
 
+    @with_keyword_hints
     def __init__(self, inputs: Any, targets: Any, window: int, batch_size: int) -> None:
         check_sizes(window=window, batch_size=batch_size)
         self.inputs, self.targets = _series("inputs", inputs), _series("targets", targets)
@@ -129,7 +133,11 @@ def _series(name: str, value: Any) -> np.ndarray:
 
 
 def shuffle_chunks(ids: np.ndarray, chunk: int, seed: int | tuple[int, ...]) -> np.ndarray:
-    """`ids` cut into chunks of `chunk` (the last may be shorter), concatenated in a random order seeded by `seed`."""
+    """`ids` cut into chunks of `chunk` (the last may be shorter), concatenated in a random order seeded by `seed`.
+
+    >>> data.shuffle_chunks(np.arange(9), chunk=3, seed=0).tolist()
+    [6, 7, 8, 0, 1, 2, 3, 4, 5]
+    """
     chunks = np.split(ids, range(chunk, len(ids), chunk))
     order = np.random.default_rng(seed).permutation(len(chunks))
     return np.concatenate([chunks[index] for index in order])

@@ -16,6 +16,10 @@ class CharacterVocabulary:
 
     `symbols` holds each character once. `other`, one of the symbols, stands for every character that is not listed;
     without it such a character is an error.
+
+    >>> vocabulary = data.CharacterVocabulary.from_text("banana")
+    >>> vocabulary.symbols, vocabulary.encode("nab").tolist(), vocabulary.decode([1, 0])
+    ('abn', [2, 0, 1], 'ba')
     """
 
     def __init__(self, symbols: str, other: str | None = None) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ def load(module: nn.Module, source: str | os.PathLike[str] | Sequence[Any]) -> n
     what = "source"
     if isinstance(source, (str, os.PathLike)):
         what, given = str(source), _arrays_of_file(Path(source), parts)
+    elif not isinstance(source, Iterable):
+        raise TypeError(f"source: expected a list of arrays, or the path of a file, got a {type(source).__name__}")
     else:
         given = [to_host(unwrap(array)) for array in source]
     invalid = {str(array.dtype) for array in given if not (is_floating(array.dtype) or array.dtype.kind in "iu")}

@@ -6,7 +6,7 @@
 PyTorch itself is not needed. Modules are paired by name: the modules of a Sequential are numbered, all others have the
 names of their attributes. What can be converted exactly is; what cannot is refused with the reason:
 
-    Linear, Embedding, LayerNorm    unchanged (PyTorch's Linear stores Wᵀ)
+    Linear, Embedding, LayerNorm    unchanged (PyTorch's Linear stores Wᵀ; a TiedLinear is a Linear there)
     RNN, LSTM, and their cells      gates in another order; the two biases of PyTorch are one here, their sum, and go
                                     back as that sum and zeros
     GRU and its cell                with reset_after=True only. The update gates have opposite signs, so W_z, U_z and

@@ -55,21 +55,23 @@ def fingerprint(state: Mapping[str, Any]) -> str:
     return _checksum(*_flatten(state))
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(path: str | os.PathLike[str], plain: bool = False) -> dict[str, Any]:
     """The state that `save_checkpoint` wrote to `path`; the arrays are copies.
+
+    plain  whether it may also be a safetensors file of another program, which is then the dictionary of its arrays
 
     Raises CheckpointError if there is none, or if it is damaged, truncated, or a file of another format.
     """
     try:
         with open_untrusted(path, CheckpointError) as file:
-            return _parse(file.read())
+            return _parse(file.read(), plain)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except OSError as error:
         raise CheckpointError(f"could not read the checkpoint {path}: {error.strerror or error}") from error
 
 
-def _parse(content: bytes) -> dict[str, Any]:
+def _parse(content: bytes, plain: bool) -> dict[str, Any]:
     try:
         tensors, metadata = safetensors.read(content)
     except safetensors.SafetensorsError as error:
@@ -77,6 +79,8 @@ def _parse(content: bytes) -> dict[str, Any]:
             f"not a whole checkpoint: {error} (damaged, truncated, or a file of another format?)"
         ) from error
     if metadata.get("format") != _FORMAT:
+        if plain:
+            return dict(tensors)
         raise CheckpointError(
             f"a safetensors file but not a {_FORMAT!r}: its format is {metadata.get('format')!r:.40} "
             "(weights of another program, or a checkpoint of another version?)"

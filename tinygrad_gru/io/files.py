@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -24,8 +25,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     device, a pipe) is written directly.
 
     An OSError that names no file, as that of a full disk, or the temporary one, is raised again with the name `path`.
+    That of a missing folder names the folder.
     """
     path = Path(path)
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist: create it first"
+        raise FileNotFoundError(errno.ENOENT, f"the folder {path.parent} {what}", str(path))
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -11,6 +11,7 @@ list that contains itself twice, forty levels deep. So a reader spends from the 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -68,6 +69,11 @@ def untrusted(name: str, error: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def open_untrusted(path: str | os.PathLike[str], error: type[Exception]) -> Iterator[BinaryIO]:
-    """The open file, in a block of `untrusted`. An OSError of opening it is not converted."""
+    """The open file, in a block of `untrusted`. An OSError of opening it is not converted; an empty file is refused."""
+    if not isinstance(path, (str, bytes, os.PathLike)):  # `open` takes an integer, as the file that is open at it
+        raise TypeError(f"path: expected a str or a Path, got a {type(path).__name__}")
     with open(path, "rb") as file, untrusted(str(path), error):
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and not status.st_size:
+            raise error("the file is empty")
         yield file

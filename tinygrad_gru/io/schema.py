@@ -52,7 +52,7 @@ LOOP: dict[str, Any] = {  # beside "trainer", whose schema is the trainer's
     "best_step": optional(COUNT),
     "logged": COUNT,
     "seconds?": NUMBER,
-    "epoch_sums?": dict_of(NUMBER),
+    "epochs?": list_of(OBJECT),
     "callbacks?": list_of(OBJECT),
 }
 

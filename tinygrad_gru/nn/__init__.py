@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..hints import NN, missing_name
 from . import init
+from .base.summary import Summary, summary
 from .cell import Cell
 from .cell_options import VariedCell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
@@ -39,8 +40,8 @@ __all__ = [
     "BCEWithLogitsLoss", "Cell", "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GRUCell",
     "HuberLoss", "Identity", "L1Loss", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax",
     "MGU", "MGUCell", "MSELoss", "Module", "ModuleDict", "ModuleList", "NLLLoss", "Parameter", "RNN", "RNNCell", "ReLU",
-    "Recurrent", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "State", "Tanh", "TiedLinear",
-    "VariedCell", "init",
+    "Recurrent", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "State", "Summary", "Tanh",
+    "TiedLinear", "VariedCell", "init", "summary",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ A cell keeps no state. Its parameters are named as in the equations: W multiplie
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
+from .base.names import unknown_keyword
+from .base.recurrent_docs import documented
+from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of
 from .checks import check_input, check_probability, check_sizes
 from .lengths import PADDING_VALUE
 from .module import Module, Parameter
@@ -27,18 +31,27 @@ from .states import State, check_state_part, joined, state_parts
 _RENAMED_METHODS = {"drawn": "sample_noise", "with_drawn": "with_noise", "prepared": "scan_arguments"}
 
 
-class Cell(Module):
-    """Base class of recurrent cells: a subclass creates its parameters and defines `step`; one with several states
+class Cell(RecurrentNames, Module):
+    """Recurrent cell: the base class. A subclass creates its parameters and defines `step`; one with several states
     names them in `states`.
 
-    input_size, hidden_size  features of x, and of each state (a cell with others says so in `state_sizes`)
-    bias                     whether there are b; without, they are 0
-    learn_initial_state      the state before the first step is a parameter that starts at zero
-    zoneout                  in training each unit of the state keeps its previous value with this probability, in
-                             evaluation the two are averaged with this weight (Krueger et al. 2016); a tuple has a
-                             probability for each state
+    Features of a state other than hidden_size are given by `state_sizes`. `Recurrent.of(MyCell)` is the layer that runs
+    a cell over time.
+
+    >>> class LeakyCell(nn.Cell):
+    ...     def __init__(self, input_size, hidden_size, *, rate=0.5, **options):
+    ...         super().__init__(input_size, hidden_size, **options)
+    ...         self.rate, self.W, self.U, self.b = rate, self.new_W(), self.new_U(), self.new_b()
+    ...
+    ...     def step(self, h, x):
+    ...         return (1 - self.rate) * h + self.rate * ops.tanh(x @ self.W + h @ self.U + self.b)
+    >>> cell = LeakyCell(3, 8, rate=0.1)
+    >>> h = cell(np.ones((4, 3)))            # one step, from the initial state
+    >>> cell(np.ones((4, 3)), h).shape
+    (4, 8)
     """
 
+    __signature__: Any = Signature()
     states: tuple[str, ...] = ("h",)
 
     #: Keywords of the constructor. Their defaults are attributes of the class, and `repr` shows those that differ.
@@ -61,10 +74,10 @@ class Cell(Module):
         device: Any = None,
         **options: Any,
     ):
-        accepted = self.accepted_keywords()
-        if unknown := [name for name in options if name not in accepted]:
-            known = ", ".join(("bias", "learn_initial_state", "dtype", "device", *accepted))
-            raise TypeError(f"{type(self).__name__} has no keyword {', '.join(unknown)}; it has {known}")
+        accepted = ("bias", "learn_initial_state", "dtype", "device", *self.accepted_keywords())
+        for name in options:
+            if name not in accepted:
+                raise unknown_keyword(type(self).__name__, name, KEYWORDS, accepted)
         check_sizes(input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.has_bias, self.learns_initial_state = bias, learn_initial_state
@@ -92,6 +105,15 @@ class Cell(Module):
         declares = next(base for base in order if "equation_keywords" in vars(base))
         overridden = len(steps) > 1 and order.index(declares) > order.index(steps[0])
         return cls.keywords if overridden else cls.equation_keywords + cls.keywords
+
+    @classmethod
+    def option_parameters(cls) -> list[inspect.Parameter]:
+        """The keywords of the constructors of the base classes, and `accepted_keywords`."""
+        order = [base for base in cls.__mro__[1:] if "__init__" in vars(base) and issubclass(base, RecurrentNames)]
+        inherited = {p.name: p for base in order for p in keywords_of(vars(base)["__init__"])}
+        defaults = {name: getattr(cls, cls._attribute(name)) for name in cls.accepted_keywords()}
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return [*inherited.values(), *(inspect.Parameter(n, kind, default=value) for n, value in defaults.items())]
 
     @classmethod
     def _attribute(cls, keyword: str) -> str:
@@ -169,7 +191,13 @@ class Cell(Module):
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
-        """One step: the next state, from x (batch, input_size) and a state, the initial one if None."""
+        """One step: the next state, from x and a state, the initial one if None.
+
+        x      (batch, input_size): a Tensor of the dtype of the weights; arrays and lists are converted to it
+        state  (batch, hidden_size), a Tensor or an array; for a cell with several states a tuple, as of an LSTM (h, c)
+
+        Returns the next state, laid out like `state`; or (state, output), where `step` returns an output too.
+        """
         name, weight = type(self).__name__, self.weight
         x = check_input(name, x, ("batch", "input_size"), self.input_size, weight)
         batch = x.shape[0]
@@ -188,13 +216,19 @@ class Cell(Module):
         return new if is_state else (new, y)
 
     def initial_state(self, batch: int) -> Any:
-        """The carry before the first step, for a batch of that size: zeros, or the learned state."""
+        """The carry before the first step, for a batch of that size: zeros, or the learned state.
+
+        >>> cell, xs = nn.GRUCell(3, 8), np.ones((5, 4, 3), np.float32)
+        >>> h, hs = scan(cell.step, cell.initial_state(4), xs)     # what a layer does
+        >>> h.shape, hs.shape
+        ((4, 8), (5, 4, 8))
+        """
         weight = self.weight
         parts = [self._initial(state, (batch, size), weight) for state, size in zip(self.states, self.state_sizes)]
         return State(parts, self.states) if len(parts) > 1 else parts[0]
 
     def _initial(self, state: str, shape: tuple[int, int], weight: Tensor) -> Tensor:
-        learned = getattr(self, f"{state}_0", None)
+        learned = vars(self).get(f"{state}_0")
         if learned is not None:
             return broadcast_to(learned, shape=shape)
         return Tensor.from_node(backend_of(weight.data).zeros(shape, weight.dtype), None)
@@ -270,3 +304,6 @@ class Cell(Module):
             for rate, size in zip(self._zoneout_rates, self.state_sizes)
             if rate
         )
+
+
+documented(Cell)

@@ -29,10 +29,13 @@ import numpy as np
 
 from .. import ops
 from ..backend import xp_of
+from ..hints import did_you_mean
 from ..ops.sampling import dropout_mask
 from ..scan import pure
 from ..tensor import Tensor
 from . import init
+from .base.recurrent_docs import documented
+from .base.recurrent_names import ACTIVATIONS
 from .cell import Cell
 from .checks import check_probability, check_sizes
 from .module import Parameter
@@ -41,11 +44,23 @@ from .module import Parameter
 _HOOKS = frozenset("activation gate_activation output_activation affine products gate step_with_options".split())
 
 
+@documented
 class VariedCell(Cell):
-    """Base class of cells with `activation`, `clip`, `layer_norm` and `recurrent_dropout`, for users' cells too.
+    """Recurrent cell with `activation`, `clip`, `layer_norm`, `recurrent_dropout`: a base class for users' cells too.
 
     `step` calls `self.activation(y)`, φ, and `self.affine("", x, h)`, a(x, h) with W, U and b, or
     `self.affine("_r", x, h)` with W_r, U_r and b_r. The constructor calls `new_gains` after it has created the weights.
+
+    >>> class LeakyCell(nn.VariedCell):
+    ...     def __init__(self, input_size, hidden_size, **options):
+    ...         super().__init__(input_size, hidden_size, **options)
+    ...         self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
+    ...         self.new_gains()
+    ...
+    ...     def step(self, h, x):
+    ...         return 0.9 * h + 0.1 * self.activation(self.affine("", x, h))
+    >>> LeakyCell(3, 8, layer_norm=True, activation="relu")(np.ones((4, 3))).shape
+    (4, 8)
     """
 
     equation_keywords: tuple[str, ...] = ("activation", "clip", "layer_norm", "recurrent_dropout")
@@ -114,13 +129,6 @@ class VariedCell(Cell):
         cell = copy(self)  # with the same weights
         cell._drop_mask = next(noise)
         return cell
-
-    @property
-    def φ(self) -> Any:
-        name = type(self).__name__
-        raise AttributeError(f"{name}.φ is called activation now, σ gate_activation, ψ output_activation")
-
-    σ = ψ = φ
 
 
 class GatedCell(VariedCell):
@@ -303,7 +311,12 @@ def bounded(activation: str | Callable, clip: float | None) -> Callable:
 def check_function(keyword: str, activation: Any) -> None:
     """Raise ValueError unless it is a function, or the name of one in `ops`."""
     function = getattr(ops, activation, None) if isinstance(activation, str) else activation
-    if not callable(function):
-        raise ValueError(
-            f"{keyword}: expected a function, or the name of one in ops, such as 'tanh' or 'relu'; got {activation!r}"
-        )
+    if callable(function) and not isinstance(function, type):
+        return
+    if activation in ACTIVATIONS:
+        raise ValueError(f"{keyword}: {activation!r} is here {ACTIVATIONS[activation]}")
+    given = f"the class {activation.__name__}" if isinstance(activation, type) else repr(activation)
+    close = did_you_mean(activation, ops.__all__) if isinstance(activation, str) else ""
+    raise ValueError(
+        f"{keyword}: expected a function, or the name of one in ops, such as 'tanh' or 'relu'; got {given}{close}"
+    )

@@ -9,13 +9,20 @@ from typing import Any
 
 from ..ops import sigmoid, tanh
 from ..scan import pure
+from .base.recurrent_docs import documented
 from .cell_options import GRUOptions, LSTMOptions, MGUOptions, RNNOptions
 
 
+@documented
 class RNNCell(RNNOptions):
-    """h' = tanh(x W + h U + b)        (Elman 1990)
+    """Elman's recurrent cell (Elman 1990):
 
-    By keyword also activation, clip, layer_norm, recurrent_dropout (see cell_options.py).
+        h' = tanh(x W + h U + b)
+
+    >>> cell = nn.RNNCell(3, 8)
+    >>> h = cell(np.ones((4, 3)))            # one step from the initial state
+    >>> cell(np.ones((4, 3)), h).shape       # and the next
+    (4, 8)
     """
 
     def __init__(self, input_size: int, hidden_size: int, **options: Any):
@@ -30,14 +37,21 @@ class RNNCell(RNNOptions):
         return tanh(x @ self.W + h @ self.U + self.b)
 
 
+@documented
 class GRUCell(GRUOptions):
-    """r  = σ(x W_r + h U_r + b_r)                 reset gate
-    z  = σ(x W_z + h U_z + b_z)                 update gate
-    h̃  = tanh(x W_h + (r ⊙ h) U_h + b_h)        candidate
-    h' = (1 − z) ⊙ h + z ⊙ h̃                    z → 1 remembers the new, z → 0 keeps the old
+    """Gated recurrent unit, the reset gate before the product (Chung et al. 2014):
 
-    (Chung et al. 2014; the reset gate acts before the product.) By keyword also reset_after (the form of PyTorch and
-    cuDNN), gate_activation, activation, clip, layer_norm, recurrent_dropout (see cell_options.py).
+        r  = σ(x W_r + h U_r + b_r)                 reset gate
+        z  = σ(x W_z + h U_z + b_z)                 update gate
+        h̃  = tanh(x W_h + (r ⊙ h) U_h + b_h)        candidate
+        h' = (1 − z) ⊙ h + z ⊙ h̃                    z → 1 remembers the new, z → 0 keeps the old
+
+    PyTorch's z is our 1 − z, and its reset gate acts after the product: `reset_after=True`.
+
+    >>> cell = nn.GRUCell(3, 8)
+    >>> h = cell(np.ones((4, 3)))            # one step from the initial state
+    >>> cell(np.ones((4, 3)), h).shape       # and the next
+    (4, 8)
     """
 
     def __init__(self, input_size: int, hidden_size: int, **options: Any):
@@ -57,17 +71,24 @@ class GRUCell(GRUOptions):
         return (1 - z) * h + z * h_tilde
 
 
+@documented
 class LSTMCell(LSTMOptions):
-    """i  = σ(x W_i + h U_i + b_i)        input gate
-    f  = σ(x W_f + h U_f + b_f)        forget gate
-    g  = tanh(x W_g + h U_g + b_g)     candidate
-    o  = σ(x W_o + h U_o + b_o)        output gate
-    c' = f ⊙ c + i ⊙ g
-    h' = o ⊙ tanh(c')
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000):
 
-    (Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000). b_f starts at `forget_bias`: a cell that
-    remembers until it has learned to forget (Jozefowicz et al. 2015). By keyword also peephole, proj_size, coupled,
-    gate_activation, activation, output_activation, clip, layer_norm, recurrent_dropout (see cell_options.py).
+        i  = σ(x W_i + h U_i + b_i)        input gate
+        f  = σ(x W_f + h U_f + b_f)        forget gate
+        g  = tanh(x W_g + h U_g + b_g)     candidate
+        o  = σ(x W_o + h U_o + b_o)        output gate
+        c' = f ⊙ c + i ⊙ g
+        h' = o ⊙ tanh(c')
+
+    b_f starts at `forget_bias`: a cell that remembers until it has learned to forget (Jozefowicz et al. 2015).
+
+    >>> cell = nn.LSTMCell(3, 8)
+    >>> state = cell(np.ones((4, 3)))        # one step from the initial state
+    >>> h, c = cell(np.ones((4, 3)), state)
+    >>> h.shape, c.shape
+    ((4, 8), (4, 8))
     """
 
     states = ("h", "c")
@@ -94,13 +115,16 @@ class LSTMCell(LSTMOptions):
         return o * tanh(c), c
 
 
+@documented
 class MGUCell(MGUOptions):
-    """f  = σ(x W_f + h U_f + b_f)                 the one gate: forget, and reset
-    h̃  = tanh(x W_h + (f ⊙ h) U_h + b_h)        candidate
-    h' = (1 − f) ⊙ h + f ⊙ h̃
+    """Minimal gated unit (Zhou et al. 2016):
 
-    (the minimal gated unit of Zhou et al. 2016). By keyword also gate_activation, activation, clip, layer_norm,
-    recurrent_dropout (see cell_options.py).
+        f  = σ(x W_f + h U_f + b_f)                 the one gate: forget, and reset
+        h̃  = tanh(x W_h + (f ⊙ h) U_h + b_h)        candidate
+        h' = (1 − f) ⊙ h + f ⊙ h̃
+
+    >>> nn.MGUCell(3, 8)(np.ones((4, 3))).shape
+    (4, 8)
     """
 
     def __init__(self, input_size: int, hidden_size: int, **options: Any):

@@ -51,18 +51,22 @@ def as_input(layer: str, x: Any, weight: Tensor, name: str = "x") -> Tensor:
 def _data_as_tensor(layer: str, x: Any, weight: Tensor, name: str) -> Tensor:
     array = x
     if isinstance(x, (list, tuple)):
+        if hasattr(x, "batch_sizes"):
+            raise TypeError(f"{layer}: {name} is a packed sequence: give the padded batch and lengths=, in any order")
         if any(isinstance(part, Tensor) for part in x):
-            raise TypeError(
-                f"{layer}: {name} is a {type(x).__name__} of {', '.join(type(part).__name__ for part in x)}; "
+            advice = (
                 "a recurrent layer returns two things: write output, state = layer(x), and go on with output, or put "
-                "both layers in a Sequential. (Tensors of one shape are joined by ops.stack)"
-            )
+                "both layers in a Sequential" if isinstance(x, tuple) else "join them: ops.stack(x), or concatenate"
+            )  # fmt: skip
+            parts = ", ".join(type(part).__name__ for part in x[:5])
+            raise TypeError(f"{layer}: {name} is a {type(x).__name__} of {parts}; {advice}")
         try:
             array = np.asarray(x)
         except ValueError:
             raise ValueError(
-                f"{layer}: {name} is a {type(x).__name__} of arrays of different shapes: pad them to one length, "
-                "give lengths= beside them, or batch them with data.SequenceBatches"
+                f"{layer}: {name} is a {type(x).__name__} of arrays of different shapes; sequences of different "
+                "lengths are padded: data.pad_sequence(x), and lengths=[len(part) for part in x] for a recurrent "
+                "layer (data.SequenceBatches gives batches of both)"
             ) from None
         array = array if array.dtype.kind not in "iu" else array.astype(float)  # without a dtype, ints are numbers
     backend = backend_of(array)
@@ -81,7 +85,12 @@ def _described(x: Any, array: np.ndarray) -> str:
 def check_input(layer: str, x: Any, layout: tuple[str, ...], size: int, weight: Tensor) -> Tensor:
     """`as_input`, which must have the axes of `layout`, the last of that size, and the dtype of the weights."""
     if not isinstance(x, Tensor) or x.dtype != weight.dtype:
-        x = as_input(layer, x, weight)
+        x, given = as_input(layer, x, weight), x
+        if isinstance(given, list) and layout[0] == "time" and getattr(given[0] if given else None, "ndim", 0) == 2:
+            raise ValueError(
+                f"{layer}: x is a list of arrays: if they are sequences write np.stack(x, axis=1), for (time, batch, "
+                "features), and if they are time steps np.stack(x)"
+            )
         if x.dtype != weight.dtype and x.ndim == len(layout):
             raise TypeError(
                 f"{layer}: x is {x.dtype}, the weights are {weight.dtype}: write "

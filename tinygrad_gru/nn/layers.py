@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import as_array, backend_of, move
+from ..hints import EMBEDDING, LINEAR
 from ..tensor import Tensor
 from . import init
 from .checks import as_input, check_probability, check_sizes
@@ -29,6 +30,8 @@ class Linear(Module):
     >>> layer(np.ones((5, 3))).shape
     (5, 2)
     """
+
+    _hints = LINEAR
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32", device: Any = None
@@ -104,6 +107,8 @@ class Embedding(Module):
     >>> layer([0]).tolist()
     [[0.0, 0.0, 0.0, 0.0]]
     """
+
+    _hints = EMBEDDING
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: Any = "float32",

@@ -15,17 +15,26 @@ from ..tape import inspector
 from ..tensor import Tensor
 from ..trees import map_leaves
 from .base.display import repr_lines
-from .base.names import PyTorchNames
+from .base.names import ForeignNames
 from .base.replacement import check_replacement, is_parameter
 from .base.state import LoadedKeys, fitting_values
+from .base.summary import module_html
 
 
 def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
-    """A trainable tensor: a leaf that requires a gradient."""
+    """A trainable tensor: a leaf that requires a gradient.
+
+    data    an array, a nested list or a scalar; copied
+    dtype   by default that of the array; that of lists and scalars is float32
+    device  by default that of the array
+
+    >>> nn.Parameter(np.zeros(2), dtype="float32")
+    Tensor([0., 0.], dtype=float32, requires_grad=True)
+    """
     return Tensor(data, requires_grad=True, dtype=dtype, device=device)
 
 
-class Module(PyTorchNames):
+class Module(ForeignNames):
     """Base class of layers and models: tensors and submodules are attributes, and `forward` computes the output.
 
     Assigning an attribute registers it: a Tensor, a Module, or a list, tuple or dict of them, however nested; those in
@@ -51,6 +60,9 @@ class Module(PyTorchNames):
     """
 
     training = True
+    #: For Sequential: whether `forward` returns (output, state), and which of its keywords it takes (None: it may ask).
+    returns_state = False
+    sequence_keywords: tuple[str, ...] | None = None
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
         """Compute the output. A subclass defines it; `module(…)` calls it."""
@@ -70,6 +82,7 @@ class Module(PyTorchNames):
         """Append to an error's message the path from this module to the submodule that raised it."""
         if len(error.args) != 1 or not isinstance(error.args[0], str):
             return
+        self._reword(error)
         origin, message = vars(error).setdefault("raised_in", (self, error.args[0]))
         path = next((name for name, module in self.named_modules() if module is origin), "")
         if path:
@@ -178,7 +191,11 @@ class Module(PyTorchNames):
         return {path: first[id(tensor)] for path, tensor in self._all_paths() if path != first[id(tensor)]}
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (path, tensor) for all parameters. Frozen ones are left out."""
+        """Yield (path, tensor) for all parameters. Frozen ones are left out.
+
+        >>> [(name, p.shape) for name, p in nn.Linear(3, 2).named_parameters()]
+        [('W', (3, 2)), ('b', (2,))]
+        """
         return ((name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad)
 
     def parameters(self) -> Iterator[Tensor]:
@@ -195,10 +212,10 @@ class Module(PyTorchNames):
 
     # -- modes, devices, state ---------------------------------------------------------------------------------
 
-    def train(self, on: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Module:
         """Set this module and all submodules to training mode (dropout is active), or to evaluation mode."""
         for _, module in self.named_modules():
-            module.training = on
+            module.training = mode
         return self
 
     def eval(self) -> Module:
@@ -207,7 +224,13 @@ class Module(PyTorchNames):
 
     @block
     def evaluating(self) -> Iterator[None]:
-        """Context manager: evaluation mode for this module and all submodules; the modes are restored afterwards."""
+        """Context manager: evaluation mode for this module and all submodules; the modes are restored afterwards.
+
+        >>> layer = nn.Dropout(0.5)
+        >>> with layer.evaluating():
+        ...     layer(Tensor([1.0, 2.0])).tolist()
+        [1.0, 2.0]
+        """
         modes = [(module, module.training) for _, module in self.named_modules()]
         self.eval()
         try:
@@ -217,7 +240,11 @@ class Module(PyTorchNames):
                 module.training = training
 
     def freeze(self) -> Module:
-        """Set `requires_grad = False` for all parameters, until `unfreeze`."""
+        """Set `requires_grad = False` for all parameters, until `unfreeze`. Returns the module.
+
+        >>> nn.Sequential(nn.Linear(3, 2).freeze(), nn.Linear(2, 1)).parameter_count()
+        3
+        """
         for tensor in list(self.parameters()):
             tensor.requires_grad = False
         return self
@@ -259,7 +286,11 @@ class Module(PyTorchNames):
         return self
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers by path, as copies on the host; a tied tensor once, under its first path."""
+        """All parameters and buffers by path, as copies on the host; a tied tensor once, under its first path.
+
+        >>> list(nn.Sequential(nn.Linear(3, 2)).state_dict())
+        ['layers.0.W', 'layers.0.b']
+        """
         return {name: tensor.numpy() for name, tensor in self.named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedKeys:
@@ -288,7 +319,11 @@ class Module(PyTorchNames):
         """A copy of the module with other tensors at these paths; this one is not changed.
 
         It makes the module a function of its parameters, as `torch.func.functional_call` does, for `gradcheck` and for
-        computed parameters.
+        computed parameters. A tied tensor is replaced everywhere, by any of its paths.
+
+        >>> layer = nn.Linear(2, 2, bias=False)
+        >>> layer.with_tensors({"W": Tensor(np.eye(2), dtype="float32")})([[3.0, 4.0]]).tolist()
+        [[3.0, 4.0]]
         """
         named = dict(self.named_tensors())
         if not tensors.keys() <= named.keys():
@@ -310,6 +345,9 @@ class Module(PyTorchNames):
 
     def __repr__(self) -> str:
         return "\n  ".join(repr_lines(self))
+
+    def _repr_html_(self) -> str:
+        return module_html(self)
 
 
 def _registered(name: str, value: Any) -> Iterator[tuple[str, Any]]:

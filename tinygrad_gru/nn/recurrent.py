@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from inspect import Parameter
 from typing import Any
 
 from .. import ops
 from ..ops.sampling import dropout_mask
 from ..scan import scan
 from ..tensor import Tensor
+from .base.recurrent_docs import documented
+from .base.recurrent_names import RecurrentNames, Signature, keywords_of
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_probability, check_sizes
@@ -24,42 +27,27 @@ MERGES = {
 }
 
 
-class Recurrent(Module):
+@documented
+class Recurrent(RecurrentNames, Module):
     """Recurrent layer: `scan` over a cell, stacked `num_layers` times, in one direction or both.
 
-    input_size, hidden_size  features of x, and of the state
-    num_layers               the output of each layer is the input of the next
-    bias                     whether the cells have b
-    batch_first              x and output are (B, T, features); states stay (layers·directions, B, hidden_size)
-    dropout                  probability with which an output is dropped between layers (not after the last)
-    bidirectional            a second cell per layer runs backwards in time
-    learn_initial_state      the state before the first step is a parameter instead of zeros
-    merge                    how the outputs of both directions are combined: "concat" (forward first), "sum", "mul" or
-                             "mean"
-    residual                 y = layer(dropout(x)) + x from the second layer on
-    reverse                  run from each sequence's end to its beginning; an output keeps its time step
-    input_dropout            probability with which a feature of an input is dropped, in the first layer too: sampled
-                             once per pass for every sequence, the same at all steps (Gal & Ghahramani 2016)
-    compiled                 for `scan`: False is eager mode, None what `compiling` says
-    checkpoint_every         for `scan`: keep the state of every k-th step for backward, which recomputes the others
-    options                  keywords of the cell: `dtype`, `device`, and those that change its equations
+    A subclass says which cell in `cell_type`; `Recurrent.of(MyCell)` makes one. Arguments that no layer has are those
+    of the cell. Errors name the argument, the expected layout and the likely cause.
 
-    Called with x (T, B, input_size) and a state, the initial state if None; returns (output, state):
-    output (T, B, output_size) is that of the last layer at every step, state is that after the last step,
-    (layers·directions, B, hidden_size) at index layer·directions + direction. An LSTM's state is the tuple (h, c).
-
-    Variable-length sequences, in any order, are given by
-    lengths   (B,) integers in 0 … T: the first lengths[b] steps of sequence b are valid, the others padding
-    mask      or (T, B) booleans, False at padding, which may be left, right or between
-    past_end  the output at padding: "zero", "nan" or any number; or "hold", the state there, which is that after the
-              last valid step before it
-    Padding leaves the state as it is: the state returned is that after each sequence's last step, the reverse direction
-    begins at each sequence's end, and a sequence without steps returns its initial state. Whatever x holds at padding,
-    NaN too, reaches no output and no gradient, and the gradient there is 0.
-
-    Raises ValueError or TypeError, which name the argument, the expected layout and the likely cause.
+    >>> class LeakyCell(nn.Cell):
+    ...     def __init__(self, input_size, hidden_size, **options):
+    ...         super().__init__(input_size, hidden_size, **options)
+    ...         self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b()
+    ...
+    ...     def step(self, h, x):
+    ...         return 0.9 * h + 0.1 * ops.tanh(x @ self.W + h @ self.U + self.b)
+    >>> layer = nn.Recurrent.of(LeakyCell)(3, 8, num_layers=2, bidirectional=True)
+    >>> output, h = layer(np.ones((5, 4, 3)))
+    >>> output.shape, h.shape
+    ((5, 4, 16), (4, 4, 8))
     """
 
+    __signature__: Any = Signature()
     cell_type: type[Cell]
     returns_state = True  # forward returns (output, state), of which a Sequential passes the output on
     sequence_keywords = ("lengths", "mask")
@@ -70,11 +58,16 @@ class Recurrent(Module):
         merge: str = "concat", residual: bool = False, reverse: bool = False, input_dropout: float = 0.0,
         compiled: bool | None = None, checkpoint_every: int | None = None, **options: Any,
     ):  # fmt: skip
+        if not hasattr(self, "cell_type"):
+            raise TypeError("Recurrent has no cell of its own: write Recurrent.of(YourCell)(input_size, hidden_size)")
         check_sizes(num_layers=num_layers)
         check_probability(dropout=dropout)
         check_probability(input_dropout=input_dropout)
         if dropout and num_layers == 1:
-            raise ValueError("dropout acts between layers, so it needs num_layers of 2 or more (put a Dropout after)")
+            raise ValueError(
+                "dropout acts between layers, so it needs num_layers of 2 or more (put a Dropout after; Keras's "
+                "dropout is input_dropout)"
+            )
         if residual and num_layers == 1:
             raise ValueError("residual acts from the second layer on, so it needs num_layers of 2 or more")
         if reverse and bidirectional:
@@ -93,13 +86,24 @@ class Recurrent(Module):
                 for _ in range(self.directions)
             ]
 
+    @classmethod
+    def option_parameters(cls) -> list[Parameter]:
+        """The keywords that are passed on to the cell."""
+        if not hasattr(cls, "cell_type"):
+            return [Parameter("options", Parameter.VAR_KEYWORD)]
+        return keywords_of(cls.cell_type)
+
     @staticmethod
     def of(cell_type: type[Cell]) -> type[Recurrent]:
-        """The layer class of a cell class: `Recurrent.of(MyCell)(3, 4, num_layers=2, bidirectional=True)`."""
+        """The layer class of a cell class.
+
+        >>> nn.Recurrent.of(nn.GRUCell)(3, 4, num_layers=2, bidirectional=True).output_size
+        8
+        """
         if "layer_type" not in vars(cell_type):
             name = cell_type.__name__.removesuffix("Cell") or cell_type.__name__
-            members = {"cell_type": cell_type, "__doc__": f"A layer of `{cell_type.__name__}`."}
-            cell_type.layer_type = type(name, (Recurrent,), members)
+            members = {"cell_type": cell_type, "__doc__": f"Recurrent layer: a layer of `{cell_type.__name__}`."}
+            cell_type.layer_type = documented(type(name, (Recurrent,), members))
         return vars(cell_type)["layer_type"]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -109,6 +113,7 @@ class Recurrent(Module):
 
     @property
     def bidirectional(self) -> bool:
+        """Whether every layer has a second cell that runs backwards in time."""
         return self.directions == 2
 
     @property
@@ -117,11 +122,33 @@ class Recurrent(Module):
         return self.cells[0].output_size * (self.directions if self.merge == "concat" else 1)
 
     def forward(
-        self, x: Tensor, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str | float = "zero"
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str | float = "zero"
     ) -> tuple[Tensor, Any]:
+        """The output at every step, and the state after the last: (output, state).
+
+        x         (time, batch, input_size), or with `batch_first` (batch, time, input_size): a Tensor of the dtype of
+                  the weights; arrays and lists are converted to it
+        state     (layers·directions, batch, hidden_size), whatever `batch_first`: that before the first step, a Tensor
+                  or an array; for an LSTM the tuple (h, c). None: the initial state
+        lengths   (batch,) integers in 0 … time, in any order: the first lengths[b] steps of sequence b are valid, the
+                  others padding
+        mask      or (time, batch) booleans, with `batch_first` (batch, time), False at padding, which may be left,
+                  right or between
+        past_end  the output at padding: "zero", "nan" or any number; or "hold", the state there, which is that after
+                  the last valid step before it
+
+        Returns output (time, batch, output_size), or with `batch_first` (batch, time, output_size), which is that of
+        the last layer, and the state, laid out like `state`, at index layer·directions + direction.
+
+        Padding leaves the state as it is: the state returned is that after each sequence's last step, the reverse
+        direction begins at each sequence's end, and a sequence without steps returns its initial state. Whatever x
+        holds at padding, NaN too, reaches no output and no gradient, and the gradient there is 0.
+
+        Raises ValueError or TypeError, which name the argument, the expected layout and the likely cause.
+        """
         layout = ("batch", "time", "input_size") if self.batch_first else ("time", "batch", "input_size")
         x = check_input(type(self).__name__, x, layout, self.input_size, self.cells[0].weight)
-        fill_value = fill_value_of(past_end)
+        fill_value = 0.0 if past_end == "zero" else fill_value_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
         carries = self._split_state(state, *x.shape[:2])
@@ -156,7 +183,11 @@ class Recurrent(Module):
     # -- states --------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> Any:
-        """The initial state for a batch of that size, in the layout of `forward`."""
+        """The initial state for a batch of that size, in the layout of `forward`: zeros, or the learned states.
+
+        >>> nn.LSTM(3, 8, num_layers=2).initial_state(batch=4)
+        State(h=(2, 4, 8) float32, c=(2, 4, 8) float32)
+        """
         return self._join_state([cell.initial_state(batch) for cell in self.cells])
 
     def _split_state(self, state: Any, steps: int, batch: int) -> list[Any]:
@@ -217,31 +248,59 @@ def _new_layer(cell_type: type[Cell]) -> Recurrent:
     return object.__new__(Recurrent.of(cell_type))
 
 
+@documented
 class RNN(Recurrent):
-    """Recurrent layer of `RNNCell`: h' = tanh(x W + h U + b); by keyword `activation` and others (cell_options.py)"""
+    """Elman's recurrent network: a layer of `RNNCell`.
+
+    >>> layer = nn.RNN(3, 8, activation="relu")
+    >>> output, h = layer(np.ones((5, 4, 3)))
+    >>> output.shape, h.shape
+    ((5, 4, 8), (1, 4, 8))
+    """
 
     cell_type = RNNCell
 
 
+@documented
 class GRU(Recurrent):
-    """Recurrent layer of `GRUCell`: h' = (1 − z) ⊙ h + z ⊙ h̃, the reset gate before the product (Chung et al. 2014)
+    """Gated recurrent units: a layer of `GRUCell`, whose reset gate acts before the product (Chung et al. 2014).
 
-    With `reset_after=True` after it, as in PyTorch and cuDNN. By keyword also `activation`, … (see cell_options.py).
+    PyTorch's, Keras's and cuDNN's default is the other form, `reset_after=True`, and in both PyTorch's z is our 1 − z.
+
+    >>> layer = nn.GRU(3, 8, num_layers=2, batch_first=True)
+    >>> output, h = layer(np.ones((4, 5, 3)), lengths=[5, 2, 3, 1])
+    >>> output.shape, h.shape
+    ((4, 5, 8), (2, 4, 8))
+    >>> np.array_equal(h[-1].numpy()[1], output.numpy()[1, 1])     # the last layer after sequence 1, of 2 steps
+    True
+    >>> output, h = layer(np.ones((4, 5, 3)), h.detach())     # goes on from there
     """
 
     cell_type = GRUCell
 
 
+@documented
 class LSTM(Recurrent):
-    """Recurrent layer of `LSTMCell`: c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh c'; its state is the tuple (h, c)
+    """Long short-term memory: a layer of `LSTMCell` (Hochreiter & Schmidhuber 1997).
 
-    By keyword `forget_bias`, `peephole`, `proj_size`, `coupled` and others (see cell_options.py).
+    Its state is the tuple (h, c), a `State`.
+
+    >>> layer = nn.LSTM(3, 8, bidirectional=True)
+    >>> output, (h, c) = layer(np.ones((5, 4, 3)))
+    >>> output.shape, h.shape, c.shape
+    ((5, 4, 16), (2, 4, 8), (2, 4, 8))
     """
 
     cell_type = LSTMCell
 
 
+@documented
 class MGU(Recurrent):
-    """Recurrent layer of `MGUCell`: h' = (1 − f) ⊙ h + f ⊙ h̃, with one gate for two uses (Zhou et al. 2016)"""
+    """Minimal gated units: a layer of `MGUCell`, with one gate for two uses (Zhou et al. 2016).
+
+    >>> output, h = nn.MGU(3, 8)(np.ones((5, 4, 3)))
+    >>> output.shape, h.shape
+    ((5, 4, 8), (1, 4, 8))
+    """
 
     cell_type = MGUCell

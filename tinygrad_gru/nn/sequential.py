@@ -17,6 +17,7 @@ from ..backend import backend_of
 from ..tensor import Tensor
 from .lengths import valid_steps
 from .module import Module
+from .states import State
 
 
 class Sequential(Module):
@@ -24,6 +25,9 @@ class Sequential(Module):
 
     Of a recurrent layer, which returns (output, state), the next layer gets the output, at every step; `LastStep` after
     it takes that of each sequence's last step. Where a recurrent layer is the last of all, both are returned.
+
+    returns_state  return (output, state) and take a state, as a recurrent layer does: model(x, state), for a state that
+                   is carried on, as `train.fit(…, carry_state=True)` does. It is a tuple, one for each recurrent layer
 
     Called with x, and with `lengths=` or `mask=` (see `Recurrent`) if x are sequences of different lengths: both are
     passed to the recurrent layers, to `LastStep`, and to modules whose `forward` has an argument of that name.
@@ -42,43 +46,71 @@ class Sequential(Module):
       layers.1: LastStep()  0 parameters
       layers.2: Linear(8, 2)  18 parameters
       layers.3: ops.tanh
+    >>> model = nn.Sequential(nn.LSTM(3, 8), nn.Linear(8, 2), returns_state=True)
+    >>> output, state = model(np.ones((5, 4, 3)))
+    >>> output, state = model(np.ones((5, 4, 3)), state.detach())     # goes on from there
     """
 
     #: The keyword arguments of `forward` that a Sequential may give to a layer: see `_takes`.
     sequence_keywords = ("lengths", "mask")
 
-    def __init__(self, *layers: Any):
+    def __init__(self, *layers: Any, returns_state: bool = False):
         if len(layers) == 1 and isinstance(layers[0], (list, tuple)):  # as Keras has it
             (layers,) = layers
         self.layers: list[Any] = []
+        self.returns_state = returns_state
         for layer in layers:
             self.append(layer)
 
-    def forward(self, x: Any, lengths: Any = None, mask: Any = None) -> Any:
-        """The output of the last layer, from the input of the first."""
+    def forward(self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None) -> Any:
+        """The output of the last layer, from the input of the first; with `returns_state` (output, state)."""
+        states = self._states(state)
         padding = {name: value for name, value in (("lengths", lengths), ("mask", mask)) if value is not None}
         before = latest = None  # the recurrent layer directly before a layer, and the last one of all before it
-        passed = not padding
+        is_pair, passed, carried = False, not padding, []
         for layer in self.layers:
-            x = x[0] if before is not None and isinstance(x, tuple) else x
+            x = x[0] if is_pair else x
             settings = {name: value for name, value in padding.items() if _takes(layer, name)} if padding else {}
             passed = passed or bool(settings)
-            if "after" in getattr(layer, "sequence_keywords", ()):
+            if "after" in (getattr(layer, "sequence_keywords", None) or ()):
                 if before is None and latest is not None and latest.bidirectional:
                     raise ValueError("LastStep: put it directly after the bidirectional layer, whose halves it takes")
                 settings["after"] = latest
-            x = layer(x, **settings)
+            if states is not None and _returns_state(layer):
+                x, after = layer(x, next(states), **settings)
+                carried.append(after)
+            else:
+                x = layer(x, **settings)
             before = _recurrent_layer(layer)
             latest = before or latest
+            is_pair = isinstance(x, tuple) and (before is not None or _returns_state(layer))
         if not passed:
             raise TypeError(f"Sequential: no layer takes {' or '.join(padding)}")
-        return x
+        return x if states is None else (x, State(carried))
+
+    def _states(self, state: Any) -> Iterator[Any] | None:
+        """The state of each recurrent layer; None without `returns_state`."""
+        if not self.returns_state:
+            if state is not None:
+                raise TypeError(
+                    "state: this Sequential carries none on: make it with Sequential(…, returns_state=True)"
+                )
+            return None
+        count = sum(map(_returns_state, self.layers))
+        if state is None:
+            return iter([None] * count)
+        if not isinstance(state, (tuple, list)) or len(state) != count:
+            raise TypeError(
+                f"state: expected a tuple of {count}, one for each recurrent layer, as was returned, got "
+                f"{type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
+            )
+        return iter(state)
 
     # -- the list of layers --------------------------------------------------------------------------------------
 
     def append(self, layer: Any) -> Sequential:
         """Add a layer at the end; returns the Sequential."""
-        self.layers.append(_checked(layer, len(self.layers)))
+        self.layers.append(self._checked(layer, len(self.layers)))
         return self
 
     def __len__(self) -> int:
@@ -88,24 +120,34 @@ class Sequential(Module):
         return iter(self.layers)
 
     def __getitem__(self, index: int | slice) -> Any:
-        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+        if isinstance(index, slice):
+            return Sequential(*self.layers[index], returns_state=self.returns_state)
+        return self.layers[index]
 
     def __setitem__(self, index: int, layer: Any) -> None:
-        self.layers[index] = _checked(layer, index)
+        self.layers[index] = self._checked(layer, index)
+
+    def _checked(self, layer: Any, index: int) -> Any:
+        """The layer. TypeError if it is neither a module nor a function, or would lose its state."""
+        if isinstance(layer, type) and issubclass(layer, Module):
+            raise TypeError(f"Sequential: layer {index} is the class {layer.__name__}: write {layer.__name__}(…)")
+        if isinstance(layer, dict):
+            raise TypeError("Sequential: expected the layers, got a dict: write Sequential(*layers.values())")
+        if not callable(layer):
+            raise TypeError(f"Sequential: layer {index} must be a module or a function, got {type(layer).__name__}")
+        loses_state = self.returns_state and isinstance(layer, Sequential) and not layer.returns_state
+        if loses_state and any(map(_returns_state, layer.modules())):
+            raise TypeError(f"Sequential: layer {index} has recurrent layers: make it with returns_state=True too")
+        return layer
+
+    def describe(self) -> str:
+        """The settings that `repr` shows."""
+        return "returns_state=True" if self.returns_state else ""
 
     def _shown(self) -> Iterator[tuple[str, Any]]:
         for index, layer in enumerate(self.layers):
             yield f"layers.{index}", layer if isinstance(layer, Module) else function_name(layer)
         yield from (item for item in self._declared() if not item[0].startswith("layers."))
-
-
-def _checked(layer: Any, index: int) -> Any:
-    """The layer. TypeError if it is neither a module nor a function."""
-    if isinstance(layer, type) and issubclass(layer, Module):
-        raise TypeError(f"Sequential: layer {index} is the class {layer.__name__}: write {layer.__name__}(…)")
-    if not callable(layer):
-        raise TypeError(f"Sequential: layer {index} must be a module or a function, got {type(layer).__name__}")
-    return layer
 
 
 def _takes(layer: Any, name: str) -> bool:
@@ -120,7 +162,12 @@ def _recurrent_layer(layer: Any) -> Any:
     """The recurrent layer whose (output, state) a layer returns; None for other layers."""
     while isinstance(layer, Sequential) and layer.layers:
         layer = layer.layers[-1]
-    return layer if getattr(layer, "returns_state", False) else None
+    return layer if _returns_state(layer) and not isinstance(layer, Sequential) else None
+
+
+def _returns_state(layer: Any) -> bool:
+    """Whether a layer returns (output, state), and takes a state."""
+    return getattr(layer, "returns_state", False)
 
 
 class LastStep(Module):

@@ -13,7 +13,7 @@ from .checks import as_input
 class State(tuple):
     """The state of a cell that has several, such as an LSTM's (h, c): a tuple of Tensors with names.
 
-    parts  the Tensors
+    parts  the Tensors; of a Sequential the state of each recurrent layer
     names  what they are called: those in `states` of the cell
 
     A plain tuple or list is accepted wherever a State is; this one has the methods that a Tensor, the state of a GRU,
@@ -41,9 +41,6 @@ class State(tuple):
             return self[names.index(name)]
         raise AttributeError(f"a State of {', '.join(names)} has no attribute {name!r}")
 
-    def __getnewargs__(self) -> tuple:
-        return tuple(self), self._fields
-
     def _make(self, parts: Iterable[Any]) -> State:
         """A State with other parts and these names."""
         return State(parts, self._fields)
@@ -53,18 +50,18 @@ class State(tuple):
 
     def detach(self) -> State:
         """The same values as constants, at which backward ends: for truncated backpropagation through time."""
-        return self._each(Tensor.detach)
+        return self._each(lambda part: part.detach())
 
     def numpy(self) -> State:
         """NumPy copies of the values."""
-        return self._each(Tensor.numpy)
+        return self._each(lambda part: part.numpy())
 
     def to(self, device: str | Backend) -> State:
         """The State on another backend (see `Tensor.to`)."""
         return self._each(lambda part: part.to(device))
 
     def __repr__(self) -> str:
-        parts = [f"{getattr(part, 'shape', '')} {getattr(part, 'dtype', type(part).__name__)}" for part in self]
+        parts = [f"{part.shape} {part.dtype}" if hasattr(part, "shape") else repr(part) for part in self]
         names = [f"{name}=" for name in self._fields] or [""] * len(self)
         return f"State({', '.join(map(str.__add__, names, parts))})"
 

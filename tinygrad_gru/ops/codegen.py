@@ -115,6 +115,12 @@ class Interface:
             reason = "y is the output of an op" if taken == "y" else "the generated code begins its own names with _"
             raise TypeError(f"{name}: inputs and settings cannot be called {taken!r}; rename it ({reason})")
 
+    @property
+    def respellable(self) -> list[str]:
+        """A last setting `axis` that must be given: it may come in `_others`, by the name that PyTorch has for it."""
+        required = [name for name in self.settings if f"_{name}_default" not in self.defaults]
+        return [name for name in required[-1:] if name == "axis"]
+
     def call_signature(self, signature: Signature) -> Signature:
         """The signature that callers see."""
         if not self.positional:
@@ -163,7 +169,9 @@ def _cache_entry(text: str, filename: str) -> tuple:
 
 def _parameters(op: Interface) -> str:
     def declaration(name: str) -> str:
-        return f"{name}=_{name}_default" if f"_{name}_default" in op.defaults else name
+        if f"_{name}_default" in op.defaults:
+            return f"{name}=_{name}_default"
+        return f"{name}=_required" if name in op.respellable else name
 
     inputs = [f"*{op.inputs[0]}"] if op.variadic else [declaration(name) for name in op.inputs]
     keyword_only = [] if op.positional or op.variadic or not op.settings else ["*"]
@@ -185,8 +193,12 @@ def _call(op: Interface) -> list[str]:
     is_wider = "_y.dtype is _DOUBLE"
     if len(op.inputs) > 1:  # NumPy does not know that Python scalars are weakly typed beside bfloat16
         is_wider += " or _mixed and _y.dtype is _SINGLE"
+    missing = [line for name in op.respellable for line in (
+        f"if {name} is _required:", f'    raise TypeError("{op.name}() missing 1 required argument: {name!r}")'
+    )]  # fmt: skip
     return [
         *(respelt if op.settings else []),
+        *missing,
         *(_unwrap_all(op.inputs[0]) if op.variadic else _unwrap_each(op.inputs)),
         "_observer = _inspector()",
         "try:",

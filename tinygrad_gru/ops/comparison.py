@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..backend import astype as array_astype
-from ..backend import backend_of, xp_of
+from ..arguments import respelling
+from ..backend import backend_of, dtype_name, xp_of
 from .movement.shape import astype
 from .op import op, unwrap
 from .precision import keep_half_precision
@@ -11,7 +11,11 @@ from .precision import keep_half_precision
 
 @op
 def where(condition, a, b):
-    """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not"""
+    """y = a where the condition holds, else b        ∂L/∂a = g where it holds,  ∂L/∂b = g where it does not
+
+    >>> ops.where(Tensor([1.0, -2.0]) > 0, Tensor([1.0, -2.0]), 0.0)
+    Tensor([1., 0.], dtype=float32)
+    """
     return keep_half_precision(xp_of(condition, a, b).where(condition, a, b), a, b)
 
 
@@ -26,6 +30,9 @@ def select(condition, on_true, on_false):
 
     ∂L/∂on_true = g ⊙ m,  ∂L/∂on_false = g ⊙ (1 − m). So the recurrence compiler can multiply m with the other factors
     of a cotangent before the loop. A NaN in g reaches both inputs, unlike with `where`.
+
+    >>> ops.select(Tensor([True, False]), Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
+    Tensor([1., 4.], dtype=float32)
     """
     return where.formula(condition, on_true, on_false)
 
@@ -35,11 +42,16 @@ select.vjp(condition=None,
            on_false=lambda g, condition: g - g * astype(condition, dtype=g.dtype))  # fmt: skip
 
 
+@respelling
 def masked_fill(x, mask, value):
-    """y = value where the mask holds, else x        ∂L/∂x = g where it does not (for a mask of booleans)"""
+    """y = value where the mask holds, else x        ∂L/∂x = g where it does not (for a mask of booleans)
+
+    >>> ops.masked_fill(Tensor([1.0, 2.0]), [True, False], -np.inf)
+    Tensor([-inf,   2.], dtype=float32)
+    """
     mask = unwrap(mask)
     mask = mask if hasattr(mask, "dtype") else backend_of(unwrap(x)).asarray(mask)
-    if not xp_of(mask).isdtype(mask.dtype, "bool"):
+    if dtype_name(mask.dtype) != "bool":
         raise TypeError(f"masked_fill: mask must be an array of booleans, such as x > 0, got {mask.dtype}")
     y = where(mask, value, x)
     if tuple(y.shape) != tuple(x.shape):
@@ -49,37 +61,61 @@ def masked_fill(x, mask, value):
 
 @op
 def equal(a, b):
-    """y = (a = b), booleans        no gradient"""
+    """y = (a = b), booleans        no gradient
+
+    >>> ops.equal(Tensor([1, 2]), 2)
+    Tensor([False,  True], dtype=bool)
+    """
     return a == b
 
 
 @op
 def not_equal(a, b):
-    """y = (a ≠ b), booleans        no gradient"""
+    """y = (a ≠ b), booleans        no gradient
+
+    >>> ops.not_equal(Tensor([1, 2]), 2)
+    Tensor([ True, False], dtype=bool)
+    """
     return a != b
 
 
 @op
 def less(a, b):
-    """y = (a < b), booleans        no gradient"""
+    """y = (a < b), booleans        no gradient
+
+    >>> ops.less(Tensor([1, 2]), 2)
+    Tensor([ True, False], dtype=bool)
+    """
     return a < b
 
 
 @op
 def less_equal(a, b):
-    """y = (a ≤ b), booleans        no gradient"""
+    """y = (a ≤ b), booleans        no gradient
+
+    >>> ops.less_equal(Tensor([1, 2]), 2)
+    Tensor([ True,  True], dtype=bool)
+    """
     return a <= b
 
 
 @op
 def greater(a, b):
-    """y = (a > b), booleans        no gradient"""
+    """y = (a > b), booleans        no gradient
+
+    >>> ops.greater(Tensor([1, 2]), 1)
+    Tensor([False,  True], dtype=bool)
+    """
     return a > b
 
 
 @op
 def greater_equal(a, b):
-    """y = (a ≥ b), booleans        no gradient"""
+    """y = (a ≥ b), booleans        no gradient
+
+    >>> ops.greater_equal(Tensor([1, 2]), 2)
+    Tensor([False,  True], dtype=bool)
+    """
     return a >= b
 
 
@@ -89,7 +125,11 @@ for _comparison in (equal, not_equal, less, less_equal, greater, greater_equal):
 
 @op
 def isfinite(x):
-    """y = whether each element is neither NaN nor infinite, booleans        no gradient"""
+    """y = whether each element is neither NaN nor infinite, booleans        no gradient
+
+    >>> ops.isfinite(Tensor([1.0, np.nan, np.inf]))
+    Tensor([ True, False, False], dtype=bool)
+    """
     return xp_of(x).isfinite(x)
 
 
@@ -98,42 +138,68 @@ isfinite.vjp(x=None)
 
 @op
 def logical_and(a, b):
-    """y = a ∧ b, booleans        no gradient"""
+    """y = a ∧ b, booleans        no gradient
+
+    >>> ops.logical_and(Tensor([True, True]), Tensor([True, False]))
+    Tensor([ True, False], dtype=bool)
+    """
     return xp_of(a, b).where(_truth(a), _truth(b), False)
 
 
 @op
 def logical_or(a, b):
-    """y = a ∨ b, booleans        no gradient"""
+    """y = a ∨ b, booleans        no gradient
+
+    >>> ops.logical_or(Tensor([True, False]), Tensor([False, False]))
+    Tensor([ True, False], dtype=bool)
+    """
     return xp_of(a, b).where(_truth(a), True, _truth(b))
 
 
 @op
 def logical_xor(a, b):
-    """y = whether exactly one of a and b is true, booleans        no gradient"""
+    """y = whether exactly one of a and b is true, booleans        no gradient
+
+    >>> ops.logical_xor(Tensor([True, False]), Tensor([True, True]))
+    Tensor([False,  True], dtype=bool)
+    """
     return xp_of(a, b).not_equal(_truth(a), _truth(b))
 
 
 @op
 def logical_not(x):
-    """y = ¬x, booleans        no gradient"""
+    """y = ¬x, booleans        no gradient
+
+    >>> ops.logical_not(Tensor([True, False]))
+    Tensor([False,  True], dtype=bool)
+    """
     return xp_of(x).equal(_truth(x), False)
 
 
 def _truth(x):
     """Whether each element is not 0."""
-    return array_astype(x, "bool") if hasattr(x, "dtype") else bool(x)
+    if not hasattr(x, "dtype"):
+        return bool(x)
+    return x if dtype_name(x.dtype) == "bool" else x != 0
 
 
 @op
 def any(x, *, axis=None, keepdims=False):
-    """y = whether any element along `axis` is true, booleans        no gradient"""
+    """y = whether any element along `axis` is true, booleans        no gradient
+
+    >>> ops.any(Tensor([[True, False], [False, False]]), axis=1)
+    Tensor([ True, False], dtype=bool)
+    """
     return xp_of(x).any(_truth(x), axis=axis, keepdims=keepdims)
 
 
 @op
 def all(x, *, axis=None, keepdims=False):
-    """y = whether all elements along `axis` are true, booleans        no gradient"""
+    """y = whether all elements along `axis` are true, booleans        no gradient
+
+    >>> ops.all(Tensor([[True, False], [True, True]]), axis=1)
+    Tensor([False,  True], dtype=bool)
+    """
     return xp_of(x).all(_truth(x), axis=axis, keepdims=keepdims)
 
 

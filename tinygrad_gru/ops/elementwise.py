@@ -13,7 +13,11 @@ from .precision import accumulate_in_float32, promote_integers
 
 @op
 def add(a, b):
-    """y = a + b        ∂L/∂a = g,  ∂L/∂b = g"""
+    """y = a + b        ∂L/∂a = g,  ∂L/∂b = g
+
+    >>> ops.add(Tensor([1.0, 2.0]), 10.0)
+    Tensor([11., 12.], dtype=float32)
+    """
     return a + b
 
 
@@ -23,7 +27,11 @@ add.vjp(a=lambda g: g,
 
 @op
 def subtract(a, b):
-    """y = a − b        ∂L/∂a = g,  ∂L/∂b = −g"""
+    """y = a − b        ∂L/∂a = g,  ∂L/∂b = −g
+
+    >>> ops.subtract(Tensor([1.0, 2.0]), 10.0)
+    Tensor([-9., -8.], dtype=float32)
+    """
     return a - b
 
 
@@ -33,7 +41,11 @@ subtract.vjp(a=lambda g: g,
 
 @op
 def hadamard(a, b):
-    """y = a ⊙ b, the Hadamard product (NumPy's name, multiply, is an alias)        ∂L/∂a = g ⊙ b,  ∂L/∂b = g ⊙ a"""
+    """y = a ⊙ b, the Hadamard product (NumPy's name, multiply, is an alias)        ∂L/∂a = g ⊙ b,  ∂L/∂b = g ⊙ a
+
+    >>> ops.hadamard(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
+    Tensor([3., 8.], dtype=float32)
+    """
     return a * b
 
 
@@ -44,7 +56,11 @@ multiply = hadamard
 
 @op
 def divide(a, b):
-    """y = a ⊘ b, elementwise        ∂L/∂a = g ⊘ b,  ∂L/∂b = −g ⊙ y ⊘ b"""
+    """y = a ⊘ b, elementwise        ∂L/∂a = g ⊘ b,  ∂L/∂b = −g ⊙ y ⊘ b
+
+    >>> ops.divide(Tensor([1.0, 2.0]), 4.0)
+    Tensor([0.25, 0.5 ], dtype=float32)
+    """
     return a / b
 
 
@@ -54,7 +70,11 @@ divide.vjp(a=lambda g, b: g / b,
 
 @op
 def negative(x):
-    """y = −x        ∂L/∂x = −g"""
+    """y = −x        ∂L/∂x = −g
+
+    >>> ops.negative(Tensor([1.0, -2.0]))
+    Tensor([-1.,  2.], dtype=float32)
+    """
     return -x
 
 
@@ -63,7 +83,11 @@ negative.vjp(x=lambda g: -g)
 
 @op
 def power(a, b):
-    """y = aᵇ, elementwise        ∂L/∂a = g ⊙ b aᵇ⁻¹ (0 where b = 0),  ∂L/∂b = g ⊙ y log a (0 where a = 0)"""
+    """y = aᵇ, elementwise        ∂L/∂a = g ⊙ b aᵇ⁻¹ (0 where b = 0),  ∂L/∂b = g ⊙ y log a (0 where a = 0)
+
+    >>> ops.power(Tensor([1.0, 2.0, 3.0]), 2)
+    Tensor([1., 4., 9.], dtype=float32)
+    """
     return a**b
 
 
@@ -88,14 +112,22 @@ power.vjp(a=_power_rule_of_base,
 @op
 @accumulate_in_float32
 def floor_divide(a, b):
-    """y = ⌊a / b⌋, rounded towards −∞ as in NumPy and Python        no gradient: it is constant but for its jumps"""
+    """y = ⌊a / b⌋, rounded towards −∞ as in NumPy and Python        no gradient: it is constant but for its jumps
+
+    >>> ops.floor_divide(Tensor([7.0, -7.0]), 2)
+    Tensor([ 3., -4.], dtype=float32)
+    """
     return xp_of(a, b).floor_divide(a, b)
 
 
 @op
 @accumulate_in_float32
 def remainder(a, b):
-    """y = a − b ⌊a / b⌋, with the sign of b as in NumPy and Python        ∂L/∂a = g,  ∂L/∂b = −g ⊙ ⌊a / b⌋"""
+    """y = a − b ⌊a / b⌋, with the sign of b as in NumPy and Python        ∂L/∂a = g,  ∂L/∂b = −g ⊙ ⌊a / b⌋
+
+    >>> ops.remainder(Tensor([7.0, -7.0]), 4)
+    Tensor([3., 1.], dtype=float32)
+    """
     return xp_of(a, b).remainder(a, b)
 
 
@@ -106,7 +138,11 @@ remainder.vjp(a=lambda g: g,
 
 @op
 def exp(x):
-    """y = eˣ        ∂L/∂x = g ⊙ y"""
+    """y = eˣ        ∂L/∂x = g ⊙ y
+
+    >>> ops.exp(Tensor([0.0, 1.0])).numpy().round(3)
+    array([1.   , 2.718], dtype=float32)
+    """
     xp, x = promote_integers(x)
     return xp.exp(x)
 
@@ -116,7 +152,11 @@ exp.vjp(x=lambda g, y: g * y)
 
 @op
 def expm1(x):
-    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ eˣ (y + 1 would cancel where x is far below 0)"""
+    """y = eˣ − 1, exact for small x        ∂L/∂x = g ⊙ eˣ (y + 1 would cancel where x is far below 0)
+
+    >>> ops.expm1(Tensor([0.0, 1e-20])).tolist()[1] > 0
+    True
+    """
     xp, x = promote_integers(x)
     return xp.expm1(x)
 
@@ -126,7 +166,11 @@ expm1.vjp(x=lambda g, x: g * exp(x))
 
 @op
 def log(x):
-    """y = log x        ∂L/∂x = g ⊘ x"""
+    """y = log x        ∂L/∂x = g ⊘ x
+
+    >>> ops.log(Tensor([1.0, 10.0])).numpy().round(3)
+    array([0.   , 2.303], dtype=float32)
+    """
     xp, x = promote_integers(x)
     return xp.log(x)
 
@@ -136,7 +180,11 @@ log.vjp(x=lambda g, x: g / x)
 
 @op
 def log1p(x):
-    """y = log(1 + x), exact for small x        ∂L/∂x = g ⊘ (1 + x)"""
+    """y = log(1 + x), exact for small x        ∂L/∂x = g ⊘ (1 + x)
+
+    >>> ops.log1p(Tensor([0.0, 1e-20])).tolist()[1] > 0
+    True
+    """
     xp, x = promote_integers(x)
     return xp.log1p(x)
 
@@ -146,7 +194,11 @@ log1p.vjp(x=accumulate_in_float32(lambda g, x: g / (1 + x)))
 
 @op
 def sqrt(x):
-    """y = √x        ∂L/∂x = g ⊘ 2y"""
+    """y = √x        ∂L/∂x = g ⊘ 2y
+
+    >>> ops.sqrt(Tensor([4.0, 9.0]))
+    Tensor([2., 3.], dtype=float32)
+    """
     xp, x = promote_integers(x)
     return xp.sqrt(x)
 
@@ -156,7 +208,11 @@ sqrt.vjp(x=accumulate_in_float32(lambda g, y: g / (2 * y)))
 
 @op
 def square(x):
-    """y = x²        ∂L/∂x = 2 g ⊙ x"""
+    """y = x²        ∂L/∂x = 2 g ⊙ x
+
+    >>> ops.square(Tensor([2.0, -3.0]))
+    Tensor([4., 9.], dtype=float32)
+    """
     return x * x
 
 
@@ -165,7 +221,11 @@ square.vjp(x=accumulate_in_float32(lambda g, x: 2 * g * x))
 
 @op
 def absolute(x):
-    """y = |x|        ∂L/∂x = g ⊙ sign x (0 at 0)"""
+    """y = |x|        ∂L/∂x = g ⊙ sign x (0 at 0)
+
+    >>> ops.absolute(Tensor([2.0, -3.0]))
+    Tensor([2., 3.], dtype=float32)
+    """
     return xp_of(x).abs(x)
 
 
@@ -174,7 +234,11 @@ absolute.vjp(x=lambda g, x: g * sign(x))
 
 @op
 def sign(x):
-    """y = −1, 0 or 1        no gradient"""
+    """y = −1, 0 or 1        no gradient
+
+    >>> ops.sign(Tensor([2.0, 0.0, -3.0]))
+    Tensor([ 1.,  0., -1.], dtype=float32)
+    """
     return xp_of(x).sign(x)
 
 
@@ -183,14 +247,22 @@ sign.vjp(x=None)
 
 @op
 def sin(x):
-    """y = sin x        ∂L/∂x = g ⊙ cos x"""
+    """y = sin x        ∂L/∂x = g ⊙ cos x
+
+    >>> ops.sin(Tensor([0.0, np.pi / 2]))
+    Tensor([0., 1.], dtype=float32)
+    """
     xp, x = promote_integers(x)
     return xp.sin(x)
 
 
 @op
 def cos(x):
-    """y = cos x        ∂L/∂x = −g ⊙ sin x"""
+    """y = cos x        ∂L/∂x = −g ⊙ sin x
+
+    >>> ops.cos(Tensor([0.0, np.pi]))
+    Tensor([ 1., -1.], dtype=float32)
+    """
     xp, x = promote_integers(x)
     return xp.cos(x)
 
@@ -201,13 +273,21 @@ cos.vjp(x=lambda g, x: -g * sin(x))
 
 @op
 def maximum(a, b):
-    """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where they are equal; ∂L/∂b likewise"""
+    """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where they are equal; ∂L/∂b likewise
+
+    >>> ops.maximum(Tensor([1.0, -2.0]), 0.0)
+    Tensor([1., 0.], dtype=float32)
+    """
     return xp_of(a, b).maximum(a, b)
 
 
 @op
 def minimum(a, b):
-    """y = min(a, b), elementwise        ∂L/∂a = g where a < b, g/2 where they are equal; ∂L/∂b likewise"""
+    """y = min(a, b), elementwise        ∂L/∂a = g where a < b, g/2 where they are equal; ∂L/∂b likewise
+
+    >>> ops.minimum(Tensor([1.0, -2.0]), 0.0)
+    Tensor([ 0., -2.], dtype=float32)
+    """
     return xp_of(a, b).minimum(a, b)
 
 
@@ -225,7 +305,11 @@ minimum.vjp(a=lambda g, a, b: _split_ties(g, a < b, a == b),
 @op
 @accumulate_in_float32
 def clip(x, *, low=None, high=None):
-    """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0"""
+    """y = x, but at least `low` and at most `high`        ∂L/∂x = g where low ≤ x ≤ high, else 0
+
+    >>> ops.clip(Tensor([-3.0, 0.5, 3.0]), low=-1.0, high=1.0)
+    Tensor([-1. ,  0.5,  1. ], dtype=float32)
+    """
     if isinstance(low, Variable) or isinstance(high, Variable):
         raise TypeError("low and high are scalars or arrays, and get no gradient; for Tensors use maximum and minimum")
     return xp_of(x).clip(x, low, high)

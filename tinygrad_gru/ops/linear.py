@@ -16,6 +16,9 @@ def matmul(a, b):
     """y = a b: a product of matrices, of batches of them (which broadcast), or with vectors
 
     ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g
+
+    >>> ops.matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]]))
+    Tensor([[11.]], dtype=float32)
     """
     if is_half(a.dtype) and (type(a) is HostArray or _are_batches_of_bfloat16(a, b)):
         return _product_in_float32(a, b)  # no BLAS for it in NumPy, no batches of it in CuPy
@@ -57,7 +60,11 @@ matmul.vjp(a=_matmul_rule_of_a,
 
 
 def linear(x, weight, bias=None):
-    """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x"""
+    """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x
+
+    >>> ops.linear(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]]), Tensor([0.5]))
+    Tensor([[11.5]], dtype=float32)
+    """
     if len(weight.shape) != 2 or tuple(x.shape[-1:]) != tuple(weight.shape[:1]):
         raise ValueError(
             f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} "
@@ -100,6 +107,9 @@ def einsum(subscripts, *operands):
     """y = Σ of products over the letters that the output lacks, as in NumPy: `einsum("ij,jk->ik", a, b)`
 
     Ellipses and an implicit output are supported; a repeated letter in one operand is not.
+
+    >>> ops.einsum("ij,ij->i", Tensor([[1.0, 2.0]]), Tensor([[3.0, 4.0]]))
+    Tensor([11.], dtype=float32)
     """
     if not isinstance(subscripts, str):
         raise TypeError(f"einsum: expected the subscripts first, such as 'ij,jk->ik', got {type(subscripts).__name__}")

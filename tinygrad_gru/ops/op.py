@@ -81,7 +81,7 @@ _SCOPE = {
     "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
-    "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt,
+    "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt, "_required": inspect.Parameter.empty,
     "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context,
     "_MISFITS": (AttributeError, TypeError, ValueError), "_ERRORS": (*ERROR_TYPES, MemoryError),
     "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any,
@@ -186,14 +186,23 @@ class _Definition:
 
 @op
 def broadcast_to(x, *, shape):
-    """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape"""
+    """y = x repeated along new axes and axes of length 1, to `shape`        ∂L/∂x = g, summed to x's shape
+
+    >>> ops.broadcast_to(Tensor([1.0, 2.0]), shape=(2, 2))
+    Tensor([[1., 2.],
+            [1., 2.]], dtype=float32)
+    """
     return xp_of(x).broadcast_to(x, shape)
 
 
 @op
 @accumulate_in_float32
 def sum_to(x, *, shape):
-    """y = x summed over the axes along which `shape` would be broadcast to x        ∂L/∂x = g, broadcast"""
+    """y = x summed over the axes along which `shape` would be broadcast to x        ∂L/∂x = g, broadcast
+
+    >>> ops.sum_to(Tensor([[1.0, 2.0], [3.0, 4.0]]), shape=(1, 2))
+    Tensor([[4., 6.]], dtype=float32)
+    """
     xp, extra = xp_of(x), len(x.shape) - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:])):
         raise ValueError(

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..arguments import respelling
 from ..backend import dtype_name, is_floating, xp_of
 from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from .comparison import where
@@ -43,7 +44,11 @@ def _count(shape, axis):
 @op
 @accumulate_in_float32
 def sum(x, *, axis=None, keepdims=False):
-    """y = Σ x        ∂L/∂x = g, repeated"""
+    """y = Σ x        ∂L/∂x = g, repeated
+
+    >>> ops.sum(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1)
+    Tensor([6., 9.], dtype=float32)
+    """
     return pairwise_sum(x, axis=axis, keepdims=keepdims)
 
 
@@ -53,7 +58,11 @@ sum.vjp(x=lambda g, x_shape, axis, keepdims: _broadcast_back(g, x_shape, axis, k
 @op
 @real_valued
 def mean(x, *, axis=None, keepdims=False):
-    """y = Σ x / n        ∂L/∂x = g / n, repeated"""
+    """y = Σ x / n        ∂L/∂x = g / n, repeated
+
+    >>> ops.mean(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=0)
+    Tensor([4. , 3.5], dtype=float32)
+    """
     n = _count(x.shape, axis)
     if n == 0:
         raise ValueError(f"no elements to average over axis {axis} of shape {tuple(x.shape)}")
@@ -70,9 +79,14 @@ def _mean_rule(g, x_shape, axis, keepdims):
 mean.vjp(x=_mean_rule)
 
 
+@respelling
 @real_valued
 def var(x, axis=None, keepdims=False, correction=0):
-    """y = Σ (x − mean x)² / (n − correction); correction 0 is the population variance, 1 Bessel's"""
+    """y = Σ (x − mean x)² / (n − correction); correction 0, NumPy's, is the population's; 1, PyTorch's, a sample's
+
+    >>> ops.var(Tensor([1.0, 3.0]))
+    Tensor(1., dtype=float32)
+    """
     n = _count(x.shape, axis)
     if n <= correction:
         raise ValueError(
@@ -82,24 +96,37 @@ def var(x, axis=None, keepdims=False, correction=0):
     return biased * (n / (n - correction)) if correction else biased
 
 
+@respelling
 @real_valued
 def std(x, axis=None, keepdims=False, correction=0):
-    """y = √var(x); its gradient is not finite where the variance is 0"""
+    """y = √var(x), with correction 0, NumPy's, or 1, PyTorch's; its gradient is not finite where the variance is 0
+
+    >>> round(ops.std(Tensor([1.0, 3.0]), correction=1).item(), 3)
+    1.414
+    """
     return sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))
 
 
+@respelling
 def max(x, axis=None, keepdims=False, return_indices=False):
     """y = the largest element        ∂L/∂x = g at the largest element, shared evenly where several are equal
 
     With `return_indices` (values, indices of the first largest), for one axis or all; g then goes to those alone.
+
+    >>> ops.max(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1)
+    Tensor([5., 7.], dtype=float32)
     """
     return first_extremum(x, argmax, axis, keepdims) if return_indices else _max(x, axis=axis, keepdims=keepdims)
 
 
+@respelling
 def min(x, axis=None, keepdims=False, return_indices=False):
     """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal
 
     With `return_indices` (values, indices of the first smallest), for one axis or all; g then goes to those alone.
+
+    >>> ops.min(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1, return_indices=True)
+    (Tensor([1., 2.], dtype=float32), Tensor([0, 1], dtype=int64))
     """
     return first_extremum(x, argmin, axis, keepdims) if return_indices else _min(x, axis=axis, keepdims=keepdims)
 
@@ -125,9 +152,14 @@ _max.vjp(x=_extremum_rule)
 _min.vjp(x=_extremum_rule)
 
 
+@respelling
 @accumulate_in_float32
 def prod(x, axis=None, keepdims=False):
-    """y = Π x by pairwise products, whose gradients are right where elements are 0; integers in 64 bits"""
+    """y = Π x by pairwise products, whose gradients are right where elements are 0; integers in 64 bits
+
+    >>> ops.prod(Tensor([2.0, 3.0, 4.0]))
+    Tensor(24., dtype=float32)
+    """
     if not is_floating(x.dtype):
         x = astype(x, dtype="uint64" if dtype_name(x.dtype).startswith("uint") else "int64")
     axes = tuple(sorted(_axes(axis, len(x.shape))))
@@ -147,7 +179,11 @@ def prod(x, axis=None, keepdims=False):
 @op
 @real_valued
 def logsumexp(x, *, axis=None, keepdims=False):
-    """y = log Σ eˣ, computed from x − max x; −inf where all x are, or there are none        ∂L/∂x = g ⊙ e^(x − y)"""
+    """y = log Σ eˣ, computed from x − max x; −inf where all x are, or there are none        ∂L/∂x = g ⊙ e^(x − y)
+
+    >>> round(ops.logsumexp(Tensor([100.0, 100.0])).item(), 3)
+    100.693
+    """
     xp = xp_of(x)
     if 0 in x.shape:
         return xp.sum(x, axis=axis, keepdims=keepdims) - math.inf
@@ -170,7 +206,11 @@ logsumexp.vjp(x=_logsumexp_rule)
 @op
 @accumulate_in_float32
 def cumsum(x, *, axis):
-    """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ"""
+    """yₜ = Σ_{s ≤ t} xₛ along `axis`        ∂L/∂xₜ = Σ_{s ≥ t} gₛ
+
+    >>> ops.cumsum(Tensor([1.0, 2.0, 3.0]), axis=0)
+    Tensor([1., 3., 6.], dtype=float32)
+    """
     if type(x) is HostArray and x.dtype is SINGLE:  # NumPy adds one after the other, which in float32 loses digits
         return np.cumulative_sum(x, axis=axis, dtype=DOUBLE).astype(SINGLE)
     return xp_of(x).cumulative_sum(x, axis=axis)
@@ -182,7 +222,11 @@ cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=ax
 @op
 @real_valued
 def norm(x, *, axis=None, keepdims=False):
-    """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)"""
+    """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)
+
+    >>> ops.norm(Tensor([3.0, 4.0]))
+    Tensor(5., dtype=float32)
+    """
     xp = xp_of(x)
     return xp.sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arguments import respelling
 from ..backend import astype, backend_of, dtype_name, is_floating, random_stream
 from .comparison import greater_equal
 from .elementwise import divide, exp
@@ -23,8 +24,13 @@ def dropout_mask(shape, p, *, like):
     return astype(divide(astype(kept, dtype), 1 - float(p)), array.dtype)
 
 
+@respelling
 def dropout(x, p=0.5, training=True):
-    """y = x ⊙ m / (1 − p), m = 0 with probability p, else 1; y = x outside of training (Srivastava et al. 2014)"""
+    """y = x ⊙ m / (1 − p), m = 0 with probability p, else 1; y = x outside of training (Srivastava et al. 2014)
+
+    >>> sorted(set(ops.dropout(Tensor(np.ones(1000)), p=0.2).tolist()))
+    [0.0, 1.25]
+    """
     if not training or p == 0:
         return x
     return x * dropout_mask(x.shape, p, like=x)
@@ -37,6 +43,11 @@ def categorical(logits, *, axis=-1, sample_shape=()):
     The shape is `sample_shape` (of independent samples; an integer or a tuple), then that of the logits without `axis`.
     A class at −∞ is never drawn. By inversion in float64: the first class whose cumulative probability exceeds a
     uniform random number, so that the same seed gives the same samples on every backend.
+
+    >>> ops.categorical(Tensor([[0.0, 100.0], [100.0, 0.0]]), sample_shape=3)
+    Tensor([[1, 0],
+            [1, 0],
+            [1, 0]], dtype=int64)
     """
     if not is_floating(logits.dtype) or not logits.shape:
         raise TypeError(

@@ -19,6 +19,13 @@ class Adagrad(Optimizer):
         p ← p − η / (1 + (t − 1) ζ) · g / (√s + ε)  learning rate η, its decay ζ, update t = 1, 2, …
 
     Conventions and defaults are those of torch.optim.Adagrad.
+
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = optim.Adagrad([x], lr=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.numpy().round(3)
+    array([ 0.9, -1.9], dtype=float32)
     """
 
     allowed: ClassVar = {

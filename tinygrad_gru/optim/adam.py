@@ -21,6 +21,13 @@ class Adam(Optimizer):
         p ← p − η m̂ / (√v̂ + ε)          learning rate η
 
     Conventions and defaults are those of torch.optim.Adam.
+
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = optim.Adam([x], lr=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.numpy().round(3)
+    array([ 0.9, -1.9], dtype=float32)
     """
 
     allowed: ClassVar = {
@@ -62,6 +69,13 @@ class AdamW(Adam):
         p ← (1 − η λ) p                 then Adam's update, whose gradient has no term of λ
 
     Conventions and defaults are those of torch.optim.AdamW.
+
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = optim.AdamW([x], lr=0.1, weight_decay=0.1)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.numpy().round(3)
+    array([ 0.89, -1.88], dtype=float32)
     """
 
     def __init__(

@@ -26,6 +26,13 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_n
     `float(norm)`. If it is NaN or infinite, the gradients are not changed, and the caller should skip the step; with
     `error_if_nonfinite`, which waits for the device, FloatingPointError names the parameters that cause it. Parameters
     without a gradient are skipped.
+
+    >>> x = Tensor([3.0, 4.0], requires_grad=True)
+    >>> x.sum().backward()
+    >>> round(optim.clip_gradient_norm([x], max_norm=1.0).item(), 3)
+    1.414
+    >>> x.grad.numpy().round(3)
+    array([0.707, 0.707], dtype=float32)
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm: expected a number above 0, got {max_norm}")
@@ -46,7 +53,14 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_n
 
 
 def clip_gradient_value(parameters: Iterable[Tensor], max_value: float) -> None:
-    """Clip every element of every gradient: g ← min(max(g, −max_value), max_value). NaN stays NaN."""
+    """Clip every element of every gradient: g ← min(max(g, −max_value), max_value). NaN stays NaN.
+
+    >>> x = Tensor([3.0, -4.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> optim.clip_gradient_value([x], max_value=7.0)
+    >>> x.grad
+    Tensor([ 6., -7.], dtype=float32)
+    """
     if not max_value > 0:
         raise ValueError(f"max_value: expected a number above 0, got {max_value}")
     for parameter in _with_gradient(parameters).values():

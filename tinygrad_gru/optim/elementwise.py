@@ -90,12 +90,29 @@ class SymbolicArray(DuckArray):
 
 
 def sqrt(x: SymbolicArray) -> SymbolicArray:
-    """√x, elementwise."""
+    """√x, elementwise, in the rule of an optimizer.
+
+    >>> class RootOfSquares(optim.Optimizer):
+    ...     allowed = {"lr": (0, 1)}
+    ...
+    ...     @staticmethod
+    ...     def rule(p, g, s, *, step, lr):
+    ...         s = s + g * g
+    ...         return {"p": p - lr * g / optim.sqrt(s), "s": s}
+    """
     return x.namespace.record("sqrt", x)
 
 
 def maximum(x: SymbolicArray, other: SymbolicArray | float) -> SymbolicArray:
-    """The larger of the two, elementwise."""
+    """The larger of the two, elementwise, in the rule of an optimizer.
+
+    >>> class NeverBelowZero(optim.Optimizer):
+    ...     allowed = {"lr": (0, 1)}
+    ...
+    ...     @staticmethod
+    ...     def rule(p, g, *, step, lr):
+    ...         return {"p": optim.maximum(p - lr * g, 0.0)}
+    """
     return x.namespace.record("maximum", x, other)
 
 

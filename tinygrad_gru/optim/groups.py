@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from inspect import signature
 from numbers import Real
 from typing import Any
 
+from ..hints import did_you_mean
 from ..tensor import Tensor
 
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -13,12 +16,64 @@ Group = tuple[tuple[Tensor, ...], dict[str, Any]]
 #: The range of a setting: a number with low ≤ number < high, a list of such numbers, or an instance of a type.
 Allowed = tuple[float, float] | list[tuple[float, float]] | type
 
+#: Arguments of PyTorch's and Keras's optimizers and schedules, and what to write here.
+KEYWORDS = {
+    "params": "parameters",
+    "learning_rate": "lr",
+    "beta_1": "betas=(beta_1, beta_2)",
+    "beta_2": "betas=(beta_1, beta_2)",
+    "epsilon": "eps",
+    "rho": "alpha",
+    "initial_accumulator": "initial_accumulator_value",
+    "clipnorm": "optim.clip_gradient_norm(parameters, max_norm) between backward and step",
+    "global_clipnorm": "optim.clip_gradient_norm(parameters, max_norm) between backward and step",
+    "clipvalue": "optim.clip_gradient_value(parameters, max_value) between backward and step",
+    "maximize": "a minus sign before the loss",
+    "decay": "a schedule, such as optim.WarmupCosine(optimizer, total_steps)",
+    "foreach": "nothing: updates run in place, on a GPU in one kernel for each parameter",
+    "fused": "nothing: updates run in place, on a GPU in one kernel for each parameter",
+    "capturable": "nothing",
+    "line_search": "line_search_fn",
+    "step_size": "every",
+    "gamma": "decay",
+    "T_max": "total_steps",
+    "eta_min": "floor, a fraction of the lr",
+    "factor": "decay",
+    "min_lr": "floor, a fraction of the lr",
+    "threshold_mode": "relative=True or False",
+    "max_lr": "the lr of the optimizer, which is the peak",
+    "pct_start": "rise",
+    "div_factor": "start=1 / div_factor",
+    "final_div_factor": "end=start / final_div_factor",
+    "last_epoch": "schedule.load_state_dict(…)",
+}
+
+
+def answering(initialize: Callable[..., None]) -> Callable[..., None]:
+    """The `__init__` of an optimizer or a schedule, with an answer to a keyword that it does not have."""
+    known = signature(initialize).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return initialize
+
+    @wraps(initialize)
+    def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807
+        for name in keywords.keys() - known.keys():
+            hint = f"; here it is {KEYWORDS[name]}" if name in KEYWORDS else did_you_mean(name, known)
+            raise TypeError(
+                f"{type(self).__name__}: there is no argument {name!r}{hint}; it takes {', '.join(list(known)[1:])}"
+            )
+        initialize(self, *arguments, **keywords)
+
+    return __init__
+
 
 def read_groups(parameters: Parameters) -> list[Group]:
     """The groups as (tensors, settings); tensors alone are one group.
 
     Raises TypeError or ValueError that names the group and the index of a parameter that cannot be optimized.
     """
+    if callable(parameters) and getattr(parameters, "__name__", "") in ("parameters", "named_parameters"):
+        raise TypeError(f"parameters: {parameters.__name__} is a method: call it, model.parameters()")
     if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
         raise TypeError(
             f"parameters: expected a list of tensors or of groups, got {type(parameters).__name__} "
@@ -31,7 +86,10 @@ def read_groups(parameters: Parameters) -> list[Group]:
     labels: dict[int, str] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or "parameters" not in entry:
-            raise TypeError(f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}')
+            hint = ' with "params": write "parameters" for it' if "params" in entry else ""
+            raise TypeError(
+                f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}{hint}'
+            )
         tensors = tuple(entry["parameters"])
         if not tensors:
             raise ValueError(f"group {number}: no parameters (was the iterator used up before?)")

@@ -91,7 +91,7 @@ class LBFGS(Optimizer):
         if settings["line_search_fn"] not in ("strong_wolfe", None):
             raise ValueError(f"line_search_fn: expected 'strong_wolfe' or None, got {settings['line_search_fn']!r}")
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Up to `max_iter` iterations; returns the loss at the start, as the closure returned it.
 
         The parameters' `grad` is afterwards that of the last evaluation, which need not be where they are.
@@ -117,7 +117,7 @@ class LBFGS(Optimizer):
                 break
             d = self._direction(g, settings["history_size"])
             start = Point(0.0, loss, g, float(g @ d))
-            t = settings["lr"] * (1.0 if self.iterations else min(1.0, 1.0 / float(xp_of(g).sum(abs(g)))))
+            t = settings["lr"] * (1.0 if self.iterations else min(1.0, 1.0 / float(xp_of(g).sum(xp_of(g).abs(g)))))
             self._gradient, self._displacement = g, d * 0.0
             if not start.slope <= -smallest:
                 break
@@ -290,4 +290,4 @@ def _minimum_of_cubic(left: Point, right: Point, least: float, most: float) -> f
 
 
 def _largest(x: Any) -> float:
-    return float(xp_of(x).max(abs(x))) if x.shape[0] else 0.0
+    return float(xp_of(x).max(xp_of(x).abs(x))) if x.shape[0] else 0.0

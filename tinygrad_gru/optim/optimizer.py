@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report
+from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report, xp_of
 from ..tensor import Tensor
 from .elementwise import Scratch, SymbolicArray, UpdateRule
-from .groups import Allowed, Parameters, read_groups, read_setting
+from .groups import Allowed, Parameters, answering, read_groups, read_setting
 
 
 class Optimizer:
@@ -25,16 +25,18 @@ class Optimizer:
     updates of that parameter, from 1. `allowed` gives the range of each setting: numbers with low ≤ number < high,
     lists of such numbers, or instances of a type.
 
-        class Momentum(Optimizer):
-            allowed = {"lr": (0, inf), "momentum": (0, 1)}
-
-            def __init__(self, parameters, lr=0.1, momentum=0.9):
-                super().__init__(parameters, lr=lr, momentum=momentum)
-
-            @staticmethod
-            def rule(p, g, velocity, *, step, lr, momentum):
-                velocity = momentum * velocity + g
-                return {"p": p - lr * velocity, "velocity": velocity}
+    >>> class Momentum(optim.Optimizer):
+    ...     allowed = {"lr": (0, float("inf")), "momentum": (0, 1)}
+    ...
+    ...     def __init__(self, parameters, lr=0.1, momentum=0.9):
+    ...         super().__init__(parameters, lr=lr, momentum=momentum)
+    ...
+    ...     @staticmethod
+    ...     def rule(p, g, velocity, *, step, lr, momentum):
+    ...         velocity = momentum * velocity + g
+    ...         return {"p": p - lr * velocity, "velocity": velocity}
+    >>> Momentum(nn.Linear(2, 3).parameters(), momentum=0.8)
+    Momentum(parameters=2, lr=0.1, momentum=0.8)
 
     The settings in `groups` may be changed between steps (a schedule sets "lr"). State is indexed by the position of a
     parameter among all: `state[position]` are its arrays, `updates[position]` is how often it was updated. Parameters
@@ -43,6 +45,11 @@ class Optimizer:
 
     rule: ClassVar[Callable[..., dict[str, SymbolicArray]]]
     allowed: ClassVar[Mapping[str, Allowed]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, parameters: Parameters, **settings: Any):
         signature = inspect.signature(self.rule).parameters.values() if hasattr(self, "rule") else ()
@@ -65,13 +72,40 @@ class Optimizer:
         """The parameters of all groups; their positions are the indices of this list."""
         return [parameter for group in self.groups for parameter in group["parameters"]]
 
-    def zero_grad(self) -> None:
-        """Reset the gradients of all parameters to None."""
-        for parameter in self.parameters():
-            parameter.zero_grad()
+    @property
+    def lr(self) -> float:
+        """The learning rate of all groups; settable. Those of single groups are `groups[i]["lr"]`."""
+        rates = {group["lr"] for group in self.groups}
+        if len(rates) > 1:
+            raise ValueError(f'lr: the groups have {sorted(rates)}: write optimizer.groups[i]["lr"]')
+        return rates.pop()
 
-    def step(self) -> None:
-        """Apply the rule once to every parameter. One without a gradient keeps its value and its state."""
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.groups:
+            group["lr"] = read_setting("lr", value, self.allowed["lr"])
+
+    learning_rate = lr
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """PyTorch's name of `groups`."""
+        return self.groups
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset the gradients of all parameters to None, or else to zeros."""
+        for parameter in self.parameters():
+            had_gradient = parameter.grad is not None
+            parameter.zero_grad()
+            if had_gradient and not set_to_none:
+                parameter.grad = Tensor(xp_of(parameter.data).zeros_like(parameter.data))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Apply the rule once to every parameter. One without a gradient keeps its value and its state.
+
+        A closure, which computes the loss and its gradients, is called before; what it returns is returned.
+        """
+        loss = None if closure is None else closure()
         position = 0
         for number, group in enumerate(self.groups):
             settings = self._settings(group, f"group {number}")
@@ -84,6 +118,7 @@ class Optimizer:
                         raise with_memory_report(error) from error
                 position += 1
         self.steps += 1
+        return loss
 
     def _update(
         self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], rules: dict[int, UpdateRule]

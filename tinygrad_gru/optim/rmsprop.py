@@ -21,6 +21,13 @@ class RMSprop(Optimizer):
     With momentum μ the last line is b ← μ b + g / (√v + ε), p ← p − η b. Note that ε stands outside of the
     root. Conventions and defaults are those of torch.optim.RMSprop; v − a², which rounding can make negative
     where the gradient hardly changes, counts as 0 then, and not as NaN.
+
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = optim.RMSprop([x], lr=0.1, alpha=0.9)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.numpy().round(3)
+    array([ 0.684, -1.684], dtype=float32)
     """
 
     allowed: ClassVar = {

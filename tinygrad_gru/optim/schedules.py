@@ -18,6 +18,7 @@ from math import cos, inf, isinf, isnan, pi
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+from .groups import answering
 from .optimizer import Optimizer
 
 
@@ -26,11 +27,27 @@ class Schedule:
 
     `state_dict` has the attributes listed in `remembered`, not the settings of the formula. Those are given to the
     constructor, so that a resumed run may have more steps.
+
+    >>> class Halving(optim.Schedule):
+    ...     def factor(self, t):
+    ...         return 0.5**t
+    >>> schedule = Halving(optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0))
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [0.5]
     """
 
     remembered: ClassVar[tuple[str, ...]] = ("steps", "base_lrs")
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
+
     def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
+            got = "None" if optimizer is None else f"a {type(optimizer).__name__}"
+            raise TypeError(f"optimizer: expected an optimizer, which comes first, got {got}")
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.groups]
         self.steps = 0
@@ -44,6 +61,10 @@ class Schedule:
         """Count one update and set the learning rates for the next."""
         self.steps += 1
         self._apply()
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rates of the groups now, by PyTorch's name."""
+        return [group["lr"] for group in self.optimizer.groups]
 
     def _apply(self) -> None:
         factor = self.factor(self.steps)
@@ -69,7 +90,13 @@ class Schedule:
 
 
 class StepDecay(Schedule):
-    """f(t) = decay^⌊t / every⌋, a step function of the updates."""
+    """f(t) = decay^⌊t / every⌋, a step function of the updates.
+
+    >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+    >>> schedule = optim.StepDecay(optimizer, every=10, decay=0.5)
+    >>> [schedule.factor(t) for t in (0, 9, 10, 20)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
 
     def __init__(self, optimizer: Optimizer, every: int, decay: float = 0.1):
         self.every = _count("every", every)
@@ -87,6 +114,13 @@ class Warmup(Schedule):
         f(t) = fall((t − w) / (N − w))      w ≤ t < N;  fall(1) from there on
 
     f is above 0 at the first update, so that it is not a no-op.
+
+    >>> class WarmupConstant(optim.Warmup):
+    ...     def fall(self, progress):
+    ...         return 1.0
+    >>> schedule = WarmupConstant(optim.SGD(nn.Linear(2, 1).parameters()), total_steps=100, warmup=0.1)
+    >>> round(schedule.factor(4), 3), schedule.factor(50)
+    (0.455, 1.0)
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05):
@@ -107,7 +141,13 @@ class Warmup(Schedule):
 
 
 class WarmupLinear(Warmup):
-    """Linear warmup over a fraction `warmup` of the steps (see Warmup), then linear decay: fall(u) = 1 − u."""
+    """Linear warmup over a fraction `warmup` of the steps (see Warmup), then linear decay: fall(u) = 1 − u.
+
+    >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+    >>> schedule = optim.WarmupLinear(optimizer, total_steps=100, warmup=0.1)
+    >>> [round(schedule.factor(t), 3) for t in (0, 10, 55, 100)]
+    [0.091, 1.0, 0.5, 0.0]
+    """
 
     def fall(self, progress: float) -> float:
         return 1.0 - progress
@@ -117,6 +157,11 @@ class WarmupCosine(Warmup):
     """Linear warmup over a fraction `warmup` of the steps (see Warmup), then cosine decay to `floor`:
 
     fall(u) = floor + (1 − floor) · ½ (1 + cos πu)          (Loshchilov & Hutter 2017, without restarts)
+
+    >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+    >>> schedule = optim.WarmupCosine(optimizer, total_steps=100, floor=0.1)
+    >>> [round(schedule.factor(t), 3) for t in (0, 5, 50, 100)]
+    [0.167, 1.0, 0.587, 0.1]
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.05, floor: float = 0.0):
@@ -136,6 +181,11 @@ class OneCycle(Schedule):
     where the peak is at T = rise · total_steps − 1 and the last update at N = total_steps − 1. These are the
     rates of torch.optim.lr_scheduler.OneCycleLR, with start = 1 / div_factor and end = start /
     final_div_factor. Momentum is not changed.
+
+    >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+    >>> schedule = optim.OneCycle(optimizer, total_steps=100)
+    >>> [round(schedule.factor(t), 3) for t in (0, 29, 64, 99)]
+    [0.04, 1.0, 0.5, 0.0]
     """
 
     def __init__(
@@ -161,6 +211,13 @@ class ReduceOnPlateau(Schedule):
     (mode="max": higher) than the best so far by more than `threshold`, a fraction of the best, or with relative=False a
     difference. More than `patience` calls in a row without improvement add 1 to k; the next `cooldown` calls do not
     count. NaN is no improvement.
+
+    >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+    >>> schedule = optim.ReduceOnPlateau(optimizer, decay=0.5, patience=1)
+    >>> for validation_loss in (3.0, 2.0, 2.0, 2.0):
+    ...     schedule.step(validation_loss)
+    >>> optimizer.lr
+    0.5
     """
 
     remembered = (*Schedule.remembered, "reductions", "best", "waited", "resting")

@@ -17,6 +17,13 @@ class SGD(Optimizer):
         p ← p − η b                     learning rate η; with Nesterov's look-ahead p ← p − η (g + μ b)
 
     Without momentum there is no b: p ← p − η g. Conventions and defaults are those of torch.optim.SGD.
+
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = optim.SGD([x], lr=0.1, momentum=0.9)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.numpy().round(3)
+    array([ 0.8, -1.6], dtype=float32)
     """
 
     allowed: ClassVar = {

@@ -15,7 +15,16 @@ from ..transforms import remat
 from .eager import scan_eager
 from .fallback import NotCompiledError, Remark
 from .plan_cache import target_name
-from .protocol import Structure, check_carry, scan_length, tree_leaves, tree_structure, tree_unflatten
+from .protocol import (
+    Structure,
+    check_carry,
+    check_step,
+    check_xs,
+    scan_length,
+    tree_leaves,
+    tree_structure,
+    tree_unflatten,
+)
 from .run import in_segments, scan_compiled
 from .tracing.effects import rollback
 from .tracing.traced_array import NoTarget, Untraceable
@@ -55,8 +64,10 @@ def scan(
     and to all tensors that the step closes over, to any order.
     """
     xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
-    steps = scan_length(xs, length)
+    check_step(step, "scan")
     check_carry(carry)
+    check_xs(xs)
+    steps = scan_length(xs, length)
     mode = _compiling.get() if compiled is None else compiled
     target = target_name(True if mode is None else mode) if mode or mode is None else ""
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):

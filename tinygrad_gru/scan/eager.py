@@ -8,11 +8,11 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
-from ..contexts import no_grad
+from ..contexts import no_grad, recording
 from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
-from .protocol import check_carry_type, scan_length, split_output
+from .protocol import check_carry_type, check_y, scan_length, split_output
 from .tracing.effects import rollback
 
 
@@ -29,10 +29,21 @@ def scan_eager(
     ys: list[Any] = [None] * length
     for t in times:
         with nullcontext() if observer is None else observer.scope(f"step {t}"):
-            new, ys[t] = split_output(step(carry, _at(xs, t)), carry)
-            check_carry_type(carry, new, t)
+            new, ys[t] = split_output(step(_same_values(carry), _at(xs, t)), carry)
+            check_carry_type(carry, new, t, step)
             carry = new
     return carry, _stacked(ys) if length else _no_outputs(step, carry, xs)
+
+
+def _same_values(carry: Any) -> Any:
+    """The carry in Tensors of its own, so that a step may write `h += …`: former states are outputs, or the user's."""
+    if isinstance(carry, tuple):
+        return tuple(map(_same_values, carry))
+    if type(carry) is not Tensor:
+        return carry
+    if carry.node is not None and carry.is_leaf and recording.get():
+        return ops.reshape(carry, carry.shape)  # a record, for a leaf could not be changed
+    return Tensor.from_node(carry._data, carry.node if recording.get() else None)
 
 
 def _at(xs: Any, t: int) -> Any:
@@ -40,6 +51,7 @@ def _at(xs: Any, t: int) -> Any:
 
 
 def _stacked(ys: list) -> Any:
+    check_y(ys[0])
     if isinstance(ys[0], tuple):
         return tuple(None if part[0] is None else ops.stack(list(part)) for part in zip(*ys))
     return None if ys[0] is None else ops.stack(ys)
@@ -56,5 +68,5 @@ def _no_outputs(step: Callable, carry: Any, xs: Any) -> Any:
 
     with rollback(step), no_grad():
         x = tuple(map(zeros, xs)) if isinstance(xs, tuple) else None if xs is None else zeros(xs)
-        y = split_output(step(carry, x), carry)[1]
+        y = split_output(step(_same_values(carry), x), carry)[1]
     return tuple(map(empty, y)) if isinstance(y, tuple) else empty(y)

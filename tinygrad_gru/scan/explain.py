@@ -13,6 +13,7 @@ from . import passes
 from .fallback import Remark
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
+from .protocol import check_carry, check_step, check_xs
 from .targets.source import Executable
 from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
@@ -33,6 +34,14 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     GPU. Says what is loop-invariant, hoisted and sunk, what is concatenated, and the residuals. For a step that cannot
     be compiled, the reason.
     """
+    check_step(step, "explain")
+    if xs is None and hasattr(step, "named_tensors"):
+        raise TypeError(
+            f"explain: step must be a function step(carry, x), got the module {type(step).__name__} and its input. Of "
+            "a recurrent layer in it: explain(layer.cells[0].step, layer.cells[0].initial_state(batch), x)"
+        )
+    check_carry(carry)
+    check_xs(xs)
     try:
         forward = trace_forward(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
-from types import MethodType, TracebackType
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import NamedTuple
 
-from ..closures import cell_contents, is_library, source_line
+from ..closures import is_library, source_line
+from .protocol import users_function
 from .tracing.traced_array import Untraceable
 
 
@@ -37,7 +37,7 @@ class Remark(NamedTuple):
 
     @classmethod
     def of(cls, step: Callable, reason: Untraceable) -> Remark:
-        function = _users_function(step)
+        function = users_function(step)
         name = (getattr(function, "__qualname__", None) or repr(function)).replace(".<locals>", "")
         code = getattr(function, "__code__", None)
         defined = ("<step>", 1) if code is None else (code.co_filename, code.co_firstlineno)
@@ -52,21 +52,6 @@ class Remark(NamedTuple):
         """Give a NotCompiledWarning; Python shows equal ones once."""
         text = f"{self.text}. `compiled=False` says that this is meant, `explain` shows what else is compiled"
         warnings.warn_explicit(text, NotCompiledWarning, *self.place, registry=self.registry)
-
-
-def _users_function(step: Any) -> Any:
-    """The function that a user wrote, where the step is one of ours that calls it: a cell's `masked_step`."""
-    function, owner = step, None
-    while isinstance(function, (partial, MethodType)):
-        owner = getattr(function, "__self__", owner)
-        function = function.func if isinstance(function, partial) else function.__func__
-    if not hasattr(function, "__code__"):
-        function = getattr(type(function), "forward", None) or vars(type(function)).get("__call__", function)
-    if is_library(getattr(function, "__module__", None)) and hasattr(function, "__code__"):
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-            owner = cell_contents(cell) if name == "self" else owner
-        return getattr(type(owner), "step", function)
-    return function
 
 
 def _place(reason: Untraceable) -> tuple[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable, Sequence
 from itertools import compress
 from operator import attrgetter, methodcaller
@@ -72,6 +73,9 @@ def _target(target: str, arrays: list[Any]) -> tuple[str, Backend | None]:
     if not is_on_cuda(arrays[0]):
         if target == "cuda":
             raise ValueError("compiled: 'cuda' is for arrays on a GPU, got NumPy arrays (`explain` shows its source)")
+        threads, cores = int(target.partition(":")[2] or 1), os.cpu_count() or 1
+        if threads > cores:
+            raise ValueError(f"compiled={target!r} asks for {threads} threads, and this machine has {cores} cores")
         return target, None
     backends = {backend_of(array).name for array in arrays}
     if len(backends) > 1:

@@ -10,13 +10,15 @@ import numpy as np
 
 from ..io import replacing
 
+_PANELS_IN_A_ROW = 3
+
 
 class PlotError(RuntimeError):
     """Nothing can be plotted: matplotlib is missing."""
 
 
 def new_figure(what: str, panels: int = 1) -> Any:
-    """A figure of matplotlib with so many panels side by side, which a notebook shows; pyplot is not needed.
+    """A figure of matplotlib with so many panels in rows of three, which a notebook shows; pyplot is not needed.
 
     Raises PlotError, which says `what` was not plotted, if matplotlib is not installed.
     """
@@ -33,17 +35,22 @@ def new_figure(what: str, panels: int = 1) -> Any:
             self.savefig(file, format="png")
             return file.getvalue()
 
-    figure = NotebookFigure(figsize=(8, 5) if panels == 1 else (5 * panels, 4), layout="constrained")
+    columns = min(panels, _PANELS_IN_A_ROW)
+    rows = -(-panels // columns)
+    figure = NotebookFigure(figsize=(8, 5) if panels == 1 else (5 * columns, 4 * rows), layout="constrained")
     for number in range(panels):
-        figure.add_subplot(1, panels, number + 1).grid(alpha=0.2)
+        figure.add_subplot(rows, columns, number + 1).grid(alpha=0.2)
     return figure
 
 
 def draw_training(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
-    """Draw the values of all steps, and their running mean."""
-    if y.size:
+    """Draw the values of all steps, and, if there are many, their running mean."""
+    mean = smooth(y)
+    is_mean = not np.array_equal(mean, y)
+    if is_mean:
         axes.plot(x, y, color="tab:blue", alpha=0.25, linewidth=0.8)
-        axes.plot(x, smooth(y), color="tab:blue", linewidth=1.5, label="training (running mean)")
+    if y.size:
+        axes.plot(x, mean, color="tab:blue", linewidth=1.5, label="training" + " (running mean)" * is_mean)
 
 
 def draw_validation(axes: Any, label: str, x: np.ndarray, y: np.ndarray, line: str = "") -> None:
@@ -64,7 +71,9 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
 
 def smooth(values: np.ndarray) -> np.ndarray:
     """The running mean: of each value and those before it, over a window of a hundredth of all values."""
-    width = max(1, len(values) // 100)
+    width = len(values) // 100
+    if width < 2:
+        return values
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(ends - width, 0)

@@ -10,7 +10,8 @@ import numpy as np
 from ..html import Markup, escape
 
 _WIDTH, _HEIGHT = 400, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 376, 26, 202  # of the axes
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 376, 40, 202  # of the axes
+_LETTER = 6.5  # width
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
 #: A curve of more points than this is thinned: there are no more pixels.
 _MOST_POINTS = 400
@@ -39,15 +40,15 @@ def line_chart(
         parts.append(_text(_LEFT - 5, y + 4, label, "end"))
     parts += [_text(x_axis.place(value), _BOTTOM + 15, label, "middle") for value, label in x_axis.ticks()]
     parts.append(_text((_LEFT + _RIGHT) / 2, _HEIGHT - 6, x_label, "middle"))
-    rises = joined[1, joined[0].argmax()] > joined[1].mean()  # to where the names would be, at the upper right
-    names_at = _BOTTOM - 6 - 14 * (len(points) - 1) if rises else _TOP + 12
+    name_at = float(_LEFT)  # in a row above the axes
     for number, (name, curve) in enumerate(points.items()):
         if not curve.size:
             continue
         colour = _COLOURS[number % len(_COLOURS)]
         line = " ".join(f"{x_axis.place(x):.1f},{y_axis.place(y):.1f}" for x, y in curve.T)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        parts.append(_text(_RIGHT - 4, names_at + 14 * number, name, "end", f' style="fill:{colour}"'))
+        parts.append(_text(name_at, _TOP - 7, name, "start", f' style="fill:{colour}"'))
+        name_at += 12 + _LETTER * len(name)
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="11" fill="currentColor">'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..debug import Agreement, DivergenceError, lockstep
 from .contract import ContractError, check_op
+from .dependencies import check_names, ops_called, with_causes
 from .finite_differences import GradientError
 from .gradcheck import gradcheck, gradgradcheck
 from .mutation import Mutant, MutationScore, mutants, mutation_scores
@@ -12,8 +13,8 @@ from .report import Report
 
 __all__ = [
     "Agreement", "Case", "ContractError", "DivergenceError", "GradientError", "Mutant", "MutationScore", "Report",
-    "OP_SPECS", "check_all", "check_case", "check_op", "gradcheck", "gradgradcheck", "lockstep", "mutants",
-    "mutation_scores",
+    "OP_SPECS", "check_all", "check_case", "check_names", "check_op", "gradcheck", "gradgradcheck", "lockstep",
+    "mutants", "mutation_scores", "ops_called", "with_causes",
 ]  # fmt: skip
 
 

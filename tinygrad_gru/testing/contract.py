@@ -63,13 +63,17 @@ def check_op(
     empty           True allows that every array is of size 0, so that only shapes are compared
     settings        passed to the op and to the oracle; arrays among them are moved to the op's backend
     """
+    if not isinstance(shapes, (list, tuple)) or not all(isinstance(s, (list, tuple, np.ndarray)) for s in shapes):
+        raise TypeError(f"shapes: expected a shape or an array for each input, such as [(3, 4)], got {shapes!r:.80}")
+    if not callable(oracle):
+        raise TypeError(f"oracle: expected a function of NumPy arrays, such as np.tanh, got {oracle!r:.80}")
     target, random = resolve(backend), np.random.default_rng(seed)
     moved = {key: _moved(value, target) for key, value in settings.items()}
     name = getattr(op, "__name__", repr(op))
     check = Clauses(partial(op, **moved), lambda *xs: oracle(*xs, **settings), target, random, rtol)
     report = Report()
     for number, case in enumerate([list(shapes), *(_corners(len(shapes)) if elementwise else [])]):
-        values = _values(case, domain, random)
+        values = values_of(case, domain, random)
         check.clause = f"{name} at {[v.shape for v in values]}"
         report += check.values(values)
         if not differentiable:
@@ -78,7 +82,7 @@ def check_op(
             check.backward(values)
             report += check.derivatives(values, full=target.name == "numpy" and not quick)
             if number == 0 and not quick:  # at another point: a rule may have cached something of the first
-                report += check.derivatives(_values(case, domain, random), full=False)
+                report += check.derivatives(values_of(case, domain, random), full=False)
         if number == 0 and target.name in ("numpy", "cupy") and not quick:
             report += check.layouts(values, differentiable)
         for dtype in dtypes:
@@ -87,7 +91,7 @@ def check_op(
             if differentiable:
                 check.writes(values)
             if compiled:
-                samples = [_values(case, domain, random) for _ in range(3)]
+                samples = [values_of(case, domain, random) for _ in range(3)]
                 report += check.compiled(samples, differentiable)
     if not (report or empty):
         raise ContractError(f"{name}: nothing was checked: every array was empty, or there was no output")
@@ -100,7 +104,8 @@ def _corners(inputs: int) -> list[list[Any]]:
     return [[pattern[k % len(pattern)] for k in range(inputs)] for pattern in CORNERS[1]]
 
 
-def _values(case: list, domain: Any, random: np.random.Generator) -> list[np.ndarray]:
+def values_of(case: Sequence[Any], domain: Any, random: np.random.Generator) -> list[np.ndarray]:
+    """The inputs of a case: arrays as they are, and for each shape an array sampled from its domain."""
     domains = [domain] * len(case) if np.ndim(domain) == 1 else list(domain)
     if len(domains) != len(case):
         raise ValueError(f"domain: expected (low, high), or one for each of the {len(case)} inputs, got {domain!r}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .. import ops
-from ..backend import as_array, astype, backend_of, is_floating, move
+from ..backend import as_array, astype, backend_of, is_floating, move, to_host
 from ..data import ArrayBatches
 from ..nn import Module
 from ..tensor import Tensor
@@ -163,6 +163,12 @@ class ModelBatch(NamedTuple):
     valid: np.ndarray | None
     size: int
     starts: bool | None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is no NaN or infinity in it."""
+        tensors = [value for value in (*self.arguments, *self.keywords.values(), self.targets) if value is not None]
+        return all(bool(np.isfinite(to_host(getattr(value, "data", value))).all()) for value in tensors)
 
     def select(self, outputs: Any) -> Any:
         """The outputs that the targets belong to: of targets per step those of the valid steps, flattened."""

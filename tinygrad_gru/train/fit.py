@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from difflib import get_close_matches
 from numbers import Real
 from operator import itemgetter
@@ -32,7 +33,7 @@ from .batches import (
     reference_tensor,
     source_of,
 )
-from .callback import Callback
+from .callbacks import Callback
 from .folder import RunFolder
 from .history import History
 from .loop import Loop
@@ -56,7 +57,7 @@ def fit(
     epochs: int | None = None,
     steps: int | None = None,
     seconds: float | None = None,
-    optimizer: str | Optimizer = "adam",
+    optimizer: str | Optimizer | type[Optimizer] = "adam",
     lr: float | None = None,
     schedule: Schedule | Callable[[Optimizer, int], Schedule] | None = None,
     batch_size: int = 32,
@@ -74,7 +75,7 @@ def fit(
     keep_last: int = 1,
     progress: bool | Progress = True,
 ) -> History:
-    """Train `model` in place, and return the history of its losses.
+    """Train `model`, in place and in training mode, and return the history of its losses.
 
     loss         (outputs, targets) → a scalar, the mean over the targets: `ops.mse`, `ops.cross_entropy`, any function
     data         arrays (x, y), whose first axis counts the examples; or anything that iterates batches: `data.
@@ -88,12 +89,14 @@ def fit(
                  of the optimizer; a run of `seconds` ends with the first step that is completed after so many. The
                  validation data are evaluated before the first step, and after each epoch, or of `steps` and `seconds`
                  ten times
-    optimizer    "adam", "adamw", "sgd", "rmsprop" or "adagrad", with `lr` (default 0.001); or an optim.Optimizer
+    optimizer    "adam", "adamw", "sgd", "rmsprop" or "adagrad", or its class, with `lr` (default 0.001); or an
+                 optimizer of the model's parameters
     schedule     None: lr stays as it is; a class such as `optim.WarmupCosine`, or another function (optimizer,
                  total_steps) → schedule; or a schedule of the optimizer. `ReduceOnPlateau` is told the validation loss
     batch_size, seed   of arrays: they are shuffled anew in every epoch, or with None never. `seed` is not that of
                  weights and dropout (see `manual_seed`)
-    metrics      names ("accuracy") or `Metric` objects, of the validation data: "validation_accuracy" in the records
+    metrics      names or `Metric` objects: "accuracy" in the records of epochs is that of the outputs in training,
+                 while the weights changed; "validation_accuracy" that of the validation data
     clip_norm    the largest global norm of the gradient; None: not clipped
     accumulate   batches per step: their gradients are averaged over all their targets, as of one large batch
     precision    "float16" or "bfloat16": the model runs in that dtype, its parameters stay as they are
@@ -124,16 +127,16 @@ def fit(
             "schedule: with seconds= the number of steps is not known in advance; give steps= or epochs=, or a "
             "schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
         )
-    training, held_out = _data_of(model, data, validation, batch_size, seed)
+    training, held_out = batches_of(model, data, validation, batch_size, seed)
     chosen = [metric(item) for item in metrics]
-    optimizer = _optimizer(optimizer, lr, model)
+    optimizer = optimizer_of(optimizer, lr, model)
     if callable(schedule) and not isinstance(schedule, Schedule):
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
         raise ValueError("schedule: ReduceOnPlateau depends on the validation loss: give validation=")
     trainer = Trainer(
         model, loss, optimizer, training, schedule, clip_norm=clip_norm, accumulate=accumulate, precision=precision,
-        compiled=compiled, carry_state=carry_state,
+        compiled=compiled, carry_state=carry_state, metrics=deepcopy(chosen),
     )  # fmt: skip
 
     def evaluation() -> dict[str, float]:
@@ -142,11 +145,13 @@ def fit(
 
     loop = Loop(
         trainer, steps=steps, epochs=epochs, seconds=seconds, evaluate=None if held_out is None else evaluation,
-        callbacks=callbacks, patience=patience, keep_best=held_out is not None, folder=folder, keep_last=keep_last,
+        callbacks=callbacks, patience=patience, keep_best=folder is not None, folder=folder, keep_last=keep_last,
         metadata={"fit": {"accumulate": accumulate, "carry_state": carry_state}},
     )  # fmt: skip
     if resume:
         _resume(loop)
+    if not model.training:
+        model.train()
     with _display(progress, loop, training, accumulate) as display:
         loop.run(display)
         if patience is not None:
@@ -177,19 +182,22 @@ def evaluate(
     ['loss', 'mae']
     """
     chosen = [metric(item) for item in metrics]
-    total, count = 0.0, 0
+    total: Any = 0.0  # stays on the device until the end
+    count = 0
     for item in chosen:
         item.reset()
     for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled):
         outputs = batch.select(outputs)
-        total += batch.size * loss_of(loss, outputs, batch).item()
+        total = total + batch.size * loss_of(loss, outputs, batch).astype("float64")
         count += batch.size
         for item in chosen:
             item.update(outputs, batch.targets)
-    return {"loss": total / count, **{item.name: item.compute() for item in chosen}}
+    return {"loss": float(total) / count, **{item.name: item.compute() for item in chosen}}
 
 
-def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | str | None = None) -> Any:
+def predict(
+    model: Module, data: Any, *, batch_size: int = 32, carry_state: bool = False, compiled: bool | str | None = None
+) -> Any:
     """The outputs of `model` for `data`, an array x, arrays (x, y) or batches as `fit` takes them: a NumPy array.
 
     Targets are ignored. The model is in evaluation mode. Of batches with targets per step it is a list, for each
@@ -199,14 +207,17 @@ def predict(model: Module, data: Any, *, batch_size: int = 32, compiled: bool | 
     >>> train.predict(nn.Linear(3, 2), np.zeros((5, 3))).shape
     (5, 2)
     """
-    if getattr(data, "seed", None) is not None:
-        raise ValueError(
-            f"data: it is shuffled, and predictions would come in that order: make it with seed=None (not {data.seed})"
-        )
+    for name in ("seed", "bucket"):
+        if getattr(data, name, None) is not None:
+            raise ValueError(
+                f"data: its batches are in another order than the data, and predictions would be: leave out {name}="
+            )
+    if isinstance(data, list) and data and isinstance(data[0], (list, Real)):
+        data = np.asarray(data)
     if isinstance(data, (np.ndarray, Tensor, Mapping)) or hasattr(data, "__array__"):
         data = (data, None)
     results: list[Any] = []
-    for outputs, batch in _outputs(model, data, batch_size, False, compiled, with_targets=False):
+    for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled, with_targets=False):
         values = outputs.numpy()
         if not batch.per_step:
             results.append(values)
@@ -243,7 +254,7 @@ def check_layout(model: Module) -> None:
             )
 
 
-def _data_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
+def batches_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
     """The batches to train on, and those to evaluate on or None."""
     reference_tensor(model)
     if isinstance(validation, Real):
@@ -282,13 +293,14 @@ def _split(data: Any, fraction: Any) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
-def _optimizer(optimizer: str | Optimizer, lr: float | None, model: Module) -> Optimizer:
+def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None, model: Module) -> Optimizer:
+    """The optimizer itself, or by its name or class one of the model's parameters."""
     if isinstance(optimizer, Optimizer):
         if lr is not None:
             raise ValueError("lr: the optimizer that was given has its own; lr is for one by its name")
         return optimizer
-    cls = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else None
-    if cls is None:
+    cls: Any = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else optimizer
+    if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         close = get_close_matches(str(optimizer).lower(), OPTIMIZERS, n=1)
         advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(OPTIMIZERS)}, or an Optimizer"
         raise ValueError(f"optimizer: got {optimizer!r}, {advice}")

@@ -25,6 +25,11 @@ class RunFolder:
     Entering creates the folder if it does not exist, and removes half-written files of a run that was killed. Blocks of
     one object can be nested, so that a program can hold the lock before, during and after a Loop. Raises LockedError if
     another run holds it, in this process or another; a kill releases it.
+
+    >>> with train.RunFolder("run") as folder:
+    ...     folder.check_free()
+    ...     print(folder.log.name, folder.checkpoint.name, folder.best.name)
+    log.jsonl checkpoint.safetensors best.safetensors
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -135,7 +140,13 @@ class JsonLines:
 
 
 def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a log, in order. Invalid lines, such as one that a power failure cut short, are skipped."""
+    """The records of a log, in order. Invalid lines, such as one that a power failure cut short, are skipped.
+
+    >>> with open("log.jsonl", "w") as file:
+    ...     _ = file.write('{"step": 1, "loss": 0.5}\\n{"step": 2, "lo')
+    >>> train.read_log("log.jsonl")
+    [{'step': 1, 'loss': 0.5}]
+    """
     return [record for _, record in _parse_lines(Path(path))]
 
 

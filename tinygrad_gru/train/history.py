@@ -7,15 +7,18 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..hints import did_you_mean, missing_attribute
 from ..html import Markup, figure, table
 from ..io import replacing
 from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth
 from ..show.svg import line_chart
+from .folder import LOG, read_log
+from .hints import HISTORY
 
 _POSITION = ("epoch", "step")
 #: What steps report beside the losses and metrics, which alone are drawn.
@@ -34,7 +37,8 @@ class History:
     stopped    why the run ended before its last step; None if it did not
     diagnosis  what is wrong with a run that did not learn; None if it did
 
-    `history["loss"]` are the losses of all steps, `history["validation_loss"]` those of all evaluations, as arrays.
+    `history["loss"]` are the losses of all steps, `history["validation_loss"]` those of all evaluations, as arrays;
+    `history["accuracy"]`, which steps have not, is that of the outputs in training over each epoch.
     `print` shows a table, a notebook a picture too.
 
     >>> history = train.History([{"step": 1, "epoch": 0, "loss": 3.0}, {"step": 2, "epoch": 0, "loss": 2.0},
@@ -57,6 +61,14 @@ class History:
         for record in records:
             self.add(record)
 
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> History:
+        """The history in the folder of a run, or in its log file. Raises FileNotFoundError if there is none."""
+        file = Path(path) / LOG if Path(path).is_dir() else Path(path)
+        if not file.exists():
+            raise FileNotFoundError(f"{file} does not exist: expected the folder of a run, or its {LOG}")
+        return cls(read_log(file))
+
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the record of a step or of an evaluation."""
         self.records.append(dict(record))
@@ -67,35 +79,38 @@ class History:
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
-        """The records of the epochs; of one that was not added, from a log, the plain means over its steps."""
+        """The records of the epochs, with their last evaluation; of one that was not added, from a log, plain means."""
         by_epoch: dict[int, list[dict[str, Any]]] = {}
         for record in self.records:
             if record.get("step"):  # not the evaluation before the first step
                 by_epoch.setdefault(record.get("epoch", 0), []).append(record)
-        for epoch in self._epochs:
-            by_epoch.setdefault(epoch, [])
-        return [self._epochs.get(epoch) or _summary(by_epoch[epoch]) for epoch in sorted(by_epoch)]
+        return [
+            {**_summary(by_epoch.get(epoch, ())), **self._epochs.get(epoch, {})}
+            for epoch in sorted({*by_epoch, *self._epochs})
+        ]
 
     # -- values ------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
-        """The names of all values in the records."""
-        return list(dict.fromkeys(name for record in self.records for name in record))
+        """The names of all values in the records, and of those in the records of epochs alone."""
+        return list(dict.fromkeys(name for record in (*self.records, *self._epochs.values()) for name in record))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The values of that name in all records that have it, as a float array; None there is NaN."""
         return self.curve(name)[1]
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The steps and the values of that name in all records that have it. KeyError if none has."""
-        pairs = [(record.get("step"), record[name]) for record in self.records if name in record]
-        if not pairs:
-            names = self.names
-            close = get_close_matches(str(name).replace("val_", _VALIDATION), names, n=1)
-            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names) or 'no records yet'}"
-            raise KeyError(f"the history has no {name!r}: {advice}")
-        steps, values = np.array(pairs, float).T  # None is NaN there
+        """The steps and the values of that name in all records that have it; if none has, in those of epochs.
+
+        Raises KeyError if these have it neither.
+        """
+        found = [record for record in self.records if name in record]
+        found = found or [record for record in self._epochs.values() if name in record]
+        if not found:
+            close = did_you_mean(str(name).replace("val_", _VALIDATION), self.names)
+            raise KeyError(f"the history has no {name!r}{close}; it has {', '.join(self.names) or 'no records yet'}")
+        steps, values = np.array([(record.get("step"), record[name]) for record in found], float).T  # None is NaN
         return steps, values
 
     @property
@@ -116,6 +131,9 @@ class History:
         known = set(self.names)
         return next((name for name in ("validation_loss", "held_out") if name in known), "loss")
 
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("a History", name, HISTORY)
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -128,23 +146,26 @@ class History:
     # -- tables ------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[dict[str, Any]]:
-        """The records of the epochs; of a run within one epoch those of its evaluations, with means of the steps."""
+        """The records of the epochs; if evaluations come in between, those of the evaluations, with means of steps."""
         epochs = self.epochs
-        if len(epochs) > 1:
+        ends = {epoch["step"] for epoch in epochs}
+        if ends.issuperset(r["step"] for r in self.records if r.get("step") and "loss" not in r):
             return epochs
-        rows, since = [], []
+        parts: list[list[dict[str, Any]]] = [[]]
         for record in self.records:
-            since.append(record)
+            parts[-1].append(record)
             if "loss" not in record and record.get("step"):
-                rows.append(_summary(since))
-                since = []
-        return rows if len(rows) > 1 else epochs
+                parts.append([])
+        return [_summary(part) for part in parts if part]
 
     def _table(self) -> tuple[list[str], list[list[Any]]]:
         """The names of the columns, and their values in each row; epochs are counted from 1."""
         rows = self.rows()
-        names = list(dict.fromkeys([*_POSITION, *(name for row in rows for name in row)]))
-        return names, [[row.get(name, -1) + 1 if name == "epoch" else row.get(name) for name in names] for row in rows]
+        found = dict.fromkeys([*_POSITION, "loss", *(name for row in rows for name in row)])
+        names = sorted((name for name in found if any(name in row for row in rows)), key=_SETTINGS.__contains__)
+        return names, [
+            [row[name] + 1 if name == "epoch" and name in row else row.get(name) for name in names] for row in rows
+        ]
 
     def _notes(self) -> list[str]:
         best, name = self.best, self._criterion()
@@ -215,7 +236,8 @@ class History:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write all records to a CSV file, a column for each name; what a record has not is empty there."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.names, lineterminator="\n")
+        names = list(dict.fromkeys(name for record in self.records for name in record))
+        writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.records)
         with replacing(path) as file:

@@ -14,7 +14,7 @@ from typing import Any
 from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
 from ..io.schema import LOOP, check
 from ..version import RenamedAttribute, renamed_arguments
-from .callback import Callback
+from .callbacks import Callback
 from .folder import JsonLines, RunFolder, read_log
 from .history import History
 from .stopping import EarlyStop, StopRequest, diagnosis
@@ -23,6 +23,7 @@ from .trainer import Trainer, check_positive
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 _SECONDS_BETWEEN_REPORTS = 1.0
+_NOT_REPORTED = ("step", "epoch", "gradient_norm", "lr")
 
 
 class Loop:
@@ -34,7 +35,7 @@ class Loop:
                      step, after each epoch of a run of `epochs`, otherwise at `evaluations` even intervals
     callbacks        called at the events of `Callback`, in this order
     patience         early stopping: stop after more evaluations than this in a row without a better loss
-    keep_best        keep the weights of the best evaluation, for `load_best`; by default if there is a patience
+    keep_best        keep the weights of the best evaluation, for `load_best`, also without a patience
     folder           for the log and the checkpoints; None: nothing is written. It belongs to one run: another one in
                      it, at the same time or finished, is an error (see RunFolder)
     keep_last        how many checkpoints to keep beside the best one; older ones have their step in their name
@@ -42,6 +43,12 @@ class Loop:
 
     `stopped` says why a run ended before its last step, and `diagnosis` what is wrong with one that did not learn; both
     are None otherwise.
+
+    >>> model = nn.Linear(1, 1)
+    >>> trainer = train.Trainer(model, ops.mse, optim.Adam(model.parameters()), [(np.ones((4, 1)), np.ones((4, 1)))])
+    >>> loop = train.Loop(trainer, steps=3)
+    >>> loop.run(train.Progress()), loop.steps, loop.history["loss"].shape
+    (True, 3, (3,))
     """
 
     #: How far a step advances the progress display.
@@ -61,7 +68,7 @@ class Loop:
         evaluations: int = 10,
         callbacks: Sequence[Callback] = (),
         patience: int | None = None,
-        keep_best: bool | None = None,
+        keep_best: bool = False,
         folder: str | os.PathLike[str] | RunFolder | None = None,
         keep_last: int = 1,
         metadata: Mapping[str, Any] | None = None,
@@ -73,8 +80,12 @@ class Loop:
         self.trainer, self.total_steps, self.epochs, self.seconds = trainer, steps, epochs, seconds
         self.evaluate, self.evaluations = evaluate, evaluations
         self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                hint = f", write {callback.__name__}()" if isinstance(callback, type) else ""
+                raise TypeError(f"callbacks: expected Callback objects, got {callback!r}{hint}")
         self.early_stop = EarlyStop(patience)
-        self.keep_best = patience is not None if keep_best is None else keep_best and evaluate is not None
+        self.keep_best = patience is not None or (keep_best and evaluate is not None)
         self.folder = folder if isinstance(folder, RunFolder) or folder is None else RunFolder(folder)
         self.keep_last = keep_last
         self.metadata = dict(metadata or {})
@@ -85,7 +96,7 @@ class Loop:
         self.diagnosis: str | None = None
         self._losses: list[float] = []
         self._evaluated: list[float] = []
-        self._epoch_sums: dict[str, float] = {}
+        self._epochs: list[dict[str, Any]] = []
         self._step_seconds = 0.0
         self._elapsed = 0.0  # of this run, those before an interruption included
         self._reported_at = -_SECONDS_BETWEEN_REPORTS
@@ -152,11 +163,13 @@ class Loop:
             self.trainer.load_state_dict(state["trainer"])
             for callback, part in zip(self.callbacks, saved):
                 callback.load_state_dict(part)
+            for record in state.get("epochs", []):
+                self._add_epoch(record)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this run: {error}") from error
         self.early_stop.load_state_dict(state["early_stop"])
         self._run, self._best_step, self._logged = state["run"], state["best_step"], state["logged"]
-        self._elapsed, self._epoch_sums = state.get("seconds", 0.0), dict(state.get("epoch_sums", {}))
+        self._elapsed = state.get("seconds", 0.0)
         self._first_step = self._saved_step = self.steps
 
     def run(self, progress: Progress) -> bool:
@@ -187,7 +200,9 @@ class Loop:
             self.stopped = self.stopped or self._reason()
             if self.steps != self._saved_step:
                 self._save(log)
-        self.diagnosis = diagnosis(self._losses, self._evaluated, self.trainer.targets_in_step, self.keep_best)
+        self.diagnosis = diagnosis(
+            self._losses, self._evaluated, self.trainer.targets_in_step, self.early_stop.patience is not None
+        )
         self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
 
@@ -223,8 +238,9 @@ class Loop:
         if now - self._reported_at < _SECONDS_BETWEEN_REPORTS and not self.finished:
             return
         self._reported_at = now
-        values = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name not in ("step", "epoch"))
-        self.progress.write(f"epoch {record['epoch'] + 1}, step {record['step']:,}: {values}")
+        values = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name not in _NOT_REPORTED)
+        where = f"epoch {record['epoch'] + 1}, step {record['step']:,}" if record["step"] else "before training"
+        self.progress.write(f"{where}: {values}")
 
     def _step(self, log: JsonLines | None) -> None:
         """A step, and what is due after it."""
@@ -234,14 +250,14 @@ class Loop:
         record = {**self.position(), **step._asdict()}
         self._record(record, log)
         self.progress.advance(self.units_per_step, loss=step.loss)
-        self._add_to_epoch(record)
         self._call("on_step_end", record)
         evaluation = {}
         if self._evaluation_due(time.perf_counter() - started):
             evaluation = self._evaluate(log)
         if self.trainer.at_epoch_end:
-            epoch = {**self._epoch_record(), **evaluation}
-            self.history.add_epoch(epoch)
+            means = self.trainer.epoch_means.compute()
+            epoch = {**self.position(), "epoch": self.epoch, **means, **evaluation}
+            self._add_epoch(epoch)
             self._call("on_epoch_end", epoch)
             self.report(epoch)
         elif evaluation:
@@ -266,24 +282,9 @@ class Loop:
             self._evaluated.append(next(value for name, value in record.items() if name not in self.position()))
         self.history.add(record)
 
-    def _add_to_epoch(self, record: Mapping[str, Any]) -> None:
-        sums, targets = self._epoch_sums, self.trainer.targets_in_step
-        for name, value, weight in (
-            ("loss", record["loss"], targets), ("gradient_norm", record["gradient_norm"], 1), ("lr", record["lr"], 1)
-        ):  # fmt: skip
-            if value is not None:
-                sums[name] = sums.get(name, 0.0) + weight * value
-                sums[f"count of {name}"] = sums.get(f"count of {name}", 0) + weight
-
-    def _epoch_record(self) -> dict[str, Any]:
-        """The means of the epoch's steps; of the loss, over its targets."""
-        sums, self._epoch_sums = self._epoch_sums, {}
-        names = [name for name in ("loss", "gradient_norm", "lr") if name in sums]
-        return {
-            **self.position(),
-            "epoch": self.epoch,
-            **{name: sums[name] / sums[f"count of {name}"] for name in names},
-        }
+    def _add_epoch(self, record: dict[str, Any]) -> None:
+        self._epochs.append(record)
+        self.history.add_epoch(record)
 
     def _evaluation_due(self, since: float) -> bool:
         """Whether the last step ended an epoch, or completed one more of the equal parts of the run, up to rounding."""
@@ -369,7 +370,7 @@ class Loop:
             "early_stop": self.early_stop.state_dict(),
             "best_step": self._best_step,
             "logged": self._logged,
-            "epoch_sums": self._epoch_sums,
+            "epochs": self._epochs,
             "callbacks": [callback.state_dict() for callback in self.callbacks],
             **({} if self.seconds is None else {"seconds": self._elapsed}),  # a run of steps is the same at any speed
         }

@@ -18,6 +18,10 @@ class EarlyStop:
 
     With `patience` None it only remembers the best loss. A loss must be lower than the best by more than
     `min_improvement` to count as better; one that is not finite never is.
+
+    >>> stop = train.EarlyStop(patience=1)
+    >>> [stop.update(loss) for loss in (3.0, 2.0, 2.5, 2.1)], stop.best, stop.due
+    ([True, True, False, False], 2.0, True)
     """
 
     def __init__(self, patience: int | None, min_improvement: float = 0.0) -> None:

@@ -12,7 +12,15 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """A progress display that shows nothing; base class of the others."""
+    """A progress display that shows nothing; base class of the others, and of one's own (`fit(progress=…)`).
+
+    >>> class Dots(train.Progress):
+    ...     def advance(self, amount, **values):
+    ...         print(".", end="")
+    >>> with Dots() as display:
+    ...     display.advance(1, loss=0.5)
+    .
+    """
 
     def advance(self, amount: int, **values: float) -> None:
         """Advance by `amount`, and show the `values` (loss=1.5) beside it."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, NamedTuple
 
+from .. import ops
 from ..backend import random_state, set_random_state
 from ..io.schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueType, dict_of, list_of, optional
 from ..nn import Module
-from ..ops import stack
 from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_gradient_norm
 from ..scan import compiling
 from ..tensor import Tensor
 from ..trees import leaves, map_leaves
 from .batches import ModelBatch, at_end, read_batch, reference_tensor, source_of
+from .metrics import Metric
 from .precision import LossScaler, mixed_precision
 
 _SCALE = ValueType(
@@ -39,22 +40,70 @@ TRAINER_STATE: dict[str, Any] = {
     "steps": COUNT,
     "carried": optional(list_of(FLOAT_ARRAY)),
     "carried_structure?": OBJECT,
+    "epoch_means?": {"sums": dict_of(NUMBER), "metrics": list_of(OBJECT)},
 }
 
 
 class TrainingError(RuntimeError):
-    """Training has diverged: the loss or its gradient is not finite. The weights are those before the step."""
+    """Training has diverged: the loss or its gradient is not finite. The weights are those before the step.
+
+    >>> x = np.full((8, 1), np.inf)
+    >>> train.fit(nn.Linear(1, 1), ops.mse, (x, x), steps=1, progress=False)
+    Traceback (most recent call last):
+    tinygrad_gru.train.trainer.TrainingError: at step 1 the loss is inf ...
+    """
 
 
 class Step(NamedTuple):
     """The result of a training step: its `loss`, the gradient norm before clipping, the learning rate.
 
     `gradient_norm` is None if the gradient overflowed float16, so that the step was skipped.
+
+    >>> train.Step(loss=0.5, gradient_norm=1.5, lr=0.001)._asdict()
+    {'loss': 0.5, 'gradient_norm': 1.5, 'lr': 0.001}
     """
 
     loss: float
     gradient_norm: float | None
     lr: float
+
+
+class EpochMeans:
+    """Means over the steps of an epoch so far: of the loss over its targets; and the metrics of its outputs."""
+
+    def __init__(self, metrics: Sequence[Metric] = ()) -> None:
+        self.metrics = list(metrics)
+        self.reset()
+
+    def update(self, outputs: Tensor, targets: Any) -> None:
+        """Count the outputs for a batch in the metrics."""
+        for metric in self.metrics:
+            metric.update(outputs.detach(), targets)
+
+    def add(self, step: Step, targets: int) -> None:
+        """Count a step, and its number of targets."""
+        for name, value in step._asdict().items():
+            weight = targets if name == "loss" else 1
+            if value is not None:
+                self._sums[name] = self._sums.get(name, 0.0) + weight * value
+                self._sums[f"count of {name}"] = self._sums.get(f"count of {name}", 0) + weight
+
+    def compute(self) -> dict[str, float]:
+        means = {name: self._sums[name] / self._sums[f"count of {name}"] for name in Step._fields if name in self._sums}
+        return {**means, **{metric.name: metric.compute() for metric in self.metrics}}
+
+    def reset(self) -> None:
+        self._sums: dict[str, float] = {}
+        for metric in self.metrics:
+            metric.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self._sums, "metrics": [metric.state_dict() for metric in self.metrics]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums = dict(state["sums"])
+        for metric, saved in zip(self.metrics, state["metrics"], strict=True):
+            metric.load_state_dict(saved)
 
 
 class Trainer:
@@ -72,6 +121,7 @@ class Trainer:
                  float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is skipped because a
                  gradient overflowed counts as any other
     compiled     recurrences run under `compiling(compiled)`; None leaves the current mode
+    metrics      of the outputs in training, over each epoch (see `epoch_means`)
     carry_state  truncated backpropagation through time: model(inputs, state) → (output, state); the state is carried,
                  detached, to the next batch, and is None where a batch says `starts` or, of batches that do not say, at
                  the first of an epoch
@@ -100,10 +150,15 @@ class Trainer:
         precision: str = "float32",
         compiled: bool | str | None = None,
         carry_state: bool = False,
+        metrics: Sequence[Metric] = (),
     ) -> None:
+        if not callable(loss):
+            advice = f"write ops.{loss}" if isinstance(loss, str) and hasattr(ops, loss) else "as ops.mse"
+            raise TypeError(f"loss: expected a function of (outputs, targets), got {loss!r}: {advice}")
         check_positive("accumulate", accumulate)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
+        self._like = reference_tensor(model)
         _check_parameters(model, optimizer)
         if schedule is not None and schedule.optimizer is not optimizer:
             raise ValueError("schedule: it is one of another optimizer than the one that trains the model")
@@ -113,6 +168,7 @@ class Trainer:
         self.precision, self.compiled = precision, compiled
         self.network = mixed_precision(model, precision)
         self.scaler = LossScaler() if precision == "float16" else LossScaler(1, growth_interval=None)
+        self.epoch_means = EpochMeans(metrics)
         self.on_gradients: Callable[[], None] | None = None
         self.steps = 0
         self.targets_in_step = 0
@@ -138,6 +194,8 @@ class Trainer:
 
         The weights are then those before the step.
         """
+        if self.at_epoch_end:
+            self.epoch_means.reset()
         batches = self._next_batches()
         lr = self.optimizer.groups[0]["lr"]
         self.targets_in_step = total = sum(batch.size for batch in batches)
@@ -155,17 +213,19 @@ class Trainer:
             self.on_gradients()
         norm = clip_gradient_norm(self.model.parameters(), math.inf if self.clip_norm is None else self.clip_norm)
         # Both in one copy: on a GPU this is where the host synchronizes.
-        *values, norm = stack([*losses, norm]).tolist()
+        *values, norm = ops.stack([*losses, norm]).tolist()
         value, finite = math.fsum(values) if all(map(math.isfinite, values)) else sum(values), math.isfinite(norm)
         if not math.isfinite(value) or not (finite or self.scaler.can_shrink):
-            raise TrainingError(self._diverged(value, norm, lr))
+            raise TrainingError(self._diverged(value, norm, lr, batches))
         if self.scaler.update(finite):
             self.optimizer.step()
         if self.schedule is not None and not isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.step()
         self._carried = map_leaves(lambda part: None if part is None else part.detach(), state)
         self.steps += 1
-        return Step(value, norm if finite else None, lr)
+        step = Step(value, norm if finite else None, lr)
+        self.epoch_means.add(step, total)
+        return step
 
     def evaluated(self, loss: float) -> None:
         """Tell a schedule that depends on it the loss on validation data."""
@@ -176,18 +236,23 @@ class Trainer:
         """The batches of a step; without word from the data, an epoch's first one resets a carried state."""
         batches: list[ModelBatch] = []
         while not batches or (len(batches) < self.accumulate and not at_end(self.source)):
-            batch = read_batch(self.source.next_batch(), reference_tensor(self.model))
+            batch = read_batch(self.source.next_batch(), self._like)
             starts = self.source.index == 1 if batch.starts is None else batch.starts
             batches.append(batch._replace(starts=starts))
         return batches
 
     def _loss(self, batch: ModelBatch, state: Any) -> tuple[Tensor, Any]:
         outputs, state = call_model(self.network, batch, state, self.carry_state)
-        return loss_of(self.loss, batch.select(outputs), batch), state
+        outputs = batch.select(outputs)
+        loss = loss_of(self.loss, outputs, batch)
+        self.epoch_means.update(outputs, batch.targets)
+        return loss, state
 
-    def _diverged(self, loss: float, norm: float, lr: float) -> str:
-        if self.steps == 0:
-            cause = "NaN or infinity in the data, or very large numbers: standardise them"
+    def _diverged(self, loss: float, norm: float, lr: float, batches: list[ModelBatch]) -> str:
+        if any(not batch.is_finite for batch in batches):
+            cause = "there is a NaN or infinity in this step's data"
+        elif self.steps == 0:
+            cause = "very large numbers in the data? standardise them"
         elif self.clip_norm is None:
             cause = f"a learning rate of {lr:g} may be too high; clip_norm=1.0 limits a gradient that explodes"
         else:
@@ -211,6 +276,7 @@ class Trainer:
             "steps": self.steps,
             "carried": None if carried is None else [part.numpy() for _, part in leaves(carried, "state")],
             "carried_structure": {"tree": _structure(carried)},
+            "epoch_means": self.epoch_means.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -230,9 +296,10 @@ class Trainer:
         if state.get("precision") == self.precision:  # the loss scale of another precision is of no use in this one
             self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
+        if "epoch_means" in state:
+            self.epoch_means.load_state_dict(state["epoch_means"])
         self.steps = state["steps"]
-        device = reference_tensor(self.model).device
-        self._carried = _restored(structure, [Tensor(part, device=device) for part in parts or ()])
+        self._carried = _restored(structure, [Tensor(part, device=self._like.device) for part in parts or ()])
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -260,9 +327,10 @@ def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, batch: ModelBatch) ->
     try:
         value = loss(outputs, batch.targets)
     except ValueError as error:
-        shape, expected = (tuple(getattr(value, "shape", ())) for value in (outputs, batch.targets))
-        if shape == (*expected, 1) and len(error.args) == 1:
-            error.args = (f"{error.args[0]}; to keep the model's output, give targets[..., None], as y[:, None]",)
+        shape, got = (tuple(getattr(value, "shape", ())) for value in (outputs, batch.targets))
+        if shape != got and math.prod(shape) == math.prod(got) and len(error.args) == 1:
+            wanted = ", ".join(map(str, (-1, *shape[1:])))
+            error.args = (f"{error.args[0]}; to keep the model's output, give the targets y as y.reshape({wanted})",)
         raise
     if not isinstance(value, Tensor):
         raise TypeError(
@@ -275,7 +343,6 @@ def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, batch: ModelBatch) ->
 
 
 def _check_parameters(model: Module, optimizer: Optimizer) -> None:
-    reference_tensor(model)
     own = {id(parameter) for parameter in model.parameters()}
     if not own:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")

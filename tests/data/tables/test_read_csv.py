@@ -43,6 +43,7 @@ def test_the_delimiter_is_the_one_that_cuts_all_rows_alike(delimiter):
 def test_semicolons_come_before_commas():
     table = read("a;b\n1,5;2,5\n3,5;4,5\n", decimal=",")
     assert table.array().tolist() == [[1.5, 2.5], [3.5, 4.5]]
+    assert read("x, y;b\nu, v;w\n").columns == ["x, y", "b"]
 
 
 def test_one_column_needs_no_delimiter():
@@ -103,6 +104,8 @@ def test_dates_with_times_and_zones():
     assert table["a"].dtype == "datetime64[s]" and str(table["a"][0]) == "2024-03-01T12:30:00"
     assert [str(date) for date in table["b"]] == ["2024-03-01T10:30:00", "2024-03-01T12:30:00"]
     assert [str(date) for date in table["c"]] == ["2024-03-01", "2024-04-01"]
+    assert str(read("a\n2024/03/01\n2024/12/24\n")["a"][1]) == "2024-12-24"
+    assert read("a\n2024/03-01\n2024/12\n")["a"].dtype.kind == "U"
     fine = read("a\n2024-03-01 00:00:00.25\n2024-03-01 23:59:59-03:30\n")["a"]
     assert [str(date) for date in fine] == ["2024-03-01T00:00:00.250000", "2024-03-02T03:29:59.000000"]
 
@@ -118,6 +121,8 @@ def test_types_can_be_given():
     assert table["zip"].tolist() == ["00123", "04567"] and table["day"].tolist() == ["2024-01-01", None]
     with pytest.raises(ValueError, match="line 3, column 'a': 'x' is no number"):
         read("a\n1\nx\n", types={"a": "number"})
+    with pytest.raises(ValueError, match="line 2, column 'a': '--5' is no number"):
+        read("a\n--5\n", types={"a": "number"})
     with pytest.raises(ValueError, match="line 2, column 'a': 'x' is no date"):
         read("a\nx\n2024-01-01\n", types={"a": "date"})
     with pytest.raises(ValueError, match="line 2, column 'a': 'x' is no boolean"):
@@ -135,7 +140,7 @@ def test_integers_that_are_too_long_for_numbers_are_categories():
 
 @pytest.mark.parametrize("text", ["1_000", "١٢", "0x10", "1e", "--1", "1.2.3", "infinite", "½"])
 def test_what_is_no_number_in_a_csv_file_is_none_here(text):
-    assert read(f"a\n{text}\nx\n")["a"].dtype.kind == "U"
+    assert read(f"a\n{text}\n{text}\n")["a"].dtype.kind == "U"
 
 
 def test_quoted_fields_have_delimiters_newlines_and_quotes():
@@ -185,6 +190,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path, encoding, newl
         ("a,b\n1,2\n", {"dates": {"c": "%Y"}}, "dates has 'c'"),
         ("a,b\n1,2\n", {"dates": {"a": "%Y"}}, "line 2, column 'a': '1' is no date as '%Y'"),
         ("a\n2024-02-29\n2023-02-29\n", {}, "line 3, column 'a': '2023-02-29' is no date"),
+        ("a\n1\n-1e999\n", {}, "line 3, column 'a': '-1e999' is no number"),
         ("a,b\n1,2\n", {"decimal": ",", "thousands": ","}, "two different signs"),
         ("a,b\n1,2\n", {"decimal": ""}, "two different signs"),
     ],

@@ -70,6 +70,9 @@ def test_categories_are_ids_or_columns_of_0_and_1(table):
     assert present.codes("city", ["Rome", "Oslo", "Paris"]).tolist() == [0, 2, 0]
     assert present[:1].one_hot("city", ["Oslo", "Rome"]).array(["city=Oslo", "city=Rome"]).tolist() == [[0, 1]]
     assert Table({"n": [3, 1, 3]}).codes("n").tolist() == [1, 0, 1]
+    days = np.array(["2024-01-02", "0000-01-01", "NaT"], "datetime64[D]")
+    assert Table({"day": days[:2]}).codes("day").tolist() == [1, 0]
+    assert Table({"day": days}).categories("day") == [days[1], days[0]]
     with pytest.raises(ValueError, match="column 'city' has 1 missing values, which have no id"):
         table.codes("city")
     with pytest.raises(ValueError, match=r"column 'city' has 'Paris', which is not among the categories \['Rome'\]"):
@@ -107,8 +110,8 @@ def test_whatever_takes_arrays_takes_a_table_of_numbers():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda t: t["laod"], KeyError, "no column 'laod': did you mean 'load'"),
-        (lambda t: t["price"], KeyError, "no column 'price': there are day, load, city, open"),
+        (lambda t: t["laod"], KeyError, r"no column 'laod' \(did you mean 'load'"),
+        (lambda t: t["price"], KeyError, "no column 'price', there are day, load, city, open"),
         (lambda t: t[["load", "x"]], KeyError, "no column 'x'"),
         (lambda t: t[0], TypeError, "the name of a column, a list of names, or a slice or array of rows, got 0"),
         (lambda t: t["load", "day"], TypeError, "name of a column"),
@@ -123,6 +126,10 @@ def test_whatever_takes_arrays_takes_a_table_of_numbers():
         (lambda t: Table({"a": [2**64]}), ValueError, "column 'a' has integers beyond int64"),
         (lambda t: Table({1: [1], "1": [2]}), ValueError, "names of columns must differ"),
         (lambda t: t.array([]), ValueError, "no columns"),
+        (lambda t: Table.from_frame([1]), TypeError, "expected a frame, with columns, got a list"),
+        (lambda t: t.fillna(0), AttributeError, "a Table has no attribute 'fillna'; here it is table.fill_missing"),
+        (lambda t: t.load, AttributeError, r"a Table has no attribute 'load'; here it is table\['load'\]"),
+        (lambda t: t.nothing, AttributeError, "a Table has no attribute 'nothing'$"),
     ],
 )
 def test_errors_name_the_column(table, call, error, message):
@@ -140,7 +147,7 @@ def test_python_objects_are_columns():
             "x": np.array([1, None], dtype=object),
         }
     )
-    assert str(table["when"][0]) == "2024-01-01T00:00:00.000000" and np.isnat(table["when"][1])
+    assert str(table["when"][0]) == "2024-01-01" and np.isnat(table["when"][1])
     assert np.array_equal(table["flag"], [np.nan, 1], equal_nan=True)
     assert table["n"].dtype.kind == "i" and np.isnan(table["x"][1])
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinygrad_gru.version
-from tinygrad_gru.train import Progress, TextRun, TextSettings, characters_in
+from tinygrad_gru.train import Progress, TextRun, TextSettings, time_plan
 from tinygrad_gru.train.text.run import versions
 
 
@@ -61,17 +61,19 @@ def test_samples_are_printed_line_by_line(small, tmp_path):
     assert all(line.startswith("    | ") for line in recorder.lines[1].splitlines())
 
 
-def test_characters_in_does_not_affect_later_runs(small, monkeypatch):
+def test_a_time_plan_does_not_affect_later_runs(small, monkeypatch):
     settings = small()
     expected = TextRun(settings).trainer.step()
-    assert characters_in(0.05, settings) > 0
+    plan = time_plan(0.05, settings)
+    assert plan.characters % settings.characters_per_step == 0 and plan.characters > 0
+    assert "of training on" in str(plan)
     assert TextRun(settings).trainer.step() == expected
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
 def test_seconds_must_be_positive(small, seconds):
     with pytest.raises(ValueError, match="seconds must be positive"):
-        characters_in(seconds, small())
+        time_plan(seconds, small())
 
 
 def test_a_text_shorter_than_one_window_is_refused(small, tmp_path):

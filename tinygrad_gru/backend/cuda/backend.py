@@ -15,7 +15,9 @@ from ..memory import IDLE_POOL, MemoryReport, with_memory_report
 from .index_checks import DeferredIndexChecks, checks_are_immediate
 from .random import Draw, draw_kernel
 
-INSTALL = "install exactly one of `pip install cupy-cuda12x` or `pip install cupy-cuda13x`, to match the driver"
+INSTALL = (
+    "install exactly one of `pip install 'cupy-cuda12x[ctk]'` or `pip install 'cupy-cuda13x[ctk]'`, to match the driver"
+)
 TF32_VARIABLE = "TINYGRAD_GRU_TF32"
 #: Compute capability of the first GPUs that have TF32 (Ampere).
 _FIRST_WITH_TF32 = 80
@@ -56,7 +58,8 @@ class CuPyBackend(Backend):
 
     def __init__(self, index: int = 0):
         cupy = _import_cupy()
-        count = _device_count(cupy)
+        count = _device_count(cupy)  # first: without a driver or a GPU no library of CUDA would help
+        _check_libraries(cupy)
         if not 0 <= index < count:
             raise BackendError(f"device 'cupy:{index}' was requested, but this machine has {count} CUDA device(s)")
         super().__init__("cupy" if index == 0 else f"cupy:{index}", cupy, cupy.cuda.Device(index))
@@ -210,15 +213,7 @@ class CuPyBackend(Backend):
 
 
 def _import_cupy() -> Any:
-    import importlib.metadata  # slow to import, needed only here
-
-    wheels = sorted(
-        {
-            d.metadata["Name"]
-            for d in importlib.metadata.distributions()
-            if (d.metadata["Name"] or "").startswith("cupy")
-        }
-    )
+    wheels = _wheels()
     if len(wheels) > 1:
         raise BackendError(
             f"several CuPy packages are installed and overwrite each other: {', '.join(wheels)}; "
@@ -230,16 +225,34 @@ def _import_cupy() -> Any:
         if wheels:
             raise BackendError(f"{wheels[0]} is installed but cannot be imported ({error}); {INSTALL}") from error
         raise BackendError(f"the backend 'cupy' was requested, but CuPy is not installed: {INSTALL}") from error
+    if not hasattr(cupy, "ndarray"):
+        folder = getattr(cupy, "__file__", None) or next(iter(getattr(cupy, "__path__", [])), "?")
+        raise BackendError(
+            f"the backend 'cupy' was requested, but what Python imports as cupy is not CuPy: {folder} is found first, "
+            "on sys.path. Rename it, or start elsewhere"
+        )
+    return cupy
+
+
+def _wheels() -> list[str]:
+    """The names of the CuPy packages that are installed."""
+    import importlib.metadata  # slow to import, needed only here
+
+    names = {distribution.metadata["Name"] or "" for distribution in importlib.metadata.distributions()}
+    return sorted(name for name in names if name.startswith("cupy"))
+
+
+def _check_libraries(cupy: Any) -> None:
+    """Raise BackendError unless the libraries of CUDA that CuPy loads when it first needs them are there."""
     try:
-        cupy.cuda.nvrtc.getVersion()  # CuPy loads both when it first needs them
+        cupy.cuda.nvrtc.getVersion()
         cupy.cuda.cublas  # noqa: B018
     except (ImportError, RuntimeError) as error:
-        wheel = wheels[0] if wheels else "cupy-cuda12x"
+        wheel = next(iter(_wheels()), "cupy-cuda12x")
         raise BackendError(
             f"CuPy is installed, but not the libraries of CUDA that it needs ({str(error).splitlines()[0]}): "
-            f"`pip install {wheel}[ctk]` brings them"
+            f"`pip install '{wheel}[ctk]'` brings them"
         ) from error
-    return cupy
 
 
 def _device_count(cupy: Any) -> int:

@@ -50,7 +50,12 @@ def as_floats(name: str, column: np.ndarray) -> np.ndarray:
 
 def categories_of(column: np.ndarray) -> list[Any]:
     """The values that occur, sorted."""
-    return sorted(set(column[~missing_in(column)].tolist()))
+    return sorted(set(values_of(column[~missing_in(column)])))
+
+
+def values_of(column: np.ndarray) -> list[Any]:
+    """The values as Python objects; dates stay what they are, for Python has fewer of them."""
+    return list(column) if column.dtype.kind == "M" else column.tolist()
 
 
 def description(column: np.ndarray) -> str:
@@ -66,7 +71,9 @@ def description(column: np.ndarray) -> str:
         order = np.argsort(-counts, kind="stable")
         listed = [f"{_shortened(values[k])} ({counts[k]})" for k in order[:_LISTED]]
         return f"{len(values)}: {', '.join(listed + ['…'] * (len(values) > _LISTED))}"
-    return f"{present.min():.6g} to {present.max():.6g}, mean {present.mean(dtype=float):.6g}"
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        mean = present.mean(dtype=float)
+    return f"{present.min():.6g} to {present.max():.6g}, mean {mean:.6g}"
 
 
 _LISTED, _LONGEST = 4, 24
@@ -86,7 +93,7 @@ def _from_objects(name: str, values: Sequence[Any]) -> np.ndarray:
         return np.array([None if gone else value for value, gone in zip(values, missing)], dtype=object)
     if all(isinstance(value, datetime.date) for value in present):
         dates = ["NaT" if gone else _without_zone(value) for value, gone in zip(values, missing)]
-        return np.array(dates, dtype="datetime64[us]")
+        return in_coarsest_unit(np.array(dates, dtype="datetime64[us]"))
     if not all(isinstance(value, (Real, Decimal)) for value in present):
         types = sorted({type(value).__name__ for value in present})
         raise TypeError(
@@ -98,6 +105,16 @@ def _from_objects(name: str, values: Sequence[Any]) -> np.ndarray:
     if column.dtype.kind == "O":
         raise ValueError(f"column {name!r} has integers beyond int64")
     return column
+
+
+def in_coarsest_unit(dates: np.ndarray) -> np.ndarray:
+    """Dates in days if none has a time, else in seconds if that is exact, else in microseconds."""
+    dates = dates.astype("datetime64[us]")
+    for unit in ("D", "s"):
+        coarse = dates.astype(f"datetime64[{unit}]")
+        if ((coarse == dates) | np.isnat(dates)).all():
+            return coarse
+    return dates
 
 
 def _is_missing(value: Any) -> bool:

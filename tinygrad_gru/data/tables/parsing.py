@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .columns import as_column
+from .columns import as_column, in_coarsest_unit
 
 _TIME = r"[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?"
-_ISO_DATE = re.compile(rf"(\d{{4}}-\d\d(?:-\d\d(?:{_TIME})?)?)(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_ISO_DATE = re.compile(rf"(\d{{4}}(?:-\d\d|([-/])\d\d\2\d\d(?:{_TIME})?))(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _INFINITY = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _OTHER_FORMATS = ((",", ""), (".", ","), (",", "."), (".", " "), (",", " "))
@@ -43,7 +44,21 @@ class NumberFormat:
         """The number. Raises ValueError if the text is none."""
         if not self.is_number(text):
             raise ValueError(f"{text!r} is no number")
-        return float((text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, "."))
+        value = float((text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, "."))
+        if math.isinf(value) and self._form.fullmatch(text):
+            raise ValueError(f"{text!r} is beyond float64")
+        return value
+
+    def parse_all(self, texts: list[str]) -> list[float] | None:
+        """The numbers, all at once; None if one may be none, so that each has to be looked at."""
+        joined = "".join(texts)
+        if (self.decimal, self.thousands) != (".", "") or "_" in joined or not joined.isascii():
+            return None  # what Python reads as a number is not the same
+        try:
+            values = list(map(float, texts))
+        except ValueError:
+            return None
+        return values if all(map(math.isfinite, values)) else None
 
     def is_number(self, text: str) -> bool:
         """Whether the text is a number."""
@@ -71,13 +86,19 @@ def parse_column(
 
     if date_format is not None:
         dates = each(lambda text: datetime.datetime.strptime(text, date_format), None, f"date as {date_format!r}")
-        return _in_coarsest_unit(as_column("", dates))
+        return as_column("", dates)
     if kind == "date":
-        return _in_coarsest_unit(np.array(each(_iso_date, np.datetime64("NaT", "D"), "date"), dtype="datetime64[us]"))
+        return in_coarsest_unit(np.array(each(_iso_date, np.datetime64("NaT", "D"), "date"), dtype="datetime64[us]"))
     if kind == "number":
+        found = form.parse_all(present)
+        values = np.full(len(fields), np.nan)
+        if found is None:
+            values[:] = each(form.parse, np.nan, "number")
+        else:
+            values[[field not in absent for field in fields]] = found
         if len(present) == len(fields) and _are_integers(present, _LARGEST):
             return np.array(list(map(int, present)), dtype=np.int64)
-        return np.array(each(form.parse, np.nan, "number"), dtype=float)
+        return values
     return as_column("", each(_BOOLEANS.__getitem__ if kind == "boolean" else str, None, str(kind)))
 
 
@@ -88,7 +109,7 @@ def is_value(text: str, form: NumberFormat) -> bool:
 
 def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], form: NumberFormat) -> str:
     """The kind that all present fields have. Raises FieldError if most are numbers, or all in another format."""
-    numbers = sum(map(form.is_number, present))
+    numbers = len(present) if form.parse_all(present) is not None else sum(map(form.is_number, present))
     if numbers == len(present):
         is_id = _are_integers(present, None) and not _are_integers(
             present, _LARGEST if numbers == len(fields) else _EXACT
@@ -127,19 +148,9 @@ def _iso_date(text: str) -> np.datetime64:
     match = _ISO_DATE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no date")
-    date, zone = match.groups()
-    moment = np.datetime64(date.replace(" ", "T"), "us")
+    date, _, zone = match.groups()
+    moment = np.datetime64(date.replace("/", "-").replace(" ", "T"), "us")
     if zone is None or zone == "Z":
         return moment
     minutes = 60 * int(zone[1:3]) + int(zone[-2:])
     return moment - np.timedelta64(-minutes if zone[0] == "-" else minutes, "m")
-
-
-def _in_coarsest_unit(dates: np.ndarray) -> np.ndarray:
-    """Days if no date has a time, else seconds if that is exact, else as they are."""
-    dates = dates.astype("datetime64[us]")
-    for unit in ("D", "s"):
-        coarse = dates.astype(f"datetime64[{unit}]")
-        if ((coarse == dates) | np.isnat(dates)).all():
-            return coarse
-    return dates

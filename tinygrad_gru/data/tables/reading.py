@@ -41,8 +41,8 @@ def read_csv(
                are (the columns are "column 0", ...); if some are, it is for you to say
     names      the names of the columns, instead of those in the header
     types      by column, "number", "boolean", "date" or "category". Default: what all its values are: numbers (int64 if
-               they are whole and none is missing, else float64), true and false, dates in ISO 8601 (2024-03-01 12:30;
-               those with a time zone are turned into UTC), or else categories; so are integers that are too long
+               they are whole and none is missing, else float64), true and false, dates in ISO 8601 (2024-03-01 12:30,
+               also 2024/03/01; with a time zone they are turned into UTC), or else categories, as too long integers are
     dates      by column, the format of other dates, as of `datetime.strptime`: {"day": "%d.%m.%Y"}
     missing    texts that stand for a missing value, besides the empty one, NA, N/A, NaN, NULL and None
 

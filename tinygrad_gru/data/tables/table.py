@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in
+from ...hints import did_you_mean, missing_attribute
+from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in, values_of
 
 _LISTED = 40
+
+#: What frames of pandas and polars have, and what to write instead.
+HINTS = {
+    **dict.fromkeys(["to_numpy", "values"], "table.array(columns)"),
+    **dict.fromkeys(["describe", "info"], "table.report()"),
+    **dict.fromkeys(["loc", "iloc", "head", "filter"], "table[column], or table[rows]: a slice, a mask or indices"),
+    **dict.fromkeys(["isna", "isnull", "is_null"], "table.missing(column)"),
+    **dict.fromkeys(["dropna", "drop_nulls"], "table[~table.missing(column)]"),
+    **dict.fromkeys(
+        ["fillna", "fill_null", "interpolate", "ffill"], "table.fill_missing(columns, value=… or method=…)"
+    ),
+    **dict.fromkeys(["assign", "with_columns"], "Table({**table, name: values})"),
+    "get_dummies": "table.one_hot(column)",
+    "to_dummies": "table.one_hot(column)",
+    "unique": "table.categories(column)",
+    "shape": "(len(table), len(table.columns))",
+    "drop": "table[[name for name in table.columns if name not in dropped]]",
+}
 
 
 class Table:
@@ -47,6 +65,8 @@ class Table:
     @classmethod
     def from_frame(cls, frame: Any) -> Table:
         """A table of the columns of a frame, of pandas or polars: whatever has `columns` and gives them by name."""
+        if not hasattr(frame, "columns"):
+            raise TypeError(f"expected a frame, with columns, got a {type(frame).__name__}")
         names = [str(name) for name in frame.columns]
         if len(set(names)) != len(names):
             raise ValueError(f"the names of columns must differ, got {names}")
@@ -82,6 +102,10 @@ class Table:
                 f"expected the name of a column, a list of names, or a slice or array of rows, got {key!r:.80}"
             )
         return Table({name: column[rows] for name, column in self._columns.items()})
+
+    def __getattr__(self, name: str) -> Any:
+        columns = {column: f"table[{column!r}]" for column in self.__dict__.get("_columns", ())}
+        raise missing_attribute("a Table", name, {**columns, **HINTS})
 
     def __repr__(self) -> str:
         return self.report()
@@ -188,20 +212,19 @@ class Table:
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            close = difflib.get_close_matches(str(name), self._columns, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self.columns)[:400]}"
-            raise KeyError(f"no column {name!r}: {hint}")
+            known = f", there are {', '.join(self.columns)[:400]}"
+            raise KeyError(f"no column {name!r}{did_you_mean(str(name), self.columns) or known}")
         return self._columns[name]
 
     def _codes(self, name: str, categories: Sequence[Any]) -> np.ndarray:
         """The index of each value in `categories`, or -1 where it is missing."""
         column, gone = self._column(name), self.missing(name)
         index = {category: code for code, category in enumerate(categories)}
-        unknown = sorted(set(column[~gone].tolist()) - set(index))
+        unknown = sorted(set(values_of(column[~gone])) - set(index))
         if unknown:
             raise ValueError(
                 f"column {name!r} has {unknown[0]!r}, which is not among the categories {list(index)!r:.400}"
             )
         return np.array(
-            [-1 if is_gone else index[value] for value, is_gone in zip(column.tolist(), gone)], dtype=np.int64
+            [-1 if is_gone else index[value] for value, is_gone in zip(values_of(column), gone)], dtype=np.int64
         )

@@ -1,4 +1,4 @@
-"""How modules show themselves."""
+"""The lines of a module's `repr`."""
 
 from __future__ import annotations
 

@@ -1,28 +1,62 @@
-"""Methods of Module by PyTorch's names, each a line of those by ours."""
+"""Methods of Module by the names of PyTorch and Keras, each a line of those by ours; hints for other names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
+from ...hints import ARGUMENTS, KEYWORDS, MODULE, did_you_mean
 from ...tensor import Tensor
 
 
-class PyTorchNames:
-    """Methods of Module by PyTorch's names."""
+class ForeignNames:
+    """Methods of Module by the names of PyTorch and Keras. Names that it has not are answered by `hints`."""
+
+    #: Hints for attributes, for keywords of the constructor, and for those of a call.
+    _hints: ClassVar[Mapping[str, str]] = MODULE
+    _keyword_hints: ClassVar[Mapping[str, str]] = KEYWORDS
+    _argument_hints: ClassVar[Mapping[str, str]] = ARGUMENTS
+
+    def __new__(cls, *inputs: Any, **settings: Any) -> Any:
+        if settings:
+            parameters = inspect.signature(cls).parameters
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+                for name in filter(lambda name: name not in parameters, settings):
+                    raise unknown_keyword(cls.__name__, name, cls._keyword_hints, parameters)
+        if (inputs or settings) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__} takes no arguments: it has no __init__")
+        return super().__new__(cls)
+
+    def _reword(self: Any, error: Exception) -> None:
+        """In an error for a keyword that `forward` has not, say what there is instead."""
+        unexpected = f"{getattr(self.forward, '__qualname__', '')}() got an unexpected keyword argument '"
+        if str(error).startswith(unexpected):
+            name, known = str(error).split("'")[1], inspect.signature(self.forward).parameters
+            error.args = (str(unknown_keyword(f"a call of {type(self).__name__}", name, self._argument_hints, known)),)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._hints and not hasattr(type(self), name):
+            hint = self._hints[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; here it is {hint}")
+        return object.__getattribute__(self, name)  # the error that led here, also one in a property
 
     def buffers(self: Any) -> Iterator[Tensor]:
         """Yield all buffers."""
         return (tensor for _, tensor in self.named_buffers())
 
-    def register_buffer(self: Any, name: str, tensor: Any) -> None:
+    def register_buffer(self: Any, name: str, tensor: Any, persistent: bool = True) -> None:
         """Set a constant, an array too, as an attribute that is saved and moved along, as assigning a Tensor does.
+
+        One that is not to be saved, persistent=False, is a NumPy array as an attribute, which is not moved either.
 
         >>> model = nn.Module()
         >>> model.register_buffer("mean", np.zeros(3))
         >>> list(model.state_dict())
         ['mean']
         """
+        if not persistent:
+            raise ValueError(f"persistent: every buffer is saved; for one that is not write m.{name} = array")
         self._register(name, None if tensor is None else Tensor(tensor))
 
     def register_parameter(self: Any, name: str, parameter: Tensor | None) -> None:
@@ -53,6 +87,15 @@ class PyTorchNames:
             function(module)
         return self
 
+    @property
+    def trainable(self: Any) -> bool:
+        """Whether it has parameters that are not frozen; setting it is `unfreeze()` or `freeze()`, as in Keras."""
+        return next(self.parameters(), None) is not None
+
+    @trainable.setter
+    def trainable(self: Any, on: bool) -> None:
+        self.requires_grad_(on)
+
     def requires_grad_(self: Any, on: bool = True) -> Any:
         """`unfreeze()`, or with False `freeze()`."""
         return self.unfreeze() if on else self.freeze()
@@ -81,3 +124,12 @@ class PyTorchNames:
     def extra_repr(self) -> str:
         """`describe()`, if that is not overridden: the settings that `repr` shows."""
         return ""
+
+
+def unknown_keyword(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> TypeError:
+    """The error for a keyword that is none of `known`: with its hint, or else with the known name most like it."""
+    if name in hints:
+        return TypeError(f"{owner} has no keyword {name!r}; here it is {hints[name]}")
+    known = [word for word in known if word != "self"]
+    accepted = f"it has {', '.join(known)}" if known else "it has none"
+    return TypeError(f"{owner} has no keyword {name!r}{did_you_mean(name, known)}; {accepted}")

@@ -14,10 +14,8 @@ from .of_ops import OfOps
 class _Elementwise(OfOps):
     """A function of each element, without settings."""
 
-    def __init__(self, **settings: Any):
-        if settings:
-            cause = ": recorded values are never overwritten, so leave it out" if "inplace" in settings else ""
-            raise TypeError(f"{type(self).__name__} takes no {', '.join(settings)}{cause}")
+    def __init__(self) -> None:
+        """Without settings."""
 
     def forward(self, x: Tensor) -> Tensor:
         """y, of the shape of x."""

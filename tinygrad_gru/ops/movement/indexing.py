@@ -11,6 +11,7 @@ from numbers import Integral
 
 import numpy as np
 
+from ...arguments import respelling
 from ...backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ...backend import scatter_add as add_at
 from ...cotangents import Sparse
@@ -21,7 +22,11 @@ from .shape import normalize_axis
 
 
 def getitem(x, index):
-    """y = x[index]: integers, slices, None, …, boolean and integer arrays        ∂L/∂x = g at those indices, else 0"""
+    """y = x[index]: integers, slices, None, …, boolean and integer arrays        ∂L/∂x = g at those indices, else 0
+
+    >>> ops.getitem(Tensor([[1.0, 2.0], [3.0, 4.0]]), (0, slice(None)))
+    Tensor([1., 2.], dtype=float32)
+    """
     parts = index if isinstance(index, tuple) else (index,)
     if all(map(_is_basic, parts)):
         # With `...` one element is a 0-d array, not NumPy's scalar; the array API requires it where axes are left over.
@@ -77,8 +82,13 @@ _slice.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pi
 _advanced_index.vjp(x=lambda g, x_shape, index: Sparse(x_shape, [(index, g)], _scatter_pieces))
 
 
+@respelling
 def scatter_add(x, values, index):
-    """y = x with `values` added at `index`; repeated indices add up        ∂L/∂x = g,  ∂L/∂values = g[index]"""
+    """y = x with `values` added at `index`; repeated indices add up        ∂L/∂x = g,  ∂L/∂values = g[index]
+
+    >>> ops.scatter_add(Tensor([0.0, 0.0]), Tensor([1.0, 2.0, 4.0]), index=[0, 1, 1])
+    Tensor([1., 6.], dtype=float32)
+    """
     return _scatter_add(x, values, index=_index_arrays(index if isinstance(index, tuple) else (index,), x))
 
 
@@ -94,14 +104,25 @@ _scatter_add.vjp(x=lambda g: g,
                  values=lambda g, index: getitem(g, index=index))  # fmt: skip
 
 
+@respelling
 def take(x, indices, axis=0):
-    """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist"""
+    """y = the slices of x at `indices` along `axis`; negative indices count from the end, others must exist
+
+    >>> ops.take(Tensor([1.0, 2.0, 3.0]), [-1, 0])
+    Tensor([3., 1.], dtype=float32)
+    """
     axis = normalize_axis(axis, len(x.shape))
     return getitem(x, index=(slice(None),) * axis + (as_integers(indices, x, "indices"),))
 
 
+@respelling
 def gather(x, indices, axis):
-    """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others (NumPy's take_along_axis)"""
+    """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others (NumPy's take_along_axis)
+
+    >>> ops.gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), [[1], [0]], axis=1)
+    Tensor([[2.],
+            [3.]], dtype=float32)
+    """
     indices = as_integers(indices, x, "indices")
     if len(indices.shape) != len(x.shape):
         raise ValueError(f"gather: indices {indices.shape} and x {x.shape} must have the same number of axes")
@@ -122,11 +143,17 @@ def gather_checked(x, indices, axis):
     return _advanced_index(x, index=CheckedIndex(grid))
 
 
+@respelling
 def embedding(weight, ids, *, padding_idx=None):
     """y = the rows of `weight` (num_embeddings, embedding_dim) at `ids` (…), (…, embedding_dim)
 
     ∂L/∂weight = g scatter-added to those rows, but to row `padding_idx`, which stays as it is. Raises IndexError for an
     id outside 0 … num_embeddings − 1.
+
+    >>> ops.embedding(Tensor([[0.0, 0.0], [1.0, 2.0]]), [1, 0, 1], padding_idx=0)
+    Tensor([[1., 2.],
+            [0., 0.],
+            [1., 2.]], dtype=float32)
     """
     ids = as_integers(ids, weight, "ids")
     check_ids(ids, weight.shape[0], "ids")
@@ -141,7 +168,12 @@ def embedding(weight, ids, *, padding_idx=None):
 
 @op
 def one_hot(ids, *, depth, dtype="float32"):
-    """y = 1 at index id of a new last axis of length `depth`, else 0        no gradient"""
+    """y = 1 at index id of a new last axis of length `depth`, else 0        no gradient
+
+    >>> ops.one_hot([1, 0], depth=3)
+    array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
+    """
     xp = xp_of(ids)
     ids = xp.asarray(ids)
     check_ids(ids, depth, "ids")

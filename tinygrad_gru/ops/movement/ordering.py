@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from numbers import Integral
 
+from ...arguments import respelling
 from ...backend import xp_of
 from ...backend.numpy import HostArray
 from ..op import op
@@ -17,19 +18,31 @@ from .shape import expand_dims, normalize_axis, reshape, squeeze
 
 @op
 def argmax(x, *, axis=None):
-    """y = the index of the first largest element along `axis` (of the flattened array if None)        no gradient"""
+    """y = the index of the first largest element along `axis` (of the flattened array if None)        no gradient
+
+    >>> ops.argmax(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1)
+    Tensor([1, 0], dtype=int64)
+    """
     return xp_of(x).argmax(x, axis=axis)
 
 
 @op
 def argmin(x, *, axis=None):
-    """y = the index of the first smallest element along `axis` (of the flattened array if None)        no gradient"""
+    """y = the index of the first smallest element along `axis` (of the flattened array if None)        no gradient
+
+    >>> ops.argmin(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1)
+    Tensor([0, 1], dtype=int64)
+    """
     return xp_of(x).argmin(x, axis=axis)
 
 
 @op
 def argsort(x, *, axis=-1, descending=False):
-    """y = the indices that sort x along `axis`; NaN counts as larger than any number        no gradient"""
+    """y = the indices that sort x along `axis`; NaN counts as larger than any number        no gradient
+
+    >>> ops.argsort(Tensor([2.0, 3.0, 1.0]))
+    Tensor([2, 0, 1], dtype=int64)
+    """
     axis, xp = normalize_axis(axis, len(x.shape)), xp_of(x)
     stable = {"stable": True} if type(x) is HostArray else {}  # which is every other library's default
     x = in_float32(x)  # CuPy cannot sort bfloat16
@@ -43,15 +56,24 @@ for _indices in (argmax, argmin, argsort):
     _indices.vjp(x=None)
 
 
+@respelling
 def sort(x, axis=-1, descending=False):
-    """y = x sorted along `axis`; NaN counts as larger than any number        ∂L/∂x = g at the elements they were"""
+    """y = x sorted along `axis`; NaN counts as larger than any number        ∂L/∂x = g at the elements they were
+
+    >>> ops.sort(Tensor([2.0, 3.0, 1.0]), descending=True)
+    Tensor([3., 2., 1.], dtype=float32)
+    """
     return gather(x, argsort(x, axis=axis, descending=descending), axis=axis)
 
 
+@respelling
 def topk(x, k, axis=-1, largest=True):
     """(values, indices): the k largest (or smallest) elements along `axis`, the largest (smallest) first
 
     Both have the shape of x, but k along `axis`. ∂L/∂x = the cotangent of the values at the indices.
+
+    >>> ops.topk(Tensor([2.0, 3.0, 1.0]), 2)
+    (Tensor([3., 2.], dtype=float32), Tensor([1, 0], dtype=int64))
     """
     axis = normalize_axis(axis, len(x.shape))
     n = x.shape[axis]

@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.compiler import Compiler
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 #: Division by zero is NumPy's; a product and a sum may be contracted to a fused multiply-add.
@@ -271,5 +272,11 @@ IN_LOOPS |= {name: getattr(np, name) for name in ("expm1", "log", "log1p", "sqrt
 def compiled(source: str, filename: str) -> Callable:
     """The function `loop` that a source defines."""
     scope = dict(IN_LOOPS)
-    exec(compile(source, filename, "exec"), scope)
+    try:
+        exec(compile(source, filename, "exec"), scope)
+    except NumbaError as error:
+        raise RuntimeError(
+            f"compiled='numba': numba cannot compile the loop of a step, {filename}, which is a bug of tinygrad_gru; "
+            f"compiled=True runs the step without numba ({str(error).strip()})"
+        ) from error
     return scope["loop"]

@@ -122,7 +122,8 @@ class _Snapshot:
                 self._track("an array", lambda: (one.tobytes(), one.copy()), lambda old: one.__setitem__(..., old))
             return ()
         if isinstance(one, Tensor):
-            return (self._track("a Tensor", lambda: (id(one.data), one.data), lambda old: setattr(one, "_data", old)),)
+            data, _ = self._track("a Tensor", partial(_tensor_key, one), partial(_reset, one))
+            return (data,)
         if isinstance(one, np.random.Generator):
             bits = one.bit_generator
             self._track(
@@ -203,3 +204,11 @@ def _write_global(scope: dict, name: str, content: Any) -> None:
 def _numpy_state() -> tuple[Any, Any]:
     state: Any = np.random.get_state()
     return (state[2], state[1].tobytes()), state
+
+
+def _tensor_key(tensor: Tensor) -> tuple[Any, Any]:
+    return (id(tensor.data), id(tensor.node)), (tensor.data, tensor.node)
+
+
+def _reset(tensor: Tensor, content: tuple[Any, Any]) -> None:
+    tensor._data, tensor.node = content

@@ -149,11 +149,17 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         if not has_target or not isinstance(like.data, graph.arrays):
             raise NoTarget(f"there is no target for arrays on {like.device!r}")
         array = TracedArray(graph, graph.add(source, (), tuple(shape), like.dtype, position=position))
-        return Tensor.from_node(array, leaf(array) if is_floating(like.dtype) else None)
+        node = leaf(array) if is_floating(like.dtype) else None
+        if node is not None and node.grad_state is not None:
+            node.grad_state.array = None  # a value of the step, which may write `h += …`, not a leaf in memory
+        return Tensor.from_node(array, node)
 
     carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
     x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
-    arguments = tree_unflatten(tree_structure(carry), carry_in), tree_unflatten(tree_structure(xs), x_in)
+    arguments = tuple(  # of Tensors that the step may change, unlike carry_in and x_in
+        tree_unflatten(tree_structure(tree), [Tensor.from_node(t.data, t.node) for t in inputs])
+        for tree, inputs in ((carry, carry_in), (xs, x_in))
+    )
     recorder = _Recorder(inspector.get())
     with setting(inspector, recorder), rollback(step) as check, enable_grad():
         with _tracing():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,9 +127,9 @@ def _rules(function: Any) -> dict[str, Any]:
     return getattr(function, "rules", None) or {}
 
 
-def mutation_scores(processes: int | None = None) -> Iterator[MutationScore]:
-    """The score of every op of the framework, in order; by default in as many processes as there are cores."""
-    names = list(ops_with_rules())
+def mutation_scores(processes: int | None = None, names: Collection[str] = ()) -> Iterator[MutationScore]:
+    """The score of every op of the framework, or of those of these names; by default a process for each core."""
+    names = [name for name in ops_with_rules() if not names or CHECKED_BY.get(name, name) in names]
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
         yield from pool.map(_score_of, names)
 

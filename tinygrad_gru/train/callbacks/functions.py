@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
-from ..callback import Callback
-
-_EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+from .base import EVENTS, Callback, unknown_event
 
 
 class LambdaCallback(Callback):
@@ -26,10 +23,8 @@ class LambdaCallback(Callback):
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
         for name, function in functions.items():
-            if name not in _EVENTS:
-                close = get_close_matches(name, _EVENTS, n=1)
-                advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(_EVENTS)}"
-                raise TypeError(f"LambdaCallback: there is no event {name!r}, {advice}")
+            if name not in EVENTS:
+                raise unknown_event("LambdaCallback", name)
             if not callable(function):
                 raise TypeError(f"{name}: expected a function, got {function!r}")
             setattr(self, name, function)

@@ -8,7 +8,7 @@ from typing import Any
 from ...backend import as_array, astype, backend_of, copy_of, is_half, move, to_host
 from ...contexts import block
 from ...tensor import Tensor
-from ..callback import Callback
+from .base import Callback
 
 
 class WeightAverage(Callback):

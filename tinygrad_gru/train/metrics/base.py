@@ -20,18 +20,21 @@ class Metric:
     higher_is_better  whether a larger value is a better one
 
     It never is a mean of means: `update` adds to sums over all batches, in float64, and `compute` divides at the end.
-    So the value does not depend on how the data are cut into batches. A new metric defines those two:
+    So the value does not depend on how the data are cut into batches. A new metric defines those two; outputs and
+    targets are Tensors or arrays.
 
-        class Bias(train.Metric):
-            name, average = "bias", "elements"
-
-            def update(self, outputs, targets):
-                self.add(error=outputs - targets, count=targets.size)
-
-            def compute(self):
-                return self.ratio("error", "count")
-
-    Outputs and targets are Tensors or arrays. Before the first update the value is NaN.
+    >>> class Bias(train.Metric):
+    ...     name, average = "bias", "elements"
+    ...
+    ...     def update(self, outputs, targets):
+    ...         self.add(error=outputs - targets, count=targets.size)
+    ...
+    ...     def compute(self):
+    ...         return self.ratio("error", "count")  # NaN before the first update
+    >>> bias = Bias()
+    >>> bias.update(np.array([3.0, 5.0]), np.array([1.0, 6.0]))
+    >>> bias.compute()
+    0.5
     """
 
     name = "metric"
@@ -76,7 +79,7 @@ class Metric:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.sums = dict(state)
+        self.sums = {name: value.item() if value.ndim == 0 else value for name, value in state.items()}
 
     def __repr__(self) -> str:
         return f"{self.name} {self.compute():.6g} over {self.average}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+from ...hints import did_you_mean
 from .base import MeanLoss, Metric
 from .classification import Accuracy, BitsPerCharacter, Perplexity, TopK
 from .confusion import ConfusionMatrix
@@ -39,7 +39,7 @@ def metric(which: str | Metric | type[Metric] | Callable[[Any, Any], Any]) -> Me
     'huber'
     >>> train.metric("acuracy")
     Traceback (most recent call last):
-    ValueError: metric: unknown 'acuracy', did you mean 'accuracy'?
+    ValueError: metric: there is no 'acuracy' (did you mean 'accuracy'?); there are accuracy, binary_accuracy, ...
     """
     if isinstance(which, Metric):
         return which
@@ -52,7 +52,6 @@ def metric(which: str | Metric | type[Metric] | Callable[[Any, Any], Any]) -> Me
     if found := re.fullmatch(r"top(\d+)", which):
         return TopK(int(found[1]))
     if which not in NAMES:
-        close = get_close_matches(which.lower(), NAMES, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(NAMES)}, or a Metric"
-        raise ValueError(f"metric: unknown {which!r}, {advice}")
+        close = did_you_mean(which.lower(), NAMES)
+        raise ValueError(f"metric: there is no {which!r}{close}; there are {', '.join(NAMES)}, or a Metric object")
     return NAMES[which]()

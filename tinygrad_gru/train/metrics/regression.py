@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import astype, to_host, xp_of
+from ...backend import astype, backend_of, move, to_host, xp_of
 from .base import Metric, same_shape
 
 
@@ -94,11 +94,14 @@ class R2(Metric):
             return
         if sums["mean"].shape != mean.shape:
             raise ValueError(f"r2: expected {sums['mean'].shape[0]} outputs, as in earlier batches, got {columns}")
-        count, shift = sums["count"] + n, mean - sums["mean"]
-        sums["about_mean"] = sums["about_mean"] + about_mean + shift**2 * (sums["count"] * n / count)
-        sums["mean"] = sums["mean"] + shift * (n / count)
-        sums["squares"] = sums["squares"] + squares
-        sums["count"] = count
+        old = {name: move(sums[name], backend_of(t)) for name in ("mean", "about_mean", "squares")}  # if it was loaded
+        count, shift = sums["count"] + n, mean - old["mean"]
+        self.sums = {
+            "count": count,
+            "mean": old["mean"] + shift * (n / count),
+            "about_mean": old["about_mean"] + about_mean + shift**2 * (sums["count"] * n / count),
+            "squares": old["squares"] + squares,
+        }
 
     def compute(self) -> float:
         if self.sums.get("count", 0) < 2:

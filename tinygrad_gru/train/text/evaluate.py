@@ -17,6 +17,9 @@ def character_losses(model: CharacterModel, ids: np.ndarray, window: int = 64) -
 
     The text is evaluated as a batch of up to 128 streams of at least 1024 characters each, so that few characters have
     little context. Dropout is off; the model's mode (`train` or `eval`) is restored afterwards.
+
+    >>> train.character_losses(train.CharacterModel(5, 2, 3), np.array([0, 1, 2, 3, 4, 0])).shape
+    (5,)
     """
     count = len(ids) - 1
     if count < 1:
@@ -38,6 +41,9 @@ def excerpts(ids: np.ndarray, count: int = 64, length: int = 1024) -> np.ndarray
     """`count` evenly spaced pieces of a text, concatenated: enough to evaluate on during training.
 
     A text that is no longer than that is returned whole.
+
+    >>> train.excerpts(np.arange(100), count=3, length=2)
+    array([ 0,  1, 49, 50, 98, 99])
     """
     if len(ids) <= count * length:
         return ids
@@ -46,7 +52,13 @@ def excerpts(ids: np.ndarray, count: int = 64, length: int = 1024) -> np.ndarray
 
 
 def leading_spaces(ids: np.ndarray, vocabulary: CharacterVocabulary) -> np.ndarray:
-    """A mask of the spaces at the beginning of a line: one boolean per character."""
+    """A mask of the spaces at the beginning of a line: one boolean per character.
+
+    >>> text = "a b\\n  c"
+    >>> vocabulary = data.CharacterVocabulary.from_text(text)
+    >>> train.leading_spaces(vocabulary.encode(text), vocabulary).nonzero()[0]
+    array([4, 5])
+    """
     is_space = ids == vocabulary.symbols.find(" ")
     # The index of the last character that was not a space; the text counts as preceded by a newline.
     last = np.maximum.accumulate(np.where(is_space, -1, np.arange(len(ids))))

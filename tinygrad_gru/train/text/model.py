@@ -7,6 +7,7 @@ from typing import Any
 from ...backend import as_array
 from ...nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
 from ...ops import cross_entropy
+from ...ops.op import unwrap
 from ...tensor import Tensor
 
 CELLS = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
@@ -23,6 +24,11 @@ class CharacterModel(Module):
     layers        recurrent layers, stacked
     dropout       probability of dropping a hidden unit between layers and before the output, while training
     cell          "gru", "lstm" or "rnn"
+
+    >>> model = train.CharacterModel(50, embedding=8, hidden=16)
+    >>> logits, state = model(np.zeros((10, 4), int))
+    >>> logits.shape, state.shape
+    ((10, 4, 50), (1, 4, 16))
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class CharacterModel(Module):
 
         The ids may be on any backend; they are moved to the model's.
         """
-        hidden, state = self.recurrence(self.embedding(as_array(ids, device=self.device)), state)
+        hidden, state = self.recurrence(self.embedding(as_array(unwrap(ids), device=self.device)), state)
         return self.output(self.dropout(hidden)), state
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from ...backend import manual_seed, resolve
 from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
 from ...io.checkpoint import CheckpointError
-from ...io.schema import COUNT, EARLY_STOP, NUMBER, TEXT, check, dict_of, optional
+from ...io.schema import COUNT, EARLY_STOP, NUMBER, OBJECT, TEXT, check, dict_of, list_of, optional
 from ...ops import cross_entropy
 from ...optim import Adam, WarmupLinear
 from ...trees import leaves
@@ -25,6 +24,7 @@ from ..loop import Loop
 from ..trainer import TRAINER_STATE, Trainer
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
+from .origin import Origin
 from .sampling import generate
 from .settings import CHANGEABLE, TextSettings
 
@@ -32,9 +32,6 @@ _CHUNK = 1024
 _WARMUP = 0.05
 _MAX_NORM = 1.0
 _SAMPLE_LENGTH = 200
-_WARMUP_STEPS = 3
-_MEASURED_SECONDS = 2.0
-_MAX_SECONDS = 1e9  # thirty years
 
 _SETTINGS: dict[str, Any] = {  # those that are missing have their defaults
     "text?": optional(TEXT),
@@ -58,6 +55,8 @@ TEXT_RUN: dict[str, Any] = {
             "held_out_characters": COUNT,
         },
         "versions": dict_of(TEXT),
+        "started_from?": OBJECT,
+        "extended_from?": list_of(COUNT),
     },
 }
 
@@ -66,23 +65,35 @@ class TextRun:
     """A training run as `settings` describe it: corpus, vocabulary, model, and a trainer at its first step.
 
     The constructor seeds the random numbers, so that equal settings give equal runs.
+
+    origin   the run whose weights are the start; None: random weights
+
+    >>> with open("text.txt", "w") as file:
+    ...     _ = file.write("the cat sat on the mat. " * 40)
+    >>> run = train.TextRun(train.TextSettings("text.txt", embedding=4, hidden=8, batch=4, window=16, characters=640))
+    >>> loop = run.loop("run")
+    >>> loop.run(train.Progress()), run.characters
+    (True, 640)
+    >>> sorted(train.summarize(run, loop))[:3]
+    ['backend', 'bigram', 'characters_per_second']
+    >>> train.restore("run").model.parameter_count() == run.model.parameter_count()
+    True
     """
 
     about = RenamedAttribute("metadata")
 
-    def __init__(self, settings: TextSettings, device: str | None = None) -> None:
-        self.settings = settings
+    def __init__(self, settings: TextSettings, device: str | None = None, origin: Origin | None = None) -> None:
+        self.settings, self.origin = settings, origin
+        self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
-        if settings.text is None:
-            self.corpus = standard_library()
-            self.vocabulary = CharacterVocabulary.code()
-        else:
-            self.corpus = text_corpus(settings.text)
-            self.vocabulary = CharacterVocabulary.from_text(self.corpus.training + self.corpus.held_out)
+        self.corpus = standard_library() if settings.text is None else text_corpus(settings.text)
+        self.vocabulary = self._vocabulary(self.corpus.training + self.corpus.held_out)
         self.training = self.vocabulary.encode(self.corpus.training)
         self.held_out = self.vocabulary.encode(self.corpus.held_out)
         manual_seed(settings.seed)
         self.model = new_model(settings, self.vocabulary)
+        if origin is not None:
+            origin.copy_weights(self.model)
         self.model.to(backend)
         optimizer = Adam(self.model.parameters(), lr=settings.lr)
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
@@ -92,6 +103,11 @@ class TextRun:
             compiled=settings.compile_mode, carry_state=True,
         )  # fmt: skip
 
+    def _vocabulary(self, text: str) -> CharacterVocabulary:
+        if self.origin is not None:
+            return self.origin.vocabulary_for(text)
+        return CharacterVocabulary.code() if self.settings.text is None else CharacterVocabulary.from_text(text)
+
     @property
     def characters(self) -> int:
         """The number of characters that the model has been trained on."""
@@ -100,13 +116,17 @@ class TextRun:
     def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> TextLoop:
         """The training loop, from the first step or from the `state` of a checkpoint; it writes into `folder`.
 
-        Raises CheckpointError if the checkpoint is of something else, of another text, or of other settings than may be
-        changed.
+        With more characters than in the checkpoint the run is extended: its learning rate then follows the schedule of
+        the new length from here on. Raises CheckpointError if the checkpoint is of something else, of another text, or
+        of other settings than may be changed; ValueError if it has already seen more characters.
         """
-        metadata = self.metadata()
-        loop = TextLoop(self, folder, metadata)
+        is_extended = False
         if state is not None:
             check(state, TEXT_RUN)
+            is_extended = self._extend(state)
+        metadata = self.metadata()
+        loop = TextLoop(self, folder, metadata, is_extended)
+        if state is not None:
             changeable = {name: metadata["settings"][name] for name in CHANGEABLE}
             saved = {**state["about"], "settings": {**state["about"]["settings"], **changeable}}
             changed = None
@@ -122,7 +142,22 @@ class TextRun:
                 )
             self._check_carried(state["trainer"]["carried"])
             loop.resume(state)
+            if is_extended:
+                loop.early_stop.since_best = 0
         return loop
+
+    def _extend(self, state: Mapping[str, Any]) -> bool:
+        """Whether the run is to end with other characters than that of a checkpoint was to; notes the former number."""
+        about, steps = state["about"], state["trainer"]["steps"]
+        self.extended_from = [*about.get("extended_from", [])]
+        before = about["settings"].get("characters", TextSettings.characters)
+        if self.settings.characters == before:
+            return False
+        if self.settings.steps < steps:
+            seen = steps * self.settings.characters_per_step
+            raise ValueError(f"characters: the run has already seen {seen:,}, got {self.settings.characters:,}")
+        self.extended_from.append(before)
+        return True
 
     def _check_carried(self, carried: list[np.ndarray] | None) -> None:
         initial = self.model.recurrence.initial_state(self.settings.batch)
@@ -147,6 +182,8 @@ class TextRun:
                 "sha256": corpus.digest,
             },
             "versions": versions(resolve(self.model.device).xp),
+            **({} if self.origin is None else {"started_from": self.origin.description}),
+            **({"extended_from": self.extended_from} if self.extended_from else {}),
         }
 
     def evaluate(self) -> dict[str, float]:
@@ -163,13 +200,21 @@ class TextRun:
 class TextLoop(Loop):
     """The training loop of a text run: it counts characters, and prints a sample after each evaluation."""
 
-    def __init__(self, run: TextRun, folder: str | os.PathLike[str] | RunFolder, metadata: Mapping[str, Any]) -> None:
+    evaluations_per_run = 10
+
+    def __init__(
+        self,
+        run: TextRun,
+        folder: str | os.PathLike[str] | RunFolder,
+        metadata: Mapping[str, Any],
+        is_extended: bool = False,
+    ) -> None:
         settings = run.settings
         super().__init__(
-            run.trainer, steps=settings.steps, evaluate=run.evaluate, patience=settings.patience, folder=folder,
-            metadata=metadata,
+            run.trainer, steps=settings.steps, evaluate=run.evaluate, evaluations=self.evaluations_per_run,
+            patience=settings.patience, folder=folder, metadata=metadata,
         )  # fmt: skip
-        self.text_run = run
+        self.text_run, self.is_extended = run, is_extended
         self.units_per_step = settings.characters_per_step
 
     def position(self) -> dict[str, int]:
@@ -187,25 +232,6 @@ def new_model(settings: TextSettings, vocabulary: CharacterVocabulary) -> Charac
     return CharacterModel(
         len(vocabulary), settings.embedding, settings.hidden, settings.layers, settings.dropout, settings.cell
     )
-
-
-def characters_in(seconds: float, settings: TextSettings, device: str | None = None) -> int:
-    """The approximate number of characters that a run with these settings trains on in `seconds`.
-
-    It is measured by a short run, which is discarded: the learning-rate schedule needs the number of
-    steps in advance, and a run that depends on the clock could not be repeated.
-    """
-    if not 0 < seconds <= _MAX_SECONDS:
-        raise ValueError(f"seconds must be positive and at most {_MAX_SECONDS:.0e}, got {seconds}")
-    run = TextRun(settings, device)
-    for _ in range(_WARMUP_STEPS):
-        run.trainer.step()
-    before, started = run.characters, time.perf_counter()
-    elapsed = 0.0
-    while elapsed < min(_MEASURED_SECONDS, seconds):
-        run.trainer.step()
-        elapsed = time.perf_counter() - started
-    return max(1, int((run.characters - before) / elapsed * seconds))
 
 
 def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:

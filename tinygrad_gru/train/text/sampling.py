@@ -30,6 +30,10 @@ def generate(
 
     An empty prompt stands for a newline, or for the first symbol of a vocabulary without one. The random numbers are
     independent of the global ones, and the model's mode (`train` or `eval`) is restored afterwards.
+
+    >>> vocabulary = data.CharacterVocabulary.from_text("to be or not")
+    >>> len(train.generate(train.CharacterModel(len(vocabulary), 4, 8), vocabulary, length=20, prompt="to "))
+    20
     """
     if length < 0 or not temperature >= 0 or not 0 < top_p <= 1:
         raise ValueError(

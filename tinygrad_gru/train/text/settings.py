@@ -11,8 +11,8 @@ from ..precision import PRECISIONS
 from .model import CELLS
 
 #: Settings that may change when a run is resumed: a checkpoint's content does not depend on them; whether the text is
-#: the same is checked by its hash.
-CHANGEABLE = frozenset({"text", "precision", "compiled"})
+#: the same is checked by its hash, and other characters than before extend the run.
+CHANGEABLE = frozenset({"text", "precision", "compiled", "characters"})
 
 #: The ranges of the integers. More layers would take hours to build before memory ran out, more characters are not
 #: counted exactly by a float, and the random numbers take no larger seeds.
@@ -49,6 +49,9 @@ class TextSettings:
     lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
     seed         of the initial weights, of shuffling the text, and of dropout
     patience     number of evaluations without a better one before training stops; None: no early stopping
+
+    >>> train.TextSettings(batch=32, window=64, characters=1_000_000).steps
+    488
     """
 
     text: str | None = None

@@ -117,7 +117,7 @@ class _StandIn(nn.Module):
     """A layer that has an exporter, replaced by a call of it."""
 
     def __init__(self, layer: nn.Module, builder: GraphBuilder, path: str, exporter: Callable[..., Any]):
-        self.layer = layer
+        self.layer, self.returns_state, self.sequence_keywords = layer, layer.returns_state, layer.sequence_keywords
         self._export = lambda *inputs, **settings: exporter(builder, layer, path, *inputs, **settings)
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:

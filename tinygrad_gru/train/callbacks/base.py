@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...hints import did_you_mean
+from ..hints import CALLBACK
+
 
 class Callback:
     """Base class of callbacks, objects whose methods a training loop calls at its events; here they do nothing.
@@ -14,8 +17,20 @@ class Callback:
     dictionary of scalars by name: a step's has "step", "epoch", "loss", "gradient_norm", "lr"; an evaluation's "step",
     "epoch", "validation_loss" and the metrics, as "validation_accuracy".
 
-    What later steps depend on goes into `state_dict`: checkpoints save it, and a resumed run loads it.
+    What later steps depend on goes into `state_dict`: checkpoints save it, and a resumed run loads it. A method that is
+    called like an event, and is none, is a TypeError, for nothing would ever call it.
+
+    >>> class Patience(train.Callback):
+    ...     def on_evaluation_end(self, loop, record):
+    ...         if record["validation_loss"] < 0.1:
+    ...             loop.request_stop("good enough")
     """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        for name in vars(cls):
+            if name.startswith("on_") and not hasattr(Callback, name):
+                raise unknown_event(cls.__name__, name)
 
     def on_train_begin(self, loop: Any) -> None:
         """Before the first step, of a resumed run too."""
@@ -41,3 +56,13 @@ class Callback:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave."""
+
+
+#: The names of the events.
+EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+
+
+def unknown_event(owner: str, name: str) -> TypeError:
+    """The error for an event that does not exist."""
+    advice = f"; here it is {CALLBACK[name]}" if name in CALLBACK else did_you_mean(name, EVENTS)
+    return TypeError(f"{owner}: there is no event {name!r}{advice}; there are {', '.join(EVENTS)}")

@@ -1,0 +1,81 @@
+"""Wrong arguments of scan and explain, and steps that return something else: the errors say what to write."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import Tensor, explain, nn, ops, scan
+
+H, X = Tensor(np.zeros((2, 3), "float32")), Tensor(np.ones((5, 2, 3), "float32"))
+
+
+def returns_nothing(h, x):
+    h + x
+
+
+@pytest.mark.parametrize("compiled", [None, True, False])
+@pytest.mark.parametrize(
+    ("step", "carry", "message"),
+    [
+        (returns_nothing, H, r"\(is a `return` missing\?\); the step is .*test_step_errors\.py:\d+: def returns_noth"),
+        (lambda h, x: [h], H, r"\(return a tuple, not a list\)"),
+        (lambda h, x: h.numpy(), H, r"\(return a Tensor, for"),
+        (lambda h, x: h + x.astype("float64"), H, r"\(an x of another dtype\? `\.astype\('float32'\)` converts it\)"),
+        (lambda c, x: c[0], (H, H), r"\(all 2 parts of the carry are returned"),
+        (lambda c, x: (c[0], c[1].sum()), (H, H), r"\(part 1 of the carry: a state without the batch axis, or broad"),
+    ],
+)
+def test_the_cause_of_a_carry_of_another_type(step, carry, message, compiled):
+    if compiled is not False and "numpy" in step.__code__.co_names:
+        pytest.skip("its values are not known")
+    with pytest.raises(ValueError, match=r"scan: the carry must keep .*; step 0 was given .* " + message):
+        scan(step, carry, X, compiled=compiled)
+
+
+@pytest.mark.parametrize("compiled", [None, False])
+@pytest.mark.parametrize(
+    ("y", "got"), [("a", "str"), (1.0, "float"), ({}, "dict"), ((H, (H, H)), r"\(\(2, 3\) float32, tuple\)")]
+)
+def test_a_y_that_cannot_be_stacked(y, got, compiled):
+    with pytest.raises(TypeError, match=f"scan: the y of a step must be a Tensor, .*, got {got}$"):
+        scan(lambda h, x: (h + x, y), H, X, compiled=compiled)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3, H, X), r"step must be a function step\(carry, x\), got int"),
+        ((nn.GRU(3, 3), H, X), r"got the layer GRU, which is called: layer\(x\)\. .*layer\.cells\[0\]\.step"),
+        ((nn.GRUCell(3, 3), H, X), r"got the cell GRUCell: scan\(cell\.step, cell\.initial_state\(batch\), x\)"),
+        ((ops.add, [H, H], X), r"carry must be a Tensor or a tuple of Tensors, got list \(write a tuple\)"),
+        ((ops.add, H, [X, X]), r"xs must be a Tensor \(T, …\).*, got list: write a tuple of several inputs, or ops"),
+        ((ops.add, H, Tensor(1.0)), r"xs must be .*, got a Tensor without axes"),
+        ((ops.add, H, 5), r"xs must be .*, got int"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        scan(*arguments)
+    with pytest.raises(TypeError, match=message.replace("scan", "explain")):
+        explain(*arguments)
+
+
+def test_a_length_that_is_no_number():
+    with pytest.raises(TypeError, match=r"length must be a number of steps, got 3\.0"):
+        scan(ops.add, H, length=3.0)
+
+
+@pytest.mark.parametrize("module", [nn.Linear(3, 4), nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 1))])
+def test_explain_of_a_module_says_how(module):
+    with pytest.raises(
+        TypeError, match=r"got the module .* and its input\. Of a recurrent layer in it: explain\(layer"
+    ):
+        explain(module, X)
+
+
+def test_if_of_a_tensor_with_several_elements():
+    with pytest.raises(ValueError, match=r"of shape \(2, 3\) is neither true nor false: ops\.any\(x\) .* ops\.where"):
+        bool(H)
+    with pytest.raises(ValueError, match="neither true nor false"):
+        scan(lambda h, x: h if x > 0 else x, H, X)

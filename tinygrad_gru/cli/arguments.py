@@ -1,0 +1,60 @@
+"""What the commands have in common: the parser, and types of arguments."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from ..hints import did_you_mean
+from ..train.folder import create_folder
+
+INTERRUPTED = 130  # the exit status that shells report for a program that Ctrl-C ended
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors name the option, command or choice that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        unknown = re.match(r"unrecognized arguments: (-[^\s=]*)", message)
+        if choice is not None:
+            message += did_you_mean(choice[1], re.findall(r"[\w:-]+", choice[2]))
+        elif unknown is not None:
+            message += did_you_mean(unknown[1], self._option_string_actions)
+        super().error(message)
+
+
+def path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
+    return text
+
+
+def absolute(text: str) -> str:
+    return os.path.abspath(path(text))
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r:.40}")
+    return int(text)
+
+
+def add_backend(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--backend", default=None, help="numpy, cupy, or cupy:1 for the second GPU (default: numpy)")
+
+
+def new_run_folder(name: str) -> Path:
+    """Create the first of runs/NAME-1, runs/NAME-2 … that does not exist; no other run can have created the same."""
+    create_folder(Path("runs"))
+    for number in itertools.count(1):
+        with suppress(FileExistsError):
+            path = Path("runs", f"{name}-{number}")
+            path.mkdir()
+            return path
+    raise AssertionError  # for the type checker: `count` does not end

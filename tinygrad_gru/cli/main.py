@@ -1,0 +1,66 @@
+"""The command line: its parser, and how its errors end."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from ..backend import BackendError, use, with_memory_report
+from ..train import CheckpointError, TrainingError
+from ..train.terminal import discard_unwritten, open_standard_streams, try_print
+from ..version import __version__
+from . import check, fit, models, train
+from .arguments import INTERRUPTED, Parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 130 if it was interrupted, 1 or 2 for an error."""
+    open_standard_streams()
+    options = _parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # so that a sample can be shown without Unicode
+    try:
+        with nullcontext() if getattr(options, "backend", None) is None else use(options.backend):
+            status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        try_print("interrupted", sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # as in `generate … | head`
+        return 1
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        MemoryError,
+        ImportError,
+        BackendError,
+        CheckpointError,
+        TrainingError,
+    ) as error:
+        if options.traceback:
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its str() would be in quotes
+        reason = str(with_memory_report(error) if isinstance(error, MemoryError) else text) or type(error).__name__
+        lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
+        try_print("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
+        return 1
+    finally:
+        discard_unwritten(sys.stdout)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("tinygrad-gru", description="Train recurrent networks on text and on tables, and inspect them.")
+    parser.add_argument("--version", action="version", version=f"tinygrad_gru {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="name")
+    for module in (train, fit, models, check):
+        module.add_to(commands)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands.choices[options.name].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options

@@ -1,0 +1,7 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from .losses import binary_cross_entropy_with_logits, cross_entropy, huber, kl_divergence, mae, mse, nll
+
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "huber", "kl_divergence", "mae", "mse", "nll"]

@@ -1,0 +1,240 @@
+"""Protocols of Tensors: those of Python's numbers and sequences, and NumPy's, by which `np.sin(tensor)` is `ops.sin`.
+
+A function of NumPy that has an op runs it, and so is recorded. One that has none runs on the values of constants; it is
+an error for a tensor that requires a gradient, which it would lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .backend import dtype_name, is_floating, xp_of
+from .hints import TENSOR, did_you_mean, missing_attribute
+from .operators import Operators
+from .tape import Variable
+from .trees import map_leaves
+
+
+class _ArrayUfunc:
+    """`__array_ufunc__`: NumPy looks it up on the type; CuPy on the instance, where None leaves `array * t` to t."""
+
+    def __get__(self, instance: Any, owner: type) -> Callable | None:
+        return _array_ufunc if instance is None else None
+
+
+class _Foreign:
+    """A name that Tensor has not: an AttributeError with its hint. (A `__getattr__` would slow down all attributes.)"""
+
+    def __init__(self, name: str):
+        self.error = partial(missing_attribute, "Tensor", name, TENSOR)
+        self.__doc__ = f"Not here: {TENSOR[name]}"
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        raise self.error()
+
+
+class ForeignNames:
+    """The base class of Tensor that answers names of PyTorch's that Tensor has not with what to write."""
+
+    __slots__ = ()
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in TENSOR]
+
+
+for _name in TENSOR:
+    setattr(ForeignNames, _name, _Foreign(_name))
+
+
+class Protocols(ForeignNames):
+    """The base class of Tensor that gives it Python's protocols and NumPy's."""
+
+    __slots__ = ()
+    __array_ufunc__ = _ArrayUfunc()
+
+    def __len__(self: Any) -> int:
+        if not self.shape:
+            raise TypeError("a tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self: Any) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self: Any) -> bool:
+        if self.data.size != 1:
+            raise ValueError(
+                f"a tensor of shape {self.shape} is neither true nor false: ops.any(x) or ops.all(x) says it of all "
+                "elements, and ops.where(x, a, b) chooses for each"
+            )
+        return bool(self.item())
+
+    def __float__(self: Any) -> float:
+        return float(self.item())
+
+    def __int__(self: Any) -> int:
+        return int(self.item())
+
+    def __index__(self: Any) -> int:
+        if is_floating(self.dtype):
+            raise TypeError(f"expected an integer, got a tensor of {dtype_name(self.dtype)}: int(tensor) cuts it off")
+        return int(self.item())
+
+    def __format__(self: Any, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.requires_grad:
+            raise TypeError("NumPy would lose this tensor's gradient: say tensor.detach().numpy() if that is meant")
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __array_function__(self, function: Callable, types: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
+        if function is np.where and len(inputs) == 1:
+            return _on_values(function, inputs, settings)
+        if (op := _FUNCTIONS.get(function)) is None:
+            return _on_values(function, inputs, settings)
+        return op(*inputs, **settings)
+
+
+def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+    op = _UFUNCS.get(ufunc)
+    if op is not None and method == "__call__" and not settings:
+        return op(*inputs)
+    name = ufunc.__name__
+    if method != "__call__":
+        instead = _METHODS.get((name, method))
+        raise TypeError(f"np.{name}.{method} of a Tensor: write {instead or 'it with ops, or on tensor.numpy()'}")
+    if "out" in settings:
+        raise TypeError(
+            f"np.{name}: a Tensor cannot be written into a NumPy array, where it would lose its gradient: write "
+            f"a = a + tensor for a += tensor, and array[...] = tensor.detach().numpy() for values"
+        )
+    if settings:
+        raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
+    result = _on_values(ufunc, inputs, settings)
+    return type(tensor)(result) if isinstance(result, (np.ndarray, np.generic)) else result
+
+
+def _on_values(function: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
+    """What NumPy gives for the values of constants."""
+    name = function.__name__
+
+    def values(x: Any) -> Any:
+        if not isinstance(x, Variable):
+            return x
+        if x.node is not None and name not in _WITHOUT_GRADIENT:
+            raise TypeError(
+                f"np.{name}: no op does it, and NumPy would lose the gradient{did_you_mean(name, ops.__all__)}: "
+                "write it with ops, define an op with @op, or say tensor.detach() if the values alone are meant"
+            )
+        return x.numpy()  # type: ignore[attr-defined]
+
+    return function(*map_leaves(values, inputs), **map_leaves(values, settings))
+
+
+def _reduction(op: Callable) -> Callable:
+    """A reduction by NumPy's signature, of which the settings after `axis` are given by name."""
+
+    def reduce(x: Any, axis: Any = None, *unnamed: Any, **settings: Any) -> Any:
+        if unnamed:
+            raise TypeError(f"np.{op.__name__} of a Tensor: give the settings after axis by name")
+        return op(x, axis=axis, **settings)
+
+    return reduce
+
+
+def _flat(op: Callable) -> Callable:
+    """A function along an axis that, as NumPy's, runs on the flattened array if `axis` is None."""
+
+    def run(x: Any, *inputs: Any, axis: Any = None) -> Any:
+        return op(ops.reshape(x, (-1,)), *inputs, axis=0) if axis is None else op(x, *inputs, axis=axis)
+
+    return run
+
+
+def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    return ops.clip(x, min if a_min is None else a_min, max if a_max is None else a_max)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if not np.ndim(a) or not np.ndim(b):
+        return ops.hadamard(a, b)
+    if np.ndim(b) > 2:
+        raise TypeError("np.dot of a Tensor with more than two axes: write a @ b, or ops.einsum")
+    return ops.matmul(a, b)
+
+
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    if ord is not None:
+        raise TypeError("np.linalg.norm of a Tensor is the Euclidean norm: write others with ops")
+    return ops.norm(x, axis=axis, keepdims=keepdims)
+
+
+def _like(name: str) -> Callable:
+    def make(x: Any, *values: Any, dtype: Any = None) -> Any:
+        return type(x).from_node(getattr(xp_of(x.data), name)(x.data, *values, dtype=dtype or x.dtype), None)
+
+    return make
+
+
+#: The ops that ufuncs of NumPy run on Tensors.
+_UFUNCS: dict[Any, Callable] = {
+    **{getattr(np, name): getattr(ops, name) for name in ops.__all__ if isinstance(getattr(np, name, None), np.ufunc)},
+    np.bitwise_and: Operators.__and__,
+    np.bitwise_or: Operators.__or__,
+    np.bitwise_xor: Operators.__xor__,
+    np.invert: Operators.__invert__,
+    np.positive: lambda x: x,
+    np.fabs: ops.absolute,
+    np.float_power: ops.power,
+    np.reciprocal: lambda x: 1 / x,
+}
+#: What to write for methods of ufuncs.
+_METHODS = {
+    ("add", "reduce"): "ops.sum(tensor, axis)",
+    ("multiply", "reduce"): "ops.prod(tensor, axis)",
+    ("maximum", "reduce"): "ops.max(tensor, axis)",
+    ("minimum", "reduce"): "ops.min(tensor, axis)",
+    ("add", "accumulate"): "ops.cumsum(tensor, axis)",
+    ("add", "at"): "ops.scatter_add(tensor, values, index), which gives a new tensor",
+    ("multiply", "outer"): "a[:, None] * b",
+}
+#: The functions of NumPy beside ufuncs that run ops on Tensors.
+_FUNCTIONS: dict[Any, Callable] = {
+    **{getattr(np, op.__name__): _reduction(op) for op in (ops.sum, ops.mean, ops.prod, ops.var, ops.std)},
+    **{getattr(np, op.__name__): _reduction(op) for op in (ops.any, ops.all, ops.argmax, ops.argmin)},
+    **{function: _reduction(ops.max) for function in (np.max, np.amax)},
+    **{function: _reduction(ops.min) for function in (np.min, np.amin)},
+    **{
+        getattr(np, name): getattr(ops, name)
+        for name in (
+            "argsort", "broadcast_to", "concatenate", "einsum", "expand_dims", "flip", "moveaxis", "reshape", "sort",
+            "split", "squeeze", "stack", "transpose", "where",
+        )
+    },
+    np.cumsum: _flat(ops.cumsum),
+    np.take: _flat(ops.take),
+    np.repeat: _flat(ops.repeat),
+    np.take_along_axis: ops.gather,
+    np.swapaxes: lambda x, first, second: x.swapaxes(first, second),
+    np.ravel: lambda x: x.flatten(),
+    np.copy: lambda x: x.clone(),
+    np.clip: _clip,
+    np.dot: _dot,
+    np.linalg.norm: _norm,
+    np.zeros_like: _like("zeros_like"),
+    np.ones_like: _like("ones_like"),
+    np.full_like: _like("full_like"),
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x: x.numel(),
+}  # fmt: skip
+#: Functions without an op whose results have no gradient.
+_WITHOUT_GRADIENT = frozenset({
+    "allclose", "argwhere", "array_equal", "array_equiv", "count_nonzero", "flatnonzero", "isclose", "isinf", "isnan",
+    "nonzero", "result_type", "searchsorted", "signbit",
+})  # fmt: skip

@@ -1,0 +1,48 @@
+"""Hints: what to write here instead of a name of Keras or PyTorch that has to do with training."""
+
+#: Of `train`.
+TRAIN = {
+    "EarlyStopping": "train.fit(…, validation=…, patience=3), which restores the best weights too",
+    "ModelCheckpoint": "train.fit(…, folder='runs/1'), which keeps the best and the last; keep_last=3 for more",
+    "BackupAndRestore": "train.fit(…, folder='runs/1', resume=True)",
+    "CSVLogger": "train.CSVLog(path)",
+    "SummaryWriter": "train.TensorBoard(folder)",
+    "LearningRateScheduler": "train.fit(…, schedule=optim.WarmupCosine), or another schedule of optim",
+    "ReduceLROnPlateau": "train.fit(…, validation=…, schedule=optim.ReduceOnPlateau(optimizer))",
+    "LearningRateFinder": "train.find_lr(model, loss, data)",
+    "LRFinder": "train.find_lr(model, loss, data)",
+    "lr_find": "train.find_lr(model, loss, data)",
+    "ProgbarLogger": "train.fit(…, progress=True)",
+    "TerminateOnNaN": "not needed: a loss that is not finite raises train.TrainingError",
+    "AveragedModel": "train.WeightAverage(decay=None)",
+    "EMA": "train.WeightAverage(decay=0.999)",
+    "SWA": "train.WeightAverage(decay=None, start=…)",
+    "StochasticWeightAveraging": "train.WeightAverage(decay=None, start=…)",
+    "GradientAccumulationScheduler": "train.fit(…, accumulate=4)",
+    "GradScaler": "train.fit(…, precision='float16'), or train.LossScaler in a loop of your own",
+    "autocast": "train.fit(…, precision='float16'), or train.mixed_precision(model, 'float16')",
+    "BinaryAccuracy": "train.Accuracy(threshold=0) of logits, by name 'binary_accuracy'",
+    "CategoricalAccuracy": "train.Accuracy()",
+    "SparseCategoricalAccuracy": "train.Accuracy()",
+    "TopKCategoricalAccuracy": "train.TopK(k)",
+    "MeanAbsoluteError": "train.MAE()",
+    "MeanSquaredError": "train.MSE()",
+    "RootMeanSquaredError": "train.RMSE()",
+    "R2Score": "train.R2()",
+    "F1Score": "train.ConfusionMatrix(), whose value is the macro F1",
+}
+
+#: Of a History.
+HISTORY = {"history": "history['loss'], an array", "params": "history.names, and history['loss'], an array"}
+
+#: Of a Callback: events.
+CALLBACK = {
+    "on_batch_end": "on_step_end(self, loop, record)",
+    "on_train_batch_end": "on_step_end(self, loop, record)",
+    "on_test_end": "on_evaluation_end(self, loop, record)",
+    "on_validation_end": "on_evaluation_end(self, loop, record)",
+    "on_validation_epoch_end": "on_evaluation_end(self, loop, record)",
+    "on_train_epoch_end": "on_epoch_end(self, loop, record)",
+    "on_after_backward": "on_gradients(self, loop)",
+    "on_before_optimizer_step": "on_gradients(self, loop)",
+}
