@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from numbers import Integral
 
-from ...arguments import respelling
+from ...arguments import arrays_of, respelling
 from ...backend import as_dtype, backend_of, is_floating, xp_of
 from ..op import op, sum_to, unwrap
 
@@ -156,7 +156,7 @@ def stack(arrays, axis=0):
 
 
 def _at_least_one(name, arrays):
-    arrays = list(arrays)
+    arrays = arrays_of(arrays)
     if not arrays:
         raise ValueError(f"{name}: expected at least one array, got none")
     return arrays
