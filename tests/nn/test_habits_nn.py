@@ -270,6 +270,16 @@ def test_an_error_of_an_inner_call_is_not_taken_for_one_of_the_call():
     with pytest.raises(TypeError, match=r"a call of Linear has no keyword 'training'.*\(in Outer\.inner\)$"):
         Outer()(X)
 
+    class Direct(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.inner.forward(x, training=True)
+
+    with pytest.raises(TypeError, match=r"^Linear\.forward\(\) got an unexpected keyword argument 'training'$"):
+        Direct()(X)
+
     class Passing(nn.Module):
         def __init__(self, **settings):
             self.settings = settings

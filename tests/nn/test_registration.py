@@ -82,6 +82,21 @@ def test_mixed_precision_sees_them_too():
     np.testing.assert_allclose(half(x).numpy(), expected, atol=1e-2)
 
 
+def test_mixed_precision_sees_a_parameter_that_is_replaced_in_a_dict():
+    class Scale(nn.Module):
+        def __init__(self):
+            self.parts = {"a": [nn.Parameter([2.0])]}
+
+        def forward(self, x):
+            return x * self.parts["a"][0]
+
+    model = Scale()
+    half = mixed_precision(model, "float16")
+    assert half(Tensor([1.0])).item() == 2
+    model.parts["a"][0] = nn.Parameter([3.0])
+    assert half(Tensor([1.0])).item() == 3
+
+
 @pytest.mark.parametrize(
     "colliding", [{1: nn.Parameter([1.0]), "1": nn.Parameter([2.0])},
                   {"a": {"b": nn.Parameter([1.0])}, "a.b": nn.Parameter([2.0])}]
@@ -205,6 +220,19 @@ def test_a_parameter_is_not_replaced_by_what_would_not_be_trained(value, kind):
     assert model.W.tolist() == [[1, 1], [1, 1]]
     model.W = nn.Parameter(np.zeros((2, 2)), dtype="float32")
     assert [name for name, _ in model.named_parameters()] == ["W", "b"]
+
+
+def test_a_buffer_is_not_replaced_by_an_array():
+    model = nn.Module()
+    model.mean = Tensor(np.zeros(3))
+    with pytest.raises(
+        TypeError, match=r"Module\.mean is a Tensor, and a value of type ndarray .*m\.mean = Tensor\(arr"
+    ):
+        model.mean = np.ones(3)
+    model.mean = Tensor(np.ones(3))
+    model.mean = model.mean * 0.5
+    assert model.state_dict()["mean"].tolist() == [0.5] * 3
+    model.mean = (model.mean, 1)
 
 
 def test_a_frozen_parameter_is_one():

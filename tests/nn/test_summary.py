@@ -77,6 +77,28 @@ def test_the_call_leaves_no_trace():
     assert all(p.grad is gradients[name] for name, p in model.named_parameters())
 
 
+def test_the_call_is_in_evaluation_mode_and_records_nothing():
+    seen = []
+
+    class Watching(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x):
+            y = self.layer(x)
+            seen.append((self.training, self.layer.training, y.requires_grad))
+            return y
+
+    model = Watching()
+    nn.summary(model, (5, 3))
+    assert seen == [(False, False, False)] and model.training and model(np.ones((1, 3))).requires_grad
+
+
+@pytest.mark.parametrize("dtype, size", [("float16", 2), ("float32", 4), ("float64", 8)])
+def test_bytes_are_those_of_the_dtype(dtype, size):
+    assert nn.summary(nn.Linear(3, 2, dtype=dtype)).memory == {"parameters": 8 * size, "gradients": 8 * size}
+
+
 def test_random_numbers_that_forward_draws_are_given_back():
     class Noisy(nn.Module):
         def forward(self, x):

@@ -57,6 +57,15 @@ def test_a_tied_tensor_is_listed_saved_and_counted_once():
     assert LanguageModel().tied_paths() == {"output.W": "embedding.W"}
 
 
+def test_modules_may_refer_to_those_around_them():
+    model = Autoencoder()
+    model.encoder.parent = model
+    model.decoder.neighbour = model.encoder
+    assert model.tied_paths()["decoder.W"] == "encoder.W" and list(model.state_dict()) == ["encoder.W", "decoder.b"]
+    model.load_state_dict({"decoder.W": np.eye(3), "decoder.b": np.zeros(3)})
+    np.testing.assert_array_equal(model.encoder.W.numpy(), np.eye(3))
+
+
 def test_repr_says_what_is_tied():
     model = Autoencoder()
     model.again = model.encoder

@@ -135,12 +135,14 @@ def test_tensorboard_files_have_scalars_and_histograms(tmp_path):
     step(loop, board, lr=0.5, gradient_norm=None)
     step(loop, board, lr=0.25, gradient_norm=2.0)
     board.on_evaluation_end(loop, {"step": 2, "epoch": 0, "validation_loss": 1.5, "validation_accuracy": 0.75})
+    board.on_epoch_end(loop, {"step": 2, "epoch": 0, "loss": 8.5, "lr": 0.4, "accuracy": 0.5, "validation_loss": 1.5})
     board.on_train_end(loop)
     values = {(value.tag, event.step): value for event in events(tmp_path) for value in event.summary.value}
     scalars = {key: value.simple_value for key, value in values.items() if value.WhichOneof("value") == "simple_value"}
     assert scalars == {
         ("loss/training", 1): 9.0, ("lr", 1): 0.5, ("loss/training", 2): 8.0, ("lr", 2): 0.25,
         ("gradient_norm", 2): 2.0, ("loss/validation", 2): 1.5, ("accuracy/validation", 2): 0.75,
+        ("accuracy/training", 2): 0.5,
     }  # fmt: skip
     histograms = {tag: value.histo for (tag, _), value in values.items() if value.HasField("histo")}
     assert set(histograms) == {name.replace(".", "/") for name, _ in model.named_parameters()}

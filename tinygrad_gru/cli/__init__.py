@@ -1,4 +1,4 @@
-"""The command line: `tinygrad-gru train`, `generate`, `export`, `info` and `check`, or `python -m tinygrad_gru …`."""
+"""The command line: `tinygrad-gru COMMAND`, or `python -m tinygrad_gru COMMAND`."""
 
 from .main import main
 

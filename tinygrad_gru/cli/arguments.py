@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
+from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from ..hints import did_you_mean
+from ..train.folder import create_folder
 
 INTERRUPTED = 130  # the exit status that shells report for a program that Ctrl-C ended
 
@@ -43,3 +47,14 @@ def count(text: str) -> int:
 
 def add_backend(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backend", default=None, help="numpy, cupy, or cupy:1 for the second GPU (default: numpy)")
+
+
+def new_run_folder(name: str) -> Path:
+    """Create the first of runs/NAME-1, runs/NAME-2 … that does not exist; no other run can have created the same."""
+    create_folder(Path("runs"))
+    for number in itertools.count(1):
+        with suppress(FileExistsError):
+            path = Path("runs", f"{name}-{number}")
+            path.mkdir()
+            return path
+    raise AssertionError  # for the type checker: `count` does not end

@@ -12,7 +12,7 @@ from ..backend import BackendError, use, with_memory_report
 from ..train import CheckpointError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
-from . import check, models, train
+from . import check, fit, models, train
 from .arguments import INTERRUPTED, Parser
 
 
@@ -32,10 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # as in `generate … | head`
         return 1
-    except (ValueError, OSError, MemoryError, ImportError, BackendError, CheckpointError, TrainingError) as error:
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        MemoryError,
+        ImportError,
+        BackendError,
+        CheckpointError,
+        TrainingError,
+    ) as error:
         if options.traceback:
             raise
-        reason = str(with_memory_report(error) if isinstance(error, MemoryError) else error) or type(error).__name__
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its str() would be in quotes
+        reason = str(with_memory_report(error) if isinstance(error, MemoryError) else text) or type(error).__name__
         lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
         try_print("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
         return 1
@@ -48,7 +58,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"tinygrad_gru {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="command", dest="name")
-    for module in (train, models, check):
+    for module in (train, fit, models, check):
         module.add_to(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:

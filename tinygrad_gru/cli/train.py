@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import shlex
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from ..io import replacing
@@ -25,7 +23,7 @@ from ..train import (
     summarize,
     time_plan,
 )
-from ..train.folder import RunFolder, create_folder, read_log
+from ..train.folder import RunFolder, read_log
 from ..train.precision import PRECISIONS
 from ..train.terminal import BestEffort, discard_unwritten, try_print
 from ..train.text.model import CELLS
@@ -33,7 +31,7 @@ from ..train.text.origin import Origin, origin_in, settings_like
 from ..train.text.restore import settings_in
 from ..train.text.run import format_summary
 from ..train.text.settings import CHANGEABLE
-from .arguments import INTERRUPTED, absolute, add_backend, path
+from .arguments import INTERRUPTED, absolute, add_backend, new_run_folder, path
 
 
 def add_to(commands: Any) -> None:
@@ -95,7 +93,7 @@ def train(options: argparse.Namespace) -> int:
         else:
             state, (settings, origin) = None, _new_settings(options, given)
             run = TextRun(settings, options.backend, origin)
-            folder = RunFolder(options.out if options.out is not None else _create_run_folder(run.settings.cell))
+            folder = RunFolder(options.out if options.out is not None else new_run_folder(run.settings.cell))
             locks.enter_context(folder)
         loop = run.loop(folder, state)
         total = run.settings.steps * run.settings.characters_per_step
@@ -167,17 +165,6 @@ def _resumed(
     if settings.text is not None and not os.path.exists(settings.text):
         raise FileNotFoundError(f"the run's text, {settings.text}, is not there: if it was moved, give its --text")
     return folder, state, settings
-
-
-def _create_run_folder(cell: str) -> Path:
-    """Create the first of runs/gru-1, runs/gru-2 … that does not exist; no other run can have created the same."""
-    create_folder(Path("runs"))
-    for number in itertools.count(1):
-        with suppress(FileExistsError):
-            path = Path("runs", f"{cell}-{number}")
-            path.mkdir()
-            return path
-    raise AssertionError  # for the type checker: `count` does not end
 
 
 def _resume_hint(folder: RunFolder, backend: str | None) -> str:

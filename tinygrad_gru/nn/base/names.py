@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -31,11 +30,10 @@ class ForeignNames:
 
     def _reword(self: Any, error: Exception) -> None:
         """In an error for a keyword that `forward` has not, say what there is instead."""
-        found = re.match(r"\S+\.forward\(\) got an unexpected keyword argument '(\w+)'$", str(error))
-        if found and not hasattr(error, "raised_in"):
-            known = inspect.signature(self.forward).parameters
-            owner = f"a call of {type(self).__name__}"
-            error.args = (str(unknown_keyword(owner, found[1], self._argument_hints, known)),)
+        unexpected = f"{getattr(self.forward, '__qualname__', '')}() got an unexpected keyword argument '"
+        if str(error).startswith(unexpected):
+            name, known = str(error).split("'")[1], inspect.signature(self.forward).parameters
+            error.args = (str(unknown_keyword(f"a call of {type(self).__name__}", name, self._argument_hints, known)),)
 
     def __getattr__(self, name: str) -> Any:
         if name in self._hints and not hasattr(type(self), name):

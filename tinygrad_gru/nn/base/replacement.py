@@ -13,7 +13,9 @@ def is_parameter(tensor: Tensor) -> bool:
 
 
 def check_replacement(label: str, replaced: Any, value: Any) -> None:
-    """Raise TypeError if a parameter or a submodule would be lost to a value that is none; None and modules may.
+    """Raise TypeError if a parameter, a buffer or a submodule would be lost to a value that is none.
+
+    None and modules may replace all.
 
     label     the attribute, such as "Linear.W"
     replaced  its value so far, a Module or a Tensor
@@ -30,6 +32,11 @@ def check_replacement(label: str, replaced: Any, value: Any) -> None:
         raise TypeError(
             f"{label} is a parameter, and {_kind(value)} would take its place, {_advice(label, value)}; or `del` it "
             "first"
+        )
+    elif hasattr(value, "dtype") and not isinstance(value, Tensor):
+        raise TypeError(
+            f"{label} is a Tensor, and {_kind(value)} would take its place, which would not be saved and moved along: "
+            f"write m.{label.rpartition('.')[2]} = Tensor(array); or `del` it first"
         )
 
 

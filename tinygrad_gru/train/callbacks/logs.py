@@ -15,6 +15,8 @@ from ...io import replacing
 from .base import Callback
 
 _KINDS = ("step", "evaluation", "epoch")
+#: What the records of steps have, so that those of epochs need not repeat it.
+_OF_STEPS = ("step", "epoch", "loss", "gradient_norm", "lr")
 
 
 class CSVLog(Callback):
@@ -86,9 +88,11 @@ class TensorBoard(Callback):
     folder      of the event files; one per run, whose name TensorBoard shows
     histograms  write histograms of all parameters, too, at each evaluation and epoch
 
-    Scalars of steps are "loss/training", "lr" and "gradient_norm", those of evaluations "loss/validation",
-    "accuracy/validation", …: so both curves of a loss are beside each other. In a run that is resumed what was written
-    after its last step is hidden. Raises ImportError if tensorboardX is not installed.
+    Scalars of steps are "loss/training", "lr" and "gradient_norm", of epochs "accuracy/training", …, of evaluations
+    "loss/validation", "accuracy/validation", …: so both curves of a loss are beside each other. In a run that is
+    resumed what was written after its last step is hidden. Raises ImportError if tensorboardX is not installed.
+
+        train.fit(…, callbacks=[train.TensorBoard("runs/gru-64")])
     """
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
@@ -113,6 +117,8 @@ class TensorBoard(Callback):
         self._write_parameters(loop)
 
     def on_epoch_end(self, loop: Any, record: Mapping[str, Any]) -> None:
+        means = [name for name in record if name not in _OF_STEPS and not name.startswith("validation_")]
+        self._write(record, {name: f"{name}/training" for name in means})
         self._write_parameters(loop)
 
     def on_train_end(self, loop: Any) -> None:

@@ -1,0 +1,145 @@
+"""The commands `fit` and `predict`: a forecaster or a classifier of the rows of a CSV file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..data import read_csv
+from ..io import replacing
+from ..show import PlotError
+from ..show.series import plot_series
+from ..train import SeriesModel, SeriesRun, SeriesSettings
+from ..train.folder import RunFolder
+from ..train.series.settings import CELLS, FILLS, TASKS
+from ..train.terminal import try_print
+from .arguments import INTERRUPTED, add_backend, new_run_folder, path
+
+MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to the parser."""
+    command = commands.add_parser(
+        "fit",
+        help="train a forecaster or a classifier on a CSV file",
+        description="Train a recurrent network on the rows of a CSV file, in their order: it forecasts the next rows "
+        "of the target if that is a number, or tells its class. Writes the model, its predictions for the last rows, "
+        "and a picture.",
+        argument_default=argparse.SUPPRESS,
+    )
+    command.set_defaults(command=fit, out=None, quiet=False, delimiter=None, decimal=".")
+    defaults = SeriesSettings(target="")
+    command.add_argument("file", type=path, help="the CSV file, one row per time step")
+    command.add_argument("--target", required=True, metavar="COLUMN", help="what to forecast or classify")
+
+    def setting(name: str, convert: Any, text: str, **more: Any) -> None:
+        default = getattr(defaults, name)
+        note = "" if default is None else f" (default: {default})"
+        command.add_argument(f"--{name}", type=convert, help=text + note, **more)
+
+    setting("task", str, "default: forecast a number, classify anything else", choices=TASKS)
+    setting("window", int, "rows that the network reads", metavar="N")
+    setting("horizon", int, "rows ahead to forecast", metavar="N")
+    command.add_argument("--features", nargs="+", metavar="COLUMN", help="columns to read (default: all that can be)")
+    setting("fill", str, "fill missing values with the value before them, or interpolate", choices=FILLS)
+    setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
+    setting("hidden", int, "width of the recurrent state", metavar="N")
+    setting("layers", int, "number of recurrent layers", metavar="N")
+    setting("dropout", float, "probability of dropping a hidden unit between layers", metavar="P")
+    setting("epochs", int, "passes over the training rows at most", metavar="N")
+    setting("batch", int, "windows per step", metavar="N")
+    setting("lr", float, "learning rate", metavar="RATE")
+    setting("patience", int, "epochs without a better validation loss before training stops", metavar="N")
+    setting("validation", float, "share of the rows that says when to stop", metavar="SHARE")
+    setting("test", float, "share of the rows, the last ones, for the results", metavar="SHARE")
+    setting("seed", int, "random seed of weights and shuffling", metavar="N")
+    _add_format(command)
+    command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
+    command.add_argument("--quiet", action="store_true", help="print the results only")
+    add_backend(command)
+
+    command = commands.add_parser("predict", help="apply a model of `fit` to the rows of a CSV file")
+    command.set_defaults(command=predict)
+    command.add_argument("run", type=path, help="the folder of a run of `fit`, or its model.safetensors")
+    command.add_argument("file", type=path, help="the CSV file")
+    _add_format(command)
+    add_backend(command)
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--delimiter", default=None, help="between fields (default: found in the file)")
+    command.add_argument("--decimal", default=".", help="the decimal sign (default: %(default)s)")
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Train on the rows of a CSV file; write the model, predictions for the last rows, a picture and a summary."""
+    given = {name: getattr(options, name) for name in asdict(SeriesSettings("")) if hasattr(options, name)}
+    if "features" in given:
+        given["features"] = tuple(given["features"])
+    settings = SeriesSettings(**given)
+    table = read_csv(options.file, delimiter=options.delimiter, decimal=options.decimal)
+    run = SeriesRun(table, settings, options.backend)
+    if not options.quiet:
+        try_print(f"{options.file}: {table.report()}\n")
+        for name, reason in run.left_out.items():
+            try_print(f"not read: {name} ({reason})")
+    with ExitStack() as stack:
+        folder = stack.enter_context(RunFolder(options.out if options.out is not None else new_run_folder("fit")))
+        history = run.fit(folder, progress=not options.quiet)
+        results = run.results()
+        run.model.save(folder.path / MODEL)
+        results.to_csv(folder.path / PREDICTIONS, run.table)
+        figures = results.figures()
+        with replacing(folder.summary) as file:
+            summary = {**figures, "parameters": run.model.network.parameter_count(), "settings": asdict(settings)}
+            file.write(json.dumps(summary, indent=2).encode() + b"\n")
+        _plot(folder.path / PICTURE, run, results, history)
+    try_print(_summary(run, results, figures, folder.path))
+    if history.diagnosis is not None:
+        try_print(f"error: {history.diagnosis}", sys.stderr)
+        return 1
+    return INTERRUPTED if (history.stopped or "").startswith("interrupted") else 0
+
+
+def _summary(run: SeriesRun, results: Any, figures: dict[str, float], folder: Path) -> str:
+    settings = run.settings
+    what = f"forecast of {settings.target}" if run.model.task == "forecast" else f"class of {settings.target}"
+    width = max(map(len, figures))
+    lines = [f"  {name:{width}}  {value:.4g}" for name, value in figures.items()]
+    read = ", ".join(run.model.features.columns)
+    return "\n".join(
+        [
+            f"{settings.cell.upper()}, hidden {settings.hidden}: {run.model.network.parameter_count():,} parameters, "
+            f"{what} from {settings.window} rows of {read}",
+            f"on the last {len(results.rows):,} rows:",
+            *lines,
+            f"files of this run: {folder}",
+        ]
+    )
+
+
+def _plot(file: Path, run: SeriesRun, results: Any, history: Any) -> None:
+    try:
+        plot_series(file, results, history, run.settings.target)
+    except PlotError as error:
+        try_print(str(error), sys.stderr)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Print what a model predicts after (a forecast) or at (a class) each row that has enough rows before it."""
+    file = Path(options.run)
+    model = SeriesModel.load(file / MODEL if file.is_dir() else file, options.backend)
+    table = read_csv(options.file, delimiter=options.delimiter, decimal=options.decimal)
+    values = model.predict(table)
+    values = values.reshape(len(values), -1)
+    names = ["class"] if model.task == "classify" else [f"{k + 1} ahead" for k in range(values.shape[1])]
+    print("row", *names, sep=",")
+    for row, found in enumerate(values.tolist(), start=model.settings.window - 1):
+        print(row, *found, sep=",")
+    return 0

@@ -1,0 +1,152 @@
+"""A training run on the rows of a table: windows of its parts, training, and results on the last rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from ...backend import manual_seed, resolve
+from ...data import Table, split_by_time
+from ...data.tables.columns import kind_of
+from ...io import replacing
+from ...ops import cross_entropy, mse
+from ..fit import fit
+from ..folder import RunFolder
+from ..history import History
+from ..terminal import Progress
+from .features import Features, usable
+from .model import SeriesModel, target_values
+from .settings import SeriesSettings
+
+
+class Results(NamedTuple):
+    """The results on the test rows, window by window.
+
+    rows       (N,) the row of the table that a prediction is of; of a forecast the first one
+    truth      (N, horizon) numbers in the target's unit, or (N,) classes
+    predicted  the same, by the model
+    baseline   the same, by the simplest rule: the last known value, or the class that is most frequent in training
+    """
+
+    rows: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray
+    baseline: np.ndarray
+
+    def figures(self) -> dict[str, float]:
+        """The root of the mean squared error of the model and of the baseline, or their shares of right classes."""
+        if self.truth.ndim == 1:
+            pairs = (("accuracy", self.predicted), ("accuracy of the most frequent class", self.baseline))
+            return {name: float(np.mean(values == self.truth)) for name, values in pairs}
+        pairs = (("rmse", self.predicted), ("rmse of the last value", self.baseline))
+        return {name: float(np.sqrt(np.mean((values - self.truth) ** 2))) for name, values in pairs}
+
+    def to_csv(self, path: str | os.PathLike[str], table: Table) -> None:
+        """Write the predictions: row, its date if the table has one, truth and prediction, of each row ahead."""
+        date = next((name for name in table.columns if kind_of(table[name]) == "date"), None)
+        ahead = [""] if self.truth.ndim == 1 or self.truth.shape[1] == 1 else [
+            f" {k + 1} ahead" for k in range(self.truth.shape[1])
+        ]  # fmt: skip
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = ["row", *([date] if date else []), *(f"{what}{k}" for k in ahead for what in ("truth", "predicted"))]
+        writer.writerow(names)
+        truth, predicted = (values.reshape(len(self.rows), -1) for values in (self.truth, self.predicted))
+        for number, row in enumerate(self.rows):
+            values = [value for pair in zip(truth[number].tolist(), predicted[number].tolist()) for value in pair]
+            writer.writerow([row, *([table[date][row]] if date else []), *values])
+        with replacing(path) as file:
+            file.write(text.getvalue().encode())
+
+
+class SeriesRun:
+    """A training run as `settings` describe it, on the rows of `table` in the order of time.
+
+    No window straddles the parts for training, validation and test, and what is fitted (means, categories) is fitted on
+    the training rows. `left_out` has the columns that are not read, and why. The constructor seeds the random numbers,
+    so that equal settings give equal runs.
+
+    >>> table = data.Table({"load": np.sin(np.arange(400) / 5)})
+    >>> run = train.SeriesRun(table, train.SeriesSettings("load", window=12, hidden=8, epochs=3))
+    >>> history = run.fit(progress=False)
+    >>> sorted(run.results().figures())
+    ['rmse', 'rmse of the last value']
+    """
+
+    def __init__(self, table: Table, settings: SeriesSettings, device: str | None = None) -> None:
+        kind = kind_of(table[settings.target])
+        if kind == "date":
+            raise ValueError(f"target: {settings.target!r} holds dates: expected numbers or categories")
+        task = settings.task or ("forecast" if kind == "number" else "classify")
+        self.settings = settings
+        self.left_out: dict[str, str] = {}
+        names = self._feature_names(table, task)
+        training = split_by_time(table, settings.fractions)[0]
+        if settings.fill is not None:
+            training = training.fill_missing([*dict.fromkeys([*names, settings.target])], method=settings.fill)
+        manual_seed(settings.seed)
+        self.model = SeriesModel.fitted(settings, task, Features.of(training, names), training)
+        self.model.network.to(resolve(device))
+        self.table = self.model.filled(table)
+        self._parts = split_by_time(self.table, settings.fractions)
+
+    def fit(self, folder: RunFolder | None = None, progress: bool | Progress = True) -> History:
+        """Train, and keep the best weights on the validation rows."""
+        settings, forecasts = self.settings, self.model.task == "forecast"
+        training, validation = (self._windows(part) for part in self._parts[:2])
+        return fit(
+            self.model.network, mse if forecasts else cross_entropy, training, validation=validation,
+            epochs=settings.epochs, lr=settings.lr, batch_size=settings.batch, seed=settings.seed, clip_norm=1.0,
+            patience=settings.patience, metrics=[] if forecasts else ["accuracy"], folder=folder, progress=progress,
+        )  # fmt: skip
+
+    def results(self) -> Results:
+        """What the model predicts for the test rows."""
+        test, first = self._parts[2], len(self.table) - len(self._parts[2])
+        predicted, width, horizon = self.model.predict(test), self.settings.window, self.settings.horizon
+        if self.model.task == "classify":
+            classes = np.array(self.model.categories)
+            truth = classes[test.codes(self.settings.target, self.model.categories)][width - 1 :]
+            frequent = np.bincount(self._parts[0].codes(self.settings.target, self.model.categories)).argmax()
+            rows = first + width - 1 + np.arange(len(truth))
+            return Results(rows, truth, predicted, np.full_like(truth, classes[frequent]))
+        values = target_values(test, self.settings.target)
+        count = len(test) - width - horizon + 1
+        rows = width + np.arange(count)
+        truth = values[rows[:, None] + np.arange(horizon)]
+        baseline = np.broadcast_to(values[rows - 1][:, None], truth.shape)
+        return Results(first + rows, truth, predicted[:count], baseline)
+
+    def _feature_names(self, table: Table, task: str) -> list[str]:
+        target, names = self.settings.target, self.settings.features
+        if names is not None:
+            if task == "classify" and target in names:
+                raise ValueError(f"features: {target!r} is the class that is to be told")
+            return list(names)
+        candidates = [name for name in table.columns if task == "forecast" or name != target]
+        self.left_out = {name: reason for name in candidates if (reason := usable(table, name)) is not None}
+        chosen = [name for name in candidates if name not in self.left_out]
+        if not chosen:
+            raise ValueError("features: there is no column that can be read; name some")
+        return chosen
+
+    def _windows(self, part: Table) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs and the targets of all windows of a part: changes from the last row (N, horizon), or ids (N,)."""
+        width, horizon, target = self.settings.window, self.settings.horizon, self.settings.target
+        ahead = horizon if self.model.task == "forecast" else 0
+        if len(part) < width + ahead:
+            shares = ", ".join(f"{share:.2f}" for share in self.settings.fractions)
+            raise ValueError(
+                f"window: a part of {len(part)} rows is too short for a window of {width} and {ahead} rows ahead; of "
+                f"the {len(self.table):,} rows training, validation and test have {shares}"
+            )
+        x = self.model.inputs(part)
+        if self.model.task == "classify":
+            return x, part.codes(target, self.model.categories)[width - 1 :]
+        values, last = target_values(part, target), width - 1 + np.arange(len(x) - horizon)
+        y = (values[last[:, None] + 1 + np.arange(horizon)] - values[last][:, None]) / self.model.scale
+        return x[: len(y)], y
