@@ -6,6 +6,7 @@ from functools import wraps
 
 from ...arguments import respelling
 from ...backend import astype, backend_of, check_ids, dtype_name, is_floating, is_half, xp_of
+from ...backend.numpy import DOUBLE, SINGLE
 from ...tape import Variable
 from ..comparison import not_equal, where
 from ..movement.indexing import as_integers
@@ -23,7 +24,9 @@ def converting_targets(function):
 
     @wraps(function)
     def checked(predictions, targets, **settings):
-        dtype, other = (getattr(x, "dtype", None) for x in (predictions, targets))
+        dtype, other = getattr(predictions, "dtype", None), getattr(targets, "dtype", None)
+        if dtype is other and (dtype is SINGLE or dtype is DOUBLE):  # the common case
+            return compute(predictions, targets, **settings)
         if not isinstance(targets, Variable):
             targets = _array(targets, predictions)
         elif not isinstance(predictions, Variable):
