@@ -28,7 +28,7 @@ LINES, COLUMNS = 13, 58
 def main() -> None:
     options = parse()
     run = TextRun(TextSettings(text=options.text, hidden=options.hidden, characters=options.characters))
-    steps, per_step = run.settings.steps, run.trainer.units_per_step
+    steps, per_step = run.settings.steps, run.settings.characters_per_step
     shown = set(np.geomspace(1, steps, FRAMES).astype(int))  # learning is fastest at first
     movie, losses = Movie(f"A GRU with {run.model.parameter_count():,} parameters reads", steps * per_step), []
     with progress(steps * per_step, unit="characters") as display:

@@ -45,11 +45,11 @@ from .trainer import Step, Trainer, TrainingError
 __all__ = [
     "MAE", "MSE", "R2", "RMSE", "Accuracy", "BitsPerCharacter", "CSVLog", "Callback", "CharacterModel",
     "CheckpointError", "ConfusionMatrix", "EarlyStop", "History", "LRSweep", "LambdaCallback", "Loop", "LossScaler",
-    "Mean", "MeanLoss", "Metric", "MixedPrecision", "Origin", "Perplexity", "PlotError", "Progress",
-    "Restored", "RunFolder", "SafetensorsError", "SeriesModel", "SeriesRun", "SeriesSettings", "Step", "TensorBoard",
-    "TextRun", "TextSettings", "TimePlan", "TopK", "Trainer", "TrainingError", "WeightAverage", "character_losses", "evaluate", "excerpts", "find_lr", "fit", "generate",
-    "leading_spaces", "load_checkpoint", "metric", "mixed_precision", "plot_loss", "predict", "progress", "read_log",
-    "restore", "save_checkpoint", "summarize", "time_plan",
+    "Mean", "MeanLoss", "Metric", "MixedPrecision", "Origin", "Perplexity", "PlotError", "Progress", "Restored",
+    "RunFolder", "SafetensorsError", "SeriesModel", "SeriesRun", "SeriesSettings", "Step", "TensorBoard", "TextRun",
+    "TextSettings", "TimePlan", "TopK", "Trainer", "TrainingError", "WeightAverage", "character_losses", "evaluate",
+    "excerpts", "find_lr", "fit", "generate", "leading_spaces", "load_checkpoint", "metric", "mixed_precision",
+    "plot_loss", "predict", "progress", "read_log", "restore", "save_checkpoint", "summarize", "time_plan",
 ]  # fmt: skip
 
 
