@@ -45,18 +45,19 @@ from .creation import (
 from .debug import AnomalyError, detect_anomaly, sanitize
 from .hints import PACKAGE, missing_name
 from .ops import op
-from .scan import compiling, explain, scan
+from .scan import NotCompiledError, NotCompiledWarning, compiling, explain, scan
 from .tape import TapeError, tape
 from .tensor import Tensor
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, remat, vjp
 from .version import __version__
 
 __all__ = [
-    "AnomalyError", "BackendError", "OutOfMemoryError", "TapeError", "Tensor", "__version__", "arange", "checkpoint",
-    "compiling", "detect_anomaly", "empty", "enable_grad", "explain", "eye", "full", "full_like", "grad", "hessian",
-    "hvp", "jacobian", "jvp", "linspace", "load", "manual_seed", "memory_limit", "memory_report", "nn", "no_grad",
-    "ones", "ones_like", "op", "ops", "optim", "rand", "randint", "randn", "random_state", "remat", "sanitize", "save",
-    "scan", "set_random_state", "tape", "tensor", "tf32", "tf32_allowed", "use", "vjp", "zeros", "zeros_like",
+    "AnomalyError", "BackendError", "NotCompiledError", "NotCompiledWarning", "OutOfMemoryError", "TapeError", "Tensor",
+    "__version__", "arange", "checkpoint", "compiling", "detect_anomaly", "empty", "enable_grad", "explain", "eye",
+    "full", "full_like", "grad", "hessian", "hvp", "jacobian", "jvp", "linspace", "load", "manual_seed", "memory_limit",
+    "memory_report", "nn", "no_grad", "ones", "ones_like", "op", "ops", "optim", "rand", "randint", "randn",
+    "random_state", "remat", "sanitize", "save", "scan", "set_random_state", "tape", "tensor", "tf32", "tf32_allowed",
+    "use", "vjp", "zeros", "zeros_like",
 ]  # fmt: skip
 
 #: What is imported when it is first named: packages, and names of modules.

@@ -72,7 +72,12 @@ def respelling(function: Callable) -> Any:
             settings = respelt(function, ours, {name: settings[name] for name in settings if name not in names})
         if inputs and isinstance(inputs[0], (list, tuple)) and not takes_arrays:
             inputs = (*arrays_of(inputs[:1]), *inputs[1:])
-        return function(*inputs, **settings)
+        try:
+            return function(*inputs, **settings)
+        except (AttributeError, TypeError) as error:
+            if wrong := _wrong_input(inputs[:1], error):
+                raise TypeError(f"{function.__name__}: {wrong}") from error
+            raise
 
     return call
 
@@ -120,6 +125,8 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
     """The error with the name and inputs of the op, or, if memory has run out, with a memory report."""
     if isinstance(error, MemoryError):
         return with_memory_report(error)
+    if wrong := _wrong_input(inputs, error):
+        return TypeError(f"{op.__name__}: {wrong}")
     error_type = next(base for base in ERROR_TYPES if isinstance(error, base))
     described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
     backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
@@ -128,6 +135,17 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
     else:
         hint = "".join(backend.device_hint() for backend in backends.values())
     return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
+
+
+def _wrong_input(inputs: Iterable[Any], error: Exception) -> str:
+    """What is wrong with the input that is no array and that the error is about, or nothing."""
+    is_missing = isinstance(error, AttributeError)  # of an attribute of arrays, which a number has not, either
+    for position, x in enumerate(inputs if is_missing or isinstance(error, TypeError) else ()):
+        may_be = hasattr(x, "dtype") or isinstance(x, (list, tuple)) or (isinstance(x, Number) and not is_missing)
+        if not may_be and repr(type(x).__name__) in str(error):
+            got = f"the number {x!r}" if isinstance(x, Number) else "None" if x is None else f"a {type(x).__name__}"
+            return f"input {position} must be a Tensor or an array, got {got}"
+    return ""
 
 
 def misfit(op: Any, name: str, cotangent: Any, node: Node) -> Exception:

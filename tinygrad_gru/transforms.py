@@ -66,6 +66,7 @@ def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callabl
     A y with one element needs no cotangent (None). The returned function may be called any number of times, and is
     itself recorded, also under no_grad.
     """
+    _check_function(function)
     with enable_grad():
         inputs = [_fresh(x) for x in primals]
         y = function(*inputs)
@@ -84,9 +85,14 @@ def jvp(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Seque
 
     Forward mode by two reverse modes: vᵀ J is linear in v, and its derivative with respect to v, weighted by t, is J t.
     """
+    for name, value in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{name}: expected a list, one for each argument of the function, got {_type(value)}")
     if len(tangents) != len(primals):
         raise ValueError(f"tangents: expected one for each of the {len(primals)} primals, got {len(tangents)}")
     for i, (x, t) in enumerate(zip(primals, tangents)):
+        if not (hasattr(x, "shape") and hasattr(t, "shape")):
+            raise TypeError(f"primals and tangents: expected Tensors, got {_type(x)} and {_type(t)} at {i}")
         if tuple(t.shape) != tuple(x.shape):
             raise ValueError(f"tangents[{i}]: expected the shape {tuple(x.shape)} of its primal, got {tuple(t.shape)}")
     y, apply_vjp = vjp(function, *primals)
@@ -101,6 +107,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Seque
 
 def hvp(function: Callable[[Tensor], Tensor], x: Tensor, vector: Any) -> Tensor:
     """H v, H = ∂²f/∂x² of a scalar f: the gradient of gᵀ v, g = ∂f/∂x. H itself is never formed."""
+    _check_function(function)
     with enable_grad():
         x = _fresh(x)
         y = _scalar(function(x), "hvp")
@@ -138,6 +145,7 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     gradients too. f returns a Tensor or a tuple of Tensors. The recomputation must give what was computed: backward
     raises TapeError if a closure, say, has changed since. PyTorch's name for this, `checkpoint`, is an alias.
     """
+    _check_function(function)
     observer = inspector.get()
     if observer is not None and not observer.recomputes:
         return function(*inputs)
@@ -145,6 +153,8 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     given, arrays = [x.node if isinstance(x, Tensor) else None for x in inputs], [unwrap(x) for x in inputs]
     result = function(*inputs)
     results = list(result) if isinstance(result, (tuple, list)) else [result]
+    if not_tensors := [y for y in results if not isinstance(y, Tensor)]:
+        raise TypeError(f"remat: the function must return a Tensor or a tuple of Tensors, got {_type(not_tensors[0])}")
     if not any(y.requires_grad for y in results):
         return result
     records, ends = history([y.node for y in results], start)
@@ -242,8 +252,21 @@ def _tensors(value: Any, name: str) -> list[Variable]:
     return tensors
 
 
-def _fresh(x: Tensor) -> Tensor:
+def _check_function(function: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"function: expected a function, which comes before its arguments, got {_type(function)}")
+
+
+def _type(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _fresh(x: Any) -> Tensor:
     """x at a node of its own, to differentiate with respect to: a record that leads to x, or a leaf of a constant."""
+    if not isinstance(x, Tensor):
+        if not hasattr(x, "dtype"):
+            raise TypeError(f"expected a Tensor to differentiate with respect to, got {_type(x)}")
+        return Tensor(x, requires_grad=True)
     return ops.reshape(x, shape=x.shape) if x.requires_grad else Tensor.from_node(x.data, leaf(x.data))
 
 

@@ -256,7 +256,8 @@ def test_a_folder_or_a_file_called_cupy(tmp_path, monkeypatch, name):
     monkeypatch.setattr(select, "_gpus", {})
     with pytest.raises(BackendError, match=rf"imports as cupy is not CuPy: {tmp_path}.* is found first"):
         resolve("cupy")
-    assert available() == ["numpy"]
+    assert available() == ["numpy"] and "cupy" in sys.modules
+    assert (Tensor([1.0, 2.0], requires_grad=True) * 2).sum().item() == 6.0
     sys.modules.pop("cupy", None)
 
 

@@ -20,7 +20,7 @@ def xp_of(array: Any, *others: Any) -> Any:
         return np
     cupy, found = sys.modules.get("cupy"), np
     for candidate in (array, *others):
-        if cupy is not None and isinstance(candidate, cupy.ndarray):
+        if cupy is not None and isinstance(candidate, getattr(cupy, "ndarray", ())):
             found = cupy
         elif hasattr(candidate, "__array_namespace__") and not isinstance(candidate, (np.generic, np.ndarray)):
             return candidate.__array_namespace__()  # a traced array among arrays decides

@@ -14,7 +14,8 @@ FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 
 def is_floating(dtype: Any) -> bool:
     """Whether this is a floating dtype of any library; those have gradients."""
-    return getattr(dtype, "kind", "") == "f" or dtype_name(dtype) in FLOATS
+    kind = getattr(dtype, "kind", "")  # first, for NumPy computes the name of a dtype at every access
+    return kind == "f" or (kind not in ("i", "u", "b") and dtype_name(dtype) in FLOATS)
 
 
 def is_half(dtype: Any) -> bool:

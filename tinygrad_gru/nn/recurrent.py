@@ -58,6 +58,8 @@ class Recurrent(RecurrentNames, Module):
         merge: str = "concat", residual: bool = False, reverse: bool = False, input_dropout: float = 0.0,
         compiled: bool | None = None, checkpoint_every: int | None = None, **options: Any,
     ):  # fmt: skip
+        if not hasattr(self, "cell_type"):
+            raise TypeError("Recurrent has no cell of its own: write Recurrent.of(YourCell)(input_size, hidden_size)")
         check_sizes(num_layers=num_layers)
         check_probability(dropout=dropout)
         check_probability(input_dropout=input_dropout)

@@ -45,6 +45,9 @@ class Schedule:
             cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
+            got = "None" if optimizer is None else f"a {type(optimizer).__name__}"
+            raise TypeError(f"optimizer: expected an optimizer, which comes first, got {got}")
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.groups]
         self.steps = 0

@@ -63,6 +63,10 @@ def check_op(
     empty           True allows that every array is of size 0, so that only shapes are compared
     settings        passed to the op and to the oracle; arrays among them are moved to the op's backend
     """
+    if not isinstance(shapes, (list, tuple)) or not all(isinstance(s, (list, tuple, np.ndarray)) for s in shapes):
+        raise TypeError(f"shapes: expected a shape or an array for each input, such as [(3, 4)], got {shapes!r:.80}")
+    if not callable(oracle):
+        raise TypeError(f"oracle: expected a function of NumPy arrays, such as np.tanh, got {oracle!r:.80}")
     target, random = resolve(backend), np.random.default_rng(seed)
     moved = {key: _moved(value, target) for key, value in settings.items()}
     name = getattr(op, "__name__", repr(op))

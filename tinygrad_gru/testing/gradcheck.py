@@ -94,6 +94,11 @@ def gradgradcheck(
 
 def _float64_leaves(inputs: Sequence[Any]) -> list[Tensor]:
     """New leaves with the values of the float64 inputs; the others as constants."""
+    if not isinstance(inputs, (list, tuple)):
+        raise TypeError(
+            f"inputs: expected a list of arrays, one for each argument of the function, got a {type(inputs).__name__}: "
+            "write [x]"
+        )
     tensors = []
     for i, x in enumerate(inputs):
         array = x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x)

@@ -65,7 +65,7 @@ _capturing: ContextVar[bool] = ContextVar("capturing", default=True)
 def is_on_cuda(array: Any) -> bool:
     """Whether this is a CuPy array."""
     cupy = sys.modules.get("cupy")
-    return cupy is not None and isinstance(array, cupy.ndarray)
+    return cupy is not None and isinstance(array, getattr(cupy, "ndarray", ()))  # it may be a folder of that name
 
 
 @block

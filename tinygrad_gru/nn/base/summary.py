@@ -97,6 +97,8 @@ def summary(model: Any, *inputs: Any, optimizer: Any = None, **settings: Any) ->
     26 parameters
     memory: parameters 104 bytes, gradients 104 bytes
     """
+    if not hasattr(model, "named_tensors"):
+        raise TypeError(f"summary: model must be a Module, which comes first, got a {type(model).__name__}")
     outputs = _outputs(model, inputs, settings) if inputs or settings else None
     tensors = [tensor for _, tensor in model.named_tensors()]
     parameters = list(filter(is_parameter, tensors))

@@ -156,6 +156,8 @@ def stack(arrays, axis=0):
 
 
 def _at_least_one(name, arrays):
+    if isinstance(arrays, (int, float)) or not hasattr(arrays, "__iter__"):
+        raise TypeError(f"{name}: expected a list of arrays, got {arrays!r:.50}: write {name}([a, b])")
     arrays = list(arrays)
     if not arrays:
         raise ValueError(f"{name}: expected at least one array, got none")
