@@ -1,4 +1,4 @@
-"""The README's programs run unchanged."""
+"""The programs of the README and the docs run unchanged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import pytest
 from tinygrad_gru import Tensor, nn, ops
 
 README = Path(__file__).parent.parent / "README.md"
-PROGRAMS = [p for p in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S) if "import" in p]
+PROGRAMS = {
+    f"{page.name}, program {number}": program
+    for page in (README, *sorted((README.parent / "docs").glob("*.md")))
+    for number, program in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S), 1)
+    if "import" in program
+}
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=[p.split("\n")[0] for p in PROGRAMS])
-def test_programs_of_the_readme_run(program, capsys):
-    exec(compile(program, str(README), "exec"), {"__name__": "readme"})
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_of_the_readme_and_the_docs_run(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PROGRAMS[name], name, "exec"), {"__name__": "readme"})
     assert "Traceback" not in capsys.readouterr().out
 
 

@@ -215,6 +215,7 @@ MODULE = {
     "register_forward_hook": "a subclass with another forward; nn.summary(model, x) has the shapes of outputs",
     "register_forward_pre_hook": "a subclass with another forward",
     "register_full_backward_hook": "tensor.register_hook(function) of an output",
+    "add": "m.append(layer), of a Sequential",
     "register_module": "m.add_module(name, module), or an attribute",
     "get_submodule": "dict(m.named_modules())[path]",
     "get_parameter": "dict(m.named_parameters())[path]",
@@ -238,10 +239,15 @@ MODULE = {
     "load_weights": "m.load_state_dict(load('model.safetensors'))",
 }
 
-_WEIGHT_OF_LINEAR = "W (in_features, out_features), the transpose of PyTorch's weight"
-#: Of layers.
-LINEAR = {**MODULE, "weight": _WEIGHT_OF_LINEAR, "kernel": "W (in_features, out_features)", "bias": "b (out_features,)"}
-EMBEDDING = {**MODULE, **dict.fromkeys(["weight", "embeddings"], "W (num_embeddings, embedding_dim)")}
+#: Of layers: other names of their weights, which are not assigned either.
+LINEAR = {
+    "weight": "W (in_features, out_features), the transpose of PyTorch's weight",
+    "kernel": "W (in_features, out_features)",
+    "bias": "b (out_features,)",
+}
+TIED_LINEAR = {"weight": "W (num_embeddings, embedding_dim)", "bias": "b (num_embeddings,)"}
+EMBEDDING = {"weight": "W (num_embeddings, embedding_dim)", "embeddings": "W (num_embeddings, embedding_dim)"}
+#: Of recurrent layers.
 RECURRENT = {
     **MODULE,
     "all_weights": "list(m.parameters())",

@@ -172,6 +172,11 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         node.grad_state.keep = on
         self.node, self._frozen = (node, None) if on else (None, node)
 
+    def requires_grad_(self, on: bool = True) -> Tensor:
+        """Turn `requires_grad` on or off; returns the tensor."""
+        self.requires_grad = on
+        return self
+
     @property
     def is_leaf(self) -> bool:
         return self.node is None or self.node.op is None

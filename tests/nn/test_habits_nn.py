@@ -138,6 +138,7 @@ WORK = [
     lambda: nn.Linear(3, 2)([[1.0, 2.0, 3.0]]).shape == (1, 2),
     lambda: model_().requires_grad_(False).zero_grad() is None,
     lambda: nn.Parameter(np.ones(3)).requires_grad,
+    lambda: nn.Embedding.from_pretrained(np.ones((4, 2)), freeze=False, padding_idx=0)([3]).shape == (1, 2),
     lambda: Net().train(mode=False).training is False,
 ]  # fmt: skip
 
@@ -166,6 +167,12 @@ ANSWERED = {
     "nn.Linear(3, 2).weight": "W (in_features, out_features), the transpose of PyTorch's weight",
     "nn.Linear(3, 2).bias.data": "b (out_features,)",
     "nn.Embedding(3, 2).weight": "W (num_embeddings, embedding_dim)",
+    "setattr(nn.Linear(2, 3), 'weight', nn.Embedding(3, 2).W)": "W (in_features, out_features), the transpose of PyTor",
+    "setattr(nn.Linear(2, 3), 'bias', None)": "b (out_features,)",
+    "setattr(nn.Embedding(2, 3), 'weight', nn.Parameter(X))": "W (num_embeddings, embedding_dim)",
+    "nn.TiedLinear(nn.Embedding(3, 2)).weight": "W (num_embeddings, embedding_dim)",
+    "nn.Sequential(nn.Linear(3, 4)).add(nn.ReLU())": "m.append(layer)",
+    "nn.ModuleList([nn.Linear(3, 4)])(X)": "nn.Sequential(*layers)",
     "nn.GRU(3, 2).weight_ih_l0": "m.cells[0].W_",
     "nn.GRU(3, 2).flatten_parameters()": "not needed",
     "model_().register_forward_hook(print)": "nn.summary(model, x)",
@@ -201,7 +208,7 @@ ANSWERED = {
 
 @pytest.mark.parametrize("typed", ANSWERED)
 def test_it_is_answered_with_what_to_type(typed):
-    with pytest.raises((AttributeError, TypeError, ValueError)) as error:
+    with pytest.raises((AttributeError, NotImplementedError, TypeError, ValueError)) as error:
         eval(typed)
     assert ANSWERED[typed] in str(error.value)
 
@@ -217,7 +224,7 @@ def test_the_hints_of_initialisers_do_what_they_say():
 
 @pytest.mark.parametrize("table, owner", [
     (hints.MODULE, nn.Dropout()), (hints.LINEAR, nn.Linear(1, 1)), (hints.EMBEDDING, nn.Embedding(1, 1)),
-    (hints.RECURRENT, nn.GRU(1, 1)),
+    (hints.RECURRENT, nn.GRU(1, 1)), (nn.Sequential._hints, nn.Sequential()),
 ])  # fmt: skip
 def test_hints_are_lines_for_names_that_do_not_exist(table, owner):
     for name, hint in table.items():
@@ -238,6 +245,11 @@ def test_names_that_hints_mention_exist():
 
 
 def test_a_name_of_ones_own_needs_no_hint():
+    class WithBias(nn.Linear):
+        bias = property(lambda self: self.b)
+
+    assert WithBias(3, 2).bias.shape == (2,)
+
     class Mine(nn.Module):
         def __init__(self):
             self.weights = [1, 2]

@@ -71,6 +71,7 @@ ANSWERS = {
     "training=": (lambda: gru()(X, training=True), "layer.train\\(\\) or layer.eval\\(\\)"),
     "reset_states()": (lambda: gru().reset_states(), "no layer keeps a state"),
     "get_weights()": (lambda: gru().get_weights(), "interop.keras.weights"),
+    "model.add": (lambda: nn.Sequential().add(gru()), r"m.append\(layer\)"),
     # PyTorch
     "nonlinearity": (lambda: nn.RNN(3, 8, nonlinearity="relu"), "activation='relu'"),
     "hx=": (lambda: lstm()(X, hx=None), "'hx'; here it is state, .*\\(h, c\\)"),

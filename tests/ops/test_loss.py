@@ -117,7 +117,7 @@ def test_mean_loss_in_float16_of_a_sum_beyond_its_range():
         ([-1, 0], IndexError, r"targets must lie in 0 … 2, got -1"),
         ([0], ValueError, r"scores of shape \(2, 3\) \(classes last\) need targets of shape \(2,\), got \(1,\)"),
         ([[0], [1]], ValueError, r"need targets of shape \(2,\), got \(2, 1\)"),
-        ([0.0, 1.0], TypeError, "targets must be integers, got float64"),
+        ([0.0, 1.0], TypeError, r"targets must be integers, got float64: class ids, such as targets.astype\('int64'\)"),
     ],
 )
 def test_invalid_class_ids_raise(function, targets, error, message):
@@ -360,6 +360,14 @@ def test_arrays_are_converted_to_the_dtype_of_the_predictions(name, dtype, rng):
     assert loss.item() == pytest.approx(exact, rel={"float16": 6e-4, "float32": 1e-6, "float64": 1e-15}[dtype])
     if name != "kl_divergence":  # whose targets are probabilities
         assert getattr(ops, name)(targets, x.detach()).dtype == dtype, "predictions that are an array beside a Tensor"
+
+
+def test_tensors_of_pytorch_are_targets():
+    """As a DataLoader gives them."""
+    torch = pytest.importorskip("torch")
+    x = leaf([[0.0, 2.0]], "float32")
+    assert ops.mse(x, torch.tensor([[1.0, 1.0]], dtype=torch.float64)).item() == 1.0
+    assert ops.cross_entropy(x, torch.tensor([1])).item() == ops.cross_entropy(x, [1]).item()
 
 
 @pytest.mark.parametrize("name", [*REGRESSION, "cross_entropy"])

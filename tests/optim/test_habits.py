@@ -24,6 +24,13 @@ ANSWERS = [
     (lambda m: optim.Adam([{"params": m.parameters()}]), TypeError, 'write "parameters" for it'),
     (lambda m: optim.StepDecay(optim.SGD(m.parameters()), step_size=5), TypeError, "here it is every"),
     (lambda m: optim.OneCycle(optim.SGD(m.parameters()), 9, max_lr=1), TypeError, "here it is the lr of the optimizer"),
+    (
+        lambda m: optim.StepDecay(m.parameters(), 5),
+        TypeError,
+        "optimizer: expected an optimizer, which comes first, got",
+    ),
+    (lambda m: optim.clip_gradient_norm(m.parameters, 1.0), TypeError, "got a method: write model.parameters()"),
+    (lambda m: optim.clip_gradient_value(m, 1.0), TypeError, "got a Linear: write model.parameters()"),
     (lambda m: optim.StepLR, AttributeError, "optim.StepDecay(optimizer, every=step_size, decay=gamma)"),
     (lambda m: optim.CosineAnnealingLR, AttributeError, "optim.WarmupCosine("),
     (lambda m: optim.ReduceLROnPlateau, AttributeError, "optim.ReduceOnPlateau("),

@@ -156,7 +156,7 @@ def test_errors():
         train.find_lr(model, ops.mse, ((x, y) for _ in range(100)))
     with pytest.raises(ValueError, match="did you mean 'adam'"):
         train.find_lr(model, ops.mse, (x, y), optimizer="adm")
-    with pytest.raises(train.TrainingError, match="NaN or infinity in the data"):
+    with pytest.raises(train.TrainingError, match="NaN or infinity in this step's data"):
         train.find_lr(model, ops.mse, (x * np.nan, y))
 
 

@@ -12,21 +12,13 @@ from .layers import Dropout, Embedding, LayerNorm, Linear, TiedLinear
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
 from .sequential import LastStep, Sequential
-from .small import (
+from .small.activations import (
     ELU,
     GELU,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
     Flatten,
-    HuberLoss,
     Identity,
-    L1Loss,
     LeakyReLU,
     LogSoftmax,
-    ModuleDict,
-    ModuleList,
-    MSELoss,
-    NLLLoss,
     ReLU,
     Sigmoid,
     SiLU,
@@ -34,6 +26,8 @@ from .small import (
     Softplus,
     Tanh,
 )
+from .small.containers import ModuleDict, ModuleList
+from .small.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from .states import State
 
 __all__ = [

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import ops
 from ..backend import as_array, backend_of, move
-from ..hints import EMBEDDING, LINEAR
+from ..hints import EMBEDDING, LINEAR, MODULE, TIED_LINEAR
 from ..tensor import Tensor
 from . import init
 from .checks import as_input, check_probability, check_sizes
 from .module import Module, Parameter
 
 
-class Linear(Module):
+class _Weighted(Module):
+    """A layer whose weights have other names in other libraries: those are answered, and not assigned either."""
+
+    _weight_hints: ClassVar[Mapping[str, str]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._hints = {**MODULE, **cls._weight_hints}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._weight_hints and not hasattr(type(self), name):
+            raise AttributeError(f"{type(self).__name__}.{name}: here it is {self._weight_hints[name]}")
+        super().__setattr__(name, value)
+
+
+class Linear(_Weighted):
     """Affine layer: y = x W + b        x (…, in_features), W (in_features, out_features), b (out_features)
 
     in_features, out_features  sizes of the last axis of x and of y
@@ -31,7 +47,7 @@ class Linear(Module):
     (5, 2)
     """
 
-    _hints = LINEAR
+    _weight_hints = LINEAR
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32", device: Any = None
@@ -59,19 +75,22 @@ class Linear(Module):
         return f"{self.W.shape[0]}, {self.W.shape[1]}" + ("" if self.b is not None else ", bias=False")
 
 
-class TiedLinear(Module):
+class TiedLinear(_Weighted):
     """Output layer with the weight of an embedding: y = x Wᵀ + b (Press & Wolf 2017)
 
     embedding  an `Embedding`, or its W (num_embeddings, embedding_dim)
     bias       whether there is b (num_embeddings), initialised as in `Linear`
 
-    W is the parameter of both: it gets the gradients of both, and is saved and updated once.
+    W is the parameter of both: it gets the gradients of both, and is saved and updated once. (The row of a padding_idx
+    gets that of this layer, for it is a class here.)
 
     >>> embedding = nn.Embedding(10, 4)
     >>> output = nn.TiedLinear(embedding)
     >>> output.W is embedding.W, output(embedding([1, 2, 3])).shape
     (True, (3, 10))
     """
+
+    _weight_hints = TIED_LINEAR
 
     def __init__(self, embedding: Embedding | Tensor, bias: bool = True):
         weight = embedding.W if isinstance(embedding, Embedding) else embedding
@@ -91,7 +110,7 @@ class TiedLinear(Module):
         return f"{self.W.shape[1]}, {self.W.shape[0]}" + ("" if self.b is not None else ", bias=False")
 
 
-class Embedding(Module):
+class Embedding(_Weighted):
     """Table of vectors: y = W[ids]        ids (…) integers, W (num_embeddings, embedding_dim), y (…, embedding_dim)
 
     num_embeddings  the number of ids: 0 … num_embeddings − 1
@@ -108,7 +127,7 @@ class Embedding(Module):
     [[0.0, 0.0, 0.0, 0.0]]
     """
 
-    _hints = EMBEDDING
+    _weight_hints = EMBEDDING
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: Any = "float32",
@@ -124,6 +143,26 @@ class Embedding(Module):
         if padding_idx is not None:
             table[padding_idx] = 0
         self.W = Parameter(table, dtype, device)
+
+    @classmethod
+    def from_pretrained(
+        cls, table: Any, freeze: bool = True, padding_idx: int | None = None, dtype: Any = "float32", device: Any = None
+    ) -> Embedding:
+        """An Embedding with the vectors of an array (num_embeddings, embedding_dim); frozen, as in PyTorch, unless
+        `freeze` is False. It is on the device of the array, or on `device`.
+
+        >>> nn.Embedding.from_pretrained([[1.0, 2.0], [3.0, 4.0]])([1]).tolist()
+        [[3.0, 4.0]]
+        """
+        table = Tensor(table, device=device)
+        if table.ndim != 2:
+            raise ValueError(f"table: expected (num_embeddings, embedding_dim), got shape {table.shape}")
+        rows, columns = table.shape
+        layer = cls(rows, columns, padding_idx, dtype, backend_of(table.data))
+        layer.load_state_dict({"W": table})
+        if freeze:
+            layer.freeze()
+        return layer
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "W" and isinstance(value, Tensor):

@@ -14,10 +14,20 @@ from typing import Any
 
 from .. import ops
 from ..backend import backend_of
+from ..hints import MODULE
 from ..tensor import Tensor
 from .lengths import valid_steps
 from .module import Module
 from .states import State
+
+#: Of a Sequential.
+_HINTS = {
+    **{name: hint for name, hint in MODULE.items() if name != "layers"},
+    "add": "m.append(layer)",
+    "extend": "m.append(layer) for each",
+    "insert": "m.layers.insert(index, layer)",
+    "pop": "m.layers.pop()",
+}
 
 
 class Sequential(Module):
@@ -51,6 +61,7 @@ class Sequential(Module):
     >>> output, state = model(np.ones((5, 4, 3)), state.detach())     # goes on from there
     """
 
+    _hints = _HINTS
     #: The keyword arguments of `forward` that a Sequential may give to a layer: see `_takes`.
     sequence_keywords = ("lengths", "mask")
 

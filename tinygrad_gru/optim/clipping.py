@@ -71,6 +71,10 @@ def _with_gradient(parameters: Iterable[Tensor]) -> dict[int, Any]:
     """The parameters that have a gradient, by position; a repeated one once."""
     if isinstance(parameters, Tensor):
         raise TypeError("parameters: expected a list of tensors, got one tensor: write [x]")
+    if not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"parameters: expected a list of tensors, got a {type(parameters).__name__}: write model.parameters()"
+        )
     found: dict[Any, tuple[int, Tensor]] = {}
     for position, parameter in enumerate(parameters):
         if parameter.grad is not None:

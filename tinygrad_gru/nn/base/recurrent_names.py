@@ -146,7 +146,7 @@ class Signature:
     def __get__(self, instance: object, owner: Any) -> inspect.Signature:
         if instance is not None:
             raise AttributeError("__signature__")
-        own = [p for p in inspect.signature(owner.__init__).parameters.values() if p.name != "self"]
+        own = [p for p in _parameters(owner.__init__) if p.name != "self"]
         if own and own[-1].kind is own[-1].VAR_KEYWORD:
             taken = {parameter.name for parameter in own}
             own[-1:] = [option for option in owner.option_parameters() if option.name not in taken]
@@ -156,6 +156,13 @@ class Signature:
 def keywords_of(function: Any) -> list[inspect.Parameter]:
     """The parameters of a constructor or class, but for sizes and those without a name, as keyword-only ones."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
-    named = [p for p in parameters if p.kind not in variable and p.name not in ("self", *SIZES)]
+    named = [p for p in _parameters(function) if p.kind not in variable and p.name not in ("self", *SIZES)]
     return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in named]
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    """The parameters of a function, their types not as strings."""
+    try:
+        return list(inspect.signature(function, eval_str=True).parameters.values())
+    except NameError:  # of a type that is imported for type checkers alone
+        return list(inspect.signature(function).parameters.values())

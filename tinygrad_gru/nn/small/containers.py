@@ -34,6 +34,10 @@ class ModuleList(Module, MutableSequence):
         for name, value in super()._declared():
             yield name.removeprefix("_list."), value
 
+    def forward(self, *inputs: Any, **settings: Any) -> Any:
+        """NotImplementedError: a list has no order of calls; that of a Sequential is its own."""
+        raise NotImplementedError("ModuleList has no forward: nn.Sequential(*layers) calls them one after another")
+
     def insert(self, index: int, module: Module) -> None:
         self._list.insert(index, _checked("ModuleList", index, module))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import wraps
 
 from ...arguments import respelling
-from ...backend import astype, backend_of, check_ids, dtype_name, is_floating, is_half, xp_of
+from ...backend import astype, backend_of, check_ids, dtype_name, is_floating, is_half, is_on_cuda, xp_of
 from ...backend.numpy import DOUBLE, SINGLE
 from ...tape import Variable
 from ..comparison import not_equal, where
@@ -43,9 +43,10 @@ def converting_targets(function):
 
 
 def _array(value, like):
-    """`value`, an array, a list or a scalar, floats in the dtype of `like`; lists and scalars on its backend."""
+    """`value` as an array, floats in the dtype of `like`; lists, scalars and PyTorch's tensors on its backend."""
     like = unwrap(like)
-    array = value if hasattr(value, "shape") else backend_of(like).asarray(value)
+    is_array = isinstance(value, Variable) or hasattr(value, "__array_namespace__") or is_on_cuda(value)
+    array = value if is_array else backend_of(like).asarray(value)
     if not is_floating(array.dtype) or not is_floating(getattr(like, "dtype", None)):
         return array
     return astype(array, "float32" if is_half(like.dtype) else like.dtype)  # half precision is computed in float32
@@ -64,6 +65,11 @@ def matching_targets(name, predictions, targets):
 
 def class_ids(name, scores, targets, ignore_index):
     """The targets as an array of class ids in bounds, and where they count (None: everywhere)."""
+    if is_floating(targets.dtype):
+        raise TypeError(
+            f"targets must be integers, got {targets.dtype}: class ids, such as targets.astype('int64'); probabilities "
+            f"have the shape of the scores, {tuple(scores.shape)}"
+        )
     targets = as_integers(targets, scores, "targets")
     if not scores.shape:
         raise ValueError(f"{name}: scores need an axis of classes, got a scalar")
