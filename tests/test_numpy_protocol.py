@@ -91,6 +91,17 @@ def test_other_functions_run_on_the_values_of_constants():
     np.testing.assert_array_equal(np.asarray(x), X)
 
 
+def test_settings_that_ops_do_not_have_are_numpys_for_constants():
+    x, out, total = constant(X), np.zeros(()), np.zeros((2, 3))
+    assert np.sum(x, out=out) is out and out == X.sum()
+    assert np.mean(x, dtype="float64") == X.mean() and np.max(x, initial=9.0) == 9.0
+    assert np.add(x, 1.0, out=total) is total
+    total += x
+    np.testing.assert_allclose(total, 2 * X + 1)
+    np.testing.assert_allclose(np.add.reduce(x).numpy(), X.sum(0))
+    assert np.random.default_rng(0).choice(3, size=Tensor(2)).shape == (2,)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -228,6 +228,8 @@ def test_to_a_dtype():
         (lambda x: [0, 1][x[0, 0]], TypeError, r"expected an integer, got a tensor of float64: int\(tensor\)"),
         (lambda x: x.transpose(0, 1), ValueError, r"write swapaxes\(0, 1\)"),
         (lambda x: x.unsqueeze(0).transpose(-2, -1), ValueError, r"write swapaxes\(-2, -1\)"),
+        (lambda x: x.flatten(1, 2), ValueError, "axis 2 is out of bounds for an array of 2 axes"),
+        (lambda x: x.swapaxes(0, 2), ValueError, "axis 2 is out of bounds"),
         (lambda x: x.max(dim=1), TypeError, "write axis=… for the values alone, or return_indices=True for both"),
         (lambda x: x.std(dim=1), TypeError, "PyTorch's default is correction=1"),
     ],
@@ -279,6 +281,14 @@ def test_a_conversion_to_numpy_of_a_tensor_that_requires_a_gradient_raises():
         np.asarray(x)
     np.testing.assert_array_equal(np.asarray(x.detach()), [1.0, 2.0])
     assert np.asarray(constant([1.0, 2.0]), dtype="float32").dtype == np.float32
+
+
+def test_a_tensor_of_pytorch_becomes_one_of_ours_by_name():
+    torch = pytest.importorskip("torch")
+    assert Tensor(torch.ones(2)).tolist() == [1.0, 1.0]
+    for operate in (lambda x, t: x * t, lambda x, t: t * x):
+        with pytest.raises(TypeError, match=r"hadamard: .*for a tensor of torch write Tensor\(x\)"):
+            operate(leaf([1.0, 2.0]), torch.ones(2, dtype=torch.float64))
 
 
 def test_mixed_backends_raise():
@@ -371,6 +381,7 @@ def test_requires_grad_can_be_turned_on_and_off():
     assert x.is_leaf and (x * x).requires_grad
     x.requires_grad = False
     assert not (x * x).requires_grad and x.grad is None
+    assert x.requires_grad_() is x and x.requires_grad and not x.requires_grad_(False).requires_grad
     with pytest.raises(TapeError, match=r"requires_grad: this tensor was computed by .*; use detach\(\)"):
         (leaf([1.0]) * 2.0).requires_grad = False
 

@@ -90,7 +90,10 @@ def any_list(inputs: Iterable[Any]) -> bool:
 def arrays_of(inputs: Iterable[Any]) -> tuple:
     """The inputs of an op with lists of numbers as arrays: floats in the dtype of the arrays beside them."""
     inputs = tuple(inputs)
-    beside = [x for x in inputs if hasattr(x, "dtype") and not isinstance(x, np.generic)]
+    if not any(isinstance(x, (list, tuple)) for x in inputs):
+        return inputs
+    beside = [x._data if isinstance(x, Variable) else x for x in inputs]
+    beside = [x for x in beside if hasattr(x, "dtype") and not isinstance(x, np.generic)]
     floating = [x.dtype for x in beside if is_floating(x.dtype)]
 
     def array_of(x: Any) -> Any:
@@ -131,9 +134,14 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
     described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
     backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
     if len(backends) > 1:
-        hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to(...)"
+        other = next(name for name in sorted(backends) if name != "numpy")
+        hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to({other!r})"
     else:
         hint = "".join(backend.device_hint() for backend in backends.values())
+    for x in inputs:
+        library = type(x).__module__.partition(".")[0]
+        if library in ("torch", "tensorflow", "keras", "mlx"):
+            hint = f"; for a tensor of {library} write Tensor(x)"
     return error_type(f"{op.__name__}: {error} (inputs: {described}{hint})")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import ops
 from .backend import dtype_name
+from .ops.movement.shape import normalize_axis
 
 
 class Operators:
@@ -164,7 +165,8 @@ class Operators:
         (4, 3, 2)
         """
         order = list(range(len(self._shape())))
-        order[first], order[second] = order[second], order[first]
+        first, second = (normalize_axis(axis, len(order)) for axis in (first, second))
+        order[first], order[second] = second, first
         return ops.transpose(self, tuple(order))
 
     def squeeze(self, axis: Any = None, dim: Any = None) -> Any:
@@ -186,7 +188,7 @@ class Operators:
         (2, 12)
         """
         shape = self._shape() or (1,)
-        first, last = (range(len(shape))[axis] for axis in (start_dim, end_dim))
+        first, last = (normalize_axis(axis, len(shape)) for axis in (start_dim, end_dim))
         return ops.reshape(self, (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
     def expand(self, *shape: Any) -> Any:

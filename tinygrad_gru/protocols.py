@@ -17,7 +17,7 @@ from .backend import dtype_name, is_floating, xp_of
 from .hints import TENSOR, did_you_mean, missing_attribute
 from .operators import Operators
 from .tape import Variable
-from .trees import map_leaves
+from .trees import leaves, map_leaves
 
 
 class _ArrayUfunc:
@@ -93,35 +93,41 @@ class Protocols(ForeignNames):
         return self.numpy() if dtype is None else self.numpy().astype(dtype)
 
     def __array_function__(self, function: Callable, types: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
-        if function is np.where and len(inputs) == 1:
+        op = _FUNCTIONS.get(function)
+        on_values = op is None or (function is np.where and len(inputs) == 1)
+        if on_values or (not _SETTINGS.isdisjoint(settings) and not _require_gradients(inputs)):
             return _on_values(function, inputs, settings)
-        if (op := _FUNCTIONS.get(function)) is None:
-            return _on_values(function, inputs, settings)
-        return op(*inputs, **settings)
+        return op(*inputs, **settings)  # type: ignore[misc]
 
 
 def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
-    op = _UFUNCS.get(ufunc)
-    if op is not None and method == "__call__" and not settings:
+    op, is_call = _UFUNCS.get(ufunc), method == "__call__"
+    if op is not None and is_call and not settings:
         return op(*inputs)
     name = ufunc.__name__
-    if method != "__call__":
-        instead = _METHODS.get((name, method))
-        raise TypeError(f"np.{name}.{method} of a Tensor: write {instead or 'it with ops, or on tensor.numpy()'}")
+    if (is_call and not settings) or not _require_gradients(inputs):
+        result = _on_values(getattr(ufunc, method), inputs, settings, name)
+        is_own = isinstance(result, (np.ndarray, np.generic)) and "out" not in settings
+        return type(tensor)(result) if is_own else result
+    if not is_call:
+        instead = _METHODS.get((name, method), "it with ops, or on tensor.numpy()")
+        raise TypeError(f"np.{name}.{method} of a Tensor: write {instead}")
     if "out" in settings:
         raise TypeError(
-            f"np.{name}: a Tensor cannot be written into a NumPy array, where it would lose its gradient: write "
-            f"a = a + tensor for a += tensor, and array[...] = tensor.detach().numpy() for values"
+            f"np.{name}: a Tensor that requires a gradient cannot be written into a NumPy array, where it would be "
+            "lost: write a = a + tensor for a += tensor, and array[...] = tensor.detach().numpy() for values"
         )
-    if settings:
-        raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
-    result = _on_values(ufunc, inputs, settings)
-    return type(tensor)(result) if isinstance(result, (np.ndarray, np.generic)) else result
+    raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
 
 
-def _on_values(function: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
+def _require_gradients(inputs: Any) -> bool:
+    """Whether one of the Tensors in these inputs requires a gradient."""
+    return any(isinstance(x, Variable) and x.node is not None for _, x in leaves(inputs, ""))
+
+
+def _on_values(function: Any, inputs: tuple, settings: dict[str, Any], name: str = "") -> Any:
     """What NumPy gives for the values of constants."""
-    name = function.__name__
+    name = name or function.__name__
 
     def values(x: Any) -> Any:
         if not isinstance(x, Variable):
@@ -233,6 +239,8 @@ _FUNCTIONS: dict[Any, Callable] = {
     np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.numel(),
 }  # fmt: skip
+#: Settings of NumPy's functions that ops do not have: with one of them NumPy itself runs on the values of constants.
+_SETTINGS = frozenset({"casting", "dtype", "initial", "order", "out", "subok", "where"})
 #: Functions without an op whose results have no gradient.
 _WITHOUT_GRADIENT = frozenset({
     "allclose", "argwhere", "array_equal", "array_equiv", "count_nonzero", "flatnonzero", "isclose", "isinf", "isnan",

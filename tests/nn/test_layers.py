@@ -114,10 +114,12 @@ def test_embedding_with_padding_equals_torch(rng):
 
 def test_an_embedding_of_vectors_that_there_are(backend, rng):
     table = rng.standard_normal((5, 3))
-    layer = nn.Embedding.from_pretrained(Tensor(table, device=backend))
+    layer = nn.Embedding.from_pretrained(Tensor(table, device=backend), dtype="float64")
     assert layer.W.device == backend.name and layer.W.is_frozen and not list(layer.parameters())
     np.testing.assert_array_equal(layer([4, 0]).numpy(), table[[4, 0]])
-    trained = nn.Embedding.from_pretrained(table.astype("f4"), freeze=False, padding_idx=1)
+    trained = nn.Embedding.from_pretrained(table, freeze=False, padding_idx=1, device=backend)
+    assert trained.W.device == backend.name
+    trained.to("numpy")
     assert trained.W.dtype == np.float32 and trained.W.requires_grad and trained.padding_idx == 1
     np.testing.assert_array_equal(trained.W.numpy(), table.astype("f4"))
     assert nn.Embedding.from_pretrained([[1, 2]]).W.dtype == np.float32

@@ -22,6 +22,7 @@ X = np.arange(6.0).reshape(2, 3)
         (lambda x: ops.max(x, dim=1, return_indices=True)[0], np.max(X, 1)),
         (lambda x: ops.min(x, 0, True), np.min(X, 0, keepdims=True)),
         (lambda x: ops.concatenate([x, x], 1), np.hstack([X, X])),
+        (lambda x: ops.concatenate([x, [[7.0, 8.0, 9.0]]]), np.vstack([X, [[7, 8, 9]]])),
         (lambda x: ops.stack([x, x], dim=-1), np.dstack([X, X])),
         (lambda x: ops.split(x, 3, 1)[1], X[:, 1:2]),
         (lambda x: ops.chunk(x, 2, dim=1)[1], X[:, 2:]),

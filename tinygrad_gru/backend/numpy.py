@@ -39,7 +39,7 @@ class NumPyBackend(Backend):
         return np.asarray(array)
 
     def copy(self, array: Any) -> np.ndarray:
-        return np.array(array)
+        return np.array(np.asarray(array))  # in two steps, for tensors of PyTorch know no `copy`
 
     def memory_range(self, array: Any) -> tuple[int, int]:
         if not isinstance(array, np.ndarray):

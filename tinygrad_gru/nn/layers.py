@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
-from ..backend import as_array, backend_of, is_floating, move
+from ..backend import as_array, backend_of, move
 from ..hints import EMBEDDING, LINEAR, MODULE, TIED_LINEAR
 from ..tensor import Tensor
 from . import init
@@ -81,7 +81,8 @@ class TiedLinear(_Weighted):
     embedding  an `Embedding`, or its W (num_embeddings, embedding_dim)
     bias       whether there is b (num_embeddings), initialised as in `Linear`
 
-    W is the parameter of both: it gets the gradients of both, and is saved and updated once.
+    W is the parameter of both: it gets the gradients of both, and is saved and updated once. (The row of a padding_idx
+    gets that of this layer, for it is a class here.)
 
     >>> embedding = nn.Embedding(10, 4)
     >>> output = nn.TiedLinear(embedding)
@@ -144,17 +145,18 @@ class Embedding(_Weighted):
         self.W = Parameter(table, dtype, device)
 
     @classmethod
-    def from_pretrained(cls, table: Any, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
-        """An Embedding with the vectors of an array (num_embeddings, embedding_dim), in its floating dtype; frozen, as
-        in PyTorch, unless `freeze` is False.
+    def from_pretrained(
+        cls, table: Any, freeze: bool = True, padding_idx: int | None = None, dtype: Any = "float32", device: Any = None
+    ) -> Embedding:
+        """An Embedding with the vectors of an array (num_embeddings, embedding_dim); frozen, as in PyTorch, unless
+        `freeze` is False. It is on the device of the array, or on `device`.
 
         >>> nn.Embedding.from_pretrained([[1.0, 2.0], [3.0, 4.0]])([1]).tolist()
         [[3.0, 4.0]]
         """
-        table = Tensor(table)
+        table = Tensor(table, device=device)
         if table.ndim != 2:
             raise ValueError(f"table: expected (num_embeddings, embedding_dim), got shape {table.shape}")
-        dtype = table.dtype if is_floating(table.dtype) else "float32"
         rows, columns = table.shape
         layer = cls(rows, columns, padding_idx, dtype, backend_of(table.data))
         layer.load_state_dict({"W": table})

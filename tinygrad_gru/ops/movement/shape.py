@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from numbers import Integral
 
-from ...arguments import respelling
+from ...arguments import arrays_of, respelling
 from ...backend import as_dtype, backend_of, is_floating, xp_of
 from ..op import op, sum_to, unwrap
 
@@ -158,7 +158,7 @@ def stack(arrays, axis=0):
 def _at_least_one(name, arrays):
     if isinstance(arrays, (int, float)) or not hasattr(arrays, "__iter__"):
         raise TypeError(f"{name}: expected a list of arrays, got {arrays!r:.50}: write {name}([a, b])")
-    arrays = list(arrays)
+    arrays = arrays_of(arrays)
     if not arrays:
         raise ValueError(f"{name}: expected at least one array, got none")
     return arrays
