@@ -49,3 +49,12 @@ def test_transforms_take_arrays():
     np.testing.assert_allclose(tg.jacobian(ops.square, np.array([1.0, 2.0])).numpy(), [[2.0, 0.0], [0.0, 4.0]])
     np.testing.assert_allclose(tg.hessian(lambda x: ops.sum(x * x), np.ones(2)).numpy(), 2 * np.eye(2))
     assert tg.hvp(lambda x: ops.sum(x * x), np.ones(2), np.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_unknown_devices_and_dtypes():
+    with pytest.raises(tg.BackendError, match=r"unknown backend 'cupi' \(did you mean 'cupy'\?\): expected 'numpy' or"):
+        X.to("cupi")
+    with pytest.raises(TypeError, match="dtype: expected a name such as 'float32', got 3"):
+        X.astype(3)
+    with pytest.raises(TypeError, match="dtype: expected a name such as 'float32', got 32"):
+        Tensor([1.0], dtype=32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -115,6 +116,7 @@ def test_nothing_is_said_of_what_the_library_decides():
         scan(branches, h, x, compiled=True)
     scan(lambda h, x: h + x @ np.ones((0, 2)), h, Tensor(np.ones((3, 0))), compiled=True)
     scan(lambda h, x: h + x, *(Tensor(STRICT.asarray(t.numpy())) for t in (h, x)))
+    scan(partial(ops.gather, axis=0), h, Tensor(np.zeros((3, 2), int)))  # a step of the library
     inner = scan(lambda h, x: (scan(lambda a, b: a + b, h, Tensor(np.ones((2, 2))), compiled=True)[0], None), h, x)
     assert inner[0].tolist() == [6.0, 6.0]
 

@@ -49,6 +49,8 @@ def astype(array: Any, dtype: Any) -> Any:
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The dtype object of a name, in the library of `array`; other dtypes are returned unchanged."""
     if not isinstance(dtype, str):
+        if isinstance(dtype, (int, float)):
+            raise TypeError(f"dtype: expected a name such as 'float32', got {dtype!r}")
         return dtype
     found = backend_of(array).dtype(dtype)
     if found is None:

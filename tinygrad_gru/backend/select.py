@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..hints import did_you_mean
 from .base import Backend, BackendError
 from .cuda.backend import CuPyBackend
 from .cuda.device import is_on_cuda
@@ -47,7 +48,9 @@ def resolve(device: str | Backend | None) -> Backend:
         return NUMPY
     if name in ("cupy", "cuda") and (not index or index.isdigit()):
         return _cupy(int(index or 0))
-    raise BackendError(f"unknown backend {device!r}: expected 'numpy' or 'cupy' (or 'cupy:1' for the second GPU)")
+    known = ("numpy", "cupy", "cuda")
+    hint = "" if name in known else did_you_mean(name, known)
+    raise BackendError(f"unknown backend {device!r}{hint}: expected 'numpy' or 'cupy' (or 'cupy:1' for the second GPU)")
 
 
 def current() -> Backend:

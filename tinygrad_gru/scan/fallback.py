@@ -29,11 +29,13 @@ class Remark(NamedTuple):
     text      which step, where, why, and what to write instead
     place     the file and the line that are the reason
     registry  in which Python keeps which warnings it has shown
+    is_ours   whether neither the step nor the line is a user's, as in an imported ONNX graph: there is nothing to mend
     """
 
     text: str
     place: tuple[str, int]
     registry: dict
+    is_ours: bool
 
     @classmethod
     def of(cls, step: Callable, reason: Untraceable) -> Remark:
@@ -46,10 +48,13 @@ class Remark(NamedTuple):
         text += f" ({source_line(*place)})" if place is not None else ""
         text += f". Instead: {reason.advice}" if reason.advice else ""
         registry = getattr(function, "__globals__", {}).setdefault("__warningregistry__", {})
-        return cls(text, place or defined, registry)
+        is_ours = place is None and is_library(getattr(function, "__module__", None))
+        return cls(text, place or defined, registry, is_ours)
 
     def warn(self) -> None:
         """Give a NotCompiledWarning; Python shows equal ones once."""
+        if self.is_ours:
+            return
         text = f"{self.text}. `compiled=False` says that this is meant, `explain` shows what else is compiled"
         warnings.warn_explicit(text, NotCompiledWarning, *self.place, registry=self.registry)
 
