@@ -26,6 +26,11 @@ class Tensor(InPlace, Operators, Protocols, Variable):
     requires_grad  whether it is a leaf of the tape, with respect to which gradients are computed
     dtype          as given, or that of `data`; Python floats become float32
     device         "numpy", "cupy", …; by default that of `data` if it is an array, else the default of `use`
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    Tensor([2., 4.], dtype=float32)
     """
 
     __slots__ = ()
@@ -68,7 +73,13 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def data(self) -> Any:
-        """The array itself. If you write into it, call `mark_changed`; backward may still need the old values."""
+        """The array itself. If you write into it, call `mark_changed`; backward may still need the old values.
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> x.data -= 1.0  # an in-place operator is logged by itself
+        >>> x.data
+        array([0., 1.], dtype=float32)
+        """
         return self._data
 
     @data.setter
@@ -88,6 +99,10 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         """Log that the array of this leaf or constant was written in place.
 
         Backward through older records that have saved it, or anything that shares its memory, is then an error.
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> x.data[0] = 5.0
+        >>> x.mark_changed()
         """
         writes.add(self._data, f"{name_of(self.node or self._leaf)} {self.shape}")
         self._require_leaf("mark_changed", "only a leaf or a constant may be written")
@@ -106,21 +121,30 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def device(self) -> str:
-        """The name of the array's backend."""
+        """The name of the array's backend: "numpy", "cupy", …"""
         return backend_of(self._data).name
 
     def numpy(self) -> Any:
-        """A NumPy copy of the values."""
+        """A NumPy copy of the values, without the gradient.
+
+        >>> Tensor([1.0, 2.0]).numpy()
+        array([1., 2.], dtype=float32)
+        """
         host = to_host(self._data)
         return host.copy() if host is self._data else host
 
     def item(self) -> Any:
-        """The only element, as a Python scalar."""
+        """The only element, as a Python scalar.
+
+        >>> Tensor([[3.0]]).item()
+        3.0
+        """
         if self._data.size != 1:
             raise ValueError(f"item: expected a tensor with one element, got shape {self.shape}")
         return to_host(self._data).item()
 
     def tolist(self) -> Any:
+        """The values as nested lists of Python scalars."""
         return to_host(self._data).tolist()
 
     def to(self, device: Any) -> Tensor:
@@ -158,6 +182,11 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
         A leaf for which it was turned off is frozen: its gradient is kept, and no more is added until it is turned on
         again.
+
+        >>> x = Tensor([1.0])
+        >>> x.requires_grad = True
+        >>> (2 * x).requires_grad
+        True
         """
         return self.node is not None
 
@@ -197,7 +226,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward has accumulated here, None if there is none."""
+        """The gradient that backward has accumulated here, None if there is none; of the tensor's shape and dtype."""
         return self.node.grad_state.grad if self.node is not None and self.node.grad_state is not None else None  # type: ignore[return-value]
 
     @grad.setter
@@ -218,7 +247,14 @@ class Tensor(InPlace, Operators, Protocols, Variable):
             node.grad_state.grad = None
 
     def retain_grad(self) -> Tensor:
-        """Have backward keep the gradient of this recorded tensor, too; returns the tensor."""
+        """Have backward keep the gradient of this recorded tensor, too; returns the tensor.
+
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> y = (2 * x).retain_grad()
+        >>> (y * y).backward()
+        >>> y.grad.item()
+        12.0
+        """
         self._state("retain_grad").keep = True
         return self
 
@@ -226,6 +262,12 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         """Have backward call `hook` with the complete gradient; a Tensor that it returns replaces the gradient.
 
         Returns a function that removes the hook.
+
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> remove = x.register_hook(lambda gradient: 10 * gradient)
+        >>> (2 * x).backward()
+        >>> x.grad.item()
+        20.0
         """
         hooks, key = self._state("register_hook").hooks, object()
         hooks[key] = hook
@@ -244,7 +286,13 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         return self.node.grad_state
 
     def detach(self) -> Tensor:
-        """The same array as a constant, cut from the tape."""
+        """The same array as a constant, cut from the tape.
+
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> (x * x.detach()).backward()  # the second factor counts as a constant
+        >>> x.grad.item()
+        3.0
+        """
         return Tensor.from_node(self._data, None)
 
     def backward(self, cotangent: Any = None, create_graph: bool = False, retain_graph: bool | None = None) -> None:
@@ -253,6 +301,11 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         cotangent     v, of the shape of this tensor y: the gradients are vᵀ · ∂y/∂leaf. A scalar needs none
         create_graph  record the backward pass too, so that the gradients can be differentiated again
         retain_graph  keep the residuals of the records, for a second backward (default: as `create_graph`)
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).backward(Tensor([1.0, 10.0]))
+        >>> x.grad.tolist()
+        [2.0, 40.0]
 
         With `create_graph` a leaf holds a gradient whose record leads back to the leaf, a cycle that lasts until the
         gradient is cleared; `grad` returns its gradients and makes none.
