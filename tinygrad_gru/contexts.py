@@ -173,10 +173,23 @@ def no_grad() -> Block[None]:
 
     Generators and coroutines can be decorated, too: nothing is recorded while their bodies run. A `with` around a
     `yield` instead stays on in the code that reads from the generator.
+
+    >>> w = Tensor(3.0, requires_grad=True)
+    >>> with no_grad():
+    ...     w -= 1.0
+    >>> w.item()
+    2.0
     """
     return Block(lambda: setting(recording, False))
 
 
 def enable_grad() -> Block[None]:
-    """A block or decorator in which ops are recorded, even inside `no_grad`."""
+    """A block or decorator in which ops are recorded, even inside `no_grad`.
+
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> with no_grad(), enable_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    True
+    """
     return Block(lambda: setting(recording, True))

@@ -375,9 +375,8 @@ OPTIM = {
 
 def missing_attribute(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str] = ()) -> AttributeError:
     """The error for an attribute that `owner` has not: with its hint, or else with the `known` name most like it."""
-    if name in hints:
-        return AttributeError(f"{owner} has no attribute {name!r}; here it is {hints[name]}")
-    return AttributeError(f"{owner} has no attribute {name!r}{did_you_mean(name, known)}")
+    text = f"; here it is {hints[name]}" if name in hints else did_you_mean(name, known)
+    return AttributeError(f"{owner} has no attribute {name!r}{text}", name=name, obj=None)  # Python adds no guess
 
 
 def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterable[str] = ()) -> Exception:

@@ -176,7 +176,12 @@ class Tape(list):
 
 
 def tape(*roots: Variable) -> Tape:
-    """The records that led to `roots`, in execution order."""
+    """The records that led to `roots`, in execution order.
+
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> [record.op.__name__ for record in tape((x * x).exp())]
+    ['hadamard', 'exp']
+    """
     return history(root.node for root in roots)[0]
 
 

@@ -32,6 +32,10 @@ def grad(
 
     For one input its gradient, for a sequence a tuple. `cotangents` weigh the outputs as in `Tensor.backward`, one for
     each. An input that did not lead to the outputs is an error, or gives None with `allow_unused`.
+
+    >>> x, w = Tensor(3.0, requires_grad=True), Tensor(2.0, requires_grad=True)
+    >>> [g.item() for g in grad(x * x * w, [x, w])]
+    [12.0, 9.0]
     """
     roots, targets = _tensors(outputs, "outputs"), _tensors(inputs, "inputs")
     weights = [cotangents] if isinstance(outputs, Variable) else cotangents
@@ -65,6 +69,10 @@ def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callabl
 
     A y with one element needs no cotangent (None). The returned function may be called any number of times, and is
     itself recorded, also under no_grad.
+
+    >>> y, apply_vjp = vjp(lambda x: x * x, Tensor([1.0, 2.0]))
+    >>> apply_vjp(Tensor([1.0, 10.0]))[0].tolist()
+    [2.0, 40.0]
     """
     _check_function(function)
     with enable_grad():
@@ -84,6 +92,10 @@ def jvp(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Seque
     """y = f(x…), and Σ ∂y/∂x · t, the derivative of y along the tangents t
 
     Forward mode by two reverse modes: vᵀ J is linear in v, and its derivative with respect to v, weighted by t, is J t.
+
+    >>> y, derivative = jvp(lambda x: x * x, [Tensor([1.0, 2.0])], [Tensor([1.0, 10.0])])
+    >>> derivative.tolist()
+    [2.0, 40.0]
     """
     for name, value in (("primals", primals), ("tangents", tangents)):
         if not isinstance(value, (list, tuple)):
@@ -106,7 +118,11 @@ def jvp(function: Callable[..., Any], primals: Sequence[Tensor], tangents: Seque
 
 
 def hvp(function: Callable[[Tensor], Tensor], x: Tensor, vector: Any) -> Tensor:
-    """H v, H = ∂²f/∂x² of a scalar f: the gradient of gᵀ v, g = ∂f/∂x. H itself is never formed."""
+    """H v, H = ∂²f/∂x² of a scalar f: the gradient of gᵀ v, g = ∂f/∂x. H itself is never formed.
+
+    >>> hvp(lambda x: (x * x * x).sum(), Tensor([1.0, 2.0]), Tensor([1.0, 0.0])).tolist()
+    [6.0, 0.0]
+    """
     _check_function(function)
     with enable_grad():
         x = _fresh(x)
@@ -121,7 +137,11 @@ def hvp(function: Callable[[Tensor], Tensor], x: Tensor, vector: Any) -> Tensor:
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """J = ∂f/∂x, of shape f(x).shape + x.shape: one vector–Jacobian product for each element of f(x)"""
+    """J = ∂f/∂x, of shape f(x).shape + x.shape: one vector–Jacobian product for each element of f(x)
+
+    >>> jacobian(lambda x: x * x, Tensor([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
     y, apply_vjp = vjp(function, x)
     if not y.size:
         return Tensor(backend_of(y.data).zeros((*y.shape, *x.shape), x.dtype))
@@ -133,7 +153,11 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def hessian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """H = ∂²f/∂x² of a scalar f, of shape x.shape + x.shape: the Jacobian of the gradient"""
+    """H = ∂²f/∂x² of a scalar f, of shape x.shape + x.shape: the Jacobian of the gradient
+
+    >>> hessian(lambda x: (x * x * x).sum(), Tensor([1.0, 2.0])).tolist()
+    [[6.0, 0.0], [0.0, 12.0]]
+    """
     return jacobian(lambda x: vjp(lambda x: _scalar(function(x), "hessian"), x)[1](None)[0], x)
 
 
@@ -144,6 +168,11 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     forward pass. Random numbers are replayed. Leaves that f closes over, such as a module's parameters, get their
     gradients too. f returns a Tensor or a tuple of Tensors. The recomputation must give what was computed: backward
     raises TapeError if a closure, say, has changed since. PyTorch's name for this, `checkpoint`, is an alias.
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> remat(lambda x: x.exp().log(), x).sum().backward()
+    >>> x.grad.tolist()
+    [1.0, 1.0]
     """
     _check_function(function)
     observer = inspector.get()

@@ -61,6 +61,20 @@ def test_wrong_arguments(arguments, message):
         explain(*arguments)
 
 
+def test_a_module_of_cells_may_be_a_step():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells = nn.ModuleList([nn.GRUCell(3, 3), nn.GRUCell(3, 3)])
+
+        def forward(self, state, x):
+            h = self.cells[0].step(state[0], x)
+            return h, self.cells[1].step(state[1], h)
+
+    (h, _), ys = scan(Stack(), (H, H), X, compiled=True)
+    np.testing.assert_array_equal(ys[-1].numpy(), h.numpy())
+
+
 def test_a_length_that_is_no_number():
     with pytest.raises(TypeError, match=r"length must be a number of steps, got 3\.0"):
         scan(ops.add, H, length=3.0)

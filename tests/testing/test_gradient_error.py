@@ -42,13 +42,13 @@ def test_op_input_coordinate_order_ratio_and_rule(shape):
     assert text.startswith("∂output[0, 0] / ∂inputs[0][0, 0]: the rules give ")
     assert "off by a factor of 0.666667 everywhere: 2/3 of what it should be" in text
     line = two_for_three.__code__.co_firstlineno
-    assert text.endswith(f". First derivative, by the rule of x ({__file__}:{line}: def two_for_three(g, x):)")
+    assert text.endswith(f". First derivative, by the rule of x in cube ({__file__}:{line}: def two_for_three(g, x):)")
 
 
 def test_check_op_says_which_op():
     text = message_of(check_op, cube_with(two_for_three), lambda x: np.power(x, 3), [(3, 4)])
     assert text.startswith("cube at [(3, 4)]: ∂output[0, 0] / ∂inputs[0][0, 0]: ")
-    assert "by the rule of x (" in text
+    assert "by the rule of x in cube (" in text
 
 
 def test_where_it_is_wrong():
@@ -79,7 +79,7 @@ def test_the_second_derivative_is_called_that():
 
     text = message_of(gradgradcheck, cube_with(not_recorded), [points(3)])
     assert text.startswith("∂(gradient of inputs[0])[0] / ∂inputs[0][0]: the rules give 0, ")
-    assert ". Second derivative: that of the rule of x (" in text and "def not_recorded(g, x):" in text
+    assert ". Second derivative: that of the rule of x in cube (" in text and "def not_recorded(g, x):" in text
 
 
 def test_rules_are_found_by_the_order_of_inputs_not_of_rules():
@@ -89,4 +89,4 @@ def test_rules_are_found_by_the_order_of_inputs_not_of_rules():
 
     product.vjp(b=lambda g, a: 5 * g * a, a=lambda g, b: g * b)
     text = message_of(gradcheck, product, [points(2), points(2)])
-    assert "∂inputs[1][0]" in text and "5 times what it should be" in text and "by the rule of b (" in text
+    assert "∂inputs[1][0]" in text and "5 times what it should be" in text and "by the rule of b in product (" in text

@@ -22,6 +22,11 @@ from tinygrad_gru import data, nn, ops, optim, train
         (lambda x: x, ops.mse, (X, Y), {"epochs": 1}, "expected a Module"),
         (network(), "mse", (X, Y), {"epochs": 1}, r"got 'mse': write ops\.mse"),
         (network(), ops.mse, [], {"epochs": 1}, "there are no batches"),
+        (network(), nn.MSELoss, (X, Y), {"epochs": 1}, r"got a class: write MSELoss\(\)"),
+        (network(), ops.mse, X, {"epochs": 1}, r"got one array of shape \(50, 3\): give the targets too, as \(x, y\)"),
+        (network(), ops.mse, (X, Y), {"epochs": 1, "schedule": "cosine"}, "a class such as optim.WarmupCosine"),
+        (network(), ops.mse, (X, Y), {"epochs": 1, "validation_split": 0.1}, r"write validation=0\.1"),
+        (network(), ops.mse, (X, Y), {"epoch": 1}, "no argument 'epoch'.*did you mean 'epochs'"),
         (network(), ops.mse, (X[:0], Y[:0]), {"epochs": 1}, "there are no examples"),
         (network(), ops.mse, [X], {"epochs": 1}, r"a batch must be \(inputs, targets\)"),
         (network(), ops.mse, 3, {"epochs": 1}, "expected arrays .* got int"),
@@ -44,6 +49,11 @@ from tinygrad_gru import data, nn, ops, optim, train
 def test_errors_say_what_to_do(model, loss, given, settings, message):
     with pytest.raises((TypeError, ValueError), match=message):
         quiet(model, loss, given, **settings)
+
+
+def test_arrays_beside_each_other_are_answered_with_a_pair():
+    with pytest.raises(TypeError, match=r"arrays are given together, as \(x, y\)"):
+        train.fit(network(), ops.mse, X, Y, epochs=1)
 
 
 def test_an_optimizer_or_schedule_of_another_model_is_refused():

@@ -54,7 +54,11 @@ class tf32:  # noqa: N801  (reads as a verb: `tf32(True)`)
 
 
 def tf32_allowed(device: str | Backend | None = None) -> bool:
-    """Whether float32 products may be computed in TF32 on that device; never on NumPy."""
+    """Whether float32 products may be computed in TF32 on that device; never on NumPy.
+
+    >>> tf32_allowed("numpy")
+    False
+    """
     return resolve(device).allows_tf32
 
 

@@ -90,6 +90,13 @@ def detect_anomaly() -> Iterator[Anomaly]:
 
     The error names the module, the time step, the op, the source line and the ranges of the operands. Arrays that were
     saved for backward and then overwritten are found as well, also those written through NumPy.
+
+    >>> try:
+    ...     with detect_anomaly():
+    ...         loss = (Tensor([1.0], requires_grad=True) * np.inf).sum()
+    ... except AnomalyError as error:
+    ...     print("hadamard" in str(error))
+    True
     """
     anomaly = Anomaly()
     with setting(inspector, anomaly), immediate_checks():

@@ -8,6 +8,7 @@ from typing import Any
 from .. import ops
 from ..ops.sampling import dropout_mask
 from ..scan import scan
+from ..tape import inspector
 from ..tensor import Tensor
 from .base.recurrent_docs import documented
 from .base.recurrent_names import RecurrentNames, Signature, keywords_of
@@ -151,7 +152,11 @@ class Recurrent(RecurrentNames, Module):
         fill_value = 0.0 if past_end == "zero" else fill_value_of(past_end)
         if self.batch_first:
             x = ops.moveaxis(x, source=1, destination=0)
-        carries = self._split_state(state, *x.shape[:2])
+        steps, batch = x.shape[:2]
+        if state is None:
+            carries = [cell.initial_state(batch) for cell in self.cells]
+        else:
+            carries = self._split_state(state, steps, batch)
         valid = valid_steps(lengths, mask, x, self.batch_first)
         if valid is not None and fill_value is None and not self.cells[0].output_is_state:
             raise ValueError(
@@ -176,9 +181,11 @@ class Recurrent(RecurrentNames, Module):
         if self.training and self.input_dropout:
             x = x * dropout_mask((1, *x.shape[1:]), self.input_dropout, like=x)  # the same at all steps
         step, xs = cell.scan_arguments(x, valid)
-        every = self.checkpoint_every
+        options: dict[str, Any] = {"compiled": self.compiled, "checkpoint_every": self.checkpoint_every}
+        if inspector.get() is None:
+            return scan(step, carry, xs, reverse=reverse, **options)
         with cell.anomaly_scope():
-            return scan(step, carry, xs, reverse=reverse, compiled=self.compiled, checkpoint_every=every)
+            return scan(step, carry, xs, reverse=reverse, **options)
 
     # -- states --------------------------------------------------------------------------------------------------
 
@@ -192,8 +199,6 @@ class Recurrent(RecurrentNames, Module):
 
     def _split_state(self, state: Any, steps: int, batch: int) -> list[Any]:
         """The carry of every cell."""
-        if state is None:
-            return [cell.initial_state(batch) for cell in self.cells]
         first = self.cells[0]
         parts = state_parts(type(self).__name__, first.states, state, first.weight)
         layout = "(layers·directions, batch, hidden)"

@@ -62,6 +62,10 @@ def scan(
               pass
     Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
     and to all tensors that the step closes over, to any order.
+
+    >>> last, sums = scan(lambda total, x: total + x, Tensor(0.0), Tensor([1.0, 2.0, 3.0]))
+    >>> last.item(), sums.tolist()
+    (6.0, [1.0, 3.0, 6.0])
     """
     xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
     check_step(step, "scan")
@@ -131,6 +135,12 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
     """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2".
 
     None leaves it to `scan`. With True, a step that cannot be compiled is a NotCompiledError.
+
+    >>> with compiling(False):  # every step runs, and prints
+    ...     scan(lambda h, x: print(x.item()) or h + x, Tensor(0.0), Tensor([1.0, 2.0]))[0].item()
+    1.0
+    2.0
+    3.0
     """
     with setting(_compiling, on if on is None or isinstance(on, bool) else target_name(on)):
         yield

@@ -84,12 +84,12 @@ def users_function(step: Any) -> Any:
 def check_step(step: Any, caller: str) -> None:
     """Raise TypeError unless it can be a step; for a cell or a layer the error says how it is used."""
     name = type(step).__name__
-    if hasattr(step, "cells"):
+    if hasattr(step, "cell_type"):
         raise TypeError(
             f"{caller}: step must be a function step(carry, x), got the layer {name}, which is called: layer(x). The "
             f"step in it is layer.cells[0].step: {caller}(layer.cells[0].step, layer.cells[0].initial_state(batch), x)"
         )
-    if hasattr(step, "step") and hasattr(step, "initial_state"):
+    if hasattr(step, "scan_arguments"):
         raise TypeError(
             f"{caller}: step must be a function step(carry, x), got the cell {name}: "
             f"{caller}(cell.step, cell.initial_state(batch), x)"

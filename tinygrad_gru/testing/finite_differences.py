@@ -53,7 +53,9 @@ def rule_of(function: Callable, position: int) -> str:
     *named, last = [p for p in signature(function).parameters.values() if p.kind is not Parameter.KEYWORD_ONLY]
     name = [*named, last][min(position, len(named))].name
     op: Any = function
-    return f"the rule of {name} ({definition_line(op.rules[name])})" if op.rules and op.rules[name] else ""
+    if not op.rules or not op.rules[name]:
+        return ""
+    return f"the rule of {name} in {op.__name__} ({definition_line(op.rules[name])})"
 
 
 class Problem:

@@ -35,6 +35,8 @@ class Passes:
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
+        if hasattr(batches, "shape"):
+            raise TypeError(f"data: got one array of shape {tuple(batches.shape)}: give the targets too, as (x, y)")
         if not isinstance(batches, Iterable):
             raise TypeError(
                 f"data: expected arrays (x, y) or something that iterates batches, got {type(batches).__name__}"

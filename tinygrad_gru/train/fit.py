@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
+from functools import wraps
+from inspect import signature
 from numbers import Real
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import optim
 from ..contexts import no_grad
+from ..hints import did_you_mean
 from ..io.checkpoint import CheckpointError, load_checkpoint
 from ..nn import Module
 from ..nn.recurrent import Recurrent
@@ -35,6 +38,7 @@ from .batches import (
 )
 from .callbacks import Callback
 from .folder import RunFolder
+from .hints import FIT
 from .history import History
 from .loop import Loop
 from .metrics import Metric, metric
@@ -48,6 +52,27 @@ _LR = 1e-3
 OPTIMIZERS = {cls.__name__.lower(): cls for cls in (optim.Adam, optim.AdamW, optim.Adagrad, optim.RMSprop, optim.SGD)}
 
 
+Function = TypeVar("Function", bound=Callable)
+
+
+def _hinting(function: Function) -> Function:
+    """A decorator for `fit`: an unknown argument, or targets beside the data, is answered with what to write."""
+    known = signature(function).parameters
+
+    @wraps(function)
+    def call(*given: Any, **settings: Any) -> Any:
+        for name in settings:
+            if name not in known:
+                hint = f": write {FIT[name]}" if name in FIT else did_you_mean(name, known)
+                raise TypeError(f"fit: there is no argument {name!r}{hint}")
+        if len(given) > 3:
+            raise TypeError("fit: takes model, loss and data by position; arrays are given together, as (x, y)")
+        return function(*given, **settings)
+
+    return call  # type: ignore[return-value]
+
+
+@_hinting
 def fit(
     model: Module,
     loss: Callable[[Any, Any], Tensor],
@@ -128,8 +153,10 @@ def fit(
             "schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
         )
     training, held_out = batches_of(model, data, validation, batch_size, seed)
-    chosen = [metric(item) for item in metrics]
+    chosen = _metrics(metrics)
     optimizer = optimizer_of(optimizer, lr, model)
+    if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
     if callable(schedule) and not isinstance(schedule, Schedule):
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
@@ -181,7 +208,7 @@ def evaluate(
     >>> sorted(train.evaluate(model, ops.mse, (np.ones((5, 1)), np.ones((5, 1))), metrics=["mae"]))
     ['loss', 'mae']
     """
-    chosen = [metric(item) for item in metrics]
+    chosen = _metrics(metrics)
     total: Any = 0.0  # stays on the device until the end
     count = 0
     for item in chosen:
@@ -240,6 +267,10 @@ def _outputs(
             batch = read_batch(item, like, with_targets)
             outputs, state = call_model(model, batch, None if batch.starts else state, carry_state)
             yield outputs, batch
+
+
+def _metrics(given: Any) -> list[Metric]:
+    return [metric(item) for item in ([given] if isinstance(given, (str, Metric)) else given)]
 
 
 def check_layout(model: Module) -> None:

@@ -32,6 +32,29 @@ TRAIN = {
     "F1Score": "train.ConfusionMatrix(), whose value is the macro F1",
 }
 
+#: Of the arguments of `fit`.
+FIT = {
+    "learning_rate": "lr=…",
+    "validation_data": "validation=(x, y)",
+    "validation_split": "validation=0.1, a fraction of the arrays",
+    "shuffle": "seed=0 to shuffle arrays, seed=None not to",
+    "verbose": "progress=True or False",
+    "max_epochs": "epochs=…",
+    "num_epochs": "epochs=…",
+    "max_steps": "steps=…",
+    "steps_per_epoch": "steps=…, of the whole run, or epochs=…",
+    "gradient_clip_val": "clip_norm=…",
+    "max_grad_norm": "clip_norm=…",
+    "clipnorm": "clip_norm=…",
+    "accumulate_grad_batches": "accumulate=…",
+    "gradient_accumulation_steps": "accumulate=…",
+    "early_stopping": "patience=3, with validation=…",
+    "stateful": "carry_state=True",
+    "class_weight": "ops.cross_entropy(…, weight=…) in the loss",
+    "x": "data=(x, y)",
+    "y": "data=(x, y)",
+}
+
 #: Of a History.
 HISTORY = {"history": "history['loss'], an array", "params": "history.names, and history['loss'], an array"}
 

@@ -152,6 +152,8 @@ class Trainer:
         carry_state: bool = False,
         metrics: Sequence[Metric] = (),
     ) -> None:
+        if isinstance(loss, type):
+            raise TypeError(f"loss: expected a function of (outputs, targets), got a class: write {loss.__name__}()")
         if not callable(loss):
             advice = f"write ops.{loss}" if isinstance(loss, str) and hasattr(ops, loss) else "as ops.mse"
             raise TypeError(f"loss: expected a function of (outputs, targets), got {loss!r}: {advice}")
