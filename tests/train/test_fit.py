@@ -154,6 +154,18 @@ def test_parameters_that_the_optimizer_does_not_have_are_as_if_frozen(precision)
     assert np.array_equal(*gradients)
 
 
+def test_a_run_does_not_depend_on_what_read_the_batches_before():
+    batches = data.ArrayBatches(X, Y, batch_size=16, seed=0)
+    models, histories = [network(0) for _ in range(3)], []
+    for k, model in enumerate(models):
+        if k == 2:
+            next(iter(batches))  # a look at the first one
+        histories.append(quiet(model, ops.mse, batches, epochs=2))
+    for model, history in zip(models, histories):
+        assert [epoch["step"] for epoch in history.epochs] == [4, 8]
+        assert_identical(model, models[0])
+
+
 def test_truncated_backpropagation_is_the_loop_that_one_writes_by_hand():
     """The state goes on from batch to batch, detached, and begins anew in each epoch."""
     models = []
