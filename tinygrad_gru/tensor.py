@@ -109,14 +109,17 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
         return self._data.shape
 
     @property
     def dtype(self) -> Any:
+        """The dtype of the array, in its library."""
         return self._data.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self._data.ndim
 
     @property
@@ -208,6 +211,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no op computed it: a constant, or where gradients accumulate."""
         return self.node is None or self.node.op is None
 
     @property
