@@ -202,6 +202,7 @@ class Trainer:
         lr = self.optimizer.groups[0]["lr"]
         self.targets_in_step = total = sum(batch.size for batch in batches)
         state, losses = self._carried, []
+        self.model.zero_grad()  # also those of parameters that the optimizer does not have
         self.optimizer.zero_grad()
         with nullcontext() if self.compiled is None else compiling(self.compiled):
             for batch in batches:
@@ -210,10 +211,11 @@ class Trainer:
                     loss = loss * (batch.size / total)
                 self.scaler.backward(loss)
                 losses.append(loss.detach().astype("float64"))
-        self.scaler.unscale(self.model.parameters())
+        trained = self.optimizer.parameters()
+        self.scaler.unscale(trained)
         if self.on_gradients is not None:
             self.on_gradients()
-        norm = clip_gradient_norm(self.model.parameters(), math.inf if self.clip_norm is None else self.clip_norm)
+        norm = clip_gradient_norm(trained, math.inf if self.clip_norm is None else self.clip_norm)
         # Both in one copy: on a GPU this is where the host synchronizes.
         *values, norm = ops.stack([*losses, norm]).tolist()
         value, finite = math.fsum(values) if all(map(math.isfinite, values)) else sum(values), math.isfinite(norm)
