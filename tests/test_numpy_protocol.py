@@ -133,3 +133,8 @@ def test_an_array_times_a_tensor_keeps_the_gradient():
     assert type(y) is Tensor
     np.testing.assert_allclose(grad(y.sum(), x).numpy(), X - X / X**2 + 2 * (X - X), rtol=1e-12)
     assert type(np.float64(2.0) * x) is Tensor and type(np.float32(2.0) - x) is Tensor
+
+
+def test_cupy_leaves_an_array_times_a_tensor_to_the_tensor():
+    """By NEP 13, as CuPy reads it: the attribute of the instance is None. NumPy reads that of the type."""
+    assert Tensor(1.0).__array_ufunc__ is None and callable(Tensor.__array_ufunc__)

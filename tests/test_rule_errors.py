@@ -61,9 +61,7 @@ def test_the_rule_of_a_variadic_op():
 
 def test_check_op_names_the_rule_that_changes_the_dtype():
     cube = cube_with(lambda g, x: (3 * g * x * x).astype("float64"))
-    with pytest.raises(
-        ContractError, match=r"in float32: .*became float64, by the rule of x in cube \(.*astype\(.float64"
-    ):
+    with pytest.raises(ContractError, match=r"in float32: .*became float64, by the rule of x in cube \(.*astype"):
         check_op(cube, lambda x: np.power(x, 3), [(3, 4)])
 
 

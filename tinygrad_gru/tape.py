@@ -43,6 +43,7 @@ class Variable:
 
     @classmethod
     def from_node(cls, data: Any, node: Node | None) -> Any:
+        """The Variable of an array, not copied, at a node of the tape; a constant for None."""
         variable = cls.__new__(cls)
         variable._data = data
         variable.node = node

@@ -141,7 +141,7 @@ def test_the_command_line_prints_the_report(monkeypatch, capsys):
     def exhausted(*_):
         raise MemoryError("Unable to allocate")
 
-    monkeypatch.setattr(cli, "versions", exhausted)
+    monkeypatch.setattr(cli.models, "versions", exhausted)
     assert cli.main(["info"]) == 1
     assert "error: out of memory: Unable to allocate" in capsys.readouterr().err
 

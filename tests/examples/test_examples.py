@@ -260,6 +260,26 @@ def test_label_sequences(run):
     assert network > 85 and 40 < by_character < 75
 
 
+def test_sequence_to_sequence(run):
+    printed = run("sequence_to_sequence", "--dates", 2000, "--epochs", 4)
+    by_rules, without, network = shares_right(printed, "strptime", "without attention", "with attention")
+    assert without < by_rules < network and 60 < by_rules < 80
+    shown = re.findall(r"^  .{28} (\d{4}-\d\d(?:-\d\d)?) +(\d{4}\S*)$", printed, re.M)
+    assert len(shown) == 6 and sum(truth == translation for truth, translation in shown) >= 4
+
+
+def test_fine_tune(run):
+    """Fine-tuning is better than beginning anew; and the weights of one run are those that another one starts from."""
+
+    def losses(*arguments):
+        printed = run("fine_tune", "--characters", 5000, "--hidden", 64, *arguments)
+        return [float(loss) for loss in re.findall(r"^  \D+ (\d\.\d{3})$", printed, re.M)]
+
+    trigrams, beginner, knows_python, fine_tuned = losses("--pretraining", 400_000)
+    assert fine_tuned < beginner < trigrams and fine_tuned < knows_python
+    assert losses("--from", "runs/pretrained.safetensors")[2] == knows_python
+
+
 @pytest.mark.parametrize(
     ("example", "package"), [("forecast_from_csv", "vega_datasets"), ("classify_token_lists", "pycountry")]
 )

@@ -134,6 +134,38 @@ def test_the_last_step_of_an_epoch_takes_the_batches_that_are_left():
     assert history["epoch"].tolist() == [0, 0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_parameters_that_the_optimizer_does_not_have_are_as_if_frozen(precision):
+    """Their gradients are not clipped with those of the others, and do not add up from step to step."""
+    models = [network(0), network(0)]
+    models[1].layers[0].freeze()
+    histories = []
+    for model in models:
+        given = optim.SGD(model.layers[3].parameters(), lr=0.1)
+        settings = {"optimizer": given, "clip_norm": 0.1, "precision": precision}
+        histories.append(quiet(model, ops.mse, (X, Y), epochs=2, **settings))
+    assert np.array_equal(*(history["gradient_norm"] for history in histories))
+    assert_identical(*models)
+    gradients = []
+    for _ in range(2):
+        given = optim.SGD(models[0].layers[3].parameters(), lr=0)
+        quiet(models[0], ops.mse, (X, Y), steps=1, optimizer=given, batch_size=50, seed=None)
+        gradients.append(models[0].layers[0].W.grad.numpy())
+    assert np.array_equal(*gradients)
+
+
+def test_a_run_does_not_depend_on_what_read_the_batches_before():
+    batches = data.ArrayBatches(X, Y, batch_size=16, seed=0)
+    models, histories = [network(0) for _ in range(3)], []
+    for k, model in enumerate(models):
+        if k == 2:
+            next(iter(batches))  # a look at the first one
+        histories.append(quiet(model, ops.mse, batches, epochs=2))
+    for model, history in zip(models, histories):
+        assert [epoch["step"] for epoch in history.epochs] == [4, 8]
+        assert_identical(model, models[0])
+
+
 def test_truncated_backpropagation_is_the_loop_that_one_writes_by_hand():
     """The state goes on from batch to batch, detached, and begins anew in each epoch."""
     models = []

@@ -96,7 +96,17 @@ class Passes:
 
 def source_of(data: Any) -> Source:
     """`data` itself if it has a position that can be saved, otherwise passes over it."""
-    return data if hasattr(data, "next_batch") and hasattr(data, "load_state_dict") else Passes(data)
+    return data if _has_position(data) else Passes(data)
+
+
+def rewind(data: Any) -> None:
+    """Set `data` that has a position to the first batch of the first epoch."""
+    if _has_position(data):
+        data.load_state_dict({**data.state_dict(), "epoch": 0, "index": 0})
+
+
+def _has_position(data: Any) -> bool:
+    return hasattr(data, "next_batch") and hasattr(data, "load_state_dict")
 
 
 def at_end(source: Any) -> bool:
@@ -115,7 +125,7 @@ def batches_in_epoch(source: Any) -> int | None:
 
 def one_pass(data: Any) -> Iterator[Any]:
     """All batches of an epoch, from the first; the position of `data` is the same afterwards."""
-    if hasattr(data, "next_batch") and hasattr(data, "load_state_dict"):
+    if _has_position(data):
         position = data.state_dict()
         data.load_state_dict({**position, "index": 0})
         try:

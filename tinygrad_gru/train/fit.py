@@ -24,7 +24,7 @@ from ..nn import Module
 from ..optim import Optimizer, ReduceOnPlateau, Schedule
 from ..scan import compiling
 from ..tensor import Tensor
-from .batches import ModelBatch, batches_in_epoch, batches_of, one_pass, read_batch, reference_tensor, source_of
+from .batches import ModelBatch, batches_in_epoch, batches_of, one_pass, read_batch, reference_tensor, rewind, source_of
 from .callbacks import Callback
 from .folder import RunFolder
 from .hints import FIT
@@ -99,7 +99,8 @@ def fit(
                  SequenceBatches`, a list, a DataLoader of PyTorch. A batch is (inputs, targets), or an object with
                  these and maybe `lengths`, `starts` and `per_step`. Floats are converted to the model's dtype, and all
                  is moved to its device. A tuple of inputs is called as model(*inputs), a dict as model(**inputs). If
-                 the model returns a tuple, as a recurrent layer does, its first part is the output
+                 the model returns a tuple, as a recurrent layer does, its first part is the output. Batches with a
+                 position (`data.Epochs`) are read from the start of their first epoch, wherever they were
     validation   the same; or a fraction of the arrays, which is their end, as they are given and not shuffled: right
                  for a series in time. Shuffle examples that are sorted, by class for instance, before
     epochs, steps, seconds   the length of the run: exactly one of them. An epoch is a pass over the data, a step is one
@@ -146,6 +147,7 @@ def fit(
             "schedule object that needs none, as optim.StepDecay(optimizer, every=100)"
         )
     training, held_out = batches_of(model, data, validation, batch_size, seed)
+    rewind(training)  # an earlier run, or a look at the first batch, may have moved it
     chosen = _metrics(metrics)
     optimizer = optimizer_of(optimizer, lr, model, loss)
     #: What a run must have in common with one that it resumes, besides its model and its data.

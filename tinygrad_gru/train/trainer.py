@@ -203,8 +203,8 @@ class Trainer:
         counts = [mean_count(self.loss, batch.targets) for batch in batches]
         total = sum(counts)
         state, losses = self._carried, []
+        self.model.zero_grad()  # also those of parameters that the optimizer does not have
         self.optimizer.zero_grad()
-        self.model.zero_grad()  # of parameters that the optimizer has not, too
         with nullcontext() if self.compiled is None else compiling(self.compiled):
             for batch, count in zip(batches, counts):
                 loss, state = self._loss(batch, None if batch.starts else state)
@@ -213,12 +213,12 @@ class Trainer:
                     loss = loss * (share.astype(loss.dtype) if isinstance(share, Tensor) else share)
                 self.scaler.backward(loss)
                 losses.append(loss.detach().astype("float64"))
-        parameters = self.optimizer.parameters()
-        self.scaler.unscale(parameters)
+        trained = self.optimizer.parameters()
+        self.scaler.unscale(trained)
         if self.on_gradients is not None:
             self.on_gradients()
-        norm = clip_gradient_norm(parameters, math.inf if self.clip_norm is None else self.clip_norm)
-        # All in one copy: on a GPU this is where the host synchronizes.
+        norm = clip_gradient_norm(trained, math.inf if self.clip_norm is None else self.clip_norm)
+        # Both in one copy: on a GPU this is where the host synchronizes.
         *values, norm = ops.stack([*losses, norm]).tolist()
         value, finite = math.fsum(values) if all(map(math.isfinite, values)) else sum(values), math.isfinite(norm)
         if not math.isfinite(value) or not (finite or self.scaler.can_shrink):

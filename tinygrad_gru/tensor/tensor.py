@@ -7,15 +7,15 @@ from typing import Any
 
 from numpy import array2string
 
-from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
-from .contexts import recording
-from .html import tensor_html
+from ..backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
+from ..contexts import recording
+from ..html import tensor_html
+from ..ops.op import unwrap
+from ..tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
+from ..writes import writes
 from .in_place import InPlace
 from .operators import Operators
-from .ops.op import unwrap
 from .protocols import Protocols
-from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
-from .writes import writes
 
 
 class Tensor(InPlace, Operators, Protocols, Variable):
@@ -109,14 +109,17 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
         return self._data.shape
 
     @property
     def dtype(self) -> Any:
+        """The dtype of the array, in its library."""
         return self._data.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self._data.ndim
 
     @property
@@ -208,6 +211,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no op computed it: a constant, or where gradients accumulate."""
         return self.node is None or self.node.op is None
 
     @property

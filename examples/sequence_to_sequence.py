@@ -1,0 +1,179 @@
+"""From one sequence to another: read dates as people write them, "den 3. Mraz 2019", and write 2019-03-03.
+
+The dates, of the years 1900 to 2099, are written in five languages and eleven formats; one has only month and year, and
+in a third two neighbouring letters are exchanged. An encoder (a GRU in both directions) reads the text; a decoder (a
+GRU) writes one character after another, and for each looks at what the encoder has read (attention: Luong et al. 2015).
+The network is compared with one without attention, and with `strptime` of Python's standard library, which is given all
+formats and all names, and cannot read those with exchanged letters.
+
+What one learns here: in training the decoder is given the right characters so far ("teacher forcing"), all at once; in
+use it is given what it wrote itself, one at a time. Batches of one's own for `train.fit`; a model of several inputs.
+
+    python examples/sequence_to_sequence.py      # half a minute
+"""
+
+from __future__ import annotations
+
+import argparse
+import calendar
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from tinygrad_gru import Tensor, arange, data, manual_seed, nn, no_grad, ops, train
+
+MONTHS = {
+    "English": [name.lower() for name in calendar.month_name[1:]],
+    "French": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre".split(),
+    "German": "januar februar märz april mai juni juli august september oktober november dezember".split(),
+    "Spanish": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split(),
+    "Italian": (
+        "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre".split()
+    ),
+}
+FORMATS = {
+    "English": ["{d} {name} {y}", "{name} {d}, {y}", "{name} {y}", "{m}/{d}/{y}", "{y}/{m}/{d}"],
+    "French": ["{d} {name} {y}"],
+    "German": ["{d}. {name} {y}", "den {d}. {name} {y}", "{d}.{m}.{y}"],
+    "Spanish": ["{d} de {name} de {y}"],
+    "Italian": ["{d} {name} {y}"],
+}
+END = "\n"  # the character that ends an output, and that the decoder is given first
+LONGEST = len("2019-03-03\n")
+
+
+def examples(days: np.ndarray, random: np.random.Generator) -> list[tuple[str, str]]:
+    """Pairs of a date as people write it and as ISO 8601 has it."""
+    pairs = []
+    for day in map(date.fromordinal, days.tolist()):
+        language = str(random.choice(list(FORMATS)))
+        written = str(random.choice(FORMATS[language]))
+        name = MONTHS[language][day.month - 1]
+        if random.random() < 1 / 3:
+            k = random.integers(len(name) - 1)
+            name = name[:k] + name[k + 1] + name[k] + name[k + 2 :]
+        text = written.format(d=day.day, m=day.month, y=day.year, name=name)
+        pairs.append((text, day.isoformat() if "{d}" in written else f"{day:%Y-%m}"))
+    return pairs
+
+
+class Batch(NamedTuple):
+    """What `train.fit` needs to know of a batch whose targets are one for each step of the output."""
+
+    inputs: tuple[np.ndarray, ...]
+    targets: np.ndarray
+    lengths: np.ndarray
+    per_step: bool = True
+
+
+class PairBatches:
+    """Batches of a source and its target: two `SequenceBatches` of the same order, side by side."""
+
+    def __init__(self, sources: list[np.ndarray], targets: list[np.ndarray], batch_size: int, seed: int | None = None):
+        given = [np.r_[target[-1], target[:-1]] for target in targets]  # the end first, then what precedes each target
+        self.sources = data.SequenceBatches(sources, None, batch_size, seed)
+        self.targets = data.SequenceBatches(given, targets, batch_size, seed, per_step=True)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for source, target in zip(self.sources, self.targets):
+            yield Batch((source.inputs, source.lengths, target.inputs), target.targets, target.lengths)
+
+
+class Translator(nn.Module):
+    """Logits (T, batch, symbols) of each character of the output, from the source and the characters before it.
+
+    The decoder reads from left to right, so that it does not need the `lengths` of the output, which `fit` passes.
+    """
+
+    def __init__(self, symbols: int, hidden: int, attention: bool):
+        self.embedding = nn.Embedding(symbols, 32)
+        self.encoder = nn.GRU(32, hidden // 2, bidirectional=True)
+        self.decoder = nn.GRU(32, hidden)
+        self.attention = nn.Linear(2 * hidden, hidden) if attention else None
+        self.output = nn.Linear(hidden, symbols)
+
+    def forward(self, source: Tensor, source_lengths: Tensor, given: Tensor, lengths: np.ndarray) -> Tensor:
+        logits, _ = self.decode(given, *self.encode(source, source_lengths))
+        return logits
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What was read (S, batch, hidden), where it is no padding (S, batch), and the decoder's first state."""
+        read, state = self.encoder(self.embedding(source), lengths=lengths)
+        return read, arange(len(source))[:, None] < lengths, ops.concatenate([state[0], state[1]], axis=-1)[None]
+
+    def decode(self, given: Tensor, read: Tensor, valid: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h, state = self.decoder(self.embedding(given), state)
+        if self.attention is not None:
+            scores = ops.einsum("tbh,sbh->tsb", h, read)
+            weights = ops.softmax(ops.masked_fill(scores, ~valid, -np.inf), axis=1)
+            context = ops.einsum("tsb,sbh->tbh", weights, read)
+            h = ops.tanh(self.attention(ops.concatenate([h, context], axis=-1)))
+        return self.output(h), state
+
+
+def translate(model: Translator, texts: list[str], vocabulary: data.CharacterVocabulary) -> list[str]:
+    """The outputs for texts: at each step the most probable character, which is given at the next step."""
+    source, lengths, _ = data.SequenceBatches(list(map(vocabulary.encode, texts)), None, len(texts)).next_batch()
+    written = [vocabulary.encode(END * len(texts))]
+    with model.evaluating(), no_grad():
+        read, valid, state = model.encode(Tensor(source), Tensor(lengths))
+        for _ in range(LONGEST):
+            logits, state = model.decode(Tensor(written[-1][None]), read, valid, state)
+            written.append(logits.numpy()[0].argmax(axis=-1))
+    return [vocabulary.decode(ids).partition(END)[0] for ids in np.stack(written[1:], axis=1)]
+
+
+def by_strptime(text: str) -> str:
+    """The baseline: `strptime` with the names in all languages, and all formats. Without a match it is empty."""
+    english = {name: MONTHS["English"][k] for names in MONTHS.values() for k, name in enumerate(names)}
+    text = " ".join(english.get(word, word) for word in text.split())
+    for written in [written for formats in FORMATS.values() for written in formats]:
+        try:
+            day = datetime.strptime(text, written.format(d="%d", m="%m", y="%Y", name="%B"))
+            return f"{day:%Y-%m-%d}" if "{d}" in written else f"{day:%Y-%m}"
+        except ValueError:
+            continue
+    return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dates", type=int, default=6000, help="to train on (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=6, help="passes over the dates (default: %(default)s)")
+    parser.add_argument("--hidden", type=int, default=64, help="width of the state (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    random = np.random.default_rng(options.seed)
+    first, last = date(1900, 1, 1).toordinal(), date(2099, 12, 31).toordinal()
+    days = random.permutation(np.arange(first, last + 1))  # no day is in both parts
+    test, training = examples(days[-1000:], random), examples(days[: options.dates], random)
+    vocabulary = data.CharacterVocabulary.from_text("".join(text + iso + END for text, iso in training))
+    sources, targets = [[vocabulary.encode(text) for text in column] for column in zip(*training)]
+    targets = [np.r_[ids, vocabulary.encode(END)] for ids in targets]
+
+    texts, truth = zip(*test)
+    outputs = {"strptime": [by_strptime(text) for text in texts]}
+    for name, attention in (("without attention", False), ("with attention", True)):
+        print(f"{name}:")
+        manual_seed(options.seed)
+        model = Translator(len(vocabulary), options.hidden, attention)
+        batches = PairBatches(sources, targets, batch_size=64, seed=options.seed)
+        train.fit(model, ops.cross_entropy, batches, epochs=options.epochs, lr=5e-3, clip_norm=1.0)
+        outputs[name] = translate(model, texts, vocabulary)
+    print(f"\nof {len(test)} other dates, right to the last character are:\n")
+    for name, translations in outputs.items():
+        print(f"  {name:20}{np.mean(np.array(translations) == truth):6.1%}")
+    print()
+    misspelt = [k for k, translation in enumerate(outputs["strptime"]) if translation != truth[k]]
+    for k in misspelt[:6]:
+        print(f"  {texts[k]:28} {truth[k]:12} {outputs['with attention'][k]}")
+
+
+if __name__ == "__main__":
+    main()
