@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from numbers import Real
@@ -335,9 +334,9 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
         return optimizer
     cls: Any = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else optimizer
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
-        close = get_close_matches(str(optimizer).lower(), OPTIMIZERS, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(OPTIMIZERS)}, or an Optimizer"
-        raise ValueError(f"optimizer: got {optimizer!r}, {advice}")
+        advice = did_you_mean(str(optimizer).lower(), OPTIMIZERS)
+        names = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer: expected one of {names}, or an Optimizer, got {optimizer!r}{advice}")
     parameters = list(model.parameters())
     if not parameters:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")

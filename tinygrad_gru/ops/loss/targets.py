@@ -98,7 +98,7 @@ def _likely_cause(scores, targets):
 
 def class_weights(weight, scores):
     """The weights of the classes (C,), repeated for every score (…, C)."""
-    weight = astype(_array(unwrap(weight), scores), scores.dtype)
+    weight = _constant("weight", weight, scores)
     if tuple(weight.shape) != tuple(scores.shape[-1:]):
         raise ValueError(
             f"weight: expected one number for each of the {scores.shape[-1]} classes (the last axis of the scores), "
@@ -109,11 +109,18 @@ def class_weights(weight, scores):
 
 def weights_of(name, weight, scores):
     """Weights that broadcast to the shape of the scores, as constants in their dtype."""
-    weight = astype(_array(unwrap(weight), scores), scores.dtype)
+    weight = _constant(name, weight, scores)
     shape, target = tuple(weight.shape), tuple(scores.shape)
     if len(shape) > len(target) or any(m not in (1, n) for m, n in zip(shape[::-1], target[::-1])):
         raise ValueError(f"{name}: shape {shape} does not broadcast to that of the scores, {target}")
     return weight
+
+
+def _constant(name, weight, scores):
+    """Weights as an array in the dtype of the scores. TypeError for those that would get no gradient."""
+    if isinstance(weight, Variable) and weight.node is not None:
+        raise TypeError(f"{name}: a loss has no gradient for its weights: write {name}.detach() if that is meant")
+    return astype(_array(unwrap(weight), scores), scores.dtype)
 
 
 def is_integer(targets):
