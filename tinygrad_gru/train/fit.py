@@ -39,13 +39,13 @@ from .batches import (
 )
 from .callbacks import Callback
 from .folder import RunFolder
-from .hints import FIT
+from .hints import APPLY, FIT, check_schedule
 from .history import History
 from .loop import Loop
 from .metrics import Metric, metric
 from .terminal import Progress
 from .terminal import progress as progress_display
-from .trainer import Trainer, call_model, loss_of
+from .trainer import Trainer, call_model, check_loss, loss_of
 
 _LR = 1e-3
 
@@ -57,17 +57,20 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def _hinting(function: Function) -> Function:
-    """A decorator for `fit`: an unknown argument, or targets beside the data, is answered with what to write."""
-    known = signature(function).parameters
+    """A decorator: an unknown argument, or targets beside the data, is answered with what to write."""
+    known, called = signature(function).parameters, function.__name__
+    hints = FIT if called == "fit" else APPLY
+    positional = [name for name, parameter in known.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
     @wraps(function)
     def call(*given: Any, **settings: Any) -> Any:
         for name in settings:
             if name not in known:
-                hint = f": write {FIT[name]}" if name in FIT else did_you_mean(name, known)
-                raise TypeError(f"fit: there is no argument {name!r}{hint}")
-        if len(given) > 3:
-            raise TypeError("fit: takes model, loss and data by position; arrays are given together, as (x, y)")
+                hint = f": write {hints[name]}" if name in hints else did_you_mean(name, known)
+                raise TypeError(f"{called}: there is no argument {name!r}{hint}")
+        if len(given) > len(positional):
+            names = " and ".join([", ".join(positional[:-1]), positional[-1]])
+            raise TypeError(f"{called}: takes {names} by position; arrays are given together, as (x, y)")
         return function(*given, **settings)
 
     return call  # type: ignore[return-value]
@@ -94,7 +97,7 @@ def fit(
     precision: str = "float32",
     compiled: bool | str | None = None,
     carry_state: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     patience: int | None = None,
     folder: str | os.PathLike[str] | RunFolder | None = None,
     resume: bool = False,
@@ -160,7 +163,10 @@ def fit(
     optimizer = optimizer_of(optimizer, lr, model)
     if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
+    if schedule is ReduceOnPlateau:
+        schedule = ReduceOnPlateau(optimizer)  # which needs no number of steps
     if callable(schedule) and not isinstance(schedule, Schedule):
+        check_schedule(schedule)
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
         raise ValueError("schedule: ReduceOnPlateau depends on the validation loss: give validation=")
@@ -193,6 +199,7 @@ def fit(
     return loop.history
 
 
+@_hinting
 def evaluate(
     model: Module,
     loss: Callable[[Any, Any], Tensor],
@@ -211,6 +218,7 @@ def evaluate(
     >>> sorted(train.evaluate(model, ops.mse, (np.ones((5, 1)), np.ones((5, 1))), metrics=["mae"]))
     ['loss', 'mae']
     """
+    check_loss(loss)
     chosen = _metrics(metrics)
     total: Any = 0.0  # stays on the device until the end
     count = 0
@@ -225,6 +233,7 @@ def evaluate(
     return {"loss": float(total) / count, **{item.name: item.compute() for item in chosen}}
 
 
+@_hinting
 def predict(
     model: Module, data: Any, *, batch_size: int = 32, carry_state: bool = False, compiled: bool | str | None = None
 ) -> Any:

@@ -17,6 +17,7 @@ from ..scan import compiling
 from ..tensor import Tensor
 from ..trees import leaves, map_leaves
 from .batches import ModelBatch, at_end, read_batch, reference_tensor, source_of
+from .hints import LOSSES, check_order
 from .metrics import Metric
 from .precision import LossScaler, mixed_precision
 
@@ -152,11 +153,7 @@ class Trainer:
         carry_state: bool = False,
         metrics: Sequence[Metric] = (),
     ) -> None:
-        if isinstance(loss, type):
-            raise TypeError(f"loss: expected a function of (outputs, targets), got a class: write {loss.__name__}()")
-        if not callable(loss):
-            advice = f"write ops.{loss}" if isinstance(loss, str) and hasattr(ops, loss) else "as ops.mse"
-            raise TypeError(f"loss: expected a function of (outputs, targets), got {loss!r}: {advice}")
+        check_loss(loss)
         check_positive("accumulate", accumulate)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
@@ -324,6 +321,19 @@ def call_model(network: Module, batch: ModelBatch, state: Any, carry_state: bool
             f"{type(result).__name__}"
         )
     return result
+
+
+def check_loss(loss: Any) -> None:
+    """Raise TypeError if `loss` is no function of (outputs, targets)."""
+    expected = "loss: expected a function of (outputs, targets), got"
+    if isinstance(loss, type):
+        raise TypeError(f"{expected} a class: write {loss.__name__}()")
+    if hasattr(loss, "shape") and not callable(loss):
+        raise TypeError(f"{expected} an array of shape {tuple(loss.shape)}: write (model, ops.mse, (x, y))")
+    if not callable(loss):
+        known = isinstance(loss, str) and (f"ops.{loss}" if hasattr(ops, loss) else LOSSES.get(loss))
+        raise TypeError(f"{expected} {loss!r:.80}: {f'write {known}' if known else 'as ops.mse'}")
+    check_order("loss", loss)
 
 
 def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, batch: ModelBatch) -> Tensor:
