@@ -184,7 +184,8 @@ class Loop:
                 stack.enter_context(self.folder)
             stop = stack.enter_context(StopRequest())
             log = None if self.folder is None else stack.enter_context(self._open_log(self.folder))
-            stack.callback(lambda: self._call("on_train_end"))
+            for callback in reversed(self.callbacks):  # the stack calls all, whatever one of them raises
+                stack.callback(callback.on_train_end, self)
             self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
             self._call("on_train_begin")
             if self._run is None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from ...hints import did_you_mean
 from ..hints import METRICS, check_order
-from .base import MeanLoss, Metric
+from .base import Metric
 from .classification import Accuracy, BitsPerCharacter, Perplexity, TopK
 from .confusion import ConfusionMatrix
+from .loss import MeanLoss
 from .regression import MAE, MSE, R2, RMSE
 
 NAMES: dict[str, Callable[[], Metric]] = {
