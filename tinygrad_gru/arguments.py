@@ -30,13 +30,13 @@ _FOREIGN = {
     **dict.fromkeys(["keepdim", "keepdims"], "write ops.expand_dims(…, axis) of the result"),
     **dict.fromkeys(["p", "ord"], "of another norm write the formula, such as abs(x).sum(axis)"),
 }
-
-
 #: What PyTorch's users must say when they use its names, since its function does something else.
 _SAY = {
     "correction": "PyTorch's default is correction=1, here and in NumPy it is 0: say which",
     "return_indices": "PyTorch's gives (values, indices) along dim: write axis=… for the values alone, or "
     "return_indices=True for both",
+    "sections": "PyTorch's split takes the length of each part, this one the number of parts, or where they end: write "
+    "axis=…",
 }
 
 

@@ -1,4 +1,8 @@
-"""Ops: differentiable array functions, each with its formula and vjp rules. `op` defines new ones."""
+"""Ops: differentiable array functions, each with its formula and vjp rules. `op` defines new ones.
+
+A NumPy array beside a Tensor is a constant that is not copied: until backward it must not be overwritten, which nothing
+could notice. `Tensor(array)` copies it, and so do layers and `train.fit`.
+"""
 
 from __future__ import annotations
 
