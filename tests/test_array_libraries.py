@@ -13,7 +13,9 @@ import pytest
 import tinygrad_gru
 
 PACKAGE = Path(tinygrad_gru.__file__).parent
-COMPUTING = ("ops", "nn", "optim", "tape.py", "tensor.py", "transforms.py")
+COMPUTING = ("ops", "nn", "optim", "tape.py", "tensor", "transforms.py")
+#: It is about NumPy's functions by their names.
+PROTOCOLS = "tensor/protocols.py"
 LIBRARIES = ("numpy", "cupy", "cupyx", "cupy_backends", "torch", "jax", "array_api_strict")
 
 #: The NumPy names that a file may use, and why.
@@ -30,14 +32,14 @@ ALLOWED = {
     "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
     "optim/optimizer.py": ("float32", "the dtype of the state of a half-precision parameter"),
-    "tensor.py": ("array2string", "how a tensor prints"),
+    "tensor/tensor.py": ("array2string", "how a tensor prints"),
 }
 
 
 def files():
     for name in COMPUTING:
         path = PACKAGE / name
-        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        yield from sorted({*path.rglob("*.py")} - {PACKAGE / PROTOCOLS}) if path.is_dir() else [path]
 
 
 def named(tree):

@@ -26,7 +26,13 @@ from .backend import (
     use,
 )
 from .contexts import enable_grad, no_grad
-from .creation import (
+from .debug import AnomalyError, detect_anomaly, sanitize
+from .hints import PACKAGE, missing_name
+from .ops import op
+from .scan import NotCompiledError, NotCompiledWarning, compiling, explain, scan
+from .tape import TapeError, tape
+from .tensor import Tensor
+from .tensor.creation import (
     arange,
     empty,
     eye,
@@ -42,12 +48,6 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .debug import AnomalyError, detect_anomaly, sanitize
-from .hints import PACKAGE, missing_name
-from .ops import op
-from .scan import NotCompiledError, NotCompiledWarning, compiling, explain, scan
-from .tape import TapeError, tape
-from .tensor import Tensor
 from .transforms import checkpoint, grad, hessian, hvp, jacobian, jvp, remat, vjp
 from .version import __version__
 
@@ -62,8 +62,8 @@ __all__ = [
 
 #: What is imported when it is first named: packages, and names of modules.
 _LAZY = dict.fromkeys(("data", "debug", "interop", "io", "show", "testing", "train"), "") | {
-    "load": "saving",
-    "save": "saving",
+    "load": "tensor.saving",
+    "save": "tensor.saving",
 }
 
 

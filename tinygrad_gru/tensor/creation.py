@@ -9,8 +9,8 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from .backend import as_dtype, astype, dtype_name, random_stream, resolve, xp_of
-from .tape import Variable, leaf
+from ..backend import as_dtype, astype, dtype_name, random_stream, resolve, xp_of
+from ..tape import Variable, leaf
 from .tensor import Tensor
 
 __all__ = [

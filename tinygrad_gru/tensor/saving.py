@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .io import checkpoint
-from .tape import Variable
-from .trees import map_leaves
+from ..io import checkpoint
+from ..tape import Variable
+from ..trees import map_leaves
 
 #: The key of what is saved, if it is no dictionary.
 _ONE = "$object"

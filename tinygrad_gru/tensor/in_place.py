@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import ops
-from .backend import copy_of, dtype_name, is_floating
-from .contexts import recording
+from .. import ops
+from ..backend import copy_of, dtype_name, is_floating
+from ..contexts import recording
+from ..ops.op import unwrap
+from ..tape import TapeError, Variable, name_of
 from .operators import Operators
-from .ops.op import unwrap
-from .tape import TapeError, Variable, name_of
 
 
 def _in_place(operator: str, op: Callable) -> Any:

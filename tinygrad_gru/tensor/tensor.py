@@ -7,15 +7,15 @@ from typing import Any
 
 from numpy import array2string
 
-from .backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
-from .contexts import recording
-from .html import tensor_html
+from ..backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
+from ..contexts import recording
+from ..html import tensor_html
+from ..ops.op import unwrap
+from ..tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
+from ..writes import writes
 from .in_place import InPlace
 from .operators import Operators
-from .ops.op import unwrap
 from .protocols import Protocols
-from .tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
-from .writes import writes
 
 
 class Tensor(InPlace, Operators, Protocols, Variable):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from . import ops
-from .backend import dtype_name
-from .ops.movement.shape import normalize_axis
+from .. import ops
+from ..backend import dtype_name
+from ..ops.movement.shape import normalize_axis
 
 
 class Operators:

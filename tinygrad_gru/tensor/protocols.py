@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
-from .backend import dtype_name, is_floating, xp_of
-from .hints import TENSOR, did_you_mean, missing_attribute
+from .. import ops
+from ..backend import dtype_name, is_floating, xp_of
+from ..hints import TENSOR, did_you_mean, missing_attribute
+from ..tape import Variable
+from ..trees import leaves, map_leaves
 from .operators import Operators
-from .tape import Variable
-from .trees import leaves, map_leaves
 
 
 class _ArrayUfunc:
