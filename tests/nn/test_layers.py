@@ -3,6 +3,7 @@ import pytest
 from support.strict import STRICT
 
 from tinygrad_gru import Tensor, manual_seed, nn
+from tinygrad_gru.backend import as_array
 from tinygrad_gru.testing import gradcheck
 
 
@@ -291,3 +292,30 @@ def test_dropout_takes_lists():
 def test_sequential_layers_pass_gradcheck(rng):
     model = nn.Sequential(nn.Linear(4, 3, dtype="float64"), nn.LayerNorm(3, dtype="float64"))
     gradcheck(model, [rng.standard_normal((2, 4))])
+
+
+LAYERS_WITH_WEIGHTS = {
+    "Linear": lambda: nn.Linear(4, 3),
+    "TiedLinear": lambda: nn.TiedLinear(nn.Embedding(3, 4)),
+    "LayerNorm": lambda: nn.LayerNorm(4),
+    "GRUCell": lambda: nn.GRUCell(4, 3),
+    "GRU": lambda: nn.GRU(4, 3),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS_WITH_WEIGHTS)
+def test_an_array_may_be_overwritten_between_forward_and_backward(rng, backend, name):
+    layer = LAYERS_WITH_WEIGHTS[name]().to(backend)
+    x = rng.standard_normal((5, 2, 4) if name == "GRU" else (2, 4)).astype("float32")
+    given = as_array(x.copy(), device=backend)
+    gradients = []
+    for array in (Tensor(x, device=backend), given):
+        y = layer(array)
+        y = y[0] if isinstance(y, tuple) else y
+        given[...] = 7.0  # which y has been computed from, in the second pass
+        layer.zero_grad()
+        (y * y).sum().backward()
+        gradients.append([parameter.grad.numpy() for parameter in layer.parameters()])
+        given[...] = as_array(x, device=backend)
+    for left, right in zip(*gradients):
+        np.testing.assert_array_equal(left, right)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import astype, backend_of, bfloat16, dtype_name, is_floating, move
+from ..backend import astype, backend_of, bfloat16, copy_of, dtype_name, is_floating, move
+from ..contexts import recording
 from ..tensor import Tensor
 
 #: By `dtype.kind`; one can be converted to another of the same or a higher rank.
@@ -71,11 +72,14 @@ def _data_as_tensor(layer: str, x: Any, weight: Tensor, name: str) -> Tensor:
         array = array if array.dtype.kind not in "iu" else array.astype(float)  # without a dtype, ints are numbers
     backend = backend_of(array)
     if backend.name == "numpy":
-        array = np.asarray(array)
+        array = backend.asarray(array)
         if not is_floating(array.dtype) and array.dtype.kind not in "iub":
             raise TypeError(f"{layer}: {name} must be a Tensor or an array of numbers, got {_described(x, array)}")
         array = move(array, backend_of(weight.data))
-    return Tensor.from_node(astype(array, weight.dtype) if is_floating(array.dtype) else array, None)
+    result = astype(array, weight.dtype) if is_floating(array.dtype) else array
+    if result is array and recording.get():  # backward may need it, whatever is written into the caller's array
+        result = copy_of(array)
+    return Tensor.from_node(result, None)
 
 
 def _described(x: Any, array: np.ndarray) -> str:

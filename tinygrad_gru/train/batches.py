@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .. import ops
-from ..backend import as_array, astype, backend_of, is_floating, move, to_host
+from ..backend import as_array, astype, backend_of, copy_of, is_floating, move, to_host
 from ..data import ArrayBatches
 from ..nn import Module
+from ..nn.recurrent import Recurrent
 from ..tensor import Tensor
+from ..trees import map_leaves
 
 
 class Source(Protocol):
@@ -31,7 +35,8 @@ class Passes:
     """Passes over anything that iterates batches: a list, a generator, a DataLoader of PyTorch. An epoch is a pass.
 
     A position is restored by skipping the batches before it, which gives the same ones if each pass has the same order.
-    One batch is read ahead, so that the last one of a pass is known as such.
+    Whether a batch is the last one of its pass shows when the next one is read: not before that batch has been used,
+    for a generator may write each into the same array.
     """
 
     def __init__(self, batches: Iterable[Any]) -> None:
@@ -44,26 +49,25 @@ class Passes:
         self.batches = batches
         self.epoch = self.index = 0
         self._iterator: Iterator[Any] | None = None
-        self._ahead: list[Any] = []
+        self._ahead: list[Any] | None = None  # the next batch of the pass, none at its end; None: not read yet
 
     def next_batch(self) -> Any:
         if self._iterator is None:
             self._start(skip=0)
-        elif not self._ahead:
+        elif self.at_end:
             self.epoch, self.index = self.epoch + 1, 0
             self._start(skip=0)
-        batch = self._ahead.pop()
+        (batch,), self._ahead = self._read_ahead(), None
         self.index += 1
-        self._read_ahead()
         return batch
 
     @property
     def at_end(self) -> bool:
         """Whether the last batch was the last one of its pass."""
-        return self._iterator is not None and not self._ahead
+        return self._iterator is not None and not self._read_ahead()
 
     def _start(self, skip: int) -> None:
-        self._iterator = iter(self.batches)
+        self._iterator, self._ahead = iter(self.batches), None
         if self._iterator is self.batches and self.epoch:
             raise ValueError(
                 f"data: a {type(self.batches).__name__} can be passed over once, and ended after epoch {self.epoch}: "
@@ -71,19 +75,20 @@ class Passes:
             )
         for _ in range(skip):
             next(self._iterator, None)
-        self._read_ahead()
-        if not self._ahead and not skip:
+        if not self._read_ahead() and not skip:
             raise ValueError("data: there are no batches (empty data, or a generator that has been used up?)")
 
-    def _read_ahead(self) -> None:
+    def _read_ahead(self) -> list[Any]:
         assert self._iterator is not None
-        self._ahead = [batch for batch in [next(self._iterator, self)] if batch is not self]
+        if self._ahead is None:
+            self._ahead = [batch for batch in [next(self._iterator, self)] if batch is not self]
+        return self._ahead
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "index": self.index, "arrangement": {}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        once = iter(self.batches) is self.batches
+        once = hasattr(self.batches, "__next__")
         self.epoch, self.index = (0 if once else state["epoch"]), state["index"]
         self._start(skip=self.index)
         self.epoch = state["epoch"]
@@ -164,7 +169,6 @@ class ModelBatch(NamedTuple):
     """A batch as a model takes it: its arguments and keywords, and the targets.
 
     valid    of targets per step: the indices of the valid steps among all T·B, or None if all are valid
-    size     the number of targets
     starts   whether a carried state is to be reset, or None if the batch does not say
     """
 
@@ -173,7 +177,6 @@ class ModelBatch(NamedTuple):
     targets: Any
     per_step: bool
     valid: np.ndarray | None
-    size: int
     starts: bool | None
 
     @property
@@ -228,16 +231,15 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     else:
         arguments = (as_model_tensor(inputs, like, "inputs"),)
     if lengths is not None:
-        keywords["lengths"] = lengths = np.asarray(lengths)
+        keywords["lengths"] = lengths = np.array(lengths)
     if not with_targets or targets is None:
-        targets, valid, size = None, _valid(lengths, arguments) if per_step else None, 1
+        targets, valid = None, _valid(lengths, arguments) if per_step else None
     else:
         targets = as_model_tensor(targets, like, "targets")
         valid = _valid(lengths, (targets,)) if per_step else None
         targets = flattened(targets, valid) if per_step else targets
-        size = targets.size
     starts = getattr(batch, "starts", None)
-    return ModelBatch(arguments, keywords, targets, per_step, valid, size, None if starts is None else bool(starts))
+    return ModelBatch(arguments, keywords, targets, per_step, valid, None if starts is None else bool(starts))
 
 
 def _are_collated(inputs: Any) -> bool:
@@ -253,11 +255,11 @@ def _valid(lengths: np.ndarray | None, values: tuple[Any, ...]) -> np.ndarray | 
 
 
 def as_model_tensor(value: Any, like: Tensor, name: str) -> Tensor:
-    """`value`, of whatever library, as a Tensor on the device of `like`; floats in its dtype."""
-    array = value.data if isinstance(value, Tensor) else value
+    """`value`, of whatever library, as a Tensor on the device of `like`; floats in its dtype; an array is copied."""
+    given = array = value.data if isinstance(value, Tensor) else value
     if not isinstance(value, Tensor) and backend_of(value).is_host:
         try:
-            array = np.asarray(value)
+            given = array = np.asarray(value)
         except ValueError as error:
             raise ValueError(
                 f"{name}: expected an array, got a {type(value).__name__} of parts of different shapes: several inputs "
@@ -269,7 +271,8 @@ def as_model_tensor(value: Any, like: Tensor, name: str) -> Tensor:
                 "data.SequenceBatches pads sequences)"
             )
     array = move(array, backend_of(like.data))
-    return Tensor.from_node(astype(array, like.dtype) if is_floating(array.dtype) else array, None)
+    array = astype(array, like.dtype) if is_floating(array.dtype) else array
+    return Tensor.from_node(array if isinstance(value, Tensor) or array is not given else copy_of(array), None)
 
 
 def reference_tensor(model: Module) -> Tensor:
@@ -282,3 +285,54 @@ def reference_tensor(model: Module) -> Tensor:
             f"model: {type(model).__name__} has no parameters (are they attributes of a Module, in lists or dicts?)"
         )
     return tensors[0]
+
+
+def check_layout(model: Module) -> None:
+    """Raise ValueError if the model has a layer for which the first axis of arrays of examples would be time."""
+    for path, module in model.named_modules():
+        if isinstance(module, Recurrent) and not module.batch_first:
+            layer = f"nn.{type(module).__name__}({module.input_size}, {module.hidden_size}, batch_first=True)"
+            raise ValueError(
+                f"data: the first axis of arrays counts the examples, but {path or 'the model'} is time-major and "
+                f"would take it for time: write {layer}, or give data.SequenceBatches(sequences, targets); for a model "
+                "that exchanges the axes itself, data.ArrayBatches(x, y)"
+            )
+
+
+def batches_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
+    """The batches to train on, and those to evaluate on or None."""
+    reference_tensor(model)
+    if isinstance(validation, Real):
+        if not are_arrays(data):
+            raise ValueError("validation: a fraction is of arrays (x, y); of batches, give others for validation")
+        data, validation = _split(data, validation)
+    if are_arrays(data):
+        check_layout(model)
+        data = array_batches(data, batch_size, seed)
+    if are_arrays(validation):
+        check_layout(model)
+        validation = array_batches(validation, batch_size, seed=None)
+    return data, validation
+
+
+def _split(data: Any, fraction: Any) -> tuple[Any, Any]:
+    """The arrays without their last fraction, and that."""
+    if isinstance(fraction, bool) or not 0 < fraction < 1:
+        raise ValueError(f"validation: expected batches, arrays (x, y) or a fraction between 0 and 1, got {fraction!r}")
+    whole = array_batches(data, 1, seed=None)
+    held_out = round(len(whole) * float(fraction))
+    if not 0 < held_out < len(whole):
+        raise ValueError(f"validation: {fraction} of {len(whole)} examples leaves none to train on or to evaluate on")
+    parts = [
+        tuple(map_leaves(itemgetter(rows), value) for value in (whole.inputs, whole.targets))
+        for rows in (slice(None, -held_out), slice(-held_out, None))
+    ]
+    (_, known), (_, targets) = parts
+    if isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "iu":
+        unknown = float(np.mean(~np.isin(targets, known)))
+        if unknown > 0.5:
+            raise ValueError(
+                f"validation: of the last {held_out:,} examples {unknown:.0%} are of classes that the others do not "
+                "have: the examples are sorted. Shuffle them: order = np.random.default_rng(0).permutation(len(y))"
+            )
+    return parts[0], parts[1]

@@ -15,7 +15,8 @@ from ..optim import Optimizer
 from ..show.figures import new_figure, save_figure
 from ..show.svg import line_chart
 from ..tensor import Tensor
-from .fit import batches_of, optimizer_of
+from .batches import batches_of
+from .fit import optimizer_of
 from .trainer import Trainer, TrainingError
 
 #: Weight of the past in the smoothed loss.
@@ -129,12 +130,12 @@ def find_lr(
     if hasattr(data, "__next__") and not hasattr(data, "load_state_dict"):
         raise ValueError(f"data: a {type(data).__name__} would be used up by the sweep: give a list of its batches")
     batches, _ = batches_of(model, data, None, batch_size, seed)
-    optimizer = optimizer_of(optimizer, None, model)
+    optimizer = optimizer_of(optimizer, None, model, loss)
     trainer = Trainer(
         model, loss, optimizer, batches, clip_norm=clip_norm, carry_state=carry_state, compiled=compiled
     )  # fmt: skip
     before = trainer.state_dict()
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    gradients = [(parameter, parameter.grad) for parameter in optimizer.parameters()]
     try:
         return _sweep(trainer, low * (high / low) ** np.linspace(0, 1, steps))
     finally:

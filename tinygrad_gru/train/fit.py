@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from numbers import Real
-from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,31 +20,20 @@ from ..contexts import no_grad
 from ..hints import did_you_mean
 from ..io.checkpoint import CheckpointError, load_checkpoint
 from ..nn import Module
-from ..nn.recurrent import Recurrent
 from ..optim import Optimizer, ReduceOnPlateau, Schedule
 from ..scan import compiling
 from ..tensor import Tensor
-from ..trees import map_leaves
-from .batches import (
-    ModelBatch,
-    are_arrays,
-    array_batches,
-    batches_in_epoch,
-    one_pass,
-    read_batch,
-    reference_tensor,
-    rewind,
-    source_of,
-)
+from .batches import ModelBatch, batches_in_epoch, batches_of, one_pass, read_batch, reference_tensor, rewind, source_of
 from .callbacks import Callback
 from .folder import RunFolder
-from .hints import FIT
+from .hints import APPLY, FIT, check_schedule
 from .history import History
 from .loop import Loop
 from .metrics import Metric, metric
+from .metrics.loss import check_loss, loss_of, mean_count
 from .terminal import Progress
 from .terminal import progress as progress_display
-from .trainer import Trainer, call_model, loss_of
+from .trainer import Step, Trainer, call_model
 
 _LR = 1e-3
 
@@ -57,17 +45,20 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def _hinting(function: Function) -> Function:
-    """A decorator for `fit`: an unknown argument, or targets beside the data, is answered with what to write."""
-    known = signature(function).parameters
+    """A decorator: an unknown argument, or targets beside the data, is answered with what to write."""
+    known, called = signature(function).parameters, function.__name__
+    hints = FIT if called == "fit" else APPLY
+    positional = [name for name, parameter in known.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
     @wraps(function)
     def call(*given: Any, **settings: Any) -> Any:
         for name in settings:
             if name not in known:
-                hint = f": write {FIT[name]}" if name in FIT else did_you_mean(name, known)
-                raise TypeError(f"fit: there is no argument {name!r}{hint}")
-        if len(given) > 3:
-            raise TypeError("fit: takes model, loss and data by position; arrays are given together, as (x, y)")
+                hint = f": write {hints[name]}" if name in hints else did_you_mean(name, known)
+                raise TypeError(f"{called}: there is no argument {name!r}{hint}")
+        if len(given) > len(positional):
+            names = " and ".join([", ".join(positional[:-1]), positional[-1]])
+            raise TypeError(f"{called}: takes {names} by position; arrays are given together, as (x, y)")
         return function(*given, **settings)
 
     return call  # type: ignore[return-value]
@@ -94,7 +85,7 @@ def fit(
     precision: str = "float32",
     compiled: bool | str | None = None,
     carry_state: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     patience: int | None = None,
     folder: str | os.PathLike[str] | RunFolder | None = None,
     resume: bool = False,
@@ -103,7 +94,9 @@ def fit(
 ) -> History:
     """Train `model`, in place and in training mode, and return the history of its losses.
 
-    loss         (outputs, targets) → a scalar, the mean over the targets: `ops.mse`, `ops.cross_entropy`, any function
+    loss         (outputs, targets) → a scalar, the mean over the targets: `ops.mse`, `ops.cross_entropy`, any function.
+                 Batches count by their targets; those that an `ignore_index` leaves out, and class weights, are known
+                 of nn.CrossEntropyLoss(…) and functools.partial(ops.cross_entropy, …), not of a function of one's own
     data         arrays (x, y), whose first axis counts the examples; or anything that iterates batches: `data.
                  SequenceBatches`, a list, a DataLoader of PyTorch. A batch is (inputs, targets), or an object with
                  these and maybe `lengths`, `starts` and `per_step`. Floats are converted to the model's dtype, and all
@@ -135,7 +128,8 @@ def fit(
                  are those of the best evaluation
     folder       for the log (log.jsonl) and checkpoints, the last one and the best one; None: nothing is written
     resume       go on from the checkpoint in `folder`, if there is one, bit for bit as if never interrupted; of data
-                 without a position (see `data.Epochs`) if each pass has the same order
+                 without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
+                 run with another optimizer, lr, clip_norm, accumulate or carry_state
     keep_last    checkpoints to keep, if more than one with their step in their name
     progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
@@ -157,10 +151,18 @@ def fit(
     training, held_out = batches_of(model, data, validation, batch_size, seed)
     rewind(training)  # an earlier run, or a look at the first batch, may have moved it
     chosen = _metrics(metrics)
-    optimizer = optimizer_of(optimizer, lr, model)
+    optimizer = optimizer_of(optimizer, lr, model, loss)
+    #: What a run must have in common with one that it resumes, besides its model and its data.
+    settings = {
+        "accumulate": accumulate, "carry_state": carry_state, "clip_norm": clip_norm and float(clip_norm),
+        "optimizer": type(optimizer).__name__, "lr": lr and float(lr),
+    }  # fmt: skip
     if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
+    if schedule is ReduceOnPlateau:
+        schedule = ReduceOnPlateau(optimizer)  # which needs no number of steps
     if callable(schedule) and not isinstance(schedule, Schedule):
+        check_schedule(schedule)
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
         raise ValueError("schedule: ReduceOnPlateau depends on the validation loss: give validation=")
@@ -176,7 +178,7 @@ def fit(
     loop = Loop(
         trainer, steps=steps, epochs=epochs, seconds=seconds, evaluate=None if held_out is None else evaluation,
         callbacks=callbacks, patience=patience, keep_best=folder is not None, folder=folder, keep_last=keep_last,
-        metadata={"fit": {"accumulate": accumulate, "carry_state": carry_state}},
+        metadata={"fit": settings},
     )  # fmt: skip
     if resume:
         _resume(loop)
@@ -193,6 +195,7 @@ def fit(
     return loop.history
 
 
+@_hinting
 def evaluate(
     model: Module,
     loss: Callable[[Any, Any], Tensor],
@@ -211,20 +214,23 @@ def evaluate(
     >>> sorted(train.evaluate(model, ops.mse, (np.ones((5, 1)), np.ones((5, 1))), metrics=["mae"]))
     ['loss', 'mae']
     """
+    check_loss(loss)
     chosen = _metrics(metrics)
     total: Any = 0.0  # stays on the device until the end
-    count = 0
+    count: Any = 0.0
     for item in chosen:
         item.reset()
     for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled):
-        outputs = batch.select(outputs)
-        total = total + batch.size * loss_of(loss, outputs, batch).astype("float64")
-        count += batch.size
+        outputs, targets = batch.select(outputs), mean_count(loss, batch.targets)
+        total = total + targets * loss_of(loss, outputs, batch.targets).astype("float64")
+        count = count + targets
         for item in chosen:
             item.update(outputs, batch.targets)
-    return {"loss": float(total) / count, **{item.name: item.compute() for item in chosen}}
+    mean = float(total) / float(count) if float(count) else math.nan
+    return {"loss": mean, **{item.name: item.compute() for item in chosen}}
 
 
+@_hinting
 def predict(
     model: Module, data: Any, *, batch_size: int = 32, carry_state: bool = False, compiled: bool | str | None = None
 ) -> Any:
@@ -248,11 +254,16 @@ def predict(
         data = (data, None)
     results: list[Any] = []
     for outputs, batch in _outputs(model, data, batch_size, carry_state, compiled, with_targets=False):
-        values = outputs.numpy()
+        values, lengths = outputs.numpy(), batch.keywords.get("lengths")
         if not batch.per_step:
+            if lengths is not None and len(values) != len(lengths):
+                raise ValueError(
+                    f"the output of shape {values.shape} is not one for each of {len(lengths)} sequences: put "
+                    "nn.LastStep() after the recurrent layer; for outputs at every step the batches need per_step=True"
+                )
             results.append(values)
             continue
-        lengths = batch.keywords.get("lengths", [len(values)] * values.shape[1])
+        lengths = [len(values)] * values.shape[1] if lengths is None else lengths
         results += [values[:length, column] for column, length in enumerate(lengths)]
     return results if batch.per_step else np.concatenate(results)
 
@@ -262,9 +273,7 @@ def _outputs(
 ) -> Iterator[tuple[Any, ModelBatch]]:
     """The outputs for all batches of an epoch, in evaluation mode, with the batches."""
     like, state = reference_tensor(model), None
-    if are_arrays(data):
-        check_layout(model)
-        data = array_batches(data, batch_size, seed=None)
+    data, _ = batches_of(model, data, None, batch_size, seed=None)
     with model.evaluating(), no_grad(), nullcontext() if compiled is None else compiling(compiled):
         for item in one_pass(data):
             batch = read_batch(item, like, with_targets)
@@ -273,74 +282,33 @@ def _outputs(
 
 
 def _metrics(given: Any) -> list[Metric]:
-    return [metric(item) for item in ([given] if isinstance(given, (str, Metric)) else given)]
+    """The metrics, each by a name of its own."""
+    chosen = [metric(item) for item in ([given] if isinstance(given, (str, Metric)) else given)]
+    taken = {"step", "epoch", *Step._fields}
+    for name in (item.name for item in chosen):
+        if name in taken:
+            raise ValueError(f"metrics: {name!r} would be two values of one record: give a metric another name")
+        taken.add(name)
+    return chosen
 
 
-def check_layout(model: Module) -> None:
-    """Raise ValueError if the model has a layer for which the first axis of arrays of examples would be time."""
-    for path, module in model.named_modules():
-        if isinstance(module, Recurrent) and not module.batch_first:
-            layer = f"nn.{type(module).__name__}({module.input_size}, {module.hidden_size}, batch_first=True)"
-            raise ValueError(
-                f"data: the first axis of arrays counts the examples, but {path or 'the model'} is time-major and "
-                f"would take it for time: write {layer}, or give data.SequenceBatches(sequences, targets); for a model "
-                "that exchanges the axes itself, data.ArrayBatches(x, y)"
-            )
-
-
-def batches_of(model: Module, data: Any, validation: Any, batch_size: int, seed: int | None) -> tuple[Any, Any]:
-    """The batches to train on, and those to evaluate on or None."""
-    reference_tensor(model)
-    if isinstance(validation, Real):
-        if not are_arrays(data):
-            raise ValueError("validation: a fraction is of arrays (x, y); of batches, give others for validation")
-        data, validation = _split(data, validation)
-    if are_arrays(data):
-        check_layout(model)
-        data = array_batches(data, batch_size, seed)
-    if are_arrays(validation):
-        check_layout(model)
-        validation = array_batches(validation, batch_size, seed=None)
-    return data, validation
-
-
-def _split(data: Any, fraction: Any) -> tuple[Any, Any]:
-    """The arrays without their last fraction, and that."""
-    if isinstance(fraction, bool) or not 0 < fraction < 1:
-        raise ValueError(f"validation: expected batches, arrays (x, y) or a fraction between 0 and 1, got {fraction!r}")
-    whole = array_batches(data, 1, seed=None)
-    held_out = round(len(whole) * float(fraction))
-    if not 0 < held_out < len(whole):
-        raise ValueError(f"validation: {fraction} of {len(whole)} examples leaves none to train on or to evaluate on")
-    parts = [
-        tuple(map_leaves(itemgetter(rows), value) for value in (whole.inputs, whole.targets))
-        for rows in (slice(None, -held_out), slice(-held_out, None))
-    ]
-    (_, known), (_, targets) = parts
-    if isinstance(targets, np.ndarray) and targets.ndim == 1 and targets.dtype.kind in "iu":
-        unknown = float(np.mean(~np.isin(targets, known)))
-        if unknown > 0.5:
-            raise ValueError(
-                f"validation: of the last {held_out:,} examples {unknown:.0%} are of classes that the others do not "
-                "have: the examples are sorted. Shuffle them: order = np.random.default_rng(0).permutation(len(y))"
-            )
-    return parts[0], parts[1]
-
-
-def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None, model: Module) -> Optimizer:
-    """The optimizer itself, or by its name or class one of the model's parameters."""
+def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None, model: Module, loss: Any) -> Optimizer:
+    """The optimizer itself, or by its name or class one of the parameters of the model and of the loss."""
     if isinstance(optimizer, Optimizer):
         if lr is not None:
             raise ValueError("lr: the optimizer that was given has its own; lr is for one by its name")
         return optimizer
     cls: Any = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else optimizer
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
-        close = get_close_matches(str(optimizer).lower(), OPTIMIZERS, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(OPTIMIZERS)}, or an Optimizer"
-        raise ValueError(f"optimizer: got {optimizer!r}, {advice}")
+        advice = did_you_mean(str(optimizer).lower(), OPTIMIZERS)
+        names = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer: expected one of {names}, or an Optimizer, got {optimizer!r}{advice}")
     parameters = list(model.parameters())
     if not parameters:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
+    if isinstance(loss, Module):
+        known = set(map(id, parameters))
+        parameters += [parameter for parameter in loss.parameters() if id(parameter) not in known]
     return cls(parameters, lr=_LR if lr is None else lr)
 
 

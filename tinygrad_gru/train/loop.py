@@ -66,7 +66,7 @@ class Loop:
         seconds: float | None = None,
         evaluate: Callable[[], Mapping[str, float]] | None = None,
         evaluations: int = 10,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callback | Sequence[Callback] = (),
         patience: int | None = None,
         keep_best: bool = False,
         folder: str | os.PathLike[str] | RunFolder | None = None,
@@ -79,7 +79,7 @@ class Loop:
         check_positive("keep_last", keep_last)
         self.trainer, self.total_steps, self.epochs, self.seconds = trainer, steps, epochs, seconds
         self.evaluate, self.evaluations = evaluate, evaluations
-        self.callbacks = list(callbacks)
+        self.callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 hint = f", write {callback.__name__}()" if isinstance(callback, type) else ""
@@ -184,7 +184,8 @@ class Loop:
                 stack.enter_context(self.folder)
             stop = stack.enter_context(StopRequest())
             log = None if self.folder is None else stack.enter_context(self._open_log(self.folder))
-            stack.callback(lambda: self._call("on_train_end"))
+            for callback in reversed(self.callbacks):  # the stack calls all, whatever one of them raises
+                stack.callback(callback.on_train_end, self)
             self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
             self._call("on_train_begin")
             if self._run is None:

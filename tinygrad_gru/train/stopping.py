@@ -89,7 +89,7 @@ class StopRequest:
 _LEAST_STEPS, _LEAST_TARGETS = 10, 16
 
 
-def diagnosis(losses: Sequence[float], evaluations: Sequence[float], targets: int, keeps_best: bool) -> str | None:
+def diagnosis(losses: Sequence[float], evaluations: Sequence[float], targets: float, keeps_best: bool) -> str | None:
     """What is wrong with a run whose loss is worse at its end than at its start; None if it is not.
 
     losses       of the steps

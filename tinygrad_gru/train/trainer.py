@@ -18,6 +18,7 @@ from ..tensor import Tensor
 from ..trees import leaves, map_leaves
 from .batches import ModelBatch, at_end, read_batch, reference_tensor, source_of
 from .metrics import Metric
+from .metrics.loss import check_loss, loss_of, mean_count
 from .precision import LossScaler, mixed_precision
 
 _SCALE = ValueType(
@@ -28,9 +29,11 @@ _GROUP = ValueType(
     lambda value: type(value) is dict and list_of(COUNT).accepts(value.get("updates")),
 )
 _NOTHING = ValueType("null", lambda value: value is None)
+_TINY = 1e-300  # so that a step without a target that counts has the loss 0
 #: The schema of a trainer's state, with a schedule. What it calls "stream" is the position in the data.
 TRAINER_STATE: dict[str, Any] = {
     "model": dict_of(ARRAY),
+    "loss?": dict_of(ARRAY),
     "optimizer": {"groups": list_of(_GROUP), "state": dict_of(FLOAT_ARRAY), "steps": COUNT},
     "schedule": {"schedule": TEXT, "steps": COUNT, "base_lrs": list_of(NUMBER)},
     "stream": {"epoch": COUNT, "index": COUNT, "arrangement": OBJECT},
@@ -80,7 +83,7 @@ class EpochMeans:
         for metric in self.metrics:
             metric.update(outputs.detach(), targets)
 
-    def add(self, step: Step, targets: int) -> None:
+    def add(self, step: Step, targets: float) -> None:
         """Count a step, and its number of targets."""
         for name, value in step._asdict().items():
             weight = targets if name == "loss" else 1
@@ -89,7 +92,8 @@ class EpochMeans:
                 self._sums[f"count of {name}"] = self._sums.get(f"count of {name}", 0) + weight
 
     def compute(self) -> dict[str, float]:
-        means = {name: self._sums[name] / self._sums[f"count of {name}"] for name in Step._fields if name in self._sums}
+        counts = {name: self._sums.get(f"count of {name}") for name in Step._fields if name in self._sums}
+        means = {name: self._sums[name] / count if count else math.nan for name, count in counts.items()}
         return {**means, **{metric.name: metric.compute() for metric in self.metrics}}
 
     def reset(self) -> None:
@@ -115,8 +119,8 @@ class Trainer:
     data         anything that iterates batches (see `fit`)
     schedule     None: the learning rate stays as it is
     clip_norm    the largest global norm of a gradient; None: not clipped
-    accumulate   batches per step; weighted by their targets they equal one large batch, to rounding. An epoch's last
-                 step may have fewer
+    accumulate   batches per step; weighted by what their means are over (see `fit`) they equal one large batch, to
+                 rounding. An epoch's last step may have fewer
     precision    "float16" or "bfloat16": the model runs in that dtype; parameters, optimizer, outputs and state stay
                  float32 (see `mixed_precision`), and in float16 the loss is scaled. A step that is skipped because a
                  gradient overflowed counts as any other
@@ -152,11 +156,7 @@ class Trainer:
         carry_state: bool = False,
         metrics: Sequence[Metric] = (),
     ) -> None:
-        if isinstance(loss, type):
-            raise TypeError(f"loss: expected a function of (outputs, targets), got a class: write {loss.__name__}()")
-        if not callable(loss):
-            advice = f"write ops.{loss}" if isinstance(loss, str) and hasattr(ops, loss) else "as ops.mse"
-            raise TypeError(f"loss: expected a function of (outputs, targets), got {loss!r}: {advice}")
+        check_loss(loss)
         check_positive("accumulate", accumulate)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
@@ -173,7 +173,7 @@ class Trainer:
         self.epoch_means = EpochMeans(metrics)
         self.on_gradients: Callable[[], None] | None = None
         self.steps = 0
-        self.targets_in_step = 0
+        self.targets_in_step = 0.0
         self._carried: Any = None
 
     @property
@@ -200,15 +200,17 @@ class Trainer:
             self.epoch_means.reset()
         batches = self._next_batches()
         lr = self.optimizer.groups[0]["lr"]
-        self.targets_in_step = total = sum(batch.size for batch in batches)
+        counts = [mean_count(self.loss, batch.targets) for batch in batches]
+        total = sum(counts)
         state, losses = self._carried, []
         self.model.zero_grad()  # also those of parameters that the optimizer does not have
         self.optimizer.zero_grad()
         with nullcontext() if self.compiled is None else compiling(self.compiled):
-            for batch in batches:
+            for batch, count in zip(batches, counts):
                 loss, state = self._loss(batch, None if batch.starts else state)
                 if len(batches) > 1:
-                    loss = loss * (batch.size / total)
+                    share = count / (total + _TINY)
+                    loss = loss * (share.astype(loss.dtype) if isinstance(share, Tensor) else share)
                 self.scaler.backward(loss)
                 losses.append(loss.detach().astype("float64"))
         trained = self.optimizer.parameters()
@@ -225,10 +227,10 @@ class Trainer:
             self.optimizer.step()
         if self.schedule is not None and not isinstance(self.schedule, ReduceOnPlateau):
             self.schedule.step()
-        self._carried = map_leaves(lambda part: None if part is None else part.detach(), state)
-        self.steps += 1
+        self._carried = state
+        self.steps, self.targets_in_step = self.steps + 1, float(total)
         step = Step(value, norm if finite else None, lr)
-        self.epoch_means.add(step, total)
+        self.epoch_means.add(step, self.targets_in_step)
         return step
 
     def evaluated(self, loss: float) -> None:
@@ -246,11 +248,12 @@ class Trainer:
         return batches
 
     def _loss(self, batch: ModelBatch, state: Any) -> tuple[Tensor, Any]:
+        """The loss of a batch, and the state to carry to the next one, detached."""
         outputs, state = call_model(self.network, batch, state, self.carry_state)
         outputs = batch.select(outputs)
-        loss = loss_of(self.loss, outputs, batch)
+        loss = loss_of(self.loss, outputs, batch.targets)
         self.epoch_means.update(outputs, batch.targets)
-        return loss, state
+        return loss, map_leaves(lambda part: None if part is None else part.detach(), state)
 
     def _diverged(self, loss: float, norm: float, lr: float, batches: list[ModelBatch]) -> str:
         if any(not batch.is_finite for batch in batches):
@@ -271,6 +274,7 @@ class Trainer:
         carried = self._carried
         return {
             "model": self.model.state_dict(),
+            **({"loss": self.loss.state_dict()} if isinstance(self.loss, Module) else {}),
             "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "stream": self.source.state_dict(),
@@ -293,6 +297,8 @@ class Trainer:
         flat = [""] if parts is not None and len(parts) == 1 else ["tuple", *[[""]] * len(parts or ())]
         structure = state.get("carried_structure", {"tree": flat if parts else None})["tree"]
         self.model.load_state_dict(state["model"])
+        if isinstance(self.loss, Module):
+            self.loss.load_state_dict(state.get("loss", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
@@ -324,26 +330,6 @@ def call_model(network: Module, batch: ModelBatch, state: Any, carry_state: bool
             f"{type(result).__name__}"
         )
     return result
-
-
-def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, batch: ModelBatch) -> Tensor:
-    """The loss of a batch. Raises TypeError or ValueError if it is not a scalar Tensor."""
-    try:
-        value = loss(outputs, batch.targets)
-    except ValueError as error:
-        shape, got = (tuple(getattr(value, "shape", ())) for value in (outputs, batch.targets))
-        if shape != got and math.prod(shape) == math.prod(got) and len(error.args) == 1:
-            wanted = ", ".join(map(str, (-1, *shape[1:])))
-            error.args = (f"{error.args[0]}; to keep the model's output, give the targets y as y.reshape({wanted})",)
-        raise
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"loss: expected a function of (outputs, targets) that returns a Tensor, as ops.mse, got a "
-            f"{type(value).__name__} (an .item() or .numpy() too many, or a class instead of its instance?)"
-        )
-    if value.shape != ():
-        raise ValueError(f"loss: must be a scalar, got shape {tuple(value.shape)}: take its mean, as reduction='mean'")
-    return value
 
 
 def _check_parameters(model: Module, optimizer: Optimizer) -> None:

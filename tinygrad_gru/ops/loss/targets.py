@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import wraps
 
 from ...arguments import respelling
-from ...backend import astype, backend_of, check_ids, dtype_name, is_floating, is_half, is_on_cuda, xp_of
+from ...backend import astype, backend_of, check_ids, dtype_name, is_floating, is_half, is_on_cuda, move, xp_of
 from ...backend.numpy import DOUBLE, SINGLE
 from ...tape import Variable
 from ..comparison import not_equal, where
@@ -96,9 +96,18 @@ def _likely_cause(scores, targets):
     return ""
 
 
+def _constant(name, weight, scores):
+    """A weight as an array on the device and in the dtype of the scores. TypeError if it would lose its gradient."""
+    if isinstance(weight, Variable) and weight.node is not None:
+        raise TypeError(f"{name}: a loss has no gradient for its weights: write {name}.detach() if that is meant")
+    weight = unwrap(weight)
+    weight = move(weight, backend_of(unwrap(scores))) if hasattr(weight, "dtype") else weight
+    return astype(_array(weight, scores), scores.dtype)
+
+
 def class_weights(weight, scores):
     """The weights of the classes (C,), repeated for every score (…, C)."""
-    weight = astype(_array(unwrap(weight), scores), scores.dtype)
+    weight = _constant("weight", weight, scores)
     if tuple(weight.shape) != tuple(scores.shape[-1:]):
         raise ValueError(
             f"weight: expected one number for each of the {scores.shape[-1]} classes (the last axis of the scores), "
@@ -109,7 +118,7 @@ def class_weights(weight, scores):
 
 def weights_of(name, weight, scores):
     """Weights that broadcast to the shape of the scores, as constants in their dtype."""
-    weight = astype(_array(unwrap(weight), scores), scores.dtype)
+    weight = _constant(name, weight, scores)
     shape, target = tuple(weight.shape), tuple(scores.shape)
     if len(shape) > len(target) or any(m not in (1, n) for m, n in zip(shape[::-1], target[::-1])):
         raise ValueError(f"{name}: shape {shape} does not broadcast to that of the scores, {target}")

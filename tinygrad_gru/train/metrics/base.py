@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -106,32 +106,6 @@ class Mean(Metric):
 
     def compute(self) -> float:
         return self.ratio("total", "count")
-
-
-class MeanLoss(Mean):
-    """The mean over all targets of a function (outputs, targets) → mean over its batch, such as a loss.
-
-    The batches are weighted by the number of their targets, without those that are `ignore_index`.
-
-    >>> error = train.MeanLoss(ops.mae)
-    >>> error.update(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 6.0]))  # a mean of 1 over three
-    >>> error.update(np.array([1.0]), np.array([6.0]))  # of 5 over one
-    >>> error.name, error.compute()
-    ('mae', 2.0)
-    """
-
-    def __init__(
-        self, function: Callable[[Any, Any], Any], name: str | None = None, ignore_index: int | None = None
-    ) -> None:
-        super().__init__(name or str(getattr(function, "__name__", type(function).__name__)))
-        self.function, self.ignore_index = function, ignore_index
-
-    def update(self, outputs: Any, targets: Any) -> None:
-        count: Any = int(np.prod(np.shape(unwrap(targets))))
-        if self.ignore_index is not None:
-            ids = as_arrays(outputs, targets)[1]
-            count = xp_of(ids).sum(astype(ids != self.ignore_index, "float64"))
-        self.add_mean(self.function(outputs, targets), count)
 
 
 def as_arrays(outputs: Any, targets: Any) -> tuple[Any, Any]:
