@@ -6,9 +6,8 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from numbers import Real
@@ -132,7 +131,7 @@ def fit(
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
                  run with another optimizer, lr, clip_norm, accumulate or carry_state
     keep_last    checkpoints to keep, if more than one with their step in their name
-    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress
+    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
     Ctrl-C ends training after the current step, saves, and `fit` returns; history.stopped says why a run ended before
     its time, and history.diagnosis what is wrong with one that has not learned. Raises TrainingError if the loss is not
@@ -301,9 +300,9 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
         return optimizer
     cls: Any = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else optimizer
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
-        close = get_close_matches(str(optimizer).lower(), OPTIMIZERS, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(OPTIMIZERS)}, or an Optimizer"
-        raise ValueError(f"optimizer: got {optimizer!r}, {advice}")
+        advice = did_you_mean(str(optimizer).lower(), OPTIMIZERS)
+        names = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer: expected one of {names}, or an Optimizer, got {optimizer!r}{advice}")
     parameters = list(model.parameters())
     if not parameters:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
@@ -342,9 +341,9 @@ def _resume(loop: Loop) -> None:
     loop.resume(state)
 
 
-def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> Progress:
+def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> AbstractContextManager[Progress]:
     if isinstance(progress, Progress):
-        return progress
+        return nullcontext(progress)  # who opened it closes it: it may serve several runs
     total, length = loop.total_steps, batches_in_epoch(source_of(batches))
     if loop.epochs is not None and length is not None:
         total = loop.epochs * -(-length // accumulate)
