@@ -24,7 +24,7 @@ ALLOWED = {
     "nn/checks.py": ("ndarray asarray dtype errstate isfinite", "weights from elsewhere are converted on the host"),
     "nn/init.py": ("ndarray zeros linalg sign diagonal", "drawn on the host, so that a seed gives the same everywhere"),
     "nn/layers.py": ("ones zeros", "first values"),
-    "nn/lengths.py": ("ndarray arange bool_ flatnonzero int64 asarray", "lengths are few numbers, checked on the host"),
+    "nn/lengths.py": ("ndarray arange bool_ flatnonzero int64", "lengths are few numbers, checked on the host"),
     "nn/base/state.py": ("ndarray array_equal shape", "a state_dict holds arrays of the host"),
     "nn/base/summary.py": ("zeros dtype", "an input that is data; the size of an element"),
     "nn/module.py": ("ndarray", "a state_dict holds arrays of the host"),

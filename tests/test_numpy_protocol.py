@@ -32,6 +32,7 @@ FUNCTIONS = [
     lambda x: np.clip(x, -0.4, 0.8) + np.clip(x, min=-0.4, max=0.8),
     lambda x: np.split(x, 3, axis=1)[1],
     lambda x: np.take(x, [0, 2], axis=1) + np.take_along_axis(x, np.array([[0, 1], [2, 0]]), axis=1),
+    lambda x: np.take_along_axis(x, np.array([[2, 0]]), axis=1) + np.take_along_axis(x, np.array([[1]]), axis=0)[:, :2],
     lambda x: np.repeat(x, 2, axis=0),
     lambda x: np.einsum("ij,kj->ik", x, X),
     lambda x: np.linalg.norm(x) + np.linalg.norm(x, axis=1),

@@ -11,7 +11,7 @@ from support.strict import STRICT
 from support.tensors import constant, leaf
 
 import tinygrad_gru as tg
-from tinygrad_gru import BackendError, TapeError, Tensor, enable_grad, grad, no_grad, ops, tape, use
+from tinygrad_gru import BackendError, TapeError, Tensor, enable_grad, grad, nn, no_grad, ops, tape, use
 from tinygrad_gru.backend import as_array
 
 # -- construction ----------------------------------------------------------------------------------------------------
@@ -48,6 +48,14 @@ def test_dtype_and_shape_follow_the_data(data, dtype, shape):
 def test_data_that_is_not_numeric_raises(data):
     with pytest.raises(TypeError, match="data: expected real numbers or booleans, got"):
         Tensor(data)
+
+
+def test_a_masked_array_raises():
+    x = np.ma.array([1.0, 2.0], mask=[True, False])
+    for make in (Tensor, lambda x: ops.mse(Tensor([1.0, 2.0]), x), nn.Linear(2, 1)):
+        with pytest.raises(TypeError, match="a masked array has values that are missing"):
+            make(x)
+    assert Tensor(np.ma.array([1.0, 2.0])).tolist() == [1, 2]
 
 
 def test_a_ragged_list_raises():

@@ -27,14 +27,16 @@ _FOREIGN = {
     "dtype": "write x.astype(dtype) before or after it",
     "initial": "write the combination with that value after it",
     "unbiased": "write correction=1 for True, correction=0 for False",
+    **dict.fromkeys(["keepdim", "keepdims"], "write ops.expand_dims(…, axis) of the result"),
+    **dict.fromkeys(["p", "ord"], "of another norm write the formula, such as abs(x).sum(axis)"),
 }
-
-
 #: What PyTorch's users must say when they use its names, since its function does something else.
 _SAY = {
     "correction": "PyTorch's default is correction=1, here and in NumPy it is 0: say which",
     "return_indices": "PyTorch's gives (values, indices) along dim: write axis=… for the values alone, or "
     "return_indices=True for both",
+    "sections": "PyTorch's split takes the length of each part, this one the number of parts, or where they end: write "
+    "axis=…",
 }
 
 

@@ -98,6 +98,8 @@ def test_what_cannot_be_split_is_refused(call, message):
     [
         (lambda: split_by_time(5, 0.5), "expected a series, or a tuple or dict of series, got 5"),
         (lambda: split_by_group(["a", None], 0.5), "groups must be numbers or strings alone, none missing"),
+        (lambda: split_by_group([1.0, np.nan], 0.5), "groups must be .* none missing: some are NaN"),
+        (lambda: split(4, 0.5, stratify=[1, np.nan, 1, np.nan]), "stratify must be .* none missing: some are NaN"),
         (lambda: split(np.zeros((4, 2)), 0.5), "count must be an integer, got array"),
     ],
 )

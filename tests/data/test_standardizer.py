@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_gru.data import Standardizer
+from tinygrad_gru.data import Standardizer, Table
 
 
 def test_features_get_mean_0_and_standard_deviation_1(rng):
@@ -83,6 +83,11 @@ def test_nothing_is_transformed_before_the_fit(use):
         (lambda: Standardizer().fit([[1.0, np.nan], [2, np.nan]]), "feature 1 has no value but NaN"),
         (lambda: Standardizer().fit(np.zeros((0, 2))), "feature 0 has no value"),
         (lambda: Standardizer().fit([[1.0, np.inf], [2, 0]]), "feature 1 has infinite values"),
+        (lambda: Standardizer().fit([[-1e300], [1e300]]), "feature 0 has values whose squares are infinite"),
+        (
+            lambda: Standardizer().fit(Table({"a": [1, 2], "b": [3, 4]})).transform(Table({"b": [3], "a": [1]})),
+            r"columns must be those of the fit, \['a', 'b'\], in this order, got \['b', 'a'\]",
+        ),
         (lambda: Standardizer().fit(np.eye(2)).transform(np.zeros((4, 3))), r"2 features, .* got the shape \(4, 3\)"),
         (lambda: Standardizer().fit(np.eye(2)).inverse_transform(np.zeros(4)), r"2 features, .* got the shape \(4,\)"),
         (lambda: Standardizer().load_state_dict({"mean": [0.0]}), "expected the statistics mean, std"),

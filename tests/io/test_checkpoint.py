@@ -181,7 +181,9 @@ def test_a_folder_that_may_not_be_written_to_is_named(folder_of_an_ordinary_user
     path.parent.chmod(0o700)
 
 
-@pytest.mark.parametrize("state", [{1: 2}, {"$tensor": "x"}, {"a": {"b": object()}}, {"\ud800": np.zeros(2)}])
+@pytest.mark.parametrize("state", [
+    {1: 2}, {"$tensor": "x"}, {"a": {"b": object()}}, {"\ud800": np.zeros(2)}, {"a": np.ma.array([1.0], mask=[True])},
+])  # fmt: skip
 def test_unsupported_values_in_a_state_are_refused(tmp_path, state):
     with pytest.raises(TypeError, match="state"):
         save_checkpoint(tmp_path / "run", state)

@@ -278,6 +278,12 @@ def test_lengths_and_masks_of_every_type_give_the_same(device):
     np.testing.assert_array_equal(layer(x, None, lengths, None, "zero")[0].numpy(), expected)
 
 
+def test_a_mask_of_pytorch():
+    torch = pytest.importorskip("torch")
+    layer, x, mask = make("GRU", 2, 3), random(4, 3, 2), mask_of([2, 0, 4], 4)
+    np.testing.assert_array_equal(layer(x, mask=torch.tensor(mask))[0].numpy(), layer(x, mask=mask)[0].numpy())
+
+
 @all_layers
 def test_batch_first_exchanges_the_axes_of_the_mask_and_not_of_the_state(name):
     layer = make(name, 2, 3, num_layers=2, bidirectional=True)

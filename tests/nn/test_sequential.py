@@ -117,6 +117,28 @@ def test_layers_between_a_recurrent_layer_and_last_step():
         nn.LastStep()(x[:, :0].moveaxis(0, 1))
 
 
+@pytest.mark.parametrize("padding", [{}, {"lengths": [5, 2, 3, 1]}])
+def test_last_step_and_the_recurrent_layer_in_different_sequentials(padding):
+    recurrent, linear, x = layer(batch_first=True), nn.Linear(4, 2, dtype="float64"), random(4, 5, 3)
+    expected = linear(nn.Sequential(recurrent, nn.LastStep())(x, **padding)).numpy()
+    for model in (
+        nn.Sequential(nn.Sequential(recurrent, linear), nn.LastStep()),
+        nn.Sequential(recurrent, nn.Sequential(nn.LastStep(), nn.Sequential(linear))),
+        nn.Sequential(recurrent, nn.Sequential(nn.Sequential(linear), nn.LastStep())),
+    ):
+        np.testing.assert_array_equal(model(x, **padding).numpy(), expected)
+
+
+def test_layouts_that_contradict_each_other_are_refused():
+    for between in ([], [nn.Dropout()]):
+        with pytest.raises(ValueError, match=r"layer \d has batch_first=False, the recurrent layer before it True"):
+            nn.Sequential(layer(batch_first=True), *between, nn.GRU(4, 4))
+    nn.Sequential(layer(batch_first=True), lambda x: x.moveaxis(0, 1), nn.GRU(4, 4))
+    for setting in ("batch_first", "bidirectional"):
+        with pytest.raises(ValueError, match="are those of the recurrent layer before it in a Sequential"):
+            nn.Sequential(layer(), nn.LastStep(**{setting: True}))(random(5, 4, 3))
+
+
 class Mean(nn.Module):
     def forward(self, x, lengths=None):
         return x.sum(axis=0) / (len(x) if lengths is None else np.array(lengths)[:, None])

@@ -169,6 +169,12 @@ def test_huber_of_large_errors(dtype):
     assert p.grad.tolist() == [1.0, -1.0, 0.25, 0.0]
 
 
+def test_huber_needs_a_delta_above_zero():
+    for delta in (0, -1.0):
+        with pytest.raises(ValueError, match="huber: delta must be above 0, got"):
+            ops.huber(leaf([1.0]), [0.0], delta=delta)
+
+
 @pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
 def test_huber_equals_torch_also_where_its_branches_meet(delta, rng):
     torch = pytest.importorskip("torch")
@@ -317,6 +323,7 @@ def test_weights_of_nll_are_those_of_torch(reduction, rng):
 
 def test_mean_over_weights_that_are_all_zero_is_zero():
     assert ops.cross_entropy(leaf([[1.0, 2.0]]), [0], weight=[0.0, 1.0]).item() == 0.0
+    assert ops.cross_entropy(leaf([[1.0, 2.0]]), [0], weight=[0.0, 1.0], label_smoothing=0.1).item() == 0.0
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -335,6 +342,18 @@ def test_weights_of_binary_cross_entropy_are_those_of_torch(reduction, rng):
     assert ops.binary_cross_entropy_with_logits(leaf([0.0]), [1.0], pos_weight=3).item() == pytest.approx(
         3 * math.log(2)
     )
+
+
+def test_weights_that_would_get_no_gradient_raise():
+    w, x = leaf([1.0, 2.0]), leaf(np.zeros((3, 2)))
+    for name, loss in (
+        ("weight", lambda w: ops.nll(x, [0, 1, 1], weight=w)),
+        ("weight", lambda w: ops.cross_entropy(x, [0, 1, 1], weight=w)),
+        ("pos_weight", lambda w: ops.binary_cross_entropy_with_logits(x, np.zeros((3, 2)), pos_weight=w)),
+    ):
+        with pytest.raises(TypeError, match=rf"{name}: a loss has no gradient for its weights: write {name}.detach"):
+            loss(w)
+        assert loss(w.detach()).requires_grad
 
 
 def test_weights_of_another_shape_raise():

@@ -174,8 +174,30 @@ def test_a_state_that_does_not_fit_is_refused():
         assert all(np.array_equal(before["state"][k], after["state"][k]) for k in before["state"])
 
 
+def test_a_parameter_that_is_frozen_between_steps_stays():
+    x, y = (Tensor(START, requires_grad=True) for _ in range(2))
+    optimizer = LBFGS([x, y], max_iter=3)
+    closure = closure_of(optimizer, lambda: rosenbrock(x * y))
+    optimizer.step(closure)
+    y.requires_grad = False
+    before = x.numpy(), y.numpy()
+    optimizer.step(closure)
+    np.testing.assert_array_equal(y.numpy(), before[1])
+    assert abs(x.numpy() - before[0]).max() > 1e-3
+
+
+def test_a_learning_rate_of_0_moves_nothing():
+    x = Tensor(START, requires_grad=True)
+    optimizer = LBFGS([x], lr=0)
+    optimizer.step(closure_of(optimizer, lambda: rosenbrock(x)))
+    np.testing.assert_array_equal(x.numpy(), START)
+
+
 def test_errors_say_what_to_write():
     x, y = (Tensor(START, requires_grad=True) for _ in range(2))
+    for closure in (lambda: rosenbrock(x), lambda: rosenbrock(x).backward()):
+        with pytest.raises(TypeError, match="the closure must call the loss's backward, and return the loss"):
+            LBFGS([x]).step(closure)
     with pytest.raises(TypeError, match=r"expected a closure, .* optimizer.step\(closure\)"):
         LBFGS([x]).step()
     with pytest.raises(ValueError, match="expected one group of parameters, got 2"):

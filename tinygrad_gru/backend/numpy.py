@@ -31,6 +31,7 @@ class NumPyBackend(Backend):
         return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def asarray(self, value: Any, dtype: Any = None) -> np.ndarray:
+        _refuse_masked(value)
         return np.asarray(value, dtype=dtype)
 
     def to_host(self, array: Any) -> np.ndarray:
@@ -39,6 +40,7 @@ class NumPyBackend(Backend):
         return np.asarray(array)
 
     def copy(self, array: Any) -> np.ndarray:
+        _refuse_masked(array)
         return np.array(np.asarray(array))  # in two steps, for tensors of PyTorch know no `copy`
 
     def memory_range(self, array: Any) -> tuple[int, int]:
@@ -107,3 +109,9 @@ class NumPyBackend(Backend):
 def _may_repeat(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, (np.ndarray, list)) and np.asarray(part).dtype != np.bool_ for part in parts)
+
+
+def _refuse_masked(value: Any) -> None:
+    """TypeError for a masked array, of which NumPy would give the values behind the mask."""
+    if type(value).__name__ == "MaskedArray" and value.mask.any():
+        raise TypeError("a masked array has values that are missing: write x.filled(value), and use x.mask besides")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch, with_keyword_hints
-from .tables.columns import as_column
+from .tables.columns import as_column, unmasked
 from .tables.table import Table
 
 
@@ -86,7 +86,7 @@ def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes
     if hasattr(value, "columns"):
         return Table.from_frame(value).array()
     try:
-        array = np.asarray(value)
+        array = unmasked(name, value)
     except ValueError as error:
         raise ValueError(f"{name} is not one array, for its lists have different lengths: {if_ragged}") from error
     if array.dtype.kind == "O" and hasattr(value, "to_numpy") and array.ndim == 1:  # a frame's column

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,13 @@ def split_by_group(groups: Any, fractions: float | Sequence[float], seed: int = 
     ([0, 2, 3, 5], [1, 4])
     """
     shares = _checked(fractions)
-    groups = np.asarray(groups)
-    if groups.ndim != 1:
-        raise ValueError(f"groups must have one entry for each example, (N,), got the shape {groups.shape}")
-    try:
-        _, group_of, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        raise TypeError(f"groups must be numbers or strings alone, none missing: {error}") from error
+    group_of = _numbered("groups", groups)
+    counts = np.bincount(group_of)
     order = np.random.default_rng(seed).permutation(len(counts))
     middle = np.empty(len(counts))
     middle[order] = np.cumsum(counts[order]) - counts[order] / 2
-    part_of = np.searchsorted(shares, middle / len(groups))[group_of]
-    return _indices(part_of, len(shares), f"{len(counts)} groups of {len(groups)} examples")
+    part_of = np.searchsorted(shares, middle / len(group_of))[group_of]
+    return _indices(part_of, len(shares), f"{len(counts)} groups of {len(group_of)} examples")
 
 
 def split(count: int, fractions: float | Sequence[float], seed: int = 0, stratify: Any = None) -> list[np.ndarray]:
@@ -84,7 +80,7 @@ def split(count: int, fractions: float | Sequence[float], seed: int = 0, stratif
     """
     check_sizes(count=count)
     shares = _checked(fractions)
-    classes = np.zeros(count) if stratify is None else np.asarray(stratify)
+    classes = np.zeros(count) if stratify is None else _numbered("stratify", stratify)
     if classes.shape != (count,):
         raise ValueError(f"stratify must have the class of each of {count} examples, got the shape {classes.shape}")
     random = np.random.default_rng(seed)
@@ -97,10 +93,23 @@ def split(count: int, fractions: float | Sequence[float], seed: int = 0, stratif
 
 def _checked(fractions: float | Sequence[float]) -> np.ndarray:
     """The sums of the first 1, 2, ... fractions."""
-    parts = [fractions, 1 - fractions] if isinstance(fractions, (int, float)) else list(fractions)
+    parts = [float(fractions), 1 - float(fractions)] if isinstance(fractions, (float, Real)) else list(fractions)
     if len(parts) < 2 or min(parts) <= 0 or not math.isclose(sum(parts), 1, abs_tol=1e-6):
         raise ValueError(f"fractions must be two or more positive numbers that add up to 1, got {fractions!r}")
     return np.cumsum(parts) / sum(parts)
+
+
+def _numbered(name: str, values: Any) -> np.ndarray:
+    """The distinct values (N,) as the numbers 0, 1, ..."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one entry for each example, (N,), got the shape {array.shape}")
+    try:
+        if (array != array).any():
+            raise TypeError("some are NaN")
+        return np.unique(array, return_inverse=True)[1]
+    except TypeError as error:
+        raise TypeError(f"{name} must be numbers or strings alone, none missing: {error}") from error
 
 
 def _indices(part_of: np.ndarray, parts: int, what: str) -> list[np.ndarray]:

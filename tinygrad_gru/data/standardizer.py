@@ -25,6 +25,7 @@ class Standardizer:
     Standardizer(2 features, constant: [1])
     """
 
+    _columns: list[str] | None = None  # of the table of the fit, which `state_dict` does not have
     mean: np.ndarray
     std: np.ndarray
     constant: np.ndarray
@@ -35,12 +36,14 @@ class Standardizer:
 
         Raises ValueError if a feature has no value at all, or an infinite one.
         """
-        array = as_array("values", values)
+        array, self._columns = as_array("values", values), _columns(values)
         table = array.reshape(-1, _features(array)).astype(float)
         missing = np.isnan(table)
+        largest = np.abs(table).max(axis=0, initial=0.0, where=~missing)
         for wrong, words in (
             (missing.all(axis=0), "no value but NaN"),
-            (np.isinf(table).any(axis=0), "infinite values"),
+            (largest == np.inf, "infinite values"),
+            (largest > _LARGEST, "values whose squares are infinite"),
         ):
             if wrong.any():
                 raise ValueError(f"feature {wrong.argmax()} has {words}: leave it out or repair it before the fit")
@@ -77,6 +80,7 @@ class Standardizer:
             raise ValueError(f"the statistics must have one entry a feature, got {arrays}")
         for name, array in arrays.items():
             setattr(self, name, array)
+        self._columns = None
 
     def __repr__(self) -> str:
         if not hasattr(self, "mean"):
@@ -87,11 +91,14 @@ class Standardizer:
 
     def _with_statistics(self, values: Any, features: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self._check_fitted()
-        array = as_array("values", values)
+        array, columns = as_array("values", values), _columns(values)
+        if features is None and columns and self._columns and columns != self._columns:
+            raise ValueError(f"the columns must be those of the fit, {self._columns}, in this order, got {columns}")
         chosen = np.arange(len(self.mean)) if features is None else np.atleast_1d(features)
         if _features(array) != len(chosen):
+            some = "; inverse_transform(values, features=0) is of the first feature alone" if features is None else ""
             raise ValueError(
-                f"values must have {len(chosen)} features, (..., {len(chosen)}), got the shape {array.shape}"
+                f"values must have {len(chosen)} features, (..., {len(chosen)}), got the shape {array.shape}{some}"
             )
         return array if array.dtype.kind == "f" else array.astype(float), self.mean[chosen], self.std[chosen]
 
@@ -100,9 +107,15 @@ class Standardizer:
             raise RuntimeError("this Standardizer has no statistics yet: fit it on the training part alone")
 
 
+_LARGEST = 1e150
 _STATISTICS = {"mean": float, "std": float, "constant": bool, "missing": int}
 
 
 def _features(array: np.ndarray) -> int:
     """F of an array (..., F), or 1 of (T,)."""
     return 1 if array.ndim < 2 else array.shape[-1]
+
+
+def _columns(values: Any) -> list[str] | None:
+    """The names of the columns of a table or frame."""
+    return list(map(str, values.columns)) if hasattr(values, "columns") else None

@@ -103,6 +103,8 @@ def _flatten(state: Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
 def _extract_tensors(tree: Any, path: str, tensors: dict[str, np.ndarray]) -> Any:
     """A copy of the tree for JSON: arrays are moved into `tensors` and replaced by their names."""
     if isinstance(tree, np.ndarray):
+        if np.ma.is_masked(tree):
+            raise TypeError(f"a state holds no masked arrays, got one at {path!r}: save its values and its mask")
         name = path
         while name in tensors or name in _RESERVED_NAMES:  # {"a.b": …} beside {"a": {"b": …}}
             name += "'"

@@ -72,7 +72,7 @@ def _data_as_tensor(layer: str, x: Any, weight: Tensor, name: str) -> Tensor:
         array = array if array.dtype.kind not in "iu" else array.astype(float)  # without a dtype, ints are numbers
     backend = backend_of(array)
     if backend.name == "numpy":
-        array = np.asarray(array)
+        array = backend.asarray(array)
         if not is_floating(array.dtype) and array.dtype.kind not in "iub":
             raise TypeError(f"{layer}: {name} must be a Tensor or an array of numbers, got {_described(x, array)}")
         array = move(array, backend_of(weight.data))

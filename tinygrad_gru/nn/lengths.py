@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, move, to_host, xp_of
+from ..backend import as_array, backend_of, move, to_host, xp_of
 from ..ops import expand_dims, select
 from ..ops.op import unwrap
 from ..tensor import Tensor
@@ -71,7 +71,7 @@ def _checked_lengths(lengths: np.ndarray, steps: int, batch: int, batch_first: b
 def _checked_mask(mask: Any, steps: int, batch: int, batch_first: bool) -> Any:
     """The mask as an array (T, B)."""
     array = unwrap(mask)
-    array = array if hasattr(array, "dtype") else np.asarray(array)
+    array = as_array(array)
     xp = xp_of(array)
     layout, shape = ("(batch, time)", (batch, steps)) if batch_first else ("(time, batch)", (steps, batch))
     if tuple(array.shape) != shape:

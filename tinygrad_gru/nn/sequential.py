@@ -16,8 +16,10 @@ from .. import ops
 from ..backend import backend_of
 from ..hints import MODULE
 from ..tensor import Tensor
+from .layers import Dropout, LayerNorm
 from .lengths import valid_steps
 from .module import Module
+from .recurrent import Recurrent
 from .states import State
 
 #: Of a Sequential.
@@ -62,8 +64,6 @@ class Sequential(Module):
     """
 
     _hints = _HINTS
-    #: The keyword arguments of `forward` that a Sequential may give to a layer: see `_takes`.
-    sequence_keywords = ("lengths", "mask")
 
     def __init__(self, *layers: Any, returns_state: bool = False):
         if len(layers) == 1 and isinstance(layers[0], (list, tuple)):  # as Keras has it
@@ -73,18 +73,26 @@ class Sequential(Module):
         for layer in layers:
             self.append(layer)
 
-    def forward(self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None) -> Any:
-        """The output of the last layer, from the input of the first; with `returns_state` (output, state)."""
+    @property
+    def sequence_keywords(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The keyword arguments of `forward` that one of the layers takes."""
+        return tuple(name for name in LastStep.sequence_keywords if any(_takes(layer, name) for layer in self.layers))
+
+    def forward(self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None, after: Any = None) -> Any:
+        """The output of the last layer, from the input of the first; with `returns_state` (output, state).
+
+        `after` is the recurrent layer before, where this is itself a layer of a Sequential.
+        """
         states = self._states(state)
         padding = {name: value for name, value in (("lengths", lengths), ("mask", mask)) if value is not None}
-        before = latest = None  # the recurrent layer directly before a layer, and the last one of all before it
+        before, latest = None, after  # the recurrent layer directly before a layer, and the last one of all before it
         is_pair, passed, carried = False, not padding, []
         for layer in self.layers:
             x = x[0] if is_pair else x
             settings = {name: value for name, value in padding.items() if _takes(layer, name)} if padding else {}
             passed = passed or bool(settings)
-            if "after" in (getattr(layer, "sequence_keywords", None) or ()):
-                if before is None and latest is not None and latest.bidirectional:
+            if _takes(layer, "after"):
+                if before is None and latest is not None and latest.bidirectional and not isinstance(layer, Sequential):
                     raise ValueError("LastStep: put it directly after the bidirectional layer, whose halves it takes")
                 settings["after"] = latest
             if states is not None and _returns_state(layer):
@@ -92,8 +100,7 @@ class Sequential(Module):
                 carried.append(after)
             else:
                 x = layer(x, **settings)
-            before = _recurrent_layer(layer)
-            latest = before or latest
+            before, latest = _recurrent_layer(layer), _last_recurrent_layer(layer) or latest
             is_pair = isinstance(x, tuple) and (before is not None or _returns_state(layer))
         if not passed:
             raise TypeError(f"Sequential: no layer takes {' or '.join(padding)}")
@@ -149,6 +156,13 @@ class Sequential(Module):
         loses_state = self.returns_state and isinstance(layer, Sequential) and not layer.returns_state
         if loses_state and any(map(_returns_state, layer.modules())):
             raise TypeError(f"Sequential: layer {index} has recurrent layers: make it with returns_state=True too")
+        earlier = [one for one in self.layers[:index] if not isinstance(one, (Dropout, LayerNorm))]
+        pair = *map(_recurrent_layer, earlier[-1:]), layer
+        layouts = [one.batch_first for one in pair if isinstance(one, Recurrent)]
+        if len(set(layouts)) > 1:
+            raise ValueError(
+                f"Sequential: layer {index} has batch_first={layouts[1]}, the recurrent layer before it {layouts[0]}"
+            )
         return layer
 
     def describe(self) -> str:
@@ -166,7 +180,7 @@ def _takes(layer: Any, name: str) -> bool:
     declared = getattr(layer, "sequence_keywords", None)
     if declared is not None:
         return name in declared
-    return isinstance(layer, Module) and name in inspect.signature(layer.forward).parameters
+    return isinstance(layer, Module) and name != "after" and name in inspect.signature(layer.forward).parameters
 
 
 def _recurrent_layer(layer: Any) -> Any:
@@ -174,6 +188,13 @@ def _recurrent_layer(layer: Any) -> Any:
     while isinstance(layer, Sequential) and layer.layers:
         layer = layer.layers[-1]
     return layer if _returns_state(layer) and not isinstance(layer, Sequential) else None
+
+
+def _last_recurrent_layer(layer: Any) -> Any:
+    """The last recurrent layer in a layer; None if there is none."""
+    if not isinstance(layer, Sequential):
+        return _recurrent_layer(layer)
+    return next(filter(None, map(_last_recurrent_layer, reversed(layer.layers))), None)
 
 
 def _returns_state(layer: Any) -> bool:
@@ -206,6 +227,11 @@ class LastStep(Module):
     def forward(self, x: Any, lengths: Any = None, mask: Any = None, after: Any = None) -> Tensor:
         """(batch, features) from x (time, batch, features); `after` is the recurrent layer before, if there is one."""
         layout = self if after is None else after
+        if (self.batch_first and not layout.batch_first) or (self.bidirectional and not layout.bidirectional):
+            raise ValueError(
+                "LastStep: batch_first and bidirectional are those of the recurrent layer before it in a Sequential: "
+                "leave them out"
+            )
         x = x[0] if isinstance(x, tuple) else x
         if len(x.shape) != 3 or not x.shape[1 if layout.batch_first else 0]:
             raise ValueError(f"LastStep: expected x (time, batch, features) with a step or more, got {tuple(x.shape)}")

@@ -50,15 +50,13 @@ def categorical(logits, *, axis=-1, sample_shape=()):
             [1, 0]], dtype=int64)
     """
     if not is_floating(logits.dtype) or not logits.shape:
-        raise TypeError(
-            f"categorical: expected logits, floats with an axis of classes, got {logits.dtype} {logits.shape}"
-        )
+        raise TypeError("expected logits, floats with an axis of classes")
     backend = backend_of(logits)
     axis = normalize_axis(axis, len(logits.shape))
     x = astype(moveaxis(in_float32(logits), source=axis, destination=-1), "float64")
     top = max(x, axis=-1, keepdims=True)
     if not bool(backend.xp.all(backend.xp.isfinite(top))):
-        raise ValueError("categorical: logits have NaN or +∞ among them, or −∞ for all classes of a distribution")
+        raise ValueError("logits have NaN or +∞ among them, or −∞ for all classes of a distribution")
     weights = cumsum(exp(x - top), axis=-1)
     total = weights[..., -1:]
     samples = tuple(sample_shape) if isinstance(sample_shape, (tuple, list)) else (sample_shape,)

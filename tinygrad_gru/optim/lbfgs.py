@@ -108,6 +108,8 @@ class LBFGS(Optimizer):
         def evaluate() -> tuple[float, Any]:
             with enable_grad():
                 losses.append(closure())
+            if losses[-1] is None or all(p.grad is None for p in self.parameters()):
+                raise TypeError("LBFGS.step: the closure must call the loss's backward, and return the loss")
             self.evaluations += 1
             return float(losses[-1]), self._flat_gradient()
 
@@ -116,10 +118,12 @@ class LBFGS(Optimizer):
             if not _largest(g) > settings["tolerance_grad"]:
                 break
             d = self._direction(g, settings["history_size"])
+            if any(p.grad is None for p in self.parameters()):  # they keep their values, though earlier pairs move them
+                d = d * self._flat(xp_of(p.data).full_like(p.data, p.grad is not None) for p in self.parameters())
             start = Point(0.0, loss, g, float(g @ d))
             t = settings["lr"] * (1.0 if self.iterations else min(1.0, 1.0 / float(xp_of(g).sum(xp_of(g).abs(g)))))
             self._gradient, self._displacement = g, d * 0.0
-            if not start.slope <= -smallest:
+            if not start.slope <= -smallest or t == 0:
                 break
             self.iterations += 1
             x, width = self._flat(p.data for p in self.parameters()), _largest(d)

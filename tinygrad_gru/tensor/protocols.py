@@ -14,9 +14,10 @@ import numpy as np
 
 from .. import ops
 from ..backend import dtype_name, is_floating, xp_of
-from ..hints import TENSOR, did_you_mean, missing_attribute
+from ..hints import did_you_mean, missing_attribute
 from ..tape import Variable
 from ..trees import leaves, map_leaves
+from .hints import TENSOR
 from .operators import Operators
 
 
@@ -180,6 +181,12 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return ops.norm(x, axis=axis, keepdims=keepdims)
 
 
+def _take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    shape = list(x.shape)
+    shape[axis] = np.shape(indices)[axis]
+    return ops.gather(x, ops.broadcast_to(indices, shape=tuple(shape)), axis)
+
+
 def _like(name: str) -> Callable:
     def make(x: Any, *values: Any, dtype: Any = None) -> Any:
         return type(x).from_node(getattr(xp_of(x.data), name)(x.data, *values, dtype=dtype or x.dtype), None)
@@ -225,7 +232,7 @@ _FUNCTIONS: dict[Any, Callable] = {
     np.cumsum: _flat(ops.cumsum),
     np.take: _flat(ops.take),
     np.repeat: _flat(ops.repeat),
-    np.take_along_axis: ops.gather,
+    np.take_along_axis: _take_along_axis,
     np.swapaxes: lambda x, first, second: x.swapaxes(first, second),
     np.ravel: lambda x: x.flatten(),
     np.copy: lambda x: x.clone(),

@@ -6,9 +6,8 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from numbers import Real
@@ -27,7 +26,7 @@ from ..tensor import Tensor
 from .batches import ModelBatch, batches_in_epoch, batches_of, one_pass, read_batch, reference_tensor, rewind, source_of
 from .callbacks import Callback
 from .folder import RunFolder
-from .hints import FIT
+from .hints import APPLY, FIT, check_schedule
 from .history import History
 from .loop import Loop
 from .metrics import Metric, metric
@@ -46,17 +45,20 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def _hinting(function: Function) -> Function:
-    """A decorator for `fit`: an unknown argument, or targets beside the data, is answered with what to write."""
-    known = signature(function).parameters
+    """A decorator: an unknown argument, or targets beside the data, is answered with what to write."""
+    known, called = signature(function).parameters, function.__name__
+    hints = FIT if called == "fit" else APPLY
+    positional = [name for name, parameter in known.items() if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
     @wraps(function)
     def call(*given: Any, **settings: Any) -> Any:
         for name in settings:
             if name not in known:
-                hint = f": write {FIT[name]}" if name in FIT else did_you_mean(name, known)
-                raise TypeError(f"fit: there is no argument {name!r}{hint}")
-        if len(given) > 3:
-            raise TypeError("fit: takes model, loss and data by position; arrays are given together, as (x, y)")
+                hint = f": write {hints[name]}" if name in hints else did_you_mean(name, known)
+                raise TypeError(f"{called}: there is no argument {name!r}{hint}")
+        if len(given) > len(positional):
+            names = " and ".join([", ".join(positional[:-1]), positional[-1]])
+            raise TypeError(f"{called}: takes {names} by position; arrays are given together, as (x, y)")
         return function(*given, **settings)
 
     return call  # type: ignore[return-value]
@@ -83,7 +85,7 @@ def fit(
     precision: str = "float32",
     compiled: bool | str | None = None,
     carry_state: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     patience: int | None = None,
     folder: str | os.PathLike[str] | RunFolder | None = None,
     resume: bool = False,
@@ -129,7 +131,7 @@ def fit(
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
                  run with another optimizer, lr, clip_norm, accumulate, carry_state or other metrics
     keep_last    checkpoints to keep, if more than one with their step in their name
-    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress
+    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
     Ctrl-C ends training after the current step, saves, and `fit` returns; history.stopped says why a run ended before
     its time, and history.diagnosis what is wrong with one that has not learned. Raises TrainingError if the loss is not
@@ -157,7 +159,10 @@ def fit(
     }  # fmt: skip
     if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
+    if schedule is ReduceOnPlateau:
+        schedule = ReduceOnPlateau(optimizer)  # which needs no number of steps
     if callable(schedule) and not isinstance(schedule, Schedule):
+        check_schedule(schedule)
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
         raise ValueError("schedule: ReduceOnPlateau depends on the validation loss: give validation=")
@@ -190,6 +195,7 @@ def fit(
     return loop.history
 
 
+@_hinting
 def evaluate(
     model: Module,
     loss: Callable[[Any, Any], Tensor],
@@ -224,6 +230,7 @@ def evaluate(
     return {"loss": mean, **{item.name: item.compute() for item in chosen}}
 
 
+@_hinting
 def predict(
     model: Module, data: Any, *, batch_size: int = 32, carry_state: bool = False, compiled: bool | str | None = None
 ) -> Any:
@@ -293,9 +300,9 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
         return optimizer
     cls: Any = OPTIMIZERS.get(optimizer.lower()) if isinstance(optimizer, str) else optimizer
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
-        close = get_close_matches(str(optimizer).lower(), OPTIMIZERS, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(OPTIMIZERS)}, or an Optimizer"
-        raise ValueError(f"optimizer: got {optimizer!r}, {advice}")
+        advice = did_you_mean(str(optimizer).lower(), OPTIMIZERS)
+        names = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer: expected one of {names}, or an Optimizer, got {optimizer!r}{advice}")
     parameters = list(model.parameters())
     if not parameters:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
@@ -334,9 +341,9 @@ def _resume(loop: Loop) -> None:
     loop.resume(state)
 
 
-def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> Progress:
+def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> AbstractContextManager[Progress]:
     if isinstance(progress, Progress):
-        return progress
+        return nullcontext(progress)  # who opened it closes it: it may serve several runs
     total, length = loop.total_steps, batches_in_epoch(source_of(batches))
     if loop.epochs is not None and length is not None:
         total = loop.epochs * -(-length // accumulate)

@@ -1,5 +1,11 @@
 """Hints: what to write here instead of a name of Keras or PyTorch that has to do with training."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
 #: Of `train`.
 TRAIN = {
     "EarlyStopping": "train.fit(…, validation=…, patience=3), which restores the best weights too",
@@ -29,7 +35,10 @@ TRAIN = {
     "MeanSquaredError": "train.MSE()",
     "RootMeanSquaredError": "train.RMSE()",
     "R2Score": "train.R2()",
-    "F1Score": "train.ConfusionMatrix(), whose value is the macro F1",
+    **dict.fromkeys(["F1Score", "Precision", "Recall"], "train.ConfusionMatrix(), whose value is the macro F1"),
+    "score": "train.evaluate(model, loss, (x, y), metrics=['accuracy'])",
+    "load_model": "a model made anew, then model.load_state_dict(load('model.safetensors'))",
+    "train_test_split": "data.split(count, fractions, seed), which gives the indices of each part",
 }
 
 #: Of the arguments of `fit`.
@@ -50,13 +59,60 @@ FIT = {
     "gradient_accumulation_steps": "accumulate=…",
     "early_stopping": "patience=3, with validation=…",
     "stateful": "carry_state=True",
-    "class_weight": "ops.cross_entropy(…, weight=…) in the loss",
+    "class_weight": "the loss as nn.CrossEntropyLoss(weight=[1.0, 2.0]), a weight for each class",
+    "sample_weight": "the weights as a second target, y = np.stack([y, w], 1), and a loss of your own that uses them",
+    "initial_epoch": "folder='runs/1', and resume=True to go on",
+    "workers": "nothing: batches are made in this process; PyTorch's DataLoader may have workers",
+    "x": "data=(x, y)",
+    "y": "data=(x, y)",
+}
+
+#: Of the arguments of `evaluate` and `predict`.
+APPLY = {
+    "verbose": "nothing: it prints nothing",
+    "callbacks": "nothing: there are no events here",
+    "steps": "fewer batches as data",
+    "sample_weight": "a loss of your own that uses them",
+    "return_dict": "nothing: the result is a dictionary",
     "x": "data=(x, y)",
     "y": "data=(x, y)",
 }
 
 #: Of a History.
-HISTORY = {"history": "history['loss'], an array", "params": "history.names, and history['loss'], an array"}
+HISTORY = {
+    "history": "history['loss'] of steps, ['validation_loss'] of evaluations; history.epochs: a record per epoch",
+    "params": "history.names, and history['loss'], an array",
+    "epoch": "history.epochs, a record per epoch, or history['epoch'], an array",
+    "best_epoch": "history.best['epoch'], from 0",
+    "keys": "history.names",
+    **dict.fromkeys(["items", "values"], "history[name] for name in history.names"),
+}
+
+#: Of losses by name, which are functions here.
+LOSSES = {
+    **dict.fromkeys("mean_squared_error MSE".split(), "ops.mse"),
+    **dict.fromkeys("mean_absolute_error MAE l1".split(), "ops.mae"),
+    **dict.fromkeys(
+        "categorical_crossentropy sparse_categorical_crossentropy crossentropy".split(),
+        "ops.cross_entropy, which takes logits: no softmax before it",
+    ),
+    **dict.fromkeys(
+        "binary_crossentropy bce binary_cross_entropy".split(),
+        "ops.binary_cross_entropy_with_logits, which takes logits: no sigmoid before it",
+    ),
+    "kl_divergence": "ops.kl_divergence",
+    "huber_loss": "ops.huber",
+}
+
+#: Of metrics by name.
+METRICS = {
+    **dict.fromkeys("acc categorical_accuracy sparse_categorical_accuracy".split(), "'accuracy'"),
+    **dict.fromkeys("mean_absolute_error MAE".split(), "'mae'"),
+    **dict.fromkeys("mean_squared_error MSE".split(), "'mse'"),
+    **dict.fromkeys("root_mean_squared_error RMSE".split(), "'rmse'"),
+    **dict.fromkeys("f1 f1_score precision recall".split(), "train.ConfusionMatrix(), whose value is the macro F1"),
+    "auc": "a function of sklearn on train.predict(model, x)",
+}
 
 #: Of a Callback: events.
 CALLBACK = {
@@ -69,3 +125,52 @@ CALLBACK = {
     "on_after_backward": "on_gradients(self, loop)",
     "on_before_optimizer_step": "on_gradients(self, loop)",
 }
+
+
+_TARGETS = frozenset(["y_true", "y", "true", "target", "targets", "label", "labels"])
+_OUTPUTS = frozenset(["y_pred", "y_hat", "y_prob", "y_score", "pred", "preds", "prediction", "predictions", "outputs"])
+
+
+def check_order(what: str, function: Callable[..., Any]) -> None:
+    """Raise TypeError for a function (y_true, y_pred), the order of Keras and scikit-learn: here the outputs are first.
+
+    A mean of squares would not change, nor would anything tell that the rest is wrong.
+    """
+    first, second, *_ = [*_parameters(function), "", ""]
+    if first in _TARGETS and second in _OUTPUTS:
+        name = getattr(function, "__name__", "function")
+        name = name if name.isidentifier() else "function"
+        raise TypeError(
+            f"{what}: {name}({first}, {second}) takes the targets first, and is called with the outputs first: write "
+            f"lambda outputs, targets: {name}(targets, outputs), or exchange the two"
+        )
+
+
+def check_event(owner: str, event: str, function: Callable[..., Any]) -> None:
+    """Raise TypeError for an event whose first argument is called as Keras's is: here it is the loop."""
+    first = next(iter([name for name in _parameters(function) if name != "self"]), "")
+    if first in ("epoch", "batch", "logs"):
+        raise TypeError(
+            f"{owner}: {event} is called with the loop, and here its first argument is {first!r}: write "
+            f"{event}(loop, record), where loop.epoch counts from 0 and the record has the losses by name"
+            if event in ("on_epoch_end", "on_step_end", "on_evaluation_end")
+            else f"{owner}: {event} is called with the loop alone, and here its first argument is {first!r}: write "
+            f"{event}(loop), where loop.epoch counts from 0 and loop.history has all records"
+        )
+
+
+def check_schedule(function: Callable[..., Any]) -> None:
+    """Raise TypeError for a function of one argument, such as the step or the epoch, as a schedule."""
+    if not isinstance(function, type) and len(_parameters(function)) == 1:
+        raise TypeError(
+            "schedule: expected a class such as optim.WarmupCosine, or a function (optimizer, total_steps) → schedule, "
+            "got a function of one argument; factors of your own are a class: `class Mine(optim.Schedule):` with "
+            "`def factor(self, t): return …` of the step t, and schedule=Mine(optimizer)"
+        )
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(signature(function).parameters)
+    except (TypeError, ValueError):  # of a function in C
+        return []

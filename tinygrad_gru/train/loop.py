@@ -66,7 +66,7 @@ class Loop:
         seconds: float | None = None,
         evaluate: Callable[[], Mapping[str, float]] | None = None,
         evaluations: int = 10,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callback | Sequence[Callback] = (),
         patience: int | None = None,
         keep_best: bool = False,
         folder: str | os.PathLike[str] | RunFolder | None = None,
@@ -79,7 +79,7 @@ class Loop:
         check_positive("keep_last", keep_last)
         self.trainer, self.total_steps, self.epochs, self.seconds = trainer, steps, epochs, seconds
         self.evaluate, self.evaluations = evaluate, evaluations
-        self.callbacks = list(callbacks)
+        self.callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 hint = f", write {callback.__name__}()" if isinstance(callback, type) else ""

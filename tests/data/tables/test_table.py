@@ -88,6 +88,7 @@ def test_missing_values_are_filled_by_the_word_of_the_caller_alone(table):
     assert table.fill_missing("city", method="forward")["city"].tolist() == ["Rome", "Paris", "Paris", "Rome"]
     dates = Table({"day": np.array(["2024-01-01", "NaT"], "datetime64[D]")})
     assert str(dates.fill_missing("day", value="2024-01-09")["day"][1]) == "2024-01-09"
+    assert str(dates.fill_missing("day", value="2024-01-09T12:30")["day"][1]) == "2024-01-09T12:30:00"
     assert np.isnan(table["load"][1])
 
 
@@ -123,6 +124,10 @@ def test_whatever_takes_arrays_takes_a_table_of_numbers():
         (lambda t: Table({"a": [[1, 2]]}), ValueError, r"column 'a' must have one value a row, \(N,\)"),
         (lambda t: Table({"a": ["x", 1.5, None]}), TypeError, "column 'a' .* got values of type float, str"),
         (lambda t: Table({"a": [1j]}), TypeError, "column 'a' must hold numbers.* got complex128"),
+        (lambda t: Table({"a": [2**53 + 1, None]}), ValueError, "column 'a' has missing .* integers beyond 9007"),
+        (lambda t: Table({"a": np.ma.array([1, 2], mask=[True, False])}), TypeError, "a is a masked array"),
+        (lambda t: Table({**t, "city=Rome": t["load"]}).one_hot("city"), ValueError, "a column 'city=Rome' already"),
+        (lambda t: t.codes("city", ["Rome", "Paris", "Rome"]), ValueError, "the categories must differ"),
         (lambda t: Table({"a": [2**64]}), ValueError, "column 'a' has integers beyond int64"),
         (lambda t: Table({1: [1], "1": [2]}), ValueError, "names of columns must differ"),
         (lambda t: t.array([]), ValueError, "no columns"),

@@ -11,17 +11,26 @@ from typing import Any
 import numpy as np
 
 _KINDS = {"b": "boolean", "i": "number", "u": "number", "f": "number", "M": "date", "U": "category", "O": "category"}
+#: Larger integers are not exact in float64.
+EXACT = 2**53
 _EPOCH, _SECOND = np.datetime64(0, "s"), np.timedelta64(1, "s")
 
 
 def as_column(name: str, values: Any) -> np.ndarray:
     """`values` (N,), an array, a list, or a column of a frame, as a column."""
-    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    array = unmasked(name, values.to_numpy() if hasattr(values, "to_numpy") else values)
     if array.ndim != 1:
         raise ValueError(f"column {name!r} must have one value a row, (N,), got the shape {array.shape}")
     if array.dtype.kind not in _KINDS:
         raise TypeError(f"column {name!r} must hold numbers, booleans, dates or strings, got {array.dtype}")
     return _from_objects(name, array.tolist()) if array.dtype.kind == "O" else array
+
+
+def unmasked(name: str, values: Any) -> np.ndarray:
+    """`values` as an array. TypeError for a masked array, of which NumPy would give the values behind the mask."""
+    if np.ma.is_masked(values):
+        raise TypeError(f"{name} is a masked array: write {name}.astype(float).filled(np.nan)")
+    return np.asarray(values)
 
 
 def kind_of(column: np.ndarray) -> str:
@@ -99,7 +108,13 @@ def _from_objects(name: str, values: Sequence[Any]) -> np.ndarray:
         raise TypeError(
             f"column {name!r} must hold numbers, dates or strings alone, got values of type {', '.join(types)}"
         )
-    if any(missing) or not all(isinstance(value, Integral) for value in present):
+    integral = all(isinstance(value, Integral) for value in present)
+    if any(missing) or not integral:
+        if integral and any(abs(value) > EXACT for value in present):
+            raise ValueError(
+                f"column {name!r} has missing values, for which it becomes float64, and integers beyond {EXACT}, which "
+                "that rounds: give ids as strings"
+            )
         return np.array([np.nan if gone else float(value) for value, gone in zip(values, missing)])
     column = np.array(present)
     if column.dtype.kind == "O":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .columns import as_column, in_coarsest_unit
+from .columns import EXACT, as_column, in_coarsest_unit
 
 _TIME = r"[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?"
 _ISO_DATE = re.compile(rf"(\d{{4}}(?:-\d\d|([-/])\d\d\2\d\d(?:{_TIME})?))(Z|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -18,7 +18,6 @@ _INFINITY = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _OTHER_FORMATS = ((",", ""), (".", ","), (",", "."), (".", " "), (",", " "))
 _LARGEST, _MOST_DIGITS = np.iinfo(np.int64).max, 21
-_EXACT = 2**53  # larger integers are not exact in float64
 
 
 class FieldError(ValueError):
@@ -112,7 +111,7 @@ def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], 
     numbers = len(present) if form.parse_all(present) is not None else sum(map(form.is_number, present))
     if numbers == len(present):
         is_id = _are_integers(present, None) and not _are_integers(
-            present, _LARGEST if numbers == len(fields) else _EXACT
+            present, _LARGEST if numbers == len(fields) else EXACT
         )
         return "category" if is_id else "number"
     if all(map(_BOOLEANS.__contains__, present)):
@@ -125,7 +124,7 @@ def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], 
             raise FieldError(
                 row,
                 f"{fields[row]!r:.80} and the others are numbers with decimal={decimal!r}, thousands={thousands!r}: "
-                'give these, or the type "category"',
+                'give these (--decimal), or the type "category"',
             )
     if 2 * numbers > len(present):
         raise FieldError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...hints import did_you_mean, missing_attribute
-from .columns import as_column, as_floats, categories_of, description, kind_of, missing_in, values_of
+from .columns import as_column, as_floats, categories_of, description, in_coarsest_unit, kind_of, missing_in, values_of
 
 _LISTED = 40
 
@@ -173,7 +173,9 @@ class Table:
                 columns[name] = values
                 continue
             for code, category in enumerate(categories):
-                columns[f"{column}={category}"] = np.where(codes < 0, np.nan, codes == code)
+                if (new := f"{column}={category}") in self._columns:
+                    raise ValueError(f"there is a column {new!r} already")
+                columns[new] = np.where(codes < 0, np.nan, codes == code)
         return Table(columns)
 
     def fill_missing(self, columns: str | Sequence[str], *, value: Any = None, method: str | None = None) -> Table:
@@ -201,6 +203,8 @@ class Table:
                     raise TypeError(f"column {name!r} holds a {kind_of(column)}: there is nothing between two of them")
                 if not gone.all():
                     column = np.interp(rows, rows[~gone], column[~gone], left=np.nan, right=np.nan)
+            elif kind_of(column) == "date":
+                column = in_coarsest_unit(np.where(gone, np.datetime64(value, "us"), column))
             else:
                 column = column.copy()
                 column[gone] = value
@@ -220,6 +224,8 @@ class Table:
         """The index of each value in `categories`, or -1 where it is missing."""
         column, gone = self._column(name), self.missing(name)
         index = {category: code for code, category in enumerate(categories)}
+        if len(index) < len(categories):
+            raise ValueError(f"the categories must differ, got {list(categories)!r:.400}")
         unknown = sorted(set(values_of(column[~gone])) - set(index))
         if unknown:
             raise ValueError(

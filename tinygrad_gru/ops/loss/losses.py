@@ -37,7 +37,7 @@ def _reduce(loss, reduction, counts=None, weights=None):
     elif counts is not None:
         weights = where(counts, weights, 0.0)
     total = sum(weights)  # without a copy of the count to the host
-    return sum(loss / where(total == 0, 1.0, total))
+    return sum(loss / where(total == 0, math.inf, total))
 
 
 @converting_targets
@@ -67,6 +67,8 @@ def huber(predictions, targets, *, delta=1.0, reduction="mean"):
     >>> ops.huber(Tensor([1.5, 3.0]), [1.0, 1.0], reduction="none")
     Tensor([0.125, 1.5  ], dtype=float32)
     """
+    if not delta > 0:
+        raise ValueError(f"huber: delta must be above 0, got {delta!r}")
     error = absolute(predictions - matching_targets("huber", predictions, targets))
     near = minimum(error, delta)  # one formula for both branches, without the square of a large error
     return _reduce(near * (error - 0.5 * near), reduction)
@@ -77,7 +79,7 @@ def nll(log_probabilities, targets, *, weight=None, ignore_index=None, reduction
     """L = −w_target log p[target], averaged over the targets that count: Σ L / Σ w_target
 
     log_probabilities (…, C), targets (…) class ids in 0 … C − 1, weight (C,) of the classes, 1 if None. A target equal
-    to `ignore_index` contributes nothing and is not counted; where none counts the mean is 0.
+    to `ignore_index` contributes nothing and is not counted; where Σ w_target is 0 the mean is 0.
 
     >>> ops.nll(ops.log_softmax(Tensor([[0.0, 0.0], [0.0, 9.0]])), [0, 1], reduction="none").numpy().round(3)
     array([0.693, 0.   ], dtype=float32)
@@ -96,8 +98,8 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=None, label_smoo
 
     logits (…, C); targets (…) are class ids, for which q is 1 at the target, or (…, C) are the probabilities q.
     Label smoothing ε takes (1 − ε) q + ε / C for q. A class id equal to `ignore_index` contributes nothing and is
-    not counted; where none counts the mean is 0. With class weights w (C,) the mean for class ids is
-    Σ L / Σ w_target, and for probabilities Σ L / the number of distributions, both as in PyTorch.
+    not counted. With class weights w (C,) the mean for class ids is Σ L / Σ w_target (0 where that sum is 0), and for
+    probabilities Σ L / the number of distributions, both as in PyTorch.
 
     >>> round(ops.cross_entropy(Tensor([[0.0, 0.0], [0.0, 9.0]]), [0, 1], weight=[1.0, 3.0]).item(), 3)
     0.173

@@ -96,8 +96,10 @@ def _likely_cause(scores, targets):
     return ""
 
 
-def _constant(weight, scores):
-    """A weight as an array on the device and in the dtype of the scores."""
+def _constant(name, weight, scores):
+    """A weight as an array on the device and in the dtype of the scores. TypeError if it would lose its gradient."""
+    if isinstance(weight, Variable) and weight.node is not None:
+        raise TypeError(f"{name}: a loss has no gradient for its weights: write {name}.detach() if that is meant")
     weight = unwrap(weight)
     weight = move(weight, backend_of(unwrap(scores))) if hasattr(weight, "dtype") else weight
     return astype(_array(weight, scores), scores.dtype)
@@ -105,7 +107,7 @@ def _constant(weight, scores):
 
 def class_weights(weight, scores):
     """The weights of the classes (C,), repeated for every score (…, C)."""
-    weight = _constant(weight, scores)
+    weight = _constant("weight", weight, scores)
     if tuple(weight.shape) != tuple(scores.shape[-1:]):
         raise ValueError(
             f"weight: expected one number for each of the {scores.shape[-1]} classes (the last axis of the scores), "
@@ -116,7 +118,7 @@ def class_weights(weight, scores):
 
 def weights_of(name, weight, scores):
     """Weights that broadcast to the shape of the scores, as constants in their dtype."""
-    weight = _constant(weight, scores)
+    weight = _constant(name, weight, scores)
     shape, target = tuple(weight.shape), tuple(scores.shape)
     if len(shape) > len(target) or any(m not in (1, n) for m, n in zip(shape[::-1], target[::-1])):
         raise ValueError(f"{name}: shape {shape} does not broadcast to that of the scores, {target}")

@@ -117,7 +117,9 @@ def take(x, indices, axis=0):
 
 @respelling
 def gather(x, indices, axis):
-    """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others (NumPy's take_along_axis)
+    """yᵢⱼ = x at index indicesᵢⱼ along `axis`, at i, j along the others, where the indices may be shorter than x
+
+    As in PyTorch; NumPy's take_along_axis repeats indices of length 1 along the others.
 
     >>> ops.gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), [[1], [0]], axis=1)
     Tensor([[2.],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...hints import did_you_mean
-from ..hints import CALLBACK
+from ..hints import CALLBACK, check_event
 
 
 class Callback:
@@ -28,9 +28,11 @@ class Callback:
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        for name in vars(cls):
-            if name.startswith("on_") and not hasattr(Callback, name):
-                raise unknown_event(cls.__name__, name)
+        for name, value in vars(cls).items():
+            if name.startswith("on_"):
+                if not hasattr(Callback, name):
+                    raise unknown_event(cls.__name__, name)
+                check_event(cls.__name__, name, value)
 
     def on_train_begin(self, loop: Any) -> None:
         """Before the first step, of a resumed run too."""

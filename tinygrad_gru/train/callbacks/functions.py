@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..hints import check_event
 from .base import EVENTS, Callback, unknown_event
 
 
@@ -27,4 +28,5 @@ class LambdaCallback(Callback):
                 raise unknown_event("LambdaCallback", name)
             if not callable(function):
                 raise TypeError(f"{name}: expected a function, got {function!r}")
+            check_event("LambdaCallback", name, function)
             setattr(self, name, function)

@@ -12,6 +12,7 @@ from ...backend import as_array, astype, backend_of, is_floating, move, xp_of
 from ...nn.small.of_ops import OfOps
 from ...ops.op import unwrap
 from ...tensor import Tensor
+from ..hints import LOSSES, check_order
 from .base import Mean, as_arrays
 
 
@@ -68,11 +69,15 @@ def mean_count(loss: Any, targets: Any, ignore_index: int | None = None) -> Any:
 
 def check_loss(loss: Any) -> None:
     """Raise TypeError unless it is a function, ValueError if it is known not to be a mean."""
+    expected = "loss: expected a function of (outputs, targets), got"
     if isinstance(loss, type):
-        raise TypeError(f"loss: expected a function of (outputs, targets), got a class: write {loss.__name__}()")
+        raise TypeError(f"{expected} a class: write {loss.__name__}()")
+    if hasattr(loss, "shape"):
+        raise TypeError(f"{expected} an array of shape {tuple(loss.shape)}: write (model, ops.mse, (x, y))")
     if not callable(loss):
-        advice = f"write ops.{loss}" if isinstance(loss, str) and hasattr(ops, loss) else "as ops.mse"
-        raise TypeError(f"loss: expected a function of (outputs, targets), got {loss!r}: {advice}")
+        known = isinstance(loss, str) and (f"ops.{loss}" if hasattr(ops, loss) else LOSSES.get(loss))
+        raise TypeError(f"{expected} {loss!r:.80}: {f'write {known}' if known else 'as ops.mse'}")
+    check_order("loss", loss)
     reduction = loss_settings(loss)[1].get("reduction", "mean")
     if reduction != "mean":
         raise ValueError(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ...hints import did_you_mean
+from ..hints import METRICS, check_order
 from .base import Metric
 from .classification import Accuracy, BitsPerCharacter, Perplexity, TopK
 from .confusion import ConfusionMatrix
@@ -47,12 +48,13 @@ def metric(which: str | Metric | type[Metric] | Callable[[Any, Any], Any]) -> Me
     if isinstance(which, type) and issubclass(which, Metric):
         return which()
     if callable(which):
+        check_order("metric", which)
         return MeanLoss(which)
     if not isinstance(which, str):
         raise TypeError(f"metric: expected a name, a Metric or a function (outputs, targets), got {which!r}")
     if found := re.fullmatch(r"top(\d+)", which):
         return TopK(int(found[1]))
     if which not in NAMES:
-        close = did_you_mean(which.lower(), NAMES)
+        close = f": write {METRICS[which]}" if which in METRICS else did_you_mean(which.lower(), NAMES)
         raise ValueError(f"metric: there is no {which!r}{close}; there are {', '.join(NAMES)}, or a Metric object")
     return NAMES[which]()
