@@ -87,6 +87,24 @@ PYTORCH = [
     ("for p in model.parameters(): p.requires_grad = False", None),
     ("x.is_leaf, x.requires_grad, x.dtype, x.device", None),
     ("x.grad_fn", "here it is t.node"),
+    (
+        "tg.full((2, 2), 7), tg.full((2,), 7).dtype, tg.full((2,), True).dtype",
+        (np.full((2, 2), 7), np.dtype("int64"), bool),
+    ),
+    ("tg.Tensor(2, 3)", "a shape? write zeros(shape)"),
+    ("ops.layer_norm(c, (3,))", "it is always over the last axis"),
+    ("ops.layer_norm(c, [1.0, 1.0, 1.0]).mean()", 0.0),
+    ("tg.max(x, 1)", "(values, indices) with return_indices=True"),
+    ("tg.autograd.grad(x.sum(), x)[0]", "a Tensor for one x and a list for several"),
+    ("tg.triu(x)", "t * np.triu(np.ones(t.shape[-2:], t.dtype))"),
+    ("c * np.triu(np.ones(c.shape[-2:], c.dtype))", np.triu(X)),
+    ("x.unflatten(1, (1, 3))", "t.reshape(shape)"),
+    ("x.median()", "here it is np.median(t), of values"),
+    ("x.argmax(dim=1, keepdim=True)", "write ops.expand_dims"),
+    ("x.norm(p=1)", "write the formula"),
+    ("ops.zeros(2, 3)", "here it is tinygrad_gru.zeros"),
+    ("model.in_features", "here it is m.W.shape[0]"),
+    ("nn.RMSNorm(4)", "x.square().mean(axis=-1, keepdims=True)"),
 ]
 
 NUMPY = [
@@ -131,6 +149,11 @@ NUMPY = [
     ("tg.random.randn(3)", "here it is rand, randn and randint"),
     ("tg.array([1.0])", "here it is Tensor(data)"),
     ("np.vstack([x, x])", "did you mean 'stack'?"),
+    ("tg.quantile(c, 0.5)", "here it is np.quantile(…), which takes Tensors; no gradient flows through it"),
+    ("np.quantile(c, 0.5)", 2.5),
+    ("tg.pi, tg.nan", "here it is np.pi"),
+    ("c.nonzero()", "here it is np.nonzero(t)"),
+    ("c.fill(0.0)", "here it is t[...] = value"),
     ("np.linalg.norm(x)", np.linalg.norm(X)),
 ]  # fmt: skip
 
@@ -155,7 +178,7 @@ def check(result, expected):
         assert len(result) == len(expected)
         for one, other in zip(result, expected):
             check(one, other)
-    elif isinstance(expected, (np.dtype, str)):
+    elif isinstance(expected, (np.dtype, type, str)):
         assert result == expected
     else:
         np.testing.assert_allclose(

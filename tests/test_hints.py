@@ -9,11 +9,12 @@ import pytest
 
 import tinygrad_gru
 from tinygrad_gru import Tensor, hints, nn, ops, optim, train
+from tinygrad_gru.tensor import hints as tensor_hints
 from tinygrad_gru.train import hints as train_hints
 
 TABLES = [
     (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, train_hints.TRAIN),
-    (Tensor, hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
+    (Tensor, tensor_hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
 ]  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def test_a_misspelt_name_is_answered_with_the_one_most_like_it():
 
 def test_a_hint_of_tensor_is_an_attribute_error_and_not_in_dir():
     t = Tensor([1.0])
-    for name, hint in hints.TENSOR.items():
+    for name, hint in tensor_hints.TENSOR.items():
         assert not hasattr(t, name) and name not in dir(t)
         with pytest.raises(AttributeError, match=f"^Tensor has no attribute '{name}'; here it is {re.escape(hint)}$"):
             getattr(t, name)

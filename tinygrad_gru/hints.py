@@ -11,10 +11,67 @@ from collections.abc import Iterable, Mapping
 from opcode import opmap
 from typing import Any
 
+import numpy as np
+
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "int32", "int64", "bool")
 _COMPILED = "not needed: recurrent layers and scan are compiled; compiling(False) turns it off"
+#: Functions of PyTorch's or NumPy's, here a line of other ops, with a gradient; of the package, of ops and of a Tensor.
+FORMULAS = {
+    "tril": "t * np.tril(np.ones(t.shape[-2:], t.dtype))",
+    "triu": "t * np.triu(np.ones(t.shape[-2:], t.dtype))",
+    "diag": "t[range(n), range(n)] of a matrix, ops.einsum('i,ij->ij', t, eye(n)) of a vector",
+    "diagonal": "t[range(n), range(n)]",
+    "trace": "ops.einsum('ii->', t)",
+    "outer": "a[:, None] * b[None, :]",
+    "tensordot": "ops.einsum('abc,cd->abd', a, b), with letters for the axes",
+    "diff": "t[1:] - t[:-1]",
+    "roll": "ops.concatenate([t[-n:], t[:-n]])",
+    "cumprod": "ops.cumsum(ops.log(t), axis).exp(), of positive numbers",
+    "lerp": "a + weight * (b - a)",
+    "addmm": "bias + a @ b",
+    "var_mean": "ops.var(t, axis), ops.mean(t, axis)",
+    "aminmax": "t.min(), t.max()",
+    "ptp": "t.max() - t.min()",
+    "amax": "t.max(axis=…)",
+    "amin": "t.min(axis=…)",
+    "movedim": "ops.moveaxis(t, source, destination)",
+    "unflatten": "t.reshape(shape), with all axes",
+    "repeat_interleave": "ops.repeat(t, repeats, axis)",
+    "take_along_dim": "ops.gather(t, indices, axis)",
+    "index_add": "ops.scatter_add(t, values, index)",
+    "index_fill": "t.masked_fill(mask, value)",
+    "unfold": "data.windows(t.numpy(), width), of values",
+    "dist": "(a - b).norm()",
+    "cdist": "ops.norm(a[:, None] - b[None], axis=-1)",
+    "normalize": "t / t.norm(axis=-1, keepdims=True)",
+    "cosine_similarity": "(a * b).sum(-1) / (a.norm(axis=-1) * b.norm(axis=-1))",
+    "histc": "np.histogram(t, bins), of values",
+    "bernoulli": "rand(*p.shape) < p",
+    "erf": "nothing, but ops.gelu(x) has it: t · (1 + erf(t / √2)) / 2",
+}
+_GRADIENTS = (
+    "grad(y, x), a Tensor for one x and a list for several; vjp, jvp, hvp, jacobian, hessian; detect_anomaly; @op for "
+    "an op"
+)
+_EXTREMA = "the values alone; (values, indices) with return_indices=True"
 #: Of the package itself.
 PACKAGE = {
+    **FORMULAS,
+    "max": f"ops.max(x, axis), {_EXTREMA}",
+    "min": f"ops.min(x, axis), {_EXTREMA}",
+    "equal": "np.array_equal(a, b), one answer; ops.equal(a, b), one for each element",
+    "multinomial": "ops.categorical(logits, sample_shape=n), which takes logits",
+    "vmap": "not needed: ops act on the last axes, and take any axes before them",
+    "is_grad_enabled": "the requires_grad of a result",
+    "set_default_dtype": "dtype='float64' for a tensor, model.astype('float64') for a model",
+    "get_default_dtype": "'float32'",
+    "set_num_threads": "the environment variable OMP_NUM_THREADS, before the start",
+    "use_deterministic_algorithms": "manual_seed(seed)",
+    "backends": "a string, 'numpy' or 'cupy': Tensor(data, device='cupy'); tf32(True) for CuPy's products",
+    "Generator": "manual_seed(seed): one stream for all random numbers",
+    "FloatTensor": "tensor(data), float32 if data are floats",
+    "LongTensor": "tensor(data, dtype='int64')",
+    **dict.fromkeys("complex64 complex128".split(), "nothing: there are no complex numbers"),
     "anomaly": "tinygrad_gru.debug",
     "sanitizer": "tinygrad_gru.debug",
     "Variable": "Tensor(data, requires_grad=True)",
@@ -36,7 +93,7 @@ PACKAGE = {
     **dict.fromkeys("seed set_seed set_random_seed".split(), "manual_seed(seed)"),
     **dict.fromkeys("compile jit".split(), _COMPILED),
     **dict.fromkeys("autocast amp".split(), "train.fit(…, precision='bfloat16')"),
-    **dict.fromkeys("autograd func".split(), "grad, vjp, jvp, hvp, jacobian and hessian"),
+    **dict.fromkeys("autograd func".split(), _GRADIENTS),
     **dict.fromkeys("mm bmm dot".split(), "a @ b"),
     "device": "a string, 'numpy' or 'cupy': Tensor(data, device='cupy'), or a block `with use('cupy'):`",
     "cuda": "the backend 'cupy': model.to('cupy'), or a block `with use('cupy'):`",
@@ -61,76 +118,6 @@ PACKAGE = {
     "pow": "a ** b",
     "clamp": "ops.clip(x, low, high)",
     "arctan": "of constants np.arctan(x); an op of your own with @op",
-}
-
-#: Of a Tensor.
-TENSOR = {
-    "add": "t + other",
-    "sub": "t - other",
-    "mul": "t * other",
-    "div": "t / other",
-    "pow": "t ** other",
-    "neg": "-t",
-    "eq": "t == other",
-    "ne": "t != other",
-    "lt": "t < other",
-    "le": "t <= other",
-    "gt": "t > other",
-    "ge": "t >= other",
-    **dict.fromkeys("matmul mm bmm mv dot".split(), "t @ other"),
-    **dict.fromkeys("dim ndimension".split(), "t.ndim"),
-    "is_contiguous": "not needed: no op depends on the order in memory",
-    "index_select": "t.take(indices, axis)",
-    "t": "t.T, or t.mT for the last two axes",
-    "nelement": "t.numel()",
-    "int": "t.astype('int32')",
-    "type": "t.dtype, or t.astype(dtype)",
-    "type_as": "t.astype(other.dtype)",
-    "bfloat16": "t.astype('bfloat16')",
-    "copy": "t.clone()",
-    "deepcopy": "copy.deepcopy(t), or t.clone()",
-    "grad_fn": "t.node, the record that computed it; print(tape(t)) shows all that led to it",
-    "is_cuda": "t.device == 'cupy'",
-    "get_device": "t.device",
-    "split": "ops.split(t, parts, axis) as NumPy's, with the number of parts, or t.chunk(parts, axis)",
-    "unbind": "list(t)",
-    "narrow": "a slice: t[:, start : start + length]",
-    "select": "t[:, index]; ops.select(condition, a, b) is another thing",
-    "scatter": "ops.scatter_add(t, values, index), which adds",
-    "scatter_add": "ops.scatter_add(t, values, index)",
-    "masked_select": "t[mask]",
-    "where": "ops.where(condition, t, other)",
-    "repeat": "ops.repeat(t, repeats, axis) as NumPy's; for PyTorch's repeat ops.concatenate([t] * n, axis)",
-    "tile": "ops.concatenate([t] * n, axis)",
-    "ravel": "t.flatten()",
-    "round": "for values: np.round(t.numpy())",
-    "sort": "ops.sort(t, axis), with ops.argsort(t, axis) for the indices",
-    "values": "the result itself: max and min give values; return_indices=True gives (values, indices)",
-    "indices": "t.argmax(axis), or t.max(axis, return_indices=True) for both",
-    "is_floating_point": "t.dtype.kind == 'f'",
-    "tensor_split": "ops.split(t, parts, axis)",
-    "addmm": "bias + a @ b",
-    "rsqrt": "1 / t.sqrt()",
-    "reciprocal": "1 / t",
-    "new_zeros": "zeros(shape, dtype=t.dtype)",
-    "new_ones": "ones(shape, dtype=t.dtype)",
-    "new_tensor": "tensor(data, dtype=t.dtype)",
-    "nbytes": "t.data.nbytes",
-    "itemsize": "t.dtype.itemsize",
-    "strides": "t.data.strides",
-    "stride": "t.data.strides, in bytes",
-    "add_": "under no_grad: t += other",
-    "sub_": "under no_grad: t -= other",
-    "mul_": "under no_grad: t *= other",
-    "div_": "under no_grad: t /= other",
-    "zero_": "under no_grad: t *= 0, or t.data[...] = 0; for a gradient t.zero_grad()",
-    "fill_": "under no_grad: t[...] = value",
-    "copy_": "under no_grad: t[...] = other",
-    "clamp_": "under no_grad: t[...] = t.clip(low, high)",
-    "uniform_": "under no_grad: t[...] = rand(*t.shape), or an initialiser of nn.init",
-    "normal_": "under no_grad: t[...] = randn(*t.shape), or an initialiser of nn.init",
-    "detach_": "t = t.detach()",
-    "assign": "t.data[...] = value, or `t.data = array`",
 }
 
 _NO_CONVOLUTION = "nothing: there are no convolutions; data.windows and nn.Linear act on windows of a series"
@@ -162,7 +149,7 @@ NN = {
     "Reshape": "a function: lambda x: x.reshape(…)",
     "Unflatten": "a function: lambda x: x.reshape(…)",
     "LayerNormalization": "nn.LayerNorm(features)",
-    "RMSNorm": "nn.LayerNorm(features)",
+    "RMSNorm": "a function: lambda x: x / (x.square().mean(axis=-1, keepdims=True) + 1e-6).sqrt()",
     "GroupNorm": _NO_BATCH_NORM,
     "BatchNormalization": _NO_BATCH_NORM,
     **dict.fromkeys(["BatchNorm1d", "BatchNorm2d", "InstanceNorm1d"], _NO_BATCH_NORM),
@@ -177,6 +164,11 @@ NN = {
     "ParameterDict": "a dict of nn.Parameter(…) as an attribute: it is registered",
     "Buffer": "Tensor(data) as an attribute: it is a buffer",
     "DataParallel": "nothing: a model runs on one device",
+    "PReLU": "nn.LeakyReLU(slope), with a slope that is not learned",
+    "Mish": "a function: lambda x: x * ops.tanh(ops.softplus(x))",
+    "GLU": "a function: lambda x: x[..., :n] * ops.sigmoid(x[..., n:])",
+    "CosineSimilarity": FORMULAS["cosine_similarity"],
+    **dict.fromkeys(["CTCLoss", "CosineEmbeddingLoss", "TripletMarginLoss"], "nothing: a loss is a function of ops"),
     "LogSigmoid": "ops.log_sigmoid(x)",
     "ReLU6": "ops.clip(x, low=0.0, high=6.0)",
     "Hardtanh": "ops.clip(x, low=-1.0, high=1.0)",
@@ -212,6 +204,10 @@ MODULE = {
     "count_params": "m.parameter_count()",
     "get_weights": "m.state_dict(), arrays by name",
     "set_weights": "m.load_state_dict(state), arrays by name",
+    "in_features": "m.W.shape[0], of a Linear",
+    "out_features": "m.W.shape[1], of a Linear",
+    "num_embeddings": "m.W.shape[0], of an Embedding",
+    "embedding_dim": "m.W.shape[1], of an Embedding",
     "trainable_variables": "m.parameters()",
     "trainable_weights": "m.parameters()",
     "weights": "m.named_tensors()",
@@ -309,6 +305,15 @@ INIT = {
 
 #: Of `ops`.
 OPS = {
+    **{name: hint for name, hint in FORMULAS.items() if name not in ("amax", "amin", "take_along_dim", "index_add")},
+    **{
+        name: f"tinygrad_gru.{name}(…)"
+        for name in "arange empty eye full linspace ones ones_like rand randint randn zeros zeros_like".split()
+    },
+    **dict.fromkeys("array asarray tensor".split(), "tinygrad_gru.tensor(data)"),
+    "scaled_dot_product_attention": "ops.softmax(q @ k.mT * scale) @ v",
+    "rearrange": "ops.einsum('b t f -> t b f', x) to permute, x.reshape(…) to join or split axes",
+    "batch_norm": "ops.layer_norm(x), over the last axis; there is no batch normalization",
     "cat": "ops.concatenate(arrays, axis=0)",
     "permute": "ops.transpose(x, axes)",
     "swapaxes": "ops.moveaxis(x, source, destination), or ops.matrix_transpose(x) for the last two",
@@ -370,6 +375,15 @@ def missing_name(module: str, name: str, hints: Mapping[str, str], known: Iterab
     caller = sys._getframe(2)
     imports = caller.f_lasti >= 0 and caller.f_code.co_code[caller.f_lasti] == opmap["IMPORT_FROM"]
     return ImportError(f"cannot import {name!r}: {error}") if imports else error
+
+
+def numpys(name: str) -> dict[str, str]:
+    """The hint for a name of NumPy's that is not here: its functions take Tensors, too."""
+    found = vars(np).get(name)
+    if found is None or name.startswith("_"):
+        return {}
+    is_function = callable(found) and not isinstance(found, type)
+    return {name: f"np.{name}(…), which takes Tensors; no gradient flows through it" if is_function else f"np.{name}"}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

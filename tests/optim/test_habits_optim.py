@@ -22,6 +22,14 @@ ANSWERS = [
     (lambda m: optim.Adam(m.parameters), TypeError, "parameters is a method: call it, model.parameters()"),
     (lambda m: optim.Adam(m), TypeError, "a module's are model.parameters()"),
     (lambda m: optim.Adam([{"params": m.parameters()}]), TypeError, 'write "parameters" for it'),
+    (lambda m: optim.Adam([{"parameters": m}]), TypeError, 'group 0: "parameters": expected a list of tensors or'),
+    (lambda m: optim.Adam([{"parameters": m.parameters}]), TypeError, '"parameters": parameters is a method: call it'),
+    (lambda m: optim.Adam([{"parameters": [m]}]), TypeError, "got Linear (the parameters of modules are [*first.par"),
+    (
+        lambda m: optim.Adam([{"parameters": m.parameters(), "learning_rate": 1.0}]),
+        ValueError,
+        "unknown: learning_rate (here it is lr)",
+    ),
     (lambda m: optim.StepDecay(optim.SGD(m.parameters()), step_size=5), TypeError, "here it is every"),
     (lambda m: optim.OneCycle(optim.SGD(m.parameters()), 9, max_lr=1), TypeError, "here it is the lr of the optimizer"),
     (

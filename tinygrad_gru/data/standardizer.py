@@ -96,8 +96,9 @@ class Standardizer:
             raise ValueError(f"the columns must be those of the fit, {self._columns}, in this order, got {columns}")
         chosen = np.arange(len(self.mean)) if features is None else np.atleast_1d(features)
         if _features(array) != len(chosen):
+            some = "; inverse_transform(values, features=0) is of the first feature alone" if features is None else ""
             raise ValueError(
-                f"values must have {len(chosen)} features, (..., {len(chosen)}), got the shape {array.shape}"
+                f"values must have {len(chosen)} features, (..., {len(chosen)}), got the shape {array.shape}{some}"
             )
         return array if array.dtype.kind == "f" else array.astype(float), self.mean[chosen], self.std[chosen]
 

@@ -10,7 +10,7 @@ window continues where the last one ended, in every stream, so that a recurrent 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class TextStream(StreamBatches):
     ([[0, 1, 2], [6, 7, 8]], [[1, 2, 3], [7, 8, 9]], True)
     """
 
-    _keyword_hints = {**KEYWORDS, "lanes": "batch_size"}
+    _keyword_hints: ClassVar = {**KEYWORDS, "lanes": "batch_size"}
     lanes = RenamedAttribute("batch_size")
 
     def __init__(self, ids: np.ndarray, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:

@@ -6,7 +6,7 @@ could notice. `Tensor(array)` copies it, and so do layers and `train.fit`.
 
 from __future__ import annotations
 
-from ..hints import OPS, missing_name
+from ..hints import OPS, missing_name, numpys
 from .activation import (
     elu,
     gelu,
@@ -103,4 +103,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    raise missing_name(__name__, name, OPS, __all__)
+    raise missing_name(__name__, name, numpys(name) | OPS, __all__)

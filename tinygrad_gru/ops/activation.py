@@ -193,6 +193,8 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     array([[-1.,  1.],
            [-1.,  1.]], dtype=float32)
     """
+    if isinstance(weight, (tuple, list)) and all(isinstance(n, int) for n in weight):  # PyTorch's normalized_shape
+        raise TypeError(f"layer_norm: it is always over the last axis: leave {weight} out (weight is an array)")
     centered = x - mean(x, axis=-1, keepdims=True)
     y = centered / sqrt(mean(square(centered), axis=-1, keepdims=True) + eps)
     y = y if weight is None else y * weight

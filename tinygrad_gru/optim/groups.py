@@ -51,13 +51,7 @@ def read_groups(parameters: Parameters) -> list[Group]:
 
     Raises TypeError or ValueError that names the group and the index of a parameter that cannot be optimized.
     """
-    if callable(parameters) and getattr(parameters, "__name__", "") in ("parameters", "named_parameters"):
-        raise TypeError(f"parameters: {parameters.__name__} is a method: call it, model.parameters()")
-    if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
-        raise TypeError(
-            f"parameters: expected a list of tensors or of groups, got {type(parameters).__name__} "
-            "(a module's are model.parameters(); a single tensor or group goes into a list)"
-        )
+    _check_iterable(parameters, "parameters")
     entries: list[Any] = list(parameters)
     if not any(isinstance(entry, Mapping) for entry in entries):
         entries = [{"parameters": entries}]
@@ -69,6 +63,7 @@ def read_groups(parameters: Parameters) -> list[Group]:
             raise TypeError(
                 f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}{hint}'
             )
+        _check_iterable(entry["parameters"], f'group {number}: "parameters"')
         tensors = tuple(entry["parameters"])
         if not tensors:
             raise ValueError(f"group {number}: no parameters (was the iterator used up before?)")
@@ -82,9 +77,21 @@ def read_groups(parameters: Parameters) -> list[Group]:
     return groups
 
 
+def _check_iterable(parameters: Any, label: str) -> None:
+    if callable(parameters) and getattr(parameters, "__name__", "") in ("parameters", "named_parameters"):
+        raise TypeError(f"{label}: {parameters.__name__} is a method: call it, model.parameters()")
+    if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"{label}: expected a list of tensors or of groups, got {type(parameters).__name__} "
+            "(a module's are model.parameters(); a single tensor or group goes into a list)"
+        )
+
+
 def _check_parameter(tensor: Any, label: str) -> None:
     if not isinstance(tensor, Tensor):
         hint = " (did you mean parameters(), not named_parameters()?)" if isinstance(tensor, tuple) else ""
+        if hasattr(tensor, "named_parameters"):
+            hint = " (the parameters of modules are [*first.parameters(), *second.parameters()])"
         raise TypeError(f"{label}: expected a Tensor, got {type(tensor).__name__}{hint}")
     if not tensor.is_leaf:
         raise ValueError(f"{label}, of shape {tensor.shape}, is the result of an op: only leaves can be optimized")

@@ -151,7 +151,8 @@ class Optimizer(AnsweredKeywords):
     def _checked(self, settings: Mapping[str, Any], label: str) -> dict[str, Any]:
         """The settings as Python scalars. Raises TypeError or ValueError that names the wrong setting."""
         if settings.keys() != self.allowed.keys():
-            difference = ", ".join(sorted(settings.keys() ^ self.allowed.keys()))
+            names = sorted(settings.keys() ^ self.allowed.keys())
+            difference = ", ".join(f"{x} (here it is {KEYWORDS[x]})" if x in KEYWORDS else x for x in names)
             known = ", ".join(self.allowed)
             raise ValueError(f"{label}: {type(self).__name__} takes {known}; missing or unknown: {difference}")
         values = {name: read_setting(f"{label}: {name}", value, self.allowed[name]) for name, value in settings.items()}

@@ -55,12 +55,14 @@ def empty(*shape: Any, dtype: Any = "float32", device: Any = None, requires_grad
     return _new(resolve(device).empty(_shape("empty", shape), _dtype(dtype, device)), requires_grad)
 
 
-def full(shape: Any, value: Any, dtype: Any = "float32", device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of one value.
+def full(shape: Any, value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one value, by default of its dtype: integers give int64, booleans bool, Python's floats float32.
 
-    >>> full((2, 2), 7.0).tolist()
-    [[7.0, 7.0], [7.0, 7.0]]
+    >>> full((2, 2), 7).tolist(), full((2,), 7.0).dtype
+    ([[7, 7], [7, 7]], dtype('float32'))
     """
+    if dtype is None:
+        dtype = "float32" if isinstance(value, float) else dtype_name(Tensor(value).dtype)
     array = resolve(device).empty(_shape("full", (shape,)), _dtype(dtype, device))
     return _new(_filled(array, value), requires_grad)
 

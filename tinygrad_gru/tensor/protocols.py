@@ -14,9 +14,10 @@ import numpy as np
 
 from .. import ops
 from ..backend import dtype_name, is_floating, xp_of
-from ..hints import TENSOR, did_you_mean, missing_attribute
+from ..hints import did_you_mean, missing_attribute
 from ..tape import Variable
 from ..trees import leaves, map_leaves
+from .hints import TENSOR
 from .operators import Operators
 
 

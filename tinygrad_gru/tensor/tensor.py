@@ -38,6 +38,8 @@ class Tensor(InPlace, Operators, Protocols, Variable):
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, device: str | Backend | None = None):
         if not requires_grad and recording.get():
             _check_constant(data)
+        elif isinstance(requires_grad, int) and not isinstance(requires_grad, bool):
+            raise TypeError(f"requires_grad: expected True or False, got {requires_grad} (a shape? write zeros(shape))")
         if isinstance(data, Variable):
             data = data._data
         is_array = hasattr(data, "dtype")

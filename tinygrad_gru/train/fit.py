@@ -6,7 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import wraps
 from inspect import signature
@@ -131,7 +131,7 @@ def fit(
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
                  run with another optimizer, lr, clip_norm, accumulate or carry_state
     keep_last    checkpoints to keep, if more than one with their step in their name
-    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress
+    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
     Ctrl-C ends training after the current step, saves, and `fit` returns; history.stopped says why a run ended before
     its time, and history.diagnosis what is wrong with one that has not learned. Raises TrainingError if the loss is not
@@ -341,9 +341,9 @@ def _resume(loop: Loop) -> None:
     loop.resume(state)
 
 
-def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> Progress:
+def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> AbstractContextManager[Progress]:
     if isinstance(progress, Progress):
-        return progress
+        return nullcontext(progress)  # who opened it closes it: it may serve several runs
     total, length = loop.total_steps, batches_in_epoch(source_of(batches))
     if loop.epochs is not None and length is not None:
         total = loop.epochs * -(-length // accumulate)

@@ -92,6 +92,8 @@ class ForeignNames(AnsweredKeywords):
     def trainable(self: Any, on: bool) -> None:
         self.requires_grad_(on)
 
+    requires_grad = trainable  # in PyTorch setting it on a module freezes nothing
+
     def requires_grad_(self: Any, on: bool = True) -> Any:
         """`unfreeze()`, or with False `freeze()`."""
         return self.unfreeze() if on else self.freeze()
