@@ -227,7 +227,7 @@ def test_a_carried_state_is_restored_as_it_was():
     trainers[0].step()
     trainers[1].load_state_dict(trainers[0].state_dict())
     left, right = (trainer._carried for trainer in trainers)
-    assert type(right) is tuple and type(right[1]) is tuple
+    assert type(right) is tuple and type(right[1]) is nn.State and right[1].c is right[1][1]
     assert np.array_equal(left[1][1].numpy(), right[1][1].numpy())
 
 

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report, xp_of
+from ..keywords import AnsweredKeywords
 from ..tensor import Tensor
 from .elementwise import Scratch, SymbolicArray, UpdateRule
-from .groups import KEYWORDS, Allowed, Parameters, answering, read_groups, read_setting
+from .groups import KEYWORDS, Allowed, Parameters, read_groups, read_setting
 
 
-class Optimizer:
+class Optimizer(AnsweredKeywords):
     """Base class of optimizers. `step()` updates all parameters that have a gradient, in place.
 
     parameters  tensors that require a gradient; or groups, dictionaries with "parameters" and settings
@@ -43,13 +44,9 @@ class Optimizer:
     in half precision are updated in float32, which is the dtype of their state.
     """
 
+    _keyword_hints = KEYWORDS
     rule: ClassVar[Callable[..., dict[str, SymbolicArray]]]
     allowed: ClassVar[Mapping[str, Allowed]]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "__init__" in vars(cls):
-            cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, parameters: Parameters, **settings: Any):
         signature = inspect.signature(self.rule).parameters.values() if hasattr(self, "rule") else ()

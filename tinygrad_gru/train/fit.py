@@ -129,7 +129,7 @@ def fit(
     folder       for the log (log.jsonl) and checkpoints, the last one and the best one; None: nothing is written
     resume       go on from the checkpoint in `folder`, if there is one, bit for bit as if never interrupted; of data
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
-                 run with another optimizer, lr, clip_norm, accumulate or carry_state
+                 run with another optimizer, lr, clip_norm, accumulate, carry_state or other metrics
     keep_last    checkpoints to keep, if more than one with their step in their name
     progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
@@ -155,7 +155,7 @@ def fit(
     #: What a run must have in common with one that it resumes, besides its model and its data.
     settings = {
         "accumulate": accumulate, "carry_state": carry_state, "clip_norm": clip_norm and float(clip_norm),
-        "optimizer": type(optimizer).__name__, "lr": lr and float(lr),
+        "optimizer": type(optimizer).__name__, "lr": lr and float(lr), "metrics": [item.name for item in chosen],
     }  # fmt: skip
     if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
