@@ -3,7 +3,8 @@
 The 1 797 images are those of scikit-learn; every fifth is held out. No single row determines a digit: the state must
 accumulate the image, which is classified after the last row.
 
-What one learns here: sequences need not be text; classification from the last state; `train()` and `eval()`.
+What one learns here: sequences need not be text; a network as a list of layers, of which `LastStep` keeps the output
+after the last row; `train.fit` and `train.predict` with arrays.
 
     python examples/digits_by_row.py             # a few seconds
 """
@@ -14,45 +15,12 @@ import argparse
 
 import numpy as np
 
-from tinygrad_gru import Tensor, manual_seed, no_grad, ops
-from tinygrad_gru.nn import GRU, Dropout, Linear, Module
-from tinygrad_gru.optim import Adam, WarmupLinear, clip_gradient_norm
-from tinygrad_gru.train import progress
+from tinygrad_gru import manual_seed, nn, ops, optim, train
 
 try:
     from sklearn.datasets import load_digits
 except ImportError:
     raise SystemExit("this example needs the digits of scikit-learn: pip install scikit-learn") from None
-
-
-class RowClassifier(Module):
-    """Logits (images, 10) of the digits in images (images, rows, pixels), whose rows are the time steps."""
-
-    def __init__(self, hidden: int):
-        self.gru = GRU(8, hidden, batch_first=True)
-        self.dropout = Dropout(0.2)
-        self.output = Linear(hidden, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        _, h_n = self.gru(images)
-        return self.output(self.dropout(h_n[-1]))
-
-
-def train(model: RowClassifier, images: np.ndarray, labels: np.ndarray, epochs: int, batch: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    batches = len(images) // batch
-    optimizer = Adam(model.parameters(), lr=0.01)
-    schedule = WarmupLinear(optimizer, epochs * batches)
-    with progress(epochs * batches * batch, unit="images") as display:
-        for _ in range(epochs):
-            for batch_indices in np.split(random.permutation(len(images))[: batches * batch], batches):
-                loss = ops.cross_entropy(model(Tensor(images[batch_indices])), labels[batch_indices])
-                optimizer.zero_grad()
-                loss.backward()
-                clip_gradient_norm(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                display.advance(batch, loss=loss.item())
 
 
 def side_by_side(images: np.ndarray, titles: list[str]) -> str:
@@ -71,16 +39,19 @@ def main() -> None:
     options = parser.parse_args()
 
     digits = load_digits()
-    images, labels = (digits.images / 16).astype("float32"), digits.target
+    images, labels = digits.images / 16, digits.target
     held_out = np.arange(len(images)) % 5 == 0
     manual_seed(options.seed)
-    model = RowClassifier(options.hidden)
+    model = nn.Sequential(
+        nn.GRU(8, options.hidden, batch_first=True), nn.LastStep(), nn.Dropout(0.2), nn.Linear(options.hidden, 10)
+    )
     print(f"{model}\n")
-    train(model, images[~held_out], labels[~held_out], options.epochs, options.batch, options.seed)
+    train.fit(
+        model, ops.cross_entropy, (images[~held_out], labels[~held_out]), epochs=options.epochs, lr=0.01,
+        schedule=optim.WarmupLinear, batch_size=options.batch, clip_norm=1.0, seed=options.seed,
+    )  # fmt: skip
 
-    model.eval()
-    with no_grad():
-        predictions = model(Tensor(images[held_out])).numpy().argmax(axis=-1)
+    predictions = train.predict(model, images[held_out]).argmax(axis=-1)
     images, labels = images[held_out], labels[held_out]
     wrong = predictions != labels
     print(f"\nheld out: {1 - wrong.mean():.1%} right, {wrong.sum()} of {len(labels)} wrong\n")

@@ -51,6 +51,7 @@ def test_a_class(csv_file, tmp_path, capsys):
         (["--target", "load", "--features", "town"], "error: no column 'town'"),
         (["--target", "load", "--window", "100"], "error: window: a part of 30 rows"),
         (["--target", "load", "--delimiter", ","], "error: no column 'load'"),
+        (["--target", "load", "--decimal", ","], "are numbers with decimal='.', thousands=',': give these (--decimal)"),
     ],
 )
 def test_bad_input_is_explained(csv_file, tmp_path, monkeypatch, capsys, arguments, message):
@@ -62,3 +63,77 @@ def test_bad_input_is_explained(csv_file, tmp_path, monkeypatch, capsys, argumen
 def test_a_missing_file_is_named(tmp_path, capsys):
     assert cli.main(["fit", str(tmp_path / "nothing.csv"), "--target", "x"]) == 1
     assert "nothing.csv" in capsys.readouterr().err
+
+
+def fit_of(text, tmp_path, *arguments, encoding="utf-8"):
+    (tmp_path / "table.csv").write_text(text, encoding=encoding)
+    return cli.main(["fit", str(tmp_path / "table.csv"), *FEW, "--out", str(tmp_path / "run"), *arguments])
+
+
+def rows(*columns):
+    return "\n".join([",".join(row) for row in zip(*columns)])
+
+
+NUMBERS = [f"{np.sin(k / 4):.4f}" for k in range(120)]
+CLASSES = [str(k // 5 % 2) for k in range(120)]
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (rows(["x", *NUMBERS], ["kind", "", *"ab" * 60]), ["--fill", "interpolate"], "(category) there is nothing"),
+        (rows(["x", *NUMBERS[:3]]), [], "3 rows are too few to split into training, validation and test"),
+        (rows(["x", *NUMBERS], ["kind", *["a"] * 120]), ["--target", "kind"], "'kind' is 'a' in all rows for training"),
+        (rows(["x", *NUMBERS], ["kind", *"ab" * 60]).partition("\n")[2], [], "(--header yes or no)"),
+        (rows(["x", *NUMBERS[:50], "", *NUMBERS[51:]], ["k", *CLASSES]), [], "or 'interpolate'; --fill), or leave"),
+    ],
+)
+def test_a_table_that_does_not_do_is_explained(tmp_path, capsys, text, arguments, message):
+    assert fit_of(text, tmp_path, "--target", "x", *arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_another_encoding_a_delimiter_by_its_name_and_no_header(tmp_path, capsys):
+    text = rows(["größe", *NUMBERS], ["x", *NUMBERS]).replace(",", "\t")
+    assert fit_of(text, tmp_path, "--target", "x", encoding="cp1252") == 1
+    assert "(--encoding; or is it no text file?)" in capsys.readouterr().err
+    assert fit_of(text, tmp_path, "--target", "x", "--encoding", "cp1252", "--delimiter", "tab", encoding="cp1252") == 0
+    assert "rows of größe, x" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        fit_of(text, tmp_path, "--target", "x", "--delimiter", "ab")
+    assert "expected one character, or tab, got 'ab'" in capsys.readouterr().err
+
+
+def test_columns_without_names_have_numbers(tmp_path, capsys):
+    assert fit_of(rows(NUMBERS, CLASSES), tmp_path, "--target", "column 0", "--header", "no", "--quiet") == 0
+    assert cli.main(["predict", str(tmp_path / "run"), str(tmp_path / "table.csv"), "--header", "no"]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"119,-?\d\.\d{1,10}", last)
+
+
+@pytest.mark.parametrize(
+    ("column", "arguments", "note"),
+    [
+        (CLASSES, [], "x has 2 values, and is forecast as a number: --task classify for its class\n"),
+        (["7"] * 120, [], "x is 7 in all rows: there is nothing to forecast\n"),
+        (CLASSES, ["--task", "forecast"], ""),
+        (NUMBERS, [], ""),
+    ],
+)
+def test_a_target_that_may_be_meant_otherwise_is_noted(tmp_path, capsys, column, arguments, note):
+    fit_of(rows(["x", *column], ["y", *NUMBERS]), tmp_path, "--target", "x", *arguments)
+    out = capsys.readouterr().out
+    assert note in out and ("--task classify" in out) == ("--task classify" in note)
+
+
+def test_a_file_that_is_missing_is_named_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "nothing.csv", "--target", "x"]) == 1
+    assert capsys.readouterr().err == "error: nothing.csv: No such file or directory\n"
+
+
+def test_options_of_other_programs_are_answered(capsys):
+    for option, answer in (("--epochs", "--characters or --seconds"), ("--learning-rate", "--lr")):
+        with pytest.raises(SystemExit):
+            cli.main(["train", option, "3"])
+        assert f"unrecognized arguments: {option} 3 (here it is {answer})" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 
 import numpy as np
 import pytest
@@ -493,3 +494,39 @@ def test_setting_data_after_backward_through_remat_is_harmless():
         x.zero_grad()
         remat(lambda x: x * w, x).backward()
         assert x.grad.item() == value
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="its references do not tell a temporary from a name")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "x[0][1] = 5.0",
+        "x[0][1] += 1.0",
+        "x.view(-1)[0] = 5.0",
+        "x.T[0] = 5.0",
+        "x.detach()[0] = 5.0",
+        "(x + 1)[0] = 5.0",
+    ],
+)
+def test_a_write_into_a_tensor_without_a_name_is_refused(statement):
+    x = Tensor(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"no name, so that it would be lost.*write x\[i, j\] = … for x\[i\]\[j\] = …"):
+        exec(statement, {"x": x})
+    assert not x.numpy().any()
+
+
+def test_a_write_into_a_tensor_with_any_name_is_not():
+    x, several, layer = Tensor(np.zeros(2)), [Tensor(np.zeros(2))], nn.Linear(2, 3)
+    for _ in range(100):  # until the interpreter has specialised the bytecode
+        x[0] = 5.0
+        several[0][0] = 5.0
+        x.__setitem__(1, 5.0)
+        operator.setitem(x, 1, 5.0)
+        for t in (Tensor(np.zeros(2)) for _ in range(2)):
+            t[0] = 5.0
+        with no_grad():
+            layer.W[0] = 5.0
+            next(layer.parameters())[1] = 5.0
+            dict(layer.named_parameters())["b"][0] = 5.0
+    assert x.tolist() == [5.0, 5.0] and several[0].tolist() == [5.0, 0.0]
+    assert layer.W.tolist() == [[5.0] * 3] * 2 and layer.b.tolist()[0] == 5.0

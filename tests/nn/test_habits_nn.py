@@ -58,6 +58,12 @@ def freeze_like_pytorch():
     return [name for name, _ in net.named_parameters()] == ["fc2.W", "fc2.b"]
 
 
+def freeze_a_module_as_if_it_were_a_tensor():
+    net = Net()
+    net.fc1.requires_grad = False
+    return [name for name, _ in net.named_parameters()] == ["fc2.W", "fc2.b"] and not net.fc1.requires_grad
+
+
 def freeze_like_keras():
     net = Net()
     net.fc1.trainable = False
@@ -125,8 +131,8 @@ def lists_of_modules():
 
 WORK = [
     train_like_pytorch, initialise_like_pytorch, freeze_like_pytorch, freeze_like_keras, replace_the_head,
-    remove_the_head, count_like_pytorch, save_and_load, load_partly, buffers, tie_to_an_embedding,
-    functions_for_modules, lists_of_modules,
+    freeze_a_module_as_if_it_were_a_tensor, remove_the_head, count_like_pytorch, save_and_load, load_partly, buffers,
+    tie_to_an_embedding, functions_for_modules, lists_of_modules,
     lambda: model_().double()(np.ones((2, 3))).dtype == np.float64,
     lambda: model_().to("cpu").cpu().float() is not None,
     lambda: [type(m) for m in Net().modules()] == [Net, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear],

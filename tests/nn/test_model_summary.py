@@ -77,6 +77,21 @@ def test_the_call_leaves_no_trace():
     assert all(p.grad is gradients[name] for name, p in model.named_parameters())
 
 
+def test_what_forward_appends_to_is_left_alone():
+    class Recording(nn.Module):
+        def __init__(self):
+            self.outputs, self.by_name, self.layer = [], {}, nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.outputs.append(self.layer(x))
+            self.by_name["last"] = self.outputs[-1]
+            return self.outputs[-1]
+
+    model = Recording()
+    nn.summary(model, (3, 2))
+    assert model.outputs == [] and model.by_name == {}
+
+
 def test_the_call_is_in_evaluation_mode_and_records_nothing():
     seen = []
 

@@ -1,6 +1,7 @@
 """Which attributes are registered, under which names, and what may replace them."""
 
 import copy
+from collections import deque
 
 import numpy as np
 import pytest
@@ -108,11 +109,22 @@ def test_keys_that_give_one_path_are_an_error(colliding):
         model.state_dict()
 
 
-def test_a_set_of_modules_is_refused():
+@pytest.mark.parametrize(
+    ("container", "kind"),
+    [(set, "set"), (deque, "deque"), (lambda layers: dict(enumerate(layers)).values(), "dict_values")],
+)
+def test_modules_in_another_container_are_refused(container, kind):
     model = nn.Module()
-    model.labels = {"a", "b"}
-    with pytest.raises(TypeError, match="heads: a set has no order in which its modules could be named"):
-        model.heads = {nn.Linear(1, 1)}
+    model.labels = container(["a", "b"])
+    with pytest.raises(TypeError, match=f"heads: modules in a {kind} would not be registered; use a list or a dict"):
+        model.heads = container([nn.Linear(1, 1)])
+
+
+@pytest.mark.parametrize("value", [nn.Linear(1, 1), nn.Parameter([1.0])])
+def test_modules_and_parameters_in_the_body_of_a_class_are_refused(value):
+    assert type("WithConstant", (nn.Module,), {"constant": Tensor([1.0])}).constant.tolist() == [1.0]
+    with pytest.raises(TypeError, match=r"Model\.layer: in the body of a class it would not be registered"):
+        type("Model", (nn.Module,), {"layer": value})
 
 
 def test_init_of_the_base_class_may_be_called_or_forgotten():

@@ -174,3 +174,9 @@ def test_keys_are_parts_of_names(key):
 def test_modules_are_compared_and_hashed_by_identity():
     one, other = nn.ModuleDict({"a": nn.ReLU()}), nn.ModuleDict({"a": nn.ReLU()})
     assert one != other and len({one, other, nn.ModuleList()}) == 3
+
+
+def test_attributes_of_ones_own_are_no_settings():
+    layer, loss = nn.LeakyReLU(0.5), nn.MSELoss()
+    layer.label = loss.label = "mine"
+    assert layer(Tensor([-2.0])).item() == -1.0 and loss(Tensor([1.0]), [3.0]).item() == 4.0

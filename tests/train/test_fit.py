@@ -166,6 +166,23 @@ def test_a_run_does_not_depend_on_what_read_the_batches_before():
         assert_identical(model, models[0])
 
 
+def test_a_display_that_is_given_serves_several_runs():
+    class Display(train.Progress):
+        steps = closed = 0
+
+        def advance(self, amount, **values):
+            self.steps += amount
+
+        def close(self):
+            self.closed += 1
+
+    with Display() as display:
+        for _ in range(2):
+            train.fit(network(0), ops.mse, (X, Y), steps=3, progress=display)
+        assert (display.steps, display.closed) == (6, 0)
+    assert display.closed == 1
+
+
 def test_truncated_backpropagation_is_the_loop_that_one_writes_by_hand():
     """The state goes on from batch to batch, detached, and begins anew in each epoch."""
     models = []
@@ -210,7 +227,7 @@ def test_a_carried_state_is_restored_as_it_was():
     trainers[0].step()
     trainers[1].load_state_dict(trainers[0].state_dict())
     left, right = (trainer._carried for trainer in trainers)
-    assert type(right) is tuple and type(right[1]) is tuple
+    assert type(right) is tuple and type(right[1]) is nn.State and right[1].c is right[1][1]
     assert np.array_equal(left[1][1].numpy(), right[1][1].numpy())
 
 
@@ -280,7 +297,7 @@ def test_arrays_are_refused_by_a_model_that_would_take_their_examples_for_time()
         quiet(Classifier(batch_first=False), ops.cross_entropy, (SEQUENCES, LABELS), epochs=1)
 
 
-@pytest.mark.parametrize("kind", ["tuple", "dict"])
+@pytest.mark.parametrize("kind", ["tuple", "dict", "loader of PyTorch"])
 def test_several_inputs(kind):
     class Sum(nn.Module):
         def __init__(self):
@@ -291,8 +308,11 @@ def test_several_inputs(kind):
 
     manual_seed(0)
     model = Sum()
-    inputs = (X, Y) if kind == "tuple" else {"a": X, "b": Y}
-    history = quiet(model, ops.mse, (inputs, Y), epochs=40, lr=0.05)
+    given = ({"a": X, "b": Y} if kind == "dict" else (X, Y)), Y
+    if kind == "loader of PyTorch":
+        given = pytest.importorskip("torch").utils.data.DataLoader([((x, y), y) for x, y in zip(X, Y)], batch_size=32)
+        assert isinstance(next(iter(given))[0], list)
+    history = quiet(model, ops.mse, given, epochs=40, lr=0.05)
     assert history["loss"][-1] < 0.1 * history["loss"][0]
 
 

@@ -126,6 +126,7 @@ def test_a_run_that_did_not_learn_has_a_diagnosis(validation):
         ([3.0], [3.0, 2.0, 3.2], 32, True, None),
         ([3.0], [3.0, float("nan")], 32, True, "is nan after it"),
         ([3.0], [float("nan"), 2.0], 32, False, None),
+        ([3.0], [float("nan"), float("nan")], 32, False, "was never a number, but nan"),
         ([9.0] * 20, [3.0, 2.0], 32, False, None),
     ],
 )

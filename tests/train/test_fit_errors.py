@@ -29,6 +29,7 @@ from tinygrad_gru import data, nn, ops, optim, train
         (network(), ops.mse, (X, Y), {"epoch": 1}, "no argument 'epoch'.*did you mean 'epochs'"),
         (network(), ops.mse, (X[:0], Y[:0]), {"epochs": 1}, "there are no examples"),
         (network(), ops.mse, [X], {"epochs": 1}, r"a batch must be \(inputs, targets\)"),
+        (network(), ops.mse, [([X, Y], Y)], {"epochs": 1}, r"inputs: .* several inputs are a tuple, \(x, lengths\)"),
         (network(), ops.mse, 3, {"epochs": 1}, "expected arrays .* got int"),
         (network(), ops.mse, ([["a"]], [[1.0]]), {"epochs": 1}, "must hold numbers"),
         (network(), ops.mse, (X, Y), {"epochs": 1, "optimizer": "addam"}, "did you mean 'adam'"),

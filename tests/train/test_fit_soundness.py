@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 from fit_case import SEQUENCES, STREAM, Stateful, X, Y, assert_identical, network, quiet
+from support.strict import STRICT
 
-from tinygrad_gru import data, manual_seed, nn, ops, train
+from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, train
 from tinygrad_gru.train import CheckpointError
 
 CLASSES = np.array([0, 1, 0, 0, 2, 1, 2, 2, 2, 0])
@@ -98,6 +99,33 @@ def test_a_carried_state_is_detached_between_accumulated_batches():
     assert history["loss"].size == 8
 
 
+def test_a_layer_that_was_replaced_after_the_optimizer_was_made_is_told():
+    model = network()
+    sgd = optim.SGD(model.parameters(), lr=0.1)
+    model[3] = nn.Linear(8, 2)
+    with pytest.raises(ValueError, match=r"has not the parameter layers\.3\.W of the model, and has others"):
+        quiet(model, ops.mse, (X, Y), steps=1, optimizer=sgd)
+
+
+def test_a_carried_state_of_a_resumed_run_is_a_state(tmp_path):
+    """The model may write `state.detach()`, and name the parts of a state."""
+
+    class Named(nn.Module):
+        def __init__(self):
+            self.lstm, self.rest = nn.LSTM(3, 4), nn.Sequential(nn.GRU(4, 4), nn.LSTM(4, 1), returns_state=True)
+
+        def forward(self, x, state=None):
+            if state is not None:
+                assert state["first"].detach().h is not None and state["others"].detach()[1].c is not None
+            y, first = self.lstm(x, None if state is None else state["first"])
+            y, others = self.rest(y, None if state is None else state["others"])
+            return y, {"first": first, "others": others}
+
+    for steps in (3, 9):
+        history = quiet(Named(), ops.mse, STREAM, steps=steps, carry_state=True, folder=tmp_path, resume=True)
+    assert history["loss"].size == 9
+
+
 class Scaled(nn.Module):
     """A loss with a parameter of its own."""
 
@@ -126,7 +154,7 @@ def test_parameters_of_a_loss_are_trained_scaled_back_and_saved(tmp_path):
     assert loss.scale.item() == before
 
 
-@pytest.mark.parametrize("change", [{"lr": 0.5}, {"clip_norm": 1.0}, {"optimizer": "sgd"}])
+@pytest.mark.parametrize("change", [{"lr": 0.5}, {"clip_norm": 1.0}, {"optimizer": "sgd"}, {"metrics": ["mae"]}])
 def test_a_resumed_run_does_not_ignore_another_setting(change, tmp_path):
     quiet(network(), ops.mse, (X, Y), steps=2, folder=tmp_path)
     with pytest.raises(CheckpointError, match="of a run with other settings"):
@@ -152,3 +180,44 @@ def test_the_end_is_told_to_every_callback():
     with pytest.raises(RuntimeError, match="first"):
         quiet(network(), ops.mse, (X, Y), steps=1, callbacks=callbacks)
     assert told == ["first", "second"]
+
+
+def test_a_metric_may_count_by_the_size_of_a_tensor_and_return_any_number(tmp_path):
+    class Bias(train.Metric):
+        name = "bias"
+
+        def update(self, outputs, targets):
+            self.add(error=outputs - targets, count=targets.size)
+
+        def compute(self):
+            return np.float32(self.ratio("error", "count"))
+
+    model = network()
+    history = quiet(model, ops.mse, (X, Y), epochs=1, validation=(X, Y), metrics=[Bias()], folder=tmp_path)
+    expected = (train.predict(model, X) - Y).mean()
+    assert history.last["validation_bias"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_run_goes_on_on_another_device(tmp_path):
+    models = [network(dropout=0), network(dropout=0)]
+    settings = {"metrics": ["r2"], "validation": (X, Y), "accumulate": 2}
+    histories = []
+    for name, model, devices in zip("ab", models, (("numpy", "numpy"), ("numpy", STRICT))):
+        for epochs, device in zip((1, 3), devices):
+            callbacks = [train.WeightAverage(0.9)]
+            given = {"epochs": epochs, "callbacks": callbacks, "folder": tmp_path / name, "resume": True}
+            histories.append(quiet(model.to(device), ops.mse, (X, Y), **settings, **given))
+    np.testing.assert_allclose(histories[3]["validation_r2"], histories[1]["validation_r2"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(np.float32(0.5), 0.5), (Tensor(0.5), 0.5), (None, None)])
+def test_evaluations_of_a_loop_are_numbers(value, expected, tmp_path):
+    model = network()
+    trainer = train.Trainer(model, ops.mse, optim.SGD(model.parameters(), lr=0.1), [(X, Y)])
+    values = {} if value is None else {"validation_loss": value}
+    loop = train.Loop(trainer, steps=2, evaluate=lambda: values, folder=tmp_path)
+    if expected is None:
+        with pytest.raises(ValueError, match="evaluate: it must return the loss"):
+            loop.run(train.Progress())
+    else:
+        assert loop.run(train.Progress()) and loop.history.last["validation_loss"] == expected

@@ -16,6 +16,17 @@ from ..train.folder import create_folder
 INTERRUPTED = 130  # the exit status that shells report for a program that Ctrl-C ended
 
 
+#: Options of other programs that no option here is like.
+_FOREIGN = {
+    "--epochs": "--characters or --seconds",
+    "--learning-rate": "--lr",
+    "--data": "--text",
+    "--input": "--text",
+    "--device": "--backend cupy for a GPU",
+    "--gpu": "--backend cupy",
+}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors name the option, command or choice that was probably meant."""
 
@@ -25,7 +36,8 @@ class Parser(argparse.ArgumentParser):
         if choice is not None:
             message += did_you_mean(choice[1], re.findall(r"[\w:-]+", choice[2]))
         elif unknown is not None:
-            message += did_you_mean(unknown[1], self._option_string_actions)
+            foreign = f" (here it is {_FOREIGN.get(unknown[1])})" if unknown[1] in _FOREIGN else ""
+            message += foreign or did_you_mean(unknown[1], self._option_string_actions)
         super().error(message)
 
 
@@ -37,6 +49,13 @@ def path(text: str) -> str:
 
 def absolute(text: str) -> str:
     return os.path.abspath(path(text))
+
+
+def delimiter(text: str) -> str:
+    text = "\t" if text in ("tab", r"\t") else text
+    if len(text) != 1:
+        raise argparse.ArgumentTypeError(f"expected one character, or tab, got {text!r:.40}")
+    return text
 
 
 def count(text: str) -> int:

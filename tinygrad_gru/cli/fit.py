@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..data import read_csv
+from ..data import Table, read_csv
 from ..io import replacing
 from ..show import PlotError
 from ..show.series import plot_series
@@ -18,8 +18,9 @@ from ..train import SeriesModel, SeriesRun, SeriesSettings
 from ..train.folder import RunFolder
 from ..train.series.settings import CELLS, FILLS, TASKS
 from ..train.terminal import try_print
-from .arguments import INTERRUPTED, add_backend, new_run_folder, path
+from .arguments import INTERRUPTED, add_backend, delimiter, new_run_folder, path
 
+_FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
 
 
@@ -33,7 +34,7 @@ def add_to(commands: Any) -> None:
         "and a picture.",
         argument_default=argparse.SUPPRESS,
     )
-    command.set_defaults(command=fit, out=None, quiet=False, delimiter=None, decimal=".")
+    command.set_defaults(command=fit, out=None, quiet=False, **_FORMAT)
     defaults = SeriesSettings(target="")
     command.add_argument("file", type=path, help="the CSV file, one row per time step")
     command.add_argument("--target", required=True, metavar="COLUMN", help="what to forecast or classify")
@@ -65,7 +66,7 @@ def add_to(commands: Any) -> None:
     add_backend(command)
 
     command = commands.add_parser("predict", help="apply a model of `fit` to the rows of a CSV file")
-    command.set_defaults(command=predict)
+    command.set_defaults(command=predict, **_FORMAT)
     command.add_argument("run", type=path, help="the folder of a run of `fit`, or its model.safetensors")
     command.add_argument("file", type=path, help="the CSV file")
     _add_format(command)
@@ -73,8 +74,17 @@ def add_to(commands: Any) -> None:
 
 
 def _add_format(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--delimiter", default=None, help="between fields (default: found in the file)")
-    command.add_argument("--decimal", default=".", help="the decimal sign (default: %(default)s)")
+    command.add_argument("--delimiter", type=delimiter, help="between fields: a character, or tab (default: found)")
+    command.add_argument("--decimal", metavar="SIGN", help="the decimal sign (default: %(default)s)")
+    command.add_argument(
+        "--header", choices=("yes", "no"), help="whether the first row has names, else 'column 0' … (default: found)"
+    )
+    command.add_argument("--encoding", metavar="NAME", help="of the text, such as cp1252 (default: %(default)s)")
+
+
+def _read(options: argparse.Namespace) -> Table:
+    settings = {name: getattr(options, name) for name in _FORMAT}
+    return read_csv(options.file, **settings | {"header": {None: None, "yes": True, "no": False}[options.header]})
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -83,12 +93,14 @@ def fit(options: argparse.Namespace) -> int:
     if "features" in given:
         given["features"] = tuple(given["features"])
     settings = SeriesSettings(**given)
-    table = read_csv(options.file, delimiter=options.delimiter, decimal=options.decimal)
+    table = _read(options)
     run = SeriesRun(table, settings, options.backend)
     if not options.quiet:
         try_print(f"{options.file}: {table.report()}\n")
         for name, reason in run.left_out.items():
             try_print(f"not read: {name} ({reason})")
+        for note in run.notes():
+            try_print(note)
     with ExitStack() as stack:
         folder = stack.enter_context(RunFolder(options.out if options.out is not None else new_run_folder("fit")))
         history = run.fit(folder, progress=not options.quiet)
@@ -135,11 +147,11 @@ def predict(options: argparse.Namespace) -> int:
     """Print what a model predicts after (a forecast) or at (a class) each row that has enough rows before it."""
     file = Path(options.run)
     model = SeriesModel.load(file / MODEL if file.is_dir() else file, options.backend)
-    table = read_csv(options.file, delimiter=options.delimiter, decimal=options.decimal)
+    table = _read(options)
     values = model.predict(table)
     values = values.reshape(len(values), -1)
     names = ["class"] if model.task == "classify" else [f"{k + 1} ahead" for k in range(values.shape[1])]
     print("row", *names, sep=",")
     for row, found in enumerate(values.tolist(), start=model.settings.window - 1):
-        print(row, *found, sep=",")
+        print(row, *(f"{value:.10g}" if isinstance(value, float) else value for value in found), sep=",")
     return 0

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.traceback:
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its str() would be in quotes
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
         reason = str(with_memory_report(error) if isinstance(error, MemoryError) else text) or type(error).__name__
         lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
         try_print("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)

@@ -53,7 +53,7 @@ def export(options: argparse.Namespace) -> int:
 
     restored = restore(options.checkpoint)
     save_text_model(restored.model, restored.vocabulary, options.out)
-    print(f"wrote {options.out}: inputs are ids and a state, outputs are logits and the next state")
+    print(f"wrote {options.out}, an ONNX graph: inputs are ids and a state, outputs are logits and the next state")
     return 0
 
 

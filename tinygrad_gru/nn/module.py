@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -63,6 +64,15 @@ class Module(ForeignNames):
     #: For Sequential: whether `forward` returns (output, state), and which of its keywords it takes (None: it may ask).
     returns_state = False
     sequence_keywords: tuple[str, ...] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, value in vars(cls).items():
+            if isinstance(value, Module) or (isinstance(value, Tensor) and is_parameter(value)):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: in the body of a class it would not be registered, and belong to all "
+                    f"objects of the class: assign self.{name} in __init__"
+                )
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
         """Compute the output. A subclass defines it; `module(…)` calls it."""
@@ -350,6 +360,9 @@ class Module(ForeignNames):
         return module_html(self)
 
 
+_OTHER_CONTAINERS: Any = (set, frozenset, deque, type({}.values()))
+
+
 def _registered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """The modules and tensors in an attribute: itself, or those in a list, tuple or dict, nested ones too.
 
@@ -361,8 +374,8 @@ def _registered(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             if isinstance(item, (Module, Tensor, list, tuple, dict)):
                 yield from _registered(f"{name}.{key}", item)
-    elif isinstance(value, (set, frozenset)) and any(isinstance(item, (Module, Tensor)) for item in value):
-        raise TypeError(f"{name}: a set has no order in which its modules could be named; use a list or a dict")
+    elif isinstance(value, _OTHER_CONTAINERS) and any(isinstance(item, (Module, Tensor)) for item in value):
+        raise TypeError(f"{name}: modules in a {type(value).__name__} would not be registered; use a list or a dict")
 
 
 def substitute(value: Any, substitutes: dict[int, Any]) -> Any:

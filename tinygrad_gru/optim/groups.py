@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from inspect import signature
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-from ..hints import did_you_mean
 from ..tensor import Tensor
 
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -49,36 +46,12 @@ KEYWORDS = {
 }
 
 
-def answering(initialize: Callable[..., None]) -> Callable[..., None]:
-    """The `__init__` of an optimizer or a schedule, with an answer to a keyword that it does not have."""
-    known = signature(initialize).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return initialize
-
-    @wraps(initialize)
-    def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807
-        for name in keywords.keys() - known.keys():
-            hint = f"; here it is {KEYWORDS[name]}" if name in KEYWORDS else did_you_mean(name, known)
-            raise TypeError(
-                f"{type(self).__name__}: there is no argument {name!r}{hint}; it takes {', '.join(list(known)[1:])}"
-            )
-        initialize(self, *arguments, **keywords)
-
-    return __init__
-
-
 def read_groups(parameters: Parameters) -> list[Group]:
     """The groups as (tensors, settings); tensors alone are one group.
 
     Raises TypeError or ValueError that names the group and the index of a parameter that cannot be optimized.
     """
-    if callable(parameters) and getattr(parameters, "__name__", "") in ("parameters", "named_parameters"):
-        raise TypeError(f"parameters: {parameters.__name__} is a method: call it, model.parameters()")
-    if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
-        raise TypeError(
-            f"parameters: expected a list of tensors or of groups, got {type(parameters).__name__} "
-            "(a module's are model.parameters(); a single tensor or group goes into a list)"
-        )
+    _check_iterable(parameters, "parameters")
     entries: list[Any] = list(parameters)
     if not any(isinstance(entry, Mapping) for entry in entries):
         entries = [{"parameters": entries}]
@@ -90,6 +63,7 @@ def read_groups(parameters: Parameters) -> list[Group]:
             raise TypeError(
                 f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}{hint}'
             )
+        _check_iterable(entry["parameters"], f'group {number}: "parameters"')
         tensors = tuple(entry["parameters"])
         if not tensors:
             raise ValueError(f"group {number}: no parameters (was the iterator used up before?)")
@@ -103,9 +77,21 @@ def read_groups(parameters: Parameters) -> list[Group]:
     return groups
 
 
+def _check_iterable(parameters: Any, label: str) -> None:
+    if callable(parameters) and getattr(parameters, "__name__", "") in ("parameters", "named_parameters"):
+        raise TypeError(f"{label}: {parameters.__name__} is a method: call it, model.parameters()")
+    if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
+        raise TypeError(
+            f"{label}: expected a list of tensors or of groups, got {type(parameters).__name__} "
+            "(a module's are model.parameters(); a single tensor or group goes into a list)"
+        )
+
+
 def _check_parameter(tensor: Any, label: str) -> None:
     if not isinstance(tensor, Tensor):
         hint = " (did you mean parameters(), not named_parameters()?)" if isinstance(tensor, tuple) else ""
+        if hasattr(tensor, "named_parameters"):
+            hint = " (the parameters of modules are [*first.parameters(), *second.parameters()])"
         raise TypeError(f"{label}: expected a Tensor, got {type(tensor).__name__}{hint}")
     if not tensor.is_leaf:
         raise ValueError(f"{label}, of shape {tensor.shape}, is the result of an op: only leaves can be optimized")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,9 @@ def smooth(values: np.ndarray) -> np.ndarray:
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(ends - width, 0)
     return (sums[ends] - sums[begins]) / (ends - begins)
+
+
+def spans_decades(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Whether positive values differ by more than a factor of 50, so that a logarithmic axis shows more."""
+    values = np.concatenate([y for _, y in curves.values()])
+    return bool(values.size and values.min() > 0 and values.max() > 50 * values.min())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .figures import draw_training, draw_validation, new_figure, save_figure
+from .figures import draw_training, draw_validation, new_figure, save_figure, spans_decades
 
 _MOST_ROWS = 400
 
@@ -22,10 +22,11 @@ def plot_series(path: str | os.PathLike[str], results: Any, history: Any, target
     """
     figure = new_figure("the run", panels=2)
     left, right = figure.axes
-    draw_training(left, *history.curve("loss"))
-    steps, losses = history.curve("validation_loss")
+    curves = {name: history.curve(name) for name in ("loss", "validation_loss")}
+    draw_training(left, *curves["loss"])
+    steps, losses = curves["validation_loss"]
     draw_validation(left, "validation", steps, losses, line="-")
-    left.set(title="loss", xlabel="step", yscale="log")
+    left.set(title="loss", xlabel="step", yscale="log" if spans_decades(curves) else "linear")
     left.legend()
     if results.truth.ndim == 1:
         _draw_confusion(right, results.truth, results.predicted)

@@ -7,6 +7,9 @@ where a record may have saved them: the tensor gets another array.
 from __future__ import annotations
 
 from collections.abc import Callable
+from opcode import opmap
+from sys import _getframe, getrefcount
+from types import FrameType
 from typing import Any
 
 from .. import ops
@@ -92,11 +95,40 @@ class InPlace:
             )
         if isinstance(value, Variable) and value.node is not None and recording.get():
             raise TapeError("a recorded value cannot be written into a tensor: its gradient would be lost (see where)")
+        if getrefcount(self) <= _OF_A_TEMPORARY and _is_a_statement(_getframe(1)):
+            raise ValueError(
+                "written into a tensor that has no name, so that it would be lost: x[i], x.view(…) and x.T give new "
+                "tensors, not views of x; write x[i, j] = … for x[i][j] = …"
+            )
         if self.node is None:
             self._rebind(copy_of(self._data))
         self._data[tuple(map(unwrap, index)) if isinstance(index, tuple) else unwrap(index)] = unwrap(value)
         if self.node is not None:
             self.mark_changed()
+
+
+class _Counter:
+    """What `getrefcount(self)` is in `__setitem__` of an object that has a name, and of one that has none."""
+
+    def __setitem__(self, counts: list[int], value: Any) -> None:
+        counts.append(getrefcount(self))
+
+
+def _of_a_temporary() -> int:
+    """The number of references to an object that only `__setitem__` still holds; 0 where Python does not count so."""
+    counts: list[int] = []
+    named = _Counter()
+    named[counts] = None
+    _Counter()[counts] = None
+    return counts[1] if counts[1] < counts[0] else 0
+
+
+_OF_A_TEMPORARY = _of_a_temporary()
+
+
+def _is_a_statement(caller: FrameType) -> bool:
+    """Whether `x[index] = value` calls, rather than `x.__setitem__(index, value)`, which counts differently."""
+    return caller.f_lasti >= 0 and caller.f_code.co_code[caller.f_lasti] == opmap["STORE_SUBSCR"]
 
 
 def _is_leaf_in_memory(node: Any) -> bool:

@@ -226,7 +226,7 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     keywords: dict[str, Any] = {}
     if isinstance(inputs, Mapping):
         keywords = {name: as_model_tensor(value, like, f"inputs[{name!r}]") for name, value in inputs.items()}
-    elif isinstance(inputs, tuple):
+    elif isinstance(inputs, tuple) or _are_collated(inputs):
         arguments = tuple(as_model_tensor(value, like, f"inputs[{k}]") for k, value in enumerate(inputs))
     else:
         arguments = (as_model_tensor(inputs, like, "inputs"),)
@@ -242,6 +242,11 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     return ModelBatch(arguments, keywords, targets, per_step, valid, None if starts is None else bool(starts))
 
 
+def _are_collated(inputs: Any) -> bool:
+    """Whether these are several inputs from PyTorch's DataLoader, which makes a list of a tuple."""
+    return isinstance(inputs, list) and len(inputs) > 0 and all(type(part).__module__ == "torch" for part in inputs)
+
+
 def _valid(lengths: np.ndarray | None, values: tuple[Any, ...]) -> np.ndarray | None:
     """The indices of valid steps among the T·B of values (T, B, …); None if all are."""
     if lengths is None or not values or bool(np.all(lengths == values[0].shape[0])):
@@ -253,7 +258,13 @@ def as_model_tensor(value: Any, like: Tensor, name: str) -> Tensor:
     """`value`, of whatever library, as a Tensor on the device of `like`; floats in its dtype; an array is copied."""
     given = array = value.data if isinstance(value, Tensor) else value
     if not isinstance(value, Tensor) and backend_of(value).is_host:
-        given = array = np.asarray(value)
+        try:
+            given = array = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{name}: expected an array, got a {type(value).__name__} of parts of different shapes: several inputs "
+                "are a tuple, (x, lengths); data.SequenceBatches pads sequences of different lengths"
+            ) from error
         if array.dtype.kind not in "biuf" and str(array.dtype) != "bfloat16":
             raise TypeError(
                 f"{name}: expected numbers, got {array.dtype} (strings, or lists of different lengths? "

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import wraps
 from inspect import signature
@@ -129,9 +129,9 @@ def fit(
     folder       for the log (log.jsonl) and checkpoints, the last one and the best one; None: nothing is written
     resume       go on from the checkpoint in `folder`, if there is one, bit for bit as if never interrupted; of data
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
-                 run with another optimizer, lr, clip_norm, accumulate or carry_state
+                 run with another optimizer, lr, clip_norm, accumulate, carry_state or other metrics
     keep_last    checkpoints to keep, if more than one with their step in their name
-    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress
+    progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
     Ctrl-C ends training after the current step, saves, and `fit` returns; history.stopped says why a run ended before
     its time, and history.diagnosis what is wrong with one that has not learned. Raises TrainingError if the loss is not
@@ -155,7 +155,7 @@ def fit(
     #: What a run must have in common with one that it resumes, besides its model and its data.
     settings = {
         "accumulate": accumulate, "carry_state": carry_state, "clip_norm": clip_norm and float(clip_norm),
-        "optimizer": type(optimizer).__name__, "lr": lr and float(lr),
+        "optimizer": type(optimizer).__name__, "lr": lr and float(lr), "metrics": [item.name for item in chosen],
     }  # fmt: skip
     if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
@@ -227,7 +227,7 @@ def evaluate(
         for item in chosen:
             item.update(outputs, batch.targets)
     mean = float(total) / float(count) if float(count) else math.nan
-    return {"loss": mean, **{item.name: item.compute() for item in chosen}}
+    return {"loss": mean, **{item.name: float(item.compute()) for item in chosen}}
 
 
 @_hinting
@@ -341,9 +341,9 @@ def _resume(loop: Loop) -> None:
     loop.resume(state)
 
 
-def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> Progress:
+def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> AbstractContextManager[Progress]:
     if isinstance(progress, Progress):
-        return progress
+        return nullcontext(progress)  # who opened it closes it: it may serve several runs
     total, length = loop.total_steps, batches_in_epoch(source_of(batches))
     if loop.epochs is not None and length is not None:
         total = loop.epochs * -(-length // accumulate)

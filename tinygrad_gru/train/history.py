@@ -15,7 +15,7 @@ import numpy as np
 from ..hints import did_you_mean, missing_attribute
 from ..html import Markup, figure, table
 from ..io import replacing
-from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth
+from ..show.figures import draw_training, draw_validation, new_figure, save_figure, smooth, spans_decades
 from ..show.svg import line_chart
 from .folder import LOG, read_log
 from .hints import HISTORY
@@ -189,7 +189,7 @@ class History:
         charts = [
             line_chart(
                 {kind: (x, smooth(y) if kind == "training" else y) for kind, (x, y) in curves.items()},
-                title, "step", log_y=_spans_decades(curves),
+                title, "step", log_y=spans_decades(curves),
             )
             for title, curves in self._panels().items()
         ]  # fmt: skip
@@ -226,7 +226,7 @@ class History:
             draw_training(axes, *curves["training"])
             draw_validation(axes, "validation", *curves["validation"], line="-")
             axes.set(title=title, xlabel="step")
-            if _spans_decades(curves):
+            if spans_decades(curves):
                 axes.set_yscale("log")
             axes.legend()
         if path is not None:
@@ -262,9 +262,3 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _spans_decades(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Whether positive values differ by more than a factor of 50, so that a logarithmic axis shows more."""
-    values = np.concatenate([y for _, y in curves.values()])
-    return bool(values.size and values.min() > 0 and values.max() > 50 * values.min())

@@ -104,8 +104,10 @@ def diagnosis(losses: Sequence[float], evaluations: Sequence[float], targets: fl
         first, *later = evaluations
         best = min(filter(math.isfinite, later), default=math.nan)
         end = best if keeps_best else later[-1]
-        if end <= first + 0.05 * abs(first) or not math.isfinite(first):
+        if end <= first + 0.05 * abs(first) or (math.isfinite(end) and not math.isfinite(first)):
             return None
+        if not math.isfinite(first):
+            return f"the loss on validation data was never a number, but {end}: a NaN or infinity in these data?"
         what = f"the loss on validation data was {first:.4g} before training and is {end:.4g} after it"
         if best < first:
             return f"{what}, although it was {best:.4g} in between: overfitting? patience=3 keeps the best weights"

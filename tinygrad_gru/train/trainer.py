@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..backend import random_state, set_random_state
 from ..io.schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueType, dict_of, list_of, optional
-from ..nn import Module
+from ..nn import Module, State
 from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_gradient_norm
 from ..scan import compiling
 from ..tensor import Tensor
@@ -94,7 +94,7 @@ class EpochMeans:
     def compute(self) -> dict[str, float]:
         counts = {name: self._sums.get(f"count of {name}") for name in Step._fields if name in self._sums}
         means = {name: self._sums[name] / count if count else math.nan for name, count in counts.items()}
-        return {**means, **{metric.name: metric.compute() for metric in self.metrics}}
+        return {**means, **{metric.name: float(metric.compute()) for metric in self.metrics}}
 
     def reset(self) -> None:
         self._sums: dict[str, float] = {}
@@ -161,7 +161,7 @@ class Trainer:
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")
         self._like = reference_tensor(model)
-        _check_parameters(model, optimizer)
+        _check_parameters(model, loss, optimizer)
         if schedule is not None and schedule.optimizer is not optimizer:
             raise ValueError("schedule: it is one of another optimizer than the one that trains the model")
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
@@ -332,22 +332,37 @@ def call_model(network: Module, batch: ModelBatch, state: Any, carry_state: bool
     return result
 
 
-def _check_parameters(model: Module, optimizer: Optimizer) -> None:
-    own = {id(parameter) for parameter in model.parameters()}
+def _check_parameters(model: Module, loss: Any, optimizer: Optimizer) -> None:
+    own = {id(parameter): name for name, parameter in model.named_parameters()}
     if not own:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
-    if not any(id(parameter) in own for parameter in optimizer.parameters()):
+    taken = set(map(id, optimizer.parameters()))
+    if not taken & own.keys():
         raise ValueError(
             "optimizer: none of its parameters is one of the model: make it from this model's parameters()"
+        )
+    known = {
+        id(tensor) for module in (model, loss) if isinstance(module, Module) for _, tensor in module.named_tensors()
+    }
+    if own.keys() - taken and taken - known:
+        missing = next(name for parameter, name in own.items() if parameter not in taken)
+        raise ValueError(
+            f"optimizer: it has not the parameter {missing} of the model, and has others that the model has not: if a "
+            "layer was replaced after it was made, make it anew"
         )
 
 
 def _structure(tree: Any) -> Any:
-    """The containers of a tree in JSON: None, [""] for a leaf, ["tuple", …] or ["list", …], or a dictionary."""
+    """The containers of a tree in JSON: None, [""] for a leaf, a dictionary, or a list with its kind and its items.
+
+    The kinds are "tuple", "list" and, of a State, "state" with the names of its parts.
+    """
     if tree is None:
         return None
     if isinstance(tree, dict):
         return {name: _structure(part) for name, part in tree.items()}
+    if isinstance(tree, State):
+        return [f"state {','.join(tree._fields)}", *map(_structure, tree)]
     if isinstance(tree, (tuple, list)):
         return ["tuple" if isinstance(tree, tuple) else "list", *map(_structure, tree)]
     return [""]
@@ -362,7 +377,9 @@ def _restored(structure: Any, parts: list[Tensor]) -> Any:
     kind, *inner = structure
     if kind == "":
         return parts.pop(0)
-    if kind not in ("tuple", "list"):
-        raise ValueError(f"carried_structure: expected the structure of a state, got {structure!r:.100}")
     items = [_restored(part, parts) for part in inner]
-    return tuple(items) if kind == "tuple" else items
+    if kind in ("tuple", "list"):
+        return tuple(items) if kind == "tuple" else items
+    if not str(kind).startswith("state "):
+        raise ValueError(f"carried_structure: expected the structure of a state, got {structure!r:.100}")
+    return State(items, tuple(filter(None, kind.removeprefix("state ").split(","))))

@@ -124,7 +124,7 @@ def _kind_of(fields: Sequence[str], present: list[str], absent: frozenset[str], 
             raise FieldError(
                 row,
                 f"{fields[row]!r:.80} and the others are numbers with decimal={decimal!r}, thousands={thousands!r}: "
-                'give these, or the type "category"',
+                'give these (--decimal), or the type "category"',
             )
     if 2 * numbers > len(present):
         raise FieldError(

@@ -95,7 +95,7 @@ def _text_of(path: Any, encoding: str) -> tuple[str, str]:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"{source}, line {line}: byte 0x{content[error.start]:02x} is not {encoding.removesuffix('-sig')}: give "
-            "the file's encoding, often encoding='cp1252' or 'utf-16' on Windows (or is it no text file?)"
+            "the file's encoding, often encoding='cp1252' or 'utf-16' on Windows (--encoding; or is it no text file?)"
         ) from error
 
 
@@ -144,7 +144,7 @@ def _has_header(source: str, line: int, are_values: list[bool]) -> bool:
     if any(are_values) and not all(are_values):
         raise ValueError(
             f"{source}, line {line}: some fields are numbers or dates and some are not, so it may be the names of the "
-            "columns or the first row: say header=True or header=False"
+            "columns or the first row: say header=True or header=False (--header yes or no)"
         )
     return not any(are_values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -118,6 +119,8 @@ def _outputs(model: Any, inputs: tuple, settings: dict[str, Any]) -> dict[str, s
     copied = model.with_tensors({})
     for path, module in copied.named_modules():
         module.__class__ = _reporting(type(module), path, outputs)
+        lists = {name: copy(value) for name, value in vars(module).items() if isinstance(value, (list, dict, set))}
+        vars(module).update(lists)  # forward may append to them
     is_shape = [isinstance(x, tuple) and all(isinstance(n, int) for n in x) for x in inputs]
     given = [np.zeros(x, "float32") if shape else x for x, shape in zip(inputs, is_shape)]
     random = random_state()

@@ -36,13 +36,25 @@ class Features:
         if any(missing.values()):
             counts = ", ".join(f"{name} ({count})" for name, count in missing.items() if count)
             raise ValueError(
-                f"values are missing in {counts}: fill them (fill='forward', the value before, or 'interpolate'), or "
-                "leave these columns out"
+                f"values are missing in {counts}: fill them (fill='forward', the value before, or 'interpolate'; "
+                "--fill), or leave these columns out (features=, --features)"
             )
         for name, categories in self.columns.items():
             if categories is not None:
                 selected = selected.one_hot(name, categories)
         return selected.array()
+
+
+def filled(table: Table, names: Sequence[str], method: str | None) -> Table:
+    """The table with missing values of these columns filled by `method`, if there is one."""
+    if method == "interpolate":
+        others = [name for name in names if kind_of(table[name]) != "number" and table.missing(name).any()]
+        if others:
+            raise ValueError(
+                f"fill: between two values of {', '.join(others)} ({kind_of(table[others[0]])}) there is nothing: "
+                "fill='forward' (--fill forward) takes the one before, or leave the column out (features=, --features)"
+            )
+    return table if method is None else table.fill_missing(list(names), method=method)
 
 
 def usable(table: Table, name: str) -> str | None:

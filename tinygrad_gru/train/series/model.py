@@ -16,7 +16,7 @@ from ...io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ...io.schema import ARRAY, NUMBER, OBJECT, TEXT, ValueType, check, dict_of, optional
 from ...nn import LastStep, Linear, Sequential
 from ..fit import predict
-from .features import Features
+from .features import Features, filled
 from .settings import CELLS, SeriesSettings
 
 _ANY_LIST = ValueType("a list", lambda value: type(value) is list)
@@ -69,7 +69,7 @@ class SeriesModel:
     def filled(self, table: Table) -> Table:
         """The table with missing values filled as the settings say, in the columns that are read."""
         names = [name for name in dict.fromkeys([*self.features.columns, self.settings.target]) if name in table]
-        return table if self.settings.fill is None else table.fill_missing(names, method=self.settings.fill)
+        return filled(table, names, self.settings.fill)
 
     def inputs(self, table: Table) -> np.ndarray:
         """The windows that end at rows window − 1 … T − 1 of a filled table: (N, window, F)."""

@@ -18,9 +18,11 @@ from ..fit import fit
 from ..folder import RunFolder
 from ..history import History
 from ..terminal import Progress
-from .features import Features, usable
+from .features import Features, filled, usable
 from .model import SeriesModel, target_values
 from .settings import SeriesSettings
+
+_FEW = 10  # values that are more likely classes
 
 
 class Results(NamedTuple):
@@ -85,9 +87,13 @@ class SeriesRun:
         self.settings = settings
         self.left_out: dict[str, str] = {}
         names = self._feature_names(table, task)
-        training = split_by_time(table, settings.fractions)[0]
-        if settings.fill is not None:
-            training = training.fill_missing([*dict.fromkeys([*names, settings.target])], method=settings.fill)
+        try:
+            training = split_by_time(table, settings.fractions)[0]
+        except ValueError:
+            raise ValueError(f"{len(table)} rows are too few to split into training, validation and test") from None
+        training = filled(training, [*dict.fromkeys([*names, settings.target])], settings.fill)
+        if task == "classify" and len(classes := training.categories(settings.target)) < 2:
+            raise ValueError(f"target: {settings.target!r} is {classes[0]!r} in all rows for training: one class")
         manual_seed(settings.seed)
         self.model = SeriesModel.fitted(settings, task, Features.of(training, names), training)
         self.model.network.to(resolve(device))
@@ -120,6 +126,16 @@ class SeriesRun:
         truth = values[rows[:, None] + np.arange(horizon)]
         baseline = np.broadcast_to(values[rows - 1][:, None], truth.shape)
         return Results(first + rows, truth, predicted[:count], baseline)
+
+    def notes(self) -> list[str]:
+        """What may be otherwise than was meant: a target of few whole numbers, or of one alone."""
+        target = self.settings.target
+        values = np.unique(self.table[target]) if self.model.task == "forecast" else np.array([])
+        if len(values) == 1:
+            return [f"{target} is {values[0]:g} in all rows: there is nothing to forecast"]
+        if self.settings.task is None and 0 < len(values) <= _FEW and np.all(values == np.round(values)):
+            return [f"{target} has {len(values)} values, and is forecast as a number: --task classify for its class"]
+        return []
 
     def _feature_names(self, table: Table, task: str) -> list[str]:
         target, names = self.settings.target, self.settings.features
