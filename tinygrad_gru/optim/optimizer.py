@@ -6,9 +6,18 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
-from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report, xp_of
+from ..backend import (
+    astype,
+    backend_of,
+    copy_of,
+    dtype_name,
+    is_floating,
+    is_half,
+    move,
+    to_host,
+    with_memory_report,
+    xp_of,
+)
 from ..keywords import AnsweredKeywords
 from ..tensor import Tensor
 from .elementwise import Scratch, SymbolicArray, UpdateRule
@@ -248,5 +257,5 @@ def _state_array(key: str, value: Any, parameter: Tensor) -> Any:
             f"saved optimizer: {key} must hold floating-point numbers in shape {parameter.shape}, "
             f"got {array.dtype} in shape {array.shape}"
         )
-    dtype = np.float32 if is_half(parameter.dtype) else parameter.dtype
+    dtype = "float32" if is_half(parameter.dtype) else dtype_name(parameter.dtype)
     return copy_of(backend_of(parameter.data).asarray(array.astype(dtype)))

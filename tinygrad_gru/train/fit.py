@@ -230,7 +230,7 @@ def evaluate(
         for item in chosen:
             item.update(outputs, batch.targets)
     mean = float(total) / float(count) if float(count) else math.nan
-    return {"loss": mean, **{item.name: item.compute() for item in chosen}}
+    return {"loss": mean, **{item.name: float(item.compute()) for item in chosen}}
 
 
 @_hinting
