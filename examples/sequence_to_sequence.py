@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import calendar
 from datetime import date, datetime
-from typing import NamedTuple
 
 import numpy as np
 
@@ -58,17 +57,11 @@ def examples(days: np.ndarray, random: np.random.Generator) -> list[tuple[str, s
     return pairs
 
 
-class Batch(NamedTuple):
-    """What `train.fit` needs to know of a batch whose targets are one for each step of the output."""
-
-    inputs: tuple[np.ndarray, ...]
-    targets: np.ndarray
-    lengths: np.ndarray
-    per_step: bool = True
-
-
 class PairBatches(data.Epochs):
-    """Batches of sources and targets, padded and time first, in another order in every epoch."""
+    """Batches of sources and targets, padded and time first, in another order in every epoch.
+
+    The model gets the source, its lengths and what precedes each target; a StepBatch has a target for each step.
+    """
 
     def __init__(self, sources: list[np.ndarray], targets: list[np.ndarray], batch_size: int, seed: int):
         super().__init__(-(-len(sources) // batch_size))
@@ -77,13 +70,13 @@ class PairBatches(data.Epochs):
     def _prepare(self, epoch: int) -> None:
         self.order = np.random.default_rng((self.seed, epoch)).permutation(len(self.sources))
 
-    def _batch(self, index: int) -> Batch:
+    def _batch(self, index: int) -> data.StepBatch:
         rows = self.order[index * self.batch_size :][: self.batch_size]
         sources, targets = [self.sources[k] for k in rows], [self.targets[k] for k in rows]
         given = [np.r_[ids[-1], ids[:-1]] for ids in targets]  # what precedes each target; before the first one the end
         source_lengths, lengths = (np.array(list(map(len, ids))) for ids in (sources, targets))
         source, given, targets = map(data.pad_sequence, (sources, given, targets))
-        return Batch((source, source_lengths, given), targets, lengths)
+        return data.StepBatch((source, source_lengths, given), lengths, targets)
 
     def _arrangement(self) -> dict[str, int]:
         return {"pairs": len(self.sources), "batch_size": self.batch_size, "seed": self.seed}

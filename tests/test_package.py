@@ -76,7 +76,7 @@ def test_checkpoint_is_an_alias_of_remat():
         (
             lambda: TextStream(np.arange(20), 3, lanes=2),
             TypeError,
-            "TextStream: the argument lanes is called batch_size now",
+            "TextStream has no keyword 'lanes'; here it is batch_size",
         ),
         (lambda: Loop(None, 1, "", None, about={}), TypeError, "Loop: the argument about is called metadata now"),
         (lambda: plot_loss("", [], floors={}), TypeError, "plot_loss: the argument floors is called baselines now"),

@@ -13,9 +13,9 @@ ANSWERS = [
     (
         lambda m: optim.Adam(m.parameters(), learning_rate=0.1),
         TypeError,
-        "no argument 'learning_rate'; here it is lr; it",
+        "Adam has no keyword 'learning_rate'; here it is lr",
     ),
-    (lambda m: optim.SGD(m.parameters(), momentun=0.1), TypeError, "'momentun' (did you mean 'momentum'?); it takes"),
+    (lambda m: optim.SGD(m.parameters(), momentun=0.1), TypeError, "'momentun' (did you mean 'momentum'?); it has"),
     (lambda m: optim.RMSprop(m.parameters(), rho=0.9), TypeError, "here it is alpha"),
     (lambda m: optim.Adam(m.parameters(), clipnorm=1.0), TypeError, "optim.clip_gradient_norm(parameters, max_norm)"),
     (lambda m: optim.LBFGS(m.parameters(), line_search="strong_wolfe"), TypeError, "here it is line_search_fn"),
@@ -65,7 +65,7 @@ def test_an_optimizer_of_ones_own_is_answered_too_and_may_take_any_keyword():
         def __init__(self, parameters, **settings):
             super().__init__(parameters, **settings)
 
-    with pytest.raises(TypeError, match="Own: there is no argument 'momentum'; it takes parameters, lr"):
+    with pytest.raises(TypeError, match="Own has no keyword 'momentum'; it has parameters, lr"):
         Own(nn.Linear(2, 3).parameters(), momentum=0.5)
     assert Open(nn.Linear(2, 3).parameters(), momentum=0.5).groups[0]["momentum"] == 0.5
 

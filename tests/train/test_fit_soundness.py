@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 from fit_case import SEQUENCES, STREAM, Stateful, X, Y, assert_identical, network, quiet
+from support.strict import STRICT
 
-from tinygrad_gru import data, manual_seed, nn, ops, optim, train
+from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, train
 from tinygrad_gru.train import CheckpointError
 
 CLASSES = np.array([0, 1, 0, 0, 2, 1, 2, 2, 2, 0])
@@ -179,3 +180,44 @@ def test_the_end_is_told_to_every_callback():
     with pytest.raises(RuntimeError, match="first"):
         quiet(network(), ops.mse, (X, Y), steps=1, callbacks=callbacks)
     assert told == ["first", "second"]
+
+
+def test_a_metric_may_count_by_the_size_of_a_tensor_and_return_any_number(tmp_path):
+    class Bias(train.Metric):
+        name = "bias"
+
+        def update(self, outputs, targets):
+            self.add(error=outputs - targets, count=targets.size)
+
+        def compute(self):
+            return np.float32(self.ratio("error", "count"))
+
+    model = network()
+    history = quiet(model, ops.mse, (X, Y), epochs=1, validation=(X, Y), metrics=[Bias()], folder=tmp_path)
+    expected = (train.predict(model, X) - Y).mean()
+    assert history.last["validation_bias"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_run_goes_on_on_another_device(tmp_path):
+    models = [network(dropout=0), network(dropout=0)]
+    settings = {"metrics": ["r2"], "validation": (X, Y), "accumulate": 2}
+    histories = []
+    for name, model, devices in zip("ab", models, (("numpy", "numpy"), ("numpy", STRICT))):
+        for epochs, device in zip((1, 3), devices):
+            callbacks = [train.WeightAverage(0.9)]
+            given = {"epochs": epochs, "callbacks": callbacks, "folder": tmp_path / name, "resume": True}
+            histories.append(quiet(model.to(device), ops.mse, (X, Y), **settings, **given))
+    np.testing.assert_allclose(histories[3]["validation_r2"], histories[1]["validation_r2"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(np.float32(0.5), 0.5), (Tensor(0.5), 0.5), (None, None)])
+def test_evaluations_of_a_loop_are_numbers(value, expected, tmp_path):
+    model = network()
+    trainer = train.Trainer(model, ops.mse, optim.SGD(model.parameters(), lr=0.1), [(X, Y)])
+    values = {} if value is None else {"validation_loss": value}
+    loop = train.Loop(trainer, steps=2, evaluate=lambda: values, folder=tmp_path)
+    if expected is None:
+        with pytest.raises(ValueError, match="evaluate: it must return the loss"):
+            loop.run(train.Progress())
+    else:
+        assert loop.run(train.Progress()) and loop.history.last["validation_loss"] == expected

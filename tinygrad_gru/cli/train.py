@@ -68,6 +68,7 @@ def add_to(commands: Any) -> None:
     )
     setting("lr", float, "peak learning rate", metavar="RATE")
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")
+    setting("evaluations", int, "evaluations on held-out text, of which each shows a sample", metavar="N")
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")
     add_backend(command)
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
@@ -135,7 +136,7 @@ def _new_settings(options: argparse.Namespace, given: dict[str, Any]) -> tuple[T
         settings, origin = settings_like(source.state, given), Origin.of(*source)
     if options.seconds is not None:
         plan = time_plan(options.seconds, settings, options.backend)
-        settings = replace(settings, characters=plan.characters)
+        settings = replace(settings, characters=plan.characters, evaluations=plan.evaluations)
         if not options.quiet:
             try_print(f"{options.seconds:g} s: {plan}")
     return settings, origin

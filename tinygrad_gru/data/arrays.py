@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch, with_keyword_hints
+from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch
 from .tables.columns import as_column, unmasked
 from .tables.table import Table
 
@@ -42,7 +42,6 @@ class ArrayBatches(Epochs[ArrayBatch]):
     [((2, 2), [0, 1]), ((2, 2), [0, 1]), ((1, 2), [1])]
     """
 
-    @with_keyword_hints
     def __init__(self, x: Any, y: Any = None, batch_size: int = 32, seed: int | None = None) -> None:
         check_sizes(batch_size=batch_size)
         self.inputs = _map(as_array, "x", x)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from ..keywords import AnsweredKeywords
+
 #: Keywords of other libraries' batches, and what to write instead.
 KEYWORDS = {
     "shuffle": "seed=0, or another number, shuffles every epoch; None does not",
-    "drop_last": "a smaller last batch is kept, and a loss over all targets is right with it",
-    "batch_first": "sequences are time first, as layers take them; ArrayBatches has examples first",
+    "drop_last": "nothing: a smaller last batch is kept, and a loss over all targets is right with it",
+    "batch_first": "nothing: sequences are time first, as layers take them; ArrayBatches has examples first",
 }
 
 Batch = TypeVar("Batch")
-Function = TypeVar("Function", bound=Callable)
 
 
-class Epochs(ABC, Generic[Batch]):
+class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
     """Base class of batches in endless epochs, whose order depends on the epoch number alone.
 
     So a position is two integers, `epoch` and `index`, which `state_dict` saves. `for batch in epochs` yields the
@@ -35,6 +35,8 @@ class Epochs(ABC, Generic[Batch]):
     >>> [batch.inputs.tolist() for batch in batches] == rest
     True
     """
+
+    _keyword_hints = KEYWORDS
 
     def __init__(self, batches_per_epoch: int) -> None:
         self._batches_per_epoch = batches_per_epoch
@@ -99,18 +101,6 @@ class Epochs(ABC, Generic[Batch]):
         if not (isinstance(epoch, Integral) and isinstance(index, Integral) and epoch >= 0 and 0 <= index <= len(self)):
             raise ValueError(f"epoch {epoch!r} and index {index!r} are not a position in epochs of {len(self)} batches")
         self.epoch, self.index = int(epoch), int(index)
-
-
-def with_keyword_hints(initialise: Function) -> Function:
-    """A decorator of the `__init__` of batches, which answers the keywords of other libraries."""
-
-    @wraps(initialise)
-    def call(self: Any, *arguments: Any, **keywords: Any) -> None:
-        for name in KEYWORDS.keys() & keywords.keys():
-            raise TypeError(f"{type(self).__name__} has no argument {name}: {KEYWORDS[name]}")
-        initialise(self, *arguments, **keywords)
-
-    return call  # type: ignore[return-value]
 
 
 def order_of_epoch(count: int, seed: int | None, *epoch: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .arrays import as_array, with_features
-from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch, with_keyword_hints
+from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch
 from .padding import arrays_of_steps, pad
 
 
@@ -70,7 +70,6 @@ class SequenceBatches(Epochs[SequenceBatch]):
     [[1, 3]] [2] [1]
     """
 
-    @with_keyword_hints
     def __init__(
         self,
         sequences: Sequence[Any],

@@ -10,13 +10,13 @@ window continues where the last one ended, in every stream, so that a recurrent 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..version import RenamedAttribute, renamed_arguments
+from ..version import RenamedAttribute
 from .arrays import as_array, with_features
-from .epochs import Epochs, check_sizes, with_keyword_hints
+from .epochs import KEYWORDS, Epochs, check_sizes
 
 
 class Window(NamedTuple):
@@ -53,7 +53,6 @@ class StreamBatches(Epochs[Window]):
     (10, (25, 4, 1), False)
     """
 
-    @with_keyword_hints
     def __init__(self, inputs: Any, targets: Any, window: int, batch_size: int) -> None:
         check_sizes(window=window, batch_size=batch_size)
         self.inputs, self.targets = _series("inputs", inputs), _series("targets", targets)
@@ -96,9 +95,9 @@ class TextStream(StreamBatches):
     ([[0, 1, 2], [6, 7, 8]], [[1, 2, 3], [7, 8, 9]], True)
     """
 
+    _keyword_hints: ClassVar = {**KEYWORDS, "lanes": "batch_size"}
     lanes = RenamedAttribute("batch_size")
 
-    @renamed_arguments(lanes="batch_size")
     def __init__(self, ids: np.ndarray, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:
         check_sizes(window=window, batch_size=batch_size, chunk=1 if chunk is None else chunk)
         if ids.ndim != 1 or ids.dtype.kind not in "iu":

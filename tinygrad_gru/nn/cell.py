@@ -15,12 +15,12 @@ import numpy as np
 
 from ..backend import backend_of, random_stream
 from ..contexts import no_grad
+from ..keywords import unknown_keyword
 from ..ops import broadcast_to, select, where
 from ..scan import pure
 from ..scan.protocol import split_output, tree_leaves
 from ..tensor import Tensor
 from . import init
-from .base.names import unknown_keyword
 from .base.recurrent_docs import documented
 from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of
 from .checks import check_input, check_probability, check_sizes

@@ -360,7 +360,7 @@ class Module(ForeignNames):
         return module_html(self)
 
 
-_OTHER_CONTAINERS: tuple[type, ...] = (set, frozenset, deque, type({}.values()))
+_OTHER_CONTAINERS: Any = (set, frozenset, deque, type({}.values()))
 
 
 def _registered(name: str, value: Any) -> Iterator[tuple[str, Any]]:

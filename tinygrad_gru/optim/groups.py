@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from inspect import signature
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-from ..hints import did_you_mean
 from ..tensor import Tensor
 
 Parameters = Iterable[Tensor] | Iterable[Mapping[str, Any]]
@@ -49,24 +46,6 @@ KEYWORDS = {
 }
 
 
-def answering(initialize: Callable[..., None]) -> Callable[..., None]:
-    """The `__init__` of an optimizer or a schedule, with an answer to a keyword that it does not have."""
-    known = signature(initialize).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return initialize
-
-    @wraps(initialize)
-    def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:  # noqa: N807
-        for name in keywords.keys() - known.keys():
-            hint = f"; here it is {KEYWORDS[name]}" if name in KEYWORDS else did_you_mean(name, known)
-            raise TypeError(
-                f"{type(self).__name__}: there is no argument {name!r}{hint}; it takes {', '.join(list(known)[1:])}"
-            )
-        initialize(self, *arguments, **keywords)
-
-    return __init__
-
-
 def read_groups(parameters: Parameters) -> list[Group]:
     """The groups as (tensors, settings); tensors alone are one group.
 
@@ -80,7 +59,7 @@ def read_groups(parameters: Parameters) -> list[Group]:
     labels: dict[int, str] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or "parameters" not in entry:
-            hint = ' with "params": write "parameters" for it' if "params" in entry else ""
+            hint = ' with "params": write "parameters" for it' if isinstance(entry, Mapping) and "params" in entry else ""
             raise TypeError(
                 f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}{hint}'
             )

@@ -6,15 +6,25 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
-from ..backend import astype, backend_of, copy_of, is_floating, is_half, move, to_host, with_memory_report, xp_of
+from ..backend import (
+    astype,
+    backend_of,
+    copy_of,
+    dtype_name,
+    is_floating,
+    is_half,
+    move,
+    to_host,
+    with_memory_report,
+    xp_of,
+)
+from ..keywords import AnsweredKeywords
 from ..tensor import Tensor
 from .elementwise import Scratch, SymbolicArray, UpdateRule
-from .groups import KEYWORDS, Allowed, Parameters, answering, read_groups, read_setting
+from .groups import KEYWORDS, Allowed, Parameters, read_groups, read_setting
 
 
-class Optimizer:
+class Optimizer(AnsweredKeywords):
     """Base class of optimizers. `step()` updates all parameters that have a gradient, in place.
 
     parameters  tensors that require a gradient; or groups, dictionaries with "parameters" and settings
@@ -43,13 +53,9 @@ class Optimizer:
     in half precision are updated in float32, which is the dtype of their state.
     """
 
+    _keyword_hints = KEYWORDS
     rule: ClassVar[Callable[..., dict[str, SymbolicArray]]]
     allowed: ClassVar[Mapping[str, Allowed]]
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "__init__" in vars(cls):
-            cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, parameters: Parameters, **settings: Any):
         signature = inspect.signature(self.rule).parameters.values() if hasattr(self, "rule") else ()
@@ -251,5 +257,5 @@ def _state_array(key: str, value: Any, parameter: Tensor) -> Any:
             f"saved optimizer: {key} must hold floating-point numbers in shape {parameter.shape}, "
             f"got {array.dtype} in shape {array.shape}"
         )
-    dtype = np.float32 if is_half(parameter.dtype) else parameter.dtype
+    dtype = "float32" if is_half(parameter.dtype) else dtype_name(parameter.dtype)
     return copy_of(backend_of(parameter.data).asarray(array.astype(dtype)))

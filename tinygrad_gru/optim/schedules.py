@@ -18,11 +18,12 @@ from math import cos, inf, isinf, isnan, pi
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-from .groups import answering
+from ..keywords import AnsweredKeywords
+from .groups import KEYWORDS
 from .optimizer import Optimizer
 
 
-class Schedule:
+class Schedule(AnsweredKeywords):
     """Base class of schedules: each group's lr is base_lr · f(t). A new schedule defines `factor(t)`.
 
     `state_dict` has the attributes listed in `remembered`, not the settings of the formula. Those are given to the
@@ -37,12 +38,8 @@ class Schedule:
     [0.5]
     """
 
+    _keyword_hints = KEYWORDS
     remembered: ClassVar[tuple[str, ...]] = ("steps", "base_lrs")
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "__init__" in vars(cls):
-            cls.__init__ = answering(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, optimizer: Optimizer):
         if not isinstance(optimizer, Optimizer):

@@ -250,7 +250,7 @@ class Operators:
         (3, (1, 3), 3)
         """
         size = Size(math.prod(self._shape()))
-        size.shape = self._shape()
+        size._axes = self._shape()
         return size
 
     def numel(self) -> int:
@@ -284,10 +284,10 @@ class Operators:
 class Size(int):
     """The number of elements, `t.size` in NumPy; called, the shape or the length of an axis, `t.size()` in PyTorch."""
 
-    shape: tuple[int, ...]
+    _axes: tuple[int, ...]  # not `shape`: a number has none
 
     def __call__(self, axis: int | None = None) -> Any:
-        return self.shape if axis is None else self.shape[axis]
+        return self._axes if axis is None else self._axes[axis]
 
 
 def _unpacked(arguments: tuple) -> tuple:

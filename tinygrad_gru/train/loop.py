@@ -302,7 +302,9 @@ class Loop:
 
     def _evaluate(self, log: JsonLines | None, is_first: bool = False) -> dict[str, Any]:
         assert self.evaluate is not None
-        values = dict(self.evaluate())
+        values = {name: float(value) for name, value in self.evaluate().items()}
+        if not values:
+            raise ValueError("evaluate: it must return the loss on validation data by its name, and got no value")
         loss = next(iter(values.values()))
         record = {**self.position(), **values}
         self._record(record, log)

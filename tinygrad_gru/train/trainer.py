@@ -94,7 +94,7 @@ class EpochMeans:
     def compute(self) -> dict[str, float]:
         counts = {name: self._sums.get(f"count of {name}") for name in Step._fields if name in self._sums}
         means = {name: self._sums[name] / count if count else math.nan for name, count in counts.items()}
-        return {**means, **{metric.name: metric.compute() for metric in self.metrics}}
+        return {**means, **{metric.name: float(metric.compute()) for metric in self.metrics}}
 
     def reset(self) -> None:
         self._sums: dict[str, float] = {}

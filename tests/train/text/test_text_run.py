@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinygrad_gru.version
-from tinygrad_gru.train import Progress, TextRun, TextSettings, time_plan
+from tinygrad_gru.train import Progress, TextRun, TextSettings, excerpts, time_plan
 from tinygrad_gru.train.text.run import versions
 
 
@@ -68,6 +68,26 @@ def test_a_time_plan_does_not_affect_later_runs(small, monkeypatch):
     assert plan.characters % settings.characters_per_step == 0 and plan.characters > 0
     assert "of training on" in str(plan)
     assert TextRun(settings).trainer.step() == expected
+
+
+def test_a_short_time_has_few_evaluations(small, monkeypatch):
+    monkeypatch.setattr("tinygrad_gru.train.text.duration._seconds_of", lambda action: 1.0)
+    settings = small(evaluations=7)
+    held_out, excerpt = (len(part) for part in (TextRun(settings).held_out, excerpts(TextRun(settings).held_out)))
+    summary = held_out / excerpt
+    for seconds, expected in ((0.1, 1), (2 * (summary + 8.5), 3), (100, 7)):
+        monkeypatch.setattr("tinygrad_gru.train.text.duration._MEASURED_SECONDS", 0.01)
+        plan = time_plan(seconds, settings)
+        assert plan.evaluations == expected
+        assert plan.evaluating == 2 * (expected + 1) + summary
+    assert plan.training == pytest.approx(100 - plan.measuring - 16 - summary)
+
+
+def test_a_run_evaluates_as_often_as_its_settings_say(small, tmp_path):
+    run = TextRun(small(evaluations=3))
+    loop = run.loop(tmp_path / "run")
+    loop.run(Progress())
+    assert len(loop.history["held_out"]) == 1 + 3
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])

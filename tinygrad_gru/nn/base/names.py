@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from ...hints import ARGUMENTS, KEYWORDS, MODULE, did_you_mean
+from ...hints import ARGUMENTS, KEYWORDS, MODULE
+from ...keywords import AnsweredKeywords, unknown_keyword
 from ...tensor import Tensor
 
 
-class ForeignNames:
+class ForeignNames(AnsweredKeywords):
     """Methods of Module by the names of PyTorch and Keras. Names that it has not are answered by `hints`."""
 
     #: Hints for attributes, for keywords of the constructor, and for those of a call.
@@ -19,14 +20,9 @@ class ForeignNames:
     _argument_hints: ClassVar[Mapping[str, str]] = ARGUMENTS
 
     def __new__(cls, *inputs: Any, **settings: Any) -> Any:
-        if settings:
-            parameters = inspect.signature(cls).parameters
-            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-                for name in filter(lambda name: name not in parameters, settings):
-                    raise unknown_keyword(cls.__name__, name, cls._keyword_hints, parameters)
         if (inputs or settings) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__} takes no arguments: it has no __init__")
-        return super().__new__(cls)
+        return super().__new__(cls, *inputs, **settings)
 
     def _reword(self: Any, error: Exception) -> None:
         """In an error for a keyword that `forward` has not, say what there is instead."""
@@ -126,12 +122,3 @@ class ForeignNames:
     def extra_repr(self) -> str:
         """`describe()`, if that is not overridden: the settings that `repr` shows."""
         return ""
-
-
-def unknown_keyword(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> TypeError:
-    """The error for a keyword that is none of `known`: with its hint, or else with the known name most like it."""
-    if name in hints:
-        return TypeError(f"{owner} has no keyword {name!r}; here it is {hints[name]}")
-    known = [word for word in known if word != "self"]
-    accepted = f"it has {', '.join(known)}" if known else "it has none"
-    return TypeError(f"{owner} has no keyword {name!r}{did_you_mean(name, known)}; {accepted}")

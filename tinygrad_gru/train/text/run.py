@@ -36,7 +36,9 @@ _SAMPLE_LENGTH = 200
 _SETTINGS: dict[str, Any] = {  # those that are missing have their defaults
     "text?": optional(TEXT),
     **dict.fromkeys(("cell?", "precision?", "compiled?"), TEXT),
-    **dict.fromkeys(("embedding?", "hidden?", "layers?", "batch?", "window?", "characters?", "seed?"), COUNT),
+    **dict.fromkeys(
+        ("embedding?", "hidden?", "layers?", "batch?", "window?", "characters?", "seed?", "evaluations?"), COUNT
+    ),
     **dict.fromkeys(("dropout?", "lr?"), NUMBER),
     "patience?": optional(COUNT),
 }
@@ -128,7 +130,8 @@ class TextRun:
         loop = TextLoop(self, folder, metadata, is_extended)
         if state is not None:
             changeable = {name: metadata["settings"][name] for name in CHANGEABLE}
-            saved = {**state["about"], "settings": {**state["about"]["settings"], **changeable}}
+            known = {**asdict(TextSettings()), **state["about"]["settings"]}
+            saved = {**state["about"], "settings": {**known, **changeable}}
             changed = None
             if saved["settings"] != metadata["settings"]:
                 changed = "settings", "other settings"
@@ -200,8 +203,6 @@ class TextRun:
 class TextLoop(Loop):
     """The training loop of a text run: it counts characters, and prints a sample after each evaluation."""
 
-    evaluations_per_run = 10
-
     def __init__(
         self,
         run: TextRun,
@@ -211,7 +212,7 @@ class TextLoop(Loop):
     ) -> None:
         settings = run.settings
         super().__init__(
-            run.trainer, steps=settings.steps, evaluate=run.evaluate, evaluations=self.evaluations_per_run,
+            run.trainer, steps=settings.steps, evaluate=run.evaluate, evaluations=settings.evaluations,
             patience=settings.patience, folder=folder, metadata=metadata,
         )  # fmt: skip
         self.text_run, self.is_extended = run, is_extended

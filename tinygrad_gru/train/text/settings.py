@@ -25,6 +25,7 @@ _RANGES = {
     "characters": (1, 2**53),
     "seed": (0, 2**63 - 1),
     "patience": (0, 2**53),
+    "evaluations": (1, 2**31 - 1),
 }
 
 
@@ -49,6 +50,7 @@ class TextSettings:
     lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
     seed         of the initial weights, of shuffling the text, and of dropout
     patience     number of evaluations without a better one before training stops; None: no early stopping
+    evaluations  on held-out text, after equal numbers of steps, besides the one before the first step
 
     >>> train.TextSettings(batch=32, window=64, characters=1_000_000).steps
     488
@@ -68,6 +70,7 @@ class TextSettings:
     lr: float = 6e-3
     seed: int = 0
     patience: int | None = None
+    evaluations: int = 10
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
