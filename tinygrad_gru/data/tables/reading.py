@@ -29,7 +29,7 @@ def read_csv(
     names: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
     dates: Mapping[str, str] | None = None,
-    missing: Iterable[str] = (),
+    missing: str | Iterable[str] = (),
     encoding: str = "utf-8",
 ) -> Table:
     """The `Table` in a CSV file (a path, or an open text file); print it to see what was found.
@@ -44,7 +44,7 @@ def read_csv(
                they are whole and none is missing, else float64), true and false, dates in ISO 8601 (2024-03-01 12:30,
                also 2024/03/01; with a time zone they are turned into UTC), or else categories, as too long integers are
     dates      by column, the format of other dates, as of `datetime.strptime`: {"day": "%d.%m.%Y"}
-    missing    texts that stand for a missing value, besides the empty one, NA, N/A, NaN, NULL and None
+    missing    a text that stands for a missing value, or several, besides the empty one, NA, N/A, NaN, NULL and None
 
     Blank lines are skipped, and space around a field is no part of it. Raises ValueError, which names the line, for a
     row of another length, text in another encoding, and where a few values of a column of numbers are none.
@@ -56,7 +56,10 @@ def read_csv(
     day     date          0  2024-01-01 to 2024-01-02
     load    number        1  1.5 to 1.5, mean 1.5
     """
-    form, absent = NumberFormat(decimal, thousands), MISSING.union(missing)
+    texts = [missing] if isinstance(missing, str) else list(missing)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"missing must be texts as they stand in the file, such as '-999', got {missing!r:.80}")
+    form, absent = NumberFormat(decimal, thousands), MISSING.union(texts)
     types, dates = dict(types or {}), dict(dates or {})
     source, text = _text_of(path, encoding)
     rows, lines = _rows_of(source, text, _delimiter_of(text, decimal) if delimiter is None else delimiter)
