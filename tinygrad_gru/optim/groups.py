@@ -59,7 +59,9 @@ def read_groups(parameters: Parameters) -> list[Group]:
     labels: dict[int, str] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or "parameters" not in entry:
-            hint = ' with "params": write "parameters" for it' if isinstance(entry, Mapping) and "params" in entry else ""
+            hint = (
+                ' with "params": write "parameters" for it' if isinstance(entry, Mapping) and "params" in entry else ""
+            )
             raise TypeError(
                 f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}{hint}'
             )

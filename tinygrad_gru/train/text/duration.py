@@ -27,9 +27,10 @@ class TimePlan(NamedTuple):
     evaluations: int
 
     def __str__(self) -> str:
+        several = "s" if self.evaluations > 1 else ""
         return (
             f"{self.measuring:.1f} s to measure the speed, about {self.training:.1f} s of training on "
-            f"{self.characters:,} characters, with {self.evaluations} evaluation{'s' * (self.evaluations > 1)} and the summary in "
+            f"{self.characters:,} characters, with {self.evaluations} evaluation{several} and the summary in "
             f"{self.evaluating:.1f} s"
         )
 
