@@ -54,7 +54,7 @@ _GRADIENTS = (
     "an op"
 )
 _EXTREMA = "the values alone; (values, indices) with return_indices=True"
-#: Of the package itself.
+#: Of the package itself, beside those of `ops`.
 PACKAGE = {
     **FORMULAS,
     "max": f"ops.max(x, axis), {_EXTREMA}",
@@ -94,7 +94,6 @@ PACKAGE = {
     **dict.fromkeys("compile jit".split(), _COMPILED),
     **dict.fromkeys("autocast amp".split(), "train.fit(…, precision='bfloat16')"),
     **dict.fromkeys("autograd func".split(), _GRADIENTS),
-    **dict.fromkeys("mm bmm dot".split(), "a @ b"),
     "device": "a string, 'numpy' or 'cupy': Tensor(data, device='cupy'), or a block `with use('cupy'):`",
     "cuda": "the backend 'cupy': model.to('cupy'), or a block `with use('cupy'):`",
     "set_default_device": "use('cupy')",
@@ -113,11 +112,6 @@ PACKAGE = {
     "metrics": "train.Metric and its kind, given to train.fit(…, metrics=…)",
     "callbacks": "train.Callback and its kind, given to train.fit(…, callbacks=…)",
     "fit": "train.fit(model, loss, data)",
-    **dict.fromkeys("cat concat".split(), "ops.concatenate(arrays, axis=0)"),
-    "mul": "a * b",
-    "abs": "ops.absolute(x), abs(x)",
-    "pow": "a ** b",
-    "clamp": "ops.clip(x, low, high)",
     "arctan": "of constants np.arctan(x); an op of your own with @op",
 }
 
@@ -313,7 +307,7 @@ OPS = {
     "scaled_dot_product_attention": "ops.softmax(q @ k.mT * scale) @ v",
     "rearrange": "ops.einsum('b t f -> t b f', x) to permute, x.reshape(…) to join or split axes",
     "batch_norm": "ops.layer_norm(x), over the last axis; there is no batch normalization",
-    "cat": "ops.concatenate(arrays, axis=0)",
+    **dict.fromkeys("cat concat".split(), "ops.concatenate(arrays, axis=0)"),
     "permute": "ops.transpose(x, axes)",
     "swapaxes": "ops.moveaxis(x, source, destination), or ops.matrix_transpose(x) for the last two",
     "unsqueeze": "ops.expand_dims(x, axis)",

@@ -184,7 +184,10 @@ def fit(
         _resume(loop)
     if not model.training:
         model.train()
+    left_out = _left_out(model, optimizer)
     with _display(progress, loop, training, accumulate) as display:
+        if left_out:
+            display.write(f"not trained, for the optimizer does not have them: {', '.join(left_out)}")
         loop.run(display)
         if patience is not None:
             loop.load_best()
@@ -310,6 +313,12 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
         known = set(map(id, parameters))
         parameters += [parameter for parameter in loss.parameters() if id(parameter) not in known]
     return cls(parameters, lr=_LR if lr is None else lr)
+
+
+def _left_out(model: Module, optimizer: Optimizer) -> list[str]:
+    """The parameters of the model that the optimizer does not have, and that are not frozen either."""
+    own = set(map(id, optimizer.parameters()))
+    return [name for name, parameter in model.named_parameters() if id(parameter) not in own]
 
 
 def _total_steps(batches: Any, epochs: int | None, steps: int | None, accumulate: int) -> int:
