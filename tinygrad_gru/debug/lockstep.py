@@ -293,4 +293,5 @@ def _differentiated(arguments: Iterable[Any], modules: Iterable[Module]) -> Iter
             if isinstance(x, Tensor) and x.requires_grad:
                 yield name, x
     for module in modules:
-        yield from ((f"{type(module).__name__}.{name}", x) for name, x in module.named_parameters())
+        found = module.named_parameters()
+        yield from ((f"{type(module).__name__}.{name}", x) for name, x in found if x.requires_grad)

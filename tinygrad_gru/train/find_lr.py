@@ -140,7 +140,7 @@ def find_lr(
         model, loss, optimizer, batches, clip_norm=clip_norm, carry_state=carry_state, compiled=compiled
     )  # fmt: skip
     before = trainer.state_dict()
-    gradients = [(parameter, parameter.grad) for parameter in optimizer.parameters()]
+    gradients = [(parameter, parameter.grad) for parameter in optimizer.parameters() if parameter.requires_grad]
     try:
         return _sweep(trainer, low * (high / low) ** np.linspace(0, 1, steps))
     finally:
