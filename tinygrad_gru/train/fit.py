@@ -307,7 +307,7 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
         names = ", ".join(OPTIMIZERS)
         raise ValueError(f"optimizer: expected one of {names}, or an Optimizer, got {optimizer!r}{advice}")
     parameters = list(model.parameters())
-    if not parameters:
+    if not any(parameter.requires_grad for parameter in parameters):
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
     if isinstance(loss, Module):
         known = set(map(id, parameters))

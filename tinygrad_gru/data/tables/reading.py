@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ...keywords import answered
 from .parsing import FieldError, NumberFormat, is_value, parse_column
 from .table import Table
 
@@ -19,6 +20,19 @@ _SNIFFED_ROWS = 100
 _TYPES = ("number", "boolean", "date", "category")
 
 
+#: Keywords of pandas's function, and what to write instead.
+KEYWORDS = {
+    "sep": "delimiter",
+    "index_col": "not needed: each column is there by its name",
+    "usecols": "a choice afterwards: table[['load', 'price']]",
+    "na_values": "missing=['?', …]",
+    "parse_dates": "not needed: dates in ISO 8601 are found; dates={'day': '%d.%m.%Y'} reads others",
+    "dtype": "types={'id': 'category'}",
+    "nrows": "a choice afterwards: table[:n]",
+}
+
+
+@answered(KEYWORDS)
 def read_csv(
     path: Any,
     *,
