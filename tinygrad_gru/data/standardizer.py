@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..hints import missing_attribute
 from .arrays import as_array
+
+_HINTS = {"fit_transform": "fit(training).transform(training)", "mean_": "mean", "scale_": "std", "var_": "std ** 2"}
 
 
 class Standardizer:
@@ -88,6 +91,9 @@ class Standardizer:
         for name, array in arrays.items():
             setattr(self, name, array)
         self._columns = None
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("a Standardizer", name, _HINTS)
 
     def __repr__(self) -> str:
         if not hasattr(self, "mean"):
