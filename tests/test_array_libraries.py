@@ -31,7 +31,6 @@ ALLOWED = {
     "nn/cell_options.py": ("zeros", "first values"),
     "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
-    "optim/optimizer.py": ("float32", "the dtype of the state of a half-precision parameter"),
     "tensor/tensor.py": ("array2string", "how a tensor prints"),
 }
 
