@@ -36,6 +36,13 @@ def docstrings(value):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_has_a_docstring_and_an_example(name):
+    value = NAMES[name]
+    if not isinstance(value, (dict, list, tuple)):  # a table has the docstring of its type
+        assert value.__doc__ and (">>>" in value.__doc__ or (isinstance(value, type) and issubclass(value, Exception)))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_examples_run(name, tmp_path, monkeypatch):
     """In a namespace with `np`, the packages, and what `from tinygrad_gru import *` gives."""
     monkeypatch.chdir(tmp_path)

@@ -38,6 +38,11 @@ def test_a_missing_name_of_a_module_is_answered(module):
         assert f"module {module.__name__!r} has no attribute {name!r}; here it is {table[name]}" in str(error.value)
 
 
+def test_the_package_answers_what_ops_answers():
+    with pytest.raises(AttributeError, match=r"'permute'; here it is ops.transpose\(x, axes\)"):
+        _ = tinygrad_gru.permute
+
+
 def test_a_misspelt_name_is_answered_with_the_one_most_like_it():
     with pytest.raises(AttributeError, match=r"has no attribute 'Liner' \(did you mean 'Linear'\?\)$"):
         _ = nn.Liner

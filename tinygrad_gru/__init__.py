@@ -27,7 +27,7 @@ from .backend import (
 )
 from .contexts import enable_grad, no_grad
 from .debug import AnomalyError, detect_anomaly, sanitize
-from .hints import PACKAGE, missing_name, numpys
+from .hints import OPS, PACKAGE, missing_name, numpys
 from .ops import op
 from .scan import NotCompiledError, NotCompiledWarning, compiling, explain, scan
 from .tape import TapeError, tape
@@ -70,7 +70,7 @@ _LAZY = dict.fromkeys(("data", "debug", "interop", "io", "show", "testing", "tra
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
         elsewhere = {n: f"{m}.{n}" for m, names in (("optim", optim), ("nn", nn), ("ops", ops)) for n in names.__all__}
-        raise missing_name(__name__, name, numpys(name) | elsewhere | PACKAGE, (*__all__, *_LAZY))
+        raise missing_name(__name__, name, numpys(name) | elsewhere | OPS | PACKAGE, (*__all__, *_LAZY))
     module = import_module(f".{_LAZY[name] or name}", __name__)
     return getattr(module, name) if _LAZY[name] else module
 

@@ -54,7 +54,7 @@ _GRADIENTS = (
     "an op"
 )
 _EXTREMA = "the values alone; (values, indices) with return_indices=True"
-#: Of the package itself.
+#: Of the package itself, beside those of `ops`.
 PACKAGE = {
     **FORMULAS,
     "max": f"ops.max(x, axis), {_EXTREMA}",
@@ -94,7 +94,6 @@ PACKAGE = {
     **dict.fromkeys("compile jit".split(), _COMPILED),
     **dict.fromkeys("autocast amp".split(), "train.fit(…, precision='bfloat16')"),
     **dict.fromkeys("autograd func".split(), _GRADIENTS),
-    **dict.fromkeys("mm bmm dot".split(), "a @ b"),
     "device": "a string, 'numpy' or 'cupy': Tensor(data, device='cupy'), or a block `with use('cupy'):`",
     "cuda": "the backend 'cupy': model.to('cupy'), or a block `with use('cupy'):`",
     "set_default_device": "use('cupy')",
@@ -104,19 +103,15 @@ PACKAGE = {
     "value_and_grad": "y = f(x), then grad(y, x)",
     "utils": "data for batches, optim.clip_gradient_norm for clipping, checkpoint (remat) for recomputation",
     "optimizers": "optim",
-    "layers": "nn",
-    "models": "nn",
+    **dict.fromkeys("layers models".split(), "nn"),
+    "keras": "nn for layers, optim for optimizers, and train.fit(model, loss, data)",
+    "load_model": "a model made anew, then model.load_state_dict(load('model.safetensors'))",
+    **dict.fromkeys("reduce_mean reduce_sum reduce_max".split(), "a method: x.mean(axis), x.sum(axis), x.max(axis)"),
     "Model": "nn.Module, trained by train.fit(model, loss, data)",
     "losses": "a function of ops: ops.cross_entropy(logits, targets), ops.mse(y, targets), …",
     "metrics": "train.Metric and its kind, given to train.fit(…, metrics=…)",
     "callbacks": "train.Callback and its kind, given to train.fit(…, callbacks=…)",
     "fit": "train.fit(model, loss, data)",
-    "cat": "ops.concatenate(arrays, axis=0)",
-    "concat": "ops.concatenate(arrays, axis=0)",
-    "mul": "a * b",
-    "abs": "ops.absolute(x), abs(x)",
-    "pow": "a ** b",
-    "clamp": "ops.clip(x, low, high)",
     "arctan": "of constants np.arctan(x); an op of your own with @op",
 }
 
@@ -130,8 +125,7 @@ _LENGTHS = "not needed: layer(x, lengths=lengths) leaves the padding out; data.p
 NN = {
     "functional": "ops: ops.relu(x), ops.cross_entropy(logits, targets), …",
     "utils": "optim.clip_gradient_norm(parameters, max_norm), and layer(x, lengths=lengths) for packed sequences",
-    "Dense": "nn.Linear(in_features, out_features), with both sizes",
-    "LazyLinear": "nn.Linear(in_features, out_features), with both sizes",
+    **dict.fromkeys("Dense LazyLinear".split(), "nn.Linear(in_features, out_features), with both sizes"),
     "Bilinear": "ops.einsum('bi,ijk,bj->bk', x, W, y)",
     "SimpleRNN": "nn.RNN(input_size, hidden_size)",
     "RNNBase": "nn.Recurrent",
@@ -141,18 +135,16 @@ NN = {
     "PackedSequence": _LENGTHS,
     "Activation": "a function, such as ops.tanh, which nn.Sequential takes as a layer",
     "Lambda": "a function, which nn.Sequential takes as a layer",
-    "Input": "not needed: the layers are made with their sizes",
-    "InputLayer": "not needed: the layers are made with their sizes",
+    **dict.fromkeys("Input InputLayer".split(), "not needed: the layers are made with their sizes"),
     "Model": "nn.Module, with layers as attributes and forward",
     "Layer": "nn.Module, with parameters as attributes and forward",
     "Concatenate": "ops.concatenate([a, b], axis=-1)",
-    "Reshape": "a function: lambda x: x.reshape(…)",
-    "Unflatten": "a function: lambda x: x.reshape(…)",
+    **dict.fromkeys("Reshape Unflatten".split(), "a function: lambda x: x.reshape(…)"),
+    "RepeatVector": "a function: lambda x: ops.repeat(x[:, None], n, axis=1)",
+    "GaussianNoise": "a module whose forward adds scale * randn(*x.shape) if self.training",
     "LayerNormalization": "nn.LayerNorm(features)",
     "RMSNorm": "a function: lambda x: x / (x.square().mean(axis=-1, keepdims=True) + 1e-6).sqrt()",
-    "GroupNorm": _NO_BATCH_NORM,
-    "BatchNormalization": _NO_BATCH_NORM,
-    **dict.fromkeys(["BatchNorm1d", "BatchNorm2d", "InstanceNorm1d"], _NO_BATCH_NORM),
+    **dict.fromkeys("GroupNorm BatchNormalization BatchNorm1d BatchNorm2d InstanceNorm1d".split(), _NO_BATCH_NORM),
     **dict.fromkeys(["Dropout1d", "Dropout2d", "SpatialDropout1D", "AlphaDropout"], "nn.Dropout(p)"),
     **dict.fromkeys(["Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Conv1D", "Conv2D"], _NO_CONVOLUTION),
     **dict.fromkeys(["MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "AdaptiveAvgPool1d"], _NO_POOLING),
@@ -191,9 +183,8 @@ MODULE = {
     "register_full_backward_hook": "tensor.register_hook(function) of an output",
     "add": "m.append(layer), of a Sequential",
     "register_module": "m.add_module(name, module), or an attribute",
-    "get_submodule": "dict(m.named_modules())[path]",
     "get_parameter": "dict(m.named_parameters())[path]",
-    "get_layer": "dict(m.named_modules())[path]",
+    **dict.fromkeys("get_submodule get_layer".split(), "dict(m.named_modules())[path]"),
     "bfloat16": "m.astype('bfloat16'), or train.mixed_precision(m, 'bfloat16') to train",
     "type": "m.astype('float64')",
     "compile": "not needed: train.fit(m, loss, data, optimizer='adam') takes loss and optimizer",
@@ -208,12 +199,15 @@ MODULE = {
     "out_features": "m.W.shape[1], of a Linear",
     "num_embeddings": "m.W.shape[0], of an Embedding",
     "embedding_dim": "m.W.shape[1], of an Embedding",
-    "trainable_variables": "m.parameters()",
-    "trainable_weights": "m.parameters()",
+    **dict.fromkeys("trainable_variables trainable_weights".split(), "m.parameters()"),
+    "predict_proba": "ops.softmax(train.predict(m, data)), of logits",
+    "score": "train.evaluate(m, loss, data, metrics=['accuracy'])",
+    "get_params": "print(m); there are no parameters to search over",
+    **dict.fromkeys("input_shape output_shape".split(), "nn.summary(m, x), which has the shapes"),
+    **dict.fromkeys("to_json get_config".split(), "nothing: a model is its code; its weights are m.state_dict()"),
     "weights": "m.named_tensors()",
     "layers": "m.children(), or m.named_children()",
-    "save": "save(m.state_dict(), 'model.safetensors')",
-    "save_weights": "save(m.state_dict(), 'model.safetensors')",
+    **dict.fromkeys("save save_weights".split(), "save(m.state_dict(), 'model.safetensors')"),
     "load_weights": "m.load_state_dict(load('model.safetensors'))",
 }
 
@@ -278,8 +272,7 @@ KEYWORDS = {
 #: Of keyword arguments of a call of a module.
 ARGUMENTS = {
     "training": "a mode of the module: m.train() or m.eval() before the call",
-    "input": "the first argument, by position",
-    "inputs": "the first argument, by position",
+    **dict.fromkeys("input inputs".split(), "the first argument, by position"),
 }
 
 #: Of `nn.init`, whose functions return arrays.
@@ -314,14 +307,20 @@ OPS = {
     "scaled_dot_product_attention": "ops.softmax(q @ k.mT * scale) @ v",
     "rearrange": "ops.einsum('b t f -> t b f', x) to permute, x.reshape(…) to join or split axes",
     "batch_norm": "ops.layer_norm(x), over the last axis; there is no batch normalization",
-    "cat": "ops.concatenate(arrays, axis=0)",
+    **dict.fromkeys("cat concat".split(), "ops.concatenate(arrays, axis=0)"),
     "permute": "ops.transpose(x, axes)",
     "swapaxes": "ops.moveaxis(x, source, destination), or ops.matrix_transpose(x) for the last two",
     "unsqueeze": "ops.expand_dims(x, axis)",
     "clamp": "ops.clip(x, low, high)",
     "swish": "ops.silu(x)",
     "multinomial": "ops.categorical(logits, sample_shape=n), which takes logits",
-    "binary_cross_entropy": "ops.binary_cross_entropy_with_logits(logits, targets)",
+    **dict.fromkeys(
+        "binary_cross_entropy binary_crossentropy bce".split(), "ops.binary_cross_entropy_with_logits(logits, targets)"
+    ),
+    **dict.fromkeys(
+        "categorical_crossentropy sparse_categorical_crossentropy".split(),
+        "ops.cross_entropy(logits, targets), with the logits first",
+    ),
     "smooth_l1_loss": "ops.huber(predictions, targets, delta=1.0)",
     **dict.fromkeys("mm bmm dot mv".split(), "ops.matmul(a, b), or a @ b"),
     **dict.fromkeys("tile expand broadcast".split(), "ops.broadcast_to(x, shape), or ops.repeat(x, repeats, axis)"),
@@ -332,6 +331,7 @@ OPS = {
             "mod": "remainder", "amax": "max", "amin": "min", "eq": "equal", "ne": "not_equal", "lt": "less",
             "le": "less_equal", "gt": "greater", "ge": "greater_equal", "mse_loss": "mse", "l1_loss": "mae",
             "huber_loss": "huber", "nll_loss": "nll", "kl_div": "kl_divergence",
+            "mean_squared_error": "mse", "mean_absolute_error": "mae", "reduce_mean": "mean", "reduce_sum": "sum",
             "logsigmoid": "log_sigmoid", "take_along_axis": "gather", "take_along_dim": "gather",
             "index_select": "take", "index_add": "scatter_add", "hstack": "concatenate", "vstack": "concatenate",
         }.items()
@@ -344,13 +344,13 @@ OPTIM = {
     "StepLR": "optim.StepDecay(optimizer, every=step_size, decay=gamma)",
     "ExponentialLR": "optim.StepDecay(optimizer, every=1, decay=gamma)",
     "CosineAnnealingLR": "optim.WarmupCosine(optimizer, total_steps=T_max, warmup=0.0)",
+    "ExponentialDecay": "optim.StepDecay(optimizer, every=decay_steps, decay=decay_rate)",
     "CosineDecay": "optim.WarmupCosine(optimizer, total_steps=decay_steps, warmup=0.0)",
     "LinearLR": "optim.WarmupLinear(optimizer, total_steps)",
     "OneCycleLR": "optim.OneCycle(optimizer, total_steps), whose peak is the lr of the optimizer",
     "ReduceLROnPlateau": "optim.ReduceOnPlateau(optimizer, decay=factor), then schedule.step(metric)",
     "LambdaLR": "a class: `class Mine(optim.Schedule):` with `def factor(self, t): return …`",
-    "LearningRateSchedule": "optim.Schedule",
-    "LRScheduler": "optim.Schedule",
+    **dict.fromkeys("LearningRateSchedule LRScheduler".split(), "optim.Schedule"),
     "clip_grad_norm_": "optim.clip_gradient_norm(parameters, max_norm)",
     "clip_grad_value_": "optim.clip_gradient_value(parameters, max_value)",
     **dict.fromkeys(

@@ -55,19 +55,29 @@ def freeze_like_pytorch():
     net = Net()
     for parameter in net.fc1.parameters():
         parameter.requires_grad = False
-    return [name for name, _ in net.named_parameters()] == ["fc2.W", "fc2.b"]
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
+    for parameter in net.parameters():  # later on, to fine-tune all
+        parameter.requires_grad = True
+    before = net.fc1.W.numpy()
+    net(np.ones((2, 3))).sum().backward()
+    optimizer.step()
+    return frozen == ["fc1.W", "fc1.b"] and (net.fc1.W.numpy() != before).any()
 
 
 def freeze_a_module_as_if_it_were_a_tensor():
     net = Net()
     net.fc1.requires_grad = False
-    return [name for name, _ in net.named_parameters()] == ["fc2.W", "fc2.b"] and not net.fc1.requires_grad
+    return [name for name, p in net.named_parameters() if p.requires_grad] == [
+        "fc2.W",
+        "fc2.b",
+    ] and not net.fc1.requires_grad
 
 
 def freeze_like_keras():
     net = Net()
     net.fc1.trainable = False
-    return [name for name, _ in net.named_parameters()] == ["fc2.W", "fc2.b"] and net.trainable
+    return [name for name, p in net.named_parameters() if p.requires_grad] == ["fc2.W", "fc2.b"] and net.trainable
 
 
 def replace_the_head():

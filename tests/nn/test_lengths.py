@@ -278,6 +278,17 @@ def test_lengths_and_masks_of_every_type_give_the_same(device):
     np.testing.assert_array_equal(layer(x, None, lengths, None, "zero")[0].numpy(), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("lengths", [[2, 0, 4], [0, 0, 0]])
+def test_padding_keeps_half_precision(dtype, lengths):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    layer = nn.GRU(2, 3, dtype=dtype)
+    output, h = layer(np.ones((4, 3, 2)), lengths=lengths)
+    output.sum().backward()
+    assert {str(one.dtype) for one in (output, h, *(p.grad for p in layer.parameters()))} == {dtype}
+
+
 def test_a_mask_of_pytorch():
     torch = pytest.importorskip("torch")
     layer, x, mask = make("GRU", 2, 3), random(4, 3, 2), mask_of([2, 0, 4], 4)

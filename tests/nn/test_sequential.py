@@ -100,7 +100,7 @@ def test_arrays_are_moved_to_the_backend_of_the_weights(backend):
     found, there = model(x, lengths=[5, 2]), model[0](x, state)[1]
     assert {found.device, there.h.device, there.c.device} == {backend.name}
     for one, other in ((found, expected), *zip(there, after)):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5)
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-7)
 
 
 def test_layers_between_a_recurrent_layer_and_last_step():

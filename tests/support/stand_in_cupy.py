@@ -21,7 +21,7 @@ from support.stand_in_cuda import Stream, add_cuda, forget_cuda, launched
 
 FUNCTIONS = (
     "abs add all any argmax argmin argsort ascontiguousarray astype broadcast_to clip concat concatenate "
-    "copyto cos count_nonzero cumulative_sum divide einsum equal exp expand_dims expm1 flip floor_divide "
+    "copyto cos count_nonzero cumulative_sum divide einsum empty_like equal exp expand_dims expm1 flip floor_divide "
     "full_like greater greater_equal isfinite less less_equal log log1p logical_not matmul max maximum min "
     "minimum moveaxis multiply negative nonzero not_equal ones_like permute_dims positive power remainder "
     "repeat reshape sign sin sqrt squeeze stack subtract sum take tanh where zeros_like"
@@ -114,6 +114,9 @@ class ndarray:  # noqa: N801
         array.host, array.base = host, base
         array.index, array.memory = (machine.current, machine.used) if base is None else (base.index, None)
         return array
+
+    def __reduce__(self):
+        return ndarray, (self.host.copy(),)
 
     def __del__(self):
         if self.memory is not None:
@@ -420,6 +423,7 @@ def stand_in_cupy(monkeypatch, devices=1, **properties):
     from tinygrad_gru.backend import select
 
     global machine
+    before = globals().get("machine")
     with monkeypatch.context() as patch:
         machine = Machine(devices, **properties)
         cupy = make_cupy()
@@ -433,3 +437,4 @@ def stand_in_cupy(monkeypatch, devices=1, **properties):
         finally:
             select._gpus.clear()
             forget_cuda()
+            machine = before

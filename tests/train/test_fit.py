@@ -183,6 +183,24 @@ def test_a_display_that_is_given_serves_several_runs():
     assert display.closed == 1
 
 
+def test_parameters_that_the_optimizer_does_not_have_are_named():
+    """As after `unfreeze`, if the optimizer was made before."""
+    lines = []
+
+    class Display(train.Progress):
+        def write(self, text):
+            lines.append(text)
+
+    model = network()
+    model.layers[0].freeze()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    train.fit(model, ops.mse, (X, Y), steps=1, optimizer=optimizer, progress=Display())
+    assert not any("not trained" in line for line in lines)
+    model.unfreeze()
+    train.fit(model, ops.mse, (X, Y), steps=1, optimizer=optimizer, progress=Display())
+    assert "not trained, for the optimizer does not have them: layers.0.W, layers.0.b" in lines
+
+
 def test_truncated_backpropagation_is_the_loop_that_one_writes_by_hand():
     """The state goes on from batch to batch, detached, and begins anew in each epoch."""
     models = []

@@ -71,6 +71,14 @@ ANSWERED = {
     "history.epoch": (lambda: fit().epoch, "history.epochs"),
     "history.best_epoch": (lambda: fit().best_epoch, "history.best['epoch']"),
     "train.score": (lambda: train.score, "train.evaluate(model, loss, (x, y), metrics=['accuracy'])"),
+    "Adam(lr=…)": (lambda: fit(optimizer=optim.Adam(lr=1e-3)), "write Adam(model.parameters(), …)"),
+    "an optimizer of the model": (lambda: optim.Adam(nn.Sequential(nn.Linear(2, 1))), "the parameters of modules are"),
+    "a layer by its name": (lambda: nn.Sequential(nn.Linear(2, 1), "relu"), "got str 'relu': write ops.relu"),
+    "targets that are booleans": (
+        lambda: ops.cross_entropy(X, np.array([True] * 8)),
+        "got bool: class ids, such as targets.astype('int64')",
+    ),
+    "from_logits": (lambda: ops.cross_entropy(X, np.zeros(8, int), from_logits=True), "losses take logits"),
 }
 
 

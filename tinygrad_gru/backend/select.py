@@ -68,6 +68,10 @@ class use:  # noqa: N801  (reads as a verb: `use("cupy")`)
 
     It applies to this thread; a new one starts with the environment variable's, or NumPy. With several GPUs it also
     selects this thread's current one.
+
+    >>> with use("numpy"):
+    ...     Tensor([1.0]).device
+    'numpy'
     """
 
     def __init__(self, device: str | Backend):

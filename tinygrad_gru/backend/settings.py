@@ -14,6 +14,9 @@ def memory_report(device: str | Backend | None = None) -> MemoryReport:
     that recurrences keep for their next pass are its `idle` bytes.
 
     Raises BackendError for a backend that has no memory of its own.
+
+    >>> memory_report("numpy").idle >= 0
+    True
     """
     return _device(device).memory()
 
@@ -22,6 +25,8 @@ def memory_limit(limit: int | float | None, device: str | Backend | None = None)
     """Limit the memory of arrays on a GPU to `limit` bytes or, as a float up to 1.0, to that share of it.
 
     None removes the limit. Beyond it allocations raise OutOfMemoryError. Raises BackendError as `memory_report` does.
+
+    >>> memory_limit(0.8, "cupy")                                 # doctest: +SKIP
     """
     if isinstance(limit, bool) or not isinstance(limit, (Real, type(None))):
         raise TypeError(f"limit: expected bytes as an int, a share as a float, or None, got {limit!r}")
@@ -39,6 +44,9 @@ class tf32:  # noqa: N801  (reads as a verb: `tf32(True)`)
     products several times as fast. Off by default; the environment variable TINYGRAD_GRU_TF32=1 (or CuPy's CUPY_TF32=1)
     turns it on. It applies to the whole process, as CuPy's setting does. Raises BackendError without a GPU that has
     TF32.
+
+    >>> with tf32():                                              # doctest: +SKIP
+    ...     model(x)
     """
 
     def __init__(self, on: bool = True, device: str | Backend | None = None):

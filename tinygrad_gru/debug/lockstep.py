@@ -39,6 +39,9 @@ class Agreement(NamedTuple):
     """The results that two backends agree in: the number of each kind, and the largest difference.
 
     Differences are relative to the largest value of the result. Prints as a table.
+
+    >>> print(debug.lockstep(ops.tanh, np.ones(3), backends=("numpy", "numpy")))
+    5 results of numpy and numpy agree:...
     """
 
     backends: tuple[str, str]
@@ -82,6 +85,10 @@ def lockstep(
     Nothing may be random, for backends draw different numbers. DivergenceError names the op, its number in the run, its
     record on the tape, shapes, the largest difference, the source line, and how far the results before it agree; or it
     says where the two backends ran different ops, or that nothing was compared.
+
+    >>> agreement = debug.lockstep(nn.Linear(3, 2), np.ones((4, 3), "float32"), backends=("numpy", "numpy"))
+    >>> agreement.backends
+    ('numpy', 'numpy')
     """
     first, second = map(resolve, backends)
     log: list[_Result] = []
@@ -286,4 +293,5 @@ def _differentiated(arguments: Iterable[Any], modules: Iterable[Module]) -> Iter
             if isinstance(x, Tensor) and x.requires_grad:
                 yield name, x
     for module in modules:
-        yield from ((f"{type(module).__name__}.{name}", x) for name, x in module.named_parameters())
+        found = module.named_parameters()
+        yield from ((f"{type(module).__name__}.{name}", x) for name, x in found if x.requires_grad)

@@ -38,6 +38,8 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
             booleans and None
 
     Raises CheckpointError if the file cannot be written; an earlier checkpoint there is then unharmed.
+
+    >>> train.save_checkpoint("state", {"step": 3, "history": [0.5, 0.25], "weights": np.zeros(2)})
     """
     text, tensors = _flatten(state)
     metadata = {"format": _FORMAT, "state": text, "checksum": _checksum(text, tensors)}
@@ -61,6 +63,10 @@ def load_checkpoint(path: str | os.PathLike[str], plain: bool = False) -> dict[s
     plain  whether it may also be a safetensors file of another program, which is then the dictionary of its arrays
 
     Raises CheckpointError if there is none, or if it is damaged, truncated, or a file of another format.
+
+    >>> train.save_checkpoint("state", {"step": 3, "weights": np.zeros(2)})
+    >>> train.load_checkpoint("state")["step"]
+    3
     """
     try:
         with open_untrusted(path, CheckpointError) as file:

@@ -26,6 +26,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     An OSError that names no file, as that of a full disk, or the temporary one, is raised again with the name `path`.
     That of a missing folder names the folder.
+
+    >>> with io.replacing("notes.txt") as file:
+    ...     _ = file.write(b"all of it, or nothing")
+    >>> from pathlib import Path
+    >>> Path("notes.txt").read_text()
+    'all of it, or nothing'
     """
     path = Path(path)
     folder = Path(os.path.realpath(path)).parent
@@ -79,7 +85,10 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO]:
 
 
 def remove_parts(path: str | os.PathLike[str]) -> None:
-    """Remove temporary files that a killed `replacing(path)` left behind; those in use are locked and stay."""
+    """Remove temporary files that a killed `replacing(path)` left behind; those in use are locked and stay.
+
+    >>> io.remove_parts("model.safetensors")
+    """
     path = Path(path)
     for part in path.parent.glob(f".{escape(path.name)}.*.part"):
         with suppress(OSError):
@@ -89,7 +98,11 @@ def remove_parts(path: str | os.PathLike[str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the entries of a folder to the disk, on systems on which a folder can be opened for that."""
+    """Force the entries of a folder to the disk, on systems on which a folder can be opened for that.
+
+    >>> from pathlib import Path
+    >>> io.sync_folder(Path("."))
+    """
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -30,6 +30,9 @@ class Budget:
     size     bytes of the file
     factor   bytes that may be allocated per byte; valid files need more than 1 for sharing and for wider dtypes
     minimum  bytes that any file may allocate
+
+    >>> io.Budget(size=100, minimum=0).limit
+    1600
     """
 
     def __init__(self, size: int, factor: int = _FACTOR, minimum: int = _MINIMUM) -> None:
@@ -56,6 +59,11 @@ def untrusted(name: str, error: type[Exception]) -> Iterator[None]:
     """A block in which any exception that the content of a file causes is raised as `error`, with the file's `name`.
 
     MemoryError is not converted: budgets prevent it for small files.
+
+    >>> with io.untrusted("weights", ValueError):
+    ...     {}["header"]
+    Traceback (most recent call last):
+    ValueError: weights: ...
     """
     try:
         yield
@@ -69,7 +77,14 @@ def untrusted(name: str, error: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def open_untrusted(path: str | os.PathLike[str], error: type[Exception]) -> Iterator[BinaryIO]:
-    """The open file, in a block of `untrusted`. An OSError of opening it is not converted; an empty file is refused."""
+    """The open file, in a block of `untrusted`. An OSError of opening it is not converted; an empty file is refused.
+
+    >>> with open("weights", "wb") as file:
+    ...     _ = file.write(b"not what was expected")
+    >>> with io.open_untrusted("weights", ValueError) as file:
+    ...     file.read(3)
+    b'not'
+    """
     if not isinstance(path, (str, bytes, os.PathLike)):  # `open` takes an integer, as the file that is open at it
         raise TypeError(f"path: expected a str or a Path, got a {type(path).__name__}")
     with open(path, "rb") as file, untrusted(str(path), error):

@@ -57,6 +57,10 @@ class FileLock:
 
     The file at `path` names the holder and is removed on release. After a kill it remains, without effect: what counts
     is the system's lock on the file, not its existence. On a file system without locks there is only a warning.
+
+    >>> lock = io.FileLock("run.lock")
+    >>> lock.acquire()
+    >>> lock.release()
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

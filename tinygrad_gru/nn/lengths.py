@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import as_array, backend_of, move, to_host, xp_of
-from ..ops import expand_dims, select
+from ..ops import expand_dims, select, where
 from ..ops.op import unwrap
 from ..tensor import Tensor
 
@@ -108,4 +108,4 @@ def replace_padding(x: Tensor, valid: Tensor) -> Tensor:
     xp = xp_of(array)
     first = xp.reshape(xp.argmax(xp.astype(xp.reshape(is_valid, (-1,)), xp.int8)), (1,))
     row = xp.take(xp.reshape(array, (-1, array.shape[-1])), first, axis=0)
-    return select(valid, x, xp.where(xp.any(is_valid), row, PADDING_VALUE))
+    return select(valid, x, where(xp.any(is_valid), row, PADDING_VALUE))

@@ -201,15 +201,15 @@ class Module(ForeignNames):
         return {path: first[id(tensor)] for path, tensor in self._all_paths() if path != first[id(tensor)]}
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield (path, tensor) for all parameters. Frozen ones are left out.
+        """Yield (path, tensor) for all parameters, frozen ones too.
 
         >>> [(name, p.shape) for name, p in nn.Linear(3, 2).named_parameters()]
         [('W', (3, 2)), ('b', (2,))]
         """
-        return ((name, tensor) for name, tensor in self.named_tensors() if tensor.requires_grad)
+        return ((name, tensor) for name, tensor in self.named_tensors() if is_parameter(tensor))
 
     def parameters(self) -> Iterator[Tensor]:
-        """Yield all parameters, as an optimizer takes them. Frozen ones are left out."""
+        """Yield all parameters, frozen ones too, as an optimizer takes them."""
         return (tensor for _, tensor in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
@@ -217,8 +217,8 @@ class Module(ForeignNames):
         return ((name, tensor) for name, tensor in self.named_tensors() if not is_parameter(tensor))
 
     def parameter_count(self) -> int:
-        """The number of elements of all parameters."""
-        return sum(tensor.size for tensor in self.parameters())
+        """The number of elements of all parameters that are not frozen."""
+        return sum(tensor.size for tensor in self.parameters() if tensor.requires_grad)
 
     # -- modes, devices, state ---------------------------------------------------------------------------------
 

@@ -43,7 +43,11 @@ from .precision import accumulate_in_float32, demote_float64, pairwise_sum
 
 
 class Op(Protocol):
-    """What `@op` returns: a function that carries its formula, its rules, and the source that was generated for it."""
+    """What `@op` returns: a function that carries its formula, its rules, and the source that was generated for it.
+
+    >>> print(ops.tanh.source())
+    def tanh(...
+    """
 
     __name__: str
     formula: Callable

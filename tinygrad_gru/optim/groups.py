@@ -59,7 +59,9 @@ def read_groups(parameters: Parameters) -> list[Group]:
     labels: dict[int, str] = {}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or "parameters" not in entry:
-            hint = ' with "params": write "parameters" for it' if "params" in entry else ""
+            hint = (
+                ' with "params": write "parameters" for it' if isinstance(entry, Mapping) and "params" in entry else ""
+            )
             raise TypeError(
                 f'group {number}: expected a dictionary with "parameters", got {type(entry).__name__}{hint}'
             )
@@ -95,10 +97,10 @@ def _check_parameter(tensor: Any, label: str) -> None:
         raise TypeError(f"{label}: expected a Tensor, got {type(tensor).__name__}{hint}")
     if not tensor.is_leaf:
         raise ValueError(f"{label}, of shape {tensor.shape}, is the result of an op: only leaves can be optimized")
-    if not tensor.requires_grad:
+    if not tensor.requires_grad and not tensor.is_frozen:
         raise ValueError(
             f"{label}, of shape {tensor.shape}, does not require a gradient and would never be updated: "
-            "set requires_grad=True, or leave out what is frozen"
+            "set requires_grad=True"
         )
 
 

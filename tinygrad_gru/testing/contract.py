@@ -62,6 +62,9 @@ def check_op(
     quick           random directions instead of single entries of the Jacobian, and no memory layouts
     empty           True allows that every array is of size 0, so that only shapes are compared
     settings        passed to the op and to the oracle; arrays among them are moved to the op's backend
+
+    >>> testing.check_op(ops.tanh, np.tanh, shapes=[(3, 4)], elementwise=True).orders
+    (1, 2)
     """
     if not isinstance(shapes, (list, tuple)) or not all(isinstance(s, (list, tuple, np.ndarray)) for s in shapes):
         raise TypeError(f"shapes: expected a shape or an array for each input, such as [(3, 4)], got {shapes!r:.80}")

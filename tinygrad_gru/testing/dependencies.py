@@ -33,7 +33,11 @@ class _Calls(Inspector):
 
 
 def ops_called(name: str) -> set[str]:
-    """The names of the ops that the op of that name calls in its formula and its rules, in its first spec."""
+    """The names of the ops that the op of that name calls in its formula and its rules, in its first spec.
+
+    >>> sorted(testing.ops_called("gelu"))
+    ['add', 'clip', ...'sigmoid', ...]
+    """
     calls = _Calls()
     if name in OP_SPECS:
         case = OP_SPECS[name][0]
@@ -50,7 +54,13 @@ def ops_called(name: str) -> set[str]:
 
 
 def with_causes(failed: Mapping[str, str]) -> list[str]:
-    """A line for each op that failed, from the messages by name: causes first, and what calls them by its cause."""
+    """A line for each op that failed, from the messages by name: causes first, and what calls them by its cause.
+
+    >>> for line in testing.with_causes({"gelu": "off by a factor of 2", "sigmoid": "off by a factor of 2"}):
+    ...     print(line)
+    sigmoid...
+    gelu: probably because sigmoid...
+    """
     causes = {name: sorted(ops_called(name) & failed.keys()) for name in failed}
     lines = [f"{name}: {message}" for name, message in failed.items() if not causes[name]]
     return lines + [
@@ -61,7 +71,12 @@ def with_causes(failed: Mapping[str, str]) -> list[str]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise ValueError for a name that is not an op's."""
+    """Raise ValueError for a name that is not an op's.
+
+    >>> testing.check_names(["tahn"])
+    Traceback (most recent call last):
+    ValueError: there is no op 'tahn'...
+    """
     for name in names:
         if name not in OP_SPECS:
             raise ValueError(f"there is no op {name!r}{did_you_mean(name, OP_SPECS)}; there are: {', '.join(OP_SPECS)}")

@@ -44,6 +44,9 @@ def gradcheck(
     step      of the central differences, relative to |x| of each coordinate (to 1 at 0)
     rtol      relative tolerance of a derivative, besides the error of the difference itself
     atol      absolute tolerance of a derivative, for functions that are not smooth to rounding
+
+    >>> print(testing.gradcheck(lambda x: x * ops.tanh(x), [np.ones(3)]))
+    9 derivatives of order 1...
     """
     tensors = _float64_leaves(inputs)
     with enable_grad():
@@ -65,6 +68,9 @@ def gradgradcheck(
 
     The gradient is a function of the inputs and the cotangents, so that both of its arguments are checked.
     The arguments are those of `gradcheck`.
+
+    >>> testing.gradgradcheck(ops.tanh, [np.ones(3)]).orders
+    (2,)
     """
     tensors = _float64_leaves(inputs)
     differentiated = [i for i, t in enumerate(tensors) if t.requires_grad]

@@ -25,7 +25,12 @@ OUR_DTYPES = (*DTYPES, *(("bfloat16",) if bfloat16() is not None else ()))
 
 @dataclass(frozen=True)
 class Case:
-    """One spec of an op: the arguments of `check_op` after the op itself."""
+    """One spec of an op: the arguments of `check_op` after the op itself.
+
+    >>> case = testing.Case(np.tanh, shapes=[(3, 4)], elementwise=True)
+    >>> testing.check_op(ops.tanh, case.oracle, case.shapes, elementwise=case.elementwise).orders
+    (1, 2)
+    """
 
     oracle: Callable[..., Any]
     shapes: Sequence[Any]
@@ -52,14 +57,22 @@ def function_of(name: str, case: Case) -> Callable[..., Any]:
 
 
 def check_case(name: str, case: Case, backend: str | Backend = "numpy", **options: Any) -> Report:
-    """Check the op of that name by one of its specs."""
+    """Check the op of that name by one of its specs.
+
+    >>> testing.check_case("negative", testing.OP_SPECS["negative"][0]).orders
+    (1, 2)
+    """
     how: dict[str, Any] = {"dtypes": case.dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
     how |= {"backend": backend, "empty": case.empty, **options}
     return check_op(function_of(name, case), case.oracle, case.shapes, case.domain, **how, **case.settings)
 
 
 def check_all(backend: str | Backend = "numpy", names: Iterable[str] | None = None) -> Iterator[tuple[str, bool, str]]:
-    """Check every op, or those of these names: yields (name, whether it passed, the report or the error)."""
+    """Check every op, or those of these names: yields (name, whether it passed, the report or the error).
+
+    >>> [(name, passed) for name, passed, _ in testing.check_all(names=["negative"])]
+    [('negative', True)]
+    """
     for name in OP_SPECS if names is None else names:
         try:
             report = Report()

@@ -184,7 +184,10 @@ def fit(
         _resume(loop)
     if not model.training:
         model.train()
+    left_out = _left_out(model, optimizer)
     with _display(progress, loop, training, accumulate) as display:
+        if left_out:
+            display.write(f"not trained, for the optimizer does not have them: {', '.join(left_out)}")
         loop.run(display)
         if patience is not None:
             loop.load_best()
@@ -304,12 +307,18 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
         names = ", ".join(OPTIMIZERS)
         raise ValueError(f"optimizer: expected one of {names}, or an Optimizer, got {optimizer!r}{advice}")
     parameters = list(model.parameters())
-    if not parameters:
+    if not any(parameter.requires_grad for parameter in parameters):
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
     if isinstance(loss, Module):
         known = set(map(id, parameters))
         parameters += [parameter for parameter in loss.parameters() if id(parameter) not in known]
     return cls(parameters, lr=_LR if lr is None else lr)
+
+
+def _left_out(model: Module, optimizer: Optimizer) -> list[str]:
+    """The parameters of the model that the optimizer does not have, and that are not frozen either."""
+    own = set(map(id, optimizer.parameters()))
+    return [name for name, parameter in model.named_parameters() if id(parameter) not in own]
 
 
 def _total_steps(batches: Any, epochs: int | None, steps: int | None, accumulate: int) -> int:

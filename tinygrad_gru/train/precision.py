@@ -143,6 +143,12 @@ class LossScaler:
             adam.step()
 
     `good_steps` counts the steps since S has changed, `skipped` all that were skipped.
+
+    >>> scaler, x = train.LossScaler(scale=4), Tensor(3.0, requires_grad=True)
+    >>> scaler.backward(x * x)
+    >>> scaler.unscale([x])
+    >>> x.grad.item(), scaler.update(True)
+    (6.0, True)
     """
 
     def __init__(self, scale: float = 2.0**16, growth_interval: int | None = 2000):

@@ -333,7 +333,7 @@ def call_model(network: Module, batch: ModelBatch, state: Any, carry_state: bool
 
 
 def _check_parameters(model: Module, loss: Any, optimizer: Optimizer) -> None:
-    own = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if not own:
         raise ValueError(f"model: {type(model).__name__} has no parameters that require a gradient (all are frozen?)")
     taken = set(map(id, optimizer.parameters()))

@@ -23,6 +23,8 @@ HINTS = {
         ["fillna", "fill_null", "interpolate", "ffill"], "table.fill_missing(columns, value=… or method=…)"
     ),
     **dict.fromkeys(["assign", "with_columns"], "Table({**table, name: values})"),
+    **dict.fromkeys(["to_pandas", "to_frame"], "pandas.DataFrame({**table})"),
+    "tail": "table[-5:]",
     "get_dummies": "table.one_hot(column)",
     "to_dummies": "table.one_hot(column)",
     "unique": "table.categories(column)",

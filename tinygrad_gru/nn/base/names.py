@@ -86,7 +86,7 @@ class ForeignNames(AnsweredKeywords):
     @property
     def trainable(self: Any) -> bool:
         """Whether it has parameters that are not frozen; setting it is `unfreeze()` or `freeze()`, as in Keras."""
-        return next(self.parameters(), None) is not None
+        return any(parameter.requires_grad for parameter in self.parameters())
 
     @trainable.setter
     def trainable(self: Any, on: bool) -> None:

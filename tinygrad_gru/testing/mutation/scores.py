@@ -42,6 +42,9 @@ class Mutant:
     """A mutated rule: of which input, by which mutation operator, and the error of the check that killed it, if any.
 
     `equivalent` says why it cannot be killed, if it is an equivalent mutant.
+
+    >>> testing.mutants(ops.negative).mutants[0].killed_by is not None
+    True
     """
 
     input: str
@@ -52,7 +55,12 @@ class Mutant:
 
 @dataclass(frozen=True)
 class MutationScore:
-    """The mutants of an op, and how many a check killed. Prints which survived, or why the unchanged op fails."""
+    """The mutants of an op, and how many a check killed. Prints which survived, or why the unchanged op fails.
+
+    >>> score = testing.mutants(ops.negative)
+    >>> score.perfect, len(score.survived)
+    (True, 0)
+    """
 
     op: str
     mutants: tuple[Mutant, ...]
@@ -98,6 +106,9 @@ def mutants(
 
     The arguments after the op are those of `check_op`; without them an op of the framework is checked by its op specs.
     The check must pass for the unchanged op.
+
+    >>> print(testing.mutants(ops.negative))
+    negative: ... mutants killed...
     """
     if not any(_rules(op).values()):
         raise TypeError(f"op: expected an op with rules, got {op!r}")
@@ -128,7 +139,11 @@ def _rules(function: Any) -> dict[str, Any]:
 
 
 def mutation_scores(processes: int | None = None, names: Collection[str] = ()) -> Iterator[MutationScore]:
-    """The score of every op of the framework, or of those of these names; by default a process for each core."""
+    """The score of every op of the framework, or of those of these names; by default a process for each core.
+
+    >>> [score.op for score in testing.mutation_scores(names=["negative"])]      # doctest: +SKIP
+    ['negative']
+    """
     names = [name for name in ops_with_rules() if not names or CHECKED_BY.get(name, name) in names]
     with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
         yield from pool.map(_score_of, names)

@@ -92,7 +92,7 @@ class TensorBoard(Callback):
     "loss/validation", "accuracy/validation", …: so both curves of a loss are beside each other. In a run that is
     resumed what was written after its last step is hidden. Raises ImportError if tensorboardX is not installed.
 
-        train.fit(…, callbacks=[train.TensorBoard("runs/gru-64")])
+    >>> callbacks = [train.TensorBoard("runs/gru-64")]            # doctest: +SKIP
     """
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:

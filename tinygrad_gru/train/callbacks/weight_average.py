@@ -56,6 +56,8 @@ class WeightAverage(Callback):
         self.updates += 1
         share = 1 / self.updates if self.decay is None else 1 - self.decay
         for name, parameter in loop.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             value = parameter.data
             value = astype(value, "float32") if is_half(value.dtype) else value
             if name in self._average:

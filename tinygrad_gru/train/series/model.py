@@ -38,6 +38,12 @@ class SeriesModel:
 
     A forecast of k rows ahead is target(last row) + scale · y_k, where scale is the standard deviation of the target
     over the training rows; a class is argmax y.
+
+    >>> table = data.Table({"load": np.sin(np.arange(100) / 5)})
+    >>> run = train.SeriesRun(table, train.SeriesSettings("load", window=8, hidden=4))
+    >>> run.model.save("model.safetensors")
+    >>> train.SeriesModel.load("model.safetensors").predict(table).shape      # (windows, rows ahead)
+    (93, 1)
     """
 
     def __init__(

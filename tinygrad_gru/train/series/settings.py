@@ -31,6 +31,9 @@ class SeriesSettings:
     validation, test    the shares of the rows, in the order of time, that say when to stop, and on which the results
                  are measured; those before them are for training
     seed         of the weights and of shuffling
+
+    >>> train.SeriesSettings("load", window=24, horizon=6).fractions
+    (0.7, 0.15, 0.15)
     """
 
     target: str

@@ -18,7 +18,11 @@ _MAX_SECONDS = 1e9  # thirty years
 
 
 class TimePlan(NamedTuple):
-    """What a run does in its seconds: measuring its speed, training on `characters`, and so many evaluations."""
+    """What a run does in its seconds: measuring its speed, training on `characters`, and so many evaluations.
+
+    >>> print(train.TimePlan(characters=64_000, measuring=1.0, training=6.0, evaluating=1.0, evaluations=10))
+    1.0 s to measure the speed...
+    """
 
     characters: int
     measuring: float
@@ -29,8 +33,8 @@ class TimePlan(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.measuring:.1f} s to measure the speed, about {self.training:.1f} s of training on "
-            f"{self.characters:,} characters, with {self.evaluations} evaluation{'s' * (self.evaluations > 1)} and the summary in "
-            f"{self.evaluating:.1f} s"
+            f"{self.characters:,} characters, with {self.evaluations} evaluation{'s' * (self.evaluations > 1)} and the "
+            f"summary in {self.evaluating:.1f} s"
         )
 
 
@@ -40,6 +44,12 @@ def time_plan(seconds: float, settings: TextSettings, device: str | None = None)
     Speed is measured by a short run, which is discarded: the learning-rate schedule needs the number of steps in
     advance, and a run that depends on the clock could not be repeated. Evaluations are fewer than the settings say
     where they would take more than half of the time. At least a tenth of it is for training.
+
+    >>> with open("text.txt", "w") as file:
+    ...     _ = file.write("the cat sat on the mat. " * 40)
+    >>> plan = train.time_plan(0.1, train.TextSettings("text.txt", embedding=4, hidden=8, batch=4, window=16))
+    >>> plan.characters % 64
+    0
     """
     if not 0 < seconds <= _MAX_SECONDS:
         raise ValueError(f"seconds must be positive and at most {_MAX_SECONDS:.0e}, got {seconds}")

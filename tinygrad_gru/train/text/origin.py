@@ -22,6 +22,11 @@ class Origin(NamedTuple):
     vocabulary   its symbols keep their ids; those of the new text follow
     weights      by name, None if the run is resumed, whose checkpoint has them
     description  for the checkpoint: where they are from
+
+    >>> from tinygrad_gru.data import CharacterVocabulary
+    >>> origin = train.Origin(CharacterVocabulary("ab"), None, {})
+    >>> origin.vocabulary_for("abcab").symbols
+    'abc'
     """
 
     vocabulary: CharacterVocabulary

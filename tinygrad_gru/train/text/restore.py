@@ -18,7 +18,11 @@ from .settings import TextSettings
 
 
 class Restored(NamedTuple):
-    """A model with its trained weights, its vocabulary, and the whole state of the checkpoint."""
+    """A model with its trained weights, its vocabulary, and the whole state of the checkpoint.
+
+    >>> train.Restored._fields
+    ('model', 'vocabulary', 'state')
+    """
 
     model: CharacterModel
     vocabulary: CharacterVocabulary
@@ -29,6 +33,8 @@ def restore(path: str | os.PathLike[str], device: str | None = None) -> Restored
     """The model in a checkpoint, or in a run's folder: its best checkpoint if it kept one, else its last.
 
     Raises CheckpointError if there is none, or if it is not of a text model.
+
+    >>> model, vocabulary, state = train.restore("runs/gru-1")    # doctest: +SKIP
     """
     path = checkpoint_in(path)
     state = load_checkpoint(path)

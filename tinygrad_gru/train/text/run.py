@@ -240,6 +240,8 @@ def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
 
     Losses are in nats/char. The first character has no context and is not predicted. The loss without leading spaces is
     None for a text of nothing else.
+
+    >>> print(train.summarize(run, loop)["held_out"])             # doctest: +SKIP
     """
     losses = character_losses(run.model, run.held_out)
     visible = losses[~leading_spaces(run.held_out, run.vocabulary)[1:]]
