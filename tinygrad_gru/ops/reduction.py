@@ -219,14 +219,21 @@ def cumsum(x, *, axis):
 cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
 
 
-@op
-@real_valued
-def norm(x, *, axis=None, keepdims=False):
-    """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)
+@respelling
+def norm(x, p=2, axis=None, keepdims=False):
+    """y = √Σ x², the Euclidean norm, which is that of p = 2        ∂L/∂x = g ⊙ x / y (0 where y = 0)
 
     >>> ops.norm(Tensor([3.0, 4.0]))
     Tensor(5., dtype=float32)
     """
+    if p != 2:
+        raise TypeError(f"norm: p must be 2, got {p!r}: write the formula of another norm; along an axis: axis=…")
+    return _norm(x, axis=axis, keepdims=keepdims)
+
+
+@op
+@real_valued
+def _norm(x, *, axis, keepdims):
     xp = xp_of(x)
     return xp.sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
 
@@ -237,4 +244,4 @@ def _norm_rule(g, y, x, axis, keepdims):
     return _broadcast_back(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)
 
 
-norm.vjp(x=_norm_rule)
+_norm.vjp(x=_norm_rule)
