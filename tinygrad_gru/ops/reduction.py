@@ -69,14 +69,8 @@ def mean(x, *, axis=None, keepdims=False):
     return pairwise_sum(x, axis=axis, keepdims=keepdims) / n
 
 
-_divide = accumulate_in_float32(lambda g, n: g / n)  # n may be beyond 65504, where float16 ends
-
-
-def _mean_rule(g, x_shape, axis, keepdims):
-    return _broadcast_back(_divide(g, _count(x_shape, axis)), x_shape, axis, keepdims)
-
-
-mean.vjp(x=_mean_rule)
+_share = accumulate_in_float32(lambda g, shape, axis: g / _count(shape, axis))  # float16 ends at 65504, a count may not
+mean.vjp(x=lambda g, x_shape, axis, keepdims: _broadcast_back(_share(g, x_shape, axis), x_shape, axis, keepdims))
 
 
 @respelling
@@ -89,9 +83,7 @@ def var(x, axis=None, keepdims=False, correction=0):
     """
     n = _count(x.shape, axis)
     if n <= correction:
-        raise ValueError(
-            f"var: too few elements over axis {axis} of shape {tuple(x.shape)} for correction {correction}"
-        )
+        raise ValueError(f"var: too few elements over axis {axis} of {tuple(x.shape)} for correction {correction}")
     biased = mean(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
     return biased * (n / (n - correction)) if correction else biased
 
@@ -234,8 +226,7 @@ def norm(x, p=2, axis=None, keepdims=False):
 @op
 @real_valued
 def _norm(x, *, axis, keepdims):
-    xp = xp_of(x)
-    return xp.sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
+    return xp_of(x).sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
 
 
 @accumulate_in_float32
