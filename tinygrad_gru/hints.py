@@ -71,6 +71,8 @@ PACKAGE = {
     "Generator": "manual_seed(seed): one stream for all random numbers",
     "FloatTensor": "tensor(data), float32 if data are floats",
     "LongTensor": "tensor(data, dtype='int64')",
+    **dict.fromkeys("inverse det svd qr".split(), "of values a function of np.linalg, which takes Tensors"),
+    "fft": "np.fft, of values",
     **dict.fromkeys("complex64 complex128".split(), "nothing: there are no complex numbers"),
     "anomaly": "tinygrad_gru.debug",
     "sanitizer": "tinygrad_gru.debug",
@@ -340,6 +342,7 @@ OPS = {
 
 #: Of `optim`.
 OPTIM = {
+    "swa_utils": "train.WeightAverage(), a callback of train.fit",
     "lr_scheduler": "a schedule of optim: optim.StepDecay, OneCycle, ReduceOnPlateau, WarmupCosine, WarmupLinear",
     "StepLR": "optim.StepDecay(optimizer, every=step_size, decay=gamma)",
     "ExponentialLR": "optim.StepDecay(optimizer, every=1, decay=gamma)",

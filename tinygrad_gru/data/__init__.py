@@ -29,6 +29,7 @@ HINTS = {
     "Dataset": "a list or arrays in data.ArrayBatches or SequenceBatches; train.fit takes whatever iterates batches",
     "TensorDataset": "data.ArrayBatches(x, y, batch_size, seed)",
     "random_split": _INDICES,
+    "Subset": "arrays at these indices: x[indices], y[indices]",
     "train_test_split": _INDICES,
     "StandardScaler": "data.Standardizer()",
     **dict.fromkeys(["Normalization", "MinMaxScaler", "RobustScaler"], "data.Standardizer()"),

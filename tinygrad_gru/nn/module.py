@@ -77,7 +77,8 @@ class Module(ForeignNames):
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
         """Compute the output. A subclass defines it; `module(…)` calls it."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        hint = "; it has a method call, which is Keras's name for it" if hasattr(type(self), "call") else ""
+        raise NotImplementedError(f"{type(self).__name__} has no forward{hint}")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         try:
