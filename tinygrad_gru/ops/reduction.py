@@ -69,8 +69,14 @@ def mean(x, *, axis=None, keepdims=False):
     return pairwise_sum(x, axis=axis, keepdims=keepdims) / n
 
 
-_share = accumulate_in_float32(lambda g, shape, axis: g / _count(shape, axis))  # float16 ends at 65504, a count may not
-mean.vjp(x=lambda g, x_shape, axis, keepdims: _broadcast_back(_share(g, x_shape, axis), x_shape, axis, keepdims))
+_divide = accumulate_in_float32(lambda g, n: g / n)  # n may be beyond 65504, where float16 ends
+
+
+def _mean_rule(g, x_shape, axis, keepdims):
+    return _broadcast_back(_divide(g, _count(x_shape, axis)), x_shape, axis, keepdims)
+
+
+mean.vjp(x=_mean_rule)
 
 
 @respelling
@@ -113,9 +119,7 @@ def max(x, axis=None, keepdims=False, return_indices=False):
 
 @respelling
 def min(x, axis=None, keepdims=False, return_indices=False):
-    """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal
-
-    With `return_indices` (values, indices of the first smallest), for one axis or all; g then goes to those alone.
+    """y = the smallest element, as `max` has the largest
 
     >>> ops.min(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1, return_indices=True)
     (Tensor([1., 2.], dtype=float32), Tensor([0, 1], dtype=int64))
@@ -157,9 +161,8 @@ def prod(x, axis=None, keepdims=False):
     axes = tuple(sorted(_axes(axis, len(x.shape))))
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     result_shape = _keepdims_shape(x.shape, axis) if keepdims else rest
-    factors = reshape(
-        moveaxis(x, source=axes, destination=tuple(range(len(axes)))), shape=(_count(x.shape, axis), *rest)
-    )
+    moved = moveaxis(x, source=axes, destination=tuple(range(len(axes))))
+    factors = reshape(moved, shape=(_count(x.shape, axis), *rest))
     if not factors.shape[0]:
         factors = 1 + sum(factors, axis=0, keepdims=True)  # one factor: an empty sum is 0
     while (n := factors.shape[0]) > 1:
