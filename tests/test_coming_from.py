@@ -88,6 +88,7 @@ def test_every_line_of_pytorch_runs(tmp_path, monkeypatch):
     names = {
         "np": np, "torch": torch, "x": torch.linspace(-1, 1, 12).reshape(4, 3), "labels": torch.tensor([0, 1, 1, 0]),
         "logits": torch.ones(4, 2), "series": torch.ones(20, 4, 3), "lengths": torch.tensor([20, 3, 7, 1]),
+        "w": torch.ones(3, requires_grad=True),
     }  # fmt: skip
     in_order(["import torch.utils.checkpoint", *(theirs for theirs, _ in rows("PyTorch"))], names)
 

@@ -26,9 +26,10 @@ _FOREIGN = {
     "where": "write ops.where(condition, a, b) around it",
     "dtype": "write x.astype(dtype) before or after it",
     "initial": "write the combination with that value after it",
+    "from_logits": "leave it out, losses take logits: no softmax or sigmoid before them",
     "unbiased": "write correction=1 for True, correction=0 for False",
     **dict.fromkeys(["keepdim", "keepdims"], "write ops.expand_dims(…, axis) of the result"),
-    **dict.fromkeys(["p", "ord"], "of another norm write the formula, such as abs(x).sum(axis)"),
+    "ord": "of another norm write the formula, such as abs(x).sum(axis)",
 }
 #: What PyTorch's users must say when they use its names, since its function does something else.
 _SAY = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, ClassVar, TypeVar
 
 from .hints import did_you_mean
+
+Function = TypeVar("Function", bound=Callable)
 
 
 class AnsweredKeywords:
@@ -22,6 +25,22 @@ class AnsweredKeywords:
                 for name in filter(lambda name: name not in parameters, settings):
                     raise unknown_keyword(cls.__name__, name, cls._keyword_hints, parameters)
         return super().__new__(cls)
+
+
+def answered(hints: Mapping[str, str]) -> Callable[[Function], Function]:
+    """A decorator of functions that answers a keyword that they have not."""
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def call(*inputs: Any, **settings: Any) -> Any:
+            known = inspect.signature(function).parameters
+            for name in filter(lambda name: name not in known, settings):
+                raise unknown_keyword(function.__name__, name, hints, known)
+            return function(*inputs, **settings)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 def unknown_keyword(owner: str, name: str, hints: Mapping[str, str], known: Iterable[str]) -> TypeError:

@@ -63,6 +63,10 @@ def test_lists_are_arrays():
             lambda x: ops.min(x, dim=0),
             r"min: PyTorch's gives \(values, indices\) along dim: write axis=… for the values",
         ),
+        (
+            lambda x: ops.norm(x, 1),
+            "norm: p must be 2, got 1: write the formula of another norm; along an axis: axis=…",
+        ),
         (lambda x: ops.split(x, 1, dim=0), "split: PyTorch's split takes the length of each part.* write axis=…"),
         (lambda x: ops.mse(x, x, reducton="sum"), r"\(did you mean 'reduction'\?\)"),
         (lambda x: ops.cross_entropy(x, [0, 1], weights=[1.0, 2.0, 3.0]), r"\(did you mean 'weight'\?\)"),

@@ -132,7 +132,7 @@ def test_mean_and_var_of_nothing_raise():
     with pytest.raises(ValueError, match=r"mean: no elements to average over axis 0 of shape \(0, 3\)"):
         ops.mean(leaf(np.ones((0, 3))), axis=0)
     assert ops.mean(leaf(np.ones((0, 3))), axis=1).shape == (0,)
-    with pytest.raises(ValueError, match=r"var: too few elements over axis None of shape \(1,\) for correction 1"):
+    with pytest.raises(ValueError, match=r"var: too few elements over axis None of \(1,\) for correction 1"):
         ops.var(leaf([1.0]), correction=1)
 
 

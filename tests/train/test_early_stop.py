@@ -1,3 +1,5 @@
+import pytest
+
 from tinygrad_gru.train.stopping import EarlyStop
 
 
@@ -52,3 +54,9 @@ def test_early_stop_restores_its_state():
     stop.update(2.0)
     other.load_state_dict(stop.state_dict())
     assert (other.best, other.since_best) == (1.0, 1)
+
+
+@pytest.mark.parametrize("patience", [-1, 1.5, True])
+def test_patience_is_a_number_of_evaluations(patience):
+    with pytest.raises(ValueError, match="patience: expected a number of evaluations, 0 or more"):
+        EarlyStop(patience)

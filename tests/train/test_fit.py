@@ -184,7 +184,7 @@ def test_a_display_that_is_given_serves_several_runs():
 
 
 def test_parameters_that_the_optimizer_does_not_have_are_named():
-    """As after `unfreeze`, if the optimizer was made before."""
+    """Those that are frozen are not."""
     lines = []
 
     class Display(train.Progress):
@@ -193,7 +193,7 @@ def test_parameters_that_the_optimizer_does_not_have_are_named():
 
     model = network()
     model.layers[0].freeze()
-    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    optimizer = optim.SGD(model.layers[3].parameters(), lr=0.1)
     train.fit(model, ops.mse, (X, Y), steps=1, optimizer=optimizer, progress=Display())
     assert not any("not trained" in line for line in lines)
     model.unfreeze()

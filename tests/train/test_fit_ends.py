@@ -1,5 +1,7 @@
 """train.fit: ends of a run, early stopping, divergence, and the diagnosis of one that has not learned."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 from fit_case import X, Y, network, quiet
@@ -56,6 +58,14 @@ def test_a_run_of_seconds_ends_in_time_and_is_evaluated_at_its_end():
     steps = history["step"]
     assert history.records[-1]["step"] == steps[-1] and "validation_loss" in history.records[-1]
     assert 2 <= history["validation_loss"].size <= 11
+
+
+def test_a_run_of_seconds_is_evaluated_at_its_end_whenever_the_clock_is_read(monkeypatch):
+    """Each reading takes a while, so that the end comes between two of them."""
+    seconds = count(0, 0.03)
+    monkeypatch.setattr("tinygrad_gru.train.loop.time.perf_counter", lambda: next(seconds))
+    history = quiet(network(), ops.mse, [(X, Y)] * 100, seconds=3.09, validation=(X, Y))
+    assert "validation_loss" in history.records[-1] and history["validation_loss"].size > 5
 
 
 def test_the_seconds_of_a_resumed_run_include_those_before(tmp_path):

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tinygrad_gru import nn, ops, optim, train
+from tinygrad_gru import data, nn, ops, optim, train
 
 X, Y = np.ones((8, 2)), np.zeros((8, 1))
 
@@ -18,6 +18,10 @@ def fit(**settings):
     return train.fit(
         nn.Linear(2, 1), settings.pop("loss", ops.mse), (X, Y), **{"epochs": 2, "progress": False} | settings
     )
+
+
+def ends_with(loss, *layers):
+    return train.fit(nn.Sequential(nn.Linear(2, 2), *layers), loss, (X, X), epochs=1, progress=False)
 
 
 def event(name):
@@ -33,6 +37,26 @@ ANSWERED = {
         lambda: fit(loss="sparse_categorical_crossentropy"),
         "write ops.cross_entropy, which takes logits: no softmax before it",
     ),
+    "a softmax before the loss": (
+        lambda: ends_with(ops.cross_entropy, nn.Softmax()),
+        "cross_entropy takes logits, and the model ends with a softmax, which would act twice",
+    ),
+    "the same as functions": (lambda: ends_with(nn.CrossEntropyLoss(), ops.softmax), "ops.softmax(train.predict(model"),
+    "a sigmoid before the loss": (
+        lambda: ends_with(ops.binary_cross_entropy_with_logits, nn.Sequential(nn.Sigmoid())),
+        "the model ends with a sigmoid",
+    ),
+    "one output and cross_entropy": (
+        lambda: train.fit(nn.Linear(2, 1), ops.cross_entropy, (X, np.zeros(8, int)), epochs=1, progress=False),
+        "cross_entropy of one class is always 0",
+    ),
+    "Dense(8, 'relu')": (lambda: nn.Linear(5, 8, "relu"), "bias: expected a truth value, got 'relu' (an activation"),
+    "GRU(3, 8, True)": (lambda: nn.GRU(3, 8, True), "num_layers: expected a positive integer, got True"),
+    "a method call": (
+        lambda: type("Mine", (nn.Module,), {"call": lambda self, x: x})()(X),
+        "Mine has no forward; it has a method call, which is Keras's name for it",
+    ),
+    "split(random_state=0)": (lambda: data.split(8, 0.8, random_state=0), "here it is seed"),
     "a loss by our name": (lambda: fit(loss="mse"), "write ops.mse"),
     "fit(model, x, y)": (
         lambda: train.fit(nn.Linear(2, 1), X, Y, epochs=2),
@@ -71,13 +95,21 @@ ANSWERED = {
     "history.epoch": (lambda: fit().epoch, "history.epochs"),
     "history.best_epoch": (lambda: fit().best_epoch, "history.best['epoch']"),
     "train.score": (lambda: train.score, "train.evaluate(model, loss, (x, y), metrics=['accuracy'])"),
+    "Adam(lr=…)": (lambda: fit(optimizer=optim.Adam(lr=1e-3)), "write Adam(model.parameters(), …)"),
+    "an optimizer of the model": (lambda: optim.Adam(nn.Sequential(nn.Linear(2, 1))), "the parameters of modules are"),
+    "a layer by its name": (lambda: nn.Sequential(nn.Linear(2, 1), "relu"), "got str 'relu': write ops.relu"),
+    "targets that are booleans": (
+        lambda: ops.cross_entropy(X, np.array([True] * 8)),
+        "got bool: class ids, such as targets.astype('int64')",
+    ),
+    "from_logits": (lambda: ops.cross_entropy(X, np.zeros(8, int), from_logits=True), "losses take logits"),
 }
 
 
 @pytest.mark.parametrize("habit", ANSWERED)
 def test_it_is_answered_with_what_to_type(habit):
     typed, answer = ANSWERED[habit]
-    with pytest.raises((TypeError, ValueError, AttributeError), match=re.escape(answer)):
+    with pytest.raises((TypeError, ValueError, AttributeError, NotImplementedError), match=re.escape(answer)):
         typed()
 
 
@@ -95,3 +127,8 @@ def test_a_plateau_as_a_class_needs_no_number_of_steps():
 def test_a_loss_of_outputs_and_targets_by_any_names_works():
     for loss in (lambda outputs, targets: ops.mse(outputs, targets), lambda y_pred, y_true: ops.mse(y_pred, y_true)):
         assert np.isfinite(fit(loss=loss)["loss"]).all()
+
+
+def test_a_softmax_that_the_loss_does_not_apply_itself_works():
+    assert np.isfinite(ends_with(ops.mse, nn.Softmax())["loss"]).all()
+    assert np.isfinite(ends_with(ops.cross_entropy, nn.LogSoftmax())["loss"]).all()  # of log p it is p

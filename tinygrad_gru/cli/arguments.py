@@ -8,7 +8,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..hints import did_you_mean
 from ..train.folder import create_folder
@@ -62,6 +62,15 @@ def count(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r:.40}")
     return int(text)
+
+
+def add_setting(
+    command: argparse.ArgumentParser, defaults: Any, name: str, convert: Any, text: str, **more: Any
+) -> None:
+    """Add the option of a setting; its help ends with the default."""
+    default = getattr(defaults, name)
+    note = "" if default is None else f" (default: {default})"
+    command.add_argument(f"--{name}", type=convert, help=text + note, **more)
 
 
 def add_backend(command: argparse.ArgumentParser) -> None:

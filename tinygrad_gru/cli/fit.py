@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..train import SeriesModel, SeriesRun, SeriesSettings
 from ..train.folder import RunFolder
 from ..train.series.settings import CELLS, FILLS, TASKS
 from ..train.terminal import try_print
-from .arguments import INTERRUPTED, add_backend, delimiter, new_run_folder, path
+from .arguments import INTERRUPTED, add_backend, add_setting, delimiter, new_run_folder, path
 
 _FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
@@ -35,15 +36,9 @@ def add_to(commands: Any) -> None:
         argument_default=argparse.SUPPRESS,
     )
     command.set_defaults(command=fit, out=None, quiet=False, **_FORMAT)
-    defaults = SeriesSettings(target="")
+    setting = partial(add_setting, command, SeriesSettings(target=""))
     command.add_argument("file", type=path, help="the CSV file, one row per time step")
     command.add_argument("--target", required=True, metavar="COLUMN", help="what to forecast or classify")
-
-    def setting(name: str, convert: Any, text: str, **more: Any) -> None:
-        default = getattr(defaults, name)
-        note = "" if default is None else f" (default: {default})"
-        command.add_argument(f"--{name}", type=convert, help=text + note, **more)
-
     setting("task", str, "default: forecast a number, classify anything else", choices=TASKS)
     setting("window", int, "rows that the network reads", metavar="N")
     setting("horizon", int, "rows ahead to forecast", metavar="N")

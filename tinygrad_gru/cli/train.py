@@ -9,6 +9,7 @@ import shlex
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from ..io import replacing
@@ -31,7 +32,7 @@ from ..train.text.origin import Origin, origin_in, settings_like
 from ..train.text.restore import settings_in
 from ..train.text.run import format_summary
 from ..train.text.settings import CHANGEABLE
-from .arguments import INTERRUPTED, absolute, add_backend, new_run_folder, path
+from .arguments import INTERRUPTED, absolute, add_backend, add_setting, new_run_folder, path
 
 
 def add_to(commands: Any) -> None:
@@ -43,13 +44,7 @@ def add_to(commands: Any) -> None:
         argument_default=argparse.SUPPRESS,  # options that are not given: a resumed run has them in its checkpoint
     )
     command.set_defaults(command=train, seconds=None, out=None, resume=False, quiet=False, start=None)
-    defaults = TextSettings()
-
-    def setting(name: str, convert: Any, text: str, **more: Any) -> None:
-        default = getattr(defaults, name)
-        note = "" if default is None else f" (default: {default})"
-        command.add_argument(f"--{name}", type=convert, help=text + note, **more)
-
+    setting = partial(add_setting, command, TextSettings())
     setting("text", absolute, "a UTF-8 text file to train on", metavar="FILE")
     setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
     setting("embedding", int, "width of the character embedding", metavar="N")

@@ -83,7 +83,9 @@ class ArrayBatches(Epochs[ArrayBatch]):
 def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes such lists") -> np.ndarray:
     """`value` as an array of numbers, or an error that calls it `name`."""
     if hasattr(value, "columns"):
-        return Table.from_frame(value).array()
+        table = Table.from_frame(value)
+        columns = [table[column] for column in table.columns]
+        return np.stack(columns, 1) if all(column.dtype.kind in "iu" for column in columns) else table.array()
     try:
         array = unmasked(name, value)
     except ValueError as error:

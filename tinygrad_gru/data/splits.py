@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..keywords import answered
 from .epochs import check_sizes
 
 
@@ -67,6 +68,7 @@ def split_by_group(groups: Any, fractions: float | Sequence[float], seed: int = 
     return _indices(part_of, len(shares), f"{len(counts)} groups of {len(group_of)} examples")
 
 
+@answered({"random_state": "seed", "test_size": "fractions=0.8, the first part", "shuffle": "always on"})
 def split(count: int, fractions: float | Sequence[float], seed: int = 0, stratify: Any = None) -> list[np.ndarray]:
     """The indices of the examples in each part of a random split of `count` examples, in ascending order.
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..hints import missing_attribute
 from .arrays import as_array
+
+_HINTS = {"fit_transform": "fit(training).transform(training)", "mean_": "mean", "scale_": "std", "var_": "std ** 2"}
 
 
 class Standardizer:
@@ -60,7 +63,14 @@ class Standardizer:
         return ((array - mean) / std).astype(array.dtype, copy=False)
 
     def inverse_transform(self, values: Any, features: Any = None) -> np.ndarray:
-        """x · std + mean of an array (..., F); or of some features alone: the index of one, or a list of them."""
+        """x · std + mean of an array (..., F); or of some features alone.
+
+        features  a list of their indices, for an array (..., their number); or one index, for an array of any shape
+
+        >>> scale = data.Standardizer().fit(np.array([[0.0, 10], [2, 30]]))
+        >>> scale.inverse_transform([[0.0, 1.0]], features=1).tolist()  # two steps of a forecast of the second
+        [[20.0, 30.0]]
+        """
         array, mean, std = self._with_statistics(values, features)
         return (array * std + mean).astype(array.dtype, copy=False)
 
@@ -82,6 +92,9 @@ class Standardizer:
             setattr(self, name, array)
         self._columns = None
 
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute("a Standardizer", name, _HINTS)
+
     def __repr__(self) -> str:
         if not hasattr(self, "mean"):
             return "Standardizer(not fitted)"
@@ -94,8 +107,8 @@ class Standardizer:
         array, columns = as_array("values", values), _columns(values)
         if features is None and columns and self._columns and columns != self._columns:
             raise ValueError(f"the columns must be those of the fit, {self._columns}, in this order, got {columns}")
-        chosen = np.arange(len(self.mean)) if features is None else np.atleast_1d(features)
-        if _features(array) != len(chosen):
+        chosen = np.arange(len(self.mean)) if features is None else np.asarray(features)
+        if chosen.ndim and _features(array) != len(chosen):
             some = "; inverse_transform(values, features=0) is of the first feature alone" if features is None else ""
             raise ValueError(
                 f"values must have {len(chosen)} features, (..., {len(chosen)}), got the shape {array.shape}{some}"

@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from ..keywords import answered
 from .arrays import as_array
 from .epochs import check_sizes
 
 
+@answered(
+    {
+        **dict.fromkeys(["window", "window_size", "sequence_length", "length"], "width"),
+        **dict.fromkeys(["sequence_stride", "step", "sampling_rate"], "stride, from one window to the next"),
+        "batch_size": "not here: train.fit(…, (x, y), batch_size=32)",
+    }
+)
 def windows(
     series: Any, width: int, horizon: int = 1, stride: int = 1, targets: Any = None, *, nan: str = "refuse"
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ _CONVERSION_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
 def check_sizes(**sizes: int) -> None:
     """Raise ValueError unless every size is a positive integer."""
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or size < 1:
+        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
             raise ValueError(f"{name}: expected a positive integer, got {size!r}")
 
 

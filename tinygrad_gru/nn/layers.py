@@ -53,6 +53,8 @@ class Linear(_Weighted):
         self, in_features: int, out_features: int, bias: bool = True, dtype: Any = "float32", device: Any = None
     ):
         check_sizes(in_features=in_features, out_features=out_features)
+        if isinstance(bias, str) or callable(bias):
+            raise TypeError(f"bias: expected a truth value, got {bias!r} (an activation is a layer of its own)")
         bound = 1 / math.sqrt(in_features)
         self.W = Parameter(init.uniform(in_features, out_features, bound=bound), dtype, device)
         self.b = Parameter(init.uniform(out_features, bound=bound), dtype, device) if bias else None

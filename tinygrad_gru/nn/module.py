@@ -22,17 +22,18 @@ from .base.state import LoadedKeys, fitting_values
 from .base.summary import module_html
 
 
-def Parameter(data: Any, dtype: Any = None, device: str | Backend | None = None) -> Tensor:  # noqa: N802
+def Parameter(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = True) -> Tensor:  # noqa: N802
     """A trainable tensor: a leaf that requires a gradient.
 
-    data    an array, a nested list or a scalar; copied
-    dtype   by default that of the array; that of lists and scalars is float32
-    device  by default that of the array
+    data           an array, a nested list or a scalar; copied
+    dtype          by default that of the array; that of lists and scalars is float32
+    device         by default that of the array
+    requires_grad  False: it is frozen, until this is set
 
     >>> nn.Parameter(np.zeros(2), dtype="float32")
     Tensor([0., 0.], dtype=float32, requires_grad=True)
     """
-    return Tensor(data, requires_grad=True, dtype=dtype, device=device)
+    return Tensor(data, requires_grad=True, dtype=dtype, device=device).requires_grad_(requires_grad)
 
 
 class Module(ForeignNames):
@@ -76,7 +77,8 @@ class Module(ForeignNames):
 
     def forward(self, *inputs: Any, **settings: Any) -> Any:
         """Compute the output. A subclass defines it; `module(…)` calls it."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        hint = "; it has a method call, which is Keras's name for it" if hasattr(type(self), "call") else ""
+        raise NotImplementedError(f"{type(self).__name__} has no forward{hint}")
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         try:
@@ -271,11 +273,13 @@ class Module(ForeignNames):
         for _, tensor in self.named_tensors():
             tensor.zero_grad()
 
-    def to(self, device: str | Backend) -> Module:
+    def to(self, device: str | Backend | None = None, dtype: Any = None) -> Module:
         """Move all parameters and buffers to a device (a backend), in place: an optimizer of these Tensors stays
-        valid. Returns the module. A floating dtype is taken too: see `astype`."""
-        if is_floating(device):
-            return self.astype(device)
+        valid. Returns the module. A floating dtype is taken too, alone or after the device: see `astype`."""
+        if dtype is not None:
+            self.astype(dtype)
+        if device is None or is_floating(device):
+            return self if device is None else self.astype(device)
         target = resolve(device)
         for _, tensor in self.named_tensors():
             tensor.relocate(target)

@@ -152,7 +152,10 @@ class Sequential(Module):
         if isinstance(layer, dict):
             raise TypeError("Sequential: expected the layers, got a dict: write Sequential(*layers.values())")
         if not callable(layer):
-            raise TypeError(f"Sequential: layer {index} must be a module or a function, got {type(layer).__name__}")
+            hint = f" {layer!r}: write ops.{layer}" if isinstance(layer, str) and hasattr(ops, layer) else ""
+            raise TypeError(
+                f"Sequential: layer {index} must be a module or a function, got {type(layer).__name__}{hint}"
+            )
         loses_state = self.returns_state and isinstance(layer, Sequential) and not layer.returns_state
         if loses_state and any(map(_returns_state, layer.modules())):
             raise TypeError(f"Sequential: layer {index} has recurrent layers: make it with returns_state=True too")

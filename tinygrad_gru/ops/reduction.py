@@ -89,9 +89,7 @@ def var(x, axis=None, keepdims=False, correction=0):
     """
     n = _count(x.shape, axis)
     if n <= correction:
-        raise ValueError(
-            f"var: too few elements over axis {axis} of shape {tuple(x.shape)} for correction {correction}"
-        )
+        raise ValueError(f"var: too few elements over axis {axis} of {tuple(x.shape)} for correction {correction}")
     biased = mean(square(x - mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
     return biased * (n / (n - correction)) if correction else biased
 
@@ -121,9 +119,7 @@ def max(x, axis=None, keepdims=False, return_indices=False):
 
 @respelling
 def min(x, axis=None, keepdims=False, return_indices=False):
-    """y = the smallest element        ∂L/∂x = g at the smallest element, shared evenly where several are equal
-
-    With `return_indices` (values, indices of the first smallest), for one axis or all; g then goes to those alone.
+    """y = the smallest element, as `max` has the largest
 
     >>> ops.min(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1, return_indices=True)
     (Tensor([1., 2.], dtype=float32), Tensor([0, 1], dtype=int64))
@@ -165,9 +161,8 @@ def prod(x, axis=None, keepdims=False):
     axes = tuple(sorted(_axes(axis, len(x.shape))))
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     result_shape = _keepdims_shape(x.shape, axis) if keepdims else rest
-    factors = reshape(
-        moveaxis(x, source=axes, destination=tuple(range(len(axes)))), shape=(_count(x.shape, axis), *rest)
-    )
+    moved = moveaxis(x, source=axes, destination=tuple(range(len(axes))))
+    factors = reshape(moved, shape=(_count(x.shape, axis), *rest))
     if not factors.shape[0]:
         factors = 1 + sum(factors, axis=0, keepdims=True)  # one factor: an empty sum is 0
     while (n := factors.shape[0]) > 1:
@@ -219,16 +214,22 @@ def cumsum(x, *, axis):
 cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
 
 
-@op
-@real_valued
-def norm(x, *, axis=None, keepdims=False):
-    """y = √Σ x², the Euclidean norm        ∂L/∂x = g ⊙ x / y (0 where y = 0)
+@respelling
+def norm(x, p=2, axis=None, keepdims=False):
+    """y = √Σ x², the Euclidean norm, which is that of p = 2        ∂L/∂x = g ⊙ x / y (0 where y = 0)
 
     >>> ops.norm(Tensor([3.0, 4.0]))
     Tensor(5., dtype=float32)
     """
-    xp = xp_of(x)
-    return xp.sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
+    if p != 2:
+        raise TypeError(f"norm: p must be 2, got {p!r}: write the formula of another norm; along an axis: axis=…")
+    return _norm(x, axis=axis, keepdims=keepdims)
+
+
+@op
+@real_valued
+def _norm(x, *, axis, keepdims):
+    return xp_of(x).sqrt(pairwise_sum(x * x, axis=axis, keepdims=keepdims))
 
 
 @accumulate_in_float32
@@ -237,4 +238,4 @@ def _norm_rule(g, y, x, axis, keepdims):
     return _broadcast_back(g, x.shape, axis, keepdims) * x / where(y == 0, 1.0, y)
 
 
-norm.vjp(x=_norm_rule)
+_norm.vjp(x=_norm_rule)

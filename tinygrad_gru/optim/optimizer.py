@@ -57,6 +57,12 @@ class Optimizer(AnsweredKeywords):
     rule: ClassVar[Callable[..., dict[str, SymbolicArray]]]
     allowed: ClassVar[Mapping[str, Allowed]]
 
+    def __new__(cls, *inputs: Any, **settings: Any) -> Any:
+        made = super().__new__(cls, *inputs, **settings)
+        if settings and not inputs and "parameters" not in settings:
+            raise TypeError(f"{cls.__name__}: parameters are missing: write {cls.__name__}(model.parameters(), …)")
+        return made
+
     def __init__(self, parameters: Parameters, **settings: Any):
         signature = inspect.signature(self.rule).parameters.values() if hasattr(self, "rule") else ()
         self._arrays = tuple(x.name for x in signature if x.kind is x.POSITIONAL_OR_KEYWORD)

@@ -60,7 +60,7 @@ class Protocols(ForeignNames):
 
     def __len__(self: Any) -> int:
         if not self.shape:
-            raise TypeError("a tensor without axes has no length")
+            raise TypeError("a tensor without axes has no length (for PyTorch: torch.from_numpy(t.numpy()))")
         return self.shape[0]
 
     def __iter__(self: Any) -> Iterator[Any]:

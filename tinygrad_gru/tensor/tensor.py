@@ -152,15 +152,17 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         """The values as nested lists of Python scalars."""
         return to_host(self._data).tolist()
 
-    def to(self, device: Any) -> Tensor:
+    def to(self, device: Any = None, dtype: Any = None) -> Tensor:
         """A copy on another backend: a leaf of a leaf, a constant of a constant; on the same backend the tensor itself.
 
-        A recorded tensor cannot be moved; move the leaves from which it was computed. A dtype in place of a device is
-        taken for `astype`, as PyTorch's users write it.
+        A recorded tensor cannot be moved; move the leaves from which it was computed. A dtype, in place of a device or
+        after it, is for `astype`, as PyTorch's users write it.
 
         >>> Tensor([1.0, 2.0]).to("cpu").to("float64").dtype
         dtype('float64')
         """
+        if dtype is not None:
+            return (self if device is None else self.to(device)).astype(dtype)
         is_name = isinstance(device, str)
         if not isinstance(device, Backend) and (not is_name or backend_of(self._data).dtype(device)):
             return self.astype(device)

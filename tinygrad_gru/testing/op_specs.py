@@ -45,7 +45,7 @@ class Case:
 
 #: Private ops, and the public op whose specs check them.
 CHECKED_BY = {
-    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_max": "max",
+    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_max": "max", "_norm": "norm",
     "_min": "min", "_scatter": "getitem",
     "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
 }  # fmt: skip

@@ -318,7 +318,7 @@ def optimizer_of(optimizer: str | Optimizer | type[Optimizer], lr: float | None,
 def _left_out(model: Module, optimizer: Optimizer) -> list[str]:
     """The parameters of the model that the optimizer does not have, and that are not frozen either."""
     own = set(map(id, optimizer.parameters()))
-    return [name for name, parameter in model.named_parameters() if id(parameter) not in own]
+    return [name for name, tensor in model.named_parameters() if tensor.requires_grad and id(tensor) not in own]
 
 
 def _total_steps(batches: Any, epochs: int | None, steps: int | None, accumulate: int) -> int:

@@ -94,11 +94,10 @@ class Loop:
         self.stopped: str | None = None
         self.signal: int | None = None
         self.diagnosis: str | None = None
-        self._losses: list[float] = []
-        self._evaluated: list[float] = []
         self._epochs: list[dict[str, Any]] = []
         self._step_seconds = 0.0
-        self._elapsed = 0.0  # of this run, those before an interruption included
+        self._elapsed = 0.0  # seconds of this run, those before an interruption included, up to `_clock`
+        self._clock = 0.0
         self._reported_at = -_SECONDS_BETWEEN_REPORTS
         self._first_step = 0
         self._best_step: int | None = None
@@ -193,17 +192,15 @@ class Loop:
                 if self.evaluate is not None:
                     self.report(self._evaluate(log, is_first=True))
                 self._run = initial
+            self._clock = time.perf_counter()
             while not self.finished and not stop.requested and self.stopped is None:
-                started = time.perf_counter()
                 self._step(log)
-                self._elapsed += time.perf_counter() - started
             self.signal = stop.number
             self.stopped = self.stopped or self._reason()
             if self.steps != self._saved_step:
                 self._save(log)
-        self.diagnosis = diagnosis(
-            self._losses, self._evaluated, self.trainer.targets_in_step, self.early_stop.patience is not None
-        )
+        keeps_best = self.early_stop.patience is not None
+        self.diagnosis = diagnosis(*self._losses(), self.trainer.targets_in_step, keeps_best)
         self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
 
@@ -253,8 +250,10 @@ class Loop:
         self.progress.advance(self.units_per_step, loss=step.loss)
         self._call("on_step_end", record)
         evaluation = {}
-        if self._evaluation_due(time.perf_counter() - started):
+        before = self._count_seconds()  # once a step, so that the one that reaches the end is evaluated
+        if self._evaluation_due(before):
             evaluation = self._evaluate(log)
+            self._count_seconds()
         if self.trainer.at_epoch_end:
             means = self.trainer.epoch_means.compute()
             epoch = {**self.position(), "epoch": self.epoch, **means, **evaluation}
@@ -271,31 +270,35 @@ class Loop:
             getattr(callback, event)(self, *record)
 
     def _record(self, record: dict[str, Any], log: JsonLines | None) -> None:
-        self._remember(record)
+        self.history.add(record)
         if log is not None:
             log.write(record)
 
-    def _remember(self, record: Mapping[str, Any]) -> None:
-        """A record of a step, which has the norm of its gradient, or of an evaluation."""
-        if "gradient_norm" in record:
-            self._losses.append(record["loss"])
-        else:
-            self._evaluated.append(next(value for name, value in record.items() if name not in self.position()))
-        self.history.add(record)
+    def _losses(self) -> tuple[list[float], list[float]]:
+        """The losses of the steps, whose records have the norm of their gradient, and those of the evaluations."""
+        position = self.position()
+        steps = [record["loss"] for record in self.history if "gradient_norm" in record]
+        evaluations = [record for record in self.history if "gradient_norm" not in record]
+        return steps, [next(value for name, value in record.items() if name not in position) for record in evaluations]
 
     def _add_epoch(self, record: dict[str, Any]) -> None:
         self._epochs.append(record)
         self.history.add_epoch(record)
 
-    def _evaluation_due(self, since: float) -> bool:
+    def _count_seconds(self) -> float:
+        """Add the time since the last call to those of the run; returns what they were before."""
+        before, now = self._elapsed, time.perf_counter()
+        self._elapsed, self._clock = before + now - self._clock, now
+        return before
+
+    def _evaluation_due(self, before: float) -> bool:
         """Whether the last step ended an epoch, or completed one more of the equal parts of the run, up to rounding."""
         if self.evaluate is None:
             return False
         if self.epochs is not None:
             return self.trainer.at_epoch_end
         if self.seconds is not None:
-            before, after = self._elapsed, self._elapsed + since
-            return after * self.evaluations // self.seconds > before * self.evaluations // self.seconds
+            return self._elapsed * self.evaluations // self.seconds > before * self.evaluations // self.seconds
         steps, total = self.steps, self.total_steps
         assert total is not None
         return steps * self.evaluations // total > (steps - 1) * self.evaluations // total
@@ -328,7 +331,7 @@ class Loop:
         if log.records < self._logged:
             self.progress.write(f"{log.path} is damaged: it has {log.records:,} of {self._logged:,} records")
         for record in read_log(folder.log):
-            self._remember(record)
+            self.history.add(record)
         return log
 
     def _check_folder(self, folder: RunFolder) -> None:

@@ -7,6 +7,7 @@ import signal
 import statistics
 import threading
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,8 @@ class EarlyStop:
     """
 
     def __init__(self, patience: int | None, min_improvement: float = 0.0) -> None:
+        if patience is not None and (not isinstance(patience, Integral) or isinstance(patience, bool) or patience < 0):
+            raise ValueError(f"patience: expected a number of evaluations, 0 or more, or None, got {patience!r}")
         self.patience = patience
         self.min_improvement = min_improvement
         self.best: float | None = None

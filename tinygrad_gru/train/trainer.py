@@ -18,7 +18,7 @@ from ..tensor import Tensor
 from ..trees import leaves, map_leaves
 from .batches import ModelBatch, at_end, read_batch, reference_tensor, source_of
 from .metrics import Metric
-from .metrics.loss import check_loss, loss_of, mean_count
+from .metrics.loss import check_logits, check_loss, loss_of, mean_count
 from .precision import LossScaler, mixed_precision
 
 _SCALE = ValueType(
@@ -157,6 +157,7 @@ class Trainer:
         metrics: Sequence[Metric] = (),
     ) -> None:
         check_loss(loss)
+        check_logits(loss, model)
         check_positive("accumulate", accumulate)
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm: expected a number above 0, or None, got {clip_norm!r}")

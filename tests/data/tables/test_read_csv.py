@@ -200,6 +200,13 @@ def test_errors_say_what_is_wrong_and_where(text, settings, message):
         read(text, **settings)
 
 
+def test_one_text_for_a_missing_value_is_that_text_and_not_its_characters():
+    table = read("a,b\n-999,9\n1,2\n", missing="-999")
+    assert table.missing("a").tolist() == [True, False] and table["b"].tolist() == [9, 2]
+    with pytest.raises(TypeError, match=r"missing must be texts as they stand in the file.* got \[-999\]"):
+        read("a,b\n-999,9\n1,2\n", missing=[-999])
+
+
 def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_csv(tmp_path / "none.csv")

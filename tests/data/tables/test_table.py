@@ -127,6 +127,7 @@ def test_whatever_takes_arrays_takes_a_table_of_numbers():
         (lambda t: Table({"a": [2**53 + 1, None]}), ValueError, "column 'a' has missing .* integers beyond 9007"),
         (lambda t: Table({"a": np.ma.array([1, 2], mask=[True, False])}), TypeError, "a is a masked array"),
         (lambda t: Table({**t, "city=Rome": t["load"]}).one_hot("city"), ValueError, "a column 'city=Rome' already"),
+        (lambda t: t.one_hot("city", {"Rome", "Paris"}), TypeError, "categories must be a list, whose order"),
         (lambda t: t.codes("city", ["Rome", "Paris", "Rome"]), ValueError, "the categories must differ"),
         (lambda t: Table({"a": [2**64]}), ValueError, "column 'a' has integers beyond int64"),
         (lambda t: Table({1: [1], "1": [2]}), ValueError, "names of columns must differ"),

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ...keywords import answered
 from .parsing import FieldError, NumberFormat, is_value, parse_column
 from .table import Table
 
@@ -19,6 +20,19 @@ _SNIFFED_ROWS = 100
 _TYPES = ("number", "boolean", "date", "category")
 
 
+#: Keywords of pandas's function, and what to write instead.
+KEYWORDS = {
+    "sep": "delimiter",
+    "index_col": "not needed: each column is there by its name",
+    "usecols": "a choice afterwards: table[['load', 'price']]",
+    "na_values": "missing=['?', …]",
+    "parse_dates": "not needed: dates in ISO 8601 are found; dates={'day': '%d.%m.%Y'} reads others",
+    "dtype": "types={'id': 'category'}",
+    "nrows": "a choice afterwards: table[:n]",
+}
+
+
+@answered(KEYWORDS)
 def read_csv(
     path: Any,
     *,
@@ -29,7 +43,7 @@ def read_csv(
     names: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
     dates: Mapping[str, str] | None = None,
-    missing: Iterable[str] = (),
+    missing: str | Iterable[str] = (),
     encoding: str = "utf-8",
 ) -> Table:
     """The `Table` in a CSV file (a path, or an open text file); print it to see what was found.
@@ -44,7 +58,7 @@ def read_csv(
                they are whole and none is missing, else float64), true and false, dates in ISO 8601 (2024-03-01 12:30,
                also 2024/03/01; with a time zone they are turned into UTC), or else categories, as too long integers are
     dates      by column, the format of other dates, as of `datetime.strptime`: {"day": "%d.%m.%Y"}
-    missing    texts that stand for a missing value, besides the empty one, NA, N/A, NaN, NULL and None
+    missing    a text that stands for a missing value, or several, besides the empty one, NA, N/A, NaN, NULL and None
 
     Blank lines are skipped, and space around a field is no part of it. Raises ValueError, which names the line, for a
     row of another length, text in another encoding, and where a few values of a column of numbers are none.
@@ -56,7 +70,10 @@ def read_csv(
     day     date          0  2024-01-01 to 2024-01-02
     load    number        1  1.5 to 1.5, mean 1.5
     """
-    form, absent = NumberFormat(decimal, thousands), MISSING.union(missing)
+    texts = [missing] if isinstance(missing, str) else list(missing)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"missing must be texts as they stand in the file, such as '-999', got {missing!r:.80}")
+    form, absent = NumberFormat(decimal, thousands), MISSING.union(texts)
     types, dates = dict(types or {}), dict(dates or {})
     source, text = _text_of(path, encoding)
     rows, lines = _rows_of(source, text, _delimiter_of(text, decimal) if delimiter is None else delimiter)

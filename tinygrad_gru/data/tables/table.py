@@ -23,6 +23,8 @@ HINTS = {
         ["fillna", "fill_null", "interpolate", "ffill"], "table.fill_missing(columns, value=… or method=…)"
     ),
     **dict.fromkeys(["assign", "with_columns"], "Table({**table, name: values})"),
+    **dict.fromkeys(["to_pandas", "to_frame"], "pandas.DataFrame({**table})"),
+    "tail": "table[-5:]",
     "get_dummies": "table.one_hot(column)",
     "to_dummies": "table.one_hot(column)",
     "unique": "table.categories(column)",
@@ -224,6 +226,8 @@ class Table:
         """The index of each value in `categories`, or -1 where it is missing."""
         column, gone = self._column(name), self.missing(name)
         index = {category: code for code, category in enumerate(categories)}
+        if isinstance(categories, (str, set, frozenset)):
+            raise TypeError(f"categories must be a list, whose order is that of the ids, got {categories!r:.80}")
         if len(index) < len(categories):
             raise ValueError(f"the categories must differ, got {list(categories)!r:.400}")
         unknown = sorted(set(values_of(column[~gone])) - set(index))

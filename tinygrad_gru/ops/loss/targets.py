@@ -70,6 +70,8 @@ def class_ids(name, scores, targets, ignore_index):
             f"targets must be integers, got {targets.dtype}: class ids, such as targets.astype('int64'); probabilities "
             f"have the shape of the scores, {tuple(scores.shape)}"
         )
+    if str(targets.dtype).endswith("bool"):
+        raise TypeError("targets must be integers, got bool: class ids, such as targets.astype('int64')")
     targets = as_integers(targets, scores, "targets")
     if not scores.shape:
         raise ValueError(f"{name}: scores need an axis of classes, got a scalar")

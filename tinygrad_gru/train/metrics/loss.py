@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import ops
 from ...backend import as_array, astype, backend_of, is_floating, move, xp_of
+from ...nn import Sequential, Sigmoid, Softmax
 from ...nn.small.of_ops import OfOps
 from ...ops.op import unwrap
 from ...tensor import Tensor
@@ -86,6 +87,22 @@ def check_loss(loss: Any) -> None:
         )
 
 
+def check_logits(loss: Any, model: Any) -> None:
+    """Raise ValueError if a Sequential ends with the function that the loss applies itself: it would act twice."""
+    function, last = loss_settings(loss)[0], model
+    while isinstance(last, Sequential) and len(last):
+        last = last[-1]
+    for of_logits, module, op in (
+        (ops.cross_entropy, Softmax, ops.softmax),
+        (ops.binary_cross_entropy_with_logits, Sigmoid, ops.sigmoid),
+    ):
+        if function is of_logits and (last is op or isinstance(last, module)):
+            raise ValueError(
+                f"loss: {of_logits.__name__} takes logits, and the model ends with a {op.__name__}, which would act "
+                f"twice: leave it out, and write ops.{op.__name__}(train.predict(model, x)) for probabilities"
+            )
+
+
 def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Tensor:
     """The loss of a batch as a Tensor. Raises TypeError or ValueError if it is not a scalar Tensor."""
     try:
@@ -96,6 +113,11 @@ def loss_of(loss: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Tens
             wanted = ", ".join(map(str, (-1, *shape[1:])))
             error.args = (f"{error.args[0]}; to keep the model's output, give the targets y as y.reshape({wanted})",)
         raise
+    if getattr(outputs, "shape", ())[-1:] == (1,) and loss_settings(loss)[0] is ops.cross_entropy:
+        raise ValueError(
+            "loss: cross_entropy of one class is always 0: give the model an output for each class, or for one logit "
+            "take ops.binary_cross_entropy_with_logits"
+        )
     if not isinstance(value, Tensor):
         raise TypeError(
             f"loss: expected a function of (outputs, targets) that returns a Tensor, as ops.mse, got a "

@@ -101,7 +101,7 @@ class TextRun:
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
         self.trainer = Trainer(
-            self.model, cross_entropy, optimizer, stream, schedule, clip_norm=_MAX_NORM, precision=settings.precision,
+            self.model, character_loss, optimizer, stream, schedule, clip_norm=_MAX_NORM, precision=settings.precision,
             compiled=settings.compile_mode, carry_state=True,
         )  # fmt: skip
 
@@ -226,6 +226,11 @@ class TextLoop(Loop):
             loss, characters = record["held_out"], self.text_run.characters
             self.progress.write(f"{characters:,} characters: held-out loss {loss:.3f} nats/char")
             self.progress.write(self.text_run.sample())
+
+
+def character_loss(logits: Any, ids: Any) -> Any:
+    """Cross-entropy in nats/char. A text may be of one character: there `cross_entropy` itself would be refused."""
+    return cross_entropy(logits, ids)
 
 
 def new_model(settings: TextSettings, vocabulary: CharacterVocabulary) -> CharacterModel:
