@@ -398,3 +398,16 @@ def test_a_tensor_of_another_dtype_is_refused(name):
     ):
         getattr(ops, name)(predictions, targets)
     assert getattr(ops, name)(predictions, targets.astype("float32")).dtype == "float32"
+
+
+def test_arrays_of_the_host_are_moved_to_the_predictions(backend):
+    scores = np.random.default_rng(0).standard_normal((4, 3)).astype("float32")
+    x = Tensor(scores, device=backend)
+    for loss, targets in (
+        (ops.cross_entropy, np.array([0, 2, 1, 1])),
+        (ops.mse, np.ones((4, 3))),
+        (ops.nll, [0, 1, 2, 0]),
+    ):
+        there, here = loss(x, targets), loss(Tensor(scores, device="numpy"), targets)
+        assert there.device == backend.name
+        np.testing.assert_allclose(there.item(), here.item(), rtol=1e-5)

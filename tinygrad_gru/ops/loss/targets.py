@@ -43,10 +43,12 @@ def converting_targets(function):
 
 
 def _array(value, like):
-    """`value` as an array, floats in the dtype of `like`; lists, scalars and PyTorch's tensors on its backend."""
+    """`value` as an array on the backend of `like`, floats in its dtype. Tensors and arrays on a GPU are not moved."""
     like = unwrap(like)
     is_array = isinstance(value, Variable) or hasattr(value, "__array_namespace__") or is_on_cuda(value)
     array = value if is_array else backend_of(like).asarray(value)
+    if not isinstance(value, Variable) and backend_of(array).name == "numpy":
+        array = move(array, backend_of(like))
     if not is_floating(array.dtype) or not is_floating(getattr(like, "dtype", None)):
         return array
     return astype(array, "float32" if is_half(like.dtype) else like.dtype)  # half precision is computed in float32
