@@ -66,13 +66,15 @@ def respelling(function: Callable) -> Any:
     """
     code = unwrap(function).__code__  # `signature` would take as long as the rest of the import
     names = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-    takes_arrays = "arrays" in names
+    takes_arrays, gives_pairs = "arrays" in names, "return_indices" in names
 
     @wraps(function)
     def call(*inputs: Any, **settings: Any) -> Any:
         if not names.issuperset(settings):
             ours = {name: value for name, value in settings.items() if name in names}
             settings = respelt(function, ours, {name: settings[name] for name in settings if name not in names})
+        if gives_pairs and len(inputs) == 2 and "return_indices" not in settings:  # `x.max(1)[1]` is indices there
+            raise TypeError(f"{function.__name__}: {_SAY['return_indices']}")
         if inputs and isinstance(inputs[0], (list, tuple)) and not takes_arrays:
             inputs = (*arrays_of(inputs[:1]), *inputs[1:])
         try:

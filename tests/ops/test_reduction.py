@@ -238,8 +238,15 @@ def test_cumsum_along_negative_axes():
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "prod"])
 def test_methods_equal_the_ops(name):
     x = Tensor([[1.0, 2.0], [3.0, 5.0]])
-    assert getattr(x, name)(0).tolist() == getattr(ops, name)(x, axis=0).tolist()
-    assert getattr(x, name)(1, keepdims=True).shape == (2, 1)
+    assert getattr(x, name)(axis=0).tolist() == getattr(ops, name)(x, axis=0).tolist()
+    assert getattr(x, name)(axis=1, keepdims=True).shape == (2, 1)
+
+
+@pytest.mark.parametrize("call", ["x.max(1)", "x.min(-1)", "ops.max(x, 0)"])
+def test_extremes_along_an_axis_without_its_name_say_which_are_meant(call):
+    """PyTorch's are pairs, so that `x.max(1)[1]` would be other numbers here than there, without a word."""
+    with pytest.raises(TypeError, match="write axis=… for the values alone, or return_indices=True for both"):
+        eval(call, {"ops": ops, "x": Tensor([[1.0, 2.0], [3.0, 5.0]])})
 
 
 def test_the_gradient_of_a_sum_owns_its_memory():
