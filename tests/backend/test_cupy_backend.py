@@ -68,8 +68,13 @@ def test_mixing_says_what_to_move(gpu):
             operate()
     with pytest.raises(TypeError, match="an index on numpy for an array on cupy: move it to the device of the array"):
         x[np.array([0])]
-    with pytest.raises(TypeError, match="an index on numpy for an array on cupy"):
-        ops.cross_entropy(Tensor([[1.0, 2.0]], device="cupy"), np.array([0]))
+    with pytest.raises(TypeError, match=r"move one with \.to\('cupy'\)|on numpy for an array on cupy"):
+        ops.mse(Tensor([1.0, 2.0], device="cupy"), Tensor([1.0, 2.0]))
+
+
+def test_arrays_of_the_host_are_data_of_a_loss(gpu):
+    loss = ops.cross_entropy(Tensor([[1.0, 2.0]], device="cupy"), np.array([0]))
+    assert loss.device == "cupy" and loss.item() == pytest.approx(np.log(1 + np.e), rel=1e-6)
 
 
 @pytest.mark.parametrize("index", [[1], [-2], (slice(None), [4]), (None, [1]), (Ellipsis, [4]), ([True, False], [4])])
