@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.tensors import cube_with
 
 from tinygrad_gru import TapeError, Tensor, compiling, nn, op, ops, scan
 from tinygrad_gru.scan import NotCompiledError
 from tinygrad_gru.testing import ContractError, check_op, gradcheck
-
-
-def cube_with(rule):
-    @op
-    def cube(x):
-        return x * x * x
-
-    cube.vjp(x=rule)
-    return cube
 
 
 def of_other_shape(g, x):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_gru import Tensor, grad
+from tinygrad_gru import Tensor, grad, op
 
 
 def leaf(values, dtype="float64", device=None):
@@ -23,3 +23,14 @@ def gradient(function, *values, dtype="float64", device=None):
     assert all(g.dtype == x.dtype for g, x in zip(gradients, leaves)), "a gradient has not the dtype of its leaf"
     arrays = [g.numpy() for g in gradients]
     return arrays[0] if len(arrays) == 1 else arrays
+
+
+def cube_with(rule):
+    """The op x³ with a vjp rule that may be wrong."""
+
+    @op
+    def cube(x):
+        return x * x * x
+
+    cube.vjp(x=rule)
+    return cube

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.tensors import cube_with
 
 from tinygrad_gru import op, ops
 from tinygrad_gru.testing import GradientError, check_op, gradcheck, gradgradcheck
@@ -15,15 +16,6 @@ def two_for_three(g, x):
 
 def wrong_on_one_side(g, x):
     return ops.where(x > 0, 2.0, 3.0) * g * x * x
-
-
-def cube_with(rule):
-    @op
-    def cube(x):
-        return x * x * x
-
-    cube.vjp(x=rule)
-    return cube
 
 
 def message_of(check, *arguments, **options):

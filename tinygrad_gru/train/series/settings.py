@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from ...nn import GRU, LSTM, MGU, RNN
@@ -73,6 +73,3 @@ class SeriesSettings:
     def fractions(self) -> tuple[float, float, float]:
         """The shares of training, validation and test."""
         return 1 - self.validation - self.test, self.validation, self.test
-
-
-SETTINGS = tuple(field.name for field in fields(SeriesSettings))
