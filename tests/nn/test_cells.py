@@ -330,3 +330,12 @@ def test_the_state_of_a_layer_is_not_that_of_a_cell(kind):
     state = nn.Recurrent.of(CELLS[kind])(3, 4).initial_state(2)
     with pytest.raises(ValueError, match=r"got \(1, 2, 4\) \(the state of a layer, .*: h\[0\]\)"):
         CELLS[kind](3, 4)(Tensor(np.zeros((2, 3), dtype="float32")), state)
+
+
+def test_a_cell_without_parameters_says_so():
+    class Sum(nn.Cell):
+        def step(self, h, x):
+            return h + x
+
+    with pytest.raises(ValueError, match="Sum has no parameters, from which its dtype and device are known"):
+        nn.Recurrent.of(Sum)(2, 2)(np.ones((3, 1, 2)))

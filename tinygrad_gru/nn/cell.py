@@ -179,7 +179,9 @@ class Cell(RecurrentNames, Module):
         for value in vars(self).values():  # at every call, and nearly always the first attributes
             if type(value) is Tensor:
                 return value
-        return next(tensor for _, tensor in self.named_tensors())
+        for _, tensor in self.named_tensors():
+            return tensor
+        raise ValueError(f"{type(self).__name__} has no parameters, from which its dtype and device are known")
 
     # -- one step ------------------------------------------------------------------------------------------------
 
