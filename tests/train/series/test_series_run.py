@@ -103,6 +103,21 @@ def test_missing_values_are_counted_or_filled():
     assert run.table["load"][21] == load[19]
 
 
+@pytest.mark.parametrize("fill", ["forward", "interpolate"])
+def test_filled_values_are_no_truth(fill):
+    """Neither trained on nor counted; and interpolation, which knows the rows after a gap, ends no window."""
+    steps = np.arange(400)
+    load = np.where(np.isin(steps, [100, 101, 380, 381]), np.nan, np.sin(steps / 4))
+    run = SeriesRun(Table({"load": load}), SeriesSettings("load", window=8, horizon=2, hidden=4, epochs=1, fill=fill))
+    run.fit(progress=False)
+    results = run.results()
+    np.testing.assert_array_equal(results.truth, load[results.rows[:, None] + np.arange(2)])
+    left_out = set(range(348, 399)) - set(results.rows.tolist())
+    assert left_out == ({379, 380, 381} if fill == "forward" else {379, 380, 381, 382})
+    x, y = run._windows(run._parts[0])
+    assert len(x) == len(y) == 280 - 9 - len(left_out)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

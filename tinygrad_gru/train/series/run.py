@@ -69,8 +69,8 @@ class SeriesRun:
     """A training run as `settings` describe it, on the rows of `table` in the order of time.
 
     No window straddles the parts for training, validation and test, and what is fitted (means, categories) is fitted on
-    the training rows. `left_out` has the columns that are not read, and why. The constructor seeds the random numbers,
-    so that equal settings give equal runs.
+    the training rows. Windows whose target is a filled value are left out, of the results too. `left_out` has the
+    columns that are not read, and why. The constructor seeds the random numbers: equal settings give equal runs.
 
     >>> table = data.Table({"load": np.sin(np.arange(400) / 5)})
     >>> run = train.SeriesRun(table, train.SeriesSettings("load", window=12, hidden=8, epochs=3))
@@ -98,7 +98,10 @@ class SeriesRun:
         self.model = SeriesModel.fitted(settings, task, Features.of(training, names), training)
         self.model.network.to(resolve(device))
         self.table = self.model.filled(table)
-        self._parts = split_by_time(self.table, settings.fractions)
+        missing = {name: table.missing(name) for name in (*names, settings.target)}
+        # Interpolation knows the rows after a gap, so a window must not end in one: its target could be among them.
+        last = np.any([*missing.values()], axis=0) & (settings.fill == "interpolate")
+        self._parts = split_by_time((self.table, missing[settings.target], last), settings.fractions)
 
     def fit(self, folder: RunFolder | None = None, progress: bool | Progress = True) -> History:
         """Train, and keep the best weights on the validation rows."""
@@ -112,20 +115,18 @@ class SeriesRun:
 
     def results(self) -> Results:
         """What the model predicts for the test rows."""
-        test, first = self._parts[2], len(self.table) - len(self._parts[2])
-        predicted, width, horizon = self.model.predict(test), self.settings.window, self.settings.horizon
+        (test, *_), (training, *_) = self._parts[2], self._parts[0]
+        target, first, ends = self.settings.target, len(self.table) - len(test), self._ends(self._parts[2])
+        predicted = self.model.predict(test)[ends - self.settings.window + 1]
         if self.model.task == "classify":
             classes = np.array(self.model.categories)
-            truth = classes[test.codes(self.settings.target, self.model.categories)][width - 1 :]
-            frequent = np.bincount(self._parts[0].codes(self.settings.target, self.model.categories)).argmax()
-            rows = first + width - 1 + np.arange(len(truth))
-            return Results(rows, truth, predicted, np.full_like(truth, classes[frequent]))
-        values = target_values(test, self.settings.target)
-        count = len(test) - width - horizon + 1
-        rows = width + np.arange(count)
-        truth = values[rows[:, None] + np.arange(horizon)]
-        baseline = np.broadcast_to(values[rows - 1][:, None], truth.shape)
-        return Results(first + rows, truth, predicted[:count], baseline)
+            truth = classes[test.codes(target, self.model.categories)][ends]
+            frequent = np.bincount(training.codes(target, self.model.categories)).argmax()
+            return Results(first + ends, truth, predicted, np.full_like(truth, classes[frequent]))
+        values = target_values(test, target)
+        truth = values[ends[:, None] + 1 + np.arange(self.settings.horizon)]
+        baseline = np.broadcast_to(values[ends][:, None], truth.shape)
+        return Results(first + ends + 1, truth, predicted, baseline)
 
     def notes(self) -> list[str]:
         """What may be otherwise than was meant: a target of few whole numbers, or of one alone."""
@@ -150,19 +151,30 @@ class SeriesRun:
             raise ValueError("features: there is no column that can be read; name some")
         return chosen
 
-    def _windows(self, part: Table) -> tuple[np.ndarray, np.ndarray]:
-        """The inputs and the targets of all windows of a part: changes from the last row (N, horizon), or ids (N,)."""
-        width, horizon, target = self.settings.window, self.settings.horizon, self.settings.target
+    def _windows(self, part: tuple[Table, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs and the targets of the windows of a part: changes from the last row (N, horizon), or ids (N,)."""
+        (table, *_), ends, target = part, self._ends(part), self.settings.target
+        x, starts = self.model.inputs(table), ends - self.settings.window + 1
+        x = x[: len(ends)] if starts[-1] == len(ends) - 1 else x[starts]  # a view if no window is left out before
+        if self.model.task == "classify":
+            return x, table.codes(target, self.model.categories)[ends]
+        values, ahead = target_values(table, target), 1 + np.arange(self.settings.horizon)
+        return x, (values[ends[:, None] + ahead] - values[ends][:, None]) / self.model.scale
+
+    def _ends(self, part: tuple[Table, np.ndarray, np.ndarray]) -> np.ndarray:
+        """The last rows of the windows of a part whose targets are known, rather than filled."""
+        table, is_filled, is_no_end = part
+        width, horizon = self.settings.window, self.settings.horizon
         ahead = horizon if self.model.task == "forecast" else 0
-        if len(part) < width + ahead:
+        if len(table) < width + ahead:
             shares = ", ".join(f"{share:.2f}" for share in self.settings.fractions)
             raise ValueError(
-                f"window: a part of {len(part)} rows is too short for a window of {width} and {ahead} rows ahead; of "
+                f"window: a part of {len(table)} rows is too short for a window of {width} and {ahead} rows ahead; of "
                 f"the {len(self.table):,} rows training, validation and test have {shares}"
             )
-        x = self.model.inputs(part)
-        if self.model.task == "classify":
-            return x, part.codes(target, self.model.categories)[width - 1 :]
-        values, last = target_values(part, target), width - 1 + np.arange(len(x) - horizon)
-        y = (values[last[:, None] + 1 + np.arange(horizon)] - values[last][:, None]) / self.model.scale
-        return x[: len(y)], y
+        ends = np.arange(width - 1, len(table) - ahead)
+        targets = ends[:, None] + (1 + np.arange(horizon) if ahead else [0])
+        ends = ends[~(is_filled[targets].any(axis=1) | is_no_end[ends])]
+        if not len(ends):
+            raise ValueError(f"target: {self.settings.target!r} is missing after every window of a part of the rows")
+        return ends
