@@ -6,22 +6,26 @@ import re
 from pathlib import Path
 
 import pytest
+from support.markdown import blocks, run
 
 from tinygrad_gru import Tensor, nn, ops
 
 README = Path(__file__).parent.parent / "README.md"
 PROGRAMS = {
-    f"{page.name}, program {number}": program
+    f"{page.name}, program {number}": (page, block)
     for page in (README, *sorted((README.parent / "docs").glob("*.md")))
-    for number, program in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S), 1)
-    if "import" in program
+    for number, block in enumerate(
+        (block for block in blocks(page.read_text(encoding="utf-8")) if block.info == "python"), 1
+    )
+    if "import" in block.text
 }
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_of_the_readme_and_the_docs_run(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(PROGRAMS[name], name, "exec"), {"__name__": "readme"})
+    page, block = PROGRAMS[name]
+    run([block], page, {"__name__": "readme"})
     assert "Traceback" not in capsys.readouterr().out
 
 

@@ -66,19 +66,34 @@ def scan_length(xs: Any, length: int | None) -> int:
     return lengths.pop()
 
 
+class StepWrapper:
+    """A step of ours that calls a user's; errors and effects are those of the user's."""
+
+    def __init__(self, step: Callable):
+        self.step = step
+
+
 def users_function(step: Any) -> Any:
     """The function that a user wrote, where the step is one of ours that calls it: a cell's `masked_step`."""
-    function, owner = step, None
+    return owner_and_function(step)[1]
+
+
+def owner_and_function(step: Any) -> tuple[Any, Any]:
+    """The object whose method `users_function` is, None if it is no method, and that function."""
+    function, owner = step.step if isinstance(step, StepWrapper) else step, None
     while isinstance(function, (partial, MethodType)):
         owner = getattr(function, "__self__", owner)
         function = function.func if isinstance(function, partial) else function.__func__
     if not hasattr(function, "__code__"):
-        function = getattr(type(function), "forward", None) or vars(type(function)).get("__call__", function)
+        owner, function = (
+            function,
+            getattr(type(function), "forward", None) or vars(type(function)).get("__call__", function),
+        )
     if is_library(getattr(function, "__module__", None)) and hasattr(function, "__code__"):
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
             owner = cell_contents(cell) if name == "self" else owner
-        return getattr(type(owner), "step", function)
-    return function
+        return owner, getattr(type(owner), "step", function)
+    return owner, function
 
 
 def check_step(step: Any, caller: str) -> None:

@@ -23,6 +23,7 @@ from ...backend import random_state, set_random_state
 from ...closures import cell_contents, is_library, names_in
 from ...ops.op import is_op
 from ...tensor import Tensor
+from ..protocol import StepWrapper
 from .traced_array import DRAWS, Untraceable
 
 #: The limits of what is tracked: references from the step (to its object, its attributes, the items of these), items at
@@ -38,6 +39,7 @@ _OPAQUE = (bool, int, float, complex, str, bytes, type, ModuleType, np.generic, 
 @contextmanager
 def rollback(step: Callable) -> Iterator[Callable[[], None]]:
     """Run the block and undo its side effects. Yields a function that raises Untraceable if there are any."""
+    step = step.step if isinstance(step, StepWrapper) else step
     before, random_before, clean = _Snapshot(step), random_state(), False
 
     def check() -> None:

@@ -17,6 +17,7 @@ from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
 from ...writes import tick
 from ..ir import Graph, Value
+from ..names import Place, StepNames, WatchedStep
 from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
 from .effects import rollback
 from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
@@ -193,6 +194,20 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
         values[count:], closed_over, tree_structure(y), start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values), results={},
     )  # fmt: skip
+
+
+def trace_with_names(step: Callable, carry: Any, xs: Any) -> tuple[Forward, StepNames]:
+    """`trace_forward`, and the names of the values in the graph."""
+    watched = WatchedStep(step, places=True)
+    forward = trace_forward(watched, carry, xs)
+    values = {name: t._data.value for name, t in watched.found.items() if isinstance(t._data, TracedArray)}
+    places: dict[Value, Place] = {}
+    done = 0
+    for count, place in watched.marks:
+        places |= dict.fromkeys(forward.graph.values[done:count], place)
+        done = count
+    inputs = {*forward.carry, *forward.xs}
+    return forward, StepNames(values, {value: place for value, place in places.items() if value not in inputs})
 
 
 def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend import as_array
-from ...nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from ...nn import GRU, LSTM, RNN, Cell, Dropout, Embedding, Linear, Module, Recurrent
 from ...ops import cross_entropy
 from ...ops.op import unwrap
 from ...tensor import Tensor
@@ -23,12 +23,14 @@ class CharacterModel(Module):
     hidden        width of the recurrent state
     layers        recurrent layers, stacked
     dropout       probability of dropping a hidden unit between layers and before the output, while training
-    cell          "gru", "lstm" or "rnn"
+    cell          "gru", "lstm" or "rnn"; or a class: of a recurrent layer, or of a cell of your own
 
     >>> model = train.CharacterModel(50, embedding=8, hidden=16)
     >>> logits, state = model(np.zeros((10, 4), int))
     >>> logits.shape, state.shape
     ((10, 4, 50), (1, 4, 16))
+    >>> train.CharacterModel(50, 8, 16, cell=nn.MGUCell).recurrence
+    MGU(8, 16)
     """
 
     def __init__(
@@ -38,14 +40,13 @@ class CharacterModel(Module):
         hidden: int = 192,
         layers: int = 1,
         dropout: float = 0.0,
-        cell: str = "gru",
+        cell: str | type[Cell] | type[Recurrent] = "gru",
     ) -> None:
-        if cell not in CELLS:
-            raise ValueError(f"unknown cell {cell!r}: expected one of {', '.join(CELLS)}")
+        layer = _layer_class(cell)
         self.embedding = Embedding(num_symbols, embedding)
-        self.recurrence = CELLS[cell](embedding, hidden, num_layers=layers, dropout=dropout if layers > 1 else 0.0)
+        self.recurrence = layer(embedding, hidden, num_layers=layers, dropout=dropout if layers > 1 else 0.0)
         self.dropout = Dropout(dropout)
-        self.output = Linear(hidden, num_symbols)
+        self.output = Linear(self.recurrence.output_size, num_symbols)
 
     @property
     def device(self) -> str:
@@ -59,6 +60,20 @@ class CharacterModel(Module):
         """
         hidden, state = self.recurrence(self.embedding(as_array(unwrap(ids), device=self.device)), state)
         return self.output(self.dropout(hidden)), state
+
+
+def _layer_class(cell: Any) -> type[Recurrent]:
+    """The class of the recurrent layer that `cell` names, or whose cell it is."""
+    if isinstance(cell, type) and issubclass(cell, Recurrent):
+        return cell
+    if isinstance(cell, type) and issubclass(cell, Cell):
+        return Recurrent.of(cell)
+    if not isinstance(cell, str) or cell not in CELLS:
+        raise ValueError(
+            f"unknown cell {cell!r}: expected one of {', '.join(CELLS)}, or a class that derives from nn.Cell or "
+            "nn.Recurrent"
+        )
+    return CELLS[cell]
 
 
 def prediction_loss(
