@@ -8,7 +8,7 @@ CUDA ?= 13
 # One process per core, each with one thread. ARGS="-n 0": one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-peers lint package bench gpu-check gpu-rehearsal clean
+.PHONY: demo test test-peers lint package docs bench gpu-check gpu-rehearsal clean
 
 # One thread: the products of a recurrence are too small for more, which are slower.
 demo: export OMP_NUM_THREADS ?= 1
@@ -35,6 +35,11 @@ package: $(VENV)/.package
 	$(PYTHON) -m venv $(VENV)/installed
 	$(VENV)/installed/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	$(VENV)/installed/bin/python -I tests/smoke.py
+
+# The site in build/site, opened by build/site/index.html; fails on any warning. Cells of the course run, and are cached.
+docs: export OMP_NUM_THREADS = 1
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto -d build/doctrees -b html docs build/site $(ARGS)
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,48 @@
+"""The site: Sphinx with MyST. `make docs` builds it in build/site, without a network, and without a warning."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tinygrad_gru.version import __version__
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "docs" / "_ext"))
+
+project, author, release = "tinygrad_gru", "the authors of tinygrad_gru", __version__
+copyright = f"{author}, MIT license"
+extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "mathml", "repository", "reference", "notebooks"]
+exclude_patterns = ["pictures", "_*"]
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures are words there, not links
+highlight_language = "none"  # of a block that names no language
+
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+myst_url_schemes = ("http", "https", "source")  # `source:` is of the extension `repository`
+html_math_renderer = "mathml"
+
+# Cells are run when the site is built; a chapter whose cells are unchanged is taken from the cache.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(ROOT / "build" / "cells")
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+nb_merge_streams = True
+nb_mime_priority_overrides = [("*", "image/svg+xml", 1), ("*", "text/html", 2)]
+
+html_theme = "furo"
+html_title = "tinygrad_gru"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b5cad", "color-brand-content": "#0b5cad"},
+    "dark_css_variables": {"color-brand-primary": "#6cb6ff", "color-brand-content": "#6cb6ff"},
+    "navigation_with_keys": True,
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = False
