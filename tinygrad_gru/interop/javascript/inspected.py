@@ -74,10 +74,11 @@ class _Function:
         """Whether an operand changes with time."""
         return ref.kind in ("carry", "x") or (ref.kind == "record" and not self.step.records[ref.key].invariant)
 
-    def memory(self, ref: Ref, like: Value, names: Mapping[str, str] = {}) -> Memory:  # noqa: B006
-        """The memory of an operand; of its cotangent with the names of those."""
-        names = names or {"record": f"V{ref.key}", "carry": f"H{ref.key}", "x": "X", "constant": f"c{ref.key}"}
-        name = self.parameters[ref.key] if ref.kind == "parameter" else names[ref.kind]
+    def memory(self, ref: Ref, like: Value, cotangent: bool = False) -> Memory:
+        """The memory of an operand, or of its cotangent."""
+        g = "G" if cotangent else ""
+        names = {"record": f"{g or 'V'}{ref.key}", "carry": f"{g}H{ref.key}", "x": f"{g}X", "constant": f"c{ref.key}"}
+        name = f"{g.lower()}{self.parameters[ref.key]}" if ref.kind == "parameter" else names[ref.kind]
         return known(name, like, "t" if self.varies(ref) else "")
 
     def operations(self, record: Record, program: Program, levels: Mapping[Value, Level], memory: dict) -> Operations:
@@ -159,6 +160,7 @@ class _Backward(_Function):
             after += of_record.after
             (of_invariant if record.invariant else steps).extend(of_record.step)
         values = ", ".join(f"V{r.index}" for r in step.records)
+        cotangents = ", ".join("null" if r.cotangent is None else f"G{r.index}" for r in step.records)
         carry = ", ".join(f"GH{i}" for i in range(len(step.carry)))
         return _function(name, "weights, constants, run, masks, GY, gradients", [
             *self.inputs(),
@@ -174,8 +176,7 @@ class _Backward(_Function):
             *_block("for (let t = length - 1; t >= 0; t--)", steps),
             *after,
             *of_invariant,
-            f"return {{cotangents: [{', '.join('null' if r.cotangent is None else f'G{r.index}' for r in step.records)}], "
-            f"carry: [{carry}], x: GX}};",
+            f"return {{cotangents: [{cotangents}], carry: [{carry}], x: GX}};",
         ])  # fmt: skip
 
     @staticmethod
@@ -189,9 +190,7 @@ class _Backward(_Function):
             return None
         if ref.kind == "record" and self.step.records[ref.key].cotangent is None:
             return None
-        if ref.kind == "parameter":
-            return known(f"g{self.parameters[ref.key]}", like, "")
-        return self.memory(ref, like, {"record": f"G{ref.key}", "carry": f"GH{ref.key}", "x": "GX"})
+        return self.memory(ref, like, cotangent=True)
 
     def _passed(self, what: str, source: Memory, ref: Ref) -> list[str]:
         """The statements that pass a cotangent on to what its value was copied from."""
@@ -224,7 +223,7 @@ class _Backward(_Function):
         for (total, part), (_, target) in zip(operations.sums.shares, summed):
             source = operations.totals[total]
             if part is not None:
-                source = source.with_view(source.view[(*as_index(part), ...)])
+                source = source.with_view(source.view[as_index(part) + (...,)])
             after += self._added(operations, source, target)
         self.declare(operations)
         start = f"t * {record.size}" if time else "0"

@@ -53,7 +53,7 @@ class TextModel(NamedTuple):
 
 
 def text_model(model: Module) -> TextModel:
-    """The layers of a model, in evaluation mode. Raises InteropError for one that cannot be exported, with the reason."""
+    """The layers of a model, in evaluation mode. InteropError for one that cannot be exported, with the reason."""
     modules = list(_modules(model, ""))
     if len(modules) < 2 or not isinstance(modules[0][1], Embedding):
         raise InteropError("the first layer must be an Embedding, whose ids are symbols, and another must follow it")
@@ -89,8 +89,8 @@ def _modules(model: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, model
     else:
         raise InteropError(
-            f"expected a CharacterModel or a Sequential(Embedding, …), got {type(model).__name__}, whose forward may do "
-            "anything"
+            f"expected a CharacterModel or a Sequential(Embedding, …), got {type(model).__name__}, a module whose "
+            "forward may do anything"
         )
 
 
@@ -137,19 +137,19 @@ class _Stateless(StepWrapper):
 def _feedforward(path: str, module: Any, width: int, like: Tensor, parameters: Mapping[str, Tensor]) -> Layer:
     x = Tensor(np.random.default_rng(0).standard_normal((3, 1, width)), dtype=like.dtype, device=like.device)
     with no_grad():
-        at_once = module(x)
-        one_by_one = [module(x[t]) for t in range(3)] if isinstance(at_once, Tensor) else []
-    if not one_by_one or not _are_close(at_once, one_by_one):
-        raise InteropError(f"{path} ({_name(module)}) cannot be exported: it is no function of one step at a time")
+        if not _is_of_one_step(module, x):
+            raise InteropError(f"{path} ({_name(module)}) cannot be exported: it is no function of one step at a time")
     traced = trace_step(_Stateless(module), _zeros(like, 1, 1), x, ("",), parameters)
     return Layer(path, _name(module), traced._replace(carry=[], next=[]), [], False)
 
 
-def _are_close(at_once: Tensor, one_by_one: list[Tensor]) -> bool:
-    shapes = {tuple(y.shape) for y in one_by_one}
-    if shapes != {tuple(at_once.shape[1:])} or len(at_once.shape) != 3:
+def _is_of_one_step(module: Any, x: Tensor) -> bool:
+    """Whether a module gives, of all steps of x at once, what it gives of each."""
+    at_once = module(x)
+    if not isinstance(at_once, Tensor) or at_once.shape[:-1] != x.shape[:-1]:
         return False
-    return np.allclose(at_once.numpy(), [y.numpy() for y in one_by_one], rtol=1e-4, atol=1e-4)
+    one_by_one = [module(x[t : t + 1]).numpy() for t in range(len(x))]
+    return np.allclose(at_once.numpy(), np.concatenate(one_by_one), rtol=1e-4, atol=1e-4)
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:

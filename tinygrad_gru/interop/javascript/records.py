@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Ref(NamedTuple):
     key: Any = 0
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Record:
     """One op of a step.
 
     inputs          its operands; those that are arrays have a placeholder in `graph`
@@ -144,9 +146,8 @@ class _Tracer:
         self.names_of_nodes = {tensor.node: name for name, tensor in parameters.items() if tensor.node is not None}
         self.by_value: dict[Value, Ref] = {v: Ref("carry", i) for i, v in enumerate(forward.carry)}
         self.by_value[forward.xs[0]] = Ref("x")
-        self.by_node: dict[Node, Ref] = {
-            t.node: self.by_value[v] for t, v in zip(forward.inputs, (*forward.carry, *forward.xs)) if t.node is not None
-        }
+        inputs = zip(forward.inputs, (*forward.carry, *forward.xs))
+        self.by_node: dict[Node, Ref] = {t.node: self.by_value[v] for t, v in inputs if t.node is not None}
 
     def step(self, states: tuple[str, ...]) -> Step:
         forward = self.forward
@@ -218,7 +219,8 @@ class _Tracer:
             Tensor, {result.node: TracedArray(graph, cotangent)}, frozenset(found.leaves.values()), retain_graph=True,
             since=start,
         )  # fmt: skip
-        of_operands = [gradients.get(found.leaves.get(placeholder)) for placeholder, _ in found.operands]
+        leaves = [found.leaves.get(placeholder) for placeholder, _ in found.operands]
+        of_operands = [None if node is None else gradients.get(node) for node in leaves]
         ref = self._add(
             call.op.__name__, call.value, inputs, found, value, cotangent,
             [None if g is None else g.value for g in of_operands],
@@ -291,7 +293,8 @@ class _Placeholders:
 def _source(step: Callable, lines: set[int]) -> tuple[list[str], int]:
     """The lines of the step, dedented, and the number of the first; of a cell with options those of its equations."""
     owner, function = owner_and_function(step)
-    for candidate in (function, getattr(type(owner), "step_with_options", None)):
+    candidates: list[Any] = [function, getattr(type(owner), "step_with_options", None)]
+    for candidate in candidates:
         try:
             source, first = inspect.getsourcelines(inspect.unwrap(candidate))
         except (OSError, TypeError):

@@ -77,14 +77,14 @@ def source(
 
 def _info(model: TextModel, vocabulary: CharacterVocabulary | Sequence[str] | None) -> dict[str, Any]:
     """What the script says about the model."""
-    symbols = getattr(vocabulary, "symbols", vocabulary)
+    symbols: Any = getattr(vocabulary, "symbols", vocabulary)
     if symbols is not None and len(symbols) != model.symbols:
         raise InteropError(f"vocabulary: it has {len(symbols)} symbols, and the model's logits are {model.symbols}")
     path, embedding = model.embedding
     (table,) = (name for name, tensor in model.parameters.items() if tensor is embedding.W)
     rows, width = embedding.W.shape
     if rows != model.symbols:
-        raise InteropError(f"{path} has {rows} ids, and the logits are of {model.symbols} symbols: they must be the same")
+        raise InteropError(f"{path} has {rows} ids, and the logits are of {model.symbols}: they must be the same")
     return {
         "vocabulary": None if symbols is None else list(symbols),
         "other": getattr(vocabulary, "other", None),
@@ -135,5 +135,5 @@ def _json(value: Any) -> str:
 def _array(array: Any, kind: str | None = None) -> str:
     """The expression for a typed array with these numbers."""
     array = np.ascontiguousarray(to_host(unwrap(array)))
-    kind = kind or ARRAYS[array.dtype.name]
-    return f'decoded("{base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode("ascii")}", {kind})'
+    text = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
+    return f'decoded("{text}", {kind or ARRAYS[array.dtype.name]})'

@@ -86,8 +86,7 @@ class Operations:
         self.buffers = Buffers()
         self.totals: list[Memory] = []
         for i, value in enumerate(self.sums.totals):
-            shape, dtype = self.sums.shape_and_dtype(i)
-            if dtype != value.dtype or not is_floating(dtype):
+            if not is_floating(value.dtype):
                 raise Untraceable(f"it sums over time in {np.dtype(value.dtype).name}")
             self.totals.append(layout.allocated(layout.names.total(i, value)))
 

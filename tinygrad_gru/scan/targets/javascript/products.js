@@ -6,50 +6,36 @@ function product(m, k, n, a, aStart, aRow, aColumn, b, bStart, bRow, bColumn, c,
   addProduct(m, k, n, a, aStart, aRow, aColumn, b, bStart, bRow, bColumn, c, cStart, cRow);
 }
 
-/** c += a b: row by row, by the order in which the elements of b follow each other in memory. */
+/** c += a b: row by row of c, eight columns at a time, whose sums over k stay in registers. */
 function addProduct(m, k, n, a, aStart, aRow, aColumn, b, bStart, bRow, bColumn, c, cStart, cRow) {
-  const add = bColumn === 1 ? addRows : addDots;
-  for (let i = 0; i < m; i++) {
-    add(k, n, a, aStart + i * aRow, aColumn, b, bStart, bRow, bColumn, c, cStart + i * cRow);
-  }
+  for (let i = 0; i < m; i++) addRow(k, n, a, aStart + i * aRow, aColumn, b, bStart, bRow, bColumn, c, cStart + i * cRow);
 }
 
-/** c += Σₖ aₖ bₖ, where each bₖ is a row: four of them at a time, so that c is read and written a quarter as often. */
-function addRows(k, n, a, aStart, aStride, b, bStart, bRow, bColumn, c, cStart) {
-  let p = 0, x = aStart, y = bStart;
-  for (; p + 4 <= k; p += 4, x += 4 * aStride, y += 4 * bRow) {
-    const a0 = a[x], a1 = a[x + aStride], a2 = a[x + 2 * aStride], a3 = a[x + 3 * aStride];
-    const b1 = y + bRow, b2 = y + 2 * bRow, b3 = y + 3 * bRow;
-    for (let j = 0; j < n; j++) {
-      c[cStart + j] += a0 * b[y + j] + a1 * b[b1 + j] + a2 * b[b2 + j] + a3 * b[b3 + j];
-    }
-  }
-  for (; p < k; p++, x += aStride, y += bRow) {
-    const ap = a[x];
-    for (let j = 0; j < n; j++) c[cStart + j] += ap * b[y + j];
-  }
-}
-
-/** cⱼ += Σₖ aₖ bₖⱼ, where each column of b is contiguous, or nothing is: four columns at a time. */
-function addDots(k, n, a, aStart, aStride, b, bStart, bRow, bColumn, c, cStart) {
-  let j = 0, y = bStart;
-  for (; j + 4 <= n; j += 4, y += 4 * bColumn) {
-    let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (let p = 0, x = aStart, q = y; p < k; p++, x += aStride, q += bRow) {
+/** c += a b, with a (k), b (k, n) and c (n). */
+function addRow(k, n, a, aStart, aStride, b, bStart, bRow, bColumn, c, cStart) {
+  const second = bColumn, third = 2 * bColumn, fourth = 3 * bColumn, fifth = 4 * bColumn;
+  const sixth = 5 * bColumn, seventh = 6 * bColumn, eighth = 7 * bColumn;
+  let j = 0, column = bStart;
+  for (; j + 8 <= n; j += 8, column += 8 * bColumn) {
+    let s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
+    for (let p = 0, x = aStart, y = column; p < k; p++, x += aStride, y += bRow) {
       const ap = a[x];
-      s0 += ap * b[q];
-      s1 += ap * b[q + bColumn];
-      s2 += ap * b[q + 2 * bColumn];
-      s3 += ap * b[q + 3 * bColumn];
+      s0 += ap * b[y];
+      s1 += ap * b[y + second];
+      s2 += ap * b[y + third];
+      s3 += ap * b[y + fourth];
+      s4 += ap * b[y + fifth];
+      s5 += ap * b[y + sixth];
+      s6 += ap * b[y + seventh];
+      s7 += ap * b[y + eighth];
     }
-    c[cStart + j] += s0;
-    c[cStart + j + 1] += s1;
-    c[cStart + j + 2] += s2;
-    c[cStart + j + 3] += s3;
+    const z = cStart + j;
+    c[z] += s0; c[z + 1] += s1; c[z + 2] += s2; c[z + 3] += s3;
+    c[z + 4] += s4; c[z + 5] += s5; c[z + 6] += s6; c[z + 7] += s7;
   }
-  for (; j < n; j++, y += bColumn) {
+  for (; j < n; j++, column += bColumn) {
     let sum = 0;
-    for (let p = 0, x = aStart, q = y; p < k; p++, x += aStride, q += bRow) sum += a[x] * b[q];
+    for (let p = 0, x = aStart, y = column; p < k; p++, x += aStride, y += bRow) sum += a[x] * b[y];
     c[cStart + j] += sum;
   }
 }

@@ -167,7 +167,7 @@ class Emitter:
         value = self.plan.program.sums[position]
         target = self.layout.allocated(Buffer(f"R{position}", "static", "value", value))
         self.operations.declare(target)
-        after += copied(memory.with_view(memory.view[(*as_index(index), ...)]), target)
+        after += copied(memory.with_view(memory.view[as_index(index) + (...,)]), target)
         return target.buffer.name
 
     def _declarations(self) -> list[str]:
