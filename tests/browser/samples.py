@@ -62,7 +62,7 @@ def gru_cotangents(model, loss_step, text=TEXT):
             for name, value in zip(found, (r, z, candidate, h)):
                 found[name].append(value)
         loss = ops.cross_entropy(model.output(h), ids[loss_step + 1 : loss_step + 2])
-        # The reset gate of the first step multiplies a state of zeros.
         return {
-            name: np.concatenate([g.numpy() for g in grad(loss, values)]) for name, values in found.items()
+            name: np.concatenate([g.numpy() for g in grad(loss, values, retain_graph=True)])
+            for name, values in found.items()
         }

@@ -7,7 +7,7 @@ import pytest
 from reading import choose_value, head, loss, number, press, settle, step_table, table
 from samples import SIZE, TEXT, VOCABULARY, Leaky, character_model, explorer, gru_cotangents, mean_loss, step_losses
 
-from tinygrad_gru.show.explorer.fresh import gradient_norms
+from tinygrad_gru.show.explore.fresh import gradient_norms
 
 CELLS = [("gru", 1), ("lstm", 1), ("rnn", 1), ("gru", 2), (Leaky, 1)]
 
@@ -98,8 +98,8 @@ def test_cotangents_and_their_finite_differences(visit, back):
         if name in expected:
             seen.add(name)
             want = expected[name][loss_step - back]
-            assert number(rows[0][1]) == pytest.approx(want[2], abs=1e-3 * abs(want).max())
-            assert number(rows[1][1]) == pytest.approx(np.linalg.norm(want), rel=2e-3)
+            assert number(rows[0][1]) == pytest.approx(float(want[2]), rel=6e-3, abs=1e-3 * float(abs(want).max()))
+            assert number(rows[1][1]) == pytest.approx(np.linalg.norm(want), rel=6e-3)
             assert number(rows[1][2]) == pytest.approx(np.linalg.norm(want), rel=1e-2, abs=1e-5)
     assert seen >= {"r", "z", "h̃"}, seen
 
@@ -128,5 +128,5 @@ def test_how_far_back_the_gradient_reaches(visit, cell, layers):
     assert [row[0] for row in rows[:10]] == [str(k) for k in range(1, 11)]
     for k, shown, *_ in rows:
         if int(k) <= len(norms):
-            assert number(shown) == pytest.approx(norms[int(k) - 1], rel=0.06)  # 1.2e−5 has two digits
+            assert number(shown) == pytest.approx(norms[int(k) - 1], rel=6e-3)  # 1.23e−5 has three digits
     assert head(page, "#panel-reach")[2:] == [f"{name} before training" for name in ("GRU", "LSTM", "RNN")]

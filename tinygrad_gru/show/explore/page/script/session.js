@@ -1,14 +1,13 @@
 // A model of this page, the text that it reads, and what was computed of it: each thing once, when it is first asked for.
 
 class Session {
-  /** about: {name, other} from Python: what the page calls it, and the id that stands for unlisted symbols */
-  constructor(model, about) {
+  /** model: a `tinygradModel`; name: what the page calls it */
+  constructor(model, name) {
     this.model = model;
     this.info = model.info;
-    this.about = about;
-    this.name = about.name;
+    this.name = name;
     this.layers = model.info.layers;
-    this.tokens = new Tokens(model.info.vocabulary, model.info.symbols, about.other);
+    this.tokens = new Tokens(model.info);
     this.changes = new Changes(model);
     this.memory = new Map();
     this.ids = [];

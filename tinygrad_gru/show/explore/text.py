@@ -24,7 +24,7 @@ class Symbols(NamedTuple):
     other    the id that stands for those that are not known; None: such are left out
     is_text  whether a symbol is a character; else a text is ids with spaces between
 
-    >>> from tinygrad_gru.show.explorer.text import Symbols
+    >>> from tinygrad_gru.show.explore.text import Symbols
     >>> Symbols("abc", None, True).encode("a bad cab")
     [0, 1, 0, 2, 0, 1]
     >>> Symbols("012", None, False).encode("2 1 7 0")

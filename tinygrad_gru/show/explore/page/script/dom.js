@@ -42,8 +42,8 @@ function format(value) {
   const size = Math.abs(value);
   let text;
   if (size < 1e5 && Number.isInteger(value)) text = String(Math.abs(value) === 0 ? 0 : value);
-  else if (size >= 1e5 || size < 9.995e-4) text = value.toExponential(1);
-  else text = value.toFixed(size >= 100 ? 1 : size >= 9.9995 ? 2 : size >= 0.0995 ? 3 : 4);
+  else if (size >= 1e5 || size < 9.995e-4) text = value.toExponential(2);
+  else text = value.toFixed(size >= 100 ? 1 : size >= 9.9995 ? 2 : size >= 0.0995 ? 3 : size >= 0.00995 ? 4 : 5);
   return text.replace(/-/g, "−").replace("e+", "e");
 }
 

@@ -3,12 +3,12 @@
 const LONGEST = 1000; // symbols of a text that are read
 
 class Tokens {
-  /** vocabulary: the symbols, or null (a text is then a list of ids); other: the id that stands for unlisted symbols */
-  constructor(vocabulary, count, other) {
-    this.symbols = vocabulary || Array.from({ length: count }, (_, i) => String(i));
+  /** info: a model's vocabulary, or null (a text is then a list of ids), and the symbol that stands for unlisted ones */
+  constructor({ vocabulary, symbols, other }) {
+    this.symbols = vocabulary || Array.from({ length: symbols }, (_, i) => String(i));
     this.isText = vocabulary !== null;
     this.ids = new Map(this.symbols.map((symbol, id) => [symbol, id]));
-    this.other = other;
+    this.other = this.ids.has(other) ? this.ids.get(other) : null;
   }
 
   /** {ids, symbols, notes}: what is read of a text, and in words what is not read as it stands. */

@@ -108,17 +108,17 @@ def explorer(
             raise ValueError(f"beside: {other!r} is the name of the model itself: give another")
         models[other] = given if isinstance(given, tuple) else (given, vocabulary)
     sources = [javascript.source(*given) for given in models.values()]
-    symbols = {each: Symbols.of(*given) for each, given in models.items()}
-    text = symbols[name].first_text() if text is None else text
-    ids = symbols[name].encode(text)
+    symbols = Symbols.of(model, vocabulary)
+    text = symbols.first_text() if text is None else text
+    ids = symbols.encode(text)
     if len(ids) < 2:
-        known = f"of the {len(symbols[name].known)} that the model knows" if symbols[name].is_text else "ids"
-        raise ValueError(f"text: expected at least two characters {known}, got {text!r:.60}")
+        what = f"{'characters' if symbols.is_text else 'ids'} of the {len(symbols.known)} that the model knows"
+        raise ValueError(f"text: expected at least two {what}, got {text!r:.60}")
     about = {
         "text": text,
         "equations": _equations(),
         "fresh": fresh_curves(model, ids) if beside is None else [],
-        "models": [{"name": each, "other": of.other} for each, of in symbols.items()],
+        "names": list(models),
     }
     page = Explorer(name, _page(name, sources, about))
     if path is not None:

@@ -100,7 +100,7 @@ function showFacts(session) {
 
 function start() {
   const about = JSON.parse($("about").textContent);
-  page.sessions = tinygradModels.map((model, i) => new Session(model, about.models[i]));
+  page.sessions = tinygradModels.map((model, i) => new Session(model, about.names[i]));
   Object.assign(page, { equations: about.equations, fresh: about.fresh });
   page.text = about.text;
   $("text").value = about.text;
