@@ -5,7 +5,17 @@ from __future__ import annotations
 from types import ModuleType
 
 from ..exercise import Exercise
-from . import chapters_1_2, chapters_3_4, chapters_6_7
+from . import (
+    chapter_8,
+    chapter_9,
+    chapter_10,
+    chapter_11,
+    chapters_1_2,
+    chapters_3_4,
+    chapters_6_7,
+    chapters_12_13,
+    chapters_14_15,
+)  # fmt: skip
 
 
 def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
@@ -17,6 +27,16 @@ def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
     return tuple(by_number[number] for number in sorted(by_number))
 
 
-EXERCISES = collect(chapters_1_2, chapters_3_4, chapters_6_7)
+EXERCISES = collect(
+    chapters_1_2,
+    chapters_3_4,
+    chapters_6_7,
+    chapter_8,
+    chapter_9,
+    chapter_10,
+    chapter_11,
+    chapters_12_13,
+    chapters_14_15,
+)
 
 __all__ = ["EXERCISES"]
