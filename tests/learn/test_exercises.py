@@ -27,8 +27,11 @@ def test_the_file_that_one_begins_with_fails(exercise, tmp_path):
 
 
 @exercises
-def test_the_reference_passes(exercise):
-    verdict = grade(exercise, exercise.reference, shrink=False)
+def test_the_solution_that_is_shown_passes(exercise, tmp_path):
+    path = tmp_path / exercise.file_name
+    path.write_text(f"{exercise.header}\n\n\n{exercise.solution()}\n", encoding="utf-8")
+    with load(path, exercise) as solution:
+        verdict = grade(exercise, solution, shrink=False, path=str(path))
     assert verdict.passed, str(verdict)
 
 

@@ -77,6 +77,8 @@ class Exercise:
     outputs: Sequence[str]
     header: str
     starter: str | None
+    written: str | None
+    audit: Callable[[Any], Any] | None
     rtol: float
     atol: float
 
@@ -154,7 +156,7 @@ class Exercise:
             self.header,
             "",
             "",
-            self.starter.strip() if self.starter else _without_bodies(source_of(self.reference)),
+            self.starter.strip() if self.starter else _without_bodies(_source_of(self.reference)),
         ]
         if self.run is call_solution and self.call is None:
             *before, last = self.show_call(self.example).splitlines()
@@ -164,12 +166,12 @@ class Exercise:
         return "\n".join(lines) + "\n"
 
     def solution(self) -> str:
-        """The source of the reference.
+        """What one can write below the imports of the learner's file.
 
         >>> print(learn.EXERCISES[0].solution())
         def product_gradient(a, b, g):...
         """
-        return source_of(self.reference)
+        return self.written.strip() if self.written else _source_of(self.reference)
 
     def show_call(self, inputs: Sequence[Any]) -> str:
         """The call with these inputs, ready to paste.
@@ -204,6 +206,8 @@ def exercise(
     outputs: Sequence[str] = (),
     header: str = "import numpy as np",
     starter: str | None = None,
+    solution: str | None = None,
+    audit: Callable[[Any], Any] | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> Callable[[Callable[..., Any]], Exercise]:
@@ -222,6 +226,8 @@ def exercise(
     header      the imports of the learner's file
     starter     what is in the learner's file below the imports; by default the reference without bodies: a function
                 with a docstring is to be written, a method without one is given
+    solution    what `learn solution` shows, if the source of the reference does not say it all
+    audit       audit(solution): a last check, once all results agree; it raises if something is wrong
     rtol, atol  tolerances; rtol is at least 32 units in the last place of the expected dtype
 
     >>> from tinygrad_gru.learn.draws import numbers
@@ -241,12 +247,12 @@ def exercise(
 
     def declare(reference: Callable[..., Any]) -> Exercise:
         fields = (number, title, reference, inputs, example, understood, hints, run, call, outputs, header, starter)
-        return Exercise(*fields, rtol, atol)
+        return Exercise(*fields, solution, audit, rtol, atol)
 
     return declare
 
 
-def source_of(reference: Callable[..., Any]) -> str:
+def _source_of(reference: Callable[..., Any]) -> str:
     """The source of a reference, without the decorator that declares the exercise."""
     text = textwrap.dedent(inspect.getsource(reference))
     node = ast.parse(text).body[0]

@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from .limits import TimeLimit, TimeUp
 DRAWS = 50
 SECONDS_A_CALL = 0.8  # which take milliseconds
 SECONDS_TO_SHRINK = 0.5
+SECONDS_TO_AUDIT = 2.0
 
 
 @dataclass
@@ -59,7 +60,10 @@ class Verdict:
             return f"right on the example and {DRAWS} inputs more"
         if self.is_unwritten:
             return f"`{self.exercise.name}` is still to be written: it raises NotImplementedError"
-        parts = [self.exercise.show_call(self.inputs), *([self.problem] if self.problem else [])]
+        parts = [
+            *([self.exercise.show_call(self.inputs)] if self.inputs else []),
+            *([self.problem] if self.problem else []),
+        ]
         if self.printed:
             parts.append("it printed:\n" + "\n".join(f"    {line}" for line in self.printed[:2000].splitlines()))
         if self.mistake is not None:
@@ -88,14 +92,12 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
         if isinstance(seen[-1][1].raised, TimeUp):
             break
         seen.append((inputs, attempt(exercise, solution, inputs)))
-    failing = [(inputs, outcome) for inputs, outcome in seen if _problem_of(exercise, inputs, outcome, path)]
+    failing = [(inputs, outcome) for inputs, outcome in seen if _is_wrong(exercise, inputs, outcome)]
     if not failing:
-        return Verdict(exercise, True)
+        return _audited(exercise, solution, path)
     inputs, outcome = failing[-1]
-    if not isinstance(outcome.raised, TimeUp):
-        inputs, outcome = min(failing, key=lambda pair: len(exercise.show_call(pair[0])))
-        if shrink:
-            inputs, outcome = _shrunk(exercise, solution, inputs, outcome)
+    if shrink and not isinstance(outcome.raised, TimeUp):
+        inputs, outcome = _shrunk(exercise, solution, *failing[0])
     problem = _problem_of(exercise, inputs, outcome, path)
     return Verdict(exercise, False, inputs, problem, outcome.printed, _mistake_of(exercise, seen))
 
@@ -107,46 +109,76 @@ def drawn_inputs(exercise: Exercise) -> list[tuple[Any, ...]]:
     return exercise.drawn
 
 
-def attempt(exercise: Exercise, solution: Callable[..., Any], inputs: tuple[Any, ...]) -> Outcome:
-    """Run a solution on copies of the inputs, within the time limit; warnings are nobody's business here."""
-    outcome, copies = Outcome(), copy.deepcopy(inputs)
-    printed = io.StringIO()
-    try:
-        with redirect_stdout(printed), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            with TimeLimit(SECONDS_A_CALL):
-                outcome.value = exercise.run(solution, *copies)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too
-        outcome.raised = error
-    outcome.printed = printed.getvalue()
+def attempt(
+    exercise: Exercise, solution: Callable[..., Any], inputs: tuple[Any, ...], seconds: float | None = SECONDS_A_CALL
+) -> Outcome:
+    """Run a solution on copies of the inputs, within a time limit; warnings are nobody's business here."""
+    copies = copy.deepcopy(inputs)
+    outcome = _outcome(seconds, exercise.run, solution, *copies)
     pairs = zip(exercise.arguments, inputs, copies)
     outcome.changed = [name for name, before, after in pairs if difference(before, after, 0.0, 0.0)]
     return outcome
 
 
+def _outcome(seconds: float | None, function: Any, *arguments: Any) -> Outcome:
+    outcome, printed = Outcome(), io.StringIO()
+    try:
+        with redirect_stdout(printed), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with nullcontext() if seconds is None else TimeLimit(seconds):
+                outcome.value = function(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too
+        outcome.raised = error
+    outcome.printed = printed.getvalue()
+    return outcome
+
+
+def _audited(exercise: Exercise, solution: Any, path: str | None) -> Verdict:
+    """The verdict of the last check on a solution whose results agree."""
+    if exercise.audit is None:
+        return Verdict(exercise, True)
+    outcome = _audit(exercise, solution)
+    if outcome.raised is None:
+        return Verdict(exercise, True)
+    same = (m for m in exercise.mistakes if str(_audit(exercise, m.solution).raised) == str(outcome.raised))
+    problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path)
+    return Verdict(exercise, False, (), problem, outcome.printed, next(same, None))
+
+
+def _audit(exercise: Exercise, solution: Any) -> Outcome:
+    return _outcome(SECONDS_TO_AUDIT, exercise.audit, solution)
+
+
+def _is_wrong(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> bool:
+    return bool(outcome.raised or outcome.changed or _difference_to_reference(exercise, inputs, outcome))
+
+
 def _problem_of(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome, path: str | None) -> str:
-    """What is wrong with an outcome, in words; nothing if it is right."""
-    if isinstance(outcome.raised, TimeUp):
-        return f"it did not end within {SECONDS_A_CALL} seconds: is there an endless loop?" + line_of(
-            outcome.raised, path
-        )
-    if isinstance(outcome.raised, RecursionError):
-        return "it calls itself without end (RecursionError)" + line_of(outcome.raised, path)
+    """What is wrong with a wrong outcome, in words."""
     if outcome.raised is not None:
-        return "".join(traceback.format_exception_only(outcome.raised)).rstrip() + line_of(outcome.raised, path)
+        return _raised_in_words(outcome.raised, path)
     found = _difference_to_reference(exercise, inputs, outcome)
     if found is not None:
         return str(found)
-    if outcome.changed:
-        names = ", ".join(f"`{name}`" for name in outcome.changed)
-        return f"the result is right, but it changed its input {names} in place, which the caller still needs"
-    return ""
+    names = ", ".join(f"`{name}`" for name in outcome.changed)
+    return f"the result is right, but it changed its input {names} in place, which the caller still needs"
+
+
+def _raised_in_words(error: BaseException, path: str | None) -> str:
+    what = "".join(traceback.format_exception_only(error)).rstrip()
+    if isinstance(error, TimeUp):
+        what = "it did not end in time: is there an endless loop?"
+    elif isinstance(error, RecursionError):
+        what = "it calls itself without end (RecursionError)"
+    elif isinstance(error, SystemExit):
+        what = "it ends the program (SystemExit): a function should return"
+    return what + line_of(error, path)
 
 
 def _difference_to_reference(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> Difference | None:
-    expected = attempt(exercise, exercise.reference, inputs)
+    expected = attempt(exercise, exercise.reference, inputs, seconds=None)
     assert expected.raised is None, f"the reference of exercise {exercise.number} raised {expected.raised!r}"
     return difference(expected.value, outcome.value, exercise.rtol, exercise.atol, exercise.outputs)
 
@@ -165,7 +197,7 @@ def _shrunk(exercise: Exercise, solution: Any, inputs: tuple[Any, ...], outcome:
         key = exercise.show_call(candidate)
         if time.monotonic() < until and key not in failed:
             found = attempt(exercise, solution, candidate)
-            if isinstance(found.raised, TimeUp) or not _problem_of(exercise, candidate, found, None):
+            if isinstance(found.raised, TimeUp) or not _is_wrong(exercise, candidate, found):
                 return False
             failed.add(key)
         return key in failed  # after the time the answers of before, for Hypothesis asks again
@@ -177,7 +209,7 @@ def _shrunk(exercise: Exercise, solution: Any, inputs: tuple[Any, ...], outcome:
 def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcome]]) -> Mistake | None:
     """The mistake that does with all inputs what the solution did."""
     for mistake in exercise.mistakes:
-        if all(_same(exercise, outcome, attempt(exercise, mistake.solution, inputs)) for inputs, outcome in seen):
+        if all(_same(exercise, outcome, attempt(exercise, mistake.solution, inputs, None)) for inputs, outcome in seen):
             return mistake
     return None
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 
 from ..exercise import Exercise
-from . import (
-    chapter_8,
-    chapter_9,
-    chapter_10,
-    chapter_11,
-    chapters_1_2,
-    chapters_3_4,
-    chapters_6_7,
-    chapters_12_13,
-    chapters_14_15,
-)  # fmt: skip
+from . import chapter_1, chapter_2, chapters_3_4, chapters_6_7  # isort: split
+
+from . import chapter_8, chapter_9, chapter_10, chapter_11, chapters_12_13, chapters_14_15
 
 
 def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
@@ -28,15 +20,8 @@ def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
 
 
 EXERCISES = collect(
-    chapters_1_2,
-    chapters_3_4,
-    chapters_6_7,
-    chapter_8,
-    chapter_9,
-    chapter_10,
-    chapter_11,
-    chapters_12_13,
-    chapters_14_15,
+    *(chapter_1, chapter_2, chapters_3_4, chapters_6_7),
+    *(chapter_8, chapter_9, chapter_10, chapter_11, chapters_12_13, chapters_14_15),
 )
 
 __all__ = ["EXERCISES"]
