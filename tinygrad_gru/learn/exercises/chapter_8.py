@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import compiling, nn, ops, scan
+from ... import nn, ops
 from ...ops import sigmoid
+from ...scan import compiling, scan
 from ...tensor import Tensor
 from ..differences import gradients_by_differences
 from ..draws import arrays, numbers, sizes, st
@@ -15,7 +16,7 @@ from ..exercise import exercise
 # -- 20 ----------------------------------------------------------------------------------------------------------------
 @st.composite
 def candidate_inputs(draw):
-    batch, inputs, hidden = draw(sizes), draw(sizes), draw(sizes)
+    batch, inputs, hidden = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(sizes)
     states = draw(arrays((batch, hidden))), draw(arrays((batch, hidden), st.sampled_from((0.0, 0.25, 0.5, 1.0))))
     W, U, b = draw(arrays((inputs, hidden))), draw(arrays((hidden, hidden))), draw(arrays((hidden,)))
     return draw(arrays((batch, inputs))), *states, W, U, b
@@ -103,7 +104,7 @@ PARAMETERS = ("W_r", "W_z", "W_h", "U_r", "U_z", "U_h", "b_r", "b_z", "b_h")
 
 @st.composite
 def cell_inputs(draw):
-    steps, batch, inputs, hidden = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(sizes), draw(sizes)
+    steps, batch, inputs, hidden = (draw(st.integers(1, 2)) for _ in range(4))
     shapes = {"W": (inputs, hidden), "U": (hidden, hidden), "b": (hidden,)}
     parameters = {name: draw(arrays(shapes[name[0]])) for name in PARAMETERS}
     return draw(arrays((steps, batch, inputs))), draw(arrays((batch, hidden))), parameters
@@ -124,6 +125,25 @@ def run_cell(solution, xs, h, parameters):
     return {"the last state": last.numpy(), **found}
 
 
+@exercise(
+    21,
+    "A GRU in four lines",
+    inputs=cell_inputs(),
+    example=(
+        np.array([[[1.0]]]),
+        np.array([[0.5, -0.5]]),
+        {name: np.full({"W": (1, 2), "U": (2, 2), "b": (2,)}[name[0]], 0.25 * n) for n, name in enumerate(PARAMETERS)},
+    ),
+    understood="A cell is its equations. Its gradient, its loop over time and its compiled program are made from them.",
+    hints=[
+        "r and z are made alike, each with parameters of its own; the candidate is that of exercise 20.",
+        "h' = (1 − z) ⊙ h + z ⊙ h̃: z near 0 keeps the old state.",
+        "r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r), and z likewise.",
+    ],
+    run=run_cell,
+    call="xs = {xs}\nh = {h}\nparameters = {parameters}\nscan(cell.step, h, xs)",
+    header="from tinygrad_gru import nn, ops",
+)
 class GRU(nn.Cell):
     """A recurrent cell of your own: `nn.Recurrent.of(GRU)` is the layer, as fast as one that is built in."""
 
@@ -149,28 +169,7 @@ class GRU(nn.Cell):
         return (1 - z) * h + z * h_tilde
 
 
-gru = exercise(
-    21,
-    "A GRU in four lines",
-    inputs=cell_inputs(),
-    example=(
-        np.array([[[1.0]]]),
-        np.array([[0.5, -0.5]]),
-        {name: np.full({"W": (1, 2), "U": (2, 2), "b": (2,)}[name[0]], 0.25 * n) for n, name in enumerate(PARAMETERS)},
-    ),
-    understood="A cell is its equations. Its gradient, its loop over time and its compiled program are made from them.",
-    hints=[
-        "r and z are made alike, each with parameters of its own; the candidate is that of exercise 20.",
-        "h' = (1 − z) ⊙ h + z ⊙ h̃: z near 0 keeps the old state.",
-        "r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r), and z likewise.",
-    ],
-    run=run_cell,
-    call="xs = {xs}\nh = {h}\nparameters = {parameters}\nscan(cell.step, h, xs)",
-    header="from tinygrad_gru import nn, ops",
-)(GRU)
-
-
-@gru.check_with
+@GRU.check_with
 def _(xs, h, parameters):
     def gates(x, h, W_r, W_z, W_h, U_r, U_z, U_h, b_r, b_z, b_h):
         r, z = sigmoid(x @ W_r + h @ U_r + b_r), sigmoid(x @ W_z + h @ U_z + b_z)
@@ -188,52 +187,52 @@ def _(xs, h, parameters):
     return {"the last state": last(*arguments), **dict(zip(names, found))}
 
 
-@gru.mistake(
+@GRU.mistake(
     "z and 1 − z exchanged",
     hint="This is the sense of PyTorch and Keras, where z = 1 keeps the old state. Here z says how much of the new is "
     "written: z = 0 keeps the old.",
 )
-class Exchanged(GRU):
+class Exchanged(GRU.reference):
     def step(self, h, x):
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
         return z * h + (1 - z) * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
 
 
-@gru.mistake(
+@GRU.mistake(
     "the reset gate acts after the product",
     hint="r ⊙ (h U_h) is PyTorch's variant. Exercise 20 is about the difference.",
 )
-class ResetAfter(GRU):
+class ResetAfter(GRU.reference):
     def step(self, h, x):
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
         return (1 - z) * h + z * ops.tanh(x @ self.W_h + r * (h @ self.U_h) + self.b_h)
 
 
-@gru.mistake(
+@GRU.mistake(
     "r and z exchanged", hint="The reset gate is inside the candidate, the update gate mixes the old and the new."
 )
-class OtherGates(GRU):
+class OtherGates(GRU.reference):
     def step(self, h, x):
         r = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
         z = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         return (1 - z) * h + z * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
 
 
-@gru.mistake("σ in place of tanh", hint="A gate lies between 0 and 1. The candidate is no gate.")
-class NoTanh(GRU):
+@GRU.mistake("σ in place of tanh", hint="A gate lies between 0 and 1. The candidate is no gate.")
+class NoTanh(GRU.reference):
     def step(self, h, x):
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
         return (1 - z) * h + z * ops.sigmoid(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
 
 
-@gru.mistake(
+@GRU.mistake(
     "the candidate is added to the whole old state",
     hint="What is written takes the place of something: the shares of the old and the new add up to 1.",
 )
-class Added(GRU):
+class Added(GRU.reference):
     def step(self, h, x):
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
