@@ -31,7 +31,7 @@ PAGES = {
 }
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
-_FENCED = re.compile(r"^(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1`*[ ]*$", re.S | re.M)
+_FENCED = re.compile(r"^(`{3,}|~{3,})(?!\{(?!code-cell))[^\n]*\n.*?^\1`*[ ]*$", re.S | re.M)
 
 
 def rewrite(text: str, folder: str) -> str:
