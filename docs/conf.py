@@ -12,7 +12,16 @@ sys.path.append(str(ROOT / "docs" / "_ext"))
 
 project, author, release = "tinygrad_gru", "the authors of tinygrad_gru", __version__
 copyright = f"{author}, MIT license"
-extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "mathml", "repository", "reference", "notebooks"]
+extensions = [
+    "myst_nb",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "mathml",
+    "repository",
+    "reference",
+    "notebooks",
+    "sidebar",
+]
 exclude_patterns = ["pictures", "_*"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures are words there, not links
