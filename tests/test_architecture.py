@@ -36,13 +36,17 @@ LAYERS = (
     ("nn", "optim"),
     ("debug", "train", "interop", "show"),
     ("testing",),
+    ("learn",),
     ("cli",),
     ("__main__",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 #: Imports inside of functions, and why.
-LATE_IMPORTS = {"cli/models.py": "the export command alone needs the extra onnx"}
+LATE_IMPORTS = {
+    "cli/models.py": "the export command alone needs the extra onnx",
+    "cli/learn.py": "the exercises alone need the extra learn",
+}
 
 #: Instances that nothing changes.
 CONSTANTS = {"CUDA", "JAVASCRIPT", "KERAS", "NUMPY", "ONNX", "PYTHON", "TORCH", "TRACING", "_close_pairs"}

@@ -48,6 +48,21 @@ def test_where_it_is_wrong():
     assert "entries are wrong, each by a factor of 0.666667: 2/3 of what it should be, where inputs[0] > 0" in text
 
 
+def test_wrong_in_the_tail_alone():
+    @op
+    def softened(x):
+        return np.logaddexp(0.0, x)
+
+    softened.vjp(x=lambda g, y: g * (1 - ops.exp(-y)))  # 1 − 1 far to the left
+    text = message_of(gradcheck, softened, [np.array([-80.0, 0.0, 3.0])])
+    assert "the largest entries are right; wrong is what is far smaller than 0.953. First derivative" in text
+
+
+def test_entries_that_should_be_0_do_not_count():
+    text = message_of(gradcheck, cube_with(lambda g, x: 3 * g * x), [points(3, 4)])
+    assert "12 of 12 nonzero entries are wrong" in text
+
+
 def test_one_wrong_entry_of_many_is_found():
     @op
     def tripled(x):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import as_array, backend_of, move, to_host, xp_of
-from ..ops import expand_dims, select, where
+from ..ops import expand_dims, moveaxis, reshape, select, where
 from ..ops.op import unwrap
 from ..tensor import Tensor
 
@@ -109,3 +109,21 @@ def replace_padding(x: Tensor, valid: Tensor) -> Tensor:
     first = xp.reshape(xp.argmax(xp.astype(xp.reshape(is_valid, (-1,)), xp.int8)), (1,))
     row = xp.take(xp.reshape(array, (-1, array.shape[-1])), first, axis=0)
     return select(valid, x, where(xp.any(is_valid), row, PADDING_VALUE))
+
+
+def recorded_like_output(
+    name: str, record: Tensor, batch: int, valid: Tensor | None, fill_value: float | None, batch_first: bool
+) -> Tensor:
+    """A record (T, B, …) of a step in the layout of a layer's output, with the fill value at padding.
+
+    What keeps the state at padding, such as the next state `h'`, is not filled with `past_end="hold"` (None).
+    """
+    if len(record.shape) < 2 or record.shape[1] != batch:
+        raise ValueError(
+            f"record: {name!r} has the shape {record.shape[1:]} at a step, without the axis of the batch, {batch}: "
+            "`scan` over the step records it"
+        )
+    if valid is not None and not (fill_value is None and name.endswith("'")):
+        valid = reshape(valid, (*valid.shape[:2], *[1] * (len(record.shape) - 2)))
+        record = where(valid, record, fill_value or 0.0)
+    return moveaxis(record, source=0, destination=1) if batch_first else record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from inspect import Parameter
 from typing import Any
 
@@ -15,7 +17,7 @@ from .base.recurrent_names import RecurrentNames, Signature, keywords_of
 from .cell import Cell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_probability, check_sizes
-from .lengths import fill_value_of, replace_padding, valid_steps
+from .lengths import fill_value_of, recorded_like_output, replace_padding, valid_steps
 from .module import Module
 from .states import State, check_state_part, joined, state_parts
 
@@ -123,8 +125,9 @@ class Recurrent(RecurrentNames, Module):
         return self.cells[0].output_size * (self.directions if self.merge == "concat" else 1)
 
     def forward(
-        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str | float = "zero"
-    ) -> tuple[Tensor, Any]:
+        self, x: Any, state: Any = None, lengths: Any = None, mask: Any = None, past_end: str | float = "zero",
+        record: str | Sequence[str] | None = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """The output at every step, and the state after the last: (output, state).
 
         x         (time, batch, input_size), or with `batch_first` (batch, time, input_size): a Tensor of the dtype of
@@ -137,9 +140,13 @@ class Recurrent(RecurrentNames, Module):
                   right or between
         past_end  the output at padding: "zero", "nan" or any number; or "hold", the state there, which is that after
                   the last valid step before it
+        record    names of local variables of the cell's step, such as ("r", "z") of a GRU; `h'` is the state after the
+                  step. Their values at every step are returned too
 
         Returns output (time, batch, output_size), or with `batch_first` (batch, time, output_size), which is that of
-        the last layer, and the state, laid out like `state`, at index layer·directions + direction.
+        the last layer, and the state, laid out like `state`, at index layer·directions + direction; with `record` a
+        third, a list with a dictionary for each of `cells`, of Tensors laid out like the output, through which
+        gradients flow. They are filled at padding like the output, with "hold" by 0 (but h', which is held).
 
         Padding leaves the state as it is: the state returned is that after each sequence's last step, the reverse
         direction begins at each sequence's end, and a sequence without steps returns its initial state. Whatever x
@@ -163,25 +170,38 @@ class Recurrent(RecurrentNames, Module):
                 f"past_end='hold' holds the state, which is not the output of {type(self.cells[0]).__name__}: "
                 "'zero' or 'nan'"
             )
+        records: list[dict[str, Tensor]] = []
         for layer in range(self.num_layers):
             below = ops.dropout(x, p=self.dropout, training=self.training) if layer else x
             below = below if valid is None else replace_padding(below, valid)
             outputs: list[Any] = [None] * self.directions
             for direction in range(self.directions):
                 k, reverse = layer * self.directions + direction, self.reverse or direction == 1
-                carries[k], outputs[direction] = self._run(self.cells[k], carries[k], below, valid, reverse)
+                carries[k], outputs[direction], *recorded = self._run(
+                    self.cells[k], carries[k], below, valid, reverse, record
+                )
+                records += recorded
             y = outputs[0] if self.directions == 1 else MERGES[self.merge](*outputs)
             x = y + x if self.residual and layer else y
         if valid is not None and fill_value is not None:
             x = ops.where(valid, x, fill_value)  # its vjp stops any cotangent, NaN too
-        return ops.moveaxis(x, source=0, destination=1) if self.batch_first else x, self._join_state(carries)
+        if self.batch_first:
+            x = ops.moveaxis(x, source=0, destination=1)
+        if record is None:
+            return x, self._join_state(carries)
+        laid_out = partial(recorded_like_output, valid=valid, fill_value=fill_value, batch_first=self.batch_first)
+        return x, self._join_state(carries), [{n: laid_out(n, t, batch) for n, t in one.items()} for one in records]
 
-    def _run(self, cell: Cell, carry: Any, x: Tensor, valid: Tensor | None, reverse: bool) -> tuple[Any, Tensor]:
-        """`scan` of one cell: its last carry, and its outputs."""
+    def _run(
+        self, cell: Cell, carry: Any, x: Tensor, valid: Tensor | None, reverse: bool, record: Any
+    ) -> tuple[Any, ...]:
+        """`scan` of one cell: its last carry, its outputs, and its records, if there are any."""
         if self.training and self.input_dropout:
             x = x * dropout_mask((1, *x.shape[1:]), self.input_dropout, like=x)  # the same at all steps
         step, xs = cell.scan_arguments(x, valid)
         options: dict[str, Any] = {"compiled": self.compiled, "checkpoint_every": self.checkpoint_every}
+        if record is not None:
+            options["record"] = record
         if inspector.get() is None:
             return scan(step, carry, xs, reverse=reverse, **options)
         with cell.anomaly_scope():

@@ -14,6 +14,7 @@ from ..tensor import Tensor
 from ..transforms import remat
 from .eager import scan_eager
 from .fallback import NotCompiledError, Remark
+from .names import RecordedStep, record_names
 from .plan_cache import target_name
 from .protocol import (
     Structure,
@@ -41,7 +42,8 @@ def scan(
     reverse: bool = False,
     compiled: bool | str | None = None,
     checkpoint_every: int | None = None,
-) -> tuple[Any, Any]:
+    record: str | Sequence[str] | None = None,
+) -> tuple[Any, ...]:
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
 
     step      a pure function of the carry and of one x. It returns the next carry, or (carry, y); without a y the
@@ -60,13 +62,30 @@ def scan(
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
               pass
-    Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple. Gradients flow to the carry, to xs
-    and to all tensors that the step closes over, to any order.
+    record    names of local variables of the step: the values that they have when it returns, at every step, are
+              returned too. Of one that is a tuple a part is `carry[0]`; the next state of h is `h'`. Gradients flow
+              through them as through ys
+    Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple; with `record` (carry, ys, records),
+    a dictionary with a Tensor (T, …) for each name. Gradients flow to the carry, to xs and to all tensors that the step
+    closes over, to any order.
 
     >>> last, sums = scan(lambda total, x: total + x, Tensor(0.0), Tensor([1.0, 2.0, 3.0]))
     >>> last.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
+    >>> def step(h, x):
+    ...     change = 2 * x
+    ...     return h + change
+    >>> last, sums, records = scan(step, Tensor(0.0), Tensor([1.0, 2.0]), record=("change", "h"))
+    >>> {name: record.tolist() for name, record in records.items()}
+    {'change': [2.0, 4.0], 'h': [0.0, 2.0]}
     """
+    if record is not None:
+        check_step(step, "scan")
+        recorded = RecordedStep(step, record_names(record))
+        carry, ys = scan(
+            recorded, carry, xs, length=length, reverse=reverse, compiled=compiled, checkpoint_every=checkpoint_every
+        )
+        return carry, *recorded.split(ys)
     xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
     check_step(step, "scan")
     check_carry(carry)

@@ -10,18 +10,19 @@ from __future__ import annotations
 import inspect
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from ..closures import is_library
+from ..closures import definition_line, is_library
 from ..contexts import setting
+from ..hints import did_you_mean
 from ..inspector import Inspector
 from ..tape import inspector
 from ..tensor import Tensor
 from .ir import Value
-from .protocol import StepWrapper, owner_and_function, split_output, tree_leaves
+from .protocol import StepWrapper, owner_and_function, split_output, tree_leaves, users_function
 
 
 class Place(NamedTuple):
@@ -79,13 +80,56 @@ class WatchedStep(StepWrapper):
         try:
             with setting(inspector, watcher):
                 output = self.step(carry, x)
-            self.found = _tensors(watcher.variables())
+            variables = watcher.variables() or dict(zip(_parameters(self.step), (carry, x)))  # where no op ran
+            self.found = _tensors(variables)
         finally:
             watcher.boundary = watcher.frame = None  # frames keep their variables, and the callers, alive
         self.marks = watcher.marks
         new = tree_leaves(split_output(output, carry)[0])
         self.found |= {f"{name}'": part for name, part in zip(_state_names(self.step, carry), new)}
         return output
+
+
+class RecordedStep(WatchedStep):
+    """A step whose y is followed by the values of local variables.
+
+    y  "none", "one" or "tuple": what the y of the step itself was
+    """
+
+    def __init__(self, step: Callable, names: Sequence[str]):
+        super().__init__(step)
+        self.names, self.y = names, "none"
+
+    def __call__(self, carry: Any, x: Any) -> Any:
+        output = super().__call__(carry, x)
+        new, y = split_output(output, carry)
+        if isinstance(new, tuple) != isinstance(carry, tuple):
+            return output  # an error, which `scan` explains
+        self.y = "none" if y is None else "tuple" if isinstance(y, tuple) else "one"
+        return new, (*tree_leaves(y), *map(self._recorded, self.names))
+
+    def _recorded(self, name: str) -> Tensor:
+        if name not in self.found:
+            function = users_function(self)
+            raise ValueError(
+                f"record: the step {getattr(function, '__qualname__', '')} has no Tensor named {name!r}"
+                f"{did_you_mean(name, self.found)}; it has {', '.join(self.found)} ({definition_line(function)})"
+            )
+        return self.found[name]
+
+    def split(self, ys: tuple) -> tuple[Any, dict[str, Tensor]]:
+        """The stacked ys of the step itself, and the records by name."""
+        count = len(ys) - len(self.names)
+        own = {"none": None, "one": ys[0], "tuple": ys[:count]}[self.y]
+        return own, dict(zip(self.names, ys[count:]))
+
+
+def record_names(record: Any) -> tuple[str, ...]:
+    """The names that an argument `record` asks for: a name, or several."""
+    names = (record,) if isinstance(record, str) else tuple(record) if isinstance(record, Iterable) else (record,)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"record: expected names of local variables of the step, such as ('r', 'z'), got {record!r}")
+    return names
 
 
 class _Unobserved(Inspector):
@@ -152,16 +196,18 @@ def _codes(step: Callable) -> list[CodeType]:
     return [one.__code__ for one in functions if hasattr(one, "__code__")]
 
 
-def _state_names(step: Callable, carry: Any) -> tuple[str, ...]:
+def _state_names(step: Callable, carry: Any) -> Sequence[str]:
     """The names of the parts of the carry: those that a cell gives, or the step's first parameter."""
-    owner, function = owner_and_function(step)
+    owner, _ = owner_and_function(step)
     states = getattr(owner, "states", ())
-    if states or isinstance(carry, tuple):
-        return states
+    return states if states or isinstance(carry, tuple) else _parameters(step)[:1]
+
+
+def _parameters(step: Callable) -> list[str]:
     try:
-        return tuple(islice(inspect.signature(function).parameters, owner is not None, 1 + (owner is not None)))
-    except (TypeError, ValueError):  # a callable without a signature
-        return ()
+        return list(inspect.signature(step).parameters)
+    except (TypeError, ValueError):  # of a callable without a signature
+        return []
 
 
 def _tensors(variables: dict[str, Any]) -> dict[str, Tensor]:

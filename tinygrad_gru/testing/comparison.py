@@ -84,6 +84,8 @@ def likely_cause(got: np.ndarray, expected: np.ndarray, outputs: int = 0, rtol: 
 
     if not np.any(got):
         return "all of it is 0: a rule is missing, or treats something as a constant"
+    if same(got, expected):
+        return f"the largest entries are right; wrong is what is far smaller than {scale:.3g}"
     matters = abs(expected) > 1e-8 * scale
     if matters.any():
         ratios = got[matters] / expected[matters]
@@ -104,13 +106,14 @@ def likely_cause(got: np.ndarray, expected: np.ndarray, outputs: int = 0, rtol: 
         if np.any(got[first]) and same(got[first], expected[first]):
             return f"sum over axis {axis} of the output missing: only its first element counts"
     wrong = abs(got - expected) > rtol * (abs(expected) + 1e-2 * scale)
-    if 0 < np.sum(wrong) < wrong.size / 2:
-        return f"only {np.sum(wrong)} of {wrong.size} entries are wrong{_by_a_factor(got[wrong], expected[wrong])}"
+    nonzero = int(np.sum(wrong | matters))  # the Jacobian of an elementwise op is diagonal
+    if 0 < np.sum(wrong) < nonzero / 2:
+        return f"only {np.sum(wrong)} of {nonzero} nonzero entries are wrong{_by_a_factor(got[wrong], expected[wrong])}"
     difference = got - expected
     if np.ptp(difference) <= rtol * scale:
         return f"off by {_rounded(float(np.mean(difference)))} everywhere: a term is missing or too many"
     how = _by_a_factor(got[wrong], expected[wrong]) or ", in no simple pattern"
-    return f"{np.sum(wrong)} of {wrong.size} entries are wrong{how}"
+    return f"{np.sum(wrong)} of {nonzero} nonzero entries are wrong{how}"
 
 
 def _first_slices(got: np.ndarray, outputs: int) -> Iterator[tuple[int, tuple]]:

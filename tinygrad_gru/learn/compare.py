@@ -1,0 +1,115 @@
+"""Differences between what is expected and what a solution gave, in words."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .exercise import show_value
+
+
+@dataclass
+class Difference:
+    """One difference: in which part of the result, what is wrong in words, and the values, if they say more."""
+
+    part: str
+    words: str
+    expected: Any = None
+    given: Any = None
+    has_values: bool = False
+
+    def __str__(self) -> str:
+        lines = [": ".join(filter(None, (self.part, self.words)))] if self.part or self.words else []
+        if self.has_values:
+            lines += [_indented("expected  ", self.expected), _indented("yours     ", self.given)]
+        return "\n".join(lines)
+
+
+def difference(
+    expected: Any, given: Any, rtol: float, atol: float, names: Sequence[str] = (), part: str = ""
+) -> Difference | None:
+    """The first difference between two results, or None. A list will do for a tuple, and a float for a 0-d array."""
+    if isinstance(expected, dict) and isinstance(given, dict):
+        if expected.keys() != given.keys():
+            return Difference(part, "other keys", list(expected), list(given), True)
+        pairs = [(_join(part, str(key)), expected[key], given[key]) for key in expected]
+    elif isinstance(expected, (tuple, list)) and isinstance(given, (tuple, list)):
+        if len(expected) != len(given):
+            words = f"a {type(given).__name__} of {len(given)}, where {len(expected)} are expected"
+            return Difference(part, words, expected, given, True)
+        labels = names if len(names) == len(expected) else [f"[{i}]" for i in range(len(expected))]
+        pairs = [(_join(part, label), e, g) for label, e, g in zip(labels, expected, given)]
+    else:
+        return _leaf_difference(expected, given, rtol, atol, part)
+    return next(filter(None, (difference(e, g, rtol, atol, (), label) for label, e, g in pairs)), None)
+
+
+def _leaf_difference(expected: Any, given: Any, rtol: float, atol: float, part: str) -> Difference | None:
+    if not _is_numeric(expected):
+        same = type(given) is type(expected) and given == expected
+        return None if same else Difference(part, "", expected, given, True)
+    if given is None:
+        return Difference(part, "None came back: is a `return` missing?" if not part else "None came back")
+    if not _is_numeric(given):
+        return Difference(
+            part, f"{kind_of(given)} came back, where {kind_of(expected)} is expected", expected, given, True
+        )
+    e, g = np.asarray(expected), np.asarray(given)
+    if e.shape != g.shape:
+        return Difference(part, f"shape {g.shape}, where {e.shape} is expected", expected, given, True)
+    if isinstance(expected, np.ndarray) and e.ndim and not isinstance(given, np.ndarray):
+        return Difference(part, f"{kind_of(given)} came back, where an array is expected", expected, given, True)
+    if e.ndim and e.dtype != g.dtype:
+        return Difference(part, f"dtype {g.dtype}, where {e.dtype} is expected", expected, given, True)
+    if np.array_equal(e, g):
+        return None
+    if e.dtype.kind == "f":
+        rtol = max(rtol, 32 * float(np.finfo(e.dtype).eps))
+    with np.errstate(all="ignore"):
+        wrong = ~np.isclose(g, e, rtol, atol, equal_nan=True)
+        nan = np.isnan(g) & ~np.isnan(e)
+    if not wrong.any():
+        return None
+    words = "NaN came back" if nan.all() else f"NaN{_places(nan)}" if nan.any() else _places(wrong).lstrip()
+    if e.ndim and wrong.all() and not nan.any():
+        words = ""
+    return Difference(part, words, expected, given, True)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return f"an array of shape {value.shape}" if value.dtype != object else "an array of objects"
+    if isinstance(value, (numbers.Number, np.ndarray)):
+        return "a number"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, (numbers.Number, np.ndarray, np.generic)) and np.asarray(value).dtype.kind in "biufc"
+
+
+def _places(wrong: np.ndarray) -> str:
+    """Where an array is wrong, such as " at [0, 1]"; nothing for a number."""
+    if not wrong.ndim:
+        return ""
+    first = ", ".join(str(int(i)) for i in np.argwhere(wrong)[0])
+    others = int(wrong.sum()) - 1
+    return f" at [{first}]" + (f" and {others} other place{'s' * (others > 1)}" if others else "")
+
+
+def _join(part: str, label: str) -> str:
+    return part + label if label.startswith("[") else ", ".join(filter(None, (part, label)))
+
+
+def _indented(label: str, value: Any) -> str:
+    lines = show_value(value).splitlines()
+    text = "\n".join([lines[0], *(" " * (len(label) + 4) + line for line in lines[1:])])
+    return f"    {label}{text if len(text) < 1500 else text[:1500] + ' …'}"
