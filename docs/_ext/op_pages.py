@@ -219,7 +219,9 @@ def index() -> str:
     families: dict[str, list[str]] = {}
     for name in NAMES:
         module = inspect.getmodule(inspect.unwrap(getattr(ops, name)))
-        families.setdefault((module.__doc__ or "").partition("\n")[0] if module else "", []).append(name)
+        assert module is not None
+        is_core = module.__name__ == "tinygrad_gru.ops.op"  # whose docstring is not about its two ops
+        families.setdefault("Broadcasting" if is_core else str(module.__doc__).partition("\n")[0], []).append(name)
     parts = [
         f"# Ops\n\n{len(NAMES)} differentiable functions of arrays, in families. `from tinygrad_gru import ops`.\n"
     ]

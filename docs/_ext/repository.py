@@ -31,7 +31,9 @@ PAGES = {
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 _TEST = re.compile(r"\btests/[\w/]+\.py\b")
-_FENCED = re.compile(r"^(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1`*[ ]*$", re.S | re.M)
+_CODE = re.compile(
+    r"^ *(`{3,}|~{3,})(?!\{(?!code))[^\n]*\n.*?^ *\1`*[ ]*$|(?<!`)(`{1,2})(?!`).+?(?<!`)\2(?!`)", re.S | re.M
+)
 
 
 def rewrite(text: str, folder: str) -> str:
@@ -43,12 +45,14 @@ def rewrite(text: str, folder: str) -> str:
             target = path.removeprefix("docs")
         elif path.startswith("benchmarks/results/"):
             target = f"/reference/results/{PurePosixPath(path).name}"
-        else:
+        elif path in PAGES or (ROOT / path).exists():
             target = PAGES.get(path, f"source:{path}")
+        else:
+            return match[0]
         return f"{match[1]}{target}{match[3] or ''}{match[4]}"
 
     parts, end = [], 0
-    for block in _FENCED.finditer(text):  # a program is left as it is
+    for block in _CODE.finditer(text):  # code is left as it is
         parts += [_LINK.sub(rewritten, text[end : block.start()]), block[0]]
         end = block.end()
     return "".join([*parts, _LINK.sub(rewritten, text[end:])])
