@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_gru.learn import CHAPTERS, EXERCISES, grade, load
 from tinygrad_gru.learn.compare import difference
-from tinygrad_gru.learn.grading import attempt, drawn_inputs
+from tinygrad_gru.learn.grading import attempt, checked_inputs
 
 exercises = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: f"{e.number}-{e.name}")
 mistakes = pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_the_solution_that_is_shown_passes(exercise, tmp_path):
 def test_the_reference_agrees_with_an_independent_oracle(exercise):
     if exercise.oracle is None:
         pytest.skip("it has none")
-    for inputs in [exercise.example, *drawn_inputs(exercise)[:20]]:
+    for inputs in checked_inputs(exercise)[:20]:
         expected, given = exercise.oracle(*inputs), attempt(exercise, exercise.reference, inputs)
         assert given.raised is None
         found = difference(expected, given.value, 1e-6, 1e-8)
@@ -60,7 +60,7 @@ def test_what_every_exercise_has(exercise):
     assert len(exercise.mistakes) >= 3
     assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes)
     assert len(exercise.hints) >= 2 and exercise.understood.endswith(".")
-    assert len(drawn_inputs(exercise)) >= 20
+    assert len(checked_inputs(exercise)) >= 20
     task = exercise.task()
     assert max(map(len, task.splitlines())) <= 120
     for node in ast.walk(ast.parse(task)):

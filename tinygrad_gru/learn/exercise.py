@@ -70,6 +70,7 @@ class Exercise:
     reference: Callable[..., Any]
     inputs: Any
     example: tuple[Any, ...]
+    cases: Sequence[tuple[Any, ...]]
     understood: str
     hints: Sequence[str]
     run: Callable[..., Any]
@@ -201,6 +202,7 @@ def exercise(
     example: tuple[Any, ...],
     understood: str,
     hints: Sequence[str],
+    cases: Sequence[tuple[Any, ...]] = (),
     run: Callable[..., Any] = call_solution,
     call: str | None = None,
     outputs: Sequence[str] = (),
@@ -219,6 +221,7 @@ def exercise(
     example     arguments that the learner is shown, with the result; they are checked first
     understood  one sentence for those who solved it: what they have understood
     hints       what `learn hint` gives after the hint of the mistake, one at each call
+    cases       more arguments that are always checked: those that draws rarely meet
     run         run(solution, *inputs) -> result: how a solution is run, if not by solution(*inputs); the names of its
                 parameters are those of the inputs. A dict as result has labels for its parts
     call        how a call is shown, if not as `name(a=…, b=…)`: a format with the names of the inputs, "{a} * {b}"
@@ -246,7 +249,21 @@ def exercise(
     """
 
     def declare(reference: Callable[..., Any]) -> Exercise:
-        fields = (number, title, reference, inputs, example, understood, hints, run, call, outputs, header, starter)
+        fields = (
+            number,
+            title,
+            reference,
+            inputs,
+            example,
+            cases,
+            understood,
+            hints,
+            run,
+            call,
+            outputs,
+            header,
+            starter,
+        )
         return Exercise(*fields, solution, audit, rtol, atol)
 
     return declare

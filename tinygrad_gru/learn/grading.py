@@ -57,7 +57,7 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"right on the example and {DRAWS} inputs more"
+            return f"right on {len(checked_inputs(self.exercise))} inputs"
         if self.is_unwritten:
             return f"`{self.exercise.name}` is still to be written: it raises NotImplementedError"
         parts = [
@@ -85,28 +85,28 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
         yours     0.0
     likely: you returned ∂L/∂a for b
     """
-    seen = [(inputs, attempt(exercise, solution, inputs)) for inputs in [exercise.example]]
-    if isinstance(seen[0][1].raised, NotImplementedError):
-        return Verdict(exercise, False, is_unwritten=True)
-    for inputs in drawn_inputs(exercise):
+    seen: list[tuple[tuple[Any, ...], Outcome]] = []
+    for inputs in checked_inputs(exercise):
+        seen.append((inputs, attempt(exercise, solution, inputs)))
+        if isinstance(seen[0][1].raised, NotImplementedError):
+            return Verdict(exercise, False, is_unwritten=True)
         if isinstance(seen[-1][1].raised, TimeUp):
             break
-        seen.append((inputs, attempt(exercise, solution, inputs)))
     failing = [(inputs, outcome) for inputs, outcome in seen if _is_wrong(exercise, inputs, outcome)]
     if not failing:
         return _audited(exercise, solution, path)
     inputs, outcome = failing[-1]
     if shrink and not isinstance(outcome.raised, TimeUp):
-        inputs, outcome = _shrunk(exercise, solution, *failing[0])
+        inputs, outcome = _shrunk(exercise, solution, failing)
     problem = _problem_of(exercise, inputs, outcome, path)
     return Verdict(exercise, False, inputs, problem, outcome.printed, _mistake_of(exercise, seen))
 
 
-def drawn_inputs(exercise: Exercise) -> list[tuple[Any, ...]]:
-    """The inputs on which every solution is compared, besides the example."""
+def checked_inputs(exercise: Exercise) -> list[tuple[Any, ...]]:
+    """The inputs on which every solution is compared with the reference: example, cases and draws."""
     if exercise.drawn is None:
         exercise.drawn = sample(exercise.strategy, DRAWS)
-    return exercise.drawn
+    return [exercise.example, *exercise.cases, *exercise.drawn]
 
 
 def attempt(
@@ -189,7 +189,7 @@ def line_of(error: BaseException, path: str | None) -> str:
     return f"\n    line {lines[-1].lineno}: {lines[-1].line}" if lines else ""
 
 
-def _shrunk(exercise: Exercise, solution: Any, inputs: tuple[Any, ...], outcome: Outcome) -> tuple[Any, Outcome]:
+def _shrunk(exercise: Exercise, solution: Any, failing: list[tuple[tuple[Any, ...], Outcome]]) -> tuple[Any, Outcome]:
     """The smallest failing input that is found in time, and its outcome."""
     until, failed = time.monotonic() + SECONDS_TO_SHRINK, set()
 
@@ -203,7 +203,9 @@ def _shrunk(exercise: Exercise, solution: Any, inputs: tuple[Any, ...], outcome:
         return key in failed  # after the time the answers of before, for Hypothesis asks again
 
     found = smallest(exercise.strategy, fails)
-    return (inputs, outcome) if found is None else (found, attempt(exercise, solution, found))
+    if found is None:
+        return min(failing, key=lambda pair: len(exercise.show_call(pair[0])))
+    return found, attempt(exercise, solution, found)
 
 
 def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcome]]) -> Mistake | None:

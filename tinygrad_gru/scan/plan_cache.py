@@ -17,6 +17,7 @@ from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
 from .targets.cuda import CudaTarget
+from .targets.javascript import JavaScriptTarget
 from .targets.numpy import NumPyTarget
 from .targets.source import Executable, build
 from .targets.workspace import Workspace
@@ -116,7 +117,7 @@ class CompiledStep:
         outputs = tuple(forward.new_carry), (*forward.ys, *self.computed_residuals)
         program = Program(graph, tuple(forward.carry), tuple(forward.xs), *outputs, ())
         self.forward = self._build(program, "forward", self.residuals)
-        if target == "cuda":  # an operation without a kernel must raise before anything runs
+        if target in ("cuda", "javascript"):  # an operation that the target lacks must raise before anything runs
             self.backward()
 
     def zeros_over_time(self, zeros: Zeros) -> ZerosOverTime:
@@ -139,6 +140,8 @@ class CompiledStep:
     def _build(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
         if self.target == "cuda":
             return build(CudaTarget(self.device), program, name, kept)
+        if self.target == "javascript":
+            return build(JavaScriptTarget(), program, name, kept)
         if self.target != "numpy" and not self.fallback:  # if the forward program is for NumPy, so is the backward one
             threads = int(self.target.partition(":")[2] or 1)
             try:

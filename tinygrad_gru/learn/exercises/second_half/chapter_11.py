@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..draws import arrays, sizes, st
-from ..exercise import exercise
+from ...draws import arrays, sizes, st
+from ...exercise import exercise
 
 STEP = [("a", "matmul", ("x", "W")), ("b", "matmul", ("h", "U")), ("c", "add", ("a", "b"))]
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from ... import nn
-from ...ops import sigmoid
-from ..draws import arrays, st
-from ..exercise import exercise
+from .... import nn
+from ....ops import sigmoid
+from ...draws import arrays, st
+from ...exercise import exercise
 
 
 # -- 24 ----------------------------------------------------------------------------------------------------------------

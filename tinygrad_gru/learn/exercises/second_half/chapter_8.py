@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import nn, ops
-from ...ops import sigmoid
-from ...scan import compiling, scan
-from ...tensor import Tensor
-from ..differences import gradients_by_differences
-from ..draws import arrays, numbers, sizes, st
-from ..exercise import exercise
+from .... import nn, ops
+from ....ops import sigmoid
+from ....scan import compiling, scan
+from ....tensor import Tensor
+from ...differences import gradients_by_differences
+from ...draws import arrays, numbers, sizes, st
+from ...exercise import exercise
 
 
 # -- 20 ----------------------------------------------------------------------------------------------------------------

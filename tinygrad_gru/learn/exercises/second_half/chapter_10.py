@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...tensor import Tensor
-from ..draws import arrays, numbers, positive, sizes, st
-from ..exercise import exercise
+from ....tensor import Tensor
+from ...draws import arrays, numbers, positive, sizes, st
+from ...exercise import exercise
 
 
 # -- 27 ----------------------------------------------------------------------------------------------------------------
