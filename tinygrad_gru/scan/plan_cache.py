@@ -46,9 +46,9 @@ def runnable_target(compiled: bool | str) -> str:
     target = target_name(compiled)
     if target == "javascript":
         raise ValueError(
-            "compiled='javascript' is a program for Node.js or a page, which Python does not run. Its script is written by "
-            "interop.javascript.scan_source(step, carry, xs), that of a text model by interop.javascript.source(model), "
-            "and explain(step, carry, xs, compiled='javascript') shows it"
+            "compiled='javascript' is a program for Node.js or a page, which Python does not run: the script of a step "
+            "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
+            "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
         )
     return target
 
