@@ -248,4 +248,6 @@ def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcom
 def _same(exercise: Exercise, one: Outcome, other: Outcome) -> bool:
     if type(one.raised) is not type(other.raised) or one.changed != other.changed:
         return False
-    return one.raised is not None or difference(other.value, one.value, exercise.rtol, exercise.atol) is None
+    if one.raised is not None:
+        return str(one.raised) == str(other.raised)
+    return difference(other.value, one.value, exercise.rtol, exercise.atol) is None
