@@ -29,7 +29,10 @@ def character_model(cell="gru", layers=1):
     """A model with weights that differ, larger than fresh ones so that it has opinions."""
     manual_seed(3)
     model = train.CharacterModel(len(VOCABULARY), embedding=5, hidden=SIZE, layers=layers, cell=cell)
-    state = {name: 1.5 * values + 0.05 * np.sin(np.arange(values.size)).reshape(values.shape) for name, values in model.state_dict().items()}
+    state = {
+        name: 1.5 * values + 0.05 * np.sin(np.arange(values.size)).reshape(values.shape)
+        for name, values in model.state_dict().items()
+    }
     model.load_state_dict({name: values.astype("float32") for name, values in state.items()})
     return model
 

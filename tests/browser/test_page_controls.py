@@ -74,8 +74,9 @@ def test_the_arrow_keys_move_in_the_heatmap_and_a_click_goes_to_a_cell(page):
     press(page, "#strip span:nth-of-type(4)")
     page.focus("#map")
     for key, expected in [
-        ("Home", (0, None)), ("ArrowRight", (1, None)), ("PageUp", (1, 0)), ("ArrowDown", (1, 1)), ("ArrowDown", (1, 2)),
-        ("ArrowUp", (1, 1)), ("ArrowLeft", (0, 1)), ("ArrowLeft", (0, 1)), ("PageDown", (0, SIZE - 1)), ("End", (len(TEXT) - 1, SIZE - 1)),
+        ("Home", (0, None)), ("ArrowRight", (1, None)), ("PageUp", (1, 0)), ("ArrowDown", (1, 1)),
+        ("ArrowDown", (1, 2)), ("ArrowUp", (1, 1)), ("ArrowLeft", (0, 1)), ("ArrowLeft", (0, 1)),
+        ("PageDown", (0, SIZE - 1)), ("End", (len(TEXT) - 1, SIZE - 1)),
     ]:  # fmt: skip
         page.keyboard.press(key)
         settle(page)
@@ -105,7 +106,9 @@ def test_orders_of_the_units(page, order):
     if order == "surprise":
         h, signals["surprise"] = h[:-1], step_losses(model)
     if order in signals:
-        expected = np.array([np.corrcoef(h[:, unit], np.array(list(signals[order]), float))[0, 1] for unit in range(SIZE)])
+        expected = np.array(
+            [np.corrcoef(h[:, unit], np.array(list(signals[order]), float))[0, 1] for unit in range(SIZE)]
+        )
         ranks = np.argsort(-abs(expected), kind="stable")
     else:
         expected = {"variance": h.var(axis=0), "mean": h.mean(axis=0), "now": h[-1]}[order]
@@ -141,7 +144,9 @@ def test_layers_and_values(visit):
     assert shown[3][1] == pytest.approx(float(records[1]["z"].numpy()[-1, 0, 3]), abs=6e-4)
     assert "x is the output of layer 0" in page.inner_text("#panel-unit")
     press(page, "#panel-unit li button")
-    assert page.eval_on_selector("#value", "select => select.selectedOptions[0].textContent") in page.inner_text("#map-summary")
+    assert page.eval_on_selector("#value", "select => select.selectedOptions[0].textContent") in page.inner_text(
+        "#map-summary"
+    )
 
 
 def test_clamping_a_gate(page):
@@ -200,7 +205,10 @@ def test_moving_a_bias_and_scaling_a_matrix(page):
     state["output.W"] *= 0.25
     model.load_state_dict(state)
     assert loss(page) == pytest.approx(mean_loss(model), abs=6e-4)
-    assert page.inner_text("#changes").splitlines() == ["recurrence.cells.0.b_z[2] moved by 2.500 remove", "output.W times 0.250 remove"]
+    assert page.inner_text("#changes").splitlines() == [
+        "recurrence.cells.0.b_z[2] moved by 2.500 remove",
+        "output.W times 0.250 remove",
+    ]
     press(page, "#undo")  # one step, whatever the slider passed on its way
     assert page.inner_text("#changes") == "recurrence.cells.0.b_z[2] moved by 2.500 remove"
     assert page.input_value("#scale") == "1"
@@ -226,7 +234,12 @@ def test_walking(page):
     first_of_8 = place()
     assert first_of_8[1] == 8 and now(page)[0] == 8
     page.focus("#panel-walk")
-    for key, expected in [("ArrowLeft", (first_of_8[0] + 1, 8)), ("ArrowRight", first_of_8), ("Home", (1, 9)), ("Shift+ArrowLeft", first_of_8)]:
+    for key, expected in [
+        ("ArrowLeft", (first_of_8[0] + 1, 8)),
+        ("ArrowRight", first_of_8),
+        ("Home", (1, 9)),
+        ("Shift+ArrowLeft", first_of_8),
+    ]:
         page.keyboard.press(key)
         settle(page)
         assert place() == expected, key
@@ -240,7 +253,10 @@ def test_walking(page):
     settle(page)
     assert now(page)[1] == 5 and "unit 5" in page.inner_text("#walk-table")
     press(page, "#loss-worst")
-    losses = page.evaluate("ids => Array.from(tinygradModels[0].forward(ids, { targets: [...ids.slice(1), -1] }).losses)", VOCABULARY.encode(TEXT).tolist())
+    losses = page.evaluate(
+        "ids => Array.from(tinygradModels[0].forward(ids, { targets: [...ids.slice(1), -1] }).losses)",
+        VOCABULARY.encode(TEXT).tolist(),
+    )
     assert int(page.input_value("#loss-step")) == int(np.argmax(losses))
 
 

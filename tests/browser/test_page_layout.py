@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from reading import loss, number, press, settle
 from samples import Leaky, character_model, explorer, mean_loss
@@ -11,33 +13,7 @@ from tinygrad_gru.train.text.model import prediction_loss
 
 TABS = ("unit", "change", "walk", "reach", "write")
 
-#: Every text with its contrast to what is behind it, if that is less than WCAG's AA asks for.
-LOW_CONTRAST = """() => {
-  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
-  const over = ([r, g, b, a = 1], under) => [r, g, b].map((c, i) => c * a + under[i] * (1 - a));
-  const behind = element => {
-    if (!element) return [255, 255, 255];
-    const colour = parse(getComputedStyle(element).backgroundColor);
-    return colour[3] === 0 ? behind(element.parentElement) : over(colour, colour[3] === undefined ? [0, 0, 0] : behind(element.parentElement));
-  };
-  const light = ([r, g, b]) => [r, g, b].map(c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  const found = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const text = Array.from(element.childNodes).filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join("");
-    if (!text || element.disabled || !element.checkVisibility() || element.closest(".skip, script, option")) continue;
-    const back = behind(element), [a, b] = [light(over(parse(getComputedStyle(element).color), back)), light(back)];
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (contrast < 4.5) found.push(`${element.tagName}.${element.className} ${text.slice(0, 20)}: ${contrast.toFixed(2)}`);
-  }
-  return found;
-}"""
-
-#: Controls and pictures that have no name for those who hear the page.
-NAMELESS = """() => Array.from(document.querySelectorAll("button, select, input, textarea, canvas, svg, [role=region]")).filter(element => {
-  if (!element.checkVisibility() || element.getAttribute("aria-hidden") === "true") return false;
-  const labels = element.labels ? Array.from(element.labels, label => label.textContent.trim()).join("") : "";
-  return !(labels || element.getAttribute("aria-label") || (element.tagName === "BUTTON" && element.textContent.trim()));
-}).map(element => element.outerHTML.slice(0, 80))"""
+LEGIBLE = (Path(__file__).parent / "legible.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -48,8 +24,8 @@ def test_every_tab_fits_can_be_read_and_has_names(visit, width, scheme):
     for i, tab in enumerate(TABS):
         press(page, f"#try-{i}", f"#tab-{tab}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-        assert page.evaluate(LOW_CONTRAST) == [], tab
-        assert page.evaluate(NAMELESS) == [], tab
+        assert page.evaluate(f"{LEGIBLE}.faint()") == [], tab
+        assert page.evaluate(f"{LEGIBLE}.nameless()") == [], tab
 
 
 def test_a_picture_of_many_units_and_characters_on_a_phone(visit):
@@ -61,7 +37,11 @@ def test_a_picture_of_many_units_and_characters_on_a_phone(visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.eval_on_selector("#map", "map => map.clientWidth") >= 5 * len(text)  # scrolls in its frame
     colours = page.eval_on_selector(
-        "#map", "map => new Set(new Uint32Array(map.getContext('2d').getImageData(0, 0, map.width, map.height).data.buffer)).size"
+        "#map",
+        """map => {
+          const pixels = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+          return new Set(new Uint32Array(pixels.buffer)).size;
+        }""",
     )
     assert colours > 50
 
@@ -81,7 +61,23 @@ def test_by_keyboard_alone(visit):
         seen.append(focused[0])
         if focused[0] == "panel-unit":
             break
-    order = ["skip", "theme", "try-0", "try-4", "text", "step-back", "step", "layer", "value", "order", "count", "filter", "map", "tab-unit", "panel-unit"]
+    order = [
+        "skip",
+        "theme",
+        "try-0",
+        "try-4",
+        "text",
+        "step-back",
+        "step",
+        "layer",
+        "value",
+        "order",
+        "count",
+        "filter",
+        "map",
+        "tab-unit",
+        "panel-unit",
+    ]
     assert [name for name in seen if name in order] == order
     page.focus("#try-2")
     page.keyboard.press("Enter")

@@ -41,20 +41,30 @@ def test_probabilities_of_what_comes_next(visit, cell, layers):
 
 @pytest.mark.parametrize(
     "cell, names, layer",
-    [("gru", {"r": "r", "z": "z", "h̃": "h_tilde"}, 0), ("lstm", dict(zip("ifgo", "ifgo")), 0), (Leaky, {"proposal": "proposal"}, 0)],
+    [
+        ("gru", {"r": "r", "z": "z", "h̃": "h_tilde"}, 0),
+        ("lstm", dict(zip("ifgo", "ifgo")), 0),
+        (Leaky, {"proposal": "proposal"}, 0),
+    ],
     ids=str,
 )
 def test_values_of_a_step_by_name(visit, cell, names, layer):
     page, model, t = visit(explorer(cell)), character_model(cell), 9
-    output, _, records = model.recurrence(model.embedding(VOCABULARY.encode(TEXT)[:, None]), record=tuple(names.values()))
+    output, _, records = model.recurrence(
+        model.embedding(VOCABULARY.encode(TEXT)[:, None]), record=tuple(names.values())
+    )
     page.fill("#step", str(t))
     for name, ours in names.items():
         choose_value(page, name)
         shown, heads = step_table(page), head(page, "#table")
         assert sorted(shown) == list(range(SIZE))
         for unit, numbers in shown.items():
-            assert numbers[heads.index(name) - 1] == pytest.approx(float(records[layer][ours].numpy()[t, 0, unit]), abs=6e-4)
-            assert numbers[heads.index("h, the new state") - 1] == pytest.approx(float(output.numpy()[t, 0, unit]), abs=6e-4)
+            assert numbers[heads.index(name) - 1] == pytest.approx(
+                float(records[layer][ours].numpy()[t, 0, unit]), abs=6e-4
+            )
+            assert numbers[heads.index("h, the new state") - 1] == pytest.approx(
+                float(output.numpy()[t, 0, unit]), abs=6e-4
+            )
 
 
 def test_what_fed_a_unit(visit):

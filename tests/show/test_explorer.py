@@ -106,7 +106,7 @@ def test_names_texts_and_symbols_stay_text(attack):
 
 def test_the_page_in_a_notebook(model):
     page = show.explorer(model, VOCABULARY, name='a "run"')
-    (attributes, _), = Page(page._repr_html_()).found["iframe"]
+    ((attributes, _),) = Page(page._repr_html_()).found["iframe"]
     assert attributes["srcdoc"] == page.html and attributes["sandbox"] == "allow-scripts"
     assert attributes["title"] == 'Explorer: a "run"'
     assert repr(page) == f"Explorer('a \"run\"', {len(page.html) / 1e6:.1f} MB)"
@@ -121,7 +121,9 @@ def test_path_is_written_and_a_missing_folder_is_an_error(model, tmp_path):
 
 def test_wrong_arguments(model):
     for text in ("", "ÄÖÜ", "t"):
-        with pytest.raises(ValueError, match=r"text: expected at least two characters of the \d+ that the model knows, got"):
+        with pytest.raises(
+            ValueError, match=r"text: expected at least two characters of the \d+ that the model knows, got"
+        ):
             show.explorer(model, VOCABULARY, text=text)
     with pytest.raises(ValueError, match=r"beside: 'x' is the name of the model itself"):
         show.explorer(model, VOCABULARY, name="x", beside={"x": model})

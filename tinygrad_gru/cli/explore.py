@@ -17,8 +17,8 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "explore",
         help="write a page for the browser in which one looks inside trained models and changes them",
-        description="Write one HTML file, which opens by a double click and needs no network, in which one looks inside "
-        "a trained model, changes it, and walks its gradient backward. With several runs one compares them.",
+        description="Write one HTML file, which opens by a double click and needs no network. In it one looks inside a "
+        "trained model, changes it, and walks its gradient backward; with several runs one compares them.",
     )
     command.set_defaults(command=explore)
     command.add_argument(

@@ -22,11 +22,11 @@ def fresh_curves(model: Module, ids: Any) -> list[dict[str, Any]]:
     The models have the widths of `model`, and the weights that the seed 0 gives; the global random numbers are left as
     they were. None for a model without an embedding and a recurrent layer.
     """
-    found = [next((m for m in model.modules() if isinstance(m, kind)), None) for kind in (Embedding, Recurrent)]
+    embedding = next((module for module in model.modules() if isinstance(module, Embedding)), None)
+    recurrence = next((module for module in model.modules() if isinstance(module, Recurrent)), None)
     ids = np.asarray(ids)[-LONGEST - 1 :]
-    if None in found or len(ids) < 3:
+    if embedding is None or recurrence is None or len(ids) < 3:
         return []
-    embedding, recurrence = found
     symbols, width = embedding.W.shape
     kept, curves = random_state(), []
     try:
@@ -41,7 +41,7 @@ def fresh_curves(model: Module, ids: Any) -> list[dict[str, Any]]:
 
 
 def gradient_norms(embedding: Module, recurrence: Module, output: Module, ids: Any) -> list[float]:
-    """Norms of ∂L/∂(the whole state k steps before), k = 1, 2, 3 …, of the loss of the last id after those before it."""
+    """Norms of ∂L/∂(the whole state k steps before), k = 1, 2, 3 …; L is the loss of the last id after the others."""
     xs, states, state = embedding(ids[:-1, None]), [], None
     with compiling(False):
         for t in range(len(xs)):
