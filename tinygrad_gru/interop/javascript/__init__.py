@@ -5,6 +5,6 @@ interop.javascript.source(model, vocabulary)    one script, for a page or for No
 
 from __future__ import annotations
 
-from .script import source
+from .script import scan_source, source
 
-__all__ = ["source"]
+__all__ = ["scan_source", "source"]

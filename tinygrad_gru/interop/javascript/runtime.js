@@ -190,8 +190,3 @@ function add(target, source, start) {
 function hide(mask, source, target, start, size) {
   for (let i = start; i < start + size; i++) target[i] = mask[i] ? 0 : source[i];
 }
-
-/** The typed array whose bytes are written in base64. */
-function decoded(text, type) {
-  return new type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-}

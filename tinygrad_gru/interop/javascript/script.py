@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -15,13 +16,24 @@ from ...backend import to_host
 from ...data import CharacterVocabulary
 from ...nn import Module
 from ...ops.op import unwrap
+from ...scan.ir import Value
+from ...scan.plan_cache import CompiledStep
+from ...scan.protocol import check_carry, check_step, check_xs
 from ...scan.targets.javascript import products
 from ...scan.targets.javascript.operations import ARRAYS
+from ...scan.tracing.trace import Trace
+from ...scan.tracing.traced_array import Untraceable
+from ...scan.tracing.tracer import trace_forward
 from ..errors import InteropError
 from .inspected import functions
 from .model import Layer, TextModel, text_model
 from .records import Record, Ref
 
+#: Of a script, when it is loaded: what it defines.
+_EXPORT = """
+if (typeof module === "object" && module.exports) module.exports = {name};
+else globalThis.{name} = {name};
+"""
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
 
@@ -48,31 +60,93 @@ def source(
     >>> "// r = sigmoid(v3)" in script, "tinygradModel" in script
     (True, True)
     """
-    if not _IDENTIFIER.fullmatch(name):
-        raise ValueError(f"name: expected the name of a variable in JavaScript, got {name!r}")
     found = text_model(model)
     info = _info(found, vocabulary)
-    layers = range(len(found.layers))
     kind = ARRAYS[found.dtype]
     parameters = [f"{json.dumps(path)}: {_array(t.data, kind)}" for path, t in found.parameters.items()]
-    constants = [f"[{', '.join(_array(array) for array in layer.step.constants)}]" for layer in found.layers]
-    lines = [
-        f"const {name} = (() => {{",
-        '"use strict";',
-        products(),
-        files(__package__).joinpath("runtime.js").read_text(encoding="utf-8"),
+    constants = [f"[{', '.join(map(_array, layer.step.constants))}]" for layer in found.layers]
+    programs = [f"{{forward: forward{i}, backward: backward{i}}}" for i in range(len(found.layers))]
+    return _script(name, [
+        _runtime("runtime.js"),
         *(functions(layer.step, i) for i, layer in enumerate(found.layers)),
         f"const info = {_json(info)};",
         f"const parameters = {{{', '.join(parameters)}}};",
         f"const constants = [{', '.join(constants)}];",
-        f"const functions = [{', '.join(f'{{forward: forward{i}, backward: backward{i}}}' for i in layers)}];",
-        "return textModel(info, parameters, constants, functions);",
-        "})();",
-        f'if (typeof module === "object" && module.exports) module.exports = {name};',
-        f"else globalThis.{name} = {name};",
-        "",
+        f"return textModel(info, parameters, constants, [{', '.join(programs)}]);",
+    ])  # fmt: skip
+
+
+def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, name: str = "tinygradScan") -> str:
+    """The script of a recurrence: `scan(step, carry, xs)` and its gradients, as compiled for JavaScript.
+
+    The arguments are those of `scan`, of which the shapes, the dtypes and the closed-over arrays matter; the number of
+    steps does not.
+
+    The object that the script defines has `constants`, the arrays that the step closes over, `forward(carry, xs,
+    {length, reverse})`, which gives `{carry, ys}`, and `backward(run, {carry, ys})`, which gives `{carry, xs,
+    closedOver}` from the cotangents; arrays are flat. `explain(step, carry, xs, compiled="javascript")` shows the
+    programs.
+
+    Raises InteropError for a step that cannot be compiled, with the reason.
+
+    >>> W = Tensor([[2.0]], requires_grad=True)
+    >>> script = interop.javascript.scan_source(lambda h, x: ops.tanh(h @ W + x), zeros(1, 1), zeros(5, 1, 1))
+    >>> "Math.tanh" in script
+    True
+    """
+    check_step(step, "scan_source")
+    check_carry(carry)
+    check_xs(xs)
+    try:
+        forward = trace_forward(step, carry, xs)
+        trace = Trace.of(forward, [True for _ in forward.xs])
+        compiled = CompiledStep(trace, "javascript")
+        backward = compiled.backward()
+    except Untraceable as reason:
+        raise InteropError(f"the step has no program in JavaScript: {reason}") from reason
+    assert backward is not None
+    where: dict[Value, tuple[str, int]] = {v: ("computed", i) for i, v in enumerate(compiled.computed_residuals)}
+    where |= {v: ("xs", i) for i, v in enumerate(forward.xs)} | {v: ("states", i) for i, v in enumerate(forward.carry)}
+    of_xs, of_closed_over = map(_positions, (compiled.xs_reached, compiled.closed_over_reached))
+    closed_over = [{"shape": n.shape, "gradient": g} for n, g in zip(forward.closed_over, of_closed_over)]
+    parts = [
+        f"carry: [{', '.join(_part(v) for v in forward.carry)}]",
+        f"xs: [{', '.join(_part(v, gradient=g) for v, g in zip(forward.xs, of_xs))}]",
+        f"ys: [{', '.join(_part(v) for v in forward.ys)}]",
+        f"closedOver: {_json(closed_over)}",
+        f"residuals: {_json([where[v] for v in compiled.residuals])}",
     ]
-    return "\n".join(lines)
+    return _script(name, [
+        _runtime("scan.js"),
+        compiled.forward.source.text,
+        backward.source.text,
+        f"const info = {{{', '.join(parts)}}};",
+        f"const constants = [{', '.join(map(_array, trace.constants))}];",
+        "return compiledScan(info, constants, forward, backward);",
+    ])  # fmt: skip
+
+
+def _script(name: str, lines: Sequence[str]) -> str:
+    """A script that defines an object: what the lines return."""
+    if not _IDENTIFIER.fullmatch(name):
+        raise ValueError(f"name: expected the name of a variable in JavaScript, got {name!r}")
+    head = [f"const {name} = (() => {{", '"use strict";', products(), _runtime("arrays.js")]
+    return "\n".join([*head, *lines, "})();", _EXPORT.format(name=name)])
+
+
+def _runtime(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _positions(reached: Sequence[bool]) -> list[int | None]:
+    """Of those that are reached the position among them, of the others None."""
+    return [sum(reached[:i]) if one else None for i, one in enumerate(reached)]
+
+
+def _part(value: Value, **others: Any) -> str:
+    """What the script says of an array: its size at one step, and its type."""
+    entries = {"size": math.prod(value.shape), "shape": value.shape, **others}
+    return f"{{{_json(entries)[1:-1]}, array: {ARRAYS[np.dtype(value.dtype).name]}}}"
 
 
 def _info(model: TextModel, vocabulary: CharacterVocabulary | Sequence[str] | None) -> dict[str, Any]:

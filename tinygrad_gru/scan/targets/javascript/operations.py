@@ -64,6 +64,9 @@ class JavaScriptLayout(Layout):
     def __init__(self, plan: Plan, known: Mapping[Value, Memory] | None = None, suffix: str = ""):
         super().__init__(plan, ARRAYS)
         self.known, self.names = known or {}, JavaScriptNames(plan, suffix)
+        for dtype in {np.dtype(value.dtype).name for value in plan.program.values() if value.dtype is not None}:
+            if dtype not in ARRAYS:  # where nothing of it is stored, it would not be rounded
+                raise Untraceable(f"it computes in {dtype}, which JavaScript does not have")
 
     def memory(self, value: Value) -> Memory:
         if value in self.known:

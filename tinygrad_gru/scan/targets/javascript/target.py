@@ -114,7 +114,8 @@ class Emitter:
                 f"function {self.name}(constants, carry, xs, length, reverse = false) {{",
                 *(f"  {line}" for line in lines), "}",
             ],
-            calls=Calls(0, 0, 0), per_step="loops in JavaScript",
+            calls=Calls(0, 0, 0),
+            per_step="loops in JavaScript, and products of matrices (product is c = a b, addProduct c += a b)",
         )  # fmt: skip
 
     def _steps(self, lines: list[str]) -> list[str]:
@@ -181,7 +182,7 @@ class Emitter:
                 continue  # these are allocated by `_carry`
             if name in of_xs:
                 text = of_xs[name]
-            elif value.op == "constant" and value in self.names.invariant:
+            elif value.op == "constant" and buffer.kind == "value":
                 text = f"constants[{value['position']}]"
             else:
                 text = new_array(value, "length" if buffer.scope == "chunk" else "")
