@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,16 @@ sys.path.append(str(ROOT / "docs" / "_ext"))
 
 project, author, release = "tinygrad_gru", "the authors of tinygrad_gru", __version__
 copyright = f"{author}, MIT license"
-extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "mathml", "repository", "reference", "notebooks"]
+extensions = [
+    "myst_nb",
+    "sphinx_design",
+    "sphinx_copybutton",
+    "mathml",
+    "repository",
+    "reference",
+    "notebooks",
+    "sidebar",
+]
 exclude_patterns = ["pictures", "_*"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures are words there, not links
@@ -23,6 +33,12 @@ myst_heading_anchors = 4
 myst_url_schemes = ("http", "https", "source")  # `source:` is of the extension `repository`
 html_math_renderer = "mathml"
 
+# Figures of cells, sharp on today's screens; and the kernels import this package, installed or not.
+PROFILE = ROOT / "build" / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text('get_config().InlineBackend.figure_formats = {"retina"}\n')
+os.environ |= {"IPYTHONDIR": str(PROFILE.parent), "PYTHONPATH": str(ROOT)}
+
 # Cells are run when the site is built; a chapter whose cells are unchanged is taken from the cache.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "cells")
@@ -32,6 +48,7 @@ nb_execution_timeout = 60
 nb_merge_streams = True
 nb_mime_priority_overrides = [("*", "image/svg+xml", 1), ("*", "text/html", 2)]
 
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = "tinygrad_gru"
 html_static_path = ["_static"]

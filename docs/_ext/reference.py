@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import op_pages
 from repository import ROOT, rewrite
 
 
@@ -27,7 +28,9 @@ def results() -> dict[str, str]:
 
 
 def _generate(app: Any) -> None:
-    folder, pages = Path(app.srcdir, "reference"), results()
+    folder = Path(app.srcdir, "reference")
+    pages = results() | {f"ops/{name}": op_pages.page(name, folder / "ops") for name in op_pages.NAMES}
+    pages["ops/index"] = op_pages.index()
     for name, text in pages.items():
         write(folder / f"{name}.md", text)
     for path in folder.rglob("*.md"):

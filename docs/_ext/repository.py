@@ -21,7 +21,6 @@ from pygments.util import ClassNotFound
 from sphinx.util import logging
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("tinygrad_gru", "examples", "benchmarks", "tests")
 #: Pages of the site that are files outside of docs/.
 PAGES = {
     "README.md": "/index.md",
@@ -31,7 +30,10 @@ PAGES = {
 }
 
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
-_FENCED = re.compile(r"^(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^\1`*[ ]*$", re.S | re.M)
+_TEST = re.compile(r"\btests/[\w/]+\.py\b")
+_CODE = re.compile(
+    r"^ *(`{3,}|~{3,})(?!\{(?!code))[^\n]*\n.*?^ *\1`*[ ]*$|(?<!`)(`{1,2})(?!`).+?(?<!`)\2(?!`)", re.S | re.M
+)
 
 
 def rewrite(text: str, folder: str) -> str:
@@ -43,12 +45,14 @@ def rewrite(text: str, folder: str) -> str:
             target = path.removeprefix("docs")
         elif path.startswith("benchmarks/results/"):
             target = f"/reference/results/{PurePosixPath(path).name}"
-        else:
+        elif path in PAGES or (ROOT / path).exists():
             target = PAGES.get(path, f"source:{path}")
+        else:
+            return match[0]
         return f"{match[1]}{target}{match[3] or ''}{match[4]}"
 
     parts, end = [], 0
-    for block in _FENCED.finditer(text):  # a program is left as it is
+    for block in _CODE.finditer(text):  # code is left as it is
         parts += [_LINK.sub(rewritten, text[end : block.start()]), block[0]]
         end = block.end()
     return "".join([*parts, _LINK.sub(rewritten, text[end:])])
@@ -81,8 +85,11 @@ def _resolve(app: Any, document: Any, name: str) -> None:
 
 
 def _files() -> Iterator[Path]:
-    for folder in FOLDERS:
+    """The files that get a page: those of the package, of the examples and benchmarks, and tests that a page names."""
+    for folder in ("tinygrad_gru", "examples", "benchmarks"):
         yield from sorted(p for p in (ROOT / folder).rglob("*.*") if p.suffix in (".py", ".js", ".css", ".html"))
+    texts = (p.read_text(encoding="utf-8") for p in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+    yield from sorted(p for p in {ROOT / name for text in texts for name in _TEST.findall(text)} if p.exists())
 
 
 def summary(path: Path) -> str:
@@ -95,23 +102,24 @@ def summary(path: Path) -> str:
 def _pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:
     """A page for each source file, and one for each folder."""
     entries: dict[str, dict[str, str]] = {}
+    site = [*Path(__file__).parent.glob("*.py"), Path(app.confdir, "conf.py"), Path(app.srcdir, "index.md")]
+    newest = max(p.stat().st_mtime for p in site)
     for path in _files():
         name = path.relative_to(ROOT).as_posix()
-        try:
-            lexer = get_lexer_for_filename(name)
-        except ClassNotFound:
-            continue
-        style = HtmlFormatter(
-            linenos="inline", anchorlinenos=True, lineanchors="L", wrapcode=True, cssclass="highlight"
-        )
-        text = (
-            highlight(path.read_text(encoding="utf-8"), lexer, style).replace('id="L-', 'id="L').replace('"#L-', '"#L')
-        )
-        yield _page(app, f"source/{name}", name, text)
         for inner, outer in zip((PurePosixPath(name), *PurePosixPath(name).parents), PurePosixPath(name).parents):
             if outer.name:
                 said = summary(path if inner.suffix else ROOT / inner / "__init__.py") if _has_text(inner) else ""
                 entries.setdefault(str(outer), {})[str(inner)] = said
+        try:
+            lexer = get_lexer_for_filename(name)
+        except ClassNotFound:
+            continue
+        written = Path(app.outdir, f"source/{name}.html")
+        if written.exists() and written.stat().st_mtime > max(path.stat().st_mtime, newest):
+            continue
+        style = HtmlFormatter(linenos="inline", anchorlinenos=True, lineanchors="L", cssclass="highlight")
+        text = highlight(path.read_text(encoding="utf-8"), lexer, style)
+        yield _page(app, f"source/{name}", name, text.replace('id="L-', 'id="L').replace('"#L-', '"#L'))
     for folder, inside in entries.items():
         rows = []
         for entry, said in sorted(inside.items(), key=lambda item: (bool(PurePosixPath(item[0]).suffix), item[0])):

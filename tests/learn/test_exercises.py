@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_gru.learn import CHAPTERS, EXERCISES, grade, load
 from tinygrad_gru.learn.compare import difference
-from tinygrad_gru.learn.grading import attempt, drawn_inputs
+from tinygrad_gru.learn.grading import attempt, checked_inputs
 
 exercises = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: f"{e.number}-{e.name}")
 mistakes = pytest.mark.parametrize(
@@ -27,8 +27,11 @@ def test_the_file_that_one_begins_with_fails(exercise, tmp_path):
 
 
 @exercises
-def test_the_reference_passes(exercise):
-    verdict = grade(exercise, exercise.reference, shrink=False)
+def test_the_solution_that_is_shown_passes(exercise, tmp_path):
+    path = tmp_path / exercise.file_name
+    path.write_text(f"{exercise.header}\n\n\n{exercise.solution()}\n", encoding="utf-8")
+    with load(path, exercise) as solution:
+        verdict = grade(exercise, solution, shrink=False, path=str(path))
     assert verdict.passed, str(verdict)
 
 
@@ -36,7 +39,7 @@ def test_the_reference_passes(exercise):
 def test_the_reference_agrees_with_an_independent_oracle(exercise):
     if exercise.oracle is None:
         pytest.skip("it has none")
-    for inputs in [exercise.example, *drawn_inputs(exercise)[:20]]:
+    for inputs in checked_inputs(exercise)[:20]:
         expected, given = exercise.oracle(*inputs), attempt(exercise, exercise.reference, inputs)
         assert given.raised is None
         found = difference(expected, given.value, 1e-6, 1e-8)
@@ -57,7 +60,7 @@ def test_what_every_exercise_has(exercise):
     assert len(exercise.mistakes) >= 3
     assert len({mistake.name for mistake in exercise.mistakes}) == len(exercise.mistakes)
     assert len(exercise.hints) >= 2 and exercise.understood.endswith(".")
-    assert len(drawn_inputs(exercise)) >= 20
+    assert len(checked_inputs(exercise)) >= 20
     task = exercise.task()
     assert max(map(len, task.splitlines())) <= 120
     for node in ast.walk(ast.parse(task)):

@@ -1,4 +1,5 @@
-"""Import and export of weights and graphs of PyTorch, Keras and ONNX: exact, or refused with the reason.
+"""Import and export of weights and graphs of PyTorch, Keras and ONNX, and export to JavaScript: exact, or refused with
+the reason.
 
 `interop.torch` and `interop.keras` need neither of the two; `interop.onnx` needs the onnx package. Each is imported
 when it is first named.
@@ -14,6 +15,6 @@ __all__ = ["InteropError"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("keras", "onnx", "torch"):
+    if name in ("javascript", "keras", "onnx", "torch"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,6 +45,25 @@ def no_storage() -> Iterator[None]:
             set_hypothesis_home_dir(before)
 
 
+class Formula:
+    """A function that is shown as its text, such as `lambda x: x * x`."""
+
+    def __init__(self, text: str) -> None:
+        self.__name__ = text
+        self._function = eval(text, {"np": np})
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __deepcopy__(self, memo: Any) -> Formula:
+        return self
+
+
+def formulas(*texts: str) -> st.SearchStrategy[Formula]:
+    """Functions by their text, the simplest first."""
+    return st.sampled_from([Formula(text) for text in texts])
+
+
 @st.composite
 def arrays(
     draw: Callable[[Any], Any], shape: Any, elements: st.SearchStrategy[Any] = numbers, dtype: str = "float64"

@@ -70,6 +70,7 @@ class Exercise:
     reference: Callable[..., Any]
     inputs: Any
     example: tuple[Any, ...]
+    cases: Sequence[tuple[Any, ...]]
     understood: str
     hints: Sequence[str]
     run: Callable[..., Any]
@@ -77,6 +78,8 @@ class Exercise:
     outputs: Sequence[str]
     header: str
     starter: str | None
+    written: str | None
+    audit: Callable[[Any], Any] | None
     rtol: float
     atol: float
 
@@ -154,7 +157,7 @@ class Exercise:
             self.header,
             "",
             "",
-            self.starter.strip() if self.starter else _without_bodies(source_of(self.reference)),
+            self.starter.strip() if self.starter else _without_bodies(_source_of(self.reference)),
         ]
         if self.run is call_solution and self.call is None:
             *before, last = self.show_call(self.example).splitlines()
@@ -164,12 +167,12 @@ class Exercise:
         return "\n".join(lines) + "\n"
 
     def solution(self) -> str:
-        """The source of the reference.
+        """What one can write below the imports of the learner's file.
 
         >>> print(learn.EXERCISES[0].solution())
         def product_gradient(a, b, g):...
         """
-        return source_of(self.reference)
+        return self.written.strip() if self.written else _source_of(self.reference)
 
     def show_call(self, inputs: Sequence[Any]) -> str:
         """The call with these inputs, ready to paste.
@@ -199,11 +202,14 @@ def exercise(
     example: tuple[Any, ...],
     understood: str,
     hints: Sequence[str],
+    cases: Sequence[tuple[Any, ...]] = (),
     run: Callable[..., Any] = call_solution,
     call: str | None = None,
     outputs: Sequence[str] = (),
     header: str = "import numpy as np",
     starter: str | None = None,
+    solution: str | None = None,
+    audit: Callable[[Any], Any] | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> Callable[[Callable[..., Any]], Exercise]:
@@ -215,6 +221,7 @@ def exercise(
     example     arguments that the learner is shown, with the result; they are checked first
     understood  one sentence for those who solved it: what they have understood
     hints       what `learn hint` gives after the hint of the mistake, one at each call
+    cases       more arguments that are always checked: those that draws rarely meet
     run         run(solution, *inputs) -> result: how a solution is run, if not by solution(*inputs); the names of its
                 parameters are those of the inputs. A dict as result has labels for its parts
     call        how a call is shown, if not as `name(a=…, b=…)`: a format with the names of the inputs, "{a} * {b}"
@@ -222,6 +229,8 @@ def exercise(
     header      the imports of the learner's file
     starter     what is in the learner's file below the imports; by default the reference without bodies: a function
                 with a docstring is to be written, a method without one is given
+    solution    what `learn solution` shows, if the source of the reference does not say it all
+    audit       audit(solution): a last check, once all results agree; it raises if something is wrong
     rtol, atol  tolerances; rtol is at least 32 units in the last place of the expected dtype
 
     >>> from tinygrad_gru.learn.draws import numbers
@@ -240,13 +249,27 @@ def exercise(
     """
 
     def declare(reference: Callable[..., Any]) -> Exercise:
-        fields = (number, title, reference, inputs, example, understood, hints, run, call, outputs, header, starter)
-        return Exercise(*fields, rtol, atol)
+        fields = (
+            number,
+            title,
+            reference,
+            inputs,
+            example,
+            cases,
+            understood,
+            hints,
+            run,
+            call,
+            outputs,
+            header,
+            starter,
+        )
+        return Exercise(*fields, solution, audit, rtol, atol)
 
     return declare
 
 
-def source_of(reference: Callable[..., Any]) -> str:
+def _source_of(reference: Callable[..., Any]) -> str:
     """The source of a reference, without the decorator that declares the exercise."""
     text = textwrap.dedent(inspect.getsource(reference))
     node = ast.parse(text).body[0]

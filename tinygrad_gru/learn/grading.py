@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,9 @@ from .limits import TimeLimit, TimeUp
 
 DRAWS = 50
 SECONDS_A_CALL = 0.8  # which take milliseconds
-SECONDS_TO_SHRINK = 0.5
+SECONDS_TO_SHRINK = 0.4
+SECONDS_TO_SIMPLIFY = 0.2
+SECONDS_TO_AUDIT = 2.0
 
 
 @dataclass
@@ -56,10 +58,13 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"right on the example and {DRAWS} inputs more"
+            return f"right on {len(checked_inputs(self.exercise))} inputs"
         if self.is_unwritten:
             return f"`{self.exercise.name}` is still to be written: it raises NotImplementedError"
-        parts = [self.exercise.show_call(self.inputs), *([self.problem] if self.problem else [])]
+        parts = [
+            *([self.exercise.show_call(self.inputs)] if self.inputs else []),
+            *([self.problem] if self.problem else []),
+        ]
         if self.printed:
             parts.append("it printed:\n" + "\n".join(f"    {line}" for line in self.printed[:2000].splitlines()))
         if self.mistake is not None:
@@ -81,72 +86,100 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
         yours     0.0
     likely: you returned ∂L/∂a for b
     """
-    seen = [(inputs, attempt(exercise, solution, inputs)) for inputs in [exercise.example]]
-    if isinstance(seen[0][1].raised, NotImplementedError):
-        return Verdict(exercise, False, is_unwritten=True)
-    for inputs in drawn_inputs(exercise):
+    seen: list[tuple[tuple[Any, ...], Outcome]] = []
+    for inputs in checked_inputs(exercise):
+        seen.append((inputs, attempt(exercise, solution, inputs)))
+        if isinstance(seen[0][1].raised, NotImplementedError):
+            return Verdict(exercise, False, is_unwritten=True)
         if isinstance(seen[-1][1].raised, TimeUp):
             break
-        seen.append((inputs, attempt(exercise, solution, inputs)))
-    failing = [(inputs, outcome) for inputs, outcome in seen if _problem_of(exercise, inputs, outcome, path)]
+    failing = [(inputs, outcome) for inputs, outcome in seen if _is_wrong(exercise, inputs, outcome)]
     if not failing:
-        return Verdict(exercise, True)
+        return _audited(exercise, solution, path)
     inputs, outcome = failing[-1]
-    if not isinstance(outcome.raised, TimeUp):
-        inputs, outcome = min(failing, key=lambda pair: len(exercise.show_call(pair[0])))
-        if shrink:
-            inputs, outcome = _shrunk(exercise, solution, inputs, outcome)
+    if shrink and not isinstance(outcome.raised, TimeUp):
+        inputs, outcome = _shrunk(exercise, solution, failing)
     problem = _problem_of(exercise, inputs, outcome, path)
     return Verdict(exercise, False, inputs, problem, outcome.printed, _mistake_of(exercise, seen))
 
 
-def drawn_inputs(exercise: Exercise) -> list[tuple[Any, ...]]:
-    """The inputs on which every solution is compared, besides the example."""
+def checked_inputs(exercise: Exercise) -> list[tuple[Any, ...]]:
+    """The inputs on which every solution is compared with the reference: example, cases and draws."""
     if exercise.drawn is None:
         exercise.drawn = sample(exercise.strategy, DRAWS)
-    return exercise.drawn
+    return [exercise.example, *exercise.cases, *exercise.drawn]
 
 
-def attempt(exercise: Exercise, solution: Callable[..., Any], inputs: tuple[Any, ...]) -> Outcome:
-    """Run a solution on copies of the inputs, within the time limit; warnings are nobody's business here."""
-    outcome, copies = Outcome(), copy.deepcopy(inputs)
-    printed = io.StringIO()
-    try:
-        with redirect_stdout(printed), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            with TimeLimit(SECONDS_A_CALL):
-                outcome.value = exercise.run(solution, *copies)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too
-        outcome.raised = error
-    outcome.printed = printed.getvalue()
+def attempt(
+    exercise: Exercise, solution: Callable[..., Any], inputs: tuple[Any, ...], seconds: float | None = SECONDS_A_CALL
+) -> Outcome:
+    """Run a solution on copies of the inputs, within a time limit; warnings are nobody's business here."""
+    copies = copy.deepcopy(inputs)
+    outcome = _outcome(seconds, exercise.run, solution, *copies)
     pairs = zip(exercise.arguments, inputs, copies)
     outcome.changed = [name for name, before, after in pairs if difference(before, after, 0.0, 0.0)]
     return outcome
 
 
+def _outcome(seconds: float | None, function: Any, *arguments: Any) -> Outcome:
+    outcome, printed = Outcome(), io.StringIO()
+    try:
+        with redirect_stdout(printed), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with nullcontext() if seconds is None else TimeLimit(seconds):
+                outcome.value = function(*arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too
+        outcome.raised = error
+    outcome.printed = printed.getvalue()
+    return outcome
+
+
+def _audited(exercise: Exercise, solution: Any, path: str | None) -> Verdict:
+    """The verdict of the last check on a solution whose results agree."""
+    if exercise.audit is None:
+        return Verdict(exercise, True)
+    outcome = _audit(exercise, solution)
+    if outcome.raised is None:
+        return Verdict(exercise, True)
+    same = (m for m in exercise.mistakes if str(_audit(exercise, m.solution).raised) == str(outcome.raised))
+    problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path)
+    return Verdict(exercise, False, (), problem, outcome.printed, next(same, None))
+
+
+def _audit(exercise: Exercise, solution: Any) -> Outcome:
+    return _outcome(SECONDS_TO_AUDIT, exercise.audit, solution)
+
+
+def _is_wrong(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> bool:
+    return bool(outcome.raised or outcome.changed or _difference_to_reference(exercise, inputs, outcome))
+
+
 def _problem_of(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome, path: str | None) -> str:
-    """What is wrong with an outcome, in words; nothing if it is right."""
-    if isinstance(outcome.raised, TimeUp):
-        return f"it did not end within {SECONDS_A_CALL} seconds: is there an endless loop?" + line_of(
-            outcome.raised, path
-        )
-    if isinstance(outcome.raised, RecursionError):
-        return "it calls itself without end (RecursionError)" + line_of(outcome.raised, path)
+    """What is wrong with a wrong outcome, in words."""
     if outcome.raised is not None:
-        return "".join(traceback.format_exception_only(outcome.raised)).rstrip() + line_of(outcome.raised, path)
+        return _raised_in_words(outcome.raised, path)
     found = _difference_to_reference(exercise, inputs, outcome)
     if found is not None:
         return str(found)
-    if outcome.changed:
-        names = ", ".join(f"`{name}`" for name in outcome.changed)
-        return f"the result is right, but it changed its input {names} in place, which the caller still needs"
-    return ""
+    names = ", ".join(f"`{name}`" for name in outcome.changed)
+    return f"the result is right, but it changed its input {names} in place, which the caller still needs"
+
+
+def _raised_in_words(error: BaseException, path: str | None) -> str:
+    what = "".join(traceback.format_exception_only(error)).rstrip()
+    if isinstance(error, TimeUp):
+        what = "it did not end in time: is there an endless loop?"
+    elif isinstance(error, RecursionError):
+        what = "it calls itself without end (RecursionError)"
+    elif isinstance(error, SystemExit):
+        what = "it ends the program (SystemExit): a function should return"
+    return what + line_of(error, path)
 
 
 def _difference_to_reference(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> Difference | None:
-    expected = attempt(exercise, exercise.reference, inputs)
+    expected = attempt(exercise, exercise.reference, inputs, seconds=None)
     assert expected.raised is None, f"the reference of exercise {exercise.number} raised {expected.raised!r}"
     return difference(expected.value, outcome.value, exercise.rtol, exercise.atol, exercise.outputs)
 
@@ -157,27 +190,57 @@ def line_of(error: BaseException, path: str | None) -> str:
     return f"\n    line {lines[-1].lineno}: {lines[-1].line}" if lines else ""
 
 
-def _shrunk(exercise: Exercise, solution: Any, inputs: tuple[Any, ...], outcome: Outcome) -> tuple[Any, Outcome]:
+def _shrunk(exercise: Exercise, solution: Any, failing: list[tuple[tuple[Any, ...], Outcome]]) -> tuple[Any, Outcome]:
     """The smallest failing input that is found in time, and its outcome."""
-    until, failed = time.monotonic() + SECONDS_TO_SHRINK, set()
+    until = time.monotonic() + SECONDS_TO_SHRINK
 
     def fails(candidate: tuple[Any, ...]) -> bool:
-        key = exercise.show_call(candidate)
-        if time.monotonic() < until and key not in failed:
-            found = attempt(exercise, solution, candidate)
-            if isinstance(found.raised, TimeUp) or not _problem_of(exercise, candidate, found, None):
-                return False
-            failed.add(key)
-        return key in failed  # after the time the answers of before, for Hypothesis asks again
+        if time.monotonic() > until:
+            raise TimeUp  # through Hypothesis, which would go on with an answer
+        outcome = attempt(exercise, solution, candidate)
+        if isinstance(outcome.raised, TimeUp) or not _is_wrong(exercise, candidate, outcome):
+            return False
+        failing.append((candidate, outcome))
+        return True
 
-    found = smallest(exercise.strategy, fails)
-    return (inputs, outcome) if found is None else (found, attempt(exercise, solution, found))
+    with suppress(TimeUp):
+        smallest(exercise.strategy, fails)
+    inputs, _ = min(reversed(failing), key=lambda pair: len(exercise.show_call(pair[0])))
+    until += SECONDS_TO_SIMPLIFY
+    with suppress(TimeUp):
+        inputs = _simplified(exercise, inputs, fails)
+    return inputs, attempt(exercise, solution, inputs)
+
+
+def _simplified(
+    exercise: Exercise, inputs: tuple[Any, ...], fails: Callable[[tuple[Any, ...]], bool]
+) -> tuple[Any, ...]:
+    """The input with 0 or 1 for the elements that don't matter; Hypothesis takes long for this where there are many."""
+    for i, drawn in enumerate(zip(*checked_inputs(exercise))):
+        allowed = {float(x) for value in drawn for array in _float_arrays(value) for x in array.flat}
+        for simple in sorted(allowed & {0.0, 1.0}):
+            for k, array in enumerate(_float_arrays(inputs[i])):
+                for place in [..., *np.ndindex(array.shape)]:
+                    candidate = copy.deepcopy(inputs)
+                    changed = _float_arrays(candidate[i])[k]
+                    changed[place] = np.where(changed[place] == 0, 0, simple)
+                    if not np.array_equal(changed, _float_arrays(inputs[i])[k]) and fails(candidate):
+                        inputs = candidate
+    return inputs
+
+
+def _float_arrays(value: Any) -> list[np.ndarray]:
+    """The arrays of floats in a tree."""
+    if isinstance(value, np.ndarray):
+        return [value] if value.dtype.kind == "f" else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [array for part in parts for array in _float_arrays(part)]
 
 
 def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcome]]) -> Mistake | None:
     """The mistake that does with all inputs what the solution did."""
     for mistake in exercise.mistakes:
-        if all(_same(exercise, outcome, attempt(exercise, mistake.solution, inputs)) for inputs, outcome in seen):
+        if all(_same(exercise, outcome, attempt(exercise, mistake.solution, inputs, None)) for inputs, outcome in seen):
             return mistake
     return None
 
@@ -185,4 +248,6 @@ def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcom
 def _same(exercise: Exercise, one: Outcome, other: Outcome) -> bool:
     if type(one.raised) is not type(other.raised) or one.changed != other.changed:
         return False
-    return one.raised is not None or difference(other.value, one.value, exercise.rtol, exercise.atol) is None
+    if one.raised is not None:
+        return str(one.raised) == str(other.raised)
+    return difference(other.value, one.value, exercise.rtol, exercise.atol) is None

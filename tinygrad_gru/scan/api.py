@@ -15,7 +15,7 @@ from ..transforms import remat
 from .eager import scan_eager
 from .fallback import NotCompiledError, Remark
 from .names import RecordedStep, record_names
-from .plan_cache import target_name
+from .plan_cache import runnable_target
 from .protocol import (
     Structure,
     check_carry,
@@ -92,7 +92,7 @@ def scan(
     check_xs(xs)
     steps = scan_length(xs, length)
     mode = _compiling.get() if compiled is None else compiled
-    target = target_name(True if mode is None else mode) if mode or mode is None else ""
+    target = runnable_target(True if mode is None else mode) if mode or mode is None else ""
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
@@ -161,5 +161,5 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
     2.0
     3.0
     """
-    with setting(_compiling, on if on is None or isinstance(on, bool) else target_name(on)):
+    with setting(_compiling, on if on is None or isinstance(on, bool) else runnable_target(on)):
         yield

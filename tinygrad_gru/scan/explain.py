@@ -17,7 +17,7 @@ from .protocol import check_carry, check_step, check_xs
 from .targets.source import Executable
 from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
-from .tracing.tracer import trace_forward
+from .tracing.tracer import trace_with_names
 
 LEVELS: dict[Level, str] = {
     "invariant": "once, before the loop (loop-invariant)",
@@ -31,8 +31,8 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     """How `scan(step, carry, xs)` is compiled: the graph of the step, the effect of each pass, and the source.
 
     The arguments are those of `scan`; compiled="numba" shows the source that numba would compile, "cuda" that for a
-    GPU. Says what is loop-invariant, hoisted and sunk, what is concatenated, and the residuals. For a step that cannot
-    be compiled, the reason.
+    GPU, "javascript" that for Node.js or a page. Says what is loop-invariant, hoisted and sunk, what is concatenated,
+    and the residuals; values have the names of the step's variables. For a step that cannot be compiled, the reason.
 
     >>> W = Tensor([[2.0]], requires_grad=True)
     >>> "tanh" in explain(lambda h, x: ops.tanh(h @ W + x), zeros(1, 1), zeros(5, 1, 1))
@@ -47,7 +47,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     check_carry(carry)
     check_xs(xs)
     try:
-        forward = trace_forward(step, carry, xs)
+        forward, found = trace_with_names(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
         compiled_step = CompiledStep(trace, target_name(compiled))
@@ -55,7 +55,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     except Untraceable as reason:
         text = Remark.of(step, reason).text
         return f"{text[0].upper()}{text[1:]}."
-    names = _names(trace, step)
+    constants, values = _names(trace, step), {value.number: name for value, name in found.of().items()}
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = ["The step, traced:", *traced, ""]
     if compiled_step.fallback:
@@ -65,7 +65,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         residuals = ", ".join(value.name for value in compiled_step.residuals)
         lines += [f"Residuals, stored at every step for backward: {residuals}", ""]
         lines += _described(backward, "Backward, from the last step to the first")
-    return "\n".join(_named(line, names) for line in lines)
+    return "\n".join(_named(line, constants, values) for line in lines)
 
 
 def _described(executable: Executable, title: str) -> list[str]:
@@ -107,8 +107,9 @@ def _names(trace: Trace, step: Callable) -> dict[int, str]:
     return {i: names[id(array)] for i, array in enumerate(trace.constants) if id(array) in names}
 
 
-def _named(line: str, names: dict[int, str]) -> str:
-    """The line, with the name of the constant in it as a comment."""
-    found = re.search(r"constants\[(\d+)\]|constant\(position=(\d+)\)", line)
-    name = names.get(int(found[1] or found[2])) if found else None
-    return f"{line}  # {name}" if name else line
+def _named(line: str, constants: dict[int, str], values: dict[int, str]) -> str:
+    """The line, with the name of the constant in it, or of the value that it defines, as a comment."""
+    constant = re.search(r"constants\[(\d+)\]|constant\(position=(\d+)\)", line)
+    value = re.match(r"\s*(?:const (?:\w+ )?)?v(\d+) = ", line)
+    name = constants.get(int(constant[1] or constant[2])) if constant else values.get(int(value[1])) if value else None
+    return f"{line}  {'//' if line.endswith(';') else '#'} {name}" if name else line

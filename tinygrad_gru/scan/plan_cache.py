@@ -17,6 +17,7 @@ from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
 from .targets.cuda import CudaTarget
+from .targets.javascript import JavaScriptTarget
 from .targets.numpy import NumPyTarget
 from .targets.source import Executable, build
 from .targets.workspace import Workspace
@@ -31,13 +32,25 @@ def target_name(compiled: bool | str) -> str:
     """The target that an argument `compiled` other than False names. Raises if it is not installed."""
     if compiled is True or compiled == "numpy":
         return "numpy"
-    if not isinstance(compiled, str) or not re.fullmatch("cuda|numba(:[1-9][0-9]*)?", compiled):
+    if not isinstance(compiled, str) or not re.fullmatch("cuda|javascript|numba(:[1-9][0-9]*)?", compiled):
         raise ValueError(
             f"compiled: expected True, False, 'cuda', 'numba' or 'numba:2' (for two threads), got {compiled!r}"
         )
-    if compiled != "cuda":
+    if compiled.startswith("numba"):
         _numba()
     return compiled
+
+
+def runnable_target(compiled: bool | str) -> str:
+    """`target_name` of a target that Python runs."""
+    target = target_name(compiled)
+    if target == "javascript":
+        raise ValueError(
+            "compiled='javascript' is a program for Node.js or a page, which Python does not run: the script of a step "
+            "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
+            "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
+        )
+    return target
 
 
 def _numba() -> Any:
@@ -83,8 +96,8 @@ class CompiledStep:
     """A traced step compiled for arrays of certain shapes: a forward program and, if gradients are required, backward
     ones.
 
-    target     "numpy", "numba" (or "numba:2"), or "cuda"
-    device     the GPU on which it runs; without one, programs for CUDA can only be printed
+    target     "numpy", "numba" (or "numba:2"), "cuda" or "javascript"
+    device     the GPU on which it runs; without one, programs for CUDA can only be printed; so can those in JavaScript
     fallback   why the programs are for NumPy, where numba cannot compile them
     residuals  the values that the forward program stores for backward
     computed_residuals  those of them that it computes, as ys after those of the step
@@ -116,7 +129,7 @@ class CompiledStep:
         outputs = tuple(forward.new_carry), (*forward.ys, *self.computed_residuals)
         program = Program(graph, tuple(forward.carry), tuple(forward.xs), *outputs, ())
         self.forward = self._build(program, "forward", self.residuals)
-        if target == "cuda":  # an operation without a kernel must raise before anything runs
+        if target in ("cuda", "javascript"):  # an operation that the target lacks must raise before anything runs
             self.backward()
 
     def zeros_over_time(self, zeros: Zeros) -> ZerosOverTime:
@@ -139,6 +152,8 @@ class CompiledStep:
     def _build(self, program: Program, name: str, kept: Collection[Value] = ()) -> Executable:
         if self.target == "cuda":
             return build(CudaTarget(self.device), program, name, kept)
+        if self.target == "javascript":
+            return build(JavaScriptTarget(), program, name, kept)
         if self.target != "numpy" and not self.fallback:  # if the forward program is for NumPy, so is the backward one
             threads = int(self.target.partition(":")[2] or 1)
             try:

@@ -70,8 +70,9 @@ def _curves(op: Any, x: np.ndarray, inputs: list[Any], settings: dict[str, Any])
     once = op(*(Tensor(x[-1:]) if value is x else value for value in inputs), **settings)
     same = isinstance(y, Tensor) and y.shape == x.shape and once.shape == (1,)
     if not (same and np.array_equal(once.numpy(), y.numpy()[-1:], equal_nan=True)):
+        name = getattr(op, "__name__", op)
         raise ValueError(
-            f"op: expected an elementwise op, got {getattr(op, '__name__', op)}, of which an output is not of its own input alone"
+            f"op: expected an elementwise op, got {name}, of which an output is not of its own input alone"
         )
     derivative = grad(y.sum(), variable).numpy() if y.requires_grad else None
     return _finite(y.numpy()), None if derivative is None else _finite(derivative)
@@ -86,6 +87,6 @@ def _limits(curves: list[Any]) -> tuple[float, float] | None:
     values = np.concatenate([c[np.isfinite(c)] for c in curves if c is not None])
     if not values.size or np.ptp(values) < 30:
         return None
-    low, high = np.quantile(values, (0.03, 0.97))
-    margin = 0.1 * (high - low)
-    return float(low - margin), float(high + margin)
+    low, high = np.quantile(values, (0.1, 0.9))
+    reach = high - low
+    return max(float(low - reach), float(values.min())), min(float(high + reach), float(values.max()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from ..exercise import Exercise
-from . import chapters_1_2, chapters_3_4, chapters_6_7
+from . import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, second_half
 
 
 def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
@@ -17,6 +17,6 @@ def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
     return tuple(by_number[number] for number in sorted(by_number))
 
 
-EXERCISES = collect(chapters_1_2, chapters_3_4, chapters_6_7)
+EXERCISES = collect(chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, *second_half.CHAPTERS)
 
 __all__ = ["EXERCISES"]

@@ -1,0 +1,384 @@
+"""Exercises 20 to 23: the reset gate, the whole cell, what a state remembers, and the update's gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .... import nn, ops
+from ....ops import sigmoid
+from ....scan import compiling, scan
+from ....tensor import Tensor
+from ...differences import gradients_by_differences
+from ...draws import arrays, numbers, sizes, st
+from ...exercise import exercise
+
+
+# -- 20 ----------------------------------------------------------------------------------------------------------------
+@st.composite
+def candidate_inputs(draw):
+    batch, inputs, hidden = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(sizes)
+    states = draw(arrays((batch, hidden))), draw(arrays((batch, hidden), st.sampled_from((0.0, 0.25, 0.5, 1.0))))
+    W, U, b = draw(arrays((inputs, hidden))), draw(arrays((hidden, hidden))), draw(arrays((hidden,)))
+    return draw(arrays((batch, inputs))), *states, W, U, b
+
+
+@exercise(
+    20,
+    "The reset gate acts before the product",
+    inputs=candidate_inputs(),
+    example=(
+        np.array([[1.0]]),
+        np.array([[1.0, -1.0]]),
+        np.array([[1.0, 0.0]]),
+        np.array([[0.5, 0.5]]),
+        np.eye(2),
+        np.zeros(2),
+    ),
+    understood="The reset gate chooses, unit by unit, which part of the old state the candidate may see.",
+    hints=[
+        "Two products of matrices and one of elements: which of them comes first?",
+        "r * h is an array of the shape of h; only then comes `@ U`.",
+    ],
+)
+def candidate(x, h, r, W, U, b):
+    """The candidate h̃ is what a GRU would write if it wrote now, and the reset gate r says how much of the old state
+    it may look at for that:
+
+        h̃ = tanh(x W + (r ⊙ h) U + b)
+
+    x is (batch, inputs), h and r are (batch, hidden), W is (inputs, hidden), U (hidden, hidden), b (hidden,).
+    Return h̃. Where r is 0, the cell writes as if its text had just begun.
+    """
+    return np.tanh(x @ W + (r * h) @ U + b)
+
+
+@candidate.check_with
+def _(x, h, r, W, U, b):
+    def unit(n, k):
+        old = sum(r[n, j] * h[n, j] * U[j, k] for j in range(h.shape[1]))
+        return np.tanh(sum(x[n, i] * W[i, k] for i in range(x.shape[1])) + old + b[k])
+
+    return np.array([[unit(n, k) for k in range(h.shape[1])] for n in range(h.shape[0])])
+
+
+@candidate.mistake(
+    "the reset gate acts after the product",
+    hint="r ⊙ (h U) is the variant of PyTorch and cuDNN. With one unit both are the same, with two they aren't: in "
+    "which of them can a gate hide one unit of the old state from all the others?",
+)
+def _(x, h, r, W, U, b):
+    return np.tanh(x @ W + r * (h @ U) + b)
+
+
+@candidate.mistake(
+    "the reset gate acts on the input, too",
+    hint="With r = 0 the candidate is tanh(x W + b), not 0: the old state is hidden, what was just read is not.",
+)
+def _(x, h, r, W, U, b):
+    return np.tanh(r * (x @ W + h @ U + b))
+
+
+@candidate.mistake("r and 1 − r exchanged", hint="r = 1 shows the whole old state, r = 0 nothing of it.")
+def _(x, h, r, W, U, b):
+    return np.tanh(x @ W + ((1 - r) * h) @ U + b)
+
+
+@candidate.mistake(
+    "the reset gate is not used", hint="This is the step of a plain RNN. What should it be where r is 0?"
+)
+def _(x, h, r, W, U, b):
+    return np.tanh(x @ W + h @ U + b)
+
+
+@candidate.mistake(
+    "σ in place of tanh",
+    hint="A gate lies between 0 and 1, a state between −1 and 1. Which of the two is the candidate?",
+)
+def _(x, h, r, W, U, b):
+    return sigmoid(x @ W + (r * h) @ U + b)
+
+
+# -- 21 ----------------------------------------------------------------------------------------------------------------
+PARAMETERS = ("W_r", "W_z", "W_h", "U_r", "U_z", "U_h", "b_r", "b_z", "b_h")
+
+
+@st.composite
+def cell_inputs(draw):
+    steps, batch, inputs, hidden = (draw(st.integers(1, 2)) for _ in range(4))
+    shapes = {"W": (inputs, hidden), "U": (hidden, hidden), "b": (hidden,)}
+    parameters = {name: draw(arrays(shapes[name[0]])) for name in PARAMETERS}
+    return draw(arrays((steps, batch, inputs))), draw(arrays((batch, hidden))), parameters
+
+
+def run_cell(solution, xs, h, parameters):
+    """The last state of a cell after `xs`, and the gradients of its sum, weighted 1, 2, … by unit."""
+    cell = solution(xs.shape[-1], h.shape[-1], dtype="float64")
+    cell.load_state_dict(parameters)
+    start = Tensor(h, requires_grad=True)
+    with compiling(False):  # a program for each shape that is drawn would take longer than these few steps
+        last, _ = scan(cell.step, start, Tensor(xs))
+    (last * np.arange(1.0, 1 + h.shape[-1])).sum().backward()
+    gradients = {f"∂L/∂{name}": getattr(cell, name).grad for name in PARAMETERS} | {"∂L/∂h": start.grad}
+    found = {
+        name: np.zeros_like(parameters.get(name[5:], h)) if g is None else g.numpy() for name, g in gradients.items()
+    }
+    return {"the last state": last.numpy(), **found}
+
+
+@exercise(
+    21,
+    "A GRU in four lines",
+    inputs=cell_inputs(),
+    example=(
+        np.array([[[1.0]]]),
+        np.array([[0.5, -0.5]]),
+        {name: np.full({"W": (1, 2), "U": (2, 2), "b": (2,)}[name[0]], 0.25 * n) for n, name in enumerate(PARAMETERS)},
+    ),
+    understood="A cell is its equations. Its gradient, its loop over time and its compiled program are made from them.",
+    hints=[
+        "r and z are made alike, each with parameters of its own; the candidate is that of exercise 20.",
+        "h' = (1 − z) ⊙ h + z ⊙ h̃: z near 0 keeps the old state.",
+        "r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r), and z likewise.",
+    ],
+    run=run_cell,
+    call="xs = {xs}\nh = {h}\nparameters = {parameters}\nscan(cell.step, h, xs)",
+    header="from tinygrad_gru import nn, ops",
+)
+class GRU(nn.Cell):
+    """A recurrent cell of your own: `nn.Recurrent.of(GRU)` is the layer, as fast as one that is built in."""
+
+    def __init__(self, input_size, hidden_size, **options):
+        super().__init__(input_size, hidden_size, **options)
+        self.W_r, self.W_z, self.W_h = self.new_W(), self.new_W(), self.new_W()
+        self.U_r, self.U_z, self.U_h = self.new_U(), self.new_U(), self.new_U()
+        self.b_r, self.b_z, self.b_h = self.new_b(), self.new_b(), self.new_b()
+
+    def step(self, h, x):
+        """Return the next state h'. x is (batch, inputs), h is (batch, hidden); `ops.sigmoid` is σ, `ops.tanh` is tanh.
+
+            r  = σ(x W_r + h U_r + b_r)               reset gate
+            z  = σ(x W_z + h U_z + b_z)               update gate
+            h̃  = tanh(x W_h + (r ⊙ h) U_h + b_h)      candidate
+            h' = (1 − z) ⊙ h + z ⊙ h̃
+
+        There is no backward to write: the grader runs `scan` over your step, and compares every gradient, too.
+        """
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        h_tilde = ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+        return (1 - z) * h + z * h_tilde
+
+
+@GRU.check_with
+def _(xs, h, parameters):
+    def gates(x, h, W_r, W_z, W_h, U_r, U_z, U_h, b_r, b_z, b_h):
+        r, z = sigmoid(x @ W_r + h @ U_r + b_r), sigmoid(x @ W_z + h @ U_z + b_z)
+        return (1 - z) * h + z * np.tanh(x @ W_h + (r * h) @ U_h + b_h)
+
+    def last(*arguments):
+        *given, h = arguments
+        for x in xs:
+            h = gates(x, h, *given)
+        return h
+
+    arguments = *parameters.values(), h
+    found = gradients_by_differences(last, arguments, np.arange(1.0, 1 + h.shape[-1]))
+    names = [f"∂L/∂{name}" for name in (*PARAMETERS, "h")]
+    return {"the last state": last(*arguments), **dict(zip(names, found))}
+
+
+@GRU.mistake(
+    "z and 1 − z exchanged",
+    hint="This is the sense of PyTorch and Keras, where z = 1 keeps the old state. Here z says how much of the new is "
+    "written: z = 0 keeps the old.",
+)
+class Exchanged(GRU.reference):
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        return z * h + (1 - z) * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+
+
+@GRU.mistake(
+    "the reset gate acts after the product",
+    hint="r ⊙ (h U_h) is PyTorch's variant. Exercise 20 is about the difference.",
+)
+class ResetAfter(GRU.reference):
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        return (1 - z) * h + z * ops.tanh(x @ self.W_h + r * (h @ self.U_h) + self.b_h)
+
+
+@GRU.mistake(
+    "r and z exchanged", hint="The reset gate is inside the candidate, the update gate mixes the old and the new."
+)
+class OtherGates(GRU.reference):
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        z = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        return (1 - z) * h + z * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+
+
+@GRU.mistake("σ in place of tanh", hint="A gate lies between 0 and 1. The candidate is no gate.")
+class NoTanh(GRU.reference):
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        return (1 - z) * h + z * ops.sigmoid(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+
+
+@GRU.mistake(
+    "the candidate is added to the whole old state",
+    hint="What is written takes the place of something: the shares of the old and the new add up to 1.",
+)
+class Added(GRU.reference):
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        return h + z * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+
+
+# -- 22 ----------------------------------------------------------------------------------------------------------------
+def gates(shape):
+    """Gates: from 0 to 1, in quarters."""
+    return arrays(shape, st.integers(0, 4).map(lambda n: n / 4))
+
+
+@exercise(
+    22,
+    "What a state remembers",
+    inputs=(gates(st.tuples(st.integers(1, 5))),),
+    example=(np.array([0.5, 0.25]),),
+    understood="A GRU's state is a weighted mean of all its candidates: the weights are shares, and they sum to 1.",
+    hints=[
+        "Write down h_2 with h_1 put in: (1 − z_2) ((1 − z_1) h_0 + z_1 h̃_1) + z_2 h̃_2.",
+        "h̃_k comes in by z_k, and each later step j leaves 1 − z_j of it.",
+        "A loop from the end, with the product of the 1 − z_j so far, does it; so does np.cumprod of z[::-1].",
+    ],
+)
+def memory(z):
+    """A unit's state is h_t = (1 − z_t) h_{t−1} + z_t h̃_t. Put h_{t−1} in, and h_{t−2}, back to the start: h_T is a
+    weighted sum of h_0 and of all the candidates there were,
+
+        h_T = w_0 h_0 + w_1 h̃_1 + … + w_T h̃_T
+
+    z is the array of z_1 … z_T of one unit. Return the array of the T + 1 weights w_0 … w_T.
+    What is their sum, whatever the gates do?
+    """
+    kept = np.cumprod(1 - z[::-1])[::-1]  # kept[k] is the part that steps k … T leave
+    return np.append(kept[0], z * np.append(kept[1:], 1.0))
+
+
+@memory.check_with
+def _(z):
+    weights = np.eye(len(z) + 1)  # row k: what h is if h̃_k (or h_0) is 1 and all others are 0
+    h = weights[:, 0]
+    for t, gate in enumerate(z, 1):
+        h = (1 - gate) * h + gate * weights[:, t]
+    return h
+
+
+@memory.mistake(
+    "z and 1 − z exchanged", hint="z = 0 keeps the old state. If all gates are 0, only h_0 is left: w_0 is 1 then."
+)
+def _(z):
+    kept = np.cumprod(z[::-1])[::-1]
+    return np.append(kept[0], (1 - z) * np.append(kept[1:], 1.0))
+
+
+@memory.mistake(
+    "a step forgets the candidate that it has just written",
+    hint="h̃_k comes in at step k, whole, by z_k; only later steps can forget it. What is w_T?",
+)
+def _(z):
+    kept = np.cumprod(1 - z[::-1])[::-1]
+    return np.append(kept[0], z * kept)
+
+
+@memory.mistake(
+    "forgotten by the steps before, in place of those after",
+    hint="Which gates must h̃_1 survive until the end: those of the steps before it, or after it?",
+)
+def _(z):
+    kept = np.cumprod(1 - z)
+    return np.append(kept[-1], z * np.append(1.0, kept[:-1]))
+
+
+@memory.mistake(
+    "what is written is never forgotten",
+    hint="z_k would be the weight if step k were the last. With z = (1, 1) the second step overwrites the first: is "
+    "your w_1 then 0?",
+)
+def _(z):
+    return np.append(np.prod(1 - z), z)
+
+
+# -- 23 ----------------------------------------------------------------------------------------------------------------
+@exercise(
+    23,
+    "The update's gradient by hand",
+    inputs=(numbers, numbers, numbers, numbers),
+    example=(1.0, 0.0, 0.0, 1.0),
+    understood="The way back through (1 − z) ⊙ h has no weight matrix and no tanh on it: a gradient can go far on it.",
+    hints=[
+        "First ∂h'/∂h, ∂h'/∂z and ∂h'/∂h̃, then one factor more for σ and for tanh.",
+        "z stands in h' twice: ∂h'/∂z = h̃ − h.",
+        "σ′ = z (1 − z), tanh′ = 1 − h̃².",
+    ],
+    outputs=("∂L/∂h", "∂L/∂a_z", "∂L/∂a_h"),
+)
+def update_gradient(h, a_z, a_h, g):
+    """The end of a GRU's step, from the sums a_z and a_h that go into the update gate and the candidate:
+
+        z = σ(a_z)      h̃ = tanh(a_h)      h' = (1 − z) h + z h̃
+
+    g is ∂L/∂h'. Return (∂L/∂h, ∂L/∂a_z, ∂L/∂a_h): for all a_z, a_h and h as if they were independent of each other.
+    How much of g comes through to h when z is near 0?
+    """
+    z, h_tilde = 1 / (1 + np.exp(-a_z)), np.tanh(a_h)
+    return g * (1 - z), g * (h_tilde - h) * z * (1 - z), g * z * (1 - h_tilde**2)
+
+
+@update_gradient.check_with
+def _(h, a_z, a_h, g):
+    def update(h, a_z, a_h):
+        return (1 - sigmoid(a_z)) * h + sigmoid(a_z) * np.tanh(a_h)
+
+    return gradients_by_differences(update, (h, a_z, a_h), g)
+
+
+@update_gradient.mistake("the sign of ∂L/∂a_z", hint="Where h̃ > h and z grows, does h' grow or fall?")
+def _(h, a_z, a_h, g):
+    z, h_tilde = sigmoid(a_z), np.tanh(a_h)
+    return g * (1 - z), g * (h - h_tilde) * z * (1 - z), g * z * (1 - h_tilde**2)
+
+
+@update_gradient.mistake("z stands in two places, and you took one", hint="(1 − z) h depends on z as well as z h̃ does.")
+def _(h, a_z, a_h, g):
+    z, h_tilde = sigmoid(a_z), np.tanh(a_h)
+    return g * (1 - z), g * h_tilde * z * (1 - z), g * z * (1 - h_tilde**2)
+
+
+@update_gradient.mistake(
+    "the derivative of σ is left out", hint="You gave ∂L/∂z. Asked is ∂L/∂a_z, where z = σ(a_z): one factor more."
+)
+def _(h, a_z, a_h, g):
+    z, h_tilde = sigmoid(a_z), np.tanh(a_h)
+    return g * (1 - z), g * (h_tilde - h), g * z * (1 - h_tilde**2)
+
+
+@update_gradient.mistake(
+    "the derivative of tanh is left out", hint="You gave ∂L/∂h̃. Asked is ∂L/∂a_h, where h̃ = tanh(a_h): one factor more."
+)
+def _(h, a_z, a_h, g):
+    z, h_tilde = sigmoid(a_z), np.tanh(a_h)
+    return g * (1 - z), g * (h_tilde - h) * z * (1 - z), g * z
+
+
+@update_gradient.mistake(
+    "z and 1 − z exchanged", hint="z near 0 keeps the old state: which of ∂L/∂h and ∂L/∂a_h is near 0 then?"
+)
+def _(h, a_z, a_h, g):
+    z, h_tilde = sigmoid(a_z), np.tanh(a_h)
+    return g * z, g * (h - h_tilde) * z * (1 - z), g * (1 - z) * (1 - h_tilde**2)
