@@ -104,7 +104,7 @@ def global_norm(gradients):
 @exercise(
     28,
     "Clip by the global norm",
-    inputs=(st.lists(arrays(st.lists(sizes, max_size=2).map(tuple)), min_size=1, max_size=3), positive),
+    inputs=(st.lists(arrays(st.lists(sizes, min_size=1, max_size=2).map(tuple)), min_size=1, max_size=3), positive),
     example=([np.array([3.0]), np.array([[4.0]])], 1.0),
     understood="Clipping by the global norm makes a step shorter and keeps its direction; clipping parts turns it.",
     hints=[

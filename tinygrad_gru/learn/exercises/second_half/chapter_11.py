@@ -214,7 +214,7 @@ def repetitive_programs(draw):
 
 @exercise(
     33,
-    "Computed twice, or for nothing",
+    "Two names, one value",
     inputs=repetitive_programs(),
     example=([("a", "tanh", ("x",)), ("b", "tanh", ("x",)), ("c", "sub", ("a", "b")), ("d", "tanh", ("y",))], ["c"]),
     outputs=("the program", "the outputs"),

@@ -22,7 +22,7 @@ def lstm_inputs(draw):
 
 @exercise(
     24,
-    "A step of an LSTM",
+    "An LSTM step",
     inputs=lstm_inputs(),
     example=(
         np.array([[1.0]]),
