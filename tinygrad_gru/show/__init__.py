@@ -1,13 +1,14 @@
-"""Plots: the loss curve of a run, an op and its derivative. A model as a page for the browser: the explorer."""
+"""Pictures: the tape, the loss curve of a run, an op and its derivative; a model as a page for the browser."""
 
 from importlib import import_module
 from typing import Any
 
 from .figures import PlotError
+from .graph.api import tape
 from .loss import plot_loss
 from .ops import plot_op
 
-__all__ = ["Explorer", "PlotError", "explorer", "plot_loss", "plot_op"]
+__all__ = ["Explorer", "PlotError", "explorer", "plot_loss", "plot_op", "tape"]
 
 
 def __getattr__(name: str) -> Any:
