@@ -192,10 +192,10 @@ def line_of(error: BaseException, path: str | None) -> str:
 
 def _shrunk(exercise: Exercise, solution: Any, failing: list[tuple[tuple[Any, ...], Outcome]]) -> tuple[Any, Outcome]:
     """The smallest failing input that is found in time, and its outcome."""
-    until = time.monotonic() + SECONDS_TO_SHRINK
+    until = time.process_time() + SECONDS_TO_SHRINK
 
     def fails(candidate: tuple[Any, ...]) -> bool:
-        if time.monotonic() > until:
+        if time.process_time() > until:
             raise TimeUp  # through Hypothesis, which would go on with an answer
         outcome = attempt(exercise, solution, candidate)
         if isinstance(outcome.raised, TimeUp) or not _is_wrong(exercise, candidate, outcome):
