@@ -11,6 +11,8 @@ from support.strict import STRICT
 
 from tinygrad_gru import Tensor, compiling, explain, grad, nn, no_grad, ops, optim, remat, sanitize
 from tinygrad_gru.backend import as_array, record_launches, resolve
+from tinygrad_gru.backend.events import event_listener
+from tinygrad_gru.debug.instrumented import instrument
 from tinygrad_gru.ops import op
 from tinygrad_gru.testing import OP_SPECS, check_case
 from tinygrad_gru.train import TextRun, TextSettings
@@ -136,6 +138,15 @@ def test_an_op_that_reads_a_value_on_the_host_is_counted_as_a_copy(stand_in, con
         reads_value(x).sum().backward()
     assert report.synchronizations == report.transfers == 2
     assert counts(report)["copy to host", "reads_value"] == counts(report)["copy to host", "reads_value, backward"] == 1
+
+
+@pytest.mark.parametrize("read", [lambda x: x.item(), lambda x: x.tolist()])
+def test_item_and_tolist_are_copies(read):
+    kinds = []
+    token = event_listener.set(lambda kind, *_: kinds.append(kind))
+    assert read(instrument(np.array(3.0))) == 3.0
+    event_listener.reset(token)
+    assert kinds == ["copy to host"]
 
 
 def test_sums_of_gradients_and_second_derivatives_are_counted(stand_in):

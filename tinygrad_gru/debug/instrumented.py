@@ -62,6 +62,8 @@ class InstrumentedArray(DuckArray):
         if name.startswith("__"):  # no protocol that would take the array without an event
             raise AttributeError(name)
         value = getattr(self.array, name)
+        if name in ("item", "tolist"):
+            record_event(TO_HOST, name, nbytes=self.array.nbytes)
         return _instrumented(name, value) if callable(value) else instrument(value)
 
     @property

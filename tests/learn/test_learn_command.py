@@ -1,0 +1,144 @@
+"""The command `learn`: list, start, check, hint, solution; the progress that it keeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tinygrad_gru import cli
+from tinygrad_gru.learn import EXERCISES
+
+FIRST, SECOND = EXERCISES[0], EXERCISES[1]
+RIGHT, WRONG = "return g * b, g * a", "return g * a, g * b"
+
+
+@pytest.fixture
+def learn(tmp_path, monkeypatch, capsys):
+    """Run the command in a folder of its own: its status, and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        status = cli.main(["learn", *arguments])
+        out, err = capsys.readouterr()
+        return status, out + err
+
+    run.folder = tmp_path
+    return run
+
+
+def write(learn, code):
+    path = learn.folder / FIRST.file_name
+    path.write_text(path.read_text(encoding="utf-8").replace("raise NotImplementedError", code), encoding="utf-8")
+
+
+def test_from_the_list_to_the_next_exercise(learn):
+    status, text = learn()
+    assert status == 0 and text.startswith(f"0 of {len(EXERCISES)} solved in this folder")
+    assert all(exercise.title in text for exercise in EXERCISES) and "next: tinygrad-gru learn start 1" in text
+    assert learn("start", "1")[0] == 0
+    assert "is still to be written" in learn("check")[1]
+    write(learn, RIGHT)
+    status, text = learn("check")
+    assert status == 0 and FIRST.understood in text and f"learn start {SECOND.number}" in text
+    assert "✓  1 " in learn()[1] and f"1 of {len(EXERCISES)} solved" in learn()[1]
+    assert sorted(path.name for path in learn.folder.iterdir()) == [FIRST.file_name, "learn.json"]
+
+
+def test_hints_come_one_after_another(learn):
+    learn("start", "1")
+    write(learn, WRONG)
+    status, text = learn("check", "1")
+    assert status == 1 and "likely: you returned ∂L/∂a for b" in text and "learn hint 1" in text
+    assert FIRST.mistakes[0].hint in learn("hint")[1]
+    assert FIRST.hints[0] in learn("hint")[1]
+    last = learn("hint")[1]
+    assert FIRST.hints[1] in last and "learn solution 1" in last
+    assert learn("hint")[1] == last
+    assert FIRST.solution() in learn("solution", "1")[1]
+    assert json.loads((learn.folder / "learn.json").read_text())["exercises"]["1"]["solution_seen"]
+
+
+def test_start_leaves_what_is_written(learn):
+    learn("start", "1")
+    write(learn, RIGHT)
+    status, text = learn("start", "1")
+    assert status == 0 and "left as it is" in text and RIGHT in (learn.folder / FIRST.file_name).read_text("utf-8")
+
+
+def test_check_takes_the_file_that_changed_last(learn):
+    learn("start", "1")
+    learn("start", "2")
+    past = time.time() - 100
+    os.utime(learn.folder / SECOND.file_name, (past, past))
+    assert "1 · " in learn("check")[1]
+    os.utime(learn.folder / FIRST.file_name, (past - 1, past - 1))
+    assert "2 · " in learn("check")[1]
+
+
+def test_a_solved_exercise_stays_solved(learn):
+    learn("start", "1")
+    write(learn, RIGHT)
+    learn("check")
+    path = learn.folder / FIRST.file_name
+    path.write_text("def product_gradient(a, b, g): return 1, 2")
+    assert learn("check", "1")[0] == 1
+    assert "1 of" in learn()[1]
+
+
+def test_another_folder(learn):
+    assert learn("start", "1", "--folder", "work/here")[0] == 0
+    assert (learn.folder / "work" / "here" / FIRST.file_name).exists()
+    assert "1 · " in learn("check", "--folder", "work/here")[1]
+
+
+ERRORS = [
+    (("check",), "there is no exercise in this folder: begin with `tinygrad-gru learn start 1`"),
+    (("check", "1"), f"{FIRST.file_name} does not exist: begin with `tinygrad-gru learn start 1`"),
+    (("start", "99"), f"there is no exercise 99: they are 1 to {EXERCISES[-1].number}"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), ERRORS)
+def test_errors_say_what_to_do(learn, arguments, words):
+    status, text = learn(*arguments)
+    assert status == 1 and words in text
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"exercises": 3}', '{"exercises": {"1": 2}}'])
+def test_a_damaged_progress_file_is_named(learn, text):
+    (learn.folder / "learn.json").write_text(text)
+    status, said = learn()
+    assert status == 1 and "learn.json is damaged" in said
+    assert (learn.folder / "learn.json").read_text() == text
+
+
+def command(folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONIOENCODING": "utf-8"}
+    call = [sys.executable, "-m", "tinygrad_gru", "learn", *arguments]
+    return subprocess.run(
+        call, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60
+    )
+
+
+def test_the_whole_process(tmp_path):
+    """One check of a wrong answer, and one of code that cannot be stopped but by the end of the process."""
+    (tmp_path / FIRST.file_name).write_text(f"def product_gradient(a, b, g):\n    {WRONG}\n")
+    done = command(tmp_path, "check", "1")
+    assert done.returncode == 1 and "likely: you returned ∂L/∂a for b" in done.stdout and not done.stderr
+    (tmp_path / FIRST.file_name).write_text("import time\ndef product_gradient(a, b, g): time.sleep(50)\n")
+    done = command(tmp_path, "check", "1")
+    assert done.returncode == 1 and "is there an endless loop?" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FIRST.file_name, "learn.json"]
+
+
+def test_without_hypothesis_it_says_what_to_install(tmp_path):
+    (tmp_path / "hypothesis.py").write_text("raise ModuleNotFoundError(\"No module named 'hypothesis'\")\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])}
+    call = [sys.executable, "-m", "tinygrad_gru", "learn"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60)
+    assert done.returncode == 1 and "pip install 'tinygrad_gru[learn]'" in done.stderr
