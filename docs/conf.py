@@ -26,6 +26,7 @@ extensions = [
 exclude_patterns = ["pictures", "_*"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures are words there, not links
+smartquotes = False  # prose names values, such as "concat"
 highlight_language = "none"  # of a block that names no language
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]

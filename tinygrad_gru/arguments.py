@@ -139,7 +139,7 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
     described = ", ".join(f"{tuple(x.shape)} {x.dtype}" if hasattr(x, "dtype") else type(x).__name__ for x in inputs)
     backends = {backend.name: backend for backend in (backend_of(x) for x in inputs if hasattr(x, "dtype"))}
     if len(backends) > 1:
-        other = next(name for name in sorted(backends) if name != "numpy")
+        other = next((name for name in sorted(backends) if name.startswith("cupy")), "numpy")
         hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to({other!r})"
     else:
         hint = "".join(backend.device_hint() for backend in backends.values())

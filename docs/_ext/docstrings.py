@@ -40,12 +40,23 @@ def markdown(docstring: str | None, outputs: Callable[[str], str] = str) -> str:
             parts[-1] = (kind, f"{parts[-1][1]}\n\n{paragraph}")
         else:
             parts.append((kind, paragraph))
-    written = {"pycon": lambda text: fenced(outputs(text), "pycon"), "text": lambda t: fenced(_dedent(t), "text")}
+    written = {"pycon": lambda text: fenced(outputs(text), "pycon"), "text": _aligned}
     return "\n".join(written.get(kind, lambda t: prose(t) + "\n")(text) for kind, text in parts)
 
 
-def _dedent(text: str) -> str:
-    return inspect.cleandoc("\n" + text)
+def _aligned(text: str) -> str:
+    """What is aligned by hand: names with what they are as a table; equations and all else as it is."""
+    text = inspect.cleandoc("\n" + text)
+    rows: list[list[str]] = []
+    for line in text.splitlines():
+        if match := re.match(r"(\*{0,2}\w[\w.,* ]*?)  +(\S.*)", line):
+            rows.append([match[1], match[2]])
+        elif rows and line.startswith("    "):
+            rows[-1][1] += " " + line.strip()
+        else:
+            return fenced(text, "text")
+    lines = [f"| {', '.join(f'`{n}`' for n in name.split(', '))} | {prose(said)} |" for name, said in rows]
+    return "\n".join([":::{table}", ":class: arguments", "", "| | |", "| --- | --- |", *lines, ":::", ""])
 
 
 def ran(text: str) -> str:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from support.markdown import blocks, run
 
-DOCS = Path(__file__).parents[2] / "docs"
-CHAPTERS = {path.relative_to(DOCS / "course").as_posix(): path for path in sorted((DOCS / "course").rglob("[0-9]*.md"))}
+from tinygrad_gru.learn import EXERCISES
+
+COURSE = Path(__file__).parents[2] / "docs" / "course"
+CHAPTERS = {path.relative_to(COURSE).as_posix(): path for path in sorted(COURSE.rglob("[0-9]*.md"))}
+ORIGINALS = [name for name in CHAPTERS if "/" not in name]  # translations have the same programs
 
 
 def cells_of(path):
@@ -18,7 +21,7 @@ def cells_of(path):
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", ORIGINALS)
 def test_chapters_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -42,3 +45,23 @@ def test_chapters_are_notebooks(name):
             f"line {block.line}: a cell in another block never runs"
         )
         assert not block.is_cell or not re.search(r"^\s*[%!]", block.text, re.M), f"line {block.line}: a magic"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_have_their_parts(name):
+    text = "".join(re.split(r"^```.*?^```$", CHAPTERS[name].read_text(encoding="utf-8"), flags=re.S | re.M))
+    number = int(Path(name).name[:2])
+    assert re.findall(r"^# (\d+)\. \S", text, re.M) == [str(number)], "one title, with the chapter's number"
+    assert re.search(r"^:::\{admonition\} (Predict|先猜一猜)", text, re.M), "something to predict"
+    assert re.search(r"^ *:::\{dropdown\}", text, re.M), "an answer that is hidden"
+    _, _, end = re.split(r"^(## (?:Exercises|练习))$", text, flags=re.M)
+    graded = [int(n) for n in re.findall(r"^- \*\*Exercise (\d+)\*\*", end, re.M)]
+    assert graded == [e.number for e in EXERCISES if e.chapter == number]
+    assert len(graded) + len(re.findall(r"^\d+\. ", end, re.M)) >= 3
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_exercises_have_the_titles_of_the_grader(name):
+    text = CHAPTERS[name].read_text(encoding="utf-8")
+    for number, title in re.findall(r"^- \*\*Exercise (\d+)\*\*: (.*)$", text, re.M):
+        assert title.rstrip(".") == EXERCISES[int(number) - 1].title

@@ -13,7 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ from .limits import TimeLimit, TimeUp
 
 DRAWS = 50
 SECONDS_A_CALL = 0.8  # which take milliseconds
-SECONDS_TO_SHRINK = 0.5
+SECONDS_TO_SHRINK = 0.4
+SECONDS_TO_SIMPLIFY = 0.2
 SECONDS_TO_AUDIT = 2.0
 
 
@@ -192,20 +193,49 @@ def line_of(error: BaseException, path: str | None) -> str:
 
 def _shrunk(exercise: Exercise, solution: Any, failing: list[tuple[tuple[Any, ...], Outcome]]) -> tuple[Any, Outcome]:
     """The smallest failing input that is found in time, and its outcome."""
-    until, failed = time.monotonic() + SECONDS_TO_SHRINK, set()
+    until = time.process_time() + SECONDS_TO_SHRINK
 
     def fails(candidate: tuple[Any, ...]) -> bool:
-        key = exercise.show_call(candidate)
-        if time.monotonic() < until and key not in failed:
-            found = attempt(exercise, solution, candidate)
-            if isinstance(found.raised, TimeUp) or not _is_wrong(exercise, candidate, found):
-                return False
-            failed.add(key)
-        return key in failed  # after the time the answers of before, for Hypothesis asks again
+        if time.process_time() > until:
+            raise TimeUp  # through Hypothesis, which would go on with an answer
+        outcome = attempt(exercise, solution, candidate)
+        if isinstance(outcome.raised, TimeUp) or not _is_wrong(exercise, candidate, outcome):
+            return False
+        failing.append((candidate, outcome))
+        return True
 
-    found = smallest(exercise.strategy, fails)
-    shrunk = [] if found is None else [(found, attempt(exercise, solution, found))]
-    return min([*shrunk, *failing], key=lambda pair: len(exercise.show_call(pair[0])))
+    with suppress(TimeUp):
+        smallest(exercise.strategy, fails)
+    inputs, _ = min(reversed(failing), key=lambda pair: len(exercise.show_call(pair[0])))
+    until += SECONDS_TO_SIMPLIFY
+    with suppress(TimeUp):
+        inputs = _simplified(exercise, inputs, fails)
+    return inputs, attempt(exercise, solution, inputs)
+
+
+def _simplified(
+    exercise: Exercise, inputs: tuple[Any, ...], fails: Callable[[tuple[Any, ...]], bool]
+) -> tuple[Any, ...]:
+    """The input with 0 or 1 for the elements that don't matter; Hypothesis takes long for this where there are many."""
+    for i, drawn in enumerate(zip(*checked_inputs(exercise))):
+        allowed = {float(x) for value in drawn for array in _float_arrays(value) for x in array.flat}
+        for simple in sorted(allowed & {0.0, 1.0}):
+            for k, array in enumerate(_float_arrays(inputs[i])):
+                for place in [..., *np.ndindex(array.shape)]:
+                    candidate = copy.deepcopy(inputs)
+                    changed = _float_arrays(candidate[i])[k]
+                    changed[place] = np.where(changed[place] == 0, 0, simple)
+                    if not np.array_equal(changed, _float_arrays(inputs[i])[k]) and fails(candidate):
+                        inputs = candidate
+    return inputs
+
+
+def _float_arrays(value: Any) -> list[np.ndarray]:
+    """The arrays of floats in a tree."""
+    if isinstance(value, np.ndarray):
+        return [value] if value.dtype.kind == "f" else []
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return [array for part in parts for array in _float_arrays(part)]
 
 
 def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcome]]) -> Mistake | None:

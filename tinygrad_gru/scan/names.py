@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -44,6 +45,9 @@ class Place(NamedTuple):
             return line.strip()
         begin, end = self.columns
         return line.encode()[begin:end].decode()
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.filename)}:{self.line}: {self.text}"
 
 
 class StepNames(NamedTuple):
@@ -166,7 +170,7 @@ class _Watcher(Inspector):
                 inspector.set(self.before)  # all is known: the other ops run as without a watcher
         result = self.outer.run(op, inputs, settings)
         if self.frame is not None and hasattr(result, "graph"):
-            self.marks.append((len(result.graph.values), _place(self.frame)))
+            self.marks.append((len(result.graph.values), place_of(self.frame)))
         return result
 
     def _find(self, frame: FrameType | None) -> None:
@@ -221,7 +225,7 @@ def _tensors(variables: dict[str, Any]) -> dict[str, Tensor]:
     return found
 
 
-def _place(frame: FrameType) -> Place:
+def place_of(frame: FrameType) -> Place:
     """The place of the expression that a frame is executing."""
     code = frame.f_code
     if sys.version_info >= (3, 11):

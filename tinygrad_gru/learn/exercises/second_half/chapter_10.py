@@ -96,6 +96,14 @@ def _(w, xs, k):
     return forward_gradient(w, xs, lambda t: t % k == 0, counts=lambda t: t % k == k - 1 or t == len(xs) - 1)
 
 
+@truncated_gradient.mistake(
+    "the windows are off by one",
+    hint="The cut is before a window's first step, not after it: which steps belong to the first window?",
+)
+def _(w, xs, k):
+    return forward_gradient(w, xs, lambda t: t % k == 1 % k)
+
+
 # -- 28 ----------------------------------------------------------------------------------------------------------------
 def global_norm(gradients):
     return np.sqrt(sum((g * g).sum() for g in gradients))
@@ -104,7 +112,7 @@ def global_norm(gradients):
 @exercise(
     28,
     "Clip by the global norm",
-    inputs=(st.lists(arrays(st.lists(sizes, max_size=2).map(tuple)), min_size=1, max_size=3), positive),
+    inputs=(st.lists(arrays(st.lists(sizes, min_size=1, max_size=2).map(tuple)), min_size=1, max_size=3), positive),
     example=([np.array([3.0]), np.array([[4.0]])], 1.0),
     understood="Clipping by the global norm makes a step shorter and keeps its direction; clipping parts turns it.",
     hints=[
@@ -251,6 +259,18 @@ def _(xs, starts, h, w):
     return run_stream(xs, np.zeros_like(starts), np.zeros_like(starts), h, w)
 
 
+@stream_states.mistake(
+    "an `if` on an array",
+    hint="starts[t] has a bool for each column, and each column has its own answer. np.where can choose for all.",
+)
+def _(xs, starts, h, w):
+    states = []
+    for x, start in zip(xs, starts):
+        h = np.tanh(w * (h * 0 if start else h) + x)
+        states.append(h)
+    return np.array(states)
+
+
 # -- 30 ----------------------------------------------------------------------------------------------------------------
 @st.composite
 def padded_losses(draw):
@@ -331,3 +351,11 @@ def _(losses, lengths):
 def _(losses, lengths):
     mean, gradient = masked_mean.reference(losses, lengths)
     return mean, np.full_like(losses, gradient.max())
+
+
+@masked_mean.mistake(
+    "padding is what is NaN", hint="Junk may be any number. Only `lengths` knows which steps are real."
+)
+def _(losses, lengths):
+    real = ~np.isnan(losses)
+    return losses[real].mean(), real / real.sum()

@@ -124,6 +124,8 @@ def run_counted(solution, xs, gs):
     products = []
 
     def matmul(a, b):
+        if not np.ndim(a) == np.ndim(b) == 2:
+            raise ValueError(f"matmul: expected two matrices, got shapes {np.shape(a)} and {np.shape(b)}")
         products.append(np.matmul(a, b))
         return products[-1]
 
@@ -149,7 +151,7 @@ def weight_gradient(xs, gs, matmul):
     product of matrices for each of the T steps. But nothing in the loop needs it before the loop is over.
 
     xs is (T, B, inputs), gs is (T, B, hidden). Return the gradient of W, (inputs, hidden), with a single product:
-    matmul(a, b) computes one, of two-dimensional arrays, and counts how often you call it.
+    matmul(a, b) computes one, of two matrices, and counts how often you call it. (By hand, give it np.matmul.)
     """
     return matmul(xs.reshape(-1, xs.shape[-1]).T, gs.reshape(-1, gs.shape[-1]))
 
@@ -198,6 +200,14 @@ def _(xs, gs, matmul):
     return weight_gradient.reference(xs, gs, matmul) / len(xs)
 
 
+@weight_gradient.mistake(
+    "a stack of T products in place of one",
+    hint="An array of three axes is T matrices to `matmul`, and T products. Make one matrix of all rows.",
+)
+def _(xs, gs, matmul):
+    return matmul(xs.transpose(0, 2, 1), gs).sum(axis=0)
+
+
 # -- 33 ----------------------------------------------------------------------------------------------------------------
 @st.composite
 def repetitive_programs(draw):
@@ -214,7 +224,7 @@ def repetitive_programs(draw):
 
 @exercise(
     33,
-    "Computed twice, or for nothing",
+    "Two names, one value",
     inputs=repetitive_programs(),
     example=([("a", "tanh", ("x",)), ("b", "tanh", ("x",)), ("c", "sub", ("a", "b")), ("d", "tanh", ("y",))], ["c"]),
     outputs=("the program", "the outputs"),

@@ -195,3 +195,16 @@ def _(program):
 @fuse.mistake("the first record's text, not the last one's", hint="The result is the last record.")
 def _(program):
     return expression(program)[program[0][0]]
+
+
+@fuse.mistake("functions of NumPy", hint="No NumPy runs in a browser: there the object is called Math.")
+def _(program):
+    return expression(program, unary="np.{op}({0})")[program[-1][0]]
+
+
+@fuse.mistake(
+    "a statement in place of an expression",
+    hint="Only what stands on the right of `out[i] =` is asked for, without a semicolon.",
+)
+def _(program):
+    return f"out[i] = {fuse.reference(program)};"

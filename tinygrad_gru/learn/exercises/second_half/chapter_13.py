@@ -29,7 +29,7 @@ def run_on_tensors(solution, f, x, t):
 
 @exercise(
     36,
-    "Forward mode from reverse mode",
+    "Forward mode from two reverse modes",
     inputs=(st.sampled_from([Written(text) for text in MAPS]), arrays((2,)), arrays((2,))),
     example=(Written(MAPS[1]), np.array([2.0, 3.0]), np.array([1.0, 10.0])),
     understood="vᵀ J is linear in v, so its derivative with respect to v is J again: reverse twice is forward.",
@@ -101,7 +101,7 @@ def run_on_variable(solution, f, x, v):
 
 @exercise(
     37,
-    "A Hessian that is never formed",
+    "A Hessian you never form",
     inputs=(st.sampled_from([Written(text) for text in SCALARS]), arrays((2,)), arrays((2,))),
     example=(Written(SCALARS[1]), np.array([2.0, 3.0]), np.array([1.0, 10.0])),
     understood="H v costs two walks whatever the size of H, which for a million parameters has 10¹² elements.",

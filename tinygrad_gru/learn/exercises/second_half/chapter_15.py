@@ -115,3 +115,12 @@ def _(*theirs):
 def _(*theirs):
     ours, hidden = from_torch.reference(*theirs), theirs[1].shape[1]
     return ours | {"b_r": theirs[2][:hidden], "b_z": -theirs[2][hidden : 2 * hidden]}
+
+
+@from_torch.mistake(
+    "c_h is missing: PyTorch's b_hn",
+    hint="The candidate has a second bias, inside of r ⊙ (…). The dict has ten arrays.",
+)
+def _(*theirs):
+    ours = from_torch.reference(*theirs)
+    return {name: value + ours["c_h"] if name == "b_h" else value for name, value in ours.items() if name != "c_h"}

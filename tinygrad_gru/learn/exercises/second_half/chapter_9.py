@@ -22,7 +22,7 @@ def lstm_inputs(draw):
 
 @exercise(
     24,
-    "A step of an LSTM",
+    "An LSTM step",
     inputs=lstm_inputs(),
     example=(
         np.array([[1.0]]),
@@ -187,6 +187,11 @@ def _(n):
     return b_f, -b_f
 
 
+@biases_for.mistake("the logarithm of f", hint="σ(log f) is not f: the inverse of σ is another function.")
+def _(n):
+    return math.log(0.5) / n, -math.log(0.5) / n
+
+
 # -- 26 ----------------------------------------------------------------------------------------------------------------
 def gate_size(inputs, hidden):
     return inputs * hidden + hidden * hidden + hidden
@@ -197,6 +202,7 @@ def gate_size(inputs, hidden):
     "A fair comparison",
     inputs=(st.integers(1, 20), st.integers(2, 60)),
     example=(10, 46),
+    cases=[(10, 5), (3, 6)],  # with as many parameters as the GRU
     understood="Compare cells at equal parameters, or at equal time, and say at which: an LSTM has a third more.",
     hints=[
         "How many parameters has one gate of n units? Count its two matrices and its bias.",
@@ -267,3 +273,9 @@ def _(inputs, hidden):
 def _(inputs, hidden):
     budget = 4 * gate_size(inputs, hidden)
     return max(n for n in range(2 * hidden) if 3 * gate_size(inputs, n) <= budget)
+
+
+@fair_hidden.mistake("fewer parameters, never as many", hint="At most as many: an LSTM with just as many is allowed.")
+def _(inputs, hidden):
+    budget = 3 * gate_size(inputs, hidden)
+    return max(n for n in range(hidden) if 4 * gate_size(inputs, n) < budget)

@@ -1,0 +1,279 @@
+"""`show.tape`: what it shows is what ran, its cotangents are the gradients, and steps that are alike are shown once."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan, show, tape
+from tinygrad_gru.show.graph.fold import Block
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def leaf(*values):
+    return Tensor(np.array(values, float).reshape(() if len(values) == 1 else -1), requires_grad=True)
+
+
+def items(picture):
+    return {picture.name(item): item for item in picture.items()}
+
+
+def blocks(picture):
+    return [entry for entry in picture.entries if isinstance(entry, Block)]
+
+
+def texts(svg):
+    return ["".join(element.itertext()) for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_a_tensor_shows_what_its_tape_has_kept():
+    a, b = leaf(2.0), leaf(3.0)
+    c = a * b
+    y = ops.exp(c) + c
+    picture = show.tape(y)
+    assert str(picture).splitlines() == [
+        "a = leaf            ()  2",
+        "b = leaf            ()  3",
+        "c = hadamard(a, b)  ()         ∂a = g * b, ∂b = g * a",  # its value is not a residual
+        "#4 = exp(c)         ()  403.4  ∂c = g * y",
+        "y = add(#4, c)      ()  409.4  ∂#4 = g, ∂c = g",
+    ]
+    assert [item.op for item in picture.items() if not item.is_leaf] == [r.op.__name__ for r in tape(y)]
+    assert repr(picture) == str(picture)
+
+
+def test_names_are_those_of_parameters_then_of_variables():
+    layer, x = nn.Linear(2, 3, dtype="float64"), leaf(1.0, 2.0)
+    _hidden = layer(x)
+    assert {"Linear.W", "Linear.b", "x"} <= set(items(show.tape(_hidden)))
+    assert "signal" in items(show.tape(_hidden, names={"signal": x}))
+
+
+def test_a_function_shows_its_variables_all_values_and_the_places():
+    def f(a, b):
+        product = a * b
+        shifted = product - 6
+        return ops.tanh(shifted) * product
+
+    a, b = leaf(2.0), leaf(3.5)
+    picture = show.tape(f, a, b)
+    found, line = items(picture), f.__code__.co_firstlineno
+    assert list(found) == ["a", "b", "product", "shifted", "#5", "#6"]
+    values = [float(item.value) for item in found.values()]
+    np.testing.assert_allclose(values, [2, 3.5, 7, 1, np.tanh(1), 7 * np.tanh(1)], rtol=1e-12)
+    assert [item.place.line - line for item in list(found.values())[2:]] == [1, 2, 3, 3]
+    assert "shifted = subtract(product, 6)" in str(picture)
+    assert f"{__file__.rpartition('/')[2]}:{line + 1}" in str(picture)
+    assert show.tape(lambda x: (x * 2, "a state"), a).entries[-1].value == 4
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_cotangents_are_the_gradients_and_nothing_is_changed(as_function):
+    random = np.random.default_rng(0)
+    x = Tensor(random.standard_normal((3, 2)), requires_grad=True)
+    W = Tensor(random.standard_normal((2, 2)), requires_grad=True)
+
+    def f(x, W):
+        hidden = ops.tanh(x @ W)
+        return (hidden * hidden).sum() + hidden.sum()
+
+    hidden = ops.tanh(x @ W)
+    y = (hidden * hidden).sum() + hidden.sum()
+    picture = show.tape(f, x, W, backward=True) if as_function else show.tape(y, backward=True)
+    expected = dict(zip(("x", "W", "hidden"), grad(y, [x, W, hidden], retain_graph=True)))
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(items(picture)[name].cotangent, gradient.numpy(), rtol=1e-12)
+    assert x.grad is None and W.grad is None
+    y.backward()  # nothing was freed
+    assert "∂L" in str(show.tape(f, x, W))  # gradients that are kept
+
+
+def test_the_cotangent_of_what_is_no_scalar_is_given():
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    with pytest.raises(ValueError, match=r"backward=True is for a scalar, got a y of shape \(2,\)"):
+        show.tape(y, backward=True)
+    with pytest.raises(ValueError, match=r"backward: expected y's shape \(2,\), got \(3,\)"):
+        show.tape(y, backward=np.ones(3))
+    assert items(show.tape(y, backward=[1.0, 10.0]))["x"].cotangent.tolist() == [3.0, 30.0]
+
+
+def test_what_has_no_tape_is_refused():
+    for y, got in ((Tensor(1.0), "a constant"), (3.0, "a float")):
+        with pytest.raises(TypeError, match=f"y has no tape: it is {got}"):
+            show.tape(y)
+    with pytest.raises(TypeError, match="inputs are for a function"):
+        show.tape(leaf(1.0), leaf(2.0))
+
+
+# -- folded over time ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("layer_type", [nn.GRU, nn.LSTM, nn.RNN])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_recurrences_are_folded_and_have_the_names_of_the_equations(layer_type, reverse, requires_grad):
+    layer = layer_type(3, 4, num_layers=2, reverse=reverse, dtype="float64")
+    x = Tensor(np.random.default_rng(0).standard_normal((6, 2, 3)), requires_grad)
+
+    def loss(x):
+        return ops.square(layer(x)[0]).sum()
+
+    picture = show.tape(loss, x, backward=True)
+    assert [block.count for block in blocks(picture)] == [6, 6]
+    y = loss(x)
+    for parameter, gradient in zip(layer.parameters(), grad(y, layer.parameters())):
+        (item,) = [item for item in picture.items() if item.node is parameter.node]
+        np.testing.assert_allclose(item.cotangent, gradient.numpy(), rtol=1e-9)
+    expected = {nn.GRU: "r z h_tilde h", nn.LSTM: "i f g o c h", nn.RNN: "h"}[layer_type].split()
+    for block in blocks(picture):
+        assert set(expected) <= {item.name for item in block.items}
+        carried = {picture.name(item) for item in block.carried.values()}
+        assert carried == ({"h", "c"} if layer_type is nn.LSTM else {"h"})
+        assert all(len(item.steps) == 6 and item.steps[-1] is item for item in block.items)
+    unfolded = show.tape(loss, x, fold=False)
+    assert len(list(unfolded.items())) > 5 * len(list(picture.items())) - 6 * len(layer.state_dict())
+    assert not blocks(unfolded)
+
+
+def test_a_compiled_scan_is_one_record_or_unfolded_into_its_step():
+    layer = nn.GRU(3, 4, dtype="float64")
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 3)), requires_grad=True)
+    y = ops.square(layer(x)[0]).sum()
+    closed = show.tape(y, backward=True)
+    assert [item.op for item in closed.items() if not item.is_leaf] == ["scan, compiled", "ys", "square", "sum"]
+    unfolded = show.tape(y, backward=True, unfold=True)
+    with compiling(False):
+        eager = show.tape(ops.square(layer(x)[0]).sum(), backward=True)
+    (ours,), (theirs,) = blocks(unfolded), blocks(eager)
+    assert ours.count == theirs.count == 5
+    assert [item.op for item in ours.items] == [item.op for item in theirs.items]
+    for a, b in zip(ours.items, theirs.items):
+        for one, other in zip(a.steps, b.steps):
+            assert (one.cotangent is None) == (other.cotangent is None)
+            if one.cotangent is not None:
+                np.testing.assert_allclose(one.cotangent, other.cotangent, rtol=1e-9, atol=1e-12)
+    y.backward()
+    assert "scan, compiled" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
+
+
+def test_what_begins_a_recurrence_is_shown():
+    start, xs = leaf(1.0, 2.0), Tensor(np.ones((4, 2)))
+
+    def f(start):
+        return scan(lambda h, x: ops.tanh(h * start + x), start, xs, compiled=False)[0].sum()
+
+    picture = show.tape(f, start)
+    (block,) = blocks(picture)
+    ((carried, initial),) = block.initial.items()
+    assert block.count == 4 and carried.name == "h"
+    assert "h of the step before" in str(picture) and "before the first h = " in str(picture)
+    assert initial.name == "h" or initial.is_leaf
+
+
+def test_layers_that_are_alike_but_have_weights_of_their_own_are_no_loop():
+    layers = [nn.Linear(4, 4) for _ in range(4)]
+    model = nn.Sequential(*(part for layer in layers for part in (layer, ops.tanh)))
+    assert not blocks(show.tape(model(np.ones((2, 4), np.float32))))
+    x = leaf(1.5)
+    y = x
+    for factor in (2, 3, 2, 3, 5, 7):
+        y = y * factor
+    assert not blocks(show.tape(y))
+    for _ in range(7):
+        y = y * 2
+    assert [block.count for block in blocks(show.tape(y))] == [7]
+
+
+# -- forms -----------------------------------------------------------------------------------------------------------
+
+
+def pictures():
+    a, b = leaf(2.0), leaf(3.0)
+    a.name = '<b> & "x" 1. `#;'
+    layer = nn.GRU(2, 3)
+    yield show.tape(ops.tanh(a * b), backward=True)
+    yield show.tape(lambda x: layer(x)[0].sum(), np.ones((5, 1, 2), np.float32), backward=True)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_svg_shows_every_value_once_and_boxes_do_not_overlap(which):
+    picture = list(pictures())[which]
+    svg = picture.svg()
+    root = ElementTree.fromstring(svg)
+    shown = texts(svg)
+    for item in picture.items():
+        assert any(text == picture.title(item) or text.endswith("…") for text in shown)
+    boxes = []
+    for group in root.iter(f"{SVG}g"):
+        rectangle = group.find(f"{SVG}rect")
+        boxes.append([float(rectangle.get(name)) for name in ("x", "y", "width", "height")])
+    assert len(boxes) == len(list(picture.items())) + len({i for b in blocks(picture) for i in b.carried.values()})
+    for k, (x, y, w, h) in enumerate(boxes):
+        for u, v, p, q in boxes[:k]:
+            assert x + w <= u + 0.11 or u + p <= x + 0.11 or y + h <= v or v + q <= y
+    left, top, width, height = map(float, root.get("viewBox").split())
+    assert all(left <= x and x + w <= left + width and top <= y and y + h <= top + height for x, y, w, h in boxes)
+    assert root.get("role") == "img" and root.find(f"{SVG}desc").text
+    assert 'fill="black"' not in svg and "currentColor" in svg
+
+
+def test_edges_lead_downwards_from_what_was_computed_before():
+    picture = next(iter(pictures()))
+    centers = {}
+    for group in ElementTree.fromstring(picture.svg()).iter(f"{SVG}g"):
+        rectangle = group.find(f"{SVG}rect")
+        centers[group.find(f"{SVG}text").text] = float(rectangle.get("y"))
+    for item in picture.items():
+        for argument, *_ in picture.edges(item, None):
+            assert centers[picture.title(argument)] < centers[picture.title(item)]
+
+
+def test_mermaid_escapes_labels_and_has_every_node_and_edge():
+    for picture in pictures():
+        lines = picture.mermaid().splitlines()
+        assert lines[0] == "flowchart TD"
+        node, edge = r'\s+n\d+(\(\["[^"]*"\]\)|\["[^"]*"\])', r'\s+n\d+ (-->|-\.->)(\|"[^"]*"\|)? n\d+'
+        kinds = [
+            "node" if re.fullmatch(node, line) else "edge" if re.fullmatch(edge, line) else line.strip()
+            for line in lines[1:]
+        ]
+        assert kinds.count("node") == len(list(picture.items()))
+        others = [kind for kind in kinds if kind not in ("node", "edge")]
+        assert others == [line for b in blocks(picture) for line in (f'subgraph b9["× {b.count} steps"]', "end")]
+        for text in re.findall(r'"([^"]*)"', "\n".join(lines)):
+            assert not re.search(r"[<>&`$](?!br/>)", text.replace("<br/>", "")), text
+    assert "#60;b#62; #38; #34;x#34; 1. #96;#35;#59;" in next(iter(pictures())).mermaid()
+
+
+def test_save_takes_the_form_from_the_ending(tmp_path):
+    picture = next(iter(pictures()))
+    for name, content in (("a.svg", picture.svg()), ("a.mmd", picture.mermaid()), ("a.txt", f"{picture}\n")):
+        picture.save(tmp_path / name)
+        assert (tmp_path / name).read_text(encoding="utf-8") == content
+    with pytest.raises(ValueError, match=r"ends in .svg, .mmd, .txt, got '.*a.gif'"):
+        picture.save(tmp_path / "a.gif")
+    html = picture._repr_html_()
+    assert "<svg" in html and "&lt;b&gt; &amp;" in html
+    ElementTree.fromstring(html)
+
+
+def test_rules_of_users_are_read_from_their_source():
+    from tinygrad_gru import op
+
+    @op
+    def product(a, b):
+        return a * b
+
+    def rule_of_b(g, a):
+        return g * a
+
+    product.vjp(a=lambda g, b: g * b, b=rule_of_b)
+    a, b = leaf(2.0), leaf(3.0)
+    assert "∂a = g * b, ∂b = rule_of_b(g, a)" in str(show.tape(product(a, b)))
+    product.vjp(a=lambda g, b: g * b, b=lambda g, a: g + a)  # two on a line
+    assert "∂a = g * b, ∂b = g + a" in str(show.tape(product(a, b)))
+    product.vjp(**{name: eval(f"lambda g, {other}: g * {other} * 1") for name, other in (("a", "b"), ("b", "a"))})
+    assert "∂a = …, ∂b = …" in str(show.tape(product(a, b)))  # without source
