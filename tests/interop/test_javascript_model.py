@@ -244,6 +244,17 @@ class Counting(nn.Cell):
         return h * float(h.sum() > 0) + x @ self.W
 
 
+class Precomputed(Counting):
+    """A cell that uses a tensor computed from a parameter outside of the step."""
+
+    def __init__(self, input_size, hidden_size, **options):
+        super().__init__(input_size, hidden_size, **options)
+        self.doubled = [2 * self.W]
+
+    def step(self, h, x):
+        return h + x @ self.doubled[0]
+
+
 REFUSED = {
     "bidirectional": (lambda: sequential(nn.GRU(4, 5, bidirectional=True), nn.Linear(10, V)), "layers.1 .GRU.*bidirec"),
     "reverse": (lambda: sequential(nn.GRU(4, 5, reverse=True), nn.Linear(5, V)), "layers.1 .GRU.*from the end"),
@@ -253,6 +264,7 @@ REFUSED = {
     "last step": (lambda: sequential(nn.GRU(4, 5), nn.LastStep(), nn.Linear(5, V)), "layers.2 .LastStep.*one step"),
     "own module": (lambda: nn.Linear(3, 4), "a CharacterModel or a Sequential"),
     "own cell": (lambda: sequential(nn.Recurrent.of(Counting)(4, V)), "layers.1 .Counting.*decision"),
+    "outside": (lambda: sequential(nn.Recurrent.of(Precomputed)(4, V)), "computed from parameters .compute it in the"),
     "float16": (lambda: train.CharacterModel(V, 4, 5).astype("float16"), "embedding: JavaScript has no float16"),
     "symbols": (lambda: sequential(nn.GRU(4, 5), nn.Linear(5, 3)), "7 ids, and the logits are of 3"),
 }
@@ -268,5 +280,8 @@ def test_what_cannot_be_exported_is_an_error_that_says_why(name):
 def test_a_vocabulary_of_another_size_is_an_error():
     with pytest.raises(InteropError, match="vocabulary: it has 2 symbols, and the model's logits are 7"):
         javascript.source(train.CharacterModel(V, 4, 5), "ab")
+    symbols = ["</script>", "<!--", *"abcde"]
+    script = javascript.source(train.CharacterModel(V, 4, 5), symbols)
+    assert "</script" not in script and "<!--" not in script and '"\\x3c/script>"' in script
     with pytest.raises(ValueError, match="name: expected the name of a variable in JavaScript, got '1x'"):
         javascript.source(train.CharacterModel(V, 4, 5), name="1x")

@@ -14,7 +14,7 @@ from ...scan.tracing.traced_array import Untraceable
 from ...tensor import Tensor
 from ...train import CharacterModel
 from ..errors import InteropError
-from .records import Step, trace_step
+from .records import Step, no_program, trace_step
 
 
 class Layer(NamedTuple):
@@ -68,7 +68,7 @@ def text_model(model: Module) -> TextModel:
             try:
                 found = list(_layers(path, module, width, embedding.W, parameters))
             except Untraceable as reason:
-                raise InteropError(f"{path} ({_name(module)}) has no program in JavaScript: {reason}") from reason
+                raise no_program(f"{path} ({_name(module)})", reason) from reason
             layers += found
             width = layers[-1].step.size_of_output if layers else width
     if not layers:

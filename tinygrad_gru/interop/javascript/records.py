@@ -23,6 +23,7 @@ from ...scan.tracing.tracer import Call, Forward, Operand, trace_with_names
 from ...tape import Node, leaf, walk
 from ...tensor import Tensor
 from ...writes import tick
+from ..errors import InteropError
 
 _INFIX = {"add": "+", "subtract": "-", "hadamard": "*", "multiply": "*", "divide": "/", "matmul": "@", "greater": ">",
           "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!="}  # fmt: skip
@@ -119,6 +120,12 @@ class Step(NamedTuple):
         if record.op in _INFIX and len(texts) == 2:
             return f"{texts[0]} {_INFIX[record.op]} {texts[1]}"
         return f"-{texts[0]}" if record.op == "negative" else f"{record.op}({', '.join(texts)})"
+
+
+def no_program(what: str, reason: Untraceable) -> InteropError:
+    """The error for what has no program, and what to write instead."""
+    advice = f" ({reason.advice})" if reason.advice else ""
+    return InteropError(f"{what} has no program in JavaScript: {reason}{advice}")
 
 
 def trace_step(step: Callable, carry: Any, xs: Any, states: tuple[str, ...], parameters: Mapping[str, Tensor]) -> Step:
