@@ -122,9 +122,10 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
     for i, cell in enumerate(module.cells):
         x = _zeros(like, 1, 1, cell.input_size)
         step, xs = cell.scan_arguments(x)
-        traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters)
+        name = f"{path}.cells.{i}"
+        traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters, name)
         initial = [names.get(id(vars(cell).get(f"{state}_0"))) for state in cell.states]
-        yield Layer(f"{path}.cells.{i}", type(cell).__name__, traced, initial, True)
+        yield Layer(name, type(cell).__name__, traced, initial, True)
 
 
 class _Stateless(StepWrapper):
@@ -139,7 +140,7 @@ def _feedforward(path: str, module: Any, width: int, like: Tensor, parameters: M
     with no_grad():
         if not _is_of_one_step(module, x):
             raise InteropError(f"{path} ({_name(module)}) cannot be exported: it is no function of one step at a time")
-    traced = trace_step(_Stateless(module), _zeros(like, 1, 1), x, ("",), parameters)
+    traced = trace_step(_Stateless(module), _zeros(like, 1, 1), x, ("",), parameters, path)
     return Layer(path, _name(module), traced._replace(carry=[], next=[]), [], False)
 
 
