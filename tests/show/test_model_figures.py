@@ -108,10 +108,16 @@ def test_the_reach_is_the_norm_of_the_gradient_for_the_state_after_each_step(cel
     loss = 0.5 * ops.square(parts[0]).sum()
     found = reach(inputs_of(layer, Tensor(x)))
     assert tuple(found) == cell.states
-    for k, norms in enumerate(found.values()):
-        gradients = grad(loss, [nudge[k] for nudge in nudges], allow_unused=True, retain_graph=True)
-        expected = [0.0 if g is None else np.linalg.norm(g.numpy()) for g in gradients]
-        np.testing.assert_allclose(norms, expected[::-1], rtol=1e-9)
+    of_h, *of_c = (
+        [None if g is None else g.numpy() for g in grad(loss, list(part), allow_unused=True, retain_graph=True)]
+        for part in zip(*nudges)
+    )
+    np.testing.assert_allclose(found["h"], [np.linalg.norm(g) for g in reversed(of_h)], rtol=1e-9)
+    if of_c:  # c also acts through h = o ⊙ tanh(c) of its own step
+        ((o, c),) = [[one[name].numpy() for name in ("o", "c")] for one in layer(Tensor(x), record=("o", "c"))[2]]
+        through_h = [g * o[t] * (1 - np.tanh(c[t]) ** 2) for t, g in enumerate(of_h)]
+        expected = [b if a is None else a + b for a, b in zip(of_c[0], through_h)]
+        np.testing.assert_allclose(found["c"], [np.linalg.norm(g) for g in reversed(expected)], rtol=1e-9)
 
 
 def test_the_loss_of_a_text_is_that_of_its_last_character():
