@@ -8,7 +8,7 @@ CUDA ?= 13
 # One process per core, each with one thread. ARGS="-n 0": one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-peers lint package docs bench gpu-check gpu-rehearsal clean
+.PHONY: demo test test-peers test-browser lint package docs bench gpu-check gpu-rehearsal clean
 
 # One thread: the products of a recurrence are too small for more, which are slower.
 demo: export OMP_NUM_THREADS ?= 1
@@ -21,6 +21,10 @@ test: $(VENV)/.test
 # Also the tests that compare with PyTorch, Keras, JAX, autograd and numba; ends with the list of skipped tests and reasons.
 test-peers: $(VENV)/.test $(VENV)/.peers $(VENV)/.datasets
 	$(PYTEST) -rs $(ARGS)
+
+# The page of the explorer in headless Chromium, which must be installed (Debian: apt-get install chromium).
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest tests/browser -rs $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

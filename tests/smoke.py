@@ -44,6 +44,8 @@ def main() -> None:
     run = ["train", "--text", __file__, "--hidden", "8", "--batch", "2", "--window", "8", "--characters", "2000"]
     subprocess.run([command, *run, "--out", "run", "--quiet"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([command, "generate", "run", "--length", "20"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([command, "explore", "run", "-o", "page.html"], check=True, stdout=subprocess.DEVNULL)
+    assert "tinygradModel" in Path("page.html").read_text(encoding="utf-8")
     print(f"tinygrad_gru {version('tinygrad_gru')} works in {sys.prefix}")
 
 

@@ -152,7 +152,7 @@ def of_cell(make):
 
 SCANS = {
     "two states": two_states, "counting": counting, "vectors": vectors,
-    "gru": of_cell(lambda: nn.GRUCell(3, 4)),
+    "gru": of_cell(lambda: nn.GRUCell(3, 11)),
     "reset after": of_cell(lambda: nn.GRUCell(3, 4, reset_after=True)),
     "layer norm": of_cell(lambda: nn.LSTMCell(3, 4, layer_norm=True, peephole=True)),
     "projected": of_cell(lambda: nn.LSTMCell(3, 5, proj_size=2)),

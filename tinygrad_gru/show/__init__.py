@@ -1,7 +1,11 @@
-"""Pictures: the tape, gates and states, how far a gradient reaches, the loss of a run, an op and its derivative.
+"""Pictures: the tape, gates and states, how far a gradient reaches, the loss of a run, an op and its derivative; a
+model as a page for the browser.
 
 Figures are matplotlib's (PlotError without it) and show themselves in notebooks; each function takes `path=`.
 """
+
+from importlib import import_module
+from typing import Any
 
 from ..hints import missing_name
 from .curves import loss
@@ -13,10 +17,15 @@ from .ops import plot_op
 from .reach import gradient_reach
 from .units import saturation
 
-__all__ = ["PlotError", "TapePicture", "gates", "gradient_reach", "loss", "plot_op", "saturation", "tape"]
+__all__ = [
+    "Explorer", "PlotError", "TapePicture", "explorer", "gates", "gradient_reach", "loss", "plot_op", "saturation",
+    "tape",
+]  # fmt: skip
 
 _HINTS = {"plot_loss": "show.loss(runs, path=…)", "heatmap": "show.gates(model, text, vocabulary)"}
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
+    if name in ("Explorer", "explorer"):  # imported when it is first named: it imports `train`, which imports this
+        return getattr(import_module(".explore", __name__), name)
     raise missing_name(__name__, name, _HINTS, __all__)

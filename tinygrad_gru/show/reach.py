@@ -28,7 +28,8 @@ def gradient_reach(
     vocabulary, cell, path  as for `show.gates`
 
     A line that falls straight is a gradient that vanishes exponentially: each step multiplies it by less than 1. Of a
-    cell with several states each has a line; that of an LSTM's c also counts how it acts through h. (Recurrences run in eager mode, for the gradient inside them is needed.)
+    cell with several states each has a line; that of an LSTM's c counts its way through h too. (Recurrences run in
+    eager mode, for the gradient inside them is needed.)
 
     >>> layers = {"GRU": nn.GRU(3, 8), "LSTM": nn.LSTM(3, 8)}
     >>> figure = show.gradient_reach(layers, np.ones((20, 4, 3)))

@@ -29,8 +29,8 @@ class CharacterModel(Module):
     >>> logits, state = model(np.zeros((10, 4), int))
     >>> logits.shape, state.shape
     ((10, 4, 50), (1, 4, 16))
-    >>> train.CharacterModel(50, 8, 16, cell=nn.MGUCell).recurrence
-    MGU(8, 16)
+    >>> train.CharacterModel(50, 8, 16, cell=nn.MGUCell).recurrence.cells
+    [MGUCell(8, 16)  800 parameters]
     """
 
     def __init__(

@@ -254,7 +254,7 @@ def _with_axes(memory: Memory, reduction: Value) -> Memory:
 
 def _has_rows(memory: Memory) -> bool:
     """Whether the rows of all steps follow each other in memory."""
-    return memory.time == "t" and memory.view.size == memory.base.size and memory.view.flags.c_contiguous
+    return memory.view.size == memory.base.size and memory.view.flags.c_contiguous
 
 
 def _rows(memory: Memory) -> Memory:

@@ -1,0 +1,142 @@
+"""The numbers in the explorer's page are Python's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reading import choose_value, head, loss, number, press, settle, step_table, table
+from samples import SIZE, TEXT, VOCABULARY, Leaky, character_model, explorer, gru_cotangents, mean_loss, step_losses
+
+from tinygrad_gru.show.explore.fresh import gradient_norms
+
+CELLS = [("gru", 1), ("lstm", 1), ("rnn", 1), ("gru", 2), (Leaky, 1)]
+
+
+@pytest.mark.parametrize("cell, layers", CELLS, ids=str)
+def test_the_loss_and_its_parts(visit, cell, layers):
+    page, model = visit(explorer(cell, layers)), character_model(cell, layers)
+    assert loss(page) == pytest.approx(mean_loss(model), abs=6e-4)
+    found = page.evaluate(
+        """([ids]) => Array.from(tinygradModels[0].forward(ids, { targets: [...ids.slice(1), -1] }).losses)""",
+        [VOCABULARY.encode(TEXT).tolist()],
+    )
+    np.testing.assert_allclose(found[:-1], step_losses(model), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("cell, layers", CELLS, ids=str)
+def test_probabilities_of_what_comes_next(visit, cell, layers):
+    page, model, t = visit(explorer(cell, layers)), character_model(cell, layers), 11
+    page.fill("#step", str(t))
+    settle(page)
+    logits = model(VOCABULARY.encode(TEXT)[: t + 1, None])[0].numpy()[-1, 0].astype("float64")
+    probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    shown = page.eval_on_selector_all("#next li", "items => items.map(item => item.innerText.split('\\n'))")
+    assert len(shown) >= 8
+    for symbol, text in [(parts[0], parts[-1]) for parts in shown]:
+        symbol = {"␣": " ", "↵": "\n"}.get(symbol[0], symbol[0])
+        expected = 100 * probabilities[VOCABULARY.symbols.index(symbol)]
+        assert number(text) == pytest.approx(expected, abs=0.51 if expected > 9.5 else 0.051)
+    assert TEXT[t + 1] in [parts[0][0] for parts in shown if "✓" in parts[0]]
+
+
+@pytest.mark.parametrize(
+    "cell, names, layer",
+    [
+        ("gru", {"r": "r", "z": "z", "h̃": "h_tilde"}, 0),
+        ("lstm", dict(zip("ifgo", "ifgo")), 0),
+        (Leaky, {"proposal": "proposal"}, 0),
+    ],
+    ids=str,
+)
+def test_values_of_a_step_by_name(visit, cell, names, layer):
+    page, model, t = visit(explorer(cell)), character_model(cell), 9
+    output, _, records = model.recurrence(
+        model.embedding(VOCABULARY.encode(TEXT)[:, None]), record=tuple(names.values())
+    )
+    page.fill("#step", str(t))
+    for name, ours in names.items():
+        choose_value(page, name)
+        shown, heads = step_table(page), head(page, "#table")
+        assert sorted(shown) == list(range(SIZE))
+        for unit, numbers in shown.items():
+            assert numbers[heads.index(name) - 1] == pytest.approx(
+                float(records[layer][ours].numpy()[t, 0, unit]), abs=6e-4
+            )
+            assert numbers[heads.index("h, the new state") - 1] == pytest.approx(
+                float(output.numpy()[t, 0, unit]), abs=6e-4
+            )
+
+
+def test_what_fed_a_unit(visit):
+    """The products that are shown are those of the weights; with the rest they make up the number beside the name."""
+    page, model, t, unit = visit(explorer()), character_model(), 6, 3
+    (cell,), ids = model.recurrence.cells, VOCABULARY.encode(TEXT)
+    page.fill("#step", str(t))
+    page.fill("#filter", str(unit))
+    settle(page)
+    h = model.recurrence(model.embedding(ids[:t, None]))[0].numpy()[-1, 0]
+    items = page.eval_on_selector_all("#panel-unit li", "items => items.map(item => item.innerText)")
+    item = next(text for text in items if text.startswith("h @ U_z ="))
+    products = h * cell.U_z.numpy()[:, unit]
+    assert number(item.split("=")[1]) == pytest.approx(products.sum(), abs=6e-4)
+    lines = [line.split("\t") for line in item.splitlines() if "\t" in line]
+    largest = np.argsort(-abs(products))[:3]
+    assert [f"h[{i}] · U_z[{i},{unit}]" for i in largest] == [line[0] for line in lines[:3]]
+    assert [number(line[2]) for line in lines[:3]] == pytest.approx(products[largest].tolist(), abs=6e-4)
+    assert sum(number(line[2]) for line in lines) == pytest.approx(products.sum(), abs=3e-3)
+    assert "z = sigmoid(x @ W_z + h @ U_z + b_z)" in page.inner_text("#panel-unit")
+
+
+@pytest.mark.parametrize("back", [0, 1, 4])
+def test_cotangents_and_their_finite_differences(visit, back):
+    page, model, loss_step = visit(explorer()), character_model(), 14
+    expected = gru_cotangents(model, loss_step)
+    press(page, "#tab-walk")
+    page.fill("#loss-step", str(loss_step))
+    page.fill("#filter", "2")
+    settle(page)
+    for _ in range(back):
+        press(page, "#walk-step")
+    seen = set()
+    for _ in range(40):
+        press(page, "#walk-back")
+        name = page.inner_text("#walk-name").split(" = ")[0]
+        if number(page.inner_text("#panel-walk").split(", step")[1]) != loss_step - back:
+            break
+        rows = table(page, "#walk-table")
+        assert all("✓" in row[2] for row in rows), (name, rows)
+        if name in expected:
+            seen.add(name)
+            want = expected[name][loss_step - back]
+            assert number(rows[0][1]) == pytest.approx(float(want[2]), rel=6e-3, abs=1e-3 * float(abs(want).max()))
+            assert number(rows[1][1]) == pytest.approx(np.linalg.norm(want), rel=6e-3)
+            assert number(rows[1][2]) == pytest.approx(np.linalg.norm(want), rel=1e-2, abs=1e-5)
+    assert seen >= {"r", "z", "h̃"}, seen
+
+
+@pytest.mark.parametrize("cell, layers", CELLS, ids=str)
+def test_every_cotangent_of_two_steps_agrees_with_its_difference(visit, cell, layers):
+    page = visit(explorer(cell, layers))
+    press(page, "#tab-walk")
+    page.fill("#loss-step", "8")
+    settle(page)
+    count, last = 0, "step 6"
+    while last not in page.inner_text("#panel-walk"):
+        assert "✗" not in page.inner_text("#walk-table"), page.inner_text("#panel-walk")
+        assert page.inner_text("#walk-table").count("✓") == 2
+        press(page, "#walk-back")
+        count += 1
+    assert count > 8
+
+
+@pytest.mark.parametrize("cell, layers", CELLS, ids=str)
+def test_how_far_back_the_gradient_reaches(visit, cell, layers):
+    page, model = visit(explorer(cell, layers)), character_model(cell, layers)
+    press(page, "#tab-reach", "#panel-reach summary")
+    norms = gradient_norms(model.embedding, model.recurrence, model.output, VOCABULARY.encode(TEXT))
+    rows = table(page, "#panel-reach")
+    assert [row[0] for row in rows[:10]] == [str(k) for k in range(1, 11)]
+    for k, shown, *_ in rows:
+        if int(k) <= len(norms):
+            assert number(shown) == pytest.approx(norms[int(k) - 1], rel=6e-3)  # 1.23e−5 has three digits
+    assert head(page, "#panel-reach")[2:] == [f"{name} before training" for name in ("GRU", "LSTM", "RNN")]
