@@ -132,7 +132,8 @@ def vectors(weight, bias):
     def step(carry, x):
         h, top = carry
         scores = ops.matmul(ops.stack([weight[0], weight[1]]), ops.reshape(h, shape=(4, 1)))[:, :, 0]
-        h = ops.sin(x @ weight[0] + weight[1] @ h) * bias + 0.1 * scores[1]
+        one = ops.matmul(ops.reshape(h, shape=(1, 1, 4)), ops.reshape(weight[1], shape=(1, 4, 4)))  # a batch of one
+        h = ops.sin(x @ weight[0] + weight[1] @ h) * bias + 0.1 * scores[1] * one[0, 0]
         return (h, ops.maximum(top, ops.max(h)))
 
     return step, (Tensor(np.ones(4)), Tensor(-1.0, dtype="float64")), inputs(4)
@@ -152,7 +153,7 @@ def of_cell(make):
 
 SCANS = {
     "two states": two_states, "counting": counting, "vectors": vectors,
-    "gru": of_cell(lambda: nn.GRUCell(3, 4)),
+    "gru": of_cell(lambda: nn.GRUCell(3, 11)),
     "reset after": of_cell(lambda: nn.GRUCell(3, 4, reset_after=True)),
     "layer norm": of_cell(lambda: nn.LSTMCell(3, 4, layer_norm=True, peephole=True)),
     "projected": of_cell(lambda: nn.LSTMCell(3, 5, proj_size=2)),

@@ -153,7 +153,7 @@ class Emitter:
             name = memory.buffer.name
             if value in self.plan.program.carry or self.plan.storage_of(value) == "carry":
                 return f"{name}.slice(0, length * {math.prod(value.shape)})"
-            return f"{name}.slice()" if value in self.plan.program.xs else name
+            return name
         memory = self.layout.allocated(Buffer(f"E{position}", "chunk", "output", value, position))
         source = self.layout.memory(value)
         self.operations.declare(source, memory)
