@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import tinygrad_gru
-from tinygrad_gru import testing
+from tinygrad_gru import testing, train
 from tinygrad_gru.data import TextStream
-from tinygrad_gru.train import Loop, TextRun, TextSettings, plot_loss
+from tinygrad_gru.train import Loop, TextRun, TextSettings
 
 
 @pytest.mark.parametrize("package", [tinygrad_gru, testing])
@@ -79,7 +79,7 @@ def test_checkpoint_is_an_alias_of_remat():
             "TextStream has no keyword 'lanes'; here it is batch_size",
         ),
         (lambda: Loop(None, 1, "", None, about={}), TypeError, "Loop: the argument about is called metadata now"),
-        (lambda: plot_loss("", [], floors={}), TypeError, "plot_loss: the argument floors is called baselines now"),
+        (lambda: train.plot_loss, AttributeError, r"module 'tinygrad_gru.train' .* it is show.loss\(runs, path=…\)"),
         (lambda: TextStream(np.arange(20), 3, 2).lanes, AttributeError, "TextStream.lanes is called batch_size now"),
         (lambda: TextSettings().reading, AttributeError, "TextSettings.reading is called compile_mode now"),
         (lambda: TextRun.about, AttributeError, "TextRun.about is called metadata now"),

@@ -53,6 +53,8 @@ ANSWERS = [
     (lambda x: 2 * x + 0 / x, "NaN came back"),
     (in_place, "changed its input `x` in place"),
     (lambda x: x.summ(), "AttributeError: 'numpy.ndarray' object has no attribute 'summ'"),
+    (lambda x: None.sum(), "None comes from a function that ends without `return`"),
+    (lambda x: x.fill(1), "it changed its input `x` in place"),
     (endless, "it calls itself without end"),
     (lambda x: exit(), "it ends the program"),
     (lambda x: input("x? "), "EOFError"),

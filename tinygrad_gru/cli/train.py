@@ -12,19 +12,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from .. import show
 from ..io import replacing
-from ..train import (
-    PlotError,
-    TextRun,
-    TextSettings,
-    load_checkpoint,
-    plot_loss,
-    progress,
-    restore,
-    summarize,
-    time_plan,
-)
-from ..train.folder import RunFolder, read_log
+from ..train import PlotError, TextRun, TextSettings, load_checkpoint, progress, restore, summarize, time_plan
+from ..train.folder import RunFolder
 from ..train.precision import PRECISIONS
 from ..train.terminal import BestEffort, discard_unwritten, try_print
 from ..train.text.model import CELLS
@@ -177,6 +168,6 @@ def _plot(folder: RunFolder, summary: dict[str, Any]) -> None:
     title = f"{settings['cell'].upper()}, hidden {settings['hidden']}: {summary['held_out']:.3f} nats/char held out"
     baselines = {name: summary[name] for name in ("unigram", "bigram")}
     try:
-        plot_loss(folder.picture, read_log(folder.log), baselines, title)
+        show.loss(folder.path, baselines=baselines, title=title, path=folder.picture)
     except PlotError as error:
         try_print(str(error), sys.stderr)

@@ -33,6 +33,8 @@ def difference(
     expected: Any, given: Any, rtol: float, atol: float, names: Sequence[str] = (), part: str = ""
 ) -> Difference | None:
     """The first difference between two results, or None. A list will do for a tuple, and a float for a 0-d array."""
+    if given is None and expected is not None:
+        return Difference(part, "None came back" if part else "None came back: is a `return` missing?")
     if isinstance(expected, dict) and isinstance(given, dict):
         if expected.keys() != given.keys():
             return Difference(part, "other keys", list(expected), list(given), True)
@@ -50,10 +52,10 @@ def difference(
 
 def _leaf_difference(expected: Any, given: Any, rtol: float, atol: float, part: str) -> Difference | None:
     if not _is_numeric(expected):
-        same = type(given) is type(expected) and given == expected
-        return None if same else Difference(part, "", expected, given, True)
-    if given is None:
-        return Difference(part, "None came back: is a `return` missing?" if not part else "None came back")
+        if type(given) is not type(expected):
+            words = f"{kind_of(given)} came back, where {kind_of(expected)} is expected"
+            return Difference(part, words, expected, given, True)
+        return None if given == expected else Difference(part, "", expected, given, True)
     if not _is_numeric(given):
         return Difference(
             part, f"{kind_of(given)} came back, where {kind_of(expected)} is expected", expected, given, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
@@ -154,17 +155,21 @@ class Exercise:
             f"When it is written: tinygrad-gru learn check {self.number}",
             '"""',
             "",
-            self.header,
-            "",
-            "",
+            *([self.header, "", ""] if self.header else [""]),
             self.starter.strip() if self.starter else _without_bodies(_source_of(self.reference)),
+            *("", "", *self._example_lines()),
         ]
-        if self.run is call_solution and self.call is None:
-            *before, last = self.show_call(self.example).splitlines()
-            result = show_value(self.reference(*copy.deepcopy(self.example))).splitlines()
-            code = [*before, f"print({last})", *(f"# {line}" for line in result)]
-            lines += ["", "", 'if __name__ == "__main__":', *(f"    {line}" for line in code)]
         return "\n".join(lines) + "\n"
+
+    def _example_lines(self) -> list[str]:
+        """The example: a call that can be run, or a comment that shows how the grader uses what is written."""
+        call = self.show_call(self.example).splitlines()
+        if self.call is None:
+            result = show_value(self.reference(*copy.deepcopy(self.example))).splitlines()
+            code = [*call[:-1], f"print({call[-1]})", *(f"# {line}" for line in result)]
+            return ['if __name__ == "__main__":', *(f"    {line}" for line in code)]
+        result = show_value(self.run(self.reference, *copy.deepcopy(self.example))).splitlines()
+        return ["# For example,", *(f"#     {t}" for t in call), "# should give", *(f"#     {t}" for t in result)]
 
     def solution(self) -> str:
         """What one can write below the imports of the learner's file.
@@ -291,23 +296,32 @@ def _without_bodies(source: str) -> str:
 def show_value(value: Any) -> str:
     """A value as Python text that makes it again, with `np`."""
     if isinstance(value, np.ndarray):
+        dtype = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", dtype=np.{value.dtype}"
         if value.size == 0:
-            return f"np.zeros({value.shape})"
-        if value.ndim == 0:
-            return repr(value.item())
+            return f"np.zeros({value.shape}, dtype=np.{value.dtype})"
         text = np.array2string(value, separator=", ", prefix="np.array(", threshold=100)
+        text = re.sub(r"\b(nan|inf)\b", r"np.\1", re.sub(r"\[ +", "[", text))
         one_line = re.sub(r"\s+", " ", text)
         text = one_line if len(one_line) <= 80 else re.sub(r"\n\s*\n", "\n", text)
-        dtype = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", dtype=np.{value.dtype}"
         return f"np.array({text}{dtype})"
     if isinstance(value, np.generic):
-        return repr(value.item())
+        return show_value(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
     if isinstance(value, np.ufunc):
         return f"np.{value.__name__}"
     if isinstance(value, tuple):
-        return f"({', '.join(map(show_value, value))}{',' if len(value) == 1 else ''})"
+        return _joined("(", list(map(show_value, value)), ",)" if len(value) == 1 else ")")
     if isinstance(value, list):
-        return f"[{', '.join(map(show_value, value))}]"
+        return _joined("[", list(map(show_value, value)), "]")
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{show_value(k)}: {show_value(v)}" for k, v in value.items()) + "}"
+        return _joined("{", [f"{show_value(k)}: {show_value(v)}" for k, v in value.items()], "}")
     return getattr(value, "__name__", None) or repr(value)
+
+
+def _joined(opening: str, parts: list[str], closing: str) -> str:
+    """The parts on one line, or on one each if that is too long."""
+    line = f"{opening}{', '.join(parts)}{closing}"
+    return (
+        line if len(line) <= 90 else f"{opening}\n" + "".join(f"    {part},\n" for part in parts) + closing.lstrip(",")
+    )

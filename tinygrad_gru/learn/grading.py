@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import io
+import textwrap
 import time
 import traceback
 import warnings
@@ -25,7 +26,7 @@ from .limits import TimeLimit, TimeUp
 
 DRAWS = 50
 SECONDS_A_CALL = 0.8  # which take milliseconds
-SECONDS_TO_SHRINK = 0.4
+SECONDS_TO_SHRINK = 0.3
 SECONDS_TO_SIMPLIFY = 0.2
 SECONDS_TO_AUDIT = 2.0
 
@@ -60,13 +61,13 @@ class Verdict:
         if self.passed:
             return f"right on {len(checked_inputs(self.exercise))} inputs"
         if self.is_unwritten:
-            return f"`{self.exercise.name}` is still to be written: it raises NotImplementedError"
-        parts = [
-            *([self.exercise.show_call(self.inputs)] if self.inputs else []),
-            *([self.problem] if self.problem else []),
-        ]
+            return f"`{self.exercise.name}` is still to be written: {self.problem}"
+        call = self.exercise.show_call(self.inputs) if self.inputs else ""
+        if "\n" in call:
+            call = "for\n" + textwrap.indent(call, "    ")
+        parts = [part for part in (call, self.problem) if part]
         if self.printed:
-            parts.append("it printed:\n" + "\n".join(f"    {line}" for line in self.printed[:2000].splitlines()))
+            parts.append("it printed:\n" + textwrap.indent(self.printed[:2000].rstrip(), "    "))
         if self.mistake is not None:
             parts.append(f"likely: {self.mistake.name}")
         return "\n".join(parts)
@@ -89,9 +90,11 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
     seen: list[tuple[tuple[Any, ...], Outcome]] = []
     for inputs in checked_inputs(exercise):
         seen.append((inputs, attempt(exercise, solution, inputs)))
-        if isinstance(seen[0][1].raised, NotImplementedError):
-            return Verdict(exercise, False, is_unwritten=True)
-        if isinstance(seen[-1][1].raised, TimeUp):
+        error = seen[-1][1].raised
+        if isinstance(error, NotImplementedError):
+            problem = "it raises NotImplementedError" + line_of(error, path)
+            return Verdict(exercise, False, problem=problem, is_unwritten=True)
+        if isinstance(error, TimeUp):
             break
     failing = [(inputs, outcome) for inputs, outcome in seen if _is_wrong(exercise, inputs, outcome)]
     if not failing:
@@ -140,16 +143,11 @@ def _audited(exercise: Exercise, solution: Any, path: str | None) -> Verdict:
     """The verdict of the last check on a solution whose results agree."""
     if exercise.audit is None:
         return Verdict(exercise, True)
-    outcome = _audit(exercise, solution)
+    outcome = _outcome(SECONDS_TO_AUDIT, exercise.audit, solution)
     if outcome.raised is None:
         return Verdict(exercise, True)
-    same = (m for m in exercise.mistakes if str(_audit(exercise, m.solution).raised) == str(outcome.raised))
     problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path)
-    return Verdict(exercise, False, (), problem, outcome.printed, next(same, None))
-
-
-def _audit(exercise: Exercise, solution: Any) -> Outcome:
-    return _outcome(SECONDS_TO_AUDIT, exercise.audit, solution)
+    return Verdict(exercise, False, (), problem, outcome.printed)
 
 
 def _is_wrong(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> bool:
@@ -161,20 +159,23 @@ def _problem_of(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome, p
     if outcome.raised is not None:
         return _raised_in_words(outcome.raised, path)
     found = _difference_to_reference(exercise, inputs, outcome)
-    if found is not None:
-        return str(found)
     names = ", ".join(f"`{name}`" for name in outcome.changed)
-    return f"the result is right, but it changed its input {names} in place, which the caller still needs"
+    changed = f"it changed its input {names} in place, which the caller still needs"
+    if found is None:
+        return f"the result is right, but {changed}"
+    return f"{found}\n{changed}" if names else str(found)
 
 
 def _raised_in_words(error: BaseException, path: str | None) -> str:
-    what = "".join(traceback.format_exception_only(error)).rstrip()
+    what = f"{type(error).__name__}: {error}"
     if isinstance(error, TimeUp):
         what = "it did not end in time: is there an endless loop?"
     elif isinstance(error, RecursionError):
         what = "it calls itself without end (RecursionError)"
     elif isinstance(error, SystemExit):
         what = "it ends the program (SystemExit): a function should return"
+    elif "'NoneType'" in what:
+        what += "\n    None comes from a function that ends without `return`"
     return what + line_of(error, path)
 
 
@@ -250,4 +251,5 @@ def _same(exercise: Exercise, one: Outcome, other: Outcome) -> bool:
         return False
     if one.raised is not None:
         return str(one.raised) == str(other.raised)
-    return difference(other.value, one.value, exercise.rtol, exercise.atol) is None
+    rtol = max(exercise.rtol, 1e-6)  # the same formula, written in another way
+    return difference(other.value, one.value, rtol, exercise.atol) is None

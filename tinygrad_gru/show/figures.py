@@ -18,8 +18,12 @@ class PlotError(RuntimeError):
     """Nothing can be plotted: matplotlib is missing."""
 
 
-def new_figure(what: str, panels: int = 1) -> Any:
-    """A figure of matplotlib with so many panels in rows of three, which a notebook shows; pyplot is not needed.
+def new_figure(
+    what: str, panels: int = 1, columns: int = _PANELS_IN_A_ROW, size: tuple[float, float] | None = None
+) -> Any:
+    """A figure of matplotlib with so many panels in rows of `columns`, which a notebook shows; pyplot is not needed.
+
+    size  in inches
 
     Raises PlotError, which says `what` was not plotted, if matplotlib is not installed.
     """
@@ -36,38 +40,44 @@ def new_figure(what: str, panels: int = 1) -> Any:
             self.savefig(file, format="png")
             return file.getvalue()
 
-    columns = min(panels, _PANELS_IN_A_ROW)
+    columns = min(panels, columns)
     rows = -(-panels // columns)
-    figure = NotebookFigure(figsize=(8, 5) if panels == 1 else (5 * columns, 4 * rows), layout="constrained")
+    size = size or ((8, 5) if panels == 1 else (5 * columns, 4 * rows))
+    figure = NotebookFigure(figsize=size, layout="constrained")
     for number in range(panels):
         figure.add_subplot(rows, columns, number + 1).grid(alpha=0.2)
     return figure
 
 
-def draw_training(axes: Any, x: np.ndarray, y: np.ndarray) -> None:
+def draw_training(axes: Any, x: np.ndarray, y: np.ndarray, label: str = "training", colour: str = "tab:blue") -> None:
     """Draw the values of all steps, and, if there are many, their running mean."""
     mean = smooth(y)
     is_mean = not np.array_equal(mean, y)
     if is_mean:
-        axes.plot(x, y, color="tab:blue", alpha=0.25, linewidth=0.8)
+        axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.8)
     if y.size:
-        axes.plot(x, mean, color="tab:blue", linewidth=1.5, label="training" + " (running mean)" * is_mean)
+        axes.plot(x, mean, color=colour, linewidth=1.5, label=label + " (running mean)" * is_mean)
 
 
-def draw_validation(axes: Any, label: str, x: np.ndarray, y: np.ndarray, line: str = "") -> None:
+def draw_validation(
+    axes: Any, label: str, x: np.ndarray, y: np.ndarray, line: str = "", colour: str = "tab:orange"
+) -> None:
     """Draw the values of evaluations."""
     if y.size:
-        axes.plot(x, y, f"o{line}", color="tab:orange", markersize=4 if line else 6, label=label)
+        axes.plot(x, y, f"o{line}", color=colour, markersize=4 if line else 6, label=label)
 
 
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Save to `path` in the format of its ending, without one as PNG."""
+def save_figure(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    """Save to `path`, if there is one, in the format of its ending, without one as PNG; returns the figure."""
+    if path is None:
+        return figure
     ending = os.path.splitext(path)[1].removeprefix(".").lower() or "png"
     formats = figure.canvas.get_supported_filetypes()
     if ending not in formats:
         raise ValueError(f"path: expected a file that ends in .{', .'.join(sorted(formats))}, got {os.fspath(path)!r}")
     with replacing(path) as file:
         figure.savefig(file, format=ending, dpi=150)
+    return figure
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

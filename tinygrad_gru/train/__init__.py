@@ -3,7 +3,7 @@
 from ..hints import missing_name
 from ..io import SafetensorsError
 from ..io.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from ..show import PlotError, plot_loss
+from ..show import PlotError
 from .callbacks import Callback, CSVLog, LambdaCallback, TensorBoard, WeightAverage
 from .find_lr import LRSweep, find_lr
 from .fit import evaluate, fit, predict
@@ -49,7 +49,7 @@ __all__ = [
     "RunFolder", "SafetensorsError", "SeriesModel", "SeriesRun", "SeriesSettings", "Step", "TensorBoard", "TextRun",
     "TextSettings", "TimePlan", "TopK", "Trainer", "TrainingError", "WeightAverage", "character_losses", "evaluate",
     "excerpts", "find_lr", "fit", "generate", "leading_spaces", "load_checkpoint", "metric", "mixed_precision",
-    "plot_loss", "predict", "progress", "read_log", "restore", "save_checkpoint", "summarize", "time_plan",
+    "predict", "progress", "read_log", "restore", "save_checkpoint", "summarize", "time_plan",
 ]  # fmt: skip
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..io import FileFormatError, FileLock, LockedError, parse_json, remove_parts, replacing
+from ..io import FileLock, LockedError, remove_parts, replacing
+from ..io.log import LOG as LOG
+from ..io.log import parse_log
+from ..io.log import read_log as read_log
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
-LOG = "log.jsonl"
 SUMMARY = "summary.json"
 PICTURE = "loss.png"
 _LOCK = ".lock"
@@ -105,7 +106,7 @@ class JsonLines:
         self._unwritten = b""
         if keep_until is not None:
             with replacing(self.path) as file:
-                for line, record in _parse_lines(self.path):
+                for line, record in parse_log(self.path):
                     if record["step"] <= keep_until:
                         file.write(line + b"\n")
                         self.records += 1
@@ -137,40 +138,3 @@ class JsonLines:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a log, in order. Invalid lines, such as one that a power failure cut short, are skipped.
-
-    >>> with open("log.jsonl", "w") as file:
-    ...     _ = file.write('{"step": 1, "loss": 0.5}\\n{"step": 2, "lo')
-    >>> train.read_log("log.jsonl")
-    [{'step': 1, 'loss': 0.5}]
-    """
-    return [record for _, record in _parse_lines(Path(path))]
-
-
-def _parse_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The valid lines of a log, without their newlines, and the records in them."""
-    if not path.exists():
-        return
-    with open(path, "rb") as file:
-        for line in file:
-            record = _parse_record(line) if line.endswith(b"\n") else None
-            if record is not None:
-                yield line[:-1], record
-
-
-def _parse_record(line: bytes) -> dict[str, Any] | None:
-    """The record in a line, or None: a damaged log must not stop a run that has a checkpoint."""
-    try:
-        record = parse_json(line)
-    except FileFormatError:
-        return None
-    if not isinstance(record, dict) or not _is_scalar(record.get("step")):
-        return None
-    return record if all(value is None or _is_scalar(value) for value in record.values()) else None
-
-
-def _is_scalar(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)

@@ -8,6 +8,7 @@ from typing import Any
 
 #: Of `train`.
 TRAIN = {
+    "plot_loss": "show.loss(runs, path=…)",
     "EarlyStopping": "train.fit(…, validation=…, patience=3), which restores the best weights too",
     "ModelCheckpoint": "train.fit(…, folder='runs/1'), which keeps the best and the last; keep_last=3 for more",
     "CSVLogger": "train.CSVLog(path)",

@@ -204,6 +204,14 @@ def _(x, W, g):
 
 
 @linear_gradients.mistake(
+    "it is right for x of two axes only",
+    hint="x.T turns all axes round, of (T, B, N) too. Make x a matrix of rows first.",
+)
+def _(x, W, g):
+    return g @ W.T, x.T @ g, g.sum(axis=0)
+
+
+@linear_gradients.mistake(
     "∂L/∂W and ∂L/∂b are means over the rows", hint="L is what it is: if it is a mean, g has the 1/n in it already."
 )
 def _(x, W, g):

@@ -30,7 +30,7 @@ def np_silu(x):
     example=(np.array([0.0, 1.0, -2.0]), np.ones(3)),
     run=value_and_gradient,
     call="x = Tensor({x}, requires_grad=True)\nsilu(x).backward({g})\nx.grad",
-    header="from tinygrad_gru import op, ops",
+    header="import numpy as np\n\nfrom tinygrad_gru import op, ops",
     understood="An op is its formula and one rule per input; whatever keeps that contract works with all the rest.",
     hints=[
         "Formula and rule may call other ops: ops.sigmoid(x). The rule is a function of g and of what it names.",
@@ -236,16 +236,16 @@ def calls(draw):
         ("blend", [np.array([1.0]), np.array([3.0]), np.array([0.25])], np.array([2.0])),
     ],
     run=_gradients,
-    call="{op_name}(*{inputs}), and its gradients from g = {g}",
+    call="{op_name} at {inputs}, with g = {g}",
     header="import numpy as np\n\nfrom tinygrad_gru import op\nfrom tinygrad_gru.testing import check_op",
     understood="A rule can be right for half of the numbers. Random points of both signs find that.",
     hints=[
         "check_op(softsign, oracle=lambda x: x / (1 + np.abs(x)), shapes=[(8,)]) says which input, and where.",
         "One op has |x| in its formula. What is its derivative for x < 0? Has the rule seen negative numbers?",
     ],
-    starter='"""Three ops, and the rule of one of them is wrong: it passed a test that looked where it is right.\n\n'
-    "Find it with check_op, and mend the rule; the formulas are right. An op, its oracle in NumPy, and shapes:\n\n"
-    '    print(check_op(ratio, oracle=lambda a, b: a / b, shapes=[(8,), (8,)], domain=[(-2, 2), (0.5, 2)]))\n"""\n\n'
+    starter="# Three ops, and the rule of one of them is wrong: it passed a test that looked only where it is right.\n"
+    "# Find it with check_op, and mend the rule; the formulas are right. An op, its oracle in NumPy, and shapes:\n#\n"
+    "#     print(check_op(ratio, oracle=lambda a, b: a / b, shapes=[(8,), (8,)], domain=[(-2, 2), (0.5, 2)]))\n\n"
     + PLANTED
     + "\n\ndef planted():\n    return softsign, ratio, blend\n",
     solution=PLANTED.replace("(1 + x) ** 2", "(1 + abs(x)) ** 2")

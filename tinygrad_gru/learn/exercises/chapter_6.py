@@ -36,7 +36,6 @@ def _probabilities(solution, x):
     example=(np.array([[0.0, 0.0], [0.0, 1.0]]),),
     cases=[(np.array([[1000.0, 999.0, -1000.0]]),), (np.array([1.0, 2.0, 3.0]),), (np.zeros((2, 1, 2)),)],
     run=_probabilities,
-    call="softmax({x})",
     header="# No import: all that is needed comes from x.",
     understood="Arrays bring their library along: one formula serves NumPy, CuPy, and whoever keeps the standard.",
     hints=[
@@ -117,7 +116,6 @@ def _clipped(solution, gradients, limit):
     example=([np.array([3.0, 0.0]), np.array([[4.0]])], 1.0),
     cases=[([np.array([0.0, 0.0])], 1.0), ([np.array([0.25]), np.array([0.25])], 2.0)],
     run=_clipped,
-    call="clip_by_norm({gradients}, {limit})",
     header="# No import: each gradient brings its functions along.",
     understood="What is decided by a number on the device is computed there, too: min instead of if, and nobody waits.",
     hints=[

@@ -137,7 +137,7 @@ def _(x, h0, U, h, g):
     return gradients_by_differences(run, zeros, g)
 
 
-def _bptt(x, h0, U, h, g, *, carried=True, direct=True, transposed=True, slope=True, previous=True):
+def _bptt(x, h0, U, h, g, *, carried=True, direct=True, transposed=True, slope=True, previous=True, wraps=False):
     """The reference with something wrong."""
     gW, gU, gb = np.zeros((x.shape[-1], len(U))), np.zeros_like(U), np.zeros(len(U))
     carry = np.zeros_like(h0)
@@ -145,7 +145,7 @@ def _bptt(x, h0, U, h, g, *, carried=True, direct=True, transposed=True, slope=T
         a = (g[t] if direct or t == len(x) - 1 else 0) + (carry if carried else 0)
         a = a * (1 - h[t] ** 2) if slope else a
         gW, gb = gW + x[t].T @ a, gb + a.sum(axis=0)
-        gU += ((h[t - 1] if t else h0) if previous else h[t]).T @ a
+        gU += ((h[t - 1] if t or wraps else h0) if previous else h[t]).T @ a
         carry = a @ (U.T if transposed else U)
     return gW, gU, gb, carry
 
@@ -184,6 +184,14 @@ def _(x, h0, U, h, g):
 )
 def _(x, h0, U, h, g):
     return _bptt(x, h0, U, h, g, previous=False)
+
+
+@rnn_gradients.mistake(
+    "h[t − 1] at t = 0 is h[−1], the last state",
+    hint="Before the first step the state is h0: Python counts −1 from the end.",
+)
+def _(x, h0, U, h, g):
+    return _bptt(x, h0, U, h, g, wraps=True)
 
 
 @st.composite

@@ -20,6 +20,13 @@ class TapePicture:
     """The picture of a tape: `print` shows it as text, a notebook as a drawing.
 
     entries  items and blocks, in the order of execution
+
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> print(show.tape(x * x).mermaid())
+    flowchart TD
+        n1(["x<br/>()"])
+        n2["hadamard<br/>()"]
+        n1 -->|"g * b"| n2
     """
 
     def __init__(self, entries: list[Item | Block]):

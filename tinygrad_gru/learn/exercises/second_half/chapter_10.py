@@ -1,4 +1,4 @@
-"""Exercises 27 to 30: truncation, clipping, where documents begin, and padding."""
+"""Exercises 27 and 28: truncated backpropagation, and clipping."""
 
 from __future__ import annotations
 
@@ -105,257 +105,117 @@ def _(w, xs, k):
 
 
 # -- 28 ----------------------------------------------------------------------------------------------------------------
+@st.composite
+def exploding_windows(draw):
+    """The gradients of one to three windows; one element of the last may be infinite or NaN."""
+    shapes = draw(st.lists(st.lists(sizes, min_size=1, max_size=2).map(tuple), min_size=1, max_size=2))
+    windows = [[draw(arrays(shape)) for shape in shapes] for _ in range(draw(sizes))]
+    windows[-1][0].flat[0] = draw(st.sampled_from((windows[-1][0].flat[0],) * 5 + (np.inf, np.nan)))
+    return windows, draw(positive)
+
+
 def global_norm(gradients):
     return np.sqrt(sum((g * g).sum() for g in gradients))
+
+
+def mean_over(windows):
+    return [sum(parts) / len(windows) for parts in zip(*windows)]
+
+
+def scaled(gradients, norm, limit):
+    return [g * (limit / norm) if norm > limit else g for g in gradients]
+
+
+def or_zeros(gradients, windows):
+    """Zeros if the mean over the windows is not finite."""
+    finite = np.isfinite(global_norm(mean_over(windows)))
+    return [g if finite else np.zeros_like(g) for g in gradients]
 
 
 @exercise(
     28,
     "Clip by the global norm",
-    inputs=(st.lists(arrays(st.lists(sizes, min_size=1, max_size=2).map(tuple)), min_size=1, max_size=3), positive),
-    example=([np.array([3.0]), np.array([[4.0]])], 1.0),
-    understood="Clipping by the global norm makes a step shorter and keeps its direction; clipping parts turns it.",
+    inputs=exploding_windows(),
+    example=([[np.array([6.0]), np.array([8.0])], [np.array([0.0]), np.array([0.0])]], 1.0),
+    cases=[([[np.array([np.inf, 1.0])]], 1.0), ([[np.array([1.0])], [np.array([np.nan])]], 1.0)],
+    understood="Clipping comes last: after the mean, once for all parameters. And it cannot heal an infinity.",
     hints=[
-        "All arrays together are one long vector. Its norm is the root of the sum of the squares of all elements.",
-        "One factor for all: limit / norm if the norm is above the limit, else 1.",
+        "zip(*windows) gives for each parameter the tuple of its gradients, one a window.",
+        "One norm for all: the root of the sum of the squares of all elements of all arrays of the mean.",
+        "np.isfinite(norm) is False for ∞ and for NaN. Ask that first: limit / ∞ is 0, but ∞ · 0 is NaN.",
     ],
 )
-def clip(gradients, limit):
-    """Through many steps a gradient explodes now and then, and one such step ruins the weights. Clipping shortens it
-    and keeps its direction: the gradients of all parameters are one long vector, whose norm is brought down to `limit`
-    if it is above it. If it isn't, nothing changes.
+def clip(windows, limit):
+    """A gradient through many steps explodes now and then, and one such step ruins the weights. Here a step of the
+    optimiser is made of several windows: `windows` is a list with, for each, the list of its gradients, one array a
+    parameter.
 
-    `gradients` is a list of arrays. Return the list of the clipped ones.
+    Take the mean over the windows. All its elements, of all parameters, are one long vector, whose norm is the root of
+    the sum of their squares. If the norm is above `limit`, scale all by limit / norm: shorter, in the same direction.
+    If it is not finite, there is no direction to keep, and the step is to be left out: all zeros.
+
+    Return the list of arrays, one a parameter.
     """
-    norm = np.sqrt(sum((g * g).sum() for g in gradients))
-    return [g * (limit / norm) if norm > limit else g for g in gradients]
+    mean = [sum(parts) / len(windows) for parts in zip(*windows)]
+    norm = np.sqrt(sum((g * g).sum() for g in mean))
+    if not np.isfinite(norm):
+        return [np.zeros_like(g) for g in mean]
+    return [g * (limit / norm) if norm > limit else g for g in mean]
 
 
 @clip.check_with
-def _(gradients, limit):
-    vector = np.concatenate([g.ravel() for g in gradients])
-    clipped = vector * min(1.0, limit / (np.linalg.norm(vector) or 1.0))
-    ends = np.cumsum([g.size for g in gradients])
-    return [part.reshape(g.shape) for part, g in zip(np.split(clipped, ends[:-1]), gradients)]
+def _(windows, limit):
+    flat = np.mean([np.concatenate([g.ravel() for g in gradients]) for gradients in windows], axis=0)
+    norm = np.linalg.norm(flat)
+    flat = flat * min(1.0, limit / (norm or 1.0)) if np.isfinite(norm) else 0 * np.ones_like(flat)
+    ends = np.cumsum([g.size for g in windows[0]])
+    return [part.reshape(g.shape) for part, g in zip(np.split(flat, ends[:-1]), windows[0])]
+
+
+@clip.mistake(
+    "each window is clipped before the mean is taken",
+    hint="Then the window that explodes is shortened, the others aren't, and the mean turns. Clip once, last.",
+)
+def _(windows, limit):
+    return or_zeros(mean_over([scaled(g, global_norm(g), limit) for g in windows]), windows)
+
+
+@clip.mistake("∞ · 0 is NaN", hint="limit / ∞ is 0, which looks right, and 0 · ∞ is NaN. And a NaN is never > limit.")
+def _(windows, limit):
+    mean = mean_over(windows)
+    return scaled(mean, global_norm(mean), limit)
 
 
 @clip.mistake(
     "each array is clipped by its own norm",
     hint="Then each is shortened by another factor, and the direction of the whole turns.",
 )
-def _(gradients, limit):
-    return [part for g in gradients for part in clip.reference([g], limit)]
+def _(windows, limit):
+    return or_zeros([scaled([g], global_norm([g]), limit)[0] for g in mean_over(windows)], windows)
 
 
-@clip.mistake("each element is clipped", hint="(3, 4) with the limit 1 would become (1, 1): that is another direction.")
-def _(gradients, limit):
-    return [np.clip(g, -limit, limit) for g in gradients]
+@clip.mistake("the sum over the windows, not the mean", hint="With more windows the step must not grow.")
+def _(windows, limit):
+    total = [g * len(windows) for g in mean_over(windows)]
+    return or_zeros(scaled(total, global_norm(total), limit), windows)
 
 
 @clip.mistake("a short gradient is made longer", hint="What if the norm is below the limit already?")
-def _(gradients, limit):
-    norm = global_norm(gradients) or 1.0
-    return [g * (limit / norm) for g in gradients]
-
-
-@clip.mistake("the arrays' norms are added", hint="3 in one array and 4 in another make a vector of length 5, not 7.")
-def _(gradients, limit):
-    norm = sum(global_norm([g]) for g in gradients)
-    return [g * (limit / norm) if norm > limit else g for g in gradients]
+def _(windows, limit):
+    mean = mean_over(windows)
+    return or_zeros([g * (limit / (global_norm(mean) or 1.0)) for g in mean], windows)
 
 
 @clip.mistake("the square of the norm, its root is missing", hint="How long is the vector (3, 4)?")
-def _(gradients, limit):
-    norm = global_norm(gradients) ** 2
-    return [g * (limit / norm) if norm > limit else g for g in gradients]
+def _(windows, limit):
+    mean = mean_over(windows)
+    return or_zeros(scaled(mean, global_norm(mean) ** 2, limit), windows)
 
 
-# -- 29 ----------------------------------------------------------------------------------------------------------------
-@st.composite
-def stream_inputs(draw):
-    steps, batch = draw(sizes), draw(sizes)
-    starts = draw(arrays((steps, batch), st.booleans(), "bool"))
-    return draw(arrays((steps, batch))), starts, draw(arrays((batch,))), draw(numbers)
-
-
-@exercise(
-    29,
-    "Where a document begins",
-    inputs=stream_inputs(),
-    example=(np.array([[1.0, 1.0], [0.5, 0.5]]), np.array([[False, False], [True, False]]), np.array([0.5, 0.5]), 1.0),
-    understood="A state belongs to its stream: carried on over batches, and cleared before a document's first symbol.",
-    hints=[
-        "Go through the steps. In each: first clear h where a document starts, then read x_t.",
-        "np.where(starts[t], 0, h) clears some columns and leaves the others.",
-    ],
+@clip.mistake(
+    "elements that are not finite are set to 0, and the others are used",
+    hint="If one element is infinite, the others are no gradient that you can trust. Leave the whole step out.",
 )
-def stream_states(xs, starts, h, w):
-    """A batch reads several texts at once, one a column: xs is (T, B). In a column, document follows upon document, and
-    `starts`, (T, B) of booleans, is True at the first symbol of each. h, (B,), is the state after the batch before.
-
-        h_t = tanh(w · h_{t−1} + x_t), where h_{t−1} counts as 0 if a document starts at t
-
-    Return all the states h_1 … h_T, (T, B).
-    """
-    states = []
-    for x, start in zip(xs, starts):
-        h = np.tanh(w * np.where(start, 0, h) + x)
-        states.append(h)
-    return np.array(states)
-
-
-@stream_states.check_with
-def _(xs, starts, h, w):
-    def state(t, b):
-        before = h[b] if t == 0 else state(t - 1, b)
-        return np.tanh(xs[t, b] + (0 if starts[t, b] else w * before))
-
-    return np.array([[state(t, b) for b in range(xs.shape[1])] for t in range(len(xs))])
-
-
-def run_stream(xs, clear_before, clear_after, h, w):
-    states = []
-    for x, before, after in zip(xs, clear_before, clear_after):
-        states.append(np.tanh(w * np.where(before, 0, h) + x))
-        h = np.where(after, 0, states[-1])
-    return np.array(states)
-
-
-@stream_states.mistake(
-    "cleared a step late",
-    hint="The state is cleared before the new document's first symbol is read. Yours has read it, and forgets it.",
-)
-def _(xs, starts, h, w):
-    return run_stream(xs, np.zeros_like(starts), starts, h, w)
-
-
-@stream_states.mistake(
-    "a new document's first state is 0", hint="0 is the state *before* its first symbol. What is it after it?"
-)
-def _(xs, starts, h, w):
-    return np.where(starts, 0, run_stream(xs, np.zeros_like(starts), starts, h, w))
-
-
-@stream_states.mistake(
-    "all columns are cleared where one of them starts",
-    hint="The columns are texts of their own: where one starts, the others go on. starts[t] is an array, not a bool.",
-)
-def _(xs, starts, h, w):
-    return run_stream(xs, starts.any(axis=1), np.zeros(len(xs)), h, w)
-
-
-@stream_states.mistake(
-    "the state of the batch before is dropped",
-    hint="A document may go on from the batch before: the h that is given is all you know of it.",
-)
-def _(xs, starts, h, w):
-    return run_stream(xs, starts, np.zeros_like(starts), np.zeros_like(h), w)
-
-
-@stream_states.mistake(
-    "`starts` is not used", hint="A new document must know nothing of the one before it in its column."
-)
-def _(xs, starts, h, w):
-    return run_stream(xs, np.zeros_like(starts), np.zeros_like(starts), h, w)
-
-
-@stream_states.mistake(
-    "an `if` on an array",
-    hint="starts[t] has a bool for each column, and each column has its own answer. np.where can choose for all.",
-)
-def _(xs, starts, h, w):
-    states = []
-    for x, start in zip(xs, starts):
-        h = np.tanh(w * (h * 0 if start else h) + x)
-        states.append(h)
-    return np.array(states)
-
-
-# -- 30 ----------------------------------------------------------------------------------------------------------------
-@st.composite
-def padded_losses(draw):
-    steps, batch = draw(sizes), draw(st.integers(1, 3))
-    lengths = draw(arrays((batch,), st.integers(0, steps), "int64"))
-    lengths[0] = max(lengths[0], 1)
-    losses, junk = draw(arrays((steps, batch), positive)), draw(st.sampled_from((9.0, np.nan)))
-    losses[np.arange(steps)[:, None] >= lengths] = junk
-    return losses, lengths
-
-
-@exercise(
-    30,
-    "Padding has no say",
-    inputs=padded_losses(),
-    example=(np.array([[1.0, 4.0], [2.0, np.nan], [3.0, np.nan]]), np.array([3, 1])),
-    outputs=("the mean", "the gradient"),
-    understood="A mask chooses, it doesn't multiply. And a mean must say what it is a mean of: real steps.",
-    hints=[
-        "real = np.arange(T)[:, None] < lengths is True at the real steps, (T, B).",
-        "np.where(real, losses, 0), and never losses * real: 0 · NaN is NaN.",
-        "If the mean is a sum divided by n, its gradient is 1/n at each real step. And at padding?",
-    ],
-)
-def masked_mean(losses, lengths):
-    """Sequences of different lengths share a batch, and the short ones are padded. losses, (T, B), holds the loss of
-    each step. Sequence b is real in its first lengths[b] steps; what stands after them is junk, perhaps NaN.
-
-    Return the mean loss of the real steps of all sequences, and the gradient of this mean with respect to `losses`,
-    (T, B). A length may be 0, but one step at least is real.
-    """
-    real = np.arange(len(losses))[:, None] < lengths
-    return np.where(real, losses, 0).sum() / real.sum(), real / real.sum()
-
-
-@masked_mean.check_with
-def _(losses, lengths):
-    real = [(t, b) for b, length in enumerate(lengths) for t in range(length)]
-    gradient = np.zeros_like(losses)
-    for place in real:
-        gradient[place] = 1 / len(real)
-    return sum(losses[place] for place in real) / len(real), gradient
-
-
-@masked_mean.mistake(
-    "divided by all steps, padding included",
-    hint="Add padding, and your loss falls though the model is the same. How many steps are real?",
-)
-def _(losses, lengths):
-    real = np.arange(len(losses))[:, None] < lengths
-    return np.where(real, losses, 0).mean(), real / real.size
-
-
-@masked_mean.mistake("0 · NaN", hint="Junk times 0 is 0, unless the junk is NaN. A mask must choose, not multiply.")
-def _(losses, lengths):
-    real = np.arange(len(losses))[:, None] < lengths
-    return (losses * real).sum() / real.sum(), real / real.sum()
-
-
-@masked_mean.mistake("one step too many", hint="A sequence of length 2 is real at steps 0 and 1.")
-def _(losses, lengths):
-    return masked_mean.reference(losses, np.minimum(lengths + 1, len(losses)))
-
-
-@masked_mean.mistake(
-    "the mean of the sequences' means",
-    hint="Then a step of a short sequence counts for more than one of a long sequence. Asked is the mean over steps.",
-)
-def _(losses, lengths):
-    real = np.arange(len(losses))[:, None] < lengths
-    weights = real / np.maximum(lengths, 1) / (lengths > 0).sum()
-    return (np.where(real, losses, 0) * weights).sum(), weights
-
-
-@masked_mean.mistake(
-    "padding has a gradient", hint="The mean is right. Change a padded loss: how much does the mean change?"
-)
-def _(losses, lengths):
-    mean, gradient = masked_mean.reference(losses, lengths)
-    return mean, np.full_like(losses, gradient.max())
-
-
-@masked_mean.mistake(
-    "padding is what is NaN", hint="Junk may be any number. Only `lengths` knows which steps are real."
-)
-def _(losses, lengths):
-    real = ~np.isnan(losses)
-    return losses[real].mean(), real / real.sum()
+def _(windows, limit):
+    mean = [np.nan_to_num(g, nan=0.0, posinf=0.0, neginf=0.0) for g in mean_over(windows)]
+    return scaled(mean, global_norm(mean), limit)

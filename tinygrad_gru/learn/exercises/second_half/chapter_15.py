@@ -118,8 +118,7 @@ def _(*theirs):
 
 
 @from_torch.mistake(
-    "c_h is missing: PyTorch's b_hn",
-    hint="The candidate has a second bias, inside of r ⊙ (…). The dict has ten arrays.",
+    "c_h is missing", hint="The candidate has a second bias, inside of r ⊙ (…). The dict has ten arrays."
 )
 def _(*theirs):
     ours = from_torch.reference(*theirs)

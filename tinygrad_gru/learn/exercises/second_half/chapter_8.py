@@ -33,18 +33,17 @@ def candidate_inputs(draw):
     ),
     understood="The reset gate chooses, unit by unit, which part of the old state the candidate may see.",
     hints=[
-        "Two products of matrices and one of elements: which of them comes first?",
-        "r * h is an array of the shape of h; only then comes `@ U`.",
+        "There are two products of matrices, x with W and the old state with U. Where does r come in, before or after?",
+        "r * h is what is seen of the old state; only then comes `@ U`.",
     ],
 )
 def candidate(x, h, r, W, U, b):
-    """The candidate h̃ is what a GRU would write if it wrote now, and the reset gate r says how much of the old state
-    it may look at for that:
-
-        h̃ = tanh(x W + (r ⊙ h) U + b)
+    """The candidate h̃ is what a GRU would write if it wrote now: the tanh of a sum, of the input through W, the old
+    state through U, and b. But of the old state h it sees only what the reset gate r lets through, unit by unit: a unit
+    whose r is 0 is hidden from all units of the candidate. If all of r is 0, the cell writes as if its text began here.
 
     x is (batch, inputs), h and r are (batch, hidden), W is (inputs, hidden), U (hidden, hidden), b (hidden,).
-    Return h̃. Where r is 0, the cell writes as if its text had just begun.
+    Return h̃, (batch, hidden).
     """
     return np.tanh(x @ W + (r * h) @ U + b)
 
@@ -204,7 +203,7 @@ def update_gradient(h, a_z, a_h, g):
 
         z = σ(a_z)      h̃ = tanh(a_h)      h' = (1 − z) h + z h̃
 
-    g is ∂L/∂h'. Return (∂L/∂h, ∂L/∂a_z, ∂L/∂a_h): for all a_z, a_h and h as if they were independent of each other.
+    g is ∂L/∂h'. Return (∂L/∂h, ∂L/∂a_z, ∂L/∂a_h), each with the other two held fixed. All are numbers here.
     How much of g comes through to h when z is near 0?
     """
     z, h_tilde = 1 / (1 + np.exp(-a_z)), np.tanh(a_h)
