@@ -26,7 +26,7 @@ from .limits import TimeLimit, TimeUp
 
 DRAWS = 50
 SECONDS_A_CALL = 0.8  # which take milliseconds
-SECONDS_TO_SHRINK = 0.4
+SECONDS_TO_SHRINK = 0.3
 SECONDS_TO_SIMPLIFY = 0.2
 SECONDS_TO_AUDIT = 2.0
 

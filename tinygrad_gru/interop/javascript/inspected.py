@@ -99,7 +99,8 @@ class _Function:
         return [value for value, ref in record.operands if record.invariant or self.varies(ref)]
 
     def comment(self, record: Record) -> str:
-        return f"// {record.name or f'v{record.index}'} = {self.step.text(record)}"
+        text = f"{record.name or f'v{record.index}'} = {self.step.text(record)}"
+        return f"// {' '.join(text.split())}"
 
 
 class _Forward(_Function):
