@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from reading import loss, number, press, settle
-from samples import Leaky, character_model, explorer, mean_loss
+from samples import VOCABULARY, Leaky, character_model, explorer, mean_loss
 
 from tinygrad_gru import data, show, train
 from tinygrad_gru.train.text.model import prediction_loss
@@ -131,3 +131,15 @@ def test_what_comes_from_untrusted_files_stays_text(visit):
     assert loss(page) == pytest.approx(prediction_loss(model, ids[:-1], ids[1:])[0].item(), abs=6e-4)
     for tab in TABS:
         press(page, f"#tab-{tab}")
+
+
+def test_weights_that_diverged(visit):
+    model = character_model()
+    state = model.state_dict()
+    state["recurrence.cells.0.U_z"][2, 3] = float("nan")
+    model.load_state_dict(state)
+    page = visit(show.explorer(model, VOCABULARY, text="the cat sat"))
+    assert page.inner_text("#loss").startswith("Loss NaN")
+    for tab in TABS:
+        press(page, f"#tab-{tab}")
+    assert "not finite" in page.inner_text("#written")

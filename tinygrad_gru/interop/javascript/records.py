@@ -23,6 +23,7 @@ from ...scan.tracing.tracer import Call, Forward, Operand, trace_with_names
 from ...tape import Node, leaf, walk
 from ...tensor import Tensor
 from ...writes import tick
+from ..errors import InteropError
 
 _INFIX = {"add": "+", "subtract": "-", "hadamard": "*", "multiply": "*", "divide": "/", "matmul": "@", "greater": ">",
           "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!="}  # fmt: skip
@@ -73,6 +74,7 @@ class Record:
 class Step(NamedTuple):
     """A step as records.
 
+    path        of its module, with which the names of its parameters begin
     carry       its parts: the name, and a value of that shape and dtype
     x           the name of the input, and a value of that shape and dtype
     next, output  what the parts of the carry become, and what the step returns
@@ -81,6 +83,7 @@ class Step(NamedTuple):
     source      the lines of the step
     """
 
+    path: str
     carry: list[tuple[str, Value]]
     x: tuple[str, Value]
     next: list[Ref]
@@ -111,7 +114,9 @@ class Step(NamedTuple):
             return self.carry[ref.key][0]
         if ref.kind == "constant":
             return f"constant {ref.key}"
-        return "x" if ref.kind == "x" else str(ref.key).rpartition(".")[2] if ref.kind == "parameter" else ref.key
+        if ref.kind == "parameter":
+            return ref.key.removeprefix(f"{self.path}.")
+        return "x" if ref.kind == "x" else ref.key
 
     def text(self, record: Record) -> str:
         """The record as an expression of its operands."""
@@ -121,16 +126,25 @@ class Step(NamedTuple):
         return f"-{texts[0]}" if record.op == "negative" else f"{record.op}({', '.join(texts)})"
 
 
-def trace_step(step: Callable, carry: Any, xs: Any, states: tuple[str, ...], parameters: Mapping[str, Tensor]) -> Step:
+def no_program(what: str, reason: Untraceable) -> InteropError:
+    """The error for what has no program, and what to write instead."""
+    advice = f" ({reason.advice})" if reason.advice else ""
+    return InteropError(f"{what} has no program in JavaScript: {reason}{advice}")
+
+
+def trace_step(
+    step: Callable, carry: Any, xs: Any, states: tuple[str, ...], parameters: Mapping[str, Tensor], path: str
+) -> Step:
     """The records of a step, traced with this carry and these xs (one input at every step). Raises Untraceable.
 
     states      the names of the parts of the carry
-    parameters  by name; what the step closes over besides is a constant
+    parameters  by name; what the step closes over besides is a constant, such as a mask that is made of a parameter
+    path        of the step's module
     """
     forward, names = trace_with_names(step, carry, xs)
     if len(forward.xs) != 1 or len(forward.ys) != 1:
         raise Untraceable(f"it has {len(forward.xs)} inputs and {len(forward.ys)} outputs at every step, and not one")
-    return _Tracer(forward, names, step, parameters).step(states)
+    return _Tracer(forward, names, step, parameters).step(path, states)
 
 
 class _Tracer:
@@ -149,7 +163,7 @@ class _Tracer:
         inputs = zip(forward.inputs, (*forward.carry, *forward.xs))
         self.by_node: dict[Node, Ref] = {t.node: self.by_value[v] for t, v in inputs if t.node is not None}
 
-    def step(self, states: tuple[str, ...]) -> Step:
+    def step(self, path: str, states: tuple[str, ...]) -> Step:
         forward = self.forward
         for call in forward.calls:
             self._of_call(call)
@@ -157,8 +171,11 @@ class _Tracer:
             self._ref(Operand(value, tensor.node))
             for value, tensor in zip((*forward.new_carry, *forward.ys), forward.outputs)
         ]
+        if output.kind == "constant":
+            raise Untraceable("its output is a constant")
+        x = self.names.get(forward.xs[0], "x"), forward.xs[0]
         return Step(
-            list(zip(states, forward.carry)), (self.names.get(forward.xs[0], "x"), forward.xs[0]), next_carry, output,
+            path, list(zip(states, forward.carry)), x, next_carry, output,
             self.records, self.parameters, self.constants, self.source,
         )  # fmt: skip
 
