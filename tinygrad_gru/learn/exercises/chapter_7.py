@@ -56,6 +56,13 @@ def _(x, h0, W, U, b):
     return np.stack([np.tanh(x_t @ W + h0 @ U + b) for x_t in x])
 
 
+@rnn.mistake(
+    "it begins from zeros, not from h0", hint="h0 is what was read before x, such as the end of the last batch."
+)
+def _(x, h0, W, U, b):
+    return rnn.reference(x, np.zeros_like(h0), W, U, b)
+
+
 @rnn.mistake("only the last h came back", hint="All T values of h are wanted, stacked along a new first axis.")
 def _(x, h0, W, U, b):
     return rnn.reference(x, h0, W, U, b)[-1]
