@@ -61,6 +61,7 @@ def test_a_function_shows_its_variables_all_values_and_the_places():
     picture = show.tape(f, a, b)
     found, line = items(picture), f.__code__.co_firstlineno
     assert list(found) == ["a", "b", "product", "shifted", "#5", "#6"]
+    assert repr(found["product"]) == "product = hadamard ()"
     values = [float(item.value) for item in found.values()]
     np.testing.assert_allclose(values, [2, 3.5, 7, 1, np.tanh(1), 7 * np.tanh(1)], rtol=1e-12)
     assert [item.place.line - line for item in list(found.values())[2:]] == [1, 2, 3, 3]
@@ -196,7 +197,7 @@ def test_what_begins_a_recurrence_is_shown():
     picture = show.tape(f, start)
     (block,) = blocks(picture)
     ((carried, initial),) = block.initial.items()
-    assert block.count == 4 and carried.name == "h"
+    assert block.count == 4 and carried.name == "h" and repr(block) == "× 4 steps of 3 records"
     assert "h of the step before" in str(picture) and "before the first h = " in str(picture)
     assert initial.name == "h" or initial.is_leaf
 

@@ -31,7 +31,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 _STEPS = ("step", "step_with_options")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # a repr of all fields would go through the whole graph, more than once
 class Item:
     """A leaf or a record in the picture.
 
@@ -54,6 +54,9 @@ class Item:
     cotangent: Any = None
     place: Place | None = None
     steps: list[Item] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"{self.name or '(no name)'} = {self.op} {self.shape}"
 
     @property
     def is_leaf(self) -> bool:
