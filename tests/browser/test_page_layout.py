@@ -31,10 +31,12 @@ def test_every_tab_fits_can_be_read_and_has_names(visit, width, scheme):
 def test_a_picture_of_many_units_and_characters_on_a_phone(visit):
     vocabulary = data.CharacterVocabulary.code()
     text = "def mean(values):\n    return sum(values) / len(values)\n" * 4
-    page = visit(show.explorer(train.CharacterModel(len(vocabulary), 8, 64), vocabulary, text=text), 360)
+    page = visit(show.explorer(train.CharacterModel(len(vocabulary), 8, 192), vocabulary, text=text), 360)
+    for i in range(len(TABS)):
+        press(page, f"#try-{i}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.select_option("#count", "0")
     settle(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.eval_on_selector("#map", "map => map.clientWidth") >= 5 * len(text)  # scrolls in its frame
     colours = page.eval_on_selector(
         "#map",

@@ -1,4 +1,4 @@
-"""References of exercises against other libraries: PyTorch's cells, and Node.js."""
+"""Exercises against other libraries, PyTorch and Node.js, and against the compiler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import nn
-from tinygrad_gru.learn import EXERCISES
+from tinygrad_gru.learn import EXERCISES, grade
 from tinygrad_gru.learn.grading import checked_inputs
 
 
@@ -55,3 +55,12 @@ def test_fused_expressions_are_javascript():
     ).stdout
     expected = [exercise.run(exercise.reference, program)[1] for program in programs]
     np.testing.assert_allclose([json.loads(line) for line in out.splitlines()], expected, rtol=1e-12)
+
+
+def test_a_cell_that_cannot_be_compiled_is_not_passed():
+    class Branches(reference(21)):
+        def step(self, h, x):
+            return super().step(h, x) if float(h.max()) < 100 else h
+
+    verdict = grade(EXERCISES[20], Branches)
+    assert not verdict.passed and "NotCompiledError" in str(verdict) and "ops.where" in str(verdict)

@@ -51,21 +51,21 @@ function products(session, run, l, record, unit, t) {
   all.sort((p, q) => Math.abs(q.product) - Math.abs(p.product));
   const [nameA, nameW] = [nameOf(layer, left), nameOf(layer, right)];
   const name = /[ (]/.test(nameA) ? `(${nameA})` : nameA;
-  const top = all
+  const rows = all
     .slice(0, 3)
     .map(({ i, value, weight, product }) => ({
-      of: `${name}[${i}] · ${nameW}[${i},${unit}]`,
+      of: `${name}[${i}]`,
       factors: `${format(value)} × ${withSign(weight)}`,
       product,
     }));
   const rest = all.slice(3);
   if (rest.length)
-    top.push({
+    rows.push({
       of: `the other ${rest.length}`,
       factors: "",
       product: rest.reduce((sum, { product }) => sum + product, 0),
     });
-  return top;
+  return { title: `largest of ${name}[i] · ${nameW}[i,${unit}]`, rows };
 }
 
 /** A record in numbers: {result, detail, fed}: the unit's value, of what it was made, and the largest products. */

@@ -133,7 +133,7 @@ function svg(tag, properties, text) {
 
 /** The curves over k, the norms on a logarithmic axis. */
 function chart(curves) {
-  const wide = 460,
+  const wide = clamp($("panel-reach").clientWidth, 280, 640),
     high = 260,
     left = 46,
     foot = 34,

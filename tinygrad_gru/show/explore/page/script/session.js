@@ -107,9 +107,12 @@ class Session {
   }
 }
 
-/** h_tilde is h̃, h_hat is ĥ. */
+/** h_tilde is h̃, h_hat is ĥ, h' is h′. */
 function prettyName(name) {
-  return name.replace(/^([a-z])_tilde/i, "$1\u0303").replace(/^([a-z])_hat/i, "$1\u0302");
+  return name
+    .replace("'", "′")
+    .replace(/^([a-z])_tilde/i, "$1\u0303")
+    .replace(/^([a-z])_hat/i, "$1\u0302");
 }
 
 const SIGN_OF = { add: "+", subtract: "−", hadamard: "⊙", multiply: "⊙", divide: "/", matmul: "@" };

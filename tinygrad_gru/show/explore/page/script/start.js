@@ -177,10 +177,7 @@ function showFacts(session) {
   const recurrent = layers.filter(({ carry }) => carry.length);
   const cells = recurrent.map(({ cell, size }) => `${cell} of ${size} units`).join(", then ");
   const name = page.sessions.length > 1 ? session.name + ": " : "";
-  setText(
-    "facts",
-    `${name}${cells}; ${count.toLocaleString("en")} parameters, ${info.symbols} symbols`,
-  );
+  setText("facts", `${name}${cells}; ${count.toLocaleString("en")} parameters, ${info.symbols} symbols`);
   setText(
     "text-label",
     tokens.isText

@@ -95,15 +95,16 @@ const unitView = {
   },
 
   /** The largest products of which a value is the sum, with bars. */
-  products(fed) {
-    const most = Math.max(...fed.map(({ product }) => Math.abs(product)), 1e-30);
+  products({ title, rows }) {
+    const most = Math.max(...rows.map(({ product }) => Math.abs(product)), 1e-30);
     return element(
       "table",
       { class: "fed" },
+      element("caption", { text: title }),
       element(
         "tbody",
         {},
-        ...fed.map(({ of, factors, product }) =>
+        ...rows.map(({ of, factors, product }) =>
           element(
             "tr",
             {},

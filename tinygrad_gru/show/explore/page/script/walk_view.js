@@ -157,9 +157,7 @@ const walkView = {
       name = value.name || readable(layer, record.index);
     fill(
       $("walk-record"),
-      element("p", {
-        text: `Record ${walk + 1} of ${count}: ${when}, ${stepName(t)}`,
-      }),
+      element("p", { text: `Record ${walk + 1} of ${count}: ${when}, ${stepName(t)}` }),
       record.line === null ? null : element("pre", { class: "line", text: tidy(layer.source[record.line] || "") }),
       element(
         "p",
