@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ extensions = [
     "repository",
     "reference",
     "notebooks",
+    "explorer",
     "sidebar",
 ]
 exclude_patterns = ["pictures", "_*"]
@@ -34,17 +36,19 @@ myst_heading_anchors = 4
 myst_url_schemes = ("http", "https", "source")  # `source:` is of the extension `repository`
 html_math_renderer = "mathml"
 
-# Figures of cells, sharp on today's screens; and the kernels import this package, installed or not.
+# Of the kernels that run cells: sharp figures, no chatter, and this package, installed or not.
 PROFILE = ROOT / "build" / "ipython" / "profile_default"
 PROFILE.mkdir(parents=True, exist_ok=True)
-(PROFILE / "ipython_kernel_config.py").write_text('get_config().InlineBackend.figure_formats = {"retina"}\n')
+SETTINGS = 'c = get_config()\nc.InlineBackend.figure_formats = {"retina"}\nc.IPKernelApp.log_level = 40\n'
+(PROFILE / "ipython_kernel_config.py").write_text(SETTINGS)
 os.environ |= {"IPYTHONDIR": str(PROFILE.parent), "PYTHONPATH": str(ROOT)}
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 # Cells are run when the site is built; a chapter whose cells are unchanged is taken from the cache.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "cells")
 nb_execution_in_temp = True
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 60
 nb_merge_streams = True
 nb_mime_priority_overrides = [("*", "image/svg+xml", 1), ("*", "text/html", 2)]

@@ -13,6 +13,7 @@ import numpy as np
 
 import tinygrad_gru
 from tinygrad_gru import Tensor, nn, ops, optim
+from tinygrad_gru.interop import javascript
 from tinygrad_gru.interop import torch as weights
 
 
@@ -38,6 +39,8 @@ def main() -> None:
 
     os.chdir(tempfile.mkdtemp())
     weights.save(head, "head.safetensors")
+    text_model = nn.Sequential(nn.Embedding(3, 2), nn.GRU(2, 4), nn.Linear(4, 3))
+    assert "textModel" in javascript.source(text_model, "abc")  # its .js files are in the package
     command = str(Path(sys.executable).with_name("tinygrad-gru"))
     shown = subprocess.run([command, "info"], check=True, capture_output=True, text=True).stdout
     assert version("tinygrad_gru") in shown, shown

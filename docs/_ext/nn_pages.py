@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from docstrings import fenced, markdown, prose, ran, signature
+from docstrings import fenced, markdown, prose, ran, sentence, signature
 from repository import ROOT
 
-from tinygrad_gru import explain, nn, zeros
+from tinygrad_gru import explain, manual_seed, nn, randn, show, zeros
 
 NAMES = [name for name in nn.__all__ if name != "init"]
 #: Sizes that are told apart in the shape of a parameter.
@@ -21,7 +21,7 @@ def _is(value: Any, base: type) -> bool:
     return isinstance(value, type) and issubclass(value, base)
 
 
-def page(name: str) -> str:
+def page(name: str, folder: Path) -> str:
     value = getattr(nn, name)
     path = Path(inspect.getsourcefile(value) or "").relative_to(ROOT).as_posix()
     line = inspect.getsourcelines(value)[1]
@@ -31,7 +31,7 @@ def page(name: str) -> str:
         f"````{{py:{kind}}} tinygrad_gru.nn.{name}{signature(value)}\n````\n",
         markdown(value.__doc__, ran),
         _parameters(value),
-        _step(value),
+        _step(value, folder),
         f"Source: [{path}](source:{path}#L{line})\n",
     ])  # fmt: skip
 
@@ -70,8 +70,8 @@ def _product(words: list[str]) -> str:
     return f"{words[0]}²" if len(words) == 2 and words[0] == words[1] else " · ".join(words)
 
 
-def _step(value: Any) -> str:
-    """The source of a cell's step, and the program that it is compiled to."""
+def _step(value: Any, folder: Path) -> str:
+    """The source of a cell's step, the picture of its tape, and the program that it is compiled to."""
     cell_type = getattr(value, "cell_type", value)
     if not _is(cell_type, nn.Cell) or cell_type in (nn.Cell, nn.VariedCell):
         return ""
@@ -80,12 +80,29 @@ def _step(value: Any) -> str:
     if cell_type is not value:
         more = f"More: [{cell_type.__name__}]({cell_type.__name__}.md).\n"
         return f"## The step of its cell\n\n{fenced(step, 'python')}\n{more}"
-    program = explain(cell.step, cell.initial_state(4), zeros(100, 4, 3))
-    return (
-        f"## The step\n\n{fenced(step, 'python')}\nGradients follow from the ops of these lines; "
-        f"no backward pass is written by hand.\n\n::::{{dropdown}} The program that it is compiled to\n"
-        f"`print(explain(cell.step, cell.initial_state(4), zeros(100, 4, 3)))`\n\n{fenced(str(program), 'text')}::::\n"
+    tape = (
+        f"`show.tape(cell.step(state, x))`\n\n![The tape of one step of {value.__name__}]({_picture(cell, folder)})\n"
     )
+    explained = "`print(explain(cell.step, cell.initial_state(4), zeros(100, 4, 3)))`\n\n"
+    program = fenced(explain(cell.step, cell.initial_state(4), zeros(100, 4, 3)), "text")
+    return (
+        f"## The step\n\n{fenced(step, 'python')}\nGradients follow from the ops of these lines; no backward pass is "
+        f"written by hand.\n\n::::{{dropdown}} Its tape\n{tape}::::\n\n"
+        f"::::{{dropdown}} The program that it is compiled to\n{explained}{program}::::\n"
+    )
+
+
+def _picture(cell: Any, folder: Path) -> str:
+    """The picture of one step from random states, by its path."""
+    manual_seed(0)
+    x, *states = (randn(4, size, requires_grad=True) for size in (cell.input_size, *cell.state_sizes))
+    for tensor, name in zip((x, *states), ("x", *cell.states)):
+        tensor.name = name
+    new = cell.step(tuple(states) if len(states) > 1 else states[0], x)
+    path = folder / "pictures" / f"{type(cell).__name__}.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    show.tape(new[0] if isinstance(new, tuple) else new).save(path)
+    return f"pictures/{path.name}"
 
 
 def index() -> str:
@@ -97,12 +114,11 @@ def index() -> str:
     for name in NAMES:
         if name not in known:
             module = inspect.getmodule(getattr(nn, name))
-            groups.setdefault(str(module.__doc__).partition("\n")[0], []).append(name)
+            groups.setdefault(sentence(module.__doc__), []).append(name)
     parts = ["# Layers and cells\n\n`from tinygrad_gru import nn`.\n"]
     for title, names in groups.items():
-        parts += [f"## {prose(title.partition(':')[0].partition('.')[0])}\n", "| | |\n| --- | --- |"]
+        parts += [f"## {prose(title.partition(':')[0].rstrip('.'))}\n", "| | |\n| --- | --- |"]
         for name in names:
-            first = inspect.cleandoc(getattr(nn, name).__doc__ or "").partition("\n")[0]
-            parts.append(f"| [{name}]({name}.md) | {prose(first.rstrip(':'))} |")
+            parts.append(f"| [{name}]({name}.md) | {prose(sentence(getattr(nn, name).__doc__))} |")
         parts.append("")
     return "\n".join([*parts, "```{toctree}\n:hidden:\n", *NAMES, "```\n"])

@@ -56,7 +56,7 @@ def _generate(app: Any) -> None:
     folder = Path(app.srcdir, "reference")
     pages = results() | {f"ops/{name}": op_pages.page(name, folder / "ops") for name in op_pages.NAMES}
     pages["exercises"] = exercises()
-    pages |= {f"nn/{name}": nn_pages.page(name) for name in nn_pages.NAMES}
+    pages |= {f"nn/{name}": nn_pages.page(name, folder / "nn") for name in nn_pages.NAMES}
     pages |= {f"api/{package}": api_pages.page(package) for package in api_pages.PACKAGES}
     pages |= {"ops/index": op_pages.index(), "nn/index": nn_pages.index(), "api/index": api_pages.index()}
     for name, text in pages.items():

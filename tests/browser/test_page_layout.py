@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from reading import loss, number, press, settle
-from samples import Leaky, character_model, explorer, mean_loss
+from samples import VOCABULARY, Leaky, character_model, explorer, mean_loss
 
 from tinygrad_gru import data, show, train
 from tinygrad_gru.train.text.model import prediction_loss
@@ -31,10 +31,12 @@ def test_every_tab_fits_can_be_read_and_has_names(visit, width, scheme):
 def test_a_picture_of_many_units_and_characters_on_a_phone(visit):
     vocabulary = data.CharacterVocabulary.code()
     text = "def mean(values):\n    return sum(values) / len(values)\n" * 4
-    page = visit(show.explorer(train.CharacterModel(len(vocabulary), 8, 64), vocabulary, text=text), 360)
+    page = visit(show.explorer(train.CharacterModel(len(vocabulary), 8, 192), vocabulary, text=text), 360)
+    for i in range(len(TABS)):
+        press(page, f"#try-{i}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.select_option("#count", "0")
     settle(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.eval_on_selector("#map", "map => map.clientWidth") >= 5 * len(text)  # scrolls in its frame
     colours = page.eval_on_selector(
         "#map",
@@ -131,3 +133,15 @@ def test_what_comes_from_untrusted_files_stays_text(visit):
     assert loss(page) == pytest.approx(prediction_loss(model, ids[:-1], ids[1:])[0].item(), abs=6e-4)
     for tab in TABS:
         press(page, f"#tab-{tab}")
+
+
+def test_weights_that_diverged(visit):
+    model = character_model()
+    state = model.state_dict()
+    state["recurrence.cells.0.U_z"][2, 3] = float("nan")
+    model.load_state_dict(state)
+    page = visit(show.explorer(model, VOCABULARY, text="the cat sat"))
+    assert page.inner_text("#loss").startswith("Loss NaN")
+    for tab in TABS:
+        press(page, f"#tab-{tab}")
+    assert "not finite" in page.inner_text("#written")

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinygrad_gru import load
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -278,6 +280,16 @@ def test_fine_tune(run):
     trigrams, beginner, knows_python, fine_tuned = losses("--pretraining", 400_000)
     assert fine_tuned < beginner < trigrams and fine_tuned < knows_python
     assert losses("--from", "runs/pretrained.safetensors")[2] == knows_python
+
+
+def test_inside_your_cell(run, tmp_path):
+    """A page of the trained model, which holds the lines of its step, and the weights in a file."""
+    printed = run("inside_your_cell", "--steps", 60, "--hidden", 16, "--out", "inside.html")
+    assert float(re.search(r"(\S+) nats/char; wrote inside.html", printed)[1]) < 3.6
+    page = (tmp_path / "inside.html").read_text(encoding="utf-8")
+    assert "h_tilde = tanh(x @ self.W_h + h @ self.U_h + self.b_h)" in page
+    weights = load(tmp_path / "inside.safetensors")
+    assert weights["recurrence.cells.0.U_z"].shape == (16, 16) and weights["output.W"].shape == (16, 97)
 
 
 @pytest.mark.parametrize(

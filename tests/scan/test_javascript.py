@@ -132,7 +132,8 @@ def vectors(weight, bias):
     def step(carry, x):
         h, top = carry
         scores = ops.matmul(ops.stack([weight[0], weight[1]]), ops.reshape(h, shape=(4, 1)))[:, :, 0]
-        h = ops.sin(x @ weight[0] + weight[1] @ h) * bias + 0.1 * scores[1]
+        one = ops.matmul(ops.reshape(h, shape=(1, 1, 4)), ops.reshape(weight[1], shape=(1, 4, 4)))  # a batch of one
+        h = ops.sin(x @ weight[0] + weight[1] @ h) * bias + 0.1 * scores[1] * one[0, 0]
         return (h, ops.maximum(top, ops.max(h)))
 
     return step, (Tensor(np.ones(4)), Tensor(-1.0, dtype="float64")), inputs(4)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..learn import CHAPTERS, EXERCISES, Exercise, SolutionError, Workspace, grade, load
-from ..learn.draws import no_storage
 
 
 def run(action: str, number: int | None, folder: str) -> int:
@@ -59,7 +58,7 @@ def _check(work: Workspace, exercise: Exercise) -> int:
         raise ValueError(f"{path} does not exist: begin with `tinygrad-gru learn start {exercise.number}`")
     print(_title(exercise))
     try:
-        with no_storage(), load(path, exercise) as solution:
+        with load(path, exercise) as solution:
             verdict = grade(exercise, solution, path=str(path))
     except SolutionError as error:
         print(f"✗ {error}")

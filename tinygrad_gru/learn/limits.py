@@ -52,5 +52,6 @@ class TimeLimit:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(TimeUp))
         if not self._done.wait(self._seconds):
             text = f"\nerror: it did not end within {2 * self._seconds:g} seconds: is there an endless loop?"
+            print(end="", file=sys.__stdout__, flush=True)
             print(text, file=sys.__stderr__, flush=True)
             os._exit(1)

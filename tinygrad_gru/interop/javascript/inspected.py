@@ -99,10 +99,13 @@ class _Function:
         return [value for value, ref in record.operands if record.invariant or self.varies(ref)]
 
     def comment(self, record: Record) -> str:
-        return f"// {record.name or f'v{record.index}'} = {self.step.text(record)}"
+        text = f"{record.name or f'v{record.index}'} = {self.step.text(record)}"
+        return f"// {' '.join(text.split())}"
 
 
 class _Forward(_Function):
+    """The function that computes every record, record by record and step by step."""
+
     def lines(self, name: str) -> list[str]:
         step, once, steps = self.step, list[str](), list[str]()
         for record in step.records:
@@ -146,6 +149,11 @@ class _Forward(_Function):
 
 
 class _Backward(_Function):
+    """The function that applies the rules of every record, from the last one of the last step to the first.
+
+    Cotangents of what changes with time are added up at each step; those of parameters for all steps at once, after.
+    """
+
     def lines(self, name: str) -> list[str]:
         step, once, steps, after = self.step, list[str](), list[str](), list[str]()
         output = self.step.like(step.output)
@@ -198,7 +206,8 @@ class _Backward(_Function):
         return [] if target is None else [f"// {what}", *added(source, target)]
 
     def _record(self, record: Record) -> _Statements:
-        found = [(g, self.cotangent(ref, g), ref) for g, (_, ref) in zip(record.gradients, record.operands) if g]
+        pairs = [(g, ref) for g, (_, ref) in zip(record.gradients, record.operands) if g is not None]
+        found = [(g, self.cotangent(ref, g), ref) for g, ref in pairs]
         targets = [(g, target, record.invariant or self.varies(ref)) for g, target, ref in found if target is not None]
         passed = [(g, target) for g, target, in_step in targets if in_step]
         summed = [(g, target) for g, target, in_step in targets if not in_step]

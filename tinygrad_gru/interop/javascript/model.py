@@ -9,12 +9,12 @@ import numpy as np
 
 from ...contexts import no_grad
 from ...nn import Dropout, Embedding, Module, Recurrent, Sequential
-from ...scan.protocol import StepWrapper
+from ...scan.protocol import StepWrapper, split_output, tree_leaves
 from ...scan.tracing.traced_array import Untraceable
 from ...tensor import Tensor
 from ...train import CharacterModel
 from ..errors import InteropError
-from .records import Step, trace_step
+from .records import Step, no_program, trace_step
 
 
 class Layer(NamedTuple):
@@ -68,7 +68,7 @@ def text_model(model: Module) -> TextModel:
             try:
                 found = list(_layers(path, module, width, embedding.W, parameters))
             except Untraceable as reason:
-                raise InteropError(f"{path} ({_name(module)}) has no program in JavaScript: {reason}") from reason
+                raise no_program(f"{path} ({_name(module)})", reason) from reason
             layers += found
             width = layers[-1].step.size_of_output if layers else width
     if not layers:
@@ -114,17 +114,25 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
         reason = "it is bidirectional, and a text is written from its beginning to its end"
     elif module.reverse:
         reason = "it reads from the end, and a text is written from its beginning"
-    elif module.residual:
-        reason = "residual=True adds its input to its output outside of the step: add x in the step of a cell"
     if reason:
         raise InteropError(f"{path} ({_name(module)}) cannot be exported: {reason}")
     names = {id(tensor): name for name, tensor in parameters.items()}
     for i, cell in enumerate(module.cells):
         x = _zeros(like, 1, 1, cell.input_size)
         step, xs = cell.scan_arguments(x)
-        traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters)
+        name = f"{path}.cells.{i}"
+        step = _Residual(step) if module.residual and i else step
+        traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters, name)
         initial = [names.get(id(vars(cell).get(f"{state}_0"))) for state in cell.states]
-        yield Layer(f"{path}.cells.{i}", type(cell).__name__, traced, initial, True)
+        yield Layer(name, type(cell).__name__, traced, initial, True)
+
+
+class _Residual(StepWrapper):
+    """A step whose output has its input added."""
+
+    def __call__(self, carry: Any, x: Any) -> Any:
+        new, y = split_output(self.step(carry, x), carry)
+        return new, y + tree_leaves(x)[0]
 
 
 class _Stateless(StepWrapper):
@@ -139,7 +147,7 @@ def _feedforward(path: str, module: Any, width: int, like: Tensor, parameters: M
     with no_grad():
         if not _is_of_one_step(module, x):
             raise InteropError(f"{path} ({_name(module)}) cannot be exported: it is no function of one step at a time")
-    traced = trace_step(_Stateless(module), _zeros(like, 1, 1), x, ("",), parameters)
+    traced = trace_step(_Stateless(module), _zeros(like, 1, 1), x, ("",), parameters, path)
     return Layer(path, _name(module), traced._replace(carry=[], next=[]), [], False)
 
 

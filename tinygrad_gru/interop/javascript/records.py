@@ -23,6 +23,7 @@ from ...scan.tracing.tracer import Call, Forward, Operand, trace_with_names
 from ...tape import Node, leaf, walk
 from ...tensor import Tensor
 from ...writes import tick
+from ..errors import InteropError
 
 _INFIX = {"add": "+", "subtract": "-", "hadamard": "*", "multiply": "*", "divide": "/", "matmul": "@", "greater": ">",
           "less": "<", "greater_equal": ">=", "less_equal": "<=", "equal": "==", "not_equal": "!="}  # fmt: skip
@@ -73,6 +74,7 @@ class Record:
 class Step(NamedTuple):
     """A step as records.
 
+    path        of its module, with which the names of its parameters begin
     carry       its parts: the name, and a value of that shape and dtype
     x           the name of the input, and a value of that shape and dtype
     next, output  what the parts of the carry become, and what the step returns
@@ -81,6 +83,7 @@ class Step(NamedTuple):
     source      the lines of the step
     """
 
+    path: str
     carry: list[tuple[str, Value]]
     x: tuple[str, Value]
     next: list[Ref]
@@ -111,33 +114,66 @@ class Step(NamedTuple):
             return self.carry[ref.key][0]
         if ref.kind == "constant":
             return f"constant {ref.key}"
-        return "x" if ref.kind == "x" else str(ref.key).rpartition(".")[2] if ref.kind == "parameter" else ref.key
+        if ref.kind == "parameter":
+            return ref.key.removeprefix(f"{self.path}.")
+        return "x" if ref.kind == "x" else ref.key
 
     def text(self, record: Record) -> str:
         """The record as an expression of its operands."""
         texts = [self.text_of(ref) for ref in record.inputs]
         if record.op in _INFIX and len(texts) == 2:
             return f"{texts[0]} {_INFIX[record.op]} {texts[1]}"
+        if record.result.op == "getitem":
+            return f"{texts[0]}[{_index_text(record.result)}]"
         return f"-{texts[0]}" if record.op == "negative" else f"{record.op}({', '.join(texts)})"
 
 
-def trace_step(step: Callable, carry: Any, xs: Any, states: tuple[str, ...], parameters: Mapping[str, Tensor]) -> Step:
+def _index_text(value: Value) -> str:
+    """The text between the brackets of a selection."""
+    texts = []
+    for entry, size in zip(value["index"], value.inputs[0].shape):
+        if isinstance(entry, int):
+            texts.append(f"{entry}")
+            continue
+        _, start, stop, step = entry
+        bounds = "" if (start, stop) == (0, size) else f"{start or ''}:{'' if stop in (size, -1) else stop}"
+        texts.append((bounds or ":") + (f":{step}" if step != 1 else ""))
+    return ", ".join(texts)
+
+
+def no_program(what: str, reason: Untraceable) -> InteropError:
+    """The error for what has no program, and what to write instead."""
+    advice = f" ({reason.advice})" if reason.advice else ""
+    return InteropError(f"{what} has no program in JavaScript: {reason}{advice}")
+
+
+def trace_step(
+    step: Callable, carry: Any, xs: Any, states: tuple[str, ...], parameters: Mapping[str, Tensor], path: str
+) -> Step:
     """The records of a step, traced with this carry and these xs (one input at every step). Raises Untraceable.
 
     states      the names of the parts of the carry
-    parameters  by name; what the step closes over besides is a constant
+    parameters  by name; what the step closes over besides is a constant, such as a mask that is made of a parameter
+    path        of the step's module
     """
     forward, names = trace_with_names(step, carry, xs)
     if len(forward.xs) != 1 or len(forward.ys) != 1:
         raise Untraceable(f"it has {len(forward.xs)} inputs and {len(forward.ys)} outputs at every step, and not one")
-    return _Tracer(forward, names, step, parameters).step(states)
+    return _Tracer(forward, names, step, states, parameters).step(path)
 
 
 class _Tracer:
     """Traces the records of a step one by one."""
 
-    def __init__(self, forward: Forward, names: StepNames, step: Callable, parameters: Mapping[str, Tensor]):
-        self.forward, self.places, self.names = forward, names.places, names.of()
+    def __init__(
+        self, forward: Forward, names: StepNames, step: Callable, states: tuple[str, ...],
+        parameters: Mapping[str, Tensor],
+    ):  # fmt: skip
+        self.forward, self.places, self.states = forward, names.places, states
+        self.x_name = names.of().get(forward.xs[0], "x")
+        # A variable that has the name of a state or of the input, and now another value, would be taken for that.
+        taken = {*states, self.x_name}
+        self.names = {value: name for name, value in reversed(names.values.items()) if name not in taken}
         self.source, self.first_line = _source(step, {place.line for place in names.places.values()})
         self.records: list[Record] = []
         self.constants: list[np.ndarray] = []
@@ -149,7 +185,7 @@ class _Tracer:
         inputs = zip(forward.inputs, (*forward.carry, *forward.xs))
         self.by_node: dict[Node, Ref] = {t.node: self.by_value[v] for t, v in inputs if t.node is not None}
 
-    def step(self, states: tuple[str, ...]) -> Step:
+    def step(self, path: str) -> Step:
         forward = self.forward
         for call in forward.calls:
             self._of_call(call)
@@ -157,8 +193,10 @@ class _Tracer:
             self._ref(Operand(value, tensor.node))
             for value, tensor in zip((*forward.new_carry, *forward.ys), forward.outputs)
         ]
+        if output.kind == "constant":
+            raise Untraceable("its output is a constant")
         return Step(
-            list(zip(states, forward.carry)), (self.names.get(forward.xs[0], "x"), forward.xs[0]), next_carry, output,
+            path, list(zip(self.states, forward.carry)), (self.x_name, forward.xs[0]), next_carry, output,
             self.records, self.parameters, self.constants, self.source,
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ from ...scan.tracing.tracer import trace_forward
 from ..errors import InteropError
 from .inspected import functions
 from .model import Layer, TextModel, text_model
-from .records import Record, Ref
+from .records import Record, Ref, no_program
 
 #: Of a script, when it is loaded: what it defines.
 _EXPORT = """
@@ -69,7 +69,7 @@ def source(
     return _script(name, [
         _runtime("runtime.js"),
         *(functions(layer.step, i) for i, layer in enumerate(found.layers)),
-        f"const info = {_json(info)};",
+        f"const info = {json.dumps(info)};",
         f"const parameters = {{{', '.join(parameters)}}};",
         f"const constants = [{', '.join(constants)}];",
         f"return textModel(info, parameters, constants, [{', '.join(programs)}]);",
@@ -103,7 +103,7 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
         compiled = CompiledStep(trace, "javascript")
         backward = compiled.backward()
     except Untraceable as reason:
-        raise InteropError(f"the step has no program in JavaScript: {reason}") from reason
+        raise no_program("the step", reason) from reason
     assert backward is not None
     where: dict[Value, tuple[str, int]] = {v: ("computed", i) for i, v in enumerate(compiled.computed_residuals)}
     where |= {v: ("xs", i) for i, v in enumerate(forward.xs)} | {v: ("states", i) for i, v in enumerate(forward.carry)}
@@ -113,8 +113,8 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
         f"carry: [{', '.join(_part(v) for v in forward.carry)}]",
         f"xs: [{', '.join(_part(v, gradient=g) for v, g in zip(forward.xs, of_xs))}]",
         f"ys: [{', '.join(_part(v) for v in forward.ys)}]",
-        f"closedOver: {_json(closed_over)}",
-        f"residuals: {_json([where[v] for v in compiled.residuals])}",
+        f"closedOver: {json.dumps(closed_over)}",
+        f"residuals: {json.dumps([where[v] for v in compiled.residuals])}",
     ]
     return _script(name, [
         _runtime("scan.js"),
@@ -131,7 +131,8 @@ def _script(name: str, lines: Sequence[str]) -> str:
     if not _IDENTIFIER.fullmatch(name):
         raise ValueError(f"name: expected the name of a variable in JavaScript, got {name!r}")
     head = [f"const {name} = (() => {{", '"use strict";', products(), _runtime("arrays.js")]
-    return "\n".join([*head, *lines, "})();", _EXPORT.format(name=name)])
+    text = "\n".join([*head, *lines, "})();", _EXPORT.format(name=name)])
+    return re.sub("<(?=/script|!--)", r"\\x3c", text, flags=re.IGNORECASE)  # which would end a <script> of a page
 
 
 def _runtime(name: str) -> str:
@@ -146,7 +147,7 @@ def _positions(reached: Sequence[bool]) -> list[int | None]:
 def _part(value: Value, **others: Any) -> str:
     """What the script says of an array: its size at one step, and its type."""
     entries = {"size": math.prod(value.shape), "shape": value.shape, **others}
-    return f"{{{_json(entries)[1:-1]}, array: {ARRAYS[np.dtype(value.dtype).name]}}}"
+    return f"{{{json.dumps(entries)[1:-1]}, array: {ARRAYS[np.dtype(value.dtype).name]}}}"
 
 
 def _info(model: TextModel, vocabulary: CharacterVocabulary | Sequence[str] | None) -> dict[str, Any]:
@@ -199,11 +200,6 @@ def _info_of_layer(layer: Layer, model: TextModel) -> dict[str, Any]:
         "records": [record(found) for found in step.records],
         "parameters": [{"name": name, "shape": list(model.parameters[name].shape)} for name in step.parameters],
     }  # fmt: skip
-
-
-def _json(value: Any) -> str:
-    """JSON that may stand in a <script> of a page."""
-    return json.dumps(value).replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
 def _array(array: Any, kind: str | None = None) -> str:

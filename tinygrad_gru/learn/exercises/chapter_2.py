@@ -19,7 +19,7 @@ def _evaluate_dual(solution, formula, a, da, b, db):
     inputs=(
         formulas(
             *("lambda a, b: a + b", "lambda a, b: a * b", "lambda a, b: a.sin()", "lambda a, b: (a * b).sin()"),
-            *("lambda a, b: a * a + b", "lambda a, b: a.sin() * b"),
+            *("lambda a, b: a * a + b", "lambda a, b: a.sin() * b", "lambda a, b: (a + b) * a"),
         ),
         *(numbers, numbers, numbers, numbers),
     ),
@@ -104,6 +104,16 @@ class _(Dual.reference):
 class _(Dual.reference):
     def sin(self):
         return type(self)(math.sin(self.value), -math.cos(self.value) * self.derivative)
+
+
+@Dual.mistake(
+    "an operand was changed in place of making a new Dual",
+    hint="a + b must leave a as it is: a may be used once more. Return a new Dual.",
+)
+class _(Dual.reference):
+    def __add__(self, other):
+        self.value, self.derivative = self.value + other.value, self.derivative + other.derivative
+        return self
 
 
 @Dual.mistake(
@@ -220,7 +230,8 @@ def replayed(draw):
     ],
 )
 def backward(tape, values):
-    """A tape as in exercise 5, and the list of all of its values: inputs first, then one for each record.
+    """A tape, as in exercise 5 a list of ("add", i, j), ("multiply", i, j) and ("sin", i), and the list of all of its
+    values: the inputs first, then one for each record; i and j are positions in it.
 
     Let L be the last value. Return the list of ∂L/∂value for every value, the last included (∂L/∂L = 1).
     """
@@ -255,7 +266,7 @@ def _(tape, values):
     return [(last(k, 1e-5) - last(k, -1e-5)) / 2e-5 for k in range(len(values))]
 
 
-def _walk(tape, values, positions=None, add=lambda old, new: old + new, seed=1.0, swap=False):
+def _walk(tape, values, positions=None, add=lambda old, new: old + new, seed=1.0, swap=False, of_result=False):
     """The reference with something wrong."""
     gradients = [0.0] * len(values)
     gradients[-1] = seed
@@ -264,7 +275,7 @@ def _walk(tape, values, positions=None, add=lambda old, new: old + new, seed=1.0
         factors = {
             "add": (1.0, 1.0),
             "multiply": tuple(values[p] for p in (operands if swap else reversed(operands))),
-            "sin": (math.cos(values[operands[0]]),),
+            "sin": (math.cos(values[position if of_result else operands[0]]),),
         }[name]
         for operand, factor in zip(operands, factors):
             gradients[operand] = add(gradients[operand], g * factor)
@@ -297,3 +308,11 @@ def _(tape, values):
 )
 def _(tape, values):
     return _walk(tape, values, swap=True)
+
+
+@backward.mistake(
+    "cos is taken of sin's result, not of its operand",
+    hint="sin′ at a is cos(a): a is the operand's value, and sin(a) the record's own.",
+)
+def _(tape, values):
+    return _walk(tape, values, of_result=True)

@@ -56,6 +56,13 @@ def _(x, h0, W, U, b):
     return np.stack([np.tanh(x_t @ W + h0 @ U + b) for x_t in x])
 
 
+@rnn.mistake(
+    "it begins from zeros, not from h0", hint="h0 is what was read before x, such as the end of the last batch."
+)
+def _(x, h0, W, U, b):
+    return rnn.reference(x, np.zeros_like(h0), W, U, b)
+
+
 @rnn.mistake("only the last h came back", hint="All T values of h are wanted, stacked along a new first axis.")
 def _(x, h0, W, U, b):
     return rnn.reference(x, h0, W, U, b)[-1]
@@ -103,8 +110,9 @@ def rnn_cotangents(draw):
     ],
 )
 def rnn_gradients(x, h0, U, h, g):
-    """Shapes and equation as in exercise 17; h (T, B, H) is its result. L depends on every h, directly by g = ∂L/∂h
-    (T, B, H), where each other h is held fixed, and also through the steps that follow.
+    """The network of exercise 17, h_t = tanh(x_t W + h_{t−1} U + b), has run over x (T, B, F) from h0 (B, H), and h
+    (T, B, H) are its states. A loss L depends on every h_t directly, which is g[t], as if the other states were held
+    fixed, and also through the steps that follow.
 
     Return (∂L/∂W, ∂L/∂U, ∂L/∂b, ∂L/∂h0). tanh′ = 1 − tanh².
     """

@@ -137,7 +137,11 @@ def or_zeros(gradients, windows):
     "Clip by the global norm",
     inputs=exploding_windows(),
     example=([[np.array([6.0]), np.array([8.0])], [np.array([0.0]), np.array([0.0])]], 1.0),
-    cases=[([[np.array([np.inf, 1.0])]], 1.0), ([[np.array([1.0])], [np.array([np.nan])]], 1.0)],
+    cases=[
+        ([[np.array([0.5, 0.0])]], 2.0),
+        ([[np.array([np.inf, 1.0])]], 1.0),
+        ([[np.array([1.0])], [np.array([np.nan])]], 1.0),
+    ],
     understood="Clipping comes last: after the mean, once for all parameters. And it cannot heal an infinity.",
     hints=[
         "zip(*windows) gives for each parameter the tuple of its gradients, one a window.",

@@ -184,6 +184,7 @@ SHAPES = [
     "A test that can fail",
     inputs=(st.sampled_from(RULES),),
     example=(RULES[0],),
+    cases=[(rule,) for rule in RULES],
     understood="A test is worth what it catches: break the code on purpose, and see whether it notices.",
     hints=[
         "Which shapes does your test try? (2, 3) with itself, with (3,), with (2, 1), each the other way round, too?",

@@ -38,6 +38,13 @@ def run_cell(solution, xs, h, parameters):
     return {"the last state": last.numpy(), **found}
 
 
+def run_compiled(solution):
+    """A step that cannot be compiled raises NotCompiledError, which says why."""
+    cell = solution(2, 3)
+    with compiling(True):
+        scan(cell.step, Tensor(np.zeros((1, 3), "float32")), Tensor(np.zeros((2, 1, 2), "float32")))
+
+
 @exercise(
     21,
     "A GRU in four lines",
@@ -56,6 +63,7 @@ def run_cell(solution, xs, h, parameters):
     run=run_cell,
     call="xs = {xs}\nh = {h}\nparameters = {parameters}\nscan(cell.step, h, xs)",
     header="from tinygrad_gru import nn, ops",
+    audit=run_compiled,
 )
 class GRU(nn.Cell):
     """A recurrent cell of your own: `nn.Recurrent.of(GRU)` is the layer, as fast as one that is built in."""
@@ -74,7 +82,8 @@ class GRU(nn.Cell):
             h̃  = tanh(x W_h + (r ⊙ h) U_h + b_h)      candidate
             h' = (1 − z) ⊙ h + z ⊙ h̃
 
-        There is no backward to write: the grader runs `scan` over your step, and compares every gradient, too.
+        There is no backward to write: the grader runs `scan` over your step, compares every gradient, too, and looks
+        whether it can be compiled.
         """
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)

@@ -266,7 +266,8 @@ def _rows(memory: Memory) -> Memory:
 def _matrix(memory: Memory, axes: Sequence[str] = ()) -> str:
     """The arguments that are a matrix: an array, the position of the first element, the strides of rows and columns."""
     *of_batch, row, column = memory.strides
-    steps = [f"{axis} * {stride}" for axis, stride in zip(axes, of_batch) if stride]
+    lengths = memory.view.shape[: len(of_batch)]
+    steps = [f"{axis} * {stride}" for axis, n, stride in zip(axes, lengths, of_batch) if n > 1 and stride]
     start = " + ".join([*([memory.start] if memory.start != "0" or not steps else []), *steps])
     return f"{memory.pointer}, {start}, {row}, {column}"
 

@@ -6,7 +6,8 @@ function keyOf(change) {
   return [change.kind, change.layer, change.index, change.name, change.unit].join("|");
 }
 
-const isIdle = change => (change.kind === "bias" && change.value === 0) || (change.kind === "scale" && change.value === 1);
+const isIdle = change =>
+  (change.kind === "bias" && change.value === 0) || (change.kind === "scale" && change.value === 1);
 
 class Changes {
   constructor(model) {
@@ -58,6 +59,17 @@ class Changes {
   valueOf(change, otherwise) {
     const found = this.list.find(other => keyOf(other) === keyOf(change));
     return found ? found.value : otherwise;
+  }
+
+  /** The clamp of a unit of a record, if there is one. */
+  clampOf(layer, index, unit) {
+    return this.list.find(
+      each =>
+        each.kind === "clamp" &&
+        each.layer === layer &&
+        each.index === index &&
+        (each.unit === null || each.unit === unit),
+    );
   }
 
   /** Write the parameters that `list` gives, from the original ones. */

@@ -29,10 +29,15 @@ function setText(id, text) {
 
 /** The choices of a <select>: `groups` is a list of {label, choices: [{value, label}]}; no label, no group. */
 function setChoices(select, groups, chosen) {
-  fill(select, ...groups.filter(group => group.choices.length).flatMap(({ label, choices }) => {
-    const made = choices.map(({ value, label }) => element("option", { value, text: label }));
-    return label ? [element("optgroup", { label }, ...made)] : made;
-  }));
+  fill(
+    select,
+    ...groups
+      .filter(group => group.choices.length)
+      .flatMap(({ label, choices }) => {
+        const made = choices.map(({ value, label }) => element("option", { value, text: label }));
+        return label ? [element("optgroup", { label }, ...made)] : made;
+      }),
+  );
   select.value = chosen;
 }
 

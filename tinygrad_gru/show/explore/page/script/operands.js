@@ -1,6 +1,6 @@
 // What a record took and what it made: the numbers of one step.
 
-/** The array that `ref`, an input of a record of layer l, is at step t; a number for one in the source; null if unknown. */
+/** What `ref`, an input of a record of layer l, is at step t: an array, a number of the source, null if unknown. */
 function operand(session, run, l, ref, t) {
   const layer = session.layers[l];
   if (ref !== null && typeof ref === "object") return ref.value;
@@ -35,36 +35,61 @@ function terms(layer, index) {
 
 /** The largest products of a product of the row `left` and a matrix, for one column. */
 function products(session, run, l, record, unit, t) {
-  const [left, right] = record.inputs, layer = session.layers[l];
-  const shape = typeof right === "string" ? (session.info.parameters.find(({ name }) => name === right) || {}).shape : null;
-  const a = operand(session, run, l, left, t), W = operand(session, run, l, right, t);
+  const [left, right] = record.inputs,
+    layer = session.layers[l];
+  const shape =
+    typeof right === "string" ? (session.info.parameters.find(({ name }) => name === right) || {}).shape : null;
+  const a = operand(session, run, l, left, t),
+    W = operand(session, run, l, right, t);
   if (!shape || shape.length !== 2 || !a || !W || a.length !== shape[0] || unit >= shape[1]) return null;
-  const all = Array.from(a, (value, i) => ({ i, value, weight: W[i * shape[1] + unit], product: value * W[i * shape[1] + unit] }));
+  const all = Array.from(a, (value, i) => ({
+    i,
+    value,
+    weight: W[i * shape[1] + unit],
+    product: value * W[i * shape[1] + unit],
+  }));
   all.sort((p, q) => Math.abs(q.product) - Math.abs(p.product));
   const [nameA, nameW] = [nameOf(layer, left), nameOf(layer, right)];
   const name = /[ (]/.test(nameA) ? `(${nameA})` : nameA;
-  const top = all.slice(0, 3).map(({ i, value, weight, product }) =>
-    ({ of: `${name}[${i}] · ${nameW}[${i},${unit}]`, factors: `${format(value)} × ${withSign(weight)}`, product }));
+  const rows = all
+    .slice(0, 3)
+    .map(({ i, value, weight, product }) => ({
+      of: `${name}[${i}]`,
+      factors: `${format(value)} × ${withSign(weight)}`,
+      product,
+    }));
   const rest = all.slice(3);
-  if (rest.length) top.push({ of: `the other ${rest.length}`, factors: "", product: rest.reduce((sum, { product }) => sum + product, 0) });
-  return top;
+  if (rest.length)
+    rows.push({
+      of: `the other ${rest.length}`,
+      factors: "",
+      product: rest.reduce((sum, { product }) => sum + product, 0),
+    });
+  return { title: `largest of ${name}[i] · ${nameW}[i,${unit}]`, rows };
 }
 
-/** A record with its numbers: {result, detail, fed}: the value of the unit, of what it was made, and the largest products. */
+/** A record in numbers: {result, detail, fed}: the unit's value, of what it was made, and the largest products. */
 function numbers(session, run, l, index, unit, t) {
-  const layer = session.layers[l], record = layer.records[index], size = record.size;
+  const layer = session.layers[l],
+    record = layer.records[index],
+    size = record.size;
   const own = recordRow(session, run, l, index, t);
-  if (unit >= size && size !== 1) return { result: `${plural(size, "value")}, norm ${format(norm(own))}`, detail: null, fed: null };
+  if (unit >= size && size !== 1)
+    return { result: `${plural(size, "value")}, norm ${format(norm(own))}`, detail: null, fed: null };
   const at = (ref, write = withSign) => {
     const value = numberOf(operand(session, run, l, ref, t), unit, size);
     return value === null ? nameOf(layer, ref) : write(value);
   };
   let detail = null;
-  if (record.op === "add") detail = terms(layer, index).map(ref => {
-    const isNumber = ref !== null && typeof ref === "object";
-    return isNumber ? at(ref) : `${at(ref)} [${nameOf(layer, ref)}]`;
-  }).join(" + ");
-  else if (SIGN_OF[record.op] && record.op !== "matmul") detail = record.inputs.map(ref => at(ref)).join(` ${SIGN_OF[record.op]} `);
+  if (record.op === "add")
+    detail = terms(layer, index)
+      .map(ref => {
+        const isNumber = ref !== null && typeof ref === "object";
+        return isNumber ? at(ref) : `${at(ref)} [${nameOf(layer, ref)}]`;
+      })
+      .join(" + ");
+  else if (SIGN_OF[record.op] && record.op !== "matmul")
+    detail = record.inputs.map(ref => at(ref)).join(` ${SIGN_OF[record.op]} `);
   else if (record.op !== "matmul") detail = `${record.op}(${record.inputs.map(ref => at(ref, format)).join(", ")})`;
   const fed = record.op === "matmul" || record.op === "linear" ? products(session, run, l, record, unit, t) : null;
   return { result: format(own[size === 1 ? 0 : unit]), detail, fed };

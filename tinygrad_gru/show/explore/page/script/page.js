@@ -3,22 +3,22 @@
 const page = {
   sessions: [],
   equations: {}, // the rules of the ops, as text
-  fresh: [],     // curves of models before training
+  fresh: [], // curves of models before training
   session: null,
-  views: [],     // {update(page)}: the views that are always in sight
-  panels: {},    // the views of the tabs, of which only the one in sight is updated
+  views: [], // {update(page)}: the views that are always in sight
+  panels: {}, // the views of the tabs, of which only the one in sight is updated
   text: "",
-  t: 0,          // the step
+  t: 0, // the step
   layer: 0,
-  value: null,   // what the heatmap shows
+  value: null, // what the heatmap shows
   unit: 0,
   order: "variance",
   filter: "",
   given: "aeiou",
-  count: 24,     // rows of the heatmap; 0: all
+  count: 24, // rows of the heatmap; 0: all
   tab: "unit",
-  lossStep: 0,   // where the walk backward begins
-  walk: 0,       // how many records it has gone
+  lossStep: 0, // where the walk backward begins
+  walk: 0, // how many records it has gone
 };
 
 /** Change the state: give what is new. */

@@ -1,4 +1,4 @@
-// A model of this page, the text that it reads, and what was computed of it: each thing once, when it is first asked for.
+// A model of this page, the text that it reads, and what was computed of it: each thing once, when it is asked for.
 
 class Session {
   /** model: a `tinygradModel`; name: what the page calls it */
@@ -52,14 +52,17 @@ class Session {
     return this.model.forward(this.ids, { targets: this.targets, inspect: this.changes.inspect() });
   }
 
-  /** The gradients of the loss at one step, and the run of the text so far; those of the last step asked for are kept. */
+  /** The gradients of the loss at one step, as `backward` gives them; those of the last step asked for are kept. */
   gradients(t) {
     const kept = this.memory.get("gradients");
     if (kept && kept.t === t) return kept;
-    const ids = this.ids.slice(0, t + 1), targets = this.targets.slice(0, t + 1), weights = new Float32Array(t + 1);
-    weights[t] = 1;
-    const run = this.model.forward(ids, { targets, inspect: this.changes.inspect() });
-    const gradients = { t, run, ...this.model.backward(run, weights) };
+    const gradients = {
+      t,
+      ...this.model.backward(
+        this.run,
+        this.ids.map((_, i) => +(i === t)),
+      ),
+    };
     this.memory.set("gradients", gradients);
     return gradients;
   }
@@ -72,14 +75,25 @@ class Session {
   /** What a layer has to look at: its records, those with a name first, and the parts of its state. */
   valuesOf(layer, l) {
     const made = index => layer.next.findIndex(next => next === index);
-    const records = layer.records.filter(record => !record.invariant).map(record => {
-      const part = made(record.index);
-      const state = part < 0 ? null : prettyName(layer.carry[part].name);
-      const name = record.name ? prettyName(record.name) : null;
-      const title = state !== null ? `${state}, the new state` : name;
-      return { layer: l, index: record.index, size: record.size, record, name: state || name, state, title,
-        label: title || readable(layer, record.index), key: `${l}:${record.index}` };
-    });
+    const records = layer.records
+      .filter(record => !record.invariant)
+      .map(record => {
+        const part = made(record.index);
+        const state = part < 0 ? null : prettyName(layer.carry[part].name);
+        const name = record.name ? prettyName(record.name) : null;
+        const title = state !== null ? `${state}, the new state` : name;
+        return {
+          layer: l,
+          index: record.index,
+          size: record.size,
+          record,
+          name: state || name,
+          state,
+          title,
+          label: title || readable(layer, record.index),
+          key: `${l}:${record.index}`,
+        };
+      });
     return { named: records.filter(value => value.name), unnamed: records.filter(value => !value.name), all: records };
   }
 
@@ -93,9 +107,12 @@ class Session {
   }
 }
 
-/** h_tilde is h̃, h_hat is ĥ. */
+/** h_tilde is h̃, h_hat is ĥ, h' is h′. */
 function prettyName(name) {
-  return name.replace(/^([a-z])_tilde/i, "$1\u0303").replace(/^([a-z])_hat/i, "$1\u0302");
+  return name
+    .replace("'", "′")
+    .replace(/^([a-z])_tilde/i, "$1\u0303")
+    .replace(/^([a-z])_hat/i, "$1\u0302");
 }
 
 const SIGN_OF = { add: "+", subtract: "−", hadamard: "⊙", multiply: "⊙", divide: "/", matmul: "@" };
@@ -127,7 +144,8 @@ function readable(layer, index, depth = 0) {
     return SIGN_OF[layer.records[ref].op] && !sum && layer.records[ref].op !== "matmul" ? `(${inner})` : inner;
   });
   if (SIGN_OF[op] && parts.length === 2) {
-    return op === "matmul" ? parts.map(part => (/[ (]/.test(part) && !part.startsWith("(") ? `(${part})` : part)).join(" @ ")
+    return op === "matmul"
+      ? parts.map(part => (/[ (]/.test(part) && !part.startsWith("(") ? `(${part})` : part)).join(" @ ")
       : parts.join(` ${SIGN_OF[op]} `);
   }
   const own = text.replace(/\bv(\d+)\b/g, (all, i) => (layer.records[i] && +i !== index ? nameOf(layer, +i) : all));

@@ -6,7 +6,16 @@ function startTabs() {
   const names = Object.keys(PANELS);
   page.panels = { ...PANELS };
   for (const name of names) {
-    $("tabs").append(element("button", { type: "button", role: "tab", id: "tab-" + name, "aria-controls": "panel-" + name, text: PANELS[name].title, on: { click: () => change({ tab: name }) } }));
+    $("tabs").append(
+      element("button", {
+        type: "button",
+        role: "tab",
+        id: "tab-" + name,
+        "aria-controls": "panel-" + name,
+        text: PANELS[name].title,
+        on: { click: () => change({ tab: name }) },
+      }),
+    );
   }
   $("tabs").addEventListener("keydown", event => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -16,13 +25,15 @@ function startTabs() {
     change({ tab });
     $("tab-" + tab).focus();
   });
-  page.views.push({ update: ({ tab }) => {
-    for (const name of names) {
-      $("panel-" + name).hidden = name !== tab;
-      $("tab-" + name).setAttribute("aria-selected", name === tab);
-      $("tab-" + name).tabIndex = name === tab ? 0 : -1;
-    }
-  } });
+  page.views.push({
+    update: ({ tab }) => {
+      for (const name of names) {
+        $("panel-" + name).hidden = name !== tab;
+        $("tab-" + name).setAttribute("aria-selected", name === tab);
+        $("tab-" + name).tabIndex = name === tab ? 0 : -1;
+      }
+    },
+  });
 }
 
 /** What a gate of a known cell does when it is clamped to 0; of others its name is all that is known. */
@@ -32,70 +43,147 @@ const WITHOUT = {
   "LSTMCell f": "at every step all that was stored is forgotten",
 };
 
+const LOOK = "Look at the loss and at what it writes now; then Undo.";
+
 /** {label, hint, run}: to take from a model what makes it remember. */
 function cutMemory(session, layer) {
-  const { cell, records } = session.layers[layer], { named } = session.values[layer];
-  const gate = named.find(({ name }) => WITHOUT[`${cell} ${name}`]) || named.find(({ record }) => record.op === "sigmoid");
+  const { cell, records } = session.layers[layer],
+    { named } = session.values[layer];
+  const gate =
+    named.find(({ name }) => WITHOUT[`${cell} ${name}`]) || named.find(({ record }) => record.op === "sigmoid");
   if (gate) {
     const effect = WITHOUT[`${cell} ${gate.name}`];
-    return { label: `Clamp ${gate.name} to 0`, hint: `With ${gate.name} = 0 ${effect || "one of the gates is closed at every step"}. Look at the loss and at what it writes now; then Undo.`,
+    return {
+      label: `Clamp ${gate.name} to 0`,
+      hint: `With ${gate.name} = 0 ${effect || "one of the gates is closed at every step"}. ${LOOK}`,
       run: () => {
         session.changes.set({ kind: "clamp", layer, index: gate.index, unit: null, value: 0 });
         showValue(gate);
-      } };
+      },
+    };
   }
-  const product = records.find(({ op, inputs }) => op === "matmul" && session.layers[layer].carry.some(({ name }) => name === inputs[0]) && typeof inputs[1] === "string");
+  const product = records.find(
+    ({ op, inputs }) =>
+      op === "matmul" &&
+      session.layers[layer].carry.some(({ name }) => name === inputs[0]) &&
+      typeof inputs[1] === "string",
+  );
   const name = product ? product.inputs[1] : session.info.parameters.find(({ shape }) => shape.length > 1).name;
-  return { label: `Scale ${shortName(name)} to 0`, hint: `With ${shortName(name)} = 0 ${product ? "a step no longer sees the state before it" : "nothing passes this matrix"}. Look at the loss and at what it writes now; then Undo.`,
-    run: () => session.changes.set({ kind: "scale", name, value: 0 }) };
+  return {
+    label: `Scale ${shortName(name)} to 0`,
+    hint:
+      `With ${shortName(name)} = 0 ` +
+      (product ? "a step no longer sees the state before it. " : "nothing passes this matrix. ") +
+      LOOK,
+    run: () => session.changes.set({ kind: "scale", name, value: 0 }),
+  };
 }
 
 /** The five things to try, each one click: {label, hint, run}. */
 function suggestions(session) {
-  const layer = Math.max(session.layers.findIndex(({ carry }) => carry.length), 0), cut = cutMemory(session, layer);
+  const layer = Math.max(
+      session.layers.findIndex(({ carry }) => carry.length),
+      0,
+    ),
+    cut = cutMemory(session, layer);
   return [
-    { label: "Find the unit that knows spaces", hint: "The rows are sorted by how closely a unit follows the spaces of the text, the closest on top. Try other characters and other values, such as a gate.",
+    {
+      label: "Find the unit that knows spaces",
+      hint:
+        "The rows are sorted by how closely a unit follows the spaces of the text, the closest on top. Try " +
+        "other characters and other values, such as a gate.",
       run: () => {
         showLayer(layer);
-        page.unit = chooseUnits(page.value, session, { order: "is spaces", filter: "", given: "", count: 0, t: 0 }).units[0];
+        page.unit = chooseUnits(page.value, session, {
+          order: "is spaces",
+          filter: "",
+          given: "",
+          count: 0,
+          t: 0,
+        }).units[0];
         change({ order: "is spaces", filter: "", count: 24, tab: "unit" });
-      } },
-    { label: "See what fed one unit", hint: "The lines of the cell's step, with the numbers of one unit at one step: the largest products come first. Click names, or move with ◀ ▶.",
-      run: () => change({ t: Math.floor(session.ids.length / 2), tab: "unit" }) },
-    { ...cut, run: () => {
-      cut.run();
-      modelChanged();
-      change({ tab: "change" });
-    } },
-    { label: "Walk back from the worst surprise", hint: "The loss where the model was most surprised, and the first record of its gradient. Go on with ◀: every cotangent stands beside its finite difference.",
+      },
+    },
+    {
+      label: "See what fed one unit",
+      hint:
+        "The lines of the cell's step, with the numbers of one unit at one step: the largest products come " +
+        "first. Click names, or move with ◀ ▶.",
+      run: () => change({ t: Math.floor(session.ids.length / 2), tab: "unit" }),
+    },
+    {
+      ...cut,
+      run: () => {
+        cut.run();
+        modelChanged();
+        change({ tab: "change" });
+      },
+    },
+    {
+      label: "Walk back from the worst surprise",
+      hint:
+        "The loss where the model was most surprised, and the first record of its gradient. Go on with ◀: " +
+        "every cotangent stands beside its finite difference.",
       run: () => {
         change({ tab: "walk" });
         walkView.chooseWorst();
-      } },
-    { label: "How far back does it learn?", hint: "The norm of the gradient by the state k steps before the loss: where it has died away, nothing can be learned from so long ago.",
+      },
+    },
+    {
+      label: "How far back does it learn?",
+      hint:
+        "The norm of the gradient by the state k steps before the loss: where it has died away, nothing can " +
+        "be learned from so long ago.",
       run: () => {
         change({ tab: "reach" });
         walkView.choose(session.ids.length - 2);
-      } },
+      },
+    },
   ];
 }
 
 function showGuide(session) {
-  fill($("guide"), ...suggestions(session).map(({ label, hint, run }, i) => element("li", {}, element("button", { type: "button", id: "try-" + i, text: `${i + 1}. ${label}`, on: { click: () => {
-    session.changes.reset();
-    modelChanged();
-    run();
-    setText("hint", hint);
-    if (matchMedia("(max-width: 959px)").matches) $(i === 0 ? "map-card" : "tabs").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
-  } } }))));
+  fill(
+    $("guide"),
+    ...suggestions(session).map(({ label, hint, run }, i) =>
+      element(
+        "li",
+        {},
+        element("button", {
+          type: "button",
+          id: "try-" + i,
+          text: `${i + 1}. ${label}`,
+          on: {
+            click: () => {
+              session.changes.reset();
+              modelChanged();
+              run();
+              setText("hint", hint);
+              if (matchMedia("(max-width: 959px)").matches)
+                $(i === 0 ? "map-card" : "tabs").scrollIntoView({
+                  behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+                });
+            },
+          },
+        }),
+      ),
+    ),
+  );
 }
 
 function showFacts(session) {
-  const { info, layers, tokens } = session, count = info.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const { info, layers, tokens } = session,
+    count = info.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const recurrent = layers.filter(({ carry }) => carry.length);
   const cells = recurrent.map(({ cell, size }) => `${cell} of ${size} units`).join(", then ");
-  setText("facts", `${page.sessions.length > 1 ? session.name + ": " : ""}${cells}; ${count.toLocaleString("en")} parameters, ${info.symbols} symbols`);
-  setText("text-label", tokens.isText ? "Type or paste; the model reads one character after another" : `Numbers from 0 to ${info.symbols - 1}, with spaces between; the model reads one after another`);
+  const name = page.sessions.length > 1 ? session.name + ": " : "";
+  setText("facts", `${name}${cells}; ${count.toLocaleString("en")} parameters, ${info.symbols} symbols`);
+  setText(
+    "text-label",
+    tokens.isText
+      ? "Type or paste; the model reads one character after another"
+      : `Numbers from 0 to ${info.symbols - 1}, with spaces between; the model reads one after another`,
+  );
 }
 
 function start() {

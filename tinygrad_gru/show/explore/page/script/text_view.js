@@ -13,10 +13,14 @@ const textView = {
 
   update({ session, t, tab, lossStep }) {
     const { run, changes, symbols } = session;
-    const loss = session.meanLoss(run), made = changes.list.length ? session.meanLoss(session.original) : null;
+    const loss = session.meanLoss(run),
+      made = changes.list.length ? session.meanLoss(session.original) : null;
     const unit = session.tokens.isText ? "nats/char" : "nats/symbol";
     setText("loss", `Loss ${format(loss)} ${unit}`);
-    setText("loss-note", made === null ? "" : `· as it was made ${format(made)} (${loss > made ? "+" : ""}${format(loss - made)})`);
+    setText(
+      "loss-note",
+      made === null ? "" : `· as it was made ${format(made)} (${loss > made ? "+" : ""}${format(loss - made)})`,
+    );
     this.drawStrip(run, symbols, t, tab === "walk" || tab === "reach" ? lossStep : null);
     const last = symbols.length - 1;
     $("step").max = last;
@@ -33,10 +37,13 @@ const textView = {
     if (strip.children.length !== symbols.length || this.symbols !== symbols) {
       this.symbols = symbols;
       const gap = page.session.tokens.isText ? "" : " ";
-      fill(strip, ...symbols.flatMap((symbol, i) => {
-        const shown = element("span", { "data-t": i, text: (symbol === " " ? "\u00a0" : glyph(symbol)) + gap });
-        return symbol === "\n" ? [shown, element("br")] : [shown];
-      }));
+      fill(
+        strip,
+        ...symbols.flatMap((symbol, i) => {
+          const shown = element("span", { "data-t": i, text: (symbol === " " ? "\u00a0" : glyph(symbol)) + gap });
+          return symbol === "\n" ? [shown, element("br")] : [shown];
+        }),
+      );
       this.spans = [...strip.querySelectorAll("span")];
     }
     this.spans.forEach((span, i) => {
@@ -47,18 +54,30 @@ const textView = {
   },
 
   drawNext(run, symbols, t) {
-    const V = page.session.info.symbols, probabilities = row(run.probabilities, V, t);
+    const V = page.session.info.symbols,
+      probabilities = row(run.probabilities, V, t);
     const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a] || a - b);
     const next = t + 1 < symbols.length ? page.session.ids[t + 1] : -1;
     const shown = order.slice(0, 8);
     if (next >= 0 && !shown.includes(next)) shown.push(next);
     const known = page.session.tokens.symbols;
-    const what = next < 0 ? "the text ends here" :
-      `what does come is ${quoted(known[next])}, place ${order.indexOf(next) + 1} of ${V}: −log ${percent(probabilities[next])} = ${format(run.losses[t])} nats`;
+    const what =
+      next < 0
+        ? "the text ends here"
+        : `what does come is ${quoted(known[next])}, place ${order.indexOf(next) + 1} of ${V}: ` +
+          `−log ${percent(probabilities[next])} = ${format(run.losses[t])} nats`;
     setText("next-note", `After ${symbolAt(t)} (step ${t}); ${what}.`);
-    fill($("next"), ...shown.map(id => element("li", { class: id === next ? "true" : null },
-      element("code", { text: glyph(known[id]) + (id === next ? " ✓" : "") }),
-      element("span", { class: "bar", style: `width:${(100 * probabilities[id]).toFixed(2)}%` }),
-      element("span", { text: percent(probabilities[id]) }))));
+    fill(
+      $("next"),
+      ...shown.map(id =>
+        element(
+          "li",
+          { class: id === next ? "true" : null },
+          element("code", { text: glyph(known[id]) + (id === next ? " ✓" : "") }),
+          element("span", { class: "bar", style: `width:${(100 * probabilities[id]).toFixed(2)}%` }),
+          element("span", { text: percent(probabilities[id]) }),
+        ),
+      ),
+    );
   },
 };

@@ -15,7 +15,8 @@ class Tokens {
   encode(text) {
     const all = this.isText ? Array.from(text) : text.split(/[\s,;]+/).filter(Boolean);
     const given = all.slice(0, LONGEST);
-    const ids = [], unknown = new Set();
+    const ids = [],
+      unknown = new Set();
     for (const symbol of given) {
       if (this.ids.has(symbol)) ids.push(this.ids.get(symbol));
       else {

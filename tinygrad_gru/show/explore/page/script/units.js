@@ -27,7 +27,10 @@ const ORDERS = {
 function signalOf(order, session, given) {
   const { symbols, run } = session;
   if (order.startsWith("is ")) return symbols.map(symbol => +FEATURES[order.slice(3)](symbol));
-  if (order === "given") return symbols.map(symbol => +(session.tokens.isText ? given.includes(symbol) : given.split(/[\s,;]+/).includes(symbol)));
+  if (order === "given")
+    return symbols.map(
+      symbol => +(session.tokens.isText ? given.includes(symbol) : given.split(/[\s,;]+/).includes(symbol)),
+    );
   if (order === "place") return symbols.map((_, t) => t);
   if (order === "column") {
     let column = -1;
@@ -38,10 +41,15 @@ function signalOf(order, session, given) {
 
 function correlation(values, size, unit, signal) {
   const count = signal.length;
-  let x = 0, y = 0, xx = 0, yy = 0, xy = 0;
+  let x = 0,
+    y = 0,
+    xx = 0,
+    yy = 0,
+    xy = 0;
   for (let t = 0; t < count; t++) {
-    const a = values[t * size + unit], b = signal[t];
-    x += a, y += b, xx += a * a, yy += b * b, xy += a * b;
+    const a = values[t * size + unit],
+      b = signal[t];
+    ((x += a), (y += b), (xx += a * a), (yy += b * b), (xy += a * b));
   }
   const spread = (xx - (x * x) / count) * (yy - (y * y) / count);
   return spread > 1e-12 ? (xy - (x * y) / count) / Math.sqrt(spread) : 0;
@@ -49,12 +57,15 @@ function correlation(values, size, unit, signal) {
 
 /** A number for each unit by which an order sorts. */
 function scores(order, values, size, session, options) {
-  const T = values.length / size, made = new Float64Array(size), signal = signalOf(order, session, options.given);
+  const T = values.length / size,
+    made = new Float64Array(size),
+    signal = signalOf(order, session, options.given);
   for (let unit = 0; unit < size; unit++) {
     if (signal) made[unit] = correlation(values, size, unit, signal);
     else if (order === "now") made[unit] = values[options.t * size + unit];
     else {
-      let sum = 0, squares = 0;
+      let sum = 0,
+        squares = 0;
       for (let t = 0; t < T; t++) sum += values[t * size + unit];
       if (order === "mean") made[unit] = sum / T;
       else for (let t = 0; t < T; t++) squares += (values[t * size + unit] - sum / T) ** 2 / T;
@@ -66,10 +77,12 @@ function scores(order, values, size, session, options) {
 
 /** The unit numbers that a filter such as "3, 10-20" names, and what of it could not be read. */
 function unitsIn(text, size) {
-  const units = new Set(), unread = [];
+  const units = new Set(),
+    unread = [];
   for (const part of text.split(/[\s,;]+/).filter(Boolean)) {
     const match = /^(\d+)(?:[-–:](\d+))?$/.exec(part);
-    const first = match ? +match[1] : NaN, last = match && match[2] !== undefined ? +match[2] : first;
+    const first = match ? +match[1] : NaN,
+      last = match && match[2] !== undefined ? +match[2] : first;
     if (!(first <= last && last < size)) unread.push(part);
     else for (let unit = first; unit <= last; unit++) units.add(unit);
   }
@@ -78,7 +91,8 @@ function unitsIn(text, size) {
 
 /** {units, scores, note}: the units to show, in order. */
 function chooseUnits(value, session, options) {
-  const size = value.size, { units: wanted, unread } = unitsIn(options.filter, size);
+  const size = value.size,
+    { units: wanted, unread } = unitsIn(options.filter, size);
   const all = Array.from({ length: size }, (_, unit) => unit).filter(unit => !wanted.size || wanted.has(unit));
   let made = null;
   if (options.order !== "number") {
