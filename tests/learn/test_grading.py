@@ -34,7 +34,18 @@ def _(x):
     return x / 2
 
 
-def in_place(x):
+@twice.mistake("x is doubled in place", hint="Whose array is x?")
+def _(x):
+    x += x
+    return x
+
+
+@twice.mistake("a name of another library", hint="Whose functions has an array?")
+def _(x):
+    return x.double()
+
+
+def doubled_in_place(x):
     x *= 2
     return x
 
@@ -51,7 +62,6 @@ ANSWERS = [
     (lambda x: (x + x)[None], "shape (1, 1), where (1,) is expected"),
     (lambda x: (x + x).astype("float32"), "dtype float32, where float64 is expected"),
     (lambda x: 2 * x + 0 / x, "NaN came back"),
-    (in_place, "changed its input `x` in place"),
     (lambda x: x.summ(), "AttributeError: 'numpy.ndarray' object has no attribute 'summ'"),
     (lambda x: None.sum(), "None comes from a function that ends without `return`"),
     (lambda x: x.fill(1), "it changed its input `x` in place"),
@@ -87,6 +97,14 @@ def test_a_mistake_is_named_only_if_it_does_the_same_with_all_inputs():
     assert grade(twice, lambda x: x**2).mistake.name == "you squared"
     assert grade(twice, lambda x: np.square(x)).mistake.name == "you squared"
     assert grade(twice, lambda x: x**2 if x.sum() != 7 else x).mistake is None
+
+
+def test_a_mistake_is_known_by_what_it_changes_and_by_its_error():
+    verdict = grade(twice, doubled_in_place)
+    assert verdict.mistake.name == "x is doubled in place"
+    assert "the result is right, but it changed its input `x` in place" in str(verdict)
+    assert grade(twice, lambda x: x.double()).mistake.name == "a name of another library"
+    assert grade(twice, lambda x: x.dubble()).mistake is None
 
 
 def test_what_it_printed_for_that_input_is_shown(capsys):
