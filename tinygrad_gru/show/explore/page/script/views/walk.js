@@ -152,7 +152,7 @@ const walkView = {
       ],
       ["along the cotangent, its norm", total, difference(session, place, lossStep, along)],
     ];
-    const steps = rows.map(([, , { epsilon }]) => epsilon).join(" and ");
+    const steps = [...new Set(rows.map(([, , { epsilon }]) => epsilon))].join(" and ");
     const when = t === lossStep ? "at the step of the loss" : plural(lossStep - t, "step") + " before it";
     const value = session.valueAt(place.key),
       name = value.name || readable(layer, record.index);
