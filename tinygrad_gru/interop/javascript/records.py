@@ -136,8 +136,8 @@ def _index_text(value: Value) -> str:
             texts.append(f"{entry}")
             continue
         _, start, stop, step = entry
-        bounds = "" if (start, stop) == (0, size) else f"{start or ''}:{'' if stop in (size, -1) else stop}"
-        texts.append((bounds or ":") + (f":{step}" if step != 1 else ""))
+        by = f":{step}" if step != 1 else ""
+        texts.append(f"{start or ''}:{'' if stop in (size, -1) else stop}{by}")
     return ", ".join(texts)
 
 

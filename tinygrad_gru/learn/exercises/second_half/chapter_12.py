@@ -85,8 +85,8 @@ def _(index, shape):
 
 @offset.mistake(
     "nothing is broadcast",
-    hint="It is right where both shapes are the same. But (3,) beside (2, 3) belongs to the *last* axis, and an axis of "
-    "length 1 has an element at 0 only.",
+    hint="Right where both shapes are the same. But (3,) beside (2, 3) belongs to the last axis, and one of length 1 "
+    "has an element at 0 only.",
 )
 def _(index, shape):
     offset = 0
