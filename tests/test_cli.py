@@ -202,6 +202,14 @@ def test_export_writes_a_graph_that_another_runtime_runs(train, tmp_path, capsys
     assert "model.onnx" in capsys.readouterr().out
 
 
+def test_export_writes_a_script_for_a_page(train, tmp_path, capsys):
+    train("--quiet")
+    assert cli.main(["export", str(tmp_path / "run"), str(tmp_path / "model.js")]) == 0
+    script = (tmp_path / "model.js").read_text(encoding="utf-8")
+    assert script.startswith("const tinygradModel = ") and '"vocabulary": ["' in script
+    assert "model.js, which defines tinygradModel" in capsys.readouterr().out
+
+
 def test_export_without_the_package_says_what_to_install(train, tmp_path, monkeypatch, capsys):
     train("--quiet")
     monkeypatch.setitem(sys.modules, "tinygrad_gru.interop.onnx", None)

@@ -8,30 +8,39 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from docstrings import markdown, prose, signature
+from docstrings import markdown, prose, sentence, signature
 from repository import ROOT
+
+from tinygrad_gru import Tensor, ops
 
 #: Packages, and which names of theirs have a page of their own elsewhere.
 PACKAGES = (
-    "tinygrad_gru", "tinygrad_gru.Tensor", "nn.init", "optim", "data", "train", "io", "interop", "debug", "show",
-    "testing",
+    "tinygrad_gru", "tinygrad_gru.Tensor", "nn.init", "optim", "data", "train", "io", "interop", "interop.torch",
+    "interop.keras", "interop.onnx", "interop.javascript", "debug", "show", "testing", "learn",
 )  # fmt: skip
 
 
 def _names(module: ModuleType) -> list[tuple[str, Any]]:
-    found = ((name, getattr(module, name)) for name in module.__all__)
+    """The public names: those of `__all__`, or else the functions that a module defines."""
+    own = [n for n, v in vars(module).items() if n[0] != "_" and getattr(v, "__module__", "") == module.__name__]
+    found = ((name, getattr(module, name)) for name in getattr(module, "__all__", own))
     return [(n, v) for n, v in found if not isinstance(v, (ModuleType, str)) and n != "Tensor"]
 
 
 def page(package: str) -> str:
     if package == "tinygrad_gru.Tensor":
-        tensor = import_module("tinygrad_gru").Tensor
-        return f"# Tensor\n\n{_entry('tinygrad_gru', 'Tensor', tensor)}"
+        return f"# Tensor\n\n{_methods_that_are_ops()}\n{_entry('tinygrad_gru', 'Tensor', Tensor)}"
     name = package if package == "tinygrad_gru" else f"tinygrad_gru.{package}"
     module = import_module(name)
     heading = "The package" if package == "tinygrad_gru" else package
     entries = [_entry(name, n, value) for n, value in _names(module)]
     return "\n".join([f"# {prose(heading)}\n", markdown(module.__doc__), *entries])
+
+
+def _methods_that_are_ops() -> str:
+    names = [name for name in ops.__all__ if callable(getattr(Tensor, name, None))]
+    links = ", ".join(f"[{name}](../ops/{name}.md)" for name in names)
+    return f"These ops are methods too, as in `x.tanh()`, besides the operators of Python and NumPy: {links}.\n"
 
 
 def _entry(module: str, name: str, value: Any) -> str:
@@ -80,8 +89,8 @@ def index() -> str:
     rows = []
     for package in PACKAGES:
         name = package if package.startswith("tinygrad_gru") else f"tinygrad_gru.{package}"
-        documented = import_module(name) if not name.endswith(".Tensor") else import_module("tinygrad_gru").Tensor
-        rows.append(f"| [{prose(package)}]({package}.md) | {prose((documented.__doc__ or '').partition(chr(10))[0])} |")
+        documented = import_module(name) if not name.endswith(".Tensor") else Tensor
+        rows.append(f"| [{prose(package)}]({package}.md) | {prose(sentence(documented.__doc__))} |")
     elsewhere = "[Ops](../ops/index.md) and [layers](../nn/index.md) have pages of their own."
     return "\n".join([
         f"# Packages\n\nThe public names of every package. {elsewhere}\n",

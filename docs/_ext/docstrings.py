@@ -19,6 +19,12 @@ _SPECIAL = re.compile(r"([\\*_<>$\[\]{}|~^#])")
 _COLUMNS = re.compile(r"\S {3,}\S|^ {2,}", re.M)  # aligned by hand
 
 
+def sentence(docstring: str | None) -> str:
+    """The first sentence of a docstring, on one line."""
+    paragraph = " ".join(inspect.cleandoc(docstring or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z`])", paragraph)[0].rstrip(":")
+
+
 def prose(text: str) -> str:
     """Text whose only markup is `code`, as Markdown."""
     pieces = re.split(r"(`[^`\n]+`)", text)

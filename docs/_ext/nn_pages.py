@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from docstrings import fenced, markdown, prose, ran, signature
+from docstrings import fenced, markdown, prose, ran, sentence, signature
 from repository import ROOT
 
 from tinygrad_gru import explain, manual_seed, nn, randn, show, zeros
@@ -114,12 +114,11 @@ def index() -> str:
     for name in NAMES:
         if name not in known:
             module = inspect.getmodule(getattr(nn, name))
-            groups.setdefault(str(module.__doc__).partition("\n")[0], []).append(name)
+            groups.setdefault(sentence(module.__doc__), []).append(name)
     parts = ["# Layers and cells\n\n`from tinygrad_gru import nn`.\n"]
     for title, names in groups.items():
-        parts += [f"## {prose(title.partition(':')[0].partition('.')[0])}\n", "| | |\n| --- | --- |"]
+        parts += [f"## {prose(title.partition(':')[0].rstrip('.'))}\n", "| | |\n| --- | --- |"]
         for name in names:
-            first = inspect.cleandoc(getattr(nn, name).__doc__ or "").partition("\n")[0]
-            parts.append(f"| [{name}]({name}.md) | {prose(first.rstrip(':'))} |")
+            parts.append(f"| [{name}]({name}.md) | {prose(sentence(getattr(nn, name).__doc__))} |")
         parts.append("")
     return "\n".join([*parts, "```{toctree}\n:hidden:\n", *NAMES, "```\n"])

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import Any
 
+from docstrings import sentence
 from docutils import nodes
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -93,10 +94,10 @@ def _files() -> Iterator[Path]:
 
 
 def summary(path: Path) -> str:
-    """The first line of what a module says of itself."""
+    """The first sentence of what a module says of itself."""
     if path.suffix != ".py":
         return ""
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    return sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def _pages(app: Any) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -24,6 +24,12 @@ def twice(x):
     return x + x
 
 
+@twice.mistake("you squared, in place", hint="What is twice 1, and whose array is x?")
+def squared_in_place(x):
+    x *= x
+    return x
+
+
 @twice.mistake("you squared", hint="What is twice 1?")
 def _(x):
     return x**2
@@ -32,6 +38,11 @@ def _(x):
 @twice.mistake("half, not twice", hint="Larger or smaller?")
 def _(x):
     return x / 2
+
+
+@twice.mistake("a name of another library", hint="Whose functions has an array?")
+def _(x):
+    return x.double()
 
 
 def in_place(x):
@@ -51,7 +62,7 @@ ANSWERS = [
     (lambda x: (x + x)[None], "shape (1, 1), where (1,) is expected"),
     (lambda x: (x + x).astype("float32"), "dtype float32, where float64 is expected"),
     (lambda x: 2 * x + 0 / x, "NaN came back"),
-    (in_place, "changed its input `x` in place"),
+    (in_place, "the result is right, but it changed its input `x` in place"),
     (lambda x: x.summ(), "AttributeError: 'numpy.ndarray' object has no attribute 'summ'"),
     (lambda x: None.sum(), "None comes from a function that ends without `return`"),
     (lambda x: x.fill(1), "it changed its input `x` in place"),
@@ -87,6 +98,13 @@ def test_a_mistake_is_named_only_if_it_does_the_same_with_all_inputs():
     assert grade(twice, lambda x: x**2).mistake.name == "you squared"
     assert grade(twice, lambda x: np.square(x)).mistake.name == "you squared"
     assert grade(twice, lambda x: x**2 if x.sum() != 7 else x).mistake is None
+
+
+def test_a_mistake_is_known_by_what_it_changes_and_by_its_error():
+    assert grade(twice, squared_in_place).mistake.name == "you squared, in place"
+    assert grade(twice, lambda x: x * x).mistake.name == "you squared"
+    assert grade(twice, lambda x: x.double()).mistake.name == "a name of another library"
+    assert grade(twice, lambda x: x.dubble()).mistake is None
 
 
 def test_what_it_printed_for_that_input_is_shown(capsys):

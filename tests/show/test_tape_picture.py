@@ -1,6 +1,8 @@
 """`show.tape`: what it shows is what ran, its cotangents are the gradients, and steps that are alike are shown once."""
 
+import gc
 import re
+import weakref
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -61,12 +63,32 @@ def test_a_function_shows_its_variables_all_values_and_the_places():
     picture = show.tape(f, a, b)
     found, line = items(picture), f.__code__.co_firstlineno
     assert list(found) == ["a", "b", "product", "shifted", "#5", "#6"]
+    assert repr(found["product"]) == "product = hadamard ()"
     values = [float(item.value) for item in found.values()]
     np.testing.assert_allclose(values, [2, 3.5, 7, 1, np.tanh(1), 7 * np.tanh(1)], rtol=1e-12)
     assert [item.place.line - line for item in list(found.values())[2:]] == [1, 2, 3, 3]
     assert "shifted = subtract(product, 6)" in str(picture)
     assert f"{__file__.rpartition('/')[2]}:{line + 1}" in str(picture)
     assert show.tape(lambda x: (x * 2, "a state"), a).entries[-1].value == 4
+
+
+def test_a_function_leaves_nothing_behind():
+    class Local:
+        pass
+
+    seen = []
+
+    def f(x):
+        local = Local()
+        seen.append(weakref.ref(local))
+        return ops.tanh(x * 2)
+
+    gc.disable()  # so that a reference cycle would show
+    try:
+        show.tape(f, leaf(1.0))
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("as_function", [False, True])
@@ -150,6 +172,8 @@ def test_a_compiled_scan_is_one_record_or_unfolded_into_its_step():
     (ours,), (theirs,) = blocks(unfolded), blocks(eager)
     assert ours.count == theirs.count == 5
     assert [item.op for item in ours.items] == [item.op for item in theirs.items]
+    assert {"r", "z", "h_tilde", "h'"} <= {item.name for item in ours.items}
+    assert any("z * h_tilde" in str(item.place) for item in ours.items)
     for a, b in zip(ours.items, theirs.items):
         for one, other in zip(a.steps, b.steps):
             assert (one.cotangent is None) == (other.cotangent is None)
@@ -157,6 +181,32 @@ def test_a_compiled_scan_is_one_record_or_unfolded_into_its_step():
                 np.testing.assert_allclose(one.cotangent, other.cotangent, rtol=1e-9, atol=1e-12)
     y.backward()
     assert "scan, compiled" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
+
+
+def test_an_unfolded_step_has_its_names_as_long_as_it_is_there():
+    class Model:
+        W = Tensor(np.eye(2), requires_grad=True)
+
+        def step(self, carry, x):
+            h, c = carry
+            mixed = h @ self.W
+            c = c * x
+            return ops.tanh(mixed + c), c
+
+    model, h, xs = Model(), leaf(1.0, 2.0), Tensor(np.ones((6, 2)))
+    y = scan(model.step, (h, h * 1), xs)[1].sum()
+    (block,) = blocks(show.tape(y, unfold=True))
+    assert block.count == 6
+    assert [item.name for item in block.items] == ["mixed", "c", "", ""]
+    np.testing.assert_allclose(block.items[1].value, [1.0, 2.0])  # all values are known: the step is replayed
+    del model, xs
+    (block,) = blocks(show.tape(y, unfold=True))
+    assert [item.op for item in block.items] == ["matmul", "hadamard", "add", "tanh"]
+    assert not any(item.name for item in block.items)
+    layer = nn.LSTM(3, 4)
+    y = layer(np.ones((6, 2, 3), np.float32), lengths=[6, 2])[0].sum()
+    (block,) = blocks(show.tape(y, unfold=True))
+    assert block.count == 6  # the last c, which no output needs, too
 
 
 def test_what_begins_a_recurrence_is_shown():
@@ -168,7 +218,7 @@ def test_what_begins_a_recurrence_is_shown():
     picture = show.tape(f, start)
     (block,) = blocks(picture)
     ((carried, initial),) = block.initial.items()
-    assert block.count == 4 and carried.name == "h"
+    assert block.count == 4 and carried.name == "h" and repr(block) == "× 4 steps of 3 records"
     assert "h of the step before" in str(picture) and "before the first h = " in str(picture)
     assert initial.name == "h" or initial.is_leaf
 
@@ -277,3 +327,28 @@ def test_rules_of_users_are_read_from_their_source():
     assert "∂a = g * b, ∂b = g + a" in str(show.tape(product(a, b)))
     product.vjp(**{name: eval(f"lambda g, {other}: g * {other} * 1") for name, other in (("a", "b"), ("b", "a"))})
     assert "∂a = …, ∂b = …" in str(show.tape(product(a, b)))  # without source
+
+
+def test_a_step_that_takes_another_value_of_the_step_before_is_another():
+    """The second argument is that of two steps before: a match by ops alone would fold it like the first."""
+    x = leaf(1.5)
+    values = [x, ops.sin(x)]
+    for k in range(8):
+        values.append(values[-1] * values[-2] if k % 3 else values[-1] * values[0])
+    assert [block.count for block in blocks(show.tape(values[-1])) if len(block.items) == 1] == []
+
+
+def test_what_comes_after_a_loop_is_drawn_below_it():
+    def f(x):
+        h = x
+        for _ in range(7):
+            h = ops.tanh(h)
+        side = ops.exp(x)  # needs nothing of the loop
+        return h * side
+
+    picture = show.tape(f, leaf(1.0))
+    (block,) = blocks(picture)
+    root = ElementTree.fromstring(picture.svg())
+    rectangles = {g.find(f"{SVG}text").text: g.find(f"{SVG}rect") for g in root.iter(f"{SVG}g")}
+    bottom = max(float(rectangles[picture.title(item)].get("y")) for item in block.items)
+    assert float(rectangles["side = exp"].get("y")) > bottom

@@ -6,6 +6,8 @@ import argparse
 from typing import Any
 
 from ..backend import available
+from ..interop import javascript
+from ..io import replacing
 from ..train import generate, restore
 from ..train.text.run import versions
 from .arguments import add_backend, count, path
@@ -27,10 +29,10 @@ def add_to(commands: Any) -> None:
     command.add_argument("--seed", type=count, default=0, help="random seed (default: %(default)s)")
     add_backend(command)
 
-    command = commands.add_parser("export", help="write a trained model as an ONNX graph")
+    command = commands.add_parser("export", help="write a trained model as an ONNX graph, or as a JavaScript file")
     command.set_defaults(command=export)
     command.add_argument("checkpoint", type=path, help="a checkpoint file, or the folder of a run")
-    command.add_argument("out", type=path, help="the file to write, such as model.onnx")
+    command.add_argument("out", type=path, help="the file to write, such as model.onnx or model.js")
 
     command = commands.add_parser("info", help="print versions and backends, or the content of a checkpoint")
     command.set_defaults(command=info)
@@ -48,7 +50,13 @@ def write_text(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write a trained model as an ONNX graph, with its vocabulary in the metadata."""
+    """Write a trained model as an ONNX graph or as a JavaScript file, with its vocabulary."""
+    if options.out.endswith(".js"):
+        restored = restore(options.checkpoint)
+        with replacing(options.out) as file:
+            file.write(javascript.source(restored.model, restored.vocabulary).encode())
+        print(f"wrote {options.out}, which defines tinygradModel, in Node.js and in a page")
+        return 0
     from ..interop.onnx import save_text_model
 
     restored = restore(options.checkpoint)

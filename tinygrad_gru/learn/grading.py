@@ -41,7 +41,7 @@ class Outcome:
     printed: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class Verdict:
     """The result of `grade`: `passed`, and else the input, the difference and the mistake; `str` says it in words.
 
@@ -56,6 +56,9 @@ class Verdict:
     printed: str = ""
     mistake: Mistake | None = None
     is_unwritten: bool = False
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         if self.passed:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...contexts import no_grad
 from ...nn import Dropout, Embedding, Module, Recurrent, Sequential
-from ...scan.protocol import StepWrapper
+from ...scan.protocol import StepWrapper, split_output, tree_leaves
 from ...scan.tracing.traced_array import Untraceable
 from ...tensor import Tensor
 from ...train import CharacterModel
@@ -114,8 +114,6 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
         reason = "it is bidirectional, and a text is written from its beginning to its end"
     elif module.reverse:
         reason = "it reads from the end, and a text is written from its beginning"
-    elif module.residual:
-        reason = "residual=True adds its input to its output outside of the step: add x in the step of a cell"
     if reason:
         raise InteropError(f"{path} ({_name(module)}) cannot be exported: {reason}")
     names = {id(tensor): name for name, tensor in parameters.items()}
@@ -123,9 +121,18 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
         x = _zeros(like, 1, 1, cell.input_size)
         step, xs = cell.scan_arguments(x)
         name = f"{path}.cells.{i}"
+        step = _Residual(step) if module.residual and i else step
         traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters, name)
         initial = [names.get(id(vars(cell).get(f"{state}_0"))) for state in cell.states]
         yield Layer(name, type(cell).__name__, traced, initial, True)
+
+
+class _Residual(StepWrapper):
+    """A step whose output has its input added."""
+
+    def __call__(self, carry: Any, x: Any) -> Any:
+        new, y = split_output(self.step(carry, x), carry)
+        return new, y + tree_leaves(x)[0]
 
 
 class _Stateless(StepWrapper):

@@ -123,7 +123,22 @@ class Step(NamedTuple):
         texts = [self.text_of(ref) for ref in record.inputs]
         if record.op in _INFIX and len(texts) == 2:
             return f"{texts[0]} {_INFIX[record.op]} {texts[1]}"
+        if record.result.op == "getitem":
+            return f"{texts[0]}[{_index_text(record.result)}]"
         return f"-{texts[0]}" if record.op == "negative" else f"{record.op}({', '.join(texts)})"
+
+
+def _index_text(value: Value) -> str:
+    """The text between the brackets of a selection."""
+    texts = []
+    for entry, size in zip(value["index"], value.inputs[0].shape):
+        if isinstance(entry, int):
+            texts.append(f"{entry}")
+            continue
+        _, start, stop, step = entry
+        by = f":{step}" if step != 1 else ""
+        texts.append(f"{start or ''}:{'' if stop in (size, -1) else stop}{by}")
+    return ", ".join(texts)
 
 
 def no_program(what: str, reason: Untraceable) -> InteropError:
@@ -144,14 +159,21 @@ def trace_step(
     forward, names = trace_with_names(step, carry, xs)
     if len(forward.xs) != 1 or len(forward.ys) != 1:
         raise Untraceable(f"it has {len(forward.xs)} inputs and {len(forward.ys)} outputs at every step, and not one")
-    return _Tracer(forward, names, step, parameters).step(path, states)
+    return _Tracer(forward, names, step, states, parameters).step(path)
 
 
 class _Tracer:
     """Traces the records of a step one by one."""
 
-    def __init__(self, forward: Forward, names: StepNames, step: Callable, parameters: Mapping[str, Tensor]):
-        self.forward, self.places, self.names = forward, names.places, names.of()
+    def __init__(
+        self, forward: Forward, names: StepNames, step: Callable, states: tuple[str, ...],
+        parameters: Mapping[str, Tensor],
+    ):  # fmt: skip
+        self.forward, self.places, self.states = forward, names.places, states
+        self.x_name = names.of().get(forward.xs[0], "x")
+        # A variable that has the name of a state or of the input, and now another value, would be taken for that.
+        taken = {*states, self.x_name}
+        self.names = {value: name for name, value in reversed(names.values.items()) if name not in taken}
         self.source, self.first_line = _source(step, {place.line for place in names.places.values()})
         self.records: list[Record] = []
         self.constants: list[np.ndarray] = []
@@ -163,7 +185,7 @@ class _Tracer:
         inputs = zip(forward.inputs, (*forward.carry, *forward.xs))
         self.by_node: dict[Node, Ref] = {t.node: self.by_value[v] for t, v in inputs if t.node is not None}
 
-    def step(self, path: str, states: tuple[str, ...]) -> Step:
+    def step(self, path: str) -> Step:
         forward = self.forward
         for call in forward.calls:
             self._of_call(call)
@@ -173,9 +195,8 @@ class _Tracer:
         ]
         if output.kind == "constant":
             raise Untraceable("its output is a constant")
-        x = self.names.get(forward.xs[0], "x"), forward.xs[0]
         return Step(
-            path, list(zip(states, forward.carry)), x, next_carry, output,
+            path, list(zip(self.states, forward.carry)), (self.x_name, forward.xs[0]), next_carry, output,
             self.records, self.parameters, self.constants, self.source,
         )  # fmt: skip
 

@@ -230,7 +230,8 @@ def replayed(draw):
     ],
 )
 def backward(tape, values):
-    """A tape as in exercise 5, and the list of all of its values: inputs first, then one for each record.
+    """A tape, as in exercise 5 a list of ("add", i, j), ("multiply", i, j) and ("sin", i), and the list of all of its
+    values: the inputs first, then one for each record; i and j are positions in it.
 
     Let L be the last value. Return the list of ∂L/∂value for every value, the last included (∂L/∂L = 1).
     """

@@ -110,8 +110,9 @@ def rnn_cotangents(draw):
     ],
 )
 def rnn_gradients(x, h0, U, h, g):
-    """Shapes and equation as in exercise 17; h (T, B, H) is its result. L depends on every h, directly by g = ∂L/∂h
-    (T, B, H), where each other h is held fixed, and also through the steps that follow.
+    """The network of exercise 17, h_t = tanh(x_t W + h_{t−1} U + b), has run over x (T, B, F) from h0 (B, H), and h
+    (T, B, H) are its states. A loss L depends on every h_t directly, which is g[t], as if the other states were held
+    fixed, and also through the steps that follow.
 
     Return (∂L/∂W, ∂L/∂U, ∂L/∂b, ∂L/∂h0). tanh′ = 1 − tanh².
     """

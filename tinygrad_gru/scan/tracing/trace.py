@@ -7,7 +7,7 @@ or rule, a setting that only a rule reads, frozen weights, or tensors that share
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Trace:
     xs_need_grad  which xs require a gradient; None if nothing does
     constants     the closed-over arrays, in the order of the graph
     key           equal for traces of one program
+    step          gives the step, or None if it is gone: a trace keeps no model alive
     """
 
     forward: Forward
@@ -48,10 +49,11 @@ class Trace:
     constants: list[Any]
     key: Key
     _backward: Backward | None = None
+    step: Callable[[], Callable | None] = lambda: None
 
     def with_constants(self, constants: list[Any]) -> Trace:
         """The same trace with other arrays as its constants."""
-        return Trace(self.forward, self.xs_need_grad, constants, self.key, self._backward)
+        return Trace(self.forward, self.xs_need_grad, constants, self.key, self._backward, self.step)
 
     @classmethod
     def of(cls, forward: Forward, xs_need_grad: Sequence[bool] | None) -> Trace:

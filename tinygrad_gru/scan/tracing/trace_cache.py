@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import attrgetter
 from threading import RLock
+from types import MethodType
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakMethod, ref
 
 from ...contexts import recording
-from ..protocol import tree_leaves
+from ..protocol import StepWrapper, tree_leaves
 from .dependencies import Dependencies, Untrackable
 from .trace import Trace
 from .tracer import trace_forward
@@ -100,7 +101,17 @@ def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
     forward = trace_forward(step, carry, xs)
     needs_grad = [x.requires_grad for x in (*tree_leaves(carry), *tree_leaves(xs))]
     differentiable = recording.get() and (any(needs_grad) or bool(forward.closed_over))
-    return Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
+    trace = Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
+    trace.step = _weak_reference(step.step if isinstance(step, StepWrapper) else step)
+    return trace
+
+
+def _weak_reference(step: Callable) -> Callable[[], Any]:
+    """A weak reference to a step; of a method, to its object."""
+    try:
+        return WeakMethod(step) if isinstance(step, MethodType) else ref(step)
+    except TypeError:  # an object that cannot have one
+        return lambda: None
 
 
 def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:

@@ -23,8 +23,8 @@ from .text import Symbols
 #: The parts of the page's script, in the order in which they are joined: each names only what stands before it when
 #: it is loaded.
 SCRIPTS = (
-    "dom", "tokens", "changes", "session", "units", "colours", "page", "operands", "differences", "text_view",
-    "map_view", "unit_view", "write_view", "change_view", "walk_view", "reach_view", "start",
+    "dom", "tokens", "changes", "session", "units", "colours", "page", "operands", "differences", "views/text",
+    "views/map", "views/unit", "views/write", "views/change", "views/walk", "views/reach", "start",
 )  # fmt: skip
 
 

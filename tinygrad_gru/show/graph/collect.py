@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -15,9 +16,11 @@ from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.multi_output import _OutputOp
-from ...scan.names import Place, place_of
+from ...scan.names import Place, StepNames, place_of
 from ...scan.replay import replay
 from ...scan.run import _CompiledScan
+from ...scan.tracing.traced_array import Untraceable
+from ...scan.tracing.tracer import Forward, trace_with_names
 from ...tape import Node, Variable, history, inspector, walk
 from ...tensor import Tensor
 from ...writes import tick
@@ -28,7 +31,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 _STEPS = ("step", "step_with_options")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # a repr of all fields would go through the whole graph, more than once
 class Item:
     """A leaf or a record in the picture.
 
@@ -52,6 +55,9 @@ class Item:
     place: Place | None = None
     steps: list[Item] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"{self.name or '(no name)'} = {self.op} {self.shape}"
+
     @property
     def is_leaf(self) -> bool:
         return self.op == "leaf"
@@ -65,7 +71,7 @@ class Observed(Inspector):
     places     of each record in the user's source, or in a cell's step
     """
 
-    def __init__(self, boundary: FrameType):
+    def __init__(self, boundary: FrameType | None):
         super().__init__()
         self.boundary = boundary
         self.values: dict[Node, Any] = {}
@@ -89,11 +95,53 @@ class Observed(Inspector):
             self.places[result.node] = place
 
     def names(self) -> dict[Node, str]:
-        """The names that local variables gave to nodes."""
+        """The names that local variables gave to nodes. The frames, which keep the variables alive, are dropped."""
         found: dict[Node, str] = {}
         for frame in self._frames.values():
             found = {**names_in(frame.f_locals), **found}
+        self._frames.clear()
+        self.boundary = None
         return found
+
+
+class Replayed(Observed):
+    """The inspector of the replay of a compiled scan: the records have the names and places of the traced step, if the
+    step is still there to be traced once more."""
+
+    def __init__(self, trace: Any, inputs: list[Tensor]):
+        super().__init__(None)
+        forward = trace.forward
+        self.every_step, self.count, self.step_names = False, 0, dict[Node, str]()
+        self.calls: list[tuple[Any, str, Place | None]] = [(None, "", None)] * len(forward.xs)  # the slices of the xs
+        again, names = _traced_again(trace, inputs)
+        of, places = names.of(), names.places
+        for call in again.calls:
+            value = call.value
+            known = ("", None) if value is None else (of.get(value, ""), places.get(value))
+            self.calls.append((call.op, *known))
+
+    def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
+        expected, name, place = self.calls[self.count % len(self.calls)]
+        self.count += 1
+        if result.node is not None:
+            self.values[result.node], self.arguments[result.node] = result._data, inputs
+            if op is expected and name:
+                self.step_names[result.node] = name
+            if op is expected and place is not None:
+                self.places[result.node] = place
+
+
+def _traced_again(trace: Any, inputs: list[Tensor]) -> tuple[Forward, StepNames]:
+    """The traced step with its names; without any if the step is gone, or does something else now."""
+    forward, step, nothing = trace.forward, trace.step(), StepNames({}, {})
+    count = len(forward.carry)
+    carry, xs = tuple(inputs[:count]), tuple(inputs[count:])
+    for packed in (xs[0] if len(xs) == 1 else xs or None, xs) if step is not None else ():
+        with suppress(Untraceable):
+            again, names = trace_with_names(step, carry if count > 1 else carry[0], packed)
+            if [call.op for call in again.calls] == [call.op for call in forward.calls]:
+                return again, names
+    return forward, nothing
 
 
 def names_in(variables: Mapping[str, Any]) -> dict[Node, str]:
@@ -141,6 +189,7 @@ class Collector:
         self.names, self.cotangents, self.observed = names, dict(cotangents), observed
         self.rules = RuleTexts()
         self.items: dict[Node, Item] = {}
+        self.kept: set[Item] = set()  # shown although nothing leads from there to the root
 
     def items_of(self, root: Tensor, unfold: bool) -> list[Item]:
         """The items, in the order of execution."""
@@ -149,7 +198,8 @@ class Collector:
         item = self.items[root.node]
         item.value = to_numpy(root._data)
         found = list(dict.fromkeys(self.items.values()))
-        reachable, stack = {item}, [item]
+        reachable = {item, *self.kept}
+        stack = list(reachable)
         while stack:
             new = [one for one in stack.pop().arguments if isinstance(one, Item) and one not in reachable]
             reachable.update(new)
@@ -211,15 +261,19 @@ class Collector:
         """Add the records of a compiled scan, for which the traced step is replayed, instead of its one record."""
         op, (_, constants, arrays, length) = node.op, node.saved or ()
         inputs = [Tensor.from_node(array, parent) for array, parent in zip(arrays, node.parents)]
-        start, count = tick(), op.compiled.carry_count
-        with enable_grad():
+        start, count, seen = tick(), op.compiled.carry_count, Replayed(op.trace, inputs)
+        with enable_grad(), setting(inspector, seen):
             results = replay(op.trace, constants, inputs[:count], inputs[count:], length, op.reverse)
+        self.names, outer = {**seen.step_names, **self.names}, self.observed
         pairs = [(results[i], output) for i, output in outputs.items() if results[i].node is not None]
         cotangents = [(t.node, self.cotangents[output]) for t, output in pairs if output in self.cotangents]
         if cotangents:
             found = cotangents_of(summed_by_node(cotangents), start)
             self.cotangents |= {inner: g for inner, g in found.items() if inner.number >= start}
-        self._add([t.node for t, _ in pairs], start, True)
+        self.observed = seen
+        self._add([t.node for t in results], start, True)  # the last carry too, so that all steps are alike
+        self.kept.update(self.items[t.node] for t in results if t.node is not None)
+        self.observed = outer
         for tensor, output in pairs:
             item = self.items[output] = self.items[tensor.node]
             item.value, item.name = to_numpy(tensor._data), item.name or self.names.get(output, "")

@@ -12,7 +12,7 @@ from .collect import Item
 _LONGEST, _FEWEST = 400, 6
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Block:
     """Steps that are alike.
 
@@ -26,6 +26,9 @@ class Block:
     count: int
     carried: dict[tuple[Item, int], Item]
     initial: dict[Item, Any]
+
+    def __repr__(self) -> str:
+        return f"× {self.count} steps of {len(self.items)} records"
 
 
 def folded(items: Sequence[Item]) -> list[Item | Block]:

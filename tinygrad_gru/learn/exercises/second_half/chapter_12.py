@@ -83,6 +83,18 @@ def _(index, shape):
     return offset.reference(index[: len(shape)], shape)
 
 
+@offset.mistake(
+    "nothing is broadcast",
+    hint="Right where both shapes are the same. But (3,) beside (2, 3) belongs to the last axis, and one of length 1 "
+    "has an element at 0 only.",
+)
+def _(index, shape):
+    offset = 0
+    for i, n in zip(index, shape):
+        offset = offset * n + i
+    return offset
+
+
 @offset.mistake("the offset in bytes", hint="A Float32Array counts in elements, not in bytes of which each has four.")
 def _(index, shape):
     return 4 * offset.reference(index, shape)

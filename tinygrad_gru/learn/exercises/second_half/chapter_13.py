@@ -40,7 +40,7 @@ def run_on_tensors(solution, f, x, t):
     ],
     run=run_on_tensors,
     call="jvp({f}, Tensor({x}), Tensor({t}))",
-    header="from tinygrad_gru import Tensor, vjp",
+    header="import numpy as np\n\nfrom tinygrad_gru import Tensor, vjp",
 )
 def jvp(f, x, t):
     """vjp(f, x) gives y = f(x) and a function `pull`, where pull(v)[0] is Jᵀ v: reverse mode. J is ∂y/∂x.
@@ -112,7 +112,7 @@ def run_on_variable(solution, f, x, v):
     ],
     run=run_on_variable,
     call="hvp({f}, Tensor({x}, requires_grad=True), Tensor({v}))",
-    header="from tinygrad_gru import Tensor, grad",
+    header="import numpy as np\n\nfrom tinygrad_gru import Tensor, grad",
 )
 def hvp(f, x, v):
     """f gives a number. H = ∂²f/∂x² is its Hessian: with n elements in x it has n² elements.
