@@ -71,4 +71,4 @@ $(VENV)/.datasets: | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/reference *.egg-info

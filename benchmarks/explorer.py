@@ -6,6 +6,7 @@ an event to the end of the frame in which all that it changes is drawn, of which
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -94,6 +95,7 @@ def main() -> None:
         show.explorer(model, vocabulary, text=TEXT[:200], path=path)
         chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         about = f"GRU, hidden 192, embedding 64, 97 symbols, 200 characters; Chromium {chromium.version}"
+        about += f"; load average of the machine {os.getloadavg()[0]:.1f}"
         lines = [about, "", *measure(path, chromium)]
         chromium.close()
     report("explorer", "The explorer's page", COMMAND, lines)

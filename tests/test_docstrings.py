@@ -12,7 +12,22 @@ import pytest
 import tinygrad_gru
 from tinygrad_gru import ops
 
-PACKAGES = ["", "data", "debug", "interop", "interop.javascript", "io", "learn", "nn", "nn.init", "ops", "optim", "show", "testing", "train"]
+PACKAGES = [
+    "",
+    "data",
+    "debug",
+    "interop",
+    "interop.javascript",
+    "io",
+    "learn",
+    "nn",
+    "nn.init",
+    "ops",
+    "optim",
+    "show",
+    "testing",
+    "train",
+]
 
 
 def public_names():

@@ -261,6 +261,25 @@ def test_walking(page):
 
 
 def test_a_clamp_stops_the_gradient(page):
+    """What is clamped passes nothing on, and the finite differences are those of the model as it is now."""
+    press(page, "#tab-change")
+    page.select_option("#clamp-value", label="r")
+    page.fill("#clamp-number", "0.4")
+    press(page, "#clamp-to", "#tab-walk")
+    page.fill("#loss-step", "9")
+    settle(page)
+    clamped = 0
+    while "step 7" not in page.inner_text("#walk-record"):
+        assert page.inner_text("#walk-table").count("✓") == 2, page.inner_text("#panel-walk")
+        if "It is clamped" in page.inner_text("#walk-record"):
+            clamped += 1
+            press(page, "#walk-back")
+            assert [row[1] for row in table(page, "#walk-table")] == ["0", "0"]
+        press(page, "#walk-back")
+    assert clamped == 2
+
+
+def test_a_clamp_changes_the_reach(page):
     press(page, "#tab-change")
     page.select_option("#clamp-value", label="z")
     press(page, "#clamp-1", "#tab-reach", "#panel-reach summary")

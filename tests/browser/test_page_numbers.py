@@ -7,6 +7,7 @@ import pytest
 from reading import choose_value, head, loss, number, press, settle, step_table, table
 from samples import SIZE, TEXT, VOCABULARY, Leaky, character_model, explorer, gru_cotangents, mean_loss, step_losses
 
+from tinygrad_gru import manual_seed, nn, ops, show
 from tinygrad_gru.show.explore.fresh import gradient_norms
 
 CELLS = [("gru", 1), ("lstm", 1), ("rnn", 1), ("gru", 2), (Leaky, 1)]
@@ -141,3 +142,30 @@ def test_how_far_back_the_gradient_reaches(visit, cell, layers):
         if int(k) <= len(norms):
             assert number(shown) == pytest.approx(norms[int(k) - 1], rel=6e-3)  # 1.23e−5 has three digits
     assert head(page, "#panel-reach")[2:] == [f"{name} before training" for name in ("GRU", "LSTM", "RNN")]
+
+
+LAYERS = {
+    "layer_norm": lambda: nn.GRU(5, SIZE, layer_norm=True),
+    "reset_after": lambda: nn.GRU(5, SIZE, reset_after=True),
+    "peephole": lambda: nn.LSTM(5, SIZE, peephole=True),
+    "projection": lambda: nn.LSTM(5, 9, proj_size=SIZE),
+    "learned": lambda: nn.MGU(5, SIZE, learn_initial_state=True),
+    "float64": lambda: nn.GRU(5, SIZE),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_cells_with_options(visit, name):
+    """Their equations are in other lines, with values of other sizes; every cotangent agrees with its difference."""
+    manual_seed(2)
+    model = nn.Sequential(nn.Embedding(30, 5), LAYERS[name](), nn.Linear(SIZE, 30))
+    page = visit(show.explorer(model.astype("float64") if name == "float64" else model, VOCABULARY, text=TEXT))
+    logits = model(VOCABULARY.encode(TEXT)[:-1, None])
+    assert loss(page) == pytest.approx(ops.cross_entropy(logits, VOCABULARY.encode(TEXT)[1:, None]).item(), abs=6e-4)
+    press(page, "#table-view summary", "#tab-walk")
+    page.fill("#loss-step", "5")
+    settle(page)
+    while "step 4" not in page.inner_text("#walk-record"):
+        assert page.inner_text("#walk-table").count("✓") == 2, page.inner_text("#panel-walk")
+        press(page, "#walk-back")
+    press(page, "#tab-change", "#tab-reach", "#tab-write")

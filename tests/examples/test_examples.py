@@ -284,8 +284,8 @@ def test_fine_tune(run):
 
 def test_inside_your_cell(run, tmp_path):
     """A page of the trained model, which holds the lines of its step, and the weights in a file."""
-    printed = run("inside_your_cell", "--steps", 60, "--hidden", 16, "--out", "inside.html")
-    assert float(re.search(r"(\S+) nats/char; wrote inside.html", printed)[1]) < 3.6
+    printed = run("inside_your_cell", "--steps", 25, "--hidden", 16, "--out", "inside.html")
+    assert float(re.search(r"(\S+) nats/char; wrote inside.html", printed)[1]) < 4.2
     page = (tmp_path / "inside.html").read_text(encoding="utf-8")
     assert "h_tilde = tanh(x @ self.W_h + h @ self.U_h + self.b_h)" in page
     weights = load(tmp_path / "inside.safetensors")

@@ -78,10 +78,10 @@ def test_one_file_without_a_network(model):
 
 def test_every_script_and_style_is_in_the_page(model):
     folder = Path(build.__file__).parent / "page"
-    scripts = list((folder / "script").glob("*.js"))
-    assert sorted(path.stem for path in scripts) == sorted(build.SCRIPTS)
+    scripts = {path.relative_to(folder / "script").with_suffix("").as_posix(): path for path in folder.rglob("*.js")}
+    assert sorted(scripts) == sorted(build.SCRIPTS)
     html = show.explorer(model, VOCABULARY).html
-    for path in [*scripts, folder / "style.css"]:
+    for path in [*scripts.values(), folder / "style.css"]:
         text = path.read_text(encoding="utf-8")
         assert text.splitlines()[0] in html
         assert len(text.splitlines()) < 400, path

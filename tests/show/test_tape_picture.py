@@ -1,6 +1,8 @@
 """`show.tape`: what it shows is what ran, its cotangents are the gradients, and steps that are alike are shown once."""
 
+import gc
 import re
+import weakref
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -68,6 +70,25 @@ def test_a_function_shows_its_variables_all_values_and_the_places():
     assert "shifted = subtract(product, 6)" in str(picture)
     assert f"{__file__.rpartition('/')[2]}:{line + 1}" in str(picture)
     assert show.tape(lambda x: (x * 2, "a state"), a).entries[-1].value == 4
+
+
+def test_a_function_leaves_nothing_behind():
+    class Local:
+        pass
+
+    seen = []
+
+    def f(x):
+        local = Local()
+        seen.append(weakref.ref(local))
+        return ops.tanh(x * 2)
+
+    gc.disable()  # so that a reference cycle would show
+    try:
+        show.tape(f, leaf(1.0))
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("as_function", [False, True])

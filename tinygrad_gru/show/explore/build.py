@@ -23,8 +23,8 @@ from .text import Symbols
 #: The parts of the page's script, in the order in which they are joined: each names only what stands before it when
 #: it is loaded.
 SCRIPTS = (
-    "dom", "tokens", "changes", "session", "units", "colours", "page", "operands", "differences", "text_view",
-    "map_view", "unit_view", "write_view", "change_view", "walk_view", "reach_view", "start",
+    "dom", "tokens", "changes", "session", "units", "colours", "page", "operands", "differences", "views/text",
+    "views/map", "views/unit", "views/write", "views/change", "views/walk", "views/reach", "start",
 )  # fmt: skip
 
 
@@ -85,8 +85,8 @@ def explorer(
                 of how far the gradient reaches
     name        what the page calls the model
 
-    Raises InteropError if a model cannot be exported, and says why. A file is read by nobody but the browser: texts and
-    names, possibly of untrusted checkpoints, are escaped, and the page may load nothing.
+    Raises InteropError if a model cannot be exported, and says why. Texts, names and symbols, possibly of untrusted
+    checkpoints, are escaped, and the page's Content-Security-Policy lets it load nothing.
 
     >>> class Leaky(nn.Cell):
     ...     def __init__(self, input_size, hidden_size, **options):

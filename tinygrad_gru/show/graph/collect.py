@@ -71,7 +71,7 @@ class Observed(Inspector):
     places     of each record in the user's source, or in a cell's step
     """
 
-    def __init__(self, boundary: FrameType):
+    def __init__(self, boundary: FrameType | None):
         super().__init__()
         self.boundary = boundary
         self.values: dict[Node, Any] = {}
@@ -95,10 +95,12 @@ class Observed(Inspector):
             self.places[result.node] = place
 
     def names(self) -> dict[Node, str]:
-        """The names that local variables gave to nodes."""
+        """The names that local variables gave to nodes. The frames, which keep the variables alive, are dropped."""
         found: dict[Node, str] = {}
         for frame in self._frames.values():
             found = {**names_in(frame.f_locals), **found}
+        self._frames.clear()
+        self.boundary = None
         return found
 
 
@@ -107,7 +109,7 @@ class Replayed(Observed):
     step is still there to be traced once more."""
 
     def __init__(self, trace: Any, inputs: list[Tensor]):
-        super().__init__(sys._getframe())
+        super().__init__(None)
         forward = trace.forward
         self.every_step, self.count, self.step_names = False, 0, dict[Node, str]()
         self.calls: list[tuple[Any, str, Place | None]] = [(None, "", None)] * len(forward.xs)  # the slices of the xs

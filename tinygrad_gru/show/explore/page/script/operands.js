@@ -3,7 +3,7 @@
 /** What `ref`, an input of a record of layer l, is at step t: an array, a number of the source, null if unknown. */
 function operand(session, run, l, ref, t) {
   const layer = session.layers[l];
-  if (ref !== null && typeof ref === "object") return ref.value;
+  if (ref !== null && typeof ref === "object") return Number(ref.value);
   if (typeof ref === "number") return recordRow(session, run, l, ref, t);
   if (ref === layer.x) return row(run.inputs[l], layer.input, t);
   const part = layer.carry.findIndex(({ name }) => name === ref);

@@ -152,6 +152,7 @@ const walkView = {
       ],
       ["along the cotangent, its norm", total, difference(session, place, lossStep, along)],
     ];
+    const steps = [...new Set(rows.map(([, , { epsilon }]) => epsilon))].join(" and ");
     const when = t === lossStep ? "at the step of the loss" : plural(lossStep - t, "step") + " before it";
     const value = session.valueAt(place.key),
       name = value.name || readable(layer, record.index);
@@ -212,8 +213,8 @@ const walkView = {
       element("p", {
         class: "quiet small",
         text:
-          "Differences of two runs in float32 with steps of 0.1 and 0.05, whose errors cancel to the fourth " +
-          "order; ± is what float32 and the steps leave uncertain.",
+          `Differences of runs in ${session.info.dtype} with steps of ${steps} ` +
+          "and of half of that, whose errors cancel to the fourth order; ± is what rounding and the steps leave uncertain.",
       }),
     );
   },
