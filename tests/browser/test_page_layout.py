@@ -96,6 +96,7 @@ def test_by_keyboard_alone(visit):
     assert number(page.inner_text("#walk-record p")) == 3 and page.evaluate("document.activeElement.id") == "walk-back"
     page.focus("#tab-unit")
     page.keyboard.press("Enter")
+    settle(page)
     page.focus("#unit-after")
     page.keyboard.press("Enter")
     settle(page)

@@ -85,8 +85,8 @@ def explorer(
                 of how far the gradient reaches
     name        what the page calls the model
 
-    Raises InteropError if a model cannot be exported, and says why. A file is read by nobody but the browser: texts and
-    names, possibly of untrusted checkpoints, are escaped, and the page may load nothing.
+    Raises InteropError if a model cannot be exported, and says why. Texts, names and symbols, possibly of untrusted
+    checkpoints, are escaped, and the page's Content-Security-Policy lets it load nothing.
 
     >>> class Leaky(nn.Cell):
     ...     def __init__(self, input_size, hidden_size, **options):
