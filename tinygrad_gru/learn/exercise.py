@@ -316,7 +316,7 @@ def show_value(value: Any) -> str:
         return _joined("[", list(map(show_value, value)), "]")
     if isinstance(value, dict):
         return _joined("{", [f"{show_value(k)}: {show_value(v)}" for k, v in value.items()], "}")
-    return getattr(value, "__name__", None) or repr(value)
+    return repr(value)
 
 
 def _joined(opening: str, parts: list[str], closing: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backend import xp_of
-from ...ops import op
-from ...tensor import Tensor
-from ...testing import check_op
-from ..draws import arrays, numbers, positive, sizes, st
-from ..exercise import exercise
+from ....backend import xp_of
+from ....ops import op
+from ....tensor import Tensor
+from ....testing import check_op
+from ...draws import arrays, numbers, positive, sizes, st
+from ...exercise import exercise
 
 
 def value_and_gradient(solution, x, g):
