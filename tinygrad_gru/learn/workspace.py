@@ -77,7 +77,7 @@ class Workspace:
         if is_new:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(path, "x", encoding="utf-8") as file:
-                file.write(exercise.task())
+                file.write(exercise.file())
         if not self.of(exercise):
             self.record(exercise, solved=False)
         return path, is_new
