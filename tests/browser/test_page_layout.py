@@ -159,7 +159,7 @@ def test_what_there_is_to_see_stays_in_sight(visit, width):
     for i in range(len(TABS)):
         press(page, f"#try-{i}")
         hint, seen = (page.locator(at).bounding_box() for at in ("#hint-bar", "#map-card" if i < 2 else "#tabs"))
-        assert 0 <= hint["y"] and hint["y"] + hint["height"] <= seen["y"] < 800 - 40, i
+        assert hint["y"] >= 0 and hint["y"] + hint["height"] <= seen["y"] < 800 - 40, i
     press(page, "#hint-close")
     assert page.is_hidden("#hint-bar")
     press(page, "#try-0")

@@ -37,7 +37,7 @@ class Explorer:
 
     >>> page = show.explorer(train.CharacterModel(2, 4, 8), data.CharacterVocabulary("ab"), text="abba")
     >>> page
-    Explorer('GRU of 8 units', 0.1 MB)
+    Explorer('GRU of 8 units', 0.2 MB)
     >>> page.save("page.html")
     """
 
