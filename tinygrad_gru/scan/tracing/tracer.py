@@ -200,9 +200,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     )  # fmt: skip
 
 
-def trace_with_names(
-    step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor] = ()
-) -> tuple[Forward, StepNames]:
+def trace_with_names(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor] = ()) -> tuple[Forward, StepNames]:
     """`trace_forward`, and the names of the values in the graph."""
     watched = WatchedStep(step, places=True)
     forward = trace_forward(watched, carry, xs, symbolic)
