@@ -164,3 +164,55 @@ def test_a_dropout_with_a_forward_of_its_own_is_a_layer(tmp_path):
     with model.evaluating():
         expected = model(np.array(IDS)[:, None]).numpy().ravel()
     np.testing.assert_allclose(run(script, tmp_path), expected, rtol=1e-5)
+
+
+class Singular(nn.Cell):
+    """A cell whose ops' rules use their own values."""
+
+    def __init__(self, input_size, hidden_size, **options):
+        super().__init__(input_size, hidden_size, **options)
+        self.W, self.U, self.b = self.new_W(), self.new_U(), self.new_b(0.1)
+
+    def step(self, h, x):
+        a = x @ self.W + h @ self.U
+        root = ops.sqrt(1 + a * a) + ops.exp(self.b)
+        top = ops.max(a, axis=-1, keepdims=True)
+        return ops.softmax(a / root) * ops.tanh(top) + 1 / (1 + ops.sqrt(0.5 + ops.sum(a * a, axis=-1, keepdims=True)))
+
+
+@needs_node
+def test_gradients_of_a_run_whose_values_were_changed_are_its_finite_differences(tmp_path):
+    """Of every record one element at one step is overwritten, or all at all steps, with 0 too."""
+    tg.manual_seed(2)
+    model = sequential(nn.Recurrent.of(Singular)(N, N), nn.Linear(N, V)).astype("float64")
+    script = (
+        javascript.source(model)
+        + f"""
+    const main = () => {{
+      const {{info, parameters, forward, backward}} = tinygradModel, found = [];
+      info.layers.forEach((layer, l) => layer.records.forEach((record, i) => {{
+        for (const [all, value] of [[false, 0.37], [true, 0.37], [false, 0], [true, 0]]) {{
+          const inspect = (a, b, t, row) => {{
+            if (a !== l || b !== i || !(all || t === (record.invariant ? -1 : 2))) return;
+            all ? row.fill(value) : (row[i % record.size] = value);
+          }};
+          const run = forward({IDS}, {{targets: {TARGETS}, inspect}}), gradients = backward(run, {WEIGHTS}).parameters;
+          const loss = (by) => {{
+            for (const name in gradients) parameters[name].forEach((x, j, of) => {{ of[j] += by * Math.sin(j + 1); }});
+            const {{losses}} = forward({IDS}, {{targets: {TARGETS}, inspect}});
+            return losses.reduce((sum, x, t) => sum + {WEIGHTS}[t] * x, 0);
+          }};
+          const eps = 1e-6, above = loss(eps), below = loss(-2 * eps), here = loss(eps);
+          if (!(Math.abs(above - 2 * here + below) < 1e-3 * eps)) continue;  // a kink, or 1 / 0
+          let slope = 0;
+          for (const name in gradients) gradients[name].forEach((g, j) => {{ slope += g * Math.sin(j + 1); }});
+          found.push([record.text, all, value, slope, (above - below) / (2 * eps)]);
+        }}
+      }}));
+      return found;
+    }};"""
+    )
+    found = run(script, tmp_path)
+    assert {"sqrt", "max", "softmax"} <= {text.partition("(")[0] for text, *_ in found}
+    for *what, slope, difference in found:
+        assert abs(float(slope) - float(difference)) < 1e-7 * (1 + abs(float(slope))), (what, slope, difference)

@@ -24,8 +24,8 @@ function textModel(info, parameters, constants, functions) {
       layer.carry.map((part) => (part.initial === null ? new Numbers(part.size) : parameters[part.initial].slice())));
   }
 
-  /** What calls `inspect` after a record, and notes in `masks` which elements it has changed. */
-  function observer(inspect, layer, masks) {
+  /** What calls `inspect` after a record, and notes in `changes` which elements it has changed, and from what. */
+  function observer(inspect, layer, changes) {
     const before = [];
     return (index, t, array, start, size) => {
       const row = array.subarray(start, start + size);
@@ -34,7 +34,8 @@ function textModel(info, parameters, constants, functions) {
       inspect(layer, index, t, row);
       for (let i = 0; i < size; i++) {
         if (row[i] !== old[i] && !(Number.isNaN(row[i]) && Number.isNaN(old[i]))) {
-          (masks[index] ??= new Uint8Array(array.length))[start + i] = 1;
+          const of = (changes[index] ??= { mask: new Uint8Array(array.length), own: array.slice() });
+          [of.mask[start + i], of.own[start + i]] = [1, old[i]];
         }
       }
     };
@@ -54,9 +55,9 @@ function textModel(info, parameters, constants, functions) {
     const weights = targets === null ? null : copied(parameters);
     const initial = state ?? initialState(), runs = [];
     layers.forEach((layer, l) => {
-      const masks = [], observe = inspect && observer(inspect, l, masks);
+      const changes = [], observe = inspect && observer(inspect, l, changes);
       const run = functions[l].forward(parameters, constants[l], x, initial[l], length, observe);
-      runs.push({ ...run, x, length, masks });
+      runs.push({ ...run, x, length, changes });
       x = run.output;
     });
     const probabilities = new Numbers(length * symbols), losses = targets && new Numbers(length);
@@ -95,7 +96,7 @@ function textModel(info, parameters, constants, functions) {
       if (differentiable) gradients[name] = new Numbers(parameters[name].length);
     }
     for (let l = layers.length - 1; l >= 0; l--) {
-      const of = functions[l].backward(run.weights, constants[l], runs[l], runs[l].masks, g, gradients);
+      const of = functions[l].backward(run.weights, constants[l], runs[l], runs[l].changes, g, gradients);
       layers[l].carry.forEach(({ initial, size }, i) => {
         if (initial in gradients) add(gradients[initial], of.carry[i].subarray(0, size), 0);
       });
@@ -200,7 +201,12 @@ function add(target, source, start) {
   for (let i = 0; i < source.length; i++) target[start + i] += source[i];
 }
 
+/** The values of a record as they were before some were changed by hand: its own rule may need them. */
+function unchanged(values, change) {
+  return change ? values.map((value, i) => (change.mask[i] ? change.own[i] : value)) : values;
+}
+
 /** The cotangent of a record at a step, without the elements that were changed by hand: none passes through these. */
-function hide(mask, source, target, start, size) {
+function hide({ mask }, source, target, start, size) {
   for (let i = start; i < start + size; i++) target[i] = mask[i] ? 0 : source[i];
 }
