@@ -94,7 +94,8 @@ def main() -> None:
         path = Path(folder, "page.html")
         show.explorer(model, vocabulary, text=TEXT[:200], path=path)
         chromium = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        about = f"GRU, hidden 192, embedding 64, 97 symbols, 200 characters; Chromium {chromium.version}; load {os.getloadavg()[0]:.1f}"
+        about = f"GRU, hidden 192, embedding 64, 97 symbols, 200 characters; Chromium {chromium.version}"
+        about += f"; load average of the machine {os.getloadavg()[0]:.1f}"
         lines = [about, "", *measure(path, chromium)]
         chromium.close()
     report("explorer", "The explorer's page", COMMAND, lines)

@@ -16,6 +16,7 @@ import numpy as np
 import tinygrad_gru
 
 _SPECIAL = re.compile(r"([\\*_<>$\[\]{}|~^#])")
+_ROW = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*)  +(\S.*)")  # a name, and what it is
 _COLUMNS = re.compile(r"\S {3,}\S|^ {2,}", re.M)  # aligned by hand
 
 
@@ -41,7 +42,7 @@ def markdown(docstring: str | None, outputs: Callable[[str], str] = str) -> str:
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))
     parts: list[tuple[str, str]] = []
     for paragraph in filter(None, paragraphs):
-        kind = "pycon" if ">>>" in paragraph else "text" if _COLUMNS.search(paragraph) else ""
+        kind = "pycon" if ">>>" in paragraph else "text" if _COLUMNS.search(paragraph) or _ROW.match(paragraph) else ""
         if parts and kind and parts[-1][0] == kind:
             parts[-1] = (kind, f"{parts[-1][1]}\n\n{paragraph}")
         else:
@@ -55,7 +56,7 @@ def _aligned(text: str) -> str:
     text = inspect.cleandoc("\n" + text)
     rows: list[list[str]] = []
     for line in text.splitlines():
-        if match := re.match(r"(\*{0,2}\w[\w.,* ]*?)  +(\S.*)", line):
+        if match := _ROW.match(line):
             rows.append([match[1], match[2]])
         elif rows and line.startswith("    "):
             rows[-1][1] += " " + line.strip()

@@ -44,7 +44,7 @@ tinygrad-gru learn hint"""
         parts.append(f"## {number}. [{chapter.title}](../course/{chapter.page}.md)\n")
         for exercise in EXERCISES:
             if exercise.chapter == number:
-                task = exercise.task().partition('"""\n')[2].strip("\n")
+                task = exercise.file().partition('"""\n')[2].strip("\n")
                 title = f"{exercise.number} · {exercise.title}"
                 parts.append(
                     f":::::{{dropdown}} {title}\n:name: exercise-{exercise.number}\n\n{fenced(task, 'python')}:::::\n"

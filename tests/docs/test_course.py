@@ -14,6 +14,7 @@ from tinygrad_gru.learn import EXERCISES
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 CHAPTERS = {path.relative_to(COURSE).as_posix(): path for path in sorted(COURSE.rglob("[0-9]*.md"))}
 ORIGINALS = [name for name in CHAPTERS if "/" not in name]  # translations have the same programs
+FIGURE = re.compile(r"plt\.(subplots|figure)\(|show\.(?!explorer|tape)\w+\(")  # what draws one
 
 
 def cells_of(path):
@@ -45,6 +46,17 @@ def test_chapters_are_notebooks(name):
             f"line {block.line}: a cell in another block never runs"
         )
         assert not block.is_cell or not re.search(r"^\s*[%!]", block.text, re.M), f"line {block.line}: a magic"
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_figures_have_an_alternative_text(name):
+    """It tells a reader who cannot see the figure what it shows. (A drawn tape brings a description along.)"""
+    cells = [cell.split() for cell in cells_of(CHAPTERS[name])]
+    figures = [options for options, cell in cells if FIGURE.search(cell.text)]
+    texts = [re.search(r"^mystnb:\n  image:\n    alt: \"(.*)\"$", options, re.M) for options in figures]
+    assert all(texts)
+    assert len({text[1] for text in texts}) == len(texts)
+    assert all(text[1].endswith((".", "。")) and len(text[1]) > 30 for text in texts)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -28,6 +28,8 @@ def test_names_with_what_they_are_become_a_table():
         "Words.\n\n    low, high  the bounds, which\n               may be None\n    **more     settings\n"
     )
     assert "| `low`, `high` | the bounds, which may be None |\n| `**more` | settings |" in text
+    assert "| `html` | the whole page |" in docstrings.markdown("A page.\n\nhtml  the whole page\n")
+    assert "|" not in docstrings.markdown("One sentence.  And another.")
 
 
 def test_an_example_has_the_output_that_it_has_now():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -237,17 +238,19 @@ def test_generation_draws_as_python_does(results, tmp_path):
     random = np.random.default_rng(3)
     cases = [
         (random.normal(0, scale, V), float(temperature), float(top_p), as_is, random.random(2).tolist())
-        for temperature in (0, 0.3, 1, 2)
+        for temperature in (0, 5e-324, 0.3, 1, 2, np.inf)
         for top_p in (0.2, 0.9, 1)
         for as_is in (None, 1)
         for scale in (3, 3, 3, 3, 400)
     ]
+    for (logits, *_), infinite in zip(cases[::2], cycle((-np.inf, np.inf, -np.inf))):
+        logits[random.integers(V, size=2)] = infinite
 
     class Numbers:
         def __init__(self, numbers):
             self.random = iter(numbers).__next__
 
-    expected = [train.text.sampling.draw(x, Numbers(u), t, p, as_is) for x, t, p, as_is, u in cases]
+    drawn = [train.text.sampling.draw(x, Numbers(u), t, p, as_is) for x, t, p, as_is, u in cases]
     text = json.dumps([[x.tolist(), *rest] for x, *rest in cases])
     script = (
         javascript.source(model, "abcdefg")
@@ -257,7 +260,9 @@ def test_generation_draws_as_python_does(results, tmp_path):
       const texts = [5, 5, 6].map((seed) => m.decode(m.generate(m.encode("ab"), 30, {{temperature: 1.5, seed}})));
       const greedy = m.decode(m.generate([0, 1], 1, {{temperature: 0}}));
       const errors = [() => m.forward([7]), () => m.encode("z"), () => m.forward([0], {{targets: [0, 1]}}),
-                      () => m.backward(m.forward([0])), () => m.generate([], 3)]
+                      () => m.backward(m.forward([0])), () => m.generate([], 3),
+                      () => m.backward(m.forward([0], {{targets: [1]}}), [1, 2]), () => m.generate([0], 1, {{topP: 0}}),
+                      () => m.forward([NaN]), () => m.forward([0.5]), () => m.forward([-1])]
         .map((f) => {{ try {{ return f(); }} catch (error) {{ return error.message; }} }});
       const drawn = {text}.map(([logits, temperature, topP, asIs, numbers]) =>
         m.draw(logits, () => numbers.shift(), {{temperature, topP, asIs}}));
@@ -265,11 +270,22 @@ def test_generation_draws_as_python_does(results, tmp_path):
     }};"""
     )
     found = run(script, tmp_path)
-    assert found["drawn"] == expected
+    assert found["drawn"] == drawn
     first, again, other = found["texts"]
     assert first == again != other and len(first) == 30 and set(first) <= set("abcdefg")
     assert found["greedy"] == train.generate(model, data.CharacterVocabulary("abcdefg"), 1, "ab", temperature=0)
-    said = ("ids[0] is 7", 'no "z"', "2 targets for 1 ids", "needs a run with targets", "at least one")
+    said = (
+        "ids[0] is 7",
+        'no "z"',
+        "2 targets for 1 ids",
+        "needs a run with targets",
+        "at least one",
+        "2 weights for 1 losses",
+        "topP in (0, 1]",
+        "ids[0] is NaN",
+        "ids[0] is 0.5",
+        "ids[0] is -1",
+    )
     assert all(part in error for part, error in zip(said, found["errors"], strict=True)), found["errors"]
 
 
@@ -324,3 +340,30 @@ def test_a_vocabulary_of_another_size_is_an_error():
     assert "</script" not in script and "<!--" not in script and '"\\x3c/script>"' in script
     with pytest.raises(ValueError, match="name: expected the name of a variable in JavaScript, got '1x'"):
         javascript.source(train.CharacterModel(V, 4, 5), name="1x")
+
+
+def test_losses_of_infinite_and_undefined_logits_are_those_of_python(tmp_path):
+    """The logits are the output layer's bias."""
+    inf, nan = np.inf, np.nan
+    rows = [[1, 2, -inf], [-inf, 3, -inf], [-inf, -inf, -inf], [inf, 1, 2], [nan, 1, 2], [9e4, -9e4, 1e300], [0, 0, 0]]
+    model = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 3)).astype("float64")
+    model.layers[0].W.data[...] = 0
+    targets = [0, 2, 1]
+    script = (
+        javascript.source(model)
+        + f"""
+    const main = () => {json.dumps(rows)}.map((row) => {{
+      tinygradModel.parameters["layers.1.b"].set(row);
+      const run = tinygradModel.forward([0, 1, 2], {{targets: {targets}}});
+      return {{probabilities: run.probabilities, losses: run.losses, logits: tinygradModel.backward(run).logits}};
+    }});"""
+    )
+    for row, found in zip(rows, run(script, tmp_path), strict=True):
+        with np.errstate(all="ignore"):
+            logits = tg.Tensor(np.array([row] * 3, float), requires_grad=True)
+            losses = ops.cross_entropy(logits, targets, reduction="none")
+            (gradient,) = tg.grad(losses.mean(), [logits])
+            pairs = (("probabilities", ops.softmax(logits)), ("losses", losses), ("logits", gradient))
+        for name, expected in pairs:
+            got = np.array(found[name], float).reshape(expected.shape)
+            np.testing.assert_allclose(got, expected.numpy(), rtol=1e-12, atol=1e-15, err_msg=f"{row} {name}")

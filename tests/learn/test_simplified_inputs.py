@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_gru.learn import exercise, grading
+from tinygrad_gru.learn import exercise, grade, shrinking
 from tinygrad_gru.learn.draws import arrays, numbers, positive
-from tinygrad_gru.learn.grading import _simplified, grade
 
 
 @exercise(
@@ -24,7 +23,7 @@ def total(x, y, a):
 
 def test_what_does_not_matter_is_0_where_0_is_drawn_and_else_1():
     x, y = np.full((2, 3), 1.75), np.full((2, 3), 0.5)
-    found = _simplified(total, (x, y, 2.0), lambda inputs: inputs[0][1, 2] != 0)
+    found = shrinking.simplified(total, (x, y, 2.0), lambda inputs: inputs[0][1, 2] != 0)
     assert found[0].tolist() == [[0, 0, 0], [0, 0, 1]]
     assert found[1].tolist() == [[1, 1, 1], [1, 1, 1]]
     assert found[2] == 2.0
@@ -32,7 +31,7 @@ def test_what_does_not_matter_is_0_where_0_is_drawn_and_else_1():
 
 
 def test_the_counter_example_still_fails(monkeypatch):
-    monkeypatch.setattr(grading, "SECONDS_TO_SIMPLIFY", 30)
+    monkeypatch.setattr(shrinking, "SECONDS_TO_SIMPLIFY", 30)
     verdict = grade(total, lambda x, y, a: x.sum() - x[1, 2] + y.sum() + a)
     x, y, _ = verdict.inputs
     assert x[1, 2] == 1 and np.count_nonzero(x) == 1 and (y == 1).all()

@@ -73,6 +73,28 @@ def test_padding_is_filled_like_the_output():
     assert np.array_equal(held["h'"].numpy(), layer(x, lengths=[2, 6], past_end="hold")[0].numpy())
 
 
+@pytest.mark.parametrize("mode", [False, True])
+def test_a_record_keeps_its_dtype_at_padding(mode, device):
+    class Rectifier(nn.Cell):
+        def __init__(self, input_size, hidden_size, **options):
+            super().__init__(input_size, hidden_size, **options)
+            self.W = self.new_W()
+
+        def step(self, h, x):
+            a = x @ self.W + h
+            positive = a > 0
+            return ops.where(positive, a, 0.1 * a)
+
+    layer = nn.Recurrent.of(Rectifier)(3, 4, dtype="float64", device=device, compiled=mode)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3))
+    for past_end in ("zero", "hold"):
+        y, _, (record,) = layer(x, lengths=[3, 5], past_end=past_end, record=("positive", "a"))
+        assert record["positive"].dtype == bool and record["a"].dtype == np.float64
+        valid = np.s_[:3]
+        assert np.array_equal(record["positive"].numpy()[valid], y.numpy()[valid] > 0)
+        assert not record["positive"].numpy()[3:, 0].any() and not record["a"].numpy()[3:, 0].any()
+
+
 def test_gradients_flow_through_records_and_not_from_padding():
     layer, x = make(num_layers=2)
     x = Tensor(np.where(np.arange(6)[:, None, None] < [[[2], [6]]][0], x, np.nan), requires_grad=True)

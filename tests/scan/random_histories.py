@@ -1,10 +1,11 @@
 """Random histories: compiled mode must agree with eager mode, whatever a program does between calls.
 
-A world has parameters, ops of the user's own, steps and layers. A history is a list of events: calls, backward passes
-and second derivatives of any call so far, and between them rules that are redefined, settings that change, hooks,
-writes into memory, freezing, train/eval flips, attributes that are replaced. The same history happens in two worlds, a
-compiled one and an eager one (which recomputes nothing), and every event must have the same result in both. A TapeError
-in either is no disagreement: refusing is right where a value cannot be computed.
+A world has parameters, ops of the user's own, steps and layers. A history is a list of events: calls, some of which
+record variables of the step, backward passes and second derivatives of any call so far, and between them rules that
+are redefined, settings that change, hooks, writes into memory, freezing, train/eval flips, attributes that are
+replaced. The same history happens in two worlds, a compiled one and an eager one (which recomputes nothing), and every
+event must have the same result in both. A TapeError in either is no disagreement: refusing is right where a value
+cannot be computed.
 
 `python -m tests.scan.random_histories 20000` runs that many, and prints those that disagree. `… 500 numba` and, where
 there is a GPU, `… 500 cupy` run other targets; a third number is the first seed, and `… 1 numpy 17` prints one history.
@@ -136,13 +137,16 @@ class World:
             batch = int(random.integers(1, 3))
             carry = [self.tensor(random, (batch, WIDTH), random.random() < 0.7) for _ in range(parts)]
             x = self.tensor(random, (STEPS, batch, READ), random.random() < 0.7)
-            last, ys = scan(
-                step, tuple(carry) if parts > 1 else carry[0], x, reverse=random.random() < 0.3,
+            variables = [f"pool[{i}]" for i in range(parts + 1 + len(program))] + ["x", "state[0]", "new[0]"]
+            record = _recorded(random, variables)
+            last, ys, *records = scan(
+                step, tuple(carry) if parts > 1 else carry[0], x, reverse=random.random() < 0.3, record=record,
                 checkpoint_every=2 if random.random() < 0.2 and self.mode else None,
             )  # fmt: skip
             ys = list(ys) if isinstance(ys, tuple) else [ys]
             regular = ys[:-2] if singular else ys
-            return [*carry, x], [*(last if isinstance(last, tuple) else [last]), *regular]
+            found = [value for one in records for value in one.values()]
+            return [*carry, x], [*(last if isinstance(last, tuple) else [last]), *regular, *found]
 
         return call
 
@@ -191,8 +195,9 @@ class World:
             batch = int(random.integers(1, 3))
             x = self.tensor(random, (STEPS, batch, READ), random.random() < 0.7)
             lengths = random.integers(0, STEPS + 1, batch) if random.random() < 0.3 else None
-            y, state = layer(x, lengths=lengths)
-            return [x], [y, *(state if isinstance(state, tuple) else [state])]
+            y, state, *records = layer(x, lengths=lengths, record=_recorded(random, ["h'", "x", "h"]))
+            found = [value for one in (records[0] if records else ()) for value in one.values()]
+            return [x], [y, *(state if isinstance(state, tuple) else [state]), *found]
 
         return call
 
@@ -332,6 +337,13 @@ class World:
             for cell in layer.cells:
                 if hasattr(cell, "function"):
                     cell.function = ops.sin if random.random() < 0.5 else lambda a: ops.tanh(self.settings["gain"] * a)
+
+
+def _recorded(random: np.random.Generator, variables: list[str]) -> list[str] | None:
+    """An argument `record`: most often None, else some of these variables."""
+    if random.random() < 0.6:
+        return None
+    return [str(name) for name in random.permutation(variables)[: random.integers(1, 4)]]
 
 
 def _hooked(world: World, a: Tensor, b: Tensor) -> Tensor:

@@ -146,6 +146,24 @@ def test_a_name_that_the_step_does_not_have_is_an_error_that_lists_those_it_has(
     assert scan(cell.step, h, xs, compiled=mode, record=())[2] == {}
 
 
+@pytest.mark.parametrize("mode", [False, True])
+def test_of_a_step_without_ops_only_arguments_that_stay_are_recorded(mode):
+    def swapping(h, x):
+        h, x = x, h
+        return h
+
+    def returning(h, x):
+        return x
+
+    h, xs = Tensor(np.ones(2)), Tensor(np.arange(6.0).reshape(3, 2))
+    assert np.array_equal(scan(swapping, h, xs, record="h'", compiled=mode)[2]["h'"].numpy(), xs.numpy())
+    with pytest.raises(ValueError, match=r"has no Tensor named 'h' .*; it has h' "):
+        scan(swapping, h, xs, record="h", compiled=mode)  # what `h` is when it returns is not known
+    records = scan(returning, h, xs, record=("h", "x"), compiled=mode)[2]
+    assert np.array_equal(records["h"].numpy(), [[1, 1], [0, 1], [2, 3]])
+    assert np.array_equal(records["x"].numpy(), xs.numpy())
+
+
 def test_a_step_that_returns_another_carry_has_the_error_that_it_has_without_records():
     def step(carry, x):
         h, c = carry

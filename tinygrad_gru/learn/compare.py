@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .exercise import show_value
+from .text import show_value
 
 
 @dataclass

@@ -45,22 +45,24 @@ AVAILABLE_PROVIDERS["tinygrad_gru"] = SteadyProvider
 
 
 class Formula:
-    """A function that is shown as its text, such as `lambda x: x * x`."""
+    """A function that is shown as its text, such as `lambda x: x * x`; the text may use np and the names given."""
 
-    def __init__(self, text: str) -> None:
-        self.__name__ = text
-        self._function = eval(text, {"np": np})
+    def __init__(self, text: str, **names: Any) -> None:
+        self.text, self._function = text, eval(text, {"np": np, **names})
 
     def __call__(self, *arguments: Any) -> Any:
         return self._function(*arguments)
+
+    def __repr__(self) -> str:
+        return self.text
 
     def __deepcopy__(self, memo: Any) -> Formula:
         return self
 
 
-def formulas(*texts: str) -> st.SearchStrategy[Formula]:
+def formulas(*texts: str, **names: Any) -> st.SearchStrategy[Formula]:
     """Functions by their text, the simplest first."""
-    return st.sampled_from([Formula(text) for text in texts])
+    return st.sampled_from([Formula(text, **names) for text in texts])
 
 
 @st.composite

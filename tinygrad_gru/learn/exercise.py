@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import copy
 import inspect
-import math
 import re
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
+from .draws import as_strategy, sample
+from .running import Outcome, attempt
+from .text import show_value, source_of, without_bodies
 
-from .draws import as_strategy
+DRAWS = 50
 
 
 class Chapter(NamedTuple):
@@ -58,9 +56,33 @@ class Mistake:
     solution: Callable[..., Any]
 
 
-@dataclass(eq=False)
+def call_solution(solution: Callable[..., Any], *inputs: Any) -> Any:
+    """How an exercise runs a solution, unless it says otherwise: it calls it with the inputs."""
+    return solution(*inputs)
+
+
+@dataclass(eq=False, kw_only=True)
 class Exercise:
-    """An exercise: `exercise` declares one; what its fields mean stands there.
+    """An exercise, declared with `exercise`.
+
+    number      in the order of the course, which gives the chapter
+    title       in plain words; the name of the file is made from it
+    reference   a right solution: a function or class, whose signature and docstrings are the task
+    inputs      Hypothesis strategies, one an argument, or one that draws the tuple of all arguments
+    example     arguments that the learner is shown, with the result; they are checked first
+    cases       more arguments that are always checked: those that draws rarely meet
+    understood  one sentence for those who solved it: what they have understood
+    hints       what `learn hint` gives after the hint of the mistake, one at each call
+    run         run(solution, *inputs) -> result: how a solution is run, if not by solution(*inputs); the names of its
+                parameters are those of the inputs. A dict as result has labels for its parts
+    call        how a call is shown, if not as `name(a=…, b=…)`: a format with the names of the inputs, "{a} * {b}"
+    outputs     labels for the parts of a tuple that the solution returns
+    header      the imports of the learner's file
+    starter     what is in the learner's file below the imports; by default the reference without bodies: a function
+                with a docstring is to be written, a method without one is given
+    written     what `learn solution` shows, if the source of the reference does not say it all
+    audit       audit(solution): a last check, once all results agree; it raises if something is wrong
+    rtol, atol  tolerances; rtol is at least 32 units in the last place of the expected dtype
 
     >>> learn.EXERCISES[0].name
     'product_gradient'
@@ -71,23 +93,20 @@ class Exercise:
     reference: Callable[..., Any]
     inputs: Any
     example: tuple[Any, ...]
-    cases: Sequence[tuple[Any, ...]]
     understood: str
     hints: Sequence[str]
-    run: Callable[..., Any]
-    call: str | None
-    outputs: Sequence[str]
-    header: str
-    starter: str | None
-    written: str | None
-    audit: Callable[[Any], Any] | None
-    rtol: float
-    atol: float
-
-    def __post_init__(self) -> None:
-        self.mistakes: list[Mistake] = []
-        self.oracle: Callable[..., Any] | None = None
-        self.drawn: list[tuple[Any, ...]] | None = None  # once they are
+    cases: Sequence[tuple[Any, ...]] = ()
+    run: Callable[..., Any] = call_solution
+    call: str | None = None
+    outputs: Sequence[str] = ()
+    header: str = "import numpy as np"
+    starter: str | None = None
+    written: str | None = None
+    audit: Callable[[Any], Any] | None = None
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    mistakes: list[Mistake] = field(default_factory=list, init=False)
+    oracle: Callable[..., Any] | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
@@ -116,6 +135,31 @@ class Exercise:
             return list(inspect.signature(self.reference).parameters)
         return list(inspect.signature(self.run).parameters)[1:]
 
+    @cached_property
+    def checks(self) -> list[tuple[tuple[Any, ...], Any]]:
+        """The inputs on which every solution is run, always the same ones, each with the expected result."""
+        inputs = [self.example, *self.cases, *sample(self.strategy, DRAWS)]
+        return [(arguments, self.expected(arguments)) for arguments in inputs]
+
+    def outcome(self, solution: Callable[..., Any], inputs: tuple[Any, ...], seconds: float | None = None) -> Outcome:
+        """What a solution does with an input, within a time limit if there is one.
+
+        >>> learn.EXERCISES[0].outcome(lambda a, b, g: (g * b, g * a), (2.0, 3.0, 1.0)).value
+        (3.0, 2.0)
+        """
+        return attempt(lambda *copies: self.run(solution, *copies), inputs, seconds)
+
+    def expected(self, inputs: tuple[Any, ...]) -> Any:
+        """What the reference gives.
+
+        >>> learn.EXERCISES[0].expected((2.0, 3.0, 1.0))
+        (3.0, 2.0)
+        """
+        outcome = self.outcome(self.reference, inputs)
+        if outcome.raised is not None:
+            raise RuntimeError(f"the reference of exercise {self.number} failed") from outcome.raised
+        return outcome.value
+
     def mistake(self, name: str, *, hint: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare a wrong implementation: a function (or class) as a learner would write it, whatever it is called.
 
@@ -142,13 +186,21 @@ class Exercise:
         return oracle
 
     def task(self) -> str:
-        """The file with which the learner begins.
+        """What is to be done: the functions to be written, with their docstrings.
 
         >>> print(learn.EXERCISES[0].task())
+        def product_gradient(a, b, g):...
+        """
+        return self.starter.strip() if self.starter else without_bodies(source_of(self.reference))
+
+    def file(self) -> str:
+        """The text of the file with which the learner begins.
+
+        >>> print(learn.EXERCISES[0].file())
         \"""Exercise 1 · The gradient of a product...
         """
         chapter = CHAPTERS[self.chapter - 1]
-        lines = [
+        return "\n".join([
             f'"""Exercise {self.number} · {self.title}',
             "",
             f"Chapter {self.chapter}, {chapter.title}: docs/course/{chapter.page}.md",
@@ -156,20 +208,21 @@ class Exercise:
             '"""',
             "",
             *([self.header, "", ""] if self.header else [""]),
-            self.starter.strip() if self.starter else _without_bodies(_source_of(self.reference)),
-            *("", "", *self._example_lines()),
-        ]
-        return "\n".join(lines) + "\n"
+            self.task(),
+            "",
+            "",
+            *self._example_lines(),
+            "",
+        ])  # fmt: skip
 
     def _example_lines(self) -> list[str]:
         """The example: a call that can be run, or a comment that shows how the grader uses what is written."""
         call = self.show_call(self.example).splitlines()
-        if self.call is None:
-            result = show_value(self.reference(*copy.deepcopy(self.example))).splitlines()
-            code = [*call[:-1], f"print({call[-1]})", *(f"# {line}" for line in result)]
-            return ['if __name__ == "__main__":', *(f"    {line}" for line in code)]
-        result = show_value(self.run(self.reference, *copy.deepcopy(self.example))).splitlines()
-        return ["# For example,", *(f"#     {t}" for t in call), "# should give", *(f"#     {t}" for t in result)]
+        result = show_value(self.expected(self.example)).splitlines()
+        if self.call is not None:
+            return ["# For example,", *(f"#     {t}" for t in call), "# should give", *(f"#     {t}" for t in result)]
+        code = [*call[:-1], f"print({call[-1]})", *(f"# {line}" for line in result)]
+        return ['if __name__ == "__main__":', *(f"    {line}" for line in code)]
 
     def solution(self) -> str:
         """What one can write below the imports of the learner's file.
@@ -177,7 +230,7 @@ class Exercise:
         >>> print(learn.EXERCISES[0].solution())
         def product_gradient(a, b, g):...
         """
-        return self.written.strip() if self.written else _source_of(self.reference)
+        return self.written.strip() if self.written else source_of(self.reference)
 
     def show_call(self, inputs: Sequence[Any]) -> str:
         """The call with these inputs, ready to paste.
@@ -194,49 +247,8 @@ class Exercise:
         return "\n".join([*(f"{n} = {t}" for n, t in shown.items()), f"{self.name}({', '.join(shown)})"])
 
 
-def call_solution(solution: Callable[..., Any], *inputs: Any) -> Any:
-    """How an exercise runs a solution, unless it says otherwise: it calls it with the inputs."""
-    return solution(*inputs)
-
-
-def exercise(
-    number: int,
-    title: str,
-    *,
-    inputs: Any,
-    example: tuple[Any, ...],
-    understood: str,
-    hints: Sequence[str],
-    cases: Sequence[tuple[Any, ...]] = (),
-    run: Callable[..., Any] = call_solution,
-    call: str | None = None,
-    outputs: Sequence[str] = (),
-    header: str = "import numpy as np",
-    starter: str | None = None,
-    solution: str | None = None,
-    audit: Callable[[Any], Any] | None = None,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
-) -> Callable[[Callable[..., Any]], Exercise]:
-    """Declare an exercise by its reference: a function, or a class, whose signature and docstrings are the task.
-
-    number      in the order of the course, which gives the chapter
-    title       in plain words; the name of the file is made from it
-    inputs      Hypothesis strategies, one an argument, or one that draws the tuple of all arguments
-    example     arguments that the learner is shown, with the result; they are checked first
-    understood  one sentence for those who solved it: what they have understood
-    hints       what `learn hint` gives after the hint of the mistake, one at each call
-    cases       more arguments that are always checked: those that draws rarely meet
-    run         run(solution, *inputs) -> result: how a solution is run, if not by solution(*inputs); the names of its
-                parameters are those of the inputs. A dict as result has labels for its parts
-    call        how a call is shown, if not as `name(a=…, b=…)`: a format with the names of the inputs, "{a} * {b}"
-    outputs     labels for the parts of a tuple that the solution returns
-    header      the imports of the learner's file
-    starter     what is in the learner's file below the imports; by default the reference without bodies: a function
-                with a docstring is to be written, a method without one is given
-    solution    what `learn solution` shows, if the source of the reference does not say it all
-    audit       audit(solution): a last check, once all results agree; it raises if something is wrong
-    rtol, atol  tolerances; rtol is at least 32 units in the last place of the expected dtype
+def exercise(number: int, title: str, **fields: Any) -> Callable[[Callable[..., Any]], Exercise]:
+    """Declare an exercise by its reference; `Exercise` says what the fields mean.
 
     >>> from tinygrad_gru.learn.draws import numbers
     >>> @learn.exercise(1, "Twice", inputs=(numbers,), example=(2.0,), understood="It is a sum.", hints=["Add."])
@@ -252,76 +264,4 @@ def exercise(
         yours     1.0
     likely: you squared
     """
-
-    def declare(reference: Callable[..., Any]) -> Exercise:
-        fields = (
-            number,
-            title,
-            reference,
-            inputs,
-            example,
-            cases,
-            understood,
-            hints,
-            run,
-            call,
-            outputs,
-            header,
-            starter,
-        )
-        return Exercise(*fields, solution, audit, rtol, atol)
-
-    return declare
-
-
-def _source_of(reference: Callable[..., Any]) -> str:
-    """The source of a reference, without the decorator that declares the exercise."""
-    text = textwrap.dedent(inspect.getsource(reference))
-    node = ast.parse(text).body[0]
-    assert isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    return "\n".join(text.splitlines()[node.lineno - 1 :])
-
-
-def _without_bodies(source: str) -> str:
-    """The source with `raise NotImplementedError` for the body of what has a docstring."""
-    lines = source.splitlines()
-    for node in reversed(list(ast.walk(ast.parse(source)))):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node):
-            end = node.body[0].end_lineno
-            assert end is not None
-            lines[end : node.end_lineno] = [" " * (node.col_offset + 4) + "raise NotImplementedError"]
-    return "\n".join(lines)
-
-
-def show_value(value: Any) -> str:
-    """A value as Python text that makes it again, with `np`."""
-    if isinstance(value, np.ndarray):
-        dtype = "" if value.dtype in (np.float64, np.int64, np.bool_) else f", dtype=np.{value.dtype}"
-        if value.size == 0:
-            return f"np.zeros({value.shape}, dtype=np.{value.dtype})"
-        text = np.array2string(value, separator=", ", prefix="np.array(", threshold=100)
-        text = re.sub(r"\b(nan|inf)\b", r"np.\1", re.sub(r"\[ +", "[", text))
-        one_line = re.sub(r"\s+", " ", text)
-        text = one_line if len(one_line) <= 80 else re.sub(r"\n\s*\n", "\n", text)
-        return f"np.array({text}{dtype})"
-    if isinstance(value, np.generic):
-        return show_value(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
-    if isinstance(value, np.ufunc):
-        return f"np.{value.__name__}"
-    if isinstance(value, tuple):
-        return _joined("(", list(map(show_value, value)), ",)" if len(value) == 1 else ")")
-    if isinstance(value, list):
-        return _joined("[", list(map(show_value, value)), "]")
-    if isinstance(value, dict):
-        return _joined("{", [f"{show_value(k)}: {show_value(v)}" for k, v in value.items()], "}")
-    return getattr(value, "__name__", None) or repr(value)
-
-
-def _joined(opening: str, parts: list[str], closing: str) -> str:
-    """The parts on one line, or on one each if that is too long."""
-    line = f"{opening}{', '.join(parts)}{closing}"
-    return (
-        line if len(line) <= 90 else f"{opening}\n" + "".join(f"    {part},\n" for part in parts) + closing.lstrip(",")
-    )
+    return lambda reference: Exercise(number=number, title=title, reference=reference, **fields)

@@ -6,39 +6,31 @@ shrinks the input; and the mistake is named whose results equal the solution's o
 
 from __future__ import annotations
 
-import copy
-import io
 import textwrap
-import time
-import traceback
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .compare import Difference, difference
-from .draws import sample, smallest
 from .exercise import Exercise, Mistake
-from .limits import TimeLimit, TimeUp
+from .running import Outcome, TimeUp, attempt, line_of
+from .shrinking import shrunk
 
-DRAWS = 50
-SECONDS_A_CALL = 0.8  # which take milliseconds
-SECONDS_TO_SHRINK = 0.3
-SECONDS_TO_SIMPLIFY = 0.2
+SECONDS_A_RUN = 0.8  # which takes milliseconds
 SECONDS_TO_AUDIT = 2.0
 
 
 @dataclass
-class Outcome:
-    """What a solution did with an input: the value, or what it raised; which inputs it changed; what it printed."""
+class Trial:
+    """What a solution did with an input, and how its result differs from the expected one."""
 
-    value: Any = None
-    raised: BaseException | None = None
-    changed: Sequence[str] = ()
-    printed: str = ""
+    inputs: tuple[Any, ...]
+    outcome: Outcome
+    difference: Difference | None
+
+    @property
+    def is_wrong(self) -> bool:
+        return bool(self.outcome.raised or self.outcome.changed or self.difference)
 
 
 @dataclass(repr=False)
@@ -62,7 +54,7 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"right on {len(checked_inputs(self.exercise))} inputs"
+            return f"right on {len(self.exercise.checks)} inputs"
         if self.is_unwritten:
             return f"`{self.exercise.name}` is still to be written: {self.problem}"
         call = self.exercise.show_call(self.inputs) if self.inputs else ""
@@ -90,83 +82,52 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
         yours     0.0
     likely: you returned ∂L/∂a for b
     """
-    seen: list[tuple[tuple[Any, ...], Outcome]] = []
-    for inputs in checked_inputs(exercise):
-        seen.append((inputs, attempt(exercise, solution, inputs)))
-        error = seen[-1][1].raised
+
+    def trial(inputs: tuple[Any, ...], expected: Any) -> Trial:
+        outcome = exercise.outcome(solution, inputs, SECONDS_A_RUN)
+        wrong = difference(expected, outcome.value, exercise.rtol, exercise.atol, exercise.outputs)
+        return Trial(inputs, outcome, wrong)
+
+    trials: list[Trial] = []
+    for inputs, expected in exercise.checks:
+        trials.append(trial(inputs, expected))
+        error = trials[-1].outcome.raised
         if isinstance(error, NotImplementedError):
             problem = "it raises NotImplementedError" + line_of(error, path)
             return Verdict(exercise, False, problem=problem, is_unwritten=True)
         if isinstance(error, TimeUp):
             break
-    failing = [(inputs, outcome) for inputs, outcome in seen if _is_wrong(exercise, inputs, outcome)]
+    failing = [trial for trial in trials if trial.is_wrong]
     if not failing:
         return _audited(exercise, solution, path)
-    inputs, outcome = failing[-1]
-    if shrink and not isinstance(outcome.raised, TimeUp):
-        inputs, outcome = _shrunk(exercise, solution, failing)
-    problem = _problem_of(exercise, inputs, outcome, path)
-    return Verdict(exercise, False, inputs, problem, outcome.printed, _mistake_of(exercise, seen))
-
-
-def checked_inputs(exercise: Exercise) -> list[tuple[Any, ...]]:
-    """The inputs on which every solution is compared with the reference: example, cases and draws."""
-    if exercise.drawn is None:
-        exercise.drawn = sample(exercise.strategy, DRAWS)
-    return [exercise.example, *exercise.cases, *exercise.drawn]
-
-
-def attempt(
-    exercise: Exercise, solution: Callable[..., Any], inputs: tuple[Any, ...], seconds: float | None = SECONDS_A_CALL
-) -> Outcome:
-    """Run a solution on copies of the inputs, within a time limit; warnings are nobody's business here."""
-    copies = copy.deepcopy(inputs)
-    outcome = _outcome(seconds, exercise.run, solution, *copies)
-    pairs = zip(exercise.arguments, inputs, copies)
-    outcome.changed = [name for name, before, after in pairs if difference(before, after, 0.0, 0.0)]
-    return outcome
-
-
-def _outcome(seconds: float | None, function: Any, *arguments: Any) -> Outcome:
-    outcome, printed = Outcome(), io.StringIO()
-    try:
-        with redirect_stdout(printed), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            with nullcontext() if seconds is None else TimeLimit(seconds):
-                outcome.value = function(*arguments)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit too
-        outcome.raised = error
-    outcome.printed = printed.getvalue()
-    return outcome
+    shown = failing[-1]
+    if shrink and not isinstance(shown.outcome.raised, TimeUp):
+        found = shrunk(exercise, shown.inputs, lambda inputs: trial(inputs, exercise.expected(inputs)).is_wrong)
+        shown = trial(found, exercise.expected(found))
+    problem = _problem(exercise, shown, path)
+    return Verdict(exercise, False, shown.inputs, problem, shown.outcome.printed, _mistake(exercise, trials))
 
 
 def _audited(exercise: Exercise, solution: Any, path: str | None) -> Verdict:
     """The verdict of the last check on a solution whose results agree."""
     if exercise.audit is None:
         return Verdict(exercise, True)
-    outcome = _outcome(SECONDS_TO_AUDIT, exercise.audit, solution)
+    outcome = attempt(exercise.audit, (solution,), SECONDS_TO_AUDIT)
     if outcome.raised is None:
         return Verdict(exercise, True)
     problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path)
     return Verdict(exercise, False, (), problem, outcome.printed)
 
 
-def _is_wrong(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> bool:
-    return bool(outcome.raised or outcome.changed or _difference_to_reference(exercise, inputs, outcome))
-
-
-def _problem_of(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome, path: str | None) -> str:
+def _problem(exercise: Exercise, trial: Trial, path: str | None) -> str:
     """What is wrong with a wrong outcome, in words."""
-    if outcome.raised is not None:
-        return _raised_in_words(outcome.raised, path)
-    found = _difference_to_reference(exercise, inputs, outcome)
-    names = ", ".join(f"`{name}`" for name in outcome.changed)
+    if trial.outcome.raised is not None:
+        return _raised_in_words(trial.outcome.raised, path)
+    names = ", ".join(f"`{exercise.arguments[i]}`" for i in trial.outcome.changed)
     changed = f"it changed its input {names} in place, which the caller still needs"
-    if found is None:
+    if trial.difference is None:
         return f"the result is right, but {changed}"
-    return f"{found}\n{changed}" if names else str(found)
+    return f"{trial.difference}\n{changed}" if names else str(trial.difference)
 
 
 def _raised_in_words(error: BaseException, path: str | None) -> str:
@@ -182,71 +143,13 @@ def _raised_in_words(error: BaseException, path: str | None) -> str:
     return what + line_of(error, path)
 
 
-def _difference_to_reference(exercise: Exercise, inputs: tuple[Any, ...], outcome: Outcome) -> Difference | None:
-    expected = attempt(exercise, exercise.reference, inputs, seconds=None)
-    assert expected.raised is None, f"the reference of exercise {exercise.number} raised {expected.raised!r}"
-    return difference(expected.value, outcome.value, exercise.rtol, exercise.atol, exercise.outputs)
-
-
-def line_of(error: BaseException, path: str | None) -> str:
-    """The last line of the learner's file that an error came by, if any."""
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-    return f"\n    line {lines[-1].lineno}: {lines[-1].line}" if lines else ""
-
-
-def _shrunk(exercise: Exercise, solution: Any, failing: list[tuple[tuple[Any, ...], Outcome]]) -> tuple[Any, Outcome]:
-    """The smallest failing input that is found in time, and its outcome."""
-    until = time.process_time() + SECONDS_TO_SHRINK
-
-    def fails(candidate: tuple[Any, ...]) -> bool:
-        if time.process_time() > until:
-            raise TimeUp  # through Hypothesis, which would go on with an answer
-        outcome = attempt(exercise, solution, candidate)
-        if isinstance(outcome.raised, TimeUp) or not _is_wrong(exercise, candidate, outcome):
-            return False
-        failing.append((candidate, outcome))
-        return True
-
-    with suppress(TimeUp):
-        smallest(exercise.strategy, fails)
-    inputs, _ = min(reversed(failing), key=lambda pair: len(exercise.show_call(pair[0])))
-    until += SECONDS_TO_SIMPLIFY
-    with suppress(TimeUp):
-        inputs = _simplified(exercise, inputs, fails)
-    return inputs, attempt(exercise, solution, inputs)
-
-
-def _simplified(
-    exercise: Exercise, inputs: tuple[Any, ...], fails: Callable[[tuple[Any, ...]], bool]
-) -> tuple[Any, ...]:
-    """The input with 0 or 1 for the elements that don't matter; Hypothesis takes long for this where there are many."""
-    for i, drawn in enumerate(zip(*checked_inputs(exercise))):
-        allowed = {float(x) for value in drawn for array in _float_arrays(value) for x in array.flat}
-        for simple in sorted(allowed & {0.0, 1.0}):
-            for k, array in enumerate(_float_arrays(inputs[i])):
-                for place in [..., *np.ndindex(array.shape)]:
-                    candidate = copy.deepcopy(inputs)
-                    changed = _float_arrays(candidate[i])[k]
-                    changed[place] = np.where(changed[place] == 0, 0, simple)
-                    if not np.array_equal(changed, _float_arrays(inputs[i])[k]) and fails(candidate):
-                        inputs = candidate
-    return inputs
-
-
-def _float_arrays(value: Any) -> list[np.ndarray]:
-    """The arrays of floats in a tree."""
-    if isinstance(value, np.ndarray):
-        return [value] if value.dtype.kind == "f" else []
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
-    return [array for part in parts for array in _float_arrays(part)]
-
-
-def _mistake_of(exercise: Exercise, seen: Sequence[tuple[tuple[Any, ...], Outcome]]) -> Mistake | None:
+def _mistake(exercise: Exercise, trials: Sequence[Trial]) -> Mistake | None:
     """The mistake that does with all inputs what the solution did."""
-    for mistake in exercise.mistakes:
-        if all(_same(exercise, outcome, attempt(exercise, mistake.solution, inputs, None)) for inputs, outcome in seen):
-            return mistake
-    return None
+
+    def does_the_same(mistake: Mistake) -> bool:
+        return all(_same(exercise, t.outcome, exercise.outcome(mistake.solution, t.inputs)) for t in trials)
+
+    return next(filter(does_the_same, exercise.mistakes), None)
 
 
 def _same(exercise: Exercise, one: Outcome, other: Outcome) -> bool:

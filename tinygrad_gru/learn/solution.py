@@ -6,15 +6,14 @@ import io
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..hints import did_you_mean
 from .exercise import Exercise
-from .grading import line_of
-from .limits import TimeLimit, TimeUp
+from .running import TimeUp, attempt, line_of
 
 SECONDS_TO_IMPORT = 1.0
 
@@ -56,19 +55,15 @@ def load(path: Path, exercise: Exercise) -> Iterator[Any]:
 def _execute(path: Path, module: ModuleType) -> None:
     try:
         code = compile(path.read_bytes(), str(path), "exec")
-    except (SyntaxError, ValueError) as error:  # ValueError: null bytes
-        if not isinstance(error, SyntaxError):
-            raise SolutionError(f"{path.name} is not Python: {error}") from error
-        place = f"line {error.lineno}: {(error.text or '').strip()}" if error.lineno else ""
-        raise SolutionError(f"{path.name} is not Python: {error.msg}\n    {place}".rstrip()) from error
-    try:
-        with redirect_stdout(io.StringIO()), TimeLimit(SECONDS_TO_IMPORT):
-            exec(code, vars(module))
-    except KeyboardInterrupt:
-        raise
-    except TimeUp as error:
-        where = line_of(error, str(path))
-        raise SolutionError(f"{path.name} itself did not end within {SECONDS_TO_IMPORT:g} second{where}") from None
-    except BaseException as error:
-        what = "".join(traceback.format_exception_only(error)).rstrip()
-        raise SolutionError(f"{path.name} cannot be imported: {what}{line_of(error, str(path))}") from error
+    except SyntaxError as error:
+        place = f"\n    line {error.lineno}: {(error.text or '').strip()}" if error.lineno else ""
+        raise SolutionError(f"{path.name} is not Python: {error.msg}{place}") from error
+    except ValueError as error:  # null bytes
+        raise SolutionError(f"{path.name} is not Python: {error}") from error
+    raised = attempt(lambda: exec(code, vars(module)), (), SECONDS_TO_IMPORT).raised
+    if isinstance(raised, TimeUp):
+        where = line_of(raised, str(path))
+        raise SolutionError(f"{path.name} itself did not end within {SECONDS_TO_IMPORT:g} second{where}")
+    if raised is not None:
+        what = "".join(traceback.format_exception_only(raised)).rstrip()
+        raise SolutionError(f"{path.name} cannot be imported: {what}{line_of(raised, str(path))}") from raised

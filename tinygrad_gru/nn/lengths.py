@@ -125,5 +125,5 @@ def recorded_like_output(
         )
     if valid is not None and not (fill_value is None and name.endswith("'")):
         valid = reshape(valid, (*valid.shape[:2], *[1] * (len(record.shape) - 2)))
-        record = where(valid, record, fill_value or 0.0)
+        record = where(valid, record, fill_value or False)  # False is the zero of every dtype
     return moveaxis(record, source=0, destination=1) if batch_first else record

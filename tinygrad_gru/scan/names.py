@@ -7,6 +7,7 @@ those of a debugger or of coverage go on as before.
 
 from __future__ import annotations
 
+import dis
 import inspect
 import linecache
 import os
@@ -84,8 +85,7 @@ class WatchedStep(StepWrapper):
         try:
             with setting(inspector, watcher):
                 output = self.step(carry, x)
-            variables = watcher.variables() or dict(zip(_parameters(self.step), (carry, x)))  # where no op ran
-            self.found = _tensors(variables)
+            self.found = _tensors(watcher.variables() or _arguments(self.step, carry, x))  # where no op ran
         finally:
             watcher.boundary = watcher.frame = None  # frames keep their variables, and the callers, alive
         self.marks = watcher.marks
@@ -205,6 +205,14 @@ def _state_names(step: Callable, carry: Any) -> Sequence[str]:
     owner, _ = owner_and_function(step)
     states = getattr(owner, "states", ())
     return states if states or isinstance(carry, tuple) else _parameters(step)[:1]
+
+
+def _arguments(step: Callable, *values: Any) -> dict[str, Any]:
+    """The arguments of a step, by name, but for those to which it assigns another value."""
+    instructions = [i for code in _codes(step) for i in dis.get_instructions(code)]
+    writes = [i.argval for i in instructions if i.opname.startswith(("STORE", "DELETE"))]
+    assigned = {name for names in writes for name in (names if isinstance(names, tuple) else (names,))}
+    return {name: value for name, value in zip(_parameters(step), values) if name not in assigned}
 
 
 def _parameters(step: Callable) -> list[str]:

@@ -8,13 +8,13 @@
     if (observe) observe(4, t, V4, t * 192, 192);
 
     // r = sigmoid(v3), backward
-    if (M4 !== G4) hide(masks[4], G4, M4, t * 192, 192);
+    if (M4 !== G4) hide(changes[4], G4, M4, t * 192, 192);
     for (let j = 0; j < 192; j++) {
       …
 
 V4 is record 4 at all steps, G4 its cotangent, M4 what of that passes on: all, unless an element was changed by hand.
-H0 is a part of the carry, from before the first step to after the last, and X the input. The statements are those of
-the compiler's JavaScript target, for programs of one record.
+R4 is V4 without such changes. H0 is a part of the carry, from before the first step to after the last, and X the input.
+The statements are those of the compiler's JavaScript target, for programs of one record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def functions(step: Step, number: int) -> str:
     """The functions `forward<number>` and `backward<number>` of a step.
 
     forward(weights, constants, X, initial, length, observe) → {values, carry, output}
-    backward(weights, constants, run, masks, GY, gradients) → {cotangents, carry, x}, and adds the gradients of
+    backward(weights, constants, run, changes, GY, gradients) → {cotangents, carry, x}, and adds the gradients of
     parameters to those in `gradients`
     """
     return "\n".join([*_Forward(step).lines(f"forward{number}"), "", *_Backward(step).lines(f"backward{number}"), ""])
@@ -170,11 +170,12 @@ class _Backward(_Function):
         values = ", ".join(f"V{r.index}" for r in step.records)
         cotangents = ", ".join("null" if r.cotangent is None else f"G{r.index}" for r in step.records)
         carry = ", ".join(f"GH{i}" for i in range(len(step.carry)))
-        return _function(name, "weights, constants, run, masks, GY, gradients", [
+        return _function(name, "weights, constants, run, changes, GY, gradients", [
             *self.inputs(),
             *(f"const g{name} = gradients[{json.dumps(path)}];" for path, name in self.parameters.items()),
             "const length = run.length, X = run.x;",
             f"const [{values}] = run.values;",
+            f"const [{values.replace('V', 'R')}] = run.values.map((values, i) => unchanged(values, changes[i]));",
             f"const [{carry.replace('G', '')}] = run.carry;",
             *(line for r in records for line in self._arrays(r)),
             f"const GX = {new_array(step.x[1], 'length')};",
@@ -190,7 +191,7 @@ class _Backward(_Function):
     @staticmethod
     def _arrays(record: Record) -> list[str]:
         array, index = new_array(record.result, "" if record.invariant else "length"), record.index
-        return [f"const G{index} = {array};", f"const M{index} = masks[{index}] ? {array} : G{index};"]
+        return [f"const G{index} = {array};", f"const M{index} = changes[{index}] ? {array} : G{index};"]
 
     def cotangent(self, ref: Ref, like: Value) -> Memory | None:
         """The memory of the cotangent of an operand; None where it has none."""
@@ -218,7 +219,7 @@ class _Backward(_Function):
             tuple(dict.fromkeys(g for g, _ in passed)), tuple(g for g, _ in summed),
         )  # fmt: skip
         levels, time = _in_loop(program), "" if record.invariant else "t"
-        memory = {result: self.memory(Ref("record", index), result), cotangent: known(f"M{index}", cotangent, time)}
+        memory = {result: known(f"R{index}", result, time), cotangent: known(f"M{index}", cotangent, time)}
         memory = {value: self.memory(ref, value) for value, ref in record.operands} | memory
         for n, value in enumerate(program.ys):
             if levels.get(value) == "loop" and value.op not in VIEWS:
@@ -236,7 +237,7 @@ class _Backward(_Function):
             after += self._added(operations, source, target)
         self.declare(operations)
         start = f"t * {record.size}" if time else "0"
-        hide = f"if (M{index} !== G{index}) hide(masks[{index}], G{index}, M{index}, {start}, {record.size});"
+        hide = f"if (M{index} !== G{index}) hide(changes[{index}], G{index}, M{index}, {start}, {record.size});"
         comment = f"{self.comment(record)}, backward"
         return _Statements(once, [comment, hide, *steps], [comment, *after] if after else [])
 

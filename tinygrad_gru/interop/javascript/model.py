@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...contexts import no_grad
-from ...nn import Dropout, Embedding, Module, Recurrent, Sequential
+from ...nn import Cell, Dropout, Embedding, Module, Recurrent, Sequential
 from ...scan.protocol import StepWrapper, split_output, tree_leaves
 from ...scan.tracing.traced_array import Untraceable
 from ...tensor import Tensor
@@ -58,6 +58,7 @@ def text_model(model: Module) -> TextModel:
     if len(modules) < 2 or not isinstance(modules[0][1], Embedding):
         raise InteropError("the first layer must be an Embedding, whose ids are symbols, and another must follow it")
     (name, embedding), *rest = modules
+    _check_method(name, embedding, Embedding, "forward")
     parameters = dict(model.named_tensors())
     if embedding.W.dtype.name not in ("float32", "float64"):
         raise InteropError(f"{name}: JavaScript has no {embedding.W.dtype.name}: model.astype('float32') converts it")
@@ -98,7 +99,7 @@ def _layers(
     path: str, module: Any, width: int, like: Tensor, parameters: Mapping[str, Tensor]
 ) -> Iterator[Layer]:  # fmt: skip
     """The layers of one module: none for a dropout, which does nothing in evaluation; of a recurrent one its cells."""
-    if isinstance(module, Dropout):
+    if isinstance(module, Dropout) and type(module).forward is Dropout.forward:
         return
     if isinstance(module, Recurrent):
         yield from _cells(path, module, like, parameters)
@@ -107,10 +108,9 @@ def _layers(
 
 
 def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, Tensor]) -> Iterator[Layer]:
+    _check_method(path, module, Recurrent, "forward")
     reason = ""
-    if type(module).forward is not Recurrent.forward:
-        reason = "its class overrides forward"
-    elif module.bidirectional:
+    if module.bidirectional:
         reason = "it is bidirectional, and a text is written from its beginning to its end"
     elif module.reverse:
         reason = "it reads from the end, and a text is written from its beginning"
@@ -118,13 +118,20 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
         raise InteropError(f"{path} ({_name(module)}) cannot be exported: {reason}")
     names = {id(tensor): name for name, tensor in parameters.items()}
     for i, cell in enumerate(module.cells):
+        name = f"{path}.cells.{i}"
+        _check_method(name, cell, Cell, "initial_state")
         x = _zeros(like, 1, 1, cell.input_size)
         step, xs = cell.scan_arguments(x)
-        name = f"{path}.cells.{i}"
         step = _Residual(step) if module.residual and i else step
         traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters, name)
         initial = [names.get(id(vars(cell).get(f"{state}_0"))) for state in cell.states]
         yield Layer(name, type(cell).__name__, traced, initial, True)
+
+
+def _check_method(path: str, module: Any, base: type, method: str) -> None:
+    """Raise InteropError if a module overrides a method of its base class that the script computes by itself."""
+    if getattr(type(module), method) is not getattr(base, method):
+        raise InteropError(f"{path} cannot be exported: its class {type(module).__name__} overrides {method}")
 
 
 class _Residual(StepWrapper):

@@ -153,10 +153,10 @@ def trace_step(
     """The records of a step, traced with this carry and these xs (one input at every step). Raises Untraceable.
 
     states      the names of the parts of the carry
-    parameters  by name; what the step closes over besides is a constant, such as a mask that is made of a parameter
+    parameters  by name; what the step closes over besides is a constant
     path        of the step's module
     """
-    forward, names = trace_with_names(step, carry, xs)
+    forward, names = trace_with_names(step, carry, xs, parameters.values())
     if len(forward.xs) != 1 or len(forward.ys) != 1:
         raise Untraceable(f"it has {len(forward.xs)} inputs and {len(forward.ys)} outputs at every step, and not one")
     return _Tracer(forward, names, step, states, parameters).step(path)

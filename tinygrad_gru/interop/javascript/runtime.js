@@ -24,8 +24,8 @@ function textModel(info, parameters, constants, functions) {
       layer.carry.map((part) => (part.initial === null ? new Numbers(part.size) : parameters[part.initial].slice())));
   }
 
-  /** What calls `inspect` after a record, and notes in `masks` which elements it has changed. */
-  function observer(inspect, layer, masks) {
+  /** What calls `inspect` after a record, and notes in `changes` which elements it has changed, and from what. */
+  function observer(inspect, layer, changes) {
     const before = [];
     return (index, t, array, start, size) => {
       const row = array.subarray(start, start + size);
@@ -34,7 +34,8 @@ function textModel(info, parameters, constants, functions) {
       inspect(layer, index, t, row);
       for (let i = 0; i < size; i++) {
         if (row[i] !== old[i] && !(Number.isNaN(row[i]) && Number.isNaN(old[i]))) {
-          (masks[index] ??= new Uint8Array(array.length))[start + i] = 1;
+          const of = (changes[index] ??= { mask: new Uint8Array(array.length), own: array.slice() });
+          [of.mask[start + i], of.own[start + i]] = [1, old[i]];
         }
       }
     };
@@ -50,11 +51,13 @@ function textModel(info, parameters, constants, functions) {
     }
     let x = new Numbers(length * width);
     for (let t = 0; t < length; t++) x.set(table.subarray(ids[t] * width, (ids[t] + 1) * width), t * width);
+    // backward needs the parameters of this run, whatever they are by then.
+    const weights = targets === null ? null : copied(parameters);
     const initial = state ?? initialState(), runs = [];
     layers.forEach((layer, l) => {
-      const masks = [], observe = inspect && observer(inspect, l, masks);
+      const changes = [], observe = inspect && observer(inspect, l, changes);
       const run = functions[l].forward(parameters, constants[l], x, initial[l], length, observe);
-      runs.push({ ...run, x, length, masks });
+      runs.push({ ...run, x, length, changes });
       x = run.output;
     });
     const probabilities = new Numbers(length * symbols), losses = targets && new Numbers(length);
@@ -64,17 +67,23 @@ function textModel(info, parameters, constants, functions) {
       if (targets !== null && targets[t] >= 0) losses[t] = p.logSum - x[t * symbols + targets[t]];
     }
     return {
-      ids: Array.from(ids), targets: targets && Array.from(targets), length, logits: x, probabilities, losses,
+      ids: Array.from(ids), targets: targets && Array.from(targets), length, logits: x, probabilities, losses, weights,
       state: runs.map((run, l) => run.carry.map((part, i) => part.slice(length * layers[l].carry[i].size))),
       values: runs.map((run) => run.values), carry: runs.map((run) => run.carry),
       inputs: runs.map((run) => run.x), outputs: runs.map((run) => run.output), runs,
     };
   }
 
-  /** The gradients of Σ weights[t] · losses[t] of a run with targets; the weights are 1 / T by default. */
+  /**
+   * The gradients of Σ weights[t] · losses[t] of a run with targets, at the parameters that it had; the weights are
+   * 1 / T by default.
+   */
   function backward(run, weights = null) {
     const { ids, targets, length, probabilities, runs } = run;
     if (targets === null) throw new Error("backward needs a run with targets: forward(ids, {targets})");
+    if (weights !== null && weights.length !== length) {
+      throw new RangeError(`${weights.length} weights for ${length} losses`);
+    }
     let g = new Numbers(length * symbols);
     for (let t = 0; t < length; t++) {
       const weight = weights === null ? 1 / length : weights[t];
@@ -87,7 +96,7 @@ function textModel(info, parameters, constants, functions) {
       if (differentiable) gradients[name] = new Numbers(parameters[name].length);
     }
     for (let l = layers.length - 1; l >= 0; l--) {
-      const of = functions[l].backward(parameters, constants[l], runs[l], runs[l].masks, g, gradients);
+      const of = functions[l].backward(run.weights, constants[l], runs[l], runs[l].changes, g, gradients);
       layers[l].carry.forEach(({ initial, size }, i) => {
         if (initial in gradients) add(gradients[initial], of.carry[i].subarray(0, size), 0);
       });
@@ -139,10 +148,10 @@ function textModel(info, parameters, constants, functions) {
   return { info, parameters, forward, backward, step, generate, draw, encode, decode };
 }
 
-/** softmax(logits), and the logarithm of Σ exp(logits); the largest logit is subtracted first. */
+/** softmax(logits / temperature), and the logarithm of Σ exp(logits); the largest logit is subtracted first. */
 function softmax(logits, temperature = 1) {
   const top = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const probabilities = Float64Array.from(logits, (x) => (x === top ? 1 : Math.exp((x - top) / temperature)));
+  const probabilities = Float64Array.from(logits, (x) => (x === -Infinity ? 0 : Math.exp((x - top) / temperature)));
   const sum = probabilities.reduce((a, b) => a + b, 0);
   return { probabilities: probabilities.map((p) => p / sum), logSum: top + Math.log(sum) };
 }
@@ -156,6 +165,7 @@ function draw(logits, random, { temperature = 1, topP = 1, asIs = null } = {}) {
   if (logits.some(Number.isNaN) || logits.every((x) => x === -Infinity)) {
     throw new Error("the logits are not finite: the model cannot be sampled from (did its training diverge?)");
   }
+  if (logits.includes(Infinity)) logits = logits.map((x) => (x === Infinity ? 0 : -Infinity));  // they share it all
   if (asIs !== null) {
     if (random() < softmax(logits).probabilities[asIs]) return asIs;
     logits[asIs] = -Infinity;
@@ -181,12 +191,22 @@ function randomNumbers(seed) {
   };
 }
 
+/** A copy of the parameters. */
+function copied(parameters) {
+  return Object.fromEntries(Object.entries(parameters).map(([name, array]) => [name, array.slice()]));
+}
+
 /** target += source, from a position of the target on. */
 function add(target, source, start) {
   for (let i = 0; i < source.length; i++) target[start + i] += source[i];
 }
 
+/** The values of a record as they were before some were changed by hand: its own rule may need them. */
+function unchanged(values, change) {
+  return change ? values.map((value, i) => (change.mask[i] ? change.own[i] : value)) : values;
+}
+
 /** The cotangent of a record at a step, without the elements that were changed by hand: none passes through these. */
-function hide(mask, source, target, start, size) {
+function hide({ mask }, source, target, start, size) {
   for (let i = start; i < start + size; i++) target[i] = mask[i] ? 0 : source[i];
 }

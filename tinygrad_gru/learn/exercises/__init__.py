@@ -1,22 +1,27 @@
-"""The exercises, in the order of the course."""
+"""The exercises, in the order of the course: a module a page of it, in folders by its parts."""
 
 from __future__ import annotations
 
 from types import ModuleType
 
 from ..exercise import Exercise
-from . import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, second_half
+from .compiler import javascript_and_gpu, passes
+from .further import higher_derivatives, rest_of_the_world, testing
+from .gradients import broadcasting, derivative, devices, op, order, tape
+from .recurrent import batches, gru, gru_cell, lstm, rnn, through_time
 
 
 def collect(*modules: ModuleType) -> tuple[Exercise, ...]:
-    """All exercises that the modules declare, by number; each number once."""
+    """All exercises that the modules declare, by number."""
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Exercise)]
-    by_number = {exercise.number: exercise for exercise in found}
-    if len(by_number) != len(found):
-        raise ValueError(f"two exercises have one number: {sorted(exercise.number for exercise in found)}")
-    return tuple(by_number[number] for number in sorted(by_number))
+    return tuple(sorted(found, key=lambda exercise: exercise.number))
 
 
-EXERCISES = collect(chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6, chapter_7, *second_half.CHAPTERS)
+EXERCISES = collect(
+    *(derivative, tape, order, broadcasting, op, devices),
+    *(rnn, gru, gru_cell, lstm, through_time, batches),
+    *(passes, javascript_and_gpu),
+    *(higher_derivatives, testing, rest_of_the_world),
+)
 
 __all__ = ["EXERCISES"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -138,8 +138,12 @@ class _Recorder(Inspector):
         pass
 
 
-def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
-    """Trace `step` with traced arrays as the carry and one x. Raises Untraceable."""
+def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor] = ()) -> Forward:
+    """Trace `step` with traced arrays as the carry and one x. Raises Untraceable.
+
+    symbolic  closed-over tensors that are traced arrays during the trace: what the step computes of them alone is in
+              the graph, and is not a constant
+    """
     if not tree_leaves(carry):
         raise NoTarget("its carry is empty")
     graph = Graph(type(tree_leaves(carry)[0].data))
@@ -163,7 +167,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     )
     recorder = _Recorder(inspector.get())
     with setting(inspector, recorder), rollback(step) as check, enable_grad():
-        with _tracing():
+        with _tracing(), _symbolic(graph, symbolic):
             new, y = split_output(step(*arguments), carry)
         check()
     carry_out = list(tree_leaves(new))
@@ -196,10 +200,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any) -> Forward:
     )  # fmt: skip
 
 
-def trace_with_names(step: Callable, carry: Any, xs: Any) -> tuple[Forward, StepNames]:
+def trace_with_names(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor] = ()) -> tuple[Forward, StepNames]:
     """`trace_forward`, and the names of the values in the graph."""
     watched = WatchedStep(step, places=True)
-    forward = trace_forward(watched, carry, xs)
+    forward = trace_forward(watched, carry, xs, symbolic)
     values = {name: t._data.value for name, t in watched.found.items() if isinstance(t._data, TracedArray)}
     places: dict[Value, Place] = {}
     done = 0
@@ -249,6 +253,19 @@ def _tracing() -> Iterator[None]:
         uses_numpy = isinstance(error, TypeError) and "ufunc" in str(error)
         advice = "call the op of that name, `ops.exp` for `np.exp`" if uses_numpy else ""
         raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}", advice) from error
+
+
+@contextmanager
+def _symbolic(graph: Graph, tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Let these tensors have traced arrays in this block."""
+    arrays = [(tensor, tensor._data) for tensor in tensors if is_array(graph, tensor._data)]
+    try:
+        for tensor, array in arrays:
+            tensor._data = TracedArray(graph, closed_over(graph, array))
+        yield
+    finally:
+        for tensor, array in arrays:
+            tensor._data = array
 
 
 def as_traced(graph: Graph, x: Any) -> Any:

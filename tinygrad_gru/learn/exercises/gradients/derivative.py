@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from ..differences import gradients_by_differences
-from ..draws import Formula, arrays, formulas, numbers, st
-from ..exercise import exercise
+from ...differences import gradients_by_differences
+from ...draws import Formula, arrays, formulas, numbers, st
+from ...exercise import exercise
 
 
 @exercise(

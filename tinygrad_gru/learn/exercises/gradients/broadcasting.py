@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..differences import gradients_by_differences
-from ..draws import arrays, sizes, st
-from ..exercise import exercise
+from ...differences import gradients_by_differences
+from ...draws import arrays, sizes, st
+from ...exercise import exercise
 
 
 @st.composite

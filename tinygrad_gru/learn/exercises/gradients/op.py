@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backend import xp_of
-from ...ops import op
-from ...tensor import Tensor
-from ...testing import check_op
-from ..draws import arrays, numbers, positive, sizes, st
-from ..exercise import exercise
+from ....backend import xp_of
+from ....ops import op
+from ....tensor import Tensor
+from ....testing import check_op
+from ...draws import arrays, numbers, positive, sizes, st
+from ...exercise import exercise
 
 
 def value_and_gradient(solution, x, g):
@@ -54,7 +54,7 @@ silu.vjp(x=rule)
 # from tinygrad_gru.testing import check_op
 # print(check_op(silu, oracle=lambda x: x / (1 + np.exp(-x)), shapes=[(3, 4)]))
 ''',
-    solution='''
+    written='''
 @op
 def silu(x):
     """y = x σ(x)        ∂L/∂x = g ⊙ (σ + x ⊙ σ ⊙ (1 − σ))"""
@@ -248,7 +248,7 @@ def calls(draw):
     "#     print(check_op(ratio, oracle=lambda a, b: a / b, shapes=[(8,), (8,)], domain=[(-2, 2), (0.5, 2)]))\n\n"
     + PLANTED
     + "\n\ndef planted():\n    return softsign, ratio, blend\n",
-    solution=PLANTED.replace("(1 + x) ** 2", "(1 + abs(x)) ** 2")
+    written=PLANTED.replace("(1 + x) ** 2", "(1 + abs(x)) ** 2")
     + "\n\ndef planted():\n    return softsign, ratio, blend\n",
 )
 def planted(ops_of_it=[]):  # noqa: B006  (made once)

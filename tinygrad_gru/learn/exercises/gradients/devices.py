@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...backend.events import TO_HOST, event_listener
-from ...debug.instrumented import InstrumentedArray, instrument, uninstrument
-from ..draws import arrays, sizes, st
-from ..exercise import exercise
+from ....backend.events import TO_HOST, event_listener
+from ....debug.instrumented import InstrumentedArray, instrument, uninstrument
+from ...draws import arrays, sizes, st
+from ...exercise import exercise
 
 
 def on_device(solution, *arguments):

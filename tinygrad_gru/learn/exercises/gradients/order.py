@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..draws import nonzero, st
-from ..exercise import exercise
+from ...draws import nonzero, st
+from ...exercise import exercise
 
 
 @st.composite

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from ....ops.op import sum_to_shape
-from ...draws import arrays, st
+from ...draws import Formula, arrays, st
 from ...exercise import exercise
-from .written import Written
 
 
 # -- 38 ----------------------------------------------------------------------------------------------------------------
@@ -29,7 +28,7 @@ def claimed_gradients(draw):
     elif kind == "exchanged":
         gradient[[0, 1]] = gradient[[1, 0]]
     gradient = gradient * {"sign": -1.0, "factor": 1.02, "zero": 0.0}.get(kind, 1.0)
-    return Written(f"lambda x: {text}"), float(size) * gradient, x
+    return Formula(f"lambda x: {text}"), float(size) * gradient, x
 
 
 def central_differences(f, x, step):
@@ -40,7 +39,7 @@ def central_differences(f, x, step):
     38,
     "A gradient check that checks",
     inputs=claimed_gradients(),
-    example=(Written("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.0]), np.array([0.0, 0.0])),
+    example=(Formula("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.0]), np.array([0.0, 0.0])),
     understood="A check needs a step that fits the arithmetic, a relative error, and a look at every element.",
     hints=[
         "One element at a time: (f(x + ε e) − f(x − ε e)) / 2ε, where e is a row of np.eye(len(x)).",

@@ -6,9 +6,8 @@ import numpy as np
 
 from ....tensor import Tensor
 from ....transforms import grad, vjp
-from ...draws import arrays, st
+from ...draws import Formula, arrays, formulas
 from ...exercise import exercise
-from .written import Written
 
 # -- 36 ----------------------------------------------------------------------------------------------------------------
 MAPS = [
@@ -30,8 +29,8 @@ def run_on_tensors(solution, f, x, t):
 @exercise(
     36,
     "Forward mode from two reverse modes",
-    inputs=(st.sampled_from([Written(text) for text in MAPS]), arrays((2,)), arrays((2,))),
-    example=(Written(MAPS[1]), np.array([2.0, 3.0]), np.array([1.0, 10.0])),
+    inputs=(formulas(*MAPS, Tensor=Tensor), arrays((2,)), arrays((2,))),
+    example=(Formula(MAPS[1], Tensor=Tensor), np.array([2.0, 3.0]), np.array([1.0, 10.0])),
     understood="vᵀ J is linear in v, so its derivative with respect to v is J again: reverse twice is forward.",
     hints=[
         "pull(v)[0] is Jᵀ v, a function of v, too. Which matrix is the Jacobian of *that* function?",
@@ -102,8 +101,8 @@ def run_on_variable(solution, f, x, v):
 @exercise(
     37,
     "A Hessian you never form",
-    inputs=(st.sampled_from([Written(text) for text in SCALARS]), arrays((2,)), arrays((2,))),
-    example=(Written(SCALARS[1]), np.array([2.0, 3.0]), np.array([1.0, 10.0])),
+    inputs=(formulas(*SCALARS, Tensor=Tensor), arrays((2,)), arrays((2,))),
+    example=(Formula(SCALARS[1], Tensor=Tensor), np.array([2.0, 3.0]), np.array([1.0, 10.0])),
     understood="H v costs two walks whatever the size of H, which for a million parameters has 10¹² elements.",
     hints=[
         "g = grad(f(x), x) is the gradient. If its own records are kept, it can be differentiated, too.",

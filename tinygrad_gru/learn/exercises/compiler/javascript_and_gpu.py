@@ -10,7 +10,7 @@ import numpy as np
 
 from ...draws import sizes, st
 from ...exercise import exercise
-from .chapter_11 import programs
+from .passes import programs
 
 
 # -- 34 ----------------------------------------------------------------------------------------------------------------

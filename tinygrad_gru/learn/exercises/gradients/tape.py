@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..draws import Formula, formulas, numbers, st
-from ..exercise import exercise
+from ...draws import Formula, formulas, numbers, st
+from ...exercise import exercise
 
 
 def _evaluate_dual(solution, formula, a, da, b, db):

@@ -1,0 +1,1 @@
+"""Chapters 13 to 15: higher derivatives, tests, other frameworks."""

@@ -1,0 +1,1 @@
+"""Chapters 1 to 6: a gradient, from nothing."""

@@ -1,0 +1,1 @@
+"""Chapters 7 to 10: recurrent networks."""
