@@ -90,14 +90,42 @@ def test_a_solved_exercise_stays_solved(learn):
     assert "1 of" in learn()[1]
 
 
+def test_a_number_alone_starts_or_shows_an_exercise(learn):
+    status, text = learn("1")
+    assert status == 0 and "def product_gradient(a, b, g):" in text and f"{FIRST.file_name} has the task" in text
+    assert "not solved yet" in learn("1")[1]
+    write(learn, RIGHT)
+    assert "✓" in learn(FIRST.file_name, "check")[1]
+    assert "(solved)" in learn("1")[1]
+
+
+def test_next_is_after_the_one_at_hand(learn):
+    assert "1 · " in learn("next")[1]
+    assert "2 · " in learn("next")[1]
+    learn("5")
+    assert "6 · " in learn("next")[1]
+    assert "1 · " in learn("start")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"), [(["chekc", "1"], "did you mean 'check'"), (["1x"], "expected list, start, next")]
+)
+def test_a_word_that_is_none_is_answered(learn, capsys, words, answer):
+    with pytest.raises(SystemExit):
+        learn(*words)
+    assert answer in capsys.readouterr().err
+
+
 def test_another_folder(learn):
     assert learn("start", "1", "--folder", "work/here")[0] == 0
     assert (learn.folder / "work" / "here" / FIRST.file_name).exists()
     assert "1 · " in learn("check", "--folder", "work/here")[1]
+    assert "learn start 1 --folder other" in learn("check", "--folder", "other")[1]
 
 
 ERRORS = [
     (("check",), "there is no exercise in this folder: begin with `tinygrad-gru learn start 1`"),
+    (("check", "1", "2"), "expected one action and one number, got check 1 2"),
     (("check", "1"), f"{FIRST.file_name} does not exist: begin with `tinygrad-gru learn start 1`"),
     (("start", "99"), f"there is no exercise 99: they are 1 to {EXERCISES[-1].number}"),
 ]

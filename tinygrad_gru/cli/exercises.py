@@ -12,23 +12,27 @@ def run(action: str, number: int | None, folder: str) -> int:
     work = Workspace(folder, EXERCISES)
     if action == "list":
         return _list(work)
-    if number is None and action == "start":
-        chosen = next((e for e in EXERCISES if not work.of(e).get("solved")), EXERCISES[0])
-    elif number is None:
-        latest = work.latest()
-        if latest is None:
-            raise ValueError(f"there is no exercise in {_place(work.folder)}: begin with `tinygrad-gru learn start 1`")
-        chosen = latest
-    else:
-        numbered = [exercise for exercise in EXERCISES if exercise.number == number]
-        if not numbered:
-            raise ValueError(f"there is no exercise {number}: they are {EXERCISES[0].number} to {EXERCISES[-1].number}")
-        chosen = numbered[0]
-    return {"start": _start, "check": _check, "hint": _hint, "solution": _solution}[action](work, chosen)
+    does = {"start": _start, "next": _start, "check": _check, "hint": _hint, "solution": _solution}[action]
+    return does(work, _chosen(work, action, number))
+
+
+def _chosen(work: Workspace, action: str, number: int | None) -> Exercise:
+    """The exercise of that number; without one, the next that is not solved for `start`, else the latest."""
+    if number is not None:
+        for exercise in EXERCISES:
+            if exercise.number == number:
+                return exercise
+        raise ValueError(f"there is no exercise {number}: they are {EXERCISES[0].number} to {EXERCISES[-1].number}")
+    latest = work.latest()
+    if action in ("start", "next"):
+        return work.next_after(latest if action == "next" else None) or EXERCISES[-1]
+    if latest is None:
+        raise ValueError(f"there is no exercise in {_place(work.folder)}: begin with `{_command(work, 'start', 1)}`")
+    return latest
 
 
 def _list(work: Workspace) -> int:
-    solved = [exercise for exercise in EXERCISES if work.of(exercise).get("solved")]
+    solved = [exercise for exercise in EXERCISES if work.is_solved(exercise)]
     print(f"{len(solved)} of {len(EXERCISES)} solved in {_place(work.folder)}\n")
     chapter = 0
     for exercise in EXERCISES:
@@ -37,25 +41,29 @@ def _list(work: Workspace) -> int:
             print(f"{chapter:2} {CHAPTERS[chapter - 1].title}")
         state = "✓" if exercise in solved else "…" if work.path(exercise).exists() else " "
         print(f"   {state} {exercise.number:2} {exercise.title}")
-    following = next((exercise for exercise in EXERCISES if exercise not in solved), None)
+    following = work.next_after(None)
     if following is not None:
-        verb = "check" if work.path(following).exists() else "start"
-        print(f"\nnext: tinygrad-gru learn {verb} {following.number}")
+        action = "check" if work.path(following).exists() else "start"
+        print(f"\nnext: {_command(work, action, following.number)}")
     return 0
 
 
 def _start(work: Workspace, exercise: Exercise) -> int:
     path, is_new = work.start(exercise)
-    print(_title(exercise))
-    print(f"{path} {'has the task' if is_new else 'exists, and is left as it is'}")
-    print(f"when it is written: tinygrad-gru learn check {exercise.number}")
+    print(f"{_title(exercise)}\n\n{exercise.task()}\n")
+    if is_new:
+        print(f"{path} has the task")
+    else:
+        state = "solved" if work.is_solved(exercise) else "not solved yet"
+        print(f"{path} exists ({state}), and is left as it is; to begin again, delete it")
+    print(f"when it is written: {_command(work, 'check', exercise.number)}")
     return 0
 
 
 def _check(work: Workspace, exercise: Exercise) -> int:
     path = work.path(exercise)
     if not path.exists():
-        raise ValueError(f"{path} does not exist: begin with `tinygrad-gru learn start {exercise.number}`")
+        raise ValueError(f"{path} does not exist: begin with `{_command(work, 'start', exercise.number)}`")
     print(_title(exercise))
     try:
         with load(path, exercise) as solution:
@@ -64,37 +72,36 @@ def _check(work: Workspace, exercise: Exercise) -> int:
         print(f"✗ {error}")
         return 1
     mistake = verdict.mistake.name if verdict.mistake is not None else None
-    work.record(exercise, solved=verdict.passed or work.of(exercise).get("solved", False), mistake=mistake)
+    work.record(exercise, solved=verdict.passed or work.is_solved(exercise), mistake=mistake)
     print(f"{'✓' if verdict.passed else '✗'} {verdict}")
     if verdict.passed:
         print(f"\n{exercise.understood}")
         following = work.next_after(exercise)
-        print(
-            f"next: {_title(following)}\n    tinygrad-gru learn start {following.number}"
-            if following
-            else "That was all."
-        )
+        if following is None:
+            print("That was all.")
+        else:
+            print(f"next: {_title(following)}\n    {_command(work, 'start', following.number)}")
     elif not verdict.is_unwritten:
-        print(f"help: tinygrad-gru learn hint {exercise.number}")
+        print(f"help: {_command(work, 'hint', exercise.number)}")
     return 0 if verdict.passed else 1
 
 
 def _hint(work: Workspace, exercise: Exercise) -> int:
+    """The hint of the mistake that the last check named, once; then those of the exercise, one at each call."""
     progress = work.of(exercise)
-    named = [m.hint for m in exercise.mistakes if m.name == progress.get("mistake")]
-    given, about = progress.get("hints", 0), progress.get("hint_for")
+    mistake = next((m for m in exercise.mistakes if m.name == progress.get("mistake")), None)
     print(_title(exercise))
-    if named and about != progress["mistake"]:
-        print(f"{progress['mistake']}: {named[0]}")
-        work.record(exercise, hint_for=progress["mistake"])
-    else:
-        if given < len(exercise.hints):
-            work.record(exercise, hints=given + 1)
-        print(exercise.hints[min(given, len(exercise.hints) - 1)])
-        if given >= len(exercise.hints) - 1:
-            print(f"That is the last hint. What remains: tinygrad-gru learn solution {exercise.number}")
-            return 0
-    print(f"further: tinygrad-gru learn hint {exercise.number}")
+    further = f"further: {_command(work, 'hint', exercise.number)}"
+    if mistake is not None and progress.get("hint_for") != mistake.name:
+        print(f"{mistake.name}: {mistake.hint}\n{further}")
+        work.record(exercise, hint_for=mistake.name)
+        return 0
+    given = min(progress.get("hints", 0) + 1, len(exercise.hints))
+    work.record(exercise, hints=given)
+    print(f"{exercise.hints[given - 1]} ({given} of {len(exercise.hints)})")
+    if given == len(exercise.hints):
+        further = f"That is the last hint. What remains: {_command(work, 'solution', exercise.number)}"
+    print(further)
     return 0
 
 
@@ -106,6 +113,11 @@ def _solution(work: Workspace, exercise: Exercise) -> int:
 
 def _title(exercise: Exercise) -> str:
     return f"{exercise.number} · {exercise.title} (chapter {exercise.chapter}, {CHAPTERS[exercise.chapter - 1].title})"
+
+
+def _command(work: Workspace, action: str, number: int) -> str:
+    folder = "" if work.folder == Path() else f" --folder {work.folder}"
+    return f"tinygrad-gru learn {action} {number}{folder}"
 
 
 def _place(folder: Path) -> str:

@@ -46,6 +46,14 @@ class Workspace:
         """
         return self._progress.get(str(exercise.number), {})
 
+    def is_solved(self, exercise: Exercise) -> bool:
+        """Whether a check of it has passed, here.
+
+        >>> learn.Workspace("new", learn.EXERCISES).is_solved(learn.EXERCISES[0])
+        False
+        """
+        return bool(self.of(exercise).get("solved"))
+
     def record(self, exercise: Exercise, **changes: Any) -> None:
         """Change the progress in one exercise, in the folder too.
 
@@ -91,11 +99,12 @@ class Workspace:
         existing = [(path.stat().st_mtime_ns, exercise.number, exercise) for path, exercise in files if path.exists()]
         return max(existing)[2] if existing else None
 
-    def next_after(self, exercise: Exercise) -> Exercise | None:
-        """The next exercise in the order of the course that is not solved, else the first that is not; None at the end.
+    def next_after(self, exercise: Exercise | None) -> Exercise | None:
+        """The first exercise after this one that is not solved, else the first that is not; None at the end.
 
         >>> learn.Workspace(".", learn.EXERCISES).next_after(learn.EXERCISES[0]).number > 1
         True
         """
-        open_ones = [e for e in self.exercises if not self.of(e).get("solved") and e is not exercise]
-        return next((e for e in open_ones if e.number > exercise.number), next(iter(open_ones), None))
+        unsolved = [e for e in self.exercises if not self.is_solved(e) and e is not exercise]
+        later = [e for e in unsolved if exercise is None or e.number > exercise.number]
+        return next(iter(later or unsolved), None)
