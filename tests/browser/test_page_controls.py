@@ -83,7 +83,7 @@ def test_the_arrow_keys_move_in_the_heatmap_and_a_click_goes_to_a_cell(page):
         step, unit = now(page)
         assert (step, unit) == (expected[0], unit if expected[1] is None else expected[1]), key
     box = page.locator("#map").bounding_box()
-    page.mouse.click(box["x"] + 30 + (box["width"] - 30) * 7.5 / len(TEXT), box["y"] + 22 * 2.5)
+    page.mouse.click(box["x"] + box["width"] * 7.5 / len(TEXT), box["y"] + 22 * 2.5)
     settle(page)
     assert now(page) == (7, 2)
     press(page, "#unit-after")
@@ -92,7 +92,7 @@ def test_the_arrow_keys_move_in_the_heatmap_and_a_click_goes_to_a_cell(page):
     assert now(page) == (7, 1)
 
 
-@pytest.mark.parametrize("order", ["variance", "mean", "now", "is spaces", "given", "place", "surprise"])
+@pytest.mark.parametrize("order", ["variance", "mean", "now", "is spaces", "given", "place", "surprise", "memory"])
 def test_orders_of_the_units(page, order):
     model, ids = character_model(), VOCABULARY.encode(TEXT)
     h = model.recurrence(model.embedding(ids[:, None]))[0].numpy()[:, 0].astype("float64")
@@ -110,6 +110,9 @@ def test_orders_of_the_units(page, order):
             [np.corrcoef(h[:, unit], np.array(list(signals[order]), float))[0, 1] for unit in range(SIZE)]
         )
         ranks = np.argsort(-abs(expected), kind="stable")
+    elif order == "memory":
+        expected = np.array([np.corrcoef(h[:-1, unit], h[1:, unit])[0, 1] for unit in range(SIZE)])
+        ranks = np.argsort(-expected, kind="stable")
     else:
         expected = {"variance": h.var(axis=0), "mean": h.mean(axis=0), "now": h[-1]}[order]
         ranks = np.argsort(-expected, kind="stable")
@@ -372,3 +375,13 @@ def test_a_model_without_a_vocabulary_reads_ids(visit):
     assert page.inner_text("#strip").split() == ["1", "2", "3", "1", "2", "3", "0", "5"]
     type_text(page, "1 2 9 x")
     assert page.inner_text("#text-note") == "Not among the 6 symbols of the model, so left out: “9”, “x”."
+
+
+def test_a_model_that_cannot_read_the_text_of_another(visit):
+    other = (train.CharacterModel(3, 4, 5), data.CharacterVocabulary("xyz"))
+    page = visit(explorer(text="the cat", beside={"other": other}))
+    page.select_option("#model", label="other")
+    settle(page)
+    assert "at least two characters" in page.inner_text("#text-note") and page.inner_text("#strip") == "xyz" * 2
+    type_text(page, "zyx")
+    assert page.inner_text("#text-note") == "" and page.inner_text("#strip") == "zyx"

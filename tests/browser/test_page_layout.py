@@ -68,6 +68,7 @@ def test_by_keyboard_alone(visit):
         "theme",
         "try-0",
         "try-4",
+        "hint-close",
         "text",
         "step-back",
         "step",
@@ -77,6 +78,7 @@ def test_by_keyboard_alone(visit):
         "count",
         "filter",
         "map",
+        "curve-0",
         "tab-unit",
         "panel-unit",
     ]
@@ -145,4 +147,42 @@ def test_weights_that_diverged(visit):
     assert page.inner_text("#loss").startswith("Loss NaN")
     for tab in TABS:
         press(page, f"#tab-{tab}")
-    assert "not finite" in page.inner_text("#written")
+    assert "not finite" in page.inner_text("#written") and "not finite" in page.inner_text("#loss-meaning")
+    assert "magenta where it is not finite" in page.inner_text("#legend-text")
+    press(page, "#tab-walk")
+    assert "of unit 0, the largest" in page.inner_text("#walk-table")
+
+
+@pytest.mark.parametrize("width", [360, 640, 1280])
+def test_what_there_is_to_see_stays_in_sight(visit, width):
+    page = visit(explorer(), width, reduced_motion="reduce")
+    for i in range(len(TABS)):
+        press(page, f"#try-{i}")
+        hint, seen = (page.locator(at).bounding_box() for at in ("#hint-bar", "#map-card" if i < 2 else "#tabs"))
+        assert hint["y"] >= 0 and hint["y"] + hint["height"] <= seen["y"] < 800 - 40, i
+    press(page, "#hint-close")
+    assert page.is_hidden("#hint-bar")
+    press(page, "#try-0")
+    assert page.is_visible("#hint-bar")
+
+
+def test_the_heatmap_scrolls_to_the_step_and_keeps_the_names_of_the_units(visit):
+    page = visit(explorer(text="the cat sat on the mat. " * 8), 360)
+
+    def column():
+        return page.evaluate(
+            """() => {
+              const box = document.getElementById("map-scroll").getBoundingClientRect();
+              const map = document.getElementById("map").getBoundingClientRect();
+              const names = document.getElementById("map-units").getBoundingClientRect();
+              const cell = map.width / (+document.getElementById("step").max + 1);
+              const x = map.left + cell * document.getElementById("step").value;
+              return [names.left - box.left, x >= names.right - 1 && x + cell <= box.right + 1];
+            }"""
+        )
+
+    assert column() == [0, True]
+    for step in ("0", "100", "20"):
+        page.fill("#step", step)
+        settle(page)
+        assert column() == [0, True], step

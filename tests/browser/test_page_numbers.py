@@ -63,7 +63,7 @@ def test_values_of_a_step_by_name(visit, cell, names, layer):
             assert numbers[heads.index(name) - 1] == pytest.approx(
                 float(records[layer][ours].numpy()[t, 0, unit]), abs=6e-4
             )
-            assert numbers[heads.index("h, the new state") - 1] == pytest.approx(
+            assert numbers[heads.index("h′, the new state") - 1] == pytest.approx(
                 float(output.numpy()[t, 0, unit]), abs=6e-4
             )
 
@@ -169,3 +169,55 @@ def test_cells_with_options(visit, name):
         assert page.inner_text("#walk-table").count("✓") == 2, page.inner_text("#panel-walk")
         press(page, "#walk-back")
     press(page, "#tab-change", "#tab-reach", "#tab-write")
+
+
+def test_the_curves_and_the_equations_of_a_unit(visit):
+    page, model, t, unit = visit(explorer()), character_model(), 9, 4
+    page.fill("#step", str(t))
+    page.fill("#filter", str(unit))
+    settle(page)
+    output, _, records = model.recurrence(
+        model.embedding(VOCABULARY.encode(TEXT)[:, None]), record=("r", "z", "h_tilde")
+    )
+    expected = [values.numpy()[:, 0, unit] for values in (*records[0].values(), output)]
+    keys = page.eval_on_selector_all("#curves-keys label", "all => all.map(one => one.innerText.trim())")
+    assert [text.split(" = ")[0] for text in keys] == ["r", "z", "h̃", "h′"]
+    assert [number(text) for text in keys] == pytest.approx([values[t] for values in expected], abs=6e-4)
+    rows = table(page, ".equations")
+    assert [row[0].split(" ")[0] for row in rows] == ["r", "z", "h̃", "h′"]
+    assert [number(row[1]) for row in rows] == pytest.approx([values[t] for values in expected], abs=6e-4)
+    assert "reset gate" in rows[0][2] and "σ(x W_r + h U_r + b_r)" in rows[0][0]
+
+    def drawn():
+        return [
+            np.array([[float(v) for v in place.split()] for place in path.replace("L", "M").split("M")[1:]])
+            for path in page.eval_on_selector_all("#curves path", "all => all.map(one => one.getAttribute('d'))")
+        ]
+
+    for places, values in zip(drawn(), expected):
+        assert places.shape == (len(TEXT), 2) and (np.diff(places[:, 0]) > 0).all()
+        np.testing.assert_allclose(places[:, 1], 8 + (1 - values) / 2 * 116, atol=0.06)
+    press(page, "#curve-1")
+    assert len(drawn()) == 3 and not page.is_checked("#curve-1")
+    press(page, "#curve-1")
+    assert len(drawn()) == 4
+    box = page.locator("#curves").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 5.5 / len(TEXT), box["y"] + 30)
+    settle(page)
+    assert page.input_value("#step") == "5"
+
+
+def test_the_probabilities_as_a_heatmap(visit):
+    page, model, t = visit(explorer()), character_model(), 8
+    page.fill("#step", str(t))
+    page.select_option("#value", "p")
+    page.select_option("#count", "0")
+    settle(page)
+    logits = model(VOCABULARY.encode(TEXT)[:, None])[0].numpy()[t, 0].astype("float64")
+    expected = np.exp(logits) / np.exp(logits).sum()
+    press(page, "#table-view summary")
+    signs = {"␣": " ", "↵": "\n"}
+    shown = {signs.get(row[0], row[0]): number(row[1]) for row in table(page, "#table")}
+    assert [shown[symbol] for symbol in VOCABULARY.symbols] == pytest.approx(expected.tolist(), abs=6e-4)
+    press(page, "#tab-change", "#clamp-0", "#undo", "#tab-walk", "#tab-unit")
+    assert ", for “" in page.inner_text("#panel-unit h2")

@@ -144,6 +144,24 @@ def test_the_text_that_a_page_begins_with(model):
     assert first(train.CharacterModel(3, 3, 4), None).split() == ["0", "1", "2"] * 8
 
 
+def test_line_ends_are_those_of_a_text_field(model):
+    about = json.loads(Page(show.explorer(model, VOCABULARY, text="to\r\nbe\ror").html).content("script")[-2])
+    assert about["text"] == "to\nbe\nor"
+
+
+def test_the_equations_of_cells_are_those_of_their_docstrings(model):
+    class Documented(nn.RNNCell):
+        """A cell:
+
+        a  = x + h      a sum
+        h' = tanh(a)
+        """
+
+    assert build._cell_equations(model)["GRUCell"][1] == ["z  = σ(x W_z + h U_z + b_z)", "update gate"]
+    assert build._cell_equations(Documented(2, 3)) == {"Documented": [["a  = x + h", "a sum"], ["h' = tanh(a)", ""]]}
+    assert build._cell_equations(nn.GRU(2, 3, reset_after=True)) == {}
+
+
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
 def test_gradient_norms_are_those_by_the_states(kind):
     manual_seed(1)

@@ -15,7 +15,7 @@ from ... import ops
 from ...html import Markup, escape
 from ...interop import javascript
 from ...io import replacing
-from ...nn import Module
+from ...nn import Cell, Module
 from ...version import __version__
 from .fresh import fresh_curves
 from .text import Symbols
@@ -23,8 +23,9 @@ from .text import Symbols
 #: The parts of the page's script, in the order in which they are joined: each names only what stands before it when
 #: it is loaded.
 SCRIPTS = (
-    "dom", "tokens", "changes", "session", "units", "colours", "page", "operands", "differences", "views/text",
-    "views/map", "views/unit", "views/write", "views/change", "views/walk", "views/reach", "start",
+    "dom", "tokens", "changes", "session", "units", "colours", "lines", "page", "operands", "differences",
+    "views/text", "views/map", "views/curves", "views/unit", "views/write", "views/change", "views/walk",
+    "views/reach", "start",
 )  # fmt: skip
 
 
@@ -36,7 +37,7 @@ class Explorer:
 
     >>> page = show.explorer(train.CharacterModel(2, 4, 8), data.CharacterVocabulary("ab"), text="abba")
     >>> page
-    Explorer('GRU of 8 units', 0.1 MB)
+    Explorer('GRU of 8 units', 0.2 MB)
     >>> page.save("page.html")
     """
 
@@ -109,7 +110,7 @@ def explorer(
         models[other] = given if isinstance(given, tuple) else (given, vocabulary)
     sources = [javascript.source(*given) for given in models.values()]
     symbols = Symbols.of(model, vocabulary)
-    text = symbols.first_text() if text is None else text
+    text = symbols.first_text() if text is None else re.sub(r"\r\n?", "\n", text)  # as a text field does
     ids = symbols.encode(text)
     if len(ids) < 2:
         what = f"{'characters' if symbols.is_text else 'ids'} of the {len(symbols.known)} that the model knows"
@@ -119,6 +120,7 @@ def explorer(
         "equations": _equations(),
         "fresh": fresh_curves(model, ids) if beside is None else [],
         "names": list(models),
+        "cells": [_cell_equations(given) for given, _ in models.values()],
     }
     page = Explorer(name, _page(name, sources, about))
     if path is not None:
@@ -142,6 +144,20 @@ def _equations() -> dict[str, dict[str, Any]]:
         for name, (op, match) in found.items()
         if match and callable(op)
     }
+
+
+def _cell_equations(model: Module) -> dict[str, list[list[str]]]:
+    """Of every class of cells, the equations of its docstring and what stands beside them: {name: [[equation, note]]}.
+
+    None of a cell with options: these change its equations.
+    """
+    found = {}
+    for cell in model.modules():
+        if isinstance(cell, Cell) and not getattr(cell, "has_options", False):
+            block = re.search(r"^(?: *\S+ += .*\n?)+", type(cell).__doc__ or "", re.MULTILINE)
+            lines = block[0].splitlines() if block else []
+            found[type(cell).__name__] = [[*re.split(r" {3,}", line.strip(), maxsplit=1), ""][:2] for line in lines]
+    return found
 
 
 def _page(name: str, sources: list[str], about: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from ...data import CharacterVocabulary
@@ -49,7 +50,7 @@ class Symbols(NamedTuple):
     def encode(self, text: str) -> list[int]:
         """The ids of a text, as the page reads it."""
         ids = {symbol: i for i, symbol in enumerate(self.known)}
-        found = [ids.get(symbol, self.other) for symbol in (text if self.is_text else text.replace(",", " ").split())]
+        found = [ids.get(symbol, self.other) for symbol in (text if self.is_text else re.split(r"[\s,;]+", text))]
         return [i for i in found if i is not None]
 
     def first_text(self) -> str:

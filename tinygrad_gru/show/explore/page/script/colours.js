@@ -27,6 +27,21 @@ function colourTable(stops) {
   return table;
 }
 
+/** A property of the page's style, such as a colour, as it is now. */
+const colourOf = name => getComputedStyle(document.documentElement).getPropertyValue(name);
+
+/** The pen of an empty canvas of a size in CSS pixels, on which a pixel of the screen is a pixel. */
+function penOf(canvas, width, height) {
+  const ratio = devicePixelRatio || 1,
+    pen = canvas.getContext("2d");
+  canvas.style.width = width + "px";
+  canvas.style.height = height + "px";
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  pen.scale(ratio, ratio);
+  return pen;
+}
+
 const isDark = () => {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -40,8 +55,10 @@ function scaleFor(low, high) {
   return { low: -most, high: most, table: colourTable(colours.signed) };
 }
 
+const NOT_FINITE = 0xffff00ff; // magenta, which is in no scale
+
 const colourAt = ({ low, high, table }, value) =>
-  table[Number.isFinite(value) ? clamp(Math.round((255 * (value - low)) / (high - low || 1)), 0, 255) : 0];
+  Number.isFinite(value) ? table[clamp(Math.round((255 * (value - low)) / (high - low || 1)), 0, 255)] : NOT_FINITE;
 
 const THEMES = { auto: "as the system has them", light: "light", dark: "dark" };
 

@@ -73,6 +73,20 @@ function listed(items, count = 8) {
 }
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+/** The least and the largest of the numbers that are finite; 0 and 0 if none is. */
+function extent(values) {
+  let low = Infinity,
+    high = -Infinity;
+  for (const v of values) {
+    if (!Number.isFinite(v)) continue;
+    if (v < low) low = v;
+    if (v > high) high = v;
+  }
+  return low <= high ? [low, high] : [0, 0];
+}
+
 const norm = values => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0));
 const row = (array, size, t) => array.subarray(t * size, t * size + size);
+const column = (array, size, unit) => Array.from({ length: array.length / size }, (_, t) => array[t * size + unit]);
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;

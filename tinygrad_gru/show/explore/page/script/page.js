@@ -11,7 +11,7 @@ const page = {
   t: 0, // the step
   layer: 0,
   value: null, // what the heatmap shows
-  unit: 0,
+  unit: -1, // the chosen one; the first of the order if it is not among those shown
   order: "variance",
   filter: "",
   given: "aeiou",
@@ -36,11 +36,8 @@ function draw() {
 
 function drawNow() {
   isDrawing = false;
-  const began = performance.now();
   for (const view of page.views) view.update(page);
   page.panels[page.tab].update(page);
-  page.drawn = (page.drawn || 0) + 1;
-  page.milliseconds = performance.now() - began;
 }
 
 /** Read a text with the model that is chosen. */
@@ -62,7 +59,7 @@ function showModel(session) {
 
 function showLayer(layer) {
   const { named, all } = page.session.values[layer];
-  showValue(named.find(value => value.state !== null) || named[0] || all[all.length - 1]);
+  showValue(named.find(value => value.isState) || named[0] || all[all.length - 1]);
   page.walk = 0;
 }
 

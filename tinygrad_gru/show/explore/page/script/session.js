@@ -1,17 +1,20 @@
 // A model of this page, the text that it reads, and what was computed of it: each thing once, when it is asked for.
 
 class Session {
-  /** model: a `tinygradModel`; name: what the page calls it */
-  constructor(model, name) {
+  /** model: a `tinygradModel`; name: what the page calls it; cells: {class: [[equation, meaning]]} of its cells */
+  constructor(model, name, cells) {
     this.model = model;
+    this.cells = cells;
     this.info = model.info;
     this.name = name;
     this.layers = model.info.layers;
     this.tokens = new Tokens(model.info);
     this.changes = new Changes(model);
     this.memory = new Map();
-    this.ids = [];
     this.values = this.layers.map((layer, l) => this.valuesOf(layer, l));
+    // what it reads until it is given a text that it can read: a page with several models may begin with one of another
+    const first = this.tokens.symbols.slice(0, 24);
+    this.read([...first, ...first].join(this.tokens.isText ? "" : " "));
   }
 
   /** Read a text; returns notes on what of it is not read. */
@@ -79,17 +82,16 @@ class Session {
       .filter(record => !record.invariant)
       .map(record => {
         const part = made(record.index);
-        const state = part < 0 ? null : prettyName(layer.carry[part].name);
-        const name = record.name ? prettyName(record.name) : null;
-        const title = state !== null ? `${state}, the new state` : name;
+        const isState = part >= 0;
+        const name = isState ? prettyName(layer.carry[part].name + "'") : record.name && prettyName(record.name);
+        const title = isState ? `${name}, the new state` : name;
         return {
           layer: l,
           index: record.index,
           size: record.size,
           record,
-          name: state || name,
-          state,
-          title,
+          name,
+          isState,
           label: title || readable(layer, record.index),
           key: `${l}:${record.index}`,
         };
@@ -97,13 +99,27 @@ class Session {
     return { named: records.filter(value => value.name), unnamed: records.filter(value => !value.name), all: records };
   }
 
+  /** A value that is no record: the probabilities of what comes next, as if of the last layer. */
+  get probabilities() {
+    const layer = this.layers.length - 1;
+    return { layer, size: this.info.symbols, name: "p", label: "p, the probability of what comes next", key: "p" };
+  }
+
   valueAt(key) {
+    if (key === "p") return this.probabilities;
     return this.values.flatMap(({ all }) => all).find(value => value.key === key);
   }
 
+  /** The values with a name that have the units of a value; and that value itself. */
+  alongside(value) {
+    const { named } = this.values[value.layer];
+    const all = named.some(({ key }) => key === value.key) ? named : [value, ...named];
+    return all.filter(({ size }) => size === value.size);
+  }
+
   /** A value over time: T × size. */
-  series(value, run = this.run) {
-    return run.values[value.layer][value.index];
+  series({ key, layer, index }) {
+    return key === "p" ? this.run.probabilities : this.run.values[layer][index];
   }
 }
 

@@ -45,6 +45,18 @@ const WITHOUT = {
 
 const LOOK = "Look at the loss and at what it writes now; then Undo.";
 
+/** What the curves of a unit that remembers show, of the cells that are known. */
+function remembering(session, layer) {
+  const { cell } = session.layers[layer],
+    { named } = session.values[layer];
+  const has = name => named.some(value => value.name === name);
+  if (/^GRU/.test(cell) && has("z") && has("h̃"))
+    return "See its curves below the map: while z is near 0, h′ stays what it was; where z is near 1, it becomes h̃.";
+  if (/^LSTM/.test(cell) && has("f") && has("i"))
+    return "See its curves below the map: while f is near 1 and i near 0, c′ stays what it was.";
+  return "See its curves below the map, and beside it what made it what it is at the step of its largest change.";
+}
+
 /** {label, hint, run}: to take from a model what makes it remember. */
 function cutMemory(session, layer) {
   const { cell, records } = session.layers[layer],
@@ -86,30 +98,29 @@ function suggestions(session) {
       0,
     ),
     cut = cutMemory(session, layer);
+  /** Show the state of the recurrent layer in an order, and the unit that is first in it. */
+  const showFirst = order => {
+    showLayer(layer);
+    const [unit] = chooseUnits(page.value, session, { order, filter: "", count: 1 }).units;
+    change({ unit, order, filter: "", count: 24, tab: "unit" });
+  };
   return [
     {
       label: "Find the unit that knows spaces",
       hint:
         "The rows are sorted by how closely a unit follows the spaces of the text, the closest on top. Try " +
         "other characters and other values, such as a gate.",
-      run: () => {
-        showLayer(layer);
-        page.unit = chooseUnits(page.value, session, {
-          order: "is spaces",
-          filter: "",
-          given: "",
-          count: 0,
-          t: 0,
-        }).units[0];
-        change({ order: "is spaces", filter: "", count: 24, tab: "unit" });
-      },
+      run: () => showFirst("is spaces"),
     },
     {
-      label: "See what fed one unit",
-      hint:
-        "The lines of the cell's step, with the numbers of one unit at one step: the largest products come " +
-        "first. Click names, or move with ◀ ▶.",
-      run: () => change({ t: Math.floor(session.ids.length / 2), tab: "unit" }),
+      label: "Watch a unit remember",
+      hint: `In the top row is the unit that changes least from step to step. ${remembering(session, layer)}`,
+      run: () => {
+        showFirst("memory");
+        const h = column(session.series(page.value), page.value.size, page.unit);
+        const jumps = h.slice(1).map((v, i) => Math.abs(v - h[i]));
+        change({ t: 1 + jumps.indexOf(Math.max(...jumps)) });
+      },
     },
     {
       ...cut,
@@ -159,16 +170,21 @@ function showGuide(session) {
               modelChanged();
               run();
               setText("hint", hint);
-              if (matchMedia("(max-width: 959px)").matches)
-                $(i === 0 ? "map-card" : "tabs").scrollIntoView({
-                  behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
-                });
+              $("hint-bar").hidden = false;
+              requestAnimationFrame(() => showPlace(i < 2));
             },
           },
         }),
       ),
     ),
   );
+}
+
+/** Scroll to the heatmap, or on a narrow page to the tabs, which on a wide one stand beside everything. */
+function showPlace(isMap) {
+  if (!isMap && !matchMedia("(max-width: 959px)").matches) return;
+  const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  $(isMap ? "map-card" : "tabs").scrollIntoView({ behavior });
 }
 
 function showFacts(session) {
@@ -188,14 +204,15 @@ function showFacts(session) {
 
 function start() {
   const about = JSON.parse($("about").textContent);
-  page.sessions = tinygradModels.map((model, i) => new Session(model, about.names[i]));
+  page.sessions = tinygradModels.map((model, i) => new Session(model, about.names[i], about.cells[i]));
   Object.assign(page, { equations: about.equations, fresh: about.fresh });
   page.text = about.text;
   $("text").value = about.text;
   startTabs();
-  for (const view of [textView, mapView, walkView, writeView]) view.start();
-  page.views.push(textView, mapView);
+  for (const view of [textView, mapView, curvesView, walkView, writeView]) view.start();
+  page.views.push(textView, mapView, curvesView);
   startTheme(draw);
+  $("hint-close").addEventListener("click", () => ($("hint-bar").hidden = true));
   setChoices($("model"), [{ choices: page.sessions.map(({ name }, i) => ({ value: i, label: name })) }], 0);
   $("model-choice").hidden = page.sessions.length < 2;
   const show = session => {

@@ -20,6 +20,7 @@ const ORDERS = {
   given: ["correlation with characters …", "correlation"],
   place: ["correlation with the place in the text", "correlation"],
   column: ["correlation with the place in the line", "correlation"],
+  memory: ["memory: correlation with itself a step before", "correlation with the step before"],
   surprise: ["correlation with the loss", "correlation"],
 };
 
@@ -33,8 +34,8 @@ function signalOf(order, session, given) {
     );
   if (order === "place") return symbols.map((_, t) => t);
   if (order === "column") {
-    let column = -1;
-    return symbols.map(symbol => (column = symbol === "\n" ? -1 : column + 1));
+    let place = -1;
+    return symbols.map(symbol => (place = symbol === "\n" ? -1 : place + 1));
   }
   return order === "surprise" ? Array.from(run.losses.subarray(0, symbols.length - 1)) : null;
 }
@@ -55,6 +56,20 @@ function correlation(values, size, unit, signal) {
   return spread > 1e-12 ? (xy - (x * y) / count) / Math.sqrt(spread) : 0;
 }
 
+/** Where the units of a value are the symbols of the model, in its last layer, a unit is called by its symbol. */
+const unitSymbol = (session, { layer, size }, unit) =>
+  layer === session.layers.length - 1 && size === session.info.symbols ? session.tokens.symbols[unit] : null;
+
+function unitName(session, value, unit) {
+  const symbol = unitSymbol(session, value, unit);
+  return symbol === null ? String(unit) : glyph(symbol);
+}
+
+function unitTitle(session, value, unit) {
+  const symbol = unitSymbol(session, value, unit);
+  return `Unit ${unit}` + (symbol === null ? "" : `, for ${quoted(symbol)}`);
+}
+
 /** A number for each unit by which an order sorts. */
 function scores(order, values, size, session, options) {
   const T = values.length / size,
@@ -62,6 +77,7 @@ function scores(order, values, size, session, options) {
     signal = signalOf(order, session, options.given);
   for (let unit = 0; unit < size; unit++) {
     if (signal) made[unit] = correlation(values, size, unit, signal);
+    else if (order === "memory") made[unit] = correlation(values, size, unit, column(values, size, unit).slice(1));
     else if (order === "now") made[unit] = values[options.t * size + unit];
     else {
       let sum = 0,

@@ -10,7 +10,10 @@ const changeView = {
       this.shown = null;
       this.build(session, value.layer);
     }
-    if (this.shown !== value.key) $("clamp-value").value = this.shown = value.key;
+    if (this.shown !== value.key) {
+      this.shown = value.key;
+      if (value.record) $("clamp-value").value = value.key; // the probabilities cannot be clamped
+    }
     this.showNumbers(session, unit);
     this.showList(session);
     writer.later(() => this.showWritten(session));
@@ -26,6 +29,23 @@ const changeView = {
       $("panel-change"),
       element("h2", { text: "Change the model" }),
       element("p", { id: "change-loss", class: "big", role: "status" }),
+      element("h3", { id: "change-writes" }),
+      element(
+        "div",
+        { class: "pair" },
+        element(
+          "div",
+          {},
+          element("p", { class: "small quiet", text: "as it was made; grey: the same in both" }),
+          element("div", { class: "written", id: "written-before" }),
+        ),
+        element(
+          "div",
+          {},
+          element("p", { class: "small quiet", text: "now" }),
+          element("div", { class: "written", id: "written-now" }),
+        ),
+      ),
       field(
         "Clamp a value",
         labelled("Value", element("select", { id: "clamp-value" })),
@@ -68,25 +88,8 @@ const changeView = {
         this.button("reset", "Reset all", () => this.with("reset")),
       ),
       element("ul", { id: "changes", "aria-label": "The changes" }),
-      element("h3", { text: "What it writes after the text" }),
-      element(
-        "div",
-        { class: "pair" },
-        element(
-          "div",
-          {},
-          element("p", { class: "small quiet", text: "as it was made" }),
-          element("div", { class: "written", id: "written-before" }),
-        ),
-        element(
-          "div",
-          {},
-          element("p", { class: "small quiet", text: "now" }),
-          element("div", { class: "written", id: "written-now" }),
-        ),
-      ),
     );
-    const choices = list => list.map(each => ({ value: each.key, label: each.title || each.label }));
+    const choices = list => list.map(({ key, label }) => ({ value: key, label }));
     const gate = named.find(({ record }) => record.op === "sigmoid") || named[0] || unnamed[0];
     setChoices(
       $("clamp-value"),
@@ -208,8 +211,16 @@ const changeView = {
 
   showWritten(session) {
     if (session !== page.session || page.tab !== "change") return;
-    setText("written-before", writer.write(session, writer.settings, true));
-    setText("written-now", writer.write(session, writer.settings, false));
+    const { length, temperature } = writer.settings;
+    setText("change-writes", `What it writes after the text (${length} symbols, temperature ${format(temperature)})`);
+    const [before, now] = [true, false].map(isBefore => writer.write(session, writer.settings, isBefore));
+    let same = 0;
+    while (same < now.length && now[same] === before[same]) same++;
+    for (const [id, text] of [
+      ["written-before", before],
+      ["written-now", now],
+    ])
+      fill($(id), element("b", { text: text.slice(0, same) }), text.slice(same));
   },
 };
 

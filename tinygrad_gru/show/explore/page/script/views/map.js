@@ -1,5 +1,8 @@
 // The heatmap: a value of every unit at every step, its order and filter, its summary and its table.
 
+const NAMES = 34; // pixels on the left for the names of the units
+const FOOT = 18; // below for the characters
+
 const mapView = {
   start() {
     setChoices(
@@ -27,10 +30,10 @@ const mapView = {
   },
 
   goTo(event) {
-    const { rows, cell, height, left } = this.drawn;
+    const { rows, cell, height } = this.drawn;
     const unit = rows[Math.floor(event.offsetY / height)],
-      t = Math.floor((event.offsetX - left) / cell);
-    if (unit !== undefined && t >= 0 && t < page.session.ids.length)
+      t = Math.floor(event.offsetX / cell);
+    if (unit !== undefined && t < page.session.ids.length)
       change({ unit, t, tab: page.tab === "unit" || page.tab === "walk" ? page.tab : "unit" });
   },
 
@@ -61,30 +64,20 @@ const mapView = {
     setText("filter-note", note);
     if (!units.includes(page.unit)) page.unit = units[0];
     const values = session.series(value);
-    let low = Infinity,
-      high = -Infinity;
-    for (const v of values) ((low = Math.min(low, v)), (high = Math.max(high, v)));
-    const scale = scaleFor(low, high);
+    const scale = scaleFor(...extent(values));
     this.drawMap(values, value.size, units, session.symbols, scale);
-    this.drawLegend(scale);
+    this.drawLegend(scale, values.every(Number.isFinite));
     const now = values[t * value.size + page.unit],
       score = made ? `, ${ORDERS[order][1]} ${format(made[page.unit])}` : "";
-    const spread = `over the text its values lie between ${this.extent(values, value.size, page.unit)}`;
-    setText("map-summary", `Unit ${page.unit} at ${stepName(t)}: ${value.label} = ${format(now)}${score}; ${spread}.`);
+    const [least, most] = extent(column(values, value.size, page.unit));
+    const spread = `over the text its values lie between ${format(least)} and ${format(most)}`;
+    setText("map-summary", `${unitTitle(session, value, page.unit)} at ${stepName(t)}: ${value.label} = ${format(now)}${score}; ${spread}.`);
     $("map").setAttribute(
       "aria-label",
       `Heatmap of ${value.label}: ${plural(units.length, "unit")} by ${plural(session.ids.length, "step")}`,
     );
     setText("table-step", `${t}, ${symbolAt(t)}`);
     if ($("table-view").open) this.drawTable(session, value, units, made, t);
-  },
-
-  extent(values, size, unit) {
-    let low = Infinity,
-      high = -Infinity;
-    for (let at = unit; at < values.length; at += size)
-      ((low = Math.min(low, values[at])), (high = Math.max(high, values[at])));
-    return `${format(low)} and ${format(high)}`;
   },
 
   /** The choices of layers and values follow the model; those of characters stand only where they are used. */
@@ -94,12 +87,13 @@ const mapView = {
     if (this.choices !== key) {
       this.choices = key;
       const { named, unnamed } = session.values[value.layer];
-      const made = list => list.map(({ key: at, title, label }) => ({ value: at, label: title || label }));
+      const made = list => list.map(({ key: at, label }) => ({ value: at, label }));
       setChoices(
         $("value"),
         [
           { label: "values with a name", choices: made(named) },
           { label: "steps between", choices: made(unnamed) },
+          { label: "of the whole model", choices: made([session.probabilities]) },
         ],
         value.key,
       );
@@ -115,21 +109,10 @@ const mapView = {
   },
 
   drawMap(values, size, rows, symbols, scale) {
-    const canvas = $("map"),
-      T = symbols.length,
-      width = $("map-scroll").clientWidth,
-      ratio = devicePixelRatio || 1;
-    const height = clamp(Math.floor(384 / rows.length), 2, 22),
-      left = height >= 10 ? 30 : 0;
-    const cell = Math.max((width - left) / T, 5),
-      foot = cell >= 6 ? 18 : 0;
-    const wide = Math.round(left + cell * T),
-      high = height * rows.length + foot;
-    this.drawn = { rows, cell, height, left };
-    canvas.style.width = wide + "px";
-    canvas.style.height = high + "px";
-    canvas.width = Math.round(wide * ratio);
-    canvas.height = Math.round(high * ratio);
+    const T = symbols.length,
+      cell = Math.max(($("map-scroll").clientWidth - NAMES) / T, 9),
+      height = clamp(Math.floor(384 / rows.length), 2, 22);
+    this.drawn = { rows, cell, height };
     const small = element("canvas", { width: T, height: rows.length }),
       context = small.getContext("2d");
     const image = context.createImageData(T, rows.length),
@@ -138,62 +121,73 @@ const mapView = {
       for (let t = 0; t < T; t++) pixels[r * T + t] = colourAt(scale, values[t * size + unit]);
     });
     context.putImageData(image, 0, 0);
-    const pen = canvas.getContext("2d"),
-      style = getComputedStyle(document.documentElement);
-    pen.scale(ratio, ratio);
+    const pen = penOf($("map"), Math.floor(cell * T), height * rows.length + FOOT);
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(small, left, 0, wide - left, height * rows.length);
-    this.drawNames(pen, symbols, foot, style);
-    this.drawCross(pen, wide, style);
+    pen.drawImage(small, 0, 0, cell * T, height * rows.length);
+    pen.fillStyle = colourOf("--ink");
+    pen.font = `${Math.min(13, cell * 1.4)}px ${colourOf("--mono")}`;
+    pen.textAlign = "center";
+    symbols.forEach((symbol, t) =>
+      pen.fillText(symbol === " " ? "·" : glyph(symbol).slice(0, 3), (t + 0.5) * cell, height * rows.length + 13),
+    );
+    this.drawCross(pen);
+    this.drawNames();
+    this.keepInSight(T);
   },
 
-  /** The numbers of the units on the left and the characters below, where there is room. */
-  drawNames(pen, symbols, foot, style) {
-    const { rows, cell, height, left } = this.drawn;
-    pen.fillStyle = style.getPropertyValue("--quiet");
-    pen.font = `11px ${style.getPropertyValue("--mono")}`;
+  /** The numbers of the units, where there is room; they stay in sight when the map is scrolled. */
+  drawNames() {
+    const { rows, height } = this.drawn,
+      pen = penOf($("map-units"), NAMES, height * rows.length + FOOT);
     pen.textAlign = "right";
-    if (left) rows.forEach((unit, r) => pen.fillText(unit, left - 4, (r + 0.5) * height + 4));
-    pen.font = `${Math.min(13, cell * 1.5)}px ${style.getPropertyValue("--mono")}`;
-    pen.textAlign = "center";
-    if (foot)
-      symbols.forEach((symbol, t) =>
-        pen.fillText(
-          symbol === " " ? "·" : glyph(symbol).slice(0, 3),
-          left + (t + 0.5) * cell,
-          height * rows.length + 13,
-        ),
-      );
+    rows.forEach((unit, r) => {
+      const isChosen = unit === page.unit;
+      if (height < 10 && !isChosen) return;
+      pen.fillStyle = colourOf(isChosen ? "--ink" : "--quiet");
+      pen.font = `${isChosen ? "bold " : ""}11px ${colourOf("--mono")}`;
+      pen.fillText(unitName(page.session, page.value, unit), NAMES - 5, clamp((r + 0.5) * height + 4, 9, Infinity));
+    });
   },
 
   /** The row of the unit and the column of the step, outlined in the colours of ink and paper, seen on any other. */
-  drawCross(pen, wide, style) {
-    const { rows, cell, height, left } = this.drawn,
-      x = left + page.t * cell,
-      y = rows.indexOf(page.unit) * height;
+  drawCross(pen) {
+    const { rows, cell, height } = this.drawn,
+      wide = cell * page.session.ids.length;
     for (const [name, width] of [
       ["--card", 4],
       ["--ink", 1.5],
     ]) {
-      pen.strokeStyle = style.getPropertyValue(name);
+      pen.strokeStyle = colourOf(name);
       pen.lineWidth = width;
-      pen.strokeRect(x - 1, -4, cell + 2, height * rows.length + 8);
-      pen.strokeRect(left - 4, y - 1, wide - left + 8, height + 2);
+      pen.strokeRect(page.t * cell, 0, cell, height * rows.length);
+      pen.strokeRect(0, rows.indexOf(page.unit) * height, wide, height);
     }
   },
 
-  drawLegend(scale) {
+  /** Scroll to the step when it, or the width of a step, is another than before; else the hand has scrolled. */
+  keepInSight(T) {
+    const { cell } = this.drawn,
+      place = [page.t, T, cell].join(" ");
+    if (this.place === place) return;
+    this.place = place;
+    const box = $("map-scroll"),
+      wide = box.clientWidth - NAMES,
+      x = page.t * cell;
+    if (x < box.scrollLeft || x + cell > box.scrollLeft + wide) box.scrollLeft = x - wide / 2;
+  },
+
+  drawLegend(scale, isFinite) {
     const pen = $("legend").getContext("2d"),
       image = pen.createImageData(128, 1),
       pixels = new Uint32Array(image.data.buffer);
     for (let i = 0; i < 128; i++) pixels[i] = scale.table[2 * i];
     pen.putImageData(image, 0, 0);
-    setText("legend-text", `${format(scale.low)} to ${format(scale.high)}; a row is a unit, a column a character`);
+    const ends = `${format(scale.low)} to ${format(scale.high)}` + (isFinite ? "" : ", magenta where it is not finite");
+    setText("legend-text", `${ends}; a row is a unit, a column a character`);
   },
 
   drawTable(session, value, units, made, t) {
-    const { named } = session.values[value.layer];
-    const shown = (named.includes(value) ? named : [value, ...named]).filter(({ size }) => size === value.size);
+    const shown = session.alongside(value);
     const heads = ["unit", ...shown.map(({ label }) => label), ...(made ? [ORDERS[page.order][1]] : [])];
     const lines = units.map(unit =>
       element(
@@ -206,7 +200,7 @@ const mapView = {
             type: "button",
             class: "link",
             id: "unit-" + unit,
-            text: unit,
+            text: unitName(session, value, unit),
             on: { click: () => change({ unit }) },
           }),
         ),

@@ -42,7 +42,7 @@ const reachView = {
       element(
         "ul",
         { class: "values", id: "reach-text" },
-        ...all.map((curve, i) => element("li", {}, key(i), inWords(curve))),
+        ...all.map((each, i) => element("li", {}, swatch(i), inWords(each))),
       ),
       fresh.length
         ? element("p", {
@@ -104,31 +104,11 @@ function reach(session, t) {
   });
 }
 
-const STROKES = 4;
-/** How the curve i is drawn: in a colour and a pattern of its own. */
-function stroke(i) {
-  const pattern = ["none", "9 3", "3 3", "9 3 3 3"][i % STROKES];
-  return { fill: "none", stroke: `var(--line-${(i % STROKES) + 1})`, "stroke-width": 2, "stroke-dasharray": pattern };
-}
-
-function key(i) {
-  const made = svg("svg", { class: "key", viewBox: "0 0 36 8", "aria-hidden": "true" });
-  made.append(svg("line", { ...stroke(i), x1: 0, x2: 36, y1: 4, y2: 4 }));
-  return made;
-}
-
 function inWords({ name, values }) {
   const tenth = values.findIndex(v => v < values[0] / 10),
     last = values.length - 1;
   const fall = tenth < 0 ? "never falls to a tenth of that" : `falls to a tenth of that after ${plural(tenth, "step")}`;
   return `${name}: ${format(values[0])} one step back, ${fall}, ${format(values[last])} at ${values.length}.`;
-}
-
-function svg(tag, properties, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(properties)) made.setAttribute(name, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
 }
 
 /** The curves over k, the norms on a logarithmic axis. */
@@ -139,12 +119,12 @@ function chart(curves) {
     foot = 34,
     lowest = 1e-16;
   const values = curves
-    .flatMap(curve => curve.values)
-    .filter(v => v > lowest)
+    .flatMap(each => each.values)
+    .filter(v => v > lowest && v < Infinity)
     .map(Math.log10);
   const top = Math.ceil(Math.max(...values, -11)),
     bottom = Math.min(Math.floor(Math.min(...values, top - 1)), top - 1),
-    most = Math.max(...curves.map(curve => curve.values.length), 2);
+    most = Math.max(...curves.map(each => each.values.length), 2);
   const x = k => left + ((k - 1) / (most - 1)) * (wide - left - 10),
     y = v => 10 + ((top - Math.max(Math.log10(v), bottom)) / (top - bottom)) * (high - foot - 10);
   const made = svg("svg", {
@@ -167,16 +147,6 @@ function chart(curves) {
   for (let k = stride; k <= most; k += stride)
     made.append(svg("text", { x: x(k), y: high - foot + 18, "text-anchor": "middle" }, k));
   made.append(svg("text", { x: (wide + left) / 2, y: high - 2, "text-anchor": "middle" }, "k, steps back"));
-  curves.forEach((curve, i) =>
-    made.append(
-      svg("polyline", {
-        ...stroke(i),
-        points: curve.values
-          .filter(v => v > lowest)
-          .map((v, k) => `${x(k + 1).toFixed(1)},${y(v).toFixed(1)}`)
-          .join(" "),
-      }),
-    ),
-  );
+  made.append(...curves.map(({ values: norms }, i) => curve(i, norms, k => x(k + 1), v => (v > lowest ? y(v) : NaN))));
   return made;
 }

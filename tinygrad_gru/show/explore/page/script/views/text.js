@@ -21,6 +21,13 @@ const textView = {
       "loss-note",
       made === null ? "" : `· as it was made ${format(made)} (${loss > made ? "+" : ""}${format(loss - made)})`,
     );
+    setText(
+      "loss-meaning",
+      "A loss is −log p of what came, in nats (a natural logarithm), and shown is the mean. " +
+        (Number.isFinite(loss)
+          ? `${format(loss)} nats: as unsure as among e^${format(loss)} = ${format(Math.exp(loss))} equally likely symbols.`
+          : "It is not finite: weights or values have become so."),
+    );
     this.drawStrip(run, symbols, t, tab === "walk" || tab === "reach" ? lossStep : null);
     const last = symbols.length - 1;
     $("step").max = last;

@@ -31,7 +31,7 @@ const unitView = {
     }
     fill(
       $("panel-unit"),
-      element("h2", { text: `${layer.cell}: unit ${unit} at ${stepName(t)}` }),
+      element("h2", { text: `${unitTitle(session, value, unit)} of ${layer.cell}, at ${stepName(t)}` }),
       element(
         "div",
         { class: "row" },
@@ -39,9 +39,30 @@ const unitView = {
         this.step("unit-after", "unit ▶", 1),
         element("span", { class: "quiet small", text: "in the order of the heatmap" }),
       ),
+      this.inShort(session, value, unit, t),
+      element("h3", { text: "What fed it: the lines of its step in numbers" }),
       element("p", { class: "quiet small", text: this.inputs(session, layer, l, t) }),
       ...parts,
     );
+  },
+
+  /** The equations of the cell as its documentation has them: formula, the unit's number, what it is called. */
+  inShort(session, value, unit, t) {
+    const equations = session.cells[session.layers[value.layer].cell];
+    if (!equations) return null;
+    const rows = equations.map(([formula, meaning]) => {
+      const name = prettyName(formula.split(" ")[0]);
+      const found = session.alongside(value).find(each => each.name === name);
+      const number = found ? format(session.series(found)[t * found.size + unit]) : "";
+      return element(
+        "tr",
+        {},
+        element("td", {}, element("code", { text: formula.replace("'", "′") })),
+        element("td", { class: "result", text: number }),
+        element("td", { class: "quiet small", text: meaning }),
+      );
+    });
+    return element("table", { class: "equations" }, element("tbody", {}, ...rows));
   },
 
   inputs(session, layer, l, t) {

@@ -111,7 +111,7 @@ const walkView = {
       { record } = place;
     const cotangent = row(gradients.cotangents[place.layer][place.index], record.size, place.t);
     const sizes = cotangent.map(Math.abs),
-      largest = sizes.indexOf(Math.max(...sizes));
+      largest = Math.max(sizes.indexOf(Math.max(...sizes)), 0); // of NaN there is no largest
     const isSame = record.size === value.size,
       chosen = isSame ? unit : largest;
     this.shown = { size: record.size };
@@ -257,19 +257,13 @@ const walkView = {
   },
 
   drawCotangent(cotangent, chosen) {
-    const canvas = $("cotangents"),
-      ratio = devicePixelRatio || 1,
-      wide = canvas.clientWidth,
-      high = canvas.clientHeight;
-    canvas.width = wide * ratio;
-    canvas.height = high * ratio;
-    const pen = canvas.getContext("2d"),
-      style = getComputedStyle(document.documentElement),
+    const wide = $("panel-walk").clientWidth,
+      high = 52,
       step = wide / cotangent.length;
-    const most = Math.max(...cotangent.map(Math.abs), 1e-30);
-    pen.scale(ratio, ratio);
+    const pen = penOf($("cotangents"), wide, high),
+      most = Math.max(...cotangent.map(Math.abs), 1e-30);
     cotangent.forEach((v, k) => {
-      pen.fillStyle = style.getPropertyValue(k === chosen ? "--good" : v < 0 ? "--line-2" : "--accent");
+      pen.fillStyle = colourOf(k === chosen ? "--good" : v < 0 ? "--line-2" : "--accent");
       const tall = (Math.abs(v) / most) * (high / 2 - 2);
       pen.fillRect(k * step, v < 0 ? high / 2 : high / 2 - tall, Math.max(step - 0.5, 0.7), Math.max(tall, 0.5));
     });
