@@ -93,7 +93,7 @@ function textModel(info, parameters, constants, functions) {
     }
     const logits = g, gradients = {}, cotangents = [], carry = [], inputs = [];
     for (const { name, differentiable } of info.parameters) {
-      if (differentiable) gradients[name] = new Numbers(parameters[name].length);
+      if (differentiable) gradients[name] = new parameters[name].constructor(parameters[name].length);
     }
     for (let l = layers.length - 1; l >= 0; l--) {
       const of = functions[l].backward(run.weights, constants[l], runs[l], runs[l].changes, g, gradients);
