@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ def _write(app: Any, error: Exception | None) -> None:
     page = Path(app.outdir, "explorer", "small_gru.html")
     page.parent.mkdir(parents=True, exist_ok=True)
     if not (RUN / "summary.json").exists():  # which a run writes when it has ended
+        shutil.rmtree(RUN, ignore_errors=True)
         _command("train", *TRAIN, "--out", str(RUN))
     _command("explore", str(RUN), "--out", str(page))
 

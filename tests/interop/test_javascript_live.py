@@ -127,9 +127,21 @@ class OwnStart(nn.GRUCell):
         return super().initial_state(batch) + 1
 
 
+class Doubling(nn.GRUCell):
+    def scan_arguments(self, x, valid=None):
+        step, xs = super().scan_arguments(x, valid)
+        return step, 2 * xs
+
+
 class Scaled(nn.Embedding):
     def forward(self, ids):
         return 2 * super().forward(ids)
+
+
+class Called(nn.GRU):
+    def __call__(self, *arguments):
+        output, state = super().__call__(*arguments)
+        return 2 * output, state
 
 
 class Halving(nn.Dropout):
@@ -137,15 +149,47 @@ class Halving(nn.Dropout):
         return x * 0.5
 
 
+class Integers(nn.Linear):
+    """A layer with an integer that float32 has not, booleans, and an int64 that the output does not need."""
+
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
+        self.large = Tensor(np.full(V, 2**24 + 1, "int32"))
+        self.mask, self.count = Tensor(np.arange(V) % 2 == 0), Tensor(np.array(7))
+
+    def forward(self, x):
+        return ops.where(self.mask, super().forward(x), (self.large > 2**24).astype("float32"))
+
+
 def sequential(*layers):
     return nn.Sequential(nn.Embedding(V, N), *layers)
+
+
+def with_start(value):
+    model = sequential(nn.GRU(N, V))
+    model.layers[1].cells[0].h_0 = value(nn.Parameter(np.ones(V), "float32"))
+    return model
+
+
+def patched():
+    model = sequential(nn.GRU(N, V))
+    forward = model.layers[1].forward
+    model.layers[1].forward = lambda *arguments: forward(*arguments)
+    return model
 
 
 REFUSED = {
     "NumPy": (lambda: sequential(nn.Recurrent.of(cell_of(by_numpy))(N, V)), "decision, or takes a scalar"),
     "decision": (lambda: sequential(nn.Recurrent.of(cell_of(by_a_decision))(N, V)), "decision, or takes a scalar"),
-    "start": (lambda: sequential(nn.Recurrent.of(OwnStart)(N, V)), "OwnStart overrides initial_state"),
-    "embedding": (lambda: nn.Sequential(Scaled(V, N), nn.GRU(N, V)), "Scaled overrides forward"),
+    "start": (lambda: sequential(nn.Recurrent.of(OwnStart)(N, V)), "OwnStart. .* its initial_state is its own"),
+    "a number": (lambda: with_start(lambda h: h.sum().detach()), "h_0 is no parameter of 5 numbers"),
+    "computed": (lambda: with_start(lambda h: 2 * h), "h_0 is no parameter of 5 numbers"),
+    "x": (lambda: sequential(nn.Recurrent.of(Doubling)(N, V)), "scan_arguments changes x before the steps"),
+    "embedding": (lambda: nn.Sequential(Scaled(V, N), nn.GRU(N, V)), "layers.0 .Scaled. .* its forward is its own"),
+    "call": (lambda: sequential(Called(N, V)), "layers.1 .Called. .* its __call__ is its own"),
+    "patched": (patched, "layers.1 .GRU. .* its forward is its own"),
+    "axis": (lambda: sequential(lambda x: ops.softmax(x, axis=1), nn.GRU(N, V)), "no function of one step"),
+    "dtypes": (lambda: with_start(lambda h: h.astype("float64").detach()), "GRUCell. has no program .* several dtypes"),
 }
 
 
@@ -157,9 +201,10 @@ def test_what_cannot_follow_is_refused(name):
 
 
 @needs_node
-def test_a_dropout_with_a_forward_of_its_own_is_a_layer(tmp_path):
+@pytest.mark.parametrize("layer", [Halving(), Integers(N, N + 1)], ids=lambda layer: type(layer).__name__)
+def test_layers_of_ones_own_and_tensors_of_other_dtypes(layer, tmp_path):
     tg.manual_seed(0)
-    model = sequential(nn.GRU(N, N), Halving(), nn.Linear(N, V))
+    model = sequential(nn.GRU(N, N), layer, nn.Linear(N + isinstance(layer, Integers), V))
     script = javascript.source(model) + f"const main = () => tinygradModel.forward({IDS}).logits;"
     with model.evaluating():
         expected = model(np.array(IDS)[:, None]).numpy().ravel()

@@ -234,6 +234,22 @@ def test_scans_and_all_their_gradients(tmp_path):
 
 
 @needs_node
+def test_a_run_keeps_what_it_was_given(tmp_path):
+    script = (
+        javascript.scan_source(lambda h, x: (h * x, x), Tensor([0.0]), Tensor([[1.0], [1.0]]))
+        + """
+    const main = () => {
+      const xs = Float32Array.of(2, 3), first = tinygradScan.forward([Float32Array.of(1)], [xs]);
+      xs.fill(0);
+      const again = tinygradScan.forward([Float32Array.of(5)], [xs]);
+      const {carry, xs: [ofX]} = tinygradScan.backward(first, {carry: [Float32Array.of(1)]});
+      return [first.carry[0], first.ys[0], carry[0], ofX, again.carry[0]];
+    };"""
+    )
+    assert run(script, tmp_path) == [[6], [2, 3], [6], [3, 2], [0]]
+
+
+@needs_node
 def test_constants_are_live_and_wrong_arrays_are_errors(tmp_path):
     decay = Tensor([0.5])
     script = (
@@ -244,12 +260,17 @@ def test_constants_are_live_and_wrong_arrays_are_errors(tmp_path):
       const before = forward([zero], [ones]).carry[0][0];
       constants[0][0] = 2;
       const calls = [() => forward([], [ones]), () => forward([zero], [Float64Array.of(1, 2)]), () => forward([zero])];
+      const run = forward([zero], [ones]), {backward} = tinygradScan;
+      calls.push(() => backward(run, {carry: [new Float32Array(2)]}), () => backward(run, {ys: [zero]}));
       const errors = calls.map((f) => { try { return f(); } catch (error) { return error.message; } });
-      return [before, forward([zero], [ones]).carry[0][0], errors];
+      constants[0][0] = 7;  // a run keeps what it was given
+      return [before, run.carry[0][0], backward(run, {carry: [ones.slice(1)]}).carry[0][0], errors];
     };"""
     )
-    before, after, (no_carry, doubles, nothing) = run(script, tmp_path)
-    assert (before, after) == (1.5, 3)
+    before, after, gradient, (no_carry, doubles, nothing, carry, ys) = run(script, tmp_path)
+    assert (before, after, gradient) == (1.5, 3, 4)
+    assert carry == "carry: expected [Float32Array(1)], got [Float32Array(2)]"
+    assert ys == "ys: expected [Float32Array(2)], got [Float32Array(1)]"
     assert no_carry == "carry: expected [Float32Array(1)], got []"
     assert doubles == "xs: expected [Float32Array(2)], got [Float64Array(2)]"
     assert nothing == "length: the number of steps is unknown; give xs or length"

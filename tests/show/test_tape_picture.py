@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan, show, tape
+from tinygrad_gru.ops.movement import indexing, shape
 from tinygrad_gru.show.graph.fold import Block
+from tinygrad_gru.show.graph.rules import RuleTexts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -40,7 +42,7 @@ def test_a_tensor_shows_what_its_tape_has_kept():
         "b = leaf            ()  3",
         "c = hadamard(a, b)  ()         ∂a = g * b, ∂b = g * a",  # its value is not a residual
         "#4 = exp(c)         ()  403.4  ∂c = g * y",
-        "y = add(#4, c)      ()  409.4  ∂#4 = g, ∂c = g",
+        "y = add(#4, c)      ()  409.4  ∂#4 = ∂c = g",
     ]
     assert [item.op for item in picture.items() if not item.is_leaf] == [r.op.__name__ for r in tape(y)]
     assert repr(picture) == str(picture)
@@ -49,7 +51,9 @@ def test_a_tensor_shows_what_its_tape_has_kept():
 def test_names_are_those_of_parameters_then_of_variables():
     layer, x = nn.Linear(2, 3, dtype="float64"), leaf(1.0, 2.0)
     _hidden = layer(x)
-    assert {"Linear.W", "Linear.b", "x"} <= set(items(show.tape(_hidden)))
+    assert {"W", "b", "x"} <= set(items(show.tape(_hidden)))
+    two = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    assert {"W₁", "b₁", "W₂", "b₂"} <= set(items(show.tape(two(np.ones(2, np.float32)))))
     assert "signal" in items(show.tape(_hidden, names={"signal": x}))
 
 
@@ -123,9 +127,18 @@ def test_the_cotangent_of_what_is_no_scalar_is_given():
 
 
 def test_what_has_no_tape_is_refused():
-    for y, got in ((Tensor(1.0), "a constant"), (3.0, "a float")):
+    for y, got in (
+        (Tensor(1.0), "a constant. Nothing .* requires a gradient"), (3.0, "a float; expected a Tensor, or a function"),
+        (np.ones(2), "a ndarray, and what is computed with arrays is not recorded"), (None, "None; did a function end"),
+    ):  # fmt: skip
         with pytest.raises(TypeError, match=f"y has no tape: it is {got}"):
             show.tape(y)
+        with pytest.raises(TypeError, match=f"y has no tape: the function returned {got}"):
+            show.tape(lambda: y)  # noqa: B023
+    with pytest.raises(TypeError, match="names: expected a dictionary, name -> Tensor, got a list"):
+        show.tape(leaf(1.0) * 2, names=[1])
+    with pytest.raises(TypeError, match=r"backward: expected True or numbers of y's shape \(\), got 'x'"):
+        show.tape(leaf(1.0) * 2, backward="x")
     with pytest.raises(TypeError, match="inputs are for a function"):
         show.tape(leaf(1.0), leaf(2.0))
 
@@ -152,7 +165,7 @@ def test_recurrences_are_folded_and_have_the_names_of_the_equations(layer_type, 
     expected = {nn.GRU: "r z h_tilde h", nn.LSTM: "i f g o c h", nn.RNN: "h"}[layer_type].split()
     for block in blocks(picture):
         assert set(expected) <= {item.name for item in block.items}
-        carried = {picture.name(item) for item in block.carried.values()}
+        carried = {item.name for item in block.carried.values()}
         assert carried == ({"h", "c"} if layer_type is nn.LSTM else {"h"})
         assert all(len(item.steps) == 6 and item.steps[-1] is item for item in block.items)
     unfolded = show.tape(loss, x, fold=False)
@@ -165,22 +178,26 @@ def test_a_compiled_scan_is_one_record_or_unfolded_into_its_step():
     x = Tensor(np.random.default_rng(0).standard_normal((5, 2, 3)), requires_grad=True)
     y = ops.square(layer(x)[0]).sum()
     closed = show.tape(y, backward=True)
-    assert [item.op for item in closed.items() if not item.is_leaf] == ["scan, compiled", "ys", "square", "sum"]
+    assert [item.op for item in closed.items() if not item.is_leaf] == ["compiled scan", "ys", "square", "sum"]
     unfolded = show.tape(y, backward=True, unfold=True)
     with compiling(False):
         eager = show.tape(ops.square(layer(x)[0]).sum(), backward=True)
     (ours,), (theirs,) = blocks(unfolded), blocks(eager)
     assert ours.count == theirs.count == 5
     assert [item.op for item in ours.items] == [item.op for item in theirs.items]
-    assert {"r", "z", "h_tilde", "h'"} <= {item.name for item in ours.items}
+    assert {"r", "z", "h_tilde", "h"} <= {item.name for item in ours.items}
     assert any("z * h_tilde" in str(item.place) for item in ours.items)
+    text = str(unfolded)
+    assert "x₂ = slice(x₁)" in text and "matmul(x₂, W_r)" in text and "∂W_r = x₂ᵀ g" in text
+    assert "∂h[t-1] = g U_rᵀ" in text and "∂U_r = h[t-1]ᵀ g" in text and "(at first constant (2, 4))" in text
+    assert max(map(len, text.splitlines())) <= 120
     for a, b in zip(ours.items, theirs.items):
         for one, other in zip(a.steps, b.steps):
             assert (one.cotangent is None) == (other.cotangent is None)
             if one.cotangent is not None:
                 np.testing.assert_allclose(one.cotangent, other.cotangent, rtol=1e-9, atol=1e-12)
     y.backward()
-    assert "scan, compiled" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
+    assert "compiled scan" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
 
 
 def test_an_unfolded_step_has_its_names_as_long_as_it_is_there():
@@ -207,6 +224,8 @@ def test_an_unfolded_step_has_its_names_as_long_as_it_is_there():
     y = layer(np.ones((6, 2, 3), np.float32), lengths=[6, 2])[0].sum()
     (block,) = blocks(show.tape(y, unfold=True))
     assert block.count == 6  # the last c, which no output needs, too
+    (block,) = blocks(show.tape(nn.GRU(3, 4)(np.ones((6, 2, 3), np.float32))[0].sum(), unfold=True))
+    assert {"r", "z", "h_tilde", "h"} <= {item.name for item in block.items}  # of a layer that is gone
 
 
 def test_what_begins_a_recurrence_is_shown():
@@ -219,7 +238,9 @@ def test_what_begins_a_recurrence_is_shown():
     (block,) = blocks(picture)
     ((carried, initial),) = block.initial.items()
     assert block.count == 4 and carried.name == "h" and repr(block) == "× 4 steps of 3 records"
-    assert "h of the step before" in str(picture) and "before the first h = " in str(picture)
+    assert "h₂[t-1] is the h₂ of the step before (at first h₁)" in str(picture)
+    assert "|∂L|" not in str(picture)
+    assert "|∂L| from the last step to the first" in " ".join(str(show.tape(f, start, backward=True)).split())
     assert initial.name == "h" or initial.is_leaf
 
 
@@ -277,7 +298,7 @@ def test_edges_lead_downwards_from_what_was_computed_before():
         rectangle = group.find(f"{SVG}rect")
         centers[group.find(f"{SVG}text").text] = float(rectangle.get("y"))
     for item in picture.items():
-        for argument, *_ in picture.edges(item, None):
+        for argument, *_ in picture.edges(item):
             assert centers[picture.title(argument)] < centers[picture.title(item)]
 
 
@@ -326,7 +347,41 @@ def test_rules_of_users_are_read_from_their_source():
     product.vjp(a=lambda g, b: g * b, b=lambda g, a: g + a)  # two on a line
     assert "∂a = g * b, ∂b = g + a" in str(show.tape(product(a, b)))
     product.vjp(**{name: eval(f"lambda g, {other}: g * {other} * 1") for name, other in (("a", "b"), ("b", "a"))})
-    assert "∂a = …, ∂b = …" in str(show.tape(product(a, b)))  # without source
+    assert "∂a = ∂b = …" in str(show.tape(product(a, b)))  # without source
+    product.vjp(a=long_rule, b=long_rule)
+    assert "∂a = ∂b = g b, in few words" in str(show.tape(product(a, b)))
+
+
+def long_rule(g, b):
+    """g b, in few words"""
+    return g * b
+
+
+def test_a_rule_that_is_a_function_is_shown_as_the_equation_of_the_op_unless_it_is_another():
+    W, x = Tensor(np.ones((2, 2)), requires_grad=True), leaf(1.0, 2.0)
+    assert "∂x = g Wᵀ, ∂W = xᵀ g" in str(show.tape(x @ W))
+    assert "∂x = g ⊙ 3 x^(3 − 1)" in str(show.tape(x**3))
+    assert "∂x = g + g\n" in str(show.tape(x + x)) + "\n"
+    assert "∂x = g at the indices" in str(show.tape(x[[0, 1]])) or "g added" in str(show.tape(x[[0, 1]]))
+    rules = ops.tanh.rules
+    try:
+        ops.tanh.vjp(x=long_rule_of_tanh)
+        assert "∂x = long_rule_of_tanh(g, y)" in str(show.tape(ops.tanh(x)))
+    finally:
+        ops.tanh.vjp(**rules)
+
+
+def long_rule_of_tanh(g, y):
+    return g * y
+
+
+def test_every_op_says_what_its_rules_do_in_a_few_words():
+    """No name of a helper of ours is in a picture, for it would say nothing."""
+    texts = RuleTexts()
+    for module in (ops.elementwise, ops.activation, ops.linear, ops.reduction, ops.comparison, shape, indexing):
+        for name, function in vars(module).items():
+            for text in texts.of(function).values() if getattr(function, "rules", None) else ():
+                assert text and not re.search(r"\b_|[a-z]_rule", text) and len(text) <= 70, (name, text)
 
 
 def test_a_step_that_takes_another_value_of_the_step_before_is_another():

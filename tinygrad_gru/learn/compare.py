@@ -51,20 +51,19 @@ def difference(
 
 
 def _leaf_difference(expected: Any, given: Any, rtol: float, atol: float, part: str) -> Difference | None:
-    if not _is_numeric(expected):
-        if type(given) is not type(expected):
-            words = f"{kind_of(given)} came back, where {kind_of(expected)} is expected"
-            return Difference(part, words, expected, given, True)
+    if not _is_numeric(expected) and type(given) is type(expected):
         return None if given == expected else Difference(part, "", expected, given, True)
-    if not _is_numeric(given):
-        return Difference(
-            part, f"{kind_of(given)} came back, where {kind_of(expected)} is expected", expected, given, True
-        )
+    if not (_is_numeric(expected) and _is_numeric(given)):
+        words = f"{kind_of(given)} came back, where {kind_of(expected)} is expected"
+        return Difference(part, words, expected, given, True)
     e, g = np.asarray(expected), np.asarray(given)
     if e.shape != g.shape:
         return Difference(part, f"shape {g.shape}, where {e.shape} is expected", expected, given, True)
     if isinstance(expected, np.ndarray) and e.ndim and not isinstance(given, np.ndarray):
         return Difference(part, f"{kind_of(given)} came back, where an array is expected", expected, given, True)
+    if not e.ndim and e.dtype.kind in "bi" and g.dtype.kind != e.dtype.kind:
+        words = f"{g.item()!r} came back, where {'an int' if e.dtype.kind == 'i' else 'True or False'} is expected"
+        return Difference(part, words, expected, given, True)
     if e.ndim and e.dtype != g.dtype:
         return Difference(part, f"dtype {g.dtype}, where {e.dtype} is expected", expected, given, True)
     if np.array_equal(e, g):

@@ -83,7 +83,7 @@ negative.vjp(x=lambda g: -g)
 
 @op
 def power(a, b):
-    """y = aᵇ, elementwise        ∂L/∂a = g ⊙ b aᵇ⁻¹ (0 where b = 0),  ∂L/∂b = g ⊙ y log a (0 where a = 0)
+    """y = aᵇ, elementwise        ∂L/∂a = g ⊙ b a^(b − 1) (0 where b = 0),  ∂L/∂b = g ⊙ y log a (0 where a = 0)
 
     >>> ops.power(Tensor([1.0, 2.0, 3.0]), 2)
     Tensor([1., 4., 9.], dtype=float32)
@@ -273,7 +273,7 @@ cos.vjp(x=lambda g, x: -g * sin(x))
 
 @op
 def maximum(a, b):
-    """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where they are equal; ∂L/∂b likewise
+    """y = max(a, b), elementwise        ∂L/∂a = g where a > b, g/2 where equal,  ∂L/∂b = g where b > a, g/2 where equal
 
     >>> ops.maximum(Tensor([1.0, -2.0]), 0.0)
     Tensor([1., 0.], dtype=float32)
@@ -283,7 +283,7 @@ def maximum(a, b):
 
 @op
 def minimum(a, b):
-    """y = min(a, b), elementwise        ∂L/∂a = g where a < b, g/2 where they are equal; ∂L/∂b likewise
+    """y = min(a, b), elementwise        ∂L/∂a = g where a < b, g/2 where equal,  ∂L/∂b = g where b < a, g/2 where equal
 
     >>> ops.minimum(Tensor([1.0, -2.0]), 0.0)
     Tensor([ 0., -2.], dtype=float32)

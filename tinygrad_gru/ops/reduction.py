@@ -119,7 +119,7 @@ def max(x, axis=None, keepdims=False, return_indices=False):
 
 @respelling
 def min(x, axis=None, keepdims=False, return_indices=False):
-    """y = the smallest element, as `max` has the largest
+    """y = the smallest element, as `max` has the largest        ∂L/∂x = g at the smallest element, shared likewise
 
     >>> ops.min(Tensor([[1.0, 5.0], [7.0, 2.0]]), axis=1, return_indices=True)
     (Tensor([1., 2.], dtype=float32), Tensor([0, 1], dtype=int64))

@@ -92,7 +92,7 @@ def scan(
     check_xs(xs)
     steps = scan_length(xs, length)
     mode = _compiling.get() if compiled is None else compiled
-    target = runnable_target(True if mode is None else mode) if mode or mode is None else ""
+    target = runnable_target(mode) if mode else "numpy" if mode is None else ""
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None

@@ -117,12 +117,16 @@ class _CompiledScan:
 
     If the vjp is to be recorded, the traced step is replayed op by op on the arrays that it had, and the gradients are
     those of the replay.
+
+    step  the traced step if it is pure, for pictures of the tape: a step that holds its own outputs would be a cycle
     """
 
     __name__ = "scan"
 
     def __init__(self, trace: Trace, compiled: CompiledStep, reverse: bool):
         self.trace, self.compiled, self.reverse = trace, compiled, reverse
+        step = trace.step()
+        self.step = step if getattr(step, "is_pure", False) else None
 
     @property
     def redefined(self) -> int:

@@ -58,7 +58,7 @@ def text_model(model: Module) -> TextModel:
     if len(modules) < 2 or not isinstance(modules[0][1], Embedding):
         raise InteropError("the first layer must be an Embedding, whose ids are symbols, and another must follow it")
     (name, embedding), *rest = modules
-    _check_method(name, embedding, Embedding, "forward")
+    _check_methods(name, embedding, Embedding, "forward")
     parameters = dict(model.named_tensors())
     if embedding.W.dtype.name not in ("float32", "float64"):
         raise InteropError(f"{name}: JavaScript has no {embedding.W.dtype.name}: model.astype('float32') converts it")
@@ -80,10 +80,10 @@ def text_model(model: Module) -> TextModel:
 def _modules(model: Any, path: str) -> Iterator[tuple[str, Any]]:
     """The paths and modules in a row that the model is."""
     prefix = f"{path}." if path else ""
-    if isinstance(model, CharacterModel) and type(model).forward is CharacterModel.forward:
+    if isinstance(model, CharacterModel) and not _overridden(model, CharacterModel, "forward"):
         for name in ("embedding", "recurrence", "dropout", "output"):
             yield f"{prefix}{name}", getattr(model, name)
-    elif isinstance(model, Sequential) and type(model).forward is Sequential.forward:
+    elif isinstance(model, Sequential) and not _overridden(model, Sequential, "forward"):
         for i, layer in enumerate(model.layers):
             yield from _modules(layer, f"{prefix}layers.{i}")
     elif path:
@@ -99,7 +99,7 @@ def _layers(
     path: str, module: Any, width: int, like: Tensor, parameters: Mapping[str, Tensor]
 ) -> Iterator[Layer]:  # fmt: skip
     """The layers of one module: none for a dropout, which does nothing in evaluation; of a recurrent one its cells."""
-    if isinstance(module, Dropout) and type(module).forward is Dropout.forward:
+    if isinstance(module, Dropout) and not _overridden(module, Dropout, "forward"):
         return
     if isinstance(module, Recurrent):
         yield from _cells(path, module, like, parameters)
@@ -108,7 +108,7 @@ def _layers(
 
 
 def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, Tensor]) -> Iterator[Layer]:
-    _check_method(path, module, Recurrent, "forward")
+    _check_methods(path, module, Recurrent, "forward")
     reason = ""
     if module.bidirectional:
         reason = "it is bidirectional, and a text is written from its beginning to its end"
@@ -119,19 +119,36 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
     names = {id(tensor): name for name, tensor in parameters.items()}
     for i, cell in enumerate(module.cells):
         name = f"{path}.cells.{i}"
-        _check_method(name, cell, Cell, "initial_state")
+        _check_methods(name, cell, Cell, "initial_state", "_initial")
         x = _zeros(like, 1, 1, cell.input_size)
         step, xs = cell.scan_arguments(x)
+        if tree_leaves(xs)[0] is not x:
+            raise InteropError(f"{name} cannot be exported: its scan_arguments changes x before the steps")
         step = _Residual(step) if module.residual and i else step
         traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters, name)
-        initial = [names.get(id(vars(cell).get(f"{state}_0"))) for state in cell.states]
+        initial = [_initial(name, cell, state, size, names) for state, size in zip(cell.states, cell.state_sizes)]
         yield Layer(name, type(cell).__name__, traced, initial, True)
 
 
-def _check_method(path: str, module: Any, base: type, method: str) -> None:
-    """Raise InteropError if a module overrides a method of its base class that the script computes by itself."""
-    if getattr(type(module), method) is not getattr(base, method):
-        raise InteropError(f"{path} cannot be exported: its class {type(module).__name__} overrides {method}")
+def _initial(path: str, cell: Cell, state: str, size: int, names: Mapping[int, str]) -> str | None:
+    """The name of the parameter that a state begins with, None for zeros."""
+    learned = vars(cell).get(f"{state}_0")
+    if learned is None:
+        return None
+    if id(learned) not in names or learned.data.size != size:
+        raise InteropError(f"{path} cannot be exported: its {state}_0 is no parameter of {size} numbers")
+    return names[id(learned)]
+
+
+def _overridden(module: Any, base: type, *methods: str) -> list[str]:
+    """Those of these methods of a module that are not the base class's, which a script stands for."""
+    methods = ("__call__", *methods)
+    return [name for name in methods if getattr(getattr(module, name), "__func__", None) is not getattr(base, name)]
+
+
+def _check_methods(path: str, module: Any, base: type, *methods: str) -> None:
+    for name in _overridden(module, base, *methods):
+        raise InteropError(f"{path} ({_name(module)}) cannot be exported: its {name} is its own")
 
 
 class _Residual(StepWrapper):
@@ -163,8 +180,8 @@ def _is_of_one_step(module: Any, x: Tensor) -> bool:
     at_once = module(x)
     if not isinstance(at_once, Tensor) or at_once.shape[:-1] != x.shape[:-1]:
         return False
-    one_by_one = [module(x[t : t + 1]).numpy() for t in range(len(x))]
-    return np.allclose(at_once.numpy(), np.concatenate(one_by_one), rtol=1e-4, atol=1e-4)
+    one_by_one = [module(x[t]).numpy() for t in range(len(x))]
+    return np.allclose(at_once.numpy(), one_by_one, rtol=1e-4, atol=1e-4)
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:

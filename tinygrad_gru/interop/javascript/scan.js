@@ -12,9 +12,11 @@ function compiledScan(info, constants, forwardProgram, backwardProgram) {
     const steps = length ?? (info.xs.length && xs.length ? xs[0].length / info.xs[0].size : null);
     if (!Number.isInteger(steps)) throw new RangeError("length: the number of steps is unknown; give xs or length");
     check("xs", xs, info.xs, steps);
-    const run = forwardProgram(constants, carry, xs, steps, reverse);
+    // backward needs what this run was given, whatever is in these arrays by then.
+    const given = { xs: copied(xs), constants: copied(constants), length: steps, reverse };
+    const run = forwardProgram(given.constants, carry, given.xs, steps, reverse);
     const count = info.ys.length, computed = run.ys.slice(count);
-    return { carry: run.carry, ys: run.ys.slice(0, count), length: steps, reverse, xs, states: run.states, computed };
+    return { carry: run.carry, ys: run.ys.slice(0, count), states: run.states, computed, ...given };
   }
 
   /**
@@ -26,7 +28,9 @@ function compiledScan(info, constants, forwardProgram, backwardProgram) {
     const residuals = info.residuals.map(([kind, index]) => run[kind][index]);
     const ofCarry = info.carry.map((part, i) => carry[i] ?? zeros(part));
     const ofYs = info.ys.map((part, i) => ys[i] ?? zeros(part, run.length));
-    const found = backwardProgram(constants, ofCarry, [...residuals, ...ofYs], run.length, !run.reverse);
+    check("carry", ofCarry, info.carry);
+    check("ys", ofYs, info.ys, run.length);
+    const found = backwardProgram(run.constants, ofCarry, [...residuals, ...ofYs], run.length, !run.reverse);
     const where = (index, arrays) => (index === null ? null : arrays[index]);
     return {
       carry: found.carry,
@@ -34,6 +38,8 @@ function compiledScan(info, constants, forwardProgram, backwardProgram) {
       closedOver: info.closedOver.map((tensor) => where(tensor.gradient, found.sums)),
     };
   }
+
+  const copied = (arrays) => Array.from(arrays, (array) => array.slice());
 
   function check(what, arrays, parts, steps = 1) {
     const expected = parts.map((part) => `${part.array.name}(${steps * part.size})`).join(", ");

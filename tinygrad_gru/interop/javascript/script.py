@@ -62,18 +62,24 @@ def source(
     """
     found = text_model(model)
     info = _info(found, vocabulary)
-    kind = ARRAYS[found.dtype]
-    parameters = [f"{json.dumps(path)}: {_array(t.data, kind)}" for path, t in found.parameters.items()]
+    parameters = [f"{json.dumps(path)}: {_array(tensor.data)}" for path, tensor in found.parameters.items()]
     constants = [f"[{', '.join(map(_array, layer.step.constants))}]" for layer in found.layers]
     programs = [f"{{forward: forward{i}, backward: backward{i}}}" for i in range(len(found.layers))]
     return _script(name, [
         _runtime("runtime.js"),
-        *(functions(layer.step, i) for i, layer in enumerate(found.layers)),
+        *(_functions(layer, i) for i, layer in enumerate(found.layers)),
         f"const info = {json.dumps(info)};",
         f"const parameters = {{{', '.join(parameters)}}};",
         f"const constants = [{', '.join(constants)}];",
         f"return textModel(info, parameters, constants, [{', '.join(programs)}]);",
     ])  # fmt: skip
+
+
+def _functions(layer: Layer, number: int) -> str:
+    try:
+        return functions(layer.step, number)
+    except Untraceable as reason:
+        raise no_program(f"{layer.name} ({layer.cell})", reason) from reason
 
 
 def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, name: str = "tinygradScan") -> str:
@@ -202,8 +208,9 @@ def _info_of_layer(layer: Layer, model: TextModel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _array(array: Any, kind: str | None = None) -> str:
-    """The expression for a typed array with these numbers."""
-    array = np.ascontiguousarray(to_host(unwrap(array)))
-    text = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
-    return f'decoded("{text}", {kind or ARRAYS[array.dtype.name]})'
+def _array(array: Any) -> str:
+    """The expression for a typed array with these numbers; of a dtype that no step can compute in, of float64."""
+    array = to_host(unwrap(array))
+    dtype = array.dtype if array.dtype.name in ARRAYS else np.dtype(np.float64)
+    text = base64.b64encode(array.astype(dtype.newbyteorder("<")).tobytes()).decode("ascii")
+    return f'decoded("{text}", {ARRAYS[dtype.name]})'

@@ -58,11 +58,13 @@ def _index_arrays(parts, x):
 
 @op
 def _slice(x, *, index):
+    """y = x[index]        ∂L/∂x = g at the index, else 0"""
     return x[index]
 
 
 @op
 def _advanced_index(x, *, index):
+    """y = x[index], where arrays index        ∂L/∂x = g added at the indices, else 0"""
     return backend_of(x).advanced_index(x, index)
 
 

@@ -37,18 +37,21 @@ class Item:
 
     name       in the source, of a parameter; empty if it has none
     op         of a record its op, "leaf" of a leaf
-    arguments  what the op was applied to: items; texts for constants
+    arguments  what the op was applied to: items and constants
+    inputs     the names of the arguments in the formula of the op
     rules      by the position of an argument, the text of the rule that gives its share of the cotangent
     value, cotangent  as NumPy arrays, None if unknown
     place      in the source, if it was observed
+    shape      None of an op with several outputs
     steps      in a block: the item at every step, in order
     """
 
     node: Node | None
     op: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     name: str = ""
     arguments: list[Any] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
     rules: dict[int, str] = field(default_factory=dict)
     value: Any = None
     cotangent: Any = None
@@ -63,12 +66,37 @@ class Item:
         return self.op == "leaf"
 
 
+class Constant(str):
+    """The text of an argument that requires no gradient: a number, or its shape. Constants that are alike are equal.
+
+    name  in the source; empty if it has none
+    """
+
+    name: str = ""
+
+    @classmethod
+    def of(cls, value: Any, name: str = "") -> Constant:
+        array = to_numpy(value)
+        if array is None or array.ndim:
+            constant = cls("constant" if array is None else f"constant {array.shape}")
+        else:
+            constant = cls(f"{array.item():.7g}" if np.issubdtype(array.dtype, np.floating) else array.item())
+        constant.name = name
+        return constant
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it can stand in a formula."""
+        return bool(self.name) or not self.startswith("constant")
+
+
 class Observed(Inspector):
     """The inspector of a function that is run for its picture: it sees every op, also of every time step.
 
     values     of each record
     arguments  the inputs of each record, as arrays and numbers
     places     of each record in the user's source, or in a cell's step
+    found      names, by node and by the id of an array among the arguments
     """
 
     def __init__(self, boundary: FrameType | None):
@@ -77,6 +105,7 @@ class Observed(Inspector):
         self.values: dict[Node, Any] = {}
         self.arguments: dict[Node, tuple] = {}
         self.places: dict[Node, Place] = {}
+        self.found: dict[Any, str] = {}
         self._frames: dict[int, FrameType] = {}
 
     def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
@@ -94,46 +123,47 @@ class Observed(Inspector):
         if place is not None:
             self.places[result.node] = place
 
-    def names(self) -> dict[Node, str]:
-        """The names that local variables gave to nodes. The frames, which keep the variables alive, are dropped."""
-        found: dict[Node, str] = {}
+    def read_names(self) -> None:
+        """Find the names that local variables gave. The frames, which keep the variables alive, are dropped."""
+        alive = {id(array) for arrays in self.arguments.values() for array in arrays}
         for frame in self._frames.values():
-            found = {**names_in(frame.f_locals), **found}
+            found = names_in(frame.f_locals)
+            self.found = {key: name for key, name in found.items() if type(key) is Node or key in alive} | self.found
         self._frames.clear()
         self.boundary = None
-        return found
 
 
 class Replayed(Observed):
     """The inspector of the replay of a compiled scan: the records have the names and places of the traced step, if the
     step is still there to be traced once more."""
 
-    def __init__(self, trace: Any, inputs: list[Tensor]):
+    def __init__(self, op: _CompiledScan, inputs: list[Tensor], length: int):
         super().__init__(None)
-        forward = trace.forward
-        self.every_step, self.count, self.step_names = False, 0, dict[Node, str]()
-        self.calls: list[tuple[Any, str, Place | None]] = [(None, "", None)] * len(forward.xs)  # the slices of the xs
-        again, names = _traced_again(trace, inputs)
-        of, places = names.of(), names.places
-        for call in again.calls:
-            value = call.value
-            known = ("", None) if value is None else (of.get(value, ""), places.get(value))
-            self.calls.append((call.op, *known))
+        self.every_step, self.count = False, 0
+        again, names = _traced_again(op.trace, op.step or op.trace.step(), inputs)
+        slices: list[tuple] = [
+            (None, value, []) for value in again.xs
+        ]  # which the replay takes of the xs, before a step
+        self.calls = [*slices, *((call.op, call.value, call.operands) for call in again.calls)]
+        self.end = length * len(self.calls)  # what comes then are the stacks of the ys
+        self.of, self.place_of = names.of(), names.places
 
     def forward(self, op: Any, inputs: tuple, result: Variable) -> None:
-        expected, name, place = self.calls[self.count % len(self.calls)]
+        expected, value, operands = self.calls[self.count % len(self.calls)]
         self.count += 1
-        if result.node is not None:
-            self.values[result.node], self.arguments[result.node] = result._data, inputs
-            if op is expected and name:
-                self.step_names[result.node] = name
-            if op is expected and place is not None:
-                self.places[result.node] = place
+        if result.node is None:
+            return
+        self.values[result.node], self.arguments[result.node] = result._data, inputs
+        if self.count <= self.end and expected in (None, op):
+            values = [(result.node, value), *zip(map(id, inputs), [operand.value for operand in operands])]
+            self.found |= {key: self.of[one] for key, one in values if one in self.of}
+            if value in self.place_of:
+                self.places[result.node] = self.place_of[value]
 
 
-def _traced_again(trace: Any, inputs: list[Tensor]) -> tuple[Forward, StepNames]:
+def _traced_again(trace: Any, step: Any, inputs: list[Tensor]) -> tuple[Forward, StepNames]:
     """The traced step with its names; without any if the step is gone, or does something else now."""
-    forward, step, nothing = trace.forward, trace.step(), StepNames({}, {})
+    forward, nothing = trace.forward, StepNames({}, {})
     count = len(forward.carry)
     carry, xs = tuple(inputs[:count]), tuple(inputs[count:])
     for packed in (xs[0] if len(xs) == 1 else xs or None, xs) if step is not None else ():
@@ -144,12 +174,13 @@ def _traced_again(trace: Any, inputs: list[Tensor]) -> tuple[Forward, StepNames]
     return forward, nothing
 
 
-def names_in(variables: Mapping[str, Any]) -> dict[Node, str]:
-    """By node, the name of the first variable that holds it; without those that begin with an underscore."""
-    found: dict[Node, str] = {}
+def names_in(variables: Mapping[str, Any]) -> dict[Any, str]:
+    """By node, of a constant by the id of its array, the name of the first variable that holds it; without those that
+    begin with an underscore, and those that pytest makes."""
+    found: dict[Any, str] = {}
     for name, value in dict(variables).items():
-        if isinstance(value, Tensor) and value.node is not None and not name.startswith("_"):
-            found.setdefault(value.node, name)
+        if isinstance(value, Tensor) and not name.startswith(("_", "@")):
+            found.setdefault(id(value._data) if value.node is None else value.node, name)
     return found
 
 
@@ -181,11 +212,11 @@ class Collector:
     """Makes the items of the records that led to a Tensor.
 
     cotangents  by node; empty without a backward walk
-    names       by node
+    names       by node, and by the id of a constant's array
     observed    of a function that was run for its picture
     """
 
-    def __init__(self, names: Mapping[Node, str], cotangents: Mapping[Node, Any], observed: Observed | None):
+    def __init__(self, names: Mapping[Any, str], cotangents: Mapping[Node, Any], observed: Observed | None):
         self.names, self.cotangents, self.observed = names, dict(cotangents), observed
         self.rules = RuleTexts()
         self.items: dict[Node, Item] = {}
@@ -232,11 +263,12 @@ class Collector:
     def _record(self, node: Node) -> Item:
         op, observed = node.op, self.observed
         item = self._described(Item(node, getattr(op, "__name__", "op"), node.shape))
-        inputs, known = _names_of_inputs(op, len(node.parents)), _saved(node)
+        item.inputs, known = _names_of_inputs(op, len(node.parents)), _saved(node)
         if isinstance(op, _CompiledScan):
-            item.op = "scan, compiled"
+            item.op = "compiled scan"
         elif isinstance(op, _OutputOp) and node.parents[0] is not None:
             item.op = _output_name(node.parents[0].op, op.position)
+            self.items[node.parents[0]].shape = None
         if observed is not None:
             known |= dict(enumerate(observed.arguments.get(node, ())))
             item.place = observed.places.get(node)
@@ -248,12 +280,10 @@ class Collector:
                 argument: Any = self.items[parent]
                 if argument.value is None and position in known:
                     argument.value = to_numpy(known[position])
-                item.rules[position] = texts.get(inputs[position], "")
+                item.rules[position] = texts.get(item.inputs[position], "")
             else:
-                constant = to_numpy(known.get(position))
-                argument = "constant" if constant is None else describe(constant)
-                if constant is not None and constant.ndim:
-                    argument = f"constant {constant.shape}"
+                constant = known.get(position)
+                argument = Constant.of(constant, self.names.get(id(constant), ""))
             item.arguments.append(argument)
         return item
 
@@ -261,19 +291,19 @@ class Collector:
         """Add the records of a compiled scan, for which the traced step is replayed, instead of its one record."""
         op, (_, constants, arrays, length) = node.op, node.saved or ()
         inputs = [Tensor.from_node(array, parent) for array, parent in zip(arrays, node.parents)]
-        start, count, seen = tick(), op.compiled.carry_count, Replayed(op.trace, inputs)
+        start, count, seen = tick(), op.compiled.carry_count, Replayed(op, inputs, length)
         with enable_grad(), setting(inspector, seen):
             results = replay(op.trace, constants, inputs[:count], inputs[count:], length, op.reverse)
-        self.names, outer = {**seen.step_names, **self.names}, self.observed
+        outer = self.names, self.observed
         pairs = [(results[i], output) for i, output in outputs.items() if results[i].node is not None]
         cotangents = [(t.node, self.cotangents[output]) for t, output in pairs if output in self.cotangents]
         if cotangents:
             found = cotangents_of(summed_by_node(cotangents), start)
             self.cotangents |= {inner: g for inner, g in found.items() if inner.number >= start}
-        self.observed = seen
+        self.names, self.observed = {**seen.found, **self.names}, seen
         self._add([t.node for t in results], start, True)  # the last carry too, so that all steps are alike
         self.kept.update(self.items[t.node] for t in results if t.node is not None)
-        self.observed = outer
+        self.names, self.observed = outer
         for tensor, output in pairs:
             item = self.items[output] = self.items[tensor.node]
             item.value, item.name = to_numpy(tensor._data), item.name or self.names.get(output, "")
@@ -319,15 +349,15 @@ def to_numpy(array: Any) -> Any:
 
 
 def describe(values: np.ndarray) -> str:
-    """A small array whole, of a larger one the range."""
-    if values.size > 6:
-        if values.dtype == bool or not np.issubdtype(values.dtype, np.number):
-            return f"{values.size} values"
-        return f"{values.min():.3g} … {values.max():.3g}"
-    return _nested(values)
+    """A small array whole, without leading axes of length 1; of a larger one the range."""
+    if not values.ndim:
+        return f"{values.item():.4g}" if np.issubdtype(values.dtype, np.floating) else str(values.item())
+    row = values.reshape(-1) if values.size == values.shape[-1] else values
+    if values.size <= 6 and len(text := _nested(row)) <= 20:
+        return text
+    low, high = f"{float(values.min()):.3g}", f"{float(values.max()):.3g}"
+    return f"all {low}" if low == high else f"{low} … {high}"
 
 
 def _nested(values: np.ndarray) -> str:
-    if values.ndim:
-        return f"[{', '.join(map(_nested, values))}]"
-    return f"{values.item():.4g}" if np.issubdtype(values.dtype, np.floating) else str(values.item())
+    return f"[{', '.join(map(_nested, values))}]" if values.ndim else f"{float(values):.2g}"

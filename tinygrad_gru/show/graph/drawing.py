@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from ...html import Markup, escape
-from .collect import Item, describe
+from .collect import Item
 from .fold import Block
 from .layout import Layout, Point
 
@@ -35,22 +36,18 @@ def draw(picture: Any) -> str:
     for item in items:
         block = block_of.get(item)
         if block is not None and item is block.items[0]:
-            boxes |= {before: [f"{picture.name(before.item)}, of the step before"] for before in groups[block]}
+            boxes |= {before: [f"{picture.name(before.item)}[t-1]"] for before in groups[block]}
             groups[block] += block.items
         boxes[item] = _lines(picture, item)
     edges = {
         (befores[argument] if is_carried else argument, item): rule
         for item in items
-        for argument, rule, is_carried in picture.edges(item, block_of.get(item))
+        for (argument, is_carried), rule in picture.edges(item).items()
+        if argument in boxes
     }
-    edges |= {
-        (start, befores[item]): ""
-        for block in blocks
-        for item, start in block.initial.items()
-        if isinstance(start, Item)
-    }
+    edges |= {(start, befores[item]): "" for block in blocks for item, start in block.initial.items() if start in boxes}
     layout = Layout({box: _size(lines) for box, lines in boxes.items()}, list(edges), list(groups.values()))
-    has_rules = len(edges) <= _MOST_RULES
+    has_rules, inputs = len(edges) <= _MOST_RULES, Counter(box for _, box in edges)
     frames = {block: _frame(layout, group) for block, group in groups.items()}
     parts = [_drawn_frame(block, frame) for block, frame in frames.items()]
     for edge, rule in edges.items():
@@ -60,7 +57,8 @@ def draw(picture: Any) -> str:
             (ax, ay), (bx, by) = points[-2:]
             x, y = bx + 0.4 * (ax - bx), by + 0.4 * (ay - by)
             text = rule if len(rule) <= 26 else rule[:25] + "…"
-            side, shift = ("start", 5) if ax >= bx else ("end", -5)
+            is_right = (ax >= bx) == (inputs[edge[1]] > 1)  # away from the edges that begin or end at the same box
+            side, shift = ("start", 5) if is_right else ("end", -5)
             parts.append(_text(x + shift, y + 4, text, side, f' font-style="italic" fill="{_ORANGE}" font-size="10"'))
     for block, frame in frames.items():
         for k, before in enumerate(groups[block][: -len(block.items)]):
@@ -86,10 +84,10 @@ _ARROW = 'marker-end="url(#arrow)"'
 
 def _lines(picture: Any, item: Item) -> list[str]:
     """The lines in a box: what it is, its shape and value, its cotangent."""
-    value = "" if item.value is None else describe(item.value)
-    value = value if len(value) <= 24 else value[:23] + "…"
-    shape = str(item.shape) if item.shape else ""
-    lines = [picture.title(item), " · ".join(part for part in (shape, value) if part), picture.cotangent(item)]
+    shape = picture.shape(item) if item.shape else ""
+    lines = [
+        picture.title(item), " · ".join(part for part in (shape, picture.value(item)) if part), picture.cotangent(item)
+    ]  # fmt: skip
     return [line if len(line) <= 34 else line[:33] + "…" for line in lines if line]
 
 
@@ -104,7 +102,7 @@ def _box(picture: Any, layout: Layout, box: Any, block: Block | None, lines: lis
         fill = 'fill="none" stroke-dasharray="4 3"'
     else:
         place = "" if box.place is None else str(box.place)
-        everything = "\n".join([picture.definition(box, block), *picture.rules(box, block), place]).strip()
+        everything = "\n".join([picture.definition(box), *picture.rules(box), place]).strip()
         if not box.is_leaf:
             stroke, fill, round_by = "currentColor", 'fill="currentColor" fill-opacity="0.05"', 4
     shape = (
@@ -150,8 +148,9 @@ def _carried(layout: Layout, before: _Before, right: float, top: float) -> str:
 
 
 def _curve(points: list[Point]) -> str:
-    """A smooth path downwards through the points."""
-    (x, y), *rest = points
+    """A smooth path downwards through the points, without those in the middle of a straight line."""
+    bends = [p for a, p, b in zip(points, points[1:], points[2:]) if abs(a[0] - p[0]) > 1 or abs(p[0] - b[0]) > 1]
+    (x, y), *rest = points[0], *bends, points[-1]
     path = f"M{x:.1f} {y:.1f}"
     for to_x, to_y in rest:
         middle = (y + to_y) / 2

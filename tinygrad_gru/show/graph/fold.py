@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .collect import Item
+import numpy as np
+
+from .collect import Constant, Item
 
 #: The longest step that is looked for, and the fewest records in all that are folded.
 _LONGEST, _FEWEST = 400, 6
+#: After so many comparisons of records nothing more is folded, so that every tape has its picture within seconds.
+_MOST_CHECKS = 2_000_000
 
 
 @dataclass(eq=False, repr=False)
@@ -34,15 +38,14 @@ class Block:
 def folded(items: Sequence[Item]) -> list[Item | Block]:
     """The items, with each run of repeated steps replaced by a block; arguments refer to its last step."""
     records = [item for item in items if not item.is_leaf]
-    index = {item: i for i, item in enumerate(records)}
-    shape = [(item.op, item.shape, len(item.arguments)) for item in records]
+    repetitions = _Repetitions(records)
     result: list[Item | Block] = [item for item in items if item.is_leaf]
     replaced: dict[Item, Item] = {}
     at = 0
     while at < len(records):
-        period, count = _repetition(records, index, shape, at)
+        period, count = repetitions.beginning(at)
         if count > 1:
-            block = _block(records[at : at + period * count], period, count, index, at)
+            block = _block(records[at : at + period * count], period, count, repetitions.index, at)
             replaced |= {one: item for item in block.items for one in item.steps}
             result.append(block)
             at += period * count
@@ -57,49 +60,69 @@ def folded(items: Sequence[Item]) -> list[Item | Block]:
     return result
 
 
-def _repetition(records: list[Item], index: dict[Item, int], shape: list, start: int) -> tuple[int, int]:
-    """The period of the steps that begin at `start`, the shortest that covers most, and how often they repeat."""
-    best = (1, 1)
-    for period in range(1, min(_LONGEST, (len(records) - start) // 2) + 1):
-        if shape[start] != shape[start + period]:
-            continue
-        end = start + period
-        while end < len(records) and _is_repeated(records, index, shape, start, end - period, period):
-            end += 1
-        count = (end - start) // period
-        is_better = count > 1 and period * count >= _FEWEST and period * count > best[0] * best[1]
-        if is_better and _is_closed(records, index, start, period, count):
-            best = (period, count)
-    return best
+class _Repetitions:
+    """Finds the steps that repeat in records.
+
+    index  of each record
+    runs   (begin, end, period): from `begin` to `end` each record has the op and the shape of the one a period later
+    """
+
+    def __init__(self, records: list[Item]):
+        self.records, self.index = records, {item: i for i, item in enumerate(records)}
+        kinds: dict[Any, int] = {}
+        numbers = [kinds.setdefault((item.op, item.shape, len(item.arguments)), len(kinds)) for item in records]
+        self.runs = sorted(_runs(np.array(numbers, int)), reverse=True)  # the first one last
+        self.current: list[tuple[int, int, int]] = []
+        self.checks = 0
+
+    def beginning(self, start: int) -> tuple[int, int]:
+        """The period of the steps that begin at `start`, the shortest that covers most, and how often they repeat.
+
+        To be asked for each start after the one before."""
+        while self.runs and self.runs[-1][0] <= start:
+            self.current.append(self.runs.pop())
+        self.current = [run for run in self.current if run[1] - start >= max(run[2], _FEWEST - run[2])]
+        best = (1, 1)
+        for _, last, period in sorted(self.current, key=lambda run: run[2]):
+            if (last + period - start) // period * period <= best[0] * best[1] or self.checks > _MOST_CHECKS:
+                continue
+            end = start
+            while end < last and self._is_repeated(start, end, period):
+                end += 1
+            count = (end + period - start) // period
+            is_better = count > 1 and period * count >= _FEWEST and period * count > best[0] * best[1]
+            if is_better and self._is_closed(start, period, count):
+                best = (period, count)
+        return best
+
+    def _is_repeated(self, start: int, k: int, period: int) -> bool:
+        """Whether record k + period, of the op of record k, does at the next step what that does."""
+        self.checks += 1
+        for a, b in zip(self.records[k].arguments, self.records[k + period].arguments):
+            i, j = self.index.get(a, -1), self.index.get(b, -1)
+            begins = k < start + period and i < start and start <= j < start + period  # from before the loop
+            is_input = (isinstance(a, Constant) and a == b) or a is b  # a weight, or a constant
+            is_slice = min(i, j) >= 0 and max(i, j) < start and (a.op, a.shape) == (b.op, b.shape)
+            if not (begins or is_input or is_slice or (i >= start and j - i == period)):
+                return False
+        return True
+
+    def _is_closed(self, start: int, period: int, count: int) -> bool:
+        """Whether the steps are those of a recurrence: one that has nothing of the step before it is not folded."""
+        last = range(start + period * (count - 1), start + period * count)
+        return any(
+            last.start - period <= self.index.get(a, -1) < last.start for i in last for a in self.records[i].arguments
+        )
 
 
-def _is_repeated(records: list[Item], index: dict, shape: list, start: int, k: int, period: int) -> bool:
-    """Whether record k + period does at the next step what record k does."""
-    if shape[k] != shape[k + period]:
-        return False
-    for a, b in zip(records[k].arguments, records[k + period].arguments):
-        i, j = index.get(a, -1), index.get(b, -1)
-        is_initial = k < start + period and i < start and start <= j < start + period  # the step before begins the loop
-        is_input = (isinstance(a, str) and a == b) or a is b  # a weight, or a constant
-        is_slice = max(i, j) < start and isinstance(a, Item) and isinstance(b, Item) and not a.is_leaf and _alike(a, b)
-        if not (is_initial or is_input or is_slice or (i >= start and j - i == period)):
-            return False
-    return True
-
-
-def _alike(a: Item, b: Item) -> bool:
-    return (a.op, a.shape) == (b.op, b.shape)
-
-
-def _is_closed(records: list[Item], index: dict, start: int, period: int, count: int) -> bool:
-    """Whether the steps are those of a recurrence: one that has nothing of the step before it is not folded."""
-    last = range(start + period * (count - 1), start + period * count)
-    return any(
-        last.start - period <= index.get(a, -1) < last.start
-        for i in last
-        for a in records[i].arguments
-        if isinstance(a, Item)
-    )
+def _runs(kinds: np.ndarray) -> list[tuple[int, int, int]]:
+    """Where numbers are those a period later, for long enough that a step is repeated: (begin, end, period)."""
+    found = []
+    for period in range(1, min(_LONGEST, len(kinds) // 2) + 1):
+        differs = np.concatenate([[-1], np.flatnonzero(kinds[:-period] != kinds[period:]), [len(kinds) - period]])
+        is_long = np.diff(differs) > max(period, _FEWEST - period)
+        found += [(b + 1, e, period) for b, e in zip(differs[:-1][is_long].tolist(), differs[1:][is_long].tolist())]
+    return found
 
 
 def _block(records: list[Item], period: int, count: int, index: dict[Item, int], start: int) -> Block:
@@ -114,4 +137,10 @@ def _block(records: list[Item], period: int, count: int, index: dict[Item, int],
             if start <= i < start + period * (count - 1):
                 source = carried[item, position] = last[(i - start) % period]
                 initial[source] = item.steps[0].arguments[position]
+    states = {*carried.values()}
+    if len(states) == 1:
+        (state,) = states
+        state.name = state.name or "h"
+    for state in states:
+        state.name = state.name.removesuffix("'")  # h' is the h of the next step
     return Block(last, count, carried, initial)

@@ -4,105 +4,67 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ...html import Markup, figure, text
 from ...io import replacing
-from .collect import Item, describe
+from .collect import Constant, Item, describe
 from .drawing import draw
 from .fold import Block
+from .rules import with_names
+
+#: The widest line of text, the widest cell of a row, the most records that are shown, and the most arguments of one.
+_WIDTH, _CELL, _RECORDS, _ARGUMENTS = 120, 50, 300, 4
+#: What is said in place of the rules of an op that is a part of the program.
+_NOTES = {"compiled scan": "its steps: unfold=True", "remat": "recomputed in backward"}
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 class TapePicture:
     """The picture of a tape: `print` shows it as text, a notebook as a drawing.
 
-    entries  items and blocks, in the order of execution
+    entries  items and blocks, in the order of execution; of a long tape the first and the last ones
+    hidden   how many items there are in the middle of a long tape
 
-    >>> x = Tensor(2.0, requires_grad=True)
-    >>> print(show.tape(x * x).mermaid())
+    >>> x, w = Tensor(2.0, requires_grad=True), Tensor(3.0, requires_grad=True)
+    >>> print(show.tape(x * w).mermaid())
     flowchart TD
-        n1(["x<br/>()"])
-        n2["hadamard<br/>()"]
-        n1 -->|"g * b"| n2
+        n1(["x<br/>()<br/>2"])
+        n2(["w<br/>()<br/>3"])
+        n3["hadamard<br/>()<br/>6"]
+        n1 -->|"g * w"| n3
+        n2 -->|"g * x"| n3
     """
 
     def __init__(self, entries: list[Item | Block]):
-        self.entries = entries
-        self._numbers = {item: f"#{k}" for k, item in enumerate(self.items(), 1)}
+        numbers = {item: f"#{k}" for k, item in enumerate(_items(entries), 1)}
+        middle = entries[_RECORDS // 4 : -3 * _RECORDS // 4]
+        self.entries = [*entries[: _RECORDS // 4], *entries[-3 * _RECORDS // 4 :]] if middle else entries
+        self.hidden = len(list(_items(middle)))
+        self._names = numbers | _short_names(_items(self.entries))
+        self._blocks = {item: one for one in self.entries if isinstance(one, Block) for item in one.items}
 
     def items(self) -> Iterator[Item]:
         """All leaves and records that are shown."""
-        for entry in self.entries:
-            yield from entry.items if isinstance(entry, Block) else [entry]
+        return _items(self.entries)
 
     def name(self, item: Item) -> str:
-        """Its name in the source or of the parameter, else its number in this picture."""
-        return item.name or self._numbers[item]
+        """Its name in the source or of the parameter, with a number where several have it; else its number."""
+        return self._names[item]
 
-    # -- text ----------------------------------------------------------------------------------------------------
+    def shape(self, item: Item) -> str:
+        """The shape; empty for an op with several outputs."""
+        return "" if item.shape is None else str(item.shape)
 
-    def __str__(self) -> str:
-        rows: list[list[str] | str] = []
-        for entry in self.entries:
-            if isinstance(entry, Block):
-                starts = [
-                    f"{self.name(i)} = {a if isinstance(a, str) else self.name(a)}" for i, a in entry.initial.items()
-                ]
-                before = f"before the first {', '.join(starts)}; " if starts else ""
-                rows.append(f"× {entry.count} steps, which are alike; {before}the last one (and |∂L| … of the first):")
-                rows += [self._row(item, entry, "    ") for item in entry.items]
-            else:
-                rows.append(self._row(entry))
-        cells = [row for row in rows if not isinstance(row, str)]
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = [
-            row if isinstance(row, str)
-            else "  ".join(f"{cell:<{n}}" for cell, n in zip(row, widths) if n).rstrip()
-            for row in rows
-        ]  # fmt: skip
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def _row(self, item: Item, block: Block | None = None, indent: str = "") -> list[str]:
-        value = "" if item.value is None else describe(item.value)
-        return [
-            f"{indent}{self.name(item)} = {self.definition(item, block)}", str(item.shape), value,
-            self.cotangent(item), ", ".join(self.rules(item, block)), "" if item.place is None else str(item.place),
-        ]  # fmt: skip
-
-    def definition(self, item: Item, block: Block | None = None) -> str:
-        """`leaf`, or the op and its arguments; several that are one are given once."""
-        if item.is_leaf:
-            return "leaf"
-        arguments: list[str] = []
-        counts: list[int] = []
-        for position, argument in enumerate(item.arguments):
-            before = self._before(item, position, block)
-            known = argument if isinstance(argument, str) else self.name(before or argument)
-            known += " of the step before" if before is not None else ""
-            if arguments and arguments[-1] == known and len(item.arguments) > 2:
-                counts[-1] += 1
-            else:
-                arguments.append(known)
-                counts.append(1)
-        return f"{item.op}({', '.join(a if n == 1 else f'{a} × {n}' for a, n in zip(arguments, counts))})"
-
-    @staticmethod
-    def _before(item: Item, position: int, block: Block | None) -> Item | None:
-        return None if block is None else block.carried.get((item, position))
-
-    def rules(self, item: Item, block: Block | None = None) -> list[str]:
-        """`∂a = g * b` for every argument; g is the cotangent of the item, y its value."""
-        found: dict[str, None] = {}
-        for position, rule in item.rules.items():
-            argument = item.arguments[position]
-            if rule and isinstance(argument, Item):
-                found[f"∂{self.name(self._before(item, position, block) or argument)} = {rule}"] = None
-        return list(found)
+    def value(self, item: Item) -> str:
+        """The value, or its range; empty if it is not known."""
+        return "" if item.value is None else describe(item.value)
 
     def cotangent(self, item: Item) -> str:
         """What backward brought: ∂L/∂ of the item; in a block its norm, from the last step to the first."""
@@ -112,6 +74,99 @@ class TapePicture:
             norms = [np.linalg.norm(one.cotangent) for one in reversed(item.steps) if one.cotangent is not None]
             return f"|∂L|: {norms[0]:.3g}" + (f" … {norms[-1]:.3g}" if len(norms) > 1 else "")
         return f"∂L: {describe(item.cotangent)}"
+
+    def definition(self, item: Item) -> str:
+        """`leaf`, or the op and its arguments; several that are one are given once, and of many the first."""
+        if item.is_leaf:
+            return "leaf"
+        names = [self.argument(item, position) for position in range(len(item.arguments))]
+        if len(names) > 2:
+            runs = [(name, len(list(run))) for name, run in groupby(names)]
+            names = [name if count == 1 else f"{name} × {count}" for name, count in runs]
+        if len(names) > _ARGUMENTS:
+            names[2:] = [f"… {len(names) - 2} more"]
+        return f"{item.op}({', '.join(names)})"
+
+    def argument(self, item: Item, position: int) -> str:
+        """The name of an argument; `h[t-1]` for the h of the step before; the name or the text of a constant."""
+        argument = item.arguments[position]
+        if isinstance(argument, Constant):
+            return argument.name or argument
+        before = self._before(item, position)
+        return self.name(argument) if before is None else f"{self.name(before)}[t-1]"
+
+    def _before(self, item: Item, position: int) -> Item | None:
+        """What an argument is in the step before, if it is computed there."""
+        block = self._blocks.get(item)
+        return None if block is None else block.carried.get((item, position))
+
+    def edges(self, item: Item) -> dict[tuple[Item, bool], str]:
+        """The rule for every argument that is an item, and of the step before or not: what is added to its cotangent.
+
+        g is the cotangent of the item, y its value; an argument that is given twice has the sum of two rules.
+        """
+        names = {
+            name: self.argument(item, position)
+            for position, name in enumerate(item.inputs)
+            if name and (isinstance(item.arguments[position], Item) or item.arguments[position].is_short)
+        }
+        own = {"g": f"∂{self.name(item)}", "y": self.name(item)}  # where an argument has that name, as the g of an LSTM
+        names |= {symbol: name for symbol, name in own.items() if symbol in names.values()}
+        found: dict[tuple[Item, bool], list[str]] = {}
+        for position, argument in enumerate(item.arguments):
+            if isinstance(argument, Item):
+                before = self._before(item, position)
+                rule = with_names(item.rules.get(position, ""), names)
+                found.setdefault((before or argument, before is not None), []).append(rule)
+        return {
+            key: " + ".join(rules) if len(item.arguments) == 2 else rules[0]  # a stack of one array is no sum
+            for key, rules in found.items()
+        }
+
+    def rules(self, item: Item) -> list[str]:
+        """`∂a = g * b` for every argument; `∂a = ∂b = g` where it is the same."""
+        if item.op in _NOTES:
+            return [_NOTES[item.op]]
+        by_rule: dict[str, str] = {}
+        for (argument, is_before), rule in self.edges(item).items():
+            if rule:
+                name = f"∂{self.name(argument)}{'[t-1]' if is_before else ''}"
+                by_rule[rule] = f"{by_rule[rule]} = {name}" if rule in by_rule else name
+        return [f"{names} = {rule}" for rule, names in by_rule.items()]
+
+    # -- text ----------------------------------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        rows: list[list[str] | str] = []
+        place = None
+        for number, entry in enumerate(self.entries):
+            if self.hidden and number == _RECORDS // 4:
+                rows.append(f"… {self.hidden:,} more …")
+            block = entry if isinstance(entry, Block) else None
+            rows += [] if block is None else self._headline(block)
+            indent = "" if block is None else "    "
+            for item in entry.items if isinstance(entry, Block) else [entry]:
+                if item.place is not None and item.place[:2] != place:
+                    place = item.place[:2]
+                    rows.append(_shortened(f"{indent}{item.place._replace(columns=None)}", _WIDTH))
+                cells = [f"{self.name(item)} = {self.definition(item)}", self.shape(item), self.value(item)]
+                cells = [_shortened(cell, _CELL) for cell in (*cells, self.cotangent(item))]
+                rows.append([indent + cells[0], *cells[1:], *self.rules(item)])
+        return "\n".join(_aligned(rows, 4))
+
+    __repr__ = __str__
+
+    def _headline(self, block: Block) -> list[str]:
+        """What is said of a block before its last step."""
+        states = [
+            f"{self.name(item)}[t-1] is the {self.name(item)} of the step before (at first "
+            f"{self.name(start) if isinstance(start, Item) else start})"
+            for item, start in block.initial.items()
+        ]
+        said = f"× {block.count} steps, which are alike. The last one, where {', '.join(states)}"
+        if any(item.cotangent is not None for item in block.items):
+            said += "; |∂L| from the last step to the first"
+        return textwrap.wrap(said, _WIDTH, subsequent_indent="  ")
 
     # -- other forms ---------------------------------------------------------------------------------------------
 
@@ -128,17 +183,16 @@ class TapePicture:
             if block is not None:
                 lines.append(f'    subgraph b{number}["× {block.count} steps"]')
             for item in entry.items if isinstance(entry, Block) else [entry]:
-                parts = [self.title(item), str(item.shape), self.cotangent(item)]
+                parts = [self.title(item), self.shape(item), self.value(item), self.cotangent(item)]
                 label = "<br/>".join(_mermaid(part) for part in parts if part)
                 left, right = ("([", "])") if item.is_leaf else ("[", "]")
                 lines.append(f'    {"    " if block else ""}{ids[item]}{left}"{label}"{right}')
-                for argument, rule, is_carried in self.edges(item, block):
-                    arrow = "-.->" if is_carried else "-->"
+                for (argument, is_before), rule in self.edges(item).items():
+                    arrow = "-.->" if is_before else "-->"
                     label = f'|"{_mermaid(rule)}"|' if rule else ""
-                    edges.append(f"    {ids[argument]} {arrow}{label} {ids[item]}")
-                    start = block.initial[argument] if block is not None and is_carried else None
-                    if isinstance(start, Item):
-                        edges.append(f'    {ids[start]} -->|"first step"| {ids[item]}')
+                    start = block.initial[argument] if block is not None and is_before else None
+                    edges += [f"    {ids[argument]} {arrow}{label} {ids[item]}"] if argument in ids else []
+                    edges += [f'    {ids[start]} -->|"first step"| {ids[item]}'] if start in ids else []
             if block is not None:
                 lines.append("    end")
         return "\n".join([*lines, *edges]) + "\n"
@@ -147,18 +201,12 @@ class TapePicture:
         """What stands in a box: `name = op`, with the constants among the arguments."""
         if item.is_leaf:
             return self.name(item)
-        constants = [a for a in item.arguments if isinstance(a, str)]
-        given = f"({', '.join('·' if isinstance(a, Item) else a for a in item.arguments)})" if constants else ""
-        return f"{item.name} = {item.op}{given}" if item.name else f"{item.op}{given}"
-
-    def edges(self, item: Item, block: Block | None) -> list[tuple[Item, str, bool]]:
-        """(argument, text of the rule, whether it is of the step before) for every argument that is an item."""
-        found: dict[tuple[Item, bool], str] = {}
-        for position, argument in enumerate(item.arguments):
-            before = self._before(item, position, block)
-            if isinstance(argument, Item):
-                found.setdefault((before or argument, before is not None), item.rules.get(position, ""))
-        return [(argument, rule, is_carried) for (argument, is_carried), rule in found.items()]
+        names = [
+            "·" if isinstance(a, Item) else self.argument(item, position) for position, a in enumerate(item.arguments)
+        ]
+        given = "" if set(names) <= {"·"} or len(names) > _ARGUMENTS else f"({', '.join(names)})"
+        name = self.name(item)
+        return f"{item.op}{given}" if name.startswith("#") else f"{name} = {item.op}{given}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, in the form that the ending says: .svg, .mmd (Mermaid) or .txt."""
@@ -176,3 +224,43 @@ class TapePicture:
 def _mermaid(label: str) -> str:
     """A text in a quoted label of Mermaid: what means something there as the number of the character."""
     return re.sub(r"""[#"<>&`$;]""", lambda found: f"#{ord(found[0])};", label)
+
+
+def _items(entries: Iterable[Item | Block]) -> Iterator[Item]:
+    for entry in entries:
+        yield from entry.items if isinstance(entry, Block) else [entry]
+
+
+def _short_names(items: Iterable[Item]) -> dict[Item, str]:
+    """Of the items that have names, the last part of a parameter's, W of Linear.W: W₁, W₂ if there are two."""
+    names = {
+        item: item.name.rpartition(".")[2] if re.fullmatch(r"[\w.]+", item.name) else item.name
+        for item in items
+        if item.name
+    }
+    counts, seen = Counter(names.values()), Counter[str]()
+    for item, name in names.items():
+        seen[name] += 1
+        names[item] = name + (str(seen[name]).translate(_SUBSCRIPTS) if counts[name] > 1 else "")
+    return names
+
+
+def _aligned(rows: list[list[str] | str], columns: int) -> Iterator[str]:
+    """The rows as lines in columns, the last of them of any number of cells, which go on in the next line."""
+    widths = [max((len(row[k]) for row in rows if not isinstance(row, str)), default=0) for k in range(columns)]
+    for row in rows:
+        if isinstance(row, str):
+            yield row
+            continue
+        line = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths) if width)
+        indent, is_first = " " * len(line), True
+        for cell in row[columns:]:
+            if not is_first and len(line) + 2 + len(cell) > _WIDTH:
+                yield line
+                line, is_first = indent, True
+            line, is_first = line + ("" if is_first else ", ") + cell, False
+        yield _shortened(line.rstrip(), _WIDTH)
+
+
+def _shortened(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"

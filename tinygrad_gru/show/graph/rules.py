@@ -1,38 +1,63 @@
-"""The text of an op's rules, as it stands in the source."""
+"""The text of an op's rules: the code of a short one, else its equation in the op's docstring."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import linecache
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
+
+#: A rule whose code is longer than this is shown as its equation.
+_LONGEST = 24
 
 
 class RuleTexts:
     """Reads the texts of rules; each source file is parsed once."""
 
     def __init__(self) -> None:
+        self._of_ops: dict[tuple[Any, int], dict[str, str]] = {}  # by the op and when its rules were given
         self._lambdas: dict[str, dict[int, list[ast.Lambda]]] = {}  # by file and line
 
     def of(self, op: Any) -> dict[str, str]:
         """By input, the text of the op's rule: `{"a": "g * b", "b": "g * a"}`; "0" where an input has no gradient.
 
-        A rule that is a function with a name is its call, `rule(g, x)`.
+        It is the code of a rule that is a short lambda. Of another it is what the op's docstring says, `∂L/∂a = g bᵀ`;
+        of an op that says nothing, or has been given other rules, the first line of the rule's own docstring, its code,
+        or its call, `rule(g, x)`.
         """
         rules = getattr(op, "rules", None) or {}
-        return {name: "0" if rule is None else self._text(inspect.unwrap(rule)) for name, rule in rules.items()}
+        key = (op, getattr(op, "redefined", 0))
+        if rules and key not in self._of_ops:
+            self._of_ops[key] = {
+                name: "0" if rule is None else self._text(op, name, inspect.unwrap(rule))
+                for name, rule in rules.items()
+            }
+        return self._of_ops.get(key, {})
 
-    def _text(self, rule: Callable) -> str:
+    def _text(self, op: Any, name: str, rule: Callable) -> str:
+        code = self._code(rule)
+        if code and len(code) <= _LONGEST and not re.search(r"\b_", code):  # no helper of ours, which says nothing
+            return code
+        said = "" if rule.__name__ == "<lambda>" else (rule.__doc__ or "").partition("\n")[0]
+        call = (
+            "…" if rule.__name__ == "<lambda>" else f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
+        )
+        return ("" if op.redefined else equation(op, name)) or said or code or call
+
+    def _code(self, rule: Callable) -> str:
+        """The body of a lambda as it stands in the source; empty for another function, or without source."""
         code: Any = getattr(rule, "__code__", None)
-        parameters = list(inspect.signature(rule).parameters)
         if code is None or code.co_name != "<lambda>":
-            return f"{getattr(rule, '__name__', 'rule')}({', '.join(parameters)})"
+            return ""
+        parameters = list(inspect.signature(rule).parameters)
         on_line = self._in_file(code.co_filename).get(code.co_firstlineno, [])
         found = [one for one in on_line if [argument.arg for argument in one.args.args] == parameters]
         if len(found) > 1:
             found = [one for one in found if _instructions(one) == (code.co_code, code.co_names, code.co_consts)]
-        return ast.unparse(found[0].body) if found else "…"
+        return ast.unparse(found[0].body) if found else ""
 
     def _in_file(self, filename: str) -> dict[int, list[ast.Lambda]]:
         if filename not in self._lambdas:
@@ -50,3 +75,27 @@ class RuleTexts:
 def _instructions(function: ast.Lambda) -> tuple:
     code = compile(ast.Expression(function), "<rule>", "eval").co_consts[0]
     return code.co_code, code.co_names, code.co_consts
+
+
+def equation(op: Any, name: str) -> str:
+    """What follows `∂L/∂name =` in the docstring of an op, or of the public function of its name; empty if nothing.
+
+    >>> from tinygrad_gru.show.graph.rules import equation
+    >>> equation(ops.matmul, "b")
+    'aᵀ g'
+    """
+    public = getattr(sys.modules.get(op.__module__), op.__name__, None)
+    letter = name[:-1] if name == "xs" else name
+    for function in (op, public):
+        found = re.search(rf"∂L/∂{letter}[ᵢₜ]? = (.*?)(?=[,;.] +∂L/∂|[.;] |\.?$)", function.__doc__ or "", re.MULTILINE)
+        if found:
+            return re.sub(r" \(0 where .*?\)$", "", found[1])
+    return ""
+
+
+def with_names(text: str, names: Mapping[str, str]) -> str:
+    """The text of a rule with the names that its inputs have in a picture: `g * b` as `g * h`."""
+    if not names or re.search("[ᵃᵇˣ]", text):  # which would need a name as an exponent
+        return text
+    pattern = rf"(?<![\w.])({'|'.join(map(re.escape, names))})(?![A-Za-z0-9_(])"
+    return re.sub(pattern, lambda found: names[found[1]], text)

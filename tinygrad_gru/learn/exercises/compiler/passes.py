@@ -16,11 +16,11 @@ STEP = [("a", "matmul", ("x", "W")), ("b", "matmul", ("h", "U")), ("c", "add", (
 @st.composite
 def programs(draw, given, ops, most):
     """Programs of up to `most` records on the names `given`; ops are names with a number of arguments."""
-    names, program = list(given), []
+    names, program = list(given), []  # what records made is there twice, and so drawn more often
     for name in "abcdefgh"[: draw(st.integers(1, most))]:
         op, count = draw(st.sampled_from(ops))
         program.append((name, op, tuple(draw(st.sampled_from(names)) for _ in range(count))))
-        names.append(name)
+        names += [name, name]
     return program
 
 
@@ -29,10 +29,14 @@ def programs(draw, given, ops, most):
     31,
     "What may leave the loop",
     inputs=(
-        programs(("x", "h", "W", "U"), (("matmul", 2), ("add", 2), ("tanh", 1)), 5),
+        programs(("x", "h", "W", "U", "c_0"), (("matmul", 2), ("add", 2), ("tanh", 1)), 5),
         st.sampled_from((("h",), ("h", "c_0"))),
     ),
     example=(STEP, ("h",)),
+    cases=[
+        ([("e", "tanh", ("h",)), ("d", "tanh", ("e",)), ("c", "tanh", ("d",)), ("b", "tanh", ("c",))], ("h",)),
+        ([("b", "matmul", ("x", "W")), ("a", "tanh", ("b",)), ("c", "add", ("c_0", "a"))], ("h", "c_0")),
+    ],
     understood="What does not see the state is known for all steps at once: T small products become one large one.",
     hints=[
         "Keep a set of the names that depend on the carry; at first it is the carry itself.",
@@ -213,7 +217,7 @@ def _(xs, gs, matmul):
 def repetitive_programs(draw):
     """Programs with a twin `i` of a record, with `j` and `k` that differ by the twin or by the order of arguments, and
     some with two records that nobody needs; and the outputs."""
-    program = draw(programs(("x", "y"), (("sub", 2), ("tanh", 1)), 3))
+    program = draw(programs(("x", "y"), (("sub", 2), ("tanh", 1), ("exp", 1)), 3))
     name, *record = draw(st.sampled_from(program))
     op, *arguments = draw(st.sampled_from((("sub", "x", name), ("sub", name, "x"), ("tanh", name))))
     again = draw(st.sampled_from(([{name: "i"}.get(a, a) for a in arguments], arguments[::-1])))
@@ -227,6 +231,10 @@ def repetitive_programs(draw):
     "Two names, one value",
     inputs=repetitive_programs(),
     example=([("a", "tanh", ("x",)), ("b", "tanh", ("x",)), ("c", "sub", ("a", "b")), ("d", "tanh", ("y",))], ["c"]),
+    cases=[
+        ([("a", "tanh", ("x",)), ("b", "exp", ("x",)), ("c", "sub", ("a", "b"))], ["c"]),
+        ([(name, "tanh", (of,)) for name, of in zip("abcdef", "xabcde")] + [("g", "exp", ("x",))], ["g"]),
+    ],
     outputs=("the program", "the outputs"),
     understood="Two passes in a dozen lines: common subexpressions on the way down, dead code on the way up.",
     hints=[

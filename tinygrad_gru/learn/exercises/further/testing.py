@@ -22,9 +22,9 @@ def claimed_gradients(draw):
             [(f"{size} * np.exp(x).sum()", np.exp(x)), (f"{size} * np.sin(x / 4 + 3).sum()", np.cos(x / 4 + 3) / 4)]
         )
     )
-    kind = draw(st.sampled_from(("right", "right", "last", "first", "exchanged", "sign", "factor", "zero")))
-    if kind in ("last", "first"):
-        gradient[-1 if kind == "last" else 0] += 0.05 * abs(gradient).max()
+    kind = draw(st.sampled_from(("right", "right", "last", "first", "second", "exchanged", "sign", "factor", "zero")))
+    if kind in ("first", "second", "last"):
+        gradient[{"first": 0, "second": 1, "last": -1}[kind]] += 0.05 * abs(gradient).max()
     elif kind == "exchanged":
         gradient[[0, 1]] = gradient[[1, 0]]
     gradient = gradient * {"sign": -1.0, "factor": 1.02, "zero": 0.0}.get(kind, 1.0)
@@ -40,6 +40,7 @@ def central_differences(f, x, step):
     "A gradient check that checks",
     inputs=claimed_gradients(),
     example=(Formula("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.0]), np.array([0.0, 0.0])),
+    cases=[(Formula("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.05, 1.0]), np.zeros(3))],
     understood="A check needs a step that fits the arithmetic, a relative error, and a look at every element.",
     hints=[
         "One element at a time: (f(x + ε e) − f(x − ε e)) / 2ε, where e is a row of np.eye(len(x)).",

@@ -20,6 +20,7 @@ def _evaluate_dual(solution, formula, a, da, b, db):
         formulas(
             *("lambda a, b: a + b", "lambda a, b: a * b", "lambda a, b: a.sin()", "lambda a, b: (a * b).sin()"),
             *("lambda a, b: a * a + b", "lambda a, b: a.sin() * b", "lambda a, b: (a + b) * a"),
+            *("lambda a, b: a + a", "lambda a, b: b + a * b", "lambda a, b: a.sin() + a", "lambda a, b: (a + b) * b"),
         ),
         *(numbers, numbers, numbers, numbers),
     ),

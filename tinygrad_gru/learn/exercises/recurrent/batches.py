@@ -115,7 +115,7 @@ def padded_losses(draw):
     steps, batch = draw(sizes), draw(st.integers(1, 3))
     lengths = draw(arrays((batch,), st.integers(0, steps), "int64"))
     lengths[0] = max(lengths[0], 1)
-    losses, junk = draw(arrays((steps, batch), positive)), draw(st.sampled_from((9.0, np.nan)))
+    losses, junk = draw(arrays((steps, batch), positive)), draw(st.sampled_from((9.0, np.nan, np.inf)))
     losses[np.arange(steps)[:, None] >= lengths] = junk
     return losses, lengths
 
@@ -129,13 +129,13 @@ def padded_losses(draw):
     understood="A mask chooses, it doesn't multiply. And a mean must say what it is a mean of: real steps.",
     hints=[
         "real = np.arange(T)[:, None] < lengths is True at the real steps, (T, B).",
-        "np.where(real, losses, 0), and never losses * real: 0 · NaN is NaN.",
+        "np.where(real, losses, 0), and never losses * real: 0 · NaN is NaN, and so is 0 · ∞.",
         "If the mean is a sum divided by n, its gradient is 1/n at each real step. And at padding?",
     ],
 )
 def masked_mean(losses, lengths):
     """Sequences of different lengths share a batch, and the short ones are padded. losses, (T, B), holds the loss of
-    each step. Sequence b is real in its first lengths[b] steps; what stands after them is junk, perhaps NaN.
+    each step. Sequence b is real in its first lengths[b] steps; what stands after them is junk, perhaps NaN or ∞.
 
     Return the mean loss of the real steps of all sequences, and the gradient of this mean with respect to `losses`,
     (T, B). A length may be 0, but one step at least is real.

@@ -140,6 +140,7 @@ def or_zeros(gradients, windows):
     cases=[
         ([[np.array([0.5, 0.0])]], 2.0),
         ([[np.array([np.inf, 1.0])]], 1.0),
+        ([[np.array([1.0]), np.array([2.0, -np.inf])]], 1.0),
         ([[np.array([1.0])], [np.array([np.nan])]], 1.0),
     ],
     understood="Clipping comes last: after the mean, once for all parameters. And it cannot heal an infinity.",
