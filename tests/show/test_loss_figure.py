@@ -74,3 +74,11 @@ def test_records_without_finite_values_are_skipped():
     ]  # fmt: skip
     assert _curve(records, "loss").tolist() == [[1.0, 4.0], [2.0, 1.0]]
     assert _curve([], "loss").shape == (2, 0)
+
+
+def test_what_is_no_run_is_refused():
+    for runs in (3, None, [1, 2], {"GRU": 3}):
+        with pytest.raises(TypeError, match=r"runs: expected the folder of a run, .* got "):
+            show.loss(runs)
+    with pytest.raises(TypeError, match=r"baselines: expected losses by name, .* got \[1\]"):
+        show.loss(RECORDS, baselines=[1])

@@ -149,7 +149,16 @@ def test_errors_say_what_is_missing(monkeypatch):
     for call, error, message in (
         (lambda: show.gates(model, TEXT), TypeError, "vocabulary: a text needs the model's"),
         (lambda: show.gates("runs/a", TEXT), TypeError, "model: expected a module"),
-        (lambda: show.gates(model, "a", VOCABULARY), ValueError, "two characters or more"),
+        (lambda: show.gates(model, TEXT, "abc"), TypeError, "a text needs the model's, got 'abc'"),
+        (lambda: show.gates(model, "", VOCABULARY), ValueError, "text: expected a character or more"),
+        (lambda: show.gradient_reach(model, "a", VOCABULARY), ValueError, "two characters or more"),
+        (lambda: show.gradient_reach([model], "a", VOCABULARY), TypeError, "models: expected a model, or several"),
+        (lambda: show.gates(layer, None), TypeError, r"an array x \(time, batch, features\), got None"),
+        (lambda: show.gates(layer, x[:0]), ValueError, "with a step or more"),
+        (lambda: show.gates(layer, x, names=3), TypeError, "names: expected names of local variables"),
+        (lambda: show.gates(layer, x, cell="0"), TypeError, "cell: expected the index"),
+        (lambda: show.gates(layer, x, units="a"), TypeError, "units: expected indices"),
+        (lambda: show.saturation(layer, x, names="h_tilde"), ValueError, "names: 'h_tilde' is no gate: from -"),
         (lambda: show.gates(nn.Linear(3, 4), x), ValueError, "Linear has no recurrent layer"),
         (lambda: show.gates(layer, x, names="q"), ValueError, "no Tensor named 'q'; it has h, x, r, z"),
         (lambda: show.gates(layer, x, cell=1), ValueError, "the model has 1 cells, 0 to 0, got 1"),
@@ -161,6 +170,7 @@ def test_errors_say_what_is_missing(monkeypatch):
         with pytest.raises(error, match=message):
             call()
     assert "forward" not in vars(layer)
+    assert show.gates(model, "a", VOCABULARY).axes[0].get_title() == "r"  # one character will do
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(show.PlotError, match="the gates was not plotted"):
         show.gates(layer, x)

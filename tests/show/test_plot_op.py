@@ -58,3 +58,12 @@ def test_an_op_that_is_not_elementwise_is_refused(op, settings):
 def test_wrong_domains_are_refused():
     with pytest.raises(ValueError, match=r"low < high, got .* and \(2, 1\)"):
         show.plot_op(ops.tanh, (2, 1))
+    with pytest.raises(ValueError, match=r"low < high, got .* and 3"):
+        show.plot_op(ops.tanh, 3)
+
+
+def test_what_is_no_op_is_refused():
+    with pytest.raises(TypeError, match="op: expected an op, or a function of ops, got 3"):
+        show.plot_op(3)
+    with pytest.raises(TypeError, match=r"NumPy's functions are not recorded: ops\.tanh"):
+        show.plot_op(np.tanh)

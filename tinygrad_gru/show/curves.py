@@ -37,6 +37,8 @@ def loss(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['training', 'unigram, 3.10']
     """
+    if not isinstance(baselines or {}, Mapping):
+        raise TypeError(f"baselines: expected losses by name, {{'unigram': 3.1}}, got {baselines!r:.60}")
     named = dict(runs) if isinstance(runs, Mapping) else {"": runs}
     all_records = {name: _records(run) for name, run in named.items()}
     figure = new_figure("the loss")
@@ -67,7 +69,13 @@ def _records(run: Any) -> Sequence[Mapping[str, Any]]:
         if not log.exists():
             raise ValueError(f"runs: {os.fspath(run)!r} is no folder of a run: it has no {LOG}")
         return read_log(log)
-    return getattr(run, "records", run)
+    records = getattr(run, "records", run)
+    if not isinstance(records, Sequence) or not all(isinstance(record, Mapping) for record in records):
+        raise TypeError(
+            "runs: expected the folder of a run, a train.History, or a list of records such as "
+            f"{{'step': 1, 'loss': 2.0}}, or several of these by name, got {run!r:.60}"
+        )
+    return records
 
 
 def _curve(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .figures import new_figure, save_figure
-from .states import inputs_of, pick_cell, records_of
+from .states import inputs_of, is_gate, pick_cell, records_of
 
 #: Units that are shown of a wide layer, and characters that are named.
 _MOST_UNITS, _MOST_LABELS = 48, 160
@@ -45,8 +45,7 @@ def gates(
     ['r', 'z', 'h']
     """
     inputs = inputs_of(model, text, vocabulary)
-    chosen = [names] if isinstance(names, str) else names
-    _, values = pick_cell(records_of(inputs, chosen, lambda name, array: True), cell)
+    used, values = pick_cell(records_of(inputs, names, lambda name, array: True), cell)
     arrays = {name: array[:, 0].T for name, array in values.items()}  # (units, T)
     steps = next(iter(arrays.values())).shape[1]
     rows = {name: _rows(array, units, arrays) for name, array in arrays.items()}
@@ -54,11 +53,11 @@ def gates(
     figure = new_figure("the gates", len(arrays), columns=1, size=(min(max(6.0, 0.13 * steps + 2), 24.0), height + 0.3))
     for axes, (name, array) in zip(tuple(figure.axes), arrays.items()):
         shown = array[rows[name]]
-        is_gate = shown.min() >= 0 and shown.max() <= 1
-        most = 1.0 if is_gate else float(np.abs(shown).max()) or 1.0
+        from_0_to_1 = is_gate(array)
+        most = 1.0 if from_0_to_1 else float(np.abs(shown).max()) or 1.0
         image = axes.imshow(
-            shown, aspect="auto", interpolation="nearest", cmap="viridis" if is_gate else "RdBu_r",
-            vmin=0.0 if is_gate else -most, vmax=most,
+            shown, aspect="auto", interpolation="nearest", cmap="viridis" if from_0_to_1 else "RdBu_r",
+            vmin=0.0 if from_0_to_1 else -most, vmax=most,
         )  # fmt: skip
         axes.grid(False)
         axes.set(title=name, ylabel="unit")
@@ -66,6 +65,9 @@ def gates(
         axes.set_yticks(places, [str(rows[name][place]) for place in places])
         _label_steps(axes, inputs.text, steps)
         figure.colorbar(image, ax=axes, pad=0.01)
+    figure.suptitle(
+        f"{type(used).__name__} over {steps} {'characters' if inputs.text else 'steps'}{_which(rows, arrays, units)}"
+    )
     return save_figure(figure, path)
 
 
@@ -73,7 +75,9 @@ def _rows(array: np.ndarray, units: Sequence[int] | None, arrays: Mapping[str, n
     """The units that are drawn; the same of all values that have as many."""
     count = len(array)
     if units is not None:
-        rows = np.atleast_1d(np.asarray(units, int))
+        rows = np.atleast_1d(np.asarray(units))
+        if rows.dtype.kind not in "iu":
+            raise TypeError(f"units: expected indices of units, such as [0, 5], got {units!r}")
         if rows.size == 0 or rows.min() < -count or rows.max() >= count:
             raise ValueError(f"units: expected indices of {count} units, 0 to {count - 1}, got {units}")
         return rows % count
@@ -81,6 +85,14 @@ def _rows(array: np.ndarray, units: Sequence[int] | None, arrays: Mapping[str, n
         return np.arange(count)
     changes = [one.std(axis=1) / (one.std() or 1.0) for one in arrays.values() if len(one) == count]
     return np.sort(np.argsort(sum(changes))[-_MOST_UNITS:])
+
+
+def _which(rows: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], units: Any) -> str:
+    """What a title says of the units, if not all are drawn."""
+    drawn, count = max((len(kept), len(arrays[name])) for name, kept in rows.items())
+    if drawn == count:
+        return ""
+    return f": {drawn} of {count} units" if units is not None else f": the {drawn} of {count} units that vary most"
 
 
 def _label_steps(axes: Any, text: str | None, steps: int) -> None:

@@ -41,10 +41,13 @@ def plot_op(
     >>> len(show.plot_op(ops.hadamard, at=3.0).axes)
     2
     """
+    if not callable(op) or isinstance(op, np.ufunc):
+        hint = f"; NumPy's functions are not recorded: ops.{op.__name__}" if isinstance(op, np.ufunc) else ""
+        raise TypeError(f"op: expected an op, or a function of ops, got {op!r:.60}{hint}")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(getattr(op, "formula", op)).parameters.values()
     names = [p.name for p in parameters if p.kind in kinds]
-    low, high = domain
+    low, high = domain if np.shape(domain) == (2,) else (np.nan, np.nan)
     if not names or not low < high:
         raise ValueError(f"op, domain: expected a function of arrays and low < high, got {op!r:.60} and {domain!r}")
     called, x = getattr(op, "__name__", repr(op)), np.linspace(low, high, _POINTS)
@@ -58,9 +61,7 @@ def plot_op(
             axes.plot(x, derivative, color="tab:orange", linestyle="--", label=f"∂y/∂{varied}")
         axes.set(title=f"{called}{others}", xlabel=varied, ylim=_limits([y, derivative]))
         axes.legend()
-    if path is not None:
-        save_figure(figure, path)
-    return figure
+    return save_figure(figure, path)
 
 
 def _curves(op: Any, x: np.ndarray, inputs: list[Any], settings: dict[str, Any]) -> tuple[np.ndarray, Any]:

@@ -14,7 +14,7 @@ from ..scan import compiling
 from ..tensor import Tensor
 from .figures import new_figure, save_figure
 from .graph.collect import cotangents_of
-from .states import Inputs, inputs_of, recording
+from .states import Inputs, inputs_of, pick_cell, recording
 
 
 def gradient_reach(
@@ -36,6 +36,8 @@ def gradient_reach(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['GRU, h', 'LSTM, h', 'LSTM, c']
     """
+    if (isinstance(models, (list, tuple)) and not hasattr(models, "model")) or models == {}:
+        raise TypeError(f"models: expected a model, or several by name, {{'GRU': gru}}, got {models!r:.60}")
     if not isinstance(models, Mapping):
         models = {type(getattr(models, "model", models)).__name__: models}
     figure = new_figure("the reach of the gradient")
@@ -45,7 +47,7 @@ def gradient_reach(
             known = np.where((norms > 0) & np.isfinite(norms), norms, np.nan)
             axes.plot(np.arange(len(norms)), known, label=f"{name}, {state}", linewidth=1.5)
     axes.set(xlabel="steps back in time", ylabel="norm of ∂L/∂(state)", yscale="log")
-    axes.set(title="how far back the gradient of the last loss reaches")
+    axes.set(title="How far back the gradient of the last loss reaches")
     axes.set_xlim(left=0)
     axes.legend()
     return save_figure(figure, path)
@@ -54,17 +56,18 @@ def gradient_reach(
 def reach(inputs: Inputs, cell: int = 0) -> dict[str, np.ndarray]:
     """By the name of a state ‖∂L/∂(state)‖ after steps T, T − 1, …, 1; 0 where the gradient does not arrive."""
     model, x = inputs.model, inputs.x
+    if inputs.text is not None and len(x) < 2:
+        raise ValueError(f"text: expected two characters or more, one to read and one to predict, got {inputs.text!r}")
     with model.evaluating(), enable_grad(), compiling(False), recording(model, lambda one: one.states) as found:
         output = model(x if inputs.text is None else x[:-1])
     output = output[0] if isinstance(output, tuple) else output
-    if not 0 <= cell < len(found):
-        raise ValueError(f"cell: the model has {len(found)} cells, 0 to {len(found) - 1}, got {cell}")
+    states = pick_cell(found, cell).values
     loss = _last_loss(output, inputs)
     if loss.node is None:
         raise ValueError("model: its parameters are frozen, so no gradient is recorded: model.unfreeze()")
     cotangents = cotangents_of({loss.node: np.ones((), loss.dtype)})
     result = {}
-    for state, values in found[cell].values.items():
+    for state, values in states.items():
         nodes = _steps(values)
         result[state] = np.array([_norm(cotangents.get(node)) for node in reversed(nodes)])
     return result

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..contexts import no_grad
 from ..nn import Cell, Module, Recurrent
-from ..scan.names import WatchedStep
+from ..scan.names import WatchedStep, record_names
 from ..scan.tracing.effects import rollback
 from ..tensor import Tensor
 from ..tensor.creation import zeros
 
 
 class Inputs(NamedTuple):
-    """A model, and what it reads: the ids (T, 1) of a text and its characters; or a batch x, and no characters."""
+    """A model, and what it reads: the ids (T, 1) of a text and its characters, those that the model does not know as
+    it reads them; or a batch x, and no characters."""
 
     model: Module
     x: Any
@@ -38,14 +40,23 @@ def inputs_of(model: Any, text: Any, vocabulary: Any = None) -> Inputs:
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a module, or what train.restore returns, got {model!r:.60}")
     if not isinstance(text, str):
-        if text is None:
-            raise TypeError("text: expected a text, or for a model of numbers its x (time, batch, features)")
+        if len(getattr(text, "shape", ())) < 2:
+            raise TypeError(
+                "text: expected a text, or for a model of numbers an array x (time, batch, features), got "
+                f"{'None' if text is None else f'a {type(text).__name__}'}"
+            )
+        if 0 in text.shape:
+            raise ValueError(f"text: expected x (time, batch, features) with a step or more, got shape {text.shape}")
         return Inputs(model, text, None)
-    if vocabulary is None:
-        raise TypeError("vocabulary: a text needs the model's; train.restore(run) has both, and is taken as model")
-    if len(text) < 2:
-        raise ValueError(f"text: expected two characters or more, got {text!r}")
-    return Inputs(model, vocabulary.encode(text)[:, None], text)
+    if not hasattr(vocabulary, "decode"):
+        raise TypeError(
+            f"vocabulary: a text needs the model's, got {vocabulary!r:.60}; train.restore(run) has both, and is taken "
+            "as model"
+        )
+    if not text:
+        raise ValueError("text: expected a character or more, got an empty text")
+    ids = vocabulary.encode(text)
+    return Inputs(model, ids[:, None], vocabulary.decode(ids))
 
 
 def recurrent_layers(model: Module) -> list[Recurrent]:
@@ -111,8 +122,14 @@ def records_of(inputs: Inputs, names: Sequence[str] | None, is_shown: Callable[[
 
     names     None: all that the step computes for which `is_shown(name, values)`
     """
-    with inputs.model.evaluating(), no_grad(), recording(inputs.model, lambda c: names or variables_of(c)) as found:
-        inputs.model(inputs.x)
+    try:
+        asked = None if names is None else record_names(names)
+        with inputs.model.evaluating(), no_grad(), recording(inputs.model, lambda c: asked or variables_of(c)) as found:
+            inputs.model(inputs.x)
+    except (TypeError, ValueError) as error:  # of the layer's `record`, which is called names here
+        if not str(error).startswith("record: "):
+            raise
+        raise type(error)(f"names: {str(error).removeprefix('record: ')}") from None
     result = []
     for cell, values in found:
         arrays = {name: value.numpy() for name, value in values.items()}
@@ -125,8 +142,15 @@ def records_of(inputs: Inputs, names: Sequence[str] | None, is_shown: Callable[[
     return result
 
 
-def pick_cell(found: list, cell: int) -> tuple[Cell, dict[str, np.ndarray]]:
-    """One of the cells by its index, in the order in which they ran."""
+def pick_cell(found: list, cell: int) -> Any:
+    """What was recorded of one of the cells, by its index, in the order in which they ran."""
+    if not isinstance(cell, Integral):
+        raise TypeError(f"cell: expected the index of one of the model's cells, got {cell!r}")
     if not -len(found) <= cell < len(found):
         raise ValueError(f"cell: the model has {len(found)} cells, 0 to {len(found) - 1}, got {cell}")
     return found[cell]
+
+
+def is_gate(array: np.ndarray) -> bool:
+    """Whether all values are from 0 to 1."""
+    return bool(array.min() >= 0 and array.max() <= 1)

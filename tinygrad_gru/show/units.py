@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from .figures import new_figure, save_figure
-from .states import inputs_of, pick_cell, records_of
+from .states import inputs_of, is_gate, pick_cell, records_of
 
 
 def saturation(
@@ -37,11 +38,14 @@ def saturation(
     ['r', 'z']
     """
     inputs = inputs_of(model, text, vocabulary)
-    chosen = [names] if isinstance(names, str) else names
-    found = records_of(inputs, chosen, lambda name, array: bool(array.min() >= 0 and array.max() <= 1))
-    used, values = pick_cell(found, cell)
+    used, values = pick_cell(records_of(inputs, names, lambda name, array: is_gate(array)), cell)
     if not values:
         raise ValueError(f"names: {type(used).__name__} computes nothing that is from 0 to 1, so it has no gates")
+    for name, array in values.items():
+        if not is_gate(array):
+            raise ValueError(
+                f"names: {name!r} is no gate: from {array.min():.2g} to {array.max():.2g}, not from 0 to 1"
+            )
     figure = new_figure("the saturation", len(values), size=(4.2 * min(len(values), 3), 4.6 * -(-len(values) // 3)))
     for axes, (name, array) in zip(figure.axes, values.items()):
         left, right = saturated(array, low, high)
@@ -50,12 +54,13 @@ def saturation(
         axes.set(title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axes.set(xlabel=f"share of steps above {high:g} (right-saturated)")
         axes.set(ylabel=f"share of steps below {low:g} (left-saturated)")
+    figure.suptitle(f"{type(used).__name__}: how often each of {array.shape[-1]} units is open or closed")
     return save_figure(figure, path)
 
 
 def saturated(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """The share of values (T, B, units) below `low` and above `high`, for each unit."""
-    if not low < high:
-        raise ValueError(f"low, high: expected low < high, got {low} and {high}")
+    if not (isinstance(low, Real) and isinstance(high, Real) and low < high):
+        raise ValueError(f"low, high: expected low < high, two numbers, got {low!r} and {high!r}")
     flat = array.reshape(-1, array.shape[-1])
     return (flat < low).mean(axis=0), (flat > high).mean(axis=0)
