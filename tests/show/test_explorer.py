@@ -16,6 +16,7 @@ from tinygrad_gru.cli import main
 from tinygrad_gru.interop import InteropError
 from tinygrad_gru.show.explore import build
 from tinygrad_gru.show.explore.fresh import gradient_norms
+from tinygrad_gru.show.explore.text import LONGEST, Symbols
 
 VOCABULARY = data.CharacterVocabulary.from_text("to be or not\n")
 
@@ -147,6 +148,13 @@ def test_the_text_that_a_page_begins_with(model):
 def test_line_ends_are_those_of_a_text_field(model):
     about = json.loads(Page(show.explorer(model, VOCABULARY, text="to\r\nbe\ror").html).content("script")[-2])
     assert about["text"] == "to\nbe\nor"
+
+
+def test_a_text_is_read_as_in_the_page(model):
+    tokens = (Path(build.__file__).parent / "page/script/tokens.js").read_text(encoding="utf-8")
+    assert f"const LONGEST = {LONGEST};" in tokens
+    assert len(Symbols.of(model, VOCABULARY).encode("to" * LONGEST)) == LONGEST
+    assert Symbols("012", None, False).encode(" 1, 2;0,\n2 9") == [1, 2, 0, 2]
 
 
 def test_the_equations_of_cells_are_those_of_their_docstrings(model):

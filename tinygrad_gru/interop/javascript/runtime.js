@@ -18,6 +18,12 @@ function textModel(info, parameters, constants, functions) {
     }
   }
 
+  function checkState(state) {
+    const expected = JSON.stringify(layers.map((layer) => layer.carry.map((part) => part.size)));
+    const got = JSON.stringify(state.map((parts) => parts.map((part) => part.length)));
+    if (got !== expected) throw new RangeError(`state: expected arrays of ${expected} numbers, got ${got}`);
+  }
+
   /** The state before the first step: of each layer, of each part of its carry an array. */
   function initialState() {
     return layers.map((layer) =>
@@ -52,8 +58,9 @@ function textModel(info, parameters, constants, functions) {
     let x = new Numbers(length * width);
     for (let t = 0; t < length; t++) x.set(table.subarray(ids[t] * width, (ids[t] + 1) * width), t * width);
     // backward needs the parameters of this run, whatever they are by then.
-    const weights = targets === null ? null : copied(parameters);
+    const own = targets === null ? null : copied(parameters);
     const initial = state ?? initialState(), runs = [];
+    checkState(initial);
     layers.forEach((layer, l) => {
       const changes = [], observe = inspect && observer(inspect, l, changes);
       const run = functions[l].forward(parameters, constants[l], x, initial[l], length, observe);
@@ -67,8 +74,8 @@ function textModel(info, parameters, constants, functions) {
       if (targets !== null && targets[t] >= 0) losses[t] = p.logSum - x[t * symbols + targets[t]];
     }
     return {
-      ids: Array.from(ids), targets: targets && Array.from(targets), length, logits: x, probabilities, losses, weights,
-      state: runs.map((run, l) => run.carry.map((part, i) => part.slice(length * layers[l].carry[i].size))),
+      ids: Array.from(ids), targets: targets && Array.from(targets), length, parameters: own, logits: x, probabilities,
+      losses, state: runs.map((run, l) => run.carry.map((part, i) => part.slice(length * layers[l].carry[i].size))),
       values: runs.map((run) => run.values), carry: runs.map((run) => run.carry),
       inputs: runs.map((run) => run.x), outputs: runs.map((run) => run.output), runs,
     };
@@ -96,7 +103,7 @@ function textModel(info, parameters, constants, functions) {
       if (differentiable) gradients[name] = new parameters[name].constructor(parameters[name].length);
     }
     for (let l = layers.length - 1; l >= 0; l--) {
-      const of = functions[l].backward(run.weights, constants[l], runs[l], runs[l].changes, g, gradients);
+      const of = functions[l].backward(run.parameters, constants[l], runs[l], runs[l].changes, g, gradients);
       layers[l].carry.forEach(({ initial, size }, i) => {
         if (initial in gradients) add(gradients[initial], of.carry[i].subarray(0, size), 0);
       });

@@ -25,7 +25,7 @@ from .text import Symbols
 SCRIPTS = (
     "dom", "tokens", "changes", "session", "units", "colours", "lines", "page", "operands", "differences",
     "views/text", "views/map", "views/curves", "views/unit", "views/write", "views/change", "views/walk",
-    "views/reach", "start",
+    "views/reach", "views/guide", "start",
 )  # fmt: skip
 
 
@@ -72,12 +72,13 @@ def explorer(
 ) -> Explorer:
     """A page for the browser in which a model of text is looked into and changed: one file, without a network.
 
-    In it one types a text and sees every value of the cell's step by its name, over the characters and for every unit;
-    what fed a unit, in the lines of the step; what clamped gates, moved biases and scaled matrices do to the loss and
-    to what it writes; the gradient of a loss record by record, beside finite differences; and how far back it reaches.
+    In it one types a text and sees every value of the cell's step by its name, over the characters and for every unit,
+    and those of one unit as curves; what fed it, in the equations of the cell's docstring and in the lines of its step;
+    what clamped gates, moved biases and scaled matrices do to the loss and to what it writes; the gradient of a loss
+    record by record, beside finite differences; and how far back it reaches.
 
     model       a CharacterModel; or an nn.Sequential of Embedding, recurrent layers and Linear. Any cell whose step
-                compiles, your own too
+                compiles, your own too; a model of numbers, without an Embedding, is refused
     vocabulary  a CharacterVocabulary, or a sequence of symbols; without it a text is a list of ids
     text        what the page reads first
     path        a file to write the page to

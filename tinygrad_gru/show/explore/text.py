@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ...data import CharacterVocabulary
 from ...nn import Embedding, Module
 
+LONGEST = 1000  # symbols of a text that the page reads, as its script says too
+
 CODE = '''def mean(values):
     """The mean of a list of numbers."""
     total = 0
@@ -50,7 +52,8 @@ class Symbols(NamedTuple):
     def encode(self, text: str) -> list[int]:
         """The ids of a text, as the page reads it."""
         ids = {symbol: i for i, symbol in enumerate(self.known)}
-        found = [ids.get(symbol, self.other) for symbol in (text if self.is_text else re.split(r"[\s,;]+", text))]
+        given = text if self.is_text else list(filter(None, re.split(r"[\s,;]+", text)))
+        found = [ids.get(symbol, self.other) for symbol in given[:LONGEST]]
         return [i for i in found if i is not None]
 
     def first_text(self) -> str:

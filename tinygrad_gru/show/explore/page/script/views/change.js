@@ -29,14 +29,15 @@ const changeView = {
       $("panel-change"),
       element("h2", { text: "Change the model" }),
       element("p", { id: "change-loss", class: "big", role: "status" }),
-      element("h3", { id: "change-writes" }),
+      element("h3", { text: "What it writes after the text" }),
+      element("p", { id: "change-how", class: "small quiet" }),
       element(
         "div",
         { class: "pair" },
         element(
           "div",
           {},
-          element("p", { class: "small quiet", text: "as it was made; grey: the same in both" }),
+          element("p", { class: "small quiet", text: "as it was made" }),
           element("div", { class: "written", id: "written-before" }),
         ),
         element(
@@ -212,7 +213,8 @@ const changeView = {
   showWritten(session) {
     if (session !== page.session || page.tab !== "change") return;
     const { length, temperature } = writer.settings;
-    setText("change-writes", `What it writes after the text (${length} symbols, temperature ${format(temperature)})`);
+    const how = `${length} symbols, temperature ${temperature}, as in “${writeView.title}”; grey: the same in both`;
+    setText("change-how", how);
     const [before, now] = [true, false].map(isBefore => writer.write(session, writer.settings, isBefore));
     let same = 0;
     while (same < now.length && now[same] === before[same]) same++;
