@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 #: A rule whose code is longer than this is shown as its equation.
-_LONGEST = 24
+_LONGEST = 22
 
 
 class RuleTexts:
