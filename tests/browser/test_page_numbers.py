@@ -186,7 +186,7 @@ def test_the_curves_and_the_equations_of_a_unit(visit):
     rows = table(page, ".equations")
     assert [row[0].split(" ")[0] for row in rows] == ["r", "z", "h̃", "h′"]
     assert [number(row[1]) for row in rows] == pytest.approx([values[t] for values in expected], abs=6e-4)
-    assert "reset gate" in rows[0][2] and "σ(x W_r + h U_r + b_r)" in rows[0][0]
+    assert "reset gate" in rows[0][0] and "σ(x W_r + h U_r + b_r)" in rows[0][0]
 
     def drawn():
         return [

@@ -10,8 +10,8 @@ import pytest
 
 from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan, show, tape
 from tinygrad_gru.ops.movement import indexing, shape
+from tinygrad_gru.ops.rule_texts import RuleTexts
 from tinygrad_gru.show.graph.fold import Block
-from tinygrad_gru.show.graph.rules import RuleTexts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -54,6 +54,8 @@ def test_names_are_those_of_parameters_then_of_variables():
     assert {"W", "b", "x"} <= set(items(show.tape(_hidden)))
     two = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     assert {"W₁", "b₁", "W₂", "b₂"} <= set(items(show.tape(two(np.ones(2, np.float32)))))
+    text = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 3))
+    assert {"Embedding.W", "Linear.W", "b"} <= set(items(show.tape(text([1]))))
     assert "signal" in items(show.tape(_hidden, names={"signal": x}))
 
 
@@ -361,6 +363,7 @@ def test_a_rule_that_is_a_function_is_shown_as_the_equation_of_the_op_unless_it_
     W, x = Tensor(np.ones((2, 2)), requires_grad=True), leaf(1.0, 2.0)
     assert "∂x = g Wᵀ, ∂W = xᵀ g" in str(show.tape(x @ W))
     assert "∂x = g ⊙ 3 x^(3 − 1)" in str(show.tape(x**3))
+    assert "∂x = g at index i of that axis\n" in str(show.tape(ops.stack([x, x]))) + "\n"
     assert "∂x = g + g\n" in str(show.tape(x + x)) + "\n"
     assert "∂x = g at the indices" in str(show.tape(x[[0, 1]])) or "g added" in str(show.tape(x[[0, 1]]))
     rules = ops.tanh.rules
