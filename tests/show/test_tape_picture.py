@@ -10,8 +10,8 @@ import pytest
 
 from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan, show, tape
 from tinygrad_gru.ops.movement import indexing, shape
+from tinygrad_gru.ops.rule_texts import RuleTexts
 from tinygrad_gru.show.graph.fold import Block
-from tinygrad_gru.show.graph.rules import RuleTexts
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from ...html import Markup, figure, text
 from ...io import replacing
+from ...ops.rule_texts import with_names
 from .collect import Constant, Item, describe, to_numpy
 from .drawing import draw
 from .fold import Block
-from .rules import with_names
 
 #: The widest line of text, the widest cell of a row, the most records that are shown, and the most arguments of one.
 _WIDTH, _CELL, _RECORDS, _ARGUMENTS = 120, 50, 300, 4
