@@ -10,8 +10,8 @@ import pytest
 
 from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan, show, tape
 from tinygrad_gru.ops.movement import indexing, shape
+from tinygrad_gru.ops.rule_texts import RuleTexts
 from tinygrad_gru.show.graph.fold import Block
-from tinygrad_gru.show.graph.rules import RuleTexts
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -362,6 +362,8 @@ def long_rule(g, b):
 def test_a_rule_that_is_a_function_is_shown_as_the_equation_of_the_op_unless_it_is_another():
     W, x = Tensor(np.ones((2, 2)), requires_grad=True), leaf(1.0, 2.0)
     assert "∂x = g Wᵀ, ∂W = xᵀ g" in str(show.tape(x @ W))
+    product = str(show.tape(np.ones(2) @ W))
+    assert "matmul(a: constant (2,), W)" in product and "∂W = aᵀ g" in product
     assert "∂x = g ⊙ 3 x^(3 − 1)" in str(show.tape(x**3))
     assert "∂x = g at index i of that axis\n" in str(show.tape(ops.stack([x, x]))) + "\n"
     assert "∂x = g + g\n" in str(show.tape(x + x)) + "\n"

@@ -16,6 +16,7 @@ from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.multi_output import _OutputOp
+from ...ops.rule_texts import RuleTexts, interface_of, names_of_inputs
 from ...scan.names import Place, StepNames, place_of
 from ...scan.replay import replay
 from ...scan.run import _CompiledScan
@@ -24,7 +25,6 @@ from ...scan.tracing.tracer import Forward, trace_with_names
 from ...tape import Node, Variable, history, inspector, walk
 from ...tensor import Tensor
 from ...writes import tick
-from .rules import RuleTexts
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 #: Functions of ours whose variables have names that mean something.
@@ -263,7 +263,7 @@ class Collector:
     def _record(self, node: Node) -> Item:
         op, observed = node.op, self.observed
         item = self._described(Item(node, getattr(op, "__name__", "op"), node.shape))
-        item.inputs, known = _names_of_inputs(op, len(node.parents)), _saved(node)
+        item.inputs, known = names_of_inputs(op, len(node.parents)), _saved(node)
         if isinstance(op, _CompiledScan):
             item.op = "compiled scan"
         elif isinstance(op, _OutputOp) and node.parents[0] is not None:
@@ -309,21 +309,9 @@ class Collector:
             item.value, item.name = tensor._data, item.name or self.names.get(output, "")
 
 
-def _names_of_inputs(op: Any, count: int) -> list[str]:
-    """The names by which the rules of an op know its inputs."""
-    interface = _interface(op)
-    if interface is None:
-        return [""] * count
-    return interface.inputs * count if interface.variadic else interface.inputs
-
-
-def _interface(op: Any) -> Any:
-    return getattr(getattr(getattr(op, "vjp", None), "__self__", None), "interface", None)
-
-
 def _saved(node: Node) -> dict[int | None, Any]:
     """The values that a record keeps for its rules: by the position of an input, its own by None."""
-    interface, found = _interface(node.op), dict[int | None, Any]()
+    interface, found = interface_of(node.op), dict[int | None, Any]()
     if interface is None or node.saved is None:
         return found
     for (_, residual), value in zip(interface.saved(), node.saved):
