@@ -149,6 +149,14 @@ def test_weights_that_diverged(visit):
         press(page, f"#tab-{tab}")
     assert "not finite" in page.inner_text("#written") and "not finite" in page.inner_text("#loss-meaning")
     assert "magenta where it is not finite" in page.inner_text("#legend-text")
+    magenta = page.eval_on_selector(
+        "#map",
+        """map => {
+          const pixels = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+          return new Uint32Array(pixels.buffer).some(pixel => pixel === 0xffff00ff);
+        }""",
+    )
+    assert magenta
     press(page, "#tab-walk")
     assert "of unit 0, the largest" in page.inner_text("#walk-table")
 

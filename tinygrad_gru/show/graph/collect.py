@@ -76,11 +76,11 @@ class Constant(str):
 
     @classmethod
     def of(cls, value: Any, name: str = "") -> Constant:
-        array = to_numpy(value)
-        if array is None or array.ndim:
-            constant = cls("constant" if array is None else f"constant {array.shape}")
+        if value is None or getattr(value, "shape", ()):
+            constant = cls("constant" if value is None else f"constant {tuple(value.shape)}")
         else:
-            constant = cls(f"{array.item():.7g}" if np.issubdtype(array.dtype, np.floating) else array.item())
+            number = value if (array := to_numpy(value)) is None else array.item()
+            constant = cls(f"{number:.7g}" if isinstance(number, float) else number)
         constant.name = name
         return constant
 

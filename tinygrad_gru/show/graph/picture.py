@@ -91,10 +91,12 @@ class TapePicture:
         return f"{item.op}({', '.join(names)})"
 
     def argument(self, item: Item, position: int) -> str:
-        """The name of an argument; `h[t-1]` for the h of the step before; the name or the text of a constant."""
+        """The name of an argument; `h[t-1]` for the h of the step before; the name of a constant, or its text, after
+        the name by which rules know it."""
         argument = item.arguments[position]
         if isinstance(argument, Constant):
-            return argument.name or argument
+            known = item.inputs.count(item.inputs[position]) == 1 and not argument.is_short
+            return f"{item.inputs[position]}: {argument}" if known else argument.name or argument
         before = self._before(item, position)
         return self.name(argument) if before is None else f"{self.name(before)}[t-1]"
 
