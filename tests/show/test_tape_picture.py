@@ -199,7 +199,8 @@ def test_a_compiled_scan_is_one_record_or_unfolded_into_its_step():
             if one.cotangent is not None:
                 np.testing.assert_allclose(one.cotangent, other.cotangent, rtol=1e-9, atol=1e-12)
     y.backward()
-    assert "compiled scan" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
+    assert "see unfold=True" in str(closed) and "… 10 more" in str(closed)
+    assert "freed by backward" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
 
 
 def test_an_unfolded_step_has_its_names_as_long_as_it_is_there():
