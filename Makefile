@@ -43,7 +43,9 @@ package: $(VENV)/.package
 # The site in build/site, opened by build/site/index.html; fails on any warning. Cells of the course run, and are cached.
 docs: export OMP_NUM_THREADS = 1
 docs: $(VENV)/.docs
+	@echo "building the site: every cell of the course runs, which takes a few minutes the first time"
 	$(BIN)/python -m sphinx -W --keep-going -q -j auto -d build/doctrees -b html docs build/site $(ARGS)
+	@echo "done: open build/site/index.html"
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -69,6 +69,21 @@ def test_steps(page):
     assert now(page)[0] == 5 and "step 5" in page.inner_text("#panel-unit")
 
 
+def test_playing(page):
+    at = "step => +document.getElementById('step').value === step"
+    press(page, "#play")  # from the end it begins again
+    assert page.inner_text("#play") == "Pause"
+    page.wait_for_function(at, arg=2)
+    press(page, "#play")
+    stopped = now(page)[0]
+    page.wait_for_timeout(600)
+    assert now(page)[0] == stopped and page.inner_text("#play") == "Play"
+    type_text(page, "the")
+    press(page, "#play")
+    page.wait_for_function("() => document.getElementById('play').textContent === 'Play'")
+    assert now(page)[0] == 2
+
+
 def test_the_arrow_keys_move_in_the_heatmap_and_a_click_goes_to_a_cell(page):
     page.select_option("#order", "number")
     press(page, "#strip span:nth-of-type(4)")

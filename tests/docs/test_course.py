@@ -1,4 +1,4 @@
-"""The chapters of the course run, cell after cell, and have their parts."""
+"""The chapters of the course, and other pages with cells, run cell after cell and have their parts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from tinygrad_gru.learn import EXERCISES
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 CHAPTERS = {path.relative_to(COURSE).as_posix(): path for path in sorted(COURSE.rglob("[0-9]*.md"))}
 ORIGINALS = [name for name in CHAPTERS if "/" not in name]  # translations have the same programs
+#: Beside the chapters, pages of docs/ that are notebooks.
+PAGES = {path.name: path for path in sorted(COURSE.parent.glob("*.md")) if "{code-cell}" in path.read_text("utf-8")}
+NOTEBOOKS = CHAPTERS | PAGES
 FIGURE = re.compile(r"plt\.(subplots|figure)\(|show\.(?!explorer|tape)\w+\(")  # what draws one
 
 
@@ -22,20 +25,20 @@ def cells_of(path):
 
 
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
-@pytest.mark.parametrize("name", ORIGINALS)
+@pytest.mark.parametrize("name", [*ORIGINALS, *PAGES])
 def test_chapters_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     try:
-        run(cells_of(CHAPTERS[name]), CHAPTERS[name], {"__name__": "__main__"})
+        run(cells_of(NOTEBOOKS[name]), NOTEBOOKS[name], {"__name__": "__main__"})
     finally:
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close("all")
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_chapters_are_notebooks(name):
-    text = CHAPTERS[name].read_text(encoding="utf-8")
+    text = NOTEBOOKS[name].read_text(encoding="utf-8")
     header = re.match(r"---\n(.*?)\n---\n", text, re.S)
     assert header, "a chapter begins with the header that jupytext reads"
     assert re.search(r"^jupytext:", header[1], re.M)
@@ -48,10 +51,10 @@ def test_chapters_are_notebooks(name):
         assert not block.is_cell or not re.search(r"^\s*[%!]", block.text, re.M), f"line {block.line}: a magic"
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_figures_have_an_alternative_text(name):
     """It tells a reader who cannot see the figure what it shows. (A drawn tape brings a description along.)"""
-    cells = [cell.split() for cell in cells_of(CHAPTERS[name])]
+    cells = [cell.split() for cell in cells_of(NOTEBOOKS[name])]
     figures = [options for options, cell in cells if FIGURE.search(cell.text)]
     texts = [re.search(r"^mystnb:\n  image:\n    alt: \"(.*)\"$", options, re.M) for options in figures]
     assert all(texts)

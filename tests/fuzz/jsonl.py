@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from random import Random
 
-from tinygrad_gru.show.figures import smooth
 from tinygrad_gru.show.curves import _curve
+from tinygrad_gru.show.figures import smooth
 from tinygrad_gru.train.folder import JsonLines, read_log
 
 from .target import Target

@@ -23,7 +23,7 @@ from ..train.text.origin import Origin, origin_in, settings_like
 from ..train.text.restore import settings_in
 from ..train.text.run import format_summary
 from ..train.text.settings import CHANGEABLE
-from .arguments import INTERRUPTED, absolute, add_backend, add_setting, new_run_folder, path
+from .arguments import INTERRUPTED, absolute, add_backend, add_setting, new_run_folder, path, suggest_one_thread
 
 
 def add_to(commands: Any) -> None:
@@ -72,6 +72,8 @@ def train(options: argparse.Namespace) -> int:
 
     Output that fails changes neither the run nor its exit status.
     """
+    if not options.quiet:
+        suggest_one_thread()
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
     with ExitStack() as locks:
         if options.resume:

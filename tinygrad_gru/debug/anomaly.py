@@ -18,6 +18,7 @@ from ..contexts import block, setting
 from ..cotangents import Sparse
 from ..inspector import Inspector
 from ..ops.op import unwrap
+from ..ops.rule_texts import RuleTexts, names_of_inputs
 from ..tape import Node, Variable, inspector
 from ..writes import arrays_in
 
@@ -63,9 +64,12 @@ class Anomaly(Inspector):
         def checked(node: Node, gradient: Any) -> None:
             for piece in [value for _, value in gradient.pieces] if isinstance(gradient, Sparse) else [gradient]:
                 if piece is not None and not _finite(piece):
+                    name = names_of_inputs(record.op, len(parents))[parents.index(node)]
+                    rule = f"∂{name} = {RuleTexts().of(record.op)[name]}; " if name else ""
                     raise AnomalyError(
                         f"the gradient that {record.op.__name__} gives to its input {parents.index(node)} is not "
-                        f"finite ({_range(piece)}), and what reached {record!r} was; {self._recorded_at(record)[0]}"
+                        f"finite ({_range(piece)}), and what reached {record!r} was; {rule}"
+                        f"{self._recorded_at(record)[0]}"
                     )
             accumulate(node, gradient)
 

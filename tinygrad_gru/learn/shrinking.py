@@ -14,7 +14,7 @@ from .draws import smallest
 from .exercise import Exercise
 from .running import TimeUp
 
-SECONDS_TO_SHRINK = 0.3
+SECONDS_TO_SHRINK = 0.4
 SECONDS_TO_SIMPLIFY = 0.2
 
 

@@ -85,7 +85,7 @@ def _einsum(*xs, subscripts):
 
 @accumulate_in_float32
 def _einsum_rule(g, i, xs, subscripts):
-    """The cotangent of operand i is an einsum, too: of g and the other operands, with i's letters as output."""
+    """einsum of g and the other operands, with the letters of operand i as output"""
     operands, output = subscripts.split("->")
     letters = operands.split(",")
     others = [(text, x) for k, (text, x) in enumerate(zip(letters, xs)) if k != i]

@@ -16,6 +16,7 @@ from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.multi_output import _OutputOp
+from ...ops.rule_texts import RuleTexts, interface_of, names_of_inputs
 from ...scan.names import Place, StepNames, place_of
 from ...scan.replay import replay
 from ...scan.run import _CompiledScan
@@ -24,7 +25,6 @@ from ...scan.tracing.tracer import Forward, trace_with_names
 from ...tape import Node, Variable, history, inspector, walk
 from ...tensor import Tensor
 from ...writes import tick
-from .rules import RuleTexts
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 #: Functions of ours whose variables have names that mean something.
@@ -40,7 +40,8 @@ class Item:
     arguments  what the op was applied to: items and constants
     inputs     the names of the arguments in the formula of the op
     rules      by the position of an argument, the text of the rule that gives its share of the cotangent
-    value, cotangent  as NumPy arrays, None if unknown
+    note       what is said of a record whose op has no rules
+    value, cotangent  None if unknown; of what a picture shows NumPy arrays
     place      in the source, if it was observed
     shape      None of an op with several outputs
     steps      in a block: the item at every step, in order
@@ -53,6 +54,7 @@ class Item:
     arguments: list[Any] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     rules: dict[int, str] = field(default_factory=dict)
+    note: str = ""
     value: Any = None
     cotangent: Any = None
     place: Place | None = None
@@ -76,11 +78,13 @@ class Constant(str):
 
     @classmethod
     def of(cls, value: Any, name: str = "") -> Constant:
-        array = to_numpy(value)
-        if array is None or array.ndim:
-            constant = cls("constant" if array is None else f"constant {array.shape}")
+        if value is None:
+            constant = cls("constant")
+        elif hasattr(value, "shape") and value.shape:
+            constant = cls(f"constant {tuple(value.shape)}")
         else:
-            constant = cls(f"{array.item():.7g}" if np.issubdtype(array.dtype, np.floating) else array.item())
+            number = value if (array := to_numpy(value)) is None else array.item()
+            constant = cls(f"{number:.7g}" if isinstance(number, float) else number)
         constant.name = name
         return constant
 
@@ -227,7 +231,7 @@ class Collector:
         assert root.node is not None
         self._add([root.node], 0, unfold)
         item = self.items[root.node]
-        item.value = to_numpy(root._data)
+        item.value = root._data
         found = list(dict.fromkeys(self.items.values()))
         reachable = {item, *self.kept}
         stack = list(reachable)
@@ -243,7 +247,7 @@ class Collector:
         for node in found:
             if node.op is None:
                 array = None if node.grad_state is None else node.grad_state.array
-                self.items[node] = self._described(Item(node, "leaf", node.shape, value=to_numpy(array)))
+                self.items[node] = self._described(Item(node, "leaf", node.shape, value=array))
             elif isinstance(node.op, _CompiledScan) and unfold and node.saved is not None:
                 outputs = {one.op.position: one for one in found if one.parents[:1] == (node,)}
                 self._unfold(node, outputs)
@@ -257,15 +261,17 @@ class Collector:
         state = node.grad_state
         item.name = (state.name if state is not None else None) or self.names.get(node, "")
         kept = None if state is None or state.grad is None else state.grad._data
-        item.cotangent = to_numpy(self.cotangents.get(node, kept))
+        item.cotangent = self.cotangents.get(node, kept)
         return item
 
     def _record(self, node: Node) -> Item:
         op, observed = node.op, self.observed
         item = self._described(Item(node, getattr(op, "__name__", "op"), node.shape))
-        item.inputs, known = _names_of_inputs(op, len(node.parents)), _saved(node)
+        item.inputs, known = names_of_inputs(op, len(node.parents)), _saved(node)
         if isinstance(op, _CompiledScan):
-            item.op = "compiled scan"
+            item.op, item.note = "compiled scan", "freed by backward" if node.saved is None else "see unfold=True"
+        elif item.op == "remat":
+            item.note = "recomputed in backward"
         elif isinstance(op, _OutputOp) and node.parents[0] is not None:
             item.op = _output_name(node.parents[0].op, op.position)
             self.items[node.parents[0]].shape = None
@@ -273,13 +279,13 @@ class Collector:
             known |= dict(enumerate(observed.arguments.get(node, ())))
             item.place = observed.places.get(node)
             known[None] = observed.values.get(node)
-        item.value = to_numpy(known.get(None))
+        item.value = known.get(None)
         texts = self.rules.of(op)
         for position, parent in enumerate(node.parents):
             if parent is not None:
                 argument: Any = self.items[parent]
                 if argument.value is None and position in known:
-                    argument.value = to_numpy(known[position])
+                    argument.value = known[position]
                 item.rules[position] = texts.get(item.inputs[position], "")
             else:
                 constant = known.get(position)
@@ -306,24 +312,12 @@ class Collector:
         self.names, self.observed = outer
         for tensor, output in pairs:
             item = self.items[output] = self.items[tensor.node]
-            item.value, item.name = to_numpy(tensor._data), item.name or self.names.get(output, "")
-
-
-def _names_of_inputs(op: Any, count: int) -> list[str]:
-    """The names by which the rules of an op know its inputs."""
-    interface = _interface(op)
-    if interface is None:
-        return [""] * count
-    return interface.inputs * count if interface.variadic else interface.inputs
-
-
-def _interface(op: Any) -> Any:
-    return getattr(getattr(getattr(op, "vjp", None), "__self__", None), "interface", None)
+            item.value, item.name = tensor._data, item.name or self.names.get(output, "")
 
 
 def _saved(node: Node) -> dict[int | None, Any]:
     """The values that a record keeps for its rules: by the position of an input, its own by None."""
-    interface, found = _interface(node.op), dict[int | None, Any]()
+    interface, found = interface_of(node.op), dict[int | None, Any]()
     if interface is None or node.saved is None:
         return found
     for (_, residual), value in zip(interface.saved(), node.saved):
@@ -355,8 +349,8 @@ def describe(values: np.ndarray) -> str:
     row = values.reshape(-1) if values.size == values.shape[-1] else values
     if values.size <= 6 and len(text := _nested(row)) <= 20:
         return text
-    low, high = f"{float(values.min()):.3g}", f"{float(values.max()):.3g}"
-    return f"all {low}" if low == high else f"{low} … {high}"
+    low, high = float(values.min()), float(values.max())
+    return f"all {low:.3g}" if low == high else f"{low:.3g} … {high:.3g}"
 
 
 def _nested(values: np.ndarray) -> str:

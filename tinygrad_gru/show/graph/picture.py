@@ -14,15 +14,13 @@ import numpy as np
 
 from ...html import Markup, figure, text
 from ...io import replacing
-from .collect import Constant, Item, describe
+from ...ops.rule_texts import with_names
+from .collect import Constant, Item, describe, to_numpy
 from .drawing import draw
 from .fold import Block
-from .rules import with_names
 
 #: The widest line of text, the widest cell of a row, the most records that are shown, and the most arguments of one.
 _WIDTH, _CELL, _RECORDS, _ARGUMENTS = 120, 50, 300, 4
-#: What is said in place of the rules of an op that is a part of the program.
-_NOTES = {"compiled scan": "its steps: unfold=True", "remat": "recomputed in backward"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -47,6 +45,8 @@ class TapePicture:
         middle = entries[_RECORDS // 4 : -3 * _RECORDS // 4]
         self.entries = [*entries[: _RECORDS // 4], *entries[-3 * _RECORDS // 4 :]] if middle else entries
         self.hidden = len(list(_items(middle)))
+        for item in self.items():  # copies, for what is written in place later is not of this tape
+            item.value, item.cotangent = to_numpy(item.value), to_numpy(item.cotangent)
         self._names = numbers | _short_names(_items(self.entries))
         self._blocks = {item: one for one in self.entries if isinstance(one, Block) for item in one.items}
 
@@ -71,8 +71,9 @@ class TapePicture:
         if item.cotangent is None:
             return ""
         if len(item.steps) > 1:
-            norms = [np.linalg.norm(one.cotangent) for one in reversed(item.steps) if one.cotangent is not None]
-            return f"|∂L|: {norms[0]:.3g}" + (f" … {norms[-1]:.3g}" if len(norms) > 1 else "")
+            known = [one.cotangent for one in item.steps if one.cotangent is not None]
+            last, first = (f"{np.linalg.norm(to_numpy(one)):.3g}" for one in (known[-1], known[0]))
+            return f"|∂L|: {last} … {first}" if len(known) > 1 else f"|∂L|: {last}"
         return f"∂L: {describe(item.cotangent)}"
 
     def definition(self, item: Item) -> str:
@@ -84,14 +85,16 @@ class TapePicture:
             runs = [(name, len(list(run))) for name, run in groupby(names)]
             names = [name if count == 1 else f"{name} × {count}" for name, count in runs]
         if len(names) > _ARGUMENTS:
-            names[2:] = [f"… {len(names) - 2} more"]
+            names[1:] = [f"… {len(names) - 1} more"]
         return f"{item.op}({', '.join(names)})"
 
     def argument(self, item: Item, position: int) -> str:
-        """The name of an argument; `h[t-1]` for the h of the step before; the name or the text of a constant."""
+        """The name of an argument; `h[t-1]` for the h of the step before; the name of a constant, or its text, after
+        the name by which rules know it."""
         argument = item.arguments[position]
         if isinstance(argument, Constant):
-            return argument.name or argument
+            known = item.inputs.count(item.inputs[position]) == 1 and not argument.is_short
+            return f"{item.inputs[position]}: {argument}" if known else argument.name or argument
         before = self._before(item, position)
         return self.name(argument) if before is None else f"{self.name(before)}[t-1]"
 
@@ -119,14 +122,14 @@ class TapePicture:
                 rule = with_names(item.rules.get(position, ""), names)
                 found.setdefault((before or argument, before is not None), []).append(rule)
         return {
-            key: " + ".join(rules) if len(item.arguments) == 2 else rules[0]  # a stack of one array is no sum
+            key: " + ".join(rules) if len({*item.inputs}) > 1 else rules[0]  # a stack is no sum
             for key, rules in found.items()
         }
 
     def rules(self, item: Item) -> list[str]:
         """`∂a = g * b` for every argument; `∂a = ∂b = g` where it is the same."""
-        if item.op in _NOTES:
-            return [_NOTES[item.op]]
+        if item.note:
+            return [item.note]
         by_rule: dict[str, str] = {}
         for (argument, is_before), rule in self.edges(item).items():
             if rule:
@@ -232,16 +235,17 @@ def _items(entries: Iterable[Item | Block]) -> Iterator[Item]:
 
 
 def _short_names(items: Iterable[Item]) -> dict[Item, str]:
-    """Of the items that have names, the last part of a parameter's, W of Linear.W: W₁, W₂ if there are two."""
-    names = {
-        item: item.name.rpartition(".")[2] if re.fullmatch(r"[\w.]+", item.name) else item.name
-        for item in items
-        if item.name
-    }
-    counts, seen = Counter(names.values()), Counter[str]()
-    for item, name in names.items():
+    """Of the items that have names, the last part of a parameter's, W of Linear.W; if others have it, too, the whole
+    name; and if that is another's, too, W₁ and W₂."""
+    named = [item for item in items if item.name]
+    short = [one.name.rpartition(".")[2] if re.fullmatch(r"[\w.]+", one.name) else one.name for one in named]
+    of_short, of_whole, seen = Counter(short), Counter(item.name for item in named), Counter[str]()
+    names = {}
+    for item, name in zip(named, short):
         seen[name] += 1
-        names[item] = name + (str(seen[name]).translate(_SUBSCRIPTS) if counts[name] > 1 else "")
+        number = str(seen[name]).translate(_SUBSCRIPTS)
+        is_whole = "." in item.name and of_whole[item.name] == 1
+        names[item] = name if of_short[name] == 1 else item.name if is_whole else name + number
     return names
 
 

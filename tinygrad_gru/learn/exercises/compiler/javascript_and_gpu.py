@@ -116,7 +116,7 @@ def run_expression(solution, program):
     """The values of the expression for i = 0, 1, 2: what is written here is the same in JavaScript and in Python."""
     text = solution(program)
     if not isinstance(text, str):
-        return text
+        raise TypeError(f"expected the text of an expression, got {text!r:.80}")
     print(text)
     names = {"Math": SimpleNamespace(tanh=math.tanh, cos=math.cos), "x": [0.5, -1.5, 2.0], "y": [1.25, 0.75, -0.25]}
     return [float(eval(text, {"__builtins__": {}}, names | {"i": i})) for i in range(3)]

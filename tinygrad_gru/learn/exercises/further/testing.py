@@ -25,7 +25,7 @@ def claimed_gradients(draw):
     kind = draw(st.sampled_from(("right", "right", "last", "first", "second", "exchanged", "sign", "factor", "zero")))
     if kind in ("first", "second", "last"):
         gradient[{"first": 0, "second": 1, "last": -1}[kind]] += 0.05 * abs(gradient).max()
-    elif kind == "exchanged":
+    elif kind == "exchanged" and abs(gradient[0] - gradient[1]) > 0.02 * abs(gradient).max():
         gradient[[0, 1]] = gradient[[1, 0]]
     gradient = gradient * {"sign": -1.0, "factor": 1.02, "zero": 0.0}.get(kind, 1.0)
     return Formula(f"lambda x: {text}"), float(size) * gradient, x

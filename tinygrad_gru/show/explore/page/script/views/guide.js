@@ -49,7 +49,7 @@ function cutMemory(session, layer) {
     label: `Scale ${shortName(name)} to 0`,
     hint:
       `With ${shortName(name)} = 0 ` +
-      (product ? "a step no longer sees the state before it. " : "nothing passes this matrix. ") +
+      (product ? "the product of the state and this matrix is 0. " : "nothing passes this matrix. ") +
       LOOK,
     run: () => session.changes.set({ kind: "scale", name, value: 0 }),
   };

@@ -6,9 +6,23 @@ const textView = {
     $("step").addEventListener("input", () => change({ t: +$("step").value }));
     $("step-back").addEventListener("click", () => change({ t: Math.max(page.t - 1, 0) }));
     $("step-on").addEventListener("click", () => change({ t: Math.min(page.t + 1, page.session.ids.length - 1) }));
+    $("play").addEventListener("click", () => this.play(!this.timer));
     $("strip").addEventListener("click", event => {
       if (event.target.dataset.t) change({ t: +event.target.dataset.t });
     });
+  },
+
+  /** Go on by a step four times a second, to the end of the text; from its beginning if that is where it stands. */
+  play(isOn) {
+    clearInterval(this.timer);
+    this.timer = isOn ? setInterval(() => this.goOn(), 250) : null;
+    setText("play", isOn ? "Pause" : "Play");
+    if (isOn && page.t === page.session.ids.length - 1) change({ t: 0 });
+  },
+
+  goOn() {
+    if (page.t < page.session.ids.length - 1) change({ t: page.t + 1 });
+    else this.play(false);
   },
 
   update({ session, t, tab, lossStep }) {

@@ -57,9 +57,13 @@ const unitView = {
       return element(
         "tr",
         {},
-        element("td", {}, element("code", { text: formula.replace("'", "′") })),
+        element(
+          "td",
+          {},
+          element("code", { text: formula.replace("'", "′") }),
+          element("div", { class: "quiet small", text: meaning }),
+        ),
         element("td", { class: "result", text: number }),
-        element("td", { class: "quiet small", text: meaning }),
       );
     });
     return element("table", { class: "equations" }, element("tbody", {}, ...rows));

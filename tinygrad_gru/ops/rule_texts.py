@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 #: A rule whose code is longer than this is shown as its equation.
-_LONGEST = 24
+_LONGEST = 22
 
 
 class RuleTexts:
@@ -80,7 +80,7 @@ def _instructions(function: ast.Lambda) -> tuple:
 def equation(op: Any, name: str) -> str:
     """What follows `∂L/∂name =` in the docstring of an op, or of the public function of its name; empty if nothing.
 
-    >>> from tinygrad_gru.show.graph.rules import equation
+    >>> from tinygrad_gru.ops.rule_texts import equation
     >>> equation(ops.matmul, "b")
     'aᵀ g'
     """
@@ -91,6 +91,19 @@ def equation(op: Any, name: str) -> str:
         if found:
             return re.sub(r" \(0 where .*?\)$", "", found[1])
     return ""
+
+
+def interface_of(op: Any) -> Any:
+    """The names of an op's inputs and settings (`codegen.Interface`); None for what `@op` has not made."""
+    return getattr(getattr(getattr(op, "vjp", None), "__self__", None), "interface", None)
+
+
+def names_of_inputs(op: Any, count: int) -> list[str]:
+    """The names by which the rules of an op know its inputs; empty for what `@op` has not made."""
+    interface = interface_of(op)
+    if interface is None:
+        return [""] * count
+    return interface.inputs * count if interface.variadic else interface.inputs
 
 
 def with_names(text: str, names: Mapping[str, str]) -> str:
