@@ -81,7 +81,7 @@ def _step(value: Any, folder: Path) -> str:
         more = f"More: [{cell_type.__name__}]({cell_type.__name__}.md).\n"
         return f"## The step of its cell\n\n{fenced(step, 'python')}\n{more}"
     tape = (
-        f"`show.tape(cell.step(state, x))`\n\n![The tape of one step of {value.__name__}]({_picture(cell, folder)})\n"
+        f"`show.tape(cell.step, state, x)`\n\n![The tape of one step of {value.__name__}]({_picture(cell, folder)})\n"
     )
     explained = "`print(explain(cell.step, cell.initial_state(4), zeros(100, 4, 3)))`\n\n"
     program = fenced(explain(cell.step, cell.initial_state(4), zeros(100, 4, 3)), "text")
@@ -98,10 +98,9 @@ def _picture(cell: Any, folder: Path) -> str:
     x, *states = (randn(4, size, requires_grad=True) for size in (cell.input_size, *cell.state_sizes))
     for tensor, name in zip((x, *states), ("x", *cell.states)):
         tensor.name = name
-    new = cell.step(tuple(states) if len(states) > 1 else states[0], x)
     path = folder / "pictures" / f"{type(cell).__name__}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    show.tape(new[0] if isinstance(new, tuple) else new).save(path)
+    show.tape(cell.step, tuple(states) if len(states) > 1 else states[0], x).save(path)
     return f"pictures/{path.name}"
 
 

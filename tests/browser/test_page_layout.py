@@ -48,6 +48,11 @@ def test_a_picture_of_many_units_and_characters_on_a_phone(visit):
     assert colours > 50
 
 
+def test_a_picture_of_a_long_text_is_no_wider_than_a_phone_can_draw(visit):
+    page = visit(explorer(text="the cat " * 125), 360, device_scale_factor=3)
+    assert 16000 < page.eval_on_selector("#map", "map => map.width") <= 16384
+
+
 def test_by_keyboard_alone(visit):
     page = visit(explorer())
     seen = []
@@ -149,6 +154,14 @@ def test_weights_that_diverged(visit):
         press(page, f"#tab-{tab}")
     assert "not finite" in page.inner_text("#written") and "not finite" in page.inner_text("#loss-meaning")
     assert "magenta where it is not finite" in page.inner_text("#legend-text")
+    magenta = page.eval_on_selector(
+        "#map",
+        """map => {
+          const pixels = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+          return new Uint32Array(pixels.buffer).some(pixel => pixel === 0xffff00ff);
+        }""",
+    )
+    assert magenta
     press(page, "#tab-walk")
     assert "of unit 0, the largest" in page.inner_text("#walk-table")
 

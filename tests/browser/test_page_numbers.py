@@ -207,6 +207,22 @@ def test_the_curves_and_the_equations_of_a_unit(visit):
     assert page.input_value("#step") == "5"
 
 
+def test_a_wide_curve_is_drawn_smaller_and_says_so(visit):
+    page = visit(explorer())
+    logits = character_model()(VOCABULARY.encode(TEXT)[:, None])[0].numpy()[:, 0]
+    unit = int(abs(logits).max(axis=0).argmax())
+    logits, most = logits[:, unit], abs(logits).max()
+    assert most > 1.05
+    page.select_option("#layer", "1")
+    page.fill("#filter", str(unit))
+    settle(page)
+    assert number(page.inner_text("#curves-keys").split("drawn ÷")[1]) == pytest.approx(most, rel=6e-3)
+    path = page.get_attribute("#curves path", "d").replace("L", "M").split("M")[1:]
+    bottom = -1 if logits.min() < 0 else 0
+    expected = 8 + (1 - logits / most) / (1 - bottom) * 116
+    np.testing.assert_allclose([float(place.split()[1]) for place in path], expected, atol=0.06)
+
+
 def test_the_probabilities_as_a_heatmap(visit):
     page, model, t = visit(explorer()), character_model(), 8
     page.fill("#step", str(t))

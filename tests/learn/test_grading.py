@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,20 @@ def test_an_endless_loop_ends_with_its_line(tmp_path):
     with load(path, twice) as solution:
         verdict = grade(twice, solution, path=str(path))
     assert "it did not end in time: is there an endless loop?\n    line " in str(verdict)
+
+
+def test_what_cannot_be_stopped_is_left_alone():
+    """A call into C: it ends neither pytest nor a notebook's kernel."""
+    verdict = grade(twice, lambda x: time.sleep(3))
+    assert "it did not end in time" in str(verdict)
+
+
+def test_ctrl_c_ends_a_check():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grade(twice, interrupted)
 
 
 def test_the_line_of_an_error_is_the_learners(tmp_path):

@@ -126,7 +126,7 @@ def test_another_folder(learn):
 ERRORS = [
     (("check",), "there is no exercise in this folder: begin with `tinygrad-gru learn start 1`"),
     (("check", "1", "2"), "expected one action and one number, got check 1 2"),
-    (("check", "1"), f"{FIRST.file_name} does not exist: begin with `tinygrad-gru learn start 1`"),
+    (("check", "1"), f"{FIRST.file_name} is not in this folder: `tinygrad-gru learn start 1` writes it"),
     (("start", "99"), f"there is no exercise 99: they are 1 to {EXERCISES[-1].number}"),
 ]
 

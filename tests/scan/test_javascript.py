@@ -251,9 +251,15 @@ def test_a_run_keeps_what_it_was_given(tmp_path):
 
 @needs_node
 def test_constants_are_live_and_wrong_arrays_are_errors(tmp_path):
+    """What the step computes of constants alone follows them: `stays` is 1 as long as decay > 0."""
     decay = Tensor([0.5])
+
+    def step(h, x):
+        stays = (decay > 0).astype("float32")
+        return stays * decay * h + x
+
     script = (
-        javascript.scan_source(lambda h, x: decay * h + x, Tensor([0.0]), Tensor([[1.0], [1.0]]))
+        javascript.scan_source(step, Tensor([0.0]), Tensor([[1.0], [1.0]]))
         + """
     const main = () => {
       const zero = new Float32Array(1), ones = new Float32Array(2).fill(1), {forward, constants} = tinygradScan;
@@ -263,12 +269,13 @@ def test_constants_are_live_and_wrong_arrays_are_errors(tmp_path):
       const run = forward([zero], [ones]), {backward} = tinygradScan;
       calls.push(() => backward(run, {carry: [new Float32Array(2)]}), () => backward(run, {ys: [zero]}));
       const errors = calls.map((f) => { try { return f(); } catch (error) { return error.message; } });
-      constants[0][0] = 7;  // a run keeps what it was given
-      return [before, run.carry[0][0], backward(run, {carry: [ones.slice(1)]}).carry[0][0], errors];
+      constants[0][0] = -7;  // a run keeps what it was given
+      const gradient = backward(run, {carry: [ones.slice(1)]}).carry[0][0];
+      return [before, run.carry[0][0], gradient, forward([zero], [ones]).carry[0][0], constants.length, errors];
     };"""
     )
-    before, after, gradient, (no_carry, doubles, nothing, carry, ys) = run(script, tmp_path)
-    assert (before, after, gradient) == (1.5, 3, 4)
+    before, after, gradient, negative, count, (no_carry, doubles, nothing, carry, ys) = run(script, tmp_path)
+    assert (before, after, gradient, negative, count) == (1.5, 3, 4, 1, 1)
     assert carry == "carry: expected [Float32Array(1)], got [Float32Array(2)]"
     assert ys == "ys: expected [Float32Array(2)], got [Float32Array(1)]"
     assert no_carry == "carry: expected [Float32Array(1)], got []"

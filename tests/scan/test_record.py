@@ -1,5 +1,7 @@
 """`scan(…, record=names)`: the values of a step's local variables at every step."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -12,8 +14,10 @@ MODES = [False, True, "numba"]
 
 
 def mode_or_skip(mode):
-    if mode == "numba":
+    if mode in ("numba", "numba:2"):
         pytest.importorskip("numba")
+    if mode == "numba:2" and (os.cpu_count() or 1) < 2:
+        pytest.skip("needs two cores")
     return mode
 
 
@@ -58,6 +62,32 @@ def test_records_are_what_the_equations_give(mode, reverse, every):
     plain_last, plain_ys = scan(cell.step, h, xs, **options)
     for a, b in ((last, plain_last), (ys, plain_ys), (ys, records["h'"])):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-13)
+
+
+@pytest.mark.parametrize("mode", [True, "numba", "numba:2"])
+@pytest.mark.parametrize("every", [None, 2])
+def test_records_of_any_shape_and_their_gradients_are_those_of_eager_mode(mode, every):
+    """A sum over the batch, which two threads share, a mean, a slice, booleans, and what no step changes."""
+    random = np.random.default_rng(2)
+    shapes = ((4, 3), (5, 4, 3), (3, 3))
+    h, xs, W = (Tensor(random.standard_normal(shape), requires_grad=True) for shape in shapes)
+
+    def step(h, x):
+        a = ops.tanh(h @ W + x)
+        total, mean, part = ops.sum(a), ops.mean(a, axis=0), a[:, :1]  # noqa: F841
+        positive, weight = a > 0, W  # noqa: F841
+        return a + 0.1 * part
+
+    def results(mode, every=None):
+        names = ("a", "total", "mean", "part", "positive", "weight", "h", "h'")
+        options = {"record": names, "compiled": mode, "checkpoint_every": every}
+        last, ys, records = scan(step, h, xs, **options)
+        loss = (ys * last).sum() + sum((r**2).sum() * i for i, r in enumerate(records.values()) if r.requires_grad)
+        return [*(r.numpy() for r in records.values()), *(g.numpy() for g in grad(loss, [h, xs, W]))]
+
+    for got, expected in zip(results(mode_or_skip(mode), every), results(False), strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", [False, True])

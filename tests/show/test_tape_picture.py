@@ -199,7 +199,8 @@ def test_a_compiled_scan_is_one_record_or_unfolded_into_its_step():
             if one.cotangent is not None:
                 np.testing.assert_allclose(one.cotangent, other.cotangent, rtol=1e-9, atol=1e-12)
     y.backward()
-    assert "compiled scan" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
+    assert "see unfold=True" in str(closed) and "… 10 more" in str(closed)
+    assert "freed by backward" in str(show.tape(y, unfold=True))  # freed: it cannot be replayed
 
 
 def test_an_unfolded_step_has_its_names_as_long_as_it_is_there():
@@ -362,6 +363,8 @@ def long_rule(g, b):
 def test_a_rule_that_is_a_function_is_shown_as_the_equation_of_the_op_unless_it_is_another():
     W, x = Tensor(np.ones((2, 2)), requires_grad=True), leaf(1.0, 2.0)
     assert "∂x = g Wᵀ, ∂W = xᵀ g" in str(show.tape(x @ W))
+    product = str(show.tape(np.ones(2) @ W))
+    assert "matmul(a: constant (2,), W)" in product and "∂W = aᵀ g" in product
     assert "∂x = g ⊙ 3 x^(3 − 1)" in str(show.tape(x**3))
     assert "∂x = g at index i of that axis\n" in str(show.tape(ops.stack([x, x]))) + "\n"
     assert "∂x = g + g\n" in str(show.tape(x + x)) + "\n"
@@ -410,3 +413,25 @@ def test_what_comes_after_a_loop_is_drawn_below_it():
     rectangles = {g.find(f"{SVG}text").text: g.find(f"{SVG}rect") for g in root.iter(f"{SVG}g")}
     bottom = max(float(rectangles[picture.title(item)].get("y")) for item in block.items)
     assert float(rectangles["side = exp"].get("y")) > bottom
+
+
+def test_a_long_tape_is_small_and_its_middle_is_left_out():
+    x = leaf(0.5)
+    y = x
+    for _ in range(3000):
+        y = y * 1.0001
+    assert str(show.tape(y)).splitlines()[1:] == [
+        "× 3000 steps, which are alike. The last one, where y[t-1] is the y of the step before (at first x)",
+        f"    y = hadamard(y[t-1], 1.0001)  ()  {0.5 * 1.0001**3000:.4g}  ∂y[t-1] = g * 1.0001",
+    ]
+    y = x
+    functions = [ops.tanh, ops.sin, ops.cos, ops.sigmoid, ops.negative, lambda z: z + x, lambda z: z * x]
+    for k in np.random.default_rng(0).integers(0, len(functions), 3000):
+        y = functions[k](y)
+    picture = show.tape(y)
+    lines = str(picture).splitlines()
+    (place,) = [k for k, line in enumerate(lines) if re.fullmatch(r"… [\d,]+ more …", line)]
+    assert 250 < len(lines) < 400 and 50 < place < 100 and lines[-1].startswith("y = ")
+    assert picture.hidden + len(list(picture.items())) > 2800
+    ElementTree.fromstring(picture.svg())
+    assert len(picture.svg()) < 1e6 and picture.mermaid().count("-->") < 700

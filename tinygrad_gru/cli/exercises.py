@@ -63,7 +63,10 @@ def _start(work: Workspace, exercise: Exercise) -> int:
 def _check(work: Workspace, exercise: Exercise) -> int:
     path = work.path(exercise)
     if not path.exists():
-        raise ValueError(f"{path} does not exist: begin with `{_command(work, 'start', exercise.number)}`")
+        raise ValueError(
+            f"{path.name} is not in {_place(work.folder)}: `{_command(work, 'start', exercise.number)}` writes it, "
+            "and --folder says where another folder is"
+        )
     print(_title(exercise))
     try:
         with load(path, exercise) as solution:

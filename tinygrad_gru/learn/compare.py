@@ -32,14 +32,17 @@ class Difference:
 def difference(
     expected: Any, given: Any, rtol: float, atol: float, names: Sequence[str] = (), part: str = ""
 ) -> Difference | None:
-    """The first difference between two results, or None. A list will do for a tuple, and a float for a 0-d array."""
+    """The first difference between two results, or None.
+
+    A list or an array will do for a tuple, and a float for an array without axes.
+    """
     if given is None and expected is not None:
         return Difference(part, "None came back" if part else "None came back: is a `return` missing?")
     if isinstance(expected, dict) and isinstance(given, dict):
         if expected.keys() != given.keys():
             return Difference(part, "other keys", list(expected), list(given), True)
         pairs = [(_join(part, str(key)), expected[key], given[key]) for key in expected]
-    elif isinstance(expected, (tuple, list)) and isinstance(given, (tuple, list)):
+    elif isinstance(expected, (tuple, list)) and (isinstance(given, (tuple, list)) or np.ndim(given)):
         if len(expected) != len(given):
             words = f"a {type(given).__name__} of {len(given)}, where {len(expected)} are expected"
             return Difference(part, words, expected, given, True)

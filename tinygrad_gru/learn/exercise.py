@@ -203,7 +203,7 @@ class Exercise:
         return "\n".join([
             f'"""Exercise {self.number} · {self.title}',
             "",
-            f"Chapter {self.chapter}, {chapter.title}: docs/course/{chapter.page}.md",
+            f"Chapter {self.chapter}, {chapter.title}: docs/course/{chapter.page}.md in the repository",
             f"When it is written: tinygrad-gru learn check {self.number}",
             '"""',
             "",

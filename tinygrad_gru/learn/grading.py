@@ -54,18 +54,21 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.passed:
-            return f"right on {len(self.exercise.checks)} inputs"
+            right = f"right on {len(self.exercise.checks)} inputs"
+            return "\n".join([right, *self._printed_lines("for the example it printed:")])
         if self.is_unwritten:
             return f"`{self.exercise.name}` is still to be written: {self.problem}"
         call = self.exercise.show_call(self.inputs) if self.inputs else ""
         if "\n" in call:
             call = "for\n" + textwrap.indent(call, "    ")
         parts = [part for part in (call, self.problem) if part]
-        if self.printed:
-            parts.append("it printed:\n" + textwrap.indent(self.printed[:2000].rstrip(), "    "))
+        parts += self._printed_lines("it printed:")
         if self.mistake is not None:
             parts.append(f"likely: {self.mistake.name}")
         return "\n".join(parts)
+
+    def _printed_lines(self, title: str) -> list[str]:
+        return [title, textwrap.indent(self.printed[:2000].rstrip(), "    ")] if self.printed else []
 
 
 def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = True, path: str | None = None) -> Verdict:
@@ -99,7 +102,7 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
             break
     failing = [trial for trial in trials if trial.is_wrong]
     if not failing:
-        return _audited(exercise, solution, path)
+        return _audited(exercise, solution, path, trials[0].outcome.printed)
     shown = failing[-1]
     if shrink and not isinstance(shown.outcome.raised, TimeUp):
         found = shrunk(exercise, shown.inputs, lambda inputs: trial(inputs, exercise.expected(inputs)).is_wrong)
@@ -108,13 +111,11 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
     return Verdict(exercise, False, shown.inputs, problem, shown.outcome.printed, _mistake(exercise, trials))
 
 
-def _audited(exercise: Exercise, solution: Any, path: str | None) -> Verdict:
+def _audited(exercise: Exercise, solution: Any, path: str | None, printed: str) -> Verdict:
     """The verdict of the last check on a solution whose results agree."""
-    if exercise.audit is None:
-        return Verdict(exercise, True)
-    outcome = attempt(exercise.audit, (solution,), SECONDS_TO_AUDIT)
+    outcome = Outcome() if exercise.audit is None else attempt(exercise.audit, (solution,), SECONDS_TO_AUDIT)
     if outcome.raised is None:
-        return Verdict(exercise, True)
+        return Verdict(exercise, True, printed=printed)
     problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path)
     return Verdict(exercise, False, (), problem, outcome.printed)
 

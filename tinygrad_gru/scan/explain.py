@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..tensor import Tensor
 from . import passes
 from .fallback import Remark
+from .names import closed_over_tensors
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
 from .protocol import check_carry, check_step, check_xs
@@ -97,13 +96,7 @@ def _summary(name: str) -> str:
 
 def _names(trace: Trace, step: Callable) -> dict[int, str]:
     """The names that the step has for its closed-over constants, by their position."""
-    owner = getattr(step, "__self__", None)
-    tensors: dict[str, Tensor] = dict(getattr(owner, "named_tensors", tuple)())
-    if inspect.isfunction(step):
-        outside = inspect.getclosurevars(step)
-        variables = {**outside.globals, **outside.nonlocals}
-        tensors |= {name: value for name, value in variables.items() if isinstance(value, Tensor)}
-    names = {id(tensor.data): name for name, tensor in tensors.items()}
+    names = {id(tensor.data): name for name, tensor in closed_over_tensors(step).items()}
     return {i: names[id(array)] for i, array in enumerate(trace.constants) if id(array) in names}
 
 

@@ -128,6 +128,16 @@ class RecordedStep(WatchedStep):
         return own, dict(zip(self.names, ys[count:]))
 
 
+def closed_over_tensors(step: Callable) -> dict[str, Tensor]:
+    """The tensors of the object whose method the step is, or those that a function closes over, by name."""
+    tensors: dict[str, Tensor] = dict(getattr(getattr(step, "__self__", None), "named_tensors", tuple)())
+    if inspect.isfunction(step):
+        outside = inspect.getclosurevars(step)
+        variables = {**outside.globals, **outside.nonlocals}
+        tensors |= {name: value for name, value in variables.items() if isinstance(value, Tensor)}
+    return tensors
+
+
 def record_names(record: Any) -> tuple[str, ...]:
     """The names that an argument `record` asks for: a name, or several."""
     names = (record,) if isinstance(record, str) else tuple(record) if isinstance(record, Iterable) else (record,)

@@ -95,9 +95,7 @@ def _modules(model: Any, path: str) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _layers(
-    path: str, module: Any, width: int, like: Tensor, parameters: Mapping[str, Tensor]
-) -> Iterator[Layer]:  # fmt: skip
+def _layers(path: str, module: Any, width: int, like: Tensor, parameters: Mapping[str, Tensor]) -> Iterator[Layer]:
     """The layers of one module: none for a dropout, which does nothing in evaluation; of a recurrent one its cells."""
     if isinstance(module, Dropout) and not _overridden(module, Dropout, "forward"):
         return

@@ -17,6 +17,7 @@ from ...data import CharacterVocabulary
 from ...nn import Module
 from ...ops.op import unwrap
 from ...scan.ir import Value
+from ...scan.names import closed_over_tensors
 from ...scan.plan_cache import CompiledStep
 from ...scan.protocol import check_carry, check_step, check_xs
 from ...scan.targets.javascript import products
@@ -43,7 +44,8 @@ def source(
     """The script of a text model: one file, for a page or for Node.js, that needs nothing else.
 
     model       a CharacterModel, or a Sequential of an Embedding, recurrent layers of any cell that compiles, and
-                modules that are functions of one step, such as Linear, LayerNorm and Tanh. In evaluation mode
+                modules that are functions of one step, such as Linear, LayerNorm and Tanh. In evaluation mode; no
+                other thread may use it meanwhile
     vocabulary  the symbols of its ids
     name        of the object that the script defines
 
@@ -104,7 +106,7 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
     check_carry(carry)
     check_xs(xs)
     try:
-        forward = trace_forward(step, carry, xs)
+        forward = trace_forward(step, carry, xs, closed_over_tensors(step).values())
         trace = Trace.of(forward, [True for _ in forward.xs])
         compiled = CompiledStep(trace, "javascript")
         backward = compiled.backward()

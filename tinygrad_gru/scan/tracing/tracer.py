@@ -220,9 +220,7 @@ def trace_backward(forward: Forward, xs_need_grad: Sequence[bool]) -> Backward:
     outputs = forward.outputs
     cotangents = [graph.add("cotangent", (), y.shape, y.dtype, position=i) for i, y in enumerate(outputs)]
     pairs = [(y.node, TracedArray(graph, g)) for y, g in zip(outputs, cotangents) if y.node is not None]
-    need_grad = [True] * len(forward.carry) + list(
-        xs_need_grad
-    )  # the carry always: the cotangent of the state passes through it
+    need_grad = [*[True] * len(forward.carry), *xs_need_grad]  # the cotangent of the state passes through the carry
     wrt = [t.node for t, needs_grad in zip(forward.inputs, need_grad) if needs_grad and t.node is not None]
     wrt += forward.closed_over
     found: dict[Node, Any] = {}

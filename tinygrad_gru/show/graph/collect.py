@@ -40,6 +40,7 @@ class Item:
     arguments  what the op was applied to: items and constants
     inputs     the names of the arguments in the formula of the op
     rules      by the position of an argument, the text of the rule that gives its share of the cotangent
+    note       what is said of a record whose op has no rules
     value, cotangent  None if unknown; of what a picture shows NumPy arrays
     place      in the source, if it was observed
     shape      None of an op with several outputs
@@ -53,6 +54,7 @@ class Item:
     arguments: list[Any] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     rules: dict[int, str] = field(default_factory=dict)
+    note: str = ""
     value: Any = None
     cotangent: Any = None
     place: Place | None = None
@@ -76,11 +78,13 @@ class Constant(str):
 
     @classmethod
     def of(cls, value: Any, name: str = "") -> Constant:
-        array = to_numpy(value)
-        if array is None or array.ndim:
-            constant = cls("constant" if array is None else f"constant {array.shape}")
+        if value is None:
+            constant = cls("constant")
+        elif hasattr(value, "shape") and value.shape:
+            constant = cls(f"constant {tuple(value.shape)}")
         else:
-            constant = cls(f"{array.item():.7g}" if np.issubdtype(array.dtype, np.floating) else array.item())
+            number = value if (array := to_numpy(value)) is None else array.item()
+            constant = cls(f"{number:.7g}" if isinstance(number, float) else number)
         constant.name = name
         return constant
 
@@ -265,7 +269,9 @@ class Collector:
         item = self._described(Item(node, getattr(op, "__name__", "op"), node.shape))
         item.inputs, known = names_of_inputs(op, len(node.parents)), _saved(node)
         if isinstance(op, _CompiledScan):
-            item.op = "compiled scan"
+            item.op, item.note = "compiled scan", "freed by backward" if node.saved is None else "see unfold=True"
+        elif item.op == "remat":
+            item.note = "recomputed in backward"
         elif isinstance(op, _OutputOp) and node.parents[0] is not None:
             item.op = _output_name(node.parents[0].op, op.position)
             self.items[node.parents[0]].shape = None

@@ -21,8 +21,6 @@ from .fold import Block
 
 #: The widest line of text, the widest cell of a row, the most records that are shown, and the most arguments of one.
 _WIDTH, _CELL, _RECORDS, _ARGUMENTS = 120, 50, 300, 4
-#: What is said in place of the rules of an op that is a part of the program.
-_NOTES = {"compiled scan": "its steps: unfold=True", "remat": "recomputed in backward"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -87,14 +85,16 @@ class TapePicture:
             runs = [(name, len(list(run))) for name, run in groupby(names)]
             names = [name if count == 1 else f"{name} × {count}" for name, count in runs]
         if len(names) > _ARGUMENTS:
-            names[2:] = [f"… {len(names) - 2} more"]
+            names[1:] = [f"… {len(names) - 1} more"]
         return f"{item.op}({', '.join(names)})"
 
     def argument(self, item: Item, position: int) -> str:
-        """The name of an argument; `h[t-1]` for the h of the step before; the name or the text of a constant."""
+        """The name of an argument; `h[t-1]` for the h of the step before; the name of a constant, or its text, after
+        the name by which rules know it."""
         argument = item.arguments[position]
         if isinstance(argument, Constant):
-            return argument.name or argument
+            known = item.inputs.count(item.inputs[position]) == 1 and not argument.is_short
+            return f"{item.inputs[position]}: {argument}" if known else argument.name or argument
         before = self._before(item, position)
         return self.name(argument) if before is None else f"{self.name(before)}[t-1]"
 
@@ -128,8 +128,8 @@ class TapePicture:
 
     def rules(self, item: Item) -> list[str]:
         """`∂a = g * b` for every argument; `∂a = ∂b = g` where it is the same."""
-        if item.op in _NOTES:
-            return [_NOTES[item.op]]
+        if item.note:
+            return [item.note]
         by_rule: dict[str, str] = {}
         for (argument, is_before), rule in self.edges(item).items():
             if rule:

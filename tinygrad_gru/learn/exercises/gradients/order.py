@@ -31,7 +31,10 @@ def _properties(solution, inputs_of, root):
     "Topological order",
     inputs=graphs(),
     example=({"loss": ["y", "x"], "y": ["x"], "x": [], "other": []}, "loss"),
-    cases=[({"a": ["b", "c"], "b": ["f", "f"], "c": ["d"], "d": ["f"], "f": []}, "a")],
+    cases=[
+        ({"a": ["b", "c"], "b": ["f", "f"], "c": ["d"], "d": ["f"], "f": []}, "a"),
+        ({name: [of] if of else [] for name, of in zip("afbecd", ["f", "b", "e", "c", "d", ""])}, "a"),
+    ],
     run=_properties,
     header="",
     understood="In such an order values can be computed; in its reverse, each cotangent is complete before it is used.",

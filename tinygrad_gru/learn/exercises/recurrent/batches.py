@@ -128,8 +128,9 @@ def padded_losses(draw):
     outputs=("the mean", "the gradient"),
     understood="A mask chooses, it doesn't multiply. And a mean must say what it is a mean of: real steps.",
     hints=[
-        "real = np.arange(T)[:, None] < lengths is True at the real steps, (T, B).",
-        "np.where(real, losses, 0), and never losses * real: 0 · NaN is NaN, and so is 0 · ∞.",
+        "Which steps are real? Compare each step's number with each sequence's length: that is a (T, B) of booleans.",
+        "real = np.arange(T)[:, None] < lengths; then np.where(real, losses, 0), and never losses * real: 0 · NaN is "
+        "NaN, and so is 0 · ∞.",
         "If the mean is a sum divided by n, its gradient is 1/n at each real step. And at padding?",
     ],
 )
@@ -181,6 +182,22 @@ def _(losses, lengths):
     real = np.arange(len(losses))[:, None] < lengths
     weights = real / np.maximum(lengths, 1) / (lengths > 0).sum()
     return (np.where(real, losses, 0) * weights).sum(), weights
+
+
+@masked_mean.mistake(
+    "the mean of the sequences' means, NaN for one of length 0",
+    hint="A sequence of length 0 has no mean, 0/0. Asked is one mean, over all real steps of all sequences.",
+)
+def _(losses, lengths):
+    real = np.arange(len(losses))[:, None] < lengths
+    return (np.where(real, losses, 0).sum(axis=0) / lengths).mean(), real / lengths / len(lengths)
+
+
+@masked_mean.mistake(
+    "the mean of all that is not NaN", hint="Junk may be any number. Only `lengths` knows which steps are real."
+)
+def _(losses, lengths):
+    return np.nanmean(losses), masked_mean.reference(losses, lengths)[1]
 
 
 @masked_mean.mistake(

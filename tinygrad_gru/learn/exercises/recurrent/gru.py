@@ -94,6 +94,11 @@ def _(x, h, r, W, U, b):
     return sigmoid(x @ W + (r * h) @ U + b)
 
 
+@candidate.mistake("tanh is missing", hint="The sum has no bounds. A state lies between −1 and 1.")
+def _(x, h, r, W, U, b):
+    return x @ W + (r * h) @ U + b
+
+
 @candidate.mistake("U is transposed", hint="Row j of U says what unit j of the old state does to the others: h @ U.")
 def _(x, h, r, W, U, b):
     return np.tanh(x @ W + (r * h) @ U.T + b)
