@@ -34,12 +34,12 @@ def test_the_tape_is_printed_and_a_text_may_be_in_a_file(run, tmp_path, capsys):
     (tmp_path / "a.txt").write_text("the cat sat")
     assert main(["show", "tape", run, "--file", str(tmp_path / "a.txt")]) == 0
     printed = capsys.readouterr().out
-    assert "× 10 steps" in printed and "h_tilde = tanh(" in printed and "GRUCell.W_z = leaf" in printed
+    assert "× 10 steps" in printed and "h_tilde = tanh(" in printed and "W_z = leaf" in printed
 
 
 def test_errors_are_a_line(run, capsys, monkeypatch):
     assert main(["show", "gates", run, "--text", "the", "--names", "q"]) == 1
-    assert "error: record: the step GRUCell.step has no Tensor named 'q'" in capsys.readouterr().err
+    assert "error: names: the step GRUCell.step has no Tensor named 'q'" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["show", "gates", run, "--text", "the"]) == 1
     assert "pip install 'tinygrad_gru[plot]'" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tinygrad_gru.closures import cell_contents, is_library, names_in
+from functools import wraps
+
+from tinygrad_gru.closures import cell_contents, definition_line, is_library, names_in
 
 
 def test_names_of_nested_functions_and_attributes():
@@ -34,3 +36,21 @@ def test_contents_of_an_empty_cell():
 def test_libraries():
     assert all(map(is_library, ("tinygrad_gru.nn.cells", "numpy", "builtins", "math")))
     assert not any(map(is_library, ("tinygrad_gru_of_mine", "__main__", None)))
+
+
+def test_a_definition_is_placed_at_its_def_line():
+    def decorator(function):
+        return function
+
+    @decorator
+    @decorator
+    def decorated():
+        return [decorator]
+
+    @wraps(decorated)
+    def wrapper():
+        return decorated()
+
+    for function in (decorated, wrapper):
+        assert definition_line(function).endswith(": def decorated():")
+    assert "definition_line(lambda: 0)" in definition_line(lambda: 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import weakref
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from support.tensors import constant, leaf
 
-from tinygrad_gru import enable_grad, grad, no_grad, ops, tape
+from tinygrad_gru import Tensor, enable_grad, grad, no_grad, ops, tape
 from tinygrad_gru.ops import op
 from tinygrad_gru.tape import Node, name_of
 
@@ -63,11 +64,18 @@ def test_tape_prints_one_record_per_line():
 
 def test_tape_of_several_roots_of_leaves_and_of_constants():
     x = leaf([1.0])
-    assert tape(x) == [] and tape(constant([1.0])) == [] and repr(tape(x)) == ""
+    assert tape(x) == [] and tape(constant([1.0])) == [] and repr(tape(x)).startswith("no record: ")
     assert [record.op.__name__ for record in tape(ops.exp(x), ops.sin(x))] == ["exp", "sin"]
 
 
 # -- length and memory -----------------------------------------------------------------------------------------------
+
+
+def test_a_tape_without_records_says_so_and_arrays_have_none():
+    assert str(tape(Tensor(3.0))).startswith("no record: nothing was recorded")
+    for root in (np.ones(3), None, [Tensor(1.0)]):
+        with pytest.raises(TypeError, match=rf"tape: expected Tensors, .* got {re.escape(repr(root))}"):
+            tape(root)
 
 
 def test_two_hundred_thousand_chained_ops_need_no_recursion():

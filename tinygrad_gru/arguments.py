@@ -143,6 +143,8 @@ def add_op_context(op: Any, error: Exception, inputs: tuple) -> Exception:
         hint = f"; the inputs are on {' and '.join(sorted(backends))}: move one with .to({other!r})"
     else:
         hint = "".join(backend.device_hint() for backend in backends.values())
+    if "to Python scalars" in str(error):
+        hint += "; functions of `math` take a number: for math.fabs(x) write xp_of(x).abs(x)"
     for x in inputs:
         library = type(x).__module__.partition(".")[0]
         if library in ("torch", "tensorflow", "keras", "mlx"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 import linecache
 import sys
 from functools import lru_cache
@@ -39,7 +40,17 @@ def source_line(filename: str, line: int) -> str:
     return f"{filename}:{line}: {text}" if text else f"{filename}:{line}"
 
 
+def first_line(code: CodeType) -> int:
+    """The number of the line with `def` or `lambda`, after decorators, with which the definition begins."""
+    lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
+    if lines and lines[0].lstrip().startswith("@"):
+        after = [k for k, line in enumerate(lines) if line.lstrip().startswith(("def ", "async def "))]
+        return code.co_firstlineno + after[0] if after else code.co_firstlineno
+    return code.co_firstlineno
+
+
 def definition_line(function: Any) -> str:
-    """The line on which the definition of a function begins, with its place; nothing for one without source."""
-    code = getattr(function, "__code__", None)
-    return "" if code is None else source_line(code.co_filename, code.co_firstlineno)
+    """The line with which the definition of a function, or of the one it wraps, begins, with its place; nothing for one
+    without source."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return "" if code is None else source_line(code.co_filename, first_line(code))

@@ -76,10 +76,7 @@ class Node:
 
     def __reduce__(self) -> tuple:
         if self.op is not None:
-            raise TapeError(
-                f"{self!r} cannot be copied or pickled, for it is a record of the tape: only leaves and constants can "
-                "(detach() gives a constant)"
-            )
+            raise TapeError(f"{self!r} cannot be copied or pickled, for it is a record: detach() gives a constant")
         return _new_leaf, (self.shape, self.grad_state)
 
     def __repr__(self) -> str:
@@ -170,7 +167,7 @@ class Tape(list):
     """A list of records in execution order; prints one per line."""
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self))
+        return "\n".join(map(repr, self)) or "no record: nothing was recorded, for no input requires a gradient"
 
     def _repr_html_(self) -> str:
         return tape_html(self, name_of)
@@ -183,6 +180,9 @@ def tape(*roots: Variable) -> Tape:
     >>> [record.op.__name__ for record in tape((x * x).exp())]
     ['hadamard', 'exp']
     """
+    for root in roots:
+        if not isinstance(root, Variable):
+            raise TypeError(f"tape: expected Tensors, whose records it lists, got {root!r:.60}")
     return history(root.node for root in roots)[0]
 
 

@@ -282,7 +282,7 @@ def uninstalled(monkeypatch):
 
 def test_without_cupy(uninstalled):
     uninstalled("numpy")
-    message = r"'cupy' was requested, but CuPy is not installed: install exactly one of .*'cupy-cuda12x\[ctk\]'`"
+    message = r"'cupy' was requested, but CuPy is not installed: install exactly one of .*'tinygrad_gru\[cuda12\]'`"
     for ask in (lambda: Tensor([1.0], device="cupy"), lambda: use("cupy"), lambda: Tensor([1.0]).to("cuda")):
         with pytest.raises(BackendError, match=message):
             ask()

@@ -79,6 +79,40 @@ def test_operators(function):
     np.testing.assert_array_equal((-Wrapped(A)).array, -A)
 
 
+def test_functions_of_python():
+    x = Wrapped(A)
+    for function in (abs, operator.pos):
+        np.testing.assert_array_equal(function(Wrapped(-A)).array, function(-A))
+    assert len(x) == 2 and [row.shape for row in x] == [(3, 3)] * 2
+    np.testing.assert_array_equal(list(x)[1].array, A[1])
+    for call in (len, list):
+        with pytest.raises(TypeError, match="without axes has no length"):
+            call(Wrapped(np.float64(1)))
+    for call in (lambda: x // 2, lambda: divmod(x, 2), lambda: 2 % x, lambda: ~x, lambda: x ^ x):
+        with pytest.raises(AttributeError, match=r"no attribute .(floor_divide|remainder|bitwise_)"):  # no primitive
+            call()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        np.exp, np.abs, np.fabs, np.negative, np.square, np.reciprocal, np.sum, np.matrix_transpose,
+        lambda x: np.maximum(1.0, x), lambda x: B * x, lambda x: np.float32(2) - x, lambda x: np.sum(x, axis=0),
+        lambda x: np.concatenate([x, x], axis=1), lambda x: np.stack([x, x]), lambda x: np.clip(x, 0.8, 1.2),
+    ],
+)  # fmt: skip
+def test_functions_of_numpy(function):
+    np.testing.assert_array_equal(function(Wrapped(-A)).array, function(-A))
+
+
+def test_functions_of_numpy_that_are_for_its_own_arrays():
+    total = np.zeros_like(A)
+    with pytest.raises(TypeError, match=r"np.add with out .* a = a \+ x for a \+= x"):
+        total += Wrapped(A)
+    with pytest.raises(TypeError, match=r"np.add.reduce with this method is for NumPy's own"):
+        np.add.reduce(Wrapped(A))
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "settings"),
     [

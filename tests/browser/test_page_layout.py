@@ -48,6 +48,11 @@ def test_a_picture_of_many_units_and_characters_on_a_phone(visit):
     assert colours > 50
 
 
+def test_a_picture_of_a_long_text_is_no_wider_than_a_phone_can_draw(visit):
+    page = visit(explorer(text="the cat " * 125), 360, device_scale_factor=3)
+    assert 16000 < page.eval_on_selector("#map", "map => map.width") <= 16384
+
+
 def test_by_keyboard_alone(visit):
     page = visit(explorer())
     seen = []

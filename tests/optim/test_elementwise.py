@@ -35,6 +35,9 @@ def assert_agrees_with_numpy(rule, arrays, on_arrays=None):
 
 
 OPERATIONS = [
+    lambda library, a, b: abs(a - b) - a,
+    lambda library, a, b: -a + b,
+    lambda library, a, b: np.maximum(np.sqrt(abs(a)), b),
     lambda library, a, b: a + b,
     lambda library, a, b: b + a,
     lambda library, a, b: a - b,

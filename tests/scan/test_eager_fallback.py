@@ -47,7 +47,7 @@ def cubed(x):
     return x * x * x
 
 
-cubed.vjp(x=lambda g, x: g * np.float64(3) * np.square(x))  # a rule that traced arrays do not support
+cubed.vjp(x=lambda g, x: g * np.float64(3) * np.square(x, dtype=x.dtype))  # a rule that traced arrays do not support
 
 
 def test_explain_says_why_only_backward_cannot_be_compiled():

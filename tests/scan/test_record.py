@@ -167,7 +167,7 @@ def test_booleans_integers_and_constants_are_recorded_too(mode):
 def test_a_name_that_the_step_does_not_have_is_an_error_that_lists_those_it_has(mode):
     cell, h, xs = case()
     message = r"the step GRUCell.step has no Tensor named 'h_tild' \(did you mean 'h_tilde'\?\); it has h, x, r, z, "
-    with pytest.raises(ValueError, match=f"record: {message}h_tilde, h' " + r"\(.*cells.py:\d+"):
+    with pytest.raises(ValueError, match=f"record: {message}h_tilde, h' " + r"\(.*cells.py:\d+: def step"):
         scan(cell.step, h, xs, compiled=mode, record=("r", "h_tild"))
     with pytest.raises(TypeError, match=r"record: expected names of local variables .* got 3"):
         scan(cell.step, h, xs, compiled=mode, record=3)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from support.strict import STRICT
 
-from tinygrad_gru import Tensor, ops
+from tinygrad_gru import Tensor, explain, ops
 from tinygrad_gru.backend import xp_of
 from tinygrad_gru.ops import op
 from tinygrad_gru.ops.op import unwrap
@@ -244,3 +246,38 @@ def test_an_elementwise_op_that_fails_for_an_edge_case_shape():
 def test_a_numpy_only_function_fails_on_the_strict_backend():
     with pytest.raises((AttributeError, TypeError, RuntimeError)):
         check_op(unary(lambda x: np.add(x, 0.0)), lambda x: x, [(3, 4)], backend=STRICT)
+
+
+def softsign_with(magnitude):
+    @op
+    def softsign(x):
+        return x / (1 + magnitude(x))
+
+    softsign.vjp(x=lambda g, x: g / (1 + magnitude(x)) ** 2)
+    return softsign
+
+
+@pytest.mark.parametrize("magnitude", [abs, np.abs, np.fabs, lambda x: np.where(x > 0, x, -x)])
+def test_functions_of_python_and_numpy_in_a_formula_are_compiled(magnitude):
+    report = check_op(softsign_with(magnitude), lambda x: x / (1 + np.abs(x)), [(3, 4)], elementwise=True)
+    assert report.compiled == 1 and str(report).endswith("12 memory layouts, 1 compiled scan")
+    assert str(report + report).endswith(", 2 compiled scans")
+
+
+def test_the_report_says_why_a_scan_was_not_compiled():
+    report = check_op(unary(lambda x: np.trunc(x) * 0 + x), lambda x: x, [(3, 4)])
+    assert report.compiled == 0 and report.not_compiled == ("the array function trunc cannot be compiled",)
+    both = report + report + check_op(ops.tanh, np.tanh, [(1,)], quick=True, dtypes=())
+    assert both.compiled == 1
+    assert str(both).endswith(
+        "1 compiled scan; not compiled: the array function trunc cannot be compiled, runs eagerly"
+    )
+    one = check_op(ops.tanh, np.tanh, [(1,)], quick=True, dtypes=(), compiled=False)
+    assert str(one).startswith("1 value and ")
+
+
+def test_a_function_of_math_in_a_formula():
+    with pytest.raises(TypeError, match=r"softsign: .*for math\.fabs\(x\) write xp_of\(x\)\.abs\(x\)"):
+        check_op(softsign_with(math.fabs), lambda x: x / (1 + np.abs(x)), [(3, 4)])
+    text = explain(lambda h, x: softsign_with(math.fabs)(h + x), Tensor(0.5), Tensor([1.0, 2.0]))
+    assert "takes a scalar" in text and "of a formula's x, `xp_of(x).abs` is `math.fabs`" in text

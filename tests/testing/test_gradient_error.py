@@ -7,7 +7,7 @@ import pytest
 from support.tensors import cube_with
 
 from tinygrad_gru import op, ops
-from tinygrad_gru.testing import GradientError, check_op, gradcheck, gradgradcheck
+from tinygrad_gru.testing import GradientError, check_op, gradcheck, gradgradcheck, mutants
 
 
 def two_for_three(g, x):
@@ -97,3 +97,36 @@ def test_rules_are_found_by_the_order_of_inputs_not_of_rules():
     product.vjp(b=lambda g, a: 5 * g * a, a=lambda g, b: g * b)
     text = message_of(gradcheck, product, [points(2), points(2)])
     assert "∂inputs[1][0]" in text and "5 times what it should be" in text and "by the rule of b in product (" in text
+
+
+def test_a_rule_without_g():
+    @op
+    def inverse(x):
+        return 1 / x
+
+    inverse.vjp(x=lambda x: -1 / (x * x))
+    at = np.array([1.0, 2.0])
+    for text in (
+        message_of(gradcheck, inverse, [at]),
+        message_of(mutants, inverse, np.reciprocal, [(3, 4)], (0.5, 2.0)),
+    ):
+        assert text.endswith("its first parameter is x, it does not take g: is g missing?")
+    inverse.vjp(x=lambda g, x: -(g**0) / (x * x))
+    text = message_of(gradcheck, inverse, [at])
+    assert "not linear in its cotangent. First derivative, by the rule of x in inverse" in text
+    assert "is g missing" not in text
+
+
+def test_a_mutant_is_placed_at_the_rule():
+    text = message_of(mutants, cube_with(two_for_three), lambda x: np.power(x, 3), [(3, 4)])
+    assert "test_gradient_error.py:" in text and "def two_for_three(g, x):" in text
+
+
+def test_a_kink():
+    text = message_of(gradcheck, ops.relu, [np.array([-1.0, 0.0, 1.0])])
+    assert text.startswith("∂output[1] / ∂inputs[0][1]: the rules give 0, finite differences 0.5, but the slope is 0 b")
+    assert "is 0 below and 1 above: the function has a kink here, and no derivative; check it at another point" in text
+    assert "kink" not in message_of(gradcheck, cube_with(two_for_three), [np.array([-1.0, 0.0, 1.0])])
+    flat = op(lambda x: 1e6 + 0 * x)  # whose differences are rounding
+    flat.vjp(x=lambda g: g)
+    assert "kink" not in message_of(gradcheck, flat, [np.array([0.3, 2.0])])

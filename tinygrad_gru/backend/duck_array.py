@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ OPERATORS: dict[str, Callable] = {
 }  # fmt: skip
 COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 _SCALARS_AND_ARRAYS = (bool, int, float, np.ndarray, np.generic)
+#: Functions of NumPy that the array API standard calls otherwise.
+_STANDARD_NAMES = {"absolute": "abs", "fabs": "abs", "concatenate": "concat", "invert": "bitwise_invert"}
 
 
 def _operator(function: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
@@ -38,6 +40,31 @@ def _operator(function: str, reflected: bool = False) -> Callable[[Any, Any], An
         return NotImplemented
 
     return method
+
+
+def _standard(function: Any, array: DuckArray) -> Callable[..., Any]:
+    """The function of an array's namespace that is this one of NumPy."""
+    return getattr(array.namespace, _STANDARD_NAMES.get(function.__name__, function.__name__))
+
+
+def _array_ufunc(array: DuckArray, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+    if method != "__call__" or settings:
+        what = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
+        raise TypeError(
+            f"{what} with {', '.join(settings) or 'this method'} is for NumPy's own arrays: write functions of "
+            "xp_of(x) without it, and a = a + x for a += x"
+        )
+    return _standard(ufunc, array)(*inputs)
+
+
+class ArrayUfunc:
+    """`__array_ufunc__`: NumPy looks it up on the type; CuPy on the instance, where None leaves `array * t` to t."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def __get__(self, instance: Any, owner: type) -> Callable | None:
+        return self.function if instance is None else None
 
 
 def _conversion(to: type) -> Callable[..., Any]:
@@ -52,7 +79,7 @@ class DuckArray:
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # `numpy_array + duck_array` calls __radd__ here
+    __array_ufunc__ = ArrayUfunc(_array_ufunc)
     __hash__ = object.__hash__
 
     namespace: Any
@@ -66,6 +93,9 @@ class DuckArray:
     def accepts(self, other: Any) -> bool:
         """Whether operators compute with an operand beyond scalars, NumPy's arrays and this type, or leave it to it."""
         return is_on_cuda(other)
+
+    def __array_function__(self, function: Callable, types: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
+        return _standard(function, self)(*inputs, **settings)
 
     def concretize(self, conversion: type) -> Any:
         """The values as a bool, int, float or np.ndarray. Raises where they are not known."""
@@ -92,8 +122,31 @@ class DuckArray:
     def __getitem__(self, index: Any) -> Any:
         return self.namespace.getitem(self, index)
 
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("an array without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
     def __neg__(self) -> Any:
         return self.namespace.negative(self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return self.namespace.abs(self)
+
+    def __invert__(self) -> Any:
+        return self.namespace.bitwise_invert(self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
 
     __bool__, __int__, __float__ = _conversion(bool), _conversion(int), _conversion(float)
     __index__, __array__ = _conversion(int), _conversion(np.ndarray)
@@ -103,7 +156,11 @@ class DuckArray:
     __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", reflected=True)
     __pow__, __rpow__ = _operator("power"), _operator("power", reflected=True)
     __matmul__, __rmatmul__ = _operator("matmul"), _operator("matmul", reflected=True)
-    __and__, __or__ = _operator("bitwise_and"), _operator("bitwise_or")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _operator("floor_divide", reflected=True)
+    __mod__, __rmod__ = _operator("remainder"), _operator("remainder", reflected=True)
+    __and__, __rand__ = _operator("bitwise_and"), _operator("bitwise_and", reflected=True)
+    __or__, __ror__ = _operator("bitwise_or"), _operator("bitwise_or", reflected=True)
+    __xor__, __rxor__ = _operator("bitwise_xor"), _operator("bitwise_xor", reflected=True)
     __lt__, __le__ = _operator("less"), _operator("less_equal")
     __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")  # type: ignore[assignment]
@@ -151,6 +208,13 @@ class DuckNamespace:
     exp, expm1, log, log1p, sqrt = map(_elementwise, ("exp", "expm1", "log", "log1p", "sqrt"))
     tanh, sin, cos, abs, sign = map(_elementwise, ("tanh", "sin", "cos", "abs", "sign"))
     negative = _elementwise("negative")
+
+    def square(self, x: Any) -> Any:
+        return self.multiply(x, x)
+
+    def reciprocal(self, x: Any) -> Any:
+        return self.divide(1, x)
+
     sum, max, min = map(_reduction, ("sum", "max", "min"))
 
     def clip(self, x: Any, min: Any = None, max: Any = None) -> Any:

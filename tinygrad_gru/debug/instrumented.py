@@ -83,9 +83,6 @@ class InstrumentedArray(DuckArray):
         record_event(TO_HOST, f"{conversion.__name__}()", nbytes=getattr(self.array.dtype, "itemsize", 0))
         return conversion(self.array)
 
-    def __len__(self) -> int:
-        return len(self.array)
-
     def __getitem__(self, index: Any) -> Any:
         index = uninstrument(index)
         if any(hasattr(part, "dtype") for part in (index if isinstance(index, tuple) else (index,))):

@@ -45,7 +45,7 @@ class UpdateTrace:
         self.constants: list[float] = []
 
     def __getattr__(self, function: str) -> Any:
-        raise TypeError(f"an update rule cannot use {function}: it has +, -, *, /, sqrt and maximum")
+        raise TypeError(f"an update rule cannot use {function}: it has +, -, *, /, abs, optim.sqrt and optim.maximum")
 
     def add(self, a: Any, b: Any) -> SymbolicArray:
         if type(a) is not SymbolicArray:
@@ -64,6 +64,18 @@ class UpdateTrace:
 
     def divide(self, a: Any, b: Any) -> SymbolicArray:
         return self.record("divide", a, b) if type(b) is SymbolicArray or b != 1 else a
+
+    def negative(self, a: Any) -> Any:
+        return self.multiply(a, -1)
+
+    def abs(self, a: Any) -> SymbolicArray:
+        return self.maximum(a, -a)
+
+    def sqrt(self, a: Any) -> SymbolicArray:
+        return self.record("sqrt", a)
+
+    def maximum(self, a: Any, b: Any) -> SymbolicArray:
+        return self.record("maximum", a, b)
 
     def record(self, function: str, *operands: Any) -> SymbolicArray:
         """The result of an operation, which is recorded."""
@@ -100,7 +112,7 @@ def sqrt(x: SymbolicArray) -> SymbolicArray:
     ...         s = s + g * g
     ...         return {"p": p - lr * g / optim.sqrt(s), "s": s}
     """
-    return x.namespace.record("sqrt", x)
+    return x.namespace.sqrt(x)
 
 
 def maximum(x: SymbolicArray, other: SymbolicArray | float) -> SymbolicArray:
@@ -113,7 +125,7 @@ def maximum(x: SymbolicArray, other: SymbolicArray | float) -> SymbolicArray:
     ...     def rule(p, g, *, step, lr):
     ...         return {"p": optim.maximum(p - lr * g, 0.0)}
     """
-    return x.namespace.record("maximum", x, other)
+    return x.namespace.maximum(x, other)
 
 
 @lru_cache(maxsize=256)

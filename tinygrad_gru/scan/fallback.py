@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
 
-from ..closures import is_library, source_line
+from ..closures import first_line, is_library, source_line
 from .protocol import users_function
 from .tracing.traced_array import Untraceable
 
@@ -42,7 +42,7 @@ class Remark(NamedTuple):
         function = users_function(step)
         name = (getattr(function, "__qualname__", None) or repr(function)).replace(".<locals>", "")
         code = getattr(function, "__code__", None)
-        defined = ("<step>", 1) if code is None else (code.co_filename, code.co_firstlineno)
+        defined = ("<step>", 1) if code is None else (code.co_filename, first_line(code))
         place = _place(reason)
         text = f"the step `{name}` ({defined[0]}:{defined[1]}) runs eagerly, every op at every step: {reason}"
         text += f" ({source_line(*place)})" if place is not None else ""

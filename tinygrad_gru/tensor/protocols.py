@@ -14,18 +14,12 @@ import numpy as np
 
 from .. import ops
 from ..backend import dtype_name, is_floating, xp_of
+from ..backend.duck_array import ArrayUfunc
 from ..hints import did_you_mean, missing_attribute
 from ..tape import Variable
 from ..trees import leaves, map_leaves
 from .hints import TENSOR
 from .operators import Operators
-
-
-class _ArrayUfunc:
-    """`__array_ufunc__`: NumPy looks it up on the type; CuPy on the instance, where None leaves `array * t` to t."""
-
-    def __get__(self, instance: Any, owner: type) -> Callable | None:
-        return _array_ufunc if instance is None else None
 
 
 class _Foreign:
@@ -52,11 +46,31 @@ for _name in TENSOR:
     setattr(ForeignNames, _name, _Foreign(_name))
 
 
+def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+    op, is_call = _UFUNCS.get(ufunc), method == "__call__"
+    if op is not None and is_call and not settings:
+        return op(*inputs)
+    name = ufunc.__name__
+    if (is_call and not settings) or not _require_gradients(inputs):
+        result = _on_values(getattr(ufunc, method), inputs, settings, name)
+        is_own = isinstance(result, (np.ndarray, np.generic)) and "out" not in settings
+        return type(tensor)(result) if is_own else result
+    if not is_call:
+        instead = _METHODS.get((name, method), "it with ops, or on tensor.numpy()")
+        raise TypeError(f"np.{name}.{method} of a Tensor: write {instead}")
+    if "out" in settings:
+        raise TypeError(
+            f"np.{name}: a Tensor that requires a gradient cannot be written into a NumPy array, where it would be "
+            "lost: write a = a + tensor for a += tensor, and array[...] = tensor.detach().numpy() for values"
+        )
+    raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
+
+
 class Protocols(ForeignNames):
     """The base class of Tensor that gives it Python's protocols and NumPy's."""
 
     __slots__ = ()
-    __array_ufunc__ = _ArrayUfunc()
+    __array_ufunc__ = ArrayUfunc(_array_ufunc)
 
     def __len__(self: Any) -> int:
         if not self.shape:
@@ -99,26 +113,6 @@ class Protocols(ForeignNames):
         if on_values or (not _SETTINGS.isdisjoint(settings) and not _require_gradients(inputs)):
             return _on_values(function, inputs, settings)
         return op(*inputs, **settings)  # type: ignore[misc]
-
-
-def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
-    op, is_call = _UFUNCS.get(ufunc), method == "__call__"
-    if op is not None and is_call and not settings:
-        return op(*inputs)
-    name = ufunc.__name__
-    if (is_call and not settings) or not _require_gradients(inputs):
-        result = _on_values(getattr(ufunc, method), inputs, settings, name)
-        is_own = isinstance(result, (np.ndarray, np.generic)) and "out" not in settings
-        return type(tensor)(result) if is_own else result
-    if not is_call:
-        instead = _METHODS.get((name, method), "it with ops, or on tensor.numpy()")
-        raise TypeError(f"np.{name}.{method} of a Tensor: write {instead}")
-    if "out" in settings:
-        raise TypeError(
-            f"np.{name}: a Tensor that requires a gradient cannot be written into a NumPy array, where it would be "
-            "lost: write a = a + tensor for a += tensor, and array[...] = tensor.detach().numpy() for values"
-        )
-    raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
 
 
 def _require_gradients(inputs: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
@@ -156,3 +156,25 @@ def _as_share(factor: float) -> str:
 def _rounded(number: float) -> str:
     near_one = 0 < abs(number - 1) < 1e-4
     return (f"1 + {number - 1:.3g}" if near_one else f"{number:.6g}").replace("+ -", "− ").replace("-", "−")
+
+
+def bisected(count: int, agrees: Callable[[np.ndarray], bool]) -> int | None:
+    """A position at which something is wrong, of which `agrees` says whether it is right at several together."""
+    part = np.arange(count)
+    while len(part) > 1:
+        halves = np.array_split(part, 2)
+        wrong = next((half for half in halves if not agrees(half)), None)
+        if wrong is None:
+            return None
+        part = wrong
+    return int(part[0]) if count else None
+
+
+def only_where(wrong: np.ndarray, point: np.ndarray, name: str) -> str:
+    """Where the derivatives by an input are wrong, if it is where its values have one sign."""
+    if not 1 < np.sum(wrong) < len(wrong) - 1:
+        return ""
+    for symbol, holds in ((">", point > 0), ("<", point < 0)):
+        if np.array_equal(wrong, holds):
+            return f", where {name} {symbol} 0"
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from inspect import Parameter, signature
+from inspect import Parameter, signature, unwrap
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..ops.op import is_op
 from ..tensor import Tensor
 from ..transforms import grad
 from ..trees import leaves
-from .comparison import likely_cause
+from .comparison import bisected, likely_cause, only_where
 from .report import Report
 
 EPS = float(np.finfo(np.float64).eps)
@@ -55,7 +55,11 @@ def rule_of(function: Callable, position: int) -> str:
     op: Any = function
     if not op.rules or not op.rules[name]:
         return ""
-    return f"the rule of {name} in {op.__name__} ({definition_line(op.rules[name])})"
+    rule, inputs = op.rules[name], [p.name for p in (*named, last)]
+    first = next(iter(signature(unwrap(rule)).parameters), "g")
+    forgets_g = first in (*inputs, "y")
+    hint = f"; its first parameter is {first}, it does not take g: is g missing?" if forgets_g else ""
+    return f"the rule of {name} in {op.__name__} ({definition_line(rule)}){hint}"
 
 
 class Problem:
@@ -175,6 +179,7 @@ class Problem:
             raise GradientError(
                 f"the gradient of {self.names[i]}{_index(e, self.tensors[i].shape)} for all outputs is {joint[e]:.9g}, "
                 f"the sum of those for each output {parts.sum(0)[e]:.9g}: a rule is not linear in its cotangent"
+                f"{self._rule(0, i) if self.order == 1 else ''}"
             )
 
     def _compare_column(
@@ -222,7 +227,7 @@ class Problem:
             with np.errstate(invalid="ignore"):
                 largest = np.max(abs(numeric), initial=0.0)
                 wrong = ~(abs(block - numeric) <= DECIDED * (abs(numeric) + DECIDED * largest)).all(0)
-            return found + _only_where(wrong, self.point[i].ravel(), self.names[i])
+            return found + only_where(wrong, self.point[i].ravel(), self.names[i])
 
         return self._message(i, e, k, jacobian[k, e], value, error, cause)
 
@@ -236,7 +241,29 @@ class Problem:
         )
         if not error <= DECIDED * max(abs(got), abs(value)) + 1e-6 * abs(self.at_point[k]):
             return f"{what} ± {error:.2g}, which decides nothing: is there a kink, a pole, or noise at this point?"
+        if kink := self._kink(i, e, k):
+            return f"{what}, but {kink}{self._rule(output, i)}"
         return f"{what} (they differ by {abs(got - value):.3g}); {cause()}{self._rule(output, i)}"
+
+    def _kink(self, i: int, e: int, k: int) -> str:
+        """That the function has a kink at the point, if the one-sided differences of an entry disagree."""
+
+        def one_sided(step: float) -> tuple[float, float]:
+            direction = np.zeros(self.tensors[i].shape)
+            direction.flat[e] = step
+            below, above = (self.values({i: self.point[i] + s * direction})[k] for s in (-1, 1))
+            return (self.at_point[k] - below) / step, (above - self.at_point[k]) / step
+
+        length = next(self._lengths(i, e))
+        (left, right), (wide_left, wide_right) = (one_sided(step * length) for step in (self.step / 10, self.step))
+        gap = abs(right - left)  # of a smooth function a tenth of the one at the wider step
+        rounding = 1e-6 * abs(self.at_point[k]) / length
+        if not gap > max(0.5 * abs(wide_right - wide_left), DECIDED * max(abs(left), abs(right)), rounding):
+            return ""
+        return (
+            f"the slope is {left:.6g} below and {right:.6g} above: the function has a kink here, and no derivative; "
+            "check it at another point"
+        )
 
     def _rule(self, output: int, i: int) -> str:
         """The end of a message: the order of the derivative, and the rule that gave it."""
@@ -306,7 +333,7 @@ class Problem:
             allowed = 2 * abs(signs) @ bound + self.rtol * abs(signs) @ abs(value)
             return bool(abs(joint @ direction - signs @ value) <= allowed)
 
-        e = _bisected(size, coordinates_agree)
+        e = bisected(size, coordinates_agree)
         if e is None:
             return
         value, error, _ = self._entry(i, e, next(self._lengths(i, e)))
@@ -319,7 +346,7 @@ class Problem:
             allowed = 2 * abs(signs) @ error + self.rtol * abs(signs[part]) @ abs(value[part])
             return bool(abs(given(part, signs) - signs[part] @ value[part]) <= allowed)
 
-        k = _bisected(count, outputs_agree)
+        k = bisected(count, outputs_agree)
         if k is None:
             return
 
@@ -362,25 +389,3 @@ def _flat(outputs: list[tuple[str, Tensor]]) -> np.ndarray:
 
 def _index(flat: int, shape: tuple[int, ...]) -> str:
     return str([int(n) for n in np.unravel_index(flat, shape)]) if shape else ""
-
-
-def _bisected(count: int, agrees: Callable[[np.ndarray], bool]) -> int | None:
-    """A position at which something is wrong, of which `agrees` says whether it is right at several together."""
-    part = np.arange(count)
-    while len(part) > 1:
-        halves = np.array_split(part, 2)
-        wrong = next((half for half in halves if not agrees(half)), None)
-        if wrong is None:
-            return None
-        part = wrong
-    return int(part[0]) if count else None
-
-
-def _only_where(wrong: np.ndarray, point: np.ndarray, name: str) -> str:
-    """Where the derivatives by an input are wrong, if it is where its values have one sign."""
-    if not 1 < np.sum(wrong) < len(wrong) - 1:
-        return ""
-    for symbol, holds in ((">", point > 0), ("<", point < 0)):
-        if np.array_equal(wrong, holds):
-            return f", where {name} {symbol} 0"
-    return ""

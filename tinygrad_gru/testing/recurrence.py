@@ -17,8 +17,8 @@ from ..trees import leaves
 
 def check_compiled(
     function: Callable[..., Any], samples: Sequence[Sequence[np.ndarray]], differentiable: bool
-) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], bool]:
-    """(name, compiled, eager) of all results to second order, and whether the step was compiled at all.
+) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], str]:
+    """(name, compiled, eager) of all results to second order; none, and the reason, if the step is not compiled.
 
     function  the op, of as many Tensors as a sample has arrays
     samples   the inputs of each step. The first real one, scaled by the carry, and integers are xs of the scan; other
@@ -27,9 +27,9 @@ def check_compiled(
     eager = _results(function, samples, differentiable, compiled=False)
     try:
         compiled = _results(function, samples, differentiable, compiled=True)
-    except NotCompiledError:
-        return [], False
-    return [(name, compiled[name], eager[name]) for name in eager], True
+    except NotCompiledError as error:
+        return [], str(error.__cause__)
+    return [(name, compiled[name], eager[name]) for name in eager], ""
 
 
 def _results(

@@ -17,6 +17,7 @@ class Report:
     dtypes       in which values and gradients were compared
     layouts      runs on non-contiguous arrays and cotangents, each compared with a contiguous one
     compiled     scans whose compiled step was compared with the eager one, to second order
+    not_compiled  why others were not compiled: they run eagerly
 
     >>> report = testing.gradcheck(ops.tanh, [np.ones(2)])
     >>> report.derivatives, report.orders
@@ -30,6 +31,7 @@ class Report:
     dtypes: tuple[str, ...] = ()
     layouts: int = 0
     compiled: int = 0
+    not_compiled: tuple[str, ...] = ()
 
     def __add__(self, other: Report) -> Report:
         return Report(
@@ -40,6 +42,7 @@ class Report:
             tuple(dict.fromkeys([*self.dtypes, *other.dtypes])),
             self.layouts + other.layouts,
             self.compiled + other.compiled,
+            tuple(dict.fromkeys([*self.not_compiled, *other.not_compiled])),
         )
 
     def __bool__(self) -> bool:
@@ -47,14 +50,20 @@ class Report:
 
     def __str__(self) -> str:
         parts = [
-            f"{self.values:,} values" if self.values else "",
-            f"{self.derivatives:,} derivatives of order {_listed(self.orders)}" if self.derivatives else "",
-            f"{self.gradients:,} gradients" if self.gradients else "",
+            _counted(self.values, "value"),
+            _counted(self.derivatives, "derivative") + f" of order {_listed(self.orders)}" if self.derivatives else "",
+            _counted(self.gradients, "gradient"),
         ]
         text = _listed(filter(None, parts)) or "nothing"
         text += f" in {_listed(self.dtypes)}" if self.dtypes else ""
-        text += f", {self.layouts} memory layouts" if self.layouts else ""
-        return text + (f", {self.compiled} compiled scans" if self.compiled else "")
+        counts = [_counted(self.layouts, "memory layout"), _counted(self.compiled, "compiled scan")]
+        text = ", ".join([text, *filter(None, counts)])
+        return text + "".join(f"; not compiled: {reason}, runs eagerly" for reason in self.not_compiled)
+
+
+def _counted(number: int, what: str) -> str:
+    """ "1 value", "60 values"; nothing of 0."""
+    return f"{number:,} {what}{'s' if number > 1 else ''}" if number else ""
 
 
 def _listed(words: Iterable[object]) -> str:

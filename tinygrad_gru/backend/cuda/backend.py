@@ -16,7 +16,8 @@ from .index_checks import DeferredIndexChecks, checks_are_immediate
 from .random import Draw, draw_kernel
 
 INSTALL = (
-    "install exactly one of `pip install 'cupy-cuda12x[ctk]'` or `pip install 'cupy-cuda13x[ctk]'`, to match the driver"
+    "install exactly one of `pip install 'tinygrad_gru[cuda13]'` or `pip install 'tinygrad_gru[cuda12]'`, to match the "
+    "driver"
 )
 TF32_VARIABLE = "TINYGRAD_GRU_TF32"
 #: Compute capability of the first GPUs that have TF32 (Ampere).

@@ -58,7 +58,8 @@ class _Namespace(DuckNamespace):
     def __getattr__(self, name: str) -> Any:
         raise Untraceable(
             f"the array function {name} cannot be compiled",
-            "use ops that can be, or compute it before or after the scan, for all steps at once",
+            "use ops that can be (a formula: exp, log, sqrt, tanh, abs, maximum, where and others of `xp_of(x)`), or "
+            "compute it before or after the scan, for all steps at once",
         )
 
     @staticmethod
@@ -219,10 +220,10 @@ class TracedArray(DuckArray):
         self.shape = value.shape
         self.dtype = value.dtype
 
-    def concretize(self, conversion: type | None = None) -> Any:
-        raise Untraceable(*_NEEDS_VALUES)
-
-    __len__ = __iter__ = concretize
+    def concretize(self, conversion: type) -> Any:
+        reason, advice = _NEEDS_VALUES
+        is_scalar = conversion is float  # as functions of `math` do
+        raise Untraceable(reason, f"{advice}; of a formula's x, `xp_of(x).abs` is `math.fabs`" if is_scalar else advice)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise Untraceable("it writes into an array in place", "compute a new Tensor, with `ops.where` for example")

@@ -248,9 +248,7 @@ def _tracing() -> Iterator[None]:
     except Untraceable:
         raise
     except Exception as error:
-        uses_numpy = isinstance(error, TypeError) and "ufunc" in str(error)
-        advice = "call the op of that name, `ops.exp` for `np.exp`" if uses_numpy else ""
-        raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}", advice) from error
+        raise Untraceable(f"on traced arrays it fails with {type(error).__name__}: {error}") from error
 
 
 @contextmanager

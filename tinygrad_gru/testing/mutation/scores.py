@@ -196,6 +196,7 @@ def _intercepted(op: Any, name: str, respond: Callable[[Call], Any]) -> Callable
         shape = tuple(shape[position[0]] if variadic else shape)
         return respond(Call(right, g, {n: named[n] for n in parameters}, shape, memory))
 
+    intercepted.__wrapped__ = rule  # type: ignore[attr-defined]  # whose line errors name
     intercepted.__signature__ = Signature(  # type: ignore[attr-defined]
         [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in (*first, *extended)]
     )

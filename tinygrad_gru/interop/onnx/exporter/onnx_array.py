@@ -242,8 +242,5 @@ class OnnxArray(DuckArray):
             "numbers (ids and lengths may be given as arrays, which stay arrays)"
         )
 
-    def __len__(self) -> int:
-        return len(self.example)
-
     def __setitem__(self, index: Any, value: Any) -> None:
         self.concretize(np.ndarray)

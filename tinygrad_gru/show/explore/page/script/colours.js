@@ -30,9 +30,11 @@ function colourTable(stops) {
 /** A property of the page's style, such as a colour, as it is now. */
 const colourOf = name => getComputedStyle(document.documentElement).getPropertyValue(name);
 
-/** The pen of an empty canvas of a size in CSS pixels, on which a pixel of the screen is a pixel. */
+const WIDEST = 16384; // pixels of a canvas; a wider one stays empty on a phone
+
+/** The pen of an empty canvas of a size in CSS pixels, on which a pixel of the screen is a pixel if there is room. */
 function penOf(canvas, width, height) {
-  const ratio = devicePixelRatio || 1,
+  const ratio = Math.min(devicePixelRatio || 1, WIDEST / width),
     pen = canvas.getContext("2d");
   canvas.style.width = width + "px";
   canvas.style.height = height + "px";
