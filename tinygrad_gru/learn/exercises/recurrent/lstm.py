@@ -229,12 +229,8 @@ def _(inputs, hidden):
     def parameters(cell, n):
         return sum(p.size for p in cell(inputs, n).parameters())
 
-    budget, n = parameters(nn.GRUCell, hidden), sizes_below(hidden)
-    return next(n for n in n if n == 0 or parameters(nn.LSTMCell, n) <= budget)
-
-
-def sizes_below(hidden):
-    return range(hidden, -1, -1)
+    budget = parameters(nn.GRUCell, hidden)
+    return next(n for n in range(hidden, -1, -1) if n == 0 or parameters(nn.LSTMCell, n) <= budget)
 
 
 @fair_hidden.mistake(

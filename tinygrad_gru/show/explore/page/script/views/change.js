@@ -65,7 +65,7 @@ const changeView = {
           "or to",
           element("input", { id: "clamp-number", type: "number", step: "0.1", value: "0.5", style: "width:5.5rem" }),
         ),
-        this.button("clamp-to", "clamp", () => this.clamp(+$("clamp-number").value)),
+        this.button("clamp-to", "clamp", () => $("clamp-number").value && this.clamp(+$("clamp-number").value)),
       ),
       field(
         "Move a bias",
