@@ -54,6 +54,7 @@ class InstrumentedArray(DuckArray):
 
     __slots__ = ("array",)
     __hash__ = None  # type: ignore[assignment]
+    __array_ufunc__ = None  # type: ignore[assignment]  # formulas that call NumPy's functions do not run on all arrays
 
     def __init__(self, array: Any):
         self.array = array
@@ -82,6 +83,9 @@ class InstrumentedArray(DuckArray):
             raise TypeError("an instrumented array is not converted to NumPy implicitly, as a GPU's would not be")
         record_event(TO_HOST, f"{conversion.__name__}()", nbytes=getattr(self.array.dtype, "itemsize", 0))
         return conversion(self.array)
+
+    def __array_function__(self, *_: Any) -> Any:
+        self.concretize(np.ndarray)
 
     def __getitem__(self, index: Any) -> Any:
         index = uninstrument(index)
