@@ -276,6 +276,12 @@ def test_the_report_says_why_a_scan_was_not_compiled():
     assert str(one).startswith("1 value and ")
 
 
+def test_a_method_of_numpys_arrays_in_a_formula():
+    report = check_op(unary(lambda x: x + 0 * x.sum()), lambda x: x, [(3, 4)])
+    assert report.not_compiled[0].startswith("on traced arrays it fails with AttributeError")
+    assert "a traced array has no 'sum', which is not of the array API standard: write xp_of(x).sum(x)" in str(report)
+
+
 def test_a_function_of_math_in_a_formula():
     with pytest.raises(TypeError, match=r"softsign: .*for math\.fabs\(x\) write xp_of\(x\)\.abs\(x\)"):
         check_op(softsign_with(math.fabs), lambda x: x / (1 + np.abs(x)), [(3, 4)])

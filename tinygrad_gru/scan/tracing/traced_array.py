@@ -220,6 +220,10 @@ class TracedArray(DuckArray):
         self.shape = value.shape
         self.dtype = value.dtype
 
+    def __getattr__(self, name: str) -> Any:
+        what = f"a traced array has no {name!r}, which is not of the array API standard"
+        raise AttributeError(f"{what}: write xp_of(x).{name}(x)" if hasattr(DuckNamespace, name) else what)
+
     def concretize(self, conversion: type) -> Any:
         reason, advice = _NEEDS_VALUES
         is_scalar = conversion is float  # as functions of `math` do
