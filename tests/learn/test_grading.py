@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from tinygrad_gru.learn import EXERCISES, SolutionError, exercise, grade, load
+from tinygrad_gru.learn import solution as solution_module
 from tinygrad_gru.learn.draws import arrays, numbers, sizes, smallest
 
 PRODUCT = EXERCISES[0]
@@ -153,19 +155,38 @@ FILES = [
     ("import nunpy\n", "ModuleNotFoundError: No module named 'nunpy'\n    line 1: import nunpy"),
     ("def twise(x): return x + x\n", "defines no `twice` (did you mean 'twise'?)"),
     ("twice = 2\n", "`twice` should be a function or a class, and is 2"),
-    ("while True: pass\n", "did not end within 1 second\n    line 1"),
+    ("while True: pass\n", "did not end within 1 seconds: does it call what it should only define?\n    line 1"),
+    (
+        "import slow\n",
+        "did not end within 1 seconds: an import in it is slow; a second check may be faster\n    line 1",
+    ),
+    ("import os; os._exit(0)\n", "SystemExit: 0"),
+    ("# ∂\n".encode("utf-16"), "is not written in UTF-8: save it as UTF-8"),
+    ("x = 'é'\n".encode("latin-1"), "is not written in UTF-8: save it as UTF-8"),
     ("raise SystemExit(3)\n", "SystemExit: 3"),
     ("x = '\0'\n", "is not Python"),
 ]
 
 
 @pytest.mark.parametrize(("text", "words"), FILES, ids=[words for _, words in FILES])
-def test_a_file_that_cannot_be_run_says_why(text, words, tmp_path):
+def test_a_file_that_cannot_be_run_says_why(text, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(solution_module, "SECONDS_TO_IMPORT", 1.0)
+    (tmp_path / "slow.py").write_text("while True: pass\n")
     path = tmp_path / "twice.py"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SolutionError) as error, load(path, twice):
         pass
     assert words in str(error.value)
+
+
+def test_modules_beside_the_file_are_found_and_read_again(tmp_path):
+    path, helper = tmp_path / "twice.py", tmp_path / "helper_of_twice.py"
+    path.write_text("from helper_of_twice import twice\n")
+    for code, passes in [("return x", False), ("return x + x  # now", True)]:
+        helper.write_text(f"def twice(x): {code}\n")
+        with load(path, twice) as solution:
+            assert grade(twice, solution).passed == passes
+    assert str(tmp_path) not in sys.path and "helper_of_twice" not in sys.modules
 
 
 def test_a_right_answer_passes_whatever_its_kind_of_sequence():

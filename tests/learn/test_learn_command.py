@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
+import numpy as np
 import pytest
 
 from tinygrad_gru import cli
-from tinygrad_gru.learn import EXERCISES
+from tinygrad_gru.learn import EXERCISES, Workspace, workspace
 
 FIRST, SECOND = EXERCISES[0], EXERCISES[1]
 RIGHT, WRONG = "return g * b, g * a", "return g * a, g * b"
@@ -137,12 +139,69 @@ def test_errors_say_what_to_do(learn, arguments, words):
     assert status == 1 and words in text
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"exercises": 3}', '{"exercises": {"1": 2}}'])
-def test_a_damaged_progress_file_is_named(learn, text):
+DAMAGED = ["{", "[]", '{"exercises": 3}', '{"exercises": {"1": 2}}', '{"exercises": {"1": {"hints": "a"}}}']
+NEWER = '{"version": 99, "exercises": {}}'
+
+
+@pytest.mark.parametrize("text", [*DAMAGED, NEWER])
+def test_a_progress_file_that_cannot_be_read_is_named_and_does_not_stand_in_the_way(learn, text):
+    learn("start", "1")
+    write(learn, RIGHT)
     (learn.folder / "learn.json").write_text(text)
+    reason = "has version 99, and this tinygrad_gru reads version 1" if text == NEWER else "learn.json is damaged"
     status, said = learn()
-    assert status == 1 and "learn.json is damaged" in said
+    assert status == 1 and reason in said
+    status, said = learn("check", "1")
+    assert status == 0 and FIRST.understood in said
+    assert "the progress was not kept" in said and reason in said
+    assert FIRST.hints[0] in learn("hint", "1")[1]
     assert (learn.folder / "learn.json").read_text() == text
+
+
+def test_progress_that_cannot_be_written_costs_no_verdict(learn, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    learn("start", "1")
+    write(learn, RIGHT)
+    monkeypatch.setattr(workspace, "replacing", refuse)
+    status, said = learn("check", "1")
+    assert status == 0 and FIRST.understood in said and "the progress was not kept: [Errno 13]" in said
+
+
+def test_checks_at_once_keep_the_progress_of_each_other(tmp_path):
+    opened = [Workspace(tmp_path, EXERCISES) for _ in range(8)]
+
+    def solve(work, exercise):
+        for _ in range(5):
+            work.record(exercise, solved=True)
+            work.record(exercise, solved=False)
+
+    threads = [threading.Thread(target=solve, args=pair) for pair in zip(opened, EXERCISES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work = Workspace(tmp_path, EXERCISES)
+    assert [work.is_solved(exercise) for exercise in EXERCISES] == [n < 8 for n in range(len(EXERCISES))]
+    assert [path.name for path in tmp_path.iterdir()] == ["learn.json"]
+
+
+def test_code_that_changes_the_working_directory(learn, tmp_path_factory):
+    """Its lines are still shown, and the progress is where it was."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    learn("start", "1")
+    write(learn, f"import os; os.chdir({str(elsewhere)!r}); return 1 / 0")
+    assert "1 / 0" in learn("check", "1")[1].split("line ")[1]
+    assert (learn.folder / "learn.json").exists() and not list(elsewhere.iterdir()) and os.getcwd() == str(learn.folder)
+
+
+def test_code_that_changes_numpy_gets_one_sentence(learn, monkeypatch):
+    monkeypatch.setattr(np, "isclose", np.isclose)  # which puts it back
+    learn("start", "1")
+    write(learn, "import numpy as np; np.isclose = None; return 1, 2")
+    status, said = learn("check", "1")
+    assert status == 1 and "does 01_the_gradient_of_a_product.py change what belongs to NumPy" in said
 
 
 def command(folder, *arguments):

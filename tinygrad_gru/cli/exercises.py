@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from ..learn import CHAPTERS, EXERCISES, Exercise, SolutionError, Workspace, grade, load
 
@@ -32,6 +34,8 @@ def _chosen(work: Workspace, action: str, number: int | None) -> Exercise:
 
 
 def _list(work: Workspace) -> int:
+    if work.damage:
+        raise ValueError(work.damage)
     solved = [exercise for exercise in EXERCISES if work.is_solved(exercise)]
     print(f"{len(solved)} of {len(EXERCISES)} solved in {_place(work.folder)}\n")
     chapter = 0
@@ -61,7 +65,7 @@ def _start(work: Workspace, exercise: Exercise) -> int:
 
 
 def _check(work: Workspace, exercise: Exercise) -> int:
-    path = work.path(exercise)
+    path = work.path(exercise).absolute()
     if not path.exists():
         raise ValueError(
             f"{path.name} is not in {_place(work.folder)}: `{_command(work, 'start', exercise.number)}` writes it, "
@@ -71,12 +75,17 @@ def _check(work: Workspace, exercise: Exercise) -> int:
     try:
         with load(path, exercise) as solution:
             verdict = grade(exercise, solution, path=str(path))
+        said = f"{'✓' if verdict.passed else '✗'} {verdict}"
     except SolutionError as error:
         print(f"✗ {error}")
         return 1
-    mistake = verdict.mistake.name if verdict.mistake is not None else None
-    work.record(exercise, solved=verdict.passed or work.is_solved(exercise), mistake=mistake)
-    print(f"{'✓' if verdict.passed else '✗'} {verdict}")
+    except Exception as error:
+        raise ValueError(
+            f"the grader failed ({type(error).__name__}: {error}): does {path.name} change what belongs to NumPy, "
+            "Python or tinygrad_gru? Else it is a bug; `tinygrad-gru --traceback learn check` shows where"
+        ) from error
+    print(said)
+    _record(work, exercise, solved=verdict.passed, mistake=verdict.mistake.name if verdict.mistake else None)
     if verdict.passed:
         print(f"\n{exercise.understood}")
         following = work.next_after(exercise)
@@ -97,10 +106,10 @@ def _hint(work: Workspace, exercise: Exercise) -> int:
     further = f"further: {_command(work, 'hint', exercise.number)}"
     if mistake is not None and progress.get("hint_for") != mistake.name:
         print(f"{mistake.name}: {mistake.hint}\n{further}")
-        work.record(exercise, hint_for=mistake.name)
+        _record(work, exercise, hint_for=mistake.name)
         return 0
-    given = min(progress.get("hints", 0) + 1, len(exercise.hints))
-    work.record(exercise, hints=given)
+    given = min(max(progress.get("hints", 0), 0) + 1, len(exercise.hints))
+    _record(work, exercise, hints=given)
     print(f"{exercise.hints[given - 1]} ({given} of {len(exercise.hints)})")
     if given == len(exercise.hints):
         further = f"That is the last hint. What remains: {_command(work, 'solution', exercise.number)}"
@@ -109,9 +118,17 @@ def _hint(work: Workspace, exercise: Exercise) -> int:
 
 
 def _solution(work: Workspace, exercise: Exercise) -> int:
-    work.record(exercise, solution_seen=True)
+    _record(work, exercise, solution_seen=True)
     print(exercise.solution())
     return 0
+
+
+def _record(work: Workspace, exercise: Exercise, **changes: Any) -> None:
+    """Keep progress; a warning if it cannot be kept, since the answer counts more."""
+    try:
+        work.record(exercise, **changes)
+    except (OSError, ValueError) as error:
+        print(f"warning: the progress was not kept: {error}", file=sys.stderr)
 
 
 def _title(exercise: Exercise) -> str:
