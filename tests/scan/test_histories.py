@@ -5,7 +5,7 @@ import pytest
 from tests.scan.random_histories import EVENTS, World, disagreement, history
 from tinygrad_gru.scan import plan_cache as compiled
 
-HISTORIES, BATCH = 500, 25
+HISTORIES, BATCH = 200, 25
 
 
 @pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")

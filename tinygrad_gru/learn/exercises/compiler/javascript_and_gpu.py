@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +29,8 @@ def broadcast_places(draw):
     "Where an element lies",
     inputs=broadcast_places(),
     example=((1, 2), (2, 3)),
-    cases=[((1, 2, 1), shape) for shape in [(2, 3, 2), (2, 1, 2), (1, 3, 1), (3, 2), (3, 1), (2,), ()]],
+    cases=[((1, 2, 1), shape) for shape in [(2, 3, 2), (2, 1, 2), (1, 3, 1), (3, 2), (3, 1), (2,), ()]]
+    + [((1, 2, 1, 1), (2, 3, 2, 2)), ((1, 2, 1, 1), (2, 1, 2, 2))],
     understood="Shapes are a way of reading: memory is one line of numbers, and broadcasting a stride of 0.",
     hints=[
         "How many elements lie before it? In (2, 3) each step along the first axis passes 3 of them.",
@@ -112,12 +114,19 @@ def _(index, shape):
 
 
 # -- 35 ----------------------------------------------------------------------------------------------------------------
+#: What may stand in an expression: the same in JavaScript and in Python. (-- and ** mean something else.)
+READ = r"Math\.(?:tanh|cos)|[xy]\[i\]|-(?!-)|\*(?!\*)|[()\s]"
+
+
 def run_expression(solution, program):
     """The values of the expression for i = 0, 1, 2: what is written here is the same in JavaScript and in Python."""
     text = solution(program)
     if not isinstance(text, str):
         raise TypeError(f"expected the text of an expression, got {text!r:.80}")
-    print(text)
+    rest = re.sub(READ, "", text)
+    if rest:
+        raise ValueError(f"only - * ( ) Math.tanh Math.cos x[i] y[i] are read, not {rest:.20} in {text:.200}")
+    text = text.strip()
     names = {"Math": SimpleNamespace(tanh=math.tanh, cos=math.cos), "x": [0.5, -1.5, 2.0], "y": [1.25, 0.75, -0.25]}
     return [float(eval(text, {"__builtins__": {}}, names | {"i": i})) for i in range(3)]
 
@@ -151,6 +160,7 @@ def fuse(program):
         for (let i = 0; i < n; i++) out[i] = …;
 
     For [("a", "-", ("x", "y")), ("b", "tanh", ("a",))] it is "Math.tanh(x[i] - y[i])"; more brackets do no harm.
+    The grader reads - * ( ) Math.tanh Math.cos x[i] y[i], with x = [0.5, −1.5, 2] and y = [1.25, 0.75, −0.25].
     """
     texts = {"x": "x[i]", "y": "y[i]"}
     for name, op, arguments in program:

@@ -133,7 +133,10 @@ def run_counted(solution, xs, gs):
         products.append(np.matmul(a, b))
         return products[-1]
 
-    return {"the gradient": solution(xs, gs, matmul), "products": len(products)}
+    gradient = solution(xs, gs, matmul)
+    if len(products) == 1 and not any(np.array_equal(gradient, p) for p in (products[0], products[0].T)):
+        products.clear()  # it counts if it gives the result
+    return {"the gradient": gradient, "products that make it": len(products)}
 
 
 @exercise(
@@ -162,7 +165,7 @@ def weight_gradient(xs, gs, matmul):
 
 @weight_gradient.check_with
 def _(xs, gs):
-    return {"the gradient": np.einsum("tbi,tbh->ih", xs, gs), "products": 1}
+    return {"the gradient": np.einsum("tbi,tbh->ih", xs, gs), "products that make it": 1}
 
 
 @weight_gradient.mistake(
@@ -233,6 +236,7 @@ def repetitive_programs(draw):
     example=([("a", "tanh", ("x",)), ("b", "tanh", ("x",)), ("c", "sub", ("a", "b")), ("d", "tanh", ("y",))], ["c"]),
     cases=[
         ([("a", "tanh", ("x",)), ("b", "exp", ("x",)), ("c", "sub", ("a", "b"))], ["c"]),
+        ([("a", "mul", ("x", "y")), ("b", "mul", ("y", "x")), ("c", "sub", ("a", "b"))], ["c"]),
         ([(name, "tanh", (of,)) for name, of in zip("abcdef", "xabcde")] + [("g", "exp", ("x",))], ["g"]),
     ],
     outputs=("the program", "the outputs"),

@@ -40,7 +40,13 @@ def central_differences(f, x, step):
     "A gradient check that checks",
     inputs=claimed_gradients(),
     example=(Formula("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.0]), np.array([0.0, 0.0])),
-    cases=[(Formula("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.05, 1.0]), np.zeros(3))],
+    cases=[
+        (Formula("lambda x: 1.0 * np.exp(x).sum()"), np.array([1.0, 1.05, 1.0]), np.zeros(3)),
+        (Formula("lambda x: 1.0 * (x**3 - 3 * x).sum()"), np.array([0.0, 9.0, -2.25]), np.array([1.0, 2.0, -0.5])),
+        (Formula("lambda x: 1.0 * (x**3 - 3 * x).sum()"), np.array([0.0, 9.0]), np.array([1.0, 1.0])),
+        (Formula("lambda x: 1.0 * np.exp(x[0])"), np.ones(1), np.zeros(1)),
+        (Formula("lambda x: 1.0 * np.exp(x).sum()"), np.exp([0.0, 1.0, -1.0, 0.5, 2.0]), np.array([0, 1, -1, 0.5, 2])),
+    ],
     understood="A check needs a step that fits the arithmetic, a relative error, and a look at every element.",
     hints=[
         "One element at a time: (f(x + ε e) − f(x − ε e)) / 2ε, where e is a row of np.eye(len(x)).",
@@ -53,7 +59,8 @@ def gradcheck(f, gradient, x):
     number. Return True if that is so, by differences of f, and else False.
 
     A wrong gradient may be wrong in one element alone, by 2 % of the largest element or more; a right one is right to
-    rounding. f may be of any size, and its gradient near 1e-9 or near 1e9.
+    rounding. f may have any number of inputs and values of any size, and its gradient may be near 1e-9 or near 1e9;
+    elements of a right gradient may be 0.
     """
     step = 1e-5
     differences = np.array([(f(x + step * e) - f(x - step * e)) / (2 * step) for e in np.eye(len(x))])
@@ -63,8 +70,8 @@ def gradcheck(f, gradient, x):
 @gradcheck.check_with
 def _(f, gradient, x):
     size = float(f.text.split()[2])
-    right = size * (np.exp(x) if "exp" in f.text else np.cos(x / 4 + 3) / 4)
-    return bool(np.allclose(gradient, right, rtol=1e-9, atol=0))
+    slope = np.exp(x) if "exp" in f.text else np.cos(x / 4 + 3) / 4 if "sin" in f.text else 3 * x**2 - 3
+    return bool(np.allclose(gradient, size * slope, rtol=1e-9, atol=0))
 
 
 @gradcheck.mistake(
@@ -120,7 +127,7 @@ def _keep_stretched(g: Any, shape: Any) -> Any:
 
 
 def _forget_axis(g: Any, shape: Any) -> Any:
-    return sum_to_shape(g, shape).reshape(shape[1:] if shape[0] == 1 else shape)
+    return sum_to_shape(g, shape).reshape(shape[1:] if shape[:1] == (1,) else shape)
 
 
 #: What is said of a gradient, and how it is made of g, the other factor and the factor itself.
@@ -195,8 +202,8 @@ SHAPES = [
 )
 def is_right(rule):
     """rule(g, a, b) should give (∂L/∂a, ∂L/∂b) of y = a ⊙ b, for arrays a and b that broadcast to the shape of y, and
-    g = ∂L/∂y of this shape. Is it right? Make arrays of your own, call the rule as often as you like, and return True
-    if it passes your test, else False.
+    g = ∂L/∂y of this shape. Is it right? Make arrays of your own, of one axis or more, call the rule as often as you
+    like, and return True if it passes your test, else False.
 
     The grader hands you a good rule, and 18 in which something was broken on purpose: mutants. None may survive, and
     the good one must not be refused for its rounding.

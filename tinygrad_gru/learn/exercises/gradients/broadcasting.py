@@ -109,7 +109,8 @@ def lookups(draw):
     ],
 )
 def index_gradient(g, indices, rows):
-    """y = x[indices] takes rows of x, such as the vectors of words in a text; x is (rows, D), and g = ∂L/∂y.
+    """y = x[indices] takes rows of x, such as the vectors of words in a text; x is (rows, D), and g = ∂L/∂y;
+    `indices` has one axis.
 
     Return ∂L/∂x, of shape (rows, D). Rows that were taken twice get both gradients, and rows that were not taken get 0.
     As always in NumPy an index −1 means the last row.
@@ -170,6 +171,7 @@ def linear_layers(draw):
     "The gradients of a linear layer",
     inputs=linear_layers(),
     example=(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), np.ones((2, 3))),
+    cases=[(np.arange(8.0).reshape(2, 1, 2, 2), np.array([[1.0], [2.0]]), np.arange(4.0).reshape(2, 1, 2, 1))],
     outputs=("∂L/∂x", "∂L/∂W", "∂L/∂b"),
     understood="The transpose of x @ W is g @ Wᵀ one way and xᵀ @ g the other; axes that W does not have are summed.",
     hints=[

@@ -126,7 +126,7 @@ def _(g, y):
     ],
 )
 def numerical_gradient(f, x, h):
-    """f takes a vector and returns a number. Return its gradient at x, estimated by central differences with step h:
+    """f takes a vector and returns a number. Return its gradient at x by central differences with this h, no smaller:
 
     for each coordinate i, (f(x with x_i + h) − f(x with x_i − h)) / 2h, as an array of the shape of x.
     """

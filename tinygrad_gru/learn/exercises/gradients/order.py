@@ -18,10 +18,24 @@ def graphs(draw):
     return {name: inputs_of[name] for name in keys}, names[-1]
 
 
+class Visited(dict):
+    """A dictionary that refuses the 200th look at one key."""
+
+    def __init__(self, entries):
+        super().__init__(entries)
+        self.looks = dict.fromkeys(entries, 0)
+
+    def __getitem__(self, key):
+        self.looks[key] = self.looks.get(key, 0) + 1
+        if self.looks[key] > 200:
+            raise RuntimeError("a node was visited more than 200 times: every path is walked, not every node")
+        return super().__getitem__(key)
+
+
 def _properties(solution, inputs_of, root):
-    found = solution(inputs_of, root)
+    found = solution(Visited(inputs_of), root)
     if not isinstance(found, (list, tuple)):
-        raise TypeError(f"expected a list of nodes, got {found!r:.80}")
+        raise TypeError(f"expected a list of nodes, got {type(found).__name__}: {found!r:.80}")
     too_early = [n for k, n in enumerate(found) if not set(inputs_of.get(n, ())) <= set(found[:k])]
     return {"the nodes, sorted": sorted(found), "nodes that come before one of their inputs": too_early}
 
@@ -34,6 +48,8 @@ def _properties(solution, inputs_of, root):
     cases=[
         ({"a": ["b", "c"], "b": ["f", "f"], "c": ["d"], "d": ["f"], "f": []}, "a"),
         ({name: [of] if of else [] for name, of in zip("afbecd", ["f", "b", "e", "c", "d", ""])}, "a"),
+        ({"a": ["b", "c", "d"], "b": [], "c": [], "d": []}, "a"),
+        ({n: [m, m] if m else [] for m, n in zip(["", *"abcdefghi"], "abcdefghij")}, "j"),
     ],
     run=_properties,
     header="",
@@ -104,20 +120,6 @@ def _(inputs_of, root):
 @order.mistake("the root itself is missing", hint="The root is a node like the others: it comes last.")
 def _(inputs_of, root):
     return order.reference(inputs_of, root)[:-1]
-
-
-class Visited(dict):
-    """A dictionary that refuses the 200th look at one key."""
-
-    def __init__(self, entries):
-        super().__init__(entries)
-        self.looks = dict.fromkeys(entries, 0)
-
-    def __getitem__(self, key):
-        self.looks[key] = self.looks.get(key, 0) + 1
-        if self.looks[key] > 200:
-            raise RuntimeError(f"node {key!r} was visited more than 200 times: every path is walked, not every node")
-        return super().__getitem__(key)
 
 
 @st.composite

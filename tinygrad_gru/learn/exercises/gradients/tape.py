@@ -25,6 +25,7 @@ def _evaluate_dual(solution, formula, a, da, b, db):
         *(numbers, numbers, numbers, numbers),
     ),
     example=(Formula("lambda a, b: a * b"), 2.0, 1.0, 3.0, 0.0),
+    cases=[(Formula("lambda a, b: (a * b) * a"), 2.0, 1.0, 3.0, 0.5)],
     run=_evaluate_dual,
     call="({formula})(Dual({a}, {da}), Dual({b}, {db}))",
     header="import math",
@@ -143,6 +144,7 @@ def tapes(draw):
     "Replay a tape",
     inputs=tapes(),
     example=([("multiply", 0, 1), ("sin", 2)], [2.0, 3.0]),
+    cases=[([("add", k, 0) for k in range(9)], [1.0])],
     header="import math",
     understood="A tape is a list of records in the order of execution; no graph is needed beside it.",
     hints=[

@@ -21,6 +21,7 @@ def stream_inputs(draw):
     "Where a document begins",
     inputs=stream_inputs(),
     example=(np.array([[1.0, 1.0], [0.5, 0.5]]), np.array([[False, False], [True, False]]), np.array([0.5, 0.5]), 1.0),
+    cases=[(np.linspace(-1, 1, 12).reshape(6, 2), np.arange(12).reshape(6, 2) % 5 == 4, np.array([0.5, -0.5]), 1.5)],
     understood="A state belongs to its stream: carried on over batches, and cleared before a document's first symbol.",
     hints=[
         "Go through the steps. In each: first clear h where a document starts, then read x_t.",
@@ -125,6 +126,10 @@ def padded_losses(draw):
     "Padding has no say",
     inputs=padded_losses(),
     example=(np.array([[1.0, 4.0], [2.0, np.nan], [3.0, np.nan]]), np.array([3, 1])),
+    cases=[
+        (np.array([[1.0, 2.0], [np.nan, 4.0]]), np.array([2, 1])),
+        (np.array([[1.0, 2.0], [3.0, -np.inf]]), np.array([2, 1])),
+    ],
     outputs=("the mean", "the gradient"),
     understood="A mask chooses, it doesn't multiply. And a mean must say what it is a mean of: real steps.",
     hints=[
@@ -139,7 +144,8 @@ def masked_mean(losses, lengths):
     each step. Sequence b is real in its first lengths[b] steps; what stands after them is junk, perhaps NaN or ∞.
 
     Return the mean loss of the real steps of all sequences, and the gradient of this mean with respect to `losses`,
-    (T, B). A length may be 0, but one step at least is real.
+    (T, B). A length may be 0, but one step at least is real. The NaN of a real step is a fault that must be
+    seen: the mean is NaN, too.
     """
     real = np.arange(len(losses))[:, None] < lengths
     return np.where(real, losses, 0).sum() / real.sum(), real / real.sum()

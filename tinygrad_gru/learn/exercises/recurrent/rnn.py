@@ -8,6 +8,8 @@ from ...differences import gradients_by_differences
 from ...draws import arrays, sizes, st
 from ...exercise import exercise
 
+LONG = np.array([1.0, -1.0, 0.5, 2.0, -0.5, 1.5]).reshape(6, 1, 1)  # six steps, where draws have three
+
 
 @st.composite
 def rnn_inputs(draw):
@@ -22,6 +24,7 @@ def rnn_inputs(draw):
     "A tanh-RNN over time",
     inputs=rnn_inputs(),
     example=(np.ones((2, 1, 1)), np.zeros((1, 1)), np.ones((1, 1)), np.full((1, 1), 0.5), np.zeros(1)),
+    cases=[(LONG, np.array([[0.5]]), np.ones((1, 1)), np.array([[-0.75]]), np.array([0.25]))],
     understood="A recurrent layer is one small function used again at each step; all that it knows of the past is h.",
     hints=[
         "h is (B, H) at every step: begin with h0, and in a loop over the steps of x make the next h of x[t] and h.",
@@ -102,6 +105,7 @@ def rnn_cotangents(draw):
     "Backpropagation through time",
     inputs=rnn_cotangents(),
     example=(np.ones((2, 1, 1)), np.zeros((1, 1)), np.full((1, 1), 2.0), np.full((2, 1, 1), 0.5), np.ones((2, 1, 1))),
+    cases=[(LONG, np.array([[0.5]]), np.array([[1.5]]), LONG / 4, LONG[::-1])],
     outputs=("∂L/∂W", "∂L/∂U", "∂L/∂b", "∂L/∂h0"),
     understood="Each h has two users, the loss and the next step: their cotangents add up, and go on through Uᵀ.",
     hints=[
@@ -111,8 +115,8 @@ def rnn_cotangents(draw):
 )
 def rnn_gradients(x, h0, U, h, g):
     """The network of exercise 17, h_t = tanh(x_t W + h_{t−1} U + b), has run over x (T, B, F) from h0 (B, H), and h
-    (T, B, H) are its states. A loss L depends on every h_t directly, which is g[t], as if the other states were held
-    fixed, and also through the steps that follow.
+    (T, B, H) are its states. g[t] is the direct part of ∂L/∂h_t, with all other states held fixed; the part through the
+    steps that follow is for you to add.
 
     Return (∂L/∂W, ∂L/∂U, ∂L/∂b, ∂L/∂h0). tanh′ = 1 − tanh².
     """
@@ -214,6 +218,7 @@ def states(draw):
     "How far back the gradient reaches",
     inputs=states(),
     example=(np.array([[0.5], [0.0], [0.5]]), np.array([[0.5]])),
+    cases=[(LONG[:, 0] / 4, np.array([[1.5]]))],
     understood="What reaches t steps back is a product of t Jacobians: by and large it shrinks or grows like λᵗ.",
     hints=[
         "∂h_t/∂h_{t−1} has the entry (1 − h_t[j]²) · U[i, j] for output j and input i: which is row, which is column?",
