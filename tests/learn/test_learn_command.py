@@ -196,10 +196,11 @@ def test_code_that_changes_the_working_directory(learn, tmp_path_factory):
     assert (learn.folder / "learn.json").exists() and not list(elsewhere.iterdir()) and os.getcwd() == str(learn.folder)
 
 
-def test_code_that_changes_numpy_gets_one_sentence(learn, monkeypatch):
+@pytest.mark.parametrize("code", ["import numpy as np; np.isclose = None", "import builtins; builtins.len = None"])
+def test_code_that_changes_numpy_or_python_gets_one_sentence(learn, monkeypatch, code):
     monkeypatch.setattr(np, "isclose", np.isclose)  # which puts it back
     learn("start", "1")
-    write(learn, "import numpy as np; np.isclose = None; return 1, 2")
+    write(learn, f"{code}; return 1, 2")
     status, said = learn("check", "1")
     assert status == 1 and "does 01_the_gradient_of_a_product.py change what belongs to NumPy" in said
 
