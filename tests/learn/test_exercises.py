@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 
 import pytest
 
@@ -32,6 +33,15 @@ def test_the_solution_that_is_shown_passes(exercise, tmp_path):
     with load(path, exercise) as solution:
         verdict = grade(exercise, solution, shrink=False, path=str(path))
     assert verdict.passed, str(verdict)
+
+
+@pytest.mark.parametrize("exercise", [e for e in EXERCISES if e.call is None], ids=lambda e: str(e.number))
+def test_the_file_runs_by_itself_with_the_solution(exercise, tmp_path, capsys):
+    path = tmp_path / exercise.file_name
+    _, main, example = exercise.file().partition("\nif __name__ ==")
+    path.write_text(f"{exercise.header}\n\n\n{exercise.solution()}\n{main}{example}", encoding="utf-8")
+    runpy.run_path(str(path), run_name="__main__")
+    assert main and capsys.readouterr().out
 
 
 @exercises

@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from tinygrad_gru.learn import EXERCISES, SolutionError, exercise, grade, load
+from tinygrad_gru.learn import EXERCISES, SolutionError, exercise, grade, grading, load
 from tinygrad_gru.learn import solution as solution_module
+from tinygrad_gru.learn.compare import difference
 from tinygrad_gru.learn.draws import arrays, numbers, sizes, smallest
 
 PRODUCT = EXERCISES[0]
@@ -61,7 +62,7 @@ def endless(x):
 ANSWERS = [
     (lambda x: None, "None came back: is a `return` missing?"),
     (lambda x: (x + x,), "a tuple of 1 came back, where an array of shape (1,) is expected"),
-    (lambda x: list(x + x), "a list of 1 came back, where an array of shape (1,) is expected"),
+    (lambda x: list(x + x), "a list of 1 came back, where an array of shape (1,) is expected: return np.array(…)"),
     (lambda x: "2x", "a str came back, where an array of shape (1,) is expected"),
     (lambda x: (x + x)[None], "shape (1, 1), where (1,) is expected"),
     (lambda x: (x + x).astype("float32"), "dtype float32, where float64 is expected"),
@@ -126,13 +127,56 @@ def test_an_endless_loop_ends_with_its_line(tmp_path):
     path.write_text("def twice(x):\n    while True:\n        x = x + 0\n")
     with load(path, twice) as solution:
         verdict = grade(twice, solution, path=str(path))
-    assert "it did not end in time: is there an endless loop?\n    line " in str(verdict)
+    assert "it did not end within 2 seconds: is there an endless loop?\n    line " in str(verdict)
 
 
-def test_what_cannot_be_stopped_is_left_alone():
+def test_what_cannot_be_stopped_is_left_alone(monkeypatch):
     """A call into C: it ends neither pytest nor a notebook's kernel."""
+    monkeypatch.setattr(grading, "SECONDS_A_RUN", 0.2)
     verdict = grade(twice, lambda x: time.sleep(3))
-    assert "it did not end in time" in str(verdict)
+    assert "it did not end within 0.2 seconds" in str(verdict)
+
+
+def test_the_limit_is_one_of_processor_time(monkeypatch):
+    monkeypatch.setattr(grading, "SECONDS_A_RUN", 0.5)
+    monkeypatch.setattr(grading, "SECONDS_IN_ALL", 0.0)
+
+    def waits(x):
+        time.sleep(0.7)
+        return x + x
+
+    assert "it is right on 1 inputs, but these took more than 0 seconds" in str(grade(twice, waits))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "seen = []\ndef twice(x):\n    seen.append(x)\n    return x + seen[0]",
+        "def twice(x, calls=[]):\n    calls.append(x)\n    return x + x if len(calls) != 9 else x",
+    ],
+)
+def test_what_remembers_an_earlier_call_is_told_so(code, tmp_path):
+    path = tmp_path / "twice.py"
+    path.write_text(code)
+    with load(path, twice) as solution:
+        assert "does it remember an earlier call" in str(grade(twice, solution, path=str(path)))
+    path.write_text("def twice(x): return x")
+    with load(path, twice) as solution:
+        assert "remember" not in str(grade(twice, solution, path=str(path)))
+
+
+CONTAINERS = [
+    ([1, 2], {1: 0, 2: 0}.keys(), "a dict_keys came back, where a list of 2 is expected: return list(…)"),
+    ((1, 2), (n for n in (1, 2)), "a generator came back, where a tuple of 2 is expected: return tuple(…)"),
+    ([1, 2], "12", "a str came back, where a list of 2 is expected\n"),
+    (np.zeros(2), [[0.0], [0.0, 1.0]], "a list of 2 came back, where an array of shape (2,) is expected\n"),
+    ({"W": 1, "b": 2}, {"W": 1, "U": 2}, "other keys: without 'b' and with 'U'"),
+]
+
+
+@pytest.mark.parametrize(("expected", "given", "words"), CONTAINERS, ids=range(len(CONTAINERS)))
+def test_another_container_is_named_with_what_to_return(expected, given, words):
+    assert words in str(difference(expected, given, 1e-8, 1e-10))
 
 
 def test_ctrl_c_ends_a_check():

@@ -196,17 +196,18 @@ def test_code_that_changes_the_working_directory(learn, tmp_path_factory):
     assert (learn.folder / "learn.json").exists() and not list(elsewhere.iterdir()) and os.getcwd() == str(learn.folder)
 
 
-def test_code_that_changes_numpy_gets_one_sentence(learn, monkeypatch):
+@pytest.mark.parametrize("code", ["import numpy as np; np.isclose = None", "import builtins; builtins.len = None"])
+def test_code_that_changes_numpy_or_python_gets_one_sentence(learn, monkeypatch, code):
     monkeypatch.setattr(np, "isclose", np.isclose)  # which puts it back
     learn("start", "1")
-    write(learn, "import numpy as np; np.isclose = None; return 1, 2")
+    write(learn, f"{code}; return 1, 2")
     status, said = learn("check", "1")
     assert status == 1 and "does 01_the_gradient_of_a_product.py change what belongs to NumPy" in said
 
 
-def command(folder, *arguments):
+def command(folder, *arguments, program=("-m", "tinygrad_gru")):
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONIOENCODING": "utf-8"}
-    call = [sys.executable, "-m", "tinygrad_gru", "learn", *arguments]
+    call = [sys.executable, *program, "learn", *arguments]
     return subprocess.run(
         call, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60
     )
@@ -221,6 +222,23 @@ def test_the_whole_process(tmp_path):
     done = command(tmp_path, "check", "1")
     assert done.returncode == 1 and "is there an endless loop?" in done.stdout and not done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [FIRST.file_name, "learn.json"]
+
+
+def test_a_thread_that_never_ends_does_not_keep_the_command(tmp_path):
+    (tmp_path / FIRST.file_name).write_text(
+        f"import threading, time\nthreading.Thread(target=time.sleep, args=(50,)).start()\n"
+        f"def product_gradient(a, b, g):\n    {RIGHT}\n"
+    )
+    done = command(tmp_path, "check", "1")
+    assert done.returncode == 0 and FIRST.understood in done.stdout and not done.stderr
+
+
+def test_a_loop_in_c_ends_with_the_process(tmp_path):
+    (tmp_path / FIRST.file_name).write_text("def product_gradient(a, b, g):\n    return sum(range(10**12))\n")
+    code = "import sys; from tinygrad_gru.cli import learn, main; learn.SECONDS_TO_CHECK = 2; sys.exit(main())"
+    done = command(tmp_path, "check", "1", program=["-c", code])
+    assert done.returncode == 1 and FIRST.title in done.stdout
+    assert f'{FIRST.file_name}", line 2 in product_gradient' in done.stderr
 
 
 def test_without_hypothesis_it_says_what_to_install(tmp_path):

@@ -71,7 +71,7 @@ def _check(work: Workspace, exercise: Exercise) -> int:
             f"{path.name} is not in {_place(work.folder)}: `{_command(work, 'start', exercise.number)}` writes it, "
             "and --folder says where another folder is"
         )
-    print(_title(exercise))
+    print(_title(exercise), flush=True)
     try:
         with load(path, exercise) as solution:
             verdict = grade(exercise, solution, path=str(path))

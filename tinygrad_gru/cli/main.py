@@ -64,6 +64,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for module in (train, fit, models, show, explore, check, learn):
         module.add_to(commands)
     options, unknown = parser.parse_known_args(arguments)
+    options.owns_process = arguments is None
     if unknown:
         commands.choices[options.name].error(f"unrecognized arguments: {' '.join(unknown)}")
     return options

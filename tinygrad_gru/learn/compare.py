@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,11 @@ def difference(
         return Difference(part, "None came back" if part else "None came back: is a `return` missing?")
     if isinstance(expected, dict) and isinstance(given, dict):
         if expected.keys() != given.keys():
-            return Difference(part, "other keys", list(expected), list(given), True)
+            missing, unknown = (
+                ", ".join(map(repr, [k for k in a if k not in b])) for a, b in ((expected, given), (given, expected))
+            )
+            words = " and ".join(filter(None, (missing and f"without {missing}", unknown and f"with {unknown}")))
+            return Difference(part, f"other keys: {words}", list(expected), list(given), True)
         pairs = [(_join(part, str(key)), expected[key], given[key]) for key in expected]
     elif isinstance(expected, (tuple, list)) and (isinstance(given, (tuple, list)) or np.ndim(given)):
         if len(expected) != len(given):
@@ -57,7 +62,7 @@ def _leaf_difference(expected: Any, given: Any, rtol: float, atol: float, part: 
     if not _is_numeric(expected) and type(given) is type(expected):
         return None if given == expected else Difference(part, "", expected, given, True)
     if not (_is_numeric(expected) and _is_numeric(given)):
-        words = f"{kind_of(given)} came back, where {kind_of(expected)} is expected"
+        words = f"{kind_of(given)} came back, where {kind_of(expected)} is expected{_remedy(expected, given)}"
         return Difference(part, words, expected, given, True)
     e, g = np.asarray(expected), np.asarray(given)
     if e.shape != g.shape:
@@ -82,6 +87,17 @@ def _leaf_difference(expected: Any, given: Any, rtol: float, atol: float, part: 
     if e.ndim and wrong.all() and not nan.any():
         words = ""
     return Difference(part, words, expected, given, True)
+
+
+def _remedy(expected: Any, given: Any) -> str:
+    """What to return instead of a container of another kind."""
+    if isinstance(expected, (list, tuple)) and isinstance(given, Iterable) and not isinstance(given, str):
+        return f": return {type(expected).__name__}(…)"
+    if isinstance(expected, np.ndarray) and expected.ndim and isinstance(given, (list, tuple)):
+        with suppress(ValueError, TypeError):  # of parts of various lengths
+            if np.shape(given) == expected.shape:
+                return ": return np.array(…)"
+    return ""
 
 
 def kind_of(value: Any) -> str:

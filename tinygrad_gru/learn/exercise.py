@@ -222,6 +222,8 @@ class Exercise:
         if self.call is not None:
             return ["# For example,", *(f"#     {t}" for t in call), "# should give", *(f"#     {t}" for t in result)]
         code = [*call[:-1], f"print({call[-1]})", *(f"# {line}" for line in result)]
+        if "np." in "".join(call) and "import numpy" not in self.header:
+            code = ["import numpy as np", "", *code]
         return ['if __name__ == "__main__":', *(f"    {line}" for line in code)]
 
     def solution(self) -> str:

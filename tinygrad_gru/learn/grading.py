@@ -7,17 +7,26 @@ shrinks the input; and the mistake is named whose results equal the solution's o
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .compare import Difference, difference
 from .exercise import Exercise, Mistake
 from .running import Outcome, TimeUp, attempt, line_of
 from .shrinking import shrunk
+from .solution import SolutionError, load
 
-SECONDS_A_RUN = 0.8  # which takes milliseconds
-SECONDS_TO_AUDIT = 2.0
+SECONDS_A_RUN = 2.0  # which takes milliseconds
+SECONDS_TO_AUDIT = 4.0
+SECONDS_IN_ALL = 20.0
+
+REMEMBERS = (
+    "but alone, this call is right: does it remember an earlier call (in a global name, or in a default that it "
+    "changes), or draw random numbers?"
+)
 
 
 @dataclass
@@ -92,23 +101,42 @@ def grade(exercise: Exercise, solution: Callable[..., Any], *, shrink: bool = Tr
         return Trial(inputs, outcome, wrong)
 
     trials: list[Trial] = []
+    until = time.monotonic() + SECONDS_IN_ALL
     for inputs, expected in exercise.checks:
         trials.append(trial(inputs, expected))
         error = trials[-1].outcome.raised
         if isinstance(error, NotImplementedError):
             problem = "it raises NotImplementedError" + line_of(error, path)
             return Verdict(exercise, False, problem=problem, is_unwritten=True)
-        if isinstance(error, TimeUp):
+        if isinstance(error, TimeUp) or time.monotonic() > until:
             break
     failing = [trial for trial in trials if trial.is_wrong]
+    if not failing and len(trials) < len(exercise.checks):
+        problem = f"it is right on {len(trials)} inputs, but these took more than {SECONDS_IN_ALL:g} seconds"
+        return Verdict(exercise, False, problem=f"{problem}, where milliseconds are enough")
     if not failing:
         return _audited(exercise, solution, path, trials[0].outcome.printed)
-    shown = failing[-1]
+    shown, remembers = failing[-1], False
     if shrink and not isinstance(shown.outcome.raised, TimeUp):
         found = shrunk(exercise, shown.inputs, lambda inputs: trial(inputs, exercise.expected(inputs)).is_wrong)
-        shown = trial(found, exercise.expected(found))
-    problem = _problem(exercise, shown, path)
+        again = trial(found, exercise.expected(found))
+        shown, remembers = (again, False) if again.is_wrong else (shown, True)
+        remembers = remembers or _is_right_alone(exercise, shown.inputs, path)
+    problem = _problem(exercise, shown, path) + f"\n{REMEMBERS}" * remembers
     return Verdict(exercise, False, shown.inputs, problem, shown.outcome.printed, _mistake(exercise, trials))
+
+
+def _is_right_alone(exercise: Exercise, inputs: tuple[Any, ...], path: str | None) -> bool:
+    """Whether the learner's file, imported again, gives what is expected for these inputs."""
+    if path is None:
+        return False
+    try:
+        with load(Path(path), exercise) as solution:
+            outcome = exercise.outcome(solution, inputs, SECONDS_A_RUN)
+    except SolutionError:
+        return False
+    wrong = difference(exercise.expected(inputs), outcome.value, exercise.rtol, exercise.atol, exercise.outputs)
+    return not Trial(inputs, outcome, wrong).is_wrong
 
 
 def _audited(exercise: Exercise, solution: Any, path: str | None, printed: str) -> Verdict:
@@ -116,14 +144,14 @@ def _audited(exercise: Exercise, solution: Any, path: str | None, printed: str) 
     outcome = Outcome() if exercise.audit is None else attempt(exercise.audit, (solution,), SECONDS_TO_AUDIT)
     if outcome.raised is None:
         return Verdict(exercise, True, printed=printed)
-    problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path)
+    problem = "the results agree, but\n" + _raised_in_words(outcome.raised, path, SECONDS_TO_AUDIT)
     return Verdict(exercise, False, (), problem, outcome.printed)
 
 
 def _problem(exercise: Exercise, trial: Trial, path: str | None) -> str:
     """What is wrong with a wrong outcome, in words."""
     if trial.outcome.raised is not None:
-        return _raised_in_words(trial.outcome.raised, path)
+        return _raised_in_words(trial.outcome.raised, path, SECONDS_A_RUN)
     names = ", ".join(f"`{exercise.arguments[i]}`" for i in trial.outcome.changed)
     changed = f"it changed its input {names} in place, which the caller still needs"
     if trial.difference is None:
@@ -131,16 +159,16 @@ def _problem(exercise: Exercise, trial: Trial, path: str | None) -> str:
     return f"{trial.difference}\n{changed}" if names else str(trial.difference)
 
 
-def _raised_in_words(error: BaseException, path: str | None) -> str:
+def _raised_in_words(error: BaseException, path: str | None, seconds: float) -> str:
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, TimeUp):
-        what = "it did not end in time: is there an endless loop?"
+        what = f"it did not end within {seconds:g} seconds: is there an endless loop?"
     elif isinstance(error, RecursionError):
         what = "it calls itself without end (RecursionError)"
     elif isinstance(error, SystemExit):
         what = "it ends the program (SystemExit): a function should return"
     elif "'NoneType'" in what:
-        what += "\n    None comes from a function that ends without `return`"
+        what += "\n    None comes from a function that ends without `return`, or from a `.grad` that is not set"
     return what + line_of(error, path)
 
 

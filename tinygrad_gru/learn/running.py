@@ -7,6 +7,7 @@ import copy
 import ctypes
 import io
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from .compare import difference
 
 SECONDS_TO_STOP = 0.2
+WAITING = 3  # times the limit, for code that waits, or on a machine that is busy
 
 
 class TimeUp(BaseException):
@@ -38,7 +40,8 @@ class Outcome:
 def attempt(function: Callable[..., Any], inputs: Sequence[Any], seconds: float | None = None) -> Outcome:
     """Call a function on copies of the inputs, without warnings, and within a time limit if there is one.
 
-    With a limit it runs in a thread of its own. If that does not end in time, TimeUp is raised in it; and if this does
+    The limit is one of processor time, and three times that of any time. With it, the function runs in a thread of its
+    own. If that does not end in time, TimeUp is raised in it; and if this does
     not end it, as in a call into C, it is left alone: it ends with the process.
     """
     copies, printed, outcome = copy.deepcopy(inputs), io.StringIO(), Outcome()
@@ -66,9 +69,16 @@ def attempt(function: Callable[..., Any], inputs: Sequence[Any], seconds: float 
 def _ends(call: Callable[[], None], seconds: float) -> bool:
     """Call a function in a thread; whether it ended, by itself or by TimeUp."""
     thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), daemon=True)
+    started, used = time.monotonic(), time.process_time()
     thread.start()
     try:
         thread.join(seconds)
+        while (
+            thread.is_alive()
+            and time.process_time() - used < seconds
+            and time.monotonic() - started < WAITING * seconds
+        ):
+            thread.join(0.05)
     finally:  # Ctrl-C comes here, too
         if thread.is_alive():
             ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeUp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import codecs
 import io
 import os
@@ -29,7 +30,7 @@ def load(path: Path, exercise: Exercise) -> Iterator[Any]:
     """What the file defines under the name of the exercise; it is a module of its own while the block runs.
 
     As when the file is run, modules beside it are found. What its code changes of the process is undone at the end:
-    the working directory, the path of modules; and `os._exit` raises SystemExit.
+    the working directory, the path of modules, Python's own functions; and `os._exit` raises SystemExit.
 
     >>> from pathlib import Path
     >>> _ = Path("1.py").write_text("def product_gradient(a, b, g): return g * b, g * a")
@@ -57,6 +58,7 @@ def load(path: Path, exercise: Exercise) -> Iterator[Any]:
 def _process_kept(folder: Path) -> Iterator[None]:
     """Undo what code in the folder changes of the process; without a standard input, and without `os._exit`."""
     stdin, paths, at, leave, process = sys.stdin, list(sys.path), os.getcwd(), os._exit, os.getpid()
+    functions = dict(vars(builtins))
 
     def refuse(status: int) -> NoReturn:
         if os.getpid() != process:  # in a child it ends the child
@@ -69,6 +71,7 @@ def _process_kept(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        builtins.__dict__.update(functions)  # first, since all else needs them
         sys.stdin, sys.path[:], os._exit = stdin, paths, leave
         os.chdir(at)
 
