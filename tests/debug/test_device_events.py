@@ -149,6 +149,19 @@ def test_item_and_tolist_are_copies(read):
     assert kinds == ["copy to host"]
 
 
+@pytest.mark.parametrize(
+    "read", [lambda x: x[x > 1], lambda x: x.__array_namespace__().nonzero(x)], ids=["booleans", "nonzero"]
+)
+def test_a_length_that_depends_on_values_is_a_copy(read):
+    kinds = []
+    token = event_listener.set(lambda kind, *_: kinds.append(kind))
+    try:
+        read(instrument(np.array([1.0, 2.0])))
+    finally:
+        event_listener.reset(token)
+    assert kinds == ["launch", "copy to host"]
+
+
 def test_sums_of_gradients_and_second_derivatives_are_counted(stand_in):
     x = Tensor([2.0, 3.0], device="cupy", requires_grad=True)
     stand_in.machine.calls.clear()
