@@ -174,6 +174,23 @@ def differences(f, x):
     return RIGHT[3](f, x, 1e-5)
 
 
+def norm_and_scale(gradients, limit):
+    xp = gradients[0].__array_namespace__()
+    norm = xp.sqrt(sum(xp.sum(g * g) for g in gradients))
+    return xp, norm, limit / norm
+
+
+def clip_by_nonzero(gradients, limit):
+    xp, norm, scale = norm_and_scale(gradients, limit)
+    return [g * scale for g in gradients] if xp.nonzero(xp.reshape(norm > limit, (1,)))[0].shape[0] else list(gradients)
+
+
+def clip_by_booleans(gradients, limit):
+    xp, norm, scale = norm_and_scale(gradients, limit)
+    norm = xp.reshape(norm, (1,))
+    return [g * scale for g in gradients] if norm[norm > limit].shape[0] else list(gradients)
+
+
 ANSWERS = [
     (4, SineInPlace),
     (4, ProductInPlace),
@@ -194,6 +211,8 @@ ANSWERS = [
     (15, softmax(lambda xp, x: xp.max(xp.abs(x), axis=-1, keepdims=True))),
     (15, softmax(lambda xp, x: xp.mean(x, axis=-1, keepdims=True))),
     (15, softmax(lambda xp, x: xp.max(x, axis=-1, keepdims=True), rest=1e-9)),
+    (16, clip_by_booleans),
+    (16, clip_by_nonzero),
     (17, lambda x, *rest: RIGHT[17](x[:5], *rest)),
     (18, lambda x, h0, U, h, g: RIGHT[18](x[-3:], h0 if len(x) < 4 else h[-4], U, h[-3:], g[-3:])),
     (19, lambda h, U: np.append(np.zeros(len(h[:-3])), RIGHT[19](h[-3:], U))),
@@ -237,6 +256,12 @@ def test_it_does_not_pass(number, answer):
     assert not grade(EXERCISES[number - 1], answer, shrink=False).passed
 
 
+def clip_by_vector_norm(gradients, limit):
+    xp = gradients[0].__array_namespace__()
+    norm = xp.linalg.norm(xp.concatenate([xp.reshape(g, (-1,)) for g in gradients]))
+    return [g * xp.minimum(limit / norm, 1.0) for g in gradients]
+
+
 def is_right_with_numbers(rule):
     random = np.random.default_rng(0)
     for a, b in [
@@ -278,6 +303,7 @@ def norm_of_the_deviation(f, gradient, x):
 @pytest.mark.parametrize(
     ("number", "answer"),
     [
+        (16, clip_by_vector_norm),
         (35, fuse_with_many_brackets),
         (36, jvp_with_a_call_of_its_own),
         (38, norm_of_the_deviation),

@@ -6,6 +6,7 @@ They count what formulas and rules would do on a device, also on the host, where
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from ..backend.select import backend_of
 #: Functions that return a view and launch nothing.
 _VIEWS = frozenset(
     "asarray broadcast_to expand_dims flip matrix_transpose moveaxis permute_dims reshape squeeze".split()
+)
+#: Functions whose result has a length that depends on values, for which the host waits.
+_SIZED_BY_VALUES = frozenset(
+    "argwhere compress extract flatnonzero nonzero unique unique_all unique_counts unique_inverse unique_values".split()
 )
 
 
@@ -44,6 +49,8 @@ def _instrumented(name: str, function: Callable) -> Callable:
         wrapped = instrument(result)
         if wrapped is not result and name not in _VIEWS:
             record_event(LAUNCH, name)
+        if name in _SIZED_BY_VALUES:
+            record_event(TO_HOST, f"the length of {name}()")
         return wrapped
 
     return call
@@ -89,8 +96,11 @@ class InstrumentedArray(DuckArray):
 
     def __getitem__(self, index: Any) -> Any:
         index = uninstrument(index)
-        if any(hasattr(part, "dtype") for part in (index if isinstance(index, tuple) else (index,))):
+        arrays = [part for part in (index if isinstance(index, tuple) else (index,)) if hasattr(part, "dtype")]
+        if arrays:
             record_event(LAUNCH, "getitem")
+        if any(part.dtype.kind == "b" for part in arrays):
+            record_event(TO_HOST, "the length of a[booleans]")
         return instrument(self.array[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -107,6 +117,8 @@ class _Namespace:
 
     def __getattr__(self, name: str) -> Any:
         value = OPERATORS.get(name) or getattr(self.library, name)
+        if isinstance(value, ModuleType):  # such as xp.linalg
+            return _Namespace(value)
         return _instrumented(name, value) if callable(value) and not isinstance(value, type) else value
 
 

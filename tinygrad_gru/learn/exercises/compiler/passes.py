@@ -255,7 +255,7 @@ def simplify(program, outputs):
     value.
 
     Of the records that compute the same value keep the first, and let its name stand for the others everywhere, in the
-    outputs too. Then drop the records that no output needs. Return (program, outputs).
+    outputs too, whose list keeps its length. Then drop the records that no output needs. Return (program, outputs).
     """
     first, stands_for, kept = {}, {}, []
     for name, op, arguments in program:

@@ -92,6 +92,12 @@ def _(f, x, t):
     return vjp(f, x)[1](t)[0]
 
 
+@jvp.mistake("vjp of `pull` itself", hint="pull(v) is a tuple, with one gradient for each input of f: take its [0].")
+def _(f, x, t):
+    y, pull = vjp(f, x)
+    return vjp(pull, y)[1](t)[0]
+
+
 @jvp.mistake("x and t exchanged: J at t", hint="The derivative is taken at x and along t, and not the other way round.")
 def _(f, x, t):
     return jvp.reference(f, t, x)
@@ -160,8 +166,8 @@ def _(f, x, v):
 
 
 @hvp.mistake(
-    "the first gradient has no records: create_graph is missing",
-    hint="Without create_graph=True the gradient is a constant to the tape, and nothing is behind it.",
+    "no record leads from the first gradient to x: is create_graph missing, or was x copied?",
+    hint="Without create_graph=True the gradient is a constant to the tape. And Tensor(x.numpy()) is another x.",
 )
 def _(f, x, v):
     g = grad(f(x), x)

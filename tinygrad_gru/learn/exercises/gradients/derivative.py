@@ -47,6 +47,11 @@ def _(a, b, g):
     return b, a
 
 
+@product_gradient.mistake("one gradient alone", hint="y has two inputs: return a pair, ∂L/∂a and ∂L/∂b.")
+def _(a, b, g):
+    return g * b
+
+
 @product_gradient.mistake(
     "g is added, not multiplied",
     hint="Derivatives of steps that follow one another are multiplied; sums are for paths side by side.",
@@ -154,6 +159,11 @@ def _(f, x, h):
 @numerical_gradient.mistake("divided by h, where the points are 2h apart", hint="From x − h to x + h: how far is that?")
 def _(f, x, h):
     return np.array([(f(x + e) - f(x - e)) / h for e in h * np.eye(len(x))])
+
+
+@numerical_gradient.mistake("(…) / 2 * h is (… / 2) · h", hint="Python divides first: put 2 * h into brackets.")
+def _(f, x, h):
+    return np.array([(f(x + e) - f(x - e)) / 2 * h for e in h * np.eye(len(x))])
 
 
 @numerical_gradient.mistake(

@@ -42,7 +42,7 @@ def _probabilities(solution, x):
     ],
     rtol=1e-12,
     run=_probabilities,
-    header="# No import: all that is needed comes from x.",
+    header="import numpy as np  # for the example below alone: all that softmax needs comes from x",
     understood="Arrays bring their library along: one formula serves NumPy, CuPy, and whoever keeps the standard.",
     hints=[
         "xp = x.__array_namespace__(), and then as with np: xp.exp, xp.max, xp.sum, with axis= and keepdims=True.",
@@ -76,8 +76,8 @@ def _(x):
 
 
 @softmax.mistake(
-    "the largest element was copied to the host",
-    hint="float(…) and .item() wait for the device. An array of one element serves as well, and stays there.",
+    "a value was copied to the host",
+    hint="float(…), .item() and .tolist() wait for the device. An array of one element stays there.",
 )
 def _(x):
     xp = x.__array_namespace__()
@@ -122,7 +122,7 @@ def _clipped(solution, gradients, limit):
     example=([np.array([3.0, 0.0]), np.array([[4.0]])], 1.0),
     cases=[([np.array([0.0, 0.0])], 1.0), ([np.array([0.25]), np.array([0.25])], 2.0)],
     run=_clipped,
-    header="# No import: each gradient brings its functions along.",
+    header="import numpy as np  # for the example below alone: each gradient brings its functions along",
     understood="What is decided by a number on the device is computed there, too: min instead of if, and nobody waits.",
     hints=[
         "`if norm > limit` needs an answer on the host. min(1, limit / norm) is a number that decides by itself.",
@@ -133,8 +133,8 @@ def clip_by_norm(gradients, limit):
     """gradients is a list of arrays on a device; their norm is the root of the sum of all their squares, together.
 
     Return a new list in which they are scaled by limit / norm if the norm is larger than limit, and else unchanged.
-    No value may be copied to the host: no `if`, float(…) or .item() on an array, for each time the host would wait for
-    the device. (Arrays do not raise for 1 / 0: they give inf.)
+    No value may be copied to the host: no `if`, float(…) or .item() on an array, no index of booleans, for each time
+    the host would wait for the device. (Arrays do not raise for 1 / 0: they give inf.)
     """
     xp = gradients[0].__array_namespace__()
     norm = xp.sqrt(sum(xp.sum(g * g) for g in gradients))
@@ -176,6 +176,14 @@ def _(gradients, limit):
 def _(gradients, limit):
     _, norm = _norm(gradients)
     return [g * (limit / norm) for g in gradients]
+
+
+@clip_by_norm.mistake(
+    "limit / (norm + 1e-6)", hint="1 / 0 is no fault here, and the clipped norm is to be `limit` itself."
+)
+def _(gradients, limit):
+    xp, norm = _norm(gradients)
+    return [g * xp.minimum(limit / (norm + 1e-6), 1.0) for g in gradients]
 
 
 @clip_by_norm.mistake("the root of the sum of squares is missing", hint="A norm of (3, 4) is 5, not 25.")

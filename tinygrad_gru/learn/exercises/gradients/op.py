@@ -54,7 +54,7 @@ def silu(x):
 
 
 def rule(g, x):
-    """g = ∂L/∂y. Return ∂L/∂x."""
+    """g = ∂L/∂y, which is always the first parameter. Return ∂L/∂x."""
     raise NotImplementedError
 
 
@@ -221,7 +221,10 @@ blend.vjp(a=lambda g, t: g * (1 - t), b=lambda g, t: g * t, t=lambda g, a, b: g 
 def _sums(solution, a, b, t, g):
     """Sums over the three ops, which do not tell the learner which of them is wrong."""
     results, gradients = 0.0, []
-    for function, inputs in zip(solution(), ([a], [a, b], [a, b, t])):
+    functions = solution()
+    if not isinstance(functions, tuple) or len(functions) != 3:
+        raise TypeError(f"planted() returns the tuple (softsign, ratio, blend), not {functions!r:.80}")
+    for function, inputs in zip(functions, ([a], [a, b], [a, b, t])):
         tensors = [Tensor(x, requires_grad=True) for x in inputs]
         y = function(*tensors)
         y.backward(g)
@@ -262,7 +265,7 @@ def _weighted(gradients):
     + "\n\ndef planted():\n    return softsign, ratio, blend\n",
 )
 def planted(ops_of_it=[]):  # noqa: B006  (made once)
-    return ops_of_it
+    return tuple(ops_of_it)
 
 
 def _planted(softsign_rule=lambda g, x: g / (1 + abs(x)) ** 2, formula=abs, ratio_b=lambda g, y, b: -g * y / b):

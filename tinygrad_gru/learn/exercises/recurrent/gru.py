@@ -259,6 +259,14 @@ def _(h, a_z, a_h, g):
     return g * z, g * (h - h_tilde) * z * (1 - z), g * (1 - z) * (1 - h_tilde**2)
 
 
+@update_gradient.mistake(
+    "∂h'/∂h is taken for z, and ∂h'/∂h̃ for 1 − z", hint="h' = (1 − z) h + z h̃: which factor stands beside h?"
+)
+def _(h, a_z, a_h, g):
+    z, h_tilde = sigmoid(a_z), np.tanh(a_h)
+    return g * z, g * (h_tilde - h) * z * (1 - z), g * (1 - z) * (1 - h_tilde**2)
+
+
 @update_gradient.mistake("tanh is taken twice", hint="tanh′(a) = 1 − tanh²(a), and h̃ is tanh(a_h) already.")
 def _(h, a_z, a_h, g):
     z, h_tilde = sigmoid(a_z), np.tanh(a_h)

@@ -32,9 +32,7 @@ def run_cell(solution, xs, h, parameters):
         last, _ = scan(cell.step, start, Tensor(xs))
     (last * np.arange(1.0, 1 + h.shape[-1])).sum().backward()
     gradients = {f"∂L/∂{name}": getattr(cell, name).grad for name in PARAMETERS} | {"∂L/∂h": start.grad}
-    found = {
-        name: np.zeros_like(parameters.get(name[5:], h)) if g is None else g.numpy() for name, g in gradients.items()
-    }
+    found = {name: None if g is None else g.numpy() for name, g in gradients.items()}
     return {"the last state": last.numpy(), **found}
 
 
@@ -82,8 +80,8 @@ class GRU(nn.Cell):
             h̃  = tanh(x W_h + (r ⊙ h) U_h + b_h)      candidate
             h' = (1 − z) ⊙ h + z ⊙ h̃
 
-        There is no backward to write: the grader runs `scan` over your step, compares every gradient, too, and looks
-        whether it can be compiled.
+        There is no backward to write: the grader runs `scan` over your step, compares the gradients, too, and looks
+        whether it can be compiled. The loss is L = Σ_k k · h'_k, k = 1, 2, … over the units of the last state.
         """
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
@@ -119,6 +117,17 @@ class Exchanged(GRU.reference):
         r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
         z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
         return z * h + (1 - z) * ops.tanh(x @ self.W_h + (r * h) @ self.U_h + self.b_h)
+
+
+@GRU.mistake(
+    "z and 1 − z exchanged, and the reset gate acts after the product",
+    hint="Both are PyTorch's conventions. Here z = 0 keeps the old state, and r chooses before U_h.",
+)
+class Torch(GRU.reference):
+    def step(self, h, x):
+        r = ops.sigmoid(x @ self.W_r + h @ self.U_r + self.b_r)
+        z = ops.sigmoid(x @ self.W_z + h @ self.U_z + self.b_z)
+        return z * h + (1 - z) * ops.tanh(x @ self.W_h + r * (h @ self.U_h) + self.b_h)
 
 
 @GRU.mistake(

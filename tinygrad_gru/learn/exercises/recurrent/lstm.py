@@ -91,6 +91,13 @@ def _(x, h, c, W, U, b):
     return sigmoid(o) * np.tanh(c), c
 
 
+@lstm_step.mistake("the gates in the order i, f, o, g", hint="The candidate is the third quarter here: i, f, g, o.")
+def _(x, h, c, W, U, b):
+    i, f, o, g = np.split(x @ W + h @ U + b, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
 @lstm_step.mistake("h' is made of the old c", hint="The output gate shows the cell as it is after this step.")
 def _(x, h, c, W, U, b):
     i, f, g, o = np.split(x @ W + h @ U + b, 4, axis=-1)

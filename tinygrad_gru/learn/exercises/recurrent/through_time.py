@@ -211,6 +211,15 @@ def _(windows, limit):
     return or_zeros([g * (limit / (global_norm(mean) or 1.0)) for g in mean], windows)
 
 
+@clip.mistake(
+    "limit / (norm + 1e-6)",
+    hint="Above the limit the norm is not 0: nothing is to be added, and the clipped norm is `limit`.",
+)
+def _(windows, limit):
+    mean = mean_over(windows)
+    return or_zeros([g * min(1.0, limit / (global_norm(mean) + 1e-6)) for g in mean], windows)
+
+
 @clip.mistake("the square of the norm, its root is missing", hint="How long is the vector (3, 4)?")
 def _(windows, limit):
     mean = mean_over(windows)
