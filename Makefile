@@ -23,8 +23,8 @@ test-peers: $(VENV)/.test $(VENV)/.peers $(VENV)/.datasets
 	$(PYTEST) -rs $(ARGS)
 
 # The page of the explorer in headless Chromium, which must be installed (Debian: apt-get install chromium).
-test-browser: $(VENV)/.browser
-	$(BIN)/python -m pytest tests/browser -rs $(ARGS)
+test-browser: $(VENV)/.test $(VENV)/.browser
+	$(PYTEST) tests/browser -rs $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
