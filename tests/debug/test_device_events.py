@@ -159,7 +159,7 @@ def test_a_length_that_depends_on_values_is_a_copy(read):
         read(instrument(np.array([1.0, 2.0])))
     finally:
         event_listener.reset(token)
-    assert kinds == ["launch", "copy to host"]
+    assert kinds.count("copy to host") == 1
 
 
 def test_sums_of_gradients_and_second_derivatives_are_counted(stand_in):
