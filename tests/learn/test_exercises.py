@@ -44,10 +44,8 @@ def test_the_file_runs_by_itself_with_the_solution(exercise, tmp_path, capsys):
     assert main and capsys.readouterr().out
 
 
-@exercises
+@pytest.mark.parametrize("exercise", [e for e in EXERCISES if e.oracle is not None], ids=lambda e: str(e.number))
 def test_the_reference_agrees_with_an_independent_oracle(exercise):
-    if exercise.oracle is None:
-        pytest.skip("it has none")
     for inputs, given in exercise.checks[:20]:
         found = difference(exercise.oracle(*inputs), given, 1e-6, 1e-8)
         assert found is None, f"{exercise.show_call(inputs)}\n{found}"
