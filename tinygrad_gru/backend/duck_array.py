@@ -30,6 +30,10 @@ COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equa
 _SCALARS_AND_ARRAYS = (bool, int, float, np.ndarray, np.generic)
 #: Functions of NumPy that the array API standard calls otherwise.
 _STANDARD_NAMES = {"absolute": "abs", "fabs": "abs", "concatenate": "concat", "invert": "bitwise_invert"}
+#: Those that take more than two arguments by position: what stands third for others is another setting in the standard.
+_WITH_THREE_ARGUMENTS = frozenset({"clip", "moveaxis", "where"})
+#: Ufuncs that give other numbers, or another dtype, for integers than the functions that stand for them.
+_OF_FLOATS = frozenset({np.fabs, np.reciprocal})
 
 
 def _operator(function: str, reflected: bool = False) -> Callable[[Any, Any], Any]:
@@ -54,6 +58,8 @@ def _array_ufunc(array: DuckArray, ufunc: np.ufunc, method: str, *inputs: Any, *
             f"{what} with {', '.join(settings) or 'this method'} is for NumPy's own arrays: write functions of "
             "xp_of(x) without it, and a = a + x for a += x"
         )
+    if ufunc in _OF_FLOATS and not is_floating(getattr(array, "dtype", np.float64)):
+        raise TypeError(f"np.{ufunc.__name__} of integers is for NumPy's own arrays: write abs(x), or 1 / x")
     return _standard(ufunc, array)(*inputs)
 
 
@@ -95,6 +101,9 @@ class DuckArray:
         return is_on_cuda(other)
 
     def __array_function__(self, function: Callable, types: Any, inputs: tuple, settings: dict[str, Any]) -> Any:
+        name = function.__name__
+        if len(inputs) > 2 and name not in _WITH_THREE_ARGUMENTS:
+            raise TypeError(f"np.{name}: write what follows the second argument by keyword")
         return _standard(function, self)(*inputs, **settings)
 
     def concretize(self, conversion: type) -> Any:
