@@ -18,8 +18,8 @@ They need `product` and `addProduct` of products.js and nothing else. Names are 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from ...ir import Program, Value
@@ -36,7 +36,9 @@ _CHUNK_ROWS = 2**53
 
 def products() -> str:
     """The functions for products of matrices that the emitted source calls."""
-    return files(__package__).joinpath("products.js").read_text(encoding="utf-8")
+    path = os.path.join(os.path.dirname(__file__), "products.js")  # importlib.resources takes 7 ms to import
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 class JavaScriptTarget:
