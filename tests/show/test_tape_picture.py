@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, compiling, grad, nn, ops, scan, show, tape
+from tinygrad_gru import Tensor, compiling, grad, nn, op, ops, scan, show, tape
 from tinygrad_gru.ops.movement import indexing, shape
 from tinygrad_gru.ops.rule_texts import RuleTexts
 from tinygrad_gru.show.graph.fold import Block
@@ -435,3 +435,13 @@ def test_a_long_tape_is_small_and_its_middle_is_left_out():
     assert picture.hidden + len(list(picture.items())) > 2800
     ElementTree.fromstring(picture.svg())
     assert len(picture.svg()) < 1e6 and picture.mermaid().count("-->") < 700
+
+
+def test_the_rule_of_a_users_op_is_its_code_whatever_the_docstring_says():
+    @op
+    def cube(x):
+        """y = x³        ∂L/∂x = 3 g ⊙ x²"""
+        return x * x * x
+
+    cube.vjp(x=lambda g, x: 2 * g * x * x + 0 * x * g)
+    assert RuleTexts().of(cube) == {"x": "2 * g * x * x + 0 * x * g"}

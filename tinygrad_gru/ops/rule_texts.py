@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..closures import is_library
+
 #: A rule whose code is longer than this is shown as its equation.
 _LONGEST = 22
 
@@ -24,9 +26,10 @@ class RuleTexts:
     def of(self, op: Any) -> dict[str, str]:
         """By input, the text of the op's rule: `{"a": "g * b", "b": "g * a"}`; "0" where an input has no gradient.
 
-        It is the code of a rule that is a short lambda. Of another it is what the op's docstring says, `∂L/∂a = g bᵀ`;
-        of an op that says nothing, or has been given other rules, the first line of the rule's own docstring, its code,
-        or its call, `rule(g, x)`.
+        It is the code of a rule that is a short lambda. Of another it is what the docstring of the op says if it is one
+        of ours, `∂L/∂a = g bᵀ`. Of an op that says nothing, has been given other rules, or is a user's, whose docstring
+        may say what its rule should do and does not, it is the first line of the rule's own docstring, its code, or its
+        call, `rule(g, x)`.
         """
         rules = getattr(op, "rules", None) or {}
         key = (op, getattr(op, "redefined", 0))
@@ -45,7 +48,8 @@ class RuleTexts:
         call = (
             "…" if rule.__name__ == "<lambda>" else f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
         )
-        return ("" if op.redefined else equation(op, name)) or said or code or call
+        is_as_documented = is_library(op.__module__) and not op.redefined
+        return (equation(op, name) if is_as_documented else "") or said or code or call
 
     def _code(self, rule: Callable) -> str:
         """The body of a lambda as it stands in the source; empty for another function, or without source."""
