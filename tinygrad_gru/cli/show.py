@@ -20,8 +20,8 @@ def add_to(commands: Any) -> None:
     )
     kinds = command.add_subparsers(required=True, metavar="picture", dest="picture")
     for name, draw, help in (
-        ("gates", gates, "gates and states as heatmaps over the characters of a text"),
-        ("saturation", saturation, "how often each unit of a gate is open or closed"),
+        ("gates", partial(units, pictures.gates), "gates and states as heatmaps over the characters of a text"),
+        ("saturation", partial(units, pictures.saturation), "how often each unit of a gate is open or closed"),
         ("reach", reach, "how far back the gradient of a loss reaches, of one or more models"),
         ("loss", loss, "the loss of one or more runs"),
         ("tape", tape, "the tape of the loss on a text, with its cotangents: .svg, .mmd, .txt, or printed"),
@@ -50,16 +50,11 @@ def add_to(commands: Any) -> None:
             kind.add_argument("--cell", type=count, default=0, metavar="N", help="which of several (default: 0)")
 
 
-def gates(options: argparse.Namespace) -> int:
-    """Draw gates and states."""
-    draw = partial(pictures.gates, restore(options.run), _text(options), names=options.names, cell=options.cell)
-    return _written(options, draw)
-
-
-def saturation(options: argparse.Namespace) -> int:
-    """Draw how often gates are open or closed."""
-    draw = partial(pictures.saturation, restore(options.run), _text(options), names=options.names, cell=options.cell)
-    return _written(options, draw)
+def units(draw: Any, options: argparse.Namespace) -> int:
+    """Draw values of a cell's units: gates and states, or how often gates are open or closed."""
+    return _written(
+        options, partial(draw, restore(options.run), _text(options), names=options.names, cell=options.cell)
+    )
 
 
 def reach(options: argparse.Namespace) -> int:
