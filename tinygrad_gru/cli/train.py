@@ -72,8 +72,6 @@ def train(options: argparse.Namespace) -> int:
 
     Output that fails changes neither the run nor its exit status.
     """
-    if not options.quiet:
-        suggest_one_thread()
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
     with ExitStack() as locks:
         if options.resume:
@@ -85,6 +83,8 @@ def train(options: argparse.Namespace) -> int:
             folder = RunFolder(options.out if options.out is not None else new_run_folder(run.settings.cell))
             locks.enter_context(folder)
         loop = run.loop(folder, state)
+        if not options.quiet:
+            suggest_one_thread()
         total = run.settings.steps * run.settings.characters_per_step
         with BestEffort(progress(total, run.characters, "characters", quiet=options.quiet)) as display:
             sizes = f"{len(run.training):,} characters for training, {len(run.held_out):,} held out"
