@@ -24,7 +24,7 @@ MOST_LINES, MOST_FILES, CORE_LINES = 400, 12, 2500
 #: The packages and modules of the top level, in layers that import only from earlier layers or their own.
 LAYERS = (
     ("version", "contexts", "trees", "closures", "hints", "keywords", "io", "data"),
-    ("backend",),
+    ("backend", "native"),
     ("writes", "cotangents", "html"),
     ("tape",),
     ("inspector", "arguments"),
