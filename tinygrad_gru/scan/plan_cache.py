@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
@@ -26,31 +25,6 @@ from .tracing.traced_array import Untraceable
 
 #: The most compiled steps that are kept.
 PLANS = 64
-
-
-def target_name(compiled: bool | str) -> str:
-    """The target that an argument `compiled` other than False names. Raises if it is not installed."""
-    if compiled is True or compiled == "numpy":
-        return "numpy"
-    if not isinstance(compiled, str) or not re.fullmatch("cuda|javascript|numba(:[1-9][0-9]*)?", compiled):
-        raise ValueError(
-            f"compiled: expected True, False, 'cuda', 'numba' or 'numba:2' (for two threads), got {compiled!r}"
-        )
-    if compiled.startswith("numba"):
-        _numba()
-    return compiled
-
-
-def runnable_target(compiled: bool | str) -> str:
-    """`target_name` of a target that Python runs."""
-    target = target_name(compiled)
-    if target == "javascript":
-        raise ValueError(
-            "compiled='javascript' is a program for Node.js or a page, which Python does not run: the script of a step "
-            "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
-            "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
-        )
-    return target
 
 
 def _numba() -> Any:
