@@ -50,7 +50,10 @@ def add_to(commands: Any) -> None:
     )
     setting("precision", str, "dtype in which the model runs; its weights stay float32", choices=PRECISIONS)
     setting(
-        "compiled", str, "compile recurrences: yes, no (eager mode), numba, numba:2 for two threads", metavar="MODE"
+        "compiled",
+        str,
+        "compile recurrences: yes, no (eager mode), numpy, llvm, llvm:2 for two threads",
+        metavar="MODE",
     )
     setting("lr", float, "peak learning rate", metavar="RATE")
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")

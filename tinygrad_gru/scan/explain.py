@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..backend import is_on_cuda
 from . import passes
 from .fallback import Remark
 from .modes import Mode, mode_of
@@ -48,10 +47,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     check_carry(carry)
     check_xs(xs)
     mode = mode_of(compiled)
-    shown = mode if mode.target else mode_of(True)
-    arrays = [leaf.data for leaf in tree_leaves(carry)]
-    if shown.target not in ("cuda", "javascript") and is_on_cuda(arrays[0]):
-        shown = shown._replace(target="cuda", reason="its arrays are on a GPU")
+    shown = (mode if mode.target else mode_of(True)).on(tree_leaves(carry)[0].data)
     try:
         forward, found = trace_with_names(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)

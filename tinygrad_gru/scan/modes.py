@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import native
+from ..backend import is_on_cuda
 from ..contexts import block, setting
 
 #: The environment variable that names the mode where neither an argument nor a block does.
@@ -39,9 +40,15 @@ class Mode(NamedTuple):
     strict: bool = False
 
     @property
-    def name(self) -> str:
-        """As one would ask for it."""
-        return self.target or "eager"
+    def family(self) -> str:
+        """The target without its number of threads, which changes no result; "eager" for none."""
+        return self.target.partition(":")[0] or "eager"
+
+    def on(self, array: Any) -> Mode:
+        """The mode for arrays like this one."""
+        if self.target in ("", "cuda", "javascript") or not is_on_cuda(array):
+            return self
+        return self._replace(target="cuda", reason="its arrays are on a GPU")
 
 
 def mode_of(compiled: bool | str | None = None) -> Mode:
@@ -98,6 +105,25 @@ def _problem() -> str:
     except (ImportError, OSError, RuntimeError) as error:
         return f"llvmlite is installed and does not work: {error}"
     return ""
+
+
+def continued(before: str | None, compiled: bool | str | None, now: Mode) -> tuple[bool | str | None, str]:
+    """The argument `compiled` with which a run is to be continued, and what is to be said of it, or "".
+
+    before    the family of the mode so far; None for a run of an earlier version, whose default was "numpy"
+    compiled  the argument that is given now, of which `now` is the mode
+
+    Where nothing asks for another mode it is the one so far, so that a resumed run is bit-identical to one that was
+    never interrupted.
+    """
+    if not now.is_asked and now.family != "cuda" and before in (None, "numpy", "eager"):
+        return False if before == "eager" else "numpy", ""
+    if before in (None, now.family):
+        return compiled, ""
+    return compiled, (
+        f"recurrences ran by the target {before} so far, and run by {now.family} from here on ({now.reason}): the run "
+        "goes on with results that are equal to rounding, not bit for bit"
+    )
 
 
 @block
