@@ -26,7 +26,7 @@ ARGUMENTS = {
     "reverse": "run from each sequence's end to its beginning; an output keeps its time step",
     "input_dropout": "probability with which a feature of an input is dropped, in the first layer too: sampled once "
     "per pass for every sequence, the same at all steps (Gal & Ghahramani 2016)",
-    "compiled": "for `scan`: False is eager mode, 'numba' compiles to machine code, None is what `compiling` says",
+    "compiled": "for `scan`: False is eager mode, 'llvm' compiles to machine code, None is what `compiling` says",
     "checkpoint_every": "for `scan`: keep the state of every k-th step for backward, which recomputes the others",
     "dtype": "of the parameters, and so of x and the state: 'float32', 'float64', 'float16' or 'bfloat16'",
     "device": "of the parameters: 'numpy', 'cupy', …; by default that of `use`",
