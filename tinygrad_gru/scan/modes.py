@@ -18,7 +18,7 @@ from ..contexts import block, setting
 VARIABLE = "TINYGRAD_GRU_COMPILED"
 
 _INSTALL = "pip install tinygrad_gru[fast]"
-_WORDS = "'numpy', 'llvm', 'llvm:2' (for two threads) or 'eager'"
+_WORDS = "'llvm', 'llvm:2' (for two threads), 'numpy' or 'eager'"
 _EXPECTED = f"True, False, 'cuda', {_WORDS}"
 _NAME = re.compile("eager|numpy|cuda|javascript|(llvm|numba)(:[1-9][0-9]*)?")
 _compiling: ContextVar[Mode | None] = ContextVar("compiling", default=None)
@@ -52,7 +52,7 @@ class Mode(NamedTuple):
 
 
 def mode_of(compiled: bool | str | None = None) -> Mode:
-    """The mode of a `scan` with this argument. Raises ValueError for an unknown one, ImportError without llvmlite."""
+    """The mode of a `scan` with this argument. Raises ValueError for an unknown one."""
     if compiled is None:
         return _compiling.get() or _default(os.environ.get(VARIABLE, ""))
     return _asked(compiled, "compiled={!r}")
@@ -74,8 +74,6 @@ def _named(name: str, argument: str, reason: str) -> Mode:
     """The mode of that name, for that reason."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{argument}: expected {_EXPECTED}, got {name!r}")
-    if name.startswith(("llvm", "numba")) and not native.is_available():
-        raise ImportError(f"{argument}: {name!r} needs llvmlite: {_INSTALL}")
     return Mode("" if name == "eager" else name.replace("numba", "llvm"), reason)  # numba is its old name
 
 
@@ -149,11 +147,13 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
 
 
 def runnable(mode: Mode) -> Mode:
-    """The mode, unless Python does not run its programs."""
+    """The mode, unless it cannot run here: Python does not run JavaScript, and LLVM needs llvmlite."""
     if mode.target == "javascript":
         raise ValueError(
             "compiled='javascript' is a program for Node.js or a page, which Python does not run: the script of a step "
             "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
             "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
         )
+    if mode.family == "llvm" and not native.is_available():
+        raise ImportError(f"{mode.reason} needs llvmlite: {_INSTALL}")
     return mode

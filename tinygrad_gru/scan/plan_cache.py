@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
 from .targets.cuda import CudaTarget
 from .targets.javascript import JavaScriptTarget
+from .targets.llvm import LLVMTarget
 from .targets.numpy import NumPyTarget
 from .targets.source import Executable, build
 from .targets.workspace import Workspace
@@ -25,15 +25,6 @@ from .tracing.traced_array import Untraceable
 
 #: The most compiled steps that are kept.
 PLANS = 64
-
-
-def _numba() -> Any:
-    """The target for numba, which imports it."""
-    try:
-        return importlib.import_module(".targets.numba", __package__)
-    except ImportError as error:
-        raise ImportError(f"compiled='numba' needs numba: pip install tinygrad_gru[numba] ({error})") from error
-
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
@@ -70,9 +61,9 @@ class CompiledStep:
     """A traced step compiled for arrays of certain shapes: a forward program and, if gradients are required, backward
     ones.
 
-    target     "numpy", "numba" (or "numba:2"), "cuda" or "javascript"
+    target     "numpy", "llvm" (or "llvm:2"), "cuda" or "javascript"
     device     the GPU on which it runs; without one, programs for CUDA can only be printed; so can those in JavaScript
-    fallback   why the programs are for NumPy, where numba cannot compile them
+    fallback   why the programs are for NumPy, where LLVM cannot compile them
     residuals  the values that the forward program stores for backward
     computed_residuals  those of them that it computes, as ys after those of the step
     """
@@ -131,7 +122,7 @@ class CompiledStep:
         if self.target != "numpy" and not self.fallback:  # if the forward program is for NumPy, so is the backward one
             threads = int(self.target.partition(":")[2] or 1)
             try:
-                return build(_numba().NumbaTarget(threads), program, name, kept)
+                return build(LLVMTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.fallback = str(reason)
         return build(NumPyTarget(), program, name, kept)
