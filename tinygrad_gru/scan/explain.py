@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..native import Function
 from . import passes
 from .fallback import Remark
 from .modes import Mode, mode_of
@@ -75,12 +76,23 @@ TARGETS = {
 
 
 def _how(mode: Mode, shown: Mode, step: CompiledStep) -> list[str]:
-    """The target, and what decides it."""
+    """The target, what decides it, and where its machine code is from."""
     lines = [] if mode.target else [f"Eager mode: every op runs at every step ({mode.reason}). In compiled mode:"]
-    lines.append(f"Target {shown.target}: {TARGETS[shown.target.partition(':')[0]]} ({shown.reason}).")
+    lines.append(f"Target {shown.target}: {TARGETS[shown.family]} ({shown.reason}).")
     if step.fallback:
         lines.append(f"llvm does not compile all of it: {step.fallback}. So its target is numpy: {TARGETS['numpy']}.")
+    elif functions := step.native_functions:
+        lines.append(f"Machine code: {origin(functions)}. `tinygrad-gru cache` says where it is kept.")
     return lines
+
+
+def origin(functions: Sequence[Function]) -> str:
+    """Where the machine code of these functions is from."""
+    compiled, loaded = ([f.seconds for f in functions if f.is_compiled is which] for which in (True, False))
+    texts = [f"{len(seconds)} function{'' if len(seconds) == 1 else 's'} {words} in {sum(seconds):.3f} s"
+             for seconds, words in ((compiled, "compiled by this process"), (loaded, "loaded from the cache on disk"))
+             if seconds]  # fmt: skip
+    return ", ".join(texts)
 
 
 def _described(executable: Executable, title: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from threading import RLock
 from typing import Any, NamedTuple
 
 from ..backend import IDLE_POOL, Backend
+from ..native import Function
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
@@ -125,7 +127,18 @@ class CompiledStep:
                 return build(LLVMTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.fallback = str(reason)
+            except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # the program is right, LLVM is not
+                self.fallback = f"{type(error).__name__}: {error}"
+                text = f"a loop was not compiled to machine code, and runs more slowly by NumPy: {self.fallback}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
         return build(NumPyTarget(), program, name, kept)
+
+    @property
+    def native_functions(self) -> list[Function]:
+        """The machine code of its programs so far."""
+        programs = [self.forward, *self._backwards.values()]
+        found = [getattr(program, "namespace", {}).get("loop") for program in programs]
+        return [function for function in found if isinstance(function, Function)]
 
     def on_device(self, function: Callable, *arguments: Any) -> Any:
         """Call the function while the step's device is the current one, where arrays are made."""
