@@ -14,7 +14,7 @@ from typing import Any
 
 
 @lru_cache(maxsize=256)
-def kind_of(cls: type) -> type | None:
+def kind_of(cls: Any) -> Any:
     """What kind of container a class is: tuple, list, Mapping or the dataclass that it is; None if its objects are
     leaves."""
     kinds = (kind for kind in (tuple, list, Mapping) if issubclass(cls, kind))

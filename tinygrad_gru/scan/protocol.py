@@ -110,7 +110,7 @@ def check_step(step: Any, caller: str) -> None:
 
 def check_carry(carry: Any) -> None:
     """Raise TypeError unless it is a tree of Tensors."""
-    if not all([isinstance(part, Tensor) for part in flatten(carry)]):
+    if not all(isinstance(part, Tensor) for part in flatten(carry)):
         path, part = next((path, part) for path, part in leaves(carry, "carry") if not isinstance(part, Tensor))
         raise TypeError(f"scan: carry must be {_TREE}, got {_found(path, part, 'carry')}")
     if carry is None:
@@ -119,7 +119,7 @@ def check_carry(carry: Any) -> None:
 
 def check_xs(xs: Any) -> None:
     """Raise TypeError unless it is a tree of Tensors with an axis of time, or None."""
-    if all([isinstance(part, Tensor) and part.shape for part in flatten(xs)]):
+    if all(isinstance(part, Tensor) and part.shape for part in flatten(xs)):
         return
     for path, part in leaves(xs, "xs"):
         if not isinstance(part, Tensor):
