@@ -13,12 +13,14 @@ from operator import is_
 from typing import Any
 
 
-@lru_cache(maxsize=256)
-def kind_of(cls: Any) -> Any:
+def _kind(cls: type) -> type | None:
     """What kind of container a class is: tuple, list, Mapping or the dataclass that it is; None if its objects are
     leaves."""
     kinds = (kind for kind in (tuple, list, Mapping) if issubclass(cls, kind))
     return next(kinds, cls if is_dataclass(cls) else None)
+
+
+kind_of: Callable[[type], type | None] = lru_cache(maxsize=256)(_kind)
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
