@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from ..version import __version__
-from . import cache
+from . import cache, product
 
 #: The dtypes of memory: `pointer_float32` and so on.
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
@@ -47,6 +47,14 @@ DTYPES = ("float32", "float64", "int32", "int64", "bool")
 def is_available() -> bool:
     """Whether llvmlite is installed; it isn't imported."""
     return importlib.util.find_spec("llvmlite") is not None
+
+
+def panel_width(rows: int, columns: int, item: int) -> int:
+    """The width of the panels in which `product` reads a right operand of that many columns, for a left one of `rows`.
+
+    item  the bytes of an element
+    """
+    return product.panel_width(rows, columns, item, is_available() and _compiler().is_wide())
 
 
 def function(text: str, name: str = "loop") -> Callable[[np.ndarray], None]:
@@ -73,19 +81,24 @@ class _Function:
 @lru_cache(maxsize=256)
 def _loaded(text: str, name: str) -> tuple[Any, Callable]:
     """The library of a text, and its function `name`."""
-    try:
-        compiler = importlib.import_module(".compiler", __package__)
-    except ImportError as error:
-        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
+    compiler = _compiler()
     parts = (text, name, __version__, _sources(), compiler.versions(), *compiler.processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     code = cache.load(key)
     if code is None:
         frontend = importlib.import_module(".frontend", __package__)
-        code = compiler.object_code(frontend.ir_of(text, name))
+        code = compiler.object_code(frontend.ir_of(text, name, compiler.is_wide()))
         cache.store(key, code)
     library = compiler.Library(code)
     return library, library.function(name)
+
+
+def _compiler() -> Any:
+    """The compiler, which imports llvmlite."""
+    try:
+        return importlib.import_module(".compiler", __package__)
+    except ImportError as error:
+        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
 
 
 @lru_cache(maxsize=1)
