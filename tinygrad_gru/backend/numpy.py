@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from .memory import IDLE_POOL, MemoryReport, host_memory, live_arrays
 HostArray = np.ndarray
 #: The rows of equal index that are summed sequentially.
 _BLOCK = 128
+#: The bytes of the widest vector register, and of a cache line.
+_ALIGNMENT = 64
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -47,6 +50,12 @@ class NumPyBackend(Backend):
         if not isinstance(array, np.ndarray):
             return 0, 0  # a NumPy scalar, which cannot be written
         return byte_range(array.__array_interface__["data"][0], array)
+
+    def aligned_zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.zeros(size + _ALIGNMENT, np.uint8)
+        start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+        return memory[start : start + size].view(dtype).reshape(shape)
 
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)
