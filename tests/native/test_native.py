@@ -231,7 +231,7 @@ def test_loops_over_memory_that_does_not_overlap_need_no_checks():
     text = "def loop(steps):\n    f(pointer_float32(steps[0]), pointer_float32(steps[1]), pointer_float32(steps[2]))\n"
     text += "def f(a, b, c):\n    for i in range(1000):\n        c[i] = a[i] * b[i]\n"
     module = str(compiler.optimized(ir_of(text, "loop"), compiler.machine()))
-    assert "vector.body" in module and "memcheck" not in module
+    assert "x float> %" in module and "memcheck" not in module
 
 
 # -- products ----------------------------------------------------------------------------------------------------------
