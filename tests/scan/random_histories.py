@@ -7,7 +7,7 @@ replaced. The same history happens in two worlds, a compiled one and an eager on
 event must have the same result in both. A TapeError in either is no disagreement: refusing is right where a value
 cannot be computed.
 
-`python -m tests.scan.random_histories 20000` runs that many, and prints those that disagree. `… 500 numba` and, where
+`python -m tests.scan.random_histories 20000` runs that many, and prints those that disagree. `… 500 llvm` and, where
 there is a GPU, `… 500 cupy` run other targets; a third number is the first seed, and `… 1 numpy 17` prints one history.
 """
 
@@ -398,10 +398,10 @@ def history(seed: int, length: int = 10) -> list[tuple[str, int]]:
 def disagreement(seed: int, target: str, tell: Callable[[str], None] = lambda text: None) -> str:
     """The first difference between an eager world on NumPy and a compiled one, or "" if there is none.
 
-    target  "numpy", "numba", or "cupy"
+    target  "numpy", "llvm", or "cupy"
     """
     eager = World(seed, False)
-    compiled = World(seed, "numba" if target == "numba" else "numpy", "cupy" if target == "cupy" else "numpy")
+    compiled = World(seed, "llvm" if target == "llvm" else "numpy", "cupy" if target == "cupy" else "numpy")
     for position, (event, event_seed) in enumerate(history(seed)):
         expected, found = (_outcome(world, event, event_seed) for world in (eager, compiled))
         tell(f"{position} {event}: {_short(expected)} | {_short(found)}")

@@ -14,7 +14,7 @@ from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, 
 from tinygrad_gru.scan import pure
 from tinygrad_gru.scan.protocol import tree_leaves
 
-MODES = [False, None, *(["numba"] if importlib.util.find_spec("numba") else [])]
+MODES = [False, None, *(["llvm"] if importlib.util.find_spec("llvmlite") else [])]
 modes = pytest.mark.parametrize("mode", MODES)
 pytestmark = pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 

@@ -56,8 +56,8 @@ def scan(
               step is traced and compiled: it runs once, on traced arrays without values, so a print in it prints once.
               A step that cannot be compiled, or that has side effects, runs eagerly; the effects of its trace are
               undone, except for prints, and a NotCompiledWarning says so, once, with the line and the reason. With True
-              such a step is a NotCompiledError. "numba", which must be installed, compiles the loop to machine code:
-              faster at every size, after a second or two for a new step. "numba:2" shares the batch between two
+              such a step is a NotCompiledError. "llvm", which needs llvmlite, compiles the loop to machine code: faster
+              at every size, after some tenths of a second for a new step. "llvm:2" shares the batch between two
               threads. (Anomaly mode sees every step, so it is always eager.)
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
@@ -151,7 +151,7 @@ def _tensor(x: Any) -> Any:
 
 @block
 def compiling(on: bool | str | None = True) -> Iterator[None]:
-    """The default of `scan`'s argument `compiled` in this block: True, False, "numba" or "numba:2".
+    """The default of `scan`'s argument `compiled` in this block: True, False, "llvm" or "llvm:2".
 
     None leaves it to `scan`. With True, a step that cannot be compiled is a NotCompiledError.
 

@@ -29,7 +29,7 @@ LEVELS: dict[Level, str] = {
 def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, compiled: bool | str = True) -> str:
     """How `scan(step, carry, xs)` is compiled: the graph of the step, the effect of each pass, and the source.
 
-    The arguments are those of `scan`; compiled="numba" shows the source that numba would compile, "cuda" that for a
+    The arguments are those of `scan`; compiled="llvm" shows the loop that LLVM would compile, "cuda" that for a
     GPU, "javascript" that for Node.js or a page. Says what is loop-invariant, hoisted and sunk, what is concatenated,
     and the residuals; values have the names of the step's variables. For a step that cannot be compiled, the reason.
 
@@ -58,7 +58,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = ["The step, traced:", *traced, ""]
     if compiled_step.fallback:
-        lines += [f"numba does not compile all of it: {compiled_step.fallback}.", ""]
+        lines += [f"llvm does not compile all of it: {compiled_step.fallback}.", ""]
     lines += _described(compiled_step.forward, "Forward")
     if backward is not None:
         residuals = ", ".join(value.name for value in compiled_step.residuals)

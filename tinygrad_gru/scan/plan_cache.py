@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
@@ -12,6 +11,7 @@ from operator import attrgetter
 from threading import RLock
 from typing import Any, NamedTuple
 
+from .. import native
 from ..backend import IDLE_POOL, Backend
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
@@ -19,6 +19,7 @@ from .passes.symbolic_zeros import Zeros, ZerosOverTime
 from .replay import evaluate
 from .targets.cuda import CudaTarget
 from .targets.javascript import JavaScriptTarget
+from .targets.llvm import LLVMTarget
 from .targets.numpy import NumPyTarget
 from .targets.source import Executable, build
 from .targets.workspace import Workspace
@@ -33,13 +34,13 @@ def target_name(compiled: bool | str) -> str:
     """The target that an argument `compiled` other than False names. Raises if it is not installed."""
     if compiled is True or compiled == "numpy":
         return "numpy"
-    if not isinstance(compiled, str) or not re.fullmatch("cuda|javascript|numba(:[1-9][0-9]*)?", compiled):
+    if not isinstance(compiled, str) or not re.fullmatch("cuda|javascript|(llvm|numba)(:[1-9][0-9]*)?", compiled):
         raise ValueError(
-            f"compiled: expected True, False, 'cuda', 'numba' or 'numba:2' (for two threads), got {compiled!r}"
+            f"compiled: expected True, False, 'cuda', 'llvm' or 'llvm:2' (for two threads), got {compiled!r}"
         )
-    if compiled.startswith("numba"):
-        _numba()
-    return compiled
+    if compiled.startswith(("llvm", "numba")) and not native.is_available():
+        raise ImportError(f"compiled={compiled!r} needs llvmlite: pip install tinygrad_gru[fast]")
+    return compiled.replace("numba", "llvm")  # its old name
 
 
 def runnable_target(compiled: bool | str) -> str:
@@ -52,14 +53,6 @@ def runnable_target(compiled: bool | str) -> str:
             "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
         )
     return target
-
-
-def _numba() -> Any:
-    """The target for numba, which imports it."""
-    try:
-        return importlib.import_module(".targets.numba", __package__)
-    except ImportError as error:
-        raise ImportError(f"compiled='numba' needs numba: pip install tinygrad_gru[numba] ({error})") from error
 
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
@@ -117,9 +110,9 @@ class CompiledStep:
     """A traced step compiled for arrays of certain shapes: a forward program and, if gradients are required, backward
     ones.
 
-    target     "numpy", "numba" (or "numba:2"), "cuda" or "javascript"
+    target     "numpy", "llvm" (or "llvm:2"), "cuda" or "javascript"
     device     the GPU on which it runs; without one, programs for CUDA can only be printed; so can those in JavaScript
-    fallback   why the programs are for NumPy, where numba cannot compile them
+    fallback   why the programs are for NumPy, where LLVM cannot compile them
     residuals  the values that the forward program stores for backward
     checks     the indices that are checked after the forward program, which stores those that change with time
     stored     all that it stores
@@ -186,7 +179,7 @@ class CompiledStep:
         if self.target != "numpy" and not self.fallback:  # if the forward program is for NumPy, so is the backward one
             threads = int(self.target.partition(":")[2] or 1)
             try:
-                return build(_numba().NumbaTarget(threads), program, name, kept)
+                return build(LLVMTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.fallback = str(reason)
         return build(NumPyTarget(), program, name, kept)

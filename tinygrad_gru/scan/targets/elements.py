@@ -98,7 +98,7 @@ _ARITHMETIC = _infix(
     add="+", subtract="-", multiply="*", divide="/", less="<", less_equal="<=", greater=">", greater_equal=">="
 ) | {"negative": "-{0}", "astype": "{0}", "positive": "{0}"}  # fmt: skip
 _EQUALITY = _infix(equal="==", not_equal="!=")
-#: Python and C++ call functions of these names. exp and tanh have the dtype in their names, for numba has ours.
+#: Python and C++ call functions of these names. exp and tanh have the dtype in their names, for native code has ours.
 _CALLS = {
     "where": "select({0}, {1}, {2})", "exp": "exp_{dtype}({0})", "tanh": "tanh_{dtype}({0})", "logical_not": "not {0}",
     **{name: f"{name}({{0}})" for name in ("expm1", "log", "log1p", "sqrt", "sin", "cos", "abs", "sign")},
@@ -111,7 +111,7 @@ PYTHON = Language(
     name="Python",
     operations=_ARITHMETIC | _EQUALITY | _CALLS,
     casts={name: f"{name}({{0}})" for name in _DTYPES},
-    results={name: f"{name}({{0}})" for name in ("int32", "int64")},  # numba computes all integers in 64 bits
+    results={},
     literals={},
     definition="{name} = {text}",
     variable="{name} = {text}",
