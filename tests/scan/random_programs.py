@@ -74,7 +74,8 @@ class _Drawing:
             lambda: self.scatter(SQUARE, [(self.row(),)], [z]),
             lambda: self.scatter(SQUARE, [(slice(1), self.row())], [z[:1]]),
             lambda: self.scatter(SQUARE, [(self.row(), self.row()), (0,)], [m[0], z[1]]),
-            lambda: xp.astype(self.row(), DOUBLE) * 0.5, lambda: xp.astype(self.row()[:, None] == self.row(), DOUBLE) @ m,
+            lambda: xp.astype(self.row(), DOUBLE) * 0.5,
+            lambda: xp.astype(self.row()[:, None] == self.row(), DOUBLE) @ m,
             lambda: xp.astype(xp.sum(xp.astype(m > 0, np.int32), axis=0), DOUBLE),
         ]  # fmt: skip
         if self.random.random() < 0.1:
