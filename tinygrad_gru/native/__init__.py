@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from ..version import __version__
-from . import cache
+from . import cache, product
 
 #: The dtypes of memory: `pointer_float32` and so on.
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
@@ -48,6 +48,14 @@ DTYPES = ("float32", "float64", "int32", "int64", "bool")
 def is_available() -> bool:
     """Whether llvmlite is installed; it isn't imported."""
     return importlib.util.find_spec("llvmlite") is not None
+
+
+def panel_width(rows: int, columns: int, item: int) -> int:
+    """The width of the panels in which `product` reads a right operand of that many columns, for a left one of `rows`.
+
+    item  the bytes of an element
+    """
+    return product.panel_width(rows, columns, item, is_available() and _compiler().is_wide())
 
 
 class Function:
@@ -74,20 +82,24 @@ def function(text: str, name: str = "loop") -> Function:
     without the GIL. Equal texts give the same function: from this process, from disk, or compiled. Raises ImportError
     without llvmlite, and SyntaxError for what is not in the subset.
     """
-    try:
-        compiler = importlib.import_module(".compiler", __package__)
-    except ImportError as error:
-        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
-    started = time.perf_counter()
+    compiler, started = _compiler(), time.perf_counter()
     parts = (text, name, __version__, _sources(), compiler.versions(), *compiler.processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     code = cache.load(key)
     is_compiled = code is None
     if code is None:
         frontend = importlib.import_module(".frontend", __package__)
-        code = compiler.object_code(frontend.ir_of(text, name))
+        code = compiler.object_code(frontend.ir_of(text, name, compiler.is_wide()))
         cache.store(key, code)
     return Function(compiler.Library(code), name, is_compiled, time.perf_counter() - started)
+
+
+def _compiler() -> Any:
+    """The compiler, which imports llvmlite."""
+    try:
+        return importlib.import_module(".compiler", __package__)
+    except ImportError as error:
+        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
 
 
 @lru_cache(maxsize=1)
