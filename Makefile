@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(PYTEST) $(ARGS)
 
-# Also the tests that compare with PyTorch, Keras, JAX, autograd and numba; ends with the list of skipped tests and reasons.
+# Also the tests that compare with PyTorch, Keras, JAX, autograd and LLVM; ends with the list of skipped tests and reasons.
 test-peers: $(VENV)/.test $(VENV)/.peers $(VENV)/.datasets
 	$(PYTEST) -rs $(ARGS)
 

@@ -20,7 +20,7 @@ COMMAND = "python -m benchmarks.accuracy"
 #: The largest errors allowed, in ulp: in float16 against the rounded result, otherwise against the exact one.
 LIMITS = {"float16": 1.0, "float32": 4.0, "float64": 4.0}
 COUNT = {"float32": 1_000_000, "float64": 300_000}
-TARGETS: dict[str, Any] = {"eager": False, "compiled, NumPy": "numpy", "compiled, numba": "numba"}
+TARGETS: dict[str, Any] = {"eager": False, "compiled, NumPy": "numpy", "compiled, LLVM": "llvm"}
 EXPLANATION = """\
 The largest error over the sample, and its input, in units in the last place (ulp) of the result; for subnormal results
 an ulp is the smallest number. float16: all numbers of the domain, and the distance to the *rounded* exact result.
@@ -239,7 +239,7 @@ def cases(count: dict[str, int]) -> Iterator[tuple[Function, str, str, Any, floa
             x = inputs(function, dtype, min(count.get(dtype, 2**16), 6000 if function.slow else 2**30))
             confirm(function, x[:: max(1, len(x) // 200)].astype(float))
             for name, target in TARGETS.items():
-                if target == "numba" and (dtype == "float16" or not installed("numba")):
+                if target == "llvm" and (dtype == "float16" or not installed("llvmlite")):
                     continue
                 found = errors(function, x, target)
                 worst = int(np.argmax(found))
@@ -250,7 +250,7 @@ def cases(count: dict[str, int]) -> Iterator[tuple[Function, str, str, Any, floa
 def main(quick: bool = False) -> None:
     count = {"float16": 1000, "float32": 4000, "float64": 4000} if quick else COUNT
     columns = [
-        f"{dtype}, {name}" for dtype in LIMITS for name in TARGETS if (dtype, name) != ("float16", "compiled, numba")
+        f"{dtype}, {name}" for dtype in LIMITS for name in TARGETS if (dtype, name) != ("float16", "compiled, LLVM")
     ]
     lines, above, found = [EXPLANATION, "", row(["", *columns]), row(["---"] * (len(columns) + 1))], [], {}
     for function, dtype, name, x, error in cases(count):
@@ -266,7 +266,7 @@ def main(quick: bool = False) -> None:
     if quick:
         print("\n".join(lines))
     else:
-        report("accuracy", "Accuracy of elementwise functions", COMMAND, lines, ["numba", "mpmath"])
+        report("accuracy", "Accuracy of elementwise functions", COMMAND, lines, ["llvmlite", "mpmath"])
 
 
 def full_name(function: Function) -> str:

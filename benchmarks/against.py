@@ -63,9 +63,9 @@ def main() -> None:
     )
     parser.add_argument("other", type=Path, help="the folder of the other checkout")
     parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--numba", action="store_true", help="compile recurrences with numba")
+    parser.add_argument("--llvm", action="store_true", help="compile recurrences by LLVM")
     given = parser.parse_args()
-    mode = "numba" if given.numba else True
+    mode = "llvm" if given.llvm else True
     folders = {"this": Path(__file__).parents[1], "other": given.other.resolve()}
     checkouts = {name: Checkout(folder, mode) for name, folder in folders.items()}
     print(f"{machine(threads='1 thread')}\n\n{row(['', 'this over the other', 'minima'])}\n{row(['---'] * 3)}")

@@ -1,7 +1,7 @@
 """Compiled recurrences beside PyTorch's hand-written kernels, XLA, and the processor's peak rate of products.
 
 A pass is forward and backward, with gradients of all parameters, of the input and of the initial state, float32.
-`--quick` measures few sizes and writes no results; `--numba` compiles our loops with numba, on one thread.
+`--quick` measures few sizes and writes no results; `--llvm` compiles our loops to machine code, on one thread.
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ def first_calls(shapes: int) -> None:
         print(row([name, f"{statistics.median(extra):.1f}", f"{min(extra):.1f}"]))
 
 
-def with_numba() -> None:
-    lines = [EXPLANATION, "", *output_of("recurrence", "table", len(SIZES), 5, "numba", threads=1)]
-    title, command = "Recurrences, compiled from their equations with numba", f"{COMMAND} --numba"
-    report("recurrence_numba", title, command, lines, ["torch", "jax", "numba"], THREADS[1])
+def with_llvm() -> None:
+    lines = [EXPLANATION, "", *output_of("recurrence", "table", len(SIZES), 5, "llvm", threads=1)]
+    title, command = "Recurrences, compiled from their equations by LLVM", f"{COMMAND} --llvm"
+    report("recurrence_llvm", title, command, lines, ["torch", "jax", "llvmlite"], THREADS[1])
 
 
 def main(quick: bool = False) -> None:
@@ -139,7 +139,7 @@ def main(quick: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    if "--numba" in sys.argv:
-        with_numba()
+    if "--llvm" in sys.argv:
+        with_llvm()
     else:
         main("--quick" in sys.argv)

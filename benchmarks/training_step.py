@@ -110,10 +110,10 @@ MAKERS = {"ours": ours} | ({"PyTorch": pytorch} if installed("torch") else {})
 
 
 def whole_steps(settings: TextSettings) -> dict[str, Callable[[], Any]]:
-    """Training steps by name; ours also with the recurrence compiled by numba, if that is installed."""
+    """Training steps by name; ours also with the recurrence compiled by LLVM, if llvmlite is installed."""
     steps: dict[str, Callable[[], Any]] = {"ours": TextRun(settings).trainer.step}
-    if installed("numba"):
-        steps["ours by numba"] = TextRun(replace(settings, compiled="numba")).trainer.step
+    if installed("llvmlite"):
+        steps["ours by LLVM"] = TextRun(replace(settings, compiled="llvm")).trainer.step
     return steps | {name: make(TextRun(settings)).step for name, make in MAKERS.items() if name != "ours"}
 
 
@@ -181,7 +181,7 @@ def main(quick: bool = False) -> None:
         lines += output_of("training_step", "tables", 2 if quick else 15, threads=threads)
     if not quick:
         title = "A training step of the main job"
-        report("training_step", title, COMMAND, lines, ["torch", "numba"], " and ".join(THREADS.values()))
+        report("training_step", title, COMMAND, lines, ["torch", "llvmlite"], " and ".join(THREADS.values()))
 
 
 if __name__ == "__main__":

@@ -94,3 +94,22 @@ def test_scatter_add_out_of_bounds_raises_and_writes_nothing(ids):
     with pytest.raises(IndexError, match="out of bounds for axis 0 with size 6"):
         scatter_add(target, np.array([0, *ids]), 1.0)
     assert not target.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_scatter_add_at_several_index_arrays_equals_numpys(rng, dtype):
+    """Rows that two arrays select together, which broadcast; some negative, most repeated."""
+    target = rng.integers(-9, 9, (3, 4, 5)).astype(dtype)
+    index = rng.integers(-3, 3, (50, 1)), rng.integers(-4, 4, 7)
+    values = rng.integers(-9, 9, (50, 7, 5)).astype(dtype)
+    expected = target.copy()
+    np.add.at(expected, index, values)
+    scatter_add(target, index, values)
+    np.testing.assert_array_equal(target, expected)
+
+
+def test_scatter_add_of_many_into_one_row_keeps_its_digits():
+    """Three million times 0.1 one by one in float32 would be 3 % too small."""
+    target = np.zeros((2, 1), np.float32)
+    scatter_add(target, np.zeros(3_000_000, int), np.full((3_000_000, 1), np.float32(0.1)))
+    np.testing.assert_allclose(target[:, 0], [3e6 * float(np.float32(0.1)), 0.0], rtol=1e-7)

@@ -23,7 +23,7 @@ def make_case(
     random = np.random.default_rng(seed)
     model = getattr(nn, layer)(inputs, hidden, **settings)
     count, batch_first = len(model.cells), settings.get("batch_first", False)
-    sizes = dict(zip(STATES[layer], model.cells[0].state_sizes))
+    sizes = dict(zip(model.cells[0].states, model.cells[0].state_sizes))
     state_shapes = {name: (count, batch, size) for name, size in sizes.items()}
     steps_and_batch = (batch, steps) if batch_first else (steps, batch)
     return {
@@ -50,7 +50,8 @@ def run_ours(case, device="numpy", dtype="float64", **options):
     model = getattr(nn, case["layer"])(*case["sizes"], **case["settings"], dtype=dtype, device=device)
     model.load_state_dict(case["parameters"])
     x, state = leaf(case["x"]), {name: leaf(value) for name, value in case["state"].items()}
-    output, last = model(x, tuple(state.values()) if len(state) > 1 else state["h"], case.get("lengths"), **options)
+    given = tuple(state.values())
+    output, last = model(x, given if len(given) > 1 else given[0], case.get("lengths"), **options)
     result = {"output": output, **dict(zip(state, last if isinstance(last, tuple) else (last,)))}
     sum((result[name] * leaf(weight)).sum() for name, weight in case["cotangents"].items()).backward()
     gradients = {"x": x, **state, **dict(model.named_parameters())}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from support.tensors import constant, gradient, leaf
 
-from tinygrad_gru import Tensor, ops
+from tinygrad_gru import Tensor, grad, ops
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 DTYPES = ["float16", "float32", "float64"]
@@ -411,3 +412,43 @@ def test_arrays_of_the_host_are_moved_to_the_predictions(backend):
         there, here = loss(x, targets), loss(Tensor(scores, device="numpy"), targets)
         assert there.device == backend.name
         np.testing.assert_allclose(there.item(), here.item(), rtol=1e-5)
+
+
+# -- the log-likelihood by tiles -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(1500, 100), (3, 70_000), (2, 1)])
+def test_cross_entropy_of_many_logits_equals_that_of_its_definition(rng, rows, classes):
+    """More elements than a tile, rows longer than a tile, one class."""
+    x, targets = 3 * rng.standard_normal((rows, classes)), rng.integers(0, classes, rows)
+    weights = rng.standard_normal(rows)
+    logits = leaf(x)
+    loss = ops.cross_entropy(logits, targets, reduction="none")
+    loss.backward(weights)
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(loss.numpy(), -np.log(p[np.arange(rows), targets]), rtol=1e-12, atol=1e-15)
+    p[np.arange(rows), targets] -= 1
+    np.testing.assert_allclose(logits.grad.numpy(), p * weights[:, None], rtol=1e-12, atol=1e-14)
+
+
+def test_cross_entropy_has_no_array_of_probabilities(rng):
+    """Forward needs a tile besides the logits, backward their gradient, too."""
+    logits = Tensor(rng.standard_normal((500, 4000)), dtype="float32", requires_grad=True) * 1.0
+    targets, bytes_of_logits = rng.integers(0, 4000, 500), logits.data.nbytes
+    tracemalloc.start()
+    loss = ops.cross_entropy(logits, targets)
+    forward = tracemalloc.get_traced_memory()[1]
+    grad(loss, logits)
+    backward = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert forward < bytes_of_logits / 8
+    assert backward < 2.2 * bytes_of_logits, "the gradient, and the copy that belongs to its reader"
+
+
+def test_class_ids_may_be_overwritten_before_backward():
+    x, targets = leaf([[1.0, 2.0, 3.0]]), np.array([0])
+    loss = ops.cross_entropy(x, targets)
+    targets[:] = 2
+    loss.backward()
+    assert x.grad.numpy()[0, 0] < 0 < x.grad.numpy()[0, 2]

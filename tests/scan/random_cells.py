@@ -1,6 +1,6 @@
 """Random recurrent cells, on which both modes of `scan` must agree.
 
-`python -m tests.scan.random_cells 5000` tries that many and prints the first that differ. `… 500 numba` lets numba
+`python -m tests.scan.random_cells 5000` tries that many and prints the first that differ. `… 500 llvm` lets llvm
 compile their loops, and prints how many it refused and why.
 """
 
@@ -209,7 +209,7 @@ def refusal(cell: Cell, mode: bool | str) -> str:
         cell.step, tuple(carry) if cell.parts > 1 else carry[0],
         None if not xs else tuple(xs) if len(xs) > 1 else xs[0], compiled=mode,
     )  # fmt: skip
-    reasons = (line for line in text.splitlines() if "runs eagerly" in line or line.startswith("numba does not"))
+    reasons = (line for line in text.splitlines() if "runs eagerly" in line or line.startswith("llvm does not"))
     return next(reasons, "")
 
 

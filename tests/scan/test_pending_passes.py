@@ -42,10 +42,10 @@ def test_backward_passes_in_any_order(count, dropped, rng, cache):
     assert len(cache.plans) == 1
 
 
-@pytest.mark.parametrize("mode", [True, "numba"])
+@pytest.mark.parametrize("mode", [True, "llvm"])
 def test_two_forward_passes_before_their_backward_passes(mode, rng):
-    if mode == "numba":
-        pytest.importorskip("numba")
+    if mode == "llvm":
+        pytest.importorskip("llvmlite")
     layer = GRU(3, 4, dtype="float64")
     first, second = rng.standard_normal((2, 6, 2, 3))
     expected = results_of_layer(layer, first, mode)[2]

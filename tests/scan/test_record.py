@@ -10,13 +10,13 @@ from tinygrad_gru.nn import GRUCell, LSTMCell
 from tinygrad_gru.scan import NotCompiledError, NotCompiledWarning
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
-MODES = [False, True, "numba"]
+MODES = [False, True, "llvm"]
 
 
 def mode_or_skip(mode):
-    if mode in ("numba", "numba:2"):
-        pytest.importorskip("numba")
-    if mode == "numba:2" and (os.cpu_count() or 1) < 2:
+    if mode in ("llvm", "llvm:2"):
+        pytest.importorskip("llvmlite")
+    if mode == "llvm:2" and (os.cpu_count() or 1) < 2:
         pytest.skip("needs two cores")
     return mode
 
@@ -64,7 +64,7 @@ def test_records_are_what_the_equations_give(mode, reverse, every):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-13)
 
 
-@pytest.mark.parametrize("mode", [True, "numba", "numba:2"])
+@pytest.mark.parametrize("mode", [True, "llvm", "llvm:2"])
 @pytest.mark.parametrize("every", [None, 2])
 def test_records_of_any_shape_and_their_gradients_are_those_of_eager_mode(mode, every):
     """A sum over the batch, which two threads share, a mean, a slice, booleans, and what no step changes."""

@@ -60,8 +60,9 @@ def settings_of(cell: nn.Cell) -> dict[str, Any]:
     if settings.get("output_activation", "") is None:
         settings["output_activation"] = settings["activation"]
     settings |= {name: _name(value) for name, value in settings.items() if name.endswith("activation")}
-    if not any(settings["zoneout"] if isinstance(settings["zoneout"], tuple) else [settings["zoneout"]]):
-        del settings["zoneout"]
+    rates = settings.get("zoneout", 0.0)
+    if not any(rates if isinstance(rates, tuple) else [rates]):
+        settings.pop("zoneout", None)
     if hasattr(cell, f"{cell.states[0]}_0"):
         settings["learn_initial_state"] = True
     return {name: value for name, value in settings.items() if value != _DEFAULTS.get(name)}

@@ -9,6 +9,12 @@ from .cell import Cell
 from .cell_options import VariedCell
 from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .layers import Dropout, Embedding, LayerNorm, Linear, TiedLinear
+from .modern.layers import LRU, QRNN, SLSTM, SRU, MinGRU, MinLSTM
+from .modern.lru import LRUCell
+from .modern.minimal import MinGRUCell, MinLSTMCell
+from .modern.qrnn import QRNNCell
+from .modern.slstm import SLSTMCell
+from .modern.sru import SRUCell
 from .module import Module, Parameter
 from .recurrent import GRU, LSTM, MGU, RNN, Recurrent
 from .sequential import LastStep, Sequential
@@ -32,10 +38,11 @@ from .states import State
 
 __all__ = [
     "BCEWithLogitsLoss", "Cell", "CrossEntropyLoss", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "GRU", "GRUCell",
-    "HuberLoss", "Identity", "L1Loss", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax",
-    "MGU", "MGUCell", "MSELoss", "Module", "ModuleDict", "ModuleList", "NLLLoss", "Parameter", "RNN", "RNNCell", "ReLU",
-    "Recurrent", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "State", "Summary", "Tanh",
-    "TiedLinear", "VariedCell", "init", "summary",
+    "HuberLoss", "Identity", "L1Loss", "LRU", "LRUCell", "LSTM", "LSTMCell", "LastStep", "LayerNorm", "LeakyReLU",
+    "Linear", "LogSoftmax", "MGU", "MGUCell", "MSELoss", "MinGRU", "MinGRUCell", "MinLSTM", "MinLSTMCell", "Module",
+    "ModuleDict", "ModuleList", "NLLLoss", "Parameter", "QRNN", "QRNNCell", "RNN", "RNNCell", "ReLU", "Recurrent",
+    "SLSTM", "SLSTMCell", "SRU", "SRUCell", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "State", "Summary",
+    "Tanh", "TiedLinear", "VariedCell", "init", "summary",
 ]  # fmt: skip
 
 

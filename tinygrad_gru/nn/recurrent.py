@@ -251,9 +251,10 @@ class Recurrent(RecurrentNames, Module):
         return "the state of another batch, or of another layer?"
 
     def _join_state(self, carries: list[Any]) -> Any:
-        if len(self.cell_type.states) == 1:
+        names = self.cells[0].states
+        if len(names) == 1:
             return ops.stack(carries)
-        return State([ops.stack(list(part)) for part in zip(*carries)], self.cell_type.states)
+        return State([ops.stack(list(part)) for part in zip(*carries)], names)
 
     # -- repr ----------------------------------------------------------------------------------------------------
 

@@ -30,11 +30,11 @@ from functools import cached_property
 from itertools import chain
 from numbers import Integral, Real
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import is_floating
+from ..backend import Backend, is_floating, resolve
 
 _WORDS = frozenset({"slice"})  # the strings that the compiler itself uses as attributes
 _SCALARS = frozenset({bool, int, float, type(None)})
@@ -88,11 +88,13 @@ class Value:
 class Graph:
     """A growing list of values, and the arrays that the step closes over ("constant")."""
 
-    def __init__(self, arrays: type = np.ndarray) -> None:
+    def __init__(self, arrays: type = np.ndarray, backend: Backend | None = None) -> None:
         self.arrays = arrays  # the type of the constants
+        self.backend = backend or resolve("numpy")  # theirs
         self.closed = False  # whether the trace is over, so that traced arrays can no longer be used
         self.values: list[Value] = []
         self.constants: list[Any] = []
+        self.checks: list[Any] = []  # of indices, in the order in which the step asks for them
         self._rows: dict[Hashable, Value] = {}  # all that defines a value, in order
         self._constants_by_identity: dict[int, Value] = {}
 
@@ -188,6 +190,14 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
     return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in types)).dtype
 
 
+class LinearPart(NamedTuple):
+    """A part of the carry that is linear and diagonal in itself: its next value is a ⊙ carry + b."""
+
+    position: int
+    a: Value
+    b: Value
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """A graph that runs once per time step, forward or backward: carry, xs → new_carry, ys, and sums over all steps.
@@ -195,6 +205,9 @@ class Program:
     The forward pass is a program whose carry is the state. The backward pass is one, too: its carry is the cotangent
     of the state, its xs are the residuals that the forward pass stored, and it runs from the last step to the first.
     A value that depends on neither carry nor xs is loop-invariant.
+
+    linear  the parts of the carry, if all are linear and diagonal, in an order in which each can be computed for all
+            steps: a and b depend on parts before it alone (`passes/linear.py`)
     """
 
     graph: Graph
@@ -203,6 +216,7 @@ class Program:
     new_carry: tuple[Value, ...]
     ys: tuple[Value, ...]
     sums: tuple[Value, ...]
+    linear: tuple[LinearPart, ...] = ()
 
     def __repr__(self) -> str:
         """The values that are needed, and in the last line the update of the carry, and the outputs."""
@@ -210,12 +224,20 @@ class Program:
         names = {
             "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
             **{name: [value.name for value in getattr(self, name)] for name in ("xs", "ys", "sums")},
+            "linear": [
+                f"{self.carry[i].name} -> {a.name} * {self.carry[i].name} + {b.name}" for i, a, b in self.linear
+            ],
         }
         return "\n".join([*lines, "; ".join(f"{key} {', '.join(found)}" for key, found in names.items() if found)])
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        return (*self.new_carry, *self.ys, *self.sums)
+        return (*self.new_carry, *self.ys, *self.sums, *self.coefficients)
+
+    @cached_property
+    def coefficients(self) -> tuple[Value, ...]:
+        """The a and b of all linear parts."""
+        return tuple([value for part in self.linear for value in (part.a, part.b)])
 
     @cached_property
     def inputs(self) -> frozenset[Value]:
@@ -263,6 +285,7 @@ class Program:
             new_carry=tuple(map(rewrite, self.new_carry)),
             ys=tuple(map(rewrite, self.ys)),
             sums=tuple(map(rewrite, self.sums)),
+            linear=tuple([LinearPart(i, rewrite(a), rewrite(b)) for i, a, b in self.linear]),
         )
 
     def rebuilt(

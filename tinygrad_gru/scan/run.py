@@ -15,11 +15,11 @@ from ..ops.multi_output import record_multi_output
 from ..tape import Node, Variable
 from ..tensor import Tensor
 from ..transforms import backward_through
+from ..trees import flatten, with_leaves
 from ..writes import tick
 from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
-from .protocol import tree_leaves, tree_structure, tree_unflatten
-from .replay import replay
+from .replay import evaluate, replay
 from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
 from .tracing.traced_array import NoTarget
@@ -36,8 +36,8 @@ def scan_compiled(
     every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
     trace = _traces.trace(step, carry, xs)
-    state: Sequence[Tensor] = tree_leaves(carry)
-    x_leaves = tree_leaves(xs)
+    state: Sequence[Tensor] = flatten(carry)
+    x_leaves = flatten(xs)
     target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
 
@@ -49,7 +49,7 @@ def scan_compiled(
         state, ys = outputs[:count], outputs[count:]
     else:
         state, ys = in_segments(run, state, x_leaves, length, reverse, every)
-    return tree_unflatten(tree_structure(carry), state), tree_unflatten(trace.forward.y_structure, ys)
+    return with_leaves(carry, state), with_leaves(trace.forward.y, ys)
 
 
 def in_segments(
@@ -107,6 +107,9 @@ def _run_forward(compiled: CompiledStep, workspaces: Workspaces, arrays: list[An
     for target, array in zip((*initial, *work.xs.values()), arrays):
         target[...] = array
     compiled.forward.run(constants, work)
+    for index, low, high, message in compiled.checks:
+        found = workspaces.stored[index] if index in workspaces.stored else evaluate(index, {}, constants)
+        backend_of(found).check_within(found, low, high, message)
     results = list(map(_copy, (*final, *work.ys[: compiled.ys_count])))
     record_launches(len(arrays) + len(results), "scan, copies of inputs and outputs")
     return results
@@ -139,8 +142,10 @@ class _CompiledScan:
         return self.trace.key
 
     def lift(self, tensor_type: type[Variable], record: Node) -> tuple:
+        """What was saved, its arrays as Tensors: second derivatives reach inputs that the first ones leave out."""
         assert record.saved is not None
-        return record.saved
+        handle, constants, arrays, length = record.saved
+        return handle, constants, list(map(tensor_type.from_node, arrays, record.parents)), length
 
     def apply_vjp(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
         self.compiled.on_device(self._apply_vjp, parents, saved, cotangents, accumulate)
@@ -153,7 +158,7 @@ class _CompiledScan:
             except Nonlinear:
                 pass
         _, constants, arrays, length = saved
-        inputs = [Tensor.from_node(array, node) for array, node in zip(arrays, parents)]
+        inputs = [x if create_graph else Tensor.from_node(x, node) for x, node in zip(arrays, parents)]
         start, count = tick(), self.compiled.carry_count
         with enable_grad():
             results = replay(self.trace, constants, inputs[:count], inputs[count:], length, self.reverse)
@@ -196,8 +201,8 @@ class _CompiledScan:
                 if node is not None and present:
                     accumulate(node, _concatenated(parts))
                     copies += 1
-            for node, total, present in zip(closed_over, totals, of_closed_over):
-                if node is not None and present:
+            for node, total in zip(closed_over, compiled.closed_over_gradients(totals, of_closed_over)):
+                if node is not None and total is not None:
                     accumulate(node, total)  # the leaf converts it to its dtype
         record_launches(copies, "scan, copies of inputs and outputs")
 

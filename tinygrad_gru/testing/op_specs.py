@@ -45,9 +45,10 @@ class Case:
 
 #: Private ops, and the public op whose specs check them.
 CHECKED_BY = {
-    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum", "_max": "max", "_norm": "norm",
-    "_min": "min", "_scatter": "getitem",
-    "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
+    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum",
+    "_log_likelihood": "cross_entropy", "_log_likelihood_gradient": "cross_entropy", "_max": "max", "_min": "min",
+    "_norm": "norm", "_scatter": "getitem", "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack",
+    "_truncate": "astype",
 }  # fmt: skip
 
 

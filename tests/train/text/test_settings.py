@@ -8,7 +8,7 @@ from tinygrad_gru.train import TextSettings
     ("changes", "message"),
     [
         ({"cell": "transformer"}, "unknown cell 'transformer', expected one of gru, lstm, rnn"),
-        ({"compiled": "fast"}, "compiled: expected yes, no, numba, or numba:2 for two threads, got 'fast'"),
+        ({"compiled": "fast"}, "compiled: expected yes, no, numpy, llvm, or llvm:2 for two threads, got 'fast'"),
         ({"precision": "half"}, "precision: expected one of float32, float16, bfloat16, got 'half'"),
         ({"hidden": 0}, "hidden must be a whole number from 1 to 2147483647, got 0"),
         ({"hidden": 2.5}, "hidden must be a whole number"),
@@ -53,4 +53,4 @@ def test_numpy_scalars_are_accepted():
 
 def test_compile_mode():
     assert TextSettings(compiled="no").compile_mode is False
-    assert TextSettings(compiled="numba:2").compile_mode == "numba:2"
+    assert TextSettings(compiled="llvm:2").compile_mode == "llvm:2"

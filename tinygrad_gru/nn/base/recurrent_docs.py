@@ -26,7 +26,7 @@ ARGUMENTS = {
     "reverse": "run from each sequence's end to its beginning; an output keeps its time step",
     "input_dropout": "probability with which a feature of an input is dropped, in the first layer too: sampled once "
     "per pass for every sequence, the same at all steps (Gal & Ghahramani 2016)",
-    "compiled": "for `scan`: False is eager mode, 'numba' compiles to machine code, None is what `compiling` says",
+    "compiled": "for `scan`: False is eager mode, 'llvm' compiles to machine code, None is what `compiling` says",
     "checkpoint_every": "for `scan`: keep the state of every k-th step for backward, which recomputes the others",
     "dtype": "of the parameters, and so of x and the state: 'float32', 'float64', 'float16' or 'bfloat16'",
     "device": "of the parameters: 'numpy', 'cupy', …; by default that of `use`",
@@ -85,22 +85,26 @@ class _Documentation:
         parameters = inspect.signature(owner).parameters
         call = LAYER_CALL if "num_layers" in parameters else CELL_CALL
         own, examples = paragraphs[1:first], paragraphs[first:]
-        return "\n\n".join([paragraphs[0], *equations, *own, call, _arguments(parameters), STARTS, *examples]) + "\n"
+        own_cell = cell or owner
+        starts = getattr(own_cell, "starts", STARTS)
+        table = _arguments(parameters, ARGUMENTS | getattr(own_cell, "argument_texts", {}))
+        return "\n\n".join([paragraphs[0], *equations, *own, call, table, starts, *examples]) + "\n"
 
 
 def documented(cls: Class) -> Class:
     """A class with its docstring completed: the first paragraph of its own text, the equations of a layer's cell, how
-    it is called, its arguments, how its parameters start, and its examples."""
+    it is called, its arguments, how its parameters start, and its examples.
+
+    A cell that has other arguments, or starts otherwise, has `argument_texts`, or `starts`."""
     if cls.__doc__:  # not under `python -OO`
         cls.__doc__ = _Documentation(cls.__doc__)  # type: ignore[assignment]
     return cls
 
 
-def _arguments(parameters: Iterable[str]) -> str:
+def _arguments(parameters: Iterable[str], texts: dict[str, str]) -> str:
     """A table of the arguments of a constructor."""
-    names = [name for name in parameters if name in ARGUMENTS]
+    names = [name for name in parameters if name in texts]
     width = 2 + max(map(len, names))
-    texts = (textwrap.wrap(ARGUMENTS[name], _WIDTH - width) for name in names)
-    rows = zip(names, texts)
+    rows = zip(names, (textwrap.wrap(texts[name], _WIDTH - width) for name in names))
     lines = [f"    {(name if k == 0 else '').ljust(width)}{line}" for name, text in rows for k, line in enumerate(text)]
     return "\n".join(["Arguments:\n", *lines])

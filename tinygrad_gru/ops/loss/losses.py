@@ -12,11 +12,10 @@ from ...backend import astype
 from ..activation import log_softmax, softplus
 from ..comparison import where
 from ..elementwise import absolute, log, minimum, square
-from ..movement.indexing import gather_checked
-from ..movement.shape import expand_dims, squeeze
 from ..op import unwrap
 from ..precision import in_float32
 from ..reduction import mean, sum
+from .likelihood import log_likelihood, score_of_target
 from .targets import class_ids, class_weights, converting_targets, is_integer, matching_targets, weights_of
 
 
@@ -85,9 +84,9 @@ def nll(log_probabilities, targets, *, weight=None, ignore_index=None, reduction
     array([0.693, 0.   ], dtype=float32)
     """
     targets, counts = class_ids("nll", log_probabilities, targets, ignore_index)
-    loss, weights = -_score_of_target(log_probabilities, targets), None
+    loss, weights = -score_of_target(log_probabilities, targets), None
     if weight is not None:
-        weights = _score_of_target(class_weights(weight, log_probabilities), targets)
+        weights = score_of_target(class_weights(weight, log_probabilities), targets)
         loss = loss * weights
     return _reduce(loss, reduction, counts, weights)
 
@@ -106,19 +105,20 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=None, label_smoo
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
-    log_p, targets = log_softmax(logits, axis=-1), in_float32(targets)
+    targets, are_probabilities = in_float32(targets), not is_integer(targets) and targets.shape == logits.shape
+    log_p = log_softmax(logits, axis=-1) if are_probabilities or label_smoothing else None
     w = None if weight is None else class_weights(weight, logits)
     weights = counts = None
-    if tuple(targets.shape) == tuple(logits.shape) and not is_integer(targets):
+    if are_probabilities:
         if ignore_index is not None:
             raise ValueError("ignore_index requires class ids; with probabilities as targets set them to 0 instead")
         terms = _weighted(targets, log_p)
         loss = -sum(terms if w is None else terms * w, axis=-1)
     else:
         targets, counts = class_ids("cross_entropy", logits, targets, ignore_index)
-        loss = -_score_of_target(log_p, targets)
+        loss = -(log_likelihood(logits, targets) if log_p is None else score_of_target(log_p, targets))
         if w is not None:
-            weights = _score_of_target(w, targets)
+            weights = score_of_target(w, targets)
             loss = loss * weights
     if label_smoothing:
         smooth = log_p if w is None else log_p * w
@@ -162,8 +162,3 @@ def _weighted(p, log_q):
     """p log q, where 0 log 0 = 0"""
     impossible = (unwrap(p) == 0) & (unwrap(log_q) == -math.inf)
     return p * where(impossible, 0.0, log_q)
-
-
-def _score_of_target(scores, targets):
-    """The score of each target, a class id in bounds."""
-    return squeeze(gather_checked(scores, expand_dims(targets, axis=-1), len(targets.shape)), axis=-1)

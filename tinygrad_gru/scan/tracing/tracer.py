@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import is_floating, is_on_cuda
+from ...backend import CheckedIndex, backend_of, is_floating, is_on_cuda
 from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
 from ...ops.op import Op
 from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
+from ...trees import flatten, leaves_like, with_leaves
 from ...writes import tick
 from ..ir import Graph, Value
 from ..names import Place, StepNames, WatchedStep
-from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
+from ..protocol import split_output
 from .effects import rollback
+from .indexing import IndexCheck
 from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
 
 
@@ -52,13 +54,14 @@ class Forward(NamedTuple):
     carry, xs      its inputs
     new_carry, ys  its outputs
     closed_over    the nodes of the closed-over tensors that require a gradient, in the order of their creation
-    y_structure    the structure of y
+    y              of traced tensors, in the structure that ys have too
     start          the time on the tape at which the trace began
     records        the records of the step
     calls          the ops of these records
     reaches        for each output, the inputs that gradients reach from it, as bits; the last bit is for `closed_over`
     inputs, outputs  the traced tensors
     size           the number of values in the graph
+    checks         the indices that must be in bounds
     """
 
     graph: Graph
@@ -67,7 +70,7 @@ class Forward(NamedTuple):
     new_carry: list[Value]
     ys: list[Value]
     closed_over: list[Node]
-    y_structure: Structure
+    y: Any
     start: int
     records: Tape
     calls: list[Call]
@@ -75,6 +78,7 @@ class Forward(NamedTuple):
     inputs: list[Tensor]
     outputs: list[Tensor]
     size: int
+    checks: tuple[IndexCheck, ...]
     results: dict[Any, list[bool]]  # of requires_grad, by its arguments
 
     def requires_grad(self, inputs: Sequence[bool], length: int) -> list[bool]:
@@ -144,9 +148,11 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     symbolic  closed-over tensors that are traced arrays during the trace: what the step computes of them alone is in
               the graph, and is not a constant
     """
-    if not tree_leaves(carry):
+    carry_leaves, x_leaves = flatten(carry), flatten(xs)
+    if not carry_leaves:
         raise NoTarget("its carry is empty")
-    graph = Graph(type(tree_leaves(carry)[0].data))
+    first = carry_leaves[0].data
+    graph = Graph(type(first), backend_of(first))
     start = tick()
 
     def placeholder(source: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -159,10 +165,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
             node.grad_state.array = None  # a value of the step, which may write `h += …`, not a leaf in memory
         return Tensor.from_node(array, node)
 
-    carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
-    x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
+    carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(carry_leaves)]
+    x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(x_leaves)]
     arguments = tuple(  # of Tensors that the step may change, unlike carry_in and x_in
-        tree_unflatten(tree_structure(tree), [Tensor.from_node(t.data, t.node) for t in inputs])
+        with_leaves(tree, [Tensor.from_node(t.data, t.node) for t in inputs])
         for tree, inputs in ((carry, carry_in), (xs, x_in))
     )
     recorder = _Recorder(inspector.get())
@@ -170,9 +176,8 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
         with _tracing(), _symbolic(graph, symbolic):
             new, y = split_output(step(*arguments), carry)
         check()
-    carry_out = list(tree_leaves(new))
-    ys = [part for part in tree_leaves(y) if part is not None]
-    if len(carry_out) != len(carry_in):
+    carry_out, ys = leaves_like(carry, new), flatten(y)
+    if carry_out is None:
         raise Untraceable("its carry changes its structure")
     for before, after in zip(carry_in, carry_out):
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
@@ -195,8 +200,9 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     count = len(carry_out)
     return Forward(
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
-        values[count:], closed_over, tree_structure(y), start, records, calls,
-        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values), results={},
+        values[count:], closed_over, y, start, records, calls,
+        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
+        tuple(dict.fromkeys(graph.checks)), results={},
     )  # fmt: skip
 
 
@@ -267,7 +273,8 @@ def _symbolic(graph: Graph, tensors: Iterable[Tensor]) -> Iterator[None]:
 def as_traced(graph: Graph, x: Any) -> Any:
     """A residual with its arrays replaced by constants of the graph."""
     if isinstance(x, tuple):
-        return tuple([as_traced(graph, part) for part in x])
+        parts = [as_traced(graph, part) for part in x]
+        return CheckedIndex(parts) if isinstance(x, CheckedIndex) else tuple(parts)
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
 
 

@@ -1,4 +1,4 @@
-"""numba target: the loop over the steps as one compiled function; what runs before and after it stays NumPy source.
+"""llvm target: the loop over the steps as one native function; what runs before and after it stays NumPy source.
 
     product(16, 64, 64, V0, t * 1024, 64, 1, W30, 0, S5, 0, 64)
     for i in range(16):
@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from threading import Thread
 
 import numpy as np
 
+from ... import native
 from ..ir import Program, Value
 from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
@@ -25,10 +26,9 @@ from ..passes.pack import pack_operands
 from ..passes.plan import plan as planned
 from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
-from . import numba_math
 from .elements import PYTHON
 from .host import compiled
-from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation
+from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation, neutral
 from .numpy import Emitter, HostExecutable
 from .source import Rewrite, Source, Stages
 from .workspace import Workspace
@@ -38,8 +38,8 @@ _CHUNK_ROWS = 1024
 
 
 @dataclass(frozen=True)
-class NumbaTarget:
-    """The host, through functions compiled by numba. Threads share the rows of the batch where these are independent.
+class LLVMTarget:
+    """The host, through native functions. Threads share the rows of the batch where these are independent.
 
     Of the passes only those that merge products are worth it: an operation in a nest costs next to nothing.
     """
@@ -70,21 +70,37 @@ class NumbaTarget:
         )  # fmt: skip
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
-        helpers = {"pack": numba_math.pack, "in_threads": numba_math.in_threads}
-        namespace = compiled(source, helpers)
+        namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
+        if source.loop.lines and native.is_available():  # without llvmlite it can only be printed
+            namespace["loop"] = native.function("\n".join(source.loop.lines))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
-            if source.loop.lines and "loop" not in namespace:
-                namespace["loop"] = _compiled("\n".join(source.loop.lines), f"<scan {source.name}>")
             return loop_arguments(source.loop, workspace, times)
 
         return HostExecutable(source, stages, namespace, steps)
 
 
-@lru_cache(maxsize=64)
-def _compiled(source: str, filename: str) -> Callable:
-    """The function `loop` of a source; compiling takes a second, and equal loops are not rare: one per layer."""
-    return numba_math.compiled(source, filename)
+def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
+    """Copy a matrix (k, n) into panels (-, k, width) of adjacent columns, in the order in which a product reads them.
+
+    The last panel ends with the matrix; it may overlap the one before.
+    """
+    rows, columns = matrix.shape
+    width = panels.shape[2]
+    full, rest = divmod(columns, width)
+    panels[:full] = matrix[:, : full * width].reshape(rows, full, width).transpose(1, 0, 2)
+    if rest:
+        panels[full] = matrix[:, columns - width :]
+
+
+def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
+    """Run the loop in a thread for each share of the batch."""
+    others = [Thread(target=loop, args=(share,)) for share in steps[1:]]
+    for thread in others:
+        thread.start()
+    loop(steps[0])
+    for thread in others:
+        thread.join()
 
 
 class _DependentRows(Exception):
@@ -135,7 +151,7 @@ class LoopEmitter:
     def __init__(self, plan: Plan, threads: int):
         batch = max((v.shape[0] for v in plan.program.carry if len(v.shape) == 2), default=0)
         self.plan, self.loop = plan, Loop(threads, batch)
-        self.layout = Layout(plan, numba_math.POINTERS)
+        self.layout = Layout(plan, native.DTYPES)
         self.writer = LoopWriter(self.layout, PYTHON)
 
     def emit(self) -> Loop:
@@ -154,11 +170,9 @@ class LoopEmitter:
             for n, (name, memory) in enumerate(arguments.items(), start=4)
         ]
         return [
-            "@noalias",
             f"def step({names}):",
             *(f"    {line}" for line in lines),
             "",
-            "@entry",
             "def loop(steps):",
             "    count, t, direction, now = steps[0], steps[1], steps[2], steps[3]",
             *(f"    {line}" for line in pointers),
@@ -241,7 +255,7 @@ class LoopEmitter:
         return [f"product({sizes}, {left_text}, {right_text}, {out.pointer}, {out.start}, {out_stride})"]
 
     def _packed(self, value: Value) -> list[str]:
-        """A matrix that changes over time, copied into the layout of `numba_math.pack`."""
+        """A matrix that changes over time, copied into the layout of `pack`."""
         (matrix,) = value.inputs
         source, width = self.layout.memory(matrix), value.shape[2]
         columns = matrix.shape[1] if len(matrix.shape) == 2 else 1
@@ -253,11 +267,11 @@ class LoopEmitter:
     def _reduction(self, value: Value) -> list[str]:
         """A sum, maximum or minimum; along the last axis it is accumulated in a variable."""
         (source,) = value.inputs
-        function, neutral = REDUCTIONS[value.op]
+        function = REDUCTIONS[value.op]
         out, read, axes = self.layout.memory(value), self.layout.memory(source), AXES[: len(source.shape)]
         view = out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])
         target, element = out.with_view(view).element(axes), read.read(axes)
-        first = PYTHON.literal(neutral, value.dtype)
+        first = PYTHON.literal(neutral(value.op, value.dtype), value.dtype)
         lines = self._loops([self.writer.fill(value, first)])
         self._addressed((out, read))
         if len(source.shape) - 1 not in value["axis"]:

@@ -1,0 +1,228 @@
+"""The llvm target: its source run by Python, compiled by LLVM, and the fallback to NumPy."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import as_strided
+
+from tests.scan.agreement import results_of_layer
+from tests.scan.programs import CELLS, LENGTH, run_in, traced_cell
+from tests.scan.random_cells import difference, draw
+from tests.scan.random_programs import draw_program
+from tinygrad_gru import Tensor, compiling, grad, manual_seed, native, no_grad, ops, scan
+from tinygrad_gru.native.library import FUNCTIONS
+from tinygrad_gru.nn import GRU, LSTM, GRUCell
+from tinygrad_gru.scan import explain
+from tinygrad_gru.scan import plan_cache as compiled_module
+from tinygrad_gru.scan.targets import llvm
+from tinygrad_gru.scan.targets.source import build
+from tinygrad_gru.scan.tracing.traced_array import Untraceable
+
+RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
+
+needs_llvm = pytest.mark.skipif(not native.is_available(), reason="llvmlite is not installed")
+
+# -- the source of a loop, run by Python itself ------------------------------------------------------------------------
+
+
+def run_by_python(source):
+    """Run the source of a loop without LLVM, on NumPy's functions."""
+
+    def pointer(dtype):
+        return lambda address: np.frombuffer((ctypes.c_byte * 2**24).from_address(int(address)), dtype)
+
+    def product(m, k, n, a, a_start, a_row, a_column, b, b_start, width, c, c_start, c_row):
+        panels = b[b_start:][: -(-n // width) * k * width].reshape(-1, k, width)
+        left = as_strided(a[a_start:], (m, k), (a_row * a.itemsize, a_column * a.itemsize))
+        for p, panel in enumerate(panels):
+            column = min(p * width, n - width)
+            for row in range(m):
+                c[c_start + row * c_row + column :][:width] = left[row] @ panel
+
+    functions = {name: getattr(np, name) for name in (*FUNCTIONS, *native.DTYPES, "inf", "nan") if hasattr(np, name)}
+    functions |= {f"pointer_{name}": pointer(name) for name in native.DTYPES} | {"pointer_bool": pointer("int8")}
+    functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
+    functions |= {"product": product, "plus": np.add, "min": min}
+    functions |= {"select": lambda condition, a, b: a if condition else b}
+    exec(source, functions)
+    return functions["loop"]
+
+
+@pytest.fixture
+def by_python(monkeypatch):
+    monkeypatch.setattr(native, "function", run_by_python)
+
+
+def run_built(program, example, threads=1):
+    name = "backward" if example.reverse else "forward"
+    executable = build(llvm.LLVMTarget(threads), program, name, example.kept)
+    work = executable.workspace(LENGTH, example.reverse, {})
+    return run_in(work, executable, replace(example, program=program))
+
+
+def assert_equals_interpreter(example, hint, threads=1, tolerance=1e-9):
+    found = run_built(example.program, example, threads)
+    for right, array in zip(example.run().arrays(), found.arrays(), strict=True):
+        scale = max(1.0, np.abs(right).max(initial=0.0))
+        assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
+@pytest.mark.parametrize("cell", CELLS)
+def test_source_of_cells_in_python(cell, rows, threads, by_python, monkeypatch):
+    monkeypatch.setattr(llvm, "_CHUNK_ROWS", rows)
+    for example in traced_cell(cell).examples().values():
+        assert_equals_interpreter(example, cell, threads)
+
+
+@pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 50))
+def test_source_of_random_programs_in_python(first, rng, by_python, monkeypatch):
+    refused = []
+    for seed in range(first, first + 50):
+        monkeypatch.setattr(llvm, "_CHUNK_ROWS", int(rng.choice([1, 6, 1024])))
+        try:
+            assert_equals_interpreter(draw_program(seed), seed, threads=1 + seed % 2)
+        except Untraceable as reason:
+            refused.append(str(reason))
+    assert len(refused) < 25, refused
+
+
+# -- compiled by LLVM --------------------------------------------------------------------------------------------------
+
+
+@needs_llvm
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells(cell):
+    for example in traced_cell(cell).examples().values():
+        assert_equals_interpreter(example, cell, tolerance=1e-12)
+
+
+@needs_llvm
+@pytest.mark.parametrize("seed", range(RANDOM_CELLS))
+def test_random_cells(seed):
+    cell = draw(seed)
+    for length, reverse in ((1, False), (7, True)):
+        assert difference(cell, length, reverse, "llvm") < 1e-10, (seed, length, reverse)
+
+
+@needs_llvm
+@pytest.mark.parametrize(
+    ("layer_type", "dtype", "tolerance", "mode"),
+    [(GRU, "float32", 1e-4, "llvm"), (LSTM, "float64", 1e-12, "llvm"), (GRU, "float64", 1e-12, "llvm:2")],
+)
+def test_layers_in_both_directions_at_several_lengths(layer_type, dtype, tolerance, mode, rng):
+    manual_seed(0)
+    layer = layer_type(3, 18, bidirectional=True, dtype=dtype)  # of eighteen columns two are more than a whole panel
+    for length in (1, 40, 700):
+        x = rng.standard_normal((length, 4, 3)).astype(dtype)
+        for eager, found in zip(results_of_layer(layer, x, False), results_of_layer(layer, x, mode), strict=True):
+            assert found.dtype == eager.dtype
+            assert np.abs(eager - found).max() <= tolerance * max(1.0, float(np.abs(eager).max()))
+
+
+@needs_llvm
+def test_without_gradients_nothing_is_stored(rng):
+    layer, x = LSTM(3, 4, dtype="float64"), Tensor(rng.standard_normal((9, 2, 3)))
+    with no_grad():
+        expected = layer(x)[0].numpy()
+        with compiling("llvm"):
+            np.testing.assert_allclose(layer(x)[0].numpy(), expected, rtol=0, atol=1e-14)
+
+
+@needs_llvm
+def test_second_derivatives_run_eagerly(rng):
+    layer, x = GRU(3, 4, dtype="float64"), Tensor(rng.standard_normal((3, 2, 3)), requires_grad=True)
+
+    def second(mode):
+        with compiling(mode):
+            (first,) = grad((layer(x)[0] ** 2).sum(), [x], create_graph=True)
+        return grad((first**2).sum(), x).numpy()
+
+    np.testing.assert_allclose(second("llvm"), second(False), rtol=1e-10)
+
+
+# -- the fallback to NumPy ---------------------------------------------------------------------------------------------
+
+
+def reason(step, carry, xs):
+    lines = explain(step, carry, xs, compiled="llvm").splitlines()
+    return next((line for line in lines if line.startswith("llvm does not compile")), "")
+
+
+@needs_llvm
+def test_unsupported_operations_fall_back_to_numpy(rng):
+    W = Tensor(rng.standard_normal((2, 2)))
+    carry, xs = Tensor(rng.standard_normal((3, 2, 2))), Tensor(rng.standard_normal((4, 3, 2, 2)))
+
+    def step(h, x):
+        return ops.tanh(h @ W + x)
+
+    assert "matmul of 3 axes" in reason(step, carry, xs)
+    found = [scan(step, carry, xs, compiled=mode)[1].numpy() for mode in (False, "llvm")]
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+def test_half_precision_falls_back_to_numpy():
+    cell = GRUCell(3, 4, dtype="float16")
+    assert "float16" in reason(cell.step, cell.initial_state(2), Tensor(np.zeros((5, 2, 3), "float16")))
+
+
+def test_threads_share_only_independent_rows():
+    def words(step):
+        text = explain(step, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="llvm:2")
+        return next(line for line in text.splitlines() if line.startswith("Forward"))
+
+    assert "shared by 2 threads" in words(lambda h, x: ops.tanh(h + x))
+    for dependent in (
+        lambda h, x: h - ops.sum(h, axis=0) + x,
+        lambda h, x: h[::-1] + x,
+        lambda h, x: ops.tanh(Tensor(np.eye(4)) @ h + x),
+        lambda h, x: h[:1] + x,
+    ):
+        assert "threads" not in words(dependent)
+    three = explain(lambda h, x: h + x, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="llvm:3")
+    assert "threads" not in three, "four rows are not three equal shares"
+
+
+@needs_llvm
+def test_targets_have_plans_of_their_own(monkeypatch):
+    cache = compiled_module.PlanCache(8)
+    monkeypatch.setattr(compiled_module, "_cache", cache)
+    x = Tensor(np.ones((3, 2)))
+    for mode in (True, "llvm", True, "llvm"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), x, compiled=mode)
+    assert len(cache.plans) == 2
+
+
+@pytest.mark.parametrize("wrong", ["numbo", "llvm:0", "llvm:x", 2])
+def test_unknown_targets(wrong):
+    with pytest.raises(ValueError, match="expected True, False, 'cuda', 'llvm'"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled=wrong)
+    with pytest.raises(ValueError, match="compiled"), compiling(wrong):
+        pass
+
+
+def test_without_llvmlite_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(native, "is_available", lambda: False)
+    for name in ("llvm", "numba:2"):
+        with pytest.raises(ImportError, match=rf"{name}.* needs llvmlite: pip install tinygrad_gru\[fast\]"):
+            scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled=name)
+
+
+def test_numba_is_another_name():
+    text = explain(
+        GRUCell(3, 4).step, Tensor(np.zeros((2, 4), "f")), Tensor(np.zeros((5, 2, 3), "f")), compiled="numba"
+    )
+    assert "a compiled loop" in text
+
+
+@needs_llvm
+def test_more_threads_than_cores():
+    with pytest.raises(ValueError, match=rf"asks for 999 threads, and this machine has {os.cpu_count()} cores"):
+        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="llvm:999")

@@ -1,0 +1,41 @@
+"""The command `cache`: the machine code of compiled recurrences that is kept on disk."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..native import cache as native_cache
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "cache",
+        help="the compiled code that is kept on disk",
+        description="Where the machine code of compiled recurrences is kept on disk, and how much of it there is. The "
+        "least recently used goes by itself. TINYGRAD_GRU_CACHE names another folder, or is off.",
+    )
+    command.set_defaults(command=cache)
+    command.add_argument("--clear", action="store_true", help="remove all of it; it is compiled again when needed")
+
+
+def cache(options: argparse.Namespace) -> int:
+    """Say how much compiled code is on disk, and where, or remove it."""
+    where, problem = native_cache.folder(), native_cache.problem()
+    if options.clear:
+        print(f"removed {_words(native_cache.clear())} from {where}" if where is not None else f"no folder: {problem}")
+        return 0
+    print(f"folder   {where if where is not None else 'none'}")
+    print(f"holds    {_words(native_cache.usage())}, of at most {_megabytes(native_cache.LIMIT)}")
+    if problem:
+        print(f"not used, because {problem}: what is needed is compiled in every process")
+    return 0
+
+
+def _words(usage: native_cache.Usage) -> str:
+    return f"{usage.entries:,} compiled function{'' if usage.entries == 1 else 's'}, {_megabytes(usage.bytes)}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

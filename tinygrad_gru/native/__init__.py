@@ -1,0 +1,111 @@
+"""Native code: functions in a small subset of Python, compiled by LLVM to machine code that is kept on disk.
+
+    def loop(steps):
+        x, y = pointer_float32(steps[1]), pointer_float32(steps[2])
+        axpy(steps[0], x, y)
+
+    def axpy(n, x, y):
+        for i in range(n):
+            y[i] = y[i] + float32(2) * x[i]
+
+The subset. Statements: assignments (of a tuple to names, too), `x[i] += …`, `for i in range(…)` with a start and a
+positive step, `if` and `else`, and calls of the functions of the text, which come in any order and return nothing. A
+variable keeps the type of its first value: int32, int64, float32, float64, a boolean or a pointer. Numbers written in
+the text take the type of what they meet; other types do not mix without a call of `int32`, `int64`, `float32`,
+`float64` or `bool`, except for integers. Expressions: + - * /, comparisons, `and`, `or`, `not` and `a if c else b`, of
+which both sides are evaluated, elements of pointers, and the functions of `native.library`: exp, tanh, expm1, log,
+log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, and `plus`, an addition that may be done
+in any order, for sums.
+
+Semantics. Arithmetic is NumPy's: integers wrap, division by zero is ±∞ or NaN, booleans are bytes in memory. A product
+and a sum may be contracted to a fused multiply-add; nothing else is assumed. An index is not checked. The pointers that
+a function is called with must be of memory that does not overlap, where it writes: so its loops are vectorised.
+
+llvmlite is imported when something is compiled or loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..version import __version__
+from . import cache, product
+
+#: The dtypes of memory: `pointer_float32` and so on.
+DTYPES = ("float32", "float64", "int32", "int64", "bool")
+
+
+@lru_cache(maxsize=1)
+def is_available() -> bool:
+    """Whether llvmlite is installed; it isn't imported."""
+    return importlib.util.find_spec("llvmlite") is not None
+
+
+def panel_width(rows: int, columns: int, item: int) -> int:
+    """The width of the panels in which `product` reads a right operand of that many columns, for a left one of `rows`.
+
+    item  the bytes of an element
+    """
+    return product.panel_width(rows, columns, item, is_available() and _compiler().is_wide())
+
+
+class Function:
+    """A native function of an array, and the library that it lives in.
+
+    is_compiled  whether this process has compiled it, rather than read it from the cache on disk
+    seconds      what either took
+    """
+
+    def __init__(self, library: Any, name: str, is_compiled: bool, seconds: float):
+        self.library, self.is_compiled, self.seconds = library, is_compiled, seconds
+        self.call: Callable[[int], None] = library.function(name)
+
+    def __call__(self, steps: np.ndarray) -> None:
+        assert steps.dtype == np.int64, f"expected an array of int64, got {steps.dtype}"
+        self.call(steps.__array_interface__["data"][0])
+
+
+@lru_cache(maxsize=256)
+def function(text: str, name: str = "loop") -> Function:
+    """The function `name` of a text in the subset, whose one argument is a C-contiguous int64 array.
+
+    The array holds integers and addresses: `x = pointer_float32(steps[1])` is the memory at address `steps[1]`. It runs
+    without the GIL. Equal texts give the same function: from this process, from disk, or compiled. Raises ImportError
+    without llvmlite, and SyntaxError for what is not in the subset.
+    """
+    compiler, started = _compiler(), time.perf_counter()
+    parts = (text, name, __version__, _sources(), compiler.versions(), *compiler.processor())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    code = cache.load(key)
+    is_compiled = code is None
+    if code is None:
+        frontend = importlib.import_module(".frontend", __package__)
+        code = compiler.object_code(frontend.ir_of(text, name, compiler.is_wide()))
+        cache.store(key, code)
+    return Function(compiler.Library(code), name, is_compiled, time.perf_counter() - started)
+
+
+def _compiler() -> Any:
+    """The compiler, which imports llvmlite."""
+    try:
+        return importlib.import_module(".compiler", __package__)
+    except ImportError as error:
+        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """A digest of the compiler itself."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
