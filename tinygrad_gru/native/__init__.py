@@ -18,8 +18,9 @@ log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, an
 in any order, for sums.
 
 Semantics. Arithmetic is NumPy's: integers wrap, division by zero is ±∞ or NaN, booleans are bytes in memory. A product
-and a sum may be contracted to a fused multiply-add; nothing else is assumed. An index is not checked. The pointers that
-a function is called with must be of memory that does not overlap, where it writes: so its loops are vectorised.
+and a sum may be contracted to a fused multiply-add, unless the function is decorated by `@exact`; nothing else is
+assumed. An index is not checked. The pointers that a function is called with must be of memory that does not overlap,
+where it writes: so its loops are vectorised.
 
 llvmlite is imported when something is compiled or loaded.
 """
