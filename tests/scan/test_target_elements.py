@@ -153,11 +153,13 @@ def test_float32_in_javascript_is_rounded_after_every_operation():
     assert Case("multiply", "int32", "a", "b").text(JAVASCRIPT) == "(Math.imul(a, b) | 0)"
 
 
-def test_javascript_refuses_int64():
+def test_an_int64_in_javascript_has_53_bits_or_is_an_error():
     graph = Graph()
     a = graph.add("x", (), (3,), np.dtype("int64"), position=0)
-    with pytest.raises(Untraceable, match="it computes in int64, which JavaScript does not have"):
-        expression(graph.add("add", (a, a), (3,), np.dtype("int64")), ["a", "a"], JAVASCRIPT)
+    assert expression(graph.add("add", (a, a), (3,), np.dtype("int64")), ["a", "a"], JAVASCRIPT) == "safe(a + a)"
+    a = graph.add("x", (), (3,), np.dtype("int16"), position=0)
+    with pytest.raises(Untraceable, match="it computes in int16, which JavaScript does not have"):
+        expression(graph.add("add", (a, a), (3,), np.dtype("int16")), ["a", "a"], JAVASCRIPT)
 
 
 def test_integers_have_no_division():

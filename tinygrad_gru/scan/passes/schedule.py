@@ -26,7 +26,9 @@ ELEMENTWISE = frozenset(
 VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})
 
 #: Operations that can be batched over time, along a new first axis; so can products of matrices.
-_BATCHABLE = ELEMENTWISE | VIEWS | {"sum", "max", "min", "concat", "scatter", "rearrange"}
+_BATCHABLE = ELEMENTWISE | VIEWS | set(
+    "sum max min argmax argmin concat scatter gather scatter_add rearrange".split()
+)  # fmt: skip
 
 
 def schedule(program: Program) -> dict[Value, Level]:

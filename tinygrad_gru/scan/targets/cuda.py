@@ -35,7 +35,7 @@ from ..tracing.traced_array import Untraceable
 from .cuda_kernels import Kernels
 from .elements import CUDA, PYTHON
 from .host import compiled, invariant_lines, output_copies
-from .loops import Layout, LoopWriter, check_operation
+from .loops import Layout, LoopWriter, Memory, Nest, check_operation
 from .source import Buffer, Buffers, Calls, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
@@ -156,6 +156,7 @@ class Emitter:
         after += output_copies(self.names, self.buffers)
         constants = invariant_lines(self.names, self.buffers, lambda v, dtype: PYTHON.literal(v["value"], dtype))
         constant_totals = [f"T{i}[...] = w{v.number} * length" for i, v in totals if v in self.names.invariant]
+        constant_totals += [f"T{i}[...] = 0" for i, v in totals if self.sums.contraction(v) == "scatter"]
         fused = self.kernels.fused_boundary
         binding = f"for t, now, {'next, ' if fused else ''}{self.buffers.names('step')} in steps:"
         static = [f"    ({self.buffers.names('static')}) = static"] if self.buffers.bound("static") else []
@@ -262,6 +263,15 @@ class Emitter:
                 for v in (value.inputs[0].inputs[0], value.inputs[1])
             )
             return [*lines, f"product({left}.T, {right}, {total}, not first)"]
+        if contraction == "scatter":  # with atomic additions, for positions may repeat
+            shape, dtype = self.sums.shape_and_dtype(position)
+            array = np.empty(shape, dtype)
+            out, nest = (
+                Memory(Buffer(total, "static", "total", value, position), "", array, array),
+                Nest(value.inputs[0].shape),
+            )
+            nest.lines = self.writer.add_at_positions(value, nest, nest.axes, out, "atomicAdd(&{0}, {1});")
+            return [self.kernels.nest("sunk", nest)]
         if not is_floating(value.dtype):
             raise Untraceable(f"it sums over time in {np.dtype(value.dtype).name}")
         term, columns = value.inputs[0] if contraction == "sum" else value, math.prod(value.shape)

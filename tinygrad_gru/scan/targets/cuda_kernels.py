@@ -22,7 +22,7 @@ import numpy as np
 from ...backend import THREADS
 from ..ir import Value
 from .elements import CUDA, in_register
-from .loops import AXES, REDUCTIONS, Memory, Nest
+from .loops import AXES, REDUCTIONS, Memory, Nest, neutral
 from .source import Buffers
 
 #: The integer parameters of a kernel, by level; at the boundary from one step to the next those of both.
@@ -91,7 +91,7 @@ class Kernels:
 
     def reduction(self, level: str, value: Value, source: Memory, out: Memory) -> str:
         """A kernel of a sum, maximum or minimum, with a block of threads for each element of the result."""
-        function, neutral = REDUCTIONS[value.op]
+        function = REDUCTIONS[value.op]
         shape, kept = source.view.shape, [a for a in range(source.view.ndim) if a not in value["axis"]]
         size, axes, dtype = math.prod(shape[a] for a in kept), AXES[: len(shape)], in_register(value.dtype)
         result = out.with_view(out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])).element(axes)
@@ -100,7 +100,7 @@ class Kernels:
             "const int64 n = blockIdx.x;",
             *([] if level == "loop" else [f"const int64 t = n / {size};"]),
             *_indices(f"int(n % {size})", shape, kept),
-            f"{dtype.name} total = {CUDA.literal(neutral, dtype)};",
+            f"{dtype.name} total = {CUDA.literal(neutral(value.op, dtype), dtype)};",
             f"for (int m = threadIdx.x; m < {math.prod(shape[a] for a in value['axis'])}; m += {THREADS}) {{",
             *(f"    {line}" for line in _indices("m", shape, value["axis"])),
             f"    total = {function}(total, {dtype.name}({source.read(axes)}));",
