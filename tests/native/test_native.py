@@ -97,6 +97,18 @@ def test_integers_wrap(dtype):
         np.testing.assert_array_equal(y, [x + one, x - one, x * 3, -x, np.abs(x), np.maximum(x, np.minimum(x, 5))])
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_integers_are_divided_as_numpy_does(dtype):
+    info = np.iinfo(dtype)
+    values = [0, 1, -1, 2, -3, 7, info.max, info.min]
+    x, y = (a.ravel().astype(dtype) for a in np.meshgrid(values, values))
+    for name in ("floor_divide", "remainder"):
+        z = np.empty_like(x)
+        run(f"for i in range(n0):\n    c[i] = {name}(a[i], b[i])", x, y, z, numbers=[x.size])
+        np.testing.assert_array_equal(z, getattr(np, name)(x, y))
+
+
 def test_conversions():
     x, y, z = np.array([-1.5, 0.0, 2**20 + 0.5]), np.zeros(3, "int32"), np.zeros(3, bool)
     w, v = np.array([-1, 0, 2**31 - 1], "int32"), np.zeros((4, 3), "float32")

@@ -105,11 +105,12 @@ class Builder:
 
     declared  the declarations of other functions that it calls; functions of a module share them
     is_wide   whether the processor has 32 registers of 64 bytes
+    flags     of LLVM's arithmetic on floats: what it may do besides rounding each result
     wraps     whether arithmetic on integers may overflow; within an index it does not
     """
 
-    def __init__(self, header: str, declared: dict[str, None], is_wide: bool):
-        self.header, self.declared, self.is_wide = header, declared, is_wide
+    def __init__(self, header: str, declared: dict[str, None], is_wide: bool, flags: str = "contract"):
+        self.header, self.declared, self.is_wide, self.flags = header, declared, is_wide, flags
         self.allocas: list[str] = []
         self.lines: list[str] = []
         self.count = 0
@@ -154,10 +155,10 @@ class Builder:
             return self.cast(a, "i64"), self.cast(b, "i64")
         raise TypeError(f"{a.name} meets {b.name}: convert one of them")
 
-    def arithmetic(self, operation: str, a: Any, b: Any, flags: str = "contract") -> Value:
+    def arithmetic(self, operation: str, a: Any, b: Any, flags: str = "") -> Value:
         a, b = self._same(a, b)
         if a.lane in FLOATS:
-            return self.instruction(a.type, f"f{operation} {flags} {a}, {b.text}", lane=a.lane)
+            return self.instruction(a.type, f"f{operation} {flags or self.flags} {a}, {b.text}", lane=a.lane)
         if operation == "div" or a.type not in ("i32", "i64"):
             raise TypeError(f"no {operation} of {a.name}")
         flags = "" if self.wraps else "nsw "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from functools import partial
@@ -11,8 +11,8 @@ from operator import attrgetter
 from threading import RLock
 from typing import Any, NamedTuple
 
-from .. import native
 from ..backend import IDLE_POOL, Backend
+from ..native import Function
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
@@ -28,32 +28,6 @@ from .tracing.traced_array import Untraceable
 
 #: The most compiled steps that are kept.
 PLANS = 64
-
-
-def target_name(compiled: bool | str) -> str:
-    """The target that an argument `compiled` other than False names. Raises if it is not installed."""
-    if compiled is True or compiled == "numpy":
-        return "numpy"
-    if not isinstance(compiled, str) or not re.fullmatch("cuda|javascript|(llvm|numba)(:[1-9][0-9]*)?", compiled):
-        raise ValueError(
-            f"compiled: expected True, False, 'cuda', 'llvm' or 'llvm:2' (for two threads), got {compiled!r}"
-        )
-    if compiled.startswith(("llvm", "numba")) and not native.is_available():
-        raise ImportError(f"compiled={compiled!r} needs llvmlite: pip install tinygrad_gru[fast]")
-    return compiled.replace("numba", "llvm")  # its old name
-
-
-def runnable_target(compiled: bool | str) -> str:
-    """`target_name` of a target that Python runs."""
-    target = target_name(compiled)
-    if target == "javascript":
-        raise ValueError(
-            "compiled='javascript' is a program for Node.js or a page, which Python does not run: the script of a step "
-            "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
-            "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
-        )
-    return target
-
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
@@ -182,7 +156,18 @@ class CompiledStep:
                 return build(LLVMTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.fallback = str(reason)
+            except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # the program is right, LLVM is not
+                self.fallback = f"{type(error).__name__}: {error}"
+                text = f"a loop was not compiled to machine code, and runs more slowly by NumPy: {self.fallback}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
         return build(NumPyTarget(), program, name, kept)
+
+    @property
+    def native_functions(self) -> list[Function]:
+        """The machine code of its programs so far."""
+        programs = [self.forward, *self._backwards.values()]
+        found = [getattr(program, "namespace", {}).get("loop") for program in programs]
+        return [function for function in found if isinstance(function, Function)]
 
     def closed_over_gradients(self, totals: Sequence[Any], has_cotangent: Sequence[bool]) -> Iterator[Any]:
         """The gradients of what the step closes over, from the sums over time of its terms, or None."""

@@ -71,10 +71,10 @@ class LLVMTarget:
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
+        if source.loop.lines and native.is_available():  # without llvmlite it can only be printed
+            namespace["loop"] = native.function("\n".join(source.loop.lines))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
-            if source.loop.lines and "loop" not in namespace:
-                namespace["loop"] = native.function("\n".join(source.loop.lines))
             return loop_arguments(source.loop, workspace, times)
 
         return HostExecutable(source, stages, namespace, steps)
