@@ -236,7 +236,8 @@ class LoopWriter:
     # -- positions that are values -------------------------------------------------------------------------------------
 
     def arange(self, value: Value) -> list[Nest]:
-        return [self.fill(value, self.language.cast("i", value.dtype))]
+        index = "i" if value.shape[0] > 1 else "0"  # an axis of length one has no loop
+        return [self.fill(value, self.language.cast(index, value.dtype))]
 
     def gather(self, value: Value) -> list[Nest]:
         """out[…, i, …] = x[…, rows[i], …]"""
