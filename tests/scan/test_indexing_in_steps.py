@@ -18,7 +18,6 @@ WORDS, WIDTH, BATCH, LENGTH = 7, 4, 3, 6
 NOT_COMPILED = {
     "argsort": "the array function argsort", "sort": "the array function argsort", "topk": "the array function argsort",
     "einsum": "the array function einsum", "cumsum": "the array function cumulative_sum",
-    "floor_divide": "the array function floor_divide", "remainder": "the array function remainder",
     "dropout": "random numbers", "categorical": "values that are known only when it runs",
     "pad": "an array to write into",
     "getitem": "by a mask",

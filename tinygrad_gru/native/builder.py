@@ -105,11 +105,12 @@ class Builder:
 
     declared  the declarations of other functions that it calls; functions of a module share them
     is_wide   whether the processor has 32 registers of 64 bytes
+    flags     of LLVM's arithmetic on floats: what it may do besides rounding each result
     wraps     whether arithmetic on integers may overflow; within an index it does not
     """
 
-    def __init__(self, header: str, declared: dict[str, None], is_wide: bool):
-        self.header, self.declared, self.is_wide = header, declared, is_wide
+    def __init__(self, header: str, declared: dict[str, None], is_wide: bool, flags: str = "contract"):
+        self.header, self.declared, self.is_wide, self.flags = header, declared, is_wide, flags
         self.allocas: list[str] = []
         self.lines: list[str] = []
         self.count = 0
@@ -154,10 +155,10 @@ class Builder:
             return self.cast(a, "i64"), self.cast(b, "i64")
         raise TypeError(f"{a.name} meets {b.name}: convert one of them")
 
-    def arithmetic(self, operation: str, a: Any, b: Any, flags: str = "contract") -> Value:
+    def arithmetic(self, operation: str, a: Any, b: Any, flags: str = "") -> Value:
         a, b = self._same(a, b)
         if a.lane in FLOATS:
-            return self.instruction(a.type, f"f{operation} {flags} {a}, {b.text}", lane=a.lane)
+            return self.instruction(a.type, f"f{operation} {flags or self.flags} {a}, {b.text}", lane=a.lane)
         if operation == "div" or a.type not in ("i32", "i64"):
             raise TypeError(f"no {operation} of {a.name}")
         flags = "" if self.wraps else "nsw "
@@ -241,6 +242,12 @@ class Builder:
         if value.lane != pointer.element:
             raise TypeError(f"{value.name} stored in memory of {_NAMES[pointer.element]}: convert it")
         self.emit(f"store {value}, {place}, align {size_of(pointer.element)}")
+
+    def prefetch(self, pointer: Value, index: int) -> None:
+        """Load an element's cache line, if there is memory at that address."""
+        place = self.instruction("ptr", f"getelementptr {pointer.element}, {pointer}, i64 {index}")
+        self.declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        self.emit(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
 
     # -- control flow --------------------------------------------------------------------------------------------------
 

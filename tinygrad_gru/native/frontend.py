@@ -57,7 +57,9 @@ class Module:
             raise _error(node, f"{name} takes {len(parameters)} arguments, got {len(types)}")
         attributes = {"ptr": "ptr noalias", "i1": "i1 zeroext"}
         arguments = ", ".join(f"{attributes.get(t, t)} %{p}" for p, (t, _) in zip(parameters, types))
-        builder = Builder(f"define {linkage} void @{symbol}({arguments}) {ATTRIBUTES}", self.declared, self.is_wide)
+        header = f"define {linkage} void @{symbol}({arguments}) {ATTRIBUTES}"
+        flags = "" if "exact" in map(ast.unparse, node.decorator_list) else "contract"
+        builder = Builder(header, self.declared, self.is_wide, flags)
         scope = {p: Value(builder, t, f"%{p}", element) for p, (t, element) in zip(parameters, types)}
         _Translator(self, builder, scope).statements(node.body)
         self.texts.append(builder.text)

@@ -166,10 +166,13 @@ class LoopWriter:
             "gather": self.gather, "scatter_add": self.scatter_add, "argmax": self.argmax, "argmin": self.argmax,
         }  # fmt: skip
 
-    def cluster(self, cluster: Cluster) -> Nest:
-        """Elementwise operations of one shape. Intermediate values are variables; `cluster.stored` go to memory too."""
+    def cluster(self, cluster: Cluster, given: Collection[Value] = ()) -> Nest:
+        """Elementwise operations of one shape. Intermediate values are variables; `cluster.stored` go to memory too.
+
+        given  values that are variables already
+        """
         nest = Nest(cluster.shape)
-        variables: dict[Value, str] = {}
+        variables = {value: f"v{value.number}" for value in given}
 
         def define(value: Value, text: str) -> None:
             variables[value] = f"v{value.number}"
@@ -233,7 +236,8 @@ class LoopWriter:
     # -- positions that are values -------------------------------------------------------------------------------------
 
     def arange(self, value: Value) -> list[Nest]:
-        return [self.fill(value, self.language.cast("i", value.dtype))]
+        index = "i" if value.shape[0] > 1 else "0"  # an axis of length one has no loop
+        return [self.fill(value, self.language.cast(index, value.dtype))]
 
     def gather(self, value: Value) -> list[Nest]:
         """out[…, i, …] = x[…, rows[i], …]"""
