@@ -199,6 +199,32 @@ def test_steps_on_other_targets(step, target, arguments, request):
     assert_close([np.zeros(t.shape) if g is None else g.numpy() for t, g in zip(wrt, found)], expected[1])
 
 
+@pytest.mark.parametrize("target", ["llvm", "cupy"])
+@pytest.mark.parametrize("n", [1, 63, 71])
+def test_argmax_of_a_long_axis_with_equal_elements_and_nan(n, target, rng, request):
+    x = rng.integers(0, 3, (LENGTH, BATCH, n)).astype("float32")
+    x[rng.random(x.shape) < 0.02] = np.nan
+    x[0], x[1] = -np.inf, np.inf
+    there = "numpy"
+    if target == "llvm":
+        pytest.importorskip("llvmlite")
+    elif COMPILER is None or "cupy" in available():
+        pytest.skip("needs a C++ compiler to stand in for CUDA's")
+    else:
+        request.getfixturevalue("cupy")
+        there = "cupy"
+
+    def step(h, x):  # which needs both in the loop
+        y = x + 0 * h
+        last = ops.where(ops.expand_dims(ops.argmax(y, axis=1) + ops.argmin(y, axis=1), axis=1) < 0, y, h)
+        return last, (ops.argmax(y, axis=1), ops.argmin(y, axis=1))
+
+    h, xs = Tensor(np.zeros((BATCH, n), "float32"), device=there), Tensor(x, device=there)
+    _, found = scan(step, h, xs, compiled="llvm" if target == "llvm" else True)
+    np.testing.assert_array_equal(found[0].numpy(), np.argmax(x, axis=2))
+    np.testing.assert_array_equal(found[1].numpy(), np.argmin(x, axis=2))
+
+
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
 
