@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from . import import_time, javascript, lengths, linearity, overhead, recurrence, recurrence_memory, training_step
+from . import (
+    first_pass,
+    import_time,
+    javascript,
+    lengths,
+    linearity,
+    overhead,
+    recurrence,
+    recurrence_memory,
+    training_step,
+)
 
-for benchmark in (import_time, overhead, linearity, lengths, recurrence, recurrence_memory, training_step, javascript):
+for benchmark in (
+    import_time,
+    first_pass,
+    overhead,
+    linearity,
+    lengths,
+    recurrence,
+    recurrence_memory,
+    training_step,
+    javascript,
+):
     benchmark.main()
