@@ -143,7 +143,7 @@ def state_of(path):
 
 
 def holds_state(value):
-    if isinstance(value, (ContextVar, dict, list, set, types.MethodWrapperType, *LOCKS)):
+    if isinstance(value, (ContextVar, dict, list, set, types.MethodWrapperType, functools._lru_cache_wrapper, *LOCKS)):
         return True
     own = type(value).__module__.startswith("tinygrad_gru") and not isinstance(value, (type, types.FunctionType, tuple))
     return own and bool(getattr(value, "__dict__", None))

@@ -15,11 +15,12 @@ from tinygrad_gru import Tensor, ops
 from tinygrad_gru.nn import GRUCell, LSTMCell, RNNCell
 from tinygrad_gru.scan.ir import Program, Value
 from tinygrad_gru.scan.plan_cache import CompiledStep
-from tinygrad_gru.scan.protocol import split_output, tree_leaves
+from tinygrad_gru.scan.protocol import split_output
 from tinygrad_gru.scan.targets.source import Executable
 from tinygrad_gru.scan.targets.workspace import Workspace
 from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.tracer import Forward, trace_forward
+from tinygrad_gru.trees import flatten
 
 CELLS = {"RNN": RNNCell, "GRU": GRUCell, "LSTM": LSTMCell}
 LENGTH = 4
@@ -114,8 +115,8 @@ def gated(step: Callable) -> Callable:
 
     def gated_step(carry: Any, x: Any) -> Any:
         new, y = split_output(step(carry, x), carry)
-        gates = [ops.sigmoid(part) for part in tree_leaves(carry)]
-        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, tree_leaves(carry), tree_leaves(new))]
+        gates = [ops.sigmoid(part) for part in flatten(carry)]
+        parts = [(1 - z) * old + z * part for z, old, part in zip(gates, flatten(carry), flatten(new))]
         return (tuple(parts) if isinstance(carry, tuple) else parts[0]), y
 
     return gated_step

@@ -36,6 +36,7 @@ from tinygrad_gru import (
     set_random_state,
 )
 from tinygrad_gru.scan import pure
+from tinygrad_gru.trees import flatten
 
 WIDTH, READ, STEPS = 3, 2, 3
 #: The tolerance, relative to the largest element of each result.
@@ -117,9 +118,10 @@ class World:
         ]
         parts, outputs = int(random.integers(1, 3)), int(random.integers(0, 3))
         singular = random.random() < 0.3
+        structure = _STRUCTURES[random.integers(len(_STRUCTURES))]
 
         def step(carry: Any, x: Tensor) -> Any:
-            state = list(carry) if isinstance(carry, tuple) else [carry]
+            state = flatten(carry)
             pool = [*state, x @ self.parameters["W"]]
             for name, i, j in program:
                 pool.append(_OPERATIONS[name](self, pool[i % len(pool)], pool[j % len(pool)]))
@@ -128,10 +130,7 @@ class World:
             if singular:  # finite as long as its gradient is not used
                 ys.append(1.0 / (x * 0.0))
                 ys.append(ops.sqrt(state[0] * 0.0))
-            result = tuple(new) if len(new) > 1 else new[0]
-            if not ys:
-                return result
-            return result, tuple(ys) if len(ys) > 1 else ys[0]
+            return (structure(new), structure(ys)) if ys else structure(new)
 
         def call(random: np.random.Generator) -> tuple[list[Tensor], list[Tensor]]:
             batch = int(random.integers(1, 3))
@@ -140,13 +139,11 @@ class World:
             variables = [f"pool[{i}]" for i in range(parts + 1 + len(program))] + ["x", "state[0]", "new[0]"]
             record = _recorded(random, variables)
             last, ys, *records = scan(
-                step, tuple(carry) if parts > 1 else carry[0], x, reverse=random.random() < 0.3, record=record,
+                step, structure(carry), x, reverse=random.random() < 0.3, record=record,
                 checkpoint_every=2 if random.random() < 0.2 and self.mode else None,
             )  # fmt: skip
-            ys = list(ys) if isinstance(ys, tuple) else [ys]
-            regular = ys[:-2] if singular else ys
-            found = [value for one in records for value in one.values()]
-            return [*carry, x], [*(last if isinstance(last, tuple) else [last]), *regular, *found]
+            regular = flatten(ys)[:-2] if singular else flatten(ys)
+            return [*carry, x], [*flatten(last), *regular, *flatten(records)]
 
         return call
 
@@ -254,7 +251,8 @@ class World:
         if made is None or not made[1].requires_grad:
             return None
         inputs, loss = made
-        first = grad(loss, self._leaves(inputs), create_graph=True, allow_unused=True)
+        wrt = [t for t in self._leaves(inputs) if random.random() < 0.7] or self._leaves(inputs)
+        first = grad(loss, wrt, create_graph=True, allow_unused=True)
         first = [g for g in first if g is not None]
         total = sum(((g * self.tensor(random, g.shape, False)).sum() for g in first), start=loss * 0.1)
         if total.requires_grad:
@@ -373,6 +371,12 @@ _OPERATIONS: dict[str, Callable[[World, Tensor, Tensor], Tensor]] = {
     "softmax": lambda w, a, b: ops.softmax(a) * b,
     "untraceable": lambda w, a, b: a * (0.5 if float(a.detach().sum()) > 0 else 0.7),
 }
+
+#: The structures of a carry, and of ys.
+_STRUCTURES: list[Callable[[list[Tensor]], Any]] = [
+    lambda parts: tuple(parts) if len(parts) > 1 else parts[0], lambda parts: {"a": parts[0], "b": (*parts[1:], None)},
+    lambda parts: [parts[:1], *parts[1:]], lambda parts: ((parts[0], None), *parts[1:]),
+]  # fmt: skip
 
 _KEYWORDS: dict[str, Any] = {
     "zoneout": 0.3, "recurrent_dropout": 0.3, "layer_norm": True, "bidirectional": True, "num_layers": 2,

@@ -66,7 +66,7 @@ def test_both_modes_check_the_carry():
     ):  # fmt: skip
         errors = []
         for compiled in (False, True):
-            with pytest.raises(ValueError, match="carry must keep its parts, shapes and dtypes") as raised:
+            with pytest.raises(ValueError, match="carry must keep its structure, shapes and dtypes") as raised:
                 scan(step, start, x, compiled=compiled)
             errors.append(str(raised.value))
         assert errors[0] == errors[1]

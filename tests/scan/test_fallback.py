@@ -90,7 +90,7 @@ def test_compiled_true_raises_the_error_of_the_step_itself():
     h, x = start_and_xs()
     with pytest.raises(ValueError, match="broadcast"):
         scan(lambda h, x: h + Tensor(np.ones(3)), h, x, compiled=True)
-    with pytest.raises(ValueError, match="carry must keep its parts"):
+    with pytest.raises(ValueError, match="carry must keep its structure"):
         scan(lambda h, x: h.sum(), h, x, compiled=True)
 
 

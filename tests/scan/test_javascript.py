@@ -14,11 +14,11 @@ from tests.scan.programs import CELLS, traced_cell, traced_random_cell
 from tests.scan.random_programs import draw_program
 from tinygrad_gru import Tensor, compiling, explain, grad, nn, ops, scan
 from tinygrad_gru.interop import InteropError, javascript
-from tinygrad_gru.scan.protocol import tree_leaves
 from tinygrad_gru.scan.targets.javascript import JavaScriptTarget, products
 from tinygrad_gru.scan.targets.javascript.operations import ARRAYS
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.trees import flatten
 
 RANDOM_PROGRAMS, RANDOM_CELLS = 150, 60
 
@@ -173,9 +173,9 @@ class Scan:
         carry, xs = (self.converted(tree, dtype, length) for tree, length in ((carry, None), (xs, length)))
         self.reverse, self.length = reverse, length
         self.script = javascript.scan_source(step, carry, xs, name="recurrence")
-        self.carry, self.xs = tree_leaves(carry), tree_leaves(xs)
+        self.carry, self.xs = flatten(carry), flatten(xs)
         last, ys = scan(step, carry, xs, length=length, reverse=reverse, compiled=False)
-        self.last, self.ys = tree_leaves(last), tree_leaves(ys)
+        self.last, self.ys = flatten(last), flatten(ys)
         random = np.random.default_rng(3)
         outputs = [*self.last, *self.ys]
         self.cotangents = [random.standard_normal(y.shape).astype(y.dtype) for y in outputs]

@@ -12,7 +12,7 @@ import pytest
 
 from tinygrad_gru import TapeError, Tensor, explain, grad, manual_seed, nn, op, ops, random_state, scan
 from tinygrad_gru.scan import pure
-from tinygrad_gru.scan.protocol import tree_leaves
+from tinygrad_gru.trees import flatten
 
 MODES = [False, None, *(["llvm"] if importlib.util.find_spec("llvmlite") else [])]
 modes = pytest.mark.parametrize("mode", MODES)
@@ -208,6 +208,20 @@ def test_second_derivatives_of_a_step_whose_closure_changed(mode):
 
 
 @modes
+def test_second_derivatives_reach_what_the_first_ones_leave_out(mode):
+    """d/dh of the gradient of W: the first walk passes by h, the carry."""
+    h, W = Tensor([[1.0, 2.0]], requires_grad=True), Tensor([[0.5, 1.0], [1.0, 0.5]], requires_grad=True)
+    _, ys = scan(lambda h, x: (h, h @ W), h, length=2, compiled=mode)
+    (first,) = grad((ys**2).sum(), [W], create_graph=True)
+    (second,) = grad((first**2).sum(), [h])
+    y = h.numpy() @ W.numpy()
+    expected = 4 * h.numpy().T @ y  # ∂/∂W of 2 ‖h W‖²
+    np.testing.assert_allclose(first.numpy(), expected)
+    dy = 8 * (h.numpy() @ expected) @ W.numpy().T + 8 * (y @ expected.T)
+    np.testing.assert_allclose(second.numpy(), dy, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_second_derivatives_use_the_rules_of_the_ops(mode):
     """A straight-through op inside: y = sign x with dy/dx = 1, so that d(y²)/dx = 2y and d²(y²)/dx² = 2."""
 
@@ -389,7 +403,7 @@ def test_layers_need_one_backward_program_for_common_uses(layer_type, used, leng
     for mode in (True, False):
         layer.compiled = mode
         y, state = layer(x, lengths=lengths)
-        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in tree_leaves(state))
+        loss = y.sum() if used == "outputs" else sum(ops.square(part).sum() for part in flatten(state))
         found.append([g.numpy() for g in grad(loss, [x, *layer.parameters()])])
     for compiled, eager in zip(*found):
         np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-13)

@@ -18,8 +18,9 @@ from ..contexts import no_grad
 from ..keywords import unknown_keyword
 from ..ops import broadcast_to, select, where
 from ..scan import pure
-from ..scan.protocol import split_output, tree_leaves
+from ..scan.protocol import split_output
 from ..tensor import Tensor
+from ..trees import flatten
 from . import init
 from .base.recurrent_docs import documented
 from .base.recurrent_names import KEYWORDS, RecurrentNames, Signature, keywords_of
@@ -214,7 +215,7 @@ class Cell(RecurrentNames, Module):
         step, xs = self.scan_arguments(x)
         carry = joined(parts, self.states)
         new, y = split_output(step(carry, xs), carry)
-        is_state, new = y is tree_leaves(new)[0], joined(tree_leaves(new), self.states)
+        is_state, new = y is flatten(new)[0], joined(flatten(new), self.states)
         return new if is_state else (new, y)
 
     def initial_state(self, batch: int) -> Any:
@@ -242,7 +243,7 @@ class Cell(RecurrentNames, Module):
         x = Tensor.from_node(backend_of(weight.data).zeros((1, self.input_size), weight.dtype) + PADDING_VALUE, None)
         with no_grad():
             new, y = split_output(self.step(carry, x), carry)
-        return y is tree_leaves(new)[0]
+        return y is flatten(new)[0]
 
     # -- many steps: noise and padding ---------------------------------------------------------------------------
 
@@ -283,7 +284,7 @@ class Cell(RecurrentNames, Module):
         x, *rest = xs
         remaining = iter(rest)
         new, y = split_output(self.with_noise(remaining).step(carry, x), carry)
-        before, after = tree_leaves(carry), tree_leaves(new)
+        before, after = flatten(carry), tuple(flatten(new))
         is_state = y is after[0]
 
         def with_zoneout(rate: float, old: Tensor, new: Tensor) -> Tensor:

@@ -12,20 +12,12 @@ from ..contexts import block, no_grad, setting
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
+from ..trees import flatten, map_leaves, with_leaves
 from .eager import scan_eager
 from .fallback import NotCompiledError, Remark
 from .names import RecordedStep, record_names
 from .plan_cache import runnable_target
-from .protocol import (
-    Structure,
-    check_carry,
-    check_step,
-    check_xs,
-    scan_length,
-    tree_leaves,
-    tree_structure,
-    tree_unflatten,
-)
+from .protocol import check_carry, check_step, check_xs, scan_length
 from .run import in_segments, scan_compiled
 from .tracing.effects import rollback
 from .tracing.traced_array import NoTarget, Untraceable
@@ -47,9 +39,11 @@ def scan(
     """Run `step` over time: carryₜ, yₜ = step(carryₜ₋₁, xₜ) for t = 1 … T; return carry_T and all y stacked.
 
     step      a pure function of the carry and of one x. It returns the next carry, or (carry, y); without a y the
-              carry itself is the output, or its first part
-    carry     the initial carry: a Tensor, or a tuple of Tensors (an LSTM's is (h, c)); every step keeps its shapes
-    xs        the inputs: a Tensor or an array (T, …), a tuple of them, or None for a step without inputs
+              carry itself is the output, or its first leaf
+    carry     the initial carry: a Tensor, or a tree of Tensors: nested tuples, lists, dictionaries, named tuples and
+              dataclasses, with None where there is nothing. An LSTM's is (h, c). Every step keeps its structure and
+              shapes; the keys of a dictionary may come in any order
+    xs        the inputs: a Tensor or an array (T, …), a tree of them, or None for a step without inputs
     length    T, required where xs is None
     reverse   run from the last x to the first; each y is stacked at the position of its x
     compiled  False is eager mode: every op of every step is executed and recorded. In compiled mode, the default, the
@@ -63,15 +57,19 @@ def scan(
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
               pass
     record    names of local variables of the step: the values that they have when it returns, at every step, are
-              returned too. Of one that is a tuple a part is `carry[0]`; the next state of h is `h'`. Gradients flow
-              through them as through ys
-    Returns (carry, ys): ys is a Tensor (T, …), or a tuple of them if y is a tuple; with `record` (carry, ys, records),
-    a dictionary with a Tensor (T, …) for each name. Gradients flow to the carry, to xs and to all tensors that the step
-    closes over, to any order.
+              returned too. Of one that is a tree a part is `carry[0]` or `state['h']`; the next state of h is `h'`.
+              Gradients flow through them as through ys
+    Returns (carry, ys): ys is a Tensor (T, …), or a tree of them in the structure of y; with `record` (carry, ys,
+    records), a dictionary with a Tensor (T, …) for each name. Gradients flow to the carry, to xs and to all tensors
+    that the step closes over, to any order.
 
     >>> last, sums = scan(lambda total, x: total + x, Tensor(0.0), Tensor([1.0, 2.0, 3.0]))
     >>> last.item(), sums.tolist()
     (6.0, [1.0, 3.0, 6.0])
+    >>> counts = {"sum": Tensor(0.0), "max": Tensor(0.0)}
+    >>> last, _ = scan(lambda c, x: {"sum": c["sum"] + x, "max": ops.maximum(c["max"], x)}, counts, Tensor([2.0, 1.0]))
+    >>> last["sum"].item(), last["max"].item()
+    (3.0, 2.0)
     >>> def step(h, x):
     ...     change = 2 * x
     ...     return h + change
@@ -85,8 +83,8 @@ def scan(
         carry, ys = scan(
             recorded, carry, xs, length=length, reverse=reverse, compiled=compiled, checkpoint_every=checkpoint_every
         )
-        return carry, *recorded.split(ys)
-    xs = tuple(map(_tensor, xs)) if isinstance(xs, tuple) else _tensor(xs)
+        return carry, *ys
+    xs = map_leaves(_tensor, xs)
     check_step(step, "scan")
     check_carry(carry)
     check_xs(xs)
@@ -118,30 +116,29 @@ def scan(
 def _raise_not_compiled(step: Callable, carry: Any, xs: Any, reason: Untraceable) -> None:
     """Raise the error of the step itself, if it has one in eager mode, else NotCompiledError."""
     with rollback(step), no_grad():
-        scan_eager(step, carry, tuple(x[:1] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[:1],
-                   length=1)  # fmt: skip
+        scan_eager(step, carry, map_leaves(lambda x: x[:1], xs), length=1)
     raise NotCompiledError(f"compiled=True, but {Remark.of(step, reason).text}") from reason
 
 
 def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse: bool, size: int) -> tuple[Any, Any]:
     """`scan_eager` in segments of `size` steps, each under `remat`."""
-    carry_structure, xs_structure, count = tree_structure(carry), tree_structure(xs), len(tree_leaves(carry))
-    y_structures: list[Structure] = []  # the same in all segments
+    state = flatten(carry)
+    count = len(state)
+    y_trees: list[Any] = []  # of one segment, for all have the same
 
     def segment(steps: int, *inputs: Any) -> tuple:
         tensors = tuple(map(_tensor, inputs))
         last, ys = scan_eager(
-            step, tree_unflatten(carry_structure, tensors[:count]), tree_unflatten(xs_structure, tensors[count:]),
-            length=steps, reverse=reverse,
-        )  # fmt: skip
-        y_structures.append(tree_structure(ys))
-        return (*tree_leaves(last), *(y for y in tree_leaves(ys) if y is not None))
+            step, with_leaves(carry, tensors[:count]), with_leaves(xs, tensors[count:]), length=steps, reverse=reverse
+        )
+        y_trees[:] = [map_leaves(lambda _: 0, ys)]
+        return (*flatten(last), *flatten(ys))
 
     def run(inputs: list[Tensor], steps: int) -> Sequence[Tensor]:
         return remat(partial(segment, steps), *inputs)
 
-    state, ys = in_segments(run, tree_leaves(carry), tree_leaves(xs), length, reverse, size)
-    return tree_unflatten(carry_structure, state), tree_unflatten(y_structures[0], ys)
+    last, ys = in_segments(run, state, flatten(xs), length, reverse, size)
+    return with_leaves(carry, last), with_leaves(y_trees[0], ys)
 
 
 def _tensor(x: Any) -> Any:

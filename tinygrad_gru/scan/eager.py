@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import Any
 
 from .. import ops
@@ -12,7 +13,8 @@ from ..contexts import no_grad, recording
 from ..ops.op import unwrap
 from ..tape import inspector
 from ..tensor import Tensor
-from .protocol import check_carry_type, check_y, scan_length, split_output
+from ..trees import map_leaves, with_leaves
+from .protocol import check_carry_type, scan_length, split_output, y_leaves
 from .tracing.effects import rollback
 
 
@@ -29,16 +31,15 @@ def scan_eager(
     ys: list[Any] = [None] * length
     for t in times:
         with nullcontext() if observer is None else observer.scope(f"step {t}"):
-            new, ys[t] = split_output(step(_same_values(carry), _at(xs, t)), carry)
+            x = map_leaves(itemgetter((t, ...)), xs)
+            new, ys[t] = split_output(step(map_leaves(_same_values, carry), x), carry)
             check_carry_type(carry, new, t, step)
             carry = new
     return carry, _stacked(ys) if length else _no_outputs(step, carry, xs)
 
 
 def _same_values(carry: Any) -> Any:
-    """The carry in Tensors of its own, so that a step may write `h += …`: former states are outputs, or the user's."""
-    if isinstance(carry, tuple):
-        return tuple(map(_same_values, carry))
+    """A state in a Tensor of its own, so that a step may write `h += …`: former states are outputs, or the user's."""
     if type(carry) is not Tensor:
         return carry
     if carry.node is not None and carry.is_leaf and recording.get():
@@ -46,15 +47,8 @@ def _same_values(carry: Any) -> Any:
     return Tensor.from_node(carry._data, carry.node if recording.get() else None)
 
 
-def _at(xs: Any, t: int) -> Any:
-    return tuple(x[t, ...] for x in xs) if isinstance(xs, tuple) else None if xs is None else xs[t, ...]
-
-
 def _stacked(ys: list) -> Any:
-    check_y(ys[0])
-    if isinstance(ys[0], tuple):
-        return tuple(None if part[0] is None else ops.stack(list(part)) for part in zip(*ys))
-    return None if ys[0] is None else ops.stack(ys)
+    return with_leaves(ys[0], (ops.stack(list(part)) for part in zip(*y_leaves(ys))))
 
 
 def _no_outputs(step: Callable, carry: Any, xs: Any) -> Any:
@@ -64,9 +58,8 @@ def _no_outputs(step: Callable, carry: Any, xs: Any) -> Any:
         return Tensor(backend_of(unwrap(x)).zeros(x.shape[1:], x.dtype))
 
     def empty(y: Any) -> Any:
-        return None if y is None else Tensor(backend_of(unwrap(y)).zeros((0, *y.shape), y.dtype))
+        return Tensor(backend_of(unwrap(y)).zeros((0, *y.shape), y.dtype))
 
     with rollback(step), no_grad():
-        x = tuple(map(zeros, xs)) if isinstance(xs, tuple) else None if xs is None else zeros(xs)
-        y = split_output(step(_same_values(carry), x), carry)[1]
-    return tuple(map(empty, y)) if isinstance(y, tuple) else empty(y)
+        y = split_output(step(map_leaves(_same_values, carry), map_leaves(zeros, xs)), carry)[1]
+    return map_leaves(empty, y)

@@ -10,9 +10,11 @@ from typing import Any
 from . import passes
 from .fallback import Remark
 from .names import closed_over_tensors
+from .passes.linear import why_not_linear
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, target_name
 from .protocol import check_carry, check_step, check_xs
+from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
 from .tracing.trace import Trace
 from .tracing.traced_array import Untraceable
@@ -69,7 +71,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
 
 def _described(executable: Executable, title: str) -> list[str]:
     source, plan = executable.source, executable.source.plan
-    lines = [f"{title}: {source.per_step}", ""]
+    lines = [f"{title}: {source.per_step}", *_scan_remark(executable), ""]
     for name, program in executable.stages:
         levels = schedule(program)
         in_loop = [v for v, level in levels.items() if level == "loop" and v.op not in VIEWS and v.op != "concat"]
@@ -85,6 +87,18 @@ def _described(executable: Executable, title: str) -> list[str]:
         for concat in sorted(plan.concats, key=lambda v: v.number)
     ]
     return [*lines, "", *(f"    {line}" for line in (*source.loop_lines, *source.lines)), ""]
+
+
+def _scan_remark(executable: Executable) -> list[str]:
+    """Whether a target that knows scans runs the program as one, or why not if it is close to one."""
+    name, program = executable.stages[-1]
+    if name != passes.mark_linear.__name__:
+        return []
+    if program.linear:
+        words = "Linear and diagonal in its state: run as a scan of logarithmic depth"
+        return [f"    {words} (from {FEWEST_STEPS} steps on, unless coefficients grow beyond 1)"]
+    reason = why_not_linear(program)
+    return [f"    Not run as a scan: {reason}"] if reason else []
 
 
 def _summary(name: str) -> str:

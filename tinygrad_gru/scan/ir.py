@@ -30,7 +30,7 @@ from functools import cached_property
 from itertools import chain
 from numbers import Integral, Real
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -188,6 +188,14 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
     return getattr(np, op)(*(np.empty(0, x) if isinstance(x, np.dtype) else x for x in types)).dtype
 
 
+class LinearPart(NamedTuple):
+    """A part of the carry that is linear and diagonal in itself: its next value is a ⊙ carry + b."""
+
+    position: int
+    a: Value
+    b: Value
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """A graph that runs once per time step, forward or backward: carry, xs → new_carry, ys, and sums over all steps.
@@ -195,6 +203,9 @@ class Program:
     The forward pass is a program whose carry is the state. The backward pass is one, too: its carry is the cotangent
     of the state, its xs are the residuals that the forward pass stored, and it runs from the last step to the first.
     A value that depends on neither carry nor xs is loop-invariant.
+
+    linear  the parts of the carry, if all are linear and diagonal, in an order in which each can be computed for all
+            steps: a and b depend on parts before it alone (`passes/linear.py`)
     """
 
     graph: Graph
@@ -203,6 +214,7 @@ class Program:
     new_carry: tuple[Value, ...]
     ys: tuple[Value, ...]
     sums: tuple[Value, ...]
+    linear: tuple[LinearPart, ...] = ()
 
     def __repr__(self) -> str:
         """The values that are needed, and in the last line the update of the carry, and the outputs."""
@@ -210,12 +222,20 @@ class Program:
         names = {
             "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
             **{name: [value.name for value in getattr(self, name)] for name in ("xs", "ys", "sums")},
+            "linear": [
+                f"{self.carry[i].name} -> {a.name} * {self.carry[i].name} + {b.name}" for i, a, b in self.linear
+            ],
         }
         return "\n".join([*lines, "; ".join(f"{key} {', '.join(found)}" for key, found in names.items() if found)])
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        return (*self.new_carry, *self.ys, *self.sums)
+        return (*self.new_carry, *self.ys, *self.sums, *self.coefficients)
+
+    @cached_property
+    def coefficients(self) -> tuple[Value, ...]:
+        """The a and b of all linear parts."""
+        return tuple([value for part in self.linear for value in (part.a, part.b)])
 
     @cached_property
     def inputs(self) -> frozenset[Value]:
@@ -263,6 +283,7 @@ class Program:
             new_carry=tuple(map(rewrite, self.new_carry)),
             ys=tuple(map(rewrite, self.ys)),
             sums=tuple(map(rewrite, self.sums)),
+            linear=tuple([LinearPart(i, rewrite(a), rewrite(b)) for i, a, b in self.linear]),
         )
 
     def rebuilt(

@@ -13,6 +13,7 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -23,8 +24,9 @@ from ..hints import did_you_mean
 from ..inspector import Inspector
 from ..tape import inspector
 from ..tensor import Tensor
+from ..trees import flatten, leaves, leaves_like
 from .ir import Value
-from .protocol import StepWrapper, owner_and_function, split_output, tree_leaves, users_function
+from .protocol import StepWrapper, owner_and_function, split_output, users_function
 
 
 class Place(NamedTuple):
@@ -89,28 +91,24 @@ class WatchedStep(StepWrapper):
         finally:
             watcher.boundary = watcher.frame = None  # frames keep their variables, and the callers, alive
         self.marks = watcher.marks
-        new = tree_leaves(split_output(output, carry)[0])
+        new = flatten(split_output(output, carry)[0])
         self.found |= {f"{name}'": part for name, part in zip(_state_names(self.step, carry), new)}
         return output
 
 
 class RecordedStep(WatchedStep):
-    """A step whose y is followed by the values of local variables.
-
-    y  "none", "one" or "tuple": what the y of the step itself was
-    """
+    """A step whose y is the step's own, and the values of local variables by name."""
 
     def __init__(self, step: Callable, names: Sequence[str]):
         super().__init__(step)
-        self.names, self.y = names, "none"
+        self.names = names
 
     def __call__(self, carry: Any, x: Any) -> Any:
         output = super().__call__(carry, x)
         new, y = split_output(output, carry)
-        if isinstance(new, tuple) != isinstance(carry, tuple):
+        if leaves_like(carry, new) is None:
             return output  # an error, which `scan` explains
-        self.y = "none" if y is None else "tuple" if isinstance(y, tuple) else "one"
-        return new, (*tree_leaves(y), *map(self._recorded, self.names))
+        return new, (y, {name: self._recorded(name) for name in self.names})
 
     def _recorded(self, name: str) -> Tensor:
         if name not in self.found:
@@ -120,12 +118,6 @@ class RecordedStep(WatchedStep):
                 f"{did_you_mean(name, self.found)}; it has {', '.join(self.found)} ({definition_line(function)})"
             )
         return self.found[name]
-
-    def split(self, ys: tuple) -> tuple[Any, dict[str, Tensor]]:
-        """The stacked ys of the step itself, and the records by name."""
-        count = len(ys) - len(self.names)
-        own = {"none": None, "one": ys[0], "tuple": ys[:count]}[self.y]
-        return own, dict(zip(self.names, ys[count:]))
 
 
 def closed_over_tensors(step: Callable) -> dict[str, Tensor]:
@@ -211,10 +203,10 @@ def _codes(step: Callable) -> list[CodeType]:
 
 
 def _state_names(step: Callable, carry: Any) -> Sequence[str]:
-    """The names of the parts of the carry: those that a cell gives, or the step's first parameter."""
+    """The names of the parts of the carry: those that a cell gives, or paths in the step's first parameter."""
     owner, _ = owner_and_function(step)
     states = getattr(owner, "states", ())
-    return states if states or isinstance(carry, tuple) else _parameters(step)[:1]
+    return states or [path for name in _parameters(step)[:1] for path, _ in leaves(carry, name)]
 
 
 def _arguments(step: Callable, *values: Any) -> dict[str, Any]:
@@ -233,13 +225,11 @@ def _parameters(step: Callable) -> list[str]:
 
 
 def _tensors(variables: dict[str, Any]) -> dict[str, Tensor]:
-    """The Tensors among variables, and in those that are tuples or lists."""
-    found = {}
+    """The Tensors among variables, and in those that are trees."""
+    found: dict[str, Tensor] = {}
     for name, value in variables.items():
-        parts = enumerate(value) if isinstance(value, (tuple, list)) else ()
-        for key, part in ((name, value), *((f"{name}[{i}]", part) for i, part in parts)):
-            if isinstance(part, Tensor):
-                found[key] = part
+        with suppress(TypeError, RecursionError):  # a set, or a list that contains itself
+            found |= {path: part for path, part in leaves(value, name) if isinstance(part, Tensor)}
     return found
 
 

@@ -1,11 +1,12 @@
-"""Step protocol: `step(carry, x) -> carry` or `(carry, y)`, and the structures of carry, xs and ys.
+"""Step protocol: `step(carry, x) -> carry` or `(carry, y)`, where carry, xs and ys are trees, as JAX's pytrees.
 
-A structure is a Tensor, a tuple of Tensors, or None where there is nothing: JAX's pytrees, one level deep.
+A tree is a Tensor, or tuples, lists, dictionaries, named tuples and dataclasses of trees, with None where there is
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral
 from types import MethodType
@@ -13,56 +14,50 @@ from typing import Any
 
 from ..closures import cell_contents, definition_line, is_library
 from ..tensor import Tensor
+from ..trees import flatten, leaves, leaves_like, mismatch, with_leaves
 
-#: Of a tuple, which of its parts are not None; of a single Tensor, or of nothing, None.
-Structure = tuple[bool, ...] | None
-
-
-def tree_leaves(tree: Any) -> tuple:
-    """The parts of a structure: of a tuple its items, of a Tensor itself, of None nothing."""
-    return tree if isinstance(tree, tuple) else () if tree is None else (tree,)
-
-
-def tree_structure(tree: Any) -> Structure:
-    return tuple([part is not None for part in tree]) if isinstance(tree, tuple) else None
-
-
-def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
-    """A tree of this structure, of leaves that are not None."""
-    if structure is None:
-        return leaves[0] if leaves else None
-    remaining = iter(leaves)
-    return tuple([next(remaining) if present else None for present in structure])
+_TREES = "a tuple, list or dictionary of them"
+_TREE = f"a Tensor or {_TREES}"
 
 
 def split_output(output: Any, carry: Any) -> tuple[Any, Any]:
-    """The output of a step as (carry, y); where it returned a carry alone, y is its first part."""
-    if isinstance(carry, tuple):
-        pair = isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], tuple)
-        if pair:
-            return output  # type: ignore[return-value]
-        return output, None if isinstance(output, tuple) and not output else output[0]
-    if not isinstance(output, tuple):
+    """The output of a step as (carry, y). Of a carry alone, y is its first leaf.
+
+    An output with the structure of the carry is a carry; so is the first of a pair, the second of which is y. The two
+    exclude each other. Whatever is neither is an error, which `check_carry_type` explains.
+    """
+    if isinstance(output, Tensor) and isinstance(carry, Tensor):
         return output, output
-    if len(output) != 2:
-        raise ValueError(f"scan: step must return carry or (carry, y), got a tuple of {len(output)} (a tuple of y?)")
-    return output
+    if (parts := leaves_like(carry, output)) is not None:
+        return with_leaves(carry, parts), parts[0] if parts else None
+    if not isinstance(output, tuple) or len(output) != 2:
+        if isinstance(carry, Tensor) and isinstance(output, tuple):
+            raise ValueError(
+                f"scan: step must return carry or (carry, y), got a tuple of {len(output)} (a tuple of y?)"
+            )
+        return output, None
+    new, y = output
+    if (parts := leaves_like(carry, new)) is not None:
+        return with_leaves(carry, parts), y
+    is_pair = not isinstance(carry, tuple) or (isinstance(new, tuple) and leaves_like(carry[:1], (new,)) is None)
+    return output if is_pair else (output, None)
 
 
 def scan_length(xs: Any, length: int | None) -> int:
     """The number of steps T, from xs and `length`, which must agree."""
-    lengths = {x.shape[0] for x in tree_leaves(xs)}
+    lengths = {x.shape[0] for x in flatten(xs)}
     if length is not None:
         if not isinstance(length, Integral):
             raise TypeError(f"scan: length must be a number of steps, got {length!r}")
         lengths.add(int(length))
         if length < 0:
             raise ValueError(f"scan: length must not be negative, got {length}")
-    if len(lengths) != 1:
-        raise ValueError(
-            "scan: the number of steps is unknown; give xs or length" if not lengths
-            else f"scan: xs and length must agree on the number of steps, got {sorted(lengths)}"
-        )  # fmt: skip
+    if not lengths:
+        raise ValueError("scan: the number of steps is unknown; give xs or length")
+    if len(lengths) > 1:
+        found = [(path, x.shape[0]) for path, x in leaves(xs, "xs")] + [("length", length)] * (length is not None)
+        got = ", ".join(f"{steps} ({path})" for path, steps in found)
+        raise ValueError(f"scan: xs and length must agree on the number of steps, got {got}")
     return lengths.pop()
 
 
@@ -114,35 +109,50 @@ def check_step(step: Any, caller: str) -> None:
 
 
 def check_carry(carry: Any) -> None:
-    """Raise TypeError unless it is a Tensor or a tuple of Tensors."""
-    for part in carry if isinstance(carry, tuple) else (carry,):
-        if not isinstance(part, Tensor):
-            hint = " (write a tuple)" if isinstance(carry, list) else ""
-            raise TypeError(f"scan: carry must be a Tensor or a tuple of Tensors, got {_described(carry)}{hint}")
+    """Raise TypeError unless it is a tree of Tensors."""
+    if not all(isinstance(part, Tensor) for part in flatten(carry)):
+        path, part = next((path, part) for path, part in leaves(carry, "carry") if not isinstance(part, Tensor))
+        raise TypeError(f"scan: carry must be {_TREE}, got {_found(path, part, 'carry')}")
+    if carry is None:
+        raise TypeError(f"scan: carry must be {_TREE}, got None (of a step without a carry, write ())")
 
 
 def check_xs(xs: Any) -> None:
-    """Raise TypeError unless it is a Tensor with an axis of time, a tuple of them, or None."""
-    for part in tree_leaves(xs):
-        if not isinstance(part, Tensor) or not part.shape:
-            hint = ": write a tuple of several inputs, or ops.stack(xs) of the steps of one" * isinstance(xs, list)
-            got = "a Tensor without axes" if isinstance(part, Tensor) else _described(xs)
-            raise TypeError(f"scan: xs must be a Tensor (T, …), a tuple of such Tensors, or None, got {got}{hint}")
+    """Raise TypeError unless it is a tree of Tensors with an axis of time, or None."""
+    if all(isinstance(part, Tensor) and part.shape for part in flatten(xs)):
+        return
+    for path, part in leaves(xs, "xs"):
+        if not isinstance(part, Tensor):
+            raise TypeError(f"scan: xs must be a Tensor (T, …), {_TREES}, or None, got {_found(path, part, 'xs')}")
+        if not part.shape:
+            raise TypeError(f"scan: xs must have a first axis of time, (T, …); {path} is a Tensor without axes")
 
 
-def check_y(y: Any) -> None:
-    """Raise TypeError unless it can be stacked: a Tensor, a tuple of Tensors, or None."""
-    for part in tree_leaves(y):
-        if part is not None and not hasattr(part, "dtype"):
-            raise TypeError(f"scan: the y of a step must be a Tensor, a tuple of Tensors, or None, got {_described(y)}")
+def y_leaves(ys: Sequence[Any]) -> list[list[Any]]:
+    """The leaves of the y of every step. Raises TypeError unless they stack: Tensors in trees like the first."""
+    for path, part in leaves(ys[0], "y"):
+        if not hasattr(part, "dtype"):
+            raise TypeError(f"scan: the y of a step must be {_TREE}, or None, got {_found(path, part, 'y')}")
+    found = []
+    for y in ys:
+        if (parts := leaves_like(ys[0], y)) is None:
+            path, before, after = mismatch(ys[0], y, "y") or ("y", ys[0], y)
+            got = f"{_described(before)} and {_described(after)} as {path}"
+            raise TypeError(f"scan: the y of all steps must have one structure, got {got}")
+        found.append(parts)
+    return found
 
 
 def check_carry_type(old: Any, new: Any, t: int, step: Callable) -> None:
-    """Raise ValueError unless step t returned a carry with the parts, shapes and dtypes of the one it was given."""
-    same_type = isinstance(old, tuple) == isinstance(new, tuple)
-    if not same_type or list(map(_type_of, tree_leaves(old))) != list(map(_type_of, tree_leaves(new))):
+    """Raise ValueError unless step t returned a carry with the structure, shapes and dtypes of the one it was given."""
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        same = old.shape == new.shape and old.dtype == new.dtype
+    else:
+        parts = leaves_like(old, new)
+        same = parts is not None and list(map(_type_of, flatten(old))) == list(map(_type_of, parts))
+    if not same:
         raise ValueError(
-            f"scan: the carry must keep its parts, shapes and dtypes; step {t} was given {_described(old)} and "
+            f"scan: the carry must keep its structure, shapes and dtypes; step {t} was given {_described(old)} and "
             f"returned {_described(new)} ({_cause(old, new)}); the step is {definition_line(users_function(step))}"
         )
 
@@ -151,13 +161,12 @@ def _cause(old: Any, new: Any) -> str:
     """The likely cause of a carry of another type, and what to write."""
     if new is None:
         return "is a `return` missing?"
-    if isinstance(new, list):
-        return "return a tuple, not a list"
-    before, after = tree_leaves(old), tree_leaves(new)
-    if len(before) != len(after):
-        return f"all {len(before)} parts of the carry are returned, and one that does not change is returned as it is"
-    i, part, got = next((i, a, b) for i, (a, b) in enumerate(zip(before, after)) if _type_of(a) != _type_of(b))
-    where = f"part {i} of the carry: " if isinstance(old, tuple) else ""
+    if found := mismatch(old, new, "carry"):
+        path, before, after = found
+        return f"{path}: expected {_described(before)}, got {_described(after)}; {_advice(before, after)}"
+    parts = zip(leaves(old, "carry"), leaves_like(old, new) or ())
+    path, part, got = next((path, a, b) for (path, a), b in parts if _type_of(a) != _type_of(b))
+    where = "" if path == "carry" else f"{path}: "
     if not isinstance(got, Tensor):
         return f"{where}return a Tensor, for gradients flow through Tensors alone"
     if got.shape != part.shape:
@@ -165,11 +174,37 @@ def _cause(old: Any, new: Any) -> str:
     return f"{where}an x of another dtype? `.astype({str(part.dtype)!r})` converts it"
 
 
+def _advice(before: Any, after: Any) -> str:
+    """What to return, of two trees that have different containers, or one."""
+    if before is None:
+        return "a part that comes later begins as zeros"
+    if isinstance(before, Tensor):
+        return "a step returns carry or the tuple (carry, y)" if isinstance(after, list) else "return the Tensor itself"
+    if type(after) in (list, tuple) and not isinstance(before, type(after)):
+        return f"return a {'list' if isinstance(before, list) else _kind(before)}, not a {_kind(after)}"
+    return f"all {len(flatten(before))} parts of it are returned, and one that does not change is returned as it is"
+
+
 def _type_of(part: Any) -> Any:
     return (part.shape, part.dtype) if isinstance(part, Tensor) else type(part)
 
 
-def _described(carry: Any) -> str:
-    parts = carry if isinstance(carry, tuple) else (carry,)
-    texts = [f"{tuple(c.shape)} {c.dtype}" if isinstance(c, Tensor) else type(c).__name__ for c in parts]
-    return f"({', '.join(texts)})" if isinstance(carry, tuple) else texts[0]
+def _described(tree: Any) -> str:
+    """The shapes and dtypes of the Tensors of a tree, in its containers."""
+    if isinstance(tree, Tensor):
+        return f"{tuple(tree.shape)} {tree.dtype}"
+    if isinstance(tree, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_described(part)}' for key, part in tree.items())}}}"
+    if isinstance(tree, (list, tuple)):
+        text = ", ".join(map(_described, tree))
+        return f"[{text}]" if isinstance(tree, list) else f"({text})"
+    return "None" if tree is None else _kind(tree)
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__
+
+
+def _found(path: str, part: Any, name: str) -> str:
+    """A leaf that is no Tensor, and where it is in the argument of that name."""
+    return _kind(part) if path == name else f"{_kind(part)} as {path}"

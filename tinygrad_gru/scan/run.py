@@ -15,10 +15,10 @@ from ..ops.multi_output import record_multi_output
 from ..tape import Node, Variable
 from ..tensor import Tensor
 from ..transforms import backward_through
+from ..trees import flatten, with_leaves
 from ..writes import tick
 from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
-from .protocol import tree_leaves, tree_structure, tree_unflatten
 from .replay import replay
 from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
@@ -36,8 +36,8 @@ def scan_compiled(
     every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
     trace = _traces.trace(step, carry, xs)
-    state: Sequence[Tensor] = tree_leaves(carry)
-    x_leaves = tree_leaves(xs)
+    state: Sequence[Tensor] = flatten(carry)
+    x_leaves = flatten(xs)
     target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
 
@@ -49,7 +49,7 @@ def scan_compiled(
         state, ys = outputs[:count], outputs[count:]
     else:
         state, ys = in_segments(run, state, x_leaves, length, reverse, every)
-    return tree_unflatten(tree_structure(carry), state), tree_unflatten(trace.forward.y_structure, ys)
+    return with_leaves(carry, state), with_leaves(trace.forward.y, ys)
 
 
 def in_segments(
@@ -139,8 +139,10 @@ class _CompiledScan:
         return self.trace.key
 
     def lift(self, tensor_type: type[Variable], record: Node) -> tuple:
+        """What was saved, its arrays as Tensors: second derivatives reach inputs that the first ones leave out."""
         assert record.saved is not None
-        return record.saved
+        handle, constants, arrays, length = record.saved
+        return handle, constants, list(map(tensor_type.from_node, arrays, record.parents)), length
 
     def apply_vjp(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
         self.compiled.on_device(self._apply_vjp, parents, saved, cotangents, accumulate)
@@ -153,7 +155,7 @@ class _CompiledScan:
             except Nonlinear:
                 pass
         _, constants, arrays, length = saved
-        inputs = [Tensor.from_node(array, node) for array, node in zip(arrays, parents)]
+        inputs = [x if create_graph else Tensor.from_node(x, node) for x, node in zip(arrays, parents)]
         start, count = tick(), self.compiled.carry_count
         with enable_grad():
             results = replay(self.trace, constants, inputs[:count], inputs[count:], length, self.reverse)

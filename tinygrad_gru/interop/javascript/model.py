@@ -9,10 +9,11 @@ import numpy as np
 
 from ...contexts import no_grad
 from ...nn import Cell, Dropout, Embedding, Module, Recurrent, Sequential
-from ...scan.protocol import StepWrapper, split_output, tree_leaves
+from ...scan.protocol import StepWrapper, split_output
 from ...scan.tracing.traced_array import Untraceable
 from ...tensor import Tensor
 from ...train import CharacterModel
+from ...trees import flatten
 from ..errors import InteropError
 from .records import Step, no_program, trace_step
 
@@ -120,7 +121,7 @@ def _cells(path: str, module: Recurrent, like: Tensor, parameters: Mapping[str, 
         _check_methods(name, cell, Cell, "initial_state", "_initial")
         x = _zeros(like, 1, 1, cell.input_size)
         step, xs = cell.scan_arguments(x)
-        if tree_leaves(xs)[0] is not x:
+        if flatten(xs)[0] is not x:
             raise InteropError(f"{name} cannot be exported: its scan_arguments changes x before the steps")
         step = _Residual(step) if module.residual and i else step
         traced = trace_step(step, cell.initial_state(1), xs, cell.states, parameters, name)
@@ -154,7 +155,7 @@ class _Residual(StepWrapper):
 
     def __call__(self, carry: Any, x: Any) -> Any:
         new, y = split_output(self.step(carry, x), carry)
-        return new, y + tree_leaves(x)[0]
+        return new, y + flatten(x)[0]
 
 
 class _Stateless(StepWrapper):

@@ -79,6 +79,12 @@ def _levels_of_uses(plan: Plan) -> dict[Value, set[Level]]:
         uses[value].update(map(plan.levels.__getitem__, users))
     for value in program.sums:
         uses[base_of(value, program.inputs)].add("sunk")
+    if program.linear:  # a scan reads coefficients at all steps; then the loop's values are computed for many steps
+        for value in program.coefficients:
+            uses[base_of(value, program.inputs)].add("loop")
+        for value in (*program.carry, *program.values()):
+            if plan.levels.get(value, "loop") == "loop":
+                uses[value].add("sunk")
     return uses
 
 
@@ -101,5 +107,9 @@ def _assign_carry(plan: Plan, uses: dict[Value, set[Level]], needed: Collection[
 
 def chunk_length(program: Program, length: int, chunk_rows: int) -> int:
     """How many steps a chunk has."""
-    rows = max([value.shape[0] for value in (*program.carry, *program.xs) if value.shape] or [1])
-    return max(1, min(length, math.ceil(chunk_rows / max(rows, 1))))
+    return max(1, min(length, math.ceil(chunk_rows / rows_of(program))))
+
+
+def rows_of(program: Program) -> int:
+    """The rows of a step: the size of the first axis."""
+    return max([value.shape[0] for value in (*program.carry, *program.xs) if value.shape] + [1])

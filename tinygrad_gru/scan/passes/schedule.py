@@ -45,7 +45,7 @@ def schedule(program: Program) -> dict[Value, Level]:
     """
     changing = program.depending_on(program.inputs)
     in_carry = program.depending_on(program.carry)
-    batched = {v for v in program.values() if v.op in _BATCHABLE or (v.op == "matmul" and _is_of_matrices(v))}
+    batched = set(filter(is_batchable, program.values()))
     in_loop = _ancestors((*program.new_carry, *(in_carry - batched)), in_carry - program.inputs)
     levels: dict[Value, Level] = {}
     looped: set[Value] = set()
@@ -79,9 +79,9 @@ def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
     return found
 
 
-def _is_of_matrices(product: Value) -> bool:
-    left, right = product.inputs
-    return len(left.shape) >= 2 and len(right.shape) >= 2
+def is_batchable(value: Value) -> bool:
+    """Whether one operation can compute the value for many steps."""
+    return value.op in _BATCHABLE or (value.op == "matmul" and all(len(i.shape) >= 2 for i in value.inputs))
 
 
 def is_computed_per_step(value: Value, levels: Mapping[Value, Level]) -> bool:

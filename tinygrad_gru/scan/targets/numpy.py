@@ -8,28 +8,43 @@
             tanh(S4, v5)
 
 The views that an operation reads and writes at a step are made once, with the workspace, and passed to the loop in a
-tuple per step. The names are those of `source.Names`.
+tuple per step. The names are those of `source.Names`. Before the loop of a linear recurrence stands a scan, after which
+the loop's values are computed for many steps:
+
+        scanned = linear_scan(workspace.scratch, H0, V3, V5, workspace.reverse)
+        if scanned:
+            multiply(V0, V7, V8)
+        else:
+            for (v0, v3, v5, ) in steps:
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ...backend import is_half, record_launches, resolve
-from ..ir import Program, Value
-from ..passes import collect, fuse_horizontally, merge_sums, reassociate, swap_where
+from ..ir import LinearPart, Program, Value
+from ..passes import collect, fuse_horizontally, mark_linear, merge_sums, reassociate, swap_where
+from ..passes.linear import batches_of, is_zero
 from ..passes.plan import plan as planned
+from ..passes.plan import rows_of
 from ..passes.schedule import ELEMENTWISE, Level
 from ..passes.storage import Plan
+from .blocked_scan import linear_scan
 from .host import UFUNCS, compiled, index_text, invariant_lines, output_copies, scalar_dtype
 from .source import Buffer, Buffers, Calls, Names, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
-FORWARD_PASSES: tuple[Rewrite, ...] = (reassociate, swap_where, fuse_horizontally, merge_sums)
-BACKWARD_PASSES: tuple[Rewrite, ...] = (collect, fuse_horizontally, merge_sums)
+FORWARD_PASSES: tuple[Rewrite, ...] = (reassociate, swap_where, fuse_horizontally, merge_sums, mark_linear)
+BACKWARD_PASSES: tuple[Rewrite, ...] = (collect, fuse_horizontally, merge_sums, mark_linear)
+
+#: Elements of a part of the carry at all steps of a chunk, where these are scanned: as many as a cache holds.
+_SCANNED = 2**16
 
 #: Half precision is accumulated in float32: it would stop counting at 2048.
 _ACCUMULATORS = {"sum": ", dtype='float32'", "max": "", "min": ""}
@@ -42,13 +57,34 @@ class NumPyTarget:
         return FORWARD_PASSES if name == "forward" else BACKWARD_PASSES
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
-        return planned(program, kept)
+        if not program.linear:
+            return planned(program, kept)
+        elements = max(math.prod(value.shape) for value in program.carry)
+        return planned(program, kept, chunk_rows=rows_of(program) * (_SCANNED // max(elements, 1)))
 
     def emit(self, plan: Plan, name: str) -> Source:
         return Emitter(plan, name).emit()
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
-        return HostExecutable(source, stages, compiled(source), Workspace.step_views)
+        steps = StepViews if source.plan.program.linear else Workspace.step_views
+        return HostExecutable(source, stages, compiled(source, {"linear_scan": linear_scan}), steps)
+
+
+class StepViews:
+    """The buffers of each step of a chunk, made when the loop first needs them, which it seldom does after a scan."""
+
+    def __init__(self, workspace: Workspace, times: range):
+        self.workspace, self.times = workspace, times
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __iter__(self) -> Iterator[tuple]:
+        return iter(self.views)
+
+    @cached_property
+    def views(self) -> list[tuple]:
+        return self.workspace.step_views(self.times)
 
 
 class HostExecutable:
@@ -107,17 +143,19 @@ class Emitter:
         constants = invariant_lines(self.names, self.buffers, self._scalar, transposed)
         looped = list(self.loop) if self.loop is not None else []
         if self.loop is None and loop:
-            looped = [f"for ({self.buffers.names('step')}) in steps:", *(f"    {line}" for line in loop)]
+            looped = [f"for ({self.buffers.names('step')}) in steps:", *_indented(loop)]
+        if self.plan.program.linear:
+            looped = self._scan(looped)
         in_chunk = before + looped + after
         body = [f"({self.buffers.names('static')}) = workspace.static"] if self.buffers.bound("static") else []
         body += constants
         body += [f"for first, ({self.buffers.names('chunk')}), steps in workspace.chunks:"]
-        body += [f"    {line}" for line in in_chunk] or ["    pass"]
+        body += _indented(in_chunk) or ["    pass"]
         return Source(
             name=self.name, plan=self.plan, buffers=self.buffers, sums=self.sums, namespace=self.scalars,
-            lines=[f"def {self.name}(constants, totals, workspace):", *(f"    {line}" for line in body)],
+            lines=[f"def {self.name}(constants, totals, workspace):", *_indented(body)],
             calls=Calls(calls_once(self.plan), len(before) + len(after), len(loop)),
-            per_step=f"{len(loop)} array calls per step",
+            per_step=f"{len(loop)} array calls per step" + ", or none after a scan" * bool(self.plan.program.linear),
         )  # fmt: skip
 
     # -- names ---------------------------------------------------------------------------------------------------------
@@ -139,11 +177,15 @@ class Emitter:
             return self._scalar(value, scalar_dtype(like))
         if not batched or value in self.names.invariant:
             return self._at_step(value)
-        name = self._at_chunk(value)
+        return self._aligned(value, like) if like.op in ELEMENTWISE | {"matmul"} else self._at_chunk(value)
+
+    def _aligned(self, value: Value, like: Value) -> str:
+        """A value at all steps of a chunk, with an axis for each of `like`."""
+        if value.op == "scalar":
+            return self._scalar(value, like.dtype)
         missing = len(like.shape) - len(value.shape)
-        if missing > 0 and like.op in ELEMENTWISE | {"matmul"}:
-            return f"{name}[:{', None' * missing}, ...]"
-        return name
+        name = self._at_chunk(value)
+        return f"{name}[:{', None' * missing}, ...]" if missing > 0 and value not in self.names.invariant else name
 
     # -- regions -------------------------------------------------------------------------------------------------------
 
@@ -166,6 +208,32 @@ class Emitter:
             name = self.buffers.declare(Buffer(f"n{position}", "step", "next carry", value, position))
             lines.append(f"copyto({name}, {self._at_step(value)})")
         return lines
+
+    def _scan(self, loop: Sequence[str]) -> list[str]:
+        """The lines that compute the carry at all steps of a chunk by scans, or by the loop where a scan fails."""
+        before, after = batches_of(self.plan)
+        lines: list[str] = []
+        for values, part in before:
+            scan = [line for value in values for line in self._operation(value, batched=True)]
+            scan += self._states(part)
+            follows = any("scanned = " in line for line in lines)
+            lines += ["if scanned:", *_indented(scan)] if follows and scan else scan
+        batch = [line for value in after for line in self._operation(value, batched=True)]
+        if not batch:
+            return [*lines, "if not scanned:", *_indented(loop)]
+        return [*lines, "if scanned:", *_indented(batch), "else:", *_indented(loop)]
+
+    def _states(self, part: LinearPart) -> list[str]:
+        """The lines that compute a part of the carry at all steps of a chunk."""
+        carry, new = self.plan.program.carry[part.position], self.plan.program.new_carry[part.position]
+        a, b = (self._aligned(value, carry) for value in (part.a, part.b))
+        if not is_zero(part.a):
+            states = self.buffers.declare(Buffer(f"H{part.position}", "chunk", "states", carry, part.position))
+            return [f"scanned = linear_scan(workspace.scratch, {states}, {a}, {b}, workspace.reverse)"]
+        if self.plan.carried.get(new) == part.position:  # it is written there by its operation
+            return []
+        there = self.buffers.declare(Buffer(f"N{part.position}", "chunk", "next carry", new, part.position))
+        return [f"copyto({there}, {b})"]
 
     def _operation(self, value: Value, batched: bool) -> list[str]:
         out = self._at_chunk(value) if batched else self._at_step(value)
@@ -234,3 +302,7 @@ class Emitter:
             summed = f"{self._at_chunk(value.inputs[0])}.sum({axes}, keepdims={value['keepdims']}{accumulator})"
             return [f"add({total}, {summed}.reshape({total}.shape), {total})"]
         return [f"add({total}, {self._at_chunk(value)}.sum(0{accumulator}), {total})"]
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

@@ -29,7 +29,8 @@ class Buffer(NamedTuple):
     scope     when the name is bound: "static" per workspace, "chunk" per chunk of steps, "step" per step;
               "local" names are variables that the source computes itself
     kind      "value": where the plan has put the value; "carry": part `position` of the carry at all times, or at
-              even and odd ones; "next carry": that part after the step; "output": output `position` of every step;
+              even and odd ones; "next carry": that part after the step; "states": that part at all times of a chunk,
+              before its first step and after each; "output": output `position` of every step;
               the target's own are "total": sum `position` over time, "ones": as many as a chunk has of the `rows` that
               a step has, and "copy": a contiguous copy of the value
     """

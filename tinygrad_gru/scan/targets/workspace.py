@@ -111,6 +111,9 @@ class Workspace:
             return self.carry[buffer.position]
         if buffer.kind == "next carry":
             return _part(self.carry[buffer.position], where, moved=0 if self.reverse else 1)
+        if buffer.kind == "states":
+            assert isinstance(where, slice)
+            return self.carry[buffer.position][where.start : where.stop + 1]
         if buffer.kind == "total":
             return self.total(buffer.position)
         if buffer.kind == "ones":

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakMethod, ref
 
 from ...contexts import recording
-from ..protocol import StepWrapper, tree_leaves
+from ...trees import flatten, structure
+from ..protocol import StepWrapper
 from .dependencies import Dependencies, Untrackable
 from .trace import Trace
 from .tracer import trace_forward
@@ -99,7 +100,7 @@ class TraceCache:
 
 def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
     forward = trace_forward(step, carry, xs)
-    needs_grad = [x.requires_grad for x in (*tree_leaves(carry), *tree_leaves(xs))]
+    needs_grad = [x.requires_grad for x in (*flatten(carry), *flatten(xs))]
     differentiable = recording.get() and (any(needs_grad) or bool(forward.closed_over))
     trace = Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
     trace.step = _weak_reference(step.step if isinstance(step, StepWrapper) else step)
@@ -116,10 +117,8 @@ def _weak_reference(step: Callable) -> Callable[[], Any]:
 
 def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
     """All of the arguments that a trace depends on: the structures, types, shapes and dtypes."""
-    carry_leaves, x_leaves = tree_leaves(carry), tree_leaves(xs)
-    structures = isinstance(carry, tuple), isinstance(xs, tuple), len(carry_leaves), len(x_leaves)
-    signature = [step.__func__, recording.get(), *structures]
-    for skip, tensors in enumerate((carry_leaves, x_leaves)):
+    signature = [step.__func__, recording.get(), structure(carry), structure(xs)]
+    for skip, tensors in enumerate((flatten(carry), flatten(xs))):
         for tensor in tensors:
             array = tensor._data
             signature += (type(array), tensor.node is None, array.shape[skip:], array.dtype)

@@ -15,10 +15,11 @@ from ...inspector import Inspector
 from ...ops.op import Op
 from ...tape import Node, Tape, Variable, history, inspector, leaf, walk
 from ...tensor import Tensor
+from ...trees import flatten, leaves_like, with_leaves
 from ...writes import tick
 from ..ir import Graph, Value
 from ..names import Place, StepNames, WatchedStep
-from ..protocol import Structure, split_output, tree_leaves, tree_structure, tree_unflatten
+from ..protocol import split_output
 from .effects import rollback
 from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
 
@@ -52,7 +53,7 @@ class Forward(NamedTuple):
     carry, xs      its inputs
     new_carry, ys  its outputs
     closed_over    the nodes of the closed-over tensors that require a gradient, in the order of their creation
-    y_structure    the structure of y
+    y              of traced tensors, in the structure that ys have too
     start          the time on the tape at which the trace began
     records        the records of the step
     calls          the ops of these records
@@ -67,7 +68,7 @@ class Forward(NamedTuple):
     new_carry: list[Value]
     ys: list[Value]
     closed_over: list[Node]
-    y_structure: Structure
+    y: Any
     start: int
     records: Tape
     calls: list[Call]
@@ -144,9 +145,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     symbolic  closed-over tensors that are traced arrays during the trace: what the step computes of them alone is in
               the graph, and is not a constant
     """
-    if not tree_leaves(carry):
+    carry_leaves, x_leaves = flatten(carry), flatten(xs)
+    if not carry_leaves:
         raise NoTarget("its carry is empty")
-    graph = Graph(type(tree_leaves(carry)[0].data))
+    graph = Graph(type(carry_leaves[0].data))
     start = tick()
 
     def placeholder(source: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -159,10 +161,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
             node.grad_state.array = None  # a value of the step, which may write `h += …`, not a leaf in memory
         return Tensor.from_node(array, node)
 
-    carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(tree_leaves(carry))]
-    x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(tree_leaves(xs))]
+    carry_in = [placeholder("carry", i, part, part.shape) for i, part in enumerate(carry_leaves)]
+    x_in = [placeholder("x", i, x, x.shape[1:]) for i, x in enumerate(x_leaves)]
     arguments = tuple(  # of Tensors that the step may change, unlike carry_in and x_in
-        tree_unflatten(tree_structure(tree), [Tensor.from_node(t.data, t.node) for t in inputs])
+        with_leaves(tree, [Tensor.from_node(t.data, t.node) for t in inputs])
         for tree, inputs in ((carry, carry_in), (xs, x_in))
     )
     recorder = _Recorder(inspector.get())
@@ -170,9 +172,8 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
         with _tracing(), _symbolic(graph, symbolic):
             new, y = split_output(step(*arguments), carry)
         check()
-    carry_out = list(tree_leaves(new))
-    ys = [part for part in tree_leaves(y) if part is not None]
-    if len(carry_out) != len(carry_in):
+    carry_out, ys = leaves_like(carry, new), flatten(y)
+    if carry_out is None:
         raise Untraceable("its carry changes its structure")
     for before, after in zip(carry_in, carry_out):
         if not isinstance(after, Tensor) or after.shape != before.shape or after.dtype != before.dtype:
@@ -195,7 +196,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     count = len(carry_out)
     return Forward(
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
-        values[count:], closed_over, tree_structure(y), start, records, calls,
+        values[count:], closed_over, y, start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values), results={},
     )  # fmt: skip
 

@@ -17,8 +17,9 @@ from ....nn.lengths import fill_value_of
 from ....nn.recurrent import MERGES
 from ....ops.op import unwrap
 from ....scan import scan
-from ....scan.protocol import split_output, tree_leaves, tree_structure, tree_unflatten
+from ....scan.protocol import split_output
 from ....tensor import Tensor
+from ....trees import flatten, with_leaves
 from ...cells import kind_of, settings_of
 from ...gates import ONNX, from_ours
 from ..activations import Activation, activation
@@ -134,7 +135,7 @@ def _initial_states(
 ) -> list[OnnxArray | None]:
     """The initial state of layer k, (directions, batch, size) for each of its parts; None for zeros."""
     if state is not None:
-        parts = [builder.find(unwrap(part), "state") for part in tree_leaves(state)]
+        parts = [builder.find(unwrap(part), "state") for part in flatten(state)]
         first, count = k * layer.directions, layer.directions
         return [part if layer.num_layers == 1 else part[first : first + count] for part in parts]
     initial: list[OnnxArray | None] = []
@@ -274,7 +275,7 @@ def _run_example(
         state = parts if len(parts) > 1 else parts[0]
     y, last = layer(Tensor(x.example), state, None if lengths is None else lengths.example)
     y = np.moveaxis(y.data.reshape(*y.shape[:2], len(cells), -1), 2, 1)
-    return y, [part.data for part in tree_leaves(last)]
+    return y, [part.data for part in flatten(last)]
 
 
 def _scan_layer(
@@ -299,23 +300,23 @@ def _scan_node(
 ) -> tuple[OnnxArray, list[OnnxArray]]:  # fmt: skip
     """A cell's step as the body of a Scan: its outputs at all steps, and its final carry."""
     step, xs = cell.scan_arguments(_tensor(x), None if valid is None else _tensor(valid))
-    scanned = [unwrap(leaf) for leaf in tree_leaves(xs)]
+    scanned = [unwrap(leaf) for leaf in flatten(xs)]
 
     def tensors(values: Sequence[Any], like: Any) -> Any:
-        return tree_unflatten(tree_structure(like), [_tensor(value) for value in values])
+        return with_leaves(like, map(_tensor, values))
 
     start = cell.initial_state(1)
     body = builder.subgraph()
     states = [body.input(builder.unique_name("state"), part.example) for part in carry]
     slices = [body.input(builder.unique_name("step"), array.example[0]) for array in scanned]
     new, y = split_output(step(tensors(states, start), tensors(slices, xs)), start)
-    results = [body.identity(unwrap(part)) for part in (*tree_leaves(new), y)]
+    results = [body.identity(unwrap(part)) for part in (*flatten(new), y)]
     last, ys = scan(
         step, tensors([part.example for part in carry], start), tensors([array.example for array in scanned], xs),
         reverse=reverse,
     )  # fmt: skip
     *final, outputs = builder.add_node(
-        "Scan", (*carry, *scanned), [*(part.data for part in tree_leaves(last)), ys.data],
+        "Scan", (*carry, *scanned), [*(part.data for part in flatten(last)), ys.data],
         body=Subgraph(body.nodes, [*states, *slices], [(r.name, r.dtype, r.ndim) for r in results]),
         num_scan_inputs=len(scanned), scan_input_directions=[int(reverse)] * len(scanned),
         scan_output_directions=[int(reverse)],

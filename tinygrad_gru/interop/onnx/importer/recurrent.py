@@ -11,8 +11,8 @@ import numpy as np
 from .... import nn, ops
 from ....nn.module import Parameter
 from ....ops.op import unwrap
-from ....scan.protocol import tree_leaves, tree_structure, tree_unflatten
 from ....tensor import Tensor
+from ....trees import flatten, with_leaves
 from ...cells import LAYERS
 from ...errors import InteropError
 from ...gates import ONNX, StackedWeights, to_ours
@@ -130,7 +130,7 @@ class RecurrentNode(nn.Module):
         )
         output = output.reshape(*output.shape[:2], self.directions, -1)
         output = output if self.batch_first else ops.moveaxis(output, source=2, destination=1)
-        last = tree_leaves(last)
+        last = flatten(last)
         if lengths is not None:  # an empty sequence ends in zeros there, whatever its initial state
             nonempty = ops.expand_dims(ops.greater(lengths, 0), axis=(0, 2))
             last = tuple(ops.where(nonempty, part, 0.0) for part in last)
@@ -160,8 +160,8 @@ class RecurrentNode(nn.Module):
         if all(state is None for state in states):
             return None
         zeros = layer.initial_state(x.shape[0] if self.batch_first else x.shape[1])
-        filled = [zero if state is None else self._exchanged(state) for state, zero in zip(states, tree_leaves(zeros))]
-        return tree_unflatten(tree_structure(zeros), filled)
+        filled = [zero if state is None else self._exchanged(state) for state, zero in zip(states, flatten(zeros))]
+        return with_leaves(zeros, filled)
 
     def describe(self) -> str:
         return f"{self.label}{', reverse' if self.direction == 'reverse' else ''}"
