@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import is_floating
+from ..backend import Backend, is_floating, resolve
 
 _WORDS = frozenset({"slice"})  # the strings that the compiler itself uses as attributes
 _SCALARS = frozenset({bool, int, float, type(None)})
@@ -88,11 +88,13 @@ class Value:
 class Graph:
     """A growing list of values, and the arrays that the step closes over ("constant")."""
 
-    def __init__(self, arrays: type = np.ndarray) -> None:
+    def __init__(self, arrays: type = np.ndarray, backend: Backend | None = None) -> None:
         self.arrays = arrays  # the type of the constants
+        self.backend = backend or resolve("numpy")  # theirs
         self.closed = False  # whether the trace is over, so that traced arrays can no longer be used
         self.values: list[Value] = []
         self.constants: list[Any] = []
+        self.checks: list[Any] = []  # of indices, in the order in which the step asks for them
         self._rows: dict[Hashable, Value] = {}  # all that defines a value, in order
         self._constants_by_identity: dict[int, Value] = {}
 

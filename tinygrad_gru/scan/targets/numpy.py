@@ -265,11 +265,21 @@ class Emitter:
                     for text, i in zip(operands, value.inputs)
                 ]
             return [f"concatenate(({', '.join(operands)},), {value['axis'] + batched}, {out})"]
+        if value.op in ("argmax", "argmin"):
+            return [f"{operands[0]}.{value.op}({value['axis'] + batched}, {out})"]
+        if value.op in ("gather", "scatter_add"):
+            if not batched:
+                return [f"{value.op}({', '.join(operands)}, {value['axis']}, {out})"]
+            return [f"{value.op}_steps({', '.join(operands)}, {value['axis']}, {out}, {self._varying(value)})"]
         assert value.op == "scatter", f"no emitter for {value.op}"
         added = [
             f"{out}[{index_text(index, batched)}] += {operand}" for operand, index in zip(operands, value["indices"])
         ]
         return [f"{out}.fill(0)", *added]
+
+    def _varying(self, value: Value) -> str:
+        """Which of its operands change with time, as arguments."""
+        return ", ".join([str(i not in self.names.invariant) for i in value.inputs])
 
     def _matmul(self, value: Value, operands: list[str], out: str, batched: bool) -> str:
         left, right = value.inputs
@@ -297,6 +307,9 @@ class Emitter:
                 f"if first: matmul({left}, {right}, {total})",
                 f"else: add({total}, matmul({left}, {right}), {total})",
             ]
+        if contraction == "scatter":
+            values, rows = (self._operand(i, True, value) for i in value.inputs)
+            return [f"add_at_rows_of_steps({total}, {rows}, {values}, {value['axis']}, {self._varying(value)})"]
         if contraction == "sum":
             axes = (0, *(a + 1 for a in value["axis"]))
             summed = f"{self._at_chunk(value.inputs[0])}.sum({axes}, keepdims={value['keepdims']}{accumulator})"
