@@ -43,11 +43,6 @@ _INDEXES = (
     "it indexes with an array, a boolean or None",
     "look the rows up before the scan, for all steps at once, or use `ops.where` for a mask",
 )
-#: Of random numbers in a step.
-DRAWS = (
-    "it draws random numbers at every step",
-    "draw them before the scan, for all steps at once, and pass them in xs (layers do so for their dropout)",
-)
 
 
 class _Namespace(DuckNamespace):
@@ -189,9 +184,6 @@ class _TracingBackend(Backend):
 
     def _flat_positions(self, shape: tuple[int, ...], index: Any) -> Any:
         raise Untraceable(*_INDEXES)
-
-    def random(self, seed: int, position: int) -> Any:
-        raise Untraceable(*DRAWS)
 
     def scatter(self, shape: tuple[int, ...], indices: Any, arrays: Any) -> TracedArray:
         graph, values = NAMESPACE._values(*arrays)

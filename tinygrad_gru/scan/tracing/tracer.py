@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import is_floating, is_on_cuda
+from ...backend import backend_of, is_floating, is_on_cuda
 from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
@@ -20,6 +20,7 @@ from ...writes import tick
 from ..ir import Graph, Value
 from ..names import Place, StepNames, WatchedStep
 from ..protocol import split_output
+from .draws import Draw, drawing
 from .effects import rollback
 from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
 
@@ -50,9 +51,10 @@ class Call(NamedTuple):
 class Forward(NamedTuple):
     """One step, as a graph and as the ops that were recorded.
 
-    carry, xs      its inputs
+    carry, xs      its inputs; the last xs are random numbers, see `draws`
     new_carry, ys  its outputs
     closed_over    the nodes of the closed-over tensors that require a gradient, in the order of their creation
+    draws          the random numbers that it draws, each an x
     y              of traced tensors, in the structure that ys have too
     start          the time on the tape at which the trace began
     records        the records of the step
@@ -68,6 +70,7 @@ class Forward(NamedTuple):
     new_carry: list[Value]
     ys: list[Value]
     closed_over: list[Node]
+    draws: list[Draw]
     y: Any
     start: int
     records: Tape
@@ -148,7 +151,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     carry_leaves, x_leaves = flatten(carry), flatten(xs)
     if not carry_leaves:
         raise NoTarget("its carry is empty")
-    graph = Graph(type(carry_leaves[0].data))
+    graph, backend = Graph(type(carry_leaves[0].data)), backend_of(carry_leaves[0].data)
     start = tick()
 
     def placeholder(source: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -169,9 +172,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     )
     recorder = _Recorder(inspector.get())
     with setting(inspector, recorder), rollback(step) as check, enable_grad():
-        with _tracing(), _symbolic(graph, symbolic):
+        with _tracing(), _symbolic(graph, symbolic), drawing(graph, len(x_in), backend) as stream:
             new, y = split_output(step(*arguments), carry)
         check()
+    x_in += [Tensor.from_node(TracedArray(graph, value), None) for value in stream.values]
     carry_out, ys = leaves_like(carry, new), flatten(y)
     if carry_out is None:
         raise Untraceable("its carry changes its structure")
@@ -196,7 +200,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     count = len(carry_out)
     return Forward(
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
-        values[count:], closed_over, y, start, records, calls,
+        values[count:], closed_over, stream.draws, y, start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values), results={},
     )  # fmt: skip
 
