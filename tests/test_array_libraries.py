@@ -32,6 +32,7 @@ ALLOWED = {
     "ops/loss/likelihood.py": ("arange empty empty_like exp log subtract", "tiles fit the cache of the host"),
     "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
+    "optim/update_kernel.py": ("array float64 int64", "addresses of arrays of the host, for a native loop"),
     "tensor/tensor.py": ("array2string", "how a tensor prints"),
 }
 

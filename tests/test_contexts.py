@@ -14,13 +14,13 @@ from tinygrad_gru import Tensor, compiling, detect_anomaly, enable_grad, no_grad
 from tinygrad_gru.backend import immediate_checks
 from tinygrad_gru.backend.cuda.index_checks import checks_are_immediate
 from tinygrad_gru.contexts import recording
-from tinygrad_gru.scan.api import _compiling
+from tinygrad_gru.scan.modes import mode_of
 from tinygrad_gru.tape import inspector
 
 #: A block, how the variable that it sets is read, and the value while the block is open.
 BLOCKS = {
     "no_grad": (no_grad, recording.get, False),
-    "compiling": (lambda: compiling(False), _compiling.get, False),
+    "compiling": (lambda: compiling(False), lambda: mode_of().target, ""),
     "immediate_checks": (immediate_checks, checks_are_immediate, True),
     "detect_anomaly": (detect_anomaly, lambda: inspector.get() is not None, True),
 }

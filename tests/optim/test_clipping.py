@@ -163,3 +163,13 @@ def test_a_million_gradients_in_half_precision():
     assert float(clip_gradient_norm([x], 1.0)) == 3000
     assert x.grad.dtype == np.float16
     assert np.linalg.norm(x.grad.numpy().astype(float)) == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_norm_of_many_elements_is_exact_in_every_layout(dtype, rng):
+    g = rng.standard_normal((301, 203)).astype(dtype)
+    expected = math.sqrt(math.fsum(float(x) ** 2 for x in g.ravel()))
+    for layout in (g, np.asfortranarray(g), g[::-1]):
+        p = Tensor(np.zeros(g.shape, dtype), requires_grad=True)
+        p.grad = Tensor.from_node(layout, None)
+        assert float(clip_gradient_norm([p], 1e9)) == pytest.approx(expected, rel=1e-14)

@@ -94,14 +94,18 @@ def test_a_step_does_not_allocate(optimizer_class, settings, strided):
     optimizer = optimizer_class([tensor], **settings)
     optimizer.step()
     optimizer.step()  # the first step of SGD with momentum is another rule than the later ones
+    peaks = []
     tracemalloc.start()
     try:
-        for _ in range(100):
-            optimizer.step()
-        peak = tracemalloc.get_traced_memory()[1]
+        for _ in range(4):  # Python may resize a table of its own in one of them
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(25):
+                optimizer.step()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
     finally:
         tracemalloc.stop()
-    assert peak < tensor.data.nbytes / 8  # NumPy itself buffers some strided rows
+    assert min(peaks) < tensor.data.nbytes / 8  # NumPy itself buffers some strided rows
 
 
 def test_scratch_is_shared_and_smaller_than_a_large_parameter():

@@ -44,7 +44,7 @@ def test_one_kernel_equals_its_operations(gpu, rng, dtype):
 
 def test_only_what_the_rule_uses_is_a_parameter():
     kernel = update_kernel(OPERATIONS, 3, "float32")
-    assert (kernel.read, kernel.constants, kernel.written) == ([1], [0, 1], [0, 2])
+    assert (kernel.read, kernel.constants, kernel.written) == ((1,), (0, 1), (0, 2))
     assert "(int64 count, const float32* a1_, float64 c0_, float64 c1_, float32* a0_, float32* a2_)" in kernel.source
 
 

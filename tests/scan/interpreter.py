@@ -72,6 +72,20 @@ def _computed(value: Value, operands: list[Any], constants: Sequence[np.ndarray]
             return np.broadcast_to(operands[0], value.shape)
         case "astype":
             return operands[0].astype(value.dtype)
+        case "arange":
+            return np.arange(*value.shape)
+        case "argmax" | "argmin":
+            return np.asarray(getattr(np, value.op)(operands[0], axis=value["axis"]))
+        case "gather":
+            lines = np.moveaxis(operands[0], value["axis"], 0)
+            rows = np.array([lines[int(i)] for i in operands[1].ravel()]).reshape(*operands[1].shape, *lines.shape[1:])
+            return np.moveaxis(rows, range(operands[1].ndim), range(value["axis"], value["axis"] + operands[1].ndim))
+        case "scatter_add":
+            axis, ndim, result = value["axis"], operands[1].ndim, np.zeros(value.shape, value.dtype)
+            lines = np.moveaxis(operands[0], range(axis, axis + ndim), range(ndim))
+            for at in np.ndindex(operands[1].shape):
+                np.moveaxis(result, axis, 0)[int(operands[1][at])] += lines[at]
+            return result
         case "concat":
             return np.concatenate(operands, axis=value["axis"])
         case "getitem":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from tests.scan.programs import LENGTH, Example
 from tinygrad_gru.scan.ir import Graph, Program
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TracedArray
 
 xp = NAMESPACE
 DOUBLE, SQUARE = np.dtype("float64"), (3, 3)
@@ -65,8 +66,17 @@ class _Drawing:
             lambda: xp.reshape(m, (9,))[:3], lambda: xp.reshape(m, (1, 3, 3)), lambda: xp.expand_dims(a, 0),
             lambda: xp.broadcast_to(a, np.broadcast_shapes(a.shape, SQUARE)), lambda: xp.concat([m[:2], z[:1]], 0),
             lambda: xp.concat([m[:, :2], z[:, :1]], 1), lambda: xp.stack([m, z], 0),
-            lambda: TRACING.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
-            lambda: TRACING.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
+            lambda: self.scatter(SQUARE, [(slice(1, 3), slice(None)), (slice(0, 2),)], [m[1:], z[:2]]),
+            lambda: self.scatter(SQUARE, [(slice(None), 2), (0, slice(None, None, -1))], [m[:, 1], z[0]]),
+            lambda: self.select(m, self.row()), lambda: self.select(m, slice(None), self.row()),
+            lambda: self.select(m, self.row(), self.row()),
+            lambda: self.select(m[1:], slice(None, None, -1), self.row()),
+            lambda: self.scatter(SQUARE, [(self.row(),)], [z]),
+            lambda: self.scatter(SQUARE, [(slice(1), self.row())], [z[:1]]),
+            lambda: self.scatter(SQUARE, [(self.row(), self.row()), (0,)], [m[0], z[1]]),
+            lambda: xp.astype(self.row(), DOUBLE) * 0.5,
+            lambda: xp.astype(self.row()[:, None] == self.row(), DOUBLE) @ m,
+            lambda: xp.astype(xp.sum(xp.astype(m > 0, np.int32), axis=0), DOUBLE),
         ]  # fmt: skip
         if self.random.random() < 0.1:
             makers = [self.gates]
@@ -76,6 +86,24 @@ class _Drawing:
             return
         if made.dtype == DOUBLE and made.ndim <= 3 and made.size <= 27:
             self.pool.append(xp.tanh(made) if self.random.random() < 0.4 else made)  # so that all stays finite
+
+    def scatter(self, shape: tuple[int, ...], indices: list, arrays: list) -> TracedArray:
+        return arrays[0].__backend__.scatter(shape, indices, arrays)
+
+    def select(self, x: TracedArray, *index: Any) -> TracedArray:
+        return x.__backend__.advanced_index(x, index)
+
+    def row(self) -> TracedArray:
+        """Three positions on an axis of three: argmax of values, a constant, or computed from these."""
+        m = self.matrix()
+        backend = m.__backend__
+        constant = TracedArray(self.graph, self.graph.capture(self.random.integers(-3, 3, 3)))
+        makers = [
+            lambda: xp.argmax(m, axis=0), lambda: xp.argmin(m, axis=1), lambda: constant,
+            lambda: 2 - xp.argmax(m, axis=1),
+            lambda: xp.where(m[0] > 0, backend.arange(3), -1), lambda: xp.astype(xp.argmax(m, axis=0), "int32"),
+        ]  # fmt: skip
+        return makers[self.random.integers(len(makers))]()
 
     def gates(self) -> TracedArray:
         """A pattern to merge: products with one left operand, activations, products of these, and their sum."""

@@ -33,8 +33,8 @@ def seeds(h, x):
     return ops.dropout(h, p=0.5) + x
 
 
-def looks_up(h, x):
-    return h + x[np.array([1, 0])]
+def selects(h, x):
+    return h + ops.sum(x[x > 0])
 
 
 def writes(h, x):
@@ -52,7 +52,7 @@ def start_and_xs():
         (branches, "from values that are known only when it runs", "if ops.sum(x) > 100:", "`ops.where"),
         (counts, "it changes the variable 'COUNT'", None, "a part of the carry"),
         (seeds, "it seeds the random numbers", None, "seed them before the scan"),
-        (looks_up, "it indexes with an array", "return h + x[np.array([1, 0])]", "before the scan"),
+        (selects, "it selects by a mask", "return h + ops.sum(x[x > 0])", "`ops.where(mask, a, b)` keeps the shape"),
     ],
 )
 def test_the_warning_has_the_step_the_line_the_reason_and_the_remedy(step, reason, line, advice):

@@ -8,161 +8,25 @@ import numpy as np
 import pytest
 
 from tests.scan.agreement import assert_modes_agree
-from tinygrad_gru import Tensor, explain, grad, no_grad, ops, scan
+from tests.scan.linear_steps import (
+    LINEAR,
+    NOT_LINEAR,
+    H,
+    RandomLinear,
+    arguments,
+    gate_sees_state,
+    min_gru,
+    mixing,
+    rectified,
+    sru,
+)
+from tinygrad_gru import Tensor, compiling, explain, grad, nn, no_grad, ops, scan
 from tinygrad_gru.scan.passes.linear import MOST_ELEMENTS, why_not_linear
 from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.targets import blocked_scan, numpy
 from tinygrad_gru.scan.targets.blocked_scan import FEWEST_STEPS, linear_scan
 from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.tracer import trace_forward
-
-H = (2, 3)  # the shape of a state
-
-
-# -- steps that are linear and diagonal in their carry -----------------------------------------------------------------
-
-
-def min_gru(h, x, W, U):
-    z = ops.sigmoid(x @ W)
-    return (1 - z) * h + z * (x @ U)
-
-
-def min_gru_by_difference(h, x, W, U):
-    return h + ops.sigmoid(x @ W) * (x @ U - h)
-
-
-def min_lstm(h, x, W, U):
-    f, i = ops.sigmoid(x @ W), ops.sigmoid(x @ U)
-    return f / (f + i) * h + i / (f + i) * ops.tanh(x)
-
-
-def sru(c, x, W, U):
-    f = ops.sigmoid(x @ W)
-    c = f * c + (1 - f) * (x @ U)
-    return c, f * ops.tanh(c) + (1 - f) * x
-
-
-def average(h, x, W, U):
-    return 0.9 * h + 0.1 * x
-
-
-def sums(h, x, W, U):
-    return -(x - 0.5 * h) / 2.0 - -0.5 * h
-
-
-def decay_by_vector(h, x, W, U):
-    return h * ops.sigmoid(U[0]) + x @ W
-
-
-def decay_by_row(h, x, W, U):
-    return h * ops.sigmoid(x[:, :1]) + x
-
-
-def masked(h, x, W, U):
-    return ops.where(x[:, :1] > -0.5, min_gru(h, x, W, U), h)
-
-
-def restarted(h, x, W, U):
-    return ops.where(x[:, :1] > 1.5, 0.0, min_gru(h, x, W, U))
-
-
-def two_parts(carry, x, W, U):
-    h, c = carry
-    return (min_gru(h, x, W, U), 0.5 * c + x), h + c
-
-
-def chain(carry, x, W, U):
-    """The second part is an average of a layer above the first one; a third one is the input before."""
-    h, c, before = carry
-    h = min_gru(h, before, W, U)
-    c = ops.sigmoid(h @ U) * c + ops.tanh(h @ W)
-    return (h, c, x), c * h
-
-
-def backwards_chain(carry, x, W, U):
-    """The first part needs the second as it was."""
-    h, c = carry
-    return (ops.sigmoid(x) * h + ops.square(c), 0.8 * c - x @ W), ops.tanh(h)
-
-
-def constant_part(carry, x, W, U):
-    h, k = carry
-    return (0.5 * h + k * x, k), h
-
-
-LINEAR = {
-    min_gru: 1, min_gru_by_difference: 1, min_lstm: 1, sru: 1, average: 1, sums: 1, decay_by_vector: 1,
-    decay_by_row: 1, masked: 1, restarted: 1, two_parts: 2, chain: 3, backwards_chain: 2, constant_part: 2,
-}  # fmt: skip
-
-
-# -- steps just outside of that ----------------------------------------------------------------------------------------
-
-
-def reset_by_state(h, x, W, U):
-    return ops.where(h > 1.0, 0.0, 0.9 * h + x)
-
-
-def rectified(h, x, W, U):
-    return ops.maximum(0.9 * h + x, 0.0)
-
-
-def squared(h, x, W, U):
-    return 0.5 * h * h + x
-
-
-def inverse(h, x, W, U):
-    return x / (2.0 + ops.square(h))
-
-
-def gate_sees_state(h, x, W, U):
-    z = ops.sigmoid(x + 0.1 * h)
-    return (1 - z) * h + z * x
-
-
-def rounded(h, x, W, U):
-    return (0.5 * h + x).astype("float32").astype("float64")
-
-
-def times_condition(h, x, W, U):
-    return -(h * (x > 0)) + x
-
-
-def mixing(h, x, W, U):
-    return 0.5 * (h @ W) + x
-
-
-def shifted(h, x, W, U):
-    return 0.5 * ops.concatenate([h[:, 1:], h[:, :1]], axis=1) + x
-
-
-def centred(h, x, W, U):
-    return 0.5 * (h - ops.mean(h, axis=1, keepdims=True)) + x
-
-
-def in_a_circle(carry, x, W, U):
-    h, c = carry
-    return (0.5 * h + ops.tanh(c), 0.5 * c + h * x), h
-
-
-def product_of_parts(carry, x, W, U):
-    h, c = carry
-    return (0.5 * h + x, ops.tanh(c) * h), c
-
-
-NOT_LINEAR = {
-    reset_by_state: 1, rectified: 1, squared: 1, inverse: 1, gate_sees_state: 1, rounded: 1, times_condition: 1,
-    mixing: 1, shifted: 1, centred: 1, in_a_circle: 2, product_of_parts: 2,
-}  # fmt: skip
-
-
-def arguments(parts, rng, length, shape=H, dtype="float64"):
-    """A carry, xs, and weights."""
-
-    def normal(*shape):
-        return Tensor(rng.standard_normal(shape).astype(dtype), requires_grad=True)
-
-    return [normal(*shape) for _ in range(parts)], [normal(length, *shape)], [normal(shape[1], shape[1]) for _ in "WU"]
 
 
 def compiled_step(step, parts, rng, shape=H):
@@ -194,7 +58,8 @@ def short_chunks(monkeypatch, cache):
 def test_linear_recurrences_are_recognised(step, rng):
     compiled = compiled_step(step, LINEAR[step], rng)
     for executable in (compiled.forward, compiled.backward()):
-        assert len(executable.source.plan.program.linear) == LINEAR[step]
+        parts = executable.source.plan.program.linear
+        assert sorted(i for part in parts for i in part.positions) == list(range(LINEAR[step]))
         assert why_not_linear(executable.source.plan.program) == ""
 
 
@@ -279,38 +144,6 @@ def test_an_empty_batch_is_not_scanned(rng):
     assert ys.shape == (500, 0, 3)
 
 
-class RandomLinear:
-    """A step drawn from a seed that is linear and diagonal in each part of its carry, given the parts before."""
-
-    def __init__(self, seed):
-        self.seed, self.parts = seed, 1 + seed % 3
-
-    def __call__(self, carry, x, W, U):
-        random = np.random.default_rng(self.seed)
-        old = list(carry) if self.parts > 1 else [carry]
-        pool, new = [x, ops.tanh(x @ W), ops.sigmoid(x), x[:, :1]], []
-
-        def pick():
-            return pool[random.integers(len(pool))]
-
-        for h in random.permutation(self.parts):
-            state = old[h]
-            for _ in range(random.integers(1, 5)):
-                p, q = pick(), pick()
-                state = [
-                    lambda s, h, p, q: s + p, lambda s, h, p, q: p - s, lambda s, h, p, q: ops.sigmoid(p) * s,
-                    lambda s, h, p, q: ops.where(p > q, s, h), lambda s, h, p, q: ops.where(p > 0.3, q + 0 * x, s),
-                    lambda s, h, p, q: ops.tanh(p) * h + 0.5 * s, lambda s, h, p, q: -s / (1.0 + ops.square(q)),
-                    lambda s, h, p, q: s * 0.7,
-                ][random.integers(8)](state, old[h], p, q)  # fmt: skip
-            state = 0.3 * state + 0.1 * pick()
-            pool += [state, ops.tanh(state @ U), old[h], ops.sigmoid(old[h])]
-            new.append((h, state))
-        new = [state for _, state in sorted(new, key=lambda pair: pair[0])]
-        y = pool[random.integers(len(pool))] * new[0]
-        return (tuple(new) if self.parts > 1 else new[0]), y
-
-
 @pytest.mark.parametrize("seed", range(25))
 def test_random_linear_steps(seed, rng, scans, cache, monkeypatch):
     monkeypatch.setattr(blocked_scan, "FEWEST_STEPS", 2)
@@ -352,7 +185,7 @@ def test_errors_are_like_those_of_the_loop(name, rng):
     a = COEFFICIENTS[name](rng).astype("float32")
     b = rng.standard_normal(a.shape).astype("float32")
     found = np.ones((LONG + 1, 2), "float32")
-    assert linear_scan({}, found, a, b, False)
+    assert linear_scan({}, [found], [a], [b], False)
     exact, looped = loop(a, b, 1, np.float64), loop(a, b, 1, np.float32)
     scale = np.abs(exact).max()
     error, errors_of_loop = (np.abs(x - exact).max() / scale for x in (found, looped))
@@ -363,7 +196,7 @@ def test_errors_in_float64_are_like_those_of_the_loop(rng):
     """In products of coefficients near 1 rounding has a preferred direction."""
     a, b = COEFFICIENTS["near 1"](rng), rng.standard_normal((LONG, 2))
     found = np.ones((LONG + 1, 2))
-    assert linear_scan({}, found, a, b, False)
+    assert linear_scan({}, [found], [a], [b], False)
     exact, looped = loop(a, b, 1, np.longdouble), loop(a, b, 1, np.float64)
     error, error_of_loop = (float(np.abs(x - exact).max() / np.abs(exact).max()) for x in (found, looped))
     assert error <= 30 * error_of_loop and error < 1e-13
@@ -372,7 +205,7 @@ def test_errors_in_float64_are_like_those_of_the_loop(rng):
 def test_growing_coefficients_are_left_to_the_loop(rng):
     """h = 2 h − 1 stays at 1 in the loop, where products of coefficients would lose all digits."""
     b = np.full((FEWEST_STEPS, 1), -1.0)
-    assert not linear_scan({}, np.ones((FEWEST_STEPS + 1, 1)), 2.0, b, False)
+    assert not linear_scan({}, [np.ones((FEWEST_STEPS + 1, 1))], [2.0], [b], False)
 
     def step(h, x):
         return 2.0 * h - x
@@ -441,8 +274,28 @@ def test_any_number_of_steps_and_any_shape(steps, shape, reverse, rng):
     expected = loop(a, b, 2.0, np.float64)
     found = np.full((steps + 1, *shape), 2.0)
     if reverse:
-        assert linear_scan({}, found, a[::-1], b[::-1], True)
+        assert linear_scan({}, [found], [a[::-1]], [b[::-1]], True)
         found = found[::-1]
     else:
-        assert linear_scan({}, found, a, b, False)
+        assert linear_scan({}, [found], [a], [b], False)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["MinGRU", "MinLSTM", "SRU", "QRNN", "LRU"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_layers_of_the_library(name, reverse, rng, scans, cache, monkeypatch):
+    """With lengths, which mask the state past the end of a sequence."""
+    monkeypatch.setattr(blocked_scan, "FEWEST_STEPS", 10)
+    layer = getattr(nn, name)(3, 4, dtype="float64", bidirectional=reverse)
+    x, lengths = rng.standard_normal((30, 2, 3)), [30, 17]
+    results = []
+    for mode in (True, False):
+        layer.zero_grad()
+        there = Tensor(x, requires_grad=True)
+        with compiling(mode):
+            output = layer(there, lengths=lengths)[0]
+        (output * np.linspace(-1, 1, output.size).reshape(output.shape)).sum().backward()
+        results.append([output.numpy(), there.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())])
+    for compiled, eager in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-12)
+    assert sum(scans) >= 2

@@ -16,7 +16,7 @@ from tinygrad_gru.scan.passes import collect, reassociate, swap_where
 from tinygrad_gru.scan.passes.schedule import VIEWS, schedule
 from tinygrad_gru.scan.passes.symbolic_zeros import Nonlinear, propagate_zeros
 from tinygrad_gru.scan.targets.numpy import BACKWARD_PASSES, FORWARD_PASSES
-from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TRACING, TracedArray
+from tinygrad_gru.scan.tracing.traced_array import NAMESPACE, TracedArray
 
 xp = NAMESPACE
 
@@ -221,8 +221,8 @@ def test_overwrite(formula, expected):
         (lambda h, x, y: x / y, "zero"),
         (lambda h, x, y: xp.where(y > 0, x, 0.0), "zero"),
         (lambda h, x, y: xp.where(y > 0, x, h), "where(greater(y, 0), zero, h)"),
-        (lambda h, x: TRACING.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
-        (lambda h, x: TRACING.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
+        (lambda h, x: x.__backend__.scatter((3, 3), [(0,), (1,)], [x[0], h[1]]), "scatter(zero, getitem(h))"),
+        (lambda h, x: x.__backend__.scatter((3, 3), [(0,), (1,)], [x[0], x[1]]), "zero"),
     ],
 )
 def test_zeros_for_x(formula, expected):

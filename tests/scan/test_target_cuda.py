@@ -24,7 +24,6 @@ from tinygrad_gru.nn import GRU, LSTM, GRUCell, LSTMCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.targets import cuda as cuda_target
-from tinygrad_gru.scan.targets import cuda_kernels
 from tinygrad_gru.scan.targets.cuda import CudaTarget
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.trace import Trace
@@ -40,14 +39,6 @@ RANDOM_CELLS, RANDOM_PROGRAMS = 6, 30
 
 #: The module; the package has a function of its name.
 scan_api = importlib.import_module("tinygrad_gru.scan.api")
-
-
-@pytest.fixture
-def cupy(monkeypatch):
-    for module in (cuda, cuda_kernels):  # threads that wait for each other are slow on the host
-        monkeypatch.setattr(module, "THREADS", 8)
-    with stand_in_cupy(monkeypatch) as module:
-        yield module
 
 
 def run_built(program, example):

@@ -54,7 +54,7 @@ def test_accumulated_gradients_of_a_mean_over_some_targets_are_those_of_one_batc
         )  # fmt: skip
         weights.append(model.W.numpy())
         losses.append([history["loss"], [epoch["loss"] for epoch in history.epochs]])
-    np.testing.assert_allclose(*weights, rtol=1e-5)
+    np.testing.assert_allclose(*weights, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 

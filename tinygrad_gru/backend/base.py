@@ -96,6 +96,10 @@ class Backend:
         """A new array of zeros."""
         return self.xp.zeros(shape, dtype=dtype, device=self.device)
 
+    def aligned_zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A new array of zeros that begins at a multiple of the size of a vector register and of a cache line."""
+        return self.zeros(shape, dtype)
+
     def arange(self, n: int) -> Any:
         """The integers 0 … n − 1."""
         return self.xp.arange(n, device=self.device)

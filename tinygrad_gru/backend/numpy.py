@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from .memory import IDLE_POOL, MemoryReport, host_memory, live_arrays
 
 #: The type of host arrays, for a quick test on the hot path of every op.
 HostArray = np.ndarray
+#: The bytes of the widest vector register, and of a cache line.
+_ALIGNMENT = 64
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
@@ -45,6 +48,12 @@ class NumPyBackend(Backend):
         if not isinstance(array, np.ndarray):
             return 0, 0  # a NumPy scalar, which cannot be written
         return byte_range(array.__array_interface__["data"][0], array)
+
+    def aligned_zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        memory = np.zeros(size + _ALIGNMENT, np.uint8)
+        start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+        return memory[start : start + size].view(dtype).reshape(shape)
 
     def arange(self, n: int) -> np.ndarray:
         return np.arange(n)

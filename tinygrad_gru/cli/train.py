@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
         "--seconds", type=float, metavar="S", help="take about S seconds in all, instead of --characters"
     )
     setting("precision", str, "dtype in which the model runs; its weights stay float32", choices=PRECISIONS)
-    setting("compiled", str, "compile recurrences: yes, no (eager mode), llvm, llvm:2 for two threads", metavar="MODE")
+    setting("compiled", str, "recurrences: yes, no (eager mode), numpy, llvm, llvm:2 for two threads", metavar="MODE")
     setting("lr", float, "peak learning rate", metavar="RATE")
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")
     setting("evaluations", int, "evaluations on held-out text, of which each shows a sample", metavar="N")

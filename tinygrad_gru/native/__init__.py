@@ -14,12 +14,13 @@ variable keeps the type of its first value: int32, int64, float32, float64, a bo
 the text take the type of what they meet; other types do not mix without a call of `int32`, `int64`, `float32`,
 `float64` or `bool`, except for integers. Expressions: + - * /, comparisons, `and`, `or`, `not` and `a if c else b`, of
 which both sides are evaluated, elements of pointers, and the functions of `native.library`: exp, tanh, expm1, log,
-log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, and `plus`, an addition that may be done
-in any order, for sums.
+log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, floor_divide and remainder of integers,
+and `plus`, an addition that may be done in any order, for sums.
 
 Semantics. Arithmetic is NumPy's: integers wrap, division by zero is ±∞ or NaN, booleans are bytes in memory. A product
-and a sum may be contracted to a fused multiply-add; nothing else is assumed. An index is not checked. The pointers that
-a function is called with must be of memory that does not overlap, where it writes: so its loops are vectorised.
+and a sum may be contracted to a fused multiply-add, unless the function is decorated by `@exact`; nothing else is
+assumed. An index is not checked. The pointers that a function is called with must be of memory that does not overlap,
+where it writes: so its loops are vectorised.
 
 llvmlite is imported when something is compiled or loaded.
 """
@@ -29,6 +30,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +39,7 @@ from typing import Any
 import numpy as np
 
 from ..version import __version__
-from . import cache
+from . import cache, product
 
 #: The dtypes of memory: `pointer_float32` and so on.
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
@@ -49,21 +51,24 @@ def is_available() -> bool:
     return importlib.util.find_spec("llvmlite") is not None
 
 
-def function(text: str, name: str = "loop") -> Callable[[np.ndarray], None]:
-    """The function `name` of a text in the subset, whose one argument is a C-contiguous int64 array.
+def panel_width(rows: int, inner: int, columns: int, item: int) -> int:
+    """The width of the panels in which `product` reads its right operand (inner, columns); its left one has `rows`.
 
-    The array holds integers and addresses: `x = pointer_float32(steps[1])` is the memory at address `steps[1]`. It runs
-    without the GIL. Equal texts give the same function: from this process, from disk, or compiled. Raises ImportError
-    without llvmlite, and SyntaxError for what is not in the subset.
+    item  the bytes of an element
     """
-    return _Function(*_loaded(text, name))
+    return product.panel_width(rows, inner, columns, item, is_available() and _compiler().is_wide())
 
 
-class _Function:
-    """A function of an array, and the library that it lives in."""
+class Function:
+    """A native function of an array, and the library that it lives in.
 
-    def __init__(self, library: Any, call: Callable[[int], None]):
-        self.library, self.call = library, call
+    is_compiled  whether this process has compiled it, rather than read it from the cache on disk
+    seconds      what either took
+    """
+
+    def __init__(self, library: Any, name: str, is_compiled: bool, seconds: float):
+        self.library, self.is_compiled, self.seconds = library, is_compiled, seconds
+        self.call: Callable[[int], None] = library.function(name)
 
     def __call__(self, steps: np.ndarray) -> None:
         assert steps.dtype == np.int64, f"expected an array of int64, got {steps.dtype}"
@@ -71,21 +76,31 @@ class _Function:
 
 
 @lru_cache(maxsize=256)
-def _loaded(text: str, name: str) -> tuple[Any, Callable]:
-    """The library of a text, and its function `name`."""
-    try:
-        compiler = importlib.import_module(".compiler", __package__)
-    except ImportError as error:
-        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
+def function(text: str, name: str = "loop") -> Function:
+    """The function `name` of a text in the subset, whose one argument is a C-contiguous int64 array.
+
+    The array holds integers and addresses: `x = pointer_float32(steps[1])` is the memory at address `steps[1]`. It runs
+    without the GIL. Equal texts give the same function: from this process, from disk, or compiled. Raises ImportError
+    without llvmlite, and SyntaxError for what is not in the subset.
+    """
+    compiler, started = _compiler(), time.perf_counter()
     parts = (text, name, __version__, _sources(), compiler.versions(), *compiler.processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     code = cache.load(key)
+    is_compiled = code is None
     if code is None:
         frontend = importlib.import_module(".frontend", __package__)
-        code = compiler.object_code(frontend.ir_of(text, name))
+        code = compiler.object_code(frontend.ir_of(text, name, compiler.is_wide()))
         cache.store(key, code)
-    library = compiler.Library(code)
-    return library, library.function(name)
+    return Function(compiler.Library(code), name, is_compiled, time.perf_counter() - started)
+
+
+def _compiler() -> Any:
+    """The compiler, which imports llvmlite."""
+    try:
+        return importlib.import_module(".compiler", __package__)
+    except ImportError as error:
+        raise ImportError(f"native code needs llvmlite: pip install tinygrad_gru[fast] ({error})") from error
 
 
 @lru_cache(maxsize=1)

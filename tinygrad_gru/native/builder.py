@@ -103,12 +103,14 @@ class Value:
 class Builder:
     """The text of one function.
 
-    declared      the declarations of other functions that it calls; functions of a module share them
-    wraps         whether arithmetic on integers may overflow; within an index it does not
+    declared  the declarations of other functions that it calls; functions of a module share them
+    is_wide   whether the processor has 32 registers of 64 bytes
+    flags     of LLVM's arithmetic on floats: what it may do besides rounding each result
+    wraps     whether arithmetic on integers may overflow; within an index it does not
     """
 
-    def __init__(self, header: str, declared: dict[str, None]):
-        self.header, self.declared = header, declared
+    def __init__(self, header: str, declared: dict[str, None], is_wide: bool, flags: str = "contract"):
+        self.header, self.declared, self.is_wide, self.flags = header, declared, is_wide, flags
         self.allocas: list[str] = []
         self.lines: list[str] = []
         self.count = 0
@@ -153,10 +155,10 @@ class Builder:
             return self.cast(a, "i64"), self.cast(b, "i64")
         raise TypeError(f"{a.name} meets {b.name}: convert one of them")
 
-    def arithmetic(self, operation: str, a: Any, b: Any, flags: str = "contract") -> Value:
+    def arithmetic(self, operation: str, a: Any, b: Any, flags: str = "") -> Value:
         a, b = self._same(a, b)
         if a.lane in FLOATS:
-            return self.instruction(a.type, f"f{operation} {flags} {a}, {b.text}", lane=a.lane)
+            return self.instruction(a.type, f"f{operation} {flags or self.flags} {a}, {b.text}", lane=a.lane)
         if operation == "div" or a.type not in ("i32", "i64"):
             raise TypeError(f"no {operation} of {a.name}")
         flags = "" if self.wraps else "nsw "
@@ -221,30 +223,31 @@ class Builder:
         self.allocas.append(f"  {name} = alloca {type_}")
         return name
 
-    def at(self, pointer: Value, index: Any, lanes: int = 1) -> tuple[str, str]:
-        """The type and the address of an element, or of a vector of adjacent ones."""
-        if pointer.type != "ptr":
-            raise TypeError(f"an index of {pointer.name}, which is not a pointer")
+    def offset(self, pointer: Value, index: Any) -> Value:
+        """The pointer to an element."""
+        if not isinstance(pointer, Value) or pointer.type != "ptr":
+            raise TypeError(f"an index of {getattr(pointer, 'name', pointer)}, which is not a pointer")
         where = index if isinstance(index, int) else self.cast(index, "i64").text
-        type_ = vector_type(pointer.element, lanes)
-        name = self._name()
-        self.emit(f"{name} = getelementptr inbounds {pointer.element}, {pointer}, i64 {where}")
-        return type_, name
+        text = f"getelementptr inbounds {pointer.element}, {pointer}, i64 {where}"
+        return self.instruction("ptr", text, pointer.element)
 
     def load(self, pointer: Value, index: Any, lanes: int = 1) -> Value:
-        type_, place = self.at(pointer, index, lanes)
-        return self.instruction(type_, f"load {type_}, ptr {place}, align {_bytes(pointer)}", lane=pointer.element)
+        place, type_ = self.offset(pointer, index), vector_type(pointer.element, lanes)
+        return self.instruction(type_, f"load {type_}, {place}, align {size_of(pointer.element)}", lane=pointer.element)
 
     def store(self, value: Any, pointer: Value, index: Any) -> None:
-        lanes = 1
-        if isinstance(value, Value) and value.type != value.lane:
-            lanes = int(value.type[1 : value.type.index(" ")])
-        type_, place = self.at(pointer, index, lanes)
-        if not isinstance(value, Value) or (type_, value.type) == ("i8", "i1"):
-            value = self.cast(value, type_)
-        if value.type != type_:
-            raise TypeError(f"{value.name} stored in memory of {_NAMES[type_]}: convert it")
-        self.emit(f"store {value}, ptr {place}, align {_bytes(pointer)}")
+        place = self.offset(pointer, index)
+        if not isinstance(value, Value) or (pointer.element, value.type) == ("i8", "i1"):
+            value = self.cast(value, pointer.element)
+        if value.lane != pointer.element:
+            raise TypeError(f"{value.name} stored in memory of {_NAMES[pointer.element]}: convert it")
+        self.emit(f"store {value}, {place}, align {size_of(pointer.element)}")
+
+    def prefetch(self, pointer: Value, index: int) -> None:
+        """Load an element's cache line, if there is memory at that address."""
+        place = self.instruction("ptr", f"getelementptr {pointer.element}, {pointer}, i64 {index}")
+        self.declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        self.emit(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
 
     # -- control flow --------------------------------------------------------------------------------------------------
 
@@ -290,9 +293,8 @@ class Builder:
         self.begin(end)
 
 
-def _bytes(pointer: Value) -> int:
-    """The size of an element."""
-    return {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[pointer.element]
+def size_of(type_: str) -> int:
+    return {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[type_]
 
 
 def literal(number: Any, type_: str) -> str:

@@ -19,6 +19,11 @@ def processor() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+def is_wide() -> bool:
+    """Whether the processor has 32 registers of 64 bytes."""
+    return "+avx512f" in processor()[1].split(",")
+
+
 def versions() -> str:
     return f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
 

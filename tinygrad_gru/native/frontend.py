@@ -16,19 +16,24 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
+#: Of functions. Where registers have 64 bytes LLVM would use half of them, which cost some processors less power.
+ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
 _CONSTANTS = {"inf": float("inf"), "nan": float("nan")}
 
 
-def ir_of(text: str, name: str) -> str:
-    """The IR of the function `name` of a text, and of those that it calls. Raises SyntaxError."""
-    return Module(text).ir(name)
+def ir_of(text: str, name: str, is_wide: bool = False) -> str:
+    """The IR of the function `name` of a text, and of those that it calls. Raises SyntaxError.
+
+    is_wide  whether the processor has 32 registers of 64 bytes
+    """
+    return Module(text, is_wide).ir(name)
 
 
 class Module:
     """The functions of a text, of which each is translated when it is first called."""
 
-    def __init__(self, text: str):
-        self.text = text
+    def __init__(self, text: str, is_wide: bool):
+        self.is_wide = is_wide
         tree = ast.parse(text)
         self.definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         self.declared: dict[str, None] = {}
@@ -52,7 +57,9 @@ class Module:
             raise _error(node, f"{name} takes {len(parameters)} arguments, got {len(types)}")
         attributes = {"ptr": "ptr noalias", "i1": "i1 zeroext"}
         arguments = ", ".join(f"{attributes.get(t, t)} %{p}" for p, (t, _) in zip(parameters, types))
-        builder = Builder(f"define {linkage} void @{symbol}({arguments}) noinline nounwind", self.declared)
+        header = f"define {linkage} void @{symbol}({arguments}) {ATTRIBUTES}"
+        flags = "" if "exact" in map(ast.unparse, node.decorator_list) else "contract"
+        builder = Builder(header, self.declared, self.is_wide, flags)
         scope = {p: Value(builder, t, f"%{p}", element) for p, (t, element) in zip(parameters, types)}
         _Translator(self, builder, scope).statements(node.body)
         self.texts.append(builder.text)

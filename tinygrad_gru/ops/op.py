@@ -82,7 +82,7 @@ def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
 #: The globals that the generated code of all ops shares. Those of one op are `_formula`, `_op`, and for an input or
 #: setting x `_x_rule` and `_x_default`; no name here ends like these, nor like the local `_x_node`.
 _SCOPE = {
-    "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_node_new": Node.__new__, "_tick": tick,
+    "_Variable": Variable, "_variable_new": Variable.__new__, "_Node": Node, "_tick": tick,
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
     "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt, "_required": inspect.Parameter.empty,

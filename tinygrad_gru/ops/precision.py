@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,22 @@ def _with_dtype_conversion(function: Callable, real: bool) -> Callable:
         y = function(as_array(x, "float64") if dtype is None else as_floating(x), *others, **settings)
         return _cast(y, "float32") if isinstance(y, Variable) else y
 
-    return converted
+    # Python passes `*others, **settings` on in 0.3 µs, as long as NumPy takes for a small array.
+    @wraps(function)
+    def converted_one(x: Any) -> Any:
+        plain = type(x) is HostArray and (x.dtype is SINGLE or x.dtype is DOUBLE)
+        return function(x) if plain else converted(x)
+
+    @wraps(function)
+    def converted_two(x: Any, other: Any) -> Any:
+        plain = type(x) is HostArray and (x.dtype is SINGLE or x.dtype is DOUBLE)
+        return function(x, other) if plain else converted(x, other)
+
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_kwonlyargcount or code.co_flags & (CO_VARARGS | CO_VARKEYWORDS):
+        return converted
+    by_inputs: dict[int, Callable] = {1: converted_one, 2: converted_two}
+    return by_inputs.get(code.co_argcount, converted)
 
 
 def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:

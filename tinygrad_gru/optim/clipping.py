@@ -11,9 +11,14 @@ from typing import Any
 
 from .. import ops
 from ..backend import as_array, backend_of
+from ..backend.numpy import HostArray
 from ..ops.op import unwrap
 from ..ops.precision import in_float32
 from ..tensor import Tensor
+
+#: Elements per tile on the host: few enough to stay in the cache, and for BLAS to use one thread, so that the norm does
+#: not depend on the number of threads.
+_TILE = 8192
 
 
 def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
@@ -90,7 +95,14 @@ def _scaled(gradient: Tensor, factor: Any) -> Tensor:
 
 def _sum_of_squares(gradient: Tensor) -> Any:
     # In float64: the square of a gradient of 1e20 is infinite in float32.
-    return ops.sum(ops.square(ops.astype(unwrap(gradient), dtype="float64")))
+    g = unwrap(gradient)
+    if type(g) is not HostArray:
+        return ops.sum(ops.square(ops.astype(g, dtype="float64")))
+    flat, total = g.reshape(-1), 0.0
+    for start in range(0, flat.size, _TILE):
+        tile = flat[start : start + _TILE].astype("float64")
+        total += float(tile @ tile)
+    return as_array(total)
 
 
 def _nonfinite_gradients(parameters: dict[int, Any]) -> str:

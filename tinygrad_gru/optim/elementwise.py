@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from ..backend import backend_of, record_launches, xp_of
 from ..backend.duck_array import DuckArray
-from .update_kernel import update_in_one_kernel
+from .update_kernel import NativeUpdates, update_in_one_kernel
 
 #: Elements per tile on the host: few enough for a rule's operands to stay in the cache.
 TILE = 65536
@@ -187,8 +187,8 @@ class UpdateRule:
         self._constants = trace.constants[::-1]  # the last registers, so that ~i finds constant i
         self._functions: tuple[Any, list] = None, []  # the backend that was used last, and its functions
 
-    def run(self, arrays: Mapping[str, Any], scratch: Scratch) -> None:
-        """Apply the rule: all arrays but g receive their new values, in place."""
+    def run(self, arrays: Mapping[str, Any], scratch: Scratch, waiting: NativeUpdates | None = None) -> None:
+        """Apply the rule: all arrays but g receive their new values, in place, now or when those that wait are run."""
         p = arrays["p"]
         if not p.size:
             return
@@ -196,6 +196,8 @@ class UpdateRule:
         # p also stands in for arrays that the rule neither returns nor reads.
         operands = [arrays.get(name, p) for name in self._names]
         if update_in_one_kernel(self._operations, operands, self._constants[::-1]):
+            return
+        if waiting is not None and waiting.add(self._operations, operands, self._constants[::-1]):
             return
         if self._functions[0] is not backend:
             self._functions = backend, [backend.function_with_out(op.function) for op in self._operations]

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .. import native
 from ..backend import (
     astype,
     backend_of,
@@ -22,6 +23,10 @@ from ..keywords import AnsweredKeywords
 from ..tensor import Tensor
 from .elementwise import Scratch, SymbolicArray, UpdateRule
 from .groups import KEYWORDS, Allowed, Parameters, read_groups, read_setting
+from .update_kernel import NativeUpdates
+
+#: Elements of all parameters from which on native code is worth it: NumPy has updated fewer before a library is loaded.
+_LEAST_NATIVE = 16384
 
 
 class Optimizer(AnsweredKeywords):
@@ -118,23 +123,28 @@ class Optimizer(AnsweredKeywords):
         A closure, which computes the loss and its gradients, is called before; what it returns is returned.
         """
         loss = None if closure is None else closure()
-        position = 0
-        for number, group in enumerate(self.groups):
-            settings = self._settings(group, f"group {number}")
-            rules: dict[int, UpdateRule] = {}  # more than one if some parameters had no gradient at times
-            for parameter in group["parameters"]:
-                if parameter.grad is not None:
-                    try:
-                        self._update(position, parameter, parameter.grad, settings, rules)
-                    except MemoryError as error:  # in the first step, which allocates the state
-                        raise with_memory_report(error) from error
-                position += 1
+        position, elements = 0, sum(p.size for p in self.parameters() if p.grad is not None)
+        waiting = NativeUpdates() if elements >= _LEAST_NATIVE and native.is_available() else None
+        try:
+            for number, group in enumerate(self.groups):
+                settings = self._settings(group, f"group {number}")
+                rules: dict[int, UpdateRule] = {}  # more than one if some parameters had no gradient at times
+                for parameter in group["parameters"]:
+                    if parameter.grad is not None:
+                        self._update(position, parameter, parameter.grad, settings, rules, waiting)
+                    position += 1
+        except MemoryError as error:  # in the first step, which allocates the state
+            raise with_memory_report(error) from error
+        finally:
+            if waiting is not None:
+                waiting.run()
         self.steps += 1
         return loss
 
     def _update(
-        self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], rules: dict[int, UpdateRule]
-    ) -> None:
+        self, position: int, p: Tensor, g: Tensor, settings: Mapping[str, Any], rules: dict[int, UpdateRule],
+        waiting: NativeUpdates | None,
+    ) -> None:  # fmt: skip
         step = self.updates[position] + 1
         if step not in rules:
             rules[step] = self._update_rule(step, settings)
@@ -146,7 +156,7 @@ class Optimizer(AnsweredKeywords):
             else:
                 state[name] = backend.xp.full_like(data, self.initial(name, settings))
         try:
-            rules[step].run({"p": data, "g": gradient, **state}, self._scratch)
+            rules[step].run({"p": data, "g": gradient, **state}, self._scratch, None if half else waiting)
             if half:
                 p.data[...] = astype(data, p.dtype)
         finally:

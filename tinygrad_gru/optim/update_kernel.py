@@ -1,38 +1,51 @@
-"""Fused update kernels: the update of one parameter as one CUDA kernel.
+"""Fused updates: a rule as one CUDA kernel for each parameter, or as one native loop over all parameters.
 
-Launched one by one, the dozen operations of Adam on a dozen parameters are more launches than the rest of a compiled
-step.
+Run one by one, the dozen operations of Adam on a dozen parameters are more launches than the rest of a compiled step on
+a GPU, and on the host a dozen passes over memory instead of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from .. import native
 from ..backend import backend_of, cuda_of, dtype_name, is_on_cuda, record_launches
-from ..scan.targets.elements import CUDA
+from ..backend.numpy import DOUBLE, SINGLE, HostArray
+from ..scan.targets.elements import CUDA, PYTHON
 
 _DTYPES = frozenset({"float32", "float64"})
 
 
 class UpdateKernel(NamedTuple):
-    """A kernel in CUDA source, and its parameters: the arrays that it reads and writes, and the constants, by index."""
+    """A kernel as text, and its parameters: the arrays that it reads and writes, and the constants, by index."""
 
     source: str
-    read: list[int]
-    written: list[int]
-    constants: list[int]
+    read: tuple[int, ...]
+    written: tuple[int, ...]
+    constants: tuple[int, ...]
+
+
+def _parameters(operations: tuple, arrays: int) -> tuple[tuple[int, ...], ...]:
+    """The registers that are read only, the arrays that are written, the constants, and all registers with results."""
+    sources = {register for _, inputs, _ in operations for register in inputs}
+    targets = {target for _, _, target in operations}
+    return (
+        tuple(sorted(register for register in sources - targets if register >= 0)),
+        tuple(sorted(register for register in targets if register < arrays)),
+        tuple(sorted(~register for register in sources if register < 0)),
+        tuple(sorted(targets)),
+    )
 
 
 @lru_cache(maxsize=256)
 def update_kernel(operations: tuple[tuple[str, tuple[int, ...], int], ...], arrays: int, dtype: str) -> UpdateKernel:
     """The kernel of elementwise operations (function, sources, target) on registers, of which the first are arrays."""
-    sources = {register for _, inputs, _ in operations for register in inputs}
-    targets = {target for _, _, target in operations}
-    written = sorted(register for register in targets if register < arrays)
-    read = sorted(register for register in sources - targets if register >= 0)
-    constants = sorted(~register for register in sources if register < 0)
+    read, written, constants, targets = _parameters(operations, arrays)
     parameters = [f"const {dtype}* {_name(r)}_" for r in read] + [f"float64 {_name(~i)}_" for i in constants]
     parameters += [f"{dtype}* {_name(r)}_" for r in written]
     body = [
@@ -40,12 +53,40 @@ def update_kernel(operations: tuple[tuple[str, tuple[int, ...], int], ...], arra
         "if (n >= count) return;",
         *(f"const {dtype} {_name(r)} = {_name(r)}_[n];" for r in read),
         *(f"const {dtype} {_name(~i)} = {CUDA.cast(_name(~i) + '_', dtype)};" for i in constants),
-        *(f"{dtype} {_name(r)}{f' = {_name(r)}_[n]' if r < arrays else ''};" for r in sorted(targets)),
+        *(f"{dtype} {_name(r)}{f' = {_name(r)}_[n]' if r < arrays else ''};" for r in targets),
         *(f"{_name(target)} = {CUDA.apply(op, dtype, *map(_name, inputs))};" for op, inputs, target in operations),
         *(f"{_name(r)}_[n] = {_name(r)};" for r in written),
     ]
     lines = [f'extern "C" __global__ void update_rule({", ".join(["int64 count", *parameters])}) {{']
     return UpdateKernel("\n".join([*lines, *(f"    {line}" for line in body), "}", ""]), read, written, constants)
+
+
+@lru_cache(maxsize=256)
+def update_loop(operations: tuple[tuple[str, tuple[int, ...], int], ...], arrays: int, dtype: str) -> UpdateKernel:
+    """The same as a native loop over parameters: their number and the address of their constants, then each one's size
+    and addresses. Every operation is rounded by itself, so that the results are those of NumPy, bit for bit."""
+    read, written, constants, _ = _parameters(operations, arrays)
+    names = [_name(r) for r in (*read, *written)]
+    width = 1 + len(names)
+    pointers = [f"pointer_{dtype}(steps[{3 + i} + k * {width}])" for i in range(len(names))]
+    lines = [
+        "def loop(steps):",
+        "    for k in range(steps[0]):",
+        f"        update({', '.join([f'steps[2 + k * {width}]', 'pointer_float64(steps[1])', 'k', *pointers])})",
+        "",
+        "@exact",
+        f"def update({', '.join(['count', 'constants', 'k', *(f'{name}_' for name in names)])}):",
+        *(
+            f"    {_name(~i)} = {PYTHON.cast(f'constants[k * {len(constants)} + {n}]', dtype)}"
+            for n, i in enumerate(constants)
+        ),
+        "    for n in range(count):",
+        *(f"        {name} = {name}_[n]" for name in names),
+        *(f"        {_name(out)} = {PYTHON.apply(op, dtype, *map(_name, inputs))}" for op, inputs, out in operations),
+        *(f"        {_name(r)}_[n] = {_name(r)}" for r in written),
+        "",
+    ]
+    return UpdateKernel("\n".join(lines), read, written, constants)
 
 
 def _name(register: int) -> str:
@@ -68,3 +109,38 @@ def update_in_one_kernel(operations: tuple, arrays: Sequence[Any], constants: Se
     cuda_of(backend_of(arrays[0])).launch(kernel.source, "update_rule", size, size, *read, *scalars, *written)
     record_launches(1, "an update rule")
     return True
+
+
+class NativeUpdates:
+    """Updates of arrays on the host that wait for `run`, which makes those of one rule in one native call."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[UpdateKernel, list[tuple[list[int], list[float], list[Any]]]] = {}
+
+    def add(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
+        """Have an update wait; False where a native loop cannot address its arrays."""
+        p = arrays[0]
+        if type(p) is not HostArray or (p.dtype is not SINGLE and p.dtype is not DOUBLE):
+            return False
+        kernel = update_loop(operations, len(arrays), p.dtype.name)
+        used = [arrays[register] for register in (*kernel.read, *kernel.written)]
+        addresses = []
+        for array in used:
+            if array.dtype is not p.dtype or array.shape != p.shape or not array.flags.carray:
+                return False
+            addresses.append(array.__array_interface__["data"][0])
+        ordered = sorted(addresses)
+        if any(second < first + p.nbytes for first, second in pairwise(ordered)):
+            return False  # a gradient in the memory of its parameter: a native loop does not expect it
+        scalars = [constants[i] for i in kernel.constants]
+        self._waiting.setdefault(kernel, []).append(([p.size, *addresses], scalars, used))
+        return True
+
+    def run(self) -> None:
+        """Make the updates that wait."""
+        for kernel, updates in self._waiting.items():
+            constants = np.array([scalars for _, scalars, _ in updates], np.float64)
+            steps = [len(updates), constants.__array_interface__["data"][0]]
+            steps += [number for numbers, _, _ in updates for number in numbers]
+            native.function(kernel.source)(np.array(steps, np.int64))
+        self._waiting.clear()

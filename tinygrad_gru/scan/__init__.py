@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .api import compiling, scan
+from .api import scan
 from .explain import explain
 from .fallback import NotCompiledError, NotCompiledWarning
+from .modes import compiling
 from .tracing.trace_cache import pure
 
 __all__ = ["NotCompiledError", "NotCompiledWarning", "compiling", "explain", "pure", "scan"]

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any
 
-from ..contexts import block, no_grad, setting
+from ..contexts import no_grad
 from ..tape import inspector
 from ..tensor import Tensor
 from ..transforms import remat
 from ..trees import flatten, map_leaves, with_leaves
 from .eager import scan_eager
 from .fallback import NotCompiledError, Remark
+from .modes import mode_of, runnable
 from .names import RecordedStep, record_names
-from .plan_cache import runnable_target
 from .protocol import check_carry, check_step, checked_xs, constant, scan_length
 from .run import in_segments, scan_compiled
 from .tracing.effects import rollback
 from .tracing.traced_array import NoTarget, Untraceable
-
-_compiling: ContextVar[bool | str | None] = ContextVar("compiling", default=None)
 
 
 def scan(
@@ -50,9 +47,10 @@ def scan(
               step is traced and compiled: it runs once, on traced arrays without values, so a print in it prints once.
               A step that cannot be compiled, or that has side effects, runs eagerly; the effects of its trace are
               undone, except for prints, and a NotCompiledWarning says so, once, with the line and the reason. With True
-              such a step is a NotCompiledError. "llvm", which needs llvmlite, compiles the loop to machine code: faster
-              at every size, after some tenths of a second for a new step. "llvm:2" shares the batch between two
-              threads. (Anomaly mode sees every step, so it is always eager.)
+              such a step is a NotCompiledError. It is compiled to machine code where llvmlite is installed (the extra
+              `fast`), which is kept on disk for other processes, else to a program of NumPy's functions; "llvm",
+              "llvm:2" (two threads) and "numpy" name one of them. `compiling` says how to change the default, and
+              `explain` what runs and why. (Anomaly mode sees every step, so it is always eager.)
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward
               pass
@@ -88,18 +86,17 @@ def scan(
     check_carry(carry)
     xs = checked_xs(xs)
     steps = scan_length(xs, length)
-    mode = _compiling.get() if compiled is None else compiled
-    target = runnable_target(mode) if mode else "numpy" if mode is None else ""
+    mode = runnable(mode_of(compiled))
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
         raise ValueError(f"scan: checkpoint_every must be a number of steps, 1 or more, got {checkpoint_every!r}")
     every = checkpoint_every if checkpoint_every is not None and checkpoint_every < steps else None
     observer = inspector.get()  # anomaly mode names the time step, so it must see every one
     remark = None
-    if target and steps and not (observer is not None and observer.every_step):
+    if mode.target and steps and not (observer is not None and observer.every_step):
         try:
-            return scan_compiled(step, carry, xs, steps, reverse, target, every)
+            return scan_compiled(step, carry, xs, steps, reverse, mode.target, every)
         except Untraceable as reason:  # which must not outlive this block: its traceback holds the arrays of the step
-            if mode is True and not isinstance(reason, NoTarget):
+            if mode.strict and not isinstance(reason, NoTarget):
                 _raise_not_compiled(step, carry, xs, reason)
             if not isinstance(reason, NoTarget):
                 remark = Remark.of(step, reason)
@@ -138,19 +135,3 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
 
     last, ys = in_segments(run, state, flatten(xs), length, reverse, size)
     return with_leaves(carry, last), with_leaves(y_trees[0], ys)
-
-
-@block
-def compiling(on: bool | str | None = True) -> Iterator[None]:
-    """The default of `scan`'s argument `compiled` in this block: True, False, "llvm" or "llvm:2".
-
-    None leaves it to `scan`. With True, a step that cannot be compiled is a NotCompiledError.
-
-    >>> with compiling(False):  # every step runs, and prints
-    ...     scan(lambda h, x: print(x.item()) or h + x, Tensor(0.0), Tensor([1.0, 2.0]))[0].item()
-    1.0
-    2.0
-    3.0
-    """
-    with setting(_compiling, on if on is None or isinstance(on, bool) else runnable_target(on)):
-        yield

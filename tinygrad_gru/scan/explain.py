@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..native import Function
+from ..trees import flatten
 from . import passes
 from .fallback import Remark
+from .modes import Mode, mode_of
 from .names import closed_over_tensors
 from .passes.linear import why_not_linear
 from .passes.schedule import VIEWS, Level, schedule
-from .plan_cache import CompiledStep, target_name
+from .plan_cache import CompiledStep
 from .protocol import check_carry, check_step, checked_xs
 from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
@@ -28,12 +31,12 @@ LEVELS: dict[Level, str] = {
 }
 
 
-def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, compiled: bool | str = True) -> str:
-    """How `scan(step, carry, xs)` is compiled: the graph of the step, the effect of each pass, and the source.
+def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, compiled: bool | str | None = None) -> str:
+    """How `scan(step, carry, xs)` runs: by which target and why, the graph of the step, each pass's effect, the source.
 
-    The arguments are those of `scan`; compiled="llvm" shows the loop that LLVM would compile, "cuda" that for a
-    GPU, "javascript" that for Node.js or a page. Says what is loop-invariant, hoisted and sunk, what is concatenated,
-    and the residuals; values have the names of the step's variables. For a step that cannot be compiled, the reason.
+    The arguments are those of `scan`; compiled="llvm" shows the loop that LLVM compiles, "cuda" the source for a GPU,
+    "javascript" that for Node.js or a page. Says what is loop-invariant, hoisted and sunk, what is concatenated, and
+    the residuals; values have the names of the step's variables. For a step that cannot be compiled, the reason.
 
     >>> W = Tensor([[2.0]], requires_grad=True)
     >>> "tanh" in explain(lambda h, x: ops.tanh(h @ W + x), zeros(1, 1), zeros(5, 1, 1))
@@ -47,30 +50,56 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         )
     check_carry(carry)
     xs = checked_xs(xs)
+    mode = mode_of(compiled)
+    shown = (mode if mode.target else mode_of(True)).on(flatten(carry)[0].data)
     try:
         forward, found = trace_with_names(step, carry, xs)
         differentiable = forward.closed_over or any(t.node for t in forward.inputs)
         trace = Trace.of(forward, [True for _ in forward.xs] if differentiable else None)
-        compiled_step = CompiledStep(trace, target_name(compiled))
+        compiled_step = CompiledStep(trace, shown.target)
         backward = compiled_step.backward()
     except Untraceable as reason:
         text = Remark.of(step, reason).text
         return f"{text[0].upper()}{text[1:]}."
     constants, values = _names(trace, step), {value.number: name for value, name in found.of().items()}
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
-    lines = ["The step, traced:", *traced, ""]
+    lines = [*_how(mode, shown, compiled_step), "", "The step, traced:", *traced, ""]
     if forward.draws:
         count = len(forward.draws)
         values |= {value.number: f"draw {i} of the step" for i, value in enumerate(forward.xs[-count:], start=1)}
         lines += [f"Random numbers: {count} draws per step, made before the loop; the same as in eager mode.", ""]
-    if compiled_step.fallback:
-        lines += [f"llvm does not compile all of it: {compiled_step.fallback}.", ""]
     lines += _described(compiled_step.forward, "Forward")
     if backward is not None:
         residuals = ", ".join(value.name for value in compiled_step.residuals)
         lines += [f"Residuals, stored at every step for backward: {residuals}", ""]
         lines += _described(backward, "Backward, from the last step to the first")
     return "\n".join(_named(line, constants, values) for line in lines)
+
+
+TARGETS = {
+    "numpy": "a program of NumPy's functions", "llvm": "machine code, compiled by LLVM",
+    "cuda": "kernels and a graph of them on a GPU", "javascript": "a program for Node.js or a page",
+}  # fmt: skip
+
+
+def _how(mode: Mode, shown: Mode, step: CompiledStep) -> list[str]:
+    """The target, what decides it, and where its machine code is from."""
+    lines = [] if mode.target else [f"Eager mode: every op runs at every step ({mode.reason}). In compiled mode:"]
+    lines.append(f"Target {shown.target}: {TARGETS[shown.family]} ({shown.reason}).")
+    if step.fallback:
+        lines.append(f"llvm does not compile all of it: {step.fallback}. So its target is numpy: {TARGETS['numpy']}.")
+    elif functions := step.native_functions:
+        lines.append(f"Machine code: {origin(functions)}. `tinygrad-gru cache` says where it is kept.")
+    return lines
+
+
+def origin(functions: Sequence[Function]) -> str:
+    """Where the machine code of these functions is from."""
+    compiled, loaded = ([f.seconds for f in functions if f.is_compiled is which] for which in (True, False))
+    texts = [f"{len(seconds)} function{'' if len(seconds) == 1 else 's'} {words} in {sum(seconds):.3f} s"
+             for seconds, words in ((compiled, "compiled by this process"), (loaded, "loaded from the cache on disk"))
+             if seconds]  # fmt: skip
+    return ", ".join(texts)
 
 
 def _described(executable: Executable, title: str) -> list[str]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 from threading import RLock
 from typing import Any, NamedTuple
 
-from .. import native
 from ..backend import IDLE_POOL, Backend
+from ..native import Function
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
+from .replay import evaluate
 from .targets.cuda import CudaTarget
 from .targets.javascript import JavaScriptTarget
 from .targets.llvm import LLVMTarget
@@ -27,32 +28,6 @@ from .tracing.traced_array import Untraceable
 
 #: The most compiled steps that are kept.
 PLANS = 64
-
-
-def target_name(compiled: bool | str) -> str:
-    """The target that an argument `compiled` other than False names. Raises if it is not installed."""
-    if compiled is True or compiled == "numpy":
-        return "numpy"
-    if not isinstance(compiled, str) or not re.fullmatch("cuda|javascript|(llvm|numba)(:[1-9][0-9]*)?", compiled):
-        raise ValueError(
-            f"compiled: expected True, False, 'cuda', 'llvm' or 'llvm:2' (for two threads), got {compiled!r}"
-        )
-    if compiled.startswith(("llvm", "numba")) and not native.is_available():
-        raise ImportError(f"compiled={compiled!r} needs llvmlite: pip install tinygrad_gru[fast]")
-    return compiled.replace("numba", "llvm")  # its old name
-
-
-def runnable_target(compiled: bool | str) -> str:
-    """`target_name` of a target that Python runs."""
-    target = target_name(compiled)
-    if target == "javascript":
-        raise ValueError(
-            "compiled='javascript' is a program for Node.js or a page, which Python does not run: the script of a step "
-            "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
-            "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
-        )
-    return target
-
 
 _CHEAP = frozenset({"add", "subtract", "multiply", "negative"})
 
@@ -85,6 +60,26 @@ def residuals_of(graph: Graph, forward_size: int, outputs: Sequence[Value]) -> l
     return sorted(stored, key=attrgetter("number"))
 
 
+_LINEAR = frozenset({"add", "negative", "reshape", "rearrange", "transpose", "scatter"})
+
+
+def sparse_terms(gradient: Value) -> list[Value]:
+    """The terms of a gradient of which it is a linear function, if a scatter-add is one of them; else itself.
+
+    Each is summed over time by itself: so the gradient of a table that is looked up, and multiplied with, is one
+    scatter-add and one product, not an array of the table's size at every step.
+    """
+    terms: list[Value] = []
+    stack = [gradient]
+    while stack:
+        value = stack.pop()
+        if value.op in _LINEAR and not any(i.op == "scalar" or i.dtype != value.dtype for i in value.inputs):
+            stack += value.inputs
+        elif value not in terms:
+            terms.append(value)
+    return terms if any(term.op == "scatter_add" for term in terms) else [gradient]
+
+
 class CompiledStep:
     """A traced step compiled for arrays of certain shapes: a forward program and, if gradients are required, backward
     ones.
@@ -93,7 +88,9 @@ class CompiledStep:
     device     the GPU on which it runs; without one, programs for CUDA can only be printed; so can those in JavaScript
     fallback   why the programs are for NumPy, where LLVM cannot compile them
     residuals  the values that the forward program stores for backward
-    computed_residuals  those of them that it computes, as ys after those of the step
+    checks     the indices that are checked after the forward program, which stores those that change with time
+    stored     all that it stores
+    computed   those of them that it computes, as ys after those of the step
     """
 
     def __init__(self, trace: Trace, target: str = "numpy", device: Backend | None = None):
@@ -109,7 +106,9 @@ class CompiledStep:
         if backward is not None:
             new_carry = [g if g is not None else graph.zeros(v) for g, v in zip(backward.carry, forward.carry)]
             ys = [g for g in backward.xs if g is not None]
-            sums = [g for g in backward.closed_over if g is not None]
+            gradients = [g for g in backward.closed_over if g is not None]
+            self.gradients = [(g, [g] if target == "javascript" else sparse_terms(g)) for g in gradients]
+            sums = [term for _, terms in self.gradients for term in terms]
             self.xs_reached = [g is not None for g in backward.xs]
             self.closed_over_reached = [g is not None for g in backward.closed_over]
             self.residuals = residuals_of(graph, forward.size, [*new_carry, *ys, *sums])
@@ -118,10 +117,14 @@ class CompiledStep:
             xs = (*self.residuals, *of_ys)
             self._backward = Program(graph, tuple(carry), xs, tuple(new_carry), tuple(ys), tuple(sums))
         inputs = [*forward.carry, *forward.xs]
-        self.computed_residuals = [value for value in self.residuals if value not in inputs]
-        outputs = tuple(forward.new_carry), (*forward.ys, *self.computed_residuals)
+        self.checks = () if target == "javascript" else forward.checks  # which checks each index where it is used
+        varying = changing(graph.values[: forward.size], inputs)
+        checked = [check.value for check in self.checks if check.value in varying]
+        self.stored = list(dict.fromkeys([*self.residuals, *checked]))
+        self.computed = [value for value in self.stored if value not in inputs]
+        outputs = tuple(forward.new_carry), (*forward.ys, *self.computed)
         program = Program(graph, tuple(forward.carry), tuple(forward.xs), *outputs, ())
-        self.forward = self._build(program, "forward", self.residuals)
+        self.forward = self._build(program, "forward", self.stored)
         if target in ("cuda", "javascript"):  # an operation that the target lacks must raise before anything runs
             self.backward()
 
@@ -153,7 +156,25 @@ class CompiledStep:
                 return build(LLVMTarget(threads), program, name, kept)
             except Untraceable as reason:
                 self.fallback = str(reason)
+            except (ImportError, OSError, RuntimeError, SyntaxError) as error:  # the program is right, LLVM is not
+                self.fallback = f"{type(error).__name__}: {error}"
+                text = f"a loop was not compiled to machine code, and runs more slowly by NumPy: {self.fallback}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
         return build(NumPyTarget(), program, name, kept)
+
+    @property
+    def native_functions(self) -> list[Function]:
+        """The machine code of its programs so far."""
+        programs = [self.forward, *self._backwards.values()]
+        found = [getattr(program, "namespace", {}).get("loop") for program in programs]
+        return [function for function in found if isinstance(function, Function)]
+
+    def closed_over_gradients(self, totals: Sequence[Any], has_cotangent: Sequence[bool]) -> Iterator[Any]:
+        """The gradients of what the step closes over, from the sums over time of its terms, or None."""
+        rest = iter(zip(totals, has_cotangent))
+        for gradient, terms in self.gradients:
+            found, present = zip(*islice(rest, len(terms)))
+            yield evaluate(gradient, dict(zip(terms, found)), ()) if any(present) else None
 
     def on_device(self, function: Callable, *arguments: Any) -> Any:
         """Call the function while the step's device is the current one, where arrays are made."""
@@ -193,8 +214,8 @@ class Workspaces:
         self.key = (length, reverse)
         work = step.forward.workspace(length, reverse, {})
         self.forward = Run.of(work, length, reverse)
-        self.residuals = dict(zip(step.computed_residuals, work.ys[step.ys_count :]))
-        self.residuals |= {value: work.stack_of(value) for value in step.residuals if value not in self.residuals}
+        self.stored = dict(zip(step.computed, work.ys[step.ys_count :]))
+        self.stored |= {value: work.stack_of(value) for value in step.stored if value not in self.stored}
         self.backwards: dict[tuple[Executable, int, int], Run] = {}
         self._size = 0  # 0 until it is computed
         self.lock = RLock()  # several threads may run backward through one record
@@ -203,8 +224,8 @@ class Workspaces:
         """The backward pass over these steps."""
         key = (program, begin, end)
         if key not in self.backwards:
-            residuals, reverse = {v: array[begin:end] for v, array in self.residuals.items()}, not self.key[1]
-            work = IDLE_POOL.allocate(partial(program.workspace, end - begin, reverse, residuals))
+            stored, reverse = {v: array[begin:end] for v, array in self.stored.items()}, not self.key[1]
+            work = IDLE_POOL.allocate(partial(program.workspace, end - begin, reverse, stored))
             self.backwards[key] = Run.of(work, end - begin, reverse)
             self._size = 0
         return self.backwards[key]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
-from ..backend import as_array, astype, backend_of
+from ..backend import CheckedIndex, as_array, astype, backend_of
 from ..tape import Node
 from ..tensor import Tensor
 from .ir import Value
@@ -43,7 +43,7 @@ def _step(trace: Trace, constants: Sequence[Any], inputs: Sequence[Tensor]) -> l
         )
 
     def setting(x: Any) -> Any:
-        if type(x) in (tuple, list):
+        if type(x) in (tuple, list, CheckedIndex):
             return type(x)(map(setting, x))
         return evaluate(x.value, arrays, constants) if isinstance(x, TracedArray) else x
 
@@ -65,21 +65,24 @@ def evaluate(target: Value, known: dict[Value, Any], constants: Sequence[Any]) -
             stack += missing
             continue
         if value not in known:
-            known[value] = _computed(value, [known[i] for i in value.inputs], constants)
+            operands = [known[i] for i in value.inputs]
+            known[value] = _computed(value, operands, (*constants, *known.values()))
         stack.pop()
     return known[target]
 
 
-def _computed(value: Value, operands: list[Any], constants: Sequence[Any]) -> Any:
-    """The array that the operation of a value gives on these operands."""
+def _computed(value: Value, operands: list[Any], arrays: Sequence[Any]) -> Any:
+    """The array that the operation of a value gives on these operands; `arrays` begin with the constants."""
     if value.op == "scalar":
         return value["value"]
     if value.op == "constant":
-        return constants[value["position"]]
-    backend = next(backend_of(x) for x in (*operands, *constants) if hasattr(x, "dtype"))
+        return arrays[value["position"]]
+    backend = next(backend_of(x) for x in (*operands, *arrays) if hasattr(x, "dtype"))
     xp: Any = backend.xp
     if value.op == "zeros":
         return backend.zeros(value.shape, value.dtype)
+    if value.op == "arange":
+        return backend.arange(*value.shape)
     if value.op in ("sum", "max", "min"):
         result = getattr(xp, value.op)(operands[0], axis=value["axis"], keepdims=value["keepdims"])
     elif value.op in ("reshape", "rearrange"):
@@ -94,6 +97,12 @@ def _computed(value: Value, operands: list[Any], constants: Sequence[Any]) -> An
         result = xp.concat(operands, axis=value["axis"])
     elif value.op == "getitem":
         result = operands[0][as_index(value["index"]) + (...,)]
+    elif value.op in ("argmax", "argmin"):
+        result = getattr(xp, value.op)(operands[0], axis=value["axis"])
+    elif value.op == "gather":
+        result = backend.advanced_index(operands[0], (slice(None),) * value["axis"] + (operands[1],))
+    elif value.op == "scatter_add":
+        result = backend.scatter(value.shape, [(slice(None),) * value["axis"] + (operands[1],)], operands[:1])
     elif value.op == "scatter":
         result = backend.scatter(value.shape, [as_index(index) for index in value["indices"]], operands)
     else:

@@ -19,7 +19,7 @@ from ..trees import flatten, with_leaves
 from ..writes import tick
 from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
-from .replay import replay
+from .replay import evaluate, replay
 from .tracing.draws import drawn
 from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
@@ -111,6 +111,9 @@ def _run_forward(compiled: CompiledStep, workspaces: Workspaces, arrays: list[An
     for target, array in zip((*initial, *work.xs.values()), arrays):
         target[...] = array
     compiled.forward.run(constants, work)
+    for index, low, high, message in compiled.checks:
+        found = workspaces.stored[index] if index in workspaces.stored else evaluate(index, {}, constants)
+        backend_of(found).check_within(found, low, high, message)
     results = list(map(_copy, (*final, *work.ys[: compiled.ys_count])))
     record_launches(len(arrays) + len(results), "scan, copies of inputs and outputs")
     return results
@@ -202,8 +205,8 @@ class _CompiledScan:
                 if node is not None and present:
                     accumulate(node, _concatenated(parts))
                     copies += 1
-            for node, total, present in zip(closed_over, totals, of_closed_over):
-                if node is not None and present:
+            for node, total in zip(closed_over, compiled.closed_over_gradients(totals, of_closed_over)):
+                if node is not None and total is not None:
                     accumulate(node, total)  # the leaf converts it to its dtype
         record_launches(copies, "scan, copies of inputs and outputs")
 

@@ -120,7 +120,7 @@ def fit(
     clip_norm    the largest global norm of the gradient; None: not clipped
     accumulate   batches per step: their gradients are averaged over all their targets, as of one large batch
     precision    "float16" or "bfloat16": the model runs in that dtype, its parameters stay as they are
-    compiled     how recurrences run (see `compiling`)
+    compiled     how recurrences run (see `compiling`); a resumed run goes on as it began
     carry_state  truncated backpropagation through time: model(inputs, state) → (output, state), where the state goes
                  detached to the next batch; it is None at the start of an epoch, and where a batch has `starts`
     callbacks    objects whose methods are called at the events of training (see `Callback`)
@@ -172,7 +172,7 @@ def fit(
     )  # fmt: skip
 
     def evaluation() -> dict[str, float]:
-        values = evaluate(model, loss, held_out, metrics=chosen, carry_state=carry_state, compiled=compiled)
+        values = evaluate(model, loss, held_out, metrics=chosen, carry_state=carry_state, compiled=trainer.compiled)
         return {f"validation_{name}": value for name, value in values.items()}
 
     loop = Loop(

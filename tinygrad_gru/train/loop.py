@@ -187,6 +187,8 @@ class Loop:
                 stack.callback(callback.on_train_end, self)
             self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
             self._call("on_train_begin")
+            if self.trainer.remark:
+                self.progress.write(self.trainer.remark)
             if self._run is None:
                 initial = self._fingerprint()
                 if self.evaluate is not None:

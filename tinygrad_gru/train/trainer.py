@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from ..io.schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueTy
 from ..nn import Module, State
 from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_gradient_norm
 from ..scan import compiling
+from ..scan.modes import Mode, continued, mode_of
 from ..tensor import Tensor
 from ..trees import leaves, map_leaves
 from .batches import ModelBatch, at_end, read_batch, reference_tensor, source_of
@@ -38,6 +39,7 @@ TRAINER_STATE: dict[str, Any] = {
     "schedule": {"schedule": TEXT, "steps": COUNT, "base_lrs": list_of(NUMBER)},
     "stream": {"epoch": COUNT, "index": COUNT, "arrangement": OBJECT},
     "precision?": TEXT,
+    "compiled?": TEXT,
     "scaler?": {"scale": _SCALE, "good_steps": COUNT, "skipped": COUNT},
     "random": {"seed": COUNT, "position": COUNT},
     "steps": COUNT,
@@ -171,11 +173,19 @@ class Trainer:
         self.precision, self.compiled = precision, compiled
         self.network = mixed_precision(model, precision)
         self.scaler = LossScaler() if precision == "float16" else LossScaler(1, growth_interval=None)
+        self.remark = ""
         self.epoch_means = EpochMeans(metrics)
         self.on_gradients: Callable[[], None] | None = None
         self.steps = 0
         self.targets_in_step = 0.0
         self._carried: Any = None
+
+    def compiling(self) -> AbstractContextManager:
+        """The block in which its recurrences run."""
+        return nullcontext() if self.compiled is None else compiling(self.compiled)
+
+    def _mode(self) -> Mode:
+        return mode_of(self.compiled).on(self._like.data)
 
     @property
     def state_schema(self) -> Mapping[str, Any]:
@@ -206,7 +216,7 @@ class Trainer:
         state, losses = self._carried, []
         self.model.zero_grad()  # also those of parameters that the optimizer does not have
         self.optimizer.zero_grad()
-        with nullcontext() if self.compiled is None else compiling(self.compiled):
+        with self.compiling():
             for batch, count in zip(batches, counts):
                 loss, state = self._loss(batch, None if batch.starts else state)
                 if len(batches) > 1:
@@ -280,6 +290,7 @@ class Trainer:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "stream": self.source.state_dict(),
             "precision": self.precision,
+            "compiled": self._mode().family,
             "scaler": self.scaler.state_dict(),
             "random": random_state(),
             "steps": self.steps,
@@ -291,7 +302,8 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state of `state_dict`, on whatever backend the model is now, and in whatever precision.
 
-        Raises ValueError if it is of another model, optimizer, schedule or data.
+        Recurrences go on by that run's target; `remark` says so if another is asked for, or it is not installed. Raises
+        ValueError if the state is of another model, optimizer, schedule or data.
         """
         parts = None if state["carried"] is None else [*state["carried"]]
         # An earlier version saved the parts alone: of a tuple if there are several.
@@ -304,6 +316,7 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.source.load_state_dict(state["stream"])
+        self.compiled, self.remark = continued(state.get("compiled"), self.compiled, self._mode())
         if state.get("precision") == self.precision:  # the loss scale of another precision is of no use in this one
             self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])

@@ -8,7 +8,7 @@ from tinygrad_gru.train import TextSettings
     ("changes", "message"),
     [
         ({"cell": "transformer"}, "unknown cell 'transformer', expected one of gru, lstm, rnn"),
-        ({"compiled": "fast"}, "compiled: expected yes, no, llvm, or llvm:2 for two threads, got 'fast'"),
+        ({"compiled": "fast"}, "compiled: expected yes, no, numpy, llvm, or llvm:2 for two threads, got 'fast'"),
         ({"precision": "half"}, "precision: expected one of float32, float16, bfloat16, got 'half'"),
         ({"hidden": 0}, "hidden must be a whole number from 1 to 2147483647, got 0"),
         ({"hidden": 2.5}, "hidden must be a whole number"),

@@ -115,7 +115,7 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
     except Untraceable as reason:
         raise no_program("the step", reason) from reason
     assert backward is not None
-    where: dict[Value, tuple[str, int]] = {v: ("computed", i) for i, v in enumerate(compiled.computed_residuals)}
+    where: dict[Value, tuple[str, int]] = {v: ("computed", i) for i, v in enumerate(compiled.computed)}
     where |= {v: ("xs", i) for i, v in enumerate(forward.xs)} | {v: ("states", i) for i, v in enumerate(forward.carry)}
     of_xs, of_closed_over = map(_positions, (compiled.xs_reached, compiled.closed_over_reached))
     closed_over = [{"shape": n.shape, "gradient": g} for n, g in zip(forward.closed_over, of_closed_over)]
@@ -215,6 +215,7 @@ def _info_of_layer(layer: Layer, model: TextModel) -> dict[str, Any]:
 def _array(array: Any) -> str:
     """The expression for a typed array with these numbers; of a dtype that no step can compute in, of float64."""
     array = to_host(unwrap(array))
-    dtype = array.dtype if array.dtype.name in ARRAYS else np.dtype(np.float64)
+    has_array = array.dtype.name in ARRAYS and array.dtype != np.int64
+    dtype = array.dtype if has_array else np.dtype(np.float64)
     text = base64.b64encode(array.astype(dtype.newbyteorder("<")).tobytes()).decode("ascii")
     return f'decoded("{text}", {ARRAYS[dtype.name]})'

@@ -14,6 +14,7 @@ import numpy as np
 from ...arguments import respelling
 from ...backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ...backend import scatter_add as add_at
+from ...backend.duck_array import DuckArray, DuckNamespace
 from ...cotangents import Sparse
 from ..comparison import where
 from ..op import op, unwrap
@@ -65,7 +66,12 @@ def _slice(x, *, index):
 @op
 def _advanced_index(x, *, index):
     """y = x[index], where arrays index        ∂L/∂x = g added at the indices, else 0"""
-    return backend_of(x).advanced_index(x, index)
+    return _backend_of(x, *index).advanced_index(x, index)
+
+
+def _backend_of(x, *others):
+    """The backend of x, or of a duck array beside it: a traced array among arrays decides."""
+    return backend_of(next((other for other in others if isinstance(other, DuckArray)), x))
 
 
 @op
@@ -97,6 +103,9 @@ def scatter_add(x, values, index):
 @op
 @accumulate_in_float32
 def _scatter_add(x, values, *, index):
+    backend = _backend_of(x, values, *index)
+    if isinstance(backend.xp, DuckNamespace):  # whose arrays nothing writes into
+        return x + backend.scatter(x.shape, [index], [values])
     y = copy_of(x)
     add_at(y, index, values)
     return y

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from ... import native
 from ..ir import Graph, Program, Value
 from .schedule import VIEWS, Level
 from .sink import sink_into_loop
@@ -42,7 +42,7 @@ def pack_operands(program: Program) -> Program:
         left, right = value.inputs
         inner, columns = right.shape if len(right.shape) == 2 else (right.shape[0], 1)
         rows = left.shape[0] if len(left.shape) == 2 else 1
-        panel = panel_width(rows, columns, value.dtype)
+        panel = native.panel_width(rows, inner, columns, np.dtype(value.dtype).itemsize)
         packed = graph.add("packed", (done[right],), (-(-columns // panel), inner, panel), right.dtype)
         operands = (_materialized(graph, done[left], levels), packed)
         return graph.add("product", operands, value.shape, value.dtype, sizes=(rows, inner, columns))
@@ -96,10 +96,3 @@ def _materialized(graph: Graph, value: Value, levels: Mapping[Value, Level]) -> 
     if levels.get(value) != "invariant":
         return value
     return graph.add("materialized", (value,), value.shape, value.dtype)
-
-
-def panel_width(rows: int, columns: int, dtype: Any) -> int:
-    """How many columns a panel has: with fewer rows more, so that enough of the result is computed at a time to keep
-    the processor's pipelines full."""
-    in_bytes = 64 if rows > 3 else 128 if rows > 1 else 256
-    return min(in_bytes // np.dtype(dtype).itemsize, columns)

@@ -64,6 +64,10 @@ class Ranges:
         if value.dtype == np.bool_:
             return 0, 1
         bounds = list(map(self.known.__getitem__, map(_number, value.inputs)))
+        if value.op == "gather":
+            return bounds[0]
+        if value.op == "arange":
+            return 0, value.shape[0]
         if value.op in _SELECTING:
             return min(low for low, _ in bounds), max(high for _, high in bounds)
         if value.op == "where":

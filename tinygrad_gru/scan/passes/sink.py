@@ -18,7 +18,7 @@ from .schedule import ELEMENTWISE, Level, base_of, schedule, uses_of_memory
 _ROWS, _BYTES = 4, 2**15
 
 
-def sink_into_loop(program: Program, products: bool = True) -> dict[Value, Level]:
+def sink_into_loop(program: Program, products: bool = True, shape: tuple[int, ...] | None = None) -> dict[Value, Level]:
     """The levels of a schedule, with hoisted and sunk operations moved into the loop where they are not slower there.
 
         v0 = carry(position=0)                       (2, 4) float32
@@ -33,17 +33,21 @@ def sink_into_loop(program: Program, products: bool = True) -> dict[Value, Level
     v3 was hoisted and v5 sunk.
 
     products  whether products are moved, too
+    shape     if given, only elementwise operations of that shape are moved
     """
     levels = schedule(program)
     uses = uses_of_memory(program)
 
     for value in program.values():  # operands first, for a sunk operation needs its operands in the loop
-        moves = levels.get(value) == "sunk" and (value.op == "concat" or _is_cheap_in_loop(value, levels, products))
+        joins = value.op == "concat" and shape is None
+        moves = levels.get(value) == "sunk" and (joins or _is_cheap_in_loop(value, levels, products))
+        moves = moves and shape in (None, value.shape)
         bases = (base_of(operand, program.inputs) for operand in value.inputs)
         if moves and all(levels.get(base) != "sunk" for base in bases):
             levels[value] = "loop"
     for value in reversed(program.values()):  # uses first, for a hoisted operation must not be used outside of the loop
         moves = levels.get(value) == "hoisted" and _is_cheap_in_loop(value, levels, products)
+        moves = moves and shape in (None, value.shape)
         users = uses.get(value, ())
         if moves and users and all(levels[user] == "loop" for user in users):
             levels[value] = "loop"

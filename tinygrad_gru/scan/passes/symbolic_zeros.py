@@ -22,6 +22,8 @@ Zeros = frozenset[Value]
 #: Operations that are linear in each operand, so that a zero operand gives zero; those of which other terms remain.
 _LINEAR = frozenset("multiply matmul negative sum reshape rearrange transpose getitem broadcast_to astype".split())
 _ADDITIVE = frozenset("add subtract concat scatter where".split())
+#: Those that are linear in the first operand, and have positions as the second, which have no cotangent.
+_INDEXING = frozenset({"gather", "scatter_add"})
 
 
 class Nonlinear(Exception):
@@ -70,8 +72,8 @@ def _without_zeros(
     terms = [operand for operand in operands if not is_zero[operand]]
     if value.op == "where":  # where(condition, g, 0) is linear in g
         terms = [term for term in terms if term.op != "scalar" or term["value"] != 0]
-    is_quotient = value.op == "divide" and is_zero[value.inputs[0]]
-    if value.op in _LINEAR or is_quotient or (value.op in _ADDITIVE and not terms):
+    is_first = value.op in {"divide"} | _INDEXING and is_zero[value.inputs[0]]
+    if value.op in _LINEAR or is_first or (value.op in _ADDITIVE and not terms):
         return graph.zeros(value)
     if value.op not in _ADDITIVE or not all(term in cotangents for term in terms):
         raise Nonlinear
@@ -146,6 +148,8 @@ def _are_only_added(program: Program, inputs: Zeros) -> bool:
             (factor,) = (operand for operand, is_zero in zip(value.inputs, zero) if not is_zero)
             if not ranges.are_moderate(factor):
                 return False
+        elif value.op in _INDEXING and zero == [True, False]:
+            pass
         elif value.op in ("matmul", "divide") or value.op not in _LINEAR | _ADDITIVE:
             return False
         elif value.op in _ADDITIVE and not all(zero):

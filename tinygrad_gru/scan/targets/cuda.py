@@ -14,6 +14,7 @@ Names are those of the other targets (`source.Names`). Invariant values are firs
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -27,7 +28,7 @@ from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
 from ..passes.pack import materialize_operands
 from ..passes.plan import plan as planned
-from ..passes.schedule import Level, base_of
+from ..passes.schedule import ELEMENTWISE, VIEWS, Level, base_of, schedule
 from ..passes.simplify import fold_casts_into_sums
 from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
@@ -35,7 +36,7 @@ from ..tracing.traced_array import Untraceable
 from .cuda_kernels import Kernels
 from .elements import CUDA, PYTHON
 from .host import compiled, invariant_lines, output_copies
-from .loops import Layout, LoopWriter, check_operation
+from .loops import Layout, LoopWriter, Memory, Nest, check_operation
 from .source import Buffer, Buffers, Calls, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
@@ -57,7 +58,10 @@ class CudaTarget:
         return PASSES
 
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
-        levels = sink_into_loop(program, products=False)
+        looped = [value for value, level in schedule(program).items() if level == "loop" and value.op not in VIEWS]
+        shapes = {value.shape if value.op in ELEMENTWISE else None for value in looped}
+        # A loop of one nest stays one, for it becomes one kernel (`Emitter._walk`).
+        levels = sink_into_loop(program, products=False, shape=shapes.pop() if len(shapes) == 1 else None)
         # Scratch is not shared: little is left of it, and the order of operations may change.
         return planned(program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=())
 
@@ -77,7 +81,7 @@ class CudaExecutable:
             self.cuda = cuda = cuda_of(backend)
             functions = {"product": cuda.product, "products": cuda.products, "add_rows": cuda.add_rows}
             functions |= cuda.kernels(source.loop.text, list(source.loop.texts))
-            namespace = compiled(source, functions, backend.xp)
+            namespace = compiled(source, {**functions, "direction": direction}, backend.xp)
             self.function, self.prepare = namespace[source.name], namespace[f"{source.name}_invariant"]
 
     def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
@@ -133,6 +137,11 @@ def step_arguments(workspace: Workspace, times: range) -> list[tuple]:
     return [(*number, *views) for number, views in zip(numbers, workspace.step_views(times))]
 
 
+def direction(steps: Sequence[tuple]) -> int:
+    """By how much the position of a step differs from that of the step before."""
+    return 1 if steps[-1][0] >= steps[0][0] else -1
+
+
 class Emitter:
     """Writes the source of a plan: kernels, and the host's functions that launch them and the products."""
 
@@ -150,12 +159,16 @@ class Emitter:
         for i, value in totals:
             self.buffers.declare(Buffer(f"T{i}", "static", "total", value, i))
         before = self._region("hoisted")
-        loop = self._loop()
+        found = clusters(self.plan, self.names.carry_copies())
+        walk = self._walk(found)
+        before += walk
+        loop = [] if walk else self._loop(found)
         after = self._region("sunk")
         after += [line for i, v in totals if not self.sums.is_contracted(v) for line in self._sum(i, v)]
         after += output_copies(self.names, self.buffers)
         constants = invariant_lines(self.names, self.buffers, lambda v, dtype: PYTHON.literal(v["value"], dtype))
         constant_totals = [f"T{i}[...] = w{v.number} * length" for i, v in totals if v in self.names.invariant]
+        constant_totals += [f"T{i}[...] = 0" for i, v in totals if self.sums.contraction(v) == "scatter"]
         fused = self.kernels.fused_boundary
         binding = f"for t, now, {'next, ' if fused else ''}{self.buffers.names('step')} in steps:"
         static = [f"    ({self.buffers.names('static')}) = static"] if self.buffers.bound("static") else []
@@ -175,8 +188,9 @@ class Emitter:
         dtypes = {np.dtype(value.dtype) for value in self.plan.program.values() if value.dtype is not None}
         return Source(
             name=self.name, plan=self.plan, lines=lines, buffers=self.buffers, sums=self.sums, loop=self.kernels,
-            calls=Calls(calls_once(self.plan) + len(constant_totals), per_chunk, per_step), most_steps=_STEPS,
-            per_step=f"{per_step} launches per step, captured in a graph",
+            calls=Calls(calls_once(self.plan) + len(constant_totals), per_chunk, per_step),
+            most_steps=sys.maxsize if walk else _STEPS,
+            per_step="one launch for all steps" if walk else f"{per_step} launches per step, captured in a graph",
             namespace={dtype.name: dtype.type for dtype in dtypes} | {"inf": math.inf, "nan": math.nan},
         )  # fmt: skip
 
@@ -186,9 +200,25 @@ class Emitter:
         """The host's lines for a chunk: launches of kernels, and products."""
         return [line for cluster in clusters(self.plan, {}, level) for line in self._cluster(cluster, level)]
 
-    def _loop(self) -> list[str]:
+    def _walk(self, found: list[Cluster]) -> list[str]:
+        """The host's line for all steps of a chunk, if the loop is one nest whose elements depend on no others."""
+        program = self.plan.program
+        if len(found) != 1 or not found[0].is_nest:
+            return []
+        (cluster,) = found
+        operands = [i for task in cluster.tasks for i in task.inputs]
+        read = [i for i in operands if base_of(i, program.inputs) in program.carry]
+        if not all(i in program.carry and i.shape == cluster.shape for i in read):
+            return []
+        parts = [part for part in zip(program.carry, program.new_carry) if part[0] in read]
+        known = {task.value for task in cluster.tasks}
+        if not all(new in known for _, new in parts):
+            return []
+        nest = self.writer.cluster(cluster, [old for old, _ in parts])
+        return [self.kernels.walk(nest, [(old, self.layout.memory(old), new) for old, new in parts])]
+
+    def _loop(self, found: list[Cluster]) -> list[str]:
         """The host's lines for a step. If it ends with a kernel and begins with one, both are launched as one."""
-        found = clusters(self.plan, self.names.carry_copies())
         self.kernels.fused_boundary = fused = self._can_fuse_boundary(found)
         lines = [line for cluster in (found[:-1] if fused else found) for line in self._cluster(cluster, "loop")]
         if fused:
@@ -262,6 +292,15 @@ class Emitter:
                 for v in (value.inputs[0].inputs[0], value.inputs[1])
             )
             return [*lines, f"product({left}.T, {right}, {total}, not first)"]
+        if contraction == "scatter":  # with atomic additions, for positions may repeat
+            shape, dtype = self.sums.shape_and_dtype(position)
+            array = np.empty(shape, dtype)
+            out, nest = (
+                Memory(Buffer(total, "static", "total", value, position), "", array, array),
+                Nest(value.inputs[0].shape),
+            )
+            nest.lines = self.writer.add_at_positions(value, nest, nest.axes, out, "atomicAdd(&{0}, {1});")
+            return [self.kernels.nest("sunk", nest)]
         if not is_floating(value.dtype):
             raise Untraceable(f"it sums over time in {np.dtype(value.dtype).name}")
         term, columns = value.inputs[0] if contraction == "sum" else value, math.prod(value.shape)

@@ -9,7 +9,8 @@
         V11[t * 1024 + i * 64 + j] = v11;
     }
 
-A kernel in the loop runs one thread per element of one step, a kernel outside of it one per element of all steps.
+A kernel in the loop runs one thread per element of one step, a kernel outside of it one per element of all steps. If
+all that a step does to its carry is elementwise, one kernel is the loop: a thread walks over the steps of an element.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import numpy as np
 from ...backend import THREADS
 from ..ir import Value
 from .elements import CUDA, in_register
-from .loops import AXES, REDUCTIONS, Memory, Nest
+from .loops import AXES, REDUCTIONS, Memory, Nest, neutral
 from .source import Buffers
 
 #: The integer parameters of a kernel, by level; at the boundary from one step to the next those of both.
 _INTEGERS = {
     "loop": "int64 t, int64 now", "hoisted": "int64 count", "sunk": "int64 count",
     "boundary": "int64 t_now, int64 parity, int64 next",
+    "walk": "int64 count, int64 begin, int64 direction, int64 parity",
 }  # fmt: skip
 
 
@@ -70,6 +72,29 @@ class Kernels:
             ]
         return self._kernel(level, str(size), [*index, *nest.lines], nest.buffers)
 
+    def walk(self, nest: Nest, carry: Sequence[tuple[Value, Memory, Value]]) -> str:
+        """A kernel that runs all steps of a chunk, in which each thread keeps its element of the carry in registers.
+
+        carry  the parts that the nest reads: the part, its memory, and its next value, a variable of the nest
+        """
+        size = math.prod(nest.shape)
+        body = [
+            "const int n = blockIdx.x * blockDim.x + threadIdx.x;",
+            f"if (n >= {size}) return;",
+            *_indices("n", nest.shape, range(len(nest.shape))),
+            "int64 t = begin, now = parity;",
+            *(f"{in_register(old.dtype).name} v{old.number} = {nest.at(m).read(nest.axes)};" for old, m, _ in carry),
+            "for (int64 step = 0; step < count; step++) {",
+            "    const int64 then = 1 - now;",
+            *(f"    {line}" for line in nest.lines),
+            *(f"    {old.dtype.name} next{old.number}; next{old.number} = v{new.number};" for old, _, new in carry),
+            *(f"    v{old.number} = next{old.number};" for old, _, _ in carry),
+            "    t += direction;",
+            "    now = then;",
+            "}",
+        ]
+        return self._kernel("walk", str(size), body, nest.buffers)
+
     def boundary(self, last: Nest, first: Nest) -> str:
         """A kernel of the last nest of a step and the first nest of the next, which have one shape."""
         size = math.prod(last.shape)
@@ -91,7 +116,7 @@ class Kernels:
 
     def reduction(self, level: str, value: Value, source: Memory, out: Memory) -> str:
         """A kernel of a sum, maximum or minimum, with a block of threads for each element of the result."""
-        function, neutral = REDUCTIONS[value.op]
+        function = REDUCTIONS[value.op]
         shape, kept = source.view.shape, [a for a in range(source.view.ndim) if a not in value["axis"]]
         size, axes, dtype = math.prod(shape[a] for a in kept), AXES[: len(shape)], in_register(value.dtype)
         result = out.with_view(out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])).element(axes)
@@ -100,7 +125,7 @@ class Kernels:
             "const int64 n = blockIdx.x;",
             *([] if level == "loop" else [f"const int64 t = n / {size};"]),
             *_indices(f"int(n % {size})", shape, kept),
-            f"{dtype.name} total = {CUDA.literal(neutral, dtype)};",
+            f"{dtype.name} total = {CUDA.literal(neutral(value.op, dtype), dtype)};",
             f"for (int m = threadIdx.x; m < {math.prod(shape[a] for a in value['axis'])}; m += {THREADS}) {{",
             *(f"    {line}" for line in _indices("m", shape, value["axis"])),
             f"    total = {function}(total, {dtype.name}({source.read(axes)}));",
@@ -121,7 +146,9 @@ class Kernels:
         name, arrays = f"{self.program}_{len(self.texts) + 1}", ", ".join(memories)
         for memory in memories.values():
             self.buffers.declare(memory.buffer)
-        pointers = [f"{memory.base.dtype.name}* {pointer}" for pointer, memory in memories.items()]
+        # A walk reads no element of one argument that it has written through another: the carry is in registers.
+        kind = "* __restrict__" if level == "walk" else "*"
+        pointers = [f"{memory.base.dtype.name}{kind} {pointer}" for pointer, memory in memories.items()]
         then = ["const int64 then = 1 - now;"] if level == "loop" and any("then *" in line for line in body) else []
         self.texts[name] = "\n".join([
             f'extern "C" __global__ void {name}({", ".join([_INTEGERS[level], *pointers])}) {{',
@@ -133,6 +160,8 @@ class Kernels:
             return f"{name}({threads}, t, now, {arrays})"
         if level == "boundary":
             return f"{name}({threads}, t, now, next, {arrays})"
+        if level == "walk":
+            return f"{name}({threads}, len(steps), steps[0][0], direction(steps), steps[0][1], {arrays})"
         return f"{name}({threads} * len(steps), len(steps), {arrays})"
 
 

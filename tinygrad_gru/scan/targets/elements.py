@@ -20,7 +20,7 @@ from ..tracing.traced_array import Untraceable
 
 #: The operations on integers and on booleans, by the kind of dtype.
 _INTEGER_OPERATIONS = {
-    "i": {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "where", "astype"},
+    "i": set("add subtract multiply floor_divide remainder negative maximum minimum abs where astype".split()),
     "b": {"where", "astype", "logical_not"},
 }
 
@@ -34,7 +34,10 @@ class Language(NamedTuple):
     results     by dtype: what rounds or wraps a result {0} where the language's own operators do not
     literals    by their texts in Python: the constants that the language writes in another way
     definition  the statement that gives a new variable {name} of {dtype} the value {text}
-    assignment  the statement that writes {text} to an element {target}
+    variable    the same for a variable that is assigned to again
+    assignment  the statement that writes {text} to an element or a variable {target}
+    loop        the line before the body of a loop of {axis} from 0 to {count} − 1
+    end         the line after it, or nothing
     """
 
     name: str
@@ -43,7 +46,10 @@ class Language(NamedTuple):
     results: Mapping[str, str]
     literals: Mapping[str, str]
     definition: str
+    variable: str
     assignment: str
+    loop: str
+    end: str
 
     def apply(self, op: str, dtype: Any, *operands: str) -> str:
         """The operation on operands that are of the dtype in which it is computed."""
@@ -66,8 +72,16 @@ class Language(NamedTuple):
     def define(self, name: str, text: str, dtype: Any) -> str:
         return self.definition.format(name=name, text=text, dtype=np.dtype(dtype).name)
 
+    def declare(self, name: str, text: str, dtype: Any) -> str:
+        return self.variable.format(name=name, text=text, dtype=np.dtype(dtype).name)
+
     def assign(self, target: str, text: str) -> str:
         return self.assignment.format(target=target, text=text)
+
+    def repeat(self, axis: str, count: int, lines: Sequence[str]) -> list[str]:
+        """The lines in a loop."""
+        begin = self.loop.format(axis=axis, count=count)
+        return [begin, *(f"    {line}" for line in lines), *([self.end] if self.end else [])]
 
     def _name(self, dtype: Any) -> str:
         name = np.dtype(dtype).name
@@ -84,11 +98,15 @@ _ARITHMETIC = _infix(
     add="+", subtract="-", multiply="*", divide="/", less="<", less_equal="<=", greater=">", greater_equal=">="
 ) | {"negative": "-{0}", "astype": "{0}", "positive": "{0}"}  # fmt: skip
 _EQUALITY = _infix(equal="==", not_equal="!=")
+_INTEGERS = ("int32", "int64")
 #: Python and C++ call functions of these names. exp and tanh have the dtype in their names, for native code has ours.
 _CALLS = {
     "where": "select({0}, {1}, {2})", "exp": "exp_{dtype}({0})", "tanh": "tanh_{dtype}({0})", "logical_not": "not {0}",
     **{name: f"{name}({{0}})" for name in ("expm1", "log", "log1p", "sqrt", "sin", "cos", "abs", "sign")},
     **{name: f"{name}({{0}}, {{1}})" for name in ("maximum", "minimum", "power", "plus")},
+    # Of floats they would be a loop in themselves.
+    **{f"{name} {dtype}": f"{name}({{0}}, {{1}})" for name in ("floor_divide", "remainder") for dtype in _INTEGERS},
+    "position": "min(max(select({0} < 0, {0} + {1}, {0}), 0), {1} - 1)",
 }  # fmt: skip
 _DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
@@ -99,15 +117,22 @@ PYTHON = Language(
     results={},
     literals={},
     definition="{name} = {text}",
+    variable="{name} = {text}",
     assignment="{target} = {text}",
+    loop="for {axis} in range({count}):",
+    end="",
 )
 CUDA = PYTHON._replace(
     name="CUDA",
+    operations={**PYTHON.operations, "position": "position({0}, {1})"},
     literals={"True": "true", "False": "false"},
     definition="const {dtype} {name} = {text};",
+    variable="{dtype} {name} = {text};",
     assignment="{target} = {text};",
+    loop="for (int {axis} = 0; {axis} < {count}; {axis}++) {{",
+    end="}",
 )
-#: Numbers are float64 and are rounded by Math.fround. There is no int64: a number has 53 bits.
+#: Numbers are float64 and are rounded by Math.fround. An int64 is one, too: beyond 53 bits it is an error.
 JAVASCRIPT = Language(
     name="JavaScript",
     operations=_ARITHMETIC
@@ -117,16 +142,24 @@ JAVASCRIPT = Language(
     )}
     | {
         "maximum": "Math.max({0}, {1})", "minimum": "Math.min({0}, {1})", "where": "({0} ? {1} : {2})",
-        "logical_not": "!{0}", "plus": "{0} + {1}",
+        "logical_not": "!{0}", "plus": "{0} + {1}", "position": "position({0}, {1})",
+        **{f"floor_divide {name}": "floorDivide({0}, {1})" for name in _INTEGERS},
+        **{f"remainder {name}": "remainder({0}, {1})" for name in _INTEGERS},
         "multiply int32": "Math.imul({0}, {1})",  # of a product of numbers only 53 bits are exact
         # Math.pow gives NaN for 1 to the power of NaN or ±∞, and for −1 to the power of ±∞, where others give 1.
         "power": "({0} === 1 || ({0} === -1 && Math.abs({1}) === Infinity) ? 1 : Math.pow({0}, {1}))",
     },
-    casts={"float32": "Math.fround({0})", "float64": "Number({0})", "int32": "({0} | 0)", "bool": "({0} != 0)"},
-    results={"float32": "Math.fround({0})", "int32": "({0} | 0)"},
+    casts={
+        "float32": "Math.fround({0})", "float64": "Number({0})", "int32": "({0} | 0)", "int64": "Math.trunc({0})",
+        "bool": "({0} != 0)",
+    },
+    results={"float32": "Math.fround({0})", "int32": "({0} | 0)", "int64": "safe({0})"},
     literals={"True": "true", "False": "false", "inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"},
     definition="const {name} = {text};",
+    variable="let {name} = {text};",
     assignment="{target} = {text};",
+    loop="for (let {axis} = 0; {axis} < {count}; {axis}++) {{",
+    end="}",
 )  # fmt: skip
 
 

@@ -11,12 +11,16 @@ import numpy as np
 from ..ir import Value
 from ..passes.schedule import ELEMENTWISE, VIEWS
 from ..tracing.traced_array import as_index
+from . import indexing
 from .source import Buffer, Buffers, Names, Source
 
 #: Operations that NumPy has under the same name and that write into an array they are given.
 UFUNCS = ELEMENTWISE - {"where", "astype"}
 #: The functions that sources call, by name.
-FUNCTIONS = (*UFUNCS, "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul", "where", "zeros")
+FUNCTIONS = (
+    *UFUNCS, "arange", "argmax", "argmin", "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul",
+    "take", "where", "zeros",
+)  # fmt: skip
 _NUMPY = {name: getattr(np, name) for name in FUNCTIONS}
 
 
@@ -50,6 +54,8 @@ def _lines(value: Value, name: str, operands: list[str], is_contiguous: bool) ->
         return [f"{name} = constants[{value['position']}]"]
     if value.op == "zeros":
         return [f"{name} = zeros({value.shape}, '{np.dtype(value.dtype).name}')"]
+    if value.op == "arange":
+        return [f"{name} = arange({value.shape[0]})"]
     if value.op in VIEWS:
         text = view_text(value, operands[0], lead=False)
         return [f"{name} = ascontiguousarray({text})" if is_contiguous else f"{name} = {text}"]
@@ -67,6 +73,12 @@ def _lines(value: Value, name: str, operands: list[str], is_contiguous: bool) ->
         return [f"{name} = {operands[0]}.reshape({value.shape})"]
     if value.op == "concat":
         return [f"{name} = concatenate(({', '.join(operands)},), {value['axis']})"]
+    if value.op in ("argmax", "argmin"):
+        return [f"{name} = {value.op}({operands[0]}, {value['axis']})"]
+    if value.op == "gather":
+        return [f"{name} = take({', '.join(operands)}, {value['axis']})"]
+    if value.op == "scatter_add":
+        return [f"{name} = added_at_rows({', '.join(operands)}, {value['axis']}, {value.shape})"]
     assert value.op == "scatter", f"no emitter for {value.op}"
     lines = [f"{name} = zeros({value.shape}, '{np.dtype(value.dtype).name}')"]
     return lines + [f"{name}[{index_text(index, False)}] += {text}" for text, index in zip(operands, value["indices"])]
@@ -109,7 +121,7 @@ def index_text(index: tuple, lead: bool) -> str:
 def compiled(source: Source, others: Mapping[str, Any] | None = None, xp: Any = np) -> dict[str, Any]:
     """The namespace of a source after its text has run, on the functions of `xp`; a debugger shows the text."""
     namespace = dict(_NUMPY) if xp is np else {name: getattr(xp, name) for name in FUNCTIONS}
-    namespace |= {**source.namespace, **(others or {})}
+    namespace |= {**indexing.FUNCTIONS, **source.namespace, **(others or {})}
     filename = f"<scan {source.name}>"
     linecache.cache[filename] = (len(source.text), None, source.text.splitlines(keepends=True), filename)
     exec(compile(source.text, filename, "exec"), namespace)

@@ -28,7 +28,7 @@ from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
 from .elements import PYTHON
 from .host import compiled
-from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation
+from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation, neutral
 from .numpy import Emitter, HostExecutable
 from .source import Rewrite, Source, Stages
 from .workspace import Workspace
@@ -71,10 +71,10 @@ class LLVMTarget:
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
+        if source.loop.lines and native.is_available():  # without llvmlite it can only be printed
+            namespace["loop"] = native.function("\n".join(source.loop.lines))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
-            if source.loop.lines and "loop" not in namespace:
-                namespace["loop"] = native.function("\n".join(source.loop.lines))
             return loop_arguments(source.loop, workspace, times)
 
         return HostExecutable(source, stages, namespace, steps)
@@ -267,11 +267,11 @@ class LoopEmitter:
     def _reduction(self, value: Value) -> list[str]:
         """A sum, maximum or minimum; along the last axis it is accumulated in a variable."""
         (source,) = value.inputs
-        function, neutral = REDUCTIONS[value.op]
+        function = REDUCTIONS[value.op]
         out, read, axes = self.layout.memory(value), self.layout.memory(source), AXES[: len(source.shape)]
         view = out.view if value["keepdims"] else np.expand_dims(out.view, value["axis"])
         target, element = out.with_view(view).element(axes), read.read(axes)
-        first = PYTHON.literal(neutral, value.dtype)
+        first = PYTHON.literal(neutral(value.op, value.dtype), value.dtype)
         lines = self._loops([self.writer.fill(value, first)])
         self._addressed((out, read))
         if len(source.shape) - 1 not in value["axis"]:

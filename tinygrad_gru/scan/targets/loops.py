@@ -10,7 +10,7 @@ Arrays are C-contiguous, so an element is addressed by one number, whose strides
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from .host import view_text
 from .source import Buffer, Names
 
 AXES = ("i", "j", "k", "l", "m", "n")
+#: Names of the indices of loops inside of a nest.
+_POSITION_AXES = ("p", "q", "r", "s", "u", "w")
 
 
 class Memory(NamedTuple):
@@ -159,12 +161,18 @@ class LoopWriter:
 
     def __init__(self, layout: Layout, language: Language):
         self.layout, self.language = layout, language
-        self.moves = {"concat": self.concat, "scatter": self.scatter, "rearrange": self.rearrange}
+        self.moves = {
+            "concat": self.concat, "scatter": self.scatter, "rearrange": self.rearrange, "arange": self.arange,
+            "gather": self.gather, "scatter_add": self.scatter_add, "argmax": self.argmax, "argmin": self.argmax,
+        }  # fmt: skip
 
-    def cluster(self, cluster: Cluster) -> Nest:
-        """Elementwise operations of one shape. Intermediate values are variables; `cluster.stored` go to memory too."""
+    def cluster(self, cluster: Cluster, given: Collection[Value] = ()) -> Nest:
+        """Elementwise operations of one shape. Intermediate values are variables; `cluster.stored` go to memory too.
+
+        given  values that are variables already
+        """
         nest = Nest(cluster.shape)
-        variables: dict[Value, str] = {}
+        variables = {value: f"v{value.number}" for value in given}
 
         def define(value: Value, text: str) -> None:
             variables[value] = f"v{value.number}"
@@ -225,16 +233,107 @@ class LoopWriter:
             nests.append(nest)
         return nests
 
+    # -- positions that are values -------------------------------------------------------------------------------------
 
-#: By reduction, the function of two elements and its neutral element.
-REDUCTIONS = {"sum": ("plus", 0.0), "max": ("maximum", -np.inf), "min": ("minimum", np.inf)}
+    def arange(self, value: Value) -> list[Nest]:
+        index = "i" if value.shape[0] > 1 else "0"  # an axis of length one has no loop
+        return [self.fill(value, self.language.cast(index, value.dtype))]
+
+    def gather(self, value: Value) -> list[Nest]:
+        """out[…, i, …] = x[…, rows[i], …]"""
+        source, rows = map(self.layout.memory, value.inputs)
+        nest = Nest(value.shape)
+        at, nest.lines = self._at_position(value, nest, nest.axes, source, rows)
+        element = nest.at(self.layout.memory(value)).element(nest.axes)
+        nest.lines.append(self.language.assign(element, nest.at(source).read(at)))
+        return [nest]
+
+    def scatter_add(self, value: Value) -> list[Nest]:
+        """out[…, rows[i], …] += values[…, i, …], one i after the other, for positions may repeat"""
+        values, rows = value.inputs
+        begin, end = value["axis"], value["axis"] + len(rows.shape)
+        nest = Nest((*values.shape[:begin], *values.shape[end:]))
+        axes = (*nest.axes[:begin], *_POSITION_AXES[: end - begin], *nest.axes[begin:])
+        lines = self.add_at_positions(value, nest, axes, self.layout.memory(value))
+        for axis in reversed(range(begin, end)):
+            lines = self.language.repeat(axes[axis], values.shape[axis], lines)
+        nest.lines = lines
+        return [self.fill(value, self.language.literal(0, in_register(value.dtype))), nest]
+
+    def add_at_positions(
+        self, value: Value, nest: Nest, axes: Sequence[str], out: Memory, statement: str | None = None
+    ) -> list[str]:
+        """The lines that add the element of a scatter-add's values that is at these indices to its element of `out`.
+
+        statement  the text that does it, with {0} for the element and {1} for what is added
+        """
+        values, rows = map(self.layout.memory, value.inputs)
+        at, lines = self._at_position(value, nest, axes, out, rows)
+        element, added = nest.at(out).element(at), nest.at(values).read(axes)
+        if statement is not None:
+            return [*lines, statement.format(element, added)]
+        total = self.language.apply("add", in_register(out.base.dtype), element, added)
+        return [*lines, self.language.assign(element, total)]
+
+    def _at_position(
+        self, value: Value, nest: Nest, axes: Sequence[str], array: Memory, rows: Memory
+    ) -> tuple[tuple[str, ...], list[str]]:
+        """The indices of the element of an array that is at a position along an axis, and the lines that read that."""
+        language, axis = self.language, value["axis"]
+        end, given, at = axis + rows.view.ndim, f"given{value.number}", f"at{value.number}"
+        read = language.cast(nest.at(rows).read(axes[axis:end]), np.int64)
+        found = language.operations["position"].format(given, array.view.shape[axis])
+        lines = [language.define(given, read, np.int64), language.define(at, found, np.int64)]
+        return (*axes[:axis], at, *axes[end:]), lines
+
+    def argmax(self, value: Value) -> list[Nest]:
+        """The position of the first maximum (or minimum) along an axis; NaN comes before any number."""
+        (x,), axis, language, nest = value.inputs, value["axis"], self.language, Nest(value.shape)
+        source, out, dtype = nest.at(self.layout.memory(x)), nest.at(self.layout.memory(value)), in_register(x.dtype)
+        best, found, element, wins = (f"{name}{value.number}" for name in ("best", "found", "element", "wins"))
+        along = _POSITION_AXES[0]
+        # It wins if it is not ≤ the best one, or is NaN, unless the best one is.
+        ordered = language.apply("less_equal" if value.op == "argmax" else "greater_equal", bool, element, best)
+        beyond = language.apply("logical_not", bool, f"({ordered})")
+        is_number, never = language.apply("equal", bool, best, best), language.apply("less", bool, best, best)
+        position = language.cast(along, np.int64)
+        body = [
+            language.define(element, source.read((*nest.axes[:axis], along, *nest.axes[axis:])), dtype),
+            language.define(wins, language.apply("where", bool, is_number, beyond, never), bool),
+            language.assign(best, language.apply("where", dtype, wins, element, best)),
+            language.assign(found, language.apply("where", np.int64, wins, position, found)),
+        ]
+        nest.lines = [
+            language.declare(best, source.read((*nest.axes[:axis], "0", *nest.axes[axis:])), dtype),
+            language.declare(found, language.literal(0, np.int64), np.int64),
+            *language.repeat(along, x.shape[axis], body),
+            language.assign(out.element(nest.axes), found),
+        ]
+        return [nest]
+
+
+#: By reduction, the function of two elements.
+REDUCTIONS = {"sum": "plus", "max": "maximum", "min": "minimum"}
+#: Operations of any dtype; of others the loops are for floats, and those that sum are for integers, too.
+_MOVES = frozenset({"concat", "rearrange", "arange", "gather", "argmax", "argmin"})
+
+
+def neutral(op: str, dtype: Any) -> float:
+    """The neutral element of a reduction."""
+    if op == "sum":
+        return 0
+    if np.dtype(dtype).kind == "i":
+        return int(np.iinfo(dtype).min if op == "max" else np.iinfo(dtype).max)
+    return -np.inf if op == "max" else np.inf
 
 
 def check_operation(value: Value, writers: Collection[str] | dict[str, Callable], unknown: str) -> None:
-    """Raise Untraceable unless the operation is among the writers, and in one floating dtype where it computes."""
+    """Raise Untraceable unless the operation is among the writers, and in one dtype that it can compute in."""
     if value.op not in writers:
         raise Untraceable(unknown)
-    if np.dtype(in_register(value.dtype)).kind != "f" and value.op not in ("concat", "rearrange"):
+    kinds = "fi" if value.op in ("sum", "max", "min", "scatter", "scatter_add") else "f"
+    if np.dtype(in_register(value.dtype)).kind not in kinds and value.op not in _MOVES:
         raise Untraceable(f"it computes {value.op} in {np.dtype(value.dtype).name}")
-    if any(i.dtype != value.dtype for i in value.inputs):
+    of_one_dtype = value.inputs[:1] if value.op in ("gather", "scatter_add") else value.inputs
+    if value.op not in ("argmax", "argmin") and any(i.dtype != value.dtype for i in of_one_dtype):
         raise Untraceable(f"it computes {value.op} of several dtypes")

@@ -11,7 +11,7 @@ The views that an operation reads and writes at a step are made once, with the w
 tuple per step. The names are those of `source.Names`. Before the loop of a linear recurrence stands a scan, after which
 the loop's values are computed for many steps:
 
-        scanned = linear_scan(workspace.scratch, H0, V3, V5, workspace.reverse)
+        scanned = linear_scan(workspace.scratch, (H0,), (V3,), (V5,), workspace.reverse)
         if scanned:
             multiply(V0, V7, V8)
         else:
@@ -224,16 +224,23 @@ class Emitter:
         return [*lines, "if scanned:", *_indented(batch), "else:", *_indented(loop)]
 
     def _states(self, part: LinearPart) -> list[str]:
-        """The lines that compute a part of the carry at all steps of a chunk."""
-        carry, new = self.plan.program.carry[part.position], self.plan.program.new_carry[part.position]
-        a, b = (self._aligned(value, carry) for value in (part.a, part.b))
-        if not is_zero(part.a):
-            states = self.buffers.declare(Buffer(f"H{part.position}", "chunk", "states", carry, part.position))
-            return [f"scanned = linear_scan(workspace.scratch, {states}, {a}, {b}, workspace.reverse)"]
-        if self.plan.carried.get(new) == part.position:  # it is written there by its operation
+        """The lines that compute parts of the carry at all steps of a chunk."""
+        program = self.plan.program
+        carry = [program.carry[i] for i in part.positions]
+        a, b = ([self._aligned(value, carry[0]) for value in values] for values in (part.a, part.b))
+        if not all(map(is_zero, part.a)):
+            states = [
+                self.buffers.declare(Buffer(f"H{i}", "chunk", "states", value, i))
+                for i, value in zip(part.positions, carry)
+            ]
+            arguments = ", ".join(f"({', '.join(names)},)" for names in (states, a, b))
+            return [f"scanned = linear_scan(workspace.scratch, {arguments}, workspace.reverse)"]
+        (position,) = part.positions
+        new = program.new_carry[position]
+        if self.plan.carried.get(new) == position:  # it is written there by its operation
             return []
-        there = self.buffers.declare(Buffer(f"N{part.position}", "chunk", "next carry", new, part.position))
-        return [f"copyto({there}, {b})"]
+        there = self.buffers.declare(Buffer(f"N{position}", "chunk", "next carry", new, position))
+        return [f"copyto({there}, {b[0]})"]
 
     def _operation(self, value: Value, batched: bool) -> list[str]:
         out = self._at_chunk(value) if batched else self._at_step(value)
@@ -265,11 +272,21 @@ class Emitter:
                     for text, i in zip(operands, value.inputs)
                 ]
             return [f"concatenate(({', '.join(operands)},), {value['axis'] + batched}, {out})"]
+        if value.op in ("argmax", "argmin"):
+            return [f"{operands[0]}.{value.op}({value['axis'] + batched}, {out})"]
+        if value.op in ("gather", "scatter_add"):
+            if not batched:
+                return [f"{value.op}({', '.join(operands)}, {value['axis']}, {out})"]
+            return [f"{value.op}_steps({', '.join(operands)}, {value['axis']}, {out}, {self._varying(value)})"]
         assert value.op == "scatter", f"no emitter for {value.op}"
         added = [
             f"{out}[{index_text(index, batched)}] += {operand}" for operand, index in zip(operands, value["indices"])
         ]
         return [f"{out}.fill(0)", *added]
+
+    def _varying(self, value: Value) -> str:
+        """Which of its operands change with time, as arguments."""
+        return ", ".join([str(i not in self.names.invariant) for i in value.inputs])
 
     def _matmul(self, value: Value, operands: list[str], out: str, batched: bool) -> str:
         left, right = value.inputs
@@ -297,6 +314,9 @@ class Emitter:
                 f"if first: matmul({left}, {right}, {total})",
                 f"else: add({total}, matmul({left}, {right}), {total})",
             ]
+        if contraction == "scatter":
+            values, rows = (self._operand(i, True, value) for i in value.inputs)
+            return [f"add_at_rows_of_steps({total}, {rows}, {values}, {value['axis']}, {self._varying(value)})"]
         if contraction == "sum":
             axes = (0, *(a + 1 for a in value["axis"]))
             summed = f"{self._at_chunk(value.inputs[0])}.sum({axes}, keepdims={value['keepdims']}{accumulator})"

@@ -185,8 +185,8 @@ class Names:
 class TimeSums:
     """The sums over time of a program: which totals are accumulated, and how their terms are added.
 
-    A matrix product or a sum that only its total needs is contracted: the total is one product, or one sum, over the
-    rows of all steps, and the terms are not computed.
+    A matrix product, a sum or a scatter-add that only its total needs is contracted: the total is one product, one sum,
+    or one scatter-add, over the rows of all steps, and the terms are not computed.
 
     totals  the values that are accumulated
     shares  for each sum of the program, the position of its total and its index in that, None for all of it
@@ -216,7 +216,7 @@ class TimeSums:
         return value in self.totals and self.contraction(value) is not None
 
     def contraction(self, value: Value) -> str | None:
-        """How the total of a value is computed without the value: by a "product" or by a "sum"."""
+        """How the total of a value is computed without the value: by a "product", a "sum" or a "scatter"."""
         contraction = self._contraction(value)
         return contraction if contraction and not self._is_needed(value) else None
 
@@ -229,6 +229,8 @@ class TimeSums:
             is_transposed = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.plan.program.inputs
             varies = is_transposed and all(levels.get(i) != "invariant" for i in (left.inputs[0], right))
             return "product" if varies and len(right.shape) == 2 else None
+        if value.op == "scatter_add":
+            return "scatter"
         if value.op == "sum" and levels.get(value.inputs[0]) != "invariant":
             leads = value["axis"] == tuple(range(len(value["axis"])))
             return "sum" if leads or not self.leading_axes_only else None

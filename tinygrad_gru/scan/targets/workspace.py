@@ -21,6 +21,7 @@ class Workspace:
     ys       the outputs of every step
     static   the buffers that are bound once
     chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, times)` gives
+    bytes    how much memory it has allocated
     graphs   what a target has captured of a run on these arrays, to replay it
     """
 
@@ -29,7 +30,7 @@ class Workspace:
         steps: Callable[[Workspace, range], Any],
     ):  # fmt: skip
         self.source, self.length, self.reverse, self.given = source, length, reverse, frozenset(given)
-        self.backend = backend
+        self.backend, self.bytes = backend, 0
         plan = source.plan
         program = plan.program
         self.size = min(chunk_length(program, length, plan.chunk_rows), source.most_steps)
@@ -54,17 +55,12 @@ class Workspace:
             self.chunks.append((not self.chunks, arrays, steps(self, times)))
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self.backend.zeros(shape, dtype)
+        array = self.backend.aligned_zeros(shape, dtype)
+        self.bytes += array.nbytes
+        return array
 
     def _stack(self, value: Value, length: int) -> Any:
         return self._zeros((length, *value.shape), value.dtype)
-
-    @property
-    def bytes(self) -> int:
-        """The bytes of its own arrays; some outputs are views of them."""
-        arrays = (*self.carry, *self.stacks.values(), *self.scratch.values(), *self.ys)
-        xs = (array for value, array in self.xs.items() if value not in self.given)
-        return sum(array.nbytes for array in (*arrays, *xs) if array.base is None)
 
     def carry_at(self, time: int) -> list[Any]:
         """The parts of the carry at a time: 0 is before the first step, `length` after the last."""

@@ -15,7 +15,7 @@ import numpy as np
 from ...backend import Backend, drawing_from, move, random_state, random_stream, resolve
 from ...backend.random import RandomStream
 from ..ir import Graph, Value
-from .traced_array import TRACING, TracedArray, Untraceable
+from .traced_array import TracedArray, Untraceable
 
 
 class Draw(NamedTuple):
@@ -41,16 +41,16 @@ class TracedStream(RandomStream):
     draws, values  what was drawn, and the values in the graph that stand for it
     """
 
-    def __init__(self, graph: Graph, xs_count: int, backend: Backend):
+    def __init__(self, graph: Graph, xs_count: int):
         super().__init__(**random_state())
-        self.graph, self.xs_count, self.backend = graph, xs_count, backend
+        self.graph, self.xs_count = graph, xs_count
         self.draws: list[Draw] = []
         self.values: list[Value] = []
 
     def generator(self, device: Any = None) -> _TracedGenerator:
-        device = resolve(device)
-        if device is not TRACING and device.name != self.backend.name:
-            raise Untraceable(f"it draws random numbers on {device.name!r}, and computes on {self.backend.name!r}")
+        place, own = resolve(device).name, self.graph.backend.name
+        if place not in ("traced", own):
+            raise Untraceable(f"it draws random numbers on {place!r}, and computes on {own!r}")
         return _TracedGenerator(self)
 
     def normal(self, shape: tuple[int, ...], dtype: Any = "float32", device: Any = None) -> Any:
@@ -88,9 +88,9 @@ class _TracedGenerator:
 
 
 @contextmanager
-def drawing(graph: Graph, xs_count: int, backend: Backend) -> Iterator[TracedStream]:
+def drawing(graph: Graph, xs_count: int) -> Iterator[TracedStream]:
     """A block in which a step draws traced arrays. Raises Untraceable if it seeds the random numbers."""
-    stream = TracedStream(graph, xs_count, backend)
+    stream = TracedStream(graph, xs_count)
     with drawing_from(stream):
         yield stream
         if random_stream() is not stream:

@@ -69,6 +69,7 @@ class Trace:
                 parts.append(_numbers_of(*backward.cotangents, *backward.carry, *backward.xs, *backward.closed_over))
         graph.closed = True
         values = _numbers_of(*forward.carry, *forward.xs, *forward.new_carry, *forward.ys)
+        parts.append(tuple([(check.value.number, *check[1:]) for check in forward.checks]))
         parts += [len(forward.carry), len(forward.xs), len(forward.ys), forward.size, values, graph.key()]
         return cls(forward, xs_need_grad, list(graph.constants), Key(tuple(parts)), backward)
 

@@ -6,15 +6,19 @@ and every array operation in them becomes a value of the graph.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ...backend import Backend, bfloat16, is_floating
 from ...backend.duck_array import COMPARISONS, DuckArray, DuckNamespace
+from ...backend.indexing import index_parts, is_mask
 from ..ir import Graph, Value, broadcast_shape, dtype_of
+from .indexing import IndexCheck, Selection, has_arrays, selection
 
 
 class Untraceable(Exception):
@@ -39,16 +43,20 @@ _NEEDS_VALUES = (
     "it makes a decision, or takes a scalar, from values that are known only when it runs",
     "`ops.where(condition, a, b)` chooses without `if`, and a Tensor of one element needs no `float()` or `.item()`",
 )
-_INDEXES = (
-    "it indexes with an array, a boolean or None",
-    "look the rows up before the scan, for all steps at once, or use `ops.where` for a mask",
+_MASKS = (
+    "it selects by a mask, so that the shape of the result depends on values",
+    "`ops.where(mask, a, b)` keeps the shape; where the mask is the same at every step, so is `np.flatnonzero(mask)`",
 )
+_BITS = ("it computes with the bits of integers", "compute them before the scan, for all steps at once")
 
 
 class _Namespace(DuckNamespace):
     """The functions of the array API that the graph IR has."""
 
     __name__ = "traced"
+
+    int8, int16, int32, int64 = np.int8, np.int16, np.int32, np.int64
+    uint8, uint16, uint32, uint64 = np.uint8, np.uint16, np.uint32, np.uint64
 
     def __getattr__(self, name: str) -> Any:
         raise Untraceable(
@@ -91,6 +99,35 @@ class _Namespace(DuckNamespace):
         shape = broadcast_shape(values)
         return TracedArray(graph, graph.add("where", values, shape, dtype_of("where", values[1:])))
 
+    def floor_divide(self, a: Any, b: Any) -> TracedArray:
+        return self.elementwise("floor_divide", a, b)
+
+    def remainder(self, a: Any, b: Any) -> TracedArray:
+        return self.elementwise("remainder", a, b)
+
+    def isfinite(self, x: TracedArray) -> TracedArray:
+        return self.less(self.abs(x), math.inf) if is_floating(x.dtype) else self.equal(x, x)
+
+    def any(self, x: TracedArray, axis: Any = None, keepdims: bool = False) -> TracedArray:
+        return self.max(self.astype(self.not_equal(x, 0), np.float32), axis, keepdims) > 0
+
+    def all(self, x: TracedArray, axis: Any = None, keepdims: bool = False) -> TracedArray:
+        return self.min(self.astype(self.not_equal(x, 0), np.float32), axis, keepdims) > 0
+
+    def bitwise_and(self, a: Any, b: Any) -> TracedArray:
+        a, b = _booleans(a, b)
+        return self.where(a, b, False)
+
+    def bitwise_or(self, a: Any, b: Any) -> TracedArray:
+        a, b = _booleans(a, b)
+        return self.where(a, True, b)
+
+    def bitwise_xor(self, a: Any, b: Any) -> TracedArray:
+        return self.not_equal(*_booleans(a, b))
+
+    def bitwise_invert(self, x: TracedArray) -> TracedArray:
+        return self.equal(*_booleans(x), False)
+
     def matmul(self, a: Any, b: Any) -> TracedArray:
         if isinstance(a, (int, float)) or isinstance(b, (int, float)):
             return NotImplemented
@@ -107,9 +144,25 @@ class _Namespace(DuckNamespace):
             return x
         kept = [1 if i in axes else n for i, n in enumerate(x.shape)]
         shape = tuple(kept) if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
-        dtype = x.dtype if function != "sum" or is_floating(x.dtype) else np.empty(0, x.dtype).sum().dtype
-        value = x.graph.add(function, (x.value,), shape, dtype, axis=axes, keepdims=keepdims)
+        if function == "sum" and not is_floating(x.dtype):
+            x = self.astype(x, np.empty(0, x.dtype).sum().dtype)
+        value = x.graph.add(function, (x.value,), shape, x.dtype, axis=axes, keepdims=keepdims)
         return TracedArray(x.graph, value)
+
+    def argmax(self, x: TracedArray, axis: int | None = None, keepdims: bool = False) -> TracedArray:
+        return self._position("argmax", x, axis, keepdims)
+
+    def argmin(self, x: TracedArray, axis: int | None = None, keepdims: bool = False) -> TracedArray:
+        return self._position("argmin", x, axis, keepdims)
+
+    def _position(self, function: str, x: TracedArray, axis: int | None, keepdims: bool) -> TracedArray:
+        """The index of the first extreme element along one axis, or of the flattened array."""
+        kept = x.shape if axis is None else ()
+        x, axis = (self.reshape(x, (-1,)), 0) if axis is None else (x, axis % x.ndim)
+        x = self.astype(x, np.int32) if x.dtype == np.bool_ else x
+        shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+        y = TracedArray(x.graph, x.graph.add(function, (x.value,), shape, np.dtype(np.int64), axis=axis))
+        return self.reshape(y, (1,) * len(kept)) if keepdims and kept else self.expand_dims(y, axis) if keepdims else y
 
     def reshape(self, x: TracedArray, shape: tuple[int, ...]) -> TracedArray:
         shape = np.empty(x.shape, np.bool_).reshape(shape).shape
@@ -118,6 +171,12 @@ class _Namespace(DuckNamespace):
         # Only a C-contiguous array can be viewed in another shape; others are copied first.
         op = "rearrange" if x.value.op in ("transpose", "getitem", "broadcast_to") else "reshape"
         return TracedArray(x.graph, x.graph.add(op, (x.value,), shape, x.dtype))
+
+    def repeat(self, x: TracedArray, repeats: int, axis: int) -> TracedArray:
+        axis %= x.ndim
+        before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        repeated = self.broadcast_to(self.expand_dims(x, axis + 1), (*before, n, repeats, *after))
+        return self.reshape(repeated, (*before, n * repeats, *after))
 
     def broadcast_to(self, x: TracedArray, shape: tuple[int, ...]) -> TracedArray:
         shape = tuple(map(operator.index, shape))
@@ -143,6 +202,8 @@ class _Namespace(DuckNamespace):
 
     def getitem(self, x: TracedArray, index: Any) -> TracedArray:
         parts = index if isinstance(index, tuple) else (index,)
+        if all(isinstance(part, slice) and part == slice(None) for part in parts):
+            return x
         if any(part is None for part in parts):
             shape = np.empty(x.shape, np.bool_)[index].shape
             return self.reshape(self.getitem(x, tuple(part for part in parts if part is not None)), shape)
@@ -160,6 +221,13 @@ class _Namespace(DuckNamespace):
         return x
 
 
+def _booleans(*operands: Any) -> tuple:
+    """The operands, which must be booleans."""
+    if any(getattr(x, "dtype", type(x)) not in (np.bool_, bool) for x in operands):
+        raise Untraceable(*_BITS)
+    return operands
+
+
 NAMESPACE = _Namespace()
 
 
@@ -173,25 +241,89 @@ def closed_over(graph: Graph, x: Any) -> Value:
     return graph.capture(np.asarray(x) if graph.arrays is np.ndarray else x)
 
 
-class _TracingBackend(Backend):
-    """The backend of traced arrays."""
+class TracingBackend(Backend):
+    """The backend of the traced arrays of a graph."""
+
+    def __init__(self, graph: Graph):
+        super().__init__("traced", NAMESPACE)
+        self.graph = graph
 
     def dtype(self, name: str) -> Any:
         return bfloat16() if name == "bfloat16" else super().dtype(name)
 
+    def asarray(self, value: Any, dtype: Any = None) -> Any:
+        if isinstance(value, (list, tuple)):
+            return self.graph.backend.asarray(value, dtype)
+        return super().asarray(value, dtype)
+
     def to_host(self, array: Any) -> Any:
         raise Untraceable(*_NEEDS_VALUES)
 
-    def _flat_positions(self, shape: tuple[int, ...], index: Any) -> Any:
-        raise Untraceable(*_INDEXES)
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> TracedArray:
+        raise Untraceable("it makes an array to write into", "compute the array by ops, such as `ops.concatenate`")
+
+    def arange(self, n: int) -> TracedArray:
+        return TracedArray(self.graph, self.graph.add("arange", (), (n,), np.dtype(np.int64)))
+
+    def check_within(self, index: Any, low: int, high: int, message: str) -> None:
+        if not isinstance(index, TracedArray):
+            self.graph.backend.check_within(index, low, high, message)
+        elif index.size:
+            self.graph.checks.append(IndexCheck(index.value, low, high, message))
+
+    def advanced_index(self, array: Any, index: Any) -> TracedArray:
+        chosen, x = self._selection(array.shape, index), self._lifted(array)
+        x = NAMESPACE.getitem(NAMESPACE.reshape(x, chosen.shape), chosen.basic)
+        x = NAMESPACE.reshape(NAMESPACE.permute_dims(x, chosen.order), chosen.merged)
+        value = self.graph.add("gather", (x.value, chosen.rows.value), chosen.result, x.dtype, axis=chosen.axis)
+        return TracedArray(self.graph, value)
 
     def scatter(self, shape: tuple[int, ...], indices: Any, arrays: Any) -> TracedArray:
-        graph, values = NAMESPACE._values(*arrays)
-        normalized = tuple(normalize_index(index, shape) for index in indices)
-        return TracedArray(graph, graph.add("scatter", values, tuple(shape), values[0].dtype, indices=normalized))
+        pieces = [self._without_new_axes(shape, *piece) for piece in zip(indices, map(self._lifted, arrays))]
+        slices = [(normalize_index(index, shape), array.value) for index, array in pieces if not has_arrays(index)]
+        added = [self._scattered(shape, index, array) for index, array in pieces if has_arrays(index)]
+        if slices:
+            at, values = zip(*slices)
+            value = self.graph.add("scatter", values, tuple(shape), values[0].dtype, indices=at)
+            added.insert(0, TracedArray(self.graph, value))
+        return reduce(operator.add, added)
 
+    @staticmethod
+    def _without_new_axes(shape: tuple[int, ...], index: Any, array: TracedArray) -> tuple[Any, TracedArray]:
+        """An index of slices without None, and the array that is added there without those axes."""
+        parts = index_parts(index)
+        if has_arrays(index) or not any(part is None for part in parts):
+            return index, array
+        index = tuple([part for part in parts if part is not None])
+        return index, NAMESPACE.reshape(array, np.empty(shape, np.bool_)[index].shape)
 
-TRACING = _TracingBackend("traced", NAMESPACE)
+    def _scattered(self, shape: tuple[int, ...], index: Any, array: TracedArray) -> TracedArray:
+        """Zeros of a shape to which an array is added at an index with arrays."""
+        chosen = self._selection(shape, index)
+        added = NAMESPACE.broadcast_to(array, chosen.result)
+        value = self.graph.add(
+            "scatter_add", (added.value, chosen.rows.value), chosen.merged, added.dtype, axis=chosen.axis
+        )
+        y = NAMESPACE.reshape(TracedArray(self.graph, value), chosen.selected)
+        y = NAMESPACE.permute_dims(y, tuple(map(int, np.argsort(chosen.order))))
+        if y.shape != chosen.shape or any(part.step == -1 for part in chosen.basic):
+            y = self.scatter(chosen.shape, [chosen.basic], [y])
+        return NAMESPACE.reshape(y, tuple(shape))
+
+    def _selection(self, shape: tuple[int, ...], index: Any) -> Selection:
+        parts = [self._lifted(part) if hasattr(part, "dtype") else part for part in index_parts(index)]
+        if any(map(is_mask, parts)):
+            raise Untraceable(*_MASKS)
+        chosen = selection(NAMESPACE, shape, type(index)(parts), self.check_within)
+        if 0 in (*chosen.shape, *chosen.merged, *chosen.result):
+            raise Untraceable("it indexes an array without elements")
+        return chosen
+
+    def _lifted(self, x: Any) -> TracedArray:
+        return x if isinstance(x, TracedArray) else TracedArray(self.graph, closed_over(self.graph, x))
+
+    def scatter_add(self, target: Any, index: Any, values: Any) -> None:
+        raise Untraceable("it adds to an array in place", "`ops.scatter_add(x, values, index)` gives a new Tensor")
 
 
 class TracedArray(DuckArray):
@@ -199,7 +331,10 @@ class TracedArray(DuckArray):
 
     __slots__ = ("dtype", "graph", "shape", "value")
     namespace = NAMESPACE
-    __backend__ = TRACING
+
+    @property
+    def __backend__(self) -> Backend:
+        return TracingBackend(self.graph)  # which the graph does not hold: that would be a cycle
 
     def __init__(self, graph: Graph, value: Value):
         if graph.closed:
@@ -229,7 +364,7 @@ def normalize_index(index: Any, shape: tuple[int, ...]) -> tuple:
     """A basic index with one hashable entry per axis: an integer, or ("slice", start, stop, step)."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if any(not isinstance(p, (int, np.integer, slice, type(Ellipsis))) or isinstance(p, bool) for p in parts):
-        raise Untraceable(*_INDEXES)
+        raise Untraceable(*_MASKS)
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)

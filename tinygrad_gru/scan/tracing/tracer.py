@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend import backend_of, is_floating, is_on_cuda
+from ...backend import CheckedIndex, backend_of, is_floating, is_on_cuda
 from ...contexts import enable_grad, setting
 from ...cotangents import summed_by_node
 from ...inspector import Inspector
@@ -22,6 +22,7 @@ from ..names import Place, StepNames, WatchedStep
 from ..protocol import split_output
 from .draws import Draw, drawing
 from .effects import rollback
+from .indexing import IndexCheck
 from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
 
 
@@ -62,6 +63,7 @@ class Forward(NamedTuple):
     reaches        for each output, the inputs that gradients reach from it, as bits; the last bit is for `closed_over`
     inputs, outputs  the traced tensors
     size           the number of values in the graph
+    checks         the indices that must be in bounds
     """
 
     graph: Graph
@@ -79,6 +81,7 @@ class Forward(NamedTuple):
     inputs: list[Tensor]
     outputs: list[Tensor]
     size: int
+    checks: tuple[IndexCheck, ...]
     results: dict[Any, list[bool]]  # of requires_grad, by its arguments
 
     def requires_grad(self, inputs: Sequence[bool], length: int) -> list[bool]:
@@ -151,7 +154,8 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     carry_leaves, x_leaves = flatten(carry), flatten(xs)
     if not carry_leaves:
         raise NoTarget("its carry is empty")
-    graph, backend = Graph(type(carry_leaves[0].data)), backend_of(carry_leaves[0].data)
+    first = carry_leaves[0].data
+    graph = Graph(type(first), backend_of(first))
     start = tick()
 
     def placeholder(source: str, position: int, like: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -172,7 +176,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     )
     recorder = _Recorder(inspector.get())
     with setting(inspector, recorder), rollback(step) as check, enable_grad():
-        with _tracing(), _symbolic(graph, symbolic), drawing(graph, len(x_in), backend) as stream:
+        with _tracing(), _symbolic(graph, symbolic), drawing(graph, len(x_in)) as stream:
             new, y = split_output(step(*arguments), carry)
         check()
     x_in += [Tensor.from_node(TracedArray(graph, value), None) for value in stream.values]
@@ -201,7 +205,8 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     return Forward(
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
         values[count:], closed_over, stream.draws, y, start, records, calls,
-        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values), results={},
+        _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
+        tuple(dict.fromkeys(graph.checks)), results={},
     )  # fmt: skip
 
 
@@ -272,7 +277,8 @@ def _symbolic(graph: Graph, tensors: Iterable[Tensor]) -> Iterator[None]:
 def as_traced(graph: Graph, x: Any) -> Any:
     """A residual with its arrays replaced by constants of the graph."""
     if isinstance(x, tuple):
-        return tuple([as_traced(graph, part) for part in x])
+        parts = [as_traced(graph, part) for part in x]
+        return CheckedIndex(parts) if isinstance(x, CheckedIndex) else tuple(parts)
     return TracedArray(graph, closed_over(graph, x)) if isinstance(x, graph.arrays) else x
 
 

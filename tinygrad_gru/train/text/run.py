@@ -191,7 +191,8 @@ class TextRun:
 
     def evaluate(self) -> dict[str, float]:
         """The loss on excerpts of the held-out text, in nats/char."""
-        return {"held_out": float(character_losses(self.model, excerpts(self.held_out)).mean())}
+        with self.trainer.compiling():
+            return {"held_out": float(character_losses(self.model, excerpts(self.held_out)).mean())}
 
     def sample(self) -> str:
         """A text that the model writes, other in each step, indented for the terminal."""
@@ -248,7 +249,8 @@ def summarize(run: TextRun, loop: Loop) -> dict[str, Any]:
 
     >>> print(train.summarize(run, loop)["held_out"])             # doctest: +SKIP
     """
-    losses = character_losses(run.model, run.held_out)
+    with run.trainer.compiling():
+        losses = character_losses(run.model, run.held_out)
     visible = losses[~leading_spaces(run.held_out, run.vocabulary)[1:]]
     unigram, bigram = ngram_losses(run.training, run.held_out, len(run.vocabulary))
     speed = loop.steps_per_second

@@ -46,7 +46,7 @@ class TextSettings:
     window       characters of each stream per step: the length of truncated backpropagation through time
     characters   total number of characters to train on; a shorter text is repeated
     precision    "float32"; or "float16" or "bfloat16", in which the model then runs while its weights stay float32
-    compiled     how recurrences run while training: "yes", "no" for eager mode, "llvm" or "llvm:2" with llvmlite
+    compiled     how recurrences run: "yes", "no" for eager mode, or a word of `compiling`, as "numpy", "llvm", "llvm:2"
     lr           the peak learning rate: linear warm-up over the first twentieth of the steps, then linear decay to 0
     seed         of the initial weights, of shuffling the text, and of dropout
     patience     number of evaluations without a better one before training stops; None: no early stopping
@@ -77,8 +77,10 @@ class TextSettings:
             raise ValueError(f"cell: unknown cell {self.cell!r}, expected one of {', '.join(CELLS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if not re.fullmatch("yes|no|(llvm|numba)(:[1-9][0-9]*)?", self.compiled):
-            raise ValueError(f"compiled: expected yes, no, llvm, or llvm:2 for two threads, got {self.compiled!r}")
+        if not re.fullmatch("yes|no|eager|numpy|(llvm|numba)(:[1-9][0-9]*)?", self.compiled):
+            raise ValueError(
+                f"compiled: expected yes, no, numpy, llvm, or llvm:2 for two threads, got {self.compiled!r}"
+            )
         for name, (low, high) in _RANGES.items():
             value: int = getattr(self, name)
             if value is None and name == "patience":

@@ -24,11 +24,17 @@ from ...passes.schedule import VIEWS, Level, base_of
 from ...passes.storage import Plan
 from ...tracing.traced_array import Untraceable
 from ..elements import JAVASCRIPT
-from ..loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, check_operation
+from ..loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, check_operation, neutral
 from ..source import Buffer, Buffers, Names, TimeSums
 
-#: The typed array of each dtype. A boolean is a byte.
-ARRAYS = {"float32": "Float32Array", "float64": "Float64Array", "int32": "Int32Array", "bool": "Uint8Array"}
+#: The typed array of each dtype. A boolean is a byte, an int64 a number of 53 bits.
+ARRAYS = {
+    "float32": "Float32Array",
+    "float64": "Float64Array",
+    "int32": "Int32Array",
+    "int64": "Float64Array",
+    "bool": "Uint8Array",
+}
 
 
 class JavaScriptNames(Names):
@@ -159,10 +165,10 @@ class Operations:
     def _reduction(self, value: Value) -> list[str]:
         """A sum, maximum or minimum; along the last axis it is accumulated in a variable."""
         (source,) = value.inputs
-        function, neutral = REDUCTIONS[value.op]
+        function = REDUCTIONS[value.op]
         out, read, axes = self.layout.memory(value), self.layout.memory(source), AXES[: len(source.shape)]
         target = _with_axes(out, value).element(axes)
-        first, dtype = JAVASCRIPT.literal(neutral, value.dtype), value.dtype
+        first, dtype = JAVASCRIPT.literal(neutral(value.op, value.dtype), value.dtype), value.dtype
         lines = self._loops([self.writer.fill(value, first)])
         self.declare(out, read)
         if len(source.shape) - 1 not in value["axis"]:
@@ -205,6 +211,10 @@ class Operations:
         total, contraction = self.totals[position], self.sums.contraction(value)
         if contraction == "product":
             return self._sum_of_products(total, value)
+        if contraction == "scatter":
+            nest = Nest(value.inputs[0].shape)
+            nest.lines = self.writer.add_at_positions(value, nest, nest.axes, total)
+            return loop("t", "length", self._loops([nest]))
         term = value
         if contraction == "sum":
             (term,) = value.inputs

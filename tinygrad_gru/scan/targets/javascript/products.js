@@ -1,4 +1,5 @@
-/* Products of matrices. A matrix is an array, the position of its first element, and the strides of rows and columns. */
+/* Products of matrices, and integers. A matrix is an array, the position of its first element, and the strides of rows
+and columns. */
 
 /** c = a b, with a (m, k), b (k, n) and c (m, n), whose columns follow each other. */
 function product(m, k, n, a, aStart, aRow, aColumn, b, bStart, bRow, bColumn, c, cStart, cRow) {
@@ -38,4 +39,27 @@ function addRow(k, n, a, aStart, aStride, b, bStart, bRow, bColumn, c, cStart) {
     for (let p = 0, x = aStart, y = column; p < k; p++, x += aStride, y += bRow) sum += a[x] * b[y];
     c[cStart + j] += sum;
   }
+}
+
+/** An index of an axis of length n, counted from its end if it is negative. */
+function position(i, n) {
+  if (!(i >= -n && i < n)) throw new RangeError(`index ${i} is out of bounds for an axis of length ${n}`);
+  return i < 0 ? i + n : i;
+}
+
+/** ⌊a / b⌋ of integers; 0 if b is 0. */
+function floorDivide(a, b) {
+  return b === 0 ? 0 : (a - remainder(a, b)) / b;
+}
+
+/** a − b ⌊a / b⌋ of integers; 0 if b is 0. */
+function remainder(a, b) {
+  const rest = b === 0 ? 0 : a % b;
+  return rest !== 0 && rest < 0 !== b < 0 ? rest + b : rest + 0;
+}
+
+/** An integer of 64 bits, of which a number has 53. */
+function safe(i) {
+  if (!Number.isSafeInteger(i)) throw new RangeError(`${i} is not an integer of 53 bits`);
+  return i;
 }

@@ -11,7 +11,7 @@
           const v4 = V0[t * 64 + j];
           …
 
-They need `product` and `addProduct` of products.js and nothing else. Names are those of the other targets
+They need the functions of products.js and nothing else. Names are those of the other targets
 (`source.Names`). All steps are one chunk. Loop-invariant values are computed at every call, for constants may change.
 """
 
@@ -35,7 +35,7 @@ _CHUNK_ROWS = 2**53
 
 
 def products() -> str:
-    """The functions for products of matrices that the emitted source calls."""
+    """The functions that the emitted source calls, for products of matrices and for integers."""
     path = os.path.join(os.path.dirname(__file__), "products.js")  # importlib.resources takes 7 ms to import
     with open(path, encoding="utf-8") as file:
         return file.read()
