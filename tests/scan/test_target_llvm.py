@@ -47,7 +47,7 @@ def run_by_python(source):
     functions = {name: getattr(np, name) for name in (*FUNCTIONS, *native.DTYPES, "inf", "nan") if hasattr(np, name)}
     functions |= {f"pointer_{name}": pointer(name) for name in native.DTYPES} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"product": product, "plus": np.add, "min": min}
+    functions |= {"product": product, "plus": np.add, "min": min, "max": max}
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(source, functions)
     return functions["loop"]
