@@ -259,7 +259,7 @@ def test_products(m, k, n, dtype, transposed, rng):
     """Of a slice of a concatenated array, or of a transposed one, into a slice of another, whose rest is unchanged."""
     a = rng.standard_normal((k, m + 2) if transposed else (m, k + 2)).astype(dtype)
     b, c = rng.standard_normal((k, n)).astype(dtype), np.zeros((m, n + 3), dtype)
-    width = native.panel_width(m, n, np.dtype(dtype).itemsize)
+    width = native.panel_width(m, k, n, np.dtype(dtype).itemsize)
     panels = np.empty((-(-n // width), k, width), dtype)
     llvm.pack(b, panels)
     strides = (1, m + 2) if transposed else (k + 2, 1)
