@@ -62,10 +62,10 @@ class Cotangents:
     def accumulate(self, node: Any, cotangent: Any) -> None:
         """Add a cotangent to the sum at `node`."""
         sums = self.sums
-        previous = sums.get(node)
-        if previous is None:
+        if node not in sums:
             sums[node] = cotangent
             return
+        previous = sums[node]
         if self.observer is not None:
             self.observer.accumulating(previous, cotangent)
         if type(cotangent) is Sparse:  # on the left, for neither arrays nor Variables know how to add one

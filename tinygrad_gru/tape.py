@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 from .backend import astype, backend_of, is_floating, with_memory_report
+from .collector import young_generation
 from .contexts import enable_grad, recording
 from .cotangents import Cotangents, Sparse, own_copy
 from .html import tape_html
@@ -54,25 +55,22 @@ class Variable:
 
 
 class Node:
-    """A place on the tape: the record of one op, or a leaf (`op` is None).
-
-    number      its time on the logical clock, by which nodes are ordered
-    op          the op that ran
-    parents     the node of every input; None for an input that requires no gradient
-    saved       the residuals that the op's rules need; None once backward has used and freed them
-    shape       of the value
-    grad_state  gradient, hooks and name, on every leaf; on a record None until it is needed
-    """
+    """A place on the tape: the record of one op, or a leaf (`op` is None)."""
 
     __slots__ = ("grad_state", "number", "op", "parents", "saved", "shape")
+    number: int  # its time on the logical clock, by which nodes are ordered
+    op: Any  # the op that ran
+    parents: tuple[Node | None, ...]  # the node of every input; None for an input that requires no gradient
+    saved: tuple | None  # the residuals that the op's rules need; None once backward has used and freed them
+    shape: tuple[int, ...]  # of the value
+    grad_state: GradState | None  # gradient, hooks and name, on every leaf; on a record None until it is needed
 
-    def __init__(self, number: int, op: Any, parents: tuple, saved: tuple | None, shape: tuple[int, ...]):
-        self.number = number
-        self.op = op
-        self.parents = parents
-        self.saved = saved
-        self.shape = shape
-        self.grad_state: GradState | None = None
+    @classmethod
+    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...]) -> Node:
+        node = cls()
+        node.number, node.op, node.parents, node.saved, node.shape = tick(), op, parents, saved, shape
+        node.grad_state = None
+        return node
 
     def __reduce__(self) -> tuple:
         if self.op is not None:
@@ -151,7 +149,7 @@ def leaf(array: Any) -> Node:
 
 
 def _new_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
-    node = Node(tick(), None, (), (), shape)
+    node = Node.of(None, (), (), shape)
     node.grad_state = grad_state
     return node
 
@@ -191,22 +189,17 @@ def history(nodes: Iterable[Node | None], since: int = 0) -> tuple[Tape, list[No
 
     The ends are leaves, and nodes older than the time `since`. There is no recursion, so the length is not limited.
     """
-    records, ends = Tape(), []
-    stack = list({node for node in nodes if node is not None})
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        if node.op is None or node.number < since:
-            ends.append(node)
-            continue
-        records.append(node)
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    for found in (records, ends):
-        found.sort(key=attrgetter("number"))
-    return records, ends
+    found: list[Any] = list({node for node in nodes if node is not None})
+    seen = {None, *found}
+    for node in found:  # which grows meanwhile
+        if node.number >= since:
+            for parent in node.parents:
+                if parent not in seen:
+                    seen.add(parent)
+                    found.append(parent)
+    found.sort(key=attrgetter("number"))
+    records = Tape([node for node in found if node.op is not None and node.number >= since])
+    return records, [node for node in found if node.op is None or node.number < since]
 
 
 def walk(
@@ -227,6 +220,7 @@ def walk(
         with enable_grad():
             return walk(tensor_type, start, wrt, create_graph, retain_graph, since)
     records, _ = history(start, since)
+    young_generation.make_room(len(records))
     path = _path_to(wrt, records) if wrt else None
     checked = _check_saved_arrays(records, path)
     observer = inspector.get()

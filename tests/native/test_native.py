@@ -97,6 +97,18 @@ def test_integers_wrap(dtype):
         np.testing.assert_array_equal(y, [x + one, x - one, x * 3, -x, np.abs(x), np.maximum(x, np.minimum(x, 5))])
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_integers_are_divided_as_numpy_does(dtype):
+    info = np.iinfo(dtype)
+    values = [0, 1, -1, 2, -3, 7, info.max, info.min]
+    x, y = (a.ravel().astype(dtype) for a in np.meshgrid(values, values))
+    for name in ("floor_divide", "remainder"):
+        z = np.empty_like(x)
+        run(f"for i in range(n0):\n    c[i] = {name}(a[i], b[i])", x, y, z, numbers=[x.size])
+        np.testing.assert_array_equal(z, getattr(np, name)(x, y))
+
+
 def test_conversions():
     x, y, z = np.array([-1.5, 0.0, 2**20 + 0.5]), np.zeros(3, "int32"), np.zeros(3, bool)
     w, v = np.array([-1, 0, 2**31 - 1], "int32"), np.zeros((4, 3), "float32")
@@ -247,7 +259,7 @@ def test_products(m, k, n, dtype, transposed, rng):
     """Of a slice of a concatenated array, or of a transposed one, into a slice of another, whose rest is unchanged."""
     a = rng.standard_normal((k, m + 2) if transposed else (m, k + 2)).astype(dtype)
     b, c = rng.standard_normal((k, n)).astype(dtype), np.zeros((m, n + 3), dtype)
-    width = native.panel_width(m, n, np.dtype(dtype).itemsize)
+    width = native.panel_width(m, k, n, np.dtype(dtype).itemsize)
     panels = np.empty((-(-n // width), k, width), dtype)
     llvm.pack(b, panels)
     strides = (1, m + 2) if transposed else (k + 2, 1)

@@ -214,3 +214,18 @@ def test_gradient_of_a_bilinear_form(rng):
     x, A = rng.standard_normal(3), rng.standard_normal((3, 3))
     g = gradient(lambda x: ops.einsum("i,ij,j->", x, A, x), x)
     np.testing.assert_allclose(g, (A + A.T) @ x, rtol=1e-13)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 4)), ((1, 3), (3, 1)), ((2, 0), (0, 3)), ((0, 2), (2, 3))])
+def test_a_product_of_float32_matrices_is_that_of_numpy_in_every_layout(shapes):
+    random = np.random.default_rng(0)
+    layouts = (lambda x: x, lambda x: x.T.copy().T, lambda x: x[::-1, ::-1], lambda x: np.repeat(x, 2, axis=1)[:, ::2])
+    for first in layouts:
+        for second in layouts:
+            a, b = (random.standard_normal(shape).astype(np.float32) for shape in shapes)
+            expected = np.matmul(first(a), second(b))
+            actual = ops.matmul(first(a), second(b))
+            assert actual.dtype == np.float32 and actual.shape == expected.shape
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    x = random.standard_normal((5, 5)).astype(np.float32)
+    np.testing.assert_allclose(ops.matmul(x, x.T), x @ x.T, rtol=1e-5, atol=1e-6)

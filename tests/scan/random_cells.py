@@ -82,8 +82,19 @@ class _Drawing:
             lambda: ops.reshape(a, shape=(WIDTH, self.cell.batch)).T,
             lambda: ops.max(a, axis=1, keepdims=True) + b, lambda: self.gates(a, b), lambda: self.gates(a, b),
             lambda: ops.where(self.mask(), ops.where(self.mask(), ops.tanh(a), b), a), lambda: self.masked(a, b),
+            lambda: self.weight(WIDTH)[self.ids()] * 0.5 + b, lambda: ops.embedding(self.weight(READ), self.ids()) + a,
+            lambda: ops.gather(a, ops.expand_dims(self.ids(), axis=1), axis=1) * b,
+            lambda: a[:, (self.ids()[0] + np.arange(WIDTH)) % WIDTH - WIDTH],
+            lambda: ops.one_hot(self.ids(), depth=WIDTH, dtype="float64") * a - b,
+            lambda: ops.scatter_add(a, 0.5 * b, index=(self.ids() % self.cell.batch,)),
+            lambda: b + 0.1 * ops.expand_dims(ops.cross_entropy(a, self.ids(), reduction="none"), axis=1),
         ]  # fmt: skip
         self.pool.append(makers[self.random.integers(len(makers))]())
+
+    def ids(self) -> Tensor:
+        """A position in 0 … WIDTH − 1 for each row, computed from a value of the pool."""
+        find = ops.argmax if self.random.random() < 0.7 else ops.argmin
+        return find(self.pick(), axis=1)
 
     def gates(self, a: Tensor, b: Tensor) -> Tensor:
         """Gates as a GRU or an LSTM has them: several products with one left operand, and functions of them."""

@@ -16,13 +16,27 @@ from tinygrad_gru.backend import PRELUDE
 from tinygrad_gru.scan.ir import Graph, dtype_of
 from tinygrad_gru.scan.passes.schedule import ELEMENTWISE
 from tinygrad_gru.scan.targets.elements import CUDA, JAVASCRIPT, PYTHON, expression
+from tinygrad_gru.scan.targets.javascript import products
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
 
 NODE = shutil.which("node")
 UNARY = frozenset("negative exp expm1 log log1p sqrt tanh sin cos abs sign".split())
 ON_BOOL, CASTS = frozenset({"logical_not"}), ("float32", "float64", "int32", "bool")
+INTEGERS_ONLY = frozenset({"floor_divide", "remainder"})
 BINARY = ELEMENTWISE - UNARY - ON_BOOL - {"where", "astype"}
-ON_INTEGERS = ("add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "less", "equal", "not_equal")
+ON_INTEGERS = (
+    *INTEGERS_ONLY,
+    "add",
+    "subtract",
+    "multiply",
+    "negative",
+    "maximum",
+    "minimum",
+    "abs",
+    "less",
+    "equal",
+    "not_equal",
+)
 #: Operations that round once; the others are right to a few units in the last place.
 EXACT = ELEMENTWISE - {"exp", "expm1", "log", "log1p", "tanh", "sin", "cos", "power"}
 
@@ -70,7 +84,8 @@ class Case:
 def cases(dtype):
     integers = dtype == "int32"
     found = [Case(op, dtype, "a") for op in sorted(UNARY) if not integers or op in ON_INTEGERS]
-    found += [Case(op, dtype, "a", "b") for op in sorted(BINARY) if not integers or op in ON_INTEGERS]
+    binary = BINARY.intersection(ON_INTEGERS) if integers else BINARY - INTEGERS_ONLY
+    found += [Case(op, dtype, "a", "b") for op in sorted(binary)]
     found += [Case(op, dtype, "a", scalar) for op in ("add", "maximum", "less") for scalar in (2, -3, True)]
     found += [Case("where", dtype, "c", "a", "b"), Case("where", dtype, "c", 0, "b"), Case("logical_not", dtype, "c")]
     found += [Case("where", dtype, "a", "a", "b")] if not integers else []
@@ -84,7 +99,7 @@ def cases(dtype):
 
 
 def test_every_elementwise_operation_is_a_case():
-    assert {case.op for case in cases("float32")} == ELEMENTWISE
+    assert {case.op for case in (*cases("float32"), *cases("int32"))} == ELEMENTWISE
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
@@ -129,7 +144,7 @@ def test_javascript(dtype, tmp_path):
     for name, array in operands(dtype).items():
         (tmp_path / name).write_bytes(array.tobytes())
     folder = json.dumps(str(tmp_path))
-    lines = [f"const fs = require('fs'), folder = {folder};"]
+    lines = [products(), f"const fs = require('fs'), folder = {folder};"]
     for name, array in operands(dtype).items():
         content = f"new Uint8Array(fs.readFileSync(`${{folder}}/{name}`)).buffer"
         lines.append(f"const {name}_ = new {arrays[array.dtype.name]}({content});")

@@ -20,6 +20,8 @@ def xp_of(array: Any, *others: Any) -> Any:
         return np
     cupy, found = sys.modules.get("cupy"), np
     for candidate in (array, *others):
+        if type(candidate) is np.ndarray:
+            continue
         if cupy is not None and isinstance(candidate, getattr(cupy, "ndarray", ())):
             found = cupy
         elif hasattr(candidate, "__array_namespace__") and not isinstance(candidate, (np.generic, np.ndarray)):

@@ -14,8 +14,8 @@ variable keeps the type of its first value: int32, int64, float32, float64, a bo
 the text take the type of what they meet; other types do not mix without a call of `int32`, `int64`, `float32`,
 `float64` or `bool`, except for integers. Expressions: + - * /, comparisons, `and`, `or`, `not` and `a if c else b`, of
 which both sides are evaluated, elements of pointers, and the functions of `native.library`: exp, tanh, expm1, log,
-log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, and `plus`, an addition that may be done
-in any order, for sums.
+log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, floor_divide and remainder of integers,
+and `plus`, an addition that may be done in any order, for sums.
 
 Semantics. Arithmetic is NumPy's: integers wrap, division by zero is ±∞ or NaN, booleans are bytes in memory. A product
 and a sum may be contracted to a fused multiply-add, unless the function is decorated by `@exact`; nothing else is
@@ -51,12 +51,12 @@ def is_available() -> bool:
     return importlib.util.find_spec("llvmlite") is not None
 
 
-def panel_width(rows: int, columns: int, item: int) -> int:
-    """The width of the panels in which `product` reads a right operand of that many columns, for a left one of `rows`.
+def panel_width(rows: int, inner: int, columns: int, item: int) -> int:
+    """The width of the panels in which `product` reads its right operand (inner, columns); its left one has `rows`.
 
     item  the bytes of an element
     """
-    return product.panel_width(rows, columns, item, is_available() and _compiler().is_wide())
+    return product.panel_width(rows, inner, columns, item, is_available() and _compiler().is_wide())
 
 
 class Function:

@@ -55,6 +55,30 @@ def sign(b: Builder, x: Value) -> Value:
     return b.select(x > 0, b.constant(1, x), b.select(x < 0, b.constant(-1, x), is_number))
 
 
+def remainder(b: Builder, x: Any, y: Any) -> Value:
+    """x − y ⌊x / y⌋ of integers; 0 if y is 0, as in NumPy."""
+    _, rest, overshoots, y = _division(b, x, y)
+    return b.select(overshoots, rest + y, rest)
+
+
+def floor_divide(b: Builder, x: Any, y: Any) -> Value:
+    """⌊x / y⌋ of integers; 0 if y is 0, as in NumPy."""
+    quotient, _, overshoots, divisor = _division(b, x, y)
+    result = b.select(overshoots, quotient - 1, quotient)
+    return b.select(y == 0, b.constant(0, divisor), b.select(y == -1, 0 - x, result))
+
+
+def _division(b: Builder, x: Any, y: Any) -> tuple[Value, Value, Value, Value]:
+    """The quotient, towards 0, and the rest, whether they overshoot towards 0, and the divisor: 1 instead of 0 and −1,
+    for which processors trap."""
+    x, y = b._same(x, y)
+    divisor = b.select((y == 0) | (y == -1), b.constant(1, y), y)
+    quotient = b.instruction(x.type, f"sdiv {x}, {divisor.text}")
+    rest = b.instruction(x.type, f"srem {x}, {divisor.text}")
+    overshoots = (rest != 0) & ((rest < 0) != (divisor < 0))
+    return quotient, rest, overshoots, divisor
+
+
 def _intrinsic(name: str) -> Function:
     def function(b: Builder, *operands: Value) -> Value:
         return b.call(f"llvm.{name}.{FLOATS[_float(operands[0], name).type]}", *operands)
@@ -141,6 +165,7 @@ def _by_type(of_float: Function, of_double: Function) -> Function:
 FUNCTIONS: dict[str, Function] = {
     "exp": _by_type(_exp_32, _exp_64), "tanh": _by_type(_tanh_32, _tanh_64), "select": Builder.select, "plus": plus,
     "maximum": maximum, "minimum": minimum, "max": maximum, "min": minimum, "abs": absolute, "sign": sign,
+    "floor_divide": floor_divide, "remainder": remainder,
     "power": _intrinsic("pow"), "sqrt": _intrinsic("sqrt"), "sin": _intrinsic("sin"), "cos": _intrinsic("cos"),
     "log": _intrinsic("log"), "log1p": _of_c("log1p"), "expm1": _of_c("expm1"),
 }  # fmt: skip

@@ -43,7 +43,7 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
         if _a_node is None and _b_node is None or not _recording():
             _result.node = None
         else:
-            _result.node = _node = _node_new(_Node)
+            _result.node = _node = _Node()
             _node.number = _tick()
             _node.op = _op
             _node.parents = (_a_node, _b_node)
@@ -259,7 +259,7 @@ def _unwrap_all(xs: str) -> list[str]:
 
 
 def _record(op: Interface) -> list[str]:
-    """The statements that put a record on the tape. Field by field: calling Node's __init__ would cost 10 % more."""
+    """The statements that put a record on the tape. Field by field: an __init__ would cost 10 % more."""
     differentiable = op.differentiable
     if not differentiable:
         return ["_result.node = None"]
@@ -279,7 +279,7 @@ def _record(op: Interface) -> list[str]:
         f"if {constant} or not _recording():",
         "    _result.node = None",
         "else:",
-        "    _result.node = _node = _node_new(_Node)",
+        "    _result.node = _node = _Node()",
         "    _node.number = _tick()",
         "    _node.op = _op",
         f"    _node.parents = {nodes}",

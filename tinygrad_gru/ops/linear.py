@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ..backend import dtype_name, is_half, xp_of
-from ..backend.numpy import HostArray
+from ..backend.numpy import SINGLE, HostArray
 from .movement.shape import expand_dims, reshape
 from .op import broadcast_to, op
 from .precision import accumulate_in_float32
@@ -20,6 +20,8 @@ def matmul(a, b):
     >>> ops.matmul(Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]]))
     Tensor([[11.]], dtype=float32)
     """
+    if type(a) is type(b) is HostArray and a.dtype is b.dtype is SINGLE and a.ndim == b.ndim == 2:
+        return a.dot(b)  # the same product, 0.4 µs faster
     if is_half(a.dtype) and (type(a) is HostArray or _are_batches_of_bfloat16(a, b)):
         return _product_in_float32(a, b)  # no BLAS for it in NumPy, no batches of it in CuPy
     return a @ b
@@ -38,7 +40,7 @@ def _as_matrix(x):
 
 
 def _matmul_rule_of_a(g, a_shape, b):
-    if len(b.shape) == 1:
+    if b.ndim == 1:
         return g[..., None] * b
     if len(a_shape) == 1:
         return matmul(b, g[..., None])[..., 0]
@@ -46,11 +48,11 @@ def _matmul_rule_of_a(g, a_shape, b):
 
 
 def _matmul_rule_of_b(g, a, b_shape):
-    if len(a.shape) == 1:
+    if a.ndim == 1:
         return a * g if len(b_shape) == 1 else a[:, None] * g[..., None, :]
     if len(b_shape) == 1:
         return matmul(a.mT, g[..., None])[..., 0]
-    if len(b_shape) == 2 and len(a.shape) > 2:  # one product over all rows, not a sum over a batch
+    if a.ndim > len(b_shape) == 2:  # one product over all rows, not a sum over a batch
         return matmul(_as_matrix(a).mT, _as_matrix(g))
     return matmul(a.mT, g)
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..cotangents import Sparse
 from ..tape import Node, Variable
-from ..writes import tick
 
 
 class _OutputOp:
@@ -41,8 +40,8 @@ def record_multi_output(
     tensor_type: type[Variable], op: Any, parents: tuple, saved: tuple, arrays: Sequence[Any]
 ) -> list[Any]:
     """One record for an op with several outputs, `arrays`; returns them as Variables."""
-    record = Node(tick(), op, parents, saved, ())
+    record = Node.of(op, parents, saved, ())
     return [
-        tensor_type.from_node(array, Node(tick(), _OutputOp(i, len(arrays)), (record,), (), array.shape))
+        tensor_type.from_node(array, Node.of(_OutputOp(i, len(arrays)), (record,), (), array.shape))
         for i, array in enumerate(arrays)
     ]

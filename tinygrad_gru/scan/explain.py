@@ -9,13 +9,14 @@ from typing import Any
 
 from ..native import Function
 from ..trees import flatten
+from ..writes import tick
 from . import passes
 from .fallback import Remark
 from .modes import Mode, mode_of
 from .names import closed_over_tensors
 from .passes.linear import why_not_linear
 from .passes.schedule import VIEWS, Level, schedule
-from .plan_cache import CompiledStep
+from .plan_cache import CompiledStep, compiled_steps
 from .protocol import check_carry, check_step, check_xs
 from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
@@ -96,6 +97,21 @@ def origin(functions: Sequence[Function]) -> str:
              for seconds, words in ((compiled, "compiled by this process"), (loaded, "loaded from the cache on disk"))
              if seconds]  # fmt: skip
     return ", ".join(texts)
+
+
+class Compilations:
+    """The steps of `scan` that are compiled after this object was made."""
+
+    def __init__(self) -> None:
+        self._since = tick()
+
+    def words(self, mode: Mode) -> str:
+        """By which target they run, and where their machine code is from; "" if there are none."""
+        steps = [step for step in compiled_steps() if step.born > self._since]
+        families = sorted({"numpy" if step.fallback else step.target.partition(":")[0] for step in steps})
+        functions = [function for step in steps for function in step.native_functions]
+        words = " and ".join(TARGETS[family] for family in families)
+        return words and f"recurrences: {words} ({origin(functions) if functions else mode.reason})"
 
 
 def _described(executable: Executable, title: str) -> list[str]:

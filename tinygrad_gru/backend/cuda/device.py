@@ -53,6 +53,13 @@ template <class T> ON_DEVICE T minimum(T a, T b) { return a <= b || a != a ? a :
 template <class T> ON_DEVICE T plus(T a, T b) { return a + b; }
 template <class T> ON_DEVICE T power(T a, T b) { return pow(a, b); }
 template <class T> ON_DEVICE T sign(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }
+template <class T> ON_DEVICE T remainder(T a, T b) {  // of integers; 0 if b is 0, as in NumPy
+    const T rest = b == 0 || b == -1 ? 0 : a % b;
+    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+template <class T> ON_DEVICE T floor_divide(T a, T b) {
+    return b == 0 ? 0 : b == -1 ? T(0 - a) : a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+}
 ON_DEVICE int64 position(int64 i, int64 n) { return minimum(maximum(i < 0 ? i + n : i, int64(0)), n - 1); }
 ON_DEVICE float32 exp_float32(float32 x) { return expf(x); }
 ON_DEVICE float64 exp_float64(float64 x) { return exp(x); }

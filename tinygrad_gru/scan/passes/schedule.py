@@ -20,7 +20,7 @@ Level = Literal["invariant", "hoisted", "loop", "sunk"]
 
 ELEMENTWISE = frozenset(
     "add subtract multiply divide negative power exp expm1 log log1p sqrt tanh sin cos abs sign maximum minimum where "
-    "less less_equal greater greater_equal equal not_equal logical_not astype".split()
+    "less less_equal greater greater_equal equal not_equal logical_not astype floor_divide remainder".split()
 )
 #: Operations whose result is a view of their operand's memory: they cost nothing and need no storage.
 VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "getitem"})

@@ -20,7 +20,7 @@ from ..tracing.traced_array import Untraceable
 
 #: The operations on integers and on booleans, by the kind of dtype.
 _INTEGER_OPERATIONS = {
-    "i": {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "where", "astype"},
+    "i": set("add subtract multiply floor_divide remainder negative maximum minimum abs where astype".split()),
     "b": {"where", "astype", "logical_not"},
 }
 
@@ -78,6 +78,10 @@ class Language(NamedTuple):
     def assign(self, target: str, text: str) -> str:
         return self.assignment.format(target=target, text=text)
 
+    def block(self, lines: Sequence[str]) -> list[str]:
+        """The lines, with variables of their own."""
+        return [*lines] if not self.end else ["{", *(f"    {line}" for line in lines), self.end]
+
     def repeat(self, axis: str, count: int, lines: Sequence[str]) -> list[str]:
         """The lines in a loop."""
         begin = self.loop.format(axis=axis, count=count)
@@ -98,11 +102,14 @@ _ARITHMETIC = _infix(
     add="+", subtract="-", multiply="*", divide="/", less="<", less_equal="<=", greater=">", greater_equal=">="
 ) | {"negative": "-{0}", "astype": "{0}", "positive": "{0}"}  # fmt: skip
 _EQUALITY = _infix(equal="==", not_equal="!=")
+_INTEGERS = ("int32", "int64")
 #: Python and C++ call functions of these names. exp and tanh have the dtype in their names, for native code has ours.
 _CALLS = {
     "where": "select({0}, {1}, {2})", "exp": "exp_{dtype}({0})", "tanh": "tanh_{dtype}({0})", "logical_not": "not {0}",
     **{name: f"{name}({{0}})" for name in ("expm1", "log", "log1p", "sqrt", "sin", "cos", "abs", "sign")},
     **{name: f"{name}({{0}}, {{1}})" for name in ("maximum", "minimum", "power", "plus")},
+    # Of floats they would be a loop in themselves.
+    **{f"{name} {dtype}": f"{name}({{0}}, {{1}})" for name in ("floor_divide", "remainder") for dtype in _INTEGERS},
     "position": "min(max(select({0} < 0, {0} + {1}, {0}), 0), {1} - 1)",
 }  # fmt: skip
 _DTYPES = ("float32", "float64", "int32", "int64", "bool")
@@ -140,6 +147,8 @@ JAVASCRIPT = Language(
     | {
         "maximum": "Math.max({0}, {1})", "minimum": "Math.min({0}, {1})", "where": "({0} ? {1} : {2})",
         "logical_not": "!{0}", "plus": "{0} + {1}", "position": "position({0}, {1})",
+        **{f"floor_divide {name}": "floorDivide({0}, {1})" for name in _INTEGERS},
+        **{f"remainder {name}": "remainder({0}, {1})" for name in _INTEGERS},
         "multiply int32": "Math.imul({0}, {1})",  # of a product of numbers only 53 bits are exact
         # Math.pow gives NaN for 1 to the power of NaN or ±∞, and for −1 to the power of ±∞, where others give 1.
         "power": "({0} === 1 || ({0} === -1 && Math.abs({1}) === Infinity) ? 1 : Math.pow({0}, {1}))",

@@ -104,6 +104,12 @@ class _Namespace(DuckNamespace):
         shape = broadcast_shape(values)
         return TracedArray(graph, graph.add("where", values, shape, dtype_of("where", values[1:])))
 
+    def floor_divide(self, a: Any, b: Any) -> TracedArray:
+        return self.elementwise("floor_divide", a, b)
+
+    def remainder(self, a: Any, b: Any) -> TracedArray:
+        return self.elementwise("remainder", a, b)
+
     def isfinite(self, x: TracedArray) -> TracedArray:
         return self.less(self.abs(x), math.inf) if is_floating(x.dtype) else self.equal(x, x)
 

@@ -47,6 +47,17 @@ function position(i, n) {
   return i < 0 ? i + n : i;
 }
 
+/** ⌊a / b⌋ of integers; 0 if b is 0. */
+function floorDivide(a, b) {
+  return b === 0 ? 0 : (a - remainder(a, b)) / b;
+}
+
+/** a − b ⌊a / b⌋ of integers; 0 if b is 0. */
+function remainder(a, b) {
+  const rest = b === 0 ? 0 : a % b;
+  return rest !== 0 && rest < 0 !== b < 0 ? rest + b : rest + 0;
+}
+
 /** An integer of 64 bits, of which a number has 53. */
 function safe(i) {
   if (!Number.isSafeInteger(i)) throw new RangeError(`${i} is not an integer of 53 bits`);
