@@ -78,7 +78,7 @@ def skips_padding(h, ids, table, u, out):
 
 
 def counts_from_the_end(h, ids, table, u, out):
-    return ops.tanh(table[ids - WORDS] + h @ u), ids - WORDS
+    return ops.tanh(table[ids - WORDS] + h @ u), (ids - WORDS, table[ids - WORDS, ops.argmax(h, axis=1) - WIDTH])
 
 
 def has_tied_weights(h, ids, table, u, out):
