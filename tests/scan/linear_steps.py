@@ -80,9 +80,24 @@ def constant_part(carry, x, W, U):
     return (0.5 * h + k * x, k), h
 
 
+def rotated(carry, x, W, U):
+    """Complex numbers, as in an LRU, and an average of their real parts."""
+    re, im, mean = carry
+    a, b = 0.9 * ops.cos(U[0]), 0.9 * ops.sin(U[0])
+    re, im = a * re - b * im + x @ W, a * im + b * re - x
+    return (re, im, 0.5 * mean + re * im), re - 2.0 * im
+
+
+def rotated_by_gates(carry, x, W, U):
+    im, re = carry
+    a, b = 0.7 * ops.sigmoid(x @ W), 0.7 * ops.tanh(x @ U)
+    return (a * im + (re + x) * b, a * re - b * im), im * re
+
+
 LINEAR = {
     min_gru: 1, min_gru_by_difference: 1, min_lstm: 1, sru: 1, average: 1, sums: 1, decay_by_vector: 1,
     decay_by_row: 1, masked: 1, restarted: 1, two_parts: 2, chain: 3, backwards_chain: 2, constant_part: 2,
+    rotated: 3, rotated_by_gates: 2,
 }  # fmt: skip
 
 
@@ -135,6 +150,12 @@ def in_a_circle(carry, x, W, U):
     return (0.5 * h + ops.tanh(c), 0.5 * c + h * x), h
 
 
+def almost_rotated(carry, x, W, U):
+    re, im = carry
+    a, b = ops.sigmoid(x), ops.sigmoid(-x)
+    return (a * re - b * im, a * im + 0.5 * b * re + x), re
+
+
 def product_of_parts(carry, x, W, U):
     h, c = carry
     return (0.5 * h + x, ops.tanh(c) * h), c
@@ -142,7 +163,7 @@ def product_of_parts(carry, x, W, U):
 
 NOT_LINEAR = {
     reset_by_state: 1, rectified: 1, squared: 1, inverse: 1, gate_sees_state: 1, rounded: 1, times_condition: 1,
-    mixing: 1, shifted: 1, centred: 1, in_a_circle: 2, product_of_parts: 2,
+    mixing: 1, shifted: 1, centred: 1, in_a_circle: 2, almost_rotated: 2, product_of_parts: 2,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from tests.scan.linear_steps import (
     rectified,
     sru,
 )
-from tinygrad_gru import Tensor, explain, grad, no_grad, ops, scan
+from tinygrad_gru import Tensor, compiling, explain, grad, nn, no_grad, ops, scan
 from tinygrad_gru.scan.passes.linear import MOST_ELEMENTS, why_not_linear
 from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.targets import blocked_scan, numpy
@@ -58,7 +58,8 @@ def short_chunks(monkeypatch, cache):
 def test_linear_recurrences_are_recognised(step, rng):
     compiled = compiled_step(step, LINEAR[step], rng)
     for executable in (compiled.forward, compiled.backward()):
-        assert len(executable.source.plan.program.linear) == LINEAR[step]
+        parts = executable.source.plan.program.linear
+        assert sorted(i for part in parts for i in part.positions) == list(range(LINEAR[step]))
         assert why_not_linear(executable.source.plan.program) == ""
 
 
@@ -184,7 +185,7 @@ def test_errors_are_like_those_of_the_loop(name, rng):
     a = COEFFICIENTS[name](rng).astype("float32")
     b = rng.standard_normal(a.shape).astype("float32")
     found = np.ones((LONG + 1, 2), "float32")
-    assert linear_scan({}, found, a, b, False)
+    assert linear_scan({}, [found], [a], [b], False)
     exact, looped = loop(a, b, 1, np.float64), loop(a, b, 1, np.float32)
     scale = np.abs(exact).max()
     error, errors_of_loop = (np.abs(x - exact).max() / scale for x in (found, looped))
@@ -195,7 +196,7 @@ def test_errors_in_float64_are_like_those_of_the_loop(rng):
     """In products of coefficients near 1 rounding has a preferred direction."""
     a, b = COEFFICIENTS["near 1"](rng), rng.standard_normal((LONG, 2))
     found = np.ones((LONG + 1, 2))
-    assert linear_scan({}, found, a, b, False)
+    assert linear_scan({}, [found], [a], [b], False)
     exact, looped = loop(a, b, 1, np.longdouble), loop(a, b, 1, np.float64)
     error, error_of_loop = (float(np.abs(x - exact).max() / np.abs(exact).max()) for x in (found, looped))
     assert error <= 30 * error_of_loop and error < 1e-13
@@ -204,7 +205,7 @@ def test_errors_in_float64_are_like_those_of_the_loop(rng):
 def test_growing_coefficients_are_left_to_the_loop(rng):
     """h = 2 h − 1 stays at 1 in the loop, where products of coefficients would lose all digits."""
     b = np.full((FEWEST_STEPS, 1), -1.0)
-    assert not linear_scan({}, np.ones((FEWEST_STEPS + 1, 1)), 2.0, b, False)
+    assert not linear_scan({}, [np.ones((FEWEST_STEPS + 1, 1))], [2.0], [b], False)
 
     def step(h, x):
         return 2.0 * h - x
@@ -273,8 +274,28 @@ def test_any_number_of_steps_and_any_shape(steps, shape, reverse, rng):
     expected = loop(a, b, 2.0, np.float64)
     found = np.full((steps + 1, *shape), 2.0)
     if reverse:
-        assert linear_scan({}, found, a[::-1], b[::-1], True)
+        assert linear_scan({}, [found], [a[::-1]], [b[::-1]], True)
         found = found[::-1]
     else:
-        assert linear_scan({}, found, a, b, False)
+        assert linear_scan({}, [found], [a], [b], False)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["MinGRU", "MinLSTM", "SRU", "QRNN", "LRU"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_layers_of_the_library(name, reverse, rng, scans, cache, monkeypatch):
+    """With lengths, which mask the state past the end of a sequence."""
+    monkeypatch.setattr(blocked_scan, "FEWEST_STEPS", 10)
+    layer = getattr(nn, name)(3, 4, dtype="float64", bidirectional=reverse)
+    x, lengths = rng.standard_normal((30, 2, 3)), [30, 17]
+    results = []
+    for mode in (True, False):
+        layer.zero_grad()
+        there = Tensor(x, requires_grad=True)
+        with compiling(mode):
+            output = layer(there, lengths=lengths)[0]
+        (output * np.linspace(-1, 1, output.size).reshape(output.shape)).sum().backward()
+        results.append([output.numpy(), there.grad.numpy(), *(p.grad.numpy() for p in layer.parameters())])
+    for compiled, eager in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-12)
+    assert sum(scans) >= 2

@@ -51,12 +51,12 @@ def is_available() -> bool:
     return importlib.util.find_spec("llvmlite") is not None
 
 
-def panel_width(rows: int, columns: int, item: int) -> int:
-    """The width of the panels in which `product` reads a right operand of that many columns, for a left one of `rows`.
+def panel_width(rows: int, inner: int, columns: int, item: int) -> int:
+    """The width of the panels in which `product` reads its right operand (inner, columns); its left one has `rows`.
 
     item  the bytes of an element
     """
-    return product.panel_width(rows, columns, item, is_available() and _compiler().is_wide())
+    return product.panel_width(rows, inner, columns, item, is_available() and _compiler().is_wide())
 
 
 class Function:

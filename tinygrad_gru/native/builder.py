@@ -243,6 +243,12 @@ class Builder:
             raise TypeError(f"{value.name} stored in memory of {_NAMES[pointer.element]}: convert it")
         self.emit(f"store {value}, {place}, align {size_of(pointer.element)}")
 
+    def prefetch(self, pointer: Value, index: int) -> None:
+        """Load an element's cache line, if there is memory at that address."""
+        place = self.instruction("ptr", f"getelementptr {pointer.element}, {pointer}, i64 {index}")
+        self.declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        self.emit(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
+
     # -- control flow --------------------------------------------------------------------------------------------------
 
     def begin(self, block: str) -> None:

@@ -15,9 +15,18 @@ from .builder import Builder, Value, size_of, vector, vector_type
 _BLOCKS = {False: (6, 384, 64), True: (24, 1792, 128)}
 
 
-def panel_width(rows: int, columns: int, item: int, is_wide: bool) -> int:
+#: From this many bytes on a right operand is not in the L2 cache when the next step reads it again.
+_LARGE = 2**20
+#: How many bytes ahead it is then prefetched, which processors do by themselves, but not far enough.
+_AHEAD = 2**13
+
+
+def panel_width(rows: int, inner: int, columns: int, item: int, is_wide: bool) -> int:
     """How many columns a panel has, a power of two: with fewer rows more, to keep the processor's pipelines full."""
-    in_bytes = min(256, _BLOCKS[is_wide][2] * (1 if rows > 3 else 2 if rows > 1 else 4))
+    most_rows, most_bytes, in_bytes = _BLOCKS[is_wide]
+    in_bytes = min(256, in_bytes * (1 if rows > 3 else 2 if rows > 1 else 4))
+    if inner * columns * item >= _LARGE and most_bytes // in_bytes < rows <= most_rows:
+        in_bytes //= 2  # all rows are one block, so that the operand is read once
     width = 1 << (min(in_bytes // item, columns).bit_length() - 1)
     # The last panel overlaps the one before, unless widths divide; panels half as wide may overlap by less.
     half = max(1, width // 2)
@@ -30,9 +39,9 @@ def product(
 ) -> None:  # fmt: skip
     """c = a b, (m, n) = (m, k) (k, n), with b packed in panels of a width. Starts and strides count elements; sizes and
     strides are numbers."""
-    lane = c.element
+    lane, item = c.element, size_of(c.element)
     most_rows, most_bytes, _ = _BLOCKS[builder.is_wide]
-    blocks = -(-m // min(most_rows, max(1, most_bytes // (width * size_of(lane)))))
+    blocks = -(-m // min(most_rows, max(1, most_bytes // (width * item))))
     height, taller = divmod(m, blocks)  # that many blocks have one more row
 
     def block(row: Any, panel: Any, column: Any, height: int) -> None:
@@ -41,7 +50,11 @@ def product(
         for total in totals:
             builder.emit(f"store {type_} zeroinitializer, ptr {total}")
         with builder.loop(0, k) as step:
-            right = builder.load(b, panel * (k * width) + step * width + b_start, width)
+            place = builder.offset(b, panel * (k * width) + step * width + b_start)
+            right = builder.load(place, 0, width)
+            if k * n * item >= _LARGE:
+                for line in range(max(1, width * item // 64)):
+                    builder.prefetch(place, _AHEAD // item + line * (64 // item))
             first = builder.offset(a, row * a_row + step * a_column + a_start)
             for i, total in enumerate(totals):
                 left = builder.load(first, i * a_row)

@@ -9,14 +9,15 @@ from typing import Any
 
 from ..native import Function
 from ..trees import flatten
+from ..writes import tick
 from . import passes
 from .fallback import Remark
 from .modes import Mode, mode_of
 from .names import closed_over_tensors
 from .passes.linear import why_not_linear
 from .passes.schedule import VIEWS, Level, schedule
-from .plan_cache import CompiledStep
-from .protocol import check_carry, check_step, check_xs
+from .plan_cache import CompiledStep, compiled_steps
+from .protocol import check_carry, check_step, checked_xs
 from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
 from .tracing.trace import Trace
@@ -49,7 +50,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
             "a recurrent layer in it: explain(layer.cells[0].step, layer.cells[0].initial_state(batch), x)"
         )
     check_carry(carry)
-    check_xs(xs)
+    xs = checked_xs(xs)
     mode = mode_of(compiled)
     shown = (mode if mode.target else mode_of(True)).on(flatten(carry)[0].data)
     try:
@@ -64,6 +65,10 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     constants, values = _names(trace, step), {value.number: name for value, name in found.of().items()}
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = [*_how(mode, shown, compiled_step), "", "The step, traced:", *traced, ""]
+    if forward.draws:
+        count = len(forward.draws)
+        values |= {value.number: f"draw {i} of the step" for i, value in enumerate(forward.xs[-count:], start=1)}
+        lines += [f"Random numbers: {count} draws per step, made before the loop; the same as in eager mode.", ""]
     lines += _described(compiled_step.forward, "Forward")
     if backward is not None:
         residuals = ", ".join(value.name for value in compiled_step.residuals)
@@ -96,6 +101,21 @@ def origin(functions: Sequence[Function]) -> str:
              for seconds, words in ((compiled, "compiled by this process"), (loaded, "loaded from the cache on disk"))
              if seconds]  # fmt: skip
     return ", ".join(texts)
+
+
+class Compilations:
+    """The steps of `scan` that are compiled after this object was made."""
+
+    def __init__(self) -> None:
+        self._since = tick()
+
+    def words(self, mode: Mode) -> str:
+        """By which target they run, and where their machine code is from; "" if there are none."""
+        steps = [step for step in compiled_steps() if step.born > self._since]
+        families = sorted({"numpy" if step.fallback else step.target.partition(":")[0] for step in steps})
+        functions = [function for step in steps for function in step.native_functions]
+        words = " and ".join(TARGETS[family] for family in families)
+        return words and f"recurrences: {words} ({origin(functions) if functions else mode.reason})"
 
 
 def _described(executable: Executable, title: str) -> list[str]:

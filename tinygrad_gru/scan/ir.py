@@ -191,11 +191,14 @@ def dtype_of(op: str, operands: Sequence[Value]) -> Any:
 
 
 class LinearPart(NamedTuple):
-    """A part of the carry that is linear and diagonal in itself: its next value is a ⊙ carry + b."""
+    """Parts of the carry that are linear and diagonal in themselves: their next value is a ⊙ carry + b.
 
-    position: int
-    a: Value
-    b: Value
+    One part, or two that are the real and the imaginary part of complex numbers, as are then the two a and the two b.
+    """
+
+    positions: tuple[int, ...]
+    a: tuple[Value, ...]
+    b: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +227,7 @@ class Program:
         names = {
             "carry": [f"{old.name} -> {new.name}" for old, new in zip(self.carry, self.new_carry)],
             **{name: [value.name for value in getattr(self, name)] for name in ("xs", "ys", "sums")},
-            "linear": [
-                f"{self.carry[i].name} -> {a.name} * {self.carry[i].name} + {b.name}" for i, a, b in self.linear
-            ],
+            "linear": [_linear_text([self.carry[i] for i in part.positions], part) for part in self.linear],
         }
         return "\n".join([*lines, "; ".join(f"{key} {', '.join(found)}" for key, found in names.items() if found)])
 
@@ -237,7 +238,7 @@ class Program:
     @cached_property
     def coefficients(self) -> tuple[Value, ...]:
         """The a and b of all linear parts."""
-        return tuple([value for part in self.linear for value in (part.a, part.b)])
+        return tuple([value for part in self.linear for value in (*part.a, *part.b)])
 
     @cached_property
     def inputs(self) -> frozenset[Value]:
@@ -285,7 +286,7 @@ class Program:
             new_carry=tuple(map(rewrite, self.new_carry)),
             ys=tuple(map(rewrite, self.ys)),
             sums=tuple(map(rewrite, self.sums)),
-            linear=tuple([LinearPart(i, rewrite(a), rewrite(b)) for i, a, b in self.linear]),
+            linear=tuple([LinearPart(i, tuple(map(rewrite, a)), tuple(map(rewrite, b))) for i, a, b in self.linear]),
         )
 
     def rebuilt(
@@ -301,6 +302,11 @@ class Program:
         for value in self._topological:
             done[value]
         return self.rewritten(done.__getitem__)
+
+
+def _linear_text(carry: Sequence[Value], part: LinearPart) -> str:
+    old, a, b = (" + i ".join([value.name for value in values]) for values in (carry, part.a, part.b))
+    return f"{old} -> {a} * {old} + {b}" if len(carry) == 1 else f"{old} -> ({a}) * ({old}) + ({b})"
 
 
 class _Rebuilt(dict):

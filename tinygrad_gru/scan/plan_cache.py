@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..backend import IDLE_POOL, Backend
 from ..native import Function
+from ..writes import tick
 from .ir import Graph, Program, Value, changing
 from .passes import propagate_zeros
 from .passes.symbolic_zeros import Zeros, ZerosOverTime
@@ -97,6 +98,7 @@ class CompiledStep:
         forward, backward = trace.forward, trace.backward()
         graph = forward.graph
         self.graph, self.target, self.device, self.fallback = graph, target, device, ""
+        self.born = tick()
         self.carry_count, self.ys_count = len(forward.new_carry), len(forward.ys)
         self.residuals: list[Value] = []
         self.lock = RLock()  # held while a backward program is compiled
@@ -302,3 +304,8 @@ _cache = PlanCache(PLANS)
 def plan_of(trace: Trace, target: str, device: Backend | None) -> CompiledStep:
     """The compiled step for a trace, from the cache."""
     return _cache.get(trace, target, device)
+
+
+def compiled_steps() -> list[CompiledStep]:
+    """All that is in the cache."""
+    return _cache.steps

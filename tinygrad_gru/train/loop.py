@@ -247,6 +247,8 @@ class Loop:
         started = time.perf_counter()
         step = self.trainer.step()
         self._step_seconds += time.perf_counter() - started
+        if self.steps == self._first_step + 1 and (words := self.trainer.compilations.words(self.trainer.mode())):
+            self.progress.write(words)
         record = {**self.position(), **step._asdict()}
         self._record(record, log)
         self.progress.advance(self.units_per_step, loss=step.loss)

@@ -14,6 +14,7 @@ from ..io.schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueTy
 from ..nn import Module, State
 from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_gradient_norm
 from ..scan import compiling
+from ..scan.explain import Compilations
 from ..scan.modes import Mode, continued, mode_of
 from ..tensor import Tensor
 from ..trees import leaves, map_leaves
@@ -173,7 +174,7 @@ class Trainer:
         self.precision, self.compiled = precision, compiled
         self.network = mixed_precision(model, precision)
         self.scaler = LossScaler() if precision == "float16" else LossScaler(1, growth_interval=None)
-        self.remark = ""
+        self.remark, self.compilations = "", Compilations()
         self.epoch_means = EpochMeans(metrics)
         self.on_gradients: Callable[[], None] | None = None
         self.steps = 0
@@ -184,7 +185,7 @@ class Trainer:
         """The block in which its recurrences run."""
         return nullcontext() if self.compiled is None else compiling(self.compiled)
 
-    def _mode(self) -> Mode:
+    def mode(self) -> Mode:
         return mode_of(self.compiled).on(self._like.data)
 
     @property
@@ -290,7 +291,7 @@ class Trainer:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "stream": self.source.state_dict(),
             "precision": self.precision,
-            "compiled": self._mode().family,
+            "compiled": self.mode().family,
             "scaler": self.scaler.state_dict(),
             "random": random_state(),
             "steps": self.steps,
@@ -316,7 +317,7 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.source.load_state_dict(state["stream"])
-        self.compiled, self.remark = continued(state.get("compiled"), self.compiled, self._mode())
+        self.compiled, self.remark = continued(state.get("compiled"), self.compiled, self.mode())
         if state.get("precision") == self.precision:  # the loss scale of another precision is of no use in this one
             self.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])

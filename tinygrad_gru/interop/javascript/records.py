@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ...backend import CheckedIndex
 from ...contexts import enable_grad
 from ...scan.ir import Graph, Value
 from ...scan.names import StepNames
@@ -240,7 +241,7 @@ class _Tracer:
         found = _Placeholders(graph)
 
         def setting(x: Any) -> Any:
-            if type(x) in (tuple, list):
+            if type(x) in (tuple, list, CheckedIndex):
                 return type(x)(map(setting, x))
             return TracedArray(graph, found.add(x.value, self._of_value(x.value))) if isinstance(x, TracedArray) else x
 

@@ -42,7 +42,7 @@ def pack_operands(program: Program) -> Program:
         left, right = value.inputs
         inner, columns = right.shape if len(right.shape) == 2 else (right.shape[0], 1)
         rows = left.shape[0] if len(left.shape) == 2 else 1
-        panel = native.panel_width(rows, columns, np.dtype(value.dtype).itemsize)
+        panel = native.panel_width(rows, inner, columns, np.dtype(value.dtype).itemsize)
         packed = graph.add("packed", (done[right],), (-(-columns // panel), inner, panel), right.dtype)
         operands = (_materialized(graph, done[left], levels), packed)
         return graph.add("product", operands, value.shape, value.dtype, sizes=(rows, inner, columns))

@@ -78,6 +78,10 @@ class Language(NamedTuple):
     def assign(self, target: str, text: str) -> str:
         return self.assignment.format(target=target, text=text)
 
+    def block(self, lines: Sequence[str]) -> list[str]:
+        """The lines, with variables of their own."""
+        return [*lines] if not self.end else ["{", *(f"    {line}" for line in lines), self.end]
+
     def repeat(self, axis: str, count: int, lines: Sequence[str]) -> list[str]:
         """The lines in a loop."""
         begin = self.loop.format(axis=axis, count=count)

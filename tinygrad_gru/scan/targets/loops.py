@@ -287,28 +287,49 @@ class LoopWriter:
         return (*axes[:axis], at, *axes[end:]), lines
 
     def argmax(self, value: Value) -> list[Nest]:
-        """The position of the first maximum (or minimum) along an axis; NaN comes before any number."""
+        """The position of the first maximum (or minimum) along an axis; NaN comes before any number.
+
+        A long axis is searched in several places at once, so that no comparison waits for the one before.
+        """
         (x,), axis, language, nest = value.inputs, value["axis"], self.language, Nest(value.shape)
         source, out, dtype = nest.at(self.layout.memory(x)), nest.at(self.layout.memory(value)), in_register(x.dtype)
-        best, found, element, wins = (f"{name}{value.number}" for name in ("best", "found", "element", "wins"))
-        along = _POSITION_AXES[0]
-        # It wins if it is not ≤ the best one, or is NaN, unless the best one is.
-        ordered = language.apply("less_equal" if value.op == "argmax" else "greater_equal", bool, element, best)
-        beyond = language.apply("logical_not", bool, f"({ordered})")
-        is_number, never = language.apply("equal", bool, best, best), language.apply("less", bool, best, best)
-        position = language.cast(along, np.int64)
-        body = [
-            language.define(element, source.read((*nest.axes[:axis], along, *nest.axes[axis:])), dtype),
-            language.define(wins, language.apply("where", bool, is_number, beyond, never), bool),
-            language.assign(best, language.apply("where", dtype, wins, element, best)),
-            language.assign(found, language.apply("where", np.int64, wins, position, found)),
-        ]
-        nest.lines = [
-            language.declare(best, source.read((*nest.axes[:axis], "0", *nest.axes[axis:])), dtype),
-            language.declare(found, language.literal(0, np.int64), np.int64),
-            *language.repeat(along, x.shape[axis], body),
-            language.assign(out.element(nest.axes), found),
-        ]
+        n, along, order = x.shape[axis], _POSITION_AXES[0], "less_equal" if value.op == "argmax" else "greater_equal"
+        places = 8 if n >= 64 else 1
+        size = n // places
+
+        def read(position: str) -> str:
+            return source.read((*nest.axes[:axis], position, *nest.axes[axis:]))
+
+        def named(name: str, place: int) -> str:
+            return f"{name}{value.number}_{place}"
+
+        def challenge(place: int, element: str, position: str) -> list[str]:
+            """An element wins if it is not ≤ the best one, or is NaN, unless the best one is."""
+            best, found, wins = (named(name, place) for name in ("best", "found", "wins"))
+            beyond = language.apply("logical_not", bool, f"({language.apply(order, bool, element, best)})")
+            is_number, never = language.apply("equal", bool, best, best), language.apply("less", bool, best, best)
+            return language.block([
+                language.define(wins, language.apply("where", bool, is_number, beyond, never), bool),
+                language.assign(best, language.apply("where", dtype, wins, element, best)),
+                language.assign(found, language.apply("where", np.int64, wins, position, found)),
+            ])  # fmt: skip
+
+        def challenges(place: int, begin: int) -> list[str]:
+            position, element = f"({begin} + {along})" if begin else along, named("element", place)
+            lines = [language.define(element, read(position), dtype)]
+            return language.block([*lines, *challenge(place, element, language.cast(position, np.int64))])
+
+        for place in range(places):
+            first = language.literal(place * size, np.int64)
+            nest.lines.append(language.declare(named("best", place), read(str(place * size)), dtype))
+            nest.lines.append(language.declare(named("found", place), first, np.int64))
+        body = [line for place in range(places) for line in challenges(place, place * size)]
+        nest.lines += language.repeat(along, size, body)
+        for place in range(1, places):  # in order, so that of equal ones the first wins
+            nest.lines += challenge(0, named("best", place), named("found", place))
+        if n % places:
+            nest.lines += language.repeat(along, n % places, challenges(0, places * size))
+        nest.lines.append(language.assign(out.element(nest.axes), named("found", 0)))
         return [nest]
 
 

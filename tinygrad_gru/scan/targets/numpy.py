@@ -11,7 +11,7 @@ The views that an operation reads and writes at a step are made once, with the w
 tuple per step. The names are those of `source.Names`. Before the loop of a linear recurrence stands a scan, after which
 the loop's values are computed for many steps:
 
-        scanned = linear_scan(workspace.scratch, H0, V3, V5, workspace.reverse)
+        scanned = linear_scan(workspace.scratch, (H0,), (V3,), (V5,), workspace.reverse)
         if scanned:
             multiply(V0, V7, V8)
         else:
@@ -136,11 +136,7 @@ class Emitter:
             if not self.sums.is_contracted(value):
                 after += self._sum(i, value)
         after += output_copies(self.names, self.buffers)
-        transposed = [
-            value for value, users in self.plan.program.users.items()
-            if value.op == "transpose" and any(user.op != "concat" for user in users)
-        ]  # fmt: skip
-        constants = invariant_lines(self.names, self.buffers, self._scalar, transposed)
+        constants = self._invariants()
         looped = list(self.loop) if self.loop is not None else []
         if self.loop is None and loop:
             looped = [f"for ({self.buffers.names('step')}) in steps:", *_indented(loop)]
@@ -187,6 +183,14 @@ class Emitter:
         name = self._at_chunk(value)
         return f"{name}[:{', None' * missing}, ...]" if missing > 0 and value not in self.names.invariant else name
 
+    def _invariants(self, others: Collection[Value] = ()) -> list[str]:
+        """The lines for loop-invariant values, but for `others`."""
+        transposed = [
+            value for value, users in self.plan.program.users.items()
+            if value.op == "transpose" and any(user.op != "concat" for user in users)
+        ]  # fmt: skip
+        return invariant_lines(self.names, self.buffers, self._scalar, transposed, others)
+
     # -- regions -------------------------------------------------------------------------------------------------------
 
     def _region(self, level: Level) -> list[str]:
@@ -224,16 +228,23 @@ class Emitter:
         return [*lines, "if scanned:", *_indented(batch), "else:", *_indented(loop)]
 
     def _states(self, part: LinearPart) -> list[str]:
-        """The lines that compute a part of the carry at all steps of a chunk."""
-        carry, new = self.plan.program.carry[part.position], self.plan.program.new_carry[part.position]
-        a, b = (self._aligned(value, carry) for value in (part.a, part.b))
-        if not is_zero(part.a):
-            states = self.buffers.declare(Buffer(f"H{part.position}", "chunk", "states", carry, part.position))
-            return [f"scanned = linear_scan(workspace.scratch, {states}, {a}, {b}, workspace.reverse)"]
-        if self.plan.carried.get(new) == part.position:  # it is written there by its operation
+        """The lines that compute parts of the carry at all steps of a chunk."""
+        program = self.plan.program
+        carry = [program.carry[i] for i in part.positions]
+        a, b = ([self._aligned(value, carry[0]) for value in values] for values in (part.a, part.b))
+        if not all(map(is_zero, part.a)):
+            states = [
+                self.buffers.declare(Buffer(f"H{i}", "chunk", "states", value, i))
+                for i, value in zip(part.positions, carry)
+            ]
+            arguments = ", ".join(f"({', '.join(names)},)" for names in (states, a, b))
+            return [f"scanned = linear_scan(workspace.scratch, {arguments}, workspace.reverse)"]
+        (position,) = part.positions
+        new = program.new_carry[position]
+        if self.plan.carried.get(new) == position:  # it is written there by its operation
             return []
-        there = self.buffers.declare(Buffer(f"N{part.position}", "chunk", "next carry", new, part.position))
-        return [f"copyto({there}, {b})"]
+        there = self.buffers.declare(Buffer(f"N{position}", "chunk", "next carry", new, position))
+        return [f"copyto({there}, {b[0]})"]
 
     def _operation(self, value: Value, batched: bool) -> list[str]:
         out = self._at_chunk(value) if batched else self._at_step(value)

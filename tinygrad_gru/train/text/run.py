@@ -17,6 +17,7 @@ from ...io.checkpoint import CheckpointError
 from ...io.schema import COUNT, EARLY_STOP, NUMBER, OBJECT, TEXT, check, dict_of, list_of, optional
 from ...ops import cross_entropy
 from ...optim import Adam, WarmupLinear
+from ...scan.modes import mode_of
 from ...trees import leaves
 from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
@@ -144,6 +145,8 @@ class TextRun:
                     f"{part} was {saved[part]} and is {metadata[part]}"
                 )
             self._check_carried(state["trainer"]["carried"])
+            if known["compiled"] != self.settings.compiled == "yes":  # it is asked for, where the run had another mode
+                self.trainer.compiled = mode_of().target or False
             loop.resume(state)
             if is_extended:
                 loop.early_stop.since_best = 0

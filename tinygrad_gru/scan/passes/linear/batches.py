@@ -44,10 +44,11 @@ def batches_of(plan: Plan) -> Batches:
 
     before = []
     for part in program.linear:
-        before.append((missing((part.a, part.b)), part))
-        new = program.new_carry[part.position]
-        if plan.carried.get(new) == part.position:  # it is there after the scan
-            known.add(new)
+        before.append((missing((*part.a, *part.b)), part))
+        for position in part.positions:
+            known.add(program.carry[position])
+            if plan.carried.get(program.new_carry[position]) == position:  # it is there after the scan
+                known.add(program.new_carry[position])
     sunk = [value for value in program.values() if levels.get(value) == "sunk"]
     used = {base_of(i, program.inputs) for value in sunk for i in value.inputs}
     used |= {base_of(value, program.inputs) for value in (*program.ys, *program.sums)}
