@@ -177,15 +177,15 @@ def page(rounds: int = 4) -> list[str]:
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     lines = [
         f"Measured {datetime.datetime.now():%Y-%m-%d %H:%M}, on one thread, float32; the machine's load, this run "
-        f"included, was {load} of {os.cpu_count()} cores. Least of interleaved rounds, what is compared in one process; "
-        "only ratios carry over to other machines.",
+        f"included, was {load} on {os.cpu_count()} cores: above {os.cpu_count()} other programs take part of every "
+        "time. Least of interleaved rounds, what is compared in one process; only ratios carry over to other machines.",
         "",
         f"- {OURS}: what a user gets by default, compiled to machine code where llvmlite is installed"
         f"{'' if installed('llvmlite') else ' (here it is not: this is NumPy)'}. {NUMPY}: without llvmlite.",
         "- PyTorch: `nn.GRU`, `nn.LSTM`; for two-speed, a custom cell, a loop of its ops. JAX: `jax.jit` of `lax.scan` "
         "and its vjp, the products of x hoisted and joined by hand.",
-        f"- Limit: all products of a pass at the rate of one product of {SIDE} × {SIDE} matrices by NumPy's BLAS, over our "
-        "time: the share of our time that is arithmetic of products at that rate.",
+        f"- Limit: all products of a pass at the rate of one product of {SIDE} × {SIDE} matrices by NumPy's BLAS, over "
+        "our time: the share of our time that is arithmetic of products at that rate.",
         "",
         *_table("A training pass, (T, B, I, H): forward and all gradients", "ms", passes, 2),
         _means(passes),
