@@ -217,13 +217,15 @@ def sum_to(x, *, shape):
     >>> ops.sum_to(Tensor([[1.0, 2.0], [3.0, 4.0]]), shape=(1, 2))
     Tensor([[4., 6.]], dtype=float32)
     """
-    xp, extra = xp_of(x), len(x.shape) - len(shape)
+    extra = len(x.shape) - len(shape)
+    if x.shape[extra:] == shape:  # as a bias, in every step of a recurrence
+        return pairwise_sum(x, axis=tuple(range(extra)))
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:])):
         raise ValueError(
             f"{tuple(shape)} cannot be broadcast to {tuple(x.shape)}, so this is not a sum over broadcast axes"
         )
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    return xp.reshape(pairwise_sum(x, axis=axes), shape)
+    return xp_of(x).reshape(pairwise_sum(x, axis=axes), shape)
 
 
 broadcast_to.vjp(x=lambda g: g)

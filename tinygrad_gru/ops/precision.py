@@ -90,15 +90,15 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     NumPy itself does so along the contiguous axis only, and along others adds row after row: three million times 0.1 in
     float32 is then 3 % too small.
     """
-    longest, block = _BLOCKS if type(x) is HostArray else _BLOCKS_ON_DEVICE
-    xp, shape = xp_of(x), x.shape
+    xp, shape, (longest, block) = xp_of(x), x.shape, _BLOCKS if type(x) is HostArray else _BLOCKS_ON_DEVICE
+    sum_of = np.add.reduce if type(x) is HostArray else xp.sum  # which is what np.sum calls, after a while
     if x.size <= longest or not hasattr(x, "strides") or not is_floating(x.dtype):
-        return xp.sum(x, axis=axis, keepdims=keepdims)
+        return sum_of(x, axis=axis, keepdims=keepdims)
     axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     is_valid = len({a % len(shape) for a in axes if -len(shape) <= a < len(shape)}) == len(axes)
     is_flat = len(axes) == len(shape) and x.flags.c_contiguous
     if not is_valid or is_flat or math.prod([shape[a] for a in axes]) <= longest:
-        return xp.sum(x, axis=axis, keepdims=keepdims)
+        return sum_of(x, axis=axis, keepdims=keepdims)
     for a in sorted((a % len(shape) for a in axes), reverse=True):
         is_contiguous = abs(x.strides[a]) <= min(abs(stride) for stride, n in zip(x.strides, x.shape) if n > 1)
         while x.shape[a] > longest and not is_contiguous:
