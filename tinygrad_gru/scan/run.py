@@ -20,6 +20,7 @@ from ..writes import tick
 from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
 from .replay import evaluate, replay
+from .tracing.draws import drawn
 from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
 from .tracing.traced_array import NoTarget
@@ -40,6 +41,9 @@ def scan_compiled(
     x_leaves = flatten(xs)
     target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
+    if trace.forward.draws:
+        numbers = drawn(trace.forward.draws, length, reverse, backend_of(state[0].data))
+        x_leaves += [Tensor.from_node(array, None) for array in numbers]
 
     def run(inputs: list[Tensor], steps: int) -> Sequence[Tensor]:
         return _run(trace, compiled, inputs, steps, reverse, recompute=every is not None)
