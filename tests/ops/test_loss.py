@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from support.tensors import constant, gradient, leaf
 
-from tinygrad_gru import Tensor, grad, ops
+from tinygrad_gru import Tensor, grad, native, ops
+from tinygrad_gru.ops.loss import likelihood
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 DTYPES = ["float16", "float32", "float64"]
@@ -417,7 +418,18 @@ def test_arrays_of_the_host_are_moved_to_the_predictions(backend):
 # -- the log-likelihood by tiles -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rows", "classes"), [(1500, 100), (3, 70_000), (2, 1)])
+@pytest.fixture(params=["numpy", "native"])
+def by(request, monkeypatch):
+    """How the log-likelihood is computed on the host, whatever its size."""
+    if request.param == "native" and not native.is_available():
+        pytest.skip("needs llvmlite")
+    monkeypatch.setattr(likelihood, "_LEAST_NATIVE", 0 if request.param == "native" else 10**9)
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes"), [(1500, 100), (3, 70_000), (2, 1), (5000, 1), (9, 15), (9, 16), (9, 17), (9, 31), (300, 33)]
+)
+@pytest.mark.usefixtures("by")
 def test_cross_entropy_of_many_logits_equals_that_of_its_definition(rng, rows, classes):
     """More elements than a tile, rows longer than a tile, one class."""
     x, targets = 3 * rng.standard_normal((rows, classes)), rng.integers(0, classes, rows)
@@ -432,10 +444,42 @@ def test_cross_entropy_of_many_logits_equals_that_of_its_definition(rng, rows, c
     np.testing.assert_allclose(logits.grad.numpy(), p * weights[:, None], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("classes", [3, 40])
+@pytest.mark.usefixtures("by")
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_not_finite_reaches_its_row_alone(classes, dtype):
+    """NaN and +∞ make a row NaN, wherever they are; −∞ is a probability of 0; others rows do not change."""
+    x = np.zeros((6, classes), dtype)
+    x[0, -1], x[1, 0], x[2, 1], x[3], x[4, 2] = np.nan, np.nan, np.inf, -np.inf, -np.inf
+    logits = leaf(x, dtype)
+    loss = ops.cross_entropy(logits, np.ones(6, int), reduction="none")
+    loss.backward(np.ones(6, dtype))
+    assert np.isnan(loss.numpy()[:4]).all() and np.isnan(logits.grad.numpy()[:4]).all()
+    np.testing.assert_allclose(loss.numpy()[4:], np.log([classes - 1, classes]), rtol=1e-6)
+    assert logits.grad.numpy()[4, 2] == 0 and np.isfinite(logits.grad.numpy()[4:]).all()
+
+
+@pytest.mark.usefixtures("by")
+def test_cross_entropy_of_strided_logits_and_narrow_ids(rng):
+    x, targets = rng.standard_normal((40, 30)), rng.integers(0, 20, 60)
+    logits = leaf(x)
+    loss = ops.cross_entropy(ops.matrix_transpose(logits)[:, ::2], targets[::2].astype("int8"), reduction="none")
+    loss.backward(np.ones(30)[::-1])
+    chosen = x.T[:, ::2]
+    e = np.exp(chosen)
+    p = e / e.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(loss.numpy(), -np.log(p[np.arange(30), targets[::2]]), rtol=1e-12)
+    p[np.arange(30), targets[::2]] -= 1
+    np.testing.assert_allclose(logits.grad.numpy()[::2], p.T, atol=1e-14)
+
+
+@pytest.mark.usefixtures("by")
 def test_cross_entropy_has_no_array_of_probabilities(rng):
     """Forward needs a tile besides the logits, backward their gradient, too."""
     logits = Tensor(rng.standard_normal((500, 4000)), dtype="float32", requires_grad=True) * 1.0
     targets, bytes_of_logits = rng.integers(0, 4000, 500), logits.data.nbytes
+    ops.cross_entropy(logits[:100], targets[:100]).backward()  # compiled
     tracemalloc.start()
     loss = ops.cross_entropy(logits, targets)
     forward = tracemalloc.get_traced_memory()[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ... import native
 from ...backend import backend_of, copy_of
 from ...backend.numpy import HostArray
 from ..activation import log_softmax, softmax
@@ -13,8 +14,86 @@ from ..movement.shape import expand_dims, squeeze
 from ..op import op, unwrap
 from ..reduction import sum as sum_of
 
-#: Elements per tile: few enough for a tile to stay in the cache from its maximum to its sum.
-_TILE = 65536
+#: Elements per tile of NumPy, few enough for it to stay in the cache from its maximum to its sum; and of native code.
+_TILE, _BLOCK = 65536, 4096
+#: Elements from which on native code is worth it: NumPy has done with fewer before a library is loaded.
+_LEAST_NATIVE = 32768
+#: Both passes as loops over blocks of rows that fit the L1 cache. The exponentials of a block are one loop: what does not
+#: fill a vector at the end of a loop is slow. Sixteen partial maxima, which NaN does not reach, are one vector; NaN
+#: reaches the sum.
+_LOOPS = """
+def forward(steps):
+    rows, classes, block = steps[0], steps[1], steps[2]
+    for b in range(steps[3]):
+        first, count = b * block, min(block, rows - b * block)
+        exponentials(count, classes, steps[4] + first * classes * {size}, steps[5], steps[6])
+        for i in range(count):
+            row = i * classes * {size}
+            likelihood(
+                classes, pointer_{real}(steps[4] + first * classes * {size} + row), pointer_{real}(steps[5]), i,
+                pointer_{real}(steps[6] + row), pointer_int64(steps[7]), pointer_{real}(steps[8]), first + i,
+            )
+
+def likelihood(classes, x, tops, i, e, ids, y, n):
+    total = {real}(0)
+    for j in range(classes):
+        total = plus(total, e[j])
+    y[n] = x[ids[n]] - tops[16 + i] - log(total)
+
+def backward(steps):
+    rows, classes, block = steps[0], steps[1], steps[2]
+    for b in range(steps[3]):
+        first, count = b * block, min(block, rows - b * block)
+        start = first * classes * {size}
+        exponentials(count, classes, steps[4] + start, steps[5], steps[8] + start)
+        for i in range(count):
+            gradient(
+                classes, pointer_int64(steps[6]), pointer_{real}(steps[7]), first + i,
+                pointer_{real}(steps[8] + start + i * classes * {size}),
+            )
+
+def gradient(classes, ids, g, i, y):
+    total = {real}(0)
+    for j in range(classes):
+        total = plus(total, y[j])
+    factor = -g[i] / total
+    for j in range(classes):
+        y[j] = y[j] * factor
+    y[ids[i]] = y[ids[i]] + g[i]
+
+def exponentials(rows, classes, x, tops, y):
+    for i in range(rows):
+        row = i * classes * {size}
+        shifted(classes, pointer_{real}(x + row), pointer_{real}(tops), i, pointer_{real}(y + row))
+    exponential(rows * classes, pointer_{real}(y))
+
+def exponential(n, y):
+    for j in range(n):
+        y[j] = exp_{real}(y[j])
+
+def shifted(classes, x, tops, i, y):
+    for k in range(16):
+        tops[k] = {real}(-inf)
+    for j in range(0, classes - 15, 16):
+        for k in range(16):
+            tops[k] = x[j + k] if x[j + k] > tops[k] else tops[k]
+    if classes > 16:
+        for k in range(16):
+            tops[k] = x[classes - 16 + k] if x[classes - 16 + k] > tops[k] else tops[k]
+    else:
+        for j in range(classes):
+            tops[0] = x[j] if x[j] > tops[0] else tops[0]
+    for k in range(8):
+        tops[k] = tops[k + 8] if tops[k + 8] > tops[k] else tops[k]
+    for k in range(4):
+        tops[k] = tops[k + 4] if tops[k + 4] > tops[k] else tops[k]
+    for k in range(1, 4):
+        tops[0] = tops[k] if tops[k] > tops[0] else tops[0]
+    tops[16 + i] = tops[0]
+    top = tops[0]
+    for j in range(classes):
+        y[j] = x[j] - top
+"""
 
 
 def score_of_target(scores, targets):
@@ -36,6 +115,9 @@ def _log_likelihood(x, targets):
     if type(x) is not HostArray:
         return score_of_target(log_softmax(x), targets)
     y, buffer = np.empty(x.shape[:-1], x.dtype), np.empty(0)
+    block = np.empty(max(_BLOCK, x.shape[-1]), x.dtype)
+    if _ran_natively("forward", x, block, targets.astype(np.int64), y):
+        return y
     flat = y.reshape(-1)
     for rows, part, ids in _tiles(x, targets):
         buffer = buffer[: len(part)] if buffer.size else np.empty_like(part)
@@ -52,6 +134,8 @@ def _log_likelihood_gradient(g, x, targets):
         at_target = targets[..., None] == backend_of(x).arange(x.shape[-1])
         return where(at_target, g[..., None], 0.0) - g[..., None] * softmax(x)
     y, flat = np.empty(x.shape, x.dtype), g.reshape(-1)
+    if _ran_natively("backward", x, targets.astype(np.int64), flat, y):
+        return y
     filled = y.reshape(-1, x.shape[-1])
     for rows, part, ids in _tiles(x, targets):
         e = np.subtract(part, part.max(axis=-1, keepdims=True), out=filled[rows])
@@ -79,3 +163,16 @@ def _tiles(x, targets):
     for start in range(0, len(ids), tile):
         rows = slice(start, start + tile)
         yield rows, matrix[rows], ids[rows]
+
+
+def _ran_natively(name, x, *arrays):
+    """Whether a native loop has made the pass: it is large enough, and llvmlite is installed."""
+    if x.size < _LEAST_NATIVE or not native.is_available():
+        return False
+    rows, classes = x.size // x.shape[-1], x.shape[-1]
+    block = max(1, _BLOCK // classes)
+    memory = list(map(np.ascontiguousarray, (x, np.empty(16 + block, x.dtype), *arrays)))
+    addresses = [array.__array_interface__["data"][0] for array in memory]
+    loop = native.function(_LOOPS.format(real=x.dtype.name, size=x.dtype.itemsize), name)
+    loop(np.array([rows, classes, block, -(-rows // block), *addresses], np.int64))
+    return True
