@@ -380,3 +380,11 @@ def test_a_nested_remat_is_compared_too():
     set_strength(environment)
     with pytest.raises(TapeError, match="settings"):
         y.sum().backward()
+
+
+def test_gradients_of_some_of_the_inputs():
+    """The others are parts of the recomputation all the same, and second derivatives reach them."""
+    a, b = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    y = remat(lambda a, b: a * b * b, a, b)
+    (first,) = grad(y.sum(), [a], create_graph=True)
+    assert first.tolist() == [9, 16] and grad(first.sum(), [b])[0].tolist() == [6, 8]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from . import ops
-from .backend import as_array, backend_of, random_state, replayed_from
+from .backend import RandomStream, as_array, backend_of, drawing_from, random_state
 from .contexts import enable_grad
 from .cotangents import summed_by_node
 from .fingerprint import Digest, fingerprint
@@ -189,7 +189,7 @@ def remat(function: Callable[..., Any], *inputs: Any) -> Any:
     records, ends = history([y.node for y in results], start)
     closed_over = [node for node in ends if node not in given]
     digests = [Digest.of(y.data) for y in results]
-    operation = Recomputation(function, state, digests, set(ends), fingerprint(records))
+    operation = Recomputation(function, state, given, digests, set(ends), fingerprint(records))
     saved = (*arrays, {node: node.grad_state.array for node in closed_over if node.op is None and node.grad_state})
     outputs = record_multi_output(Tensor, operation, (*given, *closed_over), saved, [y.data for y in results])
     outputs = [recorded if y.requires_grad else y for recorded, y in zip(outputs, results)]
@@ -205,6 +205,7 @@ class Recomputation:
     Its parents are the nodes of the function's inputs, then those that it closes over. It saves the arrays of the
     inputs and, last, those of the leaves that it closes over, by their nodes.
 
+    given        the nodes of the inputs
     digests      of the outputs
     ends         the nodes that gradients reach from the outputs
     fingerprint  of the records; an enclosing `remat` compares it too
@@ -213,10 +214,11 @@ class Recomputation:
     __name__ = "remat"
 
     def __init__(
-        self, function: Callable[..., Any], state: dict[str, int], digests: list[Digest], ends: set[Node], recorded: int
-    ):
+        self, function: Callable[..., Any], state: dict[str, int], given: list[Node | None], digests: list[Digest],
+        ends: set[Node], recorded: int,
+    ):  # fmt: skip
         self.function = function
-        self.state = state
+        self.state, self.given = state, given
         self.digests, self.ends, self.fingerprint = digests, ends, recorded
 
     def apply_vjp(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
@@ -228,9 +230,10 @@ class Recomputation:
                     f"{name_of(node)} {node.shape} was given other data after a function under remat had used it, "
                     "which would be recomputed with other values: set data after backward"
                 )
-        inputs = [Tensor.from_node(unwrap(x), node) if node is not None else x for x, node in zip(given, parents)]
+        # Also those inputs that this walk leaves out, which `parents` lack, are parts of what is recomputed.
+        inputs = [Tensor.from_node(unwrap(x), node) if node is not None else x for x, node in zip(given, self.given)]
         start = tick()
-        with replayed_from(self.state), enable_grad():
+        with drawing_from(RandomStream(**self.state)), enable_grad():
             result = self.function(*inputs)
         results = list(result) if isinstance(result, (tuple, list)) else [result]
         self._check(results, start)

@@ -10,7 +10,7 @@ import pytest
 
 from tinygrad_gru import native
 from tinygrad_gru.native.frontend import ir_of
-from tinygrad_gru.scan.targets import llvm
+from tinygrad_gru.native.packing import Piece, arguments, packing_text
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="llvmlite is not installed")
 
@@ -249,6 +249,38 @@ def test_loops_over_memory_that_does_not_overlap_need_no_checks():
 # -- products ----------------------------------------------------------------------------------------------------------
 
 
+def pack(matrices, panels, shape):
+    """Pack matrices, each given with its row, its column and whether it is transposed, into panels of an operand."""
+    pieces = []
+    for n, (matrix, row, column, transposed) in enumerate(matrices):
+        columns = matrix.shape[1]
+        strides = (1, columns) if transposed else (columns, 1)
+        pieces.append(Piece(n, row, column, *(matrix.T.shape if transposed else matrix.shape), *strides))
+    steps, sources = arguments([(address(panels), shape, panels.shape[-1], pieces)])
+    steps[1::12] = [address(matrices[source][0]) for source in sources]
+    native.function(packing_text(panels.dtype.name))(steps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+@pytest.mark.parametrize("width", [4, 8, 1])
+@pytest.mark.parametrize(("k", "n"), [(20, 16), (33, 19), (1, 9)])
+def test_pieces_are_packed(k, n, width, dtype, rng):
+    """Of four matrices, two of them transposed, one operand in panels, of which the last ends with it."""
+    whole = (100 * rng.standard_normal((k, n))).astype(dtype)
+    at, of = k // 2, n // 3
+    corners = [(0, at, 0, of), (at, k, 0, of), (0, at, of, n), (at, k, of, n)]
+    matrices = []
+    for number, (top, bottom, left, right) in enumerate(corners):
+        part = whole[top:bottom, left:right]
+        transposed = number % 2 == 1
+        matrices.append((np.ascontiguousarray(part.T if transposed else part), top, left, transposed))
+    panels = np.zeros((-(-n // width), k, width), dtype)
+    pack(matrices, panels, (k, n))
+    for p, panel in enumerate(panels):
+        start = min(p * width, n - width)
+        np.testing.assert_array_equal(panel, whole[:, start : start + width])
+
+
 @pytest.mark.parametrize(
     ("m", "k", "n", "dtype"),
     [(1, 5, 70, "float32"), (1, 3, 2, "float64"), (2, 7, 33, "float32"), (3, 4, 40, "float64"), (4, 1, 16, "float32"),
@@ -261,7 +293,7 @@ def test_products(m, k, n, dtype, transposed, rng):
     b, c = rng.standard_normal((k, n)).astype(dtype), np.zeros((m, n + 3), dtype)
     width = native.panel_width(m, k, n, np.dtype(dtype).itemsize)
     panels = np.empty((-(-n // width), k, width), dtype)
-    llvm.pack(b, panels)
+    pack([(b, 0, 0, False)], panels, (k, n))
     strides = (1, m + 2) if transposed else (k + 2, 1)
     # A start of two is the third column; of a transposed one, the third row of what it was.
     run(f"product({m}, {k}, {n}, a, 2, {strides[0]}, {strides[1]}, b, 0, {width}, c, 1, {n + 3})", a, panels, c)

@@ -31,6 +31,8 @@ from tinygrad_gru import (
     no_grad,
     op,
     ops,
+    rand,
+    randn,
     random_state,
     scan,
     set_random_state,
@@ -83,6 +85,7 @@ class World:
         random = np.random.default_rng(seed)
         self.mode, self.device = mode, device
         self.dtype = "float64" if random.random() < 0.8 else "float32"
+        self.options = {"dtype": self.dtype, "device": self.device}
         manual_seed(seed)
         self.settings = {"strength": 1.0, "k": 1.0, "gain": 0.5, "hook": 0.0, "shift": 0.1}
         self.own = {"reversal": _reversal(0.5), "amplifier": _amplifier(0.7), "product": _product()}
@@ -369,6 +372,8 @@ _OPERATIONS: dict[str, Callable[[World, Tensor, Tensor], Tensor]] = {
     "whole": lambda w, a, b: a * ops.exp(w.parameters["d"] * w.parameters["b"]),
     "branch": lambda w, a, b: a * b if w.settings["gain"] > 0.45 else a - b,
     "softmax": lambda w, a, b: ops.softmax(a) * b,
+    "dropout": lambda w, a, b: ops.dropout(a, p=0.3) + 0.1 * b,
+    "noise": lambda w, a, b: a * rand(*a.shape, **w.options) - b * randn(*b.shape[1:], **w.options),
     "untraceable": lambda w, a, b: a * (0.5 if float(a.detach().sum()) > 0 else 0.7),
 }
 

@@ -161,66 +161,58 @@ def test_a_token_is_fed_back(arguments):
     assert_modes_agree(generates, [h, ids[0]], [], weights, length=LENGTH, reverse=True)
 
 
-@pytest.fixture
-def cupy(monkeypatch):
-    with stand_in_cupy(monkeypatch):
-        yield
-
-
-@pytest.mark.parametrize("target", ["llvm", "cupy"])
-@pytest.mark.parametrize("step", [*STEPS, generates], ids=lambda step: step.__name__)
-def test_steps_on_other_targets(step, target, arguments, request):
-    """The loops of the native target, and kernels; both compile all of it."""
-    if target == "llvm":
+@pytest.fixture(params=["llvm", "cupy"])
+def target(request):
+    """The mode and the device of a target: the native one, or a GPU, for which the host's C++ compiler may stand in."""
+    if request.param == "llvm":
         pytest.importorskip("llvmlite")
-        mode, there = "llvm", lambda t: t
-    elif COMPILER is None or "cupy" in available():
-        pytest.skip("needs a C++ compiler to stand in for CUDA's")
+        yield "llvm", "numpy"
+    elif "cupy" in available():
+        yield True, "cupy"
+    elif COMPILER is None:
+        pytest.skip("needs a GPU, or a C++ compiler to stand in for CUDA's")
     else:
-        request.getfixturevalue("cupy")
-        mode, there = True, lambda t: t.to("cupy")
-    h, ids, weights = arguments
+        with stand_in_cupy(request.getfixturevalue("monkeypatch")):
+            yield True, "cupy"
+
+
+@pytest.mark.parametrize("step", [*STEPS, generates], ids=lambda step: step.__name__)
+def test_steps_on_other_targets(step, target, arguments):
+    """The loops of the native target, and kernels; both compile all of it."""
+    (mode, device), (h, ids, weights) = target, arguments
     carry, xs = ([h, ids[0]], []) if step is generates else ([h], [ids])
     outputs = run(step, carry, xs, weights, length=LENGTH, compiled=False)
     expected = [y.numpy() for y in outputs], gradients(outputs, [h, *weights])
     if mode == "llvm":
         text = explain(lambda h, x: step(h, x, *weights), packed(carry), packed(xs), compiled="llvm")
         assert "does not compile all of it" not in text
-    inputs = [there(t.detach()).requires_grad_() if t.requires_grad else there(t) for t in (*carry, *xs, *weights)]
+    inputs = [t.detach().to(device).requires_grad_(t.requires_grad) for t in (*carry, *xs, *weights)]
     n = len(carry)
     with really_compiling():
         outputs = run(step, inputs[:n], inputs[n : n + len(xs)], inputs[n + len(xs) :], length=LENGTH, compiled=mode)
     assert_close([y.numpy() for y in outputs], expected[0])
     random = np.random.default_rng(0)
-    pairs = [(y, there(Tensor(random.standard_normal(y.shape).astype(y.dtype)))) for y in outputs]
+    pairs = [(y, Tensor(random.standard_normal(y.shape).astype(y.dtype), device=device)) for y in outputs]
     pairs = [(y, g) for y, g in pairs if y.requires_grad]
     wrt = [inputs[0], *inputs[n + len(xs) :]]
     found = grad([y for y, _ in pairs], wrt, [g for _, g in pairs], allow_unused=True)
     assert_close([np.zeros(t.shape) if g is None else g.numpy() for t, g in zip(wrt, found)], expected[1])
 
 
-@pytest.mark.parametrize("target", ["llvm", "cupy"])
 @pytest.mark.parametrize("n", [1, 63, 71])
-def test_argmax_of_a_long_axis_with_equal_elements_and_nan(n, target, rng, request):
+def test_argmax_of_a_long_axis_with_equal_elements_and_nan(n, target, rng):
     x = rng.integers(0, 3, (LENGTH, BATCH, n)).astype("float32")
     x[rng.random(x.shape) < 0.02] = np.nan
     x[0], x[1] = -np.inf, np.inf
-    there = "numpy"
-    if target == "llvm":
-        pytest.importorskip("llvmlite")
-    elif COMPILER is None or "cupy" in available():
-        pytest.skip("needs a C++ compiler to stand in for CUDA's")
-    else:
-        request.getfixturevalue("cupy")
-        there = "cupy"
+    mode, device = target
 
     def step(h, x):  # which needs both in the loop
         y = x + 0 * h
         last = ops.where(ops.expand_dims(ops.argmax(y, axis=1) + ops.argmin(y, axis=1), axis=1) < 0, y, h)
         return last, (ops.argmax(y, axis=1), ops.argmin(y, axis=1))
 
-    h, xs = Tensor(np.zeros((BATCH, n), "float32"), device=there), Tensor(x, device=there)
-    _, found = scan(step, h, xs, compiled="llvm" if target == "llvm" else True)
+    h, xs = Tensor(np.zeros((BATCH, n), "float32"), device=device), Tensor(x, device=device)
+    _, found = scan(step, h, xs, compiled=mode)
     np.testing.assert_array_equal(found[0].numpy(), np.argmax(x, axis=2))
     np.testing.assert_array_equal(found[1].numpy(), np.argmin(x, axis=2))
 
@@ -318,6 +310,16 @@ def test_out_of_bounds_is_the_error_of_eager_mode(step, bad, message, arguments)
             scan(lambda h, x: step(h, x, table), h, Tensor(x), compiled=mode)
         with pytest.raises(IndexError, match=message), no_grad():
             scan(lambda h, x: step(h, x, table), h, Tensor(x), compiled=mode, checkpoint_every=2)
+
+
+def test_out_of_bounds_on_other_targets(target, arguments):
+    """On a GPU the error comes with the next copy to the host."""
+    (mode, device), (h, _, (table, *_)) = target, arguments
+    table, h = table.detach().to(device), h.detach().to(device)
+    for bad in (7, -1):
+        ids = Tensor(np.array([[0, 1, 2], [3, bad, 5]]), device=device)
+        with pytest.raises(IndexError, match=f"ids must lie in 0 … 6, got {bad}"):
+            scan(lambda h, x: 0.5 * h + ops.embedding(table, x), h, ids, compiled=mode)[0].numpy()
 
 
 def test_a_token_that_is_fed_back_out_of_bounds(arguments):

@@ -19,9 +19,12 @@ from tinygrad_gru.native.library import FUNCTIONS
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan import plan_cache as compiled_module
+from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.targets import llvm
 from tinygrad_gru.scan.targets.source import build
+from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.scan.tracing.tracer import trace_with_names
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
@@ -47,7 +50,7 @@ def run_by_python(source):
     functions = {name: getattr(np, name) for name in (*FUNCTIONS, *native.DTYPES, "inf", "nan") if hasattr(np, name)}
     functions |= {f"pointer_{name}": pointer(name) for name in native.DTYPES} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"product": product, "plus": np.add, "min": min}
+    functions |= {"product": product, "plus": np.add, "min": min, "max": max}
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(source, functions)
     return functions["loop"]
@@ -171,6 +174,28 @@ def test_unsupported_operations_fall_back_to_numpy(rng):
 def test_half_precision_falls_back_to_numpy():
     cell = GRUCell(3, 4, dtype="float16")
     assert "float16" in reason(cell.step, cell.initial_state(2), Tensor(np.zeros((5, 2, 3), "float16")))
+
+
+@needs_llvm
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+@pytest.mark.parametrize(("layer_type", "rows"), [(GRU, 2), (LSTM, 10), (GRU, 32), (LSTM, 40)])
+def test_two_threads_give_the_same_bits(layer_type, rows, rng):
+    """Sums over time and rows are computed by NumPy, all others within a row."""
+    manual_seed(0)
+    layer = layer_type(20, 35)
+    x = rng.standard_normal((6, rows, 20)).astype("float32")
+    for one, two in zip(results_of_layer(layer, x, "llvm:1"), results_of_layer(layer, x, "llvm:2"), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_work_of_a_step():
+    def step(h, x):
+        return ops.tanh(h @ W + x)
+
+    W = Tensor(np.ones((5, 5)))
+    forward, _ = trace_with_names(step, Tensor(np.zeros((4, 5))), Tensor(np.zeros((7, 4, 5))))
+    plan = CompiledStep(Trace.of(forward, None), "llvm").forward.source.plan
+    assert llvm.work(plan) == 2 * 4 * 5 * 5 + 4 * 5 * (1 + 20)
 
 
 def test_threads_share_only_independent_rows():

@@ -15,7 +15,7 @@ from .dtypes import bfloat16, dtype_name, is_floating, is_half
 from .events import record_launches
 from .indexing import CheckedIndex
 from .memory import IDLE_POOL, MemoryReport, OutOfMemoryError, with_memory_report
-from .random import RandomStream, manual_seed, random_state, random_stream, replayed_from, set_random_state
+from .random import RandomStream, drawing_from, manual_seed, random_state, random_stream, set_random_state
 from .select import available, backend_of, current, move, resolve, use
 from .settings import memory_limit, memory_report, tf32, tf32_allowed
 
@@ -41,6 +41,7 @@ __all__ = [
     "copy_of",
     "cuda_of",
     "dtype_name",
+    "drawing_from",
     "current",
     "with_memory_report",
     "immediate_checks",
@@ -55,7 +56,6 @@ __all__ = [
     "record_launches",
     "random_state",
     "random_stream",
-    "replayed_from",
     "resolve",
     "scatter_add",
     "set_random_state",

@@ -21,7 +21,7 @@ from ..contexts import setting
 from .arrays import astype
 from .base import Backend
 from .dtypes import dtype_name
-from .select import resolve
+from .select import move, resolve
 
 
 class RandomStream:
@@ -36,18 +36,22 @@ class RandomStream:
 
     def generator(self, device: str | Backend | None = None) -> Any:
         """The backend's generator for the next draw."""
+        return resolve(device).random(self.seed, self.reserve(1))
+
+    def reserve(self, count: int) -> int:
+        """The position of the first of the next `count` draws, which the caller makes."""
         with _lock:  # two threads must not make the same draw
             position = self.position
-            self.position += 1
-        return resolve(device).random(self.seed, position)
+            self.position += count
+        return position
 
     def uniform(self, shape: tuple[int, ...], dtype: Any = "float32", device: str | Backend | None = None) -> Any:
         """Uniform random numbers in [0, 1)."""
         return self._draw("random", shape, dtype, device)
 
     def normal(self, shape: tuple[int, ...], dtype: Any = "float32", device: str | Backend | None = None) -> Any:
-        """Random numbers of the standard normal distribution."""
-        return self._draw("standard_normal", shape, dtype, device)
+        """Random numbers of the standard normal distribution, drawn on the host: the same on every device."""
+        return move(self._draw("standard_normal", shape, dtype, "numpy"), device)
 
     def _draw(self, distribution: str, shape: tuple[int, ...], dtype: Any, device: str | Backend | None) -> Any:
         # Generators draw float32 or float64 only.
@@ -119,7 +123,10 @@ def _use(stream: RandomStream) -> None:
 
 
 @contextmanager
-def replayed_from(state: dict[str, int]) -> Iterator[None]:
-    """A block that draws the numbers after a state again; the stream outside of it is unchanged."""
-    with setting(_thread_stream, RandomStream(state["seed"], state["position"])):
+def drawing_from(stream: RandomStream) -> Iterator[None]:
+    """A block that draws from a stream; the one outside of it is unchanged.
+
+    `drawing_from(RandomStream(**state))` draws the numbers after a state again.
+    """
+    with setting(_thread_stream, stream):
         yield

@@ -16,7 +16,7 @@ from .eager import scan_eager
 from .fallback import NotCompiledError, Remark
 from .modes import mode_of, runnable
 from .names import RecordedStep, record_names
-from .protocol import check_carry, check_step, check_xs, scan_length
+from .protocol import check_carry, check_step, checked_xs, constant, scan_length
 from .run import in_segments, scan_compiled
 from .tracing.effects import rollback
 from .tracing.traced_array import NoTarget, Untraceable
@@ -82,10 +82,9 @@ def scan(
             recorded, carry, xs, length=length, reverse=reverse, compiled=compiled, checkpoint_every=checkpoint_every
         )
         return carry, *ys
-    xs = map_leaves(_tensor, xs)
     check_step(step, "scan")
     check_carry(carry)
-    check_xs(xs)
+    xs = checked_xs(xs)
     steps = scan_length(xs, length)
     mode = runnable(mode_of(compiled))
     if checkpoint_every is not None and (not isinstance(checkpoint_every, Integral) or checkpoint_every < 1):
@@ -124,7 +123,7 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
     y_trees: list[Any] = []  # of one segment, for all have the same
 
     def segment(steps: int, *inputs: Any) -> tuple:
-        tensors = tuple(map(_tensor, inputs))
+        tensors = tuple(map(constant, inputs))
         last, ys = scan_eager(
             step, with_leaves(carry, tensors[:count]), with_leaves(xs, tensors[count:]), length=steps, reverse=reverse
         )
@@ -136,8 +135,3 @@ def _scan_in_segments(step: Callable, carry: Any, xs: Any, length: int, reverse:
 
     last, ys = in_segments(run, state, flatten(xs), length, reverse, size)
     return with_leaves(carry, last), with_leaves(y_trees[0], ys)
-
-
-def _tensor(x: Any) -> Any:
-    """An array as a constant Tensor."""
-    return Tensor.from_node(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x

@@ -17,7 +17,7 @@ from .names import closed_over_tensors
 from .passes.linear import why_not_linear
 from .passes.schedule import VIEWS, Level, schedule
 from .plan_cache import CompiledStep, compiled_steps
-from .protocol import check_carry, check_step, check_xs
+from .protocol import check_carry, check_step, checked_xs
 from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
 from .tracing.trace import Trace
@@ -50,7 +50,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
             "a recurrent layer in it: explain(layer.cells[0].step, layer.cells[0].initial_state(batch), x)"
         )
     check_carry(carry)
-    check_xs(xs)
+    xs = checked_xs(xs)
     mode = mode_of(compiled)
     shown = (mode if mode.target else mode_of(True)).on(flatten(carry)[0].data)
     try:
@@ -65,6 +65,10 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     constants, values = _names(trace, step), {value.number: name for value, name in found.of().items()}
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = [*_how(mode, shown, compiled_step), "", "The step, traced:", *traced, ""]
+    if forward.draws:
+        count = len(forward.draws)
+        values |= {value.number: f"draw {i} of the step" for i, value in enumerate(forward.xs[-count:], start=1)}
+        lines += [f"Random numbers: {count} draws per step, made before the loop; the same as in eager mode.", ""]
     lines += _described(compiled_step.forward, "Forward")
     if backward is not None:
         residuals = ", ".join(value.name for value in compiled_step.residuals)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..closures import cell_contents, definition_line, is_library
 from ..tensor import Tensor
-from ..trees import flatten, leaves, leaves_like, mismatch, with_leaves
+from ..trees import flatten, leaves, leaves_like, map_leaves, mismatch, with_leaves
 
 _TREES = "a tuple, list or dictionary of them"
 _TREE = f"a Tensor or {_TREES}"
@@ -117,15 +117,20 @@ def check_carry(carry: Any) -> None:
         raise TypeError(f"scan: carry must be {_TREE}, got None (of a step without a carry, write ())")
 
 
-def check_xs(xs: Any) -> None:
-    """Raise TypeError unless it is a tree of Tensors with an axis of time, or None."""
-    if all(isinstance(part, Tensor) and part.shape for part in flatten(xs)):
-        return
-    for path, part in leaves(xs, "xs"):
+def checked_xs(xs: Any) -> Any:
+    """The xs, arrays among them as constants. Raises TypeError unless it is a tree of Tensors with an axis of time."""
+    xs = map_leaves(constant, xs)
+    for path, part in () if isinstance(xs, Tensor) and xs.shape else leaves(xs, "xs"):
         if not isinstance(part, Tensor):
             raise TypeError(f"scan: xs must be a Tensor (T, …), {_TREES}, or None, got {_found(path, part, 'xs')}")
         if not part.shape:
             raise TypeError(f"scan: xs must have a first axis of time, (T, …); {path} is a Tensor without axes")
+    return xs
+
+
+def constant(x: Any) -> Any:
+    """An array as a constant Tensor."""
+    return Tensor.from_node(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
 
 
 def y_leaves(ys: Sequence[Any]) -> list[list[Any]]:

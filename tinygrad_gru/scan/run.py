@@ -20,6 +20,7 @@ from ..writes import tick
 from .passes.symbolic_zeros import Nonlinear
 from .plan_cache import CompiledStep, Workspaces, plan_of
 from .replay import evaluate, replay
+from .tracing.draws import drawn
 from .tracing.trace import Trace
 from .tracing.trace_cache import TraceCache
 from .tracing.traced_array import NoTarget
@@ -40,6 +41,9 @@ def scan_compiled(
     x_leaves = flatten(xs)
     target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
+    if trace.forward.draws:
+        numbers = drawn(trace.forward.draws, length, reverse, backend_of(state[0].data))
+        x_leaves += [Tensor.from_node(array, None) for array in numbers]
 
     def run(inputs: list[Tensor], steps: int) -> Sequence[Tensor]:
         return _run(trace, compiled, inputs, steps, reverse, recompute=every is not None)
@@ -73,8 +77,8 @@ def _target(target: str, arrays: list[Any]) -> tuple[str, Backend | None]:
     if not is_on_cuda(arrays[0]):
         if target == "cuda":
             raise ValueError("compiled: 'cuda' is for arrays on a GPU, got NumPy arrays (`explain` shows its source)")
-        threads, cores = int(target.partition(":")[2] or 1), os.cpu_count() or 1
-        if threads > cores:
+        threads = int(target.partition(":")[2] or 1)
+        if threads > 1 and threads > (cores := os.cpu_count() or 1):  # counting them takes longer than all else here
             raise ValueError(f"compiled={target!r} asks for {threads} threads, and this machine has {cores} cores")
         return target, None
     backends = {backend_of(array).name for array in arrays}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from ..backend import as_dtype, astype, dtype_name, move, random_stream, resolve, xp_of
+from ..backend import as_dtype, astype, dtype_name, random_stream, resolve, xp_of
 from ..tape import Variable, leaf
 from .tensor import Tensor
 
@@ -151,7 +151,7 @@ def randn(*shape: Any, dtype: Any = "float32", device: Any = None, requires_grad
     >>> bool((randn(2, 3) == first).all())
     True
     """
-    return _new(move(random_stream().normal(_shape("randn", shape), dtype, "numpy"), resolve(device)), requires_grad)
+    return _new(random_stream().normal(_shape("randn", shape), dtype, device), requires_grad)
 
 
 def randint(low: int, high: Any = None, shape: Any = None, dtype: Any = "int64", device: Any = None) -> Tensor:

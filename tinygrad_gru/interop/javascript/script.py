@@ -19,7 +19,7 @@ from ...ops.op import unwrap
 from ...scan.ir import Value
 from ...scan.names import closed_over_tensors
 from ...scan.plan_cache import CompiledStep
-from ...scan.protocol import check_carry, check_step, check_xs
+from ...scan.protocol import check_carry, check_step, checked_xs
 from ...scan.targets.javascript import products
 from ...scan.targets.javascript.operations import ARRAYS
 from ...scan.tracing.trace import Trace
@@ -104,9 +104,11 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
     """
     check_step(step, "scan_source")
     check_carry(carry)
-    check_xs(xs)
+    xs = checked_xs(xs)
     try:
         forward = trace_forward(step, carry, xs, closed_over_tensors(step).values())
+        if forward.draws:
+            raise Untraceable("it draws random numbers", "turn dropout off, by eval(), or pass the numbers in xs")
         trace = Trace.of(forward, [True for _ in forward.xs])
         compiled = CompiledStep(trace, "javascript")
         backward = compiled.backward()

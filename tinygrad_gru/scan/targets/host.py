@@ -32,16 +32,21 @@ def scalar_dtype(like: Value) -> Any:
 
 
 def invariant_lines(
-    names: Names, buffers: Buffers, scalar: Callable[[Value, Any], str], contiguous: Collection[Value] = ()
+    names: Names,
+    buffers: Buffers,
+    scalar: Callable[[Value, Any], str],
+    contiguous: Collection[Value] = (),
+    others: Collection[Value] = (),
 ) -> list[str]:
     """The lines that compute the invariant values of a plan, once per run.
 
     scalar      the text of a Python scalar that meets arrays of a dtype
     contiguous  views that are copied, for a product reads a weight fastest in the layout in which it is used
+    others      the values that are computed elsewhere, or not needed
     """
     lines: list[str] = []
     for value in names.plan.program.values():
-        if value in names.invariant:
+        if value in names.invariant and value not in others:
             operands = [
                 scalar(i, scalar_dtype(value)) if i.op == "scalar" else names.at_step(i).name for i in value.inputs
             ]

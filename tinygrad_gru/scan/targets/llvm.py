@@ -12,13 +12,18 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
+from typing import Any
 
 import numpy as np
 
 from ... import native
+from ...native.packing import Piece, arguments, packing_text
 from ..ir import Program, Value
 from ..passes.clusters import Cluster, clusters
 from ..passes.merge import merge_matmuls, merge_sums
@@ -30,7 +35,7 @@ from .elements import PYTHON
 from .host import compiled
 from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation, neutral
 from .numpy import Emitter, HostExecutable
-from .source import Rewrite, Source, Stages
+from .source import Names, Rewrite, Source, Stages
 from .workspace import Workspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
@@ -62,7 +67,7 @@ class LLVMTarget:
         except _DependentRows:
             loop = LoopEmitter(plan, threads=1).emit()
         call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
-        source = Emitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
+        source = HostEmitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
         threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
         return source._replace(
             loop=loop, calls=source.calls._replace(step=loop.parts),
@@ -71,8 +76,10 @@ class LLVMTarget:
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
-        if source.loop.lines and native.is_available():  # without llvmlite it can only be printed
-            namespace["loop"] = native.function("\n".join(source.loop.lines))
+        if native.is_available():  # without llvmlite it can only be printed
+            if source.loop.lines:
+                namespace["loop"] = native.function("\n".join(source.loop.lines))
+            namespace["prepare"] = Preparation(operands_of(source.plan))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
             return loop_arguments(source.loop, workspace, times)
@@ -80,11 +87,102 @@ class LLVMTarget:
         return HostExecutable(source, stages, namespace, steps)
 
 
-def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
-    """Copy a matrix (k, n) into panels (-, k, width) of adjacent columns, in the order in which a product reads them.
+class HostEmitter(Emitter):
+    """Writes what runs before and after the loop, in which `prepare` computes the operands of the loop."""
 
-    The last panel ends with the matrix; it may overlap the one before.
-    """
+    def _invariants(self, others: Collection[Value] = ()) -> list[str]:
+        program, operands = self.plan.program, operands_of(self.plan)
+        names = [self.buffers.declare(self.names.at_step(value)) for value in operands]
+        computed, needed = set(operands), {*program.new_carry, *program.ys, *program.sums}
+        for value in reversed(program.values()):  # their own operands, unless others need them
+            users = program.users.get(value, ())
+            if value in self.names.invariant and value not in needed and users and computed.issuperset(users):
+                computed.add(value)
+        prepared = [f"prepare(constants, workspace)  # {', '.join(names)}: joined, transposed, in panels"] * bool(names)
+        return [*prepared, *super()._invariants(computed)]
+
+
+def operands_of(plan: Plan) -> dict[Value, list[Piece]]:
+    """The operands of the loop that are put together from pieces of constants."""
+    found = {}
+    for value in plan.program.values():
+        if value.op in ("packed", "materialized") and plan.levels.get(value) == "invariant":
+            with suppress(_NoPieces):
+                found[value] = list(_pieces(value.inputs[0], is_column=value.op == "packed"))
+    return found
+
+
+class _NoPieces(Exception):
+    """A value is not put together from constants of its dtype."""
+
+
+def _pieces(value: Value, row: int = 0, column: int = 0, transposed: bool = False, is_column: bool = False) -> Iterator:
+    """The pieces of a matrix, or of its transpose, from this row and column on; a vector is a row, or a column."""
+    if len(value.shape) > 2:
+        raise _NoPieces
+    if value.op == "transpose" and value["axes"] == (1, 0):
+        yield from _pieces(value.inputs[0], row, column, not transposed)
+    elif value.op == "concat" and all(i.dtype == value.dtype for i in value.inputs):
+        along_rows = (value["axis"] == 0) != transposed if len(value.shape) == 2 else is_column
+        for part in value.inputs:
+            yield from _pieces(part, row, column, transposed, is_column)
+            size = part.shape[value["axis"]]
+            row, column = (row + size, column) if along_rows else (row, column + size)
+    elif value.op == "constant":
+        rows, columns = value.shape if len(value.shape) == 2 else (1, math.prod(value.shape))
+        if transposed or (is_column and len(value.shape) < 2):
+            yield Piece(value["position"], row, column, columns, rows, 1, columns)
+        else:
+            yield Piece(value["position"], row, column, rows, columns, columns, 1)
+    else:
+        raise _NoPieces
+
+
+class Preparation:
+    """Puts the operands of a loop together, from the constants of a run and in the arrays of a workspace."""
+
+    def __init__(self, operands: Mapping[Value, list[Piece]]):
+        self.operands = defaultdict[str, list](list)  # by dtype
+        for value, pieces in operands.items():
+            self.operands[np.dtype(value.dtype).name].append((value, pieces))
+        self.functions = {dtype: native.function(packing_text(dtype)) for dtype in self.operands}
+
+    def __call__(self, constants: Sequence[Any], workspace: Workspace) -> None:
+        if workspace.graphs is None:
+            workspace.graphs = {dtype: arguments(self._placed(dtype, workspace)) for dtype in self.operands}
+        for dtype, (steps, sources) in workspace.graphs.items():
+            arrays = [constants[position] for position in sources]
+            if not all(array.flags.c_contiguous for array in arrays):
+                arrays = [np.ascontiguousarray(array) for array in arrays]
+            steps[1::12] = [address(array) for array in arrays]
+            self.functions[dtype](steps)
+
+    def _placed(self, dtype: str, workspace: Workspace) -> Iterator[tuple]:
+        for value, pieces in self.operands[dtype]:
+            out = workspace.view(Names(workspace.source.plan).at_step(value), 0)
+            assert out.flags.c_contiguous, value
+            if value.op == "packed":
+                _, inner, width = out.shape
+                columns = max(piece.column + piece.columns for piece in pieces)
+            else:
+                columns = width = out.shape[-1] if out.ndim else 1
+                inner = out.size // max(width, 1)
+            yield address(out), (inner, columns), width, pieces
+
+
+def work(plan: Plan) -> int:
+    """Roughly the floating-point operations of a step in the loop, by which a number of threads can be chosen."""
+    total = 0
+    for value in plan.operations("loop"):
+        if value.op == "product":
+            total += 2 * math.prod(value["sizes"])
+        else:
+            total += math.prod(value.shape) * (20 if value.op in ("exp", "tanh") else 1)
+    return total
+
+
+def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
+    """Copy a matrix (k, n) that was computed into panels (-, k, width); see `native.packing`."""
     rows, columns = matrix.shape
     width = panels.shape[2]
     full, rest = divmod(columns, width)

@@ -136,11 +136,7 @@ class Emitter:
             if not self.sums.is_contracted(value):
                 after += self._sum(i, value)
         after += output_copies(self.names, self.buffers)
-        transposed = [
-            value for value, users in self.plan.program.users.items()
-            if value.op == "transpose" and any(user.op != "concat" for user in users)
-        ]  # fmt: skip
-        constants = invariant_lines(self.names, self.buffers, self._scalar, transposed)
+        constants = self._invariants()
         looped = list(self.loop) if self.loop is not None else []
         if self.loop is None and loop:
             looped = [f"for ({self.buffers.names('step')}) in steps:", *_indented(loop)]
@@ -186,6 +182,14 @@ class Emitter:
         missing = len(like.shape) - len(value.shape)
         name = self._at_chunk(value)
         return f"{name}[:{', None' * missing}, ...]" if missing > 0 and value not in self.names.invariant else name
+
+    def _invariants(self, others: Collection[Value] = ()) -> list[str]:
+        """The lines for loop-invariant values, but for `others`."""
+        transposed = [
+            value for value, users in self.plan.program.users.items()
+            if value.op == "transpose" and any(user.op != "concat" for user in users)
+        ]  # fmt: skip
+        return invariant_lines(self.names, self.buffers, self._scalar, transposed, others)
 
     # -- regions -------------------------------------------------------------------------------------------------------
 

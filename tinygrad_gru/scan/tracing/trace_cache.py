@@ -100,7 +100,7 @@ class TraceCache:
 
 def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
     forward = trace_forward(step, carry, xs)
-    needs_grad = [x.requires_grad for x in (*flatten(carry), *flatten(xs))]
+    needs_grad = [x.requires_grad for x in (*flatten(carry), *flatten(xs))] + [False for _ in forward.draws]
     differentiable = recording.get() and (any(needs_grad) or bool(forward.closed_over))
     trace = Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
     trace.step = _weak_reference(step.step if isinstance(step, StepWrapper) else step)

@@ -48,11 +48,6 @@ _MASKS = (
     "`ops.where(mask, a, b)` keeps the shape; where the mask is the same at every step, so is `np.flatnonzero(mask)`",
 )
 _BITS = ("it computes with the bits of integers", "compute them before the scan, for all steps at once")
-#: Of random numbers in a step.
-DRAWS = (
-    "it draws random numbers at every step",
-    "draw them before the scan, for all steps at once, and pass them in xs (layers do so for their dropout)",
-)
 
 
 class _Namespace(DuckNamespace):
@@ -263,9 +258,6 @@ class TracingBackend(Backend):
 
     def to_host(self, array: Any) -> Any:
         raise Untraceable(*_NEEDS_VALUES)
-
-    def random(self, seed: int, position: int) -> Any:
-        raise Untraceable(*DRAWS)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> TracedArray:
         raise Untraceable("it makes an array to write into", "compute the array by ops, such as `ops.concatenate`")

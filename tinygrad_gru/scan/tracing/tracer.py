@@ -20,6 +20,7 @@ from ...writes import tick
 from ..ir import Graph, Value
 from ..names import Place, StepNames, WatchedStep
 from ..protocol import split_output
+from .draws import Draw, drawing
 from .effects import rollback
 from .indexing import IndexCheck
 from .traced_array import NoTarget, TracedArray, Untraceable, closed_over, is_array
@@ -51,9 +52,10 @@ class Call(NamedTuple):
 class Forward(NamedTuple):
     """One step, as a graph and as the ops that were recorded.
 
-    carry, xs      its inputs
+    carry, xs      its inputs; the last xs are random numbers, see `draws`
     new_carry, ys  its outputs
     closed_over    the nodes of the closed-over tensors that require a gradient, in the order of their creation
+    draws          the random numbers that it draws, each an x
     y              of traced tensors, in the structure that ys have too
     start          the time on the tape at which the trace began
     records        the records of the step
@@ -70,6 +72,7 @@ class Forward(NamedTuple):
     new_carry: list[Value]
     ys: list[Value]
     closed_over: list[Node]
+    draws: list[Draw]
     y: Any
     start: int
     records: Tape
@@ -173,9 +176,10 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     )
     recorder = _Recorder(inspector.get())
     with setting(inspector, recorder), rollback(step) as check, enable_grad():
-        with _tracing(), _symbolic(graph, symbolic):
+        with _tracing(), _symbolic(graph, symbolic), drawing(graph, len(x_in)) as stream:
             new, y = split_output(step(*arguments), carry)
         check()
+    x_in += [Tensor.from_node(TracedArray(graph, value), None) for value in stream.values]
     carry_out, ys = leaves_like(carry, new), flatten(y)
     if carry_out is None:
         raise Untraceable("its carry changes its structure")
@@ -200,7 +204,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
     count = len(carry_out)
     return Forward(
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
-        values[count:], closed_over, y, start, records, calls,
+        values[count:], closed_over, stream.draws, y, start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
         tuple(dict.fromkeys(graph.checks)), results={},
     )  # fmt: skip
