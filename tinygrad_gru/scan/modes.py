@@ -130,8 +130,8 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
 
     True         compiled, by the target that is the default; a step that cannot be compiled is a NotCompiledError
     False        eager mode; so is "eager"
-    "llvm"       machine code, by llvmlite (the extra `fast`), in one thread; "llvm:2" in two, which share the batch, with
-                 the same results
+    "llvm"       machine code, by llvmlite (the extra `fast`), in one thread; "llvm:2" in two, which share the batch,
+                 with the same results
     "numpy"      a program of NumPy's functions
     None         left to the environment variable TINYGRAD_GRU_COMPILED, which is one of these words; without it "llvm"
                  where llvmlite is installed, else "numpy"
