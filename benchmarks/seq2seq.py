@@ -17,10 +17,11 @@ from .timing import installed, interleaved, ratio, report, row
 COMMAND = "OMP_NUM_THREADS=1 python -m benchmarks.seq2seq"
 SIZES = [(20, 16, 20, 64), (20, 32, 20, 128), (20, 32, 40, 256)]
 EXPLANATION = """\
-Forward and backward of a decoder, a GRU cell that reads the token's embedding and a context at every step, float32, with
-the gradients of all weights, of the embeddings and of the memory. Context: scores = memory · h, masked by lengths,
+Forward and backward of a decoder, a GRU cell that reads the token's embedding and a context at every step, float32,
+with the gradients of all weights, of the embeddings and of the memory. Context: scores = memory · h, masked by lengths,
 softmax, weighted mean of the memory. "products" writes it by matmul, "sums" by products of elements and sums. PyTorch
-runs a loop of `GRUCell`s. Time of PyTorch over ours: above 1 we are faster. Medians over interleaved rounds, with the interquartile range."""
+runs a loop of `GRUCell`s. Time of PyTorch over ours: above 1 we are faster. Medians over interleaved rounds, with the
+interquartile range."""
 
 
 def arrays(size: tuple[int, ...]) -> tuple[np.ndarray, ...]:
