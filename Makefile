@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 CUDA ?= 13
+LLVM := --only-binary=:all: "llvmlite>=0.46"
 
 # One process per core, each with one thread. ARGS="-n 0": one process.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -12,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # One thread: the products of a recurrence are too small for more, which are slower.
 demo: export OMP_NUM_THREADS ?= 1
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(VENV)/.fast
 	$(BIN)/python -m tinygrad_gru train $(ARGS)
 
 test: $(VENV)/.test
@@ -31,13 +32,15 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# sdist and wheel in dist/, and a smoke test of the wheel in an empty environment.
+# sdist and wheel in dist/, and a smoke test of the wheel in an empty environment, and with llvmlite in it.
 package: $(VENV)/.package
 	rm -rf dist $(VENV)/installed
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
 	$(PYTHON) -m venv $(VENV)/installed
 	$(VENV)/installed/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	$(VENV)/installed/bin/python -I tests/smoke.py
+	$(VENV)/installed/bin/python -m pip install --quiet --disable-pip-version-check $(LLVM)
 	$(VENV)/installed/bin/python -I tests/smoke.py
 
 # The site in build/site, opened by build/site/index.html; fails on any warning. Cells of the course run, and are cached.
@@ -65,6 +68,12 @@ $(VENV)/bin/python:
 # One stamp file per set of extras: each is installed once, and again when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch $@
+
+# For speed, where there is a wheel for this Python; everything works without it.
+$(VENV)/.fast: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LLVM) || \
+		echo "without llvmlite, of which there is no wheel for this Python: recurrences run by NumPy"
 	touch $@
 
 # Data for examples: parts of packages, which are installed without their dependencies.

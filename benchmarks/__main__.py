@@ -1,8 +1,30 @@
-"""Run every benchmark except main_job and kills, which take long; peers that are not installed are skipped."""
+"""A summary on one page, then every benchmark except those that take long (main_job, kills, torch_compiled).
+
+`--summary` prints the summary alone. Peers that are not installed are skipped.
+"""
 
 from __future__ import annotations
 
-from . import import_time, javascript, lengths, linearity, overhead, recurrence, recurrence_memory, training_step
+import sys
 
-for benchmark in (import_time, overhead, linearity, lengths, recurrence, recurrence_memory, training_step, javascript):
-    benchmark.main()
+from . import (
+    first_pass,
+    import_time,
+    javascript,
+    lengths,
+    linearity,
+    overhead,
+    recurrence,
+    recurrence_memory,
+    summary,
+    training_step,
+    word_model,
+)
+
+summary.main()
+if "--summary" not in sys.argv:
+    print("Now at length, which takes tens of minutes; `python -m benchmarks --summary` ends here.\n")
+    for benchmark in (import_time, first_pass, overhead, linearity, lengths, recurrence, recurrence_memory):
+        benchmark.main()
+    for benchmark in (training_step, word_model, javascript):
+        benchmark.main()

@@ -146,7 +146,12 @@ def _torch_leaves(arrays: Iterable[np.ndarray], device: str, dtype: str) -> list
     return [array.requires_grad_() for array in _torch_arrays(arrays, device, dtype)]
 
 
-def _torch_loop(case: Case, device: str, dtype: str) -> Pass:
+def pytorch_compiled(case: Case, what: str) -> Pass:
+    """A loop of PyTorch's ops with its "step" or the whole "loop" under `torch.compile`, or nothing: "eager"."""
+    return _torch_loop(case, "cpu", "float32", what)
+
+
+def _torch_loop(case: Case, device: str, dtype: str, what: str = "eager") -> Pass:
     import torch
 
     cell = CELLS[case.kind]
@@ -154,17 +159,23 @@ def _torch_loop(case: Case, device: str, dtype: str) -> Pass:
     w = dict(zip(case.weights, _torch_leaves(case.weights.values(), device, dtype)))
     leaves, cotangents = [x, *start, *w.values()], _torch_arrays(case.cotangents, device, dtype)
 
-    def run() -> Sequence[Any]:
+    def step(carry: tuple, a: dict[str, Any]) -> tuple:
+        return cell.step(torch, w, carry, a)
+
+    step = torch.compile(step, dynamic=False) if what == "step" else step
+
+    def loop() -> list[Any]:
         # Written for speed: the input contributions are computed for all steps at once and split by unbind, because the
         # backward of a[t] fills an array as large as a at every step.
         every = contributions(w, x)
         carry, rows = tuple(start), []
         for parts in zip(*(a.unbind() for a in every.values())):
-            carry, ys = cell.step(torch, w, carry, dict(zip(every, parts)))
+            carry, ys = step(carry, dict(zip(every, parts)))
             rows.append(ys)
-        return torch.autograd.grad([torch.stack(column) for column in zip(*rows)], leaves, cotangents)
+        return [torch.stack(column) for column in zip(*rows)]
 
-    return run
+    forward = torch.compile(loop, dynamic=False) if what == "loop" else loop
+    return lambda: torch.autograd.grad(forward(), leaves, cotangents)
 
 
 def jax(case: Case) -> Pass:

@@ -1,4 +1,4 @@
-"""Smoke test of an installed package: what a user does first, with NumPy alone, away from the checkout."""
+"""Smoke test of an installed package: what a user does first, with NumPy alone or llvmlite, away from the checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_gru
-from tinygrad_gru import Tensor, nn, ops, optim
+from tinygrad_gru import Tensor, explain, nn, ops, optim
 from tinygrad_gru.interop import javascript
 from tinygrad_gru.interop import torch as weights
 
@@ -22,7 +22,9 @@ def main() -> None:
     assert Path(sys.prefix) in home.parents, f"imported from {home}, not from the environment {sys.prefix}"
     assert (home / "py.typed").exists()
     installed = {found.metadata["Name"].lower() for found in distributions()}
-    assert installed <= {"numpy", "pip", "setuptools", "tinygrad_gru", "tinygrad-gru"}, installed
+    assert installed <= {"llvmlite", "numpy", "pip", "setuptools", "tinygrad_gru", "tinygrad-gru"}, installed
+    target = explain(lambda h, x: h + x, Tensor(0.0), Tensor([1.0])).partition(":")[0]
+    assert target == ("Target llvm" if "llvmlite" in installed else "Target numpy"), target
 
     model, head = nn.GRU(1, 8), nn.Linear(8, 1)
     adam = optim.Adam([*model.parameters(), *head.parameters()], lr=0.02)

@@ -282,6 +282,18 @@ def test_fine_tune(run):
     assert losses("--from", "runs/pretrained.safetensors")[2] == knows_python
 
 
+def test_modern_recurrences(run, tmp_path):
+    """What the claims of the papers come to at a size of seconds: the linear cells guess at parity, the others know."""
+    arguments = ("--runs", 1, "--steps", 200, "--length", 12, "--letters", 2, "--timed", 8, 16, "--repetitions", 1)
+    printed = run("modern_recurrences", *arguments)
+    assert len(re.findall(r"^ +\d+ +[\d.]+ +[\d.]+ +[\d.]+$", printed, re.M)) == 2
+    one, two, _ = (float(share) for share in re.findall(r"^minGRU, \d layers? +([\d.]+) %", printed, re.M))
+    assert 30 < one < two
+    last = dict(re.findall(r"^(\w+) .* ([\d.]+) %  \([^)]+\)$", printed.partition("3. Parity")[2], re.M))
+    assert all(float(last[name]) == 100 for name in ("GRU", "LSTM", "sLSTM"))
+    assert all(40 < float(last[name]) < 60 for name in ("minGRU", "minLSTM", "LRU"))
+
+
 def test_inside_your_cell(run, tmp_path):
     """A page of the trained model, which holds the lines of its step, and the weights in a file."""
     printed = run("inside_your_cell", "--steps", 25, "--hidden", 16, "--out", "inside.html")

@@ -20,6 +20,7 @@ from tests.scan.linear_steps import (
     rectified,
     sru,
 )
+from tests.scan.random_cells import difference, draw
 from tinygrad_gru import Tensor, compiling, explain, grad, nn, no_grad, ops, scan
 from tinygrad_gru.scan.passes.linear import MOST_ELEMENTS, why_not_linear
 from tinygrad_gru.scan.plan_cache import CompiledStep
@@ -299,3 +300,11 @@ def test_layers_of_the_library(name, reverse, rng, scans, cache, monkeypatch):
     for compiled, eager in zip(*results, strict=True):
         np.testing.assert_allclose(compiled, eager, rtol=1e-10, atol=1e-12)
     assert sum(scans) >= 2
+
+
+def test_random_cells(scans, cache, monkeypatch):
+    """Any cells: the backward pass of many is linear where the forward pass is not."""
+    monkeypatch.setattr(blocked_scan, "FEWEST_STEPS", 2)
+    for seed in range(40):
+        assert difference(draw(seed), 7, bool(seed % 2), mode="numpy") < 1e-10, seed
+    assert sum(scans) > 20

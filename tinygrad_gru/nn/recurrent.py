@@ -225,6 +225,8 @@ class Recurrent(RecurrentNames, Module):
         for name, part, size in zip(first.states, parts, first.state_sizes):
             cause = self._cause(tuple(part.shape), steps, batch, size)
             check_state_part(name, part, (len(self.cells), batch, size), layout, cause)
+        if len(self.cells) == 1:  # whose gradient is that of the part, not a slice of one
+            return [joined([ops.squeeze(part, axis=0) for part in parts], first.states)]
         return [joined([part[k] for part in parts], first.states) for k in range(len(self.cells))]
 
     def _cause(self, shape: tuple[int, ...], steps: int, batch: int, size: int) -> str:

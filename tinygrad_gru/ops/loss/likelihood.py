@@ -18,8 +18,8 @@ from ..reduction import sum as sum_of
 _TILE, _BLOCK = 65536, 4096
 #: Elements from which on native code is worth it: NumPy has done with fewer before a library is loaded.
 _LEAST_NATIVE = 32768
-#: Both passes as loops over blocks of rows that fit the L1 cache. The exponentials of a block are one loop: what does not
-#: fill a vector at the end of a loop is slow. Sixteen partial maxima, which NaN does not reach, are one vector; NaN
+#: Both passes as loops over blocks of rows that fit the L1 cache. The exponentials of a block are one loop, for what
+#: does not fill a vector at its end is slow. Sixteen partial maxima, which NaN does not reach, are one vector; NaN
 #: reaches the sum.
 _LOOPS = """
 def forward(steps):
