@@ -1,11 +1,12 @@
 """Which target runs a step, by rule: the argument, the block, the environment variable, what is installed."""
 
+import os
 import sys
 
 import numpy as np
 import pytest
 
-from tinygrad_gru import NotCompiledError, Tensor, compiling, explain, native, nn, scan, zeros
+from tinygrad_gru import NotCompiledError, Tensor, compiling, explain, manual_seed, native, nn, scan, zeros
 from tinygrad_gru.scan import modes, plan_cache
 
 needs_llvm = pytest.mark.skipif(not native.is_available(), reason="needs llvmlite")
@@ -169,3 +170,18 @@ def test_a_failure_of_llvm_is_said_and_numpy_runs_the_step(error, installed, mon
     with pytest.warns(RuntimeWarning, match="was not compiled to machine code, and runs more slowly by NumPy"):
         last, _ = scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))))
     assert last.tolist() == [3.0, 3.0]
+
+
+@needs_llvm
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+def test_two_threads_give_the_same_results_bit_for_bit(layer):
+    x, results = Tensor(np.random.default_rng(0).standard_normal((9, 8, 6), dtype="float32")), []
+    for mode in ("llvm", "llvm:2"):
+        manual_seed(0)
+        model = layer(6, 20, compiled=mode)
+        y = model(x)[0]
+        (y * y).sum().backward()
+        results.append([y.numpy(), *(p.grad.numpy() for p in model.parameters())])
+    for one, two in zip(*results):
+        np.testing.assert_array_equal(one, two)

@@ -27,7 +27,7 @@ _compiling: ContextVar[Mode | None] = ContextVar("compiling", default=None)
 class Mode(NamedTuple):
     """How a step runs.
 
-    target    "numpy", "llvm" (as many threads as pay), "llvm:2"; "cuda", "javascript"; "" is eager mode. Whatever the
+    target    "numpy", "llvm", "llvm:2" (two threads); "cuda", "javascript"; "" is eager mode. Whatever the
               target of host arrays, arrays on a GPU are computed there
     reason    what decides that
     is_asked  whether that is an argument, a block or the environment variable, rather than what is installed
@@ -130,8 +130,8 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
 
     True         compiled, by the target that is the default; a step that cannot be compiled is a NotCompiledError
     False        eager mode; so is "eager"
-    "llvm"       machine code, by llvmlite (the extra `fast`); "llvm:2" by two threads, which share the batch, "llvm:1"
-                 by one, where "llvm" decides by size, with the same results
+    "llvm"       machine code, by llvmlite (the extra `fast`), in one thread; "llvm:2" in two, which share the batch, with
+                 the same results
     "numpy"      a program of NumPy's functions
     None         left to the environment variable TINYGRAD_GRU_COMPILED, which is one of these words; without it "llvm"
                  where llvmlite is installed, else "numpy"
