@@ -110,6 +110,8 @@ def check_step(step: Any, caller: str) -> None:
 
 def check_carry(carry: Any) -> None:
     """Raise TypeError unless it is a tree of Tensors."""
+    if isinstance(carry, Tensor):  # the common case, at every call
+        return
     if not all(isinstance(part, Tensor) for part in flatten(carry)):
         path, part = next((path, part) for path, part in leaves(carry, "carry") if not isinstance(part, Tensor))
         raise TypeError(f"scan: carry must be {_TREE}, got {_found(path, part, 'carry')}")
@@ -119,8 +121,10 @@ def check_carry(carry: Any) -> None:
 
 def checked_xs(xs: Any) -> Any:
     """The xs, arrays among them as constants. Raises TypeError unless it is a tree of Tensors with an axis of time."""
+    if isinstance(xs, Tensor) and xs.shape:
+        return xs
     xs = map_leaves(constant, xs)
-    for path, part in () if isinstance(xs, Tensor) and xs.shape else leaves(xs, "xs"):
+    for path, part in leaves(xs, "xs"):
         if not isinstance(part, Tensor):
             raise TypeError(f"scan: xs must be a Tensor (T, …), {_TREES}, or None, got {_found(path, part, 'xs')}")
         if not part.shape:
