@@ -91,7 +91,7 @@ def pairwise_sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     float32 is then 3 % too small.
     """
     xp, shape, (longest, block) = xp_of(x), x.shape, _BLOCKS if type(x) is HostArray else _BLOCKS_ON_DEVICE
-    sum_of = np.add.reduce if type(x) is HostArray else xp.sum  # which is what np.sum calls, after a while
+    sum_of: Any = np.add.reduce if type(x) is HostArray else xp.sum  # as np.sum does, after a while
     if x.size <= longest or not hasattr(x, "strides") or not is_floating(x.dtype):
         return sum_of(x, axis=axis, keepdims=keepdims)
     axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
