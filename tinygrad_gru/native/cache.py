@@ -2,8 +2,8 @@
 
 What is loaded is executed, so only regular files of this user are read, from a folder of this user, and of neither may
 others have the right to write. A file's digest finds damage, not malice, for anybody can compute it: who can write to
-the folder as this user can run code as this user, as with Python's own .pyc files. Whatever fails (a full disk, a missing or read-only folder, a damaged file, another
-process) makes a cache miss, never an error.
+the folder as this user can run code as this user, as with Python's own .pyc files. Whatever fails (a full disk, a
+missing or read-only folder, a damaged file, another process) makes a cache miss, never an error.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def problem() -> str:
     """Why nothing is loaded from the folder and nothing stored, as far as can be told without trying; or ""."""
     where = folder()
     if where is None:
-        return "TINYGRAD_GRU_CACHE is off" if os.environ.get("TINYGRAD_GRU_CACHE") == "off" else "there is no home, or no working folder"
+        return (
+            "TINYGRAD_GRU_CACHE is off"
+            if os.environ.get("TINYGRAD_GRU_CACHE") == "off"
+            else "there is no home, or no working folder"
+        )
     try:
         status = os.lstat(where)
     except FileNotFoundError:
