@@ -254,9 +254,10 @@ class Recurrent(RecurrentNames, Module):
 
     def _join_state(self, carries: list[Any]) -> Any:
         names = self.cells[0].states
-        if len(names) == 1:
-            return ops.stack(carries)
-        return State([ops.stack(list(part)) for part in zip(*carries)], names)
+        parts = list(zip(*carries)) if len(names) > 1 else [carries]
+        if len(carries) == 1:
+            return joined([ops.expand_dims(*part, axis=0) for part in parts], names)
+        return joined([ops.stack(list(part)) for part in parts], names)
 
     # -- repr ----------------------------------------------------------------------------------------------------
 

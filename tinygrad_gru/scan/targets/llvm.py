@@ -152,9 +152,11 @@ class Preparation:
             workspace.graphs = {dtype: arguments(self._placed(dtype, workspace)) for dtype in self.operands}
         for dtype, (steps, sources) in workspace.graphs.items():
             arrays = [constants[position] for position in sources]
-            if not all(array.flags.c_contiguous for array in arrays):
+            interfaces = [array.__array_interface__ for array in arrays]
+            if any([interface["strides"] for interface in interfaces]):  # None of arrays that are C-contiguous
                 arrays = [np.ascontiguousarray(array) for array in arrays]
-            steps[1::12] = [address(array) for array in arrays]
+                interfaces = [array.__array_interface__ for array in arrays]
+            steps[1::12] = [interface["data"][0] for interface in interfaces]
             self.functions[dtype](steps)
 
     def _placed(self, dtype: str, workspace: Workspace) -> Iterator[tuple]:
