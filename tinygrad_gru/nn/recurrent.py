@@ -19,7 +19,7 @@ from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_probability, check_sizes
 from .lengths import fill_value_of, recorded_like_output, replace_padding, valid_steps
 from .module import Module
-from .states import State, check_state_part, joined, state_parts
+from .states import check_state_part, joined, state_parts
 
 #: How the outputs of two directions are combined.
 MERGES = {

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from threading import Thread
 from typing import Any
 
@@ -40,6 +41,8 @@ from .workspace import Workspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
+
+_strides = itemgetter("strides")
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class Preparation:
         for dtype, (steps, sources) in workspace.graphs.items():
             arrays = [constants[position] for position in sources]
             interfaces = [array.__array_interface__ for array in arrays]
-            if any([interface["strides"] for interface in interfaces]):  # None of arrays that are C-contiguous
+            if any(map(_strides, interfaces)):  # None of arrays that are C-contiguous
                 arrays = [np.ascontiguousarray(array) for array in arrays]
                 interfaces = [array.__array_interface__ for array in arrays]
             steps[1::12] = [interface["data"][0] for interface in interfaces]
