@@ -66,11 +66,8 @@ def problem() -> str:
     """Why nothing is loaded from the folder and nothing stored, as far as can be told without trying; or ""."""
     where = folder()
     if where is None:
-        return (
-            "TINYGRAD_GRU_CACHE is off"
-            if os.environ.get("TINYGRAD_GRU_CACHE") == "off"
-            else "there is no home, or no working folder"
-        )
+        is_off = os.environ.get("TINYGRAD_GRU_CACHE") == "off"
+        return "TINYGRAD_GRU_CACHE is off" if is_off else "there is no home, or no working folder"
     try:
         status = os.lstat(where)
     except FileNotFoundError:
