@@ -3,8 +3,8 @@
 minGRU (Feng et al. 2024) takes the state out of a GRU's gates. What is left is linear in the state, unit by unit, with
 fewer parameters, and can be computed for all steps in parallel. Three questions:
 
-1. How much faster is that? The paper's Figure 1: time of a training pass against the length of the sequences. On a GPU
-   the paper's abstract (version 2) has 175 times the speed of a GRU at length 512.
+1. How much faster is that? The paper's Figure 1: time of a training pass against the length of the sequences. Its
+   abstract (of version 2) has 175 times the speed of a GRU at length 512.
 2. What does it cost? The paper's Table 1, selective copying: four letters stand anywhere among blanks, and are to be
    named in their order. A gate that sees one input at a time does not know which of the letters it sees, so one layer
    must fail, and a second layer, which sees what the first has counted, must not. The paper's networks, on much
