@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -16,6 +18,7 @@ from tinygrad_gru.backend import available, immediate_checks, resolve
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # else the command line hints at it
 os.environ.setdefault("TINYGRAD_GRU_COMPILED", "numpy")  # the target that is always there, whatever is installed
+os.environ.setdefault("TINYGRAD_GRU_CACHE", str(Path(tempfile.gettempdir()) / "tinygrad_gru_tests"))  # not the user's
 
 # The same examples in every run and process, without a deadline; --hypothesis-profile=default draws new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
