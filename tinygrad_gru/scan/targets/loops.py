@@ -10,7 +10,7 @@ Arrays are C-contiguous, so an element is addressed by one number, whose strides
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
