@@ -107,9 +107,10 @@ def test_sums_of_any_length(inner, rng):
     a, b = (Tensor(rng.standard_normal(shape)) for shape in ((2, 3, inner), (2, inner, 5)))
 
     def step(h, x):
-        return h + ops.mean((a * x) @ (b * x), axis=1)
+        return x * ops.mean((a * ops.mean(h)) @ b, axis=1)
 
-    x, start = Tensor(rng.standard_normal((4, 1))), Tensor(np.zeros((2, 5)))
-    last, _ = scan(step, start, x, compiled="llvm")
-    right = sum((np.mean((a.numpy() * x) @ (b.numpy() * x), axis=1) for x in x.numpy()), start=0)
-    np.testing.assert_allclose(last.numpy(), right, rtol=1e-12)
+    x, h = rng.standard_normal((4, 1)), rng.standard_normal((2, 5))
+    last, _ = scan(step, Tensor(h), Tensor(x), compiled="llvm")
+    for number in x:
+        h = number * np.mean((a.numpy() * h.mean()) @ b.numpy(), axis=1)
+    np.testing.assert_allclose(last.numpy(), h, rtol=1e-12)

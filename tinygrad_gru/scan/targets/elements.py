@@ -115,7 +115,7 @@ _CALLS = {
 _DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
 PYTHON = Language(
-    name="Python",
+    name="native code",
     operations=_ARITHMETIC | _EQUALITY | _CALLS,
     casts={name: f"{name}({{0}})" for name in _DTYPES},
     results={},
