@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.strict import STRICT
 
+from tinygrad_gru import native
+from tinygrad_gru.backend import numpy as numpy_backend
 from tinygrad_gru.backend import resolve
 from tinygrad_gru.backend.indexing import CheckedIndex, axes_of_parts, check_bounds, index_parts
 
@@ -96,3 +98,39 @@ def test_axes_of_parts():
     assert [list(axes) for _, axes in axes_of_parts((None, mask, ids), 3)] == [[], [0, 1], [2]]
     assert [list(axes) for _, axes in axes_of_parts((0, Ellipsis, ids), 4)] == [[0], [1, 2], [3]]
     assert index_parts(0) == (0, Ellipsis) and index_parts((Ellipsis, 1)) == (Ellipsis, 1)
+
+
+@pytest.fixture(params=["native", "NumPy"])
+def rows_added(request, monkeypatch):
+    """`scatter_add` to rows by a native loop, or by NumPy."""
+    if request.param == "native" and not native.is_available():
+        pytest.skip("needs llvmlite")
+    monkeypatch.setattr(numpy_backend, "_LEAST_NATIVE", 0 if request.param == "native" else 10**9)
+    return NUMPY.scatter_add
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(5, 3), (5,), (4, 5, 2), (300, 17)])
+def test_values_are_added_to_rows_in_float64(rows_added, dtype, shape):
+    rng = np.random.default_rng(0)
+    index = tuple(rng.integers(-n, n, (40, 2)) for n in (shape[:-1] or shape))
+    values = rng.standard_normal((40, 2, *shape[len(index) :])).astype(dtype)
+    target = rng.standard_normal(shape).astype(dtype)
+    sums = np.zeros(shape)
+    np.add.at(sums, index, values.astype(np.float64))
+    expected = (target + sums).astype(dtype)
+    rows_added(target, index, values)
+    np.testing.assert_allclose(target, expected, rtol=1e-7 if dtype == "float32" else 1e-14)
+
+
+def test_rows_that_are_added_to_the_array_they_are_of(rows_added):
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    rows_added(x, (np.array([1, 0, 1]),), x)
+    np.testing.assert_array_equal(x, [[2, 4], [6, 9], [4, 5]])
+
+
+def test_many_small_values_are_not_lost_beside_a_large_one(rows_added):
+    target, values = np.zeros((2, 1), np.float32), np.ones((1001, 1), np.float32)
+    values[0] = 2.0**26
+    rows_added(target, (np.ones(1001, int),), values)
+    assert target[1] == np.float32(2**26 + 1000)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, grad
+from tinygrad_gru import Tensor, grad, native
 from tinygrad_gru.backend import backend_of
-from tinygrad_gru.optim import clip_gradient_norm, clip_gradient_value
+from tinygrad_gru.optim import clip_gradient_norm, clip_gradient_value, clipping
 
 
 def gradients(parameters):
@@ -173,3 +173,18 @@ def test_the_norm_of_many_elements_is_exact_in_every_layout(dtype, rng):
         p = Tensor(np.zeros(g.shape, dtype), requires_grad=True)
         p.grad = Tensor.from_node(layout, None)
         assert float(clip_gradient_norm([p], 1e9)) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.skipif(not native.is_available(), reason="needs llvmlite")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_norm_by_a_native_loop_is_that_of_numpy(with_gradients, monkeypatch, dtype):
+    monkeypatch.setattr(clipping, "_LEAST_NATIVE", 0)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((37, 5)), rng.standard_normal((4, 6)).T, rng.standard_normal(()), np.zeros((0, 3))]
+    parameters = with_gradients(*arrays, [1e20 if dtype == "float32" else 1e150], dtype=dtype)
+    for used in (parameters, parameters[:-1]):
+        expected = np.linalg.norm(np.concatenate([g.ravel().astype(np.float64) for g in gradients(used)]))
+        assert clip_gradient_norm(used, math.inf) == pytest.approx(expected, rel=1e-14)
+    for wrong in (math.nan, -math.inf):
+        parameters = with_gradients(*arrays, [1.0, wrong], dtype=dtype)
+        np.testing.assert_equal(clip_gradient_norm(parameters, 1.0).item(), abs(wrong))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import native
 from .base import Backend, byte_range, host_generator
 from .dtypes import bfloat16, is_floating
 from .events import HOST_READ, record_event
@@ -18,6 +19,32 @@ HostArray = np.ndarray
 #: The bytes of the widest vector register, and of a cache line.
 _ALIGNMENT = 64
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+#: Elements from which on native code is worth it: fewer are added before a library is loaded.
+_LEAST_NATIVE = 32768
+#: For each row of the target, the sum of its values, which lie at `order[i]`, is added to it.
+_ADD_ROWS = """
+def loop(steps):
+    for s in range(steps[0]):
+        add_to_row(
+            steps[1], s, pointer_int64(steps[2]), pointer_int64(steps[3]), pointer_int64(steps[4]),
+            pointer_float64(steps[5]), steps[6], steps[7],
+        )
+
+def add_to_row(n, s, rows, starts, order, total, values, target):
+    for j in range(n):
+        total[j] = float64(0)
+    for i in range(starts[s], starts[s + 1]):
+        add_value(n, total, pointer_{real}(values + order[i] * n * {size}))
+    add_total(n, total, pointer_{real}(target + rows[s] * n * {size}))
+
+def add_value(n, total, x):
+    for j in range(n):
+        total[j] = total[j] + float64(x[j])
+
+def add_total(n, total, y):
+    for j in range(n):
+        y[j] = {real}(float64(y[j]) + total[j])
+"""
 
 
 class NumPyBackend(Backend):
@@ -109,8 +136,27 @@ def _add_rows(target: np.ndarray, index: Sequence[np.ndarray], values: Any) -> N
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
     starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
+    if _added_natively(target, rows[starts], starts, order, values):
+        return
     dtype = DOUBLE if is_floating(target.dtype) else target.dtype
     target[rows[starts]] += np.add.reduceat(values[order], starts, axis=0, dtype=dtype)
+
+
+def _added_natively(target: np.ndarray, rows: Any, starts: Any, order: Any, values: np.ndarray) -> bool:
+    """Whether a native loop has added the values: they are many, and llvmlite is installed."""
+    dtype = target.dtype
+    if values.size < _LEAST_NATIVE or values.dtype != dtype or (dtype != SINGLE and dtype != DOUBLE):
+        return False
+    if not native.is_available() or np.may_share_memory(target, values):
+        return False
+    row = values.size // len(values)
+    memory = [
+        *(part.astype(np.int64) for part in (rows, np.append(starts, len(values)), order)),
+        *(np.empty(row), np.ascontiguousarray(values), target),
+    ]
+    steps = [len(starts), row, *(array.__array_interface__["data"][0] for array in memory)]
+    native.function(_ADD_ROWS.format(real=dtype.name, size=dtype.itemsize))(np.array(steps, np.int64))
+    return True
 
 
 def _is_integers(part: Any) -> bool:

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from math import inf, isfinite
 from typing import Any
 
-from .. import ops
+import numpy as np
+
+from .. import native, ops
 from ..backend import as_array, backend_of
-from ..backend.numpy import HostArray
+from ..backend.numpy import DOUBLE, SINGLE, HostArray
 from ..ops.op import unwrap
 from ..ops.precision import in_float32
 from ..tensor import Tensor
@@ -19,6 +21,19 @@ from ..tensor import Tensor
 #: Elements per tile on the host: few enough to stay in the cache, and for BLAS to use one thread, so that the norm does
 #: not depend on the number of threads.
 _TILE = 8192
+#: Elements of all gradients from which on native code is worth it: fewer are done before a library is loaded.
+_LEAST_NATIVE = 16384
+_SQUARES = """
+def loop(steps):
+    for k in range(steps[0]):
+        squares(steps[2 + 2 * k], pointer_{real}(steps[3 + 2 * k]), k, pointer_float64(steps[1]))
+
+def squares(n, g, k, sums):
+    total = float64(0)
+    for i in range(n):
+        total = plus(total, float64(g[i]) * float64(g[i]))
+    sums[k] = total
+"""
 
 
 def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False) -> Tensor:
@@ -44,7 +59,9 @@ def clip_gradient_norm(parameters: Iterable[Tensor], max_norm: float, error_if_n
     with_gradient = _with_gradient(parameters)
     if not with_gradient:
         return Tensor(0.0, dtype="float64")
-    norm = ops.sqrt(ops.sum(ops.stack([_sum_of_squares(parameter.grad) for parameter in with_gradient.values()])))
+    gradients = [unwrap(parameter.grad) for parameter in with_gradient.values()]
+    squares = _native_sums_of_squares(gradients)
+    norm = ops.sqrt(ops.sum(ops.stack(list(map(_sum_of_squares, gradients))) if squares is None else squares))
     # On the host, where reading the norm costs nothing, gradients within the limit are not copied.
     unchanged = not max_norm < inf or (backend_of(norm).is_host and not max_norm < norm < inf)
     if not unchanged:
@@ -93,9 +110,8 @@ def _scaled(gradient: Tensor, factor: Any) -> Tensor:
     return scaled if in_high_precision is gradient else ops.astype(scaled, dtype=gradient.dtype)
 
 
-def _sum_of_squares(gradient: Tensor) -> Any:
+def _sum_of_squares(g: Any) -> Any:
     # In float64: the square of a gradient of 1e20 is infinite in float32.
-    g = unwrap(gradient)
     if type(g) is not HostArray:
         return ops.sum(ops.square(ops.astype(g, dtype="float64")))
     flat, total = g.reshape(-1), 0.0
@@ -103,6 +119,21 @@ def _sum_of_squares(gradient: Tensor) -> Any:
         tile = flat[start : start + _TILE].astype("float64")
         total += float(tile @ tile)
     return as_array(total)
+
+
+def _native_sums_of_squares(gradients: list[Any]) -> np.ndarray | None:
+    """The same of all gradients in one native call; None where they are few, or llvmlite is not installed."""
+    if not all(type(g) is HostArray and g.dtype == gradients[0].dtype for g in gradients):
+        return None
+    dtype, elements = gradients[0].dtype, sum(g.size for g in gradients)
+    if (dtype != SINGLE and dtype != DOUBLE) or elements < _LEAST_NATIVE or not native.is_available():
+        return None
+    contiguous = [np.ascontiguousarray(g) for g in gradients]
+    sums = np.empty(len(gradients))
+    steps = [len(gradients), sums.__array_interface__["data"][0]]
+    steps += [number for g in contiguous for number in (g.size, g.__array_interface__["data"][0])]
+    native.function(_SQUARES.format(real=dtype.name))(np.array(steps, np.int64))
+    return sums
 
 
 def _nonfinite_gradients(parameters: dict[int, Any]) -> str:
