@@ -38,6 +38,10 @@ ALLOWED = {
     "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/precision.py": ("add", "the sum of an array of the host, with less overhead"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
+    "optim/clipping.py": (
+        "array ascontiguousarray empty int64 ndarray",
+        "addresses of arrays of the host, for a native loop",
+    ),
     "optim/update_kernel.py": ("array float64 int64", "addresses of arrays of the host, for a native loop"),
     "tensor/tensor.py": ("array2string", "how a tensor prints"),
 }
