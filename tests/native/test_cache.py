@@ -142,7 +142,17 @@ def test_off_and_without_a_home(monkeypatch):
     assert cache.folder() is None and cache.load(KEY) is None and cache.usage() == (0, 0) and cache.clear() == (0, 0)
     assert cache.problem() == "TINYGRAD_GRU_CACHE is off"
     monkeypatch.setenv("TINYGRAD_GRU_CACHE", "~no such user~/x")
-    assert cache.folder() is None and cache.problem() == "there is no home"
+    assert cache.folder() is None and cache.problem() == "there is no home, or no working folder"
+
+
+@posix
+def test_a_relative_folder_where_the_working_folder_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYGRAD_GRU_CACHE", "relative")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    cache.store(KEY, b"code")
+    assert cache.folder() is None and cache.load(KEY) is None
 
 
 @posix
@@ -184,7 +194,10 @@ def test_what_is_no_regular_file_is_not_loaded(kind, tmp_path):
         os.mkfifo(file_of(KEY))
     else:
         file_of(KEY).mkdir()
+    before = elsewhere.read_bytes()
     assert cache.load(KEY) is None
+    cache.store(KEY, b"other code")  # neither through the link, nor waiting for the reader of the pipe
+    assert cache.load(KEY) is None and elsewhere.read_bytes() == before
 
 
 @posix

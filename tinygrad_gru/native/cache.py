@@ -1,8 +1,9 @@
 """A cache of object code on disk: bytes by key, in a folder of the user, bounded, least recently used out.
 
 What is loaded is executed, so only regular files of this user are read, from a folder of this user, and of neither may
-others have the right to write. Whatever fails (a full disk, a missing or read-only folder, a damaged file, another
-process) makes a cache miss, never an error.
+others have the right to write. A file's digest finds damage, not malice, for anybody can compute it: who can write to
+the folder as this user can run code as this user, as with Python's own .pyc files. Whatever fails (a full disk, a
+missing or read-only folder, a damaged file, another process) makes a cache miss, never an error.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def folder() -> Path | None:
         return None
     try:
         base = Path(named).expanduser() if named else _users_caches() / "tinygrad_gru"
-    except RuntimeError:  # no home
+        return Path(os.path.abspath(base)) / "native"
+    except (RuntimeError, OSError):  # no home, or a relative path where the working folder has been removed
         return None
-    return Path(os.path.abspath(base)) / "native"
 
 
 def _users_caches() -> Path:
@@ -65,7 +66,8 @@ def problem() -> str:
     """Why nothing is loaded from the folder and nothing stored, as far as can be told without trying; or ""."""
     where = folder()
     if where is None:
-        return "TINYGRAD_GRU_CACHE is off" if os.environ.get("TINYGRAD_GRU_CACHE") == "off" else "there is no home"
+        is_off = os.environ.get("TINYGRAD_GRU_CACHE") == "off"
+        return "TINYGRAD_GRU_CACHE is off" if is_off else "there is no home, or no working folder"
     try:
         status = os.lstat(where)
     except FileNotFoundError:
@@ -109,8 +111,9 @@ def store(key: str, code: bytes) -> None:
         return
     with suppress(OSError):
         os.makedirs(path.parent, mode=0o700, exist_ok=True)
-        if not _is_own_folder(path.parent):
-            return
+        is_replaceable = not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode)
+        if not is_replaceable or not _is_own_folder(path.parent):
+            return  # `replacing` would write through a link, and wait for the reader of a pipe
         with replacing(path) as file:
             if hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o600)  # whatever the umask and the file that it replaces

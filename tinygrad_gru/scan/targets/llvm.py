@@ -79,7 +79,7 @@ class LLVMTarget:
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
-        if native.is_available():  # without llvmlite it can only be printed
+        if not native.problem():  # without llvmlite it can only be printed
             if source.loop.lines:
                 namespace["loop"] = native.function("\n".join(source.loop.lines))
             namespace["prepare"] = Preparation(operands_of(source.plan))
