@@ -54,6 +54,17 @@ b[0] = total""",
     np.testing.assert_array_equal(y, [9, 1, 0, 14, 0, 49])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_operation_of_a_text_is_rounded_by_itself(dtype):
+    """A fused multiply-add would give x x − x x ≠ 0, of which the square root is a NaN for half of the x."""
+    x = np.random.default_rng(0).uniform(1, 2, 1000).astype(dtype)
+    y, square = np.empty_like(x), x * x
+    run("for i in range(1000):\n    b[i] = sqrt(a[i] * a[i] - c[i]) - (c[i] - a[i] * a[i])", x, y, square)
+    np.testing.assert_array_equal(y, 0)
+    run("for i in range(1000):\n    c[i] = c[i] * a[i] + exp(a[i]) * 0\n    b[i] = c[i] * a[i] + a[i]", x, y, square)
+    np.testing.assert_array_equal(y, (x * x * x) * x + x)
+
+
 def test_conditions():
     x, y = np.array([-2.0, 0.0, 3.0, np.nan]), np.zeros(4)
     run(

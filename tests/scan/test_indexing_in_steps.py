@@ -312,6 +312,18 @@ def test_out_of_bounds_is_the_error_of_eager_mode(step, bad, message, arguments)
             scan(lambda h, x: step(h, x, table), h, Tensor(x), compiled=mode, checkpoint_every=2)
 
 
+@pytest.mark.parametrize("bad", [2**62, -(2**62)])
+@pytest.mark.parametrize("mode", [True, "llvm"])
+def test_far_out_of_bounds_takes_no_longer(bad, mode, arguments):
+    """`take` would subtract the size until the position is in bounds."""
+    h, ids, (table, *_) = arguments
+    x = ids.numpy().copy()
+    x[3, 1] = bad
+    for step in (lambda h, x: h + table[x], lambda h, x: h + h[x % 3] + table[x], lambda h, x: h + h[x]):
+        with pytest.raises(IndexError, match=f"index {bad} is out of bounds"):
+            scan(step, h, Tensor(x), compiled=mode)
+
+
 def test_out_of_bounds_on_other_targets(target, arguments):
     """On a GPU the error comes with the next copy to the host."""
     (mode, device), (h, _, (table, *_)) = target, arguments

@@ -17,10 +17,11 @@ which both sides are evaluated, elements of pointers, and the functions of `nati
 log1p, sqrt, sin, cos, abs, sign, power, maximum, minimum (NaN wins), select, floor_divide and remainder of integers,
 and `plus`, an addition that may be done in any order, for sums.
 
-Semantics. Arithmetic is NumPy's: integers wrap, division by zero is ±∞ or NaN, booleans are bytes in memory. A product
-and a sum may be contracted to a fused multiply-add, unless the function is decorated by `@exact`; nothing else is
-assumed. An index is not checked. The pointers that a function is called with must be of memory that does not overlap,
-where it writes: so its loops are vectorised.
+Semantics. Arithmetic is NumPy's: every operation is rounded by itself, integers wrap, division by zero is ±∞ or NaN,
+booleans are bytes in memory. Only within a function of the library, such as `product` and `exp`, may a product and a
+sum be contracted to a fused multiply-add: x * x - y * y of equal numbers is 0, and its square root no NaN. An index is
+not checked. The pointers that a function is called with must be of memory that does not overlap, where it writes: so
+its loops are vectorised.
 
 llvmlite is imported when something is compiled or loaded.
 """

@@ -105,12 +105,12 @@ class Builder:
 
     declared  the declarations of other functions that it calls; functions of a module share them
     is_wide   whether the processor has 32 registers of 64 bytes
-    flags     of LLVM's arithmetic on floats: what it may do besides rounding each result
+    flags     of LLVM's arithmetic on floats: what it may do besides rounding each result, nothing but in `contracting`
     wraps     whether arithmetic on integers may overflow; within an index it does not
     """
 
-    def __init__(self, header: str, declared: dict[str, None], is_wide: bool, flags: str = "contract"):
-        self.header, self.declared, self.is_wide, self.flags = header, declared, is_wide, flags
+    def __init__(self, header: str, declared: dict[str, None], is_wide: bool):
+        self.header, self.declared, self.is_wide, self.flags = header, declared, is_wide, ""
         self.allocas: list[str] = []
         self.lines: list[str] = []
         self.count = 0
@@ -120,6 +120,13 @@ class Builder:
     @property
     def text(self) -> str:
         return "\n".join([f"{self.header} {{", "entry.:", *self.allocas, *self.lines, "  ret void", "}", ""])
+
+    @contextmanager
+    def contracting(self) -> Iterator[None]:
+        """A block in which a product and a sum may become a fused multiply-add, which rounds once."""
+        before, self.flags = self.flags, "contract"
+        yield
+        self.flags = before
 
     # -- instructions --------------------------------------------------------------------------------------------------
 

@@ -58,8 +58,7 @@ class Module:
         attributes = {"ptr": "ptr noalias", "i1": "i1 zeroext"}
         arguments = ", ".join(f"{attributes.get(t, t)} %{p}" for p, (t, _) in zip(parameters, types))
         header = f"define {linkage} void @{symbol}({arguments}) {ATTRIBUTES}"
-        flags = "" if "exact" in map(ast.unparse, node.decorator_list) else "contract"
-        builder = Builder(header, self.declared, self.is_wide, flags)
+        builder = Builder(header, self.declared, self.is_wide)
         scope = {p: Value(builder, t, f"%{p}", element) for p, (t, element) in zip(parameters, types)}
         _Translator(self, builder, scope).statements(node.body)
         self.texts.append(builder.text)
@@ -226,8 +225,7 @@ class _Translator:
         if name.startswith("pointer_"):
             address = self.builder.cast(arguments[0], "i64")
             return self.builder.instruction("ptr", f"inttoptr {address} to ptr", TYPES[name[len("pointer_") :]])
-        if name == "product":
-            return product(self.builder, *arguments)
-        if name not in library.FUNCTIONS:
+        if name != "product" and name not in library.FUNCTIONS:
             raise TypeError(f"there is no function {name}")
-        return library.FUNCTIONS[name](self.builder, *arguments)
+        with self.builder.contracting():
+            return (product if name == "product" else library.FUNCTIONS[name])(self.builder, *arguments)

@@ -19,7 +19,7 @@ from .cells import GRUCell, LSTMCell, MGUCell, RNNCell
 from .checks import check_input, check_probability, check_sizes
 from .lengths import fill_value_of, recorded_like_output, replace_padding, valid_steps
 from .module import Module
-from .states import State, check_state_part, joined, state_parts
+from .states import check_state_part, joined, state_parts
 
 #: How the outputs of two directions are combined.
 MERGES = {
@@ -254,9 +254,10 @@ class Recurrent(RecurrentNames, Module):
 
     def _join_state(self, carries: list[Any]) -> Any:
         names = self.cells[0].states
-        if len(names) == 1:
-            return ops.stack(carries)
-        return State([ops.stack(list(part)) for part in zip(*carries)], names)
+        parts = list(zip(*carries)) if len(names) > 1 else [carries]
+        if len(carries) == 1:
+            return joined([ops.expand_dims(*part, axis=0) for part in parts], names)
+        return joined([ops.stack(list(part)) for part in parts], names)
 
     # -- repr ----------------------------------------------------------------------------------------------------
 

@@ -74,7 +74,6 @@ def update_loop(operations: tuple[tuple[str, tuple[int, ...], int], ...], arrays
         "    for k in range(steps[0]):",
         f"        update({', '.join([f'steps[2 + k * {width}]', 'pointer_float64(steps[1])', 'k', *pointers])})",
         "",
-        "@exact",
         f"def update({', '.join(['count', 'constants', 'k', *(f'{name}_' for name in names)])}):",
         *(
             f"    {_name(~i)} = {PYTHON.cast(f'constants[k * {len(constants)} + {n}]', dtype)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from operator import attrgetter
@@ -111,6 +111,7 @@ class CompiledStep:
             gradients = [g for g in backward.closed_over if g is not None]
             self.gradients = [(g, [g] if target == "javascript" else sparse_terms(g)) for g in gradients]
             sums = [term for _, terms in self.gradients for term in terms]
+            self.sums_are_gradients = sums == gradients
             self.xs_reached = [g is not None for g in backward.xs]
             self.closed_over_reached = [g is not None for g in backward.closed_over]
             self.residuals = residuals_of(graph, forward.size, [*new_carry, *ys, *sums])
@@ -171,9 +172,13 @@ class CompiledStep:
         found = [getattr(program, "namespace", {}).get("loop") for program in programs]
         return [function for function in found if isinstance(function, Function)]
 
-    def closed_over_gradients(self, totals: Sequence[Any], has_cotangent: Sequence[bool]) -> Iterator[Any]:
+    def closed_over_gradients(self, totals: Sequence[Any], has_cotangent: Sequence[bool]) -> Iterable[Any]:
         """The gradients of what the step closes over, from the sums over time of its terms, or None."""
-        rest = iter(zip(totals, has_cotangent))
+        if self.sums_are_gradients:
+            return [total if present else None for total, present in zip(totals, has_cotangent)]
+        return self._sums_of_terms(iter(zip(totals, has_cotangent)))
+
+    def _sums_of_terms(self, rest: Iterator[tuple[Any, bool]]) -> Iterator[Any]:
         for gradient, terms in self.gradients:
             found, present = zip(*islice(rest, len(terms)))
             yield evaluate(gradient, dict(zip(terms, found)), ()) if any(present) else None

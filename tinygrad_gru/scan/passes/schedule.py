@@ -47,7 +47,7 @@ def schedule(program: Program) -> dict[Value, Level]:
     """
     changing = program.depending_on(program.inputs)
     in_carry = program.depending_on(program.carry)
-    batched = set(filter(is_batchable, program.values()))
+    batched = batchable(program.values())
     in_loop = _ancestors((*program.new_carry, *(in_carry - batched)), in_carry - program.inputs)
     levels: dict[Value, Level] = {}
     looped: set[Value] = set()
@@ -81,9 +81,14 @@ def _ancestors(values: Iterable[Value], within: set[Value]) -> set[Value]:
     return found
 
 
-def is_batchable(value: Value) -> bool:
-    """Whether one operation can compute the value for many steps."""
-    return value.op in _BATCHABLE or (value.op == "matmul" and all(len(i.shape) >= 2 for i in value.inputs))
+def batchable(values: Iterable[Value]) -> set[Value]:
+    """Those of the values that one operation can compute for many steps."""
+    return {
+        value
+        for value in values
+        if value.op in _BATCHABLE
+        or (value.op == "matmul" and len(value.inputs[0].shape) >= 2 and len(value.inputs[1].shape) >= 2)
+    }
 
 
 def is_computed_per_step(value: Value, levels: Mapping[Value, Level]) -> bool:
@@ -101,6 +106,7 @@ def base_of(value: Value, inputs: Collection[Value]) -> Value:
 def uses_of_memory(program: Program) -> dict[Value, set[Value]]:
     """The operations that use a value, directly or through views of it."""
     uses: dict[Value, set[Value]] = defaultdict(set)
+    views = {value for value in program.values() if value.op in VIEWS}
     for value, users in program.users.items():
-        uses[base_of(value, program.inputs)].update([user for user in users if user.op not in VIEWS])
+        uses[base_of(value, program.inputs)] |= {*users} - views
     return uses

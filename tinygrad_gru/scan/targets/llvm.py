@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from threading import Thread
 from typing import Any
 
@@ -40,6 +41,8 @@ from .workspace import Workspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
+
+_strides = itemgetter("strides")
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,11 @@ class Preparation:
             workspace.graphs = {dtype: arguments(self._placed(dtype, workspace)) for dtype in self.operands}
         for dtype, (steps, sources) in workspace.graphs.items():
             arrays = [constants[position] for position in sources]
-            if not all(array.flags.c_contiguous for array in arrays):
+            interfaces = [array.__array_interface__ for array in arrays]
+            if any(map(_strides, interfaces)):  # None of arrays that are C-contiguous
                 arrays = [np.ascontiguousarray(array) for array in arrays]
-            steps[1::12] = [address(array) for array in arrays]
+                interfaces = [array.__array_interface__ for array in arrays]
+            steps[1::12] = [interface["data"][0] for interface in interfaces]
             self.functions[dtype](steps)
 
     def _placed(self, dtype: str, workspace: Workspace) -> Iterator[tuple]:

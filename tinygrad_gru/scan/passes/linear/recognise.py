@@ -21,7 +21,7 @@ import numpy as np
 
 from ...ir import LinearPart, Program, Value, broadcast_shape
 from ..ranges import Ranges
-from ..schedule import ELEMENTWISE, VIEWS, is_batchable, schedule
+from ..schedule import ELEMENTWISE, VIEWS, batchable, schedule
 
 #: Up to this many elements of a part a scan needs less time than a loop of array calls, whose overhead it saves.
 MOST_ELEMENTS = 64
@@ -86,9 +86,9 @@ def linear_parts(program: Program) -> tuple[LinearPart, ...]:
     if not looped:
         raise NotLinear("it has no loop")
     is_close = all(value.op in ELEMENTWISE | VIEWS for value in looped)
-    for value in looped:
-        if not is_batchable(value):
-            raise NotLinear(f"{value.op} is computed step by step")
+    if len(batched := batchable(looped)) < len(looped):
+        value = next(value for value in looped if value not in batched)
+        raise NotLinear(f"{value.op} is computed step by step")
     depends = [program.depending_on([value]) for value in program.carry]
     parts: list[LinearPart] = []
     remaining = set(range(len(program.carry)))
