@@ -5,7 +5,8 @@ looks again at those that survive. A forward pass makes some four containers per
 live until backward: looking at them takes a fifth of the time of a pass, and half of it when there are 200,000 records.
 So a backward walk leaves room for a tape like the one that it walked: the next pass is over before the collector looks.
 All else counts as before: cycles are looked for when 700 more containers live than such a tape needs. (Tuples that
-Python reuses, 2,000 of a length, it does not count. So it may be 6,000 more.)
+Python reuses, 2,000 of a length, it does not count. So it may be 6,000 more.) The room stays after the last backward:
+if cycles hold much memory then, `gc.collect()`, or set another threshold than Python's own, as `gc.set_threshold(701)`.
 """
 
 from __future__ import annotations

@@ -108,6 +108,19 @@ def test_scatter_add_at_several_index_arrays_equals_numpys(rng, dtype):
     np.testing.assert_array_equal(target, expected)
 
 
+def test_scatter_add_refuses_what_numpy_refuses():
+    """More arrays of indices than axes, which would be left out, and floats for integers, which would lose digits."""
+    ids = np.array([0, 1])
+    with pytest.raises(IndexError):
+        np.add.at(np.zeros(3), (ids, ids), 1.0)
+    with pytest.raises(IndexError, match="2 arrays of indices for the 1 axes"):
+        scatter_add(np.zeros(3), (ids, ids), np.ones(2))
+    with pytest.raises(TypeError):
+        np.zeros(3, int)[...] += np.full(3, 0.5)
+    with pytest.raises(TypeError, match="float64 cannot be added to int64"):
+        scatter_add(np.zeros(3, np.int64), ids, np.full(2, 0.5))
+
+
 def test_scatter_add_of_many_into_one_row_keeps_its_digits():
     """Three million times 0.1 one by one in float32 would be 3 % too small."""
     target = np.zeros((2, 1), np.float32)

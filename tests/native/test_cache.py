@@ -82,6 +82,17 @@ def test_least_recently_used_entries_go_first(monkeypatch):
     assert cache.load(keys[1]) is None
 
 
+def test_small_entries_are_bounded_by_their_number():
+    """For all are looked at whenever one is stored."""
+    cache.store(KEY, b"code")
+    for n in range(2100):
+        (cache.folder() / f"{n:032x}.code").write_bytes(b"")
+        os.utime(cache.folder() / f"{n:032x}.code", (n, n))
+    cache.store(OTHER, b"code")
+    assert 1800 < cache.usage().entries <= 2048 and cache.load(KEY) and cache.load(OTHER)
+    assert not (cache.folder() / f"{0:032x}.code").exists()
+
+
 def test_what_would_fill_a_quarter_is_not_stored(monkeypatch):
     monkeypatch.setattr(cache, "LIMIT", 1000)
     cache.store(KEY, bytes(251))
@@ -142,7 +153,17 @@ def test_off_and_without_a_home(monkeypatch):
     assert cache.folder() is None and cache.load(KEY) is None and cache.usage() == (0, 0) and cache.clear() == (0, 0)
     assert cache.problem() == "TINYGRAD_GRU_CACHE is off"
     monkeypatch.setenv("TINYGRAD_GRU_CACHE", "~no such user~/x")
-    assert cache.folder() is None and cache.problem() == "there is no home"
+    assert cache.folder() is None and cache.problem() == "there is no home, or no working folder"
+
+
+@posix
+def test_a_relative_folder_where_the_working_folder_is_gone(monkeypatch, tmp_path):
+    monkeypatch.setenv("TINYGRAD_GRU_CACHE", "relative")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    cache.store(KEY, b"code")
+    assert cache.folder() is None and cache.load(KEY) is None
 
 
 @posix
@@ -184,7 +205,10 @@ def test_what_is_no_regular_file_is_not_loaded(kind, tmp_path):
         os.mkfifo(file_of(KEY))
     else:
         file_of(KEY).mkdir()
+    before = elsewhere.read_bytes()
     assert cache.load(KEY) is None
+    cache.store(KEY, b"other code")  # neither through the link, nor waiting for the reader of the pipe
+    assert cache.load(KEY) is None and elsewhere.read_bytes() == before
 
 
 @posix

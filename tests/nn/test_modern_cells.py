@@ -191,6 +191,21 @@ def test_the_stabiliser_of_an_slstm_cancels(rng):
     np.testing.assert_allclose((one.n * one.m.exp()).numpy(), (other.n * other.m.exp()).numpy(), rtol=1e-11)
 
 
+@pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
+def test_an_slstms_input_bias_cancels_unless_a_state_goes_in(rng, forget_gate):
+    model = nn.SLSTM(3, 4, heads=2, forget_gate=forget_gate, dtype="float64")
+    x, bias = rng.standard_normal((6, 2, 3)), model.cells[0].b_i
+    y, state = model(x)
+    bias.data[...] = rng.standard_normal(4)
+    bias.mark_changed()
+    np.testing.assert_allclose(model(x)[0].numpy(), y.numpy(), rtol=1e-12, atol=1e-14)
+    for carried in (None, tuple(part.detach() for part in state)):
+        model.zero_grad()
+        y, _ = model(x, carried)
+        (y * y).sum().backward()
+        assert (np.abs(bias.grad.numpy()).max() < 1e-14) == (carried is None)
+
+
 def test_an_slstm_is_right_where_its_input_gates_alone_underflow():
     """exp(−200) is 0 in float32; the papers' ratio c' / n' is not 0 / 0."""
     cell = nn.SLSTMCell(1, 2)

@@ -1,6 +1,7 @@
 """Which target runs a step, by rule: the argument, the block, the environment variable, what is installed."""
 
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -18,7 +19,7 @@ def installed(monkeypatch):
     monkeypatch.delenv(modes.VARIABLE, raising=False)
 
     def say(problem):
-        monkeypatch.setattr(modes, "_problem", lambda: problem)
+        monkeypatch.setattr(native, "problem", lambda: problem)
         monkeypatch.setattr(native, "is_available", lambda: not problem)
         modes._of_installed.cache_clear()
         modes._default.cache_clear()
@@ -35,12 +36,13 @@ def test_without_a_word_it_is_what_is_installed(installed):
     assert modes.mode_of() == ("numpy", "llvmlite is not installed", False, False)
 
 
-def test_it_is_found_out_without_importing_it(installed, monkeypatch):
+def test_it_is_found_out_without_importing_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tinygrad_gru.native.compiler", None)  # cannot be imported
     monkeypatch.setattr(native, "is_available", lambda: False)
-    assert modes._problem() == "llvmlite is not installed: pip install tinygrad_gru[fast]"
+    problem = native.problem.__wrapped__  # what it found before is of another environment
+    assert problem() == "llvmlite is not installed: pip install tinygrad_gru[fast]"
     monkeypatch.setattr(native, "is_available", lambda: True)
-    assert "llvmlite is installed and does not work" in modes._problem()
+    assert "llvmlite is installed and does not work" in problem()
 
 
 @pytest.mark.parametrize("is_installed", [False, True])
@@ -185,3 +187,26 @@ def test_two_threads_give_the_same_results_bit_for_bit(layer):
         results.append([y.numpy(), *(p.grad.numpy() for p in model.parameters())])
     for one, two in zip(*results):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "llvmlite",
+    [
+        "raise OSError('no shared library')",
+        "__version__ = '0.43.0'\nclass binding:\n    llvm_version_info = (14, 0, 6)",  # numba 0.60's
+    ],
+)
+def test_nothing_needs_an_llvmlite_that_does_not_work(tmp_path, llvmlite):
+    """Layers, the optimizer, clipping, the cross-entropy and scattered gradients run by NumPy."""
+    (tmp_path / "llvmlite").mkdir()
+    (tmp_path / "llvmlite" / "__init__.py").write_text(llvmlite)
+    program = (
+        "import sys, numpy as np; sys.path.insert(0, sys.argv[1])\n"
+        "from tinygrad_gru import Tensor, native, nn, ops, optim\n"
+        "model = nn.Sequential(nn.Embedding(500, 100), nn.GRU(100, 4), nn.Linear(4, 2000))\n"
+        "loss = ops.cross_entropy(model(np.ones((20, 30), int)), np.ones((20, 30), int)); loss.backward()\n"
+        "optim.clip_gradient_norm(model.parameters(), 1.0); optim.Adam(model.parameters()).step()\n"
+        "assert 'does not work' in native.problem()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != modes.VARIABLE}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environment)

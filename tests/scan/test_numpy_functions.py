@@ -11,11 +11,12 @@ COMPILED = [
     lambda x: np.max(x, axis=1, keepdims=True), lambda x: np.where(x > 0, x, 0.1 * x), lambda x: np.clip(x, -0.2, 0.3),
     lambda x: np.concatenate([x, 2 * x], 1), lambda x: np.stack([x, 2 * x], 1), lambda x: np.moveaxis(x, 0, 1),
     lambda x: np.float64(2) * x, lambda x: np.ones(3) * x, lambda x: np.broadcast_to(x[:1], (3, 3)),
+    lambda x: x // 0.3, lambda x: x % -0.3,
 ]  # fmt: skip
 #: What follows the second argument by position is a dtype, an array or an order in NumPy, and no `keepdims`.
 EAGER = [
     lambda x: np.sum(x, 1, np.float64), lambda x: np.sum(x, 1, None, None, True), lambda x: np.max(x, 1, None),
-    lambda x: np.reshape(x, (9,), "F"), lambda x: np.clip(x, a_min=-0.2, a_max=0.3), lambda x: x // 0.3,
+    lambda x: np.reshape(x, (9,), "F"), lambda x: np.clip(x, a_min=-0.2, a_max=0.3),
 ]  # fmt: skip
 
 

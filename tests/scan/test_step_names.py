@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 
-from tinygrad_gru import Tensor, nn, ops
+from tinygrad_gru import Tensor, nn, ops, scan
 from tinygrad_gru.scan.tracing.tracer import trace_forward, trace_with_names
 
 H, X = Tensor(np.ones((2, 3), np.float32)), Tensor(np.ones((5, 2, 3), np.float32))
@@ -56,6 +56,26 @@ def test_each_kind_of_step_has_the_names_of_its_own_frame():
     assert named(lambda h, x: h + x) == {"h": "carry", "x": "x", "h'": "add"}
     assert named(Callable()) == {"h": "carry", "x": "x", "inner": "multiply", "h'": "multiply"}
     assert named(lambda h, x: h) == {"h": "carry", "x": "x", "h'": "carry"}  # no op ran
+
+
+def test_variables_name_the_parts_of_a_carry():
+    def step(carry, x):
+        h, c = carry
+        c = c * x
+        return ops.tanh(h), c
+
+    names = {"x": "x", "h": "carry", "c": "multiply", "carry[0]": "carry", "carry[1]": "carry"}
+    assert named(step, (H, H)) == names | {"h'": "tanh", "carry[1]'": "multiply"}
+    _, found = trace_with_names(step, (H, H), X)
+    assert sorted(found.of().values()) == ["c", "carry[1]", "h", "h'", "x"]  # a variable before a path
+
+    def both(carry, x):
+        h, c = carry
+        return h + x, c * x
+
+    same = Tensor(np.ones((2, 3), np.float32))
+    *_, y = scan(both, (same, same), X[:1], record=("h'", "c'"), compiled=False)
+    np.testing.assert_array_equal([y["h'"].numpy()[0], y["c'"].numpy()[0]], [same.numpy() + 1, same.numpy()])
 
 
 def test_names_in_helpers_and_in_outer_runs_of_the_same_function_are_not_those_of_the_step():

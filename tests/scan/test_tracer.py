@@ -36,7 +36,8 @@ def test_the_interpreted_trace_equals_eager_mode(seed):
     closed_over = [parameters[node] for node in found.trace.closed_over]
     eager = grad([y for y, _ in used], [*carry, *xs, *closed_over], [g for _, g in used], allow_unused=True)
     results = backward.run()
-    each, sums = iter(results.ys), iter(results.sums)
+    gradients = compiled.closed_over_gradients(results.sums, [True] * len(results.sums))
+    each, sums = iter(results.ys), iter(gradients)
     interpreted = [*results.carry]
     interpreted += [next(each) if reached else 0.0 for reached in compiled.xs_reached]
     interpreted += [next(sums) if reached else 0.0 for reached in compiled.closed_over_reached]

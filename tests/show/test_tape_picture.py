@@ -217,7 +217,7 @@ def test_an_unfolded_step_has_its_names_as_long_as_it_is_there():
     y = scan(model.step, (h, h * 1), xs)[1].sum()
     (block,) = blocks(show.tape(y, unfold=True))
     assert block.count == 6
-    assert [item.name for item in block.items] == ["mixed", "c", "", ""]
+    assert [item.name for item in block.items] == ["mixed", "c", "", "h"]  # the next h
     np.testing.assert_allclose(block.items[1].value, [1.0, 2.0])  # all values are known: the step is replayed
     del model, xs
     (block,) = blocks(show.tape(y, unfold=True))

@@ -19,7 +19,7 @@ def defaults(monkeypatch):
 
 
 def uninstall(monkeypatch):
-    monkeypatch.setattr(modes, "_problem", lambda: "llvmlite is not installed")
+    monkeypatch.setattr(native, "problem", lambda: "llvmlite is not installed")
     modes._of_installed.cache_clear()
     modes._default.cache_clear()
 

@@ -122,6 +122,11 @@ def _add_rows(target: np.ndarray, index: Sequence[np.ndarray], values: Any) -> N
     The values for a row are sorted to be side by side, and added in the order in which they come: in float64, so that
     float32 does not lose digits in a sum of many, which is then added to the row and rounded once.
     """
+    if len(index) > target.ndim:
+        raise IndexError(f"{len(index)} arrays of indices for the {target.ndim} axes of shape {target.shape}")
+    dtype = getattr(values, "dtype", None)
+    if dtype is not None and not np.can_cast(dtype, target.dtype, "same_kind"):
+        raise TypeError(f"values of {dtype} cannot be added to {target.dtype}")
     rows: Any = 0
     for axis, (part, n) in enumerate(zip(index, target.shape)):
         if part.size and (part.min() < -n or part.max() >= n):
@@ -147,7 +152,7 @@ def _added_natively(target: np.ndarray, rows: Any, starts: Any, order: Any, valu
     dtype = target.dtype
     if values.size < _LEAST_NATIVE or values.dtype != dtype or (dtype != SINGLE and dtype != DOUBLE):
         return False
-    if not native.is_available() or np.may_share_memory(target, values):
+    if native.problem() or np.may_share_memory(target, values):
         return False
     row = values.size // len(values)
     memory = [

@@ -52,12 +52,24 @@ def is_available() -> bool:
     return importlib.util.find_spec("llvmlite") is not None
 
 
+@lru_cache(maxsize=1)
+def problem() -> str:
+    """Why nothing can be compiled here, or "": llvmlite is not installed, too old, or broken. It is imported."""
+    if not is_available():
+        return "llvmlite is not installed: pip install tinygrad_gru[fast]"
+    try:
+        importlib.import_module(".compiler", __package__)
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"llvmlite is installed and does not work: {error}"
+    return ""
+
+
 def panel_width(rows: int, inner: int, columns: int, item: int) -> int:
     """The width of the panels in which `product` reads its right operand (inner, columns); its left one has `rows`.
 
     item  the bytes of an element
     """
-    return product.panel_width(rows, inner, columns, item, is_available() and _compiler().is_wide())
+    return product.panel_width(rows, inner, columns, item, not problem() and _compiler().is_wide())
 
 
 class Function:

@@ -1,8 +1,9 @@
 """A cache of object code on disk: bytes by key, in a folder of the user, bounded, least recently used out.
 
 What is loaded is executed, so only regular files of this user are read, from a folder of this user, and of neither may
-others have the right to write. Whatever fails (a full disk, a missing or read-only folder, a damaged file, another
-process) makes a cache miss, never an error.
+others have the right to write. A file's digest finds damage, not malice, for anybody can compute it: who can write to
+the folder as this user can run code as this user, as with Python's own .pyc files. Whatever fails (a full disk, a
+missing or read-only folder, a damaged file, another process) makes a cache miss, never an error.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ..io import replacing
 
 #: The most bytes that are kept on disk; the object code of a step takes some ten thousand.
 LIMIT = 64 * 2**20
+#: The most entries: each is looked at when one is stored, which takes 40 ms then.
+_ENTRIES = 2048
 
 _MAGIC = b"tinygrad_gru native code 1\n"
 _DIGEST = 32  # bytes
@@ -47,9 +50,9 @@ def folder() -> Path | None:
         return None
     try:
         base = Path(named).expanduser() if named else _users_caches() / "tinygrad_gru"
-    except RuntimeError:  # no home
+        return Path(os.path.abspath(base)) / "native"
+    except (RuntimeError, OSError):  # no home, or a relative path where the working folder has been removed
         return None
-    return Path(os.path.abspath(base)) / "native"
 
 
 def _users_caches() -> Path:
@@ -65,7 +68,8 @@ def problem() -> str:
     """Why nothing is loaded from the folder and nothing stored, as far as can be told without trying; or ""."""
     where = folder()
     if where is None:
-        return "TINYGRAD_GRU_CACHE is off" if os.environ.get("TINYGRAD_GRU_CACHE") == "off" else "there is no home"
+        is_off = os.environ.get("TINYGRAD_GRU_CACHE") == "off"
+        return "TINYGRAD_GRU_CACHE is off" if is_off else "there is no home, or no working folder"
     try:
         status = os.lstat(where)
     except FileNotFoundError:
@@ -109,8 +113,9 @@ def store(key: str, code: bytes) -> None:
         return
     with suppress(OSError):
         os.makedirs(path.parent, mode=0o700, exist_ok=True)
-        if not _is_own_folder(path.parent):
-            return
+        is_replaceable = not os.path.lexists(path) or stat.S_ISREG(os.lstat(path).st_mode)
+        if not is_replaceable or not _is_own_folder(path.parent):
+            return  # `replacing` would write through a link, and wait for the reader of a pipe
         with replacing(path) as file:
             if hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), 0o600)  # whatever the umask and the file that it replaces
@@ -131,7 +136,7 @@ def clear() -> Usage:
 
 def _evict(where: Path) -> None:
     """Remove the least recently used entries until a tenth of the limit is free, if it is exceeded."""
-    entries = sorted(_entries(where))
+    entries = sorted((used, max(size, LIMIT // _ENTRIES), path) for used, size, path in _entries(where))
     excess = sum(size for _, size, _ in entries) - LIMIT
     if excess > 0:
         excess += LIMIT // 10

@@ -9,6 +9,8 @@ from typing import Any
 import llvmlite
 from llvmlite import binding as llvm
 
+if llvm.llvm_version_info < (20,):  # before, pointers had types, and passes another interface
+    raise ImportError(f"version {llvmlite.__version__} is too old: pip install tinygrad_gru[fast]")
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 

@@ -126,7 +126,7 @@ def _native_sums_of_squares(gradients: list[Any]) -> np.ndarray | None:
     if not all(type(g) is HostArray and g.dtype == gradients[0].dtype for g in gradients):
         return None
     dtype, elements = gradients[0].dtype, sum(g.size for g in gradients)
-    if (dtype != SINGLE and dtype != DOUBLE) or elements < _LEAST_NATIVE or not native.is_available():
+    if (dtype != SINGLE and dtype != DOUBLE) or elements < _LEAST_NATIVE or native.problem():
         return None
     contiguous = [np.ascontiguousarray(g) for g in gradients]
     sums = np.empty(len(gradients))

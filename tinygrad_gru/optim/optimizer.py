@@ -124,7 +124,7 @@ class Optimizer(AnsweredKeywords):
         """
         loss = None if closure is None else closure()
         position, elements = 0, sum(p.size for p in self.parameters() if p.grad is not None)
-        waiting = NativeUpdates() if elements >= _LEAST_NATIVE and native.is_available() else None
+        waiting = NativeUpdates() if elements >= _LEAST_NATIVE and not native.problem() else None
         try:
             for number, group in enumerate(self.groups):
                 settings = self._settings(group, f"group {number}")

@@ -111,35 +111,43 @@ def update_in_one_kernel(operations: tuple, arrays: Sequence[Any], constants: Se
 
 
 class NativeUpdates:
-    """Updates of arrays on the host that wait for `run`, which makes those of one rule in one native call."""
+    """Updates of arrays on the host that wait for `run`, which makes them in one native call while their rule is one.
+
+    All are made in the order in which they were added, for parameters may be views of the same memory.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[UpdateKernel, list[tuple[list[int], list[float], list[Any]]]] = {}
+        self._kernel = UpdateKernel("", (), (), ())
+        self._waiting: list[tuple[list[int], list[float], list[Any]]] = []
 
     def add(self, operations: tuple, arrays: Sequence[Any], constants: Sequence[float]) -> bool:
-        """Have an update wait; False where a native loop cannot address its arrays."""
+        """Have an update wait. Where a native loop cannot address its arrays, make those that wait; False."""
         p = arrays[0]
         if type(p) is not HostArray or (p.dtype is not SINGLE and p.dtype is not DOUBLE):
-            return False
+            return self.run()
         kernel = update_loop(operations, len(arrays), p.dtype.name)
         used = [arrays[register] for register in (*kernel.read, *kernel.written)]
         addresses = []
         for array in used:
             if array.dtype is not p.dtype or array.shape != p.shape or not array.flags.carray:
-                return False
+                return self.run()
             addresses.append(array.__array_interface__["data"][0])
         ordered = sorted(addresses)
         if any(second < first + p.nbytes for first, second in pairwise(ordered)):
-            return False  # a gradient in the memory of its parameter: a native loop does not expect it
+            return self.run()  # a gradient in the memory of its parameter: a native loop does not expect it
+        if kernel is not self._kernel:
+            self.run()
+            self._kernel = kernel
         scalars = [constants[i] for i in kernel.constants]
-        self._waiting.setdefault(kernel, []).append(([p.size, *addresses], scalars, used))
+        self._waiting.append(([p.size, *addresses], scalars, used))
         return True
 
-    def run(self) -> None:
-        """Make the updates that wait."""
-        for kernel, updates in self._waiting.items():
-            constants = np.array([scalars for _, scalars, _ in updates], np.float64)
-            steps = [len(updates), constants.__array_interface__["data"][0]]
-            steps += [number for numbers, _, _ in updates for number in numbers]
-            native.function(kernel.source)(np.array(steps, np.int64))
-        self._waiting.clear()
+    def run(self) -> bool:
+        """Make the updates that wait; False, for none is waiting any more."""
+        if self._waiting:
+            constants = np.array([scalars for _, scalars, _ in self._waiting], np.float64)
+            steps = [len(self._waiting), constants.__array_interface__["data"][0]]
+            steps += [number for numbers, _, _ in self._waiting for number in numbers]
+            native.function(self._kernel.source)(np.array(steps, np.int64))
+            self._waiting.clear()
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -90,19 +89,8 @@ def _default(variable: str) -> Mode:
 @lru_cache(maxsize=1)
 def _of_installed() -> Mode:
     """LLVM's target where it works, the same in every process of an environment."""
-    problem = _problem()
+    problem = native.problem()
     return Mode("numpy", problem, is_asked=False) if problem else Mode("llvm", "llvmlite is installed", is_asked=False)
-
-
-def _problem() -> str:
-    """Why nothing is compiled to machine code here, or ""."""
-    if not native.is_available():
-        return f"llvmlite is not installed: {_INSTALL}"
-    try:
-        importlib.import_module("..native.compiler", __package__)
-    except (ImportError, OSError, RuntimeError) as error:
-        return f"llvmlite is installed and does not work: {error}"
-    return ""
 
 
 def continued(before: str | None, compiled: bool | str | None, now: Mode) -> tuple[bool | str | None, str]:

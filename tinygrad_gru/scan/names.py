@@ -56,8 +56,8 @@ class Place(NamedTuple):
 class StepNames(NamedTuple):
     """The names in the graph of a traced step (`trace_with_names`).
 
-    values  by the name of a local variable, in the order of the code, the value that it had when the step returned (of
-            a tuple its parts: `carry[0]`); and by `h'` the next state of h
+    values  by the name of a local variable, in the order of the code, the value that it had when the step returned;
+            then the parts of those that are trees (`carry[0]`); and by `h'` the next state of h
     places  by value, where the step's source computed it
     """
 
@@ -92,7 +92,7 @@ class WatchedStep(StepWrapper):
             watcher.boundary = watcher.frame = None  # frames keep their variables, and the callers, alive
         self.marks = watcher.marks
         new = flatten(split_output(output, carry)[0])
-        self.found |= {f"{name}'": part for name, part in zip(_state_names(self.step, carry), new)}
+        self.found |= {f"{name}'": part for name, part in zip(_state_names(self.step, carry, self.found), new)}
         return output
 
 
@@ -202,11 +202,15 @@ def _codes(step: Callable) -> list[CodeType]:
     return [one.__code__ for one in functions if hasattr(one, "__code__")]
 
 
-def _state_names(step: Callable, carry: Any) -> Sequence[str]:
-    """The names of the parts of the carry: those that a cell gives, or paths in the step's first parameter."""
+def _state_names(step: Callable, carry: Any, found: dict[str, Tensor]) -> Sequence[str]:
+    """The names of the parts of the carry: of a cell's states; of variables (`h, c = carry`); paths in a parameter."""
     owner, _ = owner_and_function(step)
-    states = getattr(owner, "states", ())
-    return states or [path for name in _parameters(step)[:1] for path, _ in leaves(carry, name)]
+    names: list[str] = list(getattr(owner, "states", ()))
+    if not names:
+        for path, part in [one for name in _parameters(step)[:1] for one in leaves(carry, name)]:
+            held = (name for name, value in found.items() if value is part and name not in names)
+            names.append(next(held, path))  # in turn, for one Tensor may be two parts
+    return names
 
 
 def _arguments(step: Callable, *values: Any) -> dict[str, Any]:
@@ -225,8 +229,8 @@ def _parameters(step: Callable) -> list[str]:
 
 
 def _tensors(variables: dict[str, Any]) -> dict[str, Tensor]:
-    """The Tensors among variables, and in those that are trees."""
-    found: dict[str, Tensor] = {}
+    """The Tensors among variables, then those in variables that are trees."""
+    found = {name: value for name, value in variables.items() if isinstance(value, Tensor)}
     for name, value in variables.items():
         with suppress(TypeError, RecursionError):  # a set, or a list that contains itself
             found |= {path: part for path, part in leaves(value, name) if isinstance(part, Tensor)}

@@ -33,7 +33,8 @@ class SLSTMCell(Cell):
     U is block-diagonal: with `heads` the units of a head see the h of that head alone, and U is
     (heads, hidden_size / heads, hidden_size / heads). The paper has c = n = 0 and m = 0 before the first step; here m
     is lower than any log i, so that n' is 1 or more after it, whatever x is, and h' is the same. A learned initial
-    state starts at n = 1.
+    state starts at n = 1. From c = n = 0 a factor of all exp(log i), exp(b_i), cancels in c' / n', too: the gradient of
+    b_i is 0 but for rounding, and b_i without effect, unless a state goes in that is learned or of an earlier sequence.
 
     >>> cell = nn.SLSTMCell(3, 8, heads=2)
     >>> state = cell(np.ones((4, 3)))        # one step from the initial state
