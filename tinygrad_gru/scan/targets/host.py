@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...native.blas import dot, matmul
 from ..ir import Value
 from ..passes.schedule import ELEMENTWISE, VIEWS
 from ..tracing.traced_array import as_index
@@ -21,7 +22,7 @@ FUNCTIONS = (
     *UFUNCS, "arange", "argmax", "argmin", "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul",
     "take", "where", "zeros",
 )  # fmt: skip
-_NUMPY = {name: getattr(np, name) for name in FUNCTIONS}
+_NUMPY = {name: getattr(np, name) for name in FUNCTIONS} | {"dot": dot, "matmul": matmul}
 
 
 def scalar_dtype(like: Value) -> Any:

@@ -3,7 +3,7 @@
     for first, (V1, V3, V5, ), steps in workspace.chunks:
         matmul(V1.reshape(-1, 3), w2, V3.reshape(-1, 5))
         for (v0, v3, v5, ) in steps:
-            v0.dot(w4, S4)
+            dot(v0, w4, S4)
             add(v3, S4, S4)
             tanh(S4, v5)
 
@@ -300,7 +300,7 @@ class Emitter:
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
         if of_matrices and not batched and value not in self.plan.parts:
             # For one row half the time of matmul; it needs an `out` that is contiguous.
-            return f"{operands[0]}.dot({operands[1]}, {out})"
+            return f"dot({operands[0]}, {operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"
 
     def _sum(self, position: int, value: Value) -> list[str]:
