@@ -589,5 +589,5 @@ def test_an_integer_of_any_size_is_compared_as_by_numpy(number, mode):
     _, ys = scan(lambda h, x: (h, (x < number, x == number, number <= h)), Tensor(x[0]), Tensor(x), compiled=mode)
     for y, expected in zip(ys, (x < number, x == number, np.stack([number <= x[0]] * 2)), strict=True):
         np.testing.assert_array_equal(y.numpy(), expected)
-    with pytest.raises(OverflowError, match="out of bounds for int32|too large"):
+    with pytest.raises(OverflowError, match=r"out of bounds for int32|too large"):
         scan(lambda h, x: (h + number, x), Tensor(x[0]), Tensor(x), compiled=mode)
