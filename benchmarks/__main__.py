@@ -12,10 +12,12 @@ from . import (
     import_time,
     javascript,
     lengths,
+    linear_scan,
     linearity,
     overhead,
     recurrence,
     recurrence_memory,
+    seq2seq,
     summary,
     training_step,
     word_model,
@@ -26,5 +28,5 @@ if "--summary" not in sys.argv:
     print("Now at length, which takes tens of minutes; `python -m benchmarks --summary` ends here.\n")
     for benchmark in (import_time, first_pass, overhead, linearity, lengths, recurrence, recurrence_memory):
         benchmark.main()
-    for benchmark in (training_step, word_model, javascript):
+    for benchmark in (training_step, word_model, seq2seq, linear_scan, javascript):
         benchmark.main()

@@ -16,7 +16,7 @@ from tinygrad_gru import manual_seed
 from tinygrad_gru.backend import available, immediate_checks, resolve
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # else the command line hints at it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start: they run beside one another
 os.environ.setdefault("TINYGRAD_GRU_COMPILED", "numpy")  # the target that is always there, whatever is installed
 os.environ.setdefault("TINYGRAD_GRU_CACHE", str(Path(tempfile.gettempdir()) / "tinygrad_gru_tests"))  # not the user's
 

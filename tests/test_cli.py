@@ -49,17 +49,6 @@ def interrupt_at(monkeypatch, number):
     monkeypatch.setattr(Trainer, "step", step)
 
 
-def test_train_hints_at_one_thread_unless_the_number_is_set(train, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)
-    assert train() == 0
-    assert "hint: OMP_NUM_THREADS=1" in capsys.readouterr().err
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
-    assert train("--resume", "--characters", "2560") == 0
-    assert "NUM_THREADS" not in capsys.readouterr().err
-
-
 def test_train_writes_its_files_and_ends_with_a_summary(train, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert train() == 0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Mut
 from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from itertools import islice
 from operator import is_
 from typing import Any
 
@@ -60,8 +61,12 @@ def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
 
 def with_leaves(tree: Any, new: Iterable[Any]) -> Any:
     """The tree with other leaves, in the order of `leaves`."""
-    remaining = iter(new)
-    if kind_of(type(tree)) is not None:
+    remaining, kind = iter(new), kind_of(type(tree))
+    if kind is tuple:  # such as (h, c), at every call of a layer
+        types = list(map(type, tree))
+        if type(None) not in types and not any(map(kind_of, types)):
+            return _with_items(tree, list(islice(remaining, len(tree))))
+    if kind is not None:
         return map_leaves(lambda _: next(remaining), tree)
     return None if tree is None else next(remaining)
 

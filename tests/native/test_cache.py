@@ -82,6 +82,17 @@ def test_least_recently_used_entries_go_first(monkeypatch):
     assert cache.load(keys[1]) is None
 
 
+def test_small_entries_are_bounded_by_their_number():
+    """For all are looked at whenever one is stored."""
+    cache.store(KEY, b"code")
+    for n in range(2100):
+        (cache.folder() / f"{n:032x}.code").write_bytes(b"")
+        os.utime(cache.folder() / f"{n:032x}.code", (n, n))
+    cache.store(OTHER, b"code")
+    assert 1800 < cache.usage().entries <= 2048 and cache.load(KEY) and cache.load(OTHER)
+    assert not (cache.folder() / f"{0:032x}.code").exists()
+
+
 def test_what_would_fill_a_quarter_is_not_stored(monkeypatch):
     monkeypatch.setattr(cache, "LIMIT", 1000)
     cache.store(KEY, bytes(251))

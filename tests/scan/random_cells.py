@@ -88,8 +88,22 @@ class _Drawing:
             lambda: ops.one_hot(self.ids(), depth=WIDTH, dtype="float64") * a - b,
             lambda: ops.scatter_add(a, 0.5 * b, index=(self.ids() % self.cell.batch,)),
             lambda: b + 0.1 * ops.expand_dims(ops.cross_entropy(a, self.ids(), reduction="none"), axis=1),
+            lambda: self.attended(a, b), lambda: self.attended(a, b),
         ]  # fmt: skip
         self.pool.append(makers[self.random.integers(len(makers))]())
+
+    def attended(self, a: Tensor, b: Tensor) -> Tensor:
+        """Products of a matrix for each row of the batch, or of one that is broadcast."""
+        weight, column, row = self.weight(WIDTH), ops.expand_dims(a, axis=2), ops.expand_dims(a, axis=1)
+        memory = [ops.expand_dims(b, axis=2) * weight, ops.expand_dims(weight, axis=0)][self.random.integers(2)]
+        makers = [
+            lambda: ops.squeeze(memory @ column, axis=2), lambda: ops.squeeze(row @ memory, axis=1),
+            lambda: ops.squeeze(row @ memory.mT, axis=1) * b, lambda: ops.squeeze(memory.mT @ column, axis=2) - b,
+            lambda: 0.3 * ops.mean((column @ row) @ memory, axis=1), lambda: (row * memory) @ weight[0] + b,
+            lambda: ops.mean((row * memory) @ weight, axis=1), lambda: ops.mean(memory @ memory.mT, axis=2) * a,
+            lambda: ops.squeeze(ops.softmax(row @ memory) @ memory.mT, axis=1),
+        ]  # fmt: skip
+        return 0.5 * makers[self.random.integers(len(makers))]()
 
     def ids(self) -> Tensor:
         """A position in 0 … WIDTH − 1 for each row, computed from a value of the pool."""

@@ -298,6 +298,34 @@ def test_constants_are_live_and_wrong_arrays_are_errors(tmp_path):
     assert nothing == "length: the number of steps is unknown; give xs or length"
 
 
+@needs_node
+def test_an_index_that_another_element_has_is_out_of_bounds(tmp_path):
+    """Eager mode refuses these, although there is memory: of another row, or counted from the end."""
+    table, fixed = Tensor(np.arange(12.0).reshape(4, 3)), Tensor(np.array([0, 5]))
+    steps = {
+        "ids must lie in 0 … 3, got -1": (lambda h, x: (h + ops.embedding(table, x), h), -1),
+        "targets must lie in 0 … 2, got 4": (lambda h, x: (h, ops.cross_entropy(h, x, reduction="none")), 4),
+        "ids must lie in 0 … 2, got 3": (lambda h, x: (h, ops.one_hot(x, depth=3, dtype="float64")), 3),
+        "index -4 is out of bounds for axis 1 with size 3": (lambda h, x: (h, table[1, x]), -4),
+    }
+    h, calls = Tensor(np.ones((2, 3))), []
+    for message, (step, wrong) in steps.items():
+        ids = np.array([[0, 1], [2, 0], [0, 0]])
+        script = javascript.scan_source(step, h, Tensor(ids), name="recurrence")
+        calls.append(f"{script} recurrence.forward({texts([h.numpy()])}, {texts([ids])}); return 'in bounds';")
+        ids[1, 0] = wrong
+        calls.append(f"{script} recurrence.forward({texts([h.numpy()])}, {texts([ids])}); return 'nothing';")
+        with pytest.raises(IndexError, match=message):
+            scan(step, h, Tensor(ids), compiled=False)
+    caught = ", ".join(f"() => {{ {call} }}" for call in calls)
+    caught = f"[{caught}].map((f) => {{ try {{ return f(); }} catch (error) {{ return error.message; }} }})"
+    found = [text for text in run(f"const main = () => {caught};", tmp_path) if text != "in bounds"]
+    for one, message in zip(found, steps, strict=True):
+        assert one.startswith(message), (one, message)
+    with pytest.raises(IndexError, match="index 5 is out of bounds for axis 0 with size 4"):
+        javascript.scan_source(lambda h, x: (h, table[fixed]), h, Tensor(ids))
+
+
 # -- errors and the printed form ---------------------------------------------------------------------------------------
 
 

@@ -6,15 +6,12 @@ import argparse
 import itertools
 import os
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..backend import current
 from ..hints import did_you_mean
 from ..train.folder import create_folder
-from ..train.terminal import try_print
 
 INTERRUPTED = 130  # the exit status that shells report for a program that Ctrl-C ended
 
@@ -89,11 +86,3 @@ def new_run_folder(name: str) -> Path:
             path.mkdir()
             return path
     raise AssertionError  # for the type checker: `count` does not end
-
-
-def suggest_one_thread() -> None:
-    """Say which environment variable limits the threads of BLAS, unless one is set: products of a recurrence are small,
-    and threads that wait for a core wait for one another."""
-    is_set = any(f"{library}_NUM_THREADS" in os.environ for library in ("OMP", "OPENBLAS", "MKL"))
-    if current().name == "numpy" and not is_set and (os.cpu_count() or 1) > 1:
-        try_print("hint: OMP_NUM_THREADS=1 before the command is faster for products of this size", sys.stderr)

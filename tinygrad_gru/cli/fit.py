@@ -19,7 +19,7 @@ from ..train import SeriesModel, SeriesRun, SeriesSettings
 from ..train.folder import RunFolder
 from ..train.series.settings import CELLS, FILLS, TASKS
 from ..train.terminal import try_print
-from .arguments import INTERRUPTED, add_backend, add_setting, delimiter, new_run_folder, path, suggest_one_thread
+from .arguments import INTERRUPTED, add_backend, add_setting, delimiter, new_run_folder, path
 
 _FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
@@ -91,7 +91,6 @@ def fit(options: argparse.Namespace) -> int:
     table = _read(options)
     run = SeriesRun(table, settings, options.backend)
     if not options.quiet:
-        suggest_one_thread()
         try_print(f"{options.file}: {table.report()}\n")
         for name, reason in run.left_out.items():
             try_print(f"not read: {name} ({reason})")

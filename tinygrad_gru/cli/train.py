@@ -23,7 +23,7 @@ from ..train.text.origin import Origin, origin_in, settings_like
 from ..train.text.restore import settings_in
 from ..train.text.run import format_summary
 from ..train.text.settings import CHANGEABLE
-from .arguments import INTERRUPTED, absolute, add_backend, add_setting, new_run_folder, path, suggest_one_thread
+from .arguments import INTERRUPTED, absolute, add_backend, add_setting, new_run_folder, path
 
 
 def add_to(commands: Any) -> None:
@@ -81,8 +81,6 @@ def train(options: argparse.Namespace) -> int:
             folder = RunFolder(options.out if options.out is not None else new_run_folder(run.settings.cell))
             locks.enter_context(folder)
         loop = run.loop(folder, state)
-        if not options.quiet:
-            suggest_one_thread()
         total = run.settings.steps * run.settings.characters_per_step
         with BestEffort(progress(total, run.characters, "characters", quiet=options.quiet)) as display:
             sizes = f"{len(run.training):,} characters for training, {len(run.held_out):,} held out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..backend import dtype_name, is_half, xp_of
+from ..backend import dot, dtype_name, is_half, product, xp_of
 from ..backend.numpy import SINGLE, HostArray
 from .movement.shape import expand_dims, reshape
 from .op import broadcast_to, op
@@ -21,13 +21,13 @@ def matmul(a, b):
     Tensor([[11.]], dtype=float32)
     """
     if type(a) is type(b) is HostArray and a.dtype is b.dtype is SINGLE and a.ndim == b.ndim == 2:
-        return a.dot(b)  # the same product, 0.4 µs faster
+        return dot(a, b)
     if is_half(a.dtype) and (type(a) is HostArray or _are_batches_of_bfloat16(a, b)):
         return _product_in_float32(a, b)  # no BLAS for it in NumPy, no batches of it in CuPy
-    return a @ b
+    return product(a, b)
 
 
-_product_in_float32 = accumulate_in_float32(lambda a, b: a @ b)
+_product_in_float32 = accumulate_in_float32(product)
 
 
 def _are_batches_of_bfloat16(a, b):

@@ -16,7 +16,6 @@ from ..contexts import block, setting
 #: The environment variable that names the mode where neither an argument nor a block does.
 VARIABLE = "TINYGRAD_GRU_COMPILED"
 
-_INSTALL = "pip install tinygrad_gru[fast]"
 _WORDS = "'llvm', 'llvm:2' (for two threads), 'numpy' or 'eager'"
 _EXPECTED = f"True, False, 'cuda', {_WORDS}"
 _NAME = re.compile("eager|numpy|cuda|javascript|(llvm|numba)(:[1-9][0-9]*)?")
@@ -142,6 +141,6 @@ def runnable(mode: Mode) -> Mode:
             "is written by interop.javascript.scan_source(step, carry, xs), that of a text model by "
             "interop.javascript.source(model); explain(step, carry, xs, compiled='javascript') shows the program"
         )
-    if mode.family == "llvm" and not native.is_available():
-        raise ImportError(f"{mode.reason} needs llvmlite: {_INSTALL}")
+    if mode.family == "llvm" and (problem := native.problem()):
+        raise ImportError(f"{mode.reason} cannot run: {problem}")
     return mode

@@ -120,7 +120,7 @@ class CompiledStep:
             xs = (*self.residuals, *of_ys)
             self._backward = Program(graph, tuple(carry), xs, tuple(new_carry), tuple(ys), tuple(sums))
         inputs = [*forward.carry, *forward.xs]
-        self.checks = () if target == "javascript" else forward.checks  # which checks each index where it is used
+        self.checks = forward.checks
         varying = changing(graph.values[: forward.size], inputs)
         checked = [check.value for check in self.checks if check.value in varying]
         self.stored = list(dict.fromkeys([*self.residuals, *checked]))

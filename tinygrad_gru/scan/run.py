@@ -36,9 +36,9 @@ def scan_compiled(
 
     every  k: keep only the carry after every k steps for backward, which recomputes; None: keep all residuals
     """
-    trace = _traces.trace(step, carry, xs)
     state: Sequence[Tensor] = flatten(carry)
     x_leaves = flatten(xs)
+    trace = _traces.trace(step, carry, xs, (state, x_leaves))
     target, device = _target(target, list(map(_array, (*state, *x_leaves))) + trace.constants)
     compiled = plan_of(trace, target, device)
     if trace.forward.draws:
@@ -155,7 +155,7 @@ class _CompiledScan:
         self.compiled.on_device(self._apply_vjp, parents, saved, cotangents, accumulate)
 
     def _apply_vjp(self, parents: tuple, saved: tuple, cotangents: list, accumulate: Callable) -> None:
-        create_graph = any(isinstance(g, Variable) for g in cotangents)
+        create_graph = True in [isinstance(g, Variable) for g in cotangents]  # without a call for each
         if not create_graph:
             try:
                 return self._run_backward(parents, saved, cotangents, accumulate)

@@ -2,7 +2,8 @@
  * A recurrence: a step run over time, and its gradients. Arrays are flat typed arrays: of a part of the carry one step,
  * of an x or a y all steps, step t at t * size.
  *
- * info       the sizes of the parts of the carry, of the xs and of the ys, and where residuals and gradients are
+ * info       the sizes of the parts of the carry, of the xs and of the ys, and where residuals, gradients, and the
+ *            indices that must be in bounds are
  * constants  the arrays that the step closes over; change a number in one and call again
  */
 function compiledScan(info, constants, forwardProgram, backwardProgram) {
@@ -16,7 +17,12 @@ function compiledScan(info, constants, forwardProgram, backwardProgram) {
     const given = { xs: copied(xs), constants: copied(constants), length: steps, reverse };
     const run = forwardProgram(given.constants, carry, given.xs, steps, reverse);
     const count = info.ys.length, computed = run.ys.slice(count);
-    return { carry: run.carry, ys: run.ys.slice(0, count), states: run.states, computed, ...given };
+    const result = { carry: run.carry, ys: run.ys.slice(0, count), states: run.states, computed, ...given };
+    for (const { of: [kind, index], low, high, message } of info.checks) {
+      const wrong = result[kind][index].find((i) => !(low <= i && i < high));
+      if (wrong !== undefined) throw new RangeError(message.replace("{}", wrong));
+    }
+    return result;
   }
 
   /**

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backend import to_host
+from ...backend import backend_of, to_host
 from ...data import CharacterVocabulary
 from ...nn import Module
 from ...ops.op import unwrap
@@ -20,6 +20,7 @@ from ...scan.ir import Value
 from ...scan.names import closed_over_tensors
 from ...scan.plan_cache import CompiledStep
 from ...scan.protocol import check_carry, check_step, checked_xs
+from ...scan.replay import evaluate
 from ...scan.targets.javascript import products
 from ...scan.targets.javascript.operations import ARRAYS
 from ...scan.tracing.trace import Trace
@@ -95,7 +96,8 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
     closedOver}` from the cotangents; arrays are flat. `explain(step, carry, xs, compiled="javascript")` shows the
     programs.
 
-    Raises InteropError for a step that cannot be compiled, with the reason.
+    Raises InteropError for a step that cannot be compiled, with the reason, and IndexError where an index that does not
+    change with time is out of bounds; in the script, others are a RangeError.
 
     >>> W = Tensor([[2.0]], requires_grad=True)
     >>> script = interop.javascript.scan_source(lambda h, x: ops.tanh(h @ W + x), zeros(1, 1), zeros(5, 1, 1))
@@ -117,6 +119,13 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
     assert backward is not None
     where: dict[Value, tuple[str, int]] = {v: ("computed", i) for i, v in enumerate(compiled.computed)}
     where |= {v: ("xs", i) for i, v in enumerate(forward.xs)} | {v: ("states", i) for i, v in enumerate(forward.carry)}
+    checks = []
+    for value, low, high, message in compiled.checks:
+        if value in where:
+            checks.append({"of": where[value], "low": low, "high": high, "message": message})
+        else:  # computed of constants alone
+            found = evaluate(value, {}, trace.constants)
+            backend_of(found).check_within(found, low, high, message)
     of_xs, of_closed_over = map(_positions, (compiled.xs_reached, compiled.closed_over_reached))
     closed_over = [{"shape": n.shape, "gradient": g} for n, g in zip(forward.closed_over, of_closed_over)]
     parts = [
@@ -125,6 +134,7 @@ def scan_source(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, nam
         f"ys: [{', '.join(_part(v) for v in forward.ys)}]",
         f"closedOver: {json.dumps(closed_over)}",
         f"residuals: {json.dumps([where[v] for v in compiled.residuals])}",
+        f"checks: {json.dumps(checks)}",
     ]
     return _script(name, [
         _runtime("scan.js"),

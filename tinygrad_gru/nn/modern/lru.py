@@ -48,7 +48,7 @@ class LRUCell(Cell):
     }
     starts = """λ starts uniform on the ring r_min ≤ |λ| ≤ r_max, with an angle below max_phase; γ = √(1 − |λ|²), which
 keeps the variance of the state that of x B; B_re and B_im N(0, 1 / (2 input_size)), C_re and C_im N(0, 1 / state_size),
-D N(0, 1), or as a matrix N(0, 1 / input_size). All are the paper's."""
+D N(0, 1), all as in the paper; as a matrix, which the paper does not have, D is N(0, 1 / input_size)."""
     state_size: int | None = None
     r_min = 0.0
     r_max = 1.0

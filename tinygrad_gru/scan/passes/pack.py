@@ -95,4 +95,6 @@ def _materialized(graph: Graph, value: Value, levels: Mapping[Value, Level]) -> 
     """A value, or a copy of it if it is loop-invariant."""
     if levels.get(value) != "invariant":
         return value
+    if value.op == "transpose" and len(value.shape) > 2:  # loops read it in any order, and others may read it as it is
+        return value.with_inputs(graph, [_materialized(graph, value.inputs[0], levels)])
     return graph.add("materialized", (value,), value.shape, value.dtype)

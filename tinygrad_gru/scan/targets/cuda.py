@@ -34,9 +34,9 @@ from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
 from ..tracing.traced_array import Untraceable
 from .cuda_kernels import Kernels
-from .elements import CUDA, PYTHON
+from .elements import CUDA, PYTHON, check_operation
 from .host import compiled, invariant_lines, output_copies
-from .loops import Layout, LoopWriter, Memory, Nest, check_operation
+from .loops import Layout, LoopWriter, Memory, Nest
 from .source import Buffer, Buffers, Calls, Rewrite, Source, Stages, TimeSums, calls_once
 from .workspace import Workspace
 
@@ -270,7 +270,7 @@ class Emitter:
     def _product(self, value: Value, level: Level) -> list[str]:
         left, right = value.inputs
         if max(len(left.shape), len(right.shape)) > 2:
-            raise Untraceable(f"there is no kernel for products of {left.shape} and {right.shape}")
+            return [self.kernels.nest(level, nest) for nest in self.writer.matmul(value)]
         lines: list[str] = []
         if level != "loop" and (len(left.shape) != 2 or len(right.shape) != 2):
             raise Untraceable("there is no kernel for products of vectors at many steps at once")

@@ -22,8 +22,8 @@ import numpy as np
 
 from ...backend import THREADS
 from ..ir import Value
-from .elements import CUDA, in_register
-from .loops import AXES, REDUCTIONS, Memory, Nest, neutral
+from .elements import CUDA, REDUCTIONS, in_register, neutral
+from .loops import AXES, Memory, Nest
 from .source import Buffers
 
 #: The integer parameters of a kernel, by level; at the boundary from one step to the next those of both.

@@ -8,7 +8,7 @@ Loops, kernels and update rules of optimisers are written by it, so each operati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,7 +115,7 @@ _CALLS = {
 _DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
 PYTHON = Language(
-    name="Python",
+    name="native code",
     operations=_ARITHMETIC | _EQUALITY | _CALLS,
     casts={name: f"{name}({{0}})" for name in _DTYPES},
     results={},
@@ -189,3 +189,30 @@ def expression(value: Value, operands: Sequence[str], language: Language) -> str
 
     required = [np.dtype(bool) if op == "where" and n == 0 else common for n in range(len(operands))]
     return language.apply(op, dtype, *map(operand, value.inputs, operands, required))
+
+
+#: By reduction, the function of two elements.
+REDUCTIONS = {"sum": "plus", "max": "maximum", "min": "minimum"}
+#: Operations of any dtype; of others the loops are for floats, and those that sum are for integers, too.
+_MOVES = frozenset({"concat", "rearrange", "arange", "gather", "argmax", "argmin"})
+
+
+def neutral(op: str, dtype: Any) -> float:
+    """The neutral element of a reduction."""
+    if op == "sum":
+        return 0
+    if np.dtype(dtype).kind == "i":
+        return int(np.iinfo(dtype).min if op == "max" else np.iinfo(dtype).max)
+    return -np.inf if op == "max" else np.inf
+
+
+def check_operation(value: Value, writers: Collection[str] | dict[str, Callable], unknown: str) -> None:
+    """Raise Untraceable unless the operation is among the writers, and in one dtype that it can compute in."""
+    if value.op not in writers:
+        raise Untraceable(unknown)
+    kinds = "fi" if value.op in ("sum", "max", "min", "scatter", "scatter_add") else "f"
+    if np.dtype(in_register(value.dtype)).kind not in kinds and value.op not in _MOVES:
+        raise Untraceable(f"it computes {value.op} in {np.dtype(value.dtype).name}")
+    of_one_dtype = value.inputs[:1] if value.op in ("gather", "scatter_add") else value.inputs
+    if value.op not in ("argmax", "argmin") and any(i.dtype != value.dtype for i in of_one_dtype):
+        raise Untraceable(f"it computes {value.op} of several dtypes")

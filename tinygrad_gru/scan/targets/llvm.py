@@ -32,9 +32,9 @@ from ..passes.pack import pack_operands
 from ..passes.plan import plan as planned
 from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
-from .elements import PYTHON
+from .elements import PYTHON, REDUCTIONS, check_operation, neutral
 from .host import compiled
-from .loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, address, check_operation, neutral
+from .loops import AXES, Layout, LoopWriter, Memory, Nest, address
 from .numpy import Emitter, HostExecutable
 from .source import Names, Rewrite, Source, Stages
 from .workspace import Workspace
@@ -181,6 +181,8 @@ def work(plan: Plan) -> int:
     for value in plan.operations("loop"):
         if value.op == "product":
             total += 2 * math.prod(value["sizes"])
+        elif value.op == "matmul":
+            total += 2 * math.prod(value.shape) * value.inputs[0].shape[-1]
         else:
             total += math.prod(value.shape) * (20 if value.op in ("exp", "tanh") else 1)
     return total
@@ -332,7 +334,7 @@ class LoopEmitter:
     def _operation(self, value: Value) -> list[str]:
         moves = self.writer.moves
         writers = {
-            "product": self._product, "packed": self._packed,
+            "product": self._product, "packed": self._packed, "matmul": self._matmul,
             "sum": self._reduction, "max": self._reduction, "min": self._reduction,
         }  # fmt: skip
         if self.loop.threads > 1 and value.op != "product":
@@ -356,6 +358,10 @@ class LoopEmitter:
         left_text = f"{left.pointer}, {left.start}, {row_stride}, {column_stride}"
         right_text = f"{right.pointer}, {right.start}, {right.view.shape[2]}"
         return [f"product({sizes}, {left_text}, {right_text}, {out.pointer}, {out.start}, {out_stride})"]
+
+    def _matmul(self, value: Value) -> list[str]:
+        """A product of several matrices, one after the other."""
+        return self._loops(self.writer.matmul(value, in_memory=True))
 
     def _packed(self, value: Value) -> list[str]:
         """A matrix that changes over time, copied into the layout of `pack`."""

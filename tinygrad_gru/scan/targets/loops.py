@@ -9,8 +9,8 @@ Arrays are C-contiguous, so an element is addressed by one number, whose strides
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,6 +76,27 @@ class Memory(NamedTuple):
         if not np.may_share_memory(view, self.base):
             raise Untraceable("it reshapes an array whose elements are not in that order in memory")
         return self._replace(view=view)
+
+    def transposed(self) -> Memory:
+        """The same memory with the last two axes swapped."""
+        return self._replace(view=np.swapaxes(self.view, -1, -2))
+
+
+def as_matrices(left: Memory, right: Memory, out: Memory) -> tuple[Memory, Memory, Memory]:
+    """The operands and the result of a matmul as matrices with the same axes before them."""
+    a, b, c = left.view, right.view, out.view
+    if a.ndim == 1:
+        a, c = a[None], np.expand_dims(c, c.ndim - (b.ndim > 1))
+    if b.ndim == 1:
+        b, c = b[:, None], c[..., None]
+    a, b = (np.broadcast_to(x, (*c.shape[:-2], *x.shape[-2:])) for x in (a, b))
+    return left._replace(view=a), right._replace(view=b), out._replace(view=c)
+
+
+def _misses(*memories: Memory, axis: int) -> int:
+    """How many of them a loop along an axis does not read contiguously; all, where there is nothing to loop over."""
+    sizes = [memory.view.shape[axis] for memory in memories]
+    return sum(size == 1 or memory.strides[axis] not in (0, 1) for size, memory in zip(sizes, memories))
 
 
 def address(array: np.ndarray) -> int:
@@ -233,6 +254,46 @@ class LoopWriter:
             nests.append(nest)
         return nests
 
+    # -- products of several matrices ----------------------------------------------------------------------------------
+
+    def matmul(self, value: Value, in_memory: bool = False) -> list[Nest]:
+        """out[…, i, j] = Σₚ a[…, i, p] b[…, p, j], innermost along an axis along which memory is contiguous.
+
+        in_memory  whether that may be another axis than p, so that sums are accumulated in memory; else each in a
+                   variable, as threads on a GPU need
+        """
+        a, b, out = as_matrices(*map(self.layout.memory, (*value.inputs, value)))
+        inner, dtype, language = a.view.shape[-1], in_register(value.dtype), self.language
+        by_columns, by_rows = _misses(b, out, axis=-1), _misses(a, out, axis=-2)
+        nest = Nest(out.view.shape)
+        if not in_memory or _misses(a, b.transposed(), axis=-1) <= min(by_columns, by_rows):
+            total, added = f"total{value.number}", self._term(nest, a, b, nest.axes, _POSITION_AXES[0], dtype)
+            sum_ = language.assign(total, language.apply("plus", dtype, total, added))
+            nest.lines = [language.declare(total, language.literal(0, dtype), dtype)]
+            nest.lines += language.repeat(_POSITION_AXES[0], inner, [sum_])
+            nest.lines.append(language.assign(nest.at(out).element(nest.axes), total))
+            return [nest]
+        if by_rows < by_columns:  # outᵀ = bᵀ aᵀ
+            a, b, out = b.transposed(), a.transposed(), out.transposed()
+        *outer, columns = out.view.shape
+        axes, nest = AXES[: len(outer) + 1], Nest(outer)
+        element, zero = nest.at(out).element(axes), language.literal(0, dtype)
+        nest.lines = language.repeat(axes[-1], columns, [language.assign(element, zero)])
+        for count, width, begin in ((inner // 4, 4, 0), (inner % 4, 1, inner - inner % 4)):  # four per load and store
+            text = element
+            for place in range(begin, begin + width):
+                position = f"({_POSITION_AXES[0]} * {width} + {place})"
+                text = language.apply("plus", dtype, text, self._term(nest, a, b, axes, position, dtype))
+            body = language.repeat(axes[-1], columns, [language.assign(element, text)])
+            nest.lines += language.repeat(_POSITION_AXES[0], count, body) if count else []
+        return [nest]
+
+    def _term(self, nest: Nest, a: Memory, b: Memory, axes: Sequence[str], position: str, dtype: np.dtype) -> str:
+        """a[…, i, p] b[…, p, j]"""
+        texts = nest.at(a).read((*axes[:-1], position)), nest.at(b).read((*axes[:-2], position, axes[-1]))
+        casts = [t if m.base.dtype == dtype else self.language.cast(t, dtype) for m, t in zip((a, b), texts)]
+        return self.language.apply("multiply", dtype, *casts)
+
     # -- positions that are values -------------------------------------------------------------------------------------
 
     def arange(self, value: Value) -> list[Nest]:
@@ -331,30 +392,3 @@ class LoopWriter:
             nest.lines += language.repeat(along, n % places, challenges(0, places * size))
         nest.lines.append(language.assign(out.element(nest.axes), named("found", 0)))
         return [nest]
-
-
-#: By reduction, the function of two elements.
-REDUCTIONS = {"sum": "plus", "max": "maximum", "min": "minimum"}
-#: Operations of any dtype; of others the loops are for floats, and those that sum are for integers, too.
-_MOVES = frozenset({"concat", "rearrange", "arange", "gather", "argmax", "argmin"})
-
-
-def neutral(op: str, dtype: Any) -> float:
-    """The neutral element of a reduction."""
-    if op == "sum":
-        return 0
-    if np.dtype(dtype).kind == "i":
-        return int(np.iinfo(dtype).min if op == "max" else np.iinfo(dtype).max)
-    return -np.inf if op == "max" else np.inf
-
-
-def check_operation(value: Value, writers: Collection[str] | dict[str, Callable], unknown: str) -> None:
-    """Raise Untraceable unless the operation is among the writers, and in one dtype that it can compute in."""
-    if value.op not in writers:
-        raise Untraceable(unknown)
-    kinds = "fi" if value.op in ("sum", "max", "min", "scatter", "scatter_add") else "f"
-    if np.dtype(in_register(value.dtype)).kind not in kinds and value.op not in _MOVES:
-        raise Untraceable(f"it computes {value.op} in {np.dtype(value.dtype).name}")
-    of_one_dtype = value.inputs[:1] if value.op in ("gather", "scatter_add") else value.inputs
-    if value.op not in ("argmax", "argmin") and any(i.dtype != value.dtype for i in of_one_dtype):
-        raise Untraceable(f"it computes {value.op} of several dtypes")

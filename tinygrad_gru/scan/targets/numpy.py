@@ -3,7 +3,7 @@
     for first, (V1, V3, V5, ), steps in workspace.chunks:
         matmul(V1.reshape(-1, 3), w2, V3.reshape(-1, 5))
         for (v0, v3, v5, ) in steps:
-            v0.dot(w4, S4)
+            dot(v0, w4, S4)
             add(v3, S4, S4)
             tanh(S4, v5)
 
@@ -124,7 +124,7 @@ class Emitter:
 
     def __init__(self, plan: Plan, name: str, loop: Sequence[str] | None = None, step_count: str = "len(steps)"):
         self.plan, self.name, self.loop, self.step_count = plan, name, loop, step_count
-        self.names, self.sums = Names(plan), TimeSums(plan)
+        self.names, self.sums = Names(plan), TimeSums(plan, of_several=True)
         self.buffers = Buffers()
         self.scalars: dict[str, Any] = {}
 
@@ -197,6 +197,8 @@ class Emitter:
         """The lines for a chunk of steps. A contracted value is summed instead of computed."""
         lines = []
         for value in self.plan.operations(level):
+            if value in self.sums.terms:
+                continue
             if self.sums.is_contracted(value):
                 lines += self._sum(self.sums.totals.index(value), value)
             else:
@@ -300,7 +302,7 @@ class Emitter:
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
         if of_matrices and not batched and value not in self.plan.parts:
             # For one row half the time of matmul; it needs an `out` that is contiguous.
-            return f"{operands[0]}.dot({operands[1]}, {out})"
+            return f"dot({operands[0]}, {operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"
 
     def _sum(self, position: int, value: Value) -> list[str]:
@@ -318,6 +320,9 @@ class Emitter:
                 f"if first: matmul({left}, {right}, {total})",
                 f"else: add({total}, matmul({left}, {right}), {total})",
             ]
+        if contraction == "products":
+            pairs = [map(self._at_chunk, product.inputs) for product in self.sums.products(value)]
+            return [f"add_products({total}, {', '.join(pair)})" for pair in pairs]
         if contraction == "scatter":
             values, rows = (self._operand(i, True, value) for i in value.inputs)
             return [f"add_at_rows_of_steps({total}, {rows}, {values}, {value['axis']}, {self._varying(value)})"]

@@ -7,7 +7,7 @@ such as a dictionary, makes it traced at every call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from threading import RLock
 from types import MethodType
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakMethod, ref
 
 from ...contexts import recording
+from ...tensor import Tensor
 from ...trees import flatten, structure
 from ..protocol import StepWrapper
 from .dependencies import Dependencies, Untrackable
@@ -71,12 +72,15 @@ class TraceCache:
         self._entries: WeakKeyDictionary[Any, list[_Entry]] = WeakKeyDictionary()
         self._lock = RLock()
 
-    def trace(self, step: Callable, carry: Any, xs: Any) -> Trace:
-        """The trace of the step with these arguments: a cached one if nothing has changed, else a new one."""
+    def trace(self, step: Callable, carry: Any, xs: Any, leaves: Iterable[Sequence[Tensor]]) -> Trace:
+        """The trace of the step with these arguments: a cached one if nothing has changed, else a new one.
+
+        leaves  those of the carry, and those of the xs
+        """
         owner = getattr(step, "__self__", None)
         if owner is None or not getattr(step, "is_pure", False):
             return _new_trace(step, carry, xs)
-        signature = _signature(step, carry, xs)
+        signature = _signature(step, carry, xs, leaves)
         try:
             with self._lock:
                 entries = self._entries.get(owner, [])
@@ -115,10 +119,10 @@ def _weak_reference(step: Callable) -> Callable[[], Any]:
         return lambda: None
 
 
-def _signature(step: Any, carry: Any, xs: Any) -> list[Any]:
+def _signature(step: Any, carry: Any, xs: Any, leaves: Iterable[Sequence[Tensor]]) -> list[Any]:
     """All of the arguments that a trace depends on: the structures, types, shapes and dtypes."""
     signature = [step.__func__, recording.get(), structure(carry), structure(xs)]
-    for skip, tensors in enumerate((flatten(carry), flatten(xs))):
+    for skip, tensors in enumerate(leaves):
         for tensor in tensors:
             array = tensor._data
             signature += (type(array), tensor.node is None, array.shape[skip:], array.dtype)

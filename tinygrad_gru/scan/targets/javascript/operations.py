@@ -23,8 +23,8 @@ from ...passes.clusters import Cluster, Task, clusters
 from ...passes.schedule import VIEWS, Level, base_of
 from ...passes.storage import Plan
 from ...tracing.traced_array import Untraceable
-from ..elements import JAVASCRIPT
-from ..loops import AXES, REDUCTIONS, Layout, LoopWriter, Memory, Nest, check_operation, neutral
+from ..elements import JAVASCRIPT, REDUCTIONS, check_operation, neutral
+from ..loops import AXES, Layout, LoopWriter, Memory, Nest, as_matrices
 from ..source import Buffer, Buffers, Names, TimeSums
 
 #: The typed array of each dtype. A boolean is a byte, an int64 a number of 53 bits.
@@ -182,25 +182,16 @@ class Operations:
     # -- products ------------------------------------------------------------------------------------------------------
 
     def _product(self, value: Value, level: Level) -> list[str]:
-        left, right = map(self.layout.memory, value.inputs)
-        out = self.layout.memory(value)
+        left, right, out = as_matrices(*map(self.layout.memory, (*value.inputs, value)))
         self.declare(left, right, out)
-        a, b = left.view, right.view
-        c = out.view
-        if a.ndim == 1:
-            a, c = a[None], np.expand_dims(c, c.ndim - (b.ndim > 1))
-        if b.ndim == 1:
-            b, c = b[:, None], c[..., None]
-        batch = c.shape[:-2]
-        a, b = (np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b))
-        left, right, out = left._replace(view=a), right._replace(view=b), out._replace(view=c)
-        rows: Any = a.shape[-2]
+        batch, inner, columns = out.view.shape[:-2], *right.view.shape[-2:]
+        rows: Any = left.view.shape[-2]
         if level in ("hoisted", "sunk") and not batch and right.time == "" and all(map(_has_rows, (left, out))):
             # The rows of all steps follow each other: one product.
             rows = "length" if rows == 1 else f"length * {rows}"
             level, left, out = "loop", _rows(left), _rows(out)
         axes = AXES[: len(batch)]
-        sizes = f"{rows}, {a.shape[-1]}, {b.shape[-1]}"
+        sizes = f"{rows}, {inner}, {columns}"
         call = f"product({sizes}, {_matrix(left, axes)}, {_matrix(right, axes)}, {_target(out, axes)});"
         return self._at_steps(level, loops(batch, [call]))
 
