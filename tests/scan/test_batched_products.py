@@ -114,3 +114,8 @@ def test_sums_of_any_length(inner, rng):
     for number in x:
         h = number * np.mean((a.numpy() * h.mean()) @ b.numpy(), axis=1)
     np.testing.assert_allclose(last.numpy(), h, rtol=1e-12)
+
+
+def test_the_gradient_of_the_memory_is_one_product_over_all_steps():
+    _, report = results(one_query, "numpy")
+    assert report.count("add_products(totals[") == 2

@@ -579,3 +579,15 @@ def test_a_numpy_scalar_is_emitted_by_value(mode, dtype):
     assert last.dtype == dtype
     for target in ("cuda", True):
         assert "np.float64" not in explain(lambda h, u: ops.tanh(h * scale + u), start, x, compiled=target)
+
+
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
+@pytest.mark.parametrize("number", [2**31, -(2**40), 2**64])
+@pytest.mark.parametrize("mode", MODES)
+def test_an_integer_of_any_size_is_compared_as_by_numpy(number, mode):
+    x = np.array([[0, -5, 2**31 - 1], [-(2**31), 7, 1]], np.int32)
+    _, ys = scan(lambda h, x: (h, (x < number, x == number, number <= h)), Tensor(x[0]), Tensor(x), compiled=mode)
+    for y, expected in zip(ys, (x < number, x == number, np.stack([number <= x[0]] * 2)), strict=True):
+        np.testing.assert_array_equal(y.numpy(), expected)
+    with pytest.raises(OverflowError, match=r"out of bounds for int32|too large"):
+        scan(lambda h, x: (h + number, x), Tensor(x[0]), Tensor(x), compiled=mode)

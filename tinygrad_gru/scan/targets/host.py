@@ -22,7 +22,17 @@ FUNCTIONS = (
     *UFUNCS, "arange", "argmax", "argmin", "ascontiguousarray", "broadcast_to", "concatenate", "copyto", "matmul",
     "take", "where", "zeros",
 )  # fmt: skip
-_NUMPY = {name: getattr(np, name) for name in FUNCTIONS} | {"dot": dot, "matmul": matmul}
+
+
+def add_products(total: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    """total += Σₜ leftₜ rightₜ, products of several matrices, as one product of each: [left₀, left₁, …] [right₀; …]."""
+    left, right = np.moveaxis(left, 0, -2), np.moveaxis(right, 0, -3)
+    *several, steps, inner, columns = right.shape
+    left = left.reshape(*several, -1, steps * inner)
+    total += matmul(left, right.reshape(*several, steps * inner, columns))
+
+
+_NUMPY = {name: getattr(np, name) for name in FUNCTIONS} | {"dot": dot, "matmul": matmul, "add_products": add_products}
 
 
 def scalar_dtype(like: Value) -> Any:

@@ -124,7 +124,7 @@ class Emitter:
 
     def __init__(self, plan: Plan, name: str, loop: Sequence[str] | None = None, step_count: str = "len(steps)"):
         self.plan, self.name, self.loop, self.step_count = plan, name, loop, step_count
-        self.names, self.sums = Names(plan), TimeSums(plan)
+        self.names, self.sums = Names(plan), TimeSums(plan, of_several=True)
         self.buffers = Buffers()
         self.scalars: dict[str, Any] = {}
 
@@ -197,6 +197,8 @@ class Emitter:
         """The lines for a chunk of steps. A contracted value is summed instead of computed."""
         lines = []
         for value in self.plan.operations(level):
+            if value in self.sums.terms:
+                continue
             if self.sums.is_contracted(value):
                 lines += self._sum(self.sums.totals.index(value), value)
             else:
@@ -318,6 +320,9 @@ class Emitter:
                 f"if first: matmul({left}, {right}, {total})",
                 f"else: add({total}, matmul({left}, {right}), {total})",
             ]
+        if contraction == "products":
+            pairs = [map(self._at_chunk, product.inputs) for product in self.sums.products(value)]
+            return [f"add_products({total}, {', '.join(pair)})" for pair in pairs]
         if contraction == "scatter":
             values, rows = (self._operand(i, True, value) for i in value.inputs)
             return [f"add_at_rows_of_steps({total}, {rows}, {values}, {value['axis']}, {self._varying(value)})"]

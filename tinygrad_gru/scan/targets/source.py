@@ -188,12 +188,14 @@ class TimeSums:
     A matrix product, a sum or a scatter-add that only its total needs is contracted: the total is one product, one sum,
     or one scatter-add, over the rows of all steps, and the terms are not computed.
 
-    totals  the values that are accumulated
+    leading_axes_only  whether only sums over the first axes are contracted
+    of_several         whether products of several matrices are contracted, and sums of such
+    totals             the values that are accumulated
     shares  for each sum of the program, the position of its total and its index in that, None for all of it
     """
 
-    def __init__(self, plan: Plan, leading_axes_only: bool = False):
-        self.plan, self.leading_axes_only = plan, leading_axes_only
+    def __init__(self, plan: Plan, leading_axes_only: bool = False, of_several: bool = False):
+        self.plan, self.leading_axes_only, self.of_several = plan, leading_axes_only, of_several
 
     @cached_property
     def totals(self) -> list[Value]:
@@ -216,7 +218,7 @@ class TimeSums:
         return value in self.totals and self.contraction(value) is not None
 
     def contraction(self, value: Value) -> str | None:
-        """How the total of a value is computed without the value: by a "product", a "sum" or a "scatter"."""
+        """How a total is computed without the value: by a "product", "products", a "sum" or a "scatter"."""
         contraction = self._contraction(value)
         return contraction if contraction and not self._is_needed(value) else None
 
@@ -228,7 +230,10 @@ class TimeSums:
             left, right = value.inputs
             is_transposed = left.op == "transpose" and left["axes"] == (1, 0) and left not in self.plan.program.inputs
             varies = is_transposed and all(levels.get(i) != "invariant" for i in (left.inputs[0], right))
-            return "product" if varies and len(right.shape) == 2 else None
+            if varies and len(right.shape) == 2:
+                return "product"
+        if self.of_several and self.products(value):
+            return "products"
         if value.op == "scatter_add":
             return "scatter"
         if value.op == "sum" and levels.get(value.inputs[0]) != "invariant":
@@ -236,9 +241,35 @@ class TimeSums:
             return "sum" if leads or not self.leading_axes_only else None
         return None
 
+    def products(self, value: Value) -> list[Value]:
+        """The products of several matrices of which a value is the sum, where they are used for nothing else."""
+        uses, is_float = self.plan.program.uses, np.dtype(value.dtype) in (np.float32, np.float64)
+        if self.plan.levels.get(value) not in ("hoisted", "sunk") or not is_float:
+            return []
+        if value.op == "matmul" and len(value.shape) > 2:
+            left, right = value.inputs
+            varies = all(self.plan.levels.get(i) != "invariant" and i.dtype == value.dtype for i in value.inputs)
+            return [value] if varies and left.shape[:-2] == right.shape[:-2] else []
+        if value.op == "add" and all(i.is_like(value) and uses[i] == 1 for i in value.inputs):
+            found = [self.products(i) for i in value.inputs]
+            return [*found[0], *found[1]] if all(found) else []
+        return []
+
+    @cached_property
+    def terms(self) -> set[Value]:
+        """The values that contracted sums of products do without."""
+        sums = [value for value in self.totals if self.contraction(value) == "products"]
+        found, stack = set[Value](), [i for value in sums if value.op == "add" for i in value.inputs]
+        while stack:
+            value = stack.pop()
+            found.add(value)
+            stack += value.inputs if value.op == "add" else ()
+        return found
+
     def _is_needed(self, value: Value) -> bool:
         """Whether the value itself is needed: not its total, nor a slice of that."""
-        outputs = (*self.plan.program.new_carry, *self.plan.program.ys)
+        program = self.plan.program
+        outputs = (*program.new_carry, *program.ys, *program.coefficients)
         return value in outputs or not self._slices.issuperset(self.plan.program.users.get(value, ()))
 
     @cached_property

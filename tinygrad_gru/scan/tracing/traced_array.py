@@ -82,6 +82,11 @@ class _Namespace(DuckNamespace):
                 values.append(closed_over(graph, x))
             else:
                 raise Untraceable(f"an operand is a {type(x).__name__}")
+        for x in operands:  # NumPy compares with an integer of any size, and refuses to compute with it
+            for value in values if type(x) is int and not 0 <= x < 128 else ():
+                kind = np.dtype(value.dtype).kind if value.op != "scalar" else ""
+                if kind in ("i", "u") and not np.iinfo(value.dtype).min <= x <= np.iinfo(value.dtype).max:
+                    raise Untraceable(f"the integer {x} is out of bounds for {value.dtype}")
         return graph, values
 
     def lift(self, arrays: Sequence[Any]) -> Sequence[TracedArray]:
