@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ The defaults of PyTorch's example `word_language_model` with `--tied`: dropout, 
 dropout, an output layer that shares the embedding's weights, cross-entropy over {WORDS:,} words (those of the standard
 library's source, the rest as one more), truncated backpropagation through {STEPS} steps of {BATCH} streams, clipping at
 {LARGEST_NORM}, SGD, and the loss as a Python scalar. Medians over interleaved rounds, of the ratio also the
-interquartile range. Peak memory is the growth of a fresh process's peak in its first three steps on one thread."""
+interquartile range, and the ratio of the minima. "By NumPy" is meant of the recurrence. Peak memory is the growth of a
+fresh process's peak in its first three steps on one thread."""
 
 
 def words() -> np.ndarray:
@@ -113,18 +115,22 @@ def pytorch(kind: str) -> Callable[[], float]:
 
 
 KINDS = ("GRU", "LSTM")
-MAKERS = {"ours": ours} | ({"PyTorch": pytorch} if installed("torch") else {})
+MAKERS = {"ours": ours, "ours by NumPy": partial(ours, compiled="numpy")}
+MAKERS |= {"PyTorch": pytorch} if installed("torch") else {}
 
 
 def times(rounds: int) -> None:
     """Print the times of a step. Runs in a child process with a limited number of threads."""
     names = [f"{name}, ms" for name in MAKERS]
-    print(row(["", *names, *(f"ours over {name} (interquartile range)" for name in MAKERS if name != "ours")]))
-    print(row(["---"] * (2 * len(names))))
+    others = [text for name in MAKERS if name != "ours" for text in (f"ours over {name}", "of minima")]
+    print(row(["", *names, *others]))
+    print(row(["---"] * (1 + len(names) + len(others))))
     for kind in KINDS:
         seconds = interleaved({name: make(kind) for name, make in MAKERS.items()}, rounds, 0.5, PAUSE)
         cells = [f"{1e3 * statistics.median(values):.0f}" for values in seconds.values()]
-        print(row([kind, *cells, *(ratio(seconds["ours"], seconds[name]) for name in seconds if name != "ours")]))
+        for name in [name for name in seconds if name != "ours"]:
+            cells += [ratio(seconds["ours"], seconds[name]), f"{min(seconds['ours']) / min(seconds[name]):.2f}"]
+        print(row([kind, *cells]))
 
 
 def growth(name: str, kind: str) -> None:
@@ -140,7 +146,8 @@ def main(quick: bool = False) -> None:
     lines = [EXPLANATION]
     for threads, heading in THREADS.items():
         lines += ["", f"## Time, {heading}", "", *output_of("word_model", "times", 2 if quick else 9, threads=threads)]
-    lines += ["", "## Peak memory", "", row(["", *(f"{name}, MB" for name in MAKERS), "ratio"]), row(["---"] * 4)]
+    names = [f"{name}, MB" for name in MAKERS]
+    lines += ["", "## Peak memory", "", row(["", *names, "ours over the last"]), row(["---"] * (2 + len(names)))]
     for kind in KINDS:
         sizes = [int(output_of("word_model", "growth", name, kind, echo=False)[-1]) for name in MAKERS]
         lines.append(row([kind, *(f"{size / 1e6:.0f}" for size in sizes), f"{sizes[0] / sizes[-1]:.2f}"]))

@@ -61,7 +61,7 @@ def test_a_walk_makes_room_for_its_own_tape_and_no_more():
 def test_room_is_limited():
     gc.set_threshold(700, 10, 10)
     YoungGeneration().make_room(10**9)
-    assert gc.get_threshold()[0] == 100_700
+    assert gc.get_threshold()[0] == 20_700
 
 
 @pytest.mark.parametrize("thresholds", [(5000, 10, 10), (0, 10, 10), (701, 5, 5)])

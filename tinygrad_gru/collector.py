@@ -15,8 +15,8 @@ import gc
 
 #: The thresholds with which Pythons start. Any other is a user's, and stays.
 _DEFAULTS = (700, 2000)
-#: Room for more containers than that is not made: they are looked at, but seldom.
-_MOST = 100_000
+#: Room for more is not made: it would be no faster, and as many containers may be in cycles, with their arrays.
+_MOST = 20_000
 
 
 class YoungGeneration:

@@ -67,11 +67,11 @@ def really_compiling():
         yield
 
 
-def assert_modes_agree(step, carry, xs=(), closure=(), tolerance=1e-10, **options):
+def assert_modes_agree(step, carry, xs=(), closure=(), tolerance=1e-10, mode=True, **options):
     """Compare values, and gradients of all outputs together and of each alone; raise if the step is not compiled."""
     eager = run(step, carry, xs, closure, compiled=False, **options)
     with really_compiling():
-        compiled = run(step, carry, xs, closure, compiled=True, **options)
+        compiled = run(step, carry, xs, closure, compiled=mode, **options)
     assert_close([y.numpy() for y in compiled], [y.numpy() for y in eager], tolerance)
     inputs = [x for x in (*carry, *xs, *closure) if x.requires_grad]
     for used in ([*range(len(eager))], *([k] for k in range(len(eager)))):

@@ -1,8 +1,9 @@
-"""Linear recurrences: which are recognised, and scans of them against the loop, eager mode and float64."""
+"""Linear recurrences of the NumPy target: which are recognised, and scans against the loop, eager mode and float64."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from tinygrad_gru.scan.targets import blocked_scan, numpy
 from tinygrad_gru.scan.targets.blocked_scan import FEWEST_STEPS, linear_scan
 from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.tracer import trace_forward
+
+agree = partial(assert_modes_agree, mode="numpy")
 
 
 def compiled_step(step, parts, rng, shape=H):
@@ -85,7 +88,7 @@ def test_with_many_elements_the_loop_stays(rng):
 def test_explain_says_so(rng):
     def report(step, shape=H):
         carry, (x,), weights = arguments(1, rng, 2, shape)
-        return explain(lambda h, x: step(h, x, *weights), carry[0], x)
+        return explain(lambda h, x: step(h, x, *weights), carry[0], x, compiled="numpy")
 
     assert report(min_gru).count("Linear and diagonal in its state: run as a scan of logarithmic depth") == 2
     assert re.search(r"Not run as a scan: v\d+ = maximum\(v\d+, 0\.0\) is not linear in its state", report(rectified))
@@ -102,7 +105,7 @@ def test_explain_says_so(rng):
 def test_modes_agree(step, reverse, rng, scans, short_chunks):
     """In two chunks of different lengths."""
     carry, xs, weights = arguments(LINEAR[step], rng, 2 * FEWEST_STEPS + 20)
-    assert_modes_agree(step, carry, xs, weights, reverse=reverse)
+    agree(step, carry, xs, weights, reverse=reverse)
     assert sum(scans) >= 4
 
 
@@ -110,18 +113,18 @@ def test_modes_agree(step, reverse, rng, scans, short_chunks):
 def test_modes_agree_on_steps_that_are_not_linear(step, rng):
     carry, xs, weights = arguments(NOT_LINEAR[step], rng, FEWEST_STEPS + 5)
     small = [Tensor(0.3 * x.numpy(), requires_grad=True) for x in (*carry, *xs)]
-    assert_modes_agree(step, small[: len(carry)], small[len(carry) :], weights)
+    agree(step, small[: len(carry)], small[len(carry) :], weights)
 
 
 def test_modes_agree_with_checkpoints_and_records(rng, scans):
     carry, xs, weights = arguments(1, rng, 3 * FEWEST_STEPS)
-    assert_modes_agree(sru, carry, xs, weights, checkpoint_every=FEWEST_STEPS + 10)
+    agree(sru, carry, xs, weights, checkpoint_every=FEWEST_STEPS + 10)
 
     def step(c, x):
         f = ops.sigmoid(x @ weights[0])
         return f * c + (1 - f) * x
 
-    both = [scan(step, carry[0], xs[0], record=("f", "c"), compiled=mode) for mode in (True, False)]
+    both = [scan(step, carry[0], xs[0], record=("f", "c"), compiled=mode) for mode in ("numpy", False)]
     for name in ("f", "c"):
         np.testing.assert_allclose(*(found[2][name].numpy() for found in both), atol=1e-12)
     assert sum(scans) >= 4
@@ -131,7 +134,7 @@ def test_second_derivatives_agree(rng):
     carry, xs, weights = arguments(1, rng, FEWEST_STEPS)
     inputs = [*carry, *xs, *weights]
     second = []
-    for mode in (True, False):
+    for mode in ("numpy", False):
         _, ys = scan(lambda h, x: min_gru(h, x, *weights), carry[0], xs[0], compiled=mode)
         first = grad([(ys * ys).sum()], inputs, create_graph=True)
         second.append(grad([sum((g * g).sum() for g in first)], inputs))
@@ -141,7 +144,9 @@ def test_second_derivatives_agree(rng):
 
 def test_an_empty_batch_is_not_scanned(rng):
     weights = arguments(1, rng, 1)[2]
-    _, ys = scan(lambda h, x: min_gru(h, x, *weights), np.zeros((0, 3)) * Tensor(1.0), np.zeros((500, 0, 3)))
+    _, ys = scan(
+        lambda h, x: min_gru(h, x, *weights), np.zeros((0, 3)) * Tensor(1.0), np.zeros((500, 0, 3)), compiled="numpy"
+    )
     assert ys.shape == (500, 0, 3)
 
 
@@ -151,7 +156,7 @@ def test_random_linear_steps(seed, rng, scans, cache, monkeypatch):
     monkeypatch.setattr(numpy, "_SCANNED", int(rng.integers(5, 60)) * 6)
     step = RandomLinear(seed)
     carry, xs, weights = arguments(step.parts, rng, 45)
-    assert_modes_agree(step, carry, xs, weights, reverse=bool(seed % 2))
+    agree(step, carry, xs, weights, reverse=bool(seed % 2))
     assert sum(scans) > len(scans) / 2
 
 
@@ -211,7 +216,7 @@ def test_growing_coefficients_are_left_to_the_loop(rng):
     def step(h, x):
         return 2.0 * h - x
 
-    last, _ = scan(step, Tensor(np.ones((1, 1))), np.ones((500, 1, 1)), compiled=True)
+    last, _ = scan(step, Tensor(np.ones((1, 1))), np.ones((500, 1, 1)), compiled="numpy")
     assert last.item() == 1.0
 
 
@@ -236,7 +241,7 @@ def test_infinities_and_what_is_no_number_are_those_of_eager_mode(name, where):
     start = Tensor(np.full((1, 1), first))
     with np.errstate(all="ignore"):
         eager, compiled = (
-            scan(lambda h, x: x[0] * h + x[1], start, Tensor(xs), compiled=mode)[1].numpy() for mode in (False, True)
+            scan(lambda h, x: x[0] * h + x[1], start, Tensor(xs), compiled=mode)[1].numpy() for mode in (False, "numpy")
         )
     np.testing.assert_allclose(compiled, eager, rtol=1e-12, atol=np.finfo("float64").tiny * 1e300)
 
@@ -252,7 +257,7 @@ def test_a_selection_hides_what_is_not_selected(mask):
         return ops.where(x[:, :1] > 0.5, 0.0, 0.5 * h + x[:, 1:])
 
     first = Tensor(np.ones((1, 1)))
-    eager, compiled = (scan(step, first, Tensor(xs), compiled=mode)[1].numpy() for mode in (False, True))
+    eager, compiled = (scan(step, first, Tensor(xs), compiled=mode)[1].numpy() for mode in (False, "numpy"))
     np.testing.assert_array_equal(compiled, eager)
     assert np.isfinite(compiled[11:]).all()
 
@@ -260,7 +265,9 @@ def test_a_selection_hides_what_is_not_selected(mask):
 def test_the_same_input_gives_the_same_bits(rng):
     carry, xs, weights = arguments(1, rng, 500)
     with no_grad():
-        first, again = (scan(lambda h, x: sru(h, x, *weights), carry[0], xs[0])[1].numpy() for _ in range(2))
+        first, again = (
+            scan(lambda h, x: sru(h, x, *weights), carry[0], xs[0], compiled="numpy")[1].numpy() for _ in range(2)
+        )
     np.testing.assert_array_equal(first, again)
 
 
@@ -290,7 +297,7 @@ def test_layers_of_the_library(name, reverse, rng, scans, cache, monkeypatch):
     layer = getattr(nn, name)(3, 4, dtype="float64", bidirectional=reverse)
     x, lengths = rng.standard_normal((30, 2, 3)), [30, 17]
     results = []
-    for mode in (True, False):
+    for mode in ("numpy", False):
         layer.zero_grad()
         there = Tensor(x, requires_grad=True)
         with compiling(mode):
