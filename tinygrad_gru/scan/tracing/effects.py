@@ -45,10 +45,11 @@ def rollback(step: Callable) -> Iterator[Callable[[], None]]:
     def check() -> None:
         nonlocal clean
         if changes := before.changes():
-            raise Untraceable(
-                f"it has side effects: it changes {changes[0].name} outside of it",
-                "a value of every step is returned as y, and one that the next step needs is a part of the carry",
-            )
+            name = changes[0].name
+            advice = "a value of every step is returned as y, and one that the next step needs is a part of the carry"
+            if name in ("the state of `random`", "the state of `numpy.random`"):
+                advice = "`randn` and `rand` of tinygrad_gru draw at every step, or numbers drawn before are an x"
+            raise Untraceable(f"it has side effects: it changes {name} outside of it", advice)
         clean = True
 
     try:
