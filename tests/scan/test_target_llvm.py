@@ -19,12 +19,9 @@ from tinygrad_gru.native.library import FUNCTIONS
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.plan_cache import CompiledStep
 from tinygrad_gru.scan.targets import llvm
 from tinygrad_gru.scan.targets.source import build
-from tinygrad_gru.scan.tracing.trace import Trace
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
-from tinygrad_gru.scan.tracing.tracer import trace_with_names
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
@@ -185,16 +182,6 @@ def test_two_threads_give_the_same_bits(layer_type, rows, rng):
     x = rng.standard_normal((6, rows, 20)).astype("float32")
     for one, two in zip(results_of_layer(layer, x, "llvm:1"), results_of_layer(layer, x, "llvm:2"), strict=True):
         np.testing.assert_array_equal(one, two)
-
-
-def test_work_of_a_step():
-    def step(h, x):
-        return ops.tanh(h @ W + x)
-
-    W = Tensor(np.ones((5, 5)))
-    forward, _ = trace_with_names(step, Tensor(np.zeros((4, 5))), Tensor(np.zeros((7, 4, 5))))
-    plan = CompiledStep(Trace.of(forward, None), "llvm").forward.source.plan
-    assert llvm.work(plan) == 2 * 4 * 5 * 5 + 4 * 5 * (1 + 20)
 
 
 def test_threads_share_only_independent_rows():

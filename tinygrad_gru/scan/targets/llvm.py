@@ -175,19 +175,6 @@ class Preparation:
             yield address(out), (inner, columns), width, pieces
 
 
-def work(plan: Plan) -> int:
-    """Roughly the floating-point operations of a step in the loop, by which a number of threads can be chosen."""
-    total = 0
-    for value in plan.operations("loop"):
-        if value.op == "product":
-            total += 2 * math.prod(value["sizes"])
-        elif value.op == "matmul":
-            total += 2 * math.prod(value.shape) * value.inputs[0].shape[-1]
-        else:
-            total += math.prod(value.shape) * (20 if value.op in ("exp", "tanh") else 1)
-    return total
-
-
 def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
     """Copy a matrix (k, n) that was computed into panels (-, k, width); see `native.packing`."""
     rows, columns = matrix.shape
