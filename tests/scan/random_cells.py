@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gru import Tensor, explain, ops, scan
+from tinygrad_gru import Tensor, arange, explain, ops, scan
 
 WIDTH, READ = 4, 5
 
@@ -84,13 +84,16 @@ class _Drawing:
             lambda: ops.where(self.mask(), ops.where(self.mask(), ops.tanh(a), b), a), lambda: self.masked(a, b),
             lambda: self.weight(WIDTH)[self.ids()] * 0.5 + b, lambda: ops.embedding(self.weight(READ), self.ids()) + a,
             lambda: ops.gather(a, ops.expand_dims(self.ids(), axis=1), axis=1) * b,
-            lambda: a[:, (self.ids()[0] + np.arange(WIDTH)) % WIDTH - WIDTH],
+            lambda: a[:, (self.ids()[0] + self.positions()) % WIDTH - WIDTH],
             lambda: ops.one_hot(self.ids(), depth=WIDTH, dtype="float64") * a - b,
             lambda: ops.scatter_add(a, 0.5 * b, index=(self.ids() % self.cell.batch,)),
             lambda: b + 0.1 * ops.expand_dims(ops.cross_entropy(a, self.ids(), reduction="none"), axis=1),
             lambda: self.attended(a, b), lambda: self.attended(a, b),
         ]  # fmt: skip
         self.pool.append(makers[self.random.integers(len(makers))]())
+
+    def positions(self) -> Tensor:
+        return arange(WIDTH, device=self.cell.parameters[0].device)
 
     def attended(self, a: Tensor, b: Tensor) -> Tensor:
         """Products of a matrix for each row of the batch, or of one that is broadcast."""
