@@ -28,6 +28,7 @@ class Cell:
     xs: int
     outputs: int  # 0: the carry alone is returned
     parameters: list[Tensor]
+    device: str = "numpy"
 
     def step(self, carry: Any, x: Any) -> Any:
         drawing = _Drawing(self, carry, x)
@@ -93,7 +94,7 @@ class _Drawing:
         self.pool.append(makers[self.random.integers(len(makers))]())
 
     def positions(self) -> Tensor:
-        return arange(WIDTH, device=self.cell.parameters[0].device)
+        return arange(WIDTH, device=self.cell.device)
 
     def attended(self, a: Tensor, b: Tensor) -> Tensor:
         """Products of a matrix for each row of the batch, or of one that is broadcast."""
@@ -191,6 +192,7 @@ def run(
             for _ in range(count)
         ]
 
+    cell.device = device
     cell.parameters = [Tensor(p.numpy(), p.requires_grad, device=device) for p in cell.parameters]
     carry, xs = leaves(cell.parts, cell.batch, WIDTH), leaves(cell.xs, length, cell.batch, READ)
     last, ys, *records = scan(

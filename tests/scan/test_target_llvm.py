@@ -31,7 +31,7 @@ needs_llvm = pytest.mark.skipif(not native.is_available(), reason="llvmlite is n
 
 
 def run_by_python(source):
-    """Run the source of a loop without LLVM, on NumPy's functions."""
+    """Run the source of a loop on NumPy's functions; what packs operands is loaded as it is, which needs llvmlite."""
 
     def pointer(dtype):
         return lambda address: np.frombuffer((ctypes.c_byte * 2**24).from_address(int(address)), dtype)
@@ -72,6 +72,7 @@ def assert_equals_interpreter(example, hint, threads=1, tolerance=1e-9):
         assert np.abs(right - array).max(initial=0.0) <= tolerance * scale, hint
 
 
+@needs_llvm
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("rows", [1, 6, 1024], ids=lambda rows: f"chunks of {rows} rows")
 @pytest.mark.parametrize("cell", CELLS)
@@ -81,6 +82,7 @@ def test_source_of_cells_in_python(cell, rows, threads, by_python, monkeypatch):
         assert_equals_interpreter(example, cell, threads)
 
 
+@needs_llvm
 @pytest.mark.parametrize("first", range(0, RANDOM_PROGRAMS, 50))
 def test_source_of_random_programs_in_python(first, rng, by_python, monkeypatch):
     refused = []
