@@ -11,6 +11,7 @@ from docstrings import fenced, markdown, prose, ran, sentence, signature
 from repository import ROOT
 
 from tinygrad_gru import explain, manual_seed, nn, randn, show, zeros
+from tinygrad_gru.trees import flatten
 
 NAMES = [name for name in nn.__all__ if name != "init"]
 #: Sizes that are told apart in the shape of a parameter.
@@ -100,7 +101,9 @@ def _picture(cell: Any, folder: Path) -> str:
         tensor.name = name
     path = folder / "pictures" / f"{type(cell).__name__}.svg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    show.tape(cell.step, tuple(states) if len(states) > 1 else states[0], x).save(path)
+    state = tuple(states) if len(states) > 1 else states[0]
+    outputs = flatten(cell.step(state, x))  # of an LRU a state of two parts, and y
+    show.tape(tuple(outputs) if len(outputs) > 1 else outputs[0]).save(path)
     return f"pictures/{path.name}"
 
 
