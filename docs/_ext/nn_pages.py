@@ -55,7 +55,7 @@ def _parameters(value: Any) -> str:
         return ""
     rows, count = [], Counter[str]()
     for name, parameter in model.named_parameters():
-        words = [sizes[n] for n in parameter.shape]
+        words = [sizes.get(n, str(n)) for n in parameter.shape]
         rows.append(f"| `{name}` | `({', '.join(words)}{',' if len(words) == 1 else ''})` |")
         count[_product(words)] += 1
     total = " + ".join(f"{n} · {product}" if n > 1 else product for product, n in count.items())
