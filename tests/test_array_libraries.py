@@ -32,17 +32,14 @@ ALLOWED = {
     "nn/modern/lru.py": ("ndarray log log1p", "first values"),
     "nn/modern/slstm.py": ("stack", "first values"),
     "ops/loss/likelihood.py": (
-        "arange array ascontiguousarray empty empty_like exp int64 log subtract",
+        "arange ascontiguousarray empty empty_like exp int64 log subtract",
         "tiles fit the cache of the host",
     ),
     "ops/movement/indexing.py": ("integer", "an index may be a number of NumPy's"),
     "ops/precision.py": ("add", "the sum of an array of the host, with less overhead"),
     "ops/reduction.py": ("cumulative_sum", "an array of the host, whose sums are gathered in float64"),
-    "optim/clipping.py": (
-        "array ascontiguousarray empty int64 ndarray",
-        "addresses of arrays of the host, for a native loop",
-    ),
-    "optim/update_kernel.py": ("array float64 int64", "addresses of arrays of the host, for a native loop"),
+    "optim/clipping.py": ("ascontiguousarray empty ndarray", "arrays of the host, for a native loop"),
+    "optim/update_kernel.py": ("array float64", "constants of a native loop"),
     "tensor/tensor.py": ("array2string", "how a tensor prints"),
 }
 

@@ -134,3 +134,9 @@ def test_many_small_values_are_not_lost_beside_a_large_one(rows_added):
     values[0] = 2.0**26
     rows_added(target, (np.ones(1001, int),), values)
     assert target[1] == np.float32(2**26 + 1000)
+
+
+def test_an_index_without_parts_adds_to_all():
+    target = np.ones((2, 3))
+    resolve("numpy").scatter_add(target, (), np.arange(3.0))
+    np.testing.assert_array_equal(target, [[1, 2, 3]] * 2)

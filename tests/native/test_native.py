@@ -27,7 +27,7 @@ def run(lines, *arrays, numbers=()):
     integers = [f"steps[{i}]" for i in range(len(counts))]
     text = f"def loop(steps):\n    body({', '.join([*integers, *pointers])})\n\n"
     text += f"def body({', '.join([*counts, *names])}):\n" + "".join(f"    {line}\n" for line in lines.splitlines())
-    native.function(text)(np.array([*numbers, *map(address, arrays)], np.int64))
+    native.function(text).on(*numbers, *arrays)
 
 
 def over(name, x, out=None):
@@ -329,3 +329,25 @@ def test_without_llvmlite_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tinygrad_gru.native.compiler", None)  # cannot be imported
     with pytest.raises(ImportError, match=r"pip install tinygrad_gru\[fast\]"):
         native.function("def loop(steps):\n    steps[0] = 17\n")
+
+
+def test_arrays_that_native_code_would_misread_are_refused():
+    copy = native.function("def loop(steps):\n    x = pointer_float32(steps[0])\n    x[0] = x[0]\n")
+    for array in (np.ones(3, np.dtype(np.float32).newbyteorder()), np.ones((3, 4), np.float32)[:, ::2]):
+        with pytest.raises(ValueError, match="expected a C-contiguous array in native byte order"):
+            copy.on(array)
+
+
+def test_code_of_another_system_has_another_key(monkeypatch):
+    from tinygrad_gru.native import compiler
+
+    keys = []
+    monkeypatch.setattr(native.cache, "load", lambda key: keys.append(key))
+    monkeypatch.setattr(native.cache, "store", lambda key, code: None)
+    text = "def loop(steps):\n    steps[0] = 8155\n"
+    native.function(text)
+    native.function.cache_clear()
+    triple = compiler.llvm.get_default_triple()
+    monkeypatch.setattr(compiler.llvm, "get_default_triple", lambda: triple.replace("linux", "freebsd") + "0")
+    native.function(text)
+    assert len(set(keys)) == 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_gru import Tensor, nn
+from tinygrad_gru import Tensor, compiling, nn
 
 STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc", "MGU": "h"}
 
@@ -66,3 +66,12 @@ def assert_same(ours, theirs, **tolerance):
     assert len(theirs) >= 2
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, err_msg=name, **tolerance)
+
+
+def assert_modes_agree(case, **tolerance):
+    """Compiled mode has the results and all gradients of eager mode."""
+    results = []
+    for on in (False, True):
+        with compiling(on):
+            results.append(run_ours(case))
+    assert_same(results[1], results[0], **tolerance)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cell_option_cases import VARIANTS, next_state
-from recurrent_case import assert_same, make_case, run_ours
+from recurrent_case import assert_modes_agree, assert_same, make_case, run_ours
 
 from tinygrad_gru import Tensor, checkpoint, manual_seed, nn, no_grad, ops
 from tinygrad_gru.scan import compiling, explain
@@ -81,11 +81,7 @@ def test_gradients_equal_finite_differences_to_second_order(rng, name):
 def test_eager_and_compiled_mode_agree_in_all_gradients_also_with_lengths(name):
     layer, settings = VARIANTS[name]
     case = make_case(layer, steps=5, hidden=4, num_layers=2, bidirectional=True, lengths=[3, 5, 0], **settings)
-    results = []
-    for on in (False, True):
-        with compiling(on):
-            results.append(run_ours(case))
-    assert_same(results[1], results[0], rtol=1e-10, atol=1e-12)
+    assert_modes_agree(case, rtol=1e-10, atol=1e-12)
 
 
 @all_variants

@@ -7,10 +7,10 @@ import importlib.util
 import numpy as np
 import pytest
 from modern_equations import EQUATIONS, VARIANTS
-from recurrent_case import assert_same, make_case, run_ours
+from recurrent_case import assert_modes_agree, make_case
 
 from tinygrad_gru import Tensor, manual_seed, nn
-from tinygrad_gru.scan import compiling, explain
+from tinygrad_gru.scan import explain
 from tinygrad_gru.testing import gradcheck, gradgradcheck
 
 all_variants = pytest.mark.parametrize("name", VARIANTS)
@@ -96,11 +96,7 @@ def test_eager_and_compiled_mode_agree_in_all_gradients_also_with_lengths(name):
     case = make_case(layer, steps=5, hidden=4, num_layers=2, bidirectional=True, lengths=[3, 5, 0], **settings)
     if "n" in case["state"]:
         case["state"]["n"] = np.abs(case["state"]["n"]) + 0.5
-    results = []
-    for on in (False, True):
-        with compiling(on):
-            results.append(run_ours(case))
-    assert_same(results[1], results[0], rtol=1e-9, atol=1e-11)
+    assert_modes_agree(case, rtol=1e-9, atol=1e-11)
 
 
 @all_variants

@@ -444,6 +444,16 @@ def test_cross_entropy_of_many_logits_equals_that_of_its_definition(rng, rows, c
     np.testing.assert_allclose(logits.grad.numpy(), p * weights[:, None], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.usefixtures("by")
+def test_logits_in_the_byte_order_of_other_machines(rng):
+    x, targets = rng.standard_normal((30, 20)), rng.integers(0, 20, 30)
+    here, other = leaf(x), leaf(x, x.dtype.newbyteorder())
+    for logits in (here, other):
+        ops.cross_entropy(logits, targets).backward()
+    assert ops.cross_entropy(other, targets).item() == pytest.approx(ops.cross_entropy(here, targets).item(), rel=1e-14)
+    np.testing.assert_allclose(other.grad.numpy(), here.grad.numpy(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("classes", [3, 40])
 @pytest.mark.usefixtures("by")

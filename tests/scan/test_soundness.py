@@ -582,6 +582,17 @@ def test_a_numpy_scalar_is_emitted_by_value(mode, dtype):
 
 
 @pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_float64_scalar_is_compared_in_float64_as_by_numpy(mode):
+    """0.1 in float32 is another number than in float64, and the quotient of 0.3 by it jumps there."""
+    x, limit = np.full((2, 3), 0.1, np.float32), np.float64(0.1)
+    step = lambda h, x: (h, (x == limit, limit < x, (3 * x) // limit))  # noqa: E731
+    _, ys = scan(step, Tensor(x[0]), Tensor(x), compiled=mode)
+    for y, expected in zip(ys, (x == limit, limit < x, (3 * x) // limit), strict=True):
+        np.testing.assert_array_equal(y.numpy(), expected)
+
+
+@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 @pytest.mark.parametrize("number", [2**31, -(2**40), 2**64])
 @pytest.mark.parametrize("mode", MODES)
 def test_an_integer_of_any_size_is_compared_as_by_numpy(number, mode):

@@ -74,12 +74,12 @@ class NumPyBackend(Backend):
     def memory_range(self, array: Any) -> tuple[int, int]:
         if not isinstance(array, np.ndarray):
             return 0, 0  # a NumPy scalar, which cannot be written
-        return byte_range(array.__array_interface__["data"][0], array)
+        return byte_range(native.address(array), array)
 
     def aligned_zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         memory = np.zeros(size + _ALIGNMENT, np.uint8)
-        start = -memory.__array_interface__["data"][0] % _ALIGNMENT
+        start = -native.address(memory) % _ALIGNMENT
         return memory[start : start + size].view(dtype).reshape(shape)
 
     def arange(self, n: int) -> np.ndarray:
@@ -93,7 +93,7 @@ class NumPyBackend(Backend):
 
     def scatter_add(self, target: np.ndarray, index: Any, values: Any) -> None:
         parts = index if isinstance(index, tuple) else (index,)
-        if all(map(_is_integers, parts)) and target.flags.c_contiguous:
+        if parts and all(map(_is_integers, parts)) and target.flags.c_contiguous:
             _add_rows(target, parts, values)
         elif _may_repeat(index) and is_floating(target.dtype):
             sums = np.zeros(target.shape, np.float64)  # values are added one by one: float32 would lose digits
@@ -159,8 +159,7 @@ def _added_natively(target: np.ndarray, rows: Any, starts: Any, order: Any, valu
         *(part.astype(np.int64) for part in (rows, np.append(starts, len(values)), order)),
         *(np.empty(row), np.ascontiguousarray(values), target),
     ]
-    steps = [len(starts), row, *(array.__array_interface__["data"][0] for array in memory)]
-    native.function(_ADD_ROWS.format(real=dtype.name, size=dtype.itemsize))(np.array(steps, np.int64))
+    native.function(_ADD_ROWS.format(real=dtype.name, size=dtype.itemsize)).on(len(starts), row, *memory)
     return True
 
 

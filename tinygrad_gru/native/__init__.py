@@ -72,6 +72,11 @@ def panel_width(rows: int, inner: int, columns: int, item: int) -> int:
     return product.panel_width(rows, inner, columns, item, not problem() and _compiler().is_wide())
 
 
+def address(array: np.ndarray) -> int:
+    """The address of an array's first element."""
+    return array.__array_interface__["data"][0]
+
+
 class Function:
     """A native function of an array, and the library that it lives in.
 
@@ -85,7 +90,19 @@ class Function:
 
     def __call__(self, steps: np.ndarray) -> None:
         assert steps.dtype == np.int64, f"expected an array of int64, got {steps.dtype}"
-        self.call(steps.__array_interface__["data"][0])
+        self.call(address(steps))
+
+    def on(self, *arguments: int | np.ndarray) -> None:
+        """Call it with an array of these integers, and of the addresses of these arrays. Raises ValueError for an array
+        that native code would misread: one that isn't C-contiguous, or is in the byte order of other machines."""
+        numbers = list[int]()
+        for argument in arguments:
+            if isinstance(argument, np.ndarray):
+                if not argument.flags.c_contiguous or not argument.dtype.isnative:
+                    raise ValueError(f"expected a C-contiguous array in native byte order, got {argument.dtype.str}")
+                argument = address(argument)
+            numbers.append(argument)
+        self(np.array(numbers, np.int64))
 
 
 @lru_cache(maxsize=256)

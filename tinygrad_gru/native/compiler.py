@@ -27,7 +27,9 @@ def is_wide() -> bool:
 
 
 def versions() -> str:
-    return f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
+    """Those of llvmlite and LLVM, and the system for which they make object code."""
+    numbers = ".".join(map(str, llvm.llvm_version_info))
+    return f"llvmlite {llvmlite.__version__}, LLVM {numbers}, {llvm.get_default_triple()}"
 
 
 def machine() -> Any:

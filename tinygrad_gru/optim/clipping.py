@@ -130,9 +130,8 @@ def _native_sums_of_squares(gradients: list[Any]) -> np.ndarray | None:
         return None
     contiguous = [np.ascontiguousarray(g) for g in gradients]
     sums = np.empty(len(gradients))
-    steps = [len(gradients), sums.__array_interface__["data"][0]]
-    steps += [number for g in contiguous for number in (g.size, g.__array_interface__["data"][0])]
-    native.function(_SQUARES.format(real=dtype.name))(np.array(steps, np.int64))
+    sizes_and_arrays = [x for g in contiguous for x in (g.size, g)]
+    native.function(_SQUARES.format(real=dtype.name)).on(len(gradients), sums, *sizes_and_arrays)
     return sums
 
 

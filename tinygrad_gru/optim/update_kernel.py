@@ -131,7 +131,7 @@ class NativeUpdates:
         for array in used:
             if array.dtype is not p.dtype or array.shape != p.shape or not array.flags.carray:
                 return self.run()
-            addresses.append(array.__array_interface__["data"][0])
+            addresses.append(native.address(array))
         ordered = sorted(addresses)
         if any(second < first + p.nbytes for first, second in pairwise(ordered)):
             return self.run()  # a gradient in the memory of its parameter: a native loop does not expect it
@@ -146,8 +146,7 @@ class NativeUpdates:
         """Make the updates that wait; False, for none is waiting any more."""
         if self._waiting:
             constants = np.array([scalars for _, scalars, _ in self._waiting], np.float64)
-            steps = [len(self._waiting), constants.__array_interface__["data"][0]]
-            steps += [number for numbers, _, _ in self._waiting for number in numbers]
-            native.function(self._kernel.source)(np.array(steps, np.int64))
+            sizes_and_addresses = [number for numbers, _, _ in self._waiting for number in numbers]
+            native.function(self._kernel.source).on(len(self._waiting), constants, *sizes_and_addresses)
             self._waiting.clear()
         return False

@@ -6,7 +6,7 @@ import numpy as np
 
 from ... import native
 from ...backend import backend_of, copy_of
-from ...backend.numpy import HostArray
+from ...backend.numpy import DOUBLE, SINGLE, HostArray
 from ..activation import log_softmax, softmax
 from ..comparison import where
 from ..movement.indexing import gather_checked
@@ -166,13 +166,17 @@ def _tiles(x, targets):
 
 
 def _ran_natively(name, x, *arrays):
-    """Whether a native loop has made the pass: it is large enough, and llvmlite is installed."""
-    if x.size < _LEAST_NATIVE or native.problem():
+    """Whether a native loop has made the pass: it is large enough, and llvmlite is installed.
+
+    `arrays` are class ids, and of the dtype of x, which is compared with its byte order.
+    """
+    if x.size < _LEAST_NATIVE or (x.dtype != SINGLE and x.dtype != DOUBLE) or native.problem():
+        return False
+    if any(array.dtype != x.dtype and array.dtype != np.int64 for array in arrays):
         return False
     rows, classes = x.size // x.shape[-1], x.shape[-1]
     block = max(1, _BLOCK // classes)
-    memory = list(map(np.ascontiguousarray, (x, np.empty(16 + block, x.dtype), *arrays)))
-    addresses = [array.__array_interface__["data"][0] for array in memory]
+    memory = map(np.ascontiguousarray, (x, np.empty(16 + block, x.dtype), *arrays))
     loop = native.function(_LOOPS.format(real=x.dtype.name, size=x.dtype.itemsize), name)
-    loop(np.array([rows, classes, block, -(-rows // block), *addresses], np.int64))
+    loop.on(rows, classes, block, -(-rows // block), *memory)
     return True

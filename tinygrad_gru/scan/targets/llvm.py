@@ -34,7 +34,7 @@ from ..passes.sink import sink_into_loop
 from ..passes.storage import Plan
 from .elements import PYTHON, REDUCTIONS, check_operation, neutral
 from .host import compiled
-from .loops import AXES, Layout, LoopWriter, Memory, Nest, address
+from .loops import AXES, Layout, LoopWriter, Memory, Nest
 from .numpy import Emitter, HostExecutable
 from .source import Names, Rewrite, Source, Stages
 from .workspace import Workspace
@@ -172,7 +172,7 @@ class Preparation:
             else:
                 columns = width = out.shape[-1] if out.ndim else 1
                 inner = out.size // max(width, 1)
-            yield address(out), (inner, columns), width, pieces
+            yield native.address(out), (inner, columns), width, pieces
 
 
 def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
@@ -229,7 +229,7 @@ def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.nd
     for name, memory in loop.arguments.items():
         array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
         assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
-        begins.append(address(array))
+        begins.append(native.address(array))
         shares.append(memory.base.nbytes // loop.threads if loop.is_shared(memory) else 0)
     version = times[0] + (1 if times.step < 0 else 0)
     numbers = [len(times), times[0] - first, times.step, version % 2]

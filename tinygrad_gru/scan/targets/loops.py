@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...native import address
 from ..ir import Value
 from ..passes.clusters import Cluster
 from ..passes.schedule import VIEWS
@@ -97,10 +98,6 @@ def _misses(*memories: Memory, axis: int) -> int:
     """How many of them a loop along an axis does not read contiguously; all, where there is nothing to loop over."""
     sizes = [memory.view.shape[axis] for memory in memories]
     return sum(size == 1 or memory.strides[axis] not in (0, 1) for size, memory in zip(sizes, memories))
-
-
-def address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 class Layout:

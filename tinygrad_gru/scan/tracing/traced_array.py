@@ -50,6 +50,14 @@ _MASKS = (
 _BITS = ("it computes with the bits of integers", "compute them before the scan, for all steps at once")
 
 
+#: Functions whose results jump, so that it matters in which dtype NumPy takes their operands.
+_JUMPS = COMPARISONS | {"floor_divide", "remainder"}
+_FLOAT64_SCALAR = (
+    "it compares with a NumPy scalar of float64 (or divides by one and rounds), beside which NumPy computes in float64",
+    "convert the scalar, as in `x < float(limit)`: beside a number of Python's they keep their dtype",
+)
+
+
 class _Namespace(DuckNamespace):
     """The functions of the array API that the graph IR has."""
 
@@ -95,9 +103,16 @@ class _Namespace(DuckNamespace):
 
     def elementwise(self, function: str, *operands: Any) -> TracedArray:
         graph, values = self._values(*operands)
+        if function in _JUMPS and any(isinstance(x, np.float64) for x in operands):
+            self._check_float64(values)
         shape = broadcast_shape(values)
         dtype = np.dtype(bool) if function in COMPARISONS else dtype_of(function, values)
         return TracedArray(graph, graph.add(function, values, shape, dtype))
+
+    @staticmethod
+    def _check_float64(values: Sequence[Value]) -> None:
+        if any(value.dtype is not None and value.dtype != np.float64 for value in values):
+            raise Untraceable(*_FLOAT64_SCALAR)
 
     def where(self, condition: Any, a: Any, b: Any) -> TracedArray:
         graph, values = self._values(condition, a, b)
