@@ -40,6 +40,16 @@ def test_mutants_of_a_user_defined_op():
     assert grad(cube(x), x).item() == 12.0
 
 
+def test_mutants_of_an_op_with_an_input_of_the_name_g():
+    @op
+    def scaled(g, x):
+        return g * x
+
+    scaled.vjp(g=lambda u, x: u * x, x=lambda u, g: u * g)
+    score = mutants(scaled, oracle=np.multiply, shapes=[(3, 4), (3, 4)], elementwise=True)
+    assert score.perfect and score.killed >= 40, str(score)
+
+
 def test_every_mutation_operator_that_applies_is_used():
     made = {m.operator for m in mutants(ops.divide).mutants if m.input == "b"}
     assert made >= {

@@ -363,6 +363,7 @@ OP_SPECS: dict[str, list[Case]] = {
     ],
     "cross_entropy": [
         *_losses(oracles.cross_entropy, [(6, 3), _ids.ravel()]),
+        _losses(oracles.cross_entropy, [(6, 3), 2 - _ids.ravel()])[0],
         *_losses(oracles.cross_entropy, [(6, 3), _ids.ravel()], label_smoothing=0.2),
         *_losses(oracles.cross_entropy, [(3, 4), _probabilities]),
         Case(oracles.ignoring, [(6, 3), _ids.ravel()], settings={"ignore_index": 2}),

@@ -23,7 +23,8 @@ from ...tensor import Tensor
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a rule: its arguments, and `right`, the rule with them, some replaced by keyword."""
+    """One call of a rule: its arguments, and `right`, the rule with them: another g is given by position, and other
+    residuals by keyword, for one of them may be called g."""
 
     right: Callable[..., Any]
     g: Any
@@ -127,11 +128,11 @@ class MutationOperator:
 
 def mutation_operators(profile: Profile) -> Iterator[MutationOperator]:
     """The operators that can show in a rule with calls like these."""
-    yield MutationOperator("wrong sign", lambda c: c.right(g=-c.g))
+    yield MutationOperator("wrong sign", lambda c: c.right(-c.g))
     for factor in (2.0, 1.001, 1.00001):
         yield MutationOperator(f"times {factor:g}", partial(Call.scaled, factor=factor))
     yield MutationOperator("zero", lambda c: c.scaled(0.0))
-    yield MutationOperator("not linear in g", lambda c: c.right(g=c.g * c.g))
+    yield MutationOperator("not linear in g", lambda c: c.right(c.g * c.g))
     yield MutationOperator("every second entry doubled", _every_second)
     if profile.matrices:
         yield MutationOperator("transposed", lambda c: c.changed(_transposed))
@@ -143,7 +144,7 @@ def mutation_operators(profile: Profile) -> Iterator[MutationOperator]:
     for name, kind in profile.residuals.items():
         yield from _residual_operators(name, kind)
     if "recorded" in profile.modes:
-        yield MutationOperator("second order: g a constant", lambda c: c.right(g=_constant(c.g)))
+        yield MutationOperator("second order: g a constant", lambda c: c.right(_constant(c.g)))
         yield MutationOperator("times 1.001 when recorded", lambda c: c.scaled_if(c.mode == "recorded", 1.001))
     if "traced" in profile.modes:
         yield MutationOperator("times 1.5 when traced", lambda c: c.scaled_if(c.mode == "traced", 1.5), traced=True)

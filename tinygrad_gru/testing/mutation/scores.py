@@ -178,23 +178,23 @@ def _with_rules(op: Any, changed: dict[str, Callable]) -> Iterator[None]:
 def _intercepted(op: Any, name: str, respond: Callable[[Call], Any]) -> Callable:
     """A rule with the parameters of the op's rule of that input, and the input's shape; it returns respond(call)."""
     rule, variadic = op.rules[name], len(op.rules) == 1 and _is_variadic(op)
-    first = ["g", "i"] if variadic else ["g"]
-    parameters = list(signature(rule).parameters)[len(first) :]
+    names = list(signature(rule).parameters)
+    first, parameters = names[: 1 + variadic], names[1 + variadic :]
     extended = parameters if f"{name}_shape" in parameters else [*parameters, f"{name}_shape"]
     memory: dict[Any, Any] = {}
 
     def intercepted(*arguments: Any) -> Any:
-        g, *rest = arguments
+        own_g, *rest = arguments
         position = rest[: len(first) - 1]
         named = dict(zip(extended, rest[len(first) - 1 :]))
         shape = named[f"{name}_shape"]
 
-        def right(**changes: Any) -> Any:
+        def right(g: Any = own_g, /, **changes: Any) -> Any:
             values = {**named, **changes}
-            return rule(changes.get("g", g), *position, *(values[n] for n in parameters))
+            return rule(g, *position, *(values[n] for n in parameters))
 
         shape = tuple(shape[position[0]] if variadic else shape)
-        return respond(Call(right, g, {n: named[n] for n in parameters}, shape, memory))
+        return respond(Call(right, own_g, {n: named[n] for n in parameters}, shape, memory))
 
     intercepted.__wrapped__ = rule  # type: ignore[attr-defined]  # whose line errors name
     intercepted.__signature__ = Signature(  # type: ignore[attr-defined]
