@@ -75,12 +75,17 @@ def _named(name: str, argument: str, reason: str) -> Mode:
     return Mode("" if name == "eager" else name.replace("numba", "llvm"), reason)  # numba is its old name
 
 
+def is_word(name: str) -> bool:
+    """Whether it is one of the words for how host arrays are computed: not "cuda", nor what Python does not run."""
+    return name not in ("cuda", "javascript") and _NAME.fullmatch(name) is not None
+
+
 @lru_cache(maxsize=8)
 def _default(variable: str) -> Mode:
     """The mode that the environment variable names, or what is installed gives."""
     if not variable:
         return _of_installed()
-    if variable in ("cuda", "javascript") or not _NAME.fullmatch(variable):  # of arrays on a GPU, and not run by Python
+    if not is_word(variable):
         raise ValueError(f"{VARIABLE}: expected {_WORDS}, got {variable!r}")
     return _named(variable, f"the environment variable {VARIABLE}", f"{VARIABLE}={variable}")
 

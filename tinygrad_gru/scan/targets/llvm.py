@@ -381,5 +381,5 @@ def loops(shape: Sequence[int], lines: Sequence[str]) -> list[str]:
     """The lines in a loop for each axis of the shape."""
     result = list(lines)
     for axis, n in reversed(list(zip(AXES, shape))):
-        result = [f"for {axis} in range({n}):", *(f"    {line}" for line in result)]
+        result = PYTHON.repeat(axis, n, result)
     return result

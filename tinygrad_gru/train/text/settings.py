@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 
+from ...scan.modes import is_word
 from ...version import RenamedAttribute
 from ..precision import PRECISIONS
 from .model import CELLS
@@ -77,7 +77,7 @@ class TextSettings:
             raise ValueError(f"cell: unknown cell {self.cell!r}, expected one of {', '.join(CELLS)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if not re.fullmatch("yes|no|eager|numpy|(llvm|numba)(:[1-9][0-9]*)?", self.compiled):
+        if self.compiled not in ("yes", "no") and not is_word(self.compiled):
             raise ValueError(
                 f"compiled: expected yes, no, numpy, llvm, or llvm:2 for two threads, got {self.compiled!r}"
             )
