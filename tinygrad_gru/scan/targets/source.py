@@ -196,6 +196,7 @@ class TimeSums:
 
     def __init__(self, plan: Plan, leading_axes_only: bool = False, of_several: bool = False):
         self.plan, self.leading_axes_only, self.of_several = plan, leading_axes_only, of_several
+        self._contractions: dict[Value, str | None] = {}
 
     @cached_property
     def totals(self) -> list[Value]:
@@ -219,8 +220,10 @@ class TimeSums:
 
     def contraction(self, value: Value) -> str | None:
         """How a total is computed without the value: by a "product", "products", a "sum" or a "scatter"."""
-        contraction = self._contraction(value)
-        return contraction if contraction and not self._is_needed(value) else None
+        if value not in self._contractions:
+            contraction = self._contraction(value)
+            self._contractions[value] = contraction if contraction and not self._is_needed(value) else None
+        return self._contractions[value]
 
     def _contraction(self, value: Value) -> str | None:
         levels = self.plan.levels
