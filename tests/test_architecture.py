@@ -36,7 +36,7 @@ LAYERS = (
     ("nn", "optim"),
     ("debug", "train", "interop", "show"),
     ("testing",),
-    ("learn",),
+    ("learn", "reproduce"),
     ("cli",),
     ("__main__",),
 )
