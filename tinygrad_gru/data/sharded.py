@@ -8,7 +8,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterable
 from glob import glob
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -87,7 +87,7 @@ class ShardedArray:
         rows = np.where(indices < 0, indices + len(self), indices).reshape(-1) + self._start
         result = np.empty((rows.size, *self._files[0].shape[1:]), self._files[0].dtype)
         edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), rows.size]
-        for begin, end in zip(edges, edges[1:]):  # runs of rows that follow each other
+        for begin, end in pairwise(edges):  # runs of rows that follow each other
             if end > begin:
                 self._read(int(rows[begin]), result[begin:end])
         return self._converted(result.reshape(indices.shape + result.shape[1:]))[()]
