@@ -37,7 +37,7 @@ LAYERS = (
     ("parallel",),
     ("debug", "train", "interop", "show"),
     ("testing",),
-    ("learn",),
+    ("learn", "reproduce"),
     ("cli",),
     ("__main__",),
 )

@@ -12,7 +12,7 @@ from ..backend import BackendError, use, with_memory_report
 from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
-from . import cache, check, explore, fit, learn, models, show, train
+from . import cache, check, fit, learn, models, reproduce, show, train
 from .arguments import INTERRUPTED, Parser
 
 
@@ -61,7 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"tinygrad_gru {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="command", dest="name")
-    for module in (train, fit, models, show, explore, check, learn, cache):
+    for module in (train, fit, models, show, check, learn, reproduce, cache):
         module.add_to(commands)
     options, unknown = parser.parse_known_args(arguments)
     options.owns_process = arguments is None
