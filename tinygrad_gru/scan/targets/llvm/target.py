@@ -12,9 +12,8 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from threading import Thread
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from ..numpy import Emitter, HostExecutable
 from ..source import Rewrite, Source, Stages
 from ..workspace import Workspace
 from .operands import Preparation, operands_of, pack
+from .shares import batch_of, run_shares, threads_for, work_of
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
@@ -42,10 +42,12 @@ _CHUNK_ROWS = 1024
 class LLVMTarget:
     """The host, through native functions. Threads share the rows of the batch where these are independent.
 
+    threads  their number; None: by the rule of `threads_for`
+
     Of the passes only those that merge products are worth it: an operation in a nest costs next to nothing.
     """
 
-    threads: int = 1
+    threads: int | None = None
 
     def passes(self, name: str) -> Sequence[Rewrite]:
         return merge_matmuls, merge_sums, pack_operands
@@ -58,20 +60,25 @@ class LLVMTarget:
         )
 
     def emit(self, plan: Plan, name: str) -> Source:
+        rows, work = batch_of(plan), 0
+        threads, reason = self.threads or 1, ""
+        if self.threads is None:
+            work = work_of(plan)
+            threads, reason = threads_for(rows, work)
         try:
-            loop = LoopEmitter(plan, self.threads).emit()
+            loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
-            loop = LoopEmitter(plan, threads=1).emit()
-        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
+            loop, reason = LoopEmitter(plan, 1, rows).emit(), "its rows depend on each other"
+        call = "loop(steps[0])" if loop.threads == 1 else f"run_shares(loop, steps, {work})"
         source = HostEmitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
-        threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
+        words = f"shared by {loop.threads} threads" if loop.threads > 1 else "in one thread"
         return source._replace(
             loop=loop, calls=source.calls._replace(step=loop.parts),
-            per_step=f"a compiled loop of {loop.parts} nests and products{threads}",
+            per_step=f"a compiled loop of {loop.parts} nests and products, {words}{f': {reason}' * bool(reason)}",
         )  # fmt: skip
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
-        namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
+        namespace = compiled(source, {"pack": pack, "run_shares": run_shares})
         if not native.problem():  # without llvmlite it can only be printed
             if source.loop.lines:
                 namespace["loop"] = native.function("\n".join(source.loop.lines))
@@ -96,16 +103,6 @@ class HostEmitter(Emitter):
                 computed.add(value)
         prepared = [f"prepare(constants, workspace)  # {', '.join(names)}: joined, transposed, in panels"] * bool(names)
         return [*prepared, *super()._invariants(computed)]
-
-
-def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
-    """Run the loop in a thread for each share of the batch."""
-    others = [Thread(target=loop, args=(share,)) for share in steps[1:]]
-    for thread in others:
-        thread.start()
-    loop(steps[0])
-    for thread in others:
-        thread.join()
 
 
 class _DependentRows(Exception):
@@ -153,8 +150,7 @@ def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.nd
 class LoopEmitter:
     """Writes the loop of a plan. Raises _DependentRows where threads cannot share the batch."""
 
-    def __init__(self, plan: Plan, threads: int):
-        batch = max((v.shape[0] for v in plan.program.carry if len(v.shape) == 2), default=0)
+    def __init__(self, plan: Plan, threads: int, batch: int):
         self.plan, self.loop = plan, Loop(threads, batch)
         self.layout = Layout(plan, native.DTYPES)
         self.writer = LoopWriter(self.layout, PYTHON)
