@@ -108,7 +108,7 @@ def in_pieces(function: Callable, work: int, a: np.ndarray, b: np.ndarray, *out:
         pieces = [partial(np.matmul, a[part], b, result[part]) for part in parts]
     else:
         pieces = [partial(np.matmul, a, b[:, part], result[:, part]) for part in parts]
-    run_together(pieces, cores().count)
+    run_together(pieces, cores().number)
     return result
 
 

@@ -16,7 +16,7 @@ _LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD
 class Cores(NamedTuple):
     """How many threads may run at once, and what limits their number."""
 
-    count: int
+    number: int
     reason: str
 
 
@@ -46,7 +46,7 @@ def least(total: int, usable: int, quota: float | None, environment: Mapping[str
     for name in _LOCAL_RANKS:
         if ranks := _number(environment.get(name, "")):
             limits.append(Cores(max(1, total // ranks), f"{name}={ranks} on {total} cores"))
-    return min(limits, key=lambda limit: limit.count)
+    return min(limits, key=lambda limit: limit.number)
 
 
 def _number(text: str) -> int:
@@ -60,7 +60,7 @@ def quota(root: str = "/") -> float | None:
     root  the root of the file system
     """
     base = Path(root)
-    found = []
+    found = list[float]()
     with suppress(OSError, ValueError):
         for line in (base / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

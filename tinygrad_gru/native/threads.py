@@ -1,9 +1,13 @@
 """Threads: the tasks of one call, side by side in the calling thread and in a few that wait for work.
 
 Whoever is free takes the next task. So a call waits for no thread that the system keeps from running: what that would
-have done the calling thread does; at worst it waits for the one task that a thread has begun. A thread sleeps between
-calls, for one that waits busily takes its core from others. When it is woken, some schedulers put it on the core of
-the thread that woke it, where both take turns; so it is told to run on any other.
+have done the calling thread does; at worst it waits for the one task that a thread has begun. Where that takes long,
+since the other core is busy, the next calls have one thread, and the more of them, the more often it happens.
+
+A thread sleeps between calls, for one that waits busily takes its core from others. When it is woken, some schedulers
+put it on the core of the thread that woke it, where both take turns; so it is told to run on any other. The calling
+thread waits busily for the last task, for half a millisecond at most, where native code is at hand: if it slept, it
+might have to wait for its core.
 """
 
 from __future__ import annotations
@@ -12,10 +16,26 @@ import _thread
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
+from time import perf_counter
+
+import numpy as np
+
+from . import compiler_is_loaded, function
 
 Task = Callable[[], object]
+
+#: How often the end of a call is looked for: some 0.5 ms.
+_LOOKS = 2**20
+#: Of the time that the calling thread works, how long it then waits for a worker that shares its core with others; and
+#: after how many jobs without workers they are tried again, if that happens again and again.
+_LATE, _MOST_ALONE = 0.5, 63
+_TEXT = """\
+def loop(steps):
+    wait_for_change(steps, 0, steps[1])
+"""
 
 
 class _Job:
@@ -23,12 +43,14 @@ class _Job:
 
     inside  has an item for each worker that may run a task
     left    gets one when a worker leaves
+    flag    its first number is not 0 when the last one has left
     """
 
     def __init__(self, tasks: Sequence[Task]):
         self.tasks = list(reversed(tasks))
         self.inside: list[None] = []
         self.left = SimpleQueue[None]()
+        self.flag = np.array((0, _LOOKS))
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -38,6 +60,11 @@ class _Job:
             except IndexError:
                 return
             task()
+
+    def look(self) -> None:
+        """Wait busily, for a short time, until the workers have left."""
+        if self.inside and compiler_is_loaded():
+            function(_TEXT)(self.flag)  # without the GIL
 
     def work(self, context: Context) -> None:
         """Run tasks, in a worker: in the context of the caller, of which NumPy's error handling is a part."""
@@ -50,6 +77,8 @@ class _Job:
         finally:
             self.inside.pop()
             self.left.put(None)
+            if not self.inside:
+                self.flag[0] = 1
 
     def close(self) -> None:
         """Leave the rest, and wait until no worker is inside."""
@@ -69,18 +98,25 @@ class Team:
         self.jobs, self.ended = SimpleQueue[tuple[_Job, Context] | None](), SimpleQueue[None]()
         self.workers: list[int] = []  # their numbers to the system
         self.away_from = -1  # the core that they avoid
+        self.alone = self.next_alone = 0  # jobs that the calling thread will run alone
 
     def run(self, tasks: Sequence[Task], threads: int) -> None:
         """Run the tasks in so many threads, of which the calling one is the first. Raises the first error of a task."""
-        if threads < 2 or len(tasks) < 2:
+        threads = min(threads, len(tasks))
+        if threads > 1 and self.alone:
+            threads, self.alone = 1, self.alone - 1
+        if threads < 2:
             for task in tasks:
                 task()
             return
-        error, job = None, _Job(tasks)
+        error, job, begin = None, _Job(tasks), perf_counter()
+        end = begin
         try:
-            for _ in range(self._ready(min(threads, len(tasks)) - 1)):
+            for _ in range(self._ready(threads - 1)):
                 self.jobs.put((job, copy_context()))
             job.run()
+            end = perf_counter()
+            job.look()
         except BaseException as raised:  # of Ctrl-C, too: workers still use the memory of the caller
             error = raised
         while True:
@@ -91,6 +127,8 @@ class Team:
                 error = raised
         if error := error or job.error:
             raise error
+        is_slow = perf_counter() - end > _LATE * (end - begin)
+        self.alone = self.next_alone = min(2 * self.next_alone + 1, _MOST_ALONE) if is_slow else 0
 
     def _ready(self, count: int) -> int:
         """Start threads up to this number, and keep them off the core of the caller; returns how many there are."""
@@ -145,10 +183,8 @@ def _keep_off(core: int, thread: int) -> None:
     """Let a thread run on all cores of the calling one but this."""
     others = os.sched_getaffinity(0) - {core}
     if others:
-        try:
+        with suppress(OSError):  # where it is not allowed the thread runs anyway
             os.sched_setaffinity(thread, others)
-        except OSError:  # it is not allowed; the thread runs anyway
-            pass
 
 
 _team = Team()

@@ -68,7 +68,10 @@ class LLVMTarget:
         try:
             loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
-            loop, reason = LoopEmitter(plan, 1, rows).emit(), "its rows depend on each other"
+            reason = (
+                f"{rows} rows are not {threads} equal shares" if rows % threads else "its rows depend on each other"
+            )
+            loop = LoopEmitter(plan, 1, rows).emit()
         call = "loop(steps[0])" if loop.threads == 1 else f"run_shares(loop, steps, {work})"
         source = HostEmitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
         words = f"shared by {loop.threads} threads" if loop.threads > 1 else "in one thread"
