@@ -311,7 +311,8 @@ BAD = {
     "an empty text": (["train", "--text", "empty.txt"], "0 characters"),
     "a text shorter than one window": (["train", "--text", "short.txt"], "need at least 2049"),
     "a binary file": (["train", "--text", "binary"], "not UTF-8"),
-    "a folder as a text": (["train", "--text", "."], "directory"),
+    "a folder with an empty shard": (["train", "--text", "."], "empty.txt is empty: was this shard"),
+    "a folder without a text": (["train", "--text", "nothing"], "the folder holds no .txt file"),
     "no hidden units": (["train", "--hidden", "0"], "hidden must be a whole number from 1 to"),
     "a negative seed": (["train", "--seed", "-1"], "seed must be a whole number from 0 to"),
     "400 digits of characters": (["train", "--characters", "9" * 400], "got a number of about 400 digits"),
@@ -332,7 +333,7 @@ BAD = {
     "resume in 3,000 folders": (["train", "--resume", "--out", "x/" * 3000], "File name too long"),
     "no time": (["train", "--text", "short.txt", "--seconds", "0"], "seconds must be positive"),
     "an unknown backend": (["train", "--text", "short.txt", "--backend", "torch"], "unknown backend 'torch'"),
-    "nothing to resume": (["train", "--resume", "--out", "nothing"], "there is no checkpoint"),
+    "nothing to resume": (["train", "--resume", "--out", "nowhere"], "there is no checkpoint"),
     "resume without a folder": (["train", "--resume"], "--resume needs --out"),
     "resume for a time": (["train", "--resume", "--out", "x", "--seconds", "3"], "--seconds sets the length"),
     "a precision that the backend lacks": (
@@ -340,7 +341,7 @@ BAD = {
         "precision: 'numpy' has no 'bfloat16', expected 'float32' or 'float16' there",
     ),
     "a file as a folder": (["train", "--text", "long.txt", "--out", "binary"], "binary"),
-    "no checkpoint": (["generate", "nothing"], "there is no checkpoint"),
+    "no checkpoint": (["generate", "nowhere"], "there is no checkpoint"),
     "a text as a checkpoint": (["generate", "short.txt"], "not a whole checkpoint"),
     "info on a binary file": (["info", "binary"], "not a whole checkpoint"),
 }
@@ -351,6 +352,7 @@ def test_bad_input_is_explained_without_a_traceback(name, tmp_path, monkeypatch,
     arguments, message = BAD[name]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tinygrad_gru.backend.numpy.bfloat16", lambda: None)  # as without ml_dtypes
+    Path("nothing").mkdir()
     Path("empty.txt").touch()
     Path("short.txt").write_text("some words " * 20)
     Path("long.txt").write_text("some words " * 300)

@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
+from glob import glob
 from typing import Any
 
 from .. import show
@@ -36,7 +37,7 @@ def add_to(commands: Any) -> None:
     )
     command.set_defaults(command=train, seconds=None, out=None, resume=False, quiet=False, start=None)
     setting = partial(add_setting, command, TextSettings())
-    setting("text", absolute, "a UTF-8 text file to train on", metavar="FILE")
+    setting("text", absolute, "a UTF-8 text, or its parts: a folder, or a pattern as 'part-*.txt'", metavar="FILE")
     setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
     setting("embedding", int, "width of the character embedding", metavar="N")
     setting("hidden", int, "width of the recurrent state", metavar="N")
@@ -147,7 +148,7 @@ def _resumed(
             saved = getattr(settings, name)
             raise ValueError(f"--{name} {value} differs from the run in {folder.path}, which has {saved}: leave it out")
     settings = replace(settings, **given)
-    if settings.text is not None and not os.path.exists(settings.text):
+    if settings.text is not None and not os.path.exists(settings.text) and not glob(settings.text):
         raise FileNotFoundError(f"the run's text, {settings.text}, is not there: if it was moved, give its --text")
     return folder, state, settings
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...backend import manual_seed, resolve
-from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
+from ...data import CharacterVocabulary, TextStream, encoded_text, ngram_losses, standard_library
 from ...io.checkpoint import CheckpointError
 from ...io.schema import COUNT, EARLY_STOP, NUMBER, OBJECT, TEXT, check, dict_of, list_of, optional
+from ...native import cache as native_cache
 from ...ops import cross_entropy
 from ...optim import Adam, WarmupLinear
 from ...scan.modes import mode_of
@@ -89,10 +90,10 @@ class TextRun:
         self.settings, self.origin = settings, origin
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
-        self.corpus = standard_library() if settings.text is None else text_corpus(settings.text)
-        self.vocabulary = self._vocabulary(self.corpus.training + self.corpus.held_out)
-        self.training = self.vocabulary.encode(self.corpus.training)
-        self.held_out = self.vocabulary.encode(self.corpus.held_out)
+        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, _texts())
+        self.vocabulary = self._vocabulary()
+        self.training: Any
+        self.training, self.held_out = self.corpus.encode(self.vocabulary)
         manual_seed(settings.seed)
         self.model = new_model(settings, self.vocabulary)
         if origin is not None:
@@ -106,10 +107,10 @@ class TextRun:
             compiled=settings.compile_mode, carry_state=True,
         )  # fmt: skip
 
-    def _vocabulary(self, text: str) -> CharacterVocabulary:
+    def _vocabulary(self) -> CharacterVocabulary:
         if self.origin is not None:
-            return self.origin.vocabulary_for(text)
-        return CharacterVocabulary.code() if self.settings.text is None else CharacterVocabulary.from_text(text)
+            return self.origin.vocabulary_for(self.corpus.symbols)
+        return CharacterVocabulary.code() if self.settings.text is None else CharacterVocabulary(self.corpus.symbols)
 
     @property
     def characters(self) -> int:
@@ -183,8 +184,8 @@ class TextRun:
             "corpus": {
                 "name": corpus.name,
                 "files": corpus.files,
-                "training_characters": len(corpus.training),
-                "held_out_characters": len(corpus.held_out),
+                "training_characters": len(self.training),
+                "held_out_characters": len(self.held_out),
                 "sha256": corpus.digest,
             },
             "versions": versions(resolve(self.model.device).xp),
@@ -230,6 +231,12 @@ class TextLoop(Loop):
             loss, characters = record["held_out"], self.text_run.characters
             self.progress.write(f"{characters:,} characters: held-out loss {loss:.3f} nats/char")
             self.progress.write(self.text_run.sample())
+
+
+def _texts() -> Path | None:
+    """The folder in which large texts are kept as ids, beside the compiled code; None if there is no such folder."""
+    compiled = native_cache.folder()
+    return None if compiled is None else compiled.parent / "texts"
 
 
 def character_loss(logits: Any, ids: Any) -> Any:
