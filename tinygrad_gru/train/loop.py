@@ -84,6 +84,7 @@ class Loop:
             if not isinstance(callback, Callback):
                 hint = f", write {callback.__name__}()" if isinstance(callback, type) else ""
                 raise TypeError(f"callbacks: expected Callback objects, got {callback!r}{hint}")
+        self._called = [item for item in self.callbacks if item.on_all_ranks or trainer.ranks.rank == 0]
         self.early_stop = EarlyStop(patience)
         self.keep_best = patience is not None or (keep_best and evaluate is not None)
         self.folder = folder if isinstance(folder, RunFolder) or folder is None else RunFolder(folder)
@@ -105,7 +106,7 @@ class Loop:
         self._logged = 0
         self._run: str | None = None  # the fingerprint of its initial state; None before the first step
         self._saved_step: int | None = None
-        self._saved_at = time.monotonic()
+        self._saved_at = 0.0  # as `_clock`
 
     # -- what callbacks see --------------------------------------------------------------------------------------
 
@@ -183,9 +184,10 @@ class Loop:
                 stack.enter_context(self.folder)
             stop = stack.enter_context(StopRequest())
             log = None if self.folder is None else stack.enter_context(self._open_log(self.folder))
-            for callback in reversed(self.callbacks):  # the stack calls all, whatever one of them raises
+            for callback in reversed(self._called):  # the stack calls all, whatever one of them raises
                 stack.callback(callback.on_train_end, self)
             self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
+            self.trainer.check_ranks(self.metadata)
             self._call("on_train_begin")
             if self.trainer.remark:
                 self.progress.write(self.trainer.remark)
@@ -194,17 +196,27 @@ class Loop:
                 if self.evaluate is not None:
                     self.report(self._evaluate(log, is_first=True))
                 self._run = initial
-            self._clock = time.perf_counter()
-            while not self.finished and not stop.requested and self.stopped is None:
+            self._clock = self._saved_at = self.trainer.ranks.agreed(time.perf_counter())[0]
+            while not self.finished and not self._is_stopped(stop):
                 self._step(log)
             self.signal = stop.number
             self.stopped = self.stopped or self._reason()
             if self.steps != self._saved_step:
                 self._save(log)
         keeps_best = self.early_stop.patience is not None
-        self.diagnosis = diagnosis(*self._losses(), self.trainer.targets_in_step, keeps_best)
+        self.diagnosis = self.trainer.ranks.of_first(
+            lambda: diagnosis(*self._losses(), self.trainer.targets_in_step, keeps_best)
+        )
         self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
+
+    def _is_stopped(self, stop: StopRequest) -> bool:
+        """Whether a signal or a callback has ended the run: on any rank of a parallel one."""
+        _, (signal_number, is_stopped) = self.trainer.ranks.agreed(0, stop.number or 0, self.stopped is not None)
+        stop.number = signal_number or None
+        if is_stopped:
+            self.request_stop("a callback on another rank has ended it")
+        return stop.requested or self.stopped is not None
 
     def _reason(self) -> str | None:
         """Why the run ends before its last step."""
@@ -225,8 +237,11 @@ class Loop:
         """Load the weights of the best evaluation into the model, if they were kept."""
         if self._best_step is None:
             return
-        weights = self._best()["trainer"]["model"] if self._best_weights is None else self._best_weights
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(
+            self.trainer.ranks.of_first(
+                lambda: self._best()["trainer"]["model"] if self._best_weights is None else self._best_weights
+            )
+        )
 
     def position(self) -> dict[str, int]:
         """The first fields of every record."""
@@ -266,11 +281,11 @@ class Loop:
             self.report(epoch)
         elif evaluation:
             self.report(evaluation)
-        if evaluation or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+        if evaluation or self._clock - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
             self._save(log)
 
     def _call(self, event: str, *record: Mapping[str, Any]) -> None:
-        for callback in self.callbacks:
+        for callback in self._called:
             getattr(callback, event)(self, *record)
 
     def _record(self, record: dict[str, Any], log: JsonLines | None) -> None:
@@ -291,7 +306,7 @@ class Loop:
 
     def _count_seconds(self) -> float:
         """Add the time since the last call to those of the run; returns what they were before."""
-        before, now = self._elapsed, time.perf_counter()
+        before, now = self._elapsed, self.trainer.ranks.agreed(time.perf_counter())[0]
         self._elapsed, self._clock = before + now - self._clock, now
         return before
 
@@ -309,7 +324,8 @@ class Loop:
 
     def _evaluate(self, log: JsonLines | None, is_first: bool = False) -> dict[str, Any]:
         assert self.evaluate is not None
-        values = {name: float(value) for name, value in self.evaluate().items()}
+        evaluate = self.evaluate
+        values = self.trainer.ranks.of_first(lambda: {name: float(value) for name, value in evaluate().items()})
         if not values:
             raise ValueError("evaluate: it must return the loss on validation data by its name, and got no value")
         loss = next(iter(values.values()))
@@ -359,7 +375,8 @@ class Loop:
         return best
 
     def _save(self, log: JsonLines | None) -> None:
-        self._saved_step, self._saved_at = self.steps, time.monotonic()
+        self._saved_step, self._saved_at = self.steps, self._clock
+        self.trainer.collect()
         if self.folder is None or log is None:
             return
         log.sync()  # before the checkpoint, so that the log always has the records that a resumed run needs

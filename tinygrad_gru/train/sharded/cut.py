@@ -26,7 +26,7 @@ class Part(NamedTuple):
 class Cuttable:
     """A batch with its number of `rows`; `part(rows)` has only these.
 
-    The rows are along `axis`: the first one, of batches that are time-major (`lengths`, or `per_step`) along the second.
+    The rows are along `axis`: the first one, of batches that are time-major (`lengths` or `per_step`) the second.
     """
 
     def __init__(self, batch: Any) -> None:

@@ -17,7 +17,7 @@ from ...parallel import ParallelError, Ranks
 from ...parallel.buckets import GradientSum
 from ...tensor import Tensor
 from ...trees import leaves
-from ..batches import ModelBatch, Passes, check_layout, read_batch
+from ..batches import Passes, check_layout, read_batch
 from ..metrics.loss import mean_count
 from ..trainer import TINY, Trainer
 from .cut import Cuttable, check_rows
@@ -63,7 +63,7 @@ class ShardedTrainer(Trainer):
         if not whole.axis and not isinstance(self.source, ArrayBatches):
             check_layout(self.model)
         if isinstance(self.source, Passes):  # whose order no seed determines
-            self._digests.append(zlib.crc32(b"".join(np.ascontiguousarray(array) for array in whole.arrays())))
+            self._digests.append(zlib.crc32(b"".join(array.tobytes() for array in whole.arrays())))
         starts, parts = is_first if whole.starts is None else bool(whole.starts), self.ranks.cut(whole.rows)
         return [
             read_batch(whole.part(parts[shard]), self._like)._replace(starts=starts)
@@ -85,14 +85,16 @@ class ShardedTrainer(Trainer):
                 if batch[k] is not None:
                     with self.ranks.drawing(shard, position + i):
                         loss, state = self._loss(batch[k], None if batch[k].starts else state)
-                    share = counts[shard, i] / (total + TINY) if counts.size > 1 else None
+                    share = float(counts[shard, i]) / (total + TINY) if counts.size > 1 else None
                     losses[k, i] = float(self._backward(loss, share))
             states.append(state)
             self._sum.push()
         self._losses = self.ranks.transport.gather(losses).reshape(counts.shape)
         self._sum.reduce()
         self._means.merge(self.ranks)
-        parts = [Tensor(value, dtype="float64", device=self._like.device) for value in self._losses.reshape(-1).tolist()]
+        parts = [
+            Tensor(value, dtype="float64", device=self._like.device) for value in self._losses.reshape(-1).tolist()
+        ]
         return parts, total, states if self.carry_state else None
 
     def _gather_counts(self, own: list[list[float]]) -> np.ndarray:
@@ -104,14 +106,15 @@ class ShardedTrainer(Trainer):
         if differ:
             raise ParallelError(
                 f"parallel: in step {self.steps + 1} rank {differ[0]} of {self.ranks.size} has read another batch, or "
-                "drawn other random numbers, than rank 0: all need the same order, as of data that are shuffled by seed="
+                "drawn other random numbers, than rank 0: all need the same order (shuffle by seed=)"
             )
         return everyone[:, len(head) :].reshape(self.ranks.shards, -1)
 
     def _diverged(self, loss: float, norm: float, lr: float, batches: Any) -> str:
         present = [part for batch in batches for part in batch if part is not None]
         finite = self.ranks.transport.gather(np.array([all(batch.is_finite for batch in present)], float))
-        text = super()._diverged(loss, norm, lr, [] if finite.all() else [_NotFinite])
+        found: list[Any] = [] if finite.all() else [_NotFinite()]
+        text = super()._diverged(loss, norm, lr, found)
         bad = np.flatnonzero(~np.isfinite(self._losses).all(axis=1)).tolist()
         where = [f"{shard} (rank {shard // len(self.ranks.own)})" for shard in bad]
         return text + (f". The loss is not finite in shard {', '.join(where)} of {self.ranks.shards}" if where else "")
@@ -130,7 +133,7 @@ class ShardedTrainer(Trainer):
         self._whole = self.steps, states
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the whole batch: carried is a list of the states of all shards. Called by one rank after `collect`."""
+        """That of the whole batch: carried is a list of the states of all shards. On one rank alone after `collect`."""
         self.collect()
         whole = None if self._carried is None else self._whole[1]
         return {
@@ -172,6 +175,8 @@ class ShardedTrainer(Trainer):
 
 
 class _NotFinite:
+    """In the place of a batch of another rank with a NaN or infinity in it."""
+
     is_finite = False
 
 
