@@ -11,7 +11,6 @@ import numpy as np
 
 from ..backend.random import RandomStream, drawing_from, random_stream
 from ..optim import Optimizer
-from ..trees import map_leaves
 from .buckets import GradientSum
 from .checks import checksum
 from .mpi import Mpi, launched, listed
@@ -108,8 +107,7 @@ class Ranks:
         """What a function returns, a tree of host arrays and JSON values: rank 0 calls it, and tells the others."""
         if self.size == 1:
             return function()
-        state = {"value": map_leaves(_as_array, function())} if self.rank == 0 else {}  # JSON has no NaN, arrays have
-        return map_leaves(_as_number, self.gather(state)[0]["value"])
+        return self.gather({"value": function()} if self.rank == 0 else {})[0]["value"]
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raise ParallelError, on all ranks, if these facts by name are not the same on all of them."""
@@ -122,14 +120,6 @@ class Ranks:
                     f"parallel: {listed(others)} of {self.size} {'has' if len(others) == 1 else 'have'} "
                     f"another {name} than rank 0: {first!r:.300}, and there {everyone[0][name]!r:.300}"
                 )
-
-
-def _as_array(value: Any) -> Any:
-    return np.array(value) if isinstance(value, float) else value
-
-
-def _as_number(value: Any) -> Any:
-    return value.item() if isinstance(value, np.ndarray) and not value.ndim else value
 
 
 #: A process that no other one trains with.
