@@ -44,10 +44,27 @@ def run_by_python(source):
             for row in range(m):
                 c[c_start + row * c_row + column :][:width] = left[row] @ panel
 
+    def add_product(m, k, n, a, a_start, a_row, b, b_start, b_row, c, c_start, c_row):
+        (left, right), c = (rows(k, m, a, a_start, a_row), rows(k, n, b, b_start, b_row)), rows(m, n, c, c_start, c_row)
+        c += left.T @ right
+
+    def add_rows(k, n, b, b_start, b_row, c, c_start):
+        c[c_start:][:n] += rows(k, n, b, b_start, b_row).sum(0)
+
+    def rows(k, n, array, start, stride):
+        return as_strided(array[start:], (k, n), (stride * array.itemsize, array.itemsize))
+
     functions = {name: getattr(np, name) for name in (*FUNCTIONS, *native.DTYPES, "inf", "nan") if hasattr(np, name)}
     functions |= {f"pointer_{name}": pointer(name) for name in native.DTYPES} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"product": product, "plus": np.add, "min": min, "max": max}
+    functions |= {
+        "product": product,
+        "add_product": add_product,
+        "add_rows": add_rows,
+        "plus": np.add,
+        "min": min,
+        "max": max,
+    }
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(source, functions)
     return functions["loop"]
