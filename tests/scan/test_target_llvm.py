@@ -22,6 +22,7 @@ from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan.targets.llvm import target as llvm
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.writes import tick
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
@@ -110,6 +111,24 @@ def test_source_of_random_programs_in_python(first, rng, by_python, monkeypatch)
         except Untraceable as reason:
             refused.append(str(reason))
     assert len(refused) < 25, refused
+
+
+@needs_llvm
+def test_sums_over_time_are_native_where_a_total_is_small():
+    def backward(features, hidden):
+        case = LSTM(features, hidden)
+        with compiling("llvm"):
+            case(Tensor(np.ones((3, 2, features), np.float32)))[0].sum().backward()
+        (step,) = (s for s in compiled_module.compiled_steps() if s.target == "llvm" and s.born > before)
+        (executable,) = step._backwards.values()
+        return executable.source
+
+    before = tick()
+    small = backward(5, 8)
+    assert small.plan.chunk_rows == 256 and len(small.loop.sums.positions) == 3 and "matmul" not in small.text
+    before = tick()
+    large = backward(5, 200)  # a total of 200 × 800
+    assert large.plan.chunk_rows == 1024 and not large.loop.sums.lines and large.text.count("else: add") == 2
 
 
 # -- compiled by LLVM --------------------------------------------------------------------------------------------------

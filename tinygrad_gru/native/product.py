@@ -87,14 +87,12 @@ def add_product(
             for i in range(height):
                 yield vector(builder, builder.load(first, i), width) * right
 
-        places = [builder.offset(c, (row + i) * c_row + column + c_start) for i in range(height)]
-        for place in places:
-            _prefetch(builder, place, 0, width)
-        for place, found in zip(places, _sums(builder, count, height, type_, terms)):
+        for i, found in enumerate(_sums(builder, count, height, type_, terms)):
             if new < width:
                 lanes = ", ".join([f"i1 {int(lane >= width - new)}" for lane in range(width)])
                 text = f"select <{width} x i1> <{lanes}>, {found}, {type_} zeroinitializer"
                 found = builder.instruction(type_, text, lane=c.element)
+            place = builder.offset(c, (row + i) * c_row + column + c_start)
             builder.store(builder.load(place, 0, width) + found, place, 0)
 
     wraps, builder.wraps = builder.wraps, False

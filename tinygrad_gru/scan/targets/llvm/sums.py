@@ -9,6 +9,7 @@ filled as fast as they are used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,9 +24,9 @@ from ...tracing.traced_array import Untraceable
 from ..loops import Layout, Memory
 from ..source import TimeSums
 
-#: Rows that a chunk should have for it, and the bytes of a result: a larger one is left to BLAS, for both of its
-#: operands and a chunk of what they are read from would not be in the L2 cache.
-ROWS, _LARGEST = 256, 2**20
+#: Rows that a chunk should have for it, and the most bytes of a total: larger ones do not stay in the L2 cache with a
+#: chunk of their operands, and BLAS is as fast in longer chunks.
+ROWS, _LARGEST = 256, 2**19
 #: The least columns of a result, but for one.
 _COLUMNS = 8
 
@@ -62,7 +63,10 @@ class SumsEmitter:
     def emit(self, first: int) -> Sums:
         """The sums; their arguments follow `first` other ones: the share of a thread, pointers, and totals."""
         bodies = list[str]()
-        for position, value in enumerate(self.time_sums.totals):
+        totals = self.time_sums.totals
+        if any(math.prod(value.shape) * np.dtype(value.dtype).itemsize > _LARGEST for value in totals):
+            return self.sums
+        for position, value in enumerate(totals):
             with suppress(Untraceable):
                 if lines := self._total(value, f"T{position}"):
                     self.sums.positions.append(position)
@@ -101,7 +105,7 @@ class SumsEmitter:
         if right.shape[1] == 1:  # a column, as a row
             left, right = right, left
         m, n = left.shape[1], right.shape[1]
-        if m * n * np.dtype(left.dtype).itemsize > _LARGEST or (n < _COLUMNS and m > 1):
+        if n < _COLUMNS and m > 1:
             return []
         (a, a_stride, _), (b, b_stride, _) = self._rows(left), self._rows(right)
         size = m // self.threads if m % self.threads == 0 else m
