@@ -31,7 +31,7 @@ needs_llvm = pytest.mark.skipif(not native.is_available(), reason="llvmlite is n
 # -- the source of a loop, run by Python itself ------------------------------------------------------------------------
 
 
-def run_by_python(source):
+def run_by_python(source, name="loop"):
     """Run the source of a loop on NumPy's functions; what packs operands is loaded as it is, which needs llvmlite."""
 
     def pointer(dtype):
@@ -68,7 +68,7 @@ def run_by_python(source):
     }
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(source, functions)
-    return functions["loop"]
+    return functions[name]
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ class SumsEmitter:
             names = [*self.sums.arguments, *(f"T{position}" for position in self.sums.positions)]
             rows = next(iter(self.sums.arguments.values())).base.shape[0]
             self.sums.lines = [
-                "def loop(steps):",
+                "def sums(steps):",
                 f"    rows, share = steps[0] * {rows}, steps[{first}]",
                 *(
                     f"    {name} = pointer_{dtype}(steps[{i}])"
@@ -137,9 +137,8 @@ class SumsEmitter:
 class NativeSums:
     """Adds the sums of a chunk to the totals."""
 
-    def __init__(self, sums: Sums, in_threads: Callable):
-        self.positions, self.in_threads = sums.positions, in_threads
-        self.function = native.function("\n".join(sums.lines))
+    def __init__(self, function: native.Function, positions: Sequence[int], in_threads: Callable):
+        self.function, self.positions, self.in_threads = function, positions, in_threads
 
     def __call__(self, steps: Sequence[np.ndarray], totals: Sequence[np.ndarray]) -> None:
         addresses = [native.address(totals[position]) for position in self.positions]

@@ -76,10 +76,11 @@ class LLVMTarget:
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
         if not native.problem():  # without llvmlite it can only be printed
-            if source.loop.lines:
-                namespace["loop"] = native.function("\n".join(source.loop.lines))
-            if source.loop.sums.lines:
-                namespace["sums"] = NativeSums(source.loop.sums, in_threads)
+            text = "\n".join(source.loop.lines)
+            if source.loop.parts:
+                namespace["loop"] = native.function(text)
+            if source.loop.sums.positions:
+                namespace["sums"] = NativeSums(native.function(text, "sums"), source.loop.sums.positions, in_threads)
             namespace["prepare"] = Preparation(operands_of(source.plan))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
@@ -93,7 +94,7 @@ class HostEmitter(Emitter):
 
     def __init__(self, plan: Plan, name: str, loop: Loop):
         call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
-        calls = [call] * bool(loop.lines) + ["sums(steps, totals)"] * bool(loop.sums.lines)
+        calls = [call] * bool(loop.parts) + ["sums(steps, totals)"] * bool(loop.sums.positions)
         super().__init__(plan, name, calls, step_count="int(steps[0][0])")
         self.native_sums = loop.sums.positions
 
@@ -186,6 +187,7 @@ class LoopEmitter:
         if lines:
             self.loop.lines = self._function(lines)
         self.loop.sums = SumsEmitter(self.plan, self.layout, self.loop.threads).emit(4 + len(self.loop.arguments))
+        self.loop.lines += self.loop.sums.lines
         return self.loop
 
     def _function(self, lines: list[str]) -> list[str]:
