@@ -19,7 +19,7 @@ from tinygrad_gru.native.library import FUNCTIONS
 from tinygrad_gru.nn import GRU, LSTM, GRUCell
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan import plan_cache as compiled_module
-from tinygrad_gru.scan.targets import llvm
+from tinygrad_gru.scan.targets.llvm import target as llvm
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
 
