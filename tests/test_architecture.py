@@ -34,6 +34,7 @@ LAYERS = (
     ("transforms",),
     ("scan",),
     ("nn", "optim"),
+    ("parallel",),
     ("debug", "train", "interop", "show"),
     ("testing",),
     ("learn", "reproduce"),

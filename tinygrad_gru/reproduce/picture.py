@@ -52,7 +52,11 @@ def draw(outcome: Outcome, path: Path) -> Any:
         for style, (name, value) in zip(("--", ":", "-.") * 9, outcome.baselines[task].items()):
             points.axhline(value, color="0.4", linestyle=style, linewidth=1, label=f"{name}, {value:.4g}")
         unit = f" ({study.unit})" if study.unit else ""
-        curves.set(title=f"{study.tasks[task].title}: while training", xlabel="step", ylabel=f"validation{unit}")
+        curves.set(
+            title=f"{study.tasks[task].title}: while training",
+            xlabel="step",
+            ylabel=f"validation {study.metric.removeprefix('test ')}{unit}",
+        )
         points.set(title="open circles: the paper", xlabel="parameters", ylabel=f"{study.metric}{unit}")
         points.margins(x=0.3)
         curves.legend()

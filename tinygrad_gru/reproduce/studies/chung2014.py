@@ -11,7 +11,7 @@ import numpy as np
 from ... import nn, ops
 from ...data import SequenceBatches
 from ...io import FileFormatError
-from ...optim import Adam
+from ...optim import Adam, Optimizer, ReduceOnPlateau
 from ...tensor import Tensor
 from ...train import Trainer, evaluate
 from ..datafile import DataFile
@@ -43,6 +43,14 @@ class Chung2014(Study):
         "width, and a linear layer with a sigmoid for each key.",
         "NLL: the sum over the 88 keys of the binary cross-entropy in nats, averaged over all predicted steps of all "
         "pieces together, so that long pieces count more; padding does not count.",
+        "Training: Adam, batches of 16 pieces of similar length, the gradient's norm clipped at 1. The learning rate "
+        "begins at 0.003 and is halved when the validation NLL has not improved in 5 epochs. A tenth of the input's "
+        "keys is dropped, the same ones at all steps of a piece. (The paper: RMSProp, weight noise, a learning rate "
+        "chosen on validation data among ten that were drawn at random.)",
+        "Early stopping: after 25 epochs without a better validation NLL, at the latest after 300. What is measured is "
+        "the weights of the best epoch, with the NLL of the test split, once.",
+        "The settings were chosen on the validation split of JSB Chorales, by the mean NLL of GRU and LSTM of seeds 10 "
+        "and 11, which are not among those reported; they are the same for all cells and both data sets.",
     )
     metric, unit = "test NLL", "nats/step"
     tasks: Mapping[str, Task] = {
@@ -65,8 +73,8 @@ class Chung2014(Study):
     seeds = 5
     takes = "30 minutes on two cores"
     settings: Mapping[str, Any] = {
-        "lr": 3e-3, "batch": 16, "clip_norm": 1.0, "patience": 15, "epochs": 200, "dropout": 0.0, "input_dropout": 0.0,
-        "pieces": None,
+        "lr": 3e-3, "lr_decay": 0.5, "lr_patience": 5, "batch": 16, "clip_norm": 1.0, "input_dropout": 0.1,
+        "patience": 25, "epochs": 300, "pieces": None,
     }  # fmt: skip
     quick: Mapping[str, Any] = {"epochs": 3, "pieces": 64}
 
@@ -77,10 +85,7 @@ class Chung2014(Study):
 
     def model(self, run: Run) -> nn.Module:
         layer, units = _CELLS[run.cell]
-        dropout = [nn.Dropout(run.settings["dropout"])] if run.settings["dropout"] else []
-        return nn.Sequential(
-            layer(KEYS, units, input_dropout=run.settings["input_dropout"]), *dropout, nn.Linear(units, KEYS)
-        )
+        return nn.Sequential(layer(KEYS, units, input_dropout=run.settings["input_dropout"]), nn.Linear(units, KEYS))
 
     def batches(self, run: Run, split: str) -> SequenceBatches:
         """Batches of the pieces of a split; those of training shuffled anew in every epoch."""
@@ -93,9 +98,14 @@ class Chung2014(Study):
     def run(self, run: Run) -> Result:
         """Train with early stopping on the validation split, and measure on the test split."""
         model, batches = self.model(run), {split: self.batches(run, split) for split in _SPLITS}
+        settings = run.settings
+
+        def schedule(optimizer: Optimizer, _: int) -> ReduceOnPlateau:
+            return ReduceOnPlateau(optimizer, decay=settings["lr_decay"], patience=settings["lr_patience"])
+
         history = run.fit(
-            model, nll, batches["train"], validation=batches["valid"], epochs=run.settings["epochs"],
-            lr=run.settings["lr"], clip_norm=run.settings["clip_norm"], patience=run.settings["patience"],
+            model, nll, batches["train"], validation=batches["valid"], epochs=settings["epochs"], lr=settings["lr"],
+            schedule=schedule, clip_norm=settings["clip_norm"], patience=settings["patience"],
         )  # fmt: skip
         losses = {split: evaluate(model, nll, batches[split])["loss"] for split in _SPLITS}
         curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
@@ -105,7 +115,7 @@ class Chung2014(Study):
         """On the batch of training pieces of middle length."""
         model, batches = self.model(run), list(self.batches(run, "train"))
         batch = sorted(batches, key=lambda batch: batch.inputs.shape[0])[len(batches) // 2]
-        return Trainer(model, nll, Adam(model.parameters(), lr=run.settings["lr"]), [batch], clip_norm=1.0)
+        return Trainer(model, nll, Adam(model.parameters()), [batch], clip_norm=run.settings["clip_norm"])
 
     def baselines(self, task: str, data: Any) -> dict[str, float]:
         """Each key on its own: with its frequency, and with that after what it was a step ago (Markov, order 1)."""
