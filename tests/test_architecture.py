@@ -34,9 +34,10 @@ LAYERS = (
     ("transforms",),
     ("scan",),
     ("nn", "optim"),
+    ("parallel",),
     ("debug", "train", "interop", "show"),
     ("testing",),
-    ("learn",),
+    ("learn", "reproduce"),
     ("cli",),
     ("__main__",),
 )

@@ -24,6 +24,7 @@ PACKAGES = [
     "nn.init",
     "ops",
     "optim",
+    "reproduce",
     "show",
     "testing",
     "train",

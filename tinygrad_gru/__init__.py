@@ -61,7 +61,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: What is imported when it is first named: packages, and names of modules.
-_LAZY = dict.fromkeys(("data", "debug", "interop", "io", "show", "testing", "train"), "") | {
+_LAZY = dict.fromkeys(("data", "debug", "interop", "io", "parallel", "show", "testing", "train"), "") | {
     "load": "tensor.saving",
     "save": "tensor.saving",
 }

@@ -12,12 +12,12 @@ from ..backend import BackendError, use, with_memory_report
 from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
-from . import cache, check, explore, fit, learn, models, show, train
-from .arguments import INTERRUPTED, Parser
+from . import cache, check, fit, learn, models, reproduce, show, train
+from .arguments import INTERRUPTED, NOT_LEARNED, Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 130 if it was interrupted, 1 or 2 for an error."""
+    """Run one command; returns the exit status: 0, 1 for an error, or one of those in `arguments`."""
     open_standard_streams()
     options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = str(with_memory_report(error) if isinstance(error, MemoryError) else text) or type(error).__name__
         lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
         try_print("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
-        return 1
+        return NOT_LEARNED if isinstance(error, TrainingError) else 1
     finally:
         discard_unwritten(sys.stdout)
 
@@ -61,7 +61,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"tinygrad_gru {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="command", dest="name")
-    for module in (train, fit, models, show, explore, check, learn, cache):
+    for module in (train, fit, models, show, check, learn, reproduce, cache):
         module.add_to(commands)
     options, unknown = parser.parse_known_args(arguments)
     options.owns_process = arguments is None

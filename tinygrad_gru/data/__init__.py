@@ -2,23 +2,22 @@
 
 from ..hints import missing_name
 from .arrays import ArrayBatch, ArrayBatches
-from .corpus import Corpus, standard_library, text_corpus
 from .epochs import Epochs
-from .ngrams import ngram_losses
 from .padding import pad_sequence
 from .sequences import SequenceBatch, SequenceBatches, StepBatch
+from .sharded import ShardedArray
 from .splits import split, split_by_group, split_by_time
 from .standardizer import Standardizer
 from .streams import StreamBatches, TextStream, Window, shuffle_chunks
 from .tables import Table, read_csv
-from .vocabulary import CharacterVocabulary
+from .text import CharacterVocabulary, Corpus, EncodedText, encoded_text, ngram_losses, standard_library, text_corpus
 from .windowing import windows
 
 __all__ = [
-    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "Epochs", "SequenceBatch", "SequenceBatches",
-    "Standardizer", "StepBatch", "StreamBatches", "Table", "TextStream", "Window", "ngram_losses", "pad_sequence",
-    "read_csv", "shuffle_chunks", "split", "split_by_group", "split_by_time", "standard_library", "text_corpus",
-    "windows",
+    "ArrayBatch", "ArrayBatches", "CharacterVocabulary", "Corpus", "EncodedText", "Epochs", "SequenceBatch",
+    "SequenceBatches", "ShardedArray", "Standardizer", "StepBatch", "StreamBatches", "Table", "TextStream", "Window",
+    "encoded_text", "ngram_losses", "pad_sequence", "read_csv", "shuffle_chunks", "split", "split_by_group",
+    "split_by_time", "standard_library", "text_corpus", "windows",
 ]  # fmt: skip
 
 _INDICES = "data.split(count, fractions, seed), which gives the indices of each part"
@@ -41,6 +40,7 @@ HINTS = {
     "timeseries_dataset_from_array": "data.windows(series, width, horizon, stride)",
     "TimeSeriesSplit": "data.split_by_time(series, fractions)",
     "GroupShuffleSplit": "data.split_by_group(groups, fractions, seed)",
+    **dict.fromkeys(["MemmapDataset", "StreamingDataset", "ConcatDataset"], "data.ShardedArray(paths of .npy files)"),
     "DataFrame": "data.Table(columns), and data.Table.from_frame(frame) of a frame",
 }
 

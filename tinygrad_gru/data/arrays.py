@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .epochs import Epochs, check_sizes, checked_seed, order_of_epoch
+from .sharded import ShardedArray
 from .tables.columns import as_column, unmasked
 from .tables.table import Table
 
@@ -33,7 +34,8 @@ class ArrayBatches(Epochs[ArrayBatch]):
     list is one array. Dtypes stay as they are; without `y`, targets are None.
 
     An epoch has every example once, so its last batch may be smaller. With a `seed` every epoch is shuffled anew; with
-    None the order is the given one, and batches are views.
+    None the order is the given one, and batches are views. Of an `np.memmap` and of a `ShardedArray`, which may be
+    larger than memory, each batch reads its own rows; the order of an epoch takes 8 bytes an example.
 
     Raises ValueError if the arrays differ in N, are empty or ragged, and TypeError if they do not hold numbers.
 
@@ -73,32 +75,36 @@ class ArrayBatches(Epochs[ArrayBatch]):
     def _batch(self, index: int) -> ArrayBatch:
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         chosen = rows if self.seed is None else self._order[rows]
-        inputs, targets = (_map(lambda _, array: array[chosen], "", part) for part in (self.inputs, self.targets))
+        inputs, targets = (
+            _map(lambda _, array: np.asarray(array[chosen]), "", part) for part in (self.inputs, self.targets)
+        )
         return ArrayBatch(inputs, targets)
 
     def _arrangement(self) -> dict[str, Any]:
         return {"examples": self._examples, "batch_size": self.batch_size, "seed": self.seed}
 
 
-def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes such lists") -> np.ndarray:
-    """`value` as an array of numbers, or an error that calls it `name`."""
+def as_array(name: str, value: Any, if_ragged: str = "data.SequenceBatches takes such lists") -> Any:
+    """`value` as an array of numbers, a ShardedArray as it is, or an error that calls it `name`."""
     if hasattr(value, "columns"):
         table = Table.from_frame(value)
         columns = [table[column] for column in table.columns]
         return np.stack(columns, 1) if all(column.dtype.kind in "iu" for column in columns) else table.array()
+    if isinstance(value, ShardedArray):
+        return value
     try:
         array = unmasked(name, value)
     except ValueError as error:
         raise ValueError(f"{name} is not one array, for its lists have different lengths: {if_ragged}") from error
     if array.dtype.kind == "O" and hasattr(value, "to_numpy") and array.ndim == 1:  # a frame's column
         array = as_column(name, value)
-    kind, values = array.dtype.kind, array.reshape(-1)
-    beyond = kind == "O" and array.size and all(isinstance(value, Integral) for value in values)
-    if beyond or (kind == "u" and array.size and array.max() > _LARGEST):
+    kind = array.dtype.kind
+    beyond = kind == "O" and array.size and all(isinstance(value, Integral) for value in array.flat)
+    if beyond or (array.dtype == np.uint64 and array.size and array.max() > _LARGEST):
         raise ValueError(f"{name} has integers beyond int64, which ends at {_LARGEST}")
     if kind not in "biuf":
         words, remedy = _NOT_NUMBERS.get(kind, (str(array.dtype), "give one array of numbers"))
-        example = "".join(f", such as {value!r:.40}" for value in values[:1].tolist())
+        example = "".join(f", such as {value!r:.40}" for value in array.reshape(-1)[:1].tolist())
         raise TypeError(f"{name} must hold numbers, but holds {words}{example}: {remedy}")
     return array
 

@@ -10,6 +10,7 @@ window continues where the last one ended, in every stream, so that a recurrent 
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from ..version import RenamedAttribute
 from .arrays import as_array, with_features
 from .epochs import KEYWORDS, Epochs, check_sizes
+from .sharded import ShardedArray
 
 
 class Window(NamedTuple):
@@ -70,14 +72,18 @@ class StreamBatches(Epochs[Window]):
     def _prepare(self, epoch: int) -> None:
         self._cut(self.inputs, self.targets)
 
-    def _cut(self, inputs: np.ndarray, targets: np.ndarray) -> None:
-        """Cut the series into streams, (batch_size, steps, ...)."""
-        used = len(self) * self.window * self.batch_size
-        self._streams = [part[:used].reshape(self.batch_size, -1, *part.shape[1:]) for part in (inputs, targets)]
+    def _cut(self, *parts: Any) -> None:
+        """Cut each series into streams: an array as (batch_size, steps, ...), shards as a list of views."""
+        steps = len(self) * self.window
+        self._streams: list[Any] = [
+            part[: steps * self.batch_size].reshape(self.batch_size, -1, *part.shape[1:])
+            if isinstance(part, np.ndarray)
+            else [part[row * steps : (row + 1) * steps] for row in range(self.batch_size)]
+            for part in parts
+        ]
 
     def _batch(self, index: int) -> Window:
-        steps = slice(index * self.window, (index + 1) * self.window)
-        inputs, targets = (np.ascontiguousarray(part[:, steps].swapaxes(0, 1)) for part in self._streams)
+        inputs, targets = (_steps(streams, index * self.window, self.window) for streams in self._streams)
         return Window(inputs, targets, starts=index == 0)
 
     def _arrangement(self) -> dict[str, Any]:
@@ -90,6 +96,9 @@ class TextStream(StreamBatches):
     With `chunk`, every epoch first cuts the text into chunks of that many characters and shuffles them, seeded by
     `seed` and the number of the epoch. Each stream then covers all parts of the text, not one file or chapter.
 
+    The ids may be larger than memory, as an `np.memmap` or a `ShardedArray`: each batch reads its own part, in the same
+    order as of an array, and an order of chunks takes 4 bytes a chunk.
+
     >>> batch = data.TextStream(np.arange(13), window=3, batch_size=2).next_batch()
     >>> batch.inputs.T.tolist(), batch.targets.T.tolist(), batch.starts
     ([[0, 1, 2], [6, 7, 8]], [[1, 2, 3], [7, 8, 9]], True)
@@ -98,7 +107,7 @@ class TextStream(StreamBatches):
     _keyword_hints: ClassVar = {**KEYWORDS, "lanes": "batch_size"}
     lanes = RenamedAttribute("batch_size")
 
-    def __init__(self, ids: np.ndarray, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:
+    def __init__(self, ids: Any, window: int, batch_size: int, chunk: int | None = None, seed: int = 0) -> None:
         check_sizes(window=window, batch_size=batch_size, chunk=1 if chunk is None else chunk)
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise ValueError(f"ids must be integers of one dimension, got {ids.dtype} of shape {ids.shape}")
@@ -109,10 +118,23 @@ class TextStream(StreamBatches):
             )
         super().__init__(ids[:-1], ids[1:], window, batch_size)
         self.ids, self.chunk, self.seed = ids, chunk, seed
+        self._is_on_disk = isinstance(ids, (np.memmap, ShardedArray))
 
     def _prepare(self, epoch: int) -> None:
-        ids = self.ids if self.chunk is None else shuffle_chunks(self.ids, self.chunk, (self.seed, epoch))
-        self._cut(ids[:-1], ids[1:])
+        seed = (self.seed, epoch)
+        if not self._is_on_disk:
+            ids = self.ids if self.chunk is None else shuffle_chunks(self.ids, self.chunk, seed)
+            self._cut(ids[:-1], ids[1:])
+            return
+        text = self.ids if self.chunk is None else _ShuffledChunks(self.ids, self.chunk, seed)
+        steps = len(self) * self.window
+        self._streams = [text[row * steps : (row + 1) * steps + 1] for row in range(self.batch_size)]
+
+    def _batch(self, index: int) -> Window:
+        if not self._is_on_disk:
+            return super()._batch(index)
+        text = _steps(self._streams, index * self.window, self.window + 1)  # read once, for inputs and targets
+        return Window(text[:-1], text[1:], starts=index == 0)
 
     def _arrangement(self) -> dict[str, Any]:
         return {
@@ -124,11 +146,18 @@ class TextStream(StreamBatches):
         }
 
 
-def _series(name: str, value: Any) -> np.ndarray:
+def _series(name: str, value: Any) -> Any:
     array = as_array(name, value, "give one series")
     if array.ndim == 0:
         raise ValueError(f"{name} is the single number {array}, but a series is expected")
-    return with_features(array)
+    return with_features(array) if isinstance(array, np.ndarray) else array
+
+
+def _steps(streams: Any, start: int, count: int) -> np.ndarray:
+    """So many steps of all streams, (count, batch_size, ...)."""
+    if isinstance(streams, np.ndarray):
+        return np.ascontiguousarray(streams[:, start : start + count].swapaxes(0, 1))
+    return np.stack([with_features(np.asarray(stream[start : start + count])) for stream in streams], axis=1)
 
 
 def shuffle_chunks(ids: np.ndarray, chunk: int, seed: int | tuple[int, ...]) -> np.ndarray:
@@ -140,3 +169,34 @@ def shuffle_chunks(ids: np.ndarray, chunk: int, seed: int | tuple[int, ...]) -> 
     chunks = np.split(ids, range(chunk, len(ids), chunk))
     order = np.random.default_rng(seed).permutation(len(chunks))
     return np.concatenate([chunks[index] for index in order])
+
+
+class _ShuffledChunks:
+    """`shuffle_chunks(ids, chunk, seed)` of ids on the disk: a slice of it is a view, which `np.asarray` reads."""
+
+    def __init__(self, ids: Any, chunk: int, seed: tuple[int, ...]) -> None:
+        count = -(-len(ids) // chunk)
+        self.ids, self.chunk, self.start, self.stop = ids, chunk, 0, len(ids)
+        # Four bytes a chunk; the dtype changes nothing about the order.
+        self.order = np.random.default_rng(seed).permutation(np.arange(count, dtype=np.uint32))
+        self.missing = count * chunk - len(ids)  # in the last chunk, which is somewhere in this order
+        self.behind_last = (int(np.flatnonzero(self.order == count - 1)[0]) + 1) * chunk - self.missing
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, part: slice) -> _ShuffledChunks:
+        start, stop, _ = part.indices(len(self))
+        view = copy.copy(self)
+        view.start, view.stop = self.start + start, self.start + max(start, stop)
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        pieces, position = [], self.start
+        while position < self.stop:
+            place, offset = divmod(position + self.missing * (position >= self.behind_last), self.chunk)
+            begin = int(self.order[place]) * self.chunk
+            end = min(begin + self.chunk, len(self.ids), begin + offset + self.stop - position)
+            pieces.append(np.asarray(self.ids[begin + offset : end]))
+            position += end - begin - offset
+        return np.concatenate(pieces or [np.asarray(self.ids[:0])])

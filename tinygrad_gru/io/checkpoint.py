@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
 
     >>> train.save_checkpoint("state", {"step": 3, "history": [0.5, 0.25], "weights": np.zeros(2)})
     """
-    text, tensors = _flatten(state)
-    metadata = {"format": _FORMAT, "state": text, "checksum": _checksum(text, tensors)}
+    tensors, metadata = _to_tensors(state)
     path = Path(path)
     try:
         with replacing(path) as file:
@@ -50,6 +50,24 @@ def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> N
     except OSError as error:
         before = "; the earlier checkpoint there is unharmed" if path.exists() else ""
         raise CheckpointError(f"could not write the checkpoint {path}: {error.strerror or error}{before}") from error
+
+
+def _to_tensors(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the metadata of the file that holds a state."""
+    text, tensors = _flatten(state)
+    return tensors, {"format": _FORMAT, "state": text, "checksum": _checksum(text, tensors)}
+
+
+def to_bytes(state: Mapping[str, Any]) -> bytes:
+    """The content of the file that `save_checkpoint` writes."""
+    file = BytesIO()
+    safetensors.write(file, *_to_tensors(state))
+    return file.getvalue()
+
+
+def from_bytes(content: bytes) -> dict[str, Any]:
+    """The state that `to_bytes` has written. Raises CheckpointError if the bytes are something else."""
+    return _parse(content, plain=False)
 
 
 def fingerprint(state: Mapping[str, Any]) -> str:

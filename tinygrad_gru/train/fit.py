@@ -28,7 +28,7 @@ from .callbacks import Callback
 from .folder import RunFolder
 from .hints import APPLY, FIT, check_schedule
 from .history import History
-from .loop import Loop
+from .loop import GRACE, Loop
 from .metrics import Metric, metric
 from .metrics.loss import check_loss, loss_of, mean_count
 from .terminal import Progress
@@ -90,6 +90,7 @@ def fit(
     folder: str | os.PathLike[str] | RunFolder | None = None,
     resume: bool = False,
     keep_last: int = 1,
+    grace: float | None = GRACE,
     progress: bool | Progress = True,
 ) -> History:
     """Train `model`, in place and in training mode, and return the history of its losses.
@@ -131,6 +132,8 @@ def fit(
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
                  run with another optimizer, lr, clip_norm, accumulate, carry_state or other metrics
     keep_last    checkpoints to keep, if more than one with their step in their name
+    grace        seconds after SIGTERM or SIGHUP (see below) until KeyboardInterrupt ends a step or an evaluation that
+                 takes longer, so that the last checkpoint is what remains; None: it waits for them
     progress     True: a bar, or lines where there is no terminal; False: nothing; or a Progress, which stays open
 
     Ctrl-C ends training after the current step, saves, and `fit` returns; history.stopped says why a run ended before
@@ -178,7 +181,7 @@ def fit(
     loop = Loop(
         trainer, steps=steps, epochs=epochs, seconds=seconds, evaluate=None if held_out is None else evaluation,
         callbacks=callbacks, patience=patience, keep_best=folder is not None, folder=folder, keep_last=keep_last,
-        metadata={"fit": settings},
+        grace=grace, metadata={"fit": settings},
     )  # fmt: skip
     if resume:
         _resume(loop)

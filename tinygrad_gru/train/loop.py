@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
@@ -15,14 +14,16 @@ from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_
 from ..io.schema import LOOP, check
 from ..version import RenamedAttribute, renamed_arguments
 from .callbacks import Callback
-from .folder import JsonLines, RunFolder, read_log
+from .folder import Heartbeat, JsonLines, RunFolder, read_log
 from .history import History
-from .stopping import EarlyStop, StopRequest, diagnosis
+from .stopping import EarlyStop, StopRequest, check_end, diagnosis
 from .terminal import BestEffort, Progress
 from .trainer import Trainer, check_positive
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 _SECONDS_BETWEEN_REPORTS = 1.0
+#: Of the 30 s that Kubernetes and Slurm leave a job by default.
+GRACE = 25.0
 _NOT_REPORTED = ("step", "epoch", "gradient_norm", "lr")
 
 
@@ -39,6 +40,7 @@ class Loop:
     folder           for the log and the checkpoints; None: nothing is written. It belongs to one run: another one in
                      it, at the same time or finished, is an error (see RunFolder)
     keep_last        how many checkpoints to keep beside the best one; older ones have their step in their name
+    grace            seconds after SIGTERM or SIGHUP until KeyboardInterrupt ends a step that takes longer; None: no end
     metadata         what else a checkpoint says about its run: dictionaries, lists, numbers, strings
 
     `stopped` says why a run ended before its last step, and `diagnosis` what is wrong with one that did not learn; both
@@ -71,9 +73,10 @@ class Loop:
         keep_best: bool = False,
         folder: str | os.PathLike[str] | RunFolder | None = None,
         keep_last: int = 1,
+        grace: float | None = GRACE,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        _check_end(steps=steps, epochs=epochs, seconds=seconds)
+        check_end(steps=steps, epochs=epochs, seconds=seconds)
         if patience is not None and evaluate is None:
             raise ValueError("patience: early stopping compares losses on validation data: give validation=")
         check_positive("keep_last", keep_last)
@@ -87,7 +90,7 @@ class Loop:
         self.early_stop = EarlyStop(patience)
         self.keep_best = patience is not None or (keep_best and evaluate is not None)
         self.folder = folder if isinstance(folder, RunFolder) or folder is None else RunFolder(folder)
-        self.keep_last = keep_last
+        self.keep_last, self.grace = keep_last, grace
         self.metadata = dict(metadata or {})
         self.history = History()
         self.progress = Progress()
@@ -106,6 +109,7 @@ class Loop:
         self._run: str | None = None  # the fingerprint of its initial state; None before the first step
         self._saved_step: int | None = None
         self._saved_at = time.monotonic()
+        self._heartbeat = Heartbeat(None if self.folder is None else self.folder.heartbeat)
 
     # -- what callbacks see --------------------------------------------------------------------------------------
 
@@ -181,8 +185,9 @@ class Loop:
         with ExitStack() as stack:
             if self.folder is not None:
                 stack.enter_context(self.folder)
-            stop = stack.enter_context(StopRequest())
+            stop = stack.enter_context(StopRequest(self.grace))
             log = None if self.folder is None else stack.enter_context(self._open_log(self.folder))
+            stack.push(partial(self._end, stop))
             for callback in reversed(self.callbacks):  # the stack calls all, whatever one of them raises
                 stack.callback(callback.on_train_end, self)
             self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
@@ -205,6 +210,12 @@ class Loop:
         self.diagnosis = diagnosis(*self._losses(), self.trainer.targets_in_step, keeps_best)
         self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
+
+    def _end(self, stop: StopRequest, error: type[BaseException] | None, *_: object) -> None:
+        """Note the signal, also where it did not wait for the end of a step, and in the heartbeat how the run ended."""
+        self.signal = stop.number
+        state = "failed" if error is not None and stop.number is None else "finished" if self.finished else "stopped"
+        self._heartbeat.beat(state, self.steps)
 
     def _reason(self) -> str | None:
         """Why the run ends before its last step."""
@@ -249,6 +260,7 @@ class Loop:
         self._step_seconds += time.perf_counter() - started
         if self.steps == self._first_step + 1 and (words := self.trainer.compilations.words(self.trainer.mode())):
             self.progress.write(words)
+        self._heartbeat.beat("training", self.steps, step.loss)
         record = {**self.position(), **step._asdict()}
         self._record(record, log)
         self.progress.advance(self.units_per_step, loss=step.loss)
@@ -309,6 +321,7 @@ class Loop:
 
     def _evaluate(self, log: JsonLines | None, is_first: bool = False) -> dict[str, Any]:
         assert self.evaluate is not None
+        self._heartbeat.beat("evaluating", self.steps)
         values = {name: float(value) for name, value in self.evaluate().items()}
         if not values:
             raise ValueError("evaluate: it must return the loss on validation data by its name, and got no value")
@@ -384,16 +397,3 @@ class Loop:
             "callbacks": [callback.state_dict() for callback in self.callbacks],
             **({} if self.seconds is None else {"seconds": self._elapsed}),  # a run of steps is the same at any speed
         }
-
-
-def _check_end(**ends: float | None) -> None:
-    """Raise ValueError unless exactly one of the ends of a run is given, and is positive."""
-    given = {name: value for name, value in ends.items() if value is not None}
-    if len(given) != 1:
-        what = "none of them" if not given else " and ".join(given)
-        raise ValueError(f"give exactly one of epochs, steps and seconds, when the run is to end; got {what}")
-    ((name, value),) = given.items()
-    if name != "seconds":
-        check_positive(name, value)
-    elif not 0 < value < math.inf:
-        raise ValueError(f"seconds: expected a number above 0, got {value!r}")

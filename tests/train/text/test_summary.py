@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tinygrad_gru.data import ngram_losses
+from tinygrad_gru.data import ngram_losses, text_corpus
 from tinygrad_gru.train import Progress, TextRun, character_losses, summarize
 from tinygrad_gru.train.text.run import format_summary
 
@@ -14,7 +14,7 @@ def test_a_summary_has_the_losses_and_the_ngram_baselines(small, tmp_path):
     loop.run(Progress())
     summary = json.loads(json.dumps(summarize(run, loop)))
     losses = character_losses(run.model, run.held_out)
-    text = run.corpus.held_out
+    text = text_corpus(run.settings.text).held_out
     lines = [text[: end + 1].rsplit("\n", 1)[-1] for end in range(1, len(text))]
     inside = [line == "" or line.strip(" ") != "" for line in lines]
     assert summary["held_out"] == pytest.approx(losses.mean())

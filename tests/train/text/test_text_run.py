@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tinygrad_gru.version
+from tinygrad_gru.data import text_corpus
 from tinygrad_gru.train import Progress, TextRun, TextSettings, excerpts, time_plan
 from tinygrad_gru.train.text.run import versions
 
@@ -25,7 +26,7 @@ def test_equal_settings_give_equal_runs(small):
 def test_the_vocabulary_is_that_of_the_text(small, text_file):
     run = TextRun(small())
     assert set(run.vocabulary.symbols) == set(text_file.read_text(encoding="utf-8"))
-    assert run.vocabulary.decode(run.held_out) == run.corpus.held_out
+    assert run.vocabulary.decode(run.held_out) == text_corpus(run.settings.text).held_out
 
 
 def test_the_standard_library_has_the_vocabulary_of_code():

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from ...backend import manual_seed, resolve
-from ...data import CharacterVocabulary, TextStream, ngram_losses, standard_library, text_corpus
+from ...data import CharacterVocabulary, TextStream, encoded_text, ngram_losses, standard_library
 from ...io.checkpoint import CheckpointError
 from ...io.schema import COUNT, EARLY_STOP, NUMBER, OBJECT, TEXT, check, dict_of, list_of, optional
+from ...native import cache as native_cache
 from ...ops import cross_entropy
 from ...optim import Adam, WarmupLinear
 from ...scan.modes import mode_of
 from ...trees import leaves
 from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
-from ..loop import Loop
+from ..loop import GRACE, Loop
 from ..trainer import TRAINER_STATE, Trainer
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
@@ -89,10 +90,10 @@ class TextRun:
         self.settings, self.origin = settings, origin
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
-        self.corpus = standard_library() if settings.text is None else text_corpus(settings.text)
-        self.vocabulary = self._vocabulary(self.corpus.training + self.corpus.held_out)
-        self.training = self.vocabulary.encode(self.corpus.training)
-        self.held_out = self.vocabulary.encode(self.corpus.held_out)
+        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, _texts())
+        self.vocabulary = self._vocabulary()
+        self.training: Any
+        self.training, self.held_out = self.corpus.encode(self.vocabulary)
         manual_seed(settings.seed)
         self.model = new_model(settings, self.vocabulary)
         if origin is not None:
@@ -106,17 +107,22 @@ class TextRun:
             compiled=settings.compile_mode, carry_state=True,
         )  # fmt: skip
 
-    def _vocabulary(self, text: str) -> CharacterVocabulary:
+    def _vocabulary(self) -> CharacterVocabulary:
         if self.origin is not None:
-            return self.origin.vocabulary_for(text)
-        return CharacterVocabulary.code() if self.settings.text is None else CharacterVocabulary.from_text(text)
+            return self.origin.vocabulary_for(self.corpus.symbols)
+        return CharacterVocabulary.code() if self.settings.text is None else CharacterVocabulary(self.corpus.symbols)
 
     @property
     def characters(self) -> int:
         """The number of characters that the model has been trained on."""
         return self.trainer.steps * self.settings.characters_per_step
 
-    def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> TextLoop:
+    def loop(
+        self,
+        folder: str | os.PathLike[str] | RunFolder,
+        state: Mapping[str, Any] | None = None,
+        grace: float | None = GRACE,
+    ) -> TextLoop:
         """The training loop, from the first step or from the `state` of a checkpoint; it writes into `folder`.
 
         With more characters than in the checkpoint the run is extended: its learning rate then follows the schedule of
@@ -128,7 +134,7 @@ class TextRun:
             check(state, TEXT_RUN)
             is_extended = self._extend(state)
         metadata = self.metadata()
-        loop = TextLoop(self, folder, metadata, is_extended)
+        loop = TextLoop(self, folder, metadata, is_extended, grace)
         if state is not None:
             changeable = {name: metadata["settings"][name] for name in CHANGEABLE}
             known = {**asdict(TextSettings()), **state["about"]["settings"]}
@@ -183,8 +189,8 @@ class TextRun:
             "corpus": {
                 "name": corpus.name,
                 "files": corpus.files,
-                "training_characters": len(corpus.training),
-                "held_out_characters": len(corpus.held_out),
+                "training_characters": len(self.training),
+                "held_out_characters": len(self.held_out),
                 "sha256": corpus.digest,
             },
             "versions": versions(resolve(self.model.device).xp),
@@ -213,11 +219,12 @@ class TextLoop(Loop):
         folder: str | os.PathLike[str] | RunFolder,
         metadata: Mapping[str, Any],
         is_extended: bool = False,
+        grace: float | None = GRACE,
     ) -> None:
         settings = run.settings
         super().__init__(
             run.trainer, steps=settings.steps, evaluate=run.evaluate, evaluations=settings.evaluations,
-            patience=settings.patience, folder=folder, metadata=metadata,
+            patience=settings.patience, folder=folder, metadata=metadata, grace=grace,
         )  # fmt: skip
         self.text_run, self.is_extended = run, is_extended
         self.units_per_step = settings.characters_per_step
@@ -230,6 +237,12 @@ class TextLoop(Loop):
             loss, characters = record["held_out"], self.text_run.characters
             self.progress.write(f"{characters:,} characters: held-out loss {loss:.3f} nats/char")
             self.progress.write(self.text_run.sample())
+
+
+def _texts() -> Path | None:
+    """The folder in which large texts are kept as ids, beside the compiled code; None if there is no such folder."""
+    compiled = native_cache.folder()
+    return None if compiled is None else compiled.parent / "texts"
 
 
 def character_loss(logits: Any, ids: Any) -> Any:

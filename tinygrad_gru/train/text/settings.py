@@ -36,7 +36,7 @@ _MAX_LR = 3.4e38  # of float32, the dtype of the weights
 class TextSettings:
     """The settings that determine a run; the defaults are those of `tinygrad-gru train`.
 
-    text         a text file to learn, or None for the standard library's source
+    text         a text to learn (see `data.encoded_text`), or None for the standard library's source
     cell         "gru", "lstm" or "rnn"
     embedding    width of the character embedding
     hidden       width of the recurrent state

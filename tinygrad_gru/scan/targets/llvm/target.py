@@ -12,37 +12,31 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from threading import Thread
-from typing import Any
 
 import numpy as np
 
-from ... import native
-from ...native.packing import Piece, arguments, packing_text
-from ..ir import Program, Value
-from ..passes.clusters import Cluster, clusters
-from ..passes.merge import merge_matmuls, merge_sums
-from ..passes.pack import pack_operands
-from ..passes.plan import plan as planned
-from ..passes.sink import sink_into_loop
-from ..passes.storage import Plan
-from .elements import PYTHON, REDUCTIONS, check_operation, neutral
-from .host import compiled
-from .loops import AXES, Layout, LoopWriter, Memory, Nest
-from .numpy import Emitter, HostExecutable
-from .source import Names, Rewrite, Source, Stages
-from .workspace import Workspace
+from .... import native
+from ...ir import Program, Value
+from ...passes.clusters import Cluster, clusters
+from ...passes.merge import merge_matmuls, merge_sums
+from ...passes.pack import pack_operands
+from ...passes.plan import plan as planned
+from ...passes.sink import sink_into_loop
+from ...passes.storage import Plan
+from ..elements import PYTHON, REDUCTIONS, check_operation, neutral
+from ..host import compiled
+from ..loops import AXES, Layout, LoopWriter, Memory, Nest
+from ..numpy import Emitter, HostExecutable
+from ..source import Rewrite, Source, Stages
+from ..workspace import Workspace
+from .operands import Preparation, operands_of, pack
+from .sums import ROWS, NativeSums, Sums, SumsEmitter
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
-
-_strides = itemgetter("strides")
 
 
 @dataclass(frozen=True)
@@ -60,17 +54,19 @@ class LLVMTarget:
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
         levels = sink_into_loop(program)
         # Scratch of the loop is not shared: little is left of it, and the order of operations may change.
-        return planned(
+        plan = planned(
             program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=("hoisted", "sunk")
         )
+        if SumsEmitter(plan, Layout(plan, native.DTYPES), self.threads).are_all():
+            plan.chunk_rows = min(ROWS, _CHUNK_ROWS)
+        return plan
 
     def emit(self, plan: Plan, name: str) -> Source:
         try:
             loop = LoopEmitter(plan, self.threads).emit()
         except _DependentRows:
             loop = LoopEmitter(plan, threads=1).emit()
-        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
-        source = HostEmitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
+        source = HostEmitter(plan, name, loop).emit()
         threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
         return source._replace(
             loop=loop, calls=source.calls._replace(step=loop.parts),
@@ -80,8 +76,11 @@ class LLVMTarget:
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
         if not native.problem():  # without llvmlite it can only be printed
-            if source.loop.lines:
-                namespace["loop"] = native.function("\n".join(source.loop.lines))
+            text = "\n".join(source.loop.lines)
+            if source.loop.parts:
+                namespace["loop"] = native.function(text)
+            if source.loop.sums.positions:
+                namespace["sums"] = NativeSums(native.function(text, "sums"), source.loop.sums.positions, in_threads)
             namespace["prepare"] = Preparation(operands_of(source.plan))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
@@ -91,7 +90,16 @@ class LLVMTarget:
 
 
 class HostEmitter(Emitter):
-    """Writes what runs before and after the loop, in which `prepare` computes the operands of the loop."""
+    """Writes what runs before and after the loop: `prepare` computes its operands, `sums` the sums over time."""
+
+    def __init__(self, plan: Plan, name: str, loop: Loop):
+        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
+        calls = [call] * bool(loop.parts) + ["sums(steps, totals)"] * bool(loop.sums.positions)
+        super().__init__(plan, name, calls, step_count="int(steps[0][0])")
+        self.native_sums = loop.sums.positions
+
+    def _sum(self, position: int, value: Value) -> list[str]:
+        return [] if position in self.native_sums else super()._sum(position, value)
 
     def _invariants(self, others: Collection[Value] = ()) -> list[str]:
         program, operands = self.plan.program, operands_of(self.plan)
@@ -103,86 +111,6 @@ class HostEmitter(Emitter):
                 computed.add(value)
         prepared = [f"prepare(constants, workspace)  # {', '.join(names)}: joined, transposed, in panels"] * bool(names)
         return [*prepared, *super()._invariants(computed)]
-
-
-def operands_of(plan: Plan) -> dict[Value, list[Piece]]:
-    """The operands of the loop that are put together from pieces of constants."""
-    found = {}
-    for value in plan.program.values():
-        if value.op in ("packed", "materialized") and plan.levels.get(value) == "invariant":
-            with suppress(_NoPieces):
-                found[value] = list(_pieces(value.inputs[0], is_column=value.op == "packed"))
-    return found
-
-
-class _NoPieces(Exception):
-    """A value is not put together from constants of its dtype."""
-
-
-def _pieces(value: Value, row: int = 0, column: int = 0, transposed: bool = False, is_column: bool = False) -> Iterator:
-    """The pieces of a matrix, or of its transpose, from this row and column on; a vector is a row, or a column."""
-    if len(value.shape) > 2:
-        raise _NoPieces
-    if value.op == "transpose" and value["axes"] == (1, 0):
-        yield from _pieces(value.inputs[0], row, column, not transposed)
-    elif value.op == "concat" and all(i.dtype == value.dtype for i in value.inputs):
-        along_rows = (value["axis"] == 0) != transposed if len(value.shape) == 2 else is_column
-        for part in value.inputs:
-            yield from _pieces(part, row, column, transposed, is_column)
-            size = part.shape[value["axis"]]
-            row, column = (row + size, column) if along_rows else (row, column + size)
-    elif value.op == "constant":
-        rows, columns = value.shape if len(value.shape) == 2 else (1, math.prod(value.shape))
-        if transposed or (is_column and len(value.shape) < 2):
-            yield Piece(value["position"], row, column, columns, rows, 1, columns)
-        else:
-            yield Piece(value["position"], row, column, rows, columns, columns, 1)
-    else:
-        raise _NoPieces
-
-
-class Preparation:
-    """Puts the operands of a loop together, from the constants of a run and in the arrays of a workspace."""
-
-    def __init__(self, operands: Mapping[Value, list[Piece]]):
-        self.operands = defaultdict[str, list](list)  # by dtype
-        for value, pieces in operands.items():
-            self.operands[np.dtype(value.dtype).name].append((value, pieces))
-        self.functions = {dtype: native.function(packing_text(dtype)) for dtype in self.operands}
-
-    def __call__(self, constants: Sequence[Any], workspace: Workspace) -> None:
-        if workspace.graphs is None:
-            workspace.graphs = {dtype: arguments(self._placed(dtype, workspace)) for dtype in self.operands}
-        for dtype, (steps, sources) in workspace.graphs.items():
-            arrays = [constants[position] for position in sources]
-            interfaces = [array.__array_interface__ for array in arrays]
-            if any(map(_strides, interfaces)):  # None of arrays that are C-contiguous
-                arrays = [np.ascontiguousarray(array) for array in arrays]
-                interfaces = [array.__array_interface__ for array in arrays]
-            steps[1::12] = [interface["data"][0] for interface in interfaces]
-            self.functions[dtype](steps)
-
-    def _placed(self, dtype: str, workspace: Workspace) -> Iterator[tuple]:
-        for value, pieces in self.operands[dtype]:
-            out = workspace.view(Names(workspace.source.plan).at_step(value), 0)
-            assert out.flags.c_contiguous, value
-            if value.op == "packed":
-                _, inner, width = out.shape
-                columns = max(piece.column + piece.columns for piece in pieces)
-            else:
-                columns = width = out.shape[-1] if out.ndim else 1
-                inner = out.size // max(width, 1)
-            yield native.address(out), (inner, columns), width, pieces
-
-
-def pack(matrix: np.ndarray, panels: np.ndarray) -> None:
-    """Copy a matrix (k, n) that was computed into panels (-, k, width); see `native.packing`."""
-    rows, columns = matrix.shape
-    width = panels.shape[2]
-    full, rest = divmod(columns, width)
-    panels[:full] = matrix[:, : full * width].reshape(rows, full, width).transpose(1, 0, 2)
-    if rest:
-        panels[full] = matrix[:, columns - width :]
 
 
 def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
@@ -205,6 +133,7 @@ class Loop:
 
     arguments  the memory that it addresses, by the names of pointers
     parts      the number of nests and products of a step
+    sums       the sums over time that another function computes
     """
 
     threads: int
@@ -212,6 +141,7 @@ class Loop:
     lines: list[str] = field(default_factory=list)
     arguments: dict[str, Memory] = field(default_factory=dict)
     parts: int = 0
+    sums: Sums = field(default_factory=Sums)
 
     def is_shared(self, memory: Memory) -> bool:
         """Whether each thread has its own rows of that array."""
@@ -219,22 +149,26 @@ class Loop:
 
 
 def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.ndarray]:
-    """The arguments of the loop for each thread: integers and addresses.
+    """The arguments of the loop, and of sums, for each thread: integers and addresses.
 
     The integers are the number of steps, the position of the first one in the chunk, the direction, and the half of a
     double-buffered carry that is current.
     """
     first, last = sorted((times[0], times[-1]))
-    begins, shares = [], []
-    for name, memory in loop.arguments.items():
+
+    def begin(memory: Memory) -> int:
         array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
-        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
-        begins.append(native.address(array))
-        shares.append(memory.base.nbytes // loop.threads if loop.is_shared(memory) else 0)
+        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{memory.pointer} is not C-contiguous"
+        return native.address(array)
+
+    shares = [memory.base.nbytes // loop.threads * loop.is_shared(memory) for memory in loop.arguments.values()]
+    begins, of_sums = (list(map(begin, arguments.values())) for arguments in (loop.arguments, loop.sums.arguments))
     version = times[0] + (1 if times.step < 0 else 0)
-    numbers = [len(times), times[0] - first, times.step, version % 2]
-    threads = range(loop.threads)
-    return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
+    numbers, totals = [len(times), times[0] - first, times.step, version % 2], [0] * len(loop.sums.positions)
+    return [
+        np.array([*numbers, *(b + i * s for b, s in zip(begins, shares)), i, *of_sums, *totals], np.int64)
+        for i in range(loop.threads)
+    ]
 
 
 class LoopEmitter:
@@ -252,6 +186,8 @@ class LoopEmitter:
         self.loop.parts = len(found)
         if lines:
             self.loop.lines = self._function(lines)
+        self.loop.sums = SumsEmitter(self.plan, self.layout, self.loop.threads).emit(4 + len(self.loop.arguments))
+        self.loop.lines += self.loop.sums.lines
         return self.loop
 
     def _function(self, lines: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ import zlib
 import pytest
 
 from tinygrad_gru.data import standard_library, text_corpus
-from tinygrad_gru.data.corpus import is_held_out
+from tinygrad_gru.data.text.corpus import is_held_out
 
 
 def test_the_standard_library_is_large_and_a_small_part_is_held_out():

@@ -32,7 +32,7 @@ class CharacterVocabulary:
             raise ValueError(f"other must be None or one of the symbols, got {other!r}")
         self.symbols = symbols
         self.other = other
-        self._code_points = _code_points(symbols)
+        self._code_points = code_points(symbols)
         # One entry per code point up to the largest symbol, and a last one that all larger code points share.
         unlisted = _UNKNOWN if other is None else symbols.index(other)
         self._id_of = np.full(int(self._code_points.max()) + 2, unlisted, dtype=np.int32)
@@ -68,7 +68,7 @@ class CharacterVocabulary:
 
         Raises ValueError, which names the first unlisted character, if there is no `other` to stand for it.
         """
-        points = _code_points(text)
+        points = code_points(text)
         ids = self._id_of[np.minimum(points, len(self._id_of) - 1)]
         if self.other is None and (ids == _UNKNOWN).any():
             position = int(np.argmax(ids == _UNKNOWN))
@@ -102,5 +102,6 @@ class CharacterVocabulary:
             raise ValueError(f"expected a description with 'symbols' and 'other', got {description!r:.80}") from error
 
 
-def _code_points(text: str) -> np.ndarray:
+def code_points(text: str) -> np.ndarray:
+    """The code points of the characters of a text: uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint32)

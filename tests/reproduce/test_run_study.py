@@ -1,0 +1,202 @@
+"""A study goes on where it was interrupted, refuses what does not belong together, and its statistics are right."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from line_study import Line
+
+from tinygrad_gru.io import FileFormatError
+from tinygrad_gru.reproduce import DataFile, interval, paired_difference, run_study, step_times
+from tinygrad_gru.train import TrainingError
+
+scipy_stats = pytest.importorskip("scipy.stats")
+OPTIONS = {"quick": True, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def briefly(monkeypatch):
+    monkeypatch.setattr("tinygrad_gru.reproduce.running.step_times", partial(step_times, seconds=0))
+
+
+def test_an_interrupted_study_goes_on_and_gives_the_same(tmp_path):
+    whole = run_study(Line(), seeds=2, out=tmp_path / "whole", **OPTIONS)
+    study = Line()
+
+    def interrupted(run):
+        if len(study.made) == 3:
+            raise KeyboardInterrupt
+        return Line.run(study, run)
+
+    study.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, seeds=2, out=tmp_path / "parts", **OPTIONS)
+    again = Line()
+    parts = run_study(again, seeds=2, out=tmp_path / "parts", **OPTIONS)
+    assert len(study.made) == 3 and len(again.made) == 5
+    assert parts.results == whole.results
+    assert not list((tmp_path / "parts" / "unfinished").iterdir())
+
+
+def test_a_run_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path):
+    """By Ctrl-C: `fit` ends in order, and what it has done so far is no result."""
+    whole = run_study(Line(), seeds=1, tasks=["line"], progress=False)
+    study = Line()
+    settings = {**Line.settings}
+
+    def stopping(outputs, targets, steps=[]):  # noqa: B006
+        steps.append(1)
+        if len(steps) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return ((outputs - targets) ** 2).mean()
+
+    def run(run):
+        model = study.model(run)
+        return run.fit(model, stopping, run.data, steps=settings["steps"], lr=settings["lr"])
+
+    study.run = run
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, seeds=1, tasks=["line"], out=tmp_path, progress=False)
+    (checkpoint,) = tmp_path.glob("unfinished/*/checkpoint.safetensors")
+    assert "line-small-0" in str(checkpoint) and not (tmp_path / "runs").exists()
+    resumed = run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, progress=False)
+    np.testing.assert_allclose(resumed.results["line", "small"][0].quality, whole.results["line", "small"][0].quality)
+    assert len(resumed.results["line", "small"][0].curve) == Line.settings["steps"]
+
+
+def test_more_seeds_and_tasks_are_added_to_a_folder(tmp_path):
+    run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+    study = Line()
+    outcome = run_study(study, seeds=2, out=tmp_path, **OPTIONS)
+    assert len(study.made) == 2 * 2 * 2 - 2
+    first, second = outcome.results["line", "small"]
+    assert first.curve[0] != second.curve[0]  # each seed has its own weights
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"name": "circle"}, "another study: 'line' there, 'circle' now"),
+     ({"settings": {"steps": 20, "lr": 0.2}}, "another setting lr: 0.1 there, 0.2 now"),
+     ({"settings": {"steps": 20, "lr": 0.1, "clip": 1}}, "another setting clip: 'nothing' there, 1 now")],
+)  # fmt: skip
+def test_a_folder_of_other_settings_is_refused_by_name(tmp_path, change, named):
+    run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    study = Line()
+    vars(study).update(change)
+    with pytest.raises(ValueError, match=named):
+        run_study(study, seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    with pytest.raises(ValueError, match="another quick: True there, False now"):
+        run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, progress=False)
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(ValueError, match="holds other files"):
+        run_study(Line(), out=tmp_path, **OPTIONS)
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+    file = tmp_path / "runs" / "line-small-0.json"
+    for content in (b"{", b"[]", b"{}"):
+        file.write_bytes(content)
+        with pytest.raises(FileFormatError, match=r"line-small-0\.json"):
+            run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+
+
+def test_wrong_tasks_and_seeds():
+    with pytest.raises(ValueError, match=r"no task 'lime' \(did you mean 'line'"):
+        run_study(Line(), tasks=["lime"], **OPTIONS)
+    with pytest.raises(ValueError, match="at least 1, and 2 for a confidence interval, got 0"):
+        run_study(Line(), seeds=0, **OPTIONS)
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+def test_a_run_that_diverges_is_named():
+    study = Line()
+    study.settings = {"steps": 3, "lr": 1e30}
+    with pytest.raises(TrainingError, match="line, small, seed 0: "):
+        run_study(study, progress=False)
+
+
+def test_intervals_are_those_of_scipy(rng):
+    values = rng.standard_normal(7) + 5
+    low, high = scipy_stats.t.interval(0.95, 6, loc=values.mean(), scale=scipy_stats.sem(values))
+    found = interval(values.tolist())
+    np.testing.assert_allclose([found.low, found.high], [low, high])
+    second = values + rng.standard_normal(7)
+    test = scipy_stats.ttest_rel(values, second).confidence_interval(0.95)
+    difference = paired_difference(values.tolist(), second.tolist())
+    np.testing.assert_allclose([difference.low, difference.high], [test.low, test.high], rtol=1e-9)
+    assert np.isnan(interval([3.0]).half)
+    with pytest.raises(ValueError, match="2 and 1"):
+        paired_difference([1.0, 2.0], [1.0])
+
+
+def test_data_files_are_checked(tmp_path):
+    file = DataFile("a.mat", "https://example.org/a.mat", "a" * 64, "MIT")
+    with pytest.raises(FileNotFoundError, match=r"does not exist: --data takes a\.mat or its folder; it is at https"):
+        file.find(tmp_path)
+    (tmp_path / "a.mat").write_bytes(b"notes")
+    for data in (tmp_path, tmp_path / "a.mat"):
+        with pytest.raises(FileFormatError, match=r"SHA-256 .* expected aaaaaaaa…: it is another file, or damaged"):
+            file.find(data)
+
+
+@pytest.fixture
+def origin(tmp_path, monkeypatch):
+    """A server of the files in a folder, its address, and an empty cache."""
+    pytest.importorskip("pooch")
+    monkeypatch.setenv("TINYGRAD_GRU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = tmp_path / "origin"
+    folder.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_data_are_downloaded_once_and_checked(origin, tmp_path):
+    folder, address = origin
+    (folder / "a.mat").write_bytes(b"notes")
+    file = DataFile("a.mat", f"{address}/a.mat", sha256(b"notes").hexdigest(), "MIT")
+    path = file.find()
+    assert path == tmp_path / "cache" / "data" / "a.mat" and path.read_bytes() == b"notes"
+    (folder / "a.mat").unlink()
+    assert file.find() == path
+    (folder / "a.mat").write_bytes(b"other")
+    other = DataFile("b.mat", f"{address}/a.mat", "a" * 64, "MIT")
+    with pytest.raises(OSError, match="damaged, or its origin has changed"):
+        other.find()
+    with pytest.raises(
+        OSError, match=r"could not download c\.mat \(HTTPError\).*give it by --data PATH; it is at http"
+    ):
+        DataFile("c.mat", f"{address}/c.mat", "a" * 64, "MIT").find()
+
+
+def test_without_pooch_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad_gru\[reproduce\]', or give --data; it is at https"):
+        DataFile("a.mat", "https://example.org/a.mat", "a" * 64, "MIT").find()
+
+
+def test_records_are_plain_json(tmp_path):
+    run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+    record = json.loads((tmp_path / "runs" / "line-large-0.json").read_text())
+    assert record["parameters"] == 25 and record["cell"] == "large" and record["version"]

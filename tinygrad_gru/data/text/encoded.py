@@ -1,0 +1,243 @@
+"""A text as ids: of a small one in memory, of a large one in a file, which is written once and read by the batch."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...io import replacing
+from ..sharded import ShardedArray
+from .corpus import held_out_of
+from .reading import text_blocks, text_files
+from .vocabulary import CharacterVocabulary, code_points
+
+_IN_MEMORY = 16 * 2**20  # bytes of text
+_FORMAT = "tinygrad_gru text 1"
+_DTYPES = ("|u1", "<u2", "<u4")
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text whose characters are ids, in memory or on the disk: see `encoded_text`.
+
+    `symbols` are its characters, in the order of their code points, `digest` is a SHA-256 of the whole text in UTF-8,
+    `ends` the numbers of characters at which its files end.
+
+    >>> from pathlib import Path
+    >>> _ = Path("text.txt").write_text("do re mi fa so " * 10)
+    >>> text = data.encoded_text("text.txt")
+    >>> len(text), text.symbols, text.ends
+    (150, ' adefimors', (150,))
+    >>> training, held_out = text.encode(data.CharacterVocabulary(text.symbols))
+    >>> len(training), held_out[:5].tolist()
+    (135, [2, 7, 0, 8, 3])
+    """
+
+    name: str
+    symbols: str
+    digest: str
+    ends: tuple[int, ...]
+    _paths: tuple[Path, ...] = field(repr=False)
+    _ids: Any = field(repr=False)  # np.ndarray or ShardedArray, of indices into _order
+    _order: str = field(repr=False)
+
+    @property
+    def files(self) -> int:
+        return len(self.ends)
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def encode(self, vocabulary: CharacterVocabulary) -> tuple[Any, np.ndarray]:
+        """The ids of the part for training, an array or a ShardedArray, and those of the part that is held out.
+
+        Raises ValueError, which names the first of them and where it is, for characters that the vocabulary lacks.
+        """
+        try:
+            table = vocabulary.encode(self._order)
+        except ValueError as error:
+            raise ValueError(f"{self._first_unknown(vocabulary)}: {error}") from error
+        boundary = len(self) - held_out_of(len(self))
+        if isinstance(self._ids, ShardedArray):
+            return _Ids(self._ids, table)[:boundary], table[np.asarray(self._ids[boundary:])]
+        return table[self._ids[:boundary]], table[self._ids[boundary:]]
+
+    def _first_unknown(self, vocabulary: CharacterVocabulary) -> str:
+        """Where the first character is that the vocabulary lacks."""
+        wrong = np.array([symbol not in vocabulary.symbols for symbol in self._order])
+        for start in range(0, len(self), _IN_MEMORY):
+            found = wrong[np.asarray(self._ids[start : start + _IN_MEMORY])]
+            if found.any():
+                position = start + int(found.argmax())
+                file = int(np.searchsorted(self.ends, position, side="right"))
+                begin = (0, *self.ends)[file]
+                return f"{self._paths[file]} has an unknown character at position {position - begin}"
+        raise AssertionError("all characters are known")
+
+
+class _Ids(ShardedArray):
+    """The ids of a text in a vocabulary: what is read goes through a table."""
+
+    def __init__(self, array: ShardedArray, table: np.ndarray) -> None:
+        vars(self).update(vars(array))
+        self._table, self.dtype = table, table.dtype
+
+    def _converted(self, rows: np.ndarray) -> np.ndarray:
+        return self._table[rows]
+
+
+def encoded_text(source: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> EncodedText:
+    """A UTF-8 text as ids, in memory bounded by a block: one file, a folder of `.txt` files, or a pattern of files.
+
+    Of several files, the text is that of all, in the order of their names ("part-00001.txt", …). It is read once, for
+    its vocabulary, its digest and its ids. A text of more than 16 MiB is written as ids of the smallest integer type
+    into the folder `cache`, where it is found again as long as its files have the same sizes and times; if one changes,
+    it is encoded anew. Nothing half-written is left behind. With None, or a folder that cannot be written, it is a
+    temporary one.
+
+    Raises ValueError for a text that is not UTF-8, too short, empty in one of its files, or changed while it is read.
+
+    >>> from pathlib import Path
+    >>> for number in range(3):
+    ...     _ = Path(f"part-{number}.txt").write_text("do re mi fa so " * 10)
+    >>> data.encoded_text("part-*.txt", cache="cache").ends
+    (150, 300, 450)
+    """
+    paths = text_files(source)
+    name = paths[0].name if len(paths) == 1 else Path(source).name
+    if sum(path.stat().st_size for path in paths) <= _IN_MEMORY:
+        blocks: list[np.ndarray] = []
+        order, digest, ends = _encode(paths, np.dtype("<u4"), blocks.append)
+        ids = np.concatenate([*blocks, np.empty(0, "<u4")]).astype(np.min_scalar_type(max(len(order) - 1, 0)))
+        return _text(name, paths, ids, order, digest, ends)
+    key = hashlib.sha256("\0".join(os.path.abspath(path) for path in paths).encode("utf-8", "surrogateescape"))
+    if cache is not None and _is_writable(Path(cache)):
+        array, facts = _on_disk(Path(cache) / f"{key.hexdigest()[:32]}.npy", paths)
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="tinygrad_gru-"))
+        try:
+            array, facts = _on_disk(folder / "text.npy", paths)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(array._files[0], shutil.rmtree, folder, ignore_errors=True)
+    return _text(name, paths, array, facts["symbols"], facts["digest"], facts["ends"])
+
+
+def _on_disk(target: Path, paths: list[Path]) -> tuple[ShardedArray, dict[str, Any]]:
+    """The ids in a file, which is written if it is not there or not of these files, and what is known of them."""
+    found = _find(target, paths)
+    if found is None:
+        _write(target, paths)
+        found = _find(target, paths)
+    if found is None:
+        raise ValueError(f"{paths[0]} or one of its shards changed while it was read: start again when all are written")
+    return found
+
+
+def _is_writable(folder: Path) -> bool:
+    with suppress(OSError):  # no home, or one that can only be read, as in a container
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # a text may be private
+    return os.access(folder, os.W_OK)
+
+
+def _text(name: str, paths: list[Path], ids: Any, order: str, digest: str, ends: list[int]) -> EncodedText:
+    held_out_of(ends[-1], " and ".join(map(str, paths[:2])) + (" …" if len(paths) > 2 else ""))
+    return EncodedText(name, "".join(sorted(order)), digest, tuple(ends), tuple(paths), ids, order)
+
+
+class _TooNarrow(Exception):
+    """There are more symbols than ids of a dtype."""
+
+
+def _encode(paths: list[Path], dtype: np.dtype, write: Callable[[Any], object]) -> tuple[str, str, list[int]]:
+    """Write the ids of all characters by blocks; returns the symbols in the order of the ids, the digest, the ends."""
+    id_of = np.full(0x110000, -1, np.int32)
+    symbols: list[str] = []
+    digest, ends = hashlib.sha256(), [0] * len(paths)
+    count = 0
+    for number, text in text_blocks(paths):
+        points = code_points(text)
+        ids = id_of[points]
+        if ids.min() < 0:
+            new = np.unique(points[ids < 0])
+            id_of[new] = np.arange(len(symbols), len(symbols) + len(new))
+            symbols += map(chr, new.tolist())
+            if len(symbols) > np.iinfo(dtype).max + 1:
+                raise _TooNarrow
+            ids = id_of[points]
+        digest.update(text.encode())
+        count += len(text)
+        ends[number] = count
+        write(ids.astype(dtype))
+    return "".join(symbols), digest.hexdigest(), ends
+
+
+def _identity(paths: list[Path]) -> list[list[Any]]:
+    """What tells whether files have changed: their names, sizes and times."""
+    found = [(os.path.abspath(path), os.stat(path)) for path in paths]
+    return [[name, status.st_size, status.st_mtime_ns, status.st_ctime_ns] for name, status in found]
+
+
+def _write(target: Path, paths: list[Path]) -> None:
+    """Encode a text into a `.npy` file, which ends with what is known of it, in JSON, and the length of that."""
+    identity = _identity(paths)
+    most = sum(size for _, size, *_ in identity)  # of characters
+    for descr in _DTYPES:
+        with suppress(_TooNarrow), _advising(target, most * int(descr[-1])), replacing(target) as file:
+            _write_header(file, descr, most)
+            begin = file.tell()
+            order, digest, ends = _encode(paths, np.dtype(descr), file.write)
+            facts = {"format": _FORMAT, "identity": identity, "symbols": order, "digest": digest, "ends": ends}
+            content = json.dumps(facts).encode()
+            file.write(content + len(content).to_bytes(8, "little"))
+            file.seek(0)
+            _write_header(file, descr, ends[-1])
+            assert file.tell() == begin
+            return
+
+
+def _write_header(file: Any, descr: str, count: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": (count,)})
+
+
+class _advising:  # noqa: N801  (it is called as a function)
+    """A block in which a disk that is full is answered with how much the encoded text needs, and where."""
+
+    def __init__(self, target: Path, size: int) -> None:
+        self.target, self.size = target, size
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: the encoded text needs up to {self.size / 1e9:.1f} GB there; TINYGRAD_GRU_CACHE "
+                "names another folder",
+                str(self.target),
+            ) from error
+
+
+def _find(target: Path, paths: list[Path]) -> tuple[ShardedArray, dict[str, Any]] | None:
+    """The ids in a file and what is known of them, if they are of these files as they are now."""
+    with suppress(OSError, ValueError):
+        array = ShardedArray([target])
+        content = array._files[0].rest()
+        facts = json.loads(content[-8 - int.from_bytes(content[-8:], "little") : -8])
+        if facts.get("format") == _FORMAT and facts["identity"] == _identity(paths):
+            return array, facts
+    return None

@@ -1,0 +1,86 @@
+"""Transport: the collective operations that data-parallel training needs, and those of a single process.
+
+There is one implementation on MPI (`mpi.py`). One on NCCL, for arrays on GPUs, would be a third class here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..io.checkpoint import from_bytes, to_bytes
+
+
+class ParallelError(RuntimeError):
+    """A parallel job cannot start, or cannot go on: a rank has failed, does not answer, or differs from the others.
+
+    >>> parallel.init("nccl")
+    Traceback (most recent call last):
+    tinygrad_gru.parallel.transport.ParallelError: parallel: 'nccl' is not there yet: ...
+    """
+
+
+class Transport(Protocol):
+    """Collective operations on arrays of NumPy. All ranks call the same ones in the same order.
+
+    The operations on large arrays begin at once and return a function that waits for the result.
+    """
+
+    name: str
+    rank: int
+    size: int
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The vectors (n,) of all ranks: (size, n)."""
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        """The bytes of all ranks, of any length."""
+
+    def transpose(self, rows: np.ndarray) -> Callable[[], np.ndarray]:
+        """Row r goes to rank r: (size, n) → the rows for this rank, from all ranks (Alltoall)."""
+
+    def concatenate(self, part: np.ndarray) -> Callable[[], np.ndarray]:
+        """The parts (n,) of all ranks one after another: (size·n,) (Allgather)."""
+
+    def add(self, values: np.ndarray) -> Callable[[], np.ndarray]:
+        """The sum of the vectors of all ranks, in an order of its own (Allreduce)."""
+
+    def failed(self, error: BaseException) -> bool:
+        """Tell the other ranks that this one ends with an error. Returns whether this one is to report it."""
+
+    def started(self) -> None:
+        """Declare the checks at the start to be over: from now on every rank reports an error that ends the job."""
+
+
+class Single:
+    """The transport of a single process: what it sends is what it gets."""
+
+    name, rank, size = "one process", 0, 1
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        return values[None]
+
+    def gather_bytes(self, content: bytes) -> list[bytes]:
+        return [content]
+
+    def transpose(self, rows: np.ndarray) -> Callable[[], np.ndarray]:
+        return lambda: rows
+
+    def concatenate(self, part: np.ndarray) -> Callable[[], np.ndarray]:
+        return lambda: part
+
+    def add(self, values: np.ndarray) -> Callable[[], np.ndarray]:
+        return lambda: values
+
+    def failed(self, error: BaseException) -> bool:
+        return True
+
+    def started(self) -> None:
+        pass
+
+
+def gather_states(transport: Transport, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The states of all ranks: trees of host arrays and JSON values, as a checkpoint holds them."""
+    return [from_bytes(content) for content in transport.gather_bytes(to_bytes(state))]

@@ -1,0 +1,83 @@
+"""The picture of a study: learning curves of its cells with their bands, and quality against parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..show.figures import new_figure, save_figure
+from .running import Outcome
+from .statistics import interval
+
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+
+
+def draw(outcome: Outcome, path: Path) -> Any:
+    """Draw two panels for each task, and save them; returns the figure.
+
+    Left the metric on the validation data while training: the mean over seeds, and a band from the least to the
+    greatest; the best value of a run that has ended is held. Right the metric on the test data with its confidence
+    interval against the number of parameters, the paper's figures as open circles, baselines as lines.
+
+    Raises PlotError without matplotlib.
+
+    >>> reproduce.draw(outcome, "picture.png")                          # doctest: +SKIP
+    """
+    study, count = outcome.study, len(outcome.tasks)
+    figure = new_figure("the study", 2 * count, 2, (10, 4.2 * count))
+    best = np.max if study.higher_is_better else np.min
+    for row, task in enumerate(outcome.tasks):
+        curves, points = figure.axes[2 * row : 2 * row + 2]
+        lowest, highest = [], []
+        for (cell, name), colour in zip(study.cells.items(), COLOURS):
+            results = outcome.results[task, cell]
+            x, values = _on_one_axis([np.asarray(result.curve, float) for result in results], best)
+            curves.plot(x, values.mean(axis=0), color=colour, label=name)
+            curves.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+            lowest.append(values.min())
+            highest.append(np.median(values))
+            found = interval([result.quality for result in results])
+            points.errorbar(
+                results[0].parameters, found.mean, yerr=None if outcome.seeds < 2 else found.half, fmt="o", capsize=4,
+                color=colour, label=name,
+            )  # fmt: skip
+            if cell in study.tasks[task].published:
+                points.plot(
+                    results[0].parameters, study.tasks[task].published[cell], "o", color=colour, markersize=11,
+                    fillstyle="none",
+                )  # fmt: skip
+        _set_scale(curves, lowest, highest)
+        for style, (name, value) in zip(("--", ":", "-.") * 9, outcome.baselines[task].items()):
+            points.axhline(value, color="0.4", linestyle=style, linewidth=1, label=f"{name}, {value:.4g}")
+        unit = f" ({study.unit})" if study.unit else ""
+        curves.set(
+            title=f"{study.tasks[task].title}: while training",
+            xlabel="step",
+            ylabel=f"validation {study.metric.removeprefix('test ')}{unit}",
+        )
+        points.set(title="open circles: the paper", xlabel="parameters", ylabel=f"{study.metric}{unit}")
+        points.margins(x=0.3)
+        curves.legend()
+        points.legend()
+    if outcome.quick:
+        figure.suptitle("--quick: no result", color="tab:red")
+    return save_figure(figure, path)
+
+
+def _on_one_axis(curves: list[np.ndarray], best: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The steps of the longest curve, and the values of all there: (runs, steps). After its end the best is held."""
+    x = max(curves, key=lambda curve: curve[-1, 0])[:, 0]
+    rows = [np.interp(x, curve[:, 0], curve[:, 1], right=best(curve[:, 1])) for curve in curves]
+    return x, np.array(rows)
+
+
+def _set_scale(axes: Any, lowest: list[float], highest: list[float]) -> None:
+    """A logarithmic axis for curves that span decades; otherwise the end of training, not its first steps."""
+    low, high = min(lowest), max(highest)
+    if low > 0 and high > 50 * low:
+        axes.set_yscale("log")
+    else:
+        room = max(high - low, 1e-9)
+        axes.set_ylim(low - 0.2 * room, high + 2 * room)

@@ -1,0 +1,272 @@
+"""run_study: all cells, tasks and seeds of a study, each kept as soon as it is finished, and the report."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import current, manual_seed
+from ..hints import did_you_mean
+from ..io import FileFormatError, parse_json, replacing
+from ..scan.modes import mode_of
+from ..train import Progress, RunFolder, TrainingError
+from ..train import progress as progress_display
+from ..train.folder import create_folder
+from ..version import __version__
+from .study import Result, Run, Study
+from .timing import StepTime, step_times
+
+STUDY, TIMES, RUNS, UNFINISHED = "study.json", "times.json", "runs", "unfinished"
+QUICK_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a study gave, for its report.
+
+    results    of each (task, cell) a `Result` for each seed from 0
+    times      of each (task, cell) the time per training step
+    baselines  of each task the metric of models that are no network
+
+    >>> study = reproduce.STUDIES["chung2014"]
+    >>> reproduce.Outcome(study, True, ["jsb"], 2, {}, {}, {}, "a laptop", [], study.settings).quick
+    True
+    """
+
+    study: Study
+    quick: bool
+    tasks: Sequence[str]
+    seeds: int
+    results: Mapping[tuple[str, str], list[Result]]
+    times: Mapping[tuple[str, str], StepTime]
+    baselines: Mapping[str, Mapping[str, float]]
+    machine: str
+    versions: Sequence[str]
+    settings: Mapping[str, Any]
+
+
+def run_study(
+    study: Study,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int | None = None,
+    quick: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Outcome:
+    """Run a study, or go on with it: every cell on every task with every seed from 0, and then the times per step.
+
+    data      the data file, or the folder with the data files; None: they are downloaded
+    tasks     names of some of its tasks; None: all
+    seeds     how many; None: those of the study, and with `quick` two. Of one seed there is no confidence interval
+    quick     the small settings of a run of a minute, which is no result
+    out       the folder in which each finished run is kept, so that an interrupted study goes on where it was, and more
+              seeds or tasks may be added later; None: nothing is written
+    progress  whether to show a progress display
+
+    Raises ValueError for an unknown task or fewer than one seed, and if `out` is of another study or of other settings,
+    which it names; the errors of `DataFile.find`; TrainingError, with the run's name, if a loss is not finite.
+
+    >>> outcome = reproduce.run_study(reproduce.STUDIES["chung2014"], tasks=["jbs"])
+    Traceback (most recent call last):
+    ValueError: chung2014 has no task 'jbs' (did you mean 'jsb'?); it has jsb, nottingham
+    """
+    chosen = list(study.tasks if tasks is None else dict.fromkeys(tasks))
+    for task in chosen:
+        if task not in study.tasks:
+            known = f"{did_you_mean(task, study.tasks)}; it has {', '.join(study.tasks)}"
+            raise ValueError(f"{study.name} has no task {task!r}{known}")
+    count = seeds if seeds is not None else QUICK_SEEDS if quick else study.seeds
+    if count < 1:
+        raise ValueError(f"seeds: expected at least 1, and 2 for a confidence interval, got {count}")
+    settings = {**study.settings, **(study.quick if quick else {})}
+    files = {task: study.tasks[task].file for task in chosen}
+    paths = {task: None if file is None else file.find(data) for task, file in files.items()}
+    folder = None if out is None else Path(out)
+    with nullcontext() if folder is None else RunFolder(folder):
+        if folder is not None:
+            _claim(folder, _identity(study, quick, settings))
+        loaded = {task: study.load(task, paths[task], settings) for task in chosen}
+        runs = [
+            Run(task, cell, seed, loaded[task], settings)
+            for seed in range(count) for task in chosen for cell in study.cells
+        ]  # fmt: skip
+        kept = {_key(run): _kept(folder, run) for run in runs}
+        total, done = (sum(study.steps(run) for run in runs if every or kept[_key(run)]) for every in (True, False))
+        with progress_display(total, done, quiet=not progress) as display:
+            for run in runs:
+                if kept[_key(run)] is None:
+                    kept[_key(run)] = _finished(study, run, folder, display)
+        records: dict[tuple[str, str], list[Any]] = {}
+        for run in runs:
+            records.setdefault((run.task, run.cell), []).append(kept[_key(run)])
+        times = _times(study, [run for run in runs if run.seed == 0], folder, display)
+    return Outcome(
+        study, quick, chosen, count,
+        {key: [_result(record) for record in found] for key, found in records.items()},
+        times, {task: study.baselines(task, loaded[task]) for task in chosen}, machine(),
+        sorted({record["version"] for found in records.values() for record in found}), settings,
+    )  # fmt: skip
+
+
+def machine() -> str:
+    """The machine, in words, and the versions of what computes."""
+    cores = f"{os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}"
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, tinygrad_gru {__version__}"
+    return f"{_processor()}, {cores}, backend {current().name}, recurrences by {mode_of().family}, {versions}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+# -- one run -----------------------------------------------------------------------------------------------------------
+
+
+class _RunProgress(Progress):
+    """The display of a run as a part of the study's: steps advance it, messages are left out."""
+
+    def __init__(self, display: Progress, steps: int) -> None:
+        self._display, self._left = display, steps
+
+    def advance(self, amount: int, **values: float) -> None:
+        amount = min(amount, self._left)
+        self._left -= amount
+        self._display.advance(amount, **values)
+
+    def finish(self) -> None:
+        """The steps that early stopping has saved."""
+        self._display.advance(self._left)
+
+
+def _finished(study: Study, run: Run, folder: Path | None, display: Progress) -> dict[str, Any]:
+    unfinished = None if folder is None else folder / UNFINISHED / _key(run)
+    if unfinished is not None:
+        create_folder(unfinished)
+    part, began = _RunProgress(display, study.steps(run)), time.perf_counter()
+    manual_seed(run.seed)
+    try:
+        result = study.run(Run(run.task, run.cell, run.seed, run.data, run.settings, part, unfinished))
+    except TrainingError as error:
+        raise TrainingError(f"{_named(run)}: {error}") from error
+    if not math.isfinite(result.quality):
+        raise TrainingError(f"{_named(run)}: the {study.metric} is {result.quality}")
+    part.finish()
+    record = {
+        "task": run.task, "cell": run.cell, "seed": run.seed, **result._asdict(),
+        "seconds": time.perf_counter() - began, "version": __version__,
+    }  # fmt: skip
+    display.write(f"{_named(run)}: {study.metric} {result.quality:.4g} {study.unit}".rstrip())
+    if folder is not None and unfinished is not None:
+        _write(_file(folder, run), record)
+        shutil.rmtree(unfinished)
+    return record
+
+
+def _key(run: Run) -> str:
+    return f"{run.task}-{run.cell}-{run.seed}"
+
+
+def _named(run: Run) -> str:
+    return f"{run.task}, {run.cell}, seed {run.seed}"
+
+
+def _result(record: Mapping[str, Any]) -> Result:
+    return Result(*(record[name] for name in Result._fields))
+
+
+# -- the folder --------------------------------------------------------------------------------------------------------
+
+
+def _identity(study: Study, quick: bool, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What all runs in a folder have in common, by names that an error can say."""
+    files = {f"data of {name}": task.file.sha256 for name, task in study.tasks.items() if task.file is not None}
+    named = {f"setting {name}": value for name, value in settings.items()}
+    identity = {"study": study.name, "quick": quick, "backend": current().name, **files, **named}
+    return json.loads(json.dumps(identity))
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Write whose folder it is, or raise ValueError if it is that of another study or of other settings."""
+    file = folder / STUDY
+    if not file.exists():
+        if any(path.name != ".lock" for path in folder.iterdir()):
+            raise ValueError(f"out: {folder} holds other files and no {STUDY}: give a new folder")
+        _write(file, identity)
+        return
+    found = _read(file)
+    for name in (*identity, *found):
+        there, here = (values.get(name, "nothing") for values in (found, identity))
+        if there != here:
+            raise ValueError(
+                f"out: {folder} holds runs with another {name}: {there!r:.60} there, {here!r:.60} now; give another "
+                "folder"
+            )
+
+
+def _kept(folder: Path | None, run: Run) -> dict[str, Any] | None:
+    """The record of a finished run, if there is one."""
+    if folder is None or not _file(folder, run).exists():
+        return None
+    record = _read(_file(folder, run))
+    if missing := [name for name in (*Result._fields, "version") if name not in record]:
+        raise FileFormatError(f"{_file(folder, run)} has no {missing[0]!r}: remove it, and the run is made again")
+    return record
+
+
+def _file(folder: Path, run: Run) -> Path:
+    return folder / RUNS / f"{_key(run)}.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        value = parse_json(file.read_bytes())
+    except FileFormatError as error:
+        raise FileFormatError(f"{file}: {error}") from error
+    if not isinstance(value, dict):
+        raise FileFormatError(f"{file}: expected an object")
+    return value
+
+
+def _write(file: Path, value: Any) -> None:
+    create_folder(file.parent)
+    with replacing(file) as open_file:
+        open_file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+
+
+# -- the times ---------------------------------------------------------------------------------------------------------
+
+
+def _times(
+    study: Study, runs: Sequence[Run], folder: Path | None, display: Progress
+) -> dict[tuple[str, str], StepTime]:
+    """Of each (task, cell) the time per training step; kept beside the runs, for it needs a machine that is quiet."""
+    file = None if folder is None else folder / TIMES
+    kept = _read(file) if file is not None and file.exists() else {}
+    for task in dict.fromkeys(run.task for run in runs):
+        if task not in kept:
+            display.write(f"{task}: measuring the time per step")
+            manual_seed(0)
+            steps: dict[str, Callable[[], object]] = {
+                run.cell: study.trainer(run).step for run in runs if run.task == task
+            }
+            kept[task] = step_times(steps, study.claim[1])
+    if file is not None:
+        _write(file, kept)
+    return {(run.task, run.cell): StepTime(*kept[run.task][run.cell]) for run in runs}
