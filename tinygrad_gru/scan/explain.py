@@ -67,6 +67,7 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
     lines = [
         *_how(mode, shown, compiled_step),
+        "",
         _reuse(why_traced_anew(step, carry, xs, trace)),
         "",
         "The step, traced:",
