@@ -11,7 +11,7 @@ import pytest
 
 from tinygrad_gru import nn
 from tinygrad_gru.cli import main
-from tinygrad_gru.reproduce import STUDIES, Run
+from tinygrad_gru.reproduce import STUDIES, Run, StepTime
 from tinygrad_gru.reproduce.studies.adding import BASELINE, adding
 from tinygrad_gru.reproduce.studies.copy_memory import baseline, copy_memory
 from tinygrad_gru.reproduce.studies.generated import Generated, remember
@@ -126,7 +126,8 @@ def test_a_run_of_a_moment_by_the_command_line(name, tmp_path, monkeypatch, caps
     monkeypatch.setattr(study, "quick", {**study.quick, "steps": 2, "epochs": 1, "held_out": 100})
     monkeypatch.setattr(study, "cells", {cell: study.cells[cell] for cell in ("gru", "lstm")})
     monkeypatch.setattr(
-        "tinygrad_gru.reproduce.running.step_times", lambda steps, reference: dict.fromkeys(steps, (1.0, 1.0, 1.0))
+        "tinygrad_gru.reproduce.running.step_times",
+        lambda steps, reference: dict.fromkeys(steps, StepTime(1, 1, 1, 1, 1)),
     )
     out = str(tmp_path / "out")
     assert main(["reproduce", name, *words, "--quick", "--quiet", "--seeds", "1", "--out", out]) == 0
