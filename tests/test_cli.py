@@ -55,7 +55,7 @@ def test_train_writes_its_files_and_ends_with_a_summary(train, tmp_path, capsys)
     out = capsys.readouterr().out
     assert "GRU, hidden 10" in out and "1,280 characters seen" in out and "(unigram)" in out and "    | " in out
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert files == ["checkpoint.safetensors", "log.jsonl", "loss.png", "summary.json"]
+    assert files == ["checkpoint.safetensors", "heartbeat.json", "log.jsonl", "loss.png", "summary.json"]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert f"{summary['held_out']:.3f}" in out
 
@@ -482,7 +482,7 @@ def test_a_disk_that_fills_up_is_explained_and_the_last_checkpoint_is_whole(trai
 
     def replace(source, target):
         calls.append(target)
-        if len(calls) > 3:
+        if len([path for path in calls if "heartbeat" not in str(path)]) > 3:
             raise OSError(28, "No space left on device")
         real(source, target)
 
@@ -501,7 +501,7 @@ def test_training_that_diverges_is_explained(train, tmp_path, monkeypatch, capsy
         return original(self)
 
     monkeypatch.setattr(Trainer, "step", step)
-    assert train("--quiet") == 1
+    assert train("--quiet") == 3
     assert "training has diverged" in capsys.readouterr().err
     assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] == 4
 
@@ -669,7 +669,7 @@ def test_a_run_resumes_with_a_moved_text_but_not_with_a_changed_one(train, text_
     assert all((left[name] == right[name]).all() for name in left)
 
 
-@pytest.mark.parametrize(("lr", "status"), [("100", 1), ("0.006", 0)])
+@pytest.mark.parametrize(("lr", "status"), [("100", 3), ("0.006", 0)])
 def test_a_run_that_has_not_learned_ends_with_a_diagnosis(train, tmp_path, capsys, lr, status):
     assert train("--quiet", "--lr", lr) == status
     errors = capsys.readouterr().err

@@ -6,14 +6,46 @@ import argparse
 import itertools
 import os
 import re
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..hints import did_you_mean
 from ..train.folder import create_folder
 
-INTERRUPTED = 130  # the exit status that shells report for a program that Ctrl-C ended
+#: The exit statuses besides 0 (done), 1 (an error) and 2 (wrong usage, of argparse).
+NOT_LEARNED = 3  # the loss was not finite, or no better than at the start: to start again would not help
+RESUMABLE = 75  # of sysexits.h, "temporary failure": stopped by SIGTERM or SIGHUP, and the same command goes on
+INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came where no training loop waits for it."""
+
+
+@contextmanager
+def raising_sigterm() -> Iterator[None]:
+    """A block in which SIGTERM raises Terminated, unless the program around it has a handler of its own."""
+    number = getattr(signal, "SIGTERM", None)
+    if number is None or signal.getsignal(number) is not signal.SIG_DFL or not _is_main_thread():
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 #: Options of other programs that no option here is like.

@@ -19,7 +19,7 @@ from ..train import SeriesModel, SeriesRun, SeriesSettings
 from ..train.folder import RunFolder
 from ..train.series.settings import CELLS, FILLS, TASKS
 from ..train.terminal import try_print
-from .arguments import INTERRUPTED, add_backend, add_setting, delimiter, new_run_folder, path
+from .arguments import INTERRUPTED, NOT_LEARNED, add_backend, add_setting, delimiter, new_run_folder, path
 
 _FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
@@ -110,7 +110,7 @@ def fit(options: argparse.Namespace) -> int:
     try_print(_summary(run, results, figures, folder.path))
     if history.diagnosis is not None:
         try_print(f"error: {history.diagnosis}", sys.stderr)
-        return 1
+        return NOT_LEARNED
     return INTERRUPTED if (history.stopped or "").startswith("interrupted") else 0
 
 

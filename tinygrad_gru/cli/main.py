@@ -13,11 +13,11 @@ from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
 from . import cache, check, fit, learn, models, reproduce, show, train
-from .arguments import INTERRUPTED, Parser
+from .arguments import INTERRUPTED, NOT_LEARNED, Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 130 if it was interrupted, 1 or 2 for an error."""
+    """Run one command; returns the exit status: 0, 1 for an error, or one of those in `arguments`."""
     open_standard_streams()
     options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = str(with_memory_report(error) if isinstance(error, MemoryError) else text) or type(error).__name__
         lines = [line if len(line) <= 500 else f"{line[:300]} … {line[-100:]}" for line in reason.splitlines()]
         try_print("\n".join(["error: " + lines[0], *lines[1:]]), sys.stderr)
-        return 1
+        return NOT_LEARNED if isinstance(error, TrainingError) else 1
     finally:
         discard_unwritten(sys.stdout)
 

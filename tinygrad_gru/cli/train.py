@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -17,6 +18,7 @@ from .. import show
 from ..io import replacing
 from ..train import PlotError, TextRun, TextSettings, load_checkpoint, progress, restore, summarize, time_plan
 from ..train.folder import RunFolder
+from ..train.loop import GRACE
 from ..train.precision import PRECISIONS
 from ..train.terminal import BestEffort, discard_unwritten, try_print
 from ..train.text.model import CELLS
@@ -24,7 +26,20 @@ from ..train.text.origin import Origin, origin_in, settings_like
 from ..train.text.restore import settings_in
 from ..train.text.run import format_summary
 from ..train.text.settings import CHANGEABLE
-from .arguments import INTERRUPTED, absolute, add_backend, add_setting, new_run_folder, path
+from .arguments import (
+    INTERRUPTED,
+    NOT_LEARNED,
+    RESUMABLE,
+    Terminated,
+    absolute,
+    add_backend,
+    add_setting,
+    new_run_folder,
+    path,
+    raising_sigterm,
+)
+
+_PLANNED = ("characters", "evaluations")  # what --seconds sets
 
 
 def add_to(commands: Any) -> None:
@@ -35,7 +50,7 @@ def add_to(commands: Any) -> None:
         description="Train a character-level language model on --text, or on the source of Python's standard library.",
         argument_default=argparse.SUPPRESS,  # options that are not given: a resumed run has them in its checkpoint
     )
-    command.set_defaults(command=train, seconds=None, out=None, resume=False, quiet=False, start=None)
+    command.set_defaults(command=train, seconds=None, out=None, resume=None, quiet=False, start=None, grace=GRACE)
     setting = partial(add_setting, command, TextSettings())
     setting("text", absolute, "a UTF-8 text, or its parts: a folder, or a pattern as 'part-*.txt'", metavar="FILE")
     setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
@@ -61,7 +76,15 @@ def add_to(commands: Any) -> None:
         "--from", dest="start", type=path, metavar="RUN", help="start from the weights of another run, or a checkpoint"
     )
     command.add_argument(
-        "--resume", action="store_true", help="resume the run in --out; with more --characters a finished one goes on"
+        "--resume",
+        nargs="?",
+        const="yes",
+        choices=("yes", "auto"),
+        metavar="auto",
+        help="resume the run in --out; with more --characters a finished one goes on; auto: or begin it",
+    )
+    command.add_argument(
+        "--grace", type=float, metavar="S", help=f"seconds for a checkpoint after SIGTERM (default: {GRACE:g})"
     )
     command.add_argument("--quiet", action="store_true", help="print the summary only")
 
@@ -71,9 +94,18 @@ def train(options: argparse.Namespace) -> int:
 
     Output that fails changes neither the run nor its exit status.
     """
+    try:
+        with raising_sigterm():
+            return _train(options)
+    except Terminated:
+        try_print("stopped by SIGTERM; the same command with --resume auto goes on", sys.stderr)
+        return RESUMABLE
+
+
+def _train(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
     with ExitStack() as locks:
-        if options.resume:
+        if options.resume == "yes" or (options.resume == "auto" and _holds_run(options)):
             folder, state, settings = _resumed(options, given, locks)
             run = TextRun(settings, options.backend, origin_in(state))
         else:
@@ -81,7 +113,7 @@ def train(options: argparse.Namespace) -> int:
             run = TextRun(settings, options.backend, origin)
             folder = RunFolder(options.out if options.out is not None else new_run_folder(run.settings.cell))
             locks.enter_context(folder)
-        loop = run.loop(folder, state)
+        loop = run.loop(folder, state, options.grace)
         total = run.settings.steps * run.settings.characters_per_step
         with BestEffort(progress(total, run.characters, "characters", quiet=options.quiet)) as display:
             sizes = f"{len(run.training):,} characters for training, {len(run.held_out):,} held out"
@@ -93,7 +125,7 @@ def train(options: argparse.Namespace) -> int:
                 )
             try:
                 finished = loop.run(display)
-            except KeyboardInterrupt:  # a second Ctrl-C
+            except KeyboardInterrupt:  # a second signal, or the end of the grace
                 finished = False
         if finished:
             loop.load_best()
@@ -107,8 +139,15 @@ def train(options: argparse.Namespace) -> int:
     discard_unwritten(sys.stdout)
     if finished and loop.diagnosis is not None:
         try_print(f"error: {loop.diagnosis}", sys.stderr)
-        return 1
-    return 0 if finished else INTERRUPTED
+        return NOT_LEARNED
+    return 0 if finished else INTERRUPTED if loop.signal in (None, signal.SIGINT) else RESUMABLE
+
+
+def _holds_run(options: argparse.Namespace) -> bool:
+    """Whether the folder of the run, which --resume auto needs, has a run to go on with."""
+    if options.out is None:
+        raise ValueError("--resume auto needs --out, the folder of the run to begin or to resume")
+    return RunFolder(options.out).checkpoint.exists()
 
 
 def _new_settings(options: argparse.Namespace, given: dict[str, Any]) -> tuple[TextSettings, Origin | None]:
@@ -133,9 +172,11 @@ def _resumed(
     """The folder of an interrupted run, locked, its checkpoint, and its settings, with those that were given."""
     if options.out is None:
         raise ValueError("--resume needs --out, the folder of the run to resume")
-    if options.start is not None:
+    if options.resume == "auto":  # the same command line as at the start, which has set them
+        given = {name: given[name] for name in given if options.seconds is None or name not in _PLANNED}
+    elif options.start is not None:
         raise ValueError("--from is for a new run; a resumed one has its weights in its own checkpoint")
-    if options.seconds is not None:
+    elif options.seconds is not None:
         raise ValueError("--seconds sets the length of a new run; that of a resumed run is set by --characters")
     folder = RunFolder(options.out)
     if not folder.checkpoint.exists():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import platform
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..io import FileLock, LockedError, remove_parts, replacing
+from ..io.checkpoint import CheckpointError, load_checkpoint
 from ..io.log import LOG as LOG
 from ..io.log import parse_log
 from ..io.log import read_log as read_log
@@ -17,7 +21,9 @@ CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 SUMMARY = "summary.json"
 PICTURE = "loss.png"
+HEARTBEAT = "heartbeat.json"
 _LOCK = ".lock"
+_SECONDS_BETWEEN_BEATS = 10.0
 
 
 class RunFolder:
@@ -37,6 +43,7 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoint, self.best, self.log = self.path / CHECKPOINT, self.path / BEST, self.path / LOG
         self.summary, self.picture = self.path / SUMMARY, self.path / PICTURE
+        self.heartbeat = self.path / HEARTBEAT
         self._lock = FileLock(self.path / _LOCK)
         self._depth = 0
 
@@ -45,6 +52,20 @@ class RunFolder:
         if self.checkpoint.exists() or self.best.exists():
             advice = "resume it (resume=True, --resume), or give another folder"
             raise FileExistsError(f"{self.path} holds a run already: {advice}")
+
+    def check_run(self, run: str | None) -> None:
+        """Raise FileExistsError if its checkpoints are of another run than the one with this fingerprint."""
+        for path in (self.checkpoint, self.best):
+            with suppress(CheckpointError):  # missing or damaged: the run is resumed from another file
+                if load_checkpoint(path).get("run") != run:
+                    raise FileExistsError(f"{path} is of another run than the one to resume: give another folder")
+
+    def load_best(self, run: str | None, step: int) -> dict[str, Any]:
+        """The best checkpoint. Raises CheckpointError if it is not that of this step of this run."""
+        best = load_checkpoint(self.best)
+        if (best.get("run"), best["trainer"]["steps"]) != (run, step):
+            raise CheckpointError(f"{self.best} does not hold step {step}, the best one, of this run")
+        return best
 
     def numbered(self, step: int) -> Path:
         """The checkpoint of a step, beside the last one."""
@@ -62,7 +83,7 @@ class RunFolder:
                 self._lock.acquire()
             except LockedError as error:
                 raise LockedError(f"{self.path} is in use by another run: {error}") from error
-            for file in (self.checkpoint, self.best, self.log, self.summary, self.picture):
+            for file in (self.checkpoint, self.best, self.log, self.summary, self.picture, self.heartbeat):
                 remove_parts(file)
         self._depth += 1
         return self
@@ -85,6 +106,40 @@ def create_folder(path: Path) -> None:
     for folder in [*reversed(path.parents), path]:
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
+
+
+class Heartbeat:
+    """A small file that says how far a run is, for what watches over it: an object in JSON, replaced as a whole.
+
+    time, host, process   when it was written (seconds since 1970), where and by which process
+    state                 "training", "evaluating", "finished", "stopped" (it can be resumed) or "failed"
+    step, loss            the last step and its loss; null before the first one, and if it is not finite
+
+    It is written by the thread that trains, after a step, every `seconds` and when the state changes; so it grows old
+    if the run hangs. A write that fails, as on a full disk, is left out. Without a path nothing is written.
+    """
+
+    def __init__(self, path: Path | None, seconds: float = _SECONDS_BETWEEN_BEATS) -> None:
+        self.path, self.seconds = path, seconds
+        self.loss: float | None = None
+        self._state, self._next = "", -math.inf
+
+    def beat(self, state: str, step: int, loss: float | None = None) -> None:
+        """Write the file, if it is due or the state another one; without a loss it has the last one."""
+        self.loss = self.loss if loss is None else loss
+        moment = time.monotonic()
+        if self.path is None or (moment < self._next and state == self._state):
+            return
+        self._state, self._next = state, moment + self.seconds
+        loss = self.loss if self.loss is not None and math.isfinite(self.loss) else None
+        content = {
+            "time": round(time.time(), 3), "state": state, "step": step, "loss": loss,
+            "host": platform.node(), "process": os.getpid(),
+        }  # fmt: skip
+        part = self.path.with_name(f".{self.path.name}.0.part")
+        with suppress(OSError):  # without fsync, for the next one follows
+            part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            os.replace(part, self.path)
 
 
 class JsonLines:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import math
 import signal
 import statistics
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from types import FrameType
 from typing import Any
 
+from .trainer import check_positive
+
 _STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ONE_SIGNAL = 1.0  # seconds in which a signal that comes twice is the same one
 
 
 class EarlyStop:
@@ -45,6 +50,11 @@ class EarlyStop:
     def due(self) -> bool:
         return self.patience is not None and self.since_best > self.patience
 
+    @property
+    def reason(self) -> str:
+        best = "no finite loss" if self.best is None else f"no better loss than {self.best:.4g}"
+        return f"early stopping: {best} in {self.since_best} evaluations"
+
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "since_best": self.since_best}
 
@@ -55,15 +65,22 @@ class EarlyStop:
 class StopRequest:
     """A signal handler: within the block SIGINT (Ctrl-C), SIGTERM and SIGHUP only set `requested`, for a loop to check.
 
-    `number` is that of the last one.
+    `number` is that of the first one. So every saved state is one between two steps.
 
-    So every saved state is one between two steps. A second Ctrl-C raises KeyboardInterrupt at once; a second signal of
-    the other two does not, for a terminal that closes may well send two SIGHUPs. A signal that is ignored, as under
-    nohup, stays ignored. Only the main thread handles signals; in another one the block changes nothing.
+    grace   seconds after SIGTERM or SIGHUP until KeyboardInterrupt is raised, if the block has not ended by then; None:
+            never. What sends such a signal kills some time later: 30 s in Kubernetes and at the end of a Slurm job
+
+    A second Ctrl-C raises KeyboardInterrupt at once, and so does a second SIGTERM that comes a second or more after the
+    first signal: both the group of a process and the process itself may be sent it. A second SIGHUP does not, for a
+    terminal that closes may well send two. A signal that is ignored, as under nohup, stays ignored. Only the main
+    thread handles signals; in another one the block changes nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float | None = None) -> None:
+        self.grace = grace
         self.number: int | None = None
+        self._at = 0.0
+        self._deadline: threading.Timer | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -75,21 +92,57 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
+        now = time.monotonic()
+        if self.number is None:
+            self.number, self._at = number, now
+            if self.grace is not None and number != signal.SIGINT:
+                self._deadline = threading.Timer(self.grace, _thread.interrupt_main, [number])
+                self._deadline.daemon = True
+                self._deadline.start()
+        elif (
+            number == signal.SIGINT or (number == signal.SIGTERM and now - self._at > _ONE_SIGNAL) or self._is_late(now)
+        ):
             raise KeyboardInterrupt
-        self.number = number
+
+    def _is_late(self, now: float) -> bool:
+        return self._deadline is not None and self.grace is not None and now - self._at >= self.grace
 
     @property
     def requested(self) -> bool:
         return self.number is not None
 
 
+def check_end(**ends: float | None) -> None:
+    """Raise ValueError unless exactly one of the ends of a run is given, and is positive."""
+    given = {name: value for name, value in ends.items() if value is not None}
+    if len(given) != 1:
+        what = "none of them" if not given else " and ".join(given)
+        raise ValueError(f"give exactly one of epochs, steps and seconds, when the run is to end; got {what}")
+    ((name, value),) = given.items()
+    if name != "seconds":
+        check_positive(name, value)
+    elif not 0 < value < math.inf:
+        raise ValueError(f"seconds: expected a number above 0, got {value!r}")
+
+
 #: The least steps, and targets per step, for training losses to be compared: fewer are mostly noise.
 _LEAST_STEPS, _LEAST_TARGETS = 10, 16
+
+
+def losses_in(history: Iterable[Mapping[str, Any]], position: Mapping[str, int]) -> tuple[list[float], list[float]]:
+    """The losses of the steps, whose records have the norm of their gradient, and those of the evaluations.
+
+    Of an evaluation it is the first value that is not one of `position`.
+    """
+    steps = [record["loss"] for record in history if "gradient_norm" in record]
+    evaluations = [record for record in history if "gradient_norm" not in record]
+    return steps, [next(value for name, value in record.items() if name not in position) for record in evaluations]
 
 
 def diagnosis(losses: Sequence[float], evaluations: Sequence[float], targets: float, keeps_best: bool) -> str | None:

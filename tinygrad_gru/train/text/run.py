@@ -22,7 +22,7 @@ from ...scan.modes import mode_of
 from ...trees import leaves
 from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
-from ..loop import Loop
+from ..loop import GRACE, Loop
 from ..trainer import TRAINER_STATE, Trainer
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
@@ -117,7 +117,12 @@ class TextRun:
         """The number of characters that the model has been trained on."""
         return self.trainer.steps * self.settings.characters_per_step
 
-    def loop(self, folder: str | os.PathLike[str] | RunFolder, state: Mapping[str, Any] | None = None) -> TextLoop:
+    def loop(
+        self,
+        folder: str | os.PathLike[str] | RunFolder,
+        state: Mapping[str, Any] | None = None,
+        grace: float | None = GRACE,
+    ) -> TextLoop:
         """The training loop, from the first step or from the `state` of a checkpoint; it writes into `folder`.
 
         With more characters than in the checkpoint the run is extended: its learning rate then follows the schedule of
@@ -129,7 +134,7 @@ class TextRun:
             check(state, TEXT_RUN)
             is_extended = self._extend(state)
         metadata = self.metadata()
-        loop = TextLoop(self, folder, metadata, is_extended)
+        loop = TextLoop(self, folder, metadata, is_extended, grace)
         if state is not None:
             changeable = {name: metadata["settings"][name] for name in CHANGEABLE}
             known = {**asdict(TextSettings()), **state["about"]["settings"]}
@@ -214,11 +219,12 @@ class TextLoop(Loop):
         folder: str | os.PathLike[str] | RunFolder,
         metadata: Mapping[str, Any],
         is_extended: bool = False,
+        grace: float | None = GRACE,
     ) -> None:
         settings = run.settings
         super().__init__(
             run.trainer, steps=settings.steps, evaluate=run.evaluate, evaluations=settings.evaluations,
-            patience=settings.patience, folder=folder, metadata=metadata,
+            patience=settings.patience, folder=folder, metadata=metadata, grace=grace,
         )  # fmt: skip
         self.text_run, self.is_extended = run, is_extended
         self.units_per_step = settings.characters_per_step
