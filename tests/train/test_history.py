@@ -231,6 +231,8 @@ def test_records_are_given_back_as_they_were_added():
 
 
 def test_a_record_of_a_step_takes_a_tenth_of_a_dictionary():
-    history = train.History({"step": n, "epoch": 0, "loss": 0.5, "gradient_norm": 1.0, "lr": 1e-3} for n in range(10_000))
+    history = train.History(
+        {"step": n, "epoch": 0, "loss": 0.5, "gradient_norm": 1.0, "lr": 1e-3} for n in range(10_000)
+    )
     arrays = (history.records._layout_of, history.records._begin, history.records._values)
     assert sum(map(sys.getsizeof, arrays)) < 65 * len(history)
