@@ -50,7 +50,7 @@ class Chung2014(Study):
         "drawn at random.)",
         "Early stopping: after 25 epochs without a better validation NLL, at the latest after 300. What is measured is "
         "the weights of the best epoch, with the NLL of the test split, once.",
-        "These settings were chosen on the validation splits, with seeds from 10 on, which are not among those that are "
+        "These settings were chosen on the validation splits, with seeds from 10 on, which are not among those "
         "reported; they are the same for all cells.",
     )
     metric, unit = "test NLL", "nats/step"
@@ -108,8 +108,9 @@ class Chung2014(Study):
             return ReduceOnPlateau(optimizer, decay=settings["lr_decay"], patience=settings["lr_patience"])
 
         history = run.fit(
-            model, nll, batches["train"], validation=batches["valid"], epochs=settings["epochs"], lr=settings["lr"][run.task],
-            schedule=schedule, clip_norm=settings["clip_norm"], patience=settings["patience"],
+            model, nll, batches["train"], validation=batches["valid"], epochs=settings["epochs"],
+            lr=settings["lr"][run.task], schedule=schedule, clip_norm=settings["clip_norm"],
+            patience=settings["patience"],
         )  # fmt: skip
         losses = {split: evaluate(model, nll, batches[split])["loss"] for split in _SPLITS}
         curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
