@@ -12,7 +12,7 @@ class Sparse:
     """A cotangent that is zero outside a few elements: a sum of (index, value) pieces, made dense once.
 
     So the backward of T slices of one tensor costs T small pieces and one dense array, not T dense arrays.
-    `assemble(shape, pieces)` makes the dense array; `base` is a dense part of the sum, or None.
+    `assemble(shape, pieces, base)` makes the dense array; `base` is a dense part of the sum, or None.
     """
 
     __slots__ = ("assemble", "base", "pieces", "shape")
@@ -40,8 +40,7 @@ class Sparse:
         return self
 
     def dense(self) -> Any:
-        pieces = self.assemble(self.shape, self.pieces)
-        return pieces if self.base is None else self.base + pieces
+        return self.assemble(self.shape, self.pieces, self.base)
 
 
 class Cotangents:

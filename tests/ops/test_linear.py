@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from support.tensors import gradient, leaf
 
 from tinygrad_gru import Tensor, ops, tape
-from tinygrad_gru.testing import gradcheck, gradgradcheck
+from tinygrad_gru.testing import OP_SPECS, check_case, gradcheck, gradgradcheck
+
+linear_module = sys.modules["tinygrad_gru.ops.linear"]  # the package has a function of that name
 
 
 @st.composite
@@ -118,9 +122,7 @@ def test_linear_records_one_product(rng):
     ("x", "weight"), [((2, 3), (4, 5)), ((2, 2, 3), (4, 5)), ((2, 2, 3), (3,)), ((), (3, 4)), ((2, 3), (2, 3, 4))]
 )
 def test_linear_with_shapes_that_do_not_match_raises(x, weight):
-    with pytest.raises(
-        ValueError, match=r"linear: x \(…, in\) of shape \(.*\) and weight \(in, out\) of shape \(.*\) do not match"
-    ):
+    with pytest.raises(ValueError, match=r"linear: x \(…, in\) \(.*\) and weight \(in, out\) \(.*\) do not match"):
         ops.linear(leaf(np.ones(x)), leaf(np.ones(weight)))
 
 
@@ -229,3 +231,38 @@ def test_a_product_of_float32_matrices_is_that_of_numpy_in_every_layout(shapes):
             np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
     x = random.standard_normal((5, 5)).astype(np.float32)
     np.testing.assert_allclose(ops.matmul(x, x.T), x @ x.T, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_bias_is_added_in_the_memory_of_the_product_alone(dtype, monkeypatch):
+    monkeypatch.setattr(linear_module, "_LARGE", 0)
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in ((2, 3, 4), (5, 4), (5,)))
+    before = [array.copy() for array in (x, weight, bias)]
+    inputs = [Tensor(array, requires_grad=True) for array in (x, weight, bias)]
+    y = ops.linear(inputs[0], inputs[1].T, inputs[2])
+    assert [record.op.__name__ for record in tape(y)] == ["transpose", "affine"]
+    np.testing.assert_array_equal(y.numpy(), (x.reshape(6, 4) @ weight.T + bias).reshape(2, 3, 5))
+    for tensor, array in zip(inputs, before):
+        np.testing.assert_array_equal(tensor.numpy(), array)
+    y.backward(np.ones(y.shape, dtype))
+    assert inputs[1].grad.data.flags.c_contiguous  # as the optimizers' native loops want it
+
+
+@pytest.mark.parametrize("bias", [2.0, [[1.0], [2.0]], [[[1.0, 2.0, 3.0]]]])
+def test_a_bias_of_another_shape_is_broadcast(bias):
+    x, weight = np.ones((2, 3), np.float32), np.ones((3, 3), np.float32)
+    y = ops.linear(Tensor(x), Tensor(weight), np.array(bias, np.float32))
+    np.testing.assert_array_equal(y.numpy(), x @ weight + np.array(bias, np.float32))
+
+
+@pytest.mark.parametrize("number", range(len(OP_SPECS["linear"])))
+def test_a_large_output_fulfils_the_contract(number, monkeypatch):
+    monkeypatch.setattr(linear_module, "_LARGE", 0)
+    check_case("linear", OP_SPECS["linear"][number])
+
+
+def test_a_large_output_has_the_numbers_of_a_small_one(rng):
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((2, 300, 4), (4, 120), (120,))]
+    y = ops.linear(*map(Tensor, arrays))
+    np.testing.assert_array_equal(y.numpy(), (arrays[0].reshape(600, 4) @ arrays[1] + arrays[2]).reshape(2, 300, 120))

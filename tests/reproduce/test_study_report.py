@@ -21,7 +21,8 @@ def outcome(small, large, *, ratio=0.5, quick=False, parameters=(2, 25), higher=
         ("line", cell): [Result(count, value, [[0, 9.0], [10 * (k + 1), value]], {}) for k, value in enumerate(values)]
         for cell, values, count in (("small", small, parameters[0]), ("large", large, parameters[1]))
     }
-    times = {("line", "small"): StepTime(1e-3 * ratio, 1e-4, ratio), ("line", "large"): StepTime(1e-3, 9e-4, 1.0)}
+    small_time = StepTime(1e-3 * ratio, 1e-4, ratio, ratio - 0.02, ratio + 0.02)
+    times = {("line", "small"): small_time, ("line", "large"): StepTime(1e-3, 9e-4, 1.0, 1.0, 1.0)}
     floors = {"line": {"floor: nothing": 3.0}}
     return Outcome(study, quick, ["line"], len(small), results, times, floors, "a laptop", ["1"], study.settings)
 
@@ -30,7 +31,7 @@ def outcome(small, large, *, ratio=0.5, quick=False, parameters=(2, 25), higher=
     ("small", "large", "more", "words"),
     [([1.0, 1.1, 1.2], [1.0, 1.11, 1.2], {}, "for less” holds. Small − Large is -0.00333"),
      ([1.0, 1.1, 1.2], [1.5, 1.61, 1.7], {}, "so Small is better"),
-     ([1.0, 1.1, 1.2], [1.0, 1.11, 1.2], {"ratio": 1.2}, "does not hold: as well, but not for less"),
+     ([1.0, 1.1, 1.2], [1.0, 1.11, 1.2], {"ratio": 0.99}, "does not hold: as well, but not for less"),
      ([1.5, 1.6, 1.71], [1.0, 1.1, 1.2], {}, "does not hold. Small − Large is +0.503"),
      ([1.0, 1.3, 1.2], [1.2, 1.0, 1.3], {}, "is not decided"),
      ([1.5, 1.6, 1.71], [1.0, 1.1, 1.2], {"higher": True}, "so Small is better"),

@@ -22,6 +22,7 @@ from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan.targets.llvm import target as llvm
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.writes import tick
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
@@ -30,7 +31,7 @@ needs_llvm = pytest.mark.skipif(not native.is_available(), reason="llvmlite is n
 # -- the source of a loop, run by Python itself ------------------------------------------------------------------------
 
 
-def run_by_python(source):
+def run_by_python(source, name="loop"):
     """Run the source of a loop on NumPy's functions; what packs operands is loaded as it is, which needs llvmlite."""
 
     def pointer(dtype):
@@ -44,13 +45,30 @@ def run_by_python(source):
             for row in range(m):
                 c[c_start + row * c_row + column :][:width] = left[row] @ panel
 
+    def add_product(m, k, n, a, a_start, a_row, b, b_start, b_row, c, c_start, c_row):
+        (left, right), c = (rows(k, m, a, a_start, a_row), rows(k, n, b, b_start, b_row)), rows(m, n, c, c_start, c_row)
+        c += left.T @ right
+
+    def add_rows(k, n, b, b_start, b_row, c, c_start):
+        c[c_start:][:n] += rows(k, n, b, b_start, b_row).sum(0)
+
+    def rows(k, n, array, start, stride):
+        return as_strided(array[start:], (k, n), (stride * array.itemsize, array.itemsize))
+
     functions = {name: getattr(np, name) for name in (*FUNCTIONS, *native.DTYPES, "inf", "nan") if hasattr(np, name)}
     functions |= {f"pointer_{name}": pointer(name) for name in native.DTYPES} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"product": product, "plus": np.add, "min": min, "max": max}
+    functions |= {
+        "product": product,
+        "add_product": add_product,
+        "add_rows": add_rows,
+        "plus": np.add,
+        "min": min,
+        "max": max,
+    }
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(source, functions)
-    return functions["loop"]
+    return functions[name]
 
 
 @pytest.fixture
@@ -93,6 +111,24 @@ def test_source_of_random_programs_in_python(first, rng, by_python, monkeypatch)
         except Untraceable as reason:
             refused.append(str(reason))
     assert len(refused) < 25, refused
+
+
+@needs_llvm
+def test_sums_over_time_are_native_where_a_total_is_small():
+    def backward(features, hidden):
+        case = LSTM(features, hidden)
+        with compiling("llvm"):
+            case(Tensor(np.ones((3, 2, features), np.float32)))[0].sum().backward()
+        (step,) = (s for s in compiled_module.compiled_steps() if s.target == "llvm" and s.born > before)
+        (executable,) = step._backwards.values()
+        return executable.source
+
+    before = tick()
+    small = backward(5, 8)
+    assert small.plan.chunk_rows == 256 and len(small.loop.sums.positions) == 3 and "matmul" not in small.text
+    before = tick()
+    large = backward(5, 200)  # a total of 200 × 800
+    assert large.plan.chunk_rows == 1024 and not large.loop.sums.lines and large.text.count("else: add") == 2
 
 
 # -- compiled by LLVM --------------------------------------------------------------------------------------------------

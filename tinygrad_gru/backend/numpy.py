@@ -93,8 +93,11 @@ class NumPyBackend(Backend):
 
     def scatter_add(self, target: np.ndarray, index: Any, values: Any) -> None:
         parts = index if isinstance(index, tuple) else (index,)
-        if parts and all(map(_is_integers, parts)) and target.flags.c_contiguous:
-            _add_rows(target, parts, values)
+        if parts and all(map(_is_integers, parts)):
+            rows = target if target.flags.c_contiguous else np.zeros(target.shape, target.dtype)
+            _add_rows(rows, parts, values)
+            if rows is not target:
+                target += rows
         elif _may_repeat(index) and is_floating(target.dtype):
             sums = np.zeros(target.shape, np.float64)  # values are added one by one: float32 would lose digits
             np.add.at(sums, index, np.asarray(values, np.float64))

@@ -7,8 +7,10 @@ import math
 from ..backend import dot, dtype_name, is_half, product, xp_of
 from ..backend.numpy import SINGLE, HostArray
 from .movement.shape import expand_dims, reshape
-from .op import broadcast_to, op
+from .op import broadcast_to, op, unwrap
 from .precision import accumulate_in_float32
+
+_LARGE = 65536  # elements of an output whose bias is added in place
 
 
 @op
@@ -61,6 +63,20 @@ matmul.vjp(a=_matmul_rule_of_a,
            b=_matmul_rule_of_b)  # fmt: skip
 
 
+@op
+def _affine(x, weight, bias):
+    """y = x W + b, where b is added in the memory of the product: half the time of another array, if it is large"""
+    y = matmul(_as_matrix(x), weight)
+    y += bias
+    return reshape(y, shape=(*x.shape[:-1], bias.shape[0]))
+
+
+_affine.vjp(x=lambda g, weight, x_shape: reshape(matmul(_as_matrix(g), weight.mT), shape=x_shape),
+            weight=lambda g, x, weight: matmul(_as_matrix(g).mT, _as_matrix(x)).mT  # in the order of a transposed one
+            if unwrap(weight).flags.f_contiguous else matmul(_as_matrix(x).mT, _as_matrix(g)),
+            bias=lambda g: g)  # fmt: skip
+
+
 def linear(x, weight, bias=None):
     """y = x W + b        x (…, in), W (in, out), b (out) → y (…, out); one product over all rows of x
 
@@ -68,14 +84,12 @@ def linear(x, weight, bias=None):
     Tensor([[11.5]], dtype=float32)
     """
     if len(weight.shape) != 2 or tuple(x.shape[-1:]) != tuple(weight.shape[:1]):
-        raise ValueError(
-            f"linear: x (…, in) of shape {tuple(x.shape)} and weight (in, out) of shape {tuple(weight.shape)} "
-            "do not match"
-        )
-    if len(x.shape) > 2:
-        y = reshape(matmul(_as_matrix(x), weight), shape=(*x.shape[:-1], weight.shape[-1]))
-    else:
-        y = matmul(x, weight)
+        raise ValueError(f"linear: x (…, in) {tuple(x.shape)} and weight (in, out) {tuple(weight.shape)} do not match")
+    shape = (*x.shape[:-1], weight.shape[1])
+    arrays = [unwrap(array) for array in (x, weight, bias)] if math.prod(shape) >= _LARGE else []
+    if {*map(type, arrays)} == {HostArray} and len({array.dtype for array in arrays}) == 1 and bias.shape == shape[-1:]:
+        return _affine(x, weight, bias)
+    y = reshape(matmul(_as_matrix(x), weight), shape=shape) if len(shape) > 2 else matmul(x, weight)
     return y if bias is None else y + bias
 
 

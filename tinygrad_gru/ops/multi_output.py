@@ -29,7 +29,7 @@ class _OutputOp:
     def lift(self, tensor_type: type[Variable], record: Node) -> tuple:
         return ()
 
-    def _cotangents_by_position(self, shape: tuple, pieces: Sequence[tuple[int, Any]]) -> list:
+    def _cotangents_by_position(self, shape: tuple, pieces: Sequence[tuple[int, Any]], base: None) -> list:
         cotangents: list = [None] * self.count
         for position, g in pieces:
             cotangents[position] = g if cotangents[position] is None else cotangents[position] + g

@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -172,7 +172,7 @@ class Mpi:
         missing = others - self._answered
         if missing:
             raise self._failure(
-                f"{_ranks(missing)} of {self.size} did not answer within {self.timeout:g} s (a process that hangs, or "
+                f"{listed(missing)} of {self.size} did not answer within {self.timeout:g} s (a process that hangs, or "
                 "that does other work for longer: set timeout=)"
             )
         raise self._failure(
@@ -189,7 +189,7 @@ class Mpi:
             self._receive()  # it may have said why
             self._listen()
             processes = ", ".join(str(self._processes[rank]) for rank in sorted(gone))
-            raise self._failure(f"{_ranks(gone)} of {self.size} (process {processes}) is gone: killed, or crashed")
+            raise self._failure(f"{listed(gone)} of {self.size} (process {processes}) is gone: killed, or crashed")
 
     def _failure(self, text: str) -> ParallelError:
         return _Told(f"parallel: {text}. The job ends; its last checkpoint is whole")
@@ -308,5 +308,7 @@ def _exists(process: int) -> bool:
         return True
 
 
-def _ranks(numbers: set[int]) -> str:
-    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"
+def listed(numbers: Iterable[int]) -> str:
+    """Ranks for a message: "rank 1", or "ranks 0, 2"."""
+    numbers = sorted(numbers)
+    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -19,6 +19,7 @@ import numpy as np
 from ..backend import current, manual_seed
 from ..hints import did_you_mean
 from ..io import FileFormatError, parse_json, replacing
+from ..scan.modes import mode_of
 from ..train import Progress, RunFolder, TrainingError
 from ..train import progress as progress_display
 from ..train.folder import create_folder
@@ -124,7 +125,7 @@ def machine() -> str:
     """The machine, in words, and the versions of what computes."""
     cores = f"{os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}"
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}, tinygrad_gru {__version__}"
-    return f"{_processor()}, {cores}, backend {current().name}, {versions}"
+    return f"{_processor()}, {cores}, backend {current().name}, recurrences by {mode_of().family}, {versions}"
 
 
 def _processor() -> str:

@@ -12,21 +12,25 @@ _WARM_UP = 3
 
 
 class StepTime(NamedTuple):
-    """Seconds per training step: the median and the least of some rounds, and the median ratio to the reference.
+    """Seconds per training step: the median and the least of some rounds; the ratio to a reference, round by round.
 
-    >>> reproduce.StepTime(2e-3, 1.8e-3, 1.0).median
-    0.002
+    The ratio has its median and its quartiles.
+
+    >>> reproduce.StepTime(2e-3, 1.8e-3, 0.9, 0.88, 0.93).ratio
+    0.9
     """
 
     median: float
     least: float
     ratio: float
+    ratio_low: float
+    ratio_high: float
 
 
 def step_times(steps: Mapping[str, Callable[[], object]], reference: str, seconds: float = 5.0) -> dict[str, StepTime]:
     """Seconds per call of each function, measured in turns for so many seconds altogether, at least three rounds.
 
-    The ratio of each to the reference is the median of those of the rounds, in which they ran one after the other.
+    The ratio of each to the reference is that within a round, where they ran one after the other.
 
     >>> times = reproduce.step_times({"one": lambda: sum(range(99)), "ten": lambda: sum(range(990))}, "one", 0.1)
     >>> times["ten"].ratio > 1
@@ -42,14 +46,11 @@ def step_times(steps: Mapping[str, Callable[[], object]], reference: str, second
     while time.perf_counter() < end or len(rounds[reference]) < 3:
         for name, step in steps.items():
             rounds[name].append(_seconds(step, calls[name]))
-    return {
-        name: StepTime(
-            statistics.median(found),
-            min(found),
-            statistics.median(own / other for own, other in zip(found, rounds[reference])),
-        )
-        for name, found in rounds.items()
-    }
+    times = {}
+    for name, found in rounds.items():
+        low, middle, high = statistics.quantiles(own / other for own, other in zip(found, rounds[reference]))
+        times[name] = StepTime(statistics.median(found), min(found), middle, low, high)
+    return times
 
 
 def _seconds(step: Callable[[], object], calls: int) -> float:

@@ -45,10 +45,10 @@ class Case:
 
 #: Private ops, and the public op whose specs check them.
 CHECKED_BY = {
-    "_advanced_index": "getitem", "_cast": "astype", "_concatenate": "concatenate", "_einsum": "einsum",
-    "_log_likelihood": "cross_entropy", "_log_likelihood_gradient": "cross_entropy", "_max": "max", "_min": "min",
-    "_norm": "norm", "_scatter": "getitem", "_scatter_add": "scatter_add", "_slice": "getitem", "_stack": "stack",
-    "_truncate": "astype",
+    "_advanced_index": "getitem", "_affine": "linear", "_cast": "astype", "_concatenate": "concatenate",
+    "_einsum": "einsum", "_log_likelihood": "cross_entropy", "_log_likelihood_gradient": "cross_entropy",
+    "_max": "max", "_min": "min", "_norm": "norm", "_scatter": "getitem", "_scatter_add": "scatter_add",
+    "_slice": "getitem", "_stack": "stack", "_truncate": "astype",
 }  # fmt: skip
 
 
@@ -241,6 +241,7 @@ OP_SPECS: dict[str, list[Case]] = {
     "linear": [
         Case(lambda x, w, b: np.tensordot(x, w, 1) + b, [(3, 4), (4, 5), (5,)]),
         Case(lambda x, w, b: np.tensordot(x, w, 1) + b, [(2, 3, 4), (4, 5), (5,)]),
+        Case(lambda x, w, b: x @ w.T + b, [(2, 3, 4), (5, 4), (5,)], function=lambda x, w, b: ops.linear(x, w.T, b)),
         Case(lambda x, w: np.tensordot(x, w, 1), [(2, 3, 4), (4, 5)]),
         Case(lambda x, w: np.tensordot(x, w, 1), [(4,), (4, 5)]),
     ],

@@ -15,6 +15,7 @@ from ...arguments import respelling
 from ...backend import CheckedIndex, as_dtype, astype, backend_of, check_ids, copy_of, xp_of
 from ...backend import scatter_add as add_at
 from ...backend.duck_array import DuckArray, DuckNamespace
+from ...backend.numpy import HostArray
 from ...cotangents import Sparse
 from ..comparison import where
 from ..op import op, unwrap
@@ -81,8 +82,11 @@ def _scatter(*xs, shape, indices):
     return backend_of(xs[0]).scatter(shape, indices, xs)
 
 
-def _scatter_pieces(shape, pieces):
-    return _scatter(*(value for _, value in pieces), shape=shape, indices=[index for index, _ in pieces])
+def _scatter_pieces(shape, pieces, base=None):
+    if type(unwrap(base)) is HostArray and len(pieces) == 1 and base.dtype == pieces[0][1].dtype:  # no array of zeros
+        return _scatter_add(base, pieces[0][1], index=pieces[0][0])
+    total = _scatter(*(value for _, value in pieces), shape=shape, indices=[index for index, _ in pieces])
+    return total if base is None else base + total
 
 
 _scatter.vjp(xs=lambda g, i, indices: getitem(g, index=indices[i]))

@@ -33,6 +33,7 @@ from ..numpy import Emitter, HostExecutable
 from ..source import Rewrite, Source, Stages
 from ..workspace import Workspace
 from .operands import Preparation, operands_of, pack
+from .sums import ROWS, NativeSums, Sums, SumsEmitter
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
@@ -53,17 +54,19 @@ class LLVMTarget:
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
         levels = sink_into_loop(program)
         # Scratch of the loop is not shared: little is left of it, and the order of operations may change.
-        return planned(
+        plan = planned(
             program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=("hoisted", "sunk")
         )
+        if SumsEmitter(plan, Layout(plan, native.DTYPES), self.threads).are_all():
+            plan.chunk_rows = min(ROWS, _CHUNK_ROWS)
+        return plan
 
     def emit(self, plan: Plan, name: str) -> Source:
         try:
             loop = LoopEmitter(plan, self.threads).emit()
         except _DependentRows:
             loop = LoopEmitter(plan, threads=1).emit()
-        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
-        source = HostEmitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
+        source = HostEmitter(plan, name, loop).emit()
         threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
         return source._replace(
             loop=loop, calls=source.calls._replace(step=loop.parts),
@@ -73,8 +76,11 @@ class LLVMTarget:
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
         if not native.problem():  # without llvmlite it can only be printed
-            if source.loop.lines:
-                namespace["loop"] = native.function("\n".join(source.loop.lines))
+            text = "\n".join(source.loop.lines)
+            if source.loop.parts:
+                namespace["loop"] = native.function(text)
+            if source.loop.sums.positions:
+                namespace["sums"] = NativeSums(native.function(text, "sums"), source.loop.sums.positions, in_threads)
             namespace["prepare"] = Preparation(operands_of(source.plan))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
@@ -84,7 +90,16 @@ class LLVMTarget:
 
 
 class HostEmitter(Emitter):
-    """Writes what runs before and after the loop, in which `prepare` computes the operands of the loop."""
+    """Writes what runs before and after the loop: `prepare` computes its operands, `sums` the sums over time."""
+
+    def __init__(self, plan: Plan, name: str, loop: Loop):
+        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
+        calls = [call] * bool(loop.parts) + ["sums(steps, totals)"] * bool(loop.sums.positions)
+        super().__init__(plan, name, calls, step_count="int(steps[0][0])")
+        self.native_sums = loop.sums.positions
+
+    def _sum(self, position: int, value: Value) -> list[str]:
+        return [] if position in self.native_sums else super()._sum(position, value)
 
     def _invariants(self, others: Collection[Value] = ()) -> list[str]:
         program, operands = self.plan.program, operands_of(self.plan)
@@ -118,6 +133,7 @@ class Loop:
 
     arguments  the memory that it addresses, by the names of pointers
     parts      the number of nests and products of a step
+    sums       the sums over time that another function computes
     """
 
     threads: int
@@ -125,6 +141,7 @@ class Loop:
     lines: list[str] = field(default_factory=list)
     arguments: dict[str, Memory] = field(default_factory=dict)
     parts: int = 0
+    sums: Sums = field(default_factory=Sums)
 
     def is_shared(self, memory: Memory) -> bool:
         """Whether each thread has its own rows of that array."""
@@ -132,22 +149,26 @@ class Loop:
 
 
 def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.ndarray]:
-    """The arguments of the loop for each thread: integers and addresses.
+    """The arguments of the loop, and of sums, for each thread: integers and addresses.
 
     The integers are the number of steps, the position of the first one in the chunk, the direction, and the half of a
     double-buffered carry that is current.
     """
     first, last = sorted((times[0], times[-1]))
-    begins, shares = [], []
-    for name, memory in loop.arguments.items():
+
+    def begin(memory: Memory) -> int:
         array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
-        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
-        begins.append(native.address(array))
-        shares.append(memory.base.nbytes // loop.threads if loop.is_shared(memory) else 0)
+        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{memory.pointer} is not C-contiguous"
+        return native.address(array)
+
+    shares = [memory.base.nbytes // loop.threads * loop.is_shared(memory) for memory in loop.arguments.values()]
+    begins, of_sums = (list(map(begin, arguments.values())) for arguments in (loop.arguments, loop.sums.arguments))
     version = times[0] + (1 if times.step < 0 else 0)
-    numbers = [len(times), times[0] - first, times.step, version % 2]
-    threads = range(loop.threads)
-    return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
+    numbers, totals = [len(times), times[0] - first, times.step, version % 2], [0] * len(loop.sums.positions)
+    return [
+        np.array([*numbers, *(b + i * s for b, s in zip(begins, shares)), i, *of_sums, *totals], np.int64)
+        for i in range(loop.threads)
+    ]
 
 
 class LoopEmitter:
@@ -165,6 +186,8 @@ class LoopEmitter:
         self.loop.parts = len(found)
         if lines:
             self.loop.lines = self._function(lines)
+        self.loop.sums = SumsEmitter(self.plan, self.layout, self.loop.threads).emit(4 + len(self.loop.arguments))
+        self.loop.lines += self.loop.sums.lines
         return self.loop
 
     def _function(self, lines: list[str]) -> list[str]:
