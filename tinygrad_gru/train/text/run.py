@@ -103,7 +103,7 @@ class TextRun:
             raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
-        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, _texts())
+        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, texts_folder())
         self.vocabulary = self._vocabulary()
         self.training: Any
         self.training, self.held_out = self.corpus.encode(self.vocabulary)
@@ -255,7 +255,7 @@ class TextLoop(Loop):
             self.progress.write(self.text_run.sample())
 
 
-def _texts() -> Path | None:
+def texts_folder() -> Path | None:
     """The folder in which large texts are kept as ids, beside the compiled code; None if there is no such folder."""
     compiled = native_cache.folder()
     return None if compiled is None else compiled.parent / "texts"
