@@ -37,6 +37,8 @@ def test_the_sum_is_that_of_the_two_marked_numbers(rng):
 def test_the_error_of_saying_1_is_a_sixth(rng):
     _, sums = adding(rng, count=200_000, length=4)
     assert np.mean((sums - 1) ** 2) == pytest.approx(BASELINE, rel=0.02)
+    expected, found = STUDIES["adding"].baselines("4", {"test": [(None, sums[:50]), (None, sums[50:100])]}).values()
+    assert expected == 1 / 6 and found == pytest.approx(np.mean((sums[:100] - 1) ** 2))
 
 
 def test_copies_are_due_at_the_end(rng):
