@@ -11,7 +11,7 @@ from ..show.figures import new_figure, save_figure
 from .running import Outcome
 from .statistics import interval
 
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
+COLOURS = tuple(f"C{k}" for k in range(10))
 
 
 def draw(outcome: Outcome, path: Path) -> Any:
