@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -151,9 +154,28 @@ def differ(what):
     print("trained")
 
 
+def fails(how):
+    """A loop in which rank 1 fails in the third step."""
+    ranks = parallel.init(shards=4, timeout=1 if how == "hang" else 30)
+    model = nn.Linear(5, 1)
+    model.W.data[...], model.b.data[...] = 1, 0
+    optimizer = parallel.synchronised(optim.SGD(model.parameters(), lr=0.1))
+    x, y = regression(8)
+    for step in range(5):
+        if step == 2 and ranks.rank == 1:
+            if how == "error":
+                raise OSError("the disk is gone")
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        for rows, share in ranks.rows_of(8):
+            (share * ops.mse(model(x[rows]), y[rows])).backward()
+        optimizer.step()
+
+
 JOBS = {
     job.__name__: job
-    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stream, differ)
+    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stream, differ, fails)
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -211,35 +210,6 @@ def test_half_precision_falls_back_to_numpy():
 
 
 @needs_llvm
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-@pytest.mark.parametrize(("layer_type", "rows"), [(GRU, 2), (LSTM, 10), (GRU, 32), (LSTM, 40)])
-def test_two_threads_give_the_same_bits(layer_type, rows, rng):
-    """Sums over time and rows are computed by NumPy, all others within a row."""
-    manual_seed(0)
-    layer = layer_type(20, 35)
-    x = rng.standard_normal((6, rows, 20)).astype("float32")
-    for one, two in zip(results_of_layer(layer, x, "llvm:1"), results_of_layer(layer, x, "llvm:2"), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def test_threads_share_only_independent_rows():
-    def words(step):
-        text = explain(step, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="llvm:2")
-        return next(line for line in text.splitlines() if line.startswith("Forward"))
-
-    assert "shared by 2 threads" in words(lambda h, x: ops.tanh(h + x))
-    for dependent in (
-        lambda h, x: h - ops.sum(h, axis=0) + x,
-        lambda h, x: h[::-1] + x,
-        lambda h, x: ops.tanh(Tensor(np.eye(4)) @ h + x),
-        lambda h, x: h[:1] + x,
-    ):
-        assert "threads" not in words(dependent)
-    three = explain(lambda h, x: h + x, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="llvm:3")
-    assert "threads" not in three, "four rows are not three equal shares"
-
-
-@needs_llvm
 def test_targets_have_plans_of_their_own(monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
@@ -271,9 +241,3 @@ def test_numba_is_another_name():
         GRUCell(3, 4).step, Tensor(np.zeros((2, 4), "f")), Tensor(np.zeros((5, 2, 3), "f")), compiled="numba"
     )
     assert "a compiled loop" in text
-
-
-@needs_llvm
-def test_more_threads_than_cores():
-    with pytest.raises(ValueError, match=rf"asks for 999 threads, and this machine has {os.cpu_count()} cores"):
-        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="llvm:999")

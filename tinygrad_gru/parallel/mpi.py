@@ -11,9 +11,12 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import TracebackType
@@ -241,6 +244,10 @@ class Mpi:
                 before(kind, error, trace)
 
         sys.excepthook = hook
+        # MPICH's mpiexec, with -disable-auto-cleanup, tells by it that a rank has ended; by default it ends this one.
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+            signal.signal(signal.SIGUSR1, lambda *_: None)
         atexit.register(self._leave)
 
     def _leave(self) -> None:
@@ -274,7 +281,9 @@ def _mpi() -> Any:
         ) from error
     module.rc.thread_level = "funneled"
     try:
-        return import_module("mpi4py.MPI")
+        with warnings.catch_warnings():  # that another MPI has started this process: see below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:
         raise ImportError(
             f"parallel='mpi': mpi4py finds no MPI library: pip install mpich, or load the module of a cluster ({error})"

@@ -60,6 +60,10 @@ class Ranks:
         """What a resumed run must have in common with this one: not the number of ranks."""
         return {"shards": self.shards if self.exact else None, "exact": self.exact}
 
+    def with_shards(self, shards: int) -> Ranks:
+        """The same job with another number of shards."""
+        return Ranks(self.transport, shards, exact=True)
+
     def cut(self, rows: int) -> list[slice]:
         """The rows of each of all shards: contiguous parts, which differ by at most one row."""
         ends = np.cumsum([rows // self.shards + (shard < rows % self.shards) for shard in range(self.shards)]).tolist()

@@ -85,7 +85,7 @@ class CompiledStep:
     """A traced step compiled for arrays of certain shapes: a forward program and, if gradients are required, backward
     ones.
 
-    target     "numpy", "llvm" (or "llvm:2"), "cuda" or "javascript"
+    target     "numpy", "llvm" (or "llvm:2", with that number of threads), "cuda" or "javascript"
     device     the GPU on which it runs; without one, programs for CUDA can only be printed; so can those in JavaScript
     fallback   why the programs are for NumPy, where LLVM cannot compile them
     residuals  the values that the forward program stores for backward
@@ -154,7 +154,7 @@ class CompiledStep:
         if self.target == "javascript":
             return build(JavaScriptTarget(), program, name, kept)
         if self.target != "numpy" and not self.fallback:  # if the forward program is for NumPy, so is the backward one
-            threads = int(self.target.partition(":")[2] or 1)
+            threads = int(self.target.partition(":")[2] or 0) or None
             try:
                 return build(LLVMTarget(threads), program, name, kept)
             except Untraceable as reason:

@@ -12,9 +12,9 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from threading import Thread
+from functools import partial
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from ..numpy import Emitter, HostExecutable
 from ..source import Rewrite, Source, Stages
 from ..workspace import Workspace
 from .operands import Preparation, operands_of, pack
+from .shares import batch_of, run_shares, threads_for, work_of
 from .sums import ROWS, NativeSums, Sums, SumsEmitter
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
@@ -43,10 +44,12 @@ _CHUNK_ROWS = 1024
 class LLVMTarget:
     """The host, through native functions. Threads share the rows of the batch where these are independent.
 
+    threads  their number; None: by the rule of `threads_for`
+
     Of the passes only those that merge products are worth it: an operation in a nest costs next to nothing.
     """
 
-    threads: int = 1
+    threads: int | None = None
 
     def passes(self, name: str) -> Sequence[Rewrite]:
         return merge_matmuls, merge_sums, pack_operands
@@ -57,30 +60,40 @@ class LLVMTarget:
         plan = planned(
             program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=("hoisted", "sunk")
         )
-        if SumsEmitter(plan, Layout(plan, native.DTYPES), self.threads).are_all():
+        if SumsEmitter(plan, Layout(plan, native.DTYPES), threads=1).are_all():
             plan.chunk_rows = min(ROWS, _CHUNK_ROWS)
         return plan
 
     def emit(self, plan: Plan, name: str) -> Source:
+        rows, work = batch_of(plan), 0
+        threads, reason = self.threads or 1, ""
+        if self.threads is None:
+            work = work_of(plan)
+            threads, reason = threads_for(rows, work)
         try:
-            loop = LoopEmitter(plan, self.threads).emit()
+            loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
-            loop = LoopEmitter(plan, threads=1).emit()
+            reason = "its rows depend on each other"
+            if rows % threads:
+                reason = f"{rows} rows are not {threads} equal shares"
+            loop = LoopEmitter(plan, 1, rows).emit()
+        loop.work = work
         source = HostEmitter(plan, name, loop).emit()
-        threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
+        words = f"shared by {loop.threads} threads" if loop.threads > 1 else "in one thread"
         return source._replace(
             loop=loop, calls=source.calls._replace(step=loop.parts),
-            per_step=f"a compiled loop of {loop.parts} nests and products{threads}",
+            per_step=f"a compiled loop of {loop.parts} nests and products, {words}{f': {reason}' * bool(reason)}",
         )  # fmt: skip
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
-        namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
+        namespace = compiled(source, {"pack": pack, "run_shares": run_shares})
         if not native.problem():  # without llvmlite it can only be printed
             text = "\n".join(source.loop.lines)
             if source.loop.parts:
                 namespace["loop"] = native.function(text)
             if source.loop.sums.positions:
-                namespace["sums"] = NativeSums(native.function(text, "sums"), source.loop.sums.positions, in_threads)
+                function, positions = native.function(text, "sums"), source.loop.sums.positions
+                namespace["sums"] = NativeSums(function, positions, partial(run_shares, work=source.loop.work))
             namespace["prepare"] = Preparation(operands_of(source.plan))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
@@ -93,7 +106,7 @@ class HostEmitter(Emitter):
     """Writes what runs before and after the loop: `prepare` computes its operands, `sums` the sums over time."""
 
     def __init__(self, plan: Plan, name: str, loop: Loop):
-        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
+        call = "loop(steps[0])" if loop.threads == 1 else f"run_shares(loop, steps, {loop.work})"
         calls = [call] * bool(loop.parts) + ["sums(steps, totals)"] * bool(loop.sums.positions)
         super().__init__(plan, name, calls, step_count="int(steps[0][0])")
         self.native_sums = loop.sums.positions
@@ -113,16 +126,6 @@ class HostEmitter(Emitter):
         return [*prepared, *super()._invariants(computed)]
 
 
-def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
-    """Run the loop in a thread for each share of the batch."""
-    others = [Thread(target=loop, args=(share,)) for share in steps[1:]]
-    for thread in others:
-        thread.start()
-    loop(steps[0])
-    for thread in others:
-        thread.join()
-
-
 class _DependentRows(Exception):
     """Rows of the batch depend on each other."""
 
@@ -133,6 +136,7 @@ class Loop:
 
     arguments  the memory that it addresses, by the names of pointers
     parts      the number of nests and products of a step
+    work       multiply-adds of a step, where the rule chose the threads; else 0
     sums       the sums over time that another function computes
     """
 
@@ -141,6 +145,7 @@ class Loop:
     lines: list[str] = field(default_factory=list)
     arguments: dict[str, Memory] = field(default_factory=dict)
     parts: int = 0
+    work: int = 0
     sums: Sums = field(default_factory=Sums)
 
     def is_shared(self, memory: Memory) -> bool:
@@ -174,8 +179,7 @@ def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.nd
 class LoopEmitter:
     """Writes the loop of a plan. Raises _DependentRows where threads cannot share the batch."""
 
-    def __init__(self, plan: Plan, threads: int):
-        batch = max((v.shape[0] for v in plan.program.carry if len(v.shape) == 2), default=0)
+    def __init__(self, plan: Plan, threads: int, batch: int):
         self.plan, self.loop = plan, Loop(threads, batch)
         self.layout = Layout(plan, native.DTYPES)
         self.writer = LoopWriter(self.layout, PYTHON)
