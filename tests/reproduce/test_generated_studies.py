@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 
@@ -37,6 +38,8 @@ def test_the_sum_is_that_of_the_two_marked_numbers(rng):
 def test_the_error_of_saying_1_is_a_sixth(rng):
     _, sums = adding(rng, count=200_000, length=4)
     assert np.mean((sums - 1) ** 2) == pytest.approx(BASELINE, rel=0.02)
+    expected, found = STUDIES["adding"].baselines("4", {"test": [(None, sums[:50]), (None, sums[50:100])]}).values()
+    assert expected == 1 / 6 and found == pytest.approx(np.mean((sums[:100] - 1) ** 2))
 
 
 def test_copies_are_due_at_the_end(rng):
@@ -153,6 +156,18 @@ def play(study, folder, monkeypatch):
     file = replace(study.tasks["text"].file, sha256=sha256(path.read_bytes()).hexdigest())
     monkeypatch.setattr(study, "tasks", {"text": replace(study.tasks["text"], file=file)})
     return path
+
+
+def test_floors_of_the_whole_text_are_its_entropies(tmp_path, monkeypatch):
+    """Against counts of pairs in a loop."""
+    study = STUDIES["shakespeare"]
+    path = play(study, tmp_path, monkeypatch)
+    floors = study.baselines("text", study.load("text", path, study.settings))
+    text = path.read_text()[:-1]
+    pairs, first = Counter(zip(text, path.read_text()[1:])), Counter(text)
+    entropy = -sum(count * math.log(count / first[a]) for (a, _), count in pairs.items()) / len(text)
+    assert floors["whole text on itself: bigram"] == pytest.approx(entropy, rel=1e-3)
+    assert floors["floor: unigram"] > floors["floor: bigram"] > floors["floor: trigram"]
 
 
 def test_the_loss_of_a_text_is_the_mean_with_the_state_carried(tmp_path, monkeypatch):

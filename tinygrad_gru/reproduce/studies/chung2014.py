@@ -71,8 +71,7 @@ class Chung2014(Study):
         ),
     }  # fmt: skip
     cells: Mapping[str, str] = {"rnn": "tanh-RNN, 100 units", "gru": "GRU, 46 units", "lstm": "LSTM, 36 units"}
-    seeds = 5
-    takes = "30 minutes on two cores"
+    takes = "5 minutes on one core for jsb, and up to an hour for nottingham"
     settings: Mapping[str, Any] = {
         "lr": {"jsb": 3e-3, "nottingham": 1e-2}, "input_dropout": {"jsb": 0.1, "nottingham": 0.0},
         "batch": {"jsb": 16, "nottingham": 8}, "lr_decay": 0.5, "lr_patience": 5, "clip_norm": 1.0, "patience": 25,

@@ -41,7 +41,8 @@ class Shakespeare(Study):
         "Adam for 4 epochs, learning rate 0.005 after a rise over 5 % of the steps, falling to 0 as a cosine; the "
         "gradient's norm clipped at 1. Not tuned.",
         "Gates start as the layers have them: an LSTM's b_f = 1, a GRU's biases 0.",
-        "The floors are n-gram models of the training text, each smoothed by that of the next lower order.",
+        "The floors are n-gram models of the training text, each smoothed by that of the next lower order; "
+        "for orientation also the entropies of the whole text, unigram and bigram, which no model is measured on.",
     )
     metric, unit = "test cross-entropy", "nats/char"
     tasks: Mapping[str, Task] = {
@@ -99,9 +100,15 @@ class Shakespeare(Study):
         )  # fmt: skip
 
     def baselines(self, task: str, data: Any) -> dict[str, float]:
-        """n-gram models of orders 1 to 3."""
-        losses = ngram_losses(data["train"], data["test"], _symbols(data), order=3)
-        return {f"floor: {name}": loss for name, loss in zip(("unigram", "bigram", "trigram"), losses)}
+        """n-gram models of the training text on the test text, and of the whole text on itself: their entropies."""
+        symbols, whole = _symbols(data), np.concatenate([data[split] for split in _SPLITS])
+        losses = ngram_losses(data["train"], data["test"], symbols, order=3)
+        entropies = ngram_losses(whole, whole, symbols, order=2, strength=1e-9)
+        names = ("unigram", "bigram", "trigram")
+        return {
+            **{f"floor: {name}": loss for name, loss in zip(names, losses)},
+            **{f"whole text on itself: {name}": loss for name, loss in zip(names, entropies)},
+        }
 
     def steps(self, run: Run) -> int:
         return run.settings["epochs"] * len(self.batches(run))
