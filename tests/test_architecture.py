@@ -50,7 +50,7 @@ LATE_IMPORTS = {
 }
 
 #: Instances that nothing changes.
-CONSTANTS = {"CUDA", "JAVASCRIPT", "KERAS", "NUMPY", "ONNX", "PYTHON", "TORCH", "TRACING", "_close_pairs"}
+CONSTANTS = {"ALONE", "CUDA", "JAVASCRIPT", "KERAS", "NUMPY", "ONNX", "PYTHON", "TORCH", "TRACING", "_close_pairs"}
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 

@@ -4,6 +4,7 @@ import pytest
 
 from tinygrad_gru.cli import main
 from tinygrad_gru.native import cache
+from tinygrad_gru.train import TextRun, TextSettings
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +32,15 @@ def test_it_says_why_it_is_not_used(capsys, monkeypatch, tmp_path):
     assert "not used, because TINYGRAD_GRU_CACHE is off" in capsys.readouterr().out
     assert main(["cache", "--clear"]) == 0
     assert capsys.readouterr().out == "no folder: TINYGRAD_GRU_CACHE is off\n"
+
+
+def test_encoded_texts_are_counted_and_removed(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tinygrad_gru.data.text.encoded._IN_MEMORY", 10)
+    (tmp_path / "text.txt").write_text("a line\n" * 300)
+    TextRun(TextSettings(str(tmp_path / "text.txt"), embedding=2, hidden=2, batch=2, window=8))
+    assert len(list((tmp_path / "texts").iterdir())) == 1
+    assert main(["cache"]) == 0
+    assert f"texts    1 encoded text, 0.0 MiB, in {tmp_path / 'texts'}\n" in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0
+    assert f"removed 1 encoded text, 0.0 MiB from {tmp_path / 'texts'}\n" in capsys.readouterr().out
+    assert not list((tmp_path / "texts").iterdir())

@@ -70,6 +70,9 @@ class Inspector:
         """Apply the rules of a record's op (see `tape.walk`)."""
         record.op.apply_vjp(parents, saved, cotangent, accumulate)
 
+    def reading(self, array: Any) -> None:
+        """The values of a tensor's array are about to leave the tape: `item()`, `numpy()`, `if tensor`, `print`."""
+
     def accumulating(self, previous: Any, cotangent: Any) -> None:
         """A cotangent is about to be added to the sum at its node."""
 

@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from tinygrad_gru.data import ArrayBatches, ShardedArray, StreamBatches, TextStream
+from tinygrad_gru.data import ArrayBatches, ShardedArray, Standardizer, StreamBatches, TextStream, windows
 
 
 @pytest.fixture
@@ -177,3 +177,42 @@ def test_a_text_on_the_disk_is_read_in_the_order_of_one_in_memory(tmp_path, chun
             np.testing.assert_array_equal(found.inputs, expected.inputs)
             np.testing.assert_array_equal(found.targets, expected.targets)
     assert disk[0].state_dict() == memory.state_dict()
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
+def test_statistics_are_found_by_blocks(tmp_path, rng, monkeypatch, shape):
+    values = rng.normal(1e4, 0.1, (500, *shape))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    if shape:
+        values[:100, ..., 0] = np.nan  # blocks without a value
+        values[..., 1] = 7.0
+    for number, part in enumerate(np.split(values, [123])):
+        np.save(tmp_path / f"{number}.npy", part)
+    whole = Standardizer().fit(values).state_dict()
+    monkeypatch.setattr("tinygrad_gru.data.standardizer._BLOCK", 30)
+    axes = tuple(range(max(1, values.ndim - 1)))
+    for array in (values, ShardedArray(tmp_path / "?.npy")):
+        found = Standardizer().fit(array)
+        np.testing.assert_allclose(found.mean, np.atleast_1d(np.nanmean(values, axis=axes)), rtol=1e-12)
+        std = np.atleast_1d(np.nanstd(values, axis=axes))
+        np.testing.assert_allclose(found.std, np.where(std == 0, 1, std), rtol=1e-9)
+        np.testing.assert_array_equal(found.constant, whole["constant"])
+        np.testing.assert_array_equal(found.missing, np.atleast_1d(np.isnan(values).sum(axis=axes)))
+
+
+def test_windows_of_a_mapped_array_are_views_of_it(tmp_path):
+    np.save(tmp_path / "series.npy", np.arange(40.0).reshape(20, 2))
+    mapped = np.load(tmp_path / "series.npy", mmap_mode="r")
+    x, y = windows(mapped, width=3)
+    assert np.shares_memory(x, mapped) and np.shares_memory(y, mapped)
+    with pytest.raises(TypeError, match="series: windows are views of an array"):
+        windows(ShardedArray([tmp_path / "series.npy"]), width=3)
+    with pytest.raises(TypeError, match=r"series\[0\]: windows are views"):
+        windows([ShardedArray([tmp_path / "series.npy"])], width=3)
+
+
+def test_a_mapped_array_is_batched_without_a_copy_of_it(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(40, dtype=np.uint16).reshape(20, 2))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for batches in (ArrayBatches(mapped, mapped[:, ::2], 4), StreamBatches(mapped, mapped, window=2, batch_size=2)):
+        assert np.shares_memory(batches.inputs, mapped) and np.shares_memory(batches.targets, mapped)

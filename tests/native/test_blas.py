@@ -1,4 +1,4 @@
-"""Threads of BLAS: products have one, unless they are large or a user has set a number."""
+"""Threads of BLAS: products have one, and large ones are cut into pieces, unless a user has set a number."""
 
 import os
 import subprocess
@@ -8,7 +8,9 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from tinygrad_gru.native.blas import LARGE, Threads, in_one_thread, threads_of_numpy
+from tinygrad_gru.native import blas
+from tinygrad_gru.native.blas import LARGE, Threads, in_one_thread, in_pieces, threads_of_numpy
+from tinygrad_gru.native.cores import Cores
 
 
 class Counted:
@@ -30,8 +32,6 @@ class Counted:
     [
         (((64, 64), (64, 63)), 4),  # OpenBLAS itself uses one
         (((64, 64), (64, 64)), 1),
-        (((512, 512), (512, 1023)), 1),
-        (((512, 512), (512, 1024)), 4),
         (((1024, 64, 64), (64, 128)), 1),  # each of a stack is small
         (((8, 64, 63), (8, 63, 64)), 4),
         (((90,), (90, 90)), 4),
@@ -41,7 +41,7 @@ class Counted:
         (((0, 5), (5, 9000)), 4),
     ],
 )
-def test_products_are_in_one_thread_unless_they_are_large(shapes, threads):
+def test_products_are_in_one_thread(shapes, threads):
     library = Counted(4)
     product = library.limited()
     a, b = (np.ones(shape, np.float32) for shape in shapes)
@@ -69,6 +69,87 @@ def test_the_number_in_the_environment_is_the_users_word(monkeypatch):
     assert in_one_thread(np.matmul, None) is np.matmul
 
 
+class Pieces:
+    """Products of a known size in a number of threads, and the shapes of the operands."""
+
+    def __init__(self, monkeypatch, threads):
+        self.monkeypatch, self.shapes = monkeypatch, []
+        monkeypatch.setattr(blas, "cores", lambda: Cores(threads, "the test says so"))
+
+    def __call__(self, work, a, b, *out):
+        def matmul(a, b, out=None):
+            self.shapes.append((a.shape, b.shape))
+            return numpys(a, b, out)
+
+        numpys = np.matmul
+        with self.monkeypatch.context() as patch:
+            patch.setattr(np, "matmul", matmul)
+            return in_pieces(np.matmul, work, a, b, *out)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "work", "pieces"),
+    [
+        (100, 60, 2**25, [64, 36]),
+        (60, 100, 2**28, [64, 36]),
+        (130, 7, 2**29, [48, 48, 34]),
+        (5, 33, 2**40, [16, 16, 1]),
+    ],
+)
+def test_pieces_of_a_product_give_the_same_bits_in_any_number_of_threads(
+    rows, columns, work, pieces, dtype, rng, monkeypatch
+):
+    a, b = rng.standard_normal((rows, 90)).astype(dtype), rng.standard_normal((90, columns)).astype(dtype)
+    wide = np.empty((rows, 2 * columns), dtype)
+    axis = 0 if rows >= columns else 1
+    for out in ((), (np.empty((rows, columns), dtype),), (wide[:, ::2],), (np.empty((columns, rows), dtype).T,)):
+        found = []
+        for threads in (1, 2, 3):
+            product = Pieces(monkeypatch, threads)
+            result = product(work, a, b, *out)
+            assert not out or result is out[0]
+            found.append(result.copy())
+            assert sorted((shapes[axis][axis] for shapes in product.shapes), reverse=True) == pieces
+        np.testing.assert_array_equal(found[1], found[0])
+        np.testing.assert_array_equal(found[2], found[0])
+        np.testing.assert_allclose(found[0], a.astype("float64") @ b, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_cut(rng, monkeypatch):
+    """Integers, stacks, two dtypes, and a result that overlaps with an operand, for which NumPy makes copies."""
+    product, a = Pieces(monkeypatch, 2), rng.standard_normal((40, 40))
+    for left, right in (
+        (np.arange(1600).reshape(40, 40), np.arange(1600).reshape(40, 40)),
+        (np.stack([a, a]), a),
+        (a.astype("float32"), a),
+        (a[0], a),
+    ):
+        np.testing.assert_array_equal(product(2**30, left, right), left @ right)
+    expected = a @ a.T
+    assert product(2**30, a, a.T, a) is a
+    np.testing.assert_allclose(a, expected, rtol=1e-12)
+    assert len(product.shapes) == 5
+    assert product(2**30, a, a, np.empty((40, 40), "float32")).dtype == np.float32
+    assert len(product.shapes) == 6
+    with pytest.raises(ValueError, match="mismatch"):
+        product(2**30, a, a, np.empty((40, 41)))
+    with pytest.raises(ValueError, match="mismatch"):
+        product(2**30, a, a[1:])
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_large_products_are_cut_whatever_the_number_of_threads(threads, monkeypatch):
+    seen = []
+    monkeypatch.setattr(blas, "in_pieces", lambda function, work, a, b, *out: seen.append(work) or function(a, b, *out))
+    product = Counted(threads).limited()
+    a = np.ones((512, 256), np.float32)
+    product(a, np.ones((256, 255), np.float32))
+    assert seen == []
+    product(a, np.ones((256, 256), np.float32))
+    assert seen == [LARGE]
+
+
 PROGRAM = """
 import os, sys
 import numpy as np
@@ -76,7 +157,7 @@ from tinygrad_gru import Tensor, ops
 from tinygrad_gru.native import blas
 
 threads = blas.threads_of_numpy()
-if threads is None:
+if threads is None or threads.get() == 1:
     sys.exit("no threads")
 seen = []
 blas_dot = blas.in_one_thread(lambda a, b: seen.append(threads.get()) or a.dot(b), threads)

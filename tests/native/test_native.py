@@ -313,6 +313,26 @@ def test_products(m, k, n, dtype, transposed, rng):
     assert not c[:, 0].any() and not c[:, -2:].any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("k", "m", "n"), [(1, 1, 1), (7, 1, 33), (300, 3, 17), (257, 14, 32), (513, 31, 75), (40, 17, 3)]
+)
+def test_products_and_sums_of_rows_that_add_to_their_result(k, m, n, dtype, rng):
+    """Of slices of concatenated arrays into a slice of another; the last panel of columns overlaps the one before."""
+    a, b = rng.standard_normal((k, m + 2)).astype(dtype), rng.standard_normal((k, n + 5)).astype(dtype)
+    c, total = rng.standard_normal((m, n + 3)).astype(dtype), rng.standard_normal(n + 2).astype(dtype)
+    b[-1, 3] = np.inf
+    product, rows = c.copy(), total.copy()
+    with np.errstate(invalid="ignore"):
+        product[:, 1:-2] += a[:, 2:].T @ b[:, 3:-2]
+    rows[1:-1] += b[:, 3:-2].sum(0)
+    run(f"add_product({m}, n0, {n}, a, 2, {m + 2}, b, 3, {n + 5}, c, 1, {n + 3})", a, b, c, numbers=[k])
+    run(f"add_rows(n0, {n}, a, 3, {n + 5}, b, 1)", b, total, numbers=[k])
+    bound = 2e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(c, product, rtol=bound, atol=bound)
+    np.testing.assert_allclose(total, rows, rtol=bound, atol=bound)
+
+
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
+import time
+from functools import partial
 
 import numpy as np
 
-from tinygrad_gru import manual_seed, nn, ops, optim, parallel
+from tinygrad_gru import data, manual_seed, nn, ops, optim, parallel, train
 
 
 def digest(model):
@@ -69,11 +73,118 @@ def unused():
     return [None if p.grad is None else p.grad.numpy().tolist() for p in module.parameters()]
 
 
-JOBS = {job.__name__: job for job in (own_loop, inexact_loop, mean_of_ranks, unused)}
+class Classes:
+    """Sequences with a target per step, some of them ignored, for a GRU with dropout and zoneout."""
+
+    def __init__(self, rows=22, batch_size=10, dropout=0.2):
+        rng = np.random.default_rng(1)
+        xs = [rng.standard_normal((rng.integers(2, 7), 3)).astype("f") for _ in range(rows)]
+        ys = [np.where(rng.random(len(x)) < 0.2, -100, (x[:, 0] > 0).astype(int)) for x in xs]
+        self.batches = data.SequenceBatches(xs, ys, batch_size, seed=3, per_step=True)
+        manual_seed(0)
+        self.model = nn.Sequential(
+            nn.GRU(3, 8, num_layers=2, dropout=dropout, zoneout=dropout / 2), nn.Dropout(dropout), nn.Linear(8, 2)
+        )  # fmt: skip
+        self.loss = partial(ops.cross_entropy, ignore_index=-100, weight=np.array([1.0, 2.5], "f"))
 
 
-def main(names):
-    found = {name: JOBS[name]() for name in names}
+def fit_classes(ranks="mpi", steps=12, **settings):
+    """fit with lengths, ignored targets, class weights, accumulation, dropout, zoneout, clipping and metrics."""
+    case = Classes()
+    history = train.fit(
+        case.model, case.loss, case.batches, validation=case.batches, steps=steps, parallel=ranks, progress=False,
+        accumulate=2, clip_norm=0.5, metrics=[train.Accuracy(ignore_index=-100)], lr=0.01,
+        schedule=optim.ReduceOnPlateau, **settings,
+    )  # fmt: skip
+    return [digest(case.model), [list(record.values()) for record in history], [*map(str, history.epochs)]]
+
+
+def fit_arrays(ranks="mpi"):
+    """fit with arrays of rows in float16 with a loss scale, in epochs."""
+    manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 16), ops.tanh, nn.Dropout(0.3), nn.Linear(16, 1))
+    train.fit(model, ops.mse, regression(50), epochs=3, batch_size=16, parallel=ranks,
+              precision="float16", progress=False)  # fmt: skip
+    return digest(model)
+
+
+class Forecaster(nn.Module):
+    """A GRU that carries its state over a series."""
+
+    def __init__(self):
+        self.gru, self.drop, self.linear = nn.GRU(1, 6), nn.Dropout(0.2), nn.Linear(6, 1)
+
+    def forward(self, x, state):
+        output, state = self.gru(x, state)
+        return self.linear(self.drop(output)), state
+
+
+def fit_stream(ranks="mpi", steps=12, folder=None):
+    """fit with a state that is carried over windows of a series; goes on from the checkpoint in a folder."""
+    manual_seed(0)
+    model, series = Forecaster(), np.sin(np.arange(2000.0)).astype("f")
+    batches = data.StreamBatches(series[:-1], series[1:], window=5, batch_size=8)
+    train.fit(model, ops.mse, batches, steps=int(steps), parallel=ranks, carry_state=True, folder=folder,
+              resume=folder is not None, progress=False)  # fmt: skip
+    return digest(model)
+
+
+class Unordered:
+    """Batches of which one sees nothing before they come, as those of a DataLoader that shuffles."""
+
+    def __init__(self, passes):
+        self.passes = passes
+
+    def __iter__(self):
+        return self.passes()
+
+
+def differ(what):
+    """fit on ranks of which one differs."""
+    ranks = parallel.init(timeout=20)
+    other = ranks.rank == 1
+    manual_seed(0)
+    model, (x, y) = nn.Linear(5, 1), regression(32)
+    if other and what == "weights":
+        model.W.data[0, 0] += 1e-6
+    batches = (x, y)
+    if what == "order":
+        batches = Unordered(lambda: iter([(x[:8], y[:8]), (x[8:16], y[8:16])][:: -1 if other else 1]))
+    train.fit(model, ops.mse, batches, steps=2, parallel=ranks, progress=False, batch_size=4 if what == "shards" else 8)
+    print("trained")
+
+
+def fails(how):
+    """A loop in which rank 1 fails in the third step."""
+    ranks = parallel.init(shards=4, timeout=1 if how == "hang" else 30)
+    model = nn.Linear(5, 1)
+    model.W.data[...], model.b.data[...] = 1, 0
+    optimizer = parallel.synchronised(optim.SGD(model.parameters(), lr=0.1))
+    x, y = regression(8)
+    for step in range(5):
+        if step == 2 and ranks.rank == 1:
+            if how == "error":
+                raise OSError("the disk is gone")
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        for rows, share in ranks.rows_of(8):
+            (share * ops.mse(model(x[rows]), y[rows])).backward()
+        optimizer.step()
+
+
+JOBS = {
+    job.__name__: job
+    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stream, differ, fails)
+}
+
+
+def main(calls):
+    """Run jobs, each by its name and maybe arguments, as fit_stream:6:FOLDER."""
+    found = {}
+    for call in calls:
+        name, *inputs = call.split(":")
+        found[name] = JOBS[name](*(["mpi"] if inputs and name.startswith("fit") else []), *inputs)
     if parallel.current().rank == 0:
         print(json.dumps(found))
 

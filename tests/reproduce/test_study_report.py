@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from line_study import Line
 
-from tinygrad_gru.reproduce import Outcome, Result, StepTime, claim, report, shown, table, write_report
+from tinygrad_gru.reproduce import Outcome, Result, StepTime, claim, draw, report, shown, table, write_report
 from tinygrad_gru.reproduce.statistics import Interval
 from tinygrad_gru.show import PlotError
 
@@ -93,6 +94,21 @@ def test_the_report_is_written_with_figures_and_a_picture(tmp_path):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     write_report(outcome([1.0], [1.5]), tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["tasks"]["line"]["cells"]["small"]["half_width"] is None
+
+
+def test_the_picture_has_every_cell_however_many_there_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = outcome([1.0, 1.1], [1.5, 1.6])
+    cells = {f"{k}": f"cell {k}" for k in range(12)}
+    found.study.cells = cells
+    found = replace(
+        found,
+        results={("line", cell): found.results["line", "small"] for cell in cells},
+        baselines={"line": {"far": 1e6}},
+    )
+    figure = draw(found, tmp_path / "picture.png")
+    assert [line.get_label() for line in figure.axes[0].lines] == list(cells.values())
+    assert figure.axes[1].get_ylim()[1] < 10  # a baseline that is far away does not press the others together
 
 
 def test_without_matplotlib_all_but_the_picture_is_written(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.scan.plain_steps import PlainStep
 from tinygrad_gru import (
     TapeError,
     Tensor,
@@ -97,6 +98,7 @@ class World:
         self.models.append(self._layer(random))
         if random.random() < 0.5:
             self.models.append(self._own_layer(random))
+        self.models.append(self._plain(random))
         self.calls: list[tuple[list[Tensor], list[Tensor]]] = []
         self.hooks: list[Callable[[], None]] = []
         self.random_state = random_state()
@@ -147,6 +149,31 @@ class World:
             )  # fmt: skip
             regular = flatten(ys)[:-2] if singular else flatten(ys)
             return [*carry, x], [*flatten(last), *regular, *flatten(records)]
+
+        return call
+
+    def _plain(self, random: np.random.Generator) -> Callable[..., list[Tensor]]:
+        """A recurrence over a plain function, which reads what it is proved to read."""
+        world = self
+
+        class Inner(nn.Module):
+            rate = 0.4
+
+            def __init__(self):
+                self.w, self.act = world.new_tensor(np.full(WIDTH, 0.3), requires_grad=True), ops.tanh
+
+            def step(self, h, x):
+                return self.rate * self.act(h * self.w)
+
+        plain = self.plain = PlainStep(self, Inner(), looks=random.random() < 0.2)
+
+        def call(random: np.random.Generator) -> tuple[list[Tensor], list[Tensor]]:
+            batch = int(random.integers(1, 3))
+            carry = self.tensor(random, (batch, WIDTH), random.random() < 0.7)
+            x = self.tensor(random, (STEPS, batch, READ), random.random() < 0.7)
+            for _ in range(2):  # the second call looks for a proof
+                last, ys = scan(plain.step(), carry, x)
+            return [carry, x], [last, ys]
 
         return call
 
@@ -333,6 +360,10 @@ class World:
             else:
                 cell.pair[random.integers(2)] = value if random.random() < 0.5 else self.new_tensor([value])
 
+    def change_plain(self, random: np.random.Generator) -> None:
+        """Change something that the plain function reads."""
+        self.plain.change(self, random)
+
     def set_function(self, random: np.random.Generator) -> None:
         for layer in self.layers:
             for cell in layer.cells:
@@ -392,6 +423,7 @@ _KEYWORDS: dict[str, Any] = {
 EVENTS = {
     "call": 8, "backward": 6, "second_order": 2, "redefine_rule": 1, "replace_op": 1, "change_setting": 2, "write": 1,
     "freeze": 1, "freeze_layer": 0.5, "flip": 1, "reseed": 0.5, "set_attribute": 2, "set_function": 0.5, "forget": 0.5,
+    "change_plain": 3,
 }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from tinygrad_gru.scan import plan_cache as compiled_module
 from tinygrad_gru.scan.targets.llvm import target as llvm
 from tinygrad_gru.scan.targets.source import build
 from tinygrad_gru.scan.tracing.traced_array import Untraceable
+from tinygrad_gru.writes import tick
 
 RANDOM_CELLS, RANDOM_PROGRAMS = 6, 150
 
@@ -30,7 +30,7 @@ needs_llvm = pytest.mark.skipif(not native.is_available(), reason="llvmlite is n
 # -- the source of a loop, run by Python itself ------------------------------------------------------------------------
 
 
-def run_by_python(source):
+def run_by_python(source, name="loop"):
     """Run the source of a loop on NumPy's functions; what packs operands is loaded as it is, which needs llvmlite."""
 
     def pointer(dtype):
@@ -44,13 +44,30 @@ def run_by_python(source):
             for row in range(m):
                 c[c_start + row * c_row + column :][:width] = left[row] @ panel
 
+    def add_product(m, k, n, a, a_start, a_row, b, b_start, b_row, c, c_start, c_row):
+        (left, right), c = (rows(k, m, a, a_start, a_row), rows(k, n, b, b_start, b_row)), rows(m, n, c, c_start, c_row)
+        c += left.T @ right
+
+    def add_rows(k, n, b, b_start, b_row, c, c_start):
+        c[c_start:][:n] += rows(k, n, b, b_start, b_row).sum(0)
+
+    def rows(k, n, array, start, stride):
+        return as_strided(array[start:], (k, n), (stride * array.itemsize, array.itemsize))
+
     functions = {name: getattr(np, name) for name in (*FUNCTIONS, *native.DTYPES, "inf", "nan") if hasattr(np, name)}
     functions |= {f"pointer_{name}": pointer(name) for name in native.DTYPES} | {"pointer_bool": pointer("int8")}
     functions |= {f"{name}_{dtype}": getattr(np, name) for name in ("exp", "tanh") for dtype in ("float32", "float64")}
-    functions |= {"product": product, "plus": np.add, "min": min, "max": max}
+    functions |= {
+        "product": product,
+        "add_product": add_product,
+        "add_rows": add_rows,
+        "plus": np.add,
+        "min": min,
+        "max": max,
+    }
     functions |= {"select": lambda condition, a, b: a if condition else b}
     exec(source, functions)
-    return functions["loop"]
+    return functions[name]
 
 
 @pytest.fixture
@@ -93,6 +110,24 @@ def test_source_of_random_programs_in_python(first, rng, by_python, monkeypatch)
         except Untraceable as reason:
             refused.append(str(reason))
     assert len(refused) < 25, refused
+
+
+@needs_llvm
+def test_sums_over_time_are_native_where_a_total_is_small():
+    def backward(features, hidden):
+        case = LSTM(features, hidden)
+        with compiling("llvm"):
+            case(Tensor(np.ones((3, 2, features), np.float32)))[0].sum().backward()
+        (step,) = (s for s in compiled_module.compiled_steps() if s.target == "llvm" and s.born > before)
+        (executable,) = step._backwards.values()
+        return executable.source
+
+    before = tick()
+    small = backward(5, 8)
+    assert small.plan.chunk_rows == 256 and len(small.loop.sums.positions) == 3 and "matmul" not in small.text
+    before = tick()
+    large = backward(5, 200)  # a total of 200 × 800
+    assert large.plan.chunk_rows == 1024 and not large.loop.sums.lines and large.text.count("else: add") == 2
 
 
 # -- compiled by LLVM --------------------------------------------------------------------------------------------------
@@ -175,35 +210,6 @@ def test_half_precision_falls_back_to_numpy():
 
 
 @needs_llvm
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-@pytest.mark.parametrize(("layer_type", "rows"), [(GRU, 2), (LSTM, 10), (GRU, 32), (LSTM, 40)])
-def test_two_threads_give_the_same_bits(layer_type, rows, rng):
-    """Sums over time and rows are computed by NumPy, all others within a row."""
-    manual_seed(0)
-    layer = layer_type(20, 35)
-    x = rng.standard_normal((6, rows, 20)).astype("float32")
-    for one, two in zip(results_of_layer(layer, x, "llvm:1"), results_of_layer(layer, x, "llvm:2"), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def test_threads_share_only_independent_rows():
-    def words(step):
-        text = explain(step, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="llvm:2")
-        return next(line for line in text.splitlines() if line.startswith("Forward"))
-
-    assert "shared by 2 threads" in words(lambda h, x: ops.tanh(h + x))
-    for dependent in (
-        lambda h, x: h - ops.sum(h, axis=0) + x,
-        lambda h, x: h[::-1] + x,
-        lambda h, x: ops.tanh(Tensor(np.eye(4)) @ h + x),
-        lambda h, x: h[:1] + x,
-    ):
-        assert "threads" not in words(dependent)
-    three = explain(lambda h, x: h + x, Tensor(np.zeros((4, 2))), Tensor(np.zeros((5, 4, 2))), compiled="llvm:3")
-    assert "threads" not in three, "four rows are not three equal shares"
-
-
-@needs_llvm
 def test_targets_have_plans_of_their_own(monkeypatch):
     cache = compiled_module.PlanCache(8)
     monkeypatch.setattr(compiled_module, "_cache", cache)
@@ -238,6 +244,14 @@ def test_numba_is_another_name():
 
 
 @needs_llvm
-def test_more_threads_than_cores():
-    with pytest.raises(ValueError, match=rf"asks for 999 threads, and this machine has {os.cpu_count()} cores"):
-        scan(lambda h, x: h + x, Tensor(np.zeros(2)), Tensor(np.ones((3, 2))), compiled="llvm:999")
+def test_weights_that_are_replaced_or_written_are_read_again():
+    random = np.random.default_rng(0)
+    cell, x = GRUCell(3, 8), Tensor(random.standard_normal((4, 2, 3)).astype("float32"))
+    for k in range(12):
+        new = random.standard_normal((8, 8)).astype("float32")
+        if k % 3 == 0:
+            cell.U_h.data[...] = new
+        else:
+            cell.U_h.data = np.asfortranarray(new) if k % 3 == 1 else new
+        found, expected = (scan(cell.step, cell.initial_state(2), x, compiled=mode)[1] for mode in ("llvm", False))
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)

@@ -215,3 +215,24 @@ def test_what_only_epochs_have_is_drawn_beside_its_validation():
     steps, values = history.curve("accuracy")
     assert steps.tolist() == [4, 8] and values.tolist() == [0.25, 0.5]
     assert polylines(history._repr_html_()) == [[8, 3], [2, 3]]
+
+
+def test_records_are_given_back_as_they_were_added():
+    whole = {"step": 3, "loss": 0.1, "lr": 1e-3}
+    odd = [{"step": 2**60, "loss": 1.0}, {"loss": None}, {"flag": True, "name": "a"}, {}, {"x": float("inf")}]
+    added = [whole, *odd, {**whole, "step": 4}, {"lr": 1, "loss": 2}]
+    records = train.History(added).records
+    assert records == added and [*records] == added and records[-1] == added[-1] and records[1:3] == added[1:3]
+    assert [[type(value) for value in record.values()] for record in records] == [
+        [type(value) for value in record.values()] for record in added
+    ]
+    with pytest.raises(IndexError):
+        records[len(added)]
+
+
+def test_a_record_of_a_step_takes_a_tenth_of_a_dictionary():
+    history = train.History(
+        {"step": n, "epoch": 0, "loss": 0.5, "gradient_norm": 1.0, "lr": 1e-3} for n in range(10_000)
+    )
+    arrays = (history.records._layout_of, history.records._begin, history.records._values)
+    assert sum(map(sys.getsizeof, arrays)) < 65 * len(history)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from ..backend import BackendError, use, with_memory_report
+from ..parallel import ParallelError, current
 from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
@@ -42,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         CheckpointError,
         TrainingError,
         PlotError,
+        ParallelError,
     ) as error:
+        if (ranks := current()) is not None and not ranks.transport.failed(error):
+            return 1  # another rank reports it
         if options.traceback:
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error  # its str() would be in quotes

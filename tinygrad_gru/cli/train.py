@@ -14,8 +14,10 @@ from functools import partial
 from glob import glob
 from typing import Any
 
-from .. import show
+from .. import parallel, show
 from ..io import replacing
+from ..parallel import Ranks
+from ..parallel.ranks import ALONE, SHARDS
 from ..train import PlotError, TextRun, TextSettings, load_checkpoint, progress, restore, summarize, time_plan
 from ..train.folder import RunFolder
 from ..train.loop import GRACE
@@ -70,6 +72,7 @@ def add_to(commands: Any) -> None:
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")
     setting("evaluations", int, "evaluations on held-out text, of which each shows a sample", metavar="N")
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")
+    setting("shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 8 with mpiexec)", metavar="N")
     add_backend(command)
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
     command.add_argument(
@@ -104,18 +107,26 @@ def train(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
+    ranks = parallel.init(exact=False) if parallel.launched() else ALONE
+    if ranks.size > 1 and options.seconds is not None:
+        raise ValueError("--seconds measures the speed of one process: for several ranks give --characters")
+    folder: RunFolder | None = None
     with ExitStack() as locks:
-        if options.resume == "yes" or (options.resume == "auto" and _holds_run(options)):
-            folder, state, settings = _resumed(options, given, locks)
-            run = TextRun(settings, options.backend, origin_in(state))
+        if ranks.of_first(lambda: options.resume == "yes" or (options.resume == "auto" and _holds_run(options))):
+            folder, state, settings = _resumed_on(ranks, options, given, locks)
+            run = TextRun(settings, options.backend, origin_in(state), ranks)
         else:
+            if ranks.size > 1:
+                given.setdefault("shards", SHARDS)
             state, (settings, origin) = None, _new_settings(options, given)
-            run = TextRun(settings, options.backend, origin)
-            folder = RunFolder(options.out if options.out is not None else new_run_folder(run.settings.cell))
-            locks.enter_context(folder)
+            run = TextRun(settings, options.backend, origin, ranks)
+            if ranks.rank == 0:
+                folder = RunFolder(options.out if options.out is not None else new_run_folder(run.settings.cell))
+                locks.enter_context(folder)
         loop = run.loop(folder, state, options.grace)
         total = run.settings.steps * run.settings.characters_per_step
-        with BestEffort(progress(total, run.characters, "characters", quiet=options.quiet)) as display:
+        quiet = options.quiet or ranks.rank > 0
+        with BestEffort(progress(total, run.characters, "characters", quiet=quiet)) as display:
             sizes = f"{len(run.training):,} characters for training, {len(run.held_out):,} held out"
             display.write(f"{run.corpus.name}: {sizes}")
             if loop.is_extended:
@@ -125,10 +136,14 @@ def _train(options: argparse.Namespace) -> int:
                 )
             try:
                 finished = loop.run(display)
-            except KeyboardInterrupt:  # a second signal, or the end of the grace
+            except KeyboardInterrupt as error:  # a second signal, or the end of the grace
                 finished = False
+                ranks.transport.failed(error)
         if finished:
             loop.load_best()
+        if folder is None:  # rank 0 has it, and tells of it
+            pass
+        elif finished:
             summary = summarize(run, loop)
             with replacing(folder.summary) as file:
                 file.write(json.dumps(summary, indent=2).encode() + b"\n")
@@ -138,7 +153,8 @@ def _train(options: argparse.Namespace) -> int:
             try_print(_resume_hint(folder, options.backend))
     discard_unwritten(sys.stdout)
     if finished and loop.diagnosis is not None:
-        try_print(f"error: {loop.diagnosis}", sys.stderr)
+        if ranks.rank == 0:
+            try_print(f"error: {loop.diagnosis}", sys.stderr)
         return NOT_LEARNED
     return 0 if finished else INTERRUPTED if loop.signal in (None, signal.SIGINT) else RESUMABLE
 
@@ -164,6 +180,21 @@ def _new_settings(options: argparse.Namespace, given: dict[str, Any]) -> tuple[T
         if not options.quiet:
             try_print(f"{options.seconds:g} s: {plan}")
     return settings, origin
+
+
+def _resumed_on(
+    ranks: Ranks, options: argparse.Namespace, given: dict[str, Any], locks: ExitStack
+) -> tuple[RunFolder | None, dict[str, Any], TextSettings]:
+    """What `_resumed` returns: rank 0 reads it, and the others have no folder."""
+    found: list[RunFolder] = []
+
+    def read() -> dict[str, Any]:
+        folder, state, settings = _resumed(options, given, locks)
+        found.append(folder)
+        return {"state": state, "settings": asdict(settings)}
+
+    told = ranks.of_first(read)
+    return (found[0] if found else None), told["state"], TextSettings(**told["settings"])
 
 
 def _resumed(

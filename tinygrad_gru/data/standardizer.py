@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +17,10 @@ _HINTS = {"fit_transform": "fit(training).transform(training)", "mean_": "mean",
 class Standardizer:
     """Features of mean 0 and standard deviation 1: x' = (x − mean) / std, with the statistics of the training part.
 
-    `fit` takes an array (..., F), or (T,) for one feature, and averages over all axes but the last. NaN is left out of
-    the statistics and stays NaN. A constant feature has std 1, so it becomes 0. `mean`, `std`, `constant` and `missing`
-    (how many NaN) have one entry a feature; `std` divides by the number of values, as NumPy's.
+    `fit` takes an array (..., F), or (T,) for one feature, and averages over all axes but the last; one that is larger
+    than memory is read once, by blocks. NaN is left out of the statistics and stays NaN. A constant feature has std 1,
+    so it becomes 0. `mean`, `std`, `constant` and `missing` (how many NaN) have one entry a feature; `std` divides by
+    the number of values, as NumPy's.
 
     >>> training, test = np.array([[0.0, 5], [2, 5]]), np.array([[1.0, 6]])
     >>> standardizer = data.Standardizer().fit(training)
@@ -40,21 +42,23 @@ class Standardizer:
         Raises ValueError if a feature has no value at all, or an infinite one.
         """
         array, self._columns = as_array("values", values), _columns(values)
-        table = array.reshape(-1, _features(array)).astype(float)
-        missing = np.isnan(table)
-        largest = np.abs(table).max(axis=0, initial=0.0, where=~missing)
+        rows = array.reshape(-1, _features(array)) if isinstance(array, np.ndarray) else array
+        size = max(1, _BLOCK // prod(rows.shape[1:]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _Moments.of(rows[:size])
+            for start in range(size, len(rows), size):
+                found = found.with_block(rows[start : start + size])
         for wrong, words in (
-            (missing.all(axis=0), "no value but NaN"),
-            (largest == np.inf, "infinite values"),
-            (largest > _LARGEST, "values whose squares are infinite"),
+            (found.present == 0, "no value but NaN"),
+            (found.largest == np.inf, "infinite values"),
+            (found.largest > _LARGEST, "values whose squares are infinite"),
         ):
             if wrong.any():
                 raise ValueError(f"feature {wrong.argmax()} has {words}: leave it out or repair it before the fit")
-        least = np.nanmin(table, axis=0)
-        self.constant = least == np.nanmax(table, axis=0)
-        self.mean = np.where(self.constant, least, np.nanmean(table, axis=0))  # without the rounding of the average
-        self.std = np.where(self.constant, 1.0, np.nanstd(table, axis=0))
-        self.missing = missing.sum(axis=0)
+        self.constant = found.least == found.greatest
+        self.mean = np.where(self.constant, found.least, found.mean)  # without the rounding of the average
+        self.std = np.where(self.constant, 1.0, np.sqrt(found.squares / found.present))
+        self.missing = found.missing
         return self
 
     def transform(self, values: Any) -> np.ndarray:
@@ -104,7 +108,7 @@ class Standardizer:
 
     def _with_statistics(self, values: Any, features: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self._check_fitted()
-        array, columns = as_array("values", values), _columns(values)
+        array, columns = np.asarray(as_array("values", values)), _columns(values)
         if features is None and columns and self._columns and columns != self._columns:
             raise ValueError(f"the columns must be those of the fit, {self._columns}, in this order, got {columns}")
         chosen = np.arange(len(self.mean)) if features is None else np.asarray(features)
@@ -121,7 +125,46 @@ class Standardizer:
 
 
 _LARGEST = 1e150
+_BLOCK = 2**21  # values that are looked at together
 _STATISTICS = {"mean": float, "std": float, "constant": bool, "missing": int}
+
+
+class _Moments(NamedTuple):
+    """Of the values of each feature that are not NaN: their number, mean, squared deviations from it, and extremes."""
+
+    present: np.ndarray
+    missing: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+    least: np.ndarray
+    greatest: np.ndarray
+
+    @property
+    def largest(self) -> np.ndarray:
+        return np.where(self.present > 0, np.maximum(np.abs(self.least), np.abs(self.greatest)), 0.0)
+
+    @classmethod
+    def of(cls, block: Any) -> _Moments:
+        table = np.asarray(block)
+        table = table.reshape(-1, _features(table)).astype(float)
+        is_there = ~np.isnan(table)
+        count = is_there.sum(axis=0)
+        mean = np.where(is_there, table, 0.0).sum(axis=0) / np.maximum(count, 1)
+        squares = np.square(np.where(is_there, table - mean, 0.0)).sum(axis=0)
+        least = table.min(axis=0, initial=np.inf, where=is_there)
+        greatest = table.max(axis=0, initial=-np.inf, where=is_there)
+        return cls(count, len(table) - count, mean, squares, least, greatest)
+
+    def with_block(self, block: Any) -> _Moments:
+        """Those of a block more, after Chan, Golub and LeVeque (1979)."""
+        other = self.of(block)
+        count = self.present + other.present
+        share, apart = other.present / np.maximum(count, 1), other.mean - self.mean
+        return _Moments(
+            count, self.missing + other.missing, self.mean + apart * share,
+            self.squares + other.squares + np.square(apart) * self.present * share,
+            np.minimum(self.least, other.least), np.maximum(self.greatest, other.greatest),
+        )  # fmt: skip
 
 
 def _features(array: np.ndarray) -> int:

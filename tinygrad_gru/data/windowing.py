@@ -9,6 +9,9 @@ import numpy as np
 from ..keywords import answered
 from .arrays import as_array
 from .epochs import check_sizes
+from .sharded import ShardedArray
+
+_BLOCK = 2**18  # steps
 
 
 @answered(
@@ -31,7 +34,7 @@ def windows(
     (`split_by_time`) and take windows of each part.
 
     A list of arrays, of lists or of frames is several series: their windows are concatenated, and none spans two. For
-    one series both arrays are views that cannot be written to. Integers become float64.
+    one series both arrays are views that cannot be written to, of an `np.memmap` too. Integers become float64.
 
     `nan` says what becomes of windows that have a NaN: "refuse" (a ValueError that counts them), "drop" (they are left
     out) or "keep". Raises ValueError if a series is too short.
@@ -49,7 +52,7 @@ def windows(
         raise ValueError(f"targets must be of the same {len(several)} series, got {len(targets)}")
     pairs = [_windows_of_one(*pair, width, horizon, stride) for pair in zip(several.items(), targets.values())]
     x, y = pairs[0] if len(pairs) == 1 else map(np.concatenate, zip(*pairs))
-    if nan == "keep" or not any(np.isnan(array).any() for array in (*several.values(), *targets.values())):
+    if nan == "keep" or not any(_has_nan(array) for array in (*several.values(), *targets.values())):
         return x, y
     missing = np.isnan(x).any(axis=(1, 2)) | np.isnan(y).any(axis=(1, 2))
     if missing.any() and nan == "refuse":
@@ -66,6 +69,10 @@ def several_series(name: str, value: Any) -> dict[str, np.ndarray]:
     values = {f"{name}[{number}]": one for number, one in enumerate(value)} if is_several else {name: value}
     arrays: dict[str, np.ndarray] = {}
     for called, one in values.items():
+        if isinstance(one, ShardedArray):
+            raise TypeError(
+                f"{called}: windows are views of an array: np.load(path, mmap_mode='r') of each shard is one"
+            )
         array = as_array(called, one, "give an array (T, F), or a list of arrays for several series")
         array = array.astype(float) if array.dtype.kind in "biu" else array
         array = array[:, np.newaxis] if array.ndim == 1 else array
@@ -75,6 +82,11 @@ def several_series(name: str, value: Any) -> dict[str, np.ndarray]:
             )
         arrays[called] = array
     return arrays
+
+
+def _has_nan(array: np.ndarray) -> bool:
+    """Whether there is a NaN; looked for by blocks, for an array may be larger than memory."""
+    return any(bool(np.isnan(array[start : start + _BLOCK]).any()) for start in range(0, len(array), _BLOCK))
 
 
 def _windows_of_one(

@@ -31,6 +31,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -62,6 +63,11 @@ def problem() -> str:
     except (ImportError, OSError, RuntimeError) as error:
         return f"llvmlite is installed and does not work: {error}"
     return ""
+
+
+def compiler_is_loaded() -> bool:
+    """Whether llvmlite is imported, as it is where native code runs, and works."""
+    return f"{__name__}.compiler" in sys.modules
 
 
 def panel_width(rows: int, inner: int, columns: int, item: int) -> int:

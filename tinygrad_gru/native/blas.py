@@ -1,8 +1,10 @@
-"""Products of arrays by NumPy's BLAS, in one thread unless they are large.
+"""Products of arrays by NumPy's BLAS, in one thread of it each; large ones in pieces, which threads of ours share.
 
 Threads of OpenBLAS, which is in NumPy's wheels, wait for one another without giving their cores away. On a busy machine
 a product then takes as long as another process may keep a core, some milliseconds: 100 times as long as in one thread
 if it is as small as those of a recurrence. See benchmarks/results/threads.md.
+
+A product is cut by its sizes alone, so that its numbers do not depend on how many threads there are.
 """
 
 from __future__ import annotations
@@ -11,14 +13,19 @@ import ctypes
 import operator
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .cores import cores
+from .threads import run_together
+
 #: Multiply-adds from which on OpenBLAS uses threads: of matrices, and with a vector.
 LEAST, LEAST_OF_VECTOR = 2**18, 2**13
-#: Multiply-adds from which on it shall: a product then takes 3 ms or more on a core, about as long as it may wait.
-LARGE = 2**28
+#: Multiply-adds from which on a product is cut, and by the pieces' number from which on it is cut into more.
+PIECES = {2: 2**25, 4: 2**29}
+LARGE = PIECES[2]
 
 
 class Threads(NamedTuple):
@@ -29,9 +36,9 @@ class Threads(NamedTuple):
 
 
 def threads_of_numpy() -> Threads | None:
-    """Those of the OpenBLAS in NumPy. None where a user has set their number, where there is one, and where they are
-    those of OpenMP, of which setting the number moves memory."""
-    if "OMP_NUM_THREADS" in os.environ or "OPENBLAS_NUM_THREADS" in os.environ:
+    """Those of the OpenBLAS in NumPy. None where a user has set their number, where there is another BLAS, and where
+    they are those of OpenMP, of which setting the number moves memory."""
+    if "OPENBLAS_NUM_THREADS" in os.environ:
         return None
     try:  # this library's symbols, and of those that it needs
         library = ctypes.PyDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]
@@ -42,13 +49,13 @@ def threads_of_numpy() -> Threads | None:
             parallel, *functions = (
                 library[name.format(word)] for word in ("get_parallel", "get_num_threads", "set_num_threads")
             )
-            threads = Threads(*functions)
-            return threads if parallel() == 1 and threads.get() > 1 else None
+            return Threads(*functions) if parallel() == 1 else None
     return None
 
 
 def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
-    """The function, a product of two arrays, in one thread unless it is large; the function itself for None.
+    """The function, a product of two arrays, in one thread of BLAS, and in pieces if it is large; the function itself
+    for None.
 
     Another Python thread that multiplies at the same time may run in one thread, too. There is no lock, which a fork
     could leave held: whoever finds more than one thread restores that number.
@@ -56,22 +63,53 @@ def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
     if threads is None:
         return function
     get, set_to = threads
-    array = np.ndarray
+    array, least = np.ndarray, LEAST_OF_VECTOR if get() > 1 else LARGE
 
     def product(a: Any, b: Any, *out: Any) -> Any:
-        if type(a) is not array or type(b) is not array or a.size * b.size < LEAST_OF_VECTOR or not a.ndim:
+        if type(a) is not array or type(b) is not array or a.size * b.size < least or not a.ndim:
             return function(a, b, *out)
         rows, columns = a.shape[-2] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1  # of one of a stack
-        least = LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST
-        if not least <= rows * a.shape[-1] * columns < LARGE or (before := get()) == 1:
+        work = rows * a.shape[-1] * columns
+        if work < LARGE and (least == LARGE or work < (LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST)):
             return function(a, b, *out)
-        set_to(1)
+        before = get()
+        if before != 1:
+            set_to(1)
         try:
-            return function(a, b, *out)
+            return function(a, b, *out) if work < LARGE else in_pieces(function, work, a, b, *out)
         finally:
-            set_to(before)
+            if before != 1:
+                set_to(before)
 
     return product
+
+
+def in_pieces(function: Callable, work: int, a: np.ndarray, b: np.ndarray, *out: np.ndarray) -> Any:
+    """The function, a product of two arrays, by pieces of the rows or of the columns of the result.
+
+    The whole at once if it is none of matrices of one floating dtype, or overlaps with its operands: then NumPy copies.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or a.dtype.char not in "fd" or a.shape[1] != b.shape[0]:
+        return function(a, b, *out)
+    (rows, _), (_, columns) = a.shape, b.shape
+    if not out:
+        result = np.empty((rows, columns), a.dtype)
+    elif (
+        out[0].shape != (rows, columns) or out[0].dtype != a.dtype
+        or np.may_share_memory(out[0], a) or np.may_share_memory(out[0], b)
+    ):  # fmt: skip
+        return function(a, b, *out)
+    else:
+        (result,) = out
+    count = max(n for n, least in PIECES.items() if work >= least)
+    size = -(-max(rows, columns) // count // 16) * 16  # whole blocks of BLAS
+    parts = [slice(begin, begin + size) for begin in range(0, max(rows, columns), size)]
+    if rows >= columns:
+        pieces = [partial(np.matmul, a[part], b, result[part]) for part in parts]
+    else:
+        pieces = [partial(np.matmul, a, b[:, part], result[:, part]) for part in parts]
+    run_together(pieces, cores().number)
+    return result
 
 
 _numpy = threads_of_numpy()

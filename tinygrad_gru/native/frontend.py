@@ -7,9 +7,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from . import library
+from . import library, product
 from .builder import TYPES, Builder, Value
-from .product import product
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -18,6 +17,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 #: Of functions. Where registers have 64 bytes LLVM would use half of them, which cost some processors less power.
 ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
+_FUNCTIONS = {**library.FUNCTIONS, **product.FUNCTIONS}
 _CONSTANTS = {"inf": float("inf"), "nan": float("nan")}
 
 
@@ -225,7 +225,7 @@ class _Translator:
         if name.startswith("pointer_"):
             address = self.builder.cast(arguments[0], "i64")
             return self.builder.instruction("ptr", f"inttoptr {address} to ptr", TYPES[name[len("pointer_") :]])
-        if name != "product" and name not in library.FUNCTIONS:
+        if name not in _FUNCTIONS:
             raise TypeError(f"there is no function {name}")
         with self.builder.contracting():
-            return (product if name == "product" else library.FUNCTIONS[name])(self.builder, *arguments)
+            return _FUNCTIONS[name](self.builder, *arguments)

@@ -162,12 +162,31 @@ def _by_type(of_float: Function, of_double: Function) -> Function:
     return function
 
 
+def wait_for_change(b: Builder, pointer: Value, index: Any, count: Any) -> Value:
+    """Read an integer, which another thread will change, until it is not 0, or so many times; returns the last one."""
+    place, count = b.offset(pointer, index), b.cast(count, "i64")
+    again, end = b.labels("loop", "end")
+    before = b.block
+    b.emit(f"br label %{again}")
+    b.begin(again)
+    times = b.instruction("i64", "")
+    phi = len(b.lines) - 1
+    found = b.instruction("i64", f"load volatile i64, {place}")
+    following = times + 1
+    waits = (found == 0) & (following < count)
+    b.lines[phi] = f"  {times.text} = phi i64 [0, %{before}], [{following.text}, %{again}]"
+    b.emit(f"br {waits}, label %{again}, label %{end}")
+    b.begin(end)
+    return found
+
+
 FUNCTIONS: dict[str, Function] = {
     "exp": _by_type(_exp_32, _exp_64), "tanh": _by_type(_tanh_32, _tanh_64), "select": Builder.select, "plus": plus,
     "maximum": maximum, "minimum": minimum, "max": maximum, "min": minimum, "abs": absolute, "sign": sign,
     "floor_divide": floor_divide, "remainder": remainder,
     "power": _intrinsic("pow"), "sqrt": _intrinsic("sqrt"), "sin": _intrinsic("sin"), "cos": _intrinsic("cos"),
     "log": _intrinsic("log"), "log1p": _of_c("log1p"), "expm1": _of_c("expm1"),
+    "wait_for_change": wait_for_change,
 }  # fmt: skip
 FUNCTIONS |= {f"{name}_float32": FUNCTIONS[name] for name in ("exp", "tanh")}
 FUNCTIONS |= {f"{name}_float64": FUNCTIONS[name] for name in ("exp", "tanh")}

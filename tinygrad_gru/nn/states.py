@@ -91,3 +91,36 @@ def check_state_part(name: str, part: Tensor, shape: tuple[int, ...], layout: st
     """Raise ValueError unless a Tensor of a state has that shape: it is never broadcast."""
     if part.shape != shape:
         raise ValueError(f"state {name}: expected {layout} = {shape}, got {tuple(part.shape)} ({cause})")
+
+
+def structure_of(tree: Any) -> Any:
+    """The containers of a tree in JSON: None, [""] for a leaf, a dictionary, or a list with its kind and its items.
+
+    The kinds are "tuple", "list" and, of a State, "state" with the names of its parts.
+    """
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        return {name: structure_of(part) for name, part in tree.items()}
+    if isinstance(tree, State):
+        return [f"state {','.join(tree._fields)}", *map(structure_of, tree)]
+    if isinstance(tree, (tuple, list)):
+        return ["tuple" if isinstance(tree, tuple) else "list", *map(structure_of, tree)]
+    return [""]
+
+
+def restored(structure: Any, parts: list[Tensor]) -> Any:
+    """The tree of this structure; takes its leaves from the front of `parts`."""
+    if structure is None:
+        return None
+    if isinstance(structure, dict):
+        return {name: restored(part, parts) for name, part in structure.items()}
+    kind, *inner = structure
+    if kind == "":
+        return parts.pop(0)
+    items = [restored(part, parts) for part in inner]
+    if kind in ("tuple", "list"):
+        return tuple(items) if kind == "tuple" else items
+    if not str(kind).startswith("state "):
+        raise ValueError(f"carried_structure: expected the structure of a state, got {structure!r:.100}")
+    return State(items, tuple(filter(None, kind.removeprefix("state ").split(","))))

@@ -27,8 +27,9 @@ def tree_sum(rows: Any) -> Any:
     >>> parallel.buckets.tree_sum(np.array([[1.0], [2.0], [3.0], [4.0]]))  # (1 + 2) + (3 + 4)
     array([10.])
     """
-    while len(rows) > 1:
-        rows = rows[0::2] + rows[1::2]
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the norm of the sum
+        while len(rows) > 1:
+            rows = rows[0::2] + rows[1::2]
     return rows[0]
 
 
@@ -58,7 +59,8 @@ class TreeSum:
         level = 0
         while self._sums and self._sums[-1][0] == level:
             _, left = self._sums.pop()
-            left += array
+            with np.errstate(over="ignore", invalid="ignore"):  # as above
+                left += array
             self._free.append(array)
             array, level = left, level + 1
         self._sums.append((level, array))

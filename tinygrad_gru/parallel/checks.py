@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,3 +33,33 @@ def checksum(arrays: Iterable[Any]) -> str:
         for start in np.linspace(0, len(host) - rows, _WHOLE // _BLOCK).astype(int).tolist():
             digest.update(np.ascontiguousarray(host[start : start + rows]).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
+
+
+def source_checksum(source: Any) -> str:
+    """A checksum of the batches of a source: of its position and order, and of the arrays that it holds.
+
+    A source whose data are not in memory defines `checksum()`, which returns one. What only iteration shows, as of a
+    generator, is not in it: there a step compares the batches.
+
+    >>> batches = data.ArrayBatches(np.arange(6), batch_size=2, seed=0)
+    >>> before = parallel.source_checksum(batches)
+    >>> before == parallel.source_checksum(data.ArrayBatches(np.arange(6), batch_size=2, seed=1))
+    False
+    """
+    position = source.state_dict()
+    own = source.checksum() if hasattr(source, "checksum") else checksum(islice(_arrays_in(vars(source)), 10_000))
+    return f"{type(source).__name__} {json.dumps(position, sort_keys=True, default=str)} {own}"
+
+
+def _arrays_in(value: Any, depth: int = 4) -> Iterator[Any]:
+    """The arrays in the attributes of a source, in lists, tuples and dictionaries; of them those that begin with _ are
+    of a moment."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        yield getattr(value, "data", value) if not isinstance(value, np.ndarray) else value
+    elif isinstance(value, dict) and depth:
+        for name, item in value.items():
+            if not str(name).startswith("_"):
+                yield from _arrays_in(item, depth - 1)
+    elif isinstance(value, (list, tuple)) and depth:
+        for item in value:
+            yield from _arrays_in(item, depth - 1)

@@ -11,10 +11,13 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import TracebackType
 from typing import Any
@@ -172,7 +175,7 @@ class Mpi:
         missing = others - self._answered
         if missing:
             raise self._failure(
-                f"{_ranks(missing)} of {self.size} did not answer within {self.timeout:g} s (a process that hangs, or "
+                f"{listed(missing)} of {self.size} did not answer within {self.timeout:g} s (a process that hangs, or "
                 "that does other work for longer: set timeout=)"
             )
         raise self._failure(
@@ -189,7 +192,7 @@ class Mpi:
             self._receive()  # it may have said why
             self._listen()
             processes = ", ".join(str(self._processes[rank]) for rank in sorted(gone))
-            raise self._failure(f"{_ranks(gone)} of {self.size} (process {processes}) is gone: killed, or crashed")
+            raise self._failure(f"{listed(gone)} of {self.size} (process {processes}) is gone: killed, or crashed")
 
     def _failure(self, text: str) -> ParallelError:
         return _Told(f"parallel: {text}. The job ends; its last checkpoint is whole")
@@ -198,6 +201,7 @@ class Mpi:
         """The process ids of the other ranks on this host."""
         own = json.dumps([socket.gethostname(), os.getpid()])
         hosts = [json.loads(content) for content in self.gather_bytes(own.encode())]
+        self.about = ", ".join(f"{rank} is process {process} on {host}" for rank, (host, process) in enumerate(hosts))
         same = {rank: process for rank, (host, process) in enumerate(hosts) if host == hosts[self.rank][0]}
         return {rank: process for rank, process in same.items() if rank != self.rank and _exists(process)}
 
@@ -241,6 +245,10 @@ class Mpi:
                 before(kind, error, trace)
 
         sys.excepthook = hook
+        # MPICH's mpiexec, with -disable-auto-cleanup, tells by it that a rank has ended; by default it ends this one.
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+            signal.signal(signal.SIGUSR1, lambda *_: None)
         atexit.register(self._leave)
 
     def _leave(self) -> None:
@@ -274,7 +282,9 @@ def _mpi() -> Any:
         ) from error
     module.rc.thread_level = "funneled"
     try:
-        return import_module("mpi4py.MPI")
+        with warnings.catch_warnings():  # that another MPI has started this process: see below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:
         raise ImportError(
             f"parallel='mpi': mpi4py finds no MPI library: pip install mpich, or load the module of a cluster ({error})"
@@ -308,5 +318,7 @@ def _exists(process: int) -> bool:
         return True
 
 
-def _ranks(numbers: set[int]) -> str:
-    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"
+def listed(numbers: Iterable[int]) -> str:
+    """Ranks for a message: "rank 1", or "ranks 0, 2"."""
+    numbers = sorted(numbers)
+    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

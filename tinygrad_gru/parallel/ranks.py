@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..backend.random import RandomStream, drawing_from, random_stream
 from ..optim import Optimizer
 from .buckets import GradientSum
 from .checks import checksum
-from .mpi import Mpi, launched
+from .mpi import Mpi, launched, listed
 from .transport import ParallelError, Single, Transport, gather_states
 
 #: What `init` returned last.
@@ -60,6 +60,10 @@ class Ranks:
         """What a resumed run must have in common with this one: not the number of ranks."""
         return {"shards": self.shards if self.exact else None, "exact": self.exact}
 
+    def with_shards(self, shards: int) -> Ranks:
+        """The same job with another number of shards."""
+        return Ranks(self.transport, shards, exact=True)
+
     def cut(self, rows: int) -> list[slice]:
         """The rows of each of all shards: contiguous parts, which differ by at most one row."""
         ends = np.cumsum([rows // self.shards + (shard < rows % self.shards) for shard in range(self.shards)]).tolist()
@@ -96,6 +100,19 @@ class Ranks:
         """The states of all ranks: dictionaries of host arrays and of what JSON can hold."""
         return gather_states(self.transport, state)
 
+    def agreed(self, seconds: float, *flags: int) -> tuple[float, list[int]]:
+        """The time of rank 0, and of each flag the largest of all ranks: with these all of them decide alike."""
+        if self.size == 1:
+            return seconds, list(flags)
+        everyone = self.transport.gather(np.array([seconds, *flags], float))
+        return float(everyone[0, 0]), everyone[:, 1:].max(axis=0).astype(int).tolist()
+
+    def of_first(self, function: Callable[[], Any]) -> Any:
+        """What a function returns, a tree of host arrays and JSON values: rank 0 calls it, and tells the others."""
+        if self.size == 1:
+            return function()
+        return self.gather({"value": function()} if self.rank == 0 else {})[0]["value"]
+
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raise ParallelError, on all ranks, if these facts by name are not the same on all of them."""
         everyone = self.gather(facts)
@@ -104,9 +121,13 @@ class Ranks:
             if others:
                 first = everyone[others[0]].get(name)
                 raise ParallelError(
-                    f"parallel: rank{'s' if len(others) > 1 else ''} {', '.join(map(str, others))} of {self.size} "
-                    f"have another {name} than rank 0: {first!r:.300}, and there {everyone[0][name]!r:.300}"
+                    f"parallel: {listed(others)} of {self.size} {'has' if len(others) == 1 else 'have'} "
+                    f"another {name} than rank 0: {first!r:.300}, and there {everyone[0][name]!r:.300}"
                 )
+
+
+#: A process that no other one trains with.
+ALONE = Ranks(Single(), shards=1, exact=False)
 
 
 def init(engine: str | None = None, *, shards: int = SHARDS, exact: bool = True, timeout: float = TIMEOUT) -> Ranks:

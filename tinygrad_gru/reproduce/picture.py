@@ -11,8 +11,6 @@ from ..show.figures import new_figure, save_figure
 from .running import Outcome
 from .statistics import interval
 
-COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
-
 
 def draw(outcome: Outcome, path: Path) -> Any:
     """Draw two panels for each task, and save them; returns the figure.
@@ -31,7 +29,9 @@ def draw(outcome: Outcome, path: Path) -> Any:
     for row, task in enumerate(outcome.tasks):
         curves, points = figure.axes[2 * row : 2 * row + 2]
         lowest, highest = [], []
-        for (cell, name), colour in zip(study.cells.items(), COLOURS):
+        heights = list(study.tasks[task].published.values())
+        for number, (cell, name) in enumerate(study.cells.items()):
+            colour = f"C{number}"
             results = outcome.results[task, cell]
             x, values = _on_one_axis([np.asarray(result.curve, float) for result in results], best)
             curves.plot(x, values.mean(axis=0), color=colour, label=name)
@@ -39,6 +39,7 @@ def draw(outcome: Outcome, path: Path) -> Any:
             lowest.append(values.min())
             highest.append(np.median(values))
             found = interval([result.quality for result in results])
+            heights.append(found.mean)
             points.errorbar(
                 results[0].parameters, found.mean, yerr=None if outcome.seeds < 2 else found.half, fmt="o", capsize=4,
                 color=colour, label=name,
@@ -49,6 +50,9 @@ def draw(outcome: Outcome, path: Path) -> Any:
                     fillstyle="none",
                 )  # fmt: skip
         _set_scale(curves, lowest, highest)
+        if _spans_decades(heights):
+            points.set_yscale("log")
+        points.set_ylim(points.get_ylim())  # a baseline far away is in the legend alone
         for style, (name, value) in zip(("--", ":", "-.") * 9, outcome.baselines[task].items()):
             points.axhline(value, color="0.4", linestyle=style, linewidth=1, label=f"{name}, {value:.4g}")
         unit = f" ({study.unit})" if study.unit else ""
@@ -75,9 +79,13 @@ def _on_one_axis(curves: list[np.ndarray], best: Any) -> tuple[np.ndarray, np.nd
 
 def _set_scale(axes: Any, lowest: list[float], highest: list[float]) -> None:
     """A logarithmic axis for curves that span decades; otherwise the end of training, not its first steps."""
-    low, high = min(lowest), max(highest)
-    if low > 0 and high > 50 * low:
+    if _spans_decades([*lowest, *highest]):
         axes.set_yscale("log")
     else:
+        low, high = min(lowest), max(highest)
         room = max(high - low, 1e-9)
         axes.set_ylim(low - 0.2 * room, high + 2 * room)
+
+
+def _spans_decades(values: list[float]) -> bool:
+    return min(values) > 0 and max(values) > 50 * min(values)

@@ -49,7 +49,7 @@ def scan(
               undone, except for prints, and a NotCompiledWarning says so, once, with the line and the reason. With True
               such a step is a NotCompiledError. It is compiled to machine code where llvmlite is installed (the extra
               `fast`), which is kept on disk for other processes, else to a program of NumPy's functions; "llvm",
-              "llvm:2" (two threads) and "numpy" name one of them. `compiling` says how to change the default, and
+              "llvm:2" (in two threads) and "numpy" name one of them. `compiling` says how to change the default, and
               `explain` what runs and why. (Anomaly mode sees every step, so it is always eager.)
     checkpoint_every  k: keep only the carry after every k steps for backward, which recomputes k steps at a time.
               Memory for T/k carries and k steps instead of T steps, least at k = √T, for the time of one more forward

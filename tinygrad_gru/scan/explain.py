@@ -21,6 +21,7 @@ from .protocol import check_carry, check_step, checked_xs
 from .targets.blocked_scan import FEWEST_STEPS
 from .targets.source import Executable
 from .tracing.trace import Trace
+from .tracing.trace_cache import why_traced_anew
 from .tracing.traced_array import Untraceable
 from .tracing.tracer import trace_with_names
 
@@ -64,7 +65,15 @@ def explain(step: Callable[[Any, Any], Any], carry: Any, xs: Any = None, *, comp
         return f"{text[0].upper()}{text[1:]}."
     constants, values = _names(trace, step), {value.number: name for value, name in found.of().items()}
     traced = [f"    {value!r}" for value in forward.graph.values[: forward.size] if value.op != "scalar"]
-    lines = [*_how(mode, shown, compiled_step), "", "The step, traced:", *traced, ""]
+    lines = [
+        *_how(mode, shown, compiled_step),
+        "",
+        _reuse(why_traced_anew(step, carry, xs, trace)),
+        "",
+        "The step, traced:",
+        *traced,
+        "",
+    ]
     if forward.draws:
         count = len(forward.draws)
         values |= {value.number: f"draw {i} of the step" for i, value in enumerate(forward.xs[-count:], start=1)}
@@ -92,6 +101,13 @@ def _how(mode: Mode, shown: Mode, step: CompiledStep) -> list[str]:
     elif functions := step.native_functions:
         lines.append(f"Machine code: {origin(functions)}. `tinygrad-gru cache` says where it is kept.")
     return lines
+
+
+def _reuse(reason: str) -> str:
+    """How often the step is traced."""
+    if reason:
+        return f"Traced at every call of scan: {reason}."
+    return "Traced once: the trace is used again as long as nothing that the step reads is replaced."
 
 
 def origin(functions: Sequence[Function]) -> str:

@@ -25,7 +25,7 @@ _compiling: ContextVar[Mode | None] = ContextVar("compiling", default=None)
 class Mode(NamedTuple):
     """How a step runs.
 
-    target    "numpy", "llvm", "llvm:2" (two threads); "cuda", "javascript"; "" is eager mode. Whatever the
+    target    "numpy", "llvm", "llvm:2" (in two threads); "cuda", "javascript"; "" is eager mode. Whatever the
               target of host arrays, arrays on a GPU are computed there
     reason    what decides that
     is_asked  whether that is an argument, a block or the environment variable, rather than what is installed
@@ -122,8 +122,8 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
 
     True         compiled, by the target that is the default; a step that cannot be compiled is a NotCompiledError
     False        eager mode; so is "eager"
-    "llvm"       machine code, by llvmlite (the extra `fast`), in one thread; "llvm:2" in two, which share the batch,
-                 with the same results
+    "llvm"       machine code, by llvmlite (the extra `fast`), in two threads, which share the batch, where that pays:
+                 by a rule that `explain` states; "llvm:1" and "llvm:2" fix their number. The results are the same bits
     "numpy"      a program of NumPy's functions
     None         left to the environment variable TINYGRAD_GRU_COMPILED, which is one of these words; without it "llvm"
                  where llvmlite is installed, else "numpy"

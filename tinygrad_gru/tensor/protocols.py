@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import dtype_name, is_floating, xp_of
+from ..backend import dtype_name, is_floating, to_host, xp_of
 from ..backend.duck_array import ArrayUfunc
 from ..hints import did_you_mean, missing_attribute
-from ..tape import Variable
+from ..tape import Variable, inspector
 from ..trees import leaves, map_leaves
 from .hints import TENSOR
 from .operators import Operators
@@ -64,6 +64,13 @@ def _array_ufunc(tensor: Any, ufunc: np.ufunc, method: str, *inputs: Any, **sett
             "lost: write a = a + tensor for a += tensor, and array[...] = tensor.detach().numpy() for values"
         )
     raise TypeError(f"np.{name} of a Tensor takes no {', '.join(settings)}: write ops.where around it, or astype")
+
+
+def values_of(array: Any) -> Any:
+    """The array on the host, where its values leave the tape: an inspector is told."""
+    if (observer := inspector.get()) is not None:
+        observer.reading(array)
+    return to_host(array)
 
 
 class Protocols(ForeignNames):

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy import array2string
 
-from ..backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, to_host, xp_of
+from ..backend import Backend, as_array, astype, backend_of, copy_of, is_floating, move, resolve, xp_of
 from ..contexts import recording
 from ..html import tensor_html
 from ..ops.op import unwrap
@@ -15,7 +15,7 @@ from ..tape import GradState, Node, TapeError, Variable, leaf, name_of, walk
 from ..writes import writes
 from .in_place import InPlace
 from .operators import Operators
-from .protocols import Protocols
+from .protocols import Protocols, values_of
 
 
 class Tensor(InPlace, Operators, Protocols, Variable):
@@ -135,7 +135,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         >>> Tensor([1.0, 2.0]).numpy()
         array([1., 2.], dtype=float32)
         """
-        host = to_host(self._data)
+        host = values_of(self._data)
         return host.copy() if host is self._data else host
 
     def item(self) -> Any:
@@ -146,11 +146,11 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         """
         if self._data.size != 1:
             raise ValueError(f"item: expected a tensor with one element, got shape {self.shape}")
-        return to_host(self._data).item()
+        return values_of(self._data).item()
 
     def tolist(self) -> Any:
         """The values as nested lists of Python scalars."""
-        return to_host(self._data).tolist()
+        return values_of(self._data).tolist()
 
     def to(self, device: Any = None, dtype: Any = None) -> Tensor:
         """A copy on another backend: a leaf of a leaf, a constant of a constant; on the same backend the tensor itself.
@@ -325,7 +325,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
                 node.grad_state.accumulate(gradient if create_graph else type(self).from_node(as_array(gradient), None))
 
     def __repr__(self) -> str:
-        body = array2string(to_host(self._data), separator=", ", prefix="Tensor(")
+        body = array2string(values_of(self._data), separator=", ", prefix="Tensor(")
         node = "" if self.node is None else ", requires_grad=True"
         if self.node is not None and self.node.op is not None:
             node = f", op={self.node.op.__name__}"
@@ -333,7 +333,7 @@ class Tensor(InPlace, Operators, Protocols, Variable):
         return f"Tensor({body}, dtype={self.dtype}{device}{node})"
 
     def _repr_html_(self) -> str:
-        return tensor_html(self, array2string(to_host(self._data), threshold=100, precision=4))
+        return tensor_html(self, array2string(values_of(self._data), threshold=100, precision=4))
 
 
 def cotangent_node(tensor: Variable, caller: str) -> Node:

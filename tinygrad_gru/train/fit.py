@@ -21,6 +21,7 @@ from ..hints import did_you_mean
 from ..io.checkpoint import CheckpointError, load_checkpoint
 from ..nn import Module
 from ..optim import Optimizer, ReduceOnPlateau, Schedule
+from ..parallel import Ranks
 from ..scan import compiling
 from ..tensor import Tensor
 from .batches import ModelBatch, batches_in_epoch, batches_of, one_pass, read_batch, reference_tensor, rewind, source_of
@@ -31,9 +32,10 @@ from .history import History
 from .loop import GRACE, Loop
 from .metrics import Metric, metric
 from .metrics.loss import check_loss, loss_of, mean_count
+from .sharded import make_trainer, ranks_of
 from .terminal import Progress
 from .terminal import progress as progress_display
-from .trainer import Step, Trainer, call_model
+from .trainer import Step, call_model
 
 _LR = 1e-3
 
@@ -88,6 +90,7 @@ def fit(
     callbacks: Callback | Sequence[Callback] = (),
     patience: int | None = None,
     folder: str | os.PathLike[str] | RunFolder | None = None,
+    parallel: str | Ranks | None = None,
     resume: bool = False,
     keep_last: int = 1,
     grace: float | None = GRACE,
@@ -128,6 +131,9 @@ def fit(
     patience     stop after more evaluations than this in a row without a better validation loss; the weights in the end
                  are those of the best evaluation
     folder       for the log (log.jsonl) and checkpoints, the last one and the best one; None: nothing is written
+    parallel     "mpi": this process is one of several that mpiexec has started, which share each batch; or what
+                 `parallel.init` has returned, for other settings than its own. The weights are the same on any number
+                 of ranks, and a run may be resumed on another one. Rank 0 evaluates and writes files
     resume       go on from the checkpoint in `folder`, if there is one, bit for bit as if never interrupted; of data
                  without a position (see `data.Epochs`) if each pass has the same order. CheckpointError if it is of a
                  run with another optimizer, lr, clip_norm, accumulate, carry_state or other metrics
@@ -156,10 +162,14 @@ def fit(
     chosen = _metrics(metrics)
     optimizer = optimizer_of(optimizer, lr, model, loss)
     #: What a run must have in common with one that it resumes, besides its model and its data.
-    settings = {
+    settings: dict[str, Any] = {
         "accumulate": accumulate, "carry_state": carry_state, "clip_norm": clip_norm and float(clip_norm),
         "optimizer": type(optimizer).__name__, "lr": lr and float(lr), "metrics": [item.name for item in chosen],
     }  # fmt: skip
+    ranks = ranks_of(parallel)
+    if ranks is not None:
+        settings["parallel"] = ranks.settings
+    is_first = ranks is None or ranks.rank == 0
     if schedule is not None and not callable(schedule) and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule: expected a class such as optim.WarmupCosine, or a schedule, got {schedule!r}")
     if schedule is ReduceOnPlateau:
@@ -169,9 +179,9 @@ def fit(
         schedule = schedule(optimizer, _total_steps(training, epochs, steps, accumulate))
     if isinstance(schedule, ReduceOnPlateau) and held_out is None:
         raise ValueError("schedule: ReduceOnPlateau depends on the validation loss: give validation=")
-    trainer = Trainer(
-        model, loss, optimizer, training, schedule, clip_norm=clip_norm, accumulate=accumulate, precision=precision,
-        compiled=compiled, carry_state=carry_state, metrics=deepcopy(chosen),
+    trainer = make_trainer(
+        ranks, model, loss, optimizer, training, schedule, clip_norm=clip_norm, accumulate=accumulate,
+        precision=precision, compiled=compiled, carry_state=carry_state, metrics=deepcopy(chosen),
     )  # fmt: skip
 
     def evaluation() -> dict[str, float]:
@@ -180,15 +190,17 @@ def fit(
 
     loop = Loop(
         trainer, steps=steps, epochs=epochs, seconds=seconds, evaluate=None if held_out is None else evaluation,
-        callbacks=callbacks, patience=patience, keep_best=folder is not None, folder=folder, keep_last=keep_last,
-        grace=grace, metadata={"fit": settings},
+        callbacks=callbacks, patience=patience, keep_best=folder is not None, folder=folder if is_first else None,
+        keep_last=keep_last, grace=grace, metadata={"fit": settings},
     )  # fmt: skip
-    if resume:
-        _resume(loop)
+    if resume and folder is None:
+        raise ValueError("resume=True needs the folder of the run: give folder=")
+    if resume and (state := trainer.ranks.of_first(lambda: _to_resume(loop))) is not None:
+        loop.resume(state)
     if not model.training:
         model.train()
     left_out = _left_out(model, optimizer)
-    with _display(progress, loop, training, accumulate) as display:
+    with _display(progress if is_first else False, loop, training, accumulate) as display:
         if left_out:
             display.write(f"not trained, for the optimizer does not have them: {', '.join(left_out)}")
         loop.run(display)
@@ -337,12 +349,11 @@ def _total_steps(batches: Any, epochs: int | None, steps: int | None, accumulate
     return epochs * -(-length // accumulate)
 
 
-def _resume(loop: Loop) -> None:
-    """Load the checkpoint of the loop's folder, if there is one."""
-    if loop.folder is None:
-        raise ValueError("resume=True needs the folder of the run: give folder=")
+def _to_resume(loop: Loop) -> dict[str, Any] | None:
+    """The state in the checkpoint of the loop's folder, if there is one."""
+    assert loop.folder is not None
     if not loop.folder.checkpoint.exists():
-        return
+        return None
     state = load_checkpoint(loop.folder.checkpoint)
     saved = state.get("about")
     if saved != loop.metadata:
@@ -350,7 +361,7 @@ def _resume(loop: Loop) -> None:
             f"{loop.folder.checkpoint} is of a run with other settings, and cannot be resumed exactly: {saved}, now "
             f"{loop.metadata}"
         )
-    loop.resume(state)
+    return state
 
 
 def _display(progress: bool | Progress, loop: Loop, batches: Any, accumulate: int) -> AbstractContextManager[Progress]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io import FileLock, LockedError, remove_parts, replacing
+from ..io.checkpoint import CheckpointError, load_checkpoint
 from ..io.log import LOG as LOG
 from ..io.log import parse_log
 from ..io.log import read_log as read_log
@@ -51,6 +52,20 @@ class RunFolder:
         if self.checkpoint.exists() or self.best.exists():
             advice = "resume it (resume=True, --resume), or give another folder"
             raise FileExistsError(f"{self.path} holds a run already: {advice}")
+
+    def check_run(self, run: str | None) -> None:
+        """Raise FileExistsError if its checkpoints are of another run than the one with this fingerprint."""
+        for path in (self.checkpoint, self.best):
+            with suppress(CheckpointError):  # missing or damaged: the run is resumed from another file
+                if load_checkpoint(path).get("run") != run:
+                    raise FileExistsError(f"{path} is of another run than the one to resume: give another folder")
+
+    def load_best(self, run: str | None, step: int) -> dict[str, Any]:
+        """The best checkpoint. Raises CheckpointError if it is not that of this step of this run."""
+        best = load_checkpoint(self.best)
+        if (best.get("run"), best["trainer"]["steps"]) != (run, step):
+            raise CheckpointError(f"{self.best} does not hold step {step}, the best one, of this run")
+        return best
 
     def numbered(self, step: int) -> Path:
         """The checkpoint of a step, beside the last one."""

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,46 @@ _SETTINGS = ("gradient_norm", "lr", "characters", "seconds")
 _VALIDATION = "validation_"
 #: Rows of a table that `repr` prints; of more than that the first and the last.
 _MOST_ROWS = 12
+
+
+class Records(Sequence[dict[str, Any]]):
+    """Records in order, of which those of numbers take 8 bytes a number: a long run has millions of them."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[Any, ...], int] = {}  # (name, type of its number), …: each is there once
+        self._known: list[tuple[Any, ...]] = []
+        self._layout_of, self._begin, self._values = array("I"), array("q"), array("d")
+        self._others: dict[int, dict[str, Any]] = {}  # by their index
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        layout = tuple((name, type(value)) for name, value in record.items())
+        values = record.values()
+        if not all(type(value) is float or (type(value) is int and abs(value) <= 2**53) for value in values):
+            self._others[len(self)], layout, values = dict(record), (), {}.values()
+        if layout not in self._layouts:
+            self._layouts[layout] = len(self._known)
+            self._known.append(layout)
+        self._layout_of.append(self._layouts[layout])
+        self._begin.append(len(self._values))
+        self._values.extend(values)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == (list(other) if isinstance(other, Records) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self._layout_of)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        if index in self._others:
+            return dict(self._others[index])
+        begin = self._begin[index]
+        layout = self._known[self._layout_of[index]]
+        return {name: kind(self._values[begin + place]) for place, (name, kind) in enumerate(layout)}
 
 
 class History:
@@ -54,7 +95,7 @@ class History:
     """
 
     def __init__(self, records: Iterable[Mapping[str, Any]] = ()) -> None:
-        self.records: list[dict[str, Any]] = []
+        self.records = Records()
         self.stopped: str | None = None
         self.diagnosis: str | None = None
         self._epochs: dict[int, dict[str, Any]] = {}
@@ -71,7 +112,7 @@ class History:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add the record of a step or of an evaluation."""
-        self.records.append(dict(record))
+        self.records.append(record)
 
     def add_epoch(self, record: Mapping[str, Any]) -> None:
         """Add the record of an epoch that has ended."""

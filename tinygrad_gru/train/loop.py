@@ -6,17 +6,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from ..io.checkpoint import CheckpointError, fingerprint, load_checkpoint, save_checkpoint
+import numpy as np
+
+from ..io.checkpoint import CheckpointError, fingerprint, save_checkpoint
 from ..io.schema import LOOP, check
 from ..version import RenamedAttribute, renamed_arguments
 from .callbacks import Callback
 from .folder import Heartbeat, JsonLines, RunFolder, read_log
 from .history import History
-from .stopping import EarlyStop, StopRequest, check_end, diagnosis
+from .stopping import EarlyStop, StopRequest, check_end, diagnosis, losses_in
 from .terminal import BestEffort, Progress
 from .trainer import Trainer, check_positive
 
@@ -87,6 +89,7 @@ class Loop:
             if not isinstance(callback, Callback):
                 hint = f", write {callback.__name__}()" if isinstance(callback, type) else ""
                 raise TypeError(f"callbacks: expected Callback objects, got {callback!r}{hint}")
+        self._called = [item for item in self.callbacks if item.on_all_ranks or trainer.ranks.rank == 0]
         self.early_stop = EarlyStop(patience)
         self.keep_best = patience is not None or (keep_best and evaluate is not None)
         self.folder = folder if isinstance(folder, RunFolder) or folder is None else RunFolder(folder)
@@ -100,7 +103,7 @@ class Loop:
         self._epochs: list[dict[str, Any]] = []
         self._step_seconds = 0.0
         self._elapsed = 0.0  # seconds of this run, those before an interruption included, up to `_clock`
-        self._clock = 0.0
+        self._clock = self._saved_at = 0.0
         self._reported_at = -_SECONDS_BETWEEN_REPORTS
         self._first_step = 0
         self._best_step: int | None = None
@@ -108,7 +111,6 @@ class Loop:
         self._logged = 0
         self._run: str | None = None  # the fingerprint of its initial state; None before the first step
         self._saved_step: int | None = None
-        self._saved_at = time.monotonic()
         self._heartbeat = Heartbeat(None if self.folder is None else self.folder.heartbeat)
 
     # -- what callbacks see --------------------------------------------------------------------------------------
@@ -188,9 +190,10 @@ class Loop:
             stop = stack.enter_context(StopRequest(self.grace))
             log = None if self.folder is None else stack.enter_context(self._open_log(self.folder))
             stack.push(partial(self._end, stop))
-            for callback in reversed(self.callbacks):  # the stack calls all, whatever one of them raises
+            for callback in reversed(self._called):  # the stack calls all, whatever one of them raises
                 stack.callback(callback.on_train_end, self)
-            self.trainer.on_gradients = partial(self._call, "on_gradients") if self.callbacks else None
+            self.trainer.on_gradients = partial(self._call, "on_gradients") if self._called else None
+            self.trainer.check_ranks(self.metadata)
             self._call("on_train_begin")
             if self.trainer.remark:
                 self.progress.write(self.trainer.remark)
@@ -199,17 +202,27 @@ class Loop:
                 if self.evaluate is not None:
                     self.report(self._evaluate(log, is_first=True))
                 self._run = initial
-            self._clock = time.perf_counter()
-            while not self.finished and not stop.requested and self.stopped is None:
+            self._clock = self._saved_at = self.trainer.ranks.agreed(time.perf_counter())[0]
+            while not self.finished and not self._is_stopped(stop):
                 self._step(log)
             self.signal = stop.number
             self.stopped = self.stopped or self._reason()
             if self.steps != self._saved_step:
                 self._save(log)
         keeps_best = self.early_stop.patience is not None
-        self.diagnosis = diagnosis(*self._losses(), self.trainer.targets_in_step, keeps_best)
+        self.diagnosis = self.trainer.ranks.of_first(
+            lambda: diagnosis(*losses_in(self.history, self.position()), self.trainer.targets_in_step, keeps_best)
+        )
         self.history.stopped, self.history.diagnosis = self.stopped, self.diagnosis
         return self.finished
+
+    def _is_stopped(self, stop: StopRequest) -> bool:
+        """Whether a signal or a callback has ended the run: on any rank of a parallel one."""
+        _, (number, is_stopped) = self.trainer.ranks.agreed(0, stop.number or 0, self.stopped is not None)
+        stop.number = number or None
+        if is_stopped:
+            self.request_stop("a callback on another rank has ended it")
+        return stop.requested or self.stopped is not None
 
     def _end(self, stop: StopRequest, error: type[BaseException] | None, *_: object) -> None:
         """Note the signal, also where it did not wait for the end of a step, and in the heartbeat how the run ended."""
@@ -220,9 +233,7 @@ class Loop:
     def _reason(self) -> str | None:
         """Why the run ends before its last step."""
         if self.early_stop.due:
-            stop = self.early_stop
-            best = "no finite loss" if stop.best is None else f"no better loss than {stop.best:.4g}"
-            return f"early stopping: {best} in {stop.since_best} evaluations"
+            return self.early_stop.reason
         if self.signal is None or self.finished:
             return None
         return f"interrupted by {'Ctrl-C' if self.signal == signal.SIGINT else signal.Signals(self.signal).name}"
@@ -234,10 +245,13 @@ class Loop:
 
     def load_best(self) -> None:
         """Load the weights of the best evaluation into the model, if they were kept."""
-        if self._best_step is None:
-            return
-        weights = self._best()["trainer"]["model"] if self._best_weights is None else self._best_weights
-        self.model.load_state_dict(weights)
+        if self._best_step is not None:
+            self.model.load_state_dict(self.trainer.ranks.of_first(self._best))
+
+    def _best(self) -> dict[str, Any] | None:
+        if self.folder is None or self._best_step is None:
+            return self._best_weights
+        return self.folder.load_best(self._run, self._best_step)["trainer"]["model"]
 
     def position(self) -> dict[str, int]:
         """The first fields of every record."""
@@ -278,11 +292,11 @@ class Loop:
             self.report(epoch)
         elif evaluation:
             self.report(evaluation)
-        if evaluation or time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+        if evaluation or self._clock - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
             self._save(log)
 
     def _call(self, event: str, *record: Mapping[str, Any]) -> None:
-        for callback in self.callbacks:
+        for callback in self._called:
             getattr(callback, event)(self, *record)
 
     def _record(self, record: dict[str, Any], log: JsonLines | None) -> None:
@@ -290,20 +304,13 @@ class Loop:
         if log is not None:
             log.write(record)
 
-    def _losses(self) -> tuple[list[float], list[float]]:
-        """The losses of the steps, whose records have the norm of their gradient, and those of the evaluations."""
-        position = self.position()
-        steps = [record["loss"] for record in self.history if "gradient_norm" in record]
-        evaluations = [record for record in self.history if "gradient_norm" not in record]
-        return steps, [next(value for name, value in record.items() if name not in position) for record in evaluations]
-
     def _add_epoch(self, record: dict[str, Any]) -> None:
         self._epochs.append(record)
         self.history.add_epoch(record)
 
     def _count_seconds(self) -> float:
         """Add the time since the last call to those of the run; returns what they were before."""
-        before, now = self._elapsed, time.perf_counter()
+        before, now = self._elapsed, self.trainer.ranks.agreed(time.perf_counter())[0]
         self._elapsed, self._clock = before + now - self._clock, now
         return before
 
@@ -319,10 +326,14 @@ class Loop:
         assert total is not None
         return steps * self.evaluations // total > (steps - 1) * self.evaluations // total
 
-    def _evaluate(self, log: JsonLines | None, is_first: bool = False) -> dict[str, Any]:
+    def _values(self) -> dict[str, np.ndarray]:
         assert self.evaluate is not None
+        return {name: np.array(float(value)) for name, value in self.evaluate().items()}
+
+    def _evaluate(self, log: JsonLines | None, is_first: bool = False) -> dict[str, Any]:
         self._heartbeat.beat("evaluating", self.steps)
-        values = {name: float(value) for name, value in self.evaluate().items()}
+        told = self.trainer.ranks.of_first(self._values)  # in arrays, for JSON has no NaN
+        values = {name: float(value) for name, value in told.items()}
         if not values:
             raise ValueError("evaluate: it must return the loss on validation data by its name, and got no value")
         loss = next(iter(values.values()))
@@ -353,26 +364,15 @@ class Loop:
 
     def _check_folder(self, folder: RunFolder) -> None:
         """Check, before a run is resumed, that the folder is its own and has the best weights that it will need."""
-        for path in (folder.checkpoint, folder.best):
-            with suppress(CheckpointError):  # missing or damaged: the run is resumed from another file
-                if load_checkpoint(path).get("run") != self._run:
-                    raise FileExistsError(f"{path} is of another run than the one to resume: give another folder")
-        if self._best_step is None:
-            return
+        folder.check_run(self._run)
         if self._best_step == self.steps:  # a kill may have come between the two files
             save_checkpoint(folder.best, self._state())
-        else:
-            self._best()
-
-    def _best(self) -> dict[str, Any]:
-        assert self.folder is not None
-        best = load_checkpoint(self.folder.best)
-        if (best.get("run"), best["trainer"]["steps"]) != (self._run, self._best_step):
-            raise CheckpointError(f"{self.folder.best} does not hold step {self._best_step}, the best one, of this run")
-        return best
+        elif self._best_step is not None:
+            folder.load_best(self._run, self._best_step)
 
     def _save(self, log: JsonLines | None) -> None:
-        self._saved_step, self._saved_at = self.steps, time.monotonic()
+        self._saved_step, self._saved_at = self.steps, self._clock
+        self.trainer.collect()
         if self.folder is None or log is None:
             return
         log.sync()  # before the checkpoint, so that the log always has the records that a resumed run needs

@@ -8,7 +8,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from types import FrameType
 from typing import Any
@@ -49,6 +49,11 @@ class EarlyStop:
     @property
     def due(self) -> bool:
         return self.patience is not None and self.since_best > self.patience
+
+    @property
+    def reason(self) -> str:
+        best = "no finite loss" if self.best is None else f"no better loss than {self.best:.4g}"
+        return f"early stopping: {best} in {self.since_best} evaluations"
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "since_best": self.since_best}
@@ -128,6 +133,16 @@ def check_end(**ends: float | None) -> None:
 
 #: The least steps, and targets per step, for training losses to be compared: fewer are mostly noise.
 _LEAST_STEPS, _LEAST_TARGETS = 10, 16
+
+
+def losses_in(history: Iterable[Mapping[str, Any]], position: Mapping[str, int]) -> tuple[list[float], list[float]]:
+    """The losses of the steps, whose records have the norm of their gradient, and those of the evaluations.
+
+    Of an evaluation it is the first value that is not one of `position`.
+    """
+    steps = [record["loss"] for record in history if "gradient_norm" in record]
+    evaluations = [record for record in history if "gradient_norm" not in record]
+    return steps, [next(value for name, value in record.items() if name not in position) for record in evaluations]
 
 
 def diagnosis(losses: Sequence[float], evaluations: Sequence[float], targets: float, keeps_best: bool) -> str | None:

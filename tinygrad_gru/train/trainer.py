@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from .. import ops
 from ..backend import random_state, set_random_state
 from ..io.schema import ARRAY, COUNT, FLOAT_ARRAY, NUMBER, OBJECT, TEXT, ValueType, dict_of, list_of, optional
-from ..nn import Module, State
+from ..nn import Module
+from ..nn.states import restored, structure_of
 from ..optim import Optimizer, ReduceOnPlateau, Schedule, clip_gradient_norm
+from ..parallel.ranks import ALONE
 from ..scan import compiling
 from ..scan.explain import Compilations
 from ..scan.modes import Mode, continued, mode_of
@@ -31,7 +33,7 @@ _GROUP = ValueType(
     lambda value: type(value) is dict and list_of(COUNT).accepts(value.get("updates")),
 )
 _NOTHING = ValueType("null", lambda value: value is None)
-_TINY = 1e-300  # so that a step without a target that counts has the loss 0
+TINY = 1e-300  # so that a step without a target that counts has the loss 0
 #: The schema of a trainer's state, with a schedule. What it calls "stream" is the position in the data.
 TRAINER_STATE: dict[str, Any] = {
     "model": dict_of(ARRAY),
@@ -170,6 +172,7 @@ class Trainer:
             raise ValueError("schedule: it is one of another optimizer than the one that trains the model")
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
         self.source = source_of(data)
+        self.ranks = ALONE
         self.clip_norm, self.accumulate, self.carry_state = clip_norm, accumulate, carry_state
         self.precision, self.compiled = precision, compiled
         self.network = mixed_precision(model, precision)
@@ -212,19 +215,10 @@ class Trainer:
             self.epoch_means.reset()
         batches = self._next_batches()
         lr = self.optimizer.groups[0]["lr"]
-        counts = [mean_count(self.loss, batch.targets) for batch in batches]
-        total = sum(counts)
-        state, losses = self._carried, []
         self.model.zero_grad()  # also those of parameters that the optimizer does not have
         self.optimizer.zero_grad()
         with self.compiling():
-            for batch, count in zip(batches, counts):
-                loss, state = self._loss(batch, None if batch.starts else state)
-                if len(batches) > 1:
-                    share = count / (total + _TINY)
-                    loss = loss * (share.astype(loss.dtype) if isinstance(share, Tensor) else share)
-                self.scaler.backward(loss)
-                losses.append(loss.detach().astype("float64"))
+            losses, total, state = self._gradients(batches)
         trained = self.optimizer.parameters()
         self.scaler.unscale(trained)
         if self.on_gradients is not None:
@@ -254,10 +248,28 @@ class Trainer:
         """The batches of a step; without word from the data, an epoch's first one resets a carried state."""
         batches: list[ModelBatch] = []
         while not batches or (len(batches) < self.accumulate and not at_end(self.source)):
-            batch = read_batch(self.source.next_batch(), self._like)
-            starts = self.source.index == 1 if batch.starts is None else batch.starts
-            batches.append(batch._replace(starts=starts))
+            batches.append(self._read(self.source.next_batch(), self.source.index == 1))
         return batches
+
+    def _read(self, batch: Any, is_first: bool) -> ModelBatch:
+        read = read_batch(batch, self._like)
+        return read._replace(starts=is_first if read.starts is None else read.starts)
+
+    def _gradients(self, batches: list[ModelBatch]) -> tuple[list[Tensor], Any, Any]:
+        """Accumulate the gradient of a step; returns the parts of its loss, its number of targets, and the state."""
+        counts = [mean_count(self.loss, batch.targets) for batch in batches]
+        total, state, losses = sum(counts), self._carried, []
+        for batch, count in zip(batches, counts):
+            loss, state = self._loss(batch, None if batch.starts else state)
+            losses.append(self._backward(loss, count / (total + TINY) if len(batches) > 1 else None))
+        return losses, total, state
+
+    def _backward(self, loss: Tensor, share: Any) -> Tensor:
+        """Accumulate the gradient of a part of the step's loss, of which it is this share; returns that part."""
+        if share is not None:
+            loss = loss * (share.astype(loss.dtype) if isinstance(share, Tensor) else share)
+        self.scaler.backward(loss)
+        return loss.detach().astype("float64")
 
     def _loss(self, batch: ModelBatch, state: Any) -> tuple[Tensor, Any]:
         """The loss of a batch, and the state to carry to the next one, detached."""
@@ -281,6 +293,12 @@ class Trainer:
             f"{lr:g}: training has diverged ({cause}). The weights are those before this step"
         )
 
+    def check_ranks(self, metadata: Mapping[str, Any]) -> None:
+        """Before the first step of a run: compare the ranks of a parallel one. Here there are none."""
+
+    def collect(self) -> None:
+        """Before a checkpoint, on all ranks of a parallel run: collect what `state_dict` needs of the others."""
+
     def state_dict(self) -> dict[str, Any]:
         """All that the following steps depend on: a tree of host arrays and JSON values."""
         carried = self._carried
@@ -296,7 +314,7 @@ class Trainer:
             "random": random_state(),
             "steps": self.steps,
             "carried": None if carried is None else [part.numpy() for _, part in leaves(carried, "state")],
-            "carried_structure": {"tree": _structure(carried)},
+            "carried_structure": {"tree": structure_of(carried)},
             "epoch_means": self.epoch_means.state_dict(),
         }
 
@@ -324,7 +342,7 @@ class Trainer:
         if "epoch_means" in state:
             self.epoch_means.load_state_dict(state["epoch_means"])
         self.steps = state["steps"]
-        self._carried = _restored(structure, [Tensor(part, device=self._like.device) for part in parts or ()])
+        self._carried = restored(structure, [Tensor(part, device=self._like.device) for part in parts or ()])
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -365,36 +383,3 @@ def _check_parameters(model: Module, loss: Any, optimizer: Optimizer) -> None:
             f"optimizer: it has not the parameter {missing} of the model, and has others that the model has not: if a "
             "layer was replaced after it was made, make it anew"
         )
-
-
-def _structure(tree: Any) -> Any:
-    """The containers of a tree in JSON: None, [""] for a leaf, a dictionary, or a list with its kind and its items.
-
-    The kinds are "tuple", "list" and, of a State, "state" with the names of its parts.
-    """
-    if tree is None:
-        return None
-    if isinstance(tree, dict):
-        return {name: _structure(part) for name, part in tree.items()}
-    if isinstance(tree, State):
-        return [f"state {','.join(tree._fields)}", *map(_structure, tree)]
-    if isinstance(tree, (tuple, list)):
-        return ["tuple" if isinstance(tree, tuple) else "list", *map(_structure, tree)]
-    return [""]
-
-
-def _restored(structure: Any, parts: list[Tensor]) -> Any:
-    """The tree of this structure; takes its leaves from the front of `parts`."""
-    if structure is None:
-        return None
-    if isinstance(structure, dict):
-        return {name: _restored(part, parts) for name, part in structure.items()}
-    kind, *inner = structure
-    if kind == "":
-        return parts.pop(0)
-    items = [_restored(part, parts) for part in inner]
-    if kind in ("tuple", "list"):
-        return tuple(items) if kind == "tuple" else items
-    if not str(kind).startswith("state "):
-        raise ValueError(f"carried_structure: expected the structure of a state, got {structure!r:.100}")
-    return State(items, tuple(filter(None, kind.removeprefix("state ").split(","))))

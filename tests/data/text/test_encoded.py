@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -200,3 +201,36 @@ def test_a_text_is_trained_on_in_less_memory_than_it_has(tmp_path):
     resident, characters, kind = result.stdout.split()
     assert kind == "_Ids" and int(characters) > 200e6
     assert float(resident) < 190, "MiB, of which Python, NumPy and this package take about 100"
+
+
+@pytest.fixture
+def ids_and_text(tmp_path):
+    text = TEXT.replace("\r\n", "\n").replace("\r", "\n")
+    vocabulary = CharacterVocabulary("".join(sorted(set(text), reverse=True)) + "z")
+    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary.description()))
+    for number, part in enumerate(np.split(vocabulary.encode(text), [1000])):
+        np.save(tmp_path / f"{number}.npy", part.astype(np.uint8))
+    return text
+
+
+def test_shards_of_ids_are_the_text_that_they_were(tmp_path, place, ids_and_text):
+    text = encoded_text(tmp_path / "?.npy", tmp_path / "cache")
+    plain = encoded_text(write(tmp_path / "text.txt"), tmp_path / "cache")
+    assert (text.digest, text.symbols, text.ends) == (plain.digest, plain.symbols, (1000, len(ids_and_text)))
+    np.testing.assert_array_equal(ids_of(text)[1], ids_of(plain)[1])
+
+
+def test_ids_need_their_vocabulary_and_no_others(tmp_path, place, ids_and_text):
+    np.save(tmp_path / "2.npy", np.array([0, 1, 200], np.uint8))
+    with pytest.raises(ValueError, match=r"2\.npy, rows from 0 on: ids must be from 0 to \d+, got 200"):
+        encoded_text(tmp_path / "?.npy", tmp_path / "cache")
+    np.save(tmp_path / "2.npy", np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"2\.npy holds float64 of shape \(3, 2\), but a shard of a text is of ids"):
+        encoded_text(tmp_path / "?.npy", tmp_path / "cache")
+    (tmp_path / "2.npy").unlink()
+    (tmp_path / "vocabulary.json").write_text('{"symbols": 3}')
+    with pytest.raises(ValueError, match=r"vocabulary\.json: expected a description"):
+        encoded_text(tmp_path / "?.npy", tmp_path / "cache")
+    (tmp_path / "vocabulary.json").unlink()
+    with pytest.raises(FileNotFoundError, match="ids need their vocabulary beside them"):
+        encoded_text(tmp_path / "?.npy", tmp_path / "cache")

@@ -1,12 +1,13 @@
 import platform
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygrad_gru.version
-from tinygrad_gru.data import text_corpus
-from tinygrad_gru.train import Progress, TextRun, TextSettings, excerpts, time_plan
+from tinygrad_gru.data import ShardedArray, text_corpus
+from tinygrad_gru.train import Progress, TextRun, TextSettings, excerpts, load_checkpoint, summarize, time_plan
 from tinygrad_gru.train.text.run import versions
 
 
@@ -120,3 +121,31 @@ def test_versions_name_what_computes():
     }
     assert versions() == expected
     assert versions(SimpleNamespace(__name__="other", __version__="9")) == {**expected, "other": "9"}
+
+
+def test_a_text_on_the_disk_trains_as_one_in_memory(small, tmp_path, monkeypatch):
+    """Also if the run on the disk is stopped and resumed, and its text is in shards."""
+    text = Path(small().text).read_text(encoding="utf-8")
+    (tmp_path / "shards").mkdir()
+    for number, part in enumerate((text[:400], text[400:401], text[401:])):
+        (tmp_path / "shards" / f"{number}.txt").write_text(part, encoding="utf-8")
+    in_memory = TextRun(small(dropout=0.1))
+    loop = in_memory.loop(tmp_path / "in memory")
+    loop.run(Progress())
+    monkeypatch.setattr("tinygrad_gru.data.text.encoded._IN_MEMORY", 1)
+    monkeypatch.setenv("TINYGRAD_GRU_CACHE", str(tmp_path / "cache"))
+    settings = small(text=str(tmp_path / "shards"), dropout=0.1)
+    on_disk = TextRun(settings).loop(tmp_path / "on disk")
+    step = on_disk.trainer.step
+    on_disk.trainer.step = lambda: (on_disk.steps == 6 and on_disk.request_stop("enough")) or step()
+    assert not on_disk.run(Progress())
+    resumed = TextRun(settings)
+    assert isinstance(resumed.training, ShardedArray)
+    again = resumed.loop(tmp_path / "on disk", load_checkpoint(tmp_path / "on disk" / "checkpoint.safetensors"))
+    assert again.run(Progress())
+    assert again.history.records == loop.history.records
+    for name, value in in_memory.model.state_dict().items():
+        np.testing.assert_array_equal(resumed.model.state_dict()[name], value)
+    ours, theirs = (summarize(*pair) for pair in ((resumed, again), (in_memory, loop)))
+    for name in ("held_out", "unigram", "bigram"):
+        assert ours[name] == theirs[name]

@@ -20,7 +20,7 @@ import numpy as np
 from ...io import replacing
 from ..sharded import ShardedArray
 from .corpus import held_out_of
-from .reading import text_blocks, text_files
+from .reading import text_blocks, text_files, vocabulary_file
 from .vocabulary import CharacterVocabulary, code_points
 
 _IN_MEMORY = 16 * 2**20  # bytes of text
@@ -101,11 +101,12 @@ class _Ids(ShardedArray):
 def encoded_text(source: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None) -> EncodedText:
     """A UTF-8 text as ids, in memory bounded by a block: one file, a folder of `.txt` files, or a pattern of files.
 
-    Of several files, the text is that of all, in the order of their names ("part-00001.txt", …). It is read once, for
-    its vocabulary, its digest and its ids. A text of more than 16 MiB is written as ids of the smallest integer type
-    into the folder `cache`, where it is found again as long as its files have the same sizes and times; if one changes,
-    it is encoded anew. Nothing half-written is left behind. With None, or a folder that cannot be written, it is a
-    temporary one.
+    Files may be `.npy`, of ids in a vocabulary that is described in `vocabulary.json` beside them (see
+    `CharacterVocabulary.description`). Of several files, the text is that of all, in the order of their names
+    ("part-00001.txt", …). It is read once, for its vocabulary, its digest and its ids. A text of more than 16 MiB is
+    written as ids of the smallest integer type into the folder `cache`, where it is found again as long as its files
+    have the same sizes and times; if one changes, it is encoded anew. Nothing half-written is left behind. With None,
+    or a folder that cannot be written, it is a temporary one.
 
     Raises ValueError for a text that is not UTF-8, too short, empty in one of its files, or changed while it is read.
 
@@ -187,7 +188,8 @@ def _encode(paths: list[Path], dtype: np.dtype, write: Callable[[Any], object]) 
 
 def _identity(paths: list[Path]) -> list[list[Any]]:
     """What tells whether files have changed: their names, sizes and times."""
-    found = [(os.path.abspath(path), os.stat(path)) for path in paths]
+    vocabularies = {vocabulary_file(path) for path in paths if path.suffix == ".npy"}
+    found = [(os.path.abspath(path), os.stat(path)) for path in (*paths, *sorted(vocabularies))]
     return [[name, status.st_size, status.st_mtime_ns, status.st_ctime_ns] for name, status in found]
 
 

@@ -2,16 +2,18 @@
 
 They are what its code can refer to: the attributes of its object and of the object's classes, and of every function
 that it may call the code, defaults, closure, and the globals that the code names. This package, NumPy and Python's own
-library are assumed not to change, except for the attributes of classes.
+library are assumed not to change, except for the attributes of classes. `proofs` finds those of a step that makes no
+promise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain, repeat
 from operator import attrgetter, is_, methodcaller
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +27,7 @@ _IMMUTABLE = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.uf
 #: Names through which code can refer to anything.
 _OPAQUE = frozenset({"eval", "exec", "globals", "__import__"})
 
-_MISSING = object()
+_MISSING, ANCHOR = object(), object()
 _array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attrgetter("dtype"), methodcaller("values")
 
 
@@ -33,15 +35,58 @@ class Untrackable(Exception):
     """A dependency of the step may change undetected."""
 
 
+class Root(NamedTuple):
+    """A step taken apart.
+
+    anchor    its traces are kept as long as this lives: the object of a method, a module that a function closes over,
+              or the step itself
+    function  what runs
+    parts     of a function all that another one of the same code may differ in: its globals, its defaults, the
+              variables that it closes over, and the arguments of a `partial`
+    """
+
+    anchor: Any
+    function: Any
+    parts: list[Any]
+
+    @property
+    def key(self) -> Any:
+        """What it shares with those of its anchor that can have the same trace."""
+        return self.function.__code__ if self.parts else self.function
+
+
+def root_of(step: Callable) -> Root | None:
+    """A step taken apart; None where that is not possible."""
+    if isinstance(step, MethodType):
+        return Root(step.__self__, step.__func__, []) if isinstance(step.__func__, FunctionType) else None
+    function, given = step, []
+    if type(step) is partial:
+        function, given = step.func, [len(step.args), *step.args, *step.keywords, *step.keywords.values()]
+    if not isinstance(function, FunctionType):
+        return None
+    defaults, keywords = function.__defaults__ or (), function.__kwdefaults__ or {}
+    try:
+        closure = [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:  # one is still empty
+        return None
+    anchor = next((part for part in closure if hasattr(type(part), "named_tensors")), step)
+    if anchor is not step:
+        closure = [ANCHOR if part is anchor else part for part in closure]
+    counts = len(defaults), len(keywords)
+    return Root(
+        anchor, function, [function.__globals__, *counts, *defaults, *keywords, *keywords.values(), *closure, *given]
+    )
+
+
 class Dependencies:
-    """The dependencies of a bound method: where to read them, and what was read there. Raises Untrackable.
+    """The dependencies of a step: where to read them, and what was read there. Raises Untrackable.
 
     Code, attributes and globals are walked once, which gives flat lists of locations to read. `current_arrays` reads
     these again with a few calls of C functions, for it runs at every call of a scan, and compares by identity; of the
     arrays in tensors it compares type, shape and dtype.
     """
 
-    def __init__(self, method: Any):
+    def __init__(self, root: Root):
         self._objects: list[Any] = []  # getattr(object, name) was attribute
         self._names: list[str] = []
         self._attributes: list[Any] = []
@@ -53,22 +98,24 @@ class Dependencies:
         self._lists: list[list] = []
         self.tensors: list[Tensor] = []
         self._seen: set[Any] = set()
-        self._walk_object(method.__self__)
-        self._walk(method.__func__)
-        del self._owners[0]  # the object itself: a cache must not keep it alive
-        self._types = list(map(type, (method.__self__, *self._owners)))
-        namespaces = self._namespaces(method.__self__)
+        self._parts = root.parts
+        self._walk_root(root)
+        del self._owners[0]  # the anchor itself: a cache must not keep it alive
+        self._types = list(map(type, (root.anchor, *self._owners)))
+        namespaces = self._namespaces(root.anchor)
         self._dict_sizes, self._dict_keys = list(map(len, namespaces)), list(chain.from_iterable(namespaces))
         self._dict_values = list(chain.from_iterable(map(_values, namespaces)))
         self._list_sizes, self._list_items = list(map(len, self._lists)), list(chain.from_iterable(self._lists))
         self._types_of_arrays = _array_types(map(_array, self.tensors))
 
-    def current_arrays(self, owner: Any) -> list[Any] | None:
-        """The arrays of `tensors`, if everything else is as it was; `owner` is the object of the method."""
+    def current_arrays(self, root: Root) -> list[Any] | None:
+        """The arrays of `tensors`, if everything else is as it was."""
         try:
-            arrays, namespaces = list(map(_array, self.tensors)), self._namespaces(owner)
+            arrays, namespaces = list(map(_array, self.tensors)), self._namespaces(root.anchor)
             if (
-                all(map(is_, map(type, (owner, *self._owners)), self._types))
+                len(root.parts) == len(self._parts)
+                and (all(map(is_, root.parts, self._parts)) or all(map(_is_same, root.parts, self._parts)))
+                and all(map(is_, map(type, (root.anchor, *self._owners)), self._types))
                 and all(map(is_, map(getattr, self._objects, self._names), self._attributes))
                 and all(map(is_, map(dict.get, self._scopes, self._keys, repeat(_MISSING)), self._entries))
                 and self._dict_sizes == list(map(len, namespaces))
@@ -82,6 +129,11 @@ class Dependencies:
         except (AttributeError, ValueError, RuntimeError):  # deleted, a cell that is empty now, or changed meanwhile
             pass
         return None
+
+    def _walk_root(self, root: Root) -> None:
+        """All that a step may refer to."""
+        self._walk_object(root.anchor)
+        self._walk(root.function)
 
     def _namespaces(self, owner: Any) -> list[Any]:
         return [vars(owner), *map(vars, self._owners), *self._dicts]
@@ -191,6 +243,11 @@ class Dependencies:
                     self._walk_globals(vars(value), names)
             elif not library:
                 self._walk(value)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether they are one object, or equal scalars; 0.0 and −0.0 are not."""
+    return a is b or (type(a) is type(b) and type(a) in (bool, int, float, str) and repr(a) == repr(b))
 
 
 def _array_types(arrays: Iterable[Any]) -> list[tuple]:

@@ -64,6 +64,7 @@ class Forward(NamedTuple):
     inputs, outputs  the traced tensors
     size           the number of values in the graph
     checks         the indices that must be in bounds
+    reads          whether it read values of closed-over tensors, as `float(w)` does, or computed of them alone
     """
 
     graph: Graph
@@ -82,6 +83,8 @@ class Forward(NamedTuple):
     outputs: list[Tensor]
     size: int
     checks: tuple[IndexCheck, ...]
+    reads: bool
+    called: list[Any]
     results: dict[Any, list[bool]]  # of requires_grad, by its arguments
 
     def requires_grad(self, inputs: Sequence[bool], length: int) -> list[bool]:
@@ -119,7 +122,10 @@ class Backward(NamedTuple):
 
 
 class _Recorder(Inspector):
-    """The inspector that lists the recorded ops. An outer inspector still observes every formula that runs."""
+    """The inspector that lists the recorded ops. An outer inspector still observes every formula that runs.
+
+    reads  whether values of tensors were read, or used by an op none of whose inputs is traced
+    """
 
     recomputes = False
 
@@ -130,9 +136,22 @@ class _Recorder(Inspector):
             self.path, self.modules = outer.path, outer.modules
         self.calls: list[tuple[Op, tuple, dict[str, Any], Variable]] = []
         self.settings: dict[str, Any] = {}
+        self.reads = False
+        self.called: list[Any] = []
+
+    @contextmanager
+    def scope(self, name: str, module: Any = None) -> Iterator[None]:
+        self.called.append(module)
+        with super().scope(name, module):
+            yield
+
+    def reading(self, array: Any) -> None:
+        self.reads = True
 
     def run(self, op: Op, inputs: tuple, settings: dict[str, Any]) -> Any:
         observer = self.outer
+        if TracedArray not in map(type, inputs):
+            self.reads = True
         result = op.formula(*inputs, **settings) if observer is None else observer.run(op, inputs, settings)
         self.settings = settings  # set last, for the formula may have called other ops
         return result
@@ -206,7 +225,7 @@ def trace_forward(step: Callable, carry: Any, xs: Any, symbolic: Iterable[Tensor
         graph, [_value(graph, t) for t in carry_in], [_value(graph, t) for t in x_in], values[:count],
         values[count:], closed_over, stream.draws, y, start, records, calls,
         _reaches(records, closed_over, inputs, outputs), inputs, outputs, len(graph.values),
-        tuple(dict.fromkeys(graph.checks)), results={},
+        tuple(dict.fromkeys(graph.checks)), recorder.reads, recorder.called, results={},
     )  # fmt: skip
 
 

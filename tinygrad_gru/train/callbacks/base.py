@@ -20,11 +20,16 @@ class Callback:
     What later steps depend on goes into `state_dict`: checkpoints save it, and a resumed run loads it. A method that is
     called like an event, and is none, is a TypeError, for nothing would ever call it.
 
+    In a run of several ranks each has its own callbacks, and calls them: `on_all_ranks = False` leaves those that write
+    files to rank 0.
+
     >>> class Patience(train.Callback):
     ...     def on_evaluation_end(self, loop, record):
     ...         if record["validation_loss"] < 0.1:
     ...             loop.request_stop("good enough")
     """
+
+    on_all_ranks = True
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)

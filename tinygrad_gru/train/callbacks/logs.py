@@ -35,6 +35,8 @@ class CSVLog(Callback):
     (3,)
     """
 
+    on_all_ranks = False
+
     def __init__(self, path: str | os.PathLike[str], every: str = "epoch") -> None:
         if every not in _KINDS:
             raise ValueError(f"every: expected one of {', '.join(_KINDS)}, got {every!r}")
@@ -94,6 +96,8 @@ class TensorBoard(Callback):
 
     >>> callbacks = [train.TensorBoard("runs/gru-64")]            # doctest: +SKIP
     """
+
+    on_all_ranks = False
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
         try:

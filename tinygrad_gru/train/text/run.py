@@ -18,12 +18,15 @@ from ...io.schema import COUNT, EARLY_STOP, NUMBER, OBJECT, TEXT, check, dict_of
 from ...native import cache as native_cache
 from ...ops import cross_entropy
 from ...optim import Adam, WarmupLinear
+from ...parallel import Ranks
+from ...parallel.ranks import ALONE
 from ...scan.modes import mode_of
 from ...trees import leaves
 from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
 from ..loop import GRACE, Loop
-from ..trainer import TRAINER_STATE, Trainer
+from ..sharded import make_trainer
+from ..trainer import TRAINER_STATE
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
 from .origin import Origin
@@ -42,7 +45,7 @@ _SETTINGS: dict[str, Any] = {  # those that are missing have their defaults
         ("embedding?", "hidden?", "layers?", "batch?", "window?", "characters?", "seed?", "evaluations?"), COUNT
     ),
     **dict.fromkeys(("dropout?", "lr?"), NUMBER),
-    "patience?": optional(COUNT),
+    **dict.fromkeys(("patience?", "shards?"), optional(COUNT)),
 }
 #: The schema of a checkpoint that a model can be restored from, written by any version; a Loop saves more.
 TEXT_RUN: dict[str, Any] = {
@@ -71,6 +74,7 @@ class TextRun:
     The constructor seeds the random numbers, so that equal settings give equal runs.
 
     origin   the run whose weights are the start; None: random weights
+    ranks    the job that it is a part of (see `parallel.init`); with `shards` in the settings one process alone
 
     >>> with open("text.txt", "w") as file:
     ...     _ = file.write("the cat sat on the mat. " * 40)
@@ -86,11 +90,20 @@ class TextRun:
 
     about = RenamedAttribute("metadata")
 
-    def __init__(self, settings: TextSettings, device: str | None = None, origin: Origin | None = None) -> None:
+    def __init__(
+        self,
+        settings: TextSettings,
+        device: str | None = None,
+        origin: Origin | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.settings, self.origin = settings, origin
+        ranks = ranks or ALONE
+        if settings.shards is None and ranks.size > 1:
+            raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
-        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, _texts())
+        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, texts_folder())
         self.vocabulary = self._vocabulary()
         self.training: Any
         self.training, self.held_out = self.corpus.encode(self.vocabulary)
@@ -102,7 +115,8 @@ class TextRun:
         optimizer = Adam(self.model.parameters(), lr=settings.lr)
         schedule = WarmupLinear(optimizer, settings.steps, warmup=_WARMUP)
         stream = TextStream(self.training, settings.window, settings.batch, _CHUNK, settings.seed)
-        self.trainer = Trainer(
+        self.trainer = make_trainer(
+            None if settings.shards is None else ranks.with_shards(settings.shards),
             self.model, character_loss, optimizer, stream, schedule, clip_norm=_MAX_NORM, precision=settings.precision,
             compiled=settings.compile_mode, carry_state=True,
         )  # fmt: skip
@@ -119,7 +133,7 @@ class TextRun:
 
     def loop(
         self,
-        folder: str | os.PathLike[str] | RunFolder,
+        folder: str | os.PathLike[str] | RunFolder | None,
         state: Mapping[str, Any] | None = None,
         grace: float | None = GRACE,
     ) -> TextLoop:
@@ -172,7 +186,9 @@ class TextRun:
         return True
 
     def _check_carried(self, carried: list[np.ndarray] | None) -> None:
-        initial = self.model.recurrence.initial_state(self.settings.batch)
+        ranks, batch = self.trainer.ranks, self.settings.batch
+        rows = [part.stop - part.start for part in ranks.cut(batch)] if self.settings.shards is not None else [batch]
+        initial = [*map(self.model.recurrence.initial_state, rows)]
         both = [part for _, part in leaves(initial, "state")], carried or ()
         expected, got = ([(tuple(part.shape), str(part.dtype)) for part in parts] for parts in both)
         if carried is not None and got != expected:
@@ -216,7 +232,7 @@ class TextLoop(Loop):
     def __init__(
         self,
         run: TextRun,
-        folder: str | os.PathLike[str] | RunFolder,
+        folder: str | os.PathLike[str] | RunFolder | None,
         metadata: Mapping[str, Any],
         is_extended: bool = False,
         grace: float | None = GRACE,
@@ -239,7 +255,7 @@ class TextLoop(Loop):
             self.progress.write(self.text_run.sample())
 
 
-def _texts() -> Path | None:
+def texts_folder() -> Path | None:
     """The folder in which large texts are kept as ids, beside the compiled code; None if there is no such folder."""
     compiled = native_cache.folder()
     return None if compiled is None else compiled.parent / "texts"

@@ -26,6 +26,7 @@ _RANGES = {
     "seed": (0, 2**63 - 1),
     "patience": (0, 2**53),
     "evaluations": (1, 2**31 - 1),
+    "shards": (1, 2**16),
 }
 
 
@@ -51,6 +52,8 @@ class TextSettings:
     seed         of the initial weights, of shuffling the text, and of dropout
     patience     number of evaluations without a better one before training stops; None: no early stopping
     evaluations  on held-out text, after equal numbers of steps, besides the one before the first step
+    shards       micro-shards of a batch, a power of two, which one process or several ranks compute with the same
+                 results (see `parallel.init`); None: the batch as a whole
 
     >>> train.TextSettings(batch=32, window=64, characters=1_000_000).steps
     488
@@ -71,6 +74,7 @@ class TextSettings:
     seed: int = 0
     patience: int | None = None
     evaluations: int = 10
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -83,7 +87,7 @@ class TextSettings:
             )
         for name, (low, high) in _RANGES.items():
             value: int = getattr(self, name)
-            if value is None and name == "patience":
+            if value is None and name in ("patience", "shards"):
                 continue
             if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {_shown(value)}")

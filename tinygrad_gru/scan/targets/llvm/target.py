@@ -12,9 +12,10 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Thread
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from ..numpy import Emitter, HostExecutable
 from ..source import Rewrite, Source, Stages
 from ..workspace import Workspace
 from .operands import Preparation, operands_of, pack
+from .shares import batch_of, run_shares, threads_for, work_of
+from .sums import ROWS, NativeSums, Sums, SumsEmitter
+from .workspace import NativeWorkspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
@@ -42,10 +46,12 @@ _CHUNK_ROWS = 1024
 class LLVMTarget:
     """The host, through native functions. Threads share the rows of the batch where these are independent.
 
+    threads  their number; None: by the rule of `threads_for`
+
     Of the passes only those that merge products are worth it: an operation in a nest costs next to nothing.
     """
 
-    threads: int = 1
+    threads: int | None = None
 
     def passes(self, name: str) -> Sequence[Rewrite]:
         return merge_matmuls, merge_sums, pack_operands
@@ -53,38 +59,75 @@ class LLVMTarget:
     def plan(self, program: Program, kept: Collection[Value]) -> Plan:
         levels = sink_into_loop(program)
         # Scratch of the loop is not shared: little is left of it, and the order of operations may change.
-        return planned(
+        plan = planned(
             program, kept, levels, chunk_rows=_CHUNK_ROWS, copies_views=True, shares_scratch=("hoisted", "sunk")
         )
+        if SumsEmitter(plan, Layout(plan, native.DTYPES), threads=1).are_all():
+            plan.chunk_rows = min(ROWS, _CHUNK_ROWS)
+        return plan
 
     def emit(self, plan: Plan, name: str) -> Source:
+        rows, work = batch_of(plan), 0
+        threads, reason = self.threads or 1, ""
+        if self.threads is None:
+            work = work_of(plan)
+            threads, reason = threads_for(rows, work, max(1, plan.chunk_rows // max(rows, 1)))
         try:
-            loop = LoopEmitter(plan, self.threads).emit()
+            loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
-            loop = LoopEmitter(plan, threads=1).emit()
-        call = "loop(steps[0])" if loop.threads == 1 else "in_threads(loop, steps)"
-        source = HostEmitter(plan, name, [call] if loop.lines else [], step_count="int(steps[0][0])").emit()
-        threads = f", shared by {loop.threads} threads" if loop.threads > 1 else ""
+            reason = "its rows depend on each other"
+            if rows % threads:
+                reason = f"{rows} rows are not {threads} equal shares"
+            loop = LoopEmitter(plan, 1, rows).emit()
+        loop.work = work
+        source = HostEmitter(plan, name, loop).emit()
+        words = f"shared by {loop.threads} threads" if loop.threads > 1 else "in one thread"
         return source._replace(
             loop=loop, calls=source.calls._replace(step=loop.parts),
-            per_step=f"a compiled loop of {loop.parts} nests and products{threads}",
+            per_step=f"a compiled loop of {loop.parts} nests and products, {words}{f': {reason}' * bool(reason)}",
         )  # fmt: skip
 
     def load(self, source: Source, stages: Stages) -> HostExecutable:
-        namespace = compiled(source, {"pack": pack, "in_threads": in_threads})
+        namespace = compiled(source, {"pack": pack, "run_shares": run_shares})
         if not native.problem():  # without llvmlite it can only be printed
-            if source.loop.lines:
-                namespace["loop"] = native.function("\n".join(source.loop.lines))
+            text = "\n".join(source.loop.lines)
+            if source.loop.parts:
+                namespace["loop"] = native.function(text)
+            if source.loop.sums.positions:
+                function, positions = native.function(text, "sums"), source.loop.sums.positions
+                namespace["sums"] = NativeSums(function, positions, partial(run_shares, work=source.loop.work))
             namespace["prepare"] = Preparation(operands_of(source.plan))
 
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
             return loop_arguments(source.loop, workspace, times)
 
-        return HostExecutable(source, stages, namespace, steps)
+        return NativeExecutable(source, stages, namespace, steps)
+
+
+class NativeExecutable(HostExecutable):
+    """A source whose loop is native, which reads and writes arrays of others where these are."""
+
+    def workspace(
+        self, length: int, reverse: bool, given: Mapping[Value, Any], fresh: Collection[Value] = ()
+    ) -> Workspace:
+        return NativeWorkspace(self.source, length, reverse, given, fresh, self.steps)
+
+    def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:
+        assert isinstance(workspace, NativeWorkspace) and not workspace.missing
+        return super().run(constants, workspace)
 
 
 class HostEmitter(Emitter):
-    """Writes what runs before and after the loop, in which `prepare` computes the operands of the loop."""
+    """Writes what runs before and after the loop: `prepare` computes its operands, `sums` the sums over time."""
+
+    def __init__(self, plan: Plan, name: str, loop: Loop):
+        call = "loop(steps[0])" if loop.threads == 1 else f"run_shares(loop, steps, {loop.work})"
+        calls = [call] * bool(loop.parts) + ["sums(steps, totals)"] * bool(loop.sums.positions)
+        super().__init__(plan, name, calls, step_count="int(steps[0][0])")
+        self.native_sums = loop.sums.positions
+
+    def _sum(self, position: int, value: Value) -> list[str]:
+        return [] if position in self.native_sums else super()._sum(position, value)
 
     def _invariants(self, others: Collection[Value] = ()) -> list[str]:
         program, operands = self.plan.program, operands_of(self.plan)
@@ -98,16 +141,6 @@ class HostEmitter(Emitter):
         return [*prepared, *super()._invariants(computed)]
 
 
-def in_threads(loop: Callable, steps: list[np.ndarray]) -> None:
-    """Run the loop in a thread for each share of the batch."""
-    others = [Thread(target=loop, args=(share,)) for share in steps[1:]]
-    for thread in others:
-        thread.start()
-    loop(steps[0])
-    for thread in others:
-        thread.join()
-
-
 class _DependentRows(Exception):
     """Rows of the batch depend on each other."""
 
@@ -118,6 +151,8 @@ class Loop:
 
     arguments  the memory that it addresses, by the names of pointers
     parts      the number of nests and products of a step
+    work       multiply-adds of a step, where the rule chose the threads; else 0
+    sums       the sums over time that another function computes
     """
 
     threads: int
@@ -125,6 +160,8 @@ class Loop:
     lines: list[str] = field(default_factory=list)
     arguments: dict[str, Memory] = field(default_factory=dict)
     parts: int = 0
+    work: int = 0
+    sums: Sums = field(default_factory=Sums)
 
     def is_shared(self, memory: Memory) -> bool:
         """Whether each thread has its own rows of that array."""
@@ -132,29 +169,32 @@ class Loop:
 
 
 def loop_arguments(loop: Loop, workspace: Workspace, times: range) -> list[np.ndarray]:
-    """The arguments of the loop for each thread: integers and addresses.
+    """The arguments of the loop, and of sums, for each thread: integers and addresses.
 
     The integers are the number of steps, the position of the first one in the chunk, the direction, and the half of a
     double-buffered carry that is current.
     """
     first, last = sorted((times[0], times[-1]))
-    begins, shares = [], []
-    for name, memory in loop.arguments.items():
+
+    def begin(memory: Memory) -> int:
         array = workspace.view(memory.buffer, slice(first, last + 1) if memory.buffer.scope == "chunk" else 0)
-        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{name} is not C-contiguous"
-        begins.append(native.address(array))
-        shares.append(memory.base.nbytes // loop.threads if loop.is_shared(memory) else 0)
+        assert array.strides == np.empty(array.shape, array.dtype).strides, f"{memory.pointer} is not C-contiguous"
+        return native.address(array)
+
+    shares = [memory.base.nbytes // loop.threads * loop.is_shared(memory) for memory in loop.arguments.values()]
+    begins, of_sums = (list(map(begin, arguments.values())) for arguments in (loop.arguments, loop.sums.arguments))
     version = times[0] + (1 if times.step < 0 else 0)
-    numbers = [len(times), times[0] - first, times.step, version % 2]
-    threads = range(loop.threads)
-    return [np.array([*numbers, *(b + i * s for b, s in zip(begins, shares))], np.int64) for i in threads]
+    numbers, totals = [len(times), times[0] - first, times.step, version % 2], [0] * len(loop.sums.positions)
+    return [
+        np.array([*numbers, *(b + i * s for b, s in zip(begins, shares)), i, *of_sums, *totals], np.int64)
+        for i in range(loop.threads)
+    ]
 
 
 class LoopEmitter:
     """Writes the loop of a plan. Raises _DependentRows where threads cannot share the batch."""
 
-    def __init__(self, plan: Plan, threads: int):
-        batch = max((v.shape[0] for v in plan.program.carry if len(v.shape) == 2), default=0)
+    def __init__(self, plan: Plan, threads: int, batch: int):
         self.plan, self.loop = plan, Loop(threads, batch)
         self.layout = Layout(plan, native.DTYPES)
         self.writer = LoopWriter(self.layout, PYTHON)
@@ -165,6 +205,8 @@ class LoopEmitter:
         self.loop.parts = len(found)
         if lines:
             self.loop.lines = self._function(lines)
+        self.loop.sums = SumsEmitter(self.plan, self.layout, self.loop.threads).emit(4 + len(self.loop.arguments))
+        self.loop.lines += self.loop.sums.lines
         return self.loop
 
     def _function(self, lines: list[str]) -> list[str]:

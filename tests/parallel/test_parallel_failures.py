@@ -1,0 +1,101 @@
+"""Ranks that die, hang or fail end the job: with an error that names them, and a checkpoint to resume from."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import rank_jobs as jobs
+from support.ranks import environment, needs_mpi, run, start
+
+from tinygrad_gru import parallel
+
+JOBS = Path(jobs.__file__)
+
+
+@needs_mpi
+def test_an_error_of_one_rank_is_told_by_all():
+    code, _, err = run(4, JOBS, "fails:error")
+    assert code == 1
+    assert err.count("OSError: the disk is gone\n") == 1  # rank 1 itself
+    assert err.count("parallel: rank 1 of 4 has ended with OSError: the disk is gone") == 3
+
+
+@needs_mpi
+def test_a_rank_that_hangs_is_named():
+    code, _, err = run(2, JOBS, "fails:hang")
+    assert code == 1 and "rank 1 of 2 did not answer within 1 s" in err
+
+
+@needs_mpi
+def test_a_killed_rank_ends_the_job():
+    code, _, _ = run(2, JOBS, "fails:kill")
+    assert code not in (0, None)
+
+
+def folder_state(folder):
+    return [(folder / name).read_bytes() for name in ("checkpoint.safetensors", "log.jsonl")]
+
+
+@needs_mpi
+def test_the_command_gives_the_same_files_on_any_number_of_ranks_also_after_kills(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat, and the dog on the log. " * 60)
+    how = "--hidden 8 --embedding 4 --batch 8 --window 8 --dropout 0.2 --shards 4 --evaluations 3 --characters 3000"
+    command = ["-m", "tinygrad_gru", "train", "--text", text, *how.split(), "--quiet", "--resume", "auto", "--out"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, *map(str, [*command, whole])], env=environment(), check=True, capture_output=True)
+    for ranks in (4, 2):
+        with start(ranks, *command, killed) as job:
+            kill_a_rank(job, killed / "log.jsonl")
+            assert job.wait(timeout=60) not in (0, None)
+    code, _, err = run(2, *command, killed)
+    assert code == 0, err
+    assert folder_state(killed) == folder_state(whole)
+
+
+def kill_a_rank(job, log):
+    """Kill rank 1 as soon as the log has grown."""
+    size = log.stat().st_size if log.exists() else 0
+    while job.poll() is None:
+        if log.exists() and log.stat().st_size > size + 500:
+            os.kill(ranks_of(job.pid)[-1], signal.SIGKILL)
+            return
+        time.sleep(0.005)
+
+
+def ranks_of(mpiexec_process):
+    """The processes of the ranks: Hydra's mpiexec has one proxy on a host, whose children they are."""
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with_parent = stat.read_text().rpartition(")")[2].split()
+        children.setdefault(int(with_parent[1]), []).append(int(stat.parent.name))
+    return sorted(child for proxy in children.get(mpiexec_process, []) for child in children.get(proxy, []))
+
+
+@needs_mpi
+def test_a_second_job_in_a_folder_is_refused_by_one_voice(tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 60)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"")
+    command = ["-m", "tinygrad_gru", "train", "--text", tmp_path / "text.txt", "--batch", 8, "--out", tmp_path / "run"]
+    code, _, err = run(2, *command)
+    assert code == 1 and err.count("error:") == 1 and "holds a run already" in err
+
+
+@needs_mpi
+def test_two_mpis_are_noticed():
+    command = [sys.executable, "-c", "from tinygrad_gru import parallel; parallel.init()"]
+    for rank, voice in (("0", "2 processes were started by Open MPI, but MPI knows of one"), ("1", "")):
+        started = environment(OMPI_COMM_WORLD_RANK=rank, OMPI_COMM_WORLD_SIZE="2")
+        found = subprocess.run(command, capture_output=True, text=True, env=started)
+        assert found.returncode == 1 and voice in found.stderr and bool(voice) == bool(found.stderr)
+
+
+def test_without_mpi4py_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad_gru\[mpi\]'"):
+        parallel.init("mpi")

@@ -1,0 +1,164 @@
+"""fit(parallel="mpi"): the same weights, logs and metrics on any number of ranks, and on one without mpiexec."""
+
+import contextlib
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rank_jobs as jobs
+from support.ranks import needs_mpi, results, run
+
+from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, parallel, train
+from tinygrad_gru.parallel.transport import Single
+from tinygrad_gru.train.sharded import ShardedTrainer
+
+JOBS = Path(jobs.__file__)
+NAMES = ("fit_arrays", "fit_classes")
+
+
+@functools.lru_cache
+def on(ranks):
+    if ranks == 1:
+        return {name: jobs.JOBS[name](parallel.init()) for name in NAMES}
+    return results(ranks, JOBS, *NAMES)
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_is_the_same_on_any_number_of_ranks(ranks, name):
+    assert on(ranks)[name] == on(1)[name]
+
+
+def test_one_shard_is_the_whole_batch():
+    """Then the loss, its weights and the gradient are those of a Trainer, bit for bit."""
+    weights = []
+    for ranks in (None, parallel.init(shards=1)):
+        case = jobs.Classes(dropout=0)
+        train.fit(
+            case.model, case.loss, case.batches, steps=8, accumulate=2, clip_norm=0.5, parallel=ranks, progress=False
+        )
+        weights.append(jobs.digest(case.model))
+    assert weights[0] == weights[1]
+
+
+def test_shards_equal_the_whole_batch_to_rounding():
+    """Ignored targets, lengths, class weights and a batch that does not divide are weighted as in one batch."""
+    values = []
+    for ranks in (None, parallel.init(shards=8)):
+        case = jobs.Classes(dropout=0)
+        history = train.fit(case.model, case.loss, case.batches, steps=6, parallel=ranks, lr=0.01, metrics=[
+            train.Accuracy(ignore_index=-100)], progress=False)  # fmt: skip
+        values.append([*history["loss"], *history["gradient_norm"], *(epoch["accuracy"] for epoch in history.epochs)])
+    assert np.allclose(*values, rtol=2e-5)
+
+
+def test_shards_draw_their_own_random_numbers():
+    """Were those of a shard the same as those of another, dropout would drop the same units in all rows."""
+    ranks, seen = parallel.init(shards=4), []
+
+    class Noisy(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(1, 1)
+
+        def forward(self, x):
+            seen.append(ops.dropout(Tensor(np.ones((1, 20), "f")), 0.5).numpy().ravel().tolist())
+            return self.linear(x)
+
+    train.fit(Noisy(), ops.mse, (np.ones((8, 1), "f"), np.ones((8, 1), "f")), steps=2, batch_size=8, parallel=ranks,
+              progress=False)  # fmt: skip
+    assert len(seen) == 8 and len(set(map(tuple, seen))) == 8
+
+
+@needs_mpi
+def test_a_run_is_resumed_on_another_number_of_ranks(tmp_path):
+    whole = jobs.fit_stream(parallel.init(), steps=12)
+    for folder, first, then in ((tmp_path / "a", 4, 2), (tmp_path / "b", 2, 1)):
+        results(first, JOBS, f"fit_stream:6:{folder}")
+        after = results(then, JOBS, f"fit_stream:12:{folder}") if then > 1 else None
+        resumed = jobs.fit_stream(parallel.init(), 12, str(folder)) if after is None else after["fit_stream"]
+        assert resumed == whole
+        log = [record["step"] for record in train.read_log(folder / "log.jsonl") if "lr" in record]
+        assert log == list(range(1, 13))
+    with pytest.raises(train.CheckpointError, match="shards"):
+        jobs.fit_stream(parallel.init(shards=2), 12, str(folder))
+
+
+CASES = {
+    "weights": "rank 1 of 2 has another weights than rank 0",
+    "order": "rank 1 of 2 has read another batch",
+    "shards": "batches of 4 rows cannot be cut into 8 shards",
+}
+
+
+@needs_mpi
+@pytest.mark.parametrize("what", CASES)
+def test_ranks_that_differ_are_named_by_one_voice(what):
+    code, out, err = run(2, JOBS, f"differ:{what}")
+    voices = 2 if what == "order" else 1  # it is found after the start
+    assert code == 1 and "trained" not in out
+    assert err.count("ParallelError:") == voices and CASES[what] in err
+
+
+class Pretended(Single):
+    """A transport whose other ranks have sent what the trainer of this one did before."""
+
+    size = 3
+
+    def __init__(self, *others):
+        self.others = others
+
+    def gather_bytes(self, content):
+        self.sent = content
+        return [content, *self.others]
+
+
+def trainer(transport, x=1.0, loss=ops.mse, seed=0, clip_norm=None, **settings):
+    manual_seed(0)
+    model = nn.Linear(2, 1)
+    manual_seed(seed)
+    ranks = parallel.Ranks(transport, shards=3, exact=False)
+    batches = data.ArrayBatches(np.full((8, 2), x), np.ones((8, 1)), **settings)
+    return ShardedTrainer(model, loss, optim.SGD(model.parameters(), lr=0.1), batches, ranks=ranks, clip_norm=clip_norm)
+
+
+@pytest.mark.parametrize("name, other", [
+    ("data", {"x": 2.0}), ("seed", {"seed": 1}), ("data", {"batch_size": 4}), ("settings", {"loss": ops.mae}),
+    ("settings", {"clip_norm": 1.0}),
+])  # fmt: skip
+def test_what_is_compared_at_the_start(name, other):
+    first, second = Pretended(b"", b""), Pretended(b"", b"")
+    for transport, settings in ((first, {}), (second, other)):
+        with contextlib.suppress(Exception):
+            trainer(transport, **settings).check_ranks({})
+    trainer(Pretended(first.sent, first.sent)).check_ranks({})
+    with pytest.raises(parallel.ParallelError, match=f"rank 2 of 3 has another {name} than rank 0"):
+        trainer(Pretended(first.sent, second.sent)).check_ranks({})
+
+
+def test_what_a_shard_cannot_be_cut_from():
+    model = nn.Linear(2, 1)
+    x, y = np.ones((8, 2), "f"), np.ones((8, 1), "f")
+    with pytest.raises(ValueError, match="as many, got 8 in inputs, 4 in targets"):
+        train.fit(model, ops.mse, [(x, y[:4])], steps=1, parallel=parallel.init(), progress=False)
+    with pytest.raises(ValueError, match="time-major"):
+        train.fit(nn.GRU(2, 1), ops.mse, [(x[None], y[None])], steps=1, parallel=parallel.init(), progress=False)
+    with pytest.raises(ValueError, match="state of its own"):
+        train.fit(model, ops.mse, (x, y), steps=1, parallel=parallel.init(), metrics=[Own()], progress=False)
+
+
+class Own(train.Metric):
+    name = "own"
+
+    def state_dict(self):
+        return {}
+
+
+def test_a_loss_that_is_not_finite_names_its_shard():
+    x = np.ones((16, 2), "f")
+    x[5] = np.nan
+    manual_seed(0)
+    with pytest.raises(train.TrainingError, match=r"NaN or infinity in this step.* in shard 2 \(rank 0\) of 8"):
+        train.fit(nn.Linear(2, 1), ops.mse, data.ArrayBatches(x, x[:, :1], 16), steps=1, parallel=parallel.init(),
+                  progress=False)  # fmt: skip
