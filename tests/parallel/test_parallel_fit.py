@@ -126,7 +126,7 @@ def test_what_a_shard_cannot_be_cut_from():
     x, y = np.ones((8, 2), "f"), np.ones((8, 1), "f")
     with pytest.raises(ValueError, match="as many, got 8 in inputs, 4 in targets"):
         train.fit(model, ops.mse, [(x, y[:4])], steps=1, parallel=parallel.init(), progress=False)
-    with pytest.raises(parallel.ParallelError, match="batches of 4 rows cannot be cut into 8 shards: .* shards=4"):
+    with pytest.raises(parallel.ParallelError, match=r"batches of 4 rows cannot be cut into 8 shards: .* shards=4"):
         train.fit(model, ops.mse, (x, y), batch_size=4, steps=1, parallel=parallel.init(), progress=False)
     with pytest.raises(ValueError, match="time-major"):
         train.fit(nn.GRU(2, 1), ops.mse, [(x[None], y[None])], steps=1, parallel=parallel.init(), progress=False)
