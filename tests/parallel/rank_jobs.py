@@ -150,7 +150,7 @@ def differ(what):
     batches = (x, y)
     if what == "order":
         batches = Unordered(lambda: iter([(x[:8], y[:8]), (x[8:16], y[8:16])][:: -1 if other else 1]))
-    train.fit(model, ops.mse, batches, steps=2, parallel=ranks, progress=False, batch_size=4 if what == "shards" else 8)
+    train.fit(model, ops.mse, batches, steps=2, parallel=ranks, progress=False, batch_size=8)
     print("trained")
 
 

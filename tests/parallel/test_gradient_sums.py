@@ -1,26 +1,16 @@
 """Gradients that are summed over shards and ranks: the same bits on any number of ranks."""
 
-import functools
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rank_jobs as jobs
-from support.ranks import needs_mpi, results
+from rank_results import on
+from support.ranks import needs_mpi
 
 from tinygrad_gru import Tensor, nn, ops, optim, parallel
 from tinygrad_gru.parallel.buckets import GradientSum, TreeSum, tree_sum
 from tinygrad_gru.parallel.transport import Single
-
-NAMES = ("own_loop", "inexact_loop", "mean_of_ranks", "unused")
-
-
-@functools.lru_cache
-def on(ranks):
-    if ranks == 1:
-        return {name: jobs.JOBS[name]() for name in NAMES}
-    return results(ranks, Path(jobs.__file__), *NAMES)
 
 
 @needs_mpi

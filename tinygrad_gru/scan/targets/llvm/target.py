@@ -71,7 +71,7 @@ class LLVMTarget:
         threads, reason = self.threads or 1, ""
         if self.threads is None:
             work = work_of(plan)
-            threads, reason = threads_for(rows, work)
+            threads, reason = threads_for(rows, work, max(1, plan.chunk_rows // max(rows, 1)))
         try:
             loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
