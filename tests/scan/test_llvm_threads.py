@@ -14,7 +14,7 @@ from tinygrad_gru.native.cores import Cores
 from tinygrad_gru.nn import GRU, LSTM
 from tinygrad_gru.scan import explain
 from tinygrad_gru.scan.targets.llvm import shares
-from tinygrad_gru.scan.targets.llvm.shares import LEAST, LEAST_OF_CHUNK, LEAST_ROWS, run_shares, threads_for
+from tinygrad_gru.scan.targets.llvm.shares import LEAST_OF_CHUNK, LEAST_ROWS, run_shares, threads_for
 
 needs_llvm = pytest.mark.skipif(not native.is_available(), reason="llvmlite is not installed")
 
@@ -29,18 +29,21 @@ def cores(monkeypatch):
     ("number", "rows", "work", "threads", "reason"),
     [
         (1, 64, 2**30, 1, "1 by the test"),
-        (2, 64, 2 * LEAST, 2, f"2 by the test, and a step is as long as {2 * LEAST:,} multiply-adds"),
-        (2, 64, 2 * LEAST - 1, 1, f"a step is as long as {2 * LEAST - 1:,} multiply-adds, and threads pay from"),
+        (2, 64, LEAST_OF_CHUNK // 8, 2, f"2 by the test, and 8 steps are as long as {LEAST_OF_CHUNK:,} multiply-adds"),
+        (
+            2, 64, LEAST_OF_CHUNK // 8 - 1, 1,
+            f"8 steps are as long as {LEAST_OF_CHUNK - 8:,} multiply-adds, and threads pay from {LEAST_OF_CHUNK:,} on",
+        ),
         (2, 2 * LEAST_ROWS, 2**30, 2, "2 by the test"),
         (2, 2 * LEAST_ROWS - 2, 2**30, 1, f"{2 * LEAST_ROWS - 2} rows are not equal shares of {LEAST_ROWS} or more"),
         (2, 33, 2**30, 1, "33 rows are not equal shares"),
         (2, 0, 2**30, 1, "0 rows are not"),
         (16, 64, 2**30, 2, "16 by the test"),  # more have not been measured
     ],
-)
+)  # fmt: skip
 def test_the_rule(number, rows, work, threads, reason, cores):
     cores(number)
-    found, words = threads_for(rows, work)
+    found, words = threads_for(rows, work, 8)
     assert (found, words[: len(reason)]) == (threads, reason)
 
 
@@ -55,15 +58,15 @@ def test_explain_says_the_number_and_why(cores, cache):
 
     cores(2)
     assert words(step, "llvm").endswith(
-        f"in one thread: a step is as long as 128 multiply-adds, and threads pay from {2 * LEAST:,} on"
+        f"in one thread: 256 steps are as long as 32,768 multiply-adds, and threads pay from {LEAST_OF_CHUNK:,} on"
     )
-    long = words(step, "llvm", 256, 256)
-    assert long.endswith("shared by 2 threads: 2 by the test, and a step is as long as 1,048,576 multiply-adds")
-    assert words(step, "llvm:1", 256, 256).endswith("in one thread")
+    long = words(step, "llvm", 256, 16384)
+    assert long.endswith("shared by 2 threads: 2 by the test, and 4 steps are as long as 268,435,456 multiply-adds")
+    assert words(step, "llvm:1", 256, 16384).endswith("in one thread")
     assert words(step, "llvm:2").endswith("shared by 2 threads")
     cores(1)
     cache.plans.clear()
-    assert words(step, "llvm", 256, 256).endswith("in one thread: 1 by the test")
+    assert words(step, "llvm", 256, 16384).endswith("in one thread: 1 by the test")
     assert words(step, "llvm:2", 256, 256).endswith("shared by 2 threads"), "what is asked for is done"
 
 
@@ -105,7 +108,8 @@ def test_random_cells_give_the_same_bits_in_any_number_of_threads(seed, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("work", "steps", "threads"), [(0, 1, 2), (LEAST_OF_CHUNK, 1, 2), (LEAST_OF_CHUNK - 1, 1, 1), (2 * LEAST, 100, 2)]
+    ("work", "steps", "threads"),
+    [(0, 1, 2), (LEAST_OF_CHUNK, 1, 2), (LEAST_OF_CHUNK - 1, 1, 1), (LEAST_OF_CHUNK // 50, 51, 2)],
 )
 def test_a_short_chunk_has_one_thread_unless_a_user_fixed_their_number(work, steps, threads, monkeypatch):
     seen, ran = [], []
@@ -117,12 +121,12 @@ def test_a_short_chunk_has_one_thread_unless_a_user_fixed_their_number(work, ste
 @needs_llvm
 def test_two_threads_by_rule_give_the_bits_of_one(cores, cache, rng):
     manual_seed(0)
-    layer, x = GRU(40, 96), rng.standard_normal((12, 16, 40)).astype("float32")
+    layer, x = GRU(40, 120), rng.standard_normal((40, 16, 40)).astype("float32")
     cores(1)
     one = results_of_layer(layer, x, "llvm")
     cache.plans.clear()
     cores(2)
-    state = Tensor(np.zeros((16, 96), "f"))
+    state = Tensor(np.zeros((16, 120), "f"))
     assert "shared by 2 threads" in explain(layer.cells[0].step, state, Tensor(x), compiled="llvm")
     for a, b in zip(one, results_of_layer(layer, x, "llvm"), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -241,3 +241,17 @@ def test_numba_is_another_name():
         GRUCell(3, 4).step, Tensor(np.zeros((2, 4), "f")), Tensor(np.zeros((5, 2, 3), "f")), compiled="numba"
     )
     assert "a compiled loop" in text
+
+
+@needs_llvm
+def test_weights_that_are_replaced_or_written_are_read_again():
+    random = np.random.default_rng(0)
+    cell, x = GRUCell(3, 8), Tensor(random.standard_normal((4, 2, 3)).astype("float32"))
+    for k in range(12):
+        new = random.standard_normal((8, 8)).astype("float32")
+        if k % 3 == 0:
+            cell.U_h.data[...] = new
+        else:
+            cell.U_h.data = np.asfortranarray(new) if k % 3 == 1 else new
+        found, expected = (scan(cell.step, cell.initial_state(2), x, compiled=mode)[1] for mode in ("llvm", False))
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)

@@ -256,7 +256,7 @@ class Recurrent(RecurrentNames, Module):
         names = self.cells[0].states
         parts = list(zip(*carries)) if len(names) > 1 else [carries]
         if len(carries) == 1:
-            return joined([ops.expand_dims(*part, axis=0) for part in parts], names)
+            return joined([ops.reshape(part, (1, *part.shape)) for (part,) in parts], names)
         return joined([ops.stack(list(part)) for part in parts], names)
 
     # -- repr ----------------------------------------------------------------------------------------------------

@@ -201,6 +201,7 @@ class Mpi:
         """The process ids of the other ranks on this host."""
         own = json.dumps([socket.gethostname(), os.getpid()])
         hosts = [json.loads(content) for content in self.gather_bytes(own.encode())]
+        self.about = ", ".join(f"{rank} is process {process} on {host}" for rank, (host, process) in enumerate(hosts))
         same = {rank: process for rank, (host, process) in enumerate(hosts) if host == hosts[self.rank][0]}
         return {rank: process for rank, process in same.items() if rank != self.rank and _exists(process)}
 

@@ -29,6 +29,7 @@ class Transport(Protocol):
     """
 
     name: str
+    about: str  # which process each rank is, as a launcher names one that was killed
     rank: int
     size: int
 
@@ -57,7 +58,7 @@ class Transport(Protocol):
 class Single:
     """The transport of a single process: what it sends is what it gets."""
 
-    name, rank, size = "one process", 0, 1
+    name, about, rank, size = "one process", "", 0, 1
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         return values[None]

@@ -198,6 +198,7 @@ class CompiledStep:
         return WorkspaceHandle(self, workspaces)
 
     def release(self, workspaces: Workspaces) -> None:
+        workspaces.unbind()
         IDLE_POOL.release((self, *workspaces.key), workspaces, workspaces.size())
 
 
@@ -219,7 +220,9 @@ class Workspaces:
 
     def __init__(self, step: CompiledStep, length: int, reverse: bool):
         self.key = (length, reverse)
-        work = step.forward.workspace(length, reverse, {})
+        program = step.forward.source.plan.program
+        fresh = {*program.xs, *program.ys[: step.ys_count]}.difference(program.ys[step.ys_count :])
+        work = step.forward.workspace(length, reverse, {}, fresh)
         self.forward = Run.of(work, length, reverse)
         self.stored = dict(zip(step.computed, work.ys[step.ys_count :]))
         self.stored |= {value: work.stack_of(value) for value in step.stored if value not in self.stored}
@@ -227,15 +230,35 @@ class Workspaces:
         self._size = 0  # 0 until it is computed
         self.lock = RLock()  # several threads may run backward through one record
 
+    def put(self, arrays: Iterable[Any]) -> None:
+        """Let these arrays be the xs of the next forward pass."""
+        work = self.forward.workspace
+        for value, array in zip(list(work.xs), arrays):
+            work.put(value, array)
+            if value in self.stored:
+                self.stored[value] = work.xs[value]
+
     def backward(self, program: Executable, begin: int, end: int) -> Run:
         """The backward pass over these steps."""
-        key = (program, begin, end)
+        key, bound = (program, begin, end), self.forward.workspace.bound
         if key not in self.backwards:
-            stored, reverse = {v: array[begin:end] for v, array in self.stored.items()}, not self.key[1]
-            work = IDLE_POOL.allocate(partial(program.workspace, end - begin, reverse, stored))
+            stored = {v: array[begin:end] for v, array in self.stored.items() if v not in bound}
+            planned, reverse = program.source.plan.program, not self.key[1]
+            fresh = {*planned.xs, *planned.ys}
+            work = IDLE_POOL.allocate(partial(program.workspace, end - begin, reverse, stored, fresh))
             self.backwards[key] = Run.of(work, end - begin, reverse)
             self._size = 0
-        return self.backwards[key]
+        run = self.backwards[key]
+        for value in bound:
+            if value in run.workspace.xs:
+                run.workspace.put(value, self.stored[value][begin:end])
+        return run
+
+    def unbind(self) -> None:
+        """Forget arrays of others."""
+        for run in (self.forward, *self.backwards.values()):
+            run.workspace.unbind()
+        self.stored.update((v, None) for v in self.forward.workspace.bound if v in self.stored)
 
     def size(self) -> int:
         """How many bytes its arrays take."""

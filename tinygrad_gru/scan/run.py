@@ -108,13 +108,16 @@ def _run(
 def _run_forward(compiled: CompiledStep, workspaces: Workspaces, arrays: list[Any], constants: list[Any]) -> list[Any]:
     """Run the forward program on the carry and the xs in `arrays`; returns copies of the last carry and the ys."""
     work, initial, final = workspaces.forward
-    for target, array in zip((*initial, *work.xs.values()), arrays):
+    for target, array in zip(initial, arrays):
         target[...] = array
+    workspaces.put(arrays[len(initial) :])
+    work.renew()
     compiled.forward.run(constants, work)
     for index, low, high, message in compiled.checks:
         found = workspaces.stored[index] if index in workspaces.stored else evaluate(index, {}, constants)
         backend_of(found).check_within(found, low, high, message)
-    results = list(map(_copy, (*final, *work.ys[: compiled.ys_count])))
+    ys = zip(work.ys[: compiled.ys_count], compiled.forward.source.plan.program.ys)
+    results = [*map(_copy, final), *(array if value in work.bound else array.copy() for array, value in ys)]
     record_launches(len(arrays) + len(results), "scan, copies of inputs and outputs")
     return results
 
@@ -179,6 +182,7 @@ class _CompiledScan:
             _run_forward(compiled, handle.workspaces, arrays, constants)
         of_ys = [(v, g) for v, g in zip(compiled.cotangents[count:], cotangents[count:]) if g is not None]
         carry, segments, sums, copies, done = cotangents[:count], [], [], 0, 0
+        own = set[int]()  # the ids of arrays that are of this run alone
         with handle.workspaces.lock:
             for zeros, steps in over_time.steps(length):
                 begin, end = (done, done + steps) if self.reverse else (length - done - steps, length - done)
@@ -190,12 +194,14 @@ class _CompiledScan:
                     part[...] = 0 if g is None else g
                 for value, g in of_ys:
                     if value in work.xs:
-                        work.xs[value][...] = g[begin:end]
+                        work.put(value, g[begin:end])
                         copies += 1
+                work.renew()
                 sums.append(program.run(constants, work))
                 copies += count
                 carry = [g if v.op != "zeros" else None for g, v in zip(final, program.source.plan.program.new_carry)]
-                segments.append(work.ys)
+                segments.append(list(work.ys))
+                own |= {id(y) for y, value in zip(work.ys, program.source.plan.program.ys) if value in work.bound}
             totals = sums[0] if len(sums) == 1 else [sum(parts) for parts in zip(*sums)]
             ys = zip(*(segments if self.reverse else reversed(segments)))
             xs = compress(parents[count : len(arrays)], compiled.xs_reached)
@@ -203,7 +209,7 @@ class _CompiledScan:
             of_carry, of_xs, of_closed_over = over_time.outputs(length)
             for node, parts, present in zip((*parents[:count], *xs), (*zip(final), *ys), (*of_carry, *of_xs)):
                 if node is not None and present:
-                    accumulate(node, _concatenated(parts))
+                    accumulate(node, parts[0] if id(parts[0]) in own and len(parts) == 1 else _concatenated(parts))
                     copies += 1
             for node, total in zip(closed_over, compiled.closed_over_gradients(totals, of_closed_over)):
                 if node is not None and total is not None:

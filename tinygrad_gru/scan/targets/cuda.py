@@ -84,7 +84,9 @@ class CudaExecutable:
             namespace = compiled(source, {**functions, "direction": direction}, backend.xp)
             self.function, self.prepare = namespace[source.name], namespace[f"{source.name}_invariant"]
 
-    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
+    def workspace(
+        self, length: int, reverse: bool, given: Mapping[Value, Any], fresh: Collection[Value] = ()
+    ) -> Workspace:
         assert self.backend is not None, "without a GPU the source can only be read"
         with self.backend.as_current():
             workspace = Workspace(self.source, length, reverse, given, self.backend, step_arguments)

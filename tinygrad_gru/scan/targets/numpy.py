@@ -100,7 +100,9 @@ class HostExecutable:
         self.function = namespace[source.name]
         self._total_types = [source.sums.shape_and_dtype(i) for i in range(len(source.sums.totals))]
 
-    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Workspace:
+    def workspace(
+        self, length: int, reverse: bool, given: Mapping[Value, Any], fresh: Collection[Value] = ()
+    ) -> Workspace:
         return Workspace(self.source, length, reverse, given, resolve("numpy"), self.steps)
 
     def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:

@@ -106,8 +106,9 @@ class Executable(Protocol):
     source: Source
     stages: Stages
 
-    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Any:
-        """Arrays for `length` steps; `given` are those that exist already."""
+    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any], fresh: Collection[Value] = ()) -> Any:
+        """Arrays for `length` steps; `given` are those that exist already, `fresh` the xs and ys that may be bound to
+        other arrays in each run."""
 
     def run(self, constants: Sequence[Any], workspace: Any) -> list[Any]:
         """Run on these closed-over arrays and on the arrays of a workspace; returns the sums over time."""

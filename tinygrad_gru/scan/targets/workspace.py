@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 from ...backend import Backend, record_launches
@@ -23,7 +23,10 @@ class Workspace:
     chunks   for each chunk whether it is the first one, its buffers, and what `steps(workspace, times)` gives
     bytes    how much memory it has allocated
     graphs   what a target has captured of a run on these arrays, to replay it
+    bound    the xs and ys that are arrays of others, other ones in each run: none, but where a target says so
     """
+
+    bound: Set[Value] = frozenset()
 
     def __init__(
         self, source: Source, length: int, reverse: bool, given: Mapping[Value, Any], backend: Backend,
@@ -47,12 +50,31 @@ class Workspace:
         self.static = tuple(self.view(buffer, 0) for buffer in source.buffers.bound("static"))
         self.graphs: Any = None
         self.chunks: list[tuple[bool, tuple, Any]] = []
-        in_chunk, begins = source.buffers.bound("chunk"), range(0, length, self.size)
-        for begin in reversed(begins) if reverse else begins:
-            end = min(begin + self.size, length)
-            arrays = tuple(self.view(buffer, slice(begin, end)) for buffer in in_chunk) or (None,)
+        for (begin, end), arrays in zip(self._chunk_ranges(), self._chunk_views()):
             times = range(begin, end)[::-1] if reverse else range(begin, end)
             self.chunks.append((not self.chunks, arrays, steps(self, times)))
+
+    def _chunk_ranges(self) -> list[tuple[int, int]]:
+        begins = range(0, self.length, self.size)
+        return [
+            (begin, min(begin + self.size, self.length)) for begin in (reversed(begins) if self.reverse else begins)
+        ]
+
+    def _chunk_views(self) -> Iterator[tuple]:
+        """The buffers that are bound for each chunk."""
+        buffers = self.source.buffers.bound("chunk")
+        for begin, end in self._chunk_ranges():
+            yield tuple(self.view(buffer, slice(begin, end)) for buffer in buffers) or (None,)
+
+    def put(self, value: Value, array: Any) -> None:
+        """Let an array be an x of the next run."""
+        self.xs[value][...] = array
+
+    def renew(self) -> None:
+        """Give bound ys new arrays, which the next run writes."""
+
+    def unbind(self) -> None:
+        """Forget bound arrays."""
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         array = self.backend.aligned_zeros(shape, dtype)

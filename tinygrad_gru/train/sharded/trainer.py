@@ -172,6 +172,8 @@ class ShardedTrainer(Trainer):
             }
         )
         self.ranks.transport.started()
+        about = f"{self.ranks.size} ranks: {self.ranks.transport.about}" if self.ranks.size > 1 else ""
+        self.remark = "\n".join(filter(None, [self.remark, about]))
 
 
 class _NotFinite:

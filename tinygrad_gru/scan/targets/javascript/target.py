@@ -67,7 +67,7 @@ class JavaScriptExecutable:
     def __init__(self, source: Source, stages: Stages):
         self.source, self.stages = source, stages
 
-    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any]) -> Any:
+    def workspace(self, length: int, reverse: bool, given: Mapping[Value, Any], fresh: Collection[Value] = ()) -> Any:
         raise NotImplementedError("a JavaScript program is run by Node.js or by a page")
 
     def run(self, constants: Sequence[Any], workspace: Any) -> list[Any]:

@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from operator import itemgetter
+from operator import is_
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -17,8 +18,6 @@ from ...ir import Value
 from ...passes.storage import Plan
 from ..source import Names
 from ..workspace import Workspace
-
-_strides = itemgetter("strides")
 
 
 def operands_of(plan: Plan) -> dict[Value, list[Piece]]:
@@ -58,7 +57,10 @@ def _pieces(value: Value, row: int = 0, column: int = 0, transposed: bool = Fals
 
 
 class Preparation:
-    """Puts the operands of a loop together, from the constants of a run and in the arrays of a workspace."""
+    """Puts the operands of a loop together, from the constants of a run and in the arrays of a workspace.
+
+    A workspace keeps where they are, and weak references to the arrays: the same ones are found there again.
+    """
 
     def __init__(self, operands: Mapping[Value, list[Piece]]):
         self.operands = defaultdict[str, list](list)  # by dtype
@@ -68,14 +70,13 @@ class Preparation:
 
     def __call__(self, constants: Sequence[Any], workspace: Workspace) -> None:
         if workspace.graphs is None:
-            workspace.graphs = {dtype: arguments(self._placed(dtype, workspace)) for dtype in self.operands}
-        for dtype, (steps, sources) in workspace.graphs.items():
+            workspace.graphs = {dtype: (*arguments(self._placed(dtype, workspace)), []) for dtype in self.operands}
+        for dtype, (steps, sources, known) in workspace.graphs.items():
             arrays = [constants[position] for position in sources]
-            interfaces = [array.__array_interface__ for array in arrays]
-            if any(map(_strides, interfaces)):  # None of arrays that are C-contiguous
-                arrays = [np.ascontiguousarray(array) for array in arrays]
-                interfaces = [array.__array_interface__ for array in arrays]
-            steps[1::12] = [interface["data"][0] for interface in interfaces]
+            if len(known) != len(arrays) or not all(map(is_, [reference() for reference in known], arrays)):
+                given, arrays = arrays, list(map(np.ascontiguousarray, arrays))  # kept until they are copied
+                steps[1::12] = list(map(native.address, arrays))
+                known[:] = map(ref, given) if all(map(is_, given, arrays)) else ()
             self.functions[dtype](steps)
 
     def _placed(self, dtype: str, workspace: Workspace) -> Iterator[tuple]:

@@ -15,30 +15,31 @@ from ...passes.storage import Plan
 
 #: Threads that the rule uses at most: more have not been measured.
 MOST = 2
-#: Multiply-adds of a thread in a step, from which on threads pay; see benchmarks/results/threads.md.
-LEAST = 2**17
 #: Multiply-adds that take as long as an element of another operation, about.
 PER_ELEMENT = 8
 #: Rows of a thread from which on they pay: with fewer, products wait for weights rather than compute.
 LEAST_ROWS = 4
-#: Multiply-adds of a chunk of steps below which one thread runs all shares, for another takes too long to wake.
-LEAST_OF_CHUNK = 2**22
+#: Multiply-adds of a chunk of steps from which on threads pay, for another takes 0.1 ms to wake and to be waited for;
+#: see benchmarks/results/threads.md.
+LEAST_OF_CHUNK = 2**25
 
 
-def threads_for(rows: int, work: int) -> tuple[int, str]:
+def threads_for(rows: int, work: int, steps: int) -> tuple[int, str]:
     """The number of threads for a loop over time, and why. Whatever it is, results are the same bits.
 
-    rows  of the batch
-    work  multiply-adds of a step, or as long as so many
+    rows   of the batch
+    work   multiply-adds of a step, or as long as so many
+    steps  of a chunk at most
     """
     count, reason = cores()
     if count < 2:
         return 1, reason
+    chunk = f"{steps} steps are as long as {work * steps:,} multiply-adds"
+    if work * steps < LEAST_OF_CHUNK:
+        return 1, f"{chunk}, and threads pay from {LEAST_OF_CHUNK:,} on"
     for threads in range(min(count, MOST), 1, -1):
-        if rows % threads == 0 and rows >= threads * LEAST_ROWS and work >= threads * LEAST:
-            return threads, f"{reason}, and a step is as long as {work:,} multiply-adds"
-    if work < 2 * LEAST:
-        return 1, f"a step is as long as {work:,} multiply-adds, and threads pay from {2 * LEAST:,} on"
+        if rows % threads == 0 and rows >= threads * LEAST_ROWS:
+            return threads, f"{reason}, and {chunk}"
     return 1, f"{rows} rows are not equal shares of {LEAST_ROWS} or more"
 
 

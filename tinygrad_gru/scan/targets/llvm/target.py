@@ -12,9 +12,10 @@ V11 is a pointer to v11 at the first step of a chunk, S5 is scratch for one step
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from ..workspace import Workspace
 from .operands import Preparation, operands_of, pack
 from .shares import batch_of, run_shares, threads_for, work_of
 from .sums import ROWS, NativeSums, Sums, SumsEmitter
+from .workspace import NativeWorkspace
 
 #: Rows of a chunk. Outside the loop little is left but sums over time, which are the faster the longer they are.
 _CHUNK_ROWS = 1024
@@ -69,7 +71,7 @@ class LLVMTarget:
         threads, reason = self.threads or 1, ""
         if self.threads is None:
             work = work_of(plan)
-            threads, reason = threads_for(rows, work)
+            threads, reason = threads_for(rows, work, max(1, plan.chunk_rows // max(rows, 1)))
         try:
             loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
@@ -99,7 +101,20 @@ class LLVMTarget:
         def steps(workspace: Workspace, times: range) -> list[np.ndarray]:
             return loop_arguments(source.loop, workspace, times)
 
-        return HostExecutable(source, stages, namespace, steps)
+        return NativeExecutable(source, stages, namespace, steps)
+
+
+class NativeExecutable(HostExecutable):
+    """A source whose loop is native, which reads and writes arrays of others where these are."""
+
+    def workspace(
+        self, length: int, reverse: bool, given: Mapping[Value, Any], fresh: Collection[Value] = ()
+    ) -> Workspace:
+        return NativeWorkspace(self.source, length, reverse, given, fresh, self.steps)
+
+    def run(self, constants: Sequence[Any], workspace: Workspace) -> list[Any]:
+        assert isinstance(workspace, NativeWorkspace) and not workspace.missing
+        return super().run(constants, workspace)
 
 
 class HostEmitter(Emitter):
