@@ -6,8 +6,9 @@ ARGS ?=
 CUDA ?= 13
 LLVM := --only-binary=:all: "llvmlite>=0.46"
 
-# One process per core, each with one thread. ARGS="-n 0": one process.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+# One process per core, each with one thread. ARGS="-n 0": one process. Bytecode is kept, whatever the environment says:
+# else every process that a test starts compiles the package anew, and pytest rewrites all test files in every worker.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: demo test test-peers test-browser lint package docs bench gpu-check gpu-rehearsal clean
 

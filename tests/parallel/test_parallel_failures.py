@@ -18,10 +18,10 @@ JOBS = Path(jobs.__file__)
 
 @needs_mpi
 def test_an_error_of_one_rank_is_told_by_all():
-    code, _, err = run(4, JOBS, "fails:error")
+    code, _, err = run(2, JOBS, "fails:error")
     assert code == 1
     assert err.count("OSError: the disk is gone\n") == 1  # rank 1 itself
-    assert err.count("parallel: rank 1 of 4 has ended with OSError: the disk is gone") == 3
+    assert err.count("parallel: rank 1 of 2 has ended with OSError: the disk is gone") == 1
 
 
 @needs_mpi
@@ -48,11 +48,11 @@ def test_the_command_gives_the_same_files_on_any_number_of_ranks_also_after_kill
     command = ["-m", "tinygrad_gru", "train", "--text", text, *how.split(), "--quiet", "--resume", "auto", "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([sys.executable, *map(str, [*command, whole])], env=environment(), check=True, capture_output=True)
-    for ranks in (4, 2):
-        with start(ranks, *command, killed) as job:
+    for _ in range(2):
+        with start(2, *command, killed) as job:
             kill_a_rank(job, killed / "log.jsonl")
             assert job.wait(timeout=60) not in (0, None)
-    code, _, err = run(2, *command, killed)
+    code, _, err = run(4, *command, killed)
     assert code == 0, err
     assert folder_state(killed) == folder_state(whole)
 

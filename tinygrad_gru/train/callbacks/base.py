@@ -66,7 +66,7 @@ class Callback:
 
 
 #: The names of the events.
-EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+EVENTS = tuple(name for name, value in vars(Callback).items() if name.startswith("on_") and callable(value))
 
 
 def unknown_event(owner: str, name: str) -> TypeError:
