@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 #: What `init` returned last.
 _current: ContextVar[Ranks | None] = ContextVar("ranks", default=None)
 
-SHARDS = 8
+SHARDS = 4
 TIMEOUT = 600.0
 ENGINES = ("mpi", "nccl")
 
