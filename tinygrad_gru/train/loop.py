@@ -227,7 +227,10 @@ class Loop:
     def _end(self, stop: StopRequest, error: type[BaseException] | None, *_: object) -> None:
         """Note the signal, also where it did not wait for the end of a step, and in the heartbeat how the run ended."""
         self.signal = stop.number
-        state = "failed" if error is not None and stop.number is None else "finished" if self.finished else "stopped"
+        is_stopped = stop.number is not None and issubclass(error or KeyboardInterrupt, KeyboardInterrupt)
+        state = (
+            "finished" if error is None and self.finished else "stopped" if is_stopped or error is None else "failed"
+        )
         self._heartbeat.beat(state, self.steps)
 
     def _reason(self) -> str | None:
