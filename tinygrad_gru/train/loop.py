@@ -227,10 +227,8 @@ class Loop:
     def _end(self, stop: StopRequest, error: type[BaseException] | None, *_: object) -> None:
         """Note the signal, also where it did not wait for the end of a step, and in the heartbeat how the run ended."""
         self.signal = stop.number
-        is_stopped = stop.number is not None and issubclass(error or KeyboardInterrupt, KeyboardInterrupt)
-        state = (
-            "finished" if error is None and self.finished else "stopped" if is_stopped or error is None else "failed"
-        )
+        ended = error is None or (stop.number is not None and issubclass(error, KeyboardInterrupt))
+        state = "failed" if not ended else "finished" if error is None and self.finished else "stopped"
         self._heartbeat.beat(state, self.steps)
 
     def _reason(self) -> str | None:
