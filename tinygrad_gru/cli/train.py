@@ -72,7 +72,7 @@ def add_to(commands: Any) -> None:
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")
     setting("evaluations", int, "evaluations on held-out text, of which each shows a sample", metavar="N")
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")
-    setting("shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 8 with mpiexec)", metavar="N")
+    setting("shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 4 with mpiexec)", metavar="N")
     add_backend(command)
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
     command.add_argument(

@@ -19,7 +19,7 @@ from .transport import ParallelError, Single, Transport, gather_states
 #: What `init` returned last.
 _current: ContextVar[Ranks | None] = ContextVar("ranks", default=None)
 
-SHARDS = 8
+SHARDS = 4
 TIMEOUT = 600.0
 ENGINES = ("mpi", "nccl")
 
