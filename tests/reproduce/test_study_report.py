@@ -24,8 +24,8 @@ def outcome(small, large, *, ratio=0.5, quick=False, parameters=(2, 25), higher=
     }
     small_time = StepTime(1e-3 * ratio, 1e-4, ratio, ratio - 0.02, ratio + 0.02)
     times = {("line", "small"): small_time, ("line", "large"): StepTime(1e-3, 9e-4, 1.0, 1.0, 1.0)}
-    floors = {"line": {"floor: nothing": 3.0}}
-    return Outcome(study, quick, ["line"], len(small), results, times, floors, "a laptop", ["1"], study.settings)
+    baselines = {"line": {"baseline: nothing": 3.0}}
+    return Outcome(study, quick, ["line"], len(small), results, times, baselines, "a laptop", ["1"], study.settings)
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_costs_are_in_the_sentence():
     assert "has as many parameters" in claim(same, "line")
 
 
-def test_the_table_has_the_papers_figures_and_the_floors():
+def test_the_table_has_the_papers_figures_and_the_baselines():
     lines = table(outcome([1.0, 1.1, 1.2], [1.5, 1.6, 1.7]), "line")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert rows[2] == ["Small, one layer", "2", "0.5 (0.1)", "1.10 ± 0.25", "0.5"]
     assert rows[3] == ["Large, two layers", "25", "1 (0.9)", "1.60 ± 0.25", "none"]
-    assert rows[4] == ["floor: nothing", "", "", "3", ""]
+    assert rows[4] == ["baseline: nothing", "", "", "3", ""]
     assert len({len(line) for line in lines}) == 1
 
 

@@ -38,7 +38,7 @@ from .arguments import (
     add_setting,
     new_run_folder,
     path,
-    raising_sigterm,
+    raising_terminated,
 )
 
 _PLANNED = ("characters", "evaluations")  # what --seconds sets
@@ -107,10 +107,10 @@ def train(options: argparse.Namespace) -> int:
     Output that fails changes neither the run nor its exit status.
     """
     try:
-        with raising_sigterm():
+        with raising_terminated():
             return _train(options)
-    except Terminated:
-        try_print("stopped by SIGTERM; the same command with --resume auto goes on", sys.stderr)
+    except Terminated as signal_:
+        try_print(f"stopped by {signal_}; the same command with --resume auto goes on", sys.stderr)
         return RESUMABLE
 
 
@@ -148,6 +148,8 @@ def _train(options: argparse.Namespace) -> int:
             except KeyboardInterrupt as error:  # a second signal, or the end of the grace
                 finished = False
                 ranks.transport.failed(error)
+                if isinstance(error, Terminated):  # just before the loop waits for signals, or just after
+                    raise
         if finished:
             loop.load_best()
         if folder is None:  # rank 0 has it, and tells of it
