@@ -122,12 +122,13 @@ class Forecaster(nn.Module):
 
 
 def fit_stream(ranks="mpi", steps=12, folder=None):
-    """fit with a state that is carried over windows of a series; goes on from the checkpoint in a folder."""
+    """fit with a state that is carried over windows of a series; goes on from the checkpoint in a folder, which is that
+    of the best evaluation, and so is written again."""
     manual_seed(0)
     model, series = Forecaster(), np.sin(np.arange(2000.0)).astype("f")
-    batches = data.StreamBatches(series[:-1], series[1:], window=5, batch_size=8)
+    batches, few = (data.StreamBatches(series[:n], series[1 : n + 1], window=5, batch_size=8) for n in (1999, 80))
     train.fit(model, ops.mse, batches, steps=int(steps), parallel=ranks, carry_state=True, folder=folder,
-              resume=folder is not None, progress=False)  # fmt: skip
+              resume=folder is not None, progress=False, validation=few)  # fmt: skip
     return digest(model)
 
 

@@ -68,15 +68,16 @@ def test_buckets_are_of_one_dtype_and_of_limited_size(monkeypatch):
     parameters = [
         Tensor(np.ones(n, dtype), requires_grad=True) for n, dtype in [(4, "f"), (9, "f"), (2, "d"), (8, "e")]
     ]
-    gradients = GradientSum(parameters, Single(), exact=True)
+    gradients = GradientSum(optim.SGD(parameters), Single(), exact=True)
+    gradients.push()
     assert [[p.size for p in bucket.parameters] for bucket in gradients.buckets] == [[8], [2], [9], [4]]
-    for _ in range(2):
+    for _ in range(3):
         for parameter in parameters:
             parameter.grad = Tensor(np.full(parameter.shape, 1.5, parameter.dtype))
         gradients.push()
     gradients.reduce()
     assert [p.grad.dtype for p in parameters] == [p.dtype for p in parameters]
-    assert all(bool((p.grad == 3.0).all()) for p in parameters)
+    assert all(bool((p.grad == 4.5).all()) for p in parameters)
 
 
 def test_gradients_from_before_are_not_added():
