@@ -1,7 +1,8 @@
-"""Training steps of the text job on ranks: 1 process with 1 and 2 threads, 2 ranks with shards, and without (inexact).
+"""Training steps of the text job: 1 process with 1 and 2 threads and with shards; 2 ranks with shards, and inexact.
 
-Started by `python -m benchmarks.ranks`, which starts itself with mpiexec for each line. The measured time is that of a
-step of rank 0, with its waits for the other; `exchange` is the part from the end of its backward passes on.
+`python -m benchmarks.ranks` starts a process for each way of running, which waits for its turns: the cases are
+interleaved, some steps each. The time is that of a step of rank 0, with its waits for the other; `exchange` is the part
+from the end of its backward passes on.
 """
 
 from __future__ import annotations
@@ -12,71 +13,115 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .timing import report, row
+
 COMMAND = "python -m benchmarks.ranks"
-STEPS = 12
+#: Cases by the process that runs them: the number of shards, or 0 for the batch as a whole, or inexact sums on ranks.
+CASES: dict[str, tuple[int, str, list[int]]] = {
+    "1 process, 1 thread": (1, "1", [0, 2, 4, 8]),
+    "1 process, 2 threads": (1, "", [0]),
+    "2 ranks": (2, "1", [0, 2, 4, 8]),
+}
+#: Rounds and steps of a turn, of which the first does not count, by the number of units.
+TURNS = {192: (10, 6), 512: (2, 3)}
 
 
-def measure(hidden: int, shards: int, exact: bool, threads: int, steps: int) -> None:
-    """Time the steps of this rank, and print the times as JSON on rank 0."""
+def make(hidden: int, ranks: Any, shards: int) -> Any:
     from tinygrad_gru import manual_seed, ops, optim, parallel, train
     from tinygrad_gru.data import TextStream
 
-    ranks = parallel.init(shards=max(shards, 1), exact=exact) if shards or not exact else None
     manual_seed(0)
     model = train.CharacterModel(100, hidden=hidden)
     ids = np.random.default_rng(0).integers(0, 100, 200_000)
+    given = parallel.Ranks(ranks.transport, max(shards, 1), exact=shards > 0) if shards or ranks.size > 1 else None
     trainer = train.sharded.make_trainer(
-        ranks, model, ops.cross_entropy, optim.Adam(model.parameters()), TextStream(ids, 64, 32), carry_state=True,
-        clip_norm=1.0, compiled=f"llvm:{threads}",
+        given, model, ops.cross_entropy, optim.Adam(model.parameters()), TextStream(ids, 64, 32), carry_state=True,
+        clip_norm=1.0,
     )  # fmt: skip
-    exchange = [0.0]
-    if ranks is not None:
+    trainer.exchange = 0.0
+    if given is not None:
         reduce = trainer._sum.reduce
 
         def timed() -> None:
             before = time.perf_counter()
             reduce()
-            exchange.append(time.perf_counter() - before)
+            trainer.exchange = time.perf_counter() - before
 
         trainer._sum.reduce = timed
-    times = []
-    for _ in range(steps + 3):
-        before = time.perf_counter()
-        trainer.step()
-        times.append(time.perf_counter() - before)
-    if ranks is None or ranks.rank == 0:
-        print(json.dumps([times[3:], exchange[3:] or [0.0]]))
+    return trainer
 
 
-def run(ranks: int, *settings: object) -> list[list[float]]:
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    launcher = [str(mpiexec), "-n", str(ranks)] if ranks > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": str(settings[3] if ranks == 1 else 1)}
-    command = [*launcher, sys.executable, "-m", "benchmarks.ranks", *map(str, settings)]
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    return json.loads(out.splitlines()[-1])
+def serve(hidden: int, cases: list[int]) -> None:
+    """Make a trainer for each case; of each whose number comes on the standard input print the times of some steps."""
+    from tinygrad_gru import parallel
+
+    ranks = parallel.init(shards=2)
+    trainers = [make(hidden, ranks, shards) for shards in cases]
+    while True:
+        line = np.array([int(sys.stdin.readline() or -1) if ranks.rank == 0 else 0])
+        if ranks.size > 1:  # the others sleep meanwhile
+            request = import_module("mpi4py.MPI").COMM_WORLD.Ibcast(line)
+            while not request.Test():
+                time.sleep(2e-3)
+        if line[0] < 0:
+            return
+        trainer, times = trainers[line[0]], []
+        for _ in range(TURNS[hidden][1]):
+            before = time.perf_counter()
+            trainer.step()
+            times.append([time.perf_counter() - before, trainer.exchange])
+        if ranks.rank == 0:
+            print(json.dumps(times[1:]), flush=True)
+
+
+def start(hidden: int, ranks: int, threads: str, cases: list[int]) -> subprocess.Popen:
+    launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] if ranks > 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    if not threads:
+        del environment["OMP_NUM_THREADS"]
+    command = [*launcher, sys.executable, "-m", "benchmarks.ranks", "serve", str(hidden), json.dumps(cases)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def measure(hidden: int) -> list[str]:
+    found: dict[tuple[str, int], list[list[float]]] = {}
+    jobs = {name: start(hidden, *settings) for name, settings in CASES.items()}
+    for round_number in range(TURNS[hidden][0] + 1):
+        for name, (_, _, cases) in CASES.items():
+            for number, shards in enumerate(cases):
+                job = jobs[name]
+                assert job.stdin is not None and job.stdout is not None
+                print(number, file=job.stdin, flush=True)
+                times = json.loads(job.stdout.readline())
+                if round_number:
+                    found.setdefault((name, shards), []).extend(times)
+    for job in jobs.values():
+        job.communicate()
+    lines = []
+    for (name, shards), values in found.items():
+        times, exchanges = zip(*values)
+        how = f"{shards} shards" if shards else "`exact=False`" if "ranks" in name else ""
+        numbers = [min(times), statistics.median(times), statistics.median(exchanges)]
+        lines.append(row([str(hidden), name, how, *(f"{1e3 * number:.1f}" for number in numbers)]))
+    return lines
 
 
 def main() -> None:
-    cases = {
-        "1 process, 1 thread": (1, 0, 1, 1), "1 process, 2 threads": (1, 0, 1, 2), "1 process, 8 shards": (1, 8, 1, 1),
-        "2 ranks, 8 shards": (2, 8, 1, 1), "2 ranks, 4 shards": (2, 4, 1, 1), "2 ranks, 2 shards": (2, 2, 1, 1),
-        "2 ranks, exact=False": (2, 2, 0, 1),
-    }  # fmt: skip
-    for hidden in map(int, sys.argv[1:] or (192, 512)):
-        for name, (ranks, shards, exact, threads) in cases.items():
-            times, exchange = run(ranks, hidden, shards, exact, threads, STEPS if hidden < 400 else STEPS // 2)
-            best, median, part = min(times), statistics.median(times), statistics.median(exchange)
-            print(f"| {hidden} | {name} | {1e3 * best:.1f} | {1e3 * median:.1f} | {1e3 * part:.2f} |", flush=True)
+    sizes = [*map(int, sys.argv[1:])] or [*TURNS]
+    lines = [row(["hidden", "", "", "smallest", "median", "exchange"]), "| --- " * 6 + "|"]
+    for hidden in sizes:
+        lines += measure(hidden)
+    report("ranks", "Training steps on ranks", COMMAND, lines, threads="1 thread of each process, or as said")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        hidden, shards, exact, threads, steps = map(int, sys.argv[1:])
-        measure(hidden, shards, bool(exact), threads, steps)
+    if sys.argv[1:2] == ["serve"]:
+        serve(int(sys.argv[2]), json.loads(sys.argv[3]))
     else:
         main()

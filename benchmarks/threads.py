@@ -34,9 +34,9 @@ to 0.35 ms, and one of 2²⁴ by nothing. Passes of GRUs and LSTMs confirmed it 
 loops in one): with 2²² to 2²⁴ multiply-adds a chunk they took 5 to 15 % longer, with 2²⁵ 0 to 3 % longer, with 2²⁶ 3 to
 7 % less, with 2²⁸ and more 14 to 20 % less.
 
-Products outside of the loop (`native/blas.py`) are cut in 2 pieces from 2²⁵ multiply-adds on, in 4 from 2²⁹ on,
-whatever the number of threads, so that this changes no result. Least times in ms of a product in one thread, of its
-pieces in one thread and in two, and by OpenBLAS's own two threads, on an idle machine; and medians beside a busy
+Products outside of the loop (`native/blas.py`) are cut in 2 pieces from 2²⁵ multiply-adds on, in 4 from 2²⁹, in 8 from
+2³¹, …, whatever the number of threads, so that this changes no result. Least times in ms of a product in one thread, of
+its pieces in one thread and in two, and by OpenBLAS's own two threads, on an idle machine; and medians beside a busy
 process:
 
 | (m, k, n) | multiply-adds | one | pieces, one | pieces, two | OpenBLAS | busy: one | pieces, two | OpenBLAS |

@@ -7,7 +7,8 @@ The network is compared with one without attention, and with `strptime` of Pytho
 formats and all names, and cannot read those with exchanged letters.
 
 What one learns here: in training the decoder is given the right characters so far ("teacher forcing"), all at once; in
-use it is given what it wrote itself, one at a time. `train.fit` with one's own batches and a model of several inputs.
+use it is given what it wrote itself, one at a time, in a `scan` whose step chooses and embeds the character, compiled.
+`train.fit` with one's own batches and a model of several inputs.
 
     python examples/sequence_to_sequence.py      # 20 seconds
 """
@@ -20,7 +21,7 @@ from datetime import date, datetime
 
 import numpy as np
 
-from tinygrad_gru import Tensor, arange, data, manual_seed, nn, no_grad, ops, train
+from tinygrad_gru import Tensor, arange, data, manual_seed, nn, no_grad, ops, scan, train
 
 MONTHS = {
     "English": [name.lower() for name in calendar.month_name[1:]],
@@ -100,16 +101,17 @@ class Translator(nn.Module):
         return logits
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What was read (S, batch, hidden), where it is no padding (S, batch), and the decoder's first state."""
+        """What was read (batch, S, hidden), where it is padding (batch, 1, S), and the decoder's first state."""
         read, state = self.encoder(self.embedding(source), lengths=lengths)
-        return read, arange(len(source))[:, None] < lengths, ops.concatenate([state[0], state[1]], axis=-1)[None]
+        padding = arange(len(source)) >= lengths[:, None, None]
+        return ops.moveaxis(read, 0, 1), padding, ops.concatenate([state[0], state[1]], axis=-1)[None]
 
-    def decode(self, given: Tensor, read: Tensor, valid: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, given: Tensor, read: Tensor, padding: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         h, state = self.decoder(self.embedding(given), state)
         if self.attention is not None:
-            scores = ops.einsum("tbh,sbh->tsb", h, read)
-            weights = ops.softmax(ops.masked_fill(scores, ~valid, -np.inf), axis=1)
-            context = ops.einsum("tsb,sbh->tbh", weights, read)
+            scores = ops.moveaxis(h, 0, 1) @ read.mT  # (batch, T, S): how well each step's h fits what was read
+            weights = ops.softmax(ops.masked_fill(scores, padding, -np.inf), axis=-1)
+            context = ops.moveaxis(weights @ read, 0, 1)
             h = ops.tanh(self.attention(ops.concatenate([h, context], axis=-1)))
         return self.output(h), state
 
@@ -117,13 +119,18 @@ class Translator(nn.Module):
 def translate(model: Translator, texts: list[str], vocabulary: data.CharacterVocabulary) -> list[str]:
     """The outputs for texts: at each step the most probable character, which is given at the next step."""
     source, lengths, _ = data.SequenceBatches(list(map(vocabulary.encode, texts)), None, len(texts)).next_batch()
-    written = [vocabulary.encode(END * len(texts))]
     with model.evaluating(), no_grad():
-        read, valid, state = model.encode(Tensor(source), Tensor(lengths))
-        for _ in range(LONGEST):
-            logits, state = model.decode(Tensor(written[-1][None]), read, valid, state)
-            written.append(logits.numpy()[0].argmax(axis=-1))
-    return [vocabulary.decode(ids).partition(END)[0] for ids in np.stack(written[1:], axis=1)]
+        read, padding, state = model.encode(Tensor(source), Tensor(lengths))
+
+        def step(carry: tuple[Tensor, Tensor], _: None) -> tuple:
+            state, ids = carry
+            logits, state = model.decode(ids[None], read, padding, state)
+            ids = ops.argmax(logits[0], axis=-1)
+            return (state, ids), ids
+
+        given = Tensor(vocabulary.encode(END * len(texts)).astype(np.int64))  # argmax gives int64
+        _, written = scan(step, (state, given), length=LONGEST)
+    return [vocabulary.decode(ids).partition(END)[0] for ids in written.numpy().T]
 
 
 def by_strptime(text: str) -> str:

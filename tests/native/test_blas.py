@@ -91,10 +91,12 @@ class Pieces:
 @pytest.mark.parametrize(
     ("rows", "columns", "work", "pieces"),
     [
-        (100, 60, 2**25, [64, 36]),
-        (60, 100, 2**28, [64, 36]),
-        (130, 7, 2**29, [48, 48, 34]),
-        (5, 33, 2**40, [16, 16, 1]),
+        (100, 60, 2**25, [(64, 60), (36, 60)]),
+        (60, 100, 2**28, [(60, 64), (60, 36)]),
+        (130, 7, 2**29, [(48, 7), (48, 7), (34, 7)]),
+        (64, 64, 2**29, [(32, 32)] * 4),
+        (96, 33, 2**31, [(32, 32)] * 3 + [(32, 1)] * 3),
+        (5, 33, 2**40, [(5, 16), (5, 16), (5, 1)]),
     ],
 )
 def test_pieces_of_a_product_give_the_same_bits_in_any_number_of_threads(
@@ -102,7 +104,6 @@ def test_pieces_of_a_product_give_the_same_bits_in_any_number_of_threads(
 ):
     a, b = rng.standard_normal((rows, 90)).astype(dtype), rng.standard_normal((90, columns)).astype(dtype)
     wide = np.empty((rows, 2 * columns), dtype)
-    axis = 0 if rows >= columns else 1
     for out in ((), (np.empty((rows, columns), dtype),), (wide[:, ::2],), (np.empty((columns, rows), dtype).T,)):
         found = []
         for threads in (1, 2, 3):
@@ -110,7 +111,7 @@ def test_pieces_of_a_product_give_the_same_bits_in_any_number_of_threads(
             result = product(work, a, b, *out)
             assert not out or result is out[0]
             found.append(result.copy())
-            assert sorted((shapes[axis][axis] for shapes in product.shapes), reverse=True) == pieces
+            assert sorted((left[0], right[1]) for left, right in product.shapes) == sorted(pieces)
         np.testing.assert_array_equal(found[1], found[0])
         np.testing.assert_array_equal(found[2], found[0])
         np.testing.assert_allclose(found[0], a.astype("float64") @ b, rtol=1e-4, atol=1e-4)

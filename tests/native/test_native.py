@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -63,6 +64,27 @@ def test_every_operation_of_a_text_is_rounded_by_itself(dtype):
     np.testing.assert_array_equal(y, 0)
     run("for i in range(1000):\n    c[i] = c[i] * a[i] + exp(a[i]) * 0\n    b[i] = c[i] * a[i] + a[i]", x, y, square)
     np.testing.assert_array_equal(y, (x * x * x) * x + x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_subnormals_are_zero_in_a_function_that_flushes_and_nowhere_else(dtype):
+    text = f"""
+def loop(steps):
+    half_of(pointer_{dtype}(steps[0]), pointer_{dtype}(steps[1]))
+
+def half_of(x, y):
+    for i in range(40):
+        x[i] = {dtype}(0.5) * x[i]
+        y[i] = {dtype}(2) * y[i]
+"""
+    tiny = np.finfo(dtype).tiny
+    for flushes in (False, True, False):
+        x, y = np.full(40, tiny), np.full(40, tiny / 2)
+        native.function(text, flushes=flushes).on(x, y)
+        is_zero = flushes and importlib.import_module("tinygrad_gru.native.compiler").is_x86()
+        np.testing.assert_array_equal(x, 0 if is_zero else tiny / 2)  # what is computed
+        np.testing.assert_array_equal(y, 0 if is_zero else tiny)  # what is read
+        np.testing.assert_array_equal(np.full(40, tiny) / 2, tiny / 2)
 
 
 def test_conditions():

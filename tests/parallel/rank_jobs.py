@@ -25,11 +25,11 @@ def regression(rows=13, seed=0):
     return x, x[:, :1] ** 2
 
 
-def own_loop(exact=True, steps=40):
+def own_loop(exact=True, steps=40, dropout=0.3, result=digest):
     """Two lines in a loop of one's own, with dropout, clipping, a schedule, and rows that do not divide."""
     ranks = parallel.init(shards=4, exact=exact)
     manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 16), ops.tanh, nn.Dropout(0.3), nn.Linear(16, 1))
+    model = nn.Sequential(nn.Linear(5, 16), ops.tanh, nn.Dropout(dropout), nn.Linear(16, 1))
     optimizer = parallel.synchronised(optim.Adam(model.parameters(), lr=0.01))
     schedule = optim.WarmupCosine(optimizer, steps)
     for step in range(steps):
@@ -40,11 +40,13 @@ def own_loop(exact=True, steps=40):
         optim.clip_gradient_norm(model.parameters(), 0.5)
         optimizer.step()
         schedule.step()
-    return digest(model)
+    return result(model)
 
 
 def inexact_loop():
-    return own_loop(exact=False)
+    return own_loop(
+        exact=False, dropout=0, result=lambda model: [p.numpy().ravel().tolist() for p in model.parameters()]
+    )
 
 
 def mean_of_ranks():
@@ -120,12 +122,13 @@ class Forecaster(nn.Module):
 
 
 def fit_stream(ranks="mpi", steps=12, folder=None):
-    """fit with a state that is carried over windows of a series; goes on from the checkpoint in a folder."""
+    """fit with a state that is carried over windows of a series; goes on from the checkpoint in a folder, which is that
+    of the best evaluation, and so is written again."""
     manual_seed(0)
     model, series = Forecaster(), np.sin(np.arange(2000.0)).astype("f")
-    batches = data.StreamBatches(series[:-1], series[1:], window=5, batch_size=8)
+    batches, few = (data.StreamBatches(series[:n], series[1 : n + 1], window=5, batch_size=8) for n in (1999, 80))
     train.fit(model, ops.mse, batches, steps=int(steps), parallel=ranks, carry_state=True, folder=folder,
-              resume=folder is not None, progress=False)  # fmt: skip
+              resume=folder is not None, progress=False, validation=few)  # fmt: skip
     return digest(model)
 
 

@@ -121,13 +121,37 @@ def test_what_is_compared_at_the_start(name, other):
         trainer(Pretended(first.sent, second.sent)).check_ranks({})
 
 
+def synchronise(transport):
+    manual_seed(0)
+    optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
+    parallel.synchronised(optimizer, parallel.Ranks(transport, shards=3, exact=False)).synchronise()
+
+
+@pytest.mark.parametrize("start", [synchronise, lambda transport: trainer(transport).check_ranks({})])
+@pytest.mark.parametrize("other", ["version", "threads"])
+def test_versions_are_compared(start, other, monkeypatch):
+    """And the threads of a BLAS that has more than one."""
+    first, second = Pretended(b"", b""), Pretended(b"", b"")
+    with contextlib.suppress(Exception):
+        start(first)
+    if other == "version":
+        monkeypatch.setattr("tinygrad_gru.parallel.checks.__version__", "0.0")
+    else:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with contextlib.suppress(Exception):
+        start(second)
+    monkeypatch.undo()
+    with pytest.raises(parallel.ParallelError, match="rank 2 of 3 has another versions than rank 0"):
+        start(Pretended(first.sent, second.sent))
+
+
 def test_what_a_shard_cannot_be_cut_from():
     model = nn.Linear(2, 1)
     x, y = np.ones((8, 2), "f"), np.ones((8, 1), "f")
     with pytest.raises(ValueError, match="as many, got 8 in inputs, 4 in targets"):
         train.fit(model, ops.mse, [(x, y[:4])], steps=1, parallel=parallel.init(), progress=False)
-    with pytest.raises(parallel.ParallelError, match=r"batches of 4 rows cannot be cut into 8 shards: .* shards=4"):
-        train.fit(model, ops.mse, (x, y), batch_size=4, steps=1, parallel=parallel.init(), progress=False)
+    with pytest.raises(parallel.ParallelError, match=r"batches of 2 rows cannot be cut into 4 shards: .* shards=2"):
+        train.fit(model, ops.mse, (x, y), batch_size=2, steps=1, parallel=parallel.init(), progress=False)
     with pytest.raises(ValueError, match="time-major"):
         train.fit(nn.GRU(2, 1), ops.mse, [(x[None], y[None])], steps=1, parallel=parallel.init(), progress=False)
     with pytest.raises(ValueError, match="state of its own"):
@@ -145,6 +169,6 @@ def test_a_loss_that_is_not_finite_names_its_shard():
     x = np.ones((16, 2), "f")
     x[5] = np.nan
     manual_seed(0)
-    with pytest.raises(train.TrainingError, match=r"NaN or infinity in this step.* in shard 2 \(rank 0\) of 8"):
+    with pytest.raises(train.TrainingError, match=r"NaN or infinity in this step.* in shard 1 \(rank 0\) of 4"):
         train.fit(nn.Linear(2, 1), ops.mse, data.ArrayBatches(x, x[:, :1], 16), steps=1, parallel=parallel.init(),
                   progress=False)  # fmt: skip

@@ -44,4 +44,4 @@ class Line(Study):
         return Trainer(model, ops.mse, optim.Adam(model.parameters()), [run.data])
 
     def baselines(self, task, data):
-        return {"floor: nothing": float(np.square(data[1]).mean())}
+        return {"baseline: nothing": float(np.square(data[1]).mean())}

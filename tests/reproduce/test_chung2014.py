@@ -1,4 +1,4 @@
-"""chung2014 on pieces that are made here: what is averaged over what, the floors, and files that are none."""
+"""chung2014 on pieces that are made here: what is averaged over what, the baselines, and files that are none."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_nll_is_the_mean_over_all_predicted_steps(music):
     np.testing.assert_allclose(found, total / steps, rtol=1e-5)
 
 
-def test_floors_are_counted_from_the_training_pieces():
+def test_baselines_are_counted_from_the_training_pieces():
     """One key of 88 changes; the others are never on, and cost little."""
 
     def piece(*on):

@@ -136,7 +136,7 @@ def test_a_run_of_a_moment_by_the_command_line(name, tmp_path, monkeypatch, caps
     assert main(["reproduce", name, *words, "--quick", "--quiet", "--seeds", "1", "--out", out]) == 0
     text = capsys.readouterr().out
     assert study.title in text and "| GRU, " in text
-    assert "baseline: " in text or "floor: bigram" in text
+    assert "baseline: " in text or "baseline: bigram" in text
 
 
 @pytest.mark.parametrize(
@@ -158,16 +158,16 @@ def play(study, folder, monkeypatch):
     return path
 
 
-def test_floors_of_the_whole_text_are_its_entropies(tmp_path, monkeypatch):
+def test_baselines_of_the_whole_text_are_its_entropies(tmp_path, monkeypatch):
     """Against counts of pairs in a loop."""
     study = STUDIES["shakespeare"]
     path = play(study, tmp_path, monkeypatch)
-    floors = study.baselines("text", study.load("text", path, study.settings))
+    baselines = study.baselines("text", study.load("text", path, study.settings))
     text = path.read_text()[:-1]
     pairs, first = Counter(zip(text, path.read_text()[1:])), Counter(text)
     entropy = -sum(count * math.log(count / first[a]) for (a, _), count in pairs.items()) / len(text)
-    assert floors["whole text on itself: bigram"] == pytest.approx(entropy, rel=1e-3)
-    assert floors["floor: unigram"] > floors["floor: bigram"] > floors["floor: trigram"]
+    assert baselines["whole text on itself: bigram"] == pytest.approx(entropy, rel=1e-3)
+    assert baselines["baseline: unigram"] > baselines["baseline: bigram"] > baselines["baseline: trigram"]
 
 
 def test_the_loss_of_a_text_is_the_mean_with_the_state_carried(tmp_path, monkeypatch):

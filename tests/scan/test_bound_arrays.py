@@ -9,11 +9,20 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import Tensor, compiling, grad, native, no_grad, ops, scan
+from tinygrad_gru.backend import IDLE_POOL
 from tinygrad_gru.nn import GRU, LSTM
+from tinygrad_gru.scan.targets.llvm import workspace
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="llvmlite is not installed")
 
 LENGTH, BATCH, WIDTH = 7, 3, 4
+
+
+@pytest.fixture(autouse=True, params=[0, 400], ids=["all are bound", "large ones are bound"])
+def least_bound(request, monkeypatch):
+    """Bytes from which on arrays are bound."""
+    monkeypatch.setattr(workspace, "LEAST_BOUND", request.param)
+    IDLE_POOL.clear()
 
 
 def inputs(rng):

@@ -20,8 +20,9 @@ and `plus`, an addition that may be done in any order, for sums.
 Semantics. Arithmetic is NumPy's: every operation is rounded by itself, integers wrap, division by zero is ±∞ or NaN,
 booleans are bytes in memory. Only within a function of the library, such as `product` and `exp`, may a product and a
 sum be contracted to a fused multiply-add: x * x - y * y of equal numbers is 0, and its square root no NaN. An index is
-not checked. The pointers that a function is called with must be of memory that does not overlap, where it writes: so
-its loops are vectorised.
+not checked. A function that `flushes` takes subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) for zero,
+as XLA does: they cost a processor some hundred cycles each. The pointers that a function is called with must be of
+memory that does not overlap, where it writes: so its loops are vectorised.
 
 llvmlite is imported when something is compiled or loaded.
 """
@@ -112,21 +113,23 @@ class Function:
 
 
 @lru_cache(maxsize=256)
-def function(text: str, name: str = "loop") -> Function:
+def function(text: str, name: str = "loop", flushes: bool = False) -> Function:
     """The function `name` of a text in the subset, whose one argument is a C-contiguous int64 array.
+
+    flushes  whether subnormal numbers are zero while it runs, on x86
 
     The array holds integers and addresses: `x = pointer_float32(steps[1])` is the memory at address `steps[1]`. It runs
     without the GIL. Equal texts give the same function: from this process, from disk, or compiled. Raises ImportError
     without llvmlite, and SyntaxError for what is not in the subset.
     """
     compiler, started = _compiler(), time.perf_counter()
-    parts = (text, name, __version__, _sources(), compiler.versions(), *compiler.processor())
+    parts = (text, name, str(flushes), __version__, _sources(), compiler.versions(), *compiler.processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     code = cache.load(key)
     is_compiled = code is None
     if code is None:
         frontend = importlib.import_module(".frontend", __package__)
-        code = compiler.object_code(frontend.ir_of(text, name, compiler.is_wide()))
+        code = compiler.object_code(frontend.ir_of(text, name, compiler.is_wide(), flushes and compiler.is_x86()))
         cache.store(key, code)
     return Function(compiler.Library(code), name, is_compiled, time.perf_counter() - started)
 

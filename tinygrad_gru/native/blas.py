@@ -24,7 +24,7 @@ from .threads import run_together
 #: Multiply-adds from which on OpenBLAS uses threads: of matrices, and with a vector.
 LEAST, LEAST_OF_VECTOR = 2**18, 2**13
 #: Multiply-adds from which on a product is cut, and by the pieces' number from which on it is cut into more.
-PIECES = {2: 2**25, 4: 2**29}
+PIECES = {2: 2**25, 4: 2**29, 8: 2**31, 16: 2**33, 32: 2**35, 64: 2**37}
 LARGE = PIECES[2]
 
 
@@ -85,7 +85,7 @@ def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
 
 
 def in_pieces(function: Callable, work: int, a: np.ndarray, b: np.ndarray, *out: np.ndarray) -> Any:
-    """The function, a product of two arrays, by pieces of the rows or of the columns of the result.
+    """The function, a product of two arrays, by pieces of the result, as square as halves of halves are.
 
     The whole at once if it is none of matrices of one floating dtype, or overlaps with its operands: then NumPy copies.
     """
@@ -101,13 +101,17 @@ def in_pieces(function: Callable, work: int, a: np.ndarray, b: np.ndarray, *out:
         return function(a, b, *out)
     else:
         (result,) = out
-    count = max(n for n, least in PIECES.items() if work >= least)
-    size = -(-max(rows, columns) // count // 16) * 16  # whole blocks of BLAS
-    parts = [slice(begin, begin + size) for begin in range(0, max(rows, columns), size)]
-    if rows >= columns:
-        pieces = [partial(np.matmul, a[part], b, result[part]) for part in parts]
-    else:
-        pieces = [partial(np.matmul, a, b[:, part], result[:, part]) for part in parts]
+    height, width = rows, columns
+    for _ in range(max(n for n, least in PIECES.items() if work >= least).bit_length() - 1):
+        if height >= width:
+            height = -(-height // 32) * 16  # whole blocks of BLAS
+        else:
+            width = -(-width // 32) * 16
+    pieces = []
+    for row in range(0, rows, height):
+        for column in range(0, columns, width):
+            row_part, column_part = slice(row, row + height), slice(column, column + width)
+            pieces.append(partial(np.matmul, a[row_part], b[:, column_part], result[row_part, column_part]))
     run_together(pieces, cores().number)
     return result
 

@@ -26,6 +26,10 @@ def is_wide() -> bool:
     return "+avx512f" in processor()[1].split(",")
 
 
+def is_x86() -> bool:
+    return llvm.get_default_triple().startswith("x86_64")
+
+
 def versions() -> str:
     """Those of llvmlite and LLVM, and the system for which they make object code."""
     numbers = ".".join(map(str, llvm.llvm_version_info))

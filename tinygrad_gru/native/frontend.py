@@ -21,12 +21,32 @@ _FUNCTIONS = {**library.FUNCTIONS, **product.FUNCTIONS}
 _CONSTANTS = {"inf": float("inf"), "nan": float("nan")}
 
 
-def ir_of(text: str, name: str, is_wide: bool = False) -> str:
+#: A function of which the subnormals of `body` are zero: bits 15 and 6 of x86's control register, for what it computes
+#: and for what it reads. LLVM may move arithmetic across a change of that register, but not out of a function.
+_FLUSHING = """\
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define dso_local void @{name}(ptr %steps) noinline nounwind {{
+  %before = alloca i32
+  %during = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %before)
+  %word = load i32, ptr %before
+  %changed = or i32 %word, 32832
+  store i32 %changed, ptr %during
+  call void @llvm.x86.sse.ldmxcsr(ptr %during)
+  call void @{body}(ptr %steps)
+  call void @llvm.x86.sse.ldmxcsr(ptr %before)
+  ret void
+}}"""
+
+
+def ir_of(text: str, name: str, is_wide: bool = False, flushes: bool = False) -> str:
     """The IR of the function `name` of a text, and of those that it calls. Raises SyntaxError.
 
     is_wide  whether the processor has 32 registers of 64 bytes
+    flushes  whether subnormals are zero, on x86
     """
-    return Module(text, is_wide).ir(name)
+    return Module(text, is_wide).ir(name, flushes)
 
 
 class Module:
@@ -40,10 +60,15 @@ class Module:
         self.symbols: dict[tuple, str] = {}
         self.texts: list[str] = []
 
-    def ir(self, name: str) -> str:
+    def ir(self, name: str, flushes: bool) -> str:
         if name not in self.definitions:
             raise SyntaxError(f"the text defines no function {name!r}")
-        self.function(name, (("ptr", "i64"),), "dso_local")
+        argument = (("ptr", "i64"),)
+        if flushes:
+            self.symbols[name, ()] = name
+            self.texts.append(_FLUSHING.format(name=name, body=self.function(name, argument)))
+        else:
+            self.function(name, argument, "dso_local")
         return "\n".join([*self.texts, *self.declared, ""])
 
     def function(self, name: str, types: tuple[tuple[str, str], ...], linkage: str = "internal") -> str:

@@ -8,14 +8,16 @@ the same bits on any number of ranks, and 2 (N − 1)/N of the bytes go out of e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..backend import astype, is_half, xp_of
+from ..optim import Optimizer
 from ..tensor import Tensor
-from .transport import Transport
+from .transport import ParallelError, Transport
 
 #: Bytes of a bucket, beyond which another one is begun: the next is on its way while this one is summed.
 BUCKET_BYTES = 16 * 2**20
@@ -102,62 +104,97 @@ class Bucket:
     def write(self, flat: Any, present: Sequence[bool]) -> None:
         """Set the gradients of the parameters, views of the array; None where no shard of any rank had one."""
         for parameter, place, has_gradient in zip(self.parameters, self.slices, present):
-            gradient = astype(flat[place].reshape(parameter.shape), parameter.dtype) if has_gradient else None
-            parameter.grad = None if gradient is None else Tensor.from_node(gradient, None)
+            parameter.zero_grad()
+            if has_gradient:
+                gradient = astype(flat[place].reshape(parameter.shape), parameter.dtype)
+                parameter.grad = Tensor.from_node(gradient, None)
 
 
 class GradientSum:
-    """Sums the gradients of `parameters` over shards and ranks: `push()` after each shard, `reduce()` in the end.
+    """Sums the gradients of an optimizer over shards and ranks: `push()` after each shard, `reduce()` in the end.
 
     exact   in the fixed tree; otherwise by MPI's Allreduce, whose order depends on the number of ranks
 
     Buckets are of parameters of one dtype, in reverse order: the gradients of the last layers come first.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], transport: Transport, exact: bool) -> None:
-        self.parameters = list(dict.fromkeys(parameters))
-        self.transport, self.exact = transport, exact
+    def __init__(self, optimizer: Optimizer, transport: Transport, exact: bool) -> None:
+        self.optimizer, self.transport, self.exact = optimizer, transport, exact
+        self.buckets: list[Bucket] = []
+        self._arranged: list[Any] = []  # what the buckets were made for
+        self.pushed = 0
+        self.shards: int | None = None  # of a loop over them that has begun
+        self.is_reduced = False
+        self._present: set[int] = set()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all shards of a loop, and is not reduced."""
+        return self.pushed == self.shards
+
+    def _arrange(self) -> None:
+        """Make the buckets, anew if the optimizer has got other parameters, or they another dtype."""
+        parameters = list(dict.fromkeys(self.optimizer.parameters()))
+        wanted = [(id(parameter), parameter.dtype, parameter.shape) for parameter in parameters]
+        if wanted == self._arranged:
+            return
         groups: list[list[Tensor]] = []
-        for parameter in reversed(self.parameters):
+        for parameter in reversed(parameters):
             last = groups[-1] if groups else None
             if last is None or last[0].dtype != parameter.dtype or sum(p.data.nbytes for p in last) >= BUCKET_BYTES:
                 groups.append([])
             groups[-1].append(parameter)
-        self.buckets = [Bucket(group, transport.size) for group in groups]
-        self.pushed = 0
-        self._present: set[int] = set()
+        self.buckets, self._arranged = [Bucket(group, self.transport.size) for group in groups], wanted
 
     def push(self) -> None:
-        """Add the gradients of a shard, and set those of the parameters to None for the next."""
+        """Add the gradients of a shard."""
+        if not self.pushed:
+            self._arrange()
         for bucket in self.buckets:
             bucket.push()
         self._present.update(k for k, p in enumerate(self._in_order()) if p.grad is not None)
         self.pushed += 1
-        for parameter in self.parameters:
-            parameter.zero_grad()
 
     def begin(self, shards: int) -> None:
-        """Drop the gradients from before, also what an error in the middle of a step has left. Of `shards` whole ones
-        that were not reduced it is a ValueError: they would be lost."""
-        if self.pushed == shards:
-            raise ValueError("the shards of a batch follow those of another one without optimizer.step() between them")
+        """Begin a loop over so many shards. Drop the gradients from before, also what an error in the middle of a step
+        has left."""
         for bucket in self.buckets:
             bucket.sum.clear()
-        for parameter in self.parameters:
-            parameter.zero_grad()
-        self.pushed, self._present = 0, set()
+        self.optimizer.zero_grad()
+        self.pushed, self.shards, self.is_reduced, self._present = 0, shards, False, set()
 
     def reduce(self) -> None:
-        """Set the gradients of the parameters to the sums over all shards of all ranks."""
+        """Set the gradients of the parameters to the sums over all shards of all ranks.
+
+        Raises ValueError if shards are missing, or there are gradients besides, ParallelError if the optimizers differ.
+        """
+        if self.shards is not None and not self.is_whole:
+            raise ValueError(
+                f"{self.pushed} of this rank's {self.shards} shards are done: optimizer.step() and synchronise() come "
+                "after the loop over rows_of, and nothing breaks out of that"
+            )
         order = self._in_order()
-        mask = np.zeros(len(order))
+        if self.shards is not None and any(parameter.grad is not None for parameter in order):
+            raise ValueError(
+                "a gradient was computed after the loop over rows_of, and would be lost: add what it is of, times the "
+                "share, to the loss of each shard"
+            )
+        mask = np.zeros(len(order) + 1)
         mask[list(self._present)] = 1
-        present = iter(np.any(self.transport.gather(mask), axis=0))
+        mask[-1] = zlib.crc32(repr(self.optimizer).encode())
+        everyone = self.transport.gather(mask)
+        differ = np.flatnonzero(everyone[:, -1] != everyone[0, -1]).tolist()
+        if differ:
+            raise ParallelError(
+                f"parallel: rank {differ[0]} of {self.transport.size} has another learning rate, or another setting of "
+                f"its optimizer, than rank 0; this rank has {self.optimizer!r}"
+            )
+        present = iter(np.any(everyone[:, :-1], axis=0))
         begun = [self._begin(bucket) for bucket in self.buckets]
         waiting = [self._sum(bucket, *parts) for bucket, parts in zip(self.buckets, begun)]
         for bucket, wait in zip(self.buckets, waiting):
             bucket.write(wait(), [next(present) for _ in bucket.parameters])
-        self.pushed, self._present = 0, set()
+        self.pushed, self.shards, self.is_reduced, self._present = 0, None, True, set()
 
     def _in_order(self) -> list[Tensor]:
         return [parameter for bucket in self.buckets for parameter in bucket.parameters]

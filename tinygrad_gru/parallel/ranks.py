@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
 from ..backend.random import RandomStream, drawing_from, random_stream
 from ..optim import Optimizer
 from .buckets import GradientSum
-from .checks import checksum
+from .checks import checksum, versions
 from .mpi import Mpi, launched, listed
 from .transport import ParallelError, Single, Transport, gather_states
+
+Result = TypeVar("Result")
 
 #: What `init` returned last.
 _current: ContextVar[Ranks | None] = ContextVar("ranks", default=None)
 
-SHARDS = 8
+SHARDS = 4
 TIMEOUT = 600.0
 ENGINES = ("mpi", "nccl")
 
@@ -49,7 +53,7 @@ class Ranks:
             )
         per_rank = self.shards // self.size
         self.own = range(self.rank * per_rank, (self.rank + 1) * per_rank)
-        self.sums: list[GradientSum] = []
+        self.sums: WeakSet[GradientSum] = WeakSet()
 
     def __repr__(self) -> str:
         first, last = self.own[0], self.own[-1]
@@ -61,8 +65,8 @@ class Ranks:
         return {"shards": self.shards if self.exact else None, "exact": self.exact}
 
     def with_shards(self, shards: int) -> Ranks:
-        """The same job with another number of shards."""
-        return Ranks(self.transport, shards, exact=True)
+        """The same job with another number of shards; 0: none, and inexact sums (`exact=False`)."""
+        return Ranks(self.transport, max(shards, 1), exact=shards > 0)
 
     def cut(self, rows: int) -> list[slice]:
         """The rows of each of all shards: contiguous parts, which differ by at most one row."""
@@ -82,8 +86,11 @@ class Ranks:
             optimizer.step()
 
         Random numbers that are drawn in the body are those of the shard, and the gradients it leaves are summed in the
-        tree of the optimizers that are `synchronised`; those from before are dropped. One such loop for each step.
+        tree of the optimizers that are `synchronised`; those from before are dropped. One such loop for each step of
+        at least one of them, without a break: otherwise ValueError.
         """
+        if self.sums and all(gradients.is_whole for gradients in self.sums):
+            raise ValueError("the shards of a batch follow those of another one without optimizer.step() between them")
         for gradients in self.sums:
             gradients.begin(len(self.own))
         position = random_stream().reserve(1)
@@ -95,6 +102,8 @@ class Ranks:
                     yield rows, (rows.stop - rows.start) / batch
             for gradients in self.sums:
                 gradients.push()
+            for gradients in self.sums:  # which may have parameters in common
+                gradients.optimizer.zero_grad()
 
     def gather(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The states of all ranks: dictionaries of host arrays and of what JSON can hold."""
@@ -112,6 +121,20 @@ class Ranks:
         if self.size == 1:
             return function()
         return self.gather({"value": function()} if self.rank == 0 else {})[0]["value"]
+
+    def first_alone(self, function: Callable[[], Result]) -> Result:
+        """What a function returns: rank 0 calls it, and when it has ended the others, which find the files it has left.
+
+        However long it takes: `timeout` does not count.
+        """
+        result = [function()] if self.rank == 0 else []
+        transport, timeout = self.transport, self.transport.timeout
+        transport.timeout = math.inf
+        try:
+            transport.gather(np.zeros(1))
+        finally:
+            transport.timeout = timeout
+        return result[0] if result else function()
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raise ParallelError, on all ranks, if these facts by name are not the same on all of them."""
@@ -179,7 +202,8 @@ def synchronised(optimizer: Optimizer, ranks: Ranks | None = None) -> Optimizer:
     After `ranks.rows_of` they are the sums over its shards; otherwise those of a loop in which each rank computes the
     mean over rows of its own, of which there are as many everywhere, and the mean over ranks is taken.
     `synchronise()` does it before `step`, for what reads the gradients, such as `clip_gradient_norm`. All else,
-    `state_dict` included, is as before. At its first step the parameters must be the same on all ranks.
+    `state_dict` included, is as before. At its first step the parameters and the versions (ours, Python's, NumPy's)
+    must be the same on all ranks, and at each one the settings, such as the learning rate.
 
     >>> ranks = parallel.init(shards=2)
     >>> model, x, y = nn.Linear(3, 1), np.ones((4, 3), "f"), np.zeros((4, 1), "f")
@@ -189,12 +213,12 @@ def synchronised(optimizer: Optimizer, ranks: Ranks | None = None) -> Optimizer:
     >>> optimizer.step()
     """
     ranks = ranks or current() or init()
-    kind = type(optimizer)
+    kind = next(kind for kind in type(optimizer).__mro__ if not issubclass(kind, _Synchronised))
     made: Any = object.__new__(type(kind.__name__, (_Synchronised, kind), {"__module__": kind.__module__}))
     made.__dict__ = vars(optimizer)
-    made.gradients = GradientSum(optimizer.parameters(), ranks.transport, ranks.exact)
-    made.ranks, made.is_checked, made.is_reduced = ranks, False, False
-    ranks.sums.append(made.gradients)
+    made.gradients = GradientSum(optimizer, ranks.transport, ranks.exact)
+    made.ranks, made.is_checked = ranks, False
+    ranks.sums.add(made.gradients)
     return made
 
 
@@ -204,26 +228,28 @@ class _Synchronised(Optimizer):
     gradients: GradientSum
     ranks: Ranks
     is_checked: bool
-    is_reduced: bool
 
     def synchronise(self) -> None:
         """Sum the gradients over all ranks."""
         if not self.is_checked:
             self.is_checked = True
-            self.ranks.check({"parameters": checksum(p.data for p in self.parameters())})
+            self.ranks.check({"versions": versions(), "parameters": checksum(p.data for p in self.parameters())})
             self.ranks.transport.started()
-        if not self.gradients.pushed:
-            for parameter in self.gradients.parameters:
+        if self.gradients.shards is None:
+            for parameter in self.parameters():
                 if parameter.grad is not None:
                     parameter.grad = parameter.grad / self.ranks.size
             self.gradients.push()
         self.gradients.reduce()
-        self.is_reduced = True
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.gradients.is_reduced = False
+        super().zero_grad(set_to_none)
 
     def step(self, closure: Any = None) -> Any:
         if closure is not None:
             raise ValueError("step: a closure computes the gradients anew, and they would be those of one rank")
-        if not self.is_reduced:
+        if not self.gradients.is_reduced:
             self.synchronise()
-        self.is_reduced = False
+        self.gradients.is_reduced = False
         return super().step()

@@ -32,6 +32,7 @@ class Transport(Protocol):
     about: str  # which process each rank is, as a launcher names one that was killed
     rank: int
     size: int
+    timeout: float  # seconds that a wait for another rank may take
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         """The vectors (n,) of all ranks: (size, n)."""
@@ -58,7 +59,7 @@ class Transport(Protocol):
 class Single:
     """The transport of a single process: what it sends is what it gets."""
 
-    name, about, rank, size = "one process", "", 0, 1
+    name, about, rank, size, timeout = "one process", "", 0, 1, 0.0
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         return values[None]

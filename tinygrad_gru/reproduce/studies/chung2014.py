@@ -123,8 +123,8 @@ class Chung2014(Study):
 
     def baselines(self, task: str, data: Any) -> dict[str, float]:
         """Each key on its own: with its frequency, and with that after what it was a step ago (Markov, order 1)."""
-        floors = independent_keys(data["train"], data["test"]), markov_keys(data["train"], data["test"])
-        return {"floor: independent keys": floors[0], "floor: each key a Markov chain": floors[1]}
+        losses = independent_keys(data["train"], data["test"]), markov_keys(data["train"], data["test"])
+        return {"baseline: independent keys": losses[0], "baseline: each key a Markov chain": losses[1]}
 
     def steps(self, run: Run) -> int:
         return int(run.settings["epochs"] * -(-len(run.data["train"]) // run.settings["batch"][run.task]))

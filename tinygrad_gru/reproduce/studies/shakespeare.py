@@ -41,7 +41,7 @@ class Shakespeare(Study):
         "Adam for 4 epochs, learning rate 0.005 after a rise over 5 % of the steps, falling to 0 as a cosine; the "
         "gradient's norm clipped at 1. Not tuned.",
         "Gates start as the layers have them: an LSTM's b_f = 1, a GRU's biases 0.",
-        "The floors are n-gram models of the training text, each smoothed by that of the next lower order; "
+        "The baselines are n-gram models of the training text, each smoothed by that of the next lower order; "
         "for orientation also the entropies of the whole text, unigram and bigram, which no model is measured on.",
     )
     metric, unit = "test cross-entropy", "nats/char"
@@ -106,7 +106,7 @@ class Shakespeare(Study):
         entropies = ngram_losses(whole, whole, symbols, order=2, strength=1e-9)
         names = ("unigram", "bigram", "trigram")
         return {
-            **{f"floor: {name}": loss for name, loss in zip(names, losses)},
+            **{f"baseline: {name}": loss for name, loss in zip(names, losses)},
             **{f"whole text on itself: {name}": loss for name, loss in zip(names, entropies)},
         }
 

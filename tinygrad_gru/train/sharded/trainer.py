@@ -15,9 +15,10 @@ from ...data import ArrayBatches
 from ...nn.states import restored, structure_of
 from ...parallel import ParallelError, Ranks
 from ...parallel.buckets import GradientSum
+from ...parallel.checks import versions
 from ...tensor import Tensor
-from ...trees import leaves
-from ..batches import Passes, check_layout, read_batch
+from ...trees import leaves, map_leaves
+from ..batches import check_layout, read_batch
 from ..metrics.loss import mean_count
 from ..trainer import TINY, Trainer
 from .cut import Cuttable, check_rows
@@ -53,8 +54,8 @@ class ShardedTrainer(Trainer):
         check_rows(self.source, ranks.shards)
         self.ranks = ranks
         self.epoch_means = self._means = ShardedMeans(self.epoch_means.metrics)
-        self._sum = GradientSum(self.optimizer.parameters(), ranks.transport, ranks.exact)
-        self._whole: tuple[int, list[Any]] = -1, []  # the step, and the carried states of all shards after it
+        self._sum = GradientSum(self.optimizer, ranks.transport, ranks.exact)
+        self._whole: tuple[int, Any] = -1, []  # the step, and the carried states of all shards after it
         self._digests: list[int] = []
 
     def _read(self, batch: Any, is_first: bool) -> Any:
@@ -62,7 +63,7 @@ class ShardedTrainer(Trainer):
         whole = Cuttable(batch)
         if not whole.axis and not isinstance(self.source, ArrayBatches):
             check_layout(self.model)
-        if isinstance(self.source, Passes):  # whose order no seed determines
+        if self.ranks.size > 1:
             self._digests.append(zlib.crc32(b"".join(array.tobytes() for array in whole.arrays())))
         starts, parts = is_first if whole.starts is None else bool(whole.starts), self.ranks.cut(whole.rows)
         return [
@@ -89,6 +90,7 @@ class ShardedTrainer(Trainer):
                     losses[k, i] = float(self._backward(loss, share))
             states.append(state)
             self._sum.push()
+            self.optimizer.zero_grad()
         self._losses = self.ranks.transport.gather(losses).reshape(counts.shape)
         self._sum.reduce()
         self._means.merge(self.ranks)
@@ -120,7 +122,14 @@ class ShardedTrainer(Trainer):
         return text + (f". The loss is not finite in shard {', '.join(where)} of {self.ranks.shards}" if where else "")
 
     def collect(self) -> None:
-        """Collect the carried states of all shards, for `state_dict`; all ranks call it."""
+        """Collect what `state_dict` needs of other ranks. Raises ParallelError if their weights differ by now."""
+        if self.ranks.size > 1:
+            weights = parallel.checksum(parameter.data for parameter in self.optimizer.parameters())
+            self.ranks.check({f"checksum of its weights after step {self.steps}": weights})
+        self._collect_carried()
+
+    def _collect_carried(self) -> None:
+        """Collect the carried states of all shards."""
         if self._whole[0] == self.steps or self._carried is None:
             return
         own = {"arrays": [_arrays(state) for state in self._carried], "trees": [*map(structure_of, self._carried)]}
@@ -134,7 +143,7 @@ class ShardedTrainer(Trainer):
 
     def state_dict(self) -> dict[str, Any]:
         """That of the whole batch: carried is a list of the states of all shards. On one rank alone after `collect`."""
-        self.collect()
+        self._collect_carried()
         whole = None if self._carried is None else self._whole[1]
         return {
             **super().state_dict(),
@@ -144,7 +153,7 @@ class ShardedTrainer(Trainer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self._whole = -1, []
+        self._whole = self.steps, map_leaves(lambda part: None if part is None else part.numpy(), self._carried)
         if self._carried is None:
             return
         if not isinstance(self._carried, list) or len(self._carried) != self.ranks.shards:
@@ -160,8 +169,9 @@ class ShardedTrainer(Trainer):
         state = self.model.state_dict()
         self.ranks.check(
             {
+                "versions": versions(),
                 "model": {name: [str(value.dtype), list(value.shape)] for name, value in state.items()},
-                "weights": parallel.checksum(state.values()),
+                "weights": parallel.checksum([*state.values(), *(p.data for p in self.optimizer.parameters())]),
                 "optimizer": repr(self.optimizer),
                 "optimizer's state": parallel.checksum(self.optimizer.state_dict()["state"].values()),
                 "settings": {**metadata, **self.ranks.settings, "clip_norm": self.clip_norm, "loss": _name(self.loss)},

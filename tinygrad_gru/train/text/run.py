@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,11 @@ class TextRun:
             raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
         self.extended_from: list[int] = []  # the numbers of characters with which it was to end before
         backend = resolve(device)
-        self.corpus = standard_library() if settings.text is None else encoded_text(settings.text, texts_folder())
+        self.corpus = (
+            standard_library()
+            if settings.text is None
+            else ranks.first_alone(partial(encoded_text, settings.text, texts_folder()))  # one writes what all read
+        )
         self.vocabulary = self._vocabulary()
         self.training: Any
         self.training, self.held_out = self.corpus.encode(self.vocabulary)

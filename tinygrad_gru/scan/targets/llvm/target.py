@@ -90,11 +90,11 @@ class LLVMTarget:
     def load(self, source: Source, stages: Stages) -> HostExecutable:
         namespace = compiled(source, {"pack": pack, "run_shares": run_shares})
         if not native.problem():  # without llvmlite it can only be printed
-            text = "\n".join(source.loop.lines)
+            text, flushes = "\n".join(source.loop.lines), source.name == "backward"
             if source.loop.parts:
-                namespace["loop"] = native.function(text)
+                namespace["loop"] = native.function(text, flushes=flushes)
             if source.loop.sums.positions:
-                function, positions = native.function(text, "sums"), source.loop.sums.positions
+                function, positions = native.function(text, "sums", flushes), source.loop.sums.positions
                 namespace["sums"] = NativeSums(function, positions, partial(run_shares, work=source.loop.work))
             namespace["prepare"] = Preparation(operands_of(source.plan))
 
@@ -327,8 +327,9 @@ class LoopEmitter:
         self._addressed((out, read))
         if len(source.shape) - 1 not in value["axis"]:
             return lines + loops(source.shape, [f"{target} = {function}({target}, {element})"])
-        accumulate = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    total = {function}(total, {element})"]
-        body = [f"total = {first}", *accumulate, f"{target} = {function}({target}, total)"]
+        total = f"total{value.number}"  # a variable has one dtype
+        accumulate = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    {total} = {function}({total}, {element})"]
+        body = [f"{total} = {first}", *accumulate, f"{target} = {function}({target}, {total})"]
         return lines + loops(source.shape[:-1], body)
 
 

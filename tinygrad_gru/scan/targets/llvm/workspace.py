@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -14,12 +15,15 @@ from ...passes.schedule import base_of
 from ..source import Buffer, Source
 from ..workspace import Workspace
 
+#: Bytes of the array of all steps from which on it is bound: a smaller one is copied in less time.
+LEAST_BOUND = 2**16
+
 
 class NativeWorkspace(Workspace):
     """A workspace of a loop whose arguments are addresses, which are changed where an array is bound.
 
-    Of the `fresh` values those are bound that nothing else is a view of: an x that is no y, a y that has a stack of its
-    own and is one y only.
+    Of the `fresh` values those are bound that are large and nothing else is a view of: an x that is no y, a y that has
+    a stack of its own and is one y only.
 
     missing  those that the next run needs and that have no array yet
     """
@@ -30,7 +34,8 @@ class NativeWorkspace(Workspace):
     ):  # fmt: skip
         program, storage = source.plan.program, source.plan.storage
         stacks = {y for y in program.ys if program.ys.count(y) == 1 and y in storage and storage[y].kind == "stack"}
-        self.bound = stacks.union(set(program.xs).difference(given, program.ys)).intersection(fresh)
+        large = [v for v in fresh if length * math.prod(v.shape) * np.dtype(v.dtype).itemsize >= LEAST_BOUND]
+        self.bound = stacks.union(set(program.xs).difference(given, program.ys)).intersection(large)
         super().__init__(source, length, reverse, given, resolve("numpy"), steps)
         loop = source.loop
 
