@@ -48,7 +48,8 @@ def _inputs(steps: int) -> np.ndarray:
 
 def main() -> None:
     lines = [
-        f"Forward and backward of a GRU, batch {BATCH}, {HIDDEN} units, in ms: medians of three interleaved rounds.", "",
+        f"Forward and backward of a GRU, batch {BATCH}, {HIDDEN} units, in ms: medians of three interleaved rounds.",
+        "",
         row(["steps", "ours, llvm", "ours, numpy", "PyTorch", "PyTorch over ours, llvm"]), row(5 * ["---"]),
     ]  # fmt: skip
     for steps in LENGTHS:
