@@ -105,25 +105,28 @@ def test_a_loss_that_is_not_finite_has_a_status_of_its_own(command, monkeypatch,
 
 
 @posix
-@pytest.mark.parametrize("when", ["while the text is read", "in an evaluation that takes too long"])
-def test_sigterm_is_resumable_at_any_time(command, tmp_path, monkeypatch, when):
+@pytest.mark.parametrize("number", [signal.SIGTERM, getattr(signal, "SIGHUP", None)])
+@pytest.mark.parametrize("when", ["while the text is read", "before the loop", "in an evaluation that takes too long"])
+def test_a_signal_is_resumable_at_any_time(command, tmp_path, monkeypatch, when, number):
     def endless(*_):
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         began = time.monotonic()
         while time.monotonic() - began < 20:
             pass
 
     if when.startswith("while"):
         monkeypatch.setattr("tinygrad_gru.train.text.run.encoded_text", endless)
+    elif when.startswith("before"):
+        monkeypatch.setattr("tinygrad_gru.train.loop.StopRequest.__enter__", endless)
     else:
         original = cli.train.TextRun.evaluate
         monkeypatch.setattr(
             cli.train.TextRun, "evaluate", lambda run: endless() if run.trainer.steps else original(run)
         )
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     began = time.monotonic()
     assert cli.main([*command, "--evaluations", "2", "--grace", "0.1", "--resume", "auto"]) == 75
-    assert time.monotonic() - began < 15 and signal.getsignal(signal.SIGTERM) is before
+    assert time.monotonic() - began < 15 and signal.getsignal(number) is before
     monkeypatch.undo()
     assert cli.main([*command, "--evaluations", "2", "--resume", "auto"]) == 0
 
@@ -141,3 +144,16 @@ def test_a_process_that_is_sent_sigterm_saves_and_ends(command, tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 75
     assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["trainer"]["steps"] > 0
+
+
+@posix
+@pytest.mark.parametrize("signals", [[], [signal.SIGTERM]])
+def test_a_checkpoint_that_cannot_be_written_is_an_error_whatever_came_before(command, tmp_path, monkeypatch, signals):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    if signals:
+        stopping_at(monkeypatch, 5, *signals)
+    monkeypatch.setattr("tinygrad_gru.io.checkpoint.replacing", full)
+    assert cli.main([*command, "--resume", "auto"]) == 1
+    assert json.loads((tmp_path / "run" / "heartbeat.json").read_text())["state"] == "failed"

@@ -1,4 +1,6 @@
+import copy
 import os
+import pickle
 import threading
 
 import numpy as np
@@ -37,10 +39,28 @@ def test_a_slice_is_a_view_that_reads_nothing(shards, part, monkeypatch):
     np.testing.assert_array_equal(np.asarray(view[1:]), whole[part][1:])
 
 
-@pytest.mark.parametrize("index", [23, -24, [0, 23], slice(0, 9, 2), 1.5, [True, False], (1, 2.0)])
+@pytest.mark.parametrize(
+    "index", [23, -24, [0, 23], slice(0, 9, 2), 1.5, [True, False], (1, 2.0), (1, 0), (), np.zeros(0, bool)]
+)
 def test_a_wrong_index_is_refused(shards, index):
     with pytest.raises(IndexError):
         ShardedArray(shards[0])[index]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint64])
+def test_indices_of_a_small_type_do_not_overflow(tmp_path, dtype):
+    np.save(tmp_path / "part.npy", np.arange(1000))
+    array = ShardedArray([tmp_path / "part.npy"])
+    np.testing.assert_array_equal(array[200:][np.array([100, 3], dtype)], [300, 203])
+    if np.issubdtype(dtype, np.signedinteger):
+        np.testing.assert_array_equal(array[200:][np.array([-1, -100], dtype)], [999, 900])
+
+
+def test_a_copy_reads_the_same_rows(shards):
+    array = ShardedArray(shards[0])[4:]
+    _ = array[0]  # opens a file, which no copy shares
+    for other in (copy.deepcopy(array), pickle.loads(pickle.dumps(array))):
+        np.testing.assert_array_equal(np.asarray(other), shards[1][4:])
 
 
 def big_endian(path):

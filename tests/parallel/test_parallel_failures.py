@@ -12,6 +12,7 @@ import rank_jobs as jobs
 from support.ranks import environment, needs_mpi, run, start
 
 from tinygrad_gru import parallel
+from tinygrad_gru.cli.main import main
 
 JOBS = Path(jobs.__file__)
 
@@ -31,9 +32,10 @@ def test_a_rank_that_hangs_is_named():
 
 
 @needs_mpi
-def test_a_killed_rank_ends_the_job():
-    code, _, _ = run(2, JOBS, "fails:kill")
-    assert code not in (0, None)
+def test_a_killed_rank_is_named_if_a_shell_keeps_mpiexec_from_ending_the_others_at_once():
+    wait = '"$@" || { status=$?; sleep 5; exit $status; }'
+    code, _, err = run(2, JOBS, "fails:kill", by=["sh", "-c", wait, "sh"])
+    assert code == 1 and "is gone: killed, or crashed" in err and "rank 1 of 2 (process" in err
 
 
 def folder_state(folder):
@@ -93,6 +95,17 @@ def test_two_mpis_are_noticed():
         started = environment(OMPI_COMM_WORLD_RANK=rank, OMPI_COMM_WORLD_SIZE="2")
         found = subprocess.run(command, capture_output=True, text=True, env=started)
         assert found.returncode == 1 and voice in found.stderr and bool(voice) == bool(found.stderr)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_commands_for_one_process_refuse_to_be_several(rank, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PMI_RANK", str(rank))
+    monkeypatch.setenv("PMI_SIZE", "2")
+    for command in (["fit", "table.csv", "--target", "y"], ["reproduce", "adding"]):
+        assert main([*command, "--out", str(tmp_path / "run")]) == 1
+        err = capsys.readouterr().err
+        assert f"{command[0]} is for one process, and 2 were started by MPICH" in err if rank == 0 else err == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_mpi4py_the_extra_is_named(monkeypatch):

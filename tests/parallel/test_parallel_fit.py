@@ -121,6 +121,30 @@ def test_what_is_compared_at_the_start(name, other):
         trainer(Pretended(first.sent, second.sent)).check_ranks({})
 
 
+def synchronise(transport):
+    manual_seed(0)
+    optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
+    parallel.synchronised(optimizer, parallel.Ranks(transport, shards=3, exact=False)).synchronise()
+
+
+@pytest.mark.parametrize("start", [synchronise, lambda transport: trainer(transport).check_ranks({})])
+@pytest.mark.parametrize("other", ["version", "threads"])
+def test_versions_are_compared(start, other, monkeypatch):
+    """And the threads of a BLAS that has more than one."""
+    first, second = Pretended(b"", b""), Pretended(b"", b"")
+    with contextlib.suppress(Exception):
+        start(first)
+    if other == "version":
+        monkeypatch.setattr("tinygrad_gru.parallel.checks.__version__", "0.0")
+    else:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with contextlib.suppress(Exception):
+        start(second)
+    monkeypatch.undo()
+    with pytest.raises(parallel.ParallelError, match="rank 2 of 3 has another versions than rank 0"):
+        start(Pretended(first.sent, second.sent))
+
+
 def test_what_a_shard_cannot_be_cut_from():
     model = nn.Linear(2, 1)
     x, y = np.ones((8, 2), "f"), np.ones((8, 1), "f")

@@ -200,3 +200,45 @@ def test_records_are_plain_json(tmp_path):
     run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
     record = json.loads((tmp_path / "runs" / "line-large-0.json").read_text())
     assert record["parameters"] == 25 and record["cell"] == "large" and record["version"]
+
+
+def test_a_value_that_is_not_finite_on_the_way_costs_no_result(tmp_path):
+    study = Line()
+    nan = float("nan")
+    study.run = lambda run: Line.run(study, run)._replace(curve=[[0, nan], [1, 2.0]], more={"train": nan})
+    for _ in range(2):  # made, and read
+        outcome = run_study(study, seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+        result = outcome.results["line", "small"][0]
+        np.testing.assert_equal((result.curve, result.more), ([[0, nan], [1, 2.0]], {"train": nan}))
+    assert len(study.made) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"seed": 0}, r"seed: expected 1, got 0"), ({"cell": "large"}, "cell: expected 'small'"),
+     ({"quality": "8.5"}, "quality: expected a finite number"), ({"quality": None}, "quality: expected"),
+     ({"curve": [[1]]}, "curve: expected"), ({"version": None}, "version: expected"), ({"parameters": "2"}, "param")],
+)  # fmt: skip
+def test_a_record_of_another_run_or_edited_is_refused(tmp_path, change, message):
+    run_study(Line(), seeds=2, tasks=["line"], out=tmp_path, **OPTIONS)
+    file = tmp_path / "runs" / "line-small-1.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(
+        FileFormatError, match=rf"line-small-1\.json: {message}.*; remove it, and the run is made again"
+    ):
+        run_study(Line(), seeds=2, tasks=["line"], out=tmp_path, **OPTIONS)
+
+
+def test_the_machine_is_that_of_the_times(tmp_path, monkeypatch):
+    def machine_of(name):
+        monkeypatch.setattr("tinygrad_gru.reproduce.running.machine", lambda: name)
+        return run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS).machine
+
+    assert [machine_of("a laptop"), machine_of("a server")] == ["a laptop", "a laptop"]
+    (tmp_path / "times.json").write_text('{"line": {"small": [1, 2, 3, 4, 5]}}')  # of other cells
+    assert machine_of("a server") == "a server"
+
+
+def test_a_study_that_was_killed_at_its_first_file_begins_again(tmp_path):
+    (tmp_path / ".study.json.01234567.part").write_bytes(b"{")
+    assert run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS).seeds == 1

@@ -65,7 +65,7 @@ def test_the_table_has_the_papers_figures_and_the_baselines():
     ("interval", "text"),
     [((8.5432, 0.0213, 3), "8.543 ± 0.021"), ((8.5432, 2.13, 3), "8.5 ± 2.1"), ((41.2, 33.0, 3), "41 ± 33"),
      ((5.3e-5, 1.2e-6, 3), "5.3e-05 ± 1.2e-06"), ((0.25, 0.0, 3), "0.25 ± 0"), ((8.5432, float("nan"), 1), "8.543"),
-     ((412.0, 330.0, 2), "412 ± 330")],
+     ((412.0, 330.0, 2), "412 ± 330"), ((12345.6, 2.0, 3), "12345.6 ± 2"), ((1e-9, 0.5, 3), "1e-09 ± 0.5")],
 )  # fmt: skip
 def test_figures_have_the_digits_that_mean_something(interval, text):
     assert shown(Interval(*interval)) == text
@@ -116,3 +116,15 @@ def test_without_matplotlib_all_but_the_picture_is_written(tmp_path, monkeypatch
     with pytest.raises(PlotError, match="was not plotted"):
         write_report(outcome([1.0, 1.1], [1.5, 1.6]), tmp_path)
     assert (tmp_path / "report.md").exists() and (tmp_path / "results.json").exists()
+
+
+def test_curves_that_were_not_finite_are_left_out_of_the_picture_and_null_in_the_figures(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = outcome([1.0, 1.1], [1.5, 1.6])
+    nan, inf = float("nan"), float("inf")
+    found.results["line", "small"][0].curve[:1] = [[0, nan], [1, inf]]
+    for curve in (found.results["line", "large"][0].curve, found.results["line", "large"][1].curve):
+        curve[:] = [[0, nan]]
+    write_report(found, tmp_path)
+    runs = json.loads((tmp_path / "results.json").read_text())["tasks"]["line"]["cells"]["small"]["runs"]
+    assert runs[0]["curve"] == [[0, None], [1, None], [10, 1.0]]

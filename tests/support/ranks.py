@@ -30,17 +30,17 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
 
 
-def start(ranks, *command, options=(), **more):
-    """The process of mpiexec with `ranks` processes of Python."""
+def start(ranks, *command, by=(), **more):
+    """The process of mpiexec with `ranks` processes of Python, each started `by` another program."""
     return subprocess.Popen(
-        [mpiexec(), *options, "-n", str(ranks), sys.executable, *map(str, command)],
+        [mpiexec(), "-n", str(ranks), *by, sys.executable, *map(str, command)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**more),
     )  # fmt: skip
 
 
-def run(ranks, *command, options=(), **more):
+def run(ranks, *command, **more):
     """The exit code, the output and the errors of such a job."""
-    with start(ranks, *command, options=options, **more) as process:
+    with start(ranks, *command, **more) as process:
         try:
             out, err = process.communicate(timeout=120)
         finally:

@@ -23,25 +23,25 @@ INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came where no training loop waits for it."""
+    """SIGTERM or SIGHUP, whose name is the argument, came where no training loop waits for it."""
 
 
 @contextmanager
-def raising_sigterm() -> Iterator[None]:
-    """A block in which SIGTERM raises Terminated, unless the program around it has a handler of its own."""
-    number = getattr(signal, "SIGTERM", None)
-    if number is None or signal.getsignal(number) is not signal.SIG_DFL or not _is_main_thread():
-        yield
-        return
+def raising_terminated() -> Iterator[None]:
+    """A block in which SIGTERM and SIGHUP raise Terminated, unless the program around it handles or ignores them."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in numbers if _is_main_thread() and signal.getsignal(number) is signal.SIG_DFL]
 
-    def handle(*_: object) -> None:
-        raise Terminated
+    def handle(number: int, _: object) -> None:
+        raise Terminated(signal.Signals(number).name)
 
-    signal.signal(number, handle)
+    for number in taken:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(number, signal.SIG_DFL)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _is_main_thread() -> bool:

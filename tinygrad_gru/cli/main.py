@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from ..backend import BackendError, use, with_memory_report
-from ..parallel import ParallelError, current
+from ..parallel import ParallelError, current, launched
 from ..train import CheckpointError, PlotError, TrainingError
 from ..train.terminal import discard_unwritten, open_standard_streams, try_print
 from ..version import __version__
 from . import cache, check, fit, learn, models, reproduce, show, train
 from .arguments import INTERRUPTED, NOT_LEARNED, Parser
+
+#: Commands that write files, and whose work ranks do not share.
+_OF_ONE_PROCESS = ("fit", "reproduce", "learn", "cache", "export", "show", "explore")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # so that a sample can be shown without Unicode
     try:
+        if (job := launched()) is not None and options.name in _OF_ONE_PROCESS:
+            rank, processes, launcher = job
+            if rank:
+                return 1  # the first one reports it
+            raise ParallelError(
+                f"{options.name} is for one process, and {processes} were started by {launcher}, which would write the "
+                "same files: start it without mpiexec; `train`, and train.fit(…, parallel='mpi'), share their work"
+            )
         with nullcontext() if getattr(options, "backend", None) is None else use(options.backend):
             status = options.command(options)
         sys.stdout.flush()

@@ -17,7 +17,7 @@ from typing import Any
 from .. import parallel, show
 from ..io import replacing
 from ..parallel import Ranks
-from ..parallel.ranks import ALONE, SHARDS
+from ..parallel.ranks import ALONE, SHARDS, TIMEOUT
 from ..train import PlotError, TextRun, TextSettings, load_checkpoint, progress, restore, summarize, time_plan
 from ..train.folder import RunFolder
 from ..train.loop import GRACE
@@ -38,7 +38,7 @@ from .arguments import (
     add_setting,
     new_run_folder,
     path,
-    raising_sigterm,
+    raising_terminated,
 )
 
 _PLANNED = ("characters", "evaluations")  # what --seconds sets
@@ -52,7 +52,9 @@ def add_to(commands: Any) -> None:
         description="Train a character-level language model on --text, or on the source of Python's standard library.",
         argument_default=argparse.SUPPRESS,  # options that are not given: a resumed run has them in its checkpoint
     )
-    command.set_defaults(command=train, seconds=None, out=None, resume=None, quiet=False, start=None, grace=GRACE)
+    command.set_defaults(
+        command=train, seconds=None, out=None, resume=None, quiet=False, start=None, grace=GRACE, timeout=TIMEOUT
+    )
     setting = partial(add_setting, command, TextSettings())
     setting("text", absolute, "a UTF-8 text, or its parts: a folder, or a pattern as 'part-*.txt'", metavar="FILE")
     setting("cell", str, "the recurrent cell", choices=tuple(CELLS))
@@ -73,6 +75,13 @@ def add_to(commands: Any) -> None:
     setting("evaluations", int, "evaluations on held-out text, of which each shows a sample", metavar="N")
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")
     setting("shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 4 with mpiexec)", metavar="N")
+    command.add_argument(
+        "--fast", action="store_const", dest="shards", const=0,
+        help="--shards 0: no shards, so that the weights depend, by rounding, on the number of ranks",
+    )  # fmt: skip
+    command.add_argument(
+        "--timeout", type=float, metavar="S", help=f"seconds that a rank waits for another (default: {TIMEOUT:g})"
+    )
     add_backend(command)
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
     command.add_argument(
@@ -98,16 +107,16 @@ def train(options: argparse.Namespace) -> int:
     Output that fails changes neither the run nor its exit status.
     """
     try:
-        with raising_sigterm():
+        with raising_terminated():
             return _train(options)
-    except Terminated:
-        try_print("stopped by SIGTERM; the same command with --resume auto goes on", sys.stderr)
+    except Terminated as signal_:
+        try_print(f"stopped by {signal_}; the same command with --resume auto goes on", sys.stderr)
         return RESUMABLE
 
 
 def _train(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
-    ranks = parallel.init(exact=False) if parallel.launched() else ALONE
+    ranks = parallel.init(exact=False, timeout=options.timeout) if parallel.launched() else ALONE
     if ranks.size > 1 and options.seconds is not None:
         raise ValueError("--seconds measures the speed of one process: for several ranks give --characters")
     folder: RunFolder | None = None
@@ -139,6 +148,8 @@ def _train(options: argparse.Namespace) -> int:
             except KeyboardInterrupt as error:  # a second signal, or the end of the grace
                 finished = False
                 ranks.transport.failed(error)
+                if isinstance(error, Terminated):  # just before the loop waits for signals, or just after
+                    raise
         if finished:
             loop.load_best()
         if folder is None:  # rank 0 has it, and tells of it

@@ -77,13 +77,14 @@ class ShardedArray:
             view._start, view._stop = self._start + start, self._start + max(start, stop)
             return view
         indices = np.asarray(index)
-        if not indices.size:
+        if not indices.size and not hasattr(index, "dtype"):  # an empty list has no integers to tell it by
             indices = indices.astype(int)
-        if indices.dtype.kind not in "iu":
+        if indices.dtype.kind not in "iu" or isinstance(index, tuple):  # array[1, 0] is an element, and no two rows
             raise IndexError(f"shards are indexed along their first axis, by integers or a slice, got {index!r:.80}")
         wrong = (indices < -len(self)) | (indices >= len(self))
         if wrong.any():
             raise IndexError(f"index {indices[wrong].flat[0]} is out of bounds for {len(self)} rows")
+        indices = indices.astype(np.int64)  # sums of smaller types would overflow
         rows = np.where(indices < 0, indices + len(self), indices).reshape(-1) + self._start
         result = np.empty((rows.size, *self._files[0].shape[1:]), self._files[0].dtype)
         edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), rows.size]
@@ -176,6 +177,13 @@ class _File:
 
     def __del__(self) -> None:
         self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_opened")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, which another process may have, opens the file itself, and sees whether it has changed."""
+        vars(self).update(state, _lock=threading.Lock(), _opened=None)
 
     def _open(self) -> BinaryIO:
         file = self._opened

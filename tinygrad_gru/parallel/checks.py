@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -11,9 +13,25 @@ from typing import Any
 import numpy as np
 
 from ..backend import to_host
+from ..native.blas import threads_of_numpy
+from ..version import __version__
 
 #: Bytes of an array up to which all of it counts; of a larger one as many, in evenly spaced blocks.
 _WHOLE, _BLOCK = 2**26, 2**16
+#: What sets the threads of a BLAS, whose products may have other bits with other threads.
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
+
+
+def versions() -> dict[str, str]:
+    """The versions on which the bits of a step depend, and the threads of BLAS where it has more than one.
+
+    >>> sorted(parallel.checks.versions())[-3:]
+    ['numpy', 'python', 'tinygrad_gru']
+    """
+    found = {"tinygrad_gru": __version__, "python": platform.python_version(), "numpy": np.__version__}
+    if threads_of_numpy() is None:  # otherwise each product has one thread (see native/blas.py)
+        found |= {name: os.environ[name] for name in _THREADS if name in os.environ}
+    return found
 
 
 def checksum(arrays: Iterable[Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from ..backend.random import RandomStream, drawing_from, random_stream
 from ..optim import Optimizer
 from .buckets import GradientSum
-from .checks import checksum
+from .checks import checksum, versions
 from .mpi import Mpi, launched, listed
 from .transport import ParallelError, Single, Transport, gather_states
 
@@ -65,8 +65,8 @@ class Ranks:
         return {"shards": self.shards if self.exact else None, "exact": self.exact}
 
     def with_shards(self, shards: int) -> Ranks:
-        """The same job with another number of shards."""
-        return Ranks(self.transport, shards, exact=True)
+        """The same job with another number of shards; 0: none, and inexact sums (`exact=False`)."""
+        return Ranks(self.transport, max(shards, 1), exact=shards > 0)
 
     def cut(self, rows: int) -> list[slice]:
         """The rows of each of all shards: contiguous parts, which differ by at most one row."""
@@ -202,8 +202,8 @@ def synchronised(optimizer: Optimizer, ranks: Ranks | None = None) -> Optimizer:
     After `ranks.rows_of` they are the sums over its shards; otherwise those of a loop in which each rank computes the
     mean over rows of its own, of which there are as many everywhere, and the mean over ranks is taken.
     `synchronise()` does it before `step`, for what reads the gradients, such as `clip_gradient_norm`. All else,
-    `state_dict` included, is as before. At its first step the parameters must be the same on all ranks, and at each one
-    the settings, such as the learning rate.
+    `state_dict` included, is as before. At its first step the parameters and the versions (ours, Python's, NumPy's)
+    must be the same on all ranks, and at each one the settings, such as the learning rate.
 
     >>> ranks = parallel.init(shards=2)
     >>> model, x, y = nn.Linear(3, 1), np.ones((4, 3), "f"), np.zeros((4, 1), "f")
@@ -233,7 +233,7 @@ class _Synchronised(Optimizer):
         """Sum the gradients over all ranks."""
         if not self.is_checked:
             self.is_checked = True
-            self.ranks.check({"parameters": checksum(p.data for p in self.parameters())})
+            self.ranks.check({"versions": versions(), "parameters": checksum(p.data for p in self.parameters())})
             self.ranks.transport.started()
         if self.gradients.shards is None:
             for parameter in self.parameters():

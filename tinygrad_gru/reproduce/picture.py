@@ -36,8 +36,9 @@ def draw(outcome: Outcome, path: Path) -> Any:
             x, values = _on_one_axis([np.asarray(result.curve, float) for result in results], best)
             curves.plot(x, values.mean(axis=0), color=colour, label=name)
             curves.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
-            lowest.append(values.min())
-            highest.append(np.median(values))
+            if np.isfinite(values).all():
+                lowest.append(values.min())
+                highest.append(np.median(values))
             found = interval([result.quality for result in results])
             heights.append(found.mean)
             points.errorbar(
@@ -49,7 +50,8 @@ def draw(outcome: Outcome, path: Path) -> Any:
                     results[0].parameters, study.tasks[task].published[cell], "o", color=colour, markersize=11,
                     fillstyle="none",
                 )  # fmt: skip
-        _set_scale(curves, lowest, highest)
+        if lowest:
+            _set_scale(curves, lowest, highest)
         if _spans_decades(heights):
             points.set_yscale("log")
         points.set_ylim(points.get_ylim())  # a baseline far away is in the legend alone
@@ -71,7 +73,9 @@ def draw(outcome: Outcome, path: Path) -> Any:
 
 
 def _on_one_axis(curves: list[np.ndarray], best: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The steps of the longest curve, and the values of all there: (runs, steps). After its end the best is held."""
+    """The steps of the longest curve, and the finite values of all there: (runs, steps); then the best is held."""
+    curves = [curve.reshape(-1, 2)[np.isfinite(curve.reshape(-1, 2)).all(axis=1)] for curve in curves]
+    curves = [curve for curve in curves if len(curve)] or [np.full((1, 2), np.nan)]
     x = max(curves, key=lambda curve: curve[-1, 0])[:, 0]
     rows = [np.interp(x, curve[:, 0], curve[:, 1], right=best(curve[:, 1])) for curve in curves]
     return x, np.array(rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..io import replacing
 from .picture import draw
-from .running import Outcome
+from .running import Outcome, plain
 from .statistics import LEVEL, Interval, interval, paired_difference
 
 REPORT, RESULTS, PICTURE = "report.md", "results.json", "picture.png"
@@ -28,7 +28,7 @@ def write_report(outcome: Outcome, folder: str | Path, command: str = "") -> str
     with replacing(folder / REPORT) as file:
         file.write(text.encode())
     with replacing(folder / RESULTS) as file:
-        file.write(json.dumps(_figures(outcome), indent=1, allow_nan=False).encode() + b"\n")
+        file.write(json.dumps(plain(_figures(outcome)), indent=1, allow_nan=False).encode() + b"\n")
     draw(outcome, folder / PICTURE)
     return text
 
@@ -59,7 +59,7 @@ def report(outcome: Outcome, command: str = "") -> str:
     ]
     if command:
         lines += [f"Command: `{command}`", ""]
-    lines += [f"Machine: {outcome.machine}."]
+    lines += [f"Machine, of the times: {outcome.machine}."]
     if len(outcome.versions) > 1:
         lines += ["", f"The runs were made by different versions: {', '.join(outcome.versions)}."]
     return "\n".join(lines) + "\n"
@@ -146,7 +146,8 @@ def shown(value: Interval) -> str:
         return f"{value.mean:.4g} ± 0"
     digits = 1 - math.floor(math.log10(value.half))
     if value.mean and abs(math.log10(abs(value.mean))) > 3:
-        return f"{value.mean:.3g} ± {value.half:.2g}"
+        figures = min(max(digits + 1 + math.floor(math.log10(abs(value.mean))), 1), 17)
+        return f"{value.mean:.{figures}g} ± {value.half:.2g}"
     return f"{value.mean:.{max(digits, 0)}f} ± {value.half:.{max(digits, 0)}f}"
 
 

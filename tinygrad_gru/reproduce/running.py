@@ -18,7 +18,9 @@ import numpy as np
 
 from ..backend import current, manual_seed
 from ..hints import did_you_mean
-from ..io import FileFormatError, parse_json, replacing
+from ..io import FileFormatError, parse_json, remove_parts, replacing
+from ..io.checkpoint import CheckpointError
+from ..io.schema import COUNT, NUMBER, TEXT, ValueType, check, dict_of, list_of, optional
 from ..scan.modes import mode_of
 from ..train import Progress, RunFolder, TrainingError
 from ..train import progress as progress_display
@@ -29,6 +31,17 @@ from .timing import StepTime, step_times
 
 STUDY, TIMES, RUNS, UNFINISHED = "study.json", "times.json", "runs", "unfinished"
 QUICK_SEEDS = 2
+_POINTS = ValueType(
+    "[step, value] pairs",
+    lambda value: (
+        type(value) is list
+        and all(type(pair) is list and len(pair) == 2 and all(map(optional(NUMBER).accepts, pair)) for pair in value)
+    ),
+)
+_RECORD = {  # of a run; what was not finite is null
+    "parameters": COUNT, "quality": NUMBER, "curve": _POINTS, "more": dict_of(optional(NUMBER)), "version": TEXT,
+}  # fmt: skip
+_TIME = ValueType("five numbers", lambda value: list_of(NUMBER).accepts(value) and len(value) == len(StepTime._fields))
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Outcome:
     results    of each (task, cell) a `Result` for each seed from 0
     times      of each (task, cell) the time per training step
     baselines  of each task the metric of models that are no network
+    machine    that on which the times were measured
 
     >>> study = reproduce.STUDIES["chung2014"]
     >>> reproduce.Outcome(study, True, ["jsb"], 2, {}, {}, {}, "a laptop", [], study.settings).quick
@@ -112,11 +126,11 @@ def run_study(
         records: dict[tuple[str, str], list[Any]] = {}
         for run in runs:
             records.setdefault((run.task, run.cell), []).append(kept[_key(run)])
-        times = _times(study, [run for run in runs if run.seed == 0], folder, display)
+        times, where = _times(study, [run for run in runs if run.seed == 0], folder, display)
     return Outcome(
         study, quick, chosen, count,
         {key: [_result(record) for record in found] for key, found in records.items()},
-        times, {task: study.baselines(task, loaded[task]) for task in chosen}, machine(),
+        times, {task: study.baselines(task, loaded[task]) for task in chosen}, where,
         sorted({record["version"] for found in records.values() for record in found}), settings,
     )  # fmt: skip
 
@@ -188,7 +202,18 @@ def _named(run: Run) -> str:
 
 
 def _result(record: Mapping[str, Any]) -> Result:
-    return Result(*(record[name] for name in Result._fields))
+    curve = [[math.nan if value is None else value for value in pair] for pair in record["curve"]]
+    more = {name: math.nan if value is None else value for name, value in record["more"].items()}
+    return Result(record["parameters"], record["quality"], curve, more)
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON: what is not finite, in it and below, is None."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
@@ -206,6 +231,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
     """Write whose folder it is, or raise ValueError if it is that of another study or of other settings."""
     file = folder / STUDY
     if not file.exists():
+        remove_parts(file)
         if any(path.name != ".lock" for path in folder.iterdir()):
             raise ValueError(f"out: {folder} holds other files and no {STUDY}: give a new folder")
         _write(file, identity)
@@ -225,8 +251,13 @@ def _kept(folder: Path | None, run: Run) -> dict[str, Any] | None:
     if folder is None or not _file(folder, run).exists():
         return None
     record = _read(_file(folder, run))
-    if missing := [name for name in (*Result._fields, "version") if name not in record]:
-        raise FileFormatError(f"{_file(folder, run)} has no {missing[0]!r}: remove it, and the run is made again")
+    try:
+        check(record, _RECORD)
+        for name in ("task", "cell", "seed"):
+            if record.get(name) != getattr(run, name):
+                raise CheckpointError(f"{name}: expected {getattr(run, name)!r}, got {record.get(name)!r:.40}")
+    except CheckpointError as error:
+        raise FileFormatError(f"{_file(folder, run)}: {error}; remove it, and the run is made again") from error
     return record
 
 
@@ -247,7 +278,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _write(file: Path, value: Any) -> None:
     create_folder(file.parent)
     with replacing(file) as open_file:
-        open_file.write(json.dumps(value, allow_nan=False).encode() + b"\n")
+        open_file.write(json.dumps(plain(value), allow_nan=False).encode() + b"\n")
 
 
 # -- the times ---------------------------------------------------------------------------------------------------------
@@ -255,18 +286,22 @@ def _write(file: Path, value: Any) -> None:
 
 def _times(
     study: Study, runs: Sequence[Run], folder: Path | None, display: Progress
-) -> dict[tuple[str, str], StepTime]:
-    """Of each (task, cell) the time per training step; kept beside the runs, for it needs a machine that is quiet."""
+) -> tuple[dict[tuple[str, str], StepTime], str]:
+    """Of each (task, cell) the time per training step, and on which machine; kept, for it needs one that is quiet."""
     file = None if folder is None else folder / TIMES
     kept = _read(file) if file is not None and file.exists() else {}
-    for task in dict.fromkeys(run.task for run in runs):
-        if task not in kept:
+    tasks = dict.fromkeys(run.task for run in runs)
+    for task in tasks:
+        try:
+            check(kept.get(task), {"machine": TEXT, "cells": dict.fromkeys(study.cells, _TIME)})
+        except CheckpointError:  # there are none, or of other cells
             display.write(f"{task}: measuring the time per step")
             manual_seed(0)
             steps: dict[str, Callable[[], object]] = {
                 run.cell: study.trainer(run).step for run in runs if run.task == task
             }
-            kept[task] = step_times(steps, study.claim[1])
+            kept[task] = {"machine": machine(), "cells": step_times(steps, study.claim[1])}
     if file is not None:
         _write(file, kept)
-    return {(run.task, run.cell): StepTime(*kept[run.task][run.cell]) for run in runs}
+    where = "; ".join(dict.fromkeys(kept[task]["machine"] for task in tasks))
+    return {(run.task, run.cell): StepTime(*kept[run.task]["cells"][run.cell]) for run in runs}, where

@@ -227,7 +227,8 @@ class Loop:
     def _end(self, stop: StopRequest, error: type[BaseException] | None, *_: object) -> None:
         """Note the signal, also where it did not wait for the end of a step, and in the heartbeat how the run ended."""
         self.signal = stop.number
-        state = "failed" if error is not None and stop.number is None else "finished" if self.finished else "stopped"
+        ended = error is None or (stop.number is not None and issubclass(error, KeyboardInterrupt))
+        state = "failed" if not ended else "finished" if error is None and self.finished else "stopped"
         self._heartbeat.beat(state, self.steps)
 
     def _reason(self) -> str | None:

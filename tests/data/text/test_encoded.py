@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -87,13 +88,34 @@ def test_a_text_is_encoded_once_until_it_changes(tmp_path, monkeypatch):
         np.testing.assert_array_equal(ids_of(first)[1], ids)  # a run that has begun goes on with its own text
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege")
+def test_a_link_that_leads_to_another_text_is_seen(tmp_path, monkeypatch):
+    """Files that are written in one tick of the clock have the same times."""
+    monkeypatch.setattr(encoded, "_IN_MEMORY", 1)
+    for name, text in (("a.txt", TEXT), ("b.txt", TEXT.replace("line", "lime"))):
+        write(tmp_path / name, text)
+    link, times = tmp_path / "text.txt", os.stat(tmp_path / "a.txt")
+    digests = []
+    for name in ("a.txt", "b.txt"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        with monkeypatch.context() as patch:
+            patch.setattr(encoded, "os", SimpleNamespace(**{**vars(os), "stat": lambda path: times}))
+            digests.append(encoded_text(link, tmp_path / "cache").digest)
+    assert digests[0] != digests[1]
+
+
 def test_a_damaged_file_is_written_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(encoded, "_IN_MEMORY", 1)
     path = write(tmp_path / "text.txt")
     text = encoded_text(path, tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
     whole = file.read_bytes()
-    for content in (b"", whole[:100], whole[:-3], whole[:-40] + bytes(40), b"x" + whole):
+    flipped = [bytearray(whole) for _ in range(2)]
+    flipped[0][200] ^= 1  # an id: another character
+    place = whole.index(b'"symbols": "') + 13  # or what the ids stand for
+    flipped[1][place : place + 1] = b"Q"
+    for content in (b"", whole[:100], whole[:-3], whole[:-40] + bytes(40), b"x" + whole, *flipped):
         file.write_bytes(content)
         assert encoded_text(path, tmp_path / "cache").digest == text.digest
         assert file.read_bytes() == whole

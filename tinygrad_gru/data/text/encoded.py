@@ -9,11 +9,12 @@ import os
 import shutil
 import tempfile
 import weakref
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,7 +25,8 @@ from .reading import text_blocks, text_files, vocabulary_file
 from .vocabulary import CharacterVocabulary, code_points
 
 _IN_MEMORY = 16 * 2**20  # bytes of text
-_FORMAT = "tinygrad_gru text 1"
+_BLOCK = 4 * 2**20  # ids, when they are checked
+_FORMAT = "tinygrad_gru text 2"
 _DTYPES = ("|u1", "<u2", "<u4")
 
 
@@ -105,8 +107,8 @@ def encoded_text(source: str | os.PathLike[str], cache: str | os.PathLike[str] |
     `CharacterVocabulary.description`). Of several files, the text is that of all, in the order of their names
     ("part-00001.txt", …). It is read once, for its vocabulary, its digest and its ids. A text of more than 16 MiB is
     written as ids of the smallest integer type into the folder `cache`, where it is found again as long as its files
-    have the same sizes and times; if one changes, it is encoded anew. Nothing half-written is left behind. With None,
-    or a folder that cannot be written, it is a temporary one.
+    have the same sizes and times, and its checksum is right; otherwise it is encoded anew. Nothing half-written is left
+    behind. With None, or a folder that cannot be written, it is a temporary one.
 
     Raises ValueError for a text that is not UTF-8, too short, empty in one of its files, or changed while it is read.
 
@@ -189,22 +191,30 @@ def _encode(paths: list[Path], dtype: np.dtype, write: Callable[[Any], object]) 
 def _identity(paths: list[Path]) -> list[list[Any]]:
     """What tells whether files have changed: their names, sizes and times."""
     vocabularies = {vocabulary_file(path) for path in paths if path.suffix == ".npy"}
-    found = [(os.path.abspath(path), os.stat(path)) for path in (*paths, *sorted(vocabularies))]
+    found = [(os.path.realpath(path), os.stat(path)) for path in (*paths, *sorted(vocabularies))]
     return [[name, status.st_size, status.st_mtime_ns, status.st_ctime_ns] for name, status in found]
 
 
 def _write(target: Path, paths: list[Path]) -> None:
-    """Encode a text into a `.npy` file, which ends with what is known of it, in JSON, and the length of that."""
+    """Encode a text into a `.npy` file; at its end are what is known of it in JSON, a CRC-32, and the JSON's length."""
     identity = _identity(paths)
     most = sum(size for _, size, *_ in identity)  # of characters
     for descr in _DTYPES:
         with suppress(_TooNarrow), _advising(target, most * int(descr[-1])), replacing(target) as file:
             _write_header(file, descr, most)
             begin = file.tell()
-            order, digest, ends = _encode(paths, np.dtype(descr), file.write)
+            checksum = 0
+
+            def write(ids: np.ndarray, file: BinaryIO = file) -> None:
+                nonlocal checksum
+                checksum = zlib.crc32(ids.data, checksum)
+                file.write(ids.data)
+
+            order, digest, ends = _encode(paths, np.dtype(descr), write)
             facts = {"format": _FORMAT, "identity": identity, "symbols": order, "digest": digest, "ends": ends}
             content = json.dumps(facts).encode()
-            file.write(content + len(content).to_bytes(8, "little"))
+            checksum = zlib.crc32(content, checksum)
+            file.write(content + checksum.to_bytes(4, "little") + len(content).to_bytes(8, "little"))
             file.seek(0)
             _write_header(file, descr, ends[-1])
             assert file.tell() == begin
@@ -238,8 +248,13 @@ def _find(target: Path, paths: list[Path]) -> tuple[ShardedArray, dict[str, Any]
     """The ids in a file and what is known of them, if they are of these files as they are now."""
     with suppress(OSError, ValueError):
         array = ShardedArray([target])
-        content = array._files[0].rest()
-        facts = json.loads(content[-8 - int.from_bytes(content[-8:], "little") : -8])
-        if facts.get("format") == _FORMAT and facts["identity"] == _identity(paths):
-            return array, facts
+        end = array._files[0].rest()
+        content = end[-12 - int.from_bytes(end[-8:], "little") : -12]
+        facts = json.loads(content)
+        if (facts.get("format"), facts.get("identity")) == (_FORMAT, _identity(paths)):
+            checksum = 0
+            for start in range(0, len(array), _BLOCK):
+                checksum = zlib.crc32(np.asarray(array[start : start + _BLOCK]).data, checksum)
+            if zlib.crc32(content, checksum).to_bytes(4, "little") == end[-12:-8]:
+                return array, facts
     return None

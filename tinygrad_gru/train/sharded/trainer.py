@@ -15,6 +15,7 @@ from ...data import ArrayBatches
 from ...nn.states import restored, structure_of
 from ...parallel import ParallelError, Ranks
 from ...parallel.buckets import GradientSum
+from ...parallel.checks import versions
 from ...tensor import Tensor
 from ...trees import leaves, map_leaves
 from ..batches import check_layout, read_batch
@@ -168,6 +169,7 @@ class ShardedTrainer(Trainer):
         state = self.model.state_dict()
         self.ranks.check(
             {
+                "versions": versions(),
                 "model": {name: [str(value.dtype), list(value.shape)] for name, value in state.items()},
                 "weights": parallel.checksum([*state.values(), *(p.data for p in self.optimizer.parameters())]),
                 "optimizer": repr(self.optimizer),

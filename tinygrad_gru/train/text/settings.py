@@ -26,7 +26,7 @@ _RANGES = {
     "seed": (0, 2**63 - 1),
     "patience": (0, 2**53),
     "evaluations": (1, 2**31 - 1),
-    "shards": (1, 2**16),
+    "shards": (0, 2**16),
 }
 
 
@@ -53,7 +53,8 @@ class TextSettings:
     patience     number of evaluations without a better one before training stops; None: no early stopping
     evaluations  on held-out text, after equal numbers of steps, besides the one before the first step
     shards       micro-shards of a batch, a power of two, which one process or several ranks compute with the same
-                 results (see `parallel.init`); None: the batch as a whole
+                 results (see `parallel.init`); None: the batch as a whole; 0: a part for each rank, by
+                 `exact=False`
 
     >>> train.TextSettings(batch=32, window=64, characters=1_000_000).steps
     488
