@@ -157,3 +157,16 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_whatever_came_before(co
     monkeypatch.setattr("tinygrad_gru.io.checkpoint.replacing", full)
     assert cli.main([*command, "--resume", "auto"]) == 1
     assert json.loads((tmp_path / "run" / "heartbeat.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
+def test_a_model_that_diverges_has_that_status_wherever_it_is_seen(command, capsys):
+    assert cli.main([*command, "--lr", "1e30"]) == 3  # its loss is finite, and its logits are not
+    assert "(did its training diverge?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("grace", ["-1", "nan", "inf"])
+def test_a_grace_that_no_timer_takes_is_refused(command, capsys, grace):
+    assert cli.main([*command, "--grace", grace]) == 1
+    error = capsys.readouterr().err
+    assert "grace: expected seconds from 0 to" in error and f"got {float(grace)!r}" in error

@@ -110,6 +110,29 @@ def fit_arrays(ranks="mpi"):
     return digest(model)
 
 
+def fit_stops(ranks="mpi"):
+    """fit that stops early, and returns to the best weights: the learning rate is too high for the validation data."""
+    manual_seed(0)
+    model, (x, y) = nn.Linear(5, 1), regression(32)
+    history = train.fit(model, ops.mse, (x, y), validation=(x, -y), epochs=20, batch_size=8, lr=0.05, patience=2,
+                        parallel=ranks, progress=False)  # fmt: skip
+    return [digest(model), history.stopped, len(history.epochs)]
+
+
+def fit_diverges(ranks="mpi"):
+    """What each rank says of a NaN in the third shard, and whether its weights are those before."""
+    ranks = parallel.init() if ranks == "mpi" else ranks
+    manual_seed(0)
+    model, (x, y) = nn.Linear(5, 1), regression(16)
+    before = digest(model)
+    x[9] = np.nan
+    try:
+        train.fit(model, ops.mse, (x, y), steps=1, batch_size=16, parallel=ranks, progress=False)
+    except train.TrainingError as error:
+        said = [str(error).rpartition(". ")[2], digest(model) == before]
+        return [part["said"] for part in ranks.gather({"said": said})]
+
+
 class Forecaster(nn.Module):
     """A GRU that carries its state over a series."""
 
@@ -178,8 +201,9 @@ def fails(how):
 
 JOBS = {
     job.__name__: job
-    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stream, differ, fails)
-}
+    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stops, fit_diverges,
+                fit_stream, differ, fails)
+}  # fmt: skip
 
 
 def main(calls):

@@ -9,7 +9,7 @@ from support.ranks import results
 from tinygrad_gru import parallel
 
 JOBS = Path(rank_jobs.__file__)
-OF_LOOPS, OF_FIT = ("own_loop", "inexact_loop", "mean_of_ranks", "unused"), ("fit_arrays", "fit_classes")
+OF_LOOPS, OF_FIT = ("own_loop", "inexact_loop", "mean_of_ranks", "unused"), ("fit_arrays", "fit_classes", "fit_stops")
 
 
 @functools.lru_cache
@@ -18,4 +18,4 @@ def on(ranks):
         return {name: rank_jobs.JOBS[name]() for name in OF_LOOPS} | {
             name: rank_jobs.JOBS[name](parallel.init()) for name in OF_FIT
         }
-    return results(ranks, JOBS, *OF_LOOPS, *OF_FIT)
+    return results(ranks, JOBS, *OF_LOOPS, *OF_FIT, "fit_diverges")

@@ -1,5 +1,6 @@
 """Ranks that die, hang or fail end the job: with an error that names them, and a checkpoint to resume from."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import rank_jobs as jobs
 from support.ranks import environment, needs_mpi, run, start
 
-from tinygrad_gru import parallel
+from tinygrad_gru import parallel, train
 from tinygrad_gru.cli.main import main
 
 JOBS = Path(jobs.__file__)
@@ -43,17 +44,16 @@ def folder_state(folder):
 
 
 @needs_mpi
-def test_the_command_gives_the_same_files_on_any_number_of_ranks_also_after_kills(tmp_path):
+def test_the_command_gives_the_same_files_on_any_number_of_ranks_also_after_a_kill(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat, and the dog on the log. " * 60)
     how = "--hidden 8 --embedding 4 --batch 8 --window 8 --dropout 0.2 --shards 4 --evaluations 3 --characters 3000"
     command = ["-m", "tinygrad_gru", "train", "--text", text, *how.split(), "--quiet", "--resume", "auto", "--out"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([sys.executable, *map(str, [*command, whole])], env=environment(), check=True, capture_output=True)
-    for _ in range(2):
-        with start(2, *command, killed) as job:
-            kill_a_rank(job, killed / "log.jsonl")
-            assert job.wait(timeout=60) not in (0, None)
+    with start(2, *command, killed) as job:
+        kill_a_rank(job, killed / "log.jsonl")
+        assert job.wait(timeout=60) not in (0, None)
     code, _, err = run(4, *command, killed)
     assert code == 0, err
     assert folder_state(killed) == folder_state(whole)
@@ -79,13 +79,25 @@ def ranks_of(mpiexec_process):
 
 
 @needs_mpi
-def test_a_second_job_in_a_folder_is_refused_by_one_voice(tmp_path):
+def test_a_second_job_is_refused_and_sigterm_to_one_rank_or_to_mpiexec_ends_the_first_with_a_checkpoint(tmp_path):
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 60)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"")
-    command = ["-m", "tinygrad_gru", "train", "--text", tmp_path / "text.txt", "--batch", 8, "--out", tmp_path / "run"]
-    code, _, err = run(2, *command)
-    assert code == 1 and err.count("error:") == 1 and "holds a run already" in err
+    how = "--hidden 4 --embedding 4 --batch 8 --window 8 --characters 100000000 --quiet --resume auto --out".split()
+    command = ["-m", "tinygrad_gru", "train", "--text", tmp_path / "text.txt", *how, tmp_path / "run"]
+    heartbeat, step = tmp_path / "run" / "heartbeat.json", 0
+    for whom in ("rank", "mpiexec"):
+        with start(2, *command) as job:
+            while not heartbeat.exists() or (found := json.loads(heartbeat.read_text()))["step"] <= step:
+                assert job.poll() is None
+                time.sleep(0.02)
+            if whom == "rank":
+                code, _, err = run(2, *command)
+                assert code == 1 and err.count("error:") == 1 and "is in use by another run" in err
+            os.kill(ranks_of(job.pid)[-1] if whom == "rank" else job.pid, signal.SIGTERM)
+            assert job.wait(timeout=60) == 75
+        found = json.loads(heartbeat.read_text())
+        saved = train.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")["trainer"]["steps"]
+        assert found["state"] == "stopped" and found["step"] == saved > step
+        step = saved
 
 
 @needs_mpi

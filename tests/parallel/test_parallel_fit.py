@@ -20,6 +20,18 @@ def test_fit_is_the_same_on_any_number_of_ranks(ranks, name):
     assert on(ranks)[name] == on(1)[name]
 
 
+def test_a_job_that_stops_early_has_stopped():
+    _, stopped, epochs = on(1)["fit_stops"]
+    assert "early stopping" in stopped and epochs < 20
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_all_ranks_report_a_loss_that_is_not_finite(ranks):
+    where = f"The loss is not finite in shard 2 (rank {2 * ranks // 4}) of 4"
+    assert on(ranks)["fit_diverges"] == [[where, True]] * ranks
+
+
 def test_one_shard_is_the_whole_batch():
     """Then the loss, its weights and the gradient are those of a Trainer, bit for bit."""
     weights = []

@@ -106,6 +106,8 @@ class _Drawing:
             lambda: 0.3 * ops.mean((column @ row) @ memory, axis=1), lambda: (row * memory) @ weight[0] + b,
             lambda: ops.mean((row * memory) @ weight, axis=1), lambda: ops.mean(memory @ memory.mT, axis=2) * a,
             lambda: ops.squeeze(ops.softmax(row @ memory) @ memory.mT, axis=1),
+            lambda: ops.einsum("bi,bij->bj", a, memory), lambda: ops.einsum("ji,bi->bj", weight, a),
+            lambda: ops.einsum("bi,ckj->bj", b, memory),
         ]  # fmt: skip
         return 0.5 * makers[self.random.integers(len(makers))]()
 

@@ -107,6 +107,20 @@ def test_an_input_that_is_written_before_backward(rng):
         y.sum().backward()
 
 
+@pytest.mark.parametrize("mode", ["llvm", "numpy", "eager"])
+def test_an_array_that_is_written_before_backward(mode, rng):
+    """Of an array that is no Tensor no write is logged: backward has the values that the forward pass had."""
+    w, h = Tensor(np.eye(WIDTH), requires_grad=True), Tensor(np.zeros((BATCH, WIDTH)))
+    array, gradients = rng.standard_normal((LENGTH, BATCH, WIDTH)), []
+    for is_written in (False, True):
+        with compiling(mode):
+            last, _ = scan(lambda h, xs: ops.tanh(h + xs["x"] @ w), h, {"x": array})
+        if is_written:
+            array[...] = 9.0
+        gradients += grad(last.sum(), [w])
+    np.testing.assert_array_equal(gradients[0].numpy(), gradients[1].numpy())
+
+
 def test_workspaces_keep_no_array_alive(rng):
     layer = LSTM(WIDTH, WIDTH)
     for _ in range(2):

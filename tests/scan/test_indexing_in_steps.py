@@ -22,7 +22,7 @@ WORDS, WIDTH, BATCH, LENGTH = 7, 4, 3, 6
 
 # -- which ops compile -------------------------------------------------------------------------------------------------
 
-#: The ops that do not compile in a step, each with its reason; `getitem` only by a mask.
+#: The ops that do not compile in a step, each with its reason; `getitem` only by a mask, `einsum` only of three arrays.
 NOT_COMPILED = {
     "argsort": "the array function argsort", "sort": "the array function argsort", "topk": "the array function argsort",
     "einsum": "the array function einsum", "cumsum": "the array function cumulative_sum",

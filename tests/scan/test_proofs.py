@@ -301,6 +301,83 @@ def dynamic():
     return module
 
 
+class Property(property):
+    def __get__(self, instance, owner=None):
+        return FOREIGN[0]
+
+
+class Static(staticmethod):
+    def __get__(self, instance, owner=None):
+        return lambda: FOREIGN[0]
+
+
+class Items(Module, list):
+    pass
+
+
+FOREIGN = [1.0]
+
+
+def of_others(name, patch):
+    """A step whose value depends on FOREIGN by what no code of its own names."""
+    items, linear = Items(), nn.Linear(2, 2, dtype="float64")
+    list.append(items, FOREIGN[0])
+    record = np.zeros(1, [("k", float)])[0]
+
+    class Own(Module):
+        by_property, by_function, w = Property(lambda self: 1.0), Static(lambda: 1.0), Tensor(np.ones(2))
+
+    class Triple(NamedTuple):
+        k: float
+
+    Triple.by_property = Property(lambda self: 1.0)
+    own, triple = Own(), Triple(1.0)
+
+    def change():
+        FOREIGN[0] = items[0] = record["k"] = FOREIGN[0] + 1
+
+    if name == "a method of tensors":
+        patch(Tensor, "scaled", lambda self: FOREIGN[0] * self, raising=False)
+    elif name == "a forward of this package":
+        patch(nn.Linear, "forward", lambda self, x: FOREIGN[0] * x)
+    elif name == "a partial of it":
+        patch(nn.Linear, "forward", functools.partialmethod(lambda self, x: FOREIGN[0] * x))
+    steps = {
+        "a method of tensors": lambda h, x: h + x.scaled(),
+        "a forward of this package": lambda h, x: h + linear(x),
+        "a partial of it": lambda h, x: h + linear(x),
+        "a property of another kind": lambda h, x: h * own.w + own.by_property * x,
+        "a static method of another kind": lambda h, x: h * own.w + own.by_function() * x,
+        "a property of a named tuple": lambda h, x: h + triple.by_property * x,
+        "a module that is a list": lambda h, x: h + items[0] * x,
+        "a record": lambda h, x: h + float(record["k"]) * x,
+    }
+    return steps[name], change
+
+
+OF_OTHERS = (
+    "a method of tensors", "a forward of this package", "a partial of it", "a property of another kind",
+    "a static method of another kind", "a property of a named tuple", "a module that is a list", "a record",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_what_no_code_names_is_no_proof(name, monkeypatch):
+    step, change = of_others(name, monkeypatch.setattr)
+    for _ in range(3):
+        for _ in range(2):
+            agree(step)
+        change()
+
+
+def test_a_builtin_that_is_replaced_is_traced_again(traced, monkeypatch):
+    step = eval("lambda h, x: divmod(3, 2)[0] * h + x", {})
+    assert calls(step, traced) <= TRACES
+    monkeypatch.setattr("builtins.divmod", lambda a, b: (FOREIGN[0] + 5, 0))
+    for _ in range(3):
+        agree(step)
+
+
 @pytest.mark.parametrize("name", [name for name in impure() if name != "a counter"])
 @pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
 def test_what_is_not_proved_is_traced_at_every_call(name, traced):

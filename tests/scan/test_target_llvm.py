@@ -277,3 +277,15 @@ def test_weights_that_are_replaced_or_written_are_read_again():
             cell.U_h.data = np.asfortranarray(new) if k % 3 == 1 else new
         found, expected = (scan(cell.step, cell.initial_state(2), x, compiled=mode)[1] for mode in ("llvm", False))
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@needs_llvm
+def test_sums_of_two_dtypes_are_in_one_loop():
+    """Each is accumulated in a variable of its own dtype."""
+    carry = Tensor(np.ones((2, 3), "float32")), Tensor(np.ones((4, 3)))
+
+    def step(parts, _):
+        return parts, tuple(ops.sum(part) for part in parts)
+
+    _, sums = scan(step, carry, length=2, compiled="llvm")
+    assert [(y.tolist(), y.dtype.name) for y in sums] == [([6, 6], "float32"), ([12, 12], "float64")]

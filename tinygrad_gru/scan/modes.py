@@ -124,6 +124,7 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
     False        eager mode; so is "eager"
     "llvm"       machine code, by llvmlite (the extra `fast`), in two threads, which share the batch, where that pays:
                  by a rule that `explain` states; "llvm:1" and "llvm:2" fix their number. The results are the same bits
+                 where a row is 64 bytes or more; of shorter ones LLVM may round a function such as tanh otherwise
     "numpy"      a program of NumPy's functions
     None         left to the environment variable TINYGRAD_GRU_COMPILED, which is one of these words; without it "llvm"
                  where llvmlite is installed, else "numpy"

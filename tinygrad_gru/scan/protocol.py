@@ -12,7 +12,9 @@ from numbers import Integral
 from types import MethodType
 from typing import Any
 
+from ..backend import copy_of
 from ..closures import cell_contents, definition_line, is_library
+from ..contexts import recording
 from ..tensor import Tensor
 from ..trees import flatten, leaves, leaves_like, map_leaves, mismatch, with_leaves
 
@@ -120,10 +122,13 @@ def check_carry(carry: Any) -> None:
 
 
 def checked_xs(xs: Any) -> Any:
-    """The xs, arrays among them as constants. Raises TypeError unless it is a tree of Tensors with an axis of time."""
+    """The xs, arrays among them as constants. Raises TypeError unless it is a tree of Tensors with an axis of time.
+
+    Arrays that backward may read are copied: nobody logs what is written into them until then.
+    """
     if isinstance(xs, Tensor) and xs.shape:
         return xs
-    xs = map_leaves(constant, xs)
+    xs = map_leaves(partial(constant, copies=recording.get()), xs)
     for path, part in leaves(xs, "xs"):
         if not isinstance(part, Tensor):
             raise TypeError(f"scan: xs must be a Tensor (T, …), {_TREES}, or None, got {_found(path, part, 'xs')}")
@@ -132,9 +137,11 @@ def checked_xs(xs: Any) -> Any:
     return xs
 
 
-def constant(x: Any) -> Any:
-    """An array as a constant Tensor."""
-    return Tensor.from_node(x, None) if hasattr(x, "dtype") and not isinstance(x, Tensor) else x
+def constant(x: Any, copies: bool = False) -> Any:
+    """An array, or a copy of it, as a constant Tensor; anything else as it is."""
+    if isinstance(x, Tensor) or not hasattr(x, "dtype"):
+        return x
+    return Tensor.from_node(copy_of(x) if copies else x, None)
 
 
 def y_leaves(ys: Sequence[Any]) -> list[list[Any]]:

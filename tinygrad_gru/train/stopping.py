@@ -77,6 +77,8 @@ class StopRequest:
     """
 
     def __init__(self, grace: float | None = None) -> None:
+        if grace is not None and not 0 <= grace <= threading.TIMEOUT_MAX:
+            raise ValueError(f"grace: expected seconds from 0 to {threading.TIMEOUT_MAX:.0e}, or None, got {grace!r}")
         self.grace = grace
         self.number: int | None = None
         self._at = 0.0

@@ -22,10 +22,16 @@ from ...ops.op import is_op
 from ...tensor import Tensor
 
 #: Immutable values: another value is another object.
-_IMMUTABLE = (bool, int, float, complex, str, bytes, np.generic, np.dtype, np.ufunc, CodeType, type(None), type(...))
+_IMMUTABLE = (
+    bool, int, float, complex, str, bytes, np.number, np.bool_, np.character, np.dtype, np.ufunc, CodeType, type(None),
+    type(...),
+)  # fmt: skip
 
 #: Names through which code can refer to anything.
 _OPAQUE = frozenset({"eval", "exec", "globals", "__import__"})
+
+#: Packages whose classes keep all that they have in attributes, unlike `list`.
+_WITHOUT_ITEMS = (__name__.partition(".")[0], "abc", "typing")
 
 _MISSING, ANCHOR = object(), object()
 _array, _shape, _dtype, _values = attrgetter("_data"), attrgetter("shape"), attrgetter("dtype"), methodcaller("values")
@@ -170,16 +176,24 @@ class Dependencies:
         for value in vars(owner).values():
             self._walk(value)
 
+    def _bases(self, cls: type) -> tuple[type, ...]:
+        """Depend on which classes are the bases of a class; returns it and them, but for `object`."""
+        bases = self._read(cls, "__mro__")[:-1]
+        for base in bases:
+            if is_library(base.__module__) and base.__module__.partition(".")[0] not in _WITHOUT_ITEMS:
+                raise Untrackable(f"it uses a {cls.__name__}, which is a {base.__name__}")
+        return bases
+
     def _walk_classes(self, cls: type, except_for: tuple[str, ...] = ()) -> None:
         """All attributes of a class and of its bases, but for methods of some names."""
-        for base in self._read(cls, "__mro__")[:-1]:
+        for base in self._bases(cls):
             if not self._is_new(id(base), except_for):
                 continue
             self._owners.append(base)
             if is_library(base.__module__):
                 continue
             for name, value in vars(base).items():
-                function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+                function = function_of(value)
                 if isinstance(function, FunctionType):
                     if name not in except_for:
                         self._walk_function(function)
@@ -243,6 +257,14 @@ class Dependencies:
                     self._walk_globals(vars(value), names)
             elif not library:
                 self._walk(value)
+
+
+def function_of(value: Any) -> Any:
+    """The function of a property, class method or static method; anything else, such as a descriptor of the user's own,
+    as it is."""
+    if type(value) is property:
+        return value.fget
+    return value.__func__ if type(value) in (classmethod, staticmethod) else value
 
 
 def _is_same(a: Any, b: Any) -> bool:

@@ -17,6 +17,7 @@ import itertools
 import math
 import operator
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from ...tensor.in_place import InPlace
 from ...tensor.operators import Operators
 from ...tensor.protocols import Protocols
 from ...trees import kind_of
-from .dependencies import ANCHOR, Dependencies, Root, Untrackable
+from .dependencies import ANCHOR, Dependencies, Root, Untrackable, function_of
 
 #: Instructions that leave something behind, or read attributes whose names are not in the code.
 _EFFECTS = {
@@ -68,6 +69,14 @@ _OPERATORS = [
     name for cls in (Operators, InPlace, Protocols) for name, thing in vars(cls).items()
     if name.startswith("__") and isinstance(thing, FunctionType)
 ]  # fmt: skip
+
+
+def _attributes_of(cls: type) -> dict[str, Any]:
+    return {name: thing for base in reversed(cls.__mro__) for name, thing in vars(base).items()}
+
+
+#: What Tensors have.
+_TENSOR = _attributes_of(Tensor)
 #: What a step may use of a layer or a cell of this package.
 _OF_MODULES = frozenset({"forward", "step", "training"})
 #: Names through which code reaches frames, or attributes by their names.
@@ -153,11 +162,17 @@ class Proof(Dependencies):
         names = self._attributes_used
         for cls in self._library_classes:
             for name in sorted(names & vars(cls).keys()):
-                if name not in _OF_MODULES or not is_library(getattr(vars(cls)[name], "__module__", __name__)):
+                if name not in _OF_MODULES:
                     raise Untrackable(f"it uses `.{name}`, which {cls.__name__} has")
-        for name in (*_OPERATORS, *sorted(names & vars(Operators).keys())):
-            if not is_library(getattr(self._read(Tensor, name), "__module__", __name__)):
-                raise Untrackable(f"it may call Tensor.{name} of a user's own")
+            for name, thing in vars(cls).items():  # those that no code names are called by others
+                if not _is_of_library(thing):
+                    raise Untrackable(f"it may call {cls.__name__}.{name} of a user's own")
+        current = _attributes_of(Tensor)
+        for name in (*_OPERATORS, *sorted(names)):
+            if current.get(name) is not _TENSOR.get(name):
+                raise Untrackable(f"it may use Tensor.{name} of a user's own")
+            with suppress(AttributeError):  # which some raise to say what to use instead
+                self._read(Tensor, name)
 
     def _walk_tree(self, tree: Any) -> None:
         """The classes of the containers of a tree."""
@@ -251,8 +266,7 @@ class Proof(Dependencies):
             is_dunder = name.startswith("__") and name.endswith("__")
             if name in ("__init__", "__new__") or (is_dunder and not callable(value)):
                 continue
-            value = getattr(value, "fget", None) or value
-            value = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+            value = function_of(value)
             is_called = is_dunder or (name == "forward" and not is_anchor)  # by no name
             self.skips_forward |= name == "forward" and is_anchor and is_plain
             if is_called or not is_plain:
@@ -262,7 +276,7 @@ class Proof(Dependencies):
 
     def _walk_bases(self, cls: type) -> list[type]:
         """Depend on all attributes of a class and of its bases; returns those that are not of libraries."""
-        bases = self._read(cls, "__mro__")[:-1]
+        bases = self._bases(cls)
         self._owners += [base for base in bases if self._is_new(id(base))]
         self._library_classes += [base for base in bases if is_library(base.__module__)]
         return [base for base in bases if not is_library(base.__module__)]
@@ -275,7 +289,7 @@ class Proof(Dependencies):
             return
         self._owners.append(cls)
         for name, value in vars(cls).items():
-            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            function = function_of(value)
             if isinstance(function, FunctionType):
                 module = function.__globals__.get("__name__", "")
                 if module != "collections" and not module.startswith("namedtuple_"):
@@ -310,10 +324,10 @@ class Proof(Dependencies):
             raise Untrackable("it has builtins of its own")
         self._attributes_used |= uses.attributes
         scope = function.__globals__
-        for name in sorted(uses.globals - scope.keys() - _BUILTINS):
-            if not (name in vars(builtins) and getattr(builtins, name) in _TYPES):
-                raise Untrackable(f"it may call `{name}`")
-        for value in self._look_up(scope, uses.globals):
+        of_builtins = uses.globals - scope.keys()
+        for name in sorted(of_builtins - vars(builtins).keys()):
+            raise Untrackable(f"it may call `{name}`")
+        for value in (*self._look_up(scope, uses.globals), *self._look_up(vars(builtins), sorted(of_builtins))):
             self._walk(value)
 
     def _walk_parts(self, function: FunctionType) -> None:
@@ -332,6 +346,14 @@ class Proof(Dependencies):
             except ValueError:
                 raise Untrackable(f"the variable {name!r} is not assigned yet") from None
             self._walk_bases(value) if name == "__class__" else self._walk(value)
+
+
+def _is_of_library(value: Any) -> bool:
+    """Whether what a class has is data, or a function of a library."""
+    function = function_of(value)
+    function = function.__func__ if isinstance(function, MethodType) else function
+    module = function.__module__ if isinstance(function, FunctionType) else type(function).__module__
+    return is_library(module) and module != functools.__name__  # whose objects call functions of anyone
 
 
 def _refer_to(one: Any, things: list[Any]) -> bool:

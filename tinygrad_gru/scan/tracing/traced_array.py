@@ -18,6 +18,7 @@ from ...backend import Backend, bfloat16, is_floating
 from ...backend.duck_array import COMPARISONS, DuckArray, DuckNamespace
 from ...backend.indexing import index_parts, is_mask
 from ..ir import Graph, Value, broadcast_shape, dtype_of
+from .einsum import contraction
 from .indexing import IndexCheck, Selection, has_arrays, selection
 
 
@@ -103,16 +104,12 @@ class _Namespace(DuckNamespace):
 
     def elementwise(self, function: str, *operands: Any) -> TracedArray:
         graph, values = self._values(*operands)
-        if function in _JUMPS and any(isinstance(x, np.float64) for x in operands):
-            self._check_float64(values)
+        is_wide = function in _JUMPS and any(isinstance(x, np.float64) for x in operands)
+        if is_wide and any(value.dtype is not None and value.dtype != np.float64 for value in values):
+            raise Untraceable(*_FLOAT64_SCALAR)
         shape = broadcast_shape(values)
         dtype = np.dtype(bool) if function in COMPARISONS else dtype_of(function, values)
         return TracedArray(graph, graph.add(function, values, shape, dtype))
-
-    @staticmethod
-    def _check_float64(values: Sequence[Value]) -> None:
-        if any(value.dtype is not None and value.dtype != np.float64 for value in values):
-            raise Untraceable(*_FLOAT64_SCALAR)
 
     def where(self, condition: Any, a: Any, b: Any) -> TracedArray:
         graph, values = self._values(condition, a, b)
@@ -157,6 +154,10 @@ class _Namespace(DuckNamespace):
         else:
             shape = np.matmul(np.empty(left.shape, np.bool_), np.empty(right.shape, np.bool_)).shape
         return TracedArray(graph, graph.add("matmul", (left, right), shape, dtype_of("matmul", (left, right))))
+
+    def einsum(self, subscripts: str, *arrays: Any, **_: Any) -> TracedArray:
+        y = contraction(self, subscripts, self.lift(arrays))
+        return self.__getattr__("einsum, but of one or two arrays of floats,") if y is None else y
 
     def reduction(self, function: str, x: TracedArray, axes: tuple[int, ...], keepdims: bool) -> TracedArray:
         axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()

@@ -27,7 +27,7 @@ from ...version import RenamedAttribute, __version__
 from ..folder import RunFolder
 from ..loop import GRACE, Loop
 from ..sharded import make_trainer
-from ..trainer import TRAINER_STATE
+from ..trainer import TRAINER_STATE, TrainingError
 from .evaluate import character_losses, excerpts, leading_spaces
 from .model import CharacterModel
 from .origin import Origin
@@ -257,7 +257,10 @@ class TextLoop(Loop):
         if "held_out" in record:
             loss, characters = record["held_out"], self.text_run.characters
             self.progress.write(f"{characters:,} characters: held-out loss {loss:.3f} nats/char")
-            self.progress.write(self.text_run.sample())
+            try:
+                self.progress.write(self.text_run.sample())
+            except ValueError as error:  # logits that are not finite, although the loss was
+                raise TrainingError(f"step {self.steps:,}: {error}") from error
 
 
 def texts_folder() -> Path | None:

@@ -75,6 +75,7 @@ class Preparation:
             arrays = [constants[position] for position in sources]
             if len(known) != len(arrays) or not all(map(is_, [reference() for reference in known], arrays)):
                 given, arrays = arrays, list(map(np.ascontiguousarray, arrays))  # kept until they are copied
+                known.clear()
                 steps[1::12] = list(map(native.address, arrays))
                 known[:] = map(ref, given) if all(map(is_, given, arrays)) else ()
             self.functions[dtype](steps)

@@ -25,7 +25,7 @@ LEAST_OF_CHUNK = 2**25
 
 
 def threads_for(rows: int, work: int, steps: int) -> tuple[int, str]:
-    """The number of threads for a loop over time, and why. Whatever it is, results are the same bits.
+    """The number of threads for a loop over time, and why. Of rows of 64 bytes results are the same bits.
 
     rows   of the batch
     work   multiply-adds of a step, or as long as so many

@@ -327,8 +327,9 @@ class LoopEmitter:
         self._addressed((out, read))
         if len(source.shape) - 1 not in value["axis"]:
             return lines + loops(source.shape, [f"{target} = {function}({target}, {element})"])
-        accumulate = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    total = {function}(total, {element})"]
-        body = [f"total = {first}", *accumulate, f"{target} = {function}({target}, total)"]
+        total = f"total{value.number}"  # a variable has one dtype
+        accumulate = [f"for {axes[-1]} in range({source.shape[-1]}):", f"    {total} = {function}({total}, {element})"]
+        body = [f"{total} = {first}", *accumulate, f"{target} = {function}({target}, {total})"]
         return lines + loops(source.shape[:-1], body)
 
 

@@ -37,20 +37,24 @@ class NativeWorkspace(Workspace):
         large = [v for v in fresh if length * math.prod(v.shape) * np.dtype(v.dtype).itemsize >= LEAST_BOUND]
         self.bound = stacks.union(set(program.xs).difference(given, program.ys)).intersection(large)
         super().__init__(source, length, reverse, given, resolve("numpy"), steps)
-        self._begins = {value: address(self._array(value)) for value in self.bound}
         loop = source.loop
 
         def value_in(buffer: Buffer) -> Value | None:
             return base_of(buffer.value, program.inputs) if buffer.kind == "value" else None
 
-        self._columns: dict[Value | None, list[int]] = {value: [] for value in self.bound}
+        self._columns: dict[Value, list[int]] = {value: [] for value in self.bound}
         for column, memory in enumerate([*loop.arguments.values(), None, *loop.sums.arguments.values()], start=4):
-            if memory is not None and (value := value_in(memory.buffer)) in self._columns:
+            value = None if memory is None else value_in(memory.buffer)
+            if value in self.bound:
                 self._columns[value].append(column)
         #: The arguments of all chunks and threads in one array, and the columns of a bound value in it.
         self._table = np.array([share for _, _, shares in self.chunks for share in shares])
         rows = iter(self._table)
         self.chunks = [(first, arrays, [next(rows) for _ in shares]) for first, arrays, shares in self.chunks]
+        #: Addresses from where a bound value begins on: a run that Ctrl-C has ended leaves nothing to the next.
+        self._offsets = {
+            value: self._table[:, columns] - address(self._array(value)) for value, columns in self._columns.items()
+        }
         self._viewed = self.bound & set(map(value_in, source.buffers.bound("chunk")))
         self.unbind()
 
@@ -83,9 +87,7 @@ class NativeWorkspace(Workspace):
     def _bind(self, value: Value, array: np.ndarray) -> None:
         """Let the next run read an x from, or write a y to, this array."""
         assert array.shape == self._array(value).shape and array.flags.c_contiguous, (value, array.shape)
-        begin = address(array)
-        self._table[:, self._columns[value]] += begin - self._begins[value]
-        self._begins[value] = begin
+        self._table[:, self._columns[value]] = self._offsets[value] + address(array)
         self.missing.discard(value)
         self._set(value, array)
 
