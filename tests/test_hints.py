@@ -8,12 +8,13 @@ import re
 import pytest
 
 import tinygrad_gru
-from tinygrad_gru import Tensor, hints, nn, ops, optim, train
+from tinygrad_gru import Tensor, hints, nn, ops, optim, parallel, train
 from tinygrad_gru.tensor import hints as tensor_hints
 from tinygrad_gru.train import hints as train_hints
 
 TABLES = [
     (tinygrad_gru, hints.PACKAGE), (nn, hints.NN), (ops, hints.OPS), (optim, hints.OPTIM), (train, train_hints.TRAIN),
+    (parallel, parallel.HINTS),
     (Tensor, tensor_hints.TENSOR), (train.History, train_hints.HISTORY), (train.Callback, train_hints.CALLBACK),
 ]  # fmt: skip
 
@@ -26,7 +27,7 @@ def test_a_hint_is_one_line_for_a_name_that_does_not_exist(owner, table):
         assert hint == hint.strip() and "\n" not in hint and len(hint) < 120
 
 
-@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim, train], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [tinygrad_gru, nn, ops, optim, train, parallel], ids=lambda module: module.__name__)
 def test_a_missing_name_of_a_module_is_answered(module):
     table = dict(TABLES[[owner for owner, _ in TABLES].index(module)][1])
     name = next(iter(table))
@@ -63,3 +64,9 @@ def test_a_hint_of_tensor_is_an_attribute_error_and_not_in_dir():
     assert "sum" in dir(t)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = t.nothing
+
+
+@pytest.mark.parametrize("given", [True, 2])
+def test_parallel_of_fit_is_a_name_or_ranks(given):
+    with pytest.raises(TypeError, match="parallel: expected 'mpi'"):
+        train.fit(nn.Linear(1, 1), ops.mse, ([[1.0]], [[1.0]]), epochs=1, parallel=given, progress=False)

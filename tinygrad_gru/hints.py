@@ -15,6 +15,7 @@ import numpy as np
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "int32", "int64", "bool")
 _COMPILED = "not needed: recurrent layers and scan are compiled; compiling(False) turns it off"
+_PARALLEL = "tinygrad_gru.parallel: train.fit(…, parallel='mpi'), or parallel.synchronised(optimizer)"
 #: Functions of PyTorch's or NumPy's, here a line of other ops, with a gradient; of the package, of ops and of a Tensor.
 FORMULAS = {
     "tril": "t * np.tril(np.ones(t.shape[-2:], t.dtype))",
@@ -74,8 +75,8 @@ PACKAGE = {
     **dict.fromkeys("inverse det svd qr".split(), "of values a function of np.linalg, which takes Tensors"),
     "fft": "np.fft, of values",
     **dict.fromkeys("complex64 complex128".split(), "nothing: there are no complex numbers"),
-    "anomaly": "tinygrad_gru.debug",
-    "sanitizer": "tinygrad_gru.debug",
+    **dict.fromkeys("anomaly sanitizer".split(), "tinygrad_gru.debug"),
+    **dict.fromkeys("distributed DistributedDataParallel DDP mpi Accelerator".split(), _PARALLEL),
     "Variable": "Tensor(data, requires_grad=True)",
     "from_numpy": "Tensor(array), a copy",
     "array": "Tensor(data)",
@@ -157,7 +158,7 @@ NN = {
     "ParameterList": "a list of nn.Parameter(…) as an attribute: it is registered",
     "ParameterDict": "a dict of nn.Parameter(…) as an attribute: it is registered",
     "Buffer": "Tensor(data) as an attribute: it is a buffer",
-    "DataParallel": "nothing: a model runs on one device",
+    **dict.fromkeys("parallel DataParallel DistributedDataParallel".split(), _PARALLEL),
     "PReLU": "nn.LeakyReLU(slope), with a slope that is not learned",
     "Mish": "a function: lambda x: x * ops.tanh(ops.softplus(x))",
     "GLU": "a function: lambda x: x[..., :n] * ops.sigmoid(x[..., n:])",

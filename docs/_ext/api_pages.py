@@ -17,6 +17,7 @@ from tinygrad_gru import Tensor, ops
 PACKAGES = (
     "tinygrad_gru", "tinygrad_gru.Tensor", "nn.init", "optim", "data", "train", "io", "interop", "interop.torch",
     "interop.keras", "interop.onnx", "interop.javascript", "debug", "show", "testing", "learn",
+    "parallel", "reproduce",
 )  # fmt: skip
 
 

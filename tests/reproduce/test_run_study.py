@@ -242,3 +242,12 @@ def test_the_machine_is_that_of_the_times(tmp_path, monkeypatch):
 def test_a_study_that_was_killed_at_its_first_file_begins_again(tmp_path):
     (tmp_path / ".study.json.01234567.part").write_bytes(b"{")
     assert run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS).seeds == 1
+
+
+def test_without_scipy_nothing_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    study = Line()
+    with pytest.raises(ImportError, match="need scipy"):
+        run_study(study, seeds=2, **OPTIONS)
+    assert not study.made
+    run_study(study, seeds=1, **OPTIONS)

@@ -26,6 +26,7 @@ from ..train import Progress, RunFolder, TrainingError
 from ..train import progress as progress_display
 from ..train.folder import create_folder
 from ..version import __version__
+from .statistics import quantile
 from .study import Result, Run, Study
 from .timing import StepTime, step_times
 
@@ -91,7 +92,8 @@ def run_study(
     progress  whether to show a progress display
 
     Raises ValueError for an unknown task or fewer than one seed, and if `out` is of another study or of other settings,
-    which it names; the errors of `DataFile.find`; TrainingError, with the run's name, if a loss is not finite.
+    which it names; ImportError without scipy, for several seeds; the errors of `DataFile.find`; TrainingError, with the
+    run's name, if a loss is not finite.
 
     >>> outcome = reproduce.run_study(reproduce.STUDIES["chung2014"], tasks=["jbs"])
     Traceback (most recent call last):
@@ -105,6 +107,8 @@ def run_study(
     count = seeds if seeds is not None else QUICK_SEEDS if quick else study.seeds
     if count < 1:
         raise ValueError(f"seeds: expected at least 1, and 2 for a confidence interval, got {count}")
+    if count > 1:
+        quantile(count - 1, 0.5)  # scipy is there: an error now, not after hours of training
     settings = {**study.settings, **(study.quick if quick else {})}
     files = {task: study.tasks[task].file for task in chosen}
     paths = {task: None if file is None else file.find(data) for task, file in files.items()}

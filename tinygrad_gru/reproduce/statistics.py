@@ -47,12 +47,17 @@ def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     array, count = np.asarray(values, float), len(values)
     if count < 2:
         return Interval(float(array.mean()), math.nan, count)
+    t = quantile(count - 1, 0.5 + level / 2)
+    return Interval(float(array.mean()), float(t * array.std(ddof=1) / math.sqrt(count)), count)
+
+
+def quantile(freedom: int, probability: float) -> float:
+    """The quantile of Student's t, by scipy; ImportError without it."""
     try:
         from scipy.special import stdtrit
     except ImportError as error:
         raise ImportError("confidence intervals need scipy: pip install 'tinygrad_gru[reproduce]'") from error
-    t = float(stdtrit(count - 1, 0.5 + level / 2))
-    return Interval(float(array.mean()), float(t * array.std(ddof=1) / math.sqrt(count)), count)
+    return float(stdtrit(freedom, probability))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Interval:

@@ -34,6 +34,8 @@ TRAIN = {
     **dict.fromkeys(["F1Score", "Precision", "Recall"], "train.ConfusionMatrix(), whose value is the macro F1"),
     "score": "train.evaluate(model, loss, (x, y), metrics=['accuracy'])",
     "load_model": "a model made anew, then model.load_state_dict(load('model.safetensors'))",
+    "TrainingArguments": "arguments of train.fit: epochs, lr, folder, resume, parallel, …",
+    "Accelerator": "train.fit(…, parallel='mpi'), under mpiexec -n 4",
     "train_test_split": "data.split(count, fractions, seed), which gives the indices of each part",
 }
 
@@ -58,7 +60,28 @@ FIT = {
     "class_weight": "the loss as nn.CrossEntropyLoss(weight=[1.0, 2.0]), a weight for each class",
     "sample_weight": "the weights as a second target, y = np.stack([y, w], 1), and a loss of your own that uses them",
     "initial_epoch": "folder='runs/1', and resume=True to go on",
-    "workers": "nothing: batches are made in this process; PyTorch's DataLoader may have workers",
+    **dict.fromkeys(
+        "workers num_workers dataloader_num_workers".split(),
+        "nothing: batches are made in this process; PyTorch's DataLoader may have workers",
+    ),
+    **dict.fromkeys(
+        "strategy distributed world_size num_nodes nproc nproc_per_node num_processes local_rank".split(),
+        "parallel='mpi', and the number of processes to mpiexec -n",
+    ),
+    "devices": "parallel='mpi', and mpiexec -n for processes; a GPU is the model's: model.to('cupy')",
+    **dict.fromkeys("accelerator device backend".split(), "nothing: the model is there already; model.to('cupy')"),
+    **dict.fromkeys(
+        "resume_from_checkpoint resume_from ckpt_path load_path autoresume".split(),
+        "folder='runs/1', and resume=True to go on",
+    ),
+    **dict.fromkeys("output_dir save_folder default_root_dir save_dir logdir".split(), "folder='runs/1'"),
+    **dict.fromkeys(
+        "save_steps save_interval checkpoint_interval".split(),
+        "folder='runs/1': a checkpoint every minute, after evaluations and at a stop; keep_last=3 for more",
+    ),
+    **dict.fromkeys("max_time max_duration".split(), "seconds=…, or epochs=…, steps=…"),
+    **dict.fromkeys("overwrite save_overwrite".split(), "a new folder, or resume=True to go on in the old one"),
+    "logging_steps": "nothing: each step is in log.jsonl of folder, and in the history",
     "x": "data=(x, y)",
     "y": "data=(x, y)",
 }

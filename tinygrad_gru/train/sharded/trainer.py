@@ -27,7 +27,11 @@ from .means import ShardedMeans
 
 def ranks_of(given: str | Ranks | None) -> Ranks | None:
     """The ranks of an argument `parallel`: None, "mpi", or what `parallel.init` has returned."""
-    return parallel.init(given) if isinstance(given, str) else given
+    if given is None or isinstance(given, Ranks):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(f"parallel: expected 'mpi', or what parallel.init() has returned, got {given!r:.60}")
+    return parallel.init(given)
 
 
 def make_trainer(ranks: Ranks | None, *inputs: Any, **settings: Any) -> Trainer:
