@@ -165,7 +165,7 @@ def test_explain_says_what_llvm_does_not_compile(installed):
 @needs_llvm
 @pytest.mark.parametrize("error", [RuntimeError("LLVM cannot do it"), OSError("no memory may be executed")])
 def test_a_failure_of_llvm_is_said_and_numpy_runs_the_step(error, installed, monkeypatch):
-    def fail(text):
+    def fail(text, *others, **options):
         raise error
 
     installed("")
