@@ -17,8 +17,8 @@ PAGES = {
 }
 #: Hosts of links that leave the repository.
 HOSTS = {
-    "arxiv.org", "data-apis.org", "docs.jax.dev", "docs.nvidia.com", "docs.pytorch.org", "doi.org", "mpi-forum.org", "github.com",
-    "llvm.org", "numpy.org",
+    "arxiv.org", "data-apis.org", "docs.jax.dev", "docs.nvidia.com", "docs.pytorch.org", "doi.org", "github.com",
+    "llvm.org", "mpi-forum.org", "numpy.org",
 }  # fmt: skip
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 

@@ -123,8 +123,8 @@ def compiling(on: bool | str | None = True) -> Iterator[None]:
     True         compiled, by the target that is the default; a step that cannot be compiled is a NotCompiledError
     False        eager mode; so is "eager"
     "llvm"       machine code, by llvmlite (the extra `fast`), in two threads, which share the batch, where that pays:
-                 by a rule that `explain` states; "llvm:1" and "llvm:2" fix their number. The results are the same bits
-                 where a row is 64 bytes or more; of shorter ones LLVM may round a function such as tanh otherwise
+                 by a rule that `explain` states, with the same bits. "llvm:1" and "llvm:2" fix their number; of rows
+                 that are shorter than 64 bytes LLVM may round a function such as tanh otherwise in two
     "numpy"      a program of NumPy's functions
     None         left to the environment variable TINYGRAD_GRU_COMPILED, which is one of these words; without it "llvm"
                  where llvmlite is installed, else "numpy"

@@ -19,13 +19,17 @@ MOST = 2
 PER_ELEMENT = 8
 #: Rows of a thread from which on they pay: with fewer, products wait for weights rather than compute.
 LEAST_ROWS = 4
+#: Bytes of a row from which on functions have the same bits in any number of threads: of shorter ones LLVM unrolls the
+#: loop by its number of rows, and rounds what is contracted in the rest of it otherwise.
+LEAST_ROW = 64
+_CONTRACTED = frozenset({"exp", "tanh", "expm1", "log", "log1p", "sin", "cos", "power"})
 #: Multiply-adds of a chunk of steps from which on threads pay, for another takes 0.1 ms to wake and to be waited for;
 #: see benchmarks/results/threads.md.
 LEAST_OF_CHUNK = 2**25
 
 
 def threads_for(rows: int, work: int, steps: int) -> tuple[int, str]:
-    """The number of threads for a loop over time, and why. Of rows of 64 bytes results are the same bits.
+    """The number of threads for a loop over time, and why.
 
     rows   of the batch
     work   multiply-adds of a step, or as long as so many
@@ -41,6 +45,14 @@ def threads_for(rows: int, work: int, steps: int) -> tuple[int, str]:
         if rows % threads == 0 and rows >= threads * LEAST_ROWS:
             return threads, f"{reason}, and {chunk}"
     return 1, f"{rows} rows are not equal shares of {LEAST_ROWS} or more"
+
+
+def rounds_by_rows(plan: Plan) -> bool:
+    """Whether results may depend on the number of rows that a thread has: functions of short rows."""
+    return any(
+        value.op in _CONTRACTED and math.prod(value.shape[1:]) * np.dtype(value.dtype).itemsize < LEAST_ROW
+        for value in plan.operations("loop")
+    )
 
 
 def batch_of(plan: Plan) -> int:

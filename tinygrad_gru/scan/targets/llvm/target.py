@@ -34,7 +34,7 @@ from ..numpy import Emitter, HostExecutable
 from ..source import Rewrite, Source, Stages
 from ..workspace import Workspace
 from .operands import Preparation, operands_of, pack
-from .shares import batch_of, run_shares, threads_for, work_of
+from .shares import LEAST_ROW, batch_of, rounds_by_rows, run_shares, threads_for, work_of
 from .sums import ROWS, NativeSums, Sums, SumsEmitter
 from .workspace import NativeWorkspace
 
@@ -72,6 +72,8 @@ class LLVMTarget:
         if self.threads is None:
             work = work_of(plan)
             threads, reason = threads_for(rows, work, max(1, plan.chunk_rows // max(rows, 1)))
+            if threads > 1 and rounds_by_rows(plan):
+                threads, reason = 1, f"threads would round functions of rows shorter than {LEAST_ROW} bytes otherwise"
         try:
             loop = LoopEmitter(plan, threads, rows).emit()
         except _DependentRows:
