@@ -24,7 +24,7 @@ def draw(outcome: Outcome, path: Path) -> Any:
     >>> reproduce.draw(outcome, "picture.png")                          # doctest: +SKIP
     """
     study, count = outcome.study, len(outcome.tasks)
-    figure = new_figure("the study", 2 * count, 2, (10, 4.2 * count))
+    figure = new_figure("the study", 2 * count, 2, (12, 4.2 * count))
     best = np.max if study.higher_is_better else np.min
     for row, task in enumerate(outcome.tasks):
         curves, points = figure.axes[2 * row : 2 * row + 2]
@@ -63,10 +63,11 @@ def draw(outcome: Outcome, path: Path) -> Any:
             xlabel="step",
             ylabel=f"validation {study.metric.removeprefix('test ')}{unit}",
         )
-        points.set(title="open circles: the paper", xlabel="parameters", ylabel=f"{study.metric}{unit}")
+        published = "; open circles: the paper" * bool(study.tasks[task].published)
+        points.set(title=f"test{published}", xlabel="parameters", ylabel=f"{study.metric}{unit}")
         points.margins(x=0.3)
         curves.legend()
-        points.legend()
+        points.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")  # beside the points, not on them
     if outcome.quick:
         figure.suptitle("--quick: no result", color="tab:red")
     return save_figure(figure, path)
