@@ -165,7 +165,6 @@ def test_layers_in_both_directions_at_several_lengths(layer_type, dtype, toleran
 
 
 @needs_llvm
-@needs_llvm
 def test_gradients_that_vanish_become_zero_and_not_subnormal(rng):
     """A processor takes some hundred cycles for each subnormal: a GRU of 600 steps took 17 times as long with them."""
     manual_seed(0)
@@ -186,6 +185,7 @@ def test_gradients_that_vanish_become_zero_and_not_subnormal(rng):
     assert np.float32(tiny) / 2 > 0  # nowhere else
 
 
+@needs_llvm
 def test_without_gradients_nothing_is_stored(rng):
     layer, x = LSTM(3, 4, dtype="float64"), Tensor(rng.standard_normal((9, 2, 3)))
     with no_grad():

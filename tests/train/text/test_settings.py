@@ -22,6 +22,8 @@ from tinygrad_gru.train import TextSettings
         ({"seed": 2**63}, "seed must be a whole number"),
         ({"patience": -1}, "patience must be a whole number from 0 to"),
         ({"dropout": float("nan")}, "dropout: expected a probability"),
+        ({"shards": 3}, "shards: expected a power of two, at most the batch of 32 streams, got 3"),
+        ({"shards": 64}, "at most the batch of 32 streams, got 64"),
         ({"lr": 1e39}, "lr must be a positive number within the range of float32"),
         ({"lr": float("inf")}, "lr must be a positive number"),
         ({"dropout": 1.0}, "dropout: expected a probability"),

@@ -92,6 +92,10 @@ class TextSettings:
                 continue
             if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {_shown(value)}")
+        if self.shards and (self.shards & (self.shards - 1) or self.shards > self.batch):
+            raise ValueError(
+                f"shards: expected a power of two, at most the batch of {self.batch} streams, got {self.shards}"
+            )
         if not isinstance(self.dropout, Real) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected a probability in [0, 1), got {self.dropout!r}")
         if not isinstance(self.lr, Real) or not 0 < self.lr <= _MAX_LR:
