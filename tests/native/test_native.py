@@ -355,6 +355,19 @@ def test_products_and_sums_of_rows_that_add_to_their_result(k, m, n, dtype, rng)
     np.testing.assert_allclose(total, rows, rtol=bound, atol=bound)
 
 
+def test_blocks_of_one_height_and_width_are_one_function():
+    """Three products and two sums of rows, of which each would take LLVM 0.05 s."""
+    lines = [
+        f"    add_product({m}, 99, {n}, x, 0, {m}, x, 0, {n}, y, 0, {n})" for m, n in ((12, 64), (24, 64), (24, 128))
+    ]
+    lines += [f"    add_rows(99, {n}, x, 0, {n}, y, 0)" for n in (64, 128)]
+    text = "def loop(steps):\n    x, y = pointer_float32(steps[0]), pointer_float32(steps[1])\n" + "\n".join(lines)
+    found = [
+        line.split("@")[1].split("(")[0] for line in ir_of(text, "loop", is_wide=True).splitlines() if "define" in line
+    ]
+    assert sorted(found) == ["add_product.float.12.32.32", "add_rows.float.1.64.64", "loop"]
+
+
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 

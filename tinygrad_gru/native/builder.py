@@ -10,13 +10,15 @@ Python numbers take the type of what they meet.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 #: By the name of a dtype its type in LLVM; a boolean in memory is a byte.
 TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i8"}
 FLOATS = {"float": "f32", "double": "f64"}
+#: Of functions. Where registers have 64 bytes LLVM would use half of them, which cost some processors less power.
+ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
 _BITS = {"i1": 1, "i8": 8, "i32": 32, "i64": 64}
 _NAMES = {type_: name for name, type_ in TYPES.items()} | {"i1": "bool", "ptr": "pointer"}
 
@@ -103,13 +105,13 @@ class Value:
 class Builder:
     """The text of one function.
 
-    declared  the declarations of other functions that it calls; functions of a module share them
+    declared  the headers of other functions that it calls, with the rest of their texts; those of a module share them
     is_wide   whether the processor has 32 registers of 64 bytes
     flags     of LLVM's arithmetic on floats: what it may do besides rounding each result, nothing but in `contracting`
     wraps     whether arithmetic on integers may overflow; within an index it does not
     """
 
-    def __init__(self, header: str, declared: dict[str, None], is_wide: bool):
+    def __init__(self, header: str, declared: dict[str, str], is_wide: bool):
         self.header, self.declared, self.is_wide, self.flags = header, declared, is_wide, ""
         self.allocas: list[str] = []
         self.lines: list[str] = []
@@ -218,9 +220,24 @@ class Builder:
         """A call of a function that is not in the text, such as one of LLVM or of the C library."""
         type_ = arguments[0].type
         types = ", ".join(a.type for a in arguments)
-        self.declared[f"declare {type_} @{name}({types}) nounwind memory(none)"] = None
+        self.declared[f"declare {type_} @{name}({types}) nounwind memory(none)"] = ""
         text = f"call contract {type_} @{name}({', '.join(map(repr, arguments))})"
         return self.instruction(type_, text, lane=arguments[0].lane)
+
+    def call_shared(self, name: str, arguments: Sequence[Value], write: Callable[..., None]) -> None:
+        """A call of a function without result, which all calls in a module with this name and these types share.
+
+        write  writes it, given a builder and the parameters; its pointers do not alias
+        """
+        kinds = ["ptr noalias" if a.type == "ptr" else a.type for a in arguments]
+        parameters = ", ".join([f"{kind} %p{i}" for i, kind in enumerate(kinds)])
+        header = f"define internal void @{name}({parameters}) {ATTRIBUTES}"
+        if header not in self.declared:
+            shared = Builder(header, self.declared, self.is_wide)
+            shared.flags, shared.wraps = self.flags, self.wraps
+            write(shared, *(Value(shared, a.type, f"%p{i}", a.element) for i, a in enumerate(arguments)))
+            self.declared[header] = shared.text.removeprefix(header)
+        self.emit(f"call void @{name}({', '.join(map(repr, arguments))})")
 
     # -- memory --------------------------------------------------------------------------------------------------------
 
@@ -250,10 +267,11 @@ class Builder:
             raise TypeError(f"{value.name} stored in memory of {_NAMES[pointer.element]}: convert it")
         self.emit(f"store {value}, {place}, align {size_of(pointer.element)}")
 
-    def prefetch(self, pointer: Value, index: int) -> None:
+    def prefetch(self, pointer: Value, index: Any) -> None:
         """Load an element's cache line, if there is memory at that address."""
-        place = self.instruction("ptr", f"getelementptr {pointer.element}, {pointer}, i64 {index}")
-        self.declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        where = self.cast(index, "i64").text
+        place = self.instruction("ptr", f"getelementptr {pointer.element}, {pointer}, i64 {where}")
+        self.declared["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = ""
         self.emit(f"call void @llvm.prefetch.p0({place}, i32 0, i32 3, i32 1)")
 
     # -- control flow --------------------------------------------------------------------------------------------------

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import library, product
-from .builder import TYPES, Builder, Value
+from .builder import ATTRIBUTES, TYPES, Builder, Value
 
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
-#: Of functions. Where registers have 64 bytes LLVM would use half of them, which cost some processors less power.
-ATTRIBUTES = 'noinline nounwind "prefer-vector-width"="512"'
 _FUNCTIONS = {**library.FUNCTIONS, **product.FUNCTIONS}
 _CONSTANTS = {"inf": float("inf"), "nan": float("nan")}
 
@@ -56,7 +54,7 @@ class Module:
         self.is_wide = is_wide
         tree = ast.parse(text)
         self.definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        self.declared: dict[str, None] = {}
+        self.declared: dict[str, str] = {}
         self.symbols: dict[tuple, str] = {}
         self.texts: list[str] = []
 
@@ -69,7 +67,7 @@ class Module:
             self.texts.append(_FLUSHING.format(name=name, body=self.function(name, argument)))
         else:
             self.function(name, argument, "dso_local")
-        return "\n".join([*self.texts, *self.declared, ""])
+        return "\n".join([*self.texts, *(header + rest for header, rest in self.declared.items()), ""])
 
     def function(self, name: str, types: tuple[tuple[str, str], ...], linkage: str = "internal") -> str:
         """The symbol of a function for arguments of these types, and of these elements of pointers."""

@@ -7,6 +7,7 @@ few columns, is accumulated in vector registers over the inner dimension.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from .builder import Builder, Value, size_of, vector, vector_type
@@ -72,28 +73,19 @@ def add_product(
     """c += aᵀ b, (m, n) += (k, m)ᵀ (k, n), where k may be a value; c += Σ b over the rows, if there is no a."""
     item = size_of(c.element)
     width = panel_width(m, 1, n, item, builder.is_wide)
-    type_ = vector_type(c.element, width)
 
     def block(begin: Value, count: Value, row: Any, column: Any, height: int, new: int) -> None:
-        def terms(step: Value) -> Iterable[Value]:
-            place = builder.offset(b, (begin + step) * b_row + column + b_start)
-            right = builder.load(place, 0, width)
-            _prefetch(builder, place, _ROWS_AHEAD * b_row, width)
-            if a is None:
-                yield right
-                return
-            first = builder.offset(a, (begin + step) * a_row + row + a_start)
-            _prefetch(builder, first, _ROWS_AHEAD * a_row)
-            for i in range(height):
-                yield vector(builder, builder.load(first, i), width) * right
+        def of(array: Value, start: Any, stride: int) -> list[Value]:
+            return [builder.offset(array, start), builder.cast(stride, "i64")]
 
-        for i, found in enumerate(_sums(builder, count, height, type_, terms)):
-            if new < width:
-                lanes = ", ".join([f"i1 {int(lane >= width - new)}" for lane in range(width)])
-                text = f"select <{width} x i1> <{lanes}>, {found}, {type_} zeroinitializer"
-                found = builder.instruction(type_, text, lane=c.element)
-            place = builder.offset(c, (row + i) * c_row + column + c_start)
-            builder.store(builder.load(place, 0, width) + found, place, 0)
+        arguments = [
+            count,
+            *of(c, row * c_row + column + c_start, c_row),
+            *of(b, begin * b_row + column + b_start, b_row),
+            *(of(a, begin * a_row + row + a_start, a_row) if a is not None else ()),
+        ]
+        name = f"add_{'rows' if a is None else 'product'}.{c.element}.{height}.{width}.{new}"
+        builder.call_shared(name, arguments, partial(_add_block, height, width, new))
 
     wraps, builder.wraps = builder.wraps, False
     with builder.loop(0, k, _INNER) as begin:
@@ -108,6 +100,34 @@ def add_product(
         if n % width:  # that panel overlaps the one before, whose columns are added to once
             panel(n - width, n % width)
     builder.wraps = wraps
+
+
+def _add_block(
+    height: int, width: int, new: int,
+    builder: Builder, count: Value, c: Value, c_row: Value, b: Value, b_row: Value, a: Any = None, a_row: Any = None,
+) -> None:  # fmt: skip
+    """A block of `add_product`: over `count` rows of a and b. Of its columns the last `new` ones are added to."""
+    type_ = vector_type(c.element, width)
+
+    def terms(step: Value) -> Iterable[Value]:
+        place = builder.offset(b, step * b_row)
+        right = builder.load(place, 0, width)
+        _prefetch(builder, place, b_row * _ROWS_AHEAD, width)
+        if a is None:
+            yield right
+            return
+        first = builder.offset(a, step * a_row)
+        _prefetch(builder, first, a_row * _ROWS_AHEAD)
+        for i in range(height):
+            yield vector(builder, builder.load(first, i), width) * right
+
+    for i, found in enumerate(_sums(builder, count, height, type_, terms)):
+        if new < width:
+            lanes = ", ".join([f"i1 {int(lane >= width - new)}" for lane in range(width)])
+            text = f"select <{width} x i1> <{lanes}>, {found}, {type_} zeroinitializer"
+            found = builder.instruction(type_, text, lane=c.element)
+        place = builder.offset(c, c_row * i)
+        builder.store(builder.load(place, 0, width) + found, place, 0)
 
 
 def add_rows(builder: Builder, k: Any, n: int, b: Value, b_start: Any, b_row: int, c: Value, c_start: Any) -> None:
@@ -146,7 +166,7 @@ def _sums(
     return [so_far(total) for total in totals]
 
 
-def _prefetch(builder: Builder, place: Value, ahead: int, width: int = 1) -> None:
+def _prefetch(builder: Builder, place: Value, ahead: Any, width: int = 1) -> None:
     """Load the cache lines of a vector that is that many elements ahead."""
     item = size_of(place.element)
     for line in range(max(1, width * item // 64)):
