@@ -232,6 +232,18 @@ def test_a_text_on_the_disk_is_read_in_the_order_of_one_in_memory(tmp_path, chun
     assert disk[0].state_dict() == memory.state_dict()
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_inputs_may_be_written_to_and_leave_the_targets_and_the_text(tmp_path, batch_size):
+    """As who drops words does: inputs and targets are the same text, shifted by one."""
+    np.save(tmp_path / "ids.npy", np.arange(100))
+    ids = np.arange(100)
+    for source in (ids, ShardedArray([tmp_path / "ids.npy"]), np.load(tmp_path / "ids.npy", mmap_mode="c")):
+        batch = TextStream(source, window=5, batch_size=batch_size).next_batch()
+        batch.inputs[:] = -1
+        np.testing.assert_array_equal(batch.targets[:, 0], [1, 2, 3, 4, 5])
+        np.testing.assert_array_equal(np.asarray(source), np.arange(100))
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
 def test_statistics_are_found_by_blocks(tmp_path, rng, monkeypatch, shape):
     values = rng.normal(1e4, 0.1, (500, *shape))
