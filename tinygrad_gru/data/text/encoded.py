@@ -21,7 +21,7 @@ import numpy as np
 from ...io import replacing
 from ..sharded import ShardedArray
 from .corpus import held_out_of
-from .reading import text_blocks, text_files, vocabulary_file
+from .reading import name_of, text_blocks, text_files, vocabulary_file
 from .vocabulary import CharacterVocabulary, code_points
 
 _IN_MEMORY = 16 * 2**20  # bytes of text
@@ -119,7 +119,7 @@ def encoded_text(source: str | os.PathLike[str], cache: str | os.PathLike[str] |
     (150, 300, 450)
     """
     paths = text_files(source)
-    name = paths[0].name if len(paths) == 1 else Path(source).name
+    name = name_of(source, paths)
     if sum(path.stat().st_size for path in paths) <= _IN_MEMORY:
         blocks: list[np.ndarray] = []
         order, digest, ends = _encode(paths, np.dtype("<u4"), blocks.append)
@@ -185,6 +185,8 @@ def _encode(paths: list[Path], dtype: np.dtype, write: Callable[[Any], object]) 
         count += len(text)
         ends[number] = count
         write(ids.astype(dtype))
+    if len(paths) > 1 and 0 in ends:  # as a mark of the byte order alone
+        raise ValueError(f"{paths[ends.index(0)]} is empty: was this shard written to its end? leave it out")
     return "".join(symbols), digest.hexdigest(), ends
 
 
