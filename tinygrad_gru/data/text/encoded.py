@@ -10,8 +10,8 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -227,23 +227,16 @@ def _write_header(file: Any, descr: str, count: int) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": (count,)})
 
 
-class _advising:  # noqa: N801  (it is called as a function)
+@contextmanager
+def _advising(target: Path, size: int) -> Iterator[None]:
     """A block in which a disk that is full is answered with how much the encoded text needs, and where."""
-
-    def __init__(self, target: Path, size: int) -> None:
-        self.target, self.size = target, size
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: the encoded text needs up to {self.size / 1e9:.1f} GB there; TINYGRAD_GRU_CACHE "
-                "names another folder",
-                str(self.target),
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        words = f"the encoded text needs up to {size / 1e9:.1f} GB there; TINYGRAD_GRU_CACHE names another folder"
+        raise OSError(error.errno, f"{error.strerror}: {words}", str(target)) from error
 
 
 def _find(target: Path, paths: list[Path]) -> tuple[ShardedArray, dict[str, Any]] | None:
