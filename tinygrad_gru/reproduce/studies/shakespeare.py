@@ -13,7 +13,7 @@ from ...data import CharacterVocabulary, TextStream, ngram_losses
 from ...optim import Adam
 from ...train import CharacterModel, Trainer, evaluate
 from ..datafile import DataFile
-from ..study import Result, Run, Study, Task
+from ..study import Result, Run, Study, Task, validation_curve
 from .generated import GeneratedStudy
 
 _UNITS = {"rnn": 220, "gru": 128, "lstm": 110}
@@ -88,8 +88,7 @@ class Shakespeare(Study):
             lr=settings["lr"], clip_norm=settings["clip_norm"], schedule=GeneratedStudy.schedule, carry_state=True,
         )  # fmt: skip
         losses = {split: evaluate(model, self.loss, as_one(run.data[split]))["loss"] for split in ("valid", "test")}
-        curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
-        return Result(model.parameter_count(), losses["test"], curve, losses)
+        return Result(model.parameter_count(), losses["test"], validation_curve(history), losses)
 
     def trainer(self, run: Run) -> Trainer:
         """On the windows of the training text."""
