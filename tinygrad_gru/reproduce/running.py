@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,7 @@ def _finished(study: Study, run: Run, folder: Path | None, display: Progress) ->
     part, began = _RunProgress(display, study.steps(run)), time.perf_counter()
     manual_seed(run.seed)
     try:
-        result = study.run(Run(run.task, run.cell, run.seed, run.data, run.settings, part, unfinished))
+        result = study.run(replace(run, progress=part, folder=unfinished))
     except TrainingError as error:
         raise TrainingError(f"{_named(run)}: {error}") from error
     if not math.isfinite(result.quality):

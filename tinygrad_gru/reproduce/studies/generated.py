@@ -101,15 +101,10 @@ class GeneratedStudy(Study):
         history = run.fit(
             model, self.loss, Generated(self.draw(run.task, settings), steps, settings["batch"], run.seed),
             validation=run.data["valid"], steps=steps, lr=settings["lr"], clip_norm=settings["clip_norm"],
-            schedule=self.schedule, metrics=self._metrics,
+            schedule=WarmupCosine, metrics=self._metrics,
         )  # fmt: skip
         more = self.score(model, run.data["test"])
         return Result(model.parameter_count(), more.pop("quality"), validation_curve(history, *self.measured), more)
-
-    @staticmethod
-    def schedule(optimizer: Any, steps: int) -> WarmupCosine:
-        """The learning rate rises for a twentieth of the steps, and falls to 0 as a cosine."""
-        return WarmupCosine(optimizer, steps)
 
     def trainer(self, run: Run) -> Trainer:
         """On one batch of the run's size."""

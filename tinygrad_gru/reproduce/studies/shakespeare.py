@@ -10,11 +10,10 @@ import numpy as np
 
 from ... import ops
 from ...data import CharacterVocabulary, TextStream, ngram_losses
-from ...optim import Adam
+from ...optim import Adam, WarmupCosine
 from ...train import CharacterModel, Trainer, evaluate
 from ..datafile import DataFile
 from ..study import Result, Run, Study, Task, validation_curve
-from .generated import GeneratedStudy
 
 _UNITS = {"rnn": 220, "gru": 128, "lstm": 110}
 #: Where the text is cut: parts of it that end before these shares.
@@ -85,7 +84,7 @@ class Shakespeare(Study):
         model, settings = self.model(run), run.settings
         history = run.fit(
             model, self.loss, self.batches(run), validation=as_one(run.data["valid"]), epochs=settings["epochs"],
-            lr=settings["lr"], clip_norm=settings["clip_norm"], schedule=GeneratedStudy.schedule, carry_state=True,
+            lr=settings["lr"], clip_norm=settings["clip_norm"], schedule=WarmupCosine, carry_state=True,
         )  # fmt: skip
         losses = {split: evaluate(model, self.loss, as_one(run.data[split]))["loss"] for split in ("valid", "test")}
         return Result(model.parameter_count(), losses["test"], validation_curve(history), losses)
