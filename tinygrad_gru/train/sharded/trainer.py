@@ -18,7 +18,7 @@ from ...parallel.buckets import GradientSum
 from ...parallel.checks import versions
 from ...tensor import Tensor
 from ...trees import leaves, map_leaves
-from ..batches import check_layout, read_batch
+from ..batches import check_layout
 from ..metrics.loss import mean_count
 from ..trainer import TINY, Trainer
 from .cut import Cuttable, check_rows
@@ -69,13 +69,9 @@ class ShardedTrainer(Trainer):
             check_layout(self.model)
         if self.ranks.size > 1:
             self._digests.append(zlib.crc32(b"".join(array.tobytes() for array in whole.arrays())))
-        starts, parts = is_first if whole.starts is None else bool(whole.starts), self.ranks.cut(whole.rows)
-        return [
-            read_batch(whole.part(parts[shard]), self._like)._replace(starts=starts)
-            if parts[shard].stop > parts[shard].start
-            else None
-            for shard in self.ranks.own
-        ]
+        read, parts = super()._read, self.ranks.cut(whole.rows)
+        own = [parts[shard] for shard in self.ranks.own]
+        return [read(whole.part(rows), is_first) if rows.stop > rows.start else None for rows in own]
 
     def _gradients(self, batches: Any) -> tuple[list[Tensor], Any, Any]:
         counts = self._gather_counts([[0.0 if b is None else float(mean_count(self.loss, b.targets)) for b in batch]
