@@ -166,6 +166,8 @@ class ShardedTrainer(Trainer):
 
     def check_ranks(self, metadata: Mapping[str, Any]) -> None:
         """Raise ParallelError, on all ranks, unless they have the same model, data, settings, seeds and target."""
+        if self.ranks.size == 1:
+            return
         state = self.model.state_dict()
         self.ranks.check(
             {
@@ -182,7 +184,7 @@ class ShardedTrainer(Trainer):
             }
         )
         self.ranks.transport.started()
-        about = f"{self.ranks.size} ranks: {self.ranks.transport.about}" if self.ranks.size > 1 else ""
+        about = f"{self.ranks.size} ranks: {self.ranks.transport.about}"
         self.remark = "\n".join(filter(None, [self.remark, about]))
 
 
