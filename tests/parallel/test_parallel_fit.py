@@ -134,6 +134,21 @@ def test_what_is_compared_at_the_start(name, other):
         trainer(Pretended(first.sent, second.sent)).check_ranks({})
 
 
+def test_buffers_that_each_rank_has_set_from_its_own_rows_are_found_at_a_checkpoint():
+    def collect(transport, mean):
+        case = trainer(transport)
+        case.model.running_mean = Tensor([mean])
+        case.collect()
+
+    first, second = Pretended(b"", b""), Pretended(b"", b"")
+    for transport, mean in ((first, 0.5), (second, 0.25)):
+        with contextlib.suppress(train.CheckpointError):
+            collect(transport, mean)
+    collect(Pretended(first.sent, first.sent), 0.5)
+    with pytest.raises(parallel.ParallelError, match="rank 2 of 3 has another checksum of its weights after step 0"):
+        collect(Pretended(first.sent, second.sent), 0.5)
+
+
 def synchronise(transport):
     manual_seed(0)
     optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)

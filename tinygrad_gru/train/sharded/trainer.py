@@ -124,9 +124,13 @@ class ShardedTrainer(Trainer):
     def collect(self) -> None:
         """Collect what `state_dict` needs of other ranks. Raises ParallelError if their weights differ by now."""
         if self.ranks.size > 1:
-            weights = parallel.checksum(parameter.data for parameter in self.optimizer.parameters())
-            self.ranks.check({f"checksum of its weights after step {self.steps}": weights})
+            self.ranks.check({f"checksum of its weights after step {self.steps} (buffers included)": self._checksum()})
         self._collect_carried()
+
+    def _checksum(self) -> str:
+        """Of the parameters and buffers of the model, and of what else the optimizer trains."""
+        tensors = [*(tensor for _, tensor in self.model.named_tensors()), *self.optimizer.parameters()]
+        return parallel.checksum(tensor.data for tensor in dict.fromkeys(tensors))
 
     def _collect_carried(self) -> None:
         """Collect the carried states of all shards."""
@@ -173,7 +177,7 @@ class ShardedTrainer(Trainer):
             {
                 "versions": versions(),
                 "model": {name: [str(value.dtype), list(value.shape)] for name, value in state.items()},
-                "weights": parallel.checksum([*state.values(), *(p.data for p in self.optimizer.parameters())]),
+                "weights": self._checksum(),
                 "optimizer": repr(self.optimizer),
                 "optimizer's state": parallel.checksum(self.optimizer.state_dict()["state"].values()),
                 "settings": {**metadata, **self.ranks.settings, "clip_norm": self.clip_norm, "loss": _name(self.loss)},
