@@ -360,6 +360,7 @@ class Loop:
             self.progress.write(f"{log.path} is damaged: it has {log.records:,} of {self._logged:,} records")
         for record in read_log(folder.log):
             self.history.add(record)
+        self._heartbeat.beat("training", self.steps)  # no longer what the run before has left
         return log
 
     def _check_folder(self, folder: RunFolder) -> None:
