@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 #: The numbers of threads of the recurrence benchmarks, with their headings.
 THREADS = {1: "1 thread", 2: "2 threads"}
@@ -31,6 +32,12 @@ def output_of(module: str, function: str, *arguments: object, threads: int = 1, 
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, command)
     return lines
+
+
+def launcher(ranks: int) -> list[str]:
+    """The words before a command that start it in so many processes: mpiexec, beside Python or on the path, if many."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return [str(beside if beside.exists() else "mpiexec"), "-n", str(ranks)] if ranks > 1 else []
 
 
 def thread_limits(threads: int) -> dict[str, str]:

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from tinygrad_gru.train.folder import CHECKPOINT, LOG
 
-from .kills import random_delay, text
-from .timing import report
+from .kills import differences, random_delay, text
+from .processes import launcher
+from .timing import report, row
 
 COMMAND = "python -m benchmarks.rank_kills"
 KILLS = 20
+FILES = (CHECKPOINT, LOG)  # which must be the same, byte for byte
 _OPTIONS = (
     "--cell lstm --hidden 16 --embedding 8 --batch 8 --window 16 --dropout 0.2 --shards 4 --evaluations 20".split()
 )
@@ -31,10 +33,8 @@ _OPTIONS = (
 
 def command(path: Path, folder: Path, steps: int, ranks: int) -> list[str]:
     """The command that begins the run, or goes on with it, in a folder."""
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    launcher = [str(mpiexec if mpiexec.exists() else "mpiexec"), "-n", str(ranks)] if ranks > 1 else []
     train = [sys.executable, "-m", "tinygrad_gru", "train", "--text", str(path), *_OPTIONS, "--quiet"]
-    return [*launcher, *train, "--characters", str(steps * 8 * 16), "--resume", "auto", "--out", str(folder)]
+    return [*launcher(ranks), *train, "--characters", str(steps * 8 * 16), "--resume", "auto", "--out", str(folder)]
 
 
 def processes_of(job: int) -> list[int]:
@@ -50,7 +50,7 @@ def processes_of(job: int) -> list[int]:
 
 
 def left_over(processes: list[int]) -> list[int]:
-    """Those that still run after a second."""
+    """Those that still run after ten seconds."""
     until = time.monotonic() + 10
     while time.monotonic() < until and any(Path(f"/proc/{process}").exists() for process in processes):
         time.sleep(0.05)
@@ -66,7 +66,7 @@ def main() -> None:
         steps = 600
         subprocess.run(command(path, whole, steps, 1), check=True, stdout=subprocess.DEVNULL, env=environment)
         wait = random_delay(0.05 * (whole / LOG).stat().st_size, choose)
-        different = 0
+        different: list[str] = []
         while len(statuses) < KILLS:
             ranks = choose.choice([2, 4])
             with subprocess.Popen(
@@ -86,25 +86,20 @@ def main() -> None:
                 survivors += len(left_over(processes))
                 print(f"kill {len(statuses)}: {ranks} ranks, exit status {status}", flush=True)
             elif (killed / "summary.json").exists():  # it was at its end before the kill
-                different += compare(killed, whole)
+                different += differences(killed, whole, FILES)
                 done += 1
                 shutil.rmtree(killed)
         subprocess.run(command(path, killed, steps, 2), check=True, stdout=subprocess.DEVNULL, env=environment)
-        different += compare(killed, whole)
+        different += differences(killed, whole, FILES)
     lines = [
         "| kills | exit statuses | processes left over | runs resumed to their end | files that differ |",
         "| --- " * 5 + "|",
-        f"| {len(statuses)} | {', '.join(map(str, sorted(set(statuses))))} | {survivors} | {done + 1} | {different} |",
+        row([str(KILLS), ", ".join(map(str, sorted(set(statuses)))), *map(str, (survivors, done + 1, len(different)))]),
     ]
     print("\n".join(lines))
     report("rank_kills", "Fault injection: ranks that are killed", COMMAND, lines)
     if different or survivors:
         sys.exit("a resumed run differs from an undisturbed one, or ranks were left over")
-
-
-def compare(folder: Path, whole: Path) -> int:
-    """How many of the files of a run differ from those of the undisturbed one."""
-    return sum((folder / name).read_bytes() != (whole / name).read_bytes() for name in (CHECKPOINT, LOG))
 
 
 if __name__ == "__main__":

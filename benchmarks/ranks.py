@@ -14,11 +14,14 @@ import subprocess
 import sys
 import time
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinygrad_gru import manual_seed, ops, optim, parallel, train
+from tinygrad_gru.data import TextStream
+
+from .processes import launcher
 from .timing import report, row
 
 COMMAND = "python -m benchmarks.ranks"
@@ -32,20 +35,17 @@ CASES: dict[str, tuple[int, str, list[int]]] = {
 TURNS = {192: (10, 6), 512: (2, 3)}
 
 
-def make(hidden: int, ranks: Any, shards: int) -> Any:
-    from tinygrad_gru import manual_seed, ops, optim, parallel, train
-    from tinygrad_gru.data import TextStream
-
+def make(hidden: int, ranks: parallel.Ranks | None, rows: int = 32, compiled: str | None = None) -> Any:
+    """A trainer of the text job, whose `exchange` are the seconds of the last exchange of gradients."""
     manual_seed(0)
     model = train.CharacterModel(100, hidden=hidden)
     ids = np.random.default_rng(0).integers(0, 100, 200_000)
-    given = parallel.Ranks(ranks.transport, max(shards, 1), exact=shards > 0) if shards or ranks.size > 1 else None
-    trainer = train.sharded.make_trainer(
-        given, model, ops.cross_entropy, optim.Adam(model.parameters()), TextStream(ids, 64, 32), carry_state=True,
-        clip_norm=1.0,
+    trainer: Any = train.sharded.make_trainer(
+        ranks, model, ops.cross_entropy, optim.Adam(model.parameters()), TextStream(ids, 64, rows), carry_state=True,
+        clip_norm=1.0, compiled=compiled,
     )  # fmt: skip
     trainer.exchange = 0.0
-    if given is not None:
+    if ranks is not None:
         reduce = trainer._sum.reduce
 
         def timed() -> None:
@@ -59,10 +59,8 @@ def make(hidden: int, ranks: Any, shards: int) -> Any:
 
 def serve(hidden: int, cases: list[int]) -> None:
     """Make a trainer for each case; of each whose number comes on the standard input print the times of some steps."""
-    from tinygrad_gru import parallel
-
     ranks = parallel.init(shards=2)
-    trainers = [make(hidden, ranks, shards) for shards in cases]
+    trainers = [make(hidden, ranks.with_shards(shards) if shards or ranks.size > 1 else None) for shards in cases]
     while True:
         line = np.array([int(sys.stdin.readline() or -1) if ranks.rank == 0 else 0])
         if ranks.size > 1:  # the others sleep meanwhile
@@ -81,11 +79,10 @@ def serve(hidden: int, cases: list[int]) -> None:
 
 
 def start(hidden: int, ranks: int, threads: str, cases: list[int]) -> subprocess.Popen:
-    launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] if ranks > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
     if not threads:
         del environment["OMP_NUM_THREADS"]
-    command = [*launcher, sys.executable, "-m", "benchmarks.ranks", "serve", str(hidden), json.dumps(cases)]
+    command = [*launcher(ranks), sys.executable, "-m", "benchmarks.ranks", "serve", str(hidden), json.dumps(cases)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 

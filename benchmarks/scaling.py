@@ -18,10 +18,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tinygrad_gru import Tensor, optim, parallel, train
+from tinygrad_gru.parallel.buckets import GradientSum
+from tinygrad_gru.parallel.ranks import ALONE
+
+from .processes import launcher
+from .ranks import make
 
 #: (rows, shards) of the steps of one process that are fitted, and of two ranks, which are predicted.
 FITTED = [(32, 1), (32, 2), (32, 4), (32, 8), (16, 1), (16, 2), (16, 4)]
@@ -106,8 +112,6 @@ def _largest(seconds: Callable[[float], float], limit: float) -> float:
 
 
 def parameters(hidden: int) -> int:
-    from tinygrad_gru import train
-
     return sum(parameter.size for parameter in train.CharacterModel(100, hidden=hidden).parameters())
 
 
@@ -119,46 +123,21 @@ def _steps(hidden: int, cases: list[tuple[int, int]], apart: bool) -> list[list[
 
     apart   each process trains by itself, whatever others do
     """
-    from tinygrad_gru import manual_seed, ops, optim, parallel, train
-    from tinygrad_gru.data import TextStream
-    from tinygrad_gru.parallel.ranks import ALONE
-
-    ids = np.random.default_rng(0).integers(0, 100, 200_000)
-    first, trainers = parallel.init(exact=False), []
-    found: list[tuple[list[float], list[float]]] = [([], []) for _ in cases]
-    for rows, shards in cases:
-        manual_seed(0)
-        model = train.CharacterModel(100, hidden=hidden)
-        trainer: Any = train.sharded.make_trainer(
-            (ALONE if apart else first).with_shards(shards), model, ops.cross_entropy, optim.Adam(model.parameters()),
-            TextStream(ids, 64, rows), carry_state=True, clip_norm=1.0, compiled="llvm:1",
-        )  # fmt: skip
-        trainers.append(trainer)
+    job = parallel.init(exact=False)
+    ranks = ALONE if apart else job
+    trainers = [make(hidden, ranks.with_shards(shards), rows, "llvm:1") for rows, shards in cases]
+    found: list[list[tuple[float, float]]] = [[] for _ in cases]
     for turn in range(ROUNDS[hidden] + 1):
-        for trainer, (wholes, parts) in zip(trainers, found):
-            reduce, part = trainer._sum.reduce, parts if turn else []
-
-            def timed(reduce: Any = reduce, part: Any = part) -> None:
-                before = time.perf_counter()
-                reduce()
-                part.append(time.perf_counter() - before)
-
-            trainer._sum.reduce = timed
+        for trainer, times in zip(trainers, found):
             before = time.perf_counter()
             trainer.step()
-            whole = time.perf_counter() - before
-            trainer._sum.reduce = reduce
             if turn:
-                wholes.append(whole)
-    return [[statistics.median(wholes), statistics.median(parts)] for wholes, parts in found]
+                times.append((time.perf_counter() - before, trainer.exchange))
+    return [[statistics.median(part) for part in zip(*times)] for times in found]
 
 
 def _exchange() -> list[list[float]]:
     """The least seconds of the sum of a vector in the fixed tree, and by Allreduce, for each of the sizes."""
-    from tinygrad_gru import optim, parallel
-    from tinygrad_gru.parallel.buckets import GradientSum
-    from tinygrad_gru.tensor import Tensor
-
     ranks, found = parallel.init(exact=False), []
     for size in SIZES:
         optimizer = optim.SGD([Tensor(np.zeros(size, "f"), requires_grad=True)], lr=0.1)
@@ -177,9 +156,8 @@ def _exchange() -> list[list[float]]:
 
 
 def _two_ranks(*command: str) -> Any:
-    mpiexec = Path(sys.executable).with_name("mpiexec")
     out = subprocess.run(
-        [str(mpiexec), "-n", "2", sys.executable, "-m", "benchmarks.scaling", *command],
+        [*launcher(2), sys.executable, "-m", "benchmarks.scaling", *command],
         check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     ).stdout  # fmt: skip
     return json.loads(out.splitlines()[-1])
@@ -228,8 +206,8 @@ if __name__ == "__main__":
         else:
             apart = what == ["apart"]
             found = _steps(int(sys.argv[2]), FITTED if apart else PREDICTED, apart)
-        current = sys.modules["tinygrad_gru.parallel"].current()
-        if current.rank == 0:
+        ranks = parallel.current()
+        if ranks is None or ranks.rank == 0:
             print(json.dumps(found))
     else:
         main()

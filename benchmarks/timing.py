@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tinygrad_gru.native.cores import processor
+
 RESULTS = Path(__file__).parent / "results"
 
 #: A clock calls a function, at least once, for about a number of seconds; it returns the seconds per call.
@@ -73,7 +75,7 @@ def machine(*packages: str, threads: str | None = None) -> str:
     """One line: processor, cores, versions. `threads` if a benchmark sets their number itself."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", *packages) if installed(name)]
     threads = threads or f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'all')}"
-    parts = [_processor(), f"{os.cpu_count()} cores ({threads})", f"Python {platform.python_version()}"]
+    parts = [processor(), f"{os.cpu_count()} cores ({threads})", f"Python {platform.python_version()}"]
     return ", ".join([*parts, *versions])
 
 
@@ -83,14 +85,6 @@ def installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def report(

@@ -3,6 +3,7 @@
 import pytest
 
 from tinygrad_gru.cli import main
+from tinygrad_gru.io import replacing
 from tinygrad_gru.native import cache
 from tinygrad_gru.train import TextRun, TextSettings
 
@@ -38,9 +39,16 @@ def test_encoded_texts_are_counted_and_removed(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("tinygrad_gru.data.text.encoded._IN_MEMORY", 10)
     (tmp_path / "text.txt").write_text("a line\n" * 300)
     TextRun(TextSettings(str(tmp_path / "text.txt"), embedding=2, hidden=2, batch=2, window=8))
-    assert len(list((tmp_path / "texts").iterdir())) == 1
+    (text,) = (tmp_path / "texts").iterdir()
     assert main(["cache"]) == 0
     assert f"texts    1 encoded text, 0.0 MiB, in {tmp_path / 'texts'}\n" in capsys.readouterr().out
-    assert main(["cache", "--clear"]) == 0
-    assert f"removed 1 encoded text, 0.0 MiB from {tmp_path / 'texts'}\n" in capsys.readouterr().out
+    for name in (text.name, "0123abcd.npy"):  # of a process that was killed, whose text may be there meanwhile
+        text.with_name(f".{name}.01234567.part").write_bytes(bytes(2**20))
+    assert main(["cache"]) == 0
+    assert f"texts    3 encoded texts, 2.0 MiB, in {tmp_path / 'texts'}\n" in capsys.readouterr().out
+    with replacing(tmp_path / "texts" / "written.npy") as file:
+        file.write(b"a part that another process is writing")
+        assert main(["cache", "--clear"]) == 0
+    assert f"removed 3 encoded texts, 2.0 MiB from {tmp_path / 'texts'}\n" in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0  # and now it is written
     assert not list((tmp_path / "texts").iterdir())

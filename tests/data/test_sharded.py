@@ -127,6 +127,39 @@ def test_an_open_shard_that_is_truncated_is_an_error_and_no_crash(shards, tmp_pa
         array[22]
 
 
+def test_an_open_shard_that_is_written_over_is_an_error_and_no_mixture(shards, tmp_path):
+    os.utime(tmp_path / "part-2.npy", ns=(0, 0))
+    array = ShardedArray(shards[0])
+    array[22]
+    np.save(tmp_path / "part-2.npy", np.zeros((12, 3), np.float32))  # in place: the file is the same, and open
+    with pytest.raises(OSError, match=r"part-2\.npy has changed since it was first opened"):
+        array[22]
+
+
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="the position of the file is moved there")
+def test_a_file_is_not_closed_while_another_thread_reads_it(shards, tmp_path, monkeypatch):
+    array, whole = ShardedArray(shards[0]), shards[1]
+    array[0]
+    (tmp_path / "other").write_bytes(b"x" * 1000)
+    pread, threads, opened = os.pread, [], []
+
+    def close_and_open():
+        array._files[0].close()
+        opened.append(os.open(tmp_path / "other", os.O_RDONLY))  # gets the number of the file that was closed
+
+    def slow_pread(*arguments):
+        if not threads:
+            threads.append(threading.Thread(target=close_and_open))
+            threads[0].start()
+            threads[0].join(0.2)
+        return pread(*arguments)
+
+    monkeypatch.setattr(os, "pread", slow_pread)
+    np.testing.assert_array_equal(array[1], whole[1])
+    threads[0].join()
+    os.close(opened[0])
+
+
 def test_many_shards_need_few_open_files(tmp_path):
     for number in range(70):
         np.save(tmp_path / f"{number:03d}.npy", np.full(3, number))
@@ -197,6 +230,18 @@ def test_a_text_on_the_disk_is_read_in_the_order_of_one_in_memory(tmp_path, chun
             np.testing.assert_array_equal(found.inputs, expected.inputs)
             np.testing.assert_array_equal(found.targets, expected.targets)
     assert disk[0].state_dict() == memory.state_dict()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_inputs_may_be_written_to_and_leave_the_targets_and_the_text(tmp_path, batch_size):
+    """As who drops words does: inputs and targets are the same text, shifted by one."""
+    np.save(tmp_path / "ids.npy", np.arange(100))
+    ids = np.arange(100)
+    for source in (ids, ShardedArray([tmp_path / "ids.npy"]), np.load(tmp_path / "ids.npy", mmap_mode="c")):
+        batch = TextStream(source, window=5, batch_size=batch_size).next_batch()
+        batch.inputs[:] = -1
+        np.testing.assert_array_equal(batch.targets[:, 0], [1, 2, 3, 4, 5])
+        np.testing.assert_array_equal(np.asarray(source), np.arange(100))
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])

@@ -191,6 +191,8 @@ def fails(how):
         if step == 2 and ranks.rank == 1:
             if how == "error":
                 raise OSError("the disk is gone")
+            if how == "long":
+                raise OSError("…" * 1000 + "\udcff")  # as of a file name that is no UTF-8
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)

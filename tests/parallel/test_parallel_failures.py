@@ -27,6 +27,12 @@ def test_an_error_of_one_rank_is_told_by_all():
 
 
 @needs_mpi
+def test_an_error_is_told_whatever_its_length_and_letters():
+    code, _, err = run(2, JOBS, "fails:long")
+    assert code == 1 and "parallel: rank 1 of 2 has ended with OSError: " in err and "Unicode" not in err
+
+
+@needs_mpi
 def test_a_rank_that_hangs_is_named():
     code, _, err = run(2, JOBS, "fails:hang")
     assert code == 1 and "rank 1 of 2 did not answer within 1 s" in err

@@ -11,6 +11,7 @@ from support.ranks import needs_mpi, results, run
 from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, parallel, train
 from tinygrad_gru.parallel.transport import Single
 from tinygrad_gru.train.sharded import ShardedTrainer
+from tinygrad_gru.train.sharded.cut import Cuttable
 
 
 @needs_mpi
@@ -133,6 +134,21 @@ def test_what_is_compared_at_the_start(name, other):
         trainer(Pretended(first.sent, second.sent)).check_ranks({})
 
 
+def test_buffers_that_each_rank_has_set_from_its_own_rows_are_found_at_a_checkpoint():
+    def collect(transport, mean):
+        case = trainer(transport)
+        case.model.running_mean = Tensor([mean])
+        case.collect()
+
+    first, second = Pretended(b"", b""), Pretended(b"", b"")
+    for transport, mean in ((first, 0.5), (second, 0.25)):
+        with contextlib.suppress(train.CheckpointError):
+            collect(transport, mean)
+    collect(Pretended(first.sent, first.sent), 0.5)
+    with pytest.raises(parallel.ParallelError, match="rank 2 of 3 has another checksum of its weights after step 0"):
+        collect(Pretended(first.sent, second.sent), 0.5)
+
+
 def synchronise(transport):
     manual_seed(0)
     optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
@@ -168,6 +184,29 @@ def test_what_a_shard_cannot_be_cut_from():
         train.fit(nn.GRU(2, 1), ops.mse, [(x[None], y[None])], steps=1, parallel=parallel.init(), progress=False)
     with pytest.raises(ValueError, match="state of its own"):
         train.fit(model, ops.mse, (x, y), steps=1, parallel=parallel.init(), metrics=[Own()], progress=False)
+
+
+class Sum(nn.Module):
+    def __init__(self):
+        self.left, self.right = nn.Linear(3, 1), nn.Linear(2, 1)
+
+    def forward(self, a, b):
+        return self.left(a) + self.right(b)
+
+
+def test_several_inputs_of_a_loader_of_pytorch_are_cut_by_their_rows():
+    """The loader makes a list of them; here of as many as a batch has rows."""
+    torch, rng, weights = pytest.importorskip("torch"), np.random.default_rng(0), []
+    rows = [tuple(rng.standard_normal(n).astype("f") for n in (3, 2, 1)) for _ in range(8)]
+    loader = torch.utils.data.DataLoader([((a, b), c) for a, b, c in rows], batch_size=2)
+    for ranks in (None, parallel.init(shards=2)):
+        manual_seed(0)
+        model = Sum()
+        train.fit(model, ops.mse, loader, steps=4, lr=0.05, parallel=ranks, progress=False)
+        weights.append(np.concatenate([tensor.numpy().ravel() for tensor in model.parameters()]))
+    assert np.allclose(*weights, rtol=1e-5)
+    whole = [array.tolist() for array in Cuttable(next(iter(loader))).arrays()]
+    assert whole == [np.stack([row[k] for row in rows[:2]]).tolist() for k in range(3)]
 
 
 class Own(train.Metric):

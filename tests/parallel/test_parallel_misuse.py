@@ -151,6 +151,14 @@ def test_batches_are_compared_in_each_step():
         trainer.collect()
 
 
+def test_a_loop_whose_gradients_no_optimizer_sums_is_an_error():
+    """Such as of an optimizer that is synchronised with what another call of `init` has returned."""
+    ranks, others = (parallel.Ranks(Other(-1), 2, exact=False) for _ in range(2))
+    parallel.synchronised(optim.SGD(nn.Linear(3, 1).parameters(), lr=0.1), others)
+    with pytest.raises(ValueError, match="rows_of: no optimizer sums the gradients over these ranks"):
+        next(ranks.rows_of(8))
+
+
 def test_the_settings_of_optimizers_are_compared_in_each_step():
     model = nn.Linear(3, 1)
     optimizer = parallel.synchronised(

@@ -98,6 +98,17 @@ def test_what_is_held_out_is_not_trained_on_and_the_same_for_all(name):
     assert not any(np.array_equal(batch[0], data["test"][0][0]) for batch in known)
 
 
+@pytest.mark.parametrize("name", CHOSEN)
+def test_the_curve_is_that_of_the_metric(name):
+    """On the same sequences its end is what the run gives: in the same unit, of the same thing."""
+    study, task = STUDIES[name], CHOSEN[name]
+    settings = {**study.settings, **study.quick, "steps": 2, "batch": 4}
+    held_out = study.load(task, None, settings)["valid"]
+    result = study.run(Run(task, "gru", 0, {"valid": held_out, "test": held_out}, settings))
+    assert [step for step, _ in result.curve] == [0, 1, 2]
+    assert result.curve[-1][1] == pytest.approx(result.quality)
+
+
 def test_units_start_to_remember_for_up_to_the_whole_sequence():
     gru, lstm = nn.GRU(2, 400), nn.LSTM(2, 400)
     for layer in (gru, lstm):

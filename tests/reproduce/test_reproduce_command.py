@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from line_study import Line
@@ -40,8 +41,11 @@ def test_it_prints_the_report_and_goes_on(line, capsys, tmp_path):
 
 def test_without_matplotlib_the_report_is_printed(line, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    assert main(["reproduce", "line", "--quick", "--quiet", "--seeds", "1"]) == 0
+    with monkeypatch.context() as patch:  # the encoding of a locale, which need not be that of the report
+        patch.setattr(Path, "read_text", lambda path, encoding="latin-1": path.read_bytes().decode(encoding))
+        assert main(["reproduce", "line", "--quick", "--quiet", "--seeds", "1"]) == 0
     printed = capsys.readouterr()
+    assert "“Small does as well as Large for less”" in printed.out
     assert "there is no confidence interval" in printed.out and "matplotlib is not installed" in printed.err
 
 

@@ -44,6 +44,13 @@ def flat(tree):
     return [tree] if isinstance(tree, Tensor) else [part for item in tree for part in flat(item)]
 
 
+def is_freed(gone, traced):
+    """Whether nothing, such as a cache, refers to the object of a weak reference."""
+    traced.clear()
+    gc.collect()
+    return gone() is None
+
+
 class Pair(NamedTuple):
     h: Tensor
     c: Tensor
@@ -208,9 +215,7 @@ def test_functions_of_one_code_share_traces_of_a_module_that_they_close_over(tra
     net(X)
     gone = weakref.ref(net)
     del net
-    traced.clear()
-    gc.collect()
-    assert gone() is None
+    assert is_freed(gone, traced)
 
 
 def test_a_named_tuple_as_carry_may_have_methods(traced, monkeypatch):
@@ -452,9 +457,7 @@ def test_an_object_that_refers_to_itself_is_not_kept_alive(traced):
             net()
         gone = weakref.ref(net)
         del net
-        traced.clear()
-        gc.collect()
-        assert gone() is None
+        assert is_freed(gone, traced)
 
 
 def test_a_cache_keeps_no_step_alive(traced):
@@ -466,9 +469,7 @@ def test_a_cache_keeps_no_step_alive(traced):
     assert calls(step, traced) <= TRACES
     gone = weakref.ref(step)
     del step
-    traced.clear()
-    gc.collect()
-    assert gone() is None
+    assert is_freed(gone, traced)
 
 
 def test_the_traces_of_few_functions_are_kept(monkeypatch, traced):

@@ -23,7 +23,9 @@ CHECK = {"oracle": lambda x: np.power(x, 3), "shapes": [(3, 4)], "elementwise": 
 cube.vjp(**RIGHT)
 
 
-@pytest.mark.parametrize("name", ["tanh", "divide", "sum", "transpose", "_concatenate", "_cast", "_slice", "select"])
+@pytest.mark.parametrize(
+    "name", ["tanh", "divide", "sum", "transpose", "_concatenate", "_cast", "_slice", "select", "_affine"]
+)
 def test_every_mutant_of_an_op_is_killed(name):
     score = mutants(ops_with_rules()[name])
     assert score.perfect, str(score)

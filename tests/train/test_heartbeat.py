@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_gru import nn, ops, optim
-from tinygrad_gru.train import Loop, Progress, Trainer
+from tinygrad_gru.train import Loop, Progress, Trainer, load_checkpoint
 from tinygrad_gru.train.folder import Heartbeat
 
 X = np.ones((4, 1))
@@ -65,6 +65,18 @@ def test_a_stopped_run_says_so(tmp_path):
     loop.request_stop("enough")
     loop.run(Progress())
     assert content(tmp_path)["state"] == "stopped"
+
+
+def test_a_resumed_run_says_so_before_its_first_step(tmp_path):
+    loop = loop_in(tmp_path, evaluate=lambda: (loop.steps and loop.request_stop("enough")) or {"loss": 1.0})
+    loop.run(Progress())
+    assert (content(tmp_path)["state"], loop.steps) == ("stopped", 1)
+    again, seen = loop_in(tmp_path, evaluate=lambda: {"loss": 1.0}), []
+    again.resume(load_checkpoint(tmp_path / "checkpoint.safetensors"))
+    step = again.trainer.step
+    again.trainer.step = lambda: seen.append(content(tmp_path)) or step()
+    assert again.run(Progress())
+    assert (seen[0]["state"], seen[0]["step"]) == ("training", 1)
 
 
 def test_a_disk_that_is_full_does_not_end_the_run(tmp_path, monkeypatch):

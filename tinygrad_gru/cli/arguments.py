@@ -29,8 +29,10 @@ class Terminated(KeyboardInterrupt):
 @contextmanager
 def raising_terminated() -> Iterator[None]:
     """A block in which SIGTERM and SIGHUP raise Terminated, unless the program around it handles or ignores them."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    taken = [number for number in numbers if _is_main_thread() and signal.getsignal(number) is signal.SIG_DFL]
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
 
     def handle(number: int, _: object) -> None:
         raise Terminated(signal.Signals(number).name)
@@ -42,10 +44,6 @@ def raising_terminated() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 #: Options of other programs that no option here is like.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hints import did_you_mean
-from ..reproduce import STUDIES, run_study, write_report
+from ..reproduce import STUDIES, report, run_study, write_report
 from ..reproduce.report import PICTURE
 from ..show import PlotError
 from ..train.terminal import try_print
@@ -50,13 +50,13 @@ def reproduce(options: argparse.Namespace) -> int:
         study, data=options.data, tasks=options.task, seeds=options.seeds, quick=options.quick, out=out,
         progress=not options.quiet,
     )  # fmt: skip
+    command, where = _command(options), f"the report, {PICTURE} and all figures: {out}"
     try:
-        text = write_report(outcome, out, _command(options))
-        where = f"the report, {PICTURE} and all figures: {out}"
+        write_report(outcome, out, command)
     except PlotError as error:
-        text, where = (out / "report.md").read_text(), f"the report and all figures: {out}"
+        where = f"the report and all figures: {out}"
         try_print(str(error), sys.stderr)
-    print(text)
+    print(report(outcome, command))
     print(where)
     return 0
 

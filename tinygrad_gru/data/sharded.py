@@ -171,12 +171,14 @@ class _File:
         return self._opened is not None
 
     def close(self) -> None:
-        file, self._opened = self._opened, None
-        if file is not None:
-            file.close()
+        with self._lock:  # not while another thread reads: the next file that is opened has the same number
+            file, self._opened = self._opened, None
+            if file is not None:
+                file.close()
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self) -> None:  # nobody reads, and a process that was forked may have the lock closed for ever
+        if self._opened is not None:
+            self._opened.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_opened")}
@@ -189,13 +191,20 @@ class _File:
         file = self._opened
         if file is None:
             file = open(self.path, "rb", buffering=0)  # noqa: SIM115  (see `close`)
-            status = os.fstat(file.fileno())
-            seen = (status.st_size, status.st_mtime_ns)
-            if self._seen not in (None, seen):
+            try:
+                self._check_unchanged(file)
+            except OSError:
                 file.close()
-                raise OSError(f"{self.path} has changed since it was first opened: batches would be of two data sets")
-            self._seen, self._opened = seen, file
+                raise
+            self._opened = file
         return file
+
+    def _check_unchanged(self, file: BinaryIO) -> None:
+        status = os.fstat(file.fileno())
+        seen = (status.st_size, status.st_mtime_ns)
+        if self._seen not in (None, seen):
+            raise OSError(f"{self.path} has changed since it was first opened: batches would be of two data sets")
+        self._seen = seen
 
     def read(self, row: int, out: np.ndarray) -> None:
         """Read the rows from `row` on into an array, C-contiguous."""
@@ -208,7 +217,7 @@ class _File:
         return bytes(content)
 
     def _read_at(self, offset: int, out: memoryview) -> None:
-        with self._lock:  # another thread may close the file, or where there is no pread move its position
+        with self._lock:  # another thread would close the file, or where there is no pread move its position
             file = self._open()
             while len(out):
                 if hasattr(os, "pread"):  # a process that was forked shares the position
@@ -220,3 +229,4 @@ class _File:
                     raise OSError(f"{self.path} ends before its last row: it was truncated while it was in use")
                 out[: len(content)] = content
                 out, offset = out[len(content) :], offset + len(content)
+            self._check_unchanged(file)  # not only of a file that is opened again: np.save writes into this one

@@ -134,7 +134,7 @@ class TextStream(StreamBatches):
         if not self._is_on_disk:
             return super()._batch(index)
         text = _steps(self._streams, index * self.window, self.window + 1)  # read once, for inputs and targets
-        return Window(text[:-1], text[1:], starts=index == 0)
+        return Window(text[:-1], text[1:].copy(), starts=index == 0)
 
     def _arrangement(self) -> dict[str, Any]:
         return {
@@ -156,7 +156,7 @@ def _series(name: str, value: Any) -> Any:
 def _steps(streams: Any, start: int, count: int) -> np.ndarray:
     """So many steps of all streams, (count, batch_size, ...)."""
     if isinstance(streams, np.ndarray):
-        return np.ascontiguousarray(streams[:, start : start + count].swapaxes(0, 1))
+        return np.array(streams[:, start : start + count].swapaxes(0, 1), order="C")  # a copy of one stream, too
     return np.stack([with_features(np.asarray(stream[start : start + count])) for stream in streams], axis=1)
 
 

@@ -1,8 +1,9 @@
-"""Cores: how many threads of this process can run at once, as its environment limits them."""
+"""Cores: which they are, and how many threads of this process can run at once, as its environment limits them."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -47,6 +48,15 @@ def least(total: int, usable: int, quota: float | None, environment: Mapping[str
         if ranks := _number(environment.get(name, "")):
             limits.append(Cores(max(1, total // ranks), f"{name}={ranks} on {total} cores"))
     return min(limits, key=lambda limit: limit.number)
+
+
+def processor() -> str:
+    """The name of the processor, for reports of measurements."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _number(text: str) -> int:

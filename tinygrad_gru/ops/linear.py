@@ -64,7 +64,7 @@ matmul.vjp(a=_matmul_rule_of_a,
 
 
 @op
-def _affine(x, weight, bias):
+def _affine(x, weight, bias, *, transposed):
     """y = x W + b, where b is added in the memory of the product: half the time of another array, if it is large"""
     y = matmul(_as_matrix(x), weight)
     y += bias
@@ -72,8 +72,8 @@ def _affine(x, weight, bias):
 
 
 _affine.vjp(x=lambda g, weight, x_shape: reshape(matmul(_as_matrix(g), weight.mT), shape=x_shape),
-            weight=lambda g, x, weight: matmul(_as_matrix(g).mT, _as_matrix(x)).mT  # in the order of a transposed one
-            if unwrap(weight).flags.f_contiguous else matmul(_as_matrix(x).mT, _as_matrix(g)),
+            weight=lambda g, x, transposed: matmul(_as_matrix(g).mT, _as_matrix(x)).mT  # in the order of the weight
+            if transposed else matmul(_as_matrix(x).mT, _as_matrix(g)),
             bias=lambda g: g)  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def linear(x, weight, bias=None):
     shape = (*x.shape[:-1], weight.shape[1])
     arrays = [unwrap(array) for array in (x, weight, bias)] if math.prod(shape) >= _LARGE else []
     if {*map(type, arrays)} == {HostArray} and len({array.dtype for array in arrays}) == 1 and bias.shape == shape[-1:]:
-        return _affine(x, weight, bias)
+        return _affine(x, weight, bias, transposed=arrays[1].flags.f_contiguous)
     y = reshape(matmul(_as_matrix(x), weight), shape=shape) if len(shape) > 2 else matmul(x, weight)
     return y if bias is None else y + bias
 

@@ -189,8 +189,7 @@ class Mpi:
         self._looked = now
         gone = {rank for rank, process in self._processes.items() if not _exists(process)}
         if gone:
-            self._receive()  # it may have said why
-            self._listen()
+            self._listen()  # it may have said why
             processes = ", ".join(str(self._processes[rank]) for rank in sorted(gone))
             raise self._failure(f"{listed(gone)} of {self.size} (process {processes}) is gone: killed, or crashed")
 
@@ -206,7 +205,7 @@ class Mpi:
         return {rank: process for rank, process in same.items() if rank != self.rank and _exists(process)}
 
     def _say(self, tag: int, text: str) -> None:
-        content = np.frombuffer(text.encode()[:2000] + b" ", np.uint8)
+        content = np.frombuffer(text.encode(errors="replace") + b" ", np.uint8)
         for rank in range(self.size):
             if rank != self.rank:
                 self._kept.append((self._words.Isend([content, self.MPI.BYTE], rank, tag), content))
@@ -222,7 +221,7 @@ class Mpi:
             return True
         if self._error:  # told already
             return self._speaks
-        self._error = reason = f"{type(error).__name__}: {error}"
+        self._error = reason = f"{type(error).__name__}: {error}"[:2000]
         self._speaks = not (self._at_start and isinstance(error, _Told))
         if isinstance(error, _Told):
             return self._speaks
@@ -232,7 +231,7 @@ class Mpi:
             while time.monotonic() < until and len(self._heard) < self.size - 1:
                 self._receive()
                 time.sleep(_SLEEP_SECONDS)
-            same = [rank for rank, other in self._heard.items() if other.strip() == reason[:2000].strip()]
+            same = [rank for rank, other in self._heard.items() if other.strip() == reason.strip()]
             self._speaks = self.rank < min(same, default=self.size)
         return self._speaks
 

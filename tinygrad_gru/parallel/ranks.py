@@ -87,8 +87,14 @@ class Ranks:
 
         Random numbers that are drawn in the body are those of the shard, and the gradients it leaves are summed in the
         tree of the optimizers that are `synchronised`; those from before are dropped. One such loop for each step of
-        at least one of them, without a break: otherwise ValueError.
+        at least one of them, without a break: otherwise ValueError. So it is on several ranks if no optimizer is
+        synchronised with these.
         """
+        if self.size > 1 and not self.sums:
+            raise ValueError(
+                "rows_of: no optimizer sums the gradients over these ranks, and each would train by its own rows: "
+                "optimizer = parallel.synchronised(optimizer, ranks)"
+            )
         if self.sums and all(gradients.is_whole for gradients in self.sums):
             raise ValueError("the shards of a batch follow those of another one without optimizer.step() between them")
         for gradients in self.sums:

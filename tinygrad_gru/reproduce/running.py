@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..hints import did_you_mean
 from ..io import FileFormatError, parse_json, remove_parts, replacing
 from ..io.checkpoint import CheckpointError
 from ..io.schema import COUNT, NUMBER, TEXT, ValueType, check, dict_of, list_of, optional
+from ..native.cores import processor
 from ..scan.modes import mode_of
 from ..train import Progress, RunFolder, TrainingError
 from ..train import progress as progress_display
@@ -143,15 +144,7 @@ def machine() -> str:
     """The machine, in words, and the versions of what computes."""
     cores = f"{os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}"
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}, tinygrad_gru {__version__}"
-    return f"{_processor()}, {cores}, backend {current().name}, recurrences by {mode_of().family}, {versions}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{processor()}, {cores}, backend {current().name}, recurrences by {mode_of().family}, {versions}"
 
 
 # -- one run -----------------------------------------------------------------------------------------------------------
@@ -180,7 +173,7 @@ def _finished(study: Study, run: Run, folder: Path | None, display: Progress) ->
     part, began = _RunProgress(display, study.steps(run)), time.perf_counter()
     manual_seed(run.seed)
     try:
-        result = study.run(Run(run.task, run.cell, run.seed, run.data, run.settings, part, unfinished))
+        result = study.run(replace(run, progress=part, folder=unfinished))
     except TrainingError as error:
         raise TrainingError(f"{_named(run)}: {error}") from error
     if not math.isfinite(result.quality):

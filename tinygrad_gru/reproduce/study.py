@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..nn import Module
 from ..train import History, Progress, Trainer, fit
 from .datafile import DataFile
@@ -28,6 +30,12 @@ class Result(NamedTuple):
     quality: float
     curve: list[list[float]]
     more: dict[str, float]
+
+
+def validation_curve(history: History, name: str = "loss", scale: float = 1.0) -> list[list[float]]:
+    """The `curve` of a Result: of each evaluation its step and, times `scale`, what it calls by that name."""
+    steps, values = history.curve(f"validation_{name}")
+    return np.stack([steps, scale * values], axis=1).tolist()
 
 
 @dataclass(frozen=True)

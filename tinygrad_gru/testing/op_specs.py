@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import Backend, bfloat16, manual_seed, random_state, set_random_state
+from ..ops.linear import _affine
 from . import oracles
 from .contract import DTYPES, check_op
 from .report import Report
@@ -242,6 +243,8 @@ OP_SPECS: dict[str, list[Case]] = {
         Case(lambda x, w, b: np.tensordot(x, w, 1) + b, [(3, 4), (4, 5), (5,)]),
         Case(lambda x, w, b: np.tensordot(x, w, 1) + b, [(2, 3, 4), (4, 5), (5,)]),
         Case(lambda x, w, b: x @ w.T + b, [(2, 3, 4), (5, 4), (5,)], function=lambda x, w, b: ops.linear(x, w.T, b)),
+        *(Case(lambda x, w, b, transposed: x @ w + b, [x, (4, 5), (5,)], settings={"transposed": t}, function=_affine)
+          for x, t in (((2, 3, 4), False), ((2, 3, 4), True), ((4,), False))),  # what a large output takes
         Case(lambda x, w: np.tensordot(x, w, 1), [(2, 3, 4), (4, 5)]),
         Case(lambda x, w: np.tensordot(x, w, 1), [(4,), (4, 5)]),
     ],

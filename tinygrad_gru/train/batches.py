@@ -210,23 +210,12 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     Raises TypeError or ValueError if it is not one.
     """
     per_step, lengths = bool(getattr(batch, "per_step", False)), getattr(batch, "lengths", None)
-    if hasattr(batch, "inputs"):
-        inputs, targets = batch.inputs, getattr(batch, "targets", None)
-    elif isinstance(batch, (tuple, list)) and len(batch) == 2:
-        inputs, targets = batch
-    elif not with_targets and (hasattr(batch, "shape") or isinstance(batch, dict)):
-        inputs, targets = batch, None
-    else:
-        length = f" of {len(batch)}" if hasattr(batch, "__len__") else ""
-        raise TypeError(
-            f"a batch must be (inputs, targets), or an object with .inputs and .targets, got a "
-            f"{type(batch).__name__}{length}"
-        )
+    inputs, targets = inputs_and_targets(batch, with_targets)
     arguments: tuple[Tensor, ...] = ()
     keywords: dict[str, Any] = {}
     if isinstance(inputs, Mapping):
         keywords = {name: as_model_tensor(value, like, f"inputs[{name!r}]") for name, value in inputs.items()}
-    elif isinstance(inputs, tuple) or _are_collated(inputs):
+    elif isinstance(inputs, tuple) or are_collated(inputs):
         arguments = tuple(as_model_tensor(value, like, f"inputs[{k}]") for k, value in enumerate(inputs))
     else:
         arguments = (as_model_tensor(inputs, like, "inputs"),)
@@ -242,7 +231,22 @@ def read_batch(batch: Any, like: Tensor, with_targets: bool = True) -> ModelBatc
     return ModelBatch(arguments, keywords, targets, per_step, valid, None if starts is None else bool(starts))
 
 
-def _are_collated(inputs: Any) -> bool:
+def inputs_and_targets(batch: Any, with_targets: bool = True) -> tuple[Any, Any]:
+    """What a batch has of both, as it came. Raises TypeError if it is not a batch."""
+    if hasattr(batch, "inputs"):
+        return batch.inputs, getattr(batch, "targets", None)
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    if not with_targets and (hasattr(batch, "shape") or isinstance(batch, dict)):
+        return batch, None
+    length = f" of {len(batch)}" if hasattr(batch, "__len__") else ""
+    raise TypeError(
+        f"a batch must be (inputs, targets), or an object with .inputs and .targets, got a "
+        f"{type(batch).__name__}{length}"
+    )
+
+
+def are_collated(inputs: Any) -> bool:
     """Whether these are several inputs from PyTorch's DataLoader, which makes a list of a tuple."""
     return isinstance(inputs, list) and len(inputs) > 0 and all(type(part).__module__ == "torch" for part in inputs)
 

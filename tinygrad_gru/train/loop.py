@@ -205,7 +205,6 @@ class Loop:
             self._clock = self._saved_at = self.trainer.ranks.agreed(time.perf_counter())[0]
             while not self.finished and not self._is_stopped(stop):
                 self._step(log)
-            self.signal = stop.number
             self.stopped = self.stopped or self._reason()
             if self.steps != self._saved_step:
                 self._save(log)
@@ -219,14 +218,14 @@ class Loop:
     def _is_stopped(self, stop: StopRequest) -> bool:
         """Whether a signal or a callback has ended the run: on any rank of a parallel one."""
         _, (number, is_stopped) = self.trainer.ranks.agreed(0, stop.number or 0, self.stopped is not None)
-        stop.number = number or None
+        self.signal = number or None  # `stop` keeps to this rank: its own signal may come while it waits, or later
         if is_stopped:
             self.request_stop("a callback on another rank has ended it")
-        return stop.requested or self.stopped is not None
+        return bool(number or is_stopped)
 
     def _end(self, stop: StopRequest, error: type[BaseException] | None, *_: object) -> None:
         """Note the signal, also where it did not wait for the end of a step, and in the heartbeat how the run ended."""
-        self.signal = stop.number
+        self.signal = self.signal or stop.number
         ended = error is None or (stop.number is not None and issubclass(error, KeyboardInterrupt))
         state = "failed" if not ended else "finished" if error is None and self.finished else "stopped"
         self._heartbeat.beat(state, self.steps)
@@ -361,6 +360,7 @@ class Loop:
             self.progress.write(f"{log.path} is damaged: it has {log.records:,} of {self._logged:,} records")
         for record in read_log(folder.log):
             self.history.add(record)
+        self._heartbeat.beat("training", self.steps)  # no longer what the run before has left
         return log
 
     def _check_folder(self, folder: RunFolder) -> None:

@@ -59,6 +59,23 @@ def test_shards_are_one_text(tmp_path, place):
         np.testing.assert_array_equal(ids_of(text)[1], ids_of(whole)[1])
 
 
+def test_shards_are_one_corpus_with_their_number_and_name(tmp_path):
+    for number in range(3):
+        write(tmp_path / f"{number}.txt")
+    for source, name in ((tmp_path, tmp_path.name), (tmp_path / "?.txt", "?.txt")):
+        corpus, text = text_corpus(source), encoded_text(source)
+        assert (corpus.name, corpus.files) == (text.name, text.files) == (name, 3)
+        assert corpus.digest == text.digest
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_shard_of_a_byte_order_mark_alone_is_empty(tmp_path, place, number):
+    for k in range(3):
+        write(tmp_path / f"{k}.txt", "\ufeff" if k == number else TEXT)
+    with pytest.raises(ValueError, match=rf"{number}\.txt is empty"):
+        encoded_text(tmp_path, tmp_path / "cache")
+
+
 @pytest.mark.parametrize(("symbols", "size"), [(256, 1), (257, 2), (65_536, 2), (65_537, 4)])
 def test_ids_on_the_disk_have_the_smallest_type(tmp_path, monkeypatch, symbols, size):
     monkeypatch.setattr(encoded, "_IN_MEMORY", 1)

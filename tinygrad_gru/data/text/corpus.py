@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .reading import text_blocks, text_files
+from .reading import name_of, text_blocks, text_files
 from .vocabulary import CharacterVocabulary
 
 # Tests, generated tables, programs that only some installations have, configuration of this machine, third-party
@@ -37,7 +37,7 @@ class Corpus:
     """A text in two parts: one for training, and one held out for evaluation.
 
     `files` counts the files of both parts. `digest` is a SHA-256 that identifies the text: over the names and contents
-    of the files, in order, or over the content alone of a single file, which may be moved.
+    of the files, in order, or over the content alone for `text_corpus`, whose files may be moved.
 
     >>> corpus = data.Corpus("abc", training="abcabc", held_out="abc", files=1, digest="…")
     >>> len(corpus.training), len(corpus.held_out)
@@ -97,8 +97,8 @@ def is_held_out(name: str) -> bool:
 def text_corpus(path: str | os.PathLike[str]) -> Corpus:
     """A corpus of a UTF-8 text: its last tenth, at most 2 Mi characters, is held out, and the rest is for training.
 
-    It is held in memory; `encoded_text` is for a larger one. Raises ValueError for another encoding and for less than
-    20 characters.
+    It is held in memory; `encoded_text`, which takes the same files and patterns, is for a larger one. Raises
+    ValueError for another encoding and for less than 20 characters.
 
     >>> from pathlib import Path
     >>> _ = Path("text.txt").write_text("do re mi fa so " * 10)
@@ -109,7 +109,7 @@ def text_corpus(path: str | os.PathLike[str]) -> Corpus:
     text = "".join(block for _, block in text_blocks(paths))
     boundary = len(text) - held_out_of(len(text), path)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Corpus(paths[0].name, text[:boundary], text[boundary:], 1, digest)
+    return Corpus(name_of(path, paths), text[:boundary], text[boundary:], len(paths), digest)
 
 
 def held_out_of(characters: int, name: object = "the text") -> int:

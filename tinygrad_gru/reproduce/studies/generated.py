@@ -12,7 +12,7 @@ from ... import nn
 from ...data import Epochs
 from ...optim import Adam, WarmupCosine
 from ...train import Trainer, evaluate
-from ..study import Result, Run, Study
+from ..study import Result, Run, Study, validation_curve
 
 #: What stands before the numbers of a batch in the seed of its generator: a run's seed is never that of held-out data.
 _TRAINING, _VALIDATION, _TEST, _GATES = range(4)
@@ -72,10 +72,17 @@ class GeneratedStudy(Study):
         raise NotImplementedError
 
     loss: Callable[[Any, Any], Any]
+    #: What `evaluate` calls the metric, and the factor from its value to the study's unit.
+    measured: tuple[str, float] = ("loss", 1.0)
+
+    @property
+    def _metrics(self) -> list[str]:
+        return [] if self.measured[0] == "loss" else [self.measured[0]]
 
     def score(self, model: nn.Module, batches: Iterable[Pair]) -> dict[str, float]:
         """The metric, as "quality", and other figures of a model on batches."""
-        return {"quality": evaluate(model, self.loss, batches)["loss"]}
+        name, scale = self.measured
+        return {"quality": scale * evaluate(model, self.loss, batches, metrics=self._metrics)[name]}
 
     def load(self, task: str, path: Path | None, settings: Mapping[str, Any]) -> dict[str, list[Pair]]:
         """The sequences for validation and for the test, as batches."""
@@ -94,16 +101,10 @@ class GeneratedStudy(Study):
         history = run.fit(
             model, self.loss, Generated(self.draw(run.task, settings), steps, settings["batch"], run.seed),
             validation=run.data["valid"], steps=steps, lr=settings["lr"], clip_norm=settings["clip_norm"],
-            schedule=self.schedule,
+            schedule=WarmupCosine, metrics=self._metrics,
         )  # fmt: skip
         more = self.score(model, run.data["test"])
-        curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
-        return Result(model.parameter_count(), more.pop("quality"), curve, more)
-
-    @staticmethod
-    def schedule(optimizer: Any, steps: int) -> WarmupCosine:
-        """The learning rate rises for a twentieth of the steps, and falls to 0 as a cosine."""
-        return WarmupCosine(optimizer, steps)
+        return Result(model.parameter_count(), more.pop("quality"), validation_curve(history, *self.measured), more)
 
     def trainer(self, run: Run) -> Trainer:
         """On one batch of the run's size."""

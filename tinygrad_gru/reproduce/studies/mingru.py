@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import nn, ops
-from ...train import evaluate
 from ..study import Run, Task
+from .cells import NAMES
 from .generated import Draw, GeneratedStudy, Pair
 
 SYMBOLS, BLANK, ASK = 8, 8, 9
@@ -21,7 +21,6 @@ _CELLS: dict[str, tuple[type[nn.Recurrent], int, int]] = {
     "minlstm1": (nn.MinLSTM, 64, 1), "minlstm2": (nn.MinLSTM, 64, 2), "minlstm3": (nn.MinLSTM, 64, 3),
     "rnn": (nn.RNN, 101, 1), "gru": (nn.GRU, 56, 1), "lstm": (nn.LSTM, 47, 1),
 }  # fmt: skip
-_NAMES = {nn.MinGRU: "minGRU", nn.MinLSTM: "minLSTM", nn.RNN: "tanh-RNN", nn.GRU: "GRU", nn.LSTM: "LSTM"}
 
 
 def selective_copy(rng: np.random.Generator, count: int, length: int, symbols: int) -> Pair:
@@ -78,7 +77,7 @@ class MinGRUStudy(GeneratedStudy):
     metric, unit, higher_is_better = "test accuracy", "%", True
     tasks: Mapping[str, Task] = {"copying": Task("Selective copying, 4 symbols in 32 steps", {}, margin=1.0)}
     cells: Mapping[str, str] = {
-        cell: f"{_NAMES[layer]}, {blocks} layer{'s' * (blocks > 1)} of {units} units"
+        cell: f"{NAMES[layer]}, {blocks} layer{'s' * (blocks > 1)} of {units} units"
         for cell, (layer, units, blocks) in _CELLS.items()
     }
     takes = "15 minutes on one core"
@@ -87,16 +86,13 @@ class MinGRUStudy(GeneratedStudy):
     }  # fmt: skip
     quick: Mapping[str, Any] = {"steps": 20, "held_out": 100}
     loss = staticmethod(ops.cross_entropy)
+    measured = ("accuracy", 100.0)
 
     def draw(self, task: str, settings: Mapping[str, Any]) -> Draw:
         return partial(selective_copy, length=settings["length"], symbols=settings["symbols"])
 
     def new_model(self, run: Run, rng: np.random.Generator) -> nn.Module:
         return Copier(*_CELLS[run.cell], run.settings["symbols"])
-
-    def score(self, model: nn.Module, batches: Iterable[Pair]) -> dict[str, float]:
-        """The percentage of symbols that are named right."""
-        return {"quality": 100 * evaluate(model, self.loss, batches, metrics=["accuracy"])["accuracy"]}
 
     def baselines(self, task: str, data: Any) -> dict[str, float]:
         return {"baseline: guessing": 100 / SYMBOLS}

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import nn, ops
 from ...data import CharacterVocabulary, TextStream, ngram_losses
-from ...optim import Adam
+from ...optim import Adam, WarmupCosine
 from ...train import CharacterModel, Trainer, evaluate
 from ..datafile import DataFile
-from ..study import Result, Run, Study, Task
-from .generated import GeneratedStudy
+from ..study import Result, Run, Study, Task, validation_curve
+from .cells import with_units
 
-_UNITS = {"rnn": 220, "gru": 128, "lstm": 110}
+_CELLS = {"rnn": (nn.RNN, 220), "gru": (nn.GRU, 128), "lstm": (nn.LSTM, 110)}
 #: Where the text is cut: parts of it that end before these shares.
 _SPLITS = {"train": (0.0, 0.9), "valid": (0.9, 0.95), "test": (0.95, 1.0)}
 
@@ -56,7 +56,7 @@ class Shakespeare(Study):
             ),
         ),
     }  # fmt: skip
-    cells: Mapping[str, str] = {"rnn": "tanh-RNN, 220 units", "gru": "GRU, 128 units", "lstm": "LSTM, 110 units"}
+    cells: Mapping[str, str] = with_units(_CELLS)
     takes = "10 minutes on one core"
     settings: Mapping[str, Any] = {
         "epochs": 4, "lr": 0.005, "batch": 32, "window": 64, "chunk": 1024, "embedding": 32, "clip_norm": 1.0,
@@ -73,7 +73,8 @@ class Shakespeare(Study):
         return {split: ids[round(begin * len(ids)) : round(end * len(ids))] for split, (begin, end) in _SPLITS.items()}
 
     def model(self, run: Run) -> CharacterModel:
-        return CharacterModel(_symbols(run.data), run.settings["embedding"], _UNITS[run.cell], cell=run.cell)
+        _, units = _CELLS[run.cell]
+        return CharacterModel(_symbols(run.data), run.settings["embedding"], units, cell=run.cell)
 
     def batches(self, run: Run) -> TextStream:
         """The windows of the training text."""
@@ -85,11 +86,10 @@ class Shakespeare(Study):
         model, settings = self.model(run), run.settings
         history = run.fit(
             model, self.loss, self.batches(run), validation=as_one(run.data["valid"]), epochs=settings["epochs"],
-            lr=settings["lr"], clip_norm=settings["clip_norm"], schedule=GeneratedStudy.schedule, carry_state=True,
+            lr=settings["lr"], clip_norm=settings["clip_norm"], schedule=WarmupCosine, carry_state=True,
         )  # fmt: skip
         losses = {split: evaluate(model, self.loss, as_one(run.data[split]))["loss"] for split in ("valid", "test")}
-        curve = [list(pair) for pair in np.transpose(history.curve("validation_loss")).tolist()]
-        return Result(model.parameter_count(), losses["test"], curve, losses)
+        return Result(model.parameter_count(), losses["test"], validation_curve(history), losses)
 
     def trainer(self, run: Run) -> Trainer:
         """On the windows of the training text."""

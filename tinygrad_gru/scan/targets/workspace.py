@@ -71,7 +71,7 @@ class Workspace:
         self.xs[value][...] = array
 
     def renew(self) -> None:
-        """Give bound ys new arrays, which the next run writes."""
+        """Give bound ys new arrays, which the next run writes: called after `put`, before the run."""
 
     def unbind(self) -> None:
         """Forget bound arrays."""

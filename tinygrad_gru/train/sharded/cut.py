@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend import to_host
+from ...ops.op import unwrap
 from ...parallel import ParallelError
-from ...tensor import Tensor
+from ..batches import are_collated, inputs_and_targets
 
 
 class Part(NamedTuple):
@@ -30,15 +31,7 @@ class Cuttable:
     """
 
     def __init__(self, batch: Any) -> None:
-        if hasattr(batch, "inputs"):
-            self.inputs, self.targets = batch.inputs, getattr(batch, "targets", None)
-        elif isinstance(batch, (tuple, list)) and len(batch) == 2:
-            self.inputs, self.targets = batch
-        else:
-            raise TypeError(
-                "a batch that ranks share must be (inputs, targets), or an object with .inputs and .targets, got a "
-                f"{type(batch).__name__}"
-            )
+        self.inputs, self.targets = inputs_and_targets(batch)
         self.lengths, self.starts = getattr(batch, "lengths", None), getattr(batch, "starts", None)
         self.per_step = bool(getattr(batch, "per_step", False))
         self.axis = int(self.per_step or self.lengths is not None)
@@ -63,7 +56,7 @@ class Cuttable:
         """All its arrays, on the host."""
         found: list[Any] = [] if self.lengths is None else [np.asarray(self.lengths)]
         for part in (self.inputs, self.targets):
-            _map(lambda _, array: found.append(np.asarray(to_host(getattr(array, "data", array)))), "", part)
+            _map(lambda _, array: found.append(np.asarray(to_host(unwrap(array)))), "", part)
         return found
 
 
@@ -83,9 +76,9 @@ def _map(function: Callable[[str, Any], Any], name: str, value: Any) -> Any:
     """`function(name, array)` of an array, or of each in a dictionary, a tuple, or a list of a DataLoader's tensors."""
     if value is None:
         return None
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: function(f"{name}[{key!r}]", part) for key, part in value.items()}
-    if isinstance(value, tuple) or (isinstance(value, list) and value and isinstance(value[0], Tensor)):
+    if isinstance(value, tuple) or are_collated(value):
         return tuple(function(f"{name}[{k}]", part) for k, part in enumerate(value))
     return function(name, value)
 

@@ -18,7 +18,7 @@ from ...parallel.buckets import GradientSum
 from ...parallel.checks import versions
 from ...tensor import Tensor
 from ...trees import leaves, map_leaves
-from ..batches import check_layout, read_batch
+from ..batches import check_layout
 from ..metrics.loss import mean_count
 from ..trainer import TINY, Trainer
 from .cut import Cuttable, check_rows
@@ -69,13 +69,9 @@ class ShardedTrainer(Trainer):
             check_layout(self.model)
         if self.ranks.size > 1:
             self._digests.append(zlib.crc32(b"".join(array.tobytes() for array in whole.arrays())))
-        starts, parts = is_first if whole.starts is None else bool(whole.starts), self.ranks.cut(whole.rows)
-        return [
-            read_batch(whole.part(parts[shard]), self._like)._replace(starts=starts)
-            if parts[shard].stop > parts[shard].start
-            else None
-            for shard in self.ranks.own
-        ]
+        read, parts = super()._read, self.ranks.cut(whole.rows)
+        own = [parts[shard] for shard in self.ranks.own]
+        return [read(whole.part(rows), is_first) if rows.stop > rows.start else None for rows in own]
 
     def _gradients(self, batches: Any) -> tuple[list[Tensor], Any, Any]:
         counts = self._gather_counts([[0.0 if b is None else float(mean_count(self.loss, b.targets)) for b in batch]
@@ -128,9 +124,13 @@ class ShardedTrainer(Trainer):
     def collect(self) -> None:
         """Collect what `state_dict` needs of other ranks. Raises ParallelError if their weights differ by now."""
         if self.ranks.size > 1:
-            weights = parallel.checksum(parameter.data for parameter in self.optimizer.parameters())
-            self.ranks.check({f"checksum of its weights after step {self.steps}": weights})
+            self.ranks.check({f"checksum of its weights after step {self.steps} (buffers included)": self._checksum()})
         self._collect_carried()
+
+    def _checksum(self) -> str:
+        """Of the parameters and buffers of the model, and of what else the optimizer trains."""
+        tensors = [*(tensor for _, tensor in self.model.named_tensors()), *self.optimizer.parameters()]
+        return parallel.checksum(tensor.data for tensor in dict.fromkeys(tensors))
 
     def _collect_carried(self) -> None:
         """Collect the carried states of all shards."""
@@ -170,12 +170,14 @@ class ShardedTrainer(Trainer):
 
     def check_ranks(self, metadata: Mapping[str, Any]) -> None:
         """Raise ParallelError, on all ranks, unless they have the same model, data, settings, seeds and target."""
+        if self.ranks.size == 1:
+            return
         state = self.model.state_dict()
         self.ranks.check(
             {
                 "versions": versions(),
                 "model": {name: [str(value.dtype), list(value.shape)] for name, value in state.items()},
-                "weights": parallel.checksum([*state.values(), *(p.data for p in self.optimizer.parameters())]),
+                "weights": self._checksum(),
                 "optimizer": repr(self.optimizer),
                 "optimizer's state": parallel.checksum(self.optimizer.state_dict()["state"].values()),
                 "settings": {**metadata, **self.ranks.settings, "clip_norm": self.clip_norm, "loss": _name(self.loss)},
@@ -186,7 +188,7 @@ class ShardedTrainer(Trainer):
             }
         )
         self.ranks.transport.started()
-        about = f"{self.ranks.size} ranks: {self.ranks.transport.about}" if self.ranks.size > 1 else ""
+        about = f"{self.ranks.size} ranks: {self.ranks.transport.about}"
         self.remark = "\n".join(filter(None, [self.remark, about]))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -77,12 +78,16 @@ class NativeWorkspace(Workspace):
         for value in self.bound & set(self.stacks):
             known = self.stacks[value]
             self._bind(value, np.empty(known.shape, known.dtype))
+        if self._viewed:
+            self._bind_views(self._chunk_views())
 
     def unbind(self) -> None:
         self.missing = {value for value in self.bound if self._columns[value] or value in self._viewed}
         for value in self.bound:
             known = self._array(value)
             self._set(value, np.broadcast_to(np.zeros((), known.dtype), known.shape))
+        if self._viewed:
+            self._bind_views(repeat(()))
 
     def _bind(self, value: Value, array: np.ndarray) -> None:
         """Let the next run read an x from, or write a y to, this array."""
@@ -97,7 +102,7 @@ class NativeWorkspace(Workspace):
         else:
             self.stacks[value] = array
             self.ys[self.source.plan.program.ys.index(value)] = array
-        if value in self._viewed:
-            self.chunks = [
-                (first, arrays, shares) for (first, _, shares), arrays in zip(self.chunks, self._chunk_views())
-            ]
+
+    def _bind_views(self, views: Iterable[tuple]) -> None:
+        """Let these be the buffers of each chunk."""
+        self.chunks = [(first, arrays, shares) for (first, _, shares), arrays in zip(self.chunks, views)]
