@@ -186,6 +186,19 @@ def test_gradients_that_vanish_become_zero_and_not_subnormal(rng):
 
 
 @needs_llvm
+@pytest.mark.parametrize("function", [ops.absolute, ops.relu], ids=lambda function: function.__name__)
+def test_gradients_at_subnormal_inputs_are_those_of_eager_mode(function):
+    found = {}
+    for mode in ("eager", "llvm"):
+        x = Tensor(np.full((6, 4, 32), 1e-39, "float32"), requires_grad=True)
+        with compiling(mode):
+            scan(lambda h, x: h + function(x), Tensor(np.zeros((4, 32), "float32")), x)[0].sum().backward()
+        found[mode] = x.grad
+    np.testing.assert_array_equal(found["llvm"], found["eager"])
+    assert (found["eager"] == 1).all()
+
+
+@needs_llvm
 def test_without_gradients_nothing_is_stored(rng):
     layer, x = LSTM(3, 4, dtype="float64"), Tensor(rng.standard_normal((9, 2, 3)))
     with no_grad():

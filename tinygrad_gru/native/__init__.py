@@ -20,8 +20,8 @@ and `plus`, an addition that may be done in any order, for sums.
 Semantics. Arithmetic is NumPy's: every operation is rounded by itself, integers wrap, division by zero is ±∞ or NaN,
 booleans are bytes in memory. Only within a function of the library, such as `product` and `exp`, may a product and a
 sum be contracted to a fused multiply-add: x * x - y * y of equal numbers is 0, and its square root no NaN. An index is
-not checked. A function that `flushes` takes subnormal numbers (below 1.2e-38 in float32, 2.2e-308 in float64) for zero,
-as XLA does: they cost a processor some hundred cycles each. The pointers that a function is called with must be of
+not checked. A function that `flushes` gives zero where a result would be subnormal (below 1.2e-38 in float32, 2.2e-308
+in float64), as XLA does: they cost a processor some hundred cycles each. The pointers that a function is called with must be of
 memory that does not overlap, where it writes: so its loops are vectorised.
 
 llvmlite is imported when something is compiled or loaded.
@@ -116,7 +116,7 @@ class Function:
 def function(text: str, name: str = "loop", flushes: bool = False) -> Function:
     """The function `name` of a text in the subset, whose one argument is a C-contiguous int64 array.
 
-    flushes  whether subnormal numbers are zero while it runs, on x86
+    flushes  whether subnormal results are zero while it runs, on x86
 
     The array holds integers and addresses: `x = pointer_float32(steps[1])` is the memory at address `steps[1]`. It runs
     without the GIL. Equal texts give the same function: from this process, from disk, or compiled. Raises ImportError

@@ -19,8 +19,9 @@ _FUNCTIONS = {**library.FUNCTIONS, **product.FUNCTIONS}
 _CONSTANTS = {"inf": float("inf"), "nan": float("nan")}
 
 
-#: A function of which the subnormals of `body` are zero: bits 15 and 6 of x86's control register, for what it computes
-#: and for what it reads. LLVM may move arithmetic across a change of that register, but not out of a function.
+#: A function that makes subnormal results of `body` zero: bit 15 of x86's control register. What is read stays as it is
+#: (bit 6 would make that zero, too), for a mask such as x > 0 depends on it. LLVM may move arithmetic across a change of
+#: that register, but not out of a function.
 _FLUSHING = """\
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
@@ -29,7 +30,7 @@ define dso_local void @{name}(ptr %steps) noinline nounwind {{
   %during = alloca i32
   call void @llvm.x86.sse.stmxcsr(ptr %before)
   %word = load i32, ptr %before
-  %changed = or i32 %word, 32832
+  %changed = or i32 %word, 32768
   store i32 %changed, ptr %during
   call void @llvm.x86.sse.ldmxcsr(ptr %during)
   call void @{body}(ptr %steps)
@@ -42,7 +43,7 @@ def ir_of(text: str, name: str, is_wide: bool = False, flushes: bool = False) ->
     """The IR of the function `name` of a text, and of those that it calls. Raises SyntaxError.
 
     is_wide  whether the processor has 32 registers of 64 bytes
-    flushes  whether subnormals are zero, on x86
+    flushes  whether subnormal results are zero, on x86
     """
     return Module(text, is_wide).ir(name, flushes)
 
