@@ -21,8 +21,8 @@ Semantics. Arithmetic is NumPy's: every operation is rounded by itself, integers
 booleans are bytes in memory. Only within a function of the library, such as `product` and `exp`, may a product and a
 sum be contracted to a fused multiply-add: x * x - y * y of equal numbers is 0, and its square root no NaN. An index is
 not checked. A function that `flushes` gives zero where a result would be subnormal (below 1.2e-38 in float32, 2.2e-308
-in float64), as XLA does: they cost a processor some hundred cycles each. The pointers that a function is called with must be of
-memory that does not overlap, where it writes: so its loops are vectorised.
+in float64), as XLA does: they cost a processor some hundred cycles each. The pointers that a function is called with
+must be of memory that does not overlap, where it writes: so its loops are vectorised.
 
 llvmlite is imported when something is compiled or loaded.
 """
