@@ -20,8 +20,8 @@ _CONSTANTS = {"inf": float("inf"), "nan": float("nan")}
 
 
 #: A function that makes subnormal results of `body` zero: bit 15 of x86's control register. What is read stays as it
-#: is (bit 6 would make that zero, too), for a mask such as x > 0 depends on it. LLVM may move arithmetic across a change
-#: of that register, but not out of a function.
+#: is (bit 6 would make that zero, too), for a mask such as x > 0 depends on it. LLVM may move arithmetic across a
+#: change of that register, but not out of a function.
 _FLUSHING = """\
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
