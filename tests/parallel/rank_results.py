@@ -9,7 +9,10 @@ from support.ranks import results
 from tinygrad_gru import parallel
 
 JOBS = Path(rank_jobs.__file__)
-OF_LOOPS, OF_FIT = ("own_loop", "inexact_loop", "mean_of_ranks", "unused"), ("fit_arrays", "fit_classes", "fit_stops")
+OF_LOOPS, OF_FIT = (
+    ("own_loop", "overlapping_loop", "inexact_loop", "mean_of_ranks", "unused"),
+    ("fit_arrays", "fit_classes", "fit_stops"),
+)
 
 
 @functools.lru_cache
