@@ -90,6 +90,14 @@ def test_gradients_equal_finite_differences_to_second_order(rng, name):
     gradgradcheck(step, inputs, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("cell", [nn.MinGRUCell, nn.MinLSTMCell])
+def test_a_positive_candidate_has_the_derivative_1_at_0(cell):
+    """As at every a ≥ 0: there it is where inputs and biases are 0, as they often start; and gates are ½."""
+    model = cell(2, 3, positive=True, dtype="float64")
+    model(np.zeros((1, 2))).sum().backward()
+    assert model.b_h.grad.tolist() == [0.5, 0.5, 0.5]
+
+
 @all_variants
 def test_eager_and_compiled_mode_agree_in_all_gradients_also_with_lengths(name):
     layer, settings = VARIANTS[name]
