@@ -217,7 +217,7 @@ class Cell(RecurrentNames, Module):
         carry = joined(parts, self.states)
         output = step(carry, xs)
         after = (output,) if len(parts) == 1 else output
-        if type(after) is tuple and len(after) == len(parts) and all([type(part) is Tensor for part in after]):
+        if type(after) is tuple and len(after) == len(parts) and {*map(type, after)} == {Tensor}:
             return joined(after, self.states)  # a carry laid out like `states`: nothing is to be looked for
         new, y = split_output(output, carry)
         is_state, new = y is flatten(new)[0], joined(flatten(new), self.states)
