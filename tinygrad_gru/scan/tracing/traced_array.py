@@ -377,8 +377,7 @@ class TracedArray(DuckArray):
 
     def concretize(self, conversion: type) -> Any:
         reason, advice = _NEEDS_VALUES
-        of_math = "; of a formula's x, `xp_of(x).abs` is `math.fabs`" if conversion is float else ""
-        raise Untraceable(reason, advice + of_math)
+        raise Untraceable(reason, advice + "; of a formula's x, `xp_of(x).abs` is `math.fabs`" * (conversion is float))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise Untraceable("it writes into an array in place", "compute a new Tensor, with `ops.where` for example")
