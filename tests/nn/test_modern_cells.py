@@ -297,9 +297,11 @@ def test_onnxruntime_runs_them_and_they_come_back(rng, tmp_path, name):
     x, path = rng.standard_normal((5, 2, 3)).astype("float32"), str(tmp_path / "model.onnx")
     onnx.save(model, path, x)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    expected = model(x)[0].numpy()
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(onnx.load(path)(x)[0].numpy(), expected, rtol=1e-4, atol=1e-6)
+    output, state = model(x)
+    for theirs in (session.run(None, {"x": x}), onnx.load(path)(x)):
+        for ours, value in zip([output, *parts(state)], theirs, strict=True):
+            value = value.numpy() if isinstance(value, Tensor) else value
+            np.testing.assert_allclose(value, ours.numpy(), rtol=1e-4, atol=1e-6)
 
 
 # -- errors --------------------------------------------------------------------------------------------------------
