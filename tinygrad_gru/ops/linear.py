@@ -41,10 +41,10 @@ def _as_matrix(x):
     return reshape(x, shape=(math.prod(x.shape[:-1]), x.shape[-1]))
 
 
-def _matmul_rule_of_a(g, a_shape, b):
+def _matmul_rule_of_a(g, b):
     if b.ndim == 1:
         return g[..., None] * b
-    if len(a_shape) == 1:
+    if g.ndim < b.ndim:  # a is a vector
         return matmul(b, g[..., None])[..., 0]
     return matmul(g, b.mT)
 
