@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -268,7 +269,11 @@ class Mpi:
         before = sys.excepthook
 
         def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            if self.failed(error):
+            if not self.failed(error):
+                return
+            if before is sys.__excepthook__:  # in one piece, for mpiexec may pass on no more than the first
+                sys.stderr.write("".join(traceback.format_exception(kind, error, trace)))
+            else:
                 before(kind, error, trace)
 
         sys.excepthook = hook
