@@ -22,21 +22,6 @@ def test_fit_is_the_same_on_any_number_of_ranks(ranks, name):
     assert on(ranks)[name] == on(1)[name]
 
 
-#: What each of so many ranks reads of `fit_rows`.
-READ = {
-    1: [[292, 480, 75]],
-    2: [[148, 240, 38], [144, 240, 37]],
-    4: [[74, 120, 19], [74, 120, 19], [72, 120, 19], [72, 120, 18]],
-}
-
-
-@needs_mpi
-@pytest.mark.parametrize("ranks", READ)
-def test_each_rank_reads_its_own_rows(ranks):
-    weights, read = on(ranks)["fit_rows"]
-    assert weights == on(1)["fit_rows"][0] and read == READ[ranks]
-
-
 def test_a_job_that_stops_early_has_stopped():
     _, stopped, epochs = on(1)["fit_stops"]
     assert "early stopping" in stopped and epochs < 20
