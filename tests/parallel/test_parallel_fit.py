@@ -87,16 +87,18 @@ def test_a_run_is_resumed_on_another_number_of_ranks():
         jobs.fit_stream(parallel.init(shards=2), 12, str(folder))
 
 
-CASES = {"weights": "rank 1 of 2 has another weights than rank 0", "order": "rank 1 of 2 has read another batch"}
+@needs_mpi
+def test_ranks_with_other_weights_are_named_by_one_voice():
+    code, out, err = run(2, JOBS, "other_weights")
+    assert code == 1 and "trained" not in out
+    assert err.count("ParallelError:") == 1 and "rank 1 of 2 has another weights than rank 0" in err
 
 
 @needs_mpi
-@pytest.mark.parametrize("what", CASES)
-def test_ranks_that_differ_are_named_by_one_voice(what):
-    code, out, err = run(2, JOBS, f"differ:{what}")
-    voices = 2 if what == "order" else 1  # it is found after the start
-    assert code == 1 and "trained" not in out
-    assert err.count("ParallelError:") == voices and CASES[what] in err
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_all_ranks_report_that_one_has_read_another_batch(ranks):
+    words = f"parallel: in step 1 rank 1 of {ranks} has read another batch"
+    assert [said[: len(words)] for said in on(ranks)["other_order"]] == [words] * ranks
 
 
 class Pretended(Single):
