@@ -80,7 +80,7 @@ def test_a_native_loop_gives_the_bits_of_numpy(native_calls, monkeypatch, make, 
 
 def test_all_parameters_of_all_groups_are_one_call(native_calls, monkeypatch):
     texts, ignored = [], SimpleNamespace(on=lambda *arguments: None)
-    monkeypatch.setattr(native, "function", lambda text: texts.append(text) or ignored)
+    monkeypatch.setattr(native, "function", lambda text, flushes: texts.append(text) or ignored)
     parameters = [Tensor(np.ones(shape), requires_grad=True) for shape in SHAPES[:3]]
     for p in parameters:
         p.grad = Tensor(np.ones(p.shape))

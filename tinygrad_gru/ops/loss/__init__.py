@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .output_layer import linear_cross_entropy
 from .losses import binary_cross_entropy_with_logits, cross_entropy, huber, kl_divergence, mae, mse, nll
 
-__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "huber", "kl_divergence", "mae", "mse", "nll"]
+__all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "huber", "kl_divergence", "linear_cross_entropy", "mae", "mse", "nll"]
