@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +21,10 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start: they run beside one another
 os.environ.setdefault("TINYGRAD_GRU_COMPILED", "numpy")  # the target that is always there, whatever is installed
 os.environ.setdefault("TINYGRAD_GRU_CACHE", str(Path(tempfile.gettempdir()) / "tinygrad_gru_tests"))  # not the user's
+
+# A job in the background of a shell ignores Ctrl-C, and so do the processes it starts; the tests of Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run and process, without a deadline; --hypothesis-profile=default draws new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)

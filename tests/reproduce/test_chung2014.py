@@ -39,9 +39,7 @@ def music(tmp_path, rng):
 
 
 def test_a_study_of_it_runs(music, monkeypatch):
-    monkeypatch.setattr(
-        "tinygrad_gru.reproduce.running.step_times", lambda steps, reference: dict.fromkeys(steps, (1.0,) * 5)
-    )
+    monkeypatch.setattr("tinygrad_gru.reproduce.running.step_times", lambda steps, *_: dict.fromkeys(steps, (1.0,) * 5))
     study, path = music
     outcome = run_study(study, data=path, seeds=1, quick=True, progress=False)
     (gru,) = outcome.results["jsb", "gru"]

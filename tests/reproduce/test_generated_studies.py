@@ -140,8 +140,7 @@ def test_a_run_of_a_moment_by_the_command_line(name, tmp_path, monkeypatch, caps
     monkeypatch.setattr(study, "quick", {**study.quick, "steps": 2, "epochs": 1, "held_out": 100})
     monkeypatch.setattr(study, "cells", {cell: study.cells[cell] for cell in ("gru", "lstm")})
     monkeypatch.setattr(
-        "tinygrad_gru.reproduce.running.step_times",
-        lambda steps, reference: dict.fromkeys(steps, StepTime(1, 1, 1, 1, 1)),
+        "tinygrad_gru.reproduce.running.step_times", lambda steps, *_: dict.fromkeys(steps, StepTime(1, 1, 1, 1, 1))
     )
     out = str(tmp_path / "out")
     assert main(["reproduce", name, *words, "--quick", "--quiet", "--seeds", "1", "--out", out]) == 0

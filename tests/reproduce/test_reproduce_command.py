@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from line_study import Line
 
 from tinygrad_gru.cli import main
 from tinygrad_gru.cli import reproduce as command
-from tinygrad_gru.reproduce import STUDIES, step_times
+from tinygrad_gru.reproduce import STUDIES
+from tinygrad_gru.train import Trainer
 
 pytest.importorskip("scipy")
 
@@ -19,7 +21,7 @@ pytest.importorskip("scipy")
 def line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "STUDIES", {"line": Line()})
-    monkeypatch.setattr("tinygrad_gru.reproduce.running.step_times", partial(step_times, seconds=0))
+    monkeypatch.setattr("tinygrad_gru.reproduce.running.SECONDS", 0.0)
 
 
 def test_without_a_name_it_lists_the_studies(capsys):
@@ -37,6 +39,35 @@ def test_it_prints_the_report_and_goes_on(line, capsys, tmp_path):
     assert (tmp_path / "runs" / "reproduce-line-quick" / "picture.png").exists()
     assert main(["reproduce", "line", "--quick", "--quiet", "--task", "line"]) == 0
     assert capsys.readouterr().out == text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 75), ("SIGHUP", 75), ("SIGINT", 130)])
+def test_a_study_that_is_stopped_says_so_by_its_status_and_goes_on(line, capsys, monkeypatch, number, status, tmp_path):
+    pytest.importorskip("matplotlib")
+    command = ["reproduce", "line", "--quiet", "--task", "line", "--seeds", "2"]
+    assert main([*command, "--out", "whole"]) == 0
+    whole, steps, original = capsys.readouterr().out, [], Trainer.step
+
+    def step(trainer):
+        steps.append(original(trainer))
+        if len(steps) == 27:
+            signal.raise_signal(getattr(signal, number))
+        return steps[-1]
+
+    monkeypatch.setattr(Trainer, "step", step)
+    before = signal.getsignal(getattr(signal, number))
+    assert main(command) == status
+    assert signal.getsignal(getattr(signal, number)) is before
+    out = tmp_path / "runs" / "reproduce-line"
+    assert [path.name for path in out.glob("unfinished/*/checkpoint*")] and len(list(out.glob("runs/*"))) == 1
+    assert main(command) == 0
+    assert len(steps) >= 80 and _qualities(capsys.readouterr().out) == _qualities(whole)
+
+
+def _qualities(text):
+    """The cells of the table but the times."""
+    return [[cell for k, cell in enumerate(row.split("|")) if k != 3] for row in text.splitlines() if row[:1] == "|"]
 
 
 def test_without_matplotlib_the_report_is_printed(line, capsys, monkeypatch):

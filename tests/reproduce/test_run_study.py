@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 from line_study import Line
 
+from tinygrad_gru import nn
 from tinygrad_gru.io import FileFormatError
-from tinygrad_gru.reproduce import DataFile, interval, paired_difference, run_study, step_times
+from tinygrad_gru.reproduce import DataFile, interval, paired_difference, quality, report, run_study
 from tinygrad_gru.train import TrainingError
 
 scipy_stats = pytest.importorskip("scipy.stats")
@@ -24,7 +26,7 @@ OPTIONS = {"quick": True, "progress": False}
 
 @pytest.fixture(autouse=True)
 def briefly(monkeypatch):
-    monkeypatch.setattr("tinygrad_gru.reproduce.running.step_times", partial(step_times, seconds=0))
+    monkeypatch.setattr("tinygrad_gru.reproduce.running.SECONDS", 0.0)
 
 
 def test_an_interrupted_study_goes_on_and_gives_the_same(tmp_path):
@@ -85,9 +87,11 @@ def test_more_seeds_and_tasks_are_added_to_a_folder(tmp_path):
     ("change", "named"),
     [({"name": "circle"}, "another study: 'line' there, 'circle' now"),
      ({"settings": {"steps": 20, "lr": 0.2}}, "another setting lr: 0.1 there, 0.2 now"),
-     ({"settings": {"steps": 20, "lr": 0.1, "clip": 1}}, "another setting clip: 'nothing' there, 1 now")],
+     ({"settings": {"steps": 20, "lr": 0.1, "clip": 1}}, "another setting clip: 'nothing' there, 1 now"),
+     ({"model": lambda run: nn.Linear(1, 2 if run.cell == "small" else 1)},
+      r"another size of a parameter of small, W: 'float32 \(1, 1\)' there, 'float32 \(1, 2\)' now")],
 )  # fmt: skip
-def test_a_folder_of_other_settings_is_refused_by_name(tmp_path, change, named):
+def test_a_folder_of_another_study_is_refused_by_name(tmp_path, monkeypatch, change, named):
     run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     study = Line()
@@ -97,6 +101,12 @@ def test_a_folder_of_other_settings_is_refused_by_name(tmp_path, change, named):
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     with pytest.raises(ValueError, match="another quick: True there, False now"):
         run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("tinygrad_gru.reproduce.running.__version__", "99")
+        with pytest.raises(ValueError, match=r"another version: '.*' there, '99' now"):
+            run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
+    with pytest.raises(ValueError, match="another code: "):  # defined in another module
+        run_study(type("Line", (Line,), {})(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):
@@ -122,11 +132,30 @@ def test_wrong_tasks_and_seeds():
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
-def test_a_run_that_diverges_is_named():
+def test_a_run_that_diverges_is_counted_and_is_an_error_if_all_do(tmp_path):
+    def run(run):
+        study.made.append(run.cell)
+        if run.cell == "small" and run.seed == 1:
+            run = replace(run, settings={"steps": 3, "lr": 1e30})
+        return Line.run(Line(), run)
+
+    study = Line()
+    study.run = run
+    for _ in range(2):  # made, and read
+        outcome = run_study(study, seeds=3, tasks=["line"], out=tmp_path, progress=False)
+    assert len(study.made) == 6 and not list((tmp_path / "unfinished").iterdir())
+    values = [result.quality for result in outcome.results["line", "small"]]
+    assert np.isnan(values).tolist() == [False, True, False]
+    found = quality(outcome, "line", "small")
+    assert found == interval([values[0], values[2]]) and found.values == 2
+    (words,) = outcome.diverged["line", "small"]
+    assert "training has diverged" in words and not outcome.diverged["line", "large"]
+    text = report(outcome)
+    assert "(2 of 3 seeds, the others diverged)" in text and "and 1 of 3 seeds of Small diverged" in text
     study = Line()
     study.settings = {"steps": 3, "lr": 1e30}
-    with pytest.raises(TrainingError, match="line, small, seed 0: "):
-        run_study(study, progress=False)
+    with pytest.raises(TrainingError, match="all 6 runs diverged; line, small, seed 0: at step"):
+        run_study(study, tasks=["line"], progress=False)
 
 
 def test_intervals_are_those_of_scipy(rng):
@@ -199,7 +228,7 @@ def test_without_pooch_the_error_says_what_to_install(monkeypatch):
 def test_records_are_plain_json(tmp_path):
     run_study(Line(), seeds=1, tasks=["line"], out=tmp_path, **OPTIONS)
     record = json.loads((tmp_path / "runs" / "line-large-0.json").read_text())
-    assert record["parameters"] == 25 and record["cell"] == "large" and record["version"]
+    assert record["parameters"] == 25 and record["cell"] == "large" and len(record["sizes"]) == 4
 
 
 def test_a_value_that_is_not_finite_on_the_way_costs_no_result(tmp_path):
@@ -216,8 +245,10 @@ def test_a_value_that_is_not_finite_on_the_way_costs_no_result(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"seed": 0}, r"seed: expected 1, got 0"), ({"cell": "large"}, "cell: expected 'small'"),
-     ({"quality": "8.5"}, "quality: expected a finite number"), ({"quality": None}, "quality: expected"),
-     ({"curve": [[1]]}, "curve: expected"), ({"version": None}, "version: expected"), ({"parameters": "2"}, "param")],
+     ({"quality": "8.5"}, "quality: expected a finite number"),
+     ({"diverged": "at step 3"}, "quality: expected a finite number, or null of a run"),
+     ({"quality": None}, "quality: expected"),
+     ({"curve": [[1]]}, "curve: expected"), ({"sizes": None}, "sizes: expected"), ({"parameters": "2"}, "param")],
 )  # fmt: skip
 def test_a_record_of_another_run_or_edited_is_refused(tmp_path, change, message):
     run_study(Line(), seeds=2, tasks=["line"], out=tmp_path, **OPTIONS)

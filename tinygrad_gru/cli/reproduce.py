@@ -13,7 +13,7 @@ from ..reproduce import STUDIES, report, run_study, write_report
 from ..reproduce.report import PICTURE
 from ..show import PlotError
 from ..train.terminal import try_print
-from .arguments import add_backend, count, path
+from .arguments import RESUMABLE, Terminated, add_backend, count, path, raising_terminated
 
 
 def add_to(commands: Any) -> None:
@@ -37,7 +37,16 @@ def add_to(commands: Any) -> None:
 
 
 def reproduce(options: argparse.Namespace) -> int:
-    """List the studies, or run one and print its report."""
+    """List the studies, or run one and print its report; stopped by SIGTERM or SIGHUP it can be gone on with."""
+    try:
+        with raising_terminated():
+            return _reproduce(options)
+    except Terminated as signal_:
+        try_print(f"stopped by {signal_}; the same command goes on", sys.stderr)
+        return RESUMABLE
+
+
+def _reproduce(options: argparse.Namespace) -> int:
     if options.study is None:
         print(listing())
         return 0

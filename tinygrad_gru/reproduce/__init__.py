@@ -2,8 +2,8 @@
 
 from .datafile import DataFile
 from .picture import draw
-from .report import claim, quality, report, shown, table, write_report
-from .running import Outcome, run_study
+from .report import claim, report, shown, table, write_report
+from .running import Outcome, quality, run_study
 from .statistics import Interval, interval, paired_difference
 from .studies import STUDIES
 from .study import Result, Run, Study, Task

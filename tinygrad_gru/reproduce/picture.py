@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..show.figures import new_figure, save_figure
-from .running import Outcome
-from .statistics import interval
+from .running import Outcome, quality
 
 
 def draw(outcome: Outcome, path: Path) -> Any:
@@ -39,10 +39,10 @@ def draw(outcome: Outcome, path: Path) -> Any:
             if np.isfinite(values).all():
                 lowest.append(values.min())
                 highest.append(np.median(values))
-            found = interval([result.quality for result in results])
-            heights.append(found.mean)
+            found = quality(outcome, task, cell)
+            heights += [found.mean] * math.isfinite(found.mean)
             points.errorbar(
-                results[0].parameters, found.mean, yerr=None if outcome.seeds < 2 else found.half, fmt="o", capsize=4,
+                results[0].parameters, found.mean, yerr=None if found.values < 2 else found.half, fmt="o", capsize=4,
                 color=colour, label=name,
             )  # fmt: skip
             if cell in study.tasks[task].published:

@@ -9,11 +9,13 @@ from typing import Any
 
 from ..io import replacing
 from .picture import draw
-from .running import Outcome, plain
+from .running import Outcome, plain, quality
 from .statistics import LEVEL, Interval, interval, paired_difference
+from .study import Study
 
 REPORT, RESULTS, PICTURE = "report.md", "results.json", "picture.png"
 _PERCENT = f"{LEVEL:.0%}"
+_ANSWERS = {True: "yes", False: "no", None: "undecided"}
 
 
 def write_report(outcome: Outcome, folder: str | Path, command: str = "") -> str:
@@ -60,8 +62,6 @@ def report(outcome: Outcome, command: str = "") -> str:
     if command:
         lines += [f"Command: `{command}`", ""]
     lines += [f"Machine, of the times: {outcome.machine}."]
-    if len(outcome.versions) > 1:
-        lines += ["", f"The runs were made by different versions: {', '.join(outcome.versions)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -77,7 +77,7 @@ def table(outcome: Outcome, task: str) -> list[str]:
         found, time = outcome.results[task, cell], outcome.times[task, cell]
         rows.append([
             name, f"{found[0].parameters:,}", f"{1e3 * time.median:.3g} ({1e3 * time.least:.3g})",
-            shown(quality(outcome, task, cell)), f"{published[cell]:.3g}" if cell in published else "none",
+            _quality_or_diverged(outcome, task, cell), f"{published[cell]:.3g}" if cell in published else "none",
         ])  # fmt: skip
     rows += [[name, "", "", f"{value:.4g}", ""] for name, value in outcome.baselines[task].items()]
     widths = [max(map(len, column)) for column in zip(*rows)]
@@ -85,53 +85,95 @@ def table(outcome: Outcome, task: str) -> list[str]:
     return ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
 
 
-def quality(outcome: Outcome, task: str, cell: str) -> Interval:
-    """The metric of a cell on a task: the interval over its seeds.
-
-    >>> reproduce.quality(outcome, "jsb", "gru").mean                   # doctest: +SKIP
-    8.55
-    """
-    return interval([result.quality for result in outcome.results[task, cell]])
+def _quality_or_diverged(outcome: Outcome, task: str, cell: str) -> str:
+    """The metric of a cell, with a word on the seeds that diverged."""
+    ended = quality(outcome, task, cell)
+    if math.isnan(ended.mean):
+        return "diverged, with every seed"
+    few = ended.values < outcome.seeds
+    return shown(ended) + f" ({ended.values} of {outcome.seeds} seeds, the others diverged)" * few
 
 
 def claim(outcome: Outcome, task: str) -> str:
-    """A sentence on whether the first cell of the study's claim does as well as the second for less, in this run.
+    """Sentences on whether the first cell of the study's claim does as well as the second for less, in this run.
 
     It does as well if the whole interval of the paired difference, seed by seed, is better than the task's margin, and
-    worse if it is beyond that; between the two the run does not decide. For less is a smaller time per step, in three
-    quarters of the rounds at least.
+    does not if it is beyond that. For less is a smaller time per step, in three quarters of the rounds at least, and
+    not for less a larger one in as many. The claim is supported if both hold, refuted if one does not, and otherwise
+    undecided: also if a seed of the two cells diverged. Other cells of `Study.claim` are compared with the first one.
 
     >>> reproduce.claim(outcome, "jsb")                                 # doctest: +SKIP
     """
-    study, (first, second) = outcome.study, outcome.study.claim
-    ours, other = (outcome.results[task, cell] for cell in (first, second))
-    names = [study.cells[cell].partition(",")[0] for cell in (first, second)]
-    unit, margin = f" {study.unit}" if study.unit else "", outcome.study.tasks[task].margin
-    said = f"“{names[0]} does as well as {names[1]} for less”"
-    more = ours[0].parameters / other[0].parameters - 1
-    time = outcome.times[task, first]
-    cost = (
-        f"{names[0]} has {_percent(more)} parameters and takes {time.ratio:.2f} of the time per step of {names[1]} "
-        f"(quartiles {time.ratio_low:.2f} to {time.ratio_high:.2f})"
-    )
-    difference = paired_difference(*([result.quality for result in results] for results in (ours, other)))
-    words = f"{names[0]} − {names[1]} is {difference.mean:+.3g}{unit}"
-    if difference.values < 2:
-        return f"{said}: not tested, for one seed has no interval ({words}); {cost}."
+    study, (first, second, *others) = outcome.study, outcome.study.claim
+    name, other = _name(study, first), _name(study, second)
+    unit, margin = _unit(study), outcome.study.tasks[task].margin
+    difference, words, lost = _difference(outcome, task, first, second)
     worse, best = (-difference.low, -difference.high) if study.higher_is_better else (difference.high, difference.low)
-    words += f" ({_PERCENT} interval of the paired difference {difference.low:+.3g} to {difference.high:+.3g})"
-    if worse <= margin:
-        as_well = (
-            f"so {names[0]} is better" if worse < 0 else f"so {names[0]} is at most {margin:g}{unit} worse: as well"
-        )
-        verdict = "holds" if time.ratio_high < 1 else "does not hold: as well, but not for less"
+    as_well: bool | None = None
+    if lost or math.isnan(difference.half):
+        words += f", and {lost}" if lost else ""
+    elif worse <= margin:
+        as_well = True
+        words += f": {name} is better" if worse < 0 else f": {name} is at most {margin:g}{unit} worse, which is as well"
     elif best > margin:
-        as_well, verdict = f"so {names[0]} is worse by more than {margin:g}{unit}", "does not hold"
+        as_well = False
+        words += f": {name} is worse by more than {margin:g}{unit}"
     else:
-        as_well, verdict = f"which reaches beyond {margin:g}{unit}, what counts as well", "is not decided"
+        words += f", which reaches beyond {margin:g}{unit}, what counts as well"
+    time = outcome.times[task, first]
+    less = True if time.ratio_high < 1 else False if time.ratio_low >= 1 else None
+    more = outcome.results[task, first][0].parameters / outcome.results[task, second][0].parameters - 1
+    verdict = (
+        "is refuted" if as_well is False or less is False
+        else "is supported" if as_well and less
+        else "is not tested, for one seed has no interval" if outcome.seeds < 2
+        else "is undecided"
+    )  # fmt: skip
     if outcome.quick:
         verdict += ", and nothing follows from --quick"
-    return f"In this run {said} {verdict}. {words}, {as_well}; {cost}."
+    sentences = [
+        f"In this run “{name} does as well as {other} for less” {verdict}",
+        f"As well, {_ANSWERS[as_well]}: {words}",
+        f"For less, {_ANSWERS[less]}: {name} has {_percent(more)} parameters and takes {time.ratio:.2f} of the time "
+        f"per step of {other} (quartiles of the rounds {time.ratio_low:.2f} to {time.ratio_high:.2f})",
+        *(_beside(outcome, task, first, cell) for cell in others if cell in study.cells),
+    ]
+    return ". ".join(sentences) + "."
+
+
+def _beside(outcome: Outcome, task: str, first: str, cell: str) -> str:
+    """Whether one cell is better than another, in words."""
+    study, (difference, words, lost) = outcome.study, _difference(outcome, task, first, cell)
+    low, high = (-difference.high, -difference.low) if study.higher_is_better else (difference.low, difference.high)
+    name, other = _name(study, first), _name(study, cell)
+    if lost or not (high < 0 or low > 0):
+        return f"Which of {name} and {other} is better is undecided: {words}{f', and {lost}' if lost else ''}"
+    return f"{name} is {'better' if high < 0 else 'worse'} than {other}: {words}"
+
+
+def _difference(outcome: Outcome, task: str, first: str, second: str) -> tuple[Interval, str, str]:
+    """The paired difference of two cells over the seeds with which neither diverged; and in words; and who did."""
+    study, keys = outcome.study, [(task, first), (task, second)]
+    pairs = list(zip(*([result.quality for result in outcome.results[key]] for key in keys)))
+    ended = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    difference = paired_difference(*zip(*ended)) if ended else interval([math.nan])
+    found = f"{_name(study, first)} − {_name(study, second)} is {difference.mean:+.3g}{_unit(study)}"
+    if difference.values > 1:
+        found += f" ({_PERCENT} interval, paired by seed, {difference.low:+.3g} to {difference.high:+.3g})"
+    lost = " and ".join(
+        f"{len(outcome.diverged[task, cell])} of {len(pairs)} seeds of {_name(study, cell)} diverged"
+        for cell in (first, second)
+        if outcome.diverged.get((task, cell))
+    )
+    return difference, found, lost
+
+
+def _name(study: Study, cell: str) -> str:
+    return study.cells[cell].partition(",")[0]
+
+
+def _unit(study: Study) -> str:
+    return f" {study.unit}" if study.unit else ""
 
 
 def shown(value: Interval) -> str:
@@ -176,6 +218,6 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         tasks[task] = {"cells": cells, "baselines": outcome.baselines[task], "claim": claim(outcome, task)}
     return {
         "study": outcome.study.name, "quick": outcome.quick, "seeds": outcome.seeds, "level": LEVEL,
-        "settings": dict(outcome.settings), "machine": outcome.machine, "versions": list(outcome.versions),
+        "settings": dict(outcome.settings), "machine": outcome.machine,
         "tasks": tasks,
     }  # fmt: skip

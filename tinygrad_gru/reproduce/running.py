@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
 import platform
 import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +25,15 @@ from ..io import FileFormatError, parse_json, remove_parts, replacing
 from ..io.checkpoint import CheckpointError
 from ..io.schema import COUNT, NUMBER, TEXT, ValueType, check, dict_of, list_of, optional
 from ..native.cores import processor
+from ..nn import Module
 from ..scan.modes import mode_of
-from ..train import Progress, RunFolder, TrainingError
+from ..train import Progress, RunFolder, Trainer, TrainingError
 from ..train import progress as progress_display
 from ..train.folder import create_folder
 from ..version import __version__
-from .statistics import quantile
+from .statistics import Interval, interval, quantile
 from .study import Result, Run, Study
-from .timing import StepTime, step_times
+from .timing import SECONDS, StepTime, step_times
 
 STUDY, TIMES, RUNS, UNFINISHED = "study.json", "times.json", "runs", "unfinished"
 QUICK_SEEDS = 2
@@ -41,7 +45,8 @@ _POINTS = ValueType(
     ),
 )
 _RECORD = {  # of a run; what was not finite is null
-    "parameters": COUNT, "quality": NUMBER, "curve": _POINTS, "more": dict_of(optional(NUMBER)), "version": TEXT,
+    "sizes": dict_of(TEXT), "parameters": COUNT, "quality": optional(NUMBER), "curve": _POINTS,
+    "more": dict_of(optional(NUMBER)), "diverged": optional(TEXT),
 }  # fmt: skip
 _TIME = ValueType("five numbers", lambda value: list_of(NUMBER).accepts(value) and len(value) == len(StepTime._fields))
 
@@ -54,9 +59,10 @@ class Outcome:
     times      of each (task, cell) the time per training step
     baselines  of each task the metric of models that are no network
     machine    that on which the times were measured
+    diverged   of each (task, cell) what was said by the seeds that diverged; their `quality` is NaN
 
     >>> study = reproduce.STUDIES["chung2014"]
-    >>> reproduce.Outcome(study, True, ["jsb"], 2, {}, {}, {}, "a laptop", [], study.settings).quick
+    >>> reproduce.Outcome(study, True, ["jsb"], 2, {}, {}, {}, "a laptop", study.settings).quick
     True
     """
 
@@ -68,8 +74,8 @@ class Outcome:
     times: Mapping[tuple[str, str], StepTime]
     baselines: Mapping[str, Mapping[str, float]]
     machine: str
-    versions: Sequence[str]
     settings: Mapping[str, Any]
+    diverged: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
 
 
 def run_study(
@@ -92,9 +98,11 @@ def run_study(
               seeds or tasks may be added later; None: nothing is written
     progress  whether to show a progress display
 
-    Raises ValueError for an unknown task or fewer than one seed, and if `out` is of another study or of other settings,
-    which it names; ImportError without scipy, for several seeds; the errors of `DataFile.find`; TrainingError, with the
-    run's name, if a loss is not finite.
+    A run that diverges is one with the quality NaN: it is counted in the report, and not made again.
+
+    Raises ValueError for an unknown task or fewer than one seed, and if `out` is of another study, version or code, of
+    other settings, data or sizes of models: the error says of which; ImportError without scipy, for several seeds; the
+    errors of `DataFile.find`; TrainingError if all runs diverge.
 
     >>> outcome = reproduce.run_study(reproduce.STUDIES["chung2014"], tasks=["jbs"])
     Traceback (most recent call last):
@@ -122,22 +130,41 @@ def run_study(
             Run(task, cell, seed, loaded[task], settings)
             for seed in range(count) for task in chosen for cell in study.cells
         ]  # fmt: skip
-        kept = {_key(run): _kept(folder, run) for run in runs}
+        manual_seed(0)
+        trainers = {(run.task, run.cell): study.trainer(run) for run in runs if run.seed == 0}
+        models = {key: trainer.model for key, trainer in trainers.items()}
+        kept = {_key(run): _kept(folder, run, models[run.task, run.cell]) for run in runs}
         total, done = (sum(study.steps(run) for run in runs if every or kept[_key(run)]) for every in (True, False))
         with progress_display(total, done, quiet=not progress) as display:
             for run in runs:
                 if kept[_key(run)] is None:
-                    kept[_key(run)] = _finished(study, run, folder, display)
+                    kept[_key(run)] = _finished(study, run, models[run.task, run.cell], folder, display)
         records: dict[tuple[str, str], list[Any]] = {}
         for run in runs:
             records.setdefault((run.task, run.cell), []).append(kept[_key(run)])
-        times, where = _times(study, [run for run in runs if run.seed == 0], folder, display)
+        diverged = {
+            key: [record["diverged"] for record in found if record["diverged"]] for key, found in records.items()
+        }
+        if sum(map(len, diverged.values())) == len(runs):
+            raise TrainingError(
+                f"all {len(runs)} runs diverged; {_named(runs[0])}: {diverged[chosen[0], runs[0].cell][0]}"
+            )
+        times, where = _times(study, trainers, folder, display, 0.0 if quick else SECONDS)
     return Outcome(
         study, quick, chosen, count,
         {key: [_result(record) for record in found] for key, found in records.items()},
-        times, {task: study.baselines(task, loaded[task]) for task in chosen}, where,
-        sorted({record["version"] for found in records.values() for record in found}), settings,
+        times, {task: study.baselines(task, loaded[task]) for task in chosen}, where, settings, diverged,
     )  # fmt: skip
+
+
+def quality(outcome: Outcome, task: str, cell: str) -> Interval:
+    """The metric of a cell on a task: the interval over its seeds, those that diverged left out; NaN of none.
+
+    >>> reproduce.quality(outcome, "jsb", "gru").mean                   # doctest: +SKIP
+    8.55
+    """
+    values = [result.quality for result in outcome.results[task, cell] if math.isfinite(result.quality)]
+    return interval(values or [math.nan])
 
 
 def machine() -> str:
@@ -166,24 +193,32 @@ class _RunProgress(Progress):
         self._display.advance(self._left)
 
 
-def _finished(study: Study, run: Run, folder: Path | None, display: Progress) -> dict[str, Any]:
+def _sizes(model: Module) -> dict[str, str]:
+    """Of each parameter its dtype and shape, in words."""
+    return {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in model.named_parameters()}
+
+
+def _finished(study: Study, run: Run, model: Module, folder: Path | None, display: Progress) -> dict[str, Any]:
+    """Make a run, whose model is of the sizes of this one: its record, which is kept."""
     unfinished = None if folder is None else folder / UNFINISHED / _key(run)
     if unfinished is not None:
         create_folder(unfinished)
     part, began = _RunProgress(display, study.steps(run)), time.perf_counter()
     manual_seed(run.seed)
+    diverged = None
     try:
         result = study.run(replace(run, progress=part, folder=unfinished))
+        if not math.isfinite(result.quality):
+            diverged = f"the {study.metric} is {result.quality}"
     except TrainingError as error:
-        raise TrainingError(f"{_named(run)}: {error}") from error
-    if not math.isfinite(result.quality):
-        raise TrainingError(f"{_named(run)}: the {study.metric} is {result.quality}")
+        diverged = str(error)
+        result = Result(model.parameter_count(), math.nan, [], {})
     part.finish()
     record = {
-        "task": run.task, "cell": run.cell, "seed": run.seed, **result._asdict(),
-        "seconds": time.perf_counter() - began, "version": __version__,
+        "task": run.task, "cell": run.cell, "seed": run.seed, "sizes": _sizes(model), **result._asdict(),
+        "diverged": diverged, "seconds": time.perf_counter() - began,
     }  # fmt: skip
-    display.write(f"{_named(run)}: {study.metric} {result.quality:.4g} {study.unit}".rstrip())
+    display.write(f"{_named(run)}: {diverged or f'{study.metric} {result.quality:.4g} {study.unit}'.rstrip()}")
     if folder is not None and unfinished is not None:
         _write(_file(folder, run), record)
         shutil.rmtree(unfinished)
@@ -201,7 +236,8 @@ def _named(run: Run) -> str:
 def _result(record: Mapping[str, Any]) -> Result:
     curve = [[math.nan if value is None else value for value in pair] for pair in record["curve"]]
     more = {name: math.nan if value is None else value for name, value in record["more"].items()}
-    return Result(record["parameters"], record["quality"], curve, more)
+    quality = math.nan if record["diverged"] else record["quality"]
+    return Result(record["parameters"], quality, curve, more)
 
 
 def plain(value: Any) -> Any:
@@ -220,8 +256,20 @@ def _identity(study: Study, quick: bool, settings: Mapping[str, Any]) -> dict[st
     """What all runs in a folder have in common, by names that an error can say."""
     files = {f"data of {name}": task.file.sha256 for name, task in study.tasks.items() if task.file is not None}
     named = {f"setting {name}": value for name, value in settings.items()}
-    identity = {"study": study.name, "quick": quick, "backend": current().name, **files, **named}
+    identity = {
+        "study": study.name, "version": __version__, "code": _code(study), "quick": quick, "backend": current().name,
+        **files, **named,
+    }  # fmt: skip
     return json.loads(json.dumps(identity))
+
+
+def _code(study: Study) -> str:
+    """A checksum of the modules that define the study, as far as they have a source."""
+    whole = sha256()
+    for cls in type(study).__mro__[: -len(Study.__mro__)]:
+        with suppress(OSError, TypeError, KeyError):  # it was typed into an interpreter
+            whole.update(inspect.getsource(sys.modules[cls.__module__]).encode())
+    return whole.hexdigest()[:12]
 
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
@@ -233,28 +281,35 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
             raise ValueError(f"out: {folder} holds other files and no {STUDY}: give a new folder")
         _write(file, identity)
         return
-    found = _read(file)
-    for name in (*identity, *found):
-        there, here = (values.get(name, "nothing") for values in (found, identity))
+    _compare(folder, _read(file), identity)
+
+
+def _compare(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any], what: str = "") -> None:
+    """Raise ValueError, with the name of what differs, if what is in a folder is not what is expected."""
+    for name in (*expected, *found):
+        there, here = (values.get(name, "nothing") for values in (found, expected))
         if there != here:
             raise ValueError(
-                f"out: {folder} holds runs with another {name}: {there!r:.60} there, {here!r:.60} now; give another "
-                "folder"
+                f"out: {folder} holds runs with another {what}{name}: {there!r:.60} there, {here!r:.60} now; give "
+                "another folder"
             )
 
 
-def _kept(folder: Path | None, run: Run) -> dict[str, Any] | None:
-    """The record of a finished run, if there is one."""
+def _kept(folder: Path | None, run: Run, model: Module) -> dict[str, Any] | None:
+    """The record of a finished run, if there is one, whose model must have had the sizes of this one."""
     if folder is None or not _file(folder, run).exists():
         return None
     record = _read(_file(folder, run))
     try:
         check(record, _RECORD)
+        if (record["quality"] is None) != (record["diverged"] is not None):
+            raise CheckpointError("quality: expected a finite number, or null of a run that diverged")
         for name in ("task", "cell", "seed"):
             if record.get(name) != getattr(run, name):
                 raise CheckpointError(f"{name}: expected {getattr(run, name)!r}, got {record.get(name)!r:.40}")
     except CheckpointError as error:
         raise FileFormatError(f"{_file(folder, run)}: {error}; remove it, and the run is made again") from error
+    _compare(folder, record["sizes"], _sizes(model), f"size of a parameter of {run.cell}, ")
     return record
 
 
@@ -282,23 +337,20 @@ def _write(file: Path, value: Any) -> None:
 
 
 def _times(
-    study: Study, runs: Sequence[Run], folder: Path | None, display: Progress
+    study: Study, trainers: Mapping[tuple[str, str], Trainer], folder: Path | None, display: Progress, seconds: float
 ) -> tuple[dict[tuple[str, str], StepTime], str]:
     """Of each (task, cell) the time per training step, and on which machine; kept, for it needs one that is quiet."""
     file = None if folder is None else folder / TIMES
     kept = _read(file) if file is not None and file.exists() else {}
-    tasks = dict.fromkeys(run.task for run in runs)
+    tasks = dict.fromkeys(task for task, _ in trainers)
     for task in tasks:
         try:
             check(kept.get(task), {"machine": TEXT, "cells": dict.fromkeys(study.cells, _TIME)})
         except CheckpointError:  # there are none, or of other cells
             display.write(f"{task}: measuring the time per step")
-            manual_seed(0)
-            steps: dict[str, Callable[[], object]] = {
-                run.cell: study.trainer(run).step for run in runs if run.task == task
-            }
-            kept[task] = {"machine": machine(), "cells": step_times(steps, study.claim[1])}
+            steps = {cell: trainer.step for (own, cell), trainer in trainers.items() if own == task}
+            kept[task] = {"machine": machine(), "cells": step_times(steps, study.claim[1], seconds)}
     if file is not None:
         _write(file, kept)
     where = "; ".join(dict.fromkeys(kept[task]["machine"] for task in tasks))
-    return {(run.task, run.cell): StepTime(*kept[run.task]["cells"][run.cell]) for run in runs}, where
+    return {(task, cell): StepTime(*kept[task]["cells"][cell]) for task, cell in trainers}, where

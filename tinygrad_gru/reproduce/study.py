@@ -81,6 +81,17 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     folder: Path | None = None
 
+    def setting(self, name: str) -> Any:
+        """The setting of that name: that of the run's task or cell, where it is a table of tasks or of cells.
+
+        >>> reproduce.Run("copy", "gru", 0, None, {"lr": {"gru": 1e-3, "lstm": 2e-3}}).setting("lr")
+        0.001
+        """
+        value = self.settings[name]
+        while isinstance(value, Mapping):
+            value = value[self.task if self.task in value else self.cell]
+        return value
+
     def fit(self, model: Module, loss: Any, data: Any, **options: Any) -> History:
         """`train.fit` with the run's display, folder and resumption. KeyboardInterrupt if it was interrupted."""
         history = fit(
@@ -102,7 +113,8 @@ class Study:
                     optimiser; also where they differ from the paper's
     metric, unit    "test NLL", "nats/step"; lower is better, unless `higher_is_better`
     tasks, cells    by name: `Task` objects, and how a table calls a cell ("GRU, 46 units")
-    claim           the two cells that the last sentence compares: the first does as well as the second for less
+    claim           the cells that are compared last: the first does as well as the second for less; and whether it is
+                    better than the others, of those that the study has
     seeds           how many a command takes that does not say
     takes           how long that is, in words: "20 minutes on two cores"
     settings        numbers and words of the protocol that a result depends on; a folder of other ones is refused
@@ -146,7 +158,7 @@ class Study:
     higher_is_better = False
     tasks: Mapping[str, Task]
     cells: Mapping[str, str]
-    claim: tuple[str, str] = ("gru", "lstm")
+    claim: tuple[str, ...] = ("gru", "lstm", "rnn")
     seeds = 3
     takes: str
     settings: Mapping[str, Any]

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-_SECONDS = 0.02  # of a measurement
+SECONDS = 5.0  # of the measurements of a task
+_SECONDS = 0.02  # of one of them
 _WARM_UP = 3
 
 
@@ -27,7 +28,9 @@ class StepTime(NamedTuple):
     ratio_high: float
 
 
-def step_times(steps: Mapping[str, Callable[[], object]], reference: str, seconds: float = 5.0) -> dict[str, StepTime]:
+def step_times(
+    steps: Mapping[str, Callable[[], object]], reference: str, seconds: float = SECONDS
+) -> dict[str, StepTime]:
     """Seconds per call of each function, measured in turns for so many seconds altogether, at least three rounds.
 
     The ratio of each to the reference is that within a round, where they ran one after the other.

@@ -87,15 +87,13 @@ class Chung2014(Study):
 
     def model(self, run: Run) -> nn.Module:
         layer, units = _CELLS[run.cell]
-        return nn.Sequential(
-            layer(KEYS, units, input_dropout=run.settings["input_dropout"][run.task]), nn.Linear(units, KEYS)
-        )
+        return nn.Sequential(layer(KEYS, units, input_dropout=run.setting("input_dropout")), nn.Linear(units, KEYS))
 
     def batches(self, run: Run, split: str) -> SequenceBatches:
         """Batches of the pieces of a split; those of training shuffled anew in every epoch."""
         pieces, seed = run.data[split], run.seed if split == "train" else None
         return SequenceBatches(
-            [piece[:-1] for piece in pieces], [piece[1:] for piece in pieces], run.settings["batch"][run.task], seed,
+            [piece[:-1] for piece in pieces], [piece[1:] for piece in pieces], run.setting("batch"), seed,
             per_step=True, bucket=4,
         )  # fmt: skip
 
@@ -109,7 +107,7 @@ class Chung2014(Study):
 
         history = run.fit(
             model, nll, batches["train"], validation=batches["valid"], epochs=settings["epochs"],
-            lr=settings["lr"][run.task], schedule=schedule, clip_norm=settings["clip_norm"],
+            lr=run.setting("lr"), schedule=schedule, clip_norm=settings["clip_norm"],
             patience=settings["patience"],
         )  # fmt: skip
         losses = {split: evaluate(model, nll, batches[split])["loss"] for split in _SPLITS}
@@ -128,7 +126,7 @@ class Chung2014(Study):
         return {"baseline: independent keys": losses[0], "baseline: each key a Markov chain": losses[1]}
 
     def steps(self, run: Run) -> int:
-        return int(run.settings["epochs"] * -(-len(run.data["train"]) // run.settings["batch"][run.task]))
+        return int(run.settings["epochs"] * -(-len(run.data["train"]) // run.setting("batch")))
 
 
 def read_rolls(path: Path) -> dict[str, list[np.ndarray]]:

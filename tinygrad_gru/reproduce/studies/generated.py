@@ -13,6 +13,7 @@ from ...data import Epochs
 from ...optim import Adam, WarmupCosine
 from ...train import Trainer, evaluate
 from ..study import Result, Run, Study, validation_curve
+from .cells import start_gates
 
 #: What stands before the numbers of a batch in the seed of its generator: a run's seed is never that of held-out data.
 _TRAINING, _VALIDATION, _TEST, _GATES = range(4)
@@ -57,7 +58,7 @@ def remember(layer: nn.Recurrent, longest: int, rng: np.random.Generator) -> Non
             nn.GRUCell: {"b_z": -u},
             nn.LSTMCell: {"b_f": u, "b_i": -u},
         }
-        cell.load_state_dict({**cell.state_dict(), **starts.get(type(cell), {})})
+        start_gates(cell, starts.get(type(cell), {}))
 
 
 class GeneratedStudy(Study):
@@ -100,8 +101,8 @@ class GeneratedStudy(Study):
         model, settings, steps = self.model(run), run.settings, self.steps(run)
         history = run.fit(
             model, self.loss, Generated(self.draw(run.task, settings), steps, settings["batch"], run.seed),
-            validation=run.data["valid"], steps=steps, lr=settings["lr"], clip_norm=settings["clip_norm"],
-            schedule=WarmupCosine, metrics=self._metrics,
+            validation=run.data["valid"], steps=steps, lr=run.setting("lr"),
+            clip_norm=settings["clip_norm"], schedule=WarmupCosine, metrics=self._metrics,
         )  # fmt: skip
         more = self.score(model, run.data["test"])
         return Result(model.parameter_count(), more.pop("quality"), validation_curve(history, *self.measured), more)
@@ -113,5 +114,4 @@ class GeneratedStudy(Study):
         return Trainer(model, self.loss, Adam(model.parameters()), [batch], clip_norm=settings["clip_norm"])
 
     def steps(self, run: Run) -> int:
-        steps = run.settings["steps"]
-        return int(steps[run.task] if isinstance(steps, Mapping) else steps)
+        return int(run.setting("steps"))

@@ -14,7 +14,7 @@ from ...optim import Adam, WarmupCosine
 from ...train import CharacterModel, Trainer, evaluate
 from ..datafile import DataFile
 from ..study import Result, Run, Study, Task, validation_curve
-from .cells import with_units
+from .cells import start_gates, with_units
 
 _CELLS = {"rnn": (nn.RNN, 220), "gru": (nn.GRU, 128), "lstm": (nn.LSTM, 110)}
 #: Where the text is cut: parts of it that end before these shares.
@@ -59,8 +59,9 @@ class Shakespeare(Study):
     cells: Mapping[str, str] = with_units(_CELLS)
     takes = "10 minutes on one core"
     settings: Mapping[str, Any] = {
-        "epochs": 4, "lr": 0.005, "batch": 32, "window": 64, "chunk": 1024, "embedding": 32, "clip_norm": 1.0,
-        "characters": None,
+        "epochs": 4, "lr": {"rnn": 0.005, "gru": 0.005, "lstm": 0.005},
+        "gates": {"rnn": {}, "gru": {"b_z": 0.0}, "lstm": {"b_f": 1.0}},
+        "batch": 32, "window": 64, "chunk": 1024, "embedding": 32, "clip_norm": 1.0, "characters": None,
     }  # fmt: skip
     quick: Mapping[str, Any] = {"epochs": 1, "characters": 100_000}
     loss = staticmethod(ops.cross_entropy)
@@ -74,7 +75,9 @@ class Shakespeare(Study):
 
     def model(self, run: Run) -> CharacterModel:
         _, units = _CELLS[run.cell]
-        return CharacterModel(_symbols(run.data), run.settings["embedding"], units, cell=run.cell)
+        model = CharacterModel(_symbols(run.data), run.settings["embedding"], units, cell=run.cell)
+        start_gates(model.recurrence.cells[0], run.settings["gates"][run.cell])
+        return model
 
     def batches(self, run: Run) -> TextStream:
         """The windows of the training text."""
@@ -86,7 +89,7 @@ class Shakespeare(Study):
         model, settings = self.model(run), run.settings
         history = run.fit(
             model, self.loss, self.batches(run), validation=as_one(run.data["valid"]), epochs=settings["epochs"],
-            lr=settings["lr"], clip_norm=settings["clip_norm"], schedule=WarmupCosine, carry_state=True,
+            lr=run.setting("lr"), clip_norm=settings["clip_norm"], schedule=WarmupCosine, carry_state=True,
         )  # fmt: skip
         losses = {split: evaluate(model, self.loss, as_one(run.data[split]))["loss"] for split in ("valid", "test")}
         return Result(model.parameter_count(), losses["test"], validation_curve(history), losses)
