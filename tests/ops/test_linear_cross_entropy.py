@@ -58,7 +58,9 @@ def test_linear_cross_entropy_by_blocks_is_that_of_logits(in_small_blocks, monke
         for found, known in zip(grad(mine, leaves, cotangent, retain_graph=True), expected, strict=True):
             np.testing.assert_allclose(found.numpy(), known.numpy(), rtol=1e-12, atol=1e-14)
         assert len(passes) == 1 + number + (settings.get("reduction") == "none")
-    found, known = (grad(sum((g * g).sum() for g in grad(y.sum(), leaves, create_graph=True)), leaves) for y in (mine, theirs))
+    found, known = (
+        grad(sum((g * g).sum() for g in grad(y.sum(), leaves, create_graph=True)), leaves) for y in (mine, theirs)
+    )
     for a, b in zip(found, known, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-11, atol=1e-13)
 

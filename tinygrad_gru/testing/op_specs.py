@@ -65,7 +65,11 @@ def check_case(name: str, case: Case, backend: str | Backend = "numpy", **option
     >>> testing.check_case("negative", testing.OP_SPECS["negative"][0]).orders
     (1, 2)
     """
-    how: dict[str, Any] = {"dtypes": case.dtypes, "elementwise": case.elementwise, "differentiable": case.differentiable}
+    how: dict[str, Any] = {
+        "dtypes": case.dtypes,
+        "elementwise": case.elementwise,
+        "differentiable": case.differentiable,
+    }
     how |= {"backend": backend, "empty": case.empty, **options}
     return check_op(function_of(name, case), case.oracle, case.shapes, case.domain, **how, **case.settings)
 
@@ -105,7 +109,13 @@ def _logical(oracle: Callable, *inputs: Any) -> list[Case]:
 
 
 def _reduction(oracle: Callable, domain: Any = (-2.0, 2.0), **settings: Any) -> list[Case]:
-    choices: list[dict[str, Any]] = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"keepdims": True}]
+    choices: list[dict[str, Any]] = [
+        {},
+        {"axis": 0},
+        {"axis": -1, "keepdims": True},
+        {"axis": (0, 2)},
+        {"keepdims": True},
+    ]
     cases = [Case(oracle, [(2, 3, 4)], domain, {**choice, **settings}) for choice in choices]
     return [*cases, Case(oracle, [()], domain, settings), Case(oracle, [(1, 1)], domain, settings)]
 

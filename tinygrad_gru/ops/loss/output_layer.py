@@ -49,7 +49,7 @@ def linear_cross_entropy(
     if label_smoothing or not _are_blocks(*arrays):
         logits = linear(x, linear_weight, linear_bias)
         return cross_entropy(logits, targets, label_smoothing=label_smoothing, **settings)
-    _, matrix, bias, ids = arrays
+    matrix, ids = arrays[1], arrays[3]
     inner, classes = matrix.shape
     scores = np.broadcast_to(np.zeros((), matrix.dtype), (*x.shape[:-1], classes))
     ids, counts = class_ids("linear_cross_entropy", scores, np.array(ids), ignore_index)
@@ -70,12 +70,13 @@ def _are_blocks(x, weight, bias, targets):
     """Whether blocks are worth it, and these arrays are those of an affine map and class ids, on the host."""
     ids = targets if hasattr(targets, "dtype") else np.array(targets)
     given = [array for array in (x, weight, bias) if array is not None]
-    return (
-        all(type(array) is HostArray for array in (*given, ids))
-        and (weight.dtype is SINGLE or weight.dtype is DOUBLE) and all(a.dtype is weight.dtype for a in given)
-        and x.ndim >= 1 and weight.ndim == 2 and x.shape[-1] == weight.shape[0] and ids.dtype.kind in "iu"
-        and (bias is None or bias.shape == weight.shape[1:]) and x.size // max(1, x.shape[-1]) * weight.shape[1] >= _LEAST
-    )  # fmt: skip
+    if any(type(array) is not HostArray for array in (*given, ids)) or ids.dtype.kind not in "iu":
+        return False
+    if len({array.dtype for array in given}) > 1 or (weight.dtype is not SINGLE and weight.dtype is not DOUBLE):
+        return False
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[0] or not x.size:
+        return False
+    return (bias is None or bias.shape == weight.shape[1:]) and x.size // x.shape[-1] * weight.shape[1] >= _LEAST
 
 
 def _factors(ids, counts, weights, reduction, dtype):

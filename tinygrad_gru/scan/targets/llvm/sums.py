@@ -67,6 +67,8 @@ class SumsEmitter:
         if any(math.prod(value.shape) * np.dtype(value.dtype).itemsize > _LARGEST for value in totals):
             return self.sums
         for position, value in enumerate(totals):
+            if position in self.time_sums.columns:
+                continue
             with suppress(Untraceable):
                 if lines := self._total(value, f"T{position}"):
                     self.sums.positions.append(position)
