@@ -25,7 +25,7 @@ from .targets import class_ids, class_weights
 
 #: Logits from which on blocks are worth it, and how many a block should have. With fewer than so many rows products
 #: read the weights more often than they compute with them.
-_LEAST, _BLOCK, _LEAST_ROWS = 2**18, 2**22, 256
+_LEAST, _BLOCK, _LEAST_ROWS = 2**18, 2**23, 256
 
 
 def linear_cross_entropy(
@@ -85,7 +85,7 @@ def _factors(ids, counts, weights, reduction, dtype):
     if counts is not None:
         factors[~counts] = 0
     if reduction == "mean" and (total := factors.sum()):
-        factors /= total
+        factors *= 1 / total  # rounded as the rules of the mean do
     return -factors.reshape(-1)
 
 
@@ -144,9 +144,8 @@ def _in_blocks(x, weight, bias, targets, factors, wanted):
     size = max(_LEAST_ROWS, _BLOCK // classes)
     size = -(-rows // -(-rows // size))
     y, z, partial = np.empty(rows, x.dtype), np.empty((size, classes), x.dtype), None
-    makers = {"x": np.empty_like, "weight": np.zeros_like, "bias": np.zeros_like}
     arrays = {"x": x, "weight": weight, "bias": bias}
-    found = {name: makers[name](arrays[name]) for name, is_wanted in zip(_NAMES, wanted) if is_wanted}
+    found = {name: np.empty_like(arrays[name]) for name, is_wanted in zip(_NAMES, wanted) if is_wanted}
     for start in range(0, rows, size):
         part = slice(start, min(start + size, rows))
         block = z[: part.stop - start]
@@ -156,7 +155,7 @@ def _in_blocks(x, weight, bias, targets, factors, wanted):
         if "x" in found:
             matmul(block, weight.T, found["x"][part])
         if "bias" in found:
-            found["bias"] += sums
+            found["bias"] = sums + (found["bias"] if start else 0)
         if "weight" in found:
             operands, total = (x[part].T, block), found["weight"]
             if weight.flags.f_contiguous:  # in the order of the weight

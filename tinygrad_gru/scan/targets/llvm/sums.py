@@ -146,4 +146,7 @@ class NativeSums:
         addresses = [native.address(totals[position]) for position in self.positions]
         for share in steps:
             share[-len(addresses) :] = addresses
-        self.in_threads(self.function, steps)
+        if len(steps) == 1:
+            self.function(steps[0])
+        else:
+            self.in_threads(self.function, steps)
