@@ -119,8 +119,8 @@ def test_two_mpis_are_noticed():
 def test_commands_for_one_process_refuse_to_be_several(rank, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PMI_RANK", str(rank))
     monkeypatch.setenv("PMI_SIZE", "2")
-    for command in (["fit", "table.csv", "--target", "y"], ["reproduce", "adding"]):
-        assert main([*command, "--out", str(tmp_path / "run")]) == 1
+    for command in (["export", "run"], ["reproduce", "adding", "--out"], ["predict", "run"]):
+        assert main([*command, str(tmp_path / "run")]) == 1
         err = capsys.readouterr().err
         assert f"{command[0]} is for one process, and 2 were started by MPICH" in err if rank == 0 else err == ""
     assert not list(tmp_path.iterdir())

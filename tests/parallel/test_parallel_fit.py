@@ -1,12 +1,13 @@
 """fit(parallel="mpi"): the same weights, logs and metrics on any number of ranks, and on one without mpiexec."""
 
 import contextlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rank_jobs as jobs
-from rank_results import JOBS, OF_FIT, on
-from support.ranks import needs_mpi, results, run
+from rank_results import JOBS, OF_FIT, on, stream_folder
+from support.ranks import needs_mpi, run
 
 from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, parallel, train
 from tinygrad_gru.parallel.transport import Single
@@ -19,6 +20,21 @@ from tinygrad_gru.train.sharded.cut import Cuttable
 @pytest.mark.parametrize("name", OF_FIT)
 def test_fit_is_the_same_on_any_number_of_ranks(ranks, name):
     assert on(ranks)[name] == on(1)[name]
+
+
+#: What each of so many ranks reads of `fit_rows`.
+READ = {
+    1: [[292, 480, 75]],
+    2: [[148, 240, 38], [144, 240, 37]],
+    4: [[74, 120, 19], [74, 120, 19], [72, 120, 19], [72, 120, 18]],
+}
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", READ)
+def test_each_rank_reads_its_own_rows(ranks):
+    weights, read = on(ranks)["fit_rows"]
+    assert weights == on(1)["fit_rows"][0] and read == READ[ranks]
 
 
 def test_a_job_that_stops_early_has_stopped():
@@ -74,11 +90,11 @@ def test_shards_draw_their_own_random_numbers():
 
 
 @needs_mpi
-def test_a_run_is_resumed_on_another_number_of_ranks(tmp_path):
+def test_a_run_is_resumed_on_another_number_of_ranks():
+    """4 steps on 4 ranks, 4 more on 2, 4 more on one."""
     whole = jobs.fit_stream(parallel.init(), steps=12)
-    folder = tmp_path / "run"
-    results(4, JOBS, f"fit_stream:4:{folder}")
-    results(2, JOBS, f"fit_stream:8:{folder}")
+    on(2)
+    folder = Path(stream_folder().name)
     assert jobs.fit_stream(parallel.init(), 12, str(folder)) == whole
     log = [record["step"] for record in train.read_log(folder / "log.jsonl") if "lr" in record]
     assert log == list(range(1, 13))

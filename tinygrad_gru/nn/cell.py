@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, random_stream
+from ..backend import backend_of, dtype_name, random_stream
 from ..contexts import no_grad
 from ..keywords import unknown_keyword
 from ..ops import broadcast_to, select, where
@@ -302,8 +302,9 @@ class Cell(RecurrentNames, Module):
         """Booleans (*shape, size) for each state that has zoneout."""
         weight, stream = self.weight, random_stream()
         backend = backend_of(weight.data)
+        dtype = "float64" if dtype_name(weight.dtype) == "float64" else "float32"  # half precision would round them
         return tuple(
-            Tensor.from_node(stream.uniform((*shape, size), weight.dtype, backend) < rate, None)
+            Tensor.from_node(stream.uniform((*shape, size), dtype, backend) < rate, None)
             for rate, size in zip(self._zoneout_rates, self.state_sizes)
             if rate
         )

@@ -11,7 +11,7 @@ import math
 from ...backend import astype
 from ..activation import log_softmax, softplus
 from ..comparison import where
-from ..elementwise import absolute, log, minimum, square
+from ..elementwise import absolute, clip, log, square
 from ..op import unwrap
 from ..precision import in_float32
 from ..reduction import mean, sum
@@ -68,8 +68,8 @@ def huber(predictions, targets, *, delta=1.0, reduction="mean"):
     """
     if not delta > 0:
         raise ValueError(f"huber: delta must be above 0, got {delta!r}")
-    error = absolute(predictions - matching_targets("huber", predictions, targets))
-    near = minimum(error, delta)  # one formula for both branches, without the square of a large error
+    error = predictions - matching_targets("huber", predictions, targets)
+    near = clip(error, low=-delta, high=delta)  # one formula for all branches, without the square of a large error
     return reduce_loss(near * (error - 0.5 * near), reduction)
 
 
