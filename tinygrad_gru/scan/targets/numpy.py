@@ -199,11 +199,15 @@ class Emitter:
 
     def _invariants(self, others: Collection[Value] = ()) -> list[str]:
         """The lines for loop-invariant values, but for `others`."""
-        transposed = [
-            value for value, users in self.plan.program.users.items()
-            if value.op == "transpose" and any(user.op != "concat" for user in users)
-        ]  # fmt: skip
-        return invariant_lines(self.names, self.buffers, self._scalar, transposed, others)
+        levels, users = self.plan.levels, self.plan.program.users
+
+        def is_copied(value: Value) -> bool:
+            if value.op == "concat" and any(i.op == "transpose" for i in value.inputs):
+                return any(user.op == "matmul" and levels.get(user) == "loop" for user in users[value])
+            return value.op == "transpose" and any(user.op != "concat" for user in users[value])
+
+        contiguous = list(filter(is_copied, users))
+        return invariant_lines(self.names, self.buffers, self._scalar, contiguous, others)
 
     # -- regions -------------------------------------------------------------------------------------------------------
 
