@@ -18,6 +18,7 @@ import numpy as np
 from tinygrad_gru import data, manual_seed, nn, ops, optim, parallel, train
 from tinygrad_gru.data.sharded import _File
 from tinygrad_gru.io.checkpoint import load_checkpoint
+from tinygrad_gru.parallel import buckets
 
 
 def digest(model):
@@ -30,9 +31,9 @@ def regression(rows=13, seed=0):
     return x, x[:, :1] ** 2
 
 
-def own_loop(exact=True, steps=40, dropout=0.3, result=digest):
+def own_loop(exact=True, steps=40, dropout=0.3, result=digest, overlap=None):
     """Two lines in a loop of one's own, with dropout, clipping, a schedule, and rows that do not divide."""
-    ranks = parallel.init(shards=4, exact=exact)
+    ranks = parallel.init(shards=4, exact=exact, overlap=overlap)
     manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 16), ops.tanh, nn.Dropout(dropout), nn.Linear(16, 1))
     optimizer = parallel.synchronised(optim.Adam(model.parameters(), lr=0.01))
@@ -46,6 +47,12 @@ def own_loop(exact=True, steps=40, dropout=0.3, result=digest):
         optimizer.step()
         schedule.step()
     return result(model)
+
+
+def overlapping_loop():
+    """The same with gradients that are sent while others are computed, each in a bucket of its own."""
+    buckets.BUCKET_BYTES = 1
+    return own_loop(overlap=True)
 
 
 def inexact_loop():
@@ -298,8 +305,8 @@ def fails(how):
 
 JOBS = {
     job.__name__: job
-    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stops, fit_diverges,
-                fit_stream, fit_rows, fit_table, other_order, other_weights, fails)
+    for job in (own_loop, overlapping_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stops,
+                fit_diverges, fit_stream, fit_rows, fit_table, other_order, other_weights, fails)
 }  # fmt: skip
 
 

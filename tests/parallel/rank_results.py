@@ -10,7 +10,7 @@ from support.ranks import results
 from tinygrad_gru import parallel
 
 JOBS = Path(rank_jobs.__file__)
-OF_LOOPS = ("own_loop", "inexact_loop", "mean_of_ranks", "unused")
+OF_LOOPS = ("own_loop", "overlapping_loop", "inexact_loop", "mean_of_ranks", "unused")
 OF_FIT = ("fit_arrays", "fit_classes", "fit_stops", "fit_table")
 
 

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import TracebackType
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from .sums import tree_sum
 from .transport import ParallelError
 
 #: Number and size of a job's ranks, as launchers tell their processes.
@@ -69,15 +71,18 @@ class Mpi:
         world = self.MPI.COMM_WORLD
         self.rank, self.size = world.Get_rank(), world.Get_size()
         _check_launcher(self.size, self.MPI)
-        self._comm, self._words = world.Dup(), world.Dup()
-        for comm in (self._comm, self._words):
+        # One for each kind of operation, for MPI pairs them by the order on their communicator.
+        self._comm, self._words, self._sums, self._results = (world.Dup() for _ in range(4))
+        for comm in (self._comm, self._words, self._sums, self._results):
             comm.Set_errhandler(self.MPI.ERRORS_RETURN)
         self._at_start, self._speaks, self._error = True, True, ""
         self._heard: dict[int, str] = {}
         self._answered: set[int] = set()
         self._calling = False
         self._kept: list[Any] = []  # messages on their way, which must not be freed
-        self._pending = False
+        self.begun = 0
+        self._half: deque[_Sum] = deque()  # sums of which the second operation has not begun
+        self._under_way: dict[int, tuple] = {}  # operations: what MPI still writes and reads
         self._processes: dict[int, int] = {}
         self._looked = time.monotonic()
         self._processes = self._neighbours()
@@ -89,8 +94,7 @@ class Mpi:
     def gather(self, values: np.ndarray) -> np.ndarray:
         values = np.ascontiguousarray(values)
         received = np.empty((self.size, *values.shape), values.dtype)
-        self._wait(self._comm.Iallgather(values, received))
-        return received
+        return self._pending(self._comm.Iallgather(values, received), received, values)()
 
     def gather_bytes(self, content: bytes) -> list[bytes]:
         lengths = self.gather(np.array([len(content)]))[:, 0]
@@ -98,29 +102,50 @@ class Mpi:
         padded[: len(content)] = np.frombuffer(content, np.uint8)
         return [row[:length].tobytes() for row, length in zip(self.gather(padded), lengths.tolist())]
 
-    def transpose(self, rows: np.ndarray) -> Callable[[], np.ndarray]:
-        received = np.empty_like(rows)
-        request = self._comm.Ialltoall(rows, received)
-        return lambda: self._result(request, received, rows)
-
-    def concatenate(self, part: np.ndarray) -> Callable[[], np.ndarray]:
-        received = np.empty(self.size * part.size, part.dtype)
-        request = self._comm.Iallgather(part, received)
-        return lambda: self._result(request, received, part)
-
-    def add(self, values: np.ndarray) -> Callable[[], np.ndarray]:
+    def sum(self, values: np.ndarray, exact: bool) -> Callable[[], np.ndarray]:
+        self.begun += 1
+        self._under_way = {key: kept for key, kept in self._under_way.items() if not self._test(kept[0])}
         received = np.empty_like(values)
-        request = self._comm.Iallreduce(values, received)
-        return lambda: self._result(request, received, values)
+        if not exact:
+            return self._pending(self._sums.Iallreduce(values, received), received, values)
+        rows = received.reshape(self.size, -1)
+        total = _Sum(self._pending(self._sums.Ialltoall(values, received), rows, values), self._gather_parts)
+        self._half.append(total)
 
-    def _result(self, request: Any, received: np.ndarray, sent: np.ndarray) -> np.ndarray:
-        """What was received; until then MPI reads what is `sent`, which this call keeps."""
-        self._wait(request)
-        return received
+        def result() -> np.ndarray:
+            while not total.is_halfway:
+                self._half.popleft().go_on(wait=True)
+            return total.pending()
+
+        return result
+
+    def advance(self) -> None:
+        self._words.Iprobe(self.MPI.ANY_SOURCE, self.MPI.ANY_TAG)  # MPI makes progress in its calls alone
+        while self._half and self._half[0].go_on(wait=False):
+            self._half.popleft()
+
+    def _gather_parts(self, part: np.ndarray) -> _Pending:
+        received = np.empty(self.size * part.size, part.dtype)
+        return self._pending(self._results.Iallgather(part, received), received, part)
+
+    def _pending(self, request: Any, received: np.ndarray, sent: np.ndarray) -> _Pending:
+        """A function of what is received; until then MPI writes that, and reads what is `sent`."""
+        key = id(request)
+        self._under_way[key] = request, received, sent
+
+        def result(wait: bool = True) -> np.ndarray | None:
+            if wait:
+                self._wait(request)
+            elif not self._test(request):
+                return None
+            self._under_way.pop(key, None)
+            return received
+
+        return result
 
     def _wait(self, request: Any) -> None:
         """Wait for a request. Raises ParallelError that names the rank if one fails or does not answer."""
-        started, self._pending = None, True
+        started = None
         while not self._test(request):
             now = time.monotonic()
             started = now if started is None else started
@@ -132,7 +157,6 @@ class Mpi:
             if now - started > self.timeout:
                 self._call_the_roll()
             time.sleep(_SLEEP_SECONDS)
-        self._pending = False
 
     def _test(self, request: Any) -> bool:
         try:
@@ -201,6 +225,7 @@ class Mpi:
         own = json.dumps([socket.gethostname(), os.getpid()])
         hosts = [json.loads(content) for content in self.gather_bytes(own.encode())]
         self.about = ", ".join(f"{rank} is process {process} on {host}" for rank, (host, process) in enumerate(hosts))
+        self.hosts = len({host for host, _ in hosts})
         same = {rank: process for rank, (host, process) in enumerate(hosts) if host == hosts[self.rank][0]}
         return {rank: process for rank, process in same.items() if rank != self.rank and _exists(process)}
 
@@ -260,12 +285,33 @@ class Mpi:
         barrier = self._words.Ibarrier()
         while time.monotonic() < until:
             if barrier.Test():
-                if not self._pending:
+                if not self._under_way:
                     return  # all have failed by themselves: MPI can end as usual
                 break
             time.sleep(_SLEEP_SECONDS)
         time.sleep(0.2)  # mpiexec passes on what was written before, which it does not after an abort
         self.MPI.COMM_WORLD.Abort(1)
+
+
+#: Waits for the result of an operation; with `wait=False` returns None if it is not there yet.
+_Pending = Callable[..., Any]
+
+
+class _Sum:
+    """A sum in a tree over the ranks, in two operations: each rank gets a segment of all vectors, and all get its sum.
+
+    All ranks begin the second operations in the order of the sums, for MPI pairs them by it.
+    """
+
+    def __init__(self, pending: _Pending, gather_parts: Callable[[np.ndarray], _Pending]) -> None:
+        self.pending, self.is_halfway, self._gather_parts = pending, False, gather_parts
+
+    def go_on(self, wait: bool) -> bool:
+        """Begin the second operation if the first is over. Returns whether it has begun."""
+        rows = self.pending(wait)
+        if rows is not None:
+            self.pending, self.is_halfway = self._gather_parts(tree_sum(rows)), True
+        return self.is_halfway
 
 
 class _Told(ParallelError):

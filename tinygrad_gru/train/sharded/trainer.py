@@ -61,7 +61,7 @@ class ShardedTrainer(Trainer):
         if ranks.size > 1:
             self.source = own_rows(self.source, self._own_rows)
         self.epoch_means = self._means = ShardedMeans(self.epoch_means.metrics)
-        self._sum = GradientSum(self.optimizer, ranks.transport, ranks.exact)
+        self._sum = GradientSum(self.optimizer, ranks.transport, ranks.exact, ranks.overlap)
         self._whole: tuple[int, Any] = -1, []  # the step, and the carried states of all shards after it
         self._digests: list[int] = []
 
@@ -107,12 +107,14 @@ class ShardedTrainer(Trainer):
         states, losses = [], np.zeros((len(self.ranks.own), len(batches)))
         for k, shard in enumerate(self.ranks.own):
             state = None if self._carried is None else self._carried[k]
+            last = max((i for i, batch in enumerate(batches) if batch[k] is not None), default=0)
             for i, batch in enumerate(batches):
                 if batch[k] is not None:
                     with self.ranks.drawing(shard, position + i):
                         loss, state = self._loss(batch[k], None if batch[k].starts else state)
                     share = float(counts[shard, i]) / (total + TINY) if counts.size > 1 else None
-                    losses[k, i] = float(self._backward(loss, share))
+                    with self._sum.sending(i == last):
+                        losses[k, i] = float(self._backward(loss, share))
             states.append(state)
             self._sum.push()
             self.optimizer.zero_grad()
