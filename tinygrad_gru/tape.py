@@ -67,10 +67,10 @@ class Node:
     grad_state: GradState | None  # gradient, hooks and name, on every leaf; on a record None until it is needed
 
     @classmethod
-    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...]) -> Node:
+    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...], state: GradState | None = None) -> Node:
         node = cls()
-        node.number, node.op, node.parents, node.saved, node.shape = tick(), op, parents, saved, shape
-        node.grad_state = None
+        node.number, node.op, node.parents, node.saved = tick(), op, parents, saved
+        node.shape, node.grad_state = shape, state
         return node
 
     def __reduce__(self) -> tuple:
@@ -146,9 +146,7 @@ def leaf(array: Any) -> Node:
 
 
 def _new_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
-    node = Node.of(None, (), (), shape)
-    node.grad_state = grad_state
-    return node
+    return Node.of(None, (), (), shape, grad_state)
 
 
 def name_of(node: Node | None) -> str:

@@ -76,6 +76,8 @@ def unwrap(value: Any) -> Any:
 
 def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
+    if type(cotangent) is HostArray and cotangent.dtype is SINGLE and cotangent.shape[1:] == shape:
+        return pairwise_sum(cotangent, axis=0)  # for a bias: what `sum_to` does, 2 µs faster
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
