@@ -320,7 +320,7 @@ class Emitter:
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
         if of_matrices and not batched and value not in self.plan.parts:
             # For one row half the time of matmul; it needs an `out` that is contiguous.
-            if runs_in_one_thread(*left.shape, right.shape[1]):
+            if runs_in_one_thread(left.shape[0], right.shape[0], right.shape[1]):
                 return f"{operands[0]}.dot({operands[1]}, {out})"
             return f"dot({operands[0]}, {operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"
