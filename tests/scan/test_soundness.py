@@ -698,6 +698,7 @@ def test_a_step_that_counts_where_nobody_looks_is_found_by_its_second_trace(caps
     number, x = of_environment(), Tensor(np.ones(3))
     with pytest.raises(NotCompiledError, match="computes something else each time it is called"):
         scan(lambda h, u: h * number() + u, Tensor(np.ones(())), x, compiled=True)
+    assert "computes something else each time" in explain(lambda h, u: h * number() + u, Tensor(np.ones(())), x)
     scan(lambda h, u: h * (print("once") or 2.0) + u, Tensor(np.ones(())), x, compiled=True)
     assert capsys.readouterr().out == "once\n"
     arrays = map(np.full, repeat(()), count())
