@@ -25,7 +25,10 @@ GRIDS = {
     "shakespeare": ("text", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
     "copy-memory": ("100", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
     "adding": ("200", {cell: [{"lr": rate} for rate in _RATES] for cell in CELLS}),
-    "chung2014": ("nottingham", {cell: [{}] for cell in CELLS}),
+    "chung2014": (
+        "nottingham",
+        {cell: [{"batch": 4, "epochs": 16}, {"epochs": 22}, {"batch": 4, "epochs": 16, "lr": 0.02}] for cell in CELLS},
+    ),
 }
 
 

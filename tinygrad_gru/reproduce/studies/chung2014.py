@@ -11,7 +11,7 @@ import numpy as np
 from ... import nn, ops
 from ...data import SequenceBatches
 from ...io import FileFormatError
-from ...optim import Adam, Optimizer, ReduceOnPlateau
+from ...optim import Adam, Optimizer, ReduceOnPlateau, Schedule, WarmupCosine
 from ...tensor import Tensor
 from ...train import Trainer, evaluate
 from ..datafile import DataFile
@@ -76,7 +76,8 @@ class Chung2014(Study):
     settings: Mapping[str, Any] = {
         "lr": {"jsb": 3e-3, "nottingham": 1e-2}, "input_dropout": {"jsb": 0.1, "nottingham": 0.0},
         "batch": {"jsb": 16, "nottingham": 8}, "lr_decay": 0.5, "lr_patience": 5, "clip_norm": 1.0, "patience": 25,
-        "epochs": 300, "pieces": None,
+        "schedule": {"jsb": "plateau", "nottingham": "cosine"}, "epochs": {"jsb": 300, "nottingham": 60},
+        "pieces": None,
     }  # fmt: skip
     quick: Mapping[str, Any] = {"epochs": 3, "pieces": 64}
 
@@ -102,11 +103,13 @@ class Chung2014(Study):
         model, batches = self.model(run), {split: self.batches(run, split) for split in _SPLITS}
         settings = run.settings
 
-        def schedule(optimizer: Optimizer, _: int) -> ReduceOnPlateau:
+        def schedule(optimizer: Optimizer, steps: int) -> Schedule:
+            if run.setting("schedule") == "cosine":
+                return WarmupCosine(optimizer, steps)
             return ReduceOnPlateau(optimizer, decay=settings["lr_decay"], patience=settings["lr_patience"])
 
         history = run.fit(
-            model, nll, batches["train"], validation=batches["valid"], epochs=settings["epochs"],
+            model, nll, batches["train"], validation=batches["valid"], epochs=run.setting("epochs"),
             lr=run.setting("lr"), schedule=schedule, clip_norm=settings["clip_norm"],
             patience=settings["patience"],
         )  # fmt: skip
@@ -126,7 +129,7 @@ class Chung2014(Study):
         return {"baseline: independent keys": losses[0], "baseline: each key a Markov chain": losses[1]}
 
     def steps(self, run: Run) -> int:
-        return int(run.settings["epochs"] * -(-len(run.data["train"]) // run.setting("batch")))
+        return int(run.setting("epochs") * -(-len(run.data["train"]) // run.setting("batch")))
 
 
 def read_rolls(path: Path) -> dict[str, list[np.ndarray]]:
