@@ -25,7 +25,7 @@ MOST_LINES, MOST_FILES, CORE_LINES = 400, 12, 2500
 LAYERS = (
     ("version", "contexts", "trees", "closures", "hints", "keywords", "io", "data"),
     ("backend", "native"),
-    ("writes", "cotangents", "collector", "html"),
+    ("writes", "cotangents", "completion", "collector", "html"),
     ("tape",),
     ("inspector", "arguments"),
     ("ops",),

@@ -180,6 +180,14 @@ def misfit(op: Any, name: str, cotangent: Any, node: Node) -> Exception:
     )
 
 
+def no_complex(op: Any) -> None:
+    """Raise the error for an input of complex numbers, whose gradients no rule would get right."""
+    raise TypeError(
+        f"{op.__name__}: an input has complex numbers: expected real ones; give the real and imaginary parts, z.real "
+        "and z.imag, as two tensors"
+    )
+
+
 def no_rules(op: Any) -> None:
     """Raise the error for an op that is to be differentiated before it has rules."""
     raise TypeError(

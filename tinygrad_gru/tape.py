@@ -16,6 +16,7 @@ from typing import Any
 
 from .backend import astype, backend_of, copy_of, is_floating, with_memory_report
 from .collector import young_generation
+from .completion import watched, with_completions
 from .contexts import enable_grad, recording
 from .cotangents import Cotangents, Sparse, own_copy
 from .html import tape_html
@@ -66,10 +67,10 @@ class Node:
     grad_state: GradState | None  # gradient, hooks and name, on every leaf; on a record None until it is needed
 
     @classmethod
-    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...]) -> Node:
+    def of(cls, op: Any, parents: tuple, saved: tuple, shape: tuple[int, ...], state: GradState | None = None) -> Node:
         node = cls()
-        node.number, node.op, node.parents, node.saved, node.shape = tick(), op, parents, saved, shape
-        node.grad_state = None
+        node.number, node.op, node.parents, node.saved = tick(), op, parents, saved
+        node.shape, node.grad_state = shape, state
         return node
 
     def __reduce__(self) -> tuple:
@@ -127,12 +128,8 @@ class GradState:
             if changed is None:
                 continue
             backend = backend_of(cotangent._data if create_graph else cotangent)
-            if (
-                not isinstance(changed, Variable)
-                or changed._data.shape != cotangent.shape
-                or not is_floating(changed._data.dtype)
-                or backend_of(changed._data).name != backend.name
-            ):
+            fits = isinstance(changed, Variable) and changed._data.shape == cotangent.shape
+            if not (fits and is_floating(changed._data.dtype) and backend_of(changed._data).name == backend.name):
                 raise TypeError(
                     f"a hook must return None or a floating-point tensor of shape {cotangent.shape} on "
                     f"{backend.name!r}, got {changed!r}"
@@ -149,9 +146,7 @@ def leaf(array: Any) -> Node:
 
 
 def _new_leaf(shape: tuple[int, ...], grad_state: GradState) -> Node:
-    node = Node.of(None, (), (), shape)
-    node.grad_state = grad_state
-    return node
+    return Node.of(None, (), (), shape, grad_state)
 
 
 def name_of(node: Node | None) -> str:
@@ -223,6 +218,8 @@ def walk(
     young_generation.make_room(len(records))
     path = _path_to(wrt, records) if wrt else None
     checked = _check_saved_arrays(records, path)
+    if watched.get() and not (wrt or since or create_graph):
+        records = with_completions(records)
     observer = inspector.get()
     cotangents = Cotangents(start, create_graph, observer)
     sums, accumulate = cotangents.sums, cotangents.accumulate
@@ -231,6 +228,8 @@ def walk(
         record = records.pop()
         cotangent = sums.pop(record, None)
         if cotangent is None:
+            if record.op is None:  # no record is left that leads to its leaf
+                gradients |= record.told(_end_gradients(tensor_type, cotangents, record.leaf, since))
             continue
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
@@ -279,9 +278,8 @@ def _freed(record: Node, records: Tape) -> str:
 def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: frozenset[Node], since: int) -> dict:
     """The gradients at the ends of the walk: leaves, and nodes older than `since`, whose hooks run elsewhere."""
     gradients: dict[Node, Any] = {}
-    for node, cotangent in cotangents.sums.items():
-        if wrt and node not in wrt:
-            continue
+    for node in [node for node in cotangents.sums if not wrt or node in wrt]:
+        cotangent = cotangents.sums.pop(node)
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
         elif node not in cotangents.owned:

@@ -46,8 +46,10 @@ def test_draws_differ():
     assert len(seen) == 20 * 20 * 50
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_uniform_numbers_are_in_0_to_1_exclusive(dtype, device):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
     numbers = to_host(random_stream().uniform((200_000,), dtype, device))
     assert numbers.dtype == dtype and numbers.min() >= 0 and numbers.max() < 1
     wide = numbers.astype(np.float64)

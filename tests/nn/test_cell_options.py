@@ -460,6 +460,15 @@ def test_zoneout_keeps_units_at_its_rate(mode, kind):
         assert (output[1:] == output[:-1]).mean() == pytest.approx(0.2, abs=0.04)
 
 
+def test_zoneout_masks_in_half_precision_do_not_round_the_rate():
+    masks = []
+    for dtype in ("float16", "float32"):
+        manual_seed(0)
+        _, (_, mask) = nn.GRUCell(3, 500, zoneout=0.7002, dtype=dtype).scan_arguments(Tensor(np.zeros((100, 20, 3))))
+        masks.append(mask.numpy())
+    assert np.array_equal(*masks)
+
+
 def test_zoneout_masks_have_their_rate_as_mean_and_none_at_rate_0():
     cell = nn.LSTMCell(3, 50, zoneout=(0.3, 0.0))
     _, (_, *masks) = cell.scan_arguments(Tensor(np.zeros((20, 10, 3), dtype="float32")))

@@ -90,6 +90,14 @@ def test_gradients_equal_finite_differences_to_second_order(rng, name):
     gradgradcheck(step, inputs, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("cell", [nn.MinGRUCell, nn.MinLSTMCell])
+def test_a_positive_candidate_has_the_derivative_1_at_0(cell):
+    """As at every a ≥ 0: there it is where inputs and biases are 0, as they often start; and gates are ½."""
+    model = cell(2, 3, positive=True, dtype="float64")
+    model(np.zeros((1, 2))).sum().backward()
+    assert model.b_h.grad.tolist() == [0.5, 0.5, 0.5]
+
+
 @all_variants
 def test_eager_and_compiled_mode_agree_in_all_gradients_also_with_lengths(name):
     layer, settings = VARIANTS[name]
@@ -289,9 +297,11 @@ def test_onnxruntime_runs_them_and_they_come_back(rng, tmp_path, name):
     x, path = rng.standard_normal((5, 2, 3)).astype("float32"), str(tmp_path / "model.onnx")
     onnx.save(model, path, x)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    expected = model(x)[0].numpy()
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(onnx.load(path)(x)[0].numpy(), expected, rtol=1e-4, atol=1e-6)
+    output, state = model(x)
+    for theirs in (session.run(None, {"x": x}), onnx.load(path)(x)):
+        for ours, value in zip([output, *parts(state)], theirs, strict=True):
+            value = value.numpy() if isinstance(value, Tensor) else value
+            np.testing.assert_allclose(value, ours.numpy(), rtol=1e-4, atol=1e-6)
 
 
 # -- errors --------------------------------------------------------------------------------------------------------

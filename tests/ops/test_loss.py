@@ -171,6 +171,13 @@ def test_huber_of_large_errors(dtype):
     assert p.grad.tolist() == [1.0, -1.0, 0.25, 0.0]
 
 
+def test_the_second_derivative_of_huber_is_1_at_no_error():
+    """It is that of ½e² where |e| < δ, also at e = 0, and 0 beyond."""
+    x = leaf([0.0, 0.5, -0.5, 3.0, -3.0], "float64")
+    first = grad(ops.huber(x, np.zeros(5), reduction="sum"), x, create_graph=True)
+    assert grad(first, x, np.ones(5)).tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
 def test_huber_needs_a_delta_above_zero():
     for delta in (0, -1.0):
         with pytest.raises(ValueError, match="huber: delta must be above 0, got"):

@@ -17,6 +17,18 @@ def close(value, expected, rtol):
     np.testing.assert_allclose(value, expected, rtol, atol=1e-44)
 
 
+@pytest.mark.parametrize(
+    "compute",
+    [lambda x, z: x * 1j, lambda x, z: ops.stack([x, z]), lambda x, z: x @ z, lambda x, z: ops.where(x > 0, x, z),
+     lambda x, z: ops.exp(z), lambda x, z: ops.mean(z), lambda x, z: ops.mse(x, z), lambda x, z: x.astype("complex64"),
+     lambda x, z: ops.cross_entropy(x[None], [0], weight=z), lambda x, z: ops.astype(z, "float32")],
+)  # fmt: skip
+def test_complex_numbers_are_refused(compute):
+    """Their imaginary parts would be lost, or a Tensor of them would get the gradient of real numbers."""
+    with pytest.raises(TypeError, match="complex"):
+        compute(leaf([1.0, 2.0]), np.array([1j, 2.0]))
+
+
 # -- tails -------------------------------------------------------------------------------------------------------------
 
 

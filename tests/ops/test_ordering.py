@@ -75,9 +75,13 @@ def test_extremes_of_all_axes_with_indices():
         ops.max(x, axis=(0, 1), return_indices=True)
 
 
+def test_of_nothing_there_are_as_many_chunks_as_were_asked_for():
+    assert [part.shape for part in ops.chunk(np.ones((2, 0)), 3, axis=1)] == [(2, 0)] * 3  # as torch.chunk gives
+
+
 def test_chunks_are_those_of_torch():
     torch = pytest.importorskip("torch")
-    for n in range(1, 9):
+    for n in range(9):
         for chunks in range(1, 9):
             mine = [len(part) for part in ops.chunk(np.arange(n), chunks)]
             assert mine == [len(part) for part in torch.chunk(torch.arange(n), chunks)], (n, chunks)

@@ -52,6 +52,12 @@ def test_expand_dims_and_squeeze(axes, negative):
     assert z.shape == (2, 3) and t.grad.tolist() == t.tolist()
 
 
+@pytest.mark.parametrize("axis", [(1, 1), (1, -2), (0, -3)])
+def test_expand_dims_with_an_axis_twice_raises(axis):
+    with pytest.raises(ValueError, match="names an axis twice"):
+        ops.expand_dims(np.ones(3 - len(axis)), axis)
+
+
 def test_methods_take_axes_as_integers_or_a_tuple():
     x = leaf(np.zeros((2, 3, 4)))
     assert x.reshape(6, 4).shape == x.reshape((6, 4)).shape == x.reshape([6, -1]).shape == (6, 4)

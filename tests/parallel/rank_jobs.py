@@ -7,12 +7,18 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from tinygrad_gru import data, manual_seed, nn, ops, optim, parallel, train
+from tinygrad_gru.data.sharded import _File
+from tinygrad_gru.io.checkpoint import load_checkpoint
+from tinygrad_gru.parallel import buckets
 
 
 def digest(model):
@@ -25,9 +31,9 @@ def regression(rows=13, seed=0):
     return x, x[:, :1] ** 2
 
 
-def own_loop(exact=True, steps=40, dropout=0.3, result=digest):
+def own_loop(exact=True, steps=40, dropout=0.3, result=digest, overlap=None):
     """Two lines in a loop of one's own, with dropout, clipping, a schedule, and rows that do not divide."""
-    ranks = parallel.init(shards=4, exact=exact)
+    ranks = parallel.init(shards=4, exact=exact, overlap=overlap)
     manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 16), ops.tanh, nn.Dropout(dropout), nn.Linear(16, 1))
     optimizer = parallel.synchronised(optim.Adam(model.parameters(), lr=0.01))
@@ -41,6 +47,12 @@ def own_loop(exact=True, steps=40, dropout=0.3, result=digest):
         optimizer.step()
         schedule.step()
     return result(model)
+
+
+def overlapping_loop():
+    """The same with gradients that are sent while others are computed, each in a bucket of its own."""
+    buckets.BUCKET_BYTES = 1
+    return own_loop(overlap=True)
 
 
 def inexact_loop():
@@ -90,7 +102,7 @@ class Classes:
         self.loss = partial(ops.cross_entropy, ignore_index=-100, weight=np.array([1.0, 2.5], "f"))
 
 
-def fit_classes(ranks="mpi", steps=12, **settings):
+def fit_classes(ranks="mpi", steps=8, **settings):
     """fit with lengths, ignored targets, class weights, accumulation, dropout, zoneout, clipping and metrics."""
     case = Classes()
     history = train.fit(
@@ -155,6 +167,90 @@ def fit_stream(ranks="mpi", steps=12, folder=None):
     return digest(model)
 
 
+class Reads:
+    """Counts the rows that are read of files; a shard of an array is one."""
+
+    def __enter__(self):
+        self.rows, self.read = 0, _File.read
+        _File.read = lambda file, row, out: (setattr(self, "rows", self.rows + len(out)), self.read(file, row, out))[1]
+        return self
+
+    def __exit__(self, *_):
+        _File.read = self.read
+
+
+class CountedList(list):
+    """Counts the sequences that are taken."""
+
+    taken = 0
+
+    def __getitem__(self, index):
+        self.taken += 1
+        return super().__getitem__(index)
+
+
+def fit_rows(ranks="mpi"):
+    """fit on files and sequences of which each rank reads its own rows: the weights, and what the ranks have read.
+
+    10 batches: of 16 rows of two arrays, the last one of 2; of 8 streams of 5 characters and the next one; of 8
+    sequences, the last one of 3, with a position in the middle that is loaded.
+    """
+    ranks = parallel.init(shards=4) if ranks == "mpi" else ranks
+    x, y = regression(146)
+    with tempfile.TemporaryDirectory() as name:
+        for place, array in (("x", x), ("y", y), ("ids", np.arange(450) ** 2 % 7)):
+            np.save(f"{name}/{place}.npy", array)
+        arrays = data.ArrayBatches(data.ShardedArray(f"{name}/x.npy"), data.ShardedArray(f"{name}/y.npy"), 16, seed=0)
+        text = data.TextStream(data.ShardedArray(f"{name}/ids.npy"), window=5, batch_size=8, chunk=9)
+        case = Classes(rows=75, batch_size=8)
+        case.batches.sequences = CountedList(case.batches.sequences)
+        models = [
+            nn.Sequential(nn.Linear(5, 16), ops.tanh, nn.Dropout(0.3), nn.Linear(16, 1)),
+            nn.Sequential(nn.Embedding(7, 4), nn.GRU(4, 6), nn.Dropout(0.3), nn.Linear(6, 7)),
+            case.model,
+        ]
+        weights, read = [], []
+        for model, loss, batches in zip(models, (ops.mse, ops.cross_entropy, case.loss), (arrays, text, case.batches)):
+            manual_seed(0)
+            trainer = train.sharded.ShardedTrainer(model, loss, optim.Adam(model.parameters()), batches, ranks=ranks)
+            with Reads() as reads:
+                for step in range(10):
+                    trainer.step()
+                    if step == 4:
+                        trainer.load_state_dict(trainer.state_dict())
+            weights.append(digest(model))
+            read.append(reads.rows)
+        read[2] = case.batches.sequences.taken
+    return [weights, [part["read"] for part in ranks.gather({"read": read})]]
+
+
+@contextmanager
+def without_pictures():
+    """A block without matplotlib, which takes a second."""
+    kept = {name: sys.modules.pop(name) for name in [*sys.modules] if name == "matplotlib"}
+    sys.modules["matplotlib"] = None
+    yield
+    del sys.modules["matplotlib"]
+    sys.modules.update(kept)
+
+
+def fit_table(ranks="mpi"):
+    """The command `fit` on a table: its exit status, the model that it has written, and the log."""
+    from tinygrad_gru import cli  # which imports what no other job needs
+
+    with tempfile.TemporaryDirectory() as name:
+        path, folder = Path(name, "table.csv"), Path(name, "run")
+        rows = [f"{10 + 3 * np.sin(k / 4):.4f};{'ab'[k // 3 % 2]}" for k in range(120)]
+        path.write_text("\n".join(["load;city", *rows]))
+        ranks = parallel.init(shards=4) if ranks == "mpi" else ranks
+        how = "--target load --window 8 --hidden 8 --layers 2 --dropout 0.2 --epochs 3 --batch 10 --shards 4 --quiet"
+        with without_pictures():
+            status = cli.main(["fit", str(path), *how.split(), "--out", str(folder)])
+        if ranks.rank == 0:
+            model = load_checkpoint(folder / "model.safetensors")["model"]
+            return [status, parallel.checksum(model.values()), (folder / "log.jsonl").read_text()]
+
+
 class Unordered:
     """Batches of which one sees nothing before they come, as those of a DataLoader that shuffles."""
 
@@ -165,18 +261,26 @@ class Unordered:
         return self.passes()
 
 
-def differ(what):
-    """fit on ranks of which one differs."""
-    ranks = parallel.init(timeout=20)
-    other = ranks.rank == 1
+def other_order():
+    """What each rank says of batches that rank 1 reads in another order."""
+    ranks = parallel.init()
     manual_seed(0)
     model, (x, y) = nn.Linear(5, 1), regression(32)
-    if other and what == "weights":
+    batches = Unordered(lambda: iter([(x[:8], y[:8]), (x[8:16], y[8:16])][:: -1 if ranks.rank == 1 else 1]))
+    try:
+        train.fit(model, ops.mse, batches, steps=2, parallel=ranks, progress=False)
+    except parallel.ParallelError as error:
+        return [part["said"] for part in ranks.gather({"said": str(error)})]
+
+
+def other_weights():
+    """fit on ranks of which one differs."""
+    ranks = parallel.init(timeout=20)
+    manual_seed(0)
+    model = nn.Linear(5, 1)
+    if ranks.rank == 1:
         model.W.data[0, 0] += 1e-6
-    batches = (x, y)
-    if what == "order":
-        batches = Unordered(lambda: iter([(x[:8], y[:8]), (x[8:16], y[8:16])][:: -1 if other else 1]))
-    train.fit(model, ops.mse, batches, steps=2, parallel=ranks, progress=False, batch_size=8)
+    train.fit(model, ops.mse, regression(32), steps=2, parallel=ranks, progress=False, batch_size=8)
     print("trained")
 
 
@@ -190,9 +294,7 @@ def fails(how):
     for step in range(5):
         if step == 2 and ranks.rank == 1:
             if how == "error":
-                raise OSError("the disk is gone")
-            if how == "long":
-                raise OSError("…" * 1000 + "\udcff")  # as of a file name that is no UTF-8
+                raise OSError("the disk is gone" + "…" * 1000 + "\udcff")  # as of a file name that is no UTF-8
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
@@ -203,8 +305,8 @@ def fails(how):
 
 JOBS = {
     job.__name__: job
-    for job in (own_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stops, fit_diverges,
-                fit_stream, differ, fails)
+    for job in (own_loop, overlapping_loop, inexact_loop, mean_of_ranks, unused, fit_classes, fit_arrays, fit_stops,
+                fit_diverges, fit_stream, fit_rows, fit_table, other_order, other_weights, fails)
 }  # fmt: skip
 
 

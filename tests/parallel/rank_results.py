@@ -1,6 +1,7 @@
 """What the jobs give on a number of ranks, started once for all tests."""
 
 import functools
+import tempfile
 from pathlib import Path
 
 import rank_jobs
@@ -9,13 +10,25 @@ from support.ranks import results
 from tinygrad_gru import parallel
 
 JOBS = Path(rank_jobs.__file__)
-OF_LOOPS, OF_FIT = ("own_loop", "inexact_loop", "mean_of_ranks", "unused"), ("fit_arrays", "fit_classes", "fit_stops")
+OF_LOOPS = ("own_loop", "overlapping_loop", "inexact_loop", "mean_of_ranks", "unused")
+OF_FIT = ("fit_arrays", "fit_classes", "fit_stops", "fit_table")
 
 
 @functools.lru_cache
 def on(ranks):
     if ranks == 1:
         return {name: rank_jobs.JOBS[name]() for name in OF_LOOPS} | {
-            name: rank_jobs.JOBS[name](parallel.init()) for name in OF_FIT
+            name: rank_jobs.JOBS[name](parallel.init()) for name in (*OF_FIT, "fit_rows")
         }
-    return results(ranks, JOBS, *OF_LOOPS, *OF_FIT, "fit_diverges")
+    folder = stream_folder().name
+    if ranks == 2:
+        on(4)  # has begun the run in the folder
+    return results(
+        ranks, JOBS, *OF_LOOPS, *OF_FIT, "fit_rows", "fit_diverges", "other_order", f"fit_stream:{16 // ranks}:{folder}"
+    )
+
+
+@functools.lru_cache
+def stream_folder():
+    """The folder of a run that 4 ranks begin, and 2 go on with."""
+    return tempfile.TemporaryDirectory()

@@ -1,12 +1,13 @@
 """fit(parallel="mpi"): the same weights, logs and metrics on any number of ranks, and on one without mpiexec."""
 
 import contextlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rank_jobs as jobs
-from rank_results import JOBS, OF_FIT, on
-from support.ranks import needs_mpi, results, run
+from rank_results import JOBS, OF_FIT, on, stream_folder
+from support.ranks import needs_mpi, run
 
 from tinygrad_gru import Tensor, data, manual_seed, nn, ops, optim, parallel, train
 from tinygrad_gru.parallel.transport import Single
@@ -74,11 +75,11 @@ def test_shards_draw_their_own_random_numbers():
 
 
 @needs_mpi
-def test_a_run_is_resumed_on_another_number_of_ranks(tmp_path):
+def test_a_run_is_resumed_on_another_number_of_ranks():
+    """4 steps on 4 ranks, 4 more on 2, 4 more on one."""
     whole = jobs.fit_stream(parallel.init(), steps=12)
-    folder = tmp_path / "run"
-    results(4, JOBS, f"fit_stream:4:{folder}")
-    results(2, JOBS, f"fit_stream:8:{folder}")
+    on(2)
+    folder = Path(stream_folder().name)
     assert jobs.fit_stream(parallel.init(), 12, str(folder)) == whole
     log = [record["step"] for record in train.read_log(folder / "log.jsonl") if "lr" in record]
     assert log == list(range(1, 13))
@@ -86,16 +87,18 @@ def test_a_run_is_resumed_on_another_number_of_ranks(tmp_path):
         jobs.fit_stream(parallel.init(shards=2), 12, str(folder))
 
 
-CASES = {"weights": "rank 1 of 2 has another weights than rank 0", "order": "rank 1 of 2 has read another batch"}
+@needs_mpi
+def test_ranks_with_other_weights_are_named_by_one_voice():
+    code, out, err = run(2, JOBS, "other_weights")
+    assert code == 1 and "trained" not in out
+    assert err.count("ParallelError:") == 1 and "rank 1 of 2 has another weights than rank 0" in err
 
 
 @needs_mpi
-@pytest.mark.parametrize("what", CASES)
-def test_ranks_that_differ_are_named_by_one_voice(what):
-    code, out, err = run(2, JOBS, f"differ:{what}")
-    voices = 2 if what == "order" else 1  # it is found after the start
-    assert code == 1 and "trained" not in out
-    assert err.count("ParallelError:") == voices and CASES[what] in err
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_all_ranks_report_that_one_has_read_another_batch(ranks):
+    words = f"parallel: in step 1 rank 1 of {ranks} has read another batch"
+    assert [said[: len(words)] for said in on(ranks)["other_order"]] == [words] * ranks
 
 
 class Pretended(Single):

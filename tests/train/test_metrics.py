@@ -158,6 +158,21 @@ def test_of_equal_scores_the_lower_class_comes_first():
     assert metric.compute() == 0, "a NaN is no hit"
 
 
+def test_scores_that_are_nan_predict_no_class():
+    """And not class 0, or whatever comes first: a model that has diverged would look as if it had learned."""
+    nan = np.nan
+    outputs, targets = np.array([[nan, 0.0, 1.0], [nan, nan, nan], [0.0, nan, 2.0], [0.0, 1.0, 2.0]]), [0, 0, 2, 2]
+    for metric in (train.Accuracy(), train.TopK(1), train.TopK(2)):
+        metric.update(outputs, np.array(targets))
+        assert metric.compute() == 0.25
+    binary = train.Accuracy(threshold=0.5)
+    binary.update(np.array([nan, nan, 0.0, 1.0]), np.array([0, 1, 0, 1]))
+    assert binary.compute() == 0.5
+    for confusion, values in ((train.ConfusionMatrix(), outputs), (train.ConfusionMatrix(threshold=0), outputs[:, 1])):
+        with pytest.raises(ValueError, match=r"macro_f1: the outputs for [23] targets are NaN, which is no class"):
+            confusion.update(values, np.array([0, 0, 1, 1]))
+
+
 def test_probabilities_as_targets():
     metric = train.Accuracy()
     metric.update(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([[0.1, 0.9], [0.0, 1.0]]))

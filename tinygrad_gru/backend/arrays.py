@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base import Backend
+from .numpy import COMPLEX
 from .select import backend_of, resolve
 
 
@@ -45,7 +46,11 @@ def to_host(value: Any) -> np.ndarray:
 def astype(array: Any, dtype: Any) -> Any:
     """The array in that dtype; the array itself if it has it already."""
     dtype = as_dtype(array, dtype)
-    return array if array.dtype == dtype else backend_of(array).astype(array, dtype)
+    if array.dtype == dtype:
+        return array
+    if array.dtype in COMPLEX:
+        raise TypeError(f"expected real numbers, got {array.dtype}: a conversion would lose the imaginary parts")
+    return backend_of(array).astype(array, dtype)
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:

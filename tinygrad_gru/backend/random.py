@@ -61,7 +61,7 @@ class RandomStream:
         if name == draw_dtype:
             return numbers
         if distribution == "random":  # so that rounding does not give 1
-            numbers = numbers * (1 - 2.0**-11)
+            numbers = numbers * (1 - 2.0 ** (-8 if name == "bfloat16" else -11))
         return astype(numbers, dtype)
 
 

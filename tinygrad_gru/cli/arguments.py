@@ -13,7 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import parallel
 from ..hints import did_you_mean
+from ..parallel import Ranks
+from ..parallel.ranks import ALONE, TIMEOUT
 from ..train.folder import create_folder
 
 #: The exit statuses besides 0 (done), 1 (an error) and 2 (wrong usage, of argparse).
@@ -105,6 +108,26 @@ def add_setting(
 
 def add_backend(command: argparse.ArgumentParser) -> None:
     command.add_argument("--backend", default=None, help="numpy, cupy, or cupy:1 for the second GPU (default: numpy)")
+
+
+def add_ranks(command: argparse.ArgumentParser, defaults: Any) -> None:
+    """Add the options of a job of several ranks."""
+    add_setting(
+        command, defaults, "shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 4 with mpiexec)",
+        metavar="N",
+    )  # fmt: skip
+    command.add_argument(
+        "--fast", action="store_const", dest="shards", const=0,
+        help="--shards 0: no shards, so that the weights depend, by rounding, on the number of ranks",
+    )  # fmt: skip
+    command.add_argument(
+        "--timeout", type=float, metavar="S", help=f"seconds that a rank waits for another (default: {TIMEOUT:g})"
+    )
+
+
+def launched_ranks(timeout: float) -> Ranks:
+    """The ranks that a launcher has started, or this process alone."""
+    return parallel.init(exact=False, timeout=timeout) if parallel.launched() else ALONE
 
 
 def new_run_folder(name: str) -> Path:

@@ -13,13 +13,24 @@ from typing import Any
 
 from ..data import Table, read_csv
 from ..io import replacing
+from ..parallel.ranks import SHARDS, TIMEOUT
 from ..show import PlotError
 from ..show.series import plot_series
-from ..train import SeriesModel, SeriesRun, SeriesSettings
+from ..train import History, SeriesModel, SeriesRun, SeriesSettings
 from ..train.folder import RunFolder
 from ..train.series.settings import CELLS, FILLS, TASKS
 from ..train.terminal import try_print
-from .arguments import INTERRUPTED, NOT_LEARNED, add_backend, add_setting, delimiter, new_run_folder, path
+from .arguments import (
+    INTERRUPTED,
+    NOT_LEARNED,
+    add_backend,
+    add_ranks,
+    add_setting,
+    delimiter,
+    launched_ranks,
+    new_run_folder,
+    path,
+)
 
 _FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
 MODEL, PREDICTIONS, PICTURE = "model.safetensors", "predictions.csv", "fit.png"
@@ -35,7 +46,7 @@ def add_to(commands: Any) -> None:
         "and a picture.",
         argument_default=argparse.SUPPRESS,
     )
-    command.set_defaults(command=fit, out=None, quiet=False, **_FORMAT)
+    command.set_defaults(command=fit, out=None, quiet=False, timeout=TIMEOUT, **_FORMAT)
     setting = partial(add_setting, command, SeriesSettings(target=""))
     command.add_argument("file", type=path, help="the CSV file, one row per time step")
     command.add_argument("--target", required=True, metavar="COLUMN", help="what to forecast or classify")
@@ -56,6 +67,7 @@ def add_to(commands: Any) -> None:
     setting("test", float, "share of the rows, the last ones, for the results", metavar="SHARE")
     setting("seed", int, "random seed of weights and shuffling", metavar="N")
     _add_format(command)
+    add_ranks(command, SeriesSettings(target=""))
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
     command.add_argument("--quiet", action="store_true", help="print the results only")
     add_backend(command)
@@ -87,31 +99,44 @@ def fit(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(SeriesSettings("")) if hasattr(options, name)}
     if "features" in given:
         given["features"] = tuple(given["features"])
+    ranks = launched_ranks(options.timeout)
+    if ranks.size > 1:
+        given.setdefault("shards", SHARDS)
     settings = SeriesSettings(**given)
     table = _read(options)
-    run = SeriesRun(table, settings, options.backend)
-    if not options.quiet:
+    run = SeriesRun(table, settings, options.backend, ranks)
+    is_first = ranks.rank == 0
+    if is_first and not options.quiet:
         try_print(f"{options.file}: {table.report()}\n")
         for name, reason in run.left_out.items():
             try_print(f"not read: {name} ({reason})")
         for note in run.notes():
             try_print(note)
     with ExitStack() as stack:
-        folder = stack.enter_context(RunFolder(options.out if options.out is not None else new_run_folder("fit")))
-        history = run.fit(folder, progress=not options.quiet)
-        results = run.results()
-        run.model.save(folder.path / MODEL)
-        results.to_csv(folder.path / PREDICTIONS, run.table)
-        figures = results.figures()
-        with replacing(folder.summary) as file:
-            summary = {**figures, "parameters": run.model.network.parameter_count(), "settings": asdict(settings)}
-            file.write(json.dumps(summary, indent=2).encode() + b"\n")
-        _plot(folder.path / PICTURE, run, results, history)
-    try_print(_summary(run, results, figures, folder.path))
+        folder = None
+        if is_first:
+            folder = stack.enter_context(RunFolder(options.out if options.out is not None else new_run_folder("fit")))
+        history = run.fit(folder, progress=is_first and not options.quiet)
+        if folder is not None:
+            _write(folder, run, history)
     if history.diagnosis is not None:
-        try_print(f"error: {history.diagnosis}", sys.stderr)
+        if is_first:
+            try_print(f"error: {history.diagnosis}", sys.stderr)
         return NOT_LEARNED
     return INTERRUPTED if (history.stopped or "").startswith("interrupted") else 0
+
+
+def _write(folder: RunFolder, run: SeriesRun, history: History) -> None:
+    """Write the model and its results, and print them."""
+    results = run.results()
+    run.model.save(folder.path / MODEL)
+    results.to_csv(folder.path / PREDICTIONS, run.table)
+    figures = results.figures()
+    with replacing(folder.summary) as file:
+        summary = {**figures, "parameters": run.model.network.parameter_count(), "settings": asdict(run.settings)}
+        file.write(json.dumps(summary, indent=2).encode() + b"\n")
+    _plot(folder.path / PICTURE, run, results, history)
+    try_print(_summary(run, results, figures, folder.path))
 
 
 def _summary(run: SeriesRun, results: Any, figures: dict[str, float], folder: Path) -> str:

@@ -16,8 +16,8 @@ from ..version import __version__
 from . import cache, check, fit, learn, models, reproduce, show, train
 from .arguments import INTERRUPTED, NOT_LEARNED, Parser
 
-#: Commands that write files, and whose work ranks do not share.
-_OF_ONE_PROCESS = ("fit", "reproduce", "learn", "cache", "export", "show", "explore")
+#: Commands whose work ranks share.
+_OF_RANKS = ("train", "fit")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,19 +27,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # so that a sample can be shown without Unicode
     try:
-        if (job := launched()) is not None and options.name in _OF_ONE_PROCESS:
+        if (job := launched()) is not None and options.name not in _OF_RANKS:
             rank, processes, launcher = job
             if rank:
                 return 1  # the first one reports it
             raise ParallelError(
-                f"{options.name} is for one process, and {processes} were started by {launcher}, which would write the "
-                "same files: start it without mpiexec; `train`, and train.fit(…, parallel='mpi'), share their work"
+                f"{options.name} is for one process, and {processes} were started by {launcher}, which would do the "
+                "same work: start it without mpiexec; `train`, `fit` and train.fit(…, parallel='mpi') share theirs"
             )
         with nullcontext() if getattr(options, "backend", None) is None else use(options.backend):
             status = options.command(options)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if (ranks := current()) is not None:
+            ranks.transport.failed(error)
         try_print("interrupted", sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # as in `generate … | head`

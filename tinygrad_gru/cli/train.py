@@ -14,10 +14,10 @@ from functools import partial
 from glob import glob
 from typing import Any
 
-from .. import parallel, show
+from .. import show
 from ..io import replacing
 from ..parallel import Ranks
-from ..parallel.ranks import ALONE, SHARDS, TIMEOUT
+from ..parallel.ranks import SHARDS, TIMEOUT
 from ..train import PlotError, TextRun, TextSettings, load_checkpoint, progress, restore, summarize, time_plan
 from ..train.folder import RunFolder
 from ..train.loop import GRACE
@@ -35,7 +35,9 @@ from .arguments import (
     Terminated,
     absolute,
     add_backend,
+    add_ranks,
     add_setting,
+    launched_ranks,
     new_run_folder,
     path,
     raising_terminated,
@@ -74,14 +76,7 @@ def add_to(commands: Any) -> None:
     setting("seed", int, "random seed of weights, shuffling and dropout", metavar="N")
     setting("evaluations", int, "evaluations on held-out text, of which each shows a sample", metavar="N")
     setting("patience", int, "early stopping: stop after more than N evaluations without a better loss", metavar="N")
-    setting("shards", int, "micro-shards of a batch, for the ranks of mpiexec (default: 4 with mpiexec)", metavar="N")
-    command.add_argument(
-        "--fast", action="store_const", dest="shards", const=0,
-        help="--shards 0: no shards, so that the weights depend, by rounding, on the number of ranks",
-    )  # fmt: skip
-    command.add_argument(
-        "--timeout", type=float, metavar="S", help=f"seconds that a rank waits for another (default: {TIMEOUT:g})"
-    )
+    add_ranks(command, TextSettings())
     add_backend(command)
     command.add_argument("--out", type=path, metavar="DIR", help="folder of the run (default: a new one in runs)")
     command.add_argument(
@@ -116,7 +111,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
-    ranks = parallel.init(exact=False, timeout=options.timeout) if parallel.launched() else ALONE
+    ranks = launched_ranks(options.timeout)
     if ranks.size > 1 and options.seconds is not None:
         raise ValueError("--seconds measures the speed of one process: for several ranks give --characters")
     folder: RunFolder | None = None

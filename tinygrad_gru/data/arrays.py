@@ -72,8 +72,12 @@ class ArrayBatches(Epochs[ArrayBatch]):
     def _prepare(self, epoch: int) -> None:
         self._order = order_of_epoch(self._examples, self.seed, epoch)
 
-    def _batch(self, index: int) -> ArrayBatch:
-        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+    def _count(self, index: int) -> int:
+        return min(self.batch_size, self._examples - index * self.batch_size)
+
+    def _part(self, index: int, rows: slice) -> ArrayBatch:
+        start = index * self.batch_size
+        rows = slice(start + rows.start, start + rows.stop)
         chosen = rows if self.seed is None else self._order[rows]
         inputs, targets = (
             _map(lambda _, array: np.asarray(array[chosen]), "", part) for part in (self.inputs, self.targets)

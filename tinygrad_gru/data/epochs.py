@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ KEYWORDS = {
     "batch_first": "nothing: sequences are time first, as layers take them; ArrayBatches has examples first",
 }
 
+#: The methods that make a batch as a whole.
+_WHOLE = {"_batch", "next_batch"}
+
 Batch = TypeVar("Batch")
 
 
@@ -26,7 +29,8 @@ class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
 
     So a position is two integers, `epoch` and `index`, which `state_dict` saves. `for batch in epochs` yields the
     remaining batches of the current epoch, `next_batch` never ends, and `len(epochs)` is the number in each epoch.
-    Derived classes have `_prepare`, `_batch` and `_arrangement`.
+    Derived classes have `_prepare`, `_arrangement`, and `_batch`; or `_count` and `_part`, with which a rank of a
+    parallel job reads its own rows alone.
 
     >>> batches = data.ArrayBatches(np.arange(6), batch_size=2, seed=0)
     >>> first, position = batches.next_batch(), batches.state_dict()
@@ -37,6 +41,12 @@ class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
     """
 
     _keyword_hints = KEYWORDS
+    _has_parts: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if {"_part", *_WHOLE} & vars(cls).keys():
+            cls._has_parts = "_part" in vars(cls)  # that of a class above is not of the batches that this one makes
 
     def __init__(self, batches_per_epoch: int) -> None:
         self._batches_per_epoch = batches_per_epoch
@@ -48,9 +58,17 @@ class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
     def _prepare(self, epoch: int) -> None:
         """Put the data in the order of epoch `epoch`, counted from 0."""
 
-    @abstractmethod
     def _batch(self, index: int) -> Batch:
         """Batch `index`, counted from 0, of the epoch that was prepared last."""
+        return self._part(index, slice(0, self._count(index)))
+
+    def _count(self, index: int) -> int:
+        """The number of rows of batch `index`."""
+        raise NotImplementedError
+
+    def _part(self, index: int, rows: slice) -> Batch:
+        """These rows of batch `index`, at least one."""
+        raise NotImplementedError
 
     @abstractmethod
     def _arrangement(self) -> dict[str, Any]:
@@ -68,13 +86,39 @@ class Epochs(AnsweredKeywords, ABC, Generic[Batch]):
 
     def next_batch(self) -> Batch:
         """The next batch; after the last one of an epoch, the first of the next epoch."""
+        self._start()
+        batch = self._batch(self.index)
+        self.index += 1
+        return batch
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether `next_rows` can be asked for rows: not if a derived class makes or changes batches as a whole."""
+        return self._has_parts and not _WHOLE & vars(self).keys()
+
+    def next_rows(self, choose: Callable[[int], slice]) -> tuple[Batch | None, int]:
+        """Rows of the next batch, and how many it has: `choose` says which of so many. Only these are read.
+
+        They are as in the whole batch: sequences are padded to the longest one of that. Without a row, the batch is
+        None.
+
+        >>> batches = data.ArrayBatches(np.arange(8), batch_size=4)
+        >>> batch, count = batches.next_rows(lambda count: slice(count // 2, count))
+        >>> batch.inputs.tolist(), count
+        ([2, 3], 4)
+        """
+        self._start()
+        count = self._count(self.index)
+        rows = choose(count)
+        batch = self._part(self.index, rows) if rows.stop > rows.start else None
+        self.index += 1
+        return batch, count
+
+    def _start(self) -> None:
         self._advance_epoch()
         if self._prepared_epoch != self.epoch:
             self._prepare(self.epoch)
             self._prepared_epoch = self.epoch
-        batch = self._batch(self.index)
-        self.index += 1
-        return batch
 
     def _advance_epoch(self) -> None:
         if self.index == len(self):

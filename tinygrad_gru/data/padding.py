@@ -20,7 +20,9 @@ def pad_sequence(sequences: Iterable[Any], batch_first: bool = False, padding_va
     array([[ 1,  2,  3],
            [ 4, -1, -1]])
     """
-    return pad(arrays_of_steps("sequences", sequences), padding_value, batch_first)
+    arrays = arrays_of_steps("sequences", sequences)
+    padded = pad(arrays, padding_value, max(map(len, arrays)))
+    return np.ascontiguousarray(padded.swapaxes(0, 1)) if batch_first else padded
 
 
 def arrays_of_steps(name: str, values: Iterable[Any]) -> list[np.ndarray]:
@@ -42,14 +44,13 @@ def arrays_of_steps(name: str, values: Iterable[Any]) -> list[np.ndarray]:
     return arrays
 
 
-def pad(arrays: list[np.ndarray], value: float, batch_first: bool = False) -> np.ndarray:
-    """Checked sequences in one array, with `value` beyond the end of each."""
+def pad(arrays: list[np.ndarray], value: float, steps: int) -> np.ndarray:
+    """Checked sequences in one array (steps, B, ...), with `value` beyond the end of each."""
     dtype = np.result_type(*{array.dtype for array in arrays})
     with np.errstate(invalid="ignore"):
         if dtype.kind not in "fc" and np.asarray(value).astype(dtype) != value:
             raise ValueError(f"the padding value {value} is no value of the sequences' dtype {dtype}")
-    sizes = (len(arrays), max(map(len, arrays)))
-    padded = np.full((*(sizes if batch_first else sizes[::-1]), *arrays[0].shape[1:]), value, dtype=dtype)
-    for row, array in zip(padded if batch_first else padded.swapaxes(0, 1), arrays):
-        row[: len(array)] = array
+    padded = np.full((steps, len(arrays), *arrays[0].shape[1:]), value, dtype=dtype)
+    for column, array in enumerate(arrays):
+        padded[: len(array), column] = array
     return padded

@@ -107,14 +107,19 @@ class SequenceBatches(Epochs[SequenceBatch]):
             starts = starts[order_of_epoch(len(starts), self.seed, epoch, _OF_BATCHES)]
         self._order, self._starts = order, starts
 
-    def _batch(self, index: int) -> SequenceBatch:
+    def _count(self, index: int) -> int:
+        return min(self.batch_size, len(self.sequences) - int(self._starts[index]))
+
+    def _part(self, index: int, rows: slice) -> SequenceBatch:
         start = self._starts[index]
-        indices = self._order[start : start + self.batch_size]
-        inputs, lengths = pad([self.sequences[k] for k in indices], self.padding_value), self.lengths[indices]
+        whole = self._order[start : start + self.batch_size]
+        indices, steps = whole[rows], int(self.lengths[whole].max())
+        inputs, lengths = pad([self.sequences[k] for k in indices], self.padding_value, steps), self.lengths[indices]
         if not self.per_step:
             return SequenceBatch(inputs, lengths, None if self.targets is None else self.targets[indices])
         targets = [self.targets[k] for k in indices]
-        return StepBatch(inputs, lengths, pad(targets, np.nan if targets[0].dtype.kind in "fc" else self.ignore_index))
+        value = np.nan if targets[0].dtype.kind in "fc" else self.ignore_index
+        return StepBatch(inputs, lengths, pad(targets, value, steps))
 
     def _arrangement(self) -> dict[str, Any]:
         return {

@@ -82,8 +82,11 @@ class StreamBatches(Epochs[Window]):
             for part in parts
         ]
 
-    def _batch(self, index: int) -> Window:
-        inputs, targets = (_steps(streams, index * self.window, self.window) for streams in self._streams)
+    def _count(self, index: int) -> int:
+        return self.batch_size
+
+    def _part(self, index: int, rows: slice) -> Window:
+        inputs, targets = (_steps(streams[rows], index * self.window, self.window) for streams in self._streams)
         return Window(inputs, targets, starts=index == 0)
 
     def _arrangement(self) -> dict[str, Any]:
@@ -130,10 +133,10 @@ class TextStream(StreamBatches):
         steps = len(self) * self.window
         self._streams = [text[row * steps : (row + 1) * steps + 1] for row in range(self.batch_size)]
 
-    def _batch(self, index: int) -> Window:
+    def _part(self, index: int, rows: slice) -> Window:
         if not self._is_on_disk:
-            return super()._batch(index)
-        text = _steps(self._streams, index * self.window, self.window + 1)  # read once, for inputs and targets
+            return super()._part(index, rows)
+        text = _steps(self._streams[rows], index * self.window, self.window + 1)  # read once, for inputs and targets
         return Window(text[:-1], text[1:].copy(), starts=index == 0)
 
     def _arrangement(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
 
     def product(a: Any, b: Any, *out: Any) -> Any:
         if type(a) is not array or type(b) is not array or a.size * b.size < least or not a.ndim:
-            return function(a, b, *out)
+            return function(a, b, *out) if out else function(a, b)  # of which the latter takes 0.2 µs less
         rows, columns = a.shape[-2] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1  # of one of a stack
         work = rows * a.shape[-1] * columns
         if work < LARGE and (least == LARGE or work < (LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST)):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import backend_of, random_stream
+from ..backend import backend_of, dtype_name, random_stream
 from ..contexts import no_grad
 from ..keywords import unknown_keyword
 from ..ops import broadcast_to, select, where
@@ -208,13 +208,18 @@ class Cell(RecurrentNames, Module):
             state = self.initial_state(batch)
         parts = state_parts(name, self.states, state, weight)
         for state_name, part, size in zip(self.states, parts, self.state_sizes):
-            cause = "the state of another batch, such as a last, shorter one?"
-            if part.shape == (1, batch, size):
-                cause = f"the state of a layer, whose first axis is of layers and directions: {state_name}[0]"
-            check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", cause)
+            if part.shape != (batch, size):
+                cause = "the state of another batch, such as a last, shorter one?"
+                if part.shape == (1, batch, size):
+                    cause = f"the state of a layer, whose first axis is of layers and directions: {state_name}[0]"
+                check_state_part(state_name, part, (batch, size), "(batch, hidden_size)", cause)
         step, xs = self.scan_arguments(x)
         carry = joined(parts, self.states)
-        new, y = split_output(step(carry, xs), carry)
+        output = step(carry, xs)
+        after = (output,) if len(parts) == 1 else output
+        if type(after) is tuple and len(after) == len(parts) and {*map(type, after)} == {Tensor}:
+            return joined(after, self.states)  # a carry laid out like `states`: nothing is to be looked for
+        new, y = split_output(output, carry)
         is_state, new = y is flatten(new)[0], joined(flatten(new), self.states)
         return new if is_state else (new, y)
 
@@ -302,8 +307,9 @@ class Cell(RecurrentNames, Module):
         """Booleans (*shape, size) for each state that has zoneout."""
         weight, stream = self.weight, random_stream()
         backend = backend_of(weight.data)
+        dtype = "float64" if dtype_name(weight.dtype) == "float64" else "float32"  # half precision would round them
         return tuple(
-            Tensor.from_node(stream.uniform((*shape, size), weight.dtype, backend) < rate, None)
+            Tensor.from_node(stream.uniform((*shape, size), dtype, backend) < rate, None)
             for rate, size in zip(self._zoneout_rates, self.state_sizes)
             if rate
         )

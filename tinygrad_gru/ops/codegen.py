@@ -38,6 +38,8 @@ How: `source` puts the text together, `load` compiles it. What `print(hadamard.s
             _y = _as_array(_y)
         if _y.dtype is _DOUBLE or _mixed and _y.dtype is _SINGLE:
             _y = _demote_float64(_y, (a, b))
+        elif _mixed and _y.dtype in _COMPLEX:
+            _no_complex(_op)
         _result = _variable_new(_type)
         _result._data = _y
         if _a_node is None and _b_node is None or not _recording():
@@ -190,9 +192,13 @@ def _call(op: Interface) -> list[str]:
         f"    if _type is None and _any_list({arrays}):",
         f"        return _op({', '.join([f'*_arrays_of({arrays})', *passed])})",
     ]
-    is_wider = "_y.dtype is _DOUBLE"
-    if len(op.inputs) > 1:  # NumPy does not know that Python scalars are weakly typed beside bfloat16
-        is_wider += " or _mixed and _y.dtype is _SINGLE"
+    several = len(op.inputs) > 1
+    is_wider, is_complex = "_y.dtype is _DOUBLE", "_y.dtype in _COMPLEX"
+    if several:  # NumPy does not know that Python scalars are weakly typed beside bfloat16
+        is_wider, is_complex = f"{is_wider} or _mixed and _y.dtype is _SINGLE", f"_mixed and {is_complex}"
+    demoted = [f"if {is_wider}:", f"    _y = _demote_float64(_y, {arrays})"]
+    if several or op.variadic:  # no Tensor is, but an array or a scalar beside one may be
+        demoted += [f"elif {is_complex}:", "    _no_complex(_op)"]
     missing = [line for name in op.respellable for line in (
         f"if {name} is _required:", f'    raise TypeError("{op.name}() missing 1 required argument: {name!r}")'
     )]  # fmt: skip
@@ -213,7 +219,7 @@ def _call(op: Interface) -> list[str]:
         "    return _y",
         "if _type_of(_y) is not _HostArray:",
         "    _y = _as_array(_y)",
-        *([] if "dtype" in op.settings else [f"if {is_wider}:", f"    _y = _demote_float64(_y, {arrays})"]),
+        *([] if "dtype" in op.settings else demoted),
         "_result = _variable_new(_type)",
         "_result._data = _y",
         *_record(op),

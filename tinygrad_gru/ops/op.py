@@ -32,9 +32,9 @@ from types import FunctionType
 from typing import Any, Protocol
 from weakref import finalize
 
-from ..arguments import ERROR_TYPES, add_op_context, any_list, arrays_of, misfit, no_rules, respelt
+from ..arguments import ERROR_TYPES, add_op_context, any_list, arrays_of, misfit, no_complex, no_rules, respelt
 from ..backend import as_array, xp_of
-from ..backend.numpy import DOUBLE, SINGLE, HostArray
+from ..backend.numpy import COMPLEX, DOUBLE, SINGLE, HostArray
 from ..contexts import recording
 from ..tape import Node, Variable, inspector
 from ..writes import tick, writes
@@ -76,6 +76,8 @@ def unwrap(value: Any) -> Any:
 
 def sum_to_shape(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """A cotangent summed over the axes along which its input was broadcast."""
+    if type(cotangent) is HostArray and cotangent.dtype is SINGLE and cotangent.shape[1:] == shape:
+        return pairwise_sum(cotangent, axis=0)  # for a bias: what `sum_to` does, 2 µs faster
     return cotangent if cotangent.shape == shape else sum_to(cotangent, shape=shape)
 
 
@@ -86,9 +88,9 @@ _SCOPE = {
     "_recording": recording.get, "_inspector": inspector.get, "_as_array": as_array, "_HostArray": HostArray,
     "_SINGLE": SINGLE, "_DOUBLE": DOUBLE, "_demote_float64": demote_float64, "_sum_to_shape": sum_to_shape,
     "_no_rules": no_rules, "_misfit": misfit, "_respelt": respelt, "_required": inspect.Parameter.empty,
-    "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context,
+    "_any_list": any_list, "_arrays_of": arrays_of, "_add_op_context": add_op_context, "_COMPLEX": COMPLEX,
     "_MISFITS": (AttributeError, TypeError, ValueError), "_ERRORS": (*ERROR_TYPES, MemoryError),
-    "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any,
+    "_isinstance": isinstance, "_type_of": type, "_list": list, "_tuple": tuple, "_any": any, "_no_complex": no_complex,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,16 @@ def checksum(arrays: Iterable[Any]) -> str:
     """
     digest = hashlib.sha256()
     for array in arrays:
-        host = np.asarray(to_host(array))
-        digest.update(f"{host.dtype} {host.shape} ".encode())
-        if host.nbytes <= _WHOLE:
-            digest.update(np.ascontiguousarray(host).reshape(-1).view(np.uint8).data)
-            continue
-        rows = max(1, _BLOCK * len(host) // host.nbytes)
-        for start in np.linspace(0, len(host) - rows, _WHOLE // _BLOCK).astype(int).tolist():
-            digest.update(np.ascontiguousarray(host[start : start + rows]).reshape(-1).view(np.uint8).data)
+        array = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
+        shape = tuple(array.shape)
+        digest.update(f"{array.dtype} {shape} ".encode())
+        size, parts = prod(shape) * array.dtype.itemsize, iter([array])
+        if size > _WHOLE:  # what is on the disk is read by parts
+            rows = max(1, _BLOCK * shape[0] // size)
+            starts = np.linspace(0, shape[0] - rows, _WHOLE // _BLOCK).astype(int).tolist()
+            parts = (array[start : start + rows] for start in starts)
+        for part in parts:
+            digest.update(np.ascontiguousarray(to_host(part)).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -41,7 +42,7 @@ class Ranks:
     [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]]
     """
 
-    def __init__(self, transport: Transport, shards: int, exact: bool) -> None:
+    def __init__(self, transport: Transport, shards: int, exact: bool, overlap: bool | None = None) -> None:
         self.transport, self.rank, self.size = transport, transport.rank, transport.size
         self.exact, self.shards = exact, shards if exact else transport.size
         if self.exact and (shards < 1 or shards & (shards - 1)):
@@ -51,6 +52,7 @@ class Ranks:
                 f"parallel: {self.size} ranks cannot share {shards} shards equally: start 1, 2, 4 … ranks, at most as "
                 "many as shards, or more shards=; exact=False takes any number"
             )
+        self.overlap = self.size > 1 and (transport.hosts > 1 if overlap is None else overlap)
         per_rank = self.shards // self.size
         self.own = range(self.rank * per_rank, (self.rank + 1) * per_rank)
         self.sums: WeakSet[GradientSum] = WeakSet()
@@ -66,7 +68,7 @@ class Ranks:
 
     def with_shards(self, shards: int) -> Ranks:
         """The same job with another number of shards; 0: none, and inexact sums (`exact=False`)."""
-        return Ranks(self.transport, max(shards, 1), exact=shards > 0)
+        return Ranks(self.transport, max(shards, 1), exact=shards > 0, overlap=self.overlap)
 
     def cut(self, rows: int) -> list[slice]:
         """The rows of each of all shards: contiguous parts, which differ by at most one row."""
@@ -98,13 +100,16 @@ class Ranks:
         if self.sums and all(gradients.is_whole for gradients in self.sums):
             raise ValueError("the shards of a batch follow those of another one without optimizer.step() between them")
         for gradients in self.sums:
+            gradients.overlap = gradients.overlap and len(self.sums) == 1  # they could send in another order elsewhere
             gradients.begin(len(self.own))
         position = random_stream().reserve(1)
         parts = self.cut(batch)
         for shard in self.own:
             rows = parts[shard]
             if rows.stop > rows.start:
-                with self.drawing(shard, position):
+                with self.drawing(shard, position), ExitStack() as stack:
+                    for gradients in self.sums:
+                        stack.enter_context(gradients.sending())
                     yield rows, (rows.stop - rows.start) / batch
             for gradients in self.sums:
                 gradients.push()
@@ -159,15 +164,21 @@ class Ranks:
 ALONE = Ranks(Single(), shards=1, exact=False)
 
 
-def init(engine: str | None = None, *, shards: int = SHARDS, exact: bool = True, timeout: float = TIMEOUT) -> Ranks:
+def init(
+    engine: str | None = None, *, shards: int = SHARDS, exact: bool = True, timeout: float = TIMEOUT,
+    overlap: bool | None = None,
+) -> Ranks:  # fmt: skip
     """This process as one of a data-parallel job: `mpiexec -n 4 python script.py` starts four.
 
     engine    "mpi", by mpi4py; None: MPI if a launcher has started several processes, otherwise this process alone
     shards    micro-shards of a global batch, a power of two; the number of ranks divides it
-    exact     False: each rank computes its rows as one batch, and gradients are added by MPI's Allreduce. Faster; the
+    exact     False: each rank computes its rows as one batch, and any number of ranks sums the gradients. Faster; the
               weights then depend on the number of ranks, by rounding, and the random numbers of dropout do entirely
     timeout   seconds that a rank waits for another one, an evaluation or a checkpoint included, before it ends the job
               with an error that names it
+    overlap   whether gradients are sent while those of earlier layers are computed; the results have the same bits.
+              None: if the ranks are on several machines; on one there is nothing to gain, for sending is work of the
+              same cores (docs/scaling.md)
 
     Raises ImportError without mpi4py, ParallelError if the ranks cannot share the shards, and for "nccl", which is not
     there yet.
@@ -188,7 +199,7 @@ def init(engine: str | None = None, *, shards: int = SHARDS, exact: bool = True,
         raise ValueError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
     transport: Transport = Mpi(timeout) if engine == "mpi" or launched() is not None else Single()
     try:
-        ranks = Ranks(transport, shards, exact)
+        ranks = Ranks(transport, shards, exact, overlap)
     except (ParallelError, ValueError) as error:
         if not transport.failed(error):
             raise SystemExit(1) from error
@@ -222,15 +233,16 @@ def synchronised(optimizer: Optimizer, ranks: Ranks | None = None) -> Optimizer:
     kind = next(kind for kind in type(optimizer).__mro__ if not issubclass(kind, _Synchronised))
     made: Any = object.__new__(type(kind.__name__, (_Synchronised, kind), {"__module__": kind.__module__}))
     made.__dict__ = vars(optimizer)
-    made.gradients = GradientSum(optimizer, ranks.transport, ranks.exact)
+    made.gradients = GradientSum(optimizer, ranks.transport, ranks.exact, ranks.overlap)
     made.ranks, made.is_checked = ranks, False
     ranks.sums.add(made.gradients)
     return made
 
 
 class _Synchronised(Optimizer):
-    """What `synchronised` adds to the class of an optimizer."""
+    """What `synchronised` adds to the class of an optimizer, beside the attributes that both have in common."""
 
+    __slots__ = ("gradients", "is_checked", "ranks")  # so there is no cycle, and `Ranks.sums` has what is in use
     gradients: GradientSum
     ranks: Ranks
     is_checked: bool

@@ -23,16 +23,16 @@ class ParallelError(RuntimeError):
 
 
 class Transport(Protocol):
-    """Collective operations on arrays of NumPy. All ranks call the same ones in the same order.
-
-    The operations on large arrays begin at once and return a function that waits for the result.
-    """
+    """Collective operations on arrays of NumPy. All ranks call the same ones in the same order; only `sum` may come
+    earlier on some than on others, between other operations, for which those are in an order of their own."""
 
     name: str
     about: str  # which process each rank is, as a launcher names one that was killed
     rank: int
     size: int
+    hosts: int  # how many machines these are
     timeout: float  # seconds that a wait for another rank may take
+    begun: int  # the number of sums
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         """The vectors (n,) of all ranks: (size, n)."""
@@ -40,14 +40,15 @@ class Transport(Protocol):
     def gather_bytes(self, content: bytes) -> list[bytes]:
         """The bytes of all ranks, of any length."""
 
-    def transpose(self, rows: np.ndarray) -> Callable[[], np.ndarray]:
-        """Row r goes to rank r: (size, n) → the rows for this rank, from all ranks (Alltoall)."""
+    def sum(self, values: np.ndarray, exact: bool) -> Callable[[], np.ndarray]:
+        """Begin the sum of the vectors of all ranks, and return a function that waits for it; until then the vector
+        stays as it is. Its length is a multiple of `size`.
 
-    def concatenate(self, part: np.ndarray) -> Callable[[], np.ndarray]:
-        """The parts (n,) of all ranks one after another: (size·n,) (Allgather)."""
+        exact   in a binary tree over the ranks, a power of two; otherwise in an order of the transport's own
+        """
 
-    def add(self, values: np.ndarray) -> Callable[[], np.ndarray]:
-        """The sum of the vectors of all ranks, in an order of its own (Allreduce)."""
+    def advance(self) -> None:
+        """Go on with the sums that have begun, as far as it takes no waiting."""
 
     def failed(self, error: BaseException) -> bool:
         """Tell the other ranks that this one ends with an error. Returns whether this one is to report it."""
@@ -59,7 +60,7 @@ class Transport(Protocol):
 class Single:
     """The transport of a single process: what it sends is what it gets."""
 
-    name, about, rank, size, timeout = "one process", "", 0, 1, 0.0
+    name, about, rank, size, hosts, timeout, begun = "one process", "", 0, 1, 1, 0.0, 0
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         return values[None]
@@ -67,14 +68,11 @@ class Single:
     def gather_bytes(self, content: bytes) -> list[bytes]:
         return [content]
 
-    def transpose(self, rows: np.ndarray) -> Callable[[], np.ndarray]:
-        return lambda: rows
-
-    def concatenate(self, part: np.ndarray) -> Callable[[], np.ndarray]:
-        return lambda: part
-
-    def add(self, values: np.ndarray) -> Callable[[], np.ndarray]:
+    def sum(self, values: np.ndarray, exact: bool) -> Callable[[], np.ndarray]:
         return lambda: values
+
+    def advance(self) -> None:
+        pass
 
     def failed(self, error: BaseException) -> bool:
         return True

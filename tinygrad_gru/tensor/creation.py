@@ -119,6 +119,8 @@ def linspace(start: float, stop: float, num: int, dtype: Any = "float32", device
     >>> linspace(0, 1, 5).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
+    if num < 0:
+        raise ValueError(f"linspace: num must not be negative, got {num}")
     parts = astype(resolve(device).arange(num), "float64") / max(num - 1, 1)
     return _new(astype(parts * float(stop) + (1 - parts) * float(start), dtype), False)
 

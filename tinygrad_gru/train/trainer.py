@@ -248,8 +248,11 @@ class Trainer:
         """The batches of a step; without word from the data, an epoch's first one resets a carried state."""
         batches: list[ModelBatch] = []
         while not batches or (len(batches) < self.accumulate and not at_end(self.source)):
-            batches.append(self._read(self.source.next_batch(), self.source.index == 1))
+            batches.append(self._read(self._next_batch(), self.source.index == 1))
         return batches
+
+    def _next_batch(self) -> Any:
+        return self.source.next_batch()
 
     def _read(self, batch: Any, is_first: bool) -> ModelBatch:
         read = read_batch(batch, self._like)

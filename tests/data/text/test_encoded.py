@@ -51,7 +51,8 @@ def test_shards_are_one_text(tmp_path, place):
     (tmp_path / "parts").mkdir()
     write(tmp_path / "parts" / "part-0.txt", TEXT[:middle])
     write(tmp_path / "parts" / "part-1.txt", TEXT[middle:])
-    write(tmp_path / "parts" / "notes.md", "not a part")
+    for name in ("notes.md", ".part-0.txt", "._part-1.txt"):  # the last ones are hidden
+        write(tmp_path / "parts" / name, "not a part")
     for source in (tmp_path / "parts", tmp_path / "parts" / "part-*.txt"):
         text = encoded_text(source, tmp_path / "cache")
         assert (text.digest, text.symbols, len(text)) == (whole.digest, whole.symbols, len(whole))

@@ -17,9 +17,12 @@ _BLOCK = 2**20  # bytes
 
 
 def text_files(source: str | os.PathLike[str]) -> list[Path]:
-    """The files of a text: one file; the `.txt` files of a folder; or those that match a pattern; by their names."""
+    """The files of a text: one file; the `.txt` files of a folder; or those that match a pattern; by their names.
+
+    Hidden files, whose names begin with a dot, are not among them.
+    """
     if os.path.isdir(source):
-        paths = sorted(path for path in Path(source).glob("*.txt") if path.is_file())
+        paths = sorted(path for path in Path(source).glob("[!.]*.txt") if path.is_file())
         if not paths:
             raise FileNotFoundError(2, "the folder holds no .txt file: give a pattern of its files", os.fspath(source))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ...ops import log_sigmoid, minimum, relu, sigmoid
+from ...ops import log_sigmoid, sigmoid, where
 from ...scan import pure
 from ...tensor import Tensor
 from ..base.recurrent_docs import documented
@@ -20,7 +20,7 @@ forget_bias). The paper names no start."""
 
 def positive(a: Tensor) -> Tensor:
     """g(a) = a + ½ where a ≥ 0, and σ(a) elsewhere: the positive candidate of Feng et al. 2024"""
-    return relu(a) + sigmoid(minimum(a, 0.0))
+    return where(a >= 0, a + 0.5, sigmoid(a))
 
 
 @documented

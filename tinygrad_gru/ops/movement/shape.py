@@ -7,6 +7,7 @@ from numbers import Integral
 
 from ...arguments import arrays_of, respelling
 from ...backend import as_dtype, backend_of, is_floating, xp_of
+from ...backend.numpy import COMPLEX
 from ..op import op, sum_to, unwrap
 
 
@@ -88,7 +89,10 @@ def expand_dims(x, *, axis):
     """
     axes = axis if isinstance(axis, tuple) else (axis,)
     n = len(x.shape) + len(axes)
-    for position in sorted(a % n if -n <= a < n else a for a in axes):
+    positions = sorted(a % n if -n <= a < n else a for a in axes)
+    if len({*positions}) < len(axes):
+        raise ValueError(f"axis: {axis} names an axis twice")
+    for position in positions:
         x = xp_of(x).expand_dims(x, axis=position)
     return x
 
@@ -192,8 +196,8 @@ def chunk(x, chunks, axis=0):
     n = x.shape[normalize_axis(axis, len(x.shape))]
     if not isinstance(chunks, Integral) or chunks < 1:
         raise ValueError(f"chunk: chunks must be an integer of at least 1, got {chunks!r}")
-    size = max(-(-n // chunks), 1)
-    return split(x, list(range(size, n, size)), axis=axis)
+    size = -(-n // chunks)
+    return split(x, list(range(size, n, size)) if n else chunks, axis=axis)
 
 
 @op
@@ -263,6 +267,8 @@ def astype(x, dtype):
     Tensor([ 1, -1], dtype=int64)
     """
     dtype = as_dtype(unwrap(x), dtype)
+    if dtype in COMPLEX or getattr(unwrap(x), "dtype", None) in COMPLEX:
+        raise TypeError("astype: expected real numbers, got complex ones")
     return (_cast if is_floating(dtype) else _truncate)(x, dtype=dtype)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ...backend import Backend, bfloat16, is_floating
 from ...backend.duck_array import COMPARISONS, DuckArray, DuckNamespace
 from ...backend.indexing import index_parts, is_mask
+from ...tape import inspector
 from ..ir import Graph, Value, broadcast_shape, dtype_of
 from .einsum import contraction
 from .indexing import IndexCheck, Selection, has_arrays, selection
@@ -31,6 +32,8 @@ class Untraceable(Exception):
     def __init__(self, reason: str, advice: str = ""):
         super().__init__(reason, advice)
         self.reason, self.advice = reason, advice
+        if (observer := inspector.get()) is not None:
+            observer.refusing(self)
 
     def __str__(self) -> str:
         return self.reason
@@ -49,7 +52,6 @@ _MASKS = (
     "`ops.where(mask, a, b)` keeps the shape; where the mask is the same at every step, so is `np.flatnonzero(mask)`",
 )
 _BITS = ("it computes with the bits of integers", "compute them before the scan, for all steps at once")
-
 
 #: Functions whose results jump, so that it matters in which dtype NumPy takes their operands.
 _JUMPS = COMPARISONS | {"floor_divide", "remainder"}
@@ -253,7 +255,7 @@ NAMESPACE = _Namespace()
 
 
 def is_array(graph: Graph, x: Any) -> bool:
-    """Whether the graph can have `x` as a closed-over constant: it must be of the library that the trace is for."""
+    """Whether `x` can be a closed-over constant: it must be of the library that the trace is for."""
     return isinstance(x, graph.arrays) or (isinstance(x, np.generic) and graph.arrays is np.ndarray)
 
 
@@ -273,9 +275,8 @@ class TracingBackend(Backend):
         return bfloat16() if name == "bfloat16" else super().dtype(name)
 
     def asarray(self, value: Any, dtype: Any = None) -> Any:
-        if isinstance(value, (list, tuple)):
-            return self.graph.backend.asarray(value, dtype)
-        return super().asarray(value, dtype)
+        asarray = self.graph.backend.asarray if isinstance(value, (list, tuple)) else super().asarray
+        return asarray(value, dtype)
 
     def to_host(self, array: Any) -> Any:
         raise Untraceable(*_NEEDS_VALUES)
@@ -370,12 +371,13 @@ class TracedArray(DuckArray):
 
     def __getattr__(self, name: str) -> Any:
         what = f"a traced array has no {name!r}, which is not of the array API standard"
+        if hasattr(np.ndarray, name) and not name.startswith("__"):
+            Untraceable(f"it asks an array for its {name!r}, which a traced array has not")  # or `hasattr` says no
         raise AttributeError(f"{what}: write xp_of(x).{name}(x)" if hasattr(DuckNamespace, name) else what)
 
     def concretize(self, conversion: type) -> Any:
         reason, advice = _NEEDS_VALUES
-        is_scalar = conversion is float  # as functions of `math` do
-        raise Untraceable(reason, f"{advice}; of a formula's x, `xp_of(x).abs` is `math.fabs`" if is_scalar else advice)
+        raise Untraceable(reason, advice + "; of a formula's x, `xp_of(x).abs` is `math.fabs`" * (conversion is float))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise Untraceable("it writes into an array in place", "compute a new Tensor, with `ops.where` for example")

@@ -21,7 +21,7 @@ class Accuracy(Metric):
                   probabilities; targets are 0 or 1, of several labels at once too
     ignore_index  targets of this value do not count
 
-    By name: "accuracy" and "binary_accuracy", whose threshold is 0.
+    Where a score is NaN the prediction is wrong. By name: "accuracy" and "binary_accuracy", whose threshold is 0.
 
     >>> accuracy = train.Accuracy()
     >>> accuracy.update(np.array([[0.1, 2.0], [3.0, 1.0]]), np.array([1, 1]))
@@ -50,7 +50,8 @@ class Accuracy(Metric):
 class TopK(Metric):
     """The part of the targets that is among the k classes of the largest scores; with k = 1 the accuracy.
 
-    Outputs (…, C) are scores, targets (…) class ids. Of equal scores the lower class comes first. By name "top5".
+    Outputs (…, C) are scores, targets (…) class ids. Of equal scores the lower class comes first, and
+    where one is NaN the target is not among them. By name "top5".
 
     >>> top2 = train.TopK(2)
     >>> top2.update(np.array([[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]]), np.array([2, 1]))
@@ -74,8 +75,8 @@ class TopK(Metric):
         numbers = backend_of(scores).asarray(np.arange(classes))
         targets = xp.expand_dims(targets, axis=-1)
         own = xp.sum(xp.where(numbers == targets, scores, xp.zeros_like(scores)), axis=-1, keepdims=True)
-        before = (scores > own) | ((scores == own) & (numbers < targets)) | (own != own)  # a NaN is no hit
-        hit = xp.sum(astype(before, "int64"), axis=-1) < self.k
+        before = (scores > own) | ((scores == own) & (numbers < targets))
+        hit = (xp.sum(astype(before, "int64"), axis=-1) < self.k) & ~has_nan(scores)
         self.add(hits=hit & counts, count=counts)
 
     def compute(self) -> float:
@@ -124,14 +125,24 @@ class BitsPerCharacter(Perplexity):
 
 
 def predicted_classes(metric: Any, outputs: Any, targets: Any) -> tuple[Any, Any, Any]:
-    """The predictions and the targets as class ids, and which of them count, of a metric with a threshold or None."""
+    """The predictions and the targets as class ids, and which of them count, of a metric with a threshold or None.
+
+    Scores with a NaN among them predict no class: −1.
+    """
     if metric.threshold is None:
         scores, targets, counts = class_ids(metric, outputs, targets, metric.ignore_index)
-        return xp_of(scores).argmax(scores, axis=-1), targets, counts
+        xp = xp_of(scores)
+        return xp.where(has_nan(scores), -1, xp.argmax(scores, axis=-1)), targets, counts
     scores, targets = same_shape(metric, outputs, targets)
     xp = xp_of(scores)
     counts = targets == targets if metric.ignore_index is None else targets != metric.ignore_index
     targets = xp.where(counts, targets, xp.zeros_like(targets))
     if bool(xp.any((targets != 0) & (targets != 1))):
         raise ValueError(f"{metric.name}: with a threshold the targets must be 0 or 1")
-    return astype(scores > metric.threshold, "int64"), astype(targets, "int64"), counts
+    predictions = xp.where(scores != scores, -1, astype(scores > metric.threshold, "int64"))
+    return predictions, astype(targets, "int64"), counts
+
+
+def has_nan(scores: Any) -> Any:
+    """Where one of the scores of the classes (…, C) is NaN: which is the largest is not known then."""
+    return xp_of(scores).any(scores != scores, axis=-1)

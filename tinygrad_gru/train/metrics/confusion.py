@@ -23,7 +23,7 @@ class ConfusionMatrix(Metric):
 
     `print` shows the table with precision, recall and F1 of each class. Its value in records is the macro F1: the mean
     F1 of the classes that occur in targets or predictions. Of a class that was never predicted precision is NaN, and
-    of one that never was a target recall is.
+    of one that never was a target recall is. Raises ValueError for outputs that are NaN.
 
     >>> confusion = train.ConfusionMatrix(["cat", "dog"])
     >>> confusion.update(np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0]]), np.array([0, 1, 1]))
@@ -55,7 +55,10 @@ class ConfusionMatrix(Metric):
             self.classes = list(map(str, range(size)))
         if len(self.classes) != size:
             raise ValueError(f"{self.name}: outputs for {size} classes, but {len(self.classes)} were named")
-        pairs = (to_host(ids) * size + to_host(predictions))[to_host(counts)]
+        predicted, ids = (to_host(values)[to_host(counts)] for values in (predictions, ids))
+        if (predicted < 0).any():
+            raise ValueError(f"{self.name}: the outputs for {(predicted < 0).sum()} targets are NaN, which is no class")
+        pairs = ids * size + predicted
         matrix = np.bincount(pairs.ravel(), minlength=size * size).reshape(size, size)
         self.sums["matrix"] = self.sums.get("matrix", 0) + matrix
 

@@ -14,6 +14,8 @@ from ...data import Table, split_by_time
 from ...data.tables.columns import kind_of
 from ...io import replacing
 from ...ops import cross_entropy, mse
+from ...parallel import Ranks
+from ...parallel.ranks import ALONE
 from ..fit import fit
 from ..folder import RunFolder
 from ..history import History
@@ -72,6 +74,8 @@ class SeriesRun:
     the training rows. Windows whose target is a filled value are left out, of the results too. `left_out` has the
     columns that are not read, and why. The constructor seeds the random numbers: equal settings give equal runs.
 
+    ranks   the job that it is a part of (see `parallel.init`); with `shards` in the settings one process alone
+
     >>> table = data.Table({"load": np.sin(np.arange(400) / 5)})
     >>> run = train.SeriesRun(table, train.SeriesSettings("load", window=12, hidden=8, epochs=3))
     >>> history = run.fit(progress=False)
@@ -79,7 +83,13 @@ class SeriesRun:
     ['rmse', 'rmse of the last value']
     """
 
-    def __init__(self, table: Table, settings: SeriesSettings, device: str | None = None) -> None:
+    def __init__(
+        self, table: Table, settings: SeriesSettings, device: str | None = None, ranks: Ranks | None = None
+    ) -> None:
+        ranks = ranks or ALONE
+        if settings.shards is None and ranks.size > 1:
+            raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
+        self.ranks = None if settings.shards is None else ranks.with_shards(settings.shards)
         kind = kind_of(table[settings.target])
         if kind == "date":
             raise ValueError(f"target: {settings.target!r} holds dates: expected numbers or categories")
@@ -111,6 +121,7 @@ class SeriesRun:
             self.model.network, mse if forecasts else cross_entropy, training, validation=validation,
             epochs=settings.epochs, lr=settings.lr, batch_size=settings.batch, seed=settings.seed, clip_norm=1.0,
             patience=settings.patience, metrics=[] if forecasts else ["accuracy"], folder=folder, progress=progress,
+            parallel=self.ranks,
         )  # fmt: skip
 
     def results(self) -> Results:

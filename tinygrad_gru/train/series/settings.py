@@ -31,6 +31,8 @@ class SeriesSettings:
     validation, test    the shares of the rows, in the order of time, that say when to stop, and on which the results
                  are measured; those before them are for training
     seed         of the weights and of shuffling
+    shards       micro-shards of a batch, which one process or several ranks compute with the same results (see
+                 `parallel.init`); None: the batch as a whole; 0: a part for each rank, by `exact=False`
 
     >>> train.SeriesSettings("load", window=24, horizon=6).fractions
     (0.7, 0.15, 0.15)
@@ -53,6 +55,7 @@ class SeriesSettings:
     validation: float = 0.15
     test: float = 0.15
     seed: int = 0
+    shards: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("task", (None, *TASKS)), ("fill", (None, *FILLS)), ("cell", tuple(CELLS))):
@@ -63,6 +66,11 @@ class SeriesSettings:
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
+        shards = self.shards or 0
+        if not isinstance(shards, Integral) or not 0 <= shards <= self.batch or shards & (shards - 1):
+            raise ValueError(
+                f"shards: expected a power of two, at most the batch of {self.batch} windows, got {self.shards!r}"
+            )
         for name in ("validation", "test"):
             if not isinstance(getattr(self, name), Real) or not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a share between 0 and 1, got {getattr(self, name)!r}")

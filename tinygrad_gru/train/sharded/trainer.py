@@ -11,7 +11,7 @@ import numpy as np
 from ... import parallel
 from ...backend import backend_of, random_state
 from ...backend.random import random_stream
-from ...data import ArrayBatches
+from ...data import ArrayBatches, Epochs
 from ...nn.states import restored, structure_of
 from ...parallel import ParallelError, Ranks
 from ...parallel.buckets import GradientSum
@@ -22,6 +22,7 @@ from ..batches import check_layout
 from ..metrics.loss import mean_count
 from ..trainer import TINY, Trainer
 from .cut import Cuttable, check_rows
+from .loader import LoaderRows, own_rows
 from .means import ShardedMeans
 
 
@@ -57,21 +58,45 @@ class ShardedTrainer(Trainer):
             )
         check_rows(self.source, ranks.shards)
         self.ranks = ranks
+        if ranks.size > 1:
+            self.source = own_rows(self.source, self._own_rows)
         self.epoch_means = self._means = ShardedMeans(self.epoch_means.metrics)
-        self._sum = GradientSum(self.optimizer, ranks.transport, ranks.exact)
+        self._sum = GradientSum(self.optimizer, ranks.transport, ranks.exact, ranks.overlap)
         self._whole: tuple[int, Any] = -1, []  # the step, and the carried states of all shards after it
         self._digests: list[int] = []
 
+    def _next_batch(self) -> tuple[Cuttable | None, int, int]:
+        """Rows of the next batch, this rank's alone if the source can read them alone; the first of them, and how many
+        the whole batch has."""
+        source: Any = self.source
+        if not reads_rows(source):
+            whole = Cuttable(source.next_batch())
+            self._digests.append(whole.checksum() if self.ranks.size > 1 else 0)
+            return whole, 0, whole.rows
+        if isinstance(source, LoaderRows):
+            batch, count, digest = source.next_batch()
+        else:
+            batch, count = source.next_rows(self._own_rows)
+            digest = zlib.crc32(f"{source.epoch} {source.index} {count}".encode())
+        self._digests.append(digest)
+        return None if batch is None else Cuttable(batch), self._own_rows(count).start, count
+
+    def _own_rows(self, count: int) -> slice:
+        """The rows of all shards of this rank, of a batch of so many."""
+        parts = self.ranks.cut(count)
+        return slice(parts[self.ranks.own[0]].start, parts[self.ranks.own[-1]].stop)
+
     def _read(self, batch: Any, is_first: bool) -> Any:
         """This rank's shards of a batch, None for one without rows."""
-        whole = Cuttable(batch)
-        if not whole.axis and not isinstance(self.source, ArrayBatches):
+        part, first, count = batch
+        if part is not None and not part.axis and not isinstance(self.source, ArrayBatches):
             check_layout(self.model)
-        if self.ranks.size > 1:
-            self._digests.append(zlib.crc32(b"".join(array.tobytes() for array in whole.arrays())))
-        read, parts = super()._read, self.ranks.cut(whole.rows)
-        own = [parts[shard] for shard in self.ranks.own]
-        return [read(whole.part(rows), is_first) if rows.stop > rows.start else None for rows in own]
+        own = [slice(rows.start - first, rows.stop - first) for rows in self.ranks.cut(count)]
+        read = super()._read
+        return [
+            read(part.part(own[shard]), is_first) if own[shard].stop > own[shard].start else None
+            for shard in self.ranks.own
+        ]
 
     def _gradients(self, batches: Any) -> tuple[list[Tensor], Any, Any]:
         counts = self._gather_counts([[0.0 if b is None else float(mean_count(self.loss, b.targets)) for b in batch]
@@ -82,12 +107,14 @@ class ShardedTrainer(Trainer):
         states, losses = [], np.zeros((len(self.ranks.own), len(batches)))
         for k, shard in enumerate(self.ranks.own):
             state = None if self._carried is None else self._carried[k]
+            last = max((i for i, batch in enumerate(batches) if batch[k] is not None), default=0)
             for i, batch in enumerate(batches):
                 if batch[k] is not None:
                     with self.ranks.drawing(shard, position + i):
                         loss, state = self._loss(batch[k], None if batch[k].starts else state)
                     share = float(counts[shard, i]) / (total + TINY) if counts.size > 1 else None
-                    losses[k, i] = float(self._backward(loss, share))
+                    with self._sum.sending(i == last):
+                        losses[k, i] = float(self._backward(loss, share))
             states.append(state)
             self._sum.push()
             self.optimizer.zero_grad()
@@ -122,9 +149,12 @@ class ShardedTrainer(Trainer):
         return text + (f". The loss is not finite in shard {', '.join(where)} of {self.ranks.shards}" if where else "")
 
     def collect(self) -> None:
-        """Collect what `state_dict` needs of other ranks. Raises ParallelError if their weights differ by now."""
+        """Collect what `state_dict` needs of other ranks. Raises ParallelError if weights or data differ by now."""
         if self.ranks.size > 1:
-            self.ranks.check({f"checksum of its weights after step {self.steps} (buffers included)": self._checksum()})
+            facts = {f"checksum of its weights after step {self.steps} (buffers included)": self._checksum()}
+            if reads_rows(self.source):  # each has read other rows, which say nothing about those of the others
+                facts[f"data after step {self.steps}"] = parallel.source_checksum(self.source)
+            self.ranks.check(facts)
         self._collect_carried()
 
     def _checksum(self) -> str:
@@ -190,6 +220,11 @@ class ShardedTrainer(Trainer):
         self.ranks.transport.started()
         about = f"{self.ranks.size} ranks: {self.ranks.transport.about}"
         self.remark = "\n".join(filter(None, [self.remark, about]))
+
+
+def reads_rows(source: Any) -> bool:
+    """Whether it reads rows of a batch alone: batches of `data`, with nothing around them, and passes over a loader."""
+    return isinstance(source, LoaderRows) or (isinstance(source, Epochs) and source.reads_rows)
 
 
 class _NotFinite:
