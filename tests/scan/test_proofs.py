@@ -1,12 +1,13 @@
 """Proofs: a step that makes no promise is traced once where it is proved pure, and anew whenever it may differ."""
 
-from __future__ import os
+from __future__ import annotations
 
 import functools
 import gc
 import itertools
 import math
 import operator
+import os
 import random
 import time
 import weakref
