@@ -53,6 +53,11 @@ def threads_of_numpy() -> Threads | None:
     return None
 
 
+def runs_in_one_thread(rows: int, inner: int, columns: int) -> bool:
+    """Whether BLAS computes a product of matrices of these sizes in one thread, however many it has."""
+    return rows * inner * columns < (LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST)
+
+
 def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
     """The function, a product of two arrays, in one thread of BLAS, and in pieces if it is large; the function itself
     for None.
@@ -70,7 +75,7 @@ def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
             return function(a, b, *out) if out else function(a, b)  # of which the latter takes 0.2 µs less
         rows, columns = a.shape[-2] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1  # of one of a stack
         work = rows * a.shape[-1] * columns
-        if work < LARGE and (least == LARGE or work < (LEAST_OF_VECTOR if rows == 1 or columns == 1 else LEAST)):
+        if work < LARGE and (least == LARGE or runs_in_one_thread(rows, a.shape[-1], columns)):
             return function(a, b, *out)
         before = get()
         if before != 1:

@@ -130,7 +130,7 @@ def _flat(parameter: Tensor) -> Any:
 class GradientSum:
     """Sums the gradients of an optimizer over shards and ranks: `push()` after each shard, `reduce()` in the end.
 
-    exact    in the fixed tree; otherwise by MPI's Allreduce, whose order depends on the number of ranks
+    exact    in the fixed tree; otherwise in an order that depends on the number of ranks
     overlap  whether buckets are sent in the middle of a backward pass in a block of `sending()`
 
     Buckets are of parameters of one dtype, in reverse order: the gradients of the last layers come first.
