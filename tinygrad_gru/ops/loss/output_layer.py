@@ -111,9 +111,9 @@ class _Gradients:
 
     def __init__(self, wanted, factors):
         self.wanted, self.factors = wanted, factors
-        self.known = factors, {}
+        self.known = factors, dict[str, np.ndarray]()
 
-    def take(self, name, g, *arrays):
+    def take(self, name, g, x, weight, bias, targets):
         """The gradient for the cotangents g: what was computed if they are a multiple of those."""
         factors, found = self.known  # both at once: another thread may replace them
         largest = np.abs(factors).argmax()
@@ -122,7 +122,7 @@ class _Gradients:
             gradient = found.pop(name, None)
         if gradient is None:
             factors, scale = np.ascontiguousarray(g, factors.dtype), 1
-            found = _in_blocks(*arrays, factors, self.wanted)[1]
+            found = _in_blocks(x, weight, bias, targets, factors, self.wanted)[1]
             gradient = found.pop(name)
             self.known = factors, found
         return gradient if scale == 1 else np.multiply(gradient, scale, out=gradient)
