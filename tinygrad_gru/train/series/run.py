@@ -88,7 +88,10 @@ class SeriesRun:
     ) -> None:
         ranks = ranks or ALONE
         if settings.shards is None and ranks.size > 1:
-            raise ValueError(f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none")
+            raise ValueError(
+                f"shards: {ranks.size} ranks share a batch that is cut into shards, and the run has none: begin "
+                "it with shards=4 (--shards 4), also in one process"
+            )
         self.ranks = None if settings.shards is None else ranks.with_shards(settings.shards)
         kind = kind_of(table[settings.target])
         if kind == "date":
