@@ -3,6 +3,9 @@
 `python -m benchmarks.ranks` starts a process for each way of running, which waits for its turns: the cases are
 interleaved, some steps each. The time is that of a step of rank 0, with its waits for the other; `exchange` is the part
 from the end of its backward passes on.
+
+`mpiexec -n 2 python -m benchmarks.ranks overlap` compares steps of four layers without and with `overlap`, in one job:
+on one machine, or on what its network is, or is made to be.
 """
 
 from __future__ import annotations
@@ -32,13 +35,15 @@ CASES: dict[str, tuple[int, str, list[int]]] = {
     "2 ranks": (2, "1", [0, 2, 4, 8]),
 }
 #: Rounds and steps of a turn, of which the first does not count, by the number of units.
-TURNS = {192: (8, 6), 256: (8, 5), 512: (6, 3)}
+TURNS = {192: (8, 6), 256: (7, 5), 512: (5, 3)}
 
 
-def make(hidden: int, ranks: parallel.Ranks | None, rows: int = 32, compiled: str | None = None) -> Any:
+def make(
+    hidden: int, ranks: parallel.Ranks | None, rows: int = 32, compiled: str | None = None, layers: int = 1
+) -> Any:
     """A trainer of the text job, whose `exchange` are the seconds of the last exchange of gradients."""
     manual_seed(0)
-    model = train.CharacterModel(100, hidden=hidden)
+    model = train.CharacterModel(100, hidden=hidden, layers=layers)
     ids = np.random.default_rng(0).integers(0, 100, 200_000)
     trainer: Any = train.sharded.make_trainer(
         ranks, model, ops.cross_entropy, optim.Adam(model.parameters()), TextStream(ids, 64, rows), carry_state=True,
@@ -76,6 +81,30 @@ def serve(hidden: int, cases: list[int]) -> None:
             times.append([time.perf_counter() - before, trainer.exchange])
         if ranks.rank == 0:
             print(json.dumps(times[1:]), flush=True)
+
+
+def compare_overlap(hidden: int = 192, layers: int = 4, rounds: int = 12) -> None:
+    """Print the smallest and the median time of a step without and with overlap; the two take turns."""
+    job = parallel.init(shards=2)
+    trainers = {
+        overlap: make(hidden, parallel.Ranks(job.transport, 2, exact=True, overlap=overlap), layers=layers)
+        for overlap in (False, True)
+    }
+    times: dict[bool, list[list[float]]] = {overlap: [] for overlap in trainers}
+    for turn in range(rounds + 1):
+        for overlap, trainer in trainers.items():
+            job.agreed(0.0)  # so that both begin together
+            before = time.perf_counter()
+            trainer.step()
+            if turn:
+                times[overlap].append([time.perf_counter() - before, trainer.exchange])
+    if job.rank == 0:
+        size = sum(parameter.data.nbytes for parameter in trainers[True].model.parameters())
+        print(f"{layers} layers of {hidden} units, gradients of {size / 1e6:.1f} MB; ms of a step, and of its exchange")
+        for overlap, found in times.items():
+            steps, exchanges = zip(*found)
+            numbers = [f"{1e3 * f(part):.1f}" for part in (steps, exchanges) for f in (min, statistics.median)]
+            print(row(["overlap" if overlap else "", *numbers]))
 
 
 def start(hidden: int, ranks: int, threads: str, cases: list[int]) -> subprocess.Popen:
@@ -121,5 +150,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
         serve(int(sys.argv[2]), json.loads(sys.argv[3]))
+    elif sys.argv[1:2] == ["overlap"]:
+        compare_overlap(*map(int, sys.argv[2:]))
     else:
         main()
