@@ -14,7 +14,7 @@ from operator import attrgetter
 from threading import Lock
 from typing import Any
 
-from .backend import astype, backend_of, copy_of, is_floating, with_memory_report
+from .backend import astype, backend_of, is_floating, unshared, with_memory_report
 from .collector import young_generation
 from .completion import watched, with_completions
 from .contexts import enable_grad, recording
@@ -283,7 +283,7 @@ def _end_gradients(tensor_type: type[Variable], cotangents: Cotangents, wrt: fro
         if type(cotangent) is Sparse:
             cotangent = cotangent.dense()
         elif node not in cotangents.owned:
-            cotangent = own_copy(tensor_type, cotangent, True) if cotangents.create_graph else copy_of(cotangent)
+            cotangent = own_copy(tensor_type, cotangent, True) if cotangents.create_graph else unshared(cotangent)
         state = node.grad_state if node.number >= since else None
         if state is not None and (state.hooks or cotangent.dtype != state.dtype):
             cotangent = state.run_hooks(tensor_type, cotangent, cotangents.create_graph)

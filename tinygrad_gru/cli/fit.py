@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ from typing import Any
 
 from ..data import Table, read_csv
 from ..io import replacing
-from ..parallel.ranks import SHARDS, TIMEOUT
+from ..parallel import Ranks
+from ..parallel.ranks import TIMEOUT
 from ..show import PlotError
 from ..show.series import plot_series
 from ..train import History, SeriesModel, SeriesRun, SeriesSettings
@@ -27,9 +29,9 @@ from .arguments import (
     add_ranks,
     add_setting,
     delimiter,
-    launched_ranks,
     new_run_folder,
     path,
+    set_shards,
 )
 
 _FORMAT = {"delimiter": None, "decimal": ".", "header": None, "encoding": "utf-8"}
@@ -99,10 +101,11 @@ def fit(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(SeriesSettings("")) if hasattr(options, name)}
     if "features" in given:
         given["features"] = tuple(given["features"])
-    ranks = launched_ranks(options.timeout)
-    if ranks.size > 1:
-        given.setdefault("shards", SHARDS)
+    ranks: Ranks = options.ranks
+    set_shards(given, ranks, SeriesSettings.batch)
     settings = SeriesSettings(**given)
+    if ranks.size > 1:
+        ranks.check({"table (its SHA-256)": hashlib.sha256(Path(options.file).read_bytes()).hexdigest()})
     table = _read(options)
     run = SeriesRun(table, settings, options.backend, ranks)
     is_first = ranks.rank == 0

@@ -17,7 +17,7 @@ from typing import Any
 from .. import show
 from ..io import replacing
 from ..parallel import Ranks
-from ..parallel.ranks import SHARDS, TIMEOUT
+from ..parallel.ranks import TIMEOUT
 from ..train import PlotError, TextRun, TextSettings, load_checkpoint, progress, restore, summarize, time_plan
 from ..train.folder import RunFolder
 from ..train.loop import GRACE
@@ -37,10 +37,10 @@ from .arguments import (
     add_backend,
     add_ranks,
     add_setting,
-    launched_ranks,
     new_run_folder,
     path,
     raising_terminated,
+    set_shards,
 )
 
 _PLANNED = ("characters", "evaluations")  # what --seconds sets
@@ -111,7 +111,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in asdict(TextSettings()) if hasattr(options, name)}
-    ranks = launched_ranks(options.timeout)
+    ranks: Ranks = options.ranks
     if ranks.size > 1 and options.seconds is not None:
         raise ValueError("--seconds measures the speed of one process: for several ranks give --characters")
     folder: RunFolder | None = None
@@ -120,8 +120,7 @@ def _train(options: argparse.Namespace) -> int:
             folder, state, settings = _resumed_on(ranks, options, given, locks)
             run = TextRun(settings, options.backend, origin_in(state), ranks)
         else:
-            if ranks.size > 1:
-                given.setdefault("shards", SHARDS)
+            set_shards(given, ranks, TextSettings.batch)
             state, (settings, origin) = None, _new_settings(options, given)
             run = TextRun(settings, options.backend, origin, ranks)
             if ranks.rank == 0:

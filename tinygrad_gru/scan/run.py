@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from itertools import compress
 from operator import attrgetter, methodcaller
@@ -11,9 +10,7 @@ from typing import Any
 
 from .. import ops
 from ..backend import Backend, backend_of, is_on_cuda, record_launches, xp_of
-from ..backend.numpy import HostArray
 from ..contexts import enable_grad
-from ..cotangents import Cotangents
 from ..ops.multi_output import record_multi_output
 from ..tape import Node, Variable
 from ..tensor import Tensor
@@ -212,27 +209,12 @@ class _CompiledScan:
             of_carry, of_xs, of_closed_over = over_time.outputs(length)
             for node, parts, present in zip((*parents[:count], *xs), (*zip(final), *ys), (*of_carry, *of_xs)):
                 if node is not None and present:
-                    is_own = id(parts[0]) in own and len(parts) == 1
-                    _give(accumulate, node, parts[0] if is_own else _concatenated(parts))
+                    accumulate(node, parts[0] if id(parts[0]) in own and len(parts) == 1 else _concatenated(parts))
                     copies += 1
-            gradients = list(compiled.closed_over_gradients(totals, of_closed_over))
-            counts = Counter(map(id, gradients))
-            for node, total in zip(closed_over, gradients):
-                if node is not None and total is not None:  # the leaf converts it to its dtype
-                    is_own = compiled.sums_are_gradients and type(total) is HostArray and total.base is None
-                    if is_own and counts[id(total)] == 1:
-                        _give(accumulate, node, total)
-                    else:
-                        accumulate(node, total)
+            for node, total in zip(closed_over, compiled.closed_over_gradients(totals, of_closed_over)):
+                if node is not None and total is not None:
+                    accumulate(node, total)  # the leaf converts it to its dtype
         record_launches(copies, "scan, copies of inputs and outputs")
-
-
-def _give(accumulate: Callable, node: Node, array: Any) -> None:
-    """Accumulate an array that nothing else refers to: the walk does not copy it, and may add to it in place."""
-    accumulate(node, array)
-    cotangents = getattr(accumulate, "__self__", None)  # None where an observer looks on
-    if type(cotangents) is Cotangents and cotangents.sums.get(node) is array:
-        cotangents.owned.add(node)
 
 
 def _concatenated(parts: Sequence[Any]) -> Any:

@@ -3,7 +3,7 @@
     for first, (V1, V3, V5, ), steps in workspace.chunks:
         matmul(V1.reshape(-1, 3), w2, V3.reshape(-1, 5))
         for (v0, v3, v5, ) in steps:
-            dot(v0, w4, S4)
+            v0.dot(w4, S4)
             add(v3, S4, S4)
             tanh(S4, v5)
 
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ...backend import is_half, record_launches, resolve
+from ...native.blas import runs_in_one_thread
 from ..ir import LinearPart, Program, Value
 from ..passes import collect, fuse_horizontally, mark_linear, merge_sums, reassociate, swap_where
 from ..passes.linear import batches_of, is_zero
@@ -200,13 +201,12 @@ class Emitter:
     def _invariants(self, others: Collection[Value] = ()) -> list[str]:
         """The lines for loop-invariant values, but for `others`."""
         levels, users = self.plan.levels, self.plan.program.users
-
-        def is_copied(value: Value) -> bool:
-            if value.op == "concat" and any(i.op == "transpose" for i in value.inputs):
-                return any(user.op == "matmul" and levels.get(user) == "loop" for user in users[value])
-            return value.op == "transpose" and any(user.op != "concat" for user in users[value])
-
-        contiguous = list(filter(is_copied, users))
+        contiguous = [
+            value for value in users
+            if (value.op == "transpose" and any(u.op != "concat" for u in users[value]))
+            or (value.op == "concat" and "transpose" in [i.op for i in value.inputs]
+                and "loop" in [levels.get(u) for u in users[value] if u.op == "matmul"])
+        ]  # fmt: skip
         return invariant_lines(self.names, self.buffers, self._scalar, contiguous, others)
 
     # -- regions -------------------------------------------------------------------------------------------------------
@@ -320,6 +320,8 @@ class Emitter:
         of_matrices = len(left.shape) == len(right.shape) == 2 and left.dtype == right.dtype
         if of_matrices and not batched and value not in self.plan.parts:
             # For one row half the time of matmul; it needs an `out` that is contiguous.
+            if runs_in_one_thread(left.shape[0], right.shape[0], right.shape[1]):
+                return f"{operands[0]}.dot({operands[1]}, {out})"
             return f"dot({operands[0]}, {operands[1]}, {out})"
         return f"matmul({operands[0]}, {operands[1]}, {out})"
 
