@@ -78,6 +78,10 @@ def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Tensor, Callabl
     with enable_grad():
         inputs = [_fresh(x) for x in primals]
         y = function(*inputs)
+    if not isinstance(y, Tensor):
+        raise TypeError(
+            f"function: expected one that returns a Tensor, got {_type(y)} (several: join them, or call it)"
+        )
 
     def apply_vjp(cotangent: Any) -> tuple[Tensor, ...]:
         if y.node is None:

@@ -58,6 +58,8 @@ def test_linear_cross_entropy_by_blocks_is_that_of_logits(in_small_blocks, monke
         for found, known in zip(grad(mine, leaves, cotangent, retain_graph=True), expected, strict=True):
             np.testing.assert_allclose(found.numpy(), known.numpy(), rtol=1e-12, atol=1e-14)
         assert len(passes) == 1 + number + (settings.get("reduction") == "none")
+    for a, b in zip(grad(mine.sum(), leaves, retain_graph=True), grad(theirs.sum(), leaves, retain_graph=True)):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
     found, known = (
         grad(sum((g * g).sum() for g in grad(y.sum(), leaves, create_graph=True)), leaves) for y in (mine, theirs)
     )

@@ -583,15 +583,18 @@ def test_a_numpy_scalar_is_emitted_by_value(mode, dtype):
         assert "np.float64" not in explain(lambda h, u: ops.tanh(h * scale + u), start, x, compiled=target)
 
 
-@pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
-@pytest.mark.parametrize("mode", MODES)
-def test_a_float64_scalar_is_compared_in_float64_as_by_numpy(mode):
+@pytest.mark.parametrize("mode", [False, True, *MODES[2:]])
+def test_beside_a_float64_scalar_is_computed_in_float64_as_by_numpy(mode):
     """0.1 in float32 is another number than in float64, and the quotient of 0.3 by it jumps there."""
     x, limit = np.full((2, 3), 0.1, np.float32), np.float64(0.1)
-    step = lambda h, x: (h, (x == limit, limit < x, (3 * x) // limit))  # noqa: E731
-    _, ys = scan(step, Tensor(x[0]), Tensor(x), compiled=mode)
-    for y, expected in zip(ys, (x == limit, limit < x, (3 * x) // limit), strict=True):
-        np.testing.assert_array_equal(y.numpy(), expected)
+    functions = (lambda x: x == limit, lambda x: limit < x, lambda x: (3 * x) // limit, lambda x: abs(x - limit) < 1e-9)
+    _, ys = scan(lambda h, x: (h, tuple(f(x) for f in functions)), Tensor(x[0]), Tensor(x), compiled=mode)
+    for y, f in zip(ys, functions, strict=True):
+        np.testing.assert_array_equal(y.numpy(), f(x))
+    difference = Tensor(x, requires_grad=True)
+    _, ys = scan(lambda h, x: (h, x - limit), Tensor(x[0]), difference, compiled=mode)
+    np.testing.assert_array_equal(ys.numpy(), (x - limit).astype("float32"))
+    np.testing.assert_array_equal(grad(ys.sum(), difference).numpy(), np.ones((2, 3), "float32"))
 
 
 @pytest.mark.filterwarnings("ignore::tinygrad_gru.scan.NotCompiledWarning")
@@ -695,6 +698,7 @@ def test_a_step_that_counts_where_nobody_looks_is_found_by_its_second_trace(caps
     number, x = of_environment(), Tensor(np.ones(3))
     with pytest.raises(NotCompiledError, match="computes something else each time it is called"):
         scan(lambda h, u: h * number() + u, Tensor(np.ones(())), x, compiled=True)
+    assert "computes something else each time" in explain(lambda h, u: h * number() + u, Tensor(np.ones(())), x)
     scan(lambda h, u: h * (print("once") or 2.0) + u, Tensor(np.ones(())), x, compiled=True)
     assert capsys.readouterr().out == "once\n"
     arrays = map(np.full, repeat(()), count())

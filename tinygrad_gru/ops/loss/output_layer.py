@@ -94,7 +94,8 @@ def _log_likelihoods(x, weight, bias, targets, *, ahead):
     """y = log softmax(x W + b)[target]        x (rows, in), targets (rows,); `ahead` computes the gradients with it"""
     if ahead is None:
         return _in_blocks(x, weight, bias, targets, None, (False,) * 3)[0]
-    y, ahead.found = _in_blocks(x, weight, bias, targets, ahead.factors, ahead.wanted)
+    y, found = _in_blocks(x, weight, bias, targets, ahead.factors, ahead.wanted)
+    ahead.known = ahead.factors, found
     return y
 
 
@@ -109,17 +110,21 @@ class _Gradients:
     """
 
     def __init__(self, wanted, factors):
-        self.wanted, self.factors, self.found = wanted, factors, {}
+        self.wanted, self.factors = wanted, factors
+        self.known = factors, dict[str, np.ndarray]()
 
     def take(self, name, g, x, weight, bias, targets):
-        """The gradient for these cotangents: what was computed if they are a multiple of those."""
-        largest = np.abs(self.factors).argmax()
-        scale = g[largest] / (self.factors[largest] or 1)
-        is_known = name in self.found and np.allclose(g, scale * self.factors, rtol=4 * np.finfo(g.dtype).eps, atol=0)
-        if not is_known:
-            self.factors, scale = g, 1
-            self.found = _in_blocks(x, weight, bias, targets, g, self.wanted)[1]
-        gradient = self.found.pop(name)
+        """The gradient for the cotangents g: what was computed if they are a multiple of those."""
+        factors, found = self.known  # both at once: another thread may replace them
+        largest = np.abs(factors).argmax()
+        scale, gradient = g[largest] / (factors[largest] or 1), None
+        if np.allclose(g, scale * factors, rtol=4 * np.finfo(factors.dtype).eps, atol=0):
+            gradient = found.pop(name, None)
+        if gradient is None:
+            factors, scale = np.ascontiguousarray(g, factors.dtype), 1
+            found = _in_blocks(x, weight, bias, targets, factors, self.wanted)[1]
+            gradient = found.pop(name)
+            self.known = factors, found
         return gradient if scale == 1 else np.multiply(gradient, scale, out=gradient)
 
 

@@ -31,13 +31,10 @@ class Repetition:
     def __init__(self) -> None:
         self._found: OrderedDict[Hashable, None] = OrderedDict()
 
-    def check(
-        self, code: Hashable, trace: Trace, step: Callable, carry: Any, xs: Any, finished: Callable[..., Trace]
-    ) -> None:
+    def check(self, code: Hashable, trace: Trace, step: Callable, carry: Any, xs: Any) -> None:
         """Raise Untraceable unless the step, traced again, gives the same program on equal constants.
 
-        code      that of the step: what it closes over, and its arguments, are in the trace
-        finished  makes a trace of what the tracer gives
+        code  that of the step: what it closes over, and its arguments, are in the trace
         """
         key = (code, trace.key)
         if key in self._found:
@@ -45,13 +42,13 @@ class Repetition:
         before, alone = random_state(), threading.active_count() == 1
         try:
             with redirect_stdout(io.StringIO()) if alone else nullcontext():  # what a step prints is seen once
-                other = finished(trace_forward(step, carry, xs), carry, xs)
+                other = Trace.of(trace_forward(step, carry, xs), trace.xs_need_grad)
         finally:
             if random_state() != before:
                 set_random_state(before)
         if other.key != trace.key or not all(map(_is_equal, trace.constants, other.constants)):
             raise Untraceable(
-                "it computes something else each time it is called: it counts, or draws numbers, outside of it",
+                "it computes something else each time it is called: it counts, draws numbers, or reads a clock",
                 "a value that the next step needs is a part of the carry; `randn` and `rand` of tinygrad_gru draw at "
                 "every step, or numbers drawn before are an x",
             )

@@ -24,7 +24,7 @@ from .dependencies import Dependencies, Root, Untrackable, root_of
 from .proofs import Proof
 from .repeated import Repetition
 from .trace import Trace
-from .tracer import Forward, trace_forward
+from .tracer import trace_forward
 
 _redefined_at = attrgetter("op.redefined")
 
@@ -142,7 +142,7 @@ class TraceCache:
         trace = _new_trace(step, carry, xs)
         if not promised:
             code = getattr(users_function(step), "__code__", None)
-            self._repetition.check(code, trace, step, carry, xs, _finished)
+            self._repetition.check(code, trace, step, carry, xs)
         return trace
 
     def _limit(self, kept: _Kept) -> None:
@@ -154,15 +154,12 @@ class TraceCache:
 
 
 def _new_trace(step: Callable, carry: Any, xs: Any) -> Trace:
-    trace = _finished(trace_forward(step, carry, xs), carry, xs)
-    trace.step = _weak_reference(step.step if isinstance(step, StepWrapper) else step)
-    return trace
-
-
-def _finished(forward: Forward, carry: Any, xs: Any) -> Trace:
+    forward = trace_forward(step, carry, xs)
     needs_grad = [x.requires_grad for x in (*flatten(carry), *flatten(xs))] + [False for _ in forward.draws]
     differentiable = recording.get() and (any(needs_grad) or bool(forward.closed_over))
-    return Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
+    trace = Trace.of(forward, needs_grad[len(forward.carry) :] if differentiable else None)
+    trace.step = _weak_reference(step.step if isinstance(step, StepWrapper) else step)
+    return trace
 
 
 def _weak_reference(step: Callable) -> Callable[[], Any]:

@@ -53,12 +53,8 @@ _MASKS = (
 )
 _BITS = ("it computes with the bits of integers", "compute them before the scan, for all steps at once")
 
-#: Functions whose results jump, so that it matters in which dtype NumPy takes their operands.
-_JUMPS = COMPARISONS | {"floor_divide", "remainder"}
-_FLOAT64_SCALAR = (
-    "it compares with a NumPy scalar of float64 (or divides by one and rounds), beside which NumPy computes in float64",
-    "convert the scalar, as in `x < float(limit)`: beside a number of Python's they keep their dtype",
-)
+#: Functions whose results jump or cancel, so that it matters that NumPy computes in float64 beside its own scalars.
+_EXACT = COMPARISONS | {"floor_divide", "remainder", "add", "subtract"}
 
 
 class _Namespace(DuckNamespace):
@@ -106,9 +102,9 @@ class _Namespace(DuckNamespace):
 
     def elementwise(self, function: str, *operands: Any) -> TracedArray:
         graph, values = self._values(*operands)
-        is_wide = function in _JUMPS and any(isinstance(x, np.float64) for x in operands)
-        if is_wide and any(value.dtype is not None and value.dtype != np.float64 for value in values):
-            raise Untraceable(*_FLOAT64_SCALAR)
+        if function in _EXACT and np.float64 in map(type, operands):
+            arrays = [value if value.op == "scalar" else TracedArray(graph, value) for value in values]
+            values = [x if isinstance(x, Value) else self.astype(x, np.float64).value for x in arrays]
         shape = broadcast_shape(values)
         dtype = np.dtype(bool) if function in COMPARISONS else dtype_of(function, values)
         return TracedArray(graph, graph.add(function, values, shape, dtype))
