@@ -72,7 +72,7 @@ def in_one_thread(function: Callable, threads: Threads | None) -> Callable:
 
     def product(a: Any, b: Any, *out: Any) -> Any:
         if type(a) is not array or type(b) is not array or a.size * b.size < least or not a.ndim:
-            return function(a, b, *out) if out else function(a, b)  # of which the latter takes 0.2 µs less
+            return function(a, b, *out) if out else function(a, b)  # the latter takes 0.1 µs less
         rows, columns = a.shape[-2] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1  # of one of a stack
         work = rows * a.shape[-1] * columns
         if work < LARGE and (least == LARGE or runs_in_one_thread(rows, a.shape[-1], columns)):
@@ -128,3 +128,10 @@ product = in_one_thread(operator.matmul, _numpy)
 matmul = in_one_thread(np.matmul, _numpy)
 #: a @ b of two matrices of one dtype, with an `out`; 0.4 µs faster
 dot = in_one_thread(np.ndarray.dot, _numpy)
+#: The product of the operands' sizes up to which a product of matrices is in one thread anyway.
+_SMALL = LARGE if _numpy is None or _numpy.get() == 1 else LEAST_OF_VECTOR
+
+
+def dot_of_arrays(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`dot` of NumPy arrays, which takes 0.1 µs less where they are small."""
+    return a.dot(b) if a.size * b.size < _SMALL else dot(a, b)
