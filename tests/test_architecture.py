@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 import tinygrad_gru
 
 PACKAGE = Path(tinygrad_gru.__file__).parent
@@ -160,7 +158,9 @@ def holds_state(value):
 
 
 def test_all_state_at_module_level_is_listed():
-    rows = re.findall(r"^\| `([\w/]+\.py)`[^|]*\|([^|]*)\|", ARCHITECTURE.partition("## State at module level")[2], re.M)
+    rows = re.findall(
+        r"^\| `([\w/]+\.py)`[^|]*\|([^|]*)\|", ARCHITECTURE.partition("## State at module level")[2], re.M
+    )
     listed: dict[str, set[str]] = {}
     for name, states in rows:
         listed.setdefault(name, set()).update(re.findall(r"`(\w+)`", states))
